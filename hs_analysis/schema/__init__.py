@@ -1,0 +1,1 @@
+"""What stages hand to each other: frame contracts, the aligned service table, results and settings."""

@@ -1,0 +1,127 @@
+"""The aligned table of one service: what every stage after alignment works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+POOL_ROLES = ("prefill", "decode", "mixed")
+"""Roles that are pools of instances, in the order results list them."""
+
+
+def column(signal: str, role: str) -> str:
+    """Return the name of a signal's column in a service table, ``signal@role``."""
+    return f"{signal}@{role}"
+
+
+@dataclass(frozen=True)
+class SignalInfo:
+    """What is known of one column of a service table.
+
+    Attributes
+    ----------
+    signal, role
+        Catalogue signal and the role it speaks of (prefill, decode, mixed or service).
+    source
+        Exporter it came from, or ``derived``.
+    unit
+        Canonical unit.
+    pool
+        ``sum`` = pool total (rates, queues), ``mean`` = mean over instances (utilisation),
+        ``ratio`` = ratio of two totals (latency means, shares).
+    family
+        ``throughput``, ``hardware``, ``latency``, ``queue``, ``memory``, ``load`` or ``auxiliary``;
+        auxiliary columns are never candidates.
+    interval_s
+        Effective interval: time between values that carry news [s].
+    coverage
+        Share of windows with a value [ratio].
+    """
+
+    signal: str
+    role: str
+    source: str
+    unit: str
+    pool: Literal["sum", "mean", "ratio"]
+    family: str
+    interval_s: float
+    coverage: float
+
+
+@dataclass(frozen=True)
+class ServiceFrame:
+    """One service on one grid.
+
+    Attributes
+    ----------
+    service
+        ``namespace/model``.
+    window_s
+        Width of a row [s]; 60 for production, 15 or more for pressure tests.
+    kind
+        ``production`` or ``pressure_test``.
+    reference
+        ``offered`` when the load columns are offered work, ``served`` when only served rates could be had.
+    table
+        One row per capture and window, on a regular grid inside each capture, sorted by (capture, t); columns
+        ``capture`` (String), ``t`` (Datetime us UTC, start of the window) and one Float64 column per
+        ``signal@role``. Missing is null.
+    signals
+        One entry per column other than capture and t.
+    gpus_per_instance
+        GPUs of one instance per role; empty when the input does not say.
+    gpu_types
+        GPU models seen per role.
+    """
+
+    service: str
+    window_s: float
+    kind: Literal["production", "pressure_test"]
+    reference: Literal["offered", "served"]
+    table: pl.DataFrame
+    signals: tuple[SignalInfo, ...]
+    gpus_per_instance: dict[str, float]
+    gpu_types: dict[str, tuple[str, ...]]
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Roles that have instances in this service: (prefill, decode), (mixed,) or a part of them."""
+        return tuple(role for role in POOL_ROLES if self.has("instances", role))
+
+    def has(self, signal: str, role: str) -> bool:
+        """Whether the column exists and holds at least one value."""
+        name = column(signal, role)
+        return name in self.table.columns and self.table[name].null_count() < self.table.height
+
+    def values(self, signal: str, role: str) -> np.ndarray:
+        """Return a column as float64 with NaN for missing; all NaN when the column is absent.
+
+        Shape (rows,), in table order.
+        """
+        name = column(signal, role)
+        if name not in self.table.columns:
+            return np.full(self.table.height, np.nan)
+        return self.table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
+
+    def info(self, signal: str, role: str) -> SignalInfo | None:
+        """Return what is known of a column, None when it is absent."""
+        return next((s for s in self.signals if s.signal == signal and s.role == role), None)
+
+    def seconds(self) -> np.ndarray:
+        """Return the start of each row in Unix seconds, float64, shape (rows,)."""
+        return self.table["t"].dt.epoch("us").to_numpy() / 1e6
+
+    def captures(self) -> tuple[str, ...]:
+        """Return the capture names in table order."""
+        return tuple(self.table["capture"].unique(maintain_order=True).to_list())
+
+    def rows(self, mask: pl.Expr | np.ndarray) -> ServiceFrame:
+        """Return the same service with only the rows of the mask, for train and test parts."""
+        table = self.table.filter(mask if isinstance(mask, pl.Expr) else pl.Series(mask))
+        return ServiceFrame(
+            self.service, self.window_s, self.kind, self.reference, table, self.signals,
+            self.gpus_per_instance, self.gpu_types,
+        )  # fmt: skip

@@ -1,0 +1,204 @@
+"""Contracts of the tables that keep what stages found: one row per result, columns as in `schema.results`.
+
+Every table also has ``service`` and ``fit``: ``whole`` for numbers from the whole window, ``train`` for those
+from its first part, which selection and replay use.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from hs_analysis.schema.frames import _field
+
+INTERVAL = pa.list_(pa.float64())
+REASON = pa.struct(
+    [("code", pa.string()), ("text", pa.string()), ("value", pa.float64()), ("limit", pa.float64())]
+)
+STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa.string())])
+RATIO_WINDOW = pa.struct(
+    [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
+)
+
+_TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
+_SIGNAL_UNIT = "unit of the signal per instance"
+_RATIO = "prefill ÷ decode"
+
+
+def _contract(table: str, grain: str, *fields: pa.Field) -> pa.Schema:
+    keys = (
+        _field("service", _TEXT, "", "namespace/model", null=False),
+        _field("fit", _TEXT, "", "whole or train: the part of the window behind the row", null=False),
+    )
+    return pa.schema([*keys, *fields], metadata={"table": table, "grain": grain})
+
+
+def _signal_role() -> tuple[pa.Field, pa.Field]:
+    return (
+        _field("signal", _TEXT, "", "catalogue signal", null=False),
+        _field("role", _TEXT, "", "prefill, decode, mixed or service", null=False),
+    )
+
+
+STUDY = _contract(
+    "study",
+    "one row per service, fit and signal",
+    *_signal_role(),
+    _field("source", _TEXT, "", "exporter it came from", null=False),
+    _field("verdict", _TEXT, "", "proportional, guard, unusable or unknown", null=False),
+    _field("reasons", pa.list_(REASON), "", "why: code, sentence, measured value, the rule's limit"),
+    _field("pearson", _NUMBER, "−1..1", "correlation with the reference load"),
+    _field("pearson_ci", INTERVAL, "−1..1", "95 % interval"),
+    _field("spearman", _NUMBER, "−1..1", "rank correlation with the reference load"),
+    _field("spearman_ci", INTERVAL, "−1..1", "95 % interval"),
+    _field("spearman_highpass", _NUMBER, "−1..1", "the same without everything slower than two hours"),
+    _field(
+        "innovation_link", _NUMBER, "standard errors", "association of what neither series predicts of itself"
+    ),
+    _field("elasticity", _NUMBER, "ratio", "relative change of the signal per relative change of load"),
+    _field("elasticity_ci", INTERVAL, "ratio", "95 % interval"),
+    _field("elasticity_all_rows", _NUMBER, "ratio", "the same outside the operating range too"),
+    _field("snr", _NUMBER, "ratio", "spread that load explains ÷ noise"),
+    _field("lag_s", _NUMBER, "s", "delay of the signal behind the load; negative = ahead"),
+    _field("lag_ci", INTERVAL, "s", "95 % interval"),
+    _field("stability", _NUMBER, "ratio", "spread of the signal at equal load"),
+    _field("drift", _NUMBER, "ratio", "slow change at equal load, relative to the elasticity"),
+    _field("auc_top", _NUMBER, "ratio 0..1", "how well it tells the highest loads apart; latency and queues"),
+    _field("coverage", _NUMBER, "ratio 0..1", "share of windows with a value"),
+    _field("interval_s", _NUMBER, "s", "time between values that carry news"),
+    _field("n_effective", _NUMBER, "rows", "effective sample size"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+RECOMMENDED = _contract(
+    "recommended",
+    "one row per service and fit that has a recommendation",
+    *_signal_role(),
+    _field("why", _TEXT, "", "sentence", null=False),
+    _field("runner_up", _TEXT, "", "the next best, signal@role"),
+)
+
+CAPACITY = _contract(
+    "capacity",
+    "one row per service, fit, role and GPU type",
+    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
+    _field("gpu_type", _TEXT, "", "GPU model; null = all together"),
+    _field("signal", _TEXT, "", "signal the work is counted in", null=False),
+    _field(
+        "per_instance", _NUMBER, _SIGNAL_UNIT, "work at which the SLO just holds, or the most carried (floor)"
+    ),
+    _field("ci", INTERVAL, _SIGNAL_UNIT, "95 % interval"),
+    _field("status", _TEXT, "", "ok, floor or refused", null=False),
+    _field("basis", _TEXT, "", "slo, observed, bench or profile"),
+    _field("reason", REASON, "", "why it is a floor or refused"),
+    _field("method", _TEXT, "", "law that gave it"),
+    _field("calm", _FLAG, "", "no latency over the limit at the highest loads"),
+    _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+DEMAND = _contract(
+    "demand",
+    "one row per service and fit",
+    _field("prefill_tps", _NUMBER, "tokens/s", "95 % quantile of offered cache-missed prefill work"),
+    _field("decode_tps", _NUMBER, "tokens/s", "95 % quantile of offered decode work"),
+    _field("censored_windows", pa.list_(STRETCH), "UTC", "stretches in which served work hides demand"),
+    _field("reconstruction_error", _NUMBER, "ratio", "offered against served work where both are true"),
+)
+
+THRESHOLDS = _contract(
+    "thresholds",
+    "one row per service, fit, signal, role and GPU type",
+    *_signal_role(),
+    _field("gpu_type", _TEXT, "", "GPU model; null = all together"),
+    _field("target_per_instance", _NUMBER, _SIGNAL_UNIT, "what one instance should carry"),
+    _field("target_ci", INTERVAL, _SIGNAL_UNIT, "the same of both ends of the capacity"),
+    _field("scale_out_ratio", _NUMBER, "wanted ÷ current", "scale out above"),
+    _field("scale_in_ratio", _NUMBER, "wanted ÷ current", "scale in below"),
+    _field("cooldown_out_s", _NUMBER, "s", "pause after scaling out"),
+    _field("cooldown_in_s", _NUMBER, "s", "pause after scaling in"),
+    _field("status", _TEXT, "", "ok, floor or refused", null=False),
+    _field("reason", REASON, "", "why it is a floor or refused"),
+    _field("noise_cv", _NUMBER, "ratio", "noise of the averaged signal ÷ its mean"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+PD_RATIO = _contract(
+    "pd_ratio",
+    "one row per service and fit",
+    _field("value", _NUMBER, _RATIO, "instances per instance"),
+    _field("ci", INTERVAL, _RATIO, "95 % interval"),
+    _field("status", _TEXT, "", "ok, floor, drifting or refused", null=False),
+    _field("at_least", _NUMBER, _RATIO, "one-sided bound"),
+    _field("at_most", _NUMBER, _RATIO, "one-sided bound"),
+    _field("reason", REASON, "", "why it is not ok"),
+    _field("band", INTERVAL, _RATIO, "range it moves in"),
+    _field("by_window", pa.list_(RATIO_WINDOW), _RATIO, "ratio of each stretch"),
+    _field("integer_pairs", pa.list_(pa.list_(pa.int64())), "instances", "pairs near the value, best first"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+REFUSALS = _contract(
+    "refusals",
+    "one row per service, fit and unanswered question",
+    _field("what", _TEXT, "", "the number that is missing", null=False),
+    _field("code", _TEXT, "", "cause", null=False),
+    _field("text", _TEXT, "", "sentence", null=False),
+    _field("collect", _TEXT, "", "what to record to answer it", null=False),
+)
+
+SELECTION = _contract(
+    "select",
+    "one row per service and candidate policy",
+    _field("policy", _TEXT, "", "name of the candidate", null=False),
+    *_signal_role(),
+    _field("score", _NUMBER, "hours", "what selection minimises; null = could not be simulated"),
+    _field("gpu_hours", _NUMBER, "GPU-hours", "on the training window"),
+    _field("instance_hours", _NUMBER, "instance-hours", "on the training window"),
+    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "share of windows over the SLO"),
+    _field("actions_per_day", _NUMBER, "1/day", "scaling actions"),
+    _field("chosen", _FLAG, "", "whether selection took it", null=False),
+    _field("reason", _TEXT, "", "why it was or was not", null=False),
+)
+
+REPLAY_WINDOWS = _contract(
+    "replay_windows",
+    "one row per service",
+    _field("train", pa.list_(_TEXT), "UTC", "first and last moment of the training window"),
+    _field("test", pa.list_(_TEXT), "UTC", "first and last moment of the test window"),
+    _field(
+        "calibration",
+        _TEXT,
+        "JSON",
+        "recorded against replayed violations of the recorded counts",
+        null=False,
+    ),
+)
+
+REPLAY_POLICIES = _contract(
+    "replay_policies",
+    "one row per service and policy",
+    _field("policy", _TEXT, "", "name", null=False),
+    _field("gpu_hours", _NUMBER, "GPU-hours", "on the test window"),
+    _field("instance_hours", _NUMBER, "instance-hours", "on the test window"),
+    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "share of windows over the SLO"),
+    _field("actions_per_day", _NUMBER, "1/day", "scaling actions"),
+    _field("reversals_per_day", _NUMBER, "1/day", "actions that undo the one before"),
+    _field("overshoot_ratio", _NUMBER, "ratio", "instances beyond need ÷ need"),
+    _field("unserved_tokens", _NUMBER, "tokens", "work never served"),
+    _field("vs_static_peak", _NUMBER, "ratio", "against a fleet fixed at its peak"),
+    _field("vs_recorded", _NUMBER, "ratio", "against the recorded counts"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+OUTCOMES: dict[str, pa.Schema] = {
+    "study": STUDY,
+    "recommended": RECOMMENDED,
+    "capacity": CAPACITY,
+    "demand": DEMAND,
+    "thresholds": THRESHOLDS,
+    "pd_ratio": PD_RATIO,
+    "refusals": REFUSALS,
+    "select": SELECTION,
+    "replay_windows": REPLAY_WINDOWS,
+    "replay_policies": REPLAY_POLICIES,
+}

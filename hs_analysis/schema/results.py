@@ -1,0 +1,247 @@
+"""Results of the stages: frozen values that become the keys of summary.json.
+
+A number that could not be had is None and stands beside a reason. Ratios are prefill ÷ decode.
+Times are ISO 8601 UTC text. Intervals are (low, high).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Interval = tuple[float, float]
+Verdict = Literal["proportional", "guard", "unusable", "unknown"]
+Status = Literal["ok", "floor", "refused"]
+RatioStatus = Literal["ok", "floor", "drifting", "refused"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict or a refusal is what it is: code, sentence, measured value and the rule's limit."""
+
+    code: str
+    text: str
+    value: float | None = None
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class SignalVerdict:
+    """What the study found for one signal of one role."""
+
+    signal: str
+    role: str
+    source: str
+    verdict: Verdict
+    reasons: tuple[Reason, ...]
+    pearson: float | None = None
+    pearson_ci: Interval | None = None
+    spearman: float | None = None
+    spearman_ci: Interval | None = None
+    spearman_highpass: float | None = None
+    innovation_link: float | None = None
+    elasticity: float | None = None
+    elasticity_ci: Interval | None = None
+    elasticity_all_rows: float | None = None
+    snr: float | None = None
+    lag_s: float | None = None
+    lag_ci: Interval | None = None
+    stability: float | None = None
+    drift: float | None = None
+    auc_top: float | None = None
+    coverage: float = 0.0
+    interval_s: float | None = None
+    n_effective: float | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The signal the study would scale on, and the next best."""
+
+    signal: str
+    role: str
+    why: str
+    runner_up: str | None
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """Everything the study says of one service.
+
+    Attributes
+    ----------
+    verdicts
+        One per signal of the service that can be a candidate, in the order of the frame's columns.
+    recommended
+        None when no signal is fit to size pools.
+    points
+        Rows of the contract ``study_points``.
+    """
+
+    verdicts: tuple[SignalVerdict, ...]
+    recommended: Recommendation | None
+    points: pl.DataFrame
+
+    def verdict_of(self, signal: str, role: str) -> SignalVerdict | None:
+        """Return the verdict of a signal of a role, None when it was not judged."""
+        return next((v for v in self.verdicts if (v.signal, v.role) == (signal, role)), None)
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``)."""
+
+    role: str
+    gpu_type: str | None
+    signal: str
+    per_instance: float | None
+    ci: Interval | None
+    status: Status
+    basis: Literal["slo", "observed", "bench", "profile"] | None
+    reason: Reason | None
+    method: str = ""
+    calm: bool | None = None
+    slope: float | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class CensoredWindow:
+    """A stretch in which served work hides the demand."""
+
+    start: str
+    end: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Offered work of the service: 95 % quantile of 5-minute means per role [tokens/s]."""
+
+    prefill_tps: float | None
+    decode_tps: float | None
+    censored_windows: tuple[CensoredWindow, ...]
+    reconstruction_error: float | None
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What one instance of a role should carry, and the band around it."""
+
+    signal: str
+    role: str
+    gpu_type: str | None
+    target_per_instance: float | None
+    target_ci: Interval | None
+    scale_out_ratio: float | None
+    scale_in_ratio: float | None
+    cooldown_out_s: float | None
+    cooldown_in_s: float | None
+    status: Status
+    reason: Reason | None
+    noise_cv: float | None = None
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class RatioWindow:
+    """Ratio of one stretch of time."""
+
+    start: str
+    end: str
+    value: float
+    ci: Interval | None
+
+
+@dataclass(frozen=True)
+class PdRatio:
+    """Prefill instances per decode instance."""
+
+    value: float | None
+    ci: Interval | None
+    status: RatioStatus
+    at_least: float | None
+    at_most: float | None
+    reason: Reason | None
+    band: Interval | None = None
+    by_window: tuple[RatioWindow, ...] = ()
+    integer_pairs: tuple[tuple[int, int], ...] = ()
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A question the data could not answer, and what to record to answer it."""
+
+    what: str
+    code: str
+    text: str
+    collect: str
+
+
+@dataclass(frozen=True)
+class Derived:
+    """Everything the derive stage says of one service."""
+
+    capacity: tuple[Capacity, ...]
+    demand: Demand
+    thresholds: tuple[Threshold, ...]
+    pd_ratio: PdRatio
+    refusals: tuple[Refusal, ...]
+
+    def capacity_of(self, role: str) -> Capacity | None:
+        """Return the capacity of a role over all GPU types, None when the role has none."""
+        return next((c for c in self.capacity if c.role == role and c.gpu_type is None), None)
+
+    def threshold_of(self, signal: str, role: str) -> Threshold | None:
+        """Return the threshold of a signal over all GPU types, None when it has none."""
+        return next(
+            (t for t in self.thresholds if (t.signal, t.role, t.gpu_type) == (signal, role, None)), None
+        )
+
+
+@dataclass(frozen=True)
+class CandidateScore:
+    """One candidate policy on the training window."""
+
+    policy: str
+    signal: str
+    role: str
+    score: float | None
+    gpu_hours: float | None
+    instance_hours: float | None
+    slo_violation_ratio: float | None
+    actions_per_day: float | None
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class PolicyReplay:
+    """One policy on the test window."""
+
+    policy: str
+    gpu_hours: float | None
+    instance_hours: float | None
+    slo_violation_ratio: float | None
+    actions_per_day: float | None
+    reversals_per_day: float | None
+    overshoot_ratio: float | None
+    unserved_tokens: float | None
+    vs_static_peak: float | None
+    vs_recorded: float | None
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """The backtest: windows, calibration of the fleet model, and one row per policy."""
+
+    train: Interval | tuple[str, str] | None
+    test: Interval | tuple[str, str] | None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    policies: tuple[PolicyReplay, ...] = ()
