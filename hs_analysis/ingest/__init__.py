@@ -1,0 +1,1 @@
+"""From files to typed series and samples: sniffing, readers, roles, services, instances."""

@@ -1,0 +1,203 @@
+"""The ingest stage: files in, series, samples and rejected rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from hs_analysis.catalogue import load_catalogue, metric_kind
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.discover import Discovery
+from hs_analysis.ingest.frozen import frozen_stretches
+from hs_analysis.ingest.identity import Identity, identify
+from hs_analysis.ingest.read import STAGED, FileRecord, Labels, Reading, read_files
+from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, empty
+from hs_analysis.store import Database, write_table
+
+
+@dataclass(frozen=True)
+class FileCount:
+    """The invariant of one file: rows_read = rows_stored + duplicates + rows_rejected."""
+
+    name: str
+    format: str
+    rows_read: int
+    rows_stored: int
+    duplicates: int
+    rows_rejected: int
+    series: int
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What the stage leaves: the series with their quality, per-file counts, and what was passed over."""
+
+    series: pl.DataFrame
+    quality: pl.DataFrame
+    rejected: pl.DataFrame
+    frozen: pl.DataFrame
+    files: tuple[FileCount, ...]
+    skipped: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+def ingest(discovery: Discovery, data: Path, database: Database, progress: Callable[[str], None]) -> Ingested:
+    """Read the files of ``discovery`` into Parquet tables below ``data``.
+
+    Writes ``series.parquet``, ``samples/part-0.parquet`` and ``rejected.parquet``.
+
+    Raises
+    ------
+    InputError
+        When nothing could be read or no metric of the catalogue was found.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    staged = data / "staged.parquet"
+    try:
+        with pq.ParquetWriter(staged, STAGED, compression="zstd", compression_level=1) as writer:
+            reading = read_files(discovery, writer.write_batch, progress)
+        return _from_staged(staged, reading, discovery, data, database)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _from_staged(
+    staged: Path, reading: Reading, discovery: Discovery, data: Path, database: Database
+) -> Ingested:
+    keys = sorted(reading.keys, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
+    ids = pl.DataFrame(
+        {"key": [reading.keys[k] for k in keys], "series_id": range(len(keys))},
+        schema_overrides={"key": pl.Int64, "series_id": pl.Int64},
+    )
+    identities = identify([(capture, dict(labels)) for capture, labels in keys], load_catalogue())
+    series = _series_frame(keys, identities)
+    _require_known(series, discovery)
+    judged = data / "judged.parquet"
+    try:
+        whole = pl.DataFrame({"file_no": reading.whole}, schema={"file_no": pl.Int64})
+        reader = database.stream("ingest/deduplicate", inputs={"staged": staged, "ids": ids, "whole": whole})
+        _write_stream(reader, judged)
+        captured = _captured(series)
+        repeats = database.query("ingest/repeats", inputs={"judged": judged, "captured": captured})
+        frozen = frozen_stretches(repeats)
+        samples = data / "samples" / "part-0.parquet"
+        inputs = {"judged": judged, "captured": captured, "frozen": frozen}
+        write_table(database.stream("ingest/stored_samples", inputs=inputs), SAMPLES, samples)
+        fates = database.query("ingest/fates", inputs={"judged": judged})
+        conflicts = database.query("ingest/conflicts", inputs={"judged": judged})
+    finally:
+        judged.unlink(missing_ok=True)
+    quality = database.query(
+        "ingest/series_quality", inputs={"samples": samples, "kinds": series.select("series_id", "kind")}
+    )
+    series = check(
+        series.drop("interval_s").join(quality.select("series_id", "interval_s"), "series_id"), SERIES
+    )
+    rejected = pl.concat([reading.rejected, _conflict_rows(conflicts, series, reading, discovery)])
+    rejected = check(rejected.sort("file", "position", "series"), REJECTED)
+    write_table(series, SERIES, data / "series.parquet")
+    write_table(rejected, REJECTED, data / "rejected.parquet")
+    return Ingested(
+        series, quality, rejected, frozen, _file_counts(reading, fates),
+        tuple(p.name for p in discovery.passed if p.state == "skipped"),
+        tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(reading.broken),
+        tuple((r.name, text) for r in reading.records for text in r.warnings),
+    )  # fmt: skip
+
+
+def _write_stream(reader: object, path: Path) -> None:
+    batches = reader  # a record batch reader: one batch in memory at a time
+    with pq.ParquetWriter(path, batches.schema, compression="zstd", compression_level=1) as writer:  # type: ignore[attr-defined]
+        for batch in batches:  # type: ignore[attr-defined]
+            writer.write_batch(batch)
+
+
+def _series_frame(keys: Sequence[tuple[str, Labels]], identities: Sequence[Identity]) -> pl.DataFrame:
+    catalogue = load_catalogue()
+    metrics = [dict(labels).get("__name__", "") for _, labels in keys]
+    signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
+    kinds = {metric: metric_kind(metric) for metric in set(metrics)}
+    units = {s.id: s.unit for s in catalogue.signals}
+    rows = [
+        {
+            "series_id": number,
+            "metric": metric,
+            "labels": [{"key": k, "value": v} for k, v in labels if k != "__name__"],
+            "signal": signals[metric],
+            "emitter_role": who.emitter_role,
+            "role_evidence": who.role_evidence,
+            "service": who.service,
+            "instance": who.instance,
+            "unit_kind": who.unit_kind,
+            "gpu_type": who.gpu_type,
+            "unit": units.get(signals[metric] or ""),
+            "kind": kinds[metric],
+            "interval_s": None,
+            "capture": capture,
+            "source": who.exporter,
+        }
+        for number, ((capture, labels), metric, who) in enumerate(zip(keys, metrics, identities, strict=True))
+    ]
+    return pl.DataFrame(rows, schema=empty(SERIES).schema)
+
+
+def _require_known(series: pl.DataFrame, discovery: Discovery) -> None:
+    if series["signal"].null_count() < series.height:
+        return
+    seen = sorted(set(series["metric"]))
+    shown = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
+    raise InputError(
+        f"no metric that the catalogue knows among {len(seen)} names ({shown})"
+        if seen
+        else "no series in the answers",
+        where=", ".join(sorted({str(f.path.parent if not f.named else f.path) for f in discovery.files})[:2]),
+        hint="`hsa signals` lists the names it looks for",
+    )
+
+
+def _captured(series: pl.DataFrame) -> pl.DataFrame:
+    clocks = load_catalogue().clock_like
+    return series.select("series_id", "capture", pl.col("metric").is_in(list(clocks)).alias("clock_like"))
+
+
+def _conflict_rows(
+    conflicts: pl.DataFrame, series: pl.DataFrame, reading: Reading, discovery: Discovery
+) -> pl.DataFrame:
+    names = {number: file.name for number, file in enumerate(discovery.files)}
+    if conflicts.is_empty():
+        return empty(REJECTED)
+    text = {
+        row["series_id"]: f"{row['metric']}{row['labels']}"[:500]
+        for row in series.select(
+            "series_id", "metric", pl.col("labels").cast(pl.String, strict=False)
+        ).iter_rows(named=True)
+    }
+    rows = [
+        {
+            "file": names[row["file_no"]], "member": "", "position": row["t_us"], "path": "",
+            "series": text[row["series_id"]], "reason": "dup_conflict", "raw": f"[{row['t_us'] / 1e6},{row['value']}]",
+            "detail": "the same series has another value at this time; position is the time in microseconds",
+        }
+        for row in conflicts.iter_rows(named=True)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=empty(REJECTED).schema)
+
+
+def _file_counts(reading: Reading, fates: pl.DataFrame) -> tuple[FileCount, ...]:
+    by_file: dict[int, dict[str, int]] = {}
+    for row in fates.iter_rows(named=True):
+        by_file.setdefault(row["file_no"], {})[row["fate"]] = row["rows"]
+
+    def count(record: FileRecord, number: int) -> FileCount:
+        fate = by_file.get(number, {})
+        return FileCount(
+            record.name, record.format, record.rows_read, fate.get("stored", 0), fate.get("duplicate", 0),
+            record.rows_rejected + fate.get("conflict", 0), record.series,
+        )  # fmt: skip
+
+    return tuple(count(record, number) for record, number in zip(reading.records, reading.whole, strict=True))
