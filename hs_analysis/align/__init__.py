@@ -1,0 +1,5 @@
+"""From series and samples to one grid per service: windows, sources, instances, offered work, saturation."""
+
+from hs_analysis.align.run import Aligned, ServiceFacts, align
+
+__all__ = ["Aligned", "ServiceFacts", "align"]

@@ -1,0 +1,37 @@
+"""The width of a window."""
+
+from __future__ import annotations
+
+import math
+
+import polars as pl
+
+PRODUCTION_WINDOW_S = 60.0
+"""A production window: long enough for a rate over several scrapes, short enough for a minute's SLO."""
+
+LEAST_PRESSURE_WINDOW_S = 15.0
+PRESSURE_SCRAPES = 4
+SHORT_PRESSURE_SCRAPES = 2
+ENOUGH_PRESSURE_WINDOWS = 24
+"""A pressure test's window is four scrapes, two where fewer than 24 windows would remain; never under 15 s."""
+
+FALLBACK_INTERVAL_S = 15.0
+"""Assumed spacing when every series has a single sample; Prometheus' usual scrape interval."""
+
+
+def scrape_interval_s(series: pl.DataFrame) -> float:
+    """Return the usual time between samples [s]: the median over the series of known signals."""
+    known = series.filter(pl.col("signal").is_not_null())["interval_s"].drop_nulls()
+    value = known.median()
+    return float(value) if isinstance(value, (int, float)) and value > 0 else FALLBACK_INTERVAL_S
+
+
+def window_s(kind: str, interval_s: float, span_s: float) -> float:
+    """Return the width of a window [s] for a history of ``span_s`` seconds sampled every ``interval_s``."""
+    if kind == "production":
+        return max(PRODUCTION_WINDOW_S, float(math.ceil(2 * interval_s)))
+    for scrapes in (PRESSURE_SCRAPES, SHORT_PRESSURE_SCRAPES):
+        width = max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(scrapes * interval_s)))
+        if span_s / width >= ENOUGH_PRESSURE_WINDOWS:
+            return width
+    return max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(SHORT_PRESSURE_SCRAPES * interval_s)))

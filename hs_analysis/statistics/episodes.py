@@ -1,0 +1,114 @@
+"""Runs, gaps and episodes of a row mask on a regular grid that may consist of several captures.
+
+A run is a half-open pair of row numbers (start, stop). No run, gap or dilation crosses from one capture into
+another: `group` numbers the capture of each row, None means that all rows are one capture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+Groups = NDArray[np.int64]
+Run = tuple[int, int]
+
+
+def runs(mask: Mask, group: Groups | None = None) -> list[Run]:
+    """Return the runs of True rows as half-open (start, stop) pairs, in row order.
+
+    Parameters
+    ----------
+    mask
+        Rows, shape (n,).
+    group
+        Capture number of each row, shape (n,), equal numbers adjacent.
+    """
+    if mask.size == 0:
+        return []
+    breaks = np.ones(mask.size, dtype=bool)
+    breaks[1:] = mask[1:] != mask[:-1]
+    if group is not None:
+        breaks[1:] |= group[1:] != group[:-1]
+    starts = np.flatnonzero(breaks)
+    stops = np.append(starts[1:], mask.size)
+    return [(int(a), int(b)) for a, b in zip(starts, stops, strict=True) if mask[a]]
+
+
+def mask_of(spans: list[Run], rows: int) -> Mask:
+    """Return the mask of `rows` rows that is True inside the half-open spans."""
+    mask = np.zeros(rows, dtype=bool)
+    for start, stop in spans:
+        mask[start:stop] = True
+    return mask
+
+
+def dilate(mask: Mask, rows: int, group: Groups | None = None) -> Mask:
+    """Return the mask with each run longer by `rows` rows on both sides, inside its capture."""
+    out = mask.copy()
+    same = np.ones(max(mask.size - 1, 0), dtype=bool) if group is None else group[1:] == group[:-1]
+    for _ in range(rows):
+        before = out.copy()
+        out[1:] |= before[:-1] & same
+        out[:-1] |= before[1:] & same
+    return out
+
+
+def merge_gaps(spans: list[Run], gap_rows: float, group: Groups | None = None) -> list[Run]:
+    """Return the runs with neighbours joined where at most `gap_rows` rows lie between them.
+
+    Two runs separated by more are separate episodes.
+    """
+    merged: list[Run] = []
+    for start, stop in spans:
+        last = merged[-1] if merged else None
+        near = last is not None and start - last[1] <= gap_rows
+        if last is not None and near and (group is None or group[start] == group[last[0]]):
+            merged[-1] = (last[0], stop)
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def episodes(mask: Mask, gap_rows: float, group: Groups | None = None) -> list[Run]:
+    """Return the episodes of a mask: its runs, joined over gaps of at most `gap_rows` rows."""
+    return merge_gaps(runs(mask, group), gap_rows, group)
+
+
+def runs_until_clean(
+    bad: Mask, clean: Mask, calm: Mask, clean_rows: int, group: Groups | None = None
+) -> list[Run]:
+    """Return runs that begin at a bad row and last until `clean_rows` clean rows and a calm one were seen.
+
+    The clean rows that end a run do not belong to it, but for those that are not calm yet.
+
+    Parameters
+    ----------
+    bad, clean
+        Rows known to be bad, rows known to be clean, shape (n,); a row that is neither (not known) neither
+        resets the count of clean rows nor adds to it.
+    calm
+        Rows at which a run may end (for instance: no backlog left), shape (n,).
+    clean_rows
+        Clean rows since the last bad one that end a run.
+    group
+        Capture number of each row; a run ends with its capture.
+    """
+    out: list[Run] = []
+    start, last, seen = -1, -1, 0
+    for row in range(bad.size):
+        if start >= 0 and group is not None and group[row] != group[row - 1]:
+            out.append((start, last + 1))
+            start = -1
+        if bad[row]:
+            start, last, seen = (row if start < 0 else start), row, 0
+        elif start >= 0:
+            seen += bool(clean[row])
+            if not calm[row]:
+                last = row
+            elif seen >= clean_rows:
+                out.append((start, last + 1))
+                start = -1
+    if start >= 0:
+        out.append((start, last + 1))
+    return out
