@@ -1,0 +1,61 @@
+"""What the checks look at, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a check found: its level, a sentence, the number behind it and when it was."""
+
+    check: str
+    level: Literal["pass", "warn", "fail"]
+    text: str
+    service: str = ""
+    value: float | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The run as the checks see it; all frames as the stages left them.
+
+    Attributes
+    ----------
+    series, quality, rejected, frozen, resets
+        Contract SERIES, result of ``ingest/series_quality``, contract REJECTED, frozen stretches
+        (capture, first_t, last_t), result of ``ingest/resets``.
+    skipped, broken, server_warnings
+        File names no reader knows; (file, why) that could not be read; (file, text) the server warned of.
+    frames
+        The aligned services.
+    edges
+        Per service and latency signal: (signal, source, limit_s, low_s, high_s) around the limit.
+    disagreements
+        Sources that differ: (service, role, signal, source, other, difference).
+    """
+
+    series: pl.DataFrame
+    quality: pl.DataFrame
+    rejected: pl.DataFrame
+    frozen: pl.DataFrame
+    resets: pl.DataFrame
+    skipped: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]
+    server_warnings: tuple[tuple[str, str], ...]
+    frames: tuple[ServiceFrame, ...]
+    edges: tuple[tuple[str, Mapping[str, float | str | None]], ...]
+    disagreements: pl.DataFrame
+    catalogue: Catalogue
+    settings: Settings
