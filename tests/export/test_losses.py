@@ -1,0 +1,121 @@
+import dataclasses
+import json
+
+import pytest
+from export.scenes import UTIL_PROMQL, full_policy
+
+from hs_analysis.export import TARGETS, ExportOptions, export
+from hs_analysis.policy.model import Primary, Quantity
+
+# Said in the header comment, not in an object.
+METADATA = ("window", "inputs_sha256", "run", "tool_version")
+OTHER_TEXT = {
+    "mode": "hold",
+    "pool": "mean",
+    "promql": UTIL_PROMQL,
+    "days": ("sun",),
+    "start": "07:00",
+    "end": "21:00",
+}
+
+
+def leaves(value, path=""):
+    """Yield (path, value) of every field of a policy, down to plain values."""
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from leaves(getattr(value, field.name), f"{path}.{field.name}".lstrip("."))
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from leaves(below, f"{path}.{key}")
+    elif isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
+        for index, below in enumerate(value):
+            yield from leaves(below, f"{path}[{index}]")
+    elif value not in (None, "", ()):  # not set, so there is nothing to say
+        yield path, value
+
+
+def changed(value, path, target):
+    """Return the policy with the one field at `target` set to something else."""
+    if path == target:
+        name = path.rpartition(".")[2]
+        if name in OTHER_TEXT or path == "unit":
+            other = OTHER_TEXT.get(name, "group")
+            return other if other != value else {"mean": "sum"}.get(value, f"{value}x")
+        if isinstance(value, str):
+            return f"{value}x"
+        if isinstance(value, tuple):
+            return (*value, "x")
+        return value * 2 + 1
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: f"{path}.{f.name}".lstrip(".") for f in dataclasses.fields(value)}
+        return dataclasses.replace(
+            value, **{n: changed(getattr(value, n), p, target) for n, p in fields.items()}
+        )
+    if isinstance(value, dict):
+        return {key: changed(below, f"{path}.{key}", target) for key, below in value.items()}
+    if isinstance(value, tuple):
+        return tuple(changed(below, f"{path}[{i}]", target) for i, below in enumerate(value))
+    return value
+
+
+def bodies(made):
+    """Return what the files say to a program: their lines without comments, and no losses."""
+    texts = {name: text.splitlines() for name, text in made.files.items() if name.endswith(".yaml")}
+    return {name: [line for line in lines if not line.startswith("#")] for name, lines in texts.items()}
+
+
+POLICIES = {
+    "metric": full_policy(),
+    "periodic": full_policy(mode="periodic"),
+    "mean": full_policy(
+        primaries=(Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Quantity(0.7), "mean"),)
+    ),
+    "two": full_policy(
+        primaries=(
+            full_policy().primaries[0],
+            dataclasses.replace(full_policy().primaries[0], signal="prefill_tps", role="prefill"),
+        )
+    ),
+    "mixed": full_policy(primaries=(dataclasses.replace(full_policy().primaries[0], role="mixed"),)),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_item_of_a_policy_is_in_the_output_or_in_the_losses(name, target):
+    """Change any one field: either the written objects change, or a loss speaks of that field."""
+    policy = POLICIES[name]
+    made = TARGETS[target](policy, ExportOptions())
+    before = bodies(made)
+    unsaid = []
+    for path, _ in leaves(policy):
+        after = TARGETS[target](changed(policy, "", path), ExportOptions())
+        if path.partition(".")[0] in METADATA:
+            said = after.files != made.files
+        else:
+            said = bodies(after) != before or any(loss.covers(path) for loss in made.losses)
+        if not said:
+            unsaid.append(path)
+    assert unsaid == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_nothing_that_decides_a_count_is_called_dropped(target):
+    """A field that changes the objects is never listed as dropped: the losses do not cry wolf."""
+    policy = full_policy()
+    made = TARGETS[target](policy, ExportOptions())
+    before = bodies(made)
+    for path, _ in leaves(policy):
+        if bodies(TARGETS[target](changed(policy, "", path), ExportOptions())) != before:
+            assert not [loss for loss in made.losses if loss.kind == "dropped" and loss.covers(path)], path
+
+
+def test_losses_cover_paths_below_them_and_no_others():
+    """A loss of a pool is not a loss of a pool whose name begins alike."""
+    made = export(full_policy(), "keda")
+    covered = {path: [x.item for x in made.losses if x.covers(path)] for path, _ in leaves(full_policy())}
+    assert covered["guards[1].slo_s"] == ["guards"]
+    assert covered["bounds.decode.min"] == []
+    assert covered["unit"] == []
+    assert covered["primaries[0].unit"] == ["*.unit"]
+    assert json.loads(made.files["prod.chat.losses.json"])
