@@ -1,0 +1,148 @@
+"""How each kind of number is made, in words: method, formula, queries and references, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HETEROSCALE = "HeteroScale, arXiv:2508.19559"
+BOOTSTRAP = "Künsch 1989, the block bootstrap, doi:10.1214/aos/1176347265"
+ISOTONIC = "Barlow et al. 1972, Statistical Inference under Order Restrictions (isotonic regression)"
+OPERATIONAL = "Denning and Buzen 1978, operational laws, doi:10.1145/356733.356735"
+
+# Samples to windows: what every number rests on.
+WINDOWS = (
+    "queries/ingest/stored_samples.sql",
+    "queries/align/increases.sql",
+    "queries/align/counter_windows.sql",
+    "queries/align/gauge_windows.sql",
+    "queries/align/signal_windows.sql",
+)
+LOAD = ("queries/align/instances.sql", "queries/align/offered_work.sql")
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What stands behind one kind of number.
+
+    Attributes
+    ----------
+    title
+        What it is; ``{name}`` is filled with what the link names.
+    method, formula
+        In words, and as arithmetic.
+    table
+        Detail table that holds the rows it was made from; empty when there is none.
+    queries
+        Files of the queries that made those rows.
+    refs
+        Publications.
+    """
+
+    title: str
+    method: str
+    formula: str
+    table: str
+    queries: tuple[str, ...]
+    refs: tuple[str, ...]
+
+
+DERIVATIONS: dict[str, Derivation] = {
+    "signals": Derivation(
+        "verdict on {name}",
+        "The signal is compared with the load of its role, window by window. Elasticity is the slope of its "
+        "logarithm on the logarithm of load, through medians of load bins in the operating range; noise and "
+        "drift are what a monotone fit on load leaves over; the lag is read off both series after their own "
+        "memory is taken away. Intervals come from a bootstrap of blocks, so that neighbouring windows do "
+        "not count twice. The verdict is the rule applied to these numbers; its reasons name the limits.",
+        "elasticity = Δ ln(signal) ÷ Δ ln(load);  SNR = (q95 − q05 of the fit) ÷ noise about the fit",
+        "study_points",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Fig. 2", BOOTSTRAP, ISOTONIC),
+    ),
+    "capacity": Derivation(
+        "capacity of {name}",
+        "Each window is judged by the share of its samples over the latency limit, and set against the work "
+        "per ready instance (5-minute means). Capacity is the work at which the share of violating windows "
+        "reaches what the objective allows; where the limit was never met it is the highest work that "
+        "instances already carried. The interval joins a block bootstrap and a systematic term.",
+        "",  # by the law that was used, see CAPACITY_FORMULAS
+        "capacity_points",
+        (*WINDOWS, *LOAD),
+        (BOOTSTRAP, OPERATIONAL),
+    ),
+    "thresholds": Derivation(
+        "target of {name}",
+        "The target is head-room times the lower end of capacity, or the floor under the floor rule; for a "
+        "signal other than served tokens it is what a monotone fit of that signal on load reads at this "
+        "work. The dead band is as wide as the noise of the signal's 5-minute mean needs, plus one "
+        "instance of rounding on the way in; the cooldowns follow from the start-up time and from how long "
+        "the signal remembers.",
+        "target = head-room × capacity;  out when wanted ÷ current > 1 + θ_out, in when < 1 − θ_in;  "
+        "θ = z × noise ÷ mean, with z for the false crossings allowed a day",
+        "capacity_points",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, proportional control",),
+    ),
+    "pd_ratio": Derivation(
+        "P/D ratio",
+        "The work that requests bring to prefill and to decode, over windows in which neither pool is "
+        "saturated, divided by what an instance of each pool can carry. Where a capacity is only a floor, "
+        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given.",
+        "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill)",
+        "mix",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Fig. 4", BOOTSTRAP),
+    ),
+    "demand": Derivation(
+        "demand",
+        "Offered work of each role: started requests times the work a request brings, counted near the "
+        "window. The number is the 95 % quantile of 5-minute means. In saturated windows served work hides "
+        "the demand, so they are listed.",
+        "offered work = started requests per second × mean tokens of a request",
+        "mix",
+        (*WINDOWS, *LOAD, "queries/align/net_arrivals.sql"),
+        (OPERATIONAL,),
+    ),
+    "selection": Derivation(
+        "score of the candidate {name}",
+        "The candidate is simulated on the training window with targets fitted on that window, and held to "
+        "the share of violating windows that the objective allows. Of the candidates that keep it, the one "
+        "that saves most wins; what a replay cannot tell apart is decided by violations, then by actions.",
+        "score = 1 − hours of the candidate ÷ hours recorded",
+        "",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Algorithm 1",),
+    ),
+    "replay": Derivation(
+        "backtest of {name}",
+        "The policy runs step by step over the test window, on the recorded demand, with numbers fitted on "
+        "the training window only. It sees what was already scraped, instances count from the moment they "
+        "are asked for, work that finds no room waits. Hours and actions can be trusted; shares of windows "
+        "near the limit are estimates, and the calibration says how good.",
+        "instance-hours = Σ instances × step;  saving = 1 − hours of the policy ÷ hours of the baseline",
+        "timeline",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Algorithm 1",),
+    ),
+    "policy": Derivation(
+        "the policy",
+        "The candidate that the selection chose, with targets, dead bands, cooldowns and ratio fitted again "
+        "on the whole window. Every number of it has a link of its own.",
+        "decode = ⌈total ÷ target⌉, prefill = ⌈decode × ratio⌉; with two signals each pool by its own",
+        "",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Algorithm 1",),
+    ),
+}
+
+# Beginning of the method that a capacity names → its formula.
+CAPACITY_FORMULAS = {
+    "logistic": "P(window violates | x) = 1 ÷ (1 + e^−(a + b · ln x)); "
+    "capacity = x where P is the allowed share of windows",
+    "quantile law": "probit(95 % quantile of the share over the limit | x) = a + b · ln x; "
+    "capacity = x where the quantile is the allowed share of samples",
+    "bracket": "capacity = geometric mean of the lowest load of an onset and the highest clean load",
+    "load levels": "capacity = x where a monotone fit of the share over the limit crosses what is allowed",
+    "highest load carried": "floor = q99 of work per instance in windows that held the limit; "
+    "capacity is at least that",
+}

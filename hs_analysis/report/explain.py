@@ -1,0 +1,341 @@
+"""One number's derivation: what a link points to, as data and as text."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hs_analysis import evidence
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.errors import UsageError
+from hs_analysis.evidence import EvidenceLink
+from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
+from hs_analysis.report.explain_text import text
+from hs_analysis.report.wording import signal_label, unit_of
+
+__all__ = ["explain", "text"]
+
+Entry = Mapping[str, Any]
+
+# Key of the number a link stands for, of its interval, and its name, per kind of entry.
+HEADLINES = {
+    "signals": ("elasticity", "elasticity_ci", "elasticity"),
+    "capacity": ("per_instance", "ci", "capacity"),
+    "thresholds": ("target_per_instance", "target_ci", "target"),
+    "pd_ratio": ("value", "ci", "ratio"),
+    "selection": ("score", "", "score"),
+    "replay": ("instance_hours", "", "paid"),
+}
+# Further numbers of an entry: key → (name, unit).
+NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
+    "signals": {
+        "pearson": ("Pearson correlation", ""),
+        "spearman": ("Spearman rank correlation", ""),
+        "snr": ("signal to noise", ""),
+        "lag_s": ("lag", "s"),
+        "drift": ("drift", ""),
+        "stability": ("stability", ""),
+        "coverage": ("coverage", "ratio"),
+        "interval_s": ("effective interval", "s"),
+        "n_effective": ("independent observations", ""),
+    },
+    "capacity": {},
+    "thresholds": {
+        "scale_out_ratio": ("scale out above", "× target"),
+        "scale_in_ratio": ("scale in below", "× target"),
+        "cooldown_out_s": ("cooldown out", "s"),
+        "cooldown_in_s": ("cooldown in", "s"),
+        "noise_cv": ("noise of the 5-minute mean", "ratio"),
+    },
+    "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
+    "demand": {
+        "prefill_tps": ("prefill work", "tokens/s"),
+        "decode_tps": ("decode work", "tokens/s"),
+        "reconstruction_error": ("error of the reconstruction", "ratio"),
+    },
+    "selection": {
+        "instance_hours": ("instance-hours", ""),
+        "gpu_hours": ("GPU-hours", ""),
+        "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "actions_per_day": ("actions per day", ""),
+    },
+    "replay": {
+        "gpu_hours": ("GPU-hours", ""),
+        "vs_recorded": ("saved against recorded", "ratio"),
+        "vs_static_peak": ("saved against static peak", "ratio"),
+        "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "actions_per_day": ("actions per day", ""),
+        "reversals_per_day": ("reversals per day", ""),
+        "overshoot_ratio": ("overshoot", "ratio"),
+        "unserved_tokens": ("unserved tokens", ""),
+    },
+    "policy": {},
+}
+SIMILAR = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a link lands: the kind of entry, what it is called, and the entry of the summary."""
+
+    kind: str
+    name: str
+    entry: Entry
+
+
+def explain(
+    link: EvidenceLink, summary: Mapping[str, Any], details: Mapping[str, pl.DataFrame]
+) -> dict[str, Any]:
+    """Return how the number behind a link was found.
+
+    Parameters
+    ----------
+    link
+        A parsed link; its range narrows the rows that are counted.
+    summary
+        summary.json.
+    details
+        Detail tables by name (`hs_analysis.schema.detail`); those that are absent give no rows.
+
+    Returns
+    -------
+    dict
+        link, run, service, title, measure, value, unit, interval, status, reasons, numbers, window, method,
+        formula, basis, metrics, queries, rows, inputs, see_also, refs. ``value`` is None where it was
+        refused; then ``reasons`` says why. Plain data, ready for JSON.
+
+    Raises
+    ------
+    UsageError
+        When the run holds nothing under this link; the hint names the nearest ones.
+    """
+    service = _service(link, summary)
+    places = dict(_places(service))
+    bare = evidence.path(link.service, link.stage, link.what)
+    place = places.get(bare)
+    if place is None:
+        near = difflib.get_close_matches(bare, places, SIMILAR, 0.0) if places else []
+        hint = f"nearest: {', '.join(near)}" if near else "the run has no answers for this service"
+        raise UsageError("this run shows nothing under this link", where=bare, hint=hint)
+    derivation = DERIVATIONS[place.kind]
+    value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
+    window = _window(place.kind, link, summary, service)
+    return {
+        "link": link.path,
+        "run": link.run,
+        "service": link.service,
+        "title": derivation.title.format(name=place.name),
+        "measure": measure,
+        "value": place.entry.get(value_key),
+        "unit": _unit(place),
+        "interval": place.entry.get(interval_key),
+        "status": _status(place),
+        "reasons": _reasons(place.entry),
+        "numbers": _numbers(place),
+        "window": window,
+        "method": derivation.method,
+        "formula": _formula(place),
+        "basis": _basis(place, service),
+        "metrics": _metrics(place),
+        "queries": list(derivation.queries),
+        "rows": _rows(place, link, derivation.table, details),
+        "inputs": [_input(entry) for entry in summary.get("inputs") or []],
+        "see_also": _see_also(place, service, places),
+        "refs": list(derivation.refs),
+    }
+
+
+def _service(link: EvidenceLink, summary: Mapping[str, Any]) -> Entry:
+    services: list[Entry] = summary.get("services") or []
+    names = [str(service.get("service")) for service in services]
+    if link.service not in names:
+        hint = f"it has {', '.join(names[:SIMILAR])}" if names else "it has no service at all"
+        raise UsageError("no such service in this run", where=link.service, hint=hint)
+    return services[names.index(link.service)]
+
+
+def _places(service: Entry) -> Iterator[tuple[str, Place]]:
+    """Yield every path of a service with its entry: the path of its place, and its own evidence if given."""
+    name = str(service["service"])
+    for kind, stage, what, title, entry in _entries(service):
+        place = Place(kind, title, entry)
+        yield evidence.path(name, stage, what), place
+        if given := str(entry.get("evidence") or ""):
+            link = evidence.parse(given)
+            yield evidence.path(link.service, link.stage, link.what), place
+
+
+def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
+    for entry in service.get("signals") or []:
+        signal, role = str(entry["signal"]), str(entry["role"])
+        yield "signals", "study", f"{signal}@{role}", signal_label(signal, role), entry
+    for entry in service.get("capacity") or []:
+        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
+        on = f" on {entry['gpu_type']}" if gpu else ""
+        yield (
+            "capacity",
+            "derive",
+            f"capacity@{entry['role']}{gpu}",
+            f"one {entry['role']} instance{on}",
+            entry,
+        )
+    for entry in service.get("thresholds") or []:
+        signal, role = str(entry["signal"]), str(entry["role"])
+        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
+        yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
+    for kind in ("pd_ratio", "demand"):
+        if service.get(kind):
+            yield kind, "derive", kind, "", service[kind]
+    for entry in service.get("selection") or []:
+        yield "selection", "select", str(entry["policy"]), str(entry["policy"]), entry
+        if entry.get("chosen"):
+            yield "policy", "policy", "policy", "", entry
+    for entry in (service.get("replay") or {}).get("policies") or []:
+        yield "replay", "replay", str(entry["policy"]), str(entry["policy"]), entry
+
+
+def _unit(place: Place) -> str:
+    if place.kind in ("capacity", "thresholds"):
+        role = place.entry.get("role")
+        return f"{unit_of(str(place.entry.get('signal'))) or 'tokens/s'} per {role} instance"
+    return {"pd_ratio": "prefill ÷ decode", "selection": "ratio", "replay": "instance-hours"}.get(
+        place.kind, ""
+    )
+
+
+def _status(place: Place) -> str:
+    if place.kind in ("selection", "policy"):
+        return "chosen" if place.entry.get("chosen") else "not chosen"
+    return str(place.entry.get("status") or place.entry.get("verdict") or "")
+
+
+def _reasons(entry: Entry) -> list[dict[str, Any]]:
+    """Return the reasons as code, text, value and limit, in whatever form the entry has them."""
+    given = entry.get("reasons") or ([entry["reason"]] if entry.get("reason") else [])
+    empty = {"code": "", "text": "", "value": None, "limit": None}
+    return [empty | ({"text": one} if isinstance(one, str) else dict(one)) for one in given]
+
+
+def _numbers(place: Place) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "value": place.entry[key],
+            "unit": unit,
+            "interval": place.entry.get(f"{key.removesuffix('_s')}_ci"),
+        }
+        for key, (name, unit) in NUMBERS[place.kind].items()
+        if place.entry.get(key) is not None
+    ]
+
+
+def _window(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: Entry) -> dict[str, Any]:
+    """Return what the number covers: the link's range, else the part of the window it was made from."""
+    whole = summary.get("window") or {}
+    pair = [whole.get("start"), whole.get("end")]
+    part = {"selection": "train", "replay": "test"}.get(kind)
+    known = (service.get("replay") or {}).get(part) if part else None
+    if known:
+        pair = list(known.values())[:2] if isinstance(known, Mapping) else list(known)
+    for index, moment in enumerate((link.start, link.end)):
+        if moment is not None:
+            pair[index] = moment.isoformat().replace("+00:00", "Z")
+    of = f"the {part}ing window" if part == "train" else "the test window" if part else "the whole window"
+    return {"start": pair[0], "end": pair[1], "of": "the link" if link.start or link.end else of}
+
+
+def _formula(place: Place) -> str:
+    if place.kind != "capacity":
+        return DERIVATIONS[place.kind].formula
+    method = str(place.entry.get("method") or "")
+    return next((formula for name, formula in CAPACITY_FORMULAS.items() if method.startswith(name)), "")
+
+
+def _basis(place: Place, service: Entry) -> str:
+    """Return what the run chose among the ways the method knows."""
+    words = {
+        "offered": "load is offered work",
+        "served": "load is served work, which hides demand in saturation",
+    }
+    found = [words.get(str(service.get("reference")), "")]
+    if place.kind == "capacity" and place.entry.get("method"):
+        found.append(f"law: {place.entry['method']}")
+    if place.kind == "signals" and place.entry.get("source"):
+        found.append(f"read from {place.entry['source']}")
+    if pairs := place.entry.get("integer_pairs"):
+        found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
+    return "; ".join(part for part in found if part)
+
+
+def _metrics(place: Place) -> list[str]:
+    """Return the metrics that carry the signal: those of its source, or of every one where none is named."""
+    if place.kind not in ("signals", "thresholds"):
+        return []
+    signal, source = load_catalogue().signal(str(place.entry.get("signal"))), place.entry.get("source")
+    rows = [row for row in signal.sources if source in (None, row.source)] if signal else []
+    return sorted({term.metric for row in rows for term in row.terms})
+
+
+def _rows(
+    place: Place, link: EvidenceLink, table: str, details: Mapping[str, pl.DataFrame]
+) -> dict[str, Any] | None:
+    """Return how many rows of the detail table stand behind the number, and the loads they span."""
+    frame = details.get(table)
+    if frame is None:
+        return None
+    keys = {"service": link.service}
+    wanted = {"study_points": ("signal", "role"), "timeline": ("policy",), "capacity_points": ("role",)}
+    keys |= {key: str(place.entry.get(key)) for key in wanted.get(table, ())}
+    rows = frame.filter(pl.all_horizontal(pl.col(key) == value for key, value in keys.items()))
+    time = "start" if "start" in rows.columns else "t"
+    if link.start is not None:
+        rows = rows.filter(pl.col(time) >= link.start)
+    if link.end is not None:
+        rows = rows.filter(pl.col(time) < link.end)
+    found: dict[str, Any] = {"table": table, "rows": rows.height}
+    if "used" in rows.columns:
+        found["used"] = int(rows["used"].sum())
+    if "violates" in rows.columns:
+        found["violating"] = int(rows["violates"].sum())
+        found["undecided"] = rows["violates"].null_count()
+    load = next((name for name in ("load", "load_per_instance") if name in rows.columns), None)
+    if load and rows[load].count():
+        found["load"] = [rows[load].min(), rows[load].max()]
+    return found
+
+
+def _input(entry: Any) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        return {"name": str(entry), "bytes": None, "sha256": None}
+    name = next((str(entry[key]) for key in ("name", "path", "file") if entry.get(key)), "")
+    size = next((entry[key] for key in ("bytes", "size") if entry.get(key) is not None), None)
+    return {"name": name, "bytes": size, "sha256": entry.get("sha256")}
+
+
+def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list[str]:
+    """Return the links of the numbers this one was made from."""
+    name = str(service["service"])
+    pairs = list(
+        zip(
+            str(place.entry.get("signal") or "").split("+"),
+            str(place.entry.get("role") or "").split("+"),
+            strict=False,
+        )
+    )
+    studied = [("study", f"{signal}@{role}") for signal, role in pairs]
+    targets = [("derive", f"threshold:{signal}@{role}") for signal, role in pairs]
+    capacities = [("derive", f"capacity@{role}") for role in ("prefill", "decode", "mixed")]
+    policy = str(place.entry.get("policy") or "")
+    parts = {
+        "thresholds": [*(c for c in capacities if c[1].endswith(f"@{place.entry.get('role')}")), *studied],
+        "pd_ratio": [*capacities, ("derive", "demand")],
+        "selection": [*targets, *studied],
+        "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],
+        "replay": [("select", policy), ("derive", "pd_ratio"), *capacities],
+    }.get(place.kind, [])
+    paths = [evidence.path(name, stage, what) for stage, what in parts]
+    return [path for path in dict.fromkeys(paths) if path in places]

@@ -1,0 +1,96 @@
+"""An explanation as text for a terminal: a label and what it says, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hs_analysis import evidence
+from hs_analysis.report.wording import interval, quantity, span
+
+_ROW_WORDS = {"used": "used", "violating": "over the limit", "undecided": "undecided"}
+
+
+def text(explanation: Mapping[str, Any]) -> str:
+    """Return an explanation (`hs_analysis.report.explain.explain`) as lines of a label and its text."""
+    lines = [f"{explanation['service']} · {explanation['title']}"]
+    lines += [f"{label:<10} {value}" for label, value in _labelled(explanation)]
+    return "\n".join(lines)
+
+
+def _labelled(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if explanation["value"] is not None:
+        yield (
+            explanation["measure"],
+            _amount(explanation["value"], explanation["unit"], explanation["interval"]),
+        )
+        yield "exactly", _exact(explanation["value"], explanation["interval"])
+    elif explanation["status"] in ("refused", "unknown"):
+        yield explanation["measure"], "none, see because"
+    for label, value in (("status", explanation["status"]), ("basis", explanation["basis"])):
+        if value:
+            yield label, value
+    yield from _listed("because", [_reason(reason) for reason in explanation["reasons"]])
+    yield from _listed(
+        "numbers",
+        [f"{n['name']}: {_amount(n['value'], n['unit'], n['interval'])}" for n in explanation["numbers"]],
+    )
+    window = explanation["window"]
+    yield "window", f"{span(window['start'], window['end'])}, {window['of']}"
+    yield "method", explanation["method"]
+    if explanation["formula"]:
+        yield "formula", explanation["formula"]
+    if explanation["rows"]:
+        yield "rows", _row_words(explanation["rows"])
+    yield from _listed("metrics", explanation["metrics"])
+    yield from _listed("queries", explanation["queries"])
+    yield from _listed("inputs", [_input_words(entry) for entry in explanation["inputs"]])
+    yield from _listed("see also", explanation["see_also"])
+    yield from _listed("refs", explanation["refs"])
+    yield (
+        "link",
+        (
+            evidence.permalink(explanation["run"], explanation["link"])
+            if explanation["run"]
+            else explanation["link"]
+        ),
+    )
+
+
+def _listed(label: str, values: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the label once, beside the first of several values."""
+    for index, value in enumerate(values):
+        yield (label if index == 0 else ""), value
+
+
+def _amount(value: Any, unit: str, between: Any) -> str:
+    base, _, per = unit.partition(" per ")
+    shown, shown_unit = quantity(value, base)
+    words = " ".join(part for part in (shown, shown_unit, f"per {per}" if per else "") if part)
+    ends = interval(between, base)
+    return f"{words} (95 % interval {ends})" if ends else words
+
+
+def _exact(value: float, between: Any) -> str:
+    """Return a number as a program would want it, beside the rounded one that the report shows."""
+    ends = f" ({between[0]:.10g} to {between[1]:.10g})" if between else ""
+    return f"{value:.10g}{ends}"
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    code = f"{reason['code']}: " if reason["code"] else ""
+    return f"{code}{reason['text']}"
+
+
+def _row_words(rows: Mapping[str, Any]) -> str:
+    words = [f"{rows['rows']:,} rows of {rows['table']}"]
+    words += [f"{rows[key]:,} {name}" for key, name in _ROW_WORDS.items() if key in rows]
+    if "load" in rows:
+        words.append(f"load {interval(rows['load'])}")
+    return ", ".join(words)
+
+
+def _input_words(entry: Mapping[str, Any]) -> str:
+    size = f"{entry['bytes']:,} bytes" if entry["bytes"] is not None else ""
+    digest = f"sha256 {entry['sha256']}" if entry["sha256"] else ""
+    return "  ".join(part for part in (entry["name"], size, digest) if part)

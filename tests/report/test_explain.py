@@ -1,0 +1,385 @@
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from hs_analysis import evidence
+from hs_analysis.errors import UsageError
+from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
+from hs_analysis.report.explain import explain, text
+from hs_analysis.schema.detail import CAPACITY_POINTS, STUDY_POINTS, TIMELINE
+from hs_analysis.schema.frames import empty
+from hs_analysis.schema.results import (
+    CandidateScore,
+    Capacity,
+    Demand,
+    PdRatio,
+    PolicyReplay,
+    Reason,
+    SignalVerdict,
+    Threshold,
+)
+
+NAME = "prod/llama"
+START = datetime(2026, 11, 17, tzinfo=UTC)
+
+
+def path(stage, what, start=None, end=None):
+    return evidence.path(NAME, stage, what, start, end)
+
+
+def verdict(signal, role, word, **more):
+    return asdict(
+        SignalVerdict(
+            signal,
+            role,
+            "vllm",
+            word,
+            more.pop("reasons", ()),
+            evidence=path("study", f"{signal}@{role}"),
+            **more,
+        )
+    )
+
+
+def candidate(name, signal, role, chosen, **more):
+    return asdict(
+        CandidateScore(name, signal, role, 0.31, None, 900.0, 0.004, 15.0, chosen, "saves most", **more)
+    )
+
+
+def summary():
+    """Return a summary.json with one entry of every kind, built from the results it is written from."""
+    thin = Reason("thin", "two violating windows; 25 are needed", 2.0, 25.0)
+    service = {
+        "service": NAME,
+        "reference": "offered",
+        "signals": [
+            verdict(
+                "decode_tps",
+                "decode",
+                "proportional",
+                elasticity=0.998,
+                elasticity_ci=(0.96, 1.04),
+                snr=121.0,
+                lag_s=0.4,
+            ),
+            verdict(
+                "gpu_util",
+                "decode",
+                "unusable",
+                reasons=(Reason("flat", "it hardly moves", 0.02, 0.1),),
+                elasticity=0.02,
+            ),
+            verdict(
+                "kv_usage", "decode", "unknown", reasons=(Reason("coverage", "no values in 92 % of windows"),)
+            ),
+        ],
+        "capacity": [
+            asdict(
+                Capacity(
+                    "decode",
+                    None,
+                    "decode_tps",
+                    1548.9,
+                    (1502.0, 1597.0),
+                    "ok",
+                    "slo",
+                    None,
+                    "logistic",
+                    evidence=path("derive", "capacity@decode"),
+                )
+            ),
+            asdict(Capacity("decode", "NVIDIA H20", "decode_tps", None, None, "refused", None, thin)),
+            asdict(
+                Capacity(
+                    "prefill",
+                    None,
+                    "prefill_tps_effective",
+                    3000.0,
+                    (2900.0, 3100.0),
+                    "floor",
+                    "observed",
+                    Reason("no_violations", "the limit was never met"),
+                    "highest load carried within the limit",
+                    evidence=path("derive", "capacity@prefill"),
+                )
+            ),
+        ],
+        "demand": asdict(Demand(24_310.0, 11_870.0, (), 0.006)),
+        "thresholds": [
+            asdict(
+                Threshold(
+                    "decode_tps",
+                    "decode",
+                    None,
+                    1276.7,
+                    (1276.7, 1357.4),
+                    1.05,
+                    0.79,
+                    300.0,
+                    900.0,
+                    "ok",
+                    None,
+                    0.013,
+                    path("derive", "threshold:decode_tps@decode"),
+                )
+            )
+        ],
+        "pd_ratio": asdict(
+            PdRatio(
+                0.9,
+                (0.85, 0.96),
+                "ok",
+                None,
+                None,
+                None,
+                integer_pairs=((9, 10),),
+                evidence=path("derive", "pd_ratio"),
+            )
+        ),
+        "selection": [
+            candidate("decode_tps", "decode_tps", "decode", True),
+            candidate("pair", "prefill_tps+decode_tps", "prefill+decode", False),
+        ],
+        "replay": {
+            "train": ["2026-11-17T00:00:00Z", "2026-11-21T00:00:00Z"],
+            "test": ["2026-11-21T00:00:00Z", "2026-11-24T00:00:00Z"],
+            "policies": [
+                asdict(
+                    PolicyReplay(
+                        "decode_tps",
+                        7160.0,
+                        895.2,
+                        0.006,
+                        15.2,
+                        2.1,
+                        0.11,
+                        0.0,
+                        0.34,
+                        0.3,
+                        path("replay", "decode_tps"),
+                    )
+                )
+            ],
+        },
+    }
+    return {
+        "window": {"start": "2026-11-17T00:00:00Z", "end": "2026-11-24T00:00:00Z", "step_s": 15.0},
+        "inputs": [{"name": "dump.json.gz", "bytes": 48_210_331, "sha256": "9f" * 32}],
+        "services": [service],
+    }
+
+
+def details():
+    """Return ten rows per table, of which the first two are unused and one violates, one is undecided."""
+    times = [START + timedelta(minutes=5 * i) for i in range(10)]
+    common = {"service": [NAME] * 10, "capture": [""] * 10, "t": times, "used": [i >= 2 for i in range(10)]}
+    study = pl.DataFrame(
+        {
+            **common,
+            "signal": ["decode_tps"] * 10,
+            "role": ["decode"] * 10,
+            "load": [100.0 + i for i in range(10)],
+            "value": [1.0] * 10,
+            "fit": [1.0] * 10,
+        }
+    )
+    capacity = pl.DataFrame(
+        {
+            **common,
+            "role": ["decode"] * 10,
+            "load_per_instance": [float(i) for i in range(10)],
+            "over_low_ratio": [0.0] * 10,
+            "over_high_ratio": [0.0] * 10,
+            "violates": [False] * 8 + [True, None],
+        }
+    )
+    capacity = pl.concat([capacity, capacity.with_columns(role=pl.lit("prefill"))])
+    frames = {"study_points": (study, STUDY_POINTS), "capacity_points": (capacity, CAPACITY_POINTS)}
+    found = {
+        name: frame.select(contract.names).cast(empty(contract).schema)
+        for name, (frame, contract) in frames.items()
+    }
+    return {**found, "timeline": empty(TIMELINE)}
+
+
+def about(stage, what, **more):
+    return explain(evidence.parse(path(stage, what, **more)), summary(), details())
+
+
+CASES = [
+    ("study", "decode_tps@decode", 0.998, (0.96, 1.04), "proportional"),
+    ("derive", "capacity@decode", 1548.9, (1502.0, 1597.0), "ok"),
+    ("derive", "capacity@decode@NVIDIA H20", None, None, "refused"),
+    ("derive", "threshold:decode_tps@decode", 1276.7, (1276.7, 1357.4), "ok"),
+    ("derive", "pd_ratio", 0.9, (0.85, 0.96), "ok"),
+    ("select", "decode_tps", 0.31, None, "chosen"),
+    ("select", "pair", 0.31, None, "not chosen"),
+    ("replay", "decode_tps", 895.2, None, ""),
+    ("policy", "policy", None, None, "chosen"),
+    ("derive", "demand", None, None, ""),
+]
+
+
+@pytest.mark.parametrize(("stage", "what", "value", "ends", "status"), CASES)
+def test_a_link_gives_the_very_number_of_the_summary(stage, what, value, ends, status):
+    """Value, interval and status are those of summary.json, for every stage."""
+    found = about(stage, what)
+    assert (found["value"], found["interval"], found["status"]) == (value, ends, status)
+    assert found["method"]
+    assert found["formula"] or status == "refused"
+    assert found["inputs"] == [{"name": "dump.json.gz", "bytes": 48_210_331, "sha256": "9f" * 32}]
+    json.dumps(found)
+
+
+def test_every_link_in_the_summary_is_explained():
+    """No evidence that the run hands out leads nowhere."""
+
+    def links(node):
+        if isinstance(node, dict):
+            yield from ([node["evidence"]] if node.get("evidence") else [])
+            node = list(node.values())
+        if isinstance(node, list | tuple):
+            for below in node:
+                yield from links(below)
+
+    given = list(links(summary()))
+    assert len(given) >= 8
+    for link in given:
+        assert explain(evidence.parse(link), summary(), details())["link"] == link
+
+
+@pytest.mark.parametrize(("stage", "what", "value", "ends", "status"), CASES)
+def test_the_links_beside_a_number_lead_on(stage, what, value, ends, status):
+    """Every see-also link is explained by the same run, and none is the number itself."""
+    found = about(stage, what)
+    for link in found["see_also"]:
+        assert explain(evidence.parse(link), summary(), {})["title"]
+        assert link != found["link"]
+
+
+def test_a_target_leads_to_its_capacity_and_its_signal():
+    """What a target was made from stands beside it."""
+    assert about("derive", "threshold:decode_tps@decode")["see_also"] == [
+        path("derive", "capacity@decode"),
+        path("study", "decode_tps@decode"),
+    ]
+
+
+def test_refusals_say_why_with_value_and_limit():
+    """Nothing is shown for a refused number but its reason."""
+    found = about("derive", "capacity@decode@NVIDIA H20")
+    assert found["reasons"] == [
+        {"code": "thin", "text": "two violating windows; 25 are needed", "value": 2.0, "limit": 25.0}
+    ]
+    assert "none, see because" in text(found)
+    assert "thin: two violating windows" in text(found)
+
+
+def test_rows_are_those_of_the_number_and_of_the_range():
+    """Rows, used, violating and undecided are counted; a range in the link narrows them."""
+    assert about("derive", "capacity@decode")["rows"] == {
+        "table": "capacity_points",
+        "rows": 10,
+        "used": 8,
+        "violating": 1,
+        "undecided": 1,
+        "load": [0.0, 9.0],
+    }
+    part = about(
+        "derive", "capacity@decode", start=START + timedelta(minutes=10), end=START + timedelta(minutes=20)
+    )
+    assert (part["rows"]["rows"], part["rows"]["load"]) == (2, [2.0, 3.0])
+    assert part["window"] == {
+        "start": "2026-11-17T00:10:00Z",
+        "end": "2026-11-17T00:20:00Z",
+        "of": "the link",
+    }
+    assert about("study", "gpu_util@decode")["rows"] == {"table": "study_points", "rows": 0, "used": 0}
+    assert explain(evidence.parse(path("derive", "capacity@decode")), summary(), {})["rows"] is None
+
+
+def test_the_window_is_that_of_the_stage():
+    """The study speaks of the whole window, the selection of the training part, the replay of the test."""
+    assert about("study", "decode_tps@decode")["window"]["start"] == "2026-11-17T00:00:00Z"
+    assert about("select", "decode_tps")["window"]["end"] == "2026-11-21T00:00:00Z"
+    assert about("replay", "decode_tps")["window"] == {
+        "start": "2026-11-21T00:00:00Z",
+        "end": "2026-11-24T00:00:00Z",
+        "of": "the test window",
+    }
+
+
+def test_the_formula_of_a_capacity_is_that_of_its_law():
+    """Logistic and floor are not explained by the same formula."""
+    assert about("derive", "capacity@decode")["formula"] == CAPACITY_FORMULAS["logistic"]
+    assert about("derive", "capacity@prefill")["formula"].startswith("floor = q99")
+    assert "law: logistic" in about("derive", "capacity@decode")["basis"]
+
+
+def test_a_signal_names_the_metrics_that_carry_it():
+    """The metric is read from the catalogue for the source that was used."""
+    assert about("study", "decode_tps@decode")["metrics"] == ["vllm:generation_tokens_total"]
+
+
+def test_the_named_queries_exist(root):
+    """Every query file that an explanation names is in the repository."""
+    missing = {q for d in DERIVATIONS.values() for q in d.queries if not (root / q).is_file()}
+    assert missing == set()
+
+
+def test_the_text_holds_what_the_data_holds():
+    """Value with unit and interval, window, queries, file hash, references and link stand in the text."""
+    shown = text(about("derive", "capacity@decode"))
+    for part in (
+        "prod/llama · capacity of one decode instance",
+        " tokens/s per decode instance (95 % interval ",
+        "exactly    1548.9 (1502 to 1597)",
+        "2026-11-17 00:00 to 2026-11-24 00:00 UTC",
+        "10 rows of capacity_points, 8 used, 1 over the limit, 1 undecided",
+        "queries/align/increases.sql",
+        "48,210,331 bytes  sha256 9f9f",
+        "doi:10.1214/aos/1176347265",
+        path("derive", "capacity@decode"),
+    ):
+        assert part in shown
+    assert "cooldown in: 15" in text(about("derive", "threshold:decode_tps@decode"))
+    assert "saved against recorded: 30" in text(about("replay", "decode_tps"))
+    assert "nearest pairs P:D 9:10" in text(about("derive", "pd_ratio"))
+    assert "saves most" in text(about("select", "decode_tps"))
+
+
+def test_a_permalink_keeps_its_run():
+    """The link printed at the end names the run it came from."""
+    link = evidence.parse(evidence.permalink("9f3a", path("derive", "pd_ratio")))
+    assert text(explain(link, summary(), {})).endswith(f"hsa:9f3a/{path('derive', 'pd_ratio')}")
+
+
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        (evidence.path("other/x", "study", "a@b"), "it has prod/llama"),
+        (path("study", "decode_tp@decode"), r"nearest: prod%2Fllama/study/decode_tps@decode"),
+        (path("ingest", "files"), "nothing under this link"),
+    ],
+)
+def test_a_link_that_leads_nowhere_is_a_usage_error_with_the_nearest(link, says):
+    """The error names the services or the nearest links of the run."""
+    with pytest.raises(UsageError, match=says):
+        explain(evidence.parse(link), summary(), details())
+
+
+def test_a_run_without_answers_is_no_crash():
+    """Null sections, as in a run that found nothing, give a usage error and no traceback."""
+    nothing = {
+        "services": [{"service": NAME, "signals": None, "replay": None}],
+        "inputs": None,
+        "window": None,
+    }
+    with pytest.raises(UsageError, match="no answers"):
+        explain(evidence.parse(path("derive", "pd_ratio")), nothing, {})
+    with pytest.raises(UsageError, match="no service at all"):
+        explain(evidence.parse(path("derive", "pd_ratio")), {"services": []}, {})
