@@ -1,0 +1,275 @@
+"""From what was derived to a policy: which number goes where, and what stands in where no data gave one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
+from hs_analysis.policy.model import (
+    Bounds,
+    Cooldown,
+    Guard,
+    Hysteresis,
+    Mode,
+    Policy,
+    Primary,
+    Quantity,
+    Ratio,
+    SoftScaleIn,
+    Step,
+    Tier,
+)
+from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
+from hs_analysis.schema.settings import Settings
+
+__all__ = ["build_policy", "candidate_primaries", "work_target"]
+
+# Defaults of this project, used where the data gave no number; the policy marks each with "default".
+AVERAGING_S = 300.0  # trailing mean a primary is judged on [s]; the dead band is measured on such means
+SCALE_OUT_RATIO = 1.10  # wanted ÷ current, where the noise of the signal is unknown
+SCALE_IN_RATIO = 0.80
+COOLDOWN_OUT_S = 300.0  # the averaging window: one action per independent look at the signal
+COOLDOWN_IN_S = 600.0  # least rest before removing instances, where the start-up time is unknown
+GUARD_TIERS = (Tier(1.0, 0.10), Tier(1.2, 0.20))  # as readers of HeteroScale give them
+OBSERVE_WINDOWS = 2  # soft scale-in watches this many SLO windows
+LEAST_INSTANCES = 2
+MAX_OVER_OBSERVED = 2  # upper bound ÷ most instances ever seen
+LARGEST_PAIR = 16  # largest decode count tried for a whole-number pair
+GUARDS = (("ttft", "prefill"), ("tbt", "decode"))
+"""Which pool a latency speaks of."""
+
+
+def build_policy(
+    frame: ServiceFrame,
+    derived: Derived,
+    verdicts: Sequence[SignalVerdict],
+    primaries: tuple[tuple[str, str], ...],
+    settings: Settings,
+    promql: Mapping[tuple[str, str], str],
+    meta: Mapping[str, Any],
+) -> Policy:
+    """Assemble the policy of one service.
+
+    Parameters
+    ----------
+    frame
+        The window the numbers were fitted on; gives bounds, units and GPU types.
+    derived, verdicts
+        Targets, dead bands, ratio and refusals; which signals may act as guards.
+    primaries
+        (signal, role) that size pools; empty for a policy on hold. One sizes both pools through the ratio.
+    settings
+        SLO limits and start-up times.
+    promql
+        Query per (signal, role); a signal without one gets an empty query.
+    meta
+        Optional keys ``window`` (dict), ``inputs_sha256``, ``run``, ``tool_version``, ``unit`` (group or
+        pod), ``calibrated`` (bool) and ``replay`` (dict).
+
+    Returns
+    -------
+    Policy
+        Mode ``hold`` when a primary has no target; then ``refusals`` say why.
+    """
+    sized = tuple(_primary(frame, derived, verdicts, key, promql) for key in primaries)
+    targets_known = bool(sized) and all(p.target_per_instance.value for p in sized)
+    mode: Mode = "metric" if targets_known else "hold"
+    ratio = None if "mixed" in frame.pools else _ratio(derived)
+    guards = _guards(frame, verdicts, settings, promql)
+    draft = Policy(
+        service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
+        hysteresis={}, cooldown={}, step=Step(), guards=guards, soft_scale_in=_soft(guards, settings),
+        bounds=_bounds(frame, derived, settings),
+        placement={"affinity": None, "gpu_types": {r: list(frame.gpu_types.get(r, ())) for r in frame.pools}},
+        refusals=_refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
+        inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
+        tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
+        start_up_s=dict(settings.startup_s), averaging_s=max(AVERAGING_S, frame.window_s),
+        replay=dict(meta.get("replay", {})),
+    )  # fmt: skip
+    return _with_bands(draft, derived, bool(meta.get("calibrated")))
+
+
+def work_target(derived: Derived, role: str, settings: Settings) -> float | None:
+    """Return the work one instance of a role should carry [tokens/s]; None when no capacity is known.
+
+    The threshold of the signal that capacity is measured in, else the head-room share of its lower end.
+    """
+    capacity = derived.capacity_of(role)
+    if capacity is None or not capacity.per_instance:
+        return None
+    threshold = derived.threshold_of(capacity.signal, role)
+    if threshold is not None and threshold.target_per_instance:
+        return threshold.target_per_instance
+    lower = capacity.ci[0] if capacity.ci else capacity.per_instance
+    return settings.headroom_ratio * lower
+
+
+def _primary(
+    frame: ServiceFrame,
+    derived: Derived,
+    verdicts: Sequence[SignalVerdict],
+    key: tuple[str, str],
+    promql: Mapping[tuple[str, str], str],
+) -> Primary:
+    signal, role = key
+    threshold = signal_threshold(derived, signal, role)
+    info = frame.info(signal, role) or frame.info(signal, "service")
+    verdict = next((v for v in verdicts if v.signal == signal and v.role in (role, "service")), None)
+    query = promql.get(key) or promql.get((signal, "service"), "")
+    low, high = threshold.target_ci if threshold and threshold.target_ci else (None, None)
+    target = Quantity(
+        threshold.target_per_instance if threshold else None, low, high,
+        threshold.status if threshold else "refused", threshold.evidence if threshold else "",
+    )  # fmt: skip
+    source = verdict.source if verdict else info.source if info else ""
+    pool = info.pool if info else "sum"
+    return Primary(
+        signal,
+        role,
+        info.unit if info else "",
+        query,
+        source,
+        target,
+        "sum" if pool == "sum" else "mean",
+    )
+
+
+def _ratio(derived: Derived) -> Ratio:
+    """Return the ratio, its interval (the band, when it drifts) and the nearest pair of whole numbers."""
+    found = derived.pd_ratio
+    if found.value is None:
+        return Ratio(None, None, None, found.at_least, found.at_most, None, found.status, found.evidence)
+    interval = (found.band if found.status == "drifting" else None) or found.ci or found.band
+    low, high = interval or (None, None)
+    half = (high - low) / 2 if low is not None and high is not None else None
+    if found.integer_pairs:
+        prefill, decode = found.integer_pairs[0]
+    else:
+        prefill, decode = _nearest_pair(found.value, low, high)
+    return Ratio(prefill, decode, found.value, low, high, half, found.status, found.evidence)
+
+
+def _nearest_pair(value: float, low: float | None, high: float | None) -> tuple[int, int]:
+    """Return the smallest whole-number pair whose ratio lies in the interval, else the nearest tried."""
+    pairs = [(max(1, round(value * decode)), decode) for decode in range(1, LARGEST_PAIR + 1)]
+    if low is not None and high is not None:
+        inside = [pair for pair in pairs if low <= pair[0] / pair[1] <= high]
+        if inside:
+            return inside[0]
+    return min(pairs, key=lambda pair: (abs(pair[0] / pair[1] - value), pair[1]))
+
+
+def _guards(
+    frame: ServiceFrame,
+    verdicts: Sequence[SignalVerdict],
+    settings: Settings,
+    promql: Mapping[tuple[str, str], str],
+) -> tuple[Guard, ...]:
+    """Latencies with an SLO and a verdict that lets them act, each on the pool it speaks of."""
+    guards = []
+    for signal, role in GUARDS:
+        limit = settings.slo.limit_s(signal)
+        acting = role if role in frame.pools else "mixed"
+        found = next(
+            (v for v in verdicts if v.signal == signal and v.verdict in ("guard", "proportional")), None
+        )  # fmt: skip
+        if limit is not None and found is not None and acting in frame.pools:
+            query = promql.get((signal, found.role), "")
+            guards.append(Guard(signal, acting, limit, query, GUARD_TIERS))
+    return tuple(guards)
+
+
+def _soft(guards: tuple[Guard, ...], settings: Settings) -> SoftScaleIn | None:
+    """Watch instances before they end; without a guard there is nothing to watch."""
+    if not guards:
+        return None
+    condition = " or ".join(f"{g.signal} > {g.slo_s:g} s" for g in guards)
+    return SoftScaleIn(OBSERVE_WINDOWS * settings.slo.window_s, condition)
+
+
+def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[str, Bounds]:
+    """Twice what was ever seen; at least 2, or 1 where one instance was seen or would have been enough."""
+    least = {role: _least_need(frame, derived, role, settings) for role in frame.pools}
+    bounds = {}
+    for role in frame.pools:
+        counts = frame.table[column("instances", role)].drop_nulls().drop_nans()
+        seen = counts.filter(counts > 0)
+        low = math.floor(_number(seen.min())) if seen.len() else 1
+        high = math.ceil(_number(seen.max())) if seen.len() else 1
+        least_instances = 1 if low <= 1 or least[role] <= 1.0 else LEAST_INSTANCES
+        bounds[role] = Bounds(least_instances, max(MAX_OVER_OBSERVED * high, least_instances))
+    return bounds
+
+
+def _least_need(frame: ServiceFrame, derived: Derived, role: str, settings: Settings) -> float:
+    """Least instances that the demand of any averaging window needed; infinite when it can't be known."""
+    target = work_target(derived, role, settings)
+    name = column("offered_tps", role)
+    if target is None or name not in frame.table.columns:
+        return math.inf
+    rows = max(1, round(AVERAGING_S / frame.window_s))
+    means = frame.table.select(pl.col(name).cast(pl.Float64).rolling_mean(rows).over("capture")).to_series()
+    least = means.drop_nulls().drop_nans().min()
+    return math.inf if least is None else _number(least) / target
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _with_bands(policy: Policy, derived: Derived, calibrated: bool) -> Policy:
+    """Add dead band, cooldown and confidence; a pool that follows a ratio moves with its leader's."""
+    leaders = {p.role: signal_threshold(derived, p.signal, p.role) for p in policy.primaries}
+    only = next(iter(leaders.values()), None)
+    found = {role: leaders.get(role, only) for role in policy.sized_roles}
+    return replace(
+        policy,
+        hysteresis={role: _band(threshold) for role, threshold in found.items()},
+        cooldown={role: _cooldown(threshold) for role, threshold in found.items()},
+        confidence=_confidence(policy, derived, calibrated),
+    )
+
+
+def _band(threshold: Threshold | None) -> Hysteresis:
+    if threshold is None or threshold.scale_out_ratio is None or threshold.scale_in_ratio is None:
+        return Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
+    return Hysteresis(threshold.scale_out_ratio, threshold.scale_in_ratio, threshold.evidence)
+
+
+def _cooldown(threshold: Threshold | None) -> Cooldown:
+    """Replace a cooldown that was refused (start-up time unknown) by the default, marked as such."""
+    out_s = threshold.cooldown_out_s if threshold else None
+    in_s = threshold.cooldown_in_s if threshold else None
+    if threshold is not None and out_s is not None and in_s is not None:
+        return Cooldown(out_s, in_s, threshold.evidence)
+    out_s = COOLDOWN_OUT_S if out_s is None else out_s
+    return Cooldown(out_s, COOLDOWN_IN_S if in_s is None else in_s, "default")
+
+
+def _confidence(policy: Policy, derived: Derived, calibrated: bool) -> str:
+    """``high`` when every number is ok and the replay calibrated, ``low`` on hold or with a pool unsized."""
+    pools = set(policy.bounds)
+    if policy.mode == "hold" or set(policy.sized_roles) != pools:
+        return "low"
+    statuses = [p.target_per_instance.status for p in policy.primaries]
+    if len(policy.primaries) == 1 and pools == {"prefill", "decode"}:
+        statuses.append(derived.pd_ratio.status)
+    if all(s == "ok" for s in statuses) and calibrated and pools <= set(policy.start_up_s):
+        return "high"
+    return "low" if any(s in ("refused", "drifting") for s in statuses) else "medium"
+
+
+def _refusals(derived: Derived, mode: Mode, primaries: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    sentences = [f"{r.code}: {r.text}" for r in derived.refusals]
+    if mode == "hold":
+        missing = [f"{s}@{r}" for s, r in primaries]
+        why = f"no target for {', '.join(missing)}" if missing else "no signal may size a pool"
+        sentences.append(f"no_primary: {why}; counts stay as they are")
+    return tuple(sentences)

@@ -1,0 +1,222 @@
+"""policy.yaml out and in: the policy as a document that people read and programs load.
+
+Comments say in plain words where each number comes from, the structure says it again for programs.
+Writing is byte-equal for equal policies, and reading gives the very policy that was written.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from hs_analysis.errors import InputError
+from hs_analysis.policy.model import PeriodicEntry, Policy, Primary
+from hs_analysis.policy.parse import parse_policy
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+SCHEMA = "hs-analysis/policy/v1alpha1"
+HEADER = """What to scale on, at which targets, with how many prefill per decode instances.
+`evidence` is a link: `hsa explain <link>` prints how the number was found;
+`default` marks a number that no data gave. Ratios are prefill ÷ decode. Times are UTC."""
+
+WIDTH = 100_000
+"""Longest line [characters]: queries stay on one line, so that they can be copied."""
+
+STATUS_WORDS = {
+    "ok": "measured, with its interval",
+    "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
+    "drifting": "no single value is right for the whole window; this is the load-weighted compromise",
+    "refused": "the data do not give it, see status.refusals",
+}
+
+
+def dump(policy: Policy) -> str:
+    """Return policy.yaml for one service."""
+    return dump_all([policy])
+
+
+def dump_all(policies: Iterable[Policy]) -> str:
+    """Return policy.yaml for several services, one document each."""
+    writer = YAML()
+    writer.width = WIDTH
+    writer.indent(mapping=2, sequence=4, offset=2)
+    stream = io.StringIO()
+    for number, policy in enumerate(policies):
+        if number:
+            stream.write("---\n")
+        writer.dump(_document(policy), stream)
+    return stream.getvalue()
+
+
+def load(text: str, where: str = "policy.yaml") -> Policy:
+    """Return the policy of a document.
+
+    Raises
+    ------
+    InputError
+        When the text is not YAML, holds more than one document, has another schema, or a key is missing,
+        unknown or of the wrong kind; the message names the key.
+    """
+    policies = load_all(text, where)
+    if len(policies) != 1:
+        raise InputError(f"{len(policies)} documents, expected 1", where=where)
+    return policies[0]
+
+
+def load_all(text: str, where: str = "policy.yaml") -> tuple[Policy, ...]:
+    """Return the policies of a file, in its order; see ``load`` for errors."""
+    reader = YAML(typ="safe", pure=True)
+    try:
+        documents = [d for d in reader.load_all(text) if d is not None]
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}" if mark is not None else where
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise InputError(f"not YAML: {problem}", where=place) from error
+    for document in documents:
+        found = document.get("schema") if isinstance(document, Mapping) else None
+        if found != SCHEMA:
+            raise InputError(f"schema is {found!r}, expected {SCHEMA!r}", where=where)
+    return tuple(parse_policy(document, where) for document in documents)
+
+
+def _document(policy: Policy) -> CommentedMap:
+    spec = _spec(policy)
+    _comment_spec(spec, policy)
+    metadata = _map(
+        service=policy.service,
+        window=_map(**policy.window),
+        tool_version=policy.tool_version,
+        inputs_sha256=policy.inputs_sha256,
+        run=policy.run,
+    )
+    status = _map(
+        confidence=policy.confidence, refusals=list(policy.refusals), replay=_map(**policy.replay)
+    )  # fmt: skip
+    _comment(status, "confidence", "high: all measured, and the replay agrees with history")
+    document = _map(schema=SCHEMA, metadata=metadata, spec=spec, status=status)
+    document.yaml_set_start_comment(HEADER)
+    return document
+
+
+def _spec(policy: Policy) -> CommentedMap:
+    return _map(
+        mode=policy.mode,
+        unit=policy.unit,
+        primaries=[_primary(p) for p in policy.primaries],
+        pd_ratio=_fields(policy.pd_ratio) if policy.pd_ratio else None,
+        hysteresis=_by_role(policy, {r: _fields(h) for r, h in policy.hysteresis.items()}, _widest_band),
+        cooldown=_by_role(policy, {r: _fields(c) for r, c in policy.cooldown.items()}, _longest_cooldown),
+        step=_fields(policy.step),
+        guards=[_fields(g) | {"tiers": [_fields(t) for t in g.tiers]} for g in policy.guards],
+        soft_scale_in=_fields(policy.soft_scale_in) if policy.soft_scale_in else None,
+        bounds=_map(**{role: _fields(b) for role, b in policy.bounds.items()}),
+        evaluation=_map(
+            window_s=policy.window_s, averaging_s=policy.averaging_s, start_up_s=_map(**policy.start_up_s)
+        ),
+        on_missing_metric=policy.on_missing_metric,
+        periodic=[_periodic(entry) for entry in policy.periodic],
+        placement=_map(**policy.placement),
+    )
+
+
+def _fields(value: DataclassInstance) -> CommentedMap:
+    """Return a dataclass as a mapping in the order of its fields, numbers of a float field as floats."""
+    found = CommentedMap()
+    for item in fields(value):
+        content = getattr(value, item.name)
+        real = "float" in str(item.type) and isinstance(content, Real)
+        found[item.name] = float(content) if real else content
+    return found
+
+
+def _periodic(entry: PeriodicEntry) -> CommentedMap:
+    found = _map(days=list(entry.days), decode=entry.decode, prefill=entry.prefill)
+    found.insert(0, "from", entry.start)
+    found.insert(1, "to", entry.end)
+    return found
+
+
+def _map(**items: Any) -> CommentedMap:
+    return CommentedMap(items)
+
+
+def _primary(primary: Primary) -> CommentedMap:
+    return _map(
+        signal=primary.signal,
+        role=primary.role,
+        unit=primary.unit,
+        promql=primary.promql,
+        source=primary.source,
+        pool=primary.pool,
+        target_per_instance=_fields(primary.target_per_instance),
+        gpu_types=_map(**primary.gpu_types),
+    )
+
+
+def _widest_band(entries: list[CommentedMap]) -> CommentedMap:
+    return _map(
+        scale_out_ratio=max(e["scale_out_ratio"] for e in entries),
+        scale_in_ratio=min(e["scale_in_ratio"] for e in entries),
+    )
+
+
+def _longest_cooldown(entries: list[CommentedMap]) -> CommentedMap:
+    def longest(key: str) -> float | None:
+        values = [e[key] for e in entries]
+        return None if None in values else max(values)
+
+    return _map(scale_out_s=longest("scale_out_s"), scale_in_s=longest("scale_in_s"))
+
+
+def _by_role(policy: Policy, entries: dict[str, CommentedMap], summary: Any) -> CommentedMap | None:
+    """Return one entry when all sized pools share it, else the calmest values and each pool's own."""
+    if not entries:
+        return None
+    values = list(entries.values())
+    if set(entries) == set(policy.sized_roles) and all(v == values[0] for v in values):
+        return values[0]
+    calmest: CommentedMap = summary(values)
+    calmest["by_role"] = CommentedMap(entries)
+    return calmest
+
+
+def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
+    comments = {
+        "mode": "metric: follow the primaries; periodic: follow the timetable; hold: change nothing",
+        "unit": "what one instance is: a group of pods, or a pod",
+        "primaries": "one entry sizes both pools through pd_ratio; two size a pool each.\n"
+        "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
+        "pd_ratio": f"prefill ÷ decode instances: {_words(policy.pd_ratio.status)}" if policy.pd_ratio else
+        "none: a single pool",
+        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal)",
+        "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
+        "step": "largest part of a pool changed at once; at least one instance",
+        "guards": "latency that may add instances and forbid removal, never size a pool",
+        "soft_scale_in": "removed instances leave discovery, run on this long, and come back on a breach",
+        "bounds": "twice the most ever seen; at least 2, or 1 where one instance was enough",
+        "evaluation": "seconds between decisions, trailing mean of a primary, and start-up time used",
+        "on_missing_metric": "a missing metric never removes an instance",
+        "placement": "network affinity (null = not known) and GPU types seen",
+    }  # fmt: skip
+    for key, text in comments.items():
+        _comment(spec, key, text)
+    for entry in spec["primaries"]:
+        _comment(entry, "target_per_instance", _words(entry["target_per_instance"]["status"]), indent=6)
+
+
+def _words(status: str) -> str:
+    return STATUS_WORDS.get(status, status)
+
+
+def _comment(holder: CommentedMap, key: str, text: str, indent: int = 2) -> None:
+    holder.yaml_set_comment_before_after_key(key, before=text, indent=indent)

@@ -1,0 +1,177 @@
+"""The policy as frozen values: the structure of policy.yaml, read by selection, replay and exporters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Mode = Literal["metric", "periodic", "hold"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its interval, status and where it comes from (an evidence path or a default's name)."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    status: str = "ok"
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Primary:
+    """A signal that sizes pools: total ÷ target_per_instance = instances of ``role``.
+
+    ``pool`` says how the signal adds up: ``sum`` for pool totals; ``mean`` for pool means such as
+    utilisation, where the wanted count is current × value ÷ target.
+    """
+
+    signal: str
+    role: str
+    unit: str
+    promql: str
+    source: str
+    target_per_instance: Quantity
+    pool: Literal["sum", "mean"] = "sum"
+    gpu_types: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Prefill ÷ decode, as a number and as the nearest integer pair."""
+
+    prefill: int | None
+    decode: int | None
+    value: float | None
+    low: float | None
+    high: float | None
+    max_deviation: float | None
+    status: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances."""
+
+    scale_out_ratio: float
+    scale_in_ratio: float
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """Rest after an action [s]; None = unknown.
+
+    ``scale_out_s`` counts from the last scale-out, ``scale_in_s`` from the last action of either direction:
+    adding after a removal need not wait, removing after an addition must.
+    """
+
+    scale_out_s: float | None
+    scale_in_s: float | None
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Limits of one action: share of the wanted change taken, and largest share of the pool moved."""
+
+    dampening: float = 1.0
+    max_out_fraction: float = 0.25
+    max_in_fraction: float = 0.10
+    provenance: str = "default"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """When the guard is above ``above_ratio`` × SLO, add ``add_fraction`` of the pool."""
+
+    above_ratio: float
+    add_fraction: float
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A latency that may add instances to a role and veto scale-in, never size the pool."""
+
+    signal: str
+    role: str
+    slo_s: float
+    promql: str
+    tiers: tuple[Tier, ...]
+    provenance: str = "default"
+
+
+@dataclass(frozen=True)
+class SoftScaleIn:
+    """Victims leave discovery, are watched for observe_s, and come back when restore_when holds."""
+
+    observe_s: float
+    restore_when: str
+    provenance: str = "default"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Least and most instances of a role."""
+
+    min: int
+    max: int
+    provenance: str = "default"
+
+
+@dataclass(frozen=True)
+class PeriodicEntry:
+    """Fixed counts for a time of day."""
+
+    start: str
+    end: str
+    days: tuple[str, ...]
+    decode: int | None
+    prefill: int | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One service's policy.
+
+    ``hysteresis`` and ``cooldown`` are per role: pools differ in noise and size, so they differ in band.
+    ``confidence`` is high, medium or low; ``refusals`` are sentences with the code in front.
+    ``window_s`` is the width of an observed window and the time between two decisions; ``averaging_s`` is the
+    trailing stretch over which a primary is averaged before it is compared with its target; ``start_up_s`` is
+    the time from asking for an instance to its first request, per role. ``replay`` is what a backtest said.
+    """
+
+    service: str
+    mode: Mode
+    unit: str
+    primaries: tuple[Primary, ...]
+    pd_ratio: Ratio | None
+    hysteresis: dict[str, Hysteresis]
+    cooldown: dict[str, Cooldown]
+    step: Step
+    guards: tuple[Guard, ...]
+    soft_scale_in: SoftScaleIn | None
+    bounds: dict[str, Bounds]
+    on_missing_metric: str = "hold"
+    periodic: tuple[PeriodicEntry, ...] = ()
+    placement: dict[str, object] = field(default_factory=dict)
+    confidence: str = "low"
+    refusals: tuple[str, ...] = ()
+    window: dict[str, object] = field(default_factory=dict)
+    inputs_sha256: str = ""
+    run: str = ""
+    tool_version: str = ""
+    window_s: float = 60.0
+    start_up_s: dict[str, float] = field(default_factory=dict)
+    averaging_s: float = 300.0
+    replay: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def sized_roles(self) -> tuple[str, ...]:
+        """Pools whose count the policy decides: those of its primaries, and both when a ratio follows one."""
+        roles = {primary.role for primary in self.primaries}
+        if len(self.primaries) == 1 and self.pd_ratio and self.pd_ratio.value and "mixed" not in roles:
+            roles = {"prefill", "decode"}
+        return tuple(role for role in ("prefill", "decode", "mixed") if role in roles)

@@ -1,0 +1,156 @@
+"""From derived numbers to a policy: where each number goes, and what stands in for those that are missing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derived, pd_day, service
+
+from hs_analysis.policy.build import build_policy, work_target
+from hs_analysis.policy.model import Bounds, Cooldown
+from hs_analysis.schema.results import PdRatio, Refusal
+from hs_analysis.schema.settings import Settings, Slo
+
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+
+def test_single_primary_takes_target_band_and_ratio() -> None:
+    """Target, interval, status and evidence come from derivation; both pools share the leader's band."""
+    policy = built(pd_day(), DECODE)
+    target = policy.primaries[0].target_per_instance
+    assert (target.value, target.low, target.status) == (0.85 * 0.95 * D_CAPACITY, target.value, "ok")
+    assert target.evidence == "demo%2Fm/derive/decode"
+    assert policy.mode == "metric"
+    assert policy.sized_roles == ("prefill", "decode")
+    assert policy.hysteresis["prefill"] == policy.hysteresis["decode"]
+    assert policy.pd_ratio is not None
+    assert policy.pd_ratio.value == RATIO
+    assert policy.pd_ratio.max_deviation == pytest.approx(0.07 * RATIO)
+    assert (policy.pd_ratio.prefill, policy.pd_ratio.decode) == (5, 2)
+    assert policy.confidence == "medium"
+
+
+def test_confidence_needs_every_number_and_a_calibrated_replay() -> None:
+    """High: all ok and calibrated. Medium: a floor. Low: on hold, or a pool left as it is."""
+
+    def confidence(numbers, primaries, calibrated=True):
+        return build_policy(
+            pd_day(), numbers, VERDICTS, primaries, SETTINGS, {}, {"calibrated": calibrated}
+        ).confidence
+
+    assert confidence(derived(), DECODE) == "high"
+    assert confidence(derived(), DECODE, calibrated=False) == "medium"
+    assert confidence(derived(status="floor", ratio_status="floor"), PAIR) == "medium"
+    assert confidence(derived(ratio=None, ratio_status="refused"), DECODE) == "low"
+    assert confidence(derived(ratio=None, ratio_status="refused"), PAIR) == "high"
+    assert confidence(derived(), ()) == "low"
+
+
+def test_bounds_are_twice_the_most_and_two_unless_one_was_enough() -> None:
+    """Minimum 1 only where one instance was seen or would have carried the least demand."""
+    busy = service(
+        {"prefill": np.full(60, 30_000.0), "decode": np.full(60, 4_000.0)}, {"prefill": 11, "decode": 4}
+    )
+    assert built(busy, DECODE).bounds == {"prefill": Bounds(2, 22), "decode": Bounds(2, 8)}
+    quiet = np.full(60, 4_000.0)
+    quiet[20:40] = 900.0
+    night = service({"prefill": np.full(60, 30_000.0), "decode": quiet}, {"prefill": 11, "decode": 4})
+    assert built(night, DECODE).bounds["decode"] == Bounds(1, 8)
+    counts = np.full(60, 4.0)
+    counts[7] = 1.0
+    seen = service(
+        {"prefill": np.full(60, 30_000.0), "decode": np.full(60, 4_000.0)}, {"prefill": 11, "decode": counts}
+    )
+    assert built(seen, DECODE).bounds["decode"] == Bounds(1, 8)
+
+
+def test_guards_need_an_slo_and_a_verdict() -> None:
+    """TTFT guards prefill, TBT decode; without limit or verdict there is neither guard nor soft scale-in."""
+    policy = built(pd_day(), DECODE)
+    assert [(g.signal, g.role, g.slo_s) for g in policy.guards] == [
+        ("ttft", "prefill", 2.5),
+        ("tbt", "decode", 0.05),
+    ]
+    assert policy.soft_scale_in is not None
+    assert policy.soft_scale_in.observe_s == 120.0
+    one = build_policy(pd_day(), derived(), VERDICTS, DECODE, Settings(slo=Slo(tbt_s=0.05)), {}, {})
+    assert [g.signal for g in one.guards] == ["tbt"]
+    none = build_policy(pd_day(), derived(), VERDICTS[:2], DECODE, SETTINGS, {}, {})
+    assert (none.guards, none.soft_scale_in) == ((), None)
+
+
+def test_guard_of_a_single_pool_acts_on_it() -> None:
+    """Both latencies speak of the only pool."""
+    numbers = derived()
+    mixed = replace(
+        numbers,
+        capacity=(replace(numbers.capacity[1], role="mixed"),),
+        thresholds=(replace(numbers.thresholds[1], role="mixed"),),
+        pd_ratio=PdRatio(None, None, "refused", None, None, None),
+    )
+    frame = service({"mixed": np.full(60, 4_000.0)}, {"mixed": 4})
+    policy = build_policy(frame, mixed, VERDICTS, (("decode_tps", "mixed"),), SETTINGS, {}, {})
+    assert [g.role for g in policy.guards] == ["mixed", "mixed"]
+    assert (policy.pd_ratio, policy.sized_roles, policy.mode) == (None, ("mixed",), "metric")
+
+
+def test_missing_numbers_get_defaults_marked_as_such() -> None:
+    """No dead band or cooldown from data: defaults with that provenance."""
+    numbers = derived()
+    bare = replace(
+        numbers.thresholds[1],
+        scale_out_ratio=None,
+        scale_in_ratio=None,
+        cooldown_out_s=None,
+        cooldown_in_s=None,
+    )
+    policy = built(pd_day(), DECODE, replace(numbers, thresholds=(numbers.thresholds[0], bare)))
+    assert policy.hysteresis["decode"].evidence == "default"
+    assert policy.cooldown["decode"] == Cooldown(300.0, 600.0, "default")
+
+
+def test_no_target_means_hold_with_the_reason() -> None:
+    """A policy is still written; it says what is missing, and the refusals of derivation."""
+    numbers = derived()
+    none = replace(numbers.thresholds[1], target_per_instance=None, status="refused")
+    refused = replace(
+        numbers,
+        thresholds=(none,),
+        refusals=(Refusal("capacity", "thin", "two violating windows", "a busier day"),),
+    )
+    policy = built(pd_day(), DECODE, refused)
+    assert policy.mode == "hold"
+    assert policy.refusals == (
+        "thin: two violating windows",
+        "no_primary: no target for decode_tps@decode; counts stay as they are",
+    )
+    assert built(pd_day(), ()).refusals == ("no_primary: no signal may size a pool; counts stay as they are",)
+
+
+def test_drifting_ratio_carries_its_band() -> None:
+    """The band, not the interval of the compromise, is what low and high mean then."""
+    numbers = derived(ratio_status="drifting")
+    numbers = replace(numbers, pd_ratio=replace(numbers.pd_ratio, band=(1.5, 4.0)))
+    ratio = built(pd_day(), PAIR, numbers).pd_ratio
+    assert ratio is not None
+    assert (ratio.low, ratio.high, ratio.max_deviation, ratio.status) == (1.5, 4.0, 1.25, "drifting")
+
+
+def test_refused_ratio_keeps_its_one_sided_bound() -> None:
+    """At least and at most stay visible as low and high."""
+    numbers = replace(derived(), pd_ratio=PdRatio(None, None, "refused", 1.7, None, None))
+    ratio = built(pd_day(), PAIR, numbers).pd_ratio
+    assert ratio is not None
+    assert (ratio.value, ratio.low, ratio.high) == (None, 1.7, None)
+
+
+def test_work_target_falls_back_to_headroom() -> None:
+    """Without a threshold the head-room share of capacity's lower end; without a capacity nothing."""
+    numbers = derived()
+    assert work_target(numbers, "decode", SETTINGS) == 0.85 * 0.95 * D_CAPACITY
+    bare = replace(numbers, thresholds=())
+    assert work_target(bare, "decode", Settings(headroom_ratio=0.5)) == 0.5 * 0.95 * D_CAPACITY
+    assert work_target(replace(numbers, capacity=()), "decode", SETTINGS) is None

@@ -1,0 +1,188 @@
+"""policy.yaml: reading gives what was written, writing is byte-equal, errors name the key."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replay.services import built, guard, pd_day, plain_policy, primary
+from ruamel.yaml import YAML
+
+from hs_analysis.errors import InputError
+from hs_analysis.policy.document import dump, dump_all, load, load_all
+from hs_analysis.policy.model import (
+    Bounds,
+    Cooldown,
+    Guard,
+    Hysteresis,
+    PeriodicEntry,
+    Policy,
+    Primary,
+    Quantity,
+    Ratio,
+    SoftScaleIn,
+    Step,
+    Tier,
+)
+
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=40)
+NUMBER = st.floats(1e-6, 1e12)
+MAYBE = st.none() | NUMBER
+COUNT = st.integers(0, 1000)
+ROLES = ("prefill", "decode", "mixed")
+
+
+def by_role(values: st.SearchStrategy) -> st.SearchStrategy:
+    """Return a strategy of entries for some roles."""
+    return st.dictionaries(st.sampled_from(ROLES), values)
+
+
+QUANTITY = st.builds(Quantity, MAYBE, MAYBE, MAYBE, st.sampled_from(["ok", "floor", "refused"]), TEXT)
+PRIMARY = st.builds(
+    Primary,
+    TEXT,
+    st.sampled_from(ROLES),
+    TEXT,
+    TEXT,
+    TEXT,
+    QUANTITY,
+    st.sampled_from(["sum", "mean"]),
+    st.dictionaries(TEXT, NUMBER, max_size=2),
+)
+RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
+BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT)
+TIERS = st.lists(st.builds(Tier, NUMBER, NUMBER), max_size=2).map(tuple)
+PLAIN = st.dictionaries(
+    TEXT, st.none() | TEXT | st.integers() | NUMBER | st.booleans() | st.lists(TEXT), max_size=2
+)
+POLICY = st.builds(
+    Policy,
+    service=TEXT,
+    mode=st.sampled_from(["metric", "periodic", "hold"]),
+    unit=TEXT,
+    primaries=st.lists(PRIMARY, max_size=2).map(tuple),
+    pd_ratio=st.none() | RATIO,
+    hysteresis=by_role(BAND),
+    cooldown=by_role(st.builds(Cooldown, MAYBE, MAYBE, TEXT)),
+    step=st.builds(Step, NUMBER, NUMBER, NUMBER, TEXT),
+    guards=st.lists(
+        st.builds(Guard, TEXT, st.sampled_from(ROLES), NUMBER, TEXT, TIERS, TEXT), max_size=2
+    ).map(tuple),
+    soft_scale_in=st.none() | st.builds(SoftScaleIn, NUMBER, TEXT, TEXT),
+    bounds=by_role(st.builds(Bounds, st.integers(0, 9), st.integers(9, 99), TEXT)),
+    periodic=st.lists(
+        st.builds(
+            PeriodicEntry,
+            st.sampled_from(["08:00", "22:30", "00:00"]),
+            TEXT,
+            st.lists(TEXT, max_size=2).map(tuple),
+            st.none() | COUNT,
+            st.none() | COUNT,
+        ),
+        max_size=2,
+    ).map(tuple),
+    placement=PLAIN,
+    confidence=st.sampled_from(["high", "medium", "low"]),
+    refusals=st.lists(TEXT, max_size=2).map(tuple),
+    window=PLAIN,
+    inputs_sha256=TEXT,
+    run=TEXT,
+    tool_version=TEXT,
+    window_s=NUMBER,
+    start_up_s=by_role(NUMBER),
+    averaging_s=NUMBER,
+    replay=PLAIN,
+)
+
+
+@given(POLICY)
+def test_reading_gives_what_was_written(policy: Policy) -> None:
+    """load(dump(p)) is p, whatever the texts and numbers, and writing it again gives the same bytes."""
+    text = dump(policy)
+    assert load(text) == policy
+    assert dump(load(text)) == text
+
+
+def test_built_policies_survive_the_document() -> None:
+    """One shared band is written flat; bands of their own under by_role beside the calmest values."""
+    single, pair = built(pd_day(), DECODE), built(pd_day(), PAIR)
+    pair = replace(pair, hysteresis={"prefill": Hysteresis(1.2, 0.9), "decode": Hysteresis(1.1, 0.7)})
+    assert load(dump(single)) == single
+    assert load(dump(pair)) == pair
+    flat = YAML(typ="safe").load(dump(single))["spec"]["hysteresis"]
+    assert list(flat) == ["scale_out_ratio", "scale_in_ratio", "evidence"]
+    both = YAML(typ="safe").load(dump(pair))["spec"]["hysteresis"]
+    assert (both["scale_out_ratio"], both["scale_in_ratio"]) == (1.2, 0.7)
+    assert set(both["by_role"]) == {"prefill", "decode"}
+
+
+def test_structure_is_the_published_one() -> None:
+    """Top level, metadata and spec hold the published keys, in order."""
+    document = YAML(typ="safe").load(dump(built(pd_day(), DECODE)))
+    assert list(document) == ["schema", "metadata", "spec", "status"]
+    assert document["schema"] == "hs-analysis/policy/v1alpha1"
+    assert list(document["metadata"]) == ["service", "window", "tool_version", "inputs_sha256", "run"]
+    published = ["mode", "unit", "primaries", "pd_ratio", "hysteresis", "cooldown", "step", "guards"]
+    published += ["soft_scale_in", "bounds", "on_missing_metric", "periodic", "placement"]
+    assert [key for key in document["spec"] if key != "evaluation"] == published
+    assert set(document["status"]) == {"confidence", "refusals", "replay"}
+    first = document["spec"]["primaries"][0]
+    assert {"signal", "role", "unit", "promql", "source", "target_per_instance", "gpu_types"} <= set(first)
+    assert list(first["target_per_instance"]) == ["value", "low", "high", "status", "evidence"]
+
+
+def test_queries_stay_on_one_line() -> None:
+    """A long query can be copied whole."""
+    query = "sum by (model) (" + " + ".join(f'rate(metric_{n}{{role="decode"}}[5m])' for n in range(40)) + ")"
+    policy = plain_policy(primaries=(replace(primary("decode_tps", "decode", 1.0), promql=query),))
+    assert any(query in line for line in dump(policy).splitlines())
+
+
+def test_floors_are_said_in_words() -> None:
+    """A comment tells a reader what a floor is."""
+    floor = replace(primary("decode_tps", "decode", 1.0), target_per_instance=Quantity(1.0, status="floor"))
+    assert "# a load the fleet already carried" in dump(plain_policy(primaries=(floor,)))
+
+
+def test_several_services_are_several_documents() -> None:
+    """Each service is a document; a single one is asked for by load."""
+    policies = (plain_policy(), plain_policy(service="demo/other", guards=(guard(),)))
+    text = dump_all(policies)
+    assert load_all(text) == policies
+    with pytest.raises(InputError, match="2 documents, expected 1"):
+        load(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("mode: metric", "mode: maybe"), "spec.mode: 'maybe' is not one of metric, periodic, hold"),
+        (("max_in_fraction: 1.0", "max_in_fraction: lots"), "spec.step.max_in_fraction: expected a number"),
+        (("  unit: pod", "  unite: pod"), "spec.unit: is missing"),
+        (("  unit: pod", "  unit: pod\n  colour: red"), "spec.colour: is not a key of this policy schema"),
+        (
+            ("    decode:\n      min: 1", "    decode:\n      min: 200"),
+            "spec.bounds.decode.min: 200 is above max 100",
+        ),
+        (
+            ("        value: 100.0", "        value: -1"),
+            "spec.primaries[0].target_per_instance.value: expected more",
+        ),
+        (("v1alpha1", "v7"), "schema is 'hs-analysis/policy/v7'"),
+        (("spec:", "spec: ["), "not YAML"),
+    ],
+)
+def test_errors_name_the_key(change: tuple[str, str], message: str) -> None:
+    """What is wrong, and where, in one line with the file's name."""
+    text = dump(plain_policy())
+    assert change[0] in text
+    with pytest.raises(InputError) as error:
+        load(text.replace(change[0], change[1], 1), "today.yaml")
+    assert message in str(error.value)
+    assert str(error.value).startswith("today.yaml")
+    assert "\n" not in str(error.value)
