@@ -1,0 +1,232 @@
+"""The backtest of a service: each policy beside static peak, the recorded counts and hindsight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hs_analysis import evidence
+from hs_analysis.errors import UsageError
+from hs_analysis.policy.model import Policy
+from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
+from hs_analysis.replay.fleet import FleetModel, fit_fleet
+from hs_analysis.replay.score import PolicyScore, judged_roles, needed, saving, score
+from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate, timeline
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.detail import TIMELINE
+from hs_analysis.schema.frames import empty
+from hs_analysis.schema.results import Derived, ReplayResult
+from hs_analysis.schema.settings import Settings
+
+BASELINES = {
+    "static_peak": "all the time as many instances as the highest 5-min load of the training window needs "
+    "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
+    "recorded": "the instances that ran",
+    "oracle": "at every moment what the highest load of the next start-up time needs at the target; "
+    "it knows the future, no policy can",
+}
+"""Rows that stand beside the policies, and what they are."""
+
+
+@dataclass(frozen=True)
+class ReplayOutcome:
+    """The backtest, and every row of it in the ``timeline`` contract."""
+
+    result: ReplayResult
+    timeline: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class _Run:
+    """All controls replayed on one window."""
+
+    model: FleetModel
+    parts: tuple[Demand, ...]
+    results: dict[str, list[SimulationResult]]
+    scores: dict[str, PolicyScore]
+
+
+def replay_service(
+    frame_test: ServiceFrame,
+    frame_train: ServiceFrame,
+    derived_train: Derived,
+    policies: Mapping[str, Policy],
+    settings: Settings,
+) -> ReplayOutcome:
+    """Replay policies on a window they have not seen.
+
+    Parameters
+    ----------
+    frame_test
+        The window to replay; its counts are the ``recorded`` row.
+    frame_train, derived_train
+        Where ceilings, signal curves, static peak, capacities and targets come from.
+    policies
+        By name, fitted on the training window if the result is to be honest. ``static_peak``, ``recorded``
+        and ``oracle`` are taken.
+    settings
+        SLO and start-up times.
+
+    Returns
+    -------
+    ReplayOutcome
+        One row per policy in the order given, then the baselines. Comparisons are in GPU-hours when every
+        pool's GPUs per instance are known, else in instance-hours. Where the fleet model does not agree with
+        history (``calibration``), ``slo_violation_ratio`` is None and the shares are kept in ``calibration``.
+        The violations of ``recorded`` are predicted like all others, so that rows compare; those seen are in
+        ``calibration``. Without pools or demand there are no rows and ``calibration`` says so.
+
+    Raises
+    ------
+    UsageError
+        When a policy is named like a baseline.
+    """
+    if not _replayable(frame_test, frame_train):
+        nothing = {
+            "status": "not_tested",
+            "text": "no pool with instance counts and demand: nothing to replay",
+        }
+        return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
+    run = _run(frame_test, frame_train, derived_train, policies, settings)
+    calibration = calibrate(run.results["recorded"], run.model, settings.slo)
+    rows = tuple(run.scores[name].row for name in run.results)
+    if calibration["status"] == "not_calibrated":
+        calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
+        rows = tuple(replace(row, slo_violation_ratio=None) for row in rows)
+    calibration |= _accounts(run, frame_test)
+    judged = judged_roles(run.model)
+    tables = [
+        timeline(frame_test.service, name, result, judged)
+        for name, results in run.results.items()
+        for result in results
+    ]
+    result = ReplayResult(_span(frame_train), _span(frame_test), calibration, rows)
+    return ReplayOutcome(result, pl.concat(tables) if tables else empty(TIMELINE))
+
+
+def score_policies(
+    frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
+) -> dict[str, PolicyScore]:
+    """Simulate policies on the window they were fitted on: what selection ranks, the baselines among them."""
+    if not _replayable(frame, frame):
+        return {}
+    return _run(frame, frame, derived, policies, settings).scores
+
+
+def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:
+    return bool(history.pools) and bool(frame.pools) and frame.table.height > 0
+
+
+def _run(
+    frame: ServiceFrame,
+    history: ServiceFrame,
+    derived: Derived,
+    policies: Mapping[str, Policy],
+    settings: Settings,
+) -> _Run:
+    taken = sorted(set(policies) & set(BASELINES))
+    if taken:
+        raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
+    model = fit_fleet(history, derived, settings)
+    parts = demands(frame, model.pools)
+    static = static_peak(history, model)
+    results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
+    results["static_peak"] = [simulate(_constant(static, part), part, model) for part in parts]
+    results["recorded"] = [simulate(_recorded(model, part), part, model) for part in parts]
+    results["oracle"] = [simulate(_hindsight(model, part), part, model) for part in parts]
+    scores = {
+        name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
+        for name, replayed in results.items()
+    }
+    base = {name: scores[name].row for name in ("static_peak", "recorded")}
+    compared = {
+        name: replace(
+            found,
+            row=replace(
+                found.row,
+                vs_static_peak=saving(found.row, base["static_peak"]),
+                vs_recorded=saving(found.row, base["recorded"]),
+            ),
+        )
+        for name, found in scores.items()
+    }
+    return _Run(model, parts, results, compared)
+
+
+def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
+    """Return constant counts for the peak of a window: see ``BASELINES``. At least 1."""
+    parts = demands(history)
+    counts = {}
+    for role, pool in model.pools.items():
+        seen = np.concatenate([part.counts(role) for part in parts])
+        most = max(1, math.ceil(float(np.nanmax(seen)))) if not np.isnan(seen).all() else 1
+        highest = peak(parts, role)
+        if pool.target is None or math.isnan(highest):
+            counts[role] = most
+            continue
+        by_target = max(1, math.ceil(highest / pool.target - 1e-9))
+        counts[role] = min(by_target, most) if pool.status == "floor" else by_target
+    return counts
+
+
+def _constant(counts: Mapping[str, int], part: Demand) -> Schedule:
+    return Schedule({role: np.full(part.rows, float(count)) for role, count in counts.items()})
+
+
+def _recorded(model: FleetModel, part: Demand) -> Schedule:
+    return Schedule({role: part.counts(role) for role in model.pools})
+
+
+def _hindsight(model: FleetModel, part: Demand) -> Schedule:
+    """Return counts that are ready just when their load comes; recorded ones where no target is known."""
+    counts: dict[str, Floats] = {}
+    for role, pool in model.pools.items():
+        if pool.target is None:
+            counts[role] = part.counts(role)
+            continue
+        need = needed(part.offered[role], part.window_s, pool.target)
+        ahead = rows_of(pool.start_up_s, part.window_s) + 1
+        padded = np.concatenate([np.nan_to_num(need, nan=1.0), np.ones(ahead - 1)])
+        counts[role] = np.lib.stride_tricks.sliding_window_view(padded, ahead).max(axis=1)
+    return Schedule(counts, running=False)
+
+
+def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:
+    """Return what the figures rest on: rows left out, hours to reconcile, start-up times, baselines."""
+    window_h = frame_test.window_s / 3600
+    all_hours = {
+        role: float(np.nansum(frame_test.values("instances", role))) * window_h for role in run.model.pools
+    }  # fmt: skip
+    return {
+        "rows": {
+            "scored": sum(int(p.scored.sum()) for p in run.parts),
+            "gap": sum(int(p.gap.sum()) for p in run.parts),
+            "saturated_without_offered_demand": sum(int(p.censored.sum()) for p in run.parts),
+        },
+        "recorded_instance_hours_all_rows": all_hours,
+        "start_up_s": {
+            role: {"value": pool.start_up_s, "provenance": "settings" if pool.start_up_given else "default"}
+            for role, pool in run.model.pools.items()
+        },
+        "baselines": dict(BASELINES),
+        "static_peak_counts": {
+            role: int(run.results["static_peak"][0].desired[role][0]) for role in run.model.pools
+        },
+    }
+
+
+def _span(frame: ServiceFrame) -> tuple[str, str] | None:
+    """First start and last end of the rows, ISO 8601 UTC."""
+    seconds: Sequence[float] = frame.seconds().tolist()
+    if not seconds:
+        return None
+    ends = (min(seconds), max(seconds) + frame.window_s)
+    start, end = (datetime.fromtimestamp(s, UTC).isoformat().replace("+00:00", "Z") for s in ends)
+    return start, end

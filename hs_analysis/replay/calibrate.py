@@ -1,0 +1,120 @@
+"""Is the fleet model fit to speak of latency? Replay the counts that ran and compare with what was seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hs_analysis.replay.demand import Floats
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.simulate import SimulationResult
+from hs_analysis.schema.settings import Slo
+
+MOST_FACTOR = 3.0
+"""Predicted and observed shares of violating windows may differ by this factor …"""
+
+MOST_POINTS = 0.01
+"""… or by this much [ratio]; both are defaults of this project, measured on simulated services."""
+
+
+def calibrate(results: Sequence[SimulationResult], model: FleetModel, slo: Slo) -> dict[str, Any]:
+    """Compare predicted with observed violations of the recorded counts, per latency.
+
+    Parameters
+    ----------
+    results
+        The recorded counts, replayed.
+    model
+        The fleet; pools with a limit are compared.
+    slo
+        Limits and the share of samples a window may have over them.
+
+    Returns
+    -------
+    dict
+        ``status`` calibrated, not_calibrated or not_tested; ``text``; ``latencies``: per latency the pool,
+        ``observed`` (low, high: surely violating, and violating or undecided because the limit lies between
+        two histogram edges), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be compared).
+    """
+    entries = {}
+    for role, pool in model.pools.items():
+        for latency in pool.judged:
+            entries[latency] = _compare(results, role, latency, slo, floor=pool.status == "floor")
+    outcomes = [entry["calibrated"] for entry in entries.values()]
+    if not outcomes or all(outcome is None for outcome in outcomes):
+        status = "not_tested"
+    else:
+        status = "not_calibrated" if False in outcomes else "calibrated"
+    return {"status": status, "text": _text(status, entries, model, slo), "latencies": entries}
+
+
+def _compare(
+    results: Sequence[SimulationResult], role: str, latency: str, slo: Slo, *, floor: bool
+) -> dict[str, Any]:
+    seen = [_observed(result, latency, slo) for result in results]
+    low, high = (np.concatenate([pair[side] for pair in seen]) for side in (0, 1))
+    predicted = np.concatenate([result.violation[role] for result in results])
+    scored = np.concatenate([result.scored for result in results])
+    use = scored & ~np.isnan(low) & ~np.isnan(predicted)
+    rows = int(use.sum())
+    entry: dict[str, Any] = {
+        "role": role,
+        "observed": None,
+        "predicted": None,
+        "rows": rows,
+        "calibrated": None,
+    }
+    if rows:
+        observed, share = (float(low[use].mean()), float(high[use].mean())), float(predicted[use].mean())
+        entry |= {"observed": observed, "predicted": share, "calibrated": _agree(share, observed)}
+        # A floor is below the true capacity, so that the model predicts too much.
+        entry["upper_bound"] = floor
+    return entry
+
+
+def _observed(result: SimulationResult, latency: str, slo: Slo) -> tuple[Floats, Floats]:
+    """Return 0/1 per row: surely violating, and not surely meeting the limit; NaN where nothing was seen."""
+    recorded = result.demand.recorded
+    nothing = np.full(result.demand.rows, np.nan)
+
+    def over(edge: str) -> Floats:
+        keys = [k for k in recorded if k[0] == f"{latency}_over_{edge}"]
+        return recorded[keys[0]] if keys else nothing
+
+    lower, upper = over("low"), over("high")
+    known = ~np.isnan(lower) & ~np.isnan(upper)
+    allowed = 1 - slo.quantile
+    return (
+        np.where(known, (upper > allowed).astype(float), np.nan),
+        np.where(known, (lower > allowed).astype(float), np.nan),
+    )
+
+
+def _agree(predicted: float, observed: tuple[float, float]) -> bool:
+    """Whether the prediction lies within 1 point or a factor 3 of the nearest end of the observed range."""
+    nearest = min(max(predicted, observed[0]), observed[1])
+    if abs(predicted - nearest) <= MOST_POINTS:
+        return True
+    smaller, larger = sorted((predicted, nearest))
+    return smaller > 0 and larger / smaller <= MOST_FACTOR
+
+
+def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo) -> str:
+    if not slo.given:
+        return "no SLO was given: nothing is said of latency"
+    parts = [
+        f"{name}: {entry['predicted']:.2%} of windows predicted over the limit, "
+        f"{entry['observed'][0]:.2%} to {entry['observed'][1]:.2%} seen"
+        for name, entry in entries.items()
+        if entry["predicted"] is not None
+    ]
+    if status == "not_tested":
+        parts.append("latency was not recorded or no capacity is known: violation shares are not calibrated")
+    if status == "not_calibrated":
+        parts.append("they differ by more than 3 times and 1 point: only hours and actions are given")
+    floors = [role for role, pool in model.pools.items() if pool.status == "floor" and pool.judged]
+    if floors:
+        parts.append(f"the capacity of {' and '.join(floors)} is a floor: violation shares are upper bounds")
+    return "; ".join(parts)

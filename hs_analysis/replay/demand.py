@@ -1,0 +1,144 @@
+"""What a replay is fed: offered work per row, cut into captures that never touch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.aligned import ServiceFrame
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Key = tuple[str, str]
+
+LOAD_WINDOW_S = 300.0
+"""Trailing mean of load that capacity and violations are judged on [s]; default of this project."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """The work offered in one capture, and what was recorded beside it.
+
+    Attributes
+    ----------
+    capture
+        Name of the capture.
+    t_s
+        Start of each row [Unix s], shape (rows,).
+    window_s
+        Width of a row [s].
+    offered
+        Work per pool [tokens/s], shape (rows,) each; NaN in a gap.
+    recorded
+        Every column of the frame by (signal, role), shape (rows,) each, NaN where missing.
+    gap
+        Rows without demand: the simulation holds its state and scores nothing.
+    censored
+        Rows in which a saturated pool hides the demand: simulated with what was served, scored by nothing.
+    """
+
+    capture: str
+    t_s: Floats
+    window_s: float
+    offered: dict[str, Floats]
+    recorded: dict[Key, Floats]
+    gap: Mask
+    censored: Mask
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return self.t_s.size
+
+    @property
+    def scored(self) -> Mask:
+        """Rows that count."""
+        return ~self.gap & ~self.censored
+
+    def column(self, signal: str, role: str) -> Floats:
+        """Return a recorded column, NaN everywhere when the frame had none. Shape (rows,)."""
+        found = self.recorded.get((signal, role))
+        return np.full(self.rows, np.nan) if found is None else found
+
+    def counts(self, role: str) -> Floats:
+        """Return the recorded instances of a pool; a gap keeps the last count, else takes the first."""
+        return fill(self.column("instances", role))
+
+
+def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[Demand, ...]:
+    """Cut a service into one demand per capture, in table order.
+
+    A row is censored when a pool is saturated and the load columns are served rates, not offered work.
+
+    Parameters
+    ----------
+    frame
+        The service.
+    roles
+        Pools to feed; those of the frame when not given. A pool without load is a gap in every row.
+    """
+    pools = tuple(frame.pools if roles is None else roles)
+    names = [name for name in frame.table.columns if "@" in name]
+    keys = {name: (name.partition("@")[0], name.partition("@")[2]) for name in names}
+    columns = {key: frame.values(*key) for key in keys.values()}
+    capture, t_s = frame.table["capture"].to_numpy(), frame.seconds()
+    found = []
+    for name in frame.captures():
+        rows = capture == name
+        recorded = {key: values[rows] for key, values in columns.items()}
+        nothing = np.full(int(rows.sum()), np.nan)
+        offered = {role: recorded.get(("offered_tps", role), nothing) for role in pools}
+        gap = (
+            np.any([np.isnan(x) for x in offered.values()], axis=0) if offered else np.ones(rows.sum(), bool)
+        )
+        saturated = np.zeros(int(rows.sum()), bool)
+        for role in pools:
+            saturated |= recorded.get(("saturated", role), nothing) > 0
+        censored = saturated & ~gap & (frame.reference == "served")
+        found.append(Demand(name, t_s[rows], frame.window_s, offered, recorded, gap, censored))
+    return tuple(found)
+
+
+def fill(values: Floats) -> Floats:
+    """Carry the last value forward over NaN, and the first one back to the start; all NaN stays so."""
+    known = np.flatnonzero(~np.isnan(values))
+    if known.size == 0:
+        return values.copy()
+    last = np.searchsorted(known, np.arange(values.size), side="right") - 1
+    filled: Floats = values[known[np.maximum(last, 0)]]
+    return filled
+
+
+def rows_of(seconds: float, window_s: float) -> int:
+    """Return how many rows a stretch of time takes, at least one."""
+    return max(1, round(seconds / window_s))
+
+
+def trailing_mean(values: Floats, rows: int) -> Floats:
+    """Return the mean of the last ``rows`` values up to and with each one, over those that are not NaN.
+
+    Shape (n,). NaN where the row itself is NaN; the first rows average what there is. An infinite value
+    makes the means that hold it infinite.
+    """
+    if values.size == 0:
+        return values.copy()
+    padded = np.concatenate([np.full(rows - 1, np.nan), values])
+    views = np.lib.stride_tricks.sliding_window_view(padded, rows)
+    known = ~np.isnan(views)
+    total = np.where(known, views, 0.0).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.isnan(values), np.nan, total / known.sum(axis=1))
+
+
+def peak(demand: tuple[Demand, ...], role: str) -> float:
+    """Return the highest trailing 5-min mean of a pool's offered work [tokens/s] over scored rows, or NaN."""
+    best = math.nan
+    for part in demand:
+        means = trailing_mean(part.offered[role], rows_of(LOAD_WINDOW_S, part.window_s))[part.scored]
+        if means.size:
+            best = float(np.nanmax([best, float(np.max(means))]))
+    return best

@@ -1,0 +1,211 @@
+"""The fleet as a fluid: pools that start late, serve up to a ceiling, queue the rest, and hand work on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hs_analysis.policy.build import work_target
+from hs_analysis.replay.demand import Floats, Key, demands
+from hs_analysis.replay.signals import SignalModel, fit_signals, work_signal
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Capacity, Derived
+from hs_analysis.schema.settings import Settings
+
+START_UP_S = 300.0
+"""Start-up time where neither settings nor dump gave one [s]; default of this project, on the safe side."""
+
+SLOPE = 60.0
+"""Steepness of the violation law in ln(load ÷ capacity) without a fit; measured on simulated services."""
+
+LEAST_SLOPE, MOST_SLOPE = 5.0, 500.0
+"""A fitted slope outside these says more about its sample than about the pool; it is held inside."""
+
+CEILING_OVER_CAPACITY = 1.1
+"""A pool serves more than its SLO allows; where history shows no higher rate, this much more (a default)."""
+
+BACKLOG_LIMIT_S = 1.0
+"""A backlog older than this breaks the SLO of everything in it [s]; measured on simulated services."""
+
+
+@dataclass(frozen=True)
+class PoolModel:
+    """How one pool behaves.
+
+    Attributes
+    ----------
+    role
+        prefill, decode or mixed.
+    capacity
+        Work per instance at which the SLO just holds [tokens/s]; None when it was refused.
+    status
+        ``ok``; ``floor`` = capacity is at least this, so that violations are over-predicted; ``refused``.
+    slope
+        Steepness of ln odds of violation in ln(load ÷ capacity).
+    ceiling
+        Most an instance can serve, whatever the latency [tokens/s]; infinite when nothing is known.
+    start_up_s
+        From asking for an instance to its first request [s].
+    start_up_given
+        False when ``start_up_s`` is a default.
+    judged
+        Latencies with an SLO limit that this pool answers for; empty when none.
+    target
+        Work per instance to steer to [tokens/s]; None when unknown.
+    """
+
+    role: str
+    capacity: float | None
+    status: str
+    slope: float
+    ceiling: float
+    start_up_s: float
+    start_up_given: bool
+    judged: tuple[str, ...]
+    target: float | None
+
+
+@dataclass(frozen=True)
+class FleetModel:
+    """The pools of a service, how its signals answer to load, and the SLO's ``allowed`` share of windows."""
+
+    pools: dict[str, PoolModel]
+    signals: dict[Key, SignalModel]
+    allowed: float
+    gpus_per_instance: dict[str, float] = field(default_factory=dict)
+
+
+def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> FleetModel:
+    """Learn the fleet from one window: nothing outside ``history`` and what was derived from it is used."""
+    pools = {role: _pool(history, derived, role, settings) for role in history.pools}
+    signals = fit_signals(history)
+    return FleetModel(pools, signals, settings.slo.allowed_window_share, dict(history.gpus_per_instance))
+
+
+def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings) -> PoolModel:
+    capacity = derived.capacity_of(role)
+    value = capacity.per_instance if capacity and capacity.status != "refused" else None
+    slope = min(max(capacity.slope, LEAST_SLOPE), MOST_SLOPE) if capacity and capacity.slope else SLOPE
+    latencies = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}[role]
+    return PoolModel(
+        role,
+        value,
+        capacity.status if capacity and value else "refused",
+        slope,
+        _ceiling(history, capacity, role),
+        settings.startup_s.get(role, START_UP_S),
+        role in settings.startup_s,
+        tuple(name for name in latencies if settings.slo.limit_s(name) is not None),
+        work_target(derived, role, settings),
+    )
+
+
+def _ceiling(history: ServiceFrame, capacity: Capacity | None, role: str) -> float:
+    """Highest work per instance of any row, at least the upper end of capacity and a little more."""
+    highest = -math.inf
+    signal = work_signal(history, role)
+    for part in demands(history) if signal else ():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            per_instance = part.column(signal, role) / part.column("instances", role)
+        finite = per_instance[np.isfinite(per_instance)]
+        highest = max(highest, float(finite.max())) if finite.size else highest
+    if capacity is not None and capacity.per_instance:
+        upper = capacity.ci[1] if capacity.ci else capacity.per_instance
+        highest = max(highest, CEILING_OVER_CAPACITY * upper)
+    return highest if highest > 0 else math.inf
+
+
+def violation_probability(load: Floats, age_s: Floats, pool: PoolModel, allowed: float) -> Floats:
+    """Return the expected share of violating windows of a pool, per row.
+
+    logistic(slope · ln(load ÷ capacity) + logit(allowed)): the allowed share at capacity; 1 while the backlog
+    is older than a second.
+
+    Parameters
+    ----------
+    load
+        Work per ready instance, trailing 5-min mean [tokens/s], shape (rows,); infinite if none is ready.
+    age_s
+        Oldest backlog of the row [s], shape (rows,).
+    pool
+        Its capacity and slope; without a capacity only the backlog speaks.
+    allowed
+        Share of windows allowed at capacity [ratio].
+
+    Returns
+    -------
+    ndarray
+        Shape (rows,), 0..1; NaN where the load is NaN or the capacity unknown and no backlog speaks.
+    """
+    if pool.capacity is None:
+        return np.where(age_s > BACKLOG_LIMIT_S, 1.0, np.nan)
+    odds = math.log(allowed / (1 - allowed)) if 0 < allowed < 1 else math.log(0.05 / 0.95)
+    with np.errstate(divide="ignore", over="ignore"):
+        exponent = np.clip(-(pool.slope * np.log(load / pool.capacity) + odds), -700.0, 700.0)
+        probability = 1.0 / (1.0 + np.exp(exponent))
+    return np.where(age_s > BACKLOG_LIMIT_S, 1.0, probability)
+
+
+class Pool:
+    """State of one pool while time runs: instances asked for, starting, ready, and the work in its queue.
+
+    Ready instances are the least of those asked for over the last start-up time: removal takes the latest
+    still-starting instance first. Restored instances never stopped running, so they are ready at once.
+    """
+
+    def __init__(self, model: PoolModel, count: float) -> None:
+        self.model = model
+        self.desired = self.ready = count
+        self.starting: list[tuple[float, float]] = []
+        self.backlog = 0.0
+
+    def ask(self, count: float, t_s: float, restored: float = 0.0) -> None:
+        """Change the count asked for; ``restored`` of an increase are ready at once."""
+        change = count - self.desired
+        if change > 0:
+            self.ready += min(restored, change)
+            if change > restored:
+                self.starting.append((t_s + self.model.start_up_s, change - restored))
+        while change < 0 and self.starting:
+            at, waiting = self.starting.pop()
+            if waiting + change > 0:
+                self.starting.append((at, waiting + change))
+            change = min(0.0, waiting + change)
+        if change < 0:
+            self.ready += change
+        self.desired = count
+
+    def hold(self, count: float) -> None:
+        """Set counts that are known to be running already, as recorded ones are."""
+        self.desired = self.ready = count
+        self.starting.clear()
+
+    def advance(self, t_s: float) -> None:
+        """Make ready what has started by now."""
+        while self.starting and self.starting[0][0] <= t_s + 1e-9:
+            self.ready += self.starting.pop(0)[1]
+
+    def serve(self, arriving: float, seconds: float) -> tuple[float, float]:
+        """Take in tokens, serve what fits, queue the rest.
+
+        Returns
+        -------
+        tuple
+            Tokens served, and the share of all waiting tokens that this was (1 when nothing waited).
+        """
+        waiting = self.backlog + arriving
+        if math.isinf(self.model.ceiling):
+            served = waiting if self.ready > 0 else 0.0
+        else:
+            served = min(waiting, self.ready * self.model.ceiling * seconds)
+        self.backlog = waiting - served
+        return served, served / waiting if waiting > 0 else 1.0
+
+    def age_s(self) -> float:
+        """Return how long the queue takes to serve [s]; infinite when work waits and nothing is ready."""
+        if self.backlog <= 0:
+            return 0.0
+        rate = self.ready * self.model.ceiling
+        return self.backlog / rate if rate > 0 else math.inf

@@ -1,0 +1,131 @@
+"""From simulated rows to the figures of one policy: hours, violations, actions, excess, unserved work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_mean
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.simulate import SimulationResult, combined_violation
+from hs_analysis.schema.results import PolicyReplay
+
+HOUR_S = 3600.0
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class PolicyScore:
+    """One policy on one window.
+
+    Attributes
+    ----------
+    row
+        The figures that become results; comparisons with baselines still empty.
+    strain_ratio
+        Mean over scored rows of the chance that any pool with a known capacity (or floor) is over it, whether
+        or not an SLO was given [ratio]; None when no capacity is known. What candidates are held to.
+    scored_s
+        Time that counts [s].
+    """
+
+    row: PolicyReplay
+    strain_ratio: float | None
+    scored_s: float
+
+
+def judged_roles(model: FleetModel) -> tuple[str, ...]:
+    """Return the pools whose latency has a limit; empty when one of them has no capacity to judge it by."""
+    roles = tuple(role for role, pool in model.pools.items() if pool.judged)
+    return roles if all(model.pools[role].capacity is not None for role in roles) else ()
+
+
+def score(
+    name: str, results: Sequence[SimulationResult], model: FleetModel, evidence: str = ""
+) -> PolicyScore:
+    """Sum up the captures of one policy over scored rows.
+
+    ``instance_hours`` count instances from the moment they are asked for, and those under observation after
+    a removal. ``gpu_hours`` is None unless the GPUs of every pool's instance are known. ``actions_per_day``
+    counts moments at which any count changed; ``reversals_per_day`` those that undo the direction of the same
+    pool's last action (a daily cycle needs two). ``overshoot_ratio`` is the instances beyond what the load of
+    the very moment needed at the target, over those needed. ``unserved_tokens`` wait at the end of captures.
+    """
+    scored_s = sum(float(r.scored.sum()) * r.demand.window_s for r in results)
+    known = tuple(role for role, pool in model.pools.items() if pool.capacity is not None)
+    if scored_s == 0:
+        return PolicyScore(_empty(name, evidence), None, 0.0)
+    hours = {role: sum(_hours(r, role) for r in results) for role in model.pools}
+    gpus = model.gpus_per_instance
+    actions, reversals = (sum(pair) for pair in zip(*(_actions(r) for r in results), strict=True))
+    row = PolicyReplay(
+        policy=name,
+        gpu_hours=sum(h * gpus[role] for role, h in hours.items()) if set(hours) <= set(gpus) else None,
+        instance_hours=sum(hours.values()),
+        slo_violation_ratio=_mean_violation(results, judged_roles(model)),
+        actions_per_day=actions / (scored_s / DAY_S),
+        reversals_per_day=reversals / (scored_s / DAY_S),
+        overshoot_ratio=_overshoot(results, model),
+        unserved_tokens=sum(float(queue[-1]) for r in results for queue in r.queued.values()),
+        vs_static_peak=None,
+        vs_recorded=None,
+        evidence=evidence,
+    )
+    return PolicyScore(row, _mean_violation(results, known), scored_s)
+
+
+def saving(row: PolicyReplay, baseline: PolicyReplay) -> float | None:
+    """Return 1 − hours ÷ baseline hours, in GPU-hours where both have them; negative when it costs more."""
+    pairs = ((row.gpu_hours, baseline.gpu_hours), (row.instance_hours, baseline.instance_hours))
+    return next((1 - own / other for own, other in pairs if own is not None and other), None)
+
+
+def _empty(name: str, evidence: str) -> PolicyReplay:
+    return PolicyReplay(name, None, None, None, None, None, None, None, None, None, evidence)
+
+
+def _hours(result: SimulationResult, role: str) -> float:
+    return float(result.paid[role][result.scored].sum()) * result.demand.window_s / HOUR_S
+
+
+def _mean_violation(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+    if not roles:
+        return None
+    values = np.concatenate([combined_violation(r, roles)[r.scored] for r in results])
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if values.size else None
+
+
+def _actions(result: SimulationResult) -> tuple[int, int]:
+    """Moments at which any count changed, and those that turn a pool's direction round; over scored rows."""
+    acted = np.zeros(result.demand.rows, bool)
+    turned = np.zeros(result.demand.rows, bool)
+    for counts in result.desired.values():
+        change = np.diff(counts, prepend=counts[:1])
+        moves = np.flatnonzero(change != 0)
+        acted[moves] = True
+        signs = np.sign(change[moves])
+        turned[moves[1:][signs[1:] != signs[:-1]]] = True
+    return int((acted & result.scored).sum()), int((turned & result.scored).sum())
+
+
+def needed(offered: Floats, window_s: float, target: float) -> Floats:
+    """Return the instances that the trailing 5-min load needs at a target, at least 1; NaN in a gap."""
+    with np.errstate(invalid="ignore"):
+        return np.maximum(
+            1.0, np.ceil(trailing_mean(offered, rows_of(LOAD_WINDOW_S, window_s)) / target - 1e-9)
+        )
+
+
+def _overshoot(results: Sequence[SimulationResult], model: FleetModel) -> float | None:
+    excess = base = 0.0
+    for result in results:
+        for role, pool in model.pools.items():
+            if pool.target is None:
+                return None
+            need = needed(result.demand.offered[role], result.demand.window_s, pool.target)[result.scored]
+            excess += float(np.maximum(result.paid[role][result.scored] - need, 0.0).sum())
+            base += float(need.sum())
+    return excess / base if base else None

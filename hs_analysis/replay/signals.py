@@ -1,0 +1,129 @@
+"""What a signal would have read at counts that were never run."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from sklearn.isotonic import IsotonicRegression
+
+from hs_analysis.replay.demand import Demand, Floats, Key, demands
+from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
+
+WORK_SIGNALS = {
+    "prefill": ("prefill_tps_effective", "offered_tps"),
+    "decode": ("decode_tps", "offered_tps"),
+    "mixed": ("decode_tps", "offered_tps"),
+}
+"""Served work of a pool, best first: what the fluid's served rate stands for."""
+
+SERVICE_LOAD = {"ttft": ("prefill", "mixed"), "tbt": ("decode", "mixed")}
+"""Pool whose load a service-level latency answers to."""
+
+BINS = 48
+"""Bins of load in which the median of a signal is taken before the monotone fit; default of this project."""
+
+LEAST_ROWS = 20
+"""Fewest rows for a curve."""
+
+
+@dataclass(frozen=True)
+class SignalModel:
+    """How a signal answers.
+
+    ``served``: served work × ``factor`` (recorded signal ÷ recorded work of the row, else its median).
+    ``curve``: a monotone function of work per ready instance of ``pool``, flat beyond what history showed.
+    ``recorded``: the recorded value, because the signal does not depend on the counts.
+    """
+
+    kind: Literal["served", "curve", "recorded"]
+    pool: str
+    factor: float = 1.0
+    work: str = ""
+    loads: tuple[float, ...] = ()
+    values: tuple[float, ...] = ()
+
+    def at(self, load: float) -> float:
+        """Return the curve's value at a load per ready instance [unit of the signal]."""
+        right = bisect_right(self.loads, load)
+        if right == 0:
+            return self.values[0]
+        if right == len(self.loads):
+            return self.values[-1]
+        x0, x1, y0, y1 = self.loads[right - 1], self.loads[right], self.values[right - 1], self.values[right]
+        return y0 + (y1 - y0) * (load - x0) / (x1 - x0)
+
+
+def work_signal(frame: ServiceFrame, role: str) -> str:
+    """Return the column that holds a pool's served work; empty when the frame has none."""
+    return next((signal for signal in WORK_SIGNALS.get(role, ()) if frame.has(signal, role)), "")
+
+
+def fit_signals(history: ServiceFrame) -> dict[Key, SignalModel]:
+    """Fit every signal that a policy may follow or guard by; those that can't be modelled are absent."""
+    parts = demands(history)
+    models = {}
+    for info in history.signals:
+        model = _fit(history, parts, info)
+        if model is not None:
+            models[(info.signal, info.role)] = model
+    return models
+
+
+def factors(model: SignalModel, key: Key, demand: Demand) -> Floats:
+    """Return the recorded signal ÷ recorded work per row, the model's median where either is missing.
+
+    Shape (rows,). 1 for the work signal itself.
+    """
+    if model.work == key[0] or model.work == "":
+        return np.full(demand.rows, 1.0)
+    ratio = _ratio(demand.column(*key), demand.column(model.work, key[1]))
+    return np.where(np.isfinite(ratio), ratio, model.factor)
+
+
+def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
+    key = (info.signal, info.role)
+    if info.family == "load":
+        return SignalModel("recorded", info.role)
+    if info.family == "throughput" and info.role in history.pools:
+        work = work_signal(history, info.role)
+        both = [_ratio(part.column(*key), part.column(work, info.role)) for part in parts if work]
+        ratio = np.concatenate(both) if both else np.empty(0)
+        ratio = ratio[np.isfinite(ratio)]
+        return SignalModel("served", info.role, float(np.median(ratio)) if ratio.size else 1.0, work)
+    if info.family in ("hardware", "memory", "latency"):
+        pools = (info.role,) if info.role != "service" else SERVICE_LOAD.get(info.signal, ())
+        pool = next((p for p in pools if p in history.pools), None)
+        return _curve(parts, key, pool) if pool else None
+    return None
+
+
+def _curve(parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel | None:
+    """Fit the medians of bins of load by isotonic regression (Barlow et al. 1972); None with too few rows."""
+    loads, values = [], []
+    for part in parts:
+        load = _ratio(part.offered[pool], part.column("instances", pool))
+        value, age = part.column(*key), part.column("backlog_age_s", pool)
+        use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > 1.0)
+        loads.append(load[use])
+        values.append(value[use])
+    x, y = np.concatenate(loads), np.concatenate(values)
+    if x.size < LEAST_ROWS:
+        return None
+    order = np.argsort(x, kind="stable")
+    groups = np.array_split(order, min(BINS, x.size // (LEAST_ROWS // 2)))
+    centres = np.array([np.median(x[g]) for g in groups])
+    medians = np.array([np.median(y[g]) for g in groups])
+    fitted = IsotonicRegression(increasing=True).fit_transform(centres, medians)
+    keep = np.concatenate([[True], np.diff(centres) > 0])
+    return SignalModel(
+        "curve", pool, loads=tuple(centres[keep].tolist()), values=tuple(fitted[keep].tolist())
+    )
+
+
+def _ratio(numerator: Floats, denominator: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio: Floats = np.where(denominator > 0, numerator / denominator, np.nan)
+    return ratio

@@ -1,0 +1,333 @@
+"""Run a policy, or fixed counts, against recorded demand: one decision a row, and no look-ahead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from hs_analysis.policy.model import Policy
+from hs_analysis.policy.rule import Observation, State, decide
+from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Key, Mask, rows_of, trailing_mean
+from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
+from hs_analysis.replay.signals import SignalModel, factors
+from hs_analysis.schema.detail import TIMELINE
+from hs_analysis.schema.frames import check
+
+STEP_S = 15.0
+"""Longest step of the fluid [s]; default of this project."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Counts per row and pool that need no deciding.
+
+    ``running`` says that they are what was able to serve, as recorded counts are; otherwise they are asked
+    for at the start of the row and become ready a start-up time later.
+    """
+
+    counts: Mapping[str, Floats]
+    running: bool = True
+
+
+@dataclass(frozen=True)
+class SimulationResult:
+    """One capture replayed. Arrays have shape (rows,), the dicts one array per pool.
+
+    Attributes
+    ----------
+    demand
+        What was offered.
+    desired, ready, paid
+        Instances asked for, able to serve (mean of the row), and paid for: asked for plus under observation.
+    arrived, served, queued
+        Work that reached the pool and left it in the row, and its queue at the end of the row [tokens].
+    violation
+        Expected share of violating windows per pool; NaN where it can't be said.
+    direction, reason
+        What the controller did at the start of the row, and why; empty for a schedule without change.
+    """
+
+    demand: Demand
+    desired: dict[str, Floats]
+    ready: dict[str, Floats]
+    paid: dict[str, Floats]
+    arrived: dict[str, Floats]
+    served: dict[str, Floats]
+    queued: dict[str, Floats]
+    violation: dict[str, Floats]
+    direction: tuple[str, ...]
+    reason: tuple[str, ...]
+
+    @property
+    def scored(self) -> Mask:
+        """Rows that count."""
+        return self.demand.scored
+
+
+def simulate(control: Policy | Schedule, demand: Demand, model: FleetModel) -> SimulationResult:
+    """Replay one capture.
+
+    Parameters
+    ----------
+    control
+        A policy, started from the recorded counts of the first row; or a schedule.
+    demand
+        Offered work per row. In a gap the state is held: nothing arrives, is served, decided or scored.
+    model
+        Capacities, ceilings, start-up times and signal curves; learnt on other rows for an honest backtest.
+
+    Returns
+    -------
+    SimulationResult
+        Row ``i`` is decided on rows before ``i`` only. Work is kept: arrived + queued = served + left.
+    """
+    roles = tuple(model.pools)
+    start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
+    pools = {role: Pool(model.pools[role], start[role]) for role in roles}
+    log = _Log(roles, demand.rows)
+    controller = _Controller(control, demand, model) if isinstance(control, Policy) else None
+    times, gaps = demand.t_s.tolist(), demand.gap.tolist()
+    rates = {role: demand.offered[role].tolist() for role in roles}
+    waiting = 0.0
+    for row, t_s in enumerate(times):
+        draining: dict[str, int] = {}
+        if not gaps[row]:
+            if controller is not None:
+                log.direction[row], log.reason[row], draining = controller.act(row, t_s, pools, log)
+            elif isinstance(control, Schedule):
+                log.direction[row] = _follow_schedule(control, row, t_s, pools)
+            offered = {role: rates[role][row] for role in roles}
+            waiting = _run_row(row, t_s, demand.window_s, offered, pools, waiting, log)
+        for role, pool in pools.items():
+            log.desired[role][row] = pool.desired
+            log.paid[role][row] = pool.desired + draining.get(role, 0)
+            log.queued[role][row] = pool.backlog
+        if controller is not None:
+            controller.record(row, log)
+    return _result(demand, model, log)
+
+
+class _Log:
+    """Rows of one simulation while it runs; lists, because single elements of arrays are slow."""
+
+    def __init__(self, roles: tuple[str, ...], rows: int) -> None:
+        def blank() -> dict[str, list[float]]:
+            return {role: [math.nan] * rows for role in roles}
+
+        self.desired, self.ready, self.paid, self.age = blank(), blank(), blank(), blank()
+        self.arrived, self.served, self.queued = blank(), blank(), blank()
+        self.direction, self.reason = [""] * rows, [""] * rows
+
+
+class _Controller:
+    """The policy at work: keeps what has been scraped so far and asks the rule once a row."""
+
+    def __init__(self, policy: Policy, demand: Demand, model: FleetModel) -> None:
+        curves = {(g.signal, g.role): _guard_curve(g.signal, g.role, model) for g in policy.guards}
+        self.curves = {key: curve for key, curve in curves.items() if curve is not None}
+        seen = tuple(g for g in policy.guards if (g.signal, g.role) in self.curves)
+        self.policy = replace(policy, guards=seen)
+        self.demand, self.model = demand, model
+        self.state = State()
+        self.rows = rows_of(policy.averaging_s, demand.window_s)
+        self.keys = [(p.signal, p.role) for p in policy.primaries]
+        self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
+        # A service signal that drives a pool is read from its own column.
+        columns = {key: key if key in model.signals else (key[0], "service") for key in self.keys}
+        self.columns: dict[Key, list[float]] = {
+            key: demand.column(*found).tolist() for key, found in columns.items()
+        }
+        self.signals = {key: model.signals.get(found) for key, found in columns.items()}
+        self.averaged = tuple(p.role for p in policy.primaries if p.pool == "mean")
+        self.latencies: dict[Key, float | None] = {(g.signal, g.role): None for g in seen}
+        self.factors: dict[Key, list[float]] = {
+            key: factors(signal, key, demand).tolist()
+            for key, signal in self.signals.items()
+            if signal is not None and signal.kind == "served"
+        }
+
+    def act(self, row: int, t_s: float, pools: dict[str, Pool], log: _Log) -> tuple[str, str, dict[str, int]]:
+        """Decide at the start of a row from completed rows, and ask the pools for the counts."""
+        observation = Observation(
+            t_s,
+            {key: self._mean(self.scraped[key], row) for key in self.keys},
+            {role: round(pool.desired) for role, pool in pools.items()},
+            {role: self._mean(log.ready[role], row) or 0.0 for role in self.averaged},
+            self.latencies,
+        )  # fmt: skip
+        decision, self.state = decide(self.policy, observation, self.state)
+        for change in decision.roles:
+            if change.after != change.before:
+                pools[change.role].ask(change.after, t_s, change.restored)
+        draining = {role: memory.draining for role, memory in self.state.roles.items()}
+        return decision.direction, decision.reason, draining
+
+    def record(self, row: int, log: _Log) -> None:
+        """Scrape the completed row: what each signal reads at the simulated counts, if it was there."""
+        for key in self.keys:
+            self.scraped[key][row] = self._reading(key, row, log)
+        for guard in self.policy.guards:
+            self.latencies[(guard.signal, guard.role)] = self._latency(guard.signal, guard.role, row, log)
+
+    def _mean(self, values: list[float], row: int) -> float | None:
+        """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""
+        if row == 0 or math.isnan(values[row - 1]):
+            return None
+        known = values[max(0, row - self.rows) : row]
+        total = sum(known)
+        if math.isnan(total):
+            known = [value for value in known if not math.isnan(value)]
+            total = sum(known)
+        return total / len(known)
+
+    def _reading(self, key: Key, row: int, log: _Log) -> float:
+        model, recorded = self.signals[key], self.columns[key][row]
+        if model is None or math.isnan(recorded):
+            return math.nan
+        if model.kind == "recorded":
+            return recorded
+        served = log.served[model.pool][row] / self.demand.window_s
+        if model.kind == "served":
+            return served * self.factors[key][row]
+        ready = log.ready[model.pool][row]
+        return model.at(served / ready) if ready > 0 else math.nan
+
+    def _latency(self, signal: str, role: str, row: int, log: _Log) -> float | None:
+        """Mean latency at the simulated load, plus the time the queue takes; None in a gap."""
+        curve, ready = self.curves[(signal, role)], log.ready[role][row]
+        if not ready > 0:
+            return None
+        load = log.served[role][row] / self.demand.window_s / ready
+        return curve.at(load) + log.age[role][row]
+
+
+def _guard_curve(signal: str, role: str, model: FleetModel) -> SignalModel | None:
+    """Return the curve that stands for a guard: of the pool itself, else of the service."""
+    found = (model.signals.get((signal, owner)) for owner in (role, "service"))
+    return next((curve for curve in found if curve is not None and curve.kind == "curve"), None)
+
+
+def _follow_schedule(schedule: Schedule, row: int, t_s: float, pools: dict[str, Pool]) -> str:
+    change = 0.0
+    for role, pool in pools.items():
+        count = float(schedule.counts[role][row])
+        if math.isnan(count) or count == pool.desired:
+            continue
+        if row:
+            change = change if change > 0 else count - pool.desired
+        if schedule.running or row == 0:
+            pool.hold(count)
+        else:
+            pool.ask(count, t_s)
+    return "out" if change > 0 else "in" if change < 0 else ""
+
+
+def _run_row(
+    row: int,
+    t_s: float,
+    window_s: float,
+    rates: Mapping[str, float],
+    pools: dict[str, Pool],
+    waiting: float,
+    log: _Log,
+) -> float:
+    """Let one row pass in steps; return the decode work whose prompts still wait for prefill [tokens]."""
+    steps = max(1, math.ceil(window_s / STEP_S - 1e-9))
+    seconds = window_s / steps
+    totals = {role: [0.0, 0.0, 0.0, 0.0] for role in pools}
+    for step in range(steps):
+        handed = 1.0
+        for role, pool in pools.items():
+            pool.advance(t_s + step * seconds)
+            arriving = rates[role] * seconds
+            if role == "decode" and "prefill" in pools:
+                waiting += arriving
+                arriving = waiting * handed
+                waiting -= arriving
+            served, share = pool.serve(arriving, seconds)
+            handed = share if role == "prefill" else handed
+            total = totals[role]
+            total[0] += arriving
+            total[1] += served
+            total[2] += pool.ready / steps
+            total[3] = max(total[3], pool.age_s())
+    for role, total in totals.items():
+        log.arrived[role][row], log.served[role][row], log.ready[role][row], log.age[role][row] = total
+    return waiting
+
+
+def _result(demand: Demand, model: FleetModel, log: _Log) -> SimulationResult:
+    def arrays(lists: Mapping[str, list[float]]) -> dict[str, Floats]:
+        return {role: np.array(values, float) for role, values in lists.items()}
+
+    rows = rows_of(LOAD_WINDOW_S, demand.window_s)
+    arrived, ready, age = arrays(log.arrived), arrays(log.ready), arrays(log.age)
+    violation = {}
+    for role, pool in model.pools.items():
+        with np.errstate(invalid="ignore", divide="ignore"):
+            load = arrived[role] / demand.window_s / ready[role]
+        # Work with nothing ready is an infinite load; no work with nothing ready is none.
+        load = np.where(np.isnan(load) & ~demand.gap, 0.0, load)
+        violation[role] = violation_probability(trailing_mean(load, rows), age[role], pool, model.allowed)
+    return SimulationResult(
+        demand,
+        arrays(log.desired),
+        ready,
+        arrays(log.paid),
+        arrived,
+        arrays(log.served),
+        arrays(log.queued),
+        violation,
+        tuple(log.direction),
+        tuple(log.reason),
+    )
+
+
+def _first(values: Floats) -> float:
+    return float(values[0]) if values.size and not math.isnan(values[0]) else 1.0
+
+
+def combined_violation(result: SimulationResult, roles: tuple[str, ...]) -> Floats:
+    """Return the share of windows that violate in any of the pools, taken as independent: an upper estimate.
+
+    Shape (rows,); NaN where no pool can say or in a gap; NaN everywhere without roles.
+    """
+    kept = np.ones(result.demand.rows)
+    for role in roles:
+        kept = kept * (1.0 - result.violation[role])
+    return 1.0 - kept if roles else np.full(result.demand.rows, np.nan)
+
+
+def timeline(service: str, name: str, result: SimulationResult, judged: tuple[str, ...]) -> pl.DataFrame:
+    """Return the ``timeline`` rows of one capture; a single pool stands in the decode columns."""
+    pools = tuple(result.desired)
+    prefill = "prefill" if "prefill" in pools else None
+    decode = next((role for role in ("decode", "mixed") if role in pools), None)
+
+    def values(per_role: Mapping[str, Floats], role: str | None) -> pl.Series:
+        data = per_role[role] if role else np.full(result.demand.rows, np.nan)
+        return pl.Series(np.asarray(data, float)).fill_nan(None)
+
+    t = pl.Series((result.demand.t_s * 1e6).round().astype(np.int64)).cast(pl.Datetime("us", "UTC"))
+    frame = pl.DataFrame(
+        {
+            "service": [service] * result.demand.rows,
+            "policy": [name] * result.demand.rows,
+            "capture": [result.demand.capture] * result.demand.rows,
+            "t": t,
+            "load_prefill": values(result.demand.offered, prefill),
+            "load_decode": values(result.demand.offered, decode),
+            "desired_prefill": values(result.desired, prefill),
+            "desired_decode": values(result.desired, decode),
+            "ready_prefill": values(result.ready, prefill),
+            "ready_decode": values(result.ready, decode),
+            "violation_probability": pl.Series(combined_violation(result, judged)).fill_nan(None),
+            "action": pl.Series(list(result.direction), dtype=pl.String),
+            "reason": pl.Series(list(result.reason), dtype=pl.String),
+        }
+    )
+    return check(frame, TIMELINE)

@@ -1,0 +1,5 @@
+"""Selection: candidate policies simulated on the training window, the best one chosen."""
+
+from hs_analysis.select.choose import select_service
+
+__all__ = ["select_service"]

@@ -1,0 +1,194 @@
+"""Choose the policy: each candidate simulated on the training window, the cheapest that holds the SLO wins.
+
+HeteroScale's workload-centric policy curation (arXiv:2508.19559, Algorithm 1): the study gives ratio and
+targets, simulation gives the score, the best score wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from hs_analysis.policy.model import Policy
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.settings import Settings
+
+NO_WORSE_POINTS = 0.01
+"""A policy is no worse than what ran while its violations are at most this much higher [ratio of windows]."""
+
+SAME_HOURS = 0.02
+"""Hours closer than this are the same [ratio]: the worst fluid replay was 2.2 % off on simulated services."""
+
+SAME_STRAIN = 0.001
+"""Violations closer than this are the same [ratio of windows]; default of this project."""
+
+RECORDED = "recorded"
+"""Name of the row that stands for the counts that ran."""
+
+
+class Simulated(Protocol):
+    """What a simulation says of one policy."""
+
+    @property
+    def row(self) -> PolicyReplay:
+        """The figures."""
+
+    @property
+    def strain_ratio(self) -> float | None:
+        """Share of windows expected over capacity [ratio]."""
+
+
+Simulate = Callable[[ServiceFrame, Derived, Mapping[str, Policy], Settings], Mapping[str, Simulated]]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    policy: Policy
+    row: PolicyReplay
+    known_strain: float | None
+
+    @property
+    def strain(self) -> float:
+        """Expected share over capacity; none is counted against a candidate where no capacity is known."""
+        return self.known_strain or 0.0
+
+    @property
+    def hours(self) -> float:
+        return self.row.gpu_hours if self.row.gpu_hours is not None else self.row.instance_hours or 0.0
+
+
+def select_service(
+    frame_train: ServiceFrame,
+    derived_train: Derived,
+    candidates: Mapping[str, Policy],
+    settings: Settings,
+    simulate: Simulate,
+) -> tuple[CandidateScore, ...]:
+    """Rank candidate policies on the training window and choose one.
+
+    A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
+    was given) is within the SLO's ``allowed_window_share``. If no candidate is, those at most one point worse
+    than the recorded counts are; if none is even that, the least violating candidate is chosen and the reason
+    says so. A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
+
+    ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within 2 %
+    of the fewest hours, which a replay can't tell apart, fewer violations win, then pool totals over pool
+    means (whose reading at other counts is itself a model), then fewer actions, fewer hours, the name.
+
+    Parameters
+    ----------
+    simulate
+        ``simulate(frame, derived, policies, settings)`` gives the figures by name, ``recorded`` among them.
+
+    Returns
+    -------
+    tuple
+        One score per candidate sorted by name, exactly one chosen unless none could be simulated. Independent
+        of the order of ``candidates``.
+    """
+    ordered = {name: candidates[name] for name in sorted(candidates)}
+    found = simulate(frame_train, derived_train, ordered, settings) if ordered else {}
+    entries = [
+        _Entry(name, policy, found[name].row, found[name].strain_ratio)
+        for name, policy in ordered.items()
+        if name in found and found[name].row.instance_hours is not None
+    ]
+    allowed = settings.slo.allowed_window_share
+    recorded = found.get(RECORDED)
+    limit, rule = _limit(entries, allowed, recorded)
+    rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
+    feasible = [e for e in entries if e.strain <= limit]
+    chosen = _best(feasible) if feasible else min(entries, key=lambda e: (e.strain, *_order(e)), default=None)
+    return tuple(
+        _candidate(
+            name, policy, next((e for e in entries if e.name == name), None), chosen, limit, rule, recorded
+        )
+        for name, policy in ordered.items()
+    )
+
+
+def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) -> tuple[float, str]:
+    """Return the largest share that still counts as feasible, and where it comes from."""
+    if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
+        return allowed, "the SLO allows"
+    return recorded.strain_ratio + NO_WORSE_POINTS, "one point above what ran allows"
+
+
+def _best(entries: list[_Entry]) -> _Entry:
+    cheapest = min(e.hours for e in entries)
+    near = [e for e in entries if e.hours <= cheapest * (1 + SAME_HOURS)]
+    return min(near, key=lambda e: (round(e.strain / SAME_STRAIN), *_order(e)))
+
+
+def _order(entry: _Entry) -> tuple[int, float, float, str]:
+    modelled = sum(p.pool == "mean" for p in entry.policy.primaries)
+    return modelled, entry.row.actions_per_day or 0.0, entry.hours, entry.name
+
+
+def _candidate(
+    name: str,
+    policy: Policy,
+    entry: _Entry | None,
+    chosen: _Entry | None,
+    limit: float,
+    rule: str,
+    recorded: Simulated | None,
+) -> CandidateScore:
+    signal = "+".join(p.signal for p in policy.primaries)
+    role = "+".join(p.role for p in policy.primaries)
+    if entry is None:
+        return CandidateScore(
+            name,
+            signal,
+            role,
+            None,
+            None,
+            None,
+            None,
+            None,
+            False,
+            "could not be simulated: no demand to replay",
+        )
+    feasible = entry.strain <= limit
+    is_chosen = chosen is not None and chosen.name == name
+    saved = _saved(entry, recorded)
+    return CandidateScore(
+        name,
+        signal,
+        role,
+        saved if feasible else None,
+        entry.row.gpu_hours,
+        entry.row.instance_hours,
+        entry.row.slo_violation_ratio,
+        entry.row.actions_per_day,
+        is_chosen,
+        _reason(entry, feasible, is_chosen, limit, rule, saved),
+    )
+
+
+def _saved(entry: _Entry, recorded: Simulated | None) -> float | None:
+    if recorded is None:
+        return None
+    base = recorded.row.gpu_hours if entry.row.gpu_hours is not None else recorded.row.instance_hours
+    return 1 - entry.hours / base if base else None
+
+
+def _reason(entry: _Entry, feasible: bool, chosen: bool, limit: float, rule: str, saved: float | None) -> str:
+    if entry.known_strain is None:
+        share, rule = "no capacity is known to hold it to", "the SLO would allow"
+    else:
+        floor = any(p.target_per_instance.status == "floor" for p in entry.policy.primaries)
+        share = f"{'at most ' if floor else ''}{entry.strain:.2%} of windows expected over capacity"
+    if not feasible:
+        start = "no candidate is feasible; this one violates least" if chosen else "not feasible"
+        return f"{start}: {share}, {rule} {limit:.2%}"
+    hours = f"{saved:.1%} of the recorded hours saved" if saved is not None else f"{entry.hours:.1f} hours"
+    start = (
+        "chosen: the fewest hours of the feasible candidates, or within 2 % of them the safest and calmest"
+        if chosen
+        else ""
+    )
+    return f"{start}{'; ' if start else ''}{hours}, {share}, {rule} {limit:.2%}"

@@ -1,0 +1,171 @@
+"""The backtest of a service: rows, baselines, honesty about what was left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from replay.services import SETTINGS, built, derived, pd_day, service
+
+from hs_analysis.errors import UsageError
+from hs_analysis.replay.backtest import replay_service, score_policies
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.detail import TIMELINE
+from hs_analysis.schema.frames import check
+
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+
+def halves(frame: ServiceFrame) -> tuple[ServiceFrame, ServiceFrame]:
+    """Return the first 60 % of the rows, and the rest."""
+    first = np.arange(frame.table.height) < 0.6 * frame.table.height
+    return frame.rows(first), frame.rows(~first)
+
+
+def outcome(frame: ServiceFrame | None = None, numbers=None, settings=SETTINGS):
+    """Replay the built decode-led and paired policies on the last 40 % of a day."""
+    train, test = halves(frame or pd_day())
+    policies = {"one": built(train, DECODE, numbers), "two": built(train, PAIR, numbers)}
+    return replay_service(test, train, numbers or derived(), policies, settings), test
+
+
+def by_name(result) -> dict:
+    """Return the rows by policy."""
+    return {row.policy: row for row in result.policies}
+
+
+def test_rows_windows_and_evidence() -> None:
+    """Policies in their order, then the baselines; times are ISO UTC; every row links to its chart."""
+    found, _ = outcome()
+    assert [row.policy for row in found.result.policies] == [
+        "one",
+        "two",
+        "static_peak",
+        "recorded",
+        "oracle",
+    ]
+    assert found.result.train == ("2026-01-01T00:00:00Z", "2026-01-01T14:24:00Z")
+    assert found.result.test == ("2026-01-01T14:24:00Z", "2026-01-02T00:00:00Z")
+    assert by_name(found.result)["one"].evidence == "demo%2Fm/replay/one"
+    check(found.timeline, TIMELINE)
+    assert found.timeline.height == 5 * 576
+
+
+def test_recorded_hours_reconcile_with_the_counts() -> None:
+    """Recorded instance-hours are the instances column times the window."""
+    found, test = outcome()
+    expected = sum(float(np.nansum(test.values("instances", r))) for r in ("prefill", "decode")) / 60
+    assert by_name(found.result)["recorded"].instance_hours == pytest.approx(expected)
+    hours = found.result.calibration["recorded_instance_hours_all_rows"]
+    assert sum(hours.values()) == pytest.approx(expected)
+
+
+def test_savings_are_against_the_baselines_and_hindsight_serves_all() -> None:
+    """1 − hours ÷ baseline hours; who knows the future needs less than static peak and holds the SLO."""
+    found, _ = outcome()
+    rows = by_name(found.result)
+    for row in rows.values():
+        assert row.vs_recorded == pytest.approx(1 - row.instance_hours / rows["recorded"].instance_hours)
+        assert row.vs_static_peak == pytest.approx(
+            1 - row.instance_hours / rows["static_peak"].instance_hours
+        )
+    assert rows["static_peak"].actions_per_day == 0
+    assert rows["oracle"].instance_hours < rows["static_peak"].instance_hours
+    assert rows["oracle"].slo_violation_ratio < 1e-4
+    assert rows["two"].slo_violation_ratio < 0.01
+
+
+def test_oracle_asks_one_start_up_ahead() -> None:
+    """A load that doubles at row 40 of the test window is asked for at row 36 and served when it comes."""
+    load = np.where(np.arange(200) < 160, 2_000.0, 12_000.0)
+    train, test = halves(service({"decode": load}, {"decode": 2}))
+    rows = replay_service(test, train, derived(), {}, SETTINGS).timeline.filter(pl.col("policy") == "oracle")
+    asked, ready = rows["desired_decode"].to_numpy(), rows["ready_decode"].to_numpy()
+    assert asked[34:41].tolist() == [2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 10.0]
+    assert ready[38:46].tolist() == [2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 10.0, 10.0]
+
+
+def test_static_peak_is_the_training_peak_at_the_target_and_at_most_what_a_floor_ran_with() -> None:
+    """The highest 5-min load of the training window ÷ target; over a floor no more than what held the SLO."""
+    frame = service({"decode": np.full(100, 6_000.0)}, {"decode": 4})
+    train, test = halves(frame)
+    counts = replay_service(test, train, derived(), {}, SETTINGS).result.calibration["static_peak_counts"]
+    assert counts == {"decode": 5}
+    counts = replay_service(test, train, derived(status="floor"), {}, SETTINGS).result.calibration[
+        "static_peak_counts"
+    ]
+    assert counts == {"decode": 4}
+    bare = replace(derived(), capacity=(), thresholds=())
+    counts = replay_service(test, train, bare, {}, SETTINGS).result.calibration["static_peak_counts"]
+    assert counts == {"decode": 4}
+
+
+def test_what_was_left_out_is_counted() -> None:
+    """Gaps, and saturated rows whose load is only what was served, are not scored."""
+    saturated = np.zeros(500)
+    saturated[350:370] = 1.0
+    load = np.full(500, 6_000.0)
+    load[400:410] = np.nan
+    frame = service({"decode": load}, {"decode": 5}, reference="served", saturated__decode=saturated)
+    train, test = halves(frame)
+    found = replay_service(test, train, derived(), {}, SETTINGS).result
+    assert found.calibration["rows"] == {"scored": 170, "gap": 10, "saturated_without_offered_demand": 20}
+    assert by_name(found)["recorded"].instance_hours == pytest.approx(170 * 5 / 60)
+    known = replay_service(
+        replace(test, reference="offered"), replace(train, reference="offered"), derived(), {}, SETTINGS
+    ).result
+    assert known.calibration["rows"] == {"scored": 190, "gap": 10, "saturated_without_offered_demand": 0}
+
+
+def test_uncalibrated_latency_is_withheld_and_kept_aside() -> None:
+    """Predicted many, seen none: shares are null in the rows, hours stay."""
+    rows = 500
+    frame = service(
+        {"decode": np.full(rows, 9_000.0)},
+        {"decode": 5},
+        tbt_over_low__decode=np.zeros(rows),
+        tbt_over_high__decode=np.zeros(rows),
+    )
+    train, test = halves(frame)
+    found = replay_service(test, train, derived(), {"p": built(train, DECODE)}, SETTINGS).result
+    assert found.calibration["status"] == "not_calibrated"
+    assert all(row.slo_violation_ratio is None for row in found.policies)
+    assert found.calibration["uncalibrated_shares"]["recorded"] > 0.5
+    assert by_name(found)["p"].instance_hours is not None
+
+
+def test_default_start_up_is_said_to_be_one() -> None:
+    """A start-up time nobody gave is a default in the account."""
+    found, _ = outcome(settings=replace(SETTINGS, startup_s={"decode": 120.0}))
+    assert found.result.calibration["start_up_s"] == {
+        "prefill": {"value": 300.0, "provenance": "default"},
+        "decode": {"value": 120.0, "provenance": "settings"},
+    }
+
+
+def test_a_policy_may_not_take_a_baselines_name() -> None:
+    """Rows must tell apart."""
+    train, test = halves(pd_day())
+    with pytest.raises(UsageError, match="may not be named 'oracle'"):
+        replay_service(test, train, derived(), {"oracle": built(train, DECODE)}, SETTINGS)
+
+
+def test_service_without_counts_is_not_replayed() -> None:
+    """No pools: no rows, and the reason."""
+    frame = pd_day()
+    bare = replace(frame, table=frame.table.drop("instances@prefill", "instances@decode"))
+    train, test = halves(bare)
+    found = replay_service(test, train, derived(), {"p": built(frame, DECODE)}, SETTINGS)
+    assert (found.result.policies, found.timeline.height) == ((), 0)
+    assert found.result.calibration["status"] == "not_tested"
+    assert score_policies(bare, derived(), {}, SETTINGS) == {}
+
+
+def test_equal_inputs_give_equal_results() -> None:
+    """Nothing random, nothing that depends on order of work."""
+    one, other = outcome()[0], outcome()[0]
+    assert one.result == other.result
+    assert one.timeline.equals(other.timeline)

@@ -1,0 +1,65 @@
+"""Does the fleet model agree with what was seen? Predicted against observed shares of violating windows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replay.services import D_CAPACITY, SETTINGS, derived, service
+
+from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.schema.results import Derived
+
+ROWS = 400
+
+
+def calibrated(over: float, share: float, *, upper: float | None = None, numbers: Derived | None = None):
+    """Calibrate a decode pool: ``share`` of its rows at 1.2 × capacity, ``over`` seen over the limit."""
+    high = np.arange(ROWS) < share * ROWS
+    load = np.where(high, 1.2, 0.6) * D_CAPACITY
+    seen = {"tbt_over_low__decode": np.where(np.arange(ROWS) < over * ROWS, 0.2, 0.0)}
+    bound = over if upper is None else upper
+    seen["tbt_over_high__decode"] = np.where(np.arange(ROWS) < bound * ROWS, 0.2, 0.0)
+    frame = service({"decode": load}, {"decode": 1}, **seen)
+    model = fit_fleet(frame, numbers or derived(), SETTINGS)
+    results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
+    return calibrate(results, model, SETTINGS.slo)
+
+
+def test_agreement_within_a_factor_or_a_point() -> None:
+    """Ten percent predicted: 10 and 5 % seen agree, 1 % does not."""
+    for over, status in ((0.10, "calibrated"), (0.05, "calibrated"), (0.01, "not_calibrated")):
+        found = calibrated(over, 0.10)
+        assert found["status"] == status
+        assert found["latencies"]["tbt"]["predicted"] == pytest.approx(0.105, abs=0.01)
+        assert found["latencies"]["tbt"]["observed"] == (pytest.approx(over), pytest.approx(over))
+    assert calibrated(0.0, 0.0)["status"] == "calibrated"
+
+
+def test_a_limit_between_edges_gives_a_range() -> None:
+    """Undecided windows count on one side only; the prediction is compared with the nearer end."""
+    found = calibrated(0.30, 0.10, upper=0.02)
+    assert found["latencies"]["tbt"]["observed"] == (pytest.approx(0.02), pytest.approx(0.30))
+    assert found["status"] == "calibrated"
+
+
+def test_floor_is_said_to_bound_from_above() -> None:
+    """Over a floor the model may only predict too much, and says so."""
+    found = calibrated(0.0, 0.0, numbers=derived(status="floor"))
+    assert found["latencies"]["tbt"]["upper_bound"]
+    assert "is a floor: violation shares are upper bounds" in found["text"]
+
+
+def test_without_latency_or_slo_nothing_is_tested() -> None:
+    """No histogram, no capacity or no limit: not tested, and said so."""
+    frame = service({"decode": np.full(ROWS, 900.0)}, {"decode": 1})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
+    assert calibrate(results, model, SETTINGS.slo)["status"] == "not_tested"
+    bare = replace(SETTINGS.slo, ttft_s=None, tbt_s=None)
+    found = calibrate(results, fit_fleet(frame, derived(), replace(SETTINGS, slo=bare)), bare)
+    assert (found["status"], found["text"]) == ("not_tested", "no SLO was given: nothing is said of latency")

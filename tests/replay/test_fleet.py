@@ -1,0 +1,138 @@
+"""The fluid fleet against references and theory: start-up, queues, violation law, ceilings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, pd_day, service
+
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import FleetModel, Pool, PoolModel, fit_fleet, violation_probability
+from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.schema.settings import Settings
+
+MODEL = PoolModel("decode", 100.0, "ok", 60.0, 110.0, 240.0, True, ("tbt",), 85.0)
+PAIRED = {"prefill": replace(MODEL, role="prefill", judged=("ttft",)), "decode": MODEL}
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.sampled_from([0.0, 60.0, 240.0, 250.0]))
+def test_ready_is_the_least_desired_over_the_last_start_up(counts: list[int], start_up_s: float) -> None:
+    """Cohorts that start late give the same ready count as the rolling minimum of what was asked for."""
+    pool = Pool(replace(MODEL, start_up_s=start_up_s), counts[0])
+    asked = [(-math.inf, counts[0])]
+    for step, count in enumerate(counts):
+        t_s = step * 60.0
+        pool.ask(count, t_s)
+        asked.append((t_s, count))
+        pool.advance(t_s)
+        since = t_s - start_up_s
+        valid = [
+            c for (at, c), (until, _) in zip(asked, [*asked[1:], (math.inf, 0)], strict=True) if until > since
+        ]
+        assert pool.ready == min(valid)
+
+
+def test_restored_instances_are_ready_at_once() -> None:
+    """What never stopped running serves again without a start-up."""
+    pool = Pool(MODEL, 6)
+    pool.ask(4, 0.0)
+    pool.ask(7, 60.0, restored=2)
+    assert (pool.desired, pool.ready) == (7, 6)
+    pool.advance(300.0)
+    assert pool.ready == 7
+
+
+def run_static(rates: np.ndarray, ceiling: float, window_s: float = 60.0):
+    """Simulate one decode instance at a rate per row."""
+    frame = service({"decode": rates}, {"decode": 1}, window_s=window_s)
+    model = FleetModel({"decode": replace(MODEL, ceiling=ceiling)}, {}, 0.05)
+    return simulate(Schedule({"decode": np.ones(len(rates))}), demands(frame)[0], model)
+
+
+def test_queue_follows_lindley() -> None:
+    """The queue after each row is max(0, queue + arrived − served capacity)."""
+    rates = np.random.default_rng(1).gamma(4.0, 22.5, 500)
+    result = run_static(rates, 100.0)
+    queue, expected = 0.0, []
+    for rate in rates:
+        queue = max(0.0, queue + (rate - 100.0) * 60.0)
+        expected.append(queue)
+    np.testing.assert_allclose(result.queued["decode"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("load", [0.8, 0.9])
+def test_mean_queue_agrees_with_queueing_theory(load: float) -> None:
+    """Poisson work at a steady server: the mean queue of the slotted M/D/1 within 10 % at two loads.
+
+    Q' = max(0, Q + A − 1), A Poisson(load): mean queue after service = load² ÷ (2 (1 − load)).
+    """
+    arrivals = np.random.default_rng(3).poisson(load, 60_000).astype(float)
+    result = run_static(arrivals, 1.0, window_s=1.0)
+    assert result.queued["decode"].mean() == pytest.approx(load**2 / (2 * (1 - load)), rel=0.10)
+
+
+def test_work_is_conserved_between_pools() -> None:
+    """Arrived plus queued before is served plus queued after, and decode gets what prefill has finished."""
+    frame = pd_day(400)
+    model = FleetModel(
+        PAIRED
+        | {r: replace(p, ceiling=c) for (r, p), c in zip(PAIRED.items(), (1500.0, 600.0), strict=True)},
+        {},
+        0.05,
+    )
+    demand = demands(frame)[0]
+    counts = {"prefill": np.full(400, 11.0), "decode": np.full(400, 4.0)}
+    result = simulate(Schedule(counts), demand, model)
+    for role in ("prefill", "decode"):
+        before = np.concatenate([[0.0], result.queued[role][:-1]])
+        left = result.served[role] + result.queued[role]
+        np.testing.assert_allclose(result.arrived[role] + before, left, rtol=1e-9, atol=1e-3)
+    assert result.queued["prefill"].max() > 0
+    np.testing.assert_allclose(result.arrived["prefill"], demand.offered["prefill"] * 60.0)
+    offered = np.cumsum(demand.offered["decode"]) * 60.0
+    assert (np.cumsum(result.arrived["decode"]) <= offered * (1 + 1e-9)).all()
+    share = np.cumsum(result.arrived["decode"])[-1] / offered[-1]
+    assert share == pytest.approx(
+        np.cumsum(result.served["prefill"])[-1] / result.arrived["prefill"].sum(), rel=0.02
+    )
+
+
+def test_violation_law_crosses_the_allowed_share_at_capacity() -> None:
+    """5 % at capacity, rising with load; certain once the backlog is older than a second."""
+    load = np.array([90.0, 100.0, 105.0, 110.0, np.inf, np.nan, 50.0])
+    age = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.5])
+    found = violation_probability(load, age, MODEL, 0.05)
+    assert found[1] == pytest.approx(0.05)
+    assert found[2] == pytest.approx(1 / (1 + math.exp(-(60 * math.log(1.05) - 2.944439))), rel=1e-6)
+    assert (np.diff(found[:4]) > 0).all()
+    assert found[4] == 1.0
+    assert math.isnan(found[5])
+    assert found[6] == 1.0
+    unknown = violation_probability(load, age, replace(MODEL, capacity=None), 0.05)
+    assert unknown[6] == 1.0
+    assert np.isnan(unknown[:6]).all()
+
+
+def test_fleet_is_learnt_from_history_and_settings() -> None:
+    """Ceiling: the highest rate seen, at least 1.1 × the upper end of capacity; defaults are marked."""
+    model = fit_fleet(pd_day(), derived(), SETTINGS)
+    seen = float(np.max(pd_day().values("decode_tps", "decode") / 4))
+    assert model.pools["decode"].ceiling == pytest.approx(max(seen, 1.1 * 1.05 * D_CAPACITY))
+    assert model.pools["prefill"].capacity == P_CAPACITY
+    assert model.pools["prefill"].judged == ("ttft",)
+    busy = service({"decode": np.full(60, 9000.0)}, {"decode": 4})
+    assert fit_fleet(busy, derived(), SETTINGS).pools["decode"].ceiling == 2250.0
+    bare = fit_fleet(pd_day(), replace(derived(), capacity=()), Settings())
+    pool = bare.pools["decode"]
+    assert (pool.capacity, pool.status, pool.start_up_s, pool.start_up_given) == (
+        None,
+        "refused",
+        300.0,
+        False,
+    )
+    assert (pool.target, pool.judged) == (None, ())

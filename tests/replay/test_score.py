@@ -1,0 +1,96 @@
+"""Figures of one policy: exact small cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replay.services import SETTINGS, derived, service
+
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.score import needed, saving, score
+from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.schema.results import PolicyReplay
+
+ROWS = 60
+
+
+def scored(
+    counts: np.ndarray,
+    load: float | np.ndarray = 2_000.0,
+    gpus: dict[str, float] | None = None,
+    settings=SETTINGS,
+):
+    """Score decode counts against a load, with a fleet learnt at that load."""
+    loads = np.broadcast_to(np.asarray(load, float), ROWS)
+    frame = service({"decode": loads}, {"decode": counts}, gpus=gpus)
+    model = fit_fleet(frame, derived(), settings)
+    results = [
+        simulate(Schedule({"decode": np.asarray(counts, float)}), part, model) for part in demands(frame)
+    ]
+    return score("x", results, model), model
+
+
+def test_hours_actions_and_reversals() -> None:
+    """Instance-hours are counts × time; an action is a moment of change, a reversal one that turns round."""
+    counts = np.repeat([4.0, 6.0, 5.0, 7.0], 15)
+    found, _ = scored(counts)
+    assert found.row.instance_hours == pytest.approx((4 + 6 + 5 + 7) * 0.25)
+    assert found.row.gpu_hours is None
+    assert found.row.actions_per_day == pytest.approx(3 * 24)
+    assert found.row.reversals_per_day == pytest.approx(2 * 24)
+    assert found.scored_s == 3600
+
+
+def test_gpu_hours_need_every_pools_gpus() -> None:
+    """Known GPUs per instance multiply the hours of their pool."""
+    assert scored(np.full(ROWS, 4.0), gpus={"decode": 8.0})[0].row.gpu_hours == pytest.approx(32.0)
+    assert scored(np.full(ROWS, 4.0), gpus={"prefill": 8.0})[0].row.gpu_hours is None
+
+
+def test_overshoot_counts_instances_beyond_need() -> None:
+    """Two instances are needed at the target; four run: an excess of one."""
+    found, model = scored(np.full(ROWS, 4.0))
+    assert model.pools["decode"].target is not None
+    assert np.unique(needed(np.full(ROWS, 2_000.0), 60.0, model.pools["decode"].target)).tolist() == [2.0]
+    assert found.row.overshoot_ratio == pytest.approx(1.0)
+
+
+def test_violations_and_unserved_work() -> None:
+    """A pool far beyond its ceiling violates always and ends with a queue."""
+    loads = np.where(np.arange(ROWS) < 30, 1_000.0, 9_000.0)
+    frame = service({"decode": loads}, {"decode": 1})
+    model = fit_fleet(service({"decode": np.full(ROWS, 1_000.0)}, {"decode": 1}), derived(), SETTINGS)
+    results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
+    found = score("x", results, model)
+    assert found.row.slo_violation_ratio == pytest.approx(0.5, abs=0.01)
+    ceiling = model.pools["decode"].ceiling
+    assert found.row.unserved_tokens == pytest.approx(30 * 60 * (9_000.0 - ceiling))
+
+
+def test_no_slo_makes_no_latency_claim_but_keeps_the_strain() -> None:
+    """Without a limit the violation share is null; how far the pool is over capacity is still known."""
+    bare = replace(SETTINGS, slo=replace(SETTINGS.slo, ttft_s=None, tbt_s=None))
+    found, _ = scored(np.ones(ROWS), 2_000.0, settings=bare)
+    assert found.row.slo_violation_ratio is None
+    assert found.strain_ratio == pytest.approx(1.0, abs=1e-3)
+
+
+def test_nothing_scored_gives_nulls() -> None:
+    """A window of gaps has no figures."""
+    found, _ = scored(np.full(ROWS, 4.0), np.full(ROWS, np.nan))
+    assert found.row.instance_hours is None
+    assert found.scored_s == 0
+
+
+def test_saving_uses_gpu_hours_where_both_have_them() -> None:
+    """1 − own ÷ baseline; nothing against an empty baseline."""
+
+    def row(gpu: float | None, instance: float | None) -> PolicyReplay:
+        return PolicyReplay("x", gpu, instance, None, None, None, None, None, None, None)
+
+    assert saving(row(60.0, 9.0), row(80.0, 10.0)) == pytest.approx(0.25)
+    assert saving(row(None, 9.0), row(80.0, 10.0)) == pytest.approx(0.1)
+    assert saving(row(None, 9.0), row(None, 0.0)) is None

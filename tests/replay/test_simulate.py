@@ -1,0 +1,305 @@
+"""Laws of the replay: steady stays steady, no look-ahead, gaps hold, captures apart, signals that answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replay.services import (
+    SETTINGS,
+    built,
+    day,
+    derived,
+    pd_day,
+    plain_policy,
+    primary,
+    service,
+)
+
+from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
+from hs_analysis.replay.demand import demands, fill, trailing_mean
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.simulate import Schedule, simulate, timeline
+from hs_analysis.schema.aligned import ServiceFrame
+
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+
+def replayed(frame: ServiceFrame, primaries=DECODE, history: ServiceFrame | None = None, **changes):
+    """Simulate a built policy on the first capture of a frame."""
+    policy = replace(built(history or frame, primaries), **changes)
+    return simulate(policy, demands(frame)[0], fit_fleet(history or frame, derived(), SETTINGS))
+
+
+@pytest.mark.parametrize("primaries", [DECODE, PAIR])
+def test_constant_load_ends_in_constant_counts(primaries) -> None:
+    """After the way there, nothing moves."""
+    frame = service(
+        {"prefill": np.full(600, 20_000.0), "decode": np.full(600, 2_700.0)}, {"prefill": 11, "decode": 4}
+    )
+    result = replayed(frame, primaries)
+    for counts in result.desired.values():
+        assert np.unique(counts[-300:]).size == 1
+    assert result.desired["decode"][-1] == 3
+
+
+def test_counts_keep_their_bounds() -> None:
+    """A day far beyond the bounds stays inside them."""
+    frame = pd_day()
+    tight = {"prefill": Bounds(9, 12), "decode": Bounds(3, 5)}
+    result = replayed(frame, PAIR, bounds=tight)
+    for role, bounds in tight.items():
+        assert result.desired[role].min() >= bounds.min
+        assert result.desired[role].max() <= bounds.max
+
+
+@pytest.mark.parametrize("primaries", [DECODE, PAIR, (("gpu_util", "prefill"),)])
+def test_cutting_the_future_leaves_earlier_rows_unchanged(primaries) -> None:
+    """No look-ahead: the first 700 rows are the same with and without what follows."""
+    prefill = day(1440, 18_000.0)
+    frame = pd_day(
+        gpu_util__prefill=0.02 + 0.8 * prefill / 11 / 4000,
+        tbt__decode=0.02 + 0.03 * day(1440, 0.5),
+        ttft__service=0.3 + 2.0 * day(1440, 0.5, noise=0.2),
+    )
+    policy = replace(
+        built(pd_day(), DECODE),
+        primaries=tuple(
+            primary(
+                s,
+                r,
+                {"gpu_util": 0.6}.get(s, 2500.0 if r == "prefill" else 1200.0),
+                "mean" if s == "gpu_util" else "sum",
+            )
+            for s, r in primaries
+        ),
+        hysteresis={r: Hysteresis(1.05, 0.75) for r in ("prefill", "decode")},
+        cooldown={r: Cooldown(300.0, 600.0) for r in ("prefill", "decode")},
+    )
+    model = fit_fleet(frame, derived(), SETTINGS)
+    whole = simulate(policy, demands(frame)[0], model)
+    head = simulate(policy, demands(frame.rows(np.arange(1440) < 700))[0], model)
+    assert len(np.unique(whole.desired["decode"][:700])) > 1
+    for name in ("desired", "ready", "paid", "served", "queued"):
+        for role in ("prefill", "decode"):
+            np.testing.assert_array_equal(getattr(head, name)[role], getattr(whole, name)[role][:700])
+    assert head.reason == whole.reason[:700]
+
+
+def test_decisions_see_completed_rows_only() -> None:
+    """A step of load at row 50 is first answered at row 51, from a mean that holds one new row."""
+    load = np.where(np.arange(100) < 50, 200.0, 2000.0)
+    frame = service({"decode": load}, {"decode": 4}, window_s=60.0)
+    policy = plain_policy(
+        pd_ratio=None, bounds={"decode": Bounds(1, 100)}, primaries=(primary("decode_tps", "decode", 50.0),)
+    )
+    model = fit_fleet(frame, derived(), SETTINGS)
+    result = simulate(policy, demands(frame)[0], model)
+    assert (result.desired["decode"][:51] == 4).all()
+    assert result.desired["decode"][51] == np.ceil((4 * 200 + 2000) / 5 / 50)
+
+
+def test_instances_start_late_and_leave_at_once() -> None:
+    """A scale-out serves 240 s later; a scale-in at once."""
+    load = np.concatenate([np.full(30, 200.0), np.full(30, 800.0), np.full(40, 200.0)])
+    frame = service({"decode": load}, {"decode": 4})
+    policy = plain_policy(pd_ratio=None, primaries=(primary("decode_tps", "decode", 50.0),))
+    result = simulate(policy, demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    up = int(np.flatnonzero(np.diff(result.desired["decode"]) > 0)[0]) + 1
+    assert result.ready["decode"][up + 3] == 4
+    assert result.ready["decode"][up + 4] == result.desired["decode"][up]
+    down = int(np.flatnonzero(np.diff(result.desired["decode"]) < 0)[-1]) + 1
+    assert result.ready["decode"][down] == result.desired["decode"][down]
+
+
+def test_instances_under_observation_are_paid_for() -> None:
+    """Soft scale-in keeps instances for its time."""
+    frame = service({"decode": np.full(40, 100.0)}, {"decode": 4}, tbt__decode=np.linspace(0.01, 0.02, 40))
+    policy = plain_policy(
+        pd_ratio=None,
+        primaries=(primary("decode_tps", "decode", 50.0),),
+        soft_scale_in=SoftScaleIn(120.0, "tbt > 0.05 s"),
+    )
+    result = simulate(policy, demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    at = int(np.flatnonzero(np.diff(result.desired["decode"]) < 0)[0]) + 1
+    extra = result.paid["decode"] - result.desired["decode"]
+    assert extra[at : at + 3].tolist() == [2.0, 2.0, 0.0]
+
+
+def test_gap_holds_state_and_is_not_scored() -> None:
+    """Without demand nothing moves, and the first row after the gap still can't see."""
+    frame = pd_day(300)
+    gappy = frame.table.with_columns(
+        [
+            frame.table[name].set(
+                frame.table["t"].is_between(frame.table["t"][100], frame.table["t"][129]), None
+            )
+            for name in frame.table.columns
+            if "@" in name
+        ]
+    )
+    result = replayed(replace(frame, table=gappy), PAIR)
+    assert not result.scored[100:130].any()
+    assert result.scored.sum() == 270
+    for role in ("prefill", "decode"):
+        assert np.unique(result.desired[role][99:131]).size == 1
+        assert np.unique(result.queued[role][99:130]).size == 1
+    assert "missing: hold" in result.reason[130]
+    assert set(result.reason[100:130]) == {""}
+
+
+def test_missing_metric_never_scales_in_while_demand_is_known() -> None:
+    """A metric that stops being exported holds the pool at night's load."""
+    frame = pd_day(600)
+    blind = frame.table.with_columns(
+        frame.table["decode_tps@decode"].set(frame.table["t"] >= frame.table["t"][50], None)
+    )
+    result = replayed(replace(frame, table=blind), DECODE, history=frame)
+    for role in ("prefill", "decode"):
+        assert (np.diff(result.desired[role][51:]) >= 0).all()
+    assert result.scored.all()
+
+
+def test_units_of_work_change_nothing() -> None:
+    """Counting in thousands of tokens, in signal, capacity and target alike, gives the same counts."""
+    frame = pd_day(700)
+    policy = built(frame, PAIR)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    scaled = service(
+        {r: frame.values("offered_tps", r) / 1000 for r in ("prefill", "decode")},
+        {"prefill": 11, "decode": 4},
+    )
+    small = replace(
+        policy,
+        primaries=tuple(
+            replace(
+                p,
+                target_per_instance=replace(p.target_per_instance, value=p.target_per_instance.value / 1000),
+            )
+            for p in policy.primaries
+        ),
+    )
+    pools = {
+        r: replace(p, capacity=p.capacity / 1000, ceiling=p.ceiling / 1000, target=p.target / 1000)
+        for r, p in model.pools.items()
+    }
+    one = simulate(policy, demands(frame)[0], model)
+    other = simulate(small, demands(scaled)[0], replace(fit_fleet(scaled, derived(), SETTINGS), pools=pools))
+    for role in ("prefill", "decode"):
+        np.testing.assert_array_equal(one.desired[role], other.desired[role])
+        np.testing.assert_allclose(one.violation[role], other.violation[role], rtol=1e-6)
+
+
+def test_captures_are_apart() -> None:
+    """Each capture starts from its own recorded counts with an empty queue."""
+    load = np.concatenate([np.full(60, 9_000.0), np.full(60, 1_000.0)])
+    frame = service({"decode": load}, {"decode": np.repeat([2.0, 7.0], 60)}, captures=["a"] * 60 + ["b"] * 60)
+    parts = demands(frame)
+    assert [p.capture for p in parts] == ["a", "b"]
+    model = fit_fleet(service({"decode": np.full(60, 3_000.0)}, {"decode": 2}), derived(), SETTINGS)
+    policy = plain_policy(pd_ratio=None, primaries=(primary("decode_tps", "decode", 9_000.0),))
+    first, second = (simulate(policy, part, model) for part in parts)
+    assert first.queued["decode"][-1] > 0
+    assert second.desired["decode"][0] == 7
+    assert second.queued["decode"].max() == 0
+
+
+def test_served_signals_stall_where_the_pool_saturates() -> None:
+    """A policy that follows a served rate can't see more than the ceiling of what is ready."""
+    load = np.concatenate([np.full(30, 3_000.0), np.full(60, 30_000.0)])
+    frame = service({"decode": load}, {"decode": 2})
+    model = fit_fleet(service({"decode": np.full(60, 3_000.0)}, {"decode": 2}), derived(), SETTINGS)
+    policy = plain_policy(
+        pd_ratio=None, primaries=(primary("decode_tps", "decode", 1250.0),), averaging_s=60.0
+    )
+    result = simulate(policy, demands(frame)[0], model)
+    ceiling = model.pools["decode"].ceiling
+    assert result.desired["decode"][32] == np.ceil(result.ready["decode"][30] * ceiling / 1250.0)
+
+
+def test_utilisation_answers_to_load_per_instance() -> None:
+    """A mean signal read at other counts follows the curve of history, and gives the count a total would."""
+    load = day(1440, 18_000.0, noise=0.0)
+    frame = service({"prefill": load}, {"prefill": 11}, gpu_util__prefill=load / 11 / 5000)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    assert model.signals[("gpu_util", "prefill")].at(2000.0) == pytest.approx(0.4, rel=0.01)
+    base = plain_policy(pd_ratio=None, bounds={"prefill": Bounds(1, 40)})
+    total = replace(base, primaries=(primary("prefill_tps_effective", "prefill", 2000.0),))
+    mean = replace(base, primaries=(primary("gpu_util", "prefill", 0.4, "mean"),))
+    demand = demands(frame)[0]
+    counts = [simulate(p, demand, model).desired["prefill"] for p in (total, mean)]
+    assert np.abs(counts[0] - counts[1]).mean() < 0.3
+
+
+def test_raw_prefill_rate_keeps_its_recorded_share_of_cached_tokens() -> None:
+    """The raw rate is the served work times the recorded raw ÷ missed ratio."""
+    load = np.full(120, 8_000.0)
+    frame = service({"prefill": load}, {"prefill": 4}, prefill_tps__prefill=1.5 * load)
+    policy = plain_policy(pd_ratio=None, primaries=(primary("prefill_tps", "prefill", 3_000.0),))
+    result = simulate(policy, demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    assert result.desired["prefill"][-1] == 4
+
+
+def test_request_rate_drives_the_pool_it_is_counted_per() -> None:
+    """A service signal sizes the decode pool from the recorded rate."""
+    frame = service(
+        {"decode": np.full(120, 4_000.0)}, {"decode": 4}, request_rate__service=np.full(120, 18.0)
+    )
+    policy = plain_policy(pd_ratio=None, primaries=(primary("request_rate", "decode", 3.0),))
+    assert (
+        simulate(policy, demands(frame)[0], fit_fleet(frame, derived(), SETTINGS)).desired["decode"][-1] == 6
+    )
+
+
+def test_guards_read_the_curve_and_the_queue() -> None:
+    """A queue lifts the latency a guard sees, and the guard then grows its pool."""
+    rows = 120
+    load = np.where(np.arange(rows) < 60, 6_000.0, 60_000.0)
+    frame = service({"prefill": load}, {"prefill": 4}, ttft__service=np.full(rows, 0.5))
+    history = service({"prefill": day(300, 9_000.0)}, {"prefill": 4}, ttft__service=np.full(300, 0.5))
+    policy = replace(
+        built(history, (("prefill_tps_effective", "prefill"),)),
+        primaries=(primary("prefill_tps_effective", "prefill", 1e9),),
+        bounds={"prefill": Bounds(4, 40)},
+        pd_ratio=None,
+    )
+    result = simulate(policy, demands(frame)[0], fit_fleet(history, derived(), SETTINGS))
+    assert result.desired["prefill"][59] == 4
+    assert result.desired["prefill"][-1] > 4
+    assert any("ttft is" in reason for reason in result.reason)
+
+
+def test_recorded_schedule_reproduces_the_counts() -> None:
+    """Counts that ran are ready as recorded, changes included."""
+    counts = np.repeat([4.0, 6.0, 3.0], 20)
+    frame = service({"decode": np.full(60, 2_000.0)}, {"decode": counts})
+    result = simulate(Schedule({"decode": counts}), demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    np.testing.assert_array_equal(result.ready["decode"], counts)
+    assert [result.direction[row] for row in (0, 20, 40)] == ["", "out", "in"]
+
+
+def test_timeline_keeps_its_contract() -> None:
+    """One row a step; a single pool stands in the decode columns; no SLO, no violations."""
+    frame = service({"mixed": np.full(30, 2_000.0)}, {"mixed": 4})
+    result = simulate(
+        Schedule({"mixed": np.full(30, 4.0)}), demands(frame)[0], fit_fleet(frame, derived(), SETTINGS)
+    )
+    table = timeline("demo/m", "recorded", result, ())
+    assert table.height == 30
+    assert table["ready_decode"].to_list() == [4.0] * 30
+    assert table["ready_prefill"].null_count() == 30
+    assert table["violation_probability"].null_count() == 30
+
+
+def test_trailing_mean_against_a_loop() -> None:
+    """Mean of the last rows that have a value, nothing where the row has none."""
+    values = np.array([np.nan, 1.0, 2.0, np.nan, 6.0, 7.0])
+    expected = []
+    for i, value in enumerate(values):
+        window = values[max(0, i - 2) : i + 1]
+        expected.append(np.nan if np.isnan(value) else window[~np.isnan(window)].mean())
+    np.testing.assert_allclose(trailing_mean(values, 3), expected)
+    np.testing.assert_array_equal(fill(values), [1.0, 1.0, 2.0, 2.0, 6.0, 7.0])
+    assert np.isnan(fill(np.full(3, np.nan))).all()
