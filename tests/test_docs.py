@@ -1,0 +1,92 @@
+"""The documentation says what the program does: generated pages, commands, flags and links."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+from typing import get_args
+
+import pytest
+
+from hs_analysis.schema import results
+
+ROOT = Path(__file__).resolve().parents[1]
+SINGLE = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "reports" / "README.md"]
+PAGES = sorted([*SINGLE, *(p for f in ("docs", "data_samples") for p in (ROOT / f).rglob("*.md"))])
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """Return docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Return the words of every `hsa …` command in code blocks and code spans, continuation lines joined."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    spans = re.findall(r"`(hsa [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [re.sub(r"^(\$|\.venv/bin/)\s*", "", line) for line in lines]
+    return [shlex.split(line, comments=True)[1:] for line in lines + spans if line.startswith("hsa ")]
+
+
+def test_generated_pages_are_current(generator: ModuleType) -> None:
+    """Each reference page is what the code says now; `make docs` renews them."""
+    assert generator.stale() == []
+
+
+def test_every_command_is_documented(generator: ModuleType) -> None:
+    """Each command has help with a runnable example, and is mentioned on a hand-written page."""
+    text = "\n".join(p.read_text("utf-8") for p in PAGES if p.parent.name != "reference")
+    for name, command in generator.commands():
+        assert re.search(rf"(?m)^\s*(\$ )?hsa {name}\b", command.help or ""), (
+            f"{name} has no example in its help"
+        )
+        assert re.search(rf"hsa {name}\b|`{name}`", text), f"{name} is not in the documentation"
+        assert [p.opts for p in generator.flags(command) if not p.help] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_documented_commands_exist(page: Path, generator: ModuleType) -> None:
+    """Each command and flag that a page shows is one the program accepts."""
+    known = dict(generator.commands())
+    for words in commands_in(page.read_text("utf-8")):
+        if words[0].startswith("-"):
+            continue
+        assert words[0] in known, f"hsa {words[0]}"
+        accepted = {name for p in known[words[0]].params for name in (*p.opts, *p.secondary_opts)} | {
+            "--help"
+        }
+        given = {re.split("[= ]", word)[0] for word in words[1:] if re.match(r"--?[a-zA-Z]", word)}
+        assert given <= accepted, f"hsa {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links and pictures point to files, and fragments to headings."""
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+://", target):
+            continue
+        path, _, fragment = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if fragment:
+            heads = re.findall(r"(?m)^#+ (.+)$", file.read_text("utf-8"))
+            slugs = {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+            assert fragment in slugs, target
+
+
+def test_status_words_are_explained() -> None:
+    """The readme explains every word that a verdict or a status can be."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    words = {w for kind in (results.Verdict, results.Status, results.RatioStatus) for w in get_args(kind)}
+    assert {w for w in words if f"| `{w}` |" not in text} == set()

@@ -1,0 +1,68 @@
+"""Every query against its cases: tests/queries/<stage>/<query>/<case>/.
+
+A case is one CSV per input table, ``params.yaml`` when the query has parameters, and ``expect.csv``.
+An empty field is null, ``""`` an empty text; input columns that a CSV leaves out are null; types come from
+the query's header.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+import pytest
+from polars.testing import assert_frame_equal
+from query_headers import QUERIES, Header, input_columns, output_columns, parse
+from ruamel.yaml import YAML
+
+from hs_analysis.store import Database
+
+CASES = Path(__file__).parent / "queries"
+
+
+def read_csv(path: Path, columns: dict[str, str]) -> pa.Table:
+    """Read a CSV into a table with the given columns and DuckDB types."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        options = "all_varchar = true, header = true, nullstr = '', allow_quoted_nulls = false, delim = ','"
+        raw = connection.sql(f"SELECT * FROM read_csv($path, {options})", params={"path": str(path)})
+        assert set(raw.columns) <= set(columns), f"{path}: unknown column {set(raw.columns) - set(columns)}"
+        given = {name: f'"{name}"' if name in raw.columns else "NULL" for name in columns}
+        cast = ", ".join(f'CAST({given[name]} AS {kind}) AS "{name}"' for name, kind in columns.items())
+        return raw.project(cast).to_arrow_table()
+
+
+def run_case(header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return (result, expectation) of one case."""
+    inputs = {table: read_csv(case / f"{table}.csv", input_columns(header, table)) for table in header.inputs}
+    file = case / "params.yaml"
+    params = YAML(typ="safe").load(file.read_text("utf-8")) if file.exists() else {}
+    with Database(threads=1) as database:
+        result = database.query(header.name, params, inputs)
+    expected = pl.DataFrame(pl.from_arrow(read_csv(case / "expect.csv", output_columns(header))))
+    return result, expected
+
+
+@pytest.mark.parametrize(
+    "case", sorted(CASES.glob("*/*/*/expect.csv")), ids=lambda p: "/".join(p.parts[-4:-1])
+)
+def test_query_returns_what_the_case_expects(case: Path) -> None:
+    """The result of the query on the case's tables is the case's expect.csv, rows in order."""
+    folder = case.parent
+    header = parse(QUERIES / folder.parents[1].name / f"{folder.parent.name}.sql")
+    result, expected = run_case(header, folder)
+    assert_frame_equal(result, expected, check_dtypes=False, rel_tol=1e-9, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("query", sorted(QUERIES.glob("*/*.sql")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_query_has_a_case(query: Path) -> None:
+    """A query without a case is not tested: each has at least one folder with an expect.csv."""
+    assert list((CASES / query.parent.name / query.stem).glob("*/expect.csv"))
+
+
+@pytest.mark.parametrize("folder", sorted(p for p in CASES.glob("*/*") if p.is_dir()), ids=lambda p: p.name)
+def test_every_case_has_a_query(folder: Path) -> None:
+    """A case folder whose query was renamed or removed would silently test nothing."""
+    assert (QUERIES / folder.parent.name / f"{folder.name}.sql").is_file()
