@@ -1,0 +1,1 @@
+"""Statistics that more than one stage needs: resampling, autoregression, monotone fits, smoothing."""

@@ -1,0 +1,190 @@
+"""Autoregressive prewhitening and the cross-correlation of what it leaves."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from statsmodels.regression.linear_model import OLS
+from statsmodels.tsa.tsatools import lagmat
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+PREWHITENING_ORDER = 6
+"""Order of the fit behind links and lags; default of this project, measured on simulated services."""
+
+ORDER_MAX = 10
+"""Largest order that the information criterion may choose; default of this project."""
+
+
+@dataclass(frozen=True)
+class Autoregression:
+    """A fitted AR(p): `value[t] = constant + sum_k coefficients[k-1] value[t-k] + innovation[t]`.
+
+    Attributes
+    ----------
+    constant
+        Intercept, in the unit of the series.
+    coefficients
+        One per lag, shape (p,).
+    aic
+        Akaike's criterion of the fit, per statsmodels.
+    """
+
+    constant: float
+    coefficients: Floats
+    aic: float
+
+    @property
+    def order(self) -> int:
+        """Number of lags."""
+        return int(self.coefficients.size)
+
+    def innovations(self, values: Floats) -> Floats:
+        """Filter a series, shape (n,); NaN where the row or one of the p rows before it is missing."""
+        history = lagmat(values, self.order, trim="forward", original="ex")
+        left = values - self.constant - history @ self.coefficients
+        left[: self.order] = np.nan
+        return np.asarray(left, dtype=float)
+
+
+def complete_rows(values: Floats, order: int) -> Flags:
+    """Return which rows, and the `order` rows before each, all have values, shape (n,)."""
+    good = np.isfinite(values)
+    counts = np.concatenate(([0], np.cumsum(good)))
+    whole = np.zeros(values.size, dtype=bool)
+    if values.size > order:
+        whole[order:] = counts[order + 1 :] - counts[: -order - 1] == order + 1
+    return whole
+
+
+def fit_autoregression(
+    values: Floats, order: int | None = PREWHITENING_ORDER, *, order_max: int = ORDER_MAX
+) -> Autoregression | None:
+    """Fit an AR(p) by least squares on the rows whose history is complete.
+
+    Parameters
+    ----------
+    values
+        Regularly spaced series, shape (n,); NaN = missing. Without gaps this is statsmodels' AutoReg.
+    order
+        Number of lags; None takes the one of 1 .. `order_max` with the smallest AIC on common rows.
+    order_max
+        Largest order tried.
+
+    Returns
+    -------
+    Autoregression | None
+        None when there are too few complete rows or the series does not move.
+    """
+    if order is not None:
+        return _fit(values, order, complete_rows(values, order))
+    common = complete_rows(values, order_max)
+    fits = [_fit(values, p, common) for p in range(1, order_max + 1)]
+    found = [fit for fit in fits if fit is not None]
+    if not found:
+        return None
+    best = min(found, key=lambda fit: fit.aic)
+    return _fit(values, best.order, complete_rows(values, best.order))
+
+
+def _fit(values: Floats, order: int, rows: Flags) -> Autoregression | None:
+    if rows.sum() < 2 * (order + 2):
+        return None
+    target = values[rows]
+    if np.ptp(target) <= 0.0:
+        return None
+    history = lagmat(np.nan_to_num(values), order, trim="forward", original="ex")[rows]
+    result = OLS(target, np.column_stack([np.ones(target.size), history])).fit()
+    return Autoregression(
+        float(result.params[0]), np.asarray(result.params[1:], dtype=float), float(result.aic)
+    )
+
+
+@dataclass(frozen=True)
+class CrossCorrelation:
+    """Cross-correlation of two filtered series.
+
+    Attributes
+    ----------
+    lags
+        Lag in rows, positive = second series later, shape (2 reach + 1,).
+    correlation
+        Correlation at each lag, weighed down by sqrt(pairs / rows), shape (2 reach + 1,).
+    rows
+        Rows in which both series have a value.
+    """
+
+    lags: NDArray[np.int64]
+    correlation: Floats
+    rows: int
+
+    @property
+    def link(self) -> float:
+        """sqrt(rows) times the largest correlation: about N(0, 1) per lag for unrelated series."""
+        return math.sqrt(self.rows) * float(self.correlation.max())
+
+
+def cross_products(x: Floats, y: Floats, reach: int) -> Floats:
+    """Return standardised products `x[t] y[t+k]` for |k| <= reach, shape (n, 2 reach + 1); NaN = no pair.
+
+    Both series are centred and scaled over the rows in which both have a value.
+    """
+    both = np.isfinite(x) & np.isfinite(y)
+    if both.sum() < 2:
+        return np.full((x.size, 2 * reach + 1), np.nan)
+    first, second = (np.where(both, s - s[both].mean(), np.nan) for s in (x, y))
+    scale = float(np.nanstd(first) * np.nanstd(second))
+    padded = np.concatenate((np.full(reach, np.nan), second, np.full(reach, np.nan)))
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, x.size).T
+    if scale <= 0.0:
+        return np.asarray(np.where(np.isfinite(first[:, None] * shifted), 0.0, np.nan), dtype=float)
+    return np.asarray(first[:, None] * shifted / scale, dtype=float)
+
+
+def correlate(products: Floats, rows: int, counts: Floats | None = None) -> Floats:
+    """Return the correlation at each lag from `cross_products`.
+
+    Parameters
+    ----------
+    products
+        Shape (n, lags).
+    rows
+        Rows in which both series have a value; a lag with fewer pairs is weighed down by sqrt(pairs / rows).
+    counts
+        How often each row was drawn, shape (draws, n), for a bootstrap; None takes each row once.
+
+    Returns
+    -------
+    Shape (lags,), or (draws, lags) with `counts`.
+    """
+    present = np.isfinite(products)
+    filled = np.where(present, products, 0.0)
+    totals, pairs = (
+        (filled.sum(axis=0), present.sum(axis=0))
+        if counts is None
+        else (counts @ filled, counts @ present.astype(float))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        weighed = totals / pairs * np.sqrt(pairs / rows)
+    return np.asarray(np.where(pairs > 0, weighed, 0.0), dtype=float)
+
+
+def peak_lag(correlation: Floats, reach: int) -> float:
+    """Return the lag of the largest correlation in rows, refined by a parabola through its neighbours."""
+    top = int(np.argmax(correlation))
+    if 0 < top < correlation.size - 1:
+        before, at, after = correlation[top - 1 : top + 2]
+        bend = before - 2.0 * at + after
+        return float(top - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0))
+    return float(top - reach)
+
+
+def cross_correlation(x: Floats, y: Floats, reach: int) -> CrossCorrelation:
+    """Return the cross-correlation of two filtered series at lags -reach .. reach."""
+    rows = int((np.isfinite(x) & np.isfinite(y)).sum())
+    correlation = correlate(cross_products(x, y, reach), max(rows, 1))
+    return CrossCorrelation(np.arange(-reach, reach + 1), correlation, rows)

@@ -1,0 +1,136 @@
+"""Resampling of dependent series: block length, circular block bootstrap, effective sample size."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+QUIET_LAGS = 5
+"""Lags in a row whose correlation must be small before a series has forgotten; Politis & White (2004)."""
+
+QUIET_BAND = 2.0
+"""Width of the band of small correlations in units of sqrt(log10 n / n); Politis & White (2004)."""
+
+EFFECTIVE_MIN = 3.0
+"""Smallest effective sample size reported: below it a correlation has no degrees of freedom."""
+
+
+def autocorrelation(values: Floats, lags: int) -> Floats:
+    """Return the autocorrelation of a series with gaps at lags 0 .. `lags`.
+
+    Parameters
+    ----------
+    values
+        Regularly spaced series, shape (n,); NaN = missing. A lag is averaged over the pairs that exist and
+        shrunk by (1 - lag/n), so that without gaps it is the usual biased estimate.
+    lags
+        Largest lag, in rows; lags of n and more are 0.
+
+    Returns
+    -------
+    Shape (lags + 1,). A constant or empty series gives zeros after lag 0.
+    """
+    n = values.size
+    out = np.zeros(lags + 1)
+    out[0] = 1.0
+    good = np.isfinite(values)
+    if good.sum() < 2:
+        return out
+    centred = np.where(good, values - values[good].mean(), 0.0)
+    variance = float(np.mean(centred[good] ** 2))
+    if variance <= 0.0:
+        return out
+    size = 1 << (2 * n - 1).bit_length()
+    products = np.fft.irfft(np.abs(np.fft.rfft(centred, size)) ** 2, size)[:n]
+    pairs = np.rint(np.fft.irfft(np.abs(np.fft.rfft(good.astype(float), size)) ** 2, size)[:n])
+    reach = min(lags, n - 1)
+    shrink = 1.0 - np.arange(reach + 1) / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = products[: reach + 1] / pairs[: reach + 1] / variance * shrink
+    out[: reach + 1] = np.where(pairs[: reach + 1] > 0, rho, 0.0)
+    out[0] = 1.0
+    return out
+
+
+def _joint(x: Floats, y: Floats) -> tuple[Floats, Floats, int]:
+    """Return both series with NaN wherever either is missing, and the number of complete rows."""
+    good = np.isfinite(x) & np.isfinite(y)
+    return np.where(good, x, np.nan), np.where(good, y, np.nan), int(good.sum())
+
+
+def block_length(x: Floats, y: Floats) -> int:
+    """Return the block length for a bootstrap of the pairs (x, y).
+
+    `b = max(ceil(n^(1/3)), 2 k*)` where `k*` is the first lag after which the geometric mean of both
+    autocorrelations stays inside `2 sqrt(log10 n / n)` for five lags, after Politis & White (2004),
+    clipped to 2 .. n/6.
+
+    Parameters
+    ----------
+    x, y
+        Regularly spaced series, shape (n,); NaN = missing. `n` counts complete rows.
+    """
+    x, y, n = _joint(x, y)
+    if n < 4:
+        return 2
+    lags = max(1, min(x.size - 1, n // 2 + QUIET_LAGS))
+    joint = np.sqrt(np.abs(autocorrelation(x, lags) * autocorrelation(y, lags)))
+    quiet = joint < QUIET_BAND * math.sqrt(math.log10(n) / n)
+    quiet[0] = False
+    horizon = max(0, lags - QUIET_LAGS)
+    last = next((k for k in range(horizon) if quiet[k + 1 : k + 1 + QUIET_LAGS].all()), horizon)
+    return int(np.clip(max(math.ceil(n ** (1 / 3)), 2 * last), 2, max(2, n // 6)))
+
+
+def n_effective(x: Floats, y: Floats) -> float:
+    """Return the number of independent pairs that a correlation of (x, y) rests on.
+
+    `n / (1 + 2 sum_k (1 - k/n) rho_x(k) rho_y(k))` over k <= n/4, after Pyper & Peterman (1998), clipped to
+    3 .. n; NaN when there are no complete rows.
+    """
+    x, y, n = _joint(x, y)
+    if n == 0:
+        return math.nan
+    lags = max(1, n // 4)
+    k = np.arange(1, lags + 1)
+    product = autocorrelation(x, lags)[1:] * autocorrelation(y, lags)[1:]
+    inflation = 1.0 + 2.0 * float(np.sum((1.0 - k / n) * product))
+    if inflation <= 0.0:
+        return float(n)
+    return float(np.clip(n / inflation, min(EFFECTIVE_MIN, n), n))
+
+
+def moving_block_indices(n: int, block: int, draws: int, rng: np.random.Generator) -> Integers:
+    """Return row numbers of a circular moving-block bootstrap, shape (draws, n).
+
+    Parameters
+    ----------
+    n
+        Rows of the series.
+    block
+        Rows of a block; values above `n` act like `n`.
+    draws
+        Number of resamples.
+    rng
+        Source of the block starts.
+    """
+    block = max(1, min(block, n))
+    blocks = -(-n // block)
+    starts = rng.integers(0, n, size=(draws, blocks, 1), dtype=np.int64)
+    rows: Integers = ((starts + np.arange(block, dtype=np.int64)) % n).reshape(draws, blocks * block)
+    return rows[:, :n]
+
+
+def percentile_interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
+    """Return the central interval of bootstrap draws; NaN draws are left out, (NaN, NaN) below two draws."""
+    finite = draws[np.isfinite(draws)]
+    if finite.size < 2:
+        return math.nan, math.nan
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(finite, [tail, 1.0 - tail])
+    return float(low), float(high)
