@@ -1,0 +1,133 @@
+"""Which load a signal is judged on, which rows may speak, and what is divided by the pool's size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.results import Reason
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+PREFILL_LATENCIES = ("ttft", "queue_time", "prefill_time")
+"""Service signals that answer to prefill work; every other service signal is judged on decode work."""
+
+FIRST_TOKEN_SIGNALS = ("ttft", "prefill_tps", "prefill_tps_effective")
+"""Counted at the first token, which decode emits: a shortage of either role distorts them."""
+
+POOL_MOVED_RATIO = 1.05
+"""q95 ÷ q05 of the instance count above which a pool counts as moved; default of this project."""
+
+SET_LOAD_BACKLOG_S = 3.0
+"""Age of the backlog from which a window of a pressure test is saturated [s]; default of this project,
+measured on captures of real serving components."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A signal and the load it is judged on, window by window.
+
+    Attributes
+    ----------
+    info
+        What is known of the signal.
+    load_role
+        Role whose offered work is the load.
+    load, value
+        Shape (windows,); NaN where either is missing or the window is saturated.
+    recorded
+        Windows in which both were recorded, saturated or not, shape (windows,).
+    per_instance
+        Whether the load and pool totals were divided by the instances that reported.
+    circular
+        Whether the load is this very signal: a served rate judged on the served rate.
+    """
+
+    info: SignalInfo
+    load_role: str
+    load: Floats
+    value: Floats
+    recorded: Flags
+    per_instance: bool
+    circular: bool
+
+    @property
+    def name(self) -> str:
+        """``signal@role``."""
+        return column(self.info.signal, self.info.role)
+
+
+def load_role(frame: ServiceFrame, info: SignalInfo) -> str:
+    """Return the pool whose work drives a signal."""
+    if info.role != "service":
+        return info.role
+    if frame.has("offered_tps", "mixed") and not frame.has("offered_tps", "decode"):
+        return "mixed"
+    return "prefill" if info.signal in PREFILL_LATENCIES else "decode"
+
+
+def saturated(frame: ServiceFrame, info: SignalInfo, role: str) -> Flags:
+    """Return the windows in which a shortage hides what a signal would say, shape (windows,)."""
+    pools = ("prefill", "decode", "mixed") if info.signal in FIRST_TOKEN_SIGNALS else (role,)
+    flags = np.zeros(frame.table.height, dtype=bool)
+    for pool in pools:
+        flags |= frame.values("saturated", pool) > 0.5
+        if frame.kind == "pressure_test":
+            flags |= frame.values("backlog_age_s", pool) > SET_LOAD_BACKLOG_S
+    return flags
+
+
+def pools_moved(frame: ServiceFrame, role: str) -> bool:
+    """Return whether the number of reporting instances of a role changed over the history."""
+    counts = frame.values("instances", role)
+    counts = counts[np.isfinite(counts) & (counts > 0)]
+    if counts.size == 0:
+        return False
+    low, high = np.quantile(counts, [0.05, 0.95])
+    return bool(high > POOL_MOVED_RATIO * low)
+
+
+def pair_signal(frame: ServiceFrame, info: SignalInfo) -> Pair | Reason:
+    """Return a signal beside its load, or the reason why there is no load to judge it on."""
+    role = load_role(frame, info)
+    if not frame.has(info.signal, info.role):
+        return Reason("no_data", f"{column(info.signal, info.role)} holds no value")
+    if not frame.has("offered_tps", role):
+        return _no_reference(info, role)
+    load, value = frame.values("offered_tps", role), frame.values(info.signal, info.role)
+    recorded = np.isfinite(load) & np.isfinite(value)
+    good = recorded & ~saturated(frame, info, role)
+    circular = frame.reference == "served" and info.family == "throughput" and info.role == role
+    return Pair(
+        info,
+        role,
+        np.where(good, load, np.nan),
+        np.where(good, value, np.nan),
+        recorded,
+        per_instance=False,
+        circular=circular,
+    )
+
+
+def divide_by_instances(frame: ServiceFrame, pair: Pair) -> Pair:
+    """Return load and pool totals per reporting instance; windows without a count are left out."""
+    counts = frame.values("instances", pair.load_role)
+    counts = np.where(counts > 0, counts, np.nan)
+    load = pair.load / counts
+    value = (
+        pair.value / counts if pair.info.pool == "sum" else np.where(np.isfinite(counts), pair.value, np.nan)
+    )
+    return replace(pair, load=load, value=value, per_instance=True)
+
+
+def _no_reference(info: SignalInfo, role: str) -> Reason:
+    missing = {
+        "prefill": "prefill work that missed the cache is not in the input; a raw rate cannot stand for it",
+        "decode": "neither output tokens nor requests tell the decode work",
+        "mixed": "neither output tokens nor requests tell the pool's work",
+    }.get(role, f"role {role} has no offered work")
+    return Reason("no_reference", f"{info.signal} was not tested: {missing}")

@@ -1,0 +1,248 @@
+"""What was measured of one signal, and the part of it that both kinds of history share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.results import Interval, Reason, Verdict
+from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
+from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.association import associate, correlation, top_separation
+from hs_analysis.study.effects import (
+    ELASTICITY_BINS,
+    elasticity,
+    elasticity_interval,
+    local_slopes,
+)
+from hs_analysis.study.grid import Grid
+from hs_analysis.study.noise import signal_to_noise
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+Resample = Callable[[Flags], Integers]
+"""From a mask of grid rows to row numbers among them, shape (draws, rows of the mask)."""
+
+FLAT = 0.10
+"""Elasticity below which a signal is flat; default of this project."""
+
+INDICATIVE_N = 8.0
+"""Effective sample size below which an interval is only indicative; default of this project."""
+
+CURVED = 0.3
+"""Difference of local slopes from which a relation is called bent; default of this project."""
+
+REVERSE_GAP = 0.1
+"""Difference of the slope and the inverse slope of load on signal from which both are printed; default of
+this project."""
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The best verdict a circumstance allows, and why."""
+
+    verdict: Verdict
+    reason: Reason
+
+
+@dataclass(frozen=True)
+class StudyRows:
+    """The rows a verdict was formed on, for charts.
+
+    Attributes
+    ----------
+    grid
+        Where the rows lie.
+    load, value, fit
+        Shape (rows,), NaN where missing; `value` and `load` normalised as they were judged.
+    used
+        Rows in the operating range and not saturated, shape (rows,).
+    """
+
+    grid: Grid
+    load: Floats
+    value: Floats
+    fit: Floats
+    used: Flags
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Effect sizes of one signal; a number that does not apply or could not be had is None.
+
+    Attributes
+    ----------
+    family
+        Family of the signal.
+    rows
+        Rows in the operating range.
+    gates
+        Gates that failed: with any of them nothing was tested.
+    caps
+        Circumstances that bound the verdict.
+    notes
+        What a reader should know beside the verdict.
+    half_shift, hysteresis
+        Pressure tests: shift of ln(signal) between halves, and between rising and falling load, relative to
+        the elasticity.
+    """
+
+    family: str
+    rows: int = 0
+    gates: tuple[Reason, ...] = ()
+    caps: tuple[Cap, ...] = ()
+    notes: tuple[Reason, ...] = ()
+    pearson: float | None = None
+    pearson_ci: Interval | None = None
+    spearman: float | None = None
+    spearman_ci: Interval | None = None
+    spearman_highpass: float | None = None
+    innovation_link: float | None = None
+    elasticity: float | None = None
+    elasticity_ci: Interval | None = None
+    elasticity_all_rows: float | None = None
+    snr: float | None = None
+    lag_s: float | None = None
+    lag_ci: Interval | None = None
+    drift: float | None = None
+    half_shift: float | None = None
+    hysteresis: float | None = None
+    auc_top: float | None = None
+    n_effective: float | None = None
+
+    def noting(self, *reasons: Reason) -> Measured:
+        """Return the same with more notes."""
+        return replace(self, notes=self.notes + reasons)
+
+
+def measure_effects(
+    family: str, x: Floats, y: Floats, used: Flags, resample: Resample, bins: int = ELASTICITY_BINS
+) -> Measured:
+    """Return association, elasticity, noise and guard power of a signal on its load.
+
+    Association and elasticity use the rows `used`; noise, guard power and `elasticity_all_rows` use all.
+
+    Parameters
+    ----------
+    family
+        Family of the signal.
+    x, y
+        Load and signal as grid rows, shape (rows,); NaN = missing or saturated, in both alike.
+    used
+        Rows in the operating range, shape (rows,).
+    resample
+        Bootstrap of rows.
+    bins
+        Load bins of the elasticity.
+    """
+    if np.ptp(y[used]) == 0.0:
+        return _motionless(family, int(used.sum()))
+    both = np.isfinite(x) & np.isfinite(y)
+    found = associate(x[used], y[used], resample(used))
+    positive = used & (y > 0)
+    slope = elasticity(x[positive], y[positive], bins)
+    interval = None
+    if slope is not None and positive.sum() >= 6:
+        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive), bins)
+    everything = both & (x > 0) & (y > 0)
+    return Measured(
+        family,
+        rows=int(used.sum()),
+        notes=_shape_notes(family, x[positive], y[positive], slope),
+        pearson=found.pearson,
+        pearson_ci=found.pearson_ci,
+        spearman=found.spearman,
+        spearman_ci=found.spearman_ci,
+        elasticity=slope,
+        elasticity_ci=interval,
+        elasticity_all_rows=elasticity(x[everything], y[everything], bins),
+        snr=signal_to_noise(x[both], y[both]),
+        auc_top=top_separation(x[both], y[both]),
+        n_effective=n_effective(np.where(used, x, np.nan), np.where(used, y, np.nan)),
+    )
+
+
+def _motionless(family: str, rows: int) -> Measured:
+    """Return what is known of a signal that had one value however the load moved."""
+    reason = Reason("flat", "it had one and the same value however the load moved", 0.0, FLAT)
+    return Measured(
+        family,
+        rows=rows,
+        caps=(Cap("unusable", reason),),
+        pearson=0.0,
+        spearman=0.0,
+        spearman_highpass=0.0,
+        innovation_link=0.0,
+        elasticity=0.0,
+        snr=0.0,
+        drift=0.0,
+        auc_top=0.5,
+    )
+
+
+def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Resample:
+    """Return a circular block bootstrap whose blocks are as long as the used rows remember."""
+    block = block_length(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
+
+    def resample(mask: Flags) -> Integers:
+        return moving_block_indices(int(mask.sum()), block, draws, rng)
+
+    return resample
+
+
+def interval_note(measured: Measured) -> Measured:
+    """Say so when the intervals rest on few independent pieces."""
+    count = measured.n_effective
+    if count is None or count >= INDICATIVE_N:
+        return measured
+    text = f"intervals are indicative: the rows hold about {count:.0f} independent pieces"
+    return measured.noting(Reason("indicative_interval", text, count, INDICATIVE_N))
+
+
+def _shape_notes(family: str, x: Floats, y: Floats, slope: float | None) -> tuple[Reason, ...]:
+    notes: list[Reason] = []
+    bend = local_slopes(x, y)
+    if bend is not None and bend[0] > CURVED:
+        text = f"bent relation: slope {bend[1]:.2f} above 30 % of the peak load, {slope or 0:.2f} over all"
+        notes.append(Reason("bent", text, bend[0], CURVED))
+    reverse = _reverse_slope(x, y)
+    if family not in ("latency", "queue") and reverse is not None:
+        forward, backward = reverse
+        if backward - forward > REVERSE_GAP:
+            text = f"signal on load gives {forward:.2f}, load on signal {backward:.2f}: one of them is noisy"
+            notes.append(Reason("reverse_slope", text, backward - forward, REVERSE_GAP))
+    return tuple(notes)
+
+
+def _reverse_slope(x: Floats, y: Floats) -> tuple[float, float] | None:
+    log_x, log_y = positive_log(x), positive_log(y)
+    if log_x.size < 12:
+        return None
+    rho = float(correlation(log_x, log_y))
+    # Below this the inverse slope says only that the two are unrelated, which Spearman says already.
+    if rho < 0.5:
+        return None
+    forward = rho * float(np.std(log_y) / np.std(log_x))
+    return forward, forward / rho**2
+
+
+def as_fields(measured: Measured) -> dict[str, Any]:
+    """Return the numbers that a verdict carries, by its field names.
+
+    The drift of a pressure test is the larger of its two shifts.
+    """
+    names = (
+        "pearson", "pearson_ci", "spearman", "spearman_ci", "spearman_highpass", "innovation_link",
+        "elasticity", "elasticity_ci", "elasticity_all_rows", "snr", "lag_s", "lag_ci", "drift", "auc_top",
+        "n_effective",
+    )  # fmt: skip
+    fields = {name: getattr(measured, name) for name in names}
+    shifts = [shift for shift in (measured.half_shift, measured.hysteresis) if shift is not None]
+    if measured.drift is None and shifts:
+        fields["drift"] = max(shifts)
+    return fields

@@ -1,0 +1,328 @@
+"""Judging a signal on a pressure test: load that was set on purpose, in one or several captures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Reason
+from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.association import rank_correlation
+from hs_analysis.study.effects import ELASTICITY_BINS, load_range, operating_range
+from hs_analysis.study.grid import Grid, lay_grid
+from hs_analysis.study.innovations import link_innovations
+from hs_analysis.study.loads import Pair, divide_by_instances
+from hs_analysis.study.measured import (
+    Cap,
+    Measured,
+    Resample,
+    StudyRows,
+    block_resample,
+    interval_note,
+    measure_effects,
+)
+from hs_analysis.study.noise import load_fit, log_residuals, relative
+from hs_analysis.study.rule import SEVERITY, judge, kind_of
+from hs_analysis.study.windows import (
+    MIX_SPREAD_MAX,
+    mix_spread,
+    row_factor,
+    steady_rows,
+    usual_instances,
+)
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+# Limits of this module: defaults of this project, measured on captures of real serving components.
+
+WINDOWS_MIN = 12
+"""Fewest usable windows."""
+
+RANGE_MIN = 2.0
+"""Smallest q95 ÷ q05 of the load per instance."""
+
+LEVELS_MIN = 3
+"""Fewest levels of the load."""
+
+LEVEL_STEP = 1.25
+"""Load ratio of two levels."""
+
+FEW_WINDOWS = 60
+"""Below this many windows the elasticity has n/5 bins, 4 to 12."""
+
+RISE_S = 60.0
+"""The load rises or falls over this long on each side [s]."""
+
+SIDE_MIN = 8
+"""Fewest rising and fewest falling windows for a hysteresis."""
+
+ONE_WAY = 0.8
+"""|Spearman(load, time)| above which the ramp went one way."""
+
+STEP_LINK_MIN = 2.0
+"""sqrt(n) times the Spearman of window-to-window changes that a one-way ramp needs."""
+
+RUNS_MIN = 3
+"""Fewest runs that may be pooled."""
+
+RUN_OFFSET_MAX = 0.20
+"""Largest standard deviation of the runs' median residuals relative to the elasticity."""
+
+
+def study_pressure(
+    frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
+) -> tuple[Measured, StudyRows]:
+    """Measure one signal of a pressure test.
+
+    Runs of three or more captures are pooled on load per instance where they lie on one curve; else each run
+    is measured alone and the worst tested verdict stands.
+
+    Parameters
+    ----------
+    frame
+        The service; every capture is a run.
+    pair
+        The signal beside its load.
+    settings
+        Number of bootstrap draws.
+    rng
+        Source of resamples.
+    """
+    rows = _usable_rows(frame, pair)
+    runs = [int(run) for run in np.unique(rows.grid.capture[np.isfinite(rows.load)])]
+    if len(runs) < RUNS_MIN:
+        return _apart(frame, pair, rows, runs, settings, rng)
+    pooled = _measure(frame, pair, rows, _run_resample(rows, settings, rng), settings, rng)
+    if pooled.gates:
+        return pooled, rows
+    offset = _run_offset(rows, pooled)
+    # Latencies and queues are not judged on shifts of their relation, so shifts between runs don't part them.
+    if offset <= RUN_OFFSET_MAX or kind_of(pair.info.family) != "rate":
+        text = f"{len(runs)} runs pooled on load per instance, {offset:.2f} of the elasticity apart"
+        return pooled.noting(Reason("runs_pooled", text, offset, RUN_OFFSET_MAX)), rows
+    alone, rows = _apart(frame, pair, rows, runs, settings, rng)
+    text = f"the runs do not lie on one curve: {offset:.2f} of the elasticity apart, so each was judged alone"
+    return alone.noting(Reason("runs_differ", text, offset, RUN_OFFSET_MAX)), rows
+
+
+def _usable_rows(frame: ServiceFrame, pair: Pair) -> StudyRows:
+    """Return load and signal per instance in usable windows, NaN elsewhere."""
+    usual = usual_instances(frame, pair.load_role)
+    pair = replace(pair, load=np.where(usual, pair.load, np.nan))
+    if frame.has("instances", pair.load_role):
+        pair = divide_by_instances(frame, pair)
+    grid = lay_grid(frame, row_factor(frame, pair.load_role, pair.load, pair.info.interval_s))
+    load, value = grid.mean(pair.load, valid_share=1.0), grid.mean(pair.value, valid_share=1.0)
+    usable = np.isfinite(load) & np.isfinite(value)
+    steady = steady_rows(frame, grid, pair.load_role)
+    if steady is not None:
+        usable &= steady
+    load, value = np.where(usable, load, np.nan), np.where(usable, value, np.nan)
+    return StudyRows(grid, load, value, load_fit(load, value).predict(load), operating_range(load))
+
+
+def _only(rows: StudyRows, run: int) -> StudyRows:
+    """Return the rows of one run; those of the others are missing."""
+    mine = rows.grid.capture == run
+    load, value = np.where(mine, rows.load, np.nan), np.where(mine, rows.value, np.nan)
+    return StudyRows(rows.grid, load, value, load_fit(load, value).predict(load), operating_range(load))
+
+
+def _apart(
+    frame: ServiceFrame,
+    pair: Pair,
+    rows: StudyRows,
+    runs: list[int],
+    settings: Settings,
+    rng: np.random.Generator,
+) -> tuple[Measured, StudyRows]:
+    """Measure each run alone; the worst tested verdict stands, with the most windows among equals."""
+    parts = [_only(rows, run) for run in runs] or [rows]
+    found = [_measure(frame, pair, p, block_resample(p, settings.draws, rng), settings, rng) for p in parts]
+    verdicts = [judge(measured)[0] for measured in found]
+
+    def standing(k: int) -> tuple[int, int]:
+        severity = SEVERITY[verdicts[k]] if verdicts[k] != "unknown" else -1
+        return severity, found[k].rows
+
+    chosen = max(range(len(found)), key=standing)
+    measured = found[chosen]
+    if len(parts) > 1:
+        names = frame.captures()
+        listed = ", ".join(f"{names[run]} {verdict}" for run, verdict in zip(runs, verdicts, strict=True))
+        text = f"each run judged alone, the numbers are those of {names[runs[chosen]]}: {listed}"
+        measured = measured.noting(Reason("runs_alone", text, float(len(parts)), float(RUNS_MIN)))
+    fit, used = np.full(rows.load.size, np.nan), np.zeros(rows.load.size, dtype=bool)
+    for part in parts:
+        fit, used = np.where(np.isfinite(part.fit), part.fit, fit), used | part.used
+    return measured, replace(rows, fit=fit, used=used)
+
+
+def _measure(
+    frame: ServiceFrame,
+    pair: Pair,
+    rows: StudyRows,
+    resample: Resample,
+    settings: Settings,
+    rng: np.random.Generator,
+) -> Measured:
+    family, used = pair.info.family, rows.used
+    basis = (_basis(int(used.sum()), rows.grid.step_s),)
+    gates = _gates(rows.load[used])
+    if gates:
+        return Measured(family, rows=int(used.sum()), gates=gates, notes=basis)
+    measured = measure_effects(family, rows.load, rows.value, used, resample, _bins(int(used.sum())))
+    never_moved = bool(measured.caps)
+    measured = replace(measured, spearman_highpass=None, innovation_link=None, drift=None)
+    if never_moved:
+        return measured.noting(*basis)
+    residuals = log_residuals(np.where(used, rows.load, np.nan), np.where(used, rows.value, np.nan))
+    news = link_innovations(
+        positive_log(rows.load), positive_log(rows.value), rows.grid.step_s, settings.draws, rng
+    )
+    measured = replace(
+        measured,
+        lag_s=None if news is None else news.lag_s,
+        lag_ci=None if news is None else news.lag_ci,
+        half_shift=_half_shift(residuals, rows.grid, measured.elasticity),
+        hysteresis=_hysteresis(residuals, rows.grid, _offered(frame, pair, rows.grid), measured.elasticity),
+        caps=measured.caps + _mix_caps(frame, pair) + _ramp_caps(rows),
+    )
+    return interval_note(measured.noting(*basis))
+
+
+def _basis(windows: int, step_s: float) -> Reason:
+    text = (
+        f"load set on purpose, {windows} windows of {step_s:g} s in the operating range: clock and trend "
+        "checks do not apply, and nothing is claimed about days"
+    )
+    return Reason("set_load", text, float(windows), None)
+
+
+def _bins(windows: int) -> int:
+    return ELASTICITY_BINS if windows >= FEW_WINDOWS else int(np.clip(windows // 5, 4, ELASTICITY_BINS))
+
+
+def _gates(load: Floats) -> tuple[Reason, ...]:
+    failed: list[Reason] = []
+    if load.size < WINDOWS_MIN:
+        text = f"not tested: {load.size} steady windows, at least {WINDOWS_MIN} are needed"
+        return (Reason("too_few_rows", text, float(load.size), float(WINDOWS_MIN)),)
+    span = load_range(load)
+    if span < RANGE_MIN:
+        text = (
+            f"not tested: load per instance moved by a factor of {span:.2f}, at least {RANGE_MIN:g} is needed"
+        )
+        failed.append(Reason("load_range", text, span, RANGE_MIN))
+    levels = count_levels(load)
+    if levels < LEVELS_MIN:
+        text = f"not tested: {levels} load levels 25 % apart, at least {LEVELS_MIN} are needed"
+        failed.append(Reason("too_few_levels", text, float(levels), float(LEVELS_MIN)))
+    return tuple(failed)
+
+
+def count_levels(load: Floats) -> int:
+    """Return how many loads can be picked so that each is at least 25 % above the one before."""
+    levels, last = 0, 0.0
+    for value in np.sort(load):
+        if value > 0 and value >= LEVEL_STEP * last:
+            levels, last = levels + 1, float(value)
+    return levels
+
+
+def _offered(frame: ServiceFrame, pair: Pair, grid: Grid) -> Floats:
+    """Return the offered load of every row, usable or not, to tell rising from falling."""
+    return grid.mean(frame.values("offered_tps", pair.load_role))
+
+
+def _half_shift(residuals: Floats, grid: Grid, slope: float | None) -> float | None:
+    """Return the shift of the median residual between the halves of the runs, relative to the elasticity."""
+    late = np.zeros(residuals.size, dtype=bool)
+    for run in np.unique(grid.capture[np.isfinite(residuals)]):
+        mine = np.flatnonzero((grid.capture == run) & np.isfinite(residuals))
+        late[mine[(mine.size + 1) // 2 :]] = True
+    first, second = residuals[~late & np.isfinite(residuals)], residuals[late]
+    if min(first.size, second.size) < 2:
+        return None
+    return relative(abs(float(np.median(first) - np.median(second))), slope)
+
+
+def _hysteresis(residuals: Floats, grid: Grid, offered: Floats, slope: float | None) -> float | None:
+    """Return the shift between rising and falling load; None with fewer than 8 windows of either."""
+    reach = max(1, round(RISE_S / grid.step_s))
+    rise = np.full(offered.size, np.nan)
+    if offered.size > 2 * reach:
+        rise[reach:-reach] = offered[2 * reach :] - offered[: -2 * reach]
+    known = np.isfinite(residuals)
+    rising, falling = residuals[known & (rise > 0)], residuals[known & (rise < 0)]
+    if min(rising.size, falling.size) < SIDE_MIN:
+        return None
+    return relative(abs(float(np.median(rising) - np.median(falling))), slope)
+
+
+def _mix_caps(frame: ServiceFrame, pair: Pair) -> tuple[Cap, ...]:
+    """Bound what a moving token mix makes blind or two-valued."""
+    spread = mix_spread(frame, pair.load_role, np.isfinite(pair.load))
+    if spread is None or spread <= MIX_SPREAD_MAX or pair.info.family not in ("load", "memory"):
+        return ()
+    text = f"tokens per request moved by a factor of {spread:.2f}"
+    if pair.info.family == "load":
+        reason = Reason("mix_moved", f"{text}: requests do not stand for work", spread, MIX_SPREAD_MAX)
+        return (Cap("unusable", reason),)
+    reason = Reason(
+        "mix_moved", f"{text}: the same work then holds more or less memory", spread, MIX_SPREAD_MAX
+    )
+    return (Cap("guard", reason),)
+
+
+def _ramp_caps(rows: StudyRows) -> tuple[Cap, ...]:
+    """Bound what was seen on a ramp that went one way, unless the steps of load and signal go together."""
+    used = rows.used
+    course = float(rank_correlation(rows.load[used], rows.grid.start_s[used]))
+    if abs(course) <= ONE_WAY:
+        return ()
+    pairs = np.flatnonzero(used[1:] & used[:-1] & (rows.grid.capture[1:] == rows.grid.capture[:-1]))
+    log_x, log_y = positive_log(rows.load), positive_log(rows.value)
+    step_x, step_y = log_x[pairs + 1] - log_x[pairs], log_y[pairs + 1] - log_y[pairs]
+    known = np.isfinite(step_x) & np.isfinite(step_y)
+    link = 0.0
+    if known.sum() >= 3:
+        link = math.sqrt(int(known.sum())) * float(rank_correlation(step_x[known], step_y[known]))
+    if link >= STEP_LINK_MIN:
+        return ()
+    text = (
+        f"the load went one way only (Spearman with time {course:.2f}) and the signal's steps do not follow "
+        f"its steps ({link:.1f}, at least {STEP_LINK_MIN:g}): come down again"
+    )
+    return (Cap("guard", Reason("one_way_ramp", text, link, STEP_LINK_MIN)),)
+
+
+def _run_offset(rows: StudyRows, pooled: Measured) -> float:
+    """Return the spread of the runs' median residuals about the common curve, relative to the elasticity."""
+    residuals = log_residuals(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
+    known = np.isfinite(residuals)
+    runs = np.unique(rows.grid.capture[known])
+    medians = [float(np.median(residuals[known & (rows.grid.capture == run)])) for run in runs]
+    return relative(float(np.std(medians, ddof=1)), pooled.elasticity) if len(medians) >= 2 else math.inf
+
+
+def _run_resample(rows: StudyRows, settings: Settings, rng: np.random.Generator) -> Resample:
+    """Draw whole runs, with replacement, until as many rows are filled."""
+
+    def resample(mask: Flags) -> Integers:
+        labels = rows.grid.capture[mask]
+        members = [np.flatnonzero(labels == run) for run in np.unique(labels)]
+        drawn = np.empty((settings.draws, labels.size), dtype=np.int64)
+        for line in drawn:
+            order = rng.integers(0, len(members), size=4 * len(members))
+            line[:] = np.resize(np.concatenate([members[k] for k in order]), labels.size)
+        return drawn
+
+    return resample

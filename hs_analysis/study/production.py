@@ -1,0 +1,210 @@
+"""Judging a signal on a production history: hours of load that nobody set."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Reason
+from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.resampling import n_effective
+from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.association import highpass_rank_correlation
+from hs_analysis.study.effects import elasticity, load_range, operating_range
+from hs_analysis.study.grid import Grid, lay_grid
+from hs_analysis.study.innovations import Innovations, link_innovations
+from hs_analysis.study.loads import Pair, divide_by_instances, pools_moved
+from hs_analysis.study.measured import (
+    Measured,
+    StudyRows,
+    block_resample,
+    interval_note,
+    measure_effects,
+)
+from hs_analysis.study.noise import block_drift, load_fit, log_residuals, relative
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+ROW_S = 300.0
+"""Width of the rows behind association and elasticity [s]; default of this project."""
+
+LINK_ROW_S = 60.0
+"""Narrowest rows of the innovation link and the lag [s]; default of this project."""
+
+ROW_INTERVALS = 2.0
+"""A row of the association holds at least this many effective intervals of its signal, one of the link at
+least one: rows closer than that repeat old values."""
+
+HOURS_MIN = 6.0
+"""Shortest history that is judged [h]; default of this project, measured on simulated services."""
+
+ROWS_MIN = 12
+"""Fewest rows in the operating range; default of this project."""
+
+RANGE_MIN = 1.6
+"""Smallest q95 ÷ q05 of the load; default of this project, measured on simulated services."""
+
+RANGE_MIN_CLOSED_LOOP = 1.25
+"""The same per instance where an autoscaler held the load per instance still; default of this project."""
+
+N_EFFECTIVE_MIN = 3.0
+"""Fewest independent pieces; default of this project."""
+
+LATE_S = 120.0
+"""Lag from which a signal is called late [s]; default of this project."""
+
+HALVES_GAP = 0.2
+"""Difference of the elasticities of both halves that is worth a note; default of this project."""
+
+
+def study_production(
+    frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
+) -> tuple[Measured, StudyRows]:
+    """Measure one signal of a production history.
+
+    Parameters
+    ----------
+    frame
+        The service.
+    pair
+        The signal beside its load.
+    settings
+        Seed and number of bootstrap draws.
+    rng
+        Source of resamples.
+    """
+    grid = lay_grid(frame, _windows(ROW_S, ROW_INTERVALS * pair.info.interval_s, frame.window_s))
+    pair, range_min = _normalise(frame, pair, grid)
+    load, value = grid.mean(pair.load), grid.mean(pair.value)
+    both = np.isfinite(load) & np.isfinite(value)
+    load, value = np.where(both, load, np.nan), np.where(both, value, np.nan)
+    used = operating_range(load)
+    rows = StudyRows(grid, load, value, load_fit(load, value).predict(load), used)
+    hours = float(pair.recorded.sum()) * frame.window_s / 3600.0
+    gates = _gates(load, value, used, hours, range_min)
+    if gates:
+        return Measured(pair.info.family, rows=int(used.sum()), gates=gates), rows
+    measured = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
+    if measured.spearman_highpass is not None:  # it never moved: nothing to filter
+        return measured, rows
+    innovations = _innovations(frame, pair, settings, rng)
+    return _complete(measured, rows, innovations, pair), rows
+
+
+def _windows(row_s: float, news_s: float, window_s: float) -> int:
+    """Return how many windows make a row of at least `row_s` that holds news of the signal."""
+    width = max(row_s, news_s, window_s)
+    return max(1, int(np.ceil(width / window_s - 1e-9)))
+
+
+def _normalise(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, float]:
+    """Return the pair per instance where pools moved, and the load range it must cover."""
+    if not pools_moved(frame, pair.load_role):
+        return pair, RANGE_MIN
+    divided = divide_by_instances(frame, pair)
+    load = grid.mean(divided.load)
+    if load_range(load[operating_range(load)]) >= RANGE_MIN:
+        return divided, RANGE_MIN
+    # A tight closed loop holds the load per instance still: rates can still be told from their totals.
+    if pair.info.family in ("throughput", "load"):
+        return pair, RANGE_MIN
+    return divided, RANGE_MIN_CLOSED_LOOP
+
+
+def _gates(load: Floats, value: Floats, used: Flags, hours: float, range_min: float) -> tuple[Reason, ...]:
+    failed: list[Reason] = []
+    rows = int(used.sum())
+    if hours < HOURS_MIN:
+        text = f"not tested: {hours:.1f} h of load and signal, at least {HOURS_MIN:g} h are needed"
+        failed.append(Reason("too_short", text, hours, HOURS_MIN))
+    if rows < ROWS_MIN:
+        text = f"not tested: {rows} rows in the operating range, at least {ROWS_MIN} are needed"
+        failed.append(Reason("too_few_rows", text, float(rows), float(ROWS_MIN)))
+        return tuple(failed)
+    span = load_range(load[used])
+    if span < range_min:
+        text = (
+            f"not tested: load moved by a factor of {span:.2f} (q95 ÷ q05), at least {range_min:g} is needed"
+        )
+        failed.append(Reason("load_range", text, span, range_min))
+    pieces = n_effective(np.where(used, load, np.nan), np.where(used, value, np.nan))
+    if pieces < N_EFFECTIVE_MIN:
+        text = f"not tested: about {pieces:.1f} independent pieces, at least {N_EFFECTIVE_MIN:g} are needed"
+        failed.append(Reason("n_effective", text, pieces, N_EFFECTIVE_MIN))
+    return tuple(failed)
+
+
+def _shaped(pair: Pair, load: Floats, value: Floats) -> tuple[Floats, Floats]:
+    """Return load and signal as the link filters them.
+
+    Logs of both; for latency and queues the load itself, because they answer near the peak alone and logs
+    would give calm hours the same weight; a queue as ln(1 + queue), because it is mostly empty.
+    """
+    if pair.info.family == "queue":
+        return load, np.log1p(np.where(value >= 0, value, np.nan))
+    return load if pair.info.family == "latency" else positive_log(load), positive_log(value)
+
+
+def _innovations(
+    frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
+) -> Innovations | None:
+    grid = lay_grid(frame, _windows(LINK_ROW_S, pair.info.interval_s, frame.window_s))
+    x, y = _shaped(pair, grid.mean(pair.load), grid.mean(pair.value))
+    ranked = pair.info.family == "latency"
+    return link_innovations(x, y, grid.step_s, settings.draws, rng, ranked=ranked)
+
+
+def _complete(measured: Measured, rows: StudyRows, news: Innovations | None, pair: Pair) -> Measured:
+    """Add what only hours of load can tell: the clock checks, lag, drift and halves."""
+    logs = positive_log(rows.load), _shaped(pair, rows.load, rows.value)[1]
+    used_load, used_value = (np.where(rows.used, s, np.nan) for s in (rows.load, rows.value))
+    drift = None
+    if pair.info.family != "queue":
+        shift = block_drift(log_residuals(used_load, used_value), rows.grid.start_s)
+        drift = None if shift is None else relative(shift, measured.elasticity)
+    measured = replace(
+        measured,
+        spearman_highpass=highpass_rank_correlation(*logs, rows.grid.step_s),
+        innovation_link=None if news is None else news.link,
+        lag_s=None if news is None else news.lag_s,
+        lag_ci=None if news is None else news.lag_ci,
+        drift=drift,
+    )
+    gates = _untested(measured, pair)
+    return interval_note(replace(measured, gates=gates).noting(*_notes(measured, rows)))
+
+
+def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
+    """Return a gate for each check that the rows were too few for."""
+    lacking = [
+        ("innovation link", measured.innovation_link, "60 windows in a row of filtered load"),
+        ("high-pass check", measured.spearman_highpass, "12 rows with positive load and signal"),
+        (
+            "drift",
+            measured.drift if pair.info.family != "queue" else 0.0,
+            "two 3-h blocks in the operating range",
+        ),
+    ]
+    return tuple(
+        Reason("untestable", f"not tested: the {name} needs {need}")
+        for name, value, need in lacking
+        if value is None
+    )
+
+
+def _notes(measured: Measured, rows: StudyRows) -> tuple[Reason, ...]:
+    notes: list[Reason] = []
+    if measured.lag_s is not None and measured.lag_s > LATE_S:
+        text = f"it follows the load after {measured.lag_s:.0f} s: add that to the time a scale-out takes"
+        notes.append(Reason("late", text, measured.lag_s, LATE_S))
+    number = np.flatnonzero(rows.used)
+    early, late = np.array_split(number, 2)
+    halves = [elasticity(rows.load[part], rows.value[part]) for part in (early, late)]
+    if halves[0] is not None and halves[1] is not None and abs(halves[0] - halves[1]) > HALVES_GAP:
+        text = f"elasticity is {halves[0]:.2f} in the first half and {halves[1]:.2f} in the second"
+        notes.append(Reason("halves_differ", text, abs(halves[0] - halves[1]), HALVES_GAP))
+    return tuple(notes)

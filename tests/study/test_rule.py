@@ -1,0 +1,90 @@
+"""The verdict rule, number by number."""
+
+from dataclasses import replace
+
+import pytest
+
+from hs_analysis.schema.results import Reason
+from hs_analysis.study.measured import Cap, Measured
+from hs_analysis.study.rule import judge
+
+GOOD = Measured(
+    "hardware", rows=200, spearman=0.95, spearman_highpass=0.5, innovation_link=9.0, elasticity=1.0,
+    snr=20.0, drift=0.05, auc_top=1.0,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "verdict", "code"),
+    [
+        ("hardware", {}, "proportional", "passes"),
+        ("hardware", {"spearman": 0.84}, "unusable", "rank"),
+        ("hardware", {"auc_top": 0.5}, "proportional", "passes"),
+        ("hardware", {"spearman_highpass": 0.19}, "unusable", "common_clock"),
+        ("hardware", {"innovation_link": 4.9}, "unusable", "no_innovation_link"),
+        ("hardware", {"snr": 2.9}, "unusable", "noise"),
+        ("hardware", {"snr": 4.9}, "guard", "noise"),
+        ("hardware", {"elasticity": 0.09}, "unusable", "flat"),
+        ("hardware", {"elasticity": -1.0}, "unusable", "flat"),
+        ("hardware", {"elasticity": 0.69}, "guard", "elasticity_low"),
+        ("hardware", {"elasticity": 1.41}, "guard", "elasticity_high"),
+        ("hardware", {"drift": 0.21}, "unusable", "drift"),
+        ("hardware", {"half_shift": 0.21}, "unusable", "drift"),
+        ("hardware", {"hysteresis": 0.21}, "unusable", "hysteresis"),
+        ("latency", {"spearman": 0.3}, "guard", "class"),
+        ("latency", {"auc_top": 0.94}, "unusable", "rank"),
+        ("latency", {"spearman_highpass": 0.11, "drift": 0.59}, "guard", "class"),
+        ("latency", {"drift": 0.61}, "unusable", "drift"),
+        ("latency", {"hysteresis": 0.9, "half_shift": 0.9}, "guard", "class"),
+        ("queue", {"drift": 5.0, "elasticity": 8.0}, "guard", "class"),
+        ("queue", {"innovation_link": 4.9}, "unusable", "no_innovation_link"),
+        (
+            "memory",
+            {"spearman_highpass": None, "innovation_link": None, "drift": None},
+            "proportional",
+            "passes",
+        ),
+    ],
+)
+def test_each_limit_gives_its_verdict(family, change, verdict, code):
+    """One number past its limit changes the verdict as the rule says; what does not apply is skipped."""
+    found, reasons = judge(replace(GOOD, family=family, **change))
+    assert found == verdict
+    assert reasons[0].code == code
+
+
+def test_the_worst_failure_decides_and_leads_the_reasons():
+    """Unusable beats guard; reasons of a milder kind are left away."""
+    verdict, reasons = judge(replace(GOOD, elasticity=0.5, spearman=0.2))
+    assert verdict == "unusable"
+    assert [r.code for r in reasons] == ["rank"]
+    assert (reasons[0].value, reasons[0].limit) == (0.2, 0.85)
+
+
+def test_a_failed_gate_means_not_tested():
+    """Whatever the numbers say, a gate makes it unknown."""
+    gate = Reason("load_range", "not tested", 1.2, 1.6)
+    assert judge(replace(GOOD, gates=(gate,))) == ("unknown", (gate,))
+
+
+def test_a_cap_bounds_the_verdict():
+    """A circumstance can only lower a verdict."""
+    cap = Cap("guard", Reason("one_way_ramp", "come down again"))
+    assert judge(replace(GOOD, caps=(cap,)))[0] == "guard"
+    assert judge(replace(GOOD, caps=(cap,), spearman=0.1))[0] == "unusable"
+
+
+@pytest.mark.parametrize(
+    ("change", "other"),
+    [({"elasticity": 0.73}, "guard"), ({"elasticity": 1.45}, "proportional"), ({"snr": 3.5}, "unusable")],
+)
+def test_a_close_call_names_the_verdict_on_the_other_side(change, other):
+    """Near a limit that decides, the reason says what a slightly different number would mean."""
+    reason = next(r for r in judge(replace(GOOD, **change))[1] if r.code == "at_edge")
+    assert reason.text.endswith(f"the verdict is {other}")
+
+
+def test_an_edge_that_decides_nothing_is_not_mentioned():
+    """Elasticity near 0.7 is no close call for a latency, which is a guard either way."""
+    _, reasons = judge(replace(GOOD, family="latency", elasticity=0.69))
+    assert "at_edge" not in {r.code for r in reasons}
