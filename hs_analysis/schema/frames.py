@@ -6,6 +6,8 @@ the Parquet files carry them, the reference page is generated from them, and `ch
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import pyarrow as pa
 
@@ -142,6 +144,11 @@ def empty(contract: pa.Schema) -> pl.DataFrame:
     frame = pl.from_arrow(contract.empty_table())
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type of from_arrow
     return frame
+
+
+def label_map(raw: Any) -> dict[str, str]:
+    """Return the labels of one row: polars gives a map cell as a dict, older releases as a list of pairs."""
+    return dict(raw) if isinstance(raw, dict) else {pair["key"]: pair["value"] for pair in raw}
 
 
 def check(frame: pl.DataFrame, contract: pa.Schema) -> pl.DataFrame:

@@ -1,0 +1,60 @@
+"""The pipeline: every stage in order, what it stands on, which settings change it, which files it writes."""
+
+from __future__ import annotations
+
+from hs_analysis.pipeline.decide import replay_policies, select_policies, write_policies
+from hs_analysis.pipeline.examine import examine_input
+from hs_analysis.pipeline.gather import align_services, ingest_inputs
+from hs_analysis.pipeline.judge import derive_numbers, study_signals
+from hs_analysis.pipeline.publish import export_policies, write_report
+from hs_analysis.pipeline.stages import Stage
+
+_SPLIT = ("train_share",)
+_NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "ingest", "reading the dumps", (), (),
+        ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/quality.parquet",
+         "data/frozen.parquet", "data/inputs.json"),
+        ingest_inputs,
+    ),
+    Stage(
+        "align", "putting services on one grid", ("ingest",),
+        ("slo.ttft_s", "slo.tbt_s", "history_kind", "start", "end"),
+        ("data/signals.parquet", "data/services.json", "data/disagreements.parquet"),
+        align_services,
+    ),
+    Stage(
+        "doctor", "checking the input", ("align",),
+        ("slo.ttft_s", "slo.tbt_s", "history_kind", "start", "end"),
+        ("data/findings.parquet", "data/doctor.json"),
+        examine_input,
+    ),
+    Stage(
+        "study", "judging signals", ("align",), ("seed", "draws", *_SPLIT),
+        ("data/study.parquet", "data/recommended.parquet", "data/study_points.parquet"),
+        study_signals,
+    ),
+    Stage(
+        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *_NUMBERS),
+        ("data/derived/*.parquet",), derive_numbers,
+    ),
+    Stage(
+        "select", "simulating candidates", ("derive",), _NUMBERS, ("data/select.parquet",), select_policies,
+    ),
+    Stage(
+        "replay", "replaying the test window", ("select",), _NUMBERS,
+        ("data/replay/*.parquet",), replay_policies,
+    ),
+    Stage(
+        "policy", "writing the policy", ("replay",), _NUMBERS, ("policy.yaml", "data/promql_notes.json"),
+        write_policies,
+    ),
+    Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
+    Stage(
+        "report", "drawing the report", ("doctor", "export"),
+        ("slo", "startup_s", "history_kind", "start", "end", "seed"),
+        ("summary.json", "report.html"), write_report,
+    ),
+)  # fmt: skip

@@ -1,0 +1,229 @@
+"""Which policy, and what it would have done: the stages select, replay and policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import hs_analysis
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.export import expression
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
+from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
+from hs_analysis.replay import replay_service, score_policies
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.select import select_service
+from hs_analysis.store import read_table
+
+POLICY_FILE = "policy.yaml"
+NOTES_FILE = "data/promql_notes.json"
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The candidate that selection took, and the part of the window it was fitted and scored on."""
+
+    policy: str
+    fit: str
+
+
+def select_policies(work: Work) -> Outcome:
+    """Simulate every candidate on the training window and choose one per service.
+
+    Where the first part of a history is too short to give a candidate but the whole is not, candidates are
+    fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
+    marked as such.
+    """
+    rows: list[dict[str, Any]] = []
+    chosen = []
+    frames = read_frames(work.run)
+    for number, frame in enumerate(frames):
+        work.progress.advanced(number, len(frames), "services")
+        scores: tuple[CandidateScore, ...] = ()
+        fit = TRAIN
+        for fit, part in parts(frame, work.settings.train_share, (TRAIN, WHOLE)).items():
+            derived = read_derived(work.run, frame.service, fit)
+            candidates = _candidates(work, part, fit)
+            scores = select_service(part, derived, candidates, work.settings, score_policies)
+            if any(score.chosen for score in scores):
+                break
+        rows += [{"service": frame.service, "fit": fit} | vars(score) for score in scores]
+        chosen += [score.policy for score in scores if score.chosen]
+    tables.write_rows(work.out, "select", rows)
+    return Outcome(f"candidates {len(rows)}, chosen {', '.join(dict.fromkeys(chosen)) or 'none'}")
+
+
+def _candidates(work: Work, part: ServiceFrame, fit: str) -> dict[str, Policy]:
+    verdicts = read_verdicts(work.run, part.service, fit)
+    derived = read_derived(work.run, part.service, fit)
+    return {
+        name: build_policy(part, derived, verdicts, primaries, work.settings, {}, {})
+        for name, primaries in candidate_primaries(verdicts, derived).items()
+    }
+
+
+def read_scores(folder: Path, service: str) -> tuple[CandidateScore, ...]:
+    """Return the candidates of one service as selection scored them."""
+    return tuple(
+        score
+        for fit in (TRAIN, WHOLE)
+        for score in tables.read_rows(folder, "select", CandidateScore, service, fit)
+    )
+
+
+def chosen_policy(folder: Path, service: str) -> Chosen | None:
+    """Return what selection took, None when it took none."""
+    for fit in (TRAIN, WHOLE):
+        for score in tables.read_rows(folder, "select", CandidateScore, service, fit):
+            if score.chosen:
+                return Chosen(score.policy, fit)
+    return None
+
+
+def replay_policies(work: Work) -> Outcome:
+    """Replay the chosen policy, with thresholds of the training window, on the rest of the time.
+
+    A policy that was fitted on the whole window is not replayed: it has seen the test.
+    """
+    windows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    timelines: list[pl.DataFrame] = []
+    frames = read_frames(work.run)
+    for number, frame in enumerate(frames):
+        work.progress.advanced(number, len(frames), "services")
+        train, test = split(frame, work.settings.train_share)
+        chosen = chosen_policy(work.run, frame.service)
+        policies = (
+            {chosen.policy: _candidates(work, train, TRAIN)[chosen.policy]}
+            if chosen and chosen.fit == TRAIN
+            else {}
+        )
+        derived = read_derived(work.run, frame.service, TRAIN)
+        outcome = replay_service(test, train, derived, policies, work.settings)
+        key = {"service": frame.service, "fit": TRAIN}
+        found = outcome.result
+        calibration = json.dumps(to_plain(found.calibration), ensure_ascii=False)
+        windows.append(key | {"train": found.train, "test": found.test, "calibration": calibration})
+        rows += [key | vars(policy) for policy in found.policies]
+        timelines.append(outcome.timeline)
+    tables.write_rows(work.out, "replay_windows", windows)
+    tables.write_rows(work.out, "replay_policies", rows)
+    tables.write_frames(work.out, "timeline", timelines)
+    return Outcome(f"policies and baselines {len(rows)}")
+
+
+def read_replay(folder: Path, service: str) -> ReplayResult:
+    """Return the backtest of one service."""
+    frame = tables.read(folder, "replay_windows").filter(pl.col("service") == service)
+    row = frame.row(0, named=True)
+    policies = tables.read_rows(folder, "replay_policies", PolicyReplay, service, TRAIN)
+    window = from_plain(
+        ReplayResult,
+        {"train": row["train"], "test": row["test"], "calibration": json.loads(row["calibration"])},
+    )
+    return ReplayResult(window.train, window.test, window.calibration, policies)
+
+
+def write_policies(work: Work) -> Outcome:
+    """Fit the chosen policy on the whole window and write policy.yaml."""
+    series = read_table(work.run / tables.PLACES["series"])
+    policies, notes = [], {}
+    for frame in read_frames(work.run):
+        verdicts = read_verdicts(work.run, frame.service)
+        primaries = _primaries(work.run, frame.service)
+        keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
+        queries, warnings = _expressions(frame, keys, series)
+        meta = _meta(work, frame, series)
+        derived = read_derived(work.run, frame.service)
+        policies.append(build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta))
+        notes[frame.service] = warnings
+    (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
+    tables.write_json(work.out, NOTES_FILE, notes)
+    modes = dict.fromkeys(f"{policy.mode}, confidence {policy.confidence}" for policy in policies)
+    return Outcome("; ".join(modes))
+
+
+def _primaries(folder: Path, service: str) -> tuple[Key, ...]:
+    """Return the signals of the chosen policy, none when there is none."""
+    chosen = chosen_policy(folder, service)
+    if chosen is None:
+        return ()
+    verdicts, derived = read_verdicts(folder, service, chosen.fit), read_derived(folder, service, chosen.fit)
+    return candidate_primaries(verdicts, derived)[chosen.policy]
+
+
+def _expressions(
+    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame
+) -> tuple[dict[Key, str], list[str]]:
+    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
+    catalogue = load_catalogue()
+    queries: dict[Key, str] = {}
+    warnings: list[str] = []
+    for signal, role in keys:
+        info = frame.info(signal, role) or frame.info(signal, "service")
+        known = catalogue.signal(signal)
+        recipe = next((s for s in known.sources if info and s.source == info.source), None) if known else None
+        if info is None or known is None or recipe is None:
+            continue
+        width = max(300.0, frame.window_s) if role != "service" else frame.window_s
+        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
+        queries[(signal, info.role)] = found.expr
+        warnings += found.warnings
+    return queries, list(dict.fromkeys(warnings))
+
+
+def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:
+    replay = read_replay(work.run, frame.service)
+    chosen = chosen_policy(work.run, frame.service)
+    row = next((policy for policy in replay.policies if chosen and policy.policy == chosen.policy), None)
+    units = series.filter(
+        (pl.col("service") == frame.service) & pl.col("emitter_role").is_in(list(frame.pools))
+    )["unit_kind"].drop_nulls()
+    return {
+        "window": window_of(frame),
+        "inputs_sha256": work.inputs_sha256,
+        "run": work.run_id,
+        "tool_version": hs_analysis.__version__,
+        "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
+        "calibrated": replay.calibration.get("status") == "calibrated",
+        "replay": _replay_note(replay, row),
+    }
+
+
+def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
+    figures = (
+        "instance_hours",
+        "gpu_hours",
+        "slo_violation_ratio",
+        "vs_recorded",
+        "vs_static_peak",
+        "evidence",
+    )
+    return {
+        "policy": row.policy,
+        "test": list(replay.test) if replay.test else None,
+        **{name: getattr(row, name) for name in figures},
+        "calibration": replay.calibration.get("status"),
+    }
+
+
+def window_of(frame: ServiceFrame) -> dict[str, Any]:
+    """Return first start and last end of a service's rows, and the width of one."""
+    seconds: Sequence[float] = frame.seconds().tolist()
+    ends = pl.Series([min(seconds), max(seconds) + frame.window_s])
+    start, end = pl.from_epoch((ends * 1e6).cast(pl.Int64), time_unit="us").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"start": start, "end": end, "step_s": frame.window_s}

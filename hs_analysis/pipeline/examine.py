@@ -1,0 +1,86 @@
+"""What the input is worth: the stage doctor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.doctor import Scene, diagnose, inventory, missing_signals
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.frames import read_entries, read_frames
+from hs_analysis.pipeline.gather import (
+    DISAGREEMENTS_FILE,
+    FROZEN_FILE,
+    INPUTS_FILE,
+    quality_within,
+    samples_within,
+)
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.store import Database, read_table
+
+DOCTOR_FILE = "data/doctor.json"
+
+_EMPTY = (
+    "source",
+    "series",
+    "rows",
+    "interval_s",
+    "gaps",
+    "resets",
+    "low",
+    "high",
+    "coverage",
+    "role_evidence",
+)
+
+
+def examine_input(work: Work) -> Outcome:
+    """Run the checks, and list what was found and what is missing per service, role and signal."""
+    scene = _scene(work)
+    findings = diagnose(scene)
+    missing = missing_signals(scene)
+    found = [{"state": "found", **row} for row in inventory(scene).to_dicts()]
+    absent = [
+        {"state": "missing", "service": "", "role": m["role"], "signal": m["signal"]}
+        | dict.fromkeys(_EMPTY)
+        | {"how_to_enable": m["how_to_enable"]}
+        for m in missing
+    ]
+    tables.write_frames(work.out, "findings", [findings])
+    tables.write_json(work.out, DOCTOR_FILE, {"signals": [*found, *absent], "missing": missing})
+    levels = findings["level"].to_list()
+    counts = ", ".join(f"{level} {levels.count(level)}" for level in ("fail", "warn", "pass"))
+    return Outcome(f"checks: {counts}; signals missing {len(missing)}")
+
+
+def _scene(work: Work) -> Scene:
+    series = tables.read(work.run, "series")
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    with Database() as database, samples_within(work, database) as samples:
+        quality = quality_within(work, series, samples, database)
+        kinds = series.select("series_id", "kind")
+        resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})
+    edges = [
+        (entry["service"], _edge(edge)) for entry in read_entries(work.run) for edge in entry["slo_edges"]
+    ]
+    return Scene(
+        series=series,
+        quality=quality,
+        rejected=tables.read(work.run, "rejected"),
+        frozen=read_table(work.run / FROZEN_FILE),
+        resets=resets,
+        skipped=tuple(counts["skipped"]),
+        broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
+        server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
+        frames=read_frames(work.run),
+        edges=tuple(edges),
+        disagreements=read_table(work.run / DISAGREEMENTS_FILE),
+        catalogue=load_catalogue(),
+        settings=work.settings,
+    )
+
+
+def _edge(edge: dict[str, Any]) -> dict[str, Any]:
+    """Return a limit's edges as alignment found them: JSON has no infinity for the last bucket's edge."""
+    return edge | {"high_s": math.inf if edge["high_s"] is None else edge["high_s"]}

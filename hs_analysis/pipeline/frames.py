@@ -1,0 +1,100 @@
+"""Aligned service tables on disk: the long table of values, and what is known of columns and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hs_analysis.align import Aligned, ServiceFacts
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.records import from_plain
+from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+
+SERVICES_FILE = "data/services.json"
+
+
+def write_aligned(folder: Path, aligned: Aligned) -> None:
+    """Write the aligned frames as ``data/signals.parquet`` and ``data/services.json``."""
+    tables.write_frames(folder, "signals", [aligned.signals])
+    facts = {fact.service: fact for fact in aligned.facts}
+    entries = [
+        {
+            "service": frame.service,
+            "window_s": frame.window_s,
+            "kind": frame.kind,
+            "reference": frame.reference,
+            "signals": frame.signals,
+            "gpus_per_instance": frame.gpus_per_instance,
+            "gpu_types": frame.gpu_types,
+            "totals": facts.get(frame.service),
+            "slo_edges": [edges for service, edges in aligned.edges if service == frame.service],
+        }
+        for frame in aligned.frames
+    ]
+    tables.write_json(folder, SERVICES_FILE, entries)
+
+
+def read_entries(folder: Path) -> list[dict[str, Any]]:
+    """Return what is known of each service beside its values, in the order of alignment."""
+    return list(tables.read_json(folder, SERVICES_FILE))
+
+
+def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:
+    """Return the aligned services as alignment left them."""
+    signals = tables.read(folder, "signals").filter(pl.col("gpu_type").is_null())
+    return tuple(_frame(entry, signals) for entry in read_entries(folder))
+
+
+def totals_of(entry: Mapping[str, Any]) -> ServiceFacts | None:
+    """Return the recorded totals of a service."""
+    return from_plain(ServiceFacts, entry["totals"]) if entry["totals"] else None
+
+
+def _frame(entry: Mapping[str, Any], signals: pl.DataFrame) -> ServiceFrame:
+    infos = tuple(from_plain(SignalInfo, info) for info in entry["signals"])
+    names = [column(info.signal, info.role) for info in infos]
+    own = (
+        signals.filter(pl.col("service") == entry["service"])
+        .with_columns((pl.col("signal") + "@" + pl.col("role")).alias("name"))
+        .filter(pl.col("name").is_in(names))
+    )
+    table = _grid(own, entry["window_s"]).join(
+        own.pivot("name", index=["capture", "t"], values="value"), ["capture", "t"], how="left"
+    )
+    absent = [pl.lit(None, pl.Float64).alias(name) for name in names if name not in table.columns]
+    table = table.with_columns(absent).select("capture", "t", *names).sort("capture", "t")
+    return ServiceFrame(
+        entry["service"], entry["window_s"], entry["kind"], entry["reference"], table, infos,
+        dict(entry["gpus_per_instance"]), {role: tuple(found) for role, found in entry["gpu_types"].items()},
+    )  # fmt: skip
+
+
+def _grid(own: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    """Return every window between a capture's first and last: windows in which nothing came are rows too."""
+    step = round(window_s * 1e6)
+    bounds = own.group_by("capture").agg(
+        pl.col("t").min().dt.epoch("us").alias("first"), pl.col("t").max().dt.epoch("us").alias("last")
+    )
+    return (
+        bounds.sort("capture")
+        .with_columns(pl.int_ranges("first", pl.col("last") + 1, step).alias("t"))
+        .explode("t")
+        .select("capture", pl.col("t").cast(pl.Datetime("us", "UTC")))
+    )
+
+
+def split(frame: ServiceFrame, share: float) -> tuple[ServiceFrame, ServiceFrame]:
+    """Return the first part of a service's time and the rest: what is learnt on, and what is tested on.
+
+    The cut is where ``share`` of the rows lie before it, over all captures together.
+    """
+    seconds = frame.seconds()
+    if not seconds.size:
+        return frame, frame
+    ordered: Sequence[float] = np.sort(seconds).tolist()
+    cut = ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+    return frame.rows(seconds < cut), frame.rows(seconds >= cut)

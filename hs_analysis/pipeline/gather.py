@@ -1,0 +1,139 @@
+"""From input files to one aligned table per service: the stages ingest and align."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.align import align
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.frames import write_aligned
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.schema.frames import SAMPLES
+from hs_analysis.schema.settings import Settings
+from hs_analysis.store import Database, read_table, write_table
+
+INPUTS_FILE = "data/inputs.json"
+DISAGREEMENTS_FILE = "data/disagreements.parquet"
+QUALITY_FILE = "data/quality.parquet"
+FROZEN_FILE = "data/frozen.parquet"
+
+
+def ingest_inputs(work: Work) -> Outcome:
+    """Read every input file into series, samples and rejected rows."""
+    discovery = discover(work.arguments)
+    total, done = len(discovery.files), 0
+
+    def tick(_name: str) -> None:
+        nonlocal done
+        work.progress.advanced(done, total, "files")
+        done += 1
+
+    with Database() as database:
+        found = ingest(discovery, work.out / "data", database, tick)
+    counts = _counts(found)
+    tables.write_json(work.out, INPUTS_FILE, {"files": _files(work, found), "counts": counts})
+    found.quality.write_parquet(work.out / QUALITY_FILE)
+    found.frozen.write_parquet(work.out / FROZEN_FILE)
+    for name, why in found.broken:
+        work.progress.noted(f"warning: {name} could not be read: {why}")
+    note = f"files {len(found.files)}, series {found.series.height:,}, samples {counts['rows_stored']:,}"
+    return Outcome(note, counts, tuple(asdict(file) for file in found.files))
+
+
+def _files(work: Work, found: Ingested) -> list[dict[str, Any]]:
+    """Return every file that was read, with its bytes and rows, by name."""
+    disk = {file.name: {"size": file.size, "sha256": file.sha256} for file in work.inputs}
+    return sorted(
+        (asdict(file) | disk[file.name] for file in found.files), key=lambda file: str(file["name"])
+    )
+
+
+def _counts(found: Ingested) -> dict[str, Any]:
+    sums = {
+        name: sum(getattr(file, name) for file in found.files)
+        for name in ("rows_read", "rows_stored", "duplicates", "rows_rejected")
+    }
+    return {
+        **sums,
+        "series": found.series.height,
+        "start": _instant(found.quality["first_t"].min()),
+        "end": _instant(found.quality["last_t"].max()),
+        "skipped": list(found.skipped),
+        "broken": [{"name": name, "why": why} for name, why in found.broken],
+        "warnings": [{"name": name, "text": text} for name, text in found.warnings],
+    }
+
+
+def _instant(moment: object) -> str | None:
+    if not isinstance(moment, datetime):
+        return None
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def align_services(work: Work) -> Outcome:
+    """Put every service on one grid, cut to --from and --to."""
+    series = read_table(work.run / tables.PLACES["series"])
+    with Database() as database, samples_within(work, database) as samples:
+        quality = quality_within(work, series, samples, database)
+        aligned = align(series, samples, quality, load_catalogue(), work.settings, database.query)
+    if not aligned.frames:
+        raise InputError(
+            "no series could be placed on a service and role",
+            where=", ".join(str(path) for path in work.arguments),
+            hint="hsa doctor says what was found",
+        )
+    write_aligned(work.out, aligned)
+    aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
+    rows = sum(frame.table.height for frame in aligned.frames)
+    return Outcome(f"services {len(aligned.frames)}, windows {rows:,}")
+
+
+@contextmanager
+def samples_within(work: Work, database: Database) -> Iterator[Path]:
+    """Yield the samples inside the bounds of the run as Parquet."""
+    whole = work.run / tables.PLACES["samples"]
+    if not _bounded(work.settings):
+        yield whole
+        return
+    cut = work.out / "within_bounds.parquet"
+    first, last = (_seconds(text) for text in (work.settings.start, work.settings.end))
+    params = {"first": -math.inf if first is None else first, "last": math.inf if last is None else last}
+    try:
+        rows = write_table(database.stream("align/within_bounds", params, {"samples": whole}), SAMPLES, cut)
+        if not rows:
+            raise InputError(
+                "no sample lies between --from and --to",
+                where=f"{work.settings.start or 'the start'} to {work.settings.end or 'the end'}",
+                hint="widen them; hsa ingest prints the window of the input",
+            )
+        yield cut
+    finally:
+        cut.unlink(missing_ok=True)
+
+
+def _bounded(settings: Settings) -> bool:
+    return settings.start is not None or settings.end is not None
+
+
+def _seconds(text: str | None) -> float | None:
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def quality_within(work: Work, series: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
+    """Return what each series looks like inside the bounds of the run."""
+    if not _bounded(work.settings):
+        return read_table(work.run / QUALITY_FILE)
+    kinds = series.select("series_id", "kind")
+    return database.query("ingest/series_quality", inputs={"samples": samples, "kinds": kinds})

@@ -1,0 +1,108 @@
+"""The input files of a run: listed, measured and hashed, so that equal inputs are known as equal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hs_analysis.errors import HsError, InputError, ManyErrors
+
+_BLOCK = 1 << 20  # bytes read at a time
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """One input file.
+
+    Attributes
+    ----------
+    path
+        Where it lies.
+    name
+        Path below the INPUT it came with, ``/`` between folders; the file's own name for a named file.
+    named
+        Whether the user named the very file, not a folder above it.
+    size
+        Bytes on disk.
+    sha256
+        Hash of the bytes on disk.
+    """
+
+    path: Path
+    name: str
+    named: bool
+    size: int
+    sha256: str
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex text."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
+    """Return every file of the INPUT arguments, sorted by (name, path); hidden files are left out.
+
+    Raises
+    ------
+    InputError, ManyErrors
+        For arguments that are not there, can't be read, or are folders without a file.
+    """
+    errors: list[HsError] = []
+    found: dict[Path, InputFile] = {}
+    for argument in arguments:
+        try:
+            for path, name, named in _walk(argument):
+                key = path.resolve()
+                if key not in found:
+                    found[key] = InputFile(path, name, named, path.stat().st_size, sha256_of(path))
+        except InputError as error:
+            errors.append(error)
+        except OSError as error:
+            where = str(error.filename or argument)
+            errors.append(InputError(f"can't be read ({error.strerror})", where=where))
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+    return tuple(sorted(found.values(), key=lambda file: (file.name, str(file.path))))
+
+
+def _walk(argument: Path) -> Iterable[tuple[Path, str, bool]]:
+    if argument.is_file():
+        return [(argument, argument.name, True)]
+    if not argument.exists():
+        raise InputError("no such file or folder", where=str(argument), hint="check the path")
+    if not argument.is_dir():
+        raise InputError("neither a file nor a folder", where=str(argument))
+    paths = [path for path in sorted(argument.rglob("*")) if path.is_file()]
+    files = [(path, path.relative_to(argument)) for path in paths]
+    shown = [(p, r.as_posix(), False) for p, r in files if not any(x.startswith(".") for x in r.parts)]
+    if not shown:
+        raise InputError(
+            "the folder holds no file", where=str(argument), hint="name a file or folder of Prometheus dumps"
+        )
+    return shown
+
+
+def inputs_sha256(files: Iterable[InputFile]) -> str:
+    """Return one hash for a set of inputs: names and bytes count, order and place do not."""
+    lines = sorted(f"{file.sha256}  {file.name}" for file in files)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def first_difference(recorded: Iterable[tuple[str, str]], files: Iterable[InputFile]) -> str | None:
+    """Return in words what differs between recorded (name, sha256) pairs and files; None if nothing does."""
+    before, now = set(recorded), {(file.name, file.sha256) for file in files}
+    if before == now:
+        return None
+    names_before, names_now = {name for name, _ in before}, {name for name, _ in now}
+    for name in sorted(names_now - names_before):
+        return f"{name} is new"
+    for name in sorted(names_before - names_now):
+        return f"{name} is gone"
+    return f"{min(name for name, _ in now - before)} has other content"

@@ -1,0 +1,114 @@
+"""What the aligned services say: the stages study and derive, on the whole window and on its first part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.derive import DeriveResult, derive_service
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import (
+    Capacity,
+    Demand,
+    Derived,
+    PdRatio,
+    Recommendation,
+    Refusal,
+    SignalVerdict,
+    StudyResult,
+    Threshold,
+)
+from hs_analysis.study import study_service
+
+WHOLE, TRAIN = "whole", "train"
+
+
+def parts(
+    frame: ServiceFrame, train_share: float, order: Sequence[str] = (WHOLE, TRAIN)
+) -> Mapping[str, ServiceFrame]:
+    """Return the parts of a service that numbers are fitted on, in the order asked for."""
+    found = {WHOLE: frame, TRAIN: split(frame, train_share)[0]}
+    return {fit: found[fit] for fit in order}
+
+
+def _fits(work: Work) -> Iterator[tuple[ServiceFrame, str]]:
+    frames = read_frames(work.run)
+    total = 2 * len(frames)
+    for number, (fit, part) in enumerate(
+        item for frame in frames for item in parts(frame, work.settings.train_share).items()
+    ):
+        work.progress.advanced(number, total, "fits")
+        yield part, fit
+
+
+def study_signals(work: Work) -> Outcome:
+    """Judge every signal of every service."""
+    found: list[tuple[str, str, StudyResult]] = []
+    for part, fit in _fits(work):
+        found.append((part.service, fit, study_service(part, work.settings)))
+    verdicts = [
+        {"service": service, "fit": fit} | vars(verdict)
+        for service, fit, result in found
+        for verdict in result.verdicts
+    ]
+    recommended = [
+        {"service": service, "fit": fit} | vars(result.recommended)
+        for service, fit, result in found
+        if result.recommended
+    ]
+    tables.write_rows(work.out, "study", verdicts)
+    tables.write_rows(work.out, "recommended", recommended)
+    tables.write_frames(work.out, "study_points", [r.points for _, fit, r in found if fit == WHOLE])
+    whole = [v["verdict"] for v in verdicts if v["fit"] == WHOLE]
+    kinds = [f"{whole.count(kind)} {kind}" for kind in ("proportional", "guard", "unusable", "unknown")]
+    return Outcome(f"signals {len(whole)}: {', '.join(kinds)}")
+
+
+def derive_numbers(work: Work) -> Outcome:
+    """Derive demand, capacity, thresholds and the ratio of every service."""
+    found: list[tuple[str, str, DeriveResult]] = []
+    for part, fit in _fits(work):
+        verdicts = read_verdicts(work.run, part.service, fit)
+        found.append((part.service, fit, derive_service(part, verdicts, work.settings)))
+    many = ("capacity", "thresholds", "refusals")
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
+    for service, fit, result in found:
+        key = {"service": service, "fit": fit}
+        for name in many:
+            rows[name] += [key | vars(one) for one in getattr(result.derived, name)]
+        for name in ("demand", "pd_ratio"):
+            rows[name].append(key | vars(getattr(result.derived, name)))
+    for name, records in rows.items():
+        tables.write_rows(work.out, name, records)
+    for name in ("capacity_points", "capacity_curve", "mix"):
+        drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
+        tables.write_frames(work.out, name, drawn)
+    said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
+    return Outcome(f"P/D ratio {', '.join(dict.fromkeys(said))}")
+
+
+def read_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:
+    """Return the verdicts of one service."""
+    return tables.read_rows(folder, "study", SignalVerdict, service, fit)
+
+
+def read_recommended(folder: Path, service: str) -> Recommendation | None:
+    """Return the recommendation of one service, None when there is none."""
+    return next(iter(tables.read_rows(folder, "recommended", Recommendation, service)), None)
+
+
+def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
+    """Return everything the derive stage said of one service."""
+    return Derived(
+        tables.read_rows(folder, "capacity", Capacity, service, fit),
+        tables.read_rows(folder, "demand", Demand, service, fit)[0],
+        tables.read_rows(folder, "thresholds", Threshold, service, fit),
+        tables.read_rows(folder, "pd_ratio", PdRatio, service, fit)[0],
+        tables.read_rows(folder, "refusals", Refusal, service, fit),
+    )

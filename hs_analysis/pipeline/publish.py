@@ -1,0 +1,164 @@
+"""What leaves the run folder: exports, summary.json and report.html."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.export import TARGETS, ExportOptions, export
+from hs_analysis.pipeline import summary, tables
+from hs_analysis.pipeline.decide import (
+    NOTES_FILE,
+    POLICY_FILE,
+    chosen_policy,
+    read_replay,
+    read_scores,
+    window_of,
+)
+from hs_analysis.pipeline.examine import DOCTOR_FILE
+from hs_analysis.pipeline.frames import read_entries, read_frames
+from hs_analysis.pipeline.gather import INPUTS_FILE
+from hs_analysis.pipeline.judge import TRAIN, WHOLE, read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.policy import Policy, dump, load_all
+from hs_analysis.schema.settings import Settings
+
+EXPORTS_FILE = "exports/index.json"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+DETAIL_TABLES = ("study_points", "capacity_points", "capacity_curve", "mix", "timeline")
+
+
+def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
+    text = (folder / POLICY_FILE).read_text(encoding="utf-8")
+    return load_all(text), hashlib.sha256(text.encode()).hexdigest()
+
+
+def export_policies(work: Work) -> Outcome:
+    """Write every policy as the objects of every target, and an index of what they could not express."""
+    policies, sha256 = _policies(work.run)
+    notes = tables.read_json(work.run, NOTES_FILE)
+    series = tables.read(work.run, "series")
+    index = []
+    for policy in policies:
+        interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
+        options = ExportOptions(
+            scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
+            policy_sha256=sha256,
+            notes=tuple(notes.get(policy.service, ())),
+        )
+        for target in TARGETS:
+            made = export(policy, target, options)
+            paths = [f"exports/{target}/{name}" for name in made.files]
+            for path, text in zip(paths, made.files.values(), strict=True):
+                place = work.out / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(text, encoding="utf-8")
+            losses = [vars(loss) for loss in made.losses]
+            index.append({"service": policy.service, "target": target, "files": paths, "losses": losses})
+    tables.write_json(work.out, EXPORTS_FILE, index)
+    return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
+
+
+def write_report(work: Work) -> Outcome:
+    """Write summary.json and the report."""
+    from hs_analysis.report import render
+
+    found = _summary(work)
+    tables.write_json(work.out, SUMMARY_FILE, found)
+    policies, _ = _policies(work.run)
+    page = render(
+        found,
+        {name: tables.read(work.run, name) for name in DETAIL_TABLES},
+        {policy.service: dump(policy) for policy in policies},
+        tables.read(work.run, "findings"),
+        tables.read(work.run, "signals"),
+        reproduce(work.arguments, work.settings),
+    )
+    (work.out / REPORT_FILE).write_text(page, encoding="utf-8")
+    return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")
+
+
+def _summary(work: Work) -> dict[str, Any]:
+    services, warnings = [], list(_input_warnings(work))
+    for entry in read_entries(work.run):
+        name = entry["service"]
+        derived, replay = read_derived(work.run, name), read_replay(work.run, name)
+        services.append(
+            summary.facts_section(entry)
+            | summary.study_section(read_verdicts(work.run, name), read_recommended(work.run, name))
+            | summary.derive_section(derived)
+            | summary.selection_section(read_scores(work.run, name))
+            | summary.replay_section(replay)
+            | summary.refusals_section(derived)
+        )
+        warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
+        chosen = chosen_policy(work.run, name)
+        warnings += summary.replay_warnings(name, replay, chosen.policy if chosen else None)
+        if chosen and chosen.fit == WHOLE:
+            warnings.append(summary.untested_warning(name))
+    return summary.compose(
+        window=_window(work),
+        inputs=tables.read_json(work.run, INPUTS_FILE)["files"],
+        coverage=_coverage(work),
+        services=services,
+        warnings=warnings,
+    )
+
+
+def _window(work: Work) -> dict[str, Any]:
+    windows = [window_of(frame) for frame in read_frames(work.run)]
+    return {
+        "start": min(w["start"] for w in windows),
+        "end": max(w["end"] for w in windows),
+        "step_s": min(w["step_s"] for w in windows),
+    }
+
+
+def _coverage(work: Work) -> dict[str, Any]:
+    series = tables.read(work.run, "series")
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    names = ("rows_read", "rows_stored", "duplicates", "rows_rejected", "series")
+    roles = series.group_by("emitter_role").agg(pl.col("instance").n_unique()).sort("emitter_role")
+    return {
+        **{name: counts[name] for name in names},
+        "series_unmapped": series["service"].null_count(),
+        "roles": dict(roles.iter_rows()),
+        "missing": tables.read_json(work.run, DOCTOR_FILE)["missing"],
+        "skipped": counts["skipped"],
+        "broken": counts["broken"],
+    }
+
+
+def _input_warnings(work: Work) -> Sequence[dict[str, str]]:
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    broken = [{"code": "input_broken", "text": f"{b['name']}: {b['why']}"} for b in counts["broken"]]
+    said = [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
+    return [*broken, *said]
+
+
+def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
+    """Return the command that makes a run again; inputs by their last name, since folders differ."""
+    slo, defaults = settings.slo, Settings()
+    words = ["hsa", "run", *(path.name for path in arguments)]
+    limits: Mapping[str, float | None] = {"ttft": slo.ttft_s, "tbt": slo.tbt_s}
+    words += [f"--slo {name}={seconds:g}s" for name, seconds in limits.items() if seconds is not None]
+    if slo.quantile != defaults.slo.quantile:
+        words.append(f"--slo quantile={slo.quantile:g}")
+    if slo.window_s != defaults.slo.window_s:
+        words.append(f"--slo window={slo.window_s:g}s")
+    times = settings.startup_s
+    if len(times) == 3 and len(set(times.values())) == 1:
+        words.append(f"--startup {next(iter(times.values())):g}s")
+    else:
+        words += [f"--startup {role}={seconds:g}s" for role, seconds in sorted(times.items())]
+    if settings.history_kind == "pressure_test":
+        words.append("--pressure-test")
+    words += [f"--from {settings.start}"] if settings.start else []
+    words += [f"--to {settings.end}"] if settings.end else []
+    words += [f"--seed {settings.seed}"] if settings.seed else []
+    return " ".join(words)

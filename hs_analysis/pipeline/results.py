@@ -1,0 +1,155 @@
+"""What a run folder holds, read back as plain data for printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.errors import RunFolderError, UsageError
+from hs_analysis.evidence import parse
+from hs_analysis.pipeline import folder as folders
+from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline import summary, tables
+from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
+from hs_analysis.pipeline.examine import DOCTOR_FILE
+from hs_analysis.pipeline.frames import read_entries
+from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.manifest import Manifest
+from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
+from hs_analysis.policy import dump, load_all
+from hs_analysis.report.explain import explain
+
+Plain = dict[str, Any]
+
+
+def ingested(manifest: Manifest) -> Plain:
+    """Return what ingest read: files with their rows, files passed over, totals."""
+    record = manifest.stages["ingest"]
+    return {"files": [dict(file) for file in record.inputs], **record.counts}
+
+
+def sections(folder: Path, stage: str) -> list[Plain]:
+    """Return the part of summary.json that a stage fills, per service."""
+    build = _SECTIONS[stage]
+    return [
+        {"service": entry["service"], **build(folder, entry["service"])} for entry in read_entries(folder)
+    ]
+
+
+def _study(folder: Path, service: str) -> Plain:
+    return summary.study_section(read_verdicts(folder, service), read_recommended(folder, service))
+
+
+def _derive(folder: Path, service: str) -> Plain:
+    derived = read_derived(folder, service)
+    return summary.derive_section(derived) | summary.refusals_section(derived)
+
+
+def _select(folder: Path, service: str) -> Plain:
+    return summary.selection_section(read_scores(folder, service))
+
+
+def _replay(folder: Path, service: str) -> Plain:
+    return summary.replay_section(read_replay(folder, service))
+
+
+_SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
+    "study": _study,
+    "derive": _derive,
+    "select": _select,
+    "replay": _replay,
+}
+
+
+def read_summary(folder: Path) -> Plain:
+    """Return summary.json."""
+    found = tables.read_json(folder, SUMMARY_FILE)
+    assert isinstance(found, dict)  # noqa: S101 - narrows the type
+    return found
+
+
+def policy_text(folder: Path) -> str:
+    """Return policy.yaml as it is."""
+    return (folder / POLICY_FILE).read_text(encoding="utf-8")
+
+
+def policy_documents(folder: Path) -> list[str]:
+    """Return the documents of policy.yaml, one a service."""
+    return [dump(policy) for policy in load_all(policy_text(folder))]
+
+
+def parsed_policies(folder: Path) -> list[Plain]:
+    """Return the documents of policy.yaml as plain data."""
+    from ruamel.yaml import YAML
+
+    return [document for document in YAML(typ="safe", pure=True).load_all(policy_text(folder)) if document]
+
+
+def exported(folder: Path) -> list[Plain]:
+    """Return per service and target the files that were written and what they could not express."""
+    return list(tables.read_json(folder, EXPORTS_FILE))
+
+
+def diagnosis(folder: Path) -> Plain:
+    """Return the findings on an input, and per service and role what was found, patchy or missing."""
+    findings = tables.read(folder, "findings")
+    order = pl.col("level").replace_strict({"fail": 0, "warn": 1, "pass": 2}, default=3, return_dtype=pl.Int8)
+    rows = findings.sort(order, "check", "service", "start", "text", nulls_last=True).to_dicts()
+    shown = [{**row, "start": _instant(row["start"]), "end": _instant(row["end"])} for row in rows]
+    return {"findings": shown, "signals": tables.read_json(folder, DOCTOR_FILE)["signals"]}
+
+
+def _instant(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def export_targets() -> tuple[str, ...]:
+    """Return the names of the export targets."""
+    from hs_analysis.export import TARGETS
+
+    return tuple(TARGETS)
+
+
+def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
+    """Return one number's derivation as plain data, and a note when the link was seen in another run.
+
+    Raises
+    ------
+    UsageError
+        When the link can't be read, or the run it belongs to can't be told.
+    RunFolderError
+        When that run has no summary yet.
+    """
+    found = parse(link)
+    folder = _folder_of(link, found.run, run_dir)
+    manifest = folders.require(folder)
+    if "report" not in manifest.stages:
+        raise RunFolderError("the run has no summary yet", where=str(folder), hint=f"hsa report {folder}")
+    details = {name: tables.read(folder, name) for name in DETAIL_TABLES}
+    ours = manifests.run_id(manifest)
+    note = f"the link was seen in run {found.run}; this is run {ours}" if found.run not in ("", ours) else ""
+    return explain(found, read_summary(folder), details), note
+
+
+def _folder_of(link: str, run: str, run_dir: Path | None) -> Path:
+    """Return the run folder a link belongs to: named, beside its report, with its hash, or the only one."""
+    if run_dir is not None:
+        return run_dir
+    before = Path(link.partition("#/")[0])
+    if "#/" in link and before.name and before.parent != Path():
+        return before.parent
+    if run and (folder := folders.find_run(run)):
+        return folder
+    there = [path for path in sorted(folders.REPORTS.glob("*")) if folders.is_run(path)]
+    if len(there) == 1 and not run:
+        return there[0]
+    what = (
+        f"no run {run} in reports/"
+        if run
+        else f"{len(there)} runs in reports/, so the link's run is not clear"
+    )
+    raise UsageError(what, where=link, hint="name it with --run-dir")

@@ -1,0 +1,257 @@
+"""Run stages in one run folder: skip what is current, write the rest under temporary names, record it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import hs_analysis
+from hs_analysis.errors import HsError, RunFolderError
+from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline.inputs import InputFile, sha256_of
+from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
+from hs_analysis.pipeline.progress import Progress
+from hs_analysis.pipeline.stages import (
+    Outcome,
+    Stage,
+    Work,
+    fingerprints,
+    following,
+    leading_to,
+    setting_values,
+)
+from hs_analysis.schema.settings import Settings
+
+STAGING_PREFIX = ".staging-"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """Which stages worked, which had nothing to do, and the folder and its manifest as they are now."""
+
+    worked: tuple[str, ...]
+    skipped: tuple[str, ...]
+    folder: Path
+    manifest: Manifest
+
+
+Settle = Callable[[str, Path, Manifest], Path]
+"""Called after each stage with its name; returns where the run folder is now, so that it may be renamed."""
+
+
+def run_to(
+    target: str,
+    folder: Path,
+    manifest: Manifest,
+    settings: Settings,
+    *,
+    stages: Sequence[Stage],
+    progress: Progress,
+    inputs_checked: bool = False,
+    settle: Settle = lambda _stage, folder, _manifest: folder,
+) -> Ran:
+    """Bring a stage and all it needs up to date, then what had been made from stages that changed.
+
+    The folder must be locked by the caller. A stage whose inputs, settings and code are those it was run
+    with, and whose files are untouched, is skipped. Later stages that had run before are run again when what
+    they stand on has changed, so that a folder never mixes two answers; those that never ran are left alone.
+    ``inputs_checked`` says that the input files were hashed just now.
+    """
+    sweep(folder)
+    before = manifest
+    manifest = replace(
+        manifest,
+        settings=settings.as_dict(),
+        tool_version=hs_analysis.__version__,
+        code_sha256=manifests.code_sha256(),
+    )
+    prints = fingerprints(stages, settings, manifest.inputs_sha256, manifest.code_sha256)
+    work, skipped = _plan(target, folder, manifest, prints, stages)
+    for name in skipped:
+        progress.skipped(name)
+    if not work and manifest != before:
+        manifests.write(folder, manifest)
+    for index, stage in enumerate(work, start=1):
+        progress.started(stage.name, stage.does, index, len(work))
+        for path in _edited(stage, manifest, folder):
+            progress.noted(f"{path} was changed by hand since {stage.name} wrote it; it is written again")
+        if not stage.needs and not inputs_checked:
+            check_unchanged(manifest.input_files())
+        manifest = _run_one(stage, prints[stage.name], folder, manifest, settings, stages, progress)
+        folder = settle(stage.name, folder, manifest)
+    return Ran(tuple(stage.name for stage in work), skipped, folder, manifest)
+
+
+def _plan(
+    target: str, folder: Path, manifest: Manifest, prints: Mapping[str, str], stages: Sequence[Stage]
+) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
+    """Return the stages to run, in order, and the names of those asked for that are current."""
+    asked = leading_to(target, stages)
+    stale = {stage.name for stage in asked if not _current(stage, prints[stage.name], manifest, folder)}
+    stale |= {stage.name for stage in following(stale, asked)}
+    again = {stage.name for stage in following(stale, stages) if stage.name in manifest.stages}
+    there = {stage.name for stage in asked} | set(manifest.stages)
+    work = tuple(
+        stage
+        for stage in stages
+        if stage.name in stale or (stage.name in again and there.issuperset(stage.needs))
+    )
+    return work, tuple(stage.name for stage in asked if stage.name not in stale)
+
+
+def _current(stage: Stage, fingerprint: str, manifest: Manifest, folder: Path) -> bool:
+    record = manifest.stages.get(stage.name)
+    return (
+        record is not None
+        and record.fingerprint == fingerprint
+        and all(file.intact(folder) for file in record.files)
+    )
+
+
+def _edited(stage: Stage, manifest: Manifest, folder: Path) -> list[str]:
+    """Return the files of a stage that are there with other bytes than it wrote."""
+    record = manifest.stages.get(stage.name)
+    files = record.files if record else ()
+    return [file.path for file in files if (folder / file.path).exists() and not file.intact(folder)]
+
+
+def _run_one(
+    stage: Stage,
+    fingerprint: str,
+    folder: Path,
+    manifest: Manifest,
+    settings: Settings,
+    stages: Sequence[Stage],
+    progress: Progress,
+) -> Manifest:
+    """Run a stage in a folder of its own, then move its files into place and record them."""
+    began = time.perf_counter()
+    out = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    try:
+        arguments = tuple(_from_here(Path(text)) for text in manifest.arguments)
+        read = manifests.read_sha256(manifest)
+        work = Work(
+            folder,
+            out,
+            settings,
+            arguments,
+            manifest.input_files(),
+            manifests.run_id(manifest),
+            read,
+            progress,
+        )
+        outcome = stage.run(work)
+        drafts = _drafts(stage, out)
+        manifest = _retire(stage, drafts, folder, manifest, stages)
+        files = _commit(drafts, folder)
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    seconds = time.perf_counter() - began
+    manifest = manifest.with_stage(stage.name, _record(fingerprint, stage, settings, seconds, outcome, files))
+    manifests.write(folder, manifest)
+    progress.finished(stage.name, seconds, outcome.note)
+    return manifest
+
+
+def _from_here(path: Path) -> Path:
+    """Return a path as a user standing here would write it, for messages."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _drafts(stage: Stage, out: Path) -> dict[str, Path]:
+    drafts = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*")) if path.is_file()}
+    for name in drafts:
+        if not stage.owns(name):
+            raise AssertionError(f"stage {stage.name} wrote {name}, which it does not declare")
+    return drafts
+
+
+def _retire(
+    stage: Stage, drafts: Mapping[str, Path], folder: Path, manifest: Manifest, stages: Sequence[Stage]
+) -> Manifest:
+    """Remove what the new files make untrue, and stop the manifest from claiming it.
+
+    Those are files of an earlier run of the stage that are not written again, and every file made from them.
+    """
+    names = {stage.name, *(s.name for s in following({stage.name}, stages))}
+    for name in names & set(manifest.stages):
+        for file in manifest.stages[name].files:
+            if file.path not in drafts:
+                (folder / file.path).unlink(missing_ok=True)
+    manifest = manifest.without_stages(names)
+    manifests.write(folder, manifest)
+    return manifest
+
+
+def _commit(drafts: Mapping[str, Path], folder: Path) -> tuple[FileRecord, ...]:
+    records = []
+    for name, draft in drafts.items():
+        final = folder / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(final)
+        stat = final.stat()
+        records.append(FileRecord(name, stat.st_size, sha256_of(final), stat.st_mtime_ns))
+    return tuple(records)
+
+
+def _record(
+    fingerprint: str,
+    stage: Stage,
+    settings: Settings,
+    seconds: float,
+    outcome: Outcome,
+    files: tuple[FileRecord, ...],
+) -> StageRecord:
+    return StageRecord(
+        fingerprint=fingerprint,
+        settings=setting_values(stage, settings),
+        seconds=round(seconds, 3),
+        note=outcome.note,
+        counts=outcome.counts,
+        inputs=outcome.inputs,
+        files=files,
+    )
+
+
+def check_unchanged(files: Sequence[InputFile]) -> None:
+    """Raise when an input file is gone or has other bytes than the run was made from."""
+    for file in files:
+        if not file.path.is_file():
+            raise RunFolderError(
+                "the input is gone and has to be read again",
+                where=str(file.path),
+                hint="run hsa run INPUT with the inputs where they are now",
+            )
+        if file.path.stat().st_size != file.size or sha256_of(file.path) != file.sha256:
+            raise RunFolderError(
+                "the input has changed since the folder was made",
+                where=str(file.path),
+                hint="run hsa run INPUT --force, or choose another folder with --run-dir",
+            )
+
+
+def sweep(folder: Path) -> None:
+    """Remove what an interrupted run left under temporary names; the folder must be locked."""
+    for path in folder.glob(f"{STAGING_PREFIX}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for pattern in (".*.json.*", "*.unfinished"):
+        for path in folder.glob(pattern):
+            path.unlink(missing_ok=True)
+
+
+def start_over(folder: Path, manifest: Manifest) -> None:
+    """Remove every file a run recorded, and its manifest; files of others stay."""
+    for record in manifest.stages.values():
+        for file in record.files:
+            try:
+                (folder / file.path).unlink(missing_ok=True)
+            except OSError as error:
+                raise HsError(
+                    f"can't be removed ({error.strerror})", where=str(folder / file.path)
+                ) from error
+    (folder / manifests.MANIFEST_FILE).unlink(missing_ok=True)

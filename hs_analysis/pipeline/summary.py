@@ -1,0 +1,169 @@
+"""summary.json: everything a run found, as plain data with the same keys in the same order every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import hs_analysis
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.results import (
+    CandidateScore,
+    Derived,
+    Recommendation,
+    ReplayResult,
+    SignalVerdict,
+    Threshold,
+)
+
+SCHEMA_VERSION = 1
+
+REFIT_APART = 0.10
+"""Targets of the first part and of the whole window that differ by more than this are a warning [ratio]."""
+
+DIGITS = 12
+"""Significant digits of a number in summary.json: below them the order of additions begins to show."""
+
+_TOTALS = ("prompt_tokens", "output_tokens", "requests", "instance_hours", "gpu_hours")
+_SIGNAL = (
+    "signal", "role", "source", "verdict", "pearson", "pearson_ci", "spearman", "spearman_ci", "elasticity",
+    "elasticity_ci", "snr", "lag_s", "lag_ci", "stability", "drift", "coverage", "interval_s", "n_effective",
+    "reasons", "evidence",
+)  # fmt: skip
+_CAPACITY = ("role", "gpu_type", "signal", "per_instance", "ci", "status", "basis", "reason", "evidence")
+_THRESHOLD = (
+    "signal", "role", "gpu_type", "target_per_instance", "target_ci", "scale_out_ratio", "scale_in_ratio",
+    "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
+)  # fmt: skip
+_RATIO = (
+    "value", "ci", "status", "at_least", "at_most", "reason", "by_window", "integer_pairs", "evidence",
+)  # fmt: skip
+_SELECTION = ("policy", "signal", "score", "gpu_hours", "slo_violation_ratio", "chosen")
+
+
+def compose(
+    *,
+    window: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Any]],
+    coverage: Mapping[str, Any],
+    services: Sequence[Mapping[str, Any]],
+    warnings: Sequence[Mapping[str, str]],
+) -> dict[str, Any]:
+    """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
+    whole = {
+        "schema_version": SCHEMA_VERSION,
+        "tool_version": hs_analysis.__version__,
+        "window": window,
+        "inputs": list(inputs),
+        "coverage": coverage,
+        "services": list(services),
+        "warnings": list(warnings),
+    }
+    rounded = _rounded(to_plain(whole))
+    assert isinstance(rounded, dict)  # noqa: S101 - narrows the type
+    return rounded
+
+
+def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a service before any judgement, from its entry beside the aligned table."""
+    totals = entry["totals"] or {}
+    return {
+        "service": entry["service"],
+        "history_kind": entry["kind"],
+        "reference": entry["reference"],
+        "gpus_per_instance": entry["gpus_per_instance"] or None,
+        "totals": {name: totals.get(name) for name in _TOTALS},
+    }
+
+
+def study_section(verdicts: Sequence[SignalVerdict], recommended: Recommendation | None) -> dict[str, Any]:
+    """Return the keys that the study fills."""
+    return {"signals": [_ordered(v, _SIGNAL) for v in verdicts], "recommended": to_plain(recommended)}
+
+
+def derive_section(derived: Derived) -> dict[str, Any]:
+    """Return the keys that the derivation fills, but for the refusals, which close a service."""
+    return {
+        "capacity": [_ordered(c, _CAPACITY) for c in derived.capacity],
+        "demand": to_plain(derived.demand),
+        "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
+        "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
+    }
+
+
+def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
+    """Return the keys that the selection fills."""
+    return {"selection": [_ordered(score, _SELECTION) for score in scores]}
+
+
+def replay_section(replay: ReplayResult) -> dict[str, Any]:
+    """Return the keys that the backtest fills."""
+    return {"replay": to_plain(replay)}
+
+
+def refusals_section(derived: Derived) -> dict[str, Any]:
+    """Return what the data could not answer."""
+    return {"refusals": to_plain(derived.refusals)}
+
+
+def _ordered(value: Any, first: Sequence[str]) -> dict[str, Any]:
+    """Return a dataclass as a dict with the contract's keys first, in the contract's order."""
+    plain = to_plain(value)
+    return {name: plain[name] for name in (*first, *(key for key in plain if key not in first))}
+
+
+def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
+    """Return a warning for every target that differs between the first part and the whole window."""
+    found = []
+    for after in whole.thresholds:
+        before = _same(after, train.thresholds)
+        if before is None or not before.target_per_instance or not after.target_per_instance:
+            continue
+        change = after.target_per_instance / before.target_per_instance - 1.0
+        if abs(change) > REFIT_APART:
+            text = (
+                f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
+                f"on the whole window, {before.target_per_instance:.4g} on its first part ({change:+.0%}): "
+                "the backtest used the latter, policy.yaml holds the former"
+            )
+            found.append({"code": "refit_differs", "text": text})
+    return found
+
+
+def _same(wanted: Threshold, among: Sequence[Threshold]) -> Threshold | None:
+    key = (wanted.signal, wanted.role, wanted.gpu_type)
+    return next((t for t in among if (t.signal, t.role, t.gpu_type) == key), None)
+
+
+def replay_warnings(service: str, replay: ReplayResult, chosen: str | None) -> list[dict[str, str]]:
+    """Return a warning when the chosen policy did worse than what ran, or the backtest is not calibrated."""
+    found = []
+    rows = {policy.policy: policy.slo_violation_ratio for policy in replay.policies}
+    ours, theirs = rows.get(chosen or ""), rows.get("recorded")
+    if ours is not None and theirs is not None and ours > theirs:
+        text = (
+            f"{service}: on the test window {chosen} breaks the SLO in {ours:.2%} of windows, "
+            f"the recorded fleet in {theirs:.2%}"
+        )
+        found.append({"code": "slo_worse_than_recorded", "text": text})
+    if replay.calibration.get("status") == "not_calibrated":
+        text = f"{service}: {replay.calibration.get('text') or 'the backtest does not agree with history'}"
+        found.append({"code": "not_calibrated", "text": text})
+    return found
+
+
+def untested_warning(service: str) -> dict[str, str]:
+    """Return the warning that a policy was chosen on the very data it was fitted on."""
+    text = (
+        f"{service}: the first part of the history is too short to fit a policy, so selection used all of it "
+        "and no unseen data is left for a backtest; record at least twice as long to have one"
+    )
+    return {"code": "not_backtested", "text": text}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,308 @@
+"""Stages are skipped when nothing they depend on has changed, and leave no half-written file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hs_analysis.errors import RunFolderError
+from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.runner import Ran
+from hs_analysis.pipeline.session import changed, run_folder, run_inputs
+from hs_analysis.pipeline.stages import Outcome, Stage, by_name, following, leading_to
+from hs_analysis.schema.settings import Settings, Slo
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Path:
+    """A folder with one input file."""
+    folder = tmp_path / "dumps"
+    folder.mkdir()
+    (folder / "a.json").write_text("abc")
+    return folder
+
+
+def first(counting: Any, dump: Path, target: str = "tell", **more: Any) -> Ran:
+    """Run the fake stages from the inputs."""
+    run_dir = more.pop("run_dir", dump.parent / "run")
+    settings = more.pop("settings", Settings())
+    return run_inputs(
+        [dump], target, settings, stages=counting.stages(), progress=Silent(), run_dir=run_dir, **more
+    )
+
+
+def again(counting: Any, dump: Path, target: str, **changes: Any) -> Ran:
+    """Run the fake stages in the folder that `first` made."""
+    return run_folder(
+        dump.parent / "run",
+        target,
+        changes,
+        stages=counting.stages(),
+        progress=Silent(),
+        command=("hsa", target),
+    )
+
+
+def test_same_inputs_and_settings_do_nothing(counting: Any, dump: Path) -> None:
+    """The second run skips every stage and changes no file."""
+    assert first(counting, dump).worked == ("ingest", "judge", "tell")
+    before = {
+        p: p.stat().st_mtime_ns for p in (dump.parent / "run").rglob("*") if p.is_file() and p.name != ".lock"
+    }
+    ran = first(counting, dump)
+    assert (ran.worked, ran.skipped) == ((), ("ingest", "judge", "tell"))
+    assert counting.worked == {"ingest": 1, "judge": 1, "tell": 1}
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_changed_setting_reruns_its_stage_and_what_had_been_made_from_it(counting: Any, dump: Path) -> None:
+    """Another SLO runs judge again, and tell although only judge was asked for; ingest and side stay."""
+    first(counting, dump)
+    again(counting, dump, "side")
+    counting.worked.clear()
+    ran = again(counting, dump, "judge", **{"slo.ttft_s": 1.5})
+    assert ran.worked == ("judge", "tell")
+    assert ran.skipped == ("ingest",)
+    assert (dump.parent / "run" / "told.txt").read_text() == "ABC 1.5"
+    assert ran.manifest.stages["judge"].settings == {"slo.ttft_s": 1.5}
+
+
+def test_setting_no_stage_depends_on_runs_nothing(counting: Any, dump: Path) -> None:
+    """A value that no stage reads is recorded and changes no file."""
+    first(counting, dump)
+    assert again(counting, dump, "tell", headroom_ratio=0.5).worked == ()
+    recorded = manifests.read(dump.parent / "run")
+    assert recorded is not None
+    assert recorded.settings["headroom_ratio"] == 0.5
+
+
+def test_later_stage_that_never_ran_is_left_alone(counting: Any, dump: Path) -> None:
+    """Only what had been made before is made again."""
+    first(counting, dump, "judge")
+    assert again(counting, dump, "judge", **{"slo.ttft_s": 2.0}).worked == ("judge",)
+
+
+def test_missing_predecessors_run_first(counting: Any, dump: Path) -> None:
+    """Asking for the last stage of a folder that was only ingested runs all between."""
+    first(counting, dump, "ingest")
+    assert again(counting, dump, "tell").worked == ("judge", "tell")
+
+
+@pytest.mark.parametrize("damage", ["deleted", "edited"])
+def test_touched_output_is_made_again(counting: Any, dump: Path, damage: str) -> None:
+    """A file that is gone or was edited by hand is written again, and so is what was made from it."""
+    first(counting, dump)
+    file = dump.parent / "run" / "judged.txt"
+    file.unlink() if damage == "deleted" else file.write_text("xyz 1234")
+    assert again(counting, dump, "tell").worked == ("judge", "tell")
+    assert file.read_text() == "abc None"
+
+
+def test_copied_folder_is_current(counting: Any, dump: Path) -> None:
+    """New modification times alone make nothing stale."""
+    first(counting, dump)
+    text = (dump.parent / "run" / "judged.txt").read_text()
+    (dump.parent / "run" / "judged.txt").write_text(text)
+    assert again(counting, dump, "tell").worked == ()
+
+
+def test_other_code_runs_everything_again(counting: Any, dump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results of another version of the program are not taken for current."""
+    first(counting, dump)
+    monkeypatch.setattr(manifests, "code_sha256", lambda: "other")
+    assert again(counting, dump, "tell").worked == ("ingest", "judge", "tell")
+
+
+def test_failed_stage_leaves_the_folder_as_it_was(counting: Any, dump: Path) -> None:
+    """A stage that breaks after writing leaves no file and no staging folder; the old result stands."""
+    first(counting, dump)
+    counting.fail_in = "judge"
+    with pytest.raises(RuntimeError, match="judge broke"):
+        again(counting, dump, "judge", **{"slo.ttft_s": 1.0})
+    run = dump.parent / "run"
+    assert (run / "judged.txt").read_text() == "abc None"
+    assert (run / "told.txt").read_text() == "ABC NONE"
+    assert not list(run.glob(".staging-*"))
+
+
+def test_stale_later_files_do_not_outlive_what_they_were_made_from(counting: Any, dump: Path) -> None:
+    """When tell breaks after judge was made again, the old told.txt is gone rather than wrong."""
+    first(counting, dump)
+    counting.fail_in = "tell"
+    with pytest.raises(RuntimeError, match="tell broke"):
+        again(counting, dump, "judge", **{"slo.ttft_s": 1.0})
+    assert (dump.parent / "run" / "judged.txt").read_text() == "abc 1.0"
+    assert not (dump.parent / "run" / "told.txt").exists()
+    counting.fail_in = ""
+    assert again(counting, dump, "tell").worked == ("tell",)
+
+
+def test_file_the_stage_no_longer_writes_is_removed(counting: Any, dump: Path) -> None:
+    """Another seed writes side-1.txt; side-0.txt of the earlier run must not stay."""
+    first(counting, dump, "side")
+    again(counting, dump, "side", seed=1)
+    assert [p.name for p in (dump.parent / "run").glob("side-*")] == ["side-1.txt"]
+
+
+def test_undeclared_file_is_a_bug(dump: Path) -> None:
+    """A stage may write only what it declares."""
+
+    def run(work: Any) -> Outcome:
+        (work.out / "other.txt").write_text("")
+        return Outcome()
+
+    stages = (Stage("ingest", "reading", (), (), ("data/*",), run),)
+    with pytest.raises(AssertionError, match=r"other\.txt"):
+        run_inputs(
+            [dump], "ingest", Settings(), stages=stages, progress=Silent(), run_dir=dump.parent / "run"
+        )
+
+
+def test_interrupted_runs_leftovers_are_swept(counting: Any, dump: Path) -> None:
+    """Staging folders of a killed process disappear with the next run."""
+    first(counting, dump)
+    left = dump.parent / "run" / ".staging-dead"
+    left.mkdir()
+    (left / "judged.txt").write_text("half")
+    again(counting, dump, "tell")
+    assert not left.exists()
+
+
+def test_other_inputs_need_force(counting: Any, dump: Path) -> None:
+    """A folder made from other inputs is refused by name; with force it starts again."""
+    first(counting, dump)
+    (dump / "b.json").write_text("new")
+    with pytest.raises(RunFolderError, match=r"b\.json is new.*--run-dir.*--force"):
+        first(counting, dump)
+    ran = first(counting, dump, force=True)
+    assert ran.worked == ("ingest", "judge", "tell")
+    assert (dump.parent / "run" / "told.txt").read_text() == "ABCNEW NONE"
+
+
+def test_force_keeps_files_of_others(counting: Any, dump: Path) -> None:
+    """Starting over removes what the run wrote and nothing else."""
+    first(counting, dump)
+    notes = dump.parent / "run" / "notes.md"
+    notes.write_text("mine")
+    first(counting, dump, "ingest", force=True)
+    assert notes.read_text() == "mine"
+    assert not (dump.parent / "run" / "told.txt").exists()
+
+
+def test_folder_that_is_no_run_is_refused(counting: Any, dump: Path) -> None:
+    """A --run-dir full of other things is never written to, not even with force."""
+    with pytest.raises(RunFolderError, match=r"not a run folder and not empty \(it holds a\.json\)"):
+        first(counting, dump, run_dir=dump, force=True)
+
+
+def test_failed_first_run_leaves_no_folder(counting: Any, dump: Path) -> None:
+    """When nothing came of it, the folder the command made is removed again."""
+    counting.fail_in = "ingest"
+    with pytest.raises(RuntimeError, match="ingest broke"):
+        first(counting, dump)
+    assert not (dump.parent / "run").exists()
+
+
+def test_ingest_again_refuses_inputs_that_changed(
+    counting: Any, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a folder has to be read again, its inputs must be those it was made from."""
+    first(counting, dump)
+    monkeypatch.setattr(manifests, "code_sha256", lambda: "other")
+    (dump / "a.json").write_text("abd")
+    with pytest.raises(RunFolderError, match=r"a\.json: the input has changed"):
+        again(counting, dump, "judge")
+    (dump / "a.json").unlink()
+    with pytest.raises(RunFolderError, match=r"a\.json: the input is gone"):
+        again(counting, dump, "judge")
+
+
+def test_default_folder_is_named_for_input_and_window(
+    counting: Any, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """reports/<name>-<window>, found again for the same inputs wherever they lie, and cut by --from."""
+    monkeypatch.chdir(dump.parent)
+    ran = first(counting, dump, run_dir=None)
+    assert ran.folder == Path("reports/dumps-20260701T0000-20260702T0000")
+    assert first(counting, dump, run_dir=None).worked == ()
+    later = Settings(start="2026-07-01T12:00:00Z")
+    ran = first(counting, dump, run_dir=None, settings=later)
+    assert ran.folder == Path("reports/dumps-20260701T1200-20260702T0000")
+    assert sorted(p.name for p in Path("reports").iterdir()) == [
+        "dumps-20260701T0000-20260702T0000", "dumps-20260701T1200-20260702T0000",
+    ]  # fmt: skip
+
+
+def test_default_folder_of_other_inputs_needs_force(
+    counting: Any, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same name and window but other bytes: refused, and nothing is left behind; replaced with force."""
+    monkeypatch.chdir(dump.parent)
+    first(counting, dump, run_dir=None)
+    (dump / "a.json").write_text("xyz")
+    with pytest.raises(RunFolderError, match=r"dumps-2026.*made from other inputs.*--force"):
+        first(counting, dump, run_dir=None)
+    assert len(list(Path("reports").iterdir())) == 1
+    ran = first(counting, dump, run_dir=None, force=True)
+    assert (ran.folder / "told.txt").read_text() == "XYZ NONE"
+    assert len(list(Path("reports").iterdir())) == 1
+
+
+def test_manifest_tells_versions_command_and_files(counting: Any, dump: Path) -> None:
+    """What made the folder is written down, credentials masked."""
+    first(counting, dump, command=("hsa", "run", "http://me:pw@host/x", "--header=Bearer abc"))
+    data = json.loads((dump.parent / "run" / "manifest.json").read_text())
+    assert data["command"] == ["hsa", "run", "http://***@host/x", "--header=Bearer ***"]
+    assert data["inputs"][0]["name"] == "a.json"
+    assert data["inputs"][0]["size"] == 3
+    assert {"hs-analysis", "python", "polars"} <= set(data["versions"])
+    assert [file["path"] for file in data["stages"]["judge"]["files"]] == ["judged.txt"]
+    assert data["stages"]["ingest"]["counts"]["start"] == "2026-07-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a manifest"),
+        ('{"a": 1}', "not a manifest"),
+        ('{"schema_version": 99, "stages": {}}', "later hsa"),
+    ],
+)
+def test_broken_manifest_is_an_error(tmp_path: Path, text: str, message: str) -> None:
+    """A manifest that can't be understood is never overwritten."""
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(RunFolderError, match=message):
+        manifests.read(tmp_path)
+
+
+def test_run_id_follows_inputs_settings_and_version(counting: Any, dump: Path) -> None:
+    """Equal runs have equal names; another SLO has another."""
+    one = first(counting, dump).manifest
+    assert manifests.run_id(one) == manifests.run_id(
+        first(counting, dump, run_dir=dump.parent / "other").manifest
+    )
+    assert manifests.run_id(replace(one, settings=Settings(slo=Slo(1.0)).as_dict())) != manifests.run_id(one)
+
+
+def test_stage_order_is_checked(counting: Any) -> None:
+    """A stage that needs a later one is a mistake in the table."""
+    stages = counting.stages()
+    assert [s.name for s in leading_to("tell", stages)] == ["ingest", "judge", "tell"]
+    assert [s.name for s in following({"ingest"}, stages)] == ["judge", "tell", "side"]
+    with pytest.raises(ValueError, match="needs"):
+        by_name(stages[::-1])
+
+
+def test_settings_change_by_dotted_name() -> None:
+    """Only the named values change."""
+    start = Settings(slo=Slo(ttft_s=1.0, tbt_s=0.05), startup_s={"prefill": 10.0})
+    new = changed(start, {"slo.ttft_s": 2.0, "startup_s.decode": 20.0, "seed": 3})
+    assert new.slo == Slo(ttft_s=2.0, tbt_s=0.05)
+    assert new.startup_s == {"prefill": 10.0, "decode": 20.0}
+    assert new.seed == 3
+    assert start.startup_s == {"prefill": 10.0}

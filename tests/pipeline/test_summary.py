@@ -1,0 +1,253 @@
+"""summary.json has the contract's keys, in its order, whatever the results are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from hs_analysis.pipeline import summary
+from hs_analysis.pipeline.publish import reproduce
+from hs_analysis.schema import results
+from hs_analysis.schema.outcomes import OUTCOMES
+from hs_analysis.schema.results import (
+    CandidateScore,
+    Capacity,
+    CensoredWindow,
+    Demand,
+    Derived,
+    PdRatio,
+    PolicyReplay,
+    RatioWindow,
+    Reason,
+    Recommendation,
+    Refusal,
+    ReplayResult,
+    SignalVerdict,
+    Threshold,
+)
+from hs_analysis.schema.settings import Settings, Slo
+
+CONTRACT = {
+    "signals": "signal role source verdict pearson pearson_ci spearman spearman_ci elasticity elasticity_ci "
+    "snr lag_s lag_ci stability drift coverage interval_s n_effective reasons evidence",
+    "recommended": "signal role why runner_up",
+    "capacity": "role gpu_type signal per_instance ci status basis reason evidence",
+    "demand": "prefill_tps decode_tps censored_windows reconstruction_error",
+    "thresholds": "signal role gpu_type target_per_instance target_ci scale_out_ratio scale_in_ratio "
+    "cooldown_out_s cooldown_in_s status reason evidence",
+    "pd_ratio": "value ci status at_least at_most reason by_window integer_pairs evidence",
+    "selection": "policy signal score gpu_hours slo_violation_ratio chosen",
+    "replay": "train test calibration policies",
+    "refusals": "what code text collect",
+    "totals": "prompt_tokens output_tokens requests instance_hours gpu_hours",
+}
+POLICIES = (
+    "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
+    "unserved_tokens vs_static_peak vs_recorded evidence"
+)
+SERVICE = (
+    "service history_kind reference gpus_per_instance totals signals recommended capacity demand thresholds "
+    "pd_ratio selection replay refusals"
+)
+REASON = Reason("thin", "too few", 2.0, 3.0)
+
+
+def derived(target: float | None = 100.0, *, known: bool = True) -> Derived:
+    """Return a derivation; with ``known`` false every number is missing."""
+    ci = (90.0, 110.0) if known else None
+    value = 120.0 if known else None
+    return Derived(
+        (
+            Capacity(
+                "decode",
+                None,
+                "decode_tps",
+                value,
+                ci,
+                "ok" if known else "refused",
+                "slo" if known else None,
+                REASON,
+            ),
+        ),
+        Demand(value, value, (CensoredWindow("a", "b", "backlog"),) if known else (), value),
+        (Threshold("decode_tps", "decode", None, target, ci, 1.1, 0.8, None, None, "floor", None),),
+        PdRatio(
+            value, ci, "drifting", 1.0, None, REASON, ci, (RatioWindow("a", "b", 1.0, None),), ((3, 2),), "x"
+        ),
+        (Refusal("pd_ratio", "thin", "too few", "more"),),
+    )
+
+
+def service(*, known: bool = True) -> dict[str, Any]:
+    """Return one service's entry."""
+    entry = {
+        "service": "demo/m", "kind": "production", "reference": "offered",
+        "gpus_per_instance": {"decode": 8.0} if known else {},
+        "totals": {"service": "demo/m", "prompt_tokens": 1.0} if known else None,
+    }  # fmt: skip
+    verdict = SignalVerdict(
+        "ttft", "service", "vllm", "guard", (REASON,), pearson=float("nan"), pearson_ci=(0.1, 0.2)
+    )
+    best = Recommendation("decode_tps", "decode", "because", None) if known else None
+    score = CandidateScore("p", "decode_tps", "decode", 0.1, None, 2.0, 0.0, 1.0, True, "best")
+    row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    replayed = ReplayResult(("a", "b"), ("b", "c"), {"status": "calibrated", "rows": (1, 2)}, (row,))
+    numbers = derived(known=known)
+    return (
+        summary.facts_section(entry)
+        | summary.study_section((verdict,), best)
+        | summary.derive_section(numbers)
+        | summary.selection_section((score,) if known else ())
+        | summary.replay_section(replayed if known else ReplayResult(None, None))
+        | summary.refusals_section(numbers)
+    )
+
+
+def whole(*services: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary."""
+    counts = dict.fromkeys(
+        ("rows_read", "rows_stored", "duplicates", "rows_rejected", "series", "series_unmapped"), 0
+    )
+    missing = [{"signal": "ttft", "role": "service", "how_to_enable": "switch"}]
+    coverage = {**counts, "roles": {"prefill": 2}, "missing": missing, "skipped": ["a"], "broken": []}
+    return summary.compose(
+        window={"start": "2026-07-01T00:00:00Z", "end": "2026-07-02T00:00:00Z", "step_s": 60.0},
+        inputs=[{"name": "a.json", "size": 3, "sha256": "0" * 64}],
+        coverage=coverage,
+        services=services,
+        warnings=[{"code": "a", "text": "b"}],
+    )
+
+
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    """The JSON Schema that ships in the package."""
+    schema = json.loads(files("hs_analysis.schema").joinpath("summary.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_composed_summary_keeps_the_schema(validator: Draft202012Validator, known: bool) -> None:
+    """With all numbers and with none."""
+    assert [e.message for e in validator.iter_errors(whole(service(known=known)))] == []
+    assert [e.message for e in validator.iter_errors(whole())] == []
+
+
+def test_schema_refuses_what_is_not_agreed(validator: Draft202012Validator) -> None:
+    """An unknown key, a missing key or an unknown status is an error."""
+    good = whole(service())
+    for spoil in (
+        lambda s: s.update(extra=1),
+        lambda s: s["services"][0].pop("demand"),
+        lambda s: s["services"][0]["capacity"][0].update(status="fine"),
+        lambda s: s["services"][0]["signals"][0].update(pearson="high"),
+        lambda s: s["inputs"][0].update(sha256="x"),
+        lambda s: s["services"][0]["pd_ratio"].update(ci=[1.0]),
+    ):
+        bad = json.loads(json.dumps(good))
+        spoil(bad)
+        assert list(validator.iter_errors(bad))
+
+
+def test_keys_come_in_the_contracts_order() -> None:
+    """Listed keys first, in order; further ones after them."""
+    found = whole(service())
+    assert list(found) == [
+        "schema_version",
+        "tool_version",
+        "window",
+        "inputs",
+        "coverage",
+        "services",
+        "warnings",
+    ]
+    (one,) = found["services"]
+    assert list(one) == SERVICE.split()
+    for key, names in CONTRACT.items():
+        entry = one[key][0] if isinstance(one[key], list) else one[key]
+        assert list(entry)[: len(names.split())] == names.split(), key
+    assert list(one["replay"]["policies"][0]) == POLICIES.split()
+
+
+def test_missing_numbers_are_null() -> None:
+    """NaN never reaches the file; numbers keep twelve digits."""
+    found = whole(service())
+    assert found["services"][0]["signals"][0]["pearson"] is None
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert summary.compose(window={"a": 1 / 3}, inputs=[], coverage={}, services=[], warnings=[])[
+        "window"
+    ] == {"a": 0.333333333333}
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
+        (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Refusal, "refusals"), (CandidateScore, "select"),
+        (PolicyReplay, "replay_policies"),
+    ],
+)  # fmt: skip
+def test_tables_have_a_column_for_each_field(kind: type[Any], table: str) -> None:
+    """A field without a column would be lost between two stages."""
+    names = [field.name for field in fields(kind)]
+    contract = OUTCOMES[table]
+    assert sorted(contract.names) == sorted(["service", "fit", *names])
+    for field in contract:
+        assert field.metadata[b"meaning"]
+        assert b"unit" in field.metadata
+
+
+def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) -> None:
+    """A field added to a result has to be declared."""
+    service_schema = validator.schema["properties"]["services"]["items"]["properties"]
+    for key, kind in (
+        ("signals", results.SignalVerdict), ("capacity", results.Capacity), ("thresholds", results.Threshold),
+        ("selection", results.CandidateScore), ("refusals", results.Refusal),
+    ):  # fmt: skip
+        assert set(service_schema[key]["items"]["properties"]) == {f.name for f in fields(kind)}
+    assert set(service_schema["pd_ratio"]["properties"]) == {f.name for f in fields(results.PdRatio)}
+    assert set(service_schema["demand"]["properties"]) == {f.name for f in fields(results.Demand)}
+
+
+@pytest.mark.parametrize(("after", "warned"), [(109.0, False), (111.0, True), (89.0, True), (None, False)])
+def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> None:
+    """More than ten percent between the first part and the whole window."""
+    found = summary.refit_warnings("demo/m", derived(100.0), derived(after))
+    assert bool(found) is warned
+    if warned:
+        assert "decode_tps@decode" in found[0]["text"]
+
+
+def test_replay_warnings() -> None:
+    """Worse than what ran, and not calibrated; neither when nothing is known."""
+    row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    ran = PolicyReplay("recorded", None, 1.0, 0.01, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
+    assert [w["code"] for w in summary.replay_warnings("s", worse, "p")] == ["slo_worse_than_recorded"]
+    assert summary.replay_warnings("s", worse, None) == []
+    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p") == []
+    bare = ReplayResult(None, None, {"status": "not_calibrated", "text": "far off"}, ())
+    assert summary.replay_warnings("s", bare, "p") == [{"code": "not_calibrated", "text": "s: far off"}]
+
+
+def test_command_that_makes_a_run_again(tmp_path: Any) -> None:
+    """Only what differs from the defaults is said; folders are named by their last part."""
+    assert reproduce([tmp_path / "dumps"], Settings()) == "hsa run dumps"
+    settings = Settings(
+        slo=Slo(2.5, 0.05, quantile=0.99, window_s=30.0),
+        startup_s={"prefill": 240.0, "decode": 240.0, "mixed": 240.0},
+        history_kind="pressure_test", start="2026-07-01T00:00:00Z", seed=3,
+    )  # fmt: skip
+    assert reproduce([tmp_path / "a", tmp_path / "b"], settings) == (
+        "hsa run a b --slo ttft=2.5s --slo tbt=0.05s --slo quantile=0.99 --slo window=30s --startup 240s "
+        "--pressure-test --from 2026-07-01T00:00:00Z --seed 3"
+    )
+    assert "--startup decode=1s --startup prefill=2s" in reproduce(
+        [tmp_path], Settings(startup_s={"prefill": 2.0, "decode": 1.0})
+    )
