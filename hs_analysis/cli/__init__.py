@@ -1,0 +1,1 @@
+"""The command line: parse, call the pipeline, print, translate errors. Heavy libraries load in commands."""

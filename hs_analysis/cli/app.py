@@ -1,0 +1,98 @@
+"""The program: its commands, its version, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import hs_analysis
+from hs_analysis.cli import failure
+from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
+from hs_analysis.cli.run import RUN_HELP, run
+from hs_analysis.cli.steps import EXPORT_HELP, INGEST_HELP, STAGE_COMMANDS, export, ingest
+from hs_analysis.errors import HsError
+
+
+class Commands(TyperGroup):
+    """Prints the errors a user can act on, one line each, and ends with their exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except HsError as error:
+            for line in failure.lines(error, ctx.invoked_subcommand or "", _first_input()):
+                typer.echo(line, err=True)
+            raise typer.Exit(failure.exit_code(error)) from error
+
+
+def _first_input() -> str:
+    words = [word for word in sys.argv[2:] if not word.startswith("-")]
+    return words[0] if words else "INPUT"
+
+
+app = typer.Typer(
+    name="hsa",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"hsa {hs_analysis.__version__}")
+        raise typer.Exit
+
+
+PROGRAM_HELP = (
+    "hsa run dumps/ --slo ttft=1s --slo tbt=50ms\n\n"
+    "Which metric to autoscale prefill/decode LLM serving on, at which thresholds, with which P/D ratio, and "
+    "what that would have done last week: from Prometheus dumps, offline."
+)
+
+
+@app.callback(help=PROGRAM_HELP)
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the flags of the program itself."""
+
+
+EVERYTHING, STAGES, AROUND = "Everything", "Stages", "Around"
+
+COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
+    "run": (run, RUN_HELP, EVERYTHING, "Everything, in order, into one run folder."),
+    "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
+    **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
+    "export": (export, EXPORT_HELP, STAGES, "The policy as KEDA objects and recording rules."),
+    "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
+    "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),
+    "signals": (signals, SIGNALS_HELP, AROUND, "The catalogue of signals and metrics."),
+}
+"""Command → function, help (an example first, then what it does), panel, line in the list of commands."""
+
+for _name, (_function, _help, _panel, _brief) in COMMANDS.items():
+    app.command(_name, help=_help, short_help=_brief, rich_help_panel=_panel)(_function)
+
+
+def main() -> None:
+    """Run the program; a bug keeps its traceback, with a hint to report it."""
+    if not sys.warnoptions:
+        # Warnings of libraries speak to developers; what a user must know is a finding or a reason.
+        warnings.simplefilter("ignore")
+    try:
+        app(prog_name="hsa")
+    except Exception as error:
+        failure.report_bug(error)
+        sys.exit(1)

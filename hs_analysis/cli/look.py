@@ -1,0 +1,179 @@
+"""Commands that look: at an input's quality, at one number's derivation, at the catalogue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hs_analysis.cli.options import (
+    INPUT,
+    ForceFlag,
+    FormatFlag,
+    Method,
+    NoColorFlag,
+    QuietFlag,
+    RunDirFlag,
+)
+from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.cli.values import suggestion
+from hs_analysis.cli.work import from_inputs, on_folder
+from hs_analysis.errors import UsageError
+
+DOCTOR_HELP = """hsa doctor dumps/
+
+What was found per signal and role, its quality, what is missing and how to switch it on."""
+
+
+def doctor(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="INPUT|RUN", help="Dumps, or a run folder made from them.", show_default=False
+        ),
+    ],
+    run_dir: RunDirFlag = None,
+    force: ForceFlag = False,
+    output: FormatFlag = "table",
+    quiet: QuietFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:
+    """Print the findings, and what is there and what is missing per signal and role."""
+    from hs_analysis.pipeline.folder import is_run
+
+    if len(paths) == 1 and is_run(paths[0]):
+        if run_dir is not None or force:
+            flag = "--force" if force else "--run-dir"
+            raise UsageError("is for INPUT, and this is a run folder", where=flag, hint="leave it out")
+        ran = on_folder(paths[0], "doctor", Method(), quiet=quiet, no_color=no_color)
+    else:
+        ran = from_inputs(
+            paths, "doctor", Method(), run_dir=run_dir, force=force, quiet=quiet, no_color=no_color
+        )
+    show(_diagnosis(ran.folder), output, no_color=no_color)
+
+
+def _diagnosis(folder: Path) -> Shown:
+    from hs_analysis.pipeline.results import diagnosis
+
+    found = diagnosis(folder)
+    checks = [(name, name) for name in ("check", "level", "service", "text", "start", "end")]
+    columns = [
+        ("service", "service"), ("role", "role"), ("signal", "signal"), ("source", "source"),
+        ("series", "series"), ("rows", "rows"), ("interval_s", "interval [s]"),
+        ("news_s", "changes every [s]"),
+        ("gaps", "gaps"), ("resets", "resets"), ("low", "lowest"), ("high", "highest"),
+        ("coverage", "coverage"), ("role_evidence", "role decided by"),
+    ]  # fmt: skip
+    lacking = [("role", "role"), ("signal", "signal"), ("how_to_enable", "how to switch it on")]
+    signals_found = [row for row in found["signals"] if row["state"] == "found"]
+    absent = [row for row in found["signals"] if row["state"] == "missing"]
+    blocks: list[Block] = [
+        Table("Findings", checks, found["findings"]),
+        Table("Signals found", columns, signals_found),
+        Table("Signals missing", lacking, absent),
+    ]
+    return Shown(found, found["signals"], lambda: blocks)
+
+
+EXPLAIN_HELP = """hsa explain chat%2Fllama/derive/pd_ratio --run-dir reports/dumps-20260701T0000-20260708T0000
+
+One number's derivation: its value, window, method, formula, queries and input files."""
+
+
+def explain(
+    link: Annotated[
+        str,
+        typer.Argument(
+            metavar="LINK", show_default=False,
+            help="An evidence link: from policy.yaml, summary.json, or a report's address bar.",
+        ),
+    ],
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-dir", metavar="DIR", rich_help_panel=INPUT, show_default=False,
+            help="Run folder of the link; found by the link itself or the only run in reports/ unless said.",
+        ),
+    ] = None,
+    output: FormatFlag = "table",
+    no_color: NoColorFlag = False,
+) -> None:  # fmt: skip
+    """Print how the number behind an evidence link was found."""
+    from hs_analysis.pipeline.results import explained
+
+    found, note = explained(link, run_dir)
+    if note:
+        typer.echo(note, err=True)
+    flat = {key: value for key, value in found.items() if not isinstance(value, dict)}
+
+    def blocks() -> list[Block]:
+        from hs_analysis.report.explain import text
+
+        return [text(found)]
+
+    show(Shown(found, [flat], blocks), output, no_color=no_color)
+
+
+SIGNALS_HELP = """hsa signals ttft
+
+The catalogue: what each signal means, which metrics carry it, and how to switch it on."""
+
+
+def signals(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="SIGNAL", help="One signal; all of them unless said.", show_default=False),
+    ] = None,
+    output: FormatFlag = "table",
+    no_color: NoColorFlag = False,
+) -> None:
+    """Print the catalogue of signals."""
+    from hs_analysis.catalogue import load_catalogue
+
+    known = {signal.id: signal for signal in load_catalogue().signals}
+    if name is not None and name not in known:
+        raise UsageError(f"no such signal {name!r}", where="SIGNAL", hint=suggestion(name, list(known)))
+    rows = [_catalogue_row(signal) for key, signal in known.items() if name in (None, key)]
+    flat = [
+        {**{k: v for k, v in row.items() if k != "sources"}, "metrics": " ".join(_metrics(row))}
+        for row in rows
+    ]
+    columns = [(key, key) for key in ("signal", "role", "unit", "family", "pool", "meaning")]
+    blocks: list[Block] = [Table("Signals", columns, rows)]
+    if name is not None:
+        carried = [
+            {"source": source["source"], "read": source["read"], "metric": metric}
+            for source in rows[0]["sources"]
+            for metric in source["metrics"]
+        ]
+        blocks.append(
+            Table("Metrics", [("source", "exporter"), ("read", "read as"), ("metric", "metric")], carried)
+        )
+        blocks.append(f"to switch it on: {rows[0]['enable']}")
+    show(Shown({"signals": rows}, flat, lambda: blocks), output, no_color=no_color)
+
+
+def _metrics(row: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(metric for source in row["sources"] for metric in source["metrics"]))
+
+
+def _catalogue_row(signal: Any) -> dict[str, Any]:
+    return {
+        "signal": signal.id,
+        "role": signal.role,
+        "unit": signal.unit,
+        "family": signal.family,
+        "pool": signal.pool,
+        "meaning": signal.meaning,
+        "sources": [
+            {
+                "source": source.source,
+                "read": source.read,
+                "metrics": list(dict.fromkeys(term.metric for term in source.terms)),
+            }
+            for source in signal.sources
+        ],
+        "enable": signal.enable,
+    }

@@ -1,0 +1,268 @@
+"""One command a stage: bring it up to date in its run folder and print what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hs_analysis.cli import tables
+from hs_analysis.cli.options import (
+    METHOD,
+    ForceFlag,
+    FormatFlag,
+    FromFlag,
+    Inputs,
+    Method,
+    NoColorFlag,
+    PressureFlag,
+    QuietFlag,
+    Run,
+    RunDirFlag,
+    SeedFlag,
+    SloFlag,
+    StartupFlag,
+    ToFlag,
+)
+from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.cli.work import from_inputs, on_folder
+
+if TYPE_CHECKING:
+    from hs_analysis.pipeline.runner import Ran
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """A command that brings one stage up to date.
+
+    Attributes
+    ----------
+    name
+        The stage.
+    example
+        Arguments of a runnable example, after ``hsa <name>``.
+    brief
+        What it gives, in a few words.
+    does
+        What it does, in a paragraph.
+    present
+        Reads the result from the run folder.
+    """
+
+    name: str
+    example: str
+    brief: str
+    does: str
+    present: Callable[[Path], Shown]
+
+    @property
+    def help(self) -> str:
+        """The help text: the example first."""
+        return f"hsa {self.name} {self.example}\n\n{self.does}"
+
+    def command(self) -> Callable[..., None]:
+        """Return the function that typer turns into the command."""
+
+        def run_stage(
+            run: Run,
+            slo: SloFlag = None,
+            startup: StartupFlag = None,
+            pressure_test: PressureFlag = None,
+            start: FromFlag = None,
+            end: ToFlag = None,
+            seed: SeedFlag = None,
+            output: FormatFlag = "table",
+            quiet: QuietFlag = False,
+            no_color: NoColorFlag = False,
+        ) -> None:
+            method = Method(slo, startup, pressure_test, start, end, seed)
+            ran = on_folder(run, self.name, method, quiet=quiet, no_color=no_color)
+            show(self.present(ran.folder), output, no_color=no_color)
+
+        return run_stage
+
+
+def _sections(
+    stage: str, blocks: Callable[[tables.Service], list[Block]], rows: Callable[[tables.Service], list[Any]]
+) -> Callable[[Path], Shown]:
+    """Return a reader of the part of summary.json that a stage fills."""
+
+    def present(folder: Path) -> Shown:
+        from hs_analysis.pipeline.results import sections
+
+        services = sections(folder, stage)
+        flat = [{"service": service["service"], **row} for service in services for row in rows(service)]
+        return Shown(
+            {"services": services}, flat, lambda: [b for service in services for b in blocks(service)]
+        )
+
+    return present
+
+
+def _policy(folder: Path) -> Shown:
+    from hs_analysis.pipeline.results import parsed_policies, policy_text
+
+    documents = parsed_policies(folder)
+    rows = [
+        {"service": document["metadata"]["service"], "mode": document["spec"]["mode"], **primary}
+        for document in documents
+        for primary in document["spec"]["primaries"] or [{}]
+    ]
+    return Shown({"policies": documents}, rows, lambda: [policy_text(folder).rstrip("\n")])
+
+
+def _report(folder: Path) -> Shown:
+    page = folder / "report.html"
+    found = {"report": str(page), "summary": str(folder / "summary.json"), "bytes": page.stat().st_size}
+    return Shown(found, [found], lambda: [f"summary: {found['summary']}", f"report: {page}"])
+
+
+_RUN = "reports/dumps-20260701T0000-20260708T0000"
+
+STAGE_COMMANDS: tuple[StageCommand, ...] = (
+    StageCommand(
+        "study",
+        _RUN,
+        "Verdicts of the signals.",
+        "Judge every signal: proportional (may size pools), guard (may only add or veto), unusable or "
+        "unknown; each with its reasons.",
+        _sections("study", tables.signals, lambda service: service["signals"]),
+    ),
+    StageCommand(
+        "derive",
+        f"{_RUN} --slo ttft=2s",
+        "Demand, capacity, targets and the P/D ratio.",
+        "Derive demand, capacity per instance at the SLO, targets with dead band and cooldowns, and the P/D "
+        "ratio (prefill instances per decode instance).",
+        _sections("derive", tables.derived, lambda service: service["thresholds"]),
+    ),
+    StageCommand(
+        "select",
+        _RUN,
+        "Candidate policies simulated, the best chosen.",
+        "Simulate a policy for every signal that may size pools on the training window, and choose the one "
+        "that saves most within the SLO (HeteroScale's Algorithm 1).",
+        _sections("select", tables.selection, lambda service: service["selection"]),
+    ),
+    StageCommand(
+        "replay",
+        _RUN,
+        "Backtest of the selected policy.",
+        "Backtest: replay the selected policy, static peak and the recorded counts on the last part of the "
+        "window, with thresholds fitted on the first.",
+        _sections("replay", tables.replay, lambda service: service["replay"]["policies"]),
+    ),
+    StageCommand(
+        "policy",
+        f"{_RUN} -q > policy.yaml",
+        "The policy as policy.yaml.",
+        "Write policy.yaml, fitted on the whole window, and print it; comments say where numbers come from.",
+        _policy,
+    ),
+    StageCommand(
+        "report",
+        _RUN,
+        "summary.json and report.html.",
+        "Write summary.json and report.html: one file that opens without a network.",
+        _report,
+    ),
+)
+
+INGEST_HELP = """hsa ingest dumps/
+
+Read dumps into the typed Parquet tables of a run folder: series with their role, samples, rejected rows."""
+
+
+def ingest(
+    inputs: Inputs,
+    run_dir: RunDirFlag = None,
+    force: ForceFlag = False,
+    output: FormatFlag = "table",
+    quiet: QuietFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:
+    """Read dumps into a run folder and print what each file gave."""
+    ran = from_inputs(
+        inputs, "ingest", Method(), run_dir=run_dir, force=force, quiet=quiet, no_color=no_color
+    )
+    show(_ingested(ran), output, no_color=no_color)
+
+
+def _ingested(ran: Ran) -> Shown:
+    from hs_analysis.pipeline.results import ingested
+
+    found = {"run_dir": str(ran.folder), **ingested(ran.manifest)}
+    columns = [
+        ("name", "file"), ("format", "format"), ("series", "series"), ("rows_read", "rows read"),
+        ("rows_stored", "stored"), ("duplicates", "exact duplicates"), ("rows_rejected", "rejected"),
+    ]  # fmt: skip
+    notes = [f"broken: {entry['name']}: {entry['why']}" for entry in found["broken"]]
+    if found["skipped"]:
+        notes.append(f"skipped, no dump: {', '.join(found['skipped'])}")
+    notes.append(f"window: {found['start']} to {found['end']}")
+    notes.append(f"run folder: {ran.folder}")
+    return Shown(found, found["files"], lambda: [Table("Files read", columns, found["files"]), *notes])
+
+
+EXPORT_HELP = f"""hsa export {_RUN} --target keda
+
+Write the policy as objects of other programs, and list what they could not express."""
+
+
+def export(
+    run: Run,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--target", metavar="T", rich_help_panel=METHOD, show_default=False,
+            help="keda or rules (Prometheus recording rules); repeat it, all of them unless said.",
+        ),
+    ] = None,
+    slo: SloFlag = None,
+    startup: StartupFlag = None,
+    pressure_test: PressureFlag = None,
+    start: FromFlag = None,
+    end: ToFlag = None,
+    seed: SeedFlag = None,
+    output: FormatFlag = "table",
+    quiet: QuietFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:  # fmt: skip
+    """Write the exports and print the files of the targets asked for, with their losses."""
+    from hs_analysis.pipeline.results import export_targets
+
+    targets = _known_targets(target or [], export_targets())
+    method = Method(slo, startup, pressure_test, start, end, seed)
+    ran = on_folder(run, "export", method, quiet=quiet, no_color=no_color)
+    show(_exported(ran.folder, targets), output, no_color=no_color)
+
+
+def _exported(folder: Path, targets: Sequence[str]) -> Shown:
+    from hs_analysis.pipeline.results import exported
+
+    found = [
+        {**entry, "files": [str(folder / path) for path in entry["files"]]}
+        for entry in exported(folder)
+        if entry["target"] in targets
+    ]
+    losses = [
+        {"service": entry["service"], "target": entry["target"], **loss}
+        for entry in found
+        for loss in entry["losses"]
+    ]
+    columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
+    wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
+    return Shown({"exports": found}, losses, lambda: [*wrote, Table("Not expressed", columns, losses)])
+
+
+def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    from hs_analysis.cli.values import suggestion
+    from hs_analysis.errors import UsageError
+
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"no such target {name!r}", where="--target", hint=suggestion(name, known))
+    return asked or known

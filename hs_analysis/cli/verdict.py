@@ -1,0 +1,141 @@
+"""The answer of ``hsa run``: what to scale on, at which target and ratio, what that saves, what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hs_analysis.cli.shown import Block, Shown
+from hs_analysis.cli.tables import amount, ratio, reason_text, recommended, refusals
+
+if TYPE_CHECKING:
+    from hs_analysis.report.choice import Choice
+
+
+_ON_TOP = "slo_worse_than_recorded"  # said in the first line
+
+
+def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
+    """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
+    from hs_analysis.report.choice import choose
+
+    report = str(folder / "report.html")
+    services = list(summary["services"])
+    texts = {**dict.fromkeys((s["service"] for s in services), ""), **_by_service(policies)}
+    chosen = [(service, choose(service, texts[service["service"]])) for service in services]
+    answers = [answer(service, choice) for service, choice in chosen]
+    blocks: list[Block] = [
+        line for service, choice in chosen for line in worse_than_recorded(service, choice)
+    ]
+    for service, choice in chosen:
+        blocks += _lines(service, choice)
+    blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] != _ON_TOP]
+    blocks.append(f"report: {report}")
+    data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
+    return Shown(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
+
+
+def _by_service(policies: Sequence[str]) -> dict[str, str]:
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="safe", pure=True)
+    return {str(yaml.load(text)["metadata"]["service"]): text for text in policies if text.strip()}
+
+
+def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
+    """Return the answer for one service as one flat record."""
+    from hs_analysis.report.choice import primary_thresholds
+
+    best = service.get("recommended") or {}
+    found = service.get("pd_ratio") or {}
+    record: dict[str, Any] = {
+        "service": service["service"],
+        "recommended_signal": f"{best['signal']}@{best['role']}" if best else None,
+        "selected_policy": choice.policy or None,
+        "mode": choice.mode or None,
+        "confidence": choice.confidence or None,
+        "targets": [
+            {
+                "signal": t["signal"],
+                "role": t["role"],
+                "target_per_instance": t["target_per_instance"],
+                "target_ci": t["target_ci"],
+                "status": t["status"],
+            }
+            for t in primary_thresholds(service, choice)
+        ]
+        if choice.primaries
+        else [],
+        "pd_ratio": found.get("value"),
+        "pd_ratio_ci": found.get("ci"),
+        "pd_ratio_status": found.get("status"),
+        "pd_ratio_reason": reason_text(found.get("reason")) or None,
+        "saved_vs_recorded": choice.selected.get("vs_recorded"),
+        "saved_vs_static_peak": choice.selected.get("vs_static_peak"),
+        "slo_violation_ratio": choice.selected.get("slo_violation_ratio"),
+        "slo_violation_ratio_recorded": choice.recorded.get("slo_violation_ratio"),
+        "not_answered": [f"{r['what']}: {r['code']}" for r in service.get("refusals") or []],
+    }
+    return record
+
+
+def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]:
+    """Return a warning when the selected policy breaks the SLO more often than what was recorded."""
+    from hs_analysis.report.wording import percent
+
+    ours = choice.selected.get("slo_violation_ratio")
+    theirs = choice.recorded.get("slo_violation_ratio")
+    if ours is None or theirs is None or ours <= theirs:
+        return []
+    return [
+        f"WARNING: on the test window the selected policy of {service['service']} breaks the SLO in "
+        f"{percent(ours)} of windows, the recorded fleet in {percent(theirs)}."
+    ]
+
+
+def _lines(service: Mapping[str, Any], choice: Choice) -> list[str]:
+    from hs_analysis.report.choice import primary_thresholds
+    from hs_analysis.report.wording import unit_of
+
+    kind = str(service.get("history_kind")).replace("_", " ")
+    lines = [
+        f"{service['service']} ({kind} history, {service.get('reference')} work as reference)",
+        f"  recommended signal: {recommended(service)}",
+        f"  selected policy: {_selected(choice)}",
+    ]
+    for found in primary_thresholds(service, choice) if choice.primaries else []:
+        target = amount(found.get("target_per_instance"), found.get("target_ci"), unit_of(found["signal"]))
+        reason = reason_text(found.get("reason"))
+        lines.append(
+            f"  target: {found['signal']}@{found['role']} {target} per instance, "
+            f"{found['status']}{f' ({reason})' if reason else ''}"
+        )
+    lines.append(f"  P/D ratio: {ratio(service)}")
+    lines.append(f"  backtest: {_backtest(choice)}")
+    return lines + [f"  {line}" for line in refusals(service)]
+
+
+def _backtest(choice: Choice) -> str:
+    """Return what the selected policy saves, or costs, against what ran and against static peak."""
+    from hs_analysis.report.wording import percent
+
+    if not choice.selected:
+        return "none"
+    savings = []
+    for key, what in (("vs_recorded", "the recorded hours"), ("vs_static_peak", "static peak")):
+        share = choice.selected.get(key)
+        if share is not None and share < 0:
+            savings.append(f"needs {percent(-share)} more than {what}")
+        else:
+            savings.append(f"saves {percent(share)} of {what}")
+    ours, ran = choice.selected.get("slo_violation_ratio"), choice.recorded.get("slo_violation_ratio")
+    slo = f"SLO broken in {percent(ours)} of windows (recorded {percent(ran)})"
+    return f"{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
+
+
+def _selected(choice: Choice) -> str:
+    if choice.mode == "hold":
+        return "hold: keep the counts as they are"
+    name = choice.policy or " + ".join(f"{signal}@{role}" for signal, role in choice.primaries)
+    return f"{name or 'none'}{f', confidence {choice.confidence}' if choice.confidence else ''}"

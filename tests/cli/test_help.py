@@ -1,0 +1,99 @@
+"""Help is fast, starts with an example, and names only what is built."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import hs_analysis
+from hs_analysis.cli.app import COMMANDS, app
+
+HEAVY = (
+    "altair", "scipy", "statsmodels", "sklearn", "polars", "duckdb", "pandas", "pyarrow", "numba", "jinja2",
+)  # fmt: skip
+Hsa = Callable[..., subprocess.CompletedProcess[str]]
+
+SNIFF = """
+import sys
+sys.argv = ["hsa", *{arguments!r}]
+try:
+    from hs_analysis.__main__ import main
+    main()
+except SystemExit as end:
+    print(end.code, *[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["derive", "--help"], ["--version"], ["signals"]]
+)
+def test_heavy_libraries_are_not_imported(arguments: list[str]) -> None:
+    """Nothing that only work needs is loaded for help, the version, or the catalogue."""
+    code = SNIFF.format(arguments=arguments, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["0"]
+    assert done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_starts_with_an_example_of_itself(name: str) -> None:
+    """The first line of each command's help can be run as it stands, and its flags exist."""
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    example = str(command.help).splitlines()[0]
+    assert example.startswith(f"hsa {name} ")
+    known = {flag for parameter in command.params for flag in parameter.opts}
+    assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", example)) <= known
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert example in result.stdout.replace("\n", " ").replace("  ", " ") or example[:60] in result.stdout
+
+
+def test_words_users_of_peers_look_for() -> None:
+    """Ratio is in derive's help, backtest in replay's, both with their flags in panels."""
+    derive = CliRunner().invoke(app, ["derive", "--help"], env={"COLUMNS": "200"}).stdout
+    replay = CliRunner().invoke(app, ["replay", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "ratio" in derive
+    assert "Backtest" in replay
+    for panel in ("Method", "Output"):
+        assert f" {panel} " in derive
+
+
+@pytest.mark.parametrize(
+    "flag", ["--verbose", "-v", "--config", "--strict", "--engine", "--policy", "--fail-on", "--tz"]
+)
+def test_flags_that_are_not_built_are_not_accepted(flag: str) -> None:
+    """A flag that would do nothing is a usage error."""
+    result = CliRunner().invoke(app, ["run", "x", flag, "y"])
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+
+
+def test_version(hsa: Hsa) -> None:
+    """One line on stdout."""
+    done = hsa("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"hsa {hs_analysis.__version__}\n", "")
+
+
+def test_commands_of_the_contract() -> None:
+    """These twelve, and completion comes with them."""
+    assert set(COMMANDS) == {
+        "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
+        "explain", "signals",
+    }  # fmt: skip
+
+
+def test_flags_are_spelt_alike() -> None:
+    """One meaning and one spelling of a flag in every command that has it."""
+    seen: dict[str, tuple[Any, ...]] = {}
+    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.name not in ("help", "run_dir"):
+                spelt = (tuple(parameter.opts), parameter.help)
+                assert seen.setdefault(parameter.name, spelt) == spelt

@@ -1,0 +1,125 @@
+"""The answer of hsa run says the worst first and leaves nothing out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hs_analysis.cli.verdict import run_result
+
+REASON = {"code": "thin", "text": "too few", "value": None, "limit": None}
+
+
+def service(ours: float | None, theirs: float | None, **more: Any) -> dict[str, Any]:
+    """Return a service with a chosen policy and two rows of replay."""
+
+    def row(policy: str, ratio: float | None, saved: float) -> dict[str, Any]:
+        return {"policy": policy, "slo_violation_ratio": ratio, "vs_recorded": saved, "vs_static_peak": 0.4}
+
+    found: dict[str, Any] = {
+        "service": "demo/m", "history_kind": "production", "reference": "offered", "signals": [],
+        "recommended": {"signal": "decode_tps", "role": "decode", "why": "first of 3", "runner_up": None},
+        "capacity": [], "demand": {},
+        "thresholds": [
+            {
+                "signal": "decode_tps", "role": "decode", "gpu_type": None, "target_per_instance": 1080.0,
+                "target_ci": [1000.0, 1250.0], "status": "ok", "reason": None,
+            }
+        ],
+        "pd_ratio": {
+            "value": 1.5, "ci": [1.4, 1.6], "status": "ok", "reason": None, "integer_pairs": [[3, 2]],
+        },
+        "selection": [
+            {"policy": "decode_tps@decode", "signal": "decode_tps", "role": "decode", "chosen": True},
+        ],
+        "replay": {"policies": [row("decode_tps@decode", ours, 0.25), row("recorded", theirs, 0.0)]},
+        "refusals": [],
+    }  # fmt: skip
+    return found | more
+
+
+def lines(*services: dict[str, Any]) -> list[str]:
+    """Return the table form."""
+    shown = run_result({"services": list(services), "warnings": []}, [], Path("reports/x"))
+    return [str(block) for block in shown.blocks()]
+
+
+def test_answers() -> None:
+    """Signal, target with unit and interval, ratio with interval and status, saving, path last."""
+    text = lines(service(0.01, 0.02))
+    assert text[0].startswith("demo/m (production history")
+    assert "  recommended signal: decode_tps@decode (first of 3)" in text
+    assert "  selected policy: decode_tps@decode" in text
+    assert "  target: decode_tps@decode 1,080 [1,000 to 1,250] tokens/s per instance, ok" in text
+    assert "  P/D ratio: 1.50 [1.40 to 1.60] prefill per decode, ok; as instances 3:2" in text
+    backtest = "saves 25 % of the recorded hours, saves 40 % of static peak; SLO broken in 1.0 % of windows"
+    assert any(backtest in line for line in text)
+    assert text[-1] == "report: reports/x/report.html"
+
+
+def test_policy_worse_than_recorded_is_the_first_line() -> None:
+    """The one thing a reader must not miss."""
+    text = lines(service(0.03, 0.02))
+    assert text[0].startswith("WARNING: on the test window the selected policy of demo/m breaks the SLO in 3")
+    assert "2" in text[0]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(0.02, 0.02), (None, 0.02), (0.02, None)])
+def test_no_alarm_without_ground(ours: float | None, theirs: float | None) -> None:
+    """As good as what ran, or not known: no warning."""
+    assert not lines(service(ours, theirs))[0].startswith("WARNING")
+
+
+def test_alarm_is_said_once() -> None:
+    """The warning of summary.json that the first line says already is not repeated; others are."""
+    warnings = [{"code": "slo_worse_than_recorded", "text": "a"}, {"code": "not_calibrated", "text": "b"}]
+    shown = run_result({"services": [service(0.03, 0.02)], "warnings": warnings}, [], Path("r"))
+    text = [str(block) for block in shown.blocks()]
+    assert text[-2] == "warning (not_calibrated): b"
+    assert sum("slo_worse" in line or line.startswith("WARNING") for line in text) == 1
+
+
+def test_policy_that_costs_more_is_not_called_a_saving() -> None:
+    """A negative saving is put as what it is; violations that are not known are not a number."""
+    rows = [
+        {
+            "policy": "decode_tps@decode",
+            "vs_recorded": -0.6,
+            "vs_static_peak": 0.1,
+            "slo_violation_ratio": None,
+        }
+    ]
+    text = "\n".join(lines(service(None, None, replay={"policies": rows})))
+    assert (
+        "needs 60 % more than the recorded hours, saves 10 % of static peak; SLO violations not known" in text
+    )
+
+
+def test_refusals_say_what_to_collect() -> None:
+    """Status with its reason, the bound there is, and what would answer it."""
+    refusal = {"what": "pd_ratio", "code": "thin", "text": "too few", "collect": "record a peak"}
+    ratio = {
+        "value": None,
+        "ci": None,
+        "status": "refused",
+        "at_least": 1.2,
+        "at_most": None,
+        "reason": REASON,
+    }
+    text = "\n".join(lines(service(0.0, 0.0, pd_ratio=ratio, refusals=[refusal], recommended=None)))
+    assert "P/D ratio: refused; at least 1.20; too few" in text
+    assert "not answered: pd_ratio (thin): too few; to know it, record a peak" in text
+    assert "recommended signal: none; no signal passed every check" in text
+
+
+def test_machine_forms_hold_the_same() -> None:
+    """One flat record a service, the report's path in each."""
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": []}, [], Path("r"))
+    (row,) = shown.rows
+    assert row["service"] == "demo/m"
+    assert row["pd_ratio_ci"] == [1.4, 1.6]
+    assert row["saved_vs_recorded"] == 0.25
+    assert row["report"] == shown.data["report"] == "r/report.html"
+    assert shown.data["answers"][0]["targets"][0]["target_per_instance"] == 1080.0
