@@ -1,0 +1,87 @@
+"""Changes of the input whose effect on the answer is known."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, run
+
+TOKENS = {
+    "prefill": ("vllm:prompt_tokens_total", "vllm:prompt_tokens_by_source_total", "dynamo_frontend_input_sequence_tokens_sum"),
+    "decode": ("vllm:generation_tokens_total", "dynamo_frontend_output_tokens_total", "dynamo_frontend_output_sequence_tokens_sum"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source(real_data: Path) -> Path:
+    """A day whose peaks touch one limit."""
+    return real_data / "simulated" / "dev_diurnal"
+
+
+@pytest.fixture(scope="module")
+def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The unchanged run."""
+    return run(source, tmp_path_factory.mktemp("plain") / "run", *SIMULATED)
+
+
+def _answers(done: Run) -> dict[str, Any]:
+    """The summary without what names the input."""
+    return {key: value for key, value in done.summary.items() if key not in ("inputs", "coverage")}
+
+
+def test_the_truth_is_not_read(source: Path, plain: Run, tmp_path: Path) -> None:
+    """Without the files beside the dumps the answer is the same, but for the skipped list."""
+    bare = run(copy_dumps(source, tmp_path / "dev_diurnal"), tmp_path / "run", *SIMULATED)
+    first, second = dict(plain.summary), dict(bare.summary)
+    for summary in (first, second):
+        summary["coverage"] = {k: v for k, v in summary["coverage"].items() if k != "skipped"}
+        summary["warnings"] = [w for w in summary["warnings"] if "skipped" not in w["text"]]
+    assert first == second
+    assert (plain.folder / "policy.yaml").read_bytes() == (bare.folder / "policy.yaml").read_bytes()
+
+
+def test_names_of_pods_do_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:
+    """Other pod names with the same role words give the same answer."""
+
+    def rename(series: dict[str, Any]) -> dict[str, Any]:
+        for label in ("pod", "exported_pod"):
+            if name := series["metric"].get(label):
+                role = "prefill" if "prefill" in name else "decode"
+                series["metric"][label] = f"zz-{name.rsplit('-', 1)[1]}-x.{role}"
+        return series
+
+    renamed = run(copy_changed(source, tmp_path / "in", rename), tmp_path / "run", *SIMULATED)
+    assert _answers(renamed) == _answers(plain)
+
+
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_twice_the_tokens_of_a_role_are_twice_its_capacity(source: Path, plain: Run, tmp_path: Path, role: str) -> None:
+    """A unit change of one role's work scales its numbers, moves the ratio's mix back, and changes no verdict."""
+
+    def double(series: dict[str, Any]) -> dict[str, Any]:
+        if series["metric"]["__name__"] in TOKENS[role]:
+            series["values"] = [[t, str(2 * float(v))] for t, v in series["values"]]
+        return series
+
+    doubled = run(copy_changed(source, tmp_path / "in", double), tmp_path / "run", *SIMULATED)
+    other = "decode" if role == "prefill" else "prefill"
+    assert doubled.verdicts() == plain.verdicts()
+    assert doubled.capacity(role)["per_instance"] == pytest.approx(2 * plain.capacity(role)["per_instance"], rel=1e-6)
+    assert doubled.capacity(other)["per_instance"] == pytest.approx(plain.capacity(other)["per_instance"], rel=1e-6)
+    ratio = doubled.service["pd_ratio"]["value"] / plain.service["pd_ratio"]["value"]
+    assert ratio == pytest.approx(1.0, rel=1e-6)  # twice the work at twice the capacity needs the same instances
+
+
+def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:
+    """Files named so that they are read in reverse give the same answer."""
+    target = tmp_path / "in"
+    target.mkdir()
+    for number, path in enumerate(sorted(source.glob("*.json.gz"), reverse=True)):
+        answer = json.loads(gzip.decompress(path.read_bytes()))
+        answer["data"]["result"].reverse()
+        (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
+    assert _answers(run(target, tmp_path / "run", *SIMULATED)) == _answers(plain)

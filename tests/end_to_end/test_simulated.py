@@ -1,0 +1,91 @@
+"""Simulated histories with a known truth, from dump files to summary.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from end_to_end.runs import SIMULATED, Run, run
+
+CASES = ("dev_days", "dev_diurnal", "dev_overload")
+
+
+@pytest.fixture(scope="module")
+def cases(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Run, dict[str, Any]]]:
+    """Every history run once, with its truth."""
+    root = tmp_path_factory.mktemp("simulated")
+    found = {}
+    for case in CASES:
+        source = real_data / "simulated" / case
+        found[case] = (run(source, root / case, *SIMULATED), json.loads((source / "truth.json").read_text("utf-8")))
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdicts_match_the_truth(cases: dict[str, tuple[Run, dict[str, Any]]], case: str) -> None:
+    """Every verdict that does not lie at a rule's edge is the one found under intervention."""
+    done, truth = cases[case]
+    found = done.verdicts()
+    wanted = {k: v["verdict"] for k, v in truth["signals"].items() if not v["borderline"]}
+    assert {k: found.get(k) for k in wanted} == wanted
+
+
+def test_capacities_lie_within_five_percent(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
+    """Where load passed the limit on several days both capacities are known and right."""
+    done, truth = cases["dev_days"]
+    for role, signal in (("prefill", "prefill_tps_effective"), ("decode", "decode_tps")):
+        capacity = done.capacity(role)
+        assert capacity["status"] == "ok"
+        assert capacity["per_instance"] == pytest.approx(truth["capacity_per_instance_at_slo"][signal], rel=0.05)
+
+
+def test_the_ratio_holds_the_truth(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
+    """The interval of the ratio covers the balance of the true capacities and is at most 20 % wide."""
+    done, truth = cases["dev_days"]
+    ratio = done.service["pd_ratio"]
+    low, high = ratio["ci"]
+    assert ratio["status"] == "ok"
+    assert low <= truth["pd_ratio"]["continuous"] <= high
+    assert (high - low) / ratio["value"] <= 0.20
+
+
+def test_a_fleet_sized_for_its_peak_still_leaves_with_a_policy(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
+    """Where the limit was hardly met the ratio is a floor or bounded, and a policy is written."""
+    done, _ = cases["dev_diurnal"]
+    ratio = done.service["pd_ratio"]
+    assert ratio["status"] in ("floor", "refused")
+    assert ratio["status"] == "floor" or ratio["at_least"] is not None or ratio["at_most"] is not None
+    policy = YAML(typ="safe").load((done.folder / "policy.yaml").read_text("utf-8"))
+    assert policy["spec"]["mode"] == "metric"
+    assert all(p["target_per_instance"]["value"] > 0 for p in policy["spec"]["primaries"])
+
+
+def test_overload_is_seen_and_never_taken_for_capacity(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
+    """Saturated windows are found, demand is offered work, and no capacity lies 5 % above the truth."""
+    done, truth = cases["dev_overload"]
+    assert done.service["reference"] == "offered"
+    for role, signal in (("prefill", "prefill_tps_effective"), ("decode", "decode_tps")):
+        value = done.capacity(role)["per_instance"]
+        assert value is None or value <= 1.05 * truth["capacity_per_instance_at_slo"][signal]
+    minutes = np.arange(truth["start"], truth["start"] + truth["hours"] * 3600, 60)
+    true = _inside(minutes, truth["saturated_windows"])
+    found = _inside(minutes, done.service["demand"]["censored_windows"])
+    assert (true & found).sum() / true.sum() >= 0.9
+    assert (true & found).sum() / found.sum() >= 0.8
+
+
+def _inside(minutes: np.ndarray, windows: list[dict[str, Any]]) -> np.ndarray:
+    mask = np.zeros(minutes.size, dtype=bool)
+    for window in windows:
+        mask |= (minutes >= _seconds(window["start"])) & (minutes < _seconds(window["end"]))
+    return mask
+
+
+def _seconds(moment: str | float) -> float:
+    from datetime import datetime
+
+    return moment if isinstance(moment, int | float) else datetime.fromisoformat(moment).timestamp()
