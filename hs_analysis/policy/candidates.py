@@ -15,7 +15,8 @@ POOLS = ("prefill", "decode", "mixed")
 def candidate_primaries(verdicts: Sequence[SignalVerdict], derived: Derived) -> dict[str, Primaries]:
     """List the policies worth simulating, by name (``signal@pool``, two joined by ``+``).
 
-    Only proportional signals that have a target may size pools; latency acts through guards alone. One signal
+    Only proportional signals that have a target may size pools; latency acts through guards alone. Raw prefill
+    TPS never stands beside cache-missed prefill TPS (arXiv:2508.19559, section 5: the hit rate distorts it). One signal
     sizes both pools when there is a ratio to size the other with; in the pairs each pool follows its own
     signal. When the ratio is refused or drifting, or both targets are floors, a fixed ratio breaks the SLO as
     soon as the token mix moves, so that pairs, where there are any, are the only candidates. A request rate,
@@ -61,4 +62,9 @@ def _usable(verdicts: Sequence[SignalVerdict], derived: Derived) -> dict[tuple[s
             own[(verdict.signal, verdict.role)] = threshold
         else:
             service[(verdict.signal, "mixed" if mixed else "decode")] = threshold
+    for role in POOLS:
+        if ("prefill_tps_effective", role) in own:
+            own.pop(
+                ("prefill_tps", role), None
+            )  # the raw rate moves with the cache-hit rate, not with the work
     return own or service

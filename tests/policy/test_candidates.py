@@ -73,3 +73,14 @@ def test_order_of_verdicts_does_not_matter() -> None:
     assert list(candidate_primaries(VERDICTS[::-1], derived())) == list(
         candidate_primaries(VERDICTS, derived())
     )
+
+
+def test_raw_prefill_tps_never_stands_beside_the_cache_missed_one() -> None:
+    """The raw rate is offered only where the cache-missed one is not known."""
+    numbers = derived()
+    extra = replace(numbers, thresholds=(*numbers.thresholds, threshold("prefill_tps", "prefill", 5000.0)))
+    raw = verdict("prefill_tps", "prefill")
+    assert candidate_primaries((*VERDICTS, raw), extra) == candidate_primaries(VERDICTS, numbers)
+    assert "prefill_tps@prefill" in candidate_primaries(
+        (VERDICTS[0], raw) if VERDICTS[0].role == "decode" else (VERDICTS[1], raw), extra
+    )
