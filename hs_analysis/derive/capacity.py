@@ -1,0 +1,318 @@
+"""Capacity of one instance at the SLO: the laws tried in order, the bracket, and the floor below them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.derive import gates, laws
+from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
+from hs_analysis.derive.load import SERVED, RoleRows
+from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge
+from hs_analysis.derive.wording import capacity_reason
+from hs_analysis.schema.results import Capacity, Interval, Reason
+from hs_analysis.schema.settings import Settings, Slo
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# All constants below: defaults of this project, measured on simulated services and captures with a known
+# answer.
+
+WIDE = 0.30
+"""Interval of a fit, as a share of the value, above which the bracket is tried, and its own limit there."""
+
+BRACKET_WIDTH = 0.15
+"""Widest bracket that stands alone, as a share of its geometric mean."""
+
+BRACKET_SYSTEMATIC = 0.035
+"""Standard deviation of ln capacity that no resampling of a bracket sees."""
+
+INDICATIVE = 0.5
+"""Interval, as a share of the value, above which a capacity is called indicative."""
+
+FLOOR_QUANTILE = 0.99
+"""Quantile of the loads carried within the SLO that a floor states [ratio]."""
+
+FLOOR_ROWS_MIN = 12
+"""Fewest rows within the SLO that a floor rests on."""
+
+LOWEST_SHARE, LOWEST_ROWS = 0.05, 3
+"""Rows with the lowest loads that stand for the lowest level seen: share of rows, and fewest."""
+
+THIN_BELOW = {"production": 3, "pressure_test": 5}
+"""Below this many violating windows a limit was touched, not met."""
+
+GATES: dict[str, Callable[[RoleRows], Reason | None]] = {
+    "production": gates.production_gate,
+    "pressure_test": gates.pressure_gate,
+}
+
+
+@dataclass(frozen=True)
+class CapacityFit:
+    """A capacity with what the targets, the ratio and the detail tables need of it.
+
+    Attributes
+    ----------
+    capacity
+        The result.
+    judged
+        The rows it rests on.
+    draws
+        Value in each bootstrap draw, NaN where it failed, shape (draws,).
+    systematic
+        Standard deviation of ln value beyond resampling.
+    low, high
+        Bounds of the true capacity, None where a side is open [tokens/s per instance].
+    edge_factor
+        Where the limit lies between two histogram edges: capacity at the upper edge ÷ capacity at the lower
+        one (1 where it lies on an edge), None where the upper edge never broke, so that nothing closes the
+        side.
+    crossing
+        The law's own answer, for the curve; None for brackets and floors.
+    """
+
+    capacity: Capacity
+    judged: Judged
+    draws: Floats
+    systematic: float = 0.0
+    low: float | None = None
+    high: float | None = None
+    edge_factor: float | None = 1.0
+    crossing: laws.Crossing | None = None
+
+
+def fit_capacity(
+    rows: RoleRows, settings: Settings, resamples: Integers, rng: np.random.Generator, evidence: str
+) -> CapacityFit:
+    """Return the capacity of one role over all its GPU types.
+
+    Parameters
+    ----------
+    rows
+        The role's rows.
+    settings
+        SLO.
+    resamples
+        Row numbers of each block-bootstrap draw, shape (draws, rows); shared by the roles.
+    rng
+        Source of the draws of a bracket.
+    evidence
+        Evidence path of the result.
+    """
+    judged = judge(rows, settings.slo, drop_recovery=rows.kind == "production")
+    if not np.isfinite(rows.load).any():
+        code = "no_cache_missed" if rows.role == "prefill" else "no_work"
+        return _refused(judged, capacity_reason(code, rows.role), resamples, evidence)
+    if not rows.limits or not np.isfinite(rows.over_low).any():
+        code = "no_latency_histogram" if rows.limits else "no_slo"
+        return _observed(judged, capacity_reason(code, rows.role), resamples, evidence)
+    gate = GATES[rows.kind](rows)
+    if gate is not None:
+        return _floor(judged, settings, gate, _broken_at(judged, settings.slo, None), resamples, evidence)
+    answer = _answer(judged, settings, resamples)
+    if answer is None:
+        broken_at = _broken_at(judged, settings.slo, bracket(judged))
+        return _floor(judged, settings, _why_not(judged), broken_at, resamples, evidence)
+    upper = _at_upper_edge(rows, settings, resamples)
+    if isinstance(answer, Bracket):
+        return _bracketed(judged, answer, upper, len(resamples), rng, evidence)
+    return _fitted(judged, answer, upper, evidence)
+
+
+def _answer(judged: Judged, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
+    """Return the law or the bracket that answers, None where nothing does.
+
+    The first law with an interval up to 30 % wide; else a bracket narrower than 15 % (30 % where it
+    replaces a wider law); else the narrowest of the wide laws.
+    """
+    fitted = []
+    for rule in RULES[judged.rows.kind]:
+        fit = attempt(rule, judged, settings.slo, resamples)
+        if fit is not None and fit.width <= WIDE:
+            return fit
+        fitted += [fit] if fit is not None else []
+    between = bracket(judged) if judged.rows.kind == "production" else None
+    if between is not None and between.width < (WIDE if fitted else BRACKET_WIDTH):
+        return between
+    return min(fitted, key=lambda fit: fit.width, default=None)
+
+
+def _at_upper_edge(rows: RoleRows, settings: Settings, resamples: Integers) -> float | None:
+    """Return the capacity by the limit's upper edge, None where nothing answers or both edges are one."""
+    if not rows.edges_differ:
+        return None
+    upper = replace(rows, over_low=rows.over_high)
+    judged = judge(upper, settings.slo, drop_recovery=rows.kind == "production")
+    answer = _answer(judged, settings, resamples)
+    if isinstance(answer, Bracket):
+        return answer.value
+    return answer.crossing.load if answer is not None else None
+
+
+def _edges(judged: Judged, value: float, ci: Interval, upper: float | None) -> tuple[Interval, float | None]:
+    """Return the interval stretched to the upper edge's capacity, and the factor between both edges."""
+    if not judged.rows.edges_differ:
+        return ci, 1.0
+    if upper is None:
+        return ci, None
+    factor = max(1.0, upper / value)
+    return (ci[0], ci[1] * factor), factor
+
+
+def _why_not(judged: Judged) -> Reason:
+    """Tell apart a limit never met, met too seldom, and met but not pinned."""
+    role, count = judged.rows.role, judged.bad_kept
+    if int((judged.bad & judged.rows.judged).sum()) == 0:
+        return capacity_reason("no_violations", role)
+    least = THIN_BELOW[judged.rows.kind]
+    if count < least:
+        return capacity_reason("thin", role, f"{count} windows over the limit", float(count), float(least))
+    return capacity_reason(
+        "cannot_fit", role, f"{count} windows over it in {judged.episodes} episodes", float(count)
+    )
+
+
+def _fitted(judged: Judged, fit: Fitted, upper: float | None, evidence: str) -> CapacityFit:
+    value = fit.crossing.load
+    ci, factor = _edges(judged, value, fit.ci, upper)
+    reason = _caveat(judged.rows.role, value, ci, factor)
+    capacity = _capacity(judged, value, ci, "slo", reason, fit.rule.name, evidence, fit.crossing.slope)
+    high = None if factor is None else ci[1]
+    return CapacityFit(capacity, judged, fit.draws, fit.systematic, ci[0], high, factor, fit.crossing)
+
+
+def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reason | None:
+    """Say what a known capacity has against it: an upper edge that never broke, or a wide interval."""
+    if factor is None:
+        return capacity_reason("undecided_edge", role)
+    width = (ci[1] - ci[0]) / value
+    if width <= INDICATIVE:
+        return None
+    text = f"the interval is {width:.0%} of the value wide: indicative only"
+    return Reason("indicative", text, width, INDICATIVE)
+
+
+def _bracketed(
+    judged: Judged, between: Bracket, upper: float | None, draws: int, rng: np.random.Generator, evidence: str
+) -> CapacityFit:
+    ends = np.array([between.low, between.high])
+    ci, factor = _edges(judged, between.value, log_interval(between.value, ends, BRACKET_SYSTEMATIC), upper)
+    reason = _caveat(judged.rows.role, between.value, ci, factor)
+    capacity = _capacity(judged, between.value, ci, "slo", reason, "bracket", evidence)
+    inside = np.exp(rng.uniform(math.log(between.low), math.log(between.high), draws))
+    high = None if factor is None else ci[1]
+    return CapacityFit(capacity, judged, inside, BRACKET_SYSTEMATIC, ci[0], high, factor)
+
+
+def _observed(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
+    """Return the most the pool carried, with no claim on latency: nobody knows whether the SLO held."""
+    rows = judged.rows
+    return _quantile_floor(judged, rows.usable & np.isfinite(rows.load), None, reason, resamples, evidence)
+
+
+def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | None:
+    """Return the lowest load known to break the limit, None without one: no floor lies above it.
+
+    The lower end of a bracket, else the lowest onset that counts. In a pressure test the load at which the
+    mean share reaches what the SLO allows, however few windows say so, less one systematic error of that law.
+    """
+    if judged.rows.kind == "pressure_test":
+        positive = judged.load > 0
+        crossing = laws.levels(judged.load[positive], judged.share[positive], slo)
+        error = RULES["pressure_test"][0].systematic[judged.rows.role]
+        return crossing.load * math.exp(-error) if crossing is not None else None
+    if between is not None:
+        return between.low
+    onsets = counted_onsets(judged)
+    return float(onsets[0]) if onsets.size else None
+
+
+def _floor(
+    judged: Judged,
+    settings: Settings,
+    reason: Reason,
+    broken_at: float | None,
+    resamples: Integers,
+    evidence: str,
+) -> CapacityFit:
+    """Return the most the pool carried within its SLO, at most the lowest load known to break it.
+
+    Refused where up to that load more windows violate than the SLO allows (in a pressure test: more samples
+    in the mean): then not even that load held.
+    """
+    held = judged.held & judged.kept
+    if int(held.sum()) >= FLOOR_ROWS_MIN:
+        fit = _quantile_floor(judged, held, broken_at, reason, resamples, evidence)
+        upto = judged.kept & (judged.rows.load <= (fit.low or 0.0))
+        windows, samples = judged.bad[upto], judged.rows.over_low[upto]
+        kept_slo = upto.any() and windows.mean() <= settings.slo.allowed_window_share
+        if judged.rows.kind == "pressure_test":
+            kept_slo = upto.any() and samples.mean() <= laws.share_limit(settings.slo)
+        if kept_slo:
+            return fit
+    return _refused(judged, reason, resamples, evidence)
+
+
+def _quantile_floor(
+    judged: Judged,
+    carried: NDArray[np.bool_],
+    cap: float | None,
+    reason: Reason,
+    resamples: Integers,
+    evidence: str,
+) -> CapacityFit:
+    load = judged.rows.load
+    if int(carried.sum()) < FLOOR_ROWS_MIN or not load[carried].max() > 0:
+        return _refused(judged, reason, resamples, evidence)
+    limit = math.inf if cap is None else cap
+    value = min(float(np.quantile(load[carried], FLOOR_QUANTILE)), limit)
+    chosen = [load[rows[carried[rows]]] for rows in resamples]
+    draws = np.array([min(np.quantile(c, FLOOR_QUANTILE), limit) if c.size else math.nan for c in chosen])
+    ci = log_interval(value, draws, 0.0)
+    method = "highest load carried" + (" within the limit" if np.isfinite(judged.rows.over_low).any() else "")
+    capacity = _capacity(judged, value, ci, "observed", reason, method, evidence)
+    # Without a limit nobody knows what latency that load had: it bounds nothing.
+    low = value if judged.rows.limits and np.isfinite(judged.rows.over_low).any() else None
+    return CapacityFit(capacity, judged, draws, low=low)
+
+
+def _refused(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
+    """Return no number; where even the lowest loads break the limit, they are an upper bound."""
+    high = None
+    load, bad = judged.load, judged.bad[judged.kept]
+    lowest_rows = np.argsort(load, kind="stable")[: max(LOWEST_ROWS, round(LOWEST_SHARE * load.size))]
+    if load.size >= FLOOR_ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not judged.rows.edges_differ:
+        high = lowest = float(load[lowest_rows].max())
+        if reason.code == "cannot_fit":
+            text = (
+                f"{reason.text}; the lowest load seen, {lowest:.0f} tokens/s per instance, already breaks it"
+            )
+            reason = Reason(reason.code, text, reason.value, reason.limit)
+    capacity = _capacity(judged, None, None, None, reason, "", evidence)
+    return CapacityFit(capacity, judged, np.full(len(resamples), math.nan), high=high)
+
+
+def _capacity(
+    judged: Judged,
+    value: float | None,
+    ci: Interval | None,
+    basis: str | None,
+    reason: Reason | None,
+    method: str,
+    evidence: str,
+    slope: float | None = None,
+) -> Capacity:
+    rows = judged.rows
+    status = "refused" if value is None else "ok" if basis == "slo" else "floor"
+    if value is not None and rows.edges_differ:
+        method += "; the limit lies between two histogram edges, the lower one was used"
+    return Capacity(
+        rows.role, None, SERVED[rows.role], value, ci, status, basis, reason, method,  # type: ignore[arg-type]
+        slope=slope, evidence=evidence,
+    )  # fmt: skip

@@ -1,0 +1,103 @@
+"""Demand: the work that was asked for, and the stretches in which what was served hides it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.derive.load import (
+    SERVED,
+    capture_numbers,
+    centred_mean,
+    saturated_rows,
+    smooth_rows,
+    work_of,
+)
+from hs_analysis.derive.wording import CENSORED_COLLECT
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import CensoredWindow, Demand, Refusal
+from hs_analysis.statistics.episodes import episodes
+
+Floats = NDArray[np.float64]
+
+DEMAND_QUANTILE = 0.95
+"""Quantile of 5-minute means that is called the demand [ratio]. Default of this project."""
+
+MERGE_GAP_S = 120.0
+"""Production: saturated stretches with at most this much time between them are one [s]."""
+
+CENSORED_MIN_S = 120.0
+"""Production: shorter saturated stretches are not listed [s]."""
+
+
+def instant(seconds: float) -> str:
+    """Return Unix seconds as ISO 8601 UTC text."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def demand_of(frame: ServiceFrame) -> tuple[Demand, tuple[Refusal, ...]]:
+    """Return the demand of a service: per role the 95 % quantile of 5-minute means of work [tokens/s].
+
+    Where only served work is known, a quantile over saturated stretches is a lower bound, and a refusal
+    says so.
+    """
+    windows = censored_windows(frame)
+    mixed = "mixed" in frame.pools
+    prefill = _quantile(
+        frame, frame.values(SERVED["prefill"], "mixed") if mixed else work_of(frame, "prefill")[0]
+    )
+    decode = _quantile(frame, work_of(frame, "mixed" if mixed else "decode")[0])
+    demand = Demand(prefill, decode, windows, reconstruction_error(frame))
+    if not windows or frame.reference == "offered":
+        return demand, ()
+    text = f"{len(windows)} saturated stretches show served work only: the demand given is a lower bound"
+    return demand, (Refusal("demand", "censored", text, CENSORED_COLLECT),)
+
+
+def _quantile(frame: ServiceFrame, work: Floats) -> float | None:
+    means = centred_mean(work, smooth_rows(frame.window_s), capture_numbers(frame))
+    means = means[np.isfinite(means)]
+    return float(np.quantile(means, DEMAND_QUANTILE)) if means.size else None
+
+
+def censored_windows(frame: ServiceFrame) -> tuple[CensoredWindow, ...]:
+    """Return the saturated stretches of each role, by start.
+
+    Production: gaps of at most 120 s are merged and stretches under 120 s dropped; a pressure test keeps
+    every run of rows.
+    """
+    group, seconds = capture_numbers(frame), frame.seconds()
+    production = frame.kind == "production"
+    gap = MERGE_GAP_S / frame.window_s if production else 0.0
+    found = []
+    for role in frame.pools:
+        for start, stop in episodes(saturated_rows(frame, role), gap, group):
+            if production and (stop - start) * frame.window_s < CENSORED_MIN_S:
+                continue
+            end = seconds[stop - 1] + frame.window_s
+            found.append((seconds[start], end, f"{role} has an old backlog"))
+    return tuple(CensoredWindow(instant(start), instant(end), reason) for start, end, reason in sorted(found))
+
+
+def reconstruction_error(frame: ServiceFrame) -> float | None:
+    """Return how far offered work lies from served work where both must agree, the worse role.
+
+    Median |ln(offered ÷ served)| of 5-minute means over rows in which no pool is saturated. None when the
+    work is served work itself.
+    """
+    if frame.reference != "offered":
+        return None
+    group, rows = capture_numbers(frame), smooth_rows(frame.window_s)
+    steady = ~np.any([saturated_rows(frame, role) for role in frame.pools], axis=0) if frame.pools else None
+    errors = []
+    for role in frame.pools:
+        offered = centred_mean(frame.values("offered_tps", role), rows, group)
+        served = centred_mean(frame.values(SERVED[role], role), rows, group)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.abs(np.log(offered / served))
+        error = error[np.isfinite(error) & steady]
+        if error.size:
+            errors.append(float(np.median(error)))
+    return max(errors) if errors else None

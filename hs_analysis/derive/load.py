@@ -1,0 +1,285 @@
+"""The rows that capacity is read from: load per instance, share over the limit, which may be judged."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.settings import Settings, Slo
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Groups = NDArray[np.int64]
+
+SMOOTH_S = 300.0
+"""Centred mean of load that capacity is read against [s]: one window of 60 s is too noisy a load.
+Default of this project, measured on simulated services."""
+
+SMOOTH_COVERAGE = 0.7
+"""Share of the rows of a mean that must have a value [ratio]; the same as for a window's samples."""
+
+PREFILL_MEMORY_ROWS = 3
+"""Pressure test: windows whose mean load a prefill window answers to, because a queue outlives the window
+that made it. Default of this project, set on captures with a known answer."""
+
+RESIDENCE_ROWS_MAX = 20
+"""Pressure test: most windows that the residence time of a decode request may span."""
+
+BACKLOG_S = 1.0
+"""Backlog older than this is a backlog [s]. Default of this project, measured on simulated services."""
+
+SETTLE_S = 300.0
+"""Production: time left out after a change of the instance count where the start-up time is not known [s]."""
+
+LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
+"""Latencies that each role answers for."""
+
+SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
+"""Served token rate that stands for the work of each role."""
+
+
+@dataclass(frozen=True)
+class RoleRows:
+    """One role of one service, on the rows of its table.
+
+    Attributes
+    ----------
+    role
+        prefill, decode or mixed.
+    work
+        Work of the pool [tokens/s], shape (rows,), NaN where unknown.
+    instances
+        Instances that report.
+    load
+        Work per instance, averaged as the latency of the row answers to it [tokens/s].
+    limits
+        Latencies of this role that were given a limit: ``ttft``, ``tbt``.
+    over_low, over_high
+        Share of samples over the lower and the upper histogram edge of the limit, the worst limit of the
+        role.
+    usable
+        Rows whose load may be judged: instance count settled, work not censored, latency this role's own.
+    saturated, backlog_s
+        The role's own backlog.
+    group
+        Capture number of each row.
+    window_s
+        Width of a row [s].
+    kind
+        ``production`` or ``pressure_test``.
+    """
+
+    role: str
+    work: Floats
+    instances: Floats
+    load: Floats
+    limits: tuple[str, ...]
+    over_low: Floats
+    over_high: Floats
+    usable: Mask
+    saturated: Mask
+    backlog_s: Floats
+    group: Groups
+    window_s: float
+    kind: str
+
+    @property
+    def judged(self) -> Mask:
+        """Rows with a usable load and a known share."""
+        return self.usable & np.isfinite(self.load) & np.isfinite(self.over_low)
+
+    @property
+    def edges_differ(self) -> bool:
+        """Whether the limit lies between two histogram edges, so that some windows are undecided."""
+        both = np.isfinite(self.over_low) & np.isfinite(self.over_high)
+        return bool(np.any(self.over_low[both] - self.over_high[both] > 1e-9))
+
+
+def capture_numbers(frame: ServiceFrame) -> Groups:
+    """Return the number of the capture of each row, shape (rows,), in table order."""
+    names = {name: number for number, name in enumerate(frame.captures())}
+    return np.array([names[name] for name in frame.table["capture"].to_list()], dtype=np.int64)
+
+
+def trailing_mean(values: Floats, rows: Groups | int, group: Groups) -> Floats:
+    """Return the mean of each row and the rows before it, NaN where under 70 % of them have a value.
+
+    Parameters
+    ----------
+    values
+        Shape (n,).
+    rows
+        Rows in the mean, the row itself included; one number or one a row. Cut at the start of a capture.
+    group
+        Capture number of each row, shape (n,).
+    """
+    back = np.broadcast_to(np.asarray(rows, dtype=np.int64) - 1, values.shape)
+    return _window_mean(values, back, np.zeros(values.size, dtype=np.int64), group)
+
+
+def centred_mean(values: Floats, rows: int, group: Groups) -> Floats:
+    """Return the mean of `rows` rows (made odd, upwards) about each row, NaN under 70 % coverage."""
+    half = np.full(values.size, rows // 2)
+    return _window_mean(values, half, half, group)
+
+
+def _window_mean(values: Floats, back: NDArray[np.int64], ahead: NDArray[np.int64], group: Groups) -> Floats:
+    n = values.size
+    if n == 0:
+        return values.copy()
+    edges = np.flatnonzero(np.r_[True, group[1:] != group[:-1], True])
+    first = np.repeat(edges[:-1], np.diff(edges))
+    end = np.repeat(edges[1:], np.diff(edges))
+    row = np.arange(n)
+    low = np.maximum(row - back, first).astype(np.int64)
+    high = np.minimum(row + ahead + 1, end).astype(np.int64)
+    good = np.isfinite(values)
+    total = np.r_[0.0, np.cumsum(np.where(good, values, 0.0))]
+    count = np.r_[0, np.cumsum(good)]
+    held = count[high] - count[low]
+    out = np.full(n, np.nan)
+    enough = held >= SMOOTH_COVERAGE * (high - low)
+    enough &= held > 0
+    out[enough] = (total[high] - total[low])[enough] / held[enough]
+    return out
+
+
+def smooth_rows(window_s: float, span_s: float = SMOOTH_S) -> int:
+    """Return how many rows of `window_s` make `span_s`, at least 1."""
+    return max(1, round(span_s / window_s))
+
+
+def work_of(frame: ServiceFrame, role: str) -> tuple[Floats, bool]:
+    """Return the work of a role [tokens/s], and whether it is offered work.
+
+    Else it is served work, which is a lower bound at saturation. All NaN where neither is in the input.
+    """
+    if frame.has("offered_tps", role):
+        return frame.values("offered_tps", role), frame.reference == "offered"
+    return frame.values(SERVED[role], role), False
+
+
+def saturated_rows(frame: ServiceFrame, role: str) -> Mask:
+    """Return the rows in which the role has an old backlog, shape (rows,); unknown counts as none."""
+    mask: Mask = frame.values("saturated", role) > 0.5
+    return mask
+
+
+def limits_of(role: str, slo: Slo) -> tuple[str, ...]:
+    """Return the latencies of a role that were given a limit, of those in `LATENCIES`."""
+    return tuple(signal for signal in LATENCIES[role] if slo.limit_s(signal) is not None)
+
+
+def shares_over(frame: ServiceFrame, role: str, limits: tuple[str, ...]) -> tuple[Floats, Floats]:
+    """Return the share of samples over the lower and upper edge of the limits, the worst limit of each row.
+
+    All NaN without limits, or when the input has no histogram of them.
+    """
+    low, high = np.full(frame.table.height, np.nan), np.full(frame.table.height, np.nan)
+    for signal in limits:
+        edges = _edges(frame, signal, role)
+        low, high = np.fmax(low, edges[0]), np.fmax(high, edges[1])
+    return low, high
+
+
+def _edges(frame: ServiceFrame, signal: str, role: str) -> tuple[Floats, Floats]:
+    for emitter in (role, "service", "decode"):
+        if frame.has(f"{signal}_over_low", emitter):
+            low = frame.values(f"{signal}_over_low", emitter)
+            high = frame.values(f"{signal}_over_high", emitter)
+            # An absent upper edge decides nothing: only the lower one is then known.
+            high = np.where(np.isfinite(high), high, low)
+            return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
+    return np.full(frame.table.height, np.nan), np.full(frame.table.height, np.nan)
+
+
+def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
+    """Return the rows of one role, ready to be judged.
+
+    Load is offered work per reporting instance: a centred 5-minute mean in production; in a pressure test the
+    mean of three windows (prefill) or of the last residence time (decode). Left out: rows within one start-up
+    time of a change of the instance count; saturated rows where only served work is known (censored); prefill
+    rows whose first tokens wait for decode (a TTFT violation there says nothing of prefill).
+    """
+    group = capture_numbers(frame)
+    work, offered = work_of(frame, role)
+    instances = frame.values("instances", role)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        per_instance = np.where(instances > 0, work / instances, np.nan)
+    per_instance[after_hole(frame, work, group)] = np.nan
+    load = _answering_load(frame, role, per_instance, group)
+    limits = limits_of(role, settings.slo)
+    saturated = saturated_rows(frame, role)
+    usable = _settled(frame, instances, work, settings.startup_s.get(role, SETTLE_S), group)
+    if not offered:
+        usable &= ~saturated
+    if role == "prefill":
+        usable &= ~waits_for_decode(frame)
+    return RoleRows(
+        role, work, instances, load, limits, *shares_over(frame, role, limits), usable, saturated,
+        frame.values("backlog_age_s", role), group, frame.window_s, frame.kind,
+    )  # fmt: skip
+
+
+def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group: Groups) -> Floats:
+    if frame.kind == "production":
+        return centred_mean(per_instance, smooth_rows(frame.window_s), group)
+    if role == "prefill":
+        return trailing_mean(per_instance, PREFILL_MEMORY_ROWS, group)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residence_s = frame.values("running", role) / frame.values("first_token_rate", "service")
+    rows = np.nan_to_num(residence_s / frame.window_s, nan=1.0, posinf=1.0)
+    return trailing_mean(per_instance, np.clip(np.rint(rows), 1, RESIDENCE_ROWS_MAX).astype(np.int64), group)
+
+
+def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: float, group: Groups) -> Mask:
+    """Rows in which the instance count has been the same for one start-up time.
+
+    In a pressure test the count has to hold for the three windows that a load remembers: a start-up time
+    would leave nothing of it. No instance and no work is a hole in the input, not a pool scaled to zero.
+    """
+    known = np.isfinite(instances) & ((instances > 0) | np.isfinite(work))
+    row = np.arange(instances.size)
+    last = np.maximum.accumulate(np.where(known, row, -1))
+    before = np.r_[-1, last[:-1]]
+    changed = known & (before >= 0)
+    changed &= (instances != instances[before]) & (group == group[before])
+    rows = max(1, math.ceil(startup_s / frame.window_s))
+    if frame.kind == "pressure_test":
+        rows = PREFILL_MEMORY_ROWS
+    return ~(trailing_mean(np.where(changed, 1.0, 0.0), rows, group) > 0.0)
+
+
+def after_hole(frame: ServiceFrame, work: Floats, group: Groups) -> Mask:
+    """Return the rows that follow a hole in the work of their capture, shape (rows,).
+
+    A counter's increase over the hole may land in them, and would be the highest load ever carried. A hole is
+    a missing window in a pressure test, two in a row in production.
+    """
+    rows = 1 if frame.kind == "pressure_test" else 2
+    missing = ~np.isfinite(work)
+    mask: Mask = ~missing
+    for back in range(1, rows + 1):
+        before = np.zeros(work.size, dtype=bool)
+        before[back:] = missing[:-back] & (group[back:] == group[:-back])
+        mask = mask & before
+    return mask
+
+
+def waits_for_decode(frame: ServiceFrame) -> Mask:
+    """Return the rows in which first tokens wait for decode, not for prefill, shape (rows,).
+
+    Decode is saturated, or its backlog is older than 1 s, while prefill is not saturated and its own
+    backlog is younger than decode's (or under 1 s). A row in which prefill is saturated too stays
+    prefill's: its backlog breaks the limit by itself.
+    """
+    prefill_age = np.nan_to_num(frame.values("backlog_age_s", "prefill"), nan=0.0)
+    decode_age = np.nan_to_num(frame.values("backlog_age_s", "decode"), nan=0.0)
+    decode_waits = saturated_rows(frame, "decode") | (decode_age > BACKLOG_S)
+    prefill_does_not = (prefill_age < decode_age) | (prefill_age <= BACKLOG_S)
+    mask: Mask = decode_waits & prefill_does_not & ~saturated_rows(frame, "prefill")
+    return mask

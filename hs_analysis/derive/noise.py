@@ -1,0 +1,135 @@
+"""Noise of a signal at flat load, how long it remembers, and the dead band and cooldowns that follow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from hs_analysis.derive.load import Groups, smooth_rows
+from hs_analysis.statistics.resampling import autocorrelation
+from hs_analysis.statistics.smoothing import highpass, positive_log
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Defaults of this project, measured on simulated services at flat load (0.02 actions a day).
+
+SIGNAL_MEAN_S = 300.0
+"""A controller follows the mean of a signal over this time [s]."""
+
+FALSE_CROSSINGS_PER_DAY = 0.1
+"""Crossings of the dead band that noise alone may cause [1/day]."""
+
+DAY_S = 86_400.0
+
+SCALE_OUT_BAND_MIN, SCALE_IN_BAND_MIN = 0.05, 0.10
+"""Narrowest dead band above and below 1 [ratio]."""
+
+COOLDOWN_OUT_MIN_S, COOLDOWN_IN_MIN_S = 60.0, 600.0
+"""Shortest cooldowns [s]."""
+
+MEANS_MIN = 12
+"""Fewest disjoint means whose second differences are used; below it rows are used, scaled as white noise."""
+
+DIFFERENCES_MIN = 5
+"""Fewest second differences that tell noise."""
+
+COVERAGE_MIN = 0.7
+"""Share of the rows of a disjoint mean that must have a value [ratio]."""
+
+HIGH_PASS_S = 7200.0
+"""Running mean taken off before the memory of a signal is read [s]."""
+
+MAD_TO_SD = 1.4826
+"""Standard deviation of a normal variable in units of its median absolute deviation."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Dead band of a signal as ratios of wanted to current instances, and the noise it rests on."""
+
+    scale_out_ratio: float
+    scale_in_ratio: float
+    noise_cv: float
+
+
+def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
+    """Return the means of consecutive blocks of `rows` rows of each capture, NaN under 70 % coverage."""
+    out = []
+    for number in np.unique(group):
+        part = values[group == number]
+        part = part[: part.size // rows * rows].reshape(-1, rows)
+        good = np.isfinite(part)
+        held = good.sum(axis=1)
+        total = np.where(good, part, 0.0).sum(axis=1)
+        out.append(np.where(held >= COVERAGE_MIN * rows, total / np.maximum(held, 1), np.nan))
+    return out
+
+
+def second_difference_noise(pieces: list[Floats]) -> float:
+    """Return the noise of regularly spaced values about any straight course, NaN under five differences.
+
+    1.4826 · MAD(Δ²y) / √6; differences across a missing value or a capture are left out.
+    """
+    second = [piece[2:] - 2.0 * piece[1:-1] + piece[:-2] for piece in pieces if piece.size >= 3]
+    differences = np.concatenate(second) if second else np.empty(0)
+    differences = differences[np.isfinite(differences)]
+    if differences.size < DIFFERENCES_MIN:
+        return math.nan
+    mad = float(np.median(np.abs(differences - np.median(differences))))
+    return MAD_TO_SD * mad / math.sqrt(6.0)
+
+
+def noise_cv(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> float:
+    """Return the noise of 5-minute means of a signal as a share of its mean, NaN where it can't be told.
+
+    From second differences of disjoint 5-minute means; of rows (scaled by √ of rows per mean) where there
+    are fewer than 12 means, or where the load was set on purpose: a test moves within minutes, and second
+    differences of 5-minute means would call that noise.
+    """
+    rows = smooth_rows(window_s, SIGNAL_MEAN_S)
+    means = disjoint_means(values, rows, group)
+    level = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+    if not set_load and sum(int(np.isfinite(piece).sum()) for piece in means) >= MEANS_MIN:
+        noise = second_difference_noise(means)
+    else:
+        noise = second_difference_noise(disjoint_means(values, 1, group)) / math.sqrt(rows)
+    return noise / level if level > 0 else math.nan
+
+
+def dead_band(cv: float, instances: float) -> Band:
+    """Return the dead band for a signal of noise `cv` on a pool of `instances`.
+
+    z = Φ⁻¹(1 − a / (2 · 86400 / W)); θ_out = max(0.05, z·cv); θ_in = max(0.10, z·cv + 1/n): rounding up to
+    whole instances must not trigger scale-in.
+    """
+    z = float(norm.ppf(1.0 - FALSE_CROSSINGS_PER_DAY / (2.0 * DAY_S / SIGNAL_MEAN_S)))
+    out = max(SCALE_OUT_BAND_MIN, z * cv)
+    into = max(SCALE_IN_BAND_MIN, z * cv + 1.0 / instances)
+    return Band(1.0 + out, max(0.0, 1.0 - into), cv)
+
+
+def memory_s(values: Floats, window_s: float, group: Groups) -> float:
+    """Return the lag at which the high-passed signal is forgotten [s].
+
+    First lag at which the autocorrelation of ln y minus its own centred 2-hour mean falls below 1/e; 0
+    where the longest capture is shorter than two such means, for then nothing is left to judge.
+    """
+    number = int(np.argmax(np.bincount(group))) if group.size else 0
+    part = values[group == number]
+    rows = smooth_rows(window_s, HIGH_PASS_S)
+    if part.size < 2 * rows:
+        return 0.0
+    high_passed = highpass(positive_log(part), rows // 2)
+    below = np.flatnonzero(autocorrelation(high_passed, rows) < 1.0 / math.e)
+    return float(below[0] if below.size else rows) * window_s
+
+
+def cooldowns(startup_s: float, tau_s: float) -> tuple[float, float]:
+    """Return the cooldowns (out, in) in seconds: max(60, W) and max(600, 2 · start-up, W + 2 τ)."""
+    out = max(COOLDOWN_OUT_MIN_S, SIGNAL_MEAN_S)
+    return out, max(COOLDOWN_IN_MIN_S, 2.0 * startup_s, SIGNAL_MEAN_S + 2.0 * tau_s)

@@ -1,0 +1,221 @@
+"""Prefill instances per decode instance: balance, drift, floor, or a bound from the side that is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive.demand import instant
+from hs_analysis.derive.fitting import log_interval
+from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch
+from hs_analysis.derive.targets import Target
+from hs_analysis.derive.wording import RATIO_COLLECT
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
+from hs_analysis.statistics.resampling import percentile_interval
+
+Floats = NDArray[np.float64]
+
+# Defaults of this project, measured on simulated services unless said otherwise.
+
+SYSTEMATIC_SHARE = 0.8
+"""Share of both capacities' systematic terms that the ratio keeps: they err in the same direction in part."""
+
+FLOOR_MIX_QUANTILE = 0.95
+"""Quantile of the hourly mix that a floor ratio provides for; the mean mix breaks the SLO when the mix
+moves."""
+
+BAND_QUANTILES = (0.1, 0.9)
+"""Quantiles of the hourly ratio that span the recommended band of a drifting mix."""
+
+NEAR_BEST = 0.97
+"""Splits within this share of the best split's throughput are named with it."""
+
+
+def ratio_of(
+    frame: ServiceFrame, targets: dict[str, Target], mix: Mix | None, rng: np.random.Generator
+) -> tuple[PdRatio, tuple[Refusal, ...]]:
+    """Return the ratio of a service and, where it is not `ok`, what would pin it.
+
+    Parameters
+    ----------
+    frame
+        The service, for its pools and recorded sizes.
+    targets
+        Target of each pool.
+    mix
+        Its mix, None where the pools have no common unsaturated rows.
+    rng
+        Source of the resampled stretches of a floor.
+    """
+    link = evidence.path(frame.service, "derive", "pd_ratio")
+    impossible = _impossible(targets, mix)
+    if impossible is not None or mix is None:
+        ratio = PdRatio(None, None, "refused", None, None, impossible, evidence=link)
+    else:
+        ratio = replace(_from_mix(targets, mix, rng), evidence=link)
+        ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
+    if ratio.status == "ok" or ratio.reason is None:
+        return ratio, ()
+    collect = RATIO_COLLECT[ratio.reason.code]
+    return ratio, (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
+
+
+def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
+    if "mixed" in targets and "prefill" not in targets:
+        return Reason("single_pool", "one pool does prefill and decode: there is no ratio")
+    missing = [role for role in ("prefill", "decode") if role not in targets]
+    if missing:
+        text = f"the input shows no {' and no '.join(missing)} instances, so there is nothing to balance"
+        return Reason("one_role", text)
+    if not np.isfinite(targets["prefill"].fit.judged.rows.work).any():
+        return Reason(
+            "no_cache_missed", "cache-missed prompt tokens are not in the input, so prefill work is unknown"
+        )
+    if mix is None:
+        return Reason("no_common_rows", "no rows show the work of both pools while neither is saturated")
+    return None
+
+
+def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator) -> PdRatio:
+    prefill, decode = targets["prefill"], targets["decode"]
+    at_least, at_most = bounds(prefill, decode, mix)
+    if prefill.value is None or decode.value is None:
+        side = "prefill" if prefill.value is None else "decode"
+        reason = Reason(
+            "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
+        )
+        return PdRatio(None, None, "refused", at_least, at_most, reason)
+    known = prefill.status == "ok" and decode.status == "ok" and None not in _edge_factors(prefill, decode)
+    scale, scale_draws, systematic = _scale(prefill, decode, known)
+    by_window = tuple(
+        w for s in mix.stretches if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
+    )
+    balance = mix.value * scale
+    balance_ci = _stretched(log_interval(balance, mix.draws * scale_draws, systematic), prefill, decode)
+    safe = float(np.quantile(mix.busy, FLOOR_MIX_QUANTILE)) * scale if mix.busy.size else balance
+    value, ci = (
+        (balance, balance_ci) if known else (safe, _safe_interval(safe, mix, scale_draws, systematic, rng))
+    )
+    if mix.moves:
+        reason = _moves(mix, known)
+        low, high = np.quantile(mix.busy, BAND_QUANTILES) * scale
+        if known:
+            at_least, at_most = None, None
+        return PdRatio(value, ci, "drifting", at_least, at_most, reason, (float(low), float(high)), by_window)
+    if known:
+        return PdRatio(value, ci, "ok", None, None, None, by_window=by_window)
+    return PdRatio(value, ci, "floor", at_least, at_most, _floor_reason(prefill, decode), by_window=by_window)
+
+
+def _edge_factors(prefill: Target, decode: Target) -> tuple[float | None, float | None]:
+    return prefill.fit.edge_factor, decode.fit.edge_factor
+
+
+def _stretched(ci: Interval, prefill: Target, decode: Target) -> Interval:
+    """Return the interval stretched by what a limit between two histogram edges leaves open."""
+    p, d = _edge_factors(prefill, decode)
+    return ci[0] / (p or 1.0), ci[1] * (d or 1.0)
+
+
+def _scale(prefill: Target, decode: Target, known: bool) -> tuple[float, Floats, float]:
+    """Return decode ÷ prefill capacity (targets, where one is a floor), its draws and systematic term."""
+    p, d = prefill.fit.capacity.per_instance, decode.fit.capacity.per_instance
+    draws = decode.fit.draws / prefill.fit.draws
+    scale = (d or math.nan) / (p or math.nan)
+    if not known:
+        # Targets differ from capacities by a constant factor each: head-room, and the lower end of an
+        # interval.
+        factor = (decode.value or math.nan) / (prefill.value or math.nan) / scale
+        scale, draws = scale * factor, draws * factor
+    return scale, draws, SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
+
+
+def bounds(prefill: Target, decode: Target, mix: Mix) -> tuple[float | None, float | None]:
+    """Return (at_least, at_most) of the balanced ratio mix · C_D ÷ C_P from what is known of either capacity.
+
+    A capacity that is known counts with the far end of its interval, a floor bounds it from below only, a
+    lowest load that already breaks the limit from above only; the mix with its interval. None where a side
+    is open.
+    """
+    low, high = percentile_interval(mix.draws)
+    low, high = (low, high) if math.isfinite(low) else (mix.value, mix.value)
+    p, d = prefill.fit, decode.fit
+    if prefill.status == "floor" and decode.status == "floor":
+        return None, None
+    at_least = low * d.low / p.high if d.low and p.high else None
+    at_most = high * d.high / p.low if d.high and p.low else None
+    return at_least, at_most
+
+
+def _safe_interval(
+    safe: float, mix: Mix, scale_draws: Floats, systematic: float, rng: np.random.Generator
+) -> Interval:
+    if not mix.busy.size:
+        return log_interval(safe, mix.draws * scale_draws, systematic)
+    picks = rng.integers(0, mix.busy.size, (scale_draws.size, mix.busy.size))
+    draws = np.quantile(mix.busy[picks], FLOOR_MIX_QUANTILE, axis=1) * scale_draws
+    return log_interval(safe, draws, systematic)
+
+
+def _window(
+    stretch: Stretch, scale: float, draws: Floats, systematic: float, noise: float
+) -> RatioWindow | None:
+    if not math.isfinite(stretch.mix):
+        return None
+    value = stretch.mix * scale
+    ci = log_interval(
+        value, draws * stretch.mix, math.hypot(systematic, noise if math.isfinite(noise) else 0.0)
+    )
+    return RatioWindow(instant(stretch.start_s), instant(stretch.end_s), value, ci)
+
+
+def _moves(mix: Mix, known: bool) -> Reason:
+    what = "the load-weighted compromise" if known else "what the 95 % quantile of the mix needs"
+    factor = math.exp(mix.spread)
+    text = f"the mix moves by a factor of {factor:.2f} between its deciles, so no single ratio is right"
+    return Reason("mix_moves", f"{text}; the value is {what}", factor, math.exp(DRIFT_SPREAD))
+
+
+def _floor_reason(prefill: Target, decode: Target) -> Reason:
+    floors = [target.role for target in (prefill, decode) if target.status == "floor"]
+    if not floors:
+        text = (
+            "the limit lies inside a histogram bucket whose upper edge never broke, so capacities are known"
+            " by its lower edge only: the value is what the 95 % quantile of the mix needs at both targets"
+        )
+        return Reason("undecided_edge", text)
+    text = (
+        f"{' and '.join(floors)} never showed where the limit breaks: the value is what the 95 % quantile"
+        f" of the mix needs at both targets"
+    )
+    return Reason("capacity_floor", text)
+
+
+def _pairs(frame: ServiceFrame, ratio: PdRatio) -> tuple[tuple[int, int], ...]:
+    """Return the best splits of the recorded total, best first, then the best of one less and one more."""
+    sizes = [float(np.nanmedian(frame.values("instances", role))) for role in ("prefill", "decode")]
+    total = round(sum(sizes))
+    if ratio.value is None or total < 2:
+        return ()
+    found = list(integer_pairs(total, ratio.value))
+    for other in (total - 1, total + 1):
+        found += [pair for pair in integer_pairs(other, ratio.value)[:1] if pair not in found]
+    return tuple(found)
+
+
+def integer_pairs(total: int, ratio: float) -> tuple[tuple[int, int], ...]:
+    """Return the splits (P, D) of `total` instances that serve within 3 % of the best one, best first.
+
+    A split serves min(P ÷ ratio, D) in units of a decode instance's capacity; ties go to more decode.
+    """
+    splits = [(min(p / ratio, total - p), p) for p in range(1, total)]
+    if not splits:
+        return ()
+    best = max(splits)[0]
+    near = sorted((-served, p) for served, p in splits if served >= NEAR_BEST * best)
+    return tuple((p, total - p) for _, p in near)

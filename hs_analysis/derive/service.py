@@ -1,0 +1,114 @@
+"""The derive stage of one service: demand, capacity, thresholds and ratio, with the tables behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive import tables
+from hs_analysis.derive.capacity import CapacityFit, fit_capacity
+from hs_analysis.derive.demand import demand_of
+from hs_analysis.derive.load import role_rows
+from hs_analysis.derive.mix import mix_of
+from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.targets import target_of, with_calm
+from hs_analysis.derive.thresholds import thresholds_of
+from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Derived, Refusal, SignalVerdict
+from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.resampling import moving_block_indices
+
+BLOCK_S = 3600.0
+"""Production: length of a bootstrap block [s]. Default of this project, measured on simulated services."""
+
+TEST_BLOCK_ROWS = 3
+"""Pressure test: windows of a bootstrap block. Default of this project, set on captures with a known
+answer."""
+
+BEYOND = 1.15
+"""How far above a floor the load has to be taken to learn more: the reach of the laws."""
+
+
+@dataclass(frozen=True)
+class DeriveResult:
+    """What the derive stage says of one service, and the tables its charts draw.
+
+    Attributes
+    ----------
+    derived
+        Demand, capacity, thresholds, ratio and refusals.
+    capacity_points, capacity_curve, mix
+        Frames under the contracts of the same names in ``schema.detail``.
+    """
+
+    derived: Derived
+    capacity_points: pl.DataFrame
+    capacity_curve: pl.DataFrame
+    mix: pl.DataFrame
+
+
+def derive_service(
+    frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...], settings: Settings
+) -> DeriveResult:
+    """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
+
+    Parameters
+    ----------
+    frame
+        The aligned service.
+    verdicts
+        What the study found: every proportional signal gets a threshold beside the served token rates.
+    settings
+        SLO, start-up times, head-room, draws and seed; equal seeds give equal results.
+    """
+    seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
+    resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
+    fits: dict[str, CapacityFit] = {}
+    for role, seed in zip(frame.pools, seeds[2:], strict=True):
+        link = evidence.path(frame.service, "derive", f"capacity@{role}")
+        rows = role_rows(frame, role, settings)
+        fits[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
+    fits = with_calm(fits)
+    targets = {role: target_of(fit, settings) for role, fit in fits.items()}
+    thresholds, unset = thresholds_of(frame, verdicts, targets, settings)
+    mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
+    ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]))
+    demand, censored = demand_of(frame)
+    refusals = (*_capacity_refusals(frame, fits), *unbalanced, *unset, *censored)
+    capacity = tuple(fit.capacity for fit in fits.values())
+    stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
+    return DeriveResult(
+        Derived(capacity, demand, thresholds, ratio, refusals),
+        tables.capacity_points(frame, fits, settings.slo),
+        tables.capacity_curve(frame, fits, settings.slo),
+        tables.mix_table(frame, stretches, ratio),
+    )
+
+
+def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator) -> NDArray[np.int64]:
+    if frame.table.height == 0:
+        return np.empty((settings.draws, 0), dtype=np.int64)
+    block = max(1, round(BLOCK_S / frame.window_s)) if frame.kind == "production" else TEST_BLOCK_ROWS
+    return moving_block_indices(frame.table.height, block, settings.draws, rng)
+
+
+def _capacity_refusals(frame: ServiceFrame, fits: dict[str, CapacityFit]) -> tuple[Refusal, ...]:
+    out = []
+    test = frame.kind == "pressure_test"
+    for role, fit in fits.items():
+        capacity = fit.capacity
+        if capacity.status != "ok" and capacity.reason is not None:
+            above = capacity.per_instance or fit.high
+            out.append(capacity_refusal(role, capacity.reason, above and BEYOND * above, test=test))
+        types = frame.gpu_types.get(role, ())
+        if len(types) > 1:
+            text = f"the {role} pool holds {' and '.join(types)}: its capacity is a mean over them"
+            out.append(
+                Refusal(f"capacity@{role}", "mixed_gpu_types", text, MIXED_TYPES_COLLECT.format(role=role))
+            )
+    return tuple(out)

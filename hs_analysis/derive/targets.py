@@ -1,0 +1,95 @@
+"""What one instance should carry: head-room on a known capacity, the floor rule on an observed one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hs_analysis.derive.capacity import CapacityFit
+from hs_analysis.schema.results import Interval, Reason, Status
+from hs_analysis.schema.settings import Settings
+
+# Defaults of this project, measured in closed loop on simulated services (600 histories).
+
+CALM_LOAD_SHARE = 0.05
+"""The busiest rows that calm is judged on [ratio of rows]."""
+
+CALM_OVER_MAX = 0.002
+"""Calm: mean share of samples over the limit there [ratio]."""
+
+CALM_ROWS_MIN = 3
+"""Fewest busiest rows that calm is judged on."""
+
+CALM_HEADROOM = 1.0
+"""Share of a floor that a target may use after a calm history [ratio]."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Work that one instance of a role should carry [tokens/s].
+
+    Attributes
+    ----------
+    value, ci
+        Head-room × the lower end of a known capacity (and of both ends), or head-room × a floor.
+    status, reason
+        As of the capacity.
+    headroom
+        Share used [ratio].
+    fit
+        The capacity it comes from.
+    """
+
+    role: str
+    value: float | None
+    ci: Interval | None
+    status: Status
+    reason: Reason | None
+    headroom: float
+    fit: CapacityFit
+
+
+def calm_at_peak(fit: CapacityFit) -> bool | None:
+    """Return whether the role kept its limit easily at its highest loads.
+
+    True if the mean share of samples over the limit's lower edge is under 0.2 % in the 5 % of rows with the
+    highest load per instance. None without a limit or with fewer than 60 judged rows.
+    """
+    rows = fit.judged.rows
+    load, share = rows.load[rows.judged], rows.over_low[rows.judged]
+    count = int(np.ceil(CALM_LOAD_SHARE * load.size))
+    if not rows.limits or count < CALM_ROWS_MIN:
+        return None
+    busiest = np.argsort(load, kind="stable")[-count:]
+    return bool(share[busiest].mean() < CALM_OVER_MAX)
+
+
+def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
+    """Return the capacities with `calm` set: every limit that was given was kept easily at its role's peak.
+
+    None for a role without a limit of its own: nothing is known of its latency.
+    """
+    own = {role: calm_at_peak(fit) for role, fit in fits.items()}
+    known = [calm for role, calm in own.items() if fits[role].judged.rows.limits]
+    calm = bool(known) and all(value is True for value in known)
+    return {
+        role: replace(fit, capacity=replace(fit.capacity, calm=None if own[role] is None else calm))
+        for role, fit in fits.items()
+    }
+
+
+def target_of(fit: CapacityFit, settings: Settings) -> Target:
+    """Return what one instance of the role should carry.
+
+    Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
+    else head-room × the floor. Refused: no value.
+    """
+    capacity = fit.capacity
+    if capacity.per_instance is None or capacity.ci is None:
+        return Target(capacity.role, None, None, "refused", capacity.reason, settings.headroom_ratio, fit)
+    floor = capacity.status == "floor"
+    headroom = CALM_HEADROOM if floor and capacity.calm else settings.headroom_ratio
+    base = capacity.per_instance if floor else capacity.ci[0]
+    ci = (headroom * capacity.ci[0], headroom * capacity.ci[1])
+    return Target(capacity.role, headroom * base, ci, capacity.status, capacity.reason, headroom, fit)

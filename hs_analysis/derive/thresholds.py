@@ -1,0 +1,159 @@
+"""Thresholds: what each usable signal reads when one instance carries its target, and the band around it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive.gates import OPERATING_SHARE
+from hs_analysis.derive.load import SERVED, centred_mean, saturated_rows, smooth_rows
+from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
+from hs_analysis.derive.targets import Target
+from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Interval, Reason, Refusal, SignalVerdict, Threshold
+from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.isotonic import monotone_fit
+
+Floats = NDArray[np.float64]
+
+FIT_BINS = 60
+"""Bins of the monotone fit of a signal on load, the same as for its noise. Default of this project."""
+
+FIT_ROWS_PER_BIN = 3
+"""Fewest rows of such a bin."""
+
+FIT_ROWS_MIN = 12
+"""Fewest rows that a signal's value at the target load is read from."""
+
+SERVICE_POOL = ("mixed", "decode")
+"""A service signal (request rate) is counted per instance of the first of these pools that exists."""
+
+
+def pool_of(role: str, pools: tuple[str, ...]) -> str | None:
+    """Return the pool whose instances a signal of this role is counted by, None when there is none."""
+    if role in pools:
+        return role
+    return next((pool for pool in SERVICE_POOL if pool in pools), None) if role == "service" else None
+
+
+def thresholds_of(
+    frame: ServiceFrame,
+    verdicts: tuple[SignalVerdict, ...],
+    targets: dict[str, Target],
+    settings: Settings,
+) -> tuple[tuple[Threshold, ...], tuple[Refusal, ...]]:
+    """Return the thresholds of a service, and what could not be had of them.
+
+    One for the served token rate of each pool, and one for every other signal that the study found
+    proportional. A request rate (role ``service``) is counted per instance of the decode or mixed pool.
+    """
+    wanted = [(SERVED[pool], pool) for pool in targets]
+    wanted += sorted(
+        (v.signal, v.role)
+        for v in verdicts
+        if v.verdict == "proportional"
+        and (v.signal, v.role) not in wanted
+        and pool_of(v.role, frame.pools) in targets
+    )
+    found = tuple(_threshold(frame, signal, role, targets, settings) for signal, role in wanted)
+    return found, _refusals(found, targets, settings)
+
+
+def _threshold(
+    frame: ServiceFrame, signal: str, role: str, targets: dict[str, Target], settings: Settings
+) -> Threshold:
+    pool = pool_of(role, tuple(targets)) or role
+    target = targets[pool]
+    link = evidence.path(frame.service, "derive", f"threshold:{signal}@{role}")
+    value, ci = target.value, target.ci
+    if signal != SERVED[pool]:
+        value, ci = signal_at(frame, signal, role, target)
+    reason, status = target.reason, target.status
+    if value is None and target.value is not None:
+        status = "refused"
+        reason = Reason("thin", f"fewer than {FIT_ROWS_MIN} rows hold both {signal} and the load of {pool}")
+    values = np.where(saturated_rows(frame, pool), np.nan, frame.values(signal, role))
+    group = target.fit.judged.rows.group
+    counts = frame.values("instances", pool)
+    cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
+    known = math.isfinite(cv) and np.isfinite(counts).any() and float(np.nanmedian(counts)) > 0
+    band = dead_band(cv, float(np.nanmedian(counts))) if known else None
+    startup = settings.startup_s.get(pool)
+    out_s, in_s = (None, None)
+    if startup is not None:
+        out_s, in_s = cooldowns(startup, memory_s(values, frame.window_s, group))
+    if reason is None:
+        reason = _gap(band is None, startup is None, pool)
+    return Threshold(
+        signal, role, None, value, ci,
+        band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
+        status, reason, band.noise_cv if band else None, link,
+    )  # fmt: skip
+
+
+def _gap(no_band: bool, no_startup: bool, pool: str) -> Reason | None:
+    if no_band:
+        return Reason("noise_unknown", "too few rows in a row to tell the signal's noise, so no dead band")
+    if no_startup:
+        return Reason("startup_unknown", f"the start-up time of {pool} is not known, so no cooldowns")
+    return None
+
+
+def signal_at(
+    frame: ServiceFrame, signal: str, role: str, target: Target
+) -> tuple[float | None, Interval | None]:
+    """Return what a signal reads per instance at the target load and at both ends of its interval.
+
+    A monotone fit of the signal (pool totals divided by instances, 5-minute means as the load) on load per
+    instance, over rows in the operating range in which the role is not saturated and has settled. Beyond the
+    loads seen the curve is continued in proportion. None without a target or with fewer than 12 rows.
+    """
+    if target.value is None or target.ci is None:
+        return None, None
+    rows = target.fit.judged.rows
+    values = frame.values(signal, role)
+    info = frame.info(signal, role)
+    if info is None or info.pool == "sum":
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = np.where(rows.instances > 0, values / rows.instances, np.nan)
+    if frame.kind == "production":
+        values = centred_mean(values, smooth_rows(frame.window_s), rows.group)
+    used = rows.usable & ~rows.saturated & np.isfinite(rows.load) & np.isfinite(values)
+    if rows.role == "prefill":
+        used &= ~saturated_rows(frame, "decode")
+    if used.any():
+        used &= rows.load >= OPERATING_SHARE * np.quantile(rows.load[used], 0.95)
+    if int(used.sum()) < FIT_ROWS_MIN:
+        return None, None
+    bins = min(FIT_BINS, int(used.sum()) // FIT_ROWS_PER_BIN)
+    fit = monotone_fit(rows.load[used], values[used], bins=bins)
+    at = np.array([target.value, *target.ci])
+    seen = np.clip(at, fit.x[0], fit.x[-1])
+    value, low, high = fit.predict(seen) * (at / seen if fit.increasing else np.ones(3))
+    return float(value), (float(min(low, high)), float(max(low, high)))
+
+
+def _refusals(
+    found: tuple[Threshold, ...], targets: dict[str, Target], settings: Settings
+) -> tuple[Refusal, ...]:
+    out = [
+        Refusal(
+            f"cooldown@{pool}",
+            "startup_unknown",
+            f"the start-up time of {pool} is not known, so its cooldowns can't be set",
+            STARTUP_COLLECT.format(role=pool),
+        )
+        for pool in targets
+        if pool not in settings.startup_s
+    ]
+    for threshold in found:
+        name = f"{threshold.signal}@{threshold.role}"
+        if threshold.scale_out_ratio is None:
+            text = f"too few rows in a row to tell the noise of {name}, so no dead band"
+            collect = NOISE_COLLECT.format(signal=threshold.signal)
+            out.append(Refusal(f"hysteresis:{name}", "noise_unknown", text, collect))
+    return tuple(out)

@@ -1,0 +1,161 @@
+"""Violation runs of a role: onset loads, recovery rows, and the bracket between clean and violating loads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.derive.laws import violating
+from hs_analysis.derive.load import BACKLOG_S, RoleRows
+from hs_analysis.schema.settings import Slo
+from hs_analysis.statistics.episodes import Run, episodes, runs_until_clean
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# All constants below: defaults of this project, measured on simulated services whose capacity is known.
+
+CLEAN_ROWS = 5
+"""Clean rows that end a violation run."""
+
+ONSET_ROWS = 2
+"""First rows of a run: they carry the load that broke the limit."""
+
+RECOVERY_LOAD_SHARE = 0.9
+"""Later rows of a run below this share of the onset load recover from old backlog and say nothing of
+capacity."""
+
+EPISODE_GAP_S = 600.0
+"""Violating windows further apart than this are separate episodes [s]."""
+
+ONSET_VIOLATING_SHARE = 0.05
+"""An onset counts if at least this share of the rows at its load or more violate [ratio]."""
+
+BRACKET_VIOLATING_MIN = 3
+"""Fewest violating rows of a bracket."""
+
+BRACKET_CLEAN_MIN = 60
+"""Fewest clean rows of a bracket."""
+
+BRACKET_WEIGHT = 0.25
+"""Where in a bracket the value lies, from its lower end, in logs: an onset shows at the load at which most
+windows break the limit, not the allowed few, and a centred mean sees a ramp early, so that the middle is 2
+to 5 % high."""
+
+BRACKET_CLEAN_LOW, BRACKET_CLEAN_HIGH = 10, 3
+"""Ranks of the clean loads, from the highest, that set the lower and the upper end of a bracket."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The judged rows of a role under one SLO.
+
+    Attributes
+    ----------
+    rows
+        The role's rows.
+    bad, held
+        Rows over the limit by its lower edge, and rows within it, shape (rows,).
+    kept
+        Rows that may enter a fit: judged, and not recovering from an earlier run.
+    onsets
+        Onset load of each violation run [tokens/s per instance].
+    bad_kept, episodes
+        Violating rows that were kept, and in how many separate episodes they lie.
+    """
+
+    rows: RoleRows
+    bad: Mask
+    held: Mask
+    kept: Mask
+    onsets: Floats
+    bad_kept: int
+    episodes: int
+
+    @property
+    def load(self) -> Floats:
+        """Load of the kept rows."""
+        return self.rows.load[self.kept]
+
+    @property
+    def share(self) -> Floats:
+        """Share over the lower edge of the kept rows."""
+        return self.rows.over_low[self.kept]
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """Two loads between which the capacity lies [tokens/s per instance]."""
+
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """The capacity read off it: a quarter of the way up, in logs."""
+        return self.low * math.pow(self.high / self.low, BRACKET_WEIGHT)
+
+    @property
+    def width(self) -> float:
+        """Width as a share of the geometric mean of both ends."""
+        return (self.high - self.low) / math.sqrt(self.low * self.high)
+
+
+def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
+    """Return which rows violate, held and may enter a fit.
+
+    A run of violations lasts until five rows are clean and the role's backlog is under 1 s. Its rows after
+    the second are dropped where they carry less than 0.9 of the onset load (the larger load of its first
+    two rows): what they violate is old backlog. Only with `drop_recovery`.
+    """
+    judged = rows.judged
+    bad = violating(rows.over_low, slo) & judged
+    held = ~bad & judged
+    calm = ~(rows.backlog_s >= BACKLOG_S)
+    spans = runs_until_clean(bad, held, calm, CLEAN_ROWS, rows.group)
+    onsets = np.array([_onset(rows.load, span) for span in spans])
+    kept = judged.copy()
+    if drop_recovery:
+        for (start, stop), onset in zip(spans, onsets, strict=True):
+            later = slice(start + ONSET_ROWS, stop)
+            kept[later] &= ~(rows.load[later] < RECOVERY_LOAD_SHARE * onset)
+    gap = EPISODE_GAP_S / rows.window_s
+    separate = episodes(bad & kept, gap, rows.group)
+    return Judged(rows, bad, held, kept, onsets, int((bad & kept).sum()), len(separate))
+
+
+def _onset(load: Floats, span: Run) -> float:
+    first = load[span[0] : min(span[0] + ONSET_ROWS, span[1])]
+    return float(np.nanmax(first))
+
+
+def counted_onsets(judged: Judged) -> Floats:
+    """Return the onset loads at or above which at least 5 % of the kept rows violate, ascending."""
+    load, bad = judged.load, judged.bad[judged.kept]
+    counted = [
+        onset
+        for onset in judged.onsets
+        if np.isfinite(onset)
+        and (above := load >= onset).any()
+        and bad[above].mean() >= ONSET_VIOLATING_SHARE
+    ]
+    return np.sort(np.array(counted, dtype=float))
+
+
+def bracket(judged: Judged) -> Bracket | None:
+    """Return the bracket of the capacity between clean loads and onset loads.
+
+    Low end: the smaller of the lowest onset and the 10th-highest clean load; high end: the larger of the
+    lowest onset and the 3rd-highest clean load. None under 3 violating or 60 clean rows, or when no onset
+    counts.
+    """
+    onsets = counted_onsets(judged)
+    clean = np.sort(judged.rows.load[judged.held & judged.kept])[::-1]
+    if judged.bad_kept < BRACKET_VIOLATING_MIN or clean.size < BRACKET_CLEAN_MIN or onsets.size == 0:
+        return None
+    low = min(float(onsets[0]), float(clean[BRACKET_CLEAN_LOW - 1]))
+    high = max(float(onsets[0]), float(clean[BRACKET_CLEAN_HIGH - 1]))
+    return Bracket(low, high)

@@ -1,0 +1,148 @@
+"""What is said of a number that could not be had: why, and what to record to have it."""
+
+from __future__ import annotations
+
+from hs_analysis.schema.results import Reason, Refusal
+
+LIMIT_OF = {"prefill": "TTFT", "decode": "TBT", "mixed": "TTFT and TBT"}
+"""Latency that each role answers for."""
+
+CAPACITY_TEXT = {
+    "no_slo": (
+        "no limit on {latency} was given: the number is what the pool carried, without a claim on latency"
+    ),
+    "no_latency_histogram": (
+        "a limit on {latency} was given, but the input has no histogram of it: the number is what the pool"
+        " carried, without a claim on latency"
+    ),
+    "no_violations": "{latency} never broke its limit, so the limit lies above every load seen",
+    "thin": "{detail}: too few to say at which load the limit breaks",
+    "cannot_fit": ("{latency} broke its limit, but the load at which it does can't be pinned: {detail}"),
+    "undecided_edge": (
+        "the limit on {latency} lies inside a histogram bucket whose upper edge never broke: this is the"
+        " capacity by the lower edge, at the limit itself it may be higher"
+    ),
+    "no_work": (
+        "the input has no work of this role: neither offered nor served tokens per second and instances"
+    ),
+    "no_cache_missed": (
+        "the input has no cache-missed prompt tokens, and raw prompt tokens are not prefill's work"
+    ),
+}
+"""Sentence of each code of a capacity; {latency} and {detail} are filled in."""
+
+CAPACITY_COLLECT = {
+    "no_slo": "give the limits the service has to keep: --slo ttft=…, --slo tbt=…",
+    "no_latency_histogram": (
+        "export the _bucket series of {latency}, of the front end where there is one, with an edge at the"
+        " limit"
+    ),
+    "no_violations": (
+        "run the {role} pool with fewer instances through one peak, or raise its load on purpose above"
+        " {above:.0f} tokens/s per instance, until the limit breaks in at least 3 separate episodes; or run a"
+        " pressure test up to there"
+    ),
+    "thin": (
+        "record 2 to 3 more days with peaks like these: at least 3 separate episodes over the limit, more"
+        " than 10 minutes apart, pin it"
+    ),
+    "load_range": (
+        "record a day or more in which load at least doubles between its quiet and its busy hours, or step"
+        " the load up and down on purpose"
+    ),
+    "cannot_fit": (
+        "hold the {role} pool at 0.8, 0.9 and 1.0 of {above:.0f} tokens/s per instance for five minutes or"
+        " more each, or record more days with gentle ramps through that load"
+    ),
+    "no_work": "export the token counters and the instance count of the {role} pool",
+    "no_cache_missed": (
+        "switch on a counter of prompt tokens that were not served from cache, for instance"
+        " vllm:prompt_tokens_by_source_total"
+    ),
+}
+"""What to record for each code of a capacity; {role}, {latency} and {above} are filled in."""
+
+TEST_COLLECT = {
+    "no_violations": (
+        "step the load of the {role} pool further up, above {above:.0f} tokens/s per instance, until"
+        " {latency} breaks its limit in at least 5 windows"
+    ),
+    "thin": (
+        "repeat the test with more time about the limit: at least 5 windows over it and 5 under it, 12 in all"
+    ),
+    "load_range": (
+        "repeat the test over a wider range: three levels or more, the highest at least twice the lowest, up"
+        " and down"
+    ),
+}
+"""What to record where the history is a pressure test, for the codes that differ."""
+
+LOWER_COLLECT = (
+    "record quieter hours too, or step the load of the {role} pool down on purpose until {latency} keeps its"
+    " limit for five minutes or more, and up again"
+)
+"""What to record where even the lowest load seen broke the limit."""
+
+RATIO_COLLECT = {
+    "single_pool": "nothing: one pool does both, there is no ratio to set",
+    "one_role": "export the metrics of both pools, or map its instances to their role in [roles]",
+    "no_cache_missed": CAPACITY_COLLECT["no_cache_missed"],
+    "capacity_refused": "what the refusal of that capacity asks for; the ratio follows from it",
+    "capacity_floor": (
+        "bring both pools to their limit at least once, in turn: fewer prefill instances through one peak,"
+        " fewer decode instances through another"
+    ),
+    "undecided_edge": (
+        "give the latency histogram an edge at the limit, or choose a limit that is an edge of it"
+    ),
+    "mix_moves": (
+        "nothing more of the same: the mix itself moves; size each pool on its own signal, or fit hours of"
+        " the day apart"
+    ),
+    "no_common_rows": "record both pools over the same hours, with stretches in which neither is saturated",
+}
+"""What to record for each code of a ratio that is not `ok`."""
+
+STARTUP_COLLECT = (
+    "give the seconds from asking for a {role} instance to its first request: --startup 240s, or {role} under"
+    " [startup] in hsa.toml"
+)
+
+CENSORED_COLLECT = (
+    "export a counter of started requests at the front end, so that work can be counted when it is asked for"
+    " and not only when it is served"
+)
+
+MIXED_TYPES_COLLECT = (
+    "split the {role} pool by GPU type (one service name or role per type), or record per-type token counters"
+)
+
+NOISE_COLLECT = (
+    "record at least an hour without gaps, so that the noise of {signal} can be told from its movement"
+)
+
+
+def capacity_reason(
+    code: str, role: str, detail: str = "", value: float | None = None, limit: float | None = None
+) -> Reason:
+    """Return the reason of a capacity, in words."""
+    return Reason(code, CAPACITY_TEXT[code].format(latency=LIMIT_OF[role], detail=detail), value, limit)
+
+
+def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bool) -> Refusal:
+    """Return what to record for a capacity that is not `ok`.
+
+    Parameters
+    ----------
+    role, reason
+        The capacity's.
+    above
+        Load to go beyond [tokens/s per instance], None where no load is known to hold.
+    test
+        Whether the history is a pressure test.
+    """
+    template = (CAPACITY_COLLECT | TEST_COLLECT if test else CAPACITY_COLLECT)[reason.code]
+    if above is None and "{above" in template:
+        template = LOWER_COLLECT
+    collect = template.format(role=role, latency=LIMIT_OF[role], above=above)
+    return Refusal(f"capacity@{role}", reason.code, reason.text, collect)

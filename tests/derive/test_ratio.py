@@ -1,0 +1,195 @@
+"""The P/D ratio: balance, drift, floor, bounds and whole-number splits."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from derive.synthetic import SETTINGS, Service, day_frame, make_frame, step_test, with_columns
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from hs_analysis.derive import derive_service
+from hs_analysis.derive.ratio import integer_pairs
+from hs_analysis.schema.results import PdRatio
+
+FEW = replace(SETTINGS, draws=80)
+
+
+def ratio_of(frame, settings=FEW) -> PdRatio:
+    """Return the ratio of a service."""
+    return derive_service(frame, (), settings).derived.pd_ratio
+
+
+def true_ratio(frame, service: Service | None = None) -> float:
+    """Return the balance of the true capacities under the true mean mix."""
+    service = service or Service()
+    mix = frame.values("offered_tps", "prefill").sum() / frame.values("offered_tps", "decode").sum()
+    return mix * service.decode_capacity / service.prefill_capacity
+
+
+def test_balance_is_recovered_with_its_interval() -> None:
+    """Both limits met: the ratio is known to a few percent and its interval holds the truth."""
+    frames = [day_frame(seed, prefill_peak=1.1, decode_peak=1.1, hours=36) for seed in range(4)]
+    found = [ratio_of(frame) for frame in frames]
+    truth = [true_ratio(frame) for frame in frames]
+    assert [r.status for r in found] == ["ok"] * 4
+    assert max(abs(r.value / t - 1) for r, t in zip(found, truth, strict=True)) < 0.05
+    held = sum(r.ci[0] <= t <= r.ci[1] for r, t in zip(found, truth, strict=True))
+    assert held >= binom.ppf(0.001, 4, 0.95)
+    assert all((r.ci[1] - r.ci[0]) / r.value < 0.2 for r in found)
+    assert all(len(r.by_window) == 36 for r in found)
+
+
+@pytest.mark.slow
+def test_balance_is_recovered_over_many_days() -> None:
+    """Twenty days at the limit: mostly given, median error under 3 %, coverage by binomial, no drift."""
+    frames = [day_frame(seed, prefill_peak=1.08, decode_peak=1.08, hours=24) for seed in range(20)]
+    found = [(ratio_of(frame, SETTINGS), true_ratio(frame)) for frame in frames]
+    known = [(r, t) for r, t in found if r.status == "ok"]
+    assert len(known) >= 12
+    assert not any(r.status == "drifting" for r, _ in found)
+    assert np.median([abs(r.value / t - 1) for r, t in known]) < 0.03
+    assert sum(r.ci[0] <= t <= r.ci[1] for r, t in known) >= binom.ppf(0.001, len(known), 0.95)
+
+
+@pytest.mark.parametrize(("prefill", "decode", "side"), [(1.1, 0.6, "at_least"), (0.6, 1.1, "at_most")])
+def test_one_known_side_bounds_the_ratio(prefill: float, decode: float, side: str) -> None:
+    """Decode never near its limit: its capacity is larger than seen, so the ratio is at least the balance."""
+    frame = day_frame(5, prefill_peak=prefill, decode_peak=decode, hours=24)
+    found, truth = ratio_of(frame), true_ratio(frame)
+    other = "at_most" if side == "at_least" else "at_least"
+    assert (found.status, getattr(found, other)) == ("floor", None)
+    bound = getattr(found, side)
+    assert bound <= truth if side == "at_least" else bound >= truth
+    assert bound == pytest.approx(truth * 0.6 ** (1 if side == "at_least" else -1), rel=0.2)
+
+
+def test_two_floors_give_the_safe_ratio_and_no_bound() -> None:
+    """Neither limit met: the value provides for the 95 % quantile of the hourly mix, and bounds nothing."""
+    frame = day_frame(6, prefill_peak=0.6, decode_peak=0.6, hours=24)
+    found = derive_service(frame, (), FEW).derived
+    ratio = found.pd_ratio
+    targets = [found.threshold_of(c.signal, c.role).target_per_instance for c in found.capacity]
+    hourly = frame.table.group_by(pl.col("t").dt.truncate("1h")).agg(
+        pl.col("offered_tps@prefill").mean().alias("p"), pl.col("offered_tps@decode").mean().alias("d")
+    )
+    busy = hourly.filter(pl.col("d") >= 0.2 * pl.col("d").quantile(0.95, "linear"))
+    wanted = float(np.quantile((busy["p"] / busy["d"]).to_numpy(), 0.95)) * targets[1] / targets[0]
+    assert (ratio.status, ratio.reason.code) == ("floor", "capacity_floor")
+    assert (ratio.at_least, ratio.at_most) == (None, None)
+    assert ratio.value == pytest.approx(wanted)
+    assert ratio.ci[0] <= ratio.value <= ratio.ci[1]
+
+
+@pytest.mark.parametrize("peak", [0.7, 1.1])
+def test_a_moving_mix_is_called_drifting(peak: float) -> None:
+    """A mix that swings by ±25 % is flagged whether or not the limits were met, with a band and the hours."""
+    found = ratio_of(day_frame(7, prefill_peak=peak, decode_peak=peak, hours=28, mix_drift=0.25))
+    assert (found.status, found.reason.code) == ("drifting", "mix_moves")
+    assert found.reason.value > 1.25
+    low, high = found.band
+    assert high / low > 1.25
+    values = [w.value for w in found.by_window]
+    assert min(values) < low < high < max(values)
+    assert found.value is not None
+
+
+def test_the_compromise_of_a_moving_mix_is_load_weighted() -> None:
+    """With both capacities known the value is total prefill work ÷ total decode work × capacities."""
+    frame = day_frame(8, prefill_peak=1.1, decode_peak=1.1, hours=28, mix_drift=0.25)
+    found = derive_service(frame, (), FEW).derived
+    prefill, decode = (c.per_instance for c in found.capacity)
+    steady = (frame.values("saturated", "prefill") + frame.values("saturated", "decode")) == 0
+    mix = (
+        frame.values("offered_tps", "prefill")[steady].sum()
+        / frame.values("offered_tps", "decode")[steady].sum()
+    )
+    assert found.pd_ratio.value == pytest.approx(mix * decode / prefill)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_is_not_drift(seed: int) -> None:
+    """Few requests a minute scatter the hourly mix by over a quarter: noise, which is taken off."""
+    frame = day_frame(seed, prefill_peak=0.6, decode_peak=0.6, hours=96, decode_wander_sd=0.0)
+    rng = np.random.default_rng([seed, 3])
+    noisy = frame.values("offered_tps", "prefill") * np.exp(rng.normal(0, 0.75, frame.table.height))
+    busy = np.array(
+        [w.value for w in ratio_of(with_columns(frame, {"offered_tps@prefill": noisy})).by_window]
+    )
+    assert np.quantile(busy, 0.9) / np.quantile(busy, 0.1) > 1.25
+    assert ratio_of(with_columns(frame, {"offered_tps@prefill": noisy})).status == "floor"
+
+
+def test_constant_load_never_gives_a_known_ratio() -> None:
+    """Flat load at any height, violating or not, is at best a floor."""
+    for peak in (0.6, 1.0, 1.3):
+        flat = {"low": 1.0, "wander_sd": 1e-3, "decode_wander_sd": 1e-3}
+        found = ratio_of(day_frame(9, prefill_peak=peak, decode_peak=peak, hours=24, **flat))
+        assert found.status in ("floor", "refused")
+        assert found.status == "floor" or found.value is None
+
+
+def test_static_pools_that_never_met_a_limit_are_told_what_they_have() -> None:
+    """Two calm floors under a steady mix come to the recorded split: nothing else is known to be safe."""
+    service = Service()
+    requests = 20 * (0.4 + 0.6 * np.sin(np.linspace(0, np.pi, 1440)) ** 2)
+    frame = make_frame(service, requests, 700.0, 120.0, 1)
+    found = ratio_of(frame)
+    assert found.value == pytest.approx(service.prefill / service.decode, rel=0.05)
+    assert found.integer_pairs[0] == (service.prefill, service.decode)
+
+
+def test_a_single_pool_has_no_ratio() -> None:
+    """One pool that does both is refused by that name, a missing pool by another."""
+    frame = day_frame(0, prefill_peak=0.6, decode_peak=0.6, hours=12)
+    renamed = {c: c.replace("@decode", "@mixed") for c in frame.table.columns if c.endswith("@decode")}
+    mixed = replace(frame, table=frame.table.rename(renamed).drop("instances@prefill"))
+    assert ratio_of(mixed).reason.code == "single_pool"
+    alone = ratio_of(replace(frame, table=frame.table.drop("instances@prefill")))
+    assert (alone.status, alone.reason.code) == ("refused", "one_role")
+    assert "no prefill" in alone.reason.text
+
+
+def test_unknown_cache_misses_refuse_the_ratio() -> None:
+    """Raw prompt tokens are not prefill's work: without the cache-missed count nothing is balanced."""
+    frame = day_frame(0, prefill_peak=0.6, decode_peak=1.0, hours=12)
+    bare = replace(frame, table=frame.table.drop("offered_tps@prefill", "prefill_tps_effective@prefill"))
+    derived = derive_service(bare, (), FEW).derived
+    assert (derived.pd_ratio.status, derived.pd_ratio.reason.code) == ("refused", "no_cache_missed")
+    assert derived.capacity_of("prefill").reason.code == "no_cache_missed"
+    assert {r.what for r in derived.refusals} >= {"capacity@prefill", "pd_ratio"}
+
+
+def test_an_upper_edge_that_never_broke_leaves_the_ratio_a_floor() -> None:
+    """Capacities by the lower edge of a bucket alone do not balance: the true ones may lie far above."""
+    frame = day_frame(2, prefill_peak=1.1, decode_peak=1.1, hours=24)
+    open_above = with_columns(frame, {"tbt_over_high@decode": np.zeros(frame.table.height)})
+    assert (ratio_of(open_above).status, ratio_of(open_above).reason.code) == ("floor", "undecided_edge")
+
+
+def test_a_pressure_test_has_stretches_of_its_own_length() -> None:
+    """Twenty minutes of 20-s windows make stretches of a minute; a mix that moves within them is seen."""
+    steady = ratio_of(step_test(1, top=1.3))
+    assert steady.status == "ok"
+    assert len(steady.by_window) >= 12
+    frame = step_test(1, top=1.3)
+    tilt = np.where(np.arange(frame.table.height) < 30, 1.6, 0.8)
+    moving = with_columns(frame, {"offered_tps@prefill": frame.values("offered_tps", "prefill") * tilt})
+    assert ratio_of(moving).status == "drifting"
+
+
+@given(st.integers(2, 24), st.floats(0.1, 10))
+def test_whole_number_splits_are_the_best_by_brute_force(total: int, ratio: float) -> None:
+    """Every split within 3 % of the best is listed, best first, and no other."""
+    served = {(p, total - p): min(p / ratio, total - p) for p in range(1, total)}
+    found = integer_pairs(total, ratio)
+    assert set(found) == {pair for pair, value in served.items() if value >= 0.97 * max(served.values())}
+    assert served[found[0]] == max(served.values())
+    assert [served[p] for p in found] == sorted((served[p] for p in found), reverse=True)
+
+
+def test_one_instance_has_no_split() -> None:
+    """A split needs one instance of each role."""
+    assert integer_pairs(1, 1.0) == ()

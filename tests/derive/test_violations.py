@@ -1,0 +1,134 @@
+"""Violation runs: onsets, recovery rows, brackets, and the gates."""
+
+import numpy as np
+import pytest
+from derive.synthetic import SETTINGS, frame_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hs_analysis.derive.gates import load_levels, load_range, pressure_gate, production_gate
+from hs_analysis.derive.load import RoleRows, role_rows
+from hs_analysis.derive.violations import Bracket, bracket, counted_onsets, judge
+
+
+def rows_of(
+    load: list[float], share: list[float], age: list[float] | None = None, kind: str = "production"
+) -> RoleRows:
+    """Return decode rows with exactly these loads, shares and backlog ages."""
+    n = len(load)
+    columns = {
+        "offered_tps@decode": np.array(load, dtype=float),
+        "instances@decode": np.ones(n),
+        "tbt_over_low@decode": np.array(share, dtype=float),
+        "tbt_over_high@decode": np.array(share, dtype=float),
+        "backlog_age_s@decode": np.array(age or [0.0] * n),
+    }
+    # Rows of five minutes: load is not averaged further.
+    return role_rows(frame_of(columns, kind, 300.0), "decode", SETTINGS)
+
+
+def test_recovery_rows_are_dropped() -> None:
+    """After two rows of a run, rows under 0.9 of its onset load are recovery; heavier rows stay evidence."""
+    load = [50, 100, 110, 100, 60, 50, 50, 50, 50, 50, 50]
+    share = [0.0, 0.2, 0.3, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0]
+    judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert judged.onsets.tolist() == [110.0]
+    assert np.flatnonzero(~judged.kept).tolist() == [4, 5]
+    assert judged.bad_kept == 3
+    kept_all = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=False)
+    assert kept_all.kept.all()
+
+
+def test_a_backlog_prolongs_the_run() -> None:
+    """Rows without a violation still belong to the run while work waits for more than a second."""
+    load = [50, 100, 100, 50, 50, 50, 50, 50, 50, 50]
+    share = [0.0, 0.2, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    waiting = [0, 5, 5, 5, 5, 5, 5, 5, 5, 0.0]
+    judged = judge(rows_of(load, share, waiting), SETTINGS.slo, drop_recovery=True)
+    assert np.flatnonzero(~judged.kept).tolist() == [3, 4, 5, 6, 7, 8]
+    without = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert without.kept.all()
+
+
+def test_episodes_are_more_than_ten_minutes_apart() -> None:
+    """Violating rows ten minutes apart are one episode, fifteen minutes apart two."""
+    share = [0.1, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.1]  # rows of 5 minutes
+    judged = judge(rows_of([100] * 8, share), SETTINGS.slo, drop_recovery=False)
+    assert judged.episodes == 2
+
+
+def test_an_onset_that_seldom_violates_does_not_count() -> None:
+    """One violation at a load that mostly holds is chance; the onset of a real overload counts."""
+    load = [30.0, *[50.0] * 100, *[120.0] * 20]
+    share = [0.2, *[0.0] * 100, *[0.3] * 20]
+    judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert judged.onsets.tolist() == [30.0, 120.0]
+    assert counted_onsets(judged).tolist() == [30.0, 120.0]  # 21 of 121 rows at 30 or more violate
+    rare = judge(rows_of(load[:101], share[:101]), SETTINGS.slo, drop_recovery=True)
+    assert counted_onsets(rare).tolist() == []  # 1 of 101
+
+
+def test_bracket_lies_between_clean_and_violating_loads() -> None:
+    """Its ends are the onset and the ranked clean loads, its value a quarter of the way up in logs."""
+    load = [*np.linspace(40, 99, 60), 100.0, 100.0, 100.0, 104.0, 100.0]
+    share = [0.0] * 60 + [0.0, 0.0, 0.0, 0.2, 0.2]
+    share[-2:] = [0.2, 0.2]
+    judged = judge(rows_of([*load, 110.0], [*share, 0.2]), SETTINGS.slo, drop_recovery=True)
+    found = bracket(judged)
+    assert found == Bracket(low=93.0, high=104.0)  # 10th-highest clean load, onset
+    assert found is not None
+    assert found.value == pytest.approx(93 * (104 / 93) ** 0.25)
+    assert found.width == pytest.approx(11 / np.sqrt(93 * 104))
+
+
+def test_bracket_needs_rows_on_both_sides() -> None:
+    """Two violating rows, or 59 clean ones, make none."""
+    clean = [50.0] * 60
+    assert (
+        bracket(judge(rows_of([*clean, 90, 90], [0.0] * 60 + [0.2] * 2), SETTINGS.slo, drop_recovery=True))
+        is None
+    )
+    few = rows_of([*clean[:59], 90, 90, 90], [0.0] * 59 + [0.2] * 3)
+    assert bracket(judge(few, SETTINGS.slo, drop_recovery=True)) is None
+    enough = rows_of([*clean, 90, 90, 90], [0.0] * 60 + [0.2] * 3)
+    assert bracket(judge(enough, SETTINGS.slo, drop_recovery=True)) == Bracket(50.0, 90.0)
+
+
+def test_gate_of_a_production_history() -> None:
+    """Under six hours, or a load that hardly moves, can't pin a capacity."""
+    moving = np.linspace(50, 150, 96)
+    assert production_gate(rows_of(list(moving), [0.0] * 96)) is None
+    short = production_gate(rows_of(list(moving[:71]), [0.0] * 71))
+    assert short is not None
+    assert (short.code, short.limit) == ("thin", 6.0)
+    flat = production_gate(rows_of([100.0, 110.0] * 48, [0.0] * 96))
+    assert flat is not None
+    assert flat.code == "load_range"
+    assert flat.value == pytest.approx(1.1)
+
+
+def test_gate_of_a_pressure_test() -> None:
+    """Twelve windows, a factor of two and three levels 25 % apart are the least."""
+    assert pressure_gate(rows_of([50, 70, 100, 130] * 3, [0.0] * 12, kind="pressure_test")) is None
+    few = pressure_gate(rows_of([50, 70, 100, 130], [0.0] * 4, kind="pressure_test"))
+    narrow = pressure_gate(rows_of([100, 105] * 10, [0.0] * 20, kind="pressure_test"))
+    assert few is not None
+    assert few.code == "thin"
+    assert narrow is not None
+    assert narrow.code == "load_range"
+
+
+def test_range_leaves_idle_hours_out() -> None:
+    """Nights at a handful of requests do not make a range."""
+    assert load_range(np.r_[np.full(50, 1.0), np.full(50, 100.0)]) == pytest.approx(1.0)
+    assert load_range(np.linspace(50, 150, 101)) == pytest.approx(145 / 55)
+    assert np.isnan(load_range(np.array([np.nan])))
+
+
+@given(st.lists(st.floats(1, 1e4), min_size=1, max_size=30), st.floats(0.1, 10))
+def test_levels_do_not_depend_on_the_unit(loads: list[float], unit: float) -> None:
+    """Counting levels is a matter of ratios, and there are never more than the range has room for."""
+    load = np.array(loads)
+    count = load_levels(load)
+    assert 1 <= count <= 1 + np.log(load.max() / load.min() + 1e-9) / np.log(1.25) + 1e-6
+    assert abs(load_levels(load * unit) - count) <= 1  # a step of exactly 25 % may round either way
