@@ -58,7 +58,9 @@ def run(source: Path, folder: Path, *options: str) -> Run:
     return Run(folder, json.loads((folder / "summary.json").read_text("utf-8")))
 
 
-def copy_changed(source: Path, target: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Path:
+def copy_changed(
+    source: Path, target: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]
+) -> Path:
     """Copy a folder of query_range answers with every series changed; None drops the series."""
     target.mkdir(parents=True)
     for path in sorted(source.glob("*.json.gz")):

@@ -11,7 +11,8 @@ import pytest
 from end_to_end.runs import Run, run
 
 ROLES = {
-    "llama8b-0": "prefill", "llama8b-1": "prefill", "llama8b-2": "decode", "llama8b-3": "decode", "llama8b-4": "decode",
+    "llama8b-0": "prefill", "llama8b-1": "prefill",
+    "llama8b-2": "decode", "llama8b-3": "decode", "llama8b-4": "decode",
     "llama8b-frontend-0": "frontend",
 }  # fmt: skip
 
@@ -32,7 +33,11 @@ def done(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_roles_are_right_without_a_mapping(done: Run) -> None:
     """Workers and the front end get their roles from labels alone."""
     series = pl.read_parquet(done.folder / "data" / "series.parquet")
-    found = series.filter(pl.col("instance").str.starts_with("llama8b")).select("instance", "emitter_role").unique()
+    found = (
+        series.filter(pl.col("instance").str.starts_with("llama8b"))
+        .select("instance", "emitter_role")
+        .unique()
+    )
     assert dict(found.iter_rows()) == ROLES
 
 
@@ -48,7 +53,7 @@ def test_totals_agree_with_the_clients_log(done: Run, folder: Path) -> None:
 
 
 def test_the_restart_and_the_gap_are_named(done: Run) -> None:
-    """Doctor names the worker that started again and the stretch that was not scraped; the report repeats both."""
+    """Doctor names the worker that started again and the unscraped stretch; the report repeats both."""
     sentences = done.findings()
     restart = next(text for text in sentences if "llama8b-3 started again" in text)
     gap = next(text for text in sentences if "nothing was scraped" in text)
@@ -73,4 +78,6 @@ def test_no_value_stands_inside_the_gap(done: Run) -> None:
 def test_the_invariant_holds_for_every_file(done: Run) -> None:
     """Rows read are rows stored, exact duplicates and quarantined rows."""
     coverage = done.summary["coverage"]
-    assert coverage["rows_read"] == coverage["rows_stored"] + coverage["duplicates"] + coverage["rows_rejected"]
+    assert (
+        coverage["rows_read"] == coverage["rows_stored"] + coverage["duplicates"] + coverage["rows_rejected"]
+    )

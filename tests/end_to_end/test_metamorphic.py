@@ -11,9 +11,17 @@ import pytest
 from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, run
 
 TOKENS = {
-    "prefill": ("vllm:prompt_tokens_total", "vllm:prompt_tokens_by_source_total", "dynamo_frontend_input_sequence_tokens_sum"),
-    "decode": ("vllm:generation_tokens_total", "dynamo_frontend_output_tokens_total", "dynamo_frontend_output_sequence_tokens_sum"),
-}  # fmt: skip
+    "prefill": (
+        "vllm:prompt_tokens_total",
+        "vllm:prompt_tokens_by_source_total",
+        "dynamo_frontend_input_sequence_tokens_sum",
+    ),
+    "decode": (
+        "vllm:generation_tokens_total",
+        "dynamo_frontend_output_tokens_total",
+        "dynamo_frontend_output_sequence_tokens_sum",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +67,10 @@ def test_names_of_pods_do_not_matter(source: Path, plain: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])
-def test_twice_the_tokens_of_a_role_are_twice_its_capacity(source: Path, plain: Run, tmp_path: Path, role: str) -> None:
-    """A unit change of one role's work scales its numbers, moves the ratio's mix back, and changes no verdict."""
+def test_twice_the_tokens_of_a_role_are_twice_its_capacity(
+    source: Path, plain: Run, tmp_path: Path, role: str
+) -> None:
+    """A unit change of one role's work scales its numbers; the ratio and the verdicts stay."""
 
     def double(series: dict[str, Any]) -> dict[str, Any]:
         if series["metric"]["__name__"] in TOKENS[role]:
@@ -70,10 +80,16 @@ def test_twice_the_tokens_of_a_role_are_twice_its_capacity(source: Path, plain: 
     doubled = run(copy_changed(source, tmp_path / "in", double), tmp_path / "run", *SIMULATED)
     other = "decode" if role == "prefill" else "prefill"
     assert doubled.verdicts() == plain.verdicts()
-    assert doubled.capacity(role)["per_instance"] == pytest.approx(2 * plain.capacity(role)["per_instance"], rel=1e-6)
-    assert doubled.capacity(other)["per_instance"] == pytest.approx(plain.capacity(other)["per_instance"], rel=1e-6)
+    assert doubled.capacity(role)["per_instance"] == pytest.approx(
+        2 * plain.capacity(role)["per_instance"], rel=1e-6
+    )
+    assert doubled.capacity(other)["per_instance"] == pytest.approx(
+        plain.capacity(other)["per_instance"], rel=1e-6
+    )
     ratio = doubled.service["pd_ratio"]["value"] / plain.service["pd_ratio"]["value"]
-    assert ratio == pytest.approx(1.0, rel=1e-6)  # twice the work at twice the capacity needs the same instances
+    assert ratio == pytest.approx(
+        1.0, rel=1e-6
+    )  # twice the work at twice the capacity needs the same instances
 
 
 def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:

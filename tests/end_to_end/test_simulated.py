@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 from end_to_end.runs import SIMULATED, Run, run
+from ruamel.yaml import YAML
 
 CASES = ("dev_days", "dev_diurnal", "dev_overload")
 
@@ -21,7 +21,10 @@ def cases(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     found = {}
     for case in CASES:
         source = real_data / "simulated" / case
-        found[case] = (run(source, root / case, *SIMULATED), json.loads((source / "truth.json").read_text("utf-8")))
+        found[case] = (
+            run(source, root / case, *SIMULATED),
+            json.loads((source / "truth.json").read_text("utf-8")),
+        )
     return found
 
 
@@ -40,7 +43,9 @@ def test_capacities_lie_within_five_percent(cases: dict[str, tuple[Run, dict[str
     for role, signal in (("prefill", "prefill_tps_effective"), ("decode", "decode_tps")):
         capacity = done.capacity(role)
         assert capacity["status"] == "ok"
-        assert capacity["per_instance"] == pytest.approx(truth["capacity_per_instance_at_slo"][signal], rel=0.05)
+        assert capacity["per_instance"] == pytest.approx(
+            truth["capacity_per_instance_at_slo"][signal], rel=0.05
+        )
 
 
 def test_the_ratio_holds_the_truth(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
@@ -53,7 +58,9 @@ def test_the_ratio_holds_the_truth(cases: dict[str, tuple[Run, dict[str, Any]]])
     assert (high - low) / ratio["value"] <= 0.20
 
 
-def test_a_fleet_sized_for_its_peak_still_leaves_with_a_policy(cases: dict[str, tuple[Run, dict[str, Any]]]) -> None:
+def test_a_fleet_sized_for_its_peak_still_leaves_with_a_policy(
+    cases: dict[str, tuple[Run, dict[str, Any]]],
+) -> None:
     """Where the limit was hardly met the ratio is a floor or bounded, and a policy is written."""
     done, _ = cases["dev_diurnal"]
     ratio = done.service["pd_ratio"]

@@ -1,0 +1,111 @@
+"""The exported rules, run by a real Prometheus loaded with the sample, give the values the study judged."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from end_to_end.runs import SIMULATED, Run, run
+from export.prometheus_server import needs, over, prometheus_with
+from ruamel.yaml import YAML
+
+SAMPLES = {
+    "simulated-days": SIMULATED,
+    "dynamo-pd": ("--pressure-test", "--slo", "ttft=2s", "--slo", "tbt=50ms"),
+}
+WITHIN = 0.01
+"""Largest relative difference of a recorded value and the study's."""
+
+WHOLE = 0.99
+"""Coverage of a window in which no sample is missing."""
+
+WEIGHTS = {"ttft": "first_token_rate", "tbt": "decode_tps"}
+"""What a latency is a mean over."""
+
+
+@pytest.fixture(scope="module", params=sorted(SAMPLES))
+def sample(
+    request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, Path]:
+    """A run of a shipped sample."""
+    source = root / "data_samples" / request.param
+    return run(source, tmp_path_factory.mktemp(request.param) / "run", *SAMPLES[request.param]), source
+
+
+def _rules(done: Run) -> list[tuple[str, str, str, float]]:
+    """Return (signal, role, expression, window in seconds) of every recorded rule."""
+    (path,) = (done.folder / "exports" / "rules").glob("*.rules.yaml")
+    document = YAML(typ="safe").load(path.read_text("utf-8"))
+    found = []
+    for rule in document["groups"][0]["rules"]:
+        signal = re.fullmatch(r"\w+:hs_(\w+):\w+", rule["record"])
+        window = re.search(r"\[(\d+)([sm])\]", rule["expr"])
+        assert signal, rule
+        assert window, rule
+        seconds = int(window.group(1)) * {"s": 1, "m": 60}[window.group(2)]
+        found.append((signal.group(1), rule["labels"]["role"], rule["expr"], float(seconds)))
+    return found
+
+
+def _series(done: Run, signal: str) -> tuple[dict[float, float | None], float]:
+    """Return an aligned signal by the start of its window [s], and the window's width [s]."""
+    table = pl.read_parquet(done.folder / "data" / "signals.parquet").filter(
+        (pl.col("signal") == signal) & pl.col("gpu_type").is_null()
+    )
+    whole = pl.when(pl.col("coverage") > WHOLE).then(pl.col("value"))  # at a hole the two fill in differently
+    table = table.with_columns(whole.alias("value"))
+    starts = (table["t"].dt.epoch("us") / 1e6).to_list()
+    return dict(zip(starts, table["value"].to_list(), strict=True)), float(table["window_s"][0])
+
+
+def _study_values(done: Run, signal: str, role: str, window_s: float) -> dict[float, float]:
+    """Return the study's value over each full window, by the window's end [s].
+
+    Totals are averaged over time; latencies over what they are means of: first tokens, and tokens.
+    """
+    values, step = _series(done, _of_role(done, signal, role))
+    weights, _ = _series(done, WEIGHTS[signal]) if signal in WEIGHTS else (dict.fromkeys(values, 1.0), step)
+    count = max(round(window_s / step), 1)
+    means = {}
+    for end in [start + step for start in sorted(values)][count::count]:
+        inside = [end - step * (k + 1) for k in range(count)]
+        pairs = [(values.get(t), weights.get(t)) for t in inside]
+        if all(v is not None and w is not None for v, w in pairs):
+            means[end] = float(np.average([v for v, _ in pairs], weights=[w for _, w in pairs]))
+    return means
+
+
+def _of_role(done: Run, signal: str, role: str) -> str:
+    table = pl.read_parquet(done.folder / "data" / "signals.parquet").filter(pl.col("signal") == signal)
+    assert set(table["role"]) <= {role, "service"}, f"{signal} has several roles: name the one to compare"
+    return signal
+
+
+def test_the_rules_pass_promtool(sample: tuple[Run, Path]) -> None:
+    """Promtool accepts every rules file."""
+    promtool = needs("promtool")
+    done, _ = sample
+    for path in (done.folder / "exports").glob("*/*.rules.yaml"):
+        checked = subprocess.run(
+            [promtool, "check", "rules", path], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_recorded_values_are_the_studys(sample: tuple[Run, Path]) -> None:
+    """Every rule, over the whole sample, is the aligned signal within 1 %."""
+    done, source = sample
+    rules = _rules(done)
+    assert {"ttft", "tbt"} < {rule[0] for rule in rules}
+    with prometheus_with(source) as url:
+        for signal, role, expr, window_s in rules:
+            wanted = _study_values(done, signal, role, window_s)
+            got = over(url, expr, min(wanted), max(wanted), window_s)
+            both = sorted(set(wanted) & set(got))
+            assert len(both) >= 5
+            worst = max(abs(got[t] / wanted[t] - 1) for t in both)
+            assert worst <= WITHIN, (signal, role, worst)
