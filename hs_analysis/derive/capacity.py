@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive import gates, laws
 from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
-from hs_analysis.derive.load import SERVED, RoleRows
+from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, SERVED, RoleRows, trailing_mean
 from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge
 from hs_analysis.derive.wording import capacity_reason
 from hs_analysis.schema.results import Capacity, Interval, Reason
@@ -223,8 +223,9 @@ def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | Non
     mean share reaches what the SLO allows, however few windows say so, less one systematic error of that law.
     """
     if judged.rows.kind == "pressure_test":
-        positive = judged.load > 0
-        crossing = laws.levels(judged.load[positive], judged.share[positive], slo)
+        rows = judged.rows
+        known = rows.judged & (rows.load > 0)  # windows that fill or drain too: a floor errs on the low side
+        crossing = laws.levels(rows.load[known], rows.over_low[known], slo)
         error = RULES["pressure_test"][0].systematic[judged.rows.role]
         return crossing.load * math.exp(-error) if crossing is not None else None
     if between is not None:
@@ -267,7 +268,7 @@ def _quantile_floor(
     resamples: Integers,
     evidence: str,
 ) -> CapacityFit:
-    load = judged.rows.load
+    load, carried = _sustained(judged.rows, carried)
     if int(carried.sum()) < FLOOR_ROWS_MIN or not load[carried].max() > 0:
         return _refused(judged, reason, resamples, evidence)
     limit = math.inf if cap is None else cap
@@ -280,6 +281,14 @@ def _quantile_floor(
     # Without a limit nobody knows what latency that load had: it bounds nothing.
     low = value if judged.rows.limits and np.isfinite(judged.rows.over_low).any() else None
     return CapacityFit(capacity, judged, draws, low=low)
+
+
+def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the load that lasted: production loads are 5-min means; a pressure test's last three windows."""
+    if rows.kind == "production":
+        return rows.load, carried
+    load = trailing_mean(np.where(carried, rows.load, np.nan), PREFILL_MEMORY_ROWS, rows.group)
+    return load, np.isfinite(load)
 
 
 def _refused(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:

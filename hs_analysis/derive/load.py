@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.steadiness import FLOWS, steady
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -65,6 +66,8 @@ class RoleRows:
         Rows whose load may be judged: instance count settled, work not censored, latency this role's own.
     saturated, backlog_s
         The role's own backlog.
+    steady
+        Rows in which as much left the pool as arrived; all where flows are not counted.
     group
         Capture number of each row.
     window_s
@@ -83,6 +86,7 @@ class RoleRows:
     usable: Mask
     saturated: Mask
     backlog_s: Floats
+    steady: Mask
     group: Groups
     window_s: float
     kind: str
@@ -221,8 +225,17 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         usable &= ~waits_for_decode(frame)
     return RoleRows(
         role, work, instances, load, limits, *shares_over(frame, role, limits), usable, saturated,
-        frame.values("backlog_age_s", role), group, frame.window_s, frame.kind,
+        frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
     )  # fmt: skip
+
+
+def steady_rows(frame: ServiceFrame, role: str) -> Mask:
+    """Return the rows in which as much left the pool as arrived, shape (rows,); all where not counted."""
+    names = FLOWS[role]
+    if not all(frame.has(name, "service") for name in names):
+        return np.ones(frame.table.height, dtype=bool)
+    arrivals, departures = (frame.values(name, "service") * frame.window_s for name in names)
+    return steady(arrivals, departures)
 
 
 def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group: Groups) -> Floats:

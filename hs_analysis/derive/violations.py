@@ -109,7 +109,11 @@ def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
 
     A run of violations lasts until five rows are clean and the role's backlog is under 1 s. Its rows after
     the second are dropped where they carry less than 0.9 of the onset load (the larger load of its first
-    two rows): what they violate is old backlog. Only with `drop_recovery`.
+    two rows): what they violate is old backlog. Only with `drop_recovery`, in production.
+
+    A pressure test has few windows, and one that fills or drains the pool (a burst shorter than the window,
+    the end of a step) violates under another load than its own. Such windows are dropped up to the highest
+    load that was clean and steady; above it they can only be evidence.
     """
     judged = rows.judged
     bad = violating(rows.over_low, slo) & judged
@@ -122,6 +126,9 @@ def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
         for (start, stop), onset in zip(spans, onsets, strict=True):
             later = slice(start + ONSET_ROWS, stop)
             kept[later] &= ~(rows.load[later] < RECOVERY_LOAD_SHARE * onset)
+    if rows.kind == "pressure_test":
+        clean = rows.load[held & rows.steady]
+        kept &= rows.steady | (rows.load > (clean.max() if clean.size else np.inf))
     gap = EPISODE_GAP_S / rows.window_s
     separate = episodes(bad & kept, gap, rows.group)
     return Judged(rows, bad, held, kept, onsets, int((bad & kept).sum()), len(separate))

@@ -8,17 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.statistics.steadiness import FLOWS, steady
 from hs_analysis.study.grid import Grid, lay_grid
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-STEADY_SHARE = 0.20
-"""Departures of a steady window are within this share of arrivals [ratio]; default of this project, measured
-on captures of real serving components."""
-
-STEADY_SIGMAS = 2.0
-"""... or within this many square roots of the arrivals, whichever is wider; default of this project."""
 
 RESIDENCES = 3.0
 """Residence times of a decode request that a window should hold; default of this project."""
@@ -28,13 +22,6 @@ WINDOWS_PREFERRED = 24
 
 MIX_SPREAD_MAX = 1.25
 """q90 ÷ q10 of the tokens per request above which the mix moved; default of this project."""
-
-FLOWS = {
-    "prefill": ("request_rate", "first_token_rate"),
-    "decode": ("first_token_rate", "completion_rate"),
-    "mixed": ("request_rate", "completion_rate"),
-}
-"""Arrivals and departures of each role, as service signals."""
 
 
 def usual_instances(frame: ServiceFrame, role: str) -> Flags:
@@ -68,9 +55,7 @@ def steady_rows(frame: ServiceFrame, grid: Grid, role: str) -> Flags | None:
     arrivals, departures = (
         grid.mean(frame.values(name, "service"), valid_share=1.0) * grid.step_s for name in names
     )
-    slack = np.maximum(STEADY_SHARE * arrivals, STEADY_SIGMAS * np.sqrt(np.maximum(arrivals, 0.0)))
-    steady: Flags = np.abs(departures - arrivals) <= slack  # False where either is missing
-    return steady
+    return steady(arrivals, departures)
 
 
 def row_factor(frame: ServiceFrame, role: str, load: Floats, interval_s: float) -> int:

@@ -223,3 +223,34 @@ def test_pressure_test_below_the_limit_is_a_floor() -> None:
     for role, capacity in capacities(step_test(0, top=0.7)).items():
         assert (capacity.status, capacity.reason.code) == ("floor", "no_violations")
         assert capacity.per_instance < TRUE[role]
+
+
+def test_a_burst_shorter_than_a_window_does_not_pull_capacity_down() -> None:
+    """A window that violates while it drains another's burst says nothing of its own load."""
+    frame = step_test(1, top=1.3)
+    plain = capacities(frame)["decode"]
+    arrivals = frame.values("offered_tps", "decode") / 200.0
+    departures = arrivals.copy()
+    share = frame.values("tbt_over_low", "decode")
+    drained = [3, 4, 55, 56]  # at a quarter of the highest load
+    share[drained] = 0.5
+    departures[drained] *= 2.0
+    flows = {"first_token_rate@service": arrivals, "completion_rate@service": departures}
+    burst = capacities(with_columns(frame, {"tbt_over_low@decode": share, **flows}))["decode"]
+    steady = capacities(with_columns(frame, {"tbt_over_low@decode": share}))["decode"]
+    assert plain.ci is not None
+    assert burst.ci is not None
+    assert burst.per_instance == pytest.approx(plain.per_instance, rel=0.05)
+    assert burst.ci[0] > 0.8 * plain.ci[0]
+    assert steady.ci is None or steady.ci[0] < 0.8 * plain.ci[0]  # without flows nobody can tell
+
+
+def test_a_floor_of_a_pressure_test_lasted() -> None:
+    """One window of high load that held is noise: a floor is a load that held for three windows."""
+    frame = step_test(0, top=0.7)
+    offered = frame.values("offered_tps", "decode")
+    offered[29] *= 1.5
+    plain = capacities(frame)["decode"].per_instance
+    assert (
+        capacities(with_columns(frame, {"offered_tps@decode": offered}))["decode"].per_instance <= 1.2 * plain
+    )

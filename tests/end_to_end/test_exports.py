@@ -20,8 +20,8 @@ SAMPLES = {
 WITHIN = 0.01
 """Largest relative difference of a recorded value and the study's."""
 
-WHOLE = 0.99
-"""Coverage of a window in which no sample is missing."""
+SHARE_WITHIN = 0.99
+"""Share of the windows that must be: where a window ends at a missed scrape the two fill in differently."""
 
 WEIGHTS = {"ttft": "first_token_rate", "tbt": "decode_tps"}
 """What a latency is a mean over."""
@@ -56,8 +56,6 @@ def _series(done: Run, signal: str) -> tuple[dict[float, float | None], float]:
     table = pl.read_parquet(done.folder / "data" / "signals.parquet").filter(
         (pl.col("signal") == signal) & pl.col("gpu_type").is_null()
     )
-    whole = pl.when(pl.col("coverage") > WHOLE).then(pl.col("value"))  # at a hole the two fill in differently
-    table = table.with_columns(whole.alias("value"))
     starts = (table["t"].dt.epoch("us") / 1e6).to_list()
     return dict(zip(starts, table["value"].to_list(), strict=True)), float(table["window_s"][0])
 
@@ -97,7 +95,7 @@ def test_the_rules_pass_promtool(sample: tuple[Run, Path]) -> None:
 
 
 def test_recorded_values_are_the_studys(sample: tuple[Run, Path]) -> None:
-    """Every rule, over the whole sample, is the aligned signal within 1 %."""
+    """Every rule is the aligned signal within 1 %, and ten times closer at the median."""
     done, source = sample
     rules = _rules(done)
     assert {"ttft", "tbt"} < {rule[0] for rule in rules}
@@ -107,5 +105,6 @@ def test_recorded_values_are_the_studys(sample: tuple[Run, Path]) -> None:
             got = over(url, expr, min(wanted), max(wanted), window_s)
             both = sorted(set(wanted) & set(got))
             assert len(both) >= 5
-            worst = max(abs(got[t] / wanted[t] - 1) for t in both)
-            assert worst <= WITHIN, (signal, role, worst)
+            off = np.array([abs(got[t] / wanted[t] - 1) for t in both])
+            assert (off <= WITHIN).mean() >= SHARE_WITHIN, (signal, role, off.max())
+            assert np.median(off) <= WITHIN / 10, (signal, role, np.median(off))
