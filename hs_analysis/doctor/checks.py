@@ -192,7 +192,7 @@ def limits(scene: Scene) -> list[Finding]:
                 "pass",
             )
         elif low is None:
-            text = f"{signal}: the limit of {limit} s is below the first edge ({high} s): nothing can be judged"
+            text = f"{signal}: {limit} s is below the first edge ({high} s): nothing can be judged"
             level = "fail"
         else:
             text = (

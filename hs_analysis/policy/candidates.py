@@ -17,10 +17,12 @@ def candidate_primaries(verdicts: Sequence[SignalVerdict], derived: Derived) -> 
 
     Only proportional signals that have a target may size pools; latency acts through guards alone. Raw
     prefill TPS never stands beside cache-missed prefill TPS: the hit rate distorts it (arXiv:2508.19559,
-    section 5). One signal sizes both pools when there is a ratio to size the other with; in the pairs each pool follows its own
-    signal. When the ratio is refused or drifting, or both targets are floors, a fixed ratio breaks the SLO as
-    soon as the token mix moves, so that pairs, where there are any, are the only candidates. A request rate,
-    blind to the tokens of a request, is a candidate only when no signal of a pool is.
+    section 5).
+
+    One signal sizes both pools when there is a ratio to size the other with; in the pairs each pool follows
+    its own signal. When the ratio is refused or drifting, or both targets are floors, a fixed ratio breaks
+    the SLO as soon as the token mix moves, so that pairs, where there are any, are the only candidates. A
+    request rate, blind to the tokens of a request, is a candidate only when no signal of a pool is.
 
     Returns
     -------

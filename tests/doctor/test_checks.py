@@ -1,0 +1,231 @@
+"""Each named check, on the smallest scene that makes it speak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.doctor import CHECKS, Scene, diagnose, missing_signals
+from hs_analysis.doctor import checks as named
+from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
+from hs_analysis.schema.frames import REJECTED, SERIES, empty
+from hs_analysis.schema.settings import Settings
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def series(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return series with sensible defaults."""
+    plain = {
+        "metric": "vllm:generation_tokens_total",
+        "labels": [],
+        "signal": "decode_tps",
+        "emitter_role": "decode",
+        "role_evidence": "pod_name",
+        "service": "ns/m",
+        "instance": "decode-0",
+        "unit_kind": "pod",
+        "gpu_type": None,
+        "unit": "tokens/s",
+        "kind": "counter",
+        "interval_s": 30.0,
+        "capture": "",
+        "source": "vllm",
+    }
+    full = [plain | {"series_id": number} | row for number, row in enumerate(rows)]
+    return pl.DataFrame(full, schema=empty(SERIES).schema)
+
+
+def quality(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Return what a query says of each series."""
+    plain = {
+        "rows": 100,
+        "first_t": START,
+        "last_t": START + timedelta(hours=24),
+        "interval_s": 30.0,
+        "news_s": 30.0,
+        "gaps": 0,
+        "longest_gap_s": None,
+        "nulls": 0,
+        "lookback": 0,
+        "resets": 0,
+        "low": 0.0,
+        "high": 1.0,
+    }
+    return pl.DataFrame(
+        [plain | {"series_id": number} | row for number, row in enumerate(rows)],
+        schema_overrides={"longest_gap_s": pl.Float64},
+    )
+
+
+def frame(
+    columns: dict[str, float],
+    infos: tuple[SignalInfo, ...] = (),
+    reference: str = "offered",
+    rows: int = 1440,
+) -> ServiceFrame:
+    """Return a service with constant columns."""
+    times = [START + timedelta(minutes=k) for k in range(rows)]
+    table = pl.DataFrame(
+        {"capture": [""] * rows, "t": times} | {name: [value] * rows for name, value in columns.items()}
+    )
+    return ServiceFrame("ns/m", 60.0, "production", reference, table, infos, {}, {})  # type: ignore[arg-type]
+
+
+def info(
+    signal: str, role: str, source: str = "vllm", unit: str = "ratio", family: str = "memory"
+) -> SignalInfo:
+    """Return what is known of a column."""
+    return SignalInfo(signal, role, source, unit, "mean", family, 30.0, 1.0)
+
+
+def scene(**changes: Any) -> Scene:
+    """Return a scene with nothing to complain of."""
+    frozen = pl.DataFrame(
+        schema={"capture": pl.String, "first_t": pl.Datetime("us", "UTC"), "last_t": pl.Datetime("us", "UTC")}
+    )
+    resets = pl.DataFrame(
+        schema={
+            "series_id": pl.Int64,
+            "t": pl.Datetime("us", "UTC"),
+            "before": pl.Float64,
+            "after": pl.Float64,
+        }
+    )
+    differ = pl.DataFrame(
+        schema=dict.fromkeys(("service", "role", "signal", "source", "other"), pl.String)
+        | {"difference": pl.Float64}
+    )
+    plain = Scene(
+        series([{}]), quality([{}]), empty(REJECTED), frozen, resets, (), (), (), (frame({}),), (), differ,
+        load_catalogue(), Settings(),
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def test_a_clean_scene_passes_but_for_what_is_missing() -> None:
+    """Only the missing signals of an empty service are warned of."""
+    found = diagnose(scene())
+    assert set(found.filter(pl.col("level") != "pass")["check"]) == {"missing"}
+
+
+def test_every_check_is_listed() -> None:
+    """A check that is written but not listed would never run."""
+    written = {
+        value
+        for value in vars(named).values()
+        if callable(value) and getattr(value, "__annotations__", {}).get("return") == "list[Finding]"
+    }
+    assert written == set(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "level", "words"),
+    [
+        ("files", {"broken": (("a.json", "an HTML page"),)}, "fail", "a.json was not read: an HTML page"),
+        ("files", {"skipped": ("truth.json",)}, "pass", "truth.json"),
+        (
+            "server_warnings",
+            {"server_warnings": (("a.json", "store unreachable"),)},
+            "warn",
+            "store unreachable",
+        ),
+        (
+            "holes",
+            {"quality": quality([{"gaps": 2, "longest_gap_s": 480.0}])},
+            "warn",
+            "the longest for 480 s",
+        ),
+        (
+            "length",
+            {"quality": quality([{"first_t": datetime(1970, 1, 21, tzinfo=UTC)}])},
+            "fail",
+            "another unit",
+        ),
+        ("length", {"frames": (frame({}, rows=300),)}, "warn", "5.0 h of history"),
+        ("services", {"series": series([{"service": None}])}, "warn", "belong to no service"),
+        (
+            "roles",
+            {"series": series([{"emitter_role": "unknown", "role_evidence": "none"}])},
+            "warn",
+            "are unknown",
+        ),
+        ("offered_load", {"frames": (frame({}, reference="served"),)}, "warn", "served rates stand in"),
+        (
+            "scale",
+            {"frames": (frame({"kv_usage@decode": 40.0}, (info("kv_usage", "decode"),)),)},
+            "fail",
+            "reaches 40",
+        ),
+        (
+            "ttft",
+            {"frames": (frame({"ttft@service": 0.3}, (info("ttft", "service", unit="s"),)),)},
+            "warn",
+            "ttft_excludes_queue",
+        ),
+        (
+            "repeats",
+            {
+                "series": series([{"source": "dcgm", "metric": "DCGM_FI_DEV_GPU_UTIL"}]),
+                "quality": quality([{"news_s": 60.0}]),
+            },
+            "warn",
+            "change every 60 s",
+        ),
+    ],
+)
+def test_a_check_speaks(check: str, changes: dict[str, Any], level: str, words: str) -> None:
+    """What is wrong is said in words, at its level."""
+    found = diagnose(scene(**changes)).filter((pl.col("check") == check) & (pl.col("level") == level))
+    assert any(words in text for text in found["text"])
+
+
+def test_resets_close_together_are_one_restart() -> None:
+    """Several counters of one instance fall back together: one restart, named once."""
+    times = [START, START + timedelta(seconds=15), START + timedelta(hours=2)]
+    resets = pl.DataFrame({"series_id": [0, 0, 0], "t": times, "before": [9.0] * 3, "after": [1.0] * 3})
+    found = diagnose(scene(resets=resets)).filter(pl.col("check") == "restarts")
+    assert found["start"].to_list() == [START, START + timedelta(hours=2)]
+    assert all("decode-0 started again" in text for text in found["text"])
+
+
+def test_a_scrape_gap_has_its_times() -> None:
+    """The finding carries both ends, for marks on charts."""
+    frozen = pl.DataFrame({"capture": [""], "first_t": [START], "last_t": [START + timedelta(seconds=35)]})
+    found = diagnose(scene(frozen=frozen)).filter(pl.col("check") == "scrape_gap")
+    assert (found["start"][0], found["end"][0], found["value"][0]) == (
+        START,
+        START + timedelta(seconds=35),
+        35.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "level", "words"),
+    [
+        (1.0, 1.0, "pass", "lies at the limit"),
+        (0.5, 2.0, "warn", "between the edges 0.5 and 2.0"),
+        (None, 2.0, "fail", "below the first edge"),
+    ],
+)
+def test_limits_say_where_they_lie(low: float | None, high: float, level: str, words: str) -> None:
+    """At an edge, between two, or below the first."""
+    edge = {"signal": "ttft", "source": "vllm", "limit_s": 1.0, "low_s": low, "high_s": high}
+    found = diagnose(scene(edges=(("ns/m", edge),))).filter(pl.col("check") == "limits")
+    assert found["level"].to_list() == [level]
+    assert words in found["text"][0]
+
+
+def test_missing_signals_name_the_switch() -> None:
+    """What is absent comes with how to switch it on; what is there is not listed."""
+    pools = {"instances@prefill": 2.0, "instances@decode": 3.0, "decode_tps@decode": 5.0}
+    found = missing_signals(scene(frames=(frame(pools),)))
+    names = {(row["signal"], row["role"]) for row in found}
+    assert ("decode_tps", "decode") not in names
+    assert ("sm_activity", "prefill") in names
+    assert any("DCGM_FI_PROF_SM_ACTIVE" in row["how_to_enable"] for row in found)
