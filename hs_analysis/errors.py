@@ -52,7 +52,7 @@ class ContractError(HsError):
     """A frame that does not keep its contract; names the table and the column."""
 
 
-class ManyErrors(HsError):
+class ManyErrors(HsError):  # noqa: N818 - several errors, so the plural
     """Several problems at once; the command line prints the first three and counts the rest."""
 
     def __init__(self, errors: list[HsError]) -> None:

@@ -1,5 +1,6 @@
 """From series and samples to one grid per service: windows, sources, instances, offered work, saturation."""
 
-from hs_analysis.align.run import Aligned, ServiceFacts, align
+from hs_analysis.align.facts import ServiceFacts
+from hs_analysis.align.run import Aligned, align
 
 __all__ = ["Aligned", "ServiceFacts", "align"]

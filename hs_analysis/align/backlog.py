@@ -10,7 +10,8 @@ from hs_analysis.statistics.episodes import dilate, episodes, mask_of
 
 PRODUCTION_AGE_S = 10.0
 PRESSURE_AGE_S = 3.0
-"""Backlog age that marks a saturated window; measured on simulated services and on captures of real components."""
+"""Backlog age that marks a saturated window [s]; measured on simulated services and on captures of real
+components."""
 
 MERGE_S = 120.0
 LEAST_S = 120.0
@@ -19,15 +20,22 @@ LEAST_S = 120.0
 OUTFLOW_SHARE = 0.05
 """Outflow below this share of its median says nothing of a queue's age."""
 
+AGE_PER_WAIT = 2.0
+"""Greatest ratio of a queue's age to the wait of those whose first token comes now [ratio]: in a queue that
+arrivals feed at c times what is served, those now served waited 1/c of it. Twice is a lot."""
+
 IDLE_QUANTILE = 0.25
-"""Requests in flight that belong to no known queue are backlog only above this quantile: the rest is in service."""
+"""Requests in flight that belong to no known queue are backlog only above this quantile of their number: the
+rest is in service."""
 
 
 @dataclass(frozen=True)
 class Flows:
     """Rates and levels of one capture's windows, NaN where missing; shape (rows,) each.
 
-    Rates in requests/s, levels in requests. ``in_flight`` may count from an unknown start: only its changes are used.
+    Rates in requests/s, levels in requests, times in s. ``in_flight`` may count from an unknown start: only
+    its changes are used. ``wait_s`` is the mean time to first token where it bounds what ``in_flight`` may
+    say, all NaN where it does not.
     """
 
     started: np.ndarray
@@ -38,6 +46,7 @@ class Flows:
     running_prefill: np.ndarray
     running_decode: np.ndarray
     in_flight: np.ndarray
+    wait_s: np.ndarray
 
 
 def _known(values: np.ndarray) -> bool:
@@ -45,34 +54,57 @@ def _known(values: np.ndarray) -> bool:
 
 
 def unqueued_excess(flows: Flows) -> np.ndarray:
-    """Return requests that wait in a queue nobody exports: in flight, less running and less known queues."""
-    total = flows.in_flight
-    if not _known(total):
-        return total
+    """Return requests that wait in a queue nobody exports: in flight, less running and less known queues.
+
+    A window in which one of these is missing is unknown: a missing queue is not an empty one.
+    """
     parts = (flows.waiting_prefill, flows.waiting_decode, flows.running_prefill, flows.running_decode)
-    rest = total - sum(
-        (part for part in parts if _known(part)), np.zeros(total.size)
-    )  # a null part: unknown, not 0
+    rest = flows.in_flight.copy()
+    for part in parts:
+        if _known(part):
+            rest -= part
     if not _known(rest):
         return rest
-    usual = np.nanquantile(rest, IDLE_QUANTILE)
+    usual = float(np.nanquantile(rest, IDLE_QUANTILE))
     return np.maximum(rest - usual, 0.0)
 
 
 def age_s(waiting: np.ndarray, outflow: np.ndarray) -> np.ndarray:
-    """Return how long the last in line will have waited: requests waiting ÷ requests leaving per second [s]."""
-    usual = np.nanmedian(outflow) if _known(outflow) else np.nan
-    floor = max(OUTFLOW_SHARE * usual, 1e-9) if np.isfinite(usual) else np.nan
-    return waiting / np.maximum(outflow, floor)
+    """Return how long the last in line will have waited: requests waiting ÷ requests leaving per second [s].
+
+    An outflow under 5 % of its usual size, the median of the windows in which anything left, counts as that:
+    a request that straddles two windows of an idle service is no endless queue.
+    """
+    moving = outflow[outflow > 0]
+    if moving.size:
+        floor = OUTFLOW_SHARE * float(np.median(moving))
+        return np.asarray(waiting / np.maximum(outflow, floor))
+    endless = np.where(waiting > 0, np.inf, 0.0)
+    return np.where(np.isfinite(waiting) & np.isfinite(outflow), endless, np.nan)
+
+
+def longest_age_s(flows: Flows) -> np.ndarray:
+    """Return the greatest age that the time to first token allows [s], infinite where it says nothing.
+
+    Started minus finished requests grow by every request that ends uncounted; after days that looks like a
+    queue of thousands. A true queue shows in the time to first token too. Where requests start and no first
+    token comes there is no bound; in an idle window the last one holds.
+    """
+    if not _known(flows.wait_s):
+        return np.full(flows.wait_s.size, np.inf)
+    known = np.isfinite(flows.wait_s)
+    last = np.maximum.accumulate(np.where(known, np.arange(known.size), -1))
+    held = np.where(last >= 0, AGE_PER_WAIT * flows.wait_s[last], np.inf)
+    return np.where(~known & ~(flows.started == 0), np.inf, held)
 
 
 def backlog_ages(flows: Flows) -> dict[str, np.ndarray]:
     """Return the backlog age per role [s], NaN where neither a queue nor the conservation law tells.
 
-    Requests that wait in no exported queue are counted for the role whose queue is not exported; for both when
-    neither is.
+    Requests that wait in no exported queue are counted for the role whose queue is not exported; for both
+    when neither is.
     """
-    excess = unqueued_excess(flows)
+    excess, bound_s = unqueued_excess(flows), longest_age_s(flows)
     outflow_prefill = flows.first_tokens if _known(flows.first_tokens) else flows.completed
     outflow_decode = flows.completed if _known(flows.completed) else flows.first_tokens
     ages = {}
@@ -80,15 +112,18 @@ def backlog_ages(flows: Flows) -> dict[str, np.ndarray]:
         ("prefill", flows.waiting_prefill, outflow_prefill),
         ("decode", flows.waiting_decode, outflow_decode),
     ):
-        ages[role] = age_s(waiting if _known(waiting) else excess, outflow)
+        hidden = not _known(waiting)
+        age = age_s(excess if hidden else waiting, outflow)
+        ages[role] = np.minimum(age, bound_s) if hidden else age
     return ages
 
 
 def saturated(ages: np.ndarray, window_s: float, kind: str) -> np.ndarray:
-    """Return 1.0 for saturated windows, 0.0 for others, NaN where the age is unknown throughout.
+    """Return 1.0 for saturated windows, 0.0 for others; all NaN where no window's age is known.
 
-    Production: age over 10 s, one row dilated, stretches within 120 s joined, shorter than 120 s dropped.
-    Pressure test: age over 3 s, every window kept.
+    A window of unknown age counts as not saturated unless a joined stretch covers it. Production: age over
+    10 s, one row dilated, stretches within 120 s joined, shorter than 120 s dropped. Pressure test: age over
+    3 s, every window kept.
     """
     if not _known(ages):
         return np.full(ages.size, np.nan)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
 from hs_analysis.align.backlog import Flows, backlog_ages, saturated
+from hs_analysis.align.queries import QueryRunner
 from hs_analysis.schema.aligned import column
-
-Query = Callable[[str, Mapping[str, Any], Mapping[str, pl.DataFrame]], pl.DataFrame]
-"""Runs a shipped query: name, parameters, input tables."""
+from hs_analysis.statistics.episodes import dilate
 
 ENOUGH_REQUESTS = 400
-"""Finished requests that make a mean of tokens per request trustworthy: a wide mean is wrong when the mix moves."""
+"""Finished requests that make a mean of tokens per request trustworthy; default of this project, measured on
+simulated services and on a capture of real components: a wide mean is wrong when the mix moves."""
 
 PREFILL_BACKLOG_S = 1.0
 """Prefill backlog age above which decode's arrivals are first tokens, not started requests."""
@@ -32,7 +31,7 @@ def _first_known(*candidates: np.ndarray) -> np.ndarray:
     return next((c for c in candidates if np.isfinite(c).any()), candidates[0])
 
 
-def _flows(table: pl.DataFrame, decode: str) -> Flows:
+def _flows(table: pl.DataFrame, decode: str, bounded: bool) -> Flows:
     """Collect the flows; ``decode`` is the role that decodes: decode, or mixed in a single pool."""
     return Flows(
         started=_get(table, "request_rate", "service"),
@@ -43,56 +42,63 @@ def _flows(table: pl.DataFrame, decode: str) -> Flows:
         running_prefill=np.full(table.height, np.nan),
         running_decode=_get(table, "running", decode),
         in_flight=_get(table, "in_flight", "service"),
+        wait_s=_get(table, "ttft", "service") if bounded else np.full(table.height, np.nan),
     )
 
 
 def _started(flows: Flows, window_s: float) -> tuple[np.ndarray, bool]:
     """Return started requests per second and whether they are offered load.
 
-    Without a counter of started requests they are first tokens plus what queued up; without queues, first tokens.
+    Without a counter of started requests they are first tokens plus what queued up; without queues, first
+    tokens. A window whose queue, or the queue before it, is unknown has no value.
     """
     if np.isfinite(flows.started).any():
         return flows.started, True
-    queued = (
-        np.nan_to_num(flows.waiting_prefill)
-        + np.nan_to_num(flows.waiting_decode)
-        + np.nan_to_num(flows.running_decode)
-    )
     served = _first_known(flows.first_tokens, flows.completed)
-    if not np.isfinite(flows.waiting_prefill).any() and not np.isfinite(flows.waiting_decode).any():
+    queues = [q for q in (flows.waiting_prefill, flows.waiting_decode) if np.isfinite(q).any()]
+    if not queues:
         return served, False
+    levels = queues + [flows.running_decode] * bool(np.isfinite(flows.running_decode).any())
+    queued = np.sum(levels, axis=0)
     growth = np.diff(queued, prepend=queued[:1]) / window_s
     return np.maximum(served + growth, 0.0), True
 
 
 def add_demand(
-    table: pl.DataFrame, window_s: float, kind: str, query: Query
+    table: pl.DataFrame, window_s: float, kind: str, query: QueryRunner, *, ttft_bounds_wait: bool = False
 ) -> tuple[pl.DataFrame, Literal["offered", "served"]]:
     """Add offered work, backlog age and saturation per role to one service's table.
 
     Parameters
     ----------
     table
-        Columns capture, t and ``signal@role``; regular grid inside each capture.
+        Columns capture, t and ``signal@role``; at least one row, regular grid inside each capture.
     window_s
         Width of a row [s].
     kind
         ``production`` or ``pressure_test``: they differ in what counts as saturated.
     query
         Runs a shipped query.
+    ttft_bounds_wait
+        Whether requests in flight are a difference of counters, which drifts, and TTFT holds the whole wait.
 
     Returns
     -------
     table
-        With ``offered_tps@role``, ``backlog_age_s@role`` and ``saturated@role`` for each pool.
+        With ``offered_tps@role``, ``backlog_age_s@role`` and ``saturated@role`` for each pool. Where decode's
+        offered work is unknown the served rate stands in, but not in a saturated window that is told apart:
+        there it hides demand.
     reference
-        ``offered``, or ``served`` when no count of arrivals or queues was to be had; then saturated rows hide demand.
+        ``offered``, or ``served`` when no count of arrivals or queues, or no mean of tokens, was to be had;
+        then saturated rows hide demand.
     """
     single = column("instances", "mixed") in table.columns
     decode = "mixed" if single else "decode"
     parts, offered = [], True
     for (_,), part in table.group_by("capture", maintain_order=True):
-        extended, is_offered = _one_capture(part, window_s, kind, decode)
+        extended, is_offered = _one_capture(
+            part, window_s, kind, _flows(part, decode, ttft_bounds_wait), decode
+        )
         parts.append(extended)
         offered = offered and is_offered
     whole = pl.concat(parts)
@@ -101,37 +107,43 @@ def add_demand(
         {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s},
         {"windows": _work_inputs(whole, decode)},
     )
+    offered = offered and work["decode_tps"].null_count() < work.height
     joined = (
         whole.drop(["_started", "_decode_arrivals"])
         .with_columns((pl.col("t").dt.epoch("us") / 1e6).alias("_t"))
         .join(work.rename({"t": "_t"}), ["capture", "_t"], how="left", maintain_order="left")
     )
-    served = (
-        pl.col(column("decode_tps", decode))
-        if column("decode_tps", decode) in table.columns
-        else pl.lit(None)
-    )
     result = joined.with_columns(
-        pl.coalesce(pl.col("decode_tps"), served.cast(pl.Float64)).alias(column("offered_tps", decode)),
+        pl.coalesce(pl.col("decode_tps"), _stand_in(joined, decode, offered)).alias(
+            column("offered_tps", decode)
+        ),
         pl.col("prefill_tps").alias(column("offered_tps", "prefill")),
     ).drop("_t", "decode_tps", "prefill_tps", "decode_half_width_s")
     if single:
         result = result.drop(
-            column("offered_tps", "prefill"),
-            column("backlog_age_s", "prefill"),
-            column("saturated", "prefill"),
+            column(name, "prefill") for name in ("offered_tps", "backlog_age_s", "saturated")
         )
     return result, "offered" if offered else "served"
 
 
-def _one_capture(part: pl.DataFrame, window_s: float, kind: str, decode: str) -> tuple[pl.DataFrame, bool]:
-    flows = _flows(part, decode)
+def _stand_in(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:
+    """Return the served decode rate, null where offered work is known elsewhere and this window saturated."""
+    if column("decode_tps", decode) not in table.columns:
+        return pl.lit(None, pl.Float64)
+    served = pl.col(column("decode_tps", decode)).cast(pl.Float64)
+    hides = [pl.col(column("saturated", role)).fill_null(0.0) > 0 for role in ("prefill", decode)]
+    return pl.when(pl.any_horizontal(hides)).then(None).otherwise(served) if offered else served
+
+
+def _one_capture(
+    part: pl.DataFrame, window_s: float, kind: str, flows: Flows, decode: str
+) -> tuple[pl.DataFrame, bool]:
     started, offered = _started(flows, window_s)
     ages = backlog_ages(flows)
-    behind = np.convolve(np.nan_to_num(ages["prefill"]) > PREFILL_BACKLOG_S, np.ones(3), "same") > 0
+    behind = dilate(np.nan_to_num(ages["prefill"]) > PREFILL_BACKLOG_S, 1)
     behind &= np.isfinite(flows.waiting_prefill) & np.isfinite(flows.first_tokens)
     arrivals = np.where(behind, flows.first_tokens, started)
-    columns = {"_started": started, "_decode_arrivals": arrivals}
+    columns: dict[str, np.ndarray] = {"_started": started, "_decode_arrivals": arrivals}
     for role, name in (("prefill", "prefill"), ("decode", decode)):
         columns[column("backlog_age_s", name)] = ages[role]
         columns[column("saturated", name)] = saturated(ages[role], window_s, kind)
@@ -141,7 +153,7 @@ def _one_capture(part: pl.DataFrame, window_s: float, kind: str, decode: str) ->
 
 
 def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
-    columns = {
+    columns: dict[str, np.ndarray | pl.Series] = {
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
         "arrived_tps": _get(table, "arrived_prompt_tps", "service"),

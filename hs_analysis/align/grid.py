@@ -13,7 +13,8 @@ LEAST_PRESSURE_WINDOW_S = 15.0
 PRESSURE_SCRAPES = 4
 SHORT_PRESSURE_SCRAPES = 2
 ENOUGH_PRESSURE_WINDOWS = 24
-"""A pressure test's window is four scrapes, two where fewer than 24 windows would remain; never under 15 s."""
+"""A pressure test's window is four scrapes, two where fewer than 24 windows would remain, and never under
+15 s; defaults of this project."""
 
 FALLBACK_INTERVAL_S = 15.0
 """Assumed spacing when every series has a single sample; Prometheus' usual scrape interval."""
@@ -24,6 +25,18 @@ def scrape_interval_s(series: pl.DataFrame) -> float:
     known = series.filter(pl.col("signal").is_not_null())["interval_s"].drop_nulls()
     value = known.median()
     return float(value) if isinstance(value, (int, float)) and value > 0 else FALLBACK_INTERVAL_S
+
+
+def span_s(series: pl.DataFrame, quality: pl.DataFrame) -> float:
+    """Return the time that the captures cover together [s]; what lies between two captures does not count."""
+    spans = (
+        quality.join(series.select("series_id", "capture"), "series_id")
+        .group_by("capture")
+        .agg(
+            (pl.col("last_t").max() - pl.col("first_t").min()).dt.total_seconds(fractional=True).alias("span")
+        )
+    )
+    return float(spans["span"].sum())
 
 
 def window_s(kind: str, interval_s: float, span_s: float) -> float:

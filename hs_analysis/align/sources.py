@@ -35,10 +35,11 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Returns
     -------
     chosen
-        The rows of the chosen sources, without ``preference``.
+        The rows of the chosen sources. The shares over the lower and the upper edge of a limit are of one
+        histogram.
     disagreements
-        (service, role, signal, source, other, difference): median \\|ln ratio\\| of the two best sources where it is
-        above 5 %.
+        (service, role, signal, source, other, difference): median absolute log ratio of the two best sources
+        where it is above 5 %.
     """
     together = windows.filter(pl.col("gpu_group").is_null())
     slots = together.group_by("service").agg(pl.struct("capture", "t").n_unique().alias("slots"))
@@ -54,8 +55,17 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     )
     best = ranked.group_by(_SIGNAL, maintain_order=True).first().select([*_SIGNAL, "preference"])
     second = ranked.group_by(_SIGNAL, maintain_order=True).agg(pl.col("preference").get(1, null_on_oob=True))
-    chosen = windows.join(best, [*_SIGNAL, "preference"], how="semi").drop("preference")
+    chosen = windows.join(_one_histogram(best), [*_SIGNAL, "preference"], how="semi")
     return chosen, _disagreements(together, best, second.drop_nulls())
+
+
+def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
+    """Take the share over the lower edge from the histogram that gives the share over the upper one."""
+    lower = pl.col("signal").str.ends_with("_over_low")
+    upper = best.filter(pl.col("signal").str.ends_with("_over_high")).with_columns(
+        pl.col("signal").str.replace("_over_high", "_over_low", literal=True)
+    )
+    return pl.concat([best.filter(~lower), upper])
 
 
 def _disagreements(windows: pl.DataFrame, best: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:

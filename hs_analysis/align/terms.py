@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,18 +10,28 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue, Signal, Source
 from hs_analysis.schema.aligned import POOL_ROLES
+from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Slo
 
 TERM_COLUMNS = {
     "signal": pl.String, "source": pl.String, "preference": pl.Int64, "pool": pl.String, "role": pl.String,
-    "gpu_group": pl.String, "service": pl.String, "capture": pl.String, "instance": pl.String, "side": pl.String,
-    "sign": pl.Float64, "series_id": pl.Int64, "read": pl.String,
+    "gpu_group": pl.String, "service": pl.String, "capture": pl.String, "instance": pl.String,
+    "emitter": pl.String, "term": pl.Int64, "side": pl.String, "sign": pl.Float64, "series_id": pl.Int64,
+    "read": pl.String,
 }  # fmt: skip
-"""Columns of the term table: one row per signal, source and series that enters it."""
+"""Columns of the term table: one row per signal, source and series that enters it.
+
+``term`` is the place in the source's formula; ``emitter`` is what exports the series, ``instance`` the same
+where it belongs to a pool.
+"""
 
 EDGE_PREFERENCE = 100
-"""Added to a histogram's place in the order when it has no edge at the limit: an edge at the limit wins, except
-for TTFT, which only a front end sees whole."""
+"""Added to a histogram's place in the order when it has no edge at the limit: an edge at the limit wins,
+except for TTFT, which only a front end sees whole."""
+
+
+EDGE_TOLERANCE = 1e-9
+"""Relative difference below which a limit and an edge are the same number: both are read from decimals."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,22 @@ class LimitEdges:
     high_s: float
 
 
+EdgeCandidate = tuple[str, int, LimitEdges]
+"""Service, preference of the histogram's shares, and its edges."""
+
+_Term = dict[str, object]
+
+
+@dataclass(frozen=True)
+class _Carrier:
+    """What a term is for: the signal's name in the table, its catalogue row, and one of its sources."""
+
+    name: str
+    signal: Signal
+    source: Source
+    preference: int
+
+
 @dataclass(frozen=True)
 class _Row:
     series_id: int
@@ -51,12 +78,8 @@ class _Row:
 
 def _rows(series: pl.DataFrame) -> list[_Row]:
     columns = ("series_id", "metric", "labels", "emitter_role", "service", "capture", "instance", "gpu_type")
-    rows = []
-    for record in series.filter(pl.col("service").is_not_null()).select(columns).iter_rows(named=True):
-        raw = record.pop("labels")
-        pairs = raw.items() if isinstance(raw, dict) else ((p["key"], p["value"]) for p in raw)
-        rows.append(_Row(labels=dict(pairs), **record))
-    return rows
+    mapped = series.filter(pl.col("service").is_not_null()).select(columns)
+    return [_Row(labels=label_map(row.pop("labels")), **row) for row in mapped.iter_rows(named=True)]
 
 
 def _matches(labels: Mapping[str, str], where: Mapping[str, tuple[str, ...]]) -> bool:
@@ -79,8 +102,8 @@ def _role(signal: Signal, source: Source, row: _Row) -> str | None:
 
 def resolve_terms(
     series: pl.DataFrame, catalogue: Catalogue, slo: Slo
-) -> tuple[pl.DataFrame, tuple[tuple[str, LimitEdges], ...]]:
-    """Return the term table and the histogram edges used per service.
+) -> tuple[pl.DataFrame, tuple[EdgeCandidate, ...]]:
+    """Return the term table and the histogram edges around the limits.
 
     Parameters
     ----------
@@ -96,14 +119,14 @@ def resolve_terms(
     terms
         Columns ``TERM_COLUMNS``; pools with several GPU types appear once per type and once for all.
     edges
-        (service, edges) pairs, one per service and latency signal with a limit.
+        One per service and histogram of a latency signal with a limit; `kept_edges` picks the ones used.
     """
     rows = _rows(series)
     by_metric: dict[str, list[_Row]] = {}
     for row in rows:
         by_metric.setdefault(row.metric, []).append(row)
     terms: list[dict[str, object]] = []
-    edges: list[tuple[str, LimitEdges]] = []
+    edges: list[EdgeCandidate] = []
     for signal in catalogue.signals:
         for preference, source in enumerate(signal.sources):
             terms += _formula(signal, source, preference, by_metric)
@@ -114,27 +137,26 @@ def resolve_terms(
                 terms += shares
                 edges += around
     table = pl.DataFrame(terms, schema=TERM_COLUMNS)
-    return _one_role_per_pool(_with_gpu_groups(table, rows), rows), tuple(_kept_edges(edges))
+    return _one_role_per_pool(_with_gpu_groups(table, rows), rows), tuple(edges)
 
 
 def _formula(
     signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_Row]]
-) -> list[dict[str, object]]:
-    """Return a source's terms for the services that have every one of them: a missing part is no zero."""
+) -> list[_Term]:
+    """Return a source's terms where a service's capture has every one of them: a missing part is no zero."""
+    carrier = _Carrier(signal.id, signal, source, preference)
     parts = []
-    for term in source.terms:
+    for number, term in enumerate(source.terms):
         found = [row for row in by_metric.get(term.metric, []) if _matches(row.labels, term.where)]
-        parts.append(
-            _carried(signal.id, signal, source, preference, found, term.side, term.sign * source.scale)
-        )
-    whole = set.intersection(*({str(t["service"]) for t in part} for part in parts)) if parts else set()
-    return [term for part in parts for term in part if term["service"] in whole]
+        parts.append(_carried(carrier, found, number, term.side, term.sign * source.scale))
+    holders = [{(term["service"], term["capture"]) for term in part} for part in parts]
+    whole = set.intersection(*holders) if holders else set()
+    return [term for part in parts for term in part if (term["service"], term["capture"]) in whole]
 
 
-def _carried(
-    name: str, signal: Signal, source: Source, preference: int, rows: Sequence[_Row], side: str, sign: float
-) -> list[dict[str, object]]:
-    result = []
+def _carried(carrier: _Carrier, rows: Sequence[_Row], number: int, side: str, sign: float) -> list[_Term]:
+    signal, source = carrier.signal, carrier.source
+    result: list[_Term] = []
     for row in rows:
         role = _role(signal, source, row)
         if role is None:
@@ -142,10 +164,10 @@ def _carried(
         pooled = row.emitter_role in POOL_ROLES
         result.append(
             {
-                "signal": name, "source": source.source, "preference": preference, "pool": signal.pool, "role": role,
-                "gpu_group": None, "service": row.service, "capture": row.capture,
-                "instance": row.instance if pooled else None, "side": side, "sign": sign,
-                "series_id": row.series_id, "read": source.read,
+                "signal": carrier.name, "source": source.source, "preference": carrier.preference,
+                "pool": signal.pool, "role": role, "gpu_group": None, "service": row.service,
+                "capture": row.capture, "instance": row.instance if pooled else None, "emitter": row.instance,
+                "term": number, "side": side, "sign": sign, "series_id": row.series_id, "read": source.read,
             }
         )  # fmt: skip
     return result
@@ -153,51 +175,67 @@ def _carried(
 
 def _over_limit(
     signal: Signal, source: Source, preference: int, rows: Sequence[_Row], limit: float
-) -> tuple[list[dict[str, object]], list[tuple[str, LimitEdges]]]:
+) -> tuple[list[_Term], list[EdgeCandidate]]:
     """Return the terms of the shares over the two edges around a limit: (all − under edge) ÷ all."""
-    terms: list[dict[str, object]] = []
-    edges: list[tuple[str, LimitEdges]] = []
+    terms: list[_Term] = []
+    edges: list[EdgeCandidate] = []
     for service in sorted({row.service for row in rows}):
-        own = [(float(row.labels["le"]), row) for row in rows if row.service == service and _is_edge(row)]
+        own = [(edge, row) for row in rows if row.service == service and (edge := _edge(row)) is not None]
         known = sorted({edge for edge, _ in own})
         if not known or known[-1] != float("inf"):
             continue
-        low = max((edge for edge in known if edge <= limit), default=None)
-        high = min(edge for edge in known if edge >= limit)
+        low, high = _around(limit, known)
         comparable = signal.role != "service"  # an engine's TTFT leaves out the queue in front of it
         place = preference + (EDGE_PREFERENCE if comparable and low != high else 0)
-        edges.append((service, LimitEdges(signal.id, source.source, limit, low, high)))
+        edges.append((service, place, LimitEdges(signal.id, source.source, limit, low, high)))
         for name, edge in ((f"{signal.id}_over_low", low), (f"{signal.id}_over_high", high)):
             if edge is None:
                 continue
             everything = [row for at, row in own if at == float("inf")]
             under = [row for at, row in own if at == edge]
-            for side, sign, part in (
-                ("num", 1.0, everything),
-                ("num", -1.0, under),
-                ("den", 1.0, everything),
-            ):
-                terms += _carried(name, signal, source, place, part, side, sign)
+            carrier = _Carrier(name, signal, source, place)
+            terms += _carried(carrier, everything, 0, "num", 1.0)
+            terms += _carried(carrier, under, 1, "num", -1.0)
+            terms += _carried(carrier, everything, 2, "den", 1.0)
     return terms, edges
 
 
-def _is_edge(row: _Row) -> bool:
+def _around(limit: float, known: Sequence[float]) -> tuple[float | None, float]:
+    """Return the edges around a limit, equal when one lies at it; ``known`` ends at infinity."""
+    at = next((edge for edge in known if math.isclose(edge, limit, rel_tol=EDGE_TOLERANCE)), None)
+    if at is not None:
+        return at, at
+    low = max((edge for edge in known if edge < limit), default=None)
+    return low, min(edge for edge in known if edge > limit)
+
+
+def _edge(row: _Row) -> float | None:
+    """Return the upper edge of a bucket, None when the label is no number."""
     try:
-        float(row.labels["le"])
+        edge = float(row.labels["le"])
     except (KeyError, ValueError):
-        return False
-    return True
+        return None
+    return None if math.isnan(edge) else edge
 
 
-def _kept_edges(edges: Sequence[tuple[str, LimitEdges]]) -> list[tuple[str, LimitEdges]]:
-    """Keep one pair of edges per service and signal: those at the limit first, else the first source's."""
-    best: dict[tuple[str, str], tuple[str, LimitEdges]] = {}
-    for service, edge in edges:
-        key = (service, edge.signal)
-        at_limit = edge.low_s == edge.high_s and edge.signal != "ttft"
-        if key not in best or (at_limit and best[key][1].low_s != best[key][1].high_s):
-            best[key] = (service, edge)
-    return list(best.values())
+def kept_edges(
+    candidates: Sequence[EdgeCandidate], chosen: pl.DataFrame
+) -> tuple[tuple[str, LimitEdges], ...]:
+    """Return (service, edges) of the histograms that were chosen, in the order of the candidates.
+
+    Parameters
+    ----------
+    candidates
+        The edges of every histogram, from `resolve_terms`.
+    chosen
+        Rows of the chosen sources with service, signal and preference.
+    """
+    used = set(chosen.select("service", "signal", "preference").unique().iter_rows())
+    return tuple(
+        (service, edges)
+        for service, preference, edges in candidates
+        if (service, f"{edges.signal}_over_high", preference) in used
+    )
 
 
 def _with_gpu_groups(table: pl.DataFrame, rows: Sequence[_Row]) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -101,6 +101,7 @@ class Catalogue:
         return None
 
 
+@cache  # asked once per series; names are few
 def metric_kind(metric: str) -> Literal["counter", "gauge"]:
     """Return whether a metric counts up, by the catalogue's sources first and its name's ending second."""
     for signal in load_catalogue().signals:

@@ -4,23 +4,50 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from hs_analysis.errors import InputError
 
 BLOCK_BYTES = 8 << 20
 """Bytes read at once: large enough to amortise calls, small enough to bound memory."""
 
-_SPACE = re.compile(rb"[\s,]*")
+PIECE_BYTES = 1 << 15
+"""Bytes asked of a decompressor at once: where its archive is cut, so many before the cut are lost."""
+
+LONGEST_TEXT_BYTES = 1 << 20
+"""A longer JSON text is a lost quote, not a label; without a bound it would pull in the whole file."""
+
+_SEPARATORS = re.compile(rb"[\s,]*")
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SCALAR_END = re.compile(rb"[,}\]\s]")
+_PAIRS_END = re.compile(rb"\]\s*\]")
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+
+_DAMAGES: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error)
+_open_gzip: Callable[[Path], Any] = gzip.open
+
+try:
+    from isal import igzip, isal_zlib
+except ImportError:  # a platform without the wheel: slower, same bytes
+    pass
+else:
+    _open_gzip = igzip.open
+    _DAMAGES = (*_DAMAGES, isal_zlib.error)  # type: ignore[arg-type]  # its stubs say instance
 
 
-class Truncated(Exception):
-    """The stream ended inside a value; carries the byte offset of the end."""
+class BrokenStreamError(Exception):
+    """The stream is cut, damaged or no JSON at ``offset``; an InputError where the file is known."""
 
-    def __init__(self, offset: int) -> None:
+    def __init__(self, what: str, offset: int, hint: str = "export this file again") -> None:
+        self.what = what
         self.offset = offset
-        super().__init__(f"ended at byte {offset}")
+        self.hint = hint
+        super().__init__(f"{what} at byte {offset}")
 
 
 def open_decompressed(path: Path) -> BinaryIO:
@@ -35,7 +62,7 @@ def open_decompressed(path: Path) -> BinaryIO:
         with path.open("rb") as probe:
             magic = probe.read(4)
         if magic[:2] == b"\x1f\x8b":
-            return _open_gzip(path)
+            return _open_gzip(path)  # type: ignore[no-any-return]
         if magic == b"\x28\xb5\x2f\xfd":
             import pyarrow as pa
 
@@ -47,25 +74,19 @@ def open_decompressed(path: Path) -> BinaryIO:
         ) from error
 
 
-def _open_gzip(path: Path) -> BinaryIO:
-    try:
-        from isal import igzip
-    except ImportError:  # a platform without the wheel: slower, same bytes
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return igzip.open(path, "rb")  # type: ignore[no-any-return,no-untyped-call]
-
-
 class ByteStream:
-    """Scan a stream with regular expressions without holding more than one value of it.
+    """Scan a stream of JSON without holding more than one value of it.
 
     ``offset`` is the position of the next unread byte in the decompressed stream.
     """
 
-    def __init__(self, handle: BinaryIO) -> None:
+    def __init__(self, handle: BinaryIO, block_bytes: int | None = None) -> None:
         self._handle = handle
+        self._block_bytes = block_bytes or BLOCK_BYTES
         self._data = b""
         self._at = 0
         self._base = 0
+        self._damage = ""
         self._ended = False
 
     @property
@@ -73,16 +94,16 @@ class ByteStream:
         """Byte position of the next unread byte."""
         return self._base + self._at
 
+    @property
+    def damage(self) -> str:
+        """Why the stream ended early, empty when it did not."""
+        return self._damage
+
     def _fill(self) -> bool:
-        """Read one more block; False at the end. A cut archive counts as the end of the data."""
+        """Read one more block; False at the end. A cut archive gives what it inflated, then ends."""
         if self._ended:
             return False
-        try:
-            block = self._handle.read(BLOCK_BYTES)
-        except (EOFError, OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            block = b""  # the compressed stream is cut: what was inflated so far still counts
+        block = self._block()
         if not block:
             self._ended = True
             return False
@@ -91,14 +112,40 @@ class ByteStream:
         self._at = 0
         return True
 
+    def _block(self) -> bytes:
+        parts: list[bytes] = []
+        missing = self._block_bytes
+        try:
+            while missing > 0 and (part := self._handle.read1(min(missing, PIECE_BYTES))):  # type: ignore[attr-defined]
+                parts.append(part)
+                missing -= len(part)
+        except _DAMAGES as error:
+            reason = getattr(error, "strerror", None)
+            self._damage = (
+                f"the file can't be read on ({reason})" if reason else "the compressed data is cut or damaged"
+            )
+            self._ended = True
+        return b"".join(parts)
+
+    def _end(self) -> BrokenStreamError:
+        return BrokenStreamError(self._damage or "the JSON ends in the middle", self._base + len(self._data))
+
     def peek(self) -> bytes:
-        """Return the next byte after blanks and commas, empty at the end."""
+        """Return the next byte after blanks and commas, empty at the end.
+
+        Raises
+        ------
+        BrokenStreamError
+            When the stream ends here because its archive is damaged: more may be missing.
+        """
         while True:
-            match = _SPACE.match(self._data, self._at)
+            match = _SEPARATORS.match(self._data, self._at)
             self._at = match.end() if match else self._at
             if self._at < len(self._data):
                 return self._data[self._at : self._at + 1]
             if not self._fill():
+                if self._damage:
+                    raise self._end()
                 return b""
 
     def head(self, size: int) -> bytes:
@@ -107,35 +154,108 @@ class ByteStream:
             pass
         return self._data[self._at : self._at + size]
 
-    def skip(self, size: int) -> None:
-        """Consume ``size`` bytes that `head` has shown."""
-        self._at += size
+    def skip_mark(self) -> None:
+        """Consume a UTF-8 byte order mark if one comes next, after blanks."""
+        self.peek()
+        if self.head(len(_BOM)) == _BOM:
+            self._at += len(_BOM)
 
-    def until(self, pattern: re.Pattern[bytes], overlap: int) -> bytes:
-        """Consume and return everything up to and including the next match of ``pattern``.
-
-        ``overlap`` is how many bytes at a block's end may hold the beginning of a match.
+    def expect(self, byte: bytes) -> None:
+        """Consume the next byte after blanks and commas, which must be ``byte``.
 
         Raises
         ------
-        Truncated
-            When the stream ends first.
+        BrokenStreamError
+            When another byte comes, or none.
         """
+        found = self.peek()
+        if found != byte:
+            raise self.unexpected()
+        self._at += 1
+
+    def unexpected(self) -> BrokenStreamError:
+        """Return the error that names the next byte, or the end."""
+        found = self._data[self._at : self._at + 1]
+        if not found:
+            return self._end()
+        return BrokenStreamError(f"unexpected {found.decode('latin-1')!r}", self.offset)
+
+    def _until(self, pattern: re.Pattern[bytes]) -> bytes:
+        """Consume everything up to and including the next match of a one-byte pattern."""
         start = self._at
         while True:
             match = pattern.search(self._data, start)
             if match:
-                taken = self._data[self._at : match.end()]
-                self._at = match.end()
-                return taken
-            seen = max(len(self._data) - overlap - self._at, 0)
+                return self._take(match.end())
+            seen = len(self._data) - self._at
             if not self._fill():
-                raise Truncated(self._base + len(self._data))
+                raise self._end()
             start = self._at + seen
 
-    def rest(self) -> bytes:
-        """Consume and return all remaining bytes; only for what is known to be small."""
-        while self._fill():
-            pass
-        taken, self._at = self._data[self._at :], len(self._data)
+    def _take(self, end: int) -> bytes:
+        taken = self._data[self._at : end]
+        self._at = end
         return taken
+
+    def text(self) -> bytes:
+        """Consume a JSON text whose opening quote is consumed; return it with its closing quote."""
+        while True:
+            match = _TEXT.match(self._data, self._at)
+            if match:
+                return self._take(match.end())
+            if len(self._data) - self._at > LONGEST_TEXT_BYTES:
+                raise BrokenStreamError(f"a text of more than {LONGEST_TEXT_BYTES} bytes", self.offset)
+            if not self._fill():
+                raise self._end()
+
+    def value(self) -> bytes:
+        """Consume and return the next JSON value whole, brackets balanced and texts respected."""
+        opening = self.peek()
+        if opening == b'"':
+            self._at += 1
+            return opening + self.text()
+        if opening not in (b"{", b"["):
+            scalar = self._until(_SCALAR_END)[:-1]
+            self._at -= 1
+            if not scalar:
+                raise self.unexpected()
+            return scalar
+        parts, depth = [], 0
+        while True:
+            part = self._until(_STRUCTURE)
+            parts.append(part)
+            if part.endswith(b'"'):
+                parts.append(self.text())
+            depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(part[-1:], 0)
+            if depth == 0:
+                return b"".join(parts)
+
+    def pairs(self) -> bytes:
+        """Consume and return a list of pairs ``[[…],…]``: up to the first ``]]``, blanks allowed between.
+
+        Raises
+        ------
+        BrokenStreamError
+            When it is no list of lists, or runs on into something else.
+        """
+        self.peek()
+        begin = self.offset
+        self.expect(b"[")
+        if self.peek() == b"]":
+            self._at += 1
+            return b"[]"
+        if self._data[self._at : self._at + 1] != b"[":
+            raise self.unexpected()
+        start = self._at
+        while not (match := _PAIRS_END.search(self._data, start)):
+            # An unfinished `] ]` may stand at the end of what is there: resume at its first bracket.
+            seen = len(self._data.rstrip(_BLANK)) - 1 - self._at
+            if not self._fill():
+                raise self._end()
+            start = self._at + max(seen, 0)
+        lead = self.offset - begin  # bytes between the outer bracket and the first pair
+        body = b"[" + b" " * (lead - 1) + self._take(match.end())
+        if b"{" in body or b"}" in body:
+            at = min(i for i in (body.find(b"{"), body.find(b"}")) if i >= 0)
+            raise BrokenStreamError("values run into another object", begin + at)
+        return body

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
-from hs_analysis.ingest.bytestream import open_decompressed
+from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, sniff
-
-HASH_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file of the input; ``name`` is its path below the input, ``named`` whether it stood on the command line."""
+    """A file of the input.
+
+    ``name`` is its path below the input, ``named`` whether it stood on the command line itself.
+    """
 
     path: Path
     name: str
@@ -43,78 +43,104 @@ class Discovery:
     passed: tuple[Passed, ...]
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes as they lie on disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(HASH_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _head(path: Path) -> bytes:
+def _head(path: Path) -> tuple[bytes, str]:
+    """Return a file's first decompressed bytes, and why there are no more when its archive is damaged."""
     with open_decompressed(path) as handle:
-        try:
-            return handle.read(HEAD_BYTES)
-        except (EOFError, OSError, ValueError):
-            return b""
+        stream = ByteStream(handle, HEAD_BYTES)
+        return stream.head(HEAD_BYTES), stream.damage
 
 
 def _listed(root: Path) -> list[tuple[Path, str]]:
-    found = sorted(p for p in root.rglob("*") if p.is_file() and not any(s.startswith(".") for s in p.parts))
-    return [(path, str(path.relative_to(root))) for path in found]
+    """Return the files below a folder and their names there, sorted; hidden ones are left out."""
+    found = ((path, path.relative_to(root)) for path in root.rglob("*"))
+    shown = [
+        (p, r.as_posix()) for p, r in found if not any(x.startswith(".") for x in r.parts) and p.is_file()
+    ]
+    return sorted(shown, key=lambda pair: pair[1])
 
 
 def discover(inputs: Sequence[Path]) -> Discovery:
     """Return what the inputs hold.
 
-    A sub-folder that holds dumps is a capture of its own; files directly in an input belong to the nameless one.
-    Inside a folder a file no reader knows is skipped and a damaged one is noted; a file named on the command line
-    must be readable.
+    A sub-folder that holds dumps is a capture of its own; files directly in an input belong to the nameless
+    one. A file that two inputs hold counts once. Inside a folder a file no reader knows is skipped and a
+    damaged one is noted; a file named on the command line must be readable.
 
     Raises
     ------
     InputError
         When an input is missing, a named file can't be read, or no file at all can.
+    ManyErrors
+        When several are missing or can't be read.
     """
-    files: list[InputFile] = []
-    passed: list[Passed] = []
-    errors: list[HsError] = []
-    for given in inputs:
-        if not given.exists():
-            errors.append(InputError("no such file or folder", where=str(given), hint="check the path"))
-            continue
-        named = given.is_file()
-        for path, name in [(given, given.name)] if named else _listed(given):
-            kind = sniff(_head(path))
-            if isinstance(kind, Format):
-                capture = "" if named else str(Path(name).parent).removeprefix(".")
-                files.append(InputFile(path, name, capture, named, kind))
-            elif named:
-                errors.append(_unreadable(path, kind))
-            else:
-                state, why = (
-                    ("broken", kind.what(_head(path))) if isinstance(kind, Damage) else ("skipped", "no dump")
-                )
-                passed.append(Passed(path, name, state, why))
+    missing: list[HsError] = [
+        InputError("no such file or folder", where=str(given), hint="check the path")
+        for given in inputs
+        if not given.exists()
+    ]
+    looks = [_look(path, name, named) for path, name, named in _candidates(inputs)]
+    errors = missing + [look for look in looks if isinstance(look, HsError)]
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+    files = tuple(look for look in looks if isinstance(look, InputFile))
+    passed = tuple(look for look in looks if isinstance(look, Passed))
     if not files:
         raise _nothing(inputs, passed)
-    return Discovery(tuple(files), tuple(passed))
+    return Discovery(files, passed)
 
 
-def _unreadable(path: Path, kind: Damage | None) -> InputError:
-    if kind is None:
-        return InputError(
-            "not a metric dump this tool reads",
-            where=str(path),
-            hint="export it with /api/v1/query_range as JSON",
+def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
+    """Return (path, name, named) of every file once, sorted by name; naming a file beats its folder."""
+    found: dict[Path, tuple[Path, str, bool]] = {}
+    for given in inputs:
+        if given.is_file():
+            found[given.resolve()] = (given, given.name, True)
+    for given in inputs:
+        if given.is_dir():
+            for path, name in _listed(given):
+                found.setdefault(path.resolve(), (path, name, False))
+    return sorted(found.values(), key=lambda one: (one[1], str(one[0])))
+
+
+def _look(path: Path, name: str, named: bool) -> InputFile | Passed | HsError:
+    """Return what a file is; an error only for a named one."""
+    try:
+        kind = _known_format(path)
+    except InputError as error:
+        return error if named else Passed(path, name, "broken", error.what)
+    if kind is not None:
+        return InputFile(path, name, "" if named else name.rpartition("/")[0], named, kind)
+    if not named:
+        return Passed(path, name, "skipped", "no dump")
+    return InputError(
+        "not a metric dump this tool reads",
+        where=str(path),
+        hint="export it with /api/v1/query_range as JSON",
+    )
+
+
+def _known_format(path: Path) -> Format | None:
+    """Return the format of a file, None when no reader knows it.
+
+    Raises
+    ------
+    InputError
+        When it is a dump that can't be read: empty, a web page, a damaged archive, no permission.
+    """
+    head, damage = _head(path)
+    kind = sniff(head)
+    if isinstance(kind, Format):
+        return kind
+    if damage:
+        raise InputError(
+            f"{damage} after byte {len(head)}", where=str(path), hint="copy or export the file again"
         )
-    return InputError(kind.what(_head(path)), where=str(path), hint=kind.hint)
+    if isinstance(kind, Damage):
+        raise InputError(kind.what(head), where=str(path), hint=kind.hint)
+    return None
 
 
-def _nothing(inputs: Sequence[Path], passed: list[Passed]) -> InputError:
+def _nothing(inputs: Sequence[Path], passed: Sequence[Passed]) -> InputError:
     where = ", ".join(str(path) for path in inputs)
     broken = [p for p in passed if p.state == "broken"]
     if broken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,12 +33,26 @@ class Damage:
     hint: str
 
 
-_ENVELOPE = re.compile(rb'\{\s*"(status|data|isPartial|warnings|infos)"')
+_ENVELOPE = re.compile(rb'\{\s*"(status|data|isPartial|warnings|infos|error|errorType|stats|trace)"\s*:')
 """First key of an API answer; VictoriaMetrics and Thanos put their own keys there too."""
+
+_CONTENT = re.compile(rb'"(resultType|errorType)"\s*:|"data"\s*:\s*\{\s*"result"\s*:')
+"""What makes it one: a result or an error; with sorted keys the result stands before its type."""
 
 
 def _is_api_answer(head: bytes) -> bool:
-    return bool(_ENVELOPE.match(head)) and (b'"resultType"' in head or b'"errorType"' in head)
+    return bool(_ENVELOPE.match(head)) and bool(_CONTENT.search(head))
+
+
+def _is_cut(head: bytes) -> bool:
+    """Whether a small file starts as an API answer and stops before it says of what."""
+    if not _ENVELOPE.match(head) or _is_api_answer(head) or len(head) > HEAD_BYTES // 2:
+        return False
+    try:
+        json.loads(head)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _html_title(head: bytes) -> str:
@@ -60,6 +75,12 @@ DAMAGES: tuple[Damage, ...] = (
         lambda head: head[:1] == b"<",
         lambda head: f"{_html_title(head)}, not a metric dump",
         "log in or fix the URL or token, then export again",
+    ),
+    Damage(
+        "cut",
+        _is_cut,
+        lambda head: f"JSON that ends in the middle at byte {len(head)}",
+        "export this file again",
     ),
 )
 

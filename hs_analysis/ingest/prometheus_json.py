@@ -1,7 +1,8 @@
 """Reader of Prometheus API answers (`query_range` and range-vector `query`), one series at a time.
 
-The body is scanned, never held: memory is one block and one series. Numbers are parsed in bulk; a series whose
-numbers do not parse cleanly is read again value by value, so that each bad sample is quarantined with its place.
+The body is scanned, never held: memory is one block and one series. Numbers are parsed in bulk; a series
+whose numbers do not parse cleanly is read again value by value, so that each bad sample is quarantined with
+its place.
 """
 
 from __future__ import annotations
@@ -11,28 +12,33 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import ByteStream, Truncated
-
-_STRUCTURE = re.compile(rb'["{}\[\]]')
-_STRING_END = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
-_VALUES_END = re.compile(rb"\]\s*\]|\[\s*\]")
-_RESULT = re.compile(rb'"result"\s*:\s*')
-_PAIR = re.compile(rb"\[[^\[\]]*\]")
-_SCALAR_END = re.compile(rb"[,}\]]")
+from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
 
 LATEST_S = 4_102_444_800.0
 """Times after 2100-01-01 are not Unix seconds."""
 
-NUMBERS_ONLY = bytes.maketrans(b"", b"")
+RAW_CHARACTERS = 200
+SERIES_CHARACTERS = 500
+"""How much of a rejected row and of its labels is kept."""
+
+MATRIX_TYPES = ("matrix", "vector")
+
+_PAIR = re.compile(rb"\[[^\[\]]*\]")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PARTS = re.compile(r'\[\s*([^\s,"]+)\s*,\s*(?:"([^"]*)"|([^\s,"]+))\s*\]')
+_TIME = re.compile(_NUMBER)
+_VALUE = re.compile(rf"\s*(?:{_NUMBER}|[+-]?inf(?:inity)?|[+-]?nan)\s*", re.IGNORECASE)
 
 
 @dataclass
 class Rejection:
-    """One sample that can't be stored: byte offset in the decompressed file, reason code, raw text."""
+    """One row that can't be stored: byte offset in the decompressed file, reason code, raw text."""
 
     position: int
     reason: str
@@ -55,16 +61,26 @@ class RawSeries:
 
 @dataclass
 class ReadNotes:
-    """What a reader has to say beside the series: rows seen, rejections, and the server's own warnings."""
+    """What a reader has to say beside the series.
+
+    Rows seen, rows rejected, the server's warnings (data may be missing) and infos (advice on the query).
+    """
 
     rows: int = 0
     rejections: list[Rejection] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    infos: list[str] = field(default_factory=list)
     last_series: str = ""
 
 
+def series_text(labels: dict[str, str]) -> str:
+    """Return a series as Prometheus writes it: ``name{label="value", …}``, labels sorted."""
+    pairs = ", ".join(f'{k}="{v}"' for k, v in sorted(labels.items()) if k != "__name__")
+    return f"{labels.get('__name__', '')}{{{pairs}}}"
+
+
 def read_prometheus_json(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield the series of every API answer in the stream.
+    """Yield the series of every API answer in the stream, keys in any order.
 
     Parameters
     ----------
@@ -73,223 +89,247 @@ def read_prometheus_json(stream: ByteStream, where: str, notes: ReadNotes) -> It
     where
         File name for messages.
     notes
-        Filled while reading: rows read, rejections, warnings.
+        Filled while reading: rows read, rejections, the server's warnings and infos.
 
     Raises
     ------
     InputError
-        When the answer is an error envelope, is cut, or has another result type. Messages give the byte.
+        When the answer is an error envelope, is cut or no JSON, has another result type, or its times are
+        not seconds. Messages give the byte.
     """
     try:
+        stream.skip_mark()
         while stream.peek():
             yield from _read_document(stream, where, notes)
-    except Truncated as cut:
+            stream.skip_mark()
+    except BrokenStreamError as broken:
         last = f" after series {notes.last_series}" if notes.last_series else ""
         raise InputError(
-            f"the JSON ends in the middle at byte {cut.offset}{last}",
-            where=where,
-            hint="export this file again",
-        ) from cut
+            f"{broken.what} at byte {broken.offset}{last}", where=where, hint=broken.hint
+        ) from broken
+
+
+def _keys(stream: ByteStream) -> Iterator[str]:
+    """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
+    stream.expect(b"{")
+    while stream.peek() != b"}":
+        stream.expect(b'"')
+        key = stream.text()[:-1].decode("utf-8", "replace")
+        stream.expect(b":")
+        yield key
+    stream.expect(b"}")
+
+
+def _decoded(stream: ByteStream) -> Any:
+    """Consume the next value and return it decoded."""
+    stream.peek()
+    at = stream.offset
+    raw = stream.value()
+    try:
+        return json.loads(raw.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise BrokenStreamError("no JSON", at) from None
 
 
 def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
-    header = _until_result(stream, where)
-    kind = re.search(rb'"resultType"\s*:\s*"(\w+)"', header)
-    if kind and kind.group(1) not in (b"matrix", b"vector"):
-        raise InputError(
-            f"the answer is a {kind.group(1).decode()}, not a matrix",
-            where=where,
-            hint="export with query_range",
-        )
-    notes.warnings += _warnings(header)
-    if stream.peek() != b"[":
-        raise InputError(
-            f"no list of series at byte {stream.offset}", where=where, hint="export this file again"
-        )
-    stream.skip(1)
+    envelope: dict[str, Any] = {}
+    has_result = False
+    for key in _keys(stream):
+        if key != "data" or stream.peek() != b"{":
+            envelope[key] = _decoded(stream)
+            continue
+        for inner in _keys(stream):
+            if inner != "result" or stream.peek() != b"[":
+                envelope[inner] = _decoded(stream)
+                continue
+            _require_matrix(envelope, where)
+            has_result = True
+            yield from _read_result(stream, notes)
+    _require_success(envelope, where)
+    _require_matrix(envelope, where)
+    if not has_result:
+        raise InputError("no data.result in the answer", where=where, hint="export with query_range")
+    notes.warnings += _texts(envelope.get("warnings"))
+    notes.infos += _texts(envelope.get("infos"))
+
+
+def _require_matrix(envelope: dict[str, Any], where: str) -> None:
+    kind = envelope.get("resultType", "matrix")
+    if kind not in MATRIX_TYPES:
+        raise InputError(f"the answer is a {kind}, not a matrix", where=where, hint="export with query_range")
+
+
+def _require_success(envelope: dict[str, Any], where: str) -> None:
+    if envelope.get("status") != "error":
+        return
+    kind, text = envelope.get("errorType", "error"), str(envelope.get("error", ""))[:160]
+    too_many = "maximum resolution" in text
+    hint = "export in smaller time ranges" if too_many else "repair the query and export again"
+    raise InputError(f"the server answered with an error ({kind}: {text})", where=where, hint=hint)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(text) for text in value] if isinstance(value, list) else []
+
+
+def _read_result(stream: ByteStream, notes: ReadNotes) -> Iterator[RawSeries]:
+    stream.expect(b"[")
     index = 0
-    while (byte := stream.peek()) == b"{":
+    while stream.peek() != b"]":
         yield from _read_element(stream, notes, index)
         index += 1
-    if byte != b"]":
-        if not byte:
-            raise Truncated(stream.offset)
-        raise InputError(
-            f"unexpected {byte.decode('latin-1')!r} at byte {stream.offset}",
-            where=where,
-            hint="export this file again",
-        )
-    stream.skip(1)
-    notes.warnings += _warnings(_document_tail(stream))
-
-
-def _until_result(stream: ByteStream, where: str) -> bytes:
-    """Consume the envelope up to the list of series; an error envelope is told apart here."""
-    head = stream.head(1 << 16)
-    match = _RESULT.search(head)
-    if match:
-        stream.skip(match.end())
-        return head[: match.end()]
-    body = stream.rest()
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        raise Truncated(stream.offset) from None
-    if isinstance(answer, dict) and answer.get("status") == "error":
-        kind, text = answer.get("errorType", "error"), str(answer.get("error", ""))[:160]
-        hint = (
-            "export in smaller time ranges"
-            if "maximum resolution" in text
-            else "repair the query and export again"
-        )
-        raise InputError(f"the server answered with an error ({kind}: {text})", where=where, hint=hint)
-    raise InputError("no data.result in the answer", where=where, hint="export with query_range")
-
-
-def _document_tail(stream: ByteStream) -> bytes:
-    """Consume the rest of the envelope: the closing braces and what stands between them."""
-    parts, depth = [], 2
-    while depth:
-        part = stream.until(_STRUCTURE, 0)
-        parts.append(part)
-        if part.endswith(b'"'):
-            parts.append(stream.until(_STRING_END, 2))
-        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(part[-1:], 0)
-    return b"".join(parts)
-
-
-def _warnings(envelope: bytes) -> list[str]:
-    match = re.search(rb'"warnings"\s*:\s*(\[[^\]]*\])', envelope)
-    if not match:
-        return []
-    try:
-        return [str(text) for text in json.loads(match.group(1))]
-    except ValueError:
-        return [match.group(1).decode("utf-8", "replace")[:200]]
+    stream.expect(b"]")
 
 
 def _read_element(stream: ByteStream, notes: ReadNotes, index: int) -> Iterator[RawSeries]:
     """Read one element of data.result, keys in any order."""
-    stream.skip(1)
-    labels: dict[str, str] = {}
-    body, body_at, histograms = b"", stream.offset, False
-    while (byte := stream.peek()) != b"}":
-        if byte != b'"':
-            raise Truncated(stream.offset)
-        stream.skip(1)
-        key = stream.until(_STRING_END, 2)[:-1]
-        if stream.peek() == b"" or stream.head(1) != b":":
-            raise Truncated(stream.offset)
-        stream.skip(1)
+    raw_labels, labels_at = b"{}", stream.offset
+    bodies: list[tuple[int, bytes]] = []
+    histograms_at = -1
+    for key in _keys(stream):
         opening = stream.peek()
-        if key == b"metric" and opening == b"{":
-            labels = {str(k): str(v) for k, v in json.loads(_balanced(stream)).items()}
-        elif key == b"values" and opening == b"[":
-            body_at, body = stream.offset, stream.until(_VALUES_END, 64)
-        elif key == b"value" and opening == b"[":
-            body_at, body = stream.offset, b"[" + _balanced(stream) + b"]"
+        at = stream.offset
+        if key == "metric" and opening == b"{":
+            raw_labels, labels_at = stream.value(), at
+        elif key == "values" and opening == b"[":
+            bodies.append((at, stream.pairs()))
+        elif key == "value" and opening == b"[":
+            bodies.append((at - 1, b"[" + stream.value() + b"]"))
         else:
-            histograms = histograms or key == b"histograms"
-            _skip_value(stream, opening)
-    stream.skip(1)
-    notes.last_series = labels.get("__name__", str(labels))
-    if histograms:
-        text = "native histograms are not read"
+            histograms_at = at if key in ("histogram", "histograms") else histograms_at
+            stream.value()
+    labels = _labels(raw_labels)
+    if isinstance(labels, Rejection):
+        labels.position, labels.path = labels_at, f"data.result[{index}].metric"
+        samples = sum(len(_PAIR.findall(body)) for _, body in bodies)
+        labels.detail += f"; all {samples} samples of the series are left out"
+        notes.rows += 1
+        notes.rejections.append(labels)
+        return
+    notes.last_series = labels.get("__name__") or series_text(labels)[:RAW_CHARACTERS]
+    if histograms_at >= 0:
         notes.rows += 1
         notes.rejections.append(
             Rejection(
-                body_at,
-                "native_histogram",
-                notes.last_series[:200],
-                text,
-                f"data.result[{index}]",
-                str(labels),
+                histograms_at, "native_histogram", notes.last_series[:RAW_CHARACTERS],
+                "native histograms are not read", f"data.result[{index}]", series_text(labels),
             )
-        )
-    if body and (series := _numbers(body, labels, body_at, notes, index)) is not None:
-        yield series
+        )  # fmt: skip
+    for at, body in bodies:
+        series = _numbers(body, labels, at, notes, index)
+        if series.t_us.size:
+            yield series
 
 
-def _balanced(stream: ByteStream) -> bytes:
-    """Consume one object or list, strings respected."""
-    parts, depth = [], 0
-    while True:
-        part = stream.until(_STRUCTURE, 0)
-        parts.append(part)
-        if part.endswith(b'"'):
-            parts.append(stream.until(_STRING_END, 2))
-        depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(part[-1:], 0)
-        if depth == 0:
-            return b"".join(parts)
+def _labels(raw: bytes) -> dict[str, str] | Rejection:
+    """Return the labels, or why they can't be read."""
+    shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+    try:
+        found = json.loads(raw.decode("utf-8"))
+        labels = {str(key): value if isinstance(value, str) else str(value) for key, value in found.items()}
+        for key, value in labels.items():
+            (key + value).encode("utf-8")  # half a surrogate pair has no UTF-8 form
+    except UnicodeError:
+        return Rejection(0, "bad_utf8", shown, "labels are not UTF-8", "", shown)
+    except (ValueError, RecursionError):
+        return Rejection(0, "bad_json", shown, "labels are no JSON object", "", shown)
+    return labels
 
 
-def _skip_value(stream: ByteStream, opening: bytes) -> None:
-    if opening in (b"{", b"["):
-        _balanced(stream)
-    elif opening == b'"':
-        stream.skip(1)
-        stream.until(_STRING_END, 2)
-    else:
-        size = len(stream.until(_SCALAR_END, 0))
-        stream.skip(-1 if size else 0)
-
-
-def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int) -> RawSeries | None:
+def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int) -> RawSeries:
     """Parse ``[[t,"v"],…]``: in bulk when clean, else pair by pair."""
     pairs = body.count(b"[") - 1
-    if pairs <= 0:
-        return None
+    numbers = _in_bulk(body)
+    times = numbers[0::2]
+    if numbers.size != 2 * pairs or not np.all(np.abs(times) < LATEST_S):
+        if numbers.size == 2 * pairs and pairs and np.all(np.abs(times) >= LATEST_S):
+            raise _not_seconds(float(times[0]), at)
+        return _pair_by_pair(body, labels, at, notes, index)
     notes.rows += pairs
-    flat = body.translate(NUMBERS_ONLY, b'[]"')
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        try:
-            numbers = np.fromstring(flat.decode("ascii"), sep=",")
-        except (DeprecationWarning, ValueError):
-            numbers = np.empty(0)
-    clean = numbers.size == 2 * pairs and bool(np.all(np.abs(numbers[0::2]) < LATEST_S))
-    t, values = (numbers[0::2], numbers[1::2]) if clean else _pair_by_pair(body, labels, at, notes, index)
-    flags = np.full(t.size, None, dtype=object)
+    values = numbers[1::2]
+    flags = np.full(pairs, None, dtype=object)
     flags[np.isnan(values)] = "nan"
     flags[np.isposinf(values)] = "pos_inf"
     flags[np.isneginf(values)] = "neg_inf"
     values = np.where(np.isfinite(values), values, np.nan)
-    return RawSeries(labels, np.round(t * 1e6).astype(np.int64), values, flags, at)
+    return RawSeries(labels, _microseconds(times), values, flags, at)
 
 
-def _pair_by_pair(
-    body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int
-) -> tuple[np.ndarray, np.ndarray]:
-    times, values = [], []
-    for number, match in enumerate(_PAIR.finditer(body)):
+def _microseconds(times: np.ndarray) -> np.ndarray:
+    return np.round(times * 1e6).astype(np.int64)
+
+
+def _in_bulk(body: bytes) -> np.ndarray:
+    """Return all numbers of a body in order; empty when any of it is no plain number."""
+    flat = body.translate(None, b'[]"').strip()  # numpy reads a blank last field as -1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
         try:
-            t, value = _one_pair(match.group())
+            return np.fromstring(flat.decode("ascii"), sep=",")
+        except (DeprecationWarning, ValueError):
+            return np.empty(0)
+
+
+def _not_seconds(stamp: float, at: int) -> BrokenStreamError:
+    """Return the error for times in another unit, with the stamp read both ways."""
+    for unit, per_second in (("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)):
+        if abs(stamp) / per_second < LATEST_S:
+            read = datetime.fromtimestamp(stamp / per_second, UTC)
+            text = f"the time {stamp:.0f} is no Unix seconds; as {unit} it is {read:%Y-%m-%d %H:%M:%S} UTC;"
+            return BrokenStreamError(
+                text, at, f"an API answer has seconds: divide the times by {per_second:.0f}"
+            )
+    return BrokenStreamError(f"the time {stamp:g} is no Unix seconds", at)
+
+
+def _pair_by_pair(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int) -> RawSeries:
+    times, values, flags = [], [], []
+    end = 1
+
+    def reject(position: int, reason: str, raw: bytes, detail: str, number: int) -> None:
+        path = f"data.result[{index}].values[{number}]"
+        shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+        series = series_text(labels)[:SERIES_CHARACTERS]
+        notes.rejections.append(Rejection(at + position, reason, shown, detail, path, series))
+
+    for number, match in enumerate(_PAIR.finditer(body, 1)):
+        between = body[end : match.start()].strip(b" \t\r\n,")
+        if between:
+            notes.rows += 1
+            reject(end, "bad_json", between, 'expected [seconds, "value"]', number)
+        end = match.end()
+        notes.rows += 1
+        try:
+            t, value, flag = _one_pair(match.group())
         except ValueError as error:
             reason, detail = str(error).split(": ", 1)
-            raw = match.group().decode("utf-8", "replace")[:200]
-            path = f"data.result[{index}].values[{number}]"
-            notes.rejections.append(
-                Rejection(at + match.start(), reason, raw, detail, path, str(labels)[:500])
-            )
+            reject(match.start(), reason, match.group(), detail, number)
         else:
             times.append(t)
             values.append(value)
-    return np.array(times, dtype=np.float64), np.array(values, dtype=np.float64)
+            flags.append(flag)
+    t_us = _microseconds(np.array(times, dtype=np.float64))
+    return RawSeries(labels, t_us, np.array(values, dtype=np.float64), np.array(flags, dtype=object), at)
 
 
-def _one_pair(raw: bytes) -> tuple[float, float]:
-    """Parse one ``[t, "v"]``; the error's text is ``reason: what was expected``."""
-    try:
-        pair = json.loads(raw)
-    except ValueError:
-        raise ValueError('bad_json: expected [seconds, "value"]') from None
-    if len(pair) != 2 or isinstance(pair[0], bool) or not isinstance(pair[0], (int, float)):
+def _one_pair(raw: bytes) -> tuple[float, float, str | None]:
+    """Parse one ``[t, "v"]`` into time, value and flag; the error's text is ``reason: what was expected``."""
+    parts = _PARTS.fullmatch(raw.decode("utf-8", "replace"))
+    if parts is None:
+        raise ValueError('bad_json: expected [seconds, "value"]')
+    if not _TIME.fullmatch(parts[1]):
         raise ValueError("bad_ts: expected Unix seconds")
-    if not abs(pair[0]) < LATEST_S:
-        raise ValueError(f"bad_ts: {pair[0]} is not Unix seconds; milliseconds?")
-    if pair[1] is None:
-        return float(pair[0]), float("nan")
-    try:
-        return float(pair[0]), float(pair[1])
-    except (TypeError, ValueError):
-        raise ValueError("bad_value: expected a number") from None
+    t = float(parts[1])
+    if not abs(t) < LATEST_S:
+        raise ValueError(f"bad_ts: {parts[1]} is not Unix seconds; milliseconds?")
+    if parts[3] == "null":
+        return t, float("nan"), "null"
+    text = parts[2] if parts[2] is not None else parts[3]
+    if not _VALUE.fullmatch(text):
+        raise ValueError("bad_value: expected a number")
+    value = float(text)
+    if value != value:
+        return t, value, "nan"
+    if value in (float("inf"), float("-inf")):
+        return t, float("nan"), "pos_inf" if value > 0 else "neg_inf"
+    return t, value, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,14 @@ from hs_analysis.catalogue import metric_kind
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.discover import Discovery, InputFile
-from hs_analysis.ingest.prometheus_json import RawSeries, ReadNotes, Rejection
+from hs_analysis.ingest.prometheus_json import (
+    RAW_CHARACTERS,
+    SERIES_CHARACTERS,
+    RawSeries,
+    ReadNotes,
+    Rejection,
+    series_text,
+)
 from hs_analysis.schema.frames import REJECTED, check, empty
 
 STAGED = pa.schema(
@@ -32,28 +39,43 @@ NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
 
 Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, Labels]
+"""A series: its capture and its sorted labels."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class FileRecord:
-    """What one file gave: rows read = stored + duplicates + rejected (stored and duplicates are known later)."""
+    """What one file gave.
+
+    Rows read = stored + duplicates + rejected; stored and duplicates are known after deduplication.
+    """
 
     name: str
     format: str
-    rows_read: int = 0
-    rows_rejected: int = 0
-    series: int = 0
-    warnings: list[str] = field(default_factory=list)
+    rows_read: int
+    rows_rejected: int
+    series: int
+    warnings: list[str]
 
 
 @dataclass
 class Reading:
-    """All files read: series by key (capture, labels), a record and number per whole file, rejected rows, broken files.
+    """All files read.
 
-    Samples of a broken file may have been written before it broke: only numbers in ``whole`` count.
+    Attributes
+    ----------
+    keys
+        Number of each series (capture, labels) that a whole file holds.
+    records, whole
+        Record and number of every file that was read to its end. Samples of a broken file may have been
+        written before it broke: only numbers in ``whole`` count.
+    rejected
+        Frame of contract REJECTED.
+    broken
+        (file, why) of those that broke.
     """
 
-    keys: dict[tuple[str, Labels], int]
+    keys: dict[Key, int]
     records: list[FileRecord]
     rejected: pl.DataFrame
     broken: list[tuple[str, str]]
@@ -74,36 +96,50 @@ def read_files(
         For a named file that can't be read, or when nothing could be read at all.
     """
     reading = Reading({}, [], empty(REJECTED), [], [])
+    numbers: dict[Key, int] = {}
     rejected: list[pl.DataFrame] = []
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
         progress(file.name)
-        batch = _Batch(write)
-        notes, record = ReadNotes(), FileRecord(file.name, file.format.id)
+        notes = ReadNotes()
         try:
-            with open_decompressed(file.path) as handle:
-                for series in file.format.read(ByteStream(handle), str(file.path), notes):
-                    _stage(series, file, number, reading, batch, notes, record)
-            batch.flush()
+            found = _read_one(file, number, numbers, _Batch(write), notes)
         except InputError as error:
             if file.named:
                 raise
             first_error = first_error or error
             reading.broken.append((file.name, error.what))
             continue
+        reading.keys.update(found)
         reading.whole.append(number)
-        record.rows_read, record.rows_rejected, record.warnings = (
-            notes.rows,
-            len(notes.rejections),
-            notes.warnings,
+        reading.records.append(
+            FileRecord(
+                file.name, file.format.id, notes.rows, len(notes.rejections), len(found), notes.warnings
+            )
         )
-        reading.records.append(record)
         rejected += [_rejected(file.name, notes.rejections)] if notes.rejections else []
     if not reading.records and first_error is not None:
         raise first_error
     if rejected:
         reading.rejected = check(pl.concat(rejected), REJECTED)
     return reading
+
+
+def _read_one(
+    file: InputFile, number: int, numbers: dict[Key, int], batch: _Batch, notes: ReadNotes
+) -> dict[Key, int]:
+    """Stage one file's samples; return the numbers of its series, new ones counted on in ``numbers``."""
+    found: dict[Key, int] = {}
+    with open_decompressed(file.path) as handle:
+        for raw in file.format.read(ByteStream(handle), str(file.path), notes):
+            series = _repaired(raw, notes)
+            if not series.t_us.size:
+                continue
+            key = (file.capture, tuple(sorted(series.labels.items())))
+            found[key] = numbers.setdefault(key, len(numbers))
+            batch.add(found[key], series, number)
+    batch.flush()
+    return found
 
 
 class _Batch:
@@ -138,27 +174,9 @@ class _Batch:
         self._columns, self._rows = [], 0
 
 
-def _stage(
-    series: RawSeries,
-    file: InputFile,
-    number: int,
-    reading: Reading,
-    batch: _Batch,
-    notes: ReadNotes,
-    record: FileRecord,
-) -> None:
-    metric = series.labels.get("__name__", "")
-    series = _repaired(series, metric, notes)
-    if not series.t_us.size:
-        return
-    labels = tuple(sorted(series.labels.items()))
-    key = reading.keys.setdefault((file.capture, labels), len(reading.keys))
-    record.series += 1
-    batch.add(key, series, number)
-
-
-def _repaired(series: RawSeries, metric: str, notes: ReadNotes) -> RawSeries:
+def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
     """Null the exporter's sentinels and quarantine what a counter can't be."""
+    metric = series.labels.get("__name__", "")
     values, flags = series.values, series.flags
     if metric.startswith("DCGM_FI_"):
         blank = values > NOT_SUPPORTED
@@ -170,7 +188,7 @@ def _repaired(series: RawSeries, metric: str, notes: ReadNotes) -> RawSeries:
         notes.rejections.append(
             Rejection(
                 series.offset, "negative_counter", f"[{t / 1e6},{value}]", "a counter is never below 0",
-                "", str(series.labels)[:500],
+                "", series_text(series.labels)[:SERIES_CHARACTERS],
             )
         )  # fmt: skip
     keep = ~bad
@@ -181,7 +199,7 @@ def _rejected(name: str, rejections: Sequence[Rejection]) -> pl.DataFrame:
     rows = [
         {
             "file": name, "member": "", "position": r.position, "path": r.path, "series": r.series,
-            "reason": r.reason, "raw": r.raw[:200], "detail": r.detail,
+            "reason": r.reason, "raw": r.raw[:RAW_CHARACTERS], "detail": r.detail,
         }
         for r in rejections
     ]  # fmt: skip

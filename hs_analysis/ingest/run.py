@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.frozen import frozen_stretches
 from hs_analysis.ingest.identity import Identity, identify
-from hs_analysis.ingest.read import STAGED, FileRecord, Labels, Reading, read_files
-from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, empty
-from hs_analysis.store import Database, write_table
+from hs_analysis.ingest.prometheus_json import SERIES_CHARACTERS, series_text
+from hs_analysis.ingest.read import STAGED, FileRecord, Key, Reading, read_files
+from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, empty, label_map
+from hs_analysis.store import Database, Input, write_table
 
 
 @dataclass(frozen=True)
@@ -70,24 +71,19 @@ def _from_staged(
     staged: Path, reading: Reading, discovery: Discovery, data: Path, database: Database
 ) -> Ingested:
     keys = sorted(reading.keys, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
+    identities = identify([(capture, dict(labels)) for capture, labels in keys], load_catalogue())
+    series = _series_frame(keys, identities)
+    _require_known(series, discovery)
     ids = pl.DataFrame(
         {"key": [reading.keys[k] for k in keys], "series_id": range(len(keys))},
         schema_overrides={"key": pl.Int64, "series_id": pl.Int64},
     )
-    identities = identify([(capture, dict(labels)) for capture, labels in keys], load_catalogue())
-    series = _series_frame(keys, identities)
-    _require_known(series, discovery)
+    whole = pl.DataFrame({"file_no": reading.whole}, schema={"file_no": pl.Int64})
+    samples = data / "samples" / "part-0.parquet"
     judged = data / "judged.parquet"
     try:
-        whole = pl.DataFrame({"file_no": reading.whole}, schema={"file_no": pl.Int64})
-        reader = database.stream("ingest/deduplicate", inputs={"staged": staged, "ids": ids, "whole": whole})
-        _write_stream(reader, judged)
-        captured = _captured(series)
-        repeats = database.query("ingest/repeats", inputs={"judged": judged, "captured": captured})
-        frozen = frozen_stretches(repeats)
-        samples = data / "samples" / "part-0.parquet"
-        inputs = {"judged": judged, "captured": captured, "frozen": frozen}
-        write_table(database.stream("ingest/stored_samples", inputs=inputs), SAMPLES, samples)
+        _write_judged(database, {"staged": staged, "ids": ids, "whole": whole}, judged)
+        frozen = _store_samples(database, judged, series, samples)
         fates = database.query("ingest/fates", inputs={"judged": judged})
         conflicts = database.query("ingest/conflicts", inputs={"judged": judged})
     finally:
@@ -95,11 +91,10 @@ def _from_staged(
     quality = database.query(
         "ingest/series_quality", inputs={"samples": samples, "kinds": series.select("series_id", "kind")}
     )
-    series = check(
-        series.drop("interval_s").join(quality.select("series_id", "interval_s"), "series_id"), SERIES
-    )
-    rejected = pl.concat([reading.rejected, _conflict_rows(conflicts, series, reading, discovery)])
-    rejected = check(rejected.sort("file", "position", "series"), REJECTED)
+    rejected = pl.concat([reading.rejected, _conflict_rows(conflicts, series, discovery)])
+    rejected = check(rejected.sort("file", "position", "path", "series", "raw"), REJECTED)
+    spacing = quality.select("series_id", "interval_s")
+    series = check(series.drop("interval_s").join(spacing, "series_id", maintain_order="left"), SERIES)
     write_table(series, SERIES, data / "series.parquet")
     write_table(rejected, REJECTED, data / "rejected.parquet")
     return Ingested(
@@ -110,14 +105,27 @@ def _from_staged(
     )  # fmt: skip
 
 
-def _write_stream(reader: object, path: Path) -> None:
-    batches = reader  # a record batch reader: one batch in memory at a time
-    with pq.ParquetWriter(path, batches.schema, compression="zstd", compression_level=1) as writer:  # type: ignore[attr-defined]
-        for batch in batches:  # type: ignore[attr-defined]
+def _write_judged(database: Database, inputs: Mapping[str, Input], path: Path) -> None:
+    """Write the fate of every staged sample, one batch in memory at a time."""
+    batches = database.stream("ingest/deduplicate", inputs=inputs)
+    with pq.ParquetWriter(path, batches.schema, compression="zstd", compression_level=1) as writer:
+        for batch in batches:
             writer.write_batch(batch)
 
 
-def _series_frame(keys: Sequence[tuple[str, Labels]], identities: Sequence[Identity]) -> pl.DataFrame:
+def _store_samples(database: Database, judged: Path, series: pl.DataFrame, samples: Path) -> pl.DataFrame:
+    """Write the samples that are kept; return the frozen stretches, whose samples are null."""
+    clocks = list(load_catalogue().clock_like)
+    clock_like = pl.col("metric").is_in(clocks).alias("clock_like")
+    captured = series.select("series_id", "capture", clock_like)
+    repeats = database.query("ingest/repeats", inputs={"judged": judged, "captured": captured})
+    frozen = frozen_stretches(repeats)
+    inputs: dict[str, Input] = {"judged": judged, "captured": captured, "frozen": frozen}
+    write_table(database.stream("ingest/stored_samples", inputs=inputs), SAMPLES, samples)
+    return frozen
+
+
+def _series_frame(keys: Sequence[Key], identities: Sequence[Identity]) -> pl.DataFrame:
     catalogue = load_catalogue()
     metrics = [dict(labels).get("__name__", "") for _, labels in keys]
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
@@ -160,27 +168,20 @@ def _require_known(series: pl.DataFrame, discovery: Discovery) -> None:
     )
 
 
-def _captured(series: pl.DataFrame) -> pl.DataFrame:
-    clocks = load_catalogue().clock_like
-    return series.select("series_id", "capture", pl.col("metric").is_in(list(clocks)).alias("clock_like"))
-
-
-def _conflict_rows(
-    conflicts: pl.DataFrame, series: pl.DataFrame, reading: Reading, discovery: Discovery
-) -> pl.DataFrame:
+def _conflict_rows(conflicts: pl.DataFrame, series: pl.DataFrame, discovery: Discovery) -> pl.DataFrame:
     names = {number: file.name for number, file in enumerate(discovery.files)}
     if conflicts.is_empty():
         return empty(REJECTED)
+    mentioned = series.filter(pl.col("series_id").is_in(conflicts["series_id"].unique().to_list()))
     text = {
-        row["series_id"]: f"{row['metric']}{row['labels']}"[:500]
-        for row in series.select(
-            "series_id", "metric", pl.col("labels").cast(pl.String, strict=False)
-        ).iter_rows(named=True)
+        row["series_id"]: series_text({**label_map(row["labels"]), "__name__": row["metric"]})
+        for row in mentioned.select("series_id", "metric", "labels").iter_rows(named=True)
     }
     rows = [
         {
             "file": names[row["file_no"]], "member": "", "position": row["t_us"], "path": "",
-            "series": text[row["series_id"]], "reason": "dup_conflict", "raw": f"[{row['t_us'] / 1e6},{row['value']}]",
+            "series": text[row["series_id"]][:SERIES_CHARACTERS], "reason": "dup_conflict",
+            "raw": f"[{row['t_us'] / 1e6},{row['value']}]",
             "detail": "the same series has another value at this time; position is the time in microseconds",
         }
         for row in conflicts.iter_rows(named=True)

@@ -1,6 +1,6 @@
 """The only place that talks to DuckDB and writes run folders' tables."""
 
-from hs_analysis.store.database import Database, query_text
+from hs_analysis.store.database import Database, Input, query_text
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
-__all__ = ["Database", "query_text", "read_table", "write_table", "write_view_database"]
+__all__ = ["Database", "Input", "query_text", "read_table", "write_table", "write_view_database"]

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
+from uuid import uuid4
 
 import duckdb
 import polars as pl
 import pyarrow as pa
 
+from hs_analysis.errors import UsageError
+
 Input: TypeAlias = "pl.DataFrame | pa.Table | Path"
 
 DEFAULT_MEMORY_LIMIT = "4GB"
 """What DuckDB may hold before it spills to disk; a default of this project."""
+
+
+def parquet_pattern(path: Path) -> str:
+    """Return a path as the text of a SQL literal for read_parquet.
+
+    Only the last part of the path may be a glob: a ``[`` in a folder's name is a letter like any other.
+    """
+    folder = re.sub(r"[\[*?]", r"[\g<0>]", str(path.parent))
+    return f"{folder}/{path.name}".replace("'", "''")
 
 
 @lru_cache(maxsize=64)
@@ -40,15 +55,30 @@ def query_text(name: str) -> str:
 class Database:
     """One in-memory DuckDB connection with the session in UTC.
 
-    Use it as a context manager. Inputs are registered by explicit name; a Path is read as Parquet and may be
-    a glob.
+    Use it as a context manager. Inputs are registered by explicit name; a Path is read as Parquet and its
+    last part may be a glob. What does not fit into memory is spilled to a folder of its own below the
+    temporary one of the system.
+
+    Raises
+    ------
+    UsageError
+        When the memory limit can't be understood.
     """
 
     def __init__(self, *, memory_limit: str = DEFAULT_MEMORY_LIMIT, threads: int | None = None) -> None:
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute(f"SET memory_limit = '{memory_limit}'")
         self._connection.execute("SET enable_progress_bar = false")
+        self._spill = Path(tempfile.gettempdir()) / f"hsa-spill-{uuid4().hex}"  # made when it is needed
+        quoted = str(self._spill).replace("'", "''")
+        self._connection.execute(f"SET temp_directory = '{quoted}'")
+        try:
+            self._connection.execute("SET memory_limit = $limit", {"limit": memory_limit})
+        except duckdb.Error as error:
+            self._connection.close()
+            raise UsageError(
+                f"no amount of memory: {memory_limit!r}", where="--memory-limit", hint="write it like 4GB"
+            ) from error
         if threads is not None:
             self._connection.execute(f"SET threads = {int(threads)}")
 
@@ -59,14 +89,13 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
+        shutil.rmtree(self._spill, ignore_errors=True)
 
     def _register(self, inputs: Mapping[str, Input]) -> None:
         for name, value in inputs.items():
             if isinstance(value, Path):
-                quoted = str(value).replace("'", "''")
-                self._connection.execute(
-                    f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet('{quoted}')"  # noqa: S608
-                )
+                source = f"SELECT * FROM read_parquet('{parquet_pattern(value)}')"  # noqa: S608
+                self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {source}")
             else:
                 table = value.to_arrow() if isinstance(value, pl.DataFrame) else value
                 self._connection.register(name, table)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hs_analysis.schema.frames import to_table
+from hs_analysis.store.database import parquet_pattern
 
 ROW_GROUP_ROWS = 1 << 20
 """Rows of a Parquet row group: about a million, so that a group is one unit of work."""
@@ -64,20 +65,20 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def write_view_database(folder: Path, tables: Mapping[str, str]) -> None:
-    """Write run.duckdb: one view per table, by paths relative to the run folder's own place.
+    """Write run.duckdb: one view per table, by absolute paths, so that it opens from any directory.
 
     Parameters
     ----------
     folder
         The run folder.
     tables
-        View name → path or glob below the folder.
+        View name → path below the folder, whose last part may be a glob; the files must be there.
     """
     unfinished = folder / "run.duckdb.unfinished"
     unfinished.unlink(missing_ok=True)
     with duckdb.connect(str(unfinished)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, pattern in sorted(tables.items()):
-            quoted = str((folder / pattern).resolve()).replace("'", "''")
-            connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{quoted}')")  # noqa: S608
+            source = f"SELECT * FROM read_parquet('{parquet_pattern(folder.resolve() / pattern)}')"  # noqa: S608
+            connection.execute(f'CREATE VIEW "{name}" AS {source}')
     unfinished.replace(folder / "run.duckdb")

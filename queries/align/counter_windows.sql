@@ -12,13 +12,14 @@ WITH placed AS (
   FROM increases
   WHERE NOT gap AND t1 > t0
 ), shared AS (
-  SELECT series_id, slot, increase / (t1 - t0) AS rate,
+  SELECT series_id, slot, t0, increase / (t1 - t0) AS rate,
     least(t1, (slot + 1) * $window_s) - greatest(t0, slot * $window_s) AS overlap_s
   FROM placed
 )
+-- sums are ordered: floats added in another order differ in their last bits
 SELECT series_id::BIGINT AS series_id, (slot * $window_s)::DOUBLE AS t,
-  (sum(rate * overlap_s) / sum(overlap_s))::DOUBLE AS value,
-  least(1.0, sum(overlap_s) / $window_s)::DOUBLE AS coverage
+  (sum(rate * overlap_s ORDER BY t0) / sum(overlap_s ORDER BY t0))::DOUBLE AS value,
+  least(1.0, sum(overlap_s ORDER BY t0) / $window_s)::DOUBLE AS coverage
 FROM shared
 WHERE overlap_s > 0
 GROUP BY series_id, slot

@@ -9,7 +9,7 @@
 -- out coverage: samples present over samples expected [ratio, 0..1]
 SELECT s.series_id::BIGINT AS series_id,
   ((ceil(epoch_us(s.t) / 1e6 / $window_s) - 1) * $window_s)::DOUBLE AS t,
-  avg(s.value)::DOUBLE AS value,
+  avg(s.value ORDER BY s.t)::DOUBLE AS value,
   least(1.0, count(*) * any_value(g.interval_s) / $window_s)::DOUBLE AS coverage
 FROM samples s JOIN gauges g USING (series_id)
 WHERE s.value IS NOT NULL

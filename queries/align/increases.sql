@@ -15,19 +15,23 @@ WITH present AS (
   WINDOW own AS (PARTITION BY s.series_id ORDER BY s.t)
 ), gains AS (
   SELECT *, CASE WHEN value < before THEN value ELSE value - before END AS gain FROM present WHERE t0 IS NOT NULL
-), siblings AS (
-  SELECT capture, metric, min(t1) AS first_t, max(gain) AS largest FROM (
-    SELECT capture, metric, t1, NULL AS gain FROM present UNION ALL SELECT capture, metric, t1, gain FROM gains
-  ) GROUP BY ALL
+), moments AS (
+  SELECT capture, metric, t1, lag(t1) OVER looks AS moment_before, min(t1) OVER looks AS first_t
+  FROM (SELECT DISTINCT capture, metric, t1 FROM present)
+  WINDOW looks AS (PARTITION BY capture, metric ORDER BY t1)
+), largest AS (
+  SELECT capture, metric, max(gain) AS gain FROM gains GROUP BY ALL
 ), births AS (
-  -- a counter that appears after its siblings counted from zero; a larger first value is an old counter seen late
-  SELECT p.series_id, p.t1 - p.interval_s AS t0, p.t1, p.value AS gain
-  FROM present p JOIN siblings s USING (capture, metric)
-  WHERE p.t0 IS NULL AND p.t1 > s.first_t + 1.5 * p.interval_s AND p.value <= 10 * s.largest
+  -- a counter that appears after its siblings counted from zero since the last look at any of them; a larger first
+  -- value is an old counter seen late
+  SELECT p.series_id, least(m.moment_before, p.t1 - p.interval_s) AS t0, p.t1, p.value AS gain, p.interval_s
+  FROM present p JOIN moments m USING (capture, metric, t1) JOIN largest l USING (capture, metric)
+  WHERE p.t0 IS NULL AND p.t1 > m.first_t + 1.5 * p.interval_s AND p.value <= 10 * l.gain
 )
 SELECT series_id::BIGINT AS series_id, t0::DOUBLE AS t0, t1::DOUBLE AS t1, gain::DOUBLE AS increase,
   (t1 - t0 > 2.5 * interval_s)::BOOLEAN AS gap
-FROM gains
-UNION ALL
-SELECT series_id::BIGINT, t0::DOUBLE, t1::DOUBLE, gain::DOUBLE, false FROM births
+FROM (
+  SELECT series_id, t0, t1, gain, interval_s FROM gains
+  UNION ALL SELECT series_id, t0, t1, gain, interval_s FROM births
+)
 ORDER BY series_id, t1

@@ -9,7 +9,7 @@
 -- out role: prefill, decode or mixed
 -- out gpu_group: GPU model; null = all together
 -- out t: start of the window [s since 1970, UTC]
--- out instances: reporting instances [count]
+-- out instances: reporting instances; null where none reports enough, as at the edge of a scrape gap [count]
 WITH seen AS (
   SELECT r.service, r.capture, r.role, r.gpu_group, r.instance, r.interval_s,
     (ceil(epoch_us(s.t) / 1e6 / $window_s) - 1) * $window_s AS t, s.t AS moment
@@ -21,7 +21,7 @@ WITH seen AS (
   FROM seen GROUP BY ALL
 )
 SELECT service, capture, role, gpu_group, t::DOUBLE AS t,
-  (count(*) FILTER (share >= $present_share))::DOUBLE AS instances
+  nullif(count(*) FILTER (share >= $present_share), 0)::DOUBLE AS instances
 FROM present
 GROUP BY ALL
 ORDER BY service, capture, role, gpu_group, t

@@ -9,7 +9,7 @@
 -- out net: requests started minus finished [requests]
 SELECT t.service, t.capture,
   ((ceil(i.t1 / $window_s) - 1) * $window_s)::DOUBLE AS t,
-  sum(i.increase * t.sign)::DOUBLE AS net
+  sum(i.increase * t.sign ORDER BY i.series_id, i.t1)::DOUBLE AS net
 FROM increases i JOIN terms t USING (series_id)
 GROUP BY ALL
 ORDER BY t.service, t.capture, 3

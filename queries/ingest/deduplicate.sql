@@ -20,7 +20,7 @@ WITH placed AS (
     max(value) OVER same AS high,
     count(value) OVER same AS present
   FROM placed
-  WINDOW same AS (PARTITION BY series_id, t_us), moment AS (PARTITION BY series_id, t_us ORDER BY file_no)
+  WINDOW same AS (PARTITION BY series_id, t_us), moment AS (PARTITION BY series_id, t_us ORDER BY file_no, flag)
 )
 SELECT
   series_id::BIGINT AS series_id,
@@ -34,4 +34,4 @@ SELECT
     ELSE 'stored'
   END AS fate
 FROM ranked
-ORDER BY series_id, t, file_no
+ORDER BY series_id, t, file_no, fate DESC, flag, value

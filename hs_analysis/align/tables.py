@@ -1,0 +1,88 @@
+"""The two forms of an aligned service: the wide table of its frame, and its rows of the long frame."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hs_analysis.align.infos import DERIVED
+from hs_analysis.schema.aligned import ServiceFrame, column
+
+READY = "replicas_ready"
+"""Signal that counts instances where none of them reports itself."""
+
+
+def instants() -> pl.Expr:
+    """Return the column t, Unix seconds, as UTC timestamps in whole microseconds."""
+    microseconds = (pl.col("t") * 1e6).round().cast(pl.Int64)
+    return pl.from_epoch(microseconds, time_unit="us").dt.replace_time_zone("UTC").alias("t")
+
+
+def wide_table(own: pl.DataFrame, counts: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    """Return the regular grid per capture with one column per ``signal@role``.
+
+    Parameters
+    ----------
+    own
+        Chosen rows of one service over all GPU types (capture, t [s], signal, role, value).
+    counts
+        Reporting instances of the service over all GPU types (capture, t [s], role, instances).
+    window_s
+        Width of a window [s].
+
+    Returns
+    -------
+    Frame sorted by capture and t; no rows when nothing has a value. Where no instance of a pool reports, its
+    ready replicas count.
+    """
+    named = own.select("capture", "t", (pl.col("signal") + "@" + pl.col("role")).alias("name"), "value")
+    counted = counts.select(
+        "capture", "t", ("instances@" + pl.col("role")).alias("name"), pl.col("instances").alias("value")
+    )
+    ready = named.filter(pl.col("name").str.starts_with(f"{READY}@")).with_columns(
+        pl.col("name").str.replace(f"{READY}@", "instances@", literal=True)
+    )
+    fallback = ready.filter(~pl.col("name").is_in(counted["name"].unique().to_list()))
+    values = pl.concat([named, counted, fallback])
+    values = values.filter(pl.col("value").is_not_null().any().over("name"))
+    if values.is_empty():
+        return pl.DataFrame(schema={"capture": pl.String, "t": pl.Datetime("us", "UTC")})
+    columns = values.pivot("name", index=["capture", "t"], values="value", sort_columns=True)
+    wide = _grid(values, window_s).join(columns, ["capture", "t"], how="left").sort("capture", "t")
+    order = ["capture", "t", *sorted(c for c in wide.columns if c not in ("capture", "t"))]
+    return wide.select(order).with_columns(instants())
+
+
+def _grid(values: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    """Return every window from the first to the last of each capture."""
+    bounds = values.group_by("capture").agg(pl.col("t").min().alias("first"), pl.col("t").max().alias("last"))
+    slots = ((pl.col("last") - pl.col("first")) / window_s).round().cast(pl.Int64) + 1
+    return (
+        bounds.sort("capture")
+        .with_columns(pl.int_ranges(0, slots).alias("slot"))
+        .explode("slot")
+        .select("capture", (pl.col("first") + pl.col("slot") * window_s).alias("t"))
+    )
+
+
+def long_table(frame: ServiceFrame, own: pl.DataFrame) -> pl.DataFrame:
+    """Return the service's rows of contract SIGNALS: chosen signals, per GPU type too, and derived ones."""
+    measured = own.select(
+        "service", "capture", "role", pl.col("gpu_group").alias("gpu_type"), "signal", "source", instants(),
+        pl.lit(frame.window_s).alias("window_s"), "value", "instances", "coverage",
+    )  # fmt: skip
+    derived = [_derived(frame, info.signal, info.role) for info in frame.signals if info.signal in DERIVED]
+    key = ["capture", "role", "signal", "gpu_type", "t"]
+    return pl.concat([measured, *derived]).sort(key, nulls_last=False)
+
+
+def _derived(frame: ServiceFrame, signal: str, role: str) -> pl.DataFrame:
+    value = pl.col(column(signal, role)).cast(pl.Float64)
+    counted = frame.has("instances", role)
+    instances = pl.col(column("instances", role)) if counted else pl.lit(None)
+    return frame.table.select(
+        pl.lit(frame.service).alias("service"), "capture", pl.lit(role).alias("role"),
+        pl.lit(None, pl.String).alias("gpu_type"), pl.lit(signal).alias("signal"),
+        pl.lit("derived").alias("source"), "t", pl.lit(frame.window_s).alias("window_s"),
+        value.alias("value"), instances.cast(pl.Float64).alias("instances"),
+        value.is_not_null().cast(pl.Float64).alias("coverage"),
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""What is known of each column of a service table."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from hs_analysis.align.infos import infos_of
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.schema.aligned import SignalInfo
+
+TABLE = pl.DataFrame(
+    {
+        "capture": [""] * 4,
+        "t": [0, 1, 2, 3],
+        "gpu_util@decode": [0.5, None, 0.5, 0.5],
+        "request_rate@service": [1.0, 1.0, None, None],
+        "tbt_over_low@decode": [0.0] * 4,
+        "instances@decode": [3.0] * 4,
+    }
+)
+OWN = pl.DataFrame(
+    {
+        "signal": ["gpu_util", "request_rate", "tbt_over_low"],
+        "role": ["decode", "service", "decode"],
+        "source": ["dcgm", "dynamo_frontend", "vllm"],
+        "preference": [0, 0, 101],
+    }
+)
+TERMS = pl.DataFrame(
+    {
+        "signal": ["gpu_util", "gpu_util", "request_rate", "request_rate", "tbt_over_low"],
+        "role": ["decode", "decode", "service", "service", "decode"],
+        "preference": [0, 0, 0, 1, 101],
+        "side": ["num"] * 5,
+        "read": ["gauge", "gauge", "rate", "rate", "rate"],
+        "series_id": [0, 1, 2, 3, 4],
+    }
+)
+QUALITY = pl.DataFrame(
+    {
+        "series_id": [0, 1, 2, 3, 4],
+        "interval_s": [15.0, 15.0, 15.0, 5.0, None],
+        "news_s": [30.0, 30.0, 600.0, 5.0, None],
+    }
+)
+
+
+def info(name: str) -> SignalInfo:
+    """Return what is known of one column."""
+    found = infos_of(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)
+    return next(one for one in found if f"{one.signal}@{one.role}" == name)
+
+
+def test_copies_of_a_gauge_carry_no_news() -> None:
+    """The effective interval of a gauge is the time between changes; a counter has its scrape interval."""
+    assert info("gpu_util@decode").interval_s == 30.0
+    assert info("request_rate@service").interval_s == 15.0
+
+
+def test_what_has_no_interval_of_its_own_has_the_usual_one() -> None:
+    """Series with a single sample, and derived columns."""
+    assert info("tbt_over_low@decode").interval_s == 15.0
+    assert info("instances@decode").interval_s == 15.0
+
+
+def test_catalogue_gives_unit_pool_and_family() -> None:
+    """Shares and derived quantities are auxiliary."""
+    gpu, share, count = (info(n) for n in ("gpu_util@decode", "tbt_over_low@decode", "instances@decode"))
+    assert (gpu.source, gpu.unit, gpu.pool, gpu.family) == ("dcgm", "ratio", "mean", "hardware")
+    assert (share.source, share.unit, share.pool, share.family) == ("vllm", "ratio", "ratio", "auxiliary")
+    assert (count.source, count.unit, count.pool, count.family) == (
+        "derived",
+        "instances",
+        "sum",
+        "auxiliary",
+    )
+
+
+def test_coverage_is_the_share_of_windows_with_a_value() -> None:
+    """Nulls are missing."""
+    assert info("gpu_util@decode").coverage == 0.75
+    assert info("request_rate@service").coverage == 0.5
+    assert [one.signal for one in infos_of(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)] == [
+        "gpu_util", "request_rate", "tbt_over_low", "instances",
+    ]  # fmt: skip

@@ -1,0 +1,168 @@
+"""From the inputs on the command line to files with a format and a capture."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from ingest.bodies import answer, body, element
+
+from hs_analysis.errors import InputError, ManyErrors
+from hs_analysis.ingest import discover as module
+from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.formats import Damage, Format, sniff
+
+DUMP = body(element("up", [(1764000000, 1)]))
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    """Write files below a folder."""
+    for name, raw in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(raw)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        DUMP,
+        b"\xef\xbb\xbf \n" + DUMP,
+        json.dumps(answer(), indent=2).encode(),
+        json.dumps(answer(element("m" * 70_000, [(1, 1)])), sort_keys=True).encode(),
+        b'{"isPartial":false,"status":"success","data":{"resultType":"vector","result":[]}}',
+        b'{"error":"x","errorType":"timeout","status":"error"}',
+    ],
+)
+def test_an_answer_is_known_by_its_content(document: bytes) -> None:
+    """Keys may stand in any order: with sorted ones the type comes after a result larger than the head."""
+    found = sniff(document[: 1 << 16])
+    assert isinstance(found, Format)
+    assert found.id == "prom-api"
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"", "an empty file"),
+        (b" \n", "an empty file"),
+        (b"<!DOCTYPE html><html><title>Log in</title>", "an HTML page (Log in), not a metric dump"),
+        (b"<html>", "an HTML page, not a metric dump"),
+        (b'{"status":"success","data":{"resul', "JSON that ends in the middle at byte 34"),
+    ],
+)
+def test_damage_says_what_it_is(head: bytes, what: str) -> None:
+    """What pretends to be a dump is told apart from what is none."""
+    found = sniff(head)
+    assert isinstance(found, Damage)
+    assert found.what(head) == what
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Time,a\n1,2",
+        b'{"slo":{}}',
+        b"[]",
+        b'{"status":"success","data":{"up":[{"type":"gauge"}]}}',
+        b"\x00\x01",
+    ],
+)
+def test_other_files_are_no_dump(head: bytes) -> None:
+    """Configuration, metadata answers and binaries are none of the tool's business."""
+    assert sniff(head) is None
+
+
+def test_folders_give_captures_and_leave_the_rest_aside(tmp_path: Path) -> None:
+    """A sub-folder is a capture; unknown files are skipped, damaged ones noted, hidden ones not looked at."""
+    put(
+        tmp_path,
+        {
+            "b.json": DUMP,
+            "a.json.gz": gzip.compress(DUMP),
+            "run1/x.json": DUMP,
+            "run1/deep/y.json": DUMP,
+            "truth.json": b"{}",
+            "login.json": b"<html><title>Log in</title>",
+            "cut.json.gz": gzip.compress(DUMP)[:12],
+            ".cache/z.json": DUMP,
+        },
+    )
+    found = discover([tmp_path])
+    assert [(f.name, f.capture) for f in found.files] == [
+        ("a.json.gz", ""), ("b.json", ""), ("run1/deep/y.json", "run1/deep"), ("run1/x.json", "run1"),
+    ]  # fmt: skip
+    assert [(p.name, p.state) for p in found.passed] == [
+        ("cut.json.gz", "broken"), ("login.json", "broken"), ("truth.json", "skipped"),
+    ]  # fmt: skip
+    assert "cut or damaged after byte" in found.passed[0].why
+
+
+def test_a_folder_below_a_hidden_or_a_parent_folder_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only names below the input can hide a file: the way to it may hold dots."""
+    put(tmp_path / ".data", {"a.json": DUMP})
+    assert [f.name for f in discover([tmp_path / ".data"]).files] == ["a.json"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert [f.name for f in discover([Path("../.data")]).files] == ["a.json"]
+
+
+def test_a_file_counts_once_and_the_order_of_inputs_does_not_matter(tmp_path: Path) -> None:
+    """A file that is named and lies in a named folder is read once, as named."""
+    put(tmp_path, {"a.json": DUMP, "run/b.json": DUMP})
+    inputs = [tmp_path, tmp_path / "run" / "b.json"]
+    found = discover(inputs)
+    assert [(f.name, f.capture, f.named) for f in found.files] == [
+        ("a.json", "", False), ("b.json", "", True),
+    ]  # fmt: skip
+    assert discover(inputs[::-1]) == found
+
+
+def test_named_files_must_be_readable_and_all_problems_are_told(tmp_path: Path) -> None:
+    """Every missing or unknown input is an error with its path and the next step."""
+    put(tmp_path, {"web.json": b"<html>", "notes.txt": b"hello"})
+    with pytest.raises(ManyErrors) as caught:
+        discover([tmp_path / "web.json", tmp_path / "notes.txt", tmp_path / "gone"])
+    lines = [error.line() for error in caught.value.errors]
+    assert [line.split(":")[0].rsplit("/", 1)[1] for line in lines] == ["gone", "notes.txt", "web.json"]
+    assert [line.split(";")[1].strip()[:10] for line in lines] == ["check the ", "export it ", "log in or "]
+    with pytest.raises(InputError, match=r"gone: no such file or folder"):
+        discover([tmp_path / "gone"])
+
+
+def test_nothing_to_read_says_why(tmp_path: Path) -> None:
+    """An empty folder, a folder without dumps and a folder of broken dumps are three different things."""
+    with pytest.raises(InputError, match="the folder is empty"):
+        discover([tmp_path])
+    put(tmp_path, {"notes.txt": b"hello"})
+    with pytest.raises(InputError, match="no metric dump in 1 files"):
+        discover([tmp_path])
+    put(tmp_path, {"web.json": b"<html>", "empty.json": b""})
+    with pytest.raises(InputError, match=r"nothing readable: empty\.json is an empty file \(and 1 more\)"):
+        discover([tmp_path])
+
+
+def test_a_file_that_can_not_be_opened_inside_a_folder_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One locked file does not stop the others."""
+    put(tmp_path, {"a.json": DUMP, "locked.json": DUMP})
+    real = module.open_decompressed
+
+    def refuse(path: Path) -> BinaryIO:
+        if path.name == "locked.json":
+            raise InputError("can't be opened (Permission denied)")
+        return real(path)
+
+    monkeypatch.setattr(module, "open_decompressed", refuse)
+    found = discover([tmp_path])
+    assert [f.name for f in found.files] == ["a.json"]
+    assert [(p.name, p.state, p.why) for p in found.passed] == [
+        ("locked.json", "broken", "can't be opened (Permission denied)")
+    ]

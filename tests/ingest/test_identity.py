@@ -1,0 +1,236 @@
+"""Roles, services, instances and GPU types from labels alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.ingest.identity import Identity, identify
+from hs_analysis.ingest.roles import whole_word_role
+
+Labels = Mapping[str, str]
+
+
+def of(*series: Labels, capture: str = "") -> list[Identity]:
+    """Return the identity of series given by labels; the name stands in ``n``."""
+    named = [(capture, {"__name__" if k == "n" else k: v for k, v in one.items()}) for one in series]
+    return identify(named, load_catalogue())
+
+
+def role(*series: Labels) -> tuple[str, str]:
+    """Return role and evidence of the first series."""
+    first = of(*series)[0]
+    return first.emitter_role, first.role_evidence
+
+
+VLLM = "vllm:num_requests_running"
+SGLANG = "sglang:num_running_reqs"
+WORKER = "dynamo_component_inflight_requests"
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [("prefill", "prefill"), ("decode", "decode"), ("unified", "mixed"), ("dynamic", "mixed")],
+)
+def test_sglang_says_its_role_on_the_series(label: str, expected: str) -> None:
+    """engine_type decides, against what the pod's name says."""
+    assert role({"n": SGLANG, "pod": "x-prefill-0", "engine_type": label}) == (expected, "label:engine_type")
+
+
+def test_dynamo_backend_decodes_beside_prefill_workers_and_does_both_alone() -> None:
+    """The worker that decodes is called backend, and so is a worker that does both."""
+    back = {"n": WORKER, "pod": "w-0", "dynamo_component": "backend", "dynamo_namespace": "dyn"}
+    front = {"n": WORKER, "pod": "w-1", "dynamo_component": "prefill", "dynamo_namespace": "dyn"}
+    assert role(back, front) == ("decode", "label:dynamo_component")
+    assert role(front, back) == ("prefill", "label:dynamo_component")
+    assert role(back) == ("mixed", "label:dynamo_component")
+
+
+def test_a_prefill_worker_of_another_deployment_does_not_split_this_one() -> None:
+    """What one Dynamo deployment shares is its own namespace label; captures are apart too."""
+    back = {"n": WORKER, "pod": "w-0", "dynamo_component": "backend", "dynamo_namespace": "one"}
+    other = {"n": WORKER, "pod": "w-1", "dynamo_component": "prefill", "dynamo_namespace": "two"}
+    assert role(back, other) == ("mixed", "label:dynamo_component")
+
+
+def test_series_without_a_role_label_take_it_from_their_pod() -> None:
+    """vllm: series carry no role: the label on another series of the pod speaks for them."""
+    back = {"n": WORKER, "pod": "w-0", "dynamo_component": "backend"}
+    front = {"n": WORKER, "pod": "w-1", "dynamo_component": "prefill"}
+    assert role({"n": VLLM, "pod": "w-0"}, back, front) == ("decode", "label:dynamo_component")
+    assert role({"n": "up", "pod": "w-1"}, back, front) == ("prefill", "label:dynamo_component")
+
+
+def test_a_front_end_is_one_whatever_its_labels_say() -> None:
+    """Router series on the front end carry the workers' component; the place stays a front end."""
+    router = {"n": "dynamo_component_router_requests_total", "pod": "f-0", "dynamo_component": "backend"}
+    other = {"n": "dynamo_component_kv_cache_events_applied", "pod": "f-0", "dynamo_component": "prefill"}
+    assert role(other, router) == ("frontend", "metric:dynamo_component_router_")
+    assert role({"n": "dynamo_frontend_requests_total"}) == ("frontend", "metric:dynamo_frontend_")
+
+
+@pytest.mark.parametrize(
+    ("label", "value", "expected"),
+    [
+        ("label_llm_d_ai_role", "prefill", "prefill"),
+        ("label_llm_d_ai_role", "decode", "decode"),
+        ("label_llm_d_ai_role", "prefill-decode", "mixed"),
+        ("label_llm_d_ai_role", "both", "mixed"),
+        ("label_role_name", "prefill", "prefill"),
+        ("label_role_name", "decode", "decode"),
+    ],
+)
+def test_pod_labels_are_joined_on_namespace_and_pod(label: str, value: str, expected: str) -> None:
+    """llm-d and AIBrix say the role on the pod; kube_pod_labels brings it, and has a pod of its own."""
+    pod_labels = {
+        "n": "kube_pod_labels", "exported_namespace": "ns", "exported_pod": "m-0", "namespace": "monitoring",
+        "pod": "ksm-0", label: value,
+    }  # fmt: skip
+    vllm = {"n": VLLM, "namespace": "ns", "pod": "m-0"}
+    assert role(vllm, pod_labels) == (expected, f"pod_label:{label}")
+    assert role({**vllm, "namespace": "other"}, pod_labels) == ("unknown", "none")
+    assert role({"n": VLLM, "pod": "m-0", label.removeprefix("label_"): value})[0] == expected
+
+
+def test_a_role_label_beats_a_pod_label_beats_a_name() -> None:
+    """The chain: label on the series, pod label, name."""
+    pod = {"n": "kube_pod_labels", "exported_pod": "a-prefill-0", "label_role_name": "decode"}
+    assert role({"n": VLLM, "pod": "a-prefill-0"}, pod) == ("decode", "pod_label:label_role_name")
+    engine = {"n": SGLANG, "pod": "a-prefill-0", "engine_type": "unified"}
+    assert role({"n": VLLM, "pod": "a-prefill-0"}, pod, engine) == ("mixed", "label:engine_type")
+
+
+def test_labels_that_contradict_each_other_decide_nothing() -> None:
+    """A pod with two roles is left to the later steps."""
+    one = {"n": SGLANG, "pod": "a-0", "engine_type": "prefill"}
+    two = {"n": SGLANG, "pod": "a-0", "engine_type": "decode"}
+    assert role(one, two) == ("unknown", "none")
+
+
+def test_a_series_without_a_place_speaks_for_itself() -> None:
+    """What the server summed up by role has no pod, but its label."""
+    one, two = {"n": SGLANG, "engine_type": "decode"}, {"n": SGLANG, "engine_type": "prefill"}
+    assert role(one, two) == ("decode", "label:engine_type")
+    assert role(two, one) == ("prefill", "label:engine_type")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("llama-prefill-0", "prefill"), ("Decode.3", "decode"), ("m_decode_1", "decode"),
+        ("prefill", "prefill"),
+        ("prefill-decode-xyz", None), ("predecode-0", None), ("decoder-0", None), ("p-0", None), ("", None),
+        ("gen-0", None),
+    ],
+)  # fmt: skip
+def test_names_count_as_whole_words_only(name: str, expected: str | None) -> None:
+    """Both words, parts of words and single letters are no hit."""
+    assert whole_word_role(name) == expected
+
+
+def test_names_of_pods_and_deployments_come_last() -> None:
+    """Without any label the name decides; unknown is the answer when it says nothing."""
+    assert role({"n": VLLM, "pod": "m-decode-7f-x"}) == ("decode", "pod_name")
+    assert role({"n": VLLM, "pod": "prefill-decode-xyz"}) == ("unknown", "none")
+    ready = {"n": "kube_deployment_status_replicas_ready", "deployment": "m-prefill", "pod": "ksm-decode-0"}
+    assert role(ready) == ("prefill", "deployment_name")
+    assert of(ready)[0].instance is None
+
+
+def test_the_unit_is_the_group_the_pod_the_target_or_the_host() -> None:
+    """In this order; a GPU exporter's own pod and target are not the unit."""
+    group = {"leaderworkerset_sigs_k8s_io_name": "lws", "leaderworkerset_sigs_k8s_io_group_index": "1"}
+    places = of(
+        {"n": VLLM, "pod": "p-0", **group},
+        {"n": VLLM, "pod": "p-1", "instance": "10.0.0.1:8000"},
+        {"n": VLLM, "instance": "10.0.0.1:8000"},
+        {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "p-2", "pod": "dcgm-x", "Hostname": "h0"},
+        {"n": "DCGM_FI_DEV_GPU_UTIL", "pod": "dcgm-x", "instance": "10.0.0.2:9400", "Hostname": "h0"},
+        {"n": VLLM},
+    )
+    assert [(p.instance, p.unit_kind) for p in places] == [
+        ("lws/1", "group"), ("p-1", "pod"), ("10.0.0.1:8000", "pod"), ("p-2", "pod"), ("h0", "host"),
+        (None, None),
+    ]  # fmt: skip
+
+
+def test_other_series_of_a_group_member_belong_to_the_group() -> None:
+    """A GPU exporter knows the pod only; the engine's labels say which group that is."""
+    group = {"leaderworkerset_sigs_k8s_io_name": "lws", "leaderworkerset_sigs_k8s_io_group_index": "1"}
+    found = of(
+        {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "p-0", "exported_namespace": "ns"},
+        {"n": VLLM, "pod": "p-0", "namespace": "ns", **group},
+        {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "p-0", "exported_namespace": "elsewhere"},
+    )
+    assert [one.instance for one in found] == ["lws/1", "lws/1", "p-0"]
+
+
+def test_service_is_namespace_and_lower_case_model() -> None:
+    """Without a namespace it is `-`, unless the model is known in exactly one."""
+    engine = {"n": VLLM, "pod": "a-0", "namespace": "prod", "model_name": "Llama-8B"}
+    front = {"n": "dynamo_frontend_requests_total", "model": "llama-8b"}
+    assert [one.service for one in of(engine, front)] == ["prod/llama-8b"] * 2
+    assert of(front)[0].service == "-/llama-8b"
+    second = {**engine, "namespace": "test", "pod": "b-0"}
+    assert of(front, engine, second)[0].service == "-/llama-8b"
+
+
+def test_series_without_a_model_inherit_it() -> None:
+    """Through the pod, then the deployment; an orphan goes to the only service, else it is unmapped."""
+    one = {"n": VLLM, "pod": "a-prefill-0", "namespace": "ns", "model_name": "a"}
+    two = {"n": VLLM, "pod": "b-prefill-0", "namespace": "ns", "model_name": "b"}
+    gpu = {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "b-prefill-0", "exported_namespace": "ns"}
+    ready = {"n": "kube_deployment_status_replicas_ready", "deployment": "a-prefill", "namespace": "ns"}
+    orphan = {"n": "up", "pod": "prometheus-0", "namespace": "monitoring"}
+    found = of(gpu, ready, orphan, one, two)
+    assert [x.service for x in found[:3]] == ["ns/b", "ns/a", None]
+    assert of(orphan, one)[0].service == "ns/a"
+    assert [x.service for x in of(orphan, {"n": VLLM, "pod": "x"})] == ["default", "default"]
+
+
+def test_gpu_type_comes_from_the_target_or_the_gpu_exporter() -> None:
+    """It belongs to the place: other series of the pod have it too; the commoner name wins."""
+    gpu = {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "a", "modelName": "NVIDIA H20", "UUID": "GPU-1"}
+    found = of(
+        {"n": VLLM, "pod": "a"}, gpu, {"n": VLLM, "pod": "b", "gpu_type": "L20"}, {"n": VLLM, "pod": "c"}
+    )
+    assert [one.gpu_type for one in found] == ["NVIDIA H20", "NVIDIA H20", "L20", None]
+    assert [one.gpu_id for one in found] == [None, "GPU-1", None, None]
+
+
+def test_captures_do_not_share_anything() -> None:
+    """The same pod name in two captures is two instances."""
+    named = [
+        ("one", {"__name__": SGLANG, "pod": "a", "engine_type": "prefill"}),
+        ("two", {"__name__": VLLM, "pod": "a"}),
+    ]
+    assert [one.emitter_role for one in identify(named, load_catalogue())] == ["prefill", "unknown"]
+
+
+POOL = [
+    {"__name__": WORKER, "pod": "w-0", "dynamo_component": "backend", "namespace": "n"},
+    {"__name__": WORKER, "pod": "w-1", "dynamo_component": "prefill", "namespace": "n"},
+    {"__name__": VLLM, "pod": "w-0", "namespace": "n", "model_name": "A", "gpu_type": "x"},
+    {"__name__": VLLM, "pod": "w-0", "namespace": "n", "model_name": "A", "gpu_type": "y"},
+    {"__name__": VLLM, "pod": "b-decode", "namespace": "n", "model_name": "B"},
+    {"__name__": "dynamo_frontend_requests_total", "pod": "f", "model": "a"},
+    {"__name__": "dynamo_component_router_requests_total", "pod": "f", "model": "b"},
+    {"__name__": "up", "pod": "f"},
+    {"__name__": "kube_deployment_status_replicas_ready", "deployment": "b", "namespace": "n"},
+    {"__name__": SGLANG, "engine_type": "decode"},
+]
+
+
+@given(st.integers(0, 10_000))
+def test_the_order_of_series_does_not_matter(seed: int) -> None:
+    """Each series has the same identity whatever comes before it."""
+    order = random.Random(seed).sample(range(len(POOL)), len(POOL))
+    catalogue = load_catalogue()
+    straight = identify([("", one) for one in POOL], catalogue)
+    mixed = identify([("", POOL[i]) for i in order], catalogue)
+    assert [straight[i] for i in order] == mixed
