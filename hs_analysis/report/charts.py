@@ -1,0 +1,366 @@
+"""Frames of one service to charts: rows as CSV, a specification, a title that states the finding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from hs_analysis.report import chart_specs
+from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
+from hs_analysis.report.wording import (
+    fixed,
+    interval,
+    parse_time,
+    plain,
+    plural,
+    signal_label,
+    signal_name,
+    unit_of,
+)
+
+ELASTICITY_ZONE = (0.7, 1.4)
+"""Elasticities that count as proportional; the study's verdict rule."""
+
+FIT_POINTS = 120
+"""Most points of a fitted line; a monotone curve needs no more."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart, ready for the page.
+
+    Attributes
+    ----------
+    key
+        Name within the service, part of its element ids.
+    title, reading, alt
+        The finding; how to read the chart; what a reader who can't see it needs to know.
+    spec
+        Vega-Lite specification without its rows.
+    csv
+        The rows, shown behind the chart and read by it.
+    rows
+        Number of rows of the CSV.
+    """
+
+    key: str
+    kind: str
+    title: str
+    reading: str
+    alt: str
+    spec: dict[str, Any]
+    csv: str
+    rows: int
+
+
+def make(
+    kind: str,
+    key: str,
+    words: tuple[str, str, str],
+    table: tuple[Sequence[str], Sequence[Sequence[str]]],
+    *,
+    places: Mapping[str, Any] | None = None,
+    datasets: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Chart:
+    """Fill the template of a kind.
+
+    ``words`` are title, reading and alternative text; ``table`` is header and rows of the CSV. Layers whose
+    dataset is empty are left out.
+    """
+    spec = chart_specs.fill(chart_specs.TEMPLATES[kind](), places or {})
+    header, rows = table
+    given = {name: list(part) for name, part in sorted((datasets or {}).items()) if part}
+    single = "lone" in header and any(row[header.index("lone")] for row in rows)
+    kept = {"main", *given}
+    spec["layer"] = [
+        layer
+        for layer in spec["layer"]
+        if layer.get("data", spec.get("data"))["name"] in kept
+        and (single or layer.get("name") != chart_specs.LONE)
+    ]
+    spec["datasets"] = given
+    if kind == "series" and len({row[1] for row in rows}) == 1:
+        for layer in spec["layer"]:  # one line needs no legend: the axis names it
+            for channel in ("color", "strokeWidth"):
+                if channel in layer["encoding"]:
+                    layer["encoding"][channel]["legend"] = None
+    if kind in chart_specs.ROWS:
+        spec["height"] = chart_specs.ROW_PX * len({row[0] for row in rows})
+    return Chart(key, kind, *words, spec, csv_text(header, rows), len(rows))
+
+
+def axis_of(signal: str, role: str = "") -> tuple[str, str]:
+    """Return (title with unit, number format) of an axis that carries a signal."""
+    unit = unit_of(signal)
+    name = signal_label(signal, role) if role else signal_name(signal)
+    if unit == "ratio":
+        return f"{name} (%)", "%"
+    return (f"{name} ({unit})" if unit else name), "~s"
+
+
+def elasticity(signals: Sequence[Mapping[str, Any]]) -> Chart | None:
+    """Draw the elasticity of every signal that has one, in the order given."""
+    rows, proportional = [], 0
+    for entry in signals:
+        value, ci = entry.get("elasticity"), entry.get("elasticity_ci")
+        if value is None:
+            continue
+        ends = [csv_number(end) for end in ci] if isinstance(ci, list | tuple) and len(ci) == 2 else ["", ""]
+        verdict = str(entry.get("verdict") or "unknown")
+        proportional += verdict == "proportional"
+        label = signal_label(str(entry.get("signal")), str(entry.get("role") or ""))
+        rows.append([label, verdict, csv_number(value), *ends])
+    if not rows:
+        return None
+    title = f"{proportional} of {len(rows)} signals with an elasticity may size a pool"
+    reading = (
+        "Each point is a signal, the line its 95 % interval. Inside the shaded zone "
+        f"({ELASTICITY_ZONE[0]} to {ELASTICITY_ZONE[1]}) the signal moves in proportion to load; near 0 "
+        "it hardly moves."
+    )
+    listed = "; ".join(f"{r[0]} {r[2]} ({r[1]})" for r in rows[:12])
+    zone = [{"low": ELASTICITY_ZONE[0], "high": ELASTICITY_ZONE[1], "text": "proportional"}]
+    return make(
+        "elasticity",
+        "elasticity",
+        (title, reading, f"Elasticity per signal: {listed}."),
+        (["signal", "verdict", "elasticity", "low", "high"], rows),
+        datasets={"bands": zone},
+    )
+
+
+_FOLLOWS = {
+    "proportional": "{} rises in proportion to load",
+    "guard": "{} answers to load, but not in proportion",
+    "unusable": "{} does not follow load well enough",
+}
+
+
+def scatter(points: pl.DataFrame, verdict: Mapping[str, Any], reference: str, budget: int) -> Chart | None:
+    """Draw a signal against its reference load with the monotone fit; ``points`` are its study points."""
+    known = points.filter(pl.col("load").is_finite() & pl.col("value").is_finite())
+    if known.is_empty():
+        return None
+    signal, role = str(verdict.get("signal")), str(verdict.get("role") or "")
+    every = -(-known.height // budget)
+    shown = known.sort("capture", "t").gather_every(every)
+    rows = [
+        [csv_number(load), csv_number(value), "used in the study" if used else "left out", ""]
+        for load, value, used in shown.select("load", "value", "used").iter_rows()
+    ]
+    fitted = known.filter(pl.col("fit").is_finite()).select("load", "fit").unique().sort("load", "fit")
+    line = fitted.gather_every(max(1, -(-fitted.height // FIT_POINTS)))
+    rows += [[csv_number(load), "", "", csv_number(fit)] for load, fit in line.iter_rows()]
+    label = signal_label(signal, role)
+    ci = interval(verdict.get("elasticity_ci"), "", 2)
+    found = f"elasticity {fixed(verdict.get('elasticity'), 2)}" + (f", {ci}" if ci else "")
+    follows = _FOLLOWS.get(str(verdict.get("verdict")), "{} against load")
+    title = follows.format(label[0].upper() + label[1:]) + (
+        f" ({found})" if verdict.get("elasticity") is not None else ""
+    )
+    part = "" if every == 1 else f" One row in {every} is drawn."
+    reading = (
+        f"One point per row of the study; the line is the monotone fit the noise is measured about.{part}"
+    )
+    y_title, y_format = axis_of(signal, role)
+    colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
+    unit = "requests/s" if role == "service" else "tokens/s"
+    places = {"X": f"{reference} load ({unit})", "Y": y_title, "FORMAT": y_format, "COLOUR": colour}
+    return make(
+        "scatter",
+        f"scatter-{signal}-{role}",
+        (title, reading, f"{title}; {known.height} rows."),
+        (["load", "value", "rows", "fit"], rows),
+        places=places,
+    )
+
+
+def bands(service: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the saturated stretches of a service as chart bands."""
+    rows = records(mapping(service.get("demand")).get("censored_windows"))
+    return [
+        {"start": str(row["start"]), "end": str(row["end"]), "text": str(row.get("reason") or "saturated")}
+        for row in rows
+        if parse_time(row.get("start")) and parse_time(row.get("end"))
+    ]
+
+
+def split(service: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the moment at which training ends and the test begins, as chart rows."""
+    test = mapping(service.get("replay")).get("test")
+    start = test[0] if isinstance(test, list | tuple) and test else None
+    return [{"t": str(start)}] if parse_time(start) else []
+
+
+def line_rows(
+    frame: pl.DataFrame, name: str, value: str, budget: int, *, scale: float = 1.0, steps: bool = False
+) -> list[list[str]]:
+    """Return CSV rows (t, series, capture, value, lone) of one line, thinned, with gaps kept."""
+    parts = frame.partition_by("capture", maintain_order=True) if frame.height else []
+    rows = []
+    for part in sorted(parts, key=lambda p: str(p["capture"][0])):
+        ordered = part.sort("t")
+        t = ordered["t"].dt.epoch("us").to_numpy() / 1e6
+        v = ordered[value].cast(pl.Float64).fill_null(float("nan")).to_numpy() * scale
+        times, values = thin(t, v, max(4, budget // len(parts)), steps=steps)
+        capture = str(ordered["capture"][0])
+        rows += [
+            [csv_time(when), name, capture, csv_number(y), "1" if single else ""]
+            for when, y, single in zip(times, values, lone(values), strict=True)
+        ]
+    return rows
+
+
+def against_time(
+    values: pl.DataFrame,
+    load: pl.DataFrame,
+    verdict: Mapping[str, Any],
+    service: Mapping[str, Any],
+    budget: int,
+) -> Chart | None:
+    """Draw a signal and its load over time, each as a share of its own 95 % quantile.
+
+    ``values`` has columns capture, t, value; ``load`` has capture, t, load.
+    """
+    signal, role = str(verdict.get("signal")), str(verdict.get("role") or "")
+    label = signal_label(signal, role)
+    rows = []
+    # Load last: its thin line lies on the wider one of the signal, so that both can be seen.
+    for frame, column, name in ((values, "value", label), (load, "load", "load")):
+        known = frame.filter(pl.col(column).is_finite())
+        top = (_beside(known, load) if column == "value" else known)[column].quantile(0.95)
+        if top is not None and top > 0:
+            rows += line_rows(frame, name, column, budget, scale=1 / top)
+    if not rows:
+        return None
+    saturated = bands(service)
+    together = "moves with load" if verdict.get("verdict") == "proportional" else "beside load"
+    marked = f"; {plural(len(saturated), 'saturated stretch', 'saturated stretches')}" if saturated else ""
+    title = f"{label[0].upper()}{label[1:]} {together} over time{marked}"
+    divided = split(service)
+    reading = (
+        "Both lines are shares of their own 95 % quantile, so that their shapes can be compared. Gaps are "
+        "gaps in the data."
+        + (" Shaded: saturated stretches, where served work hides demand." if saturated else "")
+        + (" Dotted rule: training ends, test begins." if divided else "")
+    )
+    colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
+    places = {
+        "Y": "share of own 95 % quantile",
+        "FORMAT": "%",
+        "DOMAIN": [label, "load"],
+        "COLOURS": [colour, "var(--ink)"],
+        "WIDTHS": [2, 0.8],
+    }
+    return make(
+        "series",
+        f"series-{signal}-{role}",
+        (title, reading, title + "."),
+        (["t", "series", "capture", "value", "lone"], rows),
+        places=places,
+        datasets={"bands": saturated, "split": divided},
+    )
+
+
+def _beside(values: pl.DataFrame, load: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of a signal at which the load is known too, all rows when there are none.
+
+    Shares of a quantile compare only over the same stretches: in a saturated one the load is not known.
+    """
+    known = load.filter(pl.col("load").is_finite()).select("capture", "t").sort("t")
+    if known.is_empty() or values.is_empty():
+        return values
+    seconds = known["t"].dt.epoch("us").unique().sort().to_numpy() / 1e6
+    step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 0.0
+    beside = values.sort("t").join_asof(
+        known.with_columns(at=pl.col("t")), on="t", by="capture", tolerance=f"{int(step * 1e6)}us"
+    )
+    rows = beside.filter(pl.col("at").is_not_null())
+    return rows if rows.height else values
+
+
+def replay_steps(
+    timeline: pl.DataFrame,
+    role: str,
+    policies: Sequence[tuple[str, str]],
+    service: Mapping[str, Any],
+    budget: int,
+) -> Chart | None:
+    """Draw instances over time per policy; ``policies`` are (name, name in words), best first."""
+    column = "ready_prefill" if role == "prefill" else "ready_decode"
+    rows, names, ranges = [], [], []
+    for policy, words in policies:
+        mine = timeline.filter(pl.col("policy") == policy)
+        finite = mine.filter(pl.col(column).is_finite())[column]
+        if finite.is_empty():
+            continue
+        rows += line_rows(mine, words, column, budget, steps=True)
+        names.append(words)
+        ranges.append((words, plain(finite.min()), plain(finite.max())))
+    if not rows:
+        return None
+    colours = [
+        chart_specs.ROLE_COLOURS[role],
+        "var(--c-load)",
+        "var(--ink)",
+        "var(--c-service)",
+        "var(--c-mixed)",
+        "var(--c-warn)",
+    ]
+    dashes = [[1, 0], [1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [3, 5]]
+    sizes = [f"{w} {low if low == high else f'{low} to {high}'}" for w, low, high in ranges]
+    title = f"{role.capitalize()} instances on the test window: {'; '.join(sizes[:3])}"
+    places = {
+        "Y": f"ready {role} instances",
+        "DOMAIN": names,
+        "COLOURS": colours[: len(names)],
+        "DASHES": dashes[: len(names)],
+    }
+    shown = timeline.filter(pl.col("policy").is_in([p for p, _ in policies]))
+    first, last = shown["t"].min(), shown["t"].max()
+    inside = [b for b in bands(service) if _overlaps(b, first, last)]
+    reading = "One stepped line per policy: the lower the line, the fewer instances are paid for."
+    reading += " Shaded: saturated stretches." if inside else ""
+    return make(
+        "steps",
+        f"steps-{role}",
+        (title, reading, title + "."),
+        (["t", "series", "capture", "value", "lone"], rows),
+        places=places,
+        datasets={"bands": inside},
+    )
+
+
+def _overlaps(band: Mapping[str, str], first: Any, last: Any) -> bool:
+    start, end = parse_time(band["start"]), parse_time(band["end"])
+    low, high = parse_time(first), parse_time(last)
+    return bool(start and end and low and high and start <= high and end >= low)
+
+
+def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:
+    """Return groups of windows of about equal load: load, share over the limit, its Wilson interval, windows.
+
+    ``points`` are decided capacity points. At most 20 groups of at least 15 windows; fewer make one group.
+    """
+    n = points.height
+    groups = max(1, min(20, n // 15))
+    ordered = points.sort("load_per_instance", "t", "capture").with_columns(
+        group=pl.Series(np.arange(n) * groups // max(n, 1))
+    )
+    table = ordered.group_by("group").agg(
+        load=pl.col("load_per_instance").median(),
+        over=pl.col("violates").sum().cast(pl.Float64),
+        windows=pl.len().cast(pl.Float64),
+    )
+    z = 1.96  # two-sided 95 % normal quantile
+    p, m = pl.col("over") / pl.col("windows"), pl.col("windows")
+    centre = (p + z * z / (2 * m)) / (1 + z * z / m)
+    half = z / (1 + z * z / m) * (p * (1 - p) / m + z * z / (4 * m * m)).sqrt()
+    return table.sort("group").select(
+        "load", share=p, low=(centre - half).clip(0), high=(centre + half).clip(upper_bound=1), windows=m
+    )

@@ -1,0 +1,172 @@
+"""One self-contained page: view and charts into templates, with the chart library once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import altair as alt
+import jinja2
+import polars as pl
+import pyarrow as pa
+import vl_convert
+from markupsafe import Markup
+
+from hs_analysis.report import chart_specs, service_charts, view
+from hs_analysis.report.charts import Chart
+from hs_analysis.report.choice import records
+from hs_analysis.schema.detail import DETAILS
+from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
+
+POINTS_ONE_SERVICE = 1000
+"""Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
+
+POINTS_ALL_SERVICES = 4800
+"""Points of one line summed over services: keeps a page of 60 services below 5 MB."""
+
+AROUND_CHART_PX = 96
+"""Axis and legend below a chart."""
+
+POINTS_LEAST = 80
+"""Least points of a line however many services there are."""
+
+
+def render(
+    summary: Mapping[str, Any],
+    details: Mapping[str, pl.DataFrame],
+    policies_yaml: Mapping[str, str],
+    findings: pl.DataFrame,
+    signals: pl.DataFrame,
+    reproduce: str,
+) -> str:
+    """Return the report as one HTML page that needs no network.
+
+    Parameters
+    ----------
+    summary
+        summary.json. Null means not known; missing keys count as null.
+    details
+        Tables behind the charts by name, contracts of `hs_analysis.schema.detail`; a missing one is empty.
+    policies_yaml
+        Text of policy.yaml per service.
+    findings, signals
+        Contracts ``findings`` and ``signals``.
+    reproduce
+        The command line that makes this page again.
+
+    Returns
+    -------
+    str
+        Equal inputs give equal bytes: no clock, no random ids.
+    """
+    findings = findings if findings.width else empty(FINDINGS)
+    page = view.build(summary, policies_yaml, findings, reproduce)
+    entries = records(summary.get("services"))
+    budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
+    tables = {name: _by_service(details.get(name), contract) for name, contract in DETAILS.items()}
+    aligned = _by_service(signals.filter(pl.col("gpu_type").is_null()) if signals.width else None, SIGNALS)
+    drawn, layers = 0, dict[str, int]()
+    for service, entry in zip(page["services"], entries, strict=True):
+        name = service["name"]
+        about = findings.filter(pl.col("service").is_in([name, ""]))
+        mine = {key: table(name) for key, table in tables.items()}
+        found = service_charts.draw(
+            entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget
+        )
+        service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
+        drawn += len(service_charts.flat(found))
+    page["has_charts"] = drawn > 0
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            page=page,
+            style=Markup(_text("style.css")),  # noqa: S704 - shipped with the package
+            script=Markup(_text("script.js")),  # noqa: S704 - shipped with the package
+            bundle=Markup(_bundle() if drawn else ""),  # noqa: S704 - the chart library
+            shared_json=island(
+                {"config": chart_specs.CONFIG, "layers": [json.loads(text) for text in layers]}
+            ),
+        )
+    )
+
+
+def island(data: Any) -> Markup:
+    """Return data as JSON that is safe inside a script element: no ``<``, ``>``, ``&`` is left in it."""
+    text = json.dumps(data, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return Markup(text)  # noqa: S704 - escaped above
+
+
+def _placed(value: Any, layers: dict[str, int]) -> Any:
+    if isinstance(value, list):
+        return [_placed(chart, layers) for chart in value]
+    return None if value is None else _chart(value, layers)
+
+
+def _chart(chart: Chart, layers: dict[str, int]) -> dict[str, Any]:
+    """Return a chart for the template; its layers go to the page's list, where equal ones are kept once."""
+    texts = [json.dumps(layer, sort_keys=True, ensure_ascii=False) for layer in chart.spec["layer"]]
+    spec = chart.spec | {"layer": [layers.setdefault(text, len(layers)) for text in texts]}
+    return {
+        "key": _element_key(chart.key),
+        "title": chart.title,
+        "reading": chart.reading,
+        "alt": chart.alt,
+        "csv": chart.csv,
+        "rows": f"{chart.rows:,}",
+        "height": _height(chart),
+        "spec_json": island(spec),
+    }
+
+
+def _element_key(key: str) -> str:
+    """Return the key with only characters that an element id, a selector and a file name all bear."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in key)
+
+
+def _height(chart: Chart) -> int:
+    """Return the height a chart will take, kept free so that the page does not jump when it is drawn."""
+    return int(chart.spec["height"]) + AROUND_CHART_PX
+
+
+def _by_service(frame: pl.DataFrame | None, contract: pa.Schema) -> Callable[[str], pl.DataFrame]:
+    """Split a table once and return a look-up by service; an unknown service has no rows."""
+    none = empty(contract)
+    if frame is None or frame.is_empty():
+        return lambda _: none
+    parts = {str(key[0]): part for key, part in frame.partition_by("service", as_dict=True).items()}
+    return lambda name: parts.get(name, none)
+
+
+def _text(name: str) -> str:
+    return files("hs_analysis.report").joinpath("templates", name).read_text("utf-8")
+
+
+@lru_cache(maxsize=1)
+def _bundle() -> str:
+    """Return Vega, Vega-Lite and Vega-Embed as one script of the major version Altair writes for."""
+    major, minor = alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2]
+    bundled = [v for v in vl_convert.get_vegalite_versions() if v.split(".")[0] == major]
+    wanted = f"{major}.{minor}"
+    version = (
+        wanted if wanted in bundled else max(bundled, key=lambda v: [int(part) for part in v.split(".")])
+    )
+    # "</script" inside a string would end the element; the sign after "<" may be escaped in a string.
+    bundle: str = vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # snippet is optional
+    return bundle.replace("</script", "<\\/script")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("hs_analysis.report", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )

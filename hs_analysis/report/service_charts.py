@@ -1,0 +1,128 @@
+"""All charts of one service, from its tables, in page order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report import answer_charts, charts, coverage_chart
+from hs_analysis.report.charts import Chart
+from hs_analysis.report.choice import RECORDED, STATIC_PEAK, Choice, entry_of, mapping, records
+from hs_analysis.report.slo import allowed_share
+from hs_analysis.report.wording import policy_name
+
+POLICIES_DRAWN = 6
+"""Most policies on one chart; more lines can't be told apart."""
+
+SIGNALS_DRAWN = 24
+"""Most rows of the coverage chart; the ranking lists them all."""
+
+
+def draw(
+    service: Mapping[str, Any],
+    summary: Mapping[str, Any],
+    choice: Choice,
+    ranked: Sequence[Mapping[str, Any]],
+    tables: Mapping[str, pl.DataFrame],
+    signals: pl.DataFrame,
+    findings: pl.DataFrame,
+    budget: int,
+) -> dict[str, Any]:
+    """Return the charts of a service by their place on the page; None where there is nothing to draw.
+
+    Parameters
+    ----------
+    service, summary
+        The service's part of summary.json, and all of it.
+    choice, ranked
+        What was chosen, and the signals best first.
+    tables
+        The service's rows of each detail table.
+    signals, findings
+        The service's aligned rows, and findings about it or the whole input.
+    budget
+        Most points of one line.
+    """
+    found: dict[str, Any] = {
+        "coverage": coverage_chart.coverage(signals, _rows(ranked, signals), findings, service),
+        "elasticity": charts.elasticity(ranked),
+        "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
+        "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
+        "replay": _replay(service, choice, tables["timeline"], budget),
+    }
+    targets = {
+        str(t.get("role")): t for t in reversed(records(service.get("thresholds"))) if not t.get("gpu_type")
+    }
+    targets |= {str(t.get("role")): t for t in _targets(service, choice)}
+    for entry in records(service.get("capacity")):
+        role = str(entry.get("role"))
+        if entry.get("gpu_type"):
+            continue
+        points, curve = (
+            tables[name].filter(pl.col("role") == role) for name in ("capacity_points", "capacity_curve")
+        )
+        target = targets.get(role, {})
+        comparable = target if target.get("signal") == entry.get("signal") else {}
+        found[f"capacity-{role}"] = answer_charts.capacity(
+            role, entry, comparable, points, curve, allowed_share(service, summary, entry, curve)
+        )
+    return found
+
+
+def flat(found: Mapping[str, Any]) -> list[Chart]:
+    """Return the charts that there are, in no particular grouping."""
+    listed = [c for value in found.values() for c in (value if isinstance(value, list) else [value])]
+    return [c for c in listed if c is not None]
+
+
+def _targets(service: Mapping[str, Any], choice: Choice) -> list[Mapping[str, Any]]:
+    rows = records(service.get("thresholds"))
+    return [r for r in rows if not r.get("gpu_type") and (r.get("signal"), r.get("role")) in choice.primaries]
+
+
+def _rows(ranked: Sequence[Mapping[str, Any]], signals: pl.DataFrame) -> list[tuple[str, str]]:
+    """Return the rows of the coverage chart: ranked signals, or what was aligned when none was studied."""
+    wanted = [(str(entry.get("signal")), str(entry.get("role") or "")) for entry in ranked]
+    if not wanted:
+        wanted = list(signals.select("signal", "role").unique().sort("role", "signal").iter_rows())
+    return wanted[:SIGNALS_DRAWN]
+
+
+def _chosen(
+    service: Mapping[str, Any],
+    choice: Choice,
+    ranked: Sequence[Mapping[str, Any]],
+    points: pl.DataFrame,
+    signals: pl.DataFrame,
+    budget: int,
+) -> list[Chart]:
+    """Return scatter and time chart of every primary; of the best ranked signal when there is none."""
+    best = mapping(service.get("recommended"))
+    wanted = list(choice.primaries) or [(str(best.get("signal")), str(best.get("role")))]
+    entries = [entry for pair in wanted if (entry := entry_of(ranked, *pair))] or list(ranked[:1])
+    drawn = []
+    for entry in entries[:2]:
+        pair = (pl.col("signal") == str(entry.get("signal"))) & (pl.col("role") == str(entry.get("role")))
+        mine = points.filter(pair)
+        values = signals.filter(pair).select("capture", "t", "value")
+        if values.is_empty():
+            values = mine.select("capture", "t", "value")
+        drawn.append(charts.scatter(mine, entry, str(service.get("reference") or "reference"), budget))
+        drawn.append(charts.against_time(values, mine.select("capture", "t", "load"), entry, service, budget))
+    return [chart for chart in drawn if chart is not None]
+
+
+def _replay(service: Mapping[str, Any], choice: Choice, timeline: pl.DataFrame, budget: int) -> list[Chart]:
+    names = timeline["policy"].unique().sort().to_list() if timeline.height else []
+    first = [choice.selected.get("policy") or choice.policy, RECORDED, STATIC_PEAK]
+    order = [name for name in first if name in names] + [name for name in names if name not in first]
+    policies = [(name, policy_name(name)) for name in order[:POLICIES_DRAWN]]
+    roles = (
+        ("mixed",)
+        if any(e.get("role") == "mixed" for e in records(service.get("capacity")))
+        else ("prefill", "decode")
+    )
+    drawn = [charts.replay_steps(timeline, role, policies, service, budget) for role in roles]
+    return [chart for chart in drawn if chart is not None]

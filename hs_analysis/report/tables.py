@@ -1,0 +1,362 @@
+"""Tables of one service: signals, capacity, thresholds, replay, selection and data quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report.cells import (
+    Anchors,
+    Cell,
+    evidence_path,
+    number_cell,
+    reason_text,
+    status_cell,
+    table,
+    text_cell,
+)
+from hs_analysis.report.choice import RECORDED, STATIC_PEAK, Choice, mapping, records, threshold_of
+from hs_analysis.report.wording import (
+    count,
+    is_number,
+    moment,
+    percent,
+    policy_name,
+    signal_label,
+    span,
+    status,
+    unit_of,
+)
+
+VERDICT_ORDER = ("proportional", "guard", "unusable", "unknown")
+LEVEL_ORDER = ("fail", "warn", "pass")
+
+
+def ranked(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the signals best first: verdict, the recommended one, smaller drift, higher SNR."""
+    best = mapping(service.get("recommended"))
+
+    def rank(entry: Mapping[str, Any]) -> tuple[Any, ...]:
+        verdict = entry.get("verdict")
+        order = VERDICT_ORDER.index(verdict) if verdict in VERDICT_ORDER else len(VERDICT_ORDER)
+        first = (entry.get("signal"), entry.get("role")) != (best.get("signal"), best.get("role"))
+        drift = abs(entry["drift"]) if is_number(entry.get("drift")) else float("inf")
+        snr = -entry["snr"] if is_number(entry.get("snr")) else float("inf")
+        return (order, first, drift, snr, str(entry.get("signal")), str(entry.get("role")))
+
+    return sorted(records(service.get("signals")), key=rank)
+
+
+def signals(name: str, entries: Sequence[Mapping[str, Any]], anchors: Anchors) -> dict[str, Any]:
+    """Return the ranking: one row per signal with its effect sizes and why it is no better than it is."""
+    rows = []
+    for place, entry in enumerate(entries, start=1):
+        signal, role = str(entry.get("signal")), str(entry.get("role") or "")
+        path = evidence_path(name, "study", f"{signal}@{role}", entry.get("evidence"))
+        label = signal_label(signal, role)
+        reasons = [reason_text(r) for r in entry.get("reasons") or [] if reason_text(r)]
+        passed = "passes every check" if entry.get("verdict") == "proportional" else "no reason was recorded"
+        cells = [
+            text_cell(label, note=str(entry.get("source") or "").replace("_", " ")),
+            status_cell(
+                entry.get("verdict"),
+                note=reasons[0] if reasons else passed,
+                more=reasons[1:],
+                wide=True,
+                sort=str(place),
+            ),
+            number_cell(entry.get("elasticity"), "", entry.get("elasticity_ci"), 2),
+            number_cell(entry.get("spearman"), "", entry.get("spearman_ci"), 3),
+            number_cell(entry.get("snr"), "", None, 1),
+            number_cell(entry.get("lag_s"), "seconds", entry.get("lag_ci"), 1),
+            number_cell(entry.get("drift"), "", None, 3),
+            number_cell(entry.get("coverage"), "ratio"),
+            number_cell(entry.get("n_effective"), "", None, 0),
+        ]
+        rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
+    heads = [
+        "signal",
+        "verdict and why",
+        "elasticity",
+        "Spearman ρ",
+        "SNR",
+        "lag",
+        "drift",
+        "coverage",
+        "n\u00a0eff.",
+    ]
+    return table("Signals, best first; intervals are 95 %", heads, rows, filter=len(rows) > 8)
+
+
+def capacities(name: str, service: Mapping[str, Any], anchors: Anchors) -> list[dict[str, Any]]:
+    """Return one card per role and GPU type: the number, its interval, status and reason."""
+    cards = []
+    for place, entry in enumerate(records(service.get("capacity"))):
+        role, gpu = str(entry.get("role")), entry.get("gpu_type")
+        what = f"capacity@{role}" + (f"@{gpu}" if gpu else "")
+        path = evidence_path(name, "derive", what, entry.get("evidence"))
+        unit = unit_of(str(entry.get("signal"))) or "tokens/s"
+        cell = number_cell(entry.get("per_instance"), unit, entry.get("ci"), strong=True)
+        cell |= {"per": f"per {role} instance", "status": status(entry.get("status"))}
+        cards.append(
+            {
+                "id": anchors.claim(path, cell["text"]),
+                "path": path,
+                "role": role,
+                "gpu_type": gpu,
+                "title": role.capitalize() + (f" on {gpu}" if gpu else ""),
+                "cell": cell,
+                "basis": _BASIS.get(str(entry.get("basis")), ""),
+                "method": str(entry.get("method") or ""),
+                "reason": reason_text(entry.get("reason")),
+                "place": place,
+            }
+        )
+    return cards
+
+
+_BASIS = {
+    "slo": "from the windows in which the objective was and was not held",
+    "observed": "from what the instances already carried",
+    "bench": "from a benchmark",
+    "profile": "from a profile",
+}
+
+
+def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return the thresholds; rows of the chosen policy come first and say so."""
+    entries = list(enumerate(records(service.get("thresholds"))))
+    sizing = [id(threshold_of(service, *pair)) for pair in chosen.primaries if chosen.follows]
+    entries.sort(key=lambda item: (id(item[1]) not in sizing, item[0]))
+    rows = []
+    for _, entry in entries:
+        signal, role, gpu = str(entry.get("signal")), str(entry.get("role") or ""), entry.get("gpu_type")
+        path = threshold_path(name, entry)
+        target = number_cell(entry.get("target_per_instance"), unit_of(signal), entry.get("target_ci"))
+        used = id(entry) in sizing
+        note = " · ".join(
+            part for part in ("sizes the pool" if used else "", str(gpu) if gpu else "") if part
+        )
+        cells = [
+            text_cell(signal_label(signal, role), note=note),
+            target,
+            _ratio_cell(entry.get("scale_out_ratio")),
+            _ratio_cell(entry.get("scale_in_ratio")),
+            number_cell(entry.get("cooldown_out_s"), "s"),
+            number_cell(entry.get("cooldown_in_s"), "s"),
+            status_cell(entry.get("status")),
+            text_cell(reason_text(entry.get("reason")), wide=True),
+        ]
+        rows.append({"id": anchors.claim(path, target["text"]), "cells": cells, "path": path})
+    heads = [
+        "signal",
+        "target per instance",
+        "scale out above",
+        "scale in below",
+        "cooldown out",
+        "cooldown in",
+        "status",
+        "reason",
+    ]
+    return table("Thresholds; intervals are 95 %", heads, rows)
+
+
+def threshold_path(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the evidence path of a threshold."""
+    gpu = entry.get("gpu_type")
+    what = f"threshold:{entry.get('signal')}@{entry.get('role')}" + (f"@{gpu}" if gpu else "")
+    return evidence_path(name, "derive", what, entry.get("evidence"))
+
+
+def _ratio_cell(value: Any) -> Cell:
+    return number_cell(value, "× target", None, 2)
+
+
+def replay_path(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the evidence path of a replayed policy."""
+    return evidence_path(name, "replay", str(entry.get("policy") or "policy"), entry.get("evidence"))
+
+
+def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors) -> dict[str, Any]:
+    """Return the backtest: one row per policy, the chosen one first."""
+    entries = records(mapping(service.get("replay")).get("policies"))
+    order = [chosen.selected.get("policy"), RECORDED, STATIC_PEAK]
+    entries.sort(key=lambda e: order.index(e.get("policy")) if e.get("policy") in order else len(order))
+    rows = []
+    for entry in entries:
+        path = replay_path(name, entry)
+        note = "the chosen policy" if entry.get("policy") == chosen.selected.get("policy") else ""
+        cells = [
+            text_cell(policy_name(str(entry.get("policy"))), note=note),
+            _hours(entry.get("instance_hours")),
+            _hours(entry.get("gpu_hours")),
+            number_cell(entry.get("vs_recorded"), "ratio"),
+            number_cell(entry.get("vs_static_peak"), "ratio"),
+            number_cell(entry.get("slo_violation_ratio"), "ratio"),
+            number_cell(entry.get("actions_per_day"), "", None, 1),
+            number_cell(entry.get("reversals_per_day"), "", None, 1),
+            number_cell(entry.get("overshoot_ratio"), "ratio"),
+            number_cell(entry.get("unserved_tokens"), "", None, 0),
+        ]
+        rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
+    heads = [
+        "policy",
+        "instance-hours",
+        "GPU-hours",
+        "saved vs. recorded",
+        "saved vs. static peak",
+        "windows over limit",
+        "actions per day",
+        "reversals per day",
+        "overshoot",
+        "unserved tokens",
+    ]
+    return table("Policies on the test window", heads, rows)
+
+
+def _hours(value: Any) -> Cell:
+    """Return hours without decimals once there are many, so that they can be added up."""
+    return number_cell(value, "", None, 0 if is_number(value) and abs(value) >= 100 else 1)
+
+
+def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    """Return the candidates simulated on the training window, best score first."""
+    entries = records(service.get("selection"))
+    entries.sort(
+        key=lambda e: (
+            not e.get("chosen"),
+            -e["score"] if is_number(e.get("score")) else float("inf"),
+            str(e.get("policy")),
+        )
+    )
+    rows = []
+    for entry in entries:
+        pairs = zip(
+            str(entry.get("signal") or "").split("+"), str(entry.get("role") or "").split("+"), strict=False
+        )
+        sized = " and ".join(signal_label(signal, role) for signal, role in pairs if signal)
+        chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
+        cells: list[Cell] = [
+            text_cell(policy_name(str(entry.get("policy"))), note=sized),
+            number_cell(entry.get("score"), "ratio"),
+            _hours(entry.get("instance_hours")),
+            _hours(entry.get("gpu_hours")),
+            number_cell(entry.get("slo_violation_ratio"), "ratio"),
+            chosen if entry.get("chosen") else text_cell("no"),
+            text_cell(entry.get("reason"), wide=True),
+        ]
+        path = evidence_path(name, "select", str(entry.get("policy") or "candidate"))
+        rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
+    heads = [
+        "candidate",
+        "recorded hours saved",
+        "instance-hours",
+        "GPU-hours",
+        "windows over limit",
+        "chosen",
+        "why",
+    ]
+    return table("Candidate policies simulated on the training window", heads, rows)
+
+
+def findings(frame: pl.DataFrame, level: Sequence[str] = ("fail", "warn")) -> dict[str, Any]:
+    """Return checks of the given levels, worst first, with when they apply."""
+    rows = []
+    kept = frame.filter(pl.col("level").is_in(list(level))).sort("check", "start", "text", nulls_last=True)
+    for entry in sorted(kept.iter_rows(named=True), key=lambda e: LEVEL_ORDER.index(e["level"])):
+        when = span(entry["start"], entry["end"]) if entry["start"] is not None else "all of it"
+        cells = [
+            text_cell(entry["check"].replace("_", " ")),
+            status_cell(entry["level"]),
+            text_cell(entry["text"], wide=True),
+            text_cell(when),
+        ]
+        rows.append({"id": "", "cells": cells})
+    return table("What was found in the data", ["check", "level", "finding", "when"], rows)
+
+
+def totals(service: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return totals as recorded, in full digits so that they can be reconciled with a bill."""
+    given = mapping(service.get("totals"))
+    names = (
+        ("requests", "requests"),
+        ("prompt_tokens", "prompt tokens"),
+        ("output_tokens", "output tokens"),
+        ("instance_hours", "instance-hours"),
+        ("gpu_hours", "GPU-hours"),
+    )
+    return [
+        {"label": words, "text": _hours(given.get(key))["text"] if "hours" in key else count(given.get(key))}
+        for key, words in names
+    ]
+
+
+def saturated(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stretches in which served work hides the demand."""
+    rows = [
+        {
+            "id": "",
+            "cells": [text_cell(span(w.get("start"), w.get("end"))), text_cell(w.get("reason"), wide=True)],
+        }
+        for w in records(mapping(service.get("demand")).get("censored_windows"))
+    ]
+    return table("Saturated stretches: demand there is not known from served work", ["when", "why"], rows)
+
+
+def coverage(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what was read, stored and rejected."""
+    given = mapping(summary.get("coverage"))
+    names = (
+        ("rows_read", "samples read"),
+        ("rows_stored", "stored"),
+        ("duplicates", "exact duplicates"),
+        ("rows_rejected", "rejected"),
+        ("series", "series"),
+        ("series_unmapped", "series without a service"),
+    )
+    listed = [{"label": words, "text": count(given.get(key))} for key, words in names]
+    if is_number(given.get("ratio")):
+        listed.append({"label": "coverage", "text": percent(given["ratio"])})
+    return listed
+
+
+def missing(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return signals that the input does not hold, and how to switch them on."""
+    rows = [
+        {
+            "id": "",
+            "cells": [
+                text_cell(signal_label(str(m.get("signal")), str(m.get("role") or ""))),
+                text_cell(m.get("how_to_enable"), wide=True),
+            ],
+        }
+        for m in records(mapping(summary.get("coverage")).get("missing"))
+    ]
+    return table("Signals that were not found", ["signal", "how to switch it on"], rows)
+
+
+def inputs(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the input files with size and hash."""
+    given = summary.get("inputs")
+    rows = []
+    for entry in given if isinstance(given, list | tuple) else []:
+        row = entry if isinstance(entry, Mapping) else {"name": entry}
+        name = next((row[key] for key in ("name", "path", "file") if row.get(key)), None)
+        size = next((row[key] for key in ("bytes", "size", "size_bytes") if is_number(row.get(key))), None)
+        cells = [
+            text_cell(name),
+            text_cell(count(size), unit="bytes" if size is not None else "", numeric=True),
+            text_cell(row.get("sha256"), mono=True),
+        ]
+        rows.append({"id": "", "cells": cells})
+    return table("Input files", ["file", "size", "SHA-256"], rows)
+
+
+def window(given: Any) -> str:
+    """Return the window of the run in words."""
+    known = mapping(given)
+    return (
+        span(known.get("start"), known.get("end")) if known.get("start") or known.get("end") else moment(None)
+    )

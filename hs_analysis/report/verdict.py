@@ -1,0 +1,307 @@
+"""The verdict box of a service: what to scale on, how much, how sure, what it saves, what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hs_analysis.report.cells import (
+    Cell,
+    evidence_path,
+    linked,
+    number_cell,
+    reason_text,
+    status_cell,
+    text_cell,
+)
+from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
+from hs_analysis.report.tables import replay_path, threshold_path
+from hs_analysis.report.wording import (
+    is_number,
+    plain,
+    policy_name,
+    signal_label,
+    status,
+    unit_of,
+)
+
+Fact = dict[str, Any]
+
+
+def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[str, Any]:
+    """Return the verdict as words and linked numbers.
+
+    Parameters
+    ----------
+    service
+        The service's part of summary.json.
+    choice
+        Which policy was chosen and what it is compared with.
+    pointer
+        JSON pointer of the service in summary.json; every number carries the pointer of its value.
+
+    Returns
+    -------
+    dict
+        ``alert`` and ``headline`` (words and numbers in turn; the alert may be empty), ``confidence``,
+        ``mode``, ``facts`` (label, cells, note) and ``refusals``.
+    """
+    name = str(service.get("service") or "")
+    return {
+        "alert": _alert(name, service, choice, pointer),
+        "headline": _headline(name, service, choice, pointer),
+        "confidence": status(choice.confidence) if choice.confidence else None,
+        "mode": _MODES.get(choice.mode, ""),
+        "facts": [
+            _signal(name, service, choice, pointer),
+            _targets(name, service, choice, pointer),
+            _ratio(name, service, pointer),
+            _saving(name, service, choice, pointer),
+        ],
+        "refusals": [
+            {key: str(row.get(key) or "") for key in ("what", "code", "text", "collect")}
+            for row in records(service.get("refusals"))
+        ],
+    }
+
+
+_MODES = {
+    "periodic": "The policy is a timetable: no metric can be followed safely.",
+    "hold": "The policy holds the recorded sizes: nothing in this history supports changing them.",
+}
+
+
+def _worse(choice: Choice) -> bool:
+    """Whether the chosen policy breaks the objective more often than what was recorded."""
+    mine, theirs = (row.get("slo_violation_ratio") for row in (choice.selected, choice.recorded))
+    return is_number(mine) and is_number(theirs) and mine > theirs
+
+
+def _alert(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
+    """Return the sentence that must stand first when the policy does worse than what was recorded."""
+    if not _worse(choice):
+        return []
+    return [
+        {"text": "The chosen policy breaks the latency objective more often than what was recorded: "},
+        _share(name, service, choice.selected, pointer),
+        {"text": " of the test windows against "},
+        _share(name, service, choice.recorded, pointer),
+        {"text": ". Weigh that against the saving before you use it."},
+    ]
+
+
+def _share(name: str, service: Mapping[str, Any], row: Mapping[str, Any], pointer: str) -> Cell:
+    """Return the share of violating windows of a replayed policy as a linked number."""
+    rows = records(mapping(service.get("replay")).get("policies"))
+    place = next(i for i, entry in enumerate(rows) if entry is row)
+    at = f"{pointer}/replay/policies/{place}/slo_violation_ratio"
+    return linked(number_cell(row.get("slo_violation_ratio"), "ratio"), replay_path(name, row), at)
+
+
+def _headline(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
+    if choice.mode in ("periodic", "hold"):
+        return [
+            {
+                "text": "Scale by timetable, not by a metric"
+                if choice.mode == "periodic"
+                else "Keep the recorded sizes"
+            }
+        ]
+    if not choice.primaries:
+        return [{"text": "No signal can be recommended from this history"}]
+    parts: list[Cell] = []
+    every = records(service.get("thresholds"))
+    for signal, role in choice.primaries:
+        parts.append({"text": f"{', and on ' if parts else 'Scale on '}{signal_label(signal, role)}"})
+        entry = threshold_of(service, signal, role)
+        if is_number(entry.get("target_per_instance")):
+            place = next(i for i, row in enumerate(every) if row is entry)
+            number = number_cell(entry["target_per_instance"], unit_of(signal))
+            at = f"{pointer}/thresholds/{place}/target_per_instance"
+            parts += [
+                {"text": " at "},
+                linked(number, threshold_path(name, entry), at),
+                {"text": f" per {role} instance"},
+            ]
+    return parts
+
+
+def _signal(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> Fact:
+    """Name the recommended and the selected signal with the numbers that speak for them."""
+    best = mapping(service.get("recommended"))
+    first = [(str(best["signal"]), str(best.get("role") or ""))] if best.get("signal") else []
+    used = [_studied(service, pair) for pair in choice.primaries] if choice.follows else []
+    pairs = list(dict.fromkeys(first + used))
+    cells = []
+    for pair in pairs:
+        words = ["recommended by the study"] if pair in first else []
+        if pair in used:
+            words.append("selected by replaying candidates" if choice.policy else "sizes the pool")
+        cells.append(_signal_cell(name, service, pointer, pair) | {"note": " · ".join(words)})
+    note = f"Recommended because: {best['why']}." if best.get("why") else ""
+    if best.get("runner_up"):
+        note += f" Next best: {policy_name(str(best['runner_up']))}."
+    if first and used and first[0] not in used:
+        note = (
+            f"The study and the selection disagree; the selection decides, because it closes the loop. {note}"
+        )
+    if not pairs:
+        cells, note = (
+            [text_cell("none")],
+            "no signal passed the checks; see the ranking for the reason of each",
+        )
+    return {"label": "Signal", "cells": cells, "note": note.strip()}
+
+
+def _studied(service: Mapping[str, Any], pair: tuple[str, str]) -> tuple[str, str]:
+    """Return the signal and role under which the study lists a primary."""
+    found = entry_of(records(service.get("signals")), *pair)
+    return (pair[0], str(found.get("role") or "")) if found else pair
+
+
+def _signal_cell(name: str, service: Mapping[str, Any], pointer: str, pair: tuple[str, str]) -> Cell:
+    signal, role = pair
+    for place, entry in enumerate(records(service.get("signals"))):
+        if (str(entry.get("signal")), str(entry.get("role") or "")) == pair:
+            path = evidence_path(name, "study", f"{signal}@{role}", entry.get("evidence"))
+            elastic = number_cell(entry.get("elasticity"), "", entry.get("elasticity_ci"), 2)
+            detail = linked(elastic | {"label": "elasticity"}, path, f"{pointer}/signals/{place}/elasticity")
+            detail["ci_pointer"] = f"{pointer}/signals/{place}/elasticity_ci"
+            cell = text_cell(signal_label(signal, role), strong=True, detail=detail)
+            return linked(cell, path, f"{pointer}/signals/{place}/signal") | {"raw": signal}
+    return text_cell(signal_label(signal, role), strong=True)
+
+
+def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> Fact:
+    every = records(service.get("thresholds"))
+    cells, notes = [], []
+    for entry in primary_thresholds(service, choice):
+        place = next(i for i, row in enumerate(every) if row is entry)
+        signal, role = str(entry.get("signal")), str(entry.get("role") or "")
+        pool = next((p for s, p in choice.primaries if s == signal), role) if role == "service" else role
+        cell = number_cell(
+            entry.get("target_per_instance"), unit_of(signal), entry.get("target_ci"), strong=True
+        )
+        at = f"{pointer}/thresholds/{place}/target"
+        cell = linked(cell, threshold_path(name, entry), f"{at}_per_instance") | {"ci_pointer": f"{at}_ci"}
+        cells.append(
+            cell
+            | {
+                "per": f"per {pool} instance",
+                "status": status(entry.get("status")),
+                "note": signal_label(signal, role),
+            }
+        )
+        reason = reason_text(entry.get("reason"))
+        if reason and reason not in notes:
+            notes.append(reason)
+    if not cells:
+        return {"label": "Target", "cells": [text_cell("none")], "note": "no threshold could be derived"}
+    return {"label": "Target", "cells": cells, "note": " ".join(notes)}
+
+
+def _ratio(name: str, service: Mapping[str, Any], pointer: str) -> Fact:
+    answer = mapping(service.get("pd_ratio"))
+    note = reason_text(answer.get("reason"))
+    if not answer:
+        return {"label": "P/D ratio", "cells": [text_cell("none")], "note": "not derived"}
+    path, at = ratio_path(name, answer), f"{pointer}/pd_ratio"
+    cells = []
+    if is_number(answer.get("value")):
+        cell = linked(number_cell(answer["value"], "", answer.get("ci"), strong=True), path, f"{at}/value")
+        cells.append(cell | {"ci_pointer": f"{at}/ci", "per": "prefill per decode instance"})
+    for key, words in (("at_least", "at least"), ("at_most", "at most")):
+        if is_number(answer.get(key)):
+            bound = number_cell(answer[key], strong=not cells)
+            cells.append(linked(bound, path, f"{at}/{key}") | {"before": words})
+    cells = cells or [text_cell("no value")]
+    cells[0]["status"] = status(answer.get("status"))
+    if pairs := pair_text(answer):
+        cells[0]["detail"] = linked(
+            {"text": pairs, "label": "as whole instances:"}, path, f"{at}/integer_pairs"
+        )
+    return {"label": "P/D ratio", "cells": cells, "note": note}
+
+
+def ratio_path(name: str, answer: Mapping[str, Any]) -> str:
+    """Return the evidence path of the P/D ratio."""
+    return evidence_path(name, "derive", "pd_ratio", answer.get("evidence"))
+
+
+def pair_text(answer: Mapping[str, Any]) -> str:
+    """Return the integer pairs near the ratio, such as ``9P:7D, 4P:3D``."""
+    pairs = answer.get("integer_pairs")
+    good = (
+        [p for p in pairs if isinstance(p, list | tuple) and len(p) == 2]
+        if isinstance(pairs, list | tuple)
+        else []
+    )
+    return ", ".join(f"{plain(p)}P:{plain(d)}D" for p, d in good[:4])
+
+
+def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> Fact:
+    row = choice.selected
+    if not row:
+        reason = reason_text(mapping(service.get("replay")).get("reason"))
+        return {
+            "label": "Replay",
+            "cells": [text_cell("no replay")],
+            "note": reason or "no policy was replayed on this history",
+        }
+    place = next(i for i, r in enumerate(records(mapping(service.get("replay")).get("policies"))) if r is row)
+    at, path = f"{pointer}/replay/policies/{place}", replay_path(name, row)
+    cells = []
+    for key, baseline in (("vs_recorded", "what was recorded"), ("vs_static_peak", "static peak")):
+        value = row.get(key)
+        if not is_number(value):
+            cells.append(text_cell(f"saving against {baseline} not known"))
+            continue
+        more = value < 0
+        cell = linked(number_cell(abs(value), "ratio", strong=True), path, f"{at}/{key}")
+        words = "more hours than" if more else "fewer hours than"
+        cells.append(cell | {"per": f"{words} {baseline}", "negative": more})
+    over = _share(name, service, row, pointer) | {"per": "of test windows over the limit"}
+    if not is_number(row.get("slo_violation_ratio")):
+        over["note"] = str(mapping(mapping(service.get("replay")).get("calibration")).get("text") or "")
+    if is_number(choice.recorded.get("slo_violation_ratio")):
+        over["detail"] = _share(name, service, choice.recorded, pointer) | {"label": "as recorded:"}
+    cells.append(over)
+    tested = mapping(service.get("replay")).get("test")
+    note = f"{policy_name(str(row.get('policy')))}, replayed on history that it was not fitted on"
+    note += "; one test window, so without an interval." if tested else "."
+    return {"label": "Replay", "cells": cells, "note": note}
+
+
+def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dict[str, Any]:
+    """Return one line of the table of services: name as a link, headline numbers and statuses."""
+    name = str(service.get("service") or "")
+    entries = primary_thresholds(service, choice)
+    entry = entries[0] if entries else {}
+    answer = mapping(service.get("pd_ratio"))
+    chosen = choice.primaries[0] if choice.primaries else None
+    over = choice.selected.get("slo_violation_ratio")
+    cells = [
+        text_cell(name) | {"href": f"#{target}", "plain": True},
+        text_cell(signal_label(*chosen) if chosen else None),
+        number_cell(
+            entry.get("target_per_instance"), unit_of(str(entry.get("signal"))), entry.get("target_ci")
+        ),
+        number_cell(
+            answer.get("value"), "", answer.get("ci"), status=status(answer.get("status")) if answer else None
+        ),
+        number_cell(choice.selected.get("vs_recorded"), "ratio"),
+        number_cell(over, "ratio", note="more than recorded" if _worse(choice) else ""),
+        status_cell(choice.confidence) if choice.confidence else text_cell(None),
+    ]
+    return {"id": "", "cells": cells}
+
+
+OVERVIEW_HEADS = (
+    "service",
+    "scale on",
+    "target per instance",
+    "P/D ratio",
+    "saved against recorded",
+    "windows over the limit",
+    "confidence",
+)

@@ -1,0 +1,261 @@
+"""The page as plain data: summary.json to words, tables and links, without charts and without HTML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report import tables
+from hs_analysis.report.cells import (
+    Anchors,
+    bare_path,
+    evidence_path,
+    number_cell,
+    reason_text,
+    table,
+    text_cell,
+)
+from hs_analysis.report.choice import Choice, choose, mapping, records
+from hs_analysis.report.derivations import DERIVATIONS, Derivation
+from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
+from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
+
+YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
+
+METHOD_TITLES = {
+    "signals": "Verdicts on signals",
+    "capacity": "Capacity of one instance",
+    "pd_ratio": "P/D ratio",
+}
+
+MANY_SERVICES = 2
+"""From this many services on the page opens with a table of them."""
+
+
+def build(
+    summary: Mapping[str, Any], policies_yaml: Mapping[str, str], findings: pl.DataFrame, reproduce: str
+) -> dict[str, Any]:
+    """Return everything the page says, as nested dicts, lists and strings.
+
+    Parameters
+    ----------
+    summary
+        summary.json; null stands for what is not known, a missing key for null.
+    policies_yaml
+        Text of policy.yaml per service.
+    findings
+        Findings of all services, contract ``findings``.
+    reproduce
+        The command line that makes this report again.
+    """
+    anchors = Anchors()
+    services = records(summary.get("services"))
+    views = [
+        _service(place, service, policies_yaml.get(str(service.get("service") or ""), ""), findings, anchors)
+        for place, service in enumerate(services)
+    ]
+    for view in views:
+        view["policy"] = _yaml_lines(view["policy"], anchors)
+    rows = [view.pop("overview") for view in views]
+    whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
+    if tables.missing(summary)["rows"]:
+        whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
+    window = mapping(summary.get("window"))
+    return {
+        "title": _title(services),
+        "tool_version": str(summary.get("tool_version") or ""),
+        "window": tables.window(window),
+        "step": plain(window.get("step_s")) + " s" if is_number(window.get("step_s")) else "",
+        "services": views,
+        "many": len(views) >= MANY_SERVICES,
+        "overview": table("All services", OVERVIEW_HEADS, rows, filter=len(rows) > 8),
+        "coverage": tables.coverage(summary),
+        "roles": _roles(summary),
+        "missing": tables.missing(summary),
+        "findings": tables.findings(whole),
+        "passed": tables.findings(whole, ("pass",)),
+        "warnings": [
+            {"code": str(w.get("code") or ""), "text": str(w.get("text") or "")}
+            for w in records(summary.get("warnings"))
+        ],
+        "inputs": tables.inputs(summary),
+        "reproduce": reproduce,
+        "methods": [
+            {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
+            for key, made in DERIVATIONS.items()
+        ],
+    }
+
+
+def _words(made: Derivation) -> dict[str, Any]:
+    """Return a derivation for the page: the name of the single number is left open."""
+    words = {"method": made.method, "formula": made.formula}
+    return words | {"queries": list(made.queries), "refs": list(made.refs)}
+
+
+def _title(services: list[Mapping[str, Any]]) -> str:
+    if len(services) == 1:
+        return str(services[0].get("service") or "one service")
+    return f"{len(services)} services" if services else "no service found"
+
+
+def _service(
+    place: int, service: Mapping[str, Any], policy: str, findings: pl.DataFrame, anchors: Anchors
+) -> dict[str, Any]:
+    name = str(service.get("service") or "")
+    choice = choose(service, policy)
+    order = tables.ranked(service)
+    # Claimed in page order, so that the first place that shows a number is the one a link opens.
+    ranking = tables.signals(name, order, anchors)
+    capacity = tables.capacities(name, service, anchors)
+    thresholds = tables.thresholds(name, service, choice, anchors)
+    ratio = _ratio(name, service, anchors)
+    replayed = tables.replay(name, service, choice, anchors)
+    candidates = tables.selection(name, service, anchors)
+    demand = _demand(service)
+    return {
+        "id": f"s{place + 1}",
+        "name": name,
+        "about": _about(service),
+        "choice": choice,
+        "ranked": order,
+        "verdict": verdict(service, choice, f"/services/{place}"),
+        "overview": overview_row(service, choice, f"s{place + 1}"),
+        "totals": tables.totals(service),
+        "saturated": tables.saturated(service),
+        "findings": tables.findings(findings.filter(pl.col("service") == name)),
+        "signals": ranking,
+        "demand": demand,
+        "demand_id": anchors.claim(evidence_path(name, "derive", "demand"), demand[0]["text"])
+        if demand
+        else "",
+        "capacity": capacity,
+        "thresholds": thresholds,
+        "ratio": ratio,
+        "replay": replayed | _replay_words(service, choice),
+        "selection": candidates,
+        "policy": policy,
+        "policy_id": anchors.claim(evidence_path(name, "policy", "policy"), "policy.yaml") if policy else "",
+    }
+
+
+def _about(service: Mapping[str, Any]) -> str:
+    kinds = {"production": "production history", "pressure_test": "pressure test: load set on purpose"}
+    references = {
+        "offered": "judged against offered work",
+        "served": "judged against served work: demand is hidden where the service saturates",
+    }
+    words = [
+        kinds.get(str(service.get("history_kind")), ""),
+        references.get(str(service.get("reference")), ""),
+    ]
+    per = service.get("gpus_per_instance")
+    for role, gpus in sorted(per.items()) if isinstance(per, Mapping) else []:
+        words.append(f"{_gpus(gpus)} per {role} instance" if is_number(gpus) else "")
+    if is_number(per):
+        words.append(f"{_gpus(per)} per instance")
+    return " · ".join(word for word in words if word)
+
+
+def _gpus(amount: Any) -> str:
+    return f"{plain(amount)} GPU{'' if amount == 1 else 's'}"
+
+
+def _demand(service: Mapping[str, Any]) -> list[dict[str, Any]]:
+    given = mapping(service.get("demand"))
+    rows = []
+    for key, label, unit in (
+        ("prefill_tps", "prefill work", "tokens/s"),
+        ("decode_tps", "decode work", "tokens/s"),
+        ("reconstruction_error", "reconstruction error", "ratio"),
+    ):
+        if is_number(given.get(key)):
+            rows.append(number_cell(given[key], unit, label=label))
+    return rows
+
+
+def _ratio(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    answer = mapping(service.get("pd_ratio"))
+    path = ratio_path(name, answer) if answer else ""
+    cells = []
+    for key, words in (("value", ""), ("at_least", "at least"), ("at_most", "at most")):
+        if is_number(answer.get(key)):
+            ci = answer.get("ci") if key == "value" else None
+            cells.append(number_cell(answer[key], "", ci, before=words, strong=True))
+    first = cells[0]["text"] if cells else "no value"
+    cells = cells or [text_cell(first, strong=True)]
+    cells[0] |= {
+        "status": status(answer.get("status")),
+        "per": "prefill per decode instance" if answer.get("value") else "",
+    }
+    band = interval(answer.get("band"))
+    return {
+        "given": bool(answer),
+        "id": anchors.claim(path, first),
+        "path": path,
+        "cells": cells,
+        "band": band,
+        "pairs": pair_text(answer),
+        "reason": reason_text(answer.get("reason")),
+    }
+
+
+def _replay_words(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
+    given = mapping(service.get("replay"))
+    train, test = (_pair(given.get(key)) for key in ("train", "test"))
+    calibration = mapping(given.get("calibration"))
+    listed = [
+        {"label": str(key).replace("_", " "), "text": _value(key, value)}
+        for key, value in sorted(calibration.items())
+        if value is not None and key not in ("status", "text") and not isinstance(value, Mapping | list)
+    ]
+    said = {key: str(calibration.get(key) or "").replace("_", " ") for key in ("status", "text")}
+    return {
+        "train": span(*train) if train else "",
+        "test": span(*test) if test else "",
+        "calibration": listed,
+        "calibrated": said,
+        "has_replay": bool(records(given.get("policies"))),
+        "has_selection": bool(records(service.get("selection"))),
+        "chosen": policy_name(choice.policy),
+    }
+
+
+def _pair(given: Any) -> tuple[Any, Any] | None:
+    return (given[0], given[1]) if isinstance(given, list | tuple) and len(given) == 2 else None
+
+
+def _value(key: Any, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if is_number(value):
+        return percent(value) if str(key).endswith("_ratio") else number(value)
+    return str(value)
+
+
+def _roles(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+    roles = mapping(mapping(summary.get("coverage")).get("roles"))
+    return [
+        {"label": str(role), "text": number(value) if is_number(value) else str(value)}
+        for role, value in sorted(roles.items())
+    ]
+
+
+def _yaml_lines(text: str, anchors: Anchors) -> list[list[dict[str, Any]]]:
+    """Return the policy's lines as segments; comments are marked, known evidence paths become links."""
+    lines = []
+    for line in text.splitlines():
+        segments, at = [], 0
+        for found in YAML_LINK.finditer(line):
+            path = bare_path(found.group(0))
+            if path not in anchors.shown:
+                continue
+            segments.append({"text": line[at : found.start()], "href": ""})
+            segments.append({"text": found.group(0), "href": f"#/{path}", "shows": anchors.shown[path]})
+            at = found.end()
+        segments.append({"text": line[at:], "href": ""})
+        lines.append([{**s, "comment": line.lstrip().startswith("#")} for s in segments if s["text"]])
+    return lines

@@ -1,0 +1,214 @@
+"""Numbers, units, names and statuses as a reader sees them: every value becomes text here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeGuard
+
+from hs_analysis.catalogue import load_catalogue
+
+NONE = "–"
+"""What stands where a number could not be had; the reason stands beside it."""
+
+_DERIVED_UNITS = {"offered_tps": "tokens/s", "backlog_age_s": "s", "instances": "instances"}
+# What alignment adds to the catalogue's signals.
+
+_LABELS = {
+    "decode_tps": "decode TPS",
+    "prefill_tps": "prefill TPS (raw)",
+    "prefill_tps_effective": "prefill TPS (cache-missed)",
+    "offered_tps": "offered work",
+    "ttft": "TTFT",
+    "tbt": "TBT",
+    "tpot": "TPOT",
+    "gpu_util": "GPU utilisation",
+    "sm_activity": "SM activity",
+    "kv_usage": "KV-cache usage",
+    "running": "running requests",
+    "queue_length": "queue length",
+    "backlog_age_s": "backlog age",
+}
+
+_STATUS = {
+    "ok": ("✓", "ok", "good"),
+    "floor": ("▽", "floor", "warn"),
+    "drifting": ("≈", "drifting", "warn"),
+    "refused": ("✕", "refused", "bad"),
+    "proportional": ("✓", "proportional", "good"),
+    "guard": ("◇", "guard", "warn"),
+    "unusable": ("✕", "unusable", "bad"),
+    "unknown": ("?", "unknown", "none"),
+    "pass": ("✓", "pass", "good"),
+    "warn": ("!", "warning", "warn"),
+    "fail": ("✕", "fail", "bad"),
+    "high": ("●", "high", "good"),
+    "medium": ("◐", "medium", "warn"),
+    "low": ("○", "low", "bad"),
+}
+
+
+def unit_of(signal: str) -> str:
+    """Return the canonical unit of a signal, empty when the catalogue does not know it."""
+    known = next((entry.unit for entry in load_catalogue().signals if entry.id == signal), "")
+    return known or _DERIVED_UNITS.get(signal, "")
+
+
+def signal_name(signal: str) -> str:
+    """Return a signal's name in words; a name of the user's own only loses its underscores."""
+    return _LABELS.get(signal, signal.replace("_", " "))
+
+
+def signal_label(signal: str, role: str) -> str:
+    """Return the name with its role, without saying the role twice."""
+    name = signal_name(signal)
+    if not role or role == "service" or name.lower().startswith(role):
+        return name
+    return (
+        f"{role} {name}" if name[:1].islower() or name.startswith(("GPU", "SM", "KV")) else f"{name} ({role})"
+    )
+
+
+def policy_name(policy: str) -> str:
+    """Return a policy's name in words; ``signal@role`` joined by ``+`` names it by its signals."""
+    if "@" not in policy:
+        return policy.replace("_", " ")
+    pairs = (part.partition("@") for part in policy.split("+"))
+    return " + ".join(signal_label(signal, role) for signal, _, role in pairs)
+
+
+def status(word: str | None) -> dict[str, str]:
+    """Return sign, word and tone of a status: the word carries the meaning, the others repeat it."""
+    sign, text, tone = _STATUS.get(word or "", ("?", word or "unknown", "none"))
+    return {"sign": sign, "word": text, "tone": tone}
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether the value is a finite number (a bool is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits and thousands separators.
+
+    From 1,000 up there is one digit more and no decimals; null, NaN and infinities become an en dash.
+    """
+    if not is_number(value):
+        return NONE
+    if value == 0:
+        return "0"
+    digits += abs(value) >= 1000
+    exponent = math.floor(math.log10(abs(value)))
+    rounded = round(float(value), digits - 1 - exponent)
+    if rounded == 0 or abs(rounded) < 1e-4:
+        return f"{value:.{digits - 1}g}".replace("e-0", "e-").replace("-", "−", 1 if value < 0 else 0)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:,.{decimals}f}".replace("-", "−")
+
+
+def fixed(value: Any, decimals: int) -> str:
+    """Return a number with as many decimals as its neighbours in a column have."""
+    return f"{float(value) + 0.0:,.{decimals}f}".replace("-", "−") if is_number(value) else NONE
+
+
+def plain(value: Any) -> str:
+    """Return a number without trailing zeros: 8 GPUs, 9 instances, 0.25."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def count(value: Any) -> str:
+    """Return a whole number in full, so that it can be reconciled with another source."""
+    return f"{round(value):,}".replace("-", "−") if is_number(value) else NONE
+
+
+def percent(value: Any, digits: int = 3) -> str:
+    """Return a ratio as a percentage: 0.283 becomes ``28.3 %``; at most one decimal from 10 % up."""
+    if not is_number(value):
+        return NONE
+    scaled = float(value) * 100
+    if abs(scaled) >= 9.95:
+        text = f"{scaled:.1f}".removesuffix(".0").replace("-", "−")
+    else:
+        text = number(scaled, min(digits, 2))
+    return f"{text} %"
+
+
+def seconds(value: Any) -> str:
+    """Return a span of time in the unit a person would use, keeping the exact value."""
+    if not is_number(value):
+        return NONE
+    size = abs(float(value))
+    if size == 0:
+        return "0 s"
+    for limit, divisor, unit in ((1, 1e-3, "ms"), (600, 1, "s"), (7200, 60, "min"), (3 * 86400, 3600, "h")):
+        if size < limit:
+            return f"{plain(value / divisor)} {unit}"
+    return f"{plain(value / 86400)} days"
+
+
+def quantity(value: Any, unit: str) -> tuple[str, str]:
+    """Return (text, unit) of a value in its unit; ratios become percent, ``s`` becomes ms where small.
+
+    The unit ``seconds`` stays plain seconds, for columns that compare.
+    """
+    if unit == "ratio":
+        text, _, suffix = percent(value).partition(" ")
+        return text, suffix
+    if unit == "s":
+        text, _, suffix = seconds(value).partition(" ")
+        return text, suffix
+    shown = "s" if unit == "seconds" else unit
+    return number(value), shown if is_number(value) else ""
+
+
+def interval(pair: Any, unit: str = "", decimals: int | None = None) -> str:
+    """Return ``3,900 to 4,450`` for a 2-list, empty when there is none; its unit stands with the value."""
+    if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        return ""
+    if not all(is_number(end) for end in pair):
+        return ""
+    if decimals is not None:
+        return " to ".join(fixed(end, decimals) for end in pair)
+    low, high = (quantity(end, unit) for end in pair)
+    if low[1] != high[1]:
+        return f"{' '.join(low).strip()} to {' '.join(high).strip()}"
+    return f"{low[0]} to {high[0]}"
+
+
+def parse_time(text: Any) -> datetime | None:
+    """Read an ISO 8601 time (UTC when it names no zone); None when it is not one."""
+    if isinstance(text, datetime):
+        return text if text.tzinfo else text.replace(tzinfo=UTC)
+    if not isinstance(text, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def moment(text: Any) -> str:
+    """Return a time as ``2026-11-02 10:15`` in UTC (seconds where there are any), an en dash when unknown."""
+    when = parse_time(text)
+    if when is None:
+        return NONE
+    return when.strftime("%Y-%m-%d %H:%M:%S" if when.second else "%Y-%m-%d %H:%M")
+
+
+def span(start: Any, end: Any) -> str:
+    """Return a stretch of time in words with its length, UTC; the day is not repeated."""
+    first, last = parse_time(start), parse_time(end)
+    if first is None or last is None:
+        return moment(start if first else end)
+    if first == last:
+        return f"{moment(first)} UTC"
+    tail = moment(last)[11:] if first.date() == last.date() else moment(last)
+    return f"{moment(first)} to {tail} UTC ({seconds((last - first).total_seconds())})"
+
+
+def plural(amount: int, one: str, many: str | None = None) -> str:
+    """Return ``1 window`` or ``3 windows``."""
+    return f"{amount:,} {one if amount == 1 else many or one + 's'}"

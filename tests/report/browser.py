@@ -1,0 +1,244 @@
+"""What a report must do in a real browser, with the network off: one function to check any report file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WIDTHS_PX = (1280, 400)
+SCHEMES = ("light", "dark")
+NUMBER = re.compile(r"(−?[\d,]*\.?\d+(?:e[−-]?\d+)?)\s*(ms|s|min|h|days|%)?(?![\w/])")
+SCALE = {"%": 0.01, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "days": 86_400.0}
+
+UNIT = """(el) => {
+  const unit = el.querySelector('.unit') || el.parentElement.querySelector('.unit');
+  return unit ? unit.textContent.trim() : '';
+}"""
+
+DRAWN = """() => {
+  const all = [...document.querySelectorAll('.vega[data-chart]')];
+  return all.every((el) => el.dataset.state) ? all.map((el) => [el.dataset.chart, el.dataset.state]) : null;
+}"""
+
+BROKEN_LINKS = """() => [...document.querySelectorAll('a[href^="#"]')].flatMap((link) => {
+  const id = link.getAttribute('href').slice(1);
+  const target = document.getElementById(id);
+  if (!target) return [id + ' is not on the page'];
+  const shows = link.dataset.shows;
+  if (shows !== undefined && !target.textContent.includes(shows)) return [id + ' does not show ' + shows];
+  return [];
+})"""
+
+
+def required() -> bool:
+    """Return whether the browser must be there: on a CI machine it must, elsewhere tests may skip."""
+    return os.environ.get("CI", "").lower() == "true"
+
+
+def chromium() -> str:
+    """Return the path of the system's Chromium; skip with a reason when it is neither there nor required."""
+    if not required():
+        pytest.importorskip("playwright")
+    names = (os.environ.get("HSA_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
+    if found is None:
+        message = "no Chromium on this machine; install it or name it in HSA_CHROMIUM"
+        assert not required(), message
+        pytest.skip(message)
+    return found
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Start Chromium."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            yield running
+        finally:
+            running.close()
+
+
+@contextmanager
+def opened(running: Any, path: Path, width: int, scheme: str, **more: Any) -> Iterator[tuple[Any, list[str]]]:
+    """Open a page with the network off; yield it with a list that collects errors and requests."""
+    context = running.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **more
+    )
+    page, trouble = context.new_page(), list[str]()
+    own = path.resolve().as_uri()
+
+    def request(route: Any) -> None:
+        if route.request.url.split("#")[0] == own or route.request.url.startswith("data:"):
+            route.continue_()
+        else:
+            trouble.append(f"request: {route.request.url[:120]}")
+            route.abort()
+
+    page.route("**/*", request)
+    page.on("console", lambda m: trouble.append(f"console: {m.text[:300]}") if m.type == "error" else None)
+    page.on("pageerror", lambda e: trouble.append(f"error: {e}"))
+    try:
+        page.goto(own)
+        yield page, trouble
+    finally:
+        context.close()
+
+
+def drawn(page: Any, timeout_s: float = 120.0) -> dict[str, str]:
+    """Wait until every chart was drawn or gave up; return its state by name."""
+    handle = page.wait_for_function(DRAWN, timeout=timeout_s * 1000)
+    return dict(handle.json_value())
+
+
+def assert_report_works(page_path: Path, summary: Mapping[str, Any]) -> None:
+    """Open a report at both widths and in both colour schemes and hold it to everything it promises.
+
+    No console error, no request, no sideways scroll, every chart drawn, the verdict box equal to the summary,
+    every evidence link on an element that shows its number, no axe violation.
+    """
+    with browser() as running:
+        for width in WIDTHS_PX:
+            for scheme in SCHEMES:
+                assert_view_works(running, page_path, summary, width, scheme)
+
+
+def assert_view_works(
+    running: Any, page_path: Path, summary: Mapping[str, Any], width: int, scheme: str
+) -> None:
+    """Hold a report to its promises at one width and in one colour scheme."""
+    place = f"{page_path.name} at {width} px, {scheme}"
+    with opened(running, page_path, width, scheme) as (page, trouble):
+        states = drawn(page)
+        assert [name for name, state in states.items() if state != "drawn"] == [], place
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, place
+        assert_verdict(page, summary)
+        assert page.evaluate(BROKEN_LINKS) == [], place
+        assert_links_land(page)
+        assert axe_violations(page) == [], place
+        assert trouble == [], place
+
+
+def assert_verdict(page: Any, summary: Mapping[str, Any]) -> None:
+    """Hold every number of the verdict boxes to summary.json, and the boxes to everything they must show."""
+    services = summary.get("services") or []
+    boxes = page.query_selector_all(".service > .verdict")
+    assert len(boxes) == len(services)
+    for place, (box, service) in enumerate(zip(boxes, services, strict=True)):
+        said = box.text_content()
+        shown = {}
+        for element in box.query_selector_all("[data-pointer]"):
+            pointer = element.get_attribute("data-pointer")
+            shown[pointer] = element.text_content()
+            _assert_equal(element, _resolve(summary, pointer), pointer)
+        missing = [p for p in _must_show(service, f"/services/{place}") if p not in shown]
+        assert missing == [], f"the verdict of {service.get('service')} leaves out {missing}"
+        for refusal in service.get("refusals") or []:
+            for key in ("what", "text", "collect"):
+                assert _plain(refusal.get(key)) in _plain(said), refusal
+        status = (service.get("pd_ratio") or {}).get("status")
+        assert status is None or status in said
+
+
+def _must_show(service: Mapping[str, Any], at: str) -> list[str]:
+    """Return pointers of the numbers a verdict box may not leave out."""
+    wanted = []
+    ratio = service.get("pd_ratio") or {}
+    if ratio.get("value") is not None:
+        wanted.append(f"{at}/pd_ratio/value")
+        wanted += [f"{at}/pd_ratio/ci"] if ratio.get("ci") else []
+    best = service.get("recommended") or {}
+    for n, signal in enumerate(service.get("signals") or []):
+        if best and (signal["signal"], signal["role"]) == (best["signal"], best["role"]):
+            wanted.append(f"{at}/signals/{n}/signal")
+    chosen = next((row for row in service.get("selection") or [] if row.get("chosen")), None)
+    policies = (service.get("replay") or {}).get("policies") or []
+    for n, row in enumerate(policies):
+        if chosen and row["policy"] == chosen["policy"]:
+            keys = ("vs_recorded", "vs_static_peak", "slo_violation_ratio")
+            wanted += [f"{at}/replay/policies/{n}/{key}" for key in keys if row.get(key) is not None]
+    if chosen:
+        roles = dict(zip(chosen["signal"].split("+"), (chosen.get("role") or "").split("+"), strict=False))
+        for n, row in enumerate(service.get("thresholds") or []):
+            if not row.get("gpu_type") and roles.get(row["signal"]) == row["role"]:
+                wanted.append(f"{at}/thresholds/{n}/target_per_instance")
+                wanted += [f"{at}/thresholds/{n}/target_ci"] if row.get("target_ci") else []
+    return wanted
+
+
+def _resolve(summary: Any, pointer: str) -> Any:
+    for key in pointer.strip("/").split("/"):
+        summary = summary[int(key)] if isinstance(summary, list) else summary[key]
+    return summary
+
+
+def _assert_equal(element: Any, value: Any, pointer: str) -> None:
+    text = element.text_content()
+    if isinstance(value, str):
+        assert element.get_attribute("data-raw") == value, pointer
+        return
+    if value is None:
+        assert text.strip().startswith("–"), (pointer, text)
+        return
+    if value and isinstance(value, list) and isinstance(value[0], list):
+        pairs = [[int(p), int(d)] for p, d in re.findall(r"(\d+)P:(\d+)D", text)]
+        assert pairs == value[: len(pairs)], pointer
+        assert pairs, pointer
+        return
+    found = [(m.group(1), m.group(2)) for m in NUMBER.finditer(text)]
+    wanted = value if isinstance(value, list) else [value]
+    assert len(found) == len(wanted), (pointer, text)
+    unit = element.evaluate(UNIT)
+    negative = element.get_attribute("data-negative") is not None
+    for (digits, own), number in zip(found, wanted, strict=True):
+        scale = SCALE.get(own or unit, 1.0)
+        last = 0.5 * 10.0 ** -len(digits.partition(".")[2]) * 1.001
+        got = float(digits.replace(",", "").replace("−", "-")) * (-1 if negative else 1)
+        wide = max(last, 0.005 * abs(number / scale))
+        assert abs(got - number / scale) <= wide, (pointer, text, number)
+
+
+def assert_links_land(page: Any) -> None:
+    """Follow links of the first verdict box: each opens, marks and shows its evidence; back comes back."""
+    start = page.evaluate("location.hash")
+    for link in page.query_selector_all(".verdict a.ev")[:4]:
+        href, shows = link.get_attribute("href"), link.get_attribute("data-shows")
+        link.click()
+        page.wait_for_function("document.querySelector('.marked') !== null")
+        state = page.evaluate(
+            """() => { const el = document.querySelector('.marked'); const box = el.getBoundingClientRect();
+            return {id: el.id, text: el.textContent, top: box.top, bottom: box.bottom, high: innerHeight,
+                    hash: location.hash}; }"""
+        )
+        assert f"#{state['id']}" == href == state["hash"]
+        assert shows in state["text"]
+        assert state["top"] < state["high"]
+        assert state["bottom"] > 0
+        page.go_back()
+        page.wait_for_function("start => location.hash === start", arg=start)
+
+
+def axe_violations(page: Any) -> list[str]:
+    """Return axe's violations in words; skip the check where axe is not installed and not required."""
+    try:
+        from axe_playwright_python.sync_playwright import Axe
+    except ImportError:
+        assert not required(), "axe-playwright-python is not installed"
+        return []
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['help']}: {json.dumps([n['target'] for n in v['nodes'][:3]])}" for v in found]
+
+
+def _plain(text: Any) -> str:
+    return " ".join(str(text or "").split())

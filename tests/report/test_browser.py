@@ -1,0 +1,198 @@
+"""The report in a real browser, with the network off."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from report import sample as samples
+from report.browser import assert_view_works, browser, drawn, opened
+
+from hs_analysis.report import render
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Any]:
+    """Start Chromium once for all tests of this module."""
+    with browser() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return a function that writes a sample's report and returns its path."""
+    folder = tmp_path_factory.mktemp("reports")
+
+    def write(name: str, sample: samples.Sample) -> Path:
+        path = folder / f"{name}.html"
+        if not path.exists():
+            path.write_text(render(*sample.arguments()), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_report_works(running: Any, written: Any, width: int, scheme: str) -> None:
+    """Everything a report promises holds on a wide and a narrow screen, in light and in dark."""
+    sample = samples.sample()
+    assert_view_works(running, written("sample", sample), sample.summary, width, scheme)
+
+
+@pytest.mark.parametrize("name", ["nothing", "nulls", "refused", "one_row"])
+def test_edge_cases_work(running: Any, written: Any, name: str) -> None:
+    """No service, nothing but nulls, everything refused, one row: never a blank page."""
+    sample = getattr(samples, name)()
+    assert_view_works(running, written(name, sample), sample.summary, 400, "dark")
+
+
+def test_hostile_and_long_names_work(running: Any, written: Any) -> None:
+    """Markup in names runs nothing, and a name of 300 characters does not widen the page."""
+    name = "x" * 300 + "</script><script>document.title='owned'</script>"
+    sample = samples.sample(name)
+    path = written("hostile", sample)
+    assert_view_works(running, path, sample.summary, 400, "light")
+    with opened(running, path, 400, "light") as (page, _):
+        assert "owned" not in page.title().replace(name, "")
+
+
+def test_fifty_services_open_at_once(running: Any, written: Any) -> None:
+    """The table of services is there at once, the filter finds one, its link opens it with charts drawn."""
+    with opened(running, written("fifty", samples.many(50)), 1280, "light") as (page, trouble):
+        assert page.locator("#overview tbody tr").count() == 50
+        page.fill("#overview-filter", "model-37")
+        shown = page.locator("#overview tbody tr:visible")
+        assert shown.count() == 1
+        shown.locator("a").click()
+        assert page.evaluate("location.hash") == "#s38"
+        page.wait_for_selector('.vega[data-chart="s38-coverage"][data-state="drawn"] svg', timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert trouble == []
+
+
+def test_time_range_and_unknown_evidence(running: Any, written: Any) -> None:
+    """A link with a time range lands on its element; one of another run says that it is not here."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, trouble):
+        page.evaluate("location.hash = '/prod%2Fllama-70b/derive/pd_ratio?from=2026-11-02T00:00:00Z'")
+        page.wait_for_selector(".marked")
+        assert page.locator(".marked").get_attribute("id") == "/prod%2Fllama-70b/derive/pd_ratio"
+        page.evaluate("location.hash = '/other/derive/pd_ratio'")
+        page.wait_for_selector("#lost:visible")
+        assert "other/derive/pd_ratio" in page.locator("#lost").inner_text()
+        assert trouble == []
+
+
+def test_link_opens_what_hides_it(running: Any, written: Any) -> None:
+    """Evidence inside a folded part is unfolded when its link is opened."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        target = page.locator('[id="/prod%2Fllama-70b/select/decode_tps@decode"]')
+        assert not target.is_visible()
+        page.evaluate("location.hash = '/prod%2Fllama-70b/select/decode_tps@decode'")
+        page.wait_for_selector(".marked")
+        assert target.is_visible()
+
+
+def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
+    """The copy button gives the policy as it was written, comments included."""
+    sample = samples.sample()
+    path = written("sample", sample)
+    with opened(running, path, 1280, "light", permissions=["clipboard-read", "clipboard-write"]) as (page, _):
+        page.click('button[data-copy="s1-yaml"]')
+        page.wait_for_selector("button:has-text('Copied')")
+        assert page.evaluate("navigator.clipboard.readText()") == next(iter(sample.policies.values()))
+        page.locator("#s1-ratio details.data summary").first.click()
+        with page.expect_download() as saved:
+            page.click('button[data-save="s1-ratio-csv"]')
+        assert saved.value.suggested_filename == "s1-ratio.csv"
+        assert Path(saved.value.path()).read_text("utf-8").startswith("start,end,middle,ratio,low,high\n")
+
+
+def test_tables_sort_by_value(running: Any, written: Any) -> None:
+    """A click on a heading sorts by number, missing last; a second click turns it round."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        button = page.locator("#s1-ranking thead button").nth(2)
+        button.click()
+        column = page.locator("#s1-ranking tbody tr td:nth-child(3)")
+        values = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
+        assert values == sorted(values)
+        assert len(values) == 10
+        button.click()
+        assert page.locator("#s1-ranking thead th").nth(2).get_attribute("aria-sort") == "descending"
+        back = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
+        assert back == sorted(values, reverse=True)
+
+
+def test_every_control_is_reached_by_keyboard(running: Any, written: Any) -> None:
+    """The first tab stop skips to the verdict, and a heading sorts with Enter."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+        page.locator("#s1-ranking thead button").first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#s1-ranking thead th").first.get_attribute("aria-sort") == "ascending"
+
+
+def test_without_scripts_the_answers_are_there(running: Any, written: Any) -> None:
+    """Verdict, tables, rows behind charts and policy need no script; dead buttons are not shown."""
+    with opened(running, written("sample", samples.sample()), 1280, "light", java_script_enabled=False) as (
+        page,
+        _,
+    ):
+        assert "1,277" in page.locator("#s1-verdict").inner_text()
+        assert page.locator("#s1-ranking tbody tr").count() == 11
+        assert page.locator("#s1-yaml").is_visible()
+        assert page.locator("noscript").first.is_visible()
+        assert page.locator("button:visible").count() == 0
+
+
+def test_print_is_light_and_unfolded(running: Any, written: Any) -> None:
+    """Printed from a dark screen the page is dark on white, navigation is gone, folded tables are open."""
+    with opened(running, written("sample", samples.sample()), 1280, "dark") as (page, trouble):
+        drawn(page)
+        page.emulate_media(media="print", color_scheme="dark")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert not page.locator("nav.contents").is_visible()
+        assert page.locator("#s1-candidates").is_visible()
+        assert not page.locator("#s1-ratio-csv").is_visible()
+        assert page.pdf()[:5] == b"%PDF-"
+        assert not page.locator("#s1-candidates").is_visible()
+        assert trouble == []
+
+
+def test_charts_follow_the_colour_scheme(running: Any, written: Any) -> None:
+    """Colours of a drawn chart change with the system's setting, without drawing again."""
+    colour = """getComputedStyle(document.querySelector('.vega[data-chart="s1-ratio"] svg text')).fill"""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        drawn(page)
+        light = page.evaluate(colour)
+        page.emulate_media(color_scheme="dark")
+        assert re.fullmatch(r"rgb\(\d+, \d+, \d+\)", light)
+        assert page.evaluate(colour) != light
+
+
+def test_a_gap_is_no_line_on_the_page(running: Any, written: Any) -> None:
+    """The line of the chosen signal is drawn in two parts around the missing rows."""
+    sample = samples.sample()
+    sample.signals = sample.signals.filter(pl.col("value").is_not_null())
+    parts = """[...document.querySelectorAll('.vega[data-chart="s1-series-decode_tps-decode"] path')]
+      .map((path) => path.getAttribute('d')).filter((d) => d && d.length > 2000)
+      .map((d) => d.split('M').length - 1)"""
+    with opened(running, written("sample", sample), 1280, "light") as (page, _):
+        drawn(page)
+        assert page.evaluate(parts) == [2, 2]
+
+
+def test_browser_sees_the_rows_of_the_summary(running: Any, written: Any) -> None:
+    """Each role's capacity card shows the number of summary.json."""
+    sample = samples.sample()
+    with opened(running, written("sample", sample), 1280, "light") as (page, _):
+        for entry in sample.summary["services"][0]["capacity"]:
+            text = page.locator(f"[id={json.dumps('/' + entry['evidence'])}] .amount").first.inner_text()
+            assert text.startswith(f"{round(entry['per_instance']):,}")

@@ -1,0 +1,198 @@
+"""The page as text: self-contained, escaped, the same every time, small."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from report import sample as samples
+
+from hs_analysis.report import render
+from hs_analysis.report.html import island
+
+HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}</pre>"""
+LOADS = {"src", "srcset", "data", "poster", "background", "action", "formaction", "manifest"}
+
+
+class Page(HTMLParser):
+    """Elements, ids, links, loaded addresses and raw texts of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.handlers: list[str] = []
+        self.texts: dict[str, str] = {}
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Collect what matters of an element."""
+        given = {name: value or "" for name, value in attrs}
+        self.tags[tag] += 1
+        self.ids += [given["id"]] if "id" in given else []
+        self.links += [given["href"]] if tag == "a" else []
+        self.loads += [value for name, value in given.items() if name in LOADS]
+        self.loads += [given["href"]] if tag == "link" else []
+        self.handlers += [name for name in given if name.startswith("on")]
+        self._open = [given.get("id", "")] if tag in ("script", "pre") else self._open
+
+    def handle_endtag(self, tag: str) -> None:
+        """Forget the raw text that ends."""
+        if tag in ("script", "pre"):
+            self._open = []
+
+    def handle_data(self, data: str) -> None:
+        """Collect raw text by the id of its element."""
+        for name in self._open:
+            self.texts[name] = self.texts.get(name, "") + data
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    """Return the page of the sample."""
+    return render(*samples.sample().arguments())
+
+
+def test_page_is_byte_equal_in_another_process(html: str, root: Path) -> None:
+    """Another process with other hash seeds writes the very same bytes."""
+    code = "from report.sample import sample; from hs_analysis.report import render; import hashlib; " \
+        "print(hashlib.sha256(render(*sample().arguments()).encode()).hexdigest())"  # fmt: skip
+    environment = os.environ | {"PYTHONHASHSEED": "77", "PYTHONPATH": f"{root / 'tests'}{os.pathsep}{root}"}
+    made = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert made.stdout.strip() == hashlib.sha256(html.encode()).hexdigest()
+
+
+def test_page_loads_nothing(html: str) -> None:
+    """No element loads anything but data in the page, links stay on it, and its policy forbids the rest."""
+    page = Page(html)
+    assert [load for load in page.loads if not load.startswith("data:")] == []
+    assert [link for link in page.links if not link.startswith("#")] == []
+    assert page.handlers == []
+    styles = re.search(r"<style>(.*?)</style>", html, re.S)
+    assert styles is not None
+    assert "url(" not in styles.group(1)
+    assert "@import" not in styles.group(1)
+    assert "default-src 'none'" in html
+    shell = html.replace(_library(html), "")
+    assert re.findall(r"https?://[^\s\"'<]+", shell) == []
+
+
+def _library(html: str) -> str:
+    return max(re.findall(r"<script>(.*?)</script>", html, re.S), key=len)
+
+
+def test_links_point_to_elements_and_ids_are_single(html: str) -> None:
+    """Every link on the page has its element, every id one owner."""
+    page = Page(html)
+    assert [name for name, times in Counter(page.ids).items() if times > 1] == []
+    assert {link[1:] for link in page.links} <= set(page.ids)
+
+
+def test_every_evidence_of_the_summary_is_an_element(html: str) -> None:
+    """Each evidence path of summary.json is the id of an element."""
+    wanted: list[str] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            wanted.extend([node["evidence"]] if "evidence" in node else [])
+            for child in node.values():
+                walk(child)
+        elif isinstance(node, list):
+            for child in node:
+                walk(child)
+
+    walk(samples.sample().summary)
+    assert len(wanted) > 15
+    assert {f"/{path}" for path in wanted} <= set(Page(html).ids)
+
+
+def test_chart_library_is_there_once(html: str) -> None:
+    """One copy serves all charts; a page without charts has none."""
+    assert html.count("window.vegaEmbed=") == 1
+    assert "vegaEmbed=" not in render(*samples.nothing().arguments())
+
+
+def test_data_islands_are_json_and_rows_are_csv(html: str) -> None:
+    """Each chart finds its specification and its rows in the page."""
+    page = Page(html)
+    shared = json.loads(page.texts["chart-shared"])
+    specs = {name: json.loads(text) for name, text in page.texts.items() if name.endswith("-spec")}
+    assert len(specs) == 9
+    for name, spec in specs.items():
+        assert all(0 <= place < len(shared["layers"]) for place in spec["layer"])
+        assert page.texts[name.removesuffix("-spec") + "-csv"].count("\n") >= 2
+
+
+def test_hostile_names_stay_text() -> None:
+    """Names, reasons, findings, policies and file names with markup add no element and break no island."""
+    plain = samples.sample("prod/llama-70b")
+    sample = samples.sample(HOSTILE)
+    service = sample.summary["services"][0]
+    service["signals"][0]["reasons"] = [{"code": "x", "text": HOSTILE, "value": None, "limit": None}]
+    service["signals"].append({**service["signals"][5], "signal": HOSTILE, "evidence": ""})
+    service["refusals"].append(dict.fromkeys(("what", "code", "text", "collect"), HOSTILE))
+    service["demand"]["censored_windows"][0]["reason"] = HOSTILE
+    service["recommended"]["why"] = HOSTILE
+    sample.summary["inputs"][0]["name"] = HOSTILE
+    sample.summary["warnings"][0]["text"] = HOSTILE
+    sample.findings = sample.findings.with_columns(text=pl.lit(HOSTILE), check=pl.lit(HOSTILE))
+    timeline = sample.details["timeline"]
+    sample.details["timeline"] = timeline.with_columns(policy=pl.col("policy").replace({"oracle": HOSTILE}))
+    page = Page(render(*sample.arguments()[:5], HOSTILE))
+    assert page.tags["script"] == Page(render(*plain.arguments())).tags["script"]
+    assert page.tags["img"] == 0
+    assert page.handlers == []
+    assert "49" not in page.texts["reproduce-line"]
+    assert page.texts["reproduce-line"] == HOSTILE
+    assert page.texts["s1-yaml"] == sample.policies[HOSTILE]
+    assert HOSTILE.replace('"', '""') in page.texts["s1-elasticity-csv"]
+    bands = json.loads(page.texts["s1-series-decode_tps-decode-spec"])["datasets"]["bands"]
+    assert bands[0]["text"] == HOSTILE
+
+
+def test_islands_hold_no_sign_that_ends_them() -> None:
+    """What could end a script element or open a comment is escaped, and reads back as it was."""
+    data = {"</script>": "<!-- & \u2028 -->"}
+    text = str(island(data))
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == data
+
+
+def test_sizes_stay_in_budget(html: str) -> None:
+    """A week of one service fits in 3 MB, 60 services in 5 MB."""
+    assert len(html.encode()) <= 3_000_000
+    assert len(render(*samples.many(60).arguments()).encode()) <= 5_000_000
+
+
+@pytest.mark.parametrize("make", [samples.nothing, samples.nulls, samples.refused, samples.one_row])
+def test_edge_cases_are_whole_pages(make: Any) -> None:
+    """Whatever is missing, the page has its parts and says what is not known."""
+    text = render(*make().arguments())
+    assert text.rstrip().endswith("</html>")
+    assert "None" not in re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    assert "nan" not in re.sub(r"<script.*?</script>", "", text, flags=re.S).replace("explanan", "").split()
+
+
+def test_inputs_are_not_changed() -> None:
+    """Rendering leaves its arguments as they were."""
+    sample = samples.sample()
+    before = json.dumps(sample.summary, sort_keys=True)
+    render(*sample.arguments())
+    assert json.dumps(sample.summary, sort_keys=True) == before
+    assert sample.signals.equals(samples.sample().signals)

@@ -1,0 +1,193 @@
+"""What the page says, held as plain data."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from report import sample as samples
+
+from hs_analysis.report import view
+from hs_analysis.report.choice import choose, primary_thresholds
+
+
+def page(sample: samples.Sample) -> dict[str, Any]:
+    """Return the view of a sample."""
+    return view.build(sample.summary, sample.policies, sample.findings, sample.reproduce)
+
+
+def words(parts: list[dict[str, Any]]) -> str:
+    """Return a sentence of words and numbers as text."""
+    return "".join(f"{p['text']} {p['unit']}" if p.get("unit") else p["text"] for p in parts)
+
+
+def facts(sample: samples.Sample) -> dict[str, dict[str, Any]]:
+    """Return the facts of the first verdict by label."""
+    return {fact["label"]: fact for fact in page(sample)["services"][0]["verdict"]["facts"]}
+
+
+def test_verdict_says_what_to_scale_on_and_how_sure() -> None:
+    """Signal, target with unit and interval, ratio, saving and confidence are there, each with its link."""
+    verdict = page(samples.sample())["services"][0]["verdict"]
+    assert words(verdict["headline"]) == "Scale on decode TPS at 1,277 tokens/s per decode instance"
+    assert verdict["confidence"]["word"] == "high"
+    found = {fact["label"]: fact["cells"] for fact in verdict["facts"]}
+    target = found["Target"][0]
+    assert (target["text"], target["unit"], target["ci"]) == ("1,277", "tokens/s", "1,277 to 1,357")
+    assert target["href"] == "#/prod%2Fllama-70b/derive/threshold:decode_tps@decode"
+    assert (found["P/D ratio"][0]["text"], found["P/D ratio"][0]["ci"]) == ("0.903", "0.846 to 0.967")
+    assert [cell["text"] for cell in found["Replay"]] == ["29.9", "34.2", "0.61"]
+    assert verdict["refusals"][0]["collect"].startswith("one day with the H20 group")
+
+
+def test_verdict_opens_with_a_warning_when_the_policy_does_worse() -> None:
+    """More violations than recorded stand first; as many or fewer say nothing."""
+    sample = samples.sample()
+    alert = page(sample)["services"][0]["verdict"]["alert"]
+    assert "0.61 % of the test windows against 0.12 %" in words(alert)
+    sample.summary["services"][0]["replay"]["policies"][0]["slo_violation_ratio"] = 0.0012
+    assert page(sample)["services"][0]["verdict"]["alert"] == []
+
+
+def test_uncalibrated_replay_gives_its_reason_instead_of_a_share() -> None:
+    """Without a share there is a dash and the reason, and no warning."""
+    sample = samples.sample()
+    replay = sample.summary["services"][0]["replay"]
+    for row in replay["policies"]:
+        row["slo_violation_ratio"] = None
+    replay["calibration"] = {"status": "not_calibrated", "text": "they differ by more than 3 times"}
+    over = facts(sample)["Replay"]["cells"][-1]
+    assert (over["text"], over["note"]) == ("–", "they differ by more than 3 times")
+
+
+def test_costlier_policy_says_more_hours() -> None:
+    """A negative saving is told in words, not by a sign."""
+    sample = samples.sample()
+    sample.summary["services"][0]["replay"]["policies"][0]["vs_recorded"] = -0.08
+    cell = facts(sample)["Replay"]["cells"][0]
+    assert (cell["text"], cell["per"]) == ("8.0", "more hours than what was recorded")
+
+
+def test_study_and_selection_may_disagree() -> None:
+    """Both signals are named, and it is said which one decides."""
+    sample = samples.sample()
+    sample.summary["services"][0]["recommended"]["signal"] = "prefill_tps_effective"
+    sample.summary["services"][0]["recommended"]["role"] = "prefill"
+    fact = facts(sample)["Signal"]
+    assert [cell["raw"] for cell in fact["cells"]] == ["prefill_tps_effective", "decode_tps"]
+    assert "the selection decides" in fact["note"]
+
+
+@pytest.mark.parametrize(("key", "before"), [("at_least", "at least"), ("at_most", "at most")])
+def test_refused_ratio_still_gives_its_bound(key: str, before: str) -> None:
+    """A one-sided bound is shown with the status and the reason."""
+    sample = samples.refused()
+    ratio = sample.summary["services"][0]["pd_ratio"]
+    ratio.update(at_least=None, at_most=None)
+    ratio[key] = 1.1
+    fact = facts(sample)["P/D ratio"]
+    assert (fact["cells"][0]["before"], fact["cells"][0]["text"]) == (before, "1.10")
+    assert fact["cells"][0]["status"]["word"] == "refused"
+    assert fact["note"].startswith("only 2 hours of history")
+
+
+@pytest.mark.parametrize(
+    ("mode", "headline"),
+    [("hold", "Keep the recorded sizes"), ("periodic", "Scale by timetable, not by a metric")],
+)
+def test_policies_without_a_metric_say_so(mode: str, headline: str) -> None:
+    """A timetable or a hold is not sold as scaling on a signal."""
+    sample = samples.sample()
+    name = next(iter(sample.policies))
+    sample.policies[name] = sample.policies[name].replace("mode: metric", f"mode: {mode}")
+    assert words(page(sample)["services"][0]["verdict"]["headline"]) == headline
+
+
+def test_two_primaries_are_both_shown() -> None:
+    """A policy with a signal a pool shows both targets."""
+    sample = samples.sample()
+    chosen = sample.summary["services"][0]["selection"][0]
+    chosen.update(signal="prefill_tps_effective+decode_tps", role="prefill+decode")
+    sample.policies.clear()
+    assert [cell["text"] for cell in facts(sample)["Target"]["cells"]] == ["2,882", "1,277"]
+
+
+def test_a_service_wide_signal_counts_per_instance_of_its_pool() -> None:
+    """A request rate that sizes decode finds its threshold under the role service."""
+    service = {
+        "thresholds": [
+            {"signal": "request_rate", "role": "service", "gpu_type": None, "target_per_instance": 4.0}
+        ],
+        "selection": [
+            {"policy": "request_rate@decode", "signal": "request_rate", "role": "decode", "chosen": True}
+        ],
+    }
+    choice = choose(service, "")
+    assert choice.primaries == (("request_rate", "decode"),)
+    assert [row["target_per_instance"] for row in primary_thresholds(service, choice)] == [4.0]
+
+
+def test_broken_policy_text_is_not_an_error() -> None:
+    """A document that is no YAML leaves the summary's own choice."""
+    service = samples.sample().summary["services"][0]
+    assert choose(service, "a: [1\n b: }").primaries == (("decode_tps", "decode"),)
+
+
+def test_ranking_puts_the_recommended_first_and_gives_every_reason() -> None:
+    """Verdicts go from best to worst; each signal that may not size a pool has its reason."""
+    rows = page(samples.sample())["services"][0]["signals"]["rows"]
+    labels = [row["cells"][0]["text"] for row in rows]
+    assert labels[0] == "decode TPS"
+    assert labels[-1] == "prefill queue length"
+    verdicts = {row["cells"][0]["text"]: row["cells"][1] for row in rows}
+    poor = verdicts["decode GPU utilisation"]
+    assert poor["note"] == "elasticity 0.02 is below 0.10: the signal hardly moves"
+    assert poor["more"] == ["Spearman 0.403 is below 0.85"]
+    assert verdicts["decode KV-cache usage"]["note"] == "elasticity above the zone (1.46, limit 1.40)"
+
+
+def test_every_evidence_path_has_one_place() -> None:
+    """Ids are evidence paths, no two elements share one, and equal paths keep the first."""
+    sample = samples.sample()
+    service = sample.summary["services"][0]
+    service["thresholds"].append(copy.deepcopy(service["thresholds"][0]))
+    found = page(sample)["services"][0]
+    ids = [row["id"] for row in found["thresholds"]["rows"] if row["id"]]
+    ids += [card["id"] for card in found["capacity"]] + [found["ratio"]["id"]]
+    assert len(ids) == len(set(ids)) == 5
+    assert "/prod%2Fllama-70b/derive/capacity@decode" in ids
+
+
+def test_policy_lines_are_the_text_itself_with_links() -> None:
+    """Joined segments give the document back; evidence that is on the page is a link."""
+    sample = samples.sample()
+    lines = page(sample)["services"][0]["policy"]
+    text = "\n".join("".join(part["text"] for part in line) for line in lines) + "\n"
+    assert text == next(iter(sample.policies.values()))
+    links = [part["href"] for line in lines for part in line if part["href"]]
+    assert links == [
+        "#/prod%2Fllama-70b/derive/threshold:decode_tps@decode", "#/prod%2Fllama-70b/derive/pd_ratio",
+    ]  # fmt: skip
+
+
+def test_many_services_get_a_table_and_their_own_findings() -> None:
+    """The overview has a line a service; findings of one service stay with it."""
+    found = page(samples.many(3))
+    assert [row["cells"][0]["text"] for row in found["overview"]["rows"]] == [
+        "team-0/model-00", "team-1/model-01", "team-2/model-02",
+    ]  # fmt: skip
+    assert len(found["services"][0]["findings"]["rows"]) == 2
+    assert len(found["findings"]["rows"]) == 1
+
+
+@pytest.mark.parametrize(
+    "make", [samples.nothing, samples.nulls, samples.refused, samples.one_row, samples.sample]
+)
+def test_view_is_plain_data(make: Any) -> None:
+    """Whatever is missing, the view holds words and numbers only and is the same twice."""
+    first, second = page(make()), page(make())
+    for service in (*first["services"], *second["services"]):
+        service.pop("choice")
+    assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
