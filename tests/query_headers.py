@@ -148,7 +148,7 @@ def output_columns(header: Header) -> dict[str, str]:
         for table in header.inputs:
             columns = ", ".join(f'"{name}" {kind}' for name, kind in input_columns(header, table).items())
             connection.execute(f"CREATE TABLE {table} ({columns})")
-        relation = connection.sql(header.body, params=dict.fromkeys(parameters(header.body)))
+        relation = connection.sql(header.body, params=dict.fromkeys(parameters(header.body), 1.0))
         return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
 
 

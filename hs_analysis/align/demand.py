@@ -20,6 +20,10 @@ PREFILL_BACKLOG_S = 1.0
 """Prefill backlog age above which decode's arrivals are first tokens, not started requests."""
 
 
+CENTRED, TRAILING = 1.0, 0.0
+"""How much of a mean of tokens per request lies ahead of its row: as much as behind, or nothing."""
+
+
 def _get(table: pl.DataFrame, signal: str, role: str) -> np.ndarray:
     name = column(signal, role)
     if name not in table.columns:
@@ -85,7 +89,8 @@ def add_demand(
     Returns
     -------
     table
-        With ``offered_tps@role``, ``backlog_age_s@role`` and ``saturated@role`` for each pool. Where decode's
+        With ``offered_tps@role``, ``offered_tps_trailing@role``, ``backlog_age_s@role`` and
+        ``saturated@role`` for each pool; the trailing form knows nothing of later rows. Where decode's
         offered work is unknown the served rate stands in, but not in a saturated window that is told apart:
         there it hides demand.
     reference
@@ -102,28 +107,34 @@ def add_demand(
         parts.append(extended)
         offered = offered and is_offered
     whole = pl.concat(parts)
-    work = query(
-        "align/offered_work",
-        {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s},
-        {"windows": _work_inputs(whole, decode)},
-    )
-    offered = offered and work["decode_tps"].null_count() < work.height
-    joined = (
-        whole.drop(["_started", "_decode_arrivals"])
-        .with_columns((pl.col("t").dt.epoch("us") / 1e6).alias("_t"))
-        .join(work.rename({"t": "_t"}), ["capture", "_t"], how="left", maintain_order="left")
-    )
-    result = joined.with_columns(
-        pl.coalesce(pl.col("decode_tps"), _stand_in(joined, decode, offered)).alias(
-            column("offered_tps", decode)
-        ),
-        pl.col("prefill_tps").alias(column("offered_tps", "prefill")),
-    ).drop("_t", "decode_tps", "prefill_tps", "decode_half_width_s")
+    work = {ahead: _work(whole, decode, window_s, ahead, query) for ahead in (CENTRED, TRAILING)}
+    offered = offered and work[CENTRED]["decode_tps"].null_count() < whole.height
+    result = whole
+    for ahead, name in ((CENTRED, "offered_tps"), (TRAILING, "offered_tps_trailing")):
+        decoded = pl.coalesce(work[ahead]["decode_tps"], _stand_in(whole, decode, offered))
+        result = result.with_columns(
+            decoded.alias(column(name, decode)), work[ahead]["prefill_tps"].alias(column(name, "prefill"))
+        )
+    result = result.drop("_started", "_decode_arrivals")
     if single:
         result = result.drop(
-            column(name, "prefill") for name in ("offered_tps", "backlog_age_s", "saturated")
+            column(name, "prefill")
+            for name in ("offered_tps", "offered_tps_trailing", "backlog_age_s", "saturated")
         )
     return result, "offered" if offered else "served"
+
+
+def _work(
+    table: pl.DataFrame, decode: str, window_s: float, ahead: float, query: QueryRunner
+) -> pl.DataFrame:
+    """Return offered work per row of the table, in its order."""
+    work = query(
+        "align/offered_work",
+        {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s, "ahead": ahead},
+        {"windows": _work_inputs(table, decode)},
+    )
+    rows = table.select("capture", (pl.col("t").dt.epoch("us") / 1e6).alias("t"))
+    return rows.join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
 def _stand_in(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:

@@ -11,6 +11,7 @@ from hs_analysis.schema.aligned import SignalInfo
 
 DERIVED = {
     "offered_tps": "tokens/s",
+    "offered_tps_trailing": "tokens/s",
     "backlog_age_s": "s",
     "saturated": "0 or 1",
     "instances": "instances",

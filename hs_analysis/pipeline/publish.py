@@ -23,6 +23,7 @@ from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries, read_frames
 from hs_analysis.pipeline.gather import INPUTS_FILE
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.settings import Settings
@@ -103,6 +104,7 @@ def _summary(work: Work) -> dict[str, Any]:
             warnings.append(summary.untested_warning(name))
     return summary.compose(
         window=_window(work),
+        slo=to_plain(work.settings.slo),
         inputs=tables.read_json(work.run, INPUTS_FILE)["files"],
         coverage=_coverage(work),
         services=services,

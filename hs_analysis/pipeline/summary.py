@@ -44,6 +44,7 @@ _SELECTION = ("policy", "signal", "score", "gpu_hours", "slo_violation_ratio", "
 def compose(
     *,
     window: Mapping[str, Any],
+    slo: Mapping[str, Any],
     inputs: Sequence[Mapping[str, Any]],
     coverage: Mapping[str, Any],
     services: Sequence[Mapping[str, Any]],
@@ -54,6 +55,7 @@ def compose(
         "schema_version": SCHEMA_VERSION,
         "tool_version": hs_analysis.__version__,
         "window": window,
+        "slo": slo,
         "inputs": list(inputs),
         "coverage": coverage,
         "services": list(services),

@@ -32,7 +32,7 @@ class Demand:
     window_s
         Width of a row [s].
     offered
-        Work per pool [tokens/s], shape (rows,) each; NaN in a gap.
+        Work per pool [tokens/s], shape (rows,) each; NaN in a gap. Rebuilt without look-ahead where possible.
     recorded
         Every column of the frame by (signal, role), shape (rows,) each, NaN where missing.
     gap
@@ -91,7 +91,7 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
         rows = capture == name
         recorded = {key: values[rows] for key, values in columns.items()}
         nothing = np.full(int(rows.sum()), np.nan)
-        offered = {role: recorded.get(("offered_tps", role), nothing) for role in pools}
+        offered = {role: _offered(recorded, role, nothing) for role in pools}
         gap = (
             np.any([np.isnan(x) for x in offered.values()], axis=0) if offered else np.ones(rows.sum(), bool)
         )
@@ -101,6 +101,12 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
         censored = saturated & ~gap & (frame.reference == "served")
         found.append(Demand(name, t_s[rows], frame.window_s, offered, recorded, gap, censored))
     return tuple(found)
+
+
+def _offered(recorded: dict[Key, Floats], role: str, nothing: Floats) -> Floats:
+    """Return the offered work that knows nothing of later rows, where there is such a column."""
+    trailing = recorded.get(("offered_tps_trailing", role), nothing)
+    return trailing if np.isfinite(trailing).any() else recorded.get(("offered_tps", role), nothing)
 
 
 def fill(values: Floats) -> Floats:

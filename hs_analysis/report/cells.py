@@ -79,7 +79,8 @@ def number_cell(value: Any, unit: str = "", ci: Any = None, decimals: int | None
 
 def linked(cell: Cell, path: str, pointer: str = "") -> Cell:
     """Return the cell as a link to its evidence; ``pointer`` names the value in summary.json."""
-    return cell | {"href": f"#/{path}" if path else "", "pointer": pointer}
+    shown = path and cell["text"] != NONE  # a dash has no evidence, its reason stands beside it
+    return cell | {"href": f"#/{path}" if shown else "", "pointer": pointer}
 
 
 def table(

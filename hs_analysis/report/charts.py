@@ -272,16 +272,14 @@ def _beside(values: pl.DataFrame, load: pl.DataFrame) -> pl.DataFrame:
 
     Shares of a quantile compare only over the same stretches: in a saturated one the load is not known.
     """
-    known = load.filter(pl.col("load").is_finite()).select("capture", "t").sort("t")
+    known = load.filter(pl.col("load").is_finite())
     if known.is_empty() or values.is_empty():
         return values
-    seconds = known["t"].dt.epoch("us").unique().sort().to_numpy() / 1e6
-    step = float(np.median(np.diff(seconds))) if seconds.size > 1 else 0.0
-    beside = values.sort("t").join_asof(
-        known.with_columns(at=pl.col("t")), on="t", by="capture", tolerance=f"{int(step * 1e6)}us"
-    )
-    rows = beside.filter(pl.col("at").is_not_null())
-    return rows if rows.height else values
+    seconds = known["t"].dt.epoch("us").unique().sort().to_numpy()
+    step = max(1, int(np.median(np.diff(seconds)))) if seconds.size > 1 else 1
+    row = ((pl.col("t").dt.epoch("us") - int(seconds[0])) // step).alias("row")
+    beside = values.with_columns(row).join(known.select("capture", row), on=["capture", "row"], how="semi")
+    return beside if beside.height else values
 
 
 def replay_steps(

@@ -197,7 +197,7 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
             notes.append(reason)
     if not cells:
         return {"label": "Target", "cells": [text_cell("none")], "note": "no threshold could be derived"}
-    return {"label": "Target", "cells": cells, "note": " ".join(notes)}
+    return {"label": "Target", "cells": cells, "note": "; ".join(notes)}
 
 
 def _ratio(name: str, service: Mapping[str, Any], pointer: str) -> Fact:

@@ -2,6 +2,7 @@
 -- grain: one row per capture and window, as in the input
 -- param enough_requests: finished requests that make a mean trustworthy [count]
 -- param window_s: width of a window [s]
+-- param ahead: how much of a mean lies ahead of the row, 1 = as much as behind, 0 = none: no look-ahead [ratio, 0..1]
 -- in windows: one row per capture and window, rates per second, null = missing (capture, t DOUBLE, started DOUBLE, arrived_tps, prompt_tps, effective_tps, first_token_rate, output_tps, finished_rate, decode_arrivals DOUBLE)
 -- out capture: capture name
 -- out t: start of the window [s since 1970, UTC]
@@ -19,7 +20,8 @@ WITH paired AS (
     CASE WHEN output_tps IS NOT NULL THEN finished_rate END AS finished_of_output
   FROM windows
 ), widths AS (
-  SELECT unnest([60.0, 120.0, 300.0, 600.0, 1800.0]) AS half_s
+  SELECT half_s, half_s * (2 - $ahead) AS behind_s, half_s * $ahead AS ahead_s
+  FROM (SELECT unnest([60.0, 120.0, 300.0, 600.0, 1800.0]) AS half_s)
 ), near AS (
   SELECT p.capture, p.t, p.started, p.arrived_tps, p.decode_arrivals, h.half_s,
     sum(effective_of_first) OVER around / nullif(sum(first_of_effective) OVER around, 0) AS missed_tokens,
@@ -29,7 +31,7 @@ WITH paired AS (
     coalesce(sum(finished_rate) OVER around * $window_s >= $enough_requests, false) AS enough_finished
   FROM paired p, widths h
   WINDOW around AS (
-    PARTITION BY p.capture, h.half_s ORDER BY p.t RANGE BETWEEN h.half_s PRECEDING AND h.half_s FOLLOWING)
+    PARTITION BY p.capture, h.half_s ORDER BY p.t RANGE BETWEEN h.behind_s PRECEDING AND h.ahead_s FOLLOWING)
 ), chosen AS (
   -- the narrowest that holds enough, else the widest
   SELECT *,

@@ -180,7 +180,7 @@ def test_a_single_pool_has_decode_columns_of_its_own_role() -> None:
     }
     found, _ = demand(table(**mixed))
     assert [c for c in found.columns if c.startswith(("offered", "saturated", "backlog"))] == [
-        "backlog_age_s@mixed", "saturated@mixed", "offered_tps@mixed",
+        "backlog_age_s@mixed", "saturated@mixed", "offered_tps@mixed", "offered_tps_trailing@mixed",
     ]  # fmt: skip
     assert numbers(found, "offered_tps@mixed").tolist() == [800.0] * 12
 
@@ -198,3 +198,23 @@ def test_captures_do_not_see_each_other() -> None:
     np.testing.assert_array_equal(
         numbers(both.filter(pl.col("capture") == "b"), "offered_tps@decode"), [1600.0] * 12
     )
+
+
+def test_the_trailing_form_knows_nothing_of_later_rows() -> None:
+    """Another future leaves the trailing work of earlier rows as it was; the centred work may move."""
+    rng = np.random.default_rng(5)
+    columns = {
+        "request_rate__service": rng.uniform(8, 12, 60), "first_token_rate__service": rng.uniform(8, 12, 60),
+        "finished_rate__service": rng.uniform(8, 12, 60),
+        "finished_output_tps__service": rng.uniform(800, 1200, 60),
+        "prefill_tps_effective__prefill": rng.uniform(8000, 12000, 60),
+        "instances__prefill": 2.0, "instances__decode": 2.0,
+    }  # fmt: skip
+    later = {k: np.where(np.arange(60) >= 40, 5 * np.asarray(v), v) for k, v in columns.items()}
+    before, after = demand(table(**columns))[0], demand(table(**later))[0]
+    for role in ("prefill", "decode"):
+        name = f"offered_tps_trailing@{role}"
+        assert numbers(before, name)[:40].tolist() == numbers(after, name)[:40].tolist()
+    moved = later | {"finished_output_tps__service": np.where(np.arange(60) >= 40, 9e4, 1e3)}
+    centred = [numbers(demand(table(**one))[0], "offered_tps@decode")[39] for one in (moved, later)]
+    assert centred[0] > 2 * centred[1]

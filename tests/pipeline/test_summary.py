@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.publish import reproduce
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema import results
 from hs_analysis.schema.outcomes import OUTCOMES
 from hs_analysis.schema.results import (
@@ -117,6 +118,7 @@ def whole(*services: dict[str, Any]) -> dict[str, Any]:
     coverage = {**counts, "roles": {"prefill": 2}, "missing": missing, "skipped": ["a"], "broken": []}
     return summary.compose(
         window={"start": "2026-07-01T00:00:00Z", "end": "2026-07-02T00:00:00Z", "step_s": 60.0},
+        slo=to_plain(Slo(ttft_s=1.0)),
         inputs=[{"name": "a.json", "size": 3, "sha256": "0" * 64}],
         coverage=coverage,
         services=services,
@@ -162,6 +164,7 @@ def test_keys_come_in_the_contracts_order() -> None:
         "schema_version",
         "tool_version",
         "window",
+        "slo",
         "inputs",
         "coverage",
         "services",
@@ -180,7 +183,7 @@ def test_missing_numbers_are_null() -> None:
     found = whole(service())
     assert found["services"][0]["signals"][0]["pearson"] is None
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert summary.compose(window={"a": 1 / 3}, inputs=[], coverage={}, services=[], warnings=[])[
+    assert summary.compose(window={"a": 1 / 3}, slo={}, inputs=[], coverage={}, services=[], warnings=[])[
         "window"
     ] == {"a": 0.333333333333}
 
