@@ -16,6 +16,13 @@ SIMULATED = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "240s")
 """The objective and start-up time that the simulated histories were made with."""
 
 
+SAMPLES = {
+    "simulated-days": SIMULATED,
+    "dynamo-pd": ("--pressure-test", "--slo", "ttft=2s", "--slo", "tbt=50ms"),
+}
+"""The shipped samples, as `make demo` runs them."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its folder and its summary."""

@@ -9,14 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from end_to_end.runs import SIMULATED, Run, run
+from end_to_end.runs import SAMPLES, Run, run
 from export.prometheus_server import needs, over, prometheus_with
 from ruamel.yaml import YAML
 
-SAMPLES = {
-    "simulated-days": SIMULATED,
-    "dynamo-pd": ("--pressure-test", "--slo", "ttft=2s", "--slo", "tbt=50ms"),
-}
 WITHIN = 0.01
 """Largest relative difference of a recorded value and the study's."""
 

@@ -1,0 +1,68 @@
+"""The answers of the shipped samples, kept: a change of any of them is seen and has to be meant.
+
+`HSA_UPDATE_GOLDEN=1` writes them again.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from end_to_end.runs import SAMPLES, run
+from ruamel.yaml import YAML
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+REL = 1e-6
+"""Relative difference of numbers that another processor or library build may cause."""
+
+NAMES_THE_CODE = ("run", "tool_version")
+
+
+def _differences(kept: Any, found: Any, place: str = "") -> list[str]:
+    """Return where two plain values differ, numbers within `REL`."""
+    if isinstance(kept, dict) and isinstance(found, dict):
+        keys = sorted({*kept, *found} - set(NAMES_THE_CODE))
+        return [d for k in keys for d in _differences(kept.get(k), found.get(k), f"{place}/{k}")]
+    if isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
+        return [
+            d
+            for i, pair in enumerate(zip(kept, found, strict=True))
+            for d in _differences(*pair, f"{place}/{i}")
+        ]
+    if isinstance(kept, float) or isinstance(found, float):
+        numbers = isinstance(kept, int | float) and isinstance(found, int | float)
+        if numbers and math.isclose(kept, found, rel_tol=REL, abs_tol=1e-9):
+            return []
+    return [] if kept == found else [f"{place}: kept {kept!r}, found {found!r}"]
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_answer_of_a_sample_is_the_one_kept(name: str, root: Path, tmp_path: Path) -> None:
+    """summary.json and policy.yaml of a sample are those in tests/golden, and byte-equal when run again."""
+    source = root / "data_samples" / name
+    done, again = (run(source, tmp_path / part, *SAMPLES[name]) for part in ("one", "two"))
+    texts = {file: (done.folder / file).read_text("utf-8") for file in ("summary.json", "policy.yaml")}
+    for file, text in texts.items():
+        assert text == (again.folder / file).read_text("utf-8"), f"{file} differs between two runs"
+        kept = GOLDEN / name / file
+        if os.environ.get("HSA_UPDATE_GOLDEN"):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_text(text, "utf-8")
+    summary = _differences(json.loads((GOLDEN / name / "summary.json").read_text("utf-8")), done.summary)
+    assert summary == []
+    yaml = YAML(typ="safe")
+    assert (
+        _differences(
+            yaml.load((GOLDEN / name / "policy.yaml").read_text("utf-8")), yaml.load(texts["policy.yaml"])
+        )
+        == []
+    )
+
+
+def test_a_changed_number_is_seen() -> None:
+    """The comparison is not blind."""
+    assert _differences({"a": [1.0, {"b": 2.0}]}, {"a": [1.0, {"b": 2.1}]}) == ["/a/1/b: kept 2.0, found 2.1"]

@@ -1,0 +1,16 @@
+"""The reports of real runs, opened in a real browser with the network off."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from end_to_end.runs import SAMPLES, run
+from report.browser import assert_report_works
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_report_of_a_sample_works(name: str, root: Path, tmp_path: Path) -> None:
+    """Both widths, both colour schemes: no console error, no request, every link lands on its number."""
+    done = run(root / "data_samples" / name, tmp_path / "run", *SAMPLES[name])
+    assert_report_works(done.folder / "report.html", done.summary)
