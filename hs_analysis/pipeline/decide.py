@@ -142,7 +142,7 @@ def write_policies(work: Work) -> Outcome:
     policies, notes = [], {}
     for frame in read_frames(work.run):
         verdicts = read_verdicts(work.run, frame.service)
-        primaries = _primaries(work.run, frame.service)
+        primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
         queries, warnings = _expressions(frame, keys, series)
         meta = _meta(work, frame, series)
@@ -155,13 +155,21 @@ def write_policies(work: Work) -> Outcome:
     return Outcome("; ".join(modes))
 
 
-def _primaries(folder: Path, service: str) -> tuple[Key, ...]:
-    """Return the signals of the chosen policy, none when there is none."""
+def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]:
+    """Return the signals of the policy, and whether they are those that selection took.
+
+    A candidate of the first part of the window may not stand on the whole of it: the mix drifted since, or a
+    target became a floor. Then the candidate of the whole window takes its place that shares most signals.
+    """
     chosen = chosen_policy(folder, service)
     if chosen is None:
-        return ()
+        return (), True
     verdicts, derived = read_verdicts(folder, service, chosen.fit), read_derived(folder, service, chosen.fit)
-    return candidate_primaries(verdicts, derived)[chosen.policy]
+    taken = candidate_primaries(verdicts, derived)[chosen.policy]
+    standing = candidate_primaries(read_verdicts(folder, service), read_derived(folder, service))
+    if taken in standing.values() or not standing:
+        return taken, True
+    return min(standing.values(), key=lambda keys: (-len(set(keys) & set(taken)), len(keys))), False
 
 
 def _expressions(
@@ -169,13 +177,17 @@ def _expressions(
 ) -> tuple[dict[Key, str], list[str]]:
     """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
     catalogue = load_catalogue()
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
     queries: dict[Key, str] = {}
     warnings: list[str] = []
     for signal, role in keys:
         info = frame.info(signal, role) or frame.info(signal, "service")
         known = catalogue.signal(signal)
-        recipe = next((s for s in known.sources if info and s.source == info.source), None) if known else None
-        if info is None or known is None or recipe is None:
+        if info is None or known is None:
+            continue
+        recipes = [s for s in known.sources if s.source == info.source]
+        recipe = next((s for s in recipes if all(term.metric in metrics for term in s.terms)), None)
+        if recipe is None:
             continue
         width = max(300.0, frame.window_s) if role != "service" else frame.window_s
         found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)

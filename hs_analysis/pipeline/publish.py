@@ -15,6 +15,7 @@ from hs_analysis.pipeline.decide import (
     NOTES_FILE,
     POLICY_FILE,
     chosen_policy,
+    policy_primaries,
     read_replay,
     read_scores,
     window_of,
@@ -100,6 +101,8 @@ def _summary(work: Work) -> dict[str, Any]:
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
         warnings += summary.replay_warnings(name, replay, chosen.policy if chosen else None)
+        if not policy_primaries(work.run, name)[1]:
+            warnings.append(summary.replaced_warning(name))
         if chosen and chosen.fit == WHOLE:
             warnings.append(summary.untested_warning(name))
     return summary.compose(

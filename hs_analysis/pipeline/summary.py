@@ -154,6 +154,15 @@ def replay_warnings(service: str, replay: ReplayResult, chosen: str | None) -> l
     return found
 
 
+def replaced_warning(service: str) -> dict[str, str]:
+    """Say that policy.yaml does not hold the policy that selection took and the backtest replayed."""
+    text = (
+        f"{service}: the selected policy does not stand on the whole window (its ratio or target changed "
+        "since the first part); policy.yaml holds the nearest one that does, which was not backtested"
+    )
+    return {"code": "policy_replaced", "text": text}
+
+
 def untested_warning(service: str) -> dict[str, str]:
     """Return the warning that a policy was chosen on the very data it was fitted on."""
     text = (
