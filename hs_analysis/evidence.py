@@ -141,7 +141,9 @@ def _check(service: str, stage: str, what: str, start: datetime | None, end: dat
 
 def _encode(segment: str, safe: str) -> str:
     try:
-        return quote(segment, safe=safe)
+        text = quote(segment, safe=safe)
+        # A leading dash (a service without a namespace is `-/model`) would read as a command-line option.
+        return f"%2D{text[1:]}" if text.startswith("-") else text
     except UnicodeEncodeError as error:
         raise UsageError("not valid Unicode", where=repr(segment)) from error
 

@@ -108,3 +108,10 @@ def test_times_of_any_zone_print_in_utc():
     """The same moment gives the same path, whatever zone it was given in."""
     berlin = timezone(timedelta(hours=2))
     assert path("a", "study", "b", NOON) == path("a", "study", "b", NOON.astimezone(berlin))
+
+
+def test_a_link_never_looks_like_an_option() -> None:
+    """A service without a namespace begins with a dash; its link can be pasted behind a command."""
+    link = path("-/llama", "derive", "pd_ratio")
+    assert not link.startswith("-")
+    assert parse(link).service == "-/llama"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hs_analysis.report.choice import Choice
 
 
-_ON_TOP = "slo_worse_than_recorded"  # said in the first line
+_ON_TOP = ("slo_worse_than_recorded", "slo_not_held")  # said in the first lines
 
 
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
@@ -28,9 +28,10 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     blocks: list[Block] = [
         line for service, choice in chosen for line in worse_than_recorded(service, choice)
     ]
+    blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     for service, choice in chosen:
         blocks += _lines(service, choice)
-    blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] != _ON_TOP]
+    blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return Shown(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
@@ -130,7 +131,7 @@ def _backtest(choice: Choice) -> str:
         else:
             savings.append(f"saves {percent(share)} of {what}")
     ours, ran = choice.selected.get("slo_violation_ratio"), choice.recorded.get("slo_violation_ratio")
-    slo = f"SLO broken in {percent(ours)} of windows (recorded {percent(ran)})"
+    slo = f"SLO broken in {percent(ours)} of windows (the recorded counts in the same model: {percent(ran)})"
     return f"{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
 
 

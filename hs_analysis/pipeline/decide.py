@@ -22,6 +22,7 @@ from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_a
 from hs_analysis.replay import replay_service, score_policies
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.schema.settings import Slo
 from hs_analysis.select import select_service
 from hs_analysis.store import read_table
 
@@ -210,8 +211,15 @@ def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, An
         "tool_version": hs_analysis.__version__,
         "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
         "calibrated": replay.calibration.get("status") == "calibrated",
+        "holds_slo": _holds(row, work.settings.slo),
         "replay": _replay_note(replay, row),
     }
+
+
+def _holds(row: PolicyReplay | None, slo: Slo) -> bool:
+    """Whether the backtest gives no reason to think that the policy breaks the SLO."""
+    share = row.slo_violation_ratio if row else None
+    return share is None or not slo.given or share <= slo.allowed_window_share
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

@@ -105,6 +105,12 @@ def open_for(folder: Path, files: Sequence[InputFile], new: Manifest, *, force: 
     return found
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise when a folder holds files but is no run folder; nothing is written into it."""
+    if folder.is_dir() and manifests.read(folder) is None:
+        _refuse_foreign(folder)
+
+
 def _refuse_foreign(folder: Path) -> None:
     ours = (LOCK_FILE, STAGING_PREFIX)
     foreign = sorted(path.name for path in folder.iterdir() if not path.name.startswith(ours))

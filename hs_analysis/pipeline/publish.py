@@ -100,7 +100,9 @@ def _summary(work: Work) -> dict[str, Any]:
         )
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
-        warnings += summary.replay_warnings(name, replay, chosen.policy if chosen else None)
+        warnings += summary.replay_warnings(
+            name, replay, chosen.policy if chosen else None, work.settings.slo
+        )
         if not policy_primaries(work.run, name)[1]:
             warnings.append(summary.replaced_warning(name))
         if chosen and chosen.fit == WHOLE:

@@ -60,6 +60,7 @@ def run_inputs(
             return folder
         return folders.settle(folder, arguments, manifest, settings, force=force)
 
+    folders.refuse_foreign(place.folder)
     with lock(place.folder):
         new = manifests.new(arguments, files, settings, command)
         manifest = folders.open_for(place.folder, files, new, force=force)

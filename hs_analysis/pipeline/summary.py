@@ -15,6 +15,7 @@ from hs_analysis.schema.results import (
     SignalVerdict,
     Threshold,
 )
+from hs_analysis.schema.settings import Slo
 
 SCHEMA_VERSION = 1
 
@@ -137,8 +138,8 @@ def _same(wanted: Threshold, among: Sequence[Threshold]) -> Threshold | None:
     return next((t for t in among if (t.signal, t.role, t.gpu_type) == key), None)
 
 
-def replay_warnings(service: str, replay: ReplayResult, chosen: str | None) -> list[dict[str, str]]:
-    """Return a warning when the chosen policy did worse than what ran, or the backtest is not calibrated."""
+def replay_warnings(service: str, replay: ReplayResult, chosen: str | None, slo: Slo) -> list[dict[str, str]]:
+    """Return a warning when the policy did worse than what ran or than the SLO, or is not calibrated."""
     found = []
     rows = {policy.policy: policy.slo_violation_ratio for policy in replay.policies}
     ours, theirs = rows.get(chosen or ""), rows.get("recorded")
@@ -148,6 +149,12 @@ def replay_warnings(service: str, replay: ReplayResult, chosen: str | None) -> l
             f"the recorded fleet in {theirs:.2%}"
         )
         found.append({"code": "slo_worse_than_recorded", "text": text})
+    if ours is not None and slo.given and ours > slo.allowed_window_share:
+        text = (
+            f"{service}: on the test window {chosen} does not hold the SLO: it is broken in {ours:.2%} of "
+            f"windows, {slo.allowed_window_share:.0%} are allowed"
+        )
+        found.append({"code": "slo_not_held", "text": text})
     if replay.calibration.get("status") == "not_calibrated":
         text = f"{service}: {replay.calibration.get('text') or 'the backtest does not agree with history'}"
         found.append({"code": "not_calibrated", "text": text})

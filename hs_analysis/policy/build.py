@@ -70,7 +70,7 @@ def build_policy(
         Query per (signal, role); a signal without one gets an empty query.
     meta
         Optional keys ``window`` (dict), ``inputs_sha256``, ``run``, ``tool_version``, ``unit`` (group or
-        pod), ``calibrated`` (bool) and ``replay`` (dict).
+        pod), ``calibrated`` and ``holds_slo`` (bool) and ``replay`` (dict).
 
     Returns
     -------
@@ -93,7 +93,9 @@ def build_policy(
         start_up_s=dict(settings.startup_s), averaging_s=max(AVERAGING_S, frame.window_s),
         replay=dict(meta.get("replay", {})),
     )  # fmt: skip
-    return _with_bands(draft, derived, bool(meta.get("calibrated")))
+    made = _with_bands(draft, derived, bool(meta.get("calibrated")))
+    # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers.
+    return made if meta.get("holds_slo", True) else replace(made, confidence="low")
 
 
 def work_target(derived: Derived, role: str, settings: Settings) -> float | None:

@@ -18,6 +18,7 @@ from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresho
 from hs_analysis.report.tables import replay_path, threshold_path
 from hs_analysis.report.wording import (
     is_number,
+    percent,
     plain,
     policy_name,
     signal_label,
@@ -80,13 +81,27 @@ def _worse(choice: Choice) -> bool:
 def _alert(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
     """Return the sentence that must stand first when the policy does worse than what was recorded."""
     if not _worse(choice):
-        return []
+        return _not_held(name, service, choice, pointer)
     return [
         {"text": "The chosen policy breaks the latency objective more often than what was recorded: "},
         _share(name, service, choice.selected, pointer),
         {"text": " of the test windows against "},
         _share(name, service, choice.recorded, pointer),
         {"text": ". Weigh that against the saving before you use it."},
+    ]
+
+
+def _not_held(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
+    """Return the sentence that must stand first when the policy breaks the SLO more than it allows."""
+    slo = mapping(service.get("slo"))
+    mine, allowed = choice.selected.get("slo_violation_ratio"), slo.get("allowed_window_share")
+    given = slo.get("ttft_s") is not None or slo.get("tbt_s") is not None
+    if not (given and is_number(mine) and is_number(allowed)) or mine <= allowed:
+        return []
+    return [
+        {"text": "The chosen policy does not hold the latency objective: it is broken in "},
+        _share(name, service, choice.selected, pointer),
+        {"text": f" of the test windows, {percent(allowed)} are allowed."},
     ]
 
 
@@ -264,7 +279,9 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
     if not is_number(row.get("slo_violation_ratio")):
         over["note"] = str(mapping(mapping(service.get("replay")).get("calibration")).get("text") or "")
     if is_number(choice.recorded.get("slo_violation_ratio")):
-        over["detail"] = _share(name, service, choice.recorded, pointer) | {"label": "as recorded:"}
+        over["detail"] = _share(name, service, choice.recorded, pointer) | {
+            "label": "the recorded counts in the same model:"
+        }
     cells.append(over)
     tested = mapping(service.get("replay")).get("test")
     note = f"{policy_name(str(row.get('policy')))}, replayed on history that it was not fitted on"

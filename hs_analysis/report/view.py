@@ -52,7 +52,9 @@ def build(
         The command line that makes this report again.
     """
     anchors = Anchors()
-    services = records(summary.get("services"))
+    services: list[Mapping[str, Any]] = [
+        {**service, "slo": summary.get("slo")} for service in records(summary.get("services"))
+    ]
     views = [
         _service(place, service, policies_yaml.get(str(service.get("service") or ""), ""), findings, anchors)
         for place, service in enumerate(services)

@@ -121,7 +121,10 @@ class Database:
         inputs
             Every table the query names.
         """
-        frame: pl.DataFrame = self.relation(name, params, inputs).pl()
+        try:
+            frame: pl.DataFrame = self.relation(name, params, inputs).pl()
+        except duckdb.InterruptException as stopped:  # Ctrl-C inside a query is still Ctrl-C
+            raise KeyboardInterrupt from stopped
         return frame
 
     def stream(

@@ -95,7 +95,8 @@ def expected(
 
 
 def _judged(signal: str, response: Response, relative: float) -> Expected:
-    slope, snr = response.elasticity, response.snr
+    slope = response.elasticity
+    snr = _with_mix(response, relative)
     lagging = signal in LATENCIES or signal in QUEUES
     if not np.any(response.mean > 0):
         return Expected("unusable", False)
@@ -123,6 +124,16 @@ def _judged(signal: str, response: Response, relative: float) -> Expected:
         slope < ELASTIC[0][0] - ELASTIC[0][1] or snr < CLEAR_SNR * (1.0 - SNR_RIM) or relative > steady * 1.35
     )
     return Expected(verdict, any(rims) and not (verdict == "unusable" and clear))
+
+
+def _with_mix(response: Response, relative: float) -> float:
+    """Return reach ÷ noise with what the mix moves as noise: who looks at load alone sees both."""
+    slope = response.elasticity if math.isfinite(response.elasticity) else 0.0
+    reach = float(response.mean.max() - response.mean.min())
+    moved = relative * max(0.3, abs(slope)) * float(response.mean.mean())
+    if reach <= 0.0 or moved == 0.0:
+        return response.snr
+    return 1.0 / math.hypot(1.0 / max(response.snr, 1e-9), moved / reach)
 
 
 def _near(snr: float, limit: float) -> bool:

@@ -7,7 +7,7 @@ inside the gap between the first and the second token: one gap in hundreds, so t
 it.
 
 What is chosen here and stands for no hardware: front end 25 ms (log-normal, sd of ln 0.3), KV transfer 15 ms
-+ 2 µs per prompt token, a common wobble of all step times (1.5 %, correlated over two hours) for clocks and
++ 2 µs per prompt token, a common wobble of all step times (0.5 %, correlated over two hours) for clocks and
 neighbours, and single gaps spread about the step time (sd of ln 0.12).
 """
 
@@ -35,7 +35,7 @@ Integers = NDArray[np.int64]
 
 FRONT_END_S, FRONT_END_SPREAD = 0.025, 0.3
 TRANSFER_S, TRANSFER_TOKEN_S = 0.015, 2.0e-6
-WOBBLE_SD, WOBBLE_S = 0.015, 7200.0
+WOBBLE_SD, WOBBLE_S = 0.005, 7200.0
 GAP_SPREAD = 0.12
 """sd of ln(gap ÷ step time); the median gap is the step time."""
 

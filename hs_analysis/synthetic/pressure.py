@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 WARM_H = 0.25
 """Start of each constant-load run that is left out [h]: pools start empty."""
 
-TEST_H = 1.75
-TEST_SEEDS = 3
-"""Hours and runs per level of a capacity test: 315 windows of a minute, so that a share of 5 % is known to
+TEST_H = 1.25
+TEST_SEEDS = 4
+"""Hours and runs per level of a capacity test: 300 windows of a minute, so that a share of 5 % is known to
 about one point."""
 
 LEVELS = (0.30, 1.08)

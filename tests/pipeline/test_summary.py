@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.resources import files
 from typing import Any
 
@@ -229,14 +229,24 @@ def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> 
 
 def test_replay_warnings() -> None:
     """Worse than what ran, and not calibrated; neither when nothing is known."""
+    slo = Slo(ttft_s=1.0)
     row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     ran = PolicyReplay("recorded", None, 1.0, 0.01, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
-    assert [w["code"] for w in summary.replay_warnings("s", worse, "p")] == ["slo_worse_than_recorded"]
-    assert summary.replay_warnings("s", worse, None) == []
-    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p") == []
+    assert [w["code"] for w in summary.replay_warnings("s", worse, "p", slo)] == ["slo_worse_than_recorded"]
+    assert summary.replay_warnings("s", worse, None, slo) == []
+    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p", slo) == []
     bare = ReplayResult(None, None, {"status": "not_calibrated", "text": "far off"}, ())
-    assert summary.replay_warnings("s", bare, "p") == [{"code": "not_calibrated", "text": "s: far off"}]
+    assert summary.replay_warnings("s", bare, "p", slo) == [{"code": "not_calibrated", "text": "s: far off"}]
+
+
+def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
+    """More violating windows than the SLO allows are a warning, even where the recorded fleet did worse."""
+    row = PolicyReplay("p", None, 1.0, 0.2, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    ran = replace(row, policy="recorded", slo_violation_ratio=0.5)
+    result = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
+    assert [w["code"] for w in summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == ["slo_not_held"]
+    assert summary.replay_warnings("s", result, "p", Slo()) == []
 
 
 def test_command_that_makes_a_run_again(tmp_path: Any) -> None:
