@@ -88,9 +88,12 @@ def expected(
     relative = drift / max(0.3, abs(slope) if math.isfinite(slope) else 0.0)
     found = replace(_judged(signal, response, relative), elasticity=slope, snr=response.snr, drift=relative)
     near_range = abs(math.log(load_range / RANGE)) < RANGE_RIM
+    if held and RANGE_HELD < load_range < RANGE:
+        return replace(found, borderline=True)
     if load_range < RANGE:
-        near_range |= held and load_range > RANGE_HELD / 1.1
-        return replace(found, verdict="unknown", borderline=near_range)
+        return replace(
+            found, verdict="unknown", borderline=near_range or (held and load_range > 0.9 * RANGE_HELD)
+        )
     return replace(found, borderline=found.borderline or near_range)
 
 

@@ -151,18 +151,22 @@ class Line:
         return self.hits / self.trials if self.trials else math.nan
 
     @property
-    def met(self) -> bool:
-        """Whether the point meets the goal; a line without trials does."""
-        return not self.trials or (self.point >= self.goal if self.least else self.point <= self.goal)
+    def standing(self) -> str:
+        """``shown`` when all of the interval meets the goal, ``missed`` when none does, else ``open``."""
+        if not self.trials:
+            return "open"
+        low, high = interval(self.hits, self.trials)
+        bad, good = (low, high) if self.least else (-high, -low)
+        goal = self.goal if self.least else -self.goal
+        return "shown" if bad >= goal else "missed" if good < goal else "open"
 
     def text(self) -> str:
         """Return the line as printed."""
         low, high = interval(self.hits, self.trials)
         sign = "≥" if self.least else "≤"
-        mark = "" if self.met else "  << missed"
         return (
             f"{self.what:<58} {self.hits:>5}/{self.trials:<5} {self.point:6.3f} "
-            f"[{low:.3f}, {high:.3f}]  goal {sign} {self.goal}{mark}"
+            f"[{low:.3f}, {high:.3f}]  goal {sign} {self.goal:<5} {self.standing}"
         )
 
 

@@ -44,7 +44,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_answers_on_fresh_histories_meet_their_goals(
     scores: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Verdicts, capacities, ratios and short minutes of every kind of history are as true as promised."""
+    """No goal on verdicts, capacities, ratios and short minutes is refuted, whatever chance may have done."""
     lines, misses = table(scores)
     report = [
         f"\n{len(scores)} histories, {len(KINDS)} kinds, seeds from {FIRST_SEED}",
@@ -54,4 +54,4 @@ def test_answers_on_fresh_histories_meet_their_goals(
     ]
     with capsys.disabled():
         sys.stdout.write("\n".join(report) + "\n")
-    assert not [line.text() for line in lines if not line.met]
+    assert not [line.text() for line in lines if line.standing == "missed"]
