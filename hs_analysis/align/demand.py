@@ -107,7 +107,8 @@ def add_demand(
         parts.append(extended)
         offered = offered and is_offered
     whole = pl.concat(parts)
-    work = {ahead: _work(whole, decode, window_s, ahead, query) for ahead in (CENTRED, TRAILING)}
+    windows = _work_inputs(whole, decode)
+    work = {ahead: _work(windows, window_s, ahead, query) for ahead in (CENTRED, TRAILING)}
     offered = offered and work[CENTRED]["decode_tps"].null_count() < whole.height
     result = whole
     for ahead, name in ((CENTRED, "offered_tps"), (TRAILING, "offered_tps_trailing")):
@@ -124,17 +125,11 @@ def add_demand(
     return result, "offered" if offered else "served"
 
 
-def _work(
-    table: pl.DataFrame, decode: str, window_s: float, ahead: float, query: QueryRunner
-) -> pl.DataFrame:
-    """Return offered work per row of the table, in its order."""
-    work = query(
-        "align/offered_work",
-        {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s, "ahead": ahead},
-        {"windows": _work_inputs(table, decode)},
-    )
-    rows = table.select("capture", (pl.col("t").dt.epoch("us") / 1e6).alias("t"))
-    return rows.join(work, ["capture", "t"], how="left", maintain_order="left")
+def _work(windows: pl.DataFrame, window_s: float, ahead: float, query: QueryRunner) -> pl.DataFrame:
+    """Return offered work per window, in their order."""
+    params = {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s, "ahead": ahead}
+    work = query("align/offered_work", params, {"windows": windows})
+    return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
 def _stand_in(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:

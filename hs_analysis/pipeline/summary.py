@@ -8,6 +8,7 @@ from typing import Any
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.results import (
+    RECORDED,
     CandidateScore,
     Derived,
     Recommendation,
@@ -142,7 +143,7 @@ def replay_warnings(service: str, replay: ReplayResult, chosen: str | None, slo:
     """Return a warning when the policy did worse than what ran or than the SLO, or is not calibrated."""
     found = []
     rows = {policy.policy: policy.slo_violation_ratio for policy in replay.policies}
-    ours, theirs = rows.get(chosen or ""), rows.get("recorded")
+    ours, theirs = rows.get(chosen or ""), rows.get(RECORDED)
     if ours is not None and theirs is not None and ours > theirs:
         text = (
             f"{service}: on the test window {chosen} breaks the SLO in {ours:.2%} of windows, "

@@ -22,17 +22,8 @@ from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate, ti
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Derived, ReplayResult
+from hs_analysis.schema.results import BASELINES, ORACLE, RECORDED, STATIC_PEAK, Derived, ReplayResult
 from hs_analysis.schema.settings import Settings
-
-BASELINES = {
-    "static_peak": "all the time as many instances as the highest 5-min load of the training window needs "
-    "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
-    "recorded": "the instances that ran",
-    "oracle": "at every moment what the highest load of the next start-up time needs at the target; "
-    "it knows the future, no policy can",
-}
-"""Rows that stand beside the policies, and what they are."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ def replay_service(
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
     run = _run(frame_test, frame_train, derived_train, policies, settings)
-    calibration = calibrate(run.results["recorded"], run.model, settings.slo)
+    calibration = calibrate(run.results[RECORDED], run.model, settings.slo)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":
         calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
@@ -138,21 +129,21 @@ def _run(
     parts = demands(frame, model.pools)
     static = static_peak(history, model)
     results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
-    results["static_peak"] = [simulate(_constant(static, part), part, model) for part in parts]
-    results["recorded"] = [simulate(_recorded(model, part), part, model) for part in parts]
-    results["oracle"] = [simulate(_hindsight(model, part), part, model) for part in parts]
+    results[STATIC_PEAK] = [simulate(_constant(static, part), part, model) for part in parts]
+    results[RECORDED] = [simulate(_recorded(model, part), part, model) for part in parts]
+    results[ORACLE] = [simulate(_hindsight(model, part), part, model) for part in parts]
     scores = {
         name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
         for name, replayed in results.items()
     }
-    base = {name: scores[name].row for name in ("static_peak", "recorded")}
+    base = {name: scores[name].row for name in (STATIC_PEAK, RECORDED)}
     compared = {
         name: replace(
             found,
             row=replace(
                 found.row,
-                vs_static_peak=saving(found.row, base["static_peak"]),
-                vs_recorded=saving(found.row, base["recorded"]),
+                vs_static_peak=saving(found.row, base[STATIC_PEAK]),
+                vs_recorded=saving(found.row, base[RECORDED]),
             ),
         )
         for name, found in scores.items()
@@ -217,7 +208,7 @@ def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:
         },
         "baselines": dict(BASELINES),
         "static_peak_counts": {
-            role: int(run.results["static_peak"][0].desired[role][0]) for role in run.model.pools
+            role: int(run.results[STATIC_PEAK][0].desired[role][0]) for role in run.model.pools
         },
     }
 

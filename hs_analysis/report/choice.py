@@ -9,10 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-RECORDED = "recorded"
-STATIC_PEAK = "static_peak"
-BASELINES = (RECORDED, STATIC_PEAK, "oracle")
-"""Policies of a replay that are there for comparison."""
+from hs_analysis.schema.results import BASELINES, RECORDED, STATIC_PEAK
 
 
 @dataclass(frozen=True)

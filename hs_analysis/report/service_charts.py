@@ -9,9 +9,10 @@ import polars as pl
 
 from hs_analysis.report import answer_charts, charts, coverage_chart
 from hs_analysis.report.charts import Chart
-from hs_analysis.report.choice import RECORDED, STATIC_PEAK, Choice, entry_of, mapping, records
+from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.slo import allowed_share
 from hs_analysis.report.wording import policy_name
+from hs_analysis.schema.results import RECORDED, STATIC_PEAK
 
 POLICIES_DRAWN = 6
 """Most policies on one chart; more lines can't be told apart."""

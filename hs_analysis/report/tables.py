@@ -17,7 +17,7 @@ from hs_analysis.report.cells import (
     table,
     text_cell,
 )
-from hs_analysis.report.choice import RECORDED, STATIC_PEAK, Choice, mapping, records, threshold_of
+from hs_analysis.report.choice import Choice, mapping, records, threshold_of
 from hs_analysis.report.wording import (
     count,
     is_number,
@@ -29,6 +29,7 @@ from hs_analysis.report.wording import (
     status,
     unit_of,
 )
+from hs_analysis.schema.results import RECORDED, STATIC_PEAK
 
 VERDICT_ORDER = ("proportional", "guard", "unusable", "unknown")
 LEVEL_ORDER = ("fail", "warn", "pass")

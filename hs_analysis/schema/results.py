@@ -17,6 +17,16 @@ Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
 
+RECORDED, STATIC_PEAK, ORACLE = "recorded", "static_peak", "oracle"
+BASELINES = {
+    STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
+    "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
+    RECORDED: "the instances that ran",
+    ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
+    "it knows the future, no policy can",
+}
+"""Rows that stand beside the policies of a replay, and what they are."""
+
 
 @dataclass(frozen=True)
 class Reason:

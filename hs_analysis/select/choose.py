@@ -12,7 +12,7 @@ from typing import Protocol
 
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.results import RECORDED, CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 
 NO_WORSE_POINTS = 0.01
@@ -23,9 +23,6 @@ SAME_HOURS = 0.02
 
 SAME_STRAIN = 0.001
 """Violations closer than this are the same [ratio of windows]; default of this project."""
-
-RECORDED = "recorded"
-"""Name of the row that stands for the counts that ran."""
 
 
 class Simulated(Protocol):

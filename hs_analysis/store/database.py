@@ -90,6 +90,8 @@ class Database:
     ) -> None:
         self._connection.close()
         shutil.rmtree(self._spill, ignore_errors=True)
+        if isinstance(error, duckdb.InterruptException):  # Ctrl-C inside a query or a stream is still Ctrl-C
+            raise KeyboardInterrupt from error
 
     def _register(self, inputs: Mapping[str, Input]) -> None:
         for name, value in inputs.items():
@@ -121,10 +123,7 @@ class Database:
         inputs
             Every table the query names.
         """
-        try:
-            frame: pl.DataFrame = self.relation(name, params, inputs).pl()
-        except duckdb.InterruptException as stopped:  # Ctrl-C inside a query is still Ctrl-C
-            raise KeyboardInterrupt from stopped
+        frame: pl.DataFrame = self.relation(name, params, inputs).pl()
         return frame
 
     def stream(

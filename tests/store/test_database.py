@@ -6,6 +6,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -100,3 +101,9 @@ def test_a_query_that_is_not_shipped_is_an_error() -> None:
     assert query_text("align/within_bounds").startswith("-- ")
     with pytest.raises(FileNotFoundError):
         query_text("align/nonsense")
+
+
+def test_ctrl_c_inside_a_query_is_ctrl_c() -> None:
+    """An interrupted query leaves as KeyboardInterrupt, whether its result was whole or streamed."""
+    with pytest.raises(KeyboardInterrupt), Database(threads=1):
+        raise duckdb.InterruptException("Interrupted!")
