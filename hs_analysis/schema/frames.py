@@ -95,6 +95,83 @@ REJECTED = pa.schema(
     metadata={"table": "rejected", "grain": "one row per quarantined sample"},
 )
 
+REQUESTS = pa.schema(
+    [
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("file", pa.string(), "", "input file the row came from", null=False),
+        _field("service", pa.string(), "", "namespace/model; null when the log names none"),
+        _field("arrival", TIME, "UTC", "when the request arrived; null when the log has no wall clock"),
+        _field("arrival_s", pa.float64(), "s", "the same from the start of the log"),
+        _field("prompt_tokens", pa.float64(), "tokens", "prompt length, cached tokens included"),
+        _field("cached_tokens", pa.float64(), "tokens", "of those, found in the prefix cache"),
+        _field("output_tokens", pa.float64(), "tokens", "tokens generated"),
+        _field("ttft_s", pa.float64(), "s", "time to first token"),
+        _field("tbt_s", pa.float64(), "s", "mean time between output tokens"),
+        _field("e2e_s", pa.float64(), "s", "time from arrival to the last token"),
+        _field("status", pa.string(), "", "ok, or how the request failed; null when the log does not say"),
+    ],
+    metadata={"table": "requests", "grain": "one row per request"},
+)
+
+BENCH = pa.schema(
+    [
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("file", pa.string(), "", "input file the row came from", null=False),
+        _field("format", pa.string(), "", "reader that gave the row", null=False),
+        _field(
+            "series",
+            pa.string(),
+            "",
+            "rows that differ only in split and load: model, hardware, engine, shape",
+            null=False,
+        ),
+        _field(
+            "kind",
+            pa.string(),
+            "",
+            "point (a load was run), prefill or decode (a profile of one role)",
+            null=False,
+        ),
+        _field("model", pa.string(), "", "model as the benchmark names it"),
+        _field("engine", pa.string(), "", "serving engine and its version"),
+        _field("precision", pa.string(), "", "number format"),
+        _field("disaggregated", pa.bool_(), "", "whether prefill and decode ran apart"),
+        _field("prefill_instances", pa.float64(), "instances", "prefill workers; null in a single pool"),
+        _field("decode_instances", pa.float64(), "instances", "decode workers, or all of a single pool"),
+        _field("prefill_gpus", pa.float64(), "GPUs", "GPUs of all prefill workers"),
+        _field("decode_gpus", pa.float64(), "GPUs", "GPUs of all decode workers, or of a single pool"),
+        _field("prefill_gpu_type", pa.string(), "", "GPU model of prefill"),
+        _field("decode_gpu_type", pa.string(), "", "GPU model of decode, or of a single pool"),
+        _field("isl", pa.float64(), "tokens", "mean prompt length"),
+        _field("osl", pa.float64(), "tokens", "mean output length"),
+        _field("cached_ratio", pa.float64(), "ratio 0..1", "share of prompt tokens found in a cache"),
+        _field("context_tokens", pa.float64(), "tokens", "context length of a decode profile point"),
+        _field(
+            "kv_usage", pa.float64(), "ratio 0..1", "share of the KV cache in use at a decode profile point"
+        ),
+        _field("concurrency", pa.float64(), "requests", "requests in flight"),
+        _field("request_rate", pa.float64(), "requests/s", "requests offered per second"),
+        _field("requests", pa.float64(), "requests", "requests that were measured"),
+        _field("duration_s", pa.float64(), "s", "how long the load lasted"),
+        _field("request_throughput", pa.float64(), "requests/s", "requests completed per second"),
+        _field("prefill_tps", pa.float64(), "tokens/s", "prompt tokens served per second, all instances"),
+        _field("decode_tps", pa.float64(), "tokens/s", "output tokens served per second, all instances"),
+        _field("throughput_basis", pa.string(), "", "measured, or how a missing throughput was estimated"),
+        _field("ttft_mean_s", pa.float64(), "s", "mean time to first token"),
+        _field("ttft_p50_s", pa.float64(), "s", "median"),
+        _field("ttft_p90_s", pa.float64(), "s", "90 % of requests are within it"),
+        _field("ttft_p95_s", pa.float64(), "s", "95 % of requests are within it"),
+        _field("ttft_p99_s", pa.float64(), "s", "99 % of requests are within it"),
+        _field("tbt_mean_s", pa.float64(), "s", "mean time between output tokens (TPOT)"),
+        _field("tbt_p50_s", pa.float64(), "s", "median"),
+        _field("tbt_p90_s", pa.float64(), "s", "90 % are within it"),
+        _field("tbt_p95_s", pa.float64(), "s", "95 % are within it"),
+        _field("tbt_p99_s", pa.float64(), "s", "99 % are within it"),
+        _field("price_per_hour", pa.float64(), "currency/h", "price of all GPUs together"),
+    ],
+    metadata={"table": "bench", "grain": "one row per benchmark point"},
+)
+
 SIGNALS = pa.schema(
     [
         _field("service", pa.string(), "", "namespace/model", null=False),
@@ -134,6 +211,8 @@ CONTRACTS: dict[str, pa.Schema] = {
     "series": SERIES,
     "samples": SAMPLES,
     "rejected": REJECTED,
+    "requests": REQUESTS,
+    "bench": BENCH,
     "signals": SIGNALS,
     "findings": FINDINGS,
 }

@@ -41,6 +41,122 @@ class Slo:
 
 
 @dataclass(frozen=True)
+class MetricRow:
+    """One of the user's own metrics and the catalogue signal it carries (``[metrics]`` of hsa.toml).
+
+    Attributes
+    ----------
+    signal
+        Signal of the catalogue.
+    kind
+        ``gauge`` (mean of samples) or ``counter`` (increase per second).
+    unit
+        Unit of the metric, e.g. ``ms``, ``percent``, ``req/min``; None = the signal's own.
+    where
+        Label values a series must have.
+    """
+
+    signal: str
+    kind: Literal["gauge", "counter"] = "gauge"
+    unit: str | None = None
+    where: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """How the columns of CSV or Parquet tables are read (``[tables.NAME]`` of hsa.toml).
+
+    Attributes
+    ----------
+    match
+        Pattern on the file's name below the input, as in a shell.
+    holds
+        ``samples`` (metrics over time), ``requests`` (one row a request) or ``bench`` (one row a point).
+    time
+        Column of the time; None in a table without one.
+    time_unit
+        ``s``, ``ms``, ``us`` or ``ns`` of a numeric time; None = told by its size, or a text.
+    time_relative
+        Whether the time counts from the start of the log.
+    tz
+        Zone of times without one, e.g. ``UTC``.
+    labels
+        Column → label of the series, e.g. ``{"variant": "model"}``; a list in the file keeps the names.
+    fixed
+        Label → value that every row gets, e.g. ``{"role": "mixed"}``.
+    metric, value
+        Columns of a long table: name of the metric, its value. None in a wide one.
+    columns
+        Column → what it carries; for ``requests`` and ``bench`` ``signal`` is a column of that table.
+    skip_where
+        Column → values whose rows are left out (counted as rejected, with this reason).
+    """
+
+    match: str
+    holds: Literal["samples", "requests", "bench"] = "samples"
+    time: str | None = None
+    time_unit: str | None = None
+    time_relative: bool = False
+    tz: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    fixed: dict[str, str] = field(default_factory=dict)
+    metric: str | None = None
+    value: str | None = None
+    columns: dict[str, MetricRow] = field(default_factory=dict)
+    skip_where: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How input files are read; everything here changes what ingest stores.
+
+    Attributes
+    ----------
+    format
+        Reader that reads every file; None = told by each file's content.
+    tz
+        Zone of times that carry none, e.g. ``Europe/Berlin``; None refuses them.
+    time_unit
+        ``s``, ``ms``, ``us`` or ``ns`` where a free-form table's numbers do not say; None infers and says so.
+    epoch
+        Start of logs whose times are relative, as ISO 8601 UTC text; None keeps them relative.
+    legend_regex
+        Named groups that turn a Grafana legend into labels.
+    on_conflict
+        What to do with different values of one series at one time: ``reject``, or keep one.
+    dedup_label
+        Label in which replicas of one Prometheus differ; the fuller copy is kept.
+    salvage
+        Keep the complete series of a document that is cut.
+    captures
+        Name of a capture → its file or folder.
+    roles
+        Pattern on the instance → prefill, decode, mixed, encode, frontend or ignore.
+    services
+        Pattern on ``label=value`` pairs → service name.
+    metrics, tables
+        The user's own metrics and tables.
+    gpus_per_instance
+        GPUs of an instance by role, or by ``*``, where the dump does not say.
+    """
+
+    format: str | None = None
+    tz: str | None = None
+    time_unit: str | None = None
+    epoch: str | None = None
+    legend_regex: str | None = None
+    on_conflict: Literal["reject", "first", "last", "max"] = "reject"
+    dedup_label: str | None = None
+    salvage: bool = False
+    captures: dict[str, str] = field(default_factory=dict)
+    roles: dict[str, str] = field(default_factory=dict)
+    services: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, MetricRow] = field(default_factory=dict)
+    tables: dict[str, TableRow] = field(default_factory=dict)
+    gpus_per_instance: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data.
 
@@ -62,6 +178,8 @@ class Settings:
         First share of the window that selection and replay learn on [ratio].
     draws
         Bootstrap replicates.
+    reading
+        How input files are read.
     """
 
     slo: Slo = field(default_factory=Slo)
@@ -73,6 +191,7 @@ class Settings:
     headroom_ratio: float = 0.85
     train_share: float = 0.6
     draws: int = 200
+    reading: Reading = field(default_factory=Reading)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain data, for the manifest."""
