@@ -197,7 +197,8 @@ def _ingested(ran: Ran) -> Shown:
     found = {"run_dir": str(ran.folder), **ingested(ran.manifest)}
     columns = [
         ("name", "file"), ("format", "format"), ("series", "series"), ("rows_read", "rows read"),
-        ("rows_stored", "stored"), ("duplicates", "exact duplicates"), ("rows_rejected", "rejected"),
+        ("rows_stored", "stored"), ("duplicates", "exact duplicates"),
+        ("superseded", "superseded"), ("rows_rejected", "rejected"),
     ]  # fmt: skip
     notes = [f"broken: {entry['name']}: {entry['why']}" for entry in found["broken"]]
     if found["skipped"]:

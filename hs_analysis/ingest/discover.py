@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
-from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, sniff
+from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
+from hs_analysis.schema.settings import Reading
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ def _listed(root: Path) -> list[tuple[Path, str]]:
     return sorted(shown, key=lambda pair: pair[1])
 
 
-def discover(inputs: Sequence[Path]) -> Discovery:
+def discover(inputs: Sequence[Path], how: Reading | None = None) -> Discovery:
     """Return what the inputs hold.
 
-    A sub-folder that holds dumps is a capture of its own; files directly in an input belong to the nameless
-    one. A file that two inputs hold counts once. Inside a folder a file no reader knows is skipped and a
-    damaged one is noted; a file named on the command line must be readable.
+    A sub-folder that holds dumps is a capture of its own, and so is what the user named one; files directly
+    in an input belong to the nameless one. A file that two inputs hold counts once. Inside a folder a file no
+    reader knows is skipped and a damaged one is noted; a file named on the command line must be readable.
 
     Raises
     ------
@@ -78,7 +79,8 @@ def discover(inputs: Sequence[Path]) -> Discovery:
         for given in inputs
         if not given.exists()
     ]
-    looks = [_look(path, name, named) for path, name, named in _candidates(inputs)]
+    reading = how or Reading()
+    looks = [_look(path, name, named, reading) for path, name, named in _candidates(inputs)]
     errors = missing + [look for look in looks if isinstance(look, HsError)]
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
@@ -102,14 +104,14 @@ def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
     return sorted(found.values(), key=lambda one: (one[1], str(one[0])))
 
 
-def _look(path: Path, name: str, named: bool) -> InputFile | Passed | HsError:
+def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | Passed | HsError:
     """Return what a file is; an error only for a named one."""
     try:
-        kind = _known_format(path)
+        kind = _known_format(path, name, reading)
     except InputError as error:
         return error if named else Passed(path, name, "broken", error.what)
     if kind is not None:
-        return InputFile(path, name, "" if named else name.rpartition("/")[0], named, kind)
+        return InputFile(path, name, _capture(path, name, named, kind, reading), named, kind)
     if not named:
         return Passed(path, name, "skipped", "no dump")
     return InputError(
@@ -119,7 +121,17 @@ def _look(path: Path, name: str, named: bool) -> InputFile | Passed | HsError:
     )
 
 
-def _known_format(path: Path) -> Format | None:
+def _capture(path: Path, name: str, named: bool, kind: Format, reading: Reading) -> str:
+    """Return the capture of a file: as the user named it, else the folder it lies in."""
+    where = path.resolve()
+    for capture, given in sorted(reading.captures.items()):
+        if where.is_relative_to(Path(given).resolve()):
+            return capture
+    folder = "" if named else name.rpartition("/")[0]
+    return folder.rpartition("/")[0] if kind.momentary else folder
+
+
+def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
     """Return the format of a file, None when no reader knows it.
 
     Raises
@@ -128,7 +140,9 @@ def _known_format(path: Path) -> Format | None:
         When it is a dump that can't be read: empty, a web page, a damaged archive, no permission.
     """
     head, damage = _head(path)
-    kind = sniff(head)
+    kind = sniff(Look(head, name, reading))
+    if reading.format is not None and not isinstance(kind, Damage):
+        kind = format_named(reading.format)
     if isinstance(kind, Format):
         return kind
     if damage:

@@ -11,7 +11,6 @@ import json
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,13 +18,18 @@ import numpy as np
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
-
-LATEST_S = 4_102_444_800.0
-"""Times after 2100-01-01 are not Unix seconds."""
-
-RAW_CHARACTERS = 200
-SERIES_CHARACTERS = 500
-"""How much of a rejected row and of its labels is kept."""
+from hs_analysis.ingest.raw import (
+    FLAGS,
+    LATEST_S,
+    RAW_CHARACTERS,
+    SERIES_CHARACTERS,
+    Dump,
+    RawSeries,
+    ReadNotes,
+    Rejection,
+    flagged,
+    series_text,
+)
 
 MATRIX_TYPES = ("matrix", "vector")
 
@@ -36,58 +40,13 @@ _TIME = re.compile(_NUMBER)
 _VALUE = re.compile(rf"\s*(?:{_NUMBER}|[+-]?inf(?:inity)?|[+-]?nan)\s*", re.IGNORECASE)
 
 
-@dataclass
-class Rejection:
-    """One row that can't be stored: byte offset in the decompressed file, reason code, raw text."""
-
-    position: int
-    reason: str
-    raw: str
-    detail: str
-    path: str
-    series: str
-
-
-@dataclass
-class RawSeries:
-    """One series as read: labels with ``__name__``, times [us UTC], values (NaN where flagged) and flags."""
-
-    labels: dict[str, str]
-    t_us: np.ndarray
-    values: np.ndarray
-    flags: np.ndarray
-    offset: int
-
-
-@dataclass
-class ReadNotes:
-    """What a reader has to say beside the series.
-
-    Rows seen, rows rejected, the server's warnings (data may be missing) and infos (advice on the query).
-    """
-
-    rows: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    infos: list[str] = field(default_factory=list)
-    last_series: str = ""
-
-
-def series_text(labels: dict[str, str]) -> str:
-    """Return a series as Prometheus writes it: ``name{label="value", …}``, labels sorted."""
-    pairs = ", ".join(f'{k}="{v}"' for k, v in sorted(labels.items()) if k != "__name__")
-    return f"{labels.get('__name__', '')}{{{pairs}}}"
-
-
-def read_prometheus_json(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield the series of every API answer in the stream, keys in any order.
+def read_prometheus_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
+    """Yield the series of every API answer in a file, keys in any order.
 
     Parameters
     ----------
-    stream
-        Decompressed bytes.
-    where
-        File name for messages.
+    dump
+        The file.
     notes
         Filled while reading: rows read, rejections, the server's warnings and infos.
 
@@ -97,6 +56,12 @@ def read_prometheus_json(stream: ByteStream, where: str, notes: ReadNotes) -> It
         When the answer is an error envelope, is cut or no JSON, has another result type, or its times are
         not seconds. Messages give the byte.
     """
+    with dump.stream() as stream:
+        yield from read_answers(stream, dump.where, notes)
+
+
+def read_answers(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
+    """Yield the series of every API answer in a stream; errors name ``where`` and the byte."""
     try:
         stream.skip_mark()
         while stream.peek():
@@ -246,12 +211,7 @@ def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, ind
             raise _not_seconds(float(times[0]), at)
         return _pair_by_pair(body, labels, at, notes, index)
     notes.rows += pairs
-    values = numbers[1::2]
-    flags = np.full(pairs, None, dtype=object)
-    flags[np.isnan(values)] = "nan"
-    flags[np.isposinf(values)] = "pos_inf"
-    flags[np.isneginf(values)] = "neg_inf"
-    values = np.where(np.isfinite(values), values, np.nan)
+    values, flags = flagged(numbers[1::2])
     return RawSeries(labels, _microseconds(times), values, flags, at)
 
 
@@ -309,7 +269,13 @@ def _pair_by_pair(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes
             values.append(value)
             flags.append(flag)
     t_us = _microseconds(np.array(times, dtype=np.float64))
-    return RawSeries(labels, t_us, np.array(values, dtype=np.float64), np.array(flags, dtype=object), at)
+    return RawSeries(
+        labels,
+        t_us,
+        np.array(values, dtype=np.float64),
+        np.array([FLAGS.index(flag or "") for flag in flags], np.uint8),
+        at,
+    )
 
 
 def _one_pair(raw: bytes) -> tuple[float, float, str | None]:

@@ -1,9 +1,9 @@
-"""Read all files into staged samples and a list of series."""
+"""Read all files: samples into staging, requests and benchmark points into frames, bad rows aside."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
@@ -11,30 +11,23 @@ import pyarrow as pa
 
 from hs_analysis.catalogue import metric_kind
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.discover import Discovery, InputFile
-from hs_analysis.ingest.prometheus_json import (
+from hs_analysis.ingest.raw import (
     RAW_CHARACTERS,
+    SENTINEL,
     SERIES_CHARACTERS,
+    Dump,
+    RawBench,
+    RawRequests,
     RawSeries,
     ReadNotes,
     Rejection,
     series_text,
 )
-from hs_analysis.schema.frames import REJECTED, check, empty
+from hs_analysis.ingest.staging import Staging
+from hs_analysis.schema import settings
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, check, empty
 
-STAGED = pa.schema(
-    [
-        pa.field("key", pa.int64(), nullable=False),
-        pa.field("t_us", pa.int64(), nullable=False),
-        pa.field("value", pa.float64()),
-        pa.field("flag", pa.string()),
-        pa.field("file_no", pa.int64(), nullable=False),
-    ]
-)
-"""Samples as read, before series are numbered."""
-
-BATCH_ROWS = 1 << 20
 NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
 
@@ -47,7 +40,8 @@ Key = tuple[str, Labels]
 class FileRecord:
     """What one file gave.
 
-    Rows read = stored + duplicates + rejected; stored and duplicates are known after deduplication.
+    Rows read = stored + duplicates + superseded + rejected; what becomes of samples is known after
+    deduplication, ``requests`` and ``bench`` count the rows of the other two tables.
     """
 
     name: str
@@ -55,11 +49,14 @@ class FileRecord:
     rows_read: int
     rows_rejected: int
     series: int
+    requests: int
+    bench: int
     warnings: list[str]
+    infos: list[str]
 
 
 @dataclass
-class Reading:
+class Intake:
     """All files read.
 
     Attributes
@@ -69,22 +66,40 @@ class Reading:
     records, whole
         Record and number of every file that was read to its end. Samples of a broken file may have been
         written before it broke: only numbers in ``whole`` count.
-    rejected
-        Frame of contract REJECTED.
+    rejected, requests, bench
+        Frames of contracts REJECTED, REQUESTS and BENCH.
     broken
         (file, why) of those that broke.
+    types
+        Metric → type, where a format carries it.
     """
 
-    keys: dict[Key, int]
-    records: list[FileRecord]
-    rejected: pl.DataFrame
-    broken: list[tuple[str, str]]
-    whole: list[int]
+    keys: dict[Key, int] = field(default_factory=dict)
+    records: list[FileRecord] = field(default_factory=list)
+    rejected: pl.DataFrame = field(default_factory=lambda: empty(REJECTED))
+    requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
+    bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    whole: list[int] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _OneFile:
+    """What one file gave so far."""
+
+    found: dict[Key, int] = field(default_factory=dict)
+    requests: list[pl.DataFrame] = field(default_factory=list)
+    bench: list[pl.DataFrame] = field(default_factory=list)
+    notes: ReadNotes = field(default_factory=ReadNotes)
 
 
 def read_files(
-    discovery: Discovery, write: Callable[[pa.RecordBatch], None], progress: Callable[[str], None]
-) -> Reading:
+    discovery: Discovery,
+    write: Callable[[pa.RecordBatch], None],
+    progress: Callable[[str], None],
+    how: settings.Reading | None = None,
+) -> Intake:
     """Read every file; samples go to ``write`` in batches.
 
     A damaged file inside a folder is noted in ``broken`` and none of it counts;
@@ -95,83 +110,68 @@ def read_files(
     InputError
         For a named file that can't be read, or when nothing could be read at all.
     """
-    reading = Reading({}, [], empty(REJECTED), [], [])
+    intake = Intake()
     numbers: dict[Key, int] = {}
-    rejected: list[pl.DataFrame] = []
+    rejected, requests, bench = list[pl.DataFrame](), list[pl.DataFrame](), list[pl.DataFrame]()
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
         progress(file.name)
-        notes = ReadNotes()
+        one = _OneFile()
         try:
-            found = _read_one(file, number, numbers, _Batch(write), notes)
+            _read_one(file, numbers, Staging(write, number), one, how or settings.Reading())
         except InputError as error:
             if file.named:
                 raise
             first_error = first_error or error
-            reading.broken.append((file.name, error.what))
+            intake.broken.append((file.name, error.what))
             continue
-        reading.keys.update(found)
-        reading.whole.append(number)
-        reading.records.append(
-            FileRecord(
-                file.name, file.format.id, notes.rows, len(notes.rejections), len(found), notes.warnings
-            )
-        )
-        rejected += [_rejected(file.name, notes.rejections)] if notes.rejections else []
-    if not reading.records and first_error is not None:
+        intake.keys.update(one.found)
+        intake.whole.append(number)
+        intake.records.append(_record(file, one))
+        intake.types.update(one.notes.types)
+        requests += one.requests
+        bench += one.bench
+        rejected += [_rejected(file.name, one.notes.rejections)] if one.notes.rejections else []
+    if not intake.records and first_error is not None:
         raise first_error
-    if rejected:
-        reading.rejected = check(pl.concat(rejected), REJECTED)
-    return reading
+    intake.rejected = check(pl.concat([empty(REJECTED), *rejected]), REJECTED)
+    intake.requests = check(pl.concat([empty(REQUESTS), *requests]), REQUESTS)
+    intake.bench = check(pl.concat([empty(BENCH), *bench]), BENCH)
+    return intake
+
+
+def _record(file: InputFile, one: _OneFile) -> FileRecord:
+    return FileRecord(
+        file.name, file.format.id, one.notes.rows, len(one.notes.rejections), len(one.found),
+        sum(frame.height for frame in one.requests), sum(frame.height for frame in one.bench),
+        one.notes.warnings, one.notes.infos,
+    )  # fmt: skip
 
 
 def _read_one(
-    file: InputFile, number: int, numbers: dict[Key, int], batch: _Batch, notes: ReadNotes
-) -> dict[Key, int]:
-    """Stage one file's samples; return the numbers of its series, new ones counted on in ``numbers``."""
-    found: dict[Key, int] = {}
-    with open_decompressed(file.path) as handle:
-        for raw in file.format.read(ByteStream(handle), str(file.path), notes):
-            series = _repaired(raw, notes)
+    file: InputFile, numbers: dict[Key, int], staging: Staging, one: _OneFile, how: settings.Reading
+) -> None:
+    """Take what one file yields; new series are counted on in ``numbers``."""
+    dump = Dump(file.path, str(file.path), file.name, how)
+    for piece in file.format.read(dump, one.notes):
+        if isinstance(piece, RawRequests):
+            one.requests.append(_placed(piece.frame, file, REQUESTS))
+        elif isinstance(piece, RawBench):
+            one.bench.append(_placed(piece.frame, file, BENCH))
+        else:
+            series = _repaired(piece, one.notes)
             if not series.t_us.size:
                 continue
             key = (file.capture, tuple(sorted(series.labels.items())))
-            found[key] = numbers.setdefault(key, len(numbers))
-            batch.add(found[key], series, number)
-    batch.flush()
-    return found
+            one.found[key] = numbers.setdefault(key, len(numbers))
+            staging.add(one.found[key], series)
+    staging.flush()
 
 
-class _Batch:
-    """Collects samples and writes them a million rows at a time."""
-
-    def __init__(self, write: Callable[[pa.RecordBatch], None]) -> None:
-        self._write = write
-        self._columns: list[tuple[np.ndarray, ...]] = []
-        self._rows = 0
-
-    def add(self, key: int, series: RawSeries, number: int) -> None:
-        size = series.t_us.size
-        self._columns.append(
-            (np.full(size, key), series.t_us, series.values, series.flags, np.full(size, number))
-        )
-        self._rows += size
-        if self._rows >= BATCH_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        if not self._columns:
-            return
-        key, t_us, values, flags, number = (np.concatenate(part) for part in zip(*self._columns, strict=True))
-        arrays = [
-            pa.array(key, pa.int64()),
-            pa.array(t_us, pa.int64()),
-            pa.array(values, pa.float64(), mask=np.isnan(values)),
-            pa.array(flags, pa.string()),
-            pa.array(number, pa.int64()),
-        ]
-        self._write(pa.RecordBatch.from_arrays(arrays, schema=STAGED))
-        self._columns, self._rows = [], 0
+def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
+    return check(
+        frame.with_columns(pl.lit(file.capture).alias("capture"), pl.lit(file.name).alias("file")), contract
+    )
 
 
 def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
@@ -180,7 +180,7 @@ def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
     values, flags = series.values, series.flags
     if metric.startswith("DCGM_FI_"):
         blank = values > NOT_SUPPORTED
-        flags[blank], values[blank] = "sentinel", np.nan
+        flags[blank], values[blank] = SENTINEL, np.nan
     if metric_kind(metric) != "counter" or not np.any(values < 0):
         return series
     bad = values < 0
@@ -195,10 +195,10 @@ def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
     return RawSeries(series.labels, series.t_us[keep], values[keep], flags[keep], series.offset)
 
 
-def _rejected(name: str, rejections: Sequence[Rejection]) -> pl.DataFrame:
+def _rejected(name: str, rejections: list[Rejection]) -> pl.DataFrame:
     rows = [
         {
-            "file": name, "member": "", "position": r.position, "path": r.path, "series": r.series,
+            "file": name, "member": r.member, "position": r.position, "path": r.path, "series": r.series,
             "reason": r.reason, "raw": r.raw[:RAW_CHARACTERS], "detail": r.detail,
         }
         for r in rejections

@@ -14,15 +14,21 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.frozen import frozen_stretches
 from hs_analysis.ingest.identity import Identity, identify
-from hs_analysis.ingest.prometheus_json import SERIES_CHARACTERS, series_text
-from hs_analysis.ingest.read import STAGED, FileRecord, Key, Reading, read_files
-from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, empty, label_map
+from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
+from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
+from hs_analysis.ingest.staging import STAGED
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty, label_map
+from hs_analysis.schema.settings import Reading
 from hs_analysis.store import Database, Input, write_table
 
 
 @dataclass(frozen=True)
 class FileCount:
-    """The invariant of one file: rows_read = rows_stored + duplicates + rows_rejected."""
+    """The invariant of one file: rows_read = rows_stored + duplicates + superseded + rows_rejected.
+
+    ``duplicates`` are exact copies of a stored sample; ``superseded`` samples are held more faithfully by
+    another file. Requests and benchmark points are stored as they are.
+    """
 
     name: str
     format: str
@@ -30,7 +36,10 @@ class FileCount:
     rows_stored: int
     duplicates: int
     rows_rejected: int
+    superseded: int
     series: int
+    requests: int
+    bench: int
 
 
 @dataclass(frozen=True)
@@ -41,16 +50,26 @@ class Ingested:
     quality: pl.DataFrame
     rejected: pl.DataFrame
     frozen: pl.DataFrame
+    requests: pl.DataFrame
+    bench: pl.DataFrame
     files: tuple[FileCount, ...]
     skipped: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
+    infos: tuple[tuple[str, str], ...]
 
 
-def ingest(discovery: Discovery, data: Path, database: Database, progress: Callable[[str], None]) -> Ingested:
+def ingest(
+    discovery: Discovery,
+    data: Path,
+    database: Database,
+    progress: Callable[[str], None],
+    how: Reading | None = None,
+) -> Ingested:
     """Read the files of ``discovery`` into Parquet tables below ``data``.
 
-    Writes ``series.parquet``, ``samples/part-0.parquet`` and ``rejected.parquet``.
+    Writes ``series.parquet``, ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and
+    ``bench.parquet``.
 
     Raises
     ------
@@ -61,28 +80,28 @@ def ingest(discovery: Discovery, data: Path, database: Database, progress: Calla
     staged = data / "staged.parquet"
     try:
         with pq.ParquetWriter(staged, STAGED, compression="zstd", compression_level=1) as writer:
-            reading = read_files(discovery, writer.write_batch, progress)
-        return _from_staged(staged, reading, discovery, data, database)
+            intake = read_files(discovery, writer.write_batch, progress, how)
+        return _from_staged(staged, intake, discovery, data, database, how or Reading())
     finally:
         staged.unlink(missing_ok=True)
 
 
 def _from_staged(
-    staged: Path, reading: Reading, discovery: Discovery, data: Path, database: Database
+    staged: Path, intake: Intake, discovery: Discovery, data: Path, database: Database, how: Reading
 ) -> Ingested:
-    keys = sorted(reading.keys, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
+    keys = sorted(intake.keys, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     identities = identify([(capture, dict(labels)) for capture, labels in keys], load_catalogue())
     series = _series_frame(keys, identities)
     _require_known(series, discovery)
-    ids = pl.DataFrame(
-        {"key": [reading.keys[k] for k in keys], "series_id": range(len(keys))},
-        schema_overrides={"key": pl.Int64, "series_id": pl.Int64},
+    ids = _ids(keys, intake, series)
+    whole = pl.DataFrame(
+        {"file_no": intake.whole, "form": [discovery.files[n].format.form for n in intake.whole]},
+        schema={"file_no": pl.Int64, "form": pl.Int64},
     )
-    whole = pl.DataFrame({"file_no": reading.whole}, schema={"file_no": pl.Int64})
     samples = data / "samples" / "part-0.parquet"
     judged = data / "judged.parquet"
     try:
-        _write_judged(database, {"staged": staged, "ids": ids, "whole": whole}, judged)
+        _write_judged(database, {"staged": staged, "ids": ids, "whole": whole}, how.on_conflict, judged)
         frozen = _store_samples(database, judged, series, samples)
         fates = database.query("ingest/fates", inputs={"judged": judged})
         conflicts = database.query("ingest/conflicts", inputs={"judged": judged})
@@ -91,23 +110,36 @@ def _from_staged(
     quality = database.query(
         "ingest/series_quality", inputs={"samples": samples, "kinds": series.select("series_id", "kind")}
     )
-    rejected = pl.concat([reading.rejected, _conflict_rows(conflicts, series, discovery)])
+    rejected = pl.concat([intake.rejected, _conflict_rows(conflicts, series, discovery)])
     rejected = check(rejected.sort("file", "position", "path", "series", "raw"), REJECTED)
     spacing = quality.select("series_id", "interval_s")
     series = check(series.drop("interval_s").join(spacing, "series_id", maintain_order="left"), SERIES)
     write_table(series, SERIES, data / "series.parquet")
     write_table(rejected, REJECTED, data / "rejected.parquet")
+    write_table(intake.requests, REQUESTS, data / "requests.parquet")
+    write_table(intake.bench, BENCH, data / "bench.parquet")
     return Ingested(
-        series, quality, rejected, frozen, _file_counts(reading, fates),
+        series, quality, rejected, frozen, intake.requests, intake.bench, _file_counts(intake, fates),
         tuple(p.name for p in discovery.passed if p.state == "skipped"),
-        tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(reading.broken),
-        tuple((r.name, text) for r in reading.records for text in r.warnings),
+        tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
+        tuple((r.name, text) for r in intake.records for text in r.warnings),
+        tuple((r.name, text) for r in intake.records for text in r.infos),
     )  # fmt: skip
 
 
-def _write_judged(database: Database, inputs: Mapping[str, Input], path: Path) -> None:
+def _ids(keys: Sequence[Key], intake: Intake, series: pl.DataFrame) -> pl.DataFrame:
+    """Return the number of every series, and of its capture and metric, within which forms compete."""
+    return series.select(
+        pl.Series("key", [intake.keys[key] for key in keys], pl.Int64),
+        "series_id",
+        (pl.struct("capture", "metric").rank("dense") - 1).cast(pl.Int64).alias("metric_group"),
+        pl.lit(value=False).alias("is_copy"),
+    )
+
+
+def _write_judged(database: Database, inputs: Mapping[str, Input], on_conflict: str, path: Path) -> None:
     """Write the fate of every staged sample, one batch in memory at a time."""
-    batches = database.stream("ingest/deduplicate", inputs=inputs)
+    batches = database.stream("ingest/deduplicate", {"on_conflict": on_conflict}, inputs)
     with pq.ParquetWriter(path, batches.schema, compression="zstd", compression_level=1) as writer:
         for batch in batches:
             writer.write_batch(batch)
@@ -189,7 +221,7 @@ def _conflict_rows(conflicts: pl.DataFrame, series: pl.DataFrame, discovery: Dis
     return pl.DataFrame(rows, schema=empty(REJECTED).schema)
 
 
-def _file_counts(reading: Reading, fates: pl.DataFrame) -> tuple[FileCount, ...]:
+def _file_counts(intake: Intake, fates: pl.DataFrame) -> tuple[FileCount, ...]:
     by_file: dict[int, dict[str, int]] = {}
     for row in fates.iter_rows(named=True):
         by_file.setdefault(row["file_no"], {})[row["fate"]] = row["rows"]
@@ -197,8 +229,10 @@ def _file_counts(reading: Reading, fates: pl.DataFrame) -> tuple[FileCount, ...]
     def count(record: FileRecord, number: int) -> FileCount:
         fate = by_file.get(number, {})
         return FileCount(
-            record.name, record.format, record.rows_read, fate.get("stored", 0), fate.get("duplicate", 0),
-            record.rows_rejected + fate.get("conflict", 0), record.series,
+            record.name, record.format, record.rows_read,
+            fate.get("stored", 0) + record.requests + record.bench, fate.get("duplicate", 0),
+            record.rows_rejected + fate.get("conflict", 0), fate.get("superseded", 0),
+            record.series, record.requests, record.bench,
         )  # fmt: skip
 
-    return tuple(count(record, number) for record, number in zip(reading.records, reading.whole, strict=True))
+    return tuple(count(record, number) for record, number in zip(intake.records, intake.whole, strict=True))

@@ -14,9 +14,9 @@ _NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
 
 STAGES: tuple[Stage, ...] = (
     Stage(
-        "ingest", "reading the dumps", (), (),
-        ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/quality.parquet",
-         "data/frozen.parquet", "data/inputs.json"),
+        "ingest", "reading the dumps", (), ("reading",),
+        ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/requests.parquet",
+         "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet", "data/inputs.json"),
         ingest_inputs,
     ),
     Stage(

@@ -32,7 +32,8 @@ FROZEN_FILE = "data/frozen.parquet"
 
 def ingest_inputs(work: Work) -> Outcome:
     """Read every input file into series, samples and rejected rows."""
-    discovery = discover(work.arguments)
+    how = work.settings.reading
+    discovery = discover(work.arguments, how)
     total, done = len(discovery.files), 0
 
     def tick(_name: str) -> None:
@@ -41,7 +42,7 @@ def ingest_inputs(work: Work) -> Outcome:
         done += 1
 
     with Database() as database:
-        found = ingest(discovery, work.out / "data", database, tick)
+        found = ingest(discovery, work.out / "data", database, tick, how)
     counts = _counts(found)
     tables.write_json(work.out, INPUTS_FILE, {"files": _files(work, found), "counts": counts})
     found.quality.write_parquet(work.out / QUALITY_FILE)
@@ -63,7 +64,15 @@ def _files(work: Work, found: Ingested) -> list[dict[str, Any]]:
 def _counts(found: Ingested) -> dict[str, Any]:
     sums = {
         name: sum(getattr(file, name) for file in found.files)
-        for name in ("rows_read", "rows_stored", "duplicates", "rows_rejected")
+        for name in (
+            "rows_read",
+            "rows_stored",
+            "duplicates",
+            "rows_rejected",
+            "superseded",
+            "requests",
+            "bench",
+        )
     }
     return {
         **sums,
@@ -73,6 +82,7 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "skipped": list(found.skipped),
         "broken": [{"name": name, "why": why} for name, why in found.broken],
         "warnings": [{"name": name, "text": text} for name, text in found.warnings],
+        "infos": [{"name": name, "text": text} for name, text in found.infos],
     }
 
 

@@ -129,7 +129,7 @@ def _window(work: Work) -> dict[str, Any]:
 def _coverage(work: Work) -> dict[str, Any]:
     series = tables.read(work.run, "series")
     counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
-    names = ("rows_read", "rows_stored", "duplicates", "rows_rejected", "series")
+    names = ("rows_read", "rows_stored", "duplicates", "superseded", "rows_rejected", "series")
     roles = series.group_by("emitter_role").agg(pl.col("instance").n_unique()).sort("emitter_role")
     return {
         **{name: counts[name] for name in names},

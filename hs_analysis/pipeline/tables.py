@@ -22,6 +22,8 @@ PLACES = {
     "series": "data/series.parquet",
     "samples": "data/samples/*.parquet",
     "rejected": "data/rejected.parquet",
+    "requests": "data/requests.parquet",
+    "bench": "data/bench.parquet",
     "signals": "data/signals.parquet",
     "findings": "data/findings.parquet",
     "study": "data/study.parquet",

@@ -313,6 +313,7 @@ def coverage(summary: Mapping[str, Any]) -> list[dict[str, str]]:
         ("rows_read", "samples read"),
         ("rows_stored", "stored"),
         ("duplicates", "exact duplicates"),
+        ("superseded", "superseded"),
         ("rows_rejected", "rejected"),
         ("series", "series"),
         ("series_unmapped", "series without a service"),

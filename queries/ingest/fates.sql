@@ -2,7 +2,7 @@
 -- grain: one row per file and fate
 -- in judged: result of deduplicate
 -- out file_no: number of the file
--- out fate: stored, duplicate or conflict
+-- out fate: stored, duplicate, conflict or superseded
 -- out rows: samples [count]
 SELECT file_no::BIGINT AS file_no, fate, count(*)::BIGINT AS rows
 FROM judged

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
-from hs_analysis.ingest.prometheus_json import ReadNotes, read_prometheus_json
+from hs_analysis.ingest.prometheus_json import read_answers
+from hs_analysis.ingest.raw import ReadNotes
 
 REPEATS = 3
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
@@ -37,7 +38,7 @@ def whole(path: Path) -> int:
 def streamed(path: Path) -> int:
     """Read series by series, as ingest does; return the number of samples."""
     with open_decompressed(path) as file:
-        return sum(s.values.size for s in read_prometheus_json(ByteStream(file), path.name, ReadNotes()))
+        return sum(s.values.size for s in read_answers(ByteStream(file), path.name, ReadNotes()))
 
 
 def child(way: str, folder: str) -> None:

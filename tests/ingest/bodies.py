@@ -8,10 +8,12 @@ import math
 from typing import Any
 
 from hs_analysis.ingest.bytestream import ByteStream
-from hs_analysis.ingest.prometheus_json import RawSeries, ReadNotes, read_prometheus_json
+from hs_analysis.ingest.prometheus_json import read_answers
+from hs_analysis.ingest.raw import FLAGS as CODES
+from hs_analysis.ingest.raw import RawSeries, ReadNotes
 
 Row = tuple[int, float | None]
-FLAGS = {"NaN": "nan", "+Inf": "pos_inf", "-Inf": "neg_inf", None: "null"}
+TEXT_FLAGS = {"NaN": "nan", "+Inf": "pos_inf", "-Inf": "neg_inf", None: "null"}
 
 
 def element(name: str, values: list[tuple[float, Any]], **labels: str) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def body(*elements: dict[str, Any], **envelope: Any) -> bytes:
 def read(raw: bytes) -> tuple[list[RawSeries], ReadNotes]:
     """Read a body with the reader under test."""
     notes = ReadNotes()
-    return list(read_prometheus_json(ByteStream(io.BytesIO(raw)), "f.json", notes)), notes
+    return list(read_answers(ByteStream(io.BytesIO(raw)), "f.json", notes)), notes
 
 
 def plain(series: list[RawSeries]) -> list[tuple[dict[str, str], list[Row], list[str | None]]]:
@@ -45,7 +47,7 @@ def plain(series: list[RawSeries]) -> list[tuple[dict[str, str], list[Row], list
                 (t, None if math.isnan(v) else v)
                 for t, v in zip(s.t_us.tolist(), s.values.tolist(), strict=True)
             ],
-            s.flags.tolist(),
+            [CODES[code] or None for code in s.flags],
         )
         for s in series
     ]
@@ -57,6 +59,6 @@ def obvious(document: dict[str, Any]) -> list[tuple[dict[str, str], list[Row], l
     for one in document["data"]["result"]:
         pairs = one.get("values", [])
         if pairs:
-            rows = [(round(t * 1e6), None if v in FLAGS else float(v)) for t, v in pairs]
-            result.append((one["metric"], rows, [FLAGS.get(v) for _, v in pairs]))
+            rows = [(round(t * 1e6), None if v in TEXT_FLAGS else float(v)) for t, v in pairs]
+            result.append((one["metric"], rows, [TEXT_FLAGS.get(v) for _, v in pairs]))
     return result

@@ -13,7 +13,7 @@ from ingest.bodies import answer, body, element
 from hs_analysis.errors import InputError, ManyErrors
 from hs_analysis.ingest import discover as module
 from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.formats import Damage, Format, sniff
+from hs_analysis.ingest.formats import Damage, Format, Look, sniff
 
 DUMP = body(element("up", [(1764000000, 1)]))
 
@@ -40,7 +40,7 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
 )
 def test_an_answer_is_known_by_its_content(document: bytes) -> None:
     """Keys may stand in any order: with sorted ones the type comes after a result larger than the head."""
-    found = sniff(document[: 1 << 16])
+    found = sniff(Look(document[: 1 << 16]))
     assert isinstance(found, Format)
     assert found.id == "prom-api"
 
@@ -57,7 +57,7 @@ def test_an_answer_is_known_by_its_content(document: bytes) -> None:
 )
 def test_damage_says_what_it_is(head: bytes, what: str) -> None:
     """What pretends to be a dump is told apart from what is none."""
-    found = sniff(head)
+    found = sniff(Look(head))
     assert isinstance(found, Damage)
     assert found.what(head) == what
 
@@ -74,7 +74,7 @@ def test_damage_says_what_it_is(head: bytes, what: str) -> None:
 )
 def test_other_files_are_no_dump(head: bytes) -> None:
     """Configuration, metadata answers and binaries are none of the tool's business."""
-    assert sniff(head) is None
+    assert sniff(Look(head)) is None
 
 
 def test_folders_give_captures_and_leave_the_rest_aside(tmp_path: Path) -> None:
