@@ -3,7 +3,7 @@
 -- in staged: samples as read, in file order (key, t_us, value, flag, file_no)
 -- in ids: final number of every series, the group of its metric and capture, whether a fuller replica of it is kept (key, series_id, metric_group, is_copy)
 -- in whole: files that were read to their end and how faithful their form is, higher is better (file_no, form)
--- param on_conflict: reject, or which of several values at one time is kept: first, last or max
+-- param on_conflict: reject, or which of several values at one time is kept: first, last or max [word]
 -- out series_id: number of the series
 -- out t: time of the sample [UTC]
 -- out value: value, null where flagged [unit of the series]
