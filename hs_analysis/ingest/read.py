@@ -96,11 +96,11 @@ class _OneFile:
 
 def read_files(
     discovery: Discovery,
-    write: Callable[[pa.RecordBatch], None],
+    staging: Staging,
     progress: Callable[[str], None],
     how: settings.Reading | None = None,
 ) -> Intake:
-    """Read every file; samples go to ``write`` in batches.
+    """Read every file; samples go to ``staging``.
 
     A damaged file inside a folder is noted in ``broken`` and none of it counts;
     a damaged file named on the command line is an error.
@@ -118,8 +118,9 @@ def read_files(
         progress(file.name)
         one = _OneFile()
         try:
-            _read_one(file, numbers, Staging(write, number), one, how or settings.Reading())
+            _read_one(file, number, numbers, staging, one, how or settings.Reading())
         except InputError as error:
+            staging.drop()
             if file.named:
                 raise
             first_error = first_error or error
@@ -149,7 +150,12 @@ def _record(file: InputFile, one: _OneFile) -> FileRecord:
 
 
 def _read_one(
-    file: InputFile, numbers: dict[Key, int], staging: Staging, one: _OneFile, how: settings.Reading
+    file: InputFile,
+    number: int,
+    numbers: dict[Key, int],
+    staging: Staging,
+    one: _OneFile,
+    how: settings.Reading,
 ) -> None:
     """Take what one file yields; new series are counted on in ``numbers``."""
     dump = Dump(file.path, str(file.path), file.name, how)
@@ -164,8 +170,8 @@ def _read_one(
                 continue
             key = (file.capture, tuple(sorted(series.labels.items())))
             one.found[key] = numbers.setdefault(key, len(numbers))
-            staging.add(one.found[key], series)
-    staging.flush()
+            staging.add(one.found[key], series, number)
+    staging.flush(number)
 
 
 def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from hs_analysis.catalogue import load_catalogue, metric_kind
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
-from hs_analysis.ingest.frozen import frozen_stretches
+from hs_analysis.ingest.fates import FATES, Span
 from hs_analysis.ingest.identity import Identity, identify
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
-from hs_analysis.ingest.staging import STAGED
+from hs_analysis.ingest.settling import Kept, settle
+from hs_analysis.ingest.staging import Piece, Staging
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty, label_map
 from hs_analysis.schema.settings import Reading
-from hs_analysis.store import Database, Input, write_table
+from hs_analysis.store import write_table
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ class Ingested:
 def ingest(
     discovery: Discovery,
     data: Path,
-    database: Database,
     progress: Callable[[str], None],
     how: Reading | None = None,
 ) -> Ingested:
@@ -77,49 +78,46 @@ def ingest(
         When nothing could be read or no metric of the catalogue was found.
     """
     data.mkdir(parents=True, exist_ok=True)
-    staged = data / "staged.parquet"
-    try:
-        with pq.ParquetWriter(staged, STAGED, compression="zstd", compression_level=1) as writer:
-            intake = read_files(discovery, writer.write_batch, progress, how)
-        return _from_staged(staged, intake, discovery, data, database, how or Reading())
-    finally:
-        staged.unlink(missing_ok=True)
+    reading = how or Reading()
+    with tempfile.TemporaryFile(dir=data) as scratch:
+        staging = Staging(scratch)
+        intake = read_files(discovery, staging, progress, reading)
+        return _from_staged(staging, intake, discovery, data, reading)
 
 
 def _from_staged(
-    staged: Path, intake: Intake, discovery: Discovery, data: Path, database: Database, how: Reading
+    staging: Staging, intake: Intake, discovery: Discovery, data: Path, how: Reading
 ) -> Ingested:
-    keys = sorted(intake.keys, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
-    identities = identify([(capture, dict(labels)) for capture, labels in keys], load_catalogue())
-    series = _series_frame(keys, identities)
+    members = _members(intake, staging, how.dedup_label)
+    keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
+    catalogue = load_catalogue()
+    series = _series_frame(keys, identify([(capture, dict(labels)) for capture, labels in keys], catalogue))
     _require_known(series, discovery)
-    ids = _ids(keys, intake, series)
-    whole = pl.DataFrame(
-        {"file_no": intake.whole, "form": [discovery.files[n].format.form for n in intake.whole]},
-        schema={"file_no": pl.Int64, "form": pl.Int64},
+    forms = {number: discovery.files[number].format.form for number in intake.whole}
+    kept = [
+        Kept(number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces)
+        for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
+    ]
+    settled, batches = settle(kept, staging, _covered(kept, series["metric"], forms), how.on_conflict)
+    write_table(
+        pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
     )
-    samples = data / "samples" / "part-0.parquet"
-    judged = data / "judged.parquet"
-    try:
-        _write_judged(database, {"staged": staged, "ids": ids, "whole": whole}, how.on_conflict, judged)
-        frozen = _store_samples(database, judged, series, samples)
-        fates = database.query("ingest/fates", inputs={"judged": judged})
-        conflicts = database.query("ingest/conflicts", inputs={"judged": judged})
-    finally:
-        judged.unlink(missing_ok=True)
-    quality = database.query(
-        "ingest/series_quality", inputs={"samples": samples, "kinds": series.select("series_id", "kind")}
-    )
-    rejected = pl.concat([intake.rejected, _conflict_rows(conflicts, series, discovery)])
+    for copy in (piece for member in members.values() for piece in member.copies):
+        settled.fates[copy.file_no, "superseded"] += copy.rows
+    rejected = pl.concat([intake.rejected, _conflict_rows(settled.conflicts, series, discovery)])
     rejected = check(rejected.sort("file", "position", "path", "series", "raw"), REJECTED)
-    spacing = quality.select("series_id", "interval_s")
-    series = check(series.drop("interval_s").join(spacing, "series_id", maintain_order="left"), SERIES)
-    write_table(series, SERIES, data / "series.parquet")
-    write_table(rejected, REJECTED, data / "rejected.parquet")
-    write_table(intake.requests, REQUESTS, data / "requests.parquet")
-    write_table(intake.bench, BENCH, data / "bench.parquet")
+    spacing = settled.quality.select("series_id", "interval_s")
+    series = check(
+        series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
+    )
+    for frame, contract, name in (
+        (series, SERIES, "series"), (rejected, REJECTED, "rejected"),
+        (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
+    ):  # fmt: skip
+        write_table(frame, contract, data / f"{name}.parquet")
     return Ingested(
-        series, quality, rejected, frozen, intake.requests, intake.bench, _file_counts(intake, fates),
+        series, settled.quality, rejected, settled.frozen, intake.requests, intake.bench,
+        _file_counts(intake, settled.fates),
         tuple(p.name for p in discovery.passed if p.state == "skipped"),
         tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         tuple((r.name, text) for r in intake.records for text in r.warnings),
@@ -127,34 +125,54 @@ def _from_staged(
     )  # fmt: skip
 
 
-def _ids(keys: Sequence[Key], intake: Intake, series: pl.DataFrame) -> pl.DataFrame:
-    """Return the number of every series, and of its capture and metric, within which forms compete."""
-    return series.select(
-        pl.Series("key", [intake.keys[key] for key in keys], pl.Int64),
-        "series_id",
-        (pl.struct("capture", "metric").rank("dense") - 1).cast(pl.Int64).alias("metric_group"),
-        pl.lit(value=False).alias("is_copy"),
-    )
+@dataclass(frozen=True)
+class _Member:
+    """The pieces of a series, and those of its replicas that hold less and are left out."""
+
+    pieces: list[Piece]
+    copies: list[Piece]
 
 
-def _write_judged(database: Database, inputs: Mapping[str, Input], on_conflict: str, path: Path) -> None:
-    """Write the fate of every staged sample, one batch in memory at a time."""
-    batches = database.stream("ingest/deduplicate", {"on_conflict": on_conflict}, inputs)
-    with pq.ParquetWriter(path, batches.schema, compression="zstd", compression_level=1) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
+def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _Member]:
+    """Return every series that a whole file holds; replicas that differ in a label are one series."""
+    whole = set(intake.whole)
+    replicas: dict[Key, list[tuple[int, str, list[Piece]]]] = {}
+    for (capture, labels), number in intake.keys.items():
+        pieces = [piece for piece in staging.pieces.get(number, ()) if piece.file_no in whole]
+        rest = tuple(pair for pair in labels if pair[0] != dedup_label)
+        name = dict(labels).get(dedup_label or "", "")
+        replicas.setdefault((capture, rest), []).append((-sum(p.rows for p in pieces), name, pieces))
+    found = {}
+    for key, copies in replicas.items():
+        _, _, pieces = min(copies, key=lambda copy: copy[:2])
+        found[key] = _Member(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
+    return found
 
 
-def _store_samples(database: Database, judged: Path, series: pl.DataFrame, samples: Path) -> pl.DataFrame:
-    """Write the samples that are kept; return the frozen stretches, whose samples are null."""
-    clocks = list(load_catalogue().clock_like)
-    clock_like = pl.col("metric").is_in(clocks).alias("clock_like")
-    captured = series.select("series_id", "capture", clock_like)
-    repeats = database.query("ingest/repeats", inputs={"judged": judged, "captured": captured})
-    frozen = frozen_stretches(repeats)
-    inputs: dict[str, Input] = {"judged": judged, "captured": captured, "frozen": frozen}
-    write_table(database.stream("ingest/stored_samples", inputs=inputs), SAMPLES, samples)
-    return frozen
+def _covered(
+    kept: Sequence[Kept], metrics: Iterable[str], forms: Mapping[int, int]
+) -> dict[int, dict[int, list[Span]]]:
+    """Return, per series and file, the spans in which a more faithful file holds the same metric."""
+    if len(set(forms.values())) < 2:
+        return {}
+    spans: dict[tuple[str, str], dict[int, Span]] = {}
+    named = list(zip(kept, metrics, strict=True))
+    for one, metric in named:
+        own = spans.setdefault((one.capture, metric), {})
+        for piece in one.pieces:
+            low, high = own.get(forms[piece.file_no], (piece.low_us, piece.high_us))
+            own[forms[piece.file_no]] = min(low, piece.low_us), max(high, piece.high_us)
+    return {
+        one.series_id: {
+            piece.file_no: [
+                span
+                for form, span in sorted(spans[one.capture, metric].items())
+                if form > forms[piece.file_no]
+            ]
+            for piece in one.pieces
+        }
+        for one, metric in named
+    }
 
 
 def _series_frame(keys: Sequence[Key], identities: Sequence[Identity]) -> pl.DataFrame:
@@ -200,39 +218,33 @@ def _require_known(series: pl.DataFrame, discovery: Discovery) -> None:
     )
 
 
-def _conflict_rows(conflicts: pl.DataFrame, series: pl.DataFrame, discovery: Discovery) -> pl.DataFrame:
-    names = {number: file.name for number, file in enumerate(discovery.files)}
-    if conflicts.is_empty():
-        return empty(REJECTED)
-    mentioned = series.filter(pl.col("series_id").is_in(conflicts["series_id"].unique().to_list()))
+def _conflict_rows(
+    conflicts: Sequence[tuple[int, int, int, float | None]], series: pl.DataFrame, discovery: Discovery
+) -> pl.DataFrame:
+    numbers = {series_id for _, series_id, _, _ in conflicts}
+    mentioned = series.filter(pl.col("series_id").is_in(sorted(numbers)))
     text = {
         row["series_id"]: series_text({**label_map(row["labels"]), "__name__": row["metric"]})
         for row in mentioned.select("series_id", "metric", "labels").iter_rows(named=True)
     }
     rows = [
         {
-            "file": names[row["file_no"]], "member": "", "position": row["t_us"], "path": "",
-            "series": text[row["series_id"]][:SERIES_CHARACTERS], "reason": "dup_conflict",
-            "raw": f"[{row['t_us'] / 1e6},{row['value']}]",
+            "file": discovery.files[file_no].name, "member": "", "position": t_us, "path": "",
+            "series": text[series_id][:SERIES_CHARACTERS], "reason": "dup_conflict",
+            "raw": f"[{t_us / 1e6},{value}]",
             "detail": "the same series has another value at this time; position is the time in microseconds",
         }
-        for row in conflicts.iter_rows(named=True)
+        for file_no, series_id, t_us, value in conflicts
     ]  # fmt: skip
     return pl.DataFrame(rows, schema=empty(REJECTED).schema)
 
 
-def _file_counts(intake: Intake, fates: pl.DataFrame) -> tuple[FileCount, ...]:
-    by_file: dict[int, dict[str, int]] = {}
-    for row in fates.iter_rows(named=True):
-        by_file.setdefault(row["file_no"], {})[row["fate"]] = row["rows"]
-
+def _file_counts(intake: Intake, fates: Mapping[tuple[int, str], int]) -> tuple[FileCount, ...]:
     def count(record: FileRecord, number: int) -> FileCount:
-        fate = by_file.get(number, {})
+        stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in FATES)
         return FileCount(
-            record.name, record.format, record.rows_read,
-            fate.get("stored", 0) + record.requests + record.bench, fate.get("duplicate", 0),
-            record.rows_rejected + fate.get("conflict", 0), fate.get("superseded", 0),
-            record.series, record.requests, record.bench,
+            record.name, record.format, record.rows_read, stored + record.requests + record.bench, duplicates,
+            record.rows_rejected + conflicts, superseded, record.series, record.requests, record.bench,
         )  # fmt: skip
 
     return tuple(count(record, number) for record, number in zip(intake.records, intake.whole, strict=True))

@@ -1,61 +1,113 @@
-"""Samples on their way to disk: batches of a million rows, before series are numbered for good."""
+"""Samples on their way to disk: column blocks in one scratch file, found again series by series."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 
-from hs_analysis.ingest.raw import FLAGS, RawSeries
+from hs_analysis.ingest.raw import RawSeries
 
-STAGED = pa.schema(
-    [
-        pa.field("key", pa.int64(), nullable=False),
-        pa.field("t_us", pa.int64(), nullable=False),
-        pa.field("value", pa.float64()),
-        pa.field("flag", pa.string()),
-        pa.field("file_no", pa.int64(), nullable=False),
-    ]
-)
-"""Samples as read, before series are numbered."""
+BLOCK_ROWS = 1 << 20
+"""Samples held before a block is written: what a run holds of its input at once."""
 
-BATCH_ROWS = 1 << 20
+_COLUMNS: tuple[np.dtype[Any], ...] = (np.dtype(np.int64), np.dtype(np.float64), np.dtype(np.uint8))
+"""Times [us], values, flag codes: one after the other in a block."""
 
-_FLAG_TEXTS = pa.array([None, *FLAGS[1:]], pa.string())
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one series in the order they were read: arrays of shape (n,).
+
+    ``t_us`` [us UTC], ``values`` with NaN where missing, ``flags`` as codes, ``files`` the number of the file
+    each came from.
+    """
+
+    t_us: np.ndarray
+    values: np.ndarray
+    flags: np.ndarray
+    files: np.ndarray
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive rows of one block that belong to one series and file; ``low`` and ``high`` bound times."""
+
+    offset: int
+    block_rows: int
+    start: int
+    rows: int
+    file_no: int
+    low_us: int
+    high_us: int
 
 
 class Staging:
-    """Collects the samples of one file and hands them on a million rows at a time."""
+    """Takes the samples of all files and gives them back by series; memory is one block.
 
-    def __init__(self, write: Callable[[pa.RecordBatch], None], file_no: int) -> None:
-        self._write = write
-        self._file_no = file_no
-        self._keys: list[int] = []
-        self._series: list[RawSeries] = []
+    Parameters
+    ----------
+    file
+        A binary file open for writing and reading, empty.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = 0
+        self._held: list[tuple[int, RawSeries]] = []
         self._rows = 0
+        self.pieces: dict[int, list[Piece]] = {}
 
-    def add(self, key: int, series: RawSeries) -> None:
-        """Take the samples of one series."""
-        self._keys.append(key)
-        self._series.append(series)
+    def add(self, key: int, series: RawSeries, file_no: int) -> None:
+        """Take the samples of one series of one file; blocks never mix files."""
+        self._held.append((key, series))
         self._rows += series.t_us.size
-        if self._rows >= BATCH_ROWS:
-            self.flush()
+        if self._rows >= BLOCK_ROWS:
+            self.flush(file_no)
 
-    def flush(self) -> None:
-        """Hand on what is there."""
-        if not self._series:
+    def flush(self, file_no: int) -> None:
+        """Write what is held; the caller flushes at the end of each file."""
+        if not self._rows:
             return
-        keys = np.repeat(np.array(self._keys, np.int64), [s.t_us.size for s in self._series])
-        values = np.concatenate([s.values for s in self._series])
-        flags = np.concatenate([s.flags for s in self._series])
-        arrays = [
-            pa.array(keys),
-            pa.array(np.concatenate([s.t_us for s in self._series]), pa.int64()),
-            pa.array(values, pa.float64(), mask=np.isnan(values)),
-            _FLAG_TEXTS.take(pa.array(flags)) if flags.any() else pa.nulls(self._rows, pa.string()),
-            pa.array(np.full(self._rows, self._file_no, np.int64)),
-        ]
-        self._write(pa.RecordBatch.from_arrays(arrays, schema=STAGED))
-        self._keys, self._series, self._rows = [], [], 0
+        keys = np.repeat([key for key, _ in self._held], [s.t_us.size for _, s in self._held])
+        t_us = np.concatenate([s.t_us for _, s in self._held]).astype(np.int64, copy=False)
+        values = np.concatenate([s.values for _, s in self._held]).astype(np.float64, copy=False)
+        flags = np.concatenate([s.flags for _, s in self._held]).astype(np.uint8, copy=False)
+        if len({key for key, _ in self._held}) < len(self._held):  # a series in several parts
+            order = np.argsort(keys, kind="stable")
+            keys, t_us, values, flags = keys[order], t_us[order], values[order], flags[order]
+        starts = np.flatnonzero(np.diff(keys, prepend=keys[0] - 1))
+        sizes = np.diff(starts, append=keys.size)
+        low, high = np.minimum.reduceat(t_us, starts), np.maximum.reduceat(t_us, starts)
+        for start, size, first, last in zip(
+            starts.tolist(), sizes.tolist(), low.tolist(), high.tolist(), strict=True
+        ):
+            piece = Piece(self._end, keys.size, start, size, file_no, first, last)
+            self.pieces.setdefault(int(keys[start]), []).append(piece)
+        for column in (t_us, values, flags):
+            self._file.write(column.tobytes())
+            self._end += column.nbytes
+        self._held, self._rows = [], 0
+
+    def drop(self) -> None:
+        """Forget what is held and not written: its file broke."""
+        self._held, self._rows = [], 0
+
+    def samples(self, pieces: Sequence[Piece]) -> Samples:
+        """Return the samples of some pieces, one after the other."""
+        self._file.flush()
+        columns: list[list[np.ndarray]] = [[], [], []]
+        for piece in pieces:
+            at = piece.offset
+            for part, kind in zip(columns, _COLUMNS, strict=True):
+                self._file.seek(at + piece.start * kind.itemsize)
+                part.append(np.frombuffer(self._file.read(piece.rows * kind.itemsize), kind))
+                at += piece.block_rows * kind.itemsize
+        files = np.repeat([piece.file_no for piece in pieces], [piece.rows for piece in pieces])
+        t_us, values, flags = (
+            part[0] if len(part) == 1 else np.concatenate([*part, np.empty(0, kind)])
+            for part, kind in zip(columns, _COLUMNS, strict=True)
+        )
+        return Samples(t_us, values, flags, files.astype(np.int64))

@@ -41,8 +41,7 @@ def ingest_inputs(work: Work) -> Outcome:
         work.progress.advanced(done, total, "files")
         done += 1
 
-    with Database() as database:
-        found = ingest(discovery, work.out / "data", database, tick, how)
+    found = ingest(discovery, work.out / "data", tick, how)
     counts = _counts(found)
     tables.write_json(work.out, INPUTS_FILE, {"files": _files(work, found), "counts": counts})
     found.quality.write_parquet(work.out / QUALITY_FILE)

@@ -23,7 +23,6 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, label_map
-from hs_analysis.store import Database
 
 T0 = 1764000000
 TOKENS = "vllm:generation_tokens_total"
@@ -37,8 +36,7 @@ def run(folder: Path, files: Mapping[str, bytes], *, named: bool = False) -> tup
         (inputs / name).parent.mkdir(parents=True, exist_ok=True)
         (inputs / name).write_bytes(raw)
     arguments = [inputs / name for name in files] if named else [inputs]
-    with Database(threads=1) as database:
-        found = ingest(discover(arguments), folder / "out", database, lambda _name: None)
+    found = ingest(discover(arguments), folder / "out", lambda _name: None)
     return found, pl.read_parquet(folder / "out" / "samples" / "part-0.parquet")
 
 
