@@ -44,6 +44,10 @@ class InputError(HsError):
     """An input file that can't be read as what it claims to be."""
 
 
+class ServerError(HsError):
+    """A metrics server that can't be reached, refuses, or gives no usable answer."""
+
+
 class RunFolderError(HsError):
     """A run folder that is missing, locked, or made from other inputs."""
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 import hs_analysis
 from hs_analysis.cli import failure
+from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
 from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
 from hs_analysis.cli.run import RUN_HELP, run
 from hs_analysis.cli.steps import EXPORT_HELP, INGEST_HELP, STAGE_COMMANDS, export, ingest
@@ -69,10 +70,12 @@ def program(
     """Take the flags of the program itself."""
 
 
-EVERYTHING, STAGES, AROUND = "Everything", "Stages", "Around"
+EVERYTHING, DATA, STAGES, AROUND = "Everything", "Getting the data", "Stages", "Around"
 
 COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "run": (run, RUN_HELP, EVERYTHING, "Everything, in order, into one run folder."),
+    "pull": (pull, PULL_HELP, DATA, "Fetch the metrics from a Prometheus."),
+    "export-plan": (export_plan, EXPORT_PLAN_HELP, DATA, "The queries to run by hand."),
     "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
     **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
     "export": (export, EXPORT_HELP, STAGES, "The policy as KEDA objects and recording rules."),

@@ -11,10 +11,10 @@ from typing import Any
 
 from hs_analysis.errors import UsageError
 
-UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 POOLS = ("prefill", "decode", "mixed")
 
-_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)")
+_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
 _SLO_KEYS = {"ttft": "slo.ttft_s", "tbt": "slo.tbt_s", "quantile": "slo.quantile", "window": "slo.window_s"}
 
 

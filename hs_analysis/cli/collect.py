@@ -1,0 +1,363 @@
+"""Getting the data: ``hsa export-plan`` writes the queries down, ``hsa pull`` runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from hs_analysis.cli.connection import (
+    SERVER,
+    URL_HELP,
+    CaFlag,
+    CertFlag,
+    InsecureFlag,
+    KeyFlag,
+    PasswordFlag,
+    RateFlag,
+    SamplesFlag,
+    TenantFlag,
+    TimeoutFlag,
+    TokenFlag,
+    UrlFlag,
+    UserFlag,
+    path_text,
+    shell_word,
+)  # fmt: skip
+from hs_analysis.cli.connection import access as read_access
+from hs_analysis.cli.options import (
+    INPUT,
+    OUTPUT,
+    FormatFlag,
+    FromFlag,
+    NoColorFlag,
+    QuietFlag,
+    ToFlag,
+)
+from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.cli.terminal import listener
+from hs_analysis.cli.values import bounds_changes, seconds, suggestion
+from hs_analysis.errors import UsageError
+
+if TYPE_CHECKING:
+    from hs_analysis.collect.plan import Plan, Request
+    from hs_analysis.pipeline.collect import Pulled
+
+LastFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--last", metavar="TIME", rich_help_panel=INPUT, show_default=False,
+        help="The window up to --to, or to now: 7d, 36h; a week unless said.",
+    ),
+]  # fmt: skip
+StepFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--step", metavar="TIME", rich_help_panel=INPUT, show_default=False,
+        help="Distance of points, which should be the scrape interval: 15s. pull asks the server, "
+        "export-plan takes 15s unless said.",
+    ),
+]  # fmt: skip
+MatchFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--match", metavar="SELECTOR", rich_help_panel=INPUT, show_default=False,
+        help="Only series with these labels: 'cluster=\"prod\",job=~\"vllm.*\"'.",
+    ),
+]  # fmt: skip
+NamespaceFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", metavar="NAME", rich_help_panel=INPUT, show_default=False,
+        help="Only this Kubernetes namespace; exported_namespace counts before namespace.",
+    ),
+]  # fmt: skip
+ExporterFlag = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exporter", metavar="NAME", rich_help_panel=INPUT, show_default=False,
+        help="Only metrics of this exporter (vllm, sglang, dcgm, …); repeat it, all of them unless said.",
+    ),
+]  # fmt: skip
+OutFlag = Annotated[
+    Path,
+    typer.Option("--out", metavar="DIR", rich_help_panel=OUTPUT, help="Folder of plan.json and the files."),
+]
+PlanForceFlag = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        rich_help_panel=OUTPUT,
+        help="Replace the plan in the folder, and the files fetched for it.",
+    ),
+]
+EXPORT_PLAN_HELP = """hsa export-plan --last 7d --step 15s --out dumps > pull.sh
+
+The exact, chunked range queries to run on a Prometheus, Thanos, Mimir or VictoriaMetrics, for where hsa
+pull can't reach it: commands on stdout, the same as data in plan.json. Run them in the folder of plan.json,
+and give that folder to hsa run. Needs no network."""
+
+
+def export_plan(
+    start: FromFlag = None,
+    end: ToFlag = None,
+    last: LastFlag = None,
+    step: StepFlag = None,
+    match: MatchFlag = None,
+    namespace: NamespaceFlag = None,
+    exporter: ExporterFlag = None,
+    series: Annotated[
+        Path | None,
+        typer.Option(
+            "--series", metavar="FILE", rich_help_panel=INPUT, show_default=False,
+            help="A saved answer of /api/v1/series: only metrics that exist are asked for, and large ones "
+            "are split by role and pod.",
+        ),
+    ] = None,
+    tool: Annotated[
+        Literal["curl", "promtool"],
+        typer.Option("--tool", rich_help_panel=OUTPUT, help="Which program the commands are for."),
+    ] = "curl",
+    url: Annotated[
+        str,
+        typer.Option("--url", metavar="URL", envvar="HSA_URL", rich_help_panel=SERVER, help=URL_HELP),
+    ] = "http://localhost:9090",
+    token_file: TokenFlag = None,
+    user: UserFlag = None,
+    password_file: PasswordFlag = None,
+    tenant: TenantFlag = None,
+    ca_file: CaFlag = None,
+    client_cert: CertFlag = None,
+    client_key: KeyFlag = None,
+    insecure: InsecureFlag = False,
+    out: OutFlag = Path("dumps"),
+    replace: PlanForceFlag = False,
+    output: FormatFlag = "table",
+    quiet: QuietFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:  # fmt: skip
+    """Write plan.json and print the commands that run it."""
+    request = _request(start, end, last, step, match, namespace, exporter)
+
+    from hs_analysis.collect.access import base_url
+    from hs_analysis.collect.commands import TOOLS, Caller, promtool_lacks
+
+    caller = Caller(
+        url=base_url(url), tenant=tenant, token=shell_word(token_file, "HSA_TOKEN"), user=user,
+        password=shell_word(password_file, "HSA_PASSWORD"),
+        ca_file=path_text(ca_file), client_cert=path_text(client_cert), client_key=path_text(client_key),
+        insecure=insecure,
+    )  # fmt: skip
+    lack = promtool_lacks(caller) if tool == "promtool" else None
+    if lack:
+        raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
+    from hs_analysis.pipeline.collect import offline_plan, write_plan
+
+    plan = offline_plan(request, _now(), _series(series) if series else None)
+    path = write_plan(out, plan, force=replace)
+    progress = listener(quiet=quiet, no_color=no_color)
+    for note in plan.notes:
+        progress.noted(f"note: {note}")
+    progress.noted(f"wrote {path}: {len(plan.files)} files; run the commands in {out}")
+    commands = [TOOLS[tool](file, caller) for file in plan.files]
+    show(_planned(plan, path, commands), output, no_color=no_color)
+
+
+def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
+    from hs_analysis.pipeline.records import to_plain
+
+    rows = [
+        {**to_plain(file), "match": None, "command": command}
+        for file, command in zip(plan.files, commands, strict=True)
+    ]
+    rows = [{key: value for key, value in row.items() if key != "match"} for row in rows]
+    data = {"plan": str(path), "start": plan.start, "end": plan.end, "notes": plan.notes, "files": rows}
+    # A command that fails ends the script: later files without it would look like a whole answer.
+    return Shown(data, rows, lambda: ["set -e", *commands])
+
+
+PULL_HELP = """hsa pull --url http://localhost:9090 --last 7d --out dumps
+
+Fetch what a study needs from a Prometheus, Thanos, Mimir or VictoriaMetrics into a folder for hsa run: the
+catalogue's metrics that the server has, raw, at their scrape interval, in chunks the server answers. Stopped
+in the middle, the same command goes on where it was. Credentials come from HSA_TOKEN, HSA_USER and
+HSA_PASSWORD or from files, and are never printed or written."""
+
+
+def pull(
+    url: UrlFlag,
+    start: FromFlag = None,
+    end: ToFlag = None,
+    last: LastFlag = None,
+    step: StepFlag = None,
+    match: MatchFlag = None,
+    namespace: NamespaceFlag = None,
+    exporter: ExporterFlag = None,
+    token_file: TokenFlag = None,
+    user: UserFlag = None,
+    password_file: PasswordFlag = None,
+    tenant: TenantFlag = None,
+    ca_file: CaFlag = None,
+    client_cert: CertFlag = None,
+    client_key: KeyFlag = None,
+    insecure: InsecureFlag = False,
+    rate: RateFlag = 5.0,
+    max_samples: SamplesFlag = 1_000_000,
+    timeout: TimeoutFlag = "2m",
+    out: OutFlag = Path("dumps"),
+    replace: PlanForceFlag = False,
+    output: FormatFlag = "table",
+    quiet: QuietFlag = False,
+    no_color: NoColorFlag = False,
+) -> None:
+    """Run the plan on a server and print what came."""
+    import time
+
+    request = _request(start, end, last, step, match, namespace, exporter)
+    access = read_access(token_file, user, password_file, tenant, ca_file, client_cert, client_key, insecure)
+    silence_s = seconds(timeout, "--timeout")
+
+    from hs_analysis.collect.access import base_url
+    from hs_analysis.collect.fetch import Limits
+    from hs_analysis.collect.pace import Pace
+    from hs_analysis.collect.server import Server
+    from hs_analysis.pipeline.collect import pull as run_pull
+
+    progress = listener(quiet=quiet, no_color=no_color)
+    began = time.monotonic()
+    try:
+        pace = Pace(rate, time.monotonic, time.sleep)
+        server = Server(base_url(url), access, pace, progress.noted, silence_s)
+        pulled = run_pull(
+            server, out, request, Limits(max_samples), now=_now(), progress=progress, force=replace
+        )
+        progress.finished("pull", time.monotonic() - began, _note(pulled))
+    finally:
+        progress.close()
+    show(_pulled(pulled, out), output, no_color=no_color)
+
+
+def _note(pulled: Pulled) -> str:
+    new = sum(1 for got in pulled.files if got.fetched is not None)
+    return f"files {new} fetched, {len(pulled.files) - new} there already"
+
+
+def _pulled(pulled: Pulled, out: Path) -> Shown:
+    files = [
+        {
+            "file": got.file.file, "metric": got.file.metric, "signal": got.file.signal,
+            "exporter": got.file.exporter, "role": got.file.role, "bytes": got.size,
+            "state": "there already" if got.fetched is None else "fetched",
+            "series": got.fetched.series if got.fetched else None,
+            "points": got.fetched.points if got.fetched else None,
+        }
+        for got in pulled.files
+    ]  # fmt: skip
+    warnings = [{"file": file, "text": text} for file, text in pulled.warnings]
+    data = {
+        "out": str(out), "start": pulled.plan.start, "end": pulled.plan.end, "files": files,
+        "absent": pulled.plan.absent, "warnings": warnings, "notes": pulled.plan.notes,
+    }  # fmt: skip
+
+    def blocks() -> list[Block]:
+        columns = [
+            ("metric", "metric"), ("signal", "signal"), ("exporter", "exporter"), ("files", "files"),
+            ("series", "series"), ("points", "points"), ("bytes", "bytes"),
+        ]  # fmt: skip
+        shown: list[Block] = [Table("Metrics", columns, _by_metric(files))]
+        if warnings:
+            shown.append(Table("The server warned", [("file", "file"), ("text", "text")], warnings))
+        absent = len(pulled.plan.absent)
+        return [
+            *shown,
+            f"window: {pulled.plan.start} to {pulled.plan.end}",
+            f"not on this server: {absent} other metrics of the catalogue",
+            f"files: {out}",
+            f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=…",
+        ]
+
+    return Shown(data, files, blocks)
+
+
+def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one row a metric; series and points are null where files were there already."""
+    rows: dict[str, dict[str, Any]] = {}
+    for file in files:
+        row = rows.setdefault(
+            file["metric"],
+            {key: file[key] for key in ("metric", "signal", "exporter")}
+            | {"files": 0, "series": 0, "points": 0, "bytes": 0},
+        )
+        row["files"] += 1
+        row["bytes"] += file["bytes"]
+        known = row["series"] is not None and file["series"] is not None
+        row["series"] = max(row["series"], file["series"]) if known else None
+        row["points"] = row["points"] + file["points"] if known else None
+    return list(rows.values())
+
+
+def _request(
+    start: str | None,
+    end: str | None,
+    last: str | None,
+    step: str | None,
+    match: str | None,
+    namespace: str | None,
+    exporter: list[str] | None,
+) -> Request:
+    """Return what was asked for.
+
+    Raises
+    ------
+    UsageError
+        For what can't be understood, before anything is read or asked.
+    """
+    from hs_analysis.catalogue import load_catalogue
+    from hs_analysis.collect.plan import Request
+    from hs_analysis.collect.selectors import parse_matchers
+
+    if start is not None and last is not None:
+        raise UsageError("both say where the window starts", where="--from and --last", hint="keep one")
+    bounds: Mapping[str, str] = bounds_changes(start, end)
+    parse_matchers(match or "", "--match")
+    known = [one.name for one in load_catalogue().exporters]
+    for name in exporter or ():
+        if name not in known:
+            raise UsageError(f"no such exporter {name!r}", where="--exporter", hint=suggestion(name, known))
+    return Request(
+        start=bounds.get("start"), end=bounds.get("end"),
+        last_s=seconds(last, "--last") if last else None, step_s=seconds(step, "--step") if step else None,
+        match=match, namespace=namespace, exporters=tuple(exporter or ()),
+    )  # fmt: skip
+
+
+def _series(path: Path) -> list[dict[str, str]]:
+    """Return the labels in a saved answer of /api/v1/series.
+
+    Raises
+    ------
+    UsageError
+        When the file is none.
+    """
+    import gzip
+
+    try:
+        raw = path.read_bytes()
+        rows = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)["data"]
+        return [{str(key): str(value) for key, value in row.items()} for row in rows]
+    except OSError as error:
+        raise UsageError(f"can't be read ({error.strerror or error})", where=f"--series {path}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+        raise UsageError(
+            "is no answer of /api/v1/series", where=f"--series {path}",
+            hint="save it with curl -sG URL/api/v1/series -d 'match[]={__name__!=\"\"}'",
+        ) from error  # fmt: skip
+
+
+def _now() -> float:
+    import time
+
+    return float(int(time.time()))

@@ -1,0 +1,271 @@
+"""Getting the data: make a plan, write it down, run it on a server, and leave out what is there already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from pathlib import Path
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.fetch import Fetched, Limits, fetch
+from hs_analysis.collect.needs import needed, selector_of
+from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile, Request, make_plan
+from hs_analysis.collect.selectors import parse_matchers
+from hs_analysis.collect.server import QueryError, Server
+from hs_analysis.collect.shares import Labels, Share
+from hs_analysis.collect.survey import USUAL_STEP_S, Found, Survey, intervals, shares, step_notes, survey
+from hs_analysis.errors import HsError, ManyErrors, RunFolderError, UsageError
+from hs_analysis.pipeline.downloads import SUMS_FILE, Downloads
+from hs_analysis.pipeline.lock import lock
+from hs_analysis.pipeline.manifest import write_text
+from hs_analysis.pipeline.progress import Progress
+from hs_analysis.pipeline.records import from_plain, to_plain
+
+DEFAULT_LAST_S = 7 * 86_400.0
+"""A week [s]: what the study's day-to-day checks want."""
+
+
+@dataclass(frozen=True)
+class Got:
+    """One file of the plan, there now; ``fetched`` is null where it was there before."""
+
+    file: PlannedFile
+    size: int
+    fetched: Fetched | None
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What a pull leaves behind: the plan, its files, and what the server warned of (file, text)."""
+
+    plan: Plan
+    files: tuple[Got, ...]
+    warnings: tuple[tuple[str, str], ...]
+
+
+def window_of(request: Request, now: float) -> tuple[float, float]:
+    """Return the window of a request [Unix s]: up to ``now`` and a week long unless said."""
+    end = datetime.fromisoformat(request.end).timestamp() if request.end else now
+    if request.start:
+        start = datetime.fromisoformat(request.start).timestamp()
+    else:
+        start = end - (request.last_s or DEFAULT_LAST_S)
+    if start >= end:
+        raise UsageError(
+            "the window ends before it starts", where="--from and --to", hint="--to is now unless said"
+        )
+    return start, end
+
+
+def offline_plan(request: Request, now: float, series: Sequence[Labels] | None) -> Plan:
+    """Return a plan made without a server.
+
+    Parameters
+    ----------
+    series
+        Labels of the server's series, as ``/api/v1/series`` lists them; they decide which metrics are asked
+        for and how files are split. None when there is no such list: every metric of the catalogue is asked
+        for, in one file a chunk.
+    """
+    window = window_of(request, now)
+    step_s = request.step_s or USUAL_STEP_S
+    matchers = parse_matchers(request.match or "", "--match")
+    found, absent = [], []
+    for need in needed(load_catalogue(), request.exporters):
+        selector = selector_of(need, matchers, request.namespace)
+        rows = tuple(row for row in series or () if selector.accepts(row))
+        if series is not None and not rows:
+            absent.append(need.metric)
+        else:
+            found.append(Found(need, selector, rows))
+    if series is None:
+        parts = [Share(one.need, one.selector, step_s) for one in found]
+    else:
+        parts = shares(Survey(tuple(found), ()), {}, step_s, window, load_catalogue())
+    if not parts:
+        raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
+    notes = (
+        () if request.step_s else (f"step {step_s:g} s is assumed: give your scrape interval with --step",)
+    )
+    return make_plan(request, window, parts, absent, notes)
+
+
+def online_plan(server: Server, request: Request, now: float, progress: Progress) -> Plan:
+    """Return the plan that fits a server: its metrics, their scrape intervals, their series split to size."""
+    window = window_of(request, now)
+    matchers = parse_matchers(request.match or "", "--match")
+    catalogue = load_catalogue()
+    progress.started("plan", "looking for metrics", 1, 2)
+    found = survey(
+        server, needed(catalogue, request.exporters), matchers, request.namespace, window,
+        lambda done, total: progress.advanced(done, total, "metrics"),
+    )  # fmt: skip
+    measured = intervals(server, found.found, window)
+    parts = shares(found, measured, request.step_s, window, catalogue)
+    return make_plan(request, window, parts, found.absent, step_notes(measured, request.step_s))
+
+
+def write_plan(folder: Path, plan: Plan, *, force: bool = False) -> Path:
+    """Write plan.json; an equal one stays.
+
+    Raises
+    ------
+    RunFolderError
+        When another plan is there and ``force`` is not given.
+    """
+    path = folder / PLAN_FILE
+    _make(folder)
+    old = read_plan(folder)
+    if old is not None and old != plan and not force:
+        raise RunFolderError(
+            "another plan is there", where=str(path), hint="choose another folder with --out, or give --force"
+        )
+    if old is not None and old != plan:
+        Downloads(folder).clear()
+    write_text(path, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """Return the plan of a folder, None when it has none.
+
+    Raises
+    ------
+    RunFolderError
+        When the file is no plan.
+    """
+    path = folder / PLAN_FILE
+    try:
+        data = json.loads(path.read_text("utf-8"))
+        plan = from_plain(Plan, data)
+        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
+            raise ValueError(plan.schema)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(
+            "is no plan of this hsa",
+            where=str(path),
+            hint="choose another folder with --out, or give --force",
+        ) from error
+    return plan
+
+
+def _leaves(name: str) -> bool:
+    """Whether a file name leads out of its folder, or is one the folder needs itself."""
+    return Path(name).name != name or name.startswith(".") or name in (PLAN_FILE, SUMS_FILE)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"can't be made ({error.strerror})", where=str(folder), hint="choose another folder with --out"
+        ) from error
+
+
+def pull(
+    server: Server,
+    folder: Path,
+    request: Request,
+    limits: Limits,
+    *,
+    now: float,
+    progress: Progress,
+    force: bool = False,
+) -> Pulled:
+    """Fetch every file of a plan that is not there yet.
+
+    The plan in the folder is gone on with when the request does not contradict it, whatever the time is now;
+    else it is made from what the server has.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder holds another plan, or files that are no part of one.
+    ServerError, ManyErrors
+        When the server refuses, or some files can't be had; the others are there.
+    """
+    _make(folder)
+    with lock(folder):
+        server = server.located()
+        plan = _settled(server, folder, request, now=now, progress=progress, force=force)
+        return _run(server, folder, plan, limits, progress)
+
+
+def _settled(
+    server: Server, folder: Path, request: Request, *, now: float, progress: Progress, force: bool
+) -> Plan:
+    """Return the folder's plan, made and written if need be."""
+    if not force:
+        plan = read_plan(folder)
+        if plan is not None:
+            _require_same(folder, plan.request, request)
+            progress.noted(f"going on with {folder / PLAN_FILE}: {plan.start} to {plan.end}")
+            return plan
+        _require_empty(folder)
+    plan = online_plan(server, request, now, progress)
+    Downloads(folder).clear()
+    write_text(folder / PLAN_FILE, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
+    return plan
+
+
+def _require_same(folder: Path, planned: Request, asked: Request) -> None:
+    for field in fields(Request):
+        given, was = getattr(asked, field.name), getattr(planned, field.name)
+        if given not in (None, ()) and given != was:
+            raise RunFolderError(
+                f"holds the plan of another request ({_flag(field.name)} was {was or 'not given'})",
+                where=str(folder), hint="choose another folder with --out, or start it again with --force",
+            )  # fmt: skip
+
+
+def _flag(name: str) -> str:
+    names = {
+        "start": "--from",
+        "end": "--to",
+        "last_s": "--last",
+        "step_s": "--step",
+        "exporters": "--exporter",
+    }
+    return names.get(name, f"--{name}")
+
+
+def _require_empty(folder: Path) -> None:
+    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if others:
+        raise RunFolderError(
+            f"is not empty ({others[0]}), and what is there would be read with the data", where=str(folder),
+            hint="choose another folder with --out",
+        )  # fmt: skip
+
+
+def _run(server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress) -> Pulled:
+    for note in plan.notes:
+        progress.noted(f"note: {note}")
+    progress.started("pull", "fetching the files", 2, 2)
+    downloads = Downloads(folder)
+    got: list[Got] = []
+    errors: list[HsError] = []
+    warnings: list[tuple[str, str]] = []
+    for done, file in enumerate(plan.files):
+        progress.advanced(done, len(plan.files), "files")
+        fetched = None
+        if not downloads.done(file.file):
+            try:
+                with downloads.writing(file.file) as write:
+                    fetched = fetch(file, server, limits, write)
+            except QueryError as error:
+                errors.append(error)
+                continue
+            for text in fetched.warnings:
+                if text not in {known for _, known in warnings}:
+                    progress.noted(f"warning: {file.file}: {text}")
+                warnings.append((file.file, text))
+        got.append(Got(file, (folder / file.file).stat().st_size, fetched))
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+    return Pulled(plan, tuple(got), tuple(warnings))
