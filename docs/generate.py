@@ -80,7 +80,7 @@ def _value_of(annotation: Any) -> str:
 
 
 def _default(option: Any) -> str:
-    plain = isinstance(option.default, str | int | float) and not isinstance(option.default, bool)
+    plain = isinstance(option.default, str | int | float | Path) and not isinstance(option.default, bool)
     return f"`{option.default}`" if plain and not option.is_flag else ""
 
 

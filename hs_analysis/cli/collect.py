@@ -175,7 +175,6 @@ def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
     ]
     rows = [{key: value for key, value in row.items() if key != "match"} for row in rows]
     data = {"plan": str(path), "start": plan.start, "end": plan.end, "notes": plan.notes, "files": rows}
-    # A command that fails ends the script: later files without it would look like a whole answer.
     return Shown(data, rows, lambda: ["set -e", *commands])
 
 

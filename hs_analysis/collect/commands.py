@@ -28,8 +28,7 @@ class Caller:
 
 
 def curl(file: PlannedFile, caller: Caller) -> str:
-    """Return the curl command of one file; a server's error ends it before anything is kept."""
-    plain = file.file.removesuffix(".gz")
+    """Return the curl command of one file; of an answer that is an error nothing is kept."""
     words = ["curl", "-fsSG", *_curl_access(caller), shlex.quote(f"{caller.url}/api/v1/query_range")]
     words += ["--data-urlencode", shlex.quote(f"query={file.query}")]
     words += [
@@ -37,7 +36,16 @@ def curl(file: PlannedFile, caller: Caller) -> str:
         f"-d end={number(file.end)}",
         f"-d step={number(file.step_s)}",
     ]
-    return f"{' '.join(words)} -o {shlex.quote(plain)} && gzip -f {shlex.quote(plain)}"
+    return _unless_done(file, f"{' '.join(words)} -o {shlex.quote(_plain(file))}")
+
+
+def _plain(file: PlannedFile) -> str:
+    return file.file.removesuffix(".gz")
+
+
+def _unless_done(file: PlannedFile, command: str) -> str:
+    """Return a shell line that leaves a finished file alone, and under ``set -e`` ends at what fails."""
+    return f"[ -s {shlex.quote(file.file)} ] || {{ {command}; gzip -f {shlex.quote(_plain(file))}; }}"
 
 
 def _curl_access(caller: Caller) -> list[str]:
@@ -56,7 +64,6 @@ def _option(flag: str, value: str | None) -> list[str]:
 
 def promtool(file: PlannedFile, caller: Caller) -> str:
     """Return the promtool command of one file; its answer has no envelope, and so no warnings."""
-    plain = file.file.removesuffix(".gz")
     words = ["promtool", "query", "range", "--format=json"]
     if caller.token:
         words.append(f'--header "Authorization=Bearer {caller.token}"')
@@ -64,7 +71,7 @@ def promtool(file: PlannedFile, caller: Caller) -> str:
         words.append(f"--header {shlex.quote(f'X-Scope-OrgID={caller.tenant}')}")
     words += [f"--start={number(file.start)}", f"--end={number(file.end)}", f"--step={number(file.step_s)}s"]
     words += [shlex.quote(caller.url), shlex.quote(file.query)]
-    return f"{' '.join(words)} > {shlex.quote(plain)} && gzip -f {shlex.quote(plain)}"
+    return _unless_done(file, f"{' '.join(words)} > {shlex.quote(_plain(file))}")
 
 
 TOOLS: dict[str, Callable[[PlannedFile, Caller], str]] = {"curl": curl, "promtool": promtool}

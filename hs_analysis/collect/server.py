@@ -129,7 +129,7 @@ class Server:
             except _BusyError as busy:
                 if attempt == ATTEMPTS:
                     raise self._error(f"{busy}, {ATTEMPTS} times") from None
-                wait = backoff_s(attempt) if busy.pause_s is None else busy.pause_s
+                wait = busy.pause_s or backoff_s(attempt)
                 if wait > LONGEST_RETRY_AFTER_S:
                     raise self._error(f"{busy}; it asks to come back in {wait:.0f} s", "try then") from None
                 self.noted(f"{busy}: asking again in {wait:.0f} s")

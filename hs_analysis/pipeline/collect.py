@@ -123,7 +123,7 @@ def write_plan(folder: Path, plan: Plan, *, force: bool = False) -> Path:
             "another plan is there", where=str(path), hint="choose another folder with --out, or give --force"
         )
     if old is not None and old != plan:
-        Downloads(folder).clear()
+        _clear(folder)
     write_text(path, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
     return path
 
@@ -200,15 +200,14 @@ def _settled(
     server: Server, folder: Path, request: Request, *, now: float, progress: Progress, force: bool
 ) -> Plan:
     """Return the folder's plan, made and written if need be."""
-    if not force:
-        plan = read_plan(folder)
-        if plan is not None:
-            _require_same(folder, plan.request, request)
-            progress.noted(f"going on with {folder / PLAN_FILE}: {plan.start} to {plan.end}")
-            return plan
-        _require_empty(folder)
+    plan = None if force else read_plan(folder)
+    if plan is not None:
+        _require_same(folder, plan.request, request)
+        progress.noted(f"going on with {folder / PLAN_FILE}: {plan.start} to {plan.end}")
+        return plan
+    _require_own(folder)
     plan = online_plan(server, request, now, progress)
-    Downloads(folder).clear()
+    _clear(folder)  # only now: until here nothing may be lost
     write_text(folder / PLAN_FILE, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
     return plan
 
@@ -234,13 +233,29 @@ def _flag(name: str) -> str:
     return names.get(name, f"--{name}")
 
 
-def _require_empty(folder: Path) -> None:
-    others = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    if others:
+def _own(folder: Path) -> set[str]:
+    """Return the names of the files that belong to the folder's plan, if it has one."""
+    try:
+        plan = read_plan(folder)
+    except RunFolderError:
+        plan = None
+    planned = {file.file for file in plan.files} if plan else set()
+    return planned | set(Downloads(folder).listed()) | {PLAN_FILE, SUMS_FILE}
+
+
+def _clear(folder: Path) -> None:
+    for name in _own(folder):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _require_own(folder: Path) -> None:
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if others := sorted(names - _own(folder)):
         raise RunFolderError(
-            f"is not empty ({others[0]}), and what is there would be read with the data", where=str(folder),
+            f"is not empty ({others[0]}), and what is there would be read with the data",
+            where=str(folder),
             hint="choose another folder with --out",
-        )  # fmt: skip
+        )
 
 
 def _run(server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress) -> Pulled:

@@ -59,13 +59,6 @@ class Downloads:
         lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(self._sums.items()))
         write_text(self.folder / SUMS_FILE, lines)
 
-    def clear(self) -> None:
-        """Remove the list and the files in it, and nothing else."""
-        for name in self.listed():
-            (self.folder / name).unlink(missing_ok=True)
-        (self.folder / SUMS_FILE).unlink(missing_ok=True)
-        self._sums = {}
-
 
 def _read(path: Path) -> dict[str, str]:
     try:

@@ -82,10 +82,10 @@ def test_version(hsa: Hsa) -> None:
 
 
 def test_commands_of_the_contract() -> None:
-    """These twelve, and completion comes with them."""
+    """These fourteen, and completion comes with them."""
     assert set(COMMANDS) == {
         "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
-        "explain", "signals",
+        "explain", "signals", "pull", "export-plan",
     }  # fmt: skip
 
 

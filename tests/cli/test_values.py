@@ -45,7 +45,7 @@ def test_every_whole_number_of_a_unit_is_a_duration(number: int, unit: str) -> N
         ("2.5 s", "not a duration"),
         ("s", "not a duration"),
         ("", "not a duration"),
-        ("2d", "not a duration"),
+        ("2w", "not a duration"),
         ("1s!", "not a duration"),
         ("0s", "above zero"),
         ("-1s", "not a duration"),

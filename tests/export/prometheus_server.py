@@ -74,7 +74,8 @@ def prometheus_with(
     start, end
         Unix seconds; samples outside are left out.
     """
-    promtool, server = needs("promtool"), needs("prometheus")
+    promtool = needs("promtool")
+    needs("prometheus")
     series = read_query_range(files, keep) if isinstance(files, Path) else files
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "samples.om")
@@ -82,6 +83,15 @@ def prometheus_with(
         data = Path(folder, "data")
         command = [promtool, "tsdb", "create-blocks-from", f"--max-block-duration={BLOCK}", "openmetrics"]
         subprocess.run([*command, text, data], check=True, capture_output=True, timeout=FILL_S)
+        with prometheus_over(data) as url:
+            yield url
+
+
+@contextmanager
+def prometheus_over(data: Path) -> Iterator[str]:
+    """Run Prometheus over a folder of blocks, which it may change, and yield its base URL."""
+    server = needs("prometheus")
+    with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "prometheus.yml")
         config.write_text("scrape_configs: []\n", "utf-8")
         port = _free_port()

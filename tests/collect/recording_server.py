@@ -1,0 +1,126 @@
+"""A small HTTP server that answers by a script and records what it was asked, headers included."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: path, parameters (a list each), headers."""
+
+    path: str
+    parameters: dict[str, list[str]]
+    headers: dict[str, str]
+
+    def one(self, name: str) -> str:
+        """The only value of a parameter."""
+        (value,) = self.parameters[name]
+        return value
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What to answer."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Script = Callable[[Asked], Reply]
+
+
+def success(data, **more) -> Reply:
+    """An API answer."""
+    return Reply(200, json.dumps({"status": "success", "data": data, **more}).encode())
+
+
+def failure(status: int, kind: str, text: str, **headers: str) -> Reply:
+    """An API error."""
+    body = json.dumps({"status": "error", "errorType": kind, "error": text}).encode()
+    return Reply(status, body, headers)
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[tuple[str, list[Asked]]]:
+    """Run a server on a loopback port; yield its address and the list of what it is asked."""
+    asked: list[Asked] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            parts = urlsplit(self.path)
+            size = int(self.headers.get("Content-Length") or 0)
+            text = self.rfile.read(size).decode() if size else parts.query
+            one = Asked(parts.path, parse_qs(text, keep_blank_values=True), dict(self.headers.items()))
+            asked.append(one)
+            reply = script(one)
+            self.send_response(reply.status)
+            headers = {"Content-Length": str(len(reply.body))} | reply.headers
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(reply.body)
+
+        do_GET = do_POST = _answer  # noqa: N815 - the library's names
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+PODS = ("m-prefill-0", "m-prefill-1", "m-decode-0", "m-decode-1")
+
+
+def small_prometheus(asked: Asked) -> Reply:
+    """Answer as a Prometheus that has one metric of four pods, scraped every 15 s; 11,000 points at most."""
+    what = asked.path.rpartition("/")[2]
+    if what == "series":
+        known = [m for m in asked.parameters["match[]"] if m.startswith("vllm:generation_tokens_total")]
+        return success([row for m in known for row in rows_of(m)])
+    if what == "query":
+        if asked.one("query") == "1":
+            return success({"resultType": "scalar", "result": [0, "1"]})
+        at = float(asked.one("time"))
+        values = [[at - 15 * back, "1"] for back in range(20, -1, -1)]
+        return success({"resultType": "matrix", "result": [{"metric": {"__name__": "x"}, "values": values}]})
+    assert what == "query_range", asked.path
+    start, end, step = (float(asked.one(name)) for name in ("start", "end", "step"))
+    if (end - start) / step > 11_000:
+        text = (
+            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution"
+        )
+        return failure(400, "bad_data", text)
+    points = round((end - start) / step) + 1
+    times = [start + step * n for n in range(points)]
+    rows = [row for one in asked.one("query").split(" or ") for row in rows_of(one)]
+    result = [{"metric": row, "values": [[t, str(int(t))] for t in times]} for row in rows]
+    return success({"resultType": "matrix", "result": result})
+
+
+def rows_of(selector: str) -> list[dict[str, str]]:
+    """Return the labels of the small Prometheus' series that a selector finds."""
+    from hs_analysis.collect.selectors import parse_matchers
+
+    metric, _, inside = selector.partition("{")
+    if metric != "vllm:generation_tokens_total":
+        return []
+    matchers = parse_matchers(inside.removesuffix("}"), "test")
+    rows = [{"__name__": metric, "model_name": "m", "pod": pod, "job": "vllm"} for pod in PODS]
+    return [row for row in rows if all(matcher.accepts(row) for matcher in matchers)]

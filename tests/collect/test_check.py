@@ -1,0 +1,106 @@
+"""The plan against what was read: missing, short and otherwise spaced chunks, each with a command."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.check import FileFacts, missing_from_plan
+from hs_analysis.collect.needs import needed, selector_of
+from hs_analysis.collect.plan import Plan, Request, make_plan
+from hs_analysis.collect.shares import Share
+
+START, STEP_S = 1_764_000_000.0, 15.0
+METRICS = ("vllm:num_requests_waiting", "vllm:num_requests_running", "up")
+
+
+def two_chunks() -> Plan:
+    """A plan of three metrics in two chunks."""
+    needs = [need for need in needed(load_catalogue()) if need.metric in METRICS]
+    shares = [Share(need, selector_of(need, (), None), STEP_S) for need in needs]
+    return make_plan(Request(), (START, START + 20_000 * STEP_S), shares)
+
+
+def whole(plan: Plan) -> dict[str, FileFacts]:
+    """What the files hold when all is well."""
+    return {f.file: FileFacts(f.file, 3, f.start, f.end, f.step_s) for f in plan.files}
+
+
+def findings(plan: Plan, facts: dict[str, FileFacts]):
+    """The findings as (code, level, files)."""
+    return [
+        (f.code, f.level, f.files) for f in missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")
+    ]
+
+
+def test_a_whole_folder() -> None:
+    """No finding, also for unpacked files and ones beside the plan."""
+    plan = two_chunks()
+    facts = whole(plan)
+    assert findings(plan, facts) == []
+    unpacked = {name: replace(one, name=name.removesuffix(".gz")) for name, one in facts.items()}
+    assert findings(plan, unpacked | {"x": FileFacts("other.json", 1, 0.0, 1.0, 1.0)}) == []
+
+
+def test_a_missing_chunk() -> None:
+    """Fails, says which and when, and how to get it; one finding a metric."""
+    plan = two_chunks()
+    facts = whole(plan)
+    gone = "vllm_num_requests_running.001.json.gz"
+    del facts[gone]
+    assert findings(plan, facts) == [("missing_chunk", "fail", (gone,))]
+    (found,) = missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")
+    assert found.text == (
+        f"vllm:num_requests_running: 1 of 2 planned files are missing ({gone}), the first for "
+        "2025-11-26T13:50:00Z to 2025-11-28T03:20:00Z"
+    )
+    assert found.command == "hsa pull --url http://p:9090 --out dumps"
+
+
+def test_a_file_without_samples_is_an_answer() -> None:
+    """The metric was not there then."""
+    plan = two_chunks()
+    facts = whole(plan)
+    name = plan.files[0].file
+    facts[name] = FileFacts(name, 0, None, None, None)
+    assert findings(plan, facts) == []
+
+
+def test_a_short_chunk() -> None:
+    """Ends before, or begins after, what other files of the exporter hold there; a scrape does not matter."""
+    plan = two_chunks()
+    for change in ({"last_s": plan.files[0].end - 3 * STEP_S}, {"first_s": START + 3 * STEP_S}):
+        facts = whole(plan)
+        name = plan.files[0].file
+        facts[name] = replace(facts[name], **change)
+        assert findings(plan, facts) == [("short_chunk", "warn", (name,))]
+        (found,) = missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")
+        assert "curl -fsSG http://p:9090/api/v1/query_range" in found.command
+        assert f"-o {name.removesuffix('.gz')}" in found.command
+    facts = whole(plan)
+    facts[name] = replace(facts[name], last_s=plan.files[0].end - 2 * STEP_S)
+    assert findings(plan, facts) == []
+
+
+def test_pools_that_stop_together_are_not_short() -> None:
+    """All files of the exporter end early: the service was gone, the files are whole."""
+    plan = two_chunks()
+    facts = whole(plan)
+    for file in plan.files:
+        if file.exporter == "vllm" and file.start == START:
+            facts[file.file] = replace(facts[file.file], last_s=START + 600)
+    assert findings(plan, facts) == []
+
+
+def test_another_step() -> None:
+    """Says both; all chunks of a metric are one finding; jitter is no other step."""
+    plan = two_chunks()
+    facts = {
+        name: replace(one, spacing_s=60.0) if "waiting" in name else one for name, one in whole(plan).items()
+    }
+    names = tuple(name for name in facts if "waiting" in name)
+    assert findings(plan, facts) == [("wrong_step", "warn", names)]
+    (found,) = missing_from_plan(plan, facts.values())
+    assert "has a sample every 60 s, the plan says 15 s; 2 of its 2 files are like this" in found.text
+    facts = {name: replace(one, spacing_s=15.3) for name, one in whole(plan).items()}
+    assert findings(plan, facts) == []

@@ -1,0 +1,386 @@
+"""The client against recorded protocols: busy, broken, strict and nearly-Prometheus servers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from collect.recording_server import PODS, Asked, Reply, Script, failure, serving, small_prometheus, success
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.access import Access, Secret
+from hs_analysis.collect.fetch import Limits, fetch
+from hs_analysis.collect.needs import needed, selector_of
+from hs_analysis.collect.pace import ATTEMPTS, Pace, backoff_s, retry_after_s
+from hs_analysis.collect.plan import PlannedFile, Request, make_plan
+from hs_analysis.collect.server import LONGEST_GET, QueryError, Server
+from hs_analysis.collect.shares import Share
+from hs_analysis.errors import ServerError
+
+TOKEN = "tok-3f9a-very-secret"
+START = 1_764_000_000.0
+METRIC = "vllm:generation_tokens_total"
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.now, self.slept = 0.0, []
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock that stands still."""
+    return Clock()
+
+
+@pytest.fixture
+def ask(clock: Clock) -> Iterator[Callable]:
+    """Return a maker of clients for a script; every note is kept."""
+    stack = []
+
+    def make(script: Script, access: Access | None = None, rate: float = 1e9, timeout_s: float = 10.0):
+        serves = serving(script)
+        url, asked = serves.__enter__()
+        stack.append(serves)
+        notes: list[str] = []
+        pace = Pace(rate, lambda: clock.now, clock.sleep)
+        return Server(url, access or Access(), pace, notes.append, timeout_s), asked, notes
+
+    yield make
+    for serves in reversed(stack):
+        serves.__exit__(None, None, None)
+
+
+def planned(points: int, step_s: float = 15.0, series: int | None = None) -> PlannedFile:
+    """One file of the small Prometheus' metric."""
+    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
+    share = Share(need, selector_of(need, (), None), step_s, series)
+    return make_plan(Request(), (START, START + step_s * (points - 1)), [share]).files[0]
+
+
+def got(file: PlannedFile, server: Server, limits: Limits | None = None):
+    """Fetch a file; return what came and its points by series, as (pod, time) pairs."""
+    bodies: list[bytes] = []
+    fetched = fetch(file, server, limits or Limits(1_000_000), bodies.append)
+    rows = [row for body in bodies for row in json.loads(body)["data"]["result"]]
+    return fetched, [(row["metric"]["pod"], t) for row in rows for t, _ in row["values"]]
+
+
+def grid(points: int, step_s: float = 15.0) -> list[tuple[str, float]]:
+    """Every point of every pod, once."""
+    return sorted((pod, START + step_s * n) for pod in PODS for n in range(points))
+
+
+def once_then(first: list[Reply], then: Script) -> Script:
+    """Answer data queries with some replies first, then by a script."""
+    waiting = list(first)
+    return lambda asked: waiting.pop(0) if waiting and "query_range" in asked.path else then(asked)
+
+
+def test_a_plain_answer(ask: Callable) -> None:
+    """One query gives every point; the address, the parameters and the agent are as they should be."""
+    server, asked, _ = ask(small_prometheus)
+    fetched, points = got(planned(100), server)
+    assert (fetched.series, fetched.points, fetched.parts) == (4, 400, 1)
+    assert sorted(points) == grid(100)
+    (one,) = asked
+    assert one.path == "/api/v1/query_range"
+    assert {k: v[0] for k, v in one.parameters.items()} == {
+        "query": METRIC, "start": "1764000000", "end": "1764001485", "step": "15",
+    }  # fmt: skip
+    assert one.headers["User-Agent"].startswith("hs-analysis/")
+
+
+@pytest.mark.parametrize(("status", "header", "pause"), [(429, "7", 7.0), (503, "0", 1.0), (500, None, 1.0)])
+def test_a_busy_server_is_asked_again(
+    ask: Callable, clock: Clock, status: int, header: str | None, pause: float
+) -> None:
+    """After the pause it wants, else after a second; the wait is noted."""
+    headers = {"Retry-After": header} if header else {}
+    server, asked, notes = ask(once_then([Reply(status, b"slow down", headers)], small_prometheus))
+    _, points = got(planned(10), server)
+    assert sorted(points) == grid(10)
+    assert clock.slept == [pause]
+    assert notes == [f"the server is busy (HTTP {status}): asking again in {pause:.0f} s"]
+    assert len(asked) == 2
+
+
+def test_back_off_doubles_and_ends(ask: Callable, clock: Clock) -> None:
+    """Six attempts, then one error that says so."""
+    server, asked, _ = ask(lambda _: Reply(503))
+    with pytest.raises(ServerError, match=r"HTTP 503\), 6 times") as caught:
+        got(planned(10), server)
+    assert not isinstance(caught.value, QueryError)
+    assert clock.slept == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert len(asked) == ATTEMPTS
+    assert backoff_s(40) == 60.0
+
+
+def test_a_pause_too_long_is_an_error(ask: Callable, clock: Clock) -> None:
+    """The tool does not sleep for hours."""
+    server, _, _ = ask(lambda _: Reply(429, b"", {"Retry-After": "7200"}))
+    with pytest.raises(ServerError, match="asks to come back in 7200 s"):
+        got(planned(10), server)
+    assert clock.slept == []
+
+
+def test_retry_after_forms() -> None:
+    """Seconds or an HTTP date; what is neither is as if not sent."""
+    now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    assert retry_after_s("1.5", now) == 1.5
+    assert retry_after_s("Tue, 24 Nov 2026 12:00:30 GMT", now) == 30.0
+    assert retry_after_s("Tue, 24 Nov 2026 11:00:00 GMT", now) == 0.0
+    assert [retry_after_s(text, now) for text in (None, "soon", "")] == [None, None, None]
+
+
+def test_queries_keep_their_distance(ask: Callable, clock: Clock) -> None:
+    """At two a second, five parts take two seconds."""
+    server, _, _ = ask(small_prometheus, rate=2.0)
+    fetched, _ = got(planned(50, series=4), server, Limits(samples=40))
+    assert fetched.parts == 5
+    assert clock.now == pytest.approx(2.0)
+
+
+def test_the_point_limit_halves_chunks_and_is_remembered(ask: Callable) -> None:
+    """A server that takes 3,000 points: no hole, no double, and the next file starts small."""
+
+    def strict(asked: Asked) -> Reply:
+        if "query_range" in asked.path and float(asked.one("end")) - float(asked.one("start")) > 3000 * 15:
+            return failure(400, "bad_data", "exceeded maximum resolution of 3,000 points per timeseries.")
+        return small_prometheus(asked)
+
+    server, asked, _ = ask(strict)
+    limits = Limits(10**9)
+    fetched, points = got(planned(11_000), server, limits)
+    assert sorted(points) == grid(11_000)
+    assert fetched.parts == 4
+    before = len(asked)
+    _, points = got(planned(11_000), server, limits)
+    assert sorted(points) == grid(11_000)
+    assert len(asked) - before == 4
+
+
+def heavy(most: int) -> Script:
+    """A server that refuses to load more than some series in one query, as Prometheus does."""
+
+    def script(asked: Asked) -> Reply:
+        reply = small_prometheus(asked)
+        if "query_range" in asked.path and len(json.loads(reply.body)["data"]["result"]) > most:
+            return failure(422, "execution", "query processing would load too many samples into memory")
+        return reply
+
+    return script
+
+
+@pytest.mark.parametrize(("most", "parts"), [(2, 2), (1, 4)])
+def test_a_heavy_query_is_split_by_series(ask: Callable, most: int, parts: int) -> None:
+    """Each series is in exactly one part."""
+    server, _, _ = ask(heavy(most))
+    fetched, points = got(planned(20), server)
+    assert fetched.parts == parts
+    assert sorted(points) == grid(20)
+
+
+def test_a_heavy_series_is_split_in_time(ask: Callable) -> None:
+    """When no label divides it any more."""
+
+    def script(asked: Asked) -> Reply:
+        if "query_range" in asked.path and float(asked.one("end")) - float(asked.one("start")) > 60:
+            return failure(503, "timeout", "query timed out in expression evaluation")
+        return Reply(404) if "series" in asked.path else small_prometheus(asked)
+
+    server, _, _ = ask(script)
+    fetched, points = got(planned(16), server)
+    assert sorted(points) == grid(16)
+    assert fetched.parts == 4
+
+
+def test_a_query_that_never_fits(ask: Callable) -> None:
+    """One error that names the query and what the server said; it ends soon."""
+    server, asked, _ = ask(heavy(0))
+    with pytest.raises(QueryError, match=r"can't be had even in parts .*too many samples"):
+        got(planned(4), server)
+    assert len(asked) < 50
+
+
+def test_silence_splits_the_query(ask: Callable) -> None:
+    """A slow answer is a query too heavy; smaller ones come."""
+    import time
+
+    def script(asked: Asked) -> Reply:
+        reply = small_prometheus(asked)
+        if "query_range" in asked.path and len(json.loads(reply.body)["data"]["result"]) > 2:
+            time.sleep(0.6)
+        return reply
+
+    server, _, _ = ask(script, timeout_s=0.2)
+    fetched, points = got(planned(20), server)
+    assert fetched.parts == 2
+    assert sorted(points) == grid(20)
+
+
+def test_a_cut_answer_is_asked_for_again(ask: Callable, clock: Clock) -> None:
+    """Fewer bytes than promised are no answer, although they may look like one."""
+    whole = small_prometheus(
+        Asked("/api/v1/query_range", {"query": [METRIC], "start": ["0"], "end": ["15"], "step": ["15"]}, {})
+    )
+    cut = Reply(200, whole.body[:-40], {"Content-Length": str(len(whole.body))})
+    server, _, notes = ask(once_then([cut], small_prometheus), timeout_s=2.0)
+    _, points = got(planned(5), server)
+    assert sorted(points) == grid(5)
+    assert clock.slept == [1.0]
+    assert "the connection broke (IncompleteRead)" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b'{"status":"success","data":{"resultType":"matrix","result":[', 'is \'{"status"'),
+        (b"<html><title>Sign in</title></html>", r"an HTML page \(Sign in\)"),
+        (b"", "an empty answer"),
+        (b'{"status":"success","data":{"resultType":"vector","result":[]}}', "a vector, not a matrix"),
+        (b'{"status":"error","errorType":"internal","error":"boom"}', r"an error \(boom\)"),
+    ],
+)
+def test_a_wrong_answer_is_not_kept(ask: Callable, body: bytes, what: str) -> None:
+    """Whatever the status says, the body must be a whole matrix."""
+    server, _, _ = ask(lambda _: Reply(200, body))
+    kept: list[bytes] = []
+    with pytest.raises(QueryError, match=what):
+        fetch(planned(5), server, Limits(10**6), kept.append)
+    assert kept == []
+
+
+def test_warnings_and_partial_answers_are_kept(ask: Callable) -> None:
+    """Thanos' warnings and VictoriaMetrics' isPartial: in the file as they came, and told."""
+    matrix = {"resultType": "matrix", "result": []}
+    for more, told in (
+        ({"warnings": ["store 10.0.0.7 unreachable"]}, "store 10.0.0.7 unreachable"),
+        ({"isPartial": True}, "the answer is partial: not every storage node answered"),
+    ):
+        server, _, _ = ask(lambda _, more=more: success(matrix, **more))
+        bodies: list[bytes] = []
+        assert fetch(planned(5), server, Limits(10**6), bodies.append).warnings == (told,)
+        assert json.loads(bodies[0]).items() >= more.items()
+    server, _, _ = ask(lambda _: success(matrix, isPartial=False))
+    assert fetch(planned(5), server, Limits(10**6), lambda _: None).warnings == ()
+
+
+def test_compressed_answers(ask: Callable) -> None:
+    """Gzip is asked for and unpacked."""
+
+    def packed(asked: Asked) -> Reply:
+        assert asked.headers["Accept-Encoding"] == "gzip"
+        return Reply(200, gzip.compress(small_prometheus(asked).body), {"Content-Encoding": "gzip"})
+
+    server, _, _ = ask(packed)
+    assert sorted(got(planned(50), server)[1]) == grid(50)
+
+
+def test_long_queries_are_posted(ask: Callable) -> None:
+    """No proxy cuts the address."""
+    server, asked, _ = ask(lambda _: success({"resultType": "matrix", "result": []}))
+    query = "x" * LONGEST_GET
+    server.get("query_range", [("query", query)])
+    assert asked[0].one("query") == query
+    assert asked[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
+
+
+def test_tenant_token_and_basic(ask: Callable) -> None:
+    """Mimir's tenant header beside either way to be let in."""
+    access = Access(token=Secret(TOKEN), tenant="team-a|team-b")
+    server, asked, _ = ask(small_prometheus, access)
+    got(planned(5), server)
+    assert asked[0].headers["X-Scope-Orgid"] == "team-a|team-b"
+    assert asked[0].headers["Authorization"] == f"Bearer {TOKEN}"
+    server, asked, _ = ask(small_prometheus, Access(user="ann", password=Secret("pä55word")))
+    got(planned(5), server)
+    assert asked[0].headers["Authorization"] == "Basic YW5uOnDDpDU1d29yZA=="
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "access", "what"),
+    [
+        (401, b"bad token " + TOKEN.encode(), Access(token=Secret(TOKEN)), "refused the credentials"),
+        (403, b"", Access(token=Secret(TOKEN)), r"refused the credentials \(HTTP 403\)"),
+        (401, b"", Access(), r"wants credentials \(HTTP 401\); give HSA_TOKEN"),
+        (401, b"no org id", Access(), r"wants a tenant \(HTTP 401\); give --tenant"),
+        (400, b'{"status":"error","errorType":"bad_data","error":"' + TOKEN.encode() + b'"}',
+         Access(token=Secret(TOKEN)), r"refused the query \(HTTP 400, bad_data: \*\*\*\)"),
+    ],
+)  # fmt: skip
+def test_refusals_are_final_and_quote_no_token(
+    ask: Callable, status: int, body: bytes, access: Access, what: str
+) -> None:
+    """One query, one line, without what the server quoted."""
+    server, asked, notes = ask(lambda _: Reply(status, body), access)
+    with pytest.raises(ServerError, match=what) as caught:
+        got(planned(5), server)
+    assert len(asked) == 1
+    assert TOKEN not in str(caught.value) + repr(caught.value) + "".join(notes)
+    assert caught.value.__context__ is None or TOKEN not in repr(caught.value.__context__)
+
+
+def test_an_answer_that_quotes_the_token_is_not_kept(ask: Callable) -> None:
+    """A debugging proxy may echo what it was sent."""
+    echo = success({"resultType": "matrix", "result": []}, warnings=[f"got Bearer {TOKEN}"])
+    server, _, _ = ask(lambda _: echo, Access(token=Secret(TOKEN)))
+    kept: list[bytes] = []
+    with pytest.raises(QueryError, match="quotes the credentials"):
+        fetch(planned(5), server, Limits(10**6), kept.append)
+    assert kept == []
+
+
+def test_credentials_do_not_follow_a_redirect_elsewhere(ask: Callable) -> None:
+    """Another server never sees them; the same one at another path does."""
+    other, seen, _ = ask(small_prometheus)
+    access = Access(token=Secret(TOKEN))
+    away, _, _ = ask(lambda asked: Reply(302, b"", {"Location": other.base + asked.path}), access)
+    with pytest.raises(ServerError, match=r"sends on to 127\.0\.0\.1"):
+        got(planned(5), away)
+    assert seen == []
+
+    def moved(asked: Asked) -> Reply:
+        query = "&".join(f"{key}={value[0]}" for key, value in asked.parameters.items())
+        if not asked.path.startswith("/new"):
+            return Reply(307, b"", {"Location": f"/new{asked.path}?{query}"})
+        assert asked.headers["Authorization"] == f"Bearer {TOKEN}"
+        return small_prometheus(asked)
+
+    server, _, _ = ask(moved, access)
+    assert sorted(got(planned(5), server)[1]) == grid(5)
+
+
+def test_the_api_is_found_under_its_prefix(ask: Callable) -> None:
+    """Mimir answers under /prometheus, whichever way the address was written; the first error speaks."""
+
+    def mimir(asked: Asked) -> Reply:
+        return (
+            small_prometheus(asked) if asked.path.startswith("/prometheus/api") else Reply(404, b"not found")
+        )
+
+    server, _, _ = ask(mimir)
+    assert server.located().base == f"{server.base}/prometheus"
+    plain, _, _ = ask(lambda asked: Reply(404) if "prometheus" in asked.path else small_prometheus(asked))
+    wrong = Server(f"{plain.base}/prometheus", plain.access, plain.pace, plain.noted)
+    assert wrong.located().base == plain.base
+    page, _, _ = ask(lambda _: Reply(200, b"<html><title>Welcome</title>"))
+    with pytest.raises(ServerError, match=rf"{page.base}: is no Prometheus API: an HTML page \(Welcome\)"):
+        page.located()
+
+
+def test_nobody_there(clock: Clock) -> None:
+    """Refused connections and unknown hosts are one clear line at once."""
+    pace = Pace(1e9, lambda: 0.0, clock.sleep)
+    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:9: can't be reached \(Connection refused\)"):
+        Server("http://127.0.0.1:9", Access(), pace, str).located()
+    assert clock.slept == []
