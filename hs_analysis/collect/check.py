@@ -12,8 +12,9 @@ from hs_analysis.collect.plan import Plan, PlannedFile, iso
 SLACK_STEPS = 2.5
 """A chunk may begin late or end early by this many steps: a scrape may fail (as doctor's pauses)."""
 
-STEP_SLACK = 0.05
-"""Spacing that differs by more than this share of the step is another step."""
+STEP_SLACK = 0.25
+"""Spacing that differs by more than this share of the step is another step: gaps lengthen it a little, while
+scrape intervals that people use differ by a third and more."""
 
 MOST_NAMED = 3
 

@@ -46,6 +46,14 @@ def files_read(scene: Scene) -> list[Finding]:
     return found or [Finding("files", "pass", "every file was read")]
 
 
+def planned(scene: Scene) -> list[Finding]:
+    """Chunks of plan.json that are missing, short, or at another step."""
+    if scene.plan is None:
+        return []
+    found = [Finding("plan", "fail" if level == "fail" else "warn", text) for level, text in scene.plan]
+    return found or [Finding("plan", "pass", "every file of plan.json is there, whole and at its step")]
+
+
 def rows_rejected(scene: Scene) -> list[Finding]:
     """Quarantined rows by reason."""
     if scene.rejected.is_empty():
@@ -271,6 +279,7 @@ def missing(scene: Scene) -> list[Finding]:
 
 CHECKS: tuple[Check, ...] = (
     files_read,
+    planned,
     rows_rejected,
     server_warnings,
     scrape_gaps,

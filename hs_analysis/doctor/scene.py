@@ -44,6 +44,9 @@ class Scene:
         Per service and latency signal: (signal, source, limit_s, low_s, high_s) around the limit.
     disagreements
         Sources that differ: (service, role, signal, source, other, difference).
+    plan
+        What the files lack of the plan beside them, as (level, text with the command that repeats it); None
+        where there is no plan.
     """
 
     series: pl.DataFrame
@@ -59,3 +62,4 @@ class Scene:
     disagreements: pl.DataFrame
     catalogue: Catalogue
     settings: Settings
+    plan: tuple[tuple[str, str], ...] | None = None

@@ -18,6 +18,7 @@ from hs_analysis.ingest.identity import Identity, identify
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
 from hs_analysis.ingest.settling import Kept, settle
+from hs_analysis.ingest.spans import FileSpan, file_spans
 from hs_analysis.ingest.staging import Piece, Staging
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty, label_map
 from hs_analysis.schema.settings import Reading
@@ -59,6 +60,7 @@ class Ingested:
     broken: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
+    spans: tuple[FileSpan, ...]
 
 
 def ingest(
@@ -122,6 +124,10 @@ def _from_staged(
         tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         tuple((r.name, text) for r in intake.records for text in r.warnings),
         tuple((r.name, text) for r in intake.records for text in r.infos),
+        file_spans(
+            [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
+            staging.pieces.values(),
+        ),
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -11,17 +10,16 @@ from pathlib import Path
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.fetch import Fetched, Limits, fetch
 from hs_analysis.collect.needs import needed, selector_of
-from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile, Request, make_plan
+from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan
 from hs_analysis.collect.selectors import parse_matchers
 from hs_analysis.collect.server import QueryError, Server
 from hs_analysis.collect.shares import Labels, Share
 from hs_analysis.collect.survey import USUAL_STEP_S, Found, Survey, intervals, shares, step_notes, survey
 from hs_analysis.errors import HsError, ManyErrors, RunFolderError, UsageError
-from hs_analysis.pipeline.downloads import SUMS_FILE, Downloads
+from hs_analysis.pipeline.downloads import Downloads
 from hs_analysis.pipeline.lock import lock
-from hs_analysis.pipeline.manifest import write_text
+from hs_analysis.pipeline.plans import COMPANIONS, read_plan, store_plan
 from hs_analysis.pipeline.progress import Progress
-from hs_analysis.pipeline.records import from_plain, to_plain
 
 DEFAULT_LAST_S = 7 * 86_400.0
 """A week [s]: what the study's day-to-day checks want."""
@@ -115,47 +113,17 @@ def write_plan(folder: Path, plan: Plan, *, force: bool = False) -> Path:
     RunFolderError
         When another plan is there and ``force`` is not given.
     """
-    path = folder / PLAN_FILE
     _make(folder)
-    old = read_plan(folder)
-    if old is not None and old != plan and not force:
-        raise RunFolderError(
-            "another plan is there", where=str(path), hint="choose another folder with --out, or give --force"
-        )
+    old = None if force else read_plan(folder)
     if old is not None and old != plan:
-        _clear(folder)
-    write_text(path, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
-    return path
-
-
-def read_plan(folder: Path) -> Plan | None:
-    """Return the plan of a folder, None when it has none.
-
-    Raises
-    ------
-    RunFolderError
-        When the file is no plan.
-    """
-    path = folder / PLAN_FILE
-    try:
-        data = json.loads(path.read_text("utf-8"))
-        plan = from_plain(Plan, data)
-        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
-            raise ValueError(plan.schema)
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunFolderError(
-            "is no plan of this hsa",
-            where=str(path),
+            "another plan is there",
+            where=str(folder / PLAN_FILE),
             hint="choose another folder with --out, or give --force",
-        ) from error
-    return plan
-
-
-def _leaves(name: str) -> bool:
-    """Whether a file name leads out of its folder, or is one the folder needs itself."""
-    return Path(name).name != name or name.startswith(".") or name in (PLAN_FILE, SUMS_FILE)
+        )
+    if force:
+        _clear(folder)
+    return store_plan(folder, plan)
 
 
 def _make(folder: Path) -> None:
@@ -208,7 +176,7 @@ def _settled(
     _require_own(folder)
     plan = online_plan(server, request, now, progress)
     _clear(folder)  # only now: until here nothing may be lost
-    write_text(folder / PLAN_FILE, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
+    store_plan(folder, plan)
     return plan
 
 
@@ -240,7 +208,7 @@ def _own(folder: Path) -> set[str]:
     except RunFolderError:
         plan = None
     planned = {file.file for file in plan.files} if plan else set()
-    return planned | set(Downloads(folder).listed()) | {PLAN_FILE, SUMS_FILE}
+    return planned | set(Downloads(folder).listed()) | set(COMPANIONS)
 
 
 def _clear(folder: Path) -> None:

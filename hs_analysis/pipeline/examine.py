@@ -56,7 +56,8 @@ def examine_input(work: Work) -> Outcome:
 
 def _scene(work: Work) -> Scene:
     series = tables.read(work.run, "series")
-    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    inputs = tables.read_json(work.run, INPUTS_FILE)
+    counts = inputs["counts"]
     with Database() as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         kinds = series.select("series_id", "kind")
@@ -78,7 +79,14 @@ def _scene(work: Work) -> Scene:
         disagreements=read_table(work.run / DISAGREEMENTS_FILE),
         catalogue=load_catalogue(),
         settings=work.settings,
+        plan=_lacks(inputs.get("plan")),
     )
+
+
+def _lacks(plan: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...] | None:
+    if plan is None:
+        return None
+    return tuple((lack["level"], f"{lack['text']}; repeat: {lack['command']}") for lack in plan)
 
 
 def _edge(edge: dict[str, Any]) -> dict[str, Any]:

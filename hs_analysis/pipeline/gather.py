@@ -19,6 +19,7 @@ from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import write_aligned
+from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES
 from hs_analysis.schema.settings import Settings
@@ -43,11 +44,15 @@ def ingest_inputs(work: Work) -> Outcome:
 
     found = ingest(discovery, work.out / "data", tick, how)
     counts = _counts(found)
-    tables.write_json(work.out, INPUTS_FILE, {"files": _files(work, found), "counts": counts})
+    lacks = plan_findings(work.inputs, found.spans)
+    inputs = {"files": _files(work, found), "counts": counts, "plan": lacks}
+    tables.write_json(work.out, INPUTS_FILE, inputs)
     found.quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
     for name, why in found.broken:
         work.progress.noted(f"warning: {name} could not be read: {why}")
+    if lacks:
+        work.progress.noted(f"warning: plan.json: {lacks[0]['text']}; repeat: {lacks[0]['command']}")
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {counts['rows_stored']:,}"
     return Outcome(note, counts, tuple(asdict(file) for file in found.files))
 
@@ -78,7 +83,7 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "series": found.series.height,
         "start": _instant(found.quality["first_t"].min()),
         "end": _instant(found.quality["last_t"].max()),
-        "skipped": list(found.skipped),
+        "skipped": [name for name in found.skipped if name.rpartition("/")[2] not in COMPANIONS],
         "broken": [{"name": name, "why": why} for name, why in found.broken],
         "warnings": [{"name": name, "text": text} for name, text in found.warnings],
         "infos": [{"name": name, "text": text} for name, text in found.infos],

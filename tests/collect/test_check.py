@@ -102,5 +102,5 @@ def test_another_step() -> None:
     assert findings(plan, facts) == [("wrong_step", "warn", names)]
     (found,) = missing_from_plan(plan, facts.values())
     assert "has a sample every 60 s, the plan says 15 s; 2 of its 2 files are like this" in found.text
-    facts = {name: replace(one, spacing_s=15.3) for name, one in whole(plan).items()}
+    facts = {name: replace(one, spacing_s=17.0) for name, one in whole(plan).items()}
     assert findings(plan, facts) == []

@@ -186,6 +186,35 @@ def hsa():
     return run
 
 
+def test_doctor_knows_the_plan(pulled: Path, hsa, tmp_path: Path) -> None:
+    """A whole folder passes; a missing, a short and a thinned file are findings, each with its command."""
+
+    def findings(folder: Path) -> list[tuple[str, str]]:
+        done = hsa("doctor", folder, "--run-dir", folder.with_suffix(".run"), "-q", "-o", "json")
+        assert done.returncode == 0, done.stderr
+        return [(f["level"], f["text"]) for f in json.loads(done.stdout)["findings"] if f["check"] == "plan"]
+
+    whole, harmed = tmp_path / "whole", tmp_path / "harmed"
+    for folder in (whole, harmed):
+        shutil.copytree(pulled, folder)
+    assert findings(whole) == [("pass", "every file of plan.json is there, whole and at its step")]
+    (harmed / "up.000.json.gz").unlink()
+    for name, keep in (("num_requests_waiting", slice(100)), ("num_requests_running", slice(None, None, 3))):
+        path = harmed / f"vllm_{name}.000.json.gz"
+        body = json.loads(gzip.decompress(path.read_bytes()))
+        for row in body["data"]["result"]:
+            row["values"] = row["values"][keep]
+        path.write_bytes(gzip.compress(json.dumps(body).encode()))
+    missing, short, step = sorted(findings(harmed), key=lambda one: (one[0], "running" in one[1]))
+    assert missing[0] == "fail"
+    assert "up: 1 of 1 planned files are missing (up.000.json.gz)" in missing[1]
+    assert f"repeat: hsa pull --url URL --out {harmed}" in missing[1]
+    assert short[0] == step[0] == "warn"
+    assert "vllm_num_requests_waiting.000.json.gz ends at 2026-11-24T12:2" in short[1]
+    assert "has a sample every 15" in step[1]
+    assert "curl -fsSG URL/api/v1/query_range" in step[1]
+
+
 def test_small_parts_give_the_same_points(prometheus: str, pulled: Path, tmp_path: Path) -> None:
     """Files fetched in many documents hold each point once."""
     fetch_into(tmp_path / "dumps", prometheus, Limits(samples=200, points=50))

@@ -1,0 +1,84 @@
+"""plan.json: written beside the files it promises, and looked up when they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hs_analysis.collect.check import FileFacts, missing_from_plan
+from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan
+from hs_analysis.errors import RunFolderError
+from hs_analysis.ingest.spans import FileSpan
+from hs_analysis.pipeline.downloads import SUMS_FILE
+from hs_analysis.pipeline.inputs import InputFile
+from hs_analysis.pipeline.manifest import write_text
+from hs_analysis.pipeline.records import from_plain, to_plain
+
+COMPANIONS = (PLAN_FILE, SUMS_FILE)
+"""Files that lie beside dumps and are none."""
+
+
+def store_plan(folder: Path, plan: Plan) -> Path:
+    """Write plan.json and return its path; readers see the old one or the new one."""
+    path = folder / PLAN_FILE
+    write_text(path, json.dumps(to_plain(plan), indent=1, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """Return the plan of a folder, None when it has none.
+
+    Raises
+    ------
+    RunFolderError
+        When the file is no plan.
+    """
+    path = folder / PLAN_FILE
+    try:
+        plan = from_plain(Plan, json.loads(path.read_text("utf-8")))
+        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
+            raise ValueError(plan.schema)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunFolderError(
+            "is no plan of this hsa",
+            where=str(path),
+            hint="choose another folder with --out, or give --force",
+        ) from error
+    return plan
+
+
+def _leaves(name: str) -> bool:
+    """Whether a file name leads out of its folder, or is one the folder needs itself."""
+    return Path(name).name != name or name.startswith(".") or name in COMPANIONS
+
+
+def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> list[dict[str, Any]] | None:
+    """Return what the files read lack of the plans beside them: level, text, command; None without a plan.
+
+    A ``plan.json`` of another program is none.
+    """
+    found: list[dict[str, Any]] | None = None
+    for file in inputs:
+        prefix, _, name = file.name.rpartition("/")
+        if name != PLAN_FILE:
+            continue
+        try:
+            plan = read_plan(file.path.parent)
+        except RunFolderError:
+            continue
+        if plan is None:
+            continue
+        own = [
+            FileFacts(span.name.rpartition("/")[2], span.series, span.first_s, span.last_s, span.spacing_s)
+            for span in spans
+            if span.name.rpartition("/")[0] == prefix
+        ]
+        lacks = missing_from_plan(plan, own, folder=str(file.path.parent))
+        found = (found or []) + [
+            {"level": one.level, "text": one.text, "command": one.command} for one in lacks
+        ]
+    return found
