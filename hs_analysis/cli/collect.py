@@ -94,11 +94,12 @@ PlanForceFlag = Annotated[
         help="Replace the plan in the folder, and the files fetched for it.",
     ),
 ]
-EXPORT_PLAN_HELP = """hsa export-plan --last 7d --step 15s --out dumps > pull.sh
-
-The exact, chunked range queries to run on a Prometheus, Thanos, Mimir or VictoriaMetrics, for where hsa
-pull can't reach it: commands on stdout, the same as data in plan.json. Run them in the folder of plan.json,
-and give that folder to hsa run. Needs no network."""
+EXPORT_PLAN_HELP = (
+    "hsa export-plan --last 7d --step 15s --out dumps > pull.sh\n\n"
+    "The exact, chunked range queries to run on a Prometheus, Thanos, Mimir or VictoriaMetrics, for where "
+    "hsa pull can't reach it: commands on stdout, the same as data in plan.json. Run them in the folder "
+    "of plan.json, and give that folder to hsa run. Needs no network."
+)
 
 
 def export_plan(
@@ -178,12 +179,13 @@ def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
     return Shown(data, rows, lambda: ["set -e", *commands])
 
 
-PULL_HELP = """hsa pull --url http://localhost:9090 --last 7d --out dumps
-
-Fetch what a study needs from a Prometheus, Thanos, Mimir or VictoriaMetrics into a folder for hsa run: the
-catalogue's metrics that the server has, raw, at their scrape interval, in chunks the server answers. Stopped
-in the middle, the same command goes on where it was. Credentials come from HSA_TOKEN, HSA_USER and
-HSA_PASSWORD or from files, and are never printed or written."""
+PULL_HELP = (
+    "hsa pull --url http://localhost:9090 --last 7d --out dumps\n\n"
+    "Fetch what a study needs from a Prometheus, Thanos, Mimir or VictoriaMetrics into a folder for hsa "
+    "run: the catalogue's metrics that the server has, raw, at their scrape interval, in chunks the "
+    "server answers. Stopped in the middle, the same command goes on where it was. Credentials come from "
+    "HSA_TOKEN, HSA_USER and HSA_PASSWORD or from files, and are never printed or written."
+)
 
 
 def pull(
@@ -226,22 +228,15 @@ def pull(
     from hs_analysis.pipeline.collect import pull as run_pull
 
     progress = listener(quiet=quiet, no_color=no_color)
-    began = time.monotonic()
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
         server = Server(base_url(url), access, pace, progress.noted, silence_s)
         pulled = run_pull(
             server, out, request, Limits(max_samples), now=_now(), progress=progress, force=replace
         )
-        progress.finished("pull", time.monotonic() - began, _note(pulled))
     finally:
         progress.close()
     show(_pulled(pulled, out), output, no_color=no_color)
-
-
-def _note(pulled: Pulled) -> str:
-    new = sum(1 for got in pulled.files if got.fetched is not None)
-    return f"files {new} fetched, {len(pulled.files) - new} there already"
 
 
 def _pulled(pulled: Pulled, out: Path) -> Shown:

@@ -151,6 +151,8 @@ class Server:
         except (http.client.HTTPException, ConnectionError, zlib.error) as error:
             # `from None`: what the library holds of a request includes its headers.
             raise _BusyError(f"the connection broke ({type(error).__name__})") from None
+        except OSError as error:  # TLS 1.3 tells a client only now that it wanted a certificate
+            raise self._unreachable(error) from None
 
     def _request(self, address: str, query: str) -> urllib.request.Request:
         post = len(query) > LONGEST_GET
@@ -212,7 +214,8 @@ class Server:
             )
         if isinstance(reason, ssl.SSLError):
             return self._error(
-                f"TLS failed ({reason.reason or 'unknown reason'})", "check http or https in --url"
+                f"TLS failed ({reason.reason or 'unknown reason'})",
+                "check http or https in --url, and --client-cert where one is wanted",
             )
         if isinstance(reason, TimeoutError):
             return self._error("can't be reached (timed out)", "check --url")

@@ -21,6 +21,9 @@ LOOK_S = 900
 LOOKS = 5
 """At so many places of the window, the latest first, until samples are found."""
 
+SHORTEST_LISTING_S = 3_600.0
+"""Series are not listed for shorter windows [s]: a server that refuses an hour refuses for other reasons."""
+
 USUAL_STEP_S = 15.0
 """Assumed when nobody can be asked [s]: the interval of the common charts for these engines. Where scrapes
 are rarer it repeats samples, which is seen and counted once; a longer one would lose them."""
@@ -85,16 +88,29 @@ def survey(
 
 
 def listed(server: Server, selector: Selector, window: tuple[float, float]) -> list[Labels]:
-    """Return the labels of a selector's series in a window, in a fixed order."""
-    bounds = [("start", number(window[0])), ("end", number(window[1]))]
-    try:
-        rows = server.data("series", [*(("match[]", one) for one in selector.match), *bounds])
-    except (TooHeavyError, TooManyPointsError) as error:
-        raise ServerError(
-            f"can't list the series of {selector.metric} ({server.access.masked(str(error))})",
-            where=server.base, hint="narrow it with --match or --namespace, or ask for a shorter window",
-        ) from None  # fmt: skip
-    return sorted((dict(row) for row in rows), key=lambda row: sorted(row.items()))
+    """Return the labels of a selector's series in a window, in a fixed order, each once.
+
+    A server that does not look through a long window at once is asked for parts of it.
+    """
+    found: dict[tuple[tuple[str, str], ...], Labels] = {}
+    waiting = [window]
+    while waiting:
+        start, end = waiting.pop()
+        bounds = [("start", number(start)), ("end", number(end))]
+        try:
+            rows = server.data("series", [*(("match[]", one) for one in selector.match), *bounds])
+        except (TooHeavyError, TooManyPointsError) as error:
+            if end - start <= SHORTEST_LISTING_S:
+                raise ServerError(
+                    f"can't list the series of {selector.metric} ({server.access.masked(str(error))})",
+                    where=server.base,
+                    hint="narrow it with --match or --namespace, or ask for a shorter window",
+                ) from None
+            middle = (start + end) / 2
+            waiting += [(start, middle), (middle, end)]
+        else:
+            found |= {tuple(sorted(row.items())): dict(row) for row in rows}
+    return [found[key] for key in sorted(found)]
 
 
 def intervals(server: Server, found: Sequence[Found], window: tuple[float, float]) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -92,6 +94,7 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None) 
 
 def online_plan(server: Server, request: Request, now: float, progress: Progress) -> Plan:
     """Return the plan that fits a server: its metrics, their scrape intervals, their series split to size."""
+    began = time.perf_counter()
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
     catalogue = load_catalogue()
@@ -102,7 +105,10 @@ def online_plan(server: Server, request: Request, now: float, progress: Progress
     )  # fmt: skip
     measured = intervals(server, found.found, window)
     parts = shares(found, measured, request.step_s, window, catalogue)
-    return make_plan(request, window, parts, found.absent, step_notes(measured, request.step_s))
+    plan = make_plan(request, window, parts, found.absent, step_notes(measured, request.step_s))
+    note = f"metrics {len(found.found)}, files {len(plan.files)}"
+    progress.finished("plan", time.perf_counter() - began, note)
+    return plan
 
 
 def write_plan(folder: Path, plan: Plan, *, force: bool = False) -> Path:
@@ -157,11 +163,16 @@ def pull(
     ServerError, ManyErrors
         When the server refuses, or some files can't be had; the others are there.
     """
+    there = folder.exists()
     _make(folder)
-    with lock(folder):
-        server = server.located()
-        plan = _settled(server, folder, request, now=now, progress=progress, force=force)
-        return _run(server, folder, plan, limits, progress)
+    try:
+        with lock(folder):
+            server = server.located()
+            plan = _settled(server, folder, request, now=now, progress=progress, force=force)
+            return _run(server, folder, plan, limits, progress)
+    finally:
+        if not there and all(path.name.startswith(".") for path in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _settled(
@@ -229,6 +240,7 @@ def _require_own(folder: Path) -> None:
 def _run(server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress) -> Pulled:
     for note in plan.notes:
         progress.noted(f"note: {note}")
+    began = time.perf_counter()
     progress.started("pull", "fetching the files", 2, 2)
     downloads = Downloads(folder)
     got: list[Got] = []
@@ -249,6 +261,11 @@ def _run(server: Server, folder: Path, plan: Plan, limits: Limits, progress: Pro
                     progress.noted(f"warning: {file.file}: {text}")
                 warnings.append((file.file, text))
         got.append(Got(file, (folder / file.file).stat().st_size, fetched))
+    new = sum(1 for one in got if one.fetched is not None)
+    note = f"files {new} fetched, {len(got) - new} there already"
+    progress.finished(
+        "pull", time.perf_counter() - began, f"{note}, {len(errors)} failed" if errors else note
+    )
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
     return Pulled(plan, tuple(got), tuple(warnings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def failure(status: int, kind: str, text: str, **headers: str) -> Reply:
 
 
 @contextmanager
-def serving(script: Script) -> Iterator[tuple[str, list[Asked]]]:
+def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[tuple[str, list[Asked]]]:
     """Run a server on a loopback port; yield its address and the list of what it is asked."""
     asked: list[Asked] = []
 
@@ -75,10 +76,12 @@ def serving(script: Script) -> Iterator[tuple[str, list[Asked]]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}", asked
     finally:
         server.shutdown()
         server.server_close()

@@ -63,7 +63,9 @@ def test_pull_prints_what_came(url: str) -> None:
     assert done.exit_code == 0, done.output
     assert "vllm:generation_tokens_total" in done.stdout
     assert "next: hsa doctor dumps, then hsa run dumps" in done.stdout
-    assert done.stderr.startswith("pull: files 1 fetched, 0 there already")
+    plan, fetched = done.stderr.splitlines()
+    assert plan.startswith("plan: metrics 1, files 1 (")
+    assert fetched.startswith("pull: files 1 fetched, 0 there already (")
     again = hsa("pull", "--url", url, *WINDOW, *FAST, "-q")
     assert (again.exit_code, again.stderr) == (0, "")
     assert "vllm:generation_tokens_total" in again.stdout
@@ -208,7 +210,7 @@ def test_a_server_without_the_metrics(url: str) -> None:
     """The line says what to check; no plan is left that would be gone on with."""
     line = one_line(hsa("pull", "--url", url, *WINDOW, *FAST, "--match", 'pod="other"'), 1)
     assert "has no metric of the catalogue in this window" in line
-    assert not Path("dumps/plan.json").exists()
+    assert not list(Path().iterdir())
 
 
 def test_one_query_that_fails_does_not_stop_the_others(place: Path) -> None:
@@ -226,6 +228,7 @@ def test_one_query_that_fails_does_not_stop_the_others(place: Path) -> None:
     with serving(script) as (address, _):
         done = hsa("pull", "--url", address, *FAST)
         assert "the server refused the query (HTTP 400, bad_data: boom)" in done.stderr.splitlines()[-1]
+        assert "0 there already, 1 failed" in done.stderr
         assert (done.exit_code, done.stdout) == (1, "")
         broken = False
         assert "pull: files 1 fetched" in hsa("pull", "--url", address, *FAST).stderr

@@ -4,80 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from collect.recording_server import PODS, Asked, Reply, Script, failure, serving, small_prometheus, success
+from collect.conftest import Clock
+from collect.one_file import METRIC, START, got, grid, planned
+from collect.recording_server import PODS, Asked, Reply, Script, failure, small_prometheus, success
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.fetch import Limits, fetch
 from hs_analysis.collect.needs import needed, selector_of
-from hs_analysis.collect.pace import ATTEMPTS, Pace, backoff_s, retry_after_s
-from hs_analysis.collect.plan import PlannedFile, Request, make_plan
-from hs_analysis.collect.server import LONGEST_GET, QueryError, Server
-from hs_analysis.collect.shares import Share
+from hs_analysis.collect.pace import ATTEMPTS, backoff_s, retry_after_s
+from hs_analysis.collect.server import LONGEST_GET, QueryError
+from hs_analysis.collect.survey import listed
 from hs_analysis.errors import ServerError
-
-TOKEN = "tok-3f9a-very-secret"
-START = 1_764_000_000.0
-METRIC = "vllm:generation_tokens_total"
-
-
-class Clock:
-    """A clock that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.now, self.slept = 0.0, []
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Return a clock that stands still."""
-    return Clock()
-
-
-@pytest.fixture
-def ask(clock: Clock) -> Iterator[Callable]:
-    """Return a maker of clients for a script; every note is kept."""
-    stack = []
-
-    def make(script: Script, access: Access | None = None, rate: float = 1e9, timeout_s: float = 10.0):
-        serves = serving(script)
-        url, asked = serves.__enter__()
-        stack.append(serves)
-        notes: list[str] = []
-        pace = Pace(rate, lambda: clock.now, clock.sleep)
-        return Server(url, access or Access(), pace, notes.append, timeout_s), asked, notes
-
-    yield make
-    for serves in reversed(stack):
-        serves.__exit__(None, None, None)
-
-
-def planned(points: int, step_s: float = 15.0, series: int | None = None) -> PlannedFile:
-    """One file of the small Prometheus' metric."""
-    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
-    share = Share(need, selector_of(need, (), None), step_s, series)
-    return make_plan(Request(), (START, START + step_s * (points - 1)), [share]).files[0]
-
-
-def got(file: PlannedFile, server: Server, limits: Limits | None = None):
-    """Fetch a file; return what came and its points by series, as (pod, time) pairs."""
-    bodies: list[bytes] = []
-    fetched = fetch(file, server, limits or Limits(1_000_000), bodies.append)
-    rows = [row for body in bodies for row in json.loads(body)["data"]["result"]]
-    return fetched, [(row["metric"]["pod"], t) for row in rows for t, _ in row["values"]]
-
-
-def grid(points: int, step_s: float = 15.0) -> list[tuple[str, float]]:
-    """Every point of every pod, once."""
-    return sorted((pod, START + step_s * n) for pod in PODS for n in range(points))
 
 
 def once_then(first: list[Reply], then: Script) -> Script:
@@ -212,6 +153,26 @@ def test_a_query_that_never_fits(ask: Callable) -> None:
     assert len(asked) < 50
 
 
+def test_series_are_listed_in_parts_where_a_server_wants_it(ask: Callable) -> None:
+    """As Mimir's limits on the length of a query do; each series once, whichever parts it is in."""
+
+    def script(asked: Asked) -> Reply:
+        length = float(asked.one("end")) - float(asked.one("start"))
+        if length > 86_400:
+            return failure(
+                422, "bad_data", "the query time range exceeds the limit (err-mimir-max-query-length)"
+            )
+        return small_prometheus(asked)
+
+    server, asked, _ = ask(script)
+    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
+    rows = listed(server, selector_of(need, (), None), (START, START + 3 * 86_400))
+    assert [row["pod"] for row in rows] == sorted(PODS)
+    assert len(asked) == 7
+    with pytest.raises(ServerError, match="can't list the series of vllm:generation_tokens_total"):
+        listed(ask(lambda _: Reply(422))[0], selector_of(need, (), None), (START, START + 86_400))
+
+
 def test_silence_splits_the_query(ask: Callable) -> None:
     """A slow answer is a query too heavy; smaller ones come."""
     import time
@@ -293,94 +254,3 @@ def test_long_queries_are_posted(ask: Callable) -> None:
     server.get("query_range", [("query", query)])
     assert asked[0].one("query") == query
     assert asked[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
-
-
-def test_tenant_token_and_basic(ask: Callable) -> None:
-    """Mimir's tenant header beside either way to be let in."""
-    access = Access(token=Secret(TOKEN), tenant="team-a|team-b")
-    server, asked, _ = ask(small_prometheus, access)
-    got(planned(5), server)
-    assert asked[0].headers["X-Scope-Orgid"] == "team-a|team-b"
-    assert asked[0].headers["Authorization"] == f"Bearer {TOKEN}"
-    server, asked, _ = ask(small_prometheus, Access(user="ann", password=Secret("pä55word")))
-    got(planned(5), server)
-    assert asked[0].headers["Authorization"] == "Basic YW5uOnDDpDU1d29yZA=="
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "access", "what"),
-    [
-        (401, b"bad token " + TOKEN.encode(), Access(token=Secret(TOKEN)), "refused the credentials"),
-        (403, b"", Access(token=Secret(TOKEN)), r"refused the credentials \(HTTP 403\)"),
-        (401, b"", Access(), r"wants credentials \(HTTP 401\); give HSA_TOKEN"),
-        (401, b"no org id", Access(), r"wants a tenant \(HTTP 401\); give --tenant"),
-        (400, b'{"status":"error","errorType":"bad_data","error":"' + TOKEN.encode() + b'"}',
-         Access(token=Secret(TOKEN)), r"refused the query \(HTTP 400, bad_data: \*\*\*\)"),
-    ],
-)  # fmt: skip
-def test_refusals_are_final_and_quote_no_token(
-    ask: Callable, status: int, body: bytes, access: Access, what: str
-) -> None:
-    """One query, one line, without what the server quoted."""
-    server, asked, notes = ask(lambda _: Reply(status, body), access)
-    with pytest.raises(ServerError, match=what) as caught:
-        got(planned(5), server)
-    assert len(asked) == 1
-    assert TOKEN not in str(caught.value) + repr(caught.value) + "".join(notes)
-    assert caught.value.__context__ is None or TOKEN not in repr(caught.value.__context__)
-
-
-def test_an_answer_that_quotes_the_token_is_not_kept(ask: Callable) -> None:
-    """A debugging proxy may echo what it was sent."""
-    echo = success({"resultType": "matrix", "result": []}, warnings=[f"got Bearer {TOKEN}"])
-    server, _, _ = ask(lambda _: echo, Access(token=Secret(TOKEN)))
-    kept: list[bytes] = []
-    with pytest.raises(QueryError, match="quotes the credentials"):
-        fetch(planned(5), server, Limits(10**6), kept.append)
-    assert kept == []
-
-
-def test_credentials_do_not_follow_a_redirect_elsewhere(ask: Callable) -> None:
-    """Another server never sees them; the same one at another path does."""
-    other, seen, _ = ask(small_prometheus)
-    access = Access(token=Secret(TOKEN))
-    away, _, _ = ask(lambda asked: Reply(302, b"", {"Location": other.base + asked.path}), access)
-    with pytest.raises(ServerError, match=r"sends on to 127\.0\.0\.1"):
-        got(planned(5), away)
-    assert seen == []
-
-    def moved(asked: Asked) -> Reply:
-        query = "&".join(f"{key}={value[0]}" for key, value in asked.parameters.items())
-        if not asked.path.startswith("/new"):
-            return Reply(307, b"", {"Location": f"/new{asked.path}?{query}"})
-        assert asked.headers["Authorization"] == f"Bearer {TOKEN}"
-        return small_prometheus(asked)
-
-    server, _, _ = ask(moved, access)
-    assert sorted(got(planned(5), server)[1]) == grid(5)
-
-
-def test_the_api_is_found_under_its_prefix(ask: Callable) -> None:
-    """Mimir answers under /prometheus, whichever way the address was written; the first error speaks."""
-
-    def mimir(asked: Asked) -> Reply:
-        return (
-            small_prometheus(asked) if asked.path.startswith("/prometheus/api") else Reply(404, b"not found")
-        )
-
-    server, _, _ = ask(mimir)
-    assert server.located().base == f"{server.base}/prometheus"
-    plain, _, _ = ask(lambda asked: Reply(404) if "prometheus" in asked.path else small_prometheus(asked))
-    wrong = Server(f"{plain.base}/prometheus", plain.access, plain.pace, plain.noted)
-    assert wrong.located().base == plain.base
-    page, _, _ = ask(lambda _: Reply(200, b"<html><title>Welcome</title>"))
-    with pytest.raises(ServerError, match=rf"{page.base}: is no Prometheus API: an HTML page \(Welcome\)"):
-        page.located()
-
-
-def test_nobody_there(clock: Clock) -> None:
-    """Refused connections and unknown hosts are one clear line at once."""
-    pace = Pace(1e9, lambda: 0.0, clock.sleep)
-    with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:9: can't be reached \(Connection refused\)"):
-        Server("http://127.0.0.1:9", Access(), pace, str).located()
-    assert clock.slept == []

@@ -1,0 +1,37 @@
+"""One planned file of the small Prometheus, and what came of it."""
+
+from __future__ import annotations
+
+import json
+
+from collect.recording_server import PODS
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.fetch import Limits, fetch
+from hs_analysis.collect.needs import needed, selector_of
+from hs_analysis.collect.plan import PlannedFile, Request, make_plan
+from hs_analysis.collect.server import Server
+from hs_analysis.collect.shares import Share
+
+START = 1_764_000_000.0
+METRIC = "vllm:generation_tokens_total"
+
+
+def planned(points: int, step_s: float = 15.0, series: int | None = None) -> PlannedFile:
+    """One file of the small Prometheus' metric."""
+    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
+    share = Share(need, selector_of(need, (), None), step_s, series)
+    return make_plan(Request(), (START, START + step_s * (points - 1)), [share]).files[0]
+
+
+def got(file: PlannedFile, server: Server, limits: Limits | None = None):
+    """Fetch a file; return what came and its points by series, as (pod, time) pairs."""
+    bodies: list[bytes] = []
+    fetched = fetch(file, server, limits or Limits(1_000_000), bodies.append)
+    rows = [row for body in bodies for row in json.loads(body)["data"]["result"]]
+    return fetched, [(row["metric"]["pod"], t) for row in rows for t, _ in row["values"]]
+
+
+def grid(points: int, step_s: float = 15.0) -> list[tuple[str, float]]:
+    """Every point of every pod, once."""
+    return sorted((pod, START + step_s * n) for pod in PODS for n in range(points))
