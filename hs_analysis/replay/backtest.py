@@ -15,10 +15,11 @@ from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import PolicyScore, judged_roles, needed, saving, score
-from hs_analysis.replay.simulate import Schedule, SimulationResult, simulate, timeline
+from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty

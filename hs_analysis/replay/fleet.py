@@ -152,13 +152,17 @@ class Pool:
     """State of one pool while time runs: instances asked for, starting, ready, and the work in its queue.
 
     Ready instances are the least of those asked for over the last start-up time: removal takes the latest
-    still-starting instance first. Restored instances never stopped running, so they are ready at once.
+    still-starting instance first. Restored instances never stopped running, so they are ready at once. What
+    there is no ``stock`` for waits (``pending``) and starts as soon as there is some.
     """
 
     def __init__(self, model: PoolModel, count: float) -> None:
         self.model = model
         self.desired = self.ready = count
         self.starting: list[tuple[float, float]] = []
+        self.pending = 0.0
+        self.stock = math.inf
+        self.start_up_s = model.start_up_s
         self.backlog = 0.0
 
     def ask(self, count: float, t_s: float, restored: float = 0.0) -> None:
@@ -166,26 +170,52 @@ class Pool:
         change = count - self.desired
         if change > 0:
             self.ready += min(restored, change)
-            if change > restored:
-                self.starting.append((t_s + self.model.start_up_s, change - restored))
-        while change < 0 and self.starting:
-            at, waiting = self.starting.pop()
-            if waiting + change > 0:
-                self.starting.append((at, waiting + change))
-            change = min(0.0, waiting + change)
-        if change < 0:
-            self.ready += change
+            self.pending += max(0.0, change - restored)
+            self._launch(t_s)
+        elif change < 0:
+            self._remove(-change)
         self.desired = count
+
+    def lose(self, count: float, t_s: float) -> None:
+        """Lose running instances; those asked for are started anew."""
+        lost = min(count, self.ready)
+        self.ready -= lost
+        self.pending += lost
+        self._launch(t_s)
 
     def hold(self, count: float) -> None:
         """Set counts that are known to be running already, as recorded ones are."""
         self.desired = self.ready = count
+        self.pending = 0.0
         self.starting.clear()
 
     def advance(self, t_s: float) -> None:
-        """Make ready what has started by now."""
+        """Make ready what has started by now, and start what now finds stock."""
         while self.starting and self.starting[0][0] <= t_s + 1e-9:
             self.ready += self.starting.pop(0)[1]
+        if self.pending:
+            self._launch(t_s)
+
+    def _launch(self, t_s: float) -> None:
+        running = self.ready + sum(n for _, n in self.starting) if math.isfinite(self.stock) else 0.0
+        started = min(self.pending, max(0.0, self.stock - running))
+        if started > 0:
+            self.pending -= started
+            self.starting.append((t_s + self.start_up_s, started))
+            if len(self.starting) > 1 and self.starting[-1][0] < self.starting[-2][0]:
+                self.starting.sort()
+
+    def _remove(self, count: float) -> None:
+        """Take what waits first, then the latest that starts, then what is ready."""
+        waiting = min(count, self.pending)
+        self.pending -= waiting
+        count -= waiting
+        while count > 0 and self.starting:
+            at, last = self.starting.pop()
+            if last > count:
+                self.starting.append((at, last - count))
+            count = max(0.0, count - last)
+        self.ready -= count
 
     def serve(self, arriving: float, seconds: float) -> tuple[float, float]:
         """Take in tokens, serve what fits, queue the rest.

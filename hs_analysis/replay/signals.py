@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -34,16 +34,20 @@ class SignalModel:
     """How a signal answers.
 
     ``served``: served work × ``factor`` (recorded signal ÷ recorded work of the row, else its median).
-    ``curve``: a monotone function of work per ready instance of ``pool``, flat beyond what history showed.
+    ``curve``: a monotone function of work per ready instance of ``pool``, flat beyond what history showed;
+    where the signal is a pool total, the curve is of one instance (``per_instance``).
+    ``queue``: such a curve, plus the simulated backlog in requests of ``tokens_per_request``.
     ``recorded``: the recorded value, because the signal does not depend on the counts.
     """
 
-    kind: Literal["served", "curve", "recorded"]
+    kind: Literal["served", "curve", "queue", "recorded"]
     pool: str
     factor: float = 1.0
     work: str = ""
     loads: tuple[float, ...] = ()
     values: tuple[float, ...] = ()
+    per_instance: bool = False
+    tokens_per_request: float | None = None
 
     def at(self, load: float) -> float:
         """Return the curve's value at a load per ready instance [unit of the signal]."""
@@ -93,19 +97,32 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
         ratio = np.concatenate(both) if both else np.empty(0)
         ratio = ratio[np.isfinite(ratio)]
         return SignalModel("served", info.role, float(np.median(ratio)) if ratio.size else 1.0, work)
-    if info.family in ("hardware", "memory", "latency"):
+    if info.family in ("hardware", "memory", "latency", "queue"):
         pools = (info.role,) if info.role != "service" else SERVICE_LOAD.get(info.signal, ())
         pool = next((p for p in pools if p in history.pools), None)
-        return _curve(parts, key, pool) if pool else None
+        curve = _curve(parts, key, pool, per_instance=info.pool == "sum") if pool else None
+        if curve is None or pool is None or info.family != "queue":
+            return curve
+        return replace(curve, kind="queue", tokens_per_request=_tokens_per_request(parts, pool))
     return None
 
 
-def _curve(parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel | None:
+def _tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
+    """Return the median work of a request in a pool [tokens]; None without a request rate."""
+    each = [_ratio(part.offered[pool], part.column("request_rate", "service")) for part in parts]
+    known = np.concatenate(each) if each else np.empty(0)
+    known = known[np.isfinite(known)]
+    return float(np.median(known)) if known.size else None
+
+
+def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool) -> SignalModel | None:
     """Fit the medians of bins of load by isotonic regression (Barlow et al. 1972); None with too few rows."""
     loads, values = [], []
     for part in parts:
-        load = _ratio(part.offered[pool], part.column("instances", pool))
+        instances = part.column("instances", pool)
+        load = _ratio(part.offered[pool], instances)
         value, age = part.column(*key), part.column("backlog_age_s", pool)
+        value = _ratio(value, instances) if per_instance else value
         use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > 1.0)
         loads.append(load[use])
         values.append(value[use])
@@ -119,7 +136,11 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel | None
     fitted = IsotonicRegression(increasing=True).fit_transform(centres, medians)
     keep = np.concatenate([[True], np.diff(centres) > 0])
     return SignalModel(
-        "curve", pool, loads=tuple(centres[keep].tolist()), values=tuple(fitted[keep].tolist())
+        "curve",
+        pool,
+        loads=tuple(centres[keep].tolist()),
+        values=tuple(fitted[keep].tolist()),
+        per_instance=per_instance,
     )
 
 

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 
-from hs_analysis.policy.model import Policy
-from hs_analysis.policy.rule import Observation, State, decide
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Key, Mask, rows_of, trailing_mean
+from hs_analysis.replay.control import Control, at_work
+from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Mask, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
-from hs_analysis.replay.signals import SignalModel, factors
+from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import check
 
 STEP_S = 15.0
 """Longest step of the fluid [s]; default of this project."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Counts per row and pool that need no deciding.
-
-    ``running`` says that they are what was able to serve, as recorded counts are; otherwise they are asked
-    for at the start of the row and become ready a start-up time later.
-    """
-
-    counts: Mapping[str, Floats]
-    running: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,17 +55,21 @@ class SimulationResult:
         return self.demand.scored
 
 
-def simulate(control: Policy | Schedule, demand: Demand, model: FleetModel) -> SimulationResult:
+def simulate(
+    control: Control, demand: Demand, model: FleetModel, trouble: Trouble = NO_TROUBLE
+) -> SimulationResult:
     """Replay one capture.
 
     Parameters
     ----------
     control
-        A policy, started from the recorded counts of the first row; or a schedule.
+        A policy or an autoscaler, started from the recorded counts of the first row; or a schedule.
     demand
         Offered work per row. In a gap the state is held: nothing arrives, is served, decided or scored.
     model
         Capacities, ceilings, start-up times and signal curves; learnt on other rows for an honest backtest.
+    trouble
+        What goes wrong with the fleet and with what is scraped; nothing by default.
 
     Returns
     -------
@@ -89,25 +80,24 @@ def simulate(control: Policy | Schedule, demand: Demand, model: FleetModel) -> S
     start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
     pools = {role: Pool(model.pools[role], start[role]) for role in roles}
     log = _Log(roles, demand.rows)
-    controller = _Controller(control, demand, model) if isinstance(control, Policy) else None
+    worker = at_work(control, demand, model, trouble.alter)
     times, gaps = demand.t_s.tolist(), demand.gap.tolist()
     rates = {role: demand.offered[role].tolist() for role in roles}
     waiting = 0.0
     for row, t_s in enumerate(times):
-        draining: dict[str, int] = {}
+        draining: Mapping[str, int] = {}
+        if trouble.strike is not None:
+            trouble.strike(row, t_s, pools)
         if not gaps[row]:
-            if controller is not None:
-                log.direction[row], log.reason[row], draining = controller.act(row, t_s, pools, log)
-            elif isinstance(control, Schedule):
-                log.direction[row] = _follow_schedule(control, row, t_s, pools)
+            act = worker.act(row, t_s, pools, log)
+            log.direction[row], log.reason[row], draining = act.direction, act.reason, act.draining or {}
             offered = {role: rates[role][row] for role in roles}
             waiting = _run_row(row, t_s, demand.window_s, offered, pools, waiting, log)
         for role, pool in pools.items():
             log.desired[role][row] = pool.desired
-            log.paid[role][row] = pool.desired + draining.get(role, 0)
+            log.paid[role][row] = pool.desired - pool.pending + draining.get(role, 0)
             log.queued[role][row] = pool.backlog
-        if controller is not None:
-            controller.record(row, log)
+        worker.record(row, log)
     return _result(demand, model, log)
 
 
@@ -121,109 +111,6 @@ class _Log:
         self.desired, self.ready, self.paid, self.age = blank(), blank(), blank(), blank()
         self.arrived, self.served, self.queued = blank(), blank(), blank()
         self.direction, self.reason = [""] * rows, [""] * rows
-
-
-class _Controller:
-    """The policy at work: keeps what has been scraped so far and asks the rule once a row."""
-
-    def __init__(self, policy: Policy, demand: Demand, model: FleetModel) -> None:
-        curves = {(g.signal, g.role): _guard_curve(g.signal, g.role, model) for g in policy.guards}
-        self.curves = {key: curve for key, curve in curves.items() if curve is not None}
-        seen = tuple(g for g in policy.guards if (g.signal, g.role) in self.curves)
-        self.policy = replace(policy, guards=seen)
-        self.demand, self.model = demand, model
-        self.state = State()
-        self.rows = rows_of(policy.averaging_s, demand.window_s)
-        self.keys = [(p.signal, p.role) for p in policy.primaries]
-        self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
-        # A service signal that drives a pool is read from its own column.
-        columns = {key: key if key in model.signals else (key[0], "service") for key in self.keys}
-        self.columns: dict[Key, list[float]] = {
-            key: demand.column(*found).tolist() for key, found in columns.items()
-        }
-        self.signals = {key: model.signals.get(found) for key, found in columns.items()}
-        self.averaged = tuple(p.role for p in policy.primaries if p.pool == "mean")
-        self.latencies: dict[Key, float | None] = {(g.signal, g.role): None for g in seen}
-        self.factors: dict[Key, list[float]] = {
-            key: factors(signal, key, demand).tolist()
-            for key, signal in self.signals.items()
-            if signal is not None and signal.kind == "served"
-        }
-
-    def act(self, row: int, t_s: float, pools: dict[str, Pool], log: _Log) -> tuple[str, str, dict[str, int]]:
-        """Decide at the start of a row from completed rows, and ask the pools for the counts."""
-        observation = Observation(
-            t_s,
-            {key: self._mean(self.scraped[key], row) for key in self.keys},
-            {role: round(pool.desired) for role, pool in pools.items()},
-            {role: self._mean(log.ready[role], row) or 0.0 for role in self.averaged},
-            self.latencies,
-        )  # fmt: skip
-        decision, self.state = decide(self.policy, observation, self.state)
-        for change in decision.roles:
-            if change.after != change.before:
-                pools[change.role].ask(change.after, t_s, change.restored)
-        draining = {role: memory.draining for role, memory in self.state.roles.items()}
-        return decision.direction, decision.reason, draining
-
-    def record(self, row: int, log: _Log) -> None:
-        """Scrape the completed row: what each signal reads at the simulated counts, if it was there."""
-        for key in self.keys:
-            self.scraped[key][row] = self._reading(key, row, log)
-        for guard in self.policy.guards:
-            self.latencies[(guard.signal, guard.role)] = self._latency(guard.signal, guard.role, row, log)
-
-    def _mean(self, values: list[float], row: int) -> float | None:
-        """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""
-        if row == 0 or math.isnan(values[row - 1]):
-            return None
-        known = values[max(0, row - self.rows) : row]
-        total = sum(known)
-        if math.isnan(total):
-            known = [value for value in known if not math.isnan(value)]
-            total = sum(known)
-        return total / len(known)
-
-    def _reading(self, key: Key, row: int, log: _Log) -> float:
-        model, recorded = self.signals[key], self.columns[key][row]
-        if model is None or math.isnan(recorded):
-            return math.nan
-        if model.kind == "recorded":
-            return recorded
-        served = log.served[model.pool][row] / self.demand.window_s
-        if model.kind == "served":
-            return served * self.factors[key][row]
-        ready = log.ready[model.pool][row]
-        return model.at(served / ready) if ready > 0 else math.nan
-
-    def _latency(self, signal: str, role: str, row: int, log: _Log) -> float | None:
-        """Mean latency at the simulated load, plus the time the queue takes; None in a gap."""
-        curve, ready = self.curves[(signal, role)], log.ready[role][row]
-        if not ready > 0:
-            return None
-        load = log.served[role][row] / self.demand.window_s / ready
-        return curve.at(load) + log.age[role][row]
-
-
-def _guard_curve(signal: str, role: str, model: FleetModel) -> SignalModel | None:
-    """Return the curve that stands for a guard: of the pool itself, else of the service."""
-    found = (model.signals.get((signal, owner)) for owner in (role, "service"))
-    return next((curve for curve in found if curve is not None and curve.kind == "curve"), None)
-
-
-def _follow_schedule(schedule: Schedule, row: int, t_s: float, pools: dict[str, Pool]) -> str:
-    change = 0.0
-    for role, pool in pools.items():
-        count = float(schedule.counts[role][row])
-        if math.isnan(count) or count == pool.desired:
-            continue
-        if row:
-            change = change if change > 0 else count - pool.desired
-        if schedule.running or row == 0:
-            pool.hold(count)
-        else:
-            pool.ask(count, t_s)
-    return "out" if change > 0 else "in" if change < 0 else ""
 
 
 def _run_row(

@@ -9,9 +9,10 @@ import pytest
 from replay.services import D_CAPACITY, SETTINGS, derived, service
 
 from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.results import Derived
 
 ROWS = 400

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, pd_day, service
 
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, Pool, PoolModel, fit_fleet, violation_probability
-from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.settings import Settings
 
 MODEL = PoolModel("decode", 100.0, "ok", 60.0, 110.0, 240.0, True, ("tbt",), 85.0)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, derived, service
 
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.score import needed, saving, score
-from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.results import PolicyReplay
 
 ROWS = 60

@@ -18,9 +18,10 @@ from replay.services import (
 )
 
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands, fill, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.simulate import Schedule, simulate, timeline
+from hs_analysis.replay.simulate import simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 
 DECODE = (("decode_tps", "decode"),)

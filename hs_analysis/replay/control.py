@@ -1,0 +1,181 @@
+"""Controls at work: a policy or an autoscaler that reads completed rows and asks the pools for counts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hs_analysis.policy.model import Policy
+from hs_analysis.policy.rule import Observation, State, decide
+from hs_analysis.replay.controllers.table import Autoscaler, step
+from hs_analysis.replay.controllers.view import PoolView
+from hs_analysis.replay.demand import Demand, Floats, Key, rows_of
+from hs_analysis.replay.fleet import FleetModel, Pool
+from hs_analysis.replay.readings import Alter, Readings, Rows, latency
+from hs_analysis.replay.signals import SignalModel
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Counts per row and pool that need no deciding.
+
+    ``running`` says that they are what was able to serve, as recorded counts are; otherwise they are asked
+    for at the start of the row and become ready a start-up time later.
+    """
+
+    counts: Mapping[str, Floats]
+    running: bool = True
+
+
+Control = Policy | Autoscaler | Schedule
+"""Anything that a replay can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What was done at the start of a row: direction, reason, and instances under observation per pool."""
+
+    direction: str = ""
+    reason: str = ""
+    draining: Mapping[str, int] | None = None
+
+
+class PolicyAtWork:
+    """The policy: keeps what has been scraped so far and asks the rule once a row."""
+
+    def __init__(self, policy: Policy, demand: Demand, model: FleetModel, alter: Alter | None) -> None:
+        curves = {(g.signal, g.role): _guard_curve(g.signal, g.role, model) for g in policy.guards}
+        self.curves = {key: curve for key, curve in curves.items() if curve is not None}
+        seen = tuple(g for g in policy.guards if (g.signal, g.role) in self.curves)
+        self.policy = replace(policy, guards=seen)
+        self.window_s, self.alter = demand.window_s, alter
+        self.state = State()
+        self.rows = rows_of(policy.averaging_s, demand.window_s)
+        self.keys = [(p.signal, p.role) for p in policy.primaries]
+        self.readings = Readings(self.keys, demand, model, alter)
+        self.averaged = tuple(p.role for p in policy.primaries if p.pool == "mean")
+        self.latencies: dict[Key, float | None] = {(g.signal, g.role): None for g in seen}
+
+    def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:
+        """Decide at the start of a row from completed rows, and ask the pools for the counts."""
+        observation = Observation(
+            t_s,
+            {key: self._mean(self.readings.scraped[key], row) for key in self.keys},
+            {role: round(pool.desired) for role, pool in pools.items()},
+            {role: self._mean(log.ready[role], row) or 0.0 for role in self.averaged},
+            self.latencies,
+        )  # fmt: skip
+        decision, self.state = decide(self.policy, observation, self.state)
+        for change in decision.roles:
+            if change.after != change.before:
+                pools[change.role].ask(change.after, t_s, change.restored)
+        draining = {role: memory.draining for role, memory in self.state.roles.items()}
+        return Act(decision.direction, decision.reason, draining)
+
+    def record(self, row: int, log: Rows) -> None:
+        """Scrape the completed row: what each signal reads at the simulated counts, if it was there."""
+        self.readings.record(row, log)
+        for key, curve in self.curves.items():
+            value = latency(curve, key[1], row, self.window_s, log)
+            if self.alter is not None:
+                altered = self.alter(key, row, math.nan if value is None else value, ())
+                value = None if math.isnan(altered) else altered
+            self.latencies[key] = value
+
+    def _mean(self, values: list[float], row: int) -> float | None:
+        """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""
+        if row == 0 or math.isnan(values[row - 1]):
+            return None
+        known = values[max(0, row - self.rows) : row]
+        total = sum(known)
+        if math.isnan(total):
+            known = [value for value in known if not math.isnan(value)]
+            total = sum(known)
+        return total / len(known)
+
+
+class AutoscalerAtWork:
+    """An autoscaler: one rule a pool, each with its own memory, asked once a row."""
+
+    def __init__(self, scaler: Autoscaler, demand: Demand, model: FleetModel, alter: Alter | None) -> None:
+        self.scaler = scaler
+        self.window_s = demand.window_s
+        keys = [(signal, role) for role, one in scaler.pools.items() for signal in one.signals]
+        self.readings = Readings(keys, demand, model, alter)
+        self.by_role = {
+            role: {signal: self.readings.scraped[(signal, role)] for signal in one.signals}
+            for role, one in scaler.pools.items()
+        }
+        self.memory: dict[str, Any] = {}
+
+    def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:  # noqa: ARG002 - one protocol
+        """Decide at the start of a row from completed rows, and ask the pools for the counts."""
+        views = {
+            role: PoolView(
+                role,
+                t_s,
+                self.window_s,
+                round(pools[role].desired),
+                pools[role].ready,
+                readings,
+                row,
+            )
+            for role, readings in self.by_role.items()
+            if role in pools
+        }
+        counts, self.memory, reason = step(self.scaler, views, self.memory)
+        changes = {role: count - views[role].desired for role, count in counts.items()}
+        for role, change in changes.items():
+            if change:
+                pools[role].ask(counts[role], t_s)
+        direction = "out" if max(changes.values()) > 0 else "in" if min(changes.values()) < 0 else "hold"
+        return Act(direction, reason)
+
+    def record(self, row: int, log: Rows) -> None:
+        """Scrape the completed row."""
+        self.readings.record(row, log)
+
+
+class ScheduleAtWork:
+    """Fixed counts; recorded ones run as they are, others are asked for."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
+
+    def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:  # noqa: ARG002 - one protocol
+        """Set or ask for the counts of the row."""
+        change = 0.0
+        for role, pool in pools.items():
+            count = float(self.schedule.counts[role][row])
+            if math.isnan(count) or count == pool.desired:
+                continue
+            if row:
+                change = change if change > 0 else count - pool.desired
+            if self.schedule.running or row == 0:
+                pool.hold(count)
+            else:
+                pool.ask(count, t_s)
+        return Act("out" if change > 0 else "in" if change < 0 else "")
+
+    def record(self, row: int, log: Rows) -> None:
+        """Read nothing."""
+
+
+AtWork = PolicyAtWork | AutoscalerAtWork | ScheduleAtWork
+
+
+def at_work(control: Control, demand: Demand, model: FleetModel, alter: Alter | None = None) -> AtWork:
+    """Return a control ready to run on one capture."""
+    if isinstance(control, Policy):
+        return PolicyAtWork(control, demand, model, alter)
+    if isinstance(control, Autoscaler):
+        return AutoscalerAtWork(control, demand, model, alter)
+    return ScheduleAtWork(control)
+
+
+def _guard_curve(signal: str, role: str, model: FleetModel) -> SignalModel | None:
+    """Return the curve that stands for a guard: of the pool itself, else of the service."""
+    found = (model.signals.get((signal, owner)) for owner in (role, "service"))
+    return next((curve for curve in found if curve is not None and curve.kind == "curve"), None)

@@ -1,0 +1,237 @@
+"""Kubernetes' HorizontalPodAutoscaler, version autoscaling/v2: ratio, missing pods, windows, rate policies.
+
+After the documentation, https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
+("Algorithm details", "Configurable scaling behavior"), and KEP-853 for the order of stabilisation and rate:
+https://github.com/kubernetes/enhancements/tree/master/keps/sig-autoscaling/853-configurable-hpa-scale-velocity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hs_analysis.replay.controllers.view import Answer, PoolView, documented, round_up
+
+DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
+NEVER = -math.inf
+
+
+@dataclass(frozen=True)
+class RatePolicy:
+    """At most ``value`` pods, or percent of them, may change within ``period_s``."""
+
+    kind: Literal["Pods", "Percent"]
+    value: int
+    period_s: float
+
+
+@dataclass(frozen=True)
+class Rules:
+    """``behavior.scaleUp`` or ``behavior.scaleDown``."""
+
+    stabilization_s: float
+    policies: tuple[RatePolicy, ...]
+    select: Literal["Max", "Min", "Disabled"] = "Max"
+
+
+SCALE_UP = Rules(0.0, (RatePolicy("Percent", 100, 15.0), RatePolicy("Pods", 4, 15.0)))
+SCALE_DOWN = Rules(300.0, (RatePolicy("Percent", 100, 15.0),))
+"""Defaults of the two directions, as documented under "Default behavior"."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of ``spec.metrics``.
+
+    Attributes
+    ----------
+    signal
+        Name of the reading: a pool total for AverageValue and Value, a pool mean for Pods.
+    target
+        ``averageValue`` per pod, or ``value`` of the whole [unit of the signal].
+    kind
+        ``AverageValue``: total ÷ target pods. ``Value``: ready pods × total ÷ target. ``Pods``: mean of the
+        pods ÷ target, with the rules for missing and unready pods (also resource utilisation).
+    averaging_s
+        Range over which the query behind the metric averages [s].
+    """
+
+    signal: str
+    target: float
+    kind: Literal["AverageValue", "Value", "Pods"] = "AverageValue"
+    averaging_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Hpa:
+    """One HorizontalPodAutoscaler; the largest of its metrics' counts wins."""
+
+    metrics: tuple[Metric, ...]
+    min_replicas: int = field(default=1, metadata=documented("instances", DOC))
+    max_replicas: int = field(
+        default=100, metadata=documented("instances", "no default: the field is required")
+    )
+    tolerance: float = field(default=0.1, metadata=documented("ratio", DOC))
+    sync_s: float = field(default=15.0, metadata=documented("s", DOC))
+    up: Rules = field(default=SCALE_UP, metadata=documented("", DOC))
+    down: Rules = field(default=SCALE_DOWN, metadata=documented("", DOC))
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Readings it needs."""
+        return tuple(metric.signal for metric in self.metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class HpaMemory:
+    """Recommendations and changes that a window or a period still reaches: (time [Unix s], instances)."""
+
+    recommended: tuple[tuple[float, int], ...] = ()
+    changes: tuple[tuple[float, int], ...] = ()
+
+
+def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Answer:
+    """Ask for the count of one HorizontalPodAutoscaler.
+
+    A metric that can't be read holds the count; when others can, they may grow the pool but not shrink it.
+    """
+    values = tuple(view.mean(metric.signal, metric.averaging_s) for metric in parameters.metrics)
+    return decide_on(parameters, values, view, memory)
+
+
+def decide_on(
+    parameters: Hpa, values: Sequence[float | None], view: PoolView, memory: HpaMemory | None
+) -> Answer:
+    """Ask for a count, given one value per metric. The controller syncs several times within a row."""
+    memory = memory or HpaMemory()
+    count = view.desired
+    wanted = recommendation(parameters, values, view)
+    for sync in range(max(1, round(view.window_s / parameters.sync_s))):
+        t_s = view.t_s + sync * parameters.sync_s
+        before = count
+        if wanted is not None:
+            count, memory = _stabilised(parameters, wanted, before, t_s, memory)
+            count = _limited(parameters, count, before, t_s, memory)
+        count = min(max(count, parameters.min_replicas), parameters.max_replicas)
+        if count != before:
+            kept = tuple(c for c in memory.changes if t_s - c[0] < _longest(parameters))
+            memory = HpaMemory(memory.recommended, (*kept, (t_s, count - before)))
+    why = "metric is missing" if wanted is None else f"wants {wanted} of {view.desired}"
+    return Answer(count, memory, f"{why}: {_direction(count, view.desired)}")
+
+
+def recommendation(parameters: Hpa, values: Sequence[float | None], view: PoolView) -> int | None:
+    """Return the largest count of the metrics that can be read; None when it can't be told.
+
+    With one metric missing a smaller count than the current one is not recommended.
+    """
+    counts = [
+        _of_metric(metric, value, view, parameters.tolerance)
+        for metric, value in zip(parameters.metrics, values, strict=True)
+    ]
+    known = [count for count in counts if count is not None]
+    if not known or (len(known) < len(counts) and max(known) < view.desired):
+        return None
+    return max(known)
+
+
+def _of_metric(metric: Metric, value: float | None, view: PoolView, tolerance: float) -> int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    current, ready = view.desired, max(1, min(view.desired, int(view.ready + 1e-9)))
+    if current == 0:
+        return max(1, round_up(value / metric.target)) if value > 0 else 0
+    if metric.kind == "AverageValue":
+        return (
+            current if _near(value / metric.target / current, tolerance) else round_up(value / metric.target)
+        )
+    if metric.kind == "Value":
+        ratio = value / metric.target
+        return current if _near(ratio, tolerance) else round_up(ratio * ready)
+    return replicas_for([value] * ready, current - ready, metric.target, current, tolerance)
+
+
+def replicas_for(
+    metrics: Sequence[float | None], unready: int, target: float, current: int, tolerance: float = 0.1
+) -> int:
+    """Return the count for a metric of single pods.
+
+    Parameters
+    ----------
+    metrics
+        Value of each ready pod; None = missing. At least one must be known.
+    unready
+        Pods not yet ready.
+    target, current, tolerance
+        Wanted mean, pods now, and how near 1 the ratio must be to change nothing.
+
+    Notes
+    -----
+    Missing pods count as being at the target when the others ask for fewer, and at zero when they ask for
+    more; pods not yet ready count at zero when more are asked for. If that turns the direction round or comes
+    within the tolerance, the count stays.
+    """
+    known = [value for value in metrics if value is not None]
+    missing = len(metrics) - len(known)
+    ratio = sum(known) / len(known) / target
+    rebalance = unready > 0 and ratio > 1
+    if not missing and not rebalance:
+        return current if _near(ratio, tolerance) else round_up(ratio * len(known))
+    pods = len(known) + missing + (unready if rebalance else 0)
+    new = (sum(known) + (missing * target if ratio < 1 else 0.0)) / pods / target
+    if _near(new, tolerance) or (ratio < 1) != (new < 1):
+        return current
+    count = round_up(new * pods)
+    return current if (new < 1) == (count > current) else count
+
+
+def _near(ratio: float, tolerance: float) -> bool:
+    return abs(ratio - 1.0) <= tolerance + 1e-12
+
+
+def _stabilised(
+    parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory
+) -> tuple[int, HpaMemory]:
+    """Take the lowest recommendation of the scale-up window, the highest of the scale-down window."""
+    reach = max(parameters.up.stabilization_s, parameters.down.stabilization_s)
+    seen = (*(r for r in memory.recommended if t_s - r[0] < reach), (t_s, wanted))
+    lowest = min(n for t, n in seen if t_s - t < parameters.up.stabilization_s or t == t_s)
+    highest = max(n for t, n in seen if t_s - t < parameters.down.stabilization_s or t == t_s)
+    return min(max(current, lowest), highest), HpaMemory(seen, memory.changes)
+
+
+def _limited(parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory) -> int:
+    """Hold the rate policies of the direction taken."""
+    if wanted == current:
+        return current
+    up = wanted > current
+    rules = parameters.up if up else parameters.down
+    if rules.select == "Disabled":
+        return current
+    ends = [_end_of(policy, current, t_s, memory, up=up) for policy in rules.policies]
+    widest = rules.select == "Max"
+    if up:
+        return max(current, min(wanted, max(ends) if widest else min(ends))) if ends else wanted
+    return min(current, max(wanted, min(ends) if widest else max(ends))) if ends else wanted
+
+
+def _end_of(policy: RatePolicy, current: int, t_s: float, memory: HpaMemory, *, up: bool) -> int:
+    """Return the count a policy allows, counted from where its period began."""
+    began = current - sum(change for t, change in memory.changes if t_s - t < policy.period_s)
+    sign = 1 if up else -1
+    if policy.kind == "Pods":
+        return began + sign * policy.value
+    exact = began * (100 + sign * policy.value) / 100
+    return math.ceil(exact - 1e-9) if up else math.floor(exact + 1e-9)
+
+
+def _longest(parameters: Hpa) -> float:
+    return max(
+        (p.period_s for rules in (parameters.up, parameters.down) for p in rules.policies), default=0.0
+    )
+
+
+def _direction(after: int, before: int) -> str:
+    return f"out to {after}" if after > before else f"in to {after}" if after < before else "hold"

@@ -1,0 +1,96 @@
+"""What a controller could have scraped at counts that were never run: one value a signal and row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from hs_analysis.replay.demand import Demand, Key
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.signals import SignalModel, factors
+
+BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
+"""Readings of the simulated pool itself: work arriving and served [tokens/s], work waiting [tokens].
+
+They are missing where the demand is; a front end or engine that counts tokens can export them.
+"""
+
+Alter = Callable[[Key, int, float, Sequence[float]], float]
+"""(signal and role, row, true reading, what was scraped before) → what is scraped instead."""
+
+
+class Rows(Protocol):
+    """Rows of a simulation so far, per pool."""
+
+    arrived: dict[str, list[float]]
+    served: dict[str, list[float]]
+    queued: dict[str, list[float]]
+    ready: dict[str, list[float]]
+    age: dict[str, list[float]]
+
+
+class Readings:
+    """Scraped values per (signal, role), shape (rows,) each, NaN where nothing was or is yet."""
+
+    def __init__(
+        self, keys: Iterable[Key], demand: Demand, model: FleetModel, alter: Alter | None = None
+    ) -> None:
+        self.keys = tuple(dict.fromkeys(keys))
+        self.window_s = demand.window_s
+        self.alter = alter
+        self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
+        # A service signal that drives a pool is read from its own column.
+        found = {key: key if key in model.signals else (key[0], "service") for key in self.keys}
+        self.columns: dict[Key, list[float]] = {key: demand.column(*at).tolist() for key, at in found.items()}
+        self.models = {key: model.signals.get(at) for key, at in found.items()}
+        self.factors: dict[Key, list[float]] = {
+            key: factors(signal, key, demand).tolist()
+            for key, signal in self.models.items()
+            if signal is not None and signal.kind == "served"
+        }
+
+    def record(self, row: int, log: Rows) -> None:
+        """Scrape the completed row, if its signals were there."""
+        for key in self.keys:
+            value = self._reading(key, row, log)
+            seen = self.scraped[key]
+            seen[row] = self.alter(key, row, value, seen[:row]) if self.alter else value
+
+    def _reading(self, key: Key, row: int, log: Rows) -> float:
+        model, recorded = self.models[key], self.columns[key][row]
+        if model is None and key[0] in BUILT_IN:
+            return self._built_in(key, row, log)
+        if model is None or math.isnan(recorded):
+            return math.nan
+        if model.kind == "recorded":
+            return recorded
+        served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
+        if model.kind == "served":
+            return served * self.factors[key][row]
+        if not ready > 0:
+            return math.nan
+        return _curved(model, served, ready, log.queued[model.pool][row])
+
+    def _built_in(self, key: Key, row: int, log: Rows) -> float:
+        signal, role = key
+        if role not in log.served:
+            return math.nan
+        if signal == "queued_tokens":
+            return log.queued[role][row]
+        return (log.arrived if signal == "arrived_tps" else log.served)[role][row] / self.window_s
+
+
+def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: float) -> float:
+    value = model.at(served_tps / ready) * (ready if model.per_instance else 1.0)
+    if model.kind == "queue" and model.tokens_per_request:
+        value += queued_tokens / model.tokens_per_request
+    return value
+
+
+def latency(model: SignalModel, role: str, row: int, window_s: float, log: Rows) -> float | None:
+    """Return the mean latency at the simulated load, plus the time the queue takes [s]; None in a gap."""
+    ready = log.ready[role][row]
+    if not ready > 0:
+        return None
+    return model.at(log.served[role][row] / window_s / ready) + log.age[role][row]

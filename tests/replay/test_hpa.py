@@ -1,0 +1,134 @@
+"""Kubernetes' HPA: the worked examples of its documentation and of KEP-853, and its rules one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from replay.views import view, walk
+
+from hs_analysis.replay.controllers.hpa import (
+    SCALE_DOWN,
+    Hpa,
+    HpaMemory,
+    Metric,
+    RatePolicy,
+    Rules,
+    decide,
+    replicas_for,
+)
+
+PODS = Hpa((Metric("load", 100.0, "Pods"),), sync_s=60.0)
+TOTAL = Hpa((Metric("load", 100.0),), max_replicas=10_000, sync_s=60.0)
+AT_ONCE = Rules(0.0, ())
+
+
+@pytest.mark.parametrize(("value", "pods"), [(200.0, 8), (50.0, 2), (110.0, 4), (90.0, 4), (111.0, 5)])
+def test_ratio_and_tolerance(value: float, pods: int) -> None:
+    """200m of 100m doubles, 50m halves, and a ratio within 0.1 of 1 changes nothing."""
+    assert replicas_for([value] * 4, 0, 100.0, 4) == pods
+
+
+def test_missing_pods_dampen() -> None:
+    """Missing pods stand at the target when fewer are asked for, at zero when more are."""
+    assert replicas_for([20.0, 20.0, None, None], 0, 100.0, 4) == 3
+    assert replicas_for([300.0, 300.0, None, None], 0, 100.0, 4) == 6
+    assert replicas_for([150.0, 150.0, None, None], 0, 100.0, 4) == 4
+
+
+def test_unready_pods_dampen_scaling_up_only() -> None:
+    """Pods not yet ready count at zero when more are asked for; they are left out of a scale-down."""
+    assert replicas_for([300.0, 300.0], 2, 100.0, 4) == 6
+    assert replicas_for([150.0, 150.0], 2, 100.0, 4) == 4
+    assert replicas_for([50.0, 50.0], 2, 100.0, 4) == 1
+
+
+def test_the_largest_of_several_metrics_wins_and_a_missing_one_forbids_shrinking() -> None:
+    """Each metric gives a count; with one unreadable the others may only grow the pool."""
+    both = replace(TOTAL, metrics=(Metric("load", 100.0), Metric("other", 10.0)), down=AT_ONCE)
+    assert decide(both, view({"load": [500.0], "other": [20.0]}, 4), None).count == 5
+    blind = {"load": [100.0], "other": [float("nan")]}
+    assert decide(both, view(blind, 4), None).count == 4
+    assert decide(both, view({**blind, "load": [600.0]}, 4), None).count == 6
+    assert decide(both, view({"load": [float("nan")], "other": [float("nan")]}, 4), None).count == 4
+
+
+def test_documented_scale_down_from_80_to_10() -> None:
+    """Percent 10 and Pods 4 a minute: 8 at first, again 8 at 72 (7.2 rounded up), 4 each from 40 on."""
+    rules = Rules(0.0, (RatePolicy("Pods", 4, 60.0), RatePolicy("Percent", 10, 60.0)))
+    counts = walk(replace(TOTAL, down=rules), [1000.0] * 15, 80)
+    assert counts[:3] == [72, 64, 57]
+    assert counts[counts.index(40) :] == [40, 36, 32, 28, 24, 20, 16, 12, 10, 10]
+
+
+def test_min_selects_the_smallest_change_and_disabled_none() -> None:
+    """10 % or 5 pods a minute, whichever is fewer; Disabled never shrinks."""
+    rules = Rules(0.0, (RatePolicy("Percent", 10, 60.0), RatePolicy("Pods", 5, 60.0)), "Min")
+    assert walk(replace(TOTAL, down=rules), [100.0] * 2, 80) == [75, 70]
+    assert walk(replace(TOTAL, down=Rules(0.0, (), "Disabled")), [100.0] * 30, 80)[-1] == 80
+
+
+def test_default_behaviour() -> None:
+    """Up: double or 4 pods in 15 s, the larger. Down: all, once nothing higher was wanted for 5 min."""
+    fast = replace(TOTAL, sync_s=15.0)
+    assert walk(fast, [10_000.0] * 4, 1, window_s=15.0) == [5, 10, 20, 40]
+    assert walk(fast, [10_000.0], 1) == [40]
+    assert walk(TOTAL, [800.0] + [100.0] * 6, 8) == [8, 8, 8, 8, 8, 1, 1]
+
+
+def test_kep_853_stories() -> None:
+    """900 % a minute: 1, 10, 100, 1000. One pod in 5 min: 2, 3, 4. One pod in 10 min off 1000."""
+    up = replace(TOTAL, up=Rules(0.0, (RatePolicy("Percent", 900, 60.0),)))
+    assert walk(up, [1e6] * 3, 1) == [10, 100, 1000]
+    slow = replace(TOTAL, up=Rules(0.0, (RatePolicy("Pods", 1, 300.0),)))
+    assert walk(slow, [1e6] * 12, 1)[::5] == [2, 3, 4]
+    down = replace(TOTAL, down=Rules(0.0, (RatePolicy("Pods", 1, 600.0),)))
+    assert walk(down, [100.0] * 12, 1000) == [999] * 10 + [998] * 2
+
+
+def test_kep_853_stabilisation_example() -> None:
+    """Ten recommendations in the window keep 10; the eleventh lets 9 through."""
+    wanted = [10, 9, 8, 9, 9, 8, 9, 8, 9, 8, 7]
+    rules = Rules(600.0, (RatePolicy("Pods", 5, 60.0),))
+    free = replace(TOTAL, tolerance=0.0, down=rules)
+    assert walk(free, [100.0 * n for n in wanted], 10) == [10] * 10 + [9]
+
+
+def test_scale_up_window_takes_the_lowest() -> None:
+    """A spike shorter than the window adds nothing."""
+    rules = Rules(180.0, (RatePolicy("Pods", 20, 60.0),))
+    calm = replace(TOTAL, up=rules)
+    assert walk(calm, [200.0, 200.0, 900.0, 900.0, 900.0], 2) == [2, 2, 2, 2, 9]
+
+
+def test_value_target_uses_ready_pods() -> None:
+    """Value: ready pods × value ÷ target."""
+    whole = replace(TOTAL, metrics=(Metric("load", 100.0, "Value"),))
+    assert decide(whole, view([150.0], 6, ready=4.0), None).count == 6
+    assert decide(whole, view([300.0], 6, ready=4.0), None).count == 12
+
+
+def test_bounds_hold_even_without_a_metric() -> None:
+    """Below the minimum or above the maximum is put right."""
+    bounded = replace(TOTAL, min_replicas=3, max_replicas=5)
+    assert decide(bounded, view([float("nan")], 1), None).count == 3
+    assert decide(bounded, view([float("nan")], 9), None).count == 5
+    assert decide(bounded, view([9000.0], 4), None).count == 5
+
+
+@given(
+    st.lists(st.floats(0.0, 5_000.0), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.sampled_from([15.0, 60.0, 300.0]),
+)
+def test_counts_stay_in_bounds_and_memory_stays_small(
+    values: list[float], start: int, window_s: float
+) -> None:
+    """Whatever is read: within the bounds, and nothing older than the windows is kept."""
+    parameters = replace(TOTAL, min_replicas=2, max_replicas=30, sync_s=15.0)
+    assert all(2 <= count <= 30 for count in walk(parameters, values, start, window_s=window_s))
+    memory = HpaMemory(((0.0, 5),), ((0.0, 1),))
+    answer = decide(parameters, view([0.0] * 100, 5), memory)
+    assert all(100 * 60.0 - t < SCALE_DOWN.stabilization_s + 60.0 for t, _ in answer.memory.recommended)
