@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,15 +15,27 @@ from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.calibrate import calibrate
-from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
+from hs_analysis.replay.controllers import CONTROLLERS, Sizing
+from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.score import PolicyScore, judged_roles, needed, saving, score
+from hs_analysis.replay.hindsight import hindsight
+from hs_analysis.replay.intervals import day_sums, with_intervals
+from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
+from hs_analysis.replay.score import PolicyScore, judged_roles, saving, score
+from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import BASELINES, ORACLE, RECORDED, STATIC_PEAK, Derived, ReplayResult
+from hs_analysis.schema.results import (
+    BASELINES,
+    HINDSIGHT,
+    ORACLE,
+    RECORDED,
+    STATIC_PEAK,
+    Derived,
+    ReplayResult,
+)
 from hs_analysis.schema.settings import Settings
 
 
@@ -43,6 +55,7 @@ class _Run:
     parts: tuple[Demand, ...]
     results: dict[str, list[SimulationResult]]
     scores: dict[str, PolicyScore]
+    accounts: dict[str, Any]
 
 
 def replay_service(
@@ -61,19 +74,21 @@ def replay_service(
     frame_train, derived_train
         Where ceilings, signal curves, static peak, capacities and targets come from.
     policies
-        By name, fitted on the training window if the result is to be honest. ``static_peak``, ``recorded``
-        and ``oracle`` are taken.
+        By name, fitted on the training window if the result is to be honest. The names of ``BASELINES`` are
+        taken.
     settings
         SLO and start-up times.
 
     Returns
     -------
     ReplayOutcome
-        One row per policy in the order given, then the baselines. Comparisons are in GPU-hours when every
-        pool's GPUs per instance are known, else in instance-hours. Where the fleet model does not agree with
-        history (``calibration``), ``slo_violation_ratio`` is None and the shares are kept in ``calibration``.
-        The violations of ``recorded`` are predicted like all others, so that rows compare; those seen are in
-        ``calibration``. Without pools or demand there are no rows and ``calibration`` says so.
+        One row per policy in the order given, then the baselines: static peak, what ran, the future known,
+        and every autoscaler of the field that can be expressed on the service (``calibration`` says why
+        others can't). Comparisons are in GPU-hours when every pool's GPUs per instance are known, else in
+        instance-hours. Where the fleet model does not agree with history (``calibration``),
+        ``slo_violation_ratio`` is None and the shares are kept in ``calibration``. The violations of
+        ``recorded`` are predicted like all others, so that rows compare; those seen are in ``calibration``.
+        Without pools or demand there are no rows and ``calibration`` says so.
 
     Raises
     ------
@@ -86,7 +101,7 @@ def replay_service(
             "text": "no pool with instance counts and demand: nothing to replay",
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
-    run = _run(frame_test, frame_train, derived_train, policies, settings)
+    run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
     calibration = calibrate(run.results[RECORDED], run.model, settings.slo)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":
@@ -94,6 +109,11 @@ def replay_service(
         rows = tuple(replace(row, slo_violation_ratio=None) for row in rows)
     calibration |= _accounts(run, frame_test)
     judged = judged_roles(run.model)
+    gpus = run.model.gpus_per_instance
+    days = {name: day_sums(results, judged, gpus) for name, results in run.results.items()}
+    rows = tuple(
+        with_intervals(row, days[row.policy], days[RECORDED], settings.seed, settings.draws) for row in rows
+    )
     tables = [
         timeline(frame_test.service, name, result, judged)
         for name, results in run.results.items()
@@ -109,7 +129,7 @@ def score_policies(
     """Simulate policies on the window they were fitted on: what selection ranks, the baselines among them."""
     if not _replayable(frame, frame):
         return {}
-    return _run(frame, frame, derived, policies, settings).scores
+    return _run(frame, frame, derived, policies, settings, whole=False).scores
 
 
 def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:
@@ -122,7 +142,10 @@ def _run(
     derived: Derived,
     policies: Mapping[str, Policy],
     settings: Settings,
+    *,
+    whole: bool,
 ) -> _Run:
+    """Replay policies and baselines; autoscalers of the field and hindsight only for the ``whole`` table."""
     taken = sorted(set(policies) & set(BASELINES))
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
@@ -130,9 +153,24 @@ def _run(
     parts = demands(frame, model.pools)
     static = static_peak(history, model)
     results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
-    results[STATIC_PEAK] = [simulate(_constant(static, part), part, model) for part in parts]
-    results[RECORDED] = [simulate(_recorded(model, part), part, model) for part in parts]
-    results[ORACLE] = [simulate(_hindsight(model, part), part, model) for part in parts]
+    results[STATIC_PEAK] = [simulate(constant(static, part), part, model) for part in parts]
+    results[RECORDED] = [simulate(recorded(model, part), part, model) for part in parts]
+    results[ORACLE] = [simulate(foreseen(model, part), part, model) for part in parts]
+    accounts: dict[str, Any] = {}
+    if whole:
+        best = hindsight(parts, model)
+        results[HINDSIGHT] = list(best.results)
+        known = sizing(history, model, derived, policies.values())
+        sized = {row.name: row.size(known) for row in CONTROLLERS}
+        results |= {
+            name: [simulate(scaler, part, model) for part in parts]
+            for name, scaler in sized.items()
+            if not isinstance(scaler, str)
+        }
+        accounts = {
+            "least_instance_hours": best.least_instance_hours,
+            "not_expressed": {name: why for name, why in sized.items() if isinstance(why, str)},
+        }
     scores = {
         name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
         for name, replayed in results.items()
@@ -149,45 +187,37 @@ def _run(
         )
         for name, found in scores.items()
     }
-    return _Run(model, parts, results, compared)
+    return _Run(model, parts, results, compared, accounts)
 
 
-def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
-    """Return constant counts for the peak of a window: see ``BASELINES``. At least 1."""
-    parts = demands(history)
-    counts = {}
-    for role, pool in model.pools.items():
-        seen = np.concatenate([part.counts(role) for part in parts])
-        most = max(1, math.ceil(float(np.nanmax(seen)))) if not np.isnan(seen).all() else 1
-        highest = peak(parts, role)
-        if pool.target is None or math.isnan(highest):
-            counts[role] = most
-            continue
-        by_target = max(1, math.ceil(highest / pool.target - 1e-9))
-        counts[role] = min(by_target, most) if pool.status == "floor" else by_target
-    return counts
+def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Policy]) -> Sizing:
+    """Return what autoscalers are sized by: the targets, capacities and bounds that the policies have.
+
+    Without a policy the bounds are 1 … twice the most instances of the history. The band of the ratio is its
+    interval or band, one tenth to either side where it has none.
+    """
+    bounds = {role: (1, max(2, 2 * _most(history, role))) for role in model.pools}
+    for policy in policies:
+        bounds |= {role: (b.min, b.max) for role, b in policy.bounds.items() if role in bounds}
+    found = derived.pd_ratio
+    band = found.band if found.status == "drifting" else found.ci
+    ratio = None
+    if found.value is not None:
+        low, high = band or (0.9 * found.value, 1.1 * found.value)
+        ratio = (found.value, low, high)
+    return Sizing(
+        {role: pool.target for role, pool in model.pools.items()},
+        {role: pool.capacity for role, pool in model.pools.items()},
+        {role: work_signal(history, role) for role in model.pools},
+        frozenset(model.signals),
+        bounds,
+        ratio,
+    )
 
 
-def _constant(counts: Mapping[str, int], part: Demand) -> Schedule:
-    return Schedule({role: np.full(part.rows, float(count)) for role, count in counts.items()})
-
-
-def _recorded(model: FleetModel, part: Demand) -> Schedule:
-    return Schedule({role: part.counts(role) for role in model.pools})
-
-
-def _hindsight(model: FleetModel, part: Demand) -> Schedule:
-    """Return counts that are ready just when their load comes; recorded ones where no target is known."""
-    counts: dict[str, Floats] = {}
-    for role, pool in model.pools.items():
-        if pool.target is None:
-            counts[role] = part.counts(role)
-            continue
-        need = needed(part.offered[role], part.window_s, pool.target)
-        ahead = rows_of(pool.start_up_s, part.window_s) + 1
-        padded = np.concatenate([np.nan_to_num(need, nan=1.0), np.ones(ahead - 1)])
-        counts[role] = np.lib.stride_tricks.sliding_window_view(padded, ahead).max(axis=1)
-    return Schedule(counts, running=False)
+def _most(history: ServiceFrame, role: str) -> int:
+    counts = history.values("instances", role)
+    return math.ceil(float(np.nanmax(counts))) if np.isfinite(counts).any() else 1
 
 
 def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:
@@ -207,7 +237,8 @@ def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:
             role: {"value": pool.start_up_s, "provenance": "settings" if pool.start_up_given else "default"}
             for role, pool in run.model.pools.items()
         },
-        "baselines": dict(BASELINES),
+        "baselines": {name: text for name, text in BASELINES.items() if name in run.results},
+        **run.accounts,
         "static_peak_counts": {
             role: int(run.results[STATIC_PEAK][0].desired[role][0]) for role in run.model.pools
         },

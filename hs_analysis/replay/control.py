@@ -111,7 +111,12 @@ class AutoscalerAtWork:
         self.memory: dict[str, Any] = {}
 
     def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:  # noqa: ARG002 - one protocol
-        """Decide at the start of a row from completed rows, and ask the pools for the counts."""
+        """Decide at the start of a row from completed rows, and ask the pools for the counts.
+
+        Nothing is decided before the first row is complete: it would be read as a metric that is missing.
+        """
+        if row == 0:
+            return Act()
         views = {
             role: PoolView(
                 role,

@@ -15,6 +15,9 @@ from hs_analysis.schema.results import PolicyReplay
 HOUR_S = 3600.0
 DAY_S = 86_400.0
 
+LIKELY = 0.5
+"""Chance from which a window counts as violating when stretches are measured [ratio]."""
+
 
 @dataclass(frozen=True)
 class PolicyScore:
@@ -52,6 +55,9 @@ def score(
     counts moments at which any count changed; ``reversals_per_day`` those that undo the direction of the same
     pool's last action (a daily cycle needs two). ``overshoot_ratio`` is the instances beyond what the load of
     the very moment needed at the target, over those needed. ``unserved_tokens`` wait at the end of captures.
+    ``recovery_s`` is the longest stretch of windows that more likely than not violate, 0 without one, None
+    without a capacity. ``pd_imbalance_ratio`` is the mean of 1 − smaller ÷ larger room of prefill and decode,
+    room = ready instances · target ÷ offered work.
     """
     scored_s = sum(float(r.scored.sum()) * r.demand.window_s for r in results)
     known = tuple(role for role, pool in model.pools.items() if pool.capacity is not None)
@@ -72,6 +78,8 @@ def score(
         vs_static_peak=None,
         vs_recorded=None,
         evidence=evidence,
+        recovery_s=_longest_s(results, known),
+        pd_imbalance_ratio=_imbalance(results, model),
     )
     return PolicyScore(row, _mean_violation(results, known), scored_s)
 
@@ -117,6 +125,38 @@ def needed(offered: Floats, window_s: float, target: float) -> Floats:
         return np.maximum(
             1.0, np.ceil(trailing_mean(offered, rows_of(LOAD_WINDOW_S, window_s)) / target - 1e-9)
         )
+
+
+def _longest_s(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+    """Longest stretch of rows over the limit [s]; rows that are not scored end a stretch."""
+    if not roles:
+        return None
+    longest = 0.0
+    for result in results:
+        short = result.scored & (np.nan_to_num(combined_violation(result, roles)) > LIKELY)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], short, [False]]).astype(np.int8)))
+        lengths = edges[1::2] - edges[::2]
+        longest = max(longest, float(lengths.max(initial=0)) * result.demand.window_s)
+    return longest
+
+
+def _imbalance(results: Sequence[SimulationResult], model: FleetModel) -> float | None:
+    """Mean share of the better supplied pool's room that the other can't match; None without two targets."""
+    pair = [model.pools[role] for role in ("prefill", "decode") if role in model.pools]
+    if len(pair) < 2 or any(pool.target is None for pool in pair):
+        return None
+    shares = []
+    for result in results:
+        room = []
+        for pool in pair:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                room.append(result.ready[pool.role] * (pool.target or 0.0) / result.demand.offered[pool.role])
+        low, high = np.minimum(*room), np.maximum(*room)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = 1.0 - low / high
+        shares.append(share[result.scored & np.isfinite(share)])
+    values = np.concatenate(shares)
+    return float(values.mean()) if values.size else None
 
 
 def _overshoot(results: Sequence[SimulationResult], model: FleetModel) -> float | None:

@@ -188,6 +188,12 @@ REPLAY_POLICIES = _contract(
     _field("vs_static_peak", _NUMBER, "ratio", "against a fleet fixed at its peak"),
     _field("vs_recorded", _NUMBER, "ratio", "against the recorded counts"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("recovery_s", _NUMBER, "s", "longest stretch in which windows are expected to violate"),
+    _field("pd_imbalance_ratio", _NUMBER, "ratio 0..1", "room of one pool that the other can't match"),
+    _field("instance_hours_ci", INTERVAL, "instance-hours", "95 % interval over days"),
+    _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval over days"),
+    _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval over days"),
+    _field("interval_reason", _TEXT, "", "why there are no intervals"),
 )
 
 OUTCOMES: dict[str, pa.Schema] = {

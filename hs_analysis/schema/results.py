@@ -17,13 +17,29 @@ Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
 
-RECORDED, STATIC_PEAK, ORACLE = "recorded", "static_peak", "oracle"
+RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
+AUTOSCALERS = {
+    "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
+    "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
+    "aibrix_apa": "AIBrix APA with default tolerances and rates",
+    "aibrix_kpa": "AIBrix KPA with default stable and panic windows",
+    "dynamo_load": "Dynamo planner, load-based, default thresholds",
+    "dynamo_throughput": "Dynamo planner, throughput-based, constant predictor, engines sized by the target",
+    "llmd_wva": "llm-d workload variant autoscaler, default saturation thresholds",
+    "tokenscale": "TokenScale's token velocity, velocity = derived capacity",
+    "kthena": "Kthena AutoscalingPolicy with the derived band as ratio constraint",
+}
+"""Autoscalers of the field with their documented defaults, sized by the derived targets."""
+
 BASELINES = {
     STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
     "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
     RECORDED: "the instances that ran",
     ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
     "it knows the future, no policy can",
+    HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
+    "the future known, start-up time included",
+    **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""
 
@@ -232,7 +248,12 @@ class CandidateScore:
 
 @dataclass(frozen=True)
 class PolicyReplay:
-    """One policy on the test window."""
+    """One policy on the test window.
+
+    ``recovery_s`` is the longest stretch in which windows are expected to violate; ``pd_imbalance_ratio`` the
+    mean share of the better supplied pool's room that the other one can't match. Intervals are 95 % from
+    whole days drawn anew; ``interval_reason`` says why they are missing.
+    """
 
     policy: str
     gpu_hours: float | None
@@ -245,6 +266,12 @@ class PolicyReplay:
     vs_static_peak: float | None
     vs_recorded: float | None
     evidence: str = ""
+    recovery_s: float | None = None
+    pd_imbalance_ratio: float | None = None
+    instance_hours_ci: Interval | None = None
+    slo_violation_ci: Interval | None = None
+    vs_recorded_ci: Interval | None = None
+    interval_reason: str = ""
 
 
 @dataclass(frozen=True)

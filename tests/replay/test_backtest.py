@@ -46,12 +46,20 @@ def test_rows_windows_and_evidence() -> None:
         "static_peak",
         "recorded",
         "oracle",
+        "hindsight",
+        "hpa",
+        "keda",
+        "aibrix_apa",
+        "aibrix_kpa",
+        "dynamo_throughput",
+        "tokenscale",
+        "kthena",
     ]
     assert found.result.train == ("2026-01-01T00:00:00Z", "2026-01-01T14:24:00Z")
     assert found.result.test == ("2026-01-01T14:24:00Z", "2026-01-02T00:00:00Z")
     assert by_name(found.result)["one"].evidence == "demo%2Fm/replay/one"
     check(found.timeline, TIMELINE)
-    assert found.timeline.height == 5 * 576
+    assert found.timeline.height == 13 * 576
 
 
 def test_recorded_hours_reconcile_with_the_counts() -> None:

@@ -3,9 +3,9 @@
 After https://docs.nvidia.com/dynamo/latest/components/planner/planner-guide and the planner's sources as of
 1.2 to 1.6. Load-based scaling here is the mode of static thresholds (optimisation targets ``throughput``
 and ``latency``); the ``sla`` target needs the engine's own measurements per forward pass, which metrics
-don't hold. The default predictor of throughput-based scaling is ARIMA; the documented ``constant`` one (the next interval
-is as the last) is modelled. Its demand is what the front end *completed*, so that an overload hides itself.
-Workers of a pool are alike in the replay, so that "any" and "all" of them are the mean.
+don't hold. The default predictor of throughput-based scaling is ARIMA; the documented ``constant`` one (the
+next interval is as the last) is modelled. Its demand is what the front end *completed*, so that an overload
+hides itself. Workers of a pool are alike in the replay, so that "any" and "all" of them are the mean.
 """
 
 from __future__ import annotations

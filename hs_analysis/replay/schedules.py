@@ -1,0 +1,65 @@
+"""Counts that need no deciding: static peak, what ran, and what the future needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from hs_analysis.replay.control import Schedule
+from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.score import needed
+from hs_analysis.schema.aligned import ServiceFrame
+
+
+def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
+    """Return constant counts for the peak of a window: see ``BASELINES``. At least 1."""
+    parts = demands(history)
+    counts = {}
+    for role, pool in model.pools.items():
+        seen = np.concatenate([part.counts(role) for part in parts])
+        most = max(1, math.ceil(float(np.nanmax(seen)))) if not np.isnan(seen).all() else 1
+        highest = peak(parts, role)
+        if pool.target is None or math.isnan(highest):
+            counts[role] = most
+            continue
+        by_target = max(1, math.ceil(highest / pool.target - 1e-9))
+        counts[role] = min(by_target, most) if pool.status == "floor" else by_target
+    return counts
+
+
+def constant(counts: Mapping[str, int], part: Demand) -> Schedule:
+    """Return the same counts in every row."""
+    return Schedule({role: np.full(part.rows, float(count)) for role, count in counts.items()})
+
+
+def recorded(model: FleetModel, part: Demand) -> Schedule:
+    """Return the counts that ran."""
+    return Schedule({role: part.counts(role) for role in model.pools})
+
+
+def foreseen(model: FleetModel, part: Demand) -> Schedule:
+    """Return counts at the target that are ready when their load comes; recorded ones without a target."""
+    counts: dict[str, Floats] = {}
+    for role, pool in model.pools.items():
+        if pool.target is None:
+            counts[role] = part.counts(role)
+            continue
+        need = needed(part.offered[role], part.window_s, pool.target)
+        counts[role] = asked_ahead(need, rows_of(pool.start_up_s, part.window_s))
+    return Schedule(counts, running=False)
+
+
+def asked_ahead(ready: Floats, start_rows: int) -> Floats:
+    """Return the counts to ask for so that ``ready`` ones can serve ``start_rows`` later.
+
+    The highest count of this row and the next ``start_rows``: an instance is asked for that much ahead, and
+    one that would be wanted again before a new one could start is kept. No cheaper counts have ``ready`` at
+    all times. Shape (rows,); a gap (NaN) wants one instance.
+    """
+    ahead = start_rows + 1
+    padded = np.concatenate([np.nan_to_num(ready, nan=1.0), np.ones(ahead - 1)])
+    highest: Floats = np.lib.stride_tricks.sliding_window_view(padded, ahead).max(axis=1)
+    return highest
