@@ -1,6 +1,24 @@
-"""Backtest: policies, static peak and the recorded counts on a window that was not learnt from."""
+"""Backtest: policies, autoscalers of the field and baselines on a window that was not learnt from; faults."""
 
-from hs_analysis.replay.backtest import ReplayOutcome, replay_service, score_policies
+from hs_analysis.replay.backtest import (
+    ReplayOutcome,
+    replay_service,
+    replay_service_faults,
+    score_policies,
+)
+from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
+from hs_analysis.replay.faults import FAULTS, FaultOutcome, faults_named
 from hs_analysis.schema.results import BASELINES
 
-__all__ = ["BASELINES", "ReplayOutcome", "replay_service", "score_policies"]
+__all__ = [
+    "BASELINES",
+    "CONTROLLERS",
+    "FAULTS",
+    "Autoscaler",
+    "FaultOutcome",
+    "ReplayOutcome",
+    "faults_named",
+    "replay_service",
+    "replay_service_faults",
+    "score_policies",
+]

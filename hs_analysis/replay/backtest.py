@@ -15,8 +15,10 @@ from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands
+from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import day_sums, with_intervals
@@ -130,6 +132,29 @@ def score_policies(
     if not _replayable(frame, frame):
         return {}
     return _run(frame, frame, derived, policies, settings, whole=False).scores
+
+
+def replay_service_faults(
+    frame_test: ServiceFrame,
+    frame_train: ServiceFrame,
+    derived_train: Derived,
+    policies: Mapping[str, Policy],
+    settings: Settings,
+    faults: Sequence[Fault],
+) -> tuple[FaultOutcome, ...]:
+    """Replay policies, the recorded counts and the autoscalers of the field under faults.
+
+    The longest capture of the test window is used; see ``replay_faults``. Empty where nothing can run.
+    """
+    if not _replayable(frame_test, frame_train):
+        return ()
+    model = fit_fleet(frame_train, derived_train, settings)
+    part = max(demands(frame_test, model.pools), key=lambda one: one.rows)
+    known = sizing(frame_train, model, derived_train, policies.values())
+    sized = {row.name: row.size(known) for row in CONTROLLERS}
+    controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
+    controls |= {name: scaler for name, scaler in sized.items() if not isinstance(scaler, str)}
+    return replay_faults(controls, part, model, faults)
 
 
 def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:

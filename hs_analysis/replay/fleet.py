@@ -183,6 +183,12 @@ class Pool:
         self.pending += lost
         self._launch(t_s)
 
+    def restart(self, t_s: float) -> None:
+        """Start anew what would never become ready."""
+        self.pending += sum(count for at, count in self.starting if math.isinf(at))
+        self.starting = [entry for entry in self.starting if math.isfinite(entry[0])]
+        self._launch(t_s)
+
     def hold(self, count: float) -> None:
         """Set counts that are known to be running already, as recorded ones are."""
         self.desired = self.ready = count

@@ -1,0 +1,310 @@
+"""What breaks at the worst time, and how policies bear it: a table of policy × fault.
+
+A fault lasts an hour from the start of the steepest climb of the load, when a held or shrunken fleet hurts
+most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hs_analysis.errors import UsageError
+from hs_analysis.replay.control import Control
+from hs_analysis.replay.demand import Demand, Floats, Key, fill, rows_of
+from hs_analysis.replay.fleet import FleetModel, Pool
+from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
+from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
+
+FAULT_S = 3600.0
+"""How long a fault lasts [s]; default of this project."""
+
+LOST_SHARE = 0.25
+"""Share of a pool that is lost at once, at least one instance; default of this project."""
+
+RATIO_SHARE = 0.5
+"""Share of the prefill pool that is wrongly taken for good; default of this project."""
+
+SKEW_S = 600.0
+"""How far a wrong clock shifts what is read [s]; default of this project."""
+
+VIOLATES = 0.5
+"""Chance from which a window counts as violating when recovery is timed [ratio]."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows of a fault: from ``first`` on, before ``last``."""
+
+    first: int
+    last: int
+
+    def __contains__(self, row: int) -> bool:
+        """Whether a row lies in it."""
+        return self.first <= row < self.last
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault: its name, what happens in words, and what it does to the demand and to a simulation."""
+
+    name: str
+    text: str
+    trouble: Callable[[Stretch, Demand], Trouble] = lambda stretch, demand: NO_TROUBLE  # noqa: ARG005
+    demand: Callable[[Stretch, Demand], Demand] = lambda stretch, demand: demand  # noqa: ARG005
+
+
+@dataclass(frozen=True)
+class FaultOutcome:
+    """One policy under one fault.
+
+    Attributes
+    ----------
+    policy, fault
+        Names; fault ``none`` is the same stretch undisturbed.
+    slo_violation_ratio
+        Mean chance of violating over the scored rows from the start of the fault to two fault lengths later;
+        None without a capacity.
+    lowest
+        Fewest instances asked for in the fault, per pool.
+    lowest_ready
+        Fewest instances able to serve in the fault, per pool.
+    recovery_s
+        From the end of the fault to the last window that violates though it does not undisturbed [s]; 0 if
+        there is none; None when it has not recovered by the end of the capture.
+    unserved_tokens
+        Work still waiting at the end of the capture.
+    """
+
+    policy: str
+    fault: str
+    slo_violation_ratio: float | None
+    lowest: dict[str, float]
+    lowest_ready: dict[str, float]
+    recovery_s: float | None
+    unserved_tokens: float
+
+
+def _reading(change: Callable[[float, Sequence[float]], float]) -> Callable[[Stretch, Demand], Trouble]:
+    """Return a fault that changes what is scraped in its stretch."""
+
+    def trouble(stretch: Stretch, demand: Demand) -> Trouble:  # noqa: ARG001 - one signature for all faults
+        def alter(key: Key, row: int, value: float, before: Sequence[float]) -> float:  # noqa: ARG001
+            return change(value, before) if row in stretch else value
+
+        return Trouble(alter=alter)
+
+    return trouble
+
+
+def _skewed(stretch: Stretch, demand: Demand) -> Trouble:
+    """Read what was true ten minutes ago."""
+    rows = rows_of(SKEW_S, demand.window_s)
+    true: dict[Key, list[float]] = {}
+
+    def alter(key: Key, row: int, value: float, before: Sequence[float]) -> float:
+        kept = true.setdefault(key, list(before))
+        kept.append(value)
+        return kept[max(0, len(kept) - 1 - rows)] if row in stretch else value
+
+    return Trouble(alter=alter)
+
+
+def _reset(stretch: Stretch, demand: Demand) -> Trouble:
+    """Restart counters every ten minutes: a rate that ignores resets reads nothing in that row."""
+
+    def alter(key: Key, row: int, value: float, before: Sequence[float]) -> float:  # noqa: ARG001
+        every = rows_of(SKEW_S, demand.window_s)
+        return 0.0 if row in stretch and (row - stretch.first) % every == 0 else value
+
+    return Trouble(alter=alter)
+
+
+def _strike(
+    at: Callable[[int, float, Pool, Stretch], None], roles: tuple[str, ...] = ()
+) -> Callable[[Stretch, Demand], Trouble]:
+    """Return a fault that acts on pools before each row is decided."""
+
+    def trouble(stretch: Stretch, demand: Demand) -> Trouble:  # noqa: ARG001 - one signature for all faults
+        def strike(row: int, t_s: float, pools: dict[str, Pool]) -> None:
+            for role, pool in pools.items():
+                if not roles or role in roles or len(pools) == 1:
+                    at(row, t_s, pool, stretch)
+
+        return Trouble(strike=strike)
+
+    return trouble
+
+
+def _stuck(row: int, t_s: float, pool: Pool, stretch: Stretch) -> None:
+    """Nothing asked for in the stretch becomes ready before its end."""
+    pool.start_up_s = math.inf if row in stretch else pool.model.start_up_s
+    if row == stretch.last:
+        pool.restart(t_s)
+
+
+def _no_stock(row: int, t_s: float, pool: Pool, stretch: Stretch) -> None:  # noqa: ARG001 - one signature
+    if row == stretch.first:
+        pool.stock = pool.ready + sum(n for _, n in pool.starting)
+    elif row == stretch.last:
+        pool.stock = math.inf
+
+
+def _lost(row: int, t_s: float, pool: Pool, stretch: Stretch) -> None:
+    if row == stretch.first:
+        pool.lose(max(1.0, math.floor(LOST_SHARE * pool.ready)), t_s)
+
+
+def _wrong_ratio(row: int, t_s: float, pool: Pool, stretch: Stretch) -> None:
+    if row == stretch.first:
+        pool.ask(max(1.0, math.floor(RATIO_SHARE * pool.desired)), t_s)
+
+
+def _doubled(stretch: Stretch, demand: Demand) -> Demand:
+    """Twice the work from the first row of the stretch to its end."""
+    inside = np.arange(demand.rows)
+    factor = np.where((inside >= stretch.first) & (inside < stretch.last), 2.0, 1.0)
+    offered = {role: rate * factor for role, rate in demand.offered.items()}
+    moved = {
+        key: values * factor if key[0] in ("request_rate", "offered_tps", "offered_tps_trailing") else values
+        for key, values in demand.recorded.items()
+    }
+    return replace(demand, offered=offered, recorded=moved)
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("metric_gap", "no metric can be read for an hour", _reading(lambda value, before: math.nan)),  # noqa: ARG005
+    Fault(
+        "stale_metric",
+        "for an hour every metric repeats its last value",
+        _reading(lambda value, before: before[-1] if before else value),
+    ),
+    Fault("stuck_start_up", "what is asked for in the hour starts only after it", _strike(_stuck)),
+    Fault("no_stock", "no instance can be added for an hour", _strike(_no_stock)),
+    Fault("lost_group", "a quarter of every pool stops at once and is started anew", _strike(_lost)),
+    Fault(
+        "wrong_ratio",
+        "someone halves the prefill pool (the only pool, where there is one)",
+        _strike(_wrong_ratio, ("prefill",)),
+    ),
+    Fault("doubled_traffic", "twice the traffic for an hour", demand=_doubled),
+    Fault("clock_skew", "for an hour metrics are ten minutes late", _skewed),
+    Fault("counter_reset", "counters restart every ten minutes of the hour and read zero", _reset),
+)
+"""What can go wrong, for ``--fault NAME``."""
+
+NO_FAULT = Fault("none", "nothing goes wrong")
+
+
+def faults_named(names: Sequence[str]) -> tuple[Fault, ...]:
+    """Return faults by name, in the order of ``FAULTS``; ``all`` stands for every one.
+
+    Raises
+    ------
+    UsageError
+        When there is no such fault.
+    """
+    known = {fault.name: fault for fault in FAULTS}
+    for name in names:
+        if name not in known and name != "all":
+            raise UsageError(f"there is no fault {name!r}", hint=f"one of: all, {', '.join(known)}")
+    return tuple(fault for fault in FAULTS if fault.name in names or "all" in names)
+
+
+def worst_stretch(demand: Demand, model: FleetModel) -> Stretch:
+    """Return the hour in which the load climbs most, in instances at capacity or target."""
+    rows = rows_of(FAULT_S, demand.window_s)
+    need = np.zeros(demand.rows)
+    for role, pool in model.pools.items():
+        per_instance = (
+            pool.capacity or pool.target or float(np.nanmax(demand.offered[role], initial=1.0)) or 1.0
+        )
+        need += fill(demand.offered[role]) / per_instance
+    smooth = _ahead(need, max(1, rows // 6))
+    last = max(1, demand.rows - 2 * rows)
+    climb = smooth[np.minimum(np.arange(last) + rows, demand.rows - 1)] - smooth[:last]
+    first = int(np.nanargmax(climb)) if np.isfinite(climb).any() else 0
+    # Row 0 has nothing scraped before it.
+    first = max(first, min(2, demand.rows - 1))
+    return Stretch(first, min(first + rows, demand.rows))
+
+
+def _ahead(values: Floats, rows: int) -> Floats:
+    padded = np.concatenate([values, np.full(rows - 1, values[-1])])
+    means: Floats = np.lib.stride_tricks.sliding_window_view(padded, rows).mean(axis=1)
+    return means
+
+
+def replay_faults(
+    policies: Mapping[str, Control],
+    demand: Demand,
+    model: FleetModel,
+    faults: Sequence[Fault] = FAULTS,
+) -> tuple[FaultOutcome, ...]:
+    """Replay each policy under each fault, and undisturbed.
+
+    Parameters
+    ----------
+    policies
+        Policies, autoscalers or schedules by name.
+    demand
+        One capture; the fault hits its steepest hour.
+    model
+        The fleet.
+    faults
+        Rows of ``FAULTS``.
+
+    Returns
+    -------
+    tuple
+        Per policy in the order given: first the row ``none``, then one per fault.
+    """
+    stretch = worst_stretch(demand, model)
+    outcomes = []
+    for name, control in policies.items():
+        calm = simulate(control, demand, model)
+        outcomes.append(_outcome(name, NO_FAULT, calm, calm, stretch, model))
+        for fault in faults:
+            hit = fault.demand(stretch, demand)
+            result = simulate(control, hit, model, fault.trouble(stretch, hit))
+            outcomes.append(_outcome(name, fault, result, calm, stretch, model))
+    return tuple(outcomes)
+
+
+def _outcome(
+    name: str,
+    fault: Fault,
+    result: SimulationResult,
+    calm: SimulationResult,
+    stretch: Stretch,
+    model: FleetModel,
+) -> FaultOutcome:
+    known = tuple(role for role, pool in model.pools.items() if pool.capacity is not None)
+    after = min(result.demand.rows, stretch.last + 2 * (stretch.last - stretch.first))
+    chance = combined_violation(result, known)
+    watched = np.zeros(result.demand.rows, bool)
+    watched[stretch.first : after] = True
+    values = chance[watched & result.scored & ~np.isnan(chance)]
+    inside = slice(stretch.first, stretch.last)
+    return FaultOutcome(
+        name,
+        fault.name,
+        float(values.mean()) if values.size else None,
+        {role: float(np.nanmin(counts[inside])) for role, counts in result.desired.items()},
+        {role: float(np.nanmin(counts[inside])) for role, counts in result.ready.items()},
+        _recovery_s(chance, combined_violation(calm, known), stretch, result.demand) if known else None,
+        sum(float(queue[-1]) for queue in result.queued.values()),
+    )
+
+
+def _recovery_s(chance: Floats, calm: Floats, stretch: Stretch, demand: Demand) -> float | None:
+    worse = (np.nan_to_num(chance) > VIOLATES) & ~(np.nan_to_num(calm) > VIOLATES)
+    late = np.flatnonzero(worse[stretch.last :])
+    if late.size == 0:
+        return 0.0
+    if stretch.last + late[-1] == demand.rows - 1:
+        return None
+    return float(late[-1] + 1) * demand.window_s

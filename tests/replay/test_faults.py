@@ -1,0 +1,164 @@
+"""Faults: what each does, and what no policy of ours may do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from replay.services import SETTINGS, built, day, derived, pd_day, service
+
+from hs_analysis.errors import UsageError
+from hs_analysis.replay.backtest import replay_service_faults, sizing
+from hs_analysis.replay.control import Schedule
+from hs_analysis.replay.controllers import CONTROLLERS
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.faults import FAULTS, faults_named, replay_faults, worst_stretch
+from hs_analysis.replay.fleet import Pool, fit_fleet
+from hs_analysis.replay.simulate import simulate
+
+FRAME = pd_day(480)
+MODEL = fit_fleet(FRAME, derived(), SETTINGS)
+(DEMAND,) = demands(FRAME)
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+OURS = {"one": built(FRAME, DECODE), "two": built(FRAME, PAIR)}
+
+
+@pytest.fixture(scope="module")
+def table() -> dict:
+    """Our policies and KEDA with defaults under every fault, by (policy, fault)."""
+    known = sizing(FRAME, MODEL, derived(), OURS.values())
+    keda = next(row for row in CONTROLLERS if row.name == "keda").size(known)
+    assert not isinstance(keda, str)
+    rows = replay_faults({**OURS, "keda": keda}, DEMAND, MODEL)
+    assert len(rows) == 3 * (1 + len(FAULTS))
+    return {(row.policy, row.fault): row for row in rows}
+
+
+def test_faults_have_names_and_words() -> None:
+    """The nine of the command line; an unknown one is a usage error that lists them."""
+    names = [fault.name for fault in FAULTS]
+    assert names == [
+        "metric_gap", "stale_metric", "stuck_start_up", "no_stock", "lost_group", "wrong_ratio",
+        "doubled_traffic", "clock_skew", "counter_reset",
+    ]  # fmt: skip
+    assert all(fault.text for fault in FAULTS)
+    assert faults_named(["all"]) == FAULTS
+    assert [f.name for f in faults_named(["no_stock", "metric_gap"])] == ["metric_gap", "no_stock"]
+    with pytest.raises(UsageError, match="no fault 'fire'") as caught:
+        faults_named(["fire"])
+    assert "metric_gap" in (caught.value.hint or "")
+
+
+def test_the_steepest_climb_is_hit() -> None:
+    """The hour starts where the load rises most within it."""
+    load = np.concatenate([np.full(200, 2_000.0), np.linspace(2_000.0, 9_000.0, 60), np.full(300, 9_000.0)])
+    frame = service({"decode": load}, {"decode": 8})
+    stretch = worst_stretch(demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    assert 180 <= stretch.first <= 205
+    assert stretch.last - stretch.first == 60
+
+
+@pytest.mark.parametrize("policy", OURS)
+@pytest.mark.parametrize("fault", ["metric_gap", "stale_metric"])
+def test_no_policy_of_ours_shrinks_when_it_cannot_see(table: dict, policy: str, fault: str) -> None:
+    """A gap or a frozen metric holds the counts: never the floor, never below what ran before."""
+    stretch = worst_stretch(DEMAND, MODEL)
+    before = simulate(OURS[policy], DEMAND, MODEL).desired
+    outcome = table[(policy, fault)]
+    for role, lowest in outcome.lowest.items():
+        assert lowest >= before[role][stretch.first - 1]
+        assert lowest > OURS[policy].bounds[role].min or before[role][stretch.first - 1] <= lowest
+
+
+def test_keda_with_defaults_falls_to_its_minimum_in_a_gap(table: dict) -> None:
+    """The trap that a ScaledObject without ignoreNullValues=false sets; ours violates less."""
+    assert table[("keda", "metric_gap")].lowest["decode"] == OURS["one"].bounds["decode"].min
+    assert (
+        table[("keda", "metric_gap")].slo_violation_ratio > table[("two", "metric_gap")].slo_violation_ratio
+    )
+
+
+def test_faults_cost_what_they_should(table: dict) -> None:
+    """Undisturbed all is calm; a fault of the fleet or of the traffic violates more and is recovered from."""
+    for policy in OURS:
+        calm = table[(policy, "none")]
+        assert calm.recovery_s == 0.0
+        for fault in ("stuck_start_up", "no_stock", "lost_group", "doubled_traffic"):
+            hit = table[(policy, fault)]
+            assert hit.slo_violation_ratio >= calm.slo_violation_ratio
+            assert hit.recovery_s is not None
+        assert table[(policy, "doubled_traffic")].slo_violation_ratio > calm.slo_violation_ratio + 0.01
+        assert table[(policy, "lost_group")].lowest_ready["prefill"] < calm.lowest_ready["prefill"]
+        assert table[(policy, "wrong_ratio")].lowest["prefill"] < calm.lowest["prefill"]
+
+
+def test_stock_holds_what_waits_and_releases_it() -> None:
+    """Without stock an increase waits and is not paid for; with it, it starts."""
+    pool = Pool(MODEL.pools["decode"], 4.0)
+    pool.stock = 5.0
+    pool.ask(8.0, 0.0)
+    assert (pool.pending, pool.starting) == (3.0, [(240.0, 1.0)])
+    pool.ask(7.0, 60.0)
+    assert pool.pending == 2.0
+    pool.stock = math.inf
+    pool.advance(120.0)
+    assert (pool.pending, pool.starting[-1]) == (0.0, (360.0, 2.0))
+    pool.advance(360.0)
+    assert pool.ready == pool.desired == 7.0
+
+
+def test_lost_instances_come_back_after_a_start_up() -> None:
+    """They are started anew, within the stock."""
+    pool = Pool(MODEL.pools["decode"], 4.0)
+    pool.lose(1.0, 0.0)
+    assert (pool.ready, pool.desired) == (3.0, 4.0)
+    pool.advance(239.0)
+    assert pool.ready == 3.0
+    pool.advance(240.0)
+    assert pool.ready == 4.0
+
+
+def test_stuck_instances_start_when_the_fault_ends() -> None:
+    """What is asked for in the hour becomes ready a start-up time after it."""
+    load = np.concatenate([np.full(100, 3_000.0), np.linspace(3_000.0, 12_000.0, 60), np.full(200, 12_000.0)])
+    frame = service({"decode": load}, {"decode": 3})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    stretch = worst_stretch(part, model)
+    counts = np.where(np.arange(part.rows) < stretch.first + 5, 3.0, 10.0)
+    (fault,) = faults_named(["stuck_start_up"])
+    result = simulate(Schedule({"decode": counts}, running=False), part, model, fault.trouble(stretch, part))
+    assert result.ready["decode"][stretch.last + 3] == 3.0
+    assert result.ready["decode"][stretch.last + 4] == 10.0
+
+
+def test_skewed_readings_are_ten_minutes_old() -> None:
+    """A policy that reads them decides as it would have ten minutes before."""
+    load = day(600, 6_000.0, noise=0.0)
+    frame = service({"decode": load}, {"decode": 6})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    stretch = worst_stretch(part, model)
+    (fault,) = faults_named(["clock_skew"])
+    alter = fault.trouble(stretch, part).alter
+    assert alter is not None
+    seen: list[float] = []
+    for row in range(stretch.last):
+        seen.append(alter(("decode_tps", "decode"), row, float(row), seen))
+    assert seen[stretch.first - 1] == stretch.first - 1
+    assert seen[stretch.first :] == [row - 10.0 for row in range(stretch.first, stretch.last)]
+
+
+def test_faults_of_a_service() -> None:
+    """Policies, what ran and every autoscaler that can be expressed, on the longest capture."""
+    rows = np.arange(FRAME.table.height)
+    train, test = FRAME.rows(rows < 240), FRAME.rows(rows >= 240)
+    found = replay_service_faults(test, train, derived(), OURS, SETTINGS, faults_named(["no_stock"]))
+    assert [row.fault for row in found[:2]] == ["none", "no_stock"]
+    names = list(dict.fromkeys(row.policy for row in found))
+    assert names[:4] == ["one", "two", "recorded", "hpa"]
+    bare = FRAME.table.drop("instances@prefill", "instances@decode")
+    assert replay_service_faults(replace(test, table=bare), train, derived(), {}, SETTINGS, FAULTS) == ()

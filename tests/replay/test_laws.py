@@ -1,0 +1,160 @@
+"""Laws that hold for every control a replay can run: ours, the autoscalers of the field, schedules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from replay.services import SETTINGS, built, derived, pd_day, service
+
+from hs_analysis.replay.backtest import sizing
+from hs_analysis.replay.control import Control, Schedule
+from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
+from hs_analysis.replay.controllers.dynamo import DynamoLoad
+from hs_analysis.replay.demand import Demand, demands
+from hs_analysis.replay.fleet import FleetModel, fit_fleet
+from hs_analysis.replay.simulate import SimulationResult, simulate
+from hs_analysis.schema.aligned import ServiceFrame
+
+DECODE = (("decode_tps", "decode"),)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+
+def with_engine_signals(frame: ServiceFrame) -> ServiceFrame:
+    """Add KV usage and queue lengths that answer to load per instance, and a request rate."""
+    more = {"request_rate__service": frame.values("offered_tps", "prefill") / 1000}
+    for role, capacity in (("prefill", 3509.0), ("decode", 1551.0)):
+        load = frame.values("offered_tps", role) / frame.values("instances", role) / capacity
+        more |= {f"kv_usage__{role}": 0.8 * load, f"queue_length__{role}": load}
+    made = service(
+        {role: frame.values("offered_tps", role) for role in ("prefill", "decode")},
+        {role: frame.values("instances", role) for role in ("prefill", "decode")},
+        **more,
+    )
+    kinds = {"kv_usage": ("memory", "mean"), "queue_length": ("queue", "sum")}
+    infos = tuple(
+        replace(info, family=kinds[info.signal][0], pool=kinds[info.signal][1])
+        if info.signal in kinds
+        else info
+        for info in made.signals
+    )
+    return replace(made, signals=infos)
+
+
+FRAME = with_engine_signals(pd_day(360))
+MODEL = fit_fleet(FRAME, derived(), SETTINGS)
+(DEMAND,) = demands(FRAME)
+
+
+def controls(frame: ServiceFrame, model: FleetModel, demand: Demand) -> dict[str, Control]:
+    """Return one control of every kind."""
+    ours = {"one": built(frame, DECODE), "two": built(frame, PAIR)}
+    found: dict[str, Control] = dict(ours)
+    for row in CONTROLLERS:
+        scaler = row.size(sizing(frame, model, derived(), ours.values()))
+        if not isinstance(scaler, str):
+            found[row.name] = scaler
+    planner = {
+        "prefill": DynamoLoad("queued_tokens", context_tokens=8000.0),
+        "decode": DynamoLoad("kv_usage"),
+    }
+    found["dynamo_load"] = Autoscaler("dynamo_load", planner)
+    rng = np.random.default_rng(3)
+    found["schedule"] = Schedule(
+        {role: rng.integers(1, 9, demand.rows).astype(float) for role in model.pools}, running=False
+    )
+    return found
+
+
+ALL = controls(FRAME, MODEL, DEMAND)
+NAMES = tuple(ALL)
+
+
+def test_every_autoscaler_is_here() -> None:
+    """All nine can be run on a service that exports what they read."""
+    assert {row.name for row in CONTROLLERS} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_work_is_kept(name: str) -> None:
+    """Arrived = served + queued in every pool; what prefill has not finished has not reached decode."""
+    result = simulate(ALL[name], DEMAND, MODEL)
+    for role in MODEL.pools:
+        left = result.queued[role][-1]
+        assert result.arrived[role].sum() == pytest.approx(result.served[role].sum() + left)
+        offered = DEMAND.offered[role].sum() * DEMAND.window_s
+        assert result.arrived[role].sum() <= offered * (1 + 1e-9)
+        if role == "prefill":
+            assert result.arrived[role].sum() == pytest.approx(offered)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_future_changes_nothing(name: str) -> None:
+    """Cut after row 200, or with other loads after it: rows up to 200 are decided alike."""
+    control = ALL[name]
+    whole = simulate(control, DEMAND, MODEL)
+    cut = demands(FRAME.rows(np.arange(FRAME.table.height) < 200))[0]
+    short = simulate(control, cut, MODEL)
+    rng = np.random.default_rng(0)
+    later = np.arange(DEMAND.rows) >= 200
+    other = replace(
+        DEMAND,
+        offered={role: np.where(later, x * rng.uniform(0.1, 3.0), x) for role, x in DEMAND.offered.items()},
+    )
+    changed = simulate(control, other, MODEL)
+    for role in MODEL.pools:
+        np.testing.assert_array_equal(whole.desired[role][:200], short.desired[role])
+        np.testing.assert_array_equal(whole.desired[role][:200], changed.desired[role][:200])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "schedule"])
+def test_constant_load_settles(name: str) -> None:
+    """After four hours of the same load the counts move no more.
+
+    Thresholds on a queue have no resting point: they take workers until a queue grows, then add them again.
+    """
+    frame = with_engine_signals(
+        service(
+            {"prefill": np.full(400, 18_000.0), "decode": np.full(400, 2_500.0)},
+            {"prefill": 11, "decode": 4},
+        )
+    )
+    model = replace(
+        fit_fleet(frame, derived(), SETTINGS),
+        signals=MODEL.signals,
+    )
+    result = simulate(ALL[name], demands(frame)[0], model)
+    for role in model.pools:
+        tail = result.desired[role][240:]
+        assert np.ptp(tail) <= (2.0 if name == "dynamo_load" else 0.0), (role, tail)
+
+
+def bounds_hold(result: SimulationResult, bounds: dict[str, tuple[int, int]]) -> bool:
+    """Whether counts are within their bounds once the first decision is made."""
+    return all(
+        low <= result.desired[role][1:].min() and result.desired[role][1:].max() <= high
+        for role, (low, high) in bounds.items()
+    )
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.sampled_from([name for name in NAMES if name not in ("schedule", "dynamo_load")]),
+    st.integers(0, 2**16),
+    st.floats(0.2, 6.0),
+)
+def test_bounds_hold_whatever_comes(name: str, seed: int, scale: float) -> None:
+    """Jumps, gaps and silence: never below the least nor above the most."""
+    rng = np.random.default_rng(seed)
+    rows = 120
+    prefill = scale * 18_000.0 * rng.choice([0.0, 0.3, 1.0, 4.0], rows) * rng.uniform(0.5, 1.5, rows)
+    prefill[rng.integers(0, rows, 8)] = np.nan
+    frame = with_engine_signals(
+        service({"prefill": prefill, "decode": prefill / 7.3}, {"prefill": 11, "decode": 4})
+    )
+    known = built(FRAME, PAIR).bounds
+    result = simulate(ALL[name], demands(frame)[0], MODEL)
+    assert bounds_hold(result, {role: (bound.min, bound.max) for role, bound in known.items()})
