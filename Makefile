@@ -66,6 +66,7 @@ check-slow: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/ingest.py
+	$(BIN)/python tests/bench/replay.py
 
 .PHONY: lint
 lint: $(READY)

@@ -41,7 +41,8 @@ STAGES: tuple[Stage, ...] = (
         ("data/derived/*.parquet",), derive_numbers,
     ),
     Stage(
-        "select", "simulating candidates", ("derive",), _NUMBERS, ("data/select.parquet",), select_policies,
+        "select", "simulating candidates", ("derive",), _NUMBERS,
+        ("data/select.parquet", "data/select_search.parquet"), select_policies,
     ),
     Stage(
         "replay", "replaying the test window", ("select",), _NUMBERS,

@@ -19,11 +19,11 @@ from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_v
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
-from hs_analysis.replay import replay_service, score_policies
+from hs_analysis.replay import replay_service, score_family, score_policies
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.schema.results import TUNED, CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.settings import Slo
-from hs_analysis.select import select_service
+from hs_analysis.select import apply_setting, search_service, select_service, setting_of
 from hs_analysis.store import read_table
 
 POLICY_FILE = "policy.yaml"
@@ -41,28 +41,34 @@ class Chosen:
 
 
 def select_policies(work: Work) -> Outcome:
-    """Simulate every candidate on the training window and choose one per service.
+    """Simulate every candidate on the training window and choose one per service; search their numbers.
 
     Where the first part of a history is too short to give a candidate but the whole is not, candidates are
     fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
     marked as such.
     """
     rows: list[dict[str, Any]] = []
+    searched: list[dict[str, Any]] = []
     chosen = []
     frames = read_frames(work.run)
     for number, frame in enumerate(frames):
         work.progress.advanced(number, len(frames), "services")
         scores: tuple[CandidateScore, ...] = ()
+        points: tuple[SearchPoint, ...] = ()
         fit = TRAIN
         for fit, part in parts(frame, work.settings.train_share, (TRAIN, WHOLE)).items():
             derived = read_derived(work.run, frame.service, fit)
             candidates = _candidates(work, part, fit)
             scores = select_service(part, derived, candidates, work.settings, score_policies)
+            points = search_service(part, derived, candidates, work.settings, score_family)
             if any(score.chosen for score in scores):
                 break
-        rows += [{"service": frame.service, "fit": fit} | vars(score) for score in scores]
+        key = {"service": frame.service, "fit": fit}
+        rows += [key | vars(score) for score in scores]
+        searched += [key | vars(point) for point in points]
         chosen += [score.policy for score in scores if score.chosen]
     tables.write_rows(work.out, "select", rows)
+    tables.write_rows(work.out, "select_search", searched)
     return Outcome(f"candidates {len(rows)}, chosen {', '.join(dict.fromkeys(chosen)) or 'none'}")
 
 
@@ -93,8 +99,16 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
     return None
 
 
+def searched_point(folder: Path, service: str) -> SearchPoint | None:
+    """Return the point that the search took on the training window, None when it took none there."""
+    points = tables.read_rows(folder, "select_search", SearchPoint, service, TRAIN)
+    return next((point for point in points if point.chosen), None)
+
+
 def replay_policies(work: Work) -> Outcome:
     """Replay the chosen policy, with thresholds of the training window, on the rest of the time.
+
+    Beside it the point that the search chose there: this is the only time that it meets unseen data.
 
     A policy that was fitted on the whole window is not replayed: it has seen the test.
     """
@@ -106,11 +120,11 @@ def replay_policies(work: Work) -> Outcome:
         work.progress.advanced(number, len(frames), "services")
         train, test = split(frame, work.settings.train_share)
         chosen = chosen_policy(work.run, frame.service)
-        policies = (
-            {chosen.policy: _candidates(work, train, TRAIN)[chosen.policy]}
-            if chosen and chosen.fit == TRAIN
-            else {}
-        )
+        candidates = _candidates(work, train, TRAIN) if chosen and chosen.fit == TRAIN else {}
+        policies = {chosen.policy: candidates[chosen.policy]} if chosen and candidates else {}
+        point = searched_point(work.run, frame.service)
+        if point is not None and point.policy in candidates:
+            policies[TUNED] = apply_setting(candidates[point.policy], setting_of(point))
         derived = read_derived(work.run, frame.service, TRAIN)
         outcome = replay_service(test, train, derived, policies, work.settings)
         key = {"service": frame.service, "fit": TRAIN}

@@ -38,6 +38,7 @@ PLACES = {
     "capacity_curve": "data/derived/capacity_curve.parquet",
     "mix": "data/derived/mix.parquet",
     "select": "data/select.parquet",
+    "select_search": "data/select_search.parquet",
     "replay_windows": "data/replay/windows.parquet",
     "replay_policies": "data/replay/policies.parquet",
     "timeline": "data/replay/timeline.parquet",

@@ -4,6 +4,7 @@ from hs_analysis.replay.backtest import (
     ReplayOutcome,
     replay_service,
     replay_service_faults,
+    score_family,
     score_policies,
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
@@ -20,5 +21,6 @@ __all__ = [
     "faults_named",
     "replay_service",
     "replay_service_faults",
+    "score_family",
     "score_policies",
 ]

@@ -14,6 +14,7 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
+from hs_analysis.replay.batch import BatchScore, score_batch
 from hs_analysis.replay.calibrate import calibrate
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
@@ -35,6 +36,7 @@ from hs_analysis.schema.results import (
     ORACLE,
     RECORDED,
     STATIC_PEAK,
+    TUNED,
     Derived,
     ReplayResult,
 )
@@ -134,6 +136,19 @@ def score_policies(
     return _run(frame, frame, derived, policies, settings, whole=False).scores
 
 
+def score_family(
+    frame: ServiceFrame, derived: Derived, policies: Sequence[Policy], settings: Settings
+) -> BatchScore | None:
+    """Score policies that differ in numbers only on the window they were fitted on, all at once.
+
+    None where nothing can be replayed. What a search over parameters ranks.
+    """
+    if not policies or not _replayable(frame, frame):
+        return None
+    model = fit_fleet(frame, derived, settings)
+    return score_batch(policies, demands(frame, model.pools), model)
+
+
 def replay_service_faults(
     frame_test: ServiceFrame,
     frame_train: ServiceFrame,
@@ -171,7 +186,7 @@ def _run(
     whole: bool,
 ) -> _Run:
     """Replay policies and baselines; autoscalers of the field and hindsight only for the ``whole`` table."""
-    taken = sorted(set(policies) & set(BASELINES))
+    taken = sorted(set(policies) & set(BASELINES) - {TUNED})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)

@@ -18,6 +18,7 @@ Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
+TUNED = "tuned"
 AUTOSCALERS = {
     "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -39,6 +40,8 @@ BASELINES = {
     "it knows the future, no policy can",
     HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
     "the future known, start-up time included",
+    TUNED: "the point that a search over signals and numbers chose on the training window, on unseen data; "
+    "policy.yaml keeps the derived numbers",
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""
@@ -244,6 +247,27 @@ class CandidateScore:
     actions_per_day: float | None
     chosen: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class SearchPoint:
+    """One candidate at one setting on the training window; the settings are factors of what was derived.
+
+    ``on_front``: no other point has fewer hours without more violations. ``reason`` says why it was chosen.
+    """
+
+    policy: str
+    target_share: float
+    band_scale: float
+    cooldown_scale: float
+    step_scale: float
+    gpu_hours: float | None
+    instance_hours: float | None
+    strain_ratio: float | None
+    actions_per_day: float | None
+    on_front: bool = False
+    chosen: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
