@@ -253,7 +253,11 @@ class _Runner:
             sums.add_chances(
                 {
                     role: violation_probability(
-                        _mean_of_known(self.loads[role]), rows[role].age, pool, self.model.allowed
+                        _mean_of_known(self.loads[role]),
+                        rows[role].age,
+                        pool,
+                        self.model.allowed,
+                        rows[role].ready,
                     )
                     for role, pool in self.model.pools.items()
                 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.demand import Floats, Key, demands
+from hs_analysis.replay.queueing import size_factor
 from hs_analysis.replay.signals import SignalModel, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Capacity, Derived
@@ -25,6 +26,9 @@ LEAST_SLOPE, MOST_SLOPE = 5.0, 500.0
 
 CEILING_OVER_CAPACITY = 1.1
 """A pool serves more than its SLO allows; where history shows no higher rate, this much more (a default)."""
+
+NEAR_CAPACITY = 0.85
+"""Share of capacity from which a row says how large the pool was whose limit was seen [ratio]."""
 
 BACKLOG_LIMIT_S = 1.0
 """A backlog older than this breaks the SLO of everything in it [s]; measured on simulated services."""
@@ -54,6 +58,9 @@ class PoolModel:
         Latencies with an SLO limit that this pool answers for; empty when none.
     target
         Work per instance to steer to [tokens/s]; None when unknown.
+    reference
+        Instances of the pool whose capacity was measured, where capacity depends on the size (prefill);
+        else None.
     """
 
     role: str
@@ -65,6 +72,7 @@ class PoolModel:
     start_up_given: bool
     judged: tuple[str, ...]
     target: float | None
+    reference: float | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,22 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
         role in settings.startup_s,
         tuple(name for name in latencies if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
+        _reference(history, role, value) if capacity and capacity.status == "ok" else None,
     )
+
+
+def _reference(history: ServiceFrame, role: str, capacity: float | None) -> float | None:
+    """Return the mean recorded count near the limit, else of all rows; prefill pools only."""
+    if role != "prefill" or capacity is None:
+        return None
+    counts = [part.column("instances", role) for part in demands(history)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        loads = [part.offered[role] / n for part, n in zip(demands(history), counts, strict=True)]
+    count, load = np.concatenate(counts), np.concatenate(loads)
+    seen = np.isfinite(count) & (count > 0)
+    near = seen & (load >= NEAR_CAPACITY * capacity)
+    chosen = count[near] if near.any() else count[seen]
+    return float(chosen.mean()) if chosen.size else None
 
 
 def _ceiling(history: ServiceFrame, capacity: Capacity | None, role: str) -> float:
@@ -117,11 +140,14 @@ def _ceiling(history: ServiceFrame, capacity: Capacity | None, role: str) -> flo
     return highest if highest > 0 else math.inf
 
 
-def violation_probability(load: Floats, age_s: Floats, pool: PoolModel, allowed: float) -> Floats:
+def violation_probability(
+    load: Floats, age_s: Floats, pool: PoolModel, allowed: float, ready: Floats | None = None
+) -> Floats:
     """Return the expected share of violating windows of a pool, per row.
 
     logistic(slope · ln(load ÷ capacity) + logit(allowed)): the allowed share at capacity; 1 while the backlog
-    is older than a second.
+    is older than a second. A prefill pool smaller than the one measured has less capacity an instance
+    (``queueing.size_factor``).
 
     Parameters
     ----------
@@ -133,6 +159,8 @@ def violation_probability(load: Floats, age_s: Floats, pool: PoolModel, allowed:
         Its capacity and slope; without a capacity only the backlog speaks.
     allowed
         Share of windows allowed at capacity [ratio].
+    ready
+        Instances able to serve, shape (rows,); without them the size of the pool is not looked at.
 
     Returns
     -------
@@ -142,8 +170,9 @@ def violation_probability(load: Floats, age_s: Floats, pool: PoolModel, allowed:
     if pool.capacity is None:
         return np.where(age_s > BACKLOG_LIMIT_S, 1.0, np.nan)
     odds = math.log(allowed / (1 - allowed)) if 0 < allowed < 1 else math.log(0.05 / 0.95)
+    capacity = pool.capacity * (1.0 if ready is None else size_factor(ready, pool.reference))
     with np.errstate(divide="ignore", over="ignore"):
-        exponent = np.clip(-(pool.slope * np.log(load / pool.capacity) + odds), -700.0, 700.0)
+        exponent = np.clip(-(pool.slope * np.log(load / capacity) + odds), -700.0, 700.0)
         probability = 1.0 / (1.0 + np.exp(exponent))
     return np.where(age_s > BACKLOG_LIMIT_S, 1.0, probability)
 

@@ -102,7 +102,9 @@ def _choice(part: Demand, role: str, pool: PoolModel, allowed: float) -> _Choice
     counts = np.arange(1.0, most + 1.0)
     chances = np.empty((counts.size, load.size))
     for i, count in enumerate(counts):
-        chances[i] = violation_probability(load / count, np.zeros(load.size), pool, allowed)
+        chances[i] = violation_probability(
+            load / count, np.zeros(load.size), pool, allowed, np.full(load.size, count)
+        )
     return _Choice(counts, np.nan_to_num(chances, nan=0.0))
 
 

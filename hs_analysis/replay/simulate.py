@@ -159,7 +159,9 @@ def _result(demand: Demand, model: FleetModel, log: _Log) -> SimulationResult:
             load = arrived[role] / demand.window_s / ready[role]
         # Work with nothing ready is an infinite load; no work with nothing ready is none.
         load = np.where(np.isnan(load) & ~demand.gap, 0.0, load)
-        violation[role] = violation_probability(trailing_mean(load, rows), age[role], pool, model.allowed)
+        violation[role] = violation_probability(
+            trailing_mean(load, rows), age[role], pool, model.allowed, ready[role]
+        )
     return SimulationResult(
         demand,
         arrays(log.desired),
