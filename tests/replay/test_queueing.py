@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day, service
@@ -41,7 +42,6 @@ def test_reference_queue_against_pollaczek_and_khinchine() -> None:
 
 def test_reference_queue_against_simpy() -> None:
     """The same arrivals and services through simpy's resource give the same waits."""
-    simpy = pytest.importorskip("simpy")
     rng = np.random.default_rng(2)
     times = poisson_times(3 * 0.9 / SERVICE_S, 400.0, rng)
     services = rng.exponential(SERVICE_S, times.size)
