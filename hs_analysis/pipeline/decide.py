@@ -19,7 +19,14 @@ from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_v
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
-from hs_analysis.replay import replay_service, score_family, score_policies
+from hs_analysis.replay import (
+    NO_FAULT,
+    faults_named,
+    replay_service,
+    replay_service_faults,
+    score_family,
+    score_policies,
+)
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import TUNED, CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.settings import Slo
@@ -105,6 +112,49 @@ def searched_point(folder: Path, service: str) -> SearchPoint | None:
     return next((point for point in points if point.chosen), None)
 
 
+def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Replay the policies of the replay, and the autoscalers beside them, under faults on the test window.
+
+    Returns
+    -------
+    list
+        Per service, policy and fault (``none`` first) one flat row: ``service``, ``policy``, ``fault``,
+        ``text``, ``slo_violation_ratio``, ``recovery_s``, ``unserved_tokens``, and ``lowest_<role>`` and
+        ``lowest_ready_<role>`` of each pool. A service that can't be replayed has none.
+
+    Raises
+    ------
+    UsageError
+        When a fault is unknown.
+    """
+    faults = faults_named(names)
+    texts = {fault.name: fault.text for fault in (NO_FAULT, *faults)}
+    rows: list[dict[str, Any]] = []
+    for frame in read_frames(work.run):
+        train, test = split(frame, work.settings.train_share)
+        derived = read_derived(work.run, frame.service, TRAIN)
+        policies = _replayed(work, train)
+        for one in replay_service_faults(test, train, derived, policies, work.settings, faults):
+            row = vars(one) | {"service": frame.service, "text": texts[one.fault]}
+            for name in ("lowest", "lowest_ready"):
+                row |= {f"{name}_{role}": count for role, count in row.pop(name).items()}
+            rows.append(row)
+    return rows
+
+
+def _replayed(work: Work, train: ServiceFrame) -> dict[str, Policy]:
+    """Return what is replayed on unseen data: the chosen policy, and the point that the search took."""
+    chosen = chosen_policy(work.run, train.service)
+    if chosen is None or chosen.fit != TRAIN:
+        return {}
+    candidates = _candidates(work, train, TRAIN)
+    policies = {chosen.policy: candidates[chosen.policy]}
+    point = searched_point(work.run, train.service)
+    if point is not None and point.policy in candidates:
+        policies[TUNED] = apply_setting(candidates[point.policy], setting_of(point))
+    return policies
+
+
 def replay_policies(work: Work) -> Outcome:
     """Replay the chosen policy, with thresholds of the training window, on the rest of the time.
 
@@ -119,12 +169,7 @@ def replay_policies(work: Work) -> Outcome:
     for number, frame in enumerate(frames):
         work.progress.advanced(number, len(frames), "services")
         train, test = split(frame, work.settings.train_share)
-        chosen = chosen_policy(work.run, frame.service)
-        candidates = _candidates(work, train, TRAIN) if chosen and chosen.fit == TRAIN else {}
-        policies = {chosen.policy: candidates[chosen.policy]} if chosen and candidates else {}
-        point = searched_point(work.run, frame.service)
-        if point is not None and point.policy in candidates:
-            policies[TUNED] = apply_setting(candidates[point.policy], setting_of(point))
+        policies = _replayed(work, train)
         derived = read_derived(work.run, frame.service, TRAIN)
         outcome = replay_service(test, train, derived, policies, work.settings)
         key = {"service": frame.service, "fit": TRAIN}

@@ -8,13 +8,14 @@ from hs_analysis.replay.backtest import (
     score_policies,
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
-from hs_analysis.replay.faults import FAULTS, FaultOutcome, faults_named
+from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
 from hs_analysis.schema.results import BASELINES
 
 __all__ = [
     "BASELINES",
     "CONTROLLERS",
     "FAULTS",
+    "NO_FAULT",
     "Autoscaler",
     "FaultOutcome",
     "ReplayOutcome",

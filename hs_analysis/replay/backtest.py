@@ -66,7 +66,7 @@ def replay_service(
     frame_test: ServiceFrame,
     frame_train: ServiceFrame,
     derived_train: Derived,
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, Control],
     settings: Settings,
 ) -> ReplayOutcome:
     """Replay policies on a window they have not seen.
@@ -78,8 +78,8 @@ def replay_service(
     frame_train, derived_train
         Where ceilings, signal curves, static peak, capacities and targets come from.
     policies
-        By name, fitted on the training window if the result is to be honest. The names of ``BASELINES`` are
-        taken.
+        Policies, and autoscalers as a user runs them today, by name, fitted on the training window if the
+        result is to be honest. The names of ``BASELINES`` are taken.
     settings
         SLO and start-up times.
 
@@ -153,7 +153,7 @@ def replay_service_faults(
     frame_test: ServiceFrame,
     frame_train: ServiceFrame,
     derived_train: Derived,
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, Control],
     settings: Settings,
     faults: Sequence[Fault],
 ) -> tuple[FaultOutcome, ...]:
@@ -180,7 +180,7 @@ def _run(
     frame: ServiceFrame,
     history: ServiceFrame,
     derived: Derived,
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, Control],
     settings: Settings,
     *,
     whole: bool,
@@ -230,14 +230,14 @@ def _run(
     return _Run(model, parts, results, compared, accounts)
 
 
-def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Policy]) -> Sizing:
+def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Control]) -> Sizing:
     """Return what autoscalers are sized by: the targets, capacities and bounds that the policies have.
 
-    Without a policy the bounds are 1 … twice the most instances of the history. The band of the ratio is its
-    interval or band, one tenth to either side where it has none.
+    Without a policy among them the bounds are 1 … twice the most instances of the history. The band of the
+    ratio is its interval or band, one tenth to either side where it has none.
     """
     bounds = {role: (1, max(2, 2 * _most(history, role))) for role in model.pools}
-    for policy in policies:
+    for policy in (one for one in policies if isinstance(one, Policy)):
         bounds |= {role: (b.min, b.max) for role, b in policy.bounds.items() if role in bounds}
     found = derived.pd_ratio
     band = found.band if found.status == "drifting" else found.ci

@@ -1,14 +1,16 @@
-"""Which policy is written: the selected one where it stands on the whole window, else the nearest."""
+"""Which policy is written: the selected one where it stands, else the nearest; and faults of a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from replay.services import VERDICTS, derived
+from replay.services import SETTINGS, VERDICTS, derived, pd_day
 
 from hs_analysis.pipeline import decide
-from hs_analysis.pipeline.decide import TRAIN, Chosen, policy_primaries
+from hs_analysis.pipeline.decide import TRAIN, Chosen, fault_rows, policy_primaries
+from hs_analysis.schema.results import SearchPoint
 
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 
@@ -40,3 +42,27 @@ def test_a_ratio_that_drifted_since_makes_each_pool_follow_its_own_signal(
 def test_without_a_selection_there_is_nothing_to_write(monkeypatch: pytest.MonkeyPatch) -> None:
     """No candidate, no primaries."""
     assert written(monkeypatch, None, "ok") == ((), True)
+
+
+def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flat row per policy and fault, undisturbed first; the searched point stands beside the policy."""
+    frame = pd_day(240)
+    point = SearchPoint("decode_tps@decode", 0.8, 1.0, 1.0, 1.0, None, 1.0, 0.0, 1.0, chosen=True)
+    monkeypatch.setattr(decide, "read_frames", lambda _: (frame,))
+    monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
+    monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
+    monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
+    monkeypatch.setattr(decide, "searched_point", lambda *_: point)
+    rows = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["metric_gap"])
+    assert [(row["policy"], row["fault"]) for row in rows[:4]] == [
+        ("decode_tps@decode", "none"),
+        ("decode_tps@decode", "metric_gap"),
+        ("tuned", "none"),
+        ("tuned", "metric_gap"),
+    ]
+    assert rows[1]["text"] == "no metric can be read for an hour"
+    assert rows[1]["lowest_decode"] >= 1
+    assert {"lowest_prefill", "lowest_ready_prefill", "recovery_s", "unserved_tokens"} <= set(rows[0])
+    monkeypatch.setattr(decide, "chosen_policy", lambda *_: None)
+    found = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["no_stock"])
+    assert found[0]["policy"] == "recorded"

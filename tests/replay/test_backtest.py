@@ -10,7 +10,11 @@ import pytest
 from replay.services import SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.errors import UsageError
-from hs_analysis.replay.backtest import replay_service, score_policies
+from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
+from hs_analysis.replay.controllers import Autoscaler
+from hs_analysis.replay.controllers.hpa import Hpa, Metric
+from hs_analysis.replay.controllers.keda import Keda
+from hs_analysis.replay.faults import faults_named
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import check
@@ -177,3 +181,37 @@ def test_equal_inputs_give_equal_results() -> None:
     one, other = outcome()[0], outcome()[0]
     assert one.result == other.result
     assert one.timeline.equals(other.timeline)
+
+
+def test_what_runs_today_is_replayed_as_it_is_set_up() -> None:
+    """An autoscaler given by the user is a row like a policy, with its own numbers; faults hit it too."""
+    train, test = halves(pd_day(480))
+    today = Autoscaler(
+        "today",
+        {
+            "prefill": Keda(Hpa((Metric("prefill_tps_effective", 2_000.0),)), 2, 40),
+            "decode": Keda(Hpa((Metric("decode_tps", 900.0),)), 2, 20, ignore_null_values=False),
+        },
+    )
+    found = replay_service(test, train, derived(), {"current": today}, SETTINGS).result
+    rows = by_name(found)
+    assert next(iter(rows)) == "current"
+    assert rows["current"].instance_hours > rows["hpa"].instance_hours
+    assert "current" not in found.calibration["baselines"]
+    hit = replay_service_faults(
+        test, train, derived(), {"current": today}, SETTINGS, faults_named(["metric_gap"])
+    )
+    assert hit[1].lowest["prefill"] == 2.0
+    assert hit[1].lowest["decode"] > 2.0
+
+
+def test_reasons_name_what_cannot_be_expressed() -> None:
+    """Without KV usage and queues the saturation rule has nothing to read, and says so."""
+    found, _ = outcome(pd_day(480))
+    assert found.result.calibration["not_expressed"] == {
+        "dynamo_load": (
+            "its prefill thresholds are shares of the engine's context length, which metrics do not hold"
+        ),
+        "llmd_wva": "kv_usage of prefill is not recorded",
+    }
+    assert found.result.calibration["least_instance_hours"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands, fill, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.readings import Readings
 from hs_analysis.replay.simulate import simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 
@@ -304,3 +306,46 @@ def test_trailing_mean_against_a_loop() -> None:
     np.testing.assert_allclose(trailing_mean(values, 3), expected)
     np.testing.assert_array_equal(fill(values), [1.0, 1.0, 2.0, 2.0, 6.0, 7.0])
     assert np.isnan(fill(np.full(3, np.nan))).all()
+
+
+def test_pool_totals_that_answer_to_load_are_read_per_instance() -> None:
+    """Requests running: twice the instances at the same work hold the same total only if each holds half."""
+    load = day(600, 6_000.0, noise=0.0)
+    frame = service({"decode": load}, {"decode": 6}, running__decode=load / 50.0)
+    infos = tuple(
+        replace(info, family="memory", pool="sum") if info.signal == "running" else info
+        for info in frame.signals
+    )
+    model = fit_fleet(replace(frame, signals=infos), derived(), SETTINGS)
+    curve = model.signals[("running", "decode")]
+    assert curve.per_instance
+    assert curve.at(1000.0) == pytest.approx(20.0, rel=0.05)
+    policy = plain_policy(pd_ratio=None, primaries=(primary("running", "decode", 20.0),))
+    result = simulate(policy, demands(frame)[0], model)
+    work = simulate(
+        replace(policy, primaries=(primary("decode_tps", "decode", 1000.0),)), demands(frame)[0], model
+    )
+    assert np.abs(result.desired["decode"] - work.desired["decode"]).mean() < 0.3
+
+
+def test_a_simulated_backlog_is_requests_in_the_queue() -> None:
+    """A queue signal reads its curve plus the backlog ÷ tokens per request."""
+    rows = 200
+    load = np.concatenate([np.full(100, 2_000.0), np.full(100, 20_000.0)])
+    frame = service(
+        {"decode": load}, {"decode": 2}, queue_length__decode=np.ones(rows), request_rate__service=load / 500
+    )
+    infos = tuple(
+        replace(info, family="queue", pool="sum") if info.signal == "queue_length" else info
+        for info in frame.signals
+    )
+    frame = replace(frame, signals=infos)
+    model = fit_fleet(frame.rows(np.arange(rows) < 100), derived(), SETTINGS)
+    assert model.signals[("queue_length", "decode")].tokens_per_request == pytest.approx(500.0)
+    (demand,) = demands(frame)
+    readings = Readings([("queue_length", "decode")], demand, model)
+    log = SimpleNamespace(
+        served={"decode": [60 * 2_000.0]}, ready={"decode": [2.0]}, queued={"decode": [5_000.0]}
+    )
+    readings.record(0, log)
+    assert readings.scraped[("queue_length", "decode")][0] == pytest.approx(1.0 + 10.0)
