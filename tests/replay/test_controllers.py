@@ -84,6 +84,8 @@ def test_keda_fallback_after_the_threshold() -> None:
     """Three failed polls are borne, the fourth falls back: two polls a minute, so from the second row on."""
     fallen = Keda(TRIGGER, 2, ignore_null_values=False, fallback=Fallback(3, 6))
     assert walk(fallen, [400.0, NAN, NAN, NAN], 4) == [4, 4, 6, 6]
+    slow = dataclasses.replace(fallen, polling_interval_s=60.0)
+    assert walk(slow, [400.0, NAN, NAN, NAN, NAN], 4) == [4, 4, 4, 4, 6]
     higher = dataclasses.replace(fallen, fallback=Fallback(3, 2, "currentReplicasIfHigher"))
     assert walk(higher, [400.0, NAN, NAN, NAN], 4) == [4, 4, 4, 4]
 

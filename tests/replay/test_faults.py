@@ -110,6 +110,19 @@ def test_stock_holds_what_waits_and_releases_it() -> None:
     assert pool.ready == pool.desired == 7.0
 
 
+def test_what_finds_no_stock_is_not_paid_for() -> None:
+    """Ten are asked for, three run and none can be added: three are paid for until there is stock again."""
+    frame = service({"decode": np.full(200, 3_000.0)}, {"decode": 3})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    stretch = worst_stretch(part, model)
+    counts = np.where(np.arange(part.rows) <= stretch.first, 3.0, 10.0)
+    (fault,) = faults_named(["no_stock"])
+    result = simulate(Schedule({"decode": counts}, running=False), part, model, fault.trouble(stretch, part))
+    assert result.paid["decode"][stretch.first + 5] == 3.0
+    assert result.paid["decode"][stretch.last + 5] == 10.0
+
+
 def test_lost_instances_come_back_after_a_start_up() -> None:
     """They are started anew, within the stock."""
     pool = Pool(MODEL.pools["decode"], 4.0)

@@ -132,3 +132,10 @@ def test_counts_stay_in_bounds_and_memory_stays_small(
     memory = HpaMemory(((0.0, 5),), ((0.0, 1),))
     answer = decide(parameters, view([0.0] * 100, 5), memory)
     assert all(100 * 60.0 - t < SCALE_DOWN.stabilization_s + 60.0 for t, _ in answer.memory.recommended)
+
+
+def test_each_direction_looks_back_over_its_own_window() -> None:
+    """A long scale-up window does not lengthen the one for scaling down."""
+    rules = Rules(600.0, (RatePolicy("Pods", 20, 60.0),))
+    both = replace(TOTAL, up=rules, down=Rules(120.0, (RatePolicy("Pods", 20, 60.0),)))
+    assert walk(both, [800.0, 400.0, 400.0, 400.0], 8) == [8, 8, 4, 4]
