@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hs_analysis.report.charts import Chart, bands, make
+from hs_analysis.report import marks
+from hs_analysis.report.charts import Chart, make
 from hs_analysis.report.thinning import csv_time, runs
 from hs_analysis.report.wording import parse_time, percent, plural, seconds, signal_label
 
@@ -39,7 +40,7 @@ def coverage(
     findings
         Findings about the service or the whole input; those with a start get a mark.
     service
-        The service's summary, for its saturated stretches.
+        The service's summary, for what is marked.
     """
     if signals.is_empty():
         return None
@@ -64,7 +65,7 @@ def coverage(
         title = f"{words} holes; the longest takes {seconds(max(gaps))}"
     reading = (
         f"Thick: at least {percent(COMPLETE_RATIO)} of the expected samples; thin: fewer; empty: none. Rows "
-        "on top mark findings and saturated stretches."
+        "on top mark findings, saturated and excluded stretches, and events."
     )
     table = (["row", "state", "start", "end"], rows)
     return make("coverage", "coverage", (title, reading, title + "."), table)
@@ -99,15 +100,22 @@ def _longest_hole(mine: pl.DataFrame, start: float, end: float) -> float:
 
 
 def _event_rows(findings: pl.DataFrame, service: Mapping[str, Any], cell: float) -> list[list[str]]:
-    """Return one row per finding with a time and per saturated stretch; a moment is half a cell wide."""
+    """Return one row per timed finding, saturated or excluded stretch and event of the user.
+
+    A moment is half a cell wide.
+    """
     timed = findings.filter(pl.col("start").is_not_null() & (pl.col("level") != "pass"))
     rows = []
     for check, start, end in timed.sort("check", "start", "text").select("check", "start", "end").iter_rows():
         first = _epoch(start)
         last = max(_epoch(end), first + cell / 2)
         rows.append([check.replace("_", " "), "event", csv_time(first), csv_time(last)])
-    saturated = [(_epoch(band["start"]), _epoch(band["end"])) for band in bands(service)]
-    return rows + [["saturated", "event", csv_time(a), csv_time(b)] for a, b in saturated]
+    for name, bands in (("saturated", marks.saturated(service)), ("excluded", marks.excluded(service))):
+        rows += [[name, "event", csv_time(_epoch(b["start"])), csv_time(_epoch(b["end"]))] for b in bands]
+    for event in marks.events(service):
+        at = _epoch(event["t"])
+        rows.append([event["kind"], "event", csv_time(at), csv_time(at + cell / 2)])
+    return rows
 
 
 def _epoch(moment: Any) -> float:
