@@ -49,7 +49,7 @@ def excluded(words: Sequence[str], where: str, folder: Path, tz: str | None) -> 
     found: set[Excluded] = set()
     for word in words:
         start, between, end = word.partition(BETWEEN)
-        if between and not (folder / word).exists():
+        if between and not (folder / word).is_file():
             found.add(_stretch(start, end, "", where, tz))
         else:
             found |= set(_of_file(word, where, folder, tz, _excluded_of))
@@ -85,8 +85,9 @@ def _of_file(
     """Yield one value per record of a file."""
     path = folder / word
     if not path.is_file():
-        form = f"a stretch is START{BETWEEN}END, e.g. 2026-07-01T08:00Z{BETWEEN}2026-07-01T09:30Z"
-        raise UsageError(f"no such file: {word}", where=where, hint=f"check the path; {form}")
+        form = f"; a stretch is START{BETWEEN}END, e.g. 2026-07-01T08:00Z{BETWEEN}2026-07-01T09:30Z"
+        hint = f"check the path{form if build is _excluded_of else ''}"
+        raise UsageError(f"no such file: {word}", where=where, hint=hint)
     try:
         text = path.read_text(encoding="utf-8-sig")
         records = list(_json_records(text) if text.lstrip()[:1] in "[{" else _csv_records(text))
