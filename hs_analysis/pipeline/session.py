@@ -152,7 +152,11 @@ def refuse_rejected(folder: Path, manifest: Manifest) -> None:
     record = manifest.stages["ingest"]
     hint = f'see why: hsa sql {folder} "FROM rejected"'
     errors: list[HsError] = [
-        RowsRejected(f"{file['rows_rejected']:,} rows rejected", where=str(file["name"]), hint=hint)
+        RowsRejected(
+            f"{file['rows_rejected']:,} row{'s' * (file['rows_rejected'] != 1)} rejected",
+            where=str(file["name"]),
+            hint=hint,
+        )
         for file in record.inputs
         if file.get("rows_rejected")
     ]

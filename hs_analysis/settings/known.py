@@ -138,13 +138,13 @@ SETTINGS: tuple[Setting, ...] = (
             "share of requests (TTFT) or token gaps (TBT) of a window that must be within the limit",
             "common in serving SLOs: p95", "0.95", "--slo quantile"),
     Setting("slo.window", "slo.window_s", DURATION, "s", "width of a judged window",
-            "one minute, as alerts use", '"60s"', "--slo window"),
+            "this project: a minute, as alerts often use", '"60s"', "--slo window"),
     Setting("slo.allowed_window_share", "slo.allowed_window_share", SHARE, "ratio",
             "share of windows that may break the SLO", "this project", "0.05"),
     *(
         Setting(f"startup.{role}", f"startup_s.{role}", DURATION, "s",
                 f"from asking for {what} instance to its first request",
-                _NONE + "measured from the dump, else cooldowns are refused", '"240s"', "--startup")
+                _NONE + "without it cooldowns are refused", '"240s"', "--startup")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
     ),
     Setting("history.kind", "history_kind", _words("production", "pressure_test"), "",

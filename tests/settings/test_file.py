@@ -136,7 +136,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[tables.a]\nmatch = '*'\ntime = 't'", "no column carries anything"),
         ("[tables.a]\nmatch = '*'\ntime = 't'\nmetric = 'm'", "it has metric but no value"),
         ("[tables.a]\nmatch = '*'\nmetric = 'm'\nvalue = 'v'", "it has no time"),
-        ("[tables.a]\nmatch = '*'\nholds = 'requests'\ncolumns = { a = { signal = 'arival' } }", "mean arrival?"),
+        ("[tables.a]\nmatch = '*'\nholds = 'bench'\ncolumns = { a = { signal = 'modl' } }", "mean model?"),
         ("[gpus]\ndecod = 8", "did you mean decode?"),
         ("[gpus]\ndecode = 0", "no number above 0"),
         ("[prices]\nH20 = '1'", "no number from 0 on"),
