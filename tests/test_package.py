@@ -39,7 +39,7 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_wheel_holds_every_file_of_package_and_queries(root: Path, site: Path) -> None:
-    """Modules, queries, catalogue, templates, schemas and a sample are in the wheel; caches and tests are not."""
+    """Modules, queries, catalogue, templates, schemas and a sample are in the wheel; no caches, no tests."""
     package = {p.relative_to(root) for p in (root / "hs_analysis").rglob("*") if p.is_file()}
     package = {p for p in package if "__pycache__" not in p.parts}
     queries = {

@@ -16,6 +16,7 @@ from hs_analysis.pipeline.inputs import InputFile, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
 from hs_analysis.pipeline.progress import Progress
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.pipeline.stages import (
     Outcome,
     Stage,
@@ -239,6 +240,12 @@ def _record(
 def check_unchanged(files: Sequence[InputFile]) -> None:
     """Raise when an input file is gone or has other bytes than the run was made from."""
     for file in files:
+        if is_spooled(file.path) and not file.path.is_file():
+            raise RunFolderError(
+                "standard input is gone and has to be read again",
+                where=file.name,
+                hint="pipe it into hsa run -",
+            )
         if not file.path.is_file():
             raise RunFolderError(
                 "the input is gone and has to be read again",
