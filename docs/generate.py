@@ -311,7 +311,8 @@ def settings_page() -> str:
     parts += ["Keys of a metric, and of a column of a table:", table(["key", "what"], columns)]
     lead = (
         "What `hsa.toml`, `HSA_*` variables and flags can set; a flag wins over a variable, a variable over "
-        "the file. A variable is `HSA_` and the key in capitals, with `_` for the dots; lists are separated by commas. "
+        "the file. A variable is `HSA_` and the key in capitals, with `_` for the dots; lists are separated "
+        "by commas. "
         "[How to configure](../howto/configure.md) explains which file is read when."
     )
     return page("Settings", lead, parts)

@@ -16,7 +16,6 @@ from hs_analysis.pipeline.inputs import InputFile, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
 from hs_analysis.pipeline.progress import Progress
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.pipeline.stages import (
     Outcome,
     Stage,
@@ -26,6 +25,7 @@ from hs_analysis.pipeline.stages import (
     leading_to,
     setting_values,
 )
+from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.schema.settings import Machine, Settings
 
 STAGING_PREFIX = ".staging-"
