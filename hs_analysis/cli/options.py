@@ -54,8 +54,8 @@ class ReadingFlags:
     ] = None
     capture: Annotated[
         list[str] | None,
-        _flag(INPUT, "A separate run of the same service, as in a sweep; repeat it.", "--capture",
-              metavar="NAME=PATH"),
+        _flag(INPUT, "A separate run of the same service, as in a sweep: an input too; repeat it.",
+              "--capture", metavar="NAME=PATH"),
     ] = None  # fmt: skip
     tz: Annotated[
         str | None,

@@ -41,6 +41,7 @@ def from_inputs(
     """Read inputs and run every stage up to `target`."""
     # Wrong flags and settings are told before anything heavy is loaded or anything is read.
     used = effective.for_inputs(config, [group.layer() for group in flags])
+    arguments = [*arguments, *_captures_outside(used, arguments)]
     stdin = _stdin(arguments)
 
     from hs_analysis.pipeline.chain import STAGES
@@ -89,6 +90,15 @@ def on_folder(
         )  # fmt: skip
     finally:
         progress.close()
+
+
+def _captures_outside(used: Effective, arguments: Sequence[Path]) -> list[Path]:
+    """Return the places of --capture that no INPUT holds: naming one is naming an input."""
+    if used.origins.get("reading.captures") != "--capture":
+        return []
+    inputs = [path.resolve() for path in arguments]
+    places = [Path(place) for place in used.settings.reading.captures.values()]
+    return [p for p in places if not any(p.resolve().is_relative_to(one) for one in inputs)]
 
 
 def _stdin(arguments: Sequence[Path]) -> bool:

@@ -179,6 +179,21 @@ def test_excluded_stretches_and_events_reach_the_answer(here: Path, finished: Pa
     assert "--exclude 2026-07-01T03:00:00Z..2026-07-01T04:00:00Z" in page
 
 
+def test_captures_are_inputs(here: Path, small_dumps: Callable[[int], Path]) -> None:
+    """A place that no INPUT holds is read too, under its name; one inside an INPUT is read once."""
+    one, two = small_dumps(1), small_dumps(2)
+    inside = next(iter(sorted(one.glob("*prompt_tokens_total.json"))))
+    done = call("ingest", one, "--capture", f"b.1={two}", "--capture", f"a={inside}", "--run-dir", "run")
+    assert done.exit_code == 0, done.output
+    query = "SELECT capture, count(DISTINCT metric) AS n FROM series GROUP BY 1 ORDER BY 1"
+    rows = json.loads(call("sql", "run", query, "-o", "json").stdout)
+    metrics = len(list(two.iterdir()))
+    assert [row["capture"] for row in rows] == ["", "a", "b.1"]
+    assert rows[1]["n"] == 1
+    assert rows[2]["n"] == rows[0]["n"] + 1
+    assert rows[2]["n"] <= metrics
+
+
 def test_standard_input_is_an_input(here: Path, dumps: Path, hsa: Hsa) -> None:
     """A dump piped in is read like a file named stdin, and leaves nothing behind."""
     path = next(iter(sorted(dumps.glob("*prompt_tokens_total.json"))))
