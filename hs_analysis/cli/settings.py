@@ -92,7 +92,9 @@ def rows(used: Effective) -> list[dict[str, Any]]:
 
 
 def _row(used: Effective, key: str, field: str, value: Any, unit: str) -> dict[str, Any]:
-    return {"setting": key, "value": value, "unit": unit, "source": used.origins.get(field, DEFAULT)}
+    bare = isinstance(value, int | float)  # text carries its unit
+    source = used.origins.get(field, DEFAULT)
+    return {"setting": key, "value": value, "unit": unit if bare else "", "source": source}
 
 
 def _value(used: Effective, field: str) -> Any:
