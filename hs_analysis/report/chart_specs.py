@@ -151,7 +151,7 @@ def _bands() -> alt.Chart:
 
 def _events() -> alt.Chart:
     """Draw a thin rule at every event; what happened is its tooltip."""
-    rule = alt.Chart(_named("events", t="date")).mark_rule(color="var(--c-warn)", strokeWidth=1)
+    rule = alt.Chart(_named("events", t="date")).mark_rule(color="var(--muted)", strokeWidth=1)
     when = alt.Tooltip("t:T", title="at (UTC)", format="%Y-%m-%d %H:%M")
     drawn: alt.Chart = rule.encode(x=_time("t"), tooltip=[alt.Tooltip("text:N", title="event"), when])
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -219,7 +220,7 @@ def against_time(
             rows += line_rows(frame, name, column, budget, scale=1 / top)
     if not rows:
         return None
-    saturated, left_out, happened = marks.saturated(service), marks.excluded(service), marks.events(service)
+    saturated, left_out, happened = marks.between(service, *_span(values))
     together = "moves with load" if verdict.get("verdict") == "proportional" else "beside load"
     marked = f"; {plural(len(saturated), 'saturated stretch', 'saturated stretches')}" if saturated else ""
     title = f"{label[0].upper()}{label[1:]} {together} over time{marked}"
@@ -301,11 +302,7 @@ def replay_steps(
         "DASHES": dashes[: len(names)],
     }
     shown = timeline.filter(pl.col("policy").is_in([p for p, _ in policies]))
-    first, last = shown["t"].min(), shown["t"].max()
-    inside, left_out, happened = (
-        [row for row in find(service) if marks.within(row, first, last)]
-        for find in (marks.saturated, marks.excluded, marks.events)
-    )
+    inside, left_out, happened = marks.between(service, *_span(shown))
     reading = "One stepped line per policy: the lower the line, the fewer instances are paid for."
     reading += marks.words(inside, left_out, happened)
     return make(
@@ -316,6 +313,12 @@ def replay_steps(
         places=places,
         datasets={"bands": inside + left_out, "events": happened},
     )
+
+
+def _span(frame: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+    """Return the first and last time of a frame."""
+    first, last = frame["t"].min(), frame["t"].max()
+    return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else (None, None)
 
 
 def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:

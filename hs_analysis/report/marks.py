@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
@@ -59,11 +60,39 @@ def split(service: Mapping[str, Any]) -> list[Row]:
     return [{"t": str(start)}] if parse_time(start) else []
 
 
-def within(row: Row, first: Any, last: Any) -> bool:
-    """Whether a band or event lies, in part, between two moments."""
-    start, end = parse_time(row.get("start", row.get("t"))), parse_time(row.get("end", row.get("t")))
-    low, high = parse_time(first), parse_time(last)
-    return bool(start and end and low and high and start <= high and end >= low)
+def between(
+    service: Mapping[str, Any], first: datetime | None, last: datetime | None
+) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return saturated stretches, excluded ones and events between two moments, the stretches cut to them."""
+    if first is None or last is None:
+        return [], [], []
+    stretches = [
+        [_cut(row, first, last) for row in find(service) if _overlaps(row, first, last)]
+        for find in (saturated, excluded)
+    ]
+    happened = [row for row in events(service) if first <= _time(row["t"]) <= last]
+    return stretches[0], stretches[1], happened
+
+
+def _time(text: str) -> datetime:
+    found = parse_time(text)
+    assert found is not None  # noqa: S101 - rows without a time were left out
+    return found
+
+
+def _overlaps(row: Row, first: datetime, last: datetime) -> bool:
+    return _time(row["start"]) <= last and _time(row["end"]) >= first
+
+
+def _cut(row: Row, first: datetime, last: datetime) -> Row:
+    """Return a stretch without what lies outside: it must not widen a chart's axis."""
+    start = row["start"] if _time(row["start"]) >= first else _iso(first)
+    return {**row, "start": start, "end": row["end"] if _time(row["end"]) <= last else _iso(last)}
+
+
+def _iso(moment: datetime) -> str:
+    """Return a moment as ISO 8601 UTC text."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def words(bands: list[Row], left_out: list[Row], happened: list[Row]) -> str:

@@ -63,6 +63,7 @@ def test_variables_of_others_are_left_alone() -> None:
         "HSA_REAL_DATA",
         "HSA_UPDATE_GOLDEN",
         "HSA_RECOVERY_SEEDS",
+        "HSA_CHROMIUM",
         "HSA_XNACK",
         "HSA_OVERRIDE_GFX_VERSION",
     )
