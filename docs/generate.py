@@ -1,4 +1,4 @@
-"""Write docs/reference/*.md from the code: commands, signals, files and exit codes.
+"""Write docs/reference/*.md from the code: commands, settings, signals, files and exit codes.
 
 ``python docs/generate.py`` writes the pages; with ``--check`` it writes nothing and exits 1 for a stale one.
 """
@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -23,6 +25,9 @@ from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS
 from hs_analysis.schema.outcomes import OUTCOMES
+from hs_analysis.schema.settings import MetricRow, TableRow
+from hs_analysis.settings.known import SETTINGS, Setting
+from hs_analysis.settings.sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -260,18 +265,74 @@ def exit_codes_page() -> str:
     words = {0: "the command did what was asked; warnings may stand on stderr"}
     for code in sorted({kind.exit_code for kind in kinds}):
         same = [kind for kind in kinds if kind.exit_code == code and kind is not errors.ManyErrors]
-        words[code] = " ".join(inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ") for kind in same)
+        words[code] = " ".join(
+            inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ").replace("``", "`") for kind in same
+        )
     words[INTERRUPTED] = "interrupted with Ctrl-C; nothing is left half-written under a final name"
     lead = (
         "An error is one line on stderr: what, where, what to do; at most three, then how many more. "
-        "Nothing is printed on stdout. A traceback is a bug of the tool."
+        "Stdout stays empty, but for the result behind a closed gate. A traceback is a bug of the tool."
     )
     return page(
         "Exit codes", lead, [table(["code", "means"], [(str(c), w) for c, w in sorted(words.items())])]
     )
 
 
-PAGES = {"cli": cli_page, "signals": signals_page, "files": files_page, "exit-codes": exit_codes_page}
+def _default_of(setting: Setting) -> str:
+    """Return a default as hsa.toml writes it."""
+    return "" if setting.default in (None, ()) else f"`{setting.example}`"
+
+
+def settings_page() -> str:
+    """Return the reference of every setting: key, default, unit, provenance, variable and flag."""
+    heads = ["key", "what", "form", "default", "unit", "why this default", "variable", "flag"]
+    parts, groups = [], dict.fromkeys(setting.key.rpartition(".")[0] for setting in SETTINGS)
+    for group in groups:
+        rows = [
+            (
+                f"`{s.key.rpartition('.')[2]}`", s.meaning, s.kind.name, _default_of(s), s.unit, s.provenance,
+                f"`{s.variable}`", f"`{s.flag}`" if s.flag else "",
+            )
+            for s in SETTINGS
+            if s.key.rpartition(".")[0] == group
+        ]  # fmt: skip
+        parts += [f"## {group}" if group else "## Above the first section", table(heads, rows)]
+    parts += [
+        "## Sections with keys of your own",
+        "These are in the file only, but for `captures`: `--capture`.",
+    ]
+    for section in SECTIONS:
+        header = f"[{section.name}.fleet]" if section.name == "tables" else f"[{section.name}]"
+        example = "\n".join([header, *section.example])
+        parts += [f"### {section.name}", f"{_sentence(section.meaning)}.", f"```toml\n{example}\n```"]
+    columns = [(f"`{f.name}`", _doc_of(TableRow, f.name)) for f in fields(TableRow)]
+    parts += ["Keys of a `[tables.NAME]`:", table(["key", "what"], columns)]
+    columns = [(f"`{f.name}`", _doc_of(MetricRow, f.name)) for f in fields(MetricRow)]
+    parts += ["Keys of a metric, and of a column of a table:", table(["key", "what"], columns)]
+    lead = (
+        "What `hsa.toml`, `HSA_*` variables and flags can set; a flag wins over a variable, a variable over "
+        "the file. A variable is `HSA_` and the key in capitals, with `_` for the dots; lists are separated "
+        "by commas. "
+        "[How to configure](../howto/configure.md) explains which file is read when."
+    )
+    return page("Settings", lead, parts)
+
+
+def _doc_of(kind: type[Any], name: str) -> str:
+    """Return what a dataclass's docstring says of a field."""
+    lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if name in line.split(", ") and not line.startswith(" "))
+    body = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
+    return " ".join(line.strip() for line in body).replace("``", "`")
+
+
+PAGES = {
+    "cli": cli_page,
+    "signals": signals_page,
+    "files": files_page,
+    "exit-codes": exit_codes_page,
+    "settings": settings_page,
+}
 
 
 def stale() -> list[str]:

@@ -35,7 +35,7 @@ class HsError(Exception):
 
 
 class UsageError(HsError):
-    """A flag or an argument that can't be understood."""
+    """A flag, an argument or a setting that can't be understood."""
 
     exit_code = 2
 
@@ -52,13 +52,37 @@ class RunFolderError(HsError):
     """A run folder that is missing, locked, or made from other inputs."""
 
 
+class GateFailed(HsError):  # noqa: N818 - a gate that closes is an answer, not a fault
+    """A condition of ``--fail-on`` holds; the result is printed all the same."""
+
+    exit_code = 3
+
+
+class RowsRejected(HsError):  # noqa: N818 - the input's state, not a fault of the tool
+    """Rows were rejected or a file was broken, and ``--strict`` was given."""
+
+    exit_code = 4
+
+
 class ContractError(HsError):
     """A frame that does not keep its contract; names the table and the column."""
 
 
 class ManyErrors(HsError):  # noqa: N818 - several errors, so the plural
-    """Several problems at once; the command line prints the first three and counts the rest."""
+    """Several problems at once; the command line prints the first three and counts the rest.
 
-    def __init__(self, errors: list[HsError]) -> None:
+    Parameters
+    ----------
+    errors
+        The problems.
+    more
+        The command that tells all of them; empty for ``hsa doctor INPUT``.
+    all_told
+        Whether the command line prints every one, because they are what was asked for.
+    """
+
+    def __init__(self, errors: list[HsError], *, more: str = "", all_told: bool = False) -> None:
         self.errors = errors
+        self.more = more
+        self.all_told = all_told
         super().__init__("; ".join(error.line() for error in errors))

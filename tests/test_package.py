@@ -39,14 +39,18 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_wheel_holds_every_file_of_package_and_queries(root: Path, site: Path) -> None:
-    """Modules, queries, catalogue, templates and schemas are in the wheel; caches and tests are not."""
+    """Modules, queries, catalogue, templates, schemas and a sample are in the wheel; no caches, no tests."""
     package = {p.relative_to(root) for p in (root / "hs_analysis").rglob("*") if p.is_file()}
     package = {p for p in package if "__pycache__" not in p.parts}
     queries = {
         Path("hs_analysis/_queries") / p.relative_to(root / "queries") for p in root.glob("queries/*/*.sql")
     }
     held = {p.relative_to(site) for p in (site / "hs_analysis").rglob("*") if p.is_file()}
-    assert package | queries <= held
+    sample = {
+        Path("hs_analysis/_samples/dynamo-pd") / p.name
+        for p in (root / "data_samples" / "dynamo-pd").iterdir()
+    }
+    assert package | queries | sample <= held
     assert {p.name for p in site.iterdir()} == {"hs_analysis", next(site.glob("*.dist-info")).name}
     assert not [p for p in held if p.suffix == ".pyc"]
 
@@ -74,3 +78,14 @@ def test_program_starts_from_the_wheel(site: Path) -> None:
         finished = run(site, "-m", "hs_analysis", *arguments)
         assert finished.returncode == 0, finished.stderr
         assert finished.stdout
+
+
+def test_the_demo_runs_from_the_wheel(site: Path, tmp_path: Path) -> None:
+    """Without a checkout `hsa init demo --demo` brings a sample along, and the printed command reads it."""
+    written = run(site, "-m", "hs_analysis", "init", str(tmp_path / "demo"), "--demo")
+    assert written.returncode == 0, written.stderr
+    words = written.stdout.splitlines()[-1].removeprefix("next: hsa run ").split()
+    assert words == [f"{tmp_path}/demo/dynamo-pd", "--config", f"{tmp_path}/demo/hsa.toml"]
+    read = run(site, "-m", "hs_analysis", "ingest", *words, "--run-dir", str(tmp_path / "run"))
+    assert read.returncode == 0, read.stderr
+    assert "116,268" in read.stdout

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hs_analysis.align.excluded import Stretches, row_within
 from hs_analysis.schema.aligned import ServiceFrame, column
 
 
@@ -14,7 +15,7 @@ class ServiceFacts:
     """Recorded totals of a service, to reconcile with a bill; None where the input does not tell.
 
     Tokens and requests are counter increases, gaps included; instance-hours carry the last known count over
-    gaps.
+    gaps. Neither counts what the user excluded.
     """
 
     service: str
@@ -25,7 +26,9 @@ class ServiceFacts:
     gpu_hours: float | None
 
 
-def facts_of(frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame) -> ServiceFacts:
+def facts_of(
+    frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame, left_out: Stretches = ()
+) -> ServiceFacts:
     """Return the totals of a service.
 
     Parameters
@@ -36,8 +39,10 @@ def facts_of(frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame) ->
         Result of the query ``align/totals``.
     chosen
         Rows of the chosen sources, with service, role, signal and preference.
+    left_out
+        Stretches that no total counts; ``totals`` is of the increases outside them.
     """
-    hours = {role: _instance_hours(frame, role) for role in frame.pools}
+    hours = {role: _instance_hours(frame, role, left_out) for role in frame.pools}
     gpus = frame.gpus_per_instance
     known = bool(hours) and all(role in gpus for role in hours)
     return ServiceFacts(
@@ -50,11 +55,10 @@ def facts_of(frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame) ->
     )
 
 
-def _instance_hours(frame: ServiceFrame, role: str) -> float:
+def _instance_hours(frame: ServiceFrame, role: str, left_out: Stretches) -> float:
     """Return the instance-hours of a pool; a gap inside a capture carries the last count on."""
-    counts = frame.table.select(
-        pl.col(column("instances", role)).fill_null(strategy="forward").over("capture")
-    ).to_series()
+    carried = pl.col(column("instances", role)).fill_null(strategy="forward").over("capture")
+    counts = frame.table.select("t", carried.alias("count")).filter(~row_within(left_out))["count"]
     return float(counts.sum()) * frame.window_s / 3600
 
 

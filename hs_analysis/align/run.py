@@ -7,6 +7,14 @@ from dataclasses import dataclass
 import polars as pl
 
 from hs_analysis.align.demand import add_demand
+from hs_analysis.align.excluded import (
+    Stretches,
+    increases_outside,
+    row_within,
+    stretch,
+    within,
+    without,
+)
 from hs_analysis.align.facts import ServiceFacts, facts_of
 from hs_analysis.align.grid import scrape_interval_s, span_s, window_s
 from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
@@ -70,7 +78,7 @@ def align(
     quality
         Result of the query ``ingest/series_quality``.
     catalogue, settings
-        The catalogue; the SLO (shares over its edges), the history kind and nothing else.
+        The catalogue; the SLO (shares over its edges), the history kind, what is excluded, and nothing else.
     query
         Runs a shipped query.
 
@@ -83,15 +91,17 @@ def align(
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.increases, windows.width_s, query)
     chosen = pl.concat([chosen, net.select(chosen.columns)])
-    totals = query("align/totals", {}, {"increases": windows.increases, "terms": terms.drop("read")})
+    left_out = tuple(stretch(one, windows.width_s) for one in settings.excluded)
+    counted = increases_outside(windows.increases, left_out)
+    totals = query("align/totals", {}, {"increases": counted, "terms": terms.drop("read")})
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
-        own = chosen.filter(pl.col("service") == service)
-        frame = _service(service, own, windows, series, quality, catalogue, settings, query)
+        own = chosen.filter((pl.col("service") == service) & ~within(left_out))
+        frame = _service(service, own, windows, series, quality, catalogue, settings, left_out, query)
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
-            facts.append(facts_of(frame, totals, chosen))
+            facts.append(facts_of(frame, totals, chosen, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
     return Aligned(tuple(frames), signals, tuple(facts), kept_edges(edges, chosen), disagreements)
 
@@ -134,11 +144,12 @@ def _service(
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
+    left_out: Stretches,
     query: QueryRunner,
 ) -> ServiceFrame | None:
     """Return the frame of a service from its chosen rows, None when it has no value at all."""
     together = pl.col("gpu_group").is_null()
-    counts = windows.instances.filter((pl.col("service") == service) & together)
+    counts = windows.instances.filter((pl.col("service") == service) & together & ~within(left_out))
     table = wide_table(own.filter(together), counts, windows.width_s)
     if table.is_empty():
         return None
@@ -149,10 +160,11 @@ def _service(
         query,
         ttft_bounds_wait=_ttft_bounds_wait(own, catalogue),
     )
+    table = without(table, left_out)
     terms = windows.terms.filter(pl.col("service") == service)
     return ServiceFrame(
         service, windows.width_s, settings.history_kind, reference, table,
-        infos_of(table, own, terms, quality, catalogue, windows.interval_s),
+        infos_of(table.filter(~row_within(left_out)), own, terms, quality, catalogue, windows.interval_s),
         gpus_per_instance(series, service), gpu_types(series, service),
     )  # fmt: skip
 

@@ -13,9 +13,21 @@ from typer.core import TyperGroup
 import hs_analysis
 from hs_analysis.cli import failure
 from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
+from hs_analysis.cli.init import INIT_HELP, init
 from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
 from hs_analysis.cli.run import RUN_HELP, run
-from hs_analysis.cli.steps import EXPORT_HELP, INGEST_HELP, STAGE_COMMANDS, export, ingest
+from hs_analysis.cli.settings import SETTINGS_HELP, settings
+from hs_analysis.cli.sql import SQL_HELP, sql
+from hs_analysis.cli.steps import (
+    EXPORT_HELP,
+    INGEST_HELP,
+    REPORT_HELP,
+    STAGE_COMMANDS,
+    export,
+    ingest,
+    report,
+)
+from hs_analysis.cli.validate import VALIDATE_HELP, validate
 from hs_analysis.errors import HsError
 
 
@@ -44,7 +56,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage.",
+    epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 --fail-on holds, 4 rows rejected and --strict.",
 )
 
 
@@ -76,12 +88,17 @@ COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "run": (run, RUN_HELP, EVERYTHING, "Everything, in order, into one run folder."),
     "pull": (pull, PULL_HELP, DATA, "Fetch the metrics from a Prometheus."),
     "export-plan": (export_plan, EXPORT_PLAN_HELP, DATA, "The queries to run by hand."),
+    "init": (init, INIT_HELP, EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
     "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
     **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
     "export": (export, EXPORT_HELP, STAGES, "The policy as KEDA objects and recording rules."),
+    "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
     "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
     "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),
     "signals": (signals, SIGNALS_HELP, AROUND, "The catalogue of signals and metrics."),
+    "settings": (settings, SETTINGS_HELP, AROUND, "Every setting in effect, and where it is from."),
+    "sql": (sql, SQL_HELP, AROUND, "The tables of a run, in SQL."),
+    "validate": (validate, VALIDATE_HELP, AROUND, "A settings file or policy checked offline."),
 }
 """Command → function, help (an example first, then what it does), panel, line in the list of commands."""
 

@@ -28,19 +28,18 @@ from hs_analysis.cli.connection import (
     shell_word,
 )  # fmt: skip
 from hs_analysis.cli.connection import access as read_access
+from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     INPUT,
     OUTPUT,
-    FormatFlag,
-    FromFlag,
-    NoColorFlag,
-    QuietFlag,
-    ToFlag,
+    BoundsFlags,
+    QuietFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.terminal import listener
-from hs_analysis.cli.values import bounds_changes, seconds, suggestion
 from hs_analysis.errors import UsageError
+from hs_analysis.settings.layers import resolve
+from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.plan import Plan, Request
@@ -102,9 +101,8 @@ EXPORT_PLAN_HELP = (
 )
 
 
+@grouped
 def export_plan(
-    start: FromFlag = None,
-    end: ToFlag = None,
     last: LastFlag = None,
     step: StepFlag = None,
     match: MatchFlag = None,
@@ -136,12 +134,12 @@ def export_plan(
     insecure: InsecureFlag = False,
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
+    *,
+    bounds: BoundsFlags,
+    form: QuietFlags,
 ) -> None:  # fmt: skip
     """Write plan.json and print the commands that run it."""
-    request = _request(start, end, last, step, match, namespace, exporter)
+    request = _request(bounds, last, step, match, namespace, exporter)
 
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.commands import TOOLS, Caller, promtool_lacks
@@ -159,12 +157,12 @@ def export_plan(
 
     plan = offline_plan(request, _now(), _series(series) if series else None)
     path = write_plan(out, plan, force=replace)
-    progress = listener(quiet=quiet, no_color=no_color)
+    progress = listener(quiet=form.quiet, no_color=form.no_color)
     for note in plan.notes:
         progress.noted(f"note: {note}")
     progress.noted(f"wrote {path}: {len(plan.files)} files; run the commands in {out}")
     commands = [TOOLS[tool](file, caller) for file in plan.files]
-    show(_planned(plan, path, commands), output, no_color=no_color)
+    show(_planned(plan, path, commands), form.output, no_color=form.no_color)
 
 
 def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
@@ -188,10 +186,10 @@ PULL_HELP = (
 )
 
 
+@grouped
 def pull(
     url: UrlFlag,
-    start: FromFlag = None,
-    end: ToFlag = None,
+    bounds: BoundsFlags,
     last: LastFlag = None,
     step: StepFlag = None,
     match: MatchFlag = None,
@@ -210,14 +208,13 @@ def pull(
     timeout: TimeoutFlag = "2m",
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
+    *,
+    form: QuietFlags,
 ) -> None:
     """Run the plan on a server and print what came."""
     import time
 
-    request = _request(start, end, last, step, match, namespace, exporter)
+    request = _request(bounds, last, step, match, namespace, exporter)
     access = read_access(token_file, user, password_file, tenant, ca_file, client_cert, client_key, insecure)
     silence_s = seconds(timeout, "--timeout")
 
@@ -227,7 +224,7 @@ def pull(
     from hs_analysis.collect.server import Server
     from hs_analysis.pipeline.collect import pull as run_pull
 
-    progress = listener(quiet=quiet, no_color=no_color)
+    progress = listener(quiet=form.quiet, no_color=form.no_color)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
         server = Server(base_url(url), access, pace, progress.noted, silence_s)
@@ -236,7 +233,7 @@ def pull(
         )
     finally:
         progress.close()
-    show(_pulled(pulled, out), output, no_color=no_color)
+    show(_pulled(pulled, out), form.output, no_color=form.no_color)
 
 
 def _pulled(pulled: Pulled, out: Path) -> Shown:
@@ -294,8 +291,7 @@ def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _request(
-    start: str | None,
-    end: str | None,
+    given: BoundsFlags,
     last: str | None,
     step: str | None,
     match: str | None,
@@ -313,9 +309,9 @@ def _request(
     from hs_analysis.collect.plan import Request
     from hs_analysis.collect.selectors import parse_matchers
 
-    if start is not None and last is not None:
+    if given.start is not None and last is not None:
         raise UsageError("both say where the window starts", where="--from and --last", hint="keep one")
-    bounds: Mapping[str, str] = bounds_changes(start, end)
+    bounds: Mapping[str, str] = resolve([given.layer()])[0]
     parse_matchers(match or "", "--match")
     known = [one.name for one in load_catalogue().exporters]
     for name in exporter or ():

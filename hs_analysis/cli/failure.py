@@ -17,9 +17,11 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 def lines(error: HsError, command: str, first_input: str = "INPUT") -> list[str]:
     """Return what to print for an error: a line a problem, at most three, then how many more."""
     problems = error.errors if isinstance(error, ManyErrors) else [error]
-    shown = [f"hsa {command}: {_one_line(problem.line())}" for problem in problems[:MOST_LINES]]
-    if len(problems) > MOST_LINES:
-        shown.append(f"… and {len(problems) - MOST_LINES} more: hsa doctor {first_input}")
+    most = len(problems) if isinstance(error, ManyErrors) and error.all_told else MOST_LINES
+    shown = [f"hsa {command}: {_one_line(problem.line())}" for problem in problems[:most]]
+    if len(problems) > most:
+        more = error.more if isinstance(error, ManyErrors) and error.more else f"hsa doctor {first_input}"
+        shown.append(f"… and {len(problems) - most} more: {more}")
     return shown
 
 

@@ -3,55 +3,86 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hs_analysis.cli import gates
+from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     INPUT,
-    ForceFlag,
-    FormatFlag,
-    Method,
-    NoColorFlag,
-    QuietFlag,
-    RunDirFlag,
+    ConfigFlags,
+    FailFlags,
+    FormFlags,
+    HistoryFlags,
+    MachineFlags,
+    OutputFlags,
+    PlaceFlags,
+    ReadingFlags,
+    SloFlags,
+    StrictFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
-from hs_analysis.cli.values import suggestion
 from hs_analysis.cli.work import from_inputs, on_folder
 from hs_analysis.errors import UsageError
+from hs_analysis.settings.values import suggestion
+
+if TYPE_CHECKING:
+    from hs_analysis.pipeline.runner import Ran
 
 DOCTOR_HELP = """hsa doctor dumps/
 
 What was found per signal and role, its quality, what is missing and how to switch it on."""
 
 
+@grouped
 def doctor(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="INPUT|RUN", help="Dumps, or a run folder made from them.", show_default=False
+            metavar="INPUT|RUN", help="Dumps, or a run folder made from them; - is standard input.",
+            show_default=False,
         ),
     ],
-    run_dir: RunDirFlag = None,
-    force: ForceFlag = False,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
-) -> None:
+    settings: ConfigFlags,
+    reading: ReadingFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    machine: MachineFlags,
+    strict: StrictFlags,
+    fail: FailFlags,
+    place: PlaceFlags,
+    out: OutputFlags,
+) -> None:  # fmt: skip
     """Print the findings, and what is there and what is missing per signal and role."""
     from hs_analysis.pipeline.folder import is_run
 
+    conditions = gates.of_doctor(fail.fail_on or ())
+    flags = (reading, history, slo, machine)
     if len(paths) == 1 and is_run(paths[0]):
-        if run_dir is not None or force:
-            flag = "--force" if force else "--run-dir"
+        if place.run_dir is not None or place.force:
+            flag = "--force" if place.force else "--run-dir"
             raise UsageError("is for INPUT, and this is a run folder", where=flag, hint="leave it out")
-        ran = on_folder(paths[0], "doctor", Method(), quiet=quiet, no_color=no_color)
+        ran = on_folder(paths[0], "doctor", settings.config, flags, out=out, strict=strict.strict)
     else:
-        ran = from_inputs(
-            paths, "doctor", Method(), run_dir=run_dir, force=force, quiet=quiet, no_color=no_color
-        )
-    show(_diagnosis(ran.folder), output, no_color=no_color)
+        ran = from_inputs(paths, "doctor", settings.config, flags, place=place, out=out, strict=strict.strict)
+    show(_diagnosis(ran.folder), out.output, no_color=out.no_color)
+    gates.close(conditions, _as_summary(ran), ran.folder)
+
+
+def _as_summary(ran: Ran) -> dict[str, Any]:
+    """Return what conditions look at, before there is a summary.json."""
+    from hs_analysis.pipeline.results import diagnosis
+
+    found = [row for row in diagnosis(ran.folder)["signals"] if row["state"] == "found"]
+    services = sorted({row["service"] for row in found})
+    return {
+        "coverage": ran.manifest.stages["ingest"].counts,
+        "services": [
+            {"service": name, "signals": [row for row in found if row["service"] == name]}
+            for name in services
+        ],
+    }
 
 
 def _diagnosis(folder: Path) -> Shown:
@@ -82,6 +113,7 @@ EXPLAIN_HELP = """hsa explain chat%2Fllama/derive/pd_ratio --run-dir reports/dum
 One number's derivation: its value, window, method, formula, queries and input files."""
 
 
+@grouped
 def explain(
     link: Annotated[
         str,
@@ -97,8 +129,8 @@ def explain(
             help="Run folder of the link; found by the link itself or the only run in reports/ unless said.",
         ),
     ] = None,
-    output: FormatFlag = "table",
-    no_color: NoColorFlag = False,
+    *,
+    form: FormFlags,
 ) -> None:  # fmt: skip
     """Print how the number behind an evidence link was found."""
     from hs_analysis.pipeline.results import explained
@@ -113,7 +145,7 @@ def explain(
 
         return [text(found)]
 
-    show(Shown(found, [flat], blocks), output, no_color=no_color)
+    show(Shown(found, [flat], blocks), form.output, no_color=form.no_color)
 
 
 SIGNALS_HELP = """hsa signals ttft
@@ -121,13 +153,14 @@ SIGNALS_HELP = """hsa signals ttft
 The catalogue: what each signal means, which metrics carry it, and how to switch it on."""
 
 
+@grouped
 def signals(
     name: Annotated[
         str | None,
         typer.Argument(metavar="SIGNAL", help="One signal; all of them unless said.", show_default=False),
     ] = None,
-    output: FormatFlag = "table",
-    no_color: NoColorFlag = False,
+    *,
+    form: FormFlags,
 ) -> None:
     """Print the catalogue of signals."""
     from hs_analysis.catalogue import load_catalogue
@@ -152,7 +185,7 @@ def signals(
             Table("Metrics", [("source", "exporter"), ("read", "read as"), ("metric", "metric")], carried)
         )
         blocks.append(f"to switch it on: {rows[0]['enable']}")
-    show(Shown({"signals": rows}, flat, lambda: blocks), output, no_color=no_color)
+    show(Shown({"signals": rows}, flat, lambda: blocks), form.output, no_color=form.no_color)
 
 
 def _metrics(row: dict[str, Any]) -> list[str]:

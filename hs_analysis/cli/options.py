@@ -1,112 +1,292 @@
-"""Flags that several commands share, each spelt and explained once."""
+"""Flags that several commands share, in the groups they come in, each spelt and explained once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from hs_analysis.cli.values import bounds_changes, slo_changes, startup_changes
+from hs_analysis.cli import words
+from hs_analysis.errors import UsageError
+from hs_analysis.settings.known import EVENT_FILES, MOMENT, SETTINGS, SPANS
+from hs_analysis.settings.layers import Given, Layer
 
-INPUT, METHOD, OUTPUT = "Input", "Method", "Output"
+INPUT, HISTORY, METHOD, GATES, OUTPUT = "Input", "History", "Method", "Gates", "Output"
 
 Format = Literal["table", "json", "yaml", "csv"]
 
 Inputs = Annotated[
     list[Path],
-    typer.Argument(metavar="INPUT", help="Files or folders of Prometheus dumps.", show_default=False),
+    typer.Argument(
+        metavar="INPUT", help="Files or folders of Prometheus dumps; - is standard input.", show_default=False
+    ),
 ]
 Run = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as hsa run or hsa ingest made it.", show_default=False),
 ]
-SloFlag = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--slo", metavar="LIMIT", rich_help_panel=METHOD, show_default=False,
-        help="ttft=2.5s, tbt=50ms, quantile=0.95 (share of requests or token gaps that must hold) or "
-        "window=60s; repeat it. There is no default limit.",
-    ),
-]  # fmt: skip
-StartupFlag = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--startup", metavar="TIME", rich_help_panel=METHOD, show_default=False,
-        help="From asking for an instance to its first request: 240s, or prefill=240s; repeat it.",
-    ),
-]  # fmt: skip
-PressureFlag = Annotated[
-    bool | None,
-    typer.Option(
-        "--pressure-test/--production", rich_help_panel=METHOD, show_default=False,
-        help="Whether someone set the load on purpose (a ramp, steps, a sweep); production unless said.",
-    ),
-]  # fmt: skip
-FromFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--from", metavar="TIME", rich_help_panel=METHOD, show_default=False,
-        help="Leave out what is before, e.g. 2026-07-01T00:00:00Z.",
-    ),
-]  # fmt: skip
-ToFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--to", metavar="TIME", rich_help_panel=METHOD, show_default=False,
-        help="Leave out what is from then on.",
-    ),
-]  # fmt: skip
-SeedFlag = Annotated[
-    int | None,
-    typer.Option(
-        "--seed", min=0, rich_help_panel=METHOD, show_default=False,
-        help="Seed of every resampling; 0 unless said.",
-    ),
-]  # fmt: skip
-RunDirFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--run-dir", metavar="DIR", rich_help_panel=OUTPUT, show_default=False,
-        help="Run folder; by default reports/<name>-<window>.",
-    ),
-]  # fmt: skip
-ForceFlag = Annotated[
-    bool,
-    typer.Option(
-        "--force", rich_help_panel=OUTPUT, help="Start the run folder again, even one made from other inputs."
-    ),
-]  # fmt: skip
-FormatFlag = Annotated[
-    Format, typer.Option("--output", "-o", rich_help_panel=OUTPUT, help="Form of the result on stdout.")
-]
-QuietFlag = Annotated[
-    bool, typer.Option("--quiet", "-q", rich_help_panel=OUTPUT, help="Nothing on stderr but errors.")
-]
-NoColorFlag = Annotated[
-    bool, typer.Option("--no-color", rich_help_panel=OUTPUT, help="No colour; NO_COLOR does the same.")
-]
+
+
+def _flag(panel: str, text: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
+    return typer.Option(*names, metavar=metavar, rich_help_panel=panel, show_default=False, help=text, **more)
 
 
 @dataclass(frozen=True)
-class Method:
-    """The method flags of a command, as they were given."""
+class ConfigFlags:
+    """Where settings are read from."""
 
-    slo: Sequence[str] | None = None
-    startup: Sequence[str] | None = None
-    pressure_test: bool | None = None
-    start: str | None = None
-    end: str | None = None
-    seed: int | None = None
+    config: Annotated[
+        Path | None,
+        _flag(INPUT, "Settings file; hsa.toml of the current folder unless said. For a run folder only this "
+              "flag brings one in.", "--config", metavar="FILE"),
+    ] = None  # fmt: skip
 
-    def changes(self) -> dict[str, Any]:
-        """Return the settings that were given, by dotted name."""
-        found = slo_changes(self.slo or ()) | startup_changes(self.startup or ())
-        found |= bounds_changes(self.start, self.end)
+
+@dataclass(frozen=True)
+class ReadingFlags:
+    """How input files are read."""
+
+    format: Annotated[
+        str | None,
+        _flag(INPUT, "Reader of every file; told by content unless said.", "--format", metavar="ID"),
+    ] = None
+    capture: Annotated[
+        list[str] | None,
+        _flag(INPUT, "A separate run of the same service, as in a sweep: an input too; repeat it.",
+              "--capture", metavar="NAME=PATH"),
+    ] = None  # fmt: skip
+    tz: Annotated[
+        str | None,
+        _flag(INPUT, "Zone of times that carry none, e.g. Europe/Berlin; they are refused unless said.",
+              "--tz", metavar="ZONE"),
+    ] = None  # fmt: skip
+    time_unit: Annotated[
+        str | None,
+        _flag(INPUT, "Unit of a table's numeric times; told by their size unless said.", "--time-unit",
+              metavar="s|ms|us|ns"),
+    ] = None  # fmt: skip
+    epoch: Annotated[
+        str | None, _flag(INPUT, "Start of logs whose times are relative.", "--epoch", metavar="TIME")
+    ] = None
+    legend_regex: Annotated[
+        str | None,
+        _flag(INPUT, "Named groups that turn a Grafana legend into labels.", "--legend-regex",
+              metavar="REGEX"),
+    ] = None  # fmt: skip
+    on_conflict: Annotated[
+        str | None,
+        _flag(INPUT, "What to do with different values of one series at one time; reject unless said.",
+              "--on-conflict", metavar="reject|first|last|max"),
+    ] = None  # fmt: skip
+    dedup_label: Annotated[
+        str | None,
+        _flag(INPUT, "Label in which replicas of one Prometheus differ; the fuller copy is kept.",
+              "--dedup-label", metavar="LABEL"),
+    ] = None  # fmt: skip
+    salvage: Annotated[
+        bool, _flag(INPUT, "Keep the complete series of a document that is cut.", "--salvage")
+    ] = False
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        captures = words.captures(self.capture or ())
+        return {
+            **_simple(
+                self, "format", "tz", "time_unit", "epoch", "legend_regex", "on_conflict", "dedup_label"
+            ),
+            **({"reading.captures": Given(captures, "--capture")} if captures else {}),
+            **({"reading.salvage": Given(True, "--salvage")} if self.salvage else {}),
+        }
+
+
+@dataclass(frozen=True)
+class BoundsFlags:
+    """Bounds of the window."""
+
+    start: Annotated[
+        str | None,
+        _flag(HISTORY, "Leave out what is before, e.g. 2026-07-01T00:00:00Z.", "--from", metavar="TIME"),
+    ] = None
+    end: Annotated[str | None, _flag(HISTORY, "Leave out what is from then on.", "--to", metavar="TIME")] = (
+        None
+    )
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return {
+            name: Given(words.read(MOMENT, [text], flag), flag)
+            for name, flag, text in (("start", "--from", self.start), ("end", "--to", self.end))
+            if text is not None
+        }
+
+
+@dataclass(frozen=True)
+class HistoryFlags(BoundsFlags):
+    """Which part of the input counts, and as what."""
+
+    exclude: Annotated[
+        list[str] | None,
+        _flag(HISTORY, "Leave out a stretch (incident, deploy, load test), or the stretches of a CSV or JSON "
+              "file; repeat it.", "--exclude", metavar="START..END|FILE"),
+    ] = None  # fmt: skip
+    events: Annotated[
+        list[str] | None,
+        _flag(HISTORY, "Events of a CSV or JSON file, marked on the charts; repeat it.", "--events",
+              metavar="FILE"),
+    ] = None  # fmt: skip
+    service: Annotated[
+        list[str] | None,
+        _flag(HISTORY, "Go on with this service only; repeat it.", "--service", metavar="NAME"),
+    ] = None
+    pressure_test: Annotated[
+        bool | None,
+        _flag(HISTORY, "Whether someone set the load on purpose (a ramp, steps, a sweep); production unless "
+              "said.", "--pressure-test/--production"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        found = dict(super().layer())
+        if self.exclude:
+            found["excluded"] = Given(words.read(SPANS, self.exclude, "--exclude"), "--exclude")
+        if self.events:
+            found["events"] = Given(words.read(EVENT_FILES, self.events, "--events"), "--events")
+        if self.service:
+            found["service"] = Given(tuple(self.service), "--service")
         if self.pressure_test is not None:
-            found["history_kind"] = "pressure_test" if self.pressure_test else "production"
-        if self.seed is not None:
-            found["seed"] = self.seed
+            kind, flag = ("pressure_test", "--pressure-test") if self.pressure_test else ("production",) * 2
+            found["history_kind"] = Given(kind, flag if flag.startswith("-") else f"--{flag}")
         return found
+
+
+@dataclass(frozen=True)
+class SloFlags:
+    """The latency objective."""
+
+    slo: Annotated[
+        list[str] | None,
+        _flag(METHOD, "ttft=2.5s, tbt=50ms, quantile=0.95 (share of requests or token gaps that must hold) "
+              "or window=60s; repeat it. There is no default limit.", "--slo", metavar="LIMIT"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return words.slo(self.slo or ())
+
+
+@dataclass(frozen=True)
+class MethodFlags:
+    """What the method is told beside the SLO."""
+
+    startup: Annotated[
+        list[str] | None,
+        _flag(METHOD, "From asking for an instance to its first request: 240s, or prefill=240s; repeat it.",
+              "--startup", metavar="TIME"),
+    ] = None  # fmt: skip
+    seed: Annotated[
+        int | None, _flag(METHOD, "Seed of every resampling; 0 unless said.", "--seed", min=0)
+    ] = None
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        seed = {} if self.seed is None else {"seed": Given(self.seed, "--seed")}
+        return {**words.startup(self.startup or ()), **seed}
+
+
+@dataclass(frozen=True)
+class MachineFlags:
+    """How the machine is used."""
+
+    memory_limit: Annotated[
+        str | None,
+        _flag(METHOD, "What may be held in memory before it is spilled to disk; 4GB unless said.",
+              "--memory-limit", metavar="SIZE"),
+    ] = None  # fmt: skip
+    engine: Annotated[
+        str | None,
+        _flag(METHOD, "Where tasks run; local unless said.", "--engine", metavar="local|ray"),
+    ] = None
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return _simple(self, "memory_limit", "engine")
+
+
+@dataclass(frozen=True)
+class FailFlags:
+    """Conditions on the answer."""
+
+    fail_on: Annotated[
+        list[str] | None,
+        _flag(GATES, "End with exit code 3 when it holds: refused, verdict-changed:RUN, ratio-drifting, "
+              "check-failed, coverage<0.9, slo_violation_ratio>0.01; repeat it.", "--fail-on",
+              metavar="COND"),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StrictFlags:
+    """Conditions on the input."""
+
+    strict: Annotated[
+        bool,
+        _flag(GATES, "Stop with exit code 4 when a row was rejected or a file is broken.", "--strict"),
+    ] = False
+
+
+@dataclass(frozen=True)
+class PlaceFlags:
+    """Where a run goes."""
+
+    run_dir: Annotated[
+        Path | None,
+        _flag(OUTPUT, "Run folder; by default reports/<name>-<window>.", "--run-dir", metavar="DIR"),
+    ] = None
+    force: Annotated[
+        bool,
+        _flag(OUTPUT, "Start the run folder again, even one made from other inputs.", "--force"),
+    ] = False
+
+
+@dataclass(frozen=True)
+class FormFlags:
+    """Form of the result."""
+
+    output: Annotated[
+        Format, typer.Option("--output", "-o", rich_help_panel=OUTPUT, help="Form of the result on stdout.")
+    ] = "table"
+    no_color: Annotated[bool, _flag(OUTPUT, "No colour; NO_COLOR does the same.", "--no-color")] = False
+
+
+@dataclass(frozen=True)
+class QuietFlags(FormFlags):
+    """Form of the result, and whether anything is said beside it."""
+
+    quiet: Annotated[bool, _flag(OUTPUT, "Nothing on stderr but errors.", "--quiet", "-q")] = False
+
+
+@dataclass(frozen=True)
+class OutputFlags(QuietFlags):
+    """Form of the result, and how much is said beside it."""
+
+    verbose: Annotated[
+        bool, _flag(OUTPUT, "Say which settings are used and where each is from.", "--verbose", "-v")
+    ] = False
+
+    def __post_init__(self) -> None:
+        if self.quiet and self.verbose:
+            raise UsageError("they contradict each other", where="-q and -v", hint="leave one out")
+
+
+def _simple(group: Any, *names: str) -> Layer:
+    """Return the settings whose flags hold one word and are named as in hsa.toml."""
+    found = {}
+    for name in names:
+        text = getattr(group, name)
+        flag = f"--{name.replace('_', '-')}"
+        if text is not None:
+            setting = next(s for s in SETTINGS if s.flag == flag)
+            found[setting.field] = Given(words.read(setting.kind, [text], flag), flag)
+    return found

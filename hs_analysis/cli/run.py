@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from hs_analysis.cli import gates
+from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
-    ForceFlag,
-    FormatFlag,
-    FromFlag,
+    ConfigFlags,
+    FailFlags,
+    HistoryFlags,
     Inputs,
-    Method,
-    NoColorFlag,
-    PressureFlag,
-    QuietFlag,
-    RunDirFlag,
-    SeedFlag,
-    SloFlag,
-    StartupFlag,
-    ToFlag,
+    MachineFlags,
+    MethodFlags,
+    OutputFlags,
+    PlaceFlags,
+    ReadingFlags,
+    SloFlags,
+    StrictFlags,
 )
 from hs_analysis.cli.shown import show
 from hs_analysis.cli.verdict import run_result
@@ -29,25 +29,27 @@ RUN_HELP = (
 )
 
 
+@grouped
 def run(
     inputs: Inputs,
-    slo: SloFlag = None,
-    startup: StartupFlag = None,
-    pressure_test: PressureFlag = None,
-    start: FromFlag = None,
-    end: ToFlag = None,
-    seed: SeedFlag = None,
-    run_dir: RunDirFlag = None,
-    force: ForceFlag = False,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
+    settings: ConfigFlags,
+    reading: ReadingFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    machine: MachineFlags,
+    strict: StrictFlags,
+    fail: FailFlags,
+    place: PlaceFlags,
+    out: OutputFlags,
 ) -> None:
     """Run every stage and print the answers."""
-    method = Method(slo, startup, pressure_test, start, end, seed)
-    ran = from_inputs(inputs, "report", method, run_dir=run_dir, force=force, quiet=quiet, no_color=no_color)
+    closed = gates.open_for(fail.fail_on or (), place.run_dir)
+    flags = (reading, history, slo, method, machine)
+    ran = from_inputs(inputs, "report", settings.config, flags, place=place, out=out, strict=strict.strict)
 
     from hs_analysis.pipeline.results import policy_documents, read_summary
 
-    result = run_result(read_summary(ran.folder), policy_documents(ran.folder), ran.folder)
-    show(result, output, no_color=no_color)
+    summary = read_summary(ran.folder)
+    show(run_result(summary, policy_documents(ran.folder), ran.folder), out.output, no_color=out.no_color)
+    gates.close(closed, summary, ran.folder)

@@ -9,23 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli import tables
+from hs_analysis.cli import gates, tables
+from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     METHOD,
-    ForceFlag,
-    FormatFlag,
-    FromFlag,
+    ConfigFlags,
+    FailFlags,
+    HistoryFlags,
     Inputs,
-    Method,
-    NoColorFlag,
-    PressureFlag,
-    QuietFlag,
+    MachineFlags,
+    MethodFlags,
+    OutputFlags,
+    PlaceFlags,
+    ReadingFlags,
     Run,
-    RunDirFlag,
-    SeedFlag,
-    SloFlag,
-    StartupFlag,
-    ToFlag,
+    SloFlags,
+    StrictFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.work import from_inputs, on_folder
@@ -66,21 +65,18 @@ class StageCommand:
     def command(self) -> Callable[..., None]:
         """Return the function that typer turns into the command."""
 
+        @grouped
         def run_stage(
             run: Run,
-            slo: SloFlag = None,
-            startup: StartupFlag = None,
-            pressure_test: PressureFlag = None,
-            start: FromFlag = None,
-            end: ToFlag = None,
-            seed: SeedFlag = None,
-            output: FormatFlag = "table",
-            quiet: QuietFlag = False,
-            no_color: NoColorFlag = False,
+            settings: ConfigFlags,
+            history: HistoryFlags,
+            slo: SloFlags,
+            method: MethodFlags,
+            machine: MachineFlags,
+            out: OutputFlags,
         ) -> None:
-            method = Method(slo, startup, pressure_test, start, end, seed)
-            ran = on_folder(run, self.name, method, quiet=quiet, no_color=no_color)
-            show(self.present(ran.folder), output, no_color=no_color)
+            ran = on_folder(run, self.name, settings.config, (history, slo, method, machine), out=out)
+            show(self.present(ran.folder), out.output, no_color=out.no_color)
 
         return run_stage
 
@@ -162,33 +158,53 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         "Write policy.yaml, fitted on the whole window, and print it; comments say where numbers come from.",
         _policy,
     ),
-    StageCommand(
-        "report",
-        _RUN,
-        "summary.json and report.html.",
-        "Write summary.json and report.html: one file that opens without a network.",
-        _report,
-    ),
 )
+
+REPORT_HELP = f"""hsa report {_RUN}
+
+Write summary.json and report.html: one file that opens without a network."""
+
+
+@grouped
+def report(
+    run: Run,
+    settings: ConfigFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    machine: MachineFlags,
+    fail: FailFlags,
+    out: OutputFlags,
+) -> None:
+    """Write the report and print where it is."""
+    closed = gates.open_for(fail.fail_on or (), run)
+    ran = on_folder(run, "report", settings.config, (history, slo, method, machine), out=out)
+
+    from hs_analysis.pipeline.results import read_summary
+
+    show(_report(ran.folder), out.output, no_color=out.no_color)
+    gates.close(closed, read_summary(ran.folder), ran.folder)
+
 
 INGEST_HELP = """hsa ingest dumps/
 
 Read dumps into the typed Parquet tables of a run folder: series with their role, samples, rejected rows."""
 
 
+@grouped
 def ingest(
     inputs: Inputs,
-    run_dir: RunDirFlag = None,
-    force: ForceFlag = False,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
+    settings: ConfigFlags,
+    reading: ReadingFlags,
+    machine: MachineFlags,
+    strict: StrictFlags,
+    place: PlaceFlags,
+    out: OutputFlags,
 ) -> None:
     """Read dumps into a run folder and print what each file gave."""
-    ran = from_inputs(
-        inputs, "ingest", Method(), run_dir=run_dir, force=force, quiet=quiet, no_color=no_color
-    )
-    show(_ingested(ran), output, no_color=no_color)
+    flags = (reading, machine)
+    ran = from_inputs(inputs, "ingest", settings.config, flags, place=place, out=out, strict=strict.strict)
+    show(_ingested(ran), out.output, no_color=out.no_color)
 
 
 def _ingested(ran: Ran) -> Shown:
@@ -213,6 +229,7 @@ EXPORT_HELP = f"""hsa export {_RUN} --target keda
 Write the policy as objects of other programs, and list what they could not express."""
 
 
+@grouped
 def export(
     run: Run,
     target: Annotated[
@@ -222,23 +239,20 @@ def export(
             help="keda or rules (Prometheus recording rules); repeat it, all of them unless said.",
         ),
     ] = None,
-    slo: SloFlag = None,
-    startup: StartupFlag = None,
-    pressure_test: PressureFlag = None,
-    start: FromFlag = None,
-    end: ToFlag = None,
-    seed: SeedFlag = None,
-    output: FormatFlag = "table",
-    quiet: QuietFlag = False,
-    no_color: NoColorFlag = False,
+    *,
+    settings: ConfigFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    machine: MachineFlags,
+    out: OutputFlags,
 ) -> None:  # fmt: skip
     """Write the exports and print the files of the targets asked for, with their losses."""
     from hs_analysis.pipeline.results import export_targets
 
     targets = _known_targets(target or [], export_targets())
-    method = Method(slo, startup, pressure_test, start, end, seed)
-    ran = on_folder(run, "export", method, quiet=quiet, no_color=no_color)
-    show(_exported(ran.folder, targets), output, no_color=no_color)
+    ran = on_folder(run, "export", settings.config, (history, slo, method, machine), out=out)
+    show(_exported(ran.folder, targets), out.output, no_color=out.no_color)
 
 
 def _exported(folder: Path, targets: Sequence[str]) -> Shown:
@@ -260,8 +274,8 @@ def _exported(folder: Path, targets: Sequence[str]) -> Shown:
 
 
 def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    from hs_analysis.cli.values import suggestion
     from hs_analysis.errors import UsageError
+    from hs_analysis.settings.values import suggestion
 
     for name in asked:
         if name not in known:

@@ -9,6 +9,7 @@ from hs_analysis.pipeline.judge import derive_numbers, study_signals
 from hs_analysis.pipeline.publish import export_policies, write_report
 from hs_analysis.pipeline.stages import Stage
 
+_HISTORY = ("history_kind", "start", "end", "excluded", "service")
 _SPLIT = ("train_share",)
 _NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
 
@@ -21,13 +22,13 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
-        ("slo.ttft_s", "slo.tbt_s", "history_kind", "start", "end"),
+        ("slo.ttft_s", "slo.tbt_s", *_HISTORY),
         ("data/signals.parquet", "data/services.json", "data/disagreements.parquet"),
         align_services,
     ),
     Stage(
         "doctor", "checking the input", ("align",),
-        ("slo.ttft_s", "slo.tbt_s", "history_kind", "start", "end"),
+        ("slo.ttft_s", "slo.tbt_s", *_HISTORY),
         ("data/findings.parquet", "data/doctor.json"),
         examine_input,
     ),
@@ -55,7 +56,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
     Stage(
         "report", "drawing the report", ("doctor", "export"),
-        ("slo", "startup_s", "history_kind", "start", "end", "seed"),
+        ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading"),
         ("summary.json", "report.html"), write_report,
     ),
 )  # fmt: skip

@@ -15,9 +15,11 @@ from hs_analysis.pipeline.gather import (
     INPUTS_FILE,
     quality_within,
     samples_within,
+    wanted_series,
+    work_database,
 )
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.store import Database, read_table
+from hs_analysis.store import read_table
 
 DOCTOR_FILE = "data/doctor.json"
 
@@ -55,10 +57,10 @@ def examine_input(work: Work) -> Outcome:
 
 
 def _scene(work: Work) -> Scene:
-    series = tables.read(work.run, "series")
+    series = wanted_series(work)
     inputs = tables.read_json(work.run, INPUTS_FILE)
     counts = inputs["counts"]
-    with Database() as database, samples_within(work, database) as samples:
+    with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         kinds = series.select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})

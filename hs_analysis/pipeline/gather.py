@@ -14,7 +14,7 @@ import polars as pl
 
 from hs_analysis.align import align
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.errors import InputError
+from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.pipeline import tables
@@ -23,12 +23,18 @@ from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES
 from hs_analysis.schema.settings import Settings
+from hs_analysis.settings.values import suggestion
 from hs_analysis.store import Database, read_table, write_table
 
 INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
 QUALITY_FILE = "data/quality.parquet"
 FROZEN_FILE = "data/frozen.parquet"
+
+
+def work_database(work: Work) -> Database:
+    """Return a database that keeps to the memory limit of the command."""
+    return Database(memory_limit=work.machine.memory_limit)
 
 
 def ingest_inputs(work: Work) -> Outcome:
@@ -98,8 +104,8 @@ def _instant(moment: object) -> str | None:
 
 def align_services(work: Work) -> Outcome:
     """Put every service on one grid, cut to --from and --to."""
-    series = read_table(work.run / tables.PLACES["series"])
-    with Database() as database, samples_within(work, database) as samples:
+    series = wanted_series(work)
+    with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         aligned = align(series, samples, quality, load_catalogue(), work.settings, database.query)
     if not aligned.frames:
@@ -112,6 +118,24 @@ def align_services(work: Work) -> Outcome:
     aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
     rows = sum(frame.table.height for frame in aligned.frames)
     return Outcome(f"services {len(aligned.frames)}, windows {rows:,}")
+
+
+def wanted_series(work: Work) -> pl.DataFrame:
+    """Return the series of the services the run goes on with, and those of no service.
+
+    Raises
+    ------
+    UsageError
+        When a service that was asked for is not in the input.
+    """
+    series, wanted = read_table(work.run / tables.PLACES["series"]), work.settings.service
+    if not wanted:
+        return series
+    known = series["service"].drop_nulls().unique().sort().to_list()
+    for name in wanted:
+        if name not in known:
+            raise UsageError(f"no such service {name!r}", where="--service", hint=suggestion(name, known))
+    return series.filter(pl.col("service").is_in(wanted) | pl.col("service").is_null())
 
 
 @contextmanager

@@ -95,7 +95,11 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole of manifest.json; ``arguments`` are the INPUTs as absolute paths, ``inputs`` their files."""
+    """The whole of manifest.json; ``arguments`` are the INPUTs as absolute paths, ``inputs`` their files.
+
+    ``origins`` says where each setting that is no default was given, ``config`` which settings file was read,
+    ``machine`` how the machine was used, which changes no result.
+    """
 
     schema_version: int
     tool_version: str
@@ -107,6 +111,9 @@ class Manifest:
     arguments: tuple[str, ...]
     inputs: tuple[InputRecord, ...]
     inputs_sha256: str
+    origins: dict[str, str] = field(default_factory=dict)
+    config: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, StageRecord] = field(default_factory=dict)
 
     def with_stage(self, name: str, record: StageRecord) -> Manifest:
@@ -134,7 +141,7 @@ def new(
         versions=_versions(),
         command=masked(command),
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        settings=settings.as_dict(),
+        settings=to_plain(settings),
         arguments=tuple(str(path.resolve()) for path in arguments),
         inputs=tuple(InputRecord(str(f.path.resolve()), f.name, f.named, f.size, f.sha256) for f in files),
         inputs_sha256=inputs_sha256(files),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from hs_analysis.pipeline.gather import INPUTS_FILE
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, read_derived, read_recommended, read_verdicts
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.settings import Settings
 
@@ -87,6 +90,8 @@ def write_report(work: Work) -> Outcome:
 
 def _summary(work: Work) -> dict[str, Any]:
     services, warnings = [], list(_input_warnings(work))
+    if work.settings.excluded:
+        warnings.append(summary.excluded_warning(work.settings.excluded))
     for entry in read_entries(work.run):
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
@@ -114,6 +119,8 @@ def _summary(work: Work) -> dict[str, Any]:
         coverage=_coverage(work),
         services=services,
         warnings=warnings,
+        excluded=work.settings.excluded,
+        events=work.settings.events,
     )
 
 
@@ -151,7 +158,7 @@ def _input_warnings(work: Work) -> Sequence[dict[str, str]]:
 def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
     """Return the command that makes a run again; inputs by their last name, since folders differ."""
     slo, defaults = settings.slo, Settings()
-    words = ["hsa", "run", *(path.name for path in arguments)]
+    words = ["hsa", "run", *("-" if is_spooled(path) else path.name for path in arguments)]
     limits: Mapping[str, float | None] = {"ttft": slo.ttft_s, "tbt": slo.tbt_s}
     words += [f"--slo {name}={seconds:g}s" for name, seconds in limits.items() if seconds is not None]
     if slo.quantile != defaults.slo.quantile:
@@ -167,5 +174,15 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
         words.append("--pressure-test")
     words += [f"--from {settings.start}"] if settings.start else []
     words += [f"--to {settings.end}"] if settings.end else []
+    words += [f"--exclude {one.start}..{one.end}" for one in settings.excluded]
+    words += [f"--service {shlex.quote(name)}" for name in settings.service]
     words += [f"--seed {settings.seed}"] if settings.seed else []
+    spelt = {name: getattr(defaults, name) for name in _SPELT}
+    share = replace(defaults.slo, allowed_window_share=slo.allowed_window_share)
+    if replace(settings, **spelt | {"slo": share}) != defaults:
+        words.append("# and the other settings that manifest.json lists")
     return " ".join(words)
+
+
+_SPELT = ("startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed")
+"""Settings beside the SLO that the command spells out, or that change no number."""

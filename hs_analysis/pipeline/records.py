@@ -43,6 +43,21 @@ def from_plain(kind: type[T], data: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
+def changed(value: T, changes: Mapping[str, Any]) -> T:
+    """Return a dataclass with some values replaced, by dotted name.
+
+    The last part may be a key of a dict: ``startup_s.prefill`` replaces one role of Settings.
+    """
+    plain = to_plain(value)
+    for name, new in changes.items():
+        *parents, last = name.split(".")
+        place = plain
+        for part in parents:
+            place = place[part]
+        place[last] = to_plain(new)
+    return from_plain(type(value), plain)
+
+
 @cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(kind)

@@ -20,10 +20,52 @@ from hs_analysis.pipeline.frames import read_entries
 from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
+from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.policy import dump, load_all
 from hs_analysis.report.explain import explain
+from hs_analysis.store import Answer, explore
 
 Plain = dict[str, Any]
+
+
+def run_tables(folder: Path) -> dict[str, Path]:
+    """Return the tables that a run folder holds: name → file or glob.
+
+    Raises
+    ------
+    RunFolderError
+        When it is no run folder, or nothing has been written into it.
+    """
+    folders.require(folder)
+    found = {name: folder.resolve() / place for name, place in PLACES.items() if any(folder.glob(place))}
+    if not found:
+        raise RunFolderError(
+            "the run has no tables yet", where=str(folder), hint="hsa ingest INPUT makes them"
+        )
+    return found
+
+
+def described_tables(folder: Path) -> list[Plain]:
+    """Return per table of a run its rows, its columns, and what one row is."""
+    listed = []
+    for name, path in run_tables(folder).items():
+        schema = tables.contract(name)
+        meta = schema.metadata or {}
+        count = explore({name: path}, f'SELECT count(*) AS rows FROM "{name}"')  # noqa: S608 - a name of ours
+        listed.append(
+            {
+                "table": name,
+                "rows": count.rows[0]["rows"],
+                "grain": meta.get(b"grain", b"").decode(),
+                "columns": list(schema.names),
+            }
+        )
+    return listed
+
+
+def queried(folder: Path, query: str, most_rows: int | None) -> Answer:
+    """Return the rows of a user's query over the tables of a run."""
+    return explore(run_tables(folder), query, most_rows)
 
 
 def ingested(manifest: Manifest) -> Plain:

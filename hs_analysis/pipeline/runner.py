@@ -15,6 +15,7 @@ from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.inputs import InputFile, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
 from hs_analysis.pipeline.progress import Progress
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import (
     Outcome,
     Stage,
@@ -24,7 +25,8 @@ from hs_analysis.pipeline.stages import (
     leading_to,
     setting_values,
 )
-from hs_analysis.schema.settings import Settings
+from hs_analysis.pipeline.standard_input import is_spooled
+from hs_analysis.schema.settings import Machine, Settings
 
 STAGING_PREFIX = ".staging-"
 
@@ -42,6 +44,9 @@ class Ran:
 Settle = Callable[[str, Path, Manifest], Path]
 """Called after each stage with its name; returns where the run folder is now, so that it may be renamed."""
 
+Accept = Callable[[str, Path, Manifest], None]
+"""Called with the name of each stage that is up to date now; raises to go no further."""
+
 
 def run_to(
     target: str,
@@ -53,6 +58,8 @@ def run_to(
     progress: Progress,
     inputs_checked: bool = False,
     settle: Settle = lambda _stage, folder, _manifest: folder,
+    accept: Accept = lambda _stage, _folder, _manifest: None,
+    machine: Machine | None = None,
 ) -> Ran:
     """Bring a stage and all it needs up to date, then what had been made from stages that changed.
 
@@ -62,10 +69,9 @@ def run_to(
     ``inputs_checked`` says that the input files were hashed just now.
     """
     sweep(folder)
-    before = manifest
     manifest = replace(
         manifest,
-        settings=settings.as_dict(),
+        settings=to_plain(settings),
         tool_version=hs_analysis.__version__,
         code_sha256=manifests.code_sha256(),
     )
@@ -73,17 +79,28 @@ def run_to(
     work, skipped = _plan(target, folder, manifest, prints, stages)
     for name in skipped:
         progress.skipped(name)
-    if not work and manifest != before:
-        manifests.write(folder, manifest)
+        accept(name, folder, manifest)
+    if not work:
+        _keep(folder, manifest)
     for index, stage in enumerate(work, start=1):
         progress.started(stage.name, stage.does, index, len(work))
         for path in _edited(stage, manifest, folder):
             progress.noted(f"{path} was changed by hand since {stage.name} wrote it; it is written again")
         if not stage.needs and not inputs_checked:
             check_unchanged(manifest.input_files())
-        manifest = _run_one(stage, prints[stage.name], folder, manifest, settings, stages, progress)
+        manifest = _run_one(
+            stage, prints[stage.name], folder, manifest, settings, stages, progress, machine or Machine()
+        )
         folder = settle(stage.name, folder, manifest)
+        accept(stage.name, folder, manifest)
     return Ran(tuple(stage.name for stage in work), skipped, folder, manifest)
+
+
+def _keep(folder: Path, manifest: Manifest) -> None:
+    """Record new settings of a run in which no stage had to work; a command that changes nothing is none."""
+    before = manifests.read(folder)
+    if before is None or replace(manifest, command=before.command) != before:
+        manifests.write(folder, manifest)
 
 
 def _plan(
@@ -127,6 +144,7 @@ def _run_one(
     settings: Settings,
     stages: Sequence[Stage],
     progress: Progress,
+    machine: Machine,
 ) -> Manifest:
     """Run a stage in a folder of its own, then move its files into place and record them."""
     began = time.perf_counter()
@@ -143,6 +161,7 @@ def _run_one(
             manifests.run_id(manifest),
             read,
             progress,
+            machine,
         )
         outcome = stage.run(work)
         drafts = _drafts(stage, out)
@@ -221,6 +240,12 @@ def _record(
 def check_unchanged(files: Sequence[InputFile]) -> None:
     """Raise when an input file is gone or has other bytes than the run was made from."""
     for file in files:
+        if is_spooled(file.path) and not file.path.is_file():
+            raise RunFolderError(
+                "standard input is gone and has to be read again",
+                where=file.name,
+                hint="pipe it into hsa run -",
+            )
         if not file.path.is_file():
             raise RunFolderError(
                 "the input is gone and has to be read again",

@@ -4,24 +4,54 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hs_analysis.errors import HsError, ManyErrors, RowsRejected
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.progress import Progress
-from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.pipeline.runner import Ran, run_to
+from hs_analysis.pipeline.records import changed, from_plain, to_plain
+from hs_analysis.pipeline.runner import Accept, Ran, run_to
 from hs_analysis.pipeline.stages import Stage
+from hs_analysis.pipeline.standard_input import spooled
 from hs_analysis.pipeline.tables import PLACES
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.store import write_view_database
 
 VIEWS_FILE = "run.duckdb"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a command was given; all of it goes into the manifest and none of it changes a result.
+
+    Attributes
+    ----------
+    command
+        The command line.
+    machine
+        How the machine may be used.
+    origins
+        Where each setting that is no default was given, by dotted name.
+    config
+        The settings file that was read; empty when none was.
+    strict
+        Whether to stop after ingest when a row was rejected or a file is broken.
+    stdin
+        Whether the INPUT ``-`` is standard input.
+    """
+
+    command: tuple[str, ...] = ()
+    machine: Machine = field(default_factory=Machine)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    config: str = ""
+    strict: bool = False
+    stdin: bool = False
 
 
 def run_inputs(
@@ -33,7 +63,7 @@ def run_inputs(
     progress: Progress,
     run_dir: Path | None = None,
     force: bool = False,
-    command: Sequence[str] = (),
+    asked: Asked = Asked(),
 ) -> Ran:
     """Read inputs into their run folder and run the stages up to `target`.
 
@@ -49,9 +79,30 @@ def run_inputs(
         The folder; by default ``reports/<name>-<window>``, the same one for the same inputs and bounds.
     force
         Start the folder again, even one made from other inputs.
-    command
-        The command line, for the manifest.
+    asked
+        How the command was given.
+
+    Raises
+    ------
+    RowsRejected
+        When a row was rejected or a file is broken, and that is asked to be an error.
     """
+    beside = folders.REPORTS if run_dir is None else run_dir.resolve().parent
+    with spooled(arguments, beside, wanted=asked.stdin) as paths:
+        return _run_files(paths, target, settings, stages, progress, run_dir, force, asked)
+
+
+def _run_files(
+    arguments: Sequence[Path],
+    target: str,
+    settings: Settings,
+    stages: Sequence[Stage],
+    progress: Progress,
+    run_dir: Path | None,
+    force: bool,
+    asked: Asked,
+) -> Ran:
+    """Do the work of `run_inputs` on INPUTs that are all files and folders."""
     files = list_inputs(arguments)
     place = folders.choose(arguments, files, settings, run_dir)
 
@@ -62,18 +113,59 @@ def run_inputs(
 
     folders.refuse_foreign(place.folder)
     with lock(place.folder):
-        new = manifests.new(arguments, files, settings, command)
+        new = manifests.new(arguments, files, settings, asked.command)
         manifest = folders.open_for(place.folder, files, new, force=force)
-        if command:
-            manifest = replace(manifest, command=new.command)
         try:
             ran = run_to(
-                target, place.folder, manifest, settings,
+                target, place.folder, _signed(manifest, asked, {}), settings,
                 stages=stages, progress=progress, inputs_checked=True, settle=settle,
+                accept=_accepts(asked), machine=asked.machine,
             )  # fmt: skip
         finally:
             _drop_if_nothing_came(place)
         return _with_views(ran)
+
+
+def _signed(manifest: Manifest, asked: Asked, before: Mapping[str, str]) -> Manifest:
+    """Return the manifest with how the command was given; ``before`` are origins of settings that stay."""
+    return replace(
+        manifest,
+        command=manifests.masked(asked.command) if asked.command else manifest.command,
+        origins={**before, **asked.origins},
+        config=asked.config,
+        machine=to_plain(asked.machine),
+    )
+
+
+def _accepts(asked: Asked) -> Accept:
+    """Return what looks at a stage that is up to date, and stops after one that must not be built upon."""
+
+    def accept(stage: str, folder: Path, manifest: Manifest) -> None:
+        if asked.strict and stage == "ingest":
+            refuse_rejected(folder, manifest)
+
+    return accept
+
+
+def refuse_rejected(folder: Path, manifest: Manifest) -> None:
+    """Raise when the input of a run had rejected rows or broken files."""
+    record = manifest.stages["ingest"]
+    hint = f'see why: hsa sql {folder} "FROM rejected"'
+    errors: list[HsError] = [
+        RowsRejected(
+            f"{file['rows_rejected']:,} row{'s' * (file['rows_rejected'] != 1)} rejected",
+            where=str(file["name"]),
+            hint=hint,
+        )
+        for file in record.inputs
+        if file.get("rows_rejected")
+    ]
+    errors += [
+        RowsRejected(f"can't be read: {entry['why']}", where=str(entry["name"]), hint="export it again")
+        for entry in record.counts.get("broken", ())
+    ]
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
 
 
 def _with_views(ran: Ran) -> Ran:
@@ -100,7 +192,7 @@ def run_folder(
     *,
     stages: Sequence[Stage],
     progress: Progress,
-    command: Sequence[str] = (),
+    asked: Asked = Asked(),
 ) -> Ran:
     """Run the stages of an existing run folder up to `target`, with some settings changed.
 
@@ -110,18 +202,9 @@ def run_folder(
     with lock(folder):
         manifest = folders.require(folder)
         settings = changed(from_plain(Settings, manifest.settings), changes)
-        if command:
-            manifest = replace(manifest, command=manifests.masked(command))
-        return _with_views(run_to(target, folder, manifest, settings, stages=stages, progress=progress))
-
-
-def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
-    """Return settings with some values replaced, by dotted name; ``startup_s.prefill`` replaces one role."""
-    plain = to_plain(settings)
-    for name, value in changes.items():
-        *parents, last = name.split(".")
-        place = plain
-        for part in parents:
-            place = place[part]
-        place[last] = value
-    return from_plain(Settings, plain)
+        signed = _signed(manifest, replace(asked, config=asked.config or manifest.config), manifest.origins)
+        ran = run_to(
+            target, folder, signed, settings,
+            stages=stages, progress=progress, accept=_accepts(asked), machine=asked.machine,
+        )  # fmt: skip
+        return _with_views(ran)

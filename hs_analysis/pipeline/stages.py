@@ -12,7 +12,7 @@ from typing import Any
 from hs_analysis.pipeline.inputs import InputFile
 from hs_analysis.pipeline.manifest import canonical
 from hs_analysis.pipeline.progress import Progress
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Machine, Settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Work:
         Names of the run and of its inputs, for evidence links.
     progress
         Where to say how far it is.
+    machine
+        How the machine may be used.
     """
 
     run: Path
@@ -43,6 +45,7 @@ class Work:
     run_id: str
     inputs_sha256: str
     progress: Progress
+    machine: Machine = field(default_factory=Machine)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from hs_analysis.schema.results import (
     SignalVerdict,
     Threshold,
 )
-from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.settings import Excluded, Slo
 
 SCHEMA_VERSION = 1
 
@@ -51,12 +51,16 @@ def compose(
     coverage: Mapping[str, Any],
     services: Sequence[Mapping[str, Any]],
     warnings: Sequence[Mapping[str, str]],
+    excluded: Sequence[Any] = (),
+    events: Sequence[Any] = (),
 ) -> dict[str, Any]:
     """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
     whole = {
         "schema_version": SCHEMA_VERSION,
         "tool_version": hs_analysis.__version__,
         "window": window,
+        "excluded": list(excluded),
+        "events": list(events),
         "slo": slo,
         "inputs": list(inputs),
         "coverage": coverage,
@@ -169,6 +173,14 @@ def replaced_warning(service: str) -> dict[str, str]:
         "since the first part); policy.yaml holds the nearest one that does, which was not backtested"
     )
     return {"code": "policy_replaced", "text": text}
+
+
+def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
+    """Say what the user left out, since totals don't count it."""
+    named = [f"{one.start} to {one.end}{f' ({one.label})' if one.label else ''}" for one in excluded[:3]]
+    more = f" and {len(excluded) - 3} more" if len(excluded) > 3 else ""
+    text = f"left out: {', '.join(named)}{more}; totals do not count these stretches"
+    return {"code": "excluded", "text": text}
 
 
 def untested_warning(service: str) -> dict[str, str]:

@@ -48,6 +48,11 @@ PLACES = {
 _CONTRACTS: dict[str, pa.Schema] = CONTRACTS | DETAILS | OUTCOMES
 
 
+def contract(table: str) -> pa.Schema:
+    """Return the contract of a table."""
+    return _CONTRACTS[table]
+
+
 def write_rows(folder: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write plain records as a table of the run folder, by its contract."""
     contract = _CONTRACTS[table]

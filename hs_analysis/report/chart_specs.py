@@ -1,8 +1,8 @@
 """One Vega-Lite specification per kind of chart, made and checked by Altair once, filled per chart.
 
 A template reads its rows from the named dataset ``main`` (the CSV that the page shows behind the chart) and
-its few marks from ``bands`` and ``marks``. Strings such as ``@Y@`` are places that `fill` replaces. Colours
-are CSS variables of the page, so that one drawing serves light, dark and print.
+its few marks from ``bands``, ``events`` and ``marks``. Strings such as ``@Y@`` are places that `fill`
+replaces. Colours are CSS variables of the page, so that one drawing serves light, dark and print.
 """
 
 from __future__ import annotations
@@ -149,6 +149,14 @@ def _bands() -> alt.Chart:
     return drawn
 
 
+def _events() -> alt.Chart:
+    """Draw a thin rule at every event; what happened is its tooltip."""
+    rule = alt.Chart(_named("events", t="date")).mark_rule(color="var(--muted)", strokeWidth=1)
+    when = alt.Tooltip("t:T", title="at (UTC)", format="%Y-%m-%d %H:%M")
+    drawn: alt.Chart = rule.encode(x=_time("t"), tooltip=[alt.Tooltip("text:N", title="event"), when])
+    return drawn
+
+
 def _split() -> list[alt.Chart]:
     """Draw the rule between training and test, with both words beside it."""
     data = _named("split", t="date")
@@ -251,13 +259,13 @@ def scatter_fit() -> Layers:
 
 @_template
 def series() -> Layers:
-    """Lines over time; a gap is a gap, saturated stretches are bands, training and test are split."""
+    """Lines over time; a gap is a gap, stretches are bands, events rules, training and test are split."""
     base = alt.Chart(_main(t="date", value="number", lone="number"))
     colour = alt.Color("series:O", scale=alt.Scale(domain=["@DOMAIN@"], range=["@COLOURS@"]))
     width = alt.StrokeWidth("series:O", scale=alt.Scale(domain=["@DOMAIN@"], range=["@WIDTHS@"]))
     y = alt.Y("value:Q", axis=alt.Axis(title="@Y@", format="@FORMAT@"), scale=alt.Scale(domainMin=0))
     lines = base.mark_line().encode(x=_time("t"), y=y, color=colour, strokeWidth=width, detail="capture:N")
-    return alt.layer(_bands(), lines, _lone(base, y, colour), *_split())
+    return alt.layer(_bands(), _events(), lines, _lone(base, y, colour), *_split())
 
 
 @_template
@@ -270,7 +278,7 @@ def steps() -> Layers:
     lines = base.mark_line(interpolate="step-after").encode(
         x=_time("t"), y=y, color=colour, strokeDash=dash, detail="capture:N"
     )
-    return alt.layer(_bands(), lines, _lone(base, y, colour))
+    return alt.layer(_bands(), _events(), lines, _lone(base, y, colour))
 
 
 @_template

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from hs_analysis.report import chart_specs
-from hs_analysis.report.choice import mapping, records
+from hs_analysis.report import chart_specs, marks
 from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
 from hs_analysis.report.wording import (
     fixed,
     interval,
-    parse_time,
     plain,
     plural,
     signal_label,
@@ -180,23 +179,6 @@ def scatter(points: pl.DataFrame, verdict: Mapping[str, Any], reference: str, bu
     )
 
 
-def bands(service: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the saturated stretches of a service as chart bands."""
-    rows = records(mapping(service.get("demand")).get("censored_windows"))
-    return [
-        {"start": str(row["start"]), "end": str(row["end"]), "text": str(row.get("reason") or "saturated")}
-        for row in rows
-        if parse_time(row.get("start")) and parse_time(row.get("end"))
-    ]
-
-
-def split(service: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the moment at which training ends and the test begins, as chart rows."""
-    test = mapping(service.get("replay")).get("test")
-    start = test[0] if isinstance(test, list | tuple) and test else None
-    return [{"t": str(start)}] if parse_time(start) else []
-
-
 def line_rows(
     frame: pl.DataFrame, name: str, value: str, budget: int, *, scale: float = 1.0, steps: bool = False
 ) -> list[list[str]]:
@@ -238,15 +220,15 @@ def against_time(
             rows += line_rows(frame, name, column, budget, scale=1 / top)
     if not rows:
         return None
-    saturated = bands(service)
+    saturated, left_out, happened = marks.between(service, *_span(values))
     together = "moves with load" if verdict.get("verdict") == "proportional" else "beside load"
     marked = f"; {plural(len(saturated), 'saturated stretch', 'saturated stretches')}" if saturated else ""
     title = f"{label[0].upper()}{label[1:]} {together} over time{marked}"
-    divided = split(service)
+    divided = marks.split(service)
     reading = (
         "Both lines are shares of their own 95 % quantile, so that their shapes can be compared. Gaps are "
         "gaps in the data."
-        + (" Shaded: saturated stretches, where served work hides demand." if saturated else "")
+        + marks.words(saturated, left_out, happened)
         + (" Dotted rule: training ends, test begins." if divided else "")
     )
     colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
@@ -263,7 +245,7 @@ def against_time(
         (title, reading, title + "."),
         (["t", "series", "capture", "value", "lone"], rows),
         places=places,
-        datasets={"bands": saturated, "split": divided},
+        datasets={"bands": saturated + left_out, "events": happened, "split": divided},
     )
 
 
@@ -320,24 +302,23 @@ def replay_steps(
         "DASHES": dashes[: len(names)],
     }
     shown = timeline.filter(pl.col("policy").is_in([p for p, _ in policies]))
-    first, last = shown["t"].min(), shown["t"].max()
-    inside = [b for b in bands(service) if _overlaps(b, first, last)]
+    inside, left_out, happened = marks.between(service, *_span(shown))
     reading = "One stepped line per policy: the lower the line, the fewer instances are paid for."
-    reading += " Shaded: saturated stretches." if inside else ""
+    reading += marks.words(inside, left_out, happened)
     return make(
         "steps",
         f"steps-{role}",
         (title, reading, title + "."),
         (["t", "series", "capture", "value", "lone"], rows),
         places=places,
-        datasets={"bands": inside},
+        datasets={"bands": inside + left_out, "events": happened},
     )
 
 
-def _overlaps(band: Mapping[str, str], first: Any, last: Any) -> bool:
-    start, end = parse_time(band["start"]), parse_time(band["end"])
-    low, high = parse_time(first), parse_time(last)
-    return bool(start and end and low and high and start <= high and end >= low)
+def _span(frame: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
+    """Return the first and last time of a frame."""
+    first, last = frame["t"].min(), frame["t"].max()
+    return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else (None, None)
 
 
 def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:

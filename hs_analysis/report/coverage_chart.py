@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from hs_analysis.report.charts import Chart, bands, make
+from hs_analysis.report import marks
+from hs_analysis.report.charts import Chart, make
 from hs_analysis.report.thinning import csv_time, runs
 from hs_analysis.report.wording import parse_time, percent, plural, seconds, signal_label
 
@@ -39,7 +41,7 @@ def coverage(
     findings
         Findings about the service or the whole input; those with a start get a mark.
     service
-        The service's summary, for its saturated stretches.
+        The service's summary, for what is marked.
     """
     if signals.is_empty():
         return None
@@ -47,12 +49,14 @@ def coverage(
     times = signals["t"].dt.epoch("us").to_numpy() / 1e6
     start, end = float(times.min()), float(times.max()) + window
     cell = max((end - start) / STRIP_BINS, window)
-    rows, holes = _event_rows(findings, service, cell), []
+    left_out = [(_epoch(band["start"]), _epoch(band["end"])) for band in marks.excluded(service)]
+    span = (datetime.fromtimestamp(start, UTC), datetime.fromtimestamp(end, UTC))
+    rows, holes = _event_rows(findings, service, cell, span), []
     for signal, role in wanted:
         mine = signals.filter((pl.col("signal") == signal) & (pl.col("role") == role))
         if mine.is_empty():
             continue
-        holes.append(_longest_hole(mine, start, end))
+        holes.append(_longest_hole(mine, start, end, left_out))
         label = signal_label(signal, role)
         stretches = _states(mine, start, end, cell)
         rows += [[label, state, csv_time(a), csv_time(b)] for a, b, state in stretches if state != "missing"]
@@ -64,7 +68,7 @@ def coverage(
         title = f"{words} holes; the longest takes {seconds(max(gaps))}"
     reading = (
         f"Thick: at least {percent(COMPLETE_RATIO)} of the expected samples; thin: fewer; empty: none. Rows "
-        "on top mark findings and saturated stretches."
+        "on top mark findings, saturated and excluded stretches, and events."
     )
     table = (["row", "state", "start", "end"], rows)
     return make("coverage", "coverage", (title, reading, title + "."), table)
@@ -90,24 +94,41 @@ def _states(mine: pl.DataFrame, start: float, end: float, cell: float) -> list[t
     return runs(words.tolist(), edges[:-1].tolist(), np.minimum(edges[1:], end).tolist())
 
 
-def _longest_hole(mine: pl.DataFrame, start: float, end: float) -> float:
-    """Return the longest time without any sample of a signal [s], 0 when there is none."""
+def _longest_hole(
+    mine: pl.DataFrame, start: float, end: float, left_out: Sequence[tuple[float, float]]
+) -> float:
+    """Return the longest time without any sample of a signal [s], 0 when there is none.
+
+    What was left out on purpose is no hole.
+    """
     window = float(mine["window_s"][0])
     seen = mine.filter(pl.col("coverage") >= MISSING_RATIO)["t"].unique().sort()
-    edges = np.r_[start - window, seen.dt.epoch("us").to_numpy() / 1e6, end]
+    meant = [np.arange(a - a % window, b, window) for a, b in left_out]
+    moments = np.concatenate([seen.dt.epoch("us").to_numpy() / 1e6, *meant])
+    edges = np.r_[start - window, np.unique(moments[(moments >= start) & (moments < end)]), end]
     return float(max(0.0, (np.diff(edges) - window).max()))
 
 
-def _event_rows(findings: pl.DataFrame, service: Mapping[str, Any], cell: float) -> list[list[str]]:
-    """Return one row per finding with a time and per saturated stretch; a moment is half a cell wide."""
+def _event_rows(
+    findings: pl.DataFrame, service: Mapping[str, Any], cell: float, span: tuple[datetime, datetime]
+) -> list[list[str]]:
+    """Return one row per timed finding, saturated or excluded stretch and event of the user.
+
+    A moment is half a cell wide.
+    """
     timed = findings.filter(pl.col("start").is_not_null() & (pl.col("level") != "pass"))
     rows = []
     for check, start, end in timed.sort("check", "start", "text").select("check", "start", "end").iter_rows():
         first = _epoch(start)
         last = max(_epoch(end), first + cell / 2)
         rows.append([check.replace("_", " "), "event", csv_time(first), csv_time(last)])
-    saturated = [(_epoch(band["start"]), _epoch(band["end"])) for band in bands(service)]
-    return rows + [["saturated", "event", csv_time(a), csv_time(b)] for a, b in saturated]
+    saturated, excluded, happened = marks.between(service, *span)
+    for name, bands in (("saturated", saturated), ("excluded", excluded)):
+        rows += [[name, "event", csv_time(_epoch(b["start"])), csv_time(_epoch(b["end"]))] for b in bands]
+    for event in happened:
+        at = _epoch(event["t"])
+        rows.append([event["kind"], "event", csv_time(at), csv_time(at + cell / 2)])
+    return rows
 
 
 def _epoch(moment: Any) -> float:

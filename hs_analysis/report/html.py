@@ -18,6 +18,7 @@ from markupsafe import Markup
 from hs_analysis.report import chart_specs, service_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
+from hs_analysis.report.marks import marked
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
 
@@ -64,7 +65,7 @@ def render(
     """
     findings = findings if findings.width else empty(FINDINGS)
     page = view.build(summary, policies_yaml, findings, reproduce)
-    entries = records(summary.get("services"))
+    entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
     tables = {name: _by_service(details.get(name), contract) for name, contract in DETAILS.items()}
     aligned = _by_service(signals.filter(pl.col("gpu_type").is_null()) if signals.width else None, SIGNALS)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 HistoryKind = Literal["production", "pressure_test"]
 
@@ -157,6 +157,43 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Excluded:
+    """A stretch of the history that is left out: an incident, a deploy, a load test.
+
+    Attributes
+    ----------
+    start, end
+        First moment that is left out, and first that is not any more, as ISO 8601 UTC text.
+    label
+        Why, in the user's words; empty when not said.
+    """
+
+    start: str
+    end: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, to be marked on the charts.
+
+    Attributes
+    ----------
+    t, end
+        When, as ISO 8601 UTC text; ``end`` is None for a moment.
+    text
+        What happened.
+    kind
+        Its kind in one word, e.g. ``deploy``; empty when not said.
+    """
+
+    t: str
+    end: str | None = None
+    text: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data.
 
@@ -170,6 +207,14 @@ class Settings:
         ``production`` passes the gates on hours and cycles; ``pressure_test`` has its own.
     start, end
         Bounds of the window as ISO 8601 UTC text, None for all of the input.
+    excluded
+        Stretches inside it that are left out: missing, not zero.
+    events
+        What happened when, for the charts.
+    service
+        Services to go on with after ingest; empty for all of them.
+    prices
+        Price of a GPU-hour by GPU model.
     seed
         Seed of every resampling.
     headroom_ratio
@@ -187,12 +232,28 @@ class Settings:
     history_kind: HistoryKind = "production"
     start: str | None = None
     end: str | None = None
+    excluded: tuple[Excluded, ...] = ()
+    events: tuple[Event, ...] = ()
+    service: tuple[str, ...] = ()
+    prices: dict[str, float] = field(default_factory=dict)
     seed: int = 0
     headroom_ratio: float = 0.85
     train_share: float = 0.6
     draws: int = 200
     reading: Reading = field(default_factory=Reading)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain data, for the manifest."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Machine:
+    """How the machine is used; nothing here changes a result.
+
+    Attributes
+    ----------
+    memory_limit
+        What DuckDB may hold in memory before it spills to disk, e.g. ``4GB``.
+    engine
+        Where tasks run: ``local`` processes or a ``ray`` cluster.
+    """
+
+    memory_limit: str = "4GB"
+    engine: Literal["local", "ray"] = "local"

@@ -1,6 +1,16 @@
 """The only place that talks to DuckDB and writes run folders' tables."""
 
 from hs_analysis.store.database import Database, Input, query_text
+from hs_analysis.store.explore import Answer, explore
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
-__all__ = ["Database", "Input", "query_text", "read_table", "write_table", "write_view_database"]
+__all__ = [
+    "Answer",
+    "Database",
+    "Input",
+    "explore",
+    "query_text",
+    "read_table",
+    "write_table",
+    "write_view_database",
+]

@@ -138,7 +138,7 @@ def put_on_grid(
 ) -> tuple[Ingested, Aligned]:
     """Ingest a folder of dumps and align it."""
     with Database(threads=threads) as database:
-        found = ingest(discover([source]), folder / "data", database, lambda _name: None)
+        found = ingest(discover([source]), folder / "data", lambda _name: None)
         samples = folder / "data" / "samples" / "*.parquet"
         aligned = align(found.series, samples, found.quality, load_catalogue(), settings, database.query)
     return found, aligned

@@ -12,8 +12,9 @@ import pytest
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.records import changed, to_plain
 from hs_analysis.pipeline.runner import Ran
-from hs_analysis.pipeline.session import changed, run_folder, run_inputs
+from hs_analysis.pipeline.session import Asked, run_folder, run_inputs
 from hs_analysis.pipeline.stages import Outcome, Stage, by_name, following, leading_to
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -44,7 +45,7 @@ def again(counting: Any, dump: Path, target: str, **changes: Any) -> Ran:
         changes,
         stages=counting.stages(),
         progress=Silent(),
-        command=("hsa", target),
+        asked=Asked(("hsa", target)),
     )
 
 
@@ -255,7 +256,7 @@ def test_default_folder_of_other_inputs_needs_force(
 
 def test_manifest_tells_versions_command_and_files(counting: Any, dump: Path) -> None:
     """What made the folder is written down, credentials masked."""
-    first(counting, dump, command=("hsa", "run", "http://me:pw@host/x", "--header=Bearer abc"))
+    first(counting, dump, asked=Asked(("hsa", "run", "http://me:pw@host/x", "--header=Bearer abc")))
     data = json.loads((dump.parent / "run" / "manifest.json").read_text())
     assert data["command"] == ["hsa", "run", "http://***@host/x", "--header=Bearer ***"]
     assert data["inputs"][0]["name"] == "a.json"
@@ -286,7 +287,7 @@ def test_run_id_follows_inputs_settings_and_version(counting: Any, dump: Path) -
     assert manifests.run_id(one) == manifests.run_id(
         first(counting, dump, run_dir=dump.parent / "other").manifest
     )
-    assert manifests.run_id(replace(one, settings=Settings(slo=Slo(1.0)).as_dict())) != manifests.run_id(one)
+    assert manifests.run_id(replace(one, settings=to_plain(Settings(slo=Slo(1.0))))) != manifests.run_id(one)
 
 
 def test_stage_order_is_checked(counting: Any) -> None:

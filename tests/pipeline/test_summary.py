@@ -165,6 +165,8 @@ def test_keys_come_in_the_contracts_order() -> None:
         "schema_version",
         "tool_version",
         "window",
+        "excluded",
+        "events",
         "slo",
         "inputs",
         "coverage",

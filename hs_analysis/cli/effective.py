@@ -1,0 +1,91 @@
+"""The settings a command works with: which sources count, what they give together, and where each is from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hs_analysis.errors import UsageError
+from hs_analysis.pipeline.records import changed
+from hs_analysis.schema.settings import Machine, Settings
+from hs_analysis.settings import environment, file
+from hs_analysis.settings.known import MACHINE
+from hs_analysis.settings.layers import Layer, resolve
+
+
+@dataclass(frozen=True)
+class Effective:
+    """Settings in effect.
+
+    Attributes
+    ----------
+    settings, machine
+        The values.
+    changes
+        Those that a source gave, by dotted name.
+    origins
+        Where each that is no default is from, by dotted name.
+    config
+        The settings file that was read, as typed; empty when none was.
+    warnings
+        What the environment holds that looks like a setting and is none.
+    """
+
+    settings: Settings
+    machine: Machine
+    changes: Mapping[str, Any]
+    origins: Mapping[str, str]
+    config: str
+    warnings: tuple[str, ...] = ()
+
+
+def for_inputs(config: Path | None, flags: Sequence[Layer]) -> Effective:
+    """Return the settings of a run of inputs: defaults, hsa.toml, HSA_* variables, flags.
+
+    hsa.toml is the one named, else the one in the current folder.
+    """
+    path = file.find(config)
+    from_file = file.read(path) if path else {}
+    from_environment, warnings = environment.read(os.environ)
+    found = _apply(Settings(), {}, [from_file, from_environment, *flags], path)
+    return replace(found, warnings=warnings)
+
+
+def for_run(
+    settings: Settings, origins: Mapping[str, str], config: Path | None, flags: Sequence[Layer]
+) -> Effective:
+    """Return the settings of an existing run: its own, a settings file named by flag, flags.
+
+    Where one stands and which variables are set never change a run's answers. What changes no answer, the
+    machine's part, is taken from all sources.
+    """
+    path = file.find(config)
+    from_file = file.read(path) if path else {}
+    from_environment, warnings = environment.read(os.environ)
+    machine = [file.machine_part(from_file), file.machine_part(from_environment)]
+    named = from_file if config else {}
+    found = _apply(settings, origins, [*machine, named, *flags], path if config else None)
+    return replace(found, warnings=warnings)
+
+
+def _apply(
+    settings: Settings, origins: Mapping[str, str], layers: Sequence[Layer], path: Path | None
+) -> Effective:
+    values, sources = resolve(layers, settings.reading.tz)
+    own, machine = dict[str, Any](), dict[str, Any]()
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        if first == MACHINE:
+            machine[rest] = value
+        else:
+            own[name] = value
+    found = Effective(
+        changed(settings, own), changed(Machine(), machine), own, {**origins, **sources}, str(path or "")
+    )
+    if found.machine.engine == "ray":
+        where = found.origins[f"{MACHINE}.engine"]
+        raise UsageError("the ray engine is not built into this version", where=where, hint="use local")
+    return found

@@ -1,0 +1,122 @@
+"""``hsa settings``: every setting in effect, its value as hsa.toml writes it, and where it is from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hs_analysis.cli import effective
+from hs_analysis.cli.effective import Effective
+from hs_analysis.cli.groups import grouped
+from hs_analysis.cli.options import (
+    ConfigFlags,
+    FormFlags,
+    HistoryFlags,
+    MachineFlags,
+    MethodFlags,
+    ReadingFlags,
+    SloFlags,
+)
+from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.settings.known import DURATION, MACHINE, SETTINGS
+from hs_analysis.settings.layers import DEFAULT
+from hs_analysis.settings.sections import SECTIONS
+
+SETTINGS_HELP = """hsa settings --slo ttft=1s
+
+Every setting that a run would use here, or that a run folder was made with, and where each is from: default,
+hsa.toml, an HSA_* variable or a flag."""
+
+
+@grouped
+def settings(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN", help="A run folder; unless said, what hsa run would use here.", show_default=False
+        ),
+    ] = None,
+    *,
+    config: ConfigFlags,
+    reading: ReadingFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    machine: MachineFlags,
+    form: FormFlags,
+) -> None:
+    """Print the settings in effect."""
+    layers = [group.layer() for group in (reading, history, slo, method, machine)]
+    used = _of_run(run, config.config, layers) if run else effective.for_inputs(config.config, layers)
+    for warning in used.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    listed = rows(used)
+    columns = [(name, name) for name in ("setting", "value", "unit", "source")]
+    file = used.config or "none"
+    blocks: list[Block] = [Table("Settings", columns, listed), f"settings file: {file}"]
+    data = {"settings_file": used.config or None, "settings": listed}
+    show(Shown(data, listed, lambda: blocks), form.output, no_color=form.no_color)
+
+
+def _of_run(run: Path, config: Path | None, layers: list[Any]) -> Effective:
+    from dataclasses import replace
+
+    from hs_analysis.pipeline.folder import require
+    from hs_analysis.pipeline.records import from_plain
+    from hs_analysis.schema.settings import Settings
+
+    found = require(run)
+    used = effective.for_run(from_plain(Settings, found.settings), found.origins, config, layers)
+    return replace(used, config=used.config or found.config)
+
+
+def rows(used: Effective) -> list[dict[str, Any]]:
+    """Return one row per setting: key, value, unit, and where it is from; null is not given."""
+    listed = []
+    for setting in SETTINGS:
+        value = _value(used, setting.field)
+        if setting.kind is DURATION and value is not None:
+            value = f"{value:g}s"
+        listed.append(_row(used, setting.key, setting.field, value, setting.unit))
+    for section in SECTIONS:
+        value = _value(used, section.field)
+        for key, one in value.items():
+            text = one if isinstance(one, str | float | int) else json.dumps(_given(one), ensure_ascii=False)
+            listed.append(_row(used, f"{section.name}.{json.dumps(key)}", section.field, text, ""))
+    return listed
+
+
+def _row(used: Effective, key: str, field: str, value: Any, unit: str) -> dict[str, Any]:
+    bare = isinstance(value, int | float)  # text carries its unit
+    source = used.origins.get(field, DEFAULT)
+    return {"setting": key, "value": value, "unit": unit if bare else "", "source": source}
+
+
+def _value(used: Effective, field: str) -> Any:
+    first, *rest = field.split(".")
+    place: Any = used.machine if first == MACHINE else getattr(used.settings, first)
+    for part in rest:
+        place = place.get(part) if isinstance(place, Mapping) else getattr(place, part)
+    if isinstance(place, tuple):
+        return [_words(one) for one in place]
+    return place
+
+
+def _words(one: Any) -> str:
+    """Return an item of a list as a word: a stretch as START..END, an event as its time and text."""
+    if isinstance(one, str):
+        return one
+    given = _given(one)
+    ends = [str(given[name]) for name in ("start", "t", "end") if name in given]
+    said = [str(given[name]) for name in ("kind", "label", "text") if name in given]
+    return " ".join(["..".join(ends), ": ".join(said)]).rstrip()
+
+
+def _given(one: Any) -> dict[str, Any]:
+    """Return a row of settings without what nobody said."""
+    return {key: value for key, value in to_plain(one).items() if value not in (None, "", {}, [])}

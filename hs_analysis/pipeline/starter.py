@@ -1,0 +1,49 @@
+"""What ``hsa init`` writes: a commented hsa.toml and, for a first try, the sample dumps of the package."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from hs_analysis.errors import RunFolderError
+from hs_analysis.settings.file import FILE_NAME
+from hs_analysis.settings.template import template
+
+SAMPLE = "dynamo-pd"
+"""The sample that travels with the package: small, and it has both pools."""
+
+SAMPLE_SETTINGS = {"slo.ttft": '"2s"', "slo.tbt": '"50ms"', "history.kind": '"pressure_test"'}
+"""What the sample is run with, as its README says."""
+
+
+def write_starter(folder: Path, *, demo: bool, force: bool) -> list[Path]:
+    """Write hsa.toml, and the sample dumps below ``dynamo-pd/`` when asked for; return what was written.
+
+    Raises
+    ------
+    RunFolderError
+        When something of that name is there and ``force`` is not given, or the folder can't be written.
+    """
+    settings, dumps = folder / FILE_NAME, folder / SAMPLE
+    for path in (settings, dumps) if demo else (settings,):
+        if path.exists() and not force:
+            raise RunFolderError("is there already", where=str(path), hint="choose another DIR, or --force")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        settings.write_text(template(SAMPLE_SETTINGS if demo else {}), encoding="utf-8")
+        if demo:
+            copy_sample(dumps)
+    except OSError as error:
+        where = str(error.filename or folder)
+        raise RunFolderError(f"can't be written ({error.strerror})", where=where) from error
+    return [settings, *(path for path in sorted(dumps.rglob("*")) if demo and path.is_file())]
+
+
+def copy_sample(folder: Path) -> None:
+    """Copy the sample dumps; they lie inside a wheel's package, and beside it in a checkout."""
+    packaged = files("hs_analysis").joinpath("_samples", SAMPLE)
+    if not packaged.is_dir():
+        packaged = Path(__file__).resolve().parents[2] / "data_samples" / SAMPLE
+    with as_file(packaged) as source:
+        shutil.copytree(source, folder, dirs_exist_ok=True)

@@ -1,0 +1,196 @@
+"""Values of settings as text: durations, shares, moments, sizes; errors name the setting and the form."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from hs_analysis.errors import UsageError
+
+UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+EPOCH_DIGITS = {10: 1.0, 13: 1e3, 16: 1e6, 19: 1e9}
+"""Digits of a Unix time of this century → parts of a second it counts in; no other length is one."""
+
+_PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
+_SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[KMGT]i?B|B)", re.IGNORECASE)
+
+
+def seconds(text: str, where: str) -> float:
+    """Return a duration such as ``50ms``, ``2.5s``, ``4m`` or ``1h30m`` in seconds.
+
+    Raises
+    ------
+    UsageError
+        When the unit is missing or unknown, or the duration is not above zero.
+    """
+    word = text.strip()
+    parts = _PART.findall(word)
+    if not parts or "".join(number + unit for number, unit in parts) != word:
+        bare = re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", word)
+        what = f"{text!r} has no unit" if bare else f"{text!r} is not a duration"
+        example = f"{word}s or {word}ms" if bare else "50ms, 2.5s, 4m or 1h30m"
+        raise UsageError(what, where=where, hint=f"write e.g. {example}")
+    total = math.fsum(float(number) * UNIT_SECONDS[unit] for number, unit in parts)
+    if total <= 0:
+        raise UsageError("a duration must be above zero", where=where, hint="write e.g. 2.5s")
+    return total
+
+
+def share(text: str, where: str) -> float:
+    """Return a share strictly between 0 and 1, given as ``0.95`` or ``95%``."""
+    percent = text.endswith("%")
+    try:
+        value = float(text.removesuffix("%")) / (100.0 if percent else 1.0)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a share", where=where, hint="write e.g. 0.95 or 95%") from error
+    if not 0.0 < value < 1.0:
+        raise UsageError(f"{text} is not between 0 and 1", where=where, hint="write e.g. 0.95 or 95%")
+    return value
+
+
+def whole_share(text: str, where: str) -> float:
+    """Return a share above 0 and at most 1."""
+    return 1.0 if text in ("1", "1.0", "100%") else share(text, where)
+
+
+def whole_number(least: int) -> Callable[[str, str], int]:
+    """Return a reader of whole numbers from `least` on."""
+
+    def read(text: str, where: str) -> int:
+        if not re.fullmatch(r"[-+]?\d+", text.strip()) or int(text) < least:
+            raise UsageError(
+                f"{text!r} is not a whole number from {least} on", where=where, hint=f"write e.g. {least}"
+            )
+        return int(text)
+
+    return read
+
+
+def switch(text: str, where: str) -> bool:
+    """Return ``true`` or ``false``."""
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.strip().lower() not in known:
+        raise UsageError(f"{text!r} is neither true nor false", where=where, hint="write true or false")
+    return known[text.strip().lower()]
+
+
+def word_of(*known: str) -> Callable[[str, str], str]:
+    """Return a reader that takes one of some words."""
+
+    def read(text: str, where: str) -> str:
+        if text not in known:
+            raise UsageError(f"{text!r} is none of its values", where=where, hint=suggestion(text, known))
+        return text
+
+    return read
+
+
+def plain(text: str, where: str) -> str:
+    """Return a text that is not empty."""
+    if not text.strip():
+        raise UsageError("the text is empty", where=where, hint="leave the setting out instead")
+    return text
+
+
+def pattern(text: str, where: str) -> str:
+    """Return a regular expression as text, after checking that it is one."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise UsageError(f"{text!r} is no regular expression ({error})", where=where) from error
+    return text
+
+
+def named_groups(text: str, where: str) -> str:
+    """Return a regular expression with at least one named group."""
+    if not re.compile(pattern(text, where)).groupindex:
+        hint = "name what becomes a label, e.g. (?P<pod>\\S+)"
+        raise UsageError(f"{text!r} has no named group", where=where, hint=hint)
+    return text
+
+
+def size(text: str, where: str) -> str:
+    """Return an amount of memory as text, e.g. ``4GB``."""
+    if not _SIZE.fullmatch(text.strip()):
+        raise UsageError(f"no amount of memory: {text!r}", where=where, hint="write it like 4GB")
+    return text.strip()
+
+
+def zone(text: str, where: str) -> str:
+    """Return the name of a time zone, after checking that there is one."""
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        hint = "write UTC or a name like Europe/Berlin"
+        raise UsageError(f"no such time zone {text!r}", where=where, hint=hint) from error
+    return text
+
+
+def moment(text: str, where: str, tz: str | None = None) -> str:
+    """Return a time as ISO 8601 UTC text ending in Z.
+
+    Parameters
+    ----------
+    text
+        ISO 8601, or Unix time in seconds, ms, µs or ns, told apart by its digits.
+    where
+        What it is of, for errors.
+    tz
+        Zone of a time that carries none; None refuses it.
+
+    Raises
+    ------
+    UsageError
+        For what is no time, for a time without a zone where none is known, and for a local time that a clock
+        change makes ambiguous or skips.
+    """
+    if re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        return _unix(text.strip(), where)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise UsageError(
+            f"{text!r} is not a time", where=where, hint="write e.g. 2026-07-01T00:00:00Z"
+        ) from error
+    if found.tzinfo is None:
+        if tz is None:
+            naive = found.isoformat(timespec="seconds")
+            hint = f"write e.g. {naive}Z for UTC, or give the zone with --tz"
+            raise UsageError(f"time {text!r} has no zone", where=where, hint=hint)
+        found = _local(found, tz, where)
+    return _utc(found)
+
+
+def _unix(text: str, where: str) -> str:
+    digits = len(text.partition(".")[0])
+    if digits not in EPOCH_DIGITS:
+        hint = "Unix seconds have 10 digits, ms 13, µs 16, ns 19"
+        raise UsageError(f"{text} is no time of this century", where=where, hint=hint)
+    return _utc(datetime.fromtimestamp(float(text) / EPOCH_DIGITS[digits], UTC))
+
+
+def _local(naive: datetime, tz: str, where: str) -> datetime:
+    """Return a local time with its zone; a repeated or skipped hour has no one answer."""
+    found = naive.replace(tzinfo=ZoneInfo(tz))
+    if found.utcoffset() != found.replace(fold=1).utcoffset():
+        what = f"{naive.isoformat(sep=' ')} is not one moment in {tz}: the clock changes then"
+        raise UsageError(what, where=where, hint="write it with its offset, e.g. +02:00")
+    return found
+
+
+def _utc(found: datetime) -> str:
+    return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``did you mean …?`` when a known name is near, else the list of known names."""
+    names = list(known)
+    near = get_close_matches(word, names, n=1)
+    if not near and len(word) > 2:
+        near = [name for name in names if word in name][:1]
+    return f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"

@@ -1,0 +1,149 @@
+"""Gates end with their own exit codes after the result; init, sql and validate do what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from hs_analysis.cli.app import app
+
+Hsa = Callable[..., subprocess.CompletedProcess[str]]
+BROKEN = '{"status":"error","errorType":"bad_data","error":"no such thing"}'
+
+
+def call(*arguments: str | Path, **more: Any) -> Result:
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False, **more)
+
+
+@pytest.fixture
+def rejected(tmp_path: Path, dumps: Path) -> Path:
+    """A folder of dumps in which one row is rejected."""
+    source = next(iter(sorted(dumps.glob("*prompt_tokens_total.json"))))
+    folder = tmp_path / "rejected"
+    folder.mkdir()
+    answer = json.loads(source.read_text())
+    answer["data"]["result"][0]["values"][3][1] = "many"
+    (folder / source.name).write_text(json.dumps(answer))
+    return folder
+
+
+def test_strict_stops_at_rejected_rows(rejected: Path, tmp_path: Path) -> None:
+    """Exit 4 with the file, the count and where to look; without it the run goes on; twice alike."""
+    run = tmp_path / "run"
+    for _ in range(2):
+        done = call("doctor", rejected, "--run-dir", run, "--strict")
+        assert (done.exit_code, done.stdout) == (4, "")
+        assert "1 row rejected" in done.stderr
+        assert f'hsa sql {run} "FROM rejected"' in done.stderr
+        assert not (run / "data" / "doctor.json").exists()
+    assert call("doctor", rejected, "--run-dir", run).exit_code == 0
+    assert json.loads(call("sql", run, "SELECT reason FROM rejected", "-o", "json").stdout) == [
+        {"reason": "bad_value"}
+    ]
+
+
+def test_strict_stops_at_broken_files(rejected: Path, dumps: Path, tmp_path: Path) -> None:
+    """A file that can't be read is a warning, with --strict exit 4; nothing readable at all is 1."""
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "broken.json").write_text(BROKEN)
+    assert call("ingest", folder, "--run-dir", tmp_path / "a", "--strict").exit_code == 1
+    source = next(iter(sorted(dumps.glob("*prompt_tokens_total.json"))))
+    (folder / "fine.json").write_text(source.read_text())
+    assert call("ingest", folder, "--run-dir", tmp_path / "b").exit_code == 0
+    done = call("ingest", folder, "--run-dir", tmp_path / "c", "--strict")
+    assert done.exit_code == 4
+    assert "broken.json: can't be read" in done.stderr
+
+
+def test_gates_close_after_the_result(finished: Path, tmp_path: Path) -> None:
+    """The answer is printed all the same, then a line a condition, and exit 3; open gates are silent."""
+    fine = call("report", finished, "--fail-on", "coverage<0.1", "--fail-on", f"verdict-changed:{finished}")
+    assert fine.exit_code == 0
+    done = call("report", finished, "-o", "json", "--fail-on", "coverage<2", "--fail-on", "rows_rejected>=0")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["report"].endswith("report.html")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("hsa report: --fail-on")]
+    assert len(lines) == 2
+    assert call("report", finished, "--fail-on", "covrage<1").exit_code == 2
+
+
+def test_gates_of_doctor(finished: Path) -> None:
+    """What doctor knows can be a condition there."""
+    assert call("doctor", finished, "--fail-on", "check-failed").exit_code == 0
+    assert call("doctor", finished, "--fail-on", "coverage<=1").exit_code == 3
+    assert call("doctor", finished, "--fail-on", "refused").exit_code == 2
+
+
+def test_init_writes_a_valid_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the current folder or a new one; never over what is there."""
+    monkeypatch.chdir(tmp_path)
+    done = call("init")
+    assert done.stdout.splitlines() == ["wrote hsa.toml", "next: hsa run dumps/"]
+    assert call("validate", "hsa.toml").stdout == "hsa.toml: valid, 0 settings\n"
+    again = call("init")
+    assert again.exit_code == 1
+    assert "hsa.toml: is there already" in again.stderr
+    assert call("init", "--force").exit_code == 0
+    assert "next: hsa run dumps/ --config new/hsa.toml" in call("init", "new").stdout
+
+
+def test_init_demo_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed command works as it stands."""
+    monkeypatch.chdir(tmp_path)
+    found = json.loads(call("init", "demo", "--demo", "-o", "json").stdout)
+    assert found["next"] == "hsa run demo/dynamo-pd --config demo/hsa.toml"
+    assert (tmp_path / "demo" / "dynamo-pd" / "query_range.core.json.gz").stat().st_size < 1024 * 1024
+    done = call("doctor", *found["next"].split()[2:], "-o", "json")
+    assert done.exit_code == 0, done.output
+    settings = json.loads(next(tmp_path.glob("reports/*/manifest.json")).read_text())["settings"]
+    assert (settings["history_kind"], settings["slo"]["ttft_s"]) == ("pressure_test", 2.0)
+
+
+def test_sql_lists_and_queries(finished: Path, tmp_path: Path) -> None:
+    """Tables with their rows; rows in every form; mistakes in one line with exit 2."""
+    tables = {t["table"]: t for t in json.loads(call("sql", finished, "-o", "json").stdout)["tables"]}
+    assert tables["samples"]["rows"] > 10_000
+    assert "emitter_role" in tables["series"]["columns"]
+    query = "SELECT signal, verdict FROM study WHERE fit = 'whole' ORDER BY ALL"
+    rows = json.loads(call("sql", finished, query, "-o", "json").stdout)
+    assert {row["verdict"] for row in rows} <= {"proportional", "guard", "unusable", "unknown"}
+    assert call("sql", finished, query, "-o", "csv").stdout.startswith("signal,verdict\n")
+    wrong = call("sql", finished, "SELECT * FROM studdy")
+    assert (wrong.exit_code, wrong.stdout, len(wrong.stderr.splitlines())) == (2, "", 1)
+    assert call("sql", tmp_path).exit_code == 1
+    assert call("sql", finished, f"COPY study TO '{tmp_path}/x.csv'").exit_code == 2
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_sql_says_when_rows_are_left_out(finished: Path) -> None:
+    """The first thousand rows and a note; another limit, or none."""
+    few = call("sql", finished, "SELECT t FROM samples", "-o", "csv")
+    assert len(few.stdout.splitlines()) == 1001
+    assert "the first 1,000 rows; --limit 0 prints all of them" in few.stderr
+    every = call("sql", finished, "SELECT t FROM samples", "-o", "csv", "--limit", "0")
+    assert len(every.stdout.splitlines()) > 10_000
+    assert every.stderr == ""
+
+
+def test_validate_tells_kinds_apart(finished: Path, tmp_path: Path) -> None:
+    """A policy and a settings file are known by what they are; anything else is refused with the kinds."""
+    policy = call("validate", finished / "policy.yaml")
+    assert policy.exit_code == 0
+    assert "valid, policy of demo/m" in policy.stdout
+    broken = tmp_path / "p.yaml"
+    broken.write_text((finished / "policy.yaml").read_text().replace("mode: metric", "mode: magic"))
+    done = call("validate", broken)
+    assert done.exit_code == 1
+    assert "mode" in done.stderr
+    other = tmp_path / "notes.txt"
+    other.write_text("hello")
+    assert "no kind of file that can be checked" in call("validate", other).stderr
+    assert call("validate", tmp_path / "none").exit_code == 1

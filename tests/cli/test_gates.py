@@ -1,0 +1,161 @@
+"""--fail-on: conditions are understood or refused, and hold exactly when they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hs_analysis.cli import gates
+from hs_analysis.errors import GateFailed, ManyErrors, UsageError
+
+
+def summary(**service: Any) -> dict[str, Any]:
+    """Return a summary of one service, everything fine unless said."""
+    whole = {
+        "service": "a/b",
+        "signals": [
+            {"signal": "decode_tps", "role": "decode", "verdict": "proportional", "coverage": 0.95},
+            {"signal": "kv_usage", "role": "decode", "verdict": "unusable", "coverage": 0.2},
+        ],
+        "recommended": {"signal": "decode_tps", "role": "decode"},
+        "capacity": [{"role": "decode", "signal": "decode_tps", "status": "ok", "reason": None}],
+        "thresholds": [{"role": "decode", "signal": "decode_tps", "status": "floor", "reason": None}],
+        "pd_ratio": {"status": "ok", "reason": None},
+        "selection": [{"policy": "p", "chosen": True}, {"policy": "q", "chosen": False}],
+        "replay": {"policies": [{"policy": "q", "slo_violation_ratio": 0.5, "vs_recorded": 0.0},
+                                {"policy": "p", "slo_violation_ratio": 0.01, "vs_recorded": -0.1}]},
+    }  # fmt: skip
+    return {"coverage": {"rows_rejected": 3}, "services": [whole | service]}
+
+
+def failed(condition: str, found: dict[str, Any], folder: Path = Path()) -> str:
+    """Return the line of a condition that holds, empty when it does not."""
+    try:
+        gates.close(gates.open_for([condition], folder), found, folder)
+    except GateFailed as error:
+        return error.line()
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("coverage<0.9", ""),
+        ("coverage < 96%", "a/b: decode_tps@decode: coverage is 0.95"),
+        ("coverage<0.95", ""),
+        ("coverage<=0.95", "coverage is 0.95"),
+        ("slo_violation_ratio>0.01", ""),
+        ("slo_violation_ratio>=1%", "a/b: slo_violation_ratio is 0.01"),
+        ("vs_recorded<0", "a/b: vs_recorded is -0.1"),
+        ("rows_rejected>0", "the input: rows_rejected is 3"),
+        ("rows_rejected>3", ""),
+        ("refused", ""),
+        ("ratio-drifting", ""),
+    ],
+)
+def test_conditions_hold_when_they_should(condition: str, holds: str) -> None:
+    """Only usable signals and the chosen policy count; a limit is inside or outside as its sign says."""
+    line = failed(condition, summary())
+    assert holds in line
+    assert bool(line) == bool(holds)
+    assert not line or line.startswith(f"--fail-on {condition}: ")
+
+
+def test_what_was_refused_is_named() -> None:
+    """Every refused number with its code; that a single pool has no ratio is no lack of data."""
+    refused = {"status": "refused", "reason": {"code": "thin"}}
+    assert "a/b: pd_ratio is refused (thin)" in failed("refused", summary(pd_ratio=refused))
+    capacity = [{"role": "decode", "signal": "decode_tps", **refused}]
+    assert "decode_tps@decode is refused (thin)" in failed("refused", summary(capacity=capacity))
+    single = {"status": "refused", "reason": {"code": "single_pool"}}
+    assert failed("refused", summary(pd_ratio=single)) == ""
+    assert "drifting" in failed("ratio-drifting", summary(pd_ratio={"status": "drifting"}))
+
+
+def test_a_number_that_is_not_known_can_not_pass() -> None:
+    """No backtest, or no SLO, is no proof of holding it."""
+    none = {"policies": [{"policy": "p", "slo_violation_ratio": None}]}
+    for replay in (none, {"policies": []}):
+        assert "is not known" in failed("slo_violation_ratio>0.5", summary(replay=replay))
+    assert "is not known" in failed("coverage<0.9", summary(signals=[
+        {"signal": "s", "role": "decode", "verdict": "guard", "coverage": None}]))  # fmt: skip
+
+
+def test_all_signals_count_where_none_may_be_used() -> None:
+    """A poor input must not pass because nothing was judged."""
+    signals = [{"signal": "s", "role": "decode", "verdict": "unknown", "coverage": 0.1}]
+    assert "coverage is 0.1" in failed("coverage<0.9", summary(signals=signals))
+
+
+def test_verdicts_are_compared_with_an_earlier_run(tmp_path: Path) -> None:
+    """Another verdict, another recommendation, a signal that is gone: each is named with before and after."""
+    before = tmp_path / "before"
+    before.mkdir()
+    (before / "summary.json").write_text(json.dumps(summary()))
+    condition = f"verdict-changed:{before}"
+    assert failed(condition, summary()) == ""
+    signals = [{"signal": "decode_tps", "role": "decode", "verdict": "guard", "coverage": 1.0}]
+    line = failed(condition, summary(signals=signals, recommended=None))
+    assert "a/b: decode_tps@decode was proportional, is guard" in line
+    assert "a/b: kv_usage@decode was unusable, is unknown" in line
+    assert "recommended signal was decode_tps@decode, is unknown" in line
+
+
+def test_without_a_name_the_run_folder_itself_is_compared(tmp_path: Path) -> None:
+    """What it held before the run counts, and a first run changes nothing."""
+    assert failed("verdict-changed", summary(), tmp_path) == ""
+    (tmp_path / "summary.json").write_text(json.dumps(summary(recommended=None)))
+    opened = gates.open_for(["verdict-changed"], tmp_path)
+    (tmp_path / "summary.json").write_text(json.dumps(summary()))  # as the run does, between the two
+    with pytest.raises(GateFailed, match="recommended signal was unknown, is decode_tps@decode"):
+        gates.close(opened, summary(), tmp_path)
+
+
+def test_one_line_a_condition() -> None:
+    """Several conditions are several lines, all told; many places are one line with how many more."""
+    signals = [
+        {"signal": f"s{n}", "role": "decode", "verdict": "guard", "coverage": 0.1 * n} for n in range(5)
+    ]
+    conditions = ["coverage<0.9", "ratio-drifting", "rows_rejected>0", "vs_recorded<0", "refused"]
+    found = summary(signals=signals, pd_ratio={"status": "drifting"})
+    opened = gates.open_for(conditions, Path())
+    with pytest.raises(ManyErrors) as caught:
+        gates.close(opened, found, Path())
+    assert len(caught.value.errors) == 4
+    assert caught.value.all_told
+    assert caught.value.errors[0].line().endswith("… and 2 more")
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("refsed", "did you mean refused?"),
+        ("coverage", "did you mean coverage<0.9?"),
+        ("covrage<0.9", "no such number 'covrage'; did you mean coverage?"),
+        ("coverage<high", "'high' is no number"),
+        ("coverage=0.9", "is no condition"),
+        ("", "is no condition"),
+        ("verdict-changed:none", "no summary.json in none"),
+    ],
+)
+def test_what_is_no_condition(condition: str, message: str) -> None:
+    """A misspelt gate never stays open."""
+    with pytest.raises(UsageError, match=message.replace("?", r"\?")):
+        gates.open_for([condition], Path())
+
+
+def test_an_earlier_run_is_needed() -> None:
+    """Without a run folder or a name there is nothing to compare with."""
+    with pytest.raises(UsageError, match="verdict-changed:RUN, or go on in one with --run-dir"):
+        gates.open_for(["verdict-changed"], None)
+
+
+def test_doctor_knows_the_input_only() -> None:
+    """What needs the whole answer is refused there, with where to use it."""
+    assert len(gates.of_doctor(["coverage<0.9", "check-failed", "rows_rejected>0"])) == 3
+    for condition in ("refused", "slo_violation_ratio>0.01", "verdict-changed:x"):
+        with pytest.raises(UsageError, match="needs the whole answer; use hsa run"):
+            gates.of_doctor([condition])
