@@ -16,7 +16,7 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 
 VALIDATE_HELP = """hsa validate hsa.toml
 
-A settings file or a policy.yaml, checked offline: every problem with its place, and exit code 1."""
+A settings file, policy.yaml or plan.json, checked offline: every problem with its place, and exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,18 @@ def _policy(path: Path, text: str) -> str:
     return ", ".join(f"policy of {policy.service}" for policy in policies)
 
 
+def _plan(path: Path, _text: str) -> str:
+    from hs_analysis.pipeline.plans import read_plan
+
+    plan = read_plan(path.parent)
+    if plan is None:
+        raise InputError("a plan of another program", where=str(path))
+    return f"{len(plan.files)} queries from {plan.start} to {plan.end}"
+
+
 KINDS: tuple[Checked, ...] = (
     Checked("settings", lambda path, _text: path.suffix == ".toml", _settings),
+    Checked("plan", lambda path, _text: path.name == "plan.json", _plan),
     Checked("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
 )
 """What can be checked, in the order it is tried."""
@@ -55,7 +65,7 @@ KINDS: tuple[Checked, ...] = (
 @grouped
 def validate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="hsa.toml or policy.yaml.", show_default=False)
+        Path, typer.Argument(metavar="FILE", help="hsa.toml, policy.yaml or plan.json.", show_default=False)
     ],
     *,
     form: FormFlags,
@@ -64,7 +74,7 @@ def validate(
     text = _text_of(file)
     known = next((kind for kind in KINDS if kind.knows(file, text)), None)
     if known is None:
-        kinds = "a settings file ends in .toml, a policy says schema: hs-analysis/policy/v1alpha1"
+        kinds = "hsa.toml, policy.yaml and plan.json can be; a settings file ends in .toml"
         raise InputError("no kind of file that can be checked", where=str(file), hint=kinds)
     try:
         holds = known.check(file, text)

@@ -143,6 +143,10 @@ def test_validate_tells_kinds_apart(finished: Path, tmp_path: Path) -> None:
     done = call("validate", broken)
     assert done.exit_code == 1
     assert "mode" in done.stderr
+    assert call("export-plan", "--last", "1d", "--out", tmp_path / "plan", "-q").exit_code == 0
+    assert ": valid, " in call("validate", tmp_path / "plan" / "plan.json").stdout
+    (tmp_path / "plan.json").write_text("{")
+    assert call("validate", tmp_path / "plan.json").exit_code == 1
     other = tmp_path / "notes.txt"
     other.write_text("hello")
     assert "no kind of file that can be checked" in call("validate", other).stderr

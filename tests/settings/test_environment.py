@@ -64,6 +64,8 @@ def test_variables_of_others_are_left_alone() -> None:
         "HSA_UPDATE_GOLDEN",
         "HSA_RECOVERY_SEEDS",
         "HSA_CHROMIUM",
+        "HSA_URL",
+        "HSA_TOKEN",
         "HSA_XNACK",
         "HSA_OVERRIDE_GFX_VERSION",
     )
