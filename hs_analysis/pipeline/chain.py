@@ -46,7 +46,7 @@ STAGES: tuple[Stage, ...] = (
         ("data/select.parquet", "data/select_search.parquet"), select_policies,
     ),
     Stage(
-        "replay", "replaying the test window", ("select",), _NUMBERS,
+        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS),
         ("data/replay/*.parquet",), replay_policies,
     ),
     Stage(
