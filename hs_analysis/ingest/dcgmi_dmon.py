@@ -69,7 +69,9 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     raise InputError(
                         f"dcgmi dmon writes no times (line {number})", where=dump.where, hint=NO_TIMES
                     )
-                rows.append((number, text, entity["time"], entity["id"], entity["rest"].split()))
+                kind, name = entity["kind"], entity["id"]
+                card = name if kind == "GPU" else f"{kind} {name}"
+                rows.append((number, text, entity["time"], card, entity["rest"].split()))
             elif text and text.split()[-1] not in ("ID", "Id"):
                 notes.rows += 1
                 detail = "no line of dcgmi dmon"

@@ -62,6 +62,10 @@ QUERY_RANGE, OPENMETRICS, RAW_DUMP, SNAPSHOT = range(4)
 """How faithful a form is: where two hold the same metric at the same time the higher one is kept."""
 
 
+PANEL, DIFFERENCES = -2, -1
+"""Below all dumps: displayed values of a thinned panel, and counters that count from the start of a run."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What a format is told by.
@@ -154,8 +158,13 @@ def _html_title(head: bytes) -> str:
 FORMATS: tuple[Format, ...] = (
     Format("table", lambda look: is_described(look.name, look.reading), read_table),
     Format("prom-api", _is_api_answer, read_prometheus_json),
-    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv),
-    Format("aiperf-parquet", lambda look: is_aiperf_parquet(look.head, look.path), read_aiperf_parquet),
+    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv, PANEL),
+    Format(
+        "aiperf-parquet",
+        lambda look: is_aiperf_parquet(look.head, look.path),
+        read_aiperf_parquet,
+        DIFFERENCES,
+    ),
     Format("aiperf-jsonl", lambda look: is_aiperf_jsonl(look.text), read_aiperf_jsonl),
     Format("guidellm", lambda look: is_guidellm(look.text), read_guidellm),
     Format("vllm-bench", lambda look: is_vllm_bench(look.text), read_vllm_bench),

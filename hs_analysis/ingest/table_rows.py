@@ -24,7 +24,7 @@ from hs_analysis.ingest.bench_rows import (
 )
 from hs_analysis.ingest.cells import numbers
 from hs_analysis.ingest.delimited import Records, chosen
-from hs_analysis.ingest.mapped import CAPTURE, Mapped, reject_row
+from hs_analysis.ingest.mapped import CAPTURE, FILE, Mapped, reject_row
 from hs_analysis.ingest.raw import RawBench, RawRequests, ReadNotes
 from hs_analysis.ingest.request_rows import REQUEST_SCHEMA, raw_requests, since_start
 from hs_analysis.schema.frames import BENCH, REQUESTS
@@ -170,7 +170,7 @@ def _filled(records: Records, fill: Fill, notes: ReadNotes) -> tuple[Records, di
         for i in np.flatnonzero(found[name] < 0).tolist():
             faults[i] = faults[i] or f"{column} is below 0"
     for name, text in fill.table.row.fixed.items():
-        found[name] = [_fixed(fill, name, text)] * height
+        found[name] = [_fixed(fill, name, text.replace(FILE, fill.table.stem))] * height
     for i, detail in enumerate(faults):
         if detail:
             reject_row(records, i, "bad_value", detail[:120], notes)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ingest.bodies import body, element
 from ingest.reading import read, series
 
 from hs_analysis.errors import InputError, UsageError
+from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.formats import Format, Look, sniff
 from hs_analysis.ingest.grafana_csv import LOSSY, read_grafana_csv
-from hs_analysis.schema.settings import MetricRow
+from hs_analysis.ingest.run import ingest
+from hs_analysis.schema.settings import MetricRow, Reading
 
 T, S = 1_764_072_000_000_000, 1_000_000
 REGEX = r"(?P<pod>\S+) (?P<metric>\S+)"
@@ -99,3 +103,13 @@ def test_unknown_legends_are_listed() -> None:
         panel(text, legend_regex="(")
     with pytest.raises(UsageError, match="names no group"):
         panel(text, legend_regex=".*")
+
+
+def test_a_panel_yields_to_a_dump_of_the_same_metric(tmp_path: Path) -> None:
+    """Rounded values do not contradict the recorded ones: the panel's are superseded."""
+    name = "vllm:num_requests_waiting"
+    (tmp_path / "a.json").write_bytes(body(element(name, [(1764072000, 3.25)], pod="p-0")))
+    (tmp_path / "b.csv").write_text(f"Time,p-0 {name}\n1764072000000,3\n")
+    how = Reading(legend_regex=REGEX)
+    found = ingest(discover([tmp_path], how), tmp_path / "out", lambda _name: None, how)
+    assert {f.name: (f.rows_stored, f.superseded) for f in found.files} == {"a.json": (1, 0), "b.csv": (0, 1)}

@@ -86,6 +86,7 @@ DMON = (
     "2025-11-25T12:00:00Z GPU 0     0.912  0.521  100\n2025-11-25T12:00:00Z GPU 1     N/A    0.5   90\n"
     "2025-11-25T12:00:01Z GPU 0     0.5    0.1\nwhat is this\n"
     "2025-11-25T12:00:02Z # Entity  SMACT\n2025-11-25T12:00:02Z GPU 0   0.25\n"
+    "2025-11-25T12:00:02Z GPU-I 0   0.75\n"
 )
 
 
@@ -97,6 +98,7 @@ def test_dmon_speaks_like_dcgm_exporter() -> None:
     assert got == {
         f"DCGM_FI_PROF_SM_ACTIVE{{{one}}}": [(T, 0.912, ""), (T + 2 * S, 0.25, "")],
         f"DCGM_FI_PROF_SM_ACTIVE{{{two}}}": [(T, None, "null")],
+        'DCGM_FI_PROF_SM_ACTIVE{Hostname="node-7", gpu="GPU-I 0"}': [(T + 2 * S, 0.75, "")],
         f"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{{{one}}}": [(T, 0.521, "")],
         f"DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{{{two}}}": [(T, 0.5, "")],
         f"DCGM_FI_DEV_GPU_UTIL{{{one}}}": [(T, 100.0, "")],

@@ -154,7 +154,7 @@ match = "log.csv"
 holds = "requests"
 time = "at"
 labels = { outcome = "status", run = "capture" }
-fixed = { service = "chat/llama" }
+fixed = { service = "chat/{file}" }
 columns.in = { signal = "prompt_tokens" }
 columns.ttft_ms = { signal = "ttft_s", unit = "ms" }
 """
@@ -172,7 +172,7 @@ def test_requests_with_their_units_and_faults() -> None:
     assert got["prompt_tokens"].to_list() == [100.0, None]
     assert got["ttft_s"].to_list() == [0.25, None]
     assert got["status"].to_list() == ["ok", "timeout"]
-    assert got["service"].to_list() == ["chat/llama"] * 2
+    assert got["service"].to_list() == ["chat/log"] * 2
     assert got["capture"].to_list() == ["a", "b"]
     reasons = [(r.position, r.reason, r.detail) for r in notes.rejections]
     assert reasons == [
