@@ -129,9 +129,10 @@ class Clock:
     def _texts(self, column: pl.Series) -> Times:
         numbers = column.cast(pl.Float64, strict=False)
         plain = numbers.is_finite().fill_null(value=False)
+        whole = column.cast(pl.Int64, strict=False)  # nanoseconds have more digits than a float
+        numbers = whole if (whole.is_not_null() | ~plain).all() else numbers
         if plain.all() and len(column):
-            whole = column.cast(pl.Int64, strict=False)
-            return self._numeric(whole if whole.null_count() == 0 else numbers)
+            return self._numeric(numbers)
         texts = self._zoned(column.set(plain, None) if plain.any() else column)
         if not plain.any():
             return texts

@@ -47,6 +47,7 @@ def test_fractions_are_kept_to_the_microsecond() -> None:
     assert read("2025-11-25 12:00:00.6805906Z") == [NOON + 680_591]
     assert read("1764072000000000500") == [NOON + 1]
     assert read(1764072000000001499, dtype=pl.Int64) == [NOON + 1]
+    assert read("1764072000000001499", None) == [NOON + 1, "bad_ts"]
 
 
 def test_a_time_without_a_zone_is_refused_unless_one_is_given() -> None:
