@@ -14,6 +14,7 @@ from hs_analysis.catalogue.units import factor
 from hs_analysis.ingest.mapped import Mapped
 from hs_analysis.ingest.table_rows import fill_of
 from hs_analysis.schema.frames import BENCH, REQUESTS
+from hs_analysis.settings import file
 
 NAMES = sorted(
     one.name.removesuffix(".toml")
@@ -24,6 +25,13 @@ NAMES = sorted(
 
 def test_they_ship() -> None:
     assert NAMES == ["dstack", "nab", "request-log", "servegen-rates", "splitwise-sim", "wva-h100"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_a_valid_settings_file(name: str, root: Path) -> None:
+    """Read as hsa.toml it says what the readers are tested with."""
+    read = file.read(root / "hs_analysis" / "mappings" / f"{name}.toml")
+    assert {key: given.value for key, given in read.items()} == {"reading.tables": shipped(name).tables}
 
 
 @pytest.mark.parametrize("name", NAMES)
