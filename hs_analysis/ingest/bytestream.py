@@ -154,6 +154,12 @@ class ByteStream:
             pass
         return self._data[self._at : self._at + size]
 
+    def take(self) -> bytes:
+        """Consume and return what is buffered, else the next block; empty at the end."""
+        if self._at >= len(self._data):
+            self._fill()
+        return self._take(len(self._data))
+
     def skip_mark(self) -> None:
         """Consume a UTF-8 byte order mark if one comes next, after blanks."""
         self.peek()

@@ -9,7 +9,14 @@ from pathlib import Path
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
+from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.unknown import NO_DUMP, unknown
 from hs_analysis.schema.settings import Reading
+
+EXPORT_ALL = "export with /api/v1/query_range and save the JSON answers there"
+
+NOTHING = "no dump"
+"""Why a file of a folder is skipped that is nothing a reader might be told to read."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,10 @@ def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | P
         return error if named else Passed(path, name, "broken", error.what)
     if kind is not None:
         return InputFile(path, name, _capture(path, name, named, kind, reading), named, kind)
-    if not named:
-        return Passed(path, name, "skipped", "no dump")
-    return InputError(
-        "not a metric dump this tool reads",
-        where=str(path),
-        hint="export it with /api/v1/query_range as JSON",
-    )
+    what, hint = unknown(_head(path)[0], path)
+    if named:
+        return InputError(what, where=str(path), hint=hint)
+    return Passed(path, name, "skipped", NOTHING if what == NO_DUMP else what)
 
 
 def _capture(path: Path, name: str, named: bool, kind: Format, reading: Reading) -> str:
@@ -140,7 +144,7 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
         When it is a dump that can't be read: empty, a web page, a damaged archive, no permission.
     """
     head, damage = _head(path)
-    kind = sniff(Look(head, name, reading))
+    kind = sniff(Look(head, name, reading, path))
     if reading.format is not None and not isinstance(kind, Damage):
         kind = format_named(reading.format)
     if isinstance(kind, Format):
@@ -160,8 +164,10 @@ def _nothing(inputs: Sequence[Path], passed: Sequence[Passed]) -> InputError:
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         what = f"nothing readable: {broken[0].name} is {broken[0].why}{more}"
+        hint = EXPORT_ALL
+    elif table := next((p for p in passed if p.why != NOTHING), None):
+        what, hint = f"no metric dump in {len(passed)} files; {table.name} is {table.why}", HOW_TO_MAP
     else:
         what = f"no metric dump in {len(passed)} files" if passed else "the folder is empty"
-    return InputError(
-        what, where=where, hint="export with /api/v1/query_range and save the JSON answers there"
-    )
+        hint = EXPORT_ALL
+    return InputError(what, where=where, hint=hint)

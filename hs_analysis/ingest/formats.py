@@ -6,10 +6,52 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hs_analysis.errors import UsageError
+from hs_analysis.ingest.aiperf import (
+    is_aiperf_jsonl,
+    is_aiperf_parquet,
+    read_aiperf_jsonl,
+    read_aiperf_parquet,
+)
+from hs_analysis.ingest.bench_json import (
+    is_genai_perf,
+    is_inferencex,
+    is_sglang_bench,
+    is_vllm_bench,
+    read_genai_perf,
+    read_inferencex,
+    read_sglang_bench,
+    read_vllm_bench,
+)
+from hs_analysis.ingest.dcgmi_dmon import is_dcgmi_dmon, read_dcgmi_dmon
+from hs_analysis.ingest.grafana_csv import is_grafana_csv, read_grafana_csv
+from hs_analysis.ingest.guidellm import is_guidellm, read_guidellm
+from hs_analysis.ingest.node_logs import (
+    is_amd_smi,
+    is_nvidia_smi,
+    read_amd_smi,
+    read_nvidia_smi,
+)
+from hs_analysis.ingest.profiles import (
+    is_dynamo_profile,
+    is_silicon,
+    read_dynamo_profile,
+    read_silicon,
+)
 from hs_analysis.ingest.prometheus_json import read_prometheus_json
 from hs_analysis.ingest.raw import Dump, Piece, ReadNotes
+from hs_analysis.ingest.refused import is_distribution, is_servegen, refuse_distribution, refuse_servegen
+from hs_analysis.ingest.table import is_described, read_table
+from hs_analysis.ingest.traces import (
+    is_azure,
+    is_burstgpt,
+    is_mooncake,
+    read_azure,
+    read_burstgpt,
+    read_mooncake,
+)
 from hs_analysis.schema.settings import Reading
 
 HEAD_BYTES = 1 << 16
@@ -20,17 +62,23 @@ QUERY_RANGE, OPENMETRICS, RAW_DUMP, SNAPSHOT = range(4)
 """How faithful a form is: where two hold the same metric at the same time the higher one is kept."""
 
 
+PANEL, DIFFERENCES = -2, -1
+"""Below all dumps: displayed values of a thinned panel, and counters that count from the start of a run."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What a format is told by.
 
     ``head`` is the first decompressed bytes, at most HEAD_BYTES of them; ``name`` the path below the input.
-    Only tables that the user described are known by their name.
+    Only tables that the user described are known by their name; ``path`` is for formats that say at their
+    end what they hold.
     """
 
     head: bytes
     name: str = ""
     reading: Reading = field(default_factory=Reading)
+    path: Path | None = None
 
     @property
     def text(self) -> bytes:
@@ -107,7 +155,34 @@ def _html_title(head: bytes) -> str:
     return f"an HTML page ({text})" if text else "an HTML page"
 
 
-FORMATS: tuple[Format, ...] = (Format("prom-api", _is_api_answer, read_prometheus_json),)
+FORMATS: tuple[Format, ...] = (
+    Format("table", lambda look: is_described(look.name, look.reading), read_table),
+    Format("prom-api", _is_api_answer, read_prometheus_json),
+    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv, PANEL),
+    Format(
+        "aiperf-parquet",
+        lambda look: is_aiperf_parquet(look.head, look.path),
+        read_aiperf_parquet,
+        DIFFERENCES,
+    ),
+    Format("aiperf-jsonl", lambda look: is_aiperf_jsonl(look.text), read_aiperf_jsonl),
+    Format("guidellm", lambda look: is_guidellm(look.text), read_guidellm),
+    Format("vllm-bench", lambda look: is_vllm_bench(look.text), read_vllm_bench),
+    Format("sglang-bench", lambda look: is_sglang_bench(look.text), read_sglang_bench),
+    Format("inferencex", lambda look: is_inferencex(look.text), read_inferencex),
+    Format("genai-perf", lambda look: is_genai_perf(look.text), read_genai_perf),
+    Format("azure-csv", lambda look: is_azure(look.text), read_azure),
+    Format("burstgpt", lambda look: is_burstgpt(look.text), read_burstgpt),
+    Format("mooncake", lambda look: is_mooncake(look.text), read_mooncake),
+    Format("servegen", lambda look: is_servegen(look.text), refuse_servegen),
+    Format("aiconfigurator-silicon", lambda look: is_silicon(look.text), read_silicon),
+    Format("dynamo-profile", lambda look: is_dynamo_profile(look.head), read_dynamo_profile),
+    Format("gpu-distribution", lambda look: is_distribution(look.text), refuse_distribution),
+    Format("nvidia-smi-csv", lambda look: is_nvidia_smi(look.text), read_nvidia_smi),
+    Format("amd-smi-csv", lambda look: is_amd_smi(look.text), read_amd_smi),
+    Format("dcgmi-dmon", lambda look: is_dcgmi_dmon(look.text), read_dcgmi_dmon),
+)
+"""A table the user described comes first: the description is by name, and they know their file."""
 
 DAMAGES: tuple[Damage, ...] = (
     Damage(

@@ -52,6 +52,11 @@ class Dump:
         with open_decompressed(self.path) as handle:
             yield handle
 
+    def head(self, size: int) -> bytes:
+        """Return the first decompressed bytes, fewer when the file is short or its archive damaged."""
+        with self.handle() as handle:
+            return ByteStream(handle, size).head(size)
+
     @contextmanager
     def stream(self) -> Iterator[ByteStream]:
         """Open the decompressed bytes as a stream that knows its place."""
@@ -92,6 +97,8 @@ class RawSeries:
         Codes into FLAGS, uint8, shape (n,).
     offset
         Where the series starts in the decompressed file.
+    capture
+        Capture inside the file's own, where the format tells several runs apart.
     """
 
     labels: dict[str, str]
@@ -99,18 +106,19 @@ class RawSeries:
     values: np.ndarray
     flags: np.ndarray
     offset: int
+    capture: str = ""
 
 
 @dataclass
 class RawRequests:
-    """Rows of a request log: a frame of contract REQUESTS but for ``capture`` and ``file``."""
+    """Rows of a request log: a frame of contract REQUESTS without ``file``; ``capture`` may be left out."""
 
     frame: pl.DataFrame
 
 
 @dataclass
 class RawBench:
-    """Points of a benchmark or a profile: a frame of contract BENCH but for ``capture`` and ``file``."""
+    """Points of a benchmark or a profile: a frame of BENCH without ``file``; ``capture`` may be left out."""
 
     frame: pl.DataFrame
 

@@ -168,16 +168,22 @@ def _read_one(
             series = _repaired(piece, one.notes)
             if not series.t_us.size:
                 continue
-            key = (file.capture, tuple(sorted(series.labels.items())))
+            capture = _within(file.capture, series.capture)
+            key = (capture, tuple(sorted(series.labels.items())))
             one.found[key] = numbers.setdefault(key, len(numbers))
             staging.add(one.found[key], series, number)
     staging.flush(number)
 
 
 def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
-    return check(
-        frame.with_columns(pl.lit(file.capture).alias("capture"), pl.lit(file.name).alias("file")), contract
-    )
+    inner = frame["capture"].to_list() if "capture" in frame.columns else [""] * frame.height
+    captures = pl.Series("capture", [_within(file.capture, one) for one in inner], pl.String)
+    return check(frame.with_columns(captures, pl.lit(file.name).alias("file")), contract)
+
+
+def _within(outer: str, inner: str | None) -> str:
+    """Return the name of a capture inside the one of the file's folder."""
+    return "/".join(name for name in (outer, inner) if name)
 
 
 def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
@@ -198,7 +204,9 @@ def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
             )
         )  # fmt: skip
     keep = ~bad
-    return RawSeries(series.labels, series.t_us[keep], values[keep], flags[keep], series.offset)
+    return RawSeries(
+        series.labels, series.t_us[keep], values[keep], flags[keep], series.offset, series.capture
+    )
 
 
 def _rejected(name: str, rejections: list[Rejection]) -> pl.DataFrame:

@@ -77,7 +77,7 @@ def ingest(
     Raises
     ------
     InputError
-        When nothing could be read or no metric of the catalogue was found.
+        When nothing could be read, or there are only metrics that neither the catalogue nor the user knows.
     """
     data.mkdir(parents=True, exist_ok=True)
     reading = how or Reading()
@@ -94,7 +94,8 @@ def _from_staged(
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     catalogue = load_catalogue()
     series = _series_frame(keys, identify([(capture, dict(labels)) for capture, labels in keys], catalogue))
-    _require_known(series, discovery)
+    if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
+        _require_known(series, discovery, how)
     forms = {number: discovery.files[number].format.form for number in intake.whole}
     kept = [
         Kept(number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces)
@@ -210,8 +211,9 @@ def _series_frame(keys: Sequence[Key], identities: Sequence[Identity]) -> pl.Dat
     return pl.DataFrame(rows, schema=empty(SERIES).schema)
 
 
-def _require_known(series: pl.DataFrame, discovery: Discovery) -> None:
-    if series["signal"].null_count() < series.height:
+def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:
+    described = {*how.metrics, *(column for table in how.tables.values() for column in table.columns)}
+    if series["signal"].null_count() < series.height or described.intersection(series["metric"]):
         return
     seen = sorted(set(series["metric"]))
     shown = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")

@@ -18,7 +18,7 @@ from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.pipeline import tables
-from hs_analysis.pipeline.frames import write_aligned
+from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES
@@ -30,6 +30,9 @@ INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
 QUALITY_FILE = "data/quality.parquet"
 FROZEN_FILE = "data/frozen.parquet"
+
+OTHER_ROWS = {"requests": "requests", "bench": "benchmark points"}
+"""Counts of rows that are no samples, in words."""
 
 
 def work_database(work: Work) -> Database:
@@ -59,7 +62,10 @@ def ingest_inputs(work: Work) -> Outcome:
         work.progress.noted(f"warning: {name} could not be read: {why}")
     if lacks:
         work.progress.noted(f"warning: plan.json: {lacks[0]['text']}; repeat: {lacks[0]['command']}")
-    note = f"files {len(found.files)}, series {found.series.height:,}, samples {counts['rows_stored']:,}"
+    others = {name: counts[name] for name in ("requests", "bench") if counts[name]}
+    samples = counts["rows_stored"] - sum(others.values())
+    note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
+    note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
     return Outcome(note, counts, tuple(asdict(file) for file in found.files))
 
 
@@ -108,7 +114,7 @@ def align_services(work: Work) -> Outcome:
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         aligned = align(series, samples, quality, load_catalogue(), work.settings, database.query)
-    if not aligned.frames:
+    if not aligned.frames and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",
             where=", ".join(str(path) for path in work.arguments),
@@ -136,6 +142,28 @@ def wanted_series(work: Work) -> pl.DataFrame:
         if name not in known:
             raise UsageError(f"no such service {name!r}", where="--service", hint=suggestion(name, known))
     return series.filter(pl.col("service").is_in(wanted) | pl.col("service").is_null())
+
+
+def _other_rows(work: Work) -> str:
+    """Return what the input holds beside samples, in words; empty when it holds nothing else."""
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    return ", ".join(f"{rows:,} {OTHER_ROWS[n]}" for n in OTHER_ROWS if (rows := counts[n]))
+
+
+def require_services(work: Work) -> None:
+    """Refuse to judge an input that holds no metrics over time.
+
+    Raises
+    ------
+    InputError
+        When there is no service; the message says what there is instead.
+    """
+    if not read_entries(work.run):
+        raise InputError(
+            f"no metrics over time, only {_other_rows(work)}: there is no history to judge",
+            where=", ".join(str(path) for path in work.arguments),
+            hint="add the metric dumps of the service; hsa doctor says what was found",
+        )
 
 
 @contextmanager

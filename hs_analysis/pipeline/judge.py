@@ -11,6 +11,7 @@ import polars as pl
 from hs_analysis.derive import DeriveResult, derive_service
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import (
@@ -49,6 +50,7 @@ def _fits(work: Work) -> Iterator[tuple[ServiceFrame, str]]:
 
 def study_signals(work: Work) -> Outcome:
     """Judge every signal of every service."""
+    require_services(work)
     found: list[tuple[str, str, StudyResult]] = []
     for part, fit in _fits(work):
         found.append((part.service, fit, study_service(part, work.settings)))

@@ -81,9 +81,10 @@ class TableRow:
     tz
         Zone of times without one, e.g. ``UTC``.
     labels
-        Column → label of the series, e.g. ``{"variant": "model"}``; a list in the file keeps the names.
+        Column → label of the series, e.g. ``{"variant": "model"}``; a list in the file keeps the names. The
+        label ``capture`` makes each value a capture of its own.
     fixed
-        Label → value that every row gets, e.g. ``{"role": "mixed"}``.
+        Label → value that every row gets, e.g. ``{"role": "mixed"}``; ``{file}`` in it is the file's name.
     metric, value
         Columns of a long table: name of the metric, its value. None in a wide one.
     columns

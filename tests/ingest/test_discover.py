@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import BinaryIO
 
+import polars as pl
 import pytest
 from ingest.bodies import answer, body, element
 
@@ -65,7 +66,7 @@ def test_damage_says_what_it_is(head: bytes, what: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
-        b"Time,a\n1,2",
+        b"ts,a\n1,2",
         b'{"slo":{}}',
         b"[]",
         b'{"status":"success","data":{"up":[{"type":"gauge"}]}}',
@@ -166,3 +167,23 @@ def test_a_file_that_can_not_be_opened_inside_a_folder_is_noted(
     assert [(p.name, p.state, p.why) for p in found.passed] == [
         ("locked.json", "broken", "can't be opened (Permission denied)")
     ]
+
+
+def test_a_table_nobody_knows_lists_its_columns_and_says_how_to_map_them(tmp_path: Path) -> None:
+    """Named on the command line it is an error; in a folder it is skipped with the same words."""
+    notes = {"notes.md": b"# Notes, and more\n- a, b\n", "prose.txt": b"Dear all, hello\nthis is prose\n"}
+    put(tmp_path, {"fleet.csv": b"when,pod,load\n1,a,2\n", **notes})
+    words = "a table that no reader knows, with the columns when, pod, load"
+    with pytest.raises(InputError, match=rf"fleet\.csv: {words}; describe its columns under \[tables"):
+        discover([tmp_path / "fleet.csv"])
+    with pytest.raises(InputError, match=rf"no metric dump in 3 files; fleet\.csv is {words}; describe"):
+        discover([tmp_path])
+    put(tmp_path, {"dump.json": DUMP})
+    passed = {p.name: (p.state, p.why) for p in discover([tmp_path]).passed}
+    assert passed == {"fleet.csv": ("skipped", words)} | dict.fromkeys(notes, ("skipped", "no dump"))
+
+
+def test_a_parquet_table_nobody_knows_lists_its_columns(tmp_path: Path) -> None:
+    pl.DataFrame({"when": [1], "load": [2.0]}).write_parquet(tmp_path / "fleet.parquet")
+    with pytest.raises(InputError, match="no reader knows, with the columns when, load"):
+        discover([tmp_path / "fleet.parquet"])

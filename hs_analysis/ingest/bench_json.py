@@ -1,0 +1,320 @@
+"""Results of `vllm bench serve`, SGLang's bench_serving, InferenceX and genai-perf or aiperf summaries."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from hs_analysis.ingest.bench_rows import (
+    MEASURED,
+    POINT,
+    fault,
+    latencies,
+    number,
+    ratio,
+    raw_bench,
+    series_text,
+    times,
+    with_throughput,
+)
+from hs_analysis.ingest.json_documents import objects, reject_value
+from hs_analysis.ingest.raw import Dump, RawBench, RawRequests, ReadNotes
+from hs_analysis.ingest.request_rows import raw_requests
+
+_MS = 1e-3
+
+_STATISTICS = {"mean": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
+"""Quantile → how vLLM, SGLang and InferenceX prefix it."""
+
+Row = dict[str, Any]
+
+
+def _has(head: bytes, *names: str) -> bool:
+    return all(re.search(rf'"{name}"\s*:'.encode(), head) for name in names)
+
+
+def is_vllm_bench(head: bytes) -> bool:
+    """Whether a head is a result of ``vllm bench serve``: it alone dates its runs."""
+    return (
+        head[:1] == b"{" and _has(head, "date", "request_rate") and _has_any(head, "model_id", "num_prompts")
+    )
+
+
+def is_sglang_bench(head: bytes) -> bool:
+    """Whether a head is a line of SGLang's bench_serving."""
+    named = _has(head, "request_rate", "backend", "dataset_name")
+    return head[:1] == b"{" and named and not _has(head, "date")
+
+
+def is_inferencex(head: bytes) -> bool:
+    """Whether a head is a row of InferenceX, or an array of them."""
+    start = head.lstrip(b"[ \t\r\n")[:1] == b"{"
+    return start and _has_any(head, "hw", "hardware") and _has(head, "conc", "tput_per_gpu")
+
+
+def is_genai_perf(head: bytes) -> bool:
+    """Whether a head is the summary of genai-perf or aiperf: per metric a unit and statistics."""
+    summary = re.search(
+        rb'"(time_to_first_token|request_throughput|request_latency)"\s*:\s*\{[^}]*"avg"', head
+    )
+    return head[:1] == b"{" and summary is not None
+
+
+def _has_any(head: bytes, *names: str) -> bool:
+    return any(_has(head, name) for name in names)
+
+
+def read_vllm_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+    """Yield a point a run; runs appended to one file are several documents.
+
+    Summaries are in ms. With ``--save-detailed`` the requests are yielded too: lengths, TTFT and gaps in s,
+    times from the first start, because the clock they are taken on is no wall clock. ``date`` is the end of
+    the run on a local clock and is left out.
+
+    Raises
+    ------
+    InputError
+        When a document is cut or no JSON.
+    """
+    yield from _runs(dump, notes, lambda row: _served(row, "vllm-bench"))
+
+
+def read_sglang_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+    """Yield a point a line of SGLang's bench_serving, and its requests where details were saved."""
+    yield from _runs(dump, notes, lambda row: _served(row, "sglang-bench"))
+
+
+def read_inferencex(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+    """Yield a point a row of InferenceX; throughputs are per GPU there, latencies in s."""
+    yield from _runs(dump, notes, _inferencex)
+
+
+def read_genai_perf(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+    """Yield the point that a summary of genai-perf or aiperf is; it has no series over time."""
+    yield from _runs(dump, notes, _genai_perf)
+
+
+def _runs(dump: Dump, notes: ReadNotes, point: Callable[[Row], Row]) -> Iterator[RawBench | RawRequests]:
+    for at, found in objects(dump, notes):
+        row = point(found)
+        if detail := fault(row):
+            reject_value(at, json.dumps(found)[:400].encode(), "bad_value", detail, notes)
+            continue
+        notes.rows += 1
+        yield raw_bench([row])
+        requests = _requests(found)
+        if requests is not None:
+            notes.rows += requests.frame.height
+            yield requests
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, (str, int, float)) and str(value) else None
+
+
+def _served(run: Row, name: str) -> Row:
+    """Return a run of vLLM's or SGLang's load generator, whose summaries have the same keys."""
+    completed, duration = number(run.get("completed")), number(run.get("duration"))
+    sent, made = number(run.get("total_input_tokens")), number(run.get("total_output_tokens"))
+    server = run.get("server_info")
+    server = server if isinstance(server, dict) else {}
+    row: Row = {
+        "format": name,
+        "kind": POINT,
+        "model": _text(run.get("model_id")) or _text(server.get("model_path")),
+        "engine": _text(run.get("backend") or run.get("endpoint_type")),
+        "isl": ratio(sent, completed),
+        "osl": ratio(made, completed),
+        "concurrency": number(run.get("max_concurrency")),
+        "request_rate": number(run.get("request_rate")),
+        "requests": completed,
+        "duration_s": duration,
+        "request_throughput": number(run.get("request_throughput")),
+        "decode_tps": number(run.get("output_throughput")),
+        "prefill_tps": _first(number(run.get("input_throughput")), ratio(sent, duration)),
+    }
+    row |= latencies("ttft", {q: run.get(f"{stat}_ttft_ms") for q, stat in _STATISTICS.items()}, _MS)
+    gap = "tpot" if "mean_tpot_ms" in run else "itl"
+    row |= latencies("tbt", {q: run.get(f"{stat}_{gap}_ms") for q, stat in _STATISTICS.items()}, _MS)
+    row = with_throughput(row)
+    row["series"] = series_text({**row, "isl": _rounded(row["isl"]), "osl": _rounded(row["osl"])})
+    return row
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _rounded(length: float | None) -> float | None:
+    """Round a drawn mean length, so that runs of one shape share a series: two significant digits."""
+    return None if length is None else float(f"{length:.2g}")
+
+
+def _requests(run: Row) -> RawRequests | None:
+    """Return the requests of a run whose details were saved, None when they were not.
+
+    Its lists stand side by side, one entry a request; a list of another length says nothing.
+    """
+    ttfts = run.get("ttfts")
+    if not isinstance(ttfts, list) or not ttfts:
+        return None
+    height = len(ttfts)
+    columns = {name: _entries(run.get(name), height) for name in ("input_lens", "output_lens", "start_times")}
+    gaps = [_gaps(one) for one in _entries(run.get("itls"), height)]
+    errors = _entries(run.get("errors"), height)
+    first = min((t for one in columns["start_times"] if (t := number(one)) is not None), default=None)
+    starts = [_minus(number(one), first) for one in columns["start_times"]]
+    firsts = [_positive(one) for one in ttfts]
+    return raw_requests(
+        {
+            "arrival_s": starts,
+            "prompt_tokens": [number(one) for one in columns["input_lens"]],
+            "output_tokens": [number(one) for one in columns["output_lens"]],
+            "ttft_s": firsts,
+            "tbt_s": [None if not gap else sum(gap) / len(gap) for gap in gaps],
+            "e2e_s": [None if t is None else t + sum(gap) for t, gap in zip(firsts, gaps, strict=True)],
+            "status": [_status(e, t) for e, t in zip(errors, firsts, strict=True)],
+        },
+        height,
+    )
+
+
+def _entries(value: Any, height: int) -> list[Any]:
+    return value if isinstance(value, list) and len(value) == height else [None] * height
+
+
+def _gaps(value: Any) -> list[float]:
+    found = [number(one) for one in value] if isinstance(value, list) else []
+    return [one for one in found if one is not None and one >= 0]
+
+
+def _positive(value: Any) -> float | None:
+    """Return a time to first token; a failed request is written as 0, which is none."""
+    found = number(value)
+    return found if found is not None and found > 0 else None
+
+
+def _minus(value: float | None, start: float | None) -> float | None:
+    return None if value is None or start is None else value - start
+
+
+def _status(error: Any, first: float | None) -> str:
+    if isinstance(error, str) and error:
+        return error.strip().splitlines()[-1][:80] if error.strip() else "failed"
+    return "ok" if first is not None else "failed"
+
+
+def _inferencex(found: Row) -> Row:
+    metrics = found.get("metrics")
+    run = {**found, **metrics} if isinstance(metrics, dict) else found
+    apart = run.get("disagg") in (True, "true", "True")
+    type_of = _text(run.get("hw") or run.get("hardware"))
+    decode_gpus = _first(number(run.get("num_decode_gpu")) if apart else None, number(run.get("tp")),
+                         number(run.get("num_decode_gpu")))  # fmt: skip
+    prefill_gpus = number(run.get("num_prefill_gpu")) if apart else None
+    made = times(number(run.get("output_tput_per_gpu")), decode_gpus)
+    gpus = times(1.0, decode_gpus) if not apart else _sum(prefill_gpus, decode_gpus)
+    total = times(number(run.get("tput_per_gpu")), gpus)
+    sent = _first(
+        times(number(run.get("input_tput_per_gpu")), prefill_gpus if apart else decode_gpus),
+        _minus(total, made),
+    )
+    row: Row = {
+        "format": "inferencex",
+        "kind": POINT,
+        "model": _text(run.get("model")),
+        "engine": _text(run.get("framework")),
+        "precision": _text(run.get("precision")),
+        "disaggregated": apart,
+        "prefill_instances": number(run.get("prefill_num_workers")) if apart else None,
+        "decode_instances": number(run.get("decode_num_workers")) if apart else 1.0,
+        "prefill_gpus": prefill_gpus,
+        "decode_gpus": decode_gpus,
+        "prefill_gpu_type": (_text(run.get("prefill_hw")) or type_of) if apart else None,
+        "decode_gpu_type": _text(run.get("decode_hw")) or type_of,
+        "isl": number(run.get("isl")),
+        "osl": number(run.get("osl")),
+        "concurrency": number(run.get("conc")),
+        "prefill_tps": sent,
+        "decode_tps": made,
+        "request_throughput": ratio(made, number(run.get("osl"))),
+        "throughput_basis": MEASURED if made is not None else None,
+    }
+    row |= latencies("ttft", {q: run.get(f"{stat}_ttft") for q, stat in _STATISTICS.items()}, 1.0)
+    row |= latencies("tbt", {q: run.get(f"{stat}_tpot") for q, stat in _STATISTICS.items()}, 1.0)
+    extra = [f"{key} {value}" for key in ("spec_decoding", "image") if (value := _text(run.get(key)))]
+    row["series"] = series_text(row, extra)
+    return row
+
+
+def _sum(*values: float | None) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+_TIMES = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": _MS, "us": 1e-6, "ns": 1e-9}
+_SUMMARY = {"mean": "avg", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
+
+
+def _genai_perf(run: Row) -> Row:
+    records = run.get("records")
+    run = {**records, **run} if isinstance(records, dict) else run
+    config = run.get("input_config")
+    config = config if isinstance(config, dict) else {}
+    row: Row = {
+        "format": "genai-perf",
+        "kind": POINT,
+        "model": _model(config),
+        "isl": _average(run, "input_sequence_length"),
+        "osl": _average(run, "output_sequence_length"),
+        "concurrency": _setting(config, "concurrency"),
+        "request_rate": _setting(config, "request_rate"),
+        "requests": _average(run, "request_count"),
+        "duration_s": _seconds(run, "benchmark_duration", "avg"),
+        "request_throughput": _average(run, "request_throughput"),
+        "decode_tps": _average(run, "output_token_throughput"),
+    }
+    ttft = {q: _seconds(run, "time_to_first_token", stat) for q, stat in _SUMMARY.items()}
+    gap = {q: _seconds(run, "inter_token_latency", stat) for q, stat in _SUMMARY.items()}
+    row |= latencies("ttft", ttft, 1.0) | latencies("tbt", gap, 1.0)
+    row = with_throughput(row)
+    row["series"] = series_text({**row, "isl": _rounded(row["isl"]), "osl": _rounded(row["osl"])})
+    return row
+
+
+def _metric(run: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = run.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _average(run: Mapping[str, Any], name: str) -> float | None:
+    return number(_metric(run, name).get("avg"))
+
+
+def _seconds(run: Mapping[str, Any], name: str, stat: str) -> float | None:
+    found = _metric(run, name)
+    return times(number(found.get(stat)), _TIMES.get(str(found.get("unit", "ms"))))
+
+
+def _setting(config: Any, name: str) -> float | None:
+    """Return a setting of the load, wherever a version keeps it."""
+    if not isinstance(config, dict):
+        return None
+    found = number(config.get(name))
+    inner: Sequence[Any] = list(config.values())
+    return (
+        found if found is not None else next((f for c in inner if (f := _setting(c, name)) is not None), None)
+    )
+
+
+def _model(config: Mapping[str, Any]) -> str | None:
+    endpoint = config.get("endpoint")
+    for holder in (config, endpoint if isinstance(endpoint, dict) else {}):
+        for name in ("model", "model_names", "models", "formatted_model_name"):
+            value = holder.get(name)
+            value = value[0] if isinstance(value, list) and value else value
+            if isinstance(value, str) and value:
+                return value
+    return None

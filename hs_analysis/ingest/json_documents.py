@@ -1,0 +1,94 @@
+"""Files of one or several JSON documents, read one value at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
+from hs_analysis.ingest.json_lines import parsed
+from hs_analysis.ingest.line_blocks import shown
+from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
+
+
+@contextmanager
+def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
+    """Open a file of JSON documents.
+
+    With ``salvage`` what stands before the place where a document is cut is kept, and what is cut is set
+    aside with reason ``truncated``.
+
+    Raises
+    ------
+    InputError
+        When it is cut or no JSON; the message gives the byte.
+    """
+    with dump.stream() as stream:
+        try:
+            stream.skip_mark()
+            yield stream
+        except BrokenStreamError as broken:
+            if not dump.reading.salvage:
+                hint = f"{broken.hint}, or keep what is whole: --salvage"
+                what = f"{broken.what} at byte {broken.offset}"
+                raise InputError(what, where=dump.where, hint=hint) from broken
+            notes.rows += 1
+            notes.rejections.append(Rejection(broken.offset, "truncated", "", broken.what, "", ""))
+            notes.warnings.append(f"{broken.what} at byte {broken.offset}: what is whole before it was kept")
+
+
+def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield byte and object of every document, and of every item where a document is an array of objects.
+
+    What is no object is set aside. Raises what `whole` raises.
+    """
+    with whole(dump, notes) as stream:
+        while opening := stream.peek():
+            if opening == b"[":
+                yield from items(stream, notes)
+            else:
+                found = next_object(stream, notes)
+                if found is not None:
+                    yield found
+            stream.skip_mark()
+
+
+def items(stream: ByteStream, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield byte and object of every item of the array that comes next."""
+    stream.expect(b"[")
+    while stream.peek() != b"]":
+        found = next_object(stream, notes)
+        if found is not None:
+            yield found
+    stream.expect(b"]")
+
+
+def next_object(stream: ByteStream, notes: ReadNotes) -> tuple[int, dict[str, Any]] | None:
+    """Consume the next value; return it with its byte, or set it aside when it is no object."""
+    stream.peek()
+    at = stream.offset
+    raw = stream.value()
+    found = parsed(raw)
+    if isinstance(found, dict):
+        return at, found
+    reject_value(at, raw, *found, notes)
+    return None
+
+
+def keys(stream: ByteStream) -> Iterator[str]:
+    """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
+    stream.expect(b"{")
+    while stream.peek() != b"}":
+        stream.expect(b'"')
+        key = stream.text()[:-1].decode("utf-8", "replace")
+        stream.expect(b":")
+        yield key
+    stream.expect(b"}")
+
+
+def reject_value(at: int, raw: bytes, reason: str, detail: str, notes: ReadNotes, path: str = "") -> None:
+    """Count a value and set it aside."""
+    notes.rows += 1
+    notes.rejections.append(Rejection(at, reason, shown(raw), detail, path, ""))

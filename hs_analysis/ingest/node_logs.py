@@ -1,0 +1,234 @@
+"""Logs of nvidia-smi and amd-smi, under the names that the vendors' Prometheus exporters use.
+
+So the catalogue reads a node's log as it reads the exporter's series. Times are local and carry no zone;
+the host is the file's name, because no column says it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from hs_analysis.catalogue.units import factor, measured
+from hs_analysis.errors import HsError, InputError
+from hs_analysis.ingest.cells import numbers, with_unit
+from hs_analysis.ingest.delimited import Records, header_names, read_delimited
+from hs_analysis.ingest.mapped import reject_row, timed
+from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes, series_text
+from hs_analysis.ingest.times import Clock
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column of a log is called by the exporter, and the unit it has there."""
+
+    metric: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class Tool:
+    """How a tool's CSV is read: columns by name without unit, labels of a card, and the label of the host."""
+
+    name: str
+    columns: Mapping[str, Column]
+    labels: Mapping[str, str]
+    host: str
+    cards: tuple[str, ...]
+
+
+_UTIL, _ACTIVITY = Column("DCGM_FI_DEV_GPU_UTIL", "percent"), Column("gpu_gfx_activity", "percent")
+
+NVIDIA_SMI = Tool(
+    "nvidia-smi",
+    {
+        "utilization.gpu": _UTIL,
+        "utilization.memory": Column("DCGM_FI_DEV_MEM_COPY_UTIL", "percent"),
+        "memory.used": Column("DCGM_FI_DEV_FB_USED", "MiB"),
+        "memory.free": Column("DCGM_FI_DEV_FB_FREE", "MiB"),
+        "memory.total": Column("DCGM_FI_DEV_FB_TOTAL", "MiB"),
+        "power.draw": Column("DCGM_FI_DEV_POWER_USAGE", "W"),
+        "power.draw.average": Column("DCGM_FI_DEV_POWER_USAGE", "W"),
+        "temperature.gpu": Column("DCGM_FI_DEV_GPU_TEMP", "C"),
+        "temperature.memory": Column("DCGM_FI_DEV_MEMORY_TEMP", "C"),
+        "clocks.sm": Column("DCGM_FI_DEV_SM_CLOCK", "MHz"),
+        "clocks.current.sm": Column("DCGM_FI_DEV_SM_CLOCK", "MHz"),
+        "clocks.mem": Column("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
+        "clocks.current.memory": Column("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
+    },
+    {"index": "gpu", "uuid": "UUID", "gpu_uuid": "UUID", "name": "modelName", "gpu_name": "modelName",
+     "pci.bus_id": "pci_bus_id", "gpu_bus_id": "pci_bus_id"},
+    "Hostname",
+    ("index", "uuid", "gpu_uuid", "pci.bus_id", "gpu_bus_id"),
+)  # fmt: skip
+"""nvidia-smi --help-query-gpu, and dcgm-exporter's names for the same."""
+
+AMD_SMI = Tool(
+    "amd-smi",
+    {
+        "gfx": _ACTIVITY, "gfx_util": _ACTIVITY, "gfx_activity": _ACTIVITY, "gfx_%": _ACTIVITY,
+        "mem": Column("gpu_umc_activity", "percent"), "mem_util": Column("gpu_umc_activity", "percent"),
+        "umc_activity": Column("gpu_umc_activity", "percent"),
+        "power_usage": Column("gpu_package_power", "W"), "power": Column("gpu_package_power", "W"),
+        "socket_power": Column("gpu_package_power", "W"),
+        "vram_used": Column("gpu_used_vram", "MB"), "used_vram": Column("gpu_used_vram", "MB"),
+        "hotspot_temperature": Column("gpu_junction_temperature", "C"),
+        "memory_temperature": Column("gpu_memory_temperature", "C"),
+    },
+    {"gpu": "gpu_id", "xcp": "gpu_partition_id"},
+    "hostname",
+    ("gpu",),
+)  # fmt: skip
+"""amd-smi monitor and metric, and the device-metrics-exporter's names for the same."""
+
+_UNIT_IN_NAME = re.compile(r"(.*?)\s*\[(.+)\]")
+
+_SPELLED = {"%": "percent", "C": "C", "MHz": "MHz", "MB": "MB", "MiB": "MiB", "W": "W", "GB": "GB"}
+
+
+def is_nvidia_smi(head: bytes) -> bool:
+    """Whether a head begins with the header of ``nvidia-smi --query-gpu=… --format=csv``."""
+    names = _header_names(head)
+    return "timestamp" in names and "utilization.gpu" in names
+
+
+def is_amd_smi(head: bytes) -> bool:
+    """Whether a head begins with the header of ``amd-smi monitor --csv`` or ``amd-smi metric --csv``."""
+    names = _header_names(head)
+    return (
+        "gpu" in names and any(name in AMD_SMI.columns for name in names) and "utilization.gpu" not in names
+    )
+
+
+def _header_names(head: bytes) -> set[str]:
+    return {_bare(name)[0] for name in header_names(head)}
+
+
+def _bare(name: str) -> tuple[str, str]:
+    """Return a column's name and the unit it carries in brackets."""
+    match = _UNIT_IN_NAME.fullmatch(name)
+    return (match[1].strip(), match[2]) if match else (name, "")
+
+
+def host_of(dump: Dump) -> str:
+    """Return the host a log is of: the file's name without its endings."""
+    return dump.name.rpartition("/")[2].partition(".")[0]
+
+
+def read_nvidia_smi(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
+    """Yield the series of an nvidia-smi log, named as dcgm-exporter names them.
+
+    Every known column's cell is a row of the count. Cells may carry their unit; ``[N/A]`` is null.
+
+    Raises
+    ------
+    InputError
+        When its times carry no zone and none is given.
+    """
+    yield from _read(NVIDIA_SMI, dump, notes)
+
+
+def read_amd_smi(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
+    """Yield the series of an amd-smi log, named as AMD's device-metrics-exporter names them.
+
+    Raises
+    ------
+    InputError
+        When it has no times, or none with a zone and none is given.
+    """
+    yield from _read(AMD_SMI, dump, notes)
+
+
+def _read(tool: Tool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
+    clock = Clock(dump.where, dump.reading.tz, dump.reading.time_unit)
+    said = False
+    for records in read_delimited(dump, notes):
+        names = {name: _bare(name) for name in records.cells.columns}
+        known = {c: (tool.columns[bare], unit) for c, (bare, unit) in names.items() if bare in tool.columns}
+        labels = {c: tool.labels[bare] for c, (bare, _) in names.items() if bare in tool.labels}
+        time = next((c for c, (bare, _) in names.items() if bare == "timestamp"), None)
+        if time is None:
+            raise InputError(
+                f"the {tool.name} log has no column timestamp", where=dump.where,
+                hint="log it with a time: nvidia-smi --query-gpu=timestamp,…, amd-smi monitor -w 1 --csv",
+            )  # fmt: skip
+        if not said:
+            said = True
+            _say(tool, dump, [bare for bare, _ in names.values()], notes)
+        kept, t_us = timed(records, time, clock, notes)
+        fixed = {tool.host: host_of(dump)}
+        for column, (target, unit) in known.items():
+            yield from card_series(kept, column, target, unit, t_us, labels, fixed, notes)
+    warnings, infos = clock.notes()
+    notes.warnings += warnings
+    notes.infos += infos
+    clock.require_zone()
+
+
+def _say(tool: Tool, dump: Dump, names: Sequence[str], notes: ReadNotes) -> None:
+    notes.infos.append(f"{tool.name} names no host: {host_of(dump)!r} was taken from the file's name")
+    if not set(tool.cards).intersection(names):
+        notes.warnings.append(f"no column tells cards apart; log one of {', '.join(tool.cards)} too")
+    unread = [n for n in names if n not in tool.columns and n not in tool.labels and n != "timestamp"]
+    if unread:
+        notes.infos.append(f"columns that are not read: {', '.join(unread[:20])}")
+
+
+def card_series(
+    records: Records, column: str, target: Column, unit: str, t_us: np.ndarray, labels: Mapping[str, str],
+    fixed: Mapping[str, str], notes: ReadNotes,
+) -> Iterator[RawSeries]:  # fmt: skip
+    """Yield one series a card of one column."""
+    values, flags, bad = in_unit(records.cells[column], unit, target.unit)
+    keyed = records.cells.select(list(labels)).with_row_index("row#")
+    groups = keyed.group_by(list(labels), maintain_order=True).agg("row#") if labels else None
+    rows = groups.iter_rows(named=True) if groups is not None else [{"row#": range(records.cells.height)}]
+    for row in rows:
+        at = np.array(row["row#"], np.int64)
+        named = {label: str(row[c]) for c, label in labels.items() if row.get(c)}
+        found = {**fixed, **named, "__name__": target.metric}
+        for i in at[bad[at]].tolist():
+            detail = f"{records.cells[column][i]!r} is no {target.unit}"[:120]
+            reject_row(records, i, "bad_value", detail, notes, column, series_text(found))
+        use = at[~bad[at]]
+        notes.rows += use.size
+        if use.size:
+            yield RawSeries(found, t_us[use], values[use], flags[use], int(records.lines[use[0]]))
+
+
+def in_unit(column: pl.Series, unit: str, wanted: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values in the unit wanted, flags, and which cells are bad; a cell's own unit comes first."""
+    found = numbers(column)
+    values, bad = found.values, found.bad
+    values *= _size(unit, wanted) or 1.0
+    for i in np.flatnonzero(bad).tolist():
+        cell = _cell(column[i], wanted)
+        if cell is not None:
+            values[i], found.flags[i], bad[i] = cell, 0, False
+    return values, found.flags, bad
+
+
+def _cell(text: str, wanted: str) -> float | None:
+    number, _, spelled = text.partition(" ")
+    if spelled.strip() == wanted and (plain := numbers(pl.Series([number], dtype=pl.String))).bad.sum() == 0:
+        return float(plain.values[0])
+    read = with_unit(text)
+    size = _size(read[1], wanted) if read is not None else None
+    return None if read is None or size is None else read[0] * size
+
+
+def _size(unit: str, wanted: str) -> float | None:
+    """Return the factor from one unit to another, None when they don't measure the same."""
+    spelled = _SPELLED.get(unit, unit)
+    if spelled in ("", wanted):
+        return 1.0
+    if measured(spelled) is None or measured(wanted) is None:
+        return None
+    try:
+        return factor(spelled, wanted)
+    except HsError:
+        return None

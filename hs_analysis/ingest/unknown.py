@@ -1,0 +1,50 @@
+"""What a file is that no reader knows, in words that say what to do with it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hs_analysis.ingest.delimited import split_header
+from hs_analysis.ingest.mapped import HOW_TO_MAP
+
+EXPORT = "export it with /api/v1/query_range as JSON"
+
+NO_DUMP = "not a metric dump this tool reads"
+
+MOST_NAMES = 20
+"""Columns that a message lists."""
+
+
+def unknown(head: bytes, path: Path) -> tuple[str, str]:
+    """Return what a file is and what to do: a table lists its columns, so that they can be mapped."""
+    columns = _parquet_columns(path) if head[:4] == b"PAR1" else _csv_columns(head)
+    if columns:
+        shown = ", ".join(name[:60] for name in columns[:MOST_NAMES])
+        more = f" and {len(columns) - MOST_NAMES} more" if len(columns) > MOST_NAMES else ""
+        return f"a table that no reader knows, with the columns {shown}{more}", HOW_TO_MAP
+    return NO_DUMP, EXPORT
+
+
+def _parquet_columns(path: Path) -> list[str]:
+    try:
+        return list(pq.read_schema(path).names)
+    except (pa.ArrowException, OSError):
+        return []
+
+
+def _csv_columns(head: bytes) -> list[str]:
+    """Return the names of a header that the next line fits, none when it is no table."""
+    try:
+        lines = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore").splitlines()
+        lines = [line for line in lines if line.strip()][:2]
+        if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "[", "<", "#"):
+            return []
+        names, delimiter = split_header(lines[0])
+        cells = next(csv.reader([lines[1]], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+    return names if len(names) > 1 and len(cells) == len(names) and all(names) else []

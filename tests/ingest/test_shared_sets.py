@@ -1,0 +1,123 @@
+"""Every public data set is read, or refused with the sentence that says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from ingest.mappings import shipped
+
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.schema.settings import Reading
+
+
+def taken(folder: Path, out: Path, how: Reading) -> Ingested:
+    """Ingest a folder; every row read is stored, a duplicate, superseded or rejected."""
+    found = ingest(discover([folder], how), out, lambda _name: None, how)
+    for file in found.files:
+        fates = file.rows_stored + file.duplicates + file.superseded + file.rows_rejected
+        assert file.rows_read == fates, file
+    return found
+
+
+def stored(found: Ingested) -> int:
+    """Return the samples that are kept."""
+    return sum(file.rows_stored - file.requests - file.bench for file in found.files)
+
+
+def test_azure(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "azure-llm-2023"
+    with pytest.raises(InputError, match=r"no zone \(first: 2023-11-16 18:15:46.6805900\)"):
+        taken(folder, tmp_path, Reading())
+    found = taken(folder, tmp_path, Reading(tz="UTC"))
+    assert found.requests.height == 19_366
+    assert found.requests["prompt_tokens"].mean() == pytest.approx(1155, abs=1)
+    assert found.requests["arrival_s"].max() == pytest.approx(3502, abs=1)
+
+
+def test_mooncake(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "mooncake-fast25", tmp_path, Reading())
+    assert found.requests.height == 12_031
+    assert found.requests["arrival"].null_count() == 12_031
+    assert found.infos[0][1].startswith("0.37 of the prompt blocks")
+
+
+def test_wva(real_data: Path, tmp_path: Path) -> None:
+    """Rates and replicas of every reconcile; latencies of those under load; each experiment a capture."""
+    found = taken(real_data / "wva-h100-autoscaling", tmp_path, shipped("wva-h100"))
+    assert found.series["capture"].n_unique() == 24
+    idle = found.rejected.filter(pl.col("reason") == "skip_where").height
+    assert idle == 324
+    assert sum(file.rows_read for file in found.files) - idle == 4 * 1070 + 2 * (1070 - idle) + 3551
+
+
+def test_servegen_derived(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "servegen-derived"
+    with pytest.raises(InputError, match=r"days1-7.csv is a table that no reader knows.*\[tables\.NAME"):
+        taken(folder, tmp_path, Reading())
+    found = taken(folder, tmp_path, shipped("servegen-rates", epoch="2026-11-24"))
+    assert stored(found) == 3 * 1008
+    assert found.warnings == ()
+
+
+def test_nab(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "nab", tmp_path, shipped("nab"))
+    assert stored(found) == 10 * 4032
+    assert found.series["instance"].n_unique() == 10
+
+
+def test_splitwise(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "splitwise-sim", tmp_path, shipped("splitwise-sim"))
+    assert found.bench.height == 1260
+    one = found.bench.filter(
+        (pl.col("isl") == 1024) & (pl.col("concurrency") == 1) & (pl.col("decode_gpus") == 8)
+        & (pl.col("decode_gpu_type") == "h100-80gb") & (pl.col("model") == "llama2-70b")
+    )  # fmt: skip
+    assert one["ttft_mean_s"].median() == pytest.approx(0.078, abs=0.001)
+
+
+def test_dstack(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "dstack-h100-mi300x", tmp_path, shipped("dstack"))
+    assert found.bench.height == 282
+    assert set(found.bench["decode_gpus"]) == {4.0, 8.0}
+    assert not found.bench["decode_gpu_type"].str.contains(r"^\d+x|\s$").any()
+
+
+def test_aiconfigurator(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "aiconfigurator-silicon", tmp_path, Reading())
+    sample = found.bench.filter(pl.col("file") == "silicon_sample.csv.gz")
+    apart = sample.filter(pl.col("disaggregated"))
+    assert (sample.height, apart.height) == (5221, 1602)
+    assert apart["prefill_instances"].count() == apart["decode_gpus"].count() == 274
+    assert sample["concurrency"].count() == 5202
+
+
+def test_dynamo_profile(real_data: Path, tmp_path: Path) -> None:
+    found = taken(real_data / "dynamo-h200-profile", tmp_path, Reading())
+    assert found.bench.group_by("kind").len().sort("kind").rows() == [("decode", 41), ("prefill", 17)]
+
+
+def test_acmetrace(real_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="distributions of metrics, without times"):
+        taken(real_data / "acmetrace", tmp_path, Reading())
+
+
+def test_dynamo_mocker_requests(real_data: Path, tmp_path: Path) -> None:
+    folder = real_data / "dynamo-mocker" / "pd-diurnal"
+    found = taken(folder / "requests.csv.gz", tmp_path, shipped("request-log"))
+    assert found.requests.height == 4250
+    assert set(found.requests["status"]) >= {"ok"}
+    assert found.requests["arrival"].null_count() == 0
+
+
+def test_every_set_is_known(real_data: Path) -> None:
+    """A set that is added gets a test of its own."""
+    known = {
+        "acmetrace", "aiconfigurator-silicon", "azure-llm-2023", "dstack-h100-mi300x", "dynamo-h200-profile",
+        "dynamo-mocker", "mooncake-fast25", "nab", "servegen-derived", "simulated", "splitwise-sim",
+        "wva-h100-autoscaling",
+    }  # fmt: skip
+    assert {path.name for path in real_data.iterdir() if path.is_dir()} == known
