@@ -18,7 +18,7 @@ import pyarrow as pa
 import typer
 
 from hs_analysis import errors
-from hs_analysis.catalogue import Source, load_catalogue
+from hs_analysis.catalogue import Names, Signal, load_catalogue
 from hs_analysis.cli.app import app
 from hs_analysis.cli.failure import INTERRUPTED
 from hs_analysis.pipeline.chain import STAGES
@@ -117,17 +117,34 @@ def cli_page() -> str:
     return page("Commands", lead, parts)
 
 
-def _reads(source: Source) -> str:
-    if source.histogram:
-        return f"`{source.histogram}` (histogram: sum ÷ count)"
+def _reads(names: Names, scale: float) -> str:
+    if names.histogram:
+        text = f"`{names.histogram}` (histogram: sum ÷ count)"
+        return f"{text} × {scale:g}" if scale != 1 else text
     shown = {"num": "", "den": ""}
-    for term in source.terms:
+    for term in names.terms:
         where = ",".join(f'{k}=~"{"|".join(v)}"' for k, v in sorted(term.where.items()))
         name = f"`{term.metric}{{{where}}}`" if where else f"`{term.metric}`"
         sign = " − " if term.sign < 0 else " + " if shown[term.side] else ""
         shown[term.side] += sign + name
     text = shown["num"] + (f" ÷ {shown['den']}" if shown["den"] else "")
-    return f"{text} × {source.scale:g}" if source.scale != 1 else text
+    return f"{text} × {scale:g}" if scale != 1 else text
+
+
+def _sources(signal: Signal) -> list[tuple[str, ...]]:
+    """Return a row per source, and one more per older name of its metrics."""
+    return [
+        (
+            f"{source.source}, until {names.until}" if names.until else source.source,
+            "increase per second" if source.read == "rate" else "mean",
+            _reads(names, source.scale),
+            ", ".join(source.emitters) or "any",
+            source.unit or signal.unit,
+            "" if names.until else "; ".join(source.notes),
+        )
+        for source in signal.sources
+        for names in source.names
+    ]
 
 
 def signals_page() -> str:
@@ -148,25 +165,24 @@ def signals_page() -> str:
     ]
     parts = [table(heads, rows)]
     for signal in catalogue.signals:
-        sources = [
-            (
-                s.source,
-                "increase per second" if s.read == "rate" else "mean",
-                _reads(s),
-                ", ".join(s.emitters) or "any",
-            )
-            for s in signal.sources
-        ]
         parts += [
             f"## {signal.id}",
             f"{_sentence(signal.meaning)} [{signal.unit}]. How to get it: {signal.enable}.",
-            table(["exporter", "read as", "metric", "exporting pods"], sources),
+            table(
+                ["exporter", "read as", "metric", "exporting pods", "exporter's unit", "notes"],
+                _sources(signal),
+            ),
         ]
-    versions = [(e.name, f"`{e.match}`" if e.match else "any other", e.versions) for e in catalogue.exporters]
-    parts += ["## Exporters", table(["exporter", "metric names begin with", "versions"], versions)]
+    versions = [
+        (e.name, ", ".join(f"`{p}`" for p in e.prefixes if p) or "any other", e.versions, e.enable)
+        for e in catalogue.exporters
+    ]
+    heads = ["exporter", "metric names begin with", "versions", "how to get it"]
+    parts += ["## Exporters", table(heads, versions)]
     lead = (
         f"What the tool knows how to read, as of {catalogue.date}. Of several sources the first with enough "
-        "coverage is used. Signals of the family `auxiliary` are never candidates for scaling."
+        "coverage is used; a metric that was renamed is one source under each of its names. Signals of the "
+        "family `auxiliary` are never candidates for scaling."
     )
     return page("Signals", lead, parts)
 

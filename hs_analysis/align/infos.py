@@ -59,15 +59,18 @@ def infos_of(
         source, preference = sources.get((signal, role), ("derived", None))
         interval = effective.get((signal, role, preference)) or usual_s
         share = 1.0 - table[name].null_count() / table.height
-        unit, pool, family = _catalogued(signal, catalogue)
+        unit, pool, family = _catalogued(signal, preference, catalogue)
         infos.append(SignalInfo(signal, role, source, unit, pool, family, float(interval), share))
     return tuple(infos)
 
 
-def _catalogued(signal: str, catalogue: Catalogue) -> tuple[str, Literal["sum", "mean", "ratio"], str]:
+def _catalogued(
+    signal: str, preference: int | None, catalogue: Catalogue
+) -> tuple[str, Literal["sum", "mean", "ratio"], str]:
     known = catalogue.signal(signal)
     if known:
-        return known.unit, known.pool, known.family
+        chosen = known.sources[preference] if preference is not None else None
+        return known.unit, (chosen.pool if chosen else None) or known.pool, known.family
     return DERIVED.get(signal, "ratio"), "ratio" if signal in SHARE_SIGNALS else "sum", "auxiliary"
 
 

@@ -78,7 +78,8 @@ def align(
     quality
         Result of the query ``ingest/series_quality``.
     catalogue, settings
-        The catalogue; the SLO (shares over its edges), the history kind, what is excluded, and nothing else.
+        The catalogue, the user's rows included; the SLO (shares over its edges), the history kind, the GPUs
+        of an instance, what is excluded, and nothing else.
     query
         Runs a shipped query.
 
@@ -87,7 +88,7 @@ def align(
     Aligned, services sorted by name; a service without any value is left out.
     """
     terms, edges = resolve_terms(series, catalogue, settings.slo)
-    windows = _windows(series, samples, quality, terms, settings.history_kind, query)
+    windows = _windows(series, samples, quality, terms, catalogue, settings.history_kind, query)
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.increases, windows.width_s, query)
     chosen = pl.concat([chosen, net.select(chosen.columns)])
@@ -111,6 +112,7 @@ def _windows(
     samples: Samples,
     quality: pl.DataFrame,
     terms: pl.DataFrame,
+    catalogue: Catalogue,
     kind: str,
     query: QueryRunner,
 ) -> _Windows:
@@ -121,12 +123,15 @@ def _windows(
     counters = used.filter(pl.col("read") == "rate").select("series_id", "capture", "metric", spaced)
     gauges = used.filter(pl.col("read") == "gauge").select("series_id", spaced)
     increases = query("align/increases", {}, {"samples": samples, "counters": counters})
+    if terms["generation"].max():
+        known = terms.drop("read", "source", "pool", "role", "gpu_group", "instance", "side", "sign")
+        increases = query("align/newest_names", {}, {"increases": increases, "terms": known})
     rates = query("align/counter_windows", {"window_s": width}, {"increases": increases})
     means = query("align/gauge_windows", {"window_s": width}, {"samples": samples, "gauges": gauges})
     instances = query(
         "align/instances",
         {"window_s": width, "present_share": PRESENT_SHARE},
-        {"samples": samples, "reporters": reporters(series, interval)},
+        {"samples": samples, "reporters": reporters(series, interval, catalogue)},
     )
     signals = query(
         "align/signal_windows",
@@ -165,7 +170,8 @@ def _service(
     return ServiceFrame(
         service, windows.width_s, settings.history_kind, reference, table,
         infos_of(table.filter(~row_within(left_out)), own, terms, quality, catalogue, windows.interval_s),
-        gpus_per_instance(series, service), gpu_types(series, service),
+        gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
+        gpu_types(series, service),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,13 +17,16 @@ TERM_COLUMNS = {
     "signal": pl.String, "source": pl.String, "preference": pl.Int64, "pool": pl.String, "role": pl.String,
     "gpu_group": pl.String, "service": pl.String, "capture": pl.String, "instance": pl.String,
     "emitter": pl.String, "term": pl.Int64, "side": pl.String, "sign": pl.Float64, "series_id": pl.Int64,
-    "read": pl.String,
+    "read": pl.String, "generation": pl.Int64,
 }  # fmt: skip
 """Columns of the term table: one row per signal, source and series that enters it.
 
 ``term`` is the place in the source's formula; ``emitter`` is what exports the series, ``instance`` the same
-where it belongs to a pool.
+where it belongs to a pool; ``generation`` counts the metric's renamings since, 0 = today's name.
 """
+
+MISMATCH = "mismatch"
+"""How `scale_evidence` begins where the values fit no scale: the series is left out."""
 
 EDGE_PREFERENCE = 100
 """Added to a histogram's place in the order when it has no edge at the limit: an edge at the limit wins,
@@ -62,6 +65,7 @@ class _Carrier:
     signal: Signal
     source: Source
     preference: int
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,16 @@ class _Row:
     capture: str
     instance: str | None
     gpu_type: str | None
+    repair: float | None
 
 
 def _rows(series: pl.DataFrame) -> list[_Row]:
-    columns = ("series_id", "metric", "labels", "emitter_role", "service", "capture", "instance", "gpu_type")
-    mapped = series.filter(pl.col("service").is_not_null()).select(columns)
+    columns = (
+        "series_id", "metric", "labels", "emitter_role", "service", "capture", "instance", "gpu_type",
+        "repair",
+    )  # fmt: skip
+    scaled = ~pl.col("scale_evidence").fill_null("").str.starts_with(MISMATCH)
+    mapped = series.filter(pl.col("service").is_not_null() & scaled).select(columns)
     return [_Row(labels=label_map(row.pop("labels")), **row) for row in mapped.iter_rows(named=True)]
 
 
@@ -88,6 +97,8 @@ def _matches(labels: Mapping[str, str], where: Mapping[str, tuple[str, ...]]) ->
 
 def _role(signal: Signal, source: Source, row: _Row) -> str | None:
     """Return the role a series gives to a signal, None when it may not carry it."""
+    if any(row.labels.get(rank, "0") not in ("", "0") for rank in source.repeats):
+        return None
     for label, values in source.role_label.items():
         if label in row.labels:
             return values.get(row.labels[label])
@@ -132,8 +143,7 @@ def resolve_terms(
             terms += _formula(signal, source, preference, by_metric)
             limit = slo.limit_s(signal.id)
             if source.histogram and limit is not None:
-                found = by_metric.get(f"{source.histogram}_bucket", [])
-                shares, around = _over_limit(signal, source, preference, found, limit)
+                shares, around = _over_limit(signal, source, preference, by_metric, limit)
                 terms += shares
                 edges += around
     table = pl.DataFrame(terms, schema=TERM_COLUMNS)
@@ -143,15 +153,22 @@ def resolve_terms(
 def _formula(
     signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_Row]]
 ) -> list[_Term]:
-    """Return a source's terms where a service's capture has every one of them: a missing part is no zero."""
-    carrier = _Carrier(signal.id, signal, source, preference)
-    parts = []
-    for number, term in enumerate(source.terms):
-        found = [row for row in by_metric.get(term.metric, []) if _matches(row.labels, term.where)]
-        parts.append(_carried(carrier, found, number, term.side, term.sign * source.scale))
-    holders = [{(term["service"], term["capture"]) for term in part} for part in parts]
-    whole = set.intersection(*holders) if holders else set()
-    return [term for part in parts for term in part if (term["service"], term["capture"]) in whole]
+    """Return a source's terms where a service's capture has every one of them: a missing part is no zero.
+
+    Each generation of names stands for itself: the window that mixes them is put together per instance.
+    """
+    terms: list[_Term] = []
+    for generation, names in enumerate(source.names):
+        carrier = _Carrier(signal.id, signal, source, preference, generation)
+        parts = []
+        for number, term in enumerate(names.terms):
+            found = [row for row in by_metric.get(term.metric, []) if _matches(row.labels, term.where)]
+            scale = source.scale if term.side == "num" else 1.0
+            parts.append(_carried(carrier, found, number, term.side, term.sign * scale))
+        holders = [{(term["service"], term["capture"]) for term in part} for part in parts]
+        whole = set.intersection(*holders) if holders else set()
+        terms += [term for part in parts for term in part if (term["service"], term["capture"]) in whole]
+    return terms
 
 
 def _carried(carrier: _Carrier, rows: Sequence[_Row], number: int, side: str, sign: float) -> list[_Term]:
@@ -165,39 +182,69 @@ def _carried(carrier: _Carrier, rows: Sequence[_Row], number: int, side: str, si
         result.append(
             {
                 "signal": carrier.name, "source": source.source, "preference": carrier.preference,
-                "pool": signal.pool, "role": role, "gpu_group": None, "service": row.service,
+                "pool": source.pool or signal.pool, "role": role, "gpu_group": None, "service": row.service,
                 "capture": row.capture, "instance": row.instance if pooled else None, "emitter": row.instance,
-                "term": number, "side": side, "sign": sign, "series_id": row.series_id, "read": source.read,
+                "term": number, "side": side, "sign": sign * (row.repair or 1.0), "series_id": row.series_id,
+                "read": source.read, "generation": carrier.generation,
             }
         )  # fmt: skip
     return result
 
 
 def _over_limit(
-    signal: Signal, source: Source, preference: int, rows: Sequence[_Row], limit: float
+    signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_Row]], limit: float
 ) -> tuple[list[_Term], list[EdgeCandidate]]:
-    """Return the terms of the shares over the two edges around a limit: (all − under edge) ÷ all."""
+    """Return the terms of the shares over the two edges around a limit: (all − under edge) ÷ all.
+
+    Where a histogram was renamed the edges are those that it has under each of its names.
+    """
     terms: list[_Term] = []
     edges: list[EdgeCandidate] = []
-    for service in sorted({row.service for row in rows}):
-        own = [(edge, row) for row in rows if row.service == service and (edge := _edge(row)) is not None]
-        known = sorted({edge for edge, _ in own})
-        if not known or known[-1] != float("inf"):
+    buckets = list(_buckets(signal, source, by_metric))
+    for service in sorted({row.service for _, _, row in buckets}):
+        own = [bucket for bucket in buckets if bucket[2].service == service]
+        known = _common_edges(own)
+        if not known or known[-1] != math.inf:
             continue
         low, high = _around(limit, known)
         comparable = signal.role != "service"  # an engine's TTFT leaves out the queue in front of it
         place = preference + (EDGE_PREFERENCE if comparable and low != high else 0)
         edges.append((service, place, LimitEdges(signal.id, source.source, limit, low, high)))
         for name, edge in ((f"{signal.id}_over_low", low), (f"{signal.id}_over_high", high)):
-            if edge is None:
-                continue
-            everything = [row for at, row in own if at == float("inf")]
-            under = [row for at, row in own if at == edge]
-            carrier = _Carrier(name, signal, source, place)
-            terms += _carried(carrier, everything, 0, "num", 1.0)
-            terms += _carried(carrier, under, 1, "num", -1.0)
-            terms += _carried(carrier, everything, 2, "den", 1.0)
+            if edge is not None:
+                for generation in sorted({g for g, _, _ in own}):
+                    carrier = _Carrier(name, signal, source, place, generation)
+                    terms += _share_over(carrier, [(at, row) for g, at, row in own if g == generation], edge)
     return terms, edges
+
+
+def _buckets(
+    signal: Signal, source: Source, by_metric: Mapping[str, Sequence[_Row]]
+) -> Iterator[tuple[int, float, _Row]]:
+    """Yield (generation of the name, upper edge, series) of a source's histogram."""
+    for generation, names in enumerate(source.names):
+        for row in by_metric.get(f"{names.histogram}_bucket", []):
+            edge = _edge(row)
+            if edge is not None and _role(signal, source, row) is not None:
+                yield generation, edge, row
+
+
+def _common_edges(own: Sequence[tuple[int, float, _Row]]) -> list[float]:
+    """Return the edges that every generation of a histogram's names has, sorted."""
+    by_generation: dict[int, set[float]] = {}
+    for generation, edge, _ in own:
+        by_generation.setdefault(generation, set()).add(edge)
+    return sorted(set.intersection(*by_generation.values())) if by_generation else []
+
+
+def _share_over(carrier: _Carrier, own: Sequence[tuple[float, _Row]], edge: float) -> list[_Term]:
+    everything = [row for at, row in own if at == math.inf]
+    under = [row for at, row in own if at == edge]
+    return [
+        *_carried(carrier, everything, 0, "num", 1.0),
+        *_carried(carrier, under, 1, "num", -1.0),
+        *_carried(carrier, everything, 2, "den", 1.0),
+    ]
 
 
 def _around(limit: float, known: Sequence[float]) -> tuple[float | None, float]:

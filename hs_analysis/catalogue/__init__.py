@@ -1,13 +1,18 @@
 """The catalogue of signals and of the exporter metrics that carry them, as data."""
 
-from hs_analysis.catalogue.rows import (
-    Catalogue,
-    Exporter,
-    Signal,
-    Source,
-    Term,
-    load_catalogue,
-    metric_kind,
-)
+from hs_analysis.catalogue.load import load_catalogue, metric_kind
+from hs_analysis.catalogue.rows import Catalogue, Exporter, Names, Signal, Source, Term
+from hs_analysis.catalogue.user_rows import MAPPING, with_user_rows
 
-__all__ = ["Catalogue", "Exporter", "Signal", "Source", "Term", "load_catalogue", "metric_kind"]
+__all__ = [
+    "MAPPING",
+    "Catalogue",
+    "Exporter",
+    "Names",
+    "Signal",
+    "Source",
+    "Term",
+    "load_catalogue",
+    "metric_kind",
+    "with_user_rows",
+]

@@ -1,36 +1,65 @@
-"""The catalogue's rows as frozen values, read once from signals.yaml."""
+"""The catalogue's rows as frozen values: exporters, signals and the metrics that carry them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from importlib.resources import files
-from typing import Any, Literal
-
-from ruamel.yaml import YAML
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
 
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 """Name endings that mark a counter where the catalogue knows no better (OpenMetrics naming)."""
 
-INF_EDGE = "+Inf"
+Side = Literal["num", "den"]
+Pool = Literal["sum", "mean", "ratio"]
+Read = Literal["rate", "gauge"]
 
 
 @dataclass(frozen=True)
 class Exporter:
-    """A program that exports metrics, known by the prefix of its metric names.
+    """A program that exports metrics, known by the beginnings of its metric names.
 
-    ``role_label`` maps a label to its values' roles; ``frontend`` marks programs that see the whole service.
-    ``model``, ``gpu_type`` and ``gpu_id`` name the labels that carry them.
+    Attributes
+    ----------
+    name
+        Short name that sources refer to.
+    prefixes
+        Beginnings of its metric names; of all exporters the longest one that fits wins.
+    versions
+        Versions whose names were checked.
+    enable
+        How to have it scraped.
+    model, gpu_type, gpu_id, host
+        Labels that carry them, None where it has none.
+    frontend
+        Whether it sees the whole service.
+    watches_gpus
+        Whether it reports of GPUs, whatever runs on them.
+    role_label
+        Label → its values' roles.
+    repeats
+        Labels of ranks that repeat what rank 0 says.
+    metrics
+        Names it claims whatever they begin with.
     """
 
     name: str
-    match: str
+    prefixes: tuple[str, ...]
     versions: str
-    model: str | None
-    gpu_type: str | None
-    gpu_id: str | None
-    frontend: bool
-    role_label: dict[str, dict[str, str]]
+    enable: str = ""
+    model: str | None = None
+    gpu_type: str | None = None
+    gpu_id: str | None = None
+    host: str | None = None
+    frontend: bool = False
+    watches_gpus: bool = False
+    role_label: dict[str, dict[str, str]] = field(default_factory=dict)
+    repeats: tuple[str, ...] = ()
+    metrics: frozenset[str] = frozenset()
+
+    def prefix_of(self, metric: str) -> str:
+        """Return the longest of its prefixes that the metric begins with, empty when there is none."""
+        return max((p for p in self.prefixes if metric.startswith(p)), key=len, default="")
 
 
 @dataclass(frozen=True)
@@ -40,38 +69,119 @@ class Term:
     metric: str
     where: dict[str, tuple[str, ...]]
     sign: float
-    side: Literal["num", "den"]
+    side: Side
+
+
+@dataclass(frozen=True)
+class Names:
+    """Metric names that a source's formula was written with up to a version, empty for those of today."""
+
+    terms: tuple[Term, ...]
+    histogram: str | None
+    until: str
+
+    @property
+    def metrics(self) -> frozenset[str]:
+        """Metrics of the formula."""
+        return frozenset(term.metric for term in self.terms)
 
 
 @dataclass(frozen=True)
 class Source:
     """How one exporter carries a signal.
 
-    ``read`` says how a series becomes a window value: ``rate`` (increase per second) or ``gauge`` (mean).
-    ``histogram`` names the family a latency mean and its shares over a limit come from.
+    Attributes
+    ----------
+    source
+        Exporter.
+    read
+        How a series becomes a window value: ``rate`` (increase per second) or ``gauge`` (mean).
+    scale
+        Factor from the exporter's unit to the signal's.
+    emitters
+        Roles of the exporting pod that count; empty for front ends.
+    role_label
+        Label whose values name the role, where the pod's role does not decide.
+    terms
+        The formula with today's metric names.
+    histogram
+        Family that a latency mean and its shares over a limit come from.
+    older
+        The same formula with the names of older versions, newest first. One series under two names is one:
+        per instance and window the best covered name counts, never both.
+    unit
+        The exporter's unit, empty where it is the signal's.
+    pool
+        How instances are put together where it differs from the signal's.
+    repeats
+        Labels of ranks that repeat what rank 0 says; only rank 0 counts.
+    steps
+        Distance of neighbouring values in the exporter's unit, where it rounds.
+    since
+        First version that has it.
+    notes
+        What to know before trusting it.
     """
 
     source: str
-    read: Literal["rate", "gauge"]
+    read: Read
     scale: float
     emitters: tuple[str, ...]
     role_label: dict[str, dict[str, str]]
     terms: tuple[Term, ...]
     histogram: str | None
+    older: tuple[Names, ...] = ()
+    unit: str = ""
+    pool: Pool | None = None
+    repeats: tuple[str, ...] = ()
+    steps: float | None = None
+    since: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[Names, ...]:
+        """Every generation of its metric names, today's first."""
+        return (Names(self.terms, self.histogram, ""), *self.older)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric it may be read from, today's names first, each once."""
+        return tuple(dict.fromkeys(term.metric for names in self.names for term in names.terms))
+
+    @property
+    def named_today(self) -> frozenset[str]:
+        """Metrics of the formula under today's names."""
+        return self.names[0].metrics
+
+    def reads(self, metric: str, labels: Mapping[str, str]) -> bool:
+        """Whether a series enters the formula, under today's name or an older one."""
+        terms = [term for names in self.names for term in names.terms if term.metric == metric]
+        return any(all(labels.get(k) in values for k, values in term.where.items()) for term in terms)
+
+    def named(self, present: Collection[str]) -> Source | None:
+        """Return the source with the newest names all of whose metrics are present, None when none are."""
+        for names in self.names:
+            if names.metrics <= set(present):
+                return replace(self, terms=names.terms, histogram=names.histogram, older=())
+        return None
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A quantity the tool knows, with its sources in order of preference."""
+    """A quantity the tool knows, with its sources in order of preference.
+
+    ``wanted`` signals are reported as missing, with how to get them, where no source has them.
+    """
 
     id: str
     meaning: str
     unit: str
     family: str
-    pool: Literal["sum", "mean", "ratio"]
+    pool: Pool
     role: str
     sources: tuple[Source, ...]
     enable: str
+    wanted: bool = True
 
 
 @dataclass(frozen=True)
@@ -83,88 +193,52 @@ class Catalogue:
     signals: tuple[Signal, ...]
     clock_like: frozenset[str]
 
+    @cached_property
+    def _claims(self) -> dict[str, Exporter]:
+        return {metric: exporter for exporter in self.exporters for metric in exporter.metrics}
+
+    @cached_property
+    def _prefixes(self) -> tuple[tuple[str, Exporter], ...]:
+        pairs = [(prefix, exporter) for exporter in self.exporters for prefix in exporter.prefixes]
+        return tuple(sorted(pairs, key=lambda pair: -len(pair[0])))
+
+    @cached_property
+    def _readers(self) -> dict[str, tuple[Signal, Source]]:
+        """First signal and source per metric, buckets and families included."""
+        found: dict[str, tuple[Signal, Source]] = {}
+        for signal in self.signals:
+            for source in signal.sources:
+                for names in source.names:
+                    family = [names.histogram, f"{names.histogram}_bucket"] if names.histogram else []
+                    for metric in [*(term.metric for term in names.terms), *family]:
+                        found.setdefault(metric, (signal, source))
+        return found
+
     def signal(self, name: str) -> Signal | None:
         """Return a signal by id, None when there is none."""
         return next((s for s in self.signals if s.id == name), None)
 
+    def exporter(self, name: str) -> Exporter | None:
+        """Return an exporter by name, None when there is none."""
+        return next((e for e in self.exporters if e.name == name), None)
+
     def exporter_of(self, metric: str) -> Exporter:
-        """Return the exporter whose prefix the metric has; the first match in catalogue order wins."""
-        return next(e for e in self.exporters if metric.startswith(e.match))
+        """Return the exporter that claims the metric, else the one with the longest prefix that fits."""
+        claimed = self._claims.get(metric)
+        return claimed or next(e for prefix, e in self._prefixes if metric.startswith(prefix))
+
+    def reader_of(self, metric: str) -> tuple[Signal, Source] | None:
+        """Return the first signal and source that read the metric (its _bucket included), None for none."""
+        return self._readers.get(metric)
 
     def first_signal(self, metric: str) -> str | None:
         """Return the first signal that reads the metric (its _bucket included), None when none does."""
-        base = metric.removesuffix("_bucket")
-        for signal in self.signals:
-            for source in signal.sources:
-                if source.histogram == base or any(t.metric in (metric, base) for t in source.terms):
-                    return signal.id
-        return None
+        found = self.reader_of(metric)
+        return found[0].id if found else None
 
-
-@cache  # asked once per series; names are few
-def metric_kind(metric: str) -> Literal["counter", "gauge"]:
-    """Return whether a metric counts up, by the catalogue's sources first and its name's ending second."""
-    for signal in load_catalogue().signals:
-        for source in signal.sources:
-            if any(term.metric == metric for term in source.terms):
-                return "counter" if source.read == "rate" else "gauge"
-    return "counter" if metric.endswith(COUNTER_SUFFIXES) else "gauge"
-
-
-def _where(raw: dict[str, Any] | None) -> dict[str, tuple[str, ...]]:
-    return {k: tuple(v) if isinstance(v, list) else (str(v),) for k, v in (raw or {}).items()}
-
-
-def _terms(raw: dict[str, Any]) -> tuple[Term, ...]:
-    if histogram := raw.get("histogram"):
-        return (
-            Term(f"{histogram}_sum", {}, 1.0, "num"),
-            Term(f"{histogram}_count", {}, 1.0, "den"),
-        )
-    sides: tuple[Literal["num", "den"], ...] = ("num", "den")
-    return tuple(
-        Term(term["metric"], _where(term.get("where")), -1.0 if term.get("minus") else 1.0, side)
-        for side in sides
-        for term in raw.get(side, [])
-    )
-
-
-def _source(raw: dict[str, Any]) -> Source:
-    return Source(
-        source=raw["source"],
-        read=raw["read"],
-        scale=float(raw.get("scale", 1.0)),
-        emitters=tuple(raw.get("emitters", ())),
-        role_label={k: dict(v) for k, v in raw.get("role_label", {}).items()},
-        terms=_terms(raw),
-        histogram=raw.get("histogram"),
-    )
-
-
-def _exporter(name: str, raw: dict[str, Any]) -> Exporter:
-    return Exporter(
-        name=name,
-        match=raw["match"],
-        versions=raw["versions"],
-        model=raw.get("model"),
-        gpu_type=raw.get("gpu_type"),
-        gpu_id=raw.get("gpu_id"),
-        frontend=bool(raw.get("frontend", False)),
-        role_label={k: dict(v) for k, v in raw.get("role_label", {}).items()},
-    )
-
-
-@lru_cache(maxsize=1)
-def load_catalogue() -> Catalogue:
-    """Return the shipped catalogue; parsed once a process."""
-    text = files("hs_analysis.catalogue").joinpath("signals.yaml").read_text("utf-8")
-    raw = YAML(typ="safe", pure=True).load(text)
-    signals = tuple(
-        Signal(
-            s["id"], s["meaning"], s["unit"], s["family"], s["pool"], s["role"],
-            tuple(_source(row) for row in s["sources"]), s["enable"],
-        )
-        for s in raw["signals"]
-    )  # fmt: skip
-    exporters = tuple(_exporter(name, row) for name, row in raw["exporters"].items())
-    return Catalogue(raw["catalogue_date"], exporters, signals, frozenset(raw["clock_like"]))
+    def kind_of(self, metric: str) -> Literal["counter", "gauge"]:
+        """Return whether a metric counts up, by its source first and its name's ending second."""
+        found = self.reader_of(metric)
+        if found:
+            return "counter" if found[1].read == "rate" else "gauge"
+        return "counter" if metric.endswith(COUNTER_SUFFIXES) else "gauge"

@@ -173,23 +173,32 @@ def signals(
         {**{k: v for k, v in row.items() if k != "sources"}, "metrics": " ".join(_metrics(row))}
         for row in rows
     ]
-    columns = [(key, key) for key in ("signal", "role", "unit", "family", "pool", "meaning")]
-    blocks: list[Block] = [Table("Signals", columns, rows)]
+    listed = [{**row, "metrics": "\n".join(_metrics(row))} for row in rows]
+    columns = [(key, key) for key in ("signal", "role", "unit", "family", "meaning", "metrics")]
+    blocks: list[Block] = [Table("Signals", columns, listed)]
     if name is not None:
         carried = [
-            {"source": source["source"], "read": source["read"], "metric": metric}
+            {
+                "source": source["source"], "read": source["read"], "unit": source["unit"], "metric": metric,
+                "name": "today's" if metric in source["metrics"] else "older",
+            }
             for source in rows[0]["sources"]
-            for metric in source["metrics"]
-        ]
-        blocks.append(
-            Table("Metrics", [("source", "exporter"), ("read", "read as"), ("metric", "metric")], carried)
-        )
+            for metric in [*source["metrics"], *source["older_metrics"]]
+        ]  # fmt: skip
+        heads = [
+            ("source", "exporter"), ("read", "read as"), ("unit", "in"), ("metric", "metric"),
+            ("name", "name"),
+        ]  # fmt: skip
+        blocks.append(Table("Metrics", heads, carried))
+        noted = {note: source["source"] for source in rows[0]["sources"] for note in source["notes"]}
+        blocks += [f"{exporter}: {note}" for note, exporter in noted.items()]
         blocks.append(f"to switch it on: {rows[0]['enable']}")
     show(Shown({"signals": rows}, flat, lambda: blocks), form.output, no_color=form.no_color)
 
 
 def _metrics(row: dict[str, Any]) -> list[str]:
-    return list(dict.fromkeys(metric for source in row["sources"] for metric in source["metrics"]))
+    names = [name for source in row["sources"] for name in (*source["metrics"], *source["older_metrics"])]
+    return list(dict.fromkeys(names))
 
 
 def _catalogue_row(signal: Any) -> dict[str, Any]:
@@ -205,6 +214,9 @@ def _catalogue_row(signal: Any) -> dict[str, Any]:
                 "source": source.source,
                 "read": source.read,
                 "metrics": list(dict.fromkeys(term.metric for term in source.terms)),
+                "older_metrics": [metric for metric in source.metrics if metric not in source.named_today],
+                "unit": source.unit or signal.unit,
+                "notes": list(source.notes),
             }
             for source in signal.sources
         ],

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.collect.selectors import Matcher, Selector, one_of
 
 Reach = Literal["pods", "targets", "cluster"]
@@ -39,10 +40,13 @@ WITNESSES = ("up", "scrape_duration_seconds", "dynamo_component_uptime_seconds",
 """Not signals: who was scraped, values that move at every scrape (where even they repeat, nothing was
 scraped), and the pod labels that tell roles (llm-d, AIBrix)."""
 
-ROLE_LABELS = ("label_llm_d_ai_role", "label_role_name")
+ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 """Labels of kube_pod_labels that tell a role; a pod without them is left out."""
 
-_REACH: dict[str, Reach] = {"prometheus": "targets", "ksm": "cluster", "dcgm": "cluster"}
+LIMITED = ("ttft", "tbt")
+"""Signals that may have a latency limit, which is judged by the buckets of their histograms."""
+
+_REACH: dict[str, Reach] = {"prometheus": "targets", "ksm": "cluster", "node": "cluster"}
 
 NAMESPACE_ALTERNATIVES = ("exported_namespace", "namespace")
 """Where a series' Kubernetes namespace is: an exporter's own namespace gives way to the exported one."""
@@ -61,8 +65,8 @@ def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, .
     found: dict[str, Need] = {}
     for signal in catalogue.signals:
         for source in signal.sources:
-            buckets = [f"{source.histogram}_bucket"] if source.histogram else []
-            for metric in [*(term.metric for term in source.terms), *buckets]:
+            families = [names.histogram for names in source.names if names.histogram and signal.id in LIMITED]
+            for metric in [*source.metrics, *(f"{family}_bucket" for family in families)]:
                 found.setdefault(metric, _need(catalogue, metric, signal.id))
     for metric in WITNESSES:
         found.setdefault(metric, _need(catalogue, metric, None))
@@ -72,8 +76,9 @@ def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, .
 
 
 def _need(catalogue: Catalogue, metric: str, signal: str | None) -> Need:
-    exporter = catalogue.exporter_of(metric).name
-    return Need(metric, signal, exporter, _REACH.get(exporter, "pods"))
+    exporter = catalogue.exporter_of(metric)
+    reach = "cluster" if exporter.watches_gpus else _REACH.get(exporter.name, "pods")
+    return Need(metric, signal, exporter.name, reach)
 
 
 def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) -> Selector:
@@ -84,9 +89,11 @@ def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) 
     """
     selector = Selector(need.metric).narrowed(*matchers)
     if need.metric == "kube_pod_labels":
-        first, second = ROLE_LABELS
         selector = selector.spread(
-            [(Matcher(first, "!=", ""),), (Matcher(first, "=", ""), Matcher(second, "!=", ""))]
+            [
+                (*(Matcher(earlier, "=", "") for earlier in ROLE_LABELS[:i]), Matcher(label, "!=", ""))
+                for i, label in enumerate(ROLE_LABELS)
+            ]
         )
     if namespace and need.reach != "targets":
         selector = in_namespaces(selector, [Matcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)])

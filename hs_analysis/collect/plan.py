@@ -160,8 +160,11 @@ def _files(share: Share, window: tuple[float, float]) -> Iterator[PlannedFile]:
 
 
 def file_name(share: Share, chunk: int) -> str:
-    """Return the name of a share's file: metric, role and pod group where split, number of the chunk."""
-    parts = [re.sub(r"[^A-Za-z0-9_]", "_", share.need.metric)]
+    """Return the name of a share's file: metric, role and pod group where split, number of the chunk.
+
+    A colon becomes two underscores, so that `trtllm:x` and `trtllm_x` have files of their own.
+    """
+    parts = [re.sub(r"[^A-Za-z0-9_]", "_", share.need.metric.replace(":", "__"))]
     parts += [share.role] if share.role else []
     parts += [f"g{share.group:02d}"] if share.group is not None else []
     return ".".join([*parts, f"{chunk:03d}", "json.gz"])

@@ -247,6 +247,11 @@ def references(scene: Scene) -> list[Finding]:
         ):
             text = (
                 f"ttft_excludes_queue: TTFT comes from {ttft.source}; waiting before the engine is left out"
+                + (
+                    ", and so is the hand-over to decode"
+                    if frame.has("ttft", "service") and "decode" in frame.pools
+                    else ""
+                )
             )
             found.append(Finding("ttft", "warn", text, service=frame.service))
     return found

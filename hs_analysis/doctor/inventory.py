@@ -59,7 +59,7 @@ def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: Sce
     """Return the series that carry a signal of a role, by the metrics the catalogue gives for the source."""
     known = scene.catalogue.signal(signal)
     metrics = {
-        term.metric for row in (known.sources if known else ()) if row.source == source for term in row.terms
+        metric for row in (known.sources if known else ()) if row.source == source for metric in row.metrics
     }
     found = own.filter(pl.col("metric").is_in(list(metrics)))
     pooled = found.filter(pl.col("emitter_role") == role)
@@ -67,11 +67,11 @@ def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: Sce
 
 
 def missing_signals(scene: Scene) -> list[dict[str, str]]:
-    """Return the catalogue's candidate signals no service has: signal, role, how_to_enable; sorted."""
+    """Return the wanted signals of the catalogue that no service has: signal, role, how_to_enable; sorted."""
     missing: dict[tuple[str, str], str] = {}
     for frame in scene.frames:
         for signal in scene.catalogue.signals:
-            if signal.family == AUXILIARY:
+            if signal.family == AUXILIARY or not signal.wanted:
                 continue
             for role in _roles(signal.role, frame):
                 if not frame.has(signal.id, role):

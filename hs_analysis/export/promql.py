@@ -69,13 +69,13 @@ def expression(
         return PromqlExpression("", window, False, (f"no series of {', '.join(missing)} for {role}",))
     texts: list[str] = []
     warnings: dict[str, list[str]] = {}
-    exact = True
+    exact, pool = True, recipe.pool or signal.pool
     for part in parts:
         selector = sel.select(_scene(part, series, service))
-        instance, note = _instance_labels(part.wanted) if signal.pool == "mean" else ((), "")
+        instance, note = _instance_labels(part.wanted) if pool == "mean" else ((), "")
         matchers = (*part.where, *selector.matchers)
         vector = _vector(part.term.metric, matchers, selector.join, recipe.read, window)
-        texts.append(_pooled(vector, signal.pool, instance))
+        texts.append(_pooled(vector, pool, instance))
         exact &= selector.exact
         for warning in filter(None, (selector.warning, note)):
             warnings.setdefault(warning, []).append(part.term.metric)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hs_analysis.catalogue import Catalogue, Exporter
+from hs_analysis.catalogue import MAPPING, Catalogue, Exporter
+from hs_analysis.catalogue.pod_labels import GROUPS, POD_LABEL_PREFIX
 
 POD_LABELS = ("exported_pod", "pod_name", "pod")
 NAMESPACE_LABELS = ("exported_namespace", "pod_namespace", "namespace")
 HOST_LABELS = ("Hostname", "hostname", "node", "host")
-GROUP_LABELS = ("leaderworkerset_sigs_k8s_io_name", "leaderworkerset_sigs_k8s_io_group_index")
-"""Labels in order of preference; a replica group needs both of its labels (LeaderWorkerSet documentation)."""
+"""Labels in order of preference."""
 
 NO_NAMESPACE = "-"
+
+NO_MODEL = frozenset(("", "undefined"))
+"""Values of a model label that name none; some TensorRT-LLM servers write the second."""
 
 PlaceKey = tuple[str, str, str]
 """A place: capture, namespace and name of the scaling unit."""
@@ -24,7 +27,8 @@ class Placed:
     """One series: its exporter, and the place it speaks of.
 
     ``place`` is the replica group, pod, scrape target or host, None when the labels name none; ``unit_kind``
-    says which; ``model`` is lower-cased.
+    says which; ``pod`` is the pod it speaks of, which may be one of several of the place; ``model`` is
+    lower-cased.
     """
 
     metric: str
@@ -34,12 +38,18 @@ class Placed:
     namespace: str
     place: str | None
     unit_kind: str | None
+    pod: str | None
     model: str | None
 
     @property
     def key(self) -> PlaceKey | None:
         """The place as a key, None when there is none."""
         return (self.capture, self.namespace, self.place) if self.place else None
+
+    @property
+    def pod_key(self) -> PlaceKey | None:
+        """The pod as a key, None when there is none."""
+        return (self.capture, self.namespace, self.pod) if self.pod else None
 
 
 def first_label(labels: Mapping[str, str], names: Sequence[str]) -> str | None:
@@ -53,45 +63,70 @@ def placed(series: Sequence[tuple[str, Mapping[str, str]]], catalogue: Catalogue
     Series of a pod that other series count to a replica group belong to the group too.
     """
     rows = [_placed(capture, labels, catalogue) for capture, labels in series]
-    groups: dict[PlaceKey, str] = {}
-    for row in rows:
-        pod = _pod(row.metric, row.labels, row.exporter)
-        if row.unit_kind == "group" and row.place and pod:
-            groups[row.capture, row.namespace, pod] = row.place
+    groups = {
+        row.pod_key: row.place for row in rows if row.unit_kind == "group" and row.place and row.pod_key
+    }
     if not groups:
         return rows
     return [
-        replace(row, place=groups[row.key], unit_kind="group") if row.key and row.key in groups else row
+        replace(row, place=groups[row.pod_key], unit_kind="group")
+        if row.pod_key and row.pod_key in groups
+        else row
         for row in rows
     ]
+
+
+def group_of(labels: Mapping[str, str]) -> str | None:
+    """Return the replica group that pod labels name, None when they name none."""
+    for names in GROUPS:
+        values = [first_label(labels, (name, POD_LABEL_PREFIX + name)) for name in names]
+        if all(values):
+            return "/".join(value for value in values if value)
+    return None
 
 
 def _placed(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> Placed:
     metric = labels.get("__name__", "")
     exporter = catalogue.exporter_of(metric)
-    place, kind = _place(metric, labels, exporter)
+    pod = _pod(metric, labels, exporter)
+    place, kind = _place(metric, labels, exporter, pod)
     namespace = first_label(labels, NAMESPACE_LABELS) or NO_NAMESPACE
-    model = labels.get(exporter.model) if exporter.model else None
-    return Placed(metric, labels, exporter, capture, namespace, place, kind, model.lower() if model else None)
+    model = (labels.get(exporter.model) if exporter.model else None) or ""
+    named = model.lower() if model not in NO_MODEL else None
+    return Placed(metric, labels, exporter, capture, namespace, place, kind, pod, named)
+
+
+def _counts_pods(metric: str, exporter: Exporter) -> bool:
+    """Whether kube-state-metrics speaks of something other than a pod; its own pod is not meant."""
+    return exporter.name == "ksm" and not metric.startswith("kube_pod")
 
 
 def _pod(metric: str, labels: Mapping[str, str], exporter: Exporter) -> str | None:
     """Return the pod a series speaks of; an exporter's own pod is none."""
-    if exporter.name == "ksm" and not metric.startswith("kube_pod"):
+    if _counts_pods(metric, exporter):
         return None
-    if exporter.name == "dcgm" and "exported_pod" not in labels and "dcgm" in labels.get("pod", ""):
+    own = labels.get("pod", "")
+    if (
+        exporter.watches_gpus
+        and "exported_pod" not in labels
+        and ("dcgm" in own or "metrics-exporter" in own)
+    ):
         return None
     return first_label(labels, POD_LABELS)
 
 
-def _place(metric: str, labels: Mapping[str, str], exporter: Exporter) -> tuple[str | None, str | None]:
-    if all(labels.get(name) for name in GROUP_LABELS):
-        return "/".join(labels[name] for name in GROUP_LABELS), "group"
-    if exporter.name == "ksm" and not metric.startswith("kube_pod"):
-        return None, None  # what it counts has no pod
-    if pod := _pod(metric, labels, exporter):
-        return pod, "pod"
-    if labels.get("instance") and exporter.name != "dcgm":
+def _place(
+    metric: str, labels: Mapping[str, str], exporter: Exporter, pod: str | None
+) -> tuple[str | None, str | None]:
+    if exporter.name == MAPPING and labels.get("instance"):
         return labels["instance"], "pod"
-    host = first_label(labels, HOST_LABELS)
+    if group := group_of(labels):
+        return group, "group"
+    if _counts_pods(metric, exporter):
+        return None, None
+    if pod:
+        return pod, "pod"
+    if labels.get("instance") and not exporter.watches_gpus and exporter.host is None:
+        return labels["instance"], "pod"
+    host = first_label(labels, (*((exporter.host,) if exporter.host else ()), *HOST_LABELS))
     return (host, "host") if host else (None, None)

@@ -22,7 +22,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
-        ("slo.ttft_s", "slo.tbt_s", *_HISTORY),
+        ("slo.ttft_s", "slo.tbt_s", "reading.gpus_per_instance", *_HISTORY),
         ("data/signals.parquet", "data/services.json", "data/disagreements.parquet"),
         align_services,
     ),

@@ -245,8 +245,8 @@ def _expressions(
         known = catalogue.signal(signal)
         if info is None or known is None:
             continue
-        recipes = [s for s in known.sources if s.source == info.source]
-        recipe = next((s for s in recipes if all(term.metric in metrics for term in s.terms)), None)
+        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
+        recipe = next((s for s in recipes if s is not None), None)
         if recipe is None:
             continue
         width = max(300.0, frame.window_s) if role != "service" else frame.window_s

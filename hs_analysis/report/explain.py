@@ -277,7 +277,7 @@ def _metrics(place: Place) -> list[str]:
         return []
     signal, source = load_catalogue().signal(str(place.entry.get("signal"))), place.entry.get("source")
     rows = [row for row in signal.sources if source in (None, row.source)] if signal else []
-    return sorted({term.metric for row in rows for term in row.terms})
+    return sorted({metric for row in rows for metric in row.metrics})
 
 
 def _rows(

@@ -56,6 +56,18 @@ SERIES = pa.schema(
             null=False,
         ),
         _field("source", pa.string(), "", "exporter the catalogue gives for the metric; null when unknown"),
+        _field(
+            "repair",
+            pa.float64(),
+            "ratio",
+            "factor on the catalogue's scale where this series comes in another unit; null = as catalogued",
+        ),
+        _field(
+            "scale_evidence",
+            pa.string(),
+            "",
+            "how the scale is known: values, siblings, help, assumed or mismatch, and the range seen",
+        ),
     ],
     metadata={"table": "series", "grain": "one row per series"},
 )

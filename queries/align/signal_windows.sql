@@ -2,7 +2,7 @@
 -- grain: one row per service, capture, role, GPU group, signal, preference and window
 -- param least_coverage: below this share of a window's samples the value is null [ratio, 0..1]
 -- in windows: value of every series per window, as counter_windows and gauge_windows give it (series_id, t DOUBLE, value, coverage)
--- in terms: which series carry which signal (signal, source, preference, pool, role, gpu_group, service, capture, instance, emitter, term, side, sign, series_id)
+-- in terms: which series carry which signal (signal, source, preference, pool, role, gpu_group, service, capture, instance, emitter, term, side, sign, series_id, generation)
 -- in instances: result of instances
 -- out service: namespace/model
 -- out capture: capture name
@@ -22,22 +22,31 @@ WITH formulas AS (
     FROM terms GROUP BY ALL)
 ), numbered AS (
   SELECT f.formula, dense_rank() OVER (ORDER BY t.emitter)::INTEGER AS emitter, t.instance IS NOT NULL AS pooled,
-    t.term::INTEGER AS term, t.side = 'num' AS above, t.sign, t.series_id
+    t.term::INTEGER AS term, t.side = 'num' AS above, t.sign, t.series_id, t.generation::INTEGER AS generation
   FROM terms t JOIN formulas f
     ON (t.service, t.capture, t.role, t.signal, t.preference) = (f.service, f.capture, f.role, f.signal, f.preference)
     AND t.gpu_group IS NOT DISTINCT FROM f.gpu_group
 ), by_term AS (
   -- sums are ordered here and below: floats added in another order differ in their last bits
-  SELECT n.formula, n.emitter, n.pooled, n.above, n.term, w.t,
+  SELECT n.formula, n.emitter, n.generation, n.pooled, n.above, n.term, w.t,
     sum(w.value * n.sign ORDER BY n.series_id) AS total, count(*) AS series,
     max(w.coverage) AS coverage  -- of one scrape: a label value that is new in the window says nothing of it
   FROM numbered n JOIN windows w USING (series_id)
   GROUP BY ALL
-), by_emitter AS (
-  SELECT formula, emitter, pooled, t,
-    sum(total ORDER BY term) FILTER (above) AS total, avg(total / series ORDER BY term) FILTER (above) AS mean,
+), by_name AS (
+  SELECT formula, emitter, generation, pooled, t,
+    sum(total ORDER BY term) FILTER (above) AS total, sum(total / series ORDER BY term) FILTER (above) AS mean,
     sum(total ORDER BY term) FILTER (NOT above) AS below, min(coverage) AS coverage, count(*) AS parts
   FROM by_term GROUP BY ALL
+), renamed AS (
+  -- emitters whose metrics changed their names: old and new ones are one series, never two
+  SELECT formula, emitter FROM numbered GROUP BY ALL HAVING count(DISTINCT generation) > 1
+), by_emitter AS (
+  SELECT * FROM by_name ANTI JOIN renamed USING (formula, emitter)
+  UNION ALL
+  SELECT n.* FROM by_name n SEMI JOIN renamed USING (formula, emitter) JOIN formulas f USING (formula)
+  QUALIFY row_number() OVER (
+    PARTITION BY formula, emitter, t ORDER BY n.parts = f.parts DESC, round(coverage, 6) DESC, generation) = 1
 ), lived AS (
   SELECT *, t = min(t) OVER life AS is_first, t = max(t) OVER life AS is_last
   FROM by_emitter

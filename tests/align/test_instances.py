@@ -5,7 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
+from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.frames import SERIES, check, empty
+
+CATALOGUE = load_catalogue()
 
 
 def series(*rows: dict[str, object]) -> pl.DataFrame:
@@ -24,7 +27,10 @@ def series(*rows: dict[str, object]) -> pl.DataFrame:
 def proof(*rows: dict[str, object]) -> list[tuple[object, ...]]:
     """Return (series_id, gpu_group) of the reporters."""
     return (
-        reporters(series(*rows), 30.0).select("series_id", "gpu_group").sort("series_id", "gpu_group").rows()
+        reporters(series(*rows), 30.0, CATALOGUE)
+        .select("series_id", "gpu_group")
+        .sort("series_id", "gpu_group")
+        .rows()
     )
 
 
@@ -52,7 +58,7 @@ def test_several_gpu_types_are_counted_together_and_apart() -> None:
 
 def test_a_series_with_a_single_sample_has_the_usual_interval() -> None:
     """Its own is unknown."""
-    assert reporters(series({"interval_s": None}), 30.0)["interval_s"].to_list() == [30.0]
+    assert reporters(series({"interval_s": None}), 30.0, CATALOGUE)["interval_s"].to_list() == [30.0]
 
 
 def gpu(instance: str, uuid: str, role: str = "decode") -> dict[str, object]:
@@ -64,10 +70,20 @@ def test_gpus_per_instance_are_distinct_identifiers() -> None:
     """Several series of a GPU count once, the median over instances stands, without identifiers none."""
     found = series(gpu("a", "1"), gpu("a", "1"), gpu("a", "2"), gpu("b", "3"), gpu("b", "4"), gpu("c", "5"),
                    gpu("p", "6", "prefill"))  # fmt: skip
-    assert gpus_per_instance(found, "s") == {"decode": 2.0, "prefill": 1.0}
-    assert gpus_per_instance(found, "other") == {}
-    assert gpus_per_instance(series({}), "s") == {}
-    assert gpus_per_instance(series({"source": "dcgm"}), "s") == {}
+    assert gpus_per_instance(found, "s", CATALOGUE, {}) == {"decode": 2.0, "prefill": 1.0}
+    assert gpus_per_instance(found, "other", CATALOGUE, {}) == {}
+    assert gpus_per_instance(series({}), "s", CATALOGUE, {}) == {}
+    assert gpus_per_instance(series({"source": "dcgm"}), "s", CATALOGUE, {}) == {}
+    amd = {"source": "amd_dme", "instance": "a", "emitter_role": "mixed"}
+    boards = [{**amd, "labels": {"serial_number": number}} for number in ("x", "x", "y")]
+    assert gpus_per_instance(series(*boards), "s", CATALOGUE, {}) == {"mixed": 2.0}
+
+
+def test_gpus_that_the_dump_does_not_count_are_the_users() -> None:
+    """By role, else for every role; what is counted wins, and no role is invented."""
+    found = series(gpu("a", "x"), {"emitter_role": "prefill"}, {"emitter_role": "mixed"})
+    told = {"*": 8.0, "mixed": 4.0, "encode": 1.0}
+    assert gpus_per_instance(found, "s", CATALOGUE, told) == {"decode": 1.0, "prefill": 8.0, "mixed": 4.0}
 
 
 def test_gpu_types_are_listed_per_role() -> None:

@@ -175,7 +175,7 @@ def test_without_a_limit_there_are_no_shares() -> None:
 def test_a_tbt_histogram_with_an_edge_at_the_limit_comes_first_but_not_a_ttft_one() -> None:
     """An engine's TTFT leaves out the queue in front of it: the front end stays first."""
     ttft = [*buckets("0.25", "0.5", "+Inf"),
-            *buckets("0.3", "+Inf", metric="vllm:time_to_first_token_seconds", role="decode")]  # fmt: skip
+            *buckets("0.3", "+Inf", metric="vllm:time_to_first_token_seconds", role="prefill")]  # fmt: skip
     table, _ = resolve_terms(series(*ttft), CATALOGUE, Slo(ttft_s=0.3))
     order = (
         table.filter(pl.col("signal") == "ttft_over_high")
@@ -199,3 +199,78 @@ def test_only_edges_of_chosen_histograms_are_kept() -> None:
     one, two = LimitEdges("tbt", "vllm", 0.05, 0.05, 0.05), LimitEdges("tbt", "vllm", 0.05, 0.01, 0.1)
     chosen = pl.DataFrame({"service": ["s"], "signal": ["tbt_over_high"], "preference": [102]})
     assert kept_edges([("s", 1, one), ("s", 102, two), ("other", 102, one)], chosen) == (("s", two),)
+
+
+OLD_TBT, NEW_TBT = "vllm:time_per_output_token_seconds", "vllm:inter_token_latency_seconds"
+
+
+def test_old_and_new_names_are_one_source() -> None:
+    """A renamed metric keeps its place in the order; the name's age stands beside it."""
+    found = terms(
+        vllm("kv_cache_usage_perc", "decode", "a"), vllm("gpu_cache_usage_perc", "decode", "b"),
+        {"metric": "DCGM_FI_DEV_GPU_UTIL", "emitter_role": "decode", "instance": "d", "kind": "gauge"},
+    )  # fmt: skip
+    assert of(found, "kv_usage", "series_id", "preference", "generation") == [(0, 0, 0), (1, 0, 1)]
+
+
+def test_a_renamed_histogram_is_judged_at_edges_it_always_had() -> None:
+    """An edge that only one of the names has would leave the other's windows without a share."""
+    old = buckets("0.01", "0.05", "+Inf", metric=OLD_TBT, role="decode")
+    new = buckets("0.01", "0.1", "+Inf", metric=NEW_TBT, role="decode")
+    table, edges = resolve_terms(series(*old, *new), CATALOGUE, Slo(tbt_s=0.05))
+    assert [(found.low_s, found.high_s) for _, _, found in edges] == [(0.01, float("inf"))]
+    shares = table.filter(pl.col("signal") == "tbt_over_low")
+    assert set(shares.select("generation", "term").rows()) == {(g, t) for g in (0, 1) for t in (0, 1, 2)}
+    assert set(shares.filter(pl.col("generation") == 1)["series_id"]) == {0, 2}
+
+
+def test_a_prefill_workers_ttft_counts_and_a_decode_workers_is_the_hand_over() -> None:
+    """Pooled, the two would be neither: a request shows in both."""
+    found = terms(
+        *[vllm(f"time_to_first_token_seconds_{part}", role, role)
+          for role in ("prefill", "decode") for part in ("sum", "count")]
+    )  # fmt: skip
+    assert of(found, "ttft", "series_id", "side") == [(0, "num"), (1, "den")]
+    assert of(found, "handover_time", "series_id", "side", "role") == [
+        (2, "num", "decode"), (3, "den", "decode"),
+    ]  # fmt: skip
+    assert of(found, "first_token_rate", "series_id", "preference") == [(1, 2), (3, 3)]
+
+
+def test_sglang_without_a_front_end_tells_tokens_per_request() -> None:
+    """Both sides of the mean come from the workers that finish requests."""
+    found = terms(
+        {"metric": "sglang:generation_tokens_total", "emitter_role": "decode", "instance": "d"},
+        {"metric": "sglang:num_requests_total", "emitter_role": "decode", "instance": "d"},
+        {"metric": "sglang:num_requests_total", "emitter_role": "prefill", "instance": "p"},
+    )
+    assert of(found, "finished_output_tps", "series_id") == [(0,)]
+    assert of(found, "finished_rate", "series_id") == [(1,)]
+
+
+def test_ranks_that_repeat_the_first_one_count_once() -> None:
+    """Every tensor rank of an SGLang engine may say the same; data ranks say their own."""
+    rank = {"metric": "sglang:num_running_reqs", "emitter_role": "decode", "instance": "d", "kind": "gauge"}
+    found = terms(
+        *[{**rank, "labels": {"tp_rank": tp, "dp_rank": dp}} for tp in ("0", "1") for dp in ("0", "1")], rank
+    )
+    assert [row[0] for row in of(found, "running", "series_id")] == [0, 1, 4]
+
+
+def test_the_scale_of_a_mean_is_that_of_what_stands_above() -> None:
+    """Microseconds over requests are seconds after one conversion, not after two or none."""
+    found = terms(
+        {"metric": "nv_inference_request_duration_us", "emitter_role": "mixed", "instance": "m"},
+        {"metric": "nv_inference_request_success", "emitter_role": "mixed", "instance": "m"},
+    )
+    assert sorted(of(found, "e2e_latency", "side", "sign")) == [("den", 1.0), ("num", 1e-6)]
+
+
+def test_a_series_in_another_unit_is_repaired_and_one_in_none_is_left_out() -> None:
+    """The factor stands on top of the catalogue's; a mismatch has no value."""
+    usage = vllm("kv_cache_usage_perc", "decode", "d", kind="gauge")
+    found = terms(
+        {**usage, "repair": 0.01, "scale_evidence": "values: 0 to 97"}, usage,
+        {**usage, "scale_evidence": "mismatch: 0 to 4000"},
+    )  # fmt: skip
+    assert of(found, "kv_usage", "series_id", "sign") == [(0, 0.01), (1, 1.0)]

@@ -22,7 +22,7 @@ from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.stages import Work, by_name
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.settings import Reading, Settings, Slo
 
 
 class Watch:
@@ -35,6 +35,7 @@ class Watch:
         """Return watched settings with limits."""
         note = self.read.add
         slo_names, names = {f.name for f in fields(Slo)}, {f.name for f in fields(Settings)}
+        reading_names = {f.name for f in fields(Reading)}
 
         class WatchedSlo(Slo):
             def __getattribute__(self, name: str) -> Any:
@@ -42,14 +43,20 @@ class Watch:
                     note(f"slo.{name}")
                 return super().__getattribute__(name)
 
+        class WatchedReading(Reading):
+            def __getattribute__(self, name: str) -> Any:
+                if name in reading_names:
+                    note(f"reading.{name}")
+                return super().__getattribute__(name)
+
         class WatchedSettings(Settings):
             def __getattribute__(self, name: str) -> Any:
-                if name in names and name != "slo":
+                if name in names and name not in ("slo", "reading"):
                     note(name)
                 return super().__getattribute__(name)
 
         slo = WatchedSlo(ttft_s=2.5, tbt_s=0.05)
-        return WatchedSettings(slo=slo, startup_s={"prefill": 120.0}, draws=20)
+        return WatchedSettings(slo=slo, startup_s={"prefill": 120.0}, draws=20, reading=WatchedReading())
 
 
 def test_stages_read_only_settings_they_declare(dumps: Path, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_missing_chunk() -> None:
     """Fails, says which and when, and how to get it; one finding a metric."""
     plan = two_chunks()
     facts = whole(plan)
-    gone = "vllm_num_requests_running.001.json.gz"
+    gone = "vllm__num_requests_running.001.json.gz"
     del facts[gone]
     assert findings(plan, facts) == [("missing_chunk", "fail", (gone,))]
     (found,) = missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")

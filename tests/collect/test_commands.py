@@ -82,7 +82,7 @@ def test_pull_for_programs(url: str, output: str) -> None:
         (row,) = found["files"]
         assert found["start"] == "2026-11-24T00:00:00Z"
         assert "up" in found["absent"]
-    assert row["file"] == "vllm_generation_tokens_total.000.json.gz"
+    assert row["file"] == "vllm__generation_tokens_total.000.json.gz"
     assert (str(row["series"]), str(row["points"]), row["state"]) == ("4", str(4 * 241), "fetched")
 
 
@@ -245,7 +245,7 @@ def test_the_servers_warnings_are_shown(place: Path) -> None:
 
     with serving(script) as (address, _):
         done = hsa("pull", "--url", address, *WINDOW, *FAST, "-o", "json")
-    assert "warning: vllm_generation_tokens_total.000.json.gz: store unreachable" in done.stderr
+    assert "warning: vllm__generation_tokens_total.000.json.gz: store unreachable" in done.stderr
     assert [w["text"] for w in json.loads(done.stdout)["warnings"]] == ["store unreachable"]
 
 

@@ -200,7 +200,7 @@ def test_doctor_knows_the_plan(pulled: Path, hsa, tmp_path: Path) -> None:
     assert findings(whole) == [("pass", "every file of plan.json is there, whole and at its step")]
     (harmed / "up.000.json.gz").unlink()
     for name, keep in (("num_requests_waiting", slice(100)), ("num_requests_running", slice(None, None, 3))):
-        path = harmed / f"vllm_{name}.000.json.gz"
+        path = harmed / f"vllm__{name}.000.json.gz"
         body = json.loads(gzip.decompress(path.read_bytes()))
         for row in body["data"]["result"]:
             row["values"] = row["values"][keep]
@@ -210,7 +210,7 @@ def test_doctor_knows_the_plan(pulled: Path, hsa, tmp_path: Path) -> None:
     assert "up: 1 of 1 planned files are missing (up.000.json.gz)" in missing[1]
     assert f"repeat: hsa pull --url URL --out {harmed}" in missing[1]
     assert short[0] == step[0] == "warn"
-    assert "vllm_num_requests_waiting.000.json.gz ends at 2026-11-24T12:2" in short[1]
+    assert "vllm__num_requests_waiting.000.json.gz ends at 2026-11-24T12:2" in short[1]
     assert "has a sample every 15" in step[1]
     assert "curl -fsSG URL/api/v1/query_range" in step[1]
 

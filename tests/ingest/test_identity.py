@@ -9,17 +9,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.identity import Identity, identify
+from hs_analysis.catalogue import load_catalogue, with_user_rows
+from hs_analysis.errors import UsageError
+from hs_analysis.ingest.identity import Identity, identify, joined_pod_labels
 from hs_analysis.ingest.roles import whole_word_role
+from hs_analysis.schema.settings import MetricRow, Reading
 
 Labels = Mapping[str, str]
 
 
-def of(*series: Labels, capture: str = "") -> list[Identity]:
-    """Return the identity of series given by labels; the name stands in ``n``."""
-    named = [(capture, {"__name__" if k == "n" else k: v for k, v in one.items()}) for one in series]
-    return identify(named, load_catalogue())
+def named(*series: Labels, capture: str = "") -> list[tuple[str, Labels]]:
+    """Return series as the ingest stage has them; the name stands in ``n``."""
+    return [(capture, {"__name__" if k == "n" else k: v for k, v in one.items()}) for one in series]
+
+
+def of(*series: Labels, capture: str = "", reading: Reading | None = None) -> list[Identity]:
+    """Return the identity of series given by labels."""
+    told = reading or Reading()
+    return identify(named(*series, capture=capture), with_user_rows(load_catalogue(), told), told)
 
 
 def role(*series: Labels) -> tuple[str, str]:
@@ -83,6 +90,9 @@ def test_a_front_end_is_one_whatever_its_labels_say() -> None:
         ("label_llm_d_ai_role", "both", "mixed"),
         ("label_role_name", "prefill", "prefill"),
         ("label_role_name", "decode", "decode"),
+        ("label_nvidia_com_dynamo_sub_component_type", "decode", "decode"),
+        ("label_modelserving_volcano_sh_role", "prefill", "prefill"),
+        ("label_rolebasedgroup_workloads_x_k8s_io_role", "decode", "decode"),
     ],
 )
 def test_pod_labels_are_joined_on_namespace_and_pod(label: str, value: str, expected: str) -> None:
@@ -205,11 +215,11 @@ def test_gpu_type_comes_from_the_target_or_the_gpu_exporter() -> None:
 
 def test_captures_do_not_share_anything() -> None:
     """The same pod name in two captures is two instances."""
-    named = [
+    apart = [
         ("one", {"__name__": SGLANG, "pod": "a", "engine_type": "prefill"}),
         ("two", {"__name__": VLLM, "pod": "a"}),
     ]
-    assert [one.emitter_role for one in identify(named, load_catalogue())] == ["prefill", "unknown"]
+    assert [one.emitter_role for one in identify(apart, load_catalogue())] == ["prefill", "unknown"]
 
 
 POOL = [
@@ -234,3 +244,141 @@ def test_the_order_of_series_does_not_matter(seed: int) -> None:
     straight = identify([("", one) for one in POOL], catalogue)
     mixed = identify([("", POOL[i]) for i in order], catalogue)
     assert [straight[i] for i in order] == mixed
+
+
+def test_the_users_patterns_go_before_everything_else() -> None:
+    """On the pod, the place or the workload; the first that fits; a role to leave a place out too."""
+    told = Reading(roles={"^gen-": "mixed", "prefill": "ignore"})
+    rows = (
+        {"n": SGLANG, "pod": "gen-0", "engine_type": "decode"}, {"n": VLLM, "pod": "a-prefill-0"},
+        {"n": "kube_deployment_status_replicas_ready", "deployment": "gen-pool"},
+        {"n": VLLM, "pod": "b-gen-0"},
+        {"n": "dynamo_frontend_requests_total", "pod": "gen-front"},
+    )  # fmt: skip
+    found = [(one.emitter_role, one.role_evidence) for one in of(*rows, reading=told)]
+    assert found == [
+        ("mixed", "user:^gen-"), ("ignore", "user:prefill"), ("mixed", "user:^gen-"), ("unknown", "none"),
+        ("mixed", "user:^gen-"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "where"),
+    [
+        (Reading(roles={"x": "prefil"}), 'roles."x"'), (Reading(roles={"(": "decode"}), 'roles."("'),
+        (Reading(services={"(": "s"}), 'services."("'),
+    ],
+)  # fmt: skip
+def test_a_pattern_that_says_nothing_is_refused(told: Reading, where: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(UsageError) as raised:
+        of({"n": VLLM, "pod": "a"}, reading=told)
+    assert raised.value.where == where
+
+
+def test_the_users_service_names_go_before_models() -> None:
+    """A pattern on label=value; other series of the place follow, those of other places do not."""
+    told = Reading(services={"^team=search$": "search", "pod=.*-chat-": "chat"})
+    one = {"n": VLLM, "pod": "a-0", "namespace": "ns", "model_name": "m", "team": "search"}
+    two = {"n": VLLM, "pod": "x-chat-1", "namespace": "ns", "model_name": "m"}
+    gpu = {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_pod": "a-0", "exported_namespace": "ns"}
+    other = {"n": VLLM, "pod": "b-0", "namespace": "ns", "model_name": "m"}
+    found = of(one, two, gpu, other, reading=told)
+    assert [x.service for x in found] == ["search", "chat", "search", "ns/m"]
+
+
+def test_labels_of_the_users_own_series_are_taken_at_their_word() -> None:
+    """Role, service, instance, model, namespace and GPU type; of others `role` means another thing."""
+    told = Reading(metrics={"fleet_load": MetricRow("queue_length")})
+    labels = {
+        "role": "decode", "service": "chat", "instance": "i-1", "namespace": "ns", "model": "M", "pod": "p",
+        "gpu_type": "H20",
+    }  # fmt: skip
+    mine, theirs = of({"n": "fleet_load", **labels}, {"n": VLLM, **labels}, reading=told)
+    assert (mine.exporter, mine.emitter_role, mine.role_evidence) == ("mapping", "decode", "user:role")
+    assert (mine.service, mine.instance, mine.gpu_type) == ("chat", "i-1", "H20")
+    assert (theirs.emitter_role, theirs.instance) == ("unknown", "p")
+    without = of({"n": "fleet_load", "model": "M", "namespace": "ns", "pod": "p"}, reading=told)[0]
+    assert (without.service, without.instance, without.emitter_role) == ("ns/m", "p", "unknown")
+
+
+def test_misses_of_the_pod_label_join_are_counted_both_ways() -> None:
+    """Left: engines without labels; right: labels without engines; and pods that are given two roles."""
+
+    def pod(name: str, role: str) -> Labels:
+        return {"n": "kube_pod_labels", "namespace": "ns", "pod": name, "label_llm_d_ai_role": role}
+
+    def engine(name: str) -> Labels:
+        return {"n": VLLM, "namespace": "ns", "pod": name, "model_name": "m"}
+
+    rows = named(
+        engine("a"), engine("b"), engine("c"), pod("a", "prefill"), pod("b", "decode"), pod("b", "prefill"),
+        pod("d", "decode"), pod("e", "nothing"),
+    )  # fmt: skip
+    found = joined_pod_labels(rows, load_catalogue())
+    assert (found.matched, found.without_labels, found.without_series, found.contradictory) == (
+        2, ("ns/c",), ("ns/d",), ("ns/b",),
+    )  # fmt: skip
+    assert [text[:6] for text in found.sentences()] == ["1 pods"] * 3
+    assert joined_pod_labels(named(engine("a")), load_catalogue()).sentences() == ()
+    assert of(engine("b"), pod("b", "decode"), pod("b", "prefill"))[0].emitter_role == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("labels", "group"),
+    [
+        (
+            {"leaderworkerset_sigs_k8s_io_name": "lws", "leaderworkerset_sigs_k8s_io_group_index": "0"},
+            "lws/0",
+        ),
+        (
+            {
+                "modelserving_volcano_sh_group_name": "g-0", "modelserving_volcano_sh_role": "decode",
+                "modelserving_volcano_sh_role_id": "decode-1",
+            },
+            "g-0/decode/decode-1",
+        ),
+        ({"rolebasedgroup_workloads_x_k8s_io_role_instance_name": "rbg-decode-3"}, "rbg-decode-3"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("prefix", ["", "label_"])
+def test_pods_of_a_replica_group_are_one_instance(labels: Labels, group: str, prefix: str) -> None:
+    """The leader's engine and a worker's GPUs, told by kube_pod_labels or by a labelmap rule."""
+    told = {prefix + name: value for name, value in labels.items()}
+    pods = ("x-0", "x-0-1")
+    leader, worker = ({"n": "kube_pod_labels", "namespace": "ns", "pod": pod, **told} for pod in pods)
+    engine = {"n": VLLM, "namespace": "ns", "pod": "x-0", "model_name": "m"}
+    gpu = {"n": "DCGM_FI_DEV_GPU_UTIL", "exported_namespace": "ns", "exported_pod": "x-0-1"}
+    found = of(engine, gpu, leader, worker)
+    assert [(one.instance, one.unit_kind) for one in found] == [(group, "group")] * 4
+    assert found[1].service == "ns/m"
+
+
+def test_half_of_a_groups_labels_is_no_group() -> None:
+    """A set without an index names all of its groups at once."""
+    half = {"n": VLLM, "pod": "x-0", "leaderworkerset_sigs_k8s_io_name": "lws"}
+    assert of(half)[0].instance == "x-0"
+
+
+def test_a_model_called_undefined_is_none() -> None:
+    """Some TensorRT-LLM servers write that word."""
+    odd = {"n": "trtllm_num_requests_running", "pod": "a", "model_name": "undefined"}
+    assert of(odd)[0].service == "default"
+
+
+def test_stateful_sets_are_named_as_deployments_are() -> None:
+    """The word in the name, and the pods that begin with it."""
+    one = {"n": VLLM, "pod": "a-prefill-0", "namespace": "ns", "model_name": "a"}
+    two = {"n": VLLM, "pod": "b-0", "namespace": "ns", "model_name": "b"}
+    ready = {"n": "kube_statefulset_status_replicas_ready", "statefulset": "a-prefill", "namespace": "ns"}
+    found = of(ready, one, two)[0]
+    assert (found.emitter_role, found.role_evidence, found.service) == ("prefill", "deployment_name", "ns/a")
+
+
+def test_amd_gpus_are_placed_as_nvidias_are() -> None:
+    """The pod the card works for, not the exporter's own; the card's model is the GPU type."""
+    card = {"n": "gpu_gfx_activity", "exported_pod": "a", "card_model": "MI300X", "serial_number": "S1"}
+    own = {"n": "gpu_gfx_activity", "pod": "rocm-metrics-exporter-x", "hostname": "h0", "instance": "1:5000"}
+    found = of(card, own)
+    assert [(x.instance, x.unit_kind, x.gpu_id) for x in found] == [("a", "pod", "S1"), ("h0", "host", None)]
+    assert found[0].gpu_type == "MI300X"

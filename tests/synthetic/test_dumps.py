@@ -12,7 +12,6 @@ from synthetic.conftest import shortened
 
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import ingest
-from hs_analysis.store import Database
 from hs_analysis.synthetic import History, history, pressure, write
 from hs_analysis.synthetic.dumps import write_dumps
 from hs_analysis.synthetic.scrapes import Series
@@ -57,8 +56,7 @@ def test_a_dump_is_read_whole_with_its_roles(name: str, busy: History, tmp_path:
     """Rows read = stored + duplicates + rejected, as many as were written; every pod has its role."""
     made = busy if name == "restarts_and_gaps" else shortened(name, 1.0)
     write(made, tmp_path / "dumps")
-    with Database() as database:
-        found = ingest(discover([tmp_path / "dumps"]), tmp_path / "data", database, lambda _: None)
+    found = ingest(discover([tmp_path / "dumps"]), tmp_path / "data", lambda _: None)
     written = sum(int(np.isfinite(one.values).sum()) for one in made.series())
     assert sum(f.rows_read for f in found.files) == written
     for file in found.files:

@@ -1,0 +1,32 @@
+"""Labels that orchestrators put on pods: what a pod does, and which pods are one instance."""
+
+_POD_ROLES = {"prefill": "prefill", "decode": "decode", "encode": "encode"}
+_LLM_D_ROLES = {
+    **_POD_ROLES, "prefill-decode": "mixed", "both": "mixed", "encode-prefill": "mixed",
+    "encode-decode": "mixed", "encode-prefill-decode": "mixed",
+}  # fmt: skip
+
+POD_ROLES = {
+    "llm_d_ai_role": _LLM_D_ROLES,
+    "nvidia_com_dynamo_sub_component_type": _POD_ROLES,
+    "modelserving_volcano_sh_role": _POD_ROLES,
+    "rolebasedgroup_workloads_x_k8s_io_role": _POD_ROLES,
+    "role_name": _POD_ROLES,
+}
+"""Pod label → its values' roles: llm-d, the Dynamo operator, Kthena, RoleBasedGroup, AIBrix (their
+documentations). Names are as Prometheus writes them; kube_pod_labels puts label_ before."""
+
+GROUPS = (
+    ("leaderworkerset_sigs_k8s_io_name", "leaderworkerset_sigs_k8s_io_group_index"),
+    (
+        "modelserving_volcano_sh_group_name",
+        "modelserving_volcano_sh_role",
+        "modelserving_volcano_sh_role_id",
+    ),
+    ("rolebasedgroup_workloads_x_k8s_io_role_instance_name",),
+)
+"""Pod labels that together name a replica group, every pod of which is a part of one instance:
+LeaderWorkerSet, Kthena's role instances, RoleBasedGroup instances (their documentations)."""
+
+POD_LABEL_PREFIX = "label_"
+"""What kube_pod_labels puts before a pod's label; a labelmap rule puts nothing."""
