@@ -89,7 +89,7 @@ def _ages(catalogue: Catalogue) -> dict[str, tuple[str, str]]:
         for source in signal.sources:
             for names in source.names if source.older else ():
                 last = source.older[0].until
-                age = f"up to {names.until}" if names.until else f"after {last}"
+                age = f"{names.until} or older" if names.until else f"newer than {last}"
                 for metric in names.metrics:
                     found.setdefault(metric, (f"{NAMES} of {source.source} at {last}", age))
     return found

@@ -73,7 +73,7 @@ def test_names_that_an_exporter_writes_tell_its_version() -> None:
         ("vllm:time_per_output_token_seconds_sum", {}, 0, 60),
         ("vllm:inter_token_latency_seconds_sum", {}, 61, 120),
     )  # fmt: skip
-    assert found == [("metric names of vllm at 0.10", at(61), at(60), "up to 0.10", "after 0.10")]
+    assert found == [("metric names of vllm at 0.10", at(61), at(60), "0.10 or older", "newer than 0.10")]
     both = changes(("vllm:gpu_cache_usage_perc", {}, 0, 60), ("vllm:kv_cache_usage_perc", {}, 0, 60))
     assert both == []
 
