@@ -12,6 +12,7 @@ import polars as pl
 
 from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.doctor.series_checks import pod_labels, releases, series_scales
 from hs_analysis.schema.frames import FINDINGS, check, empty
 
 Check = Callable[[Scene], list[Finding]]
@@ -291,8 +292,11 @@ CHECKS: tuple[Check, ...] = (
     holes,
     restarts,
     roles,
+    pod_labels,
+    releases,
     unmapped,
     scales,
+    series_scales,
     repeats,
     limits,
     disagreements,

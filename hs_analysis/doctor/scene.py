@@ -44,6 +44,10 @@ class Scene:
         Per service and latency signal: (signal, source, limit_s, low_s, high_s) around the limit.
     disagreements
         Sources that differ: (service, role, signal, source, other, difference).
+    pod_labels
+        What did not match in the join with kube_pod_labels, a sentence per kind of miss.
+    releases
+        Versions that changed inside the window: (service, role, what, t, until, from, to).
     plan
         What the files lack of the plan beside them, as (level, text with the command that repeats it); None
         where there is no plan.
@@ -62,4 +66,6 @@ class Scene:
     disagreements: pl.DataFrame
     catalogue: Catalogue
     settings: Settings
+    pod_labels: tuple[str, ...] = ()
+    releases: pl.DataFrame | None = None
     plan: tuple[tuple[str, str], ...] | None = None

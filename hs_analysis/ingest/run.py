@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.catalogue import load_catalogue, metric_kind
+from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.fates import FATES, Span
@@ -92,8 +92,9 @@ def _from_staged(
 ) -> Ingested:
     members = _members(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
-    catalogue = load_catalogue()
-    series = _series_frame(keys, identify([(capture, dict(labels)) for capture, labels in keys], catalogue))
+    catalogue = with_user_rows(load_catalogue(), how)
+    labelled = [(capture, dict(labels)) for capture, labels in keys]
+    series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known(series, discovery, how)
     forms = {number: discovery.files[number].format.form for number in intake.whole}
@@ -182,11 +183,10 @@ def _covered(
     }
 
 
-def _series_frame(keys: Sequence[Key], identities: Sequence[Identity]) -> pl.DataFrame:
-    catalogue = load_catalogue()
+def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue: Catalogue) -> pl.DataFrame:
     metrics = [dict(labels).get("__name__", "") for _, labels in keys]
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
-    kinds = {metric: metric_kind(metric) for metric in set(metrics)}
+    kinds = {metric: catalogue.kind_of(metric) for metric in set(metrics)}
     units = {s.id: s.unit for s in catalogue.signals}
     rows = [
         {

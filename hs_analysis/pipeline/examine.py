@@ -5,20 +5,25 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from hs_analysis.catalogue import load_catalogue
+import polars as pl
+
 from hs_analysis.doctor import Scene, diagnose, inventory, missing_signals
+from hs_analysis.ingest.identity import joined_pod_labels
+from hs_analysis.ingest.versions import version_changes
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, read_frames
 from hs_analysis.pipeline.gather import (
     DISAGREEMENTS_FILE,
     FROZEN_FILE,
     INPUTS_FILE,
+    catalogue_of,
     quality_within,
     samples_within,
     wanted_series,
     work_database,
 )
 from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.schema.frames import label_map
 from hs_analysis.store import read_table
 
 DOCTOR_FILE = "data/doctor.json"
@@ -64,6 +69,7 @@ def _scene(work: Work) -> Scene:
         quality = quality_within(work, series, samples, database)
         kinds = series.select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})
+    catalogue = catalogue_of(work.settings)
     edges = [
         (entry["service"], _edge(edge)) for entry in read_entries(work.run) for edge in entry["slo_edges"]
     ]
@@ -79,8 +85,10 @@ def _scene(work: Work) -> Scene:
         frames=read_frames(work.run),
         edges=tuple(edges),
         disagreements=read_table(work.run / DISAGREEMENTS_FILE),
-        catalogue=load_catalogue(),
+        catalogue=catalogue,
         settings=work.settings,
+        pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),
+        releases=version_changes(series, quality, catalogue),
         plan=_lacks(inputs.get("plan")),
     )
 
@@ -89,6 +97,14 @@ def _lacks(plan: list[dict[str, str]] | None) -> tuple[tuple[str, str], ...] | N
     if plan is None:
         return None
     return tuple((lack["level"], f"{lack['text']}; repeat: {lack['command']}") for lack in plan)
+
+
+def _labelled(series: pl.DataFrame) -> list[tuple[str, dict[str, str]]]:
+    """Return capture and labels of every series, as the ingest stage has them."""
+    return [
+        (capture, {**label_map(labels), "__name__": metric})
+        for capture, metric, labels in series.select("capture", "metric", "labels").iter_rows()
+    ]
 
 
 def _edge(edge: dict[str, Any]) -> dict[str, Any]:

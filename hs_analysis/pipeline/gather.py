@@ -13,15 +13,16 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.align import align
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.schema.frames import SAMPLES
+from hs_analysis.schema.frames import SAMPLES, SERIES
 from hs_analysis.schema.settings import Settings
 from hs_analysis.settings.values import suggestion
 from hs_analysis.store import Database, read_table, write_table
@@ -40,6 +41,11 @@ def work_database(work: Work) -> Database:
     return Database(memory_limit=work.machine.memory_limit)
 
 
+def catalogue_of(settings: Settings) -> Catalogue:
+    """Return the catalogue with the user's own metrics and tables."""
+    return with_user_rows(load_catalogue(), settings.reading)
+
+
 def ingest_inputs(work: Work) -> Outcome:
     """Read every input file into series, samples and rejected rows."""
     how = work.settings.reading
@@ -52,6 +58,10 @@ def ingest_inputs(work: Work) -> Outcome:
         done += 1
 
     found = ingest(discovery, work.out / "data", tick, how)
+    with work_database(work) as database:
+        samples = work.out / tables.PLACES["samples"]
+        series = shown_by_samples(found.series, samples, catalogue_of(work.settings), database.query)
+    write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
     inputs = {"files": _files(work, found), "counts": counts, "plan": lacks}
@@ -113,7 +123,7 @@ def align_services(work: Work) -> Outcome:
     series = wanted_series(work)
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
-        aligned = align(series, samples, quality, load_catalogue(), work.settings, database.query)
+        aligned = align(series, samples, quality, catalogue_of(work.settings), work.settings, database.query)
     if not aligned.frames and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",
