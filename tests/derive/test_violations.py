@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from hs_analysis.derive.gates import load_levels, load_range, pressure_gate, production_gate
 from hs_analysis.derive.load import RoleRows, role_rows
-from hs_analysis.derive.violations import Bracket, bracket, counted_onsets, judge
+from hs_analysis.derive.violations import (
+    BRACKET_VIOLATING_MIN,
+    Bracket,
+    bracket,
+    counted_onsets,
+    judge,
+)
 
 
 def rows_of(
@@ -68,12 +74,35 @@ def test_an_onset_that_seldom_violates_does_not_count() -> None:
     assert counted_onsets(rare).tolist() == []  # 1 of 101
 
 
+@pytest.mark.parametrize(("above", "counts"), [(2, False), (3, True)])
+def test_one_or_two_chance_violations_at_the_top_set_no_onset(above: int, counts: bool) -> None:
+    """In a narrow range of loads even one chance violation is 5 % of the rows at its load or more."""
+    load = [*np.linspace(50, 79, 100), *[80.0] * above]
+    share = [0.0] * 100 + [0.3] * above
+    load[90] = 40.0  # a chance violation below, which the share rules out
+    share[90] = 0.3
+    judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert judged.bad_kept == above + 1
+    assert counted_onsets(judged).tolist() == ([80.0] if counts else [])
+    assert (bracket(judged) is not None) is counts
+
+
+@given(st.lists(st.tuples(st.floats(10, 100), st.booleans()), min_size=1, max_size=60))
+def test_every_counted_onset_has_three_violations_at_its_load_or_more(rows: list[tuple[float, bool]]) -> None:
+    """An onset is a claim that loads from there on break the limit: three windows at least have to say so."""
+    load, bad = [value for value, _ in rows], [0.3 if over else 0.0 for _, over in rows]
+    judged = judge(rows_of(load, bad), SETTINGS.slo, drop_recovery=True)
+    for onset in counted_onsets(judged):
+        above = judged.bad & judged.kept & (judged.rows.load >= onset)
+        assert int(above.sum()) >= BRACKET_VIOLATING_MIN
+
+
 def test_bracket_lies_between_clean_and_violating_loads() -> None:
     """Its ends are the onset and the ranked clean loads, its value a quarter of the way up in logs."""
     load = [*np.linspace(40, 99, 60), 100.0, 100.0, 100.0, 104.0, 100.0]
     share = [0.0] * 60 + [0.0, 0.0, 0.0, 0.2, 0.2]
     share[-2:] = [0.2, 0.2]
-    judged = judge(rows_of([*load, 110.0], [*share, 0.2]), SETTINGS.slo, drop_recovery=True)
+    judged = judge(rows_of([*load, 110.0, 108.0], [*share, 0.2, 0.2]), SETTINGS.slo, drop_recovery=True)
     found = bracket(judged)
     assert found == Bracket(low=93.0, high=104.0)  # 10th-highest clean load, onset
     assert found is not None
