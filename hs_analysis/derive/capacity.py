@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hs_analysis.derive import gates, laws
 from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
 from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, SERVED, RoleRows, trailing_mean
-from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge
+from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge, mean_share
 from hs_analysis.derive.wording import capacity_reason
 from hs_analysis.schema.results import Capacity, Interval, Reason
 from hs_analysis.schema.settings import Settings, Slo
@@ -117,7 +117,7 @@ def fit_capacity(
         return _floor(judged, settings, gate, _broken_at(judged, settings.slo, None), resamples, evidence)
     answer = _answer(judged, settings, resamples)
     if answer is None:
-        broken_at = _broken_at(judged, settings.slo, bracket(judged))
+        broken_at = _broken_at(judged, settings.slo, bracket(judged, settings.slo))
         return _floor(judged, settings, _why_not(judged), broken_at, resamples, evidence)
     upper = _at_upper_edge(rows, settings, resamples)
     if isinstance(answer, Bracket):
@@ -137,7 +137,7 @@ def _answer(judged: Judged, settings: Settings, resamples: Integers) -> Fitted |
         if fit is not None and fit.width <= WIDE:
             return fit
         fitted += [fit] if fit is not None else []
-    between = bracket(judged) if judged.rows.kind == "production" else None
+    between = bracket(judged, settings.slo) if judged.rows.kind == "production" else None
     if between is not None and between.width < (WIDE if fitted else BRACKET_WIDTH):
         return between
     return min(fitted, key=lambda fit: fit.width, default=None)
@@ -213,7 +213,9 @@ def _bracketed(
 def _observed(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
     """Return the most the pool carried, with no claim on latency: nobody knows whether the SLO held."""
     rows = judged.rows
-    return _quantile_floor(judged, rows.usable & np.isfinite(rows.load), None, reason, resamples, evidence)
+    return _quantile_floor(
+        judged, rows.usable & np.isfinite(rows.sustained), None, reason, resamples, evidence
+    )
 
 
 def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | None:
@@ -230,7 +232,7 @@ def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | Non
         return crossing.load * math.exp(-error) if crossing is not None else None
     if between is not None:
         return between.low
-    onsets = counted_onsets(judged)
+    onsets = counted_onsets(judged) * mean_share(judged, slo)
     return float(onsets[0]) if onsets.size else None
 
 
@@ -250,7 +252,7 @@ def _floor(
     held = judged.held & judged.kept
     if int(held.sum()) >= FLOOR_ROWS_MIN:
         fit = _quantile_floor(judged, held, broken_at, reason, resamples, evidence)
-        upto = judged.kept & (judged.rows.load <= (fit.low or 0.0))
+        upto = judged.kept & (judged.rows.sustained <= (fit.low or 0.0))
         windows, samples = judged.bad[upto], judged.rows.over_low[upto]
         kept_slo = upto.any() and windows.mean() <= settings.slo.allowed_window_share
         if judged.rows.kind == "pressure_test":
@@ -284,9 +286,9 @@ def _quantile_floor(
 
 
 def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the load that lasted: production loads are 5-min means; a pressure test's last three windows."""
+    """Return the load that lasted: a 5-min mean in production; a pressure test's last three windows."""
     if rows.kind == "production":
-        return rows.load, carried
+        return rows.sustained, carried & np.isfinite(rows.sustained)
     load = trailing_mean(np.where(carried, rows.load, np.nan), PREFILL_MEMORY_ROWS, rows.group)
     return load, np.isfinite(load)
 

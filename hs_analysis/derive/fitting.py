@@ -33,8 +33,9 @@ REACH_QUANTILE = 0.99
 DRAWS_MIN = 0.8
 """Share of bootstrap draws in which a law must hold [ratio]."""
 
-LOGISTIC_BAD_MIN, LOGISTIC_EPISODES_MIN = 25, 3
-"""Violating windows and separate episodes that the logistic law needs."""
+LOGISTIC_BAD_MIN, LOGISTIC_EPISODES_MIN = 10, 3
+"""Violating windows and separate episodes that the logistic law needs: ten events for each slope fitted
+(Peduzzi et al. 1996), not all of one incident."""
 
 TEST_WINDOWS_MIN = 5
 """Pressure test: fewest windows over and under the limit."""
@@ -58,12 +59,30 @@ class Rule:
         Whether the rows suffice for it.
     systematic
         Standard deviation of ln capacity to add, per role.
+    single_windows
+        Whether it is read off each window's own load, whose chance is averaged over afterwards; else off
+        the sustained load.
     """
 
     name: str
     law: laws.Law
     needs: Callable[[Judged], bool]
     systematic: dict[str, float]
+    single_windows: bool = False
+
+    def load(self, judged: Judged) -> Floats:
+        """Return the load of every row that the law reads [tokens/s per instance]."""
+        return judged.rows.load if self.single_windows else judged.rows.sustained
+
+    def crossing(self, judged: Judged, slo: Slo, rows: Integers) -> laws.Crossing | None:
+        """Return where the SLO just holds by these rows, in mean load; None where the law does not hold."""
+        rows = rows[judged.kept[rows]]
+        load, share = self.load(judged)[rows], judged.rows.over_low[rows]
+        known = load > 0
+        found = self.law(load[known], share[known], slo) if known.any() else None
+        if found is None or not self.single_windows:
+            return found
+        return laws.at_mean_load(found, judged.rows.count_noise, slo)
 
 
 def _needs_episodes(judged: Judged) -> bool:
@@ -76,7 +95,13 @@ def _needs_both_sides(judged: Judged) -> bool:
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "production": (
-        Rule("logistic", laws.logistic, _needs_episodes, {"prefill": 0.02, "decode": 0.02, "mixed": 0.02}),
+        Rule(
+            "logistic",
+            laws.logistic,
+            _needs_episodes,
+            {"prefill": 0.02, "decode": 0.02, "mixed": 0.02},
+            single_windows=True,
+        ),
         Rule(
             "quantile law",
             laws.quantile_law,
@@ -122,26 +147,18 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
     """
     if not rule.needs(judged):
         return None
-    load, share = judged.load, judged.share
-    positive = load > 0
-    crossing = rule.law(load[positive], share[positive], slo) if positive.any() else None
-    if crossing is None or crossing.load > REACH * np.quantile(load[positive], REACH_QUANTILE):
+    crossing = rule.crossing(judged, slo, np.arange(judged.kept.size))
+    load = judged.rows.sustained[judged.kept & (judged.rows.sustained > 0)]
+    if crossing is None or not load.size or crossing.load > REACH * np.quantile(load, REACH_QUANTILE):
         return None
-    draws = np.array([_value(rule, judged, slo, rows) for rows in resamples])
+    found = [rule.crossing(judged, slo, rows) for rows in resamples]
+    draws = np.array([one.load if one is not None else math.nan for one in found])
     if np.isfinite(draws).mean() < DRAWS_MIN:
         return None
     systematic = rule.systematic[judged.rows.role]
     low, high = log_interval(crossing.load, draws, systematic)
-    gap_low, gap_high = _gap(load, crossing.load)
+    gap_low, gap_high = _gap(rule.load(judged)[judged.kept], crossing.load)
     return Fitted(rule, crossing, draws, systematic, (min(low, gap_low), max(high, gap_high)))
-
-
-def _value(rule: Rule, judged: Judged, slo: Slo, rows: Integers) -> float:
-    rows = rows[judged.kept[rows]]
-    load, share = judged.rows.load[rows], judged.rows.over_low[rows]
-    positive = load > 0
-    crossing = rule.law(load[positive], share[positive], slo) if positive.any() else None
-    return crossing.load if crossing is not None else math.nan
 
 
 def _gap(load: Floats, value: float) -> Interval:

@@ -55,7 +55,7 @@ def production_gate(rows: RoleRows) -> Reason | None:
     The range is that of load per instance or of the pool's total, whichever is wider: an autoscaled pool
     keeps the former tight. Saturated rows do not count, unless there is under an hour of others.
     """
-    usable = rows.usable & np.isfinite(rows.load)
+    usable = rows.usable & np.isfinite(rows.sustained)
     hours = float(usable.sum()) * rows.window_s / 3600.0
     if hours < HOURS_MIN:
         text = f"{hours:.1f} h of known load, at least {HOURS_MIN:.0f} h are needed"
@@ -63,7 +63,7 @@ def production_gate(rows: RoleRows) -> Reason | None:
     steady = usable & ~rows.saturated
     if float(steady.sum()) * rows.window_s < STEADY_MIN_S:
         steady = usable
-    widest = float(np.fmax(load_range(rows.load[steady]), load_range(rows.work[steady])))
+    widest = float(np.fmax(load_range(rows.sustained[steady]), load_range(rows.work[steady])))
     return None if widest >= RANGE_MIN else _too_narrow(widest, RANGE_MIN)
 
 
@@ -77,7 +77,7 @@ def _too_narrow(found: float, least: float) -> Reason:
 
 def pressure_gate(rows: RoleRows) -> Reason | None:
     """Return why a pressure test can't pin a capacity, None when it may: windows, load range and levels."""
-    load = rows.load[rows.usable & np.isfinite(rows.load)]
+    load = rows.sustained[rows.usable & np.isfinite(rows.sustained)]
     if load.size < TEST_WINDOWS_MIN:
         text = f"{load.size} usable windows, at least {TEST_WINDOWS_MIN} are needed"
         return Reason("thin", text, float(load.size), float(TEST_WINDOWS_MIN))

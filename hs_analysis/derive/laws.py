@@ -5,12 +5,15 @@ A law returns None where it does not hold; it never guesses. Loads are tokens/s 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm
 
 from hs_analysis.schema.settings import Slo
@@ -46,6 +49,10 @@ LOAD_SHARE_MIN = 0.6
 
 PROBIT_WIDTH = 0.7
 """Standard deviation of the Gaussian weight about the crossing, in probits."""
+
+CHANCES = 1000
+"""Equally probable values of a normal variable that an average over chance is taken over: 50 of them lie in
+the tail of 5 %."""
 
 LEVEL_GROUPS = 20
 """Pressure test: load groups of the monotone fit."""
@@ -103,6 +110,44 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     crossing = float(np.exp((np.log(allowed / (1.0 - allowed)) - fit[0]) / fit[1]))
     seen = load[tail].min() <= crossing <= LOGISTIC_REACH * load.max()
     return Crossing(crossing, fit[1]) if seen else None
+
+
+def at_mean_load(crossing: Crossing, noise: float, slo: Slo) -> Crossing:
+    """Return the mean load at which as many windows violate as at a crossing read off single windows.
+
+    A law over single windows says how likely one violates in which just this much came. Under a steady mean
+    load x what comes is x·exp(ε), ε normal with variance noise ÷ x, so that windows in which much came
+    violate before the mean gets there. The mean load m sought solves
+    E[σ(logit(allowed) + slope · (ln(m ÷ crossing) + ε))] = allowed; the slope returned is that of the average
+    log odds there.
+
+    Parameters
+    ----------
+    crossing
+        Of the logistic law on single windows.
+    noise
+        Variance ÷ mean of a window's load at one mean load [tokens/s]; unknown (NaN) or zero changes nothing.
+    slo
+        Gives the allowed share of windows; from a half on chance works the other way and nothing is changed.
+    """
+    slope, allowed = crossing.slope, slo.allowed_window_share
+    if slope is None or not noise > 0.0 or allowed >= 0.5:
+        return crossing
+    chance = slope * math.sqrt(noise / crossing.load) * _NORMAL
+
+    def averaged(shift: float) -> Floats:
+        share: Floats = expit(math.log(allowed / (1.0 - allowed)) + slope * shift + chance)
+        return share
+
+    # At shift 0 the average is above what is allowed; this far below every chance alike is under it.
+    lowest = -float(chance[-1]) / slope
+    shift = float(brentq(lambda x: float(averaged(x).mean()) - allowed, lowest, 0.0)) if lowest < 0.0 else 0.0
+    share = averaged(shift)
+    steepness = slope * float((share * (1.0 - share)).mean()) / (allowed * (1.0 - allowed))
+    return Crossing(crossing.load * math.exp(shift), steepness)
+
+
+_NORMAL: Floats = norm.ppf((np.arange(CHANCES) + 0.5) / CHANCES)
 
 
 def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | None:

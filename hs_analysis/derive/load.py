@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.counting import count_noise, steps
 from hs_analysis.statistics.steadiness import FLOWS, steady
 
 Floats = NDArray[np.float64]
@@ -17,8 +18,8 @@ Mask = NDArray[np.bool_]
 Groups = NDArray[np.int64]
 
 SMOOTH_S = 300.0
-"""Centred mean of load that capacity is read against [s]: one window of 60 s is too noisy a load.
-Default of this project, measured on simulated services."""
+"""Centred mean of a load that counts as sustained [s]. Default of this project, measured on simulated
+services."""
 
 SMOOTH_COVERAGE = 0.7
 """Share of the rows of a mean that must have a value [ratio]; the same as for a window's samples."""
@@ -56,7 +57,14 @@ class RoleRows:
     instances
         Instances that report.
     load
-        Work per instance, averaged as the latency of the row answers to it [tokens/s].
+        Work per instance that the latency of the row answers to [tokens/s]. In production what came in the
+        row itself, chance included; NaN where the load moved between it and a neighbour, for part of such a
+        row belongs to another load.
+    sustained
+        Work per instance that lasted: a centred 5-minute mean in production, else as `load` [tokens/s].
+    count_noise
+        Variance ÷ mean of `load` at one mean load: the chance in what comes [tokens/s]; NaN where it can't
+        be told, and in a pressure test, whose loads are means.
     limits
         Latencies of this role that were given a limit: ``ttft``, ``tbt``.
     over_low, over_high
@@ -80,6 +88,8 @@ class RoleRows:
     work: Floats
     instances: Floats
     load: Floats
+    sustained: Floats
+    count_noise: float
     limits: tuple[str, ...]
     over_low: Floats
     over_high: Floats
@@ -204,8 +214,8 @@ def _edges(frame: ServiceFrame, signal: str, role: str) -> tuple[Floats, Floats]
 def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     """Return the rows of one role, ready to be judged.
 
-    Load is offered work per reporting instance: a centred 5-minute mean in production; in a pressure test the
-    mean of three windows (prefill) or of the last residence time (decode). Left out: rows within one start-up
+    Load is offered work per reporting instance: of the row itself in production; in a pressure test the mean
+    of three windows (prefill) or of the last residence time (decode). Left out: rows within one start-up
     time of a change of the instance count; saturated rows where only served work is known (censored); prefill
     rows whose first tokens wait for decode (a TTFT violation there says nothing of prefill).
     """
@@ -215,7 +225,11 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     with np.errstate(invalid="ignore", divide="ignore"):
         per_instance = np.where(instances > 0, work / instances, np.nan)
     per_instance[after_hole(frame, work, group)] = np.nan
-    load = _answering_load(frame, role, per_instance, group)
+    load = sustained = _answering_load(frame, role, per_instance, group)
+    noise = math.nan
+    if frame.kind == "production":
+        noise = _count_noise(work, instances, group)
+        load = np.where(steps(per_instance, noise, group), np.nan, per_instance)
     limits = limits_of(role, settings.slo)
     saturated = saturated_rows(frame, role)
     usable = _settled(frame, instances, work, settings.startup_s.get(role, SETTLE_S), group)
@@ -224,9 +238,16 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
     return RoleRows(
-        role, work, instances, load, limits, *shares_over(frame, role, limits), usable, saturated,
+        role, work, instances, load, sustained, noise, limits,
+        *shares_over(frame, role, limits), usable, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
     )  # fmt: skip
+
+
+def _count_noise(work: Floats, instances: Floats, group: Groups) -> float:
+    """Noise of work per instance: that of the pool's work, shared by as many instances as usual."""
+    known = instances[instances > 0]
+    return count_noise(work, group) / float(np.median(known)) if known.size else math.nan
 
 
 def steady_rows(frame: ServiceFrame, role: str) -> Mask:

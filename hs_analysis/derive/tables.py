@@ -60,7 +60,7 @@ def capacity_points(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo)
             "role": [role] * rows.load.size,
             "capture": frame.table["capture"],
             "t": frame.table["t"],
-            "load_per_instance": _nullable(rows.load),
+            "load_per_instance": _nullable(rows.sustained),
             "over_low_ratio": _nullable(rows.over_low),
             "over_high_ratio": _nullable(rows.over_high),
             "violates": [True if f else False if h else None for f, h in zip(fails, held, strict=True)],
@@ -78,7 +78,7 @@ def capacity_curve(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo) 
     """
     frames = []
     for role, fit in fits.items():
-        load = fit.judged.load
+        load = fit.judged.rows.sustained[fit.judged.kept]
         load = load[load > 0]
         if load.size < 2 or not load.max() > load.min():
             continue
@@ -101,9 +101,10 @@ def _probability(fit: CapacityFit, grid: Floats, slo: Slo) -> Floats:
         curve: Floats = 0.5 * (1.0 + np.tanh(odds / 2.0))
         return curve
     judged = fit.judged
-    bad = judged.bad[judged.kept].astype(float)
+    known = judged.kept & np.isfinite(judged.rows.sustained)
+    bad = judged.bad[known].astype(float)
     bins = min(CURVE_BINS, max(2, bad.size // 3))
-    return monotone_fit(judged.load, bad, bins=bins, increasing=True).predict(grid)
+    return monotone_fit(judged.rows.sustained[known], bad, bins=bins, increasing=True).predict(grid)
 
 
 def mix_table(frame: ServiceFrame, stretches: tuple[Stretch, ...], ratio: PdRatio) -> pl.DataFrame:

@@ -57,7 +57,7 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
     highest load per instance. None without a limit or with fewer than 60 judged rows.
     """
     rows = fit.judged.rows
-    load, share = rows.load[rows.judged], rows.over_low[rows.judged]
+    load, share = rows.sustained[rows.judged], rows.over_low[rows.judged]
     count = int(np.ceil(CALM_LOAD_SHARE * load.size))
     if not rows.limits or count < CALM_ROWS_MIN:
         return None

@@ -122,15 +122,15 @@ def signal_at(
             values = np.where(rows.instances > 0, values / rows.instances, np.nan)
     if frame.kind == "production":
         values = centred_mean(values, smooth_rows(frame.window_s), rows.group)
-    used = rows.usable & ~rows.saturated & np.isfinite(rows.load) & np.isfinite(values)
+    used = rows.usable & ~rows.saturated & np.isfinite(rows.sustained) & np.isfinite(values)
     if rows.role == "prefill":
         used &= ~saturated_rows(frame, "decode")
     if used.any():
-        used &= rows.load >= OPERATING_SHARE * np.quantile(rows.load[used], 0.95)
+        used &= rows.sustained >= OPERATING_SHARE * np.quantile(rows.sustained[used], 0.95)
     if int(used.sum()) < FIT_ROWS_MIN:
         return None, None
     bins = min(FIT_BINS, int(used.sum()) // FIT_ROWS_PER_BIN)
-    fit = monotone_fit(rows.load[used], values[used], bins=bins)
+    fit = monotone_fit(rows.sustained[used], values[used], bins=bins)
     at = np.array([target.value, *target.ci])
     seen = np.clip(at, fit.x[0], fit.x[-1])
     value, low, high = fit.predict(seen) * (at / seen if fit.increasing else np.ones(3))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from hs_analysis.derive.laws import violating
 from hs_analysis.derive.load import BACKLOG_S, RoleRows
@@ -41,11 +42,6 @@ rows there. With fewer, autoscaled histories gave capacities 16 to 24 % under th
 
 BRACKET_CLEAN_MIN = 60
 """Fewest clean rows of a bracket."""
-
-BRACKET_WEIGHT = 0.25
-"""Where in a bracket the value lies, from its lower end, in logs: an onset shows at the load at which most
-windows break the limit, not the allowed few, and a centred mean sees a ramp early, so that the middle is 2
-to 5 % high."""
 
 BRACKET_CLEAN_LOW, BRACKET_CLEAN_HIGH = 10, 3
 """Ranks of the clean loads, from the highest, that set the lower and the upper end of a bracket."""
@@ -97,13 +93,13 @@ class Bracket:
 
     @property
     def value(self) -> float:
-        """The capacity read off it: a quarter of the way up, in logs."""
-        return self.low * math.pow(self.high / self.low, BRACKET_WEIGHT)
+        """The capacity read off it: the geometric mean of both ends."""
+        return math.sqrt(self.low * self.high)
 
     @property
     def width(self) -> float:
         """Width as a share of the geometric mean of both ends."""
-        return (self.high - self.low) / math.sqrt(self.low * self.high)
+        return (self.high - self.low) / self.value
 
 
 def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
@@ -138,7 +134,7 @@ def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
 
 def _onset(load: Floats, span: Run) -> float:
     first = load[span[0] : min(span[0] + ONSET_ROWS, span[1])]
-    return float(np.nanmax(first))
+    return float(np.fmax.reduce(first))
 
 
 def counted_onsets(judged: Judged) -> Floats:
@@ -153,8 +149,20 @@ def _counts(bad_above: Mask) -> bool:
     return enough and bool(bad_above.mean() >= ONSET_VIOLATING_SHARE)
 
 
-def bracket(judged: Judged) -> Bracket | None:
-    """Return the bracket of the capacity between clean loads and onset loads.
+def mean_share(judged: Judged, slo: Slo) -> float:
+    """Return the mean load under which the allowed share of windows gets more than a load, ÷ that load.
+
+    exp(Φ⁻¹(allowed) · sd), sd that of ln load of single windows at the highest loads: a capacity speaks of a
+    mean load, and onsets and clean loads are what came by chance.
+    """
+    load, noise = judged.load, judged.rows.count_noise
+    if not noise > 0.0 or not load.size or not load.max() > 0.0:
+        return 1.0
+    return min(1.0, math.exp(float(norm.ppf(slo.allowed_window_share)) * math.sqrt(noise / load.max())))
+
+
+def bracket(judged: Judged, slo: Slo) -> Bracket | None:
+    """Return the bracket of the capacity, a mean load, between clean loads and onset loads of single windows.
 
     Low end: the smaller of the lowest onset and the 10th-highest clean load; high end: the larger of the
     lowest onset and the 3rd-highest clean load. None under 60 clean rows, or when no onset counts.
@@ -165,4 +173,5 @@ def bracket(judged: Judged) -> Bracket | None:
         return None
     low = min(float(onsets[0]), float(clean[BRACKET_CLEAN_LOW - 1]))
     high = max(float(onsets[0]), float(clean[BRACKET_CLEAN_HIGH - 1]))
-    return Bracket(low, high)
+    share = mean_share(judged, slo)
+    return Bracket(share * low, share * high)

@@ -89,6 +89,23 @@ def test_one_long_overload_is_not_taken_for_capacity(seed: int) -> None:
         assert capacity.ci[0] <= 1.02 * TRUE[role]
 
 
+def test_bursts_do_not_pull_capacity_down() -> None:
+    """Bursts of four minutes say at which load the limit breaks, not at which 5-minute mean."""
+    found = []
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 7])
+        requests = 13.0 * day_shape(36, low=0.5) * wander(36 * 60, 0.03, rng)
+        for start in range(40, requests.size - 10, 47):
+            requests[start : start + 4] *= rng.uniform(1.3, 2.0)
+        service = Service()
+        prefill = service.prefill_capacity * service.prefill / 20
+        decode = service.decode_capacity * service.decode / 20
+        found += capacities(make_frame(service, requests, prefill, decode, seed), FEW).values()
+    known = [c for c in found if c.status == "ok"]
+    assert len(known) >= 4
+    check_recovery(known, 0.06)
+
+
 @pytest.mark.parametrize("peak", [0.5, 0.75])
 def test_a_limit_never_met_gives_a_floor_below_it(peak: float) -> None:
     """A fleet far from its limit leaves with the load it carried, never with a capacity."""

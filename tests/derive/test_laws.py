@@ -5,10 +5,20 @@ import math
 import numpy as np
 import pytest
 from derive.synthetic import SETTINGS
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from hs_analysis.derive.laws import binomial_fit, levels, logistic, quantile_law, violating
+from hs_analysis.derive.laws import (
+    Crossing,
+    at_mean_load,
+    binomial_fit,
+    levels,
+    logistic,
+    quantile_law,
+    violating,
+)
 
 SLO = SETTINGS.slo
 
@@ -36,6 +46,42 @@ def test_logistic_finds_where_the_allowed_share_is_crossed() -> None:
     assert all(f is not None for f in found)
     assert np.mean([f.load for f in found if f]) == pytest.approx(truth, rel=0.005)
     assert np.mean([f.slope for f in found if f and f.slope]) == pytest.approx(40, rel=0.15)
+
+
+@pytest.mark.parametrize(("slope", "cv"), [(8.0, 0.05), (40.0, 0.05), (400.0, 0.05), (40.0, 0.2)])
+def test_a_crossing_in_mean_load_is_where_drawn_windows_violate_as_allowed(slope: float, cv: float) -> None:
+    """Windows drawn about the mean load found, judged by the law on what came, violate in 5 % of cases."""
+    found = at_mean_load(Crossing(1000.0, slope), cv**2 * 1000.0, SLO)
+    came = found.load * np.exp(np.random.default_rng(0).normal(0.0, cv, 400_000))
+    violates = 1 / (1 + (1000.0 / came) ** slope * 19.0)
+    assert violates.mean() == pytest.approx(0.05, abs=0.001)
+    assert found.slope is not None
+    assert found.slope <= slope * 1.001
+
+
+def test_a_cliff_is_met_as_far_below_as_chance_reaches() -> None:
+    """The mean load at which 5 % of windows exceed a step lies 1.645 standard deviations below it."""
+    found = at_mean_load(Crossing(1000.0, 1e5), 0.05**2 * 1000.0, SLO)
+    assert found.load == pytest.approx(1000 * math.exp(norm.ppf(0.05) * 0.05), rel=2e-3)
+
+
+@given(st.floats(2.0, 1e3), st.floats(1e-3, 0.1), st.floats(0.01, 100.0))
+def test_chance_only_lowers_a_crossing_whatever_the_unit(slope: float, cv: float, unit: float) -> None:
+    """More chance never raises the mean load that holds, and the unit of load does not matter."""
+    crossing = Crossing(unit, slope)
+    less, more = (at_mean_load(crossing, one**2 * unit, SLO) for one in (cv, 1.5 * cv))
+    assert more.load <= less.load * (1 + 1e-9) <= unit * (1 + 1e-8)
+    assert less.load / unit == pytest.approx(at_mean_load(Crossing(1.0, slope), cv**2, SLO).load, rel=1e-6)
+
+
+def test_unknown_chance_changes_nothing() -> None:
+    """A law without a slope, or loads whose noise can't be told, keep their crossing."""
+    for crossing, noise in (
+        (Crossing(5.0), 1.0),
+        (Crossing(5.0, 30.0), math.nan),
+        (Crossing(5.0, 30.0), 0.0),
+    ):
+        assert at_mean_load(crossing, noise, SLO) == crossing
 
 
 def test_counted_cells_fit_like_single_rows() -> None:

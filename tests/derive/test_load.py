@@ -40,11 +40,22 @@ def test_means_agree_with_a_loop(numbers: list[float | None], rows: int, cut: in
     np.testing.assert_allclose(centred_mean(x, rows, group), slow(rows // 2, rows // 2), atol=1e-9)
 
 
-def test_load_is_a_five_minute_mean_per_instance(frame) -> None:
-    """In production a row's load is the mean of itself and two rows on either side, per instance."""
+def test_load_is_what_came_in_the_row_and_sustained_load_a_five_minute_mean(frame) -> None:
+    """A row has its own load per instance, and the mean of itself and two rows on either side."""
     rows = role_rows(frame, "prefill", SETTINGS)
     work = frame.values("offered_tps", "prefill") / 6
-    assert rows.load[100] == pytest.approx(work[98:103].mean())
+    assert rows.load[100] == pytest.approx(work[100])
+    assert rows.sustained[100] == pytest.approx(work[98:103].mean())
+
+
+def test_rows_beside_a_step_have_no_load_of_their_own(frame) -> None:
+    """Part of a row in which the load moved belongs to another load; the 5-minute mean stays."""
+    work = frame.values("offered_tps", "prefill")
+    work[100:] *= 2.0
+    rows = role_rows(with_columns(frame, {"offered_tps@prefill": work}), "prefill", SETTINGS)
+    assert np.isnan(rows.load[[99, 100]]).all()
+    assert np.isfinite(rows.sustained[[99, 100]]).all()
+    assert np.isfinite(rows.load[90:110]).sum() >= 16
 
 
 def test_decode_load_of_a_test_spans_the_residence_time() -> None:
@@ -96,12 +107,12 @@ def test_a_hole_in_the_input_is_not_a_change_of_size(frame) -> None:
 def test_what_piled_up_over_a_hole_is_no_load(frame, kind: str, hole: int) -> None:
     """The increase of a counter over a hole lands in the next window, and never becomes a load carried."""
     work = frame.values("offered_tps", "prefill")
-    plain = role_rows(replace(frame, kind=kind), "prefill", SETTINGS).load
+    plain = role_rows(replace(frame, kind=kind), "prefill", SETTINGS).sustained
     work[100 : 100 + hole] = np.nan
     work[100 + hole] *= 1 + hole
     load = role_rows(
         replace(with_columns(frame, {"offered_tps@prefill": work}), kind=kind), "prefill", SETTINGS
-    ).load
+    ).sustained
     assert np.nanmax(load[90:115]) < 1.1 * np.nanmax(plain[90:115])
     np.testing.assert_allclose(load[110:], plain[110:])
 

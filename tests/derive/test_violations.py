@@ -1,5 +1,7 @@
 """Violation runs: onsets, recovery rows, brackets, and the gates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from derive.synthetic import SETTINGS, frame_of
@@ -29,8 +31,9 @@ def rows_of(
         "tbt_over_high@decode": np.array(share, dtype=float),
         "backlog_age_s@decode": np.array(age or [0.0] * n),
     }
-    # Rows of five minutes: load is not averaged further.
-    return role_rows(frame_of(columns, kind, 300.0), "decode", SETTINGS)
+    # Rows of five minutes are not averaged further; these few count as loads without chance and steps.
+    rows = role_rows(frame_of(columns, kind, 300.0), "decode", SETTINGS)
+    return replace(rows, load=rows.sustained, count_noise=np.nan)
 
 
 def test_recovery_rows_are_dropped() -> None:
@@ -84,7 +87,7 @@ def test_one_or_two_chance_violations_at_the_top_set_no_onset(above: int, counts
     judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
     assert judged.bad_kept == above + 1
     assert counted_onsets(judged).tolist() == ([80.0] if counts else [])
-    assert (bracket(judged) is not None) is counts
+    assert (bracket(judged, SETTINGS.slo) is not None) is counts
 
 
 @given(st.lists(st.tuples(st.floats(10, 100), st.booleans()), min_size=1, max_size=60))
@@ -98,29 +101,36 @@ def test_every_counted_onset_has_three_violations_at_its_load_or_more(rows: list
 
 
 def test_bracket_lies_between_clean_and_violating_loads() -> None:
-    """Its ends are the onset and the ranked clean loads, its value a quarter of the way up in logs."""
+    """Its ends are the onset and the ranked clean loads, its value their geometric mean."""
     load = [*np.linspace(40, 99, 60), 100.0, 100.0, 100.0, 104.0, 100.0]
     share = [0.0] * 60 + [0.0, 0.0, 0.0, 0.2, 0.2]
     share[-2:] = [0.2, 0.2]
     judged = judge(rows_of([*load, 110.0, 108.0], [*share, 0.2, 0.2]), SETTINGS.slo, drop_recovery=True)
-    found = bracket(judged)
+    found = bracket(judged, SETTINGS.slo)
     assert found == Bracket(low=93.0, high=104.0)  # 10th-highest clean load, onset
     assert found is not None
-    assert found.value == pytest.approx(93 * (104 / 93) ** 0.25)
+    assert found.value == pytest.approx(np.sqrt(93 * 104))
     assert found.width == pytest.approx(11 / np.sqrt(93 * 104))
+
+
+def test_a_bracket_speaks_of_mean_load() -> None:
+    """Where windows get 5 % more or less by chance, both ends lie 1.645 such deviations lower."""
+    rows = replace(rows_of([50.0] * 60 + [100.0] * 3, [0.0] * 60 + [0.2] * 3), count_noise=0.05**2 * 100.0)
+    judged = judge(rows, SETTINGS.slo, drop_recovery=True)
+    found = bracket(judged, SETTINGS.slo)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx(np.array([50.0, 100.0]) * np.exp(-1.645 * 0.05), rel=1e-4)
 
 
 def test_bracket_needs_rows_on_both_sides() -> None:
     """Two violating rows, or 59 clean ones, make none."""
     clean = [50.0] * 60
-    assert (
-        bracket(judge(rows_of([*clean, 90, 90], [0.0] * 60 + [0.2] * 2), SETTINGS.slo, drop_recovery=True))
-        is None
-    )
+    thin = rows_of([*clean, 90, 90], [0.0] * 60 + [0.2] * 2)
+    assert bracket(judge(thin, SETTINGS.slo, drop_recovery=True), SETTINGS.slo) is None
     few = rows_of([*clean[:59], 90, 90, 90], [0.0] * 59 + [0.2] * 3)
-    assert bracket(judge(few, SETTINGS.slo, drop_recovery=True)) is None
+    assert bracket(judge(few, SETTINGS.slo, drop_recovery=True), SETTINGS.slo) is None
     enough = rows_of([*clean, 90, 90, 90], [0.0] * 60 + [0.2] * 3)
-    assert bracket(judge(enough, SETTINGS.slo, drop_recovery=True)) == Bracket(50.0, 90.0)
+    assert bracket(judge(enough, SETTINGS.slo, drop_recovery=True), SETTINGS.slo) == Bracket(50.0, 90.0)
 
 
 def test_gate_of_a_production_history() -> None:

@@ -1,0 +1,73 @@
+"""Chance in what arrives: the noise of a rate that counts independent requests."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MAD_TO_SD = 1.4826
+"""Standard deviation of a normal variable in units of its median absolute deviation."""
+
+DIFFERENCES_MIN = 5
+"""Fewest second differences that tell noise."""
+
+STEP_SD = 3.0
+"""Difference of two neighbouring rows, in its standard deviations, that chance does not explain: by chance
+once in 370 pairs."""
+
+
+def count_noise(values: Floats, group: NDArray[np.int64]) -> float:
+    """Return variance ÷ mean of one row of a rate that counts independent requests.
+
+    From second differences, each divided by the root of its own level, so that neither a trend nor a few
+    steps count as noise: (1.4826 · MAD)² ÷ 6. A Poisson count of requests per second in windows of w seconds
+    has 1 ÷ w; of tokens, tokens per request ÷ w.
+
+    Parameters
+    ----------
+    values
+        Rate, shape (n,), NaN where missing.
+    group
+        Capture number of each row, shape (n,); no difference crosses a capture.
+
+    Returns
+    -------
+    In the unit of the rate; NaN under five differences.
+    """
+    inside = (group[2:] == group[1:-1]) & (group[1:-1] == group[:-2])
+    level = (values[2:] + values[1:-1] + values[:-2]) / 3.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scaled = (values[2:] - 2.0 * values[1:-1] + values[:-2]) / np.sqrt(level)
+    scaled = scaled[inside & np.isfinite(scaled)]
+    if scaled.size < DIFFERENCES_MIN:
+        return math.nan
+    sd = MAD_TO_SD * float(np.median(np.abs(scaled - np.median(scaled))))
+    return sd * sd / 6.0
+
+
+def steps(values: Floats, noise: float, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the rows on either side of a step: a change between neighbours that chance does not explain.
+
+    |y₂ − y₁| > 3·√(noise · (y₁ + y₂)). No row where the noise is unknown.
+
+    Parameters
+    ----------
+    values, group
+        As of `count_noise`.
+    noise
+        Variance ÷ mean of one row.
+    """
+    out = np.zeros(values.size, dtype=bool)
+    if not noise > 0.0:
+        return out
+    before, after = values[:-1], values[1:]
+    with np.errstate(invalid="ignore"):
+        parted = np.abs(after - before) > STEP_SD * np.sqrt(noise * (before + after))
+    parted &= group[1:] == group[:-1]
+    out[:-1] |= parted
+    out[1:] |= parted
+    return out
