@@ -203,7 +203,7 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "step": "largest part of a pool changed at once; at least one instance",
         "guards": "latency that may add instances and forbid removal, never size a pool",
         "soft_scale_in": "removed instances leave discovery, run on this long, and come back on a breach",
-        "bounds": "twice the most ever seen; at least 2, or 1 where one instance was enough",
+        "bounds": "twice the most ever seen, or the highest need; at least 2, or 1 where one was enough",
         "evaluation": "seconds between decisions, trailing mean of a primary, and start-up time used",
         "on_missing_metric": "a missing metric never removes an instance",
         "placement": "network affinity (null = not known) and GPU types seen",

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derived, pd_day, service
 
 from hs_analysis.policy.build import build_policy, work_target
@@ -65,6 +67,19 @@ def test_bounds_are_twice_the_most_and_two_unless_one_was_enough() -> None:
         {"prefill": np.full(60, 30_000.0), "decode": np.full(60, 4_000.0)}, {"prefill": 11, "decode": counts}
     )
     assert built(seen, DECODE).bounds["decode"] == Bounds(1, 8)
+
+
+@given(st.floats(1.0, 40.0), st.integers(1, 12))
+def test_bounds_hold_the_largest_need_of_the_window(peak_instances: float, recorded: int) -> None:
+    """Where the recorded pool was far too small for the target, twice of it would cap what the SLO needs."""
+    target = work_target(derived(), "decode", SETTINGS)
+    assert target is not None
+    decode = np.full(60, 0.5 * target)
+    decode[20:40] = peak_instances * target
+    frame = service({"prefill": np.full(60, 30_000.0), "decode": decode}, {"prefill": 11, "decode": recorded})
+    most = built(frame, DECODE).bounds["decode"].max
+    assert most >= peak_instances * (1 - 1e-9)
+    assert most <= max(2 * recorded, peak_instances + 1)
 
 
 def test_guards_need_an_slo_and_a_verdict() -> None:
