@@ -12,6 +12,7 @@ from hs_analysis import evidence
 from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
+from hs_analysis.derive.gpu_types import type_capacities
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.ratio import ratio_of
@@ -19,7 +20,7 @@ from hs_analysis.derive.targets import target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Derived, Refusal, SignalVerdict
+from hs_analysis.schema.results import Capacity, Derived, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.resampling import moving_block_indices
 
@@ -53,7 +54,10 @@ class DeriveResult:
 
 
 def derive_service(
-    frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...], settings: Settings
+    frame: ServiceFrame,
+    verdicts: tuple[SignalVerdict, ...],
+    settings: Settings,
+    typed: pl.DataFrame | None = None,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -65,6 +69,8 @@ def derive_service(
         What the study found: every proportional signal gets a threshold beside the served token rates.
     settings
         SLO, start-up times, head-room, draws and seed; equal seeds give equal results.
+    typed
+        Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
     """
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
@@ -79,8 +85,12 @@ def derive_service(
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]))
     demand, censored = demand_of(frame)
-    refusals = (*_capacity_refusals(frame, fits), *unbalanced, *unset, *censored)
     capacity = tuple(fit.capacity for fit in fits.values())
+    if typed is not None:
+        for fit, seed in zip(fits.values(), seeds[2:], strict=True):
+            rng = np.random.default_rng(seed.spawn(1)[0])
+            capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
+    refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
         Derived(capacity, demand, thresholds, ratio, refusals),
@@ -97,7 +107,9 @@ def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator
     return moving_block_indices(frame.table.height, block, settings.draws, rng)
 
 
-def _capacity_refusals(frame: ServiceFrame, fits: dict[str, CapacityFit]) -> tuple[Refusal, ...]:
+def _capacity_refusals(
+    frame: ServiceFrame, fits: dict[str, CapacityFit], found: tuple[Capacity, ...]
+) -> tuple[Refusal, ...]:
     out = []
     test = frame.kind == "pressure_test"
     for role, fit in fits.items():
@@ -106,9 +118,15 @@ def _capacity_refusals(frame: ServiceFrame, fits: dict[str, CapacityFit]) -> tup
             above = capacity.per_instance or fit.high
             out.append(capacity_refusal(role, capacity.reason, above and BEYOND * above, test=test))
         types = frame.gpu_types.get(role, ())
-        if len(types) > 1:
+        told = [c for c in found if c.role == role and c.gpu_type and not _borrowed(c)]
+        if len(types) > max(1, len(told)):
             text = f"the {role} pool holds {' and '.join(types)}: its capacity is a mean over them"
             out.append(
                 Refusal(f"capacity@{role}", "mixed_gpu_types", text, MIXED_TYPES_COLLECT.format(role=role))
             )
     return tuple(out)
+
+
+def _borrowed(capacity: Capacity) -> bool:
+    """Whether the number of a GPU type is only its pool's mean."""
+    return capacity.reason is not None and capacity.reason.code == "pool_mean"

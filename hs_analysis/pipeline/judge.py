@@ -75,9 +75,11 @@ def study_signals(work: Work) -> Outcome:
 def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
+    signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
-        found.append((part.service, fit, derive_service(part, verdicts, work.settings)))
+        typed = typed_rows(signals, part)
+        found.append((part.service, fit, derive_service(part, verdicts, work.settings, typed)))
     many = ("capacity", "thresholds", "refusals")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
@@ -93,6 +95,13 @@ def derive_numbers(work: Work) -> Outcome:
         tables.write_frames(work.out, name, drawn)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     return Outcome(f"P/D ratio {', '.join(dict.fromkeys(said))}")
+
+
+def typed_rows(signals: pl.DataFrame, part: ServiceFrame) -> pl.DataFrame | None:
+    """Return the aligned rows of a part's service and windows that have a GPU type, None without any."""
+    own = signals.filter(pl.col("service") == part.service)
+    own = own.join(part.table.select("capture", "t"), ["capture", "t"], how="semi")
+    return own if own.height else None
 
 
 def read_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:

@@ -1,0 +1,108 @@
+"""Capacity per GPU type, where a pool holds several: each type judged as a pool of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive.capacity import CapacityFit, fit_capacity
+from hs_analysis.derive.load import LATENCIES, SERVED, limits_of, role_rows
+from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.results import Capacity, Reason
+from hs_analysis.schema.settings import Settings
+
+Integers = NDArray[np.int64]
+
+
+def type_capacities(
+    frame: ServiceFrame,
+    typed: pl.DataFrame,
+    pool: CapacityFit,
+    settings: Settings,
+    resamples: Integers,
+    rng: np.random.Generator,
+) -> tuple[Capacity, ...]:
+    """Return the capacity of each GPU type of a pool, empty for a pool of one type.
+
+    Parameters
+    ----------
+    frame
+        The service over all types.
+    typed
+        Its rows of the contract SIGNALS that have a GPU type.
+    pool
+        The pool's capacity over all types: what a type gets whose own can't be told, with the reason.
+    settings, resamples, rng
+        As of `fit_capacity`.
+    """
+    role = pool.capacity.role
+    types = frame.gpu_types.get(role, ())
+    if len(types) < 2:
+        return ()
+    found = []
+    for gpu_type in types:
+        link = evidence.path(frame.service, "derive", f"capacity@{role}@{gpu_type}")
+        part = type_frame(frame, typed, role, gpu_type)
+        missing = _missing(part, role, settings)
+        if part is None or missing:
+            found.append(_of_pool(pool.capacity, gpu_type, missing, link))
+            continue
+        fit = fit_capacity(role_rows(part, role, settings), settings, resamples, rng, link)
+        if fit.capacity.status == "refused":
+            why = fit.capacity.reason.text if fit.capacity.reason else "its own load can't be judged"
+            found.append(_of_pool(pool.capacity, gpu_type, why, link))
+        else:
+            found.append(replace(fit.capacity, gpu_type=gpu_type))
+    return tuple(found)
+
+
+def type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: str) -> ServiceFrame | None:
+    """Return the service as seen by the instances of one GPU type of a role.
+
+    Its instances, served rate and shares over the limit are the type's own. Offered work of the pool is split
+    as the served work was: routing decides which type gets it. None without rows of the type.
+    """
+    rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == gpu_type))
+    served = SERVED[role]
+    if rows.filter(pl.col("signal") == served).is_empty():
+        return None
+    wanted = (served, *(f"{name}_over_{edge}" for name in LATENCIES[role] for edge in ("low", "high")))
+    own = rows.filter(pl.col("signal").is_in(wanted)).pivot(
+        "signal", index=["capture", "t"], values="value", aggregate_function="first"
+    )
+    counts = rows.filter(pl.col("signal") == served).select(
+        "capture", "t", pl.col("instances").cast(pl.Float64)
+    )
+    found = frame.table.select("capture", "t").join(own, ["capture", "t"], how="left", maintain_order="left")
+    found = found.join(counts, ["capture", "t"], how="left", maintain_order="left")
+    total, offered, part = column(served, role), column("offered_tps", role), pl.col(served)
+    new = [found["instances"].alias(column("instances", role)), found[served].alias(total)]
+    new += [found[name].alias(column(name, role)) for name in wanted[1:] if name in found.columns]
+    table = frame.table.drop([column(name, "service") for name in wanted[1:]], strict=False)
+    if offered in table.columns:
+        share = pl.when(pl.col(total) > 0).then(part / pl.col(total))
+        new.append(
+            table.with_columns(found[served]).select((pl.col(offered) * share).alias(offered)).to_series()
+        )
+    absent = [name for name in wanted[1:] if name not in found.columns]
+    table = table.drop([column(name, role) for name in absent], strict=False).with_columns(new)
+    return replace(frame, table=table)
+
+
+def _missing(part: ServiceFrame | None, role: str, settings: Settings) -> str:
+    """Return what the type's rows lack to be judged, empty when nothing."""
+    if part is None:
+        return f"the input has no {SERVED[role]} per GPU type"
+    for signal in limits_of(role, settings.slo):
+        if not part.has(f"{signal}_over_low", role):
+            return f"the input has no {signal} histogram per GPU type"
+    return ""
+
+
+def _of_pool(pool: Capacity, gpu_type: str, why: str, link: str) -> Capacity:
+    text = f"this is the mean of the {pool.role} pool over its GPU types: {why}"
+    return replace(pool, gpu_type=gpu_type, reason=Reason("pool_mean", text), evidence=link)
