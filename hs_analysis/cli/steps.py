@@ -219,6 +219,8 @@ def _ingested(ran: Ran) -> Shown:
     notes = [f"broken: {entry['name']}: {entry['why']}" for entry in found["broken"]]
     if found["skipped"]:
         notes.append(f"skipped, no dump: {', '.join(found['skipped'])}")
+    if found["superseded_files"]:
+        notes.append(f"superseded by a more faithful form: {', '.join(found['superseded_files'])}")
     notes.append(f"window: {found['start']} to {found['end']}")
     notes.append(f"run folder: {ran.folder}")
     return Shown(found, found["files"], lambda: [Table("Files read", columns, found["files"]), *notes])

@@ -38,12 +38,18 @@ def _clock(moment: datetime) -> str:
 
 
 def files_read(scene: Scene) -> list[Finding]:
-    """Broken files, and files no reader knows."""
+    """Broken files, files no reader knows, and files whose samples others hold more faithfully."""
     found = [Finding("files", "fail", f"{name} was not read: {why}") for name, why in scene.broken]
     if scene.skipped:
         shown = ", ".join(scene.skipped[:5]) + (" and more" if len(scene.skipped) > 5 else "")
         text = f"{len(scene.skipped)} files are no dump a reader knows and were skipped: {shown}"
         found.append(Finding("files", "pass", text, value=float(len(scene.skipped))))
+    if scene.superseded:
+        shown = ", ".join(scene.superseded[:5]) + (" and more" if len(scene.superseded) > 5 else "")
+        text = (
+            f"{len(scene.superseded)} files add nothing, others hold their samples more faithfully: {shown}"
+        )
+        found.append(Finding("files", "pass", text, value=float(len(scene.superseded))))
     return found or [Finding("files", "pass", "every file was read")]
 
 

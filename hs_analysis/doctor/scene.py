@@ -34,10 +34,11 @@ class Scene:
     Attributes
     ----------
     series, quality, rejected, frozen, resets
-        Contract SERIES, result of ``ingest/series_quality``, contract REJECTED, frozen stretches
-        (capture, first_t, last_t), result of ``ingest/resets``.
-    skipped, broken, server_warnings
-        File names no reader knows; (file, why) that could not be read; (file, text) the server warned of.
+        Contract SERIES, result of ``ingest/series_quality``, ``reason`` of every rejected row, frozen
+        stretches (capture, first_t, last_t), result of ``ingest/resets``.
+    skipped, superseded, broken, server_warnings
+        Files no reader knows; files whose samples others all hold more faithfully; (file, why) that could
+        not be read; (file, text) the server warned of.
     frames
         The aligned services.
     edges
@@ -59,6 +60,7 @@ class Scene:
     frozen: pl.DataFrame
     resets: pl.DataFrame
     skipped: tuple[str, ...]
+    superseded: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]
     server_warnings: tuple[tuple[str, str], ...]
     frames: tuple[ServiceFrame, ...]

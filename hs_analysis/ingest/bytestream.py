@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,8 +15,14 @@ from hs_analysis.errors import InputError
 BLOCK_BYTES = 8 << 20
 """Bytes read at once: large enough to amortise calls, small enough to bound memory."""
 
+LINE_BLOCK_BYTES = 1 << 19
+"""Bytes of lines read at once: what stays in a core's cache is cut twice as fast as larger blocks."""
+
 PIECE_BYTES = 1 << 15
 """Bytes asked of a decompressor at once: where its archive is cut, so many before the cut are lost."""
+
+LONGEST_LINE_BYTES = 256 << 20
+"""A longer line is no line of a dump: VictoriaMetrics writes a month of one series at 15 s in 6 MB."""
 
 LONGEST_TEXT_BYTES = 1 << 20
 """A longer JSON text is a lost quote, not a label; without a bound it would pull in the whole file."""
@@ -41,10 +48,16 @@ else:
 
 
 class BrokenStreamError(Exception):
-    """The stream is cut, damaged or no JSON at ``offset``; an InputError where the file is known."""
+    """The stream is cut, damaged or no JSON at ``offset``; an InputError where the file is known.
 
-    def __init__(self, what: str, offset: int, hint: str = "export this file again") -> None:
+    ``is_end`` says that there is no more, rather than something else than expected.
+    """
+
+    def __init__(
+        self, what: str, offset: int, hint: str = "export this file again", *, is_end: bool = False
+    ) -> None:
         self.what = what
+        self.is_end = is_end
         self.offset = offset
         self.hint = hint
         super().__init__(f"{what} at byte {offset}")
@@ -83,6 +96,7 @@ class ByteStream:
     def __init__(self, handle: BinaryIO, block_bytes: int | None = None) -> None:
         self._handle = handle
         self._block_bytes = block_bytes or BLOCK_BYTES
+        self._piece_bytes = self._block_bytes if isinstance(handle, BufferedReader) else PIECE_BYTES
         self._data = b""
         self._at = 0
         self._base = 0
@@ -116,7 +130,7 @@ class ByteStream:
         parts: list[bytes] = []
         missing = self._block_bytes
         try:
-            while missing > 0 and (part := self._handle.read1(min(missing, PIECE_BYTES))):  # type: ignore[attr-defined]
+            while missing > 0 and (part := self._handle.read1(min(missing, self._piece_bytes))):  # type: ignore[attr-defined]
                 parts.append(part)
                 missing -= len(part)
         except _DAMAGES as error:
@@ -128,7 +142,8 @@ class ByteStream:
         return b"".join(parts)
 
     def _end(self) -> BrokenStreamError:
-        return BrokenStreamError(self._damage or "the JSON ends in the middle", self._base + len(self._data))
+        what = self._damage or "the JSON ends in the middle"
+        return BrokenStreamError(what, self._base + len(self._data), is_end=True)
 
     def peek(self) -> bytes:
         """Return the next byte after blanks and commas, empty at the end.
@@ -159,6 +174,31 @@ class ByteStream:
         if self._at >= len(self._data):
             self._fill()
         return self._take(len(self._data))
+
+    def lines(self) -> Iterator[bytes]:
+        """Consume all: yield blocks of whole lines, each ending with a newline but for what the end cut off.
+
+        ``damage`` says after the last block whether there was more.
+
+        Raises
+        ------
+        BrokenStreamError
+            When there is no newline in LONGEST_LINE_BYTES.
+        """
+        pending: list[bytes] = []
+        size = 0
+        while self._at < len(self._data) or self._fill():
+            block = self._take(len(self._data))
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield b"".join([*pending, memoryview(block)[:end]])
+                pending, size = [], 0
+            pending.append(block[end:])
+            size += len(block) - end
+            if size > LONGEST_LINE_BYTES:
+                raise BrokenStreamError(f"a line of more than {LONGEST_LINE_BYTES} bytes", self.offset)
+        if rest := b"".join(pending):
+            yield rest
 
     def skip_mark(self) -> None:
         """Consume a UTF-8 byte order mark if one comes next, after blanks."""

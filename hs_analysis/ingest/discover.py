@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
 from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.tsdb_blocks import is_tsdb
 from hs_analysis.ingest.unknown import NO_DUMP, unknown
 from hs_analysis.schema.settings import Reading
 
@@ -59,11 +61,17 @@ def _head(path: Path) -> tuple[bytes, str]:
 
 
 def _listed(root: Path) -> list[tuple[Path, str]]:
-    """Return the files below a folder and their names there, sorted; hidden ones are left out."""
-    found = ((path, path.relative_to(root)) for path in root.rglob("*"))
-    shown = [
-        (p, r.as_posix()) for p, r in found if not any(x.startswith(".") for x in r.parts) and p.is_file()
-    ]
+    """Return the files below a folder and their names there, sorted; hidden ones are left out.
+
+    A TSDB is one input: its folder stands for all files in it.
+    """
+    found: list[Path] = []
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        found += [Path(folder, name) for name in names if not name.startswith(".")]
+        found += [Path(folder, name) for name in below if is_tsdb(Path(folder, name))]
+        below[:] = [name for name in below if Path(folder, name) not in found]
+    shown = [(path, path.relative_to(root).as_posix()) for path in found if path.exists()]
     return sorted(shown, key=lambda pair: pair[1])
 
 
@@ -101,11 +109,12 @@ def discover(inputs: Sequence[Path], how: Reading | None = None) -> Discovery:
 def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
     """Return (path, name, named) of every file once, sorted by name; naming a file beats its folder."""
     found: dict[Path, tuple[Path, str, bool]] = {}
+    whole = {given for given in inputs if given.is_file() or (given.is_dir() and is_tsdb(given))}
     for given in inputs:
-        if given.is_file():
-            found[given.resolve()] = (given, given.name, True)
+        if given in whole:
+            found[given.resolve()] = (given, given.resolve().name, True)
     for given in inputs:
-        if given.is_dir():
+        if given.is_dir() and given not in whole:
             for path, name in _listed(given):
                 found.setdefault(path.resolve(), (path, name, False))
     return sorted(found.values(), key=lambda one: (one[1], str(one[0])))
@@ -143,6 +152,8 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
     InputError
         When it is a dump that can't be read: empty, a web page, a damaged archive, no permission.
     """
+    if path.is_dir():
+        return format_named("tsdb")
     head, damage = _head(path)
     kind = sniff(Look(head, name, reading, path))
     if reading.format is not None and not isinstance(kind, Damage):

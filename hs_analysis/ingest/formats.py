@@ -26,6 +26,7 @@ from hs_analysis.ingest.bench_json import (
     read_vllm_bench,
 )
 from hs_analysis.ingest.dcgmi_dmon import is_dcgmi_dmon, read_dcgmi_dmon
+from hs_analysis.ingest.exposition import is_exposition, read_exposition
 from hs_analysis.ingest.grafana_csv import is_grafana_csv, read_grafana_csv
 from hs_analysis.ingest.guidellm import is_guidellm, read_guidellm
 from hs_analysis.ingest.node_logs import (
@@ -34,6 +35,7 @@ from hs_analysis.ingest.node_logs import (
     read_amd_smi,
     read_nvidia_smi,
 )
+from hs_analysis.ingest.openmetrics import is_openmetrics, read_openmetrics
 from hs_analysis.ingest.profiles import (
     is_dynamo_profile,
     is_silicon,
@@ -41,6 +43,12 @@ from hs_analysis.ingest.profiles import (
     read_silicon,
 )
 from hs_analysis.ingest.prometheus_json import read_prometheus_json
+from hs_analysis.ingest.promtool import (
+    is_promtool_json,
+    is_promtool_text,
+    read_promtool_json,
+    read_promtool_text,
+)
 from hs_analysis.ingest.raw import Dump, Piece, ReadNotes
 from hs_analysis.ingest.refused import is_distribution, is_servegen, refuse_distribution, refuse_servegen
 from hs_analysis.ingest.table import is_described, read_table
@@ -52,14 +60,20 @@ from hs_analysis.ingest.traces import (
     read_burstgpt,
     read_mooncake,
 )
+from hs_analysis.ingest.tsdb_blocks import is_tsdb_tar, read_tsdb
+from hs_analysis.ingest.tsdb_dump import is_tsdb_dump, read_tsdb_dump
+from hs_analysis.ingest.vm_jsonl import is_vm_jsonl, is_vm_native, read_vm_jsonl
 from hs_analysis.schema.settings import Reading
 
 HEAD_BYTES = 1 << 16
 """How much of a file is looked at to tell its format."""
 
 
-QUERY_RANGE, OPENMETRICS, RAW_DUMP, SNAPSHOT = range(4)
-"""How faithful a form is: where two hold the same metric at the same time the higher one is kept."""
+PAGE, QUERY_RANGE, VM_EXPORT, OPENMETRICS, RAW_DUMP, SNAPSHOT = range(6)
+"""How faithful a form is: where two hold the same metric at the same time the higher one is kept.
+
+VictoriaMetrics keeps 12 to 13 digits of a value; a page is dated by its file.
+"""
 
 
 PANEL, DIFFERENCES = -2, -1
@@ -181,6 +195,13 @@ FORMATS: tuple[Format, ...] = (
     Format("nvidia-smi-csv", lambda look: is_nvidia_smi(look.text), read_nvidia_smi),
     Format("amd-smi-csv", lambda look: is_amd_smi(look.text), read_amd_smi),
     Format("dcgmi-dmon", lambda look: is_dcgmi_dmon(look.text), read_dcgmi_dmon),
+    Format("promtool-json", lambda look: is_promtool_json(look.text), read_promtool_json),
+    Format("promtool-text", lambda look: is_promtool_text(look.text), read_promtool_text),
+    Format("vm-jsonl", lambda look: is_vm_jsonl(look.text), read_vm_jsonl, VM_EXPORT),
+    Format("tsdb", lambda look: is_tsdb_tar(look.head), read_tsdb, SNAPSHOT),
+    Format("tsdb-dump", lambda look: is_tsdb_dump(look.text), read_tsdb_dump, RAW_DUMP),
+    Format("openmetrics", lambda look: is_openmetrics(look.text), read_openmetrics, OPENMETRICS),
+    Format("exposition", lambda look: is_exposition(look.text), read_exposition, PAGE, momentary=True),
 )
 """A table the user described comes first: the description is by name, and they know their file."""
 
@@ -196,6 +217,12 @@ DAMAGES: tuple[Damage, ...] = (
         lambda head: head[:1] == b"<",
         lambda head: f"{_html_title(head)}, not a metric dump",
         "log in or fix the URL or token, then export again",
+    ),
+    Damage(
+        "vm-native",
+        is_vm_native,
+        lambda _: "a binary export of VictoriaMetrics",
+        "export it as JSON lines with /api/v1/export",
     ),
     Damage(
         "cut",

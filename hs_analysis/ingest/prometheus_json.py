@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
+from hs_analysis.ingest.numbers import DECIMAL, VALUE, bulk_numbers
 from hs_analysis.ingest.raw import (
     FLAGS,
     LATEST_S,
@@ -34,10 +34,9 @@ from hs_analysis.ingest.raw import (
 MATRIX_TYPES = ("matrix", "vector")
 
 _PAIR = re.compile(rb"\[[^\[\]]*\]")
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _PARTS = re.compile(r'\[\s*([^\s,"]+)\s*,\s*(?:"([^"]*)"|([^\s,"]+))\s*\]')
-_TIME = re.compile(_NUMBER)
-_VALUE = re.compile(rf"\s*(?:{_NUMBER}|[+-]?inf(?:inity)?|[+-]?nan)\s*", re.IGNORECASE)
+_TIME = re.compile(DECIMAL)
+_NOT_STRUCTURE = bytes(set(range(256)) - set(b'[],"'))
 
 
 def read_prometheus_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
@@ -57,21 +56,64 @@ def read_prometheus_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         not seconds. Messages give the byte.
     """
     with dump.stream() as stream:
-        yield from read_answers(stream, dump.where, notes)
+        yield from read_answers(stream, dump.where, notes, salvage=dump.reading.salvage)
 
 
-def read_answers(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
+def read_answers(
+    stream: ByteStream, where: str, notes: ReadNotes, *, salvage: bool = False
+) -> Iterator[RawSeries]:
     """Yield the series of every API answer in a stream; errors name ``where`` and the byte."""
+    yield from read_documents(stream, where, notes, lambda: _read_document(stream, where, notes), salvage)
+
+
+def read_documents(
+    stream: ByteStream,
+    where: str,
+    notes: ReadNotes,
+    document: Callable[[], Iterator[RawSeries]],
+    salvage: bool,
+) -> Iterator[RawSeries]:
+    """Yield the series of every document in a stream.
+
+    A stream that ends in the middle of one is an error that names the last complete series. With ``salvage``
+    the complete ones are kept and the place of the cut is a rejected row.
+
+    Raises
+    ------
+    InputError
+        When the stream is cut, or no JSON of the expected shape.
+    """
+    nameless = 0
     try:
         stream.skip_mark()
         while stream.peek():
-            yield from _read_document(stream, where, notes)
+            for series in document():
+                nameless += "__name__" not in series.labels
+                notes.last_t_us = int(series.t_us[-1])
+                yield series
             stream.skip_mark()
     except BrokenStreamError as broken:
-        last = f" after series {notes.last_series}" if notes.last_series else ""
-        raise InputError(
-            f"{broken.what} at byte {broken.offset}{last}", where=where, hint=broken.hint
-        ) from broken
+        what = f"{broken.what} at byte {broken.offset}{_after(notes)}"
+        if not (salvage and broken.is_end and notes.last_series):
+            or_else = ", or keep the complete series with --salvage" if broken.is_end else ""
+            raise InputError(what, where=where, hint=broken.hint + or_else) from broken
+        notes.rows += 1
+        notes.rejections.append(Rejection(broken.offset, "truncated", "", what, "", notes.last_series))
+        notes.warnings.append(f"truncated: {what}; the complete series before it are kept")
+    if nameless:
+        notes.warnings.append(
+            f"{nameless} series have no name, because a function or an aggregation took it: "
+            "export the metrics themselves, or keep the name with `by (__name__, …)` or label_replace"
+        )
+
+
+def _after(notes: ReadNotes) -> str:
+    if not notes.last_series:
+        return ""
+    until = ""
+    if notes.last_t_us is not None:
+        until = f" until {datetime.fromtimestamp(notes.last_t_us / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f" after series {notes.last_series}{until}"
 
 
 def _keys(stream: ByteStream) -> Iterator[str]:
@@ -109,12 +151,14 @@ def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator
                 continue
             _require_matrix(envelope, where)
             has_result = True
-            yield from _read_result(stream, notes)
+            yield from read_result(stream, notes, "data.result")
     _require_success(envelope, where)
     _require_matrix(envelope, where)
     if not has_result:
         raise InputError("no data.result in the answer", where=where, hint="export with query_range")
     notes.warnings += _texts(envelope.get("warnings"))
+    if envelope.get("isPartial") is True:
+        notes.warnings.append("the server marked its answer as partial: some of its storage did not answer")
     notes.infos += _texts(envelope.get("infos"))
 
 
@@ -137,17 +181,18 @@ def _texts(value: Any) -> list[str]:
     return [str(text) for text in value] if isinstance(value, list) else []
 
 
-def _read_result(stream: ByteStream, notes: ReadNotes) -> Iterator[RawSeries]:
+def read_result(stream: ByteStream, notes: ReadNotes, path: str) -> Iterator[RawSeries]:
+    """Yield the series of a list of ``{metric, values}``; ``path`` is the JSON path of the list."""
     stream.expect(b"[")
     index = 0
     while stream.peek() != b"]":
-        yield from _read_element(stream, notes, index)
+        yield from _read_element(stream, notes, f"{path}[{index}]")
         index += 1
     stream.expect(b"]")
 
 
-def _read_element(stream: ByteStream, notes: ReadNotes, index: int) -> Iterator[RawSeries]:
-    """Read one element of data.result, keys in any order."""
+def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[RawSeries]:
+    """Read one element of a result, keys in any order; ``place`` is its JSON path."""
     raw_labels, labels_at = b"{}", stream.offset
     bodies: list[tuple[int, bytes]] = []
     histograms_at = -1
@@ -165,7 +210,7 @@ def _read_element(stream: ByteStream, notes: ReadNotes, index: int) -> Iterator[
             stream.value()
     labels = _labels(raw_labels)
     if isinstance(labels, Rejection):
-        labels.position, labels.path = labels_at, f"data.result[{index}].metric"
+        labels.position, labels.path = labels_at, f"{place}.metric"
         samples = sum(len(_PAIR.findall(body)) for _, body in bodies)
         labels.detail += f"; all {samples} samples of the series are left out"
         notes.rows += 1
@@ -177,11 +222,11 @@ def _read_element(stream: ByteStream, notes: ReadNotes, index: int) -> Iterator[
         notes.rejections.append(
             Rejection(
                 histograms_at, "native_histogram", notes.last_series[:RAW_CHARACTERS],
-                "native histograms are not read", f"data.result[{index}]", series_text(labels),
+                "native histograms are not read", place, series_text(labels),
             )
         )  # fmt: skip
     for at, body in bodies:
-        series = _numbers(body, labels, at, notes, index)
+        series = _numbers(body, labels, at, notes, place)
         if series.t_us.size:
             yield series
 
@@ -201,15 +246,17 @@ def _labels(raw: bytes) -> dict[str, str] | Rejection:
     return labels
 
 
-def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int) -> RawSeries:
+def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str) -> RawSeries:
     """Parse ``[[t,"v"],…]``: in bulk when clean, else pair by pair."""
     pairs = body.count(b"[") - 1
-    numbers = _in_bulk(body)
+    numbers = _in_bulk(body, pairs)
+    if numbers is None or numbers.size != 2 * pairs:
+        return _pair_by_pair(body, labels, at, notes, place)
     times = numbers[0::2]
-    if numbers.size != 2 * pairs or not np.all(np.abs(times) < LATEST_S):
-        if numbers.size == 2 * pairs and pairs and np.all(np.abs(times) >= LATEST_S):
+    if not np.all(np.abs(times) < LATEST_S):
+        if np.all(np.abs(times) >= LATEST_S):
             raise _not_seconds(float(times[0]), at)
-        return _pair_by_pair(body, labels, at, notes, index)
+        return _pair_by_pair(body, labels, at, notes, place)
     notes.rows += pairs
     values, flags = flagged(numbers[1::2])
     return RawSeries(labels, _microseconds(times), values, flags, at)
@@ -219,15 +266,11 @@ def _microseconds(times: np.ndarray) -> np.ndarray:
     return np.round(times * 1e6).astype(np.int64)
 
 
-def _in_bulk(body: bytes) -> np.ndarray:
-    """Return all numbers of a body in order; empty when any of it is no plain number."""
-    flat = body.translate(None, b'[]"').strip()  # numpy reads a blank last field as -1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        try:
-            return np.fromstring(flat.decode("ascii"), sep=",")
-        except (DeprecationWarning, ValueError):
-            return np.empty(0)
+def _in_bulk(body: bytes, pairs: int) -> np.ndarray | None:
+    """Return all numbers of a body in order; None when any of it is not ``[number,"number"]``."""
+    if body.translate(None, _NOT_STRUCTURE) != b"[" + b",".join([b'[,""]'] * pairs) + b"]":
+        return None
+    return bulk_numbers(body.translate(None, b'[]"'))
 
 
 def _not_seconds(stamp: float, at: int) -> BrokenStreamError:
@@ -242,12 +285,12 @@ def _not_seconds(stamp: float, at: int) -> BrokenStreamError:
     return BrokenStreamError(f"the time {stamp:g} is no Unix seconds", at)
 
 
-def _pair_by_pair(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, index: int) -> RawSeries:
+def _pair_by_pair(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str) -> RawSeries:
     times, values, flags = [], [], []
     end = 1
 
     def reject(position: int, reason: str, raw: bytes, detail: str, number: int) -> None:
-        path = f"data.result[{index}].values[{number}]"
+        path = f"{place}.values[{number}]"
         shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
         series = series_text(labels)[:SERIES_CHARACTERS]
         notes.rejections.append(Rejection(at + position, reason, shown, detail, path, series))
@@ -291,7 +334,7 @@ def _one_pair(raw: bytes) -> tuple[float, float, str | None]:
     if parts[3] == "null":
         return t, float("nan"), "null"
     text = parts[2] if parts[2] is not None else parts[3]
-    if not _VALUE.fullmatch(text):
+    if not VALUE.fullmatch(text):
         raise ValueError("bad_value: expected a number")
     value = float(text)
     if value != value:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import UserList
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, Self, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,9 @@ LATEST_S = 4_102_444_800.0
 RAW_CHARACTERS = 200
 SERIES_CHARACTERS = 500
 """How much of a rejected row and of its labels is kept."""
+
+REJECTED_BATCH = 1 << 14
+"""Rejected rows in memory at most: some megabytes, whatever a file holds."""
 
 FLAGS = ("", "null", "nan", "pos_inf", "neg_inf", "stale", "sentinel")
 """Why a value is missing, by code; code 0 is a value that is there."""
@@ -58,10 +62,10 @@ class Dump:
             return ByteStream(handle, size).head(size)
 
     @contextmanager
-    def stream(self) -> Iterator[ByteStream]:
-        """Open the decompressed bytes as a stream that knows its place."""
+    def stream(self, block_bytes: int | None = None) -> Iterator[ByteStream]:
+        """Open the decompressed bytes as a stream that knows its place, read in blocks."""
         with self.handle() as handle:
-            yield ByteStream(handle)
+            yield ByteStream(handle, block_bytes)
 
 
 @dataclass
@@ -79,6 +83,45 @@ class Rejection:
     path: str
     series: str
     member: str = ""
+
+
+class Rejections(UserList[Rejection]):
+    """Rejected rows of one file, a list that stays small: full batches are handed on and forgotten.
+
+    Without ``hand_on`` all rows stay. ``total`` counts the rows of both kinds.
+    """
+
+    def __init__(self, hand_on: Callable[[list[Rejection]], None] | None = None) -> None:
+        super().__init__()
+        self._hand_on = hand_on
+        self._handed = 0
+
+    @property
+    def total(self) -> int:
+        """Rows rejected so far."""
+        return self._handed + len(self.data)
+
+    def append(self, item: Rejection) -> None:
+        """Take one row."""
+        self.data.append(item)
+        if len(self.data) >= REJECTED_BATCH:
+            self.flush()
+
+    def extend(self, other: Iterable[Rejection]) -> None:
+        """Take many rows."""
+        for item in other:
+            self.append(item)
+
+    def __iadd__(self, other: Iterable[Rejection]) -> Self:
+        self.extend(other)
+        return self
+
+    def flush(self) -> None:
+        """Hand on what is there."""
+        if self._hand_on is not None and self.data:
+            self._hand_on(self.data)
+            self._handed += len(self.data)
+            self.data = []
 
 
 @dataclass
@@ -143,17 +186,21 @@ class ReadNotes:
         Advice on the query, and what the reader had to assume.
     types, helps
         Metric → type and help text, where the format carries them.
-    last_series
-        Last complete series, for messages about what is cut.
+    is_time_guessed
+        Whether the times are the file's own, because neither its content nor its name says when it was.
+    last_series, last_t_us
+        Last complete series and its last time, for messages about what is cut.
     """
 
     rows: int = 0
-    rejections: list[Rejection] = field(default_factory=list)
+    rejections: Rejections = field(default_factory=Rejections)
     warnings: list[str] = field(default_factory=list)
     infos: list[str] = field(default_factory=list)
     types: dict[str, str] = field(default_factory=dict)
     helps: dict[str, str] = field(default_factory=dict)
+    is_time_guessed: bool = False
     last_series: str = ""
+    last_t_us: int | None = None
 
 
 def series_text(labels: dict[str, str]) -> str:

@@ -12,8 +12,8 @@ import pyarrow as pa
 from hs_analysis.catalogue import metric_kind
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery, InputFile
+from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import (
-    RAW_CHARACTERS,
     SENTINEL,
     SERIES_CHARACTERS,
     Dump,
@@ -26,7 +26,7 @@ from hs_analysis.ingest.raw import (
 )
 from hs_analysis.ingest.staging import Staging
 from hs_analysis.schema import settings
-from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, check, empty
+from hs_analysis.schema.frames import BENCH, REQUESTS, check, empty
 
 NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
@@ -66,21 +66,23 @@ class Intake:
     records, whole
         Record and number of every file that was read to its end. Samples of a broken file may have been
         written before it broke: only numbers in ``whole`` count.
-    rejected, requests, bench
-        Frames of contracts REJECTED, REQUESTS and BENCH.
+    requests, bench
+        Frames of contracts REQUESTS and BENCH.
     broken
         (file, why) of those that broke.
+    guessed
+        Numbers of those whose times are a guess.
     types
         Metric → type, where a format carries it.
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
     records: list[FileRecord] = field(default_factory=list)
-    rejected: pl.DataFrame = field(default_factory=lambda: empty(REJECTED))
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     broken: list[tuple[str, str]] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
+    guessed: set[int] = field(default_factory=set)
     types: dict[str, str] = field(default_factory=dict)
 
 
@@ -97,10 +99,11 @@ class _OneFile:
 def read_files(
     discovery: Discovery,
     staging: Staging,
+    quarantine: Quarantine,
     progress: Callable[[str], None],
     how: settings.Reading | None = None,
 ) -> Intake:
-    """Read every file; samples go to ``staging``.
+    """Read every file; samples go to ``staging``, rejected rows to ``quarantine``.
 
     A damaged file inside a folder is noted in ``broken`` and none of it counts;
     a damaged file named on the command line is an error.
@@ -112,11 +115,12 @@ def read_files(
     """
     intake = Intake()
     numbers: dict[Key, int] = {}
-    rejected, requests, bench = list[pl.DataFrame](), list[pl.DataFrame](), list[pl.DataFrame]()
+    requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
         progress(file.name)
         one = _OneFile()
+        one.notes.rejections = quarantine.rows_of(number, file.name)
         try:
             _read_one(file, number, numbers, staging, one, how or settings.Reading())
         except InputError as error:
@@ -128,14 +132,14 @@ def read_files(
             continue
         intake.keys.update(one.found)
         intake.whole.append(number)
+        if one.notes.is_time_guessed:
+            intake.guessed.add(number)
         intake.records.append(_record(file, one))
         intake.types.update(one.notes.types)
         requests += one.requests
         bench += one.bench
-        rejected += [_rejected(file.name, one.notes.rejections)] if one.notes.rejections else []
     if not intake.records and first_error is not None:
         raise first_error
-    intake.rejected = check(pl.concat([empty(REJECTED), *rejected]), REJECTED)
     intake.requests = check(pl.concat([empty(REQUESTS), *requests]), REQUESTS)
     intake.bench = check(pl.concat([empty(BENCH), *bench]), BENCH)
     return intake
@@ -143,7 +147,7 @@ def read_files(
 
 def _record(file: InputFile, one: _OneFile) -> FileRecord:
     return FileRecord(
-        file.name, file.format.id, one.notes.rows, len(one.notes.rejections), len(one.found),
+        file.name, file.format.id, one.notes.rows, one.notes.rejections.total, len(one.found),
         sum(frame.height for frame in one.requests), sum(frame.height for frame in one.bench),
         one.notes.warnings, one.notes.infos,
     )  # fmt: skip
@@ -173,6 +177,7 @@ def _read_one(
             one.found[key] = numbers.setdefault(key, len(numbers))
             staging.add(one.found[key], series, number)
     staging.flush(number)
+    one.notes.rejections.flush()
 
 
 def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
@@ -207,14 +212,3 @@ def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
     return RawSeries(
         series.labels, series.t_us[keep], values[keep], flags[keep], series.offset, series.capture
     )
-
-
-def _rejected(name: str, rejections: list[Rejection]) -> pl.DataFrame:
-    rows = [
-        {
-            "file": name, "member": r.member, "position": r.position, "path": r.path, "series": r.series,
-            "reason": r.reason, "raw": r.raw[:RAW_CHARACTERS], "detail": r.detail,
-        }
-        for r in rejections
-    ]  # fmt: skip
-    return pl.DataFrame(rows, schema=empty(REJECTED).schema)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -15,14 +16,17 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.fates import FATES, Span
 from hs_analysis.ingest.identity import Identity, identify
+from hs_analysis.ingest.quarantine import Quarantine, conflict_batches
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
-from hs_analysis.ingest.settling import Kept, settle
+from hs_analysis.ingest.settling import Kept, Settled, settle
 from hs_analysis.ingest.spans import FileSpan, file_spans
 from hs_analysis.ingest.staging import Piece, Staging
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty, label_map
 from hs_analysis.schema.settings import Reading
-from hs_analysis.store import write_table
+from hs_analysis.store import read_table, write_table
+
+EVER: Span = (-(2**63), 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,14 @@ class FileCount:
 
 @dataclass(frozen=True)
 class Ingested:
-    """What the stage leaves: the series with their quality, per-file counts, and what was passed over."""
+    """What the stage leaves: the series with their quality, per-file counts, and what was passed over.
+
+    Rejected rows stay on disk: there may be more of them than fit into memory.
+    """
 
     series: pl.DataFrame
     quality: pl.DataFrame
-    rejected: pl.DataFrame
+    rejected_path: Path
     frozen: pl.DataFrame
     requests: pl.DataFrame
     bench: pl.DataFrame
@@ -61,6 +68,11 @@ class Ingested:
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
     spans: tuple[FileSpan, ...]
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """The rejected rows, read into memory; a frame of contract REJECTED."""
+        return read_table(self.rejected_path)
 
 
 def ingest(
@@ -81,14 +93,18 @@ def ingest(
     """
     data.mkdir(parents=True, exist_ok=True)
     reading = how or Reading()
-    with tempfile.TemporaryFile(dir=data) as scratch:
+    with (
+        tempfile.TemporaryFile(dir=data) as scratch,
+        tempfile.TemporaryFile(dir=data) as aside,
+        Quarantine(aside) as quarantine,
+    ):
         staging = Staging(scratch)
-        intake = read_files(discovery, staging, progress, reading)
-        return _from_staged(staging, intake, discovery, data, reading)
+        intake = read_files(discovery, staging, quarantine, progress, reading)
+        return _from_staged(staging, quarantine, intake, discovery, data, reading)
 
 
 def _from_staged(
-    staging: Staging, intake: Intake, discovery: Discovery, data: Path, how: Reading
+    staging: Staging, quarantine: Quarantine, intake: Intake, discovery: Discovery, data: Path, how: Reading
 ) -> Ingested:
     members = _members(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
@@ -97,7 +113,7 @@ def _from_staged(
     series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known(series, discovery, how)
-    forms = {number: discovery.files[number].format.form for number in intake.whole}
+    forms = _forms(intake, discovery)
     kept = [
         Kept(number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces)
         for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
@@ -108,19 +124,17 @@ def _from_staged(
     )
     for copy in (piece for member in members.values() for piece in member.copies):
         settled.fates[copy.file_no, "superseded"] += copy.rows
-    rejected = pl.concat([intake.rejected, _conflict_rows(settled.conflicts, series, discovery)])
-    rejected = check(rejected.sort("file", "position", "path", "series", "raw"), REJECTED)
+    _write_rejected(quarantine, intake, settled, series, discovery, data / "rejected.parquet")
     spacing = settled.quality.select("series_id", "interval_s")
     series = check(
         series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
     )
     for frame, contract, name in (
-        (series, SERIES, "series"), (rejected, REJECTED, "rejected"),
-        (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
+        (series, SERIES, "series"), (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
     ):  # fmt: skip
         write_table(frame, contract, data / f"{name}.parquet")
     return Ingested(
-        series, settled.quality, rejected, settled.frozen, intake.requests, intake.bench,
+        series, settled.quality, data / "rejected.parquet", settled.frozen, intake.requests, intake.bench,
         _file_counts(intake, settled.fates),
         tuple(p.name for p in discovery.passed if p.state == "skipped"),
         tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
@@ -157,10 +171,23 @@ def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[
     return found
 
 
+def _forms(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
+    """Return how faithful each whole file is; None where its times are a guess and others know theirs."""
+    files = discovery.files
+    dated = {files[n].capture for n in intake.whole if n not in intake.guessed}
+    return {
+        n: None if n in intake.guessed and files[n].capture in dated else files[n].format.form
+        for n in intake.whole
+    }
+
+
 def _covered(
-    kept: Sequence[Kept], metrics: Iterable[str], forms: Mapping[int, int]
+    kept: Sequence[Kept], metrics: Iterable[str], forms: Mapping[int, int | None]
 ) -> dict[int, dict[int, list[Span]]]:
-    """Return, per series and file, the spans in which a more faithful file holds the same metric."""
+    """Return, per series and file, the spans in which a more faithful file holds the same metric.
+
+    A file that gives way is covered for ever, whether others hold its metrics or not.
+    """
     if len(set(forms.values())) < 2:
         return {}
     spans: dict[tuple[str, str], dict[int, Span]] = {}
@@ -168,16 +195,16 @@ def _covered(
     for one, metric in named:
         own = spans.setdefault((one.capture, metric), {})
         for piece in one.pieces:
-            low, high = own.get(forms[piece.file_no], (piece.low_us, piece.high_us))
-            own[forms[piece.file_no]] = min(low, piece.low_us), max(high, piece.high_us)
+            if (form := forms[piece.file_no]) is not None:
+                low, high = own.get(form, (piece.low_us, piece.high_us))
+                own[form] = min(low, piece.low_us), max(high, piece.high_us)
+
+    def better(form: int | None, own: Mapping[int, Span]) -> list[Span]:
+        return [EVER] if form is None else [span for other, span in sorted(own.items()) if other > form]
+
     return {
         one.series_id: {
-            piece.file_no: [
-                span
-                for form, span in sorted(spans[one.capture, metric].items())
-                if form > forms[piece.file_no]
-            ]
-            for piece in one.pieces
+            piece.file_no: better(forms[piece.file_no], spans[one.capture, metric]) for piece in one.pieces
         }
         for one, metric in named
     }
@@ -226,25 +253,26 @@ def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> 
     )
 
 
-def _conflict_rows(
-    conflicts: Sequence[tuple[int, int, int, float | None]], series: pl.DataFrame, discovery: Discovery
-) -> pl.DataFrame:
-    numbers = {series_id for _, series_id, _, _ in conflicts}
+def _write_rejected(
+    quarantine: Quarantine,
+    intake: Intake,
+    settled: Settled,
+    series: pl.DataFrame,
+    discovery: Discovery,
+    path: Path,
+) -> None:
+    """Write what readers refused, file by file, and then the samples that contradict each other."""
+    numbers = {series_id for _, series_id, _, _ in settled.conflicts}
     mentioned = series.filter(pl.col("series_id").is_in(sorted(numbers)))
-    text = {
-        row["series_id"]: series_text({**label_map(row["labels"]), "__name__": row["metric"]})
+    texts = {
+        row["series_id"]: series_text({**label_map(row["labels"]), "__name__": row["metric"]})[
+            :SERIES_CHARACTERS
+        ]
         for row in mentioned.select("series_id", "metric", "labels").iter_rows(named=True)
     }
-    rows = [
-        {
-            "file": discovery.files[file_no].name, "member": "", "position": t_us, "path": "",
-            "series": text[series_id][:SERIES_CHARACTERS], "reason": "dup_conflict",
-            "raw": f"[{t_us / 1e6},{value}]",
-            "detail": "the same series has another value at this time; position is the time in microseconds",
-        }
-        for file_no, series_id, t_us, value in conflicts
-    ]  # fmt: skip
-    return pl.DataFrame(rows, schema=empty(REJECTED).schema)
+    names = [file.name for file in discovery.files]
+    batches = chain(quarantine.batches(intake.whole), conflict_batches(settled.conflicts, texts, names))
+    write_table(pa.RecordBatchReader.from_batches(REJECTED, batches), REJECTED, path)
 
 
 def _file_counts(intake: Intake, fates: Mapping[tuple[int, str], int]) -> tuple[FileCount, ...]:

@@ -76,10 +76,11 @@ def _scene(work: Work) -> Scene:
     return Scene(
         series=series,
         quality=quality,
-        rejected=tables.read(work.run, "rejected"),
+        rejected=pl.read_parquet(work.run / tables.PLACES["rejected"], columns=["reason"]),
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
         skipped=tuple(counts["skipped"]),
+        superseded=tuple(counts["superseded_files"]),
         broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
         server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
         frames=read_frames(work.run),

@@ -15,11 +15,12 @@ import polars as pl
 from hs_analysis.align import align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.discover import Discovery, discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
+from hs_analysis.pipeline.inputs import inputs_sha256
 from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
@@ -64,7 +65,7 @@ def ingest_inputs(work: Work) -> Outcome:
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
-    inputs = {"files": _files(work, found), "counts": counts, "plan": lacks}
+    inputs = {"files": _files(work, found, discovery), "counts": counts, "plan": lacks}
     tables.write_json(work.out, INPUTS_FILE, inputs)
     found.quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
@@ -79,9 +80,13 @@ def ingest_inputs(work: Work) -> Outcome:
     return Outcome(note, counts, tuple(asdict(file) for file in found.files))
 
 
-def _files(work: Work, found: Ingested) -> list[dict[str, Any]]:
-    """Return every file that was read, with its bytes and rows, by name."""
+def _files(work: Work, found: Ingested, discovery: Discovery) -> list[dict[str, Any]]:
+    """Return every file that was read, with its bytes and rows, by name; a TSDB's folder counts as one."""
     disk = {file.name: {"size": file.size, "sha256": file.sha256} for file in work.inputs}
+    for folder in (file for file in discovery.files if file.path.is_dir()):
+        inside = [file for file in work.inputs if file.path.resolve().is_relative_to(folder.path.resolve())]
+        size = sum(file.size for file in inside)
+        disk[folder.name] = {"size": size, "sha256": inputs_sha256(inside)}
     return sorted(
         (asdict(file) | disk[file.name] for file in found.files), key=lambda file: str(file["name"])
     )
@@ -106,6 +111,7 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "start": _instant(found.quality["first_t"].min()),
         "end": _instant(found.quality["last_t"].max()),
         "skipped": [name for name in found.skipped if name.rpartition("/")[2] not in COMPANIONS],
+        "superseded_files": [f.name for f in found.files if f.superseded == f.rows_read > 0],
         "broken": [{"name": name, "why": why} for name, why in found.broken],
         "warnings": [{"name": name, "text": text} for name, text in found.warnings],
         "infos": [{"name": name, "text": text} for name, text in found.infos],

@@ -2,7 +2,7 @@
 -- grain: one row per staged sample
 -- in staged: samples as read, in file order (key, t_us, value, flag, file_no)
 -- in ids: final number of every series, the group of its metric and capture, whether a fuller replica of it is kept (key, series_id, metric_group, is_copy)
--- in whole: files that were read to their end and how faithful their form is, higher is better (file_no, form)
+-- in whole: files that were read to their end and how faithful their form is, higher is better, null when its times are a guess and others know theirs (file_no, form BIGINT)
 -- param on_conflict: reject, or which of several values at one time is kept: first, last or max [word]
 -- out series_id: number of the series
 -- out t: time of the sample [UTC]
@@ -20,7 +20,7 @@ WITH placed AS (
   FROM spans l JOIN spans h ON h.metric_group = l.metric_group AND h.form > l.form
 ), held AS (
   SELECT p.*,
-    p.is_copy OR EXISTS (
+    p.is_copy OR p.form IS NULL OR EXISTS (
       SELECT 1 FROM better b WHERE b.metric_group = p.metric_group AND b.form = p.form AND p.t_us BETWEEN b.low AND b.high
     ) AS superseded
   FROM placed p

@@ -102,8 +102,8 @@ def scene(**changes: Any) -> Scene:
         | {"difference": pl.Float64}
     )
     plain = Scene(
-        series([{}]), quality([{}]), empty(REJECTED), frozen, resets, (), (), (), (frame({}),), (), differ,
-        load_catalogue(), Settings(),
+        series([{}]), quality([{}]), empty(REJECTED), frozen, resets, (), (), (), (), (frame({}),), (),
+        differ, load_catalogue(), Settings(),
     )  # fmt: skip
     return replace(plain, **changes)
 
@@ -129,6 +129,7 @@ def test_every_check_is_listed() -> None:
     [
         ("files", {"broken": (("a.json", "an HTML page"),)}, "fail", "a.json was not read: an HTML page"),
         ("files", {"skipped": ("truth.json",)}, "pass", "truth.json"),
+        ("files", {"superseded": ("a.om",)}, "pass", "others hold their samples more faithfully: a.om"),
         (
             "server_warnings",
             {"server_warnings": (("a.json", "store unreachable"),)},

@@ -1,0 +1,153 @@
+"""One real capture in every form it can be kept in: the answer does not depend on the form."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+from end_to_end.forms import WRITERS, Line, aligned, dump_lines, metric_of, ten_minutes_of
+from end_to_end.runs import hsa
+
+KEYS = ["service", "capture", "role", "gpu_type", "signal", "source", "t"]
+GAP = (pl.datetime(2026, 11, 24, 12, 30, time_zone="UTC"), pl.datetime(2026, 11, 24, 12, 32, time_zone="UTC"))
+"""The windows in which nothing was scraped for 50 s."""
+
+QUICK = (("openmetrics", "by metric"), ("vm", "by ten minutes"), ("array", "whole"))
+"""Every form once and every way to split once; all pairs are swept in the slow run."""
+
+SPLITS: dict[str, Callable[[Line], str]] = {
+    "whole": lambda _line: "all", "by metric": metric_of, "by ten minutes": ten_minutes_of,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(real_data: Path) -> Path:
+    """Twenty minutes of a compressed day, with one restart and one scrape gap."""
+    return real_data / "dynamo-mocker" / "pd-diurnal"
+
+
+@pytest.fixture(scope="module")
+def lines(folder: Path) -> list[Line]:
+    """The capture's dump, sample by sample."""
+    return dump_lines(folder / "tsdb_dump.txt.gz")
+
+
+@pytest.fixture(scope="module")
+def answer(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """The aligned frame of the dump."""
+    _, signals = aligned([folder / "tsdb_dump.txt.gz"], tmp_path_factory.mktemp("dump"))
+    assert signals["value"].drop_nulls().len() > 400
+    return signals
+
+
+def differences(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Join two aligned frames; ``ratio`` is the relative difference of the values."""
+    both = one.join(other, on=KEYS, how="full", nulls_equal=True, suffix="_other", coalesce=True)
+    assert both.height == one.height == other.height
+    scale = pl.col("value").abs().clip(1e-9)
+    return both.with_columns(((pl.col("value") - pl.col("value_other")).abs() / scale).alias("ratio"))
+
+
+def assert_same(one: pl.DataFrame, other: pl.DataFrame) -> None:
+    """Hold two aligned frames to the same values within float tolerance."""
+    both = differences(one, other)
+    assert both.filter(pl.col("value").is_null() != pl.col("value_other").is_null()).is_empty()
+    assert both["ratio"].max() < 1e-9  # type: ignore[operator]
+
+
+def written(lines: list[Line], form: str, split: str, packed: bool, folder: Path) -> Path:
+    """Write the capture in a form, one file a part, names in no order of time."""
+    parts: dict[str, list[Line]] = {}
+    for line in lines:
+        parts.setdefault(SPLITS[split](line), []).append(line)
+    folder.mkdir(parents=True)
+    for number, (_, part) in enumerate(sorted(parts.items())):
+        raw = WRITERS[form](part).encode()
+        path = folder / f"{(number * 7) % 10}-{number}"
+        path.write_bytes(gzip.compress(raw, 1) if packed else raw)
+    return folder
+
+
+@pytest.mark.parametrize(("form", "split"), QUICK)
+def test_every_form_gives_the_answer_of_the_dump(
+    form: str, split: str, lines: list[Line], answer: pl.DataFrame, tmp_path: Path
+) -> None:
+    """OpenMetrics, VictoriaMetrics' lines, a bare array: whole, by metric or by time, packed or not."""
+    found, signals = aligned(
+        [written(lines, form, split, split != "whole", tmp_path / "in")], tmp_path / "out"
+    )
+    assert sum(file.rows_stored for file in found.files) == len(lines)
+    assert found.rejected.is_empty()
+    assert_same(answer, signals)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("split", sorted(SPLITS))
+@pytest.mark.parametrize("form", sorted(WRITERS))
+def test_every_form_split_and_packing_gives_the_same(
+    form: str, split: str, packed: bool, lines: list[Line], answer: pl.DataFrame, tmp_path: Path
+) -> None:
+    """The whole grid, in two orders of the files."""
+    source = written(lines, form, split, packed, tmp_path / "in")
+    _, signals = aligned([source], tmp_path / "out")
+    assert_same(answer, signals)
+    turned = sorted(source.iterdir(), reverse=True)
+    _, signals = aligned(turned, tmp_path / "turned")
+    assert_same(answer, signals)
+
+
+def test_a_snapshot_gives_the_answer_of_the_dump(folder: Path, answer: pl.DataFrame, tmp_path: Path) -> None:
+    """It holds more metrics; the signals are the same."""
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not on PATH")
+    _, signals = aligned([folder / "tsdb_snapshot.tar.gz"], tmp_path)
+    assert_same(answer, signals)
+
+
+def test_query_range_agrees_but_for_the_shift_of_its_grid(
+    folder: Path, answer: pl.DataFrame, tmp_path: Path
+) -> None:
+    """A grid of 5 s shifts each scrape by up to 5 s of a 60 s window: totals agree, single windows nearly."""
+    _, signals = aligned([folder / "query_range.core.json.gz"], tmp_path)
+    outside = differences(answer, signals).filter(~pl.col("t").is_between(*GAP))
+    inner = outside.filter((pl.col("coverage") > 0.99) & (pl.col("coverage_other") > 0.99))
+    by_signal = inner.group_by("signal", "role").agg(
+        pl.col("ratio").median().alias("typical"),
+        (pl.col("value_other").mean() / pl.col("value").mean() - 1).abs().fill_nan(0.0).alias("total"),
+    )
+    assert inner["ratio"].median() < 0.02  # type: ignore[operator]
+    assert by_signal.filter(pl.col("typical") > 0.035).is_empty()
+    assert by_signal.filter(pl.col("total") > 0.02).is_empty()
+
+
+def test_all_forms_in_one_folder_give_the_dumps_answer(
+    folder: Path, lines: list[Line], answer: pl.DataFrame, tmp_path: Path
+) -> None:
+    """The dump is kept, the less faithful forms and undated pages are listed as superseded."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for name in ("tsdb_dump.txt.gz", "openmetrics.om.gz", "query_range.core.json.gz"):
+        shutil.copy(folder / name, inputs / name)
+    (inputs / "vm.jsonl").write_text(WRITERS["vm"](lines), encoding="utf-8")
+    shutil.copytree(folder / "metrics_pages", inputs / "metrics_pages")
+    found, signals = aligned([inputs], tmp_path / "out")
+    assert_same(answer, signals)
+    stored = {file.name: file.rows_stored for file in found.files if file.rows_stored}
+    assert stored == {"tsdb_dump.txt.gz": len(lines)}
+    assert all(file.rows_read == file.superseded for file in found.files if not file.rows_stored)
+    assert found.series["capture"].unique().to_list() == [""]
+
+
+def test_superseded_files_are_named_to_the_user(folder: Path, tmp_path: Path) -> None:
+    """`hsa ingest` says which files added nothing and why."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for name in ("tsdb_dump.txt.gz", "openmetrics.om.gz"):
+        shutil.copy(folder / name, inputs / name)
+    said = hsa("ingest", inputs, "--run-dir", tmp_path / "run", "-q").stdout
+    assert "superseded by a more faithful form: openmetrics.om.gz" in said
