@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES
 from hs_analysis.ingest.labels import openmetrics_unquoted
-from hs_analysis.ingest.line_samples import Syntax, read_lines, sample_tails
+from hs_analysis.ingest.line_samples import EARLIEST_S, Syntax, read_lines, sample_tails
 from hs_analysis.ingest.numbers import DECIMAL
 from hs_analysis.ingest.raw import LATEST_S, Dump, RawSeries, ReadNotes
 
@@ -55,7 +55,7 @@ def is_openmetrics(head: bytes) -> bool:
     if head[:1] == b"{":  # a dump's times are milliseconds
         return False
     times = [match[1] for tail in sample_tails(head) if (match := _TIMED.fullmatch(tail))]
-    return any(abs(float(time)) < LATEST_S for time in times)
+    return any(EARLIEST_S <= float(time) < LATEST_S for time in times)
 
 
 def read_openmetrics(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:

@@ -117,7 +117,7 @@ def test_names_in_quotes_are_read(tmp_path: Path) -> None:
         (b'# HELP m\nm{a="b"} 3\n', "exposition"),
         (b'# TYPE m untyped\nm{a="b"} 3 1764000000000\n', "exposition"),
         (b"hello 3\nworld 4\n", None),
-        (b"Time,Value\n2026-01-01,3\n", None),
+        (b"GPU 0 97\nGPU 1 98\n", None),
         (b"# a comment\n# another\n", None),
     ],
 )

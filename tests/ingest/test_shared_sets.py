@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -47,7 +48,9 @@ def test_mooncake(real_data: Path, tmp_path: Path) -> None:
 
 def test_wva(real_data: Path, tmp_path: Path) -> None:
     """Rates and replicas of every reconcile; latencies of those under load; each experiment a capture."""
-    found = taken(real_data / "wva-h100-autoscaling", tmp_path, shipped("wva-h100"))
+    for name in ("va_timeseries.csv", "pod_timeseries.csv.gz"):  # the same again is there as OpenMetrics
+        shutil.copy(real_data / "wva-h100-autoscaling" / name, tmp_path)
+    found = taken(tmp_path, tmp_path / "out", shipped("wva-h100"))
     assert found.series["capture"].n_unique() == 24
     idle = found.rejected.filter(pl.col("reason") == "skip_where").height
     assert idle == 324
