@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,10 @@ class Measured:
         Circumstances that bound the verdict.
     notes
         What a reader should know beside the verdict.
+    history
+        Kind of history, where checks differ between the two; empty before it is known.
+    link_chance
+        Chance that an unrelated signal has such a link: of one signal, then over all that were tested.
     half_shift, hysteresis
         Pressure tests: shift of ln(signal) between halves, and between rising and falling load, relative to
         the elasticity.
@@ -94,6 +98,7 @@ class Measured:
 
     family: str
     rows: int = 0
+    history: Literal["", "production", "pressure_test"] = ""
     gates: tuple[Reason, ...] = ()
     caps: tuple[Cap, ...] = ()
     notes: tuple[Reason, ...] = ()
@@ -103,6 +108,7 @@ class Measured:
     spearman_ci: Interval | None = None
     spearman_highpass: float | None = None
     innovation_link: float | None = None
+    link_chance: float | None = None
     elasticity: float | None = None
     elasticity_ci: Interval | None = None
     elasticity_all_rows: float | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -16,10 +16,11 @@ from hs_analysis.schema.results import Reason, SignalVerdict, StudyResult
 from hs_analysis.schema.settings import Settings
 from hs_analysis.study.loads import Pair, pair_signal
 from hs_analysis.study.measured import Measured, StudyRows, as_fields
+from hs_analysis.study.multiplicity import correct_chances
 from hs_analysis.study.pressure import study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.recommend import recommend
-from hs_analysis.study.rule import judge
+from hs_analysis.study.rule import judge, turns
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def study_service(frame: ServiceFrame, settings: Settings) -> StudyResult:
         0 .. 1: 1 = the relation to the load never moved, 0 = it moved by the elasticity itself.
     """
     studied = [_study(frame, info, settings) for info in frame.signals if info.family != "auxiliary"]
+    corrected = correct_chances([one.measured for one in studied])
+    studied = [replace(one, measured=measured) for one, measured in zip(studied, corrected, strict=True)]
     studied = [_settle_circular(frame, one, studied) for one in studied]
     verdicts = tuple(_verdict(frame.service, one) for one in studied)
     points = [_points(frame, one.info, one.rows) for one in studied if one.rows is not None]
@@ -87,13 +90,13 @@ def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]
         if frame.kind == "pressure_test":
             lack = "in a pressure test it is the load itself"
         reason = Reason("circular_reference", f"not tested: its reference is its own served rate, and {lack}")
-        return _Studied(one.info, one.pair, _gated(one.measured, reason), one.rows)
+        return replace(one, measured=_gated(one.measured, reason))
     name = column(witness.info.signal, witness.info.role)
     text = (
         "the reference is its own served rate, so the association is perfect by construction: it counts "
         f"because saturated windows are left out and {name} follows the same load"
     )
-    return _Studied(one.info, one.pair, one.measured.noting(Reason("served_reference", text)), one.rows)
+    return replace(one, measured=one.measured.noting(Reason("served_reference", text)))
 
 
 def _is_witness(other: _Studied, role: str) -> bool:
@@ -103,7 +106,8 @@ def _is_witness(other: _Studied, role: str) -> bool:
 
 
 def _gated(measured: Measured, reason: Reason) -> Measured:
-    return Measured(measured.family, rows=measured.rows, gates=(reason,), notes=measured.notes)
+    notes = tuple(note for note in measured.notes if note.code != "tests")
+    return Measured(measured.family, rows=measured.rows, gates=(reason,), notes=notes)
 
 
 def _verdict(service: str, one: _Studied) -> SignalVerdict:
@@ -120,6 +124,7 @@ def _verdict(service: str, one: _Studied) -> SignalVerdict:
         stability=None if drift is None else float(np.clip(1.0 - drift, 0.0, 1.0)),
         coverage=one.info.coverage,
         interval_s=one.info.interval_s,
+        turns=turns(one.measured),
         evidence=evidence.path(service, "study", column(one.info.signal, one.info.role)),
     )
 
