@@ -25,6 +25,7 @@ from hs_analysis.study.measured import (
 )
 from hs_analysis.study.noise import block_drift, load_fit, log_residuals, relative
 from hs_analysis.study.rule import LINK_MIN, judge
+from hs_analysis.study.traps import find_traps
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -92,7 +93,7 @@ def study_production(
     if measured.spearman_highpass is not None:  # it never moved: nothing to filter
         return measured, rows
     link, lag = _news(frame, pair, settings, rng)
-    return _complete(measured, rows, link, lag, pair), rows
+    return _complete(frame, pair, measured, rows, link, lag), rows
 
 
 def _windows(row_s: float, news_s: float, window_s: float) -> int:
@@ -161,7 +162,12 @@ def _news(
 
 
 def _complete(
-    measured: Measured, rows: StudyRows, link: Link | None, lag: Lag | None, pair: Pair
+    frame: ServiceFrame,
+    pair: Pair,
+    measured: Measured,
+    rows: StudyRows,
+    link: Link | None,
+    lag: Lag | None,
 ) -> Measured:
     """Add what only hours of load can tell: the clock checks, lag, drift and halves."""
     logs = positive_log(rows.load), _shaped(pair, rows.load, rows.value)[1]
@@ -180,8 +186,11 @@ def _complete(
         lag_ci=None if lag is None else lag.ci,
         drift=drift,
     )
-    gates = _untested(measured, pair) or _powerless(measured, link)
-    return interval_note(replace(measured, gates=gates).noting(*_notes(measured, rows)))
+    traps = find_traps(frame, pair, rows, measured)
+    measured = replace(measured, caps=measured.caps + traps.caps)
+    gates = traps.gates or _untested(measured, pair) or _powerless(measured, link)
+    notes = _notes(measured, rows) + traps.notes
+    return interval_note(replace(measured, gates=gates).noting(*notes))
 
 
 def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:

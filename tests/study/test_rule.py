@@ -9,7 +9,8 @@ from hs_analysis.study.measured import Cap, Measured
 from hs_analysis.study.rule import judge, turns
 
 GOOD = Measured(
-    "hardware", rows=200, history="production", spearman=0.95, spearman_highpass=0.5, innovation_link=9.0, link_chance=1e-6,
+    "hardware", rows=200, history="production", spearman=0.95, spearman_highpass=0.5, innovation_link=9.0,
+    link_chance=1e-6,
     elasticity=1.0,
     snr=20.0, drift=0.05, auc_top=1.0,
 )  # fmt: skip
