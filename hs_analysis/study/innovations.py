@@ -14,6 +14,7 @@ from hs_analysis.statistics.autoregression import (
     correlate,
     cross_products,
     fit_autoregression,
+    lag_sums,
     peak_lag,
 )
 from hs_analysis.statistics.resampling import percentile_interval
@@ -48,14 +49,11 @@ class Link:
         Probability that an unrelated signal reaches as far at any of the lags.
     rows
         Filtered rows it rests on.
-    expected
-        Strength to expect of this signal if it followed the load; only looked for where the strength is low.
     """
 
     strength: float
     chance: float
     rows: int
-    expected: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,11 @@ def find_link(x: Floats, y: Floats, step_s: float, *, ranked: bool = False) -> L
     if rows < ROWS_MIN:
         return None
     reach = max(1, round(REACH_S / step_s))
-    products = cross_products(news_x, news_y, reach)
-    strength = math.sqrt(rows) * float(correlate(products, rows).max())
-    return Link(strength, _chance(products), rows)
+    totals, squares, pairs = lag_sums(news_x, news_y, reach)
+    # sqrt(rows) times the correlation, weighed down by sqrt(pairs / rows)
+    strength = float(_ratios(totals, pairs).max())
+    chance = min(1.0, totals.size * float(norm.sf(_ratios(totals, squares).max())))
+    return Link(strength, chance, rows)
 
 
 def expected_strength(
@@ -146,11 +146,9 @@ def expected_strength(
     return float(np.median(found)) if found else None
 
 
-def _chance(products: Floats) -> float:
-    """Return the Bonferroni bound of the largest robust ratio over the lags."""
-    totals, sizes = np.nansum(products, axis=0), np.sqrt(np.nansum(products**2, axis=0))
-    ratios = np.divide(totals, sizes, out=np.zeros(totals.size), where=sizes > 0)
-    return float(min(1.0, totals.size * norm.sf(ratios.max())))
+def _ratios(totals: Floats, variances: Floats) -> Floats:
+    """Return sums over their standard errors; 0 without a variance."""
+    return np.divide(totals, np.sqrt(variances), out=np.zeros(totals.size), where=variances > 0)
 
 
 def find_lag(x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Generator) -> Lag | None:

@@ -25,8 +25,26 @@ from hs_analysis.study.noise import signal_to_noise
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-Resample = Callable[[Flags], Integers]
-"""From a mask of grid rows to row numbers among them, shape (draws, rows of the mask)."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Resamples of some rows.
+
+    Attributes
+    ----------
+    rows
+        Row numbers among them, shape (draws, rows).
+    block
+        Rows of a block where whole circular blocks were drawn, else None.
+    """
+
+    rows: Integers
+    block: int | None
+
+
+Resample = Callable[[Flags], Draws]
+"""From a mask of grid rows to resamples of them."""
 
 FLAT = 0.10
 """Elasticity below which a signal is flat; default of this project."""
@@ -149,12 +167,13 @@ def measure_effects(
     if np.ptp(y[used]) == 0.0:
         return _motionless(family, int(used.sum()))
     both = np.isfinite(x) & np.isfinite(y)
-    found = associate(x[used], y[used], resample(used))
+    draws = resample(used)
+    found = associate(x[used], y[used], draws.rows, draws.block)
     positive = used & (y > 0)
     slope = elasticity(x[positive], y[positive], bins)
     interval = None
     if slope is not None and positive.sum() >= 6:
-        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive), bins)
+        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive).rows, bins)
     everything = both & (x > 0) & (y > 0)
     return Measured(
         family,
@@ -195,8 +214,10 @@ def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Res
     """Return a circular block bootstrap whose blocks are as long as the used rows remember."""
     block = block_length(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
 
-    def resample(mask: Flags) -> Integers:
-        return moving_block_indices(int(mask.sum()), block, draws, rng)
+    def resample(mask: Flags) -> Draws:
+        n = int(mask.sum())
+        width = max(1, min(block, n))
+        return Draws(moving_block_indices(n, width, draws, rng), width)
 
     return resample
 

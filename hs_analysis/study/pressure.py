@@ -19,6 +19,7 @@ from hs_analysis.study.innovations import find_lag
 from hs_analysis.study.loads import Pair, divide_by_instances
 from hs_analysis.study.measured import (
     Cap,
+    Draws,
     Measured,
     Resample,
     StudyRows,
@@ -316,13 +317,13 @@ def _run_offset(rows: StudyRows, pooled: Measured) -> float:
 def _run_resample(rows: StudyRows, settings: Settings, rng: np.random.Generator) -> Resample:
     """Draw whole runs, with replacement, until as many rows are filled."""
 
-    def resample(mask: Flags) -> Integers:
+    def resample(mask: Flags) -> Draws:
         labels = rows.grid.capture[mask]
         members = [np.flatnonzero(labels == run) for run in np.unique(labels)]
         drawn = np.empty((settings.draws, labels.size), dtype=np.int64)
         for line in drawn:
             order = rng.integers(0, len(members), size=4 * len(members))
             line[:] = np.resize(np.concatenate([members[k] for k in order]), labels.size)
-        return drawn
+        return Draws(drawn, None)
 
     return resample

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +93,8 @@ def study_production(
     measured = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
     if measured.spearman_highpass is not None:  # it never moved: nothing to filter
         return measured, rows
-    link, lag = _news(frame, pair, settings, rng)
-    return _complete(frame, pair, measured, rows, link, lag), rows
+    news = _news(frame, pair, settings, rng)
+    return _complete(frame, pair, measured, rows, news), rows
 
 
 def _windows(row_s: float, news_s: float, window_s: float) -> int:
@@ -146,29 +147,30 @@ def _shaped(pair: Pair, load: Floats, value: Floats) -> tuple[Floats, Floats]:
     return load if pair.info.family == "latency" else positive_log(load), positive_log(value)
 
 
-def _news(
-    frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
-) -> tuple[Link | None, Lag | None]:
+@dataclass(frozen=True)
+class _News:
+    """Link and lag, and how to get the link to expect, which takes a while."""
+
+    link: Link | None
+    lag: Lag | None
+    expected: Callable[[], float | None]
+
+
+def _news(frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator) -> _News:
     """Return the innovation link and the lag, on the narrowest rows that hold news of the signal."""
     grid = lay_grid(frame, _windows(LINK_ROW_S, pair.info.interval_s, frame.window_s))
     load, value = grid.mean(pair.load), grid.mean(pair.value)
     x, y = (np.sqrt(np.where(s >= 0, s, np.nan)) for s in (load, value))
     y = np.sqrt(y) if pair.info.family == "queue" else y  # requests that wait come in heaps
-    link = find_link(x, y, grid.step_s, ranked=pair.info.family == "latency")
-    if link is not None and link.strength < LINK_MIN:
-        ranked = pair.info.family == "latency"
-        link = replace(link, expected=expected_strength(x, y, grid.step_s, rng, ranked=ranked))
-    return link, find_lag(*_shaped(pair, load, value), grid.step_s, settings.draws, rng)
+    ranked = pair.info.family == "latency"
+    return _News(
+        find_link(x, y, grid.step_s, ranked=ranked),
+        find_lag(*_shaped(pair, load, value), grid.step_s, settings.draws, rng),
+        lambda: expected_strength(x, y, grid.step_s, rng, ranked=ranked),
+    )
 
 
-def _complete(
-    frame: ServiceFrame,
-    pair: Pair,
-    measured: Measured,
-    rows: StudyRows,
-    link: Link | None,
-    lag: Lag | None,
-) -> Measured:
+def _complete(frame: ServiceFrame, pair: Pair, measured: Measured, rows: StudyRows, news: _News) -> Measured:
     """Add what only hours of load can tell: the clock checks, lag, drift and halves."""
     logs = positive_log(rows.load), _shaped(pair, rows.load, rows.value)[1]
     used_load, used_value = (np.where(rows.used, s, np.nan) for s in (rows.load, rows.value))
@@ -180,15 +182,15 @@ def _complete(
         measured,
         spearman_highpass=highpass_rank_correlation(*logs, rows.grid.step_s),
         history="production",
-        innovation_link=None if link is None else link.strength,
-        link_chance=None if link is None else link.chance,
-        lag_s=None if lag is None else lag.lag_s,
-        lag_ci=None if lag is None else lag.ci,
+        innovation_link=None if news.link is None else news.link.strength,
+        link_chance=None if news.link is None else news.link.chance,
+        lag_s=None if news.lag is None else news.lag.lag_s,
+        lag_ci=None if news.lag is None else news.lag.ci,
         drift=drift,
     )
     traps = find_traps(frame, pair, rows, measured)
     measured = replace(measured, caps=measured.caps + traps.caps)
-    gates = traps.gates or _untested(measured, pair) or _powerless(measured, link)
+    gates = traps.gates or _untested(measured, pair) or _powerless(measured, news.expected)
     notes = _notes(measured, rows) + traps.notes
     return interval_note(replace(measured, gates=gates).noting(*notes))
 
@@ -211,18 +213,21 @@ def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
     )
 
 
-def _powerless(measured: Measured, link: Link | None) -> tuple[Reason, ...]:
+def _powerless(measured: Measured, expected: Callable[[], float | None]) -> tuple[Reason, ...]:
     """Return a gate where only the link fails, and would fail as well if the signal followed the load."""
-    if link is None or link.expected is None or link.expected >= LINK_MIN + LINK_SWING:
+    if measured.innovation_link is None or measured.innovation_link >= LINK_MIN:
         return ()
     if judge(replace(measured, innovation_link=None, link_chance=None))[0] == "unusable":
         return ()
+    hoped = expected()
+    if hoped is None or hoped >= LINK_MIN + LINK_SWING:
+        return ()
     text = (
-        f"not tested: its innovation link is {link.strength:.1f}, and a signal with its noise that follows "
-        f"this load would reach {link.expected:.1f}; {LINK_MIN + LINK_SWING:g} are needed to tell it from a "
-        "common clock: record more hours, or scrape more often"
+        f"not tested: its innovation link is {measured.innovation_link:.1f}, and a signal with its noise "
+        f"that follows this load would reach {hoped:.1f}; {LINK_MIN + LINK_SWING:g} are needed to tell it "
+        "from a common clock: record more hours, or scrape more often"
     )
-    return (Reason("link_power", text, link.expected, LINK_MIN + LINK_SWING),)
+    return (Reason("link_power", text, hoped, LINK_MIN + LINK_SWING),)
 
 
 def _notes(measured: Measured, rows: StudyRows) -> tuple[Reason, ...]:
