@@ -90,13 +90,12 @@ def find_traps(frame: ServiceFrame, pair: Pair, rows: StudyRows, measured: Measu
 def _ended(frame: ServiceFrame, pair: Pair) -> Reason | None:
     """Find a signal that nobody exports any more, often for its name changed with a release."""
     present = np.flatnonzero(np.isfinite(frame.values(pair.info.signal, pair.info.role)))
+    loaded = np.flatnonzero(np.isfinite(frame.values("offered_tps", pair.load_role)))
     seconds = frame.seconds()
-    silent = float(seconds.max() - seconds[present[-1]]) if present.size else 0.0
+    silent = float(seconds[loaded[-1]] - seconds[present[-1]]) if present.size and loaded.size else 0.0
     if silent < ENDED_S:
         return None
-    text = (
-        f"not tested: its last value is {silent / 3600:.1f} h older than the end of the window: it has ended"
-    )
+    text = f"not tested: its last value is {silent / 3600:.1f} h older than the end of the load: it has ended"
     return Reason("ended", text, silent / 3600, ENDED_S / 3600)
 
 

@@ -148,6 +148,8 @@ def test_a_signal_that_ended_is_unknown(plain, load, make, settings):
     verdict, reasons = found(make(plain | {"sm_activity@decode": old}), settings, "sm_activity")
     assert verdict == "unknown"
     assert reasons["ended"].value == pytest.approx(3.0, abs=0.1)
+    cut = {k: np.where(np.isnan(old), np.nan, v) for k, v in plain.items()}
+    assert found(make(cut), settings, "sm_activity")[0] == "proportional"  # an excluded end ends nothing
 
 
 def test_noise_that_hides_every_follower_is_unknown_not_unusable(load_of, pool, answer, make, settings):
