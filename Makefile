@@ -67,6 +67,7 @@ bench: $(READY)
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/ingest.py
 	$(BIN)/python tests/bench/replay.py
+	$(BIN)/python tests/bench/study.py
 
 .PHONY: lint
 lint: $(READY)

@@ -14,6 +14,12 @@ INTERVAL = pa.list_(pa.float64())
 REASON = pa.struct(
     [("code", pa.string()), ("text", pa.string()), ("value", pa.float64()), ("limit", pa.float64())]
 )
+TURN = pa.struct(
+    [
+        ("code", pa.string()), ("value", pa.float64()), ("limit", pa.float64()), ("distance", pa.float64()),
+        ("verdict", pa.string()),
+    ]
+)  # fmt: skip
 STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa.string())])
 RATIO_WINDOW = pa.struct(
     [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
@@ -66,6 +72,7 @@ STUDY = _contract(
     _field("coverage", _NUMBER, "ratio 0..1", "share of windows with a value"),
     _field("interval_s", _NUMBER, "s", "time between values that carry news"),
     _field("n_effective", _NUMBER, "rows", "effective sample size"),
+    _field("turns", pa.list_(TURN), "", "single numbers that would change the verdict, nearest first"),
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 
@@ -75,6 +82,7 @@ RECOMMENDED = _contract(
     *_signal_role(),
     _field("why", _TEXT, "", "sentence", null=False),
     _field("runner_up", _TEXT, "", "the next best, signal@role"),
+    _field("changes", pa.list_(_TEXT), "", "what would change the recommendation, in sentences"),
 )
 
 CAPACITY = _contract(

@@ -58,6 +58,29 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """One number that would change a verdict by crossing a limit, or a gate that kept a signal from the test.
+
+    Attributes
+    ----------
+    code
+        Check or gate.
+    value, limit
+        What was measured, and the limit of the rule.
+    distance
+        |value − limit| ÷ limit [ratio].
+    verdict
+        Verdict on the other side, all else equal; None for a gate.
+    """
+
+    code: str
+    value: float
+    limit: float
+    distance: float
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
 class SignalVerdict:
     """What the study found for one signal of one role."""
 
@@ -84,17 +107,19 @@ class SignalVerdict:
     coverage: float = 0.0
     interval_s: float | None = None
     n_effective: float | None = None
+    turns: tuple[Turn, ...] = ()
     evidence: str = ""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The signal the study would scale on, and the next best."""
+    """The signal the study would scale on, the next best, and what would change the answer."""
 
     signal: str
     role: str
     why: str
     runner_up: str | None
+    changes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

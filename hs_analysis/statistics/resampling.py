@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -124,6 +125,51 @@ def moving_block_indices(n: int, block: int, draws: int, rng: np.random.Generato
     starts = rng.integers(0, n, size=(draws, blocks, 1), dtype=np.int64)
     rows: Integers = ((starts + np.arange(block, dtype=np.int64)) % n).reshape(draws, blocks * block)
     return rows[:, :n]
+
+
+def block_correlations(x: Floats, y: Floats, starts: Integers, block: int) -> Floats:
+    """Return Pearson's correlation of every resample of a circular block bootstrap, without drawing its rows.
+
+    The sums of a resample are sums of block sums, and those are differences of prefix sums: n and draws are
+    added, not multiplied.
+
+    Parameters
+    ----------
+    x
+        Complete rows, shape (n,).
+    y
+        One series, shape (n,), or several as columns, shape (n, signals).
+    starts
+        First row of each block, shape (draws, blocks), blocks = ceil(n / block); the last block is cut, so
+        that a resample has n rows.
+    block
+        Rows of a block, at most n.
+
+    Returns
+    -------
+    Shape (draws,) or (draws, signals); 0 where either side does not move.
+    """
+    n, several = x.size, y.reshape(x.size, -1)
+    dx, dy = x - x.mean(), several - several.mean(axis=0)
+    columns = np.column_stack([dx, dx**2, dy, dy**2, dx[:, None] * dy])
+    reach = np.concatenate((columns, columns[:block]))
+    sums = np.concatenate((np.zeros((1, columns.shape[1])), np.cumsum(reach, axis=0)))
+    last = n - (starts.shape[1] - 1) * block
+    whole = sums[block : n + block] - sums[:n]
+    full = starts[:, :-1]
+    ends = np.arange(len(starts) + 1) * full.shape[1]
+    counts = csr_array((np.ones(full.size), full.ravel(), ends), shape=(len(starts), n))
+    total = counts @ whole + sums[starts[:, -1] + last] - sums[starts[:, -1]]
+    k = several.shape[1]
+    mean_x, square_x = total[:, :1] / n, total[:, 1:2] / n
+    mean_y, square_y, product = (total[:, 2 + i * k : 2 + (i + 1) * k] / n for i in range(3))
+    var_x, var_y = square_x - mean_x**2, square_y - mean_y**2
+    # Rounding leaves a speck of variance in a constant: compare with the size of the numbers.
+    floor = 1e-24 * (square_x + float(np.mean(x)) ** 2) * (square_y + several.mean(axis=0) ** 2)
+    moved = (var_x > 0) & (var_y > 0) & (var_x * var_y > floor)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.where(moved, (product - mean_x * mean_y) / np.sqrt(var_x * var_y), 0.0)
+    return np.asarray(rho[:, 0] if y.ndim == 1 else rho, dtype=float)
 
 
 def percentile_interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:

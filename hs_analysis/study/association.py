@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from hs_analysis.schema.results import Interval
-from hs_analysis.statistics.resampling import percentile_interval
+from hs_analysis.statistics.resampling import block_correlations, percentile_interval
 from hs_analysis.statistics.smoothing import highpass
 
 Floats = NDArray[np.float64]
@@ -54,7 +54,7 @@ def rank_correlation(x: Floats, y: Floats) -> Floats:
     return correlation(rankdata(x, axis=-1), rankdata(y, axis=-1))
 
 
-def associate(x: Floats, y: Floats, resamples: Integers) -> Association:
+def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = None) -> Association:
     """Return the association of complete rows with intervals.
 
     Parameters
@@ -63,11 +63,17 @@ def associate(x: Floats, y: Floats, resamples: Integers) -> Association:
         Complete rows, shape (n,).
     resamples
         Row numbers of the bootstrap, shape (draws, n).
+    block
+        Rows of a block where whole circular blocks were drawn; None where rows or runs were.
     """
     drawn_x, drawn_y = x[resamples], y[resamples]
+    if block is None:
+        draws = correlation(drawn_x, drawn_y)
+    else:
+        draws = block_correlations(x, y, resamples[:, ::block], block)
     return Association(
         float(correlation(x, y)),
-        percentile_interval(correlation(drawn_x, drawn_y)),
+        percentile_interval(draws),
         float(rank_correlation(x, y)),
         percentile_interval(rank_correlation(drawn_x, drawn_y)),
     )

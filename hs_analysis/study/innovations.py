@@ -7,16 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.autoregression import (
     correlate,
     cross_products,
     fit_autoregression,
+    lag_sums,
     peak_lag,
 )
 from hs_analysis.statistics.resampling import percentile_interval
+from hs_analysis.statistics.smoothing import highpass
+from hs_analysis.study.association import HIGHPASS_S
+from hs_analysis.study.noise import load_fit
 
 Floats = NDArray[np.float64]
 
@@ -26,80 +30,162 @@ REACH_S = 900.0
 ROWS_MIN = 60
 """Fewest filtered rows for a link; default of this project."""
 
+SURROGATES = 9
+"""Shifts over which the link to expect is taken; default of this project."""
+
 LAG_PEAK = 3.0
 """A lag is reported when the peak exceeds this many 1/sqrt(n); default of this project."""
 
 
 @dataclass(frozen=True)
-class Innovations:
-    """Link and lag of one signal.
+class Link:
+    """How far news in the load is found in one signal.
 
     Attributes
     ----------
-    link
-        sqrt(n) times the largest cross-correlation of the innovations within ± 900 s.
-    lag_s, lag_ci
-        Lag of that peak [s], positive = signal later than load, with a 95 % interval; None when the peak
-        does not stand out.
+    strength
+        sqrt(rows) times the largest cross-correlation within ± 900 s.
+    chance
+        Probability that an unrelated signal reaches as far at any of the lags.
     rows
         Filtered rows it rests on.
     """
 
-    link: float
-    lag_s: float | None
-    lag_ci: Interval | None
+    strength: float
+    chance: float
     rows: int
 
 
-def link_innovations(
-    x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Generator, *, ranked: bool = False
-) -> Innovations | None:
-    """Filter both series with the load's own autoregression and correlate what is left.
+@dataclass(frozen=True)
+class Lag:
+    """Lag of a signal behind its load [s], positive = later, with a 95 % interval."""
 
-    A trend or a clock that load and signal share is gone after the filter (Box & Jenkins' prewhitened
-    cross-correlation); what load causes stays.
+    lag_s: float
+    ci: Interval
+
+
+def find_link(x: Floats, y: Floats, step_s: float, *, ranked: bool = False) -> Link | None:
+    """Look for the moves of the load in the signal, behind what a clock or a trend could give to both.
+
+    Both series lose their own centred two-hour mean and are then filtered by the *signal's* autoregression.
+    For two unrelated series a cross-correlation has variance 1/n as soon as one of them is white (Bartlett
+    1935), so whitening the signal is enough, and the load keeps its slow moves, where a noisy signal follows
+    it best. Measured on simulated services, 15 h to 72 h in rows of 60 s, against whitening by the load
+    without the two-hour mean: true links of memory signals 10.7 instead of 8.4 (median), 4.6 instead of 3.5
+    (lowest twentieth); of 1,500 unrelated pairs under one day clock, nights down to a tenth and noise up to
+    40 %, 0 instead of 79 reach 5.
+
+    The chance is that of the heteroscedasticity-robust ratio (White 1980) of each lag, times the lags
+    (Bonferroni): busy hours make both series louder, and the plain ratio would count that as evidence. Its
+    99 % quantile over the pairs above was 3.5, where the normal law of 31 lags has 3.4.
 
     Parameters
     ----------
     x, y
-        Load and signal as regular rows, usually logs, shape (n,); NaN = missing or saturated. A filtered row
-        counts only where it and the rows its filter looks back on are all there.
+        Load and signal as regular rows, shape (n,), as square roots: counts then have noise of one size, and
+        hours without a request stay in. NaN = missing or saturated; a filtered row counts only where it and
+        the rows its filter looks back on are all there.
+    step_s
+        Width of a row [s].
+    ranked
+        Put ranks in the place of both series. Meant for latencies: a few spikes carry most of their variance
+        and would be all that the filter sees.
+
+    Returns
+    -------
+    Link | None
+        None with fewer than 60 filtered rows.
+    """
+    both = np.isfinite(x) & np.isfinite(y)
+    if ranked:
+        x, y = _ranks(x, y)
+    half = max(1, round(HIGHPASS_S / step_s / 2.0))
+    left_x, left_y = (highpass(np.where(both, s, np.nan), half) for s in (x, y))
+    model = fit_autoregression(left_y)
+    if model is None:
+        return None
+    news_x, news_y = model.innovations(left_x), model.innovations(left_y)
+    rows = int((np.isfinite(news_x) & np.isfinite(news_y)).sum())
+    if rows < ROWS_MIN:
+        return None
+    reach = max(1, round(REACH_S / step_s))
+    totals, squares, pairs = lag_sums(news_x, news_y, reach)
+    # sqrt(rows) times the correlation, weighed down by sqrt(pairs / rows)
+    strength = float(_ratios(totals, pairs).max())
+    chance = min(1.0, totals.size * float(norm.sf(_ratios(totals, squares).max())))
+    return Link(strength, chance, rows)
+
+
+def expected_strength(
+    x: Floats, y: Floats, step_s: float, rng: np.random.Generator, *, ranked: bool = False
+) -> float | None:
+    """Return the link this very signal would have if it followed the load: what the history can tell at all.
+
+    The signal is taken apart into its monotone fit on the load and the rest; the rest is shifted in time, so
+    that it keeps its size and memory but owes the load nothing, and added again.
+
+    Parameters
+    ----------
+    x, y, step_s, ranked
+        As for `find_link`.
+    rng
+        Source of the shifts.
+
+    Returns
+    -------
+    float | None
+        Median over 9 shifts; None where no link could be had.
+    """
+    fit = load_fit(x, y).predict(x)
+    rest, reach = y - fit, round(HIGHPASS_S / step_s)
+    if x.size <= 2 * reach:
+        return None
+    shifts = rng.integers(reach, x.size - reach, size=SURROGATES)
+    links = [find_link(x, fit + np.roll(rest, shift), step_s, ranked=ranked) for shift in shifts]
+    found = [link.strength for link in links if link is not None]
+    return float(np.median(found)) if found else None
+
+
+def _ratios(totals: Floats, variances: Floats) -> Floats:
+    """Return sums over their standard errors; 0 without a variance."""
+    return np.divide(totals, np.sqrt(variances), out=np.zeros(totals.size), where=variances > 0)
+
+
+def find_lag(x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Generator) -> Lag | None:
+    """Filter both series with the load's own autoregression and find where what is left correlates most.
+
+    Parameters
+    ----------
+    x, y
+        Load and signal as regular rows, shape (n,); NaN = missing or saturated.
     step_s
         Width of a row [s].
     draws, rng
         Bootstrap replicates of the lag and their source.
-    ranked
-        Correlate ranks of the innovations. Meant for latencies: a few spikes carry most of their variance,
-        hide true links and make false ones. Measured on simulated services, 12 h of TTFT: smallest true link
-        4.4 without and 6.1 with ranks and unlogged load, largest false one 4.4 and 3.9.
 
     Returns
     -------
-    Innovations | None
-        None with fewer than 60 filtered rows.
+    Lag | None
+        None with fewer than 60 filtered rows, or when no peak stands out.
     """
     both = np.isfinite(x) & np.isfinite(y)
     model = fit_autoregression(np.where(both, x, np.nan))
     if model is None:
         return None
-    news_x = model.innovations(np.where(both, x, np.nan))
-    news_y = model.innovations(np.where(both, y, np.nan))
+    news_x, news_y = (model.innovations(np.where(both, s, np.nan)) for s in (x, y))
     rows = int((np.isfinite(news_x) & np.isfinite(news_y)).sum())
     if rows < ROWS_MIN:
         return None
-    if ranked:
-        news_x, news_y = _ranks(news_x, news_y)
     reach = max(1, round(REACH_S / step_s))
     products = cross_products(news_x, news_y, reach)
     found = correlate(products, rows)
-    peak = float(found.max())
-    if peak * math.sqrt(rows) <= LAG_PEAK:
-        return Innovations(peak * math.sqrt(rows), None, None, rows)
+    if float(found.max()) * math.sqrt(rows) <= LAG_PEAK:
+        return None
     lag = float(peak_lag(found, reach) * step_s)
     resampled = correlate(products, rows, _block_counts(x.size, rows, draws, rng))
     lags = np.array([peak_lag(draw, reach) for draw in resampled]) * step_s
     low, high = percentile_interval(lags)
-    return Innovations(peak * math.sqrt(rows), lag, (min(low, lag), max(high, lag)), rows)
+    return Lag(lag, (min(low, lag), max(high, lag)))
 
 
 def _ranks(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,26 @@ from hs_analysis.study.noise import signal_to_noise
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-Resample = Callable[[Flags], Integers]
-"""From a mask of grid rows to row numbers among them, shape (draws, rows of the mask)."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Resamples of some rows.
+
+    Attributes
+    ----------
+    rows
+        Row numbers among them, shape (draws, rows).
+    block
+        Rows of a block where whole circular blocks were drawn, else None.
+    """
+
+    rows: Integers
+    block: int | None
+
+
+Resample = Callable[[Flags], Draws]
+"""From a mask of grid rows to resamples of them."""
 
 FLAT = 0.10
 """Elasticity below which a signal is flat; default of this project."""
@@ -87,6 +105,10 @@ class Measured:
         Circumstances that bound the verdict.
     notes
         What a reader should know beside the verdict.
+    history
+        Kind of history, where checks differ between the two; empty before it is known.
+    link_chance
+        Chance that an unrelated signal has such a link: of one signal, then over all that were tested.
     half_shift, hysteresis
         Pressure tests: shift of ln(signal) between halves, and between rising and falling load, relative to
         the elasticity.
@@ -94,6 +116,7 @@ class Measured:
 
     family: str
     rows: int = 0
+    history: Literal["", "production", "pressure_test"] = ""
     gates: tuple[Reason, ...] = ()
     caps: tuple[Cap, ...] = ()
     notes: tuple[Reason, ...] = ()
@@ -103,6 +126,7 @@ class Measured:
     spearman_ci: Interval | None = None
     spearman_highpass: float | None = None
     innovation_link: float | None = None
+    link_chance: float | None = None
     elasticity: float | None = None
     elasticity_ci: Interval | None = None
     elasticity_all_rows: float | None = None
@@ -143,12 +167,13 @@ def measure_effects(
     if np.ptp(y[used]) == 0.0:
         return _motionless(family, int(used.sum()))
     both = np.isfinite(x) & np.isfinite(y)
-    found = associate(x[used], y[used], resample(used))
+    draws = resample(used)
+    found = associate(x[used], y[used], draws.rows, draws.block)
     positive = used & (y > 0)
     slope = elasticity(x[positive], y[positive], bins)
     interval = None
     if slope is not None and positive.sum() >= 6:
-        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive), bins)
+        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive).rows, bins)
     everything = both & (x > 0) & (y > 0)
     return Measured(
         family,
@@ -189,8 +214,10 @@ def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Res
     """Return a circular block bootstrap whose blocks are as long as the used rows remember."""
     block = block_length(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
 
-    def resample(mask: Flags) -> Integers:
-        return moving_block_indices(int(mask.sum()), block, draws, rng)
+    def resample(mask: Flags) -> Draws:
+        n = int(mask.sum())
+        width = max(1, min(block, n))
+        return Draws(moving_block_indices(n, width, draws, rng), width)
 
     return resample
 

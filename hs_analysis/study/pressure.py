@@ -15,10 +15,11 @@ from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.association import rank_correlation
 from hs_analysis.study.effects import ELASTICITY_BINS, load_range, operating_range
 from hs_analysis.study.grid import Grid, lay_grid
-from hs_analysis.study.innovations import link_innovations
+from hs_analysis.study.innovations import find_lag
 from hs_analysis.study.loads import Pair, divide_by_instances
 from hs_analysis.study.measured import (
     Cap,
+    Draws,
     Measured,
     Resample,
     StudyRows,
@@ -180,17 +181,17 @@ def _measure(
         return Measured(family, rows=int(used.sum()), gates=gates, notes=basis)
     measured = measure_effects(family, rows.load, rows.value, used, resample, _bins(int(used.sum())))
     never_moved = bool(measured.caps)
-    measured = replace(measured, spearman_highpass=None, innovation_link=None, drift=None)
+    measured = replace(
+        measured, history="pressure_test", spearman_highpass=None, innovation_link=None, drift=None
+    )
     if never_moved:
         return measured.noting(*basis)
     residuals = log_residuals(np.where(used, rows.load, np.nan), np.where(used, rows.value, np.nan))
-    news = link_innovations(
-        positive_log(rows.load), positive_log(rows.value), rows.grid.step_s, settings.draws, rng
-    )
+    lag = find_lag(positive_log(rows.load), positive_log(rows.value), rows.grid.step_s, settings.draws, rng)
     measured = replace(
         measured,
-        lag_s=None if news is None else news.lag_s,
-        lag_ci=None if news is None else news.lag_ci,
+        lag_s=None if lag is None else lag.lag_s,
+        lag_ci=None if lag is None else lag.ci,
         half_shift=_half_shift(residuals, rows.grid, measured.elasticity),
         hysteresis=_hysteresis(residuals, rows.grid, _offered(frame, pair, rows.grid), measured.elasticity),
         caps=measured.caps + _mix_caps(frame, pair) + _ramp_caps(rows),
@@ -316,13 +317,13 @@ def _run_offset(rows: StudyRows, pooled: Measured) -> float:
 def _run_resample(rows: StudyRows, settings: Settings, rng: np.random.Generator) -> Resample:
     """Draw whole runs, with replacement, until as many rows are filled."""
 
-    def resample(mask: Flags) -> Integers:
+    def resample(mask: Flags) -> Draws:
         labels = rows.grid.capture[mask]
         members = [np.flatnonzero(labels == run) for run in np.unique(labels)]
         drawn = np.empty((settings.draws, labels.size), dtype=np.int64)
         for line in drawn:
             order = rng.integers(0, len(members), size=4 * len(members))
             line[:] = np.resize(np.concatenate([members[k] for k in order]), labels.size)
-        return drawn
+        return Draws(drawn, None)
 
     return resample

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,11 @@ from numpy.typing import NDArray
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
-from hs_analysis.statistics.resampling import n_effective
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.association import highpass_rank_correlation
 from hs_analysis.study.effects import elasticity, load_range, operating_range
 from hs_analysis.study.grid import Grid, lay_grid
-from hs_analysis.study.innovations import Innovations, link_innovations
+from hs_analysis.study.innovations import Lag, Link, expected_strength, find_lag, find_link
 from hs_analysis.study.loads import Pair, divide_by_instances, pools_moved
 from hs_analysis.study.measured import (
     Measured,
@@ -25,6 +25,8 @@ from hs_analysis.study.measured import (
     measure_effects,
 )
 from hs_analysis.study.noise import block_drift, load_fit, log_residuals, relative
+from hs_analysis.study.rule import LINK_MIN, judge
+from hs_analysis.study.traps import find_traps
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -51,8 +53,8 @@ RANGE_MIN = 1.6
 RANGE_MIN_CLOSED_LOOP = 1.25
 """The same per instance where an autoscaler held the load per instance still; default of this project."""
 
-N_EFFECTIVE_MIN = 3.0
-"""Fewest independent pieces; default of this project."""
+LINK_SWING = 1.7
+"""How far chance may push a link down in one history of twenty: it is about normal with sd 1."""
 
 LATE_S = 120.0
 """Lag from which a signal is called late [s]; default of this project."""
@@ -85,14 +87,14 @@ def study_production(
     used = operating_range(load)
     rows = StudyRows(grid, load, value, load_fit(load, value).predict(load), used)
     hours = float(pair.recorded.sum()) * frame.window_s / 3600.0
-    gates = _gates(load, value, used, hours, range_min)
+    gates = _gates(load, used, hours, range_min)
     if gates:
         return Measured(pair.info.family, rows=int(used.sum()), gates=gates), rows
     measured = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
     if measured.spearman_highpass is not None:  # it never moved: nothing to filter
         return measured, rows
-    innovations = _innovations(frame, pair, settings, rng)
-    return _complete(measured, rows, innovations, pair), rows
+    news = _news(frame, pair, settings, rng)
+    return _complete(frame, pair, measured, rows, news), rows
 
 
 def _windows(row_s: float, news_s: float, window_s: float) -> int:
@@ -115,7 +117,7 @@ def _normalise(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, float
     return divided, RANGE_MIN_CLOSED_LOOP
 
 
-def _gates(load: Floats, value: Floats, used: Flags, hours: float, range_min: float) -> tuple[Reason, ...]:
+def _gates(load: Floats, used: Flags, hours: float, range_min: float) -> tuple[Reason, ...]:
     failed: list[Reason] = []
     rows = int(used.sum())
     if hours < HOURS_MIN:
@@ -131,15 +133,11 @@ def _gates(load: Floats, value: Floats, used: Flags, hours: float, range_min: fl
             f"not tested: load moved by a factor of {span:.2f} (q95 ÷ q05), at least {range_min:g} is needed"
         )
         failed.append(Reason("load_range", text, span, range_min))
-    pieces = n_effective(np.where(used, load, np.nan), np.where(used, value, np.nan))
-    if pieces < N_EFFECTIVE_MIN:
-        text = f"not tested: about {pieces:.1f} independent pieces, at least {N_EFFECTIVE_MIN:g} are needed"
-        failed.append(Reason("n_effective", text, pieces, N_EFFECTIVE_MIN))
     return tuple(failed)
 
 
 def _shaped(pair: Pair, load: Floats, value: Floats) -> tuple[Floats, Floats]:
-    """Return load and signal as the link filters them.
+    """Return load and signal as the lag filters them.
 
     Logs of both; for latency and queues the load itself, because they answer near the peak alone and logs
     would give calm hours the same weight; a queue as ln(1 + queue), because it is mostly empty.
@@ -149,16 +147,30 @@ def _shaped(pair: Pair, load: Floats, value: Floats) -> tuple[Floats, Floats]:
     return load if pair.info.family == "latency" else positive_log(load), positive_log(value)
 
 
-def _innovations(
-    frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
-) -> Innovations | None:
+@dataclass(frozen=True)
+class _News:
+    """Link and lag, and how to get the link to expect, which takes a while."""
+
+    link: Link | None
+    lag: Lag | None
+    expected: Callable[[], float | None]
+
+
+def _news(frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator) -> _News:
+    """Return the innovation link and the lag, on the narrowest rows that hold news of the signal."""
     grid = lay_grid(frame, _windows(LINK_ROW_S, pair.info.interval_s, frame.window_s))
-    x, y = _shaped(pair, grid.mean(pair.load), grid.mean(pair.value))
+    load, value = grid.mean(pair.load), grid.mean(pair.value)
+    x, y = (np.sqrt(np.where(s >= 0, s, np.nan)) for s in (load, value))
+    y = np.sqrt(y) if pair.info.family == "queue" else y  # requests that wait come in heaps
     ranked = pair.info.family == "latency"
-    return link_innovations(x, y, grid.step_s, settings.draws, rng, ranked=ranked)
+    return _News(
+        find_link(x, y, grid.step_s, ranked=ranked),
+        find_lag(*_shaped(pair, load, value), grid.step_s, settings.draws, rng),
+        lambda: expected_strength(x, y, grid.step_s, rng, ranked=ranked),
+    )
 
 
-def _complete(measured: Measured, rows: StudyRows, news: Innovations | None, pair: Pair) -> Measured:
+def _complete(frame: ServiceFrame, pair: Pair, measured: Measured, rows: StudyRows, news: _News) -> Measured:
     """Add what only hours of load can tell: the clock checks, lag, drift and halves."""
     logs = positive_log(rows.load), _shaped(pair, rows.load, rows.value)[1]
     used_load, used_value = (np.where(rows.used, s, np.nan) for s in (rows.load, rows.value))
@@ -169,13 +181,18 @@ def _complete(measured: Measured, rows: StudyRows, news: Innovations | None, pai
     measured = replace(
         measured,
         spearman_highpass=highpass_rank_correlation(*logs, rows.grid.step_s),
-        innovation_link=None if news is None else news.link,
-        lag_s=None if news is None else news.lag_s,
-        lag_ci=None if news is None else news.lag_ci,
+        history="production",
+        innovation_link=None if news.link is None else news.link.strength,
+        link_chance=None if news.link is None else news.link.chance,
+        lag_s=None if news.lag is None else news.lag.lag_s,
+        lag_ci=None if news.lag is None else news.lag.ci,
         drift=drift,
     )
-    gates = _untested(measured, pair)
-    return interval_note(replace(measured, gates=gates).noting(*_notes(measured, rows)))
+    traps = find_traps(frame, pair, rows, measured)
+    measured = replace(measured, caps=measured.caps + traps.caps)
+    gates = traps.gates or _untested(measured, pair) or _powerless(measured, news.expected)
+    notes = _notes(measured, rows) + traps.notes
+    return interval_note(replace(measured, gates=gates).noting(*notes))
 
 
 def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
@@ -194,6 +211,23 @@ def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
         for name, value, need in lacking
         if value is None
     )
+
+
+def _powerless(measured: Measured, expected: Callable[[], float | None]) -> tuple[Reason, ...]:
+    """Return a gate where only the link fails, and would fail as well if the signal followed the load."""
+    if measured.innovation_link is None or measured.innovation_link >= LINK_MIN:
+        return ()
+    if judge(replace(measured, innovation_link=None, link_chance=None))[0] == "unusable":
+        return ()
+    hoped = expected()
+    if hoped is None or hoped >= LINK_MIN + LINK_SWING:
+        return ()
+    text = (
+        f"not tested: its innovation link is {measured.innovation_link:.1f}, and a signal with its noise "
+        f"that follows this load would reach {hoped:.1f}; {LINK_MIN + LINK_SWING:g} are needed to tell it "
+        "from a common clock: record more hours, or scrape more often"
+    )
+    return (Reason("link_power", text, hoped, LINK_MIN + LINK_SWING),)
 
 
 def _notes(measured: Measured, rows: StudyRows) -> tuple[Reason, ...]:

@@ -27,6 +27,9 @@ project."""
 LAG_STEP_S = 60.0
 """Lags that round to the same multiple count as equal [s]: one production row."""
 
+CHANGES_NAMED = 2
+"""Limits of the recommended signal that are named; default of this project."""
+
 LENGTHS_DRIFT_MAX = 0.20
 """Largest drift of the tokens per request at which requests can stand for tokens; default of this project."""
 
@@ -47,7 +50,9 @@ def recommend(frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...]) -> Recom
         return None
     best = ranked[0]
     runner_up = column(ranked[1].signal, ranked[1].role) if len(ranked) > 1 else None
-    return Recommendation(best.signal, best.role, _why(best, len(ranked)), runner_up)
+    return Recommendation(
+        best.signal, best.role, _why(best, len(ranked)), runner_up, _changes(best, ranked[1:])
+    )
 
 
 def _rank(verdict: SignalVerdict) -> tuple[float, float, float, int, float]:
@@ -72,6 +77,21 @@ def _why(verdict: SignalVerdict, count: int) -> str:
     if verdict.role not in POOL_ROLES:
         note = "; no signal of a pool is proportional, and tokens per request were steady"
     return f"{rank}: " + ", ".join(part for part in parts if part) + note
+
+
+def _changes(best: SignalVerdict, others: list[SignalVerdict]) -> tuple[str, ...]:
+    """Return what would change the answer: the best signal's nearest limits, then what keeps it ahead."""
+    found = [
+        f"{turn.code.replace('_', ' ')} {turn.value:.3g} past {turn.limit:g} makes "
+        f"{column(best.signal, best.role)} {turn.verdict}"
+        for turn in best.turns[:CHANGES_NAMED]
+    ]
+    if others:
+        name, first, second = column(others[0].signal, others[0].role), _rank(best), _rank(others[0])
+        words = ("drift", "signal to noise", "lag", "the order of ties", "the last digits of signal to noise")
+        ahead = next((w for w, a, b in zip(words, first, second, strict=True) if a != b), words[-1])
+        found.append(f"{name} is next: {ahead} decided")
+    return tuple(found)
 
 
 def _lengths_steady(frame: ServiceFrame) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -14,12 +15,14 @@ from hs_analysis.schema.detail import STUDY_POINTS
 from hs_analysis.schema.frames import check, empty
 from hs_analysis.schema.results import Reason, SignalVerdict, StudyResult
 from hs_analysis.schema.settings import Settings
+from hs_analysis.study.changes import after_change, common_change, find_jump
 from hs_analysis.study.loads import Pair, pair_signal
 from hs_analysis.study.measured import Measured, StudyRows, as_fields
+from hs_analysis.study.multiplicity import correct_chances
 from hs_analysis.study.pressure import study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.recommend import recommend
-from hs_analysis.study.rule import judge
+from hs_analysis.study.rule import judge, turns
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,40 @@ def study_service(frame: ServiceFrame, settings: Settings) -> StudyResult:
         0 .. 1: 1 = the relation to the load never moved, 0 = it moved by the elasticity itself.
     """
     studied = [_study(frame, info, settings) for info in frame.signals if info.family != "auxiliary"]
+    studied = _split_at_change(frame, studied, settings)
+    corrected = correct_chances([one.measured for one in studied])
+    studied = [replace(one, measured=measured) for one, measured in zip(studied, corrected, strict=True)]
     studied = [_settle_circular(frame, one, studied) for one in studied]
     verdicts = tuple(_verdict(frame.service, one) for one in studied)
     points = [_points(frame, one.info, one.rows) for one in studied if one.rows is not None]
     table = pl.concat([empty(STUDY_POINTS), *points])
     return StudyResult(verdicts, recommend(frame, verdicts), check(table, STUDY_POINTS))
+
+
+def _split_at_change(frame: ServiceFrame, studied: list[_Studied], settings: Settings) -> list[_Studied]:
+    """Judge signals that a new version changed on the rows after it."""
+    if frame.kind != "production" or len(frame.captures()) != 1:
+        return studied
+    jumps = [
+        find_jump(one.rows)
+        for one in studied
+        if one.rows is not None and not one.measured.gates and one.info.family != "queue"
+    ]
+    at_s = common_change([jump for jump in jumps if jump is not None])
+    if at_s is None:
+        return studied
+    when = datetime.fromtimestamp(at_s, UTC).isoformat(timespec="minutes").replace("+00:00", "Z")
+    late = frame.seconds() >= at_s
+
+    def parts(one: _Studied) -> _Studied:
+        def part(after: bool) -> tuple[Measured, StudyRows | None]:
+            alone = _study(frame.rows(late if after else ~late), one.info, settings)
+            return alone.measured, alone.rows
+
+        measured, rows = after_change((one.measured, one.rows), at_s, when, part)
+        return replace(one, measured=measured, rows=rows)
+
+    return [parts(one) for one in studied]
 
 
 def _study(frame: ServiceFrame, info: SignalInfo, settings: Settings) -> _Studied:
@@ -87,13 +119,13 @@ def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]
         if frame.kind == "pressure_test":
             lack = "in a pressure test it is the load itself"
         reason = Reason("circular_reference", f"not tested: its reference is its own served rate, and {lack}")
-        return _Studied(one.info, one.pair, _gated(one.measured, reason), one.rows)
+        return replace(one, measured=_gated(one.measured, reason))
     name = column(witness.info.signal, witness.info.role)
     text = (
         "the reference is its own served rate, so the association is perfect by construction: it counts "
         f"because saturated windows are left out and {name} follows the same load"
     )
-    return _Studied(one.info, one.pair, one.measured.noting(Reason("served_reference", text)), one.rows)
+    return replace(one, measured=one.measured.noting(Reason("served_reference", text)))
 
 
 def _is_witness(other: _Studied, role: str) -> bool:
@@ -103,7 +135,8 @@ def _is_witness(other: _Studied, role: str) -> bool:
 
 
 def _gated(measured: Measured, reason: Reason) -> Measured:
-    return Measured(measured.family, rows=measured.rows, gates=(reason,), notes=measured.notes)
+    notes = tuple(note for note in measured.notes if note.code != "tests")
+    return Measured(measured.family, rows=measured.rows, gates=(reason,), notes=notes)
 
 
 def _verdict(service: str, one: _Studied) -> SignalVerdict:
@@ -120,6 +153,7 @@ def _verdict(service: str, one: _Studied) -> SignalVerdict:
         stability=None if drift is None else float(np.clip(1.0 - drift, 0.0, 1.0)),
         coverage=one.info.coverage,
         interval_s=one.info.interval_s,
+        turns=turns(one.measured),
         evidence=evidence.path(service, "study", column(one.info.signal, one.info.role)),
     )
 

@@ -271,6 +271,8 @@ def _signals(
     short: Flags,
     seed: int,
 ) -> dict[str, Expected]:
+    """Return what should be said of each signal: of the service as it is at the end of the history."""
+    stills = stills[-1:]
     looks = Looks(kind.setup.step_s, kind.setup.gpu.collect_s if kind.setup.gpu else 30)
     rows = work["output"].size
     calm = ~short[: rows * 5].reshape(rows, 5).any(axis=1)
@@ -312,8 +314,8 @@ def _circumstance(kind: Kind, name: str, one: Expected) -> Expected:
 def _responses(
     kind: Kind, drawn: Drawn, stills: list[Service], role: str, load: Floats, looks: Looks, seed: int
 ) -> dict[str, Response]:
-    """Press the (first) still service at levels that span the history's loads per instance."""
-    service, point = stills[0], mean_point(drawn.rate, drawn.path)
+    """Press the still service at levels that span the history's loads per instance."""
+    service, point = stills[-1], mean_point(drawn.rate, drawn.path)
     size = len(service.lives[role])
     top = 0.95 * throughput_tps(service, role, point, kind.mix)
     high = min(float(np.quantile(load, 0.95)), top)
@@ -328,9 +330,9 @@ def _responses(
 def _drifts(
     kind: Kind, drawn: Drawn, stills: list[Service], role: str, load: float, looks: Looks, seed: int
 ) -> dict[str, float]:
-    """Return the sd over three-hour blocks of ln signal at one load: the mix moves, or the service does."""
+    """Return the sd over three-hour blocks of ln signal at one load while the mix moves."""
     mix = kind.mix
-    if not (mix.prompt_drift or mix.output_drift or mix.hit_drift or len(stills) > 1):
+    if not (mix.prompt_drift or mix.output_drift or mix.hit_drift):
         return {}
     steps = int(BLOCK_S / GRID_S)
     blocks = max(2, drawn.rate.size // steps)
@@ -339,7 +341,7 @@ def _drifts(
         inside = slice(block * steps, (block + 1) * steps)
         part = replace(drawn, rate=drawn.rate[inside], path=_slice(drawn, inside))
         point = mean_point(part.rate, part.path)
-        service = stills[-1] if 2 * block >= blocks else stills[0]
+        service = stills[-1]
         point = replace(point, rate=load * len(service.lives[role]) / point.tokens(role))
         answer = respond(service, role, [point], mix, looks, seed + block)
         means.append({name: float(one.mean[0]) for name, one in answer.items()})

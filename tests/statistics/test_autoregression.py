@@ -12,6 +12,7 @@ from hs_analysis.statistics.autoregression import (
     cross_correlation,
     cross_products,
     fit_autoregression,
+    lag_sums,
     peak_lag,
 )
 
@@ -102,3 +103,23 @@ def test_peak_is_refined_by_a_parabola():
     assert peak_lag(np.array([0.0, 0.5, 1.0, 0.5, 0.0]), 2) == 0.0
     assert 0.0 < peak_lag(np.array([0.0, 0.2, 1.0, 0.8, 0.0]), 2) < 0.5
     assert peak_lag(np.array([1.0, 0.5, 0.0]), 1) == -1.0
+
+
+@pytest.mark.parametrize("holes", [0.0, 0.2])
+def test_lag_sums_are_the_sums_of_the_products(series, holes):
+    """By transforms or lag by lag, with gaps or without: the same sums, squares and pairs."""
+    rng = np.random.default_rng(3)
+    x = np.where(rng.random(series.size) < holes, np.nan, series)
+    y = np.where(rng.random(series.size) < holes, np.nan, np.roll(series, 3) + rng.normal(size=series.size))
+    products = cross_products(x, y, 9)
+    totals, squares, pairs = lag_sums(x, y, 9)
+    assert totals == pytest.approx(np.nansum(products, axis=0), abs=1e-9)
+    assert squares == pytest.approx(np.nansum(products**2, axis=0), abs=1e-9)
+    assert pairs.tolist() == np.isfinite(products).sum(axis=0).tolist()
+
+
+def test_lag_sums_of_a_constant_are_zero(series):
+    """Nothing to correlate with."""
+    totals, squares, _ = lag_sums(series, np.ones(series.size), 4)
+    assert not totals.any()
+    assert not squares.any()

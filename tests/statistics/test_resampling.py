@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hs_analysis.statistics.resampling import (
     autocorrelation,
+    block_correlations,
     block_length,
     moving_block_indices,
     n_effective,
@@ -110,3 +111,25 @@ def test_percentile_interval_leaves_out_missing_draws():
     low, high = percentile_interval(np.array([np.nan, *np.linspace(0, 100, 101)]))
     assert (low, high) == pytest.approx((2.5, 97.5))
     assert all(map(math.isnan, percentile_interval(np.array([1.0, np.nan]))))
+
+
+@given(n=st.integers(4, 80), block=st.integers(1, 20), seed=st.integers(0, 50))
+def test_block_sums_give_the_correlation_of_the_rows(n, block, seed):
+    """Without drawing rows each resample is as numpy gives it from its rows, for one series or many."""
+    rng = np.random.default_rng(seed)
+    block = min(block, n)
+    x, y = rng.normal(size=n) + 50.0, rng.normal(size=(n, 3)) * 7.0 + 1000.0
+    rows = moving_block_indices(n, block, 5, rng)
+    found = block_correlations(x, y, rows[:, ::block], block)
+    for draw, line in zip(rows, found, strict=True):
+        for column, value in enumerate(line):
+            a, b = x[draw], y[draw, column]
+            if min(np.ptp(a), np.ptp(b)) > 0:
+                assert value == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-9)
+    assert np.allclose(block_correlations(x, y[:, 1], rows[:, ::block], block), found[:, 1])
+
+
+def test_a_constant_has_no_correlation():
+    """Neither a constant side nor rounding about it correlates."""
+    rows = moving_block_indices(30, 4, 3, np.random.default_rng(0))
+    assert not block_correlations(np.full(30, 1e6 / 3), np.arange(30.0), rows[:, ::4], 4).any()

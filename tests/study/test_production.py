@@ -140,13 +140,25 @@ def test_units_and_clock_do_not_matter(day, make, settings):
             assert second.snr == pytest.approx(first.snr, rel=1e-6)
 
 
+def without_tests(verdict):
+    """The verdict without what the number of signals tested enters."""
+    reasons = tuple(r for r in verdict.reasons if r.code != "tests")
+    return dataclasses.replace(
+        verdict, reasons=reasons, turns=tuple(t for t in verdict.turns if t.code != "chance")
+    )
+
+
 def test_other_columns_change_nothing(day, make, settings):
-    """A signal's numbers and intervals do not depend on which other signals are there."""
+    """But for the correction for many tests, numbers and intervals do not depend on other signals."""
     alone = {
         k: v for k, v in day.items() if k.split("@")[0] in ("offered_tps", "saturated", "instances", "tbt")
     }
     one = judge_one(make(alone), settings, "tbt")
-    assert one == judge_one(make(day), settings, "tbt")
+    other = judge_one(make(day), settings, "tbt")
+    assert without_tests(one) == without_tests(other)
+    tested = next(r for r in other.reasons if r.code == "tests")
+    assert "for 7 signals tested" in tested.text
+    assert tested.value >= next(r for r in one.reasons if r.code == "tests").value
 
 
 def test_same_seed_same_answer_other_seed_same_verdict(day, make, settings):

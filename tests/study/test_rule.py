@@ -6,10 +6,12 @@ import pytest
 
 from hs_analysis.schema.results import Reason
 from hs_analysis.study.measured import Cap, Measured
-from hs_analysis.study.rule import judge
+from hs_analysis.study.rule import judge, turns
 
 GOOD = Measured(
-    "hardware", rows=200, spearman=0.95, spearman_highpass=0.5, innovation_link=9.0, elasticity=1.0,
+    "hardware", rows=200, history="production", spearman=0.95, spearman_highpass=0.5, innovation_link=9.0,
+    link_chance=1e-6,
+    elasticity=1.0,
     snr=20.0, drift=0.05, auc_top=1.0,
 )  # fmt: skip
 
@@ -18,10 +20,15 @@ GOOD = Measured(
     ("family", "change", "verdict", "code"),
     [
         ("hardware", {}, "proportional", "passes"),
-        ("hardware", {"spearman": 0.84}, "unusable", "rank"),
+        ("hardware", {"spearman": 0.64}, "unusable", "rank"),
+        ("hardware", {"spearman": 0.81}, "guard", "rank_weak"),
+        ("hardware", {"spearman": 0.84}, "proportional", "passes"),
+        ("hardware", {"spearman": 0.84, "history": "pressure_test"}, "unusable", "rank"),
         ("hardware", {"auc_top": 0.5}, "proportional", "passes"),
-        ("hardware", {"spearman_highpass": 0.19}, "unusable", "common_clock"),
+        ("hardware", {"spearman_highpass": 0.09}, "unusable", "common_clock"),
         ("hardware", {"innovation_link": 4.9}, "unusable", "no_innovation_link"),
+        ("hardware", {"innovation_link": 5.9}, "guard", "weak_innovation_link"),
+        ("hardware", {"link_chance": 0.051}, "unusable", "chance"),
         ("hardware", {"snr": 2.9}, "unusable", "noise"),
         ("hardware", {"snr": 4.9}, "guard", "noise"),
         ("hardware", {"elasticity": 0.09}, "unusable", "flat"),
@@ -58,7 +65,7 @@ def test_the_worst_failure_decides_and_leads_the_reasons():
     verdict, reasons = judge(replace(GOOD, elasticity=0.5, spearman=0.2))
     assert verdict == "unusable"
     assert [r.code for r in reasons] == ["rank"]
-    assert (reasons[0].value, reasons[0].limit) == (0.2, 0.85)
+    assert (reasons[0].value, reasons[0].limit) == (0.2, 0.65)
 
 
 def test_a_failed_gate_means_not_tested():
@@ -88,3 +95,29 @@ def test_an_edge_that_decides_nothing_is_not_mentioned():
     """Elasticity near 0.7 is no close call for a latency, which is a guard either way."""
     _, reasons = judge(replace(GOOD, family="latency", elasticity=0.69))
     assert "at_edge" not in {r.code for r in reasons}
+
+
+def test_what_would_change_the_answer_comes_nearest_first():
+    """Each limit whose crossing alone changes the verdict, with its distance and the verdict beyond it."""
+    found = turns(replace(GOOD, elasticity=0.77))
+    assert (found[0].code, found[0].value, found[0].limit, found[0].verdict) == (
+        "elasticity_low", 0.77, 0.70, "guard",
+    )  # fmt: skip
+    assert found[0].distance == pytest.approx(0.1)
+    assert [turn.distance for turn in found] == sorted(turn.distance for turn in found)
+    assert {turn.code for turn in found} >= {"drift", "noise", "no_innovation_link", "elasticity_high"}
+
+
+def test_a_verdict_that_two_checks_hold_turns_on_neither():
+    """Of two failures that each make it unusable, mending one changes nothing."""
+    assert turns(replace(GOOD, drift=0.3, snr=2.0)) == ()
+    (only,) = turns(replace(GOOD, drift=0.3))
+    assert (only.code, only.verdict) == ("drift", "proportional")
+
+
+def test_what_was_not_tested_turns_on_its_gates():
+    """A gate stands with its value and limit, and promises no verdict."""
+    gate = Reason("load_range", "not tested", 1.2, 1.6)
+    (turn,) = turns(replace(GOOD, gates=(gate, Reason("no_reference", "no load"))))
+    assert (turn.code, turn.limit, turn.verdict) == ("load_range", 1.6, None)
+    assert turn.distance == pytest.approx(0.25)

@@ -1,0 +1,198 @@
+"""A new version or configuration inside the window: where several relations to the load jump at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.schema.results import Reason
+from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.measured import Measured, StudyRows
+from hs_analysis.study.noise import relative
+from hs_analysis.study.rule import judge
+
+Floats = NDArray[np.float64]
+
+REACH_S = 7200.0
+"""Length of the stretches before and after a moment whose means are compared [s]; default of this project."""
+
+PART_MIN_S = 21600.0
+"""Shortest part of the window on either side [s]: what a signal must have to be judged at all."""
+
+JUMP_MIN = 8.0
+"""Size of a jump against the usual difference of two stretches (1.4826 · median absolute difference): default
+of this project. Simulated: a release had 13 to 34; in 29 histories without one 6.3 was the most."""
+
+SHIFT_MIN = 0.05
+"""Smallest jump of ln(signal) that counts: 5 % is what a mix or a cache moves a relation by."""
+
+KEPT_MIN = 0.5
+"""Share of the jump that must be left between the medians of the whole parts: an incident goes, a version
+stays."""
+
+TOGETHER_S = 2700.0
+"""Jumps within this time are one change [s]: pods are replaced one after another."""
+
+SIGNALS_MIN = 2
+"""Signals that must jump together: one alone may be its exporter's doing."""
+
+
+MOVED_MIN = 0.10
+"""Shift of ln(signal) relative to the elasticity from which a signal is judged on the part after a change
+alone: half of the drift that is allowed; default of this project."""
+
+
+ROWS_MIN = 36
+"""Fewest rows in the operating range for a scan: three hours of five minutes."""
+
+
+@dataclass(frozen=True)
+class Jump:
+    """The largest lasting jump of one signal's relation to its load.
+
+    Attributes
+    ----------
+    at_s
+        When, in Unix seconds.
+    size
+        In units of the usual difference of two stretches.
+    """
+
+    at_s: float
+    size: float
+
+
+def find_jump(rows: StudyRows) -> Jump | None:
+    """Return the largest lasting jump of a signal at equal load, None where none stands out.
+
+    ln(signal) is laid on a parabola of ln(load) and a step, for each moment the step could be at; the moment
+    with the least rest is taken (a scan of F ratios, Quandt 1960). What the parabola leaves then must jump
+    there: the means of two hours before and after differ by more than elsewhere. A relation that slides does
+    not.
+
+    Parameters
+    ----------
+    rows
+        The rows a signal is judged on; one capture.
+    """
+    edge = round(PART_MIN_S / rows.grid.step_s)
+    reach = max(2, round(REACH_S / rows.grid.step_s))
+    log_x = positive_log(np.where(rows.used, rows.load, np.nan))
+    log_y = positive_log(np.where(rows.used, rows.value, np.nan))
+    good = np.flatnonzero(np.isfinite(log_x) & np.isfinite(log_y))
+    last = int(good[-1]) + 1 if good.size else 0
+    moments = np.arange(edge, last - edge + 1)
+    if good.size < ROWS_MIN or moments.size == 0:
+        return None
+    at, step, law = _best_step(log_x[good], log_y[good], good, moments)
+    left = np.full(log_y.size, np.nan)
+    left[good] = log_y[good] - law
+    jumps = _differences(left, reach)
+    near = np.abs(np.arange(left.size) - at) <= reach
+    usual = 1.4826 * _typical(np.abs(jumps[~near]))
+    size = abs(float(jumps[at])) if np.isfinite(jumps[at]) else 0.0
+    if usual <= 0.0 or size < max(SHIFT_MIN, JUMP_MIN * usual) or abs(step) < KEPT_MIN * size:
+        return None
+    return Jump(float(rows.grid.start_s[at]), size / usual)
+
+
+def _best_step(
+    x: Floats, y: Floats, place: NDArray[np.int64], moments: NDArray[np.int64]
+) -> tuple[int, float, Floats]:
+    """Return the moment whose step leaves the least rest, the step, and the parabola at each row."""
+    basis, _ = np.linalg.qr(np.column_stack([np.ones(x.size), x, x**2]))
+    steps = (place[:, None] >= moments).astype(float)
+    bare_steps = steps - basis @ (basis.T @ steps)
+    bare_y = y - basis @ (basis.T @ y)
+    weight = (bare_steps**2).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gain = np.where(weight > 1e-9 * x.size, (bare_steps.T @ bare_y) ** 2 / weight, 0.0)
+    best = int(np.argmax(gain))
+    step = float(bare_steps[:, best] @ bare_y / weight[best]) if gain[best] > 0 else 0.0
+    law = basis @ (basis.T @ (y - step * steps[:, best]))
+    return int(moments[best]), step, law
+
+
+def _typical(sizes: Floats) -> float:
+    known = sizes[np.isfinite(sizes)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def moved_by(rows: StudyRows, measured: Measured, at_s: float) -> float:
+    """Return how far ln(signal) at equal load shifted at a moment, relative to the elasticity."""
+    at = int(np.searchsorted(np.nan_to_num(rows.grid.start_s, nan=np.inf), at_s))
+    log_x = positive_log(np.where(rows.used, rows.load, np.nan))
+    log_y = positive_log(np.where(rows.used, rows.value, np.nan))
+    good = np.flatnonzero(np.isfinite(log_x) & np.isfinite(log_y))
+    if not 0 < (good >= at).sum() < good.size or good.size < ROWS_MIN:
+        return 0.0
+    _, step, _ = _best_step(log_x[good], log_y[good], good, np.array([at]))
+    return relative(abs(step), measured.elasticity)
+
+
+def after_change(
+    whole: tuple[Measured, StudyRows | None],
+    at_s: float,
+    when: str,
+    part: Callable[[bool], tuple[Measured, StudyRows | None]],
+) -> tuple[Measured, StudyRows | None]:
+    """Return a signal as judged after a change where it moved by it, as judged on all rows elsewhere.
+
+    Two versions are never averaged: the numbers are those of the version that runs now, and the reason says
+    what the one before it was.
+
+    Parameters
+    ----------
+    whole
+        The signal as judged on all rows.
+    at_s, when
+        Moment of the change, in Unix seconds and in words.
+    part
+        Judges the signal on the part from the change on (True) or before it (False).
+    """
+    measured, rows = whole
+    if measured.gates or rows is None or measured.family == "queue":
+        return whole
+    moved = moved_by(rows, measured, at_s)
+    if moved < MOVED_MIN:
+        return whole
+    now, rows_now = part(True)
+    before, _ = part(False)
+    slope = "" if before.elasticity is None else f" (elasticity {before.elasticity:.2f})"
+    text = (
+        f"its relation to the load changed at {when}, as that of other signals did: a new version or "
+        f"configuration; judged on what came after, before it was {judge(before)[0]}{slope}"
+    )
+    return replace(now, notes=(Reason("version_change", text, moved, MOVED_MIN), *now.notes)), rows_now
+
+
+def _differences(left: Floats, reach: int) -> Floats:
+    """Return the mean of the `reach` rows from each row on minus that of those before it, shape (n,).
+
+    NaN where either holds fewer than half of its rows.
+    """
+    good = np.isfinite(left)
+    totals = np.concatenate(([0.0], np.cumsum(np.where(good, left, 0.0))))
+    counts = np.concatenate(([0], np.cumsum(good)))
+    at = np.arange(left.size)
+    low, high = np.maximum(at - reach, 0), np.minimum(at + reach, left.size)
+    n_before, n_after = counts[at] - counts[low], counts[high] - counts[at]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = (totals[high] - totals[at]) / n_after - (totals[at] - totals[low]) / n_before
+    return np.where((n_before >= reach / 2) & (n_after >= reach / 2), found, np.nan)
+
+
+def common_change(jumps: Sequence[Jump]) -> float | None:
+    """Return the moment at which most signals jump together, None when fewer than two do.
+
+    Among moments shared by as many signals the one with the larger jumps is taken: the median of theirs.
+    """
+    best: tuple[int, float, float] | None = None
+    for one in jumps:
+        group = [other for other in jumps if abs(other.at_s - one.at_s) <= TOGETHER_S]
+        found = (len(group), sum(other.size for other in group), float(np.median([o.at_s for o in group])))
+        best = found if best is None or found[:2] > best[:2] else best
+    return best[2] if best is not None and best[0] >= SIGNALS_MIN else None
