@@ -115,6 +115,13 @@ def ratio(service: Service) -> str:
     return "; ".join(parts)
 
 
+def ratio_test(sweep: Mapping[str, Any]) -> str:
+    """Return a ratio test as a line."""
+    from hs_analysis.report.sweeps import line
+
+    return line(sweep)
+
+
 def selection(service: Service) -> list[Block]:
     """Return the candidates as simulated on the training window."""
     rows = [

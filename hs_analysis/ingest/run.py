@@ -94,7 +94,8 @@ def _from_staged(
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     catalogue = load_catalogue()
     series = _series_frame(keys, identify([(capture, dict(labels)) for capture, labels in keys], catalogue))
-    _require_known(series, discovery)
+    if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
+        _require_known(series, discovery)
     forms = {number: discovery.files[number].format.form for number in intake.whole}
     kept = [
         Kept(number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces)

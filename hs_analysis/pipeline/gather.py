@@ -108,7 +108,7 @@ def align_services(work: Work) -> Outcome:
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         aligned = align(series, samples, quality, load_catalogue(), work.settings, database.query)
-    if not aligned.frames:
+    if not aligned.frames and not bench_rows(work):
         raise InputError(
             "no series could be placed on a service and role",
             where=", ".join(str(path) for path in work.arguments),
@@ -136,6 +136,11 @@ def wanted_series(work: Work) -> pl.DataFrame:
         if name not in known:
             raise UsageError(f"no such service {name!r}", where="--service", hint=suggestion(name, known))
     return series.filter(pl.col("service").is_in(wanted) | pl.col("service").is_null())
+
+
+def bench_rows(work: Work) -> int:
+    """Return how many benchmark points the input holds: they answer for the ratio without any series."""
+    return tables.read(work.run, "bench").height
 
 
 @contextmanager

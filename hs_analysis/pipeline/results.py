@@ -17,9 +17,10 @@ from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.judge import read_derived, read_recommended, read_sweeps, read_verdicts
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.policy import dump, load_all
 from hs_analysis.report.explain import explain
@@ -80,6 +81,11 @@ def sections(folder: Path, stage: str) -> list[Plain]:
     return [
         {"service": entry["service"], **build(folder, entry["service"])} for entry in read_entries(folder)
     ]
+
+
+def ratio_tests(folder: Path) -> list[Plain]:
+    """Return the answers of the ratio tests of a run."""
+    return [to_plain(found) for found in read_sweeps(folder)]
 
 
 def _study(folder: Path, service: str) -> Plain:
