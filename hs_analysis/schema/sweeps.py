@@ -88,7 +88,62 @@ class SweepResult:
     evidence: str = ""
 
 
-_TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
+@dataclass(frozen=True)
+class Level:
+    """A load level of a test: its place, load per instance [tokens/s], rate [requests/s], minutes."""
+
+    number: int
+    load: float
+    request_rate: float | None
+    minutes: float
+
+
+@dataclass(frozen=True)
+class PlannedTest:
+    """The test that would answer one refusal or floor.
+
+    Attributes
+    ----------
+    service, what, code
+        The refusal it answers.
+    role
+        The pool that is pressed; empty for a ratio, which follows from the tests of both.
+    prefill, decode, mixed
+        Instances of each pool in the test.
+    levels
+        Load levels in the order they are run.
+    instance_hours, gpu_hours
+        Its cost; GPU-hours are None where the GPUs of an instance are not known.
+    expect_ratio
+        Upper half of the 95 % interval to expect, as a share of the value [ratio].
+    spread
+        Standard deviation of ln value behind it: √(systematic² + ln(step)² ÷ 12 + noise² ÷ windows a level).
+    isl, osl
+        Prompt and output tokens of a request; prompts of generators are random, so that nothing is cached:
+        the length is what is computed of a prompt.
+    text
+        What to do, in words.
+    """
+
+    service: str
+    what: str
+    code: str
+    role: str
+    prefill: int | None
+    decode: int | None
+    mixed: int | None
+    levels: tuple[Level, ...]
+    instance_hours: float
+    gpu_hours: float | None
+    expect_ratio: float
+    spread: float
+    isl: float | None
+    osl: float | None
+    text: str
+    evidence: str = ""
+
+
+_TEXT, _NUMBER = pa.string(), pa.float64()
 _PAIR, _PAIRS = pa.list_(pa.int64()), pa.list_(pa.list_(pa.int64()))
 _RATIO = "prefill ÷ decode"
 
@@ -152,5 +207,33 @@ SPLITS = pa.schema(
     metadata={"table": "splits", "grain": "one row per split and load of a ratio test"},
 )
 
-TESTS: dict[str, pa.Schema] = {"sweeps": SWEEPS, "splits": SPLITS}
+LEVEL = pa.struct(
+    [("number", pa.int64()), ("load", _NUMBER), ("request_rate", _NUMBER), ("minutes", _NUMBER)]
+)
+
+PLANNED_TESTS = pa.schema(
+    [
+        _field("service", _TEXT, "", "namespace/model", null=False),
+        _field("what", _TEXT, "", "the number that is missing", null=False),
+        _field("code", _TEXT, "", "why it is missing", null=False),
+        _field("role", _TEXT, "", "pool that is pressed; empty for a ratio", null=False),
+        _field("prefill", pa.int64(), "instances", "prefill instances in the test"),
+        _field("decode", pa.int64(), "instances", "decode instances in the test"),
+        _field("mixed", pa.int64(), "instances", "instances of a single pool in the test"),
+        _field(
+            "levels", pa.list_(LEVEL), "tokens/s, requests/s, min", "load levels in the order they are run"
+        ),
+        _field("instance_hours", _NUMBER, "instance-hours", "cost"),
+        _field("gpu_hours", _NUMBER, "GPU-hours", "cost; null where GPUs are not known"),
+        _field("expect_ratio", _NUMBER, "ratio", "upper half of the 95 % interval to expect ÷ value"),
+        _field("spread", _NUMBER, "1", "standard deviation of ln value behind it"),
+        _field("isl", _NUMBER, "tokens", "prompt tokens of a request that are computed"),
+        _field("osl", _NUMBER, "tokens", "output tokens of a request"),
+        _field("text", _TEXT, "", "what to do", null=False),
+        _field("evidence", _TEXT, "", "path of the number that is missing", null=False),
+    ],
+    metadata={"table": "planned_tests", "grain": "one row per refusal or floor that a test would answer"},
+)
+
+TESTS: dict[str, pa.Schema] = {"sweeps": SWEEPS, "splits": SPLITS, "planned_tests": PLANNED_TESTS}
 """Contracts of this module by table."""
