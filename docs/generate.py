@@ -26,6 +26,7 @@ from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS
 from hs_analysis.schema.outcomes import OUTCOMES
 from hs_analysis.schema.settings import MetricRow, TableRow
+from hs_analysis.schema.sweeps import TESTS
 from hs_analysis.settings.known import SETTINGS, Setting
 from hs_analysis.settings.sections import SECTIONS
 
@@ -266,7 +267,11 @@ def files_page() -> str:
     for name, schema in CONTRACTS.items():
         parts += _contract(name, schema)
     parts += ["### quality", *_result_of("ingest/series_quality")]
-    for title, schemas in (("Results", OUTCOMES), ("Tables behind the charts", DETAILS)):
+    for title, schemas in (
+        ("Results", OUTCOMES),
+        ("Tables behind the charts", DETAILS),
+        ("Ratio tests and profiles", TESTS),
+    ):
         parts.append(f"## {title}")
         for name, schema in schemas.items():
             parts += _contract(name, schema)

@@ -15,6 +15,7 @@ from hs_analysis.cli import failure
 from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
 from hs_analysis.cli.init import INIT_HELP, init
 from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
+from hs_analysis.cli.plan_test import PLAN_TEST_HELP, plan_test
 from hs_analysis.cli.run import RUN_HELP, run
 from hs_analysis.cli.settings import SETTINGS_HELP, settings
 from hs_analysis.cli.sql import SQL_HELP, sql
@@ -95,6 +96,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
     "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
     "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),
+    "plan-test": (plan_test, PLAN_TEST_HELP, AROUND, "Tests that would answer what is open."),
     "signals": (signals, SIGNALS_HELP, AROUND, "The catalogue of signals and metrics."),
     "settings": (settings, SETTINGS_HELP, AROUND, "Every setting in effect, and where it is from."),
     "sql": (sql, SQL_HELP, AROUND, "The tables of a run, in SQL."),

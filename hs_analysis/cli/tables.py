@@ -89,6 +89,7 @@ def derived(service: Service) -> list[Block]:
             thresholds,
         ),
         f"P/D ratio: {ratio(service)}",
+        *fixed_costs(service),
         *refusals(service),
     ]  # fmt: skip
 
@@ -113,6 +114,28 @@ def ratio(service: Service) -> str:
     if reason_text(found.get("reason")):
         parts.append(reason_text(found["reason"]))
     return "; ".join(parts)
+
+
+def fixed_costs(service: Service) -> list[str]:
+    """Return what holding one ratio costs while the mix moves, a line a ratio; none where it does not."""
+    from hs_analysis.report.wording import number, percent
+
+    found = service.get("pd_ratio") or {}
+    if found.get("status") != "drifting":
+        return []
+    return [
+        f"held at {number(cost['ratio'])} ({cost['name'].replace('_', ' ')}) instead of following the mix: "
+        f"{percent(cost['extra_instance_hours'])} more instance-hours with no pool over its target; sized on "
+        f"decode alone, prefill is over its capacity for {percent(cost['short_share'])} of the decode work"
+        for cost in found.get("fixed_costs") or []
+    ]
+
+
+def ratio_test(sweep: Mapping[str, Any]) -> str:
+    """Return a ratio test as a line."""
+    from hs_analysis.report.sweeps import line
+
+    return line(sweep)
 
 
 def selection(service: Service) -> list[Block]:

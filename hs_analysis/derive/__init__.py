@@ -1,5 +1,7 @@
 """From the aligned frame and the verdicts to demand, capacity at the SLO, thresholds and the P/D ratio."""
 
+from hs_analysis.derive.bench_points import bench_sweeps
+from hs_analysis.derive.capture_sweep import capture_sweeps
 from hs_analysis.derive.service import DeriveResult, derive_service
 
-__all__ = ["DeriveResult", "derive_service"]
+__all__ = ["DeriveResult", "bench_sweeps", "capture_sweeps", "derive_service"]

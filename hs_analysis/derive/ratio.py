@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.demand import instant
+from hs_analysis.derive.drift import fixed_costs, movers, movers_text
 from hs_analysis.derive.fitting import log_interval
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch
 from hs_analysis.derive.targets import Target
@@ -57,12 +58,33 @@ def ratio_of(
     if impossible is not None or mix is None:
         ratio = PdRatio(None, None, "refused", None, None, impossible, evidence=link)
     else:
-        ratio = replace(_from_mix(targets, mix, rng), evidence=link)
+        ratio = _moved(_from_mix(targets, mix, rng), frame, targets, mix, link)
         ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
     if ratio.status == "ok" or ratio.reason is None:
         return ratio, ()
     collect = RATIO_COLLECT[ratio.reason.code]
     return ratio, (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
+
+
+def _moved(ratio: PdRatio, frame: ServiceFrame, targets: dict[str, Target], mix: Mix, link: str) -> PdRatio:
+    """Add which input moved the mix, and what holding one ratio costs."""
+    found = movers(frame, mix.stretches)
+    ratio = replace(ratio, evidence=link, moved_by=found)
+    if ratio.value is None or not ratio.by_window:
+        return ratio
+    scale = _scale(targets["prefill"], targets["decode"], _known(targets["prefill"], targets["decode"]))[0]
+    held = {"value": ratio.value}
+    held |= {"band_low": ratio.band[0], "band_high": ratio.band[1]} if ratio.band else {}
+    costs = fixed_costs(mix.stretches, scale, held, targets["prefill"].headroom)
+    words = movers_text(found)
+    if ratio.status == "drifting" and ratio.reason is not None and words:
+        text = f"{ratio.reason.text}; what moved is {words}"
+        ratio = replace(ratio, reason=replace(ratio.reason, text=text))
+    return replace(ratio, fixed_costs=costs)
+
+
+def _known(prefill: Target, decode: Target) -> bool:
+    return prefill.status == "ok" and decode.status == "ok" and None not in _edge_factors(prefill, decode)
 
 
 def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
@@ -90,10 +112,12 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator) ->
             "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
         )
         return PdRatio(None, None, "refused", at_least, at_most, reason)
-    known = prefill.status == "ok" and decode.status == "ok" and None not in _edge_factors(prefill, decode)
+    known = _known(prefill, decode)
     scale, scale_draws, systematic = _scale(prefill, decode, known)
     by_window = tuple(
-        w for s in mix.stretches if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
+        replace(w, ci=_stretched(w.ci, prefill, decode) if known and w.ci else w.ci)
+        for s in mix.stretches
+        if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
     )
     balance = mix.value * scale
     balance_ci = _stretched(log_interval(balance, mix.draws * scale_draws, systematic), prefill, decode)

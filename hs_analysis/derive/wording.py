@@ -90,7 +90,7 @@ RATIO_COLLECT = {
     "capacity_refused": "what the refusal of that capacity asks for; the ratio follows from it",
     "capacity_floor": (
         "bring both pools to their limit at least once, in turn: fewer prefill instances through one peak,"
-        " fewer decode instances through another"
+        " fewer decode instances through another; hsa plan-test lays out the cheapest test"
     ),
     "undecided_edge": (
         "give the latency histogram an edge at the limit, or choose a limit that is an edge of it"
@@ -102,6 +102,12 @@ RATIO_COLLECT = {
     "no_common_rows": "record both pools over the same hours, with stretches in which neither is saturated",
 }
 """What to record for each code of a ratio that is not `ok`."""
+
+TESTABLE = ("no_violations", "thin", "load_range", "cannot_fit")
+"""Codes of a capacity that a load test answers."""
+
+PLAN_TEST = "; hsa plan-test lays out the cheapest test"
+"""Where the test is planned."""
 
 STARTUP_COLLECT = (
     "give the seconds from asking for a {role} instance to its first request: --startup 240s, or {role} under"
@@ -145,4 +151,6 @@ def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bo
     if above is None and "{above" in template:
         template = LOWER_COLLECT
     collect = template.format(role=role, latency=LIMIT_OF[role], above=above)
+    if reason.code in TESTABLE:
+        collect += PLAN_TEST
     return Refusal(f"capacity@{role}", reason.code, reason.text, collect)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hs_analysis.pipeline.ask import plan_tests
 from hs_analysis.pipeline.decide import replay_policies, select_policies, write_policies
 from hs_analysis.pipeline.examine import examine_input
 from hs_analysis.pipeline.gather import align_services, ingest_inputs
@@ -40,6 +41,10 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *_NUMBERS),
         ("data/derived/*.parquet",), derive_numbers,
+    ),
+    Stage(
+        "plan-test", "planning tests for what is open", ("derive",), (),
+        ("data/planned_tests.parquet",), plan_tests,
     ),
     Stage(
         "select", "simulating candidates", ("derive",), _NUMBERS,

@@ -130,7 +130,7 @@ def align_services(work: Work) -> Outcome:
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         aligned = align(series, samples, quality, catalogue_of(work.settings), work.settings, database.query)
-    if not aligned.frames and (series.height or not _other_rows(work)):
+    if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",
             where=", ".join(str(path) for path in work.arguments),
@@ -172,14 +172,19 @@ def require_services(work: Work) -> None:
     Raises
     ------
     InputError
-        When there is no service; the message says what there is instead.
+        When there is neither a service nor a benchmark point; the message says what there is instead.
     """
-    if not read_entries(work.run):
+    if not read_entries(work.run) and not bench_rows(work):
         raise InputError(
             f"no metrics over time, only {_other_rows(work)}: there is no history to judge",
             where=", ".join(str(path) for path in work.arguments),
             hint="add the metric dumps of the service; hsa doctor says what was found",
         )
+
+
+def bench_rows(work: Work) -> int:
+    """Return how many benchmark points the input holds: they answer for the ratio without any series."""
+    return tables.read(work.run, "bench").height
 
 
 @contextmanager

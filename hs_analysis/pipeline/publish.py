@@ -25,7 +25,14 @@ from hs_analysis.pipeline.decide import (
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries, read_frames
 from hs_analysis.pipeline.gather import INPUTS_FILE
-from hs_analysis.pipeline.judge import TRAIN, WHOLE, read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.judge import (
+    TRAIN,
+    WHOLE,
+    read_derived,
+    read_recommended,
+    read_sweeps,
+    read_verdicts,
+)
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.standard_input import is_spooled
@@ -112,6 +119,8 @@ def _summary(work: Work) -> dict[str, Any]:
             warnings.append(summary.replaced_warning(name))
         if chosen and chosen.fit == WHOLE:
             warnings.append(summary.untested_warning(name))
+    if not services:
+        warnings.append(summary.no_history_warning())
     return summary.compose(
         window=_window(work),
         slo=to_plain(work.settings.slo),
@@ -121,15 +130,16 @@ def _summary(work: Work) -> dict[str, Any]:
         warnings=warnings,
         excluded=work.settings.excluded,
         events=work.settings.events,
+        sweeps=read_sweeps(work.run),
     )
 
 
 def _window(work: Work) -> dict[str, Any]:
     windows = [window_of(frame) for frame in read_frames(work.run)]
     return {
-        "start": min(w["start"] for w in windows),
-        "end": max(w["end"] for w in windows),
-        "step_s": min(w["step_s"] for w in windows),
+        "start": min((w["start"] for w in windows), default=None),
+        "end": max((w["end"] for w in windows), default=None),
+        "step_s": min((w["step_s"] for w in windows), default=None),
     }
 
 

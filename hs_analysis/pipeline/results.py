@@ -14,13 +14,16 @@ from hs_analysis.evidence import parse
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import summary, tables
+from hs_analysis.pipeline.ask import read_plan
 from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.judge import read_derived, read_recommended, read_sweeps, read_verdicts
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.tables import PLACES
+from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.policy import dump, load_all
 from hs_analysis.report.explain import explain
 from hs_analysis.store import Answer, explore
@@ -79,6 +82,24 @@ def sections(folder: Path, stage: str) -> list[Plain]:
     build = _SECTIONS[stage]
     return [
         {"service": entry["service"], **build(folder, entry["service"])} for entry in read_entries(folder)
+    ]
+
+
+def ratio_tests(folder: Path) -> list[Plain]:
+    """Return the answers of the ratio tests of a run."""
+    return [to_plain(found) for found in read_sweeps(folder)]
+
+
+def planned_tests(folder: Path, generator: str) -> list[Plain]:
+    """Return the planned tests of a run with the commands of a load generator, one a level."""
+    return [
+        to_plain(test)
+        | {
+            "commands": list(
+                command_lines(generator, test.levels, test.isl or 1.0, test.osl or 1.0, test.service)
+            )
+        }
+        for test in read_plan(folder)
     ]
 
 

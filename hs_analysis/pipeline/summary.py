@@ -17,6 +17,7 @@ from hs_analysis.schema.results import (
     Threshold,
 )
 from hs_analysis.schema.settings import Excluded, Slo
+from hs_analysis.schema.sweeps import SweepResult
 
 SCHEMA_VERSION = 1
 
@@ -53,6 +54,7 @@ def compose(
     warnings: Sequence[Mapping[str, str]],
     excluded: Sequence[Any] = (),
     events: Sequence[Any] = (),
+    sweeps: Sequence[SweepResult] = (),
 ) -> dict[str, Any]:
     """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
     whole = {
@@ -65,6 +67,7 @@ def compose(
         "inputs": list(inputs),
         "coverage": coverage,
         "services": list(services),
+        "sweeps": list(sweeps),
         "warnings": list(warnings),
     }
     rounded = _rounded(to_plain(whole))
@@ -181,6 +184,15 @@ def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
     more = f" and {len(excluded) - 3} more" if len(excluded) > 3 else ""
     text = f"left out: {', '.join(named)}{more}; totals do not count these stretches"
     return {"code": "excluded", "text": text}
+
+
+def no_history_warning() -> dict[str, str]:
+    """Return the warning that an input of benchmark points alone gives no policy."""
+    text = (
+        "the input holds benchmark points and no metric over time: ratio tests were answered, but no signal "
+        "could be judged and no policy made; add metric dumps of the service for those"
+    )
+    return {"code": "no_history", "text": text}
 
 
 def untested_warning(service: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS, check, empty
 from hs_analysis.schema.outcomes import OUTCOMES
+from hs_analysis.schema.sweeps import TESTS
 from hs_analysis.store import read_table, write_table
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ PLACES = {
     "capacity_points": "data/derived/capacity_points.parquet",
     "capacity_curve": "data/derived/capacity_curve.parquet",
     "mix": "data/derived/mix.parquet",
+    "sweeps": "data/derived/sweeps.parquet",
+    "splits": "data/derived/splits.parquet",
+    "planned_tests": "data/planned_tests.parquet",
     "select": "data/select.parquet",
     "select_search": "data/select_search.parquet",
     "replay_windows": "data/replay/windows.parquet",
@@ -45,7 +49,7 @@ PLACES = {
 }
 """Table → file or glob below the run folder; the names of the views of run.duckdb."""
 
-_CONTRACTS: dict[str, pa.Schema] = CONTRACTS | DETAILS | OUTCOMES
+_CONTRACTS: dict[str, pa.Schema] = CONTRACTS | DETAILS | OUTCOMES | TESTS
 
 
 def contract(table: str) -> pa.Schema:

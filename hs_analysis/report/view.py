@@ -20,6 +20,7 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
+from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
 from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
 
@@ -74,6 +75,7 @@ def build(
         "services": views,
         "many": len(views) >= MANY_SERVICES,
         "overview": table("All services", OVERVIEW_HEADS, rows, filter=len(rows) > 8),
+        "sweeps": sweep_table(summary, anchors),
         "coverage": tables.coverage(summary),
         "roles": _roles(summary),
         "missing": tables.missing(summary),

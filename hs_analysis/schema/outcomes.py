@@ -25,6 +25,17 @@ RATIO_WINDOW = pa.struct(
     [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
 )
 
+MOVER = pa.struct(
+    [("input", pa.string()), ("share", pa.float64()), ("low", pa.float64()), ("high", pa.float64())]
+)
+FIXED_COST = pa.struct(
+    [("name", pa.string())]
+    + [
+        (name, pa.float64())
+        for name in ("ratio", "extra_instance_hours", "sized_on_decode", "short_share", "worst_load")
+    ]
+)
+
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
 _SIGNAL_UNIT = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
@@ -143,6 +154,8 @@ PD_RATIO = _contract(
     _field("by_window", pa.list_(RATIO_WINDOW), _RATIO, "ratio of each stretch"),
     _field("integer_pairs", pa.list_(pa.list_(pa.int64())), "instances", "pairs near the value, best first"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("moved_by", pa.list_(MOVER), "ratio", "inputs of the mix and the share of its movement of each"),
+    _field("fixed_costs", pa.list_(FIXED_COST), "ratio", "what holding one ratio costs against following"),
 )
 
 REFUSALS = _contract(

@@ -212,6 +212,52 @@ class RatioWindow:
 
 
 @dataclass(frozen=True)
+class Mover:
+    """An input of the token mix and what it has to do with the mix's movement.
+
+    Attributes
+    ----------
+    input
+        ``isl``, ``osl`` or ``hit_rate``.
+    share
+        Share of the variance of ln mix it explains [ratio]; negative where it moves against the rest.
+    low, high
+        10 % and 90 % quantile over stretches [tokens, or ratio].
+    """
+
+    input: str
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class FixedCost:
+    """What holding one ratio costs while the mix moves, against following it.
+
+    Attributes
+    ----------
+    name, ratio
+        Which ratio is held.
+    extra_instance_hours
+        Instance-hours beyond following the mix, with neither pool ever over its target [ratio].
+    sized_on_decode
+        The same with both pools sized on decode alone [ratio].
+    short_share
+        Then: share of decode work that comes while prefill is over its capacity [ratio].
+    worst_load
+        Then: highest prefill load ÷ target [ratio].
+    """
+
+    name: str
+    ratio: float
+    extra_instance_hours: float
+    sized_on_decode: float
+    short_share: float
+    worst_load: float
+
+
+@dataclass(frozen=True)
 class PdRatio:
     """Prefill instances per decode instance."""
 
@@ -225,6 +271,8 @@ class PdRatio:
     by_window: tuple[RatioWindow, ...] = ()
     integer_pairs: tuple[tuple[int, int], ...] = ()
     evidence: str = ""
+    moved_by: tuple[Mover, ...] = ()
+    fixed_costs: tuple[FixedCost, ...] = ()
 
 
 @dataclass(frozen=True)

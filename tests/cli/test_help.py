@@ -80,10 +80,11 @@ def test_version(hsa: Hsa) -> None:
 
 
 def test_commands_of_the_contract() -> None:
-    """These eighteen, and completion comes with them."""
+    """These nineteen, and completion comes with them."""
     assert set(COMMANDS) == {
         "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
         "explain", "signals", "init", "settings", "sql", "validate", "pull", "export-plan",
+        "plan-test",
     }  # fmt: skip
 
 

@@ -171,6 +171,7 @@ def test_keys_come_in_the_contracts_order() -> None:
         "inputs",
         "coverage",
         "services",
+        "sweeps",
         "warnings",
     ]
     (one,) = found["services"]

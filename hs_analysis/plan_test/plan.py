@@ -1,0 +1,212 @@
+"""The tests that would answer a run's refusals and floors: pools, levels, minutes, cost, interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hs_analysis import evidence
+from hs_analysis.plan_test.load import Pool, pools_of, usual_rate, window_noise
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Derived, Refusal
+from hs_analysis.schema.sweeps import Level, PlannedTest
+
+# Defaults of this project.
+
+STEP = 1.15
+"""Ratio of two neighbouring levels: closer ones cost time, wider ones leave the limit in a gap."""
+
+SEARCH = (0.6, 2.5)
+"""Levels of a search, as a share of what is known to be carried: the lowest keeps the limit for sure, the
+highest is beyond where any floor measured on simulated services lay under its capacity [ratio]."""
+
+ABOUT = (0.6, 1.3)
+"""Levels about a limit that was met but not pinned, as a share of it [ratio]."""
+
+DOWN = 3
+"""Levels repeated on the way down: memory that fills and caches that warm look like load on a ramp up."""
+
+MINUTES_MIN = 5.0
+"""Shortest level [min]; measured on captures of real components: five minutes about the limit."""
+
+WINDOWS_MIN = 5
+"""Fewest windows of a level: that many over and under the limit are needed."""
+
+NOISE_SHARE = 1.0 / 3.0
+"""Share of the systematic term that the noise of a level's mean may reach [ratio]: below it more minutes buy
+nothing."""
+
+SCRAPES = 4
+"""Scrapes that make a window of a pressure test."""
+
+WINDOW_MIN_S = 15.0
+"""Shortest window of a pressure test [s]."""
+
+SIZE_LOSS = 0.35
+"""A prefill pool of n carries 1 − 0.35 ÷ √n of a large one's load per instance; measured on simulated
+services."""
+
+SIZE_ERROR = 0.05
+"""Loss of capacity that a smaller pool in the test may cause [ratio]."""
+
+NORMAL_95 = 1.96
+"""Half-width of a 95 % normal interval in standard deviations."""
+
+RATIO_SHARE = 0.8
+"""Share of both capacities' systematic terms that a ratio keeps."""
+
+SEARCHED = ("no_violations", "thin", "load_range", "no_common_rows", "hours")
+"""Refusals of a capacity that a search upwards answers."""
+
+PINNED = ("cannot_fit", "indicative")
+"""Refusals of a capacity that levels about the limit answer."""
+
+OTHER = {"prefill": "decode", "decode": "prefill"}
+"""The pool that must not run short while the other is pressed."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the estimator of a pressure test is known to leave, by role.
+
+    Attributes
+    ----------
+    systematic
+        Standard deviation of ln capacity that no repetition removes.
+    """
+
+    systematic: Mapping[str, float]
+
+
+def plan_service(frame: ServiceFrame, derived: Derived, precision: Precision) -> tuple[PlannedTest, ...]:
+    """Return the cheapest tests that answer a service's refusals and floors, capacities first.
+
+    Refusals that no load can answer (a metric to export, a limit to give) have no test: their own words say
+    what to do. A ratio follows from the capacities, so its test is those of the pools that lack one.
+
+    Parameters
+    ----------
+    frame
+        The service.
+    derived
+        What it left open.
+    precision
+        The estimator's own error.
+    """
+    pools = pools_of(frame, derived)
+    tests: dict[str, PlannedTest] = {}
+    for refusal in derived.refusals:
+        what, _, role = refusal.what.partition("@")
+        if what == "capacity" and role in pools and refusal.code in (*SEARCHED, *PINNED):
+            tests[refusal.what] = _capacity_test(frame, refusal, pools, precision)
+    for role in pools:
+        capacity = derived.capacity_of(role)
+        reason = capacity.reason if capacity is not None else None
+        if reason is not None and reason.code == "indicative":
+            refusal = Refusal(f"capacity@{role}", reason.code, reason.text, "")
+            tests[refusal.what] = _capacity_test(frame, refusal, pools, precision)
+    ratio = next((r for r in derived.refusals if r.what == "pd_ratio"), None)
+    needed = [test for test in tests.values() if test.role in OTHER]
+    if ratio is not None and ratio.code in ("capacity_floor", "capacity_refused") and needed:
+        tests[ratio.what] = _ratio_test(frame, ratio, needed, precision)
+    return tuple(tests.values())
+
+
+def _capacity_test(
+    frame: ServiceFrame, refusal: Refusal, pools: Mapping[str, Pool], precision: Precision
+) -> PlannedTest:
+    role = refusal.what.partition("@")[2]
+    pool = pools[role]
+    low, high = ABOUT if refusal.code in PINNED else SEARCH
+    count = math.ceil(math.log(high / low) / math.log(STEP))
+    loads = [pool.carried * low * (high / low) ** (i / count) for i in range(count + 1)]
+    size = _test_size(pool)
+    top_rate = loads[-1] * size / pool.tokens if pool.tokens else None
+    sizes = {role: size} | _other_size(role, pools, top_rate)
+    window_s = max(WINDOW_MIN_S, SCRAPES * _interval_s(frame))
+    middle = pool.carried * size / pool.tokens if pool.tokens else None
+    noise = window_noise(pool, middle or 1.0, window_s, usual_rate(frame))
+    windows = max(WINDOWS_MIN, math.ceil((noise / (NOISE_SHARE * precision.systematic[role])) ** 2))
+    minutes = max(MINUTES_MIN, math.ceil(windows * window_s / 60.0))
+    held = 60.0 * minutes / window_s
+    spread = math.sqrt(precision.systematic[role] ** 2 + math.log(STEP) ** 2 / 12.0 + noise**2 / held)
+    levels = tuple(
+        Level(i + 1, load, load * size / pool.tokens if pool.tokens else None, minutes)
+        for i, load in enumerate([*loads, *loads[-2 : -2 - DOWN : -1]])
+    )
+    hours = sum(level.minutes for level in levels) / 60.0
+    isl, osl = (pools[r].tokens if r in pools else None for r in ("prefill", "decode"))
+    return PlannedTest(
+        frame.service, refusal.what, refusal.code, role, sizes.get("prefill"), sizes.get("decode"),
+        sizes.get("mixed"), levels, hours * sum(sizes.values()), _gpu_hours(sizes, pools, hours),
+        math.exp(NORMAL_95 * spread) - 1.0, spread, isl, osl if osl else pool.tokens,
+        _words(role, levels, minutes), evidence.path(frame.service, "derive", refusal.what),
+    )  # fmt: skip
+
+
+def _words(role: str, levels: Sequence[Level], minutes: float) -> str:
+    latency = {"prefill": "TTFT", "decode": "TBT"}.get(role, "TTFT or TBT")
+    return (
+        f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance, {STEP - 1:.0%} and"
+        f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat the"
+        f" last {DOWN} levels before that on the way down; record the same metrics and give them to hsa run"
+        f" --pressure-test"
+    )
+
+
+def _test_size(pool: Pool) -> int:
+    """Return the fewest instances that carry, each, what they carry in the usual pool, to 5 %.
+
+    Prefill loses 0.35 ÷ √n to its size, decode nothing; two at least, so that routing is part of the test.
+    """
+    if pool.role != "prefill":
+        return min(2, pool.instances)
+    usual = 1.0 - SIZE_LOSS / math.sqrt(pool.instances)
+    for size in range(1, pool.instances):
+        if size >= 2 and 1.0 - SIZE_LOSS / math.sqrt(size) >= (1.0 - SIZE_ERROR) * usual:
+            return size
+    return pool.instances
+
+
+def _other_size(role: str, pools: Mapping[str, Pool], rate: float | None) -> dict[str, int]:
+    """Return how many instances of the other pool keep it under what it is known to carry."""
+    other = OTHER.get(role)
+    if other is None or other not in pools:
+        return {}
+    pool = pools[other]
+    if rate is None or pool.tokens is None:
+        return {other: pool.instances}
+    return {other: max(1, math.ceil(rate * pool.tokens / pool.carried))}
+
+
+def _interval_s(frame: ServiceFrame) -> float:
+    """Return the shortest time between values that carry news [s]."""
+    return min((info.interval_s for info in frame.signals if info.interval_s > 0), default=WINDOW_MIN_S)
+
+
+def _gpu_hours(sizes: Mapping[str, int], pools: Mapping[str, Pool], hours: float) -> float | None:
+    gpus = [(count, pools[role].gpus) for role, count in sizes.items()]
+    if any(each is None for _, each in gpus):
+        return None
+    return hours * sum(count * (each or 0.0) for count, each in gpus)
+
+
+def _ratio_test(
+    frame: ServiceFrame, refusal: Refusal, needed: Sequence[PlannedTest], precision: Precision
+) -> PlannedTest:
+    """Return the sum of the tests of both pools: the ratio follows from their capacities."""
+    sampling = sum(test.spread**2 - precision.systematic[test.role] ** 2 for test in needed)
+    systematic = RATIO_SHARE * math.hypot(*(precision.systematic[role] for role in OTHER))
+    spread = math.sqrt(systematic**2 + sampling)
+    gpu_hours = [test.gpu_hours for test in needed]
+    first = needed[0]
+    named = " and ".join(test.what for test in needed)
+    text = f"run the tests of {named}: the ratio follows from both capacities"
+    return replace(
+        first, what=refusal.what, code=refusal.code, role="", levels=(), prefill=None, decode=None,
+        instance_hours=sum(test.instance_hours for test in needed),
+        gpu_hours=None if None in gpu_hours else sum(hours or 0.0 for hours in gpu_hours),
+        expect_ratio=math.exp(NORMAL_95 * spread) - 1.0, spread=spread, text=text,
+        evidence=evidence.path(frame.service, "derive", "pd_ratio"),
+    )  # fmt: skip
