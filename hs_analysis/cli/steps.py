@@ -87,13 +87,15 @@ def _sections(
     """Return a reader of the part of summary.json that a stage fills."""
 
     def present(folder: Path) -> Shown:
-        from hs_analysis.pipeline.results import ratio_tests, sections
+        from hs_analysis.pipeline.results import profile_ratios, ratio_tests, sections
 
         services = sections(folder, stage)
         flat = [{"service": service["service"], **row} for service in services for row in rows(service)]
         tests = ratio_tests(folder) if stage == "derive" else []
         data = {"services": services} | ({"sweeps": tests} if tests else {})
-        lines = [tables.ratio_test(test) for test in tests]
+        given = profile_ratios(folder) if stage == "derive" else []
+        data |= {"profiles": given} if given else {}
+        lines = [*map(tables.ratio_test, tests), *map(tables.profile_ratio, given)]
         return Shown(data, flat, lambda: [*(b for service in services for b in blocks(service)), *lines])
 
     return present

@@ -138,6 +138,13 @@ def ratio_test(sweep: Mapping[str, Any]) -> str:
     return line(sweep)
 
 
+def profile_ratio(found: Mapping[str, Any]) -> str:
+    """Return what a profile gives as a line."""
+    from hs_analysis.report.sweeps import profile_line
+
+    return profile_line(found)
+
+
 def selection(service: Service) -> list[Block]:
     """Return the candidates as simulated on the training window."""
     rows = [

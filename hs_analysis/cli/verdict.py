@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hs_analysis.cli.shown import Block, Shown
-from hs_analysis.cli.tables import amount, ratio, ratio_test, reason_text, recommended, refusals
+from hs_analysis.cli.tables import (
+    amount,
+    profile_ratio,
+    ratio,
+    ratio_test,
+    reason_text,
+    recommended,
+    refusals,
+)
 
 if TYPE_CHECKING:
     from hs_analysis.report.choice import Choice
@@ -32,6 +40,7 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     for service, choice in chosen:
         blocks += _lines(service, choice)
     blocks += [ratio_test(sweep) for sweep in summary.get("sweeps") or []]
+    blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}

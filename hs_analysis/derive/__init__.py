@@ -2,6 +2,9 @@
 
 from hs_analysis.derive.bench_points import bench_sweeps
 from hs_analysis.derive.capture_sweep import capture_sweeps
+from hs_analysis.derive.profile import profile_ratio, profiles_of
 from hs_analysis.derive.service import DeriveResult, derive_service
 
-__all__ = ["DeriveResult", "bench_sweeps", "capture_sweeps", "derive_service"]
+__all__ = [
+    "DeriveResult", "bench_sweeps", "capture_sweeps", "derive_service", "profile_ratio", "profiles_of",
+]  # fmt: skip

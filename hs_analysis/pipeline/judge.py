@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.derive import DeriveResult, bench_sweeps, capture_sweeps, derive_service
-from hs_analysis.pipeline import tables
-from hs_analysis.pipeline.frames import read_entries, read_frames, split
+from hs_analysis.derive import DeriveResult, derive_service
+from hs_analysis.pipeline import ratio_tests, tables
+from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.gather import require_services
-from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import (
@@ -27,7 +25,6 @@ from hs_analysis.schema.results import (
     StudyResult,
     Threshold,
 )
-from hs_analysis.schema.sweeps import SweepResult
 from hs_analysis.study import study_service
 
 WHOLE, TRAIN = "whole", "train"
@@ -96,33 +93,12 @@ def derive_numbers(work: Work) -> Outcome:
     for name in ("capacity_points", "capacity_curve", "mix"):
         drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
         tables.write_frames(work.out, name, drawn)
-    sweeps = _ratio_tests(work)
+    sweeps, profiles = ratio_tests.answer(work), ratio_tests.from_profiles(work)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
     notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
+    notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
     return Outcome("; ".join(notes))
-
-
-def _ratio_tests(work: Work) -> list[SweepResult]:
-    """Answer the ratio tests in benchmark points and in captures, and write their tables."""
-    slo = work.settings.slo
-    answers = [bench_sweeps(tables.read(work.run, "bench"), slo)]
-    entries = {entry["service"]: entry for entry in read_entries(work.run)}
-    for frame in read_frames(work.run):
-        edges = {
-            edge["signal"]: (edge["limit_s"], edge["low_s"], edge["high_s"] or math.inf)
-            for edge in entries[frame.service]["slo_edges"]
-        }
-        answers.append(capture_sweeps(frame, slo, edges))
-    found = [one for results, _ in answers for one in results]
-    tables.write_rows(work.out, "sweeps", [vars(one) for one in found])
-    tables.write_frames(work.out, "splits", [splits for _, splits in answers])
-    return found
-
-
-def read_sweeps(folder: Path) -> tuple[SweepResult, ...]:
-    """Return the answers of all ratio tests of a run."""
-    return tuple(from_plain(SweepResult, row) for row in tables.read(folder, "sweeps").iter_rows(named=True))
 
 
 def typed_rows(signals: pl.DataFrame, part: ServiceFrame) -> pl.DataFrame | None:

@@ -30,9 +30,9 @@ from hs_analysis.pipeline.judge import (
     WHOLE,
     read_derived,
     read_recommended,
-    read_sweeps,
     read_verdicts,
 )
+from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.standard_input import is_spooled
@@ -131,6 +131,7 @@ def _summary(work: Work) -> dict[str, Any]:
         excluded=work.settings.excluded,
         events=work.settings.events,
         sweeps=read_sweeps(work.run),
+        profiles=read_profile_ratios(work.run),
     )
 
 

@@ -18,9 +18,10 @@ from hs_analysis.pipeline.ask import read_plan
 from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.judge import read_derived, read_recommended, read_sweeps, read_verdicts
+from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
+from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.plan_test.commands import command_lines
@@ -88,6 +89,11 @@ def sections(folder: Path, stage: str) -> list[Plain]:
 def ratio_tests(folder: Path) -> list[Plain]:
     """Return the answers of the ratio tests of a run."""
     return [to_plain(found) for found in read_sweeps(folder)]
+
+
+def profile_ratios(folder: Path) -> list[Plain]:
+    """Return what the profiles of a run gave."""
+    return [to_plain(found) for found in read_profile_ratios(folder)]
 
 
 def planned_tests(folder: Path, generator: str) -> list[Plain]:

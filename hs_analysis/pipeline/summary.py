@@ -17,7 +17,7 @@ from hs_analysis.schema.results import (
     Threshold,
 )
 from hs_analysis.schema.settings import Excluded, Slo
-from hs_analysis.schema.sweeps import SweepResult
+from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
 
 SCHEMA_VERSION = 1
 
@@ -55,6 +55,7 @@ def compose(
     excluded: Sequence[Any] = (),
     events: Sequence[Any] = (),
     sweeps: Sequence[SweepResult] = (),
+    profiles: Sequence[ProfileRatio] = (),
 ) -> dict[str, Any]:
     """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
     whole = {
@@ -68,6 +69,7 @@ def compose(
         "coverage": coverage,
         "services": list(services),
         "sweeps": list(sweeps),
+        "profiles": list(profiles),
         "warnings": list(warnings),
     }
     rounded = _rounded(to_plain(whole))

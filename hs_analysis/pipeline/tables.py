@@ -40,6 +40,7 @@ PLACES = {
     "mix": "data/derived/mix.parquet",
     "sweeps": "data/derived/sweeps.parquet",
     "splits": "data/derived/splits.parquet",
+    "profile_ratios": "data/derived/profile_ratios.parquet",
     "planned_tests": "data/planned_tests.parquet",
     "select": "data/select.parquet",
     "select_search": "data/select_search.parquet",

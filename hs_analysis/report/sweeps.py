@@ -87,6 +87,18 @@ def line(sweep: Sweep) -> str:
     )
 
 
+def profile_line(found: Mapping[str, Any]) -> str:
+    """Return what a profile gives for some requests as a line."""
+    head = f"profile {found['name']} for {found['source']} ({mix_text(found)})"
+    if found.get("status") != "ok":
+        return f"{head}: refused; {mapping(found.get('reason')).get('text')}"
+    outside = f", {found['outside_ratio']:.0%} of requests outside it" if found["outside_ratio"] else ""
+    return (
+        f"{head}: ratio {number(found['ratio'])}; an instance carries {number(found['prefill_tps'])} prompt"
+        f" or {number(found['decode_tps'])} output tokens/s without queueing{outside}"
+    )
+
+
 def sweep_table(summary: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
     """Return the ratio tests of a run as a table of the page."""
     rows = []

@@ -89,6 +89,49 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
+class ProfileRatio:
+    """What the profiles of one prefill and one decode instance give for some requests.
+
+    Attributes
+    ----------
+    name
+        What the two profiles have in common.
+    isl, osl
+        Mean lengths of the requests [tokens].
+    requests
+        How many there are.
+    outside_ratio
+        Share of them outside the grid.
+    ttft_s, tbt_s
+        Limits [s].
+    status
+        ok or refused.
+    prefill_tps, decode_tps
+        Work one instance does under the limits, over the requests inside [tokens/s].
+    ratio
+        Prefill ÷ decode instances.
+    reason
+        Why it is refused.
+    source
+        Whose requests: a capture's log, or a service's mean lengths.
+    """
+
+    name: str
+    isl: float | None
+    osl: float | None
+    requests: int
+    outside_ratio: float
+    ttft_s: float | None
+    tbt_s: float | None
+    status: Literal["ok", "refused"] = "refused"
+    prefill_tps: float | None = None
+    decode_tps: float | None = None
+    ratio: float | None = None
+    reason: Reason | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Level:
     """A load level of a test: its place, load per instance [tokens/s], rate [requests/s], minutes."""
 
@@ -235,5 +278,29 @@ PLANNED_TESTS = pa.schema(
     metadata={"table": "planned_tests", "grain": "one row per refusal or floor that a test would answer"},
 )
 
-TESTS: dict[str, pa.Schema] = {"sweeps": SWEEPS, "splits": SPLITS, "planned_tests": PLANNED_TESTS}
+PROFILE_RATIOS = pa.schema(
+    [
+        _field("name", _TEXT, "", "what the two profiles have in common", null=False),
+        _field("isl", _NUMBER, "tokens", "mean prompt length of the requests"),
+        _field("osl", _NUMBER, "tokens", "mean output length"),
+        _field("requests", pa.int64(), "requests", "how many", null=False),
+        _field("outside_ratio", _NUMBER, "ratio 0..1", "share outside what was profiled", null=False),
+        _field("ttft_s", _NUMBER, "s", "limit on time to first token"),
+        _field("tbt_s", _NUMBER, "s", "limit on time between tokens"),
+        _field("status", _TEXT, "", "ok or refused", null=False),
+        _field("prefill_tps", _NUMBER, "tokens/s", "prompt tokens one instance computes"),
+        _field("decode_tps", _NUMBER, "tokens/s", "output tokens one instance makes within the limit"),
+        _field("ratio", _NUMBER, _RATIO, "instances"),
+        _field("reason", REASON, "", "why it is refused"),
+        _field("source", _TEXT, "", "whose requests", null=False),
+    ],
+    metadata={"table": "profile_ratios", "grain": "one row per profile and set of requests"},
+)
+
+TESTS: dict[str, pa.Schema] = {
+    "sweeps": SWEEPS,
+    "splits": SPLITS,
+    "planned_tests": PLANNED_TESTS,
+    "profile_ratios": PROFILE_RATIOS,
+}
 """Contracts of this module by table."""

@@ -223,7 +223,7 @@ def pd_sweep(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def test_captures_of_real_components_agree_with_the_clients_truth(pd_sweep: tuple[Path, Path]) -> None:
     """Under the limits and on decode TPS alone the best split of either mix is the client's."""
-    from hs_analysis.pipeline.judge import read_sweeps
+    from hs_analysis.pipeline.ratio_tests import read_sweeps
 
     source, folder = pd_sweep
     best = json.loads((source / "truth.json").read_text("utf-8"))["best"]

@@ -172,6 +172,7 @@ def test_keys_come_in_the_contracts_order() -> None:
         "coverage",
         "services",
         "sweeps",
+        "profiles",
         "warnings",
     ]
     (one,) = found["services"]
