@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -196,29 +196,32 @@ def profile_ratio(
         profile.name, float(isl.mean()) if isl.size else None, float(osl.mean()) if osl.size else None,
         isl.size, outside, slo.ttft_s, slo.tbt_s,
     )  # fmt: skip
-    if outside > OUTSIDE_MAX or not inside.any():
-        grid = f"prompts of {profile.isl[0]:,.0f} to {profile.isl[-1]:,.0f} tokens and contexts of "
-        grid += f"{profile.decode[0].context:,.0f} to {profile.decode[-1].context:,.0f}"
-        text = f"{outside:.0%} of the requests lie outside what was profiled ({grid})"
-        return _refused(base, Reason("outside_grid", text, outside, OUTSIDE_MAX))
+    if not inside.any():
+        return replace(base, reason=_outside(profile, outside))
     if (prefill[inside] <= 0).any() or (decode[inside] <= 0).any():
         short = "TTFT" if (prefill[inside] <= 0).any() else "TBT"
         text = f"even an idle instance breaks the limit on {short} for some of these requests"
-        return _refused(base, Reason("limit_below_profile", text))
+        return replace(base, reason=Reason("limit_below_profile", text))
     busy_prefill = float((isl[inside] / prefill[inside]).sum())
     busy_decode = float((osl[inside] / decode[inside]).sum())
-    return ProfileRatio(
-        base.name, base.isl, base.osl, base.requests, outside, slo.ttft_s, slo.tbt_s, "ok",
-        float(isl[inside].sum()) / busy_prefill, float(osl[inside].sum()) / busy_decode,
-        busy_prefill / busy_decode,
+    ratio = busy_prefill / busy_decode
+    base = replace(base, inside_ratio=ratio)
+    if outside > OUTSIDE_MAX:
+        return replace(base, reason=_outside(profile, outside, ratio))
+    return replace(
+        base, status="ok", ratio=ratio, prefill_tps=float(isl[inside].sum()) / busy_prefill,
+        decode_tps=float(osl[inside].sum()) / busy_decode,
     )  # fmt: skip
 
 
-def _refused(base: ProfileRatio, reason: Reason) -> ProfileRatio:
-    return ProfileRatio(
-        base.name, base.isl, base.osl, base.requests, base.outside_ratio, base.ttft_s, base.tbt_s,
-        reason=reason,
-    )  # fmt: skip
+def _outside(profile: Profile, share: float, ratio: float | None = None) -> Reason:
+    grid = (
+        f"prompts of {profile.isl[0]:,.0f} to {profile.isl[-1]:,.0f} tokens and contexts of"
+        f" {profile.decode[0].context:,.0f} to {profile.decode[-1].context:,.0f}"
+    )
+    rest = "" if ratio is None else f"; those inside ask for {ratio:.2f} prefill per decode"
+    text = f"{share:.0%} of the requests lie outside what was profiled ({grid}){rest}"
+    return Reason("outside_grid", text, share, OUTSIDE_MAX)
 
 
 @dataclass(frozen=True)

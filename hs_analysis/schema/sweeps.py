@@ -114,6 +114,8 @@ class ProfileRatio:
         Why it is refused.
     source
         Whose requests: a capture's log, or a service's mean lengths.
+    inside_ratio
+        Ratio that the requests inside the grid alone ask for.
     """
 
     name: str
@@ -129,6 +131,7 @@ class ProfileRatio:
     ratio: float | None = None
     reason: Reason | None = None
     source: str = ""
+    inside_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -293,6 +296,7 @@ PROFILE_RATIOS = pa.schema(
         _field("ratio", _NUMBER, _RATIO, "instances"),
         _field("reason", REASON, "", "why it is refused"),
         _field("source", _TEXT, "", "whose requests", null=False),
+        _field("inside_ratio", _NUMBER, _RATIO, "ratio that the requests inside alone ask for"),
     ],
     metadata={"table": "profile_ratios", "grain": "one row per profile and set of requests"},
 )

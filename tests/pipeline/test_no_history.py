@@ -43,7 +43,8 @@ def test_ingest_and_doctor_take_it(folder: Path) -> None:
 
 @pytest.mark.parametrize("target", ["study", "report"])
 def test_what_judges_says_what_is_missing(folder: Path, target: str) -> None:
-    words = "no metrics over time, only 1 requests, 2 benchmark points: there is no history to judge; add the"
+    (folder / "in" / "prefill.csv").unlink()  # benchmark points answer for the ratio, requests for nothing
+    words = "no metrics over time, only 1 requests: there is no history to judge; add the"
     with pytest.raises(InputError, match=words):
         to(target, folder)
 
