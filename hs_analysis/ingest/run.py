@@ -22,7 +22,7 @@ from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
 from hs_analysis.ingest.settling import Kept, Settled, settle
 from hs_analysis.ingest.spans import FileSpan, file_spans
 from hs_analysis.ingest.staging import Piece, Staging
-from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty, label_map
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, label_map
 from hs_analysis.schema.settings import Reading
 from hs_analysis.store import read_table, write_table
 
@@ -219,7 +219,7 @@ def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue
         {
             "series_id": number,
             "metric": metric,
-            "labels": [{"key": k, "value": v} for k, v in labels if k != "__name__"],
+            "labels": [pair for pair in labels if pair[0] != "__name__"],
             "signal": signals[metric],
             "emitter_role": who.emitter_role,
             "role_evidence": who.role_evidence,
@@ -235,7 +235,10 @@ def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue
         }
         for number, ((capture, labels), metric, who) in enumerate(zip(keys, metrics, identities, strict=True))
     ]
-    return pl.DataFrame(rows, schema=empty(SERIES).schema)
+    # By way of Arrow: polars builds a series of its own for the labels of every row.
+    frame = pl.from_arrow(pa.Table.from_pylist(rows, schema=SERIES))
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type of from_arrow
+    return frame
 
 
 def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:
