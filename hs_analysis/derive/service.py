@@ -16,6 +16,7 @@ from hs_analysis.derive.gpu_types import type_capacities
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
@@ -58,6 +59,7 @@ def derive_service(
     verdicts: tuple[SignalVerdict, ...],
     settings: Settings,
     typed: pl.DataFrame | None = None,
+    births: pl.DataFrame | None = None,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -71,7 +73,12 @@ def derive_service(
         SLO, start-up times, head-room, draws and seed; equal seeds give equal results.
     typed
         Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
+    births
+        Rows of the contract BIRTHS; None when they were not looked for.
     """
+    given = settings
+    startups = startups_of(frame, births) if births is not None else ()
+    settings = with_measured(given, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
     fits: dict[str, CapacityFit] = {}
@@ -81,7 +88,7 @@ def derive_service(
         fits[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
     fits = with_calm(fits)
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
-    thresholds, unset = thresholds_of(frame, verdicts, targets, settings)
+    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]))
     demand, censored = demand_of(frame)
@@ -93,7 +100,7 @@ def derive_service(
     refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
-        Derived(capacity, demand, thresholds, ratio, refusals),
+        Derived(capacity, demand, thresholds, ratio, refusals, startups),
         tables.capacity_points(frame, fits, settings.slo),
         tables.capacity_curve(frame, fits, settings.slo),
         tables.mix_table(frame, stretches, ratio),

@@ -65,7 +65,7 @@ def build_policy(
     primaries
         (signal, role) that size pools; empty for a policy on hold. One sizes both pools through the ratio.
     settings
-        SLO limits and start-up times.
+        SLO limits, and start-up times; one that is not given is the one that was measured.
     promql
         Query per (signal, role); a signal without one gets an empty query.
     meta
@@ -90,8 +90,8 @@ def build_policy(
         refusals=_refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
-        start_up_s=dict(settings.startup_s), averaging_s=max(AVERAGING_S, frame.window_s),
-        replay=dict(meta.get("replay", {})),
+        start_up_s=derived.measured_startup_s | settings.startup_s,
+        averaging_s=max(AVERAGING_S, frame.window_s), replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     made = _with_bands(draft, derived, bool(meta.get("calibrated")))
     # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers.
