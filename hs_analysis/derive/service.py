@@ -12,13 +12,13 @@ from hs_analysis import evidence
 from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
-from hs_analysis.derive.gpu_types import type_capacities
+from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.ratio import ratio_of
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import target_of, with_calm
-from hs_analysis.derive.thresholds import thresholds_of
+from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Capacity, Derived, Refusal, SignalVerdict
@@ -97,6 +97,7 @@ def derive_service(
         for fit, seed in zip(fits.values(), seeds[2:], strict=True):
             rng = np.random.default_rng(seed.spawn(1)[0])
             capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
+        thresholds += type_thresholds(thresholds, capacity, frame.service, settings)
     refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
@@ -125,15 +126,10 @@ def _capacity_refusals(
             above = capacity.per_instance or fit.high
             out.append(capacity_refusal(role, capacity.reason, above and BEYOND * above, test=test))
         types = frame.gpu_types.get(role, ())
-        told = [c for c in found if c.role == role and c.gpu_type and not _borrowed(c)]
+        told = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
         if len(types) > max(1, len(told)):
             text = f"the {role} pool holds {' and '.join(types)}: its capacity is a mean over them"
             out.append(
                 Refusal(f"capacity@{role}", "mixed_gpu_types", text, MIXED_TYPES_COLLECT.format(role=role))
             )
     return tuple(out)
-
-
-def _borrowed(capacity: Capacity) -> bool:
-    """Whether the number of a GPU type is only its pool's mean."""
-    return capacity.reason is not None and capacity.reason.code == "pool_mean"

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.gates import OPERATING_SHARE
+from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.load import SERVED, centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
 from hs_analysis.derive.startup import with_measured
-from hs_analysis.derive.targets import Target
+from hs_analysis.derive.targets import Target, operating_point
 from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
+from hs_analysis.schema.results import Capacity, Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.isotonic import monotone_fit
 
@@ -133,8 +134,41 @@ def _gap(no_band: bool, startup: _StartupTime, pool: str) -> Reason | None:
         return Reason("startup_unknown", f"the start-up time of {pool} is not known, so no cooldowns")
     if startup.given or startup.shown is None or startup.shown.reason is None:
         return None
-    text = f"the cooldowns rest on a start-up time of {startup.seconds:.0f} s, measured: {startup.shown.reason.text}"
+    shown = startup.shown.reason.text
+    text = f"the cooldowns rest on a start-up time of {startup.seconds:.0f} s, measured: {shown}"
     return Reason("startup_measured", text, startup.seconds)
+
+
+def type_thresholds(
+    thresholds: tuple[Threshold, ...], capacities: tuple[Capacity, ...], service: str, settings: Settings
+) -> tuple[Threshold, ...]:
+    """Return what an instance of each GPU type should carry of its pool's served token rate.
+
+    Band and cooldowns are the pool's: one controller moves all types. A type whose own capacity can't be told
+    has none, for the pool's mean is no number of its.
+
+    Parameters
+    ----------
+    thresholds
+        Those over all types.
+    capacities
+        Those per type; others are left out.
+    """
+    found = []
+    for capacity in capacities:
+        signal, role, name = capacity.signal, capacity.role, capacity.gpu_type
+        pool = next((t for t in thresholds if (t.signal, t.role) == (signal, role)), None)
+        if name is None or pool is None or is_pool_mean(capacity):
+            continue
+        _, value, ci = operating_point(capacity, settings)
+        link = evidence.path(service, "derive", f"threshold:{signal}@{role}@{name}")
+        found.append(
+            replace(
+                pool, gpu_type=name, target_per_instance=value, target_ci=ci, status=capacity.status,
+                reason=capacity.reason or pool.reason, evidence=link,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def signal_at(
