@@ -25,9 +25,9 @@ def within(left_out: Stretches) -> pl.Expr:
     return _any(left_out, pl.col("t"))
 
 
-def row_within(left_out: Stretches) -> pl.Expr:
-    """Whether a row's window is left out; ``t`` is its start as a timestamp."""
-    return _any(left_out, pl.col("t").dt.epoch("us") / 1e6)
+def row_within(left_out: Stretches, moment: str = "t") -> pl.Expr:
+    """Whether a row's window is left out; ``moment`` is the column of its start as a timestamp."""
+    return _any(left_out, pl.col(moment).dt.epoch("us") / 1e6)
 
 
 def _any(left_out: Stretches, t: pl.Expr) -> pl.Expr:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hs_analysis.align.births import births_of
 from hs_analysis.align.demand import add_demand
 from hs_analysis.align.excluded import (
     Stretches,
@@ -38,13 +39,14 @@ PRESENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Aligned:
-    """What alignment leaves: tables per service, the long frame, totals, edges and disagreements."""
+    """What alignment leaves: tables per service, the long frame, totals, edges, disagreements and births."""
 
     frames: tuple[ServiceFrame, ...]
     signals: pl.DataFrame
     facts: tuple[ServiceFacts, ...]
     edges: tuple[tuple[str, LimitEdges], ...]
     disagreements: pl.DataFrame
+    births: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def align(
             longs.append(long_table(frame, own))
             facts.append(facts_of(frame, totals, chosen, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
-    return Aligned(tuple(frames), signals, tuple(facts), kept_edges(edges, chosen), disagreements)
+    births = births_of(series, samples, quality, terms, windows.instances, windows.width_s, query)
+    births = births.filter(~row_within(left_out, "first_served"))
+    return Aligned(tuple(frames), signals, tuple(facts), kept_edges(edges, chosen), disagreements, births)
 
 
 def _windows(

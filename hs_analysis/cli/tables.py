@@ -88,10 +88,23 @@ def derived(service: Service) -> list[Block]:
             ],
             thresholds,
         ),
+        *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
         f"P/D ratio: {ratio(service)}",
         *fixed_costs(service),
         *refusals(service),
     ]  # fmt: skip
+
+
+def startup_line(entry: Mapping[str, Any]) -> str:
+    """Return what the dump shows of a role's start-up time."""
+    from hs_analysis.report.wording import seconds
+
+    shown = f"Start-up time of {entry['role']}, {entry['status']}"
+    if entry["value_s"] is not None:
+        least = "at least " if entry["status"] == "floor" else ""
+        low, high = (seconds(end) for end in entry["ci"])
+        shown += f": {least}{seconds(entry['value_s'])} [{low}, {high}]"
+    return f"{shown}; {reason_text(entry['reason'])}"
 
 
 def ratio(service: Service) -> str:

@@ -17,6 +17,9 @@ from hs_analysis.schema.settings import Settings
 
 Integers = NDArray[np.int64]
 
+POOL_MEAN = "pool_mean"
+"""Reason code of a type's capacity that is its pool's."""
+
 
 def type_capacities(
     frame: ServiceFrame,
@@ -105,4 +108,9 @@ def _missing(part: ServiceFrame | None, role: str, settings: Settings) -> str:
 
 def _of_pool(pool: Capacity, gpu_type: str, why: str, link: str) -> Capacity:
     text = f"this is the mean of the {pool.role} pool over its GPU types: {why}"
-    return replace(pool, gpu_type=gpu_type, reason=Reason("pool_mean", text), evidence=link)
+    return replace(pool, gpu_type=gpu_type, reason=Reason(POOL_MEAN, text), evidence=link)
+
+
+def is_pool_mean(capacity: Capacity) -> bool:
+    """Whether the number of a GPU type is only its pool's mean."""
+    return capacity.reason is not None and capacity.reason.code == POOL_MEAN

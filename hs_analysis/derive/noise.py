@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from hs_analysis.derive.load import Groups, smooth_rows
+from hs_analysis.statistics.differences import crossing_z, second_difference_noise
 from hs_analysis.statistics.resampling import autocorrelation
 from hs_analysis.statistics.smoothing import highpass, positive_log
 
@@ -24,8 +24,6 @@ SIGNAL_MEAN_S = 300.0
 FALSE_CROSSINGS_PER_DAY = 0.1
 """Crossings of the dead band that noise alone may cause [1/day]."""
 
-DAY_S = 86_400.0
-
 SCALE_OUT_BAND_MIN, SCALE_IN_BAND_MIN = 0.05, 0.10
 """Narrowest dead band above and below 1 [ratio]."""
 
@@ -35,17 +33,11 @@ COOLDOWN_OUT_MIN_S, COOLDOWN_IN_MIN_S = 60.0, 600.0
 MEANS_MIN = 12
 """Fewest disjoint means whose second differences are used; below it rows are used, scaled as white noise."""
 
-DIFFERENCES_MIN = 5
-"""Fewest second differences that tell noise."""
-
 COVERAGE_MIN = 0.7
 """Share of the rows of a disjoint mean that must have a value [ratio]."""
 
 HIGH_PASS_S = 7200.0
 """Running mean taken off before the memory of a signal is read [s]."""
-
-MAD_TO_SD = 1.4826
-"""Standard deviation of a normal variable in units of its median absolute deviation."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +60,6 @@ def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
         total = np.where(good, part, 0.0).sum(axis=1)
         out.append(np.where(held >= COVERAGE_MIN * rows, total / np.maximum(held, 1), np.nan))
     return out
-
-
-def second_difference_noise(pieces: list[Floats]) -> float:
-    """Return the noise of regularly spaced values about any straight course, NaN under five differences.
-
-    1.4826 · MAD(Δ²y) / √6; differences across a missing value or a capture are left out.
-    """
-    second = [piece[2:] - 2.0 * piece[1:-1] + piece[:-2] for piece in pieces if piece.size >= 3]
-    differences = np.concatenate(second) if second else np.empty(0)
-    differences = differences[np.isfinite(differences)]
-    if differences.size < DIFFERENCES_MIN:
-        return math.nan
-    mad = float(np.median(np.abs(differences - np.median(differences))))
-    return MAD_TO_SD * mad / math.sqrt(6.0)
 
 
 def noise_cv(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> float:
@@ -107,7 +85,7 @@ def dead_band(cv: float, instances: float) -> Band:
     z = Φ⁻¹(1 − a / (2 · 86400 / W)); θ_out = max(0.05, z·cv); θ_in = max(0.10, z·cv + 1/n): rounding up to
     whole instances must not trigger scale-in.
     """
-    z = float(norm.ppf(1.0 - FALSE_CROSSINGS_PER_DAY / (2.0 * DAY_S / SIGNAL_MEAN_S)))
+    z = crossing_z(FALSE_CROSSINGS_PER_DAY, SIGNAL_MEAN_S)
     out = max(SCALE_OUT_BAND_MIN, z * cv)
     into = max(SCALE_IN_BAND_MIN, z * cv + 1.0 / instances)
     return Band(1.0 + out, max(0.0, 1.0 - into), cv)

@@ -12,12 +12,13 @@ from hs_analysis import evidence
 from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
-from hs_analysis.derive.gpu_types import type_capacities
+from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import target_of, with_calm
-from hs_analysis.derive.thresholds import thresholds_of
+from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Capacity, Derived, Refusal, SignalVerdict
@@ -58,6 +59,7 @@ def derive_service(
     verdicts: tuple[SignalVerdict, ...],
     settings: Settings,
     typed: pl.DataFrame | None = None,
+    births: pl.DataFrame | None = None,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -71,7 +73,12 @@ def derive_service(
         SLO, start-up times, head-room, draws and seed; equal seeds give equal results.
     typed
         Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
+    births
+        Rows of the contract BIRTHS; None when they were not looked for.
     """
+    given = settings
+    startups = startups_of(frame, births) if births is not None else ()
+    settings = with_measured(given, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
     fits: dict[str, CapacityFit] = {}
@@ -81,7 +88,7 @@ def derive_service(
         fits[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
     fits = with_calm(fits)
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
-    thresholds, unset = thresholds_of(frame, verdicts, targets, settings)
+    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]))
     demand, censored = demand_of(frame)
@@ -90,10 +97,11 @@ def derive_service(
         for fit, seed in zip(fits.values(), seeds[2:], strict=True):
             rng = np.random.default_rng(seed.spawn(1)[0])
             capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
+        thresholds += type_thresholds(thresholds, capacity, frame.service, settings)
     refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
-        Derived(capacity, demand, thresholds, ratio, refusals),
+        Derived(capacity, demand, thresholds, ratio, refusals, startups),
         tables.capacity_points(frame, fits, settings.slo),
         tables.capacity_curve(frame, fits, settings.slo),
         tables.mix_table(frame, stretches, ratio),
@@ -118,15 +126,10 @@ def _capacity_refusals(
             above = capacity.per_instance or fit.high
             out.append(capacity_refusal(role, capacity.reason, above and BEYOND * above, test=test))
         types = frame.gpu_types.get(role, ())
-        told = [c for c in found if c.role == role and c.gpu_type and not _borrowed(c)]
+        told = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
         if len(types) > max(1, len(told)):
             text = f"the {role} pool holds {' and '.join(types)}: its capacity is a mean over them"
             out.append(
                 Refusal(f"capacity@{role}", "mixed_gpu_types", text, MIXED_TYPES_COLLECT.format(role=role))
             )
     return tuple(out)
-
-
-def _borrowed(capacity: Capacity) -> bool:
-    """Whether the number of a GPU type is only its pool's mean."""
-    return capacity.reason is not None and capacity.reason.code == "pool_mean"

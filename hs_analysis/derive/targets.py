@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.schema.results import Interval, Reason, Status
+from hs_analysis.schema.results import Capacity, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings
 
 # Defaults of this project, measured in closed loop on simulated services (600 histories).
@@ -86,10 +86,16 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     else head-room × the floor. Refused: no value.
     """
     capacity = fit.capacity
+    headroom, value, ci = operating_point(capacity, settings)
+    status = "refused" if value is None else capacity.status
+    return Target(capacity.role, value, ci, status, capacity.reason, headroom, fit)
+
+
+def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, float | None, Interval | None]:
+    """Return the share of a capacity to use [ratio], the load that makes, and the same share of both ends."""
     if capacity.per_instance is None or capacity.ci is None:
-        return Target(capacity.role, None, None, "refused", capacity.reason, settings.headroom_ratio, fit)
+        return settings.headroom_ratio, None, None
     floor = capacity.status == "floor"
     headroom = CALM_HEADROOM if floor and capacity.calm else settings.headroom_ratio
     base = capacity.per_instance if floor else capacity.ci[0]
-    ci = (headroom * capacity.ci[0], headroom * capacity.ci[1])
-    return Target(capacity.role, headroom * base, ci, capacity.status, capacity.reason, headroom, fit)
+    return headroom, headroom * base, (headroom * capacity.ci[0], headroom * capacity.ci[1])

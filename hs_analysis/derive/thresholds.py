@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.gates import OPERATING_SHARE
+from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.load import SERVED, centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
-from hs_analysis.derive.targets import Target
+from hs_analysis.derive.startup import with_measured
+from hs_analysis.derive.targets import Target, operating_point
 from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Interval, Reason, Refusal, SignalVerdict, Threshold
+from hs_analysis.schema.results import Capacity, Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.isotonic import monotone_fit
 
@@ -45,11 +49,13 @@ def thresholds_of(
     verdicts: tuple[SignalVerdict, ...],
     targets: dict[str, Target],
     settings: Settings,
+    startups: Sequence[Startup] = (),
 ) -> tuple[tuple[Threshold, ...], tuple[Refusal, ...]]:
     """Return the thresholds of a service, and what could not be had of them.
 
     One for the served token rate of each pool, and one for every other signal that the study found
     proportional. A request rate (role ``service``) is counted per instance of the decode or mixed pool.
+    Cooldowns use the start-up time that was given, else the one that was measured.
     """
     wanted = [(SERVED[pool], pool) for pool in targets]
     wanted += sorted(
@@ -59,12 +65,37 @@ def thresholds_of(
         and (v.signal, v.role) not in wanted
         and pool_of(v.role, frame.pools) in targets
     )
-    found = tuple(_threshold(frame, signal, role, targets, settings) for signal, role in wanted)
-    return found, _refusals(found, targets, settings)
+    times = _startup_times(targets, settings, startups)
+    found = tuple(_threshold(frame, signal, role, targets, times) for signal, role in wanted)
+    return found, _refusals(found, times)
+
+
+@dataclass(frozen=True)
+class _StartupTime:
+    """Start-up time of a pool [s], None when unknown; what the dump shows of it; whether the user gave it."""
+
+    seconds: float | None
+    shown: Startup | None
+    given: bool
+
+
+def _startup_times(
+    targets: dict[str, Target], settings: Settings, startups: Sequence[Startup]
+) -> dict[str, _StartupTime]:
+    shown = {one.role: one for one in startups}
+    effective = with_measured(settings, startups).startup_s
+    return {
+        pool: _StartupTime(effective.get(pool), shown.get(pool), pool in settings.startup_s)
+        for pool in targets
+    }
 
 
 def _threshold(
-    frame: ServiceFrame, signal: str, role: str, targets: dict[str, Target], settings: Settings
+    frame: ServiceFrame,
+    signal: str,
+    role: str,
+    targets: dict[str, Target],
+    times: dict[str, _StartupTime],
 ) -> Threshold:
     pool = pool_of(role, tuple(targets)) or role
     target = targets[pool]
@@ -82,12 +113,12 @@ def _threshold(
     cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
     known = math.isfinite(cv) and np.isfinite(counts).any() and float(np.nanmedian(counts)) > 0
     band = dead_band(cv, float(np.nanmedian(counts))) if known else None
-    startup = settings.startup_s.get(pool)
+    startup = times[pool]
     out_s, in_s = (None, None)
-    if startup is not None:
-        out_s, in_s = cooldowns(startup, memory_s(values, frame.window_s, group))
+    if startup.seconds is not None:
+        out_s, in_s = cooldowns(startup.seconds, memory_s(values, frame.window_s, group))
     if reason is None:
-        reason = _gap(band is None, startup is None, pool)
+        reason = _gap(band is None, startup, pool)
     return Threshold(
         signal, role, None, value, ci,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
@@ -95,12 +126,49 @@ def _threshold(
     )  # fmt: skip
 
 
-def _gap(no_band: bool, no_startup: bool, pool: str) -> Reason | None:
+def _gap(no_band: bool, startup: _StartupTime, pool: str) -> Reason | None:
+    """Say what a threshold lacks, or that its cooldowns rest on a start-up time that was measured."""
     if no_band:
         return Reason("noise_unknown", "too few rows in a row to tell the signal's noise, so no dead band")
-    if no_startup:
+    if startup.seconds is None:
         return Reason("startup_unknown", f"the start-up time of {pool} is not known, so no cooldowns")
-    return None
+    if startup.given or startup.shown is None or startup.shown.reason is None:
+        return None
+    shown = startup.shown.reason.text
+    text = f"the cooldowns rest on a start-up time of {startup.seconds:.0f} s, measured: {shown}"
+    return Reason("startup_measured", text, startup.seconds)
+
+
+def type_thresholds(
+    thresholds: tuple[Threshold, ...], capacities: tuple[Capacity, ...], service: str, settings: Settings
+) -> tuple[Threshold, ...]:
+    """Return what an instance of each GPU type should carry of its pool's served token rate.
+
+    Band and cooldowns are the pool's: one controller moves all types. A type whose own capacity can't be told
+    has none, for the pool's mean is no number of its.
+
+    Parameters
+    ----------
+    thresholds
+        Those over all types.
+    capacities
+        Those per type; others are left out.
+    """
+    found = []
+    for capacity in capacities:
+        signal, role, name = capacity.signal, capacity.role, capacity.gpu_type
+        pool = next((t for t in thresholds if (t.signal, t.role) == (signal, role)), None)
+        if name is None or pool is None or is_pool_mean(capacity):
+            continue
+        _, value, ci = operating_point(capacity, settings)
+        link = evidence.path(service, "derive", f"threshold:{signal}@{role}@{name}")
+        found.append(
+            replace(
+                pool, gpu_type=name, target_per_instance=value, target_ci=ci, status=capacity.status,
+                reason=capacity.reason or pool.reason, evidence=link,
+            )
+        )  # fmt: skip
+    return tuple(found)
 
 
 def signal_at(
@@ -137,18 +205,16 @@ def signal_at(
     return float(value), (float(min(low, high)), float(max(low, high)))
 
 
-def _refusals(
-    found: tuple[Threshold, ...], targets: dict[str, Target], settings: Settings
-) -> tuple[Refusal, ...]:
+def _refusals(found: tuple[Threshold, ...], times: dict[str, _StartupTime]) -> tuple[Refusal, ...]:
     out = [
         Refusal(
             f"cooldown@{pool}",
             "startup_unknown",
-            f"the start-up time of {pool} is not known, so its cooldowns can't be set",
+            f"the start-up time of {pool} is not known, so its cooldowns can't be set" + _shown(startup),
             STARTUP_COLLECT.format(role=pool),
         )
-        for pool in targets
-        if pool not in settings.startup_s
+        for pool, startup in times.items()
+        if startup.seconds is None
     ]
     for threshold in found:
         name = f"{threshold.signal}@{threshold.role}"
@@ -157,3 +223,12 @@ def _refusals(
             collect = NOISE_COLLECT.format(signal=threshold.signal)
             out.append(Refusal(f"hysteresis:{name}", "noise_unknown", text, collect))
     return tuple(out)
+
+
+def _shown(startup: _StartupTime) -> str:
+    """Return what the dump shows of an unknown start-up time, as the rest of a sentence."""
+    shown = startup.shown
+    if shown is None or shown.reason is None:
+        return ""
+    least = f" (at least {shown.value_s:.0f} s)" if shown.value_s is not None else ""
+    return f": {shown.reason.text}{least}"

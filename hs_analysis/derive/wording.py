@@ -111,7 +111,8 @@ PLAN_TEST = "; hsa plan-test lays out the cheapest test"
 
 STARTUP_COLLECT = (
     "give the seconds from asking for a {role} instance to its first request: --startup 240s, or {role} under"
-    " [startup] in hsa.toml"
+    " [startup] in hsa.toml; or record kube-state-metrics (kube_pod_created) while at least three {role}"
+    " instances are added"
 )
 
 CENSORED_COLLECT = (

@@ -18,8 +18,9 @@ SERVICES_FILE = "data/services.json"
 
 
 def write_aligned(folder: Path, aligned: Aligned) -> None:
-    """Write the aligned frames as ``data/signals.parquet`` and ``data/services.json``."""
+    """Write the aligned frames as ``data/signals.parquet`` and ``data/services.json``, and the births."""
     tables.write_frames(folder, "signals", [aligned.signals])
+    tables.write_frames(folder, "births", [aligned.births])
     facts = {fact.service: fact for fact in aligned.facts}
     entries = [
         {

@@ -22,6 +22,7 @@ from hs_analysis.schema.results import (
     Recommendation,
     Refusal,
     SignalVerdict,
+    Startup,
     StudyResult,
     Threshold,
 )
@@ -76,11 +77,12 @@ def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
     signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
+    births = tables.read(work.run, "births")
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         typed = typed_rows(signals, part)
-        found.append((part.service, fit, derive_service(part, verdicts, work.settings, typed)))
-    many = ("capacity", "thresholds", "refusals")
+        found.append((part.service, fit, derive_service(part, verdicts, work.settings, typed, births)))
+    many = ("capacity", "thresholds", "refusals", "startup")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
         key = {"service": service, "fit": fit}
@@ -126,4 +128,5 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         tables.read_rows(folder, "thresholds", Threshold, service, fit),
         tables.read_rows(folder, "pd_ratio", PdRatio, service, fit)[0],
         tables.read_rows(folder, "refusals", Refusal, service, fit),
+        tables.read_rows(folder, "startup", Startup, service, fit),
     )

@@ -38,6 +38,7 @@ _THRESHOLD = (
     "signal", "role", "gpu_type", "target_per_instance", "target_ci", "scale_out_ratio", "scale_in_ratio",
     "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
 )  # fmt: skip
+_STARTUP = ("role", "value_s", "ci", "births", "status", "source", "reason", "evidence")
 _RATIO = (
     "value", "ci", "status", "at_least", "at_most", "reason", "by_window", "integer_pairs", "evidence",
 )  # fmt: skip
@@ -100,6 +101,7 @@ def derive_section(derived: Derived) -> dict[str, Any]:
         "capacity": [_ordered(c, _CAPACITY) for c in derived.capacity],
         "demand": to_plain(derived.demand),
         "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
+        "startup": [_ordered(s, _STARTUP) for s in derived.startup],
         "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
     }
 

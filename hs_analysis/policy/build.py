@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
+from hs_analysis.policy.guards import guards_of
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -22,7 +23,6 @@ from hs_analysis.policy.model import (
     Ratio,
     SoftScaleIn,
     Step,
-    Tier,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
@@ -36,13 +36,10 @@ SCALE_OUT_RATIO = 1.10  # wanted ÷ current, where the noise of the signal is un
 SCALE_IN_RATIO = 0.80
 COOLDOWN_OUT_S = 300.0  # the averaging window: one action per independent look at the signal
 COOLDOWN_IN_S = 600.0  # least rest before removing instances, where the start-up time is unknown
-GUARD_TIERS = (Tier(1.0, 0.10), Tier(1.2, 0.20))  # as readers of HeteroScale give them
 OBSERVE_WINDOWS = 2  # soft scale-in watches this many SLO windows
 LEAST_INSTANCES = 2
 MAX_OVER_OBSERVED = 2  # upper bound ÷ most instances ever seen
 LARGEST_PAIR = 16  # largest decode count tried for a whole-number pair
-GUARDS = (("ttft", "prefill"), ("tbt", "decode"))
-"""Which pool a latency speaks of."""
 
 
 def build_policy(
@@ -65,7 +62,7 @@ def build_policy(
     primaries
         (signal, role) that size pools; empty for a policy on hold. One sizes both pools through the ratio.
     settings
-        SLO limits and start-up times.
+        SLO limits, and start-up times; one that is not given is the one that was measured.
     promql
         Query per (signal, role); a signal without one gets an empty query.
     meta
@@ -81,7 +78,7 @@ def build_policy(
     targets_known = bool(sized) and all(p.target_per_instance.value for p in sized)
     mode: Mode = "metric" if targets_known else "hold"
     ratio = None if "mixed" in frame.pools else _ratio(derived)
-    guards = _guards(frame, verdicts, settings, promql)
+    guards = guards_of(frame, verdicts, settings, promql)
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
         hysteresis={}, cooldown={}, step=Step(), guards=guards, soft_scale_in=_soft(guards, settings),
@@ -90,8 +87,8 @@ def build_policy(
         refusals=_refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
-        start_up_s=dict(settings.startup_s), averaging_s=max(AVERAGING_S, frame.window_s),
-        replay=dict(meta.get("replay", {})),
+        start_up_s=derived.measured_startup_s | settings.startup_s,
+        averaging_s=max(AVERAGING_S, frame.window_s), replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     made = _with_bands(draft, derived, bool(meta.get("calibrated")))
     # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers.
@@ -166,26 +163,6 @@ def _nearest_pair(value: float, low: float | None, high: float | None) -> tuple[
         if inside:
             return inside[0]
     return min(pairs, key=lambda pair: (abs(pair[0] / pair[1] - value), pair[1]))
-
-
-def _guards(
-    frame: ServiceFrame,
-    verdicts: Sequence[SignalVerdict],
-    settings: Settings,
-    promql: Mapping[tuple[str, str], str],
-) -> tuple[Guard, ...]:
-    """Latencies with an SLO and a verdict that lets them act, each on the pool it speaks of."""
-    guards = []
-    for signal, role in GUARDS:
-        limit = settings.slo.limit_s(signal)
-        acting = role if role in frame.pools else "mixed"
-        found = next(
-            (v for v in verdicts if v.signal == signal and v.verdict in ("guard", "proportional")), None
-        )  # fmt: skip
-        if limit is not None and found is not None and acting in frame.pools:
-            query = promql.get((signal, found.role), "")
-            guards.append(Guard(signal, acting, limit, query, GUARD_TIERS))
-    return tuple(guards)
 
 
 def _soft(guards: tuple[Guard, ...], settings: Settings) -> SoftScaleIn | None:

@@ -52,8 +52,8 @@ class PoolModel:
         Most an instance can serve, whatever the latency [tokens/s]; infinite when nothing is known.
     start_up_s
         From asking for an instance to its first request [s].
-    start_up_given
-        False when ``start_up_s`` is a default.
+    start_up_from
+        What gives ``start_up_s``: ``settings``, ``measured`` or ``default``.
     judged
         Latencies with an SLO limit that this pool answers for; empty when none.
     target
@@ -69,7 +69,7 @@ class PoolModel:
     slope: float
     ceiling: float
     start_up_s: float
-    start_up_given: bool
+    start_up_from: str
     judged: tuple[str, ...]
     target: float | None
     reference: float | None = None
@@ -103,12 +103,19 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
         capacity.status if capacity and value else "refused",
         slope,
         _ceiling(history, capacity, role),
-        settings.startup_s.get(role, START_UP_S),
-        role in settings.startup_s,
+        *_start_up(derived, role, settings),
         tuple(name for name in latencies if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
         _reference(history, role, value) if capacity and capacity.status == "ok" else None,
     )
+
+
+def _start_up(derived: Derived, role: str, settings: Settings) -> tuple[float, str]:
+    """Return the start-up time [s] and what gives it: the user, else the dump, else the default."""
+    if role in settings.startup_s:
+        return settings.startup_s[role], "settings"
+    measured = derived.measured_startup_s.get(role)
+    return (START_UP_S, "default") if measured is None else (measured, "measured")
 
 
 def _reference(history: ServiceFrame, role: str, capacity: float | None) -> float | None:

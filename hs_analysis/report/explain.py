@@ -26,6 +26,7 @@ HEADLINES = {
     "signals": ("elasticity", "elasticity_ci", "elasticity"),
     "capacity": ("per_instance", "ci", "capacity"),
     "thresholds": ("target_per_instance", "target_ci", "target"),
+    "startup": ("value_s", "ci", "start-up time"),
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
     "replay": ("instance_hours", "", "paid"),
@@ -51,6 +52,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "cooldown_in_s": ("cooldown in", "s"),
         "noise_cv": ("noise of the 5-minute mean", "ratio"),
     },
+    "startup": {"births": ("instances that came", "")},
     "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
     "demand": {
         "prefill_tps": ("prefill work", "tokens/s"),
@@ -187,6 +189,8 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
         signal, role = str(entry["signal"]), str(entry["role"])
         gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
         yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
+    for entry in service.get("startup") or []:
+        yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
     for kind in ("pd_ratio", "demand"):
         if service.get(kind):
             yield kind, "derive", kind, "", service[kind]
@@ -202,9 +206,13 @@ def _unit(place: Place) -> str:
     if place.kind in ("capacity", "thresholds"):
         role = place.entry.get("role")
         return f"{unit_of(str(place.entry.get('signal'))) or 'tokens/s'} per {role} instance"
-    return {"pd_ratio": "prefill ÷ decode", "selection": "ratio", "replay": "instance-hours"}.get(
-        place.kind, ""
-    )
+    units = {
+        "startup": "s",
+        "pd_ratio": "prefill ÷ decode",
+        "selection": "ratio",
+        "replay": "instance-hours",
+    }
+    return units.get(place.kind, "")
 
 
 def _status(place: Place) -> str:
@@ -331,7 +339,11 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
     capacities = [("derive", f"capacity@{role}") for role in ("prefill", "decode", "mixed")]
     policy = str(place.entry.get("policy") or "")
     parts = {
-        "thresholds": [*(c for c in capacities if c[1].endswith(f"@{place.entry.get('role')}")), *studied],
+        "thresholds": [
+            *(c for c in capacities if c[1].endswith(f"@{place.entry.get('role')}")),
+            *studied,
+            ("derive", f"startup@{place.entry.get('role')}"),
+        ],
         "pd_ratio": [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],

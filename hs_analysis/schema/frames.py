@@ -206,6 +206,21 @@ SIGNALS = pa.schema(
     metadata={"table": "signals", "grain": "one row per service, capture, role, GPU type, signal and window"},
 )
 
+BIRTHS = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field("instance", pa.string(), "", "the instance that came", null=False),
+        _field("asked", TIME, "UTC", "when it was asked for; null when the input does not say"),
+        _field("asked_by", pa.string(), "", "pod_created or replicas: what says when it was asked for"),
+        _field("first_sample", TIME, "UTC", "first sample of a counter of its work", null=False),
+        _field("first_served", TIME, "UTC", "first sample in which such a counter is above zero", null=False),
+        _field("resolution_s", pa.float64(), "s", "time between samples: it first served within the last"),
+    ],
+    metadata={"table": "births", "grain": "one row per instance that came inside the window and served"},
+)
+
 FINDINGS = pa.schema(
     [
         _field("check", pa.string(), "", "name of the check", null=False),
@@ -226,6 +241,7 @@ CONTRACTS: dict[str, pa.Schema] = {
     "requests": REQUESTS,
     "bench": BENCH,
     "signals": SIGNALS,
+    "births": BIRTHS,
     "findings": FINDINGS,
 }
 

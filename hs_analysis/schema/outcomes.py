@@ -141,6 +141,19 @@ THRESHOLDS = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 
+STARTUP = _contract(
+    "startup",
+    "one row per service, fit and role",
+    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
+    _field("value_s", _NUMBER, "s", "median time from asking to the first request; floor = at least this"),
+    _field("ci", INTERVAL, "s", "95 % interval of the median; the range under six births"),
+    _field("births", pa.int64(), "instances", "instances it rests on", null=False),
+    _field("status", _TEXT, "", "ok, floor or refused", null=False),
+    _field("reason", REASON, "", "why it is a floor or refused"),
+    _field("source", _TEXT, "", "what says when they were asked for: pod_created or replicas", null=False),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
 PD_RATIO = _contract(
     "pd_ratio",
     "one row per service and fit",
@@ -240,6 +253,7 @@ OUTCOMES: dict[str, pa.Schema] = {
     "capacity": CAPACITY,
     "demand": DEMAND,
     "thresholds": THRESHOLDS,
+    "startup": STARTUP,
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,
     "select": SELECTION,

@@ -164,6 +164,35 @@ class Capacity:
 
 
 @dataclass(frozen=True)
+class Startup:
+    """Time from asking for an instance of a role to its first request, as the dump shows it.
+
+    Attributes
+    ----------
+    role
+        prefill, decode or mixed.
+    value_s
+        Median over births (``ok``), or a lower bound of it (``floor``), for then nothing says when the
+        instances were asked for.
+    ci
+        95 % interval of the median [s]; the range where fewer than six births give none.
+    births
+        Instances it rests on.
+    source
+        What says when they were asked for: ``pod_created`` or ``replicas``; empty where nothing does.
+    """
+
+    role: str
+    value_s: float | None
+    ci: Interval | None
+    births: int
+    status: Status
+    reason: Reason | None
+    source: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
 class CensoredWindow:
     """A stretch in which served work hides the demand."""
 
@@ -294,6 +323,7 @@ class Derived:
     thresholds: tuple[Threshold, ...]
     pd_ratio: PdRatio
     refusals: tuple[Refusal, ...]
+    startup: tuple[Startup, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:
         """Return the capacity of a role over all GPU types, None when the role has none."""
@@ -304,6 +334,15 @@ class Derived:
         return next(
             (t for t in self.thresholds if (t.signal, t.role, t.gpu_type) == (signal, role, None)), None
         )
+
+    @property
+    def measured_startup_s(self) -> dict[str, float]:
+        """Start-up time per role that the dump measured [s]; one that the user gives goes before it."""
+        return {s.role: s.value_s for s in self.startup if s.status == "ok" and s.value_s is not None}
+
+    def startup_of(self, role: str) -> Startup | None:
+        """Return the start-up time that the dump shows of a role, None when it was not looked for."""
+        return next((s for s in self.startup if s.role == role), None)
 
 
 @dataclass(frozen=True)

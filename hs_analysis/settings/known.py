@@ -144,7 +144,8 @@ SETTINGS: tuple[Setting, ...] = (
     *(
         Setting(f"startup.{role}", f"startup_s.{role}", DURATION, "s",
                 f"from asking for {what} instance to its first request",
-                _NONE + "without it cooldowns are refused", '"240s"', "--startup")
+                "measured where the dump shows three instances coming, else cooldowns are refused",
+                '"240s"', "--startup")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
     ),
     Setting("history.kind", "history_kind", _words("production", "pressure_test"), "",

@@ -62,7 +62,8 @@ class History:
 
     def series(self) -> list[Series]:
         """Return what a Prometheus would have kept, sorted by labels."""
-        return record(self.trace, self.kind.setup, _chance(self.kind, self.seed, "scrapes"), self.stranger)
+        chance = _chance(self.kind, self.seed, "scrapes")
+        return record(self.trace, self.kind.setup, chance, float(self.start_unix_s), self.stranger)
 
     @cached_property
     def truth(self) -> Truth:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ class Life:
         How often its container had been started again before.
     old_names
         Whether it exports metric names of an older release.
+    asked_s
+        When its pod was created [s since the start of the history]; a pod that was there from the start is
+        an hour old then.
     """
 
     pod: str
@@ -43,6 +46,7 @@ class Life:
     gpu: str = "NVIDIA H20"
     restarts: int = 0
     old_names: bool = False
+    asked_s: float = -3600.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def replaced(
     for number, (life, name) in enumerate(zip(lives, names, strict=True)):
         ready = at_s + number * spacing_s + startup_s
         out.append(Life(life.pod, life.open_s, ready, life.slowness, life.gpu, 0, old_names=True))
-        out.append(Life(name, ready, FOREVER_S, life.slowness * faster, life.gpu))
+        new = Life(name, ready, FOREVER_S, life.slowness * faster, life.gpu, asked_s=ready - startup_s)
+        out.append(new)
     return tuple(out)
 
 
@@ -125,4 +130,8 @@ def scaled(
                 done.append(Life(name, ready, now, slow))
             below = 0
     done += [Life(name, ready, FOREVER_S, slow) for name, ready, slow in alive]
-    return tuple(sorted(done, key=lambda life: (life.open_s, life.pod)))
+    lives = sorted(done, key=lambda life: (life.open_s, life.pod))
+    return tuple(
+        replace(life, asked_s=life.open_s - scaler.startup_s) if life.open_s >= 0.0 else life
+        for life in lives
+    )

@@ -75,7 +75,7 @@ class Setup:
 
 
 def record(
-    trace: Trace, setup: Setup, rng: np.random.Generator, stranger: Trace | None = None
+    trace: Trace, setup: Setup, rng: np.random.Generator, start_unix_s: float, stranger: Trace | None = None
 ) -> list[Series]:
     """Return every series of a history, sorted by labels.
 
@@ -87,6 +87,8 @@ def record(
         What is exported.
     rng
         Source of scrape offsets, misses, identifiers and outages.
+    start_unix_s
+        When the history starts [s since 1970 UTC]: pods say when they were created.
     stranger
         Another service with pools of the same size, whose GPU metrics and engine gauges are recorded in
         place of this one's: a join by node or name that went wrong.
@@ -96,7 +98,7 @@ def record(
     for role, lives in trace.service.lives.items():
         for number, life in enumerate(lives):
             series += _instance(trace, stranger, role, number, life, setup, grid, rng)
-    series += _whole_service(trace, setup, grid, rng)
+    series += _whole_service(trace, setup, grid, start_unix_s, rng)
     return silent(merged(series), grid, _outages(setup.outages, trace.hours, rng))
 
 
@@ -151,7 +153,9 @@ def _engine(
     return [others.get(name, row) if (name := row.labels["__name__"]) in GAUGES else row for row in rows]
 
 
-def _whole_service(trace: Trace, setup: Setup, grid: Floats, rng: np.random.Generator) -> list[Series]:
+def _whole_service(
+    trace: Trace, setup: Setup, grid: Floats, start_unix_s: float, rng: np.random.Generator
+) -> list[Series]:
     forever = (-1.0, trace.hours * 3600.0 + 1.0)
     series: list[Series] = []
     if setup.frontend:
@@ -168,7 +172,7 @@ def _whole_service(trace: Trace, setup: Setup, grid: Floats, rng: np.random.Gene
     deployments = {role: deployment(role, setup) for role in trace.service.lives}
     return [
         *series,
-        *kubernetes(trace, at, NAMESPACE, deployments, setup.roles_by == "pod_label"),
+        *kubernetes(trace, at, NAMESPACE, deployments, setup.roles_by == "pod_label", start_unix_s),
         *prometheus(at, rng),
     ]
 

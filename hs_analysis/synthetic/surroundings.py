@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.synthetic import histograms as h
-from hs_analysis.synthetic.lives import FOREVER_S
+from hs_analysis.synthetic.lives import FOREVER_S, Life
 from hs_analysis.synthetic.physics import Trace
 from hs_analysis.synthetic.readings import collected, misread, sm_activity, utilisation
 from hs_analysis.synthetic.scrapes import Series, Target, counted
@@ -155,9 +155,18 @@ def gpus(
 
 
 def kubernetes(
-    trace: Trace, at: Target, namespace: str, deployments: dict[str, str], pod_roles: bool
+    trace: Trace,
+    at: Target,
+    namespace: str,
+    deployments: dict[str, str],
+    pod_roles: bool,
+    start_unix_s: float,
 ) -> list[Series]:
-    """Return kube-state-metrics' series: ready replicas, restarts, pod labels where they name the role."""
+    """Return kube-state-metrics' series: ready and wanted replicas, pods' creation, restarts and labels.
+
+    Pods carry labels only where these name the role. A pod is known from its creation [s since 1970], before
+    it is ready.
+    """
     rows, when = [], at.sample_s
     for role, deployment in deployments.items():
         lives = trace.service.lives[role]
@@ -165,6 +174,7 @@ def kubernetes(
         ready = np.asarray(np.sum(there, axis=0), dtype=float)
         who = {"namespace": namespace, "deployment": deployment}
         rows.append(at.series("kube_deployment_status_replicas_ready", ready, **who))
+        rows.append(at.series("kube_deployment_spec_replicas", _wanted(lives, when), **who))
         for pod in sorted({life.pod for life in lives}):
             own = [life for life in lives if life.pod == pod]
             begin, end = min(life.open_s for life in own), max(life.close_s for life in own)
@@ -174,6 +184,10 @@ def kubernetes(
                 float
             )
             pod_of = {"namespace": namespace, "pod": pod}
+            created = min(life.asked_s for life in own)
+            known = Target(at.labels, when, at.there & (when >= created) & (when < end), at.missed)
+            since = np.full(when.size, np.floor(start_unix_s + created))
+            rows.append(known.series("kube_pod_created", since, **pod_of))
             rows.append(
                 seen.series("kube_pod_container_status_restarts_total", again, **pod_of, container="engine")
             )
@@ -183,6 +197,20 @@ def kubernetes(
                     seen.series("kube_pod_labels", np.ones(when.size), **pod_of, label_llm_d_ai_role=value)
                 )
     return rows
+
+
+def _wanted(lives: tuple[Life, ...], when: Floats) -> Floats:
+    """Return the pods asked for: a restart asks for none, nor does a roll-out."""
+    rolled = any(life.old_names for life in lives)
+    pods: dict[str, list[Life]] = {}
+    for life in lives:
+        pods.setdefault(life.pod, []).append(life)
+    asked = [
+        (when >= min(life.open_s if rolled else life.asked_s for life in own))
+        & (when < max(life.close_s for life in own))
+        for own in pods.values()
+    ]
+    return np.asarray(np.sum(asked, axis=0), dtype=float)
 
 
 def prometheus(at: Target, rng: np.random.Generator) -> list[Series]:

@@ -72,7 +72,7 @@ def scene(minutes: int = 120, seed: int = 0) -> Scene:
     _front_end(made)
     pods = [("prefill", i) for i in range(2)] + [("decode", i) for i in range(3)]
     for role, number in pods:
-        _worker(made, role, f"w-{role}-{number}", 2 if role == "prefill" else 3)
+        worker(made, role, f"w-{role}-{number}", 2 if role == "prefill" else 3)
     return made
 
 
@@ -90,7 +90,7 @@ def _front_end(made: Scene) -> None:
     made.histogram(tbt, OUTPUT * made.finished, TBT_S, ("0.01", "0.025", "0.05", "+Inf"), **own)
 
 
-def _worker(made: Scene, role: str, pod: str, pool: int) -> None:
+def worker(made: Scene, role: str, pod: str, pool: int) -> None:
     own = {"pod": pod, "namespace": "ns"}
     engine = {**own, "model_name": "big"}
     component = "backend" if role == "decode" else "prefill"

@@ -66,6 +66,25 @@ def test_each_type_has_its_own_capacity() -> None:
     assert slow.evidence.endswith("capacity@decode@slow")
 
 
+def test_each_type_has_a_target_of_its_own() -> None:
+    """Head-room on its own lower end; band and cooldowns are the pool's. The pool's row stays what it was."""
+    frame, typed = mixed_pool(1)
+    derived, alone = (derive_service(frame, (), FEW, rows).derived for rows in (typed, None))
+    capacity = {c.gpu_type: c for c in derived.capacity if c.role == "decode"}
+    found = {t.gpu_type: t for t in derived.thresholds if t.role == "decode"}
+    assert list(found) == [None, "fast", "slow"]
+    assert found[None] == alone.threshold_of("decode_tps", "decode")
+    slow, fast = found["slow"], found["fast"]
+    assert capacity["slow"].ci is not None
+    assert slow.target_per_instance == pytest.approx(0.85 * capacity["slow"].ci[0])
+    assert capacity["fast"].per_instance is not None
+    assert fast.target_per_instance == pytest.approx(0.85 * capacity["fast"].per_instance)
+    assert (slow.status, fast.status) == ("ok", "floor")
+    assert slow.scale_in_ratio == found[None].scale_in_ratio
+    assert slow.cooldown_in_s == found[None].cooldown_in_s
+    assert slow.evidence.endswith("threshold:decode_tps@decode@slow")
+
+
 def test_the_parts_of_a_pool_add_up() -> None:
     """Instances, served and offered work of the types are those of the pool, row by row."""
     frame, typed = mixed_pool(2)
@@ -89,6 +108,7 @@ def test_a_type_without_its_own_histogram_gets_the_pools_number_and_says_so() ->
     assert slow.reason is not None
     assert slow.reason.code == "pool_mean"
     assert "no tbt histogram per GPU type" in slow.reason.text
+    assert "slow" not in {t.gpu_type for t in derived.thresholds}
     assert "mixed_gpu_types" in {r.code for r in derived.refusals}
     assert type_frame(frame, typed, "decode", "other") is None
 

@@ -29,6 +29,7 @@ from hs_analysis.schema.results import (
     Refusal,
     ReplayResult,
     SignalVerdict,
+    Startup,
     Threshold,
 )
 from hs_analysis.schema.settings import Settings, Slo
@@ -41,6 +42,7 @@ CONTRACT = {
     "demand": "prefill_tps decode_tps censored_windows reconstruction_error",
     "thresholds": "signal role gpu_type target_per_instance target_ci scale_out_ratio scale_in_ratio "
     "cooldown_out_s cooldown_in_s status reason evidence",
+    "startup": "role value_s ci births status source reason evidence",
     "pd_ratio": "value ci status at_least at_most reason by_window integer_pairs evidence",
     "selection": "policy signal score gpu_hours slo_violation_ratio chosen",
     "replay": "train test calibration policies",
@@ -54,7 +56,7 @@ POLICIES = (
 )
 SERVICE = (
     "service history_kind reference gpus_per_instance totals signals recommended capacity demand thresholds "
-    "pd_ratio selection replay refusals"
+    "startup pd_ratio selection replay refusals"
 )
 REASON = Reason("thin", "too few", 2.0, 3.0)
 
@@ -82,6 +84,18 @@ def derived(target: float | None = 100.0, *, known: bool = True) -> Derived:
             value, ci, "drifting", 1.0, None, REASON, ci, (RatioWindow("a", "b", 1.0, None),), ((3, 2),), "x"
         ),
         (Refusal("pd_ratio", "thin", "too few", "more"),),
+        (
+            Startup(
+                "decode",
+                250.0,
+                (240.0, 270.0),
+                4,
+                "ok",
+                REASON,
+                "pod_created",
+                "demo%2Fm/derive/startup@decode",
+            ),
+        ),
     )
 
 
@@ -197,8 +211,8 @@ def test_missing_numbers_are_null() -> None:
     ("kind", "table"),
     [
         (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
-        (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Refusal, "refusals"), (CandidateScore, "select"),
-        (PolicyReplay, "replay_policies"),
+        (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Startup, "startup"), (Refusal, "refusals"),
+        (CandidateScore, "select"), (PolicyReplay, "replay_policies"),
     ],
 )  # fmt: skip
 def test_tables_have_a_column_for_each_field(kind: type[Any], table: str) -> None:
@@ -217,6 +231,7 @@ def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) ->
     for key, kind in (
         ("signals", results.SignalVerdict), ("capacity", results.Capacity), ("thresholds", results.Threshold),
         ("selection", results.CandidateScore), ("refusals", results.Refusal),
+        ("startup", results.Startup),
     ):  # fmt: skip
         assert set(service_schema[key]["items"]["properties"]) == {f.name for f in fields(kind)}
     assert set(service_schema["pd_ratio"]["properties"]) == {f.name for f in fields(results.PdRatio)}

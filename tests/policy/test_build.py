@@ -12,7 +12,7 @@ from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derive
 
 from hs_analysis.policy.build import build_policy, work_target
 from hs_analysis.policy.model import Bounds, Cooldown
-from hs_analysis.schema.results import PdRatio, Refusal
+from hs_analysis.schema.results import PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
 DECODE = (("decode_tps", "decode"),)
@@ -49,6 +49,15 @@ def test_confidence_needs_every_number_and_a_calibrated_replay() -> None:
     assert confidence(derived(ratio=None, ratio_status="refused"), DECODE) == "low"
     assert confidence(derived(ratio=None, ratio_status="refused"), PAIR) == "high"
     assert confidence(derived(), ()) == "low"
+
+
+def test_a_measured_start_up_time_is_the_policys_where_none_is_given() -> None:
+    """Confidence needs it too; a time that the user gives goes before it."""
+    measured = tuple(Startup(role, 310.0, (300.0, 320.0), 4, "ok", None) for role in ("prefill", "decode"))
+    numbers, unknown = replace(derived(), startup=measured), replace(SETTINGS, startup_s={"decode": 90.0})
+    policy = build_policy(pd_day(), numbers, VERDICTS, DECODE, unknown, {}, {"calibrated": True})
+    assert policy.start_up_s == {"prefill": 310.0, "decode": 90.0}
+    assert policy.confidence == "high"
 
 
 def test_bounds_are_twice_the_most_and_two_unless_one_was_enough() -> None:

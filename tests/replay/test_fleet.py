@@ -15,9 +15,10 @@ from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, Pool, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.simulate import simulate
+from hs_analysis.schema.results import Startup
 from hs_analysis.schema.settings import Settings
 
-MODEL = PoolModel("decode", 100.0, "ok", 60.0, 110.0, 240.0, True, ("tbt",), 85.0)
+MODEL = PoolModel("decode", 100.0, "ok", 60.0, 110.0, 240.0, "settings", ("tbt",), 85.0)
 PAIRED = {"prefill": replace(MODEL, role="prefill", judged=("ttft",)), "decode": MODEL}
 
 
@@ -130,10 +131,22 @@ def test_fleet_is_learnt_from_history_and_settings() -> None:
     assert fit_fleet(busy, derived(), SETTINGS).pools["decode"].ceiling == 2250.0
     bare = fit_fleet(pd_day(), replace(derived(), capacity=()), Settings())
     pool = bare.pools["decode"]
-    assert (pool.capacity, pool.status, pool.start_up_s, pool.start_up_given) == (
+    assert (pool.capacity, pool.status, pool.start_up_s, pool.start_up_from) == (
         None,
         "refused",
         300.0,
-        False,
+        "default",
     )
     assert (pool.target, pool.judged) == (None, ())
+
+
+def test_a_measured_start_up_time_stands_where_none_is_given() -> None:
+    """A lower bound does not."""
+    measured = Startup("decode", 410.0, (400.0, 420.0), 5, "ok", None)
+    bound = Startup("prefill", 200.0, (190.0, 210.0), 5, "floor", None)
+    found = replace(derived(), startup=(measured, bound))
+    pools = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={})).pools
+    assert (pools["decode"].start_up_s, pools["decode"].start_up_from) == (410.0, "measured")
+    assert pools["prefill"].start_up_from == "default"
+    told = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={"decode": 90.0})).pools["decode"]
+    assert (told.start_up_s, told.start_up_from) == (90.0, "settings")

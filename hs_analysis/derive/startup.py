@@ -1,0 +1,134 @@
+"""Start-up times as the dump shows them: from asking for an instance to its first request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from hs_analysis import evidence
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import Interval, Reason, Startup
+from hs_analysis.schema.settings import Settings
+
+Floats = NDArray[np.float64]
+
+BIRTHS_MIN = 3
+"""Fewest births that a start-up time rests on. Default of this project: with three the middle one is no
+extreme, and lies between the other two whatever one of them is."""
+
+ASKED_BY = {"pod_created": "the creation of its pod", "replicas": "the rise of the wanted replicas"}
+"""What says when an instance was asked for, in words, the better first."""
+
+
+def startups_of(frame: ServiceFrame, births: pl.DataFrame) -> tuple[Startup, ...]:
+    """Return the start-up time of every pool of a service.
+
+    Parameters
+    ----------
+    frame
+        The service; births after its last row are not looked at.
+    births
+        Rows of the contract BIRTHS.
+    """
+    own = births.filter(pl.col("service") == frame.service)
+    own = (
+        own.filter(pl.col("first_served").is_between(*_bounds(frame))) if frame.table.height else own.head(0)
+    )
+    return tuple(startup_of(own.filter(pl.col("role") == role), role, frame.service) for role in frame.pools)
+
+
+def _bounds(frame: ServiceFrame) -> tuple[pl.Expr, pl.Expr]:
+    """Return the start of the first row and the end of the last."""
+    ends = [round(1e6 * at) for at in (frame.seconds().min(), frame.seconds().max() + frame.window_s)]
+    first, last = (pl.lit(us).cast(pl.Datetime("us", "UTC")) for us in ends)
+    return first, last
+
+
+def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
+    """Return the median time from asking to serving of a role's births.
+
+    ``ok`` with at least three births whose asking is known, all by the better of the two ways that has as
+    many. Else ``floor``, a lower bound, with three births of which only the first sample is known: the
+    instance had started before it. Else refused.
+
+    The first request came at most one scrape interval r before the sample that shows it, so the value is the
+    median less r ÷ 2 and the interval reaches r lower. The rise of the wanted replicas is seen as late, so
+    there nothing is taken off and the interval reaches r further on both sides.
+    """
+    link = evidence.path(service, "derive", f"startup@{role}")
+    for source, words in ASKED_BY.items():
+        known = births.filter(pl.col("asked_by") == source)
+        times, resolution = _seconds(known, "asked"), _resolution(known)
+        if times.size >= BIRTHS_MIN:
+            text = (
+                f"median of {times.size} births, each from {words} to its first request, "
+                f"to within {resolution:.0f} s"
+            )
+            low, high = median_interval(times)
+            seen_late = resolution if source == "replicas" else 0.0
+            value = float(np.median(times)) - resolution / 2.0 + seen_late / 2.0
+            reason = Reason("measured", text, float(times.size), float(BIRTHS_MIN))
+            ci = (max(0.0, low - resolution), high + seen_late)
+            return Startup(role, max(0.0, value), ci, times.size, "ok", reason, source, link)
+    count, least = births.height, float(BIRTHS_MIN)
+    asked = births["asked"].count()
+    if count == 0:
+        return _refused(role, Reason("no_births", f"no {role} instance came while recording"), 0, link)
+    if count < BIRTHS_MIN or asked:
+        told = f", {asked} of them with the time they were asked for" if asked < count else ""
+        text = f"only {count} {role} instances came while recording{told}"
+        return _refused(role, Reason("few_births", text, float(asked), least), count, link)
+    times = _seconds(births, "first_sample") - _resolution(births)
+    text = (
+        f"{count} {role} instances came, but nothing says when they were asked for: from an instance's first "
+        "sample to its first request is a lower bound, and no start-up time"
+    )
+    reason = Reason("not_asked", text, float(count), least)
+    least_s = float(np.median(times))
+    if least_s <= 0.0:
+        return _refused(role, reason, count, link)
+    low, high = median_interval(times)
+    return Startup(role, least_s, (max(0.0, low), high), count, "floor", reason, "", link)
+
+
+def _refused(role: str, reason: Reason, births: int, link: str) -> Startup:
+    return Startup(role, None, None, births, "refused", reason, "", link)
+
+
+def _seconds(births: pl.DataFrame, since: str) -> Floats:
+    """Return the seconds from a moment to the first request, sorted; births without the moment left out."""
+    spans = (births["first_served"] - births[since]).drop_nulls().dt.total_microseconds()
+    return np.sort(spans.to_numpy() / 1e6)
+
+
+def _resolution(births: pl.DataFrame) -> float:
+    """Return the usual time between the samples that the births were read off [s], 0 where unknown."""
+    spacing = births["resolution_s"].drop_nulls().to_numpy()
+    return float(np.median(spacing)) if spacing.size else 0.0
+
+
+def median_interval(values: Floats) -> Interval:
+    """Return the 95 % interval of a median from order statistics, whatever the law of the values.
+
+    The k-th smallest and k-th largest with the largest k that keeps P(Binomial(n, ½) < k) ≤ 2.5 %; under six
+    values there is none and the whole range, which holds the median with probability 1 − 2^(1−n), is given
+    (David and Nagaraja 2003, Order Statistics, 7.1).
+
+    Parameters
+    ----------
+    values
+        Sorted, at least one.
+    """
+    k = max(1, int(binom.ppf(0.025, values.size, 0.5)))
+    return float(values[k - 1]), float(values[-k])
+
+
+def with_measured(settings: Settings, startups: Sequence[Startup]) -> Settings:
+    """Return the settings with measured start-up times where the user gave none."""
+    measured = {one.role: one.value_s for one in startups if one.status == "ok" and one.value_s is not None}
+    return replace(settings, startup_s=measured | settings.startup_s)
