@@ -84,10 +84,9 @@ def spacing(scene: Scene) -> list[Finding]:
         level: Level = "warn" if share >= UNEVEN_SHARE else "pass"
         low, usual = number(uneven["shortest_s"].min()), number(uneven["interval_s"].median())
         shorter = f", the shortest {low:.4g} s" if low < 0.9 * usual else ""
-        count = uneven["uneven"].sum()
         text = (
-            f"{count:,} steps of {uneven.height} of {looked.height} series ({_names(uneven)}) "
-            f"are off the usual {_usual(uneven)} s{shorter}: rates use the true times, lags are no finer"
+            f"steps off the usual {_usual(uneven)} s: {uneven['uneven'].sum():,} in {uneven.height} of "
+            f"{looked.height} series ({_names(uneven)}){shorter}; rates use the true times, lags are no finer"
         )
         found.append(Finding("spacing", level, text, value=share))
     return found or [Finding("spacing", "pass", "every series keeps its step")]
