@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from hs_analysis.catalogue import Catalogue
 from hs_analysis.doctor.scene import Scene
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame
 
@@ -27,7 +28,10 @@ ROLE_LABEL = (
 
 SCRAPE_PODS = "scrape every pod by itself, not through the Service, and keep the label pod or instance"
 
-KEEP_BUCKETS = "keep every le of {family}_bucket in metric_relabel_configs, and export it with the rest"
+KEEP_BUCKETS = (
+    "keep every le of vllm:{family}_bucket or dynamo_frontend_{family}_bucket in metric_relabel_configs, and "
+    "export it with the rest"
+)
 
 _Met = Callable[[Scene, ServiceFrame, str], bool]
 
@@ -76,6 +80,16 @@ def _limit(signal: str) -> _Met:
     return lambda scene, _frame, _role: scene.settings.slo.limit_s(signal) is not None
 
 
+def _bucketed(signal: str) -> _Met:
+    """Return whether shares over the limit are known; without a limit it is that which is lacking."""
+    shares = _has(f"{signal}_over_high", f"{signal}_over_low")
+
+    def met(scene: Scene, frame: ServiceFrame, role: str) -> bool:
+        return scene.settings.slo.limit_s(signal) is None or shares(scene, frame, role)
+
+    return met
+
+
 def _offered(_scene: Scene, frame: ServiceFrame, _role: str) -> bool:
     return frame.reference == "offered"
 
@@ -101,7 +115,7 @@ def _priced(scene: Scene, frame: ServiceFrame, role: str) -> bool:
 _SERVICE, _PREFILL, _DECODE = ("service",), ("prefill",), ("decode",)
 _POOLS = (*_PREFILL, *_DECODE)
 
-_ROWS: tuple[Need, ...] = (
+ROWS: tuple[Need, ...] = (
     Need("study", _SERVICE, "a role for every pod", _placed, "pods without one count in no pool", ROLE_LABEL),
     Need("study", _SERVICE, "requests that arrive", _has("request_rate", "arrived_prompt_tps"),
          "signals are judged against served work", "request_rate"),
@@ -117,15 +131,15 @@ _ROWS: tuple[Need, ...] = (
     Need("capacity", _DECODE, "a limit on TBT", _limit("tbt"), "no capacity, no targets of decode",
          "--slo tbt=50ms, or tbt under [slo]"),
     Need("capacity", _PREFILL, "TTFT", _has("ttft"), "no capacity of prefill", "ttft"),
-    Need("capacity", _PREFILL, "buckets of TTFT around the limit", _has("ttft_over_high", "ttft_over_low"),
+    Need("capacity", _PREFILL, "buckets of TTFT around the limit", _bucketed("ttft"),
          "means stand in for the share of requests over the limit",
-         KEEP_BUCKETS.format(family="the time-to-first-token histogram")),
+         KEEP_BUCKETS.format(family="time_to_first_token_seconds")),
     Need("capacity", _PREFILL, "prompt tokens that were computed", _has("prefill_tps_effective"),
          "cache hits count as work, so capacity depends on the hit ratio", "prefill_tps_effective"),
     Need("capacity", _DECODE, "TBT", _has("tbt"), "no capacity of decode", "tbt"),
-    Need("capacity", _DECODE, "buckets of TBT around the limit", _has("tbt_over_high", "tbt_over_low"),
+    Need("capacity", _DECODE, "buckets of TBT around the limit", _bucketed("tbt"),
          "means stand in for the share of token gaps over the limit",
-         KEEP_BUCKETS.format(family="the inter-token-latency histogram")),
+         KEEP_BUCKETS.format(family="inter_token_latency_seconds")),
     Need("ratio", _POOLS, "a pool of its own", _has("instances"), "no P/D ratio", ROLE_LABEL, split=True),
     Need("ratio", _SERVICE, "prompt lengths", _has("input_length"), "the mix can't be said", "input_length",
          split=True),
@@ -160,7 +174,7 @@ def needs(scene: Scene) -> pl.DataFrame:
     rows = [
         _row(need, scene, frame, role)
         for frame in scene.frames
-        for need in _ROWS
+        for need in ROWS
         for role in _roles(need, frame)
     ]
     if not scene.frames:
@@ -174,9 +188,14 @@ def needs(scene: Scene) -> pl.DataFrame:
 
 def _row(need: Need, scene: Scene, frame: ServiceFrame, role: str) -> tuple[str, ...]:
     met = need.met(scene, frame, role)
-    known = scene.catalogue.signal(need.how)
-    how = known.enable if known else need.how.replace("{role}", role)
+    how = how_to_get(need, scene.catalogue).replace("{role}", role)
     return frame.service, need.stage, role, need.need, "met" if met else "lacks", need.without, how
+
+
+def how_to_get(need: Need, catalogue: Catalogue) -> str:
+    """Return how to get what is needed: in the catalogue's words where it is a signal."""
+    known = catalogue.signal(need.how)
+    return known.enable if known else need.how
 
 
 def _roles(need: Need, frame: ServiceFrame) -> tuple[str, ...]:
