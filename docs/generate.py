@@ -21,6 +21,8 @@ from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
 from hs_analysis.cli.app import app
 from hs_analysis.cli.failure import INTERRUPTED
+from hs_analysis.doctor import CHECKS
+from hs_analysis.doctor.needs import ROWS, how_to_get
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS
@@ -245,7 +247,10 @@ FILES = (
     ("report.html", "the report: one file that needs no network"),
     ("run.duckdb", "views over the tables, for SQL of your own"),
     ("data/inputs.json", "the input files: rows read, stored, duplicate, quarantined, skipped"),
-    ("data/doctor.json", "per signal and role: found or missing, its quality, how to switch it on"),
+    (
+        "data/doctor.json",
+        "per signal and role: found or missing, its quality, how to switch it on; and what later stages need",
+    ),
     ("data/services.json", "per service: pools, window, sources and totals of the aligned frame"),
     ("data/promql_notes.json", "what a PromQL expression in the policy leaves open"),
     (
@@ -347,12 +352,49 @@ def _doc_of(kind: type[Any], name: str) -> str:
     return " ".join(line.strip() for line in body).replace("``", "`")
 
 
+def checks_page() -> str:
+    """Return the reference of the checks and of what later stages need."""
+    rows = [
+        (
+            ", ".join(f"`{name}`" for name in check.names),
+            inspect.cleandoc(check.run.__doc__ or "").splitlines()[0],
+            ", ".join(check.levels),
+            _sentence(check.then),
+        )
+        for check in CHECKS
+    ]
+    catalogue = load_catalogue()
+    asked = [
+        (
+            need.stage,
+            ", ".join(need.roles) + (" (two pools)" if need.split else ""),
+            need.need,
+            need.without,
+            how_to_get(need, catalogue).replace("{role}", "ROLE"),
+        )
+        for need in ROWS
+    ]
+    parts = [
+        table(["check", "what it looks at", "may say", "what to do"], rows),
+        "## What later stages need",
+        table(["stage", "of", "need", "without it", "how to get it"], asked),
+    ]
+    lead = (
+        "What `hsa doctor` checks, in the order of `data/findings.parquet`. `pass` is a fact to know, `warn` "
+        "something that lowers what can be said, `fail` something that makes an answer wrong; "
+        "`--fail-on check-failed` ends with exit code 3 for a `fail`. A check that has nothing to look at "
+        "says nothing. The needs below are in `data/doctor.json`, met or not, per service and role."
+    )
+    return page("Checks", lead, parts)
+
+
 PAGES = {
     "cli": cli_page,
     "signals": signals_page,
     "files": files_page,
     "exit-codes": exit_codes_page,
     "settings": settings_page,
+    "checks": checks_page,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,23 +90,51 @@ def _diagnosis(folder: Path) -> Shown:
     from hs_analysis.pipeline.results import diagnosis
 
     found = diagnosis(folder)
-    checks = [(name, name) for name in ("check", "level", "service", "text", "start", "end")]
-    columns = [
-        ("service", "service"), ("role", "role"), ("signal", "signal"), ("source", "source"),
-        ("series", "series"), ("rows", "rows"), ("interval_s", "interval [s]"),
-        ("news_s", "changes every [s]"),
-        ("gaps", "gaps"), ("resets", "resets"), ("low", "lowest"), ("high", "highest"),
-        ("coverage", "coverage"), ("role_evidence", "role decided by"),
-    ]  # fmt: skip
-    lacking = [("role", "role"), ("signal", "signal"), ("how_to_enable", "how to switch it on")]
     signals_found = [row for row in found["signals"] if row["state"] == "found"]
     absent = [row for row in found["signals"] if row["state"] == "missing"]
+    lacking = [row for row in found["needs"] if row["state"] == "lacks"]
+    one_service = len({row["service"] for row in signals_found}) < 2
     blocks: list[Block] = [
-        Table("Findings", checks, found["findings"]),
-        Table("Signals found", columns, signals_found),
-        Table("Signals missing", lacking, absent),
+        Table("Findings", _FINDINGS, found["findings"]),
+        Table(
+            "Signals found",
+            _SIGNALS[one_service:],
+            [_compact(row) for row in signals_found],
+        ),
+        Table("Signals missing", _MISSING, absent),
+        Table("What later stages lack", _NEEDS, lacking, empty="nothing"),
     ]
     return Shown(found, found["signals"], lambda: blocks)
+
+
+_FINDINGS = [(name, name) for name in ("check", "level", "service", "text")]
+_SIGNALS = [
+    ("service", "service"), ("what", "signal@role"), ("source", "source"), ("series", "series"),
+    ("every", "every"), ("holes", "gaps"), ("range", "range"), ("cover", "cover"), ("differs", "differs"),
+]  # fmt: skip
+_MISSING = [("role", "role"), ("signal", "signal"), ("how_to_enable", "how to switch it on")]
+_NEEDS = [
+    ("stage", "stage"), ("role", "role"), ("need", "needs"), ("without", "without it"),
+    ("how", "how to get it"),
+]  # fmt: skip
+"""Columns of the printed tables, narrow enough for 100 characters; JSON and CSV have all."""
+
+
+def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a signal's row with related numbers in one cell each."""
+    from hs_analysis.cli.shown import number
+
+    interval, news, resets = row["interval_s"], row["news_s"], row["resets"]
+    later = f", news {number(news, 3)} s" if interval and news and news > interval else ""
+    return {
+        **row,
+        "what": f"{row['signal']}@{row['role']}",
+        "every": f"{number(interval, 3)} s{later}" if interval else None,
+        "holes": f"{row['gaps']}, {resets} resets" if resets else f"{row['gaps']}",
+        "range": None if row["low"] is None else f"{row['low']:.3g} to {row['high']:.3g}",
+        "cover": f"{row['coverage']:.0%}",
+        "differs": f"{row['difference']:.0%}" if row["difference"] else None,
+    }
 
 
 EXPLAIN_HELP = """hsa explain chat%2Fllama/derive/pd_ratio --run-dir reports/dumps-20260701T0000-20260708T0000

@@ -224,7 +224,8 @@ def _ingested(ran: Ran) -> Shown:
         notes.append(f"skipped, no dump: {', '.join(found['skipped'])}")
     if found["superseded_files"]:
         notes.append(f"superseded by a more faithful form: {', '.join(found['superseded_files'])}")
-    notes.append(f"window: {found['start']} to {found['end']}")
+    none = "no metrics over time: hsa doctor says what there is and what is needed"
+    notes.append(f"window: {found['start']} to {found['end']}" if found["start"] else none)
     notes.append(f"run folder: {ran.folder}")
     return Shown(found, found["files"], lambda: [Table("Files read", columns, found["files"]), *notes])
 

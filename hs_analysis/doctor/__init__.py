@@ -1,7 +1,22 @@
 """What was found in the input, how good it is, and what is missing."""
 
-from hs_analysis.doctor.checks import CHECKS, diagnose
-from hs_analysis.doctor.inventory import inventory, missing_signals
+from hs_analysis.doctor.diagnosis import CHECKS, diagnose
+from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals
+from hs_analysis.doctor.needs import needs
 from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.doctor.value_checks import MOST_MOMENTS, NEAR_RATIO, histogram_parts, replica_pairs
 
-__all__ = ["CHECKS", "Finding", "Scene", "diagnose", "inventory", "missing_signals"]
+__all__ = [
+    "CHECKS",
+    "INVENTORY",
+    "MOST_MOMENTS",
+    "NEAR_RATIO",
+    "Finding",
+    "Scene",
+    "diagnose",
+    "histogram_parts",
+    "inventory",
+    "missing_signals",
+    "needs",
+    "replica_pairs",
+]

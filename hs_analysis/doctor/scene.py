@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -11,7 +11,10 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.frames import BENCH, REQUESTS, empty
 from hs_analysis.schema.settings import Settings
+
+Level = Literal["pass", "warn", "fail"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Finding:
     """One thing a check found: its level, a sentence, the number behind it and when it was."""
 
     check: str
-    level: Literal["pass", "warn", "fail"]
+    level: Level
     text: str
     service: str = ""
     value: float | None = None
@@ -52,6 +55,15 @@ class Scene:
     plan
         What the files lack of the plan beside them, as (level, text with the command that repeats it); None
         where there is no plan.
+    requests, bench
+        Contracts REQUESTS and BENCH.
+    notes, copies
+        (file, text) of what readers assumed or left out; (file, rows) of exact copies stored once.
+    shapes, twins, histograms
+        Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair) and
+        ``doctor/histograms``; None where they were not asked for.
+    now
+        When the input is looked at; None where that must not matter.
     """
 
     series: pl.DataFrame
@@ -71,3 +83,11 @@ class Scene:
     pod_labels: tuple[str, ...] = ()
     releases: pl.DataFrame | None = None
     plan: tuple[tuple[str, str], ...] | None = None
+    requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
+    bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
+    notes: tuple[tuple[str, str], ...] = ()
+    copies: tuple[tuple[str, int], ...] = ()
+    shapes: pl.DataFrame | None = None
+    twins: pl.DataFrame | None = None
+    histograms: pl.DataFrame | None = None
+    now: datetime | None = None

@@ -15,12 +15,12 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.line_blocks import LineBlock, line_blocks, shown
+from hs_analysis.ingest.line_blocks import BOM, LineBlock, line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
-BOM = b"\xef\xbb\xbf"
-
 DELIMITERS = (",", ";", "\t", "|")
+
+BLANKS = "cells have blanks around them, which are left out"
 
 MOST_LINES = 50
 """A record over more lines than this is a lost quote, not a text with line breaks."""
@@ -169,7 +169,10 @@ def _cut(
     block: LineBlock, header: Sequence[str], delimiter: str, notes: ReadNotes
 ) -> tuple[Records, LineBlock]:
     """Cut lines into records; a record that may go on in the next block is carried over."""
-    fast = _cut_at_once(block, header, delimiter)
+    text = b"\n".join(block.lines)
+    if BLANKS not in notes.infos and any(odd in text for odd in _blank_edges(delimiter)):
+        notes.infos.append(BLANKS)
+    fast = _cut_at_once(block, text, header, delimiter)
     if fast is not None:
         return fast, LineBlock(block.number + len(block.lines), [], last=False)
     rows, places, raws = list[list[str]](), list[int](), list[str]()
@@ -199,9 +202,14 @@ def _cut(
     return Records(_frame(rows, header), np.array(places, np.int64), raws), rest
 
 
-def _cut_at_once(block: LineBlock, header: Sequence[str], delimiter: str) -> Records | None:
+def _blank_edges(delimiter: str) -> tuple[bytes, bytes]:
+    """Return what a blank at the edge of a cell looks like."""
+    edge = delimiter.encode()
+    return b" " + edge, edge + b" "
+
+
+def _cut_at_once(block: LineBlock, text: bytes, header: Sequence[str], delimiter: str) -> Records | None:
     """Cut a block whose lines are plain: no quotes, no bad bytes, the same number of cells in each."""
-    text = b"\n".join(block.lines)
     if not block.lines or b'"' in text or b"\0" in text or b"\r" in text or b"" in block.lines:
         return None
     separators = len(block.lines) * (len(header) - 1)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hs_analysis.ingest.bytestream import ByteStream
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
+BOM = b"\xef\xbb\xbf"
+
 LONGEST_LINE_BYTES = 1 << 26
 """A line longer than this is no line of a text format: its bytes are set aside, not collected."""
 
@@ -40,7 +42,8 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
     with dump.stream() as stream:
         while block := stream.take():
             if first:
-                block, first = block.removeprefix(b"\xef\xbb\xbf"), False
+                _say_odd(block, notes)
+                block, first = block.removeprefix(BOM), False
             lines = (rest + block).split(b"\n")
             rest = lines.pop()
             if len(rest) > LONGEST_LINE_BYTES:
@@ -50,6 +53,14 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
                 yield LineBlock(number, _ended(lines), last=False)
                 number += len(lines)
         yield LineBlock(number, _remainder(stream, rest, number, notes), last=True)
+
+
+def _say_odd(block: bytes, notes: ReadNotes) -> None:
+    """Note what the first bytes have that other programs stumble over; it is left out here."""
+    if block.startswith(BOM):
+        notes.infos.append("begins with a byte order mark, which is left out")
+    if block.partition(b"\n")[0].endswith(b"\r"):
+        notes.infos.append("lines end in CR LF, which is left out")
 
 
 def _remainder(stream: ByteStream, rest: bytes, number: int, notes: ReadNotes) -> list[bytes]:

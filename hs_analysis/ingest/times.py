@@ -19,6 +19,9 @@ UNIT_WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": 
 EARLIEST_S = 1_420_070_400.0
 """2015-01-01: a time before it is more likely in another unit than a metric of LLM serving."""
 
+MICROSECOND_DIGITS = 6
+"""Fractional digits of a second that are kept."""
+
 _TEXT = (
     r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
     r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2})?$"
@@ -53,6 +56,8 @@ class Clock:
         Unit of numbers; None tells it by the size of the first one.
     relative
         Whether numbers count from the start of the log, from ``epoch_us``.
+    digits
+        Most fractional digits of a second that a text had.
     """
 
     where: str
@@ -64,6 +69,7 @@ class Clock:
     first_us: int | None = None
     last_us: int | None = None
     naive: str = ""
+    digits: int = 0
     _count: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,6 +115,8 @@ class Clock:
                 )
         elif self.tz is not None:
             infos.append(f"times without a zone were read as {self.tz}: {span}")
+        if self.digits > MICROSECOND_DIGITS:
+            infos.append(f"times have {self.digits} fractional digits and are rounded to microseconds")
         return warnings, infos
 
     def require_zone(self) -> None:
@@ -147,6 +155,8 @@ class Clock:
         )
         names = ("y", "mo", "d", "h", "mi", "s", "frac", "zone")
         split = parts.with_columns(pl.col("p").struct.rename_fields(list(names)).alias("p")).unnest("p")
+        longest = split["frac"].str.len_chars().max()
+        self.digits = max(self.digits, longest if isinstance(longest, int) else 0)
         clock = pl.concat_str(
             [
                 pl.col("y"), pl.lit("-"), pl.col("mo").str.zfill(2), pl.lit("-"), pl.col("d").str.zfill(2),

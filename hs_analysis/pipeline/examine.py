@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.doctor import Scene, diagnose, inventory, missing_signals
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.doctor import (
+    INVENTORY,
+    MOST_MOMENTS,
+    NEAR_RATIO,
+    Scene,
+    diagnose,
+    histogram_parts,
+    inventory,
+    missing_signals,
+    needs,
+    replica_pairs,
+)
 from hs_analysis.ingest.identity import joined_pod_labels
 from hs_analysis.ingest.versions import version_changes
 from hs_analysis.pipeline import tables
@@ -24,22 +38,9 @@ from hs_analysis.pipeline.gather import (
 )
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import label_map
-from hs_analysis.store import read_table
+from hs_analysis.store import Database, read_table
 
 DOCTOR_FILE = "data/doctor.json"
-
-_EMPTY = (
-    "source",
-    "series",
-    "rows",
-    "interval_s",
-    "gaps",
-    "resets",
-    "low",
-    "high",
-    "coverage",
-    "role_evidence",
-)
 
 
 def examine_input(work: Work) -> Outcome:
@@ -50,26 +51,32 @@ def examine_input(work: Work) -> Outcome:
     found = [{"state": "found", **row} for row in inventory(scene).to_dicts()]
     absent = [
         {"state": "missing", "service": "", "role": m["role"], "signal": m["signal"]}
-        | dict.fromkeys(_EMPTY)
+        | dict.fromkeys(INVENTORY.keys() - {"service", "role", "signal"})
         | {"how_to_enable": m["how_to_enable"]}
         for m in missing
     ]
     tables.write_frames(work.out, "findings", [findings])
-    tables.write_json(work.out, DOCTOR_FILE, {"signals": [*found, *absent], "missing": missing})
+    needed = needs(scene)
+    written = {"signals": [*found, *absent], "missing": missing, "needs": needed.to_dicts()}
+    tables.write_json(work.out, DOCTOR_FILE, written)
     levels = findings["level"].to_list()
     counts = ", ".join(f"{level} {levels.count(level)}" for level in ("fail", "warn", "pass"))
-    return Outcome(f"checks: {counts}; signals missing {len(missing)}")
+    lacking = needed.filter(pl.col("state") == "lacks").height
+    return Outcome(f"checks: {counts}; signals missing {len(missing)}, needs not met {lacking}")
 
 
 def _scene(work: Work) -> Scene:
     series = wanted_series(work)
     inputs = tables.read_json(work.run, INPUTS_FILE)
     counts = inputs["counts"]
+    catalogue = catalogue_of(work.settings)
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
         kinds = series.select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})
-    catalogue = catalogue_of(work.settings)
+        shapes = _shapes(series, samples, database)
+        twins = _twins(series, quality, samples, database)
+        histograms = _histograms(series, quality, catalogue, samples, database)
     edges = [
         (entry["service"], _edge(edge)) for entry in read_entries(work.run) for edge in entry["slo_edges"]
     ]
@@ -91,6 +98,56 @@ def _scene(work: Work) -> Scene:
         pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),
         releases=version_changes(series, quality, catalogue),
         plan=_lacks(inputs.get("plan")),
+        requests=tables.read(work.run, "requests"),
+        bench=tables.read(work.run, "bench"),
+        notes=tuple((note["name"], note["text"]) for note in counts["infos"]),
+        copies=tuple((f["name"], f["duplicates"]) for f in inputs["files"] if f["duplicates"]),
+        shapes=shapes,
+        twins=twins,
+        histograms=histograms,
+        now=datetime.now(UTC),
+    )
+
+
+def _shapes(series: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
+    """Return how values and steps run; buckets are many, and their histograms are looked at by themselves."""
+    spaced = series.filter(~pl.col("metric").str.ends_with("_bucket")).select("series_id", "interval_s")
+    return database.query("doctor/shapes", inputs={"samples": samples, "spaced": spaced})
+
+
+def _twins(
+    series: pl.DataFrame, quality: pl.DataFrame, samples: Path, database: Database
+) -> pl.DataFrame | None:
+    """Return how alike series are that differ in a replica label only, None where none do."""
+    pairs = replica_pairs(series, quality)
+    if pairs.is_empty():
+        return None
+    found = database.query(
+        "doctor/twins", {"near_ratio": NEAR_RATIO}, {"samples": samples, "pairs": pairs.drop("label")}
+    )
+    return found.join(pairs.select("pair_id", "label"), "pair_id")
+
+
+def _histograms(
+    series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, samples: Path, database: Database
+) -> pl.DataFrame | None:
+    """Return what is wrong with the histograms of latencies at some moments, None where there are none."""
+    sources = [source for signal in catalogue.signals for source in signal.sources]
+    families = {names.histogram for source in sources for names in source.names if names.histogram}
+    buckets, counts = histogram_parts(series, frozenset(families))
+    spans = quality.join(buckets, "series_id").drop_nulls("interval_s")
+    if spans.is_empty():
+        return None
+    bounds = spans.select(
+        pl.col("interval_s").median(), (pl.col("last_t").max() - pl.col("first_t").min()).dt.total_seconds()
+    )
+    interval_s, span_s = bounds.row(0)
+    width_us = round(interval_s * 1e6)
+    every = max(1, math.ceil(span_s / (MOST_MOMENTS * interval_s)))
+    return database.query(
+        "doctor/histograms",
+        {"period_us": every * width_us, "width_us": width_us},
+        {"samples": samples, "buckets": buckets, "counts": counts},
     )
 
 

@@ -22,6 +22,7 @@ from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
 from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
+from hs_analysis.pipeline.room import tell_room
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
 from hs_analysis.schema.settings import Settings
@@ -51,6 +52,7 @@ def ingest_inputs(work: Work) -> Outcome:
     """Read every input file into series, samples and rejected rows."""
     how = work.settings.reading
     discovery = discover(work.arguments, how)
+    tell_room(work, discovery.files)
     total, done = len(discovery.files), 0
 
     def tick(_name: str) -> None:

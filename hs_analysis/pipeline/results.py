@@ -164,12 +164,13 @@ def exported(folder: Path) -> list[Plain]:
 
 
 def diagnosis(folder: Path) -> Plain:
-    """Return the findings on an input, and per service and role what was found, patchy or missing."""
+    """Return the findings on an input, what was found and is missing per role, and what later stages need."""
     findings = tables.read(folder, "findings")
     order = pl.col("level").replace_strict({"fail": 0, "warn": 1, "pass": 2}, default=3, return_dtype=pl.Int8)
     rows = findings.sort(order, "check", "service", "start", "text", nulls_last=True).to_dicts()
     shown = [{**row, "start": _instant(row["start"]), "end": _instant(row["end"])} for row in rows]
-    return {"findings": shown, "signals": tables.read_json(folder, DOCTOR_FILE)["signals"]}
+    kept = tables.read_json(folder, DOCTOR_FILE)
+    return {"findings": shown, "signals": kept["signals"], "needs": kept["needs"]}
 
 
 def _instant(moment: datetime | None) -> str | None:
