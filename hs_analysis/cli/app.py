@@ -92,7 +92,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "init": (init, INIT_HELP, EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
     "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
     **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
-    "export": (export, EXPORT_HELP, STAGES, "The policy as KEDA objects and recording rules."),
+    "export": (export, EXPORT_HELP, STAGES, "The policy as objects of other programs."),
     "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
     "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
     "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),

@@ -28,6 +28,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.work import from_inputs, on_folder
+from hs_analysis.schema.choices import EXPORT_TARGETS
 
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran
@@ -234,6 +235,9 @@ EXPORT_HELP = f"""hsa export {_RUN} --target keda
 Write the policy as objects of other programs, and list what they could not express."""
 
 
+_TARGETS_HELP = "; ".join(f"{name}: {title}" for name, title in EXPORT_TARGETS.items())
+
+
 @grouped
 def export(
     run: Run,
@@ -241,7 +245,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--target", metavar="T", rich_help_panel=METHOD, show_default=False,
-            help="keda or rules (Prometheus recording rules); repeat it, all of them unless said.",
+            help=f"{_TARGETS_HELP}. Repeat it; all of them unless said.",
         ),
     ] = None,
     *,
@@ -253,9 +257,7 @@ def export(
     out: OutputFlags,
 ) -> None:  # fmt: skip
     """Write the exports and print the files of the targets asked for, with their losses."""
-    from hs_analysis.pipeline.results import export_targets
-
-    targets = _known_targets(target or [], export_targets())
+    targets = _known_targets(target or [], tuple(EXPORT_TARGETS))
     ran = on_folder(run, "export", settings.config, (history, slo, method, machine), out=out)
     show(_exported(ran.folder, targets), out.output, no_color=out.no_color)
 
