@@ -22,10 +22,12 @@ from hs_analysis.cli.sql import SQL_HELP, sql
 from hs_analysis.cli.steps import (
     EXPORT_HELP,
     INGEST_HELP,
+    REPLAY_HELP,
     REPORT_HELP,
     STAGE_COMMANDS,
     export,
     ingest,
+    replay,
     report,
 )
 from hs_analysis.cli.validate import VALIDATE_HELP, validate
@@ -92,6 +94,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "init": (init, INIT_HELP, EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
     "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
     **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
+    "replay": (replay, REPLAY_HELP, STAGES, "Backtest of the selected policy and what stands beside it."),
     "export": (export, EXPORT_HELP, STAGES, "The policy as objects of other programs."),
     "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
     "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),

@@ -13,6 +13,7 @@ from hs_analysis.cli import gates, tables
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     METHOD,
+    BesideFlags,
     ConfigFlags,
     FailFlags,
     HistoryFlags,
@@ -148,14 +149,6 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         _sections("select", tables.selection, lambda service: service["selection"]),
     ),
     StageCommand(
-        "replay",
-        _RUN,
-        "Backtest of the selected policy.",
-        "Backtest: replay the selected policy, static peak and the recorded counts on the last part of the "
-        "window, with thresholds fitted on the first.",
-        _sections("replay", tables.replay, lambda service: service["replay"]["policies"]),
-    ),
-    StageCommand(
         "policy",
         f"{_RUN} -q > policy.yaml",
         "The policy as policy.yaml.",
@@ -163,6 +156,31 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         _policy,
     ),
 )
+
+REPLAY_HELP = f"""hsa replay {_RUN} --fault all
+
+Backtest: replay the selected policy, static peak, the recorded counts and the autoscalers of the field on the
+last part of the window, with thresholds fitted on the first; beside them today's autoscaler, edited policies,
+and all of them under faults."""
+
+
+@grouped
+def replay(
+    run: Run,
+    settings: ConfigFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    beside: BesideFlags,
+    machine: MachineFlags,
+    out: OutputFlags,
+) -> None:
+    """Replay, and print the backtest."""
+    flags = (history, slo, method, beside, machine)
+    ran = on_folder(run, "replay", settings.config, flags, out=out)
+    present = _sections("replay", tables.replay, lambda service: service["replay"]["policies"])
+    show(present(ran.folder), out.output, no_color=out.no_color)
+
 
 REPORT_HELP = f"""hsa report {_RUN}
 

@@ -20,7 +20,7 @@ PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 
 
 def test_single_primary_takes_target_band_and_ratio() -> None:
-    """Target, interval, status and evidence come from derivation; the pool that follows has a band of its own."""
+    """Target, interval, status and evidence come from derivation; the follower has its own band."""
     policy = built(pd_day(), DECODE)
     target = policy.primaries[0].target_per_instance
     assert (target.value, target.low, target.status) == (0.85 * 0.95 * D_CAPACITY, target.value, "ok")
