@@ -227,16 +227,9 @@ class BesideFlags(CurrentFlags):
         _flag(METHOD, f"What goes wrong: {', '.join(FAULTS)}, or all; repeat it. none takes it away.",
               "--fault", metavar="F"),
     ] = None  # fmt: skip
-    topology: Annotated[
-        str | None,
-        _flag(METHOD, "Not built yet: refused.", "--topology", metavar="FILE"),
-    ] = None
 
     def layer(self) -> Layer:
         """Return what was given."""
-        if self.topology is not None:
-            hint = "leave it out: the replay places instances anywhere"
-            raise UsageError("topologies are not replayed yet", where="--topology", hint=hint)
         files, faults = words.policies(self.policy or ()), words.faults(self.fault or ())
         return {
             **super().layer(),
