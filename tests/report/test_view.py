@@ -217,7 +217,7 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
     texts = [cell["text"] for cell in found["changes"]["rows"][0]["cells"]]
     assert texts == ["chat (decode)", "target", "900", "1,277", "too low"]
     assert found["notes"] == [
-        "against today's autoscaler: 75 GPU-hours instead of 100 (25 % saved)",
+        "against today's autoscaler: 75.0 GPU-hours instead of 100 (25 % saved)",
         "not understood, or only nearly: f:1: chat: type cpu is not read",
     ]
     cells = [cell["text"] for cell in found["faults"]["rows"][0]["cells"]]
