@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 import hs_analysis
 from hs_analysis.cli import failure
 from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
+from hs_analysis.cli.compare import COMPARE_HELP, compare
 from hs_analysis.cli.init import INIT_HELP, init
 from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
 from hs_analysis.cli.plan_test import PLAN_TEST_HELP, plan_test
@@ -22,10 +23,12 @@ from hs_analysis.cli.sql import SQL_HELP, sql
 from hs_analysis.cli.steps import (
     EXPORT_HELP,
     INGEST_HELP,
+    REPLAY_HELP,
     REPORT_HELP,
     STAGE_COMMANDS,
     export,
     ingest,
+    replay,
     report,
 )
 from hs_analysis.cli.validate import VALIDATE_HELP, validate
@@ -92,9 +95,11 @@ COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
     "init": (init, INIT_HELP, EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
     "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
     **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
-    "export": (export, EXPORT_HELP, STAGES, "The policy as KEDA objects and recording rules."),
+    "replay": (replay, REPLAY_HELP, STAGES, "Backtest of the selected policy and what stands beside it."),
+    "export": (export, EXPORT_HELP, STAGES, "The policy as objects of other programs."),
     "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
     "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
+    "compare": (compare, COMPARE_HELP, AROUND, "What changed between two runs."),
     "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),
     "plan-test": (plan_test, PLAN_TEST_HELP, AROUND, "Tests that would answer what is open."),
     "signals": (signals, SIGNALS_HELP, AROUND, "The catalogue of signals and metrics."),

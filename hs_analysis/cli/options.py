@@ -10,6 +10,7 @@ import typer
 
 from hs_analysis.cli import words
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.choices import FAULTS
 from hs_analysis.settings.known import EVENT_FILES, MOMENT, SETTINGS, SPANS
 from hs_analysis.settings.layers import Given, Layer
 
@@ -193,6 +194,48 @@ class MethodFlags:
         """Return what was given."""
         seed = {} if self.seed is None else {"seed": Given(self.seed, "--seed")}
         return {**words.startup(self.startup or ()), **seed}
+
+
+@dataclass(frozen=True)
+class CurrentFlags:
+    """What scales the service today."""
+
+    current: Annotated[
+        list[str] | None,
+        _flag(METHOD, "Today's autoscaler, replayed beside the policy: HPA (autoscaling/v2), KEDA "
+              "ScaledObject or Dynamo planner configuration; repeat it. none takes it away.", "--current",
+              metavar="FILE|POOL=FILE"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        files = words.current(self.current or ())
+        return {"beside.current": Given(files, "--current")} if self.current else {}
+
+
+@dataclass(frozen=True)
+class BesideFlags(CurrentFlags):
+    """What is replayed beside the selected policy."""
+
+    policy: Annotated[
+        list[str] | None,
+        _flag(METHOD, "A policy.yaml replayed beside, e.g. edited by hand; repeat it. none takes it away.",
+              "--policy", metavar="FILE"),
+    ] = None  # fmt: skip
+    fault: Annotated[
+        list[str] | None,
+        _flag(METHOD, f"What goes wrong: {', '.join(FAULTS)}, or all; repeat it. none takes it away.",
+              "--fault", metavar="F"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        files, faults = words.policies(self.policy or ()), words.faults(self.fault or ())
+        return {
+            **super().layer(),
+            **({"beside.policies": Given(files, "--policy")} if self.policy else {}),
+            **({"beside.faults": Given(faults, "--fault")} if self.fault else {}),
+        }
 
 
 @dataclass(frozen=True)

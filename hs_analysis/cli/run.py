@@ -6,6 +6,7 @@ from hs_analysis.cli import gates
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     ConfigFlags,
+    CurrentFlags,
     FailFlags,
     HistoryFlags,
     Inputs,
@@ -37,6 +38,7 @@ def run(
     history: HistoryFlags,
     slo: SloFlags,
     method: MethodFlags,
+    current: CurrentFlags,
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
@@ -45,7 +47,7 @@ def run(
 ) -> None:
     """Run every stage and print the answers."""
     closed = gates.open_for(fail.fail_on or (), place.run_dir)
-    flags = (reading, history, slo, method, machine)
+    flags = (reading, history, slo, method, current, machine)
     ran = from_inputs(inputs, "report", settings.config, flags, place=place, out=out, strict=strict.strict)
 
     from hs_analysis.pipeline.results import policy_documents, read_summary

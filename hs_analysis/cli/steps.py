@@ -13,6 +13,7 @@ from hs_analysis.cli import gates, tables
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     METHOD,
+    BesideFlags,
     ConfigFlags,
     FailFlags,
     HistoryFlags,
@@ -28,6 +29,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.work import from_inputs, on_folder
+from hs_analysis.schema.choices import EXPORT_TARGETS
 
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran
@@ -147,14 +149,6 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         _sections("select", tables.selection, lambda service: service["selection"]),
     ),
     StageCommand(
-        "replay",
-        _RUN,
-        "Backtest of the selected policy.",
-        "Backtest: replay the selected policy, static peak and the recorded counts on the last part of the "
-        "window, with thresholds fitted on the first.",
-        _sections("replay", tables.replay, lambda service: service["replay"]["policies"]),
-    ),
-    StageCommand(
         "policy",
         f"{_RUN} -q > policy.yaml",
         "The policy as policy.yaml.",
@@ -162,6 +156,31 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         _policy,
     ),
 )
+
+REPLAY_HELP = f"""hsa replay {_RUN} --fault all
+
+Backtest: replay the selected policy, static peak, the recorded counts and the autoscalers of the field on the
+last part of the window, with thresholds fitted on the first; beside them today's autoscaler, edited policies,
+and all of them under faults."""
+
+
+@grouped
+def replay(
+    run: Run,
+    settings: ConfigFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    beside: BesideFlags,
+    machine: MachineFlags,
+    out: OutputFlags,
+) -> None:
+    """Replay, and print the backtest."""
+    flags = (history, slo, method, beside, machine)
+    ran = on_folder(run, "replay", settings.config, flags, out=out)
+    present = _sections("replay", tables.replay, lambda service: service["replay"]["policies"])
+    show(present(ran.folder), out.output, no_color=out.no_color)
+
 
 REPORT_HELP = f"""hsa report {_RUN}
 
@@ -235,6 +254,9 @@ EXPORT_HELP = f"""hsa export {_RUN} --target keda
 Write the policy as objects of other programs, and list what they could not express."""
 
 
+_TARGETS_HELP = "; ".join(f"{name}: {title}" for name, title in EXPORT_TARGETS.items())
+
+
 @grouped
 def export(
     run: Run,
@@ -242,7 +264,7 @@ def export(
         list[str] | None,
         typer.Option(
             "--target", metavar="T", rich_help_panel=METHOD, show_default=False,
-            help="keda or rules (Prometheus recording rules); repeat it, all of them unless said.",
+            help=f"{_TARGETS_HELP}. Repeat it; all of them unless said.",
         ),
     ] = None,
     *,
@@ -254,9 +276,7 @@ def export(
     out: OutputFlags,
 ) -> None:  # fmt: skip
     """Write the exports and print the files of the targets asked for, with their losses."""
-    from hs_analysis.pipeline.results import export_targets
-
-    targets = _known_targets(target or [], export_targets())
+    targets = _known_targets(target or [], tuple(EXPORT_TARGETS))
     ran = on_folder(run, "export", settings.config, (history, slo, method, machine), out=out)
     show(_exported(ran.folder, targets), out.output, no_color=out.no_color)
 

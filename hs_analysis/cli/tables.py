@@ -194,11 +194,58 @@ def replay(service: Service) -> list[Block]:
     ]  # fmt: skip
     test = found.get("test")
     when = f", {span(*test)}" if test else ""
+    title = f"Backtest of {service['service']} on the test window{when}"
     return [
-        Table(
-            f"Backtest of {service['service']} on the test window{when}", columns, rows, empty="not possible"
-        )
+        Table(title, columns, rows, empty="not possible"),
+        *current(found.get("current") or {}),
+        *faults(found.get("faults") or []),
     ]
+
+
+def current(found: Mapping[str, Any]) -> list[Block]:
+    """Return what to change in today's objects, what that saves, and what could not be understood."""
+    if not found:
+        return []
+    columns = _columns("name role item now then why")
+    empty = "nothing: it is set as the policy would set it"
+    return [
+        Table("Today's autoscaler: what to change", columns, found["changes"], empty=empty),
+        *current_lines(found),
+    ]
+
+
+def current_lines(found: Mapping[str, Any]) -> list[Block]:
+    """Return a line on what the policy saves against today's autoscaler, and one for what was not read."""
+    from hs_analysis.report.wording import number, percent
+
+    lines: list[Block] = []
+    both = found.get("compared")
+    if both:
+        now, then = both["current_slo_violation_ratio"], both["policy_slo_violation_ratio"]
+        slo = (
+            ""
+            if now is None or then is None
+            else f"; SLO broken in {percent(then)} of windows, today in {percent(now)}"
+        )
+        lines.append(
+            f"against today's autoscaler: {number(both['policy_hours'])} {both['unit']} instead of "
+            f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
+        )
+    return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]
+
+
+def faults(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return the table of policy × fault; none when none was asked for."""
+    if not found:
+        return []
+    columns = [
+        ("policy", "policy"), ("fault", "fault"), ("slo_violation_ratio", "SLO violation ratio"),
+        ("recovery_s", "recovery [s]"), ("unserved_tokens", "unserved tokens"),
+        ("lowest_prefill", "fewest prefill"), ("lowest_decode", "fewest decode"),
+        ("lowest_mixed", "fewest mixed"),
+    ]  # fmt: skip
+    shown = [c for c in columns if any(row.get(c[0]) is not None for row in found)]
+    return [Table("Under faults: an hour from the steepest climb of the load", shown, list(found))]
 
 
 def refusals(service: Service) -> list[Block]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hs_analysis.cli.shown import Block, Shown
+from hs_analysis.cli.shown import Block, Shown, text_of
 from hs_analysis.cli.tables import (
     amount,
+    current_lines,
     profile_ratio,
     ratio,
     ratio_test,
@@ -136,7 +137,18 @@ def _lines(service: Mapping[str, Any], choice: Choice) -> list[str]:
         )
     lines.append(f"  P/D ratio: {ratio(service)}")
     lines.append(f"  backtest: {_backtest(choice)}")
+    lines += [f"  {line}" for line in _current(service)]
     return lines + [f"  {line}" for line in refusals(service)]
+
+
+def _current(service: Mapping[str, Any]) -> list[str]:
+    """Return what to change in today's autoscaler, and what that saves; nothing when none was given."""
+    found = (service.get("replay") or {}).get("current") or {}
+    changes = [
+        f"change {one['name']} {one['item']}: {text_of(one['now'])} to {text_of(one['then'])}, {one['why']}"
+        for one in found.get("changes") or []
+    ]
+    return [*map(str, current_lines(found)), *changes]
 
 
 def _backtest(choice: Choice) -> str:

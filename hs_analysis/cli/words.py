@@ -1,4 +1,4 @@
-"""Words of flags that hold a name and a value: the SLO, start-up times, captures."""
+"""Words of flags that hold a name and a value, or name a file: SLO, start-up times, captures, policies."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.schema.choices import FAULTS
+from hs_analysis.schema.settings import Document
 from hs_analysis.settings.file import read_words
 from hs_analysis.settings.known import Kind, by_key
 from hs_analysis.settings.layers import Given, Layer
 from hs_analysis.settings.values import seconds, suggestion
 
 POOLS = ("prefill", "decode", "mixed")
+NONE = "none"
 SLO_KEYS = ("ttft", "tbt", "quantile", "window")
 
 
@@ -71,3 +74,57 @@ def captures(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"no such file or folder: {path}", where="--capture", hint="check the path")
         found[name] = path
     return found
+
+
+def policies(given: Sequence[str]) -> tuple[Document, ...]:
+    """Return the files of ``--policy`` words, each a policy that can be read; ``none`` takes all away."""
+    from hs_analysis.policy import load_all
+
+    files = _documents(given, "--policy")
+    for file in files:
+        if not load_all(file.text, file.name):
+            raise InputError("holds no policy", where=file.name, hint="give a policy.yaml")
+    return files
+
+
+def current(given: Sequence[str]) -> tuple[Document, ...]:
+    """Return the files of ``--current`` words, ``FILE`` or ``prefill=FILE``; ``none`` takes all away."""
+    from hs_analysis.current.documents import read_manifests
+
+    files = _documents(given, "--current")
+    for file in files:
+        read_manifests(file.text, file.name)
+    return files
+
+
+def faults(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of ``--fault`` words; ``none`` takes all away."""
+    if list(given) == [NONE]:
+        return ()
+    known = ("all", *FAULTS)
+    for name in given:
+        if name not in known:
+            raise UsageError(f"no such fault {name!r}", where="--fault", hint=suggestion(name, known))
+    return tuple(dict.fromkeys(given))
+
+
+def _documents(given: Sequence[str], flag: str) -> tuple[Document, ...]:
+    """Read files whole: a run keeps them, without credentials, so that it can be made again."""
+    from hs_analysis.pipeline.manifest import masked
+
+    if list(given) == [NONE]:
+        return ()
+    found = []
+    for word in given:
+        role, equals, name = word.partition("=")
+        if not equals or role not in POOLS:
+            role, name = "", word
+        try:
+            text = Path(name).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise InputError(
+                f"can't be read ({reason})", where=name, hint=f"check the path of {flag}"
+            ) from error
+        found.append(Document(name, masked([text])[0], role))
+    return tuple(found)

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 
 from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export import document, naming
-from hs_analysis.export.keda import export_keda
-from hs_analysis.export.lint import lint_rules, lint_scaled_object
 from hs_analysis.export.model import Export, ExportOptions, Loss, Workload
 from hs_analysis.export.promql import PromqlExpression, expression
 from hs_analysis.export.rules import export_rules
+from hs_analysis.export.targets import TARGETS, Target
 from hs_analysis.export.workloads import workloads_of
 from hs_analysis.policy.model import Policy
-
-TARGETS: dict[str, Callable[[Policy, ExportOptions], Export]] = {
-    "rules": export_rules,
-    "keda": export_keda,
-}
-"""Target name → function. The recording rules come with every target."""
 
 LOSSES_SUFFIX = "losses.json"
 
@@ -44,12 +36,12 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     ContractError
         When a written object would be refused or misread: a bug here, not the user's mistake.
     """
-    build = TARGETS.get(target)
-    if build is None:
+    row = TARGETS.get(target)
+    if row is None:
         raise UsageError(f"no export target {target!r}", hint=f"one of {', '.join(TARGETS)}")
-    made = build(policy, options or ExportOptions())
+    made = row.build(policy, options or ExportOptions())
     for name, text in made.files.items():
-        problems = [problem for body in document.load(text) for problem in _lint(body)]
+        problems = _problems(row, name, text)
         if problems:
             raise ContractError("; ".join(problems), where=f"{target}/{name}")
     losses = json.dumps([asdict(loss) for loss in made.losses], indent=2, ensure_ascii=False) + "\n"
@@ -57,8 +49,11 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     return Export(made.target, files, made.losses)
 
 
-def _lint(body: dict[str, object]) -> list[str]:
-    return lint_rules(body) if "groups" in body else lint_scaled_object(body)
+def _problems(target: Target, name: str, text: str) -> list[str]:
+    lint = target.lint_of(name)
+    if lint is None:
+        return ["no check of this kind of file"]
+    return [problem for body in document.load(text) for problem in lint(body)]
 
 
 __all__ = [
@@ -67,6 +62,7 @@ __all__ = [
     "ExportOptions",
     "Loss",
     "PromqlExpression",
+    "Target",
     "Workload",
     "export",
     "export_rules",

@@ -39,20 +39,27 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 def lint_scaled_object(manifest: Mapping[str, Any]) -> list[str]:
     """Return what is wrong with a KEDA ScaledObject, one sentence a problem; empty when nothing is."""
-    found = []
-    if (manifest.get("apiVersion"), manifest.get("kind")) != ("keda.sh/v1alpha1", "ScaledObject"):
-        found.append("apiVersion and kind are not keda.sh/v1alpha1 ScaledObject")
-    metadata, spec = manifest.get("metadata") or {}, manifest.get("spec") or {}
-    if not _NAME.fullmatch(str(metadata.get("name", ""))):
-        found.append(f"metadata.name {metadata.get('name')!r} is not a Kubernetes name")
-    if not (spec.get("scaleTargetRef") or {}).get("name"):
-        found.append("spec.scaleTargetRef.name is missing")
+    spec = manifest.get("spec") or {}
+    found = object_problems(manifest, ("keda.sh/v1alpha1", "ScaledObject"))
     triggers = spec.get("triggers") or []
     if not triggers:
         found.append("spec.triggers is empty")
     for number, trigger in enumerate(triggers):
         found += [f"spec.triggers[{number}]: {text}" for text in _lint_trigger(trigger)]
     return found + _lint_replicas(spec) + _lint_fallback(spec, triggers)
+
+
+def object_problems(manifest: Mapping[str, Any], kind: tuple[str, str]) -> list[str]:
+    """Return what is wrong with an object's (apiVersion, kind), its name and what it scales."""
+    found = []
+    if (manifest.get("apiVersion"), manifest.get("kind")) != kind:
+        found.append(f"apiVersion and kind are not {' '.join(kind)}")
+    name = (manifest.get("metadata") or {}).get("name", "")
+    if not _NAME.fullmatch(str(name)):
+        found.append(f"metadata.name {name!r} is not a Kubernetes name")
+    if not ((manifest.get("spec") or {}).get("scaleTargetRef") or {}).get("name"):
+        found.append("spec.scaleTargetRef.name is missing")
+    return found
 
 
 def lint_rules(groups: Mapping[str, Any]) -> list[str]:
@@ -93,7 +100,7 @@ def _lint_trigger(trigger: Mapping[str, Any]) -> list[str]:
     if kind == "prometheus" and not found:
         if metadata["ignoreNullValues"] != "false":
             found.append("metadata.ignoreNullValues is not 'false': an empty answer would scale in")
-        if _number(metadata["threshold"]) < LEAST_THRESHOLD:
+        if number(metadata["threshold"]) < LEAST_THRESHOLD:
             found.append(
                 f"metadata.threshold {metadata['threshold']!r} is not a number of at least {LEAST_THRESHOLD}"
             )
@@ -122,7 +129,8 @@ def _lint_fallback(spec: Mapping[str, Any], triggers: list[Mapping[str, Any]]) -
     return found
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """Return a text as a number; minus infinity when it is none."""
     try:
         return float(text)
     except ValueError:

@@ -51,8 +51,8 @@ STAGES: tuple[Stage, ...] = (
         ("data/select.parquet", "data/select_search.parquet"), select_policies,
     ),
     Stage(
-        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS),
-        ("data/replay/*.parquet",), replay_policies,
+        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS, "beside"),
+        ("data/replay/*.parquet", "data/replay/current.json"), replay_policies,
     ),
     Stage(
         "policy", "writing the policy", ("replay",), _NUMBERS, ("policy.yaml", "data/promql_notes.json"),

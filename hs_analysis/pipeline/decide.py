@@ -12,8 +12,9 @@ import polars as pl
 
 import hs_analysis
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.export import expression
-from hs_analysis.pipeline import tables
+from hs_analysis.pipeline import beside, tables
 from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.records import from_plain, to_plain
@@ -27,8 +28,9 @@ from hs_analysis.replay import (
     score_family,
     score_policies,
 )
+from hs_analysis.replay.control import Control
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import TUNED, CandidateScore, PolicyReplay, ReplayResult, SearchPoint
+from hs_analysis.schema.results import CURRENT, TUNED, CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.settings import Slo
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
 from hs_analysis.store import read_table
@@ -118,9 +120,9 @@ def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
     Returns
     -------
     list
-        Per service, policy and fault (``none`` first) one flat row: ``service``, ``policy``, ``fault``,
-        ``text``, ``slo_violation_ratio``, ``recovery_s``, ``unserved_tokens``, and ``lowest_<role>`` and
-        ``lowest_ready_<role>`` of each pool. A service that can't be replayed has none.
+        Per service, policy and fault (``none`` first) one flat row: ``service``, ``fit``, ``policy``,
+        ``fault``, ``text``, ``slo_violation_ratio``, ``recovery_s``, ``unserved_tokens``, and
+        ``lowest_<role>`` and ``lowest_ready_<role>`` of each pool. A service that can't be replayed has none.
 
     Raises
     ------
@@ -133,9 +135,9 @@ def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
     for frame in read_frames(work.run):
         train, test = split(frame, work.settings.train_share)
         derived = read_derived(work.run, frame.service, TRAIN)
-        policies = _replayed(work, train)
-        for one in replay_service_faults(test, train, derived, policies, work.settings, faults):
-            row = vars(one) | {"service": frame.service, "text": texts[one.fault]}
+        controls = _controls(work, train, _current(work, train))
+        for one in replay_service_faults(test, train, derived, controls, work.settings, faults):
+            row = vars(one) | {"service": frame.service, "fit": TRAIN, "text": texts[one.fault]}
             for name in ("lowest", "lowest_ready"):
                 row |= {f"{name}_{role}": count for role, count in row.pop(name).items()}
             rows.append(row)
@@ -165,15 +167,19 @@ def replay_policies(work: Work) -> Outcome:
     windows: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     timelines: list[pl.DataFrame] = []
+    told: dict[str, Any] = {}
     frames = read_frames(work.run)
+    beside.require_services(work.settings, [frame.service for frame in frames])
     for number, frame in enumerate(frames):
         work.progress.advanced(number, len(frames), "services")
         train, test = split(frame, work.settings.train_share)
-        policies = _replayed(work, train)
+        current = _current(work, train)
         derived = read_derived(work.run, frame.service, TRAIN)
-        outcome = replay_service(test, train, derived, policies, work.settings)
+        outcome = replay_service(test, train, derived, _controls(work, train, current), work.settings)
         key = {"service": frame.service, "fit": TRAIN}
         found = outcome.result
+        if current is not None:
+            told[frame.service] = _told(work, frame, current, found.policies)
         calibration = json.dumps(to_plain(found.calibration), ensure_ascii=False)
         windows.append(key | {"train": found.train, "test": found.test, "calibration": calibration})
         rows += [key | vars(policy) for policy in found.policies]
@@ -181,7 +187,39 @@ def replay_policies(work: Work) -> Outcome:
     tables.write_rows(work.out, "replay_windows", windows)
     tables.write_rows(work.out, "replay_policies", rows)
     tables.write_frames(work.out, "timeline", timelines)
-    return Outcome(f"policies and baselines {len(rows)}")
+    if told:
+        tables.write_json(work.out, beside.CURRENT_FILE, told)
+    faults = work.settings.beside.faults
+    if faults:
+        tables.write_rows(work.out, "replay_faults", fault_rows(work, faults))
+    return Outcome(
+        f"policies and baselines {len(rows)}" + (f", faults {', '.join(faults)}" if faults else "")
+    )
+
+
+def _current(work: Work, train: ServiceFrame) -> CurrentAutoscaler | None:
+    derived = read_derived(work.run, train.service, TRAIN)
+    return beside.current_autoscaler(work.settings.beside.current, train, derived, work.settings)
+
+
+def _controls(work: Work, train: ServiceFrame, current: CurrentAutoscaler | None) -> dict[str, Control]:
+    """Return what is replayed: the selected policy, the searched point, the files given, today's objects."""
+    found: dict[str, Control] = {**_replayed(work, train)}
+    found |= beside.policies_beside(work.settings.beside.policies, train)
+    if current is not None and current.scaler is not None:
+        found[CURRENT] = current.scaler
+    return found
+
+
+def _told(
+    work: Work, frame: ServiceFrame, current: CurrentAutoscaler, rows: Sequence[PolicyReplay]
+) -> dict[str, Any]:
+    """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window."""
+    primaries, _ = policy_primaries(work.run, frame.service)
+    verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
+    advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
+    chosen = chosen_policy(work.run, frame.service)
+    return beside.current_record(current, advised, derived, rows, chosen.policy if chosen else None)
 
 
 def read_replay(folder: Path, service: str) -> ReplayResult:
@@ -193,7 +231,11 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
         ReplayResult,
         {"train": row["train"], "test": row["test"], "calibration": json.loads(row["calibration"])},
     )
-    return ReplayResult(window.train, window.test, window.calibration, policies)
+    faults = tables.read(folder, "replay_faults").filter(pl.col("service") == service).drop("service", "fit")
+    current = beside.read_current(folder, service)
+    return ReplayResult(
+        window.train, window.test, window.calibration, policies, current, tuple(faults.to_dicts())
+    )
 
 
 def write_policies(work: Work) -> Outcome:

@@ -188,6 +188,8 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
     words += [f"--exclude {one.start}..{one.end}" for one in settings.excluded]
     words += [f"--service {shlex.quote(name)}" for name in settings.service]
     words += [f"--seed {settings.seed}"] if settings.seed else []
+    for one in settings.beside.current:
+        words.append(f"--current {shlex.quote(f'{one.role}=' * bool(one.role) + Path(one.name).name)}")
     spelt = {name: getattr(defaults, name) for name in _SPELT}
     share = replace(defaults.slo, allowed_window_share=slo.allowed_window_share)
     if replace(settings, **spelt | {"slo": share}) != defaults:
@@ -195,5 +197,7 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
     return " ".join(words)
 
 
-_SPELT = ("startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed")
+_SPELT = (
+    "startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed", "beside",
+)  # fmt: skip
 """Settings beside the SLO that the command spells out, or that change no number."""

@@ -177,13 +177,6 @@ def _instant(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
 
 
-def export_targets() -> tuple[str, ...]:
-    """Return the names of the export targets."""
-    from hs_analysis.export import TARGETS
-
-    return tuple(TARGETS)
-
-
 def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     """Return one number's derivation as plain data, and a note when the link was seen in another run.
 

@@ -112,8 +112,9 @@ def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
 
 
 def replay_section(replay: ReplayResult) -> dict[str, Any]:
-    """Return the keys that the backtest fills."""
-    return {"replay": to_plain(replay)}
+    """Return the keys that the backtest fills; ``current`` and ``faults`` only where they were asked for."""
+    plain = to_plain(replay)
+    return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults")}}
 
 
 def refusals_section(derived: Derived) -> dict[str, Any]:

@@ -48,6 +48,7 @@ PLACES = {
     "select_search": "data/select_search.parquet",
     "replay_windows": "data/replay/windows.parquet",
     "replay_policies": "data/replay/policies.parquet",
+    "replay_faults": "data/replay/faults.parquet",
     "timeline": "data/replay/timeline.parquet",
 }
 """Table → file or glob below the run folder; the names of the views of run.duckdb."""

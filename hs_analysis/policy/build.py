@@ -214,16 +214,28 @@ def _number(value: object) -> float:
 
 
 def _with_bands(policy: Policy, derived: Derived, calibrated: bool) -> Policy:
-    """Add dead band, cooldown and confidence; a pool that follows a ratio moves with its leader's."""
+    """Add dead band, cooldown and confidence, each pool's own.
+
+    A pool that follows a ratio has those of its own work: its size and start-up time are not its leader's.
+    Where none are known it moves with its leader's.
+    """
     leaders = {p.role: signal_threshold(derived, p.signal, p.role) for p in policy.primaries}
     only = next(iter(leaders.values()), None)
-    found = {role: leaders.get(role, only) for role in policy.sized_roles}
+    found = {role: leaders.get(role) or _own_work(derived, role) or only for role in policy.sized_roles}
     return replace(
         policy,
         hysteresis={role: _band(threshold) for role, threshold in found.items()},
         cooldown={role: _cooldown(threshold) for role, threshold in found.items()},
         confidence=_confidence(policy, derived, calibrated),
     )
+
+
+def _own_work(derived: Derived, role: str) -> Threshold | None:
+    """Return the threshold of a pool's own work; None where its band and cooldowns are not known."""
+    capacity = derived.capacity_of(role)
+    found = derived.threshold_of(capacity.signal, role) if capacity else None
+    known = found is not None and found.scale_out_ratio is not None and found.cooldown_in_s is not None
+    return found if known else None
 
 
 def _band(threshold: Threshold | None) -> Hysteresis:

@@ -32,6 +32,7 @@ from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
 from hs_analysis.schema.results import (
     BASELINES,
+    CURRENT,
     HINDSIGHT,
     ORACLE,
     RECORDED,
@@ -186,7 +187,7 @@ def _run(
     whole: bool,
 ) -> _Run:
     """Replay policies and baselines; autoscalers of the field and hindsight only for the ``whole`` table."""
-    taken = sorted(set(policies) & set(BASELINES) - {TUNED})
+    taken = sorted(set(policies) & set(BASELINES) - {TUNED, CURRENT})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)

@@ -102,10 +102,12 @@ class AutoscalerAtWork:
     def __init__(self, scaler: Autoscaler, demand: Demand, model: FleetModel, alter: Alter | None) -> None:
         self.scaler = scaler
         self.window_s = demand.window_s
-        keys = [(signal, role) for role, one in scaler.pools.items() for signal in one.signals]
-        self.readings = Readings(keys, demand, model, alter)
+        keys = {
+            (signal, role): _key(signal, role) for role, p in scaler.pools.items() for signal in p.signals
+        }
+        self.readings = Readings(keys.values(), demand, model, alter)
         self.by_role = {
-            role: {signal: self.readings.scraped[(signal, role)] for signal in one.signals}
+            role: {signal: self.readings.scraped[keys[signal, role]] for signal in one.signals}
             for role, one in scaler.pools.items()
         }
         self.memory: dict[str, Any] = {}
@@ -178,6 +180,12 @@ def at_work(control: Control, demand: Demand, model: FleetModel, alter: Alter | 
     if isinstance(control, Autoscaler):
         return AutoscalerAtWork(control, demand, model, alter)
     return ScheduleAtWork(control)
+
+
+def _key(signal: str, role: str) -> Key:
+    """Return the reading of a pool's signal; ``signal@role`` is that of another pool."""
+    name, _, owner = signal.partition("@")
+    return name, owner or role
 
 
 def _guard_curve(signal: str, role: str, model: FleetModel) -> SignalModel | None:

@@ -18,6 +18,7 @@ from hs_analysis.replay.demand import Demand, Floats, Key, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, Pool
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
+from hs_analysis.schema import choices
 
 FAULT_S = 3600.0
 """How long a fault lasts [s]; default of this project."""
@@ -175,24 +176,20 @@ def _doubled(stretch: Stretch, demand: Demand) -> Demand:
     return replace(demand, offered=offered, recorded=moved)
 
 
+def _named(name: str, trouble: Callable[[Stretch, Demand], Trouble]) -> Fault:
+    return Fault(name, choices.FAULTS[name], trouble)
+
+
 FAULTS: tuple[Fault, ...] = (
-    Fault("metric_gap", "no metric can be read for an hour", _reading(lambda value, before: math.nan)),  # noqa: ARG005
-    Fault(
-        "stale_metric",
-        "for an hour every metric repeats its last value",
-        _reading(lambda value, before: before[-1] if before else value),
-    ),
-    Fault("stuck_start_up", "what is asked for in the hour starts only after it", _strike(_stuck)),
-    Fault("no_stock", "no instance can be added for an hour", _strike(_no_stock)),
-    Fault("lost_group", "a quarter of every pool stops at once and is started anew", _strike(_lost)),
-    Fault(
-        "wrong_ratio",
-        "someone halves the prefill pool (the only pool, where there is one)",
-        _strike(_wrong_ratio, ("prefill",)),
-    ),
-    Fault("doubled_traffic", "twice the traffic for an hour", demand=_doubled),
-    Fault("clock_skew", "for an hour metrics are ten minutes late", _skewed),
-    Fault("counter_reset", "counters restart every ten minutes of the hour and read zero", _reset),
+    _named("metric_gap", _reading(lambda value, before: math.nan)),  # noqa: ARG005
+    _named("stale_metric", _reading(lambda value, before: before[-1] if before else value)),
+    _named("stuck_start_up", _strike(_stuck)),
+    _named("no_stock", _strike(_no_stock)),
+    _named("lost_group", _strike(_lost)),
+    _named("wrong_ratio", _strike(_wrong_ratio, ("prefill",))),
+    Fault("doubled_traffic", choices.FAULTS["doubled_traffic"], demand=_doubled),
+    _named("clock_skew", _skewed),
+    _named("counter_reset", _reset),
 )
 """What can go wrong, for ``--fault NAME``."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.report import tables
+from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
     bare_path,
@@ -140,6 +141,7 @@ def _service(
         "thresholds": thresholds,
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
+        "beside": beside(service),
         "selection": candidates,
         "policy": policy,
         "policy_id": anchors.claim(evidence_path(name, "policy", "policy"), "policy.yaml") if policy else "",

@@ -247,6 +247,22 @@ REPLAY_POLICIES = _contract(
     _field("interval_reason", _TEXT, "", "why there are no intervals"),
 )
 
+FAULTS = _contract(
+    "replay_faults",
+    "one row per service, policy and fault asked for; fault none is the same stretch undisturbed",
+    _field("policy", _TEXT, "", "name", null=False),
+    _field("fault", _TEXT, "", "name", null=False),
+    _field("text", _TEXT, "", "what happens", null=False),
+    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "from the start of the fault to two lengths later"),
+    _field("recovery_s", _NUMBER, "s", "from the end of the fault to the last window that violates for it"),
+    _field("unserved_tokens", _NUMBER, "tokens", "work still waiting at the end of the capture"),
+    *(
+        _field(f"{count}_{role}", _NUMBER, "instances", f"fewest {what} in the fault; null = no such pool")
+        for count, what in (("lowest", "asked for"), ("lowest_ready", "able to serve"))
+        for role in ("prefill", "decode", "mixed")
+    ),
+)
+
 OUTCOMES: dict[str, pa.Schema] = {
     "study": STUDY,
     "recommended": RECOMMENDED,
@@ -260,4 +276,5 @@ OUTCOMES: dict[str, pa.Schema] = {
     "select_search": SEARCH,
     "replay_windows": REPLAY_WINDOWS,
     "replay_policies": REPLAY_POLICIES,
+    "replay_faults": FAULTS,
 }

@@ -18,7 +18,7 @@ Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
-TUNED = "tuned"
+TUNED, CURRENT = "tuned", "current"
 AUTOSCALERS = {
     "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -42,6 +42,7 @@ BASELINES = {
     "the future known, start-up time included",
     TUNED: "the point that a search over signals and numbers chose on the training window, on unseen data; "
     "policy.yaml keeps the derived numbers",
+    CURRENT: "the autoscaler that runs today, as its objects say (--current)",
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""
@@ -412,9 +413,15 @@ class PolicyReplay:
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """The backtest: windows, calibration of the fleet model, and one row per policy."""
+    """The backtest: windows, calibration of the fleet model, and one row per policy.
+
+    ``current`` is what today's autoscaler was read from and what to change in it; empty when none was given.
+    ``faults`` are rows of policy × fault; empty when none was asked for.
+    """
 
     train: Interval | tuple[str, str] | None
     test: Interval | tuple[str, str] | None
     calibration: dict[str, Any] = field(default_factory=dict)
     policies: tuple[PolicyReplay, ...] = ()
+    current: dict[str, Any] = field(default_factory=dict)
+    faults: tuple[dict[str, Any], ...] = ()

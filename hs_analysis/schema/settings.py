@@ -195,6 +195,44 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Document:
+    """A text file that the user gave, kept with the run, so that a stage can be run again without it.
+
+    Attributes
+    ----------
+    name
+        The file as it was named.
+    text
+        What it holds.
+    role
+        Pool it was given for; empty when the file is to say.
+    """
+
+    name: str
+    text: str
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the backtest replays beside the selected policy.
+
+    Attributes
+    ----------
+    policies
+        policy.yaml files, edited by hand or from elsewhere.
+    current
+        Objects of the autoscaler that runs today.
+    faults
+        Names of faults, ``all`` for every one.
+    """
+
+    policies: tuple[Document, ...] = ()
+    current: tuple[Document, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data.
 
@@ -226,6 +264,8 @@ class Settings:
         Bootstrap replicates.
     reading
         How input files are read.
+    beside
+        What is replayed beside the selected policy.
     """
 
     slo: Slo = field(default_factory=Slo)
@@ -242,6 +282,7 @@ class Settings:
     train_share: float = 0.6
     draws: int = 200
     reading: Reading = field(default_factory=Reading)
+    beside: Beside = field(default_factory=Beside)
 
 
 @dataclass(frozen=True)

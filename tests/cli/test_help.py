@@ -65,7 +65,7 @@ def test_words_users_of_peers_look_for() -> None:
         assert f" {panel} " in derive
 
 
-@pytest.mark.parametrize("flag", ["--current", "--policy", "--fault", "--topology"])
+@pytest.mark.parametrize("flag", ["--policy", "--fault", "--topology"])
 def test_flags_that_are_not_built_are_not_accepted(flag: str) -> None:
     """A flag that would do nothing is a usage error."""
     result = CliRunner().invoke(app, ["run", "x", flag, "y"])
@@ -80,10 +80,10 @@ def test_version(hsa: Hsa) -> None:
 
 
 def test_commands_of_the_contract() -> None:
-    """These nineteen, and completion comes with them."""
+    """These twenty, and completion comes with them."""
     assert set(COMMANDS) == {
         "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
-        "explain", "signals", "init", "settings", "sql", "validate", "pull", "export-plan",
+        "explain", "signals", "init", "settings", "sql", "validate", "pull", "export-plan", "compare",
         "plan-test",
     }  # fmt: skip
 

@@ -85,11 +85,11 @@ POLICIES = {
 def test_every_item_of_a_policy_is_in_the_output_or_in_the_losses(name, target):
     """Change any one field: either the written objects change, or a loss speaks of that field."""
     policy = POLICIES[name]
-    made = TARGETS[target](policy, ExportOptions())
+    made = TARGETS[target].build(policy, ExportOptions())
     before = bodies(made)
     unsaid = []
     for path, _ in leaves(policy):
-        after = TARGETS[target](changed(policy, "", path), ExportOptions())
+        after = TARGETS[target].build(changed(policy, "", path), ExportOptions())
         if path.partition(".")[0] in METADATA:
             said = after.files != made.files
         else:
@@ -103,10 +103,10 @@ def test_every_item_of_a_policy_is_in_the_output_or_in_the_losses(name, target):
 def test_nothing_that_decides_a_count_is_called_dropped(target):
     """A field that changes the objects is never listed as dropped: the losses do not cry wolf."""
     policy = full_policy()
-    made = TARGETS[target](policy, ExportOptions())
+    made = TARGETS[target].build(policy, ExportOptions())
     before = bodies(made)
     for path, _ in leaves(policy):
-        if bodies(TARGETS[target](changed(policy, "", path), ExportOptions())) != before:
+        if bodies(TARGETS[target].build(changed(policy, "", path), ExportOptions())) != before:
             assert not [loss for loss in made.losses if loss.kind == "dropped" and loss.covers(path)], path
 
 

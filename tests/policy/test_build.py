@@ -20,14 +20,18 @@ PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 
 
 def test_single_primary_takes_target_band_and_ratio() -> None:
-    """Target, interval, status and evidence come from derivation; both pools share the leader's band."""
+    """Target, interval, status and evidence come from derivation; the follower has its own band."""
     policy = built(pd_day(), DECODE)
     target = policy.primaries[0].target_per_instance
     assert (target.value, target.low, target.status) == (0.85 * 0.95 * D_CAPACITY, target.value, "ok")
     assert target.evidence == "demo%2Fm/derive/decode"
     assert policy.mode == "metric"
     assert policy.sized_roles == ("prefill", "decode")
-    assert policy.hysteresis["prefill"] == policy.hysteresis["decode"]
+    assert {role: band.evidence for role, band in policy.hysteresis.items()} == {
+        "prefill": "demo%2Fm/derive/prefill",
+        "decode": "demo%2Fm/derive/decode",
+    }
+    assert policy.cooldown["prefill"].evidence == "demo%2Fm/derive/prefill"
     assert policy.pd_ratio is not None
     assert policy.pd_ratio.value == RATIO
     assert policy.pd_ratio.max_deviation == pytest.approx(0.07 * RATIO)

@@ -191,3 +191,34 @@ def test_view_is_plain_data(make: Any) -> None:
     for service in (*first["services"], *second["services"]):
         service.pop("choice")
     assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+
+
+def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> None:
+    """What to change in today's objects, what that saves, what was not read; and policy by fault."""
+    sample = samples.sample()
+    assert page(sample)["services"][0]["beside"] == {"changes": None, "notes": [], "faults": None}
+    replay = sample.summary["services"][0]["replay"]
+    change = {
+        "where": "f:1",
+        "name": "chat",
+        "role": "decode",
+        "item": "target",
+        "now": 900.0,
+        "then": 1277.0,
+    }
+    replay["current"] = {
+        "objects": [],
+        "not_understood": ["f:1: chat: type cpu is not read"],
+        "changes": [{**change, "why": "too low", "evidence": ""}],
+        "compared": {"policy_hours": 75.0, "current_hours": 100.0, "unit": "GPU-hours", "saved": 0.25},
+    }
+    replay["faults"] = [{"policy": "recorded", "fault": "no_stock", "text": "", "lowest_decode": 3.0}]
+    found = page(sample)["services"][0]["beside"]
+    texts = [cell["text"] for cell in found["changes"]["rows"][0]["cells"]]
+    assert texts == ["chat (decode)", "target", "900", "1,277", "too low"]
+    assert found["notes"] == [
+        "against today's autoscaler: 75.0 GPU-hours instead of 100 (25 % saved)",
+        "not understood, or only nearly: f:1: chat: type cpu is not read",
+    ]
+    cells = [cell["text"] for cell in found["faults"]["rows"][0]["cells"]]
+    assert cells == ["recorded", "no stock", "–", "–", "–", "3"]

@@ -29,11 +29,14 @@ DECODE_LIMITS = {"throughput": (1.0, 0.6), "latency": (0.4, 0.1)}
 class DynamoLoad:
     """Load-based scaling of one pool by one worker at a time.
 
-    ``context_tokens`` is the engine's context length; only prefill needs it.
+    ``context_tokens`` is the engine's context length; only prefill needs it. ``limits`` are thresholds set by
+    hand (optimisation target ``load``), out above the first and in below the second: queued prefill tokens of
+    a worker, or its KV-cache usage.
     """
 
     signal: str
     context_tokens: float | None = None
+    limits: tuple[float, float] | None = None
     optimization_target: Literal["throughput", "latency"] = field(
         default="throughput", metadata=documented("", DOC)
     )
@@ -74,14 +77,15 @@ def decide_load(parameters: DynamoLoad, view: PoolView, memory: None) -> Answer:
     if view.ready < current - 1e-6:
         return Answer(current, memory, "scaling in progress: hold")
     if view.role == "prefill":
-        if not parameters.context_tokens:
+        whole = 1.0 if parameters.limits else parameters.context_tokens
+        if not whole:
             return Answer(current, memory, "context length is not known: hold")
-        level = value / max(1.0, view.ready) / parameters.context_tokens
-        above, below = PREFILL_LIMITS[parameters.optimization_target]
+        level = value / max(1.0, view.ready) / whole
+        above, below = parameters.limits or PREFILL_LIMITS[parameters.optimization_target]
         out, idle = level >= above, level < below or level <= 0.0
     else:
         level = value
-        above, below = DECODE_LIMITS[parameters.optimization_target]
+        above, below = parameters.limits or DECODE_LIMITS[parameters.optimization_target]
         out, idle = level > above, level < below
     goal = current + 1 if out else current - 1 if idle else current
     count = min(max(goal, parameters.min_endpoint), max(parameters.max_replicas, current))

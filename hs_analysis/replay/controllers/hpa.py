@@ -17,6 +17,9 @@ from hs_analysis.replay.controllers.view import Answer, PoolView, documented, ro
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
 NEVER = -math.inf
 
+Tolerances = tuple[float, float]
+"""How far below and above 1 a ratio may be without a change."""
+
 
 @dataclass(frozen=True)
 class RatePolicy:
@@ -29,11 +32,12 @@ class RatePolicy:
 
 @dataclass(frozen=True)
 class Rules:
-    """``behavior.scaleUp`` or ``behavior.scaleDown``."""
+    """``behavior.scaleUp`` or ``behavior.scaleDown``; a ``tolerance`` of None is that of the whole object."""
 
     stabilization_s: float
     policies: tuple[RatePolicy, ...]
     select: Literal["Max", "Min", "Disabled"] = "Max"
+    tolerance: float | None = None
 
 
 SCALE_UP = Rules(0.0, (RatePolicy("Percent", 100, 15.0), RatePolicy("Pods", 4, 15.0)))
@@ -83,6 +87,12 @@ class Hpa:
         """Readings it needs."""
         return tuple(metric.signal for metric in self.metrics)
 
+    @property
+    def tolerances(self) -> Tolerances:
+        """Tolerance below and above a ratio of 1."""
+        down, up = (self.tolerance if r.tolerance is None else r.tolerance for r in (self.down, self.up))
+        return down, up
+
 
 @dataclass(frozen=True, slots=True)
 class HpaMemory:
@@ -128,7 +138,7 @@ def recommendation(parameters: Hpa, values: Sequence[float | None], view: PoolVi
     With one metric missing a smaller count than the current one is not recommended.
     """
     counts = [
-        _of_metric(metric, value, view, parameters.tolerance)
+        _of_metric(metric, value, view, parameters.tolerances)
         for metric, value in zip(parameters.metrics, values, strict=True)
     ]
     known = [count for count in counts if count is not None]
@@ -137,7 +147,7 @@ def recommendation(parameters: Hpa, values: Sequence[float | None], view: PoolVi
     return max(known)
 
 
-def _of_metric(metric: Metric, value: float | None, view: PoolView, tolerance: float) -> int | None:
+def _of_metric(metric: Metric, value: float | None, view: PoolView, tolerance: Tolerances) -> int | None:
     if value is None or not math.isfinite(value):
         return None
     current, ready = view.desired, max(1, min(view.desired, int(view.ready + 1e-9)))
@@ -154,7 +164,11 @@ def _of_metric(metric: Metric, value: float | None, view: PoolView, tolerance: f
 
 
 def replicas_for(
-    metrics: Sequence[float | None], unready: int, target: float, current: int, tolerance: float = 0.1
+    metrics: Sequence[float | None],
+    unready: int,
+    target: float,
+    current: int,
+    tolerance: Tolerances = (0.1, 0.1),
 ) -> int:
     """Return the count for a metric of single pods.
 
@@ -187,8 +201,9 @@ def replicas_for(
     return current if (new < 1) == (count > current) else count
 
 
-def _near(ratio: float, tolerance: float) -> bool:
-    return abs(ratio - 1.0) <= tolerance + 1e-12
+def _near(ratio: float, tolerance: Tolerances) -> bool:
+    down, up = tolerance
+    return 1.0 - down - 1e-12 <= ratio <= 1.0 + up + 1e-12
 
 
 def _stabilised(

@@ -1,0 +1,89 @@
+"""What is read from today's objects: parameters per pool, the metrics behind them, and what is not said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the service that the objects scale.
+
+    Attributes
+    ----------
+    pools
+        prefill, decode or mixed.
+    readable
+        (signal, role) → how it adds up: ``sum``, ``mean`` or ``ratio``.
+    targets
+        Derived work per instance, per pool; absent where not known.
+    work
+        Signal that counts a pool's served work, per pool.
+    """
+
+    pools: tuple[str, ...]
+    readable: Mapping[tuple[str, str], str]
+    targets: Mapping[str, float] = field(default_factory=dict)
+    work: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MetricRead:
+    """One metric of an object, as a signal of the catalogue.
+
+    Attributes
+    ----------
+    signal, role
+        What it reads.
+    target
+        Its target or threshold [unit of the signal]; per instance unless ``kind`` is ``Value``.
+    kind
+        ``AverageValue``, ``Value`` or ``Pods``, as the replay's HPA names them.
+    averaging_s
+        Range over which it averages [s].
+    scale
+        Unit of the signal per unit of the query [ratio].
+    text
+        The query or name as it was written.
+    """
+
+    signal: str
+    role: str
+    target: float
+    kind: str
+    averaging_s: float
+    scale: float
+    text: str
+
+    def name_in(self, pool: str) -> str:
+        """Return the signal as a rule of this pool names it."""
+        return self.signal if self.role in (pool, "service") else f"{self.signal}@{self.role}"
+
+
+@dataclass(frozen=True)
+class CurrentObject:
+    """One pool's autoscaler of today.
+
+    Attributes
+    ----------
+    kind, name, where
+        What it is, its name, and its file and line.
+    role
+        Pool it scales.
+    parameters
+        Parameters of a controller of the replay; None when it can't be run.
+    metrics
+        Its metrics, as far as they were understood.
+    notes
+        What could not be understood, or is only nearly so, as sentences.
+    """
+
+    kind: str
+    name: str
+    where: str
+    role: str
+    parameters: Any
+    metrics: tuple[MetricRead, ...] = ()
+    notes: tuple[str, ...] = ()

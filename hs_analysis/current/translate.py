@@ -1,0 +1,110 @@
+"""From the objects of a service to one autoscaler that a replay runs, and what could not be understood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.current.documents import DYNAMO, HPA, Manifest
+from hs_analysis.current.dynamo import read_planner
+from hs_analysis.current.kubernetes import read_hpa, read_scaled_object
+from hs_analysis.current.model import CurrentObject, Known
+from hs_analysis.errors import InputError
+from hs_analysis.replay.controllers import Autoscaler
+from hs_analysis.schema.results import CURRENT
+
+_WORD = {role: re.compile(rf"(?<![a-z]){role}(?![a-z])", re.IGNORECASE) for role in ("prefill", "decode")}
+_HINT = "say which pool it scales: --current prefill=FILE or --current decode=FILE"
+
+
+@dataclass(frozen=True)
+class CurrentAutoscaler:
+    """Today's autoscaler: what a replay runs (None: nothing can be), its objects, what is not understood."""
+
+    scaler: Autoscaler | None
+    objects: tuple[CurrentObject, ...]
+    notes: tuple[str, ...]
+
+
+def translate(
+    manifests: Sequence[tuple[Manifest, str]], known: Known, catalogue: Catalogue
+) -> CurrentAutoscaler:
+    """Return the autoscaler that the objects set up together.
+
+    Parameters
+    ----------
+    manifests
+        Objects with the pool each was given for, empty where the object is to say: by the words prefill and
+        decode in what it scales, its name and its labels.
+    known
+        The service.
+    catalogue
+        Signals and their metrics.
+
+    Raises
+    ------
+    InputError
+        When a value can't be read, when two objects scale one pool, or when the pool of one can't be told.
+    """
+    found: list[CurrentObject] = []
+    for manifest, given in manifests:
+        found += _objects(manifest, given, known, catalogue)
+    pools: dict[str, Any] = {}
+    for one in found:
+        other = next((o for o in found if o.role == one.role and o is not one), None)
+        if other is not None:
+            raise InputError(f"scales {one.role}, and so does {other.where}", where=one.where, hint=_HINT)
+        if one.parameters is not None:
+            pools[one.role] = one.parameters
+    notes = [f"{one.where}: {one.name}: {text}" for one in found for text in one.notes]
+    notes += [
+        f"{one.where}: {one.name} can't be replayed, {one.role} keeps its count"
+        for one in found
+        if one.parameters is None
+    ]
+    covered = {one.role for one in found}
+    notes += [f"no object scales {role}: it keeps its count" for role in known.pools if role not in covered]
+    scaler = Autoscaler(CURRENT, pools) if pools else None
+    return CurrentAutoscaler(scaler, tuple(found), tuple(notes))
+
+
+def _objects(manifest: Manifest, given: str, known: Known, catalogue: Catalogue) -> list[CurrentObject]:
+    body, where = manifest.body, manifest.where
+    if manifest.kind == DYNAMO:
+        return [
+            CurrentObject(DYNAMO, f"planner ({role})", where, role, parameters, (), notes)
+            for role, parameters, notes in read_planner(body, known, where)
+        ]
+    name = str((body.get("metadata") or {}).get("name") or "without name")
+    role = given or _role_of(body, known)
+    if role is None:
+        raise InputError(
+            f"{name}: neither its name nor what it scales says the pool", where=where, hint=_HINT
+        )
+    if role not in known.pools:
+        raise InputError(
+            f"{name} scales {role}, but the service has {' and '.join(known.pools)}", where=where, hint=_HINT
+        )
+    read = read_hpa if manifest.kind == HPA else read_scaled_object
+    parameters, metrics, notes = read(body, role, known, catalogue, where)
+    return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes)]
+
+
+def _role_of(body: Mapping[str, Any], known: Known) -> str | None:
+    """Return the pool whose word stands in what is scaled, else in the name, else in the labels."""
+    if len(known.pools) == 1:
+        return known.pools[0]
+    metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
+    places = (
+        (spec.get("scaleTargetRef") or {}).get("name"),
+        metadata.get("name"),
+        metadata.get("labels"),
+    )
+    for place in places:
+        said = [role for role, word in _WORD.items() if word.search(str(place or ""))]
+        if len(said) == 1:
+            return said[0]
+    return None

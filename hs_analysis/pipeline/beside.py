@@ -1,0 +1,138 @@
+"""What the backtest replays beside the selected policy: edited policies, and today's autoscaler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.current import CurrentAutoscaler, Known, changes, read_manifests, translate
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.policy import Policy, load_all
+from hs_analysis.policy.build import work_target
+from hs_analysis.replay.signals import work_signal
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import CURRENT, Derived, PolicyReplay
+from hs_analysis.schema.settings import Document, Settings
+
+CURRENT_FILE = "data/replay/current.json"
+
+
+def policies_beside(files: Sequence[Document], frame: ServiceFrame) -> dict[str, Policy]:
+    """Return the policies of a service in the files given, by file name.
+
+    Raises
+    ------
+    InputError
+        When a primary follows a signal that the history does not hold: it would hold still all the time.
+    """
+    found: dict[str, Policy] = {}
+    for file in files:
+        for policy in load_all(file.text, file.name):
+            if policy.service != frame.service:
+                continue
+            for number, primary in enumerate(policy.primaries):
+                if not any(frame.has(primary.signal, role) for role in (primary.role, "service")):
+                    raise InputError(
+                        f"spec.primaries[{number}]: {primary.signal}@{primary.role} is not in this history",
+                        where=file.name,
+                        hint="hsa study RUN lists the signals",
+                    )
+            found[_free(Path(file.name).name, found)] = policy
+    return found
+
+
+def require_services(settings: Settings, services: Sequence[str]) -> None:
+    """Raise when a file speaks of none of the services, or today's objects can't be told apart by service."""
+    for file in settings.beside.policies:
+        spoken = [policy.service for policy in load_all(file.text, file.name)]
+        if not set(spoken) & set(services):
+            raise InputError(
+                f"is a policy of {' and '.join(spoken) or 'no service'}, the run has {', '.join(services)}",
+                where=file.name,
+                hint="take the policy.yaml of this run and edit it",
+            )
+    if settings.beside.current and len(services) > 1:
+        hint = f"name the one it scales: --service {services[0]}"
+        raise UsageError(f"the run has {len(services)} services", where="--current", hint=hint)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    number = sum(1 for other in taken if other == name or other.startswith(f"{name} ("))
+    return f"{name} ({number + 1})" if number else name
+
+
+def current_autoscaler(
+    files: Sequence[Document], frame: ServiceFrame, derived: Derived, settings: Settings
+) -> CurrentAutoscaler | None:
+    """Return today's autoscaler as its objects set it up; None when none were given."""
+    if not files:
+        return None
+    targets = {role: work_target(derived, role, settings) for role in frame.pools}
+    known = Known(
+        tuple(frame.pools),
+        {(info.signal, info.role): info.pool for info in frame.signals},
+        {role: target for role, target in targets.items() if target is not None},
+        {role: work_signal(frame, role) for role in frame.pools},
+    )
+    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
+    return translate(manifests, known, load_catalogue())
+
+
+def current_record(
+    found: CurrentAutoscaler,
+    advised: Policy,
+    derived: Derived,
+    rows: Sequence[PolicyReplay],
+    chosen: str | None,
+) -> dict[str, Any]:
+    """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
+
+    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), and ``compared``: the hours
+    and violations of both on the test window, null where one of them was not replayed.
+    """
+    objects = [
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "where": one.where,
+            "role": one.role,
+            "replayed": one.parameters is not None,
+            "metrics": to_plain(one.metrics),
+        }
+        for one in found.objects
+    ]
+    by_name = {row.policy: row for row in rows}
+    ours, theirs = by_name.get(chosen or ""), by_name.get(CURRENT)
+    return {
+        "objects": objects,
+        "not_understood": list(found.notes),
+        "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
+        "compared": _compared(ours, theirs) if ours and theirs else None,
+    }
+
+
+def _compared(ours: PolicyReplay, theirs: PolicyReplay) -> dict[str, Any]:
+    in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
+    hours = [row.gpu_hours if in_gpus else row.instance_hours for row in (theirs, ours)]
+    now, then = hours
+    return {
+        "policy": ours.policy,
+        "unit": "GPU-hours" if in_gpus else "instance-hours",
+        "current_hours": now,
+        "policy_hours": then,
+        "saved": 1.0 - then / now if now and then is not None else None,
+        "current_slo_violation_ratio": theirs.slo_violation_ratio,
+        "policy_slo_violation_ratio": ours.slo_violation_ratio,
+    }
+
+
+def read_current(folder: Path, service: str) -> dict[str, Any]:
+    """Return what was told of today's autoscaler of a service; empty when none was given."""
+    if not (folder / CURRENT_FILE).exists():
+        return {}
+    found: dict[str, Any] = tables.read_json(folder, CURRENT_FILE).get(service, {})
+    return found

@@ -1,0 +1,76 @@
+"""What stands beside the policy in the replay: what to change in today's autoscaler, and policy by fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hs_analysis.report.cells import Cell, number_cell, table, text_cell
+from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.wording import is_number, number, percent, policy_name
+
+POOLS = ("prefill", "decode", "mixed")
+
+
+def beside(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the tables ``changes`` and ``faults``, None where not asked for, and sentences on today's."""
+    given = mapping(service.get("replay"))
+    current, faults = mapping(given.get("current")), records(given.get("faults"))
+    return {
+        "changes": _changes(current) if current else None,
+        "notes": _notes(current),
+        "faults": _faults(faults) if faults else None,
+    }
+
+
+def _changes(current: Mapping[str, Any]) -> dict[str, Any]:
+    rows = [
+        {
+            "id": "",
+            "cells": [
+                text_cell(f"{one['name']} ({one['role']})"),
+                text_cell(one["item"]),
+                _value(one["now"]),
+                _value(one["then"]),
+                text_cell(one["why"]),
+            ],
+            "path": "",
+        }
+        for one in records(current.get("changes"))
+    ]
+    heads = ["object", "field", "today", "change to", "why"]
+    return table("What to change in today's autoscaler", heads, rows)
+
+
+def _value(value: Any) -> Cell:
+    return number_cell(value) if is_number(value) else text_cell(value)
+
+
+def _notes(current: Mapping[str, Any]) -> list[str]:
+    notes = [f"not understood, or only nearly: {text}" for text in current.get("not_understood") or []]
+    both = mapping(current.get("compared"))
+    if both:
+        hours = f"{number(both['policy_hours'])} {both['unit']} instead of {number(both['current_hours'])}"
+        notes.insert(0, f"against today's autoscaler: {hours} ({percent(both['saved'])} saved)")
+    return notes
+
+
+def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:
+    pools = [pool for pool in POOLS if any(is_number(row.get(f"lowest_{pool}")) for row in faults)]
+    rows = [
+        {
+            "id": "",
+            "cells": [
+                text_cell(policy_name(str(row.get("policy")))),
+                text_cell(str(row.get("fault")).replace("_", " ")),
+                number_cell(row.get("slo_violation_ratio"), "ratio"),
+                number_cell(row.get("recovery_s"), "", None, 0),
+                number_cell(row.get("unserved_tokens"), "", None, 0),
+                *(number_cell(row.get(f"lowest_{pool}"), "", None, 0) for pool in pools),
+            ],
+            "path": "",
+        }
+        for row in faults
+    ]
+    heads = ["policy", "fault", "windows over limit", "recovery|s", "unserved tokens"]
+    return table("Under faults", [*heads, *(f"fewest {pool}" for pool in pools)], rows)

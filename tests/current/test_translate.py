@@ -1,0 +1,252 @@
+"""Objects of today as controllers of the replay: pools, parameters, notes, and the way there and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from replay.services import SETTINGS, derived
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.current import Known, changes, read_manifests, translate
+from hs_analysis.errors import InputError
+from hs_analysis.export import document, export
+from hs_analysis.export.naming import plain_number
+from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.policy import load_all
+from hs_analysis.replay.control import Control
+from hs_analysis.replay.controllers import Autoscaler
+from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
+from hs_analysis.replay.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
+from hs_analysis.replay.controllers.keda import Fallback, Keda
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.simulate import simulate
+
+ROOT = Path(__file__).resolve().parents[2]
+KNOWN = Known(
+    ("prefill", "decode"),
+    {
+        ("decode_tps", "decode"): "sum",
+        ("prefill_tps_effective", "prefill"): "sum",
+        ("kv_usage", "decode"): "mean",
+    },
+    {"prefill": 2800.0, "decode": 1200.0},
+    {"prefill": "prefill_tps_effective", "decode": "decode_tps"},
+)
+TOKENS = "sum(rate(vllm:generation_tokens_total[2m]))"
+
+
+def keda(name="chat-decode", query=TOKENS, **spec):
+    """Return a ScaledObject as YAML."""
+    metadata = {"serverAddress": "http://p", "query": query, "threshold": "900"}
+    body = {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": {"name": name},
+        "spec": {
+            "scaleTargetRef": {"name": name},
+            "triggers": [{"type": "prometheus", "metadata": metadata}],
+        },
+    }
+    body["spec"].update(spec)
+    return document.dump([body])
+
+
+def read(*texts, roles=None, known=KNOWN):
+    """Translate files, each for a role or none."""
+    roles = roles or [""] * len(texts)
+    manifests = [
+        (one, role) for text, role in zip(texts, roles, strict=True) for one in read_manifests(text, "f")
+    ]
+    return translate(manifests, known, load_catalogue())
+
+
+def test_what_is_not_said_is_the_documented_default():
+    """A bare ScaledObject and a bare HPA."""
+    found = read(keda()).scaler.pools["decode"]
+    assert found == Keda(Hpa((Metric("decode_tps", 900.0, "AverageValue", 120.0),)))
+    assert (found.min_replica_count, found.ignore_null_values, found.fallback) == (0, True, None)
+    text = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: a, labels: {role: decode}}
+spec:
+  maxReplicas: 9
+  scaleTargetRef: {name: a}
+  metrics:
+    - type: External
+      external: {metric: {name: "vllm:generation_tokens_total"}, target: {averageValue: 1k}}
+"""
+    found = read(text).scaler.pools["decode"]
+    assert found == Hpa((Metric("decode_tps", 1000.0),), 1, 9, up=SCALE_UP, down=SCALE_DOWN)
+
+
+def test_behaviour_is_read():
+    """Windows, policies and each direction's tolerance."""
+    down = {
+        "stabilizationWindowSeconds": 900,
+        "selectPolicy": "Min",
+        "tolerance": "50m",
+        "policies": [{"type": "Pods", "value": 2, "periodSeconds": 60}],
+    }
+    config = {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": down}}}
+    found = read(keda(advanced=config)).scaler.pools["decode"].hpa
+    assert found.down == Rules(900.0, (RatePolicy("Pods", 2, 60.0),), "Min", 0.05)
+    assert found.up == SCALE_UP
+    assert found.tolerances == (0.05, 0.1)
+
+
+def test_pools_are_told_by_words_or_by_the_flag():
+    """What is scaled, then the name; a flag decides where neither says; two of one pool are refused."""
+    assert set(read(keda("chat-decode")).scaler.pools) == {"decode"}
+    assert read(keda("chat"), roles=["decode"]).objects[0].role == "decode"
+    with pytest.raises(InputError, match=r"f:1: chat: neither .* --current prefill=FILE"):
+        read(keda("chat"))
+    with pytest.raises(InputError, match="scales decode, and so does"):
+        read(keda("chat-decode"), keda("b-decode"))
+    alone = replace(KNOWN, pools=("mixed",), readable={("decode_tps", "mixed"): "sum"})
+    assert set(read(keda("chat"), known=alone).scaler.pools) == {"mixed"}
+
+
+def test_what_is_not_understood_is_listed():
+    """The object that can't be read keeps its pool as it is, and says why."""
+    found = read(keda(query="sum(rate(http_requests_total[1m]))"))
+    assert found.scaler is None
+    assert any("no metric of the catalogue" in note for note in found.notes)
+    assert any("decode keeps its count" in note for note in found.notes)
+    assert any("no object scales prefill" in note for note in found.notes)
+    odd = read(keda(advanced={"scalingModifiers": {"formula": "a + b"}}))
+    assert any("formula" in note for note in odd.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [({"minReplicaCount": "two"}, "minReplicaCount"), ({"fallback": {"replicas": 3}}, "failureThreshold")],
+)
+def test_a_value_that_is_none_is_refused_with_its_place(change, says):
+    """File, line and key."""
+    with pytest.raises(InputError, match=rf"f:1: {says}"):
+        read(keda(**change))
+
+
+def test_a_planner_sets_up_both_pools():
+    """Thresholds by hand; an SLA with the derived capacities."""
+    load = (
+        "optimization_target: load\nprefill_scale_up_queue_tokens: 18000\n"
+        "prefill_scale_down_queue_tokens: 4000\ndecode_scale_up_kv_rate: 80\n"
+        "decode_scale_down_kv_rate: 40\nmax_gpu_budget: 24\ndecode_min_endpoint: 3\n"
+    )
+    found = read(load + "advisory: true\n")
+    assert found.scaler.pools["prefill"] == DynamoLoad(
+        "queued_tokens", limits=(18_000.0, 4000.0), max_replicas=24
+    )
+    assert found.scaler.pools["decode"] == DynamoLoad(
+        "kv_usage", limits=(0.8, 0.4), min_endpoint=3, max_replicas=24
+    )
+    assert any("advisory" in note for note in found.notes)
+    sla = read("optimization_target: sla\nmax_gpu_budget: 24\nthroughput_adjustment_interval_seconds: 60\n")
+    assert sla.scaler.pools["decode"] == DynamoThroughput("decode_tps", 1200.0, 60.0, max_replicas=24)
+    with pytest.raises(InputError, match="prefill_scale_down_queue_tokens"):
+        read("optimization_target: load\nprefill_scale_up_queue_tokens: 5\n")
+    old = read("optimization_target: sla\nno_operation: true\n")
+    assert any("no_operation" in note for note in old.notes)
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """The simulated days as a run aligns them, and the policy that is kept for them."""
+    folder = tmp_path_factory.mktemp("sample") / "run"
+    source = ROOT / "data_samples" / "simulated-days"
+    run_inputs([source], "align", SETTINGS, stages=STAGES, progress=Silent(), run_dir=folder)
+    (frame,) = read_frames(folder)
+    (policy,) = load_all((ROOT / "tests" / "golden" / "simulated-days" / "policy.yaml").read_text("utf-8"))
+    return frame, policy
+
+
+def direct(policy, role):
+    """Return the HPA of a pool straight from the numbers of a policy, as Kubernetes can hold them."""
+    (leader,) = policy.primaries
+    target = leader.target_per_instance.value * (policy.pd_ratio.value if role == "decode" else 1.0)
+    name = leader.signal if role == leader.role else f"{leader.signal}@{leader.role}"
+    metric = Metric(name, float(plain_number(target)), "AverageValue", policy.averaging_s)
+    band, rest = policy.hysteresis[role], policy.cooldown[role]
+    steps = policy.step
+    out = RatePolicy("Percent", round(100 * steps.max_out_fraction), round(rest.scale_out_s))
+    back = RatePolicy("Percent", round(100 * steps.max_in_fraction), round(rest.scale_in_s))
+    up = Rules(0.0, (out,), tolerance=round(band.scale_out_ratio - 1.0, 4))
+    down = Rules(round(rest.scale_in_s), (back,), tolerance=round(1.0 - band.scale_in_ratio, 4))
+    bounds = policy.bounds[role]
+    return Hpa((metric,), bounds.min, bounds.max, up=up, down=down)
+
+
+def as_keda(one, policy):
+    """Return the same as a ScaledObject of ours: nothing counts as zero, and a failing query holds."""
+    return Keda(
+        replace(one, min_replicas=1, max_replicas=100),
+        min_replica_count=one.min_replicas,
+        max_replica_count=one.max_replicas,
+        polling_interval_s=policy.window_s,
+        ignore_null_values=False,
+        fallback=Fallback(3, one.max_replicas, "currentReplicas"),
+    )
+
+
+@pytest.mark.parametrize("target", ["hpa", "keda"])
+def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, target):
+    """Export, read through --current, replay on the sample: count for count the direct translation."""
+    frame, policy = sample
+    train, test = split(frame, SETTINGS.train_share)
+    known = Known(tuple(frame.pools), {(i.signal, i.role): i.pool for i in frame.signals})
+    files = export(policy, target).files
+    (text,) = [text for name, text in files.items() if name.endswith(("hpa.yaml", "scaledobjects.yaml"))]
+    found = read(text, known=known)
+    assert found.notes == ()
+    wanted = {role: direct(policy, role) for role in frame.pools}
+    if target == "keda":
+        wanted = {role: as_keda(one, policy) for role, one in wanted.items()}
+    assert found.scaler.pools == wanted
+    model = fit_fleet(train, derived(), SETTINGS)
+    (part,) = demands(test, model.pools)
+
+    def counts(control: Control) -> dict[str, np.ndarray]:
+        return simulate(control, part, model).desired
+
+    ours, theirs = counts(found.scaler), counts(Autoscaler("direct", wanted))
+    for role in frame.pools:
+        assert np.array_equal(ours[role], theirs[role])
+        assert len(np.unique(ours[role])) > 2, "it scales at all"
+    # What was exported is what the policy says: nothing is left to change.
+    assert changes(found.objects, policy) == ()
+
+
+def test_what_to_change_is_said_in_the_objects_own_unit(sample):
+    """A target too low, a window too short, an empty answer that counts as zero; and the chosen signal."""
+    _, policy = sample
+    text = keda(
+        "m-prefill",
+        "sum(rate(vllm:prompt_tokens_total[5m])) / 1000",
+        minReplicaCount=policy.bounds["prefill"].min,
+        maxReplicaCount=policy.bounds["prefill"].max,
+    ).replace("900", "1.4")
+    known = Known(("prefill", "decode"), {("prefill_tps", "prefill"): "sum"})
+    (leader,) = policy.primaries
+    own = replace(policy, primaries=(replace(leader, signal="prefill_tps"),))
+    found = {one.item: one for one in changes(read(text, known=known).objects, own)}
+    assert found["target"].now == pytest.approx(1.4)
+    assert found["target"].then == pytest.approx(leader.target_per_instance.value / 1000)
+    assert "more instances than needed" in found["target"].why
+    assert found["target"].evidence == leader.target_per_instance.evidence
+    assert (found["ignoreNullValues"].now, found["ignoreNullValues"].then) == ("true", "false")
+    assert found["scaleDown.stabilizationWindowSeconds"].now == 300.0
+    assert {"min", "max", "metric"}.isdisjoint(found)
+    other = {one.item: one for one in changes(read(text, known=known).objects, policy)}
+    assert (other["metric"].now, other["metric"].then) == (
+        "prefill_tps@prefill",
+        "prefill_tps_effective@prefill",
+    )

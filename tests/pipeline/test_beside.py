@@ -1,0 +1,139 @@
+"""What stands beside the selected policy: edited policies, today's objects, faults; how a run keeps them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import jsonschema
+import pytest
+from replay.services import SETTINGS, VERDICTS, derived, pd_day
+
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.pipeline import beside, decide, summary, tables
+from hs_analysis.pipeline.beside import policies_beside, require_services
+from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.pipeline.decide import TRAIN, Chosen, read_replay, replay_policies
+from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.stages import fingerprints
+from hs_analysis.policy import build_policy, dump
+from hs_analysis.schema.settings import Beside, Document, Settings
+
+DECODE = (("decode_tps", "decode"),)
+FRAME = pd_day(240)
+KEDA = """
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: m-decode}
+spec:
+  scaleTargetRef: {name: m-decode}
+  triggers:
+    - type: prometheus
+      metadata: {query: "sum(rate(vllm:generation_tokens_total[1m]))", threshold: "400", serverAddress: x}
+"""
+
+
+def policy_text(**changes: object) -> str:
+    policy = build_policy(FRAME, derived(), VERDICTS, DECODE, SETTINGS, {}, {})
+    return dump(replace(policy, **changes))
+
+
+def test_policies_are_named_by_their_files_and_go_to_their_service() -> None:
+    """Two files of one name stay apart; another service's policy is passed over."""
+    files = [Document("a/p.yaml", policy_text()), Document("b/p.yaml", policy_text())]
+    other = Document("o.yaml", policy_text(service="x/y"))
+    found = policies_beside([*files, other], FRAME)
+    assert list(found) == ["p.yaml", "p.yaml (2)"]
+    require_services(replace(SETTINGS, beside=Beside(policies=tuple(files))), ["demo/m"])
+    with pytest.raises(InputError, match=r"o.yaml: is a policy of x/y, the run has demo/m"):
+        require_services(replace(SETTINGS, beside=Beside(policies=(other,))), ["demo/m"])
+
+
+def test_a_policy_on_a_signal_that_is_not_there_is_refused() -> None:
+    """It would hold still and look safe."""
+    text = policy_text().replace("signal: decode_tps", "signal: gpu_util")
+    with pytest.raises(InputError, match=r"primaries\[0\]: gpu_util@decode is not in this history"):
+        policies_beside([Document("p.yaml", text)], FRAME)
+
+
+def test_objects_of_today_need_one_service() -> None:
+    """No object says which of several it scales."""
+    settings = replace(SETTINGS, beside=Beside(current=(Document("k.yaml", KEDA),)))
+    with pytest.raises(UsageError, match="--service"):
+        require_services(settings, ["a/b", "c/d"])
+
+
+def test_the_replay_stands_on_what_the_files_say() -> None:
+    """Another text, fault or object runs replay and what follows again, nothing before; JSON keeps it."""
+    given = Beside((Document("p", "text"),), (Document("k", KEDA, "decode"),), ("all",))
+    plain = json.loads(json.dumps(to_plain(Settings(beside=given))))
+    assert from_plain(Settings, plain).beside == given
+    before = fingerprints(STAGES, Settings(), "in", "code")
+    changed = [
+        Beside((Document("p", "other"),)),
+        Beside((Document("p", "text"),)),
+        Beside(current=(Document("p", "text"),)),
+        Beside(faults=("no_stock",)),
+    ]
+    seen = set()
+    for one in changed:
+        after = fingerprints(STAGES, Settings(beside=one), "in", "code")
+        assert {name for name in after if after[name] != before[name]} == {
+            "replay", "policy", "export", "report",
+        }  # fmt: skip
+        seen.add(after["replay"])
+    assert len(seen) == len(changed)
+
+
+def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
+    """Run the stage on a made-up service and return its section of summary.json."""
+    monkeypatch.setattr(decide, "read_frames", lambda _: (FRAME,))
+    monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
+    monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
+    monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
+    monkeypatch.setattr(decide, "searched_point", lambda *_: None)
+    settings = replace(SETTINGS, beside=given)
+    replay_policies(SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent()))
+    section: dict[str, object] = summary.replay_section(read_replay(folder, FRAME.service))["replay"]
+    return section
+
+
+def schema() -> dict[str, object]:
+    """Return the schema of one replay section."""
+    whole = json.loads(
+        Path(summary.__file__).parents[1].joinpath("schema/summary.schema.json").read_text("utf-8")
+    )
+    part: dict[str, object] = whole["properties"]["services"]["items"]["properties"]["replay"]
+    return {"$defs": whole["$defs"], **part}
+
+
+def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rows for the file and for today's object, what to change in it, and policy × fault; by the schema."""
+    given = Beside((Document("p.yaml", policy_text()),), (Document("k.yaml", KEDA),), ("no_stock",))
+    found = replayed(monkeypatch, tmp_path, given)
+    jsonschema.validate(found, schema())
+    rows = {row["policy"]: row for row in found["policies"]}
+    assert list(rows)[:3] == ["decode_tps@decode", "p.yaml", "current"]
+    same = ("instance_hours", "actions_per_day", "slo_violation_ratio")
+    assert [rows["p.yaml"][k] for k in same] == [rows["decode_tps@decode"][k] for k in same]
+    current = found["current"]
+    assert current["compared"]["policy_hours"] == rows["decode_tps@decode"]["instance_hours"]
+    assert current["compared"]["current_hours"] == rows["current"]["instance_hours"]
+    target = next(one for one in current["changes"] if one["item"] == "target")
+    assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0))
+    assert current["not_understood"] == ["no object scales prefill: it keeps its count"]
+    faults = [(row["policy"], row["fault"]) for row in found["faults"]]
+    assert ("p.yaml", "no_stock") in faults
+    assert ("current", "none") in faults
+    assert tables.read(tmp_path, "replay_faults").height == len(faults)
+
+
+def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No empty keys in summary.json, no empty files."""
+    found = replayed(monkeypatch, tmp_path, Beside())
+    jsonschema.validate(found, schema())
+    assert {"current", "faults"}.isdisjoint(found)
+    assert not (tmp_path / beside.CURRENT_FILE).exists()
