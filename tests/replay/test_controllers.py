@@ -135,6 +135,18 @@ def test_dynamo_thresholds_move_one_worker() -> None:
     assert [asks(eager, v, "decode") for v in (0.41, 0.2, 0.09)] == [5, 4, 3]
 
 
+def test_dynamo_thresholds_may_be_set_by_hand() -> None:
+    """Queued tokens of a worker for prefill, KV usage for decode, without a context length."""
+    tokens = DynamoLoad("load", limits=(18_000.0, 4000.0))
+    counts = {
+        queue: decide_load(tokens, view([queue], 2, role="prefill"), None).count
+        for queue in (36_000.0, 20_000.0, 7000.0)
+    }
+    assert counts == {36_000.0: 3, 20_000.0: 2, 7000.0: 1}
+    usage = DynamoLoad("load", limits=(0.8, 0.4))
+    assert [decide_load(usage, view([v], 2), None).count for v in (0.85, 0.6, 0.3)] == [3, 2, 1]
+
+
 def test_dynamo_throughput_acts_once_an_interval() -> None:
     """Every 180 s, on the mean of the interval."""
     assert walk(DynamoThroughput("load", 100.0), [450.0, 900.0, 900.0, 900.0, 900.0], 4) == [5, 5, 5, 9, 9]

@@ -31,6 +31,16 @@ def test_ratio_and_tolerance(value: float, pods: int) -> None:
     assert replicas_for([value] * 4, 0, 100.0, 4) == pods
 
 
+def test_each_direction_may_have_its_own_tolerance() -> None:
+    """Up from 5 % on, down only beyond 30 %; a direction that says nothing takes the object's."""
+    own = replace(
+        TOTAL, up=replace(AT_ONCE, tolerance=0.05), down=replace(AT_ONCE, tolerance=0.3), tolerance=0.2
+    )
+    wants = {load: decide(own, view([load], 10), None).count for load in (1040.0, 1060.0, 720.0, 690.0)}
+    assert wants == {1040.0: 10, 1060.0: 11, 720.0: 10, 690.0: 7}
+    assert replace(own, down=AT_ONCE).tolerances == (0.2, 0.05)
+
+
 def test_missing_pods_dampen() -> None:
     """Missing pods stand at the target when fewer are asked for, at zero when more are."""
     assert replicas_for([20.0, 20.0, None, None], 0, 100.0, 4) == 3

@@ -36,7 +36,9 @@ class DynamoLoad:
 
     signal: str
     context_tokens: float | None = None
-    limits: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = field(
+        default=None, metadata=documented("tokens, or ratio of the KV cache", DOC)
+    )
     optimization_target: Literal["throughput", "latency"] = field(
         default="throughput", metadata=documented("", DOC)
     )
