@@ -93,14 +93,12 @@ def _diagnosis(folder: Path) -> Shown:
     signals_found = [row for row in found["signals"] if row["state"] == "found"]
     absent = [row for row in found["signals"] if row["state"] == "missing"]
     lacking = [row for row in found["needs"] if row["state"] == "lacks"]
-    one_service = len({row["service"] for row in signals_found}) < 2
+    rows = [_compact(row) for row in signals_found]
+    told = {"service"} if len({row["service"] for row in rows}) < 2 else set()
+    told |= set() if any(row["differs"] for row in rows) else {"differs"}
     blocks: list[Block] = [
         Table("Findings", _FINDINGS, found["findings"]),
-        Table(
-            "Signals found",
-            _SIGNALS[one_service:],
-            [_compact(row) for row in signals_found],
-        ),
+        Table("Signals found", [column for column in _SIGNALS if column[0] not in told], rows),
         Table("Signals missing", _MISSING, absent),
         Table("What later stages lack", _NEEDS, lacking, empty="nothing"),
     ]
@@ -110,7 +108,8 @@ def _diagnosis(folder: Path) -> Shown:
 _FINDINGS = [(name, name) for name in ("check", "level", "service", "text")]
 _SIGNALS = [
     ("service", "service"), ("what", "signal@role"), ("source", "source"), ("series", "series"),
-    ("every", "every"), ("holes", "gaps"), ("range", "range"), ("cover", "cover"), ("differs", "differs"),
+    ("every", "every"), ("holes", "gaps/resets"), ("range", "range"), ("cover", "cover"),
+    ("differs", "differs"),
 ]  # fmt: skip
 _MISSING = [("role", "role"), ("signal", "signal"), ("how_to_enable", "how to switch it on")]
 _NEEDS = [
@@ -121,17 +120,22 @@ _NEEDS = [
 
 
 def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a signal's row with related numbers in one cell each."""
+    """Return a signal's row with related numbers in one cell each.
+
+    ``every`` has in brackets how often values change where that is rarer; ``range`` is given where the values
+    tell the unit.
+    """
     from hs_analysis.cli.shown import number
 
-    interval, news, resets = row["interval_s"], row["news_s"], row["resets"]
-    later = f", news {number(news, 3)} s" if interval and news and news > interval else ""
+    interval, news = row["interval_s"], row["news_s"]
+    later = f" ({number(news, 3)})" if interval and news and news > 1.5 * interval else ""
+    bounded = row["scale"] not in (None, "documented")
     return {
         **row,
         "what": f"{row['signal']}@{row['role']}",
         "every": f"{number(interval, 3)} s{later}" if interval else None,
-        "holes": f"{row['gaps']}, {resets} resets" if resets else f"{row['gaps']}",
-        "range": None if row["low"] is None else f"{row['low']:.3g} to {row['high']:.3g}",
+        "holes": f"{row['gaps']}/{row['resets']}",
+        "range": f"{row['low']:.2g} to {row['high']:.2g}" if bounded and row["low"] is not None else None,
         "cover": f"{row['coverage']:.0%}",
         "differs": f"{row['difference']:.0%}" if row["difference"] else None,
     }

@@ -139,7 +139,20 @@ def roles(scene: Scene) -> list[Finding]:
     if any(f.level == "warn" for f in found):
         hint = "name pods with the word prefill or decode, or export a role label, so that their series count"
         found.append(Finding("roles", "warn", hint))
-    return found
+    return found + _one_sided(scene)
+
+
+def _one_sided(scene: Scene) -> list[Finding]:
+    """Return the services that have decode instances and none that prefill, or the reverse."""
+    return [
+        Finding(
+            "roles", "warn",
+            f"there are {frame.pools[0]} instances and no others: if they do both, say so under [roles] "
+            'in hsa.toml ("." = "mixed"); if not, the other pool was not exported', service=frame.service,
+        )
+        for frame in scene.frames
+        if frame.pools in (("prefill",), ("decode",))
+    ]  # fmt: skip
 
 
 def unmapped(scene: Scene) -> list[Finding]:

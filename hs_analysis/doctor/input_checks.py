@@ -122,7 +122,8 @@ def unknown_metrics(scene: Scene) -> list[Finding]:
     strange = [
         metric
         for metric, source in orphans.select("metric", "source").unique().iter_rows()
-        if metric not in known
+        if metric
+        and metric not in known
         and not metric.startswith(RUNTIMES)
         and not any(exporters.get(source or "", ()))
     ]
@@ -198,14 +199,14 @@ def renewed(scene: Scene) -> list[Finding]:
     """Instances whose process got a new identity: it started again, and its series began anew."""
     placed = scene.series.filter(pl.col("emitter_role").is_in(POOL_ROLES) & pl.col("instance").is_not_null())
     rows = placed.join(scene.quality.select("series_id", "first_t", "last_t"), "series_id")
-    lives: dict[tuple[str, str, str], dict[str, tuple[datetime, datetime]]] = {}
-    for service, instance, raw, first, last in rows.select(
-        "service", "instance", "labels", "first_t", "last_t"
+    lives: dict[tuple[str, str, str, str], dict[str, tuple[datetime, datetime]]] = {}
+    for service, capture, instance, raw, first, last in rows.select(
+        "service", "capture", "instance", "labels", "first_t", "last_t"
     ).iter_rows():
         labels = label_map(raw)
         for label in RENEWED_LABELS:
             if labels.get(label):
-                own = lives.setdefault((service or "", instance, label), {})
+                own = lives.setdefault((service or "", capture, instance, label), {})
                 low, high = own.get(labels[label], (first, last))
                 own[labels[label]] = min(low, first), max(high, last)
     return [
@@ -214,7 +215,7 @@ def renewed(scene: Scene) -> list[Finding]:
             f"{instance} has another {label} from {clock(first)} on ({old}, then {new}): it started again; "
             f"series are joined by instance, never by {label}", service=service, start=first, end=first,
         )
-        for (service, instance, label), values in sorted(lives.items())
+        for (service, _, instance, label), values in sorted(lives.items())
         for old, new, first in _successions(values)
     ]  # fmt: skip
 

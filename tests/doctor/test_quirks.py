@@ -100,6 +100,16 @@ def test_wva(findings: Callable[..., Findings]) -> None:
     )
 
 
+def test_wva_as_openmetrics(findings: Callable[..., Findings]) -> None:
+    """One pool whose pods are called decode, and metrics that only the user can name."""
+    assert_found(
+        findings("wva-h100-autoscaling", "wva_openmetrics.txt.gz", tests_load=True),
+        ("roles", "warn", r"decode instances and no others: if they do both"),
+        ("unknown_metric", "pass", "wva:arrival_rate_per_minute"),
+        ("spacing", "warn", "come right after another"),
+    )
+
+
 def test_wva_with_its_idle_rows(findings: Callable[..., Findings]) -> None:
     """A mapping that keeps latencies of 0 is told that they are no latencies."""
     told = shipped("wva-h100")
@@ -214,6 +224,23 @@ def test_mocker(findings: Callable[..., Findings]) -> None:
         ("roles", "pass", r"4 instances are decode \(by label:dynamo_component\)"),
         ("missing", "warn", "no sm_activity of decode: add `DCGM_FI_PROF_SM_ACTIVE"),
     )
+
+
+def test_mocker_dump(findings: Callable[..., Findings]) -> None:
+    """The dump has true scrape times: the gap is a pause there, and stale markers are no samples."""
+    assert_found(
+        findings("dynamo-mocker/pd-diurnal", "tsdb_dump.txt.gz"),
+        ("holes", "warn", "the longest for 50 s"),
+        ("restarts", "warn", "llama8b-3 started again by 2026-11-24 12:27:42"),
+        ("renewed", "warn", "llama8b-3 has another worker_id"),
+    )
+
+
+def test_mocker_sweep(findings: Callable[..., Findings]) -> None:
+    """Every run is a capture; a worker of the next run is no restart of the last."""
+    found = findings("dynamo-mocker/pd-sweep", tests_load=True)
+    assert_found(found, ("captures", "pass", "8 captures, kept apart"))
+    assert not [row for row in found if row[0] in ("renewed", "restarts") and row[1] == "warn"]
 
 
 def test_simulated(findings: Callable[..., Findings]) -> None:

@@ -181,6 +181,15 @@ def test_a_new_identity_is_a_restart() -> None:
     after = quality([{"last_t": half}, {"first_t": half + timedelta(minutes=1), "last_t": START + DAY}])
     assert said("renewed", "(old, then new)", series=series(rows), quality=after) == "warn"
     assert not texts("renewed", series=series(rows), quality=quality([{}, {}]))
+    apart = series([row | {"capture": name} for row, name in zip(rows, "ab", strict=True)])
+    assert not texts("renewed", series=apart, quality=after)
+
+
+def test_a_pool_without_its_other_half() -> None:
+    words = 'there are decode instances and no others: if they do both, say so under [roles] in hsa.toml ("."'
+    alone, two = {"instances@decode": 2.0}, {"instances@decode": 2.0, "instances@prefill": 1.0}
+    assert said("roles", words, frames=(frame(alone),)) == "warn"
+    assert [level for level, _ in texts("roles", frames=(frame(two),))] == ["pass"]
 
 
 def test_captures_that_lack_a_signal() -> None:
