@@ -4,6 +4,7 @@
 #   make test         the tests, without the long sweeps
 #   make check-slow   the long sweeps
 #   make bench        what costs time, as ratios of two things measured in the same run
+#   make fuzz         every reader on made-up bytes that grow towards new branches, FUZZ_SECONDS (60) each
 #   make lint         ruff, mypy, import order, query headers, generated pages
 #   make docs         write the generated reference pages again
 #   make lock         renew requirements.lock;  make lock-check  is it still right?
@@ -69,6 +70,18 @@ bench: $(READY)
 	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/study.py
 
+# atheris lives in its own environment, which sees the libraries of .venv: it is not needed to run or test.
+FUZZ_SECONDS ?= 60
+FUZZ_FORMATS ?=
+
+.PHONY: fuzz
+fuzz: $(READY)
+	test -x .venv-fuzz/bin/python || $(PYTHON) -m venv .venv-fuzz
+	.venv-fuzz/bin/python -c 'import atheris' 2>/dev/null \
+	  || .venv-fuzz/bin/python -m pip install --quiet --disable-pip-version-check "atheris>=3"
+	PYTHONPATH=.:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') POLARS_MAX_THREADS=1 \
+	  .venv-fuzz/bin/python tests/fuzz/campaign.py $(FUZZ_SECONDS) $(FUZZ_FORMATS)
+
 .PHONY: lint
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -97,6 +110,6 @@ lock-check: $(READY)
 
 .PHONY: clean
 clean:
-	rm -rf $(VENV) .venv-lock build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lock .venv-fuzz .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf reports/demo-dynamo-pd reports/demo-simulated-days reports/demo-*.txt
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

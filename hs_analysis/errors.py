@@ -6,6 +6,10 @@ Everything else that escapes is a bug and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class HsError(Exception):
     """A problem with the input, the settings or the run folder, in words a user can act on.
@@ -66,6 +70,60 @@ class RowsRejected(HsError):  # noqa: N818 - the input's state, not a fault of t
 
 class ContractError(HsError):
     """A frame that does not keep its contract; names the table and the column."""
+
+
+class MachineError(HsError):
+    """The machine refuses: no space, no permission, no memory."""
+
+
+_MACHINE = {
+    errno.ENOSPC: ("no space left", "free some there and where TMPDIR points, or choose another place"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, or choose another place"),
+    errno.EFBIG: ("a file would become larger than is allowed", "raise the limit (ulimit -f)"),
+    errno.EROFS: ("the file system is read-only", "choose another place"),
+    errno.EACCES: ("no permission to write there", "change the permissions, or choose another place"),
+    errno.EPERM: ("no permission to write there", "change the permissions, or choose another place"),
+    errno.EMFILE: ("too many open files", "raise the limit (ulimit -n)"),
+    errno.EIO: ("the disk or its network can't be read or written", "check the disk"),
+    errno.ENAMETOOLONG: ("a name is too long for the file system", "choose a shorter one"),
+}
+"""What the system says → what it means and what to do."""
+
+_SAID = {
+    "no space left on device": errno.ENOSPC,
+    "file too large": errno.EFBIG,
+    "read-only file system": errno.EROFS,
+}
+"""The same in the messages of libraries that give no number."""
+
+
+@contextmanager
+def machine_in_words(where: str) -> Iterator[None]:
+    """Turn what the machine refuses inside the block into a MachineError; bugs pass.
+
+    Parameters
+    ----------
+    where
+        Folder that is written there.
+    """
+    try:
+        yield
+    except HsError:
+        raise
+    except MemoryError as error:
+        raise MachineError(
+            "not enough memory", where=where, hint="lower --memory-limit, or give more"
+        ) from error
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number not in _MACHINE:
+            text = str(error).lower()
+            number = next((code for said, code in _SAID.items() if said in text), None)
+        if number is None:
+            raise
+        what, hint = _MACHINE[number]
+        place = getattr(error, "filename", None)
+        raise MachineError(what, where=str(place or where), hint=hint) from error
 
 
 class ManyErrors(HsError):  # noqa: N818 - several errors, so the plural

@@ -32,7 +32,7 @@ from hs_analysis.cli.steps import (
     report,
 )
 from hs_analysis.cli.validate import VALIDATE_HELP, validate
-from hs_analysis.errors import HsError
+from hs_analysis.errors import HsError, machine_in_words
 
 
 class Commands(TyperGroup):
@@ -41,7 +41,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            with machine_in_words(""):
+                return super().invoke(ctx)
         except HsError as error:
             for line in failure.lines(error, ctx.invoked_subcommand or "", _first_input()):
                 typer.echo(line, err=True)

@@ -16,7 +16,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bench_rows import number
 from hs_analysis.ingest.json_lines import first_object, json_lines, reject_line
-from hs_analysis.ingest.parquet_rows import MAGIC, open_parquet
+from hs_analysis.ingest.parquet_rows import MAGIC, held_whole, open_parquet
 from hs_analysis.ingest.raw import (
     NULL,
     STALE,
@@ -74,7 +74,7 @@ def read_aiperf_parquet(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                 f"no server metrics of aiperf: {', '.join(missing)} is missing", where=dump.where,
                 hint="describe the table under [tables] in hsa.toml",
             )  # fmt: skip
-        table = pl.DataFrame(pl.from_arrow(file.read()))
+        table = pl.DataFrame(pl.from_arrow(held_whole(file, dump)))
     labels = sorted(set(table.columns) - set(FIXED) - set(VALUES))
     table = _typed(table, labels).with_row_index("row#", offset=1)
     table = _accepted(table, notes)

@@ -61,7 +61,7 @@ def _head(path: Path) -> tuple[bytes, str]:
 
 
 def _listed(root: Path) -> list[tuple[Path, str]]:
-    """Return the files below a folder and their names there, sorted; hidden ones are left out.
+    """Return the files below a folder and their names there, sorted; hidden ones and pipes are left out.
 
     A TSDB is one input: its folder stands for all files in it.
     """
@@ -71,7 +71,7 @@ def _listed(root: Path) -> list[tuple[Path, str]]:
         found += [Path(folder, name) for name in names if not name.startswith(".")]
         found += [Path(folder, name) for name in below if is_tsdb(Path(folder, name))]
         below[:] = [name for name in below if Path(folder, name) not in found]
-    shown = [(path, path.relative_to(root).as_posix()) for path in found if path.exists()]
+    shown = [(path, path.relative_to(root).as_posix()) for path in found if path.is_file() or path.is_dir()]
     return sorted(shown, key=lambda pair: pair[1])
 
 

@@ -50,6 +50,7 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
     """
     report: Row = {}
     with whole(dump, notes) as stream:
+        stream.skip_mark()
         while stream.peek():
             for key in keys(stream):
                 if key == "benchmarks" and stream.peek() == b"[":

@@ -15,7 +15,7 @@ from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
 @contextmanager
 def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
-    """Open a file of JSON documents.
+    """Open a file of JSON documents; a byte order mark is the caller's to skip.
 
     With ``salvage`` what stands before the place where a document is cut is kept, and what is cut is set
     aside with reason ``truncated``.
@@ -27,7 +27,6 @@ def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
     """
     with dump.stream() as stream:
         try:
-            stream.skip_mark()
             yield stream
         except BrokenStreamError as broken:
             if not dump.reading.salvage:
@@ -45,6 +44,7 @@ def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]
     What is no object is set aside. Raises what `whole` raises.
     """
     with whole(dump, notes) as stream:
+        stream.skip_mark()
         while opening := stream.peek():
             if opening == b"[":
                 yield from items(stream, notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, overload
+from typing import Any, BinaryIO, overload
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,13 @@ from hs_analysis.ingest.raw import Dump
 MAGIC = b"PAR1"
 
 BATCH_ROWS = 1 << 17
+
+MOST_CELLS = 1 << 27
+"""Cells of a table that is read whole: about 2 GB."""
+
+LARGEST_RATIO = 50
+SMALLEST_LIMIT_BYTES = 64 << 20
+"""What is compressed inside, as Parquet and zipped arrays, does not inflate to so much more than its size."""
 
 
 class RowTexts(Sequence[str]):
@@ -55,13 +62,52 @@ def open_parquet(dump: Dump) -> Iterator[pq.ParquetFile]:
             with pq.ParquetFile(dump.path) as file:
                 yield file
         else:
-            with dump.handle() as handle, pq.ParquetFile(pa.BufferReader(handle.read())) as file:
+            with dump.handle() as handle, pq.ParquetFile(pa.BufferReader(inflated(handle, dump))) as file:
                 yield file
     except (pa.ArrowException, OSError, EOFError) as error:
         what = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(
             f"no Parquet file that can be read ({what})", where=dump.where, hint="copy or export it again"
         ) from error
+
+
+def inflated(handle: BinaryIO, dump: Dump) -> bytes:
+    """Return the whole content of a file whose format is compressed inside: gzip can't shrink it much.
+
+    Raises
+    ------
+    InputError
+        When it inflates to far more than such a file can.
+    """
+    limit = SMALLEST_LIMIT_BYTES + LARGEST_RATIO * dump.path.stat().st_size
+    data = handle.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(
+            f"it unpacks to more than {LARGEST_RATIO} times its size", where=dump.where,
+            hint="give the file as it was written, not compressed again",
+        )  # fmt: skip
+    return data
+
+
+def held_whole(file: pq.ParquetFile, dump: Dump) -> pa.Table:
+    """Return all rows of a table that has to be in memory at once.
+
+    Raises
+    ------
+    InputError
+        When it has more cells than MOST_CELLS: a few bytes can claim billions of equal rows.
+    ArrowException
+        When it is damaged.
+    """
+    rows, columns = file.metadata.num_rows, file.metadata.num_columns
+    if rows * columns > MOST_CELLS:
+        raise InputError(
+            f"{rows:,} rows of {columns} columns are more than can be read at once", where=dump.where,
+            hint="write it in parts, a file each",
+        )  # fmt: skip
+    table = file.read()
+    table.validate(full=True)  # a text that is no UTF-8 would be taken for one
+    return table
 
 
 def read_parquet(dump: Dump) -> Iterator[Records]:
@@ -77,6 +123,7 @@ def read_parquet(dump: Dump) -> Iterator[Records]:
     with open_parquet(dump) as file:
         number = 1
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            batch.validate(full=True)  # a text that is no UTF-8 would be taken for one
             cells = _plain(pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]))))
             lines = np.arange(number, number + cells.height, dtype=np.int64)
             number += cells.height

@@ -27,6 +27,7 @@ from hs_analysis.ingest.bench_rows import (
 from hs_analysis.ingest.cells import numbers
 from hs_analysis.ingest.delimited import MOST_CHARACTERS, Records, header_names, read_delimited, require_names
 from hs_analysis.ingest.mapped import reject_row
+from hs_analysis.ingest.parquet_rows import inflated
 from hs_analysis.ingest.raw import Dump, RawBench, ReadNotes
 
 SILICON = ("silicon_data_source", "silicon_ttft_ms", "silicon_tpot_ms", "mode", "isl", "osl")
@@ -40,6 +41,13 @@ _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+(?:\.\d+)?)")
 _MS = 1e-3
 
 ZIP = b"PK\x03\x04"
+
+MOST_PROFILE_BYTES = 64 << 20
+"""Arrays of a profile together: real ones have some hundred points."""
+
+_UNREADABLE = (
+    ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, pl.exceptions.PolarsError,
+)  # fmt: skip
 
 
 def is_silicon(head: bytes) -> bool:
@@ -174,7 +182,12 @@ def read_dynamo_profile(dump: Dump, notes: ReadNotes) -> Iterator[RawBench]:
 def _arrays(dump: Dump) -> pl.DataFrame:
     """Return the arrays of an archive as columns; one value that goes for all rows is repeated."""
     try:
-        with dump.handle() as handle, np.load(io.BytesIO(handle.read()), allow_pickle=False) as archive:
+        with (
+            dump.handle() as handle,
+            np.load(io.BytesIO(inflated(handle, dump)), allow_pickle=False) as archive,
+        ):
+            if sum(member.file_size for member in archive.zip.infolist()) > MOST_PROFILE_BYTES:
+                raise ValueError("no profile is so large")
             found = {name: np.atleast_1d(archive[name]).ravel().astype(np.float64) for name in archive.files}
         height = max((values.size for values in found.values()), default=0)
         return pl.DataFrame(
@@ -183,7 +196,7 @@ def _arrays(dump: Dump) -> pl.DataFrame:
                 for name, values in found.items()
             }
         ).with_columns(pl.all().fill_nan(None))
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, pl.exceptions.PolarsError) as error:
+    except _UNREADABLE as error:
         raise InputError(
             "NumPy arrays that can't be read together", where=dump.where, hint="copy the profile again"
         ) from error

@@ -61,6 +61,7 @@ def ingest_inputs(work: Work) -> Outcome:
         done += 1
 
     found = ingest(discovery, work.out / "data", tick, how)
+    refuse_moving(work, discovery)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
         series = shown_by_samples(found.series, samples, catalogue_of(work.settings), database.query)
@@ -80,6 +81,29 @@ def ingest_inputs(work: Work) -> Outcome:
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
     return Outcome(note, counts, tuple(asdict(file) for file in found.files))
+
+
+def refuse_moving(work: Work, discovery: Discovery) -> None:
+    """Raise when a file grew, came or went since it was hashed: the manifest would name other bytes.
+
+    Raises
+    ------
+    InputError
+        For the first such file.
+    """
+    hint = "wait until its writer is done, or give a copy"
+    hashed = {file.path.resolve() for file in work.inputs}
+    for file in work.inputs:
+        try:
+            size = file.path.stat().st_size
+        except OSError:
+            size = None
+        if size != file.size:
+            how = "went away" if size is None else "changed"
+            raise InputError(f"{how} while it was read", where=str(file.path), hint=hint)
+    for one in discovery.files:
+        if one.path.is_file() and one.path.resolve() not in hashed:
+            raise InputError("came while the folder was read", where=str(one.path), hint=hint)
 
 
 def _files(work: Work, found: Ingested, discovery: Discovery) -> list[dict[str, Any]]:

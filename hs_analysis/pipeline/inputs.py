@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
     for argument in arguments:
         try:
             for path, name, named in _walk(argument):
+                _require_text(path)
                 key = path.resolve()
                 if key not in found:
                     found[key] = InputFile(path, name, named, path.stat().st_size, sha256_of(path))
@@ -70,6 +72,15 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
     return tuple(sorted(found.values(), key=lambda file: (file.name, str(file.path))))
+
+
+def _require_text(path: Path) -> None:
+    """Raise for a path that no text file could name: its bytes are no UTF-8."""
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError("its name is no UTF-8", where=shown, hint="rename it") from error
 
 
 def _walk(argument: Path) -> Iterable[tuple[Path, str, bool]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.errors import HsError, ManyErrors, RowsRejected
+from hs_analysis.errors import HsError, ManyErrors, RowsRejected, machine_in_words
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.inputs import list_inputs
@@ -88,7 +88,10 @@ def run_inputs(
         When a row was rejected or a file is broken, and that is asked to be an error.
     """
     beside = folders.REPORTS if run_dir is None else run_dir.resolve().parent
-    with spooled(arguments, beside, wanted=asked.stdin) as paths:
+    with (
+        machine_in_words(str(beside if run_dir is None else run_dir)),
+        spooled(arguments, beside, wanted=asked.stdin) as paths,
+    ):
         return _run_files(paths, target, settings, stages, progress, run_dir, force, asked)
 
 
@@ -199,7 +202,7 @@ def run_folder(
     ``changes`` holds dotted names of settings, e.g. ``slo.ttft_s``; the others stay as the run had them.
     """
     folders.require(folder)
-    with lock(folder):
+    with machine_in_words(str(folder)), lock(folder):
         manifest = folders.require(folder)
         settings = changed(from_plain(Settings, manifest.settings), changes)
         signed = _signed(manifest, replace(asked, config=asked.config or manifest.config), manifest.origins)

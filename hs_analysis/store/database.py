@@ -17,7 +17,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import MachineError, UsageError
 
 Input: TypeAlias = "pl.DataFrame | pa.Table | Path"
 
@@ -66,6 +66,7 @@ class Database:
     """
 
     def __init__(self, *, memory_limit: str = DEFAULT_MEMORY_LIMIT, threads: int | None = None) -> None:
+        self._memory_limit = memory_limit
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET enable_progress_bar = false")
@@ -92,6 +93,12 @@ class Database:
         shutil.rmtree(self._spill, ignore_errors=True)
         if isinstance(error, duckdb.InterruptException):  # Ctrl-C inside a query or a stream is still Ctrl-C
             raise KeyboardInterrupt from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise MachineError(
+                f"a query needs more memory than {self._memory_limit}",
+                where="--memory-limit",
+                hint="give more",
+            ) from error
 
     def _register(self, inputs: Mapping[str, Input]) -> None:
         for name, value in inputs.items():

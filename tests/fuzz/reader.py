@@ -1,0 +1,78 @@
+"""Fuzz one reader: bytes grow towards new branches of hs_analysis.ingest, and reading keeps its promises.
+
+    python tests/fuzz/reader.py FORMAT SECONDS FOLDER
+
+Needs atheris; `make fuzz` makes an environment with it and runs this for every format. FOLDER keeps the
+corpus, so that a second run goes on from the first, and ``found-*``: inputs on which reading broke, one for
+each place that broke. A hang or an excess of memory ends the run and leaves ``timeout-*`` or ``oom-*`` there.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+with atheris.instrument_imports(include=["hs_analysis.ingest"]):
+    import hs_analysis.ingest.run  # noqa: F401 - all of ingest is watched
+
+from fuzz.seeds import seeds  # noqa: E402 - the readers come first, watched
+from fuzz.whole import refused_or_read  # noqa: E402
+
+LONGEST_S = 10
+MOST_MEMORY_MB = 2048
+LONGEST_INPUT_BYTES = 1 << 16
+_SHARED_MEMORY = Path("/dev/shm")
+"""Where files stay in memory, if the system has it."""
+
+
+def fuzz(kind: str, seconds: int, folder: Path) -> None:
+    """Start from the seeds of a format and run for some seconds; ends the process."""
+    corpus = folder / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    samples = seeds(kind)
+    for number, (raw, _) in enumerate(samples):
+        (corpus / f"seed-{number:02d}").write_bytes(raw)
+    names = sorted({name for _, name in samples})
+    scratch = tempfile.mkdtemp(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
+    path = Path(scratch) / "file"
+
+    def one(raw: bytes) -> None:
+        path.write_bytes(raw)
+        for name in names:
+            try:
+                refused_or_read(kind, path, name)
+            except BaseException as error:  # a panic of a library is no Exception
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                _keep(folder, error, raw, name)
+
+    limits = [
+        f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT_BYTES}", f"-timeout={LONGEST_S}",
+        f"-rss_limit_mb={MOST_MEMORY_MB}", f"-artifact_prefix={folder}/", "-print_final_stats=1",
+    ]  # fmt: skip
+    atheris.Setup([sys.argv[0], *limits, str(corpus)], one)
+    atheris.Fuzz()
+
+
+def _keep(folder: Path, error: BaseException, raw: bytes, name: str) -> None:
+    """Keep the shortest input for each place in the package that an error comes from."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if "hs_analysis" in f.filename]
+    last = frames[-1] if frames else traceback.extract_tb(error.__traceback__)[-1]
+    place = f"found-{type(error).__name__}-{Path(last.filename).stem}-{last.name.strip('<>')}"
+    kept = folder / place
+    if kept.exists() and kept.stat().st_size <= len(raw):
+        return
+    kept.write_bytes(raw)
+    said = "".join(traceback.format_exception(error))
+    (folder / f"{place}.txt").write_text(f"name: {name}\n{said}", "utf-8")
+
+
+if __name__ == "__main__":
+    fuzz(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]).resolve())

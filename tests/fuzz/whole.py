@@ -1,0 +1,40 @@
+"""A file of any bytes through the ingest stage's own reading, held to what reading promises."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from fuzz.seeds import ANY, READING
+
+from hs_analysis.errors import HsError
+from hs_analysis.ingest.discover import InputFile, discover
+from hs_analysis.ingest.formats import format_named
+from hs_analysis.ingest.read import _OneFile, _read_one
+from hs_analysis.ingest.staging import Staging
+
+
+def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
+    """Read one file as a format; return the refusal in words, or None when it was read.
+
+    Files of odd length are salvaged where they are cut. Anything else than an HsError escapes, and so does
+    the AssertionError when a row is lost or told twice: rows read = staged + requests + points + rejected.
+    """
+    reading = replace(READING, salvage=path.stat().st_size % 2 == 1)
+    staging, one = Staging(io.BytesIO()), _OneFile()
+    try:
+        if kind == ANY:
+            (file,) = discover([path], reading).files
+        else:
+            file = InputFile(path, name, "", named=True, format=format_named(kind))
+        _read_one(file, 0, {}, staging, one, reading)
+    except HsError as error:
+        return error
+    for rejection in one.notes.rejections:
+        assert rejection.reason
+        assert rejection.position >= 0
+    staged = sum(piece.rows for pieces in staging.pieces.values() for piece in pieces)
+    given = staged + sum(frame.height for frame in (*one.requests, *one.bench))
+    assert one.notes.rows == given + one.notes.rejections.total, (one.notes.rows, given, one.notes.rejections)
+    return None
