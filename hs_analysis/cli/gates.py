@@ -77,7 +77,7 @@ VERDICT_CHANGED = "verdict-changed"
 def _coverage(summary: Summary) -> Iterator[tuple[str, float | None]]:
     """Yield the coverage of signals that a policy may use, of all where none may."""
     for service in summary["services"]:
-        signals = service["signals"]
+        signals = [s for s in service["signals"] if not s.get("gpu_type")]
         usable = [s for s in signals if s.get("verdict") in ("proportional", "guard")]
         for signal in usable or signals:
             yield f"{service['service']}: {signal['signal']}@{signal['role']}", signal["coverage"]
@@ -245,5 +245,6 @@ def _verdicts(summary: Summary) -> dict[str, str]:
         name, best = service["service"], service.get("recommended")
         found[f"{name}: recommended signal"] = f"{best['signal']}@{best['role']}" if best else "unknown"
         for signal in service["signals"]:
-            found[f"{name}: {signal['signal']}@{signal['role']}"] = str(signal["verdict"])
+            on = f" on {signal['gpu_type']}" if signal.get("gpu_type") else ""
+            found[f"{name}: {signal['signal']}@{signal['role']}{on}"] = str(signal["verdict"])
     return found

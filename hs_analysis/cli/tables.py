@@ -13,11 +13,11 @@ Service = Mapping[str, Any]
 def signals(service: Service) -> list[Block]:
     """Return the verdicts, the recommended signal first, and the recommendation in words."""
     from hs_analysis.report.tables import ranked
-    from hs_analysis.report.wording import seconds
+    from hs_analysis.report.wording import on_type, seconds
 
     rows = [
         {
-            "signal": f"{entry['signal']}@{entry['role']}",
+            "signal": f"{entry['signal']}@{entry['role']}{on_type(entry)}",
             "verdict": entry["verdict"],
             "elasticity": with_interval(entry.get("elasticity"), entry.get("elasticity_ci")),
             "spearman": with_interval(entry.get("spearman"), entry.get("spearman_ci")),
@@ -27,7 +27,7 @@ def signals(service: Service) -> list[Block]:
             "coverage": entry.get("coverage"),
             "reasons": "; ".join(reason["text"] for reason in entry.get("reasons") or []),
         }
-        for entry in ranked(service)
+        for entry in ranked(service, types=True)
     ]
     columns = [
         ("signal", "signal@role"), ("verdict", "verdict"), ("elasticity", "elasticity"),

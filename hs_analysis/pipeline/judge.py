@@ -53,8 +53,10 @@ def study_signals(work: Work) -> Outcome:
     """Judge every signal of every service."""
     require_services(work)
     found: list[tuple[str, str, StudyResult]] = []
+    signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
     for part, fit in _fits(work):
-        found.append((part.service, fit, study_service(part, work.settings)))
+        typed = typed_rows(signals, part)
+        found.append((part.service, fit, study_service(part, work.settings, typed)))
     verdicts = [
         {"service": service, "fit": fit} | vars(verdict)
         for service, fit, result in found
@@ -68,7 +70,7 @@ def study_signals(work: Work) -> Outcome:
     tables.write_rows(work.out, "study", verdicts)
     tables.write_rows(work.out, "recommended", recommended)
     tables.write_frames(work.out, "study_points", [r.points for _, fit, r in found if fit == WHOLE])
-    whole = [v["verdict"] for v in verdicts if v["fit"] == WHOLE]
+    whole = [v["verdict"] for v in verdicts if v["fit"] == WHOLE and v["gpu_type"] is None]
     kinds = [f"{whole.count(kind)} {kind}" for kind in ("proportional", "guard", "unusable", "unknown")]
     return Outcome(f"signals {len(whole)}: {', '.join(kinds)}")
 
@@ -111,7 +113,12 @@ def typed_rows(signals: pl.DataFrame, part: ServiceFrame) -> pl.DataFrame | None
 
 
 def read_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:
-    """Return the verdicts of one service."""
+    """Return the verdicts of one service over all GPU types: those that policies may rest on."""
+    return tuple(v for v in read_all_verdicts(folder, service, fit) if v.gpu_type is None)
+
+
+def read_all_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:
+    """Return the verdicts of one service, then those per GPU type of pools that mix types."""
     return tables.read_rows(folder, "study", SignalVerdict, service, fit)
 
 

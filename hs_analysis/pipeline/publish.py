@@ -28,9 +28,9 @@ from hs_analysis.pipeline.gather import INPUTS_FILE
 from hs_analysis.pipeline.judge import (
     TRAIN,
     WHOLE,
+    read_all_verdicts,
     read_derived,
     read_recommended,
-    read_verdicts,
 )
 from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import to_plain
@@ -104,7 +104,7 @@ def _summary(work: Work) -> dict[str, Any]:
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(
             summary.facts_section(entry)
-            | summary.study_section(read_verdicts(work.run, name), read_recommended(work.run, name))
+            | summary.study_section(read_all_verdicts(work.run, name), read_recommended(work.run, name))
             | summary.derive_section(derived)
             | summary.selection_section(read_scores(work.run, name))
             | summary.replay_section(replay)

@@ -18,7 +18,7 @@ from hs_analysis.pipeline.ask import read_plan
 from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.judge import read_derived, read_recommended, read_verdicts
+from hs_analysis.pipeline.judge import read_all_verdicts, read_derived, read_recommended
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
 from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
@@ -110,7 +110,7 @@ def planned_tests(folder: Path, generator: str) -> list[Plain]:
 
 
 def _study(folder: Path, service: str) -> Plain:
-    return summary.study_section(read_verdicts(folder, service), read_recommended(folder, service))
+    return summary.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
 
 
 def _derive(folder: Path, service: str) -> Plain:

@@ -15,7 +15,7 @@ from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
-from hs_analysis.report.wording import signal_label, unit_of
+from hs_analysis.report.wording import on_type, signal_label, unit_of
 
 __all__ = ["explain", "text"]
 
@@ -174,7 +174,9 @@ def _places(service: Entry) -> Iterator[tuple[str, Place]]:
 def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
     for entry in service.get("signals") or []:
         signal, role = str(entry["signal"]), str(entry["role"])
-        yield "signals", "study", f"{signal}@{role}", signal_label(signal, role), entry
+        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
+        title = signal_label(signal, role) + on_type(entry)
+        yield "signals", "study", f"{signal}@{role}{gpu}", title, entry
     for entry in service.get("capacity") or []:
         gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
         on = f" on {entry['gpu_type']}" if gpu else ""

@@ -22,6 +22,7 @@ from hs_analysis.report.wording import (
     count,
     is_number,
     moment,
+    on_type,
     percent,
     policy_name,
     signal_label,
@@ -35,8 +36,11 @@ VERDICT_ORDER = ("proportional", "guard", "unusable", "unknown")
 LEVEL_ORDER = ("fail", "warn", "pass")
 
 
-def ranked(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the signals best first: verdict, the recommended one, smaller drift, higher SNR."""
+def ranked(service: Mapping[str, Any], *, types: bool = False) -> list[Mapping[str, Any]]:
+    """Return the signals best first: verdict, the recommended one, smaller drift, higher SNR.
+
+    With ``types`` those per GPU type of a pool that mixes types follow behind all others.
+    """
     best = mapping(service.get("recommended"))
 
     def rank(entry: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -45,9 +49,12 @@ def ranked(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         first = (entry.get("signal"), entry.get("role")) != (best.get("signal"), best.get("role"))
         drift = abs(entry["drift"]) if is_number(entry.get("drift")) else float("inf")
         snr = -entry["snr"] if is_number(entry.get("snr")) else float("inf")
-        return (order, first, drift, snr, str(entry.get("signal")), str(entry.get("role")))
+        typed = str(entry.get("gpu_type") or "")
+        names = (str(entry.get("signal")), str(entry.get("role")), typed)
+        return (bool(typed), order, first, drift, snr, *names)
 
-    return sorted(records(service.get("signals")), key=rank)
+    rows = [row for row in records(service.get("signals")) if types or not row.get("gpu_type")]
+    return sorted(rows, key=rank)
 
 
 def signals(name: str, entries: Sequence[Mapping[str, Any]], anchors: Anchors) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def signals(name: str, entries: Sequence[Mapping[str, Any]], anchors: Anchors) -
     for place, entry in enumerate(entries, start=1):
         signal, role = str(entry.get("signal")), str(entry.get("role") or "")
         path = evidence_path(name, "study", f"{signal}@{role}", entry.get("evidence"))
-        label = signal_label(signal, role)
+        label = signal_label(signal, role) + on_type(entry)
         reasons = [reason_text(r) for r in entry.get("reasons") or [] if reason_text(r)]
         passed = "passes every check" if entry.get("verdict") == "proportional" else "no reason was recorded"
         cells = [

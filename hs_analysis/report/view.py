@@ -114,7 +114,7 @@ def _service(
     choice = choose(service, policy)
     order = tables.ranked(service)
     # Claimed in page order, so that the first place that shows a number is the one a link opens.
-    ranking = tables.signals(name, order, anchors)
+    ranking = tables.signals(name, tables.ranked(service, types=True), anchors)
     capacity = tables.capacities(name, service, anchors)
     thresholds = tables.thresholds(name, service, choice, anchors)
     ratio = _ratio(name, service, anchors)

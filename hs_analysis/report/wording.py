@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -68,6 +68,11 @@ def signal_label(signal: str, role: str) -> str:
     return (
         f"{role} {name}" if name[:1].islower() or name.startswith(("GPU", "SM", "KV")) else f"{name} ({role})"
     )
+
+
+def on_type(entry: Mapping[str, Any]) -> str:
+    """Return `` on <GPU type>`` for a record of one type, nothing for one over all of them."""
+    return f" on {entry['gpu_type']}" if entry.get("gpu_type") else ""
 
 
 def policy_name(policy: str) -> str:

@@ -58,8 +58,9 @@ def _signal_role() -> tuple[pa.Field, pa.Field]:
 
 STUDY = _contract(
     "study",
-    "one row per service, fit and signal",
+    "one row per service, fit, signal and GPU type",
     *_signal_role(),
+    _field("gpu_type", _TEXT, "", "GPU model; null = all together"),
     _field("source", _TEXT, "", "exporter it came from", null=False),
     _field("verdict", _TEXT, "", "proportional, guard, unusable or unknown", null=False),
     _field("reasons", pa.list_(REASON), "", "why: code, sentence, measured value, the rule's limit"),

@@ -83,7 +83,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class SignalVerdict:
-    """What the study found for one signal of one role."""
+    """What the study found for one signal of one role; `gpu_type` is null for the pool over all types."""
 
     signal: str
     role: str
@@ -110,6 +110,7 @@ class SignalVerdict:
     n_effective: float | None = None
     turns: tuple[Turn, ...] = ()
     evidence: str = ""
+    gpu_type: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,8 @@ class StudyResult:
     Attributes
     ----------
     verdicts
-        One per signal of the service that can be a candidate, in the order of the frame's columns.
+        One per signal of the service that can be a candidate, in the order of the frame's columns; then those
+        per GPU type of pools that mix types.
     recommended
         None when no signal is fit to size pools.
     points
@@ -142,8 +144,9 @@ class StudyResult:
     points: pl.DataFrame
 
     def verdict_of(self, signal: str, role: str) -> SignalVerdict | None:
-        """Return the verdict of a signal of a role, None when it was not judged."""
-        return next((v for v in self.verdicts if (v.signal, v.role) == (signal, role)), None)
+        """Return the verdict of a signal of a role over all GPU types, None when it was not judged."""
+        key = (signal, role, None)
+        return next((v for v in self.verdicts if (v.signal, v.role, v.gpu_type) == key), None)
 
 
 @dataclass(frozen=True)

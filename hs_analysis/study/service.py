@@ -16,6 +16,7 @@ from hs_analysis.schema.frames import check, empty
 from hs_analysis.schema.results import Reason, SignalVerdict, StudyResult
 from hs_analysis.schema.settings import Settings
 from hs_analysis.study.changes import after_change, common_change, find_jump
+from hs_analysis.study.gpu_types import of_type, say_types, type_frames
 from hs_analysis.study.loads import Pair, pair_signal
 from hs_analysis.study.measured import Measured, StudyRows, as_fields
 from hs_analysis.study.multiplicity import correct_chances
@@ -33,7 +34,7 @@ class _Studied:
     rows: StudyRows | None
 
 
-def study_service(frame: ServiceFrame, settings: Settings) -> StudyResult:
+def study_service(frame: ServiceFrame, settings: Settings, typed: pl.DataFrame | None = None) -> StudyResult:
     """Judge every candidate signal of a service on the offered work of its role.
 
     Prefill signals and TTFT are judged on cache-missed prefill work, decode signals and the request rate on
@@ -46,12 +47,16 @@ def study_service(frame: ServiceFrame, settings: Settings) -> StudyResult:
         The aligned service; windows of 60 s in production.
     settings
         Seed and number of bootstrap draws.
+    typed
+        Rows of the contract SIGNALS that have a GPU type, of this service and these windows; None where no
+        pool mixes types.
 
     Returns
     -------
     StudyResult
-        Verdicts in the order of `frame.signals`. `stability` of a verdict is 1 − relative drift, within
-        0 .. 1: 1 = the relation to the load never moved, 0 = it moved by the elasticity itself.
+        Verdicts in the order of `frame.signals`, then those per GPU type of pools that mix types.
+        `stability` of a verdict is 1 − relative drift, within 0 .. 1: 1 = the relation to the load never
+        moved, 0 = it moved by the elasticity itself.
     """
     studied = [_study(frame, info, settings) for info in frame.signals if info.family != "auxiliary"]
     studied = _split_at_change(frame, studied, settings)
@@ -59,9 +64,26 @@ def study_service(frame: ServiceFrame, settings: Settings) -> StudyResult:
     studied = [replace(one, measured=measured) for one, measured in zip(studied, corrected, strict=True)]
     studied = [_settle_circular(frame, one, studied) for one in studied]
     verdicts = tuple(_verdict(frame.service, one) for one in studied)
+    types = _per_type(frame, settings, typed)
+    verdicts = tuple(
+        say_types(pool, [v for v in types if (v.signal, v.role) == (pool.signal, pool.role)])
+        for pool in verdicts
+    )
     points = [_points(frame, one.info, one.rows) for one in studied if one.rows is not None]
     table = pl.concat([empty(STUDY_POINTS), *points])
-    return StudyResult(verdicts, recommend(frame, verdicts), check(table, STUDY_POINTS))
+    return StudyResult((*verdicts, *types), recommend(frame, verdicts), check(table, STUDY_POINTS))
+
+
+def _per_type(
+    frame: ServiceFrame, settings: Settings, typed: pl.DataFrame | None
+) -> tuple[SignalVerdict, ...]:
+    """Judge every signal of each GPU type of the pools that mix types."""
+    parts = () if typed is None else type_frames(frame, typed)
+    return tuple(
+        of_type(verdict, frame.service, gpu_type)
+        for _, gpu_type, part in parts
+        for verdict in study_service(part, settings).verdicts
+    )
 
 
 def _split_at_change(frame: ServiceFrame, studied: list[_Studied], settings: Settings) -> list[_Studied]:

@@ -66,7 +66,7 @@ def score(made: History, summary: dict[str, Any]) -> Score:
     truth = made.truth
     (service,) = summary["services"]
     result = Score(made.kind.name, made.seed, nothing_recommended=truth.nothing_recommended)
-    given = {f"{s['signal']}@{s['role']}": s for s in service["signals"]}
+    given = {f"{s['signal']}@{s['role']}": s for s in service["signals"] if not s["gpu_type"]}
     for name, wanted in sorted(truth.signals.items()):
         got = given.get(name)
         result.verdicts.append(
