@@ -20,6 +20,7 @@ from hs_analysis.align.facts import ServiceFacts, facts_of
 from hs_analysis.align.grid import scrape_interval_s, span_s, window_s
 from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.infos import infos_of
+from hs_analysis.align.instance_rows import instance_table, instance_terms, row_width_s
 from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
 from hs_analysis.align.queries import QueryRunner, Samples
 from hs_analysis.align.sources import choose_sources
@@ -39,7 +40,7 @@ PRESENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Aligned:
-    """What alignment leaves: tables per service, the long frame, totals, edges, disagreements and births."""
+    """What alignment leaves: tables per service, long frames, totals, edges, disagreements and births."""
 
     frames: tuple[ServiceFrame, ...]
     signals: pl.DataFrame
@@ -47,6 +48,7 @@ class Aligned:
     edges: tuple[tuple[str, LimitEdges], ...]
     disagreements: pl.DataFrame
     births: pl.DataFrame
+    instances: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class _Windows:
     width_s: float
     interval_s: float
     terms: pl.DataFrame
+    values: pl.DataFrame
     increases: pl.DataFrame
     instances: pl.DataFrame
     signals: pl.DataFrame
@@ -108,7 +111,36 @@ def align(
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
     births = births_of(series, samples, quality, terms, windows.instances, windows.width_s, query)
     births = births.filter(~row_within(left_out, "first_served"))
-    return Aligned(tuple(frames), signals, tuple(facts), kept_edges(edges, chosen), disagreements, births)
+    per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind, left_out, query)
+    return Aligned(
+        tuple(frames),
+        signals,
+        tuple(facts),
+        kept_edges(edges, chosen),
+        disagreements,
+        births,
+        per_instance,
+    )
+
+
+def _instances(
+    frames: tuple[ServiceFrame, ...],
+    windows: _Windows,
+    chosen: pl.DataFrame,
+    kind: str,
+    left_out: Stretches,
+    query: QueryRunner,
+) -> pl.DataFrame:
+    """Return the candidate signals of each instance, on rows of whole windows."""
+    terms = instance_terms(frames, windows.terms, chosen)
+    values = windows.values.join(terms.select("series_id").unique(), "series_id", how="semi")
+    width = windows.width_s
+    rows = query(
+        "align/instance_windows",
+        {"row_s": row_width_s(kind, width), "window_s": width, "least_coverage": LEAST_COVERAGE},
+        {"windows": values.filter(~within(left_out)), "terms": terms.drop("read")},
+    )
+    return instance_table(rows)
 
 
 def _windows(
@@ -132,6 +164,7 @@ def _windows(
         increases = query("align/newest_names", {}, {"increases": increases, "terms": known})
     rates = query("align/counter_windows", {"window_s": width}, {"increases": increases})
     means = query("align/gauge_windows", {"window_s": width}, {"samples": samples, "gauges": gauges})
+    values = pl.concat([rates, means])
     instances = query(
         "align/instances",
         {"window_s": width, "present_share": PRESENT_SHARE},
@@ -140,9 +173,9 @@ def _windows(
     signals = query(
         "align/signal_windows",
         {"least_coverage": LEAST_COVERAGE},
-        {"windows": pl.concat([rates, means]), "terms": terms.drop("read"), "instances": instances},
+        {"windows": values, "terms": terms.drop("read"), "instances": instances},
     )
-    return _Windows(width, interval, terms, increases, instances, signals)
+    return _Windows(width, interval, terms, values, increases, instances, signals)
 
 
 def _service(

@@ -24,7 +24,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading.gpus_per_instance", *_HISTORY),
-        ("data/signals.parquet", "data/births.parquet", "data/services.json", "data/disagreements.parquet"),
+        ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/services.json",
+         "data/disagreements.parquet"),
         align_services,
     ),
     Stage(

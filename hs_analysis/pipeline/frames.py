@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align import Aligned, ServiceFacts
+from hs_analysis.align.instance_rows import row_width_s
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
@@ -18,9 +19,10 @@ SERVICES_FILE = "data/services.json"
 
 
 def write_aligned(folder: Path, aligned: Aligned) -> None:
-    """Write the aligned frames as ``data/signals.parquet`` and ``data/services.json``, and the births."""
+    """Write the aligned frames: values of pools and of instances, births, and what is known beside them."""
     tables.write_frames(folder, "signals", [aligned.signals])
     tables.write_frames(folder, "births", [aligned.births])
+    tables.write_frames(folder, "instances", [aligned.instances])
     facts = {fact.service: fact for fact in aligned.facts}
     entries = [
         {
@@ -48,6 +50,15 @@ def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:
     """Return the aligned services as alignment left them."""
     signals = tables.read(folder, "signals").filter(pl.col("gpu_type").is_null())
     return tuple(_frame(entry, signals) for entry in read_entries(folder))
+
+
+def read_instances(folder: Path, part: ServiceFrame) -> pl.DataFrame:
+    """Return the rows per instance that lie within the windows of a part of a service, whole."""
+    own = tables.read(folder, "instances").filter(pl.col("service") == part.service)
+    rest_us = round((row_width_s(part.kind, part.window_s) - part.window_s) * 1e6)
+    windows = part.table.select("capture", "t")
+    ends = windows.with_columns(pl.col("t") - pl.duration(microseconds=rest_us))
+    return own.join(windows, ["capture", "t"], how="semi").join(ends, ["capture", "t"], how="semi")
 
 
 def totals_of(entry: Mapping[str, Any]) -> ServiceFacts | None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from hs_analysis.derive import DeriveResult, derive_service
 from hs_analysis.pipeline import ratio_tests, tables
-from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.frames import read_frames, read_instances, split
 from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
@@ -56,7 +56,9 @@ def study_signals(work: Work) -> Outcome:
     signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
     for part, fit in _fits(work):
         typed = typed_rows(signals, part)
-        found.append((part.service, fit, study_service(part, work.settings, typed)))
+        found.append(
+            (part.service, fit, study_service(part, work.settings, typed, read_instances(work.run, part)))
+        )
     verdicts = [
         {"service": service, "fit": fit} | vars(verdict)
         for service, fit, result in found

@@ -27,6 +27,7 @@ PLACES = {
     "bench": "data/bench.parquet",
     "signals": "data/signals.parquet",
     "births": "data/births.parquet",
+    "instances": "data/instances.parquet",
     "findings": "data/findings.parquet",
     "study": "data/study.parquet",
     "recommended": "data/recommended.parquet",

@@ -221,6 +221,22 @@ BIRTHS = pa.schema(
     metadata={"table": "births", "grain": "one row per instance that came inside the window and served"},
 )
 
+INSTANCES = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field("instance", pa.string(), "", "unit an autoscaler adds", null=False),
+        _field("t", TIME, "UTC", "start of the row: 300 s, in a pressure test one window", null=False),
+        _field("signal", pa.string(), "", "catalogue signal that every instance exports", null=False),
+        _field("value", pa.float64(), "unit of the signal", "total, mean or ratio of the instance"),
+    ],
+    metadata={
+        "table": "instances",
+        "grain": "one row per service, capture, role, instance, signal and row; at most 64 instances a pool",
+    },
+)
+
 FINDINGS = pa.schema(
     [
         _field("check", pa.string(), "", "name of the check", null=False),
@@ -242,6 +258,7 @@ CONTRACTS: dict[str, pa.Schema] = {
     "bench": BENCH,
     "signals": SIGNALS,
     "births": BIRTHS,
+    "instances": INSTANCES,
     "findings": FINDINGS,
 }
 

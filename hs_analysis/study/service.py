@@ -24,6 +24,7 @@ from hs_analysis.study.pressure import study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.recommend import recommend
 from hs_analysis.study.rule import judge, turns
+from hs_analysis.study.simpson import find_simpson
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class _Studied:
     rows: StudyRows | None
 
 
-def study_service(frame: ServiceFrame, settings: Settings, typed: pl.DataFrame | None = None) -> StudyResult:
+def study_service(
+    frame: ServiceFrame,
+    settings: Settings,
+    typed: pl.DataFrame | None = None,
+    instances: pl.DataFrame | None = None,
+) -> StudyResult:
     """Judge every candidate signal of a service on the offered work of its role.
 
     Prefill signals and TTFT are judged on cache-missed prefill work, decode signals and the request rate on
@@ -50,6 +56,9 @@ def study_service(frame: ServiceFrame, settings: Settings, typed: pl.DataFrame |
     typed
         Rows of the contract SIGNALS that have a GPU type, of this service and these windows; None where no
         pool mixes types.
+    instances
+        Rows of the contract INSTANCES of this service and these windows; None where single instances are not
+        known. Read for production histories alone.
 
     Returns
     -------
@@ -60,6 +69,8 @@ def study_service(frame: ServiceFrame, settings: Settings, typed: pl.DataFrame |
     """
     studied = [_study(frame, info, settings) for info in frame.signals if info.family != "auxiliary"]
     studied = _split_at_change(frame, studied, settings)
+    if instances is not None and frame.kind == "production":
+        studied = [_within_instances(frame, one, instances) for one in studied]
     corrected = correct_chances([one.measured for one in studied])
     studied = [replace(one, measured=measured) for one, measured in zip(studied, corrected, strict=True)]
     studied = [_settle_circular(frame, one, studied) for one in studied]
@@ -72,6 +83,16 @@ def study_service(frame: ServiceFrame, settings: Settings, typed: pl.DataFrame |
     points = [_points(frame, one.info, one.rows) for one in studied if one.rows is not None]
     table = pl.concat([empty(STUDY_POINTS), *points])
     return StudyResult((*verdicts, *types), recommend(frame, verdicts), check(table, STUDY_POINTS))
+
+
+def _within_instances(frame: ServiceFrame, one: _Studied, instances: pl.DataFrame) -> _Studied:
+    """Bound the verdict on a signal whose relation to the load is another one within instances."""
+    if one.pair is None or one.rows is None or one.measured.gates:
+        return one
+    cap = find_simpson(one.pair, one.rows, frame.captures(), instances)
+    if cap is None:
+        return one
+    return replace(one, measured=replace(one.measured, caps=(*one.measured.caps, cap)))
 
 
 def _per_type(
