@@ -19,9 +19,9 @@ POD_CREATED = "kube_pod_created"
 WANTED = "replicas_desired"
 """Signal that counts the instances asked for."""
 
-BORN_AFTER_S = 120.0
-"""An instance first seen this much after its capture's first sample [s] came inside the window: two windows,
-so that targets that are scraped late or miss their first scrapes are not called new. Default of this
+BORN_AFTER_S, BORN_AFTER_SAMPLES = 120.0, 3
+"""An instance first seen this much after its capture's first sample [s], and so many samples, came inside the
+window: targets that are scraped late or miss their first scrapes are not called new. Default of this
 project."""
 
 _KEY = ["service", "capture", "role", "instance"]
@@ -40,8 +40,9 @@ def births_of(
     """Return the births of every service, a frame of contract BIRTHS sorted by its key.
 
     An instance was asked for when its pod was created, else at the rise of the wanted replicas that no
-    earlier instance answered (`_matched`). An instance that never served, or that came when nothing else of
-    its service was seen, as after a scrape gap, is left out: its first sample is not its beginning.
+    earlier instance answered (`_matched`). Left out are an instance that never served; one that came when
+    nothing else of its service was seen, as after a scrape gap, for its first sample is not its beginning;
+    and one whose pod is older than the capture: it was there, and only its metrics came later.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def births_of(
         {"samples": samples, "watched": pl.concat([served.select(created.columns), created])},
     )
     seen = _watched(seen.drop_nulls(["first_sample_s", "first_served_s"]), instances, window_s)
+    older = pl.col("created_s") < pl.col("begun").dt.epoch("us") / 1e6
+    seen = seen.join(new, _KEY).filter(~older.fill_null(value=False))
     seen = seen.join(served.group_by(_KEY).agg(pl.col("interval_s").median()), _KEY).with_columns(
         pl.when(pl.col("created_s") <= pl.col("first_sample_s")).then(pl.col("created_s"))
     )
@@ -109,7 +112,7 @@ def _work(series: pl.DataFrame, terms: pl.DataFrame) -> pl.DataFrame:
 
 
 def _newcomers(series: pl.DataFrame, quality: pl.DataFrame, work: pl.DataFrame) -> pl.DataFrame:
-    """Return the keys of the instances whose counters began clearly after their service's capture did."""
+    """Return the instances whose counters began clearly after their capture, and when that one began."""
     first = quality.select("series_id", "first_t").drop_nulls()
     begun = (
         series.drop_nulls("service")
@@ -117,9 +120,11 @@ def _newcomers(series: pl.DataFrame, quality: pl.DataFrame, work: pl.DataFrame) 
         .group_by("service", "capture")
         .agg(pl.col("first_t").min().alias("begun"))
     )
-    own = work.join(first, "series_id").group_by(_KEY).agg(pl.col("first_t").min())
-    late = pl.col("first_t") - pl.col("begun") > pl.duration(seconds=BORN_AFTER_S)
-    return own.join(begun, ["service", "capture"]).filter(late).select(_KEY)
+    own = work.join(first, "series_id").group_by(_KEY)
+    seen = own.agg(pl.col("first_t").min(), pl.col("interval_s").median()).join(begun, ["service", "capture"])
+    late_s = (pl.col("first_t") - pl.col("begun")).dt.total_microseconds() / 1e6
+    samples_s = BORN_AFTER_SAMPLES * pl.col("interval_s").fill_null(0.0)
+    return seen.filter(late_s > pl.max_horizontal(pl.lit(BORN_AFTER_S), samples_s)).select(*_KEY, "begun")
 
 
 def _watched(seen: pl.DataFrame, instances: pl.DataFrame, window_s: float) -> pl.DataFrame:

@@ -94,6 +94,18 @@ def test_an_instance_found_after_a_gap_is_no_birth(tmp_path: Path) -> None:
     assert [pod for pod, *_ in births(tmp_path, elements)] == list(BORN)[1:]
 
 
+def test_a_pod_older_than_the_dump_is_no_birth(tmp_path: Path) -> None:
+    """Its metrics came late, as when a monitor is set up; counted from its creation it took for ever."""
+    made = grown(pods=False)
+    old = {"__name__": "kube_pod_created", "pod": "w-decode-3", "namespace": "ns"}
+    made.append({"metric": old, "values": [[t, repr(float(START - 7200))] for t, _ in made[0]["values"]]})
+    found = births(tmp_path, made)
+    assert [(pod, by) for pod, _, by, *_ in found] == [
+        ("w-decode-4", "replicas"),
+        ("w-prefill-2", "replicas"),
+    ]
+
+
 def test_what_the_user_leaves_out_holds_no_birth(tmp_path: Path) -> None:
     """A load test or an incident."""
     settings = replace(SETTINGS, excluded=(Excluded("2026-01-01T00:30:00Z", "2026-01-01T00:50:00Z"),))
