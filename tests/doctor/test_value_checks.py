@@ -241,6 +241,7 @@ def test_needs_name_the_switch() -> None:
     assert state["capacity", "decode", "TBT"] == state["capacity", "decode", "a limit on TBT"] == "met"
     assert state["capacity", "prefill", "a limit on TTFT"] == "lacks"
     assert state["start-up", "decode", "seconds until a new instance serves"] == "met"
+    assert state["start-up", "prefill", "seconds until a new instance serves"] == "lacks"
     how = dict(found.filter(pl.col("role") == "prefill").select("need", "how").iter_rows())
     assert how["SM activity"] == next(s.enable for s in load_catalogue().signals if s.id == "sm_activity")
     assert how["seconds until a new instance serves"].startswith("--startup prefill=240s")
