@@ -118,6 +118,8 @@ class Format:
         How faithful its samples are.
     momentary
         Whether a file is one moment, so that a folder of them is part of the capture of the folder above.
+    looks_back
+        Whether it is a server's answer on a grid, which repeats the last value across a scrape gap.
     """
 
     id: str
@@ -125,6 +127,7 @@ class Format:
     read: Callable[[Dump, ReadNotes], Iterator[Piece]]
     form: int = QUERY_RANGE
     momentary: bool = False
+    looks_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,8 @@ def _html_title(head: bytes) -> str:
 
 FORMATS: tuple[Format, ...] = (
     Format("table", lambda look: is_described(look.name, look.reading), read_table),
-    Format("prom-api", _is_api_answer, read_prometheus_json),
-    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv, PANEL),
+    Format("prom-api", _is_api_answer, read_prometheus_json, looks_back=True),
+    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv, PANEL, looks_back=True),
     Format(
         "aiperf-parquet",
         lambda look: is_aiperf_parquet(look.head, look.path),
@@ -195,8 +198,8 @@ FORMATS: tuple[Format, ...] = (
     Format("nvidia-smi-csv", lambda look: is_nvidia_smi(look.text), read_nvidia_smi),
     Format("amd-smi-csv", lambda look: is_amd_smi(look.text), read_amd_smi),
     Format("dcgmi-dmon", lambda look: is_dcgmi_dmon(look.text), read_dcgmi_dmon),
-    Format("promtool-json", lambda look: is_promtool_json(look.text), read_promtool_json),
-    Format("promtool-text", lambda look: is_promtool_text(look.text), read_promtool_text),
+    Format("promtool-json", lambda look: is_promtool_json(look.text), read_promtool_json, looks_back=True),
+    Format("promtool-text", lambda look: is_promtool_text(look.text), read_promtool_text, looks_back=True),
     Format("vm-jsonl", lambda look: is_vm_jsonl(look.text), read_vm_jsonl, VM_EXPORT),
     Format("tsdb", lambda look: is_tsdb_tar(look.head), read_tsdb, SNAPSHOT),
     Format("tsdb-dump", lambda look: is_tsdb_dump(look.text), read_tsdb_dump, RAW_DUMP),

@@ -114,10 +114,14 @@ def _from_staged(
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known(series, discovery, how)
     forms = _forms(intake, discovery)
+    looking_back = {n for n in intake.whole if discovery.files[n].format.looks_back}
     kept = [
-        Kept(number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces)
+        Kept(
+            number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces,
+            any(piece.file_no in looking_back for piece in members[key].pieces),
+        )
         for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
-    ]
+    ]  # fmt: skip
     settled, batches = settle(kept, staging, _covered(kept, series["metric"], forms), how.on_conflict)
     write_table(
         pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"

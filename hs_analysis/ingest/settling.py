@@ -33,13 +33,26 @@ _FLAG_TEXTS = pa.array([None, *FLAGS[1:], "lookback"], pa.string())
 
 @dataclass(frozen=True)
 class Kept:
-    """One series to be stored: its number, capture, kind, whether it moves at every scrape, its pieces."""
+    """One series to be stored.
+
+    Attributes
+    ----------
+    series_id, capture, counter
+        Its number, its capture, and whether it counts up.
+    clock_like
+        Whether it moves at every scrape.
+    pieces
+        Where its samples lie.
+    looks_back
+        Whether a server may have repeated its values across a scrape gap.
+    """
 
     series_id: int
     capture: str
     counter: bool
     clock_like: bool
     pieces: Sequence[Piece]
+    looks_back: bool = True
 
 
 @dataclass
@@ -93,6 +106,8 @@ def settle(
 
     moments = Moments()
     for one in series:
+        if not one.looks_back:
+            continue
         samples, found = judged(one)
         stored = found.stored
         moments.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
@@ -110,7 +125,7 @@ def settle(
             )
             if not t_us.size:
                 continue
-            repeated = lookback(t_us, values, stretches.get(one.capture, ()))
+            repeated = lookback(t_us, values, stretches.get(one.capture, ()) if one.looks_back else ())
             values, flags = np.where(repeated, np.nan, values), np.where(repeated, np.uint8(LOOKBACK), flags)
             settled._quality.append(  # noqa: SLF001 - the generator is part of settling
                 quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))

@@ -177,3 +177,20 @@ def test_alive_counts_series_that_have_begun_and_not_ended() -> None:
     moments.add("", np.array([2, 3, 4]), np.array([5.0, np.nan, 6.0]), clock_like=False)
     rows = moments.frame().drop("capture", "t").rows()
     assert rows == [(1, 1, 1, 1, 1), (1, 1, 1, 1, 2), (1, 0, 0, 0, 1)]
+
+
+def test_what_no_server_repeated_is_kept() -> None:
+    """A table or a raw dump whose series all rest is no scrape gap, unlike the same rows of a query answer."""
+
+    def stored(*, looks_back: bool) -> list[float | None]:
+        with tempfile.TemporaryFile() as scratch:
+            values = [1.0, 2.0, 3.0, *[4.0] * 5, 5.0, 6.0, 7.0, 8.0]
+            rows = [(0, t, value, 0, 0) for t, value in enumerate(values)]
+            staging = staged(rows, scratch)  # type: ignore[arg-type]
+            _, batches = settle(
+                [Kept(0, "", False, False, staging.pieces[0], looks_back)], staging, {}, "reject"
+            )
+            return [value for batch in batches for value in batch.column("value").to_pylist()]
+
+    assert stored(looks_back=True).count(None) == 4
+    assert stored(looks_back=False).count(None) == 0
