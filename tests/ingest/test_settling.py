@@ -180,7 +180,7 @@ def test_alive_counts_series_that_have_begun_and_not_ended() -> None:
 
 
 def test_what_no_server_repeated_is_kept() -> None:
-    """A table or a raw dump whose series all rest is no scrape gap, unlike the same rows of a query answer."""
+    """A table or a raw dump whose series all rest is no scrape gap, as in an answer it were."""
 
     def stored(*, looks_back: bool) -> list[float | None]:
         with tempfile.TemporaryFile() as scratch:
