@@ -7,8 +7,8 @@ from typing import Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.results import (
-    RECORDED,
     CandidateScore,
     Derived,
     Recommendation,

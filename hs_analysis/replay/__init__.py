@@ -9,7 +9,7 @@ from hs_analysis.replay.backtest import (
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
-from hs_analysis.schema.results import BASELINES
+from hs_analysis.schema.baselines import BASELINES
 
 __all__ = [
     "BASELINES",

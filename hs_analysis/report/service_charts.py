@@ -12,7 +12,7 @@ from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.slo import allowed_share
 from hs_analysis.report.wording import policy_name
-from hs_analysis.schema.results import RECORDED, STATIC_PEAK
+from hs_analysis.schema.baselines import RECORDED, STATIC_PEAK
 
 POLICIES_DRAWN = 6
 """Most policies on one chart; more lines can't be told apart."""

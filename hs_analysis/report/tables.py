@@ -30,7 +30,7 @@ from hs_analysis.report.wording import (
     status,
     unit_of,
 )
-from hs_analysis.schema.results import RECORDED, STATIC_PEAK
+from hs_analysis.schema.baselines import RECORDED, STATIC_PEAK
 
 VERDICT_ORDER = ("proportional", "guard", "unusable", "unknown")
 LEVEL_ORDER = ("fail", "warn", "pass")

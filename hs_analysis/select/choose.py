@@ -12,7 +12,8 @@ from typing import Protocol
 
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import RECORDED, CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 
 NO_WORSE_POINTS = 0.01
