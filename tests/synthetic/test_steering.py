@@ -96,6 +96,16 @@ def test_one_sent_away_is_idle_until_taken_back_and_paid_all_along(role: str) ->
         assert one.first + one.tokens.size == 1800
 
 
+@pytest.mark.parametrize("watch_s", [0.0, 180.0])
+def test_one_sent_away_for_good_is_paid_while_watched_and_until_it_is_empty(watch_s: float) -> None:
+    """Three minutes of watching outlast its last answers; without watching those set the end."""
+    steered = _run(_at({600.0: {"decode": Order(2)}}), watch_s=watch_s)
+    ends = steered.trace.stays["decode"].end_s[steered.trace.stays["decode"].life == 2]
+    assert 600.0 < ends.max() < 780.0
+    last = 780.0 if watch_s else ends.max()
+    assert steered.instance_hours(0.0, 1800.0) == pytest.approx(2.5 + last / 3600.0)
+
+
 def test_what_is_seen_adds_up_to_what_happened() -> None:
     """Served tokens of all looks are those of the trace; the first look comes after a minute."""
     seen: list[Sight] = []
