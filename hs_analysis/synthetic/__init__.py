@@ -6,7 +6,7 @@ textbook queueing (`prefill`, `decode`, `shared`); its numbers are choices of th
 about any hardware.
 """
 
-from hs_analysis.synthetic.history import History, history, write
+from hs_analysis.synthetic.history import History, fresh_history, history, write
 from hs_analysis.synthetic.kinds import KINDS, Kind, kind_of
 
-__all__ = ["KINDS", "History", "Kind", "history", "kind_of", "write"]
+__all__ = ["KINDS", "History", "Kind", "fresh_history", "history", "kind_of", "write"]

@@ -21,7 +21,8 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 import numpy as np
@@ -123,51 +124,108 @@ def serve_decode(
     -------
     DecodeTrace with the seconds of each life from its opening until it is empty or the history ends.
     """
-    changes = _changes(lives)
-    starts, ends = np.full(ready_s.size, np.inf), np.full(ready_s.size, np.inf)
-    chosen = np.full(ready_s.size, -1, np.int64)
-    made: dict[int, _Instance] = {}
-    accepting: list[_Instance] = []
-    alive: list[_Instance] = []
+    pool = DecodePool(law, ready_s.size, lives)
     requests = zip(range(ready_s.size), ready_s.tolist(), prompt.tolist(), answer.tolist(), strict=True)
-    upcoming = next(requests, None)
+    pool.coming.extend(requests)
     for second, factor in enumerate(scale.tolist()):
-        for number, opens in changes.get(second, ()):
-            if opens:
-                made[number] = _Instance(number, second, lives[number].slowness)
-                alive.append(made[number])
-            elif number in made:
-                made[number].open = False
-            accepting = [state for state in alive if state.open]
+        pool.advance(second, factor)
+    return pool.trace()
+
+
+class DecodePool:
+    """A decode pool, second by second; instances come and go between seconds, changed in place.
+
+    ``coming`` holds the requests on their way, (number, cache arrives [s], prompt, answer) by arrival;
+    whoever runs the pool adds them before their second. ``starts`` and ``ends`` are those of `DecodeTrace`.
+    """
+
+    def __init__(self, law: DecodeLaw, requests: int, lives: Iterable[Life] = ()) -> None:
+        self.law = law
+        self.lives: list[Life] = []
+        self.coming: deque[tuple[int, float, float, float]] = deque()
+        self.starts, self.ends = np.full(requests, np.inf), np.full(requests, np.inf)
+        self.chosen = np.full(requests, -1, np.int64)
+        self._changes: dict[int, list[tuple[int, bool]]] = {}
+        self._made: dict[int, _Instance] = {}
+        self._accepting: list[_Instance] = []
+        self._alive: list[_Instance] = []
+        for life in lives:
+            self.add(life)
+
+    def add(self, life: Life) -> int:
+        """Let an instance come, and go if it closes; return its number."""
+        number = len(self.lives)
+        self.lives.append(life)
+        self._changes.setdefault(max(0, int(life.open_s)), []).append((number, True))
+        if life.close_s < FOREVER_S:
+            self._changes.setdefault(max(0, int(life.close_s)), []).append((number, False))
+        return number
+
+    def close(self, number: int, second: int) -> None:
+        """Give an instance nothing more from a second on, not yet passed; it finishes what it has."""
+        self.lives[number] = replace(self.lives[number], close_s=float(second))
+        self._changes.setdefault(second, []).append((number, False))
+
+    def reopen(self, number: int, second: int) -> None:
+        """Take a closed instance back from a second on; what it idled away meanwhile is logged as idle."""
+        self.lives[number] = replace(self.lives[number], close_s=FOREVER_S)
+        state = self._made[number]
+        if state not in self._alive:
+            idle = (0.0, 0.0, 0.0, self.law.step_s(1, 0.0) * state.slowness, 0.0, 0.0)
+            for column, value in zip(state.log, idle, strict=True):
+                column.extend([value] * (second - state.first - len(column)))
+            self._alive.append(state)
+        self._changes.setdefault(second, []).append((number, True))
+
+    def advance(self, second: int, factor: float) -> None:
+        """Let one second pass in which the steps of all instances take `factor` of their time."""
+        if second in self._changes:
+            self._open_and_close(second)
+        law, alive, accepting, coming = self.law, self._alive, self._accepting, self.coming
         for state in alive:
             state.pace = 1.0 / (law.step_s(state.running or 1, state.held) * factor * state.slowness)
-        while accepting and upcoming is not None and upcoming[1] < second + 1.0:
-            request, at, held, tokens = upcoming
+        while accepting and coming and coming[0][1] < second + 1.0:
+            request, at, held, tokens = coming.popleft()
             best = min(accepting, key=_load)
             best.load += 1.0 + TIE
-            chosen[request] = best.number
+            self.chosen[request] = best.number
             part = at - second if at > second else 0.0
             if not best.line and _fits(best, held + tokens, law):
-                starts[request] = second + part
+                self.starts[request] = second + part
                 _join(best, request, held, tokens, part)
             else:
                 best.line.append((request, held, tokens))
-            upcoming = next(requests, None)
         for state in alive:
-            _advance(state, second, law, starts, ends)
+            _advance(state, second, law, self.starts, self.ends)
         if len(accepting) < len(alive):
-            alive = [state for state in alive if state.open or state.running or state.line]
-    return DecodeTrace(chosen, starts, ends, tuple(_seconds(made.get(n)) for n in range(len(lives))))
+            self._alive = [state for state in alive if state.open or state.running or state.line]
 
+    def emitted(self, first: int) -> tuple[float, float]:
+        """Return the tokens emitted since a second, and the step time summed over them [s]."""
+        tokens = waited = 0.0
+        for state in self._made.values():  # also those that have gone since
+            since = max(0, first - state.first)
+            if since >= len(state.log[2]):
+                continue
+            made, gaps = np.array(state.log[2][since:]), np.array(state.log[3][since:])
+            tokens += float(made.sum())
+            waited += float(made @ gaps)
+        return tokens, waited
 
-def _changes(lives: tuple[Life, ...]) -> dict[int, list[tuple[int, bool]]]:
-    """Return what opens (True) and closes per second of the history."""
-    changes: dict[int, list[tuple[int, bool]]] = {}
-    for number, life in enumerate(lives):
-        changes.setdefault(max(0, int(life.open_s)), []).append((number, True))
-        if life.close_s < FOREVER_S:
-            changes.setdefault(max(0, int(life.close_s)), []).append((number, False))
-    return changes
+    def trace(self) -> DecodeTrace:
+        """Return what has happened."""
+        rows = tuple(_seconds(self._made.get(number)) for number in range(len(self.lives)))
+        return DecodeTrace(self.chosen, self.starts, self.ends, rows)
+
+    def _open_and_close(self, second: int) -> None:
+        for number, opens in self._changes.pop(second):
+            life = self.lives[number]
+            if number in self._made:
+                self._made[number].open = opens
+            elif opens and life.close_s > life.open_s:
+                self._made[number] = _Instance(number, second, life.slowness)
+                self._alive.append(self._made[number])
+        self._accepting = [state for state in self._alive if state.open]
 
 
 _load = attrgetter("load")

@@ -16,7 +16,7 @@ from hs_analysis.synthetic.kinds import Kind, kind_of
 from hs_analysis.synthetic.physics import Trace, simulate
 from hs_analysis.synthetic.record import record
 from hs_analysis.synthetic.scrapes import Series
-from hs_analysis.synthetic.services import STARTUP_S, Drawn, draw, stranger_of
+from hs_analysis.synthetic.services import STARTUP_S, Drawn, another_day, draw, stranger_of
 from hs_analysis.synthetic.truth import Truth, truth_of
 from hs_analysis.synthetic.workloads import DAY_S, arrivals
 
@@ -102,6 +102,24 @@ def history(kind: Kind | str, seed: int) -> History:
 def _run(kind: Kind, drawn: Drawn, seed: int, whose: str) -> Trace:
     requests = arrivals(drawn.rate, drawn.path, kind.mix, _chance(kind, seed, f"{whose}arrivals"))
     return simulate(drawn.service, requests, kind.hours, _chance(kind, seed, f"{whose}physics"))
+
+
+def fresh_history(made: History, day: int) -> History:
+    """Simulate another history of the same service: same laws and usual load, other news, mix and arrivals.
+
+    Parameters
+    ----------
+    made
+        The first one.
+    day
+        Which of the others, ≥ 1.
+    """
+    kind, seed = made.kind, made.seed
+    drawn = another_day(
+        kind, made.drawn, _chance(kind, seed, "service"), _chance(kind, seed, f"another day {day}")
+    )
+    trace = _run(kind, drawn, seed, f"day {day}'s ")
+    return History(kind, seed, made.start_unix_s, drawn, trace)
 
 
 def write(made: History, folder: Path, *, answers: Path | None = None) -> tuple[Path, ...]:

@@ -137,8 +137,7 @@ def simulate(
         arrivals.
     """
     seconds = round(hours * 3600.0)
-    slow = np.exp(wander(np.arange(0.0, seconds, GRID_S), service.wobble_sd, WOBBLE_S, rng))
-    delay = FRONT_END_S * np.exp(FRONT_END_SPREAD * rng.standard_normal(len(requests)))
+    slow, delay = chances(service, requests, hours, rng)
     if service.shared:
         return _simulate_shared(service, requests, hours, delay)
     reach = requests.time_s + delay
@@ -148,7 +147,7 @@ def simulate(
     if only != "decode":
         stays["prefill"] = _prefilled(service, requests, reach, slow)
         first = end = stays["prefill"].end_s
-        rows["prefill"] = _prefill_seconds(service, requests, stays["prefill"], seconds)
+        rows["prefill"] = prefill_seconds(service, requests, stays["prefill"], seconds)
     if only != "prefill":
         scale = np.repeat(slow, int(GRID_S))[:seconds]
         stays["decode"], rows["decode"] = _decoded(service, requests, first, scale)
@@ -156,11 +155,29 @@ def simulate(
     return Trace(service, requests, hours, first, end, stays, rows)
 
 
+def chances(
+    service: Service, requests: Arrivals, hours: float, rng: np.random.Generator
+) -> tuple[Floats, Floats]:
+    """Return the wobble of step times on the grid, and the front end's delay of each request [s]."""
+    slow = np.exp(wander(np.arange(0.0, round(hours * 3600.0), GRID_S), service.wobble_sd, WOBBLE_S, rng))
+    return slow, FRONT_END_S * np.exp(FRONT_END_SPREAD * rng.standard_normal(len(requests)))
+
+
+def prefill_work_s(service: Service, requests: Arrivals, reach: Floats, slow: Floats) -> Floats:
+    """Return the time each prompt takes an instance of slowness 1 when it reaches the pool [s]."""
+    factor = slow[np.minimum((reach / GRID_S).astype(int), slow.size - 1)]
+    return np.asarray(service.prefill.service_s(requests.missed) * factor)
+
+
+def handed_s(first: Floats, prompt: Floats) -> Floats:
+    """Return when the caches of prompts reach decode, first tokens being out at `first` [s]."""
+    return np.asarray(first + TRANSFER_S + TRANSFER_TOKEN_S * prompt)
+
+
 def _prefilled(service: Service, requests: Arrivals, reach: Floats, slow: Floats) -> Stay:
     """Pass the requests through prefill in the order they reach it."""
     line = np.argsort(reach, kind="stable")
-    factor = slow[np.minimum((reach / GRID_S).astype(int), slow.size - 1)]
-    work = service.prefill.service_s(requests.missed) * factor
+    work = prefill_work_s(service, requests, reach, slow)
     served: PrefillTrace = serve_prefill(reach[line], work[line], service.lives["prefill"])
     life, start, end = (np.empty(len(requests), dtype) for dtype in (np.int64, float, float))
     life[line], start[line], end[line] = served.life, served.start_s, served.end_s
@@ -171,7 +188,7 @@ def _decoded(
     service: Service, requests: Arrivals, first: Floats, scale: Floats
 ) -> tuple[Stay, tuple[Seconds, ...]]:
     """Pass the requests through decode in the order their caches arrive."""
-    handed = first + TRANSFER_S + TRANSFER_TOKEN_S * requests.prompt
+    handed = handed_s(first, requests.prompt)
     line = np.argsort(handed, kind="stable")
     answer = requests.output[line] - 1.0
     served = serve_decode(
@@ -194,7 +211,7 @@ def _simulate_shared(service: Service, requests: Arrivals, hours: float, delay: 
     )  # fmt: skip
 
 
-def _prefill_seconds(service: Service, requests: Arrivals, stay: Stay, seconds: int) -> tuple[Seconds, ...]:
+def prefill_seconds(service: Service, requests: Arrivals, stay: Stay, seconds: int) -> tuple[Seconds, ...]:
     """Return the seconds of each prefill instance, from its opening until it is closed and empty."""
     rows = []
     for number, life in enumerate(service.lives["prefill"]):
@@ -209,7 +226,7 @@ def _prefill_seconds(service: Service, requests: Arrivals, stay: Stay, seconds: 
         running = level_seconds(start, end, begin, after)
         waiting = level_seconds(enter, start, begin, after)
         # A prompt holds its cache from the start of its prefill until decode has fetched it.
-        fetched = end + TRANSFER_S + TRANSFER_TOKEN_S * requests.prompt[own]
+        fetched = handed_s(end, requests.prompt[own])
         held = level_seconds(start, fetched, begin, after, requests.prompt[own])
         rows.append(
             Seconds(first, running, waiting, zeros, zeros, held, busy_seconds(start, end, first, stop))

@@ -12,12 +12,13 @@ project and claim nothing about hardware.
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.synthetic.lives import Life
+from hs_analysis.synthetic.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -50,6 +51,66 @@ class PrefillTrace:
     end_s: Floats
 
 
+class PrefillPool:
+    """The line in front of a prefill pool; instances come and go between requests, changed in place."""
+
+    def __init__(self, lives: Iterable[Life] = ()) -> None:
+        self.lives: list[Life] = []
+        self._free: list[float] = []
+        self._coming: list[tuple[float, int]] = []  # (opens, life)
+        self._line: list[tuple[float, int]] = []  # (free from, life)
+        self._gone: set[int] = set()
+        for life in lives:
+            self.add(life)
+
+    def add(self, life: Life) -> int:
+        """Let an instance come; return its number."""
+        self.lives.append(life)
+        self._free.append(life.open_s)
+        heapq.heappush(self._coming, (life.open_s, len(self.lives) - 1))
+        return len(self.lives) - 1
+
+    def close(self, number: int, at_s: float) -> None:
+        """Give an instance nothing more from a time on; one that closes before it opens never comes."""
+        self.lives[number] = replace(self.lives[number], close_s=at_s)
+
+    def reopen(self, number: int) -> None:
+        """Take a closed instance back, with the work it still has."""
+        self.lives[number] = replace(self.lives[number], close_s=FOREVER_S)
+        if number in self._gone:
+            self._gone.remove(number)
+            heapq.heappush(self._line, (self._free[number], number))
+
+    def serve(self, now: float, service_s: float) -> tuple[int, float, float]:
+        """Serve the next request: return its instance, and start and end of its computation [s].
+
+        Raises
+        ------
+        ValueError
+            When no instance accepts work, now or later.
+        """
+        line, coming, lives = self._line, self._coming, self.lives
+        while coming and coming[0][0] <= now:
+            self._enter()
+        while line and lives[line[0][1]].close_s <= now:
+            self._gone.add(heapq.heappop(line)[1])
+        while not line:
+            if not coming:
+                raise ValueError(f"no prefill instance accepts work after {now:.0f} s")
+            self._enter()
+        free, number = line[0]
+        start = free if free > now else now
+        end = start + service_s * lives[number].slowness
+        heapq.heapreplace(line, (end, number))
+        self._free[number] = end
+        return number, start, end
+
+    def _enter(self) -> None:
+        opens, number = heapq.heappop(self._coming)
+        if self.lives[number].close_s > opens:
+            heapq.heappush(self._line, (opens, number))
+
+
 def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...]) -> PrefillTrace:
     """Serve requests first come, first served on the instances that accept work.
 
@@ -68,27 +129,10 @@ def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...])
     ValueError
         When a request comes after the last instance stopped accepting.
     """
-    coming = sorted(((life.open_s, number, life.close_s) for number, life in enumerate(lives)), reverse=True)
-    slowness = [life.slowness for life in lives]
-    line: list[tuple[float, int, float]] = []  # (free from, life, closes)
-    chosen, starts, ends = [], [], []
-    for now, service in zip(arrival_s.tolist(), service_s.tolist(), strict=True):
-        while coming and coming[-1][0] <= now:
-            heapq.heappush(line, coming.pop())
-        while line and line[0][2] <= now:
-            heapq.heappop(line)
-        if not line:
-            if not coming:
-                raise ValueError(f"no prefill instance accepts work after {now:.0f} s")
-            heapq.heappush(line, coming.pop())
-        free, number, close = line[0]
-        start = free if free > now else now
-        end = start + service * slowness[number]
-        heapq.heapreplace(line, (end, number, close))
-        chosen.append(number)
-        starts.append(start)
-        ends.append(end)
-    return PrefillTrace(np.array(chosen, np.int64), np.array(starts), np.array(ends))
+    pool = PrefillPool(lives)
+    served = [pool.serve(*one) for one in zip(arrival_s.tolist(), service_s.tolist(), strict=True)]
+    chosen, starts, ends = zip(*served, strict=True) if served else ((), (), ())
+    return PrefillTrace(np.array(chosen, np.int64), np.array(starts, float), np.array(ends, float))
 
 
 def busy_seconds(start_s: Floats, end_s: Floats, first: int, stop: int) -> Floats:

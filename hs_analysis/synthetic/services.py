@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,8 @@ def _eventful(
 ) -> dict[str, tuple[Life, ...]]:
     """Return the pools as the events of the kind make them."""
     if kind.event == "autoscaled":
-        return {role: _autoscaled(role, pool, rate, path, rng) for role, pool in pools.items()}
+        usual = Drawn(Service({}), rate, path)
+        return {role: _autoscaled(role, pool, usual, usual, rng) for role, pool in pools.items()}
     if kind.event == "release":
         at = kind.hours * 3600.0 * float(rng.uniform(0.45, 0.55))
         return {
@@ -162,16 +163,44 @@ def _eventful(
 
 
 def _autoscaled(
-    role: str, pool: tuple[Life, ...], rate: Floats, path: MixPath, rng: np.random.Generator
+    role: str, pool: tuple[Life, ...], usual: Drawn, today: Drawn, rng: np.random.Generator
 ) -> tuple[Life, ...]:
-    """Return the lives of a target tracker that loads an instance with a part of what the pool could."""
-    _, missed, output = path.means()
-    work = rate * (missed if role == "prefill" else output)
-    target = AUTOSCALED_SHARE * float(np.quantile(work, 0.99)) / len(pool)
+    """Return the lives of a target tracker that loads an instance with a part of what the pool could.
+
+    Its target was set on the usual load; it runs on today's.
+    """
+    target = AUTOSCALED_SHARE * float(np.quantile(_work_tps(role, usual), 0.99)) / len(pool)
     least = max(2, math.ceil(len(pool) / 3))
     name = pool[0].pod.rsplit("-", 1)[0]
     scaler = life.Scaler(target, least, 2 * len(pool), STARTUP_S)
-    return life.scaled(work, GRID_S, scaler, name, rng)
+    return life.scaled(_work_tps(role, today), GRID_S, scaler, name, rng)
+
+
+def _work_tps(role: str, drawn: Drawn) -> Floats:
+    _, missed, output = drawn.path.means()
+    return np.asarray(drawn.rate * (missed if role == "prefill" else output))
+
+
+def another_day(kind: Kind, drawn: Drawn, own: np.random.Generator, rng: np.random.Generator) -> Drawn:
+    """Return another history of the same service: its laws, size of load and way of sizing pools; fresh news.
+
+    Parameters
+    ----------
+    kind, drawn
+        Kind and draw of the first history.
+    own
+        The source of chance that the first history was drawn with, from its start.
+    rng
+        Source of the new load and mix.
+    """
+    curve = load_curve(kind.load, kind.hours, rng)
+    path = mix_path(kind.mix, kind.hours, rng)
+    fresh = Drawn(drawn.service, float(np.quantile(drawn.rate, 0.99)) * curve, path)
+    if kind.event != "autoscaled":
+        return fresh
+    pools = draw(replace(kind, event="none"), own).service.lives
+    lives = {role: _autoscaled(role, pool, drawn, fresh, rng) for role, pool in pools.items()}
+    return replace(fresh, service=drawn.service.with_lives(**lives))
 
 
 def stranger_of(kind: Kind, drawn: Drawn, rng: np.random.Generator) -> Drawn:
