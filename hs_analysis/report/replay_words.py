@@ -7,15 +7,15 @@ from typing import Any
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import number, policy_name, seconds
-from hs_analysis.schema.results import BASELINES, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
+from hs_analysis.schema.results import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
 
 Row = Mapping[str, Any]
 
-ORDER = (RECORDED, STATIC_PEAK, HINDSIGHT, ORACLE, TUNED)
+ORDER = (RECORDED, CURRENT, STATIC_PEAK, HINDSIGHT, ORACLE, TUNED)
 """Rows that follow the selected policy; the autoscalers of the field come after them as they are."""
 
-DRAWN = (RECORDED, "hpa", HINDSIGHT)
-"""Rows drawn beside the selected policy: what ran, what most people would run, what can't be beaten."""
+DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
+"""Rows drawn beside the selected policy: what ran, what runs today, what most would run, what can't be beaten."""
 
 
 def in_order(rows: Sequence[Row], service: Row) -> list[Row]:

@@ -46,7 +46,8 @@ def finding(rows: Sequence[Row]) -> str:
         return "The load of the test window has no dip that a driver could follow"
     if not up:
         return f"All {len(tried)} drivers follow the load when it dips"
-    return f"{len(tried) - len(up)} of {len(tried)} drivers follow the load when it dips, {len(up)} stay up"
+    stay = "stays" if len(up) == 1 else "stay"
+    return f"{len(tried) - len(up)} of {len(tried)} drivers follow the load when it dips, {len(up)} {stay} up"
 
 
 def readings(rows: Sequence[Row]) -> list[str]:
