@@ -163,7 +163,12 @@ def _drawn(block: Table) -> Any:
     from rich.table import Table as Drawn
 
     drawn = Drawn(
-        title=block.title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+        title=block.title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
     )
     for key, heading in block.columns:
         numeric = all(isinstance(row.get(key), int | float | None) for row in block.rows)

@@ -149,6 +149,14 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
         _sections("select", tables.selection, lambda service: service["selection"]),
     ),
     StageCommand(
+        "trial",
+        _RUN,
+        "Every signal tried as the driver of an autoscaler.",
+        "Let every studied signal, qualified or not, drive its pool over the test window, and show whether "
+        "the fleet follows when the load dips, beside the same trial in the HeteroScale paper.",
+        _sections("trial", tables.trial, lambda service: service["trial"]),
+    ),
+    StageCommand(
         "policy",
         f"{_RUN} -q > policy.yaml",
         "The policy as policy.yaml.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hs_analysis.cli.shown import Block, Table
@@ -11,30 +11,37 @@ Service = Mapping[str, Any]
 
 
 def signals(service: Service) -> list[Block]:
-    """Return the verdicts, the recommended signal first, and the recommendation in words."""
+    """Return the verdicts, the recommended signal first, why each is no better, and the recommendation."""
     from hs_analysis.report.tables import ranked
-    from hs_analysis.report.wording import on_type, seconds
+    from hs_analysis.report.wording import fixed, number, on_type, seconds
 
+    order = ranked(service, types=True)
     rows = [
         {
             "signal": f"{entry['signal']}@{entry['role']}{on_type(entry)}",
             "verdict": entry["verdict"],
-            "elasticity": with_interval(entry.get("elasticity"), entry.get("elasticity_ci")),
-            "spearman": with_interval(entry.get("spearman"), entry.get("spearman_ci")),
-            "snr": entry.get("snr"),
+            "elasticity": with_interval(entry.get("elasticity"), entry.get("elasticity_ci"), 2),
+            "spearman": fixed(entry.get("spearman"), 2),
+            "snr": number(entry.get("snr"), 2),
             "lag": seconds(entry.get("lag_s")),
-            "drift": entry.get("drift"),
-            "coverage": entry.get("coverage"),
-            "reasons": "; ".join(reason["text"] for reason in entry.get("reasons") or []),
+            "drift": fixed(entry.get("drift"), 2),
         }
-        for entry in ranked(service, types=True)
+        for entry in order
     ]
     columns = [
         ("signal", "signal@role"), ("verdict", "verdict"), ("elasticity", "elasticity"),
         ("spearman", "Spearman"), ("snr", "SNR"), ("lag", "lag"), ("drift", "drift"),
-        ("coverage", "coverage"), ("reasons", "why"),
     ]  # fmt: skip
-    return [Table(f"Signals of {service['service']}", columns, rows), f"recommended: {recommended(service)}"]
+    reasons = [
+        f"{row['signal']}: {'; '.join(reason['text'] for reason in entry['reasons'])}"
+        for row, entry in zip(rows, order, strict=True)
+        if entry.get("reasons")
+    ]
+    return [
+        Table(f"Signals of {service['service']}", columns, rows),
+        *reasons,
+        f"recommended: {recommended(service)}",
+    ]
 
 
 def recommended(service: Service) -> str:
@@ -47,8 +54,9 @@ def recommended(service: Service) -> str:
 
 
 def derived(service: Service) -> list[Block]:
-    """Return capacity, thresholds, the P/D ratio and what could not be answered."""
-    from hs_analysis.report.wording import seconds, unit_of
+    """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
+    from hs_analysis.report.slo import edges
+    from hs_analysis.report.wording import fixed, seconds, unit_of
 
     capacity = [
         {
@@ -57,7 +65,6 @@ def derived(service: Service) -> list[Block]:
             "capacity": amount(entry.get("per_instance"), entry.get("ci"), unit_of(entry["signal"])),
             "status": entry["status"],
             "basis": entry.get("basis"),
-            "reason": reason_text(entry.get("reason")),
         }
         for entry in service.get("capacity") or []
     ]
@@ -68,31 +75,48 @@ def derived(service: Service) -> list[Block]:
             "target": amount(
                 entry.get("target_per_instance"), entry.get("target_ci"), unit_of(entry["signal"])
             ),
-            "out": entry.get("scale_out_ratio"),
-            "in": entry.get("scale_in_ratio"),
+            "band": f"{fixed(entry.get('scale_out_ratio'), 2)} / {fixed(entry.get('scale_in_ratio'), 2)}",
             "cooldown": f"{seconds(entry.get('cooldown_out_s'))} / {seconds(entry.get('cooldown_in_s'))}",
             "status": entry["status"],
-            "reason": reason_text(entry.get("reason")),
         }
         for entry in service.get("thresholds") or []
     ]
-    columns = _columns("role gpu capacity status basis reason")
+    columns = [
+        ("signal", "signal@role"), ("gpu", "gpu"), ("target", "target per instance"),
+        ("band", "out/in [1]"), ("cooldown", "cooldown [2]"), ("status", "status"),
+    ]  # fmt: skip
     return [
-        Table(f"Capacity of {service['service']}", columns, capacity),
         Table(
-            "Targets",
-            [
-                ("signal", "signal@role"), ("gpu", "gpu"), ("target", "target per instance"),
-                ("out", "out above wanted ÷ current"), ("in", "in below"), ("cooldown", "cooldown out / in"),
-                ("status", "status"), ("reason", "reason"),
-            ],
-            thresholds,
+            f"Capacity of {service['service']}",
+            _told_apart(_columns("role gpu capacity status basis"), capacity),
+            capacity,
         ),
+        *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
+        Table("Targets", _told_apart(columns, thresholds), thresholds),
+        "[1] scale out above, in below: wanted ÷ current instances; [2] after scaling out / in",
+        *_noted("target", service.get("thresholds"), lambda entry: f"{entry['signal']}@{entry['role']}"),
         *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
+        *edges(service),
         f"P/D ratio: {ratio(service)}",
         *fixed_costs(service),
         *refusals(service),
-    ]  # fmt: skip
+    ]
+
+
+def _told_apart(columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Leave out the column of GPU types where there is nothing to tell apart."""
+    alike = {row["gpu"] for row in rows} <= {"all"}
+    return [column for column in columns if not (alike and column[0] == "gpu")]
+
+
+def _noted(what: str, entries: Any, name: Callable[[Mapping[str, Any]], str]) -> list[Block]:
+    """Return a line for every number that has a reason, each reason once."""
+    found: dict[str, list[str]] = {}
+    for entry in entries or []:
+        if text := reason_text(entry.get("reason")):
+            named = found.setdefault(text, [])
+            named += [] if name(entry) in named else [name(entry)]
+    return [f"{what} of {', '.join(names)}: {text}" for text, names in found.items()]
 
 
 def startup_line(entry: Mapping[str, Any]) -> str:
@@ -159,47 +183,130 @@ def profile_ratio(found: Mapping[str, Any]) -> str:
 
 
 def selection(service: Service) -> list[Block]:
-    """Return the candidates as simulated on the training window."""
+    """Return the candidates as simulated on the training window, the chosen one first, and why."""
+    from hs_analysis.report.wording import percent
+
+    entries = sorted(service.get("selection") or [], key=lambda entry: not entry.get("chosen"))
     rows = [
-        {**entry, "chosen": "chosen" if entry.get("chosen") else ""}
-        for entry in service.get("selection") or []
+        {
+            "policy": _in_lines(entry["policy"]),
+            "chosen": "chosen" if entry.get("chosen") else "",
+            "score": percent(entry.get("score")),
+            "hours": hours(entry.get("instance_hours")),
+            "gpu": hours(entry.get("gpu_hours")),
+            "over": percent(entry.get("slo_violation_ratio")),
+            "actions": actions(entry.get("actions_per_day")),
+        }
+        for entry in entries
     ]
     columns = [
-        ("policy", "policy"), ("chosen", "chosen"), ("score", "score"), ("instance_hours", "instance-hours"),
-        ("gpu_hours", "GPU-hours"), ("slo_violation_ratio", "SLO violation ratio"),
-        ("actions_per_day", "actions/day"), ("reason", "why"),
+        ("policy", "policy"), ("chosen", ""), ("score", "saved vs\nrecorded"),
+        ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"), ("over", "windows\nover limit"),
+        ("actions", "actions\nper day"),
     ]  # fmt: skip
     title = f"Candidates of {service['service']} on the training window"
-    return [Table(title, columns, rows, empty="no signal may size a pool, so there was nothing to simulate")]
+    columns = _in_gpus(columns, rows)
+    reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
+    none = "no signal may size a pool, so there was nothing to simulate"
+    return [Table(title, columns, rows, empty=none), *reasons]
 
 
 def replay(service: Service) -> list[Block]:
-    """Return the policies as replayed on the test window."""
-    from hs_analysis.report.wording import percent, span
+    """Return the policies as replayed on the test window, and what the figures rest on."""
+    from hs_analysis.report.replay_words import in_order, notes
+    from hs_analysis.report.wording import interval, percent, seconds, span
 
     found = service.get("replay") or {}
     rows = [
         {
-            **entry,
-            "vs_recorded": percent(entry.get("vs_recorded")),
-            "vs_static_peak": percent(entry.get("vs_static_peak")),
+            "policy": _in_lines(entry["policy"]),
+            "hours": hours(entry.get("instance_hours")),
+            "gpu": hours(entry.get("gpu_hours")),
+            "recorded": _ranged(
+                percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
+            ),
+            "peak": percent(entry.get("vs_static_peak")),
+            "over": _ranged(
+                percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
+            ),
+            "longest": seconds(entry.get("recovery_s")),
+            "actions": actions(entry.get("actions_per_day")),
         }
-        for entry in found.get("policies") or []
+        for entry in in_order(found.get("policies") or [], service)
     ]
     columns = [
-        ("policy", "policy"), ("instance_hours", "instance-hours"), ("gpu_hours", "GPU-hours"),
-        ("vs_recorded", "saved vs recorded"), ("vs_static_peak", "saved vs static peak"),
-        ("slo_violation_ratio", "SLO violation ratio"), ("actions_per_day", "actions/day"),
-        ("reversals_per_day", "reversals/day"), ("unserved_tokens", "unserved tokens"),
+        ("policy", "policy"), ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"),
+        ("recorded", "saved vs\nrecorded"), ("peak", "saved vs\npeak"), ("over", "windows\nover limit"),
+        ("longest", "longest\nstretch"), ("actions", "actions\nper day"),
     ]  # fmt: skip
+    columns = _in_gpus(columns, rows)
     test = found.get("test")
     when = f", {span(*test)}" if test else ""
     title = f"Backtest of {service['service']} on the test window{when}"
     return [
         Table(title, columns, rows, empty="not possible"),
+        *notes(found),
         *current(found.get("current") or {}),
         *faults(found.get("faults") or []),
     ]
+
+
+def trial(service: Service) -> list[Block]:
+    """Return how every signal did as the driver of its pool, beside the paper's trial."""
+    from hs_analysis.report.trial_words import CAPTION, IN_THE_PAPER, in_order, load_dips, readings
+    from hs_analysis.report.wording import fixed, number, percent
+
+    entries = in_order(service.get("trial") or [])
+    rows = [
+        {
+            "signal": f"{entry['signal']}@{entry['role']}",
+            "verdict": entry["verdict"],
+            "dip": fixed(entry.get("dip_ratio"), 2),
+            "paper": fixed(entry.get("paper_dip_ratio"), 2),
+            "r": fixed(entry.get("correlation"), 2),
+            "turns": number(entry.get("reversals_per_day"), 2),
+            "hours": hours(entry.get("instance_hours")),
+            "over": percent(entry.get("strain_ratio")),
+        }
+        for entry in entries
+    ]
+    columns = [
+        ("signal", "driver"), ("verdict", "verdict of\nthe study"), ("dip", "instances\ndip ÷ peak"),
+        ("paper", "same in\npaper"), ("r", "corr.\nto load"),
+        ("turns", "turns\nper day"), ("hours", "pool\nhours"), ("over", "over\ncapacity"),
+    ]  # fmt: skip
+    title = f"Signals of {service['service']} tried as drivers on the test window"
+    words = [*readings(entries), *load_dips(entries), CAPTION, IN_THE_PAPER] if rows else []
+    return [Table(title, columns, rows, empty="no signal was studied"), *words]
+
+
+def _in_gpus(columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Leave out GPU-hours where they are not known or say the same as instance-hours."""
+    same = all(row["gpu"] in (row["hours"], "–") for row in rows)
+    return [column for column in columns if not (same and column[0] == "gpu")]
+
+
+def hours(value: float | None) -> str:
+    """Return hours without decimals from a hundred up."""
+    from hs_analysis.report.wording import fixed
+
+    return fixed(value, 0 if value is not None and abs(value) >= 100 else 1)
+
+
+def actions(value: float | None) -> str:
+    """Return actions a day, one decimal below ten."""
+    from hs_analysis.report.wording import fixed
+
+    return fixed(value, 0 if value is not None and value >= 10 else 1)
+
+
+def _in_lines(policy: str) -> str:
+    """Return a policy's name with one signal a line, so that a table of pairs stays narrow."""
+    return policy.replace("+", "\n+")
+
+
+def _ranged(text: str, inside: str) -> str:
+    return f"{text}\n[{inside}]" if inside else text
 
 
 def current(found: Mapping[str, Any]) -> list[Block]:
@@ -256,12 +363,16 @@ def refusals(service: Service) -> list[Block]:
     ]
 
 
-def with_interval(value: float | None, pair: Sequence[float] | None) -> str:
-    """Return ``1.25 [1.19 to 1.31]``, the value alone without an interval, a dash without a value."""
-    from hs_analysis.report.wording import interval, number
+def with_interval(value: float | None, pair: Sequence[float] | None, decimals: int | None = None) -> str:
+    """Return ``1.25 [1.19 to 1.31]``, the value alone without an interval, a dash without a value.
 
-    inside = interval(pair)
-    return f"{number(value)} [{inside}]" if inside else number(value)
+    ``decimals`` fixes them in a column; else there are three significant digits.
+    """
+    from hs_analysis.report.wording import fixed, interval, number
+
+    inside = interval(pair, "", decimals)
+    text = number(value) if decimals is None else fixed(value, decimals)
+    return f"{text} [{inside}]" if inside else text
 
 
 def amount(value: float | None, pair: Sequence[float] | None, unit: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hs_analysis.report.choice import Choice
 
 
-_ON_TOP = ("slo_worse_than_recorded", "slo_not_held")  # said in the first lines
+_ON_TOP = ("slo_worse_than_recorded", "slo_not_held", "input_broken")  # said in the first lines
 
 
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
@@ -38,8 +38,9 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
         line for service, choice in chosen for line in worse_than_recorded(service, choice)
     ]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
+    blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for service, choice in chosen:
-        blocks += _lines(service, choice)
+        blocks += _lines(service, choice, summary.get("slo") or {})
     blocks += [ratio_test(sweep) for sweep in _asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
@@ -118,13 +119,17 @@ def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]
     ]
 
 
-def _lines(service: Mapping[str, Any], choice: Choice) -> list[str]:
+def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
+    from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
+    from hs_analysis.report.slo import edges, objective
     from hs_analysis.report.wording import unit_of
 
     kind = str(service.get("history_kind")).replace("_", " ")
     lines = [
         f"{service['service']} ({kind} history, {service.get('reference')} work as reference)",
+        f"  SLO: {objective(slo)}",
+        *(f"  note: {text}" for text in edges(service)),
         f"  recommended signal: {recommended(service)}",
         f"  selected policy: {_selected(choice)}",
     ]
@@ -138,6 +143,7 @@ def _lines(service: Mapping[str, Any], choice: Choice) -> list[str]:
     lines.append(f"  P/D ratio: {ratio(service)}")
     lines.append(f"  backtest: {_backtest(choice)}")
     lines += [f"  {line}" for line in _current(service)]
+    lines += [f"  assumed, no data gave it: {text}" for text in assumed(service, choice.spec)]
     return lines + [f"  {line}" for line in refusals(service)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hs_analysis.pipeline.ask import plan_tests
-from hs_analysis.pipeline.decide import replay_policies, select_policies, write_policies
+from hs_analysis.pipeline.decide import replay_policies, select_policies, try_drivers, write_policies
 from hs_analysis.pipeline.examine import examine_input
 from hs_analysis.pipeline.gather import align_services, ingest_inputs
 from hs_analysis.pipeline.judge import derive_numbers, study_signals
@@ -55,13 +55,14 @@ STAGES: tuple[Stage, ...] = (
         "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS, "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), replay_policies,
     ),
+    Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), try_drivers),
     Stage(
         "policy", "writing the policy", ("replay",), _NUMBERS, ("policy.yaml", "data/promql_notes.json"),
         write_policies,
     ),
     Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
     Stage(
-        "report", "drawing the report", ("doctor", "export"),
+        "report", "drawing the report", ("doctor", "export", "trial"),
         ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading"),
         ("summary.json", "report.html"), write_report,
     ),

@@ -27,11 +27,18 @@ from hs_analysis.replay import (
     replay_service_faults,
     score_family,
     score_policies,
+    try_signals,
 )
 from hs_analysis.replay.control import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.baselines import CURRENT, TUNED
-from hs_analysis.schema.results import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
+from hs_analysis.schema.results import (
+    CandidateScore,
+    PolicyReplay,
+    ReplayResult,
+    SearchPoint,
+    SignalTrial,
+)
 from hs_analysis.schema.settings import Slo
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
 from hs_analysis.store import read_table
@@ -221,6 +228,27 @@ def _told(
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
     return beside.current_record(current, advised, derived, rows, chosen.policy if chosen else None)
+
+
+def try_drivers(work: Work) -> Outcome:
+    """Let every studied signal drive its pool over the test window, fitted on the training window."""
+    rows: list[dict[str, Any]] = []
+    frames = read_frames(work.run)
+    for number, frame in enumerate(frames):
+        work.progress.advanced(number, len(frames), "services")
+        train, test = split(frame, work.settings.train_share)
+        derived = read_derived(work.run, frame.service, TRAIN)
+        verdicts = read_verdicts(work.run, frame.service)
+        tried = try_signals(test, train, derived, verdicts, work.settings)
+        rows += [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
+    tables.write_rows(work.out, "trial", rows)
+    ran = [row for row in rows if row["dip_ratio"] is not None]
+    return Outcome(f"signals tried {len(ran)} of {len(rows)}")
+
+
+def read_trial(folder: Path, service: str) -> tuple[SignalTrial, ...]:
+    """Return how every signal did as the driver of its pool."""
+    return tables.read_rows(folder, "trial", SignalTrial, service, TRAIN)
 
 
 def read_replay(folder: Path, service: str) -> ReplayResult:

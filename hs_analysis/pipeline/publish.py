@@ -20,6 +20,7 @@ from hs_analysis.pipeline.decide import (
     policy_primaries,
     read_replay,
     read_scores,
+    read_trial,
     window_of,
 )
 from hs_analysis.pipeline.examine import DOCTOR_FILE
@@ -42,7 +43,7 @@ from hs_analysis.schema.settings import Settings
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
-DETAIL_TABLES = ("study_points", "capacity_points", "capacity_curve", "mix", "timeline")
+DETAIL_TABLES = ("study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search")
 
 
 def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
@@ -108,6 +109,7 @@ def _summary(work: Work) -> dict[str, Any]:
             | summary.derive_section(derived)
             | summary.selection_section(read_scores(work.run, name))
             | summary.replay_section(replay)
+            | summary.trial_section(read_trial(work.run, name))
             | summary.refusals_section(derived)
         )
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)

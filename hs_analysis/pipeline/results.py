@@ -15,7 +15,7 @@ from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.ask import read_plan
-from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores
+from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores, read_trial
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
 from hs_analysis.pipeline.judge import read_all_verdicts, read_derived, read_recommended
@@ -126,11 +126,16 @@ def _replay(folder: Path, service: str) -> Plain:
     return summary.replay_section(read_replay(folder, service))
 
 
+def _trial(folder: Path, service: str) -> Plain:
+    return summary.trial_section(read_trial(folder, service))
+
+
 _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
     "study": _study,
     "derive": _derive,
     "select": _select,
     "replay": _replay,
+    "trial": _trial,
 }
 
 

@@ -13,6 +13,7 @@ from hs_analysis.schema.results import (
     Derived,
     Recommendation,
     ReplayResult,
+    SignalTrial,
     SignalVerdict,
     Threshold,
 )
@@ -87,6 +88,7 @@ def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
         "reference": entry["reference"],
         "gpus_per_instance": entry["gpus_per_instance"] or None,
         "totals": {name: totals.get(name) for name in _TOTALS},
+        "slo_edges": list(entry.get("slo_edges") or ()),
     }
 
 
@@ -115,6 +117,11 @@ def replay_section(replay: ReplayResult) -> dict[str, Any]:
     """Return the keys that the backtest fills; ``current`` and ``faults`` only where they were asked for."""
     plain = to_plain(replay)
     return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults")}}
+
+
+def trial_section(tried: Sequence[SignalTrial]) -> dict[str, Any]:
+    """Return how every signal did as the driver of its pool."""
+    return {"trial": to_plain(tried)}
 
 
 def refusals_section(derived: Derived) -> dict[str, Any]:

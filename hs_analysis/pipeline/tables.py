@@ -51,6 +51,7 @@ PLACES = {
     "replay_policies": "data/replay/policies.parquet",
     "replay_faults": "data/replay/faults.parquet",
     "timeline": "data/replay/timeline.parquet",
+    "trial": "data/trial.parquet",
 }
 """Table → file or glob below the run folder; the names of the views of run.duckdb."""
 

@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
-from hs_analysis.policy.model import PeriodicEntry, Policy, Primary
+from hs_analysis.policy.model import PeriodicEntry, Policy, Primary, Ratio
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "hs-analysis/policy/v1alpha1"
 HEADER = """What to scale on, at which targets, with how many prefill per decode instances.
-`evidence` is a link: `hsa explain <link>` prints how the number was found;
+`evidence` is a link: `hsa explain <link> --run-dir <run folder>` prints how the number was found;
 `default` marks a number that no data gave. Ratios are prefill ÷ decode. Times are UTC."""
 
 WIDTH = 100_000
@@ -196,8 +196,7 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "unit": "what one instance is: a group of pods, or a pod",
         "primaries": "one entry sizes both pools through pd_ratio; two size a pool each.\n"
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
-        "pd_ratio": f"prefill ÷ decode instances: {_words(policy.pd_ratio.status)}" if policy.pd_ratio else
-        "none: a single pool",
+        "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else "none: a single pool",
         "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal)",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
         "step": "largest part of a pool changed at once; at least one instance",
@@ -212,6 +211,18 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         _comment(spec, key, text)
     for entry in spec["primaries"]:
         _comment(entry, "target_per_instance", _words(entry["target_per_instance"]["status"]), indent=6)
+
+
+def _ratio_words(ratio: Ratio) -> str:
+    """Say what the ratio is, and what ``low`` and ``high`` are: they differ by status."""
+    text = f"prefill ÷ decode instances: {_words(ratio.status)}"
+    if ratio.low is None or ratio.high is None:
+        return text
+    if ratio.status == "drifting":
+        return f"{text};\nlow and high: the band in which the balance moves, not an interval of the value"
+    if ratio.value is None:
+        return f"{text};\nlow and high: one-sided bounds"
+    return f"{text};\nlow and high: the 95 % interval of the value"
 
 
 def _words(status: str) -> str:

@@ -9,6 +9,7 @@ from hs_analysis.replay.backtest import (
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
+from hs_analysis.replay.trial import try_signals
 from hs_analysis.schema.baselines import BASELINES
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "replay_service_faults",
     "score_family",
     "score_policies",
+    "try_signals",
 ]

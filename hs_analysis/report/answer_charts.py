@@ -53,15 +53,22 @@ def capacity(
     marks = _marks(entry, target)
     words = f"allowed share of windows {percent(allowed)}"
     limit = [{"y": allowed, "text": words}] if is_number(allowed) else []
-    undecided = points.height - decided.height
+    judged = points.filter(pl.col("load_per_instance").is_finite())
+    between = judged.filter(
+        pl.col("violates").is_null()
+        & pl.col("over_low_ratio").is_finite()
+        & pl.col("over_high_ratio").is_finite()
+    ).height
+    missing = points.height - decided.height - between
     reading = (
         "Each point is a group of windows of about equal load with its 95 % interval; the line is the fit"
         + (", the shaded strip the interval of the answer" if marks and marks[0]["low"] is not None else "")
         + (f", the dashed line the allowed share ({percent(allowed)})." if limit else ".")
     )
-    if undecided:
-        left_out = plural(undecided, "window")
-        reading += f" {left_out} left out: the limit lies inside a histogram bucket there."
+    if between:
+        reading += f" {plural(between, 'window')} left out: the limit lies inside a histogram bucket there."
+    if missing:
+        reading += f" {plural(missing, 'window')} left out: no samples of the latency, or no load."
     title = _capacity_title(role, entry)
     places = {
         "X": f"work per {role} instance (tokens/s)",

@@ -90,7 +90,7 @@ CONFIG: dict[str, Any] = {
 }
 
 # Fewer ticks on a narrow chart, and none that run into each other.
-_ROOM: dict[str, Any] = {"labelOverlap": True, "tickCount": {"expr": "max(3, floor(width / 80))"}}
+ROOM: dict[str, Any] = {"labelOverlap": True, "tickCount": {"expr": "max(3, floor(width / 80))"}}
 
 
 def fill(template: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _replace(node: Any, values: Mapping[str, Any]) -> Any:
     return node
 
 
-def _template(build: Callable[[], Layers]) -> Callable[[], str]:
+def template(build: Callable[[], Layers]) -> Callable[[], str]:
     """Build a chart once a process and keep it as JSON text."""
 
     @lru_cache(maxsize=1)
@@ -126,11 +126,13 @@ def _template(build: Callable[[], Layers]) -> Callable[[], str]:
     return text
 
 
-def _main(**parse: str) -> alt.NamedData:
+def csv_rows(**parse: str) -> alt.NamedData:
+    """Return the rows of the chart: the CSV that the page shows behind it."""
     return alt.NamedData(name="main", format=alt.CsvDataFormat(type="csv", parse=parse))
 
 
-def _named(name: str, **parse: str) -> alt.NamedData:
+def named_rows(name: str, **parse: str) -> alt.NamedData:
+    """Return one of the few marks that a chart is given beside its rows."""
     return alt.NamedData(name=name, format=alt.JsonDataFormat(type="json", parse=parse))
 
 
@@ -141,7 +143,7 @@ def _time(field: str, title: str | None = "time (UTC)") -> alt.X:
 
 
 def _bands() -> alt.Chart:
-    data = _named("bands", start="date", end="date")
+    data = named_rows("bands", start="date", end="date")
     bands = alt.Chart(data).mark_rect(color="var(--band)")
     drawn: alt.Chart = bands.encode(
         x=_time("start"), x2="end:T", tooltip=[alt.Tooltip("text:N", title="stretch")]
@@ -151,7 +153,7 @@ def _bands() -> alt.Chart:
 
 def _events() -> alt.Chart:
     """Draw a thin rule at every event; what happened is its tooltip."""
-    rule = alt.Chart(_named("events", t="date")).mark_rule(color="var(--muted)", strokeWidth=1)
+    rule = alt.Chart(named_rows("events", t="date")).mark_rule(color="var(--muted)", strokeWidth=1)
     when = alt.Tooltip("t:T", title="at (UTC)", format="%Y-%m-%d %H:%M")
     drawn: alt.Chart = rule.encode(x=_time("t"), tooltip=[alt.Tooltip("text:N", title="event"), when])
     return drawn
@@ -159,7 +161,7 @@ def _events() -> alt.Chart:
 
 def _split() -> list[alt.Chart]:
     """Draw the rule between training and test, with both words beside it."""
-    data = _named("split", t="date")
+    data = named_rows("split", t="date")
     base = alt.Chart(data).encode(x=_time("t"))
     rule = base.mark_rule(color="var(--ink)", strokeDash=[2, 3])
     before = base.mark_text(align="right", dx=-6, y=8, color="var(--muted)").encode(
@@ -176,14 +178,14 @@ def _lone(base: alt.Chart, y: alt.Y, colour: alt.Color) -> alt.Chart:
     return drawn
 
 
-@_template
+@template
 def coverage_strip() -> Layers:
     """One row per signal and event: thick where complete, thin where partial, empty where missing."""
     colours = ["var(--c-good)", "var(--c-warn)", "var(--c-bad)"]
     states = ["complete", "partial", "event"]
     legend = alt.Legend(columns=3)
     rule = (
-        alt.Chart(_main(start="date", end="date"))
+        alt.Chart(csv_rows(start="date", end="date"))
         .mark_rule(strokeCap="butt")
         .encode(
             x=_time("start"),
@@ -204,12 +206,12 @@ def coverage_strip() -> Layers:
     return alt.layer(rule)
 
 
-@_template
+@template
 def elasticity_dots() -> Layers:
     """Elasticity of every signal with its interval, on the zone in which a signal is proportional."""
-    base = alt.Chart(_main(elasticity="number", low="number", high="number"))
+    base = alt.Chart(csv_rows(elasticity="number", low="number", high="number"))
     y = alt.Y("signal:N", sort=None, axis=alt.Axis(title=None, grid=True))
-    x_axis = alt.Axis(title="elasticity: % change of the signal per 1 % change of load", grid=False, **_ROOM)
+    x_axis = alt.Axis(title="elasticity: % change of the signal per 1 % change of load", grid=False, **ROOM)
     colours = ["var(--c-good)", "var(--c-warn)", "var(--c-bad)", "var(--muted)"]
     legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5)
     colour = alt.Color("verdict:N", scale=alt.Scale(domain=list(VERDICTS), range=colours), legend=legend)
@@ -219,7 +221,7 @@ def elasticity_dots() -> Layers:
         legend=legend,
     )
     zone = (
-        alt.Chart(_named("bands"))
+        alt.Chart(named_rows("bands"))
         .mark_rect(color="var(--zone)")
         .encode(x=alt.X("low:Q", axis=x_axis), x2="high:Q", tooltip=[alt.Tooltip("text:N", title="zone")])
     )
@@ -231,11 +233,11 @@ def elasticity_dots() -> Layers:
     return alt.layer(zone, bar, dot)
 
 
-@_template
+@template
 def scatter_fit() -> Layers:
     """Draw the chosen signal against load, with the monotone fit."""
-    base = alt.Chart(_main(load="number", value="number", fit="number"))
-    x = alt.X("load:Q", axis=alt.Axis(title="@X@", format="~s", **_ROOM))
+    base = alt.Chart(csv_rows(load="number", value="number", fit="number"))
+    x = alt.X("load:Q", axis=alt.Axis(title="@X@", format="~s", **ROOM))
     y_axis = alt.Axis(title="@Y@", format="@FORMAT@")
     domain = ["used in the study", "left out"]
     points = (
@@ -257,10 +259,10 @@ def scatter_fit() -> Layers:
     return alt.layer(points, line)
 
 
-@_template
+@template
 def series() -> Layers:
     """Lines over time; a gap is a gap, stretches are bands, events rules, training and test are split."""
-    base = alt.Chart(_main(t="date", value="number", lone="number"))
+    base = alt.Chart(csv_rows(t="date", value="number", lone="number"))
     colour = alt.Color("series:O", scale=alt.Scale(domain=["@DOMAIN@"], range=["@COLOURS@"]))
     width = alt.StrokeWidth("series:O", scale=alt.Scale(domain=["@DOMAIN@"], range=["@WIDTHS@"]))
     y = alt.Y("value:Q", axis=alt.Axis(title="@Y@", format="@FORMAT@"), scale=alt.Scale(domainMin=0))
@@ -268,10 +270,10 @@ def series() -> Layers:
     return alt.layer(_bands(), _events(), lines, _lone(base, y, colour), *_split())
 
 
-@_template
+@template
 def steps() -> Layers:
     """Instances over time, one stepped line per policy."""
-    base = alt.Chart(_main(t="date", value="number", lone="number"))
+    base = alt.Chart(csv_rows(t="date", value="number", lone="number"))
     colour = alt.Color("series:N", scale=alt.Scale(domain=["@DOMAIN@"], range=["@COLOURS@"]))
     dash = alt.StrokeDash("series:N", scale=alt.Scale(domain=["@DOMAIN@"], range=["@DASHES@"]))
     y = alt.Y("value:Q", axis=alt.Axis(title="@Y@", tickMinStep=1), scale=alt.Scale(domainMin=0))
@@ -281,20 +283,20 @@ def steps() -> Layers:
     return alt.layer(_bands(), _events(), lines, _lone(base, y, colour))
 
 
-@_template
+@template
 def capacity() -> Layers:
     """Share of windows over the limit against load per instance: groups of windows, fit, limit, answer."""
-    x_axis = alt.Axis(title="@X@", format="~s", **_ROOM)
+    x_axis = alt.Axis(title="@X@", format="~s", **ROOM)
     y_axis = alt.Axis(title="@Y@", format="%")
     y_scale = alt.Scale(domainMin=0)
-    base = alt.Chart(_main(load="number", share="number", low="number", high="number", fit="number"))
-    marks = alt.Chart(_named("marks"))
+    base = alt.Chart(csv_rows(load="number", share="number", low="number", high="number", fit="number"))
+    marks = alt.Chart(named_rows("marks"))
     range_ = (
         marks.transform_filter("isValid(datum.low)")
         .mark_rect(color="var(--zone)")
         .encode(x=alt.X("low:Q", axis=x_axis), x2="high:Q", tooltip=["text:N"])
     )
-    limit = alt.Chart(_named("bands")).mark_rule(color="var(--c-bad)", strokeDash=[6, 4], strokeWidth=1.5)
+    limit = alt.Chart(named_rows("bands")).mark_rule(color="var(--c-bad)", strokeDash=[6, 4], strokeWidth=1.5)
     bars = base.transform_filter("isValid(datum.high)").mark_rule(color="@COLOUR@", opacity=0.6)
     dots = base.transform_filter("isValid(datum.share)").mark_point(
         filled=True, size=36, color="@COLOUR@", opacity=1
@@ -324,20 +326,20 @@ def capacity() -> Layers:
     )
 
 
-@_template
+@template
 def ratio() -> Layers:
     """Draw the balanced ratio of each stretch with its interval, on the band of the one answer."""
     base = alt.Chart(
-        _main(start="date", end="date", middle="date", ratio="number", low="number", high="number")
+        csv_rows(start="date", end="date", middle="date", ratio="number", low="number", high="number")
     )
     y: dict[str, Any] = {"axis": alt.Axis(title="@Y@"), "scale": alt.Scale(zero=False)}
     band = (
-        alt.Chart(_named("bands"))
+        alt.Chart(named_rows("bands"))
         .mark_rect(color="var(--zone)")
         .encode(y=alt.Y("low:Q", **y), y2="high:Q", tooltip=["text:N"])
     )
     answer = (
-        alt.Chart(_named("marks"))
+        alt.Chart(named_rows("marks"))
         .mark_rule(strokeWidth=1.5)
         .encode(
             y=alt.Y("value:Q", **y),
@@ -367,7 +369,7 @@ def ratio() -> Layers:
     )
 
 
-ROWS = ("coverage", "elasticity")
+ROWS = ("coverage", "elasticity", "drivers")
 """Kinds of chart that have one row per name in the first column."""
 
 TEMPLATES: dict[str, Callable[[], str]] = {

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hs_analysis.report import chart_specs, marks
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.report import chart_specs, marks, policy_specs
 from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
 from hs_analysis.report.wording import (
     fixed,
@@ -27,6 +28,10 @@ ELASTICITY_ZONE = (0.7, 1.4)
 
 FIT_POINTS = 120
 """Most points of a fitted line; a monotone curve needs no more."""
+
+
+TEMPLATES = chart_specs.TEMPLATES | policy_specs.TEMPLATES
+"""Every kind of chart by name."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def make(
     ``words`` are title, reading and alternative text; ``table`` is header and rows of the CSV. Layers whose
     dataset is empty are left out.
     """
-    spec = chart_specs.fill(chart_specs.TEMPLATES[kind](), places or {})
+    spec = chart_specs.fill(TEMPLATES[kind](), places or {})
     header, rows = table
     given = {name: list(part) for name, part in sorted((datasets or {}).items()) if part}
     single = "lone" in header and any(row[header.index("lone")] for row in rows)
@@ -140,8 +145,34 @@ _FOLLOWS = {
 }
 
 
-def scatter(points: pl.DataFrame, verdict: Mapping[str, Any], reference: str, budget: int) -> Chart | None:
-    """Draw a signal against its reference load with the monotone fit; ``points`` are its study points."""
+def load_pool(signal: str, role: str, pools: Sequence[str]) -> str:
+    """Return the pool whose work a signal is judged on: its own; of a service's signals prefill or decode."""
+    if role != "service":
+        return role
+    if "mixed" in pools:
+        return "mixed"
+    return "prefill" if signal == "ttft" else "decode"
+
+
+def is_pool_total(signal: str) -> bool:
+    """Whether a signal adds up over instances, so that the study may divide it by their count."""
+    known = load_catalogue().signal(signal)
+    return known is not None and known.pool == "sum"
+
+
+def scatter(
+    points: pl.DataFrame,
+    verdict: Mapping[str, Any],
+    reference: str,
+    budget: int,
+    *,
+    pools: Sequence[str] = ("prefill", "decode"),
+    per_instance: bool = False,
+) -> Chart | None:
+    """Draw a signal against its reference load with the monotone fit.
+
+    ``points`` are its study points; ``per_instance`` says that the study divided both by the instances.
+    """
     known = points.filter(pl.col("load").is_finite() & pl.col("value").is_finite())
     if known.is_empty():
         return None
@@ -168,8 +199,12 @@ def scatter(points: pl.DataFrame, verdict: Mapping[str, Any], reference: str, bu
     )
     y_title, y_format = axis_of(signal, role)
     colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
-    unit = "requests/s" if role == "service" else "tokens/s"
-    places = {"X": f"{reference} load ({unit})", "Y": y_title, "FORMAT": y_format, "COLOUR": colour}
+    if per_instance and is_pool_total(signal):
+        y_title = (
+            y_title.replace(" (", " per instance (", 1) if " (" in y_title else f"{y_title} per instance"
+        )
+    of = f"{load_pool(signal, role, pools)} load{' per instance' if per_instance else ''}"
+    places = {"X": f"{reference} {of} (tokens/s)", "Y": y_title, "FORMAT": y_format, "COLOUR": colour}
     return make(
         "scatter",
         f"scatter-{signal}-{role}",

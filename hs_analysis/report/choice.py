@@ -26,6 +26,8 @@ class Choice:
         As policy.yaml says, empty when there is none.
     selected, recorded, static_peak
         Rows of the replay, empty when missing.
+    spec
+        ``spec`` of policy.yaml, empty when there is none.
     """
 
     policy: str = ""
@@ -35,6 +37,7 @@ class Choice:
     selected: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
     static_peak: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def follows(self) -> bool:
@@ -61,6 +64,7 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
         selected=_selected(replay, name),
         recorded=_named(replay, RECORDED),
         static_peak=_named(replay, STATIC_PEAK),
+        spec=spec,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hs_analysis.report.trial_words import CAPTION, IN_THE_PAPER
+
 HETEROSCALE = "HeteroScale, arXiv:2508.19559"
 BOOTSTRAP = "Künsch 1989, the block bootstrap, doi:10.1214/aos/1176347265"
 ISOTONIC = "Barlow et al. 1972, Statistical Inference under Order Restrictions (isotonic regression)"
@@ -36,6 +38,8 @@ class Derivation:
         Files of the queries that made those rows.
     refs
         Publications.
+    notes
+        What else to know of it.
     """
 
     title: str
@@ -44,6 +48,7 @@ class Derivation:
     table: str
     queries: tuple[str, ...]
     refs: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 DERIVATIONS: dict[str, Derivation] = {
@@ -137,6 +142,18 @@ DERIVATIONS: dict[str, Derivation] = {
         "timeline",
         (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Algorithm 1",),
+    ),
+    "trial": Derivation(
+        "{name} as a driver",
+        "The signal drives its pool over the test window, whether or not the study qualifies it; the other "
+        "pool follows its own work. The target is what the signal reads on the training window where an "
+        "instance carries the derived target, at most the head-room share of the highest load on record. "
+        "Dead band, cooldowns and steps are the same for all drivers, and there are no guards.",
+        "dip ÷ peak = mean instances in the tenth of rows of lowest hourly load ÷ in that of the highest",
+        "",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Fig. 6",),
+        (CAPTION, IN_THE_PAPER),
     ),
     "policy": Derivation(
         "the policy",

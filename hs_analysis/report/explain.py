@@ -29,7 +29,8 @@ HEADLINES = {
     "startup": ("value_s", "ci", "start-up time"),
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
-    "replay": ("instance_hours", "", "paid"),
+    "replay": ("instance_hours", "instance_hours_ci", "paid"),
+    "trial": ("dip_ratio", "", "instances, dip ÷ peak"),
 }
 # Further numbers of an entry: key → (name, unit).
 NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
@@ -74,6 +75,16 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "reversals_per_day": ("reversals per day", ""),
         "overshoot_ratio": ("overshoot", "ratio"),
         "unserved_tokens": ("unserved tokens", ""),
+        "recovery_s": ("longest stretch over the limit", "s"),
+        "pd_imbalance_ratio": ("P/D imbalance", "ratio"),
+    },
+    "trial": {
+        "load_dip_ratio": ("load, dip ÷ peak", ""),
+        "paper_dip_ratio": ("instances, dip ÷ peak, in the paper", ""),
+        "correlation": ("correlation with load", ""),
+        "reversals_per_day": ("reversals per day", ""),
+        "instance_hours": ("instance-hours of its pool", ""),
+        "strain_ratio": ("windows over capacity", "ratio"),
     },
     "policy": {},
 }
@@ -202,6 +213,9 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
             yield "policy", "policy", "policy", "", entry
     for entry in (service.get("replay") or {}).get("policies") or []:
         yield "replay", "replay", str(entry["policy"]), str(entry["policy"]), entry
+    for entry in service.get("trial") or []:
+        signal, role = str(entry["signal"]), str(entry["role"])
+        yield "trial", "replay", f"trial:{signal}@{role}", signal_label(signal, role), entry
 
 
 def _unit(place: Place) -> str:
@@ -247,7 +261,7 @@ def _window(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: 
     """Return what the number covers: the link's range, else the part of the window it was made from."""
     whole = summary.get("window") or {}
     pair = [whole.get("start"), whole.get("end")]
-    part = {"selection": "train", "replay": "test"}.get(kind)
+    part = {"selection": "train", "replay": "test", "trial": "test"}.get(kind)
     known = (service.get("replay") or {}).get(part) if part else None
     if known:
         pair = list(known.values())[:2] if isinstance(known, Mapping) else list(known)

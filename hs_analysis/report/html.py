@@ -15,23 +15,27 @@ import pyarrow as pa
 import vl_convert
 from markupsafe import Markup
 
-from hs_analysis.report import chart_specs, service_charts, view
+from hs_analysis.report import chart_specs, replay_tables, service_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
+from hs_analysis.schema.outcomes import SEARCH
+
+TABLES = DETAILS | {"select_search": SEARCH}
+"""Tables behind the charts, by name."""
 
 POINTS_ONE_SERVICE = 1000
 """Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
 
-POINTS_ALL_SERVICES = 4800
+POINTS_ALL_SERVICES = 3000
 """Points of one line summed over services: keeps a page of 60 services below 5 MB."""
 
 AROUND_CHART_PX = 96
 """Axis and legend below a chart."""
 
-POINTS_LEAST = 80
+POINTS_LEAST = 48
 """Least points of a line however many services there are."""
 
 
@@ -67,11 +71,14 @@ def render(
     page = view.build(summary, policies_yaml, findings, reproduce)
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
-    tables = {name: _by_service(details.get(name), contract) for name, contract in DETAILS.items()}
+    tables = {name: _by_service(details.get(name), contract) for name, contract in TABLES.items()}
     aligned = _by_service(signals.filter(pl.col("gpu_type").is_null()) if signals.width else None, SIGNALS)
     drawn, layers = 0, dict[str, int]()
     for service, entry in zip(page["services"], entries, strict=True):
         name = service["name"]
+        service["decisions"] = replay_tables.decisions(
+            tables["timeline"](name), service["choice"], len(entries)
+        )
         about = findings.filter(pl.col("service").is_in([name, ""]))
         mine = {key: table(name) for key, table in tables.items()}
         found = service_charts.draw(

@@ -7,15 +7,19 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import answer_charts, charts, coverage_chart
+from hs_analysis.report import answer_charts, charts, coverage_chart, policy_charts
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import Choice, entry_of, mapping, records
+from hs_analysis.report.replay_words import DRAWN
 from hs_analysis.report.slo import allowed_share
-from hs_analysis.report.wording import policy_name
-from hs_analysis.schema.baselines import RECORDED, STATIC_PEAK
+from hs_analysis.report.wording import is_number, policy_name
+from hs_analysis.schema.baselines import ORACLE, STATIC_PEAK
 
-POLICIES_DRAWN = 6
-"""Most policies on one chart; more lines can't be told apart."""
+LEAST_DRAWN = 4
+"""Policies on one chart: the selected one and what `replay_words.DRAWN` names, else the next at hand."""
+
+PER_INSTANCE = 0.7
+"""A study load below this share of the pool's is that of an instance; two instances give a half [ratio]."""
 
 SIGNALS_DRAWN = 24
 """Most rows of the coverage chart; the ranking lists them all."""
@@ -52,6 +56,8 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
+        "pareto": policy_charts.pareto(tables["select_search"], _allowed(service, summary)),
+        "drivers": policy_charts.drivers(records(service.get("trial"))),
     }
     targets = {
         str(t.get("role")): t for t in reversed(records(service.get("thresholds"))) if not t.get("gpu_type")
@@ -70,6 +76,13 @@ def draw(
             role, entry, comparable, points, curve, allowed_share(service, summary, entry, curve)
         )
     return found
+
+
+def _allowed(service: Mapping[str, Any], summary: Mapping[str, Any]) -> float | None:
+    """Return the share of windows that may break the SLO, None when none was given."""
+    slo = mapping(summary.get("slo") or service.get("slo"))
+    given = slo.get("ttft_s") is not None or slo.get("tbt_s") is not None
+    return slo.get("allowed_window_share") if given else None
 
 
 def flat(found: Mapping[str, Any]) -> list[Chart]:
@@ -105,21 +118,40 @@ def _chosen(
     entries = [entry for pair in wanted if (entry := entry_of(ranked, *pair))] or list(ranked[:1])
     drawn = []
     for entry in entries[:2]:
-        pair = (pl.col("signal") == str(entry.get("signal"))) & (pl.col("role") == str(entry.get("role")))
+        signal, role = pair_of(entry)
+        pair = (pl.col("signal") == signal) & (pl.col("role") == role)
         mine = points.filter(pair)
         values = signals.filter(pair).select("capture", "t", "value")
         if values.is_empty():
             values = mine.select("capture", "t", "value")
-        drawn.append(charts.scatter(mine, entry, str(service.get("reference") or "reference"), budget))
+        pools = [str(row.get("role")) for row in records(service.get("capacity"))]
+        at = charts.load_pool(*pair_of(entry), pools)
+        divided = _divided(mine, signals.filter((pl.col("signal") == "offered_tps") & (pl.col("role") == at)))
+        reference = str(service.get("reference") or "reference")
+        drawn.append(charts.scatter(mine, entry, reference, budget, pools=pools, per_instance=divided))
         drawn.append(charts.against_time(values, mine.select("capture", "t", "load"), entry, service, budget))
     return [chart for chart in drawn if chart is not None]
 
 
+def pair_of(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the signal and role of a verdict."""
+    return str(entry.get("signal")), str(entry.get("role") or "")
+
+
+def _divided(points: pl.DataFrame, offered: pl.DataFrame) -> bool:
+    """Whether the study's load is that of an instance: well below what the pool was offered."""
+    own, total = points["load"].median(), offered["value"].median()
+    return is_number(own) and is_number(total) and own < PER_INSTANCE * total
+
+
 def _replay(service: Mapping[str, Any], choice: Choice, timeline: pl.DataFrame, budget: int) -> list[Chart]:
     names = timeline["policy"].unique().sort().to_list() if timeline.height else []
-    first = [choice.selected.get("policy") or choice.policy, RECORDED, STATIC_PEAK]
-    order = [name for name in first if name in names] + [name for name in names if name not in first]
-    policies = [(name, policy_name(name)) for name in order[:POLICIES_DRAWN]]
+    wanted = [choice.selected.get("policy") or choice.policy, *DRAWN]
+    order = [name for name in wanted if name in names]
+    if len(order) < LEAST_DRAWN:  # an older run or a service on which little could be expressed
+        spare = [name for name in (STATIC_PEAK, ORACLE, *names) if name in names and name not in order]
+        order += list(dict.fromkeys(spare))[: LEAST_DRAWN - len(order)]
+    policies = [(name, policy_name(name)) for name in order]
     roles = (
         ("mixed",)
         if any(e.get("role") == "mixed" for e in records(service.get("capacity")))

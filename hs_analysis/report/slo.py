@@ -1,4 +1,4 @@
-"""The allowed share of violating windows, as far as the summary says or the fitted curve shows."""
+"""The latency objective in words, and the allowed share of violating windows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hs_analysis.report.choice import mapping
-from hs_analysis.report.wording import is_number
+from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.wording import is_number, percent, seconds
+
+NO_SLO = "no SLO was given: targets are what instances already carried, without a claim on latency"
 
 
 def allowed_share(
@@ -36,3 +38,41 @@ def allowed_share(
     # In these coordinates a logistic law is a straight line, so that reading between its points is exact.
     logit = float(np.interp(np.log(at), x, np.log(share / (1 - share))))
     return float(1 / (1 + np.exp(-logit)))
+
+
+def objective(slo: Mapping[str, Any]) -> str:
+    """Return the objective as a sentence: limits, the share of samples and the share of windows it means."""
+    limits = [
+        f"{name} ≤ {seconds(slo.get(key))}"
+        for key, name in (("ttft_s", "TTFT"), ("tbt_s", "TBT"))
+        if is_number(slo.get(key))
+    ]
+    if not limits:
+        return NO_SLO
+    text = " and ".join(limits)
+    if is_number(slo.get("quantile")) and is_number(slo.get("window_s")):
+        text += f" for {percent(slo['quantile'])} of samples in a window of {seconds(slo['window_s'])}"
+    if is_number(slo.get("allowed_window_share")):
+        text += f"; {percent(slo['allowed_window_share'])} of windows may break it"
+    return text
+
+
+def edges(service: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for every limit that is not judged where it was set, for want of a histogram edge."""
+    found = []
+    for edge in records(service.get("slo_edges")):
+        limit, low, high = (edge.get(key) for key in ("limit_s", "low_s", "high_s"))
+        name = str(edge.get("signal") or "").upper()
+        if not is_number(limit) or (is_number(low) and low == high):
+            continue
+        if is_number(low):
+            beyond = f"the next edge is {seconds(high)}" if is_number(high) else "that is its last edge"
+            found.append(
+                f"{name} is judged at {seconds(low)}, not at {seconds(limit)}: the histogram has no edge "
+                f"there ({beyond}), so targets are on the safe side"
+            )
+        else:
+            found.append(
+                f"{name} can't be judged at {seconds(limit)}: the histogram's first edge is {seconds(high)}"
+            )
+    return found

@@ -20,17 +20,16 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, mapping, records, threshold_of
 from hs_analysis.report.wording import (
     count,
+    fixed,
     is_number,
     moment,
     on_type,
     percent,
-    policy_name,
     signal_label,
     span,
     status,
     unit_of,
 )
-from hs_analysis.schema.baselines import RECORDED, STATIC_PEAK
 
 VERDICT_ORDER = ("proportional", "guard", "unusable", "unknown")
 LEVEL_ORDER = ("fail", "warn", "pass")
@@ -182,93 +181,6 @@ def _ratio_cell(value: Any) -> Cell:
     return number_cell(value, "× target", None, 2)
 
 
-def replay_path(name: str, entry: Mapping[str, Any]) -> str:
-    """Return the evidence path of a replayed policy."""
-    return evidence_path(name, "replay", str(entry.get("policy") or "policy"), entry.get("evidence"))
-
-
-def replay(name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors) -> dict[str, Any]:
-    """Return the backtest: one row per policy, the chosen one first."""
-    entries = records(mapping(service.get("replay")).get("policies"))
-    order = [chosen.selected.get("policy"), RECORDED, STATIC_PEAK]
-    entries.sort(key=lambda e: order.index(e.get("policy")) if e.get("policy") in order else len(order))
-    rows = []
-    for entry in entries:
-        path = replay_path(name, entry)
-        note = "the chosen policy" if entry.get("policy") == chosen.selected.get("policy") else ""
-        cells = [
-            text_cell(policy_name(str(entry.get("policy"))), note=note),
-            _hours(entry.get("instance_hours")),
-            _hours(entry.get("gpu_hours")),
-            number_cell(entry.get("vs_recorded"), "ratio"),
-            number_cell(entry.get("vs_static_peak"), "ratio"),
-            number_cell(entry.get("slo_violation_ratio"), "ratio"),
-            number_cell(entry.get("actions_per_day"), "", None, 1),
-            number_cell(entry.get("reversals_per_day"), "", None, 1),
-            number_cell(entry.get("overshoot_ratio"), "ratio"),
-            number_cell(entry.get("unserved_tokens"), "", None, 0),
-        ]
-        rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
-    heads = [
-        "policy",
-        "instance-hours",
-        "GPU-hours",
-        "saved vs. recorded",
-        "saved vs. static peak",
-        "windows over limit",
-        "actions per day",
-        "reversals per day",
-        "overshoot",
-        "unserved tokens",
-    ]
-    return table("Policies on the test window", heads, rows)
-
-
-def _hours(value: Any) -> Cell:
-    """Return hours without decimals once there are many, so that they can be added up."""
-    return number_cell(value, "", None, 0 if is_number(value) and abs(value) >= 100 else 1)
-
-
-def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
-    """Return the candidates simulated on the training window, best score first."""
-    entries = records(service.get("selection"))
-    entries.sort(
-        key=lambda e: (
-            not e.get("chosen"),
-            -e["score"] if is_number(e.get("score")) else float("inf"),
-            str(e.get("policy")),
-        )
-    )
-    rows = []
-    for entry in entries:
-        pairs = zip(
-            str(entry.get("signal") or "").split("+"), str(entry.get("role") or "").split("+"), strict=False
-        )
-        sized = " and ".join(signal_label(signal, role) for signal, role in pairs if signal)
-        chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
-        cells: list[Cell] = [
-            text_cell(policy_name(str(entry.get("policy"))), note=sized),
-            number_cell(entry.get("score"), "ratio"),
-            _hours(entry.get("instance_hours")),
-            _hours(entry.get("gpu_hours")),
-            number_cell(entry.get("slo_violation_ratio"), "ratio"),
-            chosen if entry.get("chosen") else text_cell("no"),
-            text_cell(entry.get("reason"), wide=True),
-        ]
-        path = evidence_path(name, "select", str(entry.get("policy") or "candidate"))
-        rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
-    heads = [
-        "candidate",
-        "recorded hours saved",
-        "instance-hours",
-        "GPU-hours",
-        "windows over limit",
-        "chosen",
-        "why",
-    ]
-    return table("Candidate policies simulated on the training window", heads, rows)
-
-
 def findings(frame: pl.DataFrame, level: Sequence[str] = ("fail", "warn")) -> dict[str, Any]:
     """Return checks of the given levels, worst first, with when they apply."""
     rows = []
@@ -296,9 +208,13 @@ def totals(service: Mapping[str, Any]) -> list[dict[str, str]]:
         ("gpu_hours", "GPU-hours"),
     )
     return [
-        {"label": words, "text": _hours(given.get(key))["text"] if "hours" in key else count(given.get(key))}
+        {"label": words, "text": _total(given.get(key)) if "hours" in key else count(given.get(key))}
         for key, words in names
     ]
+
+
+def _total(hours: Any) -> str:
+    return fixed(hours, 0 if is_number(hours) and abs(hours) >= 100 else 1)
 
 
 def saturated(service: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hs_analysis.report.assumed import assumed
 from hs_analysis.report.cells import (
     Cell,
     evidence_path,
@@ -15,7 +16,9 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
-from hs_analysis.report.tables import replay_path, threshold_path
+from hs_analysis.report.replay_tables import replay_path
+from hs_analysis.report.slo import edges, objective
+from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
     is_number,
     percent,
@@ -45,7 +48,8 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
     -------
     dict
         ``alert`` and ``headline`` (words and numbers in turn; the alert may be empty), ``confidence``,
-        ``mode``, ``facts`` (label, cells, note) and ``refusals``.
+        ``mode``, ``objective`` and ``edges`` (the SLO, and where a limit is judged elsewhere), ``assumed``
+        (numbers no data gave), ``facts`` (label, cells, note) and ``refusals``.
     """
     name = str(service.get("service") or "")
     return {
@@ -53,6 +57,9 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
         "headline": _headline(name, service, choice, pointer),
         "confidence": status(choice.confidence) if choice.confidence else None,
         "mode": _MODES.get(choice.mode, ""),
+        "objective": objective(mapping(service.get("slo"))),
+        "edges": edges(service),
+        "assumed": assumed(service, choice.spec),
         "facts": [
             _signal(name, service, choice, pointer),
             _targets(name, service, choice, pointer),
@@ -272,7 +279,8 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
             cells.append(text_cell(f"saving against {baseline} not known"))
             continue
         more = value < 0
-        cell = linked(number_cell(abs(value), "ratio", strong=True), path, f"{at}/{key}")
+        ci = interval_of(row.get(f"{key}_ci"), turned=more)
+        cell = linked(number_cell(abs(value), "ratio", ci, strong=True), path, f"{at}/{key}")
         words = "more hours than" if more else "fewer hours than"
         cells.append(cell | {"per": f"{words} {baseline}", "negative": more})
     over = _share(name, service, row, pointer) | {"per": "of test windows over the limit"}
@@ -285,8 +293,15 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
     cells.append(over)
     tested = mapping(service.get("replay")).get("test")
     note = f"{policy_name(str(row.get('policy')))}, replayed on history that it was not fitted on"
-    note += "; one test window, so without an interval." if tested else "."
+    note += f"; without intervals: {why}." if tested and (why := row.get("interval_reason")) else "."
     return {"label": "Replay", "cells": cells, "note": note}
+
+
+def interval_of(pair: Any, *, turned: bool) -> Any:
+    """Return an interval with the sign of the number beside it, whose minus was put into words."""
+    if not turned or not isinstance(pair, list | tuple) or not all(is_number(end) for end in pair):
+        return pair
+    return [-pair[1], -pair[0]]
 
 
 def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import tables
+from hs_analysis.report import replay_tables, tables
 from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
@@ -21,9 +21,12 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
+from hs_analysis.report.replay_words import notes
 from hs_analysis.report.sweeps import sweep_table
+from hs_analysis.report.trial_words import finding, load_dips
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
 from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
+from hs_analysis.schema.baselines import BASELINES
 
 YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
 
@@ -32,6 +35,10 @@ METHOD_TITLES = {
     "capacity": "Capacity of one instance",
     "pd_ratio": "P/D ratio",
 }
+
+CROWDED_SERVICES = 20
+"""From this many services on the page leaves out the drivers' table (not their chart) and autoscalers of the
+field: summary.json has them."""
 
 MANY_SERVICES = 2
 """From this many services on the page opens with a table of them."""
@@ -57,8 +64,16 @@ def build(
     services: list[Mapping[str, Any]] = [
         {**service, "slo": summary.get("slo")} for service in records(summary.get("services"))
     ]
+    crowded = len(services) >= CROWDED_SERVICES
     views = [
-        _service(place, service, policies_yaml.get(str(service.get("service") or ""), ""), findings, anchors)
+        _service(
+            place,
+            service,
+            policies_yaml.get(str(service.get("service") or ""), ""),
+            findings,
+            anchors,
+            crowded=crowded,
+        )
         for place, service in enumerate(services)
     ]
     for view in views:
@@ -67,7 +82,7 @@ def build(
     whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
     if tables.missing(summary)["rows"]:
         whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
-    window = mapping(summary.get("window"))
+    window, warnings = mapping(summary.get("window")), records(summary.get("warnings"))
     return {
         "title": _title(services),
         "tool_version": str(summary.get("tool_version") or ""),
@@ -75,6 +90,7 @@ def build(
         "step": plain(window.get("step_s")) + " s" if is_number(window.get("step_s")) else "",
         "services": views,
         "many": len(views) >= MANY_SERVICES,
+        "crowded": crowded,
         "overview": table("All services", OVERVIEW_HEADS, rows, filter=len(rows) > 8),
         "sweeps": sweep_table(summary, anchors),
         "coverage": tables.coverage(summary),
@@ -82,12 +98,11 @@ def build(
         "missing": tables.missing(summary),
         "findings": tables.findings(whole),
         "passed": tables.findings(whole, ("pass",)),
-        "warnings": [
-            {"code": str(w.get("code") or ""), "text": str(w.get("text") or "")}
-            for w in records(summary.get("warnings"))
-        ],
+        "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
+        "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
         "inputs": tables.inputs(summary),
         "reproduce": reproduce,
+        "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
         "methods": [
             {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
             for key, made in DERIVATIONS.items()
@@ -97,7 +112,7 @@ def build(
 
 def _words(made: Derivation) -> dict[str, Any]:
     """Return a derivation for the page: the name of the single number is left open."""
-    words = {"method": made.method, "formula": made.formula}
+    words = {"method": made.method, "formula": made.formula, "notes": list(made.notes)}
     return words | {"queries": list(made.queries), "refs": list(made.refs)}
 
 
@@ -108,7 +123,13 @@ def _title(services: list[Mapping[str, Any]]) -> str:
 
 
 def _service(
-    place: int, service: Mapping[str, Any], policy: str, findings: pl.DataFrame, anchors: Anchors
+    place: int,
+    service: Mapping[str, Any],
+    policy: str,
+    findings: pl.DataFrame,
+    anchors: Anchors,
+    *,
+    crowded: bool,
 ) -> dict[str, Any]:
     name = str(service.get("service") or "")
     choice = choose(service, policy)
@@ -118,9 +139,10 @@ def _service(
     capacity = tables.capacities(name, service, anchors)
     thresholds = tables.thresholds(name, service, choice, anchors)
     ratio = _ratio(name, service, anchors)
-    replayed = tables.replay(name, service, choice, anchors)
-    candidates = tables.selection(name, service, anchors)
-    demand = _demand(service)
+    replayed = replay_tables.replay(name, service, choice, anchors, field=not crowded)
+    tried = replay_tables.trial(name, service, anchors)
+    candidates = replay_tables.selection(name, service, anchors)
+    demand, drivers = _demand(service), records(service.get("trial"))
     return {
         "id": f"s{place + 1}",
         "name": name,
@@ -142,6 +164,7 @@ def _service(
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
         "beside": beside(service),
+        "trial": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
         "selection": candidates,
         "policy": policy,
         "policy_id": anchors.claim(evidence_path(name, "policy", "policy"), "policy.yaml") if policy else "",
@@ -216,14 +239,18 @@ def _replay_words(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
     listed = [
         {"label": str(key).replace("_", " "), "text": _value(key, value)}
         for key, value in sorted(calibration.items())
-        if value is not None and key not in ("status", "text") and not isinstance(value, Mapping | list)
+        if value is not None
+        and key not in ("status", "text", "least_instance_hours")
+        and not isinstance(value, Mapping | list)
     ]
     said = {key: str(calibration.get(key) or "").replace("_", " ") for key in ("status", "text")}
+    held = {key: value for key, value in calibration.items() if key not in ("status", "text")}
     return {
         "train": span(*train) if train else "",
         "test": span(*test) if test else "",
         "calibration": listed,
         "calibrated": said,
+        "notes": notes({**given, "calibration": held}),
         "has_replay": bool(records(given.get("policies"))),
         "has_selection": bool(records(service.get("selection"))),
         "chosen": policy_name(choice.policy),

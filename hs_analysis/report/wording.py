@@ -12,6 +12,9 @@ from hs_analysis.catalogue import load_catalogue
 NONE = "–"
 """What stands where a number could not be had; the reason stands beside it."""
 
+LEAST_PERCENT = 0.01
+"""Smallest percentage that is told from none."""
+
 _DERIVED_UNITS = {"offered_tps": "tokens/s", "backlog_age_s": "s", "instances": "instances"}
 # What alignment adds to the catalogue's signals.
 
@@ -129,10 +132,15 @@ def count(value: Any) -> str:
 
 
 def percent(value: Any, digits: int = 3) -> str:
-    """Return a ratio as a percentage: 0.283 becomes ``28.3 %``; at most one decimal from 10 % up."""
+    """Return a ratio as a percentage: 0.283 becomes ``28.3 %``; at most one decimal from 10 % up.
+
+    What would round to less than a hundredth of a per cent is ``<0.01 %``: no model is as exact as that.
+    """
     if not is_number(value):
         return NONE
     scaled = float(value) * 100
+    if 0 < scaled < LEAST_PERCENT / 2:
+        return f"<{LEAST_PERCENT} %"
     if abs(scaled) >= 9.95:
         text = f"{scaled:.1f}".removesuffix(".0").replace("-", "−")
     else:

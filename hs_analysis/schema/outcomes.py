@@ -264,6 +264,25 @@ FAULTS = _contract(
     ),
 )
 
+TRIAL = _contract(
+    "trial",
+    "one row per service and signal that was tried as the driver of its pool",
+    *_signal_role(),
+    _field("pool", _TEXT, "", "pool it drove; empty when none answers to it", null=False),
+    _field("verdict", _TEXT, "", "what the study says of it", null=False),
+    _field("target_per_instance", _NUMBER, _SIGNAL_UNIT, "what it reads at the derived target load"),
+    _field("load_dip_ratio", _NUMBER, "ratio", "load in its lowest tenth ÷ in its highest, hourly means"),
+    _field("dip_ratio", _NUMBER, "ratio", "instances at the dip of the load ÷ at its peak"),
+    _field("correlation", _NUMBER, "−1..1", "instances with 5-min load"),
+    _field("reversals_per_day", _NUMBER, "1/day", "moves of the pool that undo the one before"),
+    _field("instance_hours", _NUMBER, "instance-hours", "of the pool, on the test window"),
+    _field("strain_ratio", _NUMBER, "ratio 0..1", "expected share of windows over capacity"),
+    _field("reading", _TEXT, "", "what that means, or why it was not tried", null=False),
+    _field("paper_dip_ratio", _NUMBER, "ratio", "the same in HeteroScale's Fig. 6, digitised"),
+    _field("paper_correlation", _NUMBER, "−1..1", "the same in HeteroScale's Fig. 6, digitised"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
 OUTCOMES: dict[str, pa.Schema] = {
     "study": STUDY,
     "recommended": RECOMMENDED,
@@ -278,4 +297,5 @@ OUTCOMES: dict[str, pa.Schema] = {
     "replay_windows": REPLAY_WINDOWS,
     "replay_policies": REPLAY_POLICIES,
     "replay_faults": FAULTS,
+    "trial": TRIAL,
 }

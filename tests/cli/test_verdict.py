@@ -9,6 +9,7 @@ import pytest
 
 from hs_analysis.cli.verdict import run_result
 
+SLO = {"ttft_s": 2.0, "tbt_s": 0.05, "quantile": 0.95, "window_s": 60.0, "allowed_window_share": 0.05}
 REASON = {"code": "thin", "text": "too few", "value": None, "limit": None}
 
 
@@ -42,7 +43,7 @@ def service(ours: float | None, theirs: float | None, **more: Any) -> dict[str, 
 
 def lines(*services: dict[str, Any]) -> list[str]:
     """Return the table form."""
-    shown = run_result({"services": list(services), "warnings": []}, [], Path("reports/x"))
+    shown = run_result({"services": list(services), "warnings": [], "slo": SLO}, [], Path("reports/x"))
     return [str(block) for block in shown.blocks()]
 
 
@@ -123,3 +124,76 @@ def test_machine_forms_hold_the_same() -> None:
     assert row["saved_vs_recorded"] == 0.25
     assert row["report"] == shown.data["report"] == "r/report.html"
     assert shown.data["answers"][0]["targets"][0]["target_per_instance"] == 1080.0
+
+
+def test_the_objective_stands_first() -> None:
+    """Both limits, what share of samples and windows they mean; no SLO is said too."""
+    text = lines(service(0.01, 0.02))
+    want = "TTFT ≤ 2 s and TBT ≤ 50 ms for 95 % of samples in a window of 60 s; 5.0 % of windows may break it"
+    assert text[1] == f"  SLO: {want}"
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": []}, [], Path("r"))
+    assert "no SLO was given" in str(shown.blocks()[1])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "want"),
+    [
+        (2.0, 2.0, ""),
+        (
+            1.0,
+            5.0,
+            "TTFT is judged at 1 s, not at 2 s: the histogram has no edge there (the next edge is 5 s)",
+        ),
+        (
+            1.0,
+            None,
+            "TTFT is judged at 1 s, not at 2 s: the histogram has no edge there (that is its last edge)",
+        ),
+        (None, 5.0, "TTFT can't be judged at 2 s: the histogram's first edge is 5 s"),
+    ],
+)
+def test_a_limit_judged_elsewhere_is_said(low: float | None, high: float | None, want: str) -> None:
+    """A limit between two edges is judged at the lower one: the reader must know."""
+    edge = {"signal": "ttft", "source": "vllm", "limit_s": 2.0, "low_s": low, "high_s": high}
+    text = lines(service(0.01, 0.02, slo_edges=[edge]))
+    assert any(want in line for line in text) if want else not any("judged" in line for line in text)
+
+
+def test_numbers_that_no_data_gave_are_said() -> None:
+    """Start-up times assumed by the replay, and defaults of the policy, stand in the verdict."""
+    document = """metadata: {service: demo/m}
+spec:
+  mode: metric
+  primaries: [{signal: decode_tps, role: decode}]
+  cooldown: {scale_out_s: 300.0, scale_in_s: 600.0, evidence: default}
+  hysteresis:
+    scale_out_ratio: 1.2
+    scale_in_ratio: 0.8
+    by_role:
+      prefill: {scale_out_ratio: 1.1, scale_in_ratio: 0.8, evidence: default}
+      decode: {scale_out_ratio: 1.2, scale_in_ratio: 0.9, evidence: x}
+"""
+    one = service(0.01, 0.02)
+    times = {
+        "decode": {"value": 300.0, "provenance": "default"},
+        "prefill": {"value": 60.0, "provenance": "settings"},
+    }
+    one["replay"]["calibration"] = {"start_up_s": times}
+    shown = run_result({"services": [one], "warnings": [], "slo": SLO}, [document], Path("r"))
+    text = [str(block) for block in shown.blocks() if "assumed" in str(block)]
+    assert text == [
+        "  assumed, no data gave it: start-up time 300 s for decode (give yours: --startup)",
+        "  assumed, no data gave it: cooldowns 300 s out and 10 min in (they follow from the start-up time)",
+        "  assumed, no data gave it: scaling ratios 1.1 and 0.8 for prefill (the noise of the signal is not "
+        "known)",
+    ]
+    assert not any("assumed" in line for line in lines(service(0.01, 0.02)))
+
+
+def test_broken_files_are_told_at_the_top() -> None:
+    """A file that could not be read is said before any answer, and once."""
+    warnings = [{"code": "input_broken", "text": "b.json: cut short"}]
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": warnings}, [], Path("r"))
+    text = [str(block) for block in shown.blocks()]
+    assert text[0] == "WARNING: not read: b.json: cut short"
+    assert sum("b.json" in line for line in text) == 1

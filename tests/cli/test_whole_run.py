@@ -150,7 +150,7 @@ def test_another_seed_leaves_alignment_alone(copied: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["study", "derive", "select", "replay", "policy", "report", "export", "doctor"]
+    "command", ["study", "derive", "select", "replay", "trial", "policy", "report", "export", "doctor"]
 )
 @pytest.mark.parametrize("form", ["table", "json", "yaml", "csv"])
 def test_stdout_is_the_result_and_nothing_else(finished: Path, command: str, form: str) -> None:
@@ -178,6 +178,7 @@ def test_forms_agree_with_summary(finished: Path) -> None:
         ("derive", ("capacity", "demand", "thresholds", "pd_ratio", "refusals")),
         ("select", ("selection",)),
         ("replay", ("replay",)),
+        ("trial", ("trial",)),
     ):
         (printed,) = json.loads(call(command, finished, "-o", "json", "-q").stdout)["services"]
         for key in keys:

@@ -28,6 +28,7 @@ from hs_analysis.schema.results import (
     Recommendation,
     Refusal,
     ReplayResult,
+    SignalTrial,
     SignalVerdict,
     Startup,
     Threshold,
@@ -55,8 +56,8 @@ POLICIES = (
     "slo_violation_ci vs_recorded_ci interval_reason"
 )
 SERVICE = (
-    "service history_kind reference gpus_per_instance totals signals recommended capacity demand thresholds "
-    "startup pd_ratio selection replay refusals"
+    "service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity demand "
+    "thresholds startup pd_ratio selection replay trial refusals"
 )
 REASON = Reason("thin", "too few", 2.0, 3.0)
 
@@ -105,6 +106,9 @@ def service(*, known: bool = True) -> dict[str, Any]:
         "service": "demo/m", "kind": "production", "reference": "offered",
         "gpus_per_instance": {"decode": 8.0} if known else {},
         "totals": {"service": "demo/m", "prompt_tokens": 1.0} if known else None,
+        "slo_edges": [
+            {"signal": "ttft", "source": "vllm", "limit_s": 2.0, "low_s": 1.0, "high_s": None}
+        ] if known else [],
     }  # fmt: skip
     verdict = SignalVerdict(
         "ttft", "service", "vllm", "guard", (REASON,), pearson=float("nan"), pearson_ci=(0.1, 0.2)
@@ -113,6 +117,9 @@ def service(*, known: bool = True) -> dict[str, Any]:
     score = CandidateScore("p", "decode_tps", "decode", 0.1, None, 2.0, 0.0, 1.0, True, "best")
     row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     replayed = ReplayResult(("a", "b"), ("b", "c"), {"status": "calibrated", "rows": (1, 2)}, (row,))
+    tried = SignalTrial(
+        "decode_tps", "decode", "decode", "proportional", 100.0, 0.3, 0.4, 0.9, 2.0, 80.0, 0.0
+    )
     numbers = derived(known=known)
     return (
         summary.facts_section(entry)
@@ -120,6 +127,7 @@ def service(*, known: bool = True) -> dict[str, Any]:
         | summary.derive_section(numbers)
         | summary.selection_section((score,) if known else ())
         | summary.replay_section(replayed if known else ReplayResult(None, None))
+        | summary.trial_section((tried,) if known else ())
         | summary.refusals_section(numbers)
     )
 
@@ -212,7 +220,7 @@ def test_missing_numbers_are_null() -> None:
     [
         (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
         (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Startup, "startup"), (Refusal, "refusals"),
-        (CandidateScore, "select"), (PolicyReplay, "replay_policies"),
+        (CandidateScore, "select"), (PolicyReplay, "replay_policies"), (SignalTrial, "trial"),
     ],
 )  # fmt: skip
 def test_tables_have_a_column_for_each_field(kind: type[Any], table: str) -> None:

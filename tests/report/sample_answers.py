@@ -157,7 +157,12 @@ def service_summary(name: str) -> dict[str, Any]:
                 ),
             )
         ],
+        "slo_edges": [
+            {"signal": "ttft", "source": "vllm", "limit_s": 2.5, "low_s": 2.5, "high_s": 2.5},
+            {"signal": "tbt", "source": "vllm", "limit_s": 0.05, "low_s": 0.04, "high_s": 0.08},
+        ],
         "replay": _replay(name),
+        "trial": _trial(name),
         "refusals": [
             {
                 "what": "capacity on NVIDIA H20",
@@ -201,6 +206,35 @@ def _replay(name: str) -> dict[str, Any]:
             for policy, hours, share, actions, saved, peak in rows
         ],
     }
+
+
+def _trial(name: str) -> list[dict[str, Any]]:
+    rows = (
+        ("decode_tps", "decode", "decode", "proportional", 0.42, 0.37, "follows the dip"),
+        ("gpu_util", "decode", "decode", "unusable", 0.99, 0.99, "stays near its peak: hardly scales in"),
+        ("request_rate", "service", "decode", "proportional", 0.41, None, "follows the dip"),
+        ("e2e_latency", "service", "decode", "guard", None, None, "not tried: what it reads is not known"),
+    )
+    return [
+        {
+            "signal": signal,
+            "role": role,
+            "pool": pool,
+            "verdict": verdict,
+            "target_per_instance": None if dip is None else 12.5,
+            "load_dip_ratio": None if dip is None else 0.3,
+            "dip_ratio": dip,
+            "correlation": None if dip is None else 0.9,
+            "reversals_per_day": None if dip is None else 2.0,
+            "instance_hours": None if dip is None else 640.0,
+            "strain_ratio": None if dip is None else 0.002,
+            "reading": reading,
+            "paper_dip_ratio": paper,
+            "paper_correlation": paper,
+            "evidence": evidence.path(name, "replay", f"trial:{signal}@{role}"),
+        }
+        for signal, role, pool, verdict, dip, paper, reading in rows
+    ]
 
 
 def _verdicts(name: str) -> list[dict[str, Any]]:

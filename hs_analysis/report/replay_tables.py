@@ -1,0 +1,200 @@
+"""Tables of the backtest: policies, the decisions of the selected one, candidates, and drivers tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report.cells import (
+    Anchors,
+    Cell,
+    evidence_path,
+    number_cell,
+    status_cell,
+    table,
+    text_cell,
+)
+from hs_analysis.report.choice import Choice, mapping, records
+from hs_analysis.report.replay_words import in_order
+from hs_analysis.report.trial_words import in_order as drivers_in_order
+from hs_analysis.report.wording import (
+    is_number,
+    moment,
+    number,
+    plain,
+    policy_name,
+    signal_label,
+    unit_of,
+)
+from hs_analysis.schema.baselines import AUTOSCALERS
+
+DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES, DECISIONS_LEAST = 60, 600, 8
+"""Most decisions listed of one service, and of all; least of each. The timeline table holds them all."""
+
+
+def replay_path(name: str, entry: Mapping[str, Any]) -> str:
+    """Return the evidence path of a replayed policy."""
+    return evidence_path(name, "replay", str(entry.get("policy") or "policy"), entry.get("evidence"))
+
+
+def replay(
+    name: str, service: Mapping[str, Any], chosen: Choice, anchors: Anchors, *, field: bool = True
+) -> dict[str, Any]:
+    """Return the backtest: one row per policy, the chosen one first, then what ran and the bounds.
+
+    ``field`` keeps the autoscalers of the field; a page of many services goes without them.
+    """
+    entries = in_order(records(mapping(service.get("replay")).get("policies")), service)
+    entries = [entry for entry in entries if field or entry.get("policy") not in AUTOSCALERS]
+    rows = []
+    for entry in entries:
+        policy = str(entry.get("policy"))
+        path = replay_path(name, entry)
+        note = "the chosen policy" if policy == chosen.selected.get("policy") else ""
+        cells = [
+            text_cell(policy_name(policy), note=note),
+            hours_cell(entry.get("instance_hours"), entry.get("instance_hours_ci")),
+            hours_cell(entry.get("gpu_hours")),
+            number_cell(entry.get("vs_recorded"), "ratio", entry.get("vs_recorded_ci")),
+            number_cell(entry.get("vs_static_peak"), "ratio"),
+            number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
+            number_cell(entry.get("recovery_s"), "s"),
+            number_cell(entry.get("actions_per_day"), "", None, 1),
+            number_cell(entry.get("reversals_per_day"), "", None, 1),
+            number_cell(entry.get("overshoot_ratio"), "ratio"),
+            number_cell(entry.get("pd_imbalance_ratio"), "ratio"),
+            number_cell(entry.get("unserved_tokens"), "", None, 0),
+        ]
+        rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
+    heads = [
+        "policy",
+        "instance-hours",
+        "GPU-hours",
+        "saved vs. recorded",
+        "saved vs. static peak",
+        "windows over limit",
+        "longest stretch over limit",
+        "actions per day",
+        "reversals per day",
+        "overshoot",
+        "P/D imbalance",
+        "unserved tokens",
+    ]
+    return table("Policies on the test window; intervals are 95 %, over days", heads, rows)
+
+
+def hours_cell(value: Any, ci: Any = None) -> Cell:
+    """Return hours without decimals once there are many, so that they can be added up."""
+    return number_cell(value, "", ci, 0 if is_number(value) and abs(value) >= 100 else 1)
+
+
+def decisions(timeline: pl.DataFrame, chosen: Choice, services: int = 1) -> dict[str, Any]:
+    """Return the scaling actions of the selected policy: when, from how many to how many, and why.
+
+    ``timeline`` are the service's rows of the ``timeline`` contract. The first ones are listed,
+    the fewer the more ``services`` share the page; ``more`` says how many there are beyond.
+    """
+    mine = timeline.filter(pl.col("policy") == str(chosen.selected.get("policy"))).sort("capture", "t")
+    counts = [name for name in ("desired_prefill", "desired_decode") if mine[name].is_not_null().any()]
+    before = [pl.col(name).shift(1).over("capture").alias(f"{name}_before") for name in counts]
+    acted = mine.with_columns(before).filter(pl.col("action").is_in(["out", "in"]))
+    shown = max(DECISIONS_LEAST, min(DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES // max(1, services)))
+    rows = []
+    for row in acted.head(shown).iter_rows(named=True):
+        moved = [_moved(row[f"{name}_before"], row[name]) for name in counts]
+        cells = [
+            text_cell(moment(row["t"])),
+            text_cell(f"scale {row['action']}"),
+            *moved,
+            text_cell(row["reason"], wide=True),
+        ]
+        rows.append({"id": "", "cells": cells})
+    heads = ["time (UTC)", "action", *(name.removeprefix("desired_") for name in counts), "why"]
+    more = acted.height - len(rows)
+    found = table("Actions of the chosen policy on the test window", heads, rows, filter=len(rows) > 8)
+    return found | {"total": acted.height, "more": more}
+
+
+def _moved(before: Any, after: Any) -> Cell:
+    """Return a count that changed as ``11 → 10``, one that did not as itself."""
+    if not is_number(before) or before == after:
+        return text_cell(plain(after), numeric=True)
+    return text_cell(f"{plain(before)} → {plain(after)}", numeric=True)
+
+
+def trial(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    """Return how every signal did as the driver of its pool, beside the paper's trial."""
+    rows = []
+    for entry in drivers_in_order(records(service.get("trial"))):
+        signal, role = str(entry.get("signal")), str(entry.get("role") or "")
+        path = evidence_path(name, "replay", f"trial:{signal}@{role}", entry.get("evidence"))
+        label = signal_label(signal, role)
+        drives = f"drives {entry['pool']}" if entry.get("pool") and entry.get("pool") != role else ""
+        cells = [
+            text_cell(label, note=drives),
+            status_cell(entry.get("verdict"), note=str(entry.get("reading") or ""), wide=True),
+            number_cell(entry.get("dip_ratio"), "", None, 2),
+            number_cell(entry.get("paper_dip_ratio"), "", None, 2),
+            number_cell(entry.get("correlation"), "", None, 2),
+            number_cell(entry.get("paper_correlation"), "", None, 2),
+            text_cell(number(entry.get("reversals_per_day"), 2), numeric=True),
+            hours_cell(entry.get("instance_hours")),
+            number_cell(entry.get("strain_ratio"), "ratio"),
+            number_cell(entry.get("target_per_instance"), unit_of(signal)),
+        ]
+        rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
+    heads = [
+        "driver",
+        "verdict of the study, and what it does",
+        "instances, dip ÷ peak",
+        "same in the paper",
+        "correlation with load",
+        "same in the paper",
+        "reversals per day",
+        "instance-hours of its pool",
+        "windows over capacity",
+        "target per instance",
+    ]
+    return table("Signals tried as drivers on the test window", heads, rows)
+
+
+def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    """Return the candidates simulated on the training window, best score first."""
+    entries = records(service.get("selection"))
+    entries.sort(
+        key=lambda e: (
+            not e.get("chosen"),
+            -e["score"] if is_number(e.get("score")) else float("inf"),
+            str(e.get("policy")),
+        )
+    )
+    rows = []
+    for entry in entries:
+        pairs = zip(
+            str(entry.get("signal") or "").split("+"), str(entry.get("role") or "").split("+"), strict=False
+        )
+        sized = " and ".join(signal_label(signal, role) for signal, role in pairs if signal)
+        chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
+        cells: list[Cell] = [
+            text_cell(policy_name(str(entry.get("policy"))), note=sized),
+            number_cell(entry.get("score"), "ratio"),
+            hours_cell(entry.get("instance_hours")),
+            hours_cell(entry.get("gpu_hours")),
+            number_cell(entry.get("slo_violation_ratio"), "ratio"),
+            chosen if entry.get("chosen") else text_cell("no"),
+            text_cell(entry.get("reason"), wide=True),
+        ]
+        path = evidence_path(name, "select", str(entry.get("policy") or "candidate"))
+        rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
+    heads = [
+        "candidate",
+        "recorded hours saved",
+        "instance-hours",
+        "GPU-hours",
+        "windows over limit",
+        "chosen",
+        "why",
+    ]
+    return table("Candidate policies simulated on the training window", heads, rows)

@@ -1,0 +1,60 @@
+"""Words and order of the backtest that the page and the terminal share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.wording import number, policy_name, seconds
+from hs_analysis.schema.baselines import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
+
+Row = Mapping[str, Any]
+
+ORDER = (RECORDED, CURRENT, STATIC_PEAK, HINDSIGHT, ORACLE, TUNED)
+"""Rows that follow the selected policy; the autoscalers of the field come after them as they are."""
+
+DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
+"""Rows drawn beside the selected policy: what ran, runs today, most would run, and what cannot be beaten."""
+
+
+def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
+    """Return the rows of a backtest, the selected policy first, then what is no baseline."""
+    chosen = next((r.get("policy") for r in records(service.get("selection")) if r.get("chosen")), None)
+    own = [r.get("policy") for r in rows if r.get("policy") not in BASELINES]
+    first = [*([chosen] if chosen else []), *own, *ORDER]
+    return sorted(rows, key=lambda r: first.index(r["policy"]) if r.get("policy") in first else len(first))
+
+
+def notes(replay: Row) -> list[str]:
+    """Return what the figures rest on: intervals, calibration, start-up, the bound, what is not there."""
+    rows, calibration = records(replay.get("policies")), mapping(replay.get("calibration"))
+    found = []
+    if rows:
+        found.append("longest stretch: in which more windows than not are expected to break the SLO")
+    reasons = dict.fromkeys(str(row["interval_reason"]) for row in rows if row.get("interval_reason"))
+    if reasons:
+        found.append(f"no intervals: {'; '.join(reasons)}")
+    if calibration.get("text"):
+        found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
+    if (least := calibration.get("least_instance_hours")) is not None:
+        found.append(f"no schedule holds the SLO with fewer than {number(least)} instance-hours")
+    if times := start_up(calibration):
+        found.append(times)
+    missing = mapping(calibration.get("not_expressed"))
+    by_reason: dict[str, list[str]] = {}
+    for name, why in missing.items():
+        by_reason.setdefault(str(why), []).append(policy_name(str(name)))
+    found += [f"not replayed: {', '.join(names)}: {why}" for why, names in by_reason.items()]
+    return found
+
+
+def start_up(calibration: Row) -> str:
+    """Return the start-up times of the replay and where they come from."""
+    times: dict[tuple[str, str], list[str]] = {}
+    for role, entry in mapping(calibration.get("start_up_s")).items():
+        known = mapping(entry)
+        times.setdefault((seconds(known.get("value")), str(known.get("provenance"))), []).append(str(role))
+    words = {"settings": "as given", "default": "a default: give yours with --startup"}
+    parts = [f"{time} for {' and '.join(roles)} ({words.get(of, of)})" for (time, of), roles in times.items()]
+    return f"start-up time {', '.join(parts)}" if parts else ""
