@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -20,7 +21,8 @@ PAGES = sorted([*SINGLE, *(p for f in ("docs", "data_samples") for p in (ROOT / 
 
 @pytest.fixture(scope="module")
 def generator() -> ModuleType:
-    """Return docs/generate.py as a module."""
+    """Return docs/generate.py as a module; the modules beside it are found as when it is run."""
+    sys.path.insert(0, str(ROOT / "docs"))
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
     assert spec is not None
     assert spec.loader is not None

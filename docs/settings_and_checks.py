@@ -1,0 +1,101 @@
+"""Reference pages of the settings and of doctor's checks, from their rows."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from dataclasses import fields
+from typing import Any
+
+from reference_text import page, sentence, table
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.doctor import CHECKS
+from hs_analysis.doctor.needs import ROWS, how_to_get
+from hs_analysis.schema.settings import MetricRow, TableRow
+from hs_analysis.settings.known import SETTINGS, Setting
+from hs_analysis.settings.sections import SECTIONS
+
+
+def _default_of(setting: Setting) -> str:
+    """Return a default as hsa.toml writes it."""
+    return "" if setting.default in (None, ()) else f"`{setting.example}`"
+
+
+def settings_page() -> str:
+    """Return the reference of every setting: key, default, unit, provenance, variable and flag."""
+    heads = ["key", "what", "form", "default", "unit", "why this default", "variable", "flag"]
+    parts, groups = [], dict.fromkeys(setting.key.rpartition(".")[0] for setting in SETTINGS)
+    for group in groups:
+        rows = [
+            (
+                f"`{s.key.rpartition('.')[2]}`", s.meaning, s.kind.name, _default_of(s), s.unit, s.provenance,
+                f"`{s.variable}`", f"`{s.flag}`" if s.flag else "",
+            )
+            for s in SETTINGS
+            if s.key.rpartition(".")[0] == group
+        ]  # fmt: skip
+        parts += [f"## {group}" if group else "## Above the first section", table(heads, rows)]
+    parts += [
+        "## Sections with keys of your own",
+        "These are in the file only, but for `captures`: `--capture`.",
+    ]
+    for section in SECTIONS:
+        header = f"[{section.name}.fleet]" if section.name == "tables" else f"[{section.name}]"
+        example = "\n".join([header, *section.example])
+        parts += [f"### {section.name}", f"{sentence(section.meaning)}.", f"```toml\n{example}\n```"]
+    columns = [(f"`{f.name}`", _doc_of(TableRow, f.name)) for f in fields(TableRow)]
+    parts += ["Keys of a `[tables.NAME]`:", table(["key", "what"], columns)]
+    columns = [(f"`{f.name}`", _doc_of(MetricRow, f.name)) for f in fields(MetricRow)]
+    parts += ["Keys of a metric, and of a column of a table:", table(["key", "what"], columns)]
+    lead = (
+        "What `hsa.toml`, `HSA_*` variables and flags can set; a flag wins over a variable, a variable over "
+        "the file. A variable is `HSA_` and the key in capitals, with `_` for the dots; lists are separated "
+        "by commas. "
+        "[How to configure](../howto/configure.md) explains which file is read when."
+    )
+    return page("Settings", lead, parts)
+
+
+def _doc_of(kind: type[Any], name: str) -> str:
+    """Return what a dataclass's docstring says of a field."""
+    lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
+    start = next(i for i, line in enumerate(lines) if name in line.split(", ") and not line.startswith(" "))
+    body = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
+    return " ".join(line.strip() for line in body).replace("``", "`")
+
+
+def checks_page() -> str:
+    """Return the reference of the checks and of what later stages need."""
+    rows = [
+        (
+            ", ".join(f"`{name}`" for name in check.names),
+            inspect.cleandoc(check.run.__doc__ or "").splitlines()[0],
+            ", ".join(check.levels),
+            sentence(check.then),
+        )
+        for check in CHECKS
+    ]
+    catalogue = load_catalogue()
+    asked = [
+        (
+            need.stage,
+            ", ".join(need.roles) + (" (two pools)" if need.split else ""),
+            need.need,
+            need.without,
+            how_to_get(need, catalogue).replace("{role}", "ROLE"),
+        )
+        for need in ROWS
+    ]
+    parts = [
+        table(["check", "what it looks at", "may say", "what to do"], rows),
+        "## What later stages need",
+        table(["stage", "of", "need", "without it", "how to get it"], asked),
+    ]
+    lead = (
+        "What `hsa doctor` checks, in the order of `data/findings.parquet`. `pass` is a fact to know, `warn` "
+        "something that lowers what can be said, `fail` something that makes an answer wrong; "
+        "`--fail-on check-failed` ends with exit code 3 for a `fail`. A check that has nothing to look at "
+        "says nothing. The needs below are in `data/doctor.json`, met or not, per service and role."
+    )
+    return page("Checks", lead, parts)
