@@ -8,6 +8,7 @@ import traceback
 import typer
 
 import hs_analysis
+from hs_analysis.cli.printable import printable
 from hs_analysis.errors import HsError, ManyErrors
 
 MOST_LINES = 3
@@ -31,7 +32,7 @@ def exit_code(error: HsError) -> int:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 def report_bug(error: BaseException) -> None:

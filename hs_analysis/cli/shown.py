@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hs_analysis.cli.options import Format
+from hs_analysis.cli.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,7 +149,7 @@ def _show_blocks(blocks: Sequence[Block], *, no_color: bool) -> None:
 def _print_blocks(blocks: Sequence[Block], out: Console) -> None:
     for number, block in enumerate(blocks):
         if isinstance(block, str):
-            out.print(block, soft_wrap=True)
+            out.print(printable(block), soft_wrap=True)
             continue
         if number:
             out.print()
@@ -190,7 +191,7 @@ def text_of(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, list | tuple):
         return ", ".join(text_of(item) for item in value)
-    return str(value)
+    return printable(str(value))
 
 
 def number(value: float | None, digits: int = 4) -> str:

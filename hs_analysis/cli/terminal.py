@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from hs_analysis.cli.printable import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -16,7 +18,7 @@ class Lines:
     """A line for each stage that worked or had nothing to do."""
 
     def _print(self, text: str) -> None:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
 
     def started(self, stage: str, does: str, index: int, total: int) -> None:
         """Stay silent until the stage is done."""
@@ -50,7 +52,7 @@ class Bars(Lines):
 
     def _print(self, text: str) -> None:
         if self._bar is not None:
-            self._bar.console.print(text, soft_wrap=True)
+            self._bar.console.print(printable(text), soft_wrap=True)
         else:
             super()._print(text)
 

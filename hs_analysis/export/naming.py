@@ -87,7 +87,12 @@ def header(policy: Policy, options: ExportOptions, target: str, losses: Sequence
 
 def comment(lines: Sequence[str]) -> str:
     """Return lines as YAML comments; a line break inside a line can't end the comment."""
-    return "".join(f"# {' '.join(line.split())}".rstrip() + "\n" for line in lines)
+    return "".join(f"# {_visible(' '.join(line.split()))}".rstrip() + "\n" for line in lines)
+
+
+def _visible(text: str) -> str:
+    """Return a text with what can't be seen as escapes: YAML allows no control characters, not even here."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def plain_number(value: float) -> str:

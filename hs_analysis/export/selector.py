@@ -50,6 +50,7 @@ _HARDWARE = "the role is told by the GPU type: change it with the hardware"
 _JOIN = "joins {metric}: allow-list the pod label behind {label} in kube-state-metrics"
 _LIST = "picks today's {count} {label} values only, new instances are not seen: add a role label first"
 _WORDS = {word: re.compile(rf"(?<![a-z]){word}(?![a-z])", re.IGNORECASE) for word in POD_WORDS}
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _REGEX_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
 
 
@@ -128,8 +129,9 @@ class Scene:
 
 
 def quoted(text: str) -> str:
-    """Return a PromQL string literal."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    """Return a PromQL string literal; what can't be seen in it is escaped, as Go's %q does."""
+    plain = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return '"' + _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", plain) + '"'
 
 
 def escaped(text: str) -> str:

@@ -279,8 +279,8 @@ def read_lines(stream: ByteStream, where: str, syntax: Syntax, notes: ReadNotes)
         When a line never ends.
     """
     reader = _Reader(syntax, notes)
-    stream.skip_mark()
     try:
+        stream.skip_mark()
         for block in stream.lines():
             yield from reader.take(block)
     except BrokenStreamError as broken:

@@ -79,8 +79,8 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     series = _Open(None, 0)
     line = 0
     with dump.stream(LINE_BLOCK_BYTES) as stream:
-        stream.skip_mark()
         try:
+            stream.skip_mark()
             for block in stream.lines():
                 for raw in block.splitlines():
                     line += 1

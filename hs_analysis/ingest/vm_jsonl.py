@@ -68,8 +68,8 @@ def read_vm_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     repaired = 0
     line = 0
     with dump.stream() as stream:
-        stream.skip_mark()
         try:
+            stream.skip_mark()
             for block in stream.lines():
                 for raw in block.split(b"\n"):
                     line += 1

@@ -28,10 +28,16 @@ def not_utf8() -> bytes:
     return made.getvalue()
 
 
+CUT_ZSTD = b"\x28\xb5\x2f\xfdal2"
+"""Nothing of it can be inflated; its length is odd, so that it is salvaged where a reader can."""
+
+LINE_FORMATS = ("promtool-text", "vm-jsonl", "tsdb-dump", "openmetrics", "exposition")
+
 FOUND: tuple[tuple[str, str, bytes, str], ...] = (
     ("aiperf-parquet", "m.parquet", not_utf8(), "Invalid UTF8"),
     ("table", "fleet.csv", not_utf8(), "Invalid UTF8"),
-    ("vllm-bench", "b.json", b"\x28\xb5\x2f\xfdal2", ""),
+    ("vllm-bench", "b.json", CUT_ZSTD, ""),
+    *((kind, "a", CUT_ZSTD, "cut or damaged") for kind in LINE_FORMATS),
 )
 """Format, name, bytes, and what the refusal says; empty when the file is read, if only as nothing."""
 
