@@ -15,8 +15,9 @@ from hs_analysis.policy import Policy, load_all
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT
-from hs_analysis.schema.results import Derived, PolicyReplay
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Document, Settings
 
 CURRENT_FILE = "data/replay/current.json"

@@ -7,16 +7,9 @@ from typing import Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalTrial
 from hs_analysis.schema.baselines import RECORDED
-from hs_analysis.schema.results import (
-    CandidateScore,
-    Derived,
-    Recommendation,
-    ReplayResult,
-    SignalTrial,
-    SignalVerdict,
-    Threshold,
-)
+from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
 

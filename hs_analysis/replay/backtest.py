@@ -28,10 +28,11 @@ from hs_analysis.replay.score import PolicyScore, judged_roles, saving, score
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.backtests import ReplayResult
 from hs_analysis.schema.baselines import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Derived, ReplayResult
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 
 

@@ -6,8 +6,8 @@ Times are ISO 8601 UTC text. Intervals are (low, high).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import polars as pl
@@ -317,111 +317,3 @@ class Derived:
     def startup_of(self, role: str) -> Startup | None:
         """Return the start-up time that the dump shows of a role, None when it was not looked for."""
         return next((s for s in self.startup if s.role == role), None)
-
-
-@dataclass(frozen=True)
-class CandidateScore:
-    """One candidate policy on the training window."""
-
-    policy: str
-    signal: str
-    role: str
-    score: float | None
-    gpu_hours: float | None
-    instance_hours: float | None
-    slo_violation_ratio: float | None
-    actions_per_day: float | None
-    chosen: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class SearchPoint:
-    """One candidate at one setting on the training window; the settings are factors of what was derived.
-
-    ``on_front``: no other point has fewer hours without more violations. ``reason`` says why it was chosen.
-    """
-
-    policy: str
-    target_share: float
-    band_scale: float
-    cooldown_scale: float
-    step_scale: float
-    gpu_hours: float | None
-    instance_hours: float | None
-    strain_ratio: float | None
-    actions_per_day: float | None
-    on_front: bool = False
-    chosen: bool = False
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class PolicyReplay:
-    """One policy on the test window.
-
-    ``recovery_s`` is the longest stretch in which windows are expected to violate; ``pd_imbalance_ratio`` the
-    mean share of the better supplied pool's room that the other one can't match. Intervals are 95 % from
-    whole days drawn anew; ``interval_reason`` says why they are missing.
-    """
-
-    policy: str
-    gpu_hours: float | None
-    instance_hours: float | None
-    slo_violation_ratio: float | None
-    actions_per_day: float | None
-    reversals_per_day: float | None
-    overshoot_ratio: float | None
-    unserved_tokens: float | None
-    vs_static_peak: float | None
-    vs_recorded: float | None
-    evidence: str = ""
-    recovery_s: float | None = None
-    pd_imbalance_ratio: float | None = None
-    instance_hours_ci: Interval | None = None
-    slo_violation_ci: Interval | None = None
-    vs_recorded_ci: Interval | None = None
-    interval_reason: str = ""
-
-
-@dataclass(frozen=True)
-class SignalTrial:
-    """One signal as the driver of its pool on the test window.
-
-    ``dip_ratio`` is the pool's mean instances in the tenth of rows with the lowest hourly load ÷ in the tenth
-    with the highest, ``load_dip_ratio`` the same of the load itself; ``correlation`` is that of instances
-    with 5-min load. ``reading`` puts it in words, or says why the signal was not tried. The last two are
-    HeteroScale's figures for the same driver (arXiv:2508.19559, Fig. 6, digitised), None where it has none.
-    """
-
-    signal: str
-    role: str
-    pool: str
-    verdict: Verdict
-    target_per_instance: float | None = None
-    load_dip_ratio: float | None = None
-    dip_ratio: float | None = None
-    correlation: float | None = None
-    reversals_per_day: float | None = None
-    instance_hours: float | None = None
-    strain_ratio: float | None = None
-    reading: str = ""
-    paper_dip_ratio: float | None = None
-    paper_correlation: float | None = None
-    evidence: str = ""
-
-
-@dataclass(frozen=True)
-class ReplayResult:
-    """The backtest: windows, calibration of the fleet model, and one row per policy.
-
-    ``current`` is what today's autoscaler was read from and what to change in it; empty when none was given.
-    ``faults`` are rows of policy × fault; empty when none was asked for.
-    """
-
-    train: Interval | tuple[str, str] | None
-    test: Interval | tuple[str, str] | None
-    calibration: dict[str, Any] = field(default_factory=dict)
-    policies: tuple[PolicyReplay, ...] = ()
-    current: dict[str, Any] = field(default_factory=dict)
-    faults: tuple[dict[str, Any], ...] = ()

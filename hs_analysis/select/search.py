@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Step
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Derived, SearchPoint
+from hs_analysis.schema.backtests import SearchPoint
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.select.choose import SAME_HOURS, SAME_STRAIN
 

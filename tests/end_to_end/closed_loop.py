@@ -25,7 +25,7 @@ from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.judge import TRAIN, read_derived
 from hs_analysis.policy import Observation, Policy, State, decide, load
 from hs_analysis.replay import replay_service
-from hs_analysis.schema.results import PolicyReplay, ReplayResult
+from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.synthetic import History, Kind, fresh_history, history, kind_of, write
 from hs_analysis.synthetic.lives import FOREVER_S, Life

@@ -10,7 +10,7 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day
 
 from hs_analysis.pipeline import decide
 from hs_analysis.pipeline.decide import TRAIN, Chosen, fault_rows, policy_primaries
-from hs_analysis.schema.results import SearchPoint
+from hs_analysis.schema.backtests import SearchPoint
 
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 

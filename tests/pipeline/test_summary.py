@@ -14,21 +14,18 @@ from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.publish import reproduce
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema import results
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalTrial
 from hs_analysis.schema.outcomes import OUTCOMES
 from hs_analysis.schema.results import (
-    CandidateScore,
     Capacity,
     CensoredWindow,
     Demand,
     Derived,
     PdRatio,
-    PolicyReplay,
     RatioWindow,
     Reason,
     Recommendation,
     Refusal,
-    ReplayResult,
-    SignalTrial,
     SignalVerdict,
     Startup,
     Threshold,

@@ -13,7 +13,7 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.score import needed, saving, score
 from hs_analysis.replay.simulate import simulate
-from hs_analysis.schema.results import PolicyReplay
+from hs_analysis.schema.backtests import PolicyReplay
 
 ROWS = 60
 

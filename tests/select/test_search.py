@@ -11,7 +11,7 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_po
 
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.replay.backtest import score_family, score_policies
-from hs_analysis.schema.results import SearchPoint
+from hs_analysis.schema.backtests import SearchPoint
 from hs_analysis.select.search import (
     DERIVED,
     GRID,
