@@ -37,9 +37,9 @@ from hs_analysis.schema.results import (
     PolicyReplay,
     ReplayResult,
     SearchPoint,
-    SignalTrial,
 )
 from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
 from hs_analysis.store import read_table
 

@@ -13,12 +13,12 @@ from hs_analysis.schema.results import (
     Derived,
     Recommendation,
     ReplayResult,
-    SignalTrial,
     SignalVerdict,
     Threshold,
 )
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
+from hs_analysis.schema.trial import SignalTrial
 
 SCHEMA_VERSION = 1
 

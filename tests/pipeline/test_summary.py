@@ -28,12 +28,12 @@ from hs_analysis.schema.results import (
     Recommendation,
     Refusal,
     ReplayResult,
-    SignalTrial,
     SignalVerdict,
     Startup,
     Threshold,
 )
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.trial import SignalTrial
 
 CONTRACT = {
     "signals": "signal role source verdict pearson pearson_ci spearman spearman_ci elasticity elasticity_ci "
