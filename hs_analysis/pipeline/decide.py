@@ -31,9 +31,10 @@ from hs_analysis.replay import (
 )
 from hs_analysis.replay.control import Control
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint, SignalTrial
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.baselines import CURRENT, TUNED
 from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
 from hs_analysis.store import read_table
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalTrial
+from hs_analysis.schema.backtests import CandidateScore, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
+from hs_analysis.schema.trial import SignalTrial
 
 SCHEMA_VERSION = 1
 

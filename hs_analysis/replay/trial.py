@@ -23,9 +23,9 @@ from hs_analysis.replay.score import DAY_S, HOUR_S, score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import SignalTrial
 from hs_analysis.schema.results import Derived, SignalVerdict
 from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.trial import SignalTrial
 
 BAND = Hysteresis(1.10, 0.80, "default")
 REST = Cooldown(300.0, 600.0, "default")

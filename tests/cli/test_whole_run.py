@@ -104,7 +104,7 @@ def test_second_run_does_nothing_and_answers_the_same(copied: Path, dumps: Path)
     again = call("run", dumps, "--run-dir", copied, *LIMITS)
     assert first.exit_code == again.exit_code == 0
     assert first.stdout == again.stdout
-    assert again.stderr.count("nothing to do, same inputs and settings") == 10
+    assert again.stderr.count("nothing to do, same inputs and settings") == 11
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 

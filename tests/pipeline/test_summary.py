@@ -14,7 +14,7 @@ from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.publish import reproduce
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema import results
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalTrial
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult
 from hs_analysis.schema.outcomes import OUTCOMES
 from hs_analysis.schema.results import (
     Capacity,
@@ -31,6 +31,7 @@ from hs_analysis.schema.results import (
     Threshold,
 )
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.trial import SignalTrial
 
 CONTRACT = {
     "signals": "signal role source verdict pearson pearson_ci spearman spearman_ci elasticity elasticity_ci "
