@@ -236,7 +236,7 @@ def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) ->
     service_schema = validator.schema["properties"]["services"]["items"]["properties"]
     for key, kind in (
         ("signals", results.SignalVerdict), ("capacity", results.Capacity), ("thresholds", results.Threshold),
-        ("selection", results.CandidateScore), ("refusals", results.Refusal),
+        ("selection", CandidateScore), ("refusals", results.Refusal),
         ("startup", results.Startup),
     ):  # fmt: skip
         assert set(service_schema[key]["items"]["properties"]) == {f.name for f in fields(kind)}
