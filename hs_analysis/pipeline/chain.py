@@ -23,14 +23,14 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
-        ("slo.ttft_s", "slo.tbt_s", "reading.gpus_per_instance", *_HISTORY),
+        ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/services.json",
          "data/disagreements.parquet"),
         align_services,
     ),
     Stage(
         "doctor", "checking the input", ("align",),
-        ("slo.ttft_s", "slo.tbt_s", *_HISTORY),
+        ("slo.ttft_s", "slo.tbt_s", "startup_s", "reading", *_HISTORY),
         ("data/findings.parquet", "data/doctor.json"),
         examine_input,
     ),
@@ -63,7 +63,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
     Stage(
         "report", "drawing the report", ("doctor", "export", "trial"),
-        ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading"),
+        ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
+         "beside"),
         ("summary.json", "report.html"), write_report,
     ),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -51,7 +52,8 @@ class Watch:
 
         class WatchedSettings(Settings):
             def __getattribute__(self, name: str) -> Any:
-                if name in names and name not in ("slo", "reading"):
+                copied = sys._getframe(1).f_globals["__name__"] == "dataclasses"  # replace() copies all
+                if name in names and name not in ("slo", "reading") and not copied:
                     note(name)
                 return super().__getattribute__(name)
 
