@@ -107,7 +107,8 @@ def fit_capacity(
     """
     judged = judge(rows, settings.slo, drop_recovery=rows.kind == "production")
     if not np.isfinite(rows.load).any():
-        code = "no_cache_missed" if rows.role == "prefill" else "no_work"
+        nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"
+        code = "no_load" if np.isfinite(rows.work).any() else nothing
         return _refused(judged, capacity_reason(code, rows.role), resamples, evidence)
     if not rows.limits or not np.isfinite(rows.over_low).any():
         code = "no_latency_histogram" if rows.limits else "no_slo"

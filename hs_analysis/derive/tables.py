@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.derive.laws import violating
+from hs_analysis.derive.laws import LEVEL_GROUPS, LEVEL_ROWS, violating
 from hs_analysis.derive.load import SERVED, work_of
 from hs_analysis.derive.mix import Stretch, stretches_of
 from hs_analysis.schema.aligned import ServiceFrame
@@ -71,9 +71,10 @@ def capacity_points(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo)
 
 
 def capacity_curve(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo) -> pl.DataFrame:
-    """Return the fitted probability of a violating window over load, per role.
+    """Return the fitted share over load that capacity was read off, per role.
 
-    The logistic law's own curve where it was fitted, else a monotone fit of violating windows in load bins.
+    The logistic law's own curve where it was fitted; where the law is load levels the share of samples over
+    the limit that it fitted; else a monotone fit of violating windows in load bins.
     No rows for a role without judged windows.
     """
     frames = []
@@ -102,6 +103,10 @@ def _probability(fit: CapacityFit, grid: Floats, slo: Slo) -> Floats:
         return curve
     judged = fit.judged
     known = judged.kept & np.isfinite(judged.rows.sustained)
+    if fit.capacity.method.startswith("load levels"):
+        bins = max(2, min(LEVEL_GROUPS, int(known.sum()) // LEVEL_ROWS))
+        share = judged.rows.over_low[known]
+        return monotone_fit(judged.rows.load[known], share, bins=bins, increasing=True).predict(grid)
     bad = judged.bad[known].astype(float)
     bins = min(CURVE_BINS, max(2, bad.size // 3))
     return monotone_fit(judged.rows.sustained[known], bad, bins=bins, increasing=True).predict(grid)

@@ -25,6 +25,10 @@ CAPACITY_TEXT = {
     "no_work": (
         "the input has no work of this role: neither offered nor served tokens per second and instances"
     ),
+    "no_load": (
+        "the input has work of this role, but not one 5-minute mean of it per instance: the window is too"
+        " short, mostly gaps, or without the pool's instance count"
+    ),
     "no_cache_missed": (
         "the input has no cache-missed prompt tokens, and raw prompt tokens are not prefill's work"
     ),
@@ -55,6 +59,10 @@ CAPACITY_COLLECT = {
         " more each, or record more days with gentle ramps through that load"
     ),
     "no_work": "export the token counters and the instance count of the {role} pool",
+    "no_load": (
+        "record for longer, 8 hours or more with a real ramp, and keep a series per instance of the {role}"
+        " pool"
+    ),
     "no_cache_missed": (
         "switch on a counter of prompt tokens that were not served from cache, for instance"
         " vllm:prompt_tokens_by_source_total"

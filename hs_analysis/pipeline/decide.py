@@ -20,6 +20,7 @@ from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_v
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
+from hs_analysis.policy.rounding import rounded
 from hs_analysis.replay import (
     NO_FAULT,
     faults_named,
@@ -273,7 +274,8 @@ def write_policies(work: Work) -> Outcome:
         queries, warnings = _expressions(frame, keys, series)
         meta = _meta(work, frame, series)
         derived = read_derived(work.run, frame.service)
-        policies.append(build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta))
+        made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
+        policies.append(rounded(made))
         notes[frame.service] = warnings
     (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
     tables.write_json(work.out, NOTES_FILE, notes)

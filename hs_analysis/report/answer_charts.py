@@ -8,8 +8,10 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.report import chart_specs
-from hs_analysis.report.charts import Chart, line_rows, make, quantile_groups
+from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import records
+from hs_analysis.report.load_groups import quantile_groups, share_groups
+from hs_analysis.report.slo import of_samples
 from hs_analysis.report.thinning import csv_number, csv_time
 from hs_analysis.report.wording import (
     interval,
@@ -41,7 +43,8 @@ def capacity(
         Share of windows that may violate; None when not known.
     """
     decided = points.filter(pl.col("load_per_instance").is_finite() & pl.col("violates").is_not_null())
-    groups = quantile_groups(decided)
+    samples = of_samples(entry)
+    groups = share_groups(points) if samples else quantile_groups(decided)
     rows = [
         [csv_number(load), csv_number(share), csv_number(low), csv_number(high), str(int(n)), ""]
         for load, share, low, high, n in groups.iter_rows()
@@ -51,7 +54,8 @@ def capacity(
     if not rows and not is_number(entry.get("per_instance")):
         return None
     marks = _marks(entry, target)
-    words = f"allowed share of windows {percent(allowed)}"
+    of = "samples" if samples else "windows"
+    words = f"allowed share of {of} {percent(allowed)}"
     limit = [{"y": allowed, "text": words}] if is_number(allowed) else []
     judged = points.filter(pl.col("load_per_instance").is_finite())
     between = judged.filter(
@@ -59,20 +63,23 @@ def capacity(
         & pl.col("over_low_ratio").is_finite()
         & pl.col("over_high_ratio").is_finite()
     ).height
-    missing = points.height - decided.height - between
+    known = judged.filter(pl.col("over_low_ratio").is_finite()).height
+    missing = points.height - (known if samples else decided.height + between)
     reading = (
-        "Each point is a group of windows of about equal load with its 95 % interval; the line is the fit"
+        "Each point is a group of windows of about equal load with "
+        + ("its mean share of samples over the limit; " if samples else "its 95 % interval; ")
+        + "the line is the fit"
         + (", the shaded strip the interval of the answer" if marks and marks[0]["low"] is not None else "")
         + (f", the dashed line the allowed share ({percent(allowed)})." if limit else ".")
     )
-    if between:
+    if between and not samples:
         reading += f" {plural(between, 'window')} left out: the limit lies inside a histogram bucket there."
     if missing:
         reading += f" {plural(missing, 'window')} left out: no samples of the latency, or no load."
     title = _capacity_title(role, entry)
     places = {
         "X": f"work per {role} instance (tokens/s)",
-        "Y": "windows over the limit (%)",
+        "Y": f"{of} over the limit (%)",
         "COLOUR": chart_specs.ROLE_COLOURS.get(role, "var(--c-service)"),
         "DOMAIN": [m["text"] for m in marks],
     }

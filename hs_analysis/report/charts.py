@@ -354,27 +354,3 @@ def _span(frame: pl.DataFrame) -> tuple[datetime | None, datetime | None]:
     """Return the first and last time of a frame."""
     first, last = frame["t"].min(), frame["t"].max()
     return (first, last) if isinstance(first, datetime) and isinstance(last, datetime) else (None, None)
-
-
-def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:
-    """Return groups of windows of about equal load: load, share over the limit, its Wilson interval, windows.
-
-    ``points`` are decided capacity points. At most 20 groups of at least 15 windows; fewer make one group.
-    """
-    n = points.height
-    groups = max(1, min(20, n // 15))
-    ordered = points.sort("load_per_instance", "t", "capture").with_columns(
-        group=pl.Series(np.arange(n) * groups // max(n, 1))
-    )
-    table = ordered.group_by("group").agg(
-        load=pl.col("load_per_instance").median(),
-        over=pl.col("violates").sum().cast(pl.Float64),
-        windows=pl.len().cast(pl.Float64),
-    )
-    z = 1.96  # two-sided 95 % normal quantile
-    p, m = pl.col("over") / pl.col("windows"), pl.col("windows")
-    centre = (p + z * z / (2 * m)) / (1 + z * z / m)
-    half = z / (1 + z * z / m) * (p * (1 - p) / m + z * z / (4 * m * m)).sqrt()
-    return table.sort("group").select(
-        "load", share=p, low=(centre - half).clip(0), high=(centre + half).clip(upper_bound=1), windows=m
-    )

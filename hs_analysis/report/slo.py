@@ -17,13 +17,18 @@ NO_SLO = "no SLO was given: targets are what instances already carried, without 
 def allowed_share(
     service: Mapping[str, Any], summary: Mapping[str, Any], capacity: Mapping[str, Any], curve: pl.DataFrame
 ) -> float | None:
-    """Return the share of windows that may violate [ratio], None when nothing tells.
+    """Return the share that may be over the limit [ratio], None when nothing tells.
+
+    It is of windows, or of samples where the capacity was read off load levels.
 
     A summary that carries its objective says it. Otherwise a logistic fit does: by definition it crosses the
     allowed share at the capacity; other methods answer without such a curve.
     """
     for holder in (service, summary, mapping(summary.get("settings"))):
-        value = mapping(holder.get("slo")).get("allowed_window_share")
+        slo = mapping(holder.get("slo"))
+        if of_samples(capacity) and is_number(slo.get("quantile")):
+            return 1.0 - float(slo["quantile"])
+        value = slo.get("allowed_window_share")
         if is_number(value):
             return float(value)
     at = capacity.get("per_instance")
@@ -38,6 +43,11 @@ def allowed_share(
     # In these coordinates a logistic law is a straight line, so that reading between its points is exact.
     logit = float(np.interp(np.log(at), x, np.log(share / (1 - share))))
     return float(1 / (1 + np.exp(-logit)))
+
+
+def of_samples(capacity: Mapping[str, Any]) -> bool:
+    """Whether a capacity was read off the share of samples over the limit, as pressure tests' are."""
+    return str(capacity.get("method") or "").startswith("load levels")
 
 
 def objective(slo: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ CAPACITY_CURVE = pa.schema(
             "violation_probability",
             pa.float64(),
             "ratio 0..1",
-            "fitted share of violating windows",
+            "fitted share of violating windows; of samples over the limit where the law is load levels",
             null=False,
         ),
     ],

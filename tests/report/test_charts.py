@@ -18,7 +18,7 @@ import vl_convert
 from report import sample as samples
 from report.sample_tables import GAP, START
 
-from hs_analysis.report import chart_specs, charts, service_charts
+from hs_analysis.report import answer_charts, chart_specs, charts, load_groups, service_charts
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import choose
 from hs_analysis.report.slo import allowed_share
@@ -173,7 +173,7 @@ def test_capacity_groups_count_every_decided_window() -> None:
     """Groups hold all windows, their shares average to the whole, and intervals hold the shares."""
     points = samples.sample().details["capacity_points"].filter(pl.col("role") == "decode")
     decided = points.filter(pl.col("violates").is_not_null())
-    groups = charts.quantile_groups(decided)
+    groups = load_groups.quantile_groups(decided)
     assert groups["windows"].sum() == decided.height
     assert (groups["share"] * groups["windows"]).sum() == pytest.approx(decided["violates"].sum())
     assert ((groups["low"] <= groups["share"] + 1e-12) & (groups["share"] <= groups["high"] + 1e-12)).all()
@@ -184,7 +184,7 @@ def test_wilson_interval_of_a_known_case() -> None:
     points = pl.DataFrame(
         {"load_per_instance": 1.0, "t": range(20), "capture": "", "violates": [True] * 5 + [False] * 15}
     )
-    low, high = charts.quantile_groups(points).select("low", "high").row(0)
+    low, high = load_groups.quantile_groups(points).select("low", "high").row(0)
     assert (low, high) == (pytest.approx(0.112, abs=5e-4), pytest.approx(0.469, abs=5e-4))
 
 
@@ -247,3 +247,102 @@ def test_shares_compare_over_the_same_stretches() -> None:
     assert chart is not None
     known = rows(chart)[:100]
     assert [r["value"] for r in known] == [r["value"] for r in rows(chart) if r["series"] == "load"][:100]
+
+
+def test_load_levels_draw_the_share_the_law_reads() -> None:
+    """A pressure test's points are mean shares of samples, its dashed line what the quantile leaves over."""
+    points = pl.DataFrame(
+        {
+            "capture": [""] * 10,
+            "t": [START + timedelta(minutes=k) for k in range(10)],
+            "load_per_instance": [100.0] * 5 + [200.0] * 5,
+            "over_low_ratio": [0.0, 0.02, 0.04, None, None, 0.3, 0.5, 0.1, 0.5, 0.6],
+            "over_high_ratio": [0.0] * 10,
+            "violates": [False] * 5 + [True] * 5,
+        }
+    )
+    curve = pl.DataFrame({"load_per_instance": [100.0, 200.0], "violation_probability": [0.02, 0.4]})
+    entry = {"per_instance": 120.0, "ci": None, "status": "ok", "method": "load levels"}
+    slo = {"quantile": 0.9, "allowed_window_share": 0.05}
+    allowed = allowed_share({"slo": slo}, {}, entry, curve)
+    assert allowed == pytest.approx(0.1)
+    chart = answer_charts.capacity("decode", entry, {}, points, curve, allowed)
+    assert chart is not None
+    assert "samples over the limit (%)" in json.dumps(chart.spec)
+    assert [float(row["share"]) for row in rows(chart) if row["share"]] == pytest.approx([0.2575])
+    assert "2 windows left out: no samples of the latency, or no load." in chart.reading
+    windows = answer_charts.capacity("decode", entry | {"method": "logistic"}, {}, points, curve, 0.05)
+    assert windows is not None
+    assert "windows over the limit (%)" in json.dumps(windows.spec)
+
+
+def test_missing_rows_are_not_called_undecided(week: dict[str, Chart]) -> None:
+    """Windows without samples and windows inside a bucket are counted apart."""
+    points = pl.DataFrame(
+        {
+            "capture": [""] * 4,
+            "t": [START + timedelta(minutes=k) for k in range(4)],
+            "load_per_instance": [100.0, 110.0, 120.0, None],
+            "over_low_ratio": [0.01, 0.2, None, 0.01],
+            "over_high_ratio": [0.01, 0.01, None, 0.01],
+            "violates": [False, None, None, False],
+        }
+    )
+    curve = pl.DataFrame({"load_per_instance": [100.0], "violation_probability": [0.02]})
+    entry = {"per_instance": 120.0, "status": "ok", "method": "logistic"}
+    chart = answer_charts.capacity("decode", entry, {}, points, curve, 0.05)
+    assert chart is not None
+    assert "1 window left out: the limit lies inside a histogram bucket there." in chart.reading
+    assert "2 windows left out: no samples of the latency, or no load." in chart.reading
+
+
+def test_replay_draws_what_a_reader_compares(week: dict[str, Chart]) -> None:
+    """The chosen policy, what ran, HPA and hindsight; never the first names of the alphabet."""
+    one = samples.sample()
+    timeline = one.details["timeline"]
+    base = timeline.filter(pl.col("policy") == "recorded")
+    names = ["aibrix_apa", "hindsight", "hpa", "kthena", "zeta"]
+    one.details["timeline"] = pl.concat(
+        [timeline, *(base.with_columns(policy=pl.lit(name)) for name in names)]
+    )
+    chart = drawn(one)["steps-decode"]
+    assert list(dict.fromkeys(row["series"] for row in rows(chart))) == [
+        "decode TPS", "recorded", "hpa", "hindsight",
+    ]  # fmt: skip
+
+
+def test_scatter_says_whose_load_it_is() -> None:
+    """Pool or instance, and in tokens/s for a service's signal too."""
+    one = samples.sample()
+    points = one.details["study_points"].filter(pl.col("signal") == "decode_tps")
+    verdict = {"signal": "decode_tps", "role": "decode", "verdict": "proportional"}
+    whole = charts.scatter(points, verdict, "offered", 500)
+    each = charts.scatter(points, verdict, "offered", 500, per_instance=True)
+    rate = charts.scatter(points, verdict | {"signal": "request_rate", "role": "service"}, "offered", 500)
+    assert whole is not None
+    assert each is not None
+    assert rate is not None
+    assert "offered decode load (tokens/s)" in json.dumps(whole.spec)
+    assert "offered decode load per instance (tokens/s)" in json.dumps(each.spec)
+    assert "decode TPS per instance (tokens/s)" in json.dumps(each.spec)
+    assert "offered decode load (tokens/s)" in json.dumps(rate.spec)
+
+
+def test_search_marks_the_point_taken(week: dict[str, Chart]) -> None:
+    """One point is taken, the derived one is marked, and of shares too small to tell one is drawn."""
+    found = rows(week["pareto"])
+    assert [row["kind"] for row in found].count("taken") == 1
+    assert [row["kind"] for row in found].count("derived numbers") == 1
+    assert [float(row["share"]) for row in found].count(1e-4) == 1
+    assert "GPU-hours" in week["pareto"].title
+    assert "the fewest hours of the settings" in week["pareto"].reading
+
+
+def test_drivers_stand_beside_load_and_paper(week: dict[str, Chart]) -> None:
+    """Each driver that was tried has its point, its load's, and the paper's where it has one."""
+    found = rows(week["drivers"])
+    assert [row["kind"] for row in found if row["driver"] == "decode GPU utilisation"] == [
+        "this history", "its load", "the paper",
+    ]  # fmt: skip
+    assert not any("e2e" in row["driver"] for row in found)
+    assert week["drivers"].title == "2 of 3 drivers follow the load when it dips, 1 stays up"

@@ -1,0 +1,69 @@
+"""Tables of the backtest: order, intervals, and the actions of the chosen policy with their reasons."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+from report import sample as samples
+from report.sample_tables import START
+
+from hs_analysis.report.cells import Anchors
+from hs_analysis.report.choice import Choice, choose
+from hs_analysis.report.replay_tables import decisions, replay, trial
+
+
+def timeline(actions: int) -> pl.DataFrame:
+    """Return a timeline in which a policy acts in every second row, and another one too."""
+    rows = [
+        {
+            "policy": policy, "capture": "", "t": START + timedelta(minutes=k),
+            "desired_prefill": 10.0 + (k + 1) // 2, "desired_decode": 4.0,
+            "action": "out" if k % 2 else "hold", "reason": f"because of {k}",
+        }
+        for policy in ("mine", "other")
+        for k in range(2 * actions)
+    ]  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def test_every_action_stands_with_its_counts_and_reason() -> None:
+    """A changed count shows both numbers, an unchanged one itself; other policies are left out."""
+    found = decisions(timeline(3), Choice(selected={"policy": "mine"}))
+    texts = [[cell["text"] for cell in row["cells"]] for row in found["rows"]]
+    assert texts[0] == ["2026-11-02 00:01", "scale out", "10 → 11", "4", "because of 1"]
+    assert (len(texts), found["total"], found["more"]) == (3, 3, 0)
+
+
+def test_long_lists_are_cut_and_say_so() -> None:
+    """Sixty on a page of one service, fewer where many share it; the rest is counted."""
+    chosen = Choice(selected={"policy": "mine"})
+    alone, among = decisions(timeline(70), chosen), decisions(timeline(70), chosen, 60)
+    assert (len(alone["rows"]), alone["more"]) == (60, 10)
+    assert (len(among["rows"]), among["total"]) == (10, 70)
+    assert decisions(timeline(1), Choice())["rows"] == []
+
+
+def test_backtest_has_intervals_and_order() -> None:
+    """The chosen policy first, then what ran; intervals under their numbers."""
+    one = samples.sample()
+    service = one.summary["services"][0]
+    service["replay"]["policies"][0] |= {"vs_recorded_ci": [0.25, 0.33], "recovery_s": 660.0}
+    choice = choose(service, one.policies[service["service"]])
+    found = replay(service["service"], service, choice, Anchors())
+    names = [row["cells"][0]["text"] for row in found["rows"]]
+    assert names[:3] == ["decode TPS", "recorded", "static peak"]
+    saved, longest = found["rows"][0]["cells"][3], found["rows"][0]["cells"][6]
+    assert saved["ci"] == "25 to 33"
+    assert (longest["text"], longest["unit"]) == ("11", "min")
+
+
+def test_drivers_say_what_they_drive_and_do() -> None:
+    """A service's signal names its pool; what was not tried says why and has dashes."""
+    service = samples.sample().summary["services"][0]
+    rows = {row["cells"][0]["text"]: row["cells"] for row in trial("s", service, Anchors())["rows"]}
+    assert rows["request rate"][0]["note"] == "drives decode"
+    assert rows["decode GPU utilisation"][1]["note"] == "stays near its peak: hardly scales in"
+    last = list(rows.values())[-1]
+    assert last[1]["note"].startswith("not tried")
+    assert last[2]["text"] == "–"
