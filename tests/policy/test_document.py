@@ -114,7 +114,8 @@ def test_built_policies_survive_the_document() -> None:
     pair = replace(pair, hysteresis={"prefill": Hysteresis(1.2, 0.9), "decode": Hysteresis(1.1, 0.7)})
     assert load(dump(single)) == single
     assert load(dump(pair)) == pair
-    flat = YAML(typ="safe").load(dump(single))["spec"]["hysteresis"]
+    shared = replace(single, hysteresis=dict.fromkeys(single.sized_roles, Hysteresis(1.2, 0.9)))
+    flat = YAML(typ="safe").load(dump(shared))["spec"]["hysteresis"]
     assert list(flat) == ["scale_out_ratio", "scale_in_ratio", "evidence"]
     both = YAML(typ="safe").load(dump(pair))["spec"]["hysteresis"]
     assert (both["scale_out_ratio"], both["scale_in_ratio"]) == (1.2, 0.7)

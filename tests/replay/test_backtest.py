@@ -197,7 +197,7 @@ def test_what_runs_today_is_replayed_as_it_is_set_up() -> None:
     rows = by_name(found)
     assert next(iter(rows)) == "current"
     assert rows["current"].instance_hours > rows["hpa"].instance_hours
-    assert "current" not in found.calibration["baselines"]
+    assert "runs today" in found.calibration["baselines"]["current"]
     hit = replay_service_faults(
         test, train, derived(), {"current": today}, SETTINGS, faults_named(["metric_gap"])
     )
