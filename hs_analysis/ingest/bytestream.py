@@ -200,6 +200,16 @@ class ByteStream:
         if rest := b"".join(pending):
             yield rest
 
+    def object_keys(self) -> Iterator[str]:
+        """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
+        self.expect(b"{")
+        while self.peek() != b"}":
+            self.expect(b'"')
+            key = self.text()[:-1].decode("utf-8", "replace")
+            self.expect(b":")
+            yield key
+        self.expect(b"}")
+
     def skip_mark(self) -> None:
         """Consume a UTF-8 byte order mark if one comes next, after blanks."""
         self.peek()

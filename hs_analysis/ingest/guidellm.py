@@ -17,7 +17,7 @@ from hs_analysis.ingest.bench_rows import (
     with_throughput,
 )
 from hs_analysis.ingest.bytestream import ByteStream
-from hs_analysis.ingest.json_documents import items, keys, reject_value, whole
+from hs_analysis.ingest.json_documents import items, reject_value, whole
 from hs_analysis.ingest.json_lines import parsed
 from hs_analysis.ingest.raw import Dump, RawBench, RawRequests, ReadNotes
 from hs_analysis.ingest.request_rows import fault as request_fault
@@ -52,7 +52,7 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
     with whole(dump, notes) as stream:
         stream.skip_mark()
         while stream.peek():
-            for key in keys(stream):
+            for key in stream.object_keys():
                 if key == "benchmarks" and stream.peek() == b"[":
                     stream.expect(b"[")
                     while stream.peek() != b"]":
@@ -76,9 +76,9 @@ def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[Ra
     if stream.peek() != b"{":
         reject_value(at, stream.value(), "bad_json", "a benchmark is an object", notes, "benchmarks")
         return
-    for key in keys(stream):
+    for key in stream.object_keys():
         if key == "requests" and stream.peek() == b"{":
-            for status in keys(stream):
+            for status in stream.object_keys():
                 if stream.peek() == b"[":
                     yield from _requests(stream, STATUS.get(status, status), notes)
                 else:

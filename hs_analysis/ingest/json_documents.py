@@ -77,17 +77,6 @@ def next_object(stream: ByteStream, notes: ReadNotes) -> tuple[int, dict[str, An
     return None
 
 
-def keys(stream: ByteStream) -> Iterator[str]:
-    """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
-    stream.expect(b"{")
-    while stream.peek() != b"}":
-        stream.expect(b'"')
-        key = stream.text()[:-1].decode("utf-8", "replace")
-        stream.expect(b":")
-        yield key
-    stream.expect(b"}")
-
-
 def reject_value(at: int, raw: bytes, reason: str, detail: str, notes: ReadNotes, path: str = "") -> None:
     """Count a value and set it aside."""
     notes.rows += 1

@@ -116,17 +116,6 @@ def _after(notes: ReadNotes) -> str:
     return f" after series {notes.last_series}{until}"
 
 
-def _keys(stream: ByteStream) -> Iterator[str]:
-    """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
-    stream.expect(b"{")
-    while stream.peek() != b"}":
-        stream.expect(b'"')
-        key = stream.text()[:-1].decode("utf-8", "replace")
-        stream.expect(b":")
-        yield key
-    stream.expect(b"}")
-
-
 def _decoded(stream: ByteStream) -> Any:
     """Consume the next value and return it decoded."""
     stream.peek()
@@ -141,11 +130,11 @@ def _decoded(stream: ByteStream) -> Any:
 def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
     envelope: dict[str, Any] = {}
     has_result = False
-    for key in _keys(stream):
+    for key in stream.object_keys():
         if key != "data" or stream.peek() != b"{":
             envelope[key] = _decoded(stream)
             continue
-        for inner in _keys(stream):
+        for inner in stream.object_keys():
             if inner != "result" or stream.peek() != b"[":
                 envelope[inner] = _decoded(stream)
                 continue
@@ -196,7 +185,7 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
     raw_labels, labels_at = b"{}", stream.offset
     bodies: list[tuple[int, bytes]] = []
     histograms_at = -1
-    for key in _keys(stream):
+    for key in stream.object_keys():
         opening = stream.peek()
         at = stream.offset
         if key == "metric" and opening == b"{":
