@@ -24,6 +24,9 @@ PIECE_BYTES = 1 << 15
 LONGEST_LINE_BYTES = 256 << 20
 """A longer line is no line of a dump: VictoriaMetrics writes a month of one series at 15 s in 6 MB."""
 
+BOM = b"\xef\xbb\xbf"
+"""UTF-8 byte order mark, which some programs put before a text."""
+
 LONGEST_TEXT_BYTES = 1 << 20
 """A longer JSON text is a lost quote, not a label; without a bound it would pull in the whole file."""
 
@@ -33,7 +36,6 @@ _TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR_END = re.compile(rb"[,}\]\s]")
 _PAIRS_END = re.compile(rb"\]\s*\]")
 _BLANK = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
 
 _DAMAGES: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error)
 _open_gzip: Callable[[Path], Any] = gzip.open
@@ -213,8 +215,8 @@ class ByteStream:
     def skip_mark(self) -> None:
         """Consume a UTF-8 byte order mark if one comes next, after blanks."""
         self.peek()
-        if self.head(len(_BOM)) == _BOM:
-            self._at += len(_BOM)
+        if self.head(len(BOM)) == BOM:
+            self._at += len(BOM)
 
     def expect(self, byte: bytes) -> None:
         """Consume the next byte after blanks and commas, which must be ``byte``.

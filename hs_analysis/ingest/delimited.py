@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.line_blocks import BOM, LineBlock, line_blocks, shown
+from hs_analysis.ingest.bytestream import BOM
+from hs_analysis.ingest.line_blocks import LineBlock, line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
 DELIMITERS = (",", ";", "\t", "|")

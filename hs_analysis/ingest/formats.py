@@ -25,6 +25,7 @@ from hs_analysis.ingest.bench_json import (
     read_sglang_bench,
     read_vllm_bench,
 )
+from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.dcgmi_dmon import is_dcgmi_dmon, read_dcgmi_dmon
 from hs_analysis.ingest.exposition import is_exposition, read_exposition
 from hs_analysis.ingest.grafana_csv import is_grafana_csv, read_grafana_csv
@@ -97,7 +98,7 @@ class Look:
     @property
     def text(self) -> bytes:
         """The head without byte order mark and leading blanks."""
-        return self.head.removeprefix(b"\xef\xbb\xbf").lstrip()
+        return self.head.removeprefix(BOM).lstrip()
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.catalogue.units import factor, measured
 from hs_analysis.errors import HsError, InputError, UsageError
+from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.cells import numbers, with_unit
 from hs_analysis.ingest.delimited import Records, header_names, read_delimited, require_names
-from hs_analysis.ingest.line_blocks import BOM
 from hs_analysis.ingest.mapped import reject_row, timed
 from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes, series_text
 from hs_analysis.ingest.times import Clock

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.line_blocks import line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
@@ -49,4 +50,4 @@ def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadN
 
 def first_object(head: bytes) -> bytes:
     """Return the first line of a head, or all of it when it has one line only."""
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")[0]
+    return head.removeprefix(BOM).lstrip().partition(b"\n")[0]

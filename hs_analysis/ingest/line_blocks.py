@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hs_analysis.ingest.bytestream import ByteStream
+from hs_analysis.ingest.bytestream import BOM, ByteStream
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
-
-BOM = b"\xef\xbb\xbf"
 
 LONGEST_LINE_BYTES = 1 << 26
 """A line longer than this is no line of a text format: its bytes are set aside, not collected."""

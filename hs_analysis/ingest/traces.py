@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hs_analysis.ingest.bench_rows import number
+from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.cells import numbers
 from hs_analysis.ingest.delimited import Records, chosen, read_delimited, require_names
 from hs_analysis.ingest.json_lines import first_object, json_lines, reject_line
@@ -52,7 +53,7 @@ def is_mooncake(head: bytes) -> bool:
 
 
 def _header(head: bytes) -> str:
-    return head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].decode("utf-8", "replace").strip()
+    return head.removeprefix(BOM).partition(b"\n")[0].decode("utf-8", "replace").strip()
 
 
 def read_azure(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.delimited import split_header
 from hs_analysis.ingest.mapped import HOW_TO_MAP
 
@@ -39,7 +40,7 @@ def _parquet_columns(path: Path) -> list[str]:
 def _csv_columns(head: bytes) -> list[str]:
     """Return the names of a header that the next line fits, none when it is no table."""
     try:
-        lines = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "ignore").splitlines()
+        lines = head.removeprefix(BOM).decode("utf-8", "ignore").splitlines()
         lines = [line for line in lines if line.strip()][:2]
         if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "[", "<", "#"):
             return []
