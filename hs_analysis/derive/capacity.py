@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive import gates, laws
 from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
-from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, SERVED, RoleRows, trailing_mean
+from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
 from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge, mean_share
 from hs_analysis.derive.wording import capacity_reason
+from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.results import Capacity, Interval, Reason
 from hs_analysis.schema.settings import Settings, Slo
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.load import (
-    SERVED,
     capture_numbers,
     centred_mean,
     saturated_rows,
@@ -16,7 +15,7 @@ from hs_analysis.derive.load import (
     work_of,
 )
 from hs_analysis.derive.wording import CENSORED_COLLECT
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import CensoredWindow, Demand, Refusal
 from hs_analysis.statistics.episodes import episodes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.counting import count_noise, steps
 from hs_analysis.statistics.steadiness import FLOWS, steady
@@ -39,9 +39,6 @@ SETTLE_S = 300.0
 
 LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
 """Latencies that each role answers for."""
-
-SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
-"""Served token rate that stands for the work of each role."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.laws import LEVEL_GROUPS, LEVEL_ROWS, violating
-from hs_analysis.derive.load import SERVED, work_of
+from hs_analysis.derive.load import work_of
 from hs_analysis.derive.mix import Stretch, stretches_of
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.detail import CAPACITY_CURVE, CAPACITY_POINTS, MIX
 from hs_analysis.schema.frames import check, empty
 from hs_analysis.schema.results import PdRatio

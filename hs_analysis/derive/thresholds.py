@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.gpu_types import is_pool_mean
-from hs_analysis.derive.load import SERVED, centred_mean, saturated_rows, smooth_rows
+from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
 from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import Target, operating_point
 from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import Capacity, Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.isotonic import monotone_fit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import Derived
 
 Floats = NDArray[np.float64]
@@ -18,9 +18,6 @@ CARRIED_QUANTILE = 0.99
 
 MEAN_S = 300.0
 """Width of the means whose noise the thresholds state [s]."""
-
-WORK = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
-"""Served token rate that stands for the work of a role where offered work is not known."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, Pool]:
         capacity = derived.capacity_of(role)
         known = capacity.per_instance if capacity is not None else None
         carried = known if known is not None else float(np.nanquantile(per_instance, CARRIED_QUANTILE))
-        signal = derived.threshold_of(WORK[role], role)
+        signal = derived.threshold_of(SERVED[role], role)
         noise = signal.noise_cv if signal is not None else None
         usual = max(1, round(float(np.nanmedian(counts))))
         gpus = frame.gpus_per_instance.get(role)
@@ -74,7 +71,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, Pool]:
 def _work(frame: ServiceFrame, role: str) -> Floats:
     if frame.has("offered_tps", role):
         return frame.values("offered_tps", role)
-    return frame.values(WORK[role], role)
+    return frame.values(SERVED[role], role)
 
 
 def _tokens(frame: ServiceFrame, work: Floats) -> float | None:

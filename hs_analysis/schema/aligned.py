@@ -11,6 +11,9 @@ import polars as pl
 POOL_ROLES = ("prefill", "decode", "mixed")
 """Roles that are pools of instances, in the order results list them."""
 
+SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
+"""Served token rate that stands for the work of each role."""
+
 
 def column(signal: str, role: str) -> str:
     """Return the name of a signal's column in a service table, ``signal@role``."""

@@ -8,13 +8,10 @@ from dataclasses import replace
 import polars as pl
 
 from hs_analysis import evidence
-from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, column
+from hs_analysis.schema.aligned import POOL_ROLES, SERVED, ServiceFrame, column
 from hs_analysis.schema.results import Reason, SignalVerdict
 
 CODE = "mixed_gpu_types"
-
-SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
-"""Served token rate that tells which share of a role's work a type or an instance did."""
 
 TYPES_APART = 0.2
 """Difference of the elasticities of two types from which they disagree, whatever the verdicts; as between

@@ -15,9 +15,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.results import Reason
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.gpu_types import SERVED
 from hs_analysis.study.grid import Grid
 from hs_analysis.study.loads import Pair
 from hs_analysis.study.measured import FLAT, Cap, StudyRows
