@@ -72,8 +72,6 @@ class Intake:
         (file, why) of those that broke.
     guessed
         Numbers of those whose times are a guess.
-    types
-        Metric → type, where a format carries it.
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
@@ -83,7 +81,6 @@ class Intake:
     broken: list[tuple[str, str]] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
     guessed: set[int] = field(default_factory=set)
-    types: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -135,7 +132,6 @@ def read_files(
         if one.notes.is_time_guessed:
             intake.guessed.add(number)
         intake.records.append(_record(file, one))
-        intake.types.update(one.notes.types)
         requests += one.requests
         bench += one.bench
     if not intake.records and first_error is not None:

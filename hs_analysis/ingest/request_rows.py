@@ -16,8 +16,6 @@ REQUEST_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns a reader fills; capture and file are added where the file is known."""
 
-REQUEST_NUMBERS = tuple(n for n, dtype in REQUEST_SCHEMA.items() if dtype == pl.Float64 and n != "arrival_s")
-
 
 def raw_requests(columns: Mapping[str, Any], height: int) -> RawRequests:
     """Return requests from columns of values; what is not given is null, and NaN is null too.

@@ -16,7 +16,6 @@ from hs_analysis.replay.controllers.view import Answer, PoolView, documented, ro
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
 SOURCES = "https://github.com/vllm-project/aibrix, pkg/controller/podautoscaler (not in its documentation)"
-KNATIVE_DOC = "https://knative.dev/docs/serving/autoscaling/kpa-specific/"
 
 History = tuple[tuple[float, int], ...]
 """(time [Unix s], recommendation) within the longer cooldown window."""
