@@ -147,6 +147,12 @@ def _ceiling(history: ServiceFrame, capacity: Capacity | None, role: str) -> flo
     return highest if highest > 0 else math.inf
 
 
+def log_odds(allowed: float) -> float:
+    """Return the log odds of violating at capacity: those of the allowed share, of 5 % where it is 0 or 1."""
+    share = allowed if 0 < allowed < 1 else 0.05
+    return math.log(share / (1 - share))
+
+
 def violation_probability(
     load: Floats, age_s: Floats, pool: PoolModel, allowed: float, ready: Floats | None = None
 ) -> Floats:
@@ -176,7 +182,7 @@ def violation_probability(
     """
     if pool.capacity is None:
         return np.where(age_s > BACKLOG_LIMIT_S, 1.0, np.nan)
-    odds = math.log(allowed / (1 - allowed)) if 0 < allowed < 1 else math.log(0.05 / 0.95)
+    odds = log_odds(allowed)
     capacity = pool.capacity * (1.0 if ready is None else size_factor(ready, pool.reference))
     with np.errstate(divide="ignore", over="ignore"):
         exponent = np.clip(-(pool.slope * np.log(load / capacity) + odds), -700.0, 700.0)

@@ -10,10 +10,11 @@ from replay.services import SETTINGS, built, day, derived, guard, pd_day, primar
 
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, Policy, SoftScaleIn, Step
-from hs_analysis.replay.batch import curve_at, run_batch, score_batch
-from hs_analysis.replay.batch_rule import family
+from hs_analysis.replay.batch import counts_batch, score_batch
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.kernel import curve_at
+from hs_analysis.replay.packing import pack_policies
 from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import simulate
@@ -91,7 +92,7 @@ def test_counts_and_figures_equal_those_of_each_policy_alone(keys: tuple[tuple[s
     assert base.guards
     assert base.soft_scale_in
     policies = variants(base, 40)
-    counts = run_batch(family(policies, tuple(MODEL.pools)), PARTS[0], MODEL)
+    counts = counts_batch(policies, PARTS[0], MODEL)
     figures = score_batch(policies, PARTS, MODEL)
     for i, policy in enumerate(policies):
         alone = simulate(policy, PARTS[0], MODEL)
@@ -121,7 +122,7 @@ def test_guards_act_in_the_batch_as_alone() -> None:
         pd_ratio=None,
     )
     policies = variants(base, 25, seed=5)
-    counts = run_batch(family(policies, ("prefill",)), part, model)
+    counts = counts_batch(policies, part, model)
     reasons = ""
     for i, policy in enumerate(policies):
         alone = simulate(policy, part, model)
@@ -157,14 +158,14 @@ def test_utilisation_and_several_captures() -> None:
 def test_a_family_differs_in_numbers_only() -> None:
     """Other primaries are another family."""
     with pytest.raises(UsageError, match="differ in numbers only"):
-        family([built(FRAME, DECODE), built(FRAME, PAIR)], ("prefill", "decode"))
+        pack_policies([built(FRAME, DECODE), built(FRAME, PAIR)], ("prefill", "decode"))
 
 
 def test_curves_read_as_one_by_one() -> None:
     """Inside, at the edges, beyond them, and for a single point."""
     model = SignalModel("curve", "decode", loads=(1.0, 2.0, 4.0), values=(0.1, 0.3, 0.9))
-    loads = np.array([0.5, 1.0, 1.7, 2.0, 3.999, 4.0, 9.0])
-    np.testing.assert_array_equal(curve_at(model, loads), [model.at(x) for x in loads])
-    one = SignalModel("curve", "decode", loads=(1.0,), values=(0.1,))
-    np.testing.assert_array_equal(curve_at(one, loads), [0.1] * 7)
-    assert np.isnan(curve_at(model, np.array([np.nan]))).all()
+    loads, values = np.array([model.loads]), np.array([model.values])
+    for load in (0.5, 1.0, 1.7, 2.0, 3.999, 4.0, 9.0):
+        assert curve_at(loads, values, 0, 3, load) == model.at(load)
+        assert curve_at(loads, values, 0, 1, load) == 0.1
+    assert np.isnan(curve_at(loads, values, 0, 3, np.nan))
