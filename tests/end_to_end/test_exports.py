@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from end_to_end.runs import SAMPLES, Run, run
+from end_to_end.conftest import Finished
+from end_to_end.runs import SAMPLES, Run
 from export.prometheus_server import needs, over, prometheus_with
 from ruamel.yaml import YAML
 
@@ -24,12 +25,10 @@ WEIGHTS = {"ttft": "first_token_rate", "tbt": "decode_tps"}
 
 
 @pytest.fixture(scope="module", params=sorted(SAMPLES))
-def sample(
-    request: pytest.FixtureRequest, root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Run, Path]:
+def sample(request: pytest.FixtureRequest, root: Path, finished: Finished) -> tuple[Run, Path]:
     """A run of a shipped sample."""
     source = root / "data_samples" / request.param
-    return run(source, tmp_path_factory.mktemp(request.param) / "run", *SAMPLES[request.param]), source
+    return finished(source, *SAMPLES[request.param]), source
 
 
 def _rules(done: Run) -> list[tuple[str, str, str, float]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from end_to_end.conftest import Finished
 from end_to_end.runs import SAMPLES, run
 from ruamel.yaml import YAML
 
@@ -41,10 +42,13 @@ def _differences(kept: Any, found: Any, place: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_the_answer_of_a_sample_is_the_one_kept(name: str, root: Path, tmp_path: Path) -> None:
+def test_the_answer_of_a_sample_is_the_one_kept(
+    name: str, root: Path, tmp_path: Path, finished: Finished
+) -> None:
     """summary.json and policy.yaml of a sample are those in tests/golden, and byte-equal when run again."""
     source = root / "data_samples" / name
-    done, again = (run(source, tmp_path / part, *SAMPLES[name]) for part in ("one", "two"))
+    done = finished(source, *SAMPLES[name])
+    again = run(source, tmp_path / "again", *SAMPLES[name])
     texts = {file: (done.folder / file).read_text("utf-8") for file in ("summary.json", "policy.yaml")}
     for file, text in texts.items():
         assert text == (again.folder / file).read_text("utf-8"), f"{file} differs between two runs"

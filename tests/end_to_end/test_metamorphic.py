@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from end_to_end.conftest import Finished
 from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, run
 
 TOKENS = {
@@ -31,9 +32,9 @@ def source(real_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def plain(source: Path, finished: Finished) -> Run:
     """The unchanged run."""
-    return run(source, tmp_path_factory.mktemp("plain") / "run", *SIMULATED)
+    return finished(source, *SIMULATED)
 
 
 def _answers(done: Run) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from end_to_end.runs import SAMPLES, run
+from end_to_end.conftest import Finished
+from end_to_end.runs import SAMPLES
 from report.browser import assert_report_works
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_the_report_of_a_sample_works(name: str, root: Path, tmp_path: Path) -> None:
+def test_the_report_of_a_sample_works(name: str, root: Path, finished: Finished) -> None:
     """Both widths, both colour schemes: no console error, no request, every link lands on its number."""
-    done = run(root / "data_samples" / name, tmp_path / "run", *SAMPLES[name])
+    done = finished(root / "data_samples" / name, *SAMPLES[name])
     assert_report_works(done.folder / "report.html", done.summary)

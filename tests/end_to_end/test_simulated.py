@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.runs import SIMULATED, Run, run
+from end_to_end.conftest import Finished
+from end_to_end.runs import SIMULATED, Run
 from ruamel.yaml import YAML
 
 CASES = ("dev_days", "dev_diurnal", "dev_overload")
 
 
 @pytest.fixture(scope="module")
-def cases(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Run, dict[str, Any]]]:
+def cases(real_data: Path, finished: Finished) -> dict[str, tuple[Run, dict[str, Any]]]:
     """Every history run once, with its truth."""
-    root = tmp_path_factory.mktemp("simulated")
     found = {}
     for case in CASES:
         source = real_data / "simulated" / case
         found[case] = (
-            run(source, root / case, *SIMULATED),
+            finished(source, *SIMULATED),
             json.loads((source / "truth.json").read_text("utf-8")),
         )
     return found
