@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.bench_points import split_table
+from hs_analysis.derive.edges import Edges, way_between
 from hs_analysis.derive.load import capture_numbers, shares_over
 from hs_analysis.derive.mix import DRIFT_SPREAD
 from hs_analysis.derive.sweep import Trial, Verdict, answer, continuous, decides
@@ -24,7 +25,6 @@ from hs_analysis.schema.sweeps import SPLITS, SweepResult
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Edges = Mapping[str, tuple[float, float, float]]
 
 # Defaults of this project, set on captures of real serving components.
 
@@ -254,9 +254,7 @@ def _judged(frame: ServiceFrame, step: Step, latency: str, slo: Slo, edges: Edge
     if not np.isfinite(shares[0]).any():
         return "unknown", 1.0
     low_share, high_share = (float(np.nanmean(values)) for values in shares)
-    limit, below, above = edges.get(latency, (0.5, 0.0, 1.0))
-    way = (limit - below) / (above - below) if above > below else 0.0
-    within = 1.0 - (low_share + (high_share - low_share) * min(max(way, 0.0), 1.0))
+    within = 1.0 - (low_share + (high_share - low_share) * way_between(edges, latency))
     allowed = 1.0 - slo.quantile
     verdict: Verdict = "meets" if low_share <= allowed else "fails" if high_share > allowed else "undecided"
     return verdict, within

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.drift import fixed_costs, movers, movers_text
+from hs_analysis.derive.edges import LATENCY_OF, Edges, way_between
 from hs_analysis.derive.fitting import log_interval
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch
 from hs_analysis.derive.targets import Target
@@ -38,7 +39,11 @@ NEAR_BEST = 0.97
 
 
 def ratio_of(
-    frame: ServiceFrame, targets: dict[str, Target], mix: Mix | None, rng: np.random.Generator
+    frame: ServiceFrame,
+    targets: dict[str, Target],
+    mix: Mix | None,
+    rng: np.random.Generator,
+    edges: Edges | None = None,
 ) -> tuple[PdRatio, tuple[Refusal, ...]]:
     """Return the ratio of a service and, where it is not `ok`, what would pin it.
 
@@ -52,13 +57,19 @@ def ratio_of(
         Its mix, None where the pools have no common unsaturated rows.
     rng
         Source of the resampled stretches of a floor.
+    edges
+        Per latency the limit and the histogram edges about it. A ratio weighs one pool against the other, so
+        no edge is the safe one: where a limit lies between two of them, capacities are taken at the limit
+        itself, on the straight line between those at the edges. Capacity grows ever more slowly with the
+        limit, so that this is at most what is true; the interval holds both edges.
     """
     link = evidence.path(frame.service, "derive", "pd_ratio")
     impossible = _impossible(targets, mix)
     if impossible is not None or mix is None:
         ratio = PdRatio(None, None, "refused", None, None, impossible, evidence=link)
     else:
-        ratio = _moved(_from_mix(targets, mix, rng), frame, targets, mix, link)
+        balance = _Balance.of(targets["prefill"], targets["decode"], edges or {})
+        ratio = _moved(_from_mix(targets, mix, rng, balance), frame, balance, mix, link)
         ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
     if ratio.status == "ok" or ratio.reason is None:
         return ratio, ()
@@ -66,25 +77,74 @@ def ratio_of(
     return ratio, (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
 
 
-def _moved(ratio: PdRatio, frame: ServiceFrame, targets: dict[str, Target], mix: Mix, link: str) -> PdRatio:
+@dataclass(frozen=True)
+class _Balance:
+    """Decode ÷ prefill capacity (targets, where one is a floor): the factor from a mix to a ratio.
+
+    Attributes
+    ----------
+    known
+        Whether both capacities are, at both edges of their limits.
+    scale, draws, systematic
+        The factor, its bootstrap draws, and its systematic term.
+    down, up
+        How far the edges of the limits leave the ends of an interval open: factors of its ends.
+    headroom
+        Of the prefill target [ratio].
+    """
+
+    known: bool
+    scale: float
+    draws: Floats
+    systematic: float
+    down: float
+    up: float
+    headroom: float
+
+    @classmethod
+    def of(cls, prefill: Target, decode: Target, edges: Edges) -> _Balance:
+        factors = (prefill.fit.edge_factor, decode.fit.edge_factor)
+        known = prefill.status == "ok" and decode.status == "ok" and None not in factors
+        systematic = SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
+        draws = decode.fit.draws / prefill.fit.draws
+        scale = (decode.fit.capacity.per_instance or math.nan) / (
+            prefill.fit.capacity.per_instance or math.nan
+        )
+        if not known:
+            # Targets differ from capacities by a constant factor each: head-room, and the lower end of an
+            # interval.
+            factor = (decode.value or math.nan) / (prefill.value or math.nan) / scale
+            return cls(False, scale * factor, draws * factor, systematic, 1.0, 1.0, prefill.headroom)
+        p_at, d_at = (_at_limit(target, edges) for target in (prefill, decode))
+        p_most, d_most = (factor or 1.0 for factor in factors)
+        moved, down, up = d_at / p_at, p_at / p_most / d_at, p_at * d_most / d_at
+        return cls(True, scale * moved, draws * moved, systematic, down, up, prefill.headroom)
+
+    def stretched(self, ci: Interval) -> Interval:
+        """Return an interval stretched by what a limit between two histogram edges leaves open."""
+        return ci[0] * self.down, ci[1] * self.up
+
+
+def _at_limit(target: Target, edges: Edges) -> float:
+    """Return the capacity at the limit ÷ that at its lower edge."""
+    way = way_between(edges, LATENCY_OF[target.role])
+    return 1.0 + ((target.fit.edge_factor or 1.0) - 1.0) * way
+
+
+def _moved(ratio: PdRatio, frame: ServiceFrame, balance: _Balance, mix: Mix, link: str) -> PdRatio:
     """Add which input moved the mix, and what holding one ratio costs."""
     found = movers(frame, mix.stretches)
     ratio = replace(ratio, evidence=link, moved_by=found)
     if ratio.value is None or not ratio.by_window:
         return ratio
-    scale = _scale(targets["prefill"], targets["decode"], _known(targets["prefill"], targets["decode"]))[0]
     held = {"value": ratio.value}
     held |= {"band_low": ratio.band[0], "band_high": ratio.band[1]} if ratio.band else {}
-    costs = fixed_costs(mix.stretches, scale, held, targets["prefill"].headroom)
+    costs = fixed_costs(mix.stretches, balance.scale, held, balance.headroom)
     words = movers_text(found)
     if ratio.status == "drifting" and ratio.reason is not None and words:
         text = f"{ratio.reason.text}; what moved is {words}"
         ratio = replace(ratio, reason=replace(ratio.reason, text=text))
     return replace(ratio, fixed_costs=costs)
-
-
-def _known(prefill: Target, decode: Target) -> bool:
-    return prefill.status == "ok" and decode.status == "ok" and None not in _edge_factors(prefill, decode)
 
 
 def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
@@ -103,7 +163,7 @@ def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
     return None
 
 
-def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator) -> PdRatio:
+def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, found: _Balance) -> PdRatio:
     prefill, decode = targets["prefill"], targets["decode"]
     at_least, at_most = bounds(prefill, decode, mix)
     if prefill.value is None or decode.value is None:
@@ -112,15 +172,14 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator) ->
             "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
         )
         return PdRatio(None, None, "refused", at_least, at_most, reason)
-    known = _known(prefill, decode)
-    scale, scale_draws, systematic = _scale(prefill, decode, known)
+    known, scale, scale_draws, systematic = found.known, found.scale, found.draws, found.systematic
     by_window = tuple(
-        replace(w, ci=_stretched(w.ci, prefill, decode) if known and w.ci else w.ci)
+        replace(w, ci=found.stretched(w.ci) if w.ci else w.ci)
         for s in mix.stretches
         if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
     )
     balance = mix.value * scale
-    balance_ci = _stretched(log_interval(balance, mix.draws * scale_draws, systematic), prefill, decode)
+    balance_ci = found.stretched(log_interval(balance, mix.draws * scale_draws, systematic))
     safe = float(np.quantile(mix.busy, FLOOR_MIX_QUANTILE)) * scale if mix.busy.size else balance
     value, ci = (
         (balance, balance_ci) if known else (safe, _safe_interval(safe, mix, scale_draws, systematic, rng))
@@ -134,29 +193,6 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator) ->
     if known:
         return PdRatio(value, ci, "ok", None, None, None, by_window=by_window)
     return PdRatio(value, ci, "floor", at_least, at_most, _floor_reason(prefill, decode), by_window=by_window)
-
-
-def _edge_factors(prefill: Target, decode: Target) -> tuple[float | None, float | None]:
-    return prefill.fit.edge_factor, decode.fit.edge_factor
-
-
-def _stretched(ci: Interval, prefill: Target, decode: Target) -> Interval:
-    """Return the interval stretched by what a limit between two histogram edges leaves open."""
-    p, d = _edge_factors(prefill, decode)
-    return ci[0] / (p or 1.0), ci[1] * (d or 1.0)
-
-
-def _scale(prefill: Target, decode: Target, known: bool) -> tuple[float, Floats, float]:
-    """Return decode ÷ prefill capacity (targets, where one is a floor), its draws and systematic term."""
-    p, d = prefill.fit.capacity.per_instance, decode.fit.capacity.per_instance
-    draws = decode.fit.draws / prefill.fit.draws
-    scale = (d or math.nan) / (p or math.nan)
-    if not known:
-        # Targets differ from capacities by a constant factor each: head-room, and the lower end of an
-        # interval.
-        factor = (decode.value or math.nan) / (prefill.value or math.nan) / scale
-        scale, draws = scale * factor, draws * factor
-    return scale, draws, SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
 
 
 def bounds(prefill: Target, decode: Target, mix: Mix) -> tuple[float | None, float | None]:

@@ -12,6 +12,7 @@ from hs_analysis import evidence
 from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
+from hs_analysis.derive.edges import Edges
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
@@ -60,6 +61,7 @@ def derive_service(
     settings: Settings,
     typed: pl.DataFrame | None = None,
     births: pl.DataFrame | None = None,
+    edges: Edges | None = None,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -75,6 +77,9 @@ def derive_service(
         Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
     births
         Rows of the contract BIRTHS; None when they were not looked for.
+    edges
+        Per latency the limit and the histogram edges about it [s]; without them the lower edge stands for a
+        limit that lies between two.
     """
     given = settings
     startups = startups_of(frame, births) if births is not None else ()
@@ -90,7 +95,7 @@ def derive_service(
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
-    ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]))
+    ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]), edges)
     demand, censored = demand_of(frame)
     capacity = tuple(fit.capacity for fit in fits.values())
     if typed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 
 from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.align.instance_rows import row_width_s
+from hs_analysis.derive.edges import Edges
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
@@ -44,6 +46,14 @@ def write_aligned(folder: Path, aligned: Aligned) -> None:
 def read_entries(folder: Path) -> list[dict[str, Any]]:
     """Return what is known of each service beside its values, in the order of alignment."""
     return list(tables.read_json(folder, SERVICES_FILE))
+
+
+def edges_of(entry: Mapping[str, Any]) -> Edges:
+    """Return the histogram edges about each limit of a service."""
+    return {
+        edge["signal"]: (edge["limit_s"], edge["low_s"], edge["high_s"] or math.inf)
+        for edge in entry["slo_edges"]
+    }
 
 
 def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from hs_analysis.derive import DeriveResult, derive_service
 from hs_analysis.pipeline import ratio_tests, tables
-from hs_analysis.pipeline.frames import read_frames, read_instances, split
+from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames, read_instances, split
 from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
@@ -82,10 +82,13 @@ def derive_numbers(work: Work) -> Outcome:
     found: list[tuple[str, str, DeriveResult]] = []
     signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
     births = tables.read(work.run, "births")
+    edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
-        typed = typed_rows(signals, part)
-        found.append((part.service, fit, derive_service(part, verdicts, work.settings, typed, births)))
+        result = derive_service(
+            part, verdicts, work.settings, typed_rows(signals, part), births, edges[part.service]
+        )
+        found.append((part.service, fit, result))
     many = ("capacity", "thresholds", "refusals", "startup")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive import bench_sweeps, capture_sweeps, profile_ratio, profiles_of
 from hs_analysis.pipeline import tables
-from hs_analysis.pipeline.frames import read_entries, read_frames
+from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Work
 from hs_analysis.schema.aligned import ServiceFrame
@@ -27,12 +26,7 @@ def answer(work: Work) -> list[SweepResult]:
     slo = work.settings.slo
     answers = [bench_sweeps(tables.read(work.run, "bench"), slo)]
     entries = {entry["service"]: entry for entry in read_entries(work.run)}
-    for frame in read_frames(work.run):
-        edges = {
-            edge["signal"]: (edge["limit_s"], edge["low_s"], edge["high_s"] or math.inf)
-            for edge in entries[frame.service]["slo_edges"]
-        }
-        answers.append(capture_sweeps(frame, slo, edges))
+    answers += [capture_sweeps(f, slo, edges_of(entries[f.service])) for f in read_frames(work.run)]
     found = [one for results, _ in answers for one in results]
     tables.write_rows(work.out, "sweeps", [vars(one) for one in found])
     tables.write_frames(work.out, "splits", [splits for _, splits in answers])

@@ -42,6 +42,24 @@ def test_balance_is_recovered_with_its_interval() -> None:
     assert all(len(r.by_window) == 36 for r in found)
 
 
+def test_a_limit_between_two_edges_is_weighed_at_the_limit_itself() -> None:
+    """Capacities lie on the line between those at both edges; the interval holds what either edge says."""
+    frame = day_frame(3, prefill_peak=1.1, decode_peak=1.1, hours=36)
+    low = frame.values("ttft_over_low", "service")
+    frame = with_columns(frame, {"ttft_over_high@service": np.where(low > 0.05, low / 2.0, 0.0)})
+    at_low, between, at_high = (
+        derive_service(frame, (), FEW, edges={"ttft": (limit, 1.0, 2.0)}).derived.pd_ratio
+        for limit in (1.0, 1.5, 2.0)
+    )
+    assert at_high.value < between.value < at_low.value
+    assert 1 / between.value == pytest.approx((1 / at_low.value + 1 / at_high.value) / 2)
+    assert at_low.ci == pytest.approx(between.ci)
+    assert at_low.ci == pytest.approx(at_high.ci)
+    assert between.ci[0] < at_high.value
+    assert at_low.value < between.ci[1]
+    assert ratio_of(frame).value == at_low.value
+
+
 @pytest.mark.slow
 def test_balance_is_recovered_over_many_days() -> None:
     """Twenty days at the limit: mostly given, median error under 3 %, coverage by binomial, no drift."""
