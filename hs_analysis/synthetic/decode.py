@@ -212,6 +212,13 @@ class DecodePool:
             waited += float(made @ gaps)
         return tokens, waited
 
+    def batched(self, first: int, last: int) -> float:
+        """Return the mean number of sequences in all batches between two seconds."""
+        total = 0.0
+        for state in self._made.values():
+            total += float(sum(state.log[0][max(0, first - state.first) : max(0, last - state.first)]))
+        return total / (last - first)
+
     def trace(self) -> DecodeTrace:
         """Return what has happened."""
         rows = tuple(_seconds(self._made.get(number)) for number in range(len(self.lives)))

@@ -51,7 +51,7 @@ class Sight:
         Now [s since the start of the history].
     values
         ``signal@role``: served and offered rates of the pools, means of prefill's GPUs per ready instance,
-        mean latencies [s]; absent without samples.
+        sequences in decode's batches, mean latencies [s]; absent without samples.
     asked, ready
         Instances per role that are wanted now, and that took requests when the look ended.
     """
@@ -240,6 +240,7 @@ class _Run:
             "prefill_tps@prefill": float(requests.prompt[done].sum()) / LOOK_S,
             "prefill_tps_effective@prefill": float(requests.missed[done].sum()) / LOOK_S,
             "decode_tps@decode": tokens / LOOK_S,
+            "running@decode": self.decode.batched(since, now),
         }
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
         busy = np.minimum(self.first, now) - np.maximum(self.start, since)

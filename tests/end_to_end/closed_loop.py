@@ -37,7 +37,7 @@ from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix
 SHOWN = {
     ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),
     ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"), ("gpu_util", "prefill"),
-    ("sm_activity", "prefill"),
+    ("sm_activity", "prefill"), ("running", "decode"),
 }  # fmt: skip
 """Signals that the closed loop shows a policy; one that follows another is not judged."""
 

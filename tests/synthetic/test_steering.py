@@ -124,6 +124,8 @@ def test_what_is_seen_adds_up_to_what_happened() -> None:
     assert 180.0 * sum(sight.values["gpu_util@prefill"] for sight in seen) == pytest.approx(busy)
     emitted = sum(one.tokens[: int(until)].sum() for one in trace.seconds["decode"])
     assert 60.0 * sum(sight.values["decode_tps@decode"] for sight in seen) == pytest.approx(emitted)
+    batched = sum(one.running[: int(until)].sum() for one in trace.seconds["decode"])
+    assert 60.0 * sum(sight.values["running@decode"] for sight in seen) == pytest.approx(batched)
     assert [sight.ready["decode"] for sight in seen] == [3] * 10 + [2] * 19
 
 
