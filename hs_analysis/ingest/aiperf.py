@@ -9,14 +9,12 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bench_rows import number
 from hs_analysis.ingest.json_lines import first_object, json_lines, reject_line
-from hs_analysis.ingest.parquet_rows import MAGIC, held_whole, open_parquet
+from hs_analysis.ingest.parquet_rows import MAGIC, column_names, held_whole, open_parquet
 from hs_analysis.ingest.raw import (
     NULL,
     STALE,
@@ -43,12 +41,9 @@ HIDDEN_RESET = "a counter fell: aiperf had hidden a restart; its increase across
 
 def is_aiperf_parquet(head: bytes, path: Path | None) -> bool:
     """Whether a file is aiperf's export of server metrics: Parquet with its columns."""
-    if head[:4] != MAGIC or path is None:
+    if head[: len(MAGIC)] != MAGIC or path is None:
         return False
-    try:
-        return {"timestamp_ns", "metric_name", "metric_type"} <= set(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError):
-        return False
+    return {"timestamp_ns", "metric_name", "metric_type"} <= set(column_names(path))
 
 
 def read_aiperf_parquet(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
@@ -74,7 +69,7 @@ def read_aiperf_parquet(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                 f"no server metrics of aiperf: {', '.join(missing)} is missing", where=dump.where,
                 hint="describe the table under [tables] in hsa.toml",
             )  # fmt: skip
-        table = pl.DataFrame(pl.from_arrow(held_whole(file, dump)))
+        table = held_whole(file, dump).drop("row#", "reason#", strict=False)  # no labels: names used below
     labels = sorted(set(table.columns) - set(FIXED) - set(VALUES))
     table = _typed(table, labels).with_row_index("row#", offset=1)
     table = _accepted(table, notes)

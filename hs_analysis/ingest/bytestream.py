@@ -21,8 +21,21 @@ LINE_BLOCK_BYTES = 1 << 19
 PIECE_BYTES = 1 << 15
 """Bytes asked of a decompressor at once: where its archive is cut, so many before the cut are lost."""
 
-LONGEST_LINE_BYTES = 256 << 20
-"""A longer line is no line of a dump: VictoriaMetrics writes a month of one series at 15 s in 6 MB."""
+LONGEST_LINE_BYTES = 128 << 20
+"""A longer line is no line of any text: VictoriaMetrics writes a year of one series at 15 s in 72 MB."""
+
+LONGEST_RECORD_BYTES = 4 << 20
+"""A longer line is set aside unread where a line is one sample, request or row: read, it takes many times its
+bytes."""
+
+LARGEST_VALUE_BYTES = 256 << 20
+"""A larger JSON value, or list of samples, is not held: a year of one series at 15 s is 72 MB."""
+
+MOST_LEVELS = 100
+"""Brackets in brackets: reports of benchmarks have some ten levels, and deeper ones exhaust the stack."""
+
+MOST_BRACKETS = 1 << 22
+"""Lists and objects of one JSON value: decoded, each takes up to some hundred bytes."""
 
 BOM = b"\xef\xbb\xbf"
 """UTF-8 byte order mark, which some programs put before a text."""
@@ -31,7 +44,11 @@ LONGEST_TEXT_BYTES = 1 << 20
 """A longer JSON text is a lost quote, not a label; without a bound it would pull in the whole file."""
 
 _SEPARATORS = re.compile(rb"[\s,]*")
-_STRUCTURE = re.compile(rb'["{}\[\]]')
+_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+([{}\[\]]?)', re.DOTALL)
+"""Whole texts and all else up to the next bracket, and that; without it where what is buffered ends."""
+
+_STEP = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
+_IN_PARTS = "export it in smaller parts"
 _TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR_END = re.compile(rb"[,}\]\s]")
 _PAIRS_END = re.compile(rb"\]\s*\]")
@@ -198,7 +215,7 @@ class ByteStream:
             pending.append(block[end:])
             size += len(block) - end
             if size > LONGEST_LINE_BYTES:
-                raise BrokenStreamError(f"a line of more than {LONGEST_LINE_BYTES} bytes", self.offset)
+                raise BrokenStreamError(f"a line of more than {LONGEST_LINE_BYTES} bytes", self.offset - size)
         if rest := b"".join(pending):
             yield rest
 
@@ -238,18 +255,6 @@ class ByteStream:
             return self._end()
         return BrokenStreamError(f"unexpected {found.decode('latin-1')!r}", self.offset)
 
-    def _until(self, pattern: re.Pattern[bytes]) -> bytes:
-        """Consume everything up to and including the next match of a one-byte pattern."""
-        start = self._at
-        while True:
-            match = pattern.search(self._data, start)
-            if match:
-                return self._take(match.end())
-            seen = len(self._data) - self._at
-            if not self._fill():
-                raise self._end()
-            start = self._at + seen
-
     def _take(self, end: int) -> bytes:
         taken = self._data[self._at : end]
         self._at = end
@@ -267,26 +272,78 @@ class ByteStream:
                 raise self._end()
 
     def value(self) -> bytes:
-        """Consume and return the next JSON value whole, brackets balanced and texts respected."""
+        """Consume and return the next JSON value whole, brackets balanced and texts respected.
+
+        Raises
+        ------
+        BrokenStreamError
+            When it is larger than LARGEST_VALUE_BYTES or has more brackets than MOST_BRACKETS or MOST_LEVELS
+            inside each other: what decodes it would run out of memory or stack.
+        """
         opening = self.peek()
+        if opening in (b"{", b"["):
+            size = self._bracketed(keep=True)
+            return self._take(self._at + size)
         if opening == b'"':
             self._at += 1
             return opening + self.text()
-        if opening not in (b"{", b"["):
-            scalar = self._until(_SCALAR_END)[:-1]
-            self._at -= 1
-            if not scalar:
-                raise self.unexpected()
-            return scalar
-        parts, depth = [], 0
+        return self._scalar()
+
+    def skip(self) -> None:
+        """Consume the next JSON value and forget it, however large it is."""
+        if self.peek() in (b"{", b"["):
+            self._bracketed(keep=False)
+        else:
+            self.value()
+
+    def _scalar(self) -> bytes:
+        while not (match := _SCALAR_END.search(self._data, self._at)):
+            if len(self._data) - self._at > LONGEST_TEXT_BYTES:
+                raise BrokenStreamError(f"a word of more than {LONGEST_TEXT_BYTES} bytes", self.offset)
+            if not self._fill():
+                raise self._end()
+        scalar = self._take(match.start())
+        if not scalar:
+            raise self.unexpected()
+        return scalar
+
+    def _bracketed(self, *, keep: bool) -> int:
+        """Find the end of the list or object that comes next; return how many bytes before it are kept."""
+        begin, seen, depth, opened = self.offset, 0, 0, 0
         while True:
-            part = self._until(_STRUCTURE)
-            parts.append(part)
-            if part.endswith(b'"'):
-                parts.append(self.text())
-            depth += {b"{": 1, b"[": 1, b"}": -1, b"]": -1}.get(part[-1:], 0)
+            match = _TO_BRACKET.match(self._data, self._at + seen)
+            assert match is not None  # noqa: S101 - it matches nothing, too
+            seen = match.end() - self._at
+            if not keep:
+                self._at, seen = match.end(), 0
+            if not match[1]:
+                self._more(begin, seen)
+                continue
+            step = _STEP[match[1]]
+            depth += step
+            opened += step > 0
             if depth == 0:
-                return b"".join(parts)
+                return seen
+            if depth > MOST_LEVELS:
+                at = self.offset + seen - 1
+                raise BrokenStreamError(f"brackets in more than {MOST_LEVELS} others", at)
+            if keep and opened > MOST_BRACKETS:
+                what = f"a value of more than {MOST_BRACKETS} lists and objects"
+                raise BrokenStreamError(what, begin, _IN_PARTS)
+
+    def _more(self, begin: int, seen: int) -> None:
+        """Read on in the value that begins at byte ``begin``, of which ``seen`` bytes are kept and told."""
+        unfinished = len(self._data) - self._at - seen  # of a text
+        if unfinished > LONGEST_TEXT_BYTES:
+            at = self.offset + seen + 1
+            raise BrokenStreamError(f"a text of more than {LONGEST_TEXT_BYTES} bytes", at)
+        self._bounded("a value", begin)
+        if not self._fill():
+            raise self._end()
+
+    def _bounded(self, what: str, begin: int) -> None:
+        if len(self._data) - self._at > LARGEST_VALUE_BYTES:
+            raise BrokenStreamError(f"{what} of more than {LARGEST_VALUE_BYTES} bytes", begin, _IN_PARTS)
 
     def pairs(self) -> bytes:
         """Consume and return a list of pairs ``[[…],…]``: up to the first ``]]``, blanks allowed between.
@@ -294,7 +351,7 @@ class ByteStream:
         Raises
         ------
         BrokenStreamError
-            When it is no list of lists, or runs on into something else.
+            When it is no list of lists, runs on into something else, or is larger than LARGEST_VALUE_BYTES.
         """
         self.peek()
         begin = self.offset
@@ -308,6 +365,7 @@ class ByteStream:
         while not (match := _PAIRS_END.search(self._data, start)):
             # An unfinished `] ]` may stand at the end of what is there: resume at its first bracket.
             seen = len(self._data.rstrip(_BLANK)) - 1 - self._at
+            self._bounded("a list of samples", begin)
             if not self._fill():
                 raise self._end()
             start = self._at + max(seen, 0)

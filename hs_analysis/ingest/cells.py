@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.catalogue.units import measured
+from hs_analysis.ingest.numbers import DECIMAL
 from hs_analysis.ingest.raw import NAN, NULL, flagged
 
 MISSING = frozenset(
@@ -29,9 +30,9 @@ WORDS = {
 }  # fmt: skip
 """How cells write units, where not as the catalogue does."""
 
-_NUMBER = r"[+-]?(?:(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:(?:\d{1,3}(?:,\d{3})++|\d++)(?:\.\d++)?|\.\d++)(?:[eE][+-]?\d++)?"
 _WITH_UNIT = re.compile(rf"({_NUMBER})\s*([^\d\s].*)")
-_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|[+-]?inf(?:inity)?|[+-]?nan", re.IGNORECASE)
+_PLAIN = re.compile(rf"{DECIMAL}|[+-]?inf(?:inity)?|[+-]?nan", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

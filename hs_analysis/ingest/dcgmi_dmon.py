@@ -38,6 +38,10 @@ NO_TIMES = (
 _ENTITY = re.compile(
     r"(?:(?P<time>\S.*?)\s+)?(?P<kind>GPU|GPU-I|GPU-CI|CPU|Switch)\s+(?P<id>\d+)\s+(?P<rest>\S.*)"
 )
+
+LONGEST_LINE_BYTES = 1 << 13
+"""A line of dmon holds a value a field, of which there are some hundred."""
+
 _HEADER = re.compile(r"(?:(?P<time>\S.*?)\s+)?#\s*Entity\s+(?P<names>\S.*)", re.IGNORECASE)
 
 
@@ -60,8 +64,10 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     rows: list[tuple[int, str, str, str, list[str]]] = []
     for block in line_blocks(dump, notes):
         for number, line in enumerate(block.lines, block.number):
-            text = line.decode("utf-8", "replace").strip()
-            if header := _HEADER.fullmatch(text):
+            text = line[:LONGEST_LINE_BYTES].decode("utf-8", "replace").strip()
+            if len(line) > LONGEST_LINE_BYTES:
+                _reject(number, line, "no line of dcgmi dmon", notes)
+            elif header := _HEADER.fullmatch(text):
                 yield from _dmon_series(rows, names, dump, clock, notes)
                 rows, names = [], header["names"].split()
             elif entity := _ENTITY.fullmatch(text):
@@ -73,15 +79,18 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                 card = name if kind == "GPU" else f"{kind} {name}"
                 rows.append((number, text, entity["time"], card, entity["rest"].split()))
             elif text and text.split()[-1] not in ("ID", "Id"):
-                notes.rows += 1
-                detail = "no line of dcgmi dmon"
-                notes.rejections.append(Rejection(number, "bad_value", shown(line), detail, "", ""))
+                _reject(number, line, "no line of dcgmi dmon", notes)
         yield from _dmon_series(rows, names, dump, clock, notes)
         rows = []
     warnings, infos = clock.notes()
     notes.warnings += warnings
     notes.infos += [*infos, f"dcgmi names no host: {host_of(dump)!r} was taken from the file's name"]
     clock.require_zone()
+
+
+def _reject(number: int, line: bytes, detail: str, notes: ReadNotes) -> None:
+    notes.rows += 1
+    notes.rejections.append(Rejection(number, "bad_value", shown(line), detail, "", ""))
 
 
 def _dmon_series(
@@ -92,9 +101,7 @@ def _dmon_series(
     whole = [row for row in rows if len(row[4]) == len(names)]
     for number, text, _, _, cells in rows:
         if len(cells) != len(names):
-            notes.rows += 1
-            detail = f"{len(cells)} values, the header has {len(names)}"
-            notes.rejections.append(Rejection(number, "bad_value", text, detail, "", ""))
+            _reject(number, text.encode(), f"{len(cells)} values, the header has {len(names)}", notes)
     if not whole:
         return
     frame = pl.DataFrame(

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import BOM
+from hs_analysis.ingest.bytestream import BOM, LONGEST_RECORD_BYTES
 from hs_analysis.ingest.line_blocks import LineBlock, line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
 
@@ -25,6 +25,9 @@ BLANKS = "cells have blanks around them, which are left out"
 
 MOST_LINES = 50
 """A record over more lines than this is a lost quote, not a text with line breaks."""
+
+MOST_COLUMNS = 1 << 13
+"""A line with more cells is no header: the widest panels and tables have some hundred columns."""
 
 MOST_CHARACTERS = 1 << 17
 """The longest cell that is read (the limit of Python's csv module)."""
@@ -59,14 +62,24 @@ def chosen(records: Records, keep: np.ndarray) -> Records:
 
 
 def split_header(line: str) -> tuple[list[str], str]:
-    """Return the names of a header line and its delimiter; a name that repeats gets ``#2``, then ``#3``."""
+    """Return the names of a header line and its delimiter; a name that repeats gets ``#2``, then ``#3``.
+
+    Raises
+    ------
+    csv.Error
+        When the line can't be cut, or into more than MOST_COLUMNS names.
+    """
     delimiter = max(DELIMITERS, key=line.count)
-    names: list[str] = []
+    if line.count(delimiter) >= MOST_COLUMNS:
+        raise csv.Error("too many columns")
+    names: dict[str, int] = {}  # name → how often it came
     for cell in next(csv.reader([line], delimiter=delimiter), []):
-        name = cell.strip()
-        seen = sum(1 for one in names if one.partition("#")[0] == name)
-        names.append(f"{name}#{seen + 1}" if name in names else name)
-    return names, delimiter
+        name = fresh = cell.strip()
+        while fresh in names:
+            names[name] += 1
+            fresh = f"{name}#{names[name]}"
+        names[fresh] = 1
+    return list(names), delimiter
 
 
 def header_names(head: bytes, skip: int = 0) -> list[str]:
@@ -102,12 +115,12 @@ def read_delimited(
 
     The header is the first line that is not blank, unless ``names`` are given; blank lines, ``skip`` lines
     before the header and repeated headers are no records. A record with another number of cells, bad UTF-8
-    or a NUL byte is set aside.
+    or a NUL byte is set aside, and so is one of more than LONGEST_RECORD_BYTES.
 
     Raises
     ------
     InputError
-        When the file can't be opened or has no header.
+        When the file can't be opened, has no header, or a line never ends.
     """
     header = list(names) if names is not None else None
     delimiter, carried, repeats, started = ",", LineBlock(1, [], last=False), 0, False
@@ -234,17 +247,22 @@ def _cut_at_once(block: LineBlock, text: bytes, header: Sequence[str], delimiter
 
 def _record_lines(block: LineBlock, at: int) -> int:
     """Return how many lines a record takes: until its quotes are even; 0 when the next block decides."""
-    quotes = 0
+    quotes, size = 0, 0
     for count, line in enumerate(block.lines[at : at + MOST_LINES], 1):
         quotes += line.count(b'"')
+        size += len(line)
         if quotes % 2 == 0:
             return count
+        if size > LONGEST_RECORD_BYTES:
+            return 1
     runs_out = len(block.lines) - at < MOST_LINES
     return 0 if runs_out and not block.last else 1
 
 
 def _cells(record: bytes, width: int, delimiter: str) -> tuple[list[str], str, str]:
     """Return the cells of a record, or the reason and detail why it has none."""
+    if len(record) > LONGEST_RECORD_BYTES:
+        return [], "bad_value", f"a record of more than {LONGEST_RECORD_BYTES} bytes"
     if b"\0" in record:
         return [], "bad_utf8", "a NUL byte"
     try:

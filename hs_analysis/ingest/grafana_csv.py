@@ -23,6 +23,9 @@ LOSSY = (
     "export the query from Prometheus where you can"
 )
 
+LONGEST_LEGEND = 1 << 12
+"""Characters of a legend: a pattern may take the square of its length to fit nothing."""
+
 TIME, LONG = "Time", ("Series", "Time", "Value")
 
 _SEPARATOR = re.compile(rb"\s*\"?sep=", re.IGNORECASE)
@@ -122,6 +125,8 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
 
 
 def _labels(legend: str, pattern: re.Pattern[str] | None, dump: Dump) -> dict[str, str] | None:
+    if len(legend) > LONGEST_LEGEND:
+        return None
     bare = legend.strip()
     series = _PROMETHEUS.fullmatch(bare)
     if pattern is None:

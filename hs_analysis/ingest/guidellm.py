@@ -30,6 +30,10 @@ _MS = 1e-3
 STATUS = {"successful": "ok", "errored": "errored", "incomplete": "incomplete"}
 """Lists of a benchmark's requests → status."""
 
+STRATEGY_HOLDERS = ("config", "args", "scheduler")
+MODEL_HOLDERS = ("config", "args", "metadata", "worker")
+"""Where versions of guidellm keep the load and the model."""
+
 Row = dict[str, Any]
 
 
@@ -58,8 +62,10 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
                     while stream.peek() != b"]":
                         yield from _benchmark(stream, report, notes)
                     stream.expect(b"]")
-                else:
+                elif key in MODEL_HOLDERS:
                     report[key] = _small(stream)
+                else:
+                    stream.skip()
 
 
 def _small(stream: ByteStream) -> Any:
@@ -82,12 +88,14 @@ def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[Ra
                 if stream.peek() == b"[":
                     yield from _requests(stream, STATUS.get(status, status), notes)
                 else:
-                    stream.value()
-        elif stream.peek() == b"{":
+                    stream.skip()
+        elif key in ("metrics", *STRATEGY_HOLDERS, *MODEL_HOLDERS) and stream.peek() == b"{":
             parts[key] = _small(stream)
-        else:
+        elif key == "duration" and stream.peek() not in (b"{", b"["):
             raw = stream.value()
             parts[key] = number(raw.strip(b'"').decode("utf-8", "replace")) if len(raw) < 64 else None
+        else:
+            stream.skip()
     row = _point(parts, report)
     if detail := fault(row):
         reject_value(at, json.dumps(parts)[:400].encode(), "bad_value", detail, notes, "benchmarks")
@@ -174,7 +182,7 @@ def _successful(metrics: Mapping[str, Any], name: str) -> dict[str, float | None
 
 
 def _strategy(parts: Row) -> Row:
-    for name in ("config", "args", "scheduler"):
+    for name in STRATEGY_HOLDERS:
         holder = parts.get(name)
         found = holder.get("strategy") if isinstance(holder, dict) else None
         if isinstance(found, dict):
@@ -183,7 +191,7 @@ def _strategy(parts: Row) -> Row:
 
 
 def _model(parts: Row) -> str | None:
-    for name in ("config", "args", "metadata", "worker"):
+    for name in MODEL_HOLDERS:
         holder = parts.get(name)
         if not isinstance(holder, dict):
             continue

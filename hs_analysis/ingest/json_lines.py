@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from hs_analysis.ingest.bytestream import BOM
+import numpy as np
+
+from hs_analysis.ingest.bytestream import BOM, LONGEST_RECORD_BYTES, MOST_BRACKETS, MOST_LEVELS
 from hs_analysis.ingest.line_blocks import line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
+
+TOO_LONG = f"a line of more than {LONGEST_RECORD_BYTES} bytes"
+
+_TEXTS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_STEPS = np.zeros(256, np.int64)
+_STEPS[list(b"{[")], _STEPS[list(b"}]")] = 1, -1
 
 
 def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any], bytes]]:
@@ -17,13 +27,13 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
     Raises
     ------
     InputError
-        When the file can't be opened.
+        When the file can't be opened, or a line never ends.
     """
     for block in line_blocks(dump, notes):
         for number, line in enumerate(block.lines, block.number):
             if not line.strip():
                 continue
-            found = parsed(line)
+            found = parsed(line) if len(line) <= LONGEST_RECORD_BYTES else ("bad_json", TOO_LONG)
             if isinstance(found, dict):
                 yield number, found, line
             else:
@@ -34,12 +44,41 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
 def parsed(text: bytes) -> dict[str, Any] | tuple[str, str]:
     """Return a JSON object, or reason and detail why the text is none."""
     try:
-        found = json.loads(text.decode("utf-8"))
+        found = decoded(text)
     except UnicodeDecodeError:
         return "bad_utf8", "no UTF-8"
-    except (ValueError, RecursionError):
+    except TooDeepError as error:
+        return "bad_json", str(error)
+    except ValueError:
         return "bad_json", "no JSON"
     return found if isinstance(found, dict) else ("bad_json", "no JSON object")
+
+
+class TooDeepError(ValueError):
+    """JSON that would exhaust stack or memory when it is decoded or walked over."""
+
+
+def decoded(text: bytes) -> Any:
+    """Return a JSON value.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        When it is no UTF-8.
+    TooDeepError
+        When it has more brackets than MOST_BRACKETS, or MOST_LEVELS inside each other.
+    ValueError
+        When it is no JSON.
+    """
+    opened = text.count(b"{") + text.count(b"[")
+    if opened > MOST_LEVELS:
+        brackets = np.frombuffer(_TEXTS.sub(b"", text).translate(None, _NO_BRACKETS), np.uint8)
+        steps = _STEPS[brackets]
+        if np.count_nonzero(steps > 0) > MOST_BRACKETS:
+            raise TooDeepError(f"more than {MOST_BRACKETS} lists and objects")
+        if np.cumsum(steps).max(initial=0) > MOST_LEVELS:
+            raise TooDeepError(f"brackets in more than {MOST_LEVELS} others")
+    return json.loads(text.decode("utf-8"))
 
 
 def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadNotes) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hs_analysis.ingest.bytestream import BOM, ByteStream
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.bytestream import BOM, BrokenStreamError, ByteStream
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
-
-LONGEST_LINE_BYTES = 1 << 26
-"""A line longer than this is no line of a text format: its bytes are set aside, not collected."""
 
 
 @dataclass(frozen=True)
@@ -34,22 +32,24 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
     Raises
     ------
     InputError
-        When the file can't be opened.
+        When the file can't be opened, or a line never ends.
     """
-    number, rest, first = 1, b"", True
+    number, rest = 1, b""
     with dump.stream() as stream:
-        while block := stream.take():
-            if first:
-                _say_odd(block, notes)
-                block, first = block.removeprefix(BOM), False
-            lines = (rest + block).split(b"\n")
-            rest = lines.pop()
-            if len(rest) > LONGEST_LINE_BYTES:
-                lines.append(rest)
-                rest = b""
-            if lines:
+        try:
+            for read in stream.lines():
+                if number == 1:
+                    _say_odd(read, notes)
+                block = read.removeprefix(BOM) if number == 1 else read
+                if not block.endswith(b"\n"):
+                    rest = block
+                    break
+                lines = block[:-1].split(b"\n")
                 yield LineBlock(number, _ended(lines), last=False)
                 number += len(lines)
+        except BrokenStreamError as broken:
+            what = f"{broken.what} at byte {broken.offset}"
+            raise InputError(what, where=dump.where, hint=broken.hint) from broken
         yield LineBlock(number, _remainder(stream, rest, number, notes), last=True)
 
 

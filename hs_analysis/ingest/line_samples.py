@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
+from hs_analysis.ingest.bytestream import LONGEST_RECORD_BYTES, BrokenStreamError, ByteStream
 from hs_analysis.ingest.labels import SERIES, BadLabelsError, parse_series
 from hs_analysis.ingest.line_runs import Runs, SeriesTexts, find_runs, line_starts, tails
 from hs_analysis.ingest.numbers import DECIMAL, VALUE, bulk_numbers
@@ -121,6 +121,9 @@ class _Reader:
                 return
             block += b"\n"
         starts = line_starts(block)
+        if np.diff(starts).max(initial=0) > LONGEST_RECORD_BYTES:
+            block = self._without_long(block)
+            starts = line_starts(block)
         runs = find_runs(block, starts, self._known, 1 + self._syntax.timed, self._other_line)
         self._learn(runs)
         if runs.series:
@@ -148,6 +151,16 @@ class _Reader:
             yield RawSeries(
                 labels, t_us[low:high], values[low:high], flags[low:high], self._first_lines[number]
             )
+
+    def _without_long(self, block: bytes) -> bytes:
+        """Set lines aside that are too long for a sample; a blank line keeps their place."""
+        lines = block.split(b"\n")
+        for number, line in enumerate(lines):
+            if len(line) > LONGEST_RECORD_BYTES:
+                detail = f"a line of more than {LONGEST_RECORD_BYTES} bytes"
+                self._reject(self._line + number, "bad_line", line, detail, b"")
+                lines[number] = b""
+        return b"\n".join(lines)
 
     def _other_line(self, line: int, text: bytes) -> None:
         text = text.strip()

@@ -6,7 +6,6 @@ the host is the file's name, because no column says it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -85,8 +84,6 @@ AMD_SMI = Tool(
 )  # fmt: skip
 """amd-smi monitor and metric, and the device-metrics-exporter's names for the same."""
 
-_UNIT_IN_NAME = re.compile(r"(.*?)\s*\[(.+)\]")
-
 _SPELLED = {"%": "percent", "C": "C", "MHz": "MHz", "MB": "MB", "MiB": "MiB", "W": "W", "GB": "GB"}
 
 
@@ -110,8 +107,8 @@ def _header_names(head: bytes) -> set[str]:
 
 def _bare(name: str) -> tuple[str, str]:
     """Return a column's name and the unit it carries in brackets."""
-    match = _UNIT_IN_NAME.fullmatch(name)
-    return (match[1].strip(), match[2]) if match else (name, "")
+    before, _, unit = name.partition("[")
+    return (before.strip(), unit[:-1]) if len(unit) > 1 and unit.endswith("]") else (name, "")
 
 
 def host_of(dump: Dump) -> str:

@@ -25,7 +25,9 @@ STAND_INS = (
 """What is no JSON number is parsed as one that no metric holds, and put back; a text that holds such a
 number itself is told by there being more of it than was replaced, and read the slow way."""
 
-DECIMAL = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+DECIMAL = r"[+-]?(?:\d++\.?\d*+|\.\d++)(?:[eE][+-]?\d++)?"
+"""Possessive: digits before something else are not tried in every split."""
+
 VALUE = re.compile(rf"\s*(?:{DECIMAL}|[+-]?inf(?:inity)?|[+-]?nan)\s*", re.IGNORECASE)
 """A sample's value as exporters and servers write it."""
 

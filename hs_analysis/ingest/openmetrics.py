@@ -15,6 +15,9 @@ from hs_analysis.ingest.raw import LATEST_S, Dump, RawSeries, ReadNotes
 SAMPLED_TYPES = ("counter", "histogram", "summary")
 """Types whose `_created` line says when the counting began."""
 
+MOST_TEXT_BYTES = 1 << 12
+"""What is kept of a HELP text."""
+
 _TIMED = re.compile(rf"\S+[ \t]+({DECIMAL})(?:[ \t]+#.*)?".encode())
 _DECLARATION = re.compile(rb"#[ \t]+(TYPE|HELP|UNIT)[ \t]+(\S+)[ \t]*(.*)", re.DOTALL)
 
@@ -37,9 +40,9 @@ class Declarations:
         self.ended = False  # another document follows in the same file
         name, text = match[2].decode("utf-8", "replace"), match[3].strip()
         if match[1] == b"TYPE":
-            self.notes.types[name] = text.decode("utf-8", "replace").lower()
+            self.notes.types[name] = text[:MOST_TEXT_BYTES].decode("utf-8", "replace").lower()
         elif match[1] == b"HELP":
-            self.notes.helps[name] = openmetrics_unquoted(text).decode("utf-8", "replace")
+            self.notes.helps[name] = openmetrics_unquoted(text[:MOST_TEXT_BYTES]).decode("utf-8", "replace")
 
     def is_creation(self, metric: str) -> bool:
         """Return whether a metric only says when a declared counter was created."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, overload
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hs_analysis.errors import InputError
@@ -25,6 +27,26 @@ MOST_CELLS = 1 << 27
 LARGEST_RATIO = 50
 SMALLEST_LIMIT_BYTES = 64 << 20
 """What is compressed inside, as Parquet and zipped arrays, does not inflate to so much more than its size."""
+
+
+MOST_TEXT_BYTES = 1 << 30
+"""Texts of a batch, or of a table that is read whole: a text that repeats is stored once in the file."""
+
+EARLIEST_S, LATEST_S = 62_135_596_800, 253_402_300_800
+"""Seconds from 1970 back to the year 1 and on to the year 10000."""
+
+_UNREADABLE = (
+    pa.ArrowException, OSError, EOFError, UnicodeDecodeError, pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)  # fmt: skip
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns, none when it can't be read."""
+    try:
+        return list(pq.read_schema(path).names)
+    except _UNREADABLE:
+        return []
 
 
 class RowTexts(Sequence[str]):
@@ -48,7 +70,7 @@ class RowTexts(Sequence[str]):
 
 @contextmanager
 def open_parquet(dump: Dump) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file, compressed as a whole or not.
+    """Open a Parquet file, compressed as a whole or not; its texts are given as dictionaries.
 
     Raises
     ------
@@ -59,16 +81,26 @@ def open_parquet(dump: Dump) -> Iterator[pq.ParquetFile]:
         with dump.path.open("rb") as probe:
             plain = probe.read(len(MAGIC)) == MAGIC
         if plain:
-            with pq.ParquetFile(dump.path) as file:
-                yield file
+            source: Any = dump.path
         else:
-            with dump.handle() as handle, pq.ParquetFile(pa.BufferReader(inflated(handle, dump))) as file:
-                yield file
-    except (pa.ArrowException, OSError, EOFError) as error:
+            with dump.handle() as handle:
+                source = pa.BufferReader(inflated(handle, dump))
+        with pq.ParquetFile(source) as probe_file:
+            texts = _text_columns(probe_file)
+        with pq.ParquetFile(source, read_dictionary=texts) as file:
+            yield file
+    except _UNREADABLE as error:
         what = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise InputError(
             f"no Parquet file that can be read ({what})", where=dump.where, hint="copy or export it again"
         ) from error
+
+
+def _text_columns(file: pq.ParquetFile) -> list[str]:
+    """Return the columns of texts or bytes that are no part of another."""
+    schema = file.schema
+    columns = [schema.column(i) for i in range(len(schema))]
+    return [one.path for one in columns if one.physical_type == "BYTE_ARRAY" and one.path == one.name]
 
 
 def inflated(handle: BinaryIO, dump: Dump) -> bytes:
@@ -89,13 +121,14 @@ def inflated(handle: BinaryIO, dump: Dump) -> bytes:
     return data
 
 
-def held_whole(file: pq.ParquetFile, dump: Dump) -> pa.Table:
+def held_whole(file: pq.ParquetFile, dump: Dump) -> pl.DataFrame:
     """Return all rows of a table that has to be in memory at once.
 
     Raises
     ------
     InputError
-        When it has more cells than MOST_CELLS: a few bytes can claim billions of equal rows.
+        When it has more cells than MOST_CELLS: a few bytes can claim billions of equal rows. When its texts
+        have more bytes than MOST_TEXT_BYTES.
     ArrowException
         When it is damaged.
     """
@@ -105,9 +138,59 @@ def held_whole(file: pq.ParquetFile, dump: Dump) -> pa.Table:
             f"{rows:,} rows of {columns} columns are more than can be read at once", where=dump.where,
             hint="write it in parts, a file each",
         )  # fmt: skip
-    table = file.read()
-    table.validate(full=True)  # a text that is no UTF-8 would be taken for one
-    return table
+    return _frame(file.read(), dump)
+
+
+def _frame(table: pa.Table, dump: Dump) -> pl.DataFrame:
+    """Return Arrow columns as a frame: texts as texts, and no type that only Arrow knows."""
+    size = sum(_text_bytes(column) for column in table.columns)
+    if size > MOST_TEXT_BYTES:
+        raise InputError(
+            f"{size:,} bytes of texts in {table.num_rows:,} rows are more than can be read at once",
+            where=dump.where, hint="leave out columns of long texts, or write it in parts",
+        )  # fmt: skip
+    columns = [_known_type(column) for column in table.columns]
+    plain = pa.table(columns, names=table.column_names)  # without metadata, which may be no UTF-8
+    plain.validate(full=True)  # a text that is no UTF-8 would be taken for one
+    frame = pl.from_arrow(plain)
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type of from_arrow
+    return frame
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Return the bytes that the texts of a dictionary take when they are written out."""
+    size = 0
+    for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
+        if pa.types.is_string(column.type.value_type) or pa.types.is_binary(column.type.value_type):
+            lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
+            size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+    return size
+
+
+def _known_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as a type that polars casts to text and numbers."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_duration(kind):
+        return pc.binary_join_element_wise(column.cast(pa.int64()).cast(pa.string()), kind.unit, " ")
+    if pa.types.is_date64(kind):
+        column = column.cast(pa.int64()).cast(pa.timestamp("ms"))
+    elif pa.types.is_date32(kind):
+        days = column.cast(pa.int32()).cast(pa.int64())
+        column = pc.multiply(days, 86_400).cast(pa.timestamp("s"))
+    return _placeable(column) if pa.types.is_timestamp(column.type) else column
+
+
+def _placeable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times without those that are in no year of four digits: they have no text."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
+    latest = min(LATEST_S * per_second, 2**63 - 1)
+    ticks = column.cast(pa.int64())
+    there = pc.and_(pc.less(ticks, latest), pc.greater(ticks, -min(EARLIEST_S * per_second, 2**63 - 1)))
+    return pc.if_else(there, ticks, None).cast(column.type)
 
 
 def read_parquet(dump: Dump) -> Iterator[Records]:
@@ -123,13 +206,12 @@ def read_parquet(dump: Dump) -> Iterator[Records]:
     with open_parquet(dump) as file:
         number = 1
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
-            batch.validate(full=True)  # a text that is no UTF-8 would be taken for one
-            cells = _plain(pl.DataFrame(pl.from_arrow(pa.Table.from_batches([batch]))))
+            cells = _plain(_frame(pa.Table.from_batches([batch]), dump))
             lines = np.arange(number, number + cells.height, dtype=np.int64)
             number += cells.height
             yield Records(cells, lines, RowTexts(cells))
         if number == 1:
-            empty = _plain(pl.DataFrame(pl.from_arrow(file.schema_arrow.empty_table())))
+            empty = _plain(_frame(file.schema_arrow.empty_table(), dump))
             yield Records(empty, np.zeros(0, np.int64), [])
 
 

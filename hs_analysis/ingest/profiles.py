@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -45,8 +46,12 @@ ZIP = b"PK\x03\x04"
 MOST_PROFILE_BYTES = 64 << 20
 """Arrays of a profile together: real ones have some hundred points."""
 
+MOST_ARRAYS = 64
+"""Arrays of a profile: real ones have some ten, and one value may stand for as many rows as another has."""
+
 _UNREADABLE = (
-    ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, pl.exceptions.PolarsError,
+    ValueError, OSError, EOFError, KeyError, MemoryError, RecursionError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, pl.exceptions.PolarsError,
 )  # fmt: skip
 
 
@@ -188,6 +193,8 @@ def _arrays(dump: Dump) -> pl.DataFrame:
         ):
             if sum(member.file_size for member in archive.zip.infolist()) > MOST_PROFILE_BYTES:
                 raise ValueError("no profile is so large")
+            if len(archive.files) > MOST_ARRAYS:
+                raise ValueError("no profile has so many arrays")
             found = {name: np.atleast_1d(archive[name]).ravel().astype(np.float64) for name in archive.files}
         height = max((values.size for values in found.values()), default=0)
         return pl.DataFrame(

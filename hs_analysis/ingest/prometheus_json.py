@@ -7,7 +7,6 @@ its place.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ import numpy as np
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
+from hs_analysis.ingest.json_lines import decoded
 from hs_analysis.ingest.numbers import DECIMAL, VALUE, bulk_numbers
 from hs_analysis.ingest.raw import (
     FLAGS,
@@ -32,6 +32,12 @@ from hs_analysis.ingest.raw import (
 )
 
 MATRIX_TYPES = ("matrix", "vector")
+
+SAID = ("status", "errorType", "error", "warnings", "infos", "isPartial", "resultType")
+"""Keys of an envelope, and of its ``data``, beside the result."""
+
+MOST_TEXTS = 20
+"""Warnings and infos of one answer that are passed on; Thanos writes one a store it can't reach."""
 
 _PAIR = re.compile(rb"\[[^\[\]]*\]")
 _PARTS = re.compile(r'\[\s*([^\s,"]+)\s*,\s*(?:"([^"]*)"|([^\s,"]+))\s*\]')
@@ -122,8 +128,8 @@ def _decoded(stream: ByteStream) -> Any:
     at = stream.offset
     raw = stream.value()
     try:
-        return json.loads(raw.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+        return decoded(raw)
+    except ValueError:
         raise BrokenStreamError("no JSON", at) from None
 
 
@@ -132,11 +138,11 @@ def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator
     has_result = False
     for key in stream.object_keys():
         if key != "data" or stream.peek() != b"{":
-            envelope[key] = _decoded(stream)
+            _take_said(key, stream, envelope)
             continue
         for inner in stream.object_keys():
             if inner != "result" or stream.peek() != b"[":
-                envelope[inner] = _decoded(stream)
+                _take_said(inner, stream, envelope)
                 continue
             _require_matrix(envelope, where)
             has_result = True
@@ -149,6 +155,14 @@ def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator
     if envelope.get("isPartial") is True:
         notes.warnings.append("the server marked its answer as partial: some of its storage did not answer")
     notes.infos += _texts(envelope.get("infos"))
+
+
+def _take_said(key: str, stream: ByteStream, envelope: dict[str, Any]) -> None:
+    """Keep what an envelope says under a key that is read; pass over all others, however much they hold."""
+    if key in SAID:
+        envelope[key] = _decoded(stream)
+    else:
+        stream.skip()
 
 
 def _require_matrix(envelope: dict[str, Any], where: str) -> None:
@@ -167,7 +181,10 @@ def _require_success(envelope: dict[str, Any], where: str) -> None:
 
 
 def _texts(value: Any) -> list[str]:
-    return [str(text) for text in value] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    more = [f"and {len(value) - MOST_TEXTS} more of this kind"] if len(value) > MOST_TEXTS else []
+    return [str(text)[:SERIES_CHARACTERS] for text in value[:MOST_TEXTS]] + more
 
 
 def read_result(stream: ByteStream, notes: ReadNotes, path: str) -> Iterator[RawSeries]:
@@ -196,7 +213,7 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
             bodies.append((at - 1, b"[" + stream.value() + b"]"))
         else:
             histograms_at = at if key in ("histogram", "histograms") else histograms_at
-            stream.value()
+            stream.skip()
     labels = _labels(raw_labels)
     if isinstance(labels, Rejection):
         labels.position, labels.path = labels_at, f"{place}.metric"
@@ -224,13 +241,13 @@ def _labels(raw: bytes) -> dict[str, str] | Rejection:
     """Return the labels, or why they can't be read."""
     shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
     try:
-        found = json.loads(raw.decode("utf-8"))
+        found = decoded(raw)
         labels = {str(key): value if isinstance(value, str) else str(value) for key, value in found.items()}
         for key, value in labels.items():
             (key + value).encode("utf-8")  # half a surrogate pair has no UTF-8 form
     except UnicodeError:
         return Rejection(0, "bad_utf8", shown, "labels are not UTF-8", "", shown)
-    except (ValueError, RecursionError):
+    except (ValueError, AttributeError):
         return Rejection(0, "bad_json", shown, "labels are no JSON object", "", shown)
     return labels
 

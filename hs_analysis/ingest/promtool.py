@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES, BrokenStreamError
+from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES, LONGEST_RECORD_BYTES, BrokenStreamError
 from hs_analysis.ingest.labels import SERIES, BadLabelsError, parse_series
 from hs_analysis.ingest.numbers import DECIMAL, VALUE
 from hs_analysis.ingest.prometheus_json import read_documents, read_result
@@ -115,7 +115,8 @@ def _opened(text: bytes, line: int, notes: ReadNotes) -> _Open:
 
 def _point(raw: bytes, line: int, series: _Open, notes: ReadNotes, *, is_cut: bool) -> None:
     """Take one ``value @[seconds]``."""
-    match = _POINT.fullmatch(raw.decode("utf-8", "replace").strip())
+    short = len(raw) <= LONGEST_RECORD_BYTES
+    match = _POINT.fullmatch(raw.decode("utf-8", "replace").strip()) if short else None
     if match is None:
         cut = is_cut and not raw.rstrip().endswith(b"]")
         detail = "the last line has no end" if cut else "expected value @[seconds]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hs_analysis.ingest.raw import RAW_CHARACTERS, REJECTED_BATCH, Rejection, Rejections
+from hs_analysis.ingest.raw import REJECTED_BATCH, Rejection, Rejections
+from hs_analysis.ingest.staging import Samples
 from hs_analysis.schema.frames import REJECTED
 
 STAGED = pa.schema([pa.field("file_no", pa.int64(), nullable=False), *REJECTED])
 
-Conflict = tuple[int, int, int, float | None]
-"""File number, series, time [us] and value of a sample that contradicts another."""
+CONTRADICTED = "the same series has another value at this time; position is the time in microseconds"
 
 
 class Quarantine:
@@ -48,9 +48,35 @@ class Quarantine:
         columns = [
             [number] * len(rows), [name] * len(rows), [r.member for r in rows], [r.position for r in rows],
             [r.path for r in rows], [r.series for r in rows], [r.reason for r in rows],
-            [r.raw[:RAW_CHARACTERS] for r in rows], [r.detail for r in rows],
+            [r.raw for r in rows], [r.detail for r in rows],
         ]  # fmt: skip
         self._writer.write_batch(_batch(columns, STAGED))
+
+    def contradictions(self, samples: Samples, series: str, names: Sequence[str]) -> None:
+        """Take samples of a series that contradict each other.
+
+        Parameters
+        ----------
+        samples
+            All sides of every contradiction.
+        series
+            The series as text.
+        names
+            File number → its name.
+        """
+        for start in range(0, samples.t_us.size, REJECTED_BATCH):
+            part = slice(start, start + REJECTED_BATCH)
+            numbers, times, values = (x[part].tolist() for x in (samples.files, samples.t_us, samples.values))
+            size = len(numbers)
+            raws = [
+                f"[{t_us / 1e6},{None if value != value else value}]"
+                for t_us, value in zip(times, values, strict=True)
+            ]
+            columns = [
+                numbers, [names[number] for number in numbers], [""] * size, times, [""] * size,
+                [series] * size, ["dup_conflict"] * size, raws, [CONTRADICTED] * size,
+            ]  # fmt: skip
+            self._writer.write_batch(_batch(columns, STAGED))
 
     def batches(self, whole: Collection[int]) -> Iterator[pa.RecordBatch]:
         """Close for writing; yield the rows of the files numbered in ``whole`` in the order they were met."""
@@ -59,33 +85,6 @@ class Quarantine:
         for batch in pq.ParquetFile(self._file).iter_batches(REJECTED_BATCH):
             kept = batch.filter(pc.is_in(batch["file_no"], pa.array(sorted(whole), pa.int64())))
             yield kept.select(REJECTED.names).cast(REJECTED)
-
-
-def conflict_batches(
-    conflicts: Sequence[Conflict], texts: Mapping[int, str], names: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rejected rows of contradicting samples, sorted by file, time and series.
-
-    Parameters
-    ----------
-    conflicts
-        All sides of every contradiction.
-    texts
-        Series number → its text.
-    names
-        File number → its name.
-    """
-    detail = "the same series has another value at this time; position is the time in microseconds"
-    ordered = sorted(conflicts, key=lambda row: (row[0], row[2], texts[row[1]], repr(row[3])))
-    for start in range(0, len(ordered), REJECTED_BATCH):
-        rows = ordered[start : start + REJECTED_BATCH]
-        size = len(rows)
-        columns = [
-            [names[number] for number, *_ in rows], [""] * size, [t_us for _, _, t_us, _ in rows],
-            [""] * size, [texts[series] for _, series, *_ in rows], ["dup_conflict"] * size,
-            [f"[{t_us / 1e6},{value}]" for _, _, t_us, value in rows], [detail] * size,
-        ]  # fmt: skip
-        yield _batch(columns, REJECTED)
 
 
 def _batch(columns: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:

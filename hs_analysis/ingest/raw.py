@@ -102,7 +102,9 @@ class Rejections(UserList[Rejection]):
         return self._handed + len(self.data)
 
     def append(self, item: Rejection) -> None:
-        """Take one row."""
+        """Take one row, of which not more is kept than is shown."""
+        item.raw, item.detail = item.raw[:RAW_CHARACTERS], item.detail[:RAW_CHARACTERS]
+        item.path, item.series = item.path[:SERIES_CHARACTERS], item.series[:SERIES_CHARACTERS]
         self.data.append(item)
         if len(self.data) >= REJECTED_BATCH:
             self.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -16,13 +15,13 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.fates import FATES, Span
 from hs_analysis.ingest.identity import Identity, identify
-from hs_analysis.ingest.quarantine import Quarantine, conflict_batches
+from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
-from hs_analysis.ingest.settling import Kept, Settled, settle
+from hs_analysis.ingest.settling import Kept, settle
 from hs_analysis.ingest.spans import FileSpan, file_spans
-from hs_analysis.ingest.staging import Piece, Staging
-from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, label_map
+from hs_analysis.ingest.staging import Piece, Samples, Staging
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check
 from hs_analysis.schema.settings import Reading
 from hs_analysis.store import read_table, write_table
 
@@ -122,13 +121,21 @@ def _from_staged(
         )
         for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
     ]  # fmt: skip
-    settled, batches = settle(kept, staging, _covered(kept, series["metric"], forms), how.on_conflict)
+    names = [file.name for file in discovery.files]
+
+    def set_aside(number: int, torn: Samples) -> None:
+        text = series_text(dict(keys[number][1]))[:SERIES_CHARACTERS]
+        quarantine.contradictions(torn, text, names)
+
+    covered = _covered(kept, series["metric"], forms)
+    settled, batches = settle(kept, staging, covered, how.on_conflict, set_aside)
     write_table(
         pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
     )
     for copy in (piece for member in members.values() for piece in member.copies):
         settled.fates[copy.file_no, "superseded"] += copy.rows
-    _write_rejected(quarantine, intake, settled, series, discovery, data / "rejected.parquet")
+    rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
+    write_table(rejected, REJECTED, data / "rejected.parquet")
     spacing = settled.quality.select("series_id", "interval_s")
     series = check(
         series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
@@ -258,28 +265,6 @@ def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> 
         where=", ".join(sorted({str(f.path.parent if not f.named else f.path) for f in discovery.files})[:2]),
         hint="`hsa signals` lists the names it looks for",
     )
-
-
-def _write_rejected(
-    quarantine: Quarantine,
-    intake: Intake,
-    settled: Settled,
-    series: pl.DataFrame,
-    discovery: Discovery,
-    path: Path,
-) -> None:
-    """Write what readers refused, file by file, and then the samples that contradict each other."""
-    numbers = {series_id for _, series_id, _, _ in settled.conflicts}
-    mentioned = series.filter(pl.col("series_id").is_in(sorted(numbers)))
-    texts = {
-        row["series_id"]: series_text({**label_map(row["labels"]), "__name__": row["metric"]})[
-            :SERIES_CHARACTERS
-        ]
-        for row in mentioned.select("series_id", "metric", "labels").iter_rows(named=True)
-    }
-    names = [file.name for file in discovery.files]
-    batches = chain(quarantine.batches(intake.whole), conflict_batches(settled.conflicts, texts, names))
-    write_table(pa.RecordBatchReader.from_batches(REJECTED, batches), REJECTED, path)
 
 
 def _file_counts(intake: Intake, fates: Mapping[tuple[int, str], int]) -> tuple[FileCount, ...]:

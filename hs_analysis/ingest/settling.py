@@ -8,7 +8,7 @@ the same work in SQL; a test holds the two equal.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,6 +55,10 @@ class Kept:
     looks_back: bool = True
 
 
+SetAside = Callable[[int, Samples], None]
+"""Takes a series number and samples of it that contradict each other, sorted by time, file and value."""
+
+
 @dataclass
 class Settled:
     """What the two passes found; complete when the batches have been read to the end.
@@ -63,15 +67,12 @@ class Settled:
     ----------
     fates
         (file number, fate) → samples.
-    conflicts
-        (file number, series_id, time [us], value) of contradicting samples.
     frozen
         Frozen stretches: capture, first_t, last_t, settle_t.
     """
 
     frozen: pl.DataFrame
     fates: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
-    conflicts: list[tuple[int, int, int, float | None]] = field(default_factory=list)
     _quality: list[tuple[object, ...]] = field(default_factory=list)
 
     @property
@@ -85,6 +86,7 @@ def settle(
     staging: Staging,
     covered: Mapping[int, Mapping[int, Sequence[Span]]],
     on_conflict: str,
+    set_aside: SetAside,
 ) -> tuple[Settled, Iterator[pa.RecordBatch]]:
     """Return what is found and the stored samples as batches of contract SAMPLES.
 
@@ -98,6 +100,8 @@ def settle(
         Series number → file number → spans that a more faithful file holds.
     on_conflict
         As for `fates.judge`.
+    set_aside
+        Takes contradicting samples, a series at a time: there may be more of them than fit into memory.
     """
 
     def judged(one: Kept) -> tuple[Samples, Judged]:
@@ -119,7 +123,9 @@ def settle(
         size = 0
         for one in series:
             samples, found = judged(one)
-            _count(one, samples, found, settled)
+            _count(one, samples, found, settled.fates)
+            if (torn := np.flatnonzero(found.fates == CONFLICT)).size:
+                set_aside(one.series_id, _in_order(samples, torn))
             t_us, values, flags = (
                 column[found.stored] for column in (samples.t_us, samples.values, samples.flags)
             )
@@ -174,20 +180,21 @@ def lookback(t_us: np.ndarray, values: np.ndarray, stretches: Sequence[tuple[int
     return repeated
 
 
-def _count(one: Kept, samples: Samples, found: Judged, settled: Settled) -> None:
+def _in_order(samples: Samples, at: np.ndarray) -> Samples:
+    """Return some samples, sorted by time, file and value."""
+    at = at[np.lexsort((samples.values[at], samples.files[at], samples.t_us[at]))]
+    return Samples(samples.t_us[at], samples.values[at], samples.flags[at], samples.files[at])
+
+
+def _count(one: Kept, samples: Samples, found: Judged, fates: dict[tuple[int, str], int]) -> None:
     if samples.files.size and found.stored.size == samples.files.size and len(one.pieces) == 1:
-        settled.fates[one.pieces[0].file_no, "stored"] += samples.files.size
+        fates[one.pieces[0].file_no, "stored"] += samples.files.size
         return
     pairs, sizes = np.unique(
         np.stack([samples.files, found.fates.astype(np.int64)]), axis=1, return_counts=True
     )
     for (file_no, fate), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
-        settled.fates[file_no, FATES[fate]] += size
-    for at in np.flatnonzero(found.fates == CONFLICT).tolist():
-        value = float(samples.values[at])
-        settled.conflicts.append(
-            (int(samples.files[at]), one.series_id, int(samples.t_us[at]), None if np.isnan(value) else value)
-        )
+        fates[file_no, FATES[fate]] += size
 
 
 def _batch(rows: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> pa.RecordBatch:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.delimited import split_header
 from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.parquet_rows import MAGIC, column_names
 
 EXPORT = "export it with /api/v1/query_range as JSON"
 
@@ -22,19 +20,12 @@ MOST_NAMES = 20
 
 def unknown(head: bytes, path: Path) -> tuple[str, str]:
     """Return what a file is and what to do: a table lists its columns, so that they can be mapped."""
-    columns = _parquet_columns(path) if head[:4] == b"PAR1" else _csv_columns(head)
+    columns = column_names(path) if head[: len(MAGIC)] == MAGIC else _csv_columns(head)
     if columns:
         shown = ", ".join(name[:60] for name in columns[:MOST_NAMES])
         more = f" and {len(columns) - MOST_NAMES} more" if len(columns) > MOST_NAMES else ""
         return f"a table that no reader knows, with the columns {shown}{more}", HOW_TO_MAP
     return NO_DUMP, EXPORT
-
-
-def _parquet_columns(path: Path) -> list[str]:
-    try:
-        return list(pq.read_schema(path).names)
-    except (pa.ArrowException, OSError):
-        return []
 
 
 def _csv_columns(head: bytes) -> list[str]:

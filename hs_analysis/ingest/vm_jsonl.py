@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import BrokenStreamError
+from hs_analysis.ingest.json_lines import decoded
 from hs_analysis.ingest.numbers import bulk_numbers
 from hs_analysis.ingest.raw import (
     LATEST_S,
@@ -135,8 +135,8 @@ def _in_bulk(raw: bytes, line: int) -> RawSeries | None:
 
 def _decoded(raw: bytes) -> Any:
     try:
-        return json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError):
+        return decoded(raw)
+    except ValueError:
         return None
 
 
@@ -166,7 +166,9 @@ def _problem(document: Any) -> str:
 def _one_by_one(document: dict[str, Any], line: int, notes: ReadNotes) -> RawSeries:
     """Read value by value; a bad one is rejected with its place."""
     labels = document["metric"]
-    times, values, flags = [], [], []
+    size = len(document["values"])
+    times, values, flags = np.empty(size, np.int64), np.empty(size, np.float64), np.empty(size, np.uint8)
+    good = np.zeros(size, bool)
     for number, (value, time) in enumerate(zip(document["values"], document["timestamps"], strict=True)):
         notes.rows += 1
         is_time = isinstance(time, int | float) and not isinstance(time, bool) and abs(time) < LATEST_S * 1e3
@@ -181,13 +183,10 @@ def _one_by_one(document: dict[str, Any], line: int, notes: ReadNotes) -> RawSer
                 )
             )  # fmt: skip
             continue
-        times.append(round(time * 1000))
-        values.append(meant[0])
-        flags.append(meant[1])
+        good[number], times[number] = True, round(time * 1000)
+        values[number], flags[number] = meant
     notes.last_series = labels.get("__name__", "")
-    return RawSeries(
-        labels, np.array(times, np.int64), np.array(values, np.float64), np.array(flags, np.uint8), line
-    )
+    return RawSeries(labels, times[good], values[good], flags[good], line)
 
 
 def _value(value: Any) -> tuple[float, int] | None:

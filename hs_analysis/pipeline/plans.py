@@ -19,6 +19,9 @@ from hs_analysis.pipeline.records import from_plain, to_plain
 COMPANIONS = (PLAN_FILE, SUMS_FILE)
 """Files that lie beside dumps and are none."""
 
+MOST_PLAN_BYTES = 64 << 20
+"""A plan has some hundred bytes a file: this is one of a hundred thousand files."""
+
 
 def store_plan(folder: Path, plan: Plan) -> Path:
     """Write plan.json and return its path; readers see the old one or the new one."""
@@ -37,12 +40,14 @@ def read_plan(folder: Path) -> Plan | None:
     """
     path = folder / PLAN_FILE
     try:
+        if path.stat().st_size > MOST_PLAN_BYTES:
+            raise ValueError(path)
         plan = from_plain(Plan, json.loads(path.read_text("utf-8")))
         if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
             raise ValueError(plan.schema)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise RunFolderError(
             "is no plan of this hsa",
             where=str(path),

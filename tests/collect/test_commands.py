@@ -15,6 +15,7 @@ from collect.recording_server import Asked, Reply, failure, serving, small_prome
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
+from hs_analysis.pipeline import plans
 
 TOKEN, PASSWORD = "tok-3f9a-very-secret", "pass-word-9-very-secret"
 WINDOW = ("--from", "2026-11-24T00:00:00Z", "--to", "2026-11-24T01:00:00Z")
@@ -258,10 +259,12 @@ def test_two_at_once_are_refused(url: str, place: Path) -> None:
         assert "another hsa is writing this folder" in one_line(hsa("pull", "--url", url, *WINDOW, *FAST), 1)
 
 
-def test_a_plan_that_is_none(url: str) -> None:
-    """Named, and nothing is overwritten; paths out of the folder are no file names."""
+def test_a_plan_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too large or too deep as well; named, and nothing is overwritten; paths out of the folder are no file names."""
     Path("dumps").mkdir()
-    for text in ("{}", "[]", "no json", '{"schema":"hs-analysis/plan/v9"}'):
+    monkeypatch.setattr(plans, "MOST_PLAN_BYTES", 2_000_000)
+    endless = " " * 2_000_001
+    for text in ("{}", "[]", "no json", '{"schema":"hs-analysis/plan/v9"}', "[" * 100_000, endless):
         Path("dumps/plan.json").write_text(text)
         assert "is no plan of this hsa" in one_line(hsa("pull", "--url", url, *WINDOW, *FAST), 1)
     Path("dumps/plan.json").unlink()

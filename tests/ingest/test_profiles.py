@@ -99,6 +99,7 @@ def test_dynamo_profile_as_arrays() -> None:
     pieces, notes = read(read_dynamo_profile, raw, "raw_data.npz")
     assert frame(pieces)["tbt_mean_s"].to_list() == [0.004]
     assert [r.position for r in notes.rejections] == [2]
-    for broken in (raw[:-50], arrays(x_kv_usage=[1.0, 2.0], z_itl=[1.0, 2.0, 3.0])):
+    many = arrays(**{f"x_kv_usage{i or ''}": [1.0] for i in range(100)})
+    for broken in (raw[:-50], arrays(x_kv_usage=[1.0, 2.0], z_itl=[1.0, 2.0, 3.0]), many):
         with pytest.raises(InputError, match="NumPy arrays that can't be read together"):
             read(read_dynamo_profile, broken, "raw_data.npz")
