@@ -6,8 +6,10 @@ import math
 from datetime import datetime
 from typing import TypeAlias
 
+import numpy as np
 import polars as pl
 
+from hs_analysis.align.increases import Increases
 from hs_analysis.schema.settings import Excluded
 
 Stretches: TypeAlias = tuple[tuple[float, float], ...]
@@ -44,17 +46,16 @@ def without(table: pl.DataFrame, left_out: Stretches) -> pl.DataFrame:
     )
 
 
-def increases_outside(increases: pl.DataFrame, left_out: Stretches) -> pl.DataFrame:
-    """Return counter increases without the part that falls into the stretches, by the share of their time."""
-    covered = pl.lit(0.0)
-    for start, end in _merged(left_out):
-        overlap = pl.min_horizontal("t1", pl.lit(end)) - pl.max_horizontal("t0", pl.lit(start))
-        covered = covered + overlap.clip(lower_bound=0.0)
+def gain_outside(increases: Increases, left_out: Stretches) -> float:
+    """Return what a counter gained outside the stretches; an increase counts by the share of its time."""
     if not left_out:
-        return increases
-    length = pl.col("t1") - pl.col("t0")
-    outside = pl.when(length > 0).then(1.0 - covered / length).otherwise(1.0)
-    return increases.with_columns(pl.col("increase") * outside)
+        return float(increases.gain.sum())
+    length = increases.t1 - increases.t0
+    covered = np.zeros(length.size)
+    for start, end in _merged(left_out):
+        covered += np.maximum(np.minimum(increases.t1, end) - np.maximum(increases.t0, start), 0.0)
+    outside = np.where(length > 0, 1.0 - covered / np.where(length > 0, length, 1.0), 1.0)
+    return float((increases.gain * outside).sum())
 
 
 def _merged(left_out: Stretches) -> Stretches:

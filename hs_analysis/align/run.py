@@ -10,7 +10,6 @@ from hs_analysis.align.births import births_of
 from hs_analysis.align.demand import add_demand
 from hs_analysis.align.excluded import (
     Stretches,
-    increases_outside,
     row_within,
     stretch,
     within,
@@ -20,9 +19,13 @@ from hs_analysis.align.facts import ServiceFacts, facts_of
 from hs_analysis.align.grid import scrape_interval_s, span_s, window_s
 from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.infos import infos_of
-from hs_analysis.align.instance_rows import instance_table, instance_terms, row_width_s
+from hs_analysis.align.instance_rows import instance_terms, instance_windows, row_width_s
 from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
-from hs_analysis.align.queries import QueryRunner, Samples
+from hs_analysis.align.presence import Presence
+from hs_analysis.align.queries import QueryRunner, Stored
+from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
+from hs_analysis.align.series_windows import WindowStore
+from hs_analysis.align.signal_windows import signal_windows
 from hs_analysis.align.sources import choose_sources
 from hs_analysis.align.tables import long_table, wide_table
 from hs_analysis.align.terms import LimitEdges, kept_edges, resolve_terms
@@ -58,15 +61,16 @@ class _Windows:
     width_s: float
     interval_s: float
     terms: pl.DataFrame
-    values: pl.DataFrame
-    increases: pl.DataFrame
+    store: WindowStore
+    gains: pl.DataFrame
     instances: pl.DataFrame
     signals: pl.DataFrame
+    left_out: Stretches
 
 
 def align(
     series: pl.DataFrame,
-    samples: Samples,
+    samples: Stored,
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
@@ -79,7 +83,7 @@ def align(
     series
         Frame of contract SERIES.
     samples
-        Frame of contract SAMPLES, or what the query runner takes for it; already cut to the window.
+        The samples, already cut to the window.
     quality
         Result of the query ``ingest/series_quality``.
     catalogue, settings
@@ -93,13 +97,12 @@ def align(
     Aligned, services sorted by name; a service without any value is left out.
     """
     terms, edges = resolve_terms(series, catalogue, settings.slo)
-    windows = _windows(series, samples, quality, terms, catalogue, settings.history_kind, query)
+    windows = _windows(series, samples, quality, terms, catalogue, settings)
+    left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
-    net = net_in_flight(chosen, terms, windows.increases, windows.width_s, query)
-    chosen = pl.concat([chosen, net.select(chosen.columns)])
-    left_out = tuple(stretch(one, windows.width_s) for one in settings.excluded)
-    counted = increases_outside(windows.increases, left_out)
-    totals = query("align/totals", {}, {"increases": counted, "terms": terms.drop("read")})
+    net = net_in_flight(chosen, terms, windows.store, windows.width_s)
+    chosen = pl.concat([chosen, net])
+    totals = query("align/totals", {}, {"gains": windows.gains, "terms": terms.drop("read")})
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
         own = chosen.filter((pl.col("service") == service) & ~within(left_out))
@@ -109,9 +112,9 @@ def align(
             longs.append(long_table(frame, own))
             facts.append(facts_of(frame, totals, chosen, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
-    births = births_of(series, samples, quality, terms, windows.instances, windows.width_s, query)
+    births = births_of(series, samples.table, quality, terms, windows.instances, windows.width_s, query)
     births = births.filter(~row_within(left_out, "first_served"))
-    per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind, left_out, query)
+    per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind)
     return Aligned(
         tuple(frames),
         signals,
@@ -124,58 +127,34 @@ def align(
 
 
 def _instances(
-    frames: tuple[ServiceFrame, ...],
-    windows: _Windows,
-    chosen: pl.DataFrame,
-    kind: str,
-    left_out: Stretches,
-    query: QueryRunner,
+    frames: tuple[ServiceFrame, ...], windows: _Windows, chosen: pl.DataFrame, kind: str
 ) -> pl.DataFrame:
     """Return the candidate signals of each instance, on rows of whole windows."""
     terms = instance_terms(frames, windows.terms, chosen)
-    values = windows.values.join(terms.select("series_id").unique(), "series_id", how="semi")
     width = windows.width_s
-    rows = query(
-        "align/instance_windows",
-        {"row_s": row_width_s(kind, width), "window_s": width, "least_coverage": LEAST_COVERAGE},
-        {"windows": values.filter(~within(left_out)), "terms": terms.drop("read")},
-    )
-    return instance_table(rows)
+    row_s = row_width_s(kind, width)
+    return instance_windows(terms, windows.store, windows.left_out, width, row_s, LEAST_COVERAGE)
 
 
 def _windows(
     series: pl.DataFrame,
-    samples: Samples,
+    samples: Stored,
     quality: pl.DataFrame,
     terms: pl.DataFrame,
     catalogue: Catalogue,
-    kind: str,
-    query: QueryRunner,
+    settings: Settings,
 ) -> _Windows:
     interval = scrape_interval_s(series)
-    width = window_s(kind, interval, span_s(series, quality))
-    used = series.join(terms.select("series_id", "read").unique(), "series_id")
-    spaced = pl.col("interval_s").fill_null(interval)
-    counters = used.filter(pl.col("read") == "rate").select("series_id", "capture", "metric", spaced)
-    gauges = used.filter(pl.col("read") == "gauge").select("series_id", spaced)
-    increases = query("align/increases", {}, {"samples": samples, "counters": counters})
-    if terms["generation"].max():
-        known = terms.drop("read", "source", "pool", "role", "gpu_group", "instance", "side", "sign")
-        increases = query("align/newest_names", {}, {"increases": increases, "terms": known})
-    rates = query("align/counter_windows", {"window_s": width}, {"increases": increases})
-    means = query("align/gauge_windows", {"window_s": width}, {"samples": samples, "gauges": gauges})
-    values = pl.concat([rates, means])
-    instances = query(
-        "align/instances",
-        {"window_s": width, "present_share": PRESENT_SHARE},
-        {"samples": samples, "reporters": reporters(series, interval, catalogue)},
-    )
-    signals = query(
-        "align/signal_windows",
-        {"least_coverage": LEAST_COVERAGE},
-        {"windows": values, "terms": terms.drop("read"), "instances": instances},
-    )
-    return _Windows(width, interval, terms, values, increases, instances, signals)
+    width = window_s(settings.history_kind, interval, span_s(series, quality))
+    left_out = tuple(stretch(one, width) for one in settings.excluded)
+    used = used_series(series, terms, interval)
+    proof = reporters(series, interval, catalogue)
+    store, presence = WindowStore(samples.scratch), Presence(proof, width)
+    whole = SeriesPass(used, first_looks(used, quality), renamed(terms), store, presence, width, left_out)
+    gains = whole.read(set(proof["series_id"]), samples.read)
+    instances = presence.counts(PRESENT_SHARE)
+    signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)
+    return _Windows(width, interval, terms, store, gains, instances, signals, left_out)
 
 
 def _service(

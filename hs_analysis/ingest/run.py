@@ -82,8 +82,8 @@ def ingest(
 ) -> Ingested:
     """Read the files of ``discovery`` into Parquet tables below ``data``.
 
-    Writes ``series.parquet``, ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and
-    ``bench.parquet``.
+    Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``. The
+    series are the caller's to write: the samples may show more of them (`shown.shown_by_samples`).
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _from_staged(
         series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
     )
     for frame, contract, name in (
-        (series, SERIES, "series"), (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
+        (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
     ):  # fmt: skip
         write_table(frame, contract, data / f"{name}.parquet")
     return Ingested(

@@ -42,6 +42,9 @@ from hs_analysis.store import Database, read_table
 
 DOCTOR_FILE = "data/doctor.json"
 
+SHAPED_ROWS = 5_000_000
+"""Samples whose steps are looked at together: a few hundred megabytes, and enough for few queries."""
+
 
 def examine_input(work: Work) -> Outcome:
     """Run the checks, and list what was found and what is missing per service, role and signal."""
@@ -72,9 +75,10 @@ def _scene(work: Work) -> Scene:
     catalogue = catalogue_of(work.settings)
     with work_database(work) as database, samples_within(work, database) as samples:
         quality = quality_within(work, series, samples, database)
-        kinds = series.select("series_id", "kind")
+        fell = quality.filter(pl.col("resets") > 0)
+        kinds = series.join(fell, "series_id", how="semi").select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})
-        shapes = _shapes(series, samples, database)
+        shapes = _shapes(series, quality, samples, database)
         twins = _twins(series, quality, samples, database)
         histograms = _histograms(series, quality, catalogue, samples, database)
     edges = [
@@ -109,10 +113,25 @@ def _scene(work: Work) -> Scene:
     )
 
 
-def _shapes(series: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
-    """Return how values and steps run; buckets are many, and their histograms are looked at by themselves."""
-    spaced = series.filter(~pl.col("metric").str.ends_with("_bucket")).select("series_id", "interval_s")
-    return database.query("doctor/shapes", inputs={"samples": samples, "spaced": spaced})
+def _shapes(series: pl.DataFrame, quality: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
+    """Return how values and steps run; buckets are many, and their histograms are looked at by themselves.
+
+    A part of the series at a time: all their steps at once may be more than fits into memory.
+    """
+    spaced = (
+        series.filter(~pl.col("metric").str.ends_with("_bucket"))
+        .select("series_id", "interval_s")
+        .join(quality.select("series_id", "rows"), "series_id")
+        .sort("series_id")
+    )
+    parts = spaced.with_columns((pl.col("rows").cum_sum() // SHAPED_ROWS).alias("part"))
+    found = [
+        database.query(
+            "doctor/shapes", inputs={"samples": samples, "spaced": own.select("series_id", "interval_s")}
+        )
+        for own in parts.partition_by("part", maintain_order=True) or [spaced]
+    ]
+    return pl.concat(found)
 
 
 def _twins(

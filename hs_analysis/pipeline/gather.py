@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.align import align
+from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
@@ -27,7 +29,7 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
 from hs_analysis.schema.settings import Settings
 from hs_analysis.settings.values import suggestion
-from hs_analysis.store import Database, read_table, write_table
+from hs_analysis.store import Database, read_table, series_samples, write_table
 
 INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
@@ -153,9 +155,14 @@ def _instant(moment: object) -> str | None:
 def align_services(work: Work) -> Outcome:
     """Put every service on one grid, cut to --from and --to."""
     series = wanted_series(work)
-    with work_database(work) as database, samples_within(work, database) as samples:
+    with (
+        work_database(work) as database,
+        samples_within(work, database) as samples,
+        tempfile.TemporaryFile(dir=work.out) as scratch,
+    ):
         quality = quality_within(work, series, samples, database)
-        aligned = align(series, samples, quality, catalogue_of(work.settings), work.settings, database.query)
+        stored = Stored(samples, partial(series_samples, samples), scratch)
+        aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
     if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hs_analysis.align import Aligned, align
+from hs_analysis.align import Aligned, Stored, align
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.schema.settings import Settings, Slo
-from hs_analysis.store import Database
+from hs_analysis.store import Database, series_samples
 
 START = 1767225600
 STEP = 30
@@ -137,10 +139,11 @@ def put_on_grid(
     folder: Path, source: Path, settings: Settings = SETTINGS, *, threads: int = 1
 ) -> tuple[Ingested, Aligned]:
     """Ingest a folder of dumps and align it."""
-    with Database(threads=threads) as database:
+    with Database(threads=threads) as database, tempfile.TemporaryFile() as scratch:
         found = ingest(discover([source]), folder / "data", lambda _name: None)
         samples = folder / "data" / "samples" / "*.parquet"
-        aligned = align(found.series, samples, found.quality, load_catalogue(), settings, database.query)
+        stored = Stored(samples, partial(series_samples, samples), scratch)
+        aligned = align(found.series, stored, found.quality, load_catalogue(), settings, database.query)
     return found, aligned
 
 

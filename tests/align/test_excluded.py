@@ -13,7 +13,8 @@ from align.service import SETTINGS, STEP, aligned, put_on_grid, scene, write
 from polars.testing import assert_frame_equal
 
 from hs_analysis.align import Aligned
-from hs_analysis.align.excluded import increases_outside, stretch
+from hs_analysis.align.excluded import gain_outside, stretch
+from hs_analysis.align.increases import Increases
 from hs_analysis.schema.settings import Excluded
 
 MADE = scene()
@@ -120,9 +121,10 @@ def test_stretches_are_widened_to_windows() -> None:
 
 def test_increases_are_cut_by_the_share_of_their_time() -> None:
     """Before, across the start, inside, across all of it, after; stretches that overlap count once."""
-    rows = pl.DataFrame(
-        {"t0": [0.0, 50, 110, 0, 300, 100], "t1": [50.0, 150, 140, 400, 400, 100], "increase": [10.0] * 6}
-    )
-    cut = increases_outside(rows, ((100.0, 180.0), (160.0, 200.0), (100.0, 120.0)))
-    assert cut["increase"].to_list() == pytest.approx([10.0, 5.0, 0.0, 7.5, 10.0, 10.0])
-    assert increases_outside(rows, ()).equals(rows)
+    t0, t1 = [0.0, 50, 110, 0, 300, 100], [50.0, 150, 140, 400, 400, 100]
+    rows = Increases(np.array(t0), np.array(t1), np.full(6, 10.0), np.zeros(6, bool))
+    stretches = ((100.0, 180.0), (160.0, 200.0), (100.0, 120.0))
+    cut = [gain_outside(rows.only(np.arange(6) == k), stretches) for k in range(6)]
+    assert cut == pytest.approx([10.0, 5.0, 0.0, 7.5, 10.0, 10.0])
+    assert gain_outside(rows, stretches) == pytest.approx(sum(cut))
+    assert gain_outside(rows, ()) == 60.0

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import polars as pl
 
-from hs_analysis.align import align
+from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.schema.settings import Settings
-from hs_analysis.store import Database
+from hs_analysis.store import Database, series_samples
 
 Line = tuple[str, str, str]
 """Series text, value and milliseconds of one line of a dump."""
@@ -90,7 +92,8 @@ def ten_minutes_of(line: Line) -> str:
 def aligned(inputs: Sequence[Path], out: Path) -> tuple[Ingested, pl.DataFrame]:
     """Ingest and align inputs; return what was ingested and the aligned frame."""
     found = ingest(discover(inputs), out, lambda _name: None)
-    with Database(threads=1) as database:
-        samples = out / "samples" / "part-0.parquet"
-        frames = align(found.series, samples, found.quality, load_catalogue(), Settings(), database.query)
+    samples = out / "samples" / "part-0.parquet"
+    with Database(threads=1) as database, tempfile.TemporaryFile() as scratch:
+        stored = Stored(samples, partial(series_samples, samples), scratch)
+        frames = align(found.series, stored, found.quality, load_catalogue(), Settings(), database.query)
     return found, frames.signals

@@ -55,8 +55,9 @@ def test_tables_keep_their_contracts_and_carry_units(tmp_path: Path) -> None:
     found, samples = run(tmp_path, {"a.json": body(element(QUEUE, steps(1, 2, 3), pod="m-decode-0"))})
     check(found.series, SERIES)
     check(samples, SAMPLES)
-    schema = pq.read_schema(tmp_path / "out" / "series.parquet")
-    assert schema.field("interval_s").metadata[b"unit"] == b"s"
+    schema = pq.read_schema(tmp_path / "out" / "samples" / "part-0.parquet")
+    assert schema.field("t").metadata[b"unit"] == b"UTC"
+    assert not (tmp_path / "out" / "series.parquet").exists()  # written once, when the samples were looked at
     assert pl.read_parquet(tmp_path / "out" / "rejected.parquet").height == 0
     row = found.series.row(0, named=True)
     kept = [row[name] for name in ("metric", "signal", "kind", "emitter_role", "unit", "interval_s")]
@@ -145,9 +146,9 @@ def test_the_order_of_files_and_series_does_not_matter(tmp_path: Path) -> None:
 def test_two_runs_give_equal_bytes(tmp_path: Path) -> None:
     """The same input gives the same files."""
     files = {"a.json": body(*[element(QUEUE, steps(*range(50)), pod=f"p{i}") for i in range(20)])}
-    run(tmp_path / "1", files)
-    run(tmp_path / "2", files)
-    for name in ("series.parquet", "samples/part-0.parquet", "rejected.parquet"):
+    once, twice = run(tmp_path / "1", files)[0], run(tmp_path / "2", files)[0]
+    assert_frame_equal(once.series, twice.series)
+    for name in ("samples/part-0.parquet", "rejected.parquet"):
         assert (tmp_path / "1/out" / name).read_bytes() == (tmp_path / "2/out" / name).read_bytes()
 
 

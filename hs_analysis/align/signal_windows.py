@@ -1,0 +1,180 @@
+"""One value per signal and window from the series that carry it: totals, means or ratios over the pool.
+
+The query ``align/signal_windows`` is the same work in SQL for all signals at once; a test holds the two
+equal. Memory is one formula.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from hs_analysis.align.formulas import Emitted, Span, Term, emitted, grouped, span_of
+from hs_analysis.align.presence import Pool, nulls_last
+from hs_analysis.align.series_windows import WindowStore
+
+SIGNAL_WINDOWS = {
+    "service": pl.String, "capture": pl.String, "role": pl.String, "gpu_group": pl.String,
+    "signal": pl.String, "source": pl.String, "preference": pl.Int64, "t": pl.Float64, "value": pl.Float64,
+    "instances": pl.Float64, "coverage": pl.Float64,
+}  # fmt: skip
+"""Columns of the result, as the query gives them."""
+
+LEAST_REPORTING = 0.5
+"""Share of a pool's instances below which those that report do not stand for it."""
+
+_FORMULA = ("service", "capture", "role", "gpu_group", "signal", "preference")
+
+
+def signal_windows(
+    terms: pl.DataFrame, store: WindowStore, instances: pl.DataFrame, width_s: float, least_coverage: float
+) -> pl.DataFrame:
+    """Return one row per formula and window in which any of its series has a value, sorted.
+
+    Parameters
+    ----------
+    terms
+        The term table.
+    store
+        Windows of its series.
+    instances
+        Reporting instances per pool and window, as `presence.Presence` counts them.
+    width_s
+        Width of a window [s].
+    least_coverage
+        Share of a window's samples below which its value is null [ratio, 0..1].
+
+    Returns
+    -------
+    Frame with the columns SIGNAL_WINDOWS.
+    """
+    counted = _counted(instances, width_s)
+    frames = [pl.DataFrame(schema=SIGNAL_WINDOWS)]
+    formulas = grouped(terms.iter_rows(named=True), *_FORMULA)
+    for key in sorted(formulas, key=lambda one: (*one[:3], nulls_last(one[3]), *one[4:])):
+        own = formulas[key]
+        span = span_of(own, store)
+        if span is not None:
+            pool = _pool(own, store, span)
+            there = _spread(counted.get(key[:4]), span) if pool.pooled.any() else np.full(span.size, np.nan)
+            frames.append(_judged(own[0], pool, there, span, width_s, least_coverage))
+    return pl.concat(frames)
+
+
+def _counted(instances: pl.DataFrame, width_s: float) -> dict[Pool, tuple[np.ndarray, np.ndarray]]:
+    """Return window numbers and instances of each pool."""
+    key = ["service", "capture", "role", "gpu_group"]
+    return {
+        pool: ((own["t"].to_numpy() / width_s).round().astype(np.int64), own["instances"].to_numpy())
+        for pool, own in instances.group_by(key)
+    }
+
+
+def _spread(counts: tuple[np.ndarray, np.ndarray] | None, span: Span) -> np.ndarray:
+    """Return the instances in each window of a stretch, NaN where not known."""
+    found = np.full(span.size, np.nan)
+    if counts is not None:
+        slots, instances = counts
+        inside = (slots >= span.first) & (slots < span.after)
+        found[slots[inside] - span.first] = instances[inside]
+    return found
+
+
+class _Pool:
+    """The emitters of a formula added up; shape (windows,) each."""
+
+    def __init__(self, size: int) -> None:
+        self.total, self.mean, self.below, self.covered = (np.zeros(size) for _ in range(4))
+        self.emitters, self.reporting, self.begun, self.ended = (np.zeros(size) for _ in range(4))
+        self.pooled, self.there = (np.zeros(size, bool) for _ in range(2))
+
+    def add(self, one: Emitted, parts: int, *, pooled: bool) -> None:
+        """Add an emitter; a window in which a part of the formula is missing is no zero."""
+        there, whole = one.parts > 0, one.parts == parts
+        self.total += np.where(whole, one.total, 0.0)
+        self.mean += np.where(whole, one.mean, 0.0)
+        self.below += np.where(whole, one.below, 0.0)
+        self.covered += np.where(whole, one.coverage, 0.0)
+        self.emitters += whole
+        self.reporting += whole & pooled
+        self.pooled |= there & pooled
+        self.there |= there
+        if there.any():
+            self.begun[np.argmax(there)] += 1
+            self.ended[there.size - 1 - np.argmax(there[::-1])] += 1
+
+
+def _pool(terms: Sequence[Term], store: WindowStore, span: Span) -> _Pool:
+    parts = len({term["term"] for term in terms})
+    found = _Pool(span.size)
+    emitters = grouped(terms, "emitter")
+    for emitter in sorted(emitters, key=lambda one: nulls_last(one[0])):
+        own = emitters[emitter]
+        pooled = any(term["instance"] is not None for term in own)
+        found.add(_of_emitter(own, parts, store, span), parts, pooled=pooled)
+    return found
+
+
+def _of_emitter(terms: Sequence[Term], parts: int, store: WindowStore, span: Span) -> Emitted:
+    """Return an emitter's parts; where its metrics were renamed, old and new ones are one, never two.
+
+    In each window the generation counts that has the whole formula, then the best coverage, then the newer.
+    """
+    generations = (emitted(own, store, span) for own in _by_generation(terms))
+    best = next(generations)
+    for older in generations:
+        there, has = older.parts > 0, best.parts > 0
+        whole, has_whole = older.parts == parts, best.parts == parts
+        more = np.round(older.coverage, 6) > np.round(best.coverage, 6)
+        better = (whole > has_whole) | ((whole == has_whole) & more)
+        best = best.put(older, there & (~has | better))
+    return best
+
+
+def _by_generation(terms: Sequence[Term]) -> Iterator[list[Term]]:
+    """Yield the terms of each generation of names, the newest first."""
+    found = grouped(terms, "generation")
+    yield from (found[key] for key in sorted(found))
+
+
+def _judged(
+    term: Term, pool: _Pool, instances: np.ndarray, span: Span, width_s: float, least_coverage: float
+) -> pl.DataFrame:
+    """Return the rows of a formula: its value where enough of the pool is there.
+
+    Front ends and others that no instance count covers are expected between their first and their last
+    window.
+    """
+    instances = np.where(pool.pooled, instances, np.nan)
+    alive = np.cumsum(pool.begun) - (np.cumsum(pool.ended) - pool.ended)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = pool.covered / np.where(np.isnan(instances), alive, pool.emitters)
+        coverage = np.where(pool.emitters > 0, share, 0.0)
+        value = _pooled(term["pool"], pool, instances)
+        few = (coverage < least_coverage) | (pool.reporting < LEAST_REPORTING * instances)
+    slots = np.flatnonzero(pool.there)
+    columns: Mapping[str, np.ndarray] = {
+        "t": (span.first + slots) * width_s,
+        "value": np.where(few, np.nan, value)[slots],
+        "instances": instances[slots],
+        "coverage": np.minimum(1.0, coverage)[slots],
+    }
+    named = {name: pl.lit(term[name], kind) for name, kind in SIGNAL_WINDOWS.items() if name not in columns}
+    return (
+        pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Float64))
+        .with_columns(pl.col("value", "instances").fill_nan(None), **named)
+        .select(*SIGNAL_WINDOWS)
+    )
+
+
+def _pooled(kind: str, pool: _Pool, instances: np.ndarray) -> np.ndarray:
+    """Return the value of the pool, NaN where there is none."""
+    if kind == "mean":
+        return pool.mean / pool.emitters
+    if kind == "ratio":
+        return np.where(pool.below == 0, np.nan, pool.total / pool.below)
+    short = (instances > pool.reporting) & (pool.reporting > 0)
+    value = np.where(short, pool.total / pool.reporting * instances, pool.total)
+    return np.where(pool.emitters > 0, value, np.nan)

@@ -1,0 +1,62 @@
+"""Stored samples are read back series by series, however they lie in row groups."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hs_analysis.schema.frames import SAMPLES
+from hs_analysis.store import series_samples
+
+LENGTHS = {0: 5, 2: 1, 3: 17, 4: 2, 9: 8}
+"""Series and how many samples each has."""
+
+
+def written(place: Path, rows_a_group: int) -> dict[int, tuple[list[int], list[float | None]]]:
+    """Write samples and return them by series; every third value is missing."""
+    stored: dict[int, tuple[list[int], list[float | None]]] = {}
+    for number, count in LENGTHS.items():
+        times = [1_000_000 * (100 * number + k) for k in range(count)]
+        stored[number] = (times, [None if k % 3 == 2 else float(number + k) for k in range(count)])
+    numbers = [number for number, count in LENGTHS.items() for _ in range(count)]
+    columns = [
+        pa.array(numbers, pa.int64()),
+        pa.array([t for times, _ in stored.values() for t in times], SAMPLES.field("t").type),
+        pa.array([v for _, values in stored.values() for v in values], pa.float64()),
+        pa.nulls(len(numbers), pa.string()),
+    ]
+    pq.write_table(pa.Table.from_arrays(columns, schema=SAMPLES), place, row_group_size=rows_a_group)
+    return stored
+
+
+@pytest.mark.parametrize("rows_a_group", [1, 3, 7, 100])
+@pytest.mark.parametrize("wanted", [[0, 2, 3, 4, 9], [9, 3], [1, 4, 12], []])
+def test_series_come_whole_and_in_order(tmp_path: Path, rows_a_group: int, wanted: list[int]) -> None:
+    """A series that spans row groups comes once; one without a sample not at all; missing values are NaN."""
+    stored = written(tmp_path / "part-0.parquet", rows_a_group)
+    read = list(series_samples(tmp_path / "*.parquet", wanted))
+    assert [number for number, _, _ in read] == sorted(set(wanted) & set(stored))
+    for number, t_us, values in read:
+        assert t_us.tolist() == stored[number][0]
+        np.testing.assert_array_equal(values, np.array(stored[number][1], dtype=float))
+
+
+def test_row_groups_without_a_wanted_series_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their bounds say so."""
+    written(tmp_path / "part-0.parquet", 5)
+    read: list[int] = []
+    whole = pq.ParquetFile.read_row_group
+
+    def noted(file: pq.ParquetFile, group: int, **how: object) -> pa.Table:
+        read.append(group)
+        return whole(file, group, **how)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    assert [number for number, _, _ in series_samples(tmp_path / "part-0.parquet", [0, 9])] == [0, 9]
+    assert read == [0, 5, 6]
