@@ -18,6 +18,7 @@ from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
+from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
@@ -68,7 +69,13 @@ def ingest_inputs(work: Work) -> Outcome:
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
-    inputs = {"files": _files(work, found, discovery), "counts": counts, "plan": lacks}
+    texts = spoken_days((one.path, one.name) for one in discovery.passed)
+    inputs = {
+        "files": _files(work, found, discovery),
+        "counts": counts,
+        "plan": lacks,
+        "spoken": [{"name": name, "day": day.isoformat()} for name, day in texts],
+    }
     tables.write_json(work.out, INPUTS_FILE, inputs)
     found.quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)

@@ -54,12 +54,16 @@ class MetricRow:
         Unit of the metric, e.g. ``ms``, ``percent``, ``req/min``; None = the signal's own.
     where
         Label values a series must have.
+    averaged
+        How long the values, or what they were made from, were averaged over, e.g. ``"6h"`` (here in
+        seconds); None = as sampled.
     """
 
     signal: str
     kind: Literal["gauge", "counter"] = "gauge"
     unit: str | None = None
     where: dict[str, str] = field(default_factory=dict)
+    averaged: float | None = None
 
 
 @dataclass(frozen=True)

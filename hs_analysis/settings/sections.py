@@ -141,7 +141,7 @@ def _signals() -> tuple[str, ...]:
 def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     """Return one metric or column; ``known`` are the signals it may carry."""
     row = _table(value, where)
-    _only(row, ("signal", "kind", "unit", "where"), where)
+    _only(row, ("signal", "kind", "unit", "where", "averaged"), where)
     if "signal" not in row:
         raise UsageError("it says no signal", where=where(()), hint='write { signal = "request_rate", … }')
     signal = _text(row["signal"], where, "signal")
@@ -151,7 +151,11 @@ def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     kind = values.word_of("gauge", "counter")(row.get("kind", "gauge"), where(("kind",)))
     unit = _text(row["unit"], where, "unit") if "unit" in row else None
     labels = {k: _text(v, where, "where", k) for k, v in _table(row.get("where", {}), where, "where").items()}
-    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels)
+    averaged = row.get("averaged")
+    over_s = None
+    if averaged is not None:
+        over_s = values.seconds(_text(averaged, where, "averaged"), where(("averaged",)))
+    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels, over_s)
 
 
 def _only(row: Mapping[str, Any], known: tuple[str, ...], where: Where) -> None:
