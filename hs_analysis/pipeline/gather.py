@@ -65,7 +65,8 @@ def ingest_inputs(work: Work) -> Outcome:
     refuse_moving(work, discovery)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
-        series = shown_by_samples(found.series, samples, catalogue_of(work.settings), database.query)
+        catalogue = catalogue_of(work.settings)
+        series = shown_by_samples(found.series, samples, catalogue, database.query, found.helps)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
