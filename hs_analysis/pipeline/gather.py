@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
-from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
+from hs_analysis.pipeline.plans import COMPANIONS, plan_findings, planned_queries
 from hs_analysis.pipeline.room import tell_room
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
@@ -52,6 +52,7 @@ def catalogue_of(settings: Settings) -> Catalogue:
 def ingest_inputs(work: Work) -> Outcome:
     """Read every input file into series, samples and rejected rows."""
     how = work.settings.reading
+    how = replace(how, queries={**how.queries, **planned_queries(work.inputs), **how.queries})
     discovery = discover(work.arguments, how)
     tell_room(work, discovery.files)
     total, done = len(discovery.files), 0

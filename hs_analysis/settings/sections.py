@@ -112,6 +112,10 @@ def _services(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str
     return _every(table, where, name)
 
 
+def _queries(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str, str]:
+    return _every(table, where, lambda _key, value, here: _text(value, here))
+
+
 def _captures(table: Mapping[str, Any], where: Where, folder: Path) -> dict[str, str]:
     return _every(table, where, lambda _key, value, here: str(folder / _text(value, here)))
 
@@ -256,6 +260,10 @@ SECTIONS: tuple[Section, ...] = (
             "separate runs of one service, as in a sweep: name = file or folder; pools and rates never cross "
             "them",
             ('"split-1-3" = "sweep/p1-d3"',), _captures),
+    Section("queries", "reading.queries",
+            "pattern on the file's name → the PromQL it answers, or a name, for series that have none as "
+            "a function took it; say under [metrics] what that is, by the same text",
+            ('"rates*.json" = "sum by (pod) (rate(gateway_tokens_total[1m]))"',), _queries),
     Section("roles", "reading.roles",
             "regular expression on the instance → prefill, decode, mixed, encode, frontend or ignore, where "
             "the dump does not say",
