@@ -38,7 +38,7 @@ def settings_page() -> str:
         parts += [f"## {group}" if group else "## Above the first section", table(heads, rows)]
     parts += [
         "## Sections with keys of your own",
-        "These are in the file only, but for `captures`: `--capture`.",
+        "These are in the file only, but for `captures` and `queries`: `--capture`, `--query`.",
     ]
     for section in SECTIONS:
         header = f"[{section.name}.fleet]" if section.name == "tables" else f"[{section.name}]"

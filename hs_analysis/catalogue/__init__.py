@@ -1,6 +1,6 @@
 """The catalogue of signals and of the exporter metrics that carry them, as data."""
 
-from hs_analysis.catalogue.load import load_catalogue, metric_kind
+from hs_analysis.catalogue.load import load_catalogue
 from hs_analysis.catalogue.rows import Catalogue, Exporter, Names, Signal, Source, Term
 from hs_analysis.catalogue.user_rows import MAPPING, with_user_rows
 
@@ -13,6 +13,5 @@ __all__ = [
     "Source",
     "Term",
     "load_catalogue",
-    "metric_kind",
     "with_user_rows",
 ]

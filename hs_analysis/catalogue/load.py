@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.resources import files
-from typing import Literal
 
 from hs_analysis.catalogue.parse import parse_catalogue
 from hs_analysis.catalogue.rows import Catalogue
@@ -22,9 +21,3 @@ def load_catalogue() -> Catalogue:
         When a row of it is wrong: an exporter that does not exist, a field that is misspelled.
     """
     return parse_catalogue(files("hs_analysis.catalogue").joinpath(FILE).read_text("utf-8"), FILE)
-
-
-@cache  # asked once per series; names are few
-def metric_kind(metric: str) -> Literal["counter", "gauge"]:
-    """Return whether a metric counts up, by the shipped catalogue and its name's ending."""
-    return load_catalogue().kind_of(metric)

@@ -58,6 +58,11 @@ class ReadingFlags:
         _flag(INPUT, "A separate run of the same service, as in a sweep: an input too; repeat it.",
               "--capture", metavar="NAME=PATH"),
     ] = None  # fmt: skip
+    query: Annotated[
+        list[str] | None,
+        _flag(INPUT, "The PromQL a file answers, or a name, for its series that have none; repeat it.",
+              "--query", metavar="FILE=PROMQL"),
+    ] = None  # fmt: skip
     tz: Annotated[
         str | None,
         _flag(INPUT, "Zone of times that carry none, e.g. Europe/Berlin; they are refused unless said.",
@@ -92,12 +97,13 @@ class ReadingFlags:
 
     def layer(self) -> Layer:
         """Return what was given."""
-        captures = words.captures(self.capture or ())
+        captures, queries = words.captures(self.capture or ()), words.queries(self.query or ())
         return {
             **_simple(
                 self, "format", "tz", "time_unit", "epoch", "legend_regex", "on_conflict", "dedup_label"
             ),
             **({"reading.captures": Given(captures, "--capture")} if captures else {}),
+            **({"reading.queries": Given(queries, "--query")} if queries else {}),
             **({"reading.salvage": Given(True, "--salvage")} if self.salvage else {}),
         }
 

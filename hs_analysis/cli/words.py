@@ -76,6 +76,19 @@ def captures(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def queries(given: Sequence[str]) -> dict[str, str]:
+    """Return file or pattern → PromQL of ``--query FILE=PROMQL`` words."""
+    found: dict[str, str] = {}
+    for word in given:
+        file, equals, text = (part.strip() for part in word.partition("="))
+        if not equals or not file or not text:
+            hint = "write e.g. --query 'rates.json=sum(rate(gateway_tokens_total[1m]))'"
+            raise UsageError(f"{word!r} is not FILE=PROMQL", where="--query", hint=hint)
+        if found.setdefault(file, text) != text:
+            raise UsageError(f"{file} is given twice", where="--query", hint="keep one")
+    return found
+
+
 def policies(given: Sequence[str]) -> tuple[Document, ...]:
     """Return the files of ``--policy`` words, each a policy that can be read; ``none`` takes all away."""
     from hs_analysis.policy import load_all

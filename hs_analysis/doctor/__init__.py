@@ -4,6 +4,7 @@ from hs_analysis.doctor.diagnosis import CHECKS, diagnose
 from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals
 from hs_analysis.doctor.needs import needs
 from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.doctor.series_checks import TOP_SHARE
 from hs_analysis.doctor.value_checks import MOST_MOMENTS, NEAR_RATIO, histogram_parts, replica_pairs
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "INVENTORY",
     "MOST_MOMENTS",
     "NEAR_RATIO",
+    "TOP_SHARE",
     "Finding",
     "Scene",
     "diagnose",

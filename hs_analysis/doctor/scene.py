@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import Literal
 
 import polars as pl
@@ -59,9 +59,12 @@ class Scene:
         Contracts REQUESTS and BENCH.
     notes, copies
         (file, text) of what readers assumed or left out; (file, rows) of exact copies stored once.
-    shapes, twins, histograms
-        Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair) and
-        ``doctor/histograms``; None where they were not asked for.
+    shapes, twins, histograms, tails
+        Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair),
+        ``doctor/histograms`` and ``doctor/tails`` (with metric and service of each group); None where they
+        were not asked for.
+    spoken
+        (file, day) that texts beside the data speak of.
     now
         When the input is looked at; None where that must not matter.
     """
@@ -90,4 +93,6 @@ class Scene:
     shapes: pl.DataFrame | None = None
     twins: pl.DataFrame | None = None
     histograms: pl.DataFrame | None = None
+    tails: pl.DataFrame | None = None
+    spoken: tuple[tuple[str, date], ...] = ()
     now: datetime | None = None

@@ -27,6 +27,9 @@ ENOUGH_POINTS = 10
 COARSE_GRID = 20
 """Values along an axis of a profile below which neighbours are far apart [count]."""
 
+MOST_TYPES = 12
+"""GPU types that a sentence lists."""
+
 MOST_SIZES = 4
 """Numbers of GPUs that a sentence lists."""
 
@@ -41,6 +44,10 @@ _SETTING = ("model", "precision", "isl", "osl", "concurrency", "decode_gpus", "p
 
 _MODEL = re.compile(r"^([a-z]+\d{3})[a-z]$")
 """A model's number and the letter behind it, which tables leave out: MI300 and MI300X."""
+
+
+_NUMBERED = re.compile(r"(?<![0-9a-z])(?:\d+x)?([a-z]{1,3}\d{2,4})")
+"""A GPU model in a name: H200, GB300, MI300, L20."""
 
 
 def request_logs(scene: Scene) -> list[Finding]:
@@ -82,14 +89,15 @@ def _steps(name: str, log: pl.DataFrame) -> Iterator[Finding]:
 
 
 def benchmarks(scene: Scene) -> list[Finding]:
-    """Benchmark points: worker counts, estimates, mixed versions and sizes, names, repeats, prices."""
+    """Benchmark points: worker counts, estimates, mixed versions, days and sizes, names, repeats, prices."""
     files: dict[Finding, list[str]] = {}
     for name, rows in _files(scene.bench):
         for check in (_workers, _estimated, _mixed, _repeated, _computed, _profile, _priced):
             for finding in check(rows):
                 files.setdefault(finding, []).append(name)
     found = [replace(finding, text=f"{listed(names)}: {finding.text}") for finding, names in files.items()]
-    return sorted(found, key=lambda one: (one.check, one.text)) + _spelled(scene.bench)
+    found.sort(key=lambda one: (one.check, one.text))
+    return found + _spelled(scene.bench) + _covered(scene)
 
 
 def _files(table: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
@@ -134,6 +142,16 @@ def _mixed(rows: pl.DataFrame) -> Iterator[Finding]:
     if bare.height:
         text = f"{bare.height:,} points name an engine without a version number"
         yield Finding("bench_versions", "warn", text, value=float(bare.height))
+    days = rows["measured_on"].drop_nulls()
+    first, last = days.min(), days.max()
+    if first is not None and first != last:
+        unsaid = rows.height - len(days)
+        text = (
+            f"{len(days):,} points were measured from {first!s} to {last!s} on {days.n_unique()} days"
+            + (f", {unsaid:,} do not say when" if unsaid else "")
+            + ": drivers and engines change between, compare points of near days"
+        )
+        yield Finding("bench_dates", "warn", text, value=float(days.n_unique()))
     sizes = rows["decode_gpus"].drop_nulls().unique().sort()
     if len(sizes) > 1:
         shown = [f"{one:.0f}" for one in sizes]
@@ -156,6 +174,29 @@ def _spelled(bench: pl.DataFrame) -> list[Finding]:
         )
         for same in alike.values() if len(same) > 1
     ]  # fmt: skip
+
+
+def _covered(scene: Scene) -> list[Finding]:
+    """Return which GPU types were measured, and which of the fleet's were not."""
+    columns = ("prefill_gpu_type", "decode_gpu_type")
+    measured = sorted({one for column in columns for one in scene.bench[column].drop_nulls()})
+    if not measured:
+        return []
+    named = f"GPU types measured: {listed(measured, MOST_TYPES)}; points say nothing of others"
+    found = [Finding("bench_gpus", "pass", named, value=float(len(measured)))]
+    for frame in scene.frames:
+        runs = sorted({one for types in frame.gpu_types.values() for one in types})
+        lacking = [one for one in runs if not any(_same_type(one, other) for other in measured)]
+        if lacking:
+            text = f"no point was measured on {listed(lacking)}, which the service runs on"
+            found.append(Finding("bench_gpus", "warn", text, service=frame.service))
+    return found
+
+
+def _same_type(one: str, other: str) -> bool:
+    """Whether two names share a model number: ``NVIDIA H200`` and ``h200_sxm``."""
+    left, right = (set(_NUMBERED.findall(name.lower())) for name in (one, other))
+    return bool(left & right) or one.lower() == other.lower()
 
 
 def _repeated(rows: pl.DataFrame) -> Iterator[Finding]:

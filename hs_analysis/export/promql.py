@@ -17,6 +17,7 @@ from hs_analysis.schema.aligned import POOL_ROLES
 
 # A rate needs two samples in its window even when one scrape fails or comes late (Prometheus' own advice).
 SCRAPES_PER_WINDOW = 4
+_UNNARROWED = "is a query of yours, taken as it is: it must pick the series of this service and role itself"
 _PLAIN_METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 
 
@@ -72,6 +73,9 @@ def expression(
     exact, pool = True, recipe.pool or signal.pool
     for part in parts:
         selector = sel.select(_scene(part, series, service))
+        if is_query(part.term.metric):
+            narrowed = bool(selector.matchers or part.where)
+            selector = sel.Selector((), None, not narrowed, _UNNARROWED if narrowed else "")
         instance, note = _instance_labels(part.wanted) if pool == "mean" else ((), "")
         matchers = (*part.where, *selector.matchers)
         vector = _vector(part.term.metric, matchers, selector.join, recipe.read, window)
@@ -96,6 +100,11 @@ def duration(seconds: float) -> str:
         if whole % size == 0 and whole:
             return f"{whole // size}{unit}"
     return f"{whole}s"
+
+
+def is_query(metric: str) -> bool:
+    """Whether a metric is called by the query whose answer it is: no selector can narrow it."""
+    return "(" in metric
 
 
 def pool_total(promql: str) -> str | None:
@@ -206,12 +215,15 @@ def _instance_labels(rows: Sequence[_Row]) -> tuple[tuple[str, ...], str]:
 
 
 def _vector(metric: str, matchers: Sequence[Matcher], join: PodJoin | None, read: str, window: float) -> str:
+    over = duration(window)
+    if is_query(metric):
+        return f"{'rate' if read == 'rate' else 'avg_over_time'}(({metric})[{over}:])"
     inside = [str(matcher) for matcher in matchers]
     name = metric
     if not _PLAIN_METRIC.fullmatch(metric):
         name, inside = "", [f"__name__={quoted(metric)}", *inside]
     picked = f"{name}{{{','.join(inside)}}}" if inside else name
-    text = f"{'rate' if read == 'rate' else 'avg_over_time'}({picked}[{duration(window)}])"
+    text = f"{'rate' if read == 'rate' else 'avg_over_time'}({picked}[{over}])"
     return _joined(text, join) if join else text
 
 

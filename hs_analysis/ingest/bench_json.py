@@ -10,6 +10,7 @@ from typing import Any
 from hs_analysis.ingest.bench_rows import (
     MEASURED,
     POINT,
+    day,
     fault,
     latencies,
     number,
@@ -70,8 +71,8 @@ def read_vllm_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequ
     """Yield a point a run; runs appended to one file are several documents.
 
     Summaries are in ms. With ``--save-detailed`` the requests are yielded too: lengths, TTFT and gaps in s,
-    times from the first start, because the clock they are taken on is no wall clock. ``date`` is the end of
-    the run on a local clock and is left out.
+    times from the first start, because the clock they are taken on is no wall clock. Of ``date``, the end of
+    the run on a local clock, the day is kept.
 
     Raises
     ------
@@ -125,6 +126,7 @@ def _served(run: Row, name: str) -> Row:
         "kind": POINT,
         "model": _text(run.get("model_id")) or _text(server.get("model_path")),
         "engine": _text(run.get("backend") or run.get("endpoint_type")),
+        "measured_on": day(run.get("date")),
         "isl": ratio(sent, completed),
         "osl": ratio(made, completed),
         "concurrency": number(run.get("max_concurrency")),
@@ -226,6 +228,7 @@ def _inferencex(found: Row) -> Row:
         "kind": POINT,
         "model": _text(run.get("model")),
         "engine": _text(run.get("framework")),
+        "measured_on": day(run.get("date")),
         "precision": _text(run.get("precision")),
         "disaggregated": apart,
         "prefill_instances": number(run.get("prefill_num_workers")) if apart else None,

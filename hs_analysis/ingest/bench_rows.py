@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.ingest.raw import RawBench
+from hs_analysis.ingest.raw import LATEST_S, RawBench
 from hs_analysis.schema.frames import BENCH, empty
 
 BENCH_SCHEMA: dict[str, pl.DataType] = {
@@ -25,6 +27,11 @@ CLOSED_LOOP = "estimated: concurrency / (TTFT + TPOT × (osl − 1))"
 
 POINT, PREFILL, DECODE = "point", "prefill", "decode"
 
+_DAY = re.compile(r"(20\d\d)-?(\d\d)-?(\d\d)(?!\d)")
+
+_FIRST_DAY = datetime(2015, 1, 1, tzinfo=UTC)
+"""No serving benchmark is older; a smaller number counts from a start."""
+
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 
 
@@ -40,6 +47,22 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
+
+
+def day(value: Any) -> str | None:
+    """Return the day a benchmark names, YYYY-MM-DD, None when it names none.
+
+    Benchmarks write ``2026-11-24T…`` or ``20261124-100000``, some of them Unix seconds.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(value)
+        known = _FIRST_DAY.timestamp() <= seconds <= LATEST_S
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}" if known else None
+    found = _DAY.match(value.strip()) if isinstance(value, str) else None
+    try:
+        return date(*(int(part) for part in found.groups())).isoformat() if found else None
+    except ValueError:
+        return None
 
 
 def ratio(above: float | None, below: float | None) -> float | None:

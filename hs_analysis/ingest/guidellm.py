@@ -9,6 +9,7 @@ from typing import Any
 
 from hs_analysis.ingest.bench_rows import (
     POINT,
+    day,
     fault,
     latencies,
     number,
@@ -151,6 +152,7 @@ def _point(parts: Row, report: Row) -> Row:
         "format": "guidellm",
         "kind": POINT,
         "model": _model(parts) or _model(report),
+        "measured_on": day(parts.get("start_time")),
         "isl": _successful(metrics, "prompt_token_count").get("mean"),
         "osl": _successful(metrics, "output_token_count").get("mean"),
         "concurrency": _successful(metrics, "request_concurrency").get("mean"),

@@ -18,6 +18,7 @@ from hs_analysis.ingest.bench_rows import (
     MEASURED,
     POINT,
     PREFILL,
+    day,
     fault,
     number,
     raw_bench,
@@ -38,6 +39,8 @@ DECODE_PROFILE = ("x_kv_usage", "y_context_length", "z_itl", "z_thpt_per_gpu")
 """Arrays of Dynamo's planner profile (raw_data.npz), and columns of the same as CSV."""
 
 _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+(?:\.\d+)?)")
+
+_MEASURED = re.compile(r"\bmeasured=([0-9T:.Z-]+)")
 
 _MS = 1e-3
 
@@ -114,12 +117,13 @@ def _number(cells: Mapping[str, str | None], name: str) -> float | None:
 def _silicon(cells: Mapping[str, str | None]) -> dict[str, Any]:
     apart = cells.get("mode") == "disagg"
     source = cells.get("silicon_data_source") or ""
-    concurrency = _CONCURRENCY.search(source)
+    concurrency, measured = _CONCURRENCY.search(source), _MEASURED.search(source)
     row: dict[str, Any] = {
         "format": "aiconfigurator-silicon",
         "kind": POINT,
         "model": cells.get("model_path"),
         "engine": " ".join(t for t in (cells.get("backend"), cells.get("backend_version")) if t) or None,
+        "measured_on": day(measured[1]) if measured else None,
         "precision": cells.get("precision"),
         "disaggregated": apart,
         "isl": _number(cells, "isl"),

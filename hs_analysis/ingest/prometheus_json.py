@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from hs_analysis.ingest.raw import (
     flagged,
     series_text,
 )
+from hs_analysis.schema.settings import Reading
 
 MATRIX_TYPES = ("matrix", "vector")
 
@@ -62,14 +64,29 @@ def read_prometheus_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         not seconds. Messages give the byte.
     """
     with dump.stream() as stream:
-        yield from read_answers(stream, dump.where, notes, salvage=dump.reading.salvage)
+        told = query_of(dump.name, dump.reading)
+        yield from read_answers(stream, dump.where, notes, salvage=dump.reading.salvage, told=told)
+
+
+def query_of(name: str, reading: Reading) -> str | None:
+    """Return the PromQL that a file answers, or the name its series are to have; None when nobody says.
+
+    ``name`` is the file's name below the input; a pattern may be on all of it or on its last part.
+    """
+    tried = (name, name.rpartition("/")[2])
+    hits = (text for like, text in reading.queries.items() if any(fnmatchcase(n, like) for n in tried))
+    return next(hits, None)
 
 
 def read_answers(
-    stream: ByteStream, where: str, notes: ReadNotes, *, salvage: bool = False
+    stream: ByteStream, where: str, notes: ReadNotes, *, salvage: bool = False, told: str | None = None
 ) -> Iterator[RawSeries]:
     """Yield the series of every API answer in a stream; errors name ``where`` and the byte."""
-    yield from read_documents(stream, where, notes, lambda: _read_document(stream, where, notes), salvage)
+
+    def document() -> Iterator[RawSeries]:
+        return _read_document(stream, where, notes)
+
+    yield from read_documents(stream, where, notes, document, salvage, told)
 
 
 def read_documents(
@@ -78,8 +95,9 @@ def read_documents(
     notes: ReadNotes,
     document: Callable[[], Iterator[RawSeries]],
     salvage: bool,
+    told: str | None = None,
 ) -> Iterator[RawSeries]:
-    """Yield the series of every document in a stream.
+    """Yield the series of every document in a stream; those without a name are called as ``told``.
 
     A stream that ends in the middle of one is an error that names the last complete series. With ``salvage``
     the complete ones are kept and the place of the cut is a rejected row.
@@ -94,7 +112,9 @@ def read_documents(
         stream.skip_mark()
         while stream.peek():
             for series in document():
-                nameless += "__name__" not in series.labels
+                if "__name__" not in series.labels:
+                    nameless += 1
+                    series.labels |= {"__name__": told} if told else {}
                 notes.last_t_us = int(series.t_us[-1])
                 yield series
             stream.skip_mark()
@@ -106,10 +126,12 @@ def read_documents(
         notes.rows += 1
         notes.rejections.append(Rejection(broken.offset, "truncated", "", what, "", notes.last_series))
         notes.warnings.append(f"truncated: {what}; the complete series before it are kept")
-    if nameless:
+    if nameless and told:
+        notes.infos.append(f"{nameless} series without a name are called {told}, the query that they answer")
+    elif nameless:
         notes.warnings.append(
-            f"{nameless} series have no name, because a function or an aggregation took it: "
-            "export the metrics themselves, or keep the name with `by (__name__, …)` or label_replace"
+            f"{nameless} series have no name, because a function or an aggregation took it: export the "
+            "metrics themselves, or say what they are: --query FILE=PROMQL, and [metrics] for what that is"
         )
 
 

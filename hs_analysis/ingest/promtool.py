@@ -12,7 +12,7 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES, LONGEST_RECORD_BYTES, BrokenStreamError
 from hs_analysis.ingest.labels import SERIES, BadLabelsError, parse_series
 from hs_analysis.ingest.numbers import DECIMAL, VALUE
-from hs_analysis.ingest.prometheus_json import read_documents, read_result
+from hs_analysis.ingest.prometheus_json import query_of, read_documents, read_result
 from hs_analysis.ingest.raw import LATEST_S, RAW_CHARACTERS, Dump, RawSeries, ReadNotes, Rejection, flagged
 
 _LIST = re.compile(rb'\[\s*\{\s*"(metric|values?)"\s*:')
@@ -36,9 +36,10 @@ def read_promtool_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     InputError
         As for an API answer.
     """
+    told = query_of(dump.name, dump.reading)
     with dump.stream() as stream:
         yield from read_documents(
-            stream, dump.where, notes, lambda: read_result(stream, notes, ""), dump.reading.salvage
+            stream, dump.where, notes, lambda: read_result(stream, notes, ""), dump.reading.salvage, told
         )
 
 
@@ -76,6 +77,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     InputError
         When a line never ends.
     """
+    told = query_of(dump.name, dump.reading)
     series = _Open(None, 0)
     line = 0
     with dump.stream(LINE_BLOCK_BYTES) as stream:
@@ -88,7 +90,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     arrow = _ARROW.match(raw, match.end()) if match else None
                     if match and arrow:
                         yield from series.taken()
-                        series = _opened(match.group(), line, notes)
+                        series = _opened(match.group(), line, notes, told)
                     if (point := raw[arrow.end() :] if arrow else raw).strip():
                         _point(point, line, series, notes, is_cut=not block.endswith(b"\n"))
                     if len(series.values) >= GATHER_ROWS:
@@ -103,12 +105,15 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             )
 
 
-def _opened(text: bytes, line: int, notes: ReadNotes) -> _Open:
+def _opened(text: bytes, line: int, notes: ReadNotes, told: str | None) -> _Open:
+    """Return a new series; one without a name is called as ``told``."""
     try:
         labels = parse_series(text, go_escapes=True)
     except BadLabelsError as error:
         _reject(notes, line, error.reason, text, f"{error}; its samples are left out")
         return _Open(None, line)
+    if told and "__name__" not in labels:
+        labels["__name__"] = told
     notes.last_series = labels.get("__name__", "")
     return _Open(labels, line)
 

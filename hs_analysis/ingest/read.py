@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.catalogue import metric_kind
+from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery, InputFile
 from hs_analysis.ingest.quarantine import Quarantine
@@ -72,6 +72,8 @@ class Intake:
         (file, why) of those that broke.
     guessed
         Numbers of those whose times are a guess.
+    helps
+        HELP text per metric, where a whole file carries one; of several the first file's.
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
@@ -81,6 +83,7 @@ class Intake:
     broken: list[tuple[str, str]] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
     guessed: set[int] = field(default_factory=set)
+    helps: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -111,7 +114,9 @@ def read_files(
         For a named file that can't be read, or when nothing could be read at all.
     """
     intake = Intake()
-    numbers: dict[Key, int] = {}
+    reading = how or settings.Reading()
+    catalogue = with_user_rows(load_catalogue(), reading)
+    known = _Known(catalogue)
     requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
@@ -119,7 +124,7 @@ def read_files(
         one = _OneFile()
         one.notes.rejections = quarantine.rows_of(number, file.name)
         try:
-            _read_one(file, number, numbers, staging, one, how or settings.Reading())
+            _read_one(Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known)
         except InputError as error:
             staging.drop()
             if file.named:
@@ -128,6 +133,7 @@ def read_files(
             intake.broken.append((file.name, error.what))
             continue
         intake.keys.update(one.found)
+        intake.helps = one.notes.helps | intake.helps
         intake.whole.append(number)
         if one.notes.is_time_guessed:
             intake.guessed.add(number)
@@ -149,28 +155,40 @@ def _record(file: InputFile, one: _OneFile) -> FileRecord:
     )  # fmt: skip
 
 
+@dataclass
+class _Known:
+    """What is known beside the file that is read: numbers of the series so far, kinds of metrics.
+
+    A kind is asked once per series, and names are few.
+    """
+
+    catalogue: Catalogue
+    numbers: dict[Key, int] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def is_counter(self, metric: str) -> bool:
+        """Whether a metric counts up, as the catalogue or the user says, else by its name's ending."""
+        if metric not in self.kinds:
+            self.kinds[metric] = self.catalogue.kind_of(metric)
+        return self.kinds[metric] == "counter"
+
+
 def _read_one(
-    file: InputFile,
-    number: int,
-    numbers: dict[Key, int],
-    staging: Staging,
-    one: _OneFile,
-    how: settings.Reading,
+    dump: Dump, file: InputFile, number: int, staging: Staging, one: _OneFile, known: _Known
 ) -> None:
-    """Take what one file yields; new series are counted on in ``numbers``."""
-    dump = Dump(file.path, str(file.path), file.name, how)
+    """Take what one file yields; new series are counted on in ``known``."""
     for piece in file.format.read(dump, one.notes):
         if isinstance(piece, RawRequests):
             one.requests.append(_placed(piece.frame, file, REQUESTS))
         elif isinstance(piece, RawBench):
             one.bench.append(_placed(piece.frame, file, BENCH))
         else:
-            series = _repaired(piece, one.notes)
+            series = _repaired(piece, one.notes, known)
             if not series.t_us.size:
                 continue
             capture = _within(file.capture, series.capture)
             key = (capture, tuple(sorted(series.labels.items())))
-            one.found[key] = numbers.setdefault(key, len(numbers))
+            one.found[key] = known.numbers.setdefault(key, len(known.numbers))
             staging.add(one.found[key], series, number)
     staging.flush(number)
     one.notes.rejections.flush()
@@ -187,14 +205,14 @@ def _within(outer: str, inner: str | None) -> str:
     return "/".join(name for name in (outer, inner) if name)
 
 
-def _repaired(series: RawSeries, notes: ReadNotes) -> RawSeries:
+def _repaired(series: RawSeries, notes: ReadNotes, known: _Known) -> RawSeries:
     """Null the exporter's sentinels and quarantine what a counter can't be."""
     metric = series.labels.get("__name__", "")
     values, flags = series.values, series.flags
     if metric.startswith("DCGM_FI_"):
         blank = values > NOT_SUPPORTED
         flags[blank], values[blank] = SENTINEL, np.nan
-    if metric_kind(metric) != "counter" or not np.any(values < 0):
+    if not np.any(values < 0) or not known.is_counter(metric):
         return series
     bad = values < 0
     for t, value in zip(series.t_us[bad], values[bad], strict=True):

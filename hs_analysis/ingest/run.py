@@ -52,7 +52,8 @@ class FileCount:
 class Ingested:
     """What the stage leaves: the series with their quality, per-file counts, and what was passed over.
 
-    Rejected rows stay on disk: there may be more of them than fit into memory.
+    Rejected rows stay on disk: there may be more of them than fit into memory. ``helps`` is the HELP text per
+    metric, where the input has them.
     """
 
     series: pl.DataFrame
@@ -67,6 +68,7 @@ class Ingested:
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
     spans: tuple[FileSpan, ...]
+    helps: dict[str, str]
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -155,6 +157,7 @@ def _from_staged(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
+        intake.helps,
     )  # fmt: skip
 
 

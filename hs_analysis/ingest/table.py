@@ -23,6 +23,7 @@ from hs_analysis.ingest.mapped import (
     timed,
 )
 from hs_analysis.ingest.parquet_rows import MAGIC, read_parquet
+from hs_analysis.ingest.parts import Parts
 from hs_analysis.ingest.raw import Dump, Piece, RawSeries, ReadNotes, series_text
 from hs_analysis.ingest.table_rows import Fill, bench_piece, fill_of, request_piece
 from hs_analysis.ingest.times import Clock
@@ -78,13 +79,13 @@ def _pieces(table: Mapped, fill: Fill | None, clock: Clock, dump: Dump, notes: R
     row = table.row
     relative = row.time_relative
     start_us = clock.epoch_us if relative else None
-    checked = False
+    parts: Parts | None = None
     for records in records_of(dump, notes):
-        if not checked:
+        if parts is None:
             require_columns(table, records.cells.columns, dump.where)
-            _say_unread(table, records.cells.columns, notes)
-            checked = True
+            parts = _say_unread(table, records.cells.columns, notes)
         kept = kept_rows(records, table, notes)
+        parts.take(kept.cells)
         if fill is None:
             yield from _samples(kept, table, clock, notes)
             continue
@@ -100,6 +101,7 @@ def _pieces(table: Mapped, fill: Fill | None, clock: Clock, dump: Dump, notes: R
         )
         if piece is not None:
             yield piece
+    notes.infos += parts.sentences() if parts else []
 
 
 def _unplaced(table: Mapped) -> str:
@@ -107,12 +109,14 @@ def _unplaced(table: Mapped) -> str:
     return f"times count from the start of the log and are {placed}: --epoch joins them with other files"
 
 
-def _say_unread(table: Mapped, columns: Sequence[str], notes: ReadNotes) -> None:
-    row = table.row
-    read = {row.time, row.metric, row.value, *row.labels, *row.skip_where, *_value_columns(table, columns)}
+def _say_unread(table: Mapped, columns: Sequence[str], notes: ReadNotes) -> Parts:
+    """Note the columns that are not read; return what finds out whether they are parts of those that are."""
+    row, held = table.row, _value_columns(table, columns)
+    read = {row.time, row.metric, row.value, *row.labels, *row.skip_where, *held}
     unread = [name for name in columns if name not in read]
     if unread:
         notes.infos.append(f"columns that {table.setting} does not read: {', '.join(unread[:20])}")
+    return Parts(held if row.holds == "samples" else (), unread)
 
 
 def _value_columns(table: Mapped, columns: Sequence[str]) -> list[str]:

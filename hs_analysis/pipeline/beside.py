@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.catalogue import load_catalogue
 from hs_analysis.current import CurrentAutoscaler, Known, changes, read_manifests, translate
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.gather import catalogue_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, load_all
 from hs_analysis.policy.build import work_target
@@ -81,7 +81,7 @@ def current_autoscaler(
         {role: work_signal(frame, role) for role in frame.pools},
     )
     manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
-    return translate(manifests, known, load_catalogue())
+    return translate(manifests, known, catalogue_of(settings))
 
 
 def current_record(

@@ -52,13 +52,13 @@ STAGES: tuple[Stage, ...] = (
         ("data/select.parquet", "data/select_search.parquet"), select_policies,
     ),
     Stage(
-        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS, "beside"),
+        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS, "reading", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), replay_policies,
     ),
     Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), try_drivers),
     Stage(
-        "policy", "writing the policy", ("replay",), _NUMBERS, ("policy.yaml", "data/promql_notes.json"),
-        write_policies,
+        "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading"),
+        ("policy.yaml", "data/promql_notes.json"), write_policies,
     ),
     Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
     Stage(

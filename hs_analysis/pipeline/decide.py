@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 
 import hs_analysis
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import Catalogue
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.export import expression
 from hs_analysis.pipeline import beside, tables
 from hs_analysis.pipeline.frames import read_frames, split
+from hs_analysis.pipeline.gather import catalogue_of
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -271,7 +272,7 @@ def write_policies(work: Work) -> Outcome:
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
-        queries, warnings = _expressions(frame, keys, series)
+        queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
         meta = _meta(work, frame, series)
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
@@ -301,10 +302,9 @@ def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]
 
 
 def _expressions(
-    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame
+    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
 ) -> tuple[dict[Key, str], list[str]]:
     """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
-    catalogue = load_catalogue()
     metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
     queries: dict[Key, str] = {}
     warnings: list[str] = []

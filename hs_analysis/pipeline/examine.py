@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hs_analysis.doctor import (
     INVENTORY,
     MOST_MOMENTS,
     NEAR_RATIO,
+    TOP_SHARE,
     Scene,
     diagnose,
     histogram_parts,
@@ -23,6 +24,7 @@ from hs_analysis.doctor import (
     replica_pairs,
 )
 from hs_analysis.ingest.identity import joined_pod_labels
+from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.versions import version_changes
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, read_frames
@@ -78,7 +80,8 @@ def _scene(work: Work) -> Scene:
         fell = quality.filter(pl.col("resets") > 0)
         kinds = series.join(fell, "series_id", how="semi").select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})
-        shapes = _shapes(series, quality, samples, database)
+        shapes = _shapes(series, quality, _torn(work, series, quality), samples, database)
+        tails = _tails(series, catalogue, samples, database)
         twins = _twins(series, quality, samples, database)
         histograms = _histograms(series, quality, catalogue, samples, database)
     edges = [
@@ -109,11 +112,15 @@ def _scene(work: Work) -> Scene:
         shapes=shapes,
         twins=twins,
         histograms=histograms,
+        tails=tails,
+        spoken=tuple((one["name"], date.fromisoformat(one["day"])) for one in inputs.get("spoken", ())),
         now=datetime.now(UTC),
     )
 
 
-def _shapes(series: pl.DataFrame, quality: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
+def _shapes(
+    series: pl.DataFrame, quality: pl.DataFrame, torn: pl.DataFrame, samples: Path, database: Database
+) -> pl.DataFrame:
     """Return how values and steps run; buckets are many, and their histograms are looked at by themselves.
 
     A part of the series at a time: all their steps at once may be more than fits into memory.
@@ -127,11 +134,52 @@ def _shapes(series: pl.DataFrame, quality: pl.DataFrame, samples: Path, database
     parts = spaced.with_columns((pl.col("rows").cum_sum() // SHAPED_ROWS).alias("part"))
     found = [
         database.query(
-            "doctor/shapes", inputs={"samples": samples, "spaced": own.select("series_id", "interval_s")}
+            "doctor/shapes",
+            inputs={"samples": samples, "spaced": own.select("series_id", "interval_s"), "torn": torn},
         )
         for own in parts.partition_by("part", maintain_order=True) or [spaced]
     ]
     return pl.concat(found)
+
+
+def _torn(work: Work, series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
+    """Return the moments whose samples contradict each other: they are steps of a series, and not stored.
+
+    A text that several series share names none of them.
+    """
+    rejected = pl.scan_parquet(work.run / tables.PLACES["rejected"]).filter(
+        pl.col("reason") == "dup_conflict"
+    )
+    rows = rejected.select("series", pl.col("position").alias("t_us")).unique().collect()
+    if rows.is_empty():
+        return pl.DataFrame(schema={"series_id": pl.Int64, "t": pl.Datetime("us", "UTC")})
+    texts = pl.DataFrame(
+        [
+            (number, series_text({**label_map(raw), "__name__": metric})[:SERIES_CHARACTERS])
+            for number, metric, raw in series.select("series_id", "metric", "labels").iter_rows()
+        ],
+        schema={"series_id": pl.Int64, "series": pl.String}, orient="row",
+    )  # fmt: skip
+    alone = texts.filter(pl.len().over("series") == 1)
+    t = pl.from_epoch("t_us", "us").dt.replace_time_zone("UTC").alias("t")
+    found = rows.join(alone, "series").with_columns(t).join(quality, "series_id")
+    inside = found.filter(pl.col("t").is_between("first_t", "last_t"))
+    return inside.select("series_id", "t").sort("series_id", "t")
+
+
+def _tails(
+    series: pl.DataFrame, catalogue: Catalogue, samples: Path, database: Database
+) -> pl.DataFrame | None:
+    """Return how steep latencies that are gauges are, by service and metric; None where there are none."""
+    latency = [signal.id for signal in catalogue.signals if signal.family == "latency"]
+    gauges = series.filter((pl.col("kind") == "gauge") & pl.col("signal").is_in(latency))
+    if gauges.is_empty():
+        return None
+    named = gauges.select("service", "metric").unique().sort("service", "metric").with_row_index("group_no")
+    named = named.with_columns(pl.col("group_no").cast(pl.Int64))
+    grouped = gauges.join(named, ["service", "metric"], nulls_equal=True).select("series_id", "group_no")
+    found = database.query("doctor/tails", {"top_share": TOP_SHARE}, {"samples": samples, "grouped": grouped})
+    return found.join(named, "group_no").with_columns(pl.col("service").fill_null(""))
 
 
 def _twins(

@@ -6,7 +6,7 @@ import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,11 @@ from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
+from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
-from hs_analysis.pipeline.plans import COMPANIONS, plan_findings
+from hs_analysis.pipeline.plans import COMPANIONS, plan_findings, planned_queries
 from hs_analysis.pipeline.room import tell_room
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
@@ -53,6 +54,7 @@ def catalogue_of(settings: Settings) -> Catalogue:
 def ingest_inputs(work: Work) -> Outcome:
     """Read every input file into series, samples and rejected rows."""
     how = work.settings.reading
+    how = replace(how, queries={**how.queries, **planned_queries(work.inputs), **how.queries})
     discovery = discover(work.arguments, how)
     tell_room(work, discovery.files)
     total, done = len(discovery.files), 0
@@ -66,11 +68,18 @@ def ingest_inputs(work: Work) -> Outcome:
     refuse_moving(work, discovery)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
-        series = shown_by_samples(found.series, samples, catalogue_of(work.settings), database.query)
+        catalogue = catalogue_of(work.settings)
+        series = shown_by_samples(found.series, samples, catalogue, database.query, found.helps)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
-    inputs = {"files": _files(work, found, discovery), "counts": counts, "plan": lacks}
+    texts = spoken_days((one.path, one.name) for one in discovery.passed)
+    inputs = {
+        "files": _files(work, found, discovery),
+        "counts": counts,
+        "plan": lacks,
+        "spoken": [{"name": name, "day": day.isoformat()} for name, day in texts],
+    }
     tables.write_json(work.out, INPUTS_FILE, inputs)
     found.quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)

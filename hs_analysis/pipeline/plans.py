@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,31 @@ def _leaves(name: str) -> bool:
     return Path(name).name != name or name.startswith(".") or name in COMPANIONS
 
 
+def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
+    """Return pattern on a file's name → what its nameless series are called, by the plans beside the files.
+
+    A planned metric that its own query does not read is the name of what the query makes; else the name would
+    stand for the metric as exported, so the query itself is the name.
+    """
+    found: dict[str, str] = {}
+    for file in inputs:
+        prefix, _, name = file.name.rpartition("/")
+        plan = _plan_beside(file) if name == PLAN_FILE else None
+        for one in plan.files if plan else ():
+            read = re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*", one.query)
+            text = one.query if one.metric in read else one.metric
+            found[escape(f"{prefix}/{one.file}" if prefix else one.file)] = text
+    return found
+
+
+def _plan_beside(file: InputFile) -> Plan | None:
+    """Return the plan in a file, None when it is another program's."""
+    try:
+        return read_plan(file.path.parent)
+    except RunFolderError:
+        return None
+
+
 def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> list[dict[str, Any]] | None:
     """Return what the files read lack of the plans beside them: level, text, command; None without a plan.
 
@@ -71,10 +98,7 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
         prefix, _, name = file.name.rpartition("/")
         if name != PLAN_FILE:
             continue
-        try:
-            plan = read_plan(file.path.parent)
-        except RunFolderError:
-            continue
+        plan = _plan_beside(file)
         if plan is None:
             continue
         own = [

@@ -18,15 +18,17 @@ from hs_analysis.pipeline.ask import read_plan
 from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores, read_trial
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
+from hs_analysis.pipeline.gather import catalogue_of
 from hs_analysis.pipeline.judge import read_all_verdicts, read_derived, read_recommended
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
 from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
-from hs_analysis.pipeline.records import to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.policy import dump, load_all
 from hs_analysis.report.explain import explain
+from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
 
 Plain = dict[str, Any]
@@ -200,7 +202,8 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     details = {name: tables.read(folder, name) for name in DETAIL_TABLES}
     ours = manifests.run_id(manifest)
     note = f"the link was seen in run {found.run}; this is run {ours}" if found.run not in ("", ours) else ""
-    return explain(found, read_summary(folder), details), note
+    catalogue = catalogue_of(from_plain(Settings, manifest.settings))
+    return explain(found, read_summary(folder), details, catalogue), note
 
 
 def _folder_of(link: str, run: str, run_dir: Path | None) -> Path:

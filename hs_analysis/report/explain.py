@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis import evidence
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import Catalogue, load_catalogue
 from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
@@ -101,7 +101,10 @@ class Place:
 
 
 def explain(
-    link: EvidenceLink, summary: Mapping[str, Any], details: Mapping[str, pl.DataFrame]
+    link: EvidenceLink,
+    summary: Mapping[str, Any],
+    details: Mapping[str, pl.DataFrame],
+    catalogue: Catalogue | None = None,
 ) -> dict[str, Any]:
     """Return how the number behind a link was found.
 
@@ -113,6 +116,8 @@ def explain(
         summary.json.
     details
         Detail tables by name (`hs_analysis.schema.detail`); those that are absent give no rows.
+    catalogue
+        The catalogue with the rows of the run's settings; the shipped one when it has none.
 
     Returns
     -------
@@ -153,7 +158,7 @@ def explain(
         "method": derivation.method,
         "formula": _formula(place),
         "basis": _basis(place, service),
-        "metrics": _metrics(place),
+        "metrics": _metrics(place, catalogue or load_catalogue()),
         "queries": list(derivation.queries),
         "rows": _rows(place, link, derivation.table, details),
         "inputs": [_input(entry) for entry in summary.get("inputs") or []],
@@ -295,11 +300,11 @@ def _basis(place: Place, service: Entry) -> str:
     return "; ".join(part for part in found if part)
 
 
-def _metrics(place: Place) -> list[str]:
+def _metrics(place: Place, catalogue: Catalogue) -> list[str]:
     """Return the metrics that carry the signal: those of its source, or of every one where none is named."""
     if place.kind not in ("signals", "thresholds"):
         return []
-    signal, source = load_catalogue().signal(str(place.entry.get("signal"))), place.entry.get("source")
+    signal, source = catalogue.signal(str(place.entry.get("signal"))), place.entry.get("source")
     rows = [row for row in signal.sources if source in (None, row.source)] if signal else []
     return sorted({metric for row in rows for metric in row.metrics})
 

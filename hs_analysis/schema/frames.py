@@ -146,6 +146,7 @@ BENCH = pa.schema(
         ),
         _field("model", pa.string(), "", "model as the benchmark names it"),
         _field("engine", pa.string(), "", "serving engine and its version"),
+        _field("measured_on", pa.string(), "date", "day it was measured, YYYY-MM-DD; null when not told"),
         _field("precision", pa.string(), "", "number format"),
         _field("disaggregated", pa.bool_(), "", "whether prefill and decode ran apart"),
         _field("prefill_instances", pa.float64(), "instances", "prefill workers; null in a single pool"),

@@ -54,12 +54,16 @@ class MetricRow:
         Unit of the metric, e.g. ``ms``, ``percent``, ``req/min``; None = the signal's own.
     where
         Label values a series must have.
+    averaged
+        How long the values, or what they were made from, were averaged over, e.g. ``"6h"`` (here in
+        seconds); None = as sampled.
     """
 
     signal: str
     kind: Literal["gauge", "counter"] = "gauge"
     unit: str | None = None
     where: dict[str, str] = field(default_factory=dict)
+    averaged: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,9 @@ class Reading:
         Keep the complete series of a document that is cut.
     captures
         Name of a capture → its file or folder.
+    queries
+        Pattern on the file's name below the input → PromQL whose answer it holds, or a name: what its series
+        without a name are called.
     roles
         Pattern on the instance → prefill, decode, mixed, encode, frontend or ignore.
     services
@@ -150,6 +157,7 @@ class Reading:
     dedup_label: str | None = None
     salvage: bool = False
     captures: dict[str, str] = field(default_factory=dict)
+    queries: dict[str, str] = field(default_factory=dict)
     roles: dict[str, str] = field(default_factory=dict)
     services: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, MetricRow] = field(default_factory=dict)

@@ -112,6 +112,10 @@ def _services(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str
     return _every(table, where, name)
 
 
+def _queries(table: Mapping[str, Any], where: Where, _folder: Path) -> dict[str, str]:
+    return _every(table, where, lambda _key, value, here: _text(value, here))
+
+
 def _captures(table: Mapping[str, Any], where: Where, folder: Path) -> dict[str, str]:
     return _every(table, where, lambda _key, value, here: str(folder / _text(value, here)))
 
@@ -141,7 +145,7 @@ def _signals() -> tuple[str, ...]:
 def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     """Return one metric or column; ``known`` are the signals it may carry."""
     row = _table(value, where)
-    _only(row, ("signal", "kind", "unit", "where"), where)
+    _only(row, ("signal", "kind", "unit", "where", "averaged"), where)
     if "signal" not in row:
         raise UsageError("it says no signal", where=where(()), hint='write { signal = "request_rate", … }')
     signal = _text(row["signal"], where, "signal")
@@ -151,7 +155,11 @@ def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     kind = values.word_of("gauge", "counter")(row.get("kind", "gauge"), where(("kind",)))
     unit = _text(row["unit"], where, "unit") if "unit" in row else None
     labels = {k: _text(v, where, "where", k) for k, v in _table(row.get("where", {}), where, "where").items()}
-    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels)
+    averaged = row.get("averaged")
+    over_s = None
+    if averaged is not None:
+        over_s = values.seconds(_text(averaged, where, "averaged"), where(("averaged",)))
+    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels, over_s)
 
 
 def _only(row: Mapping[str, Any], known: tuple[str, ...], where: Where) -> None:
@@ -252,6 +260,10 @@ SECTIONS: tuple[Section, ...] = (
             "separate runs of one service, as in a sweep: name = file or folder; pools and rates never cross "
             "them",
             ('"split-1-3" = "sweep/p1-d3"',), _captures),
+    Section("queries", "reading.queries",
+            "pattern on the file's name → the PromQL it answers, or a name, for series that have none as "
+            "a function took it; say under [metrics] what that is, by the same text",
+            ('"rates*.json" = "sum by (pod) (rate(gateway_tokens_total[1m]))"',), _queries),
     Section("roles", "reading.roles",
             "regular expression on the instance → prefill, decode, mixed, encode, frontend or ignore, where "
             "the dump does not say",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hs_analysis.catalogue import load_catalogue, metric_kind
+from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.aligned import POOL_ROLES
 
 CATALOGUE = load_catalogue()
@@ -26,15 +26,7 @@ SOURCES = [(signal, source) for signal in CATALOGUE.signals for source in signal
 )
 def test_the_catalogue_knows_what_counts_up_and_names_tell_of_others(metric: str, kind: str) -> None:
     """A source's way of reading decides; an unknown metric is judged by its ending."""
-    assert metric_kind(metric) == kind
-
-
-def test_asking_for_a_kind_again_is_free() -> None:
-    """It is asked once per series."""
-    metric_kind("vllm:num_requests_waiting")
-    before = metric_kind.cache_info().hits
-    metric_kind("vllm:num_requests_waiting")
-    assert metric_kind.cache_info().hits == before + 1
+    assert CATALOGUE.kind_of(metric) == kind
 
 
 @pytest.mark.parametrize(

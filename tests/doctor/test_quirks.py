@@ -9,8 +9,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from doctor.quirks import QUIRKS
 from ingest.mappings import shipped
 
+from hs_analysis.doctor import CHECKS
 from hs_analysis.errors import InputError
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.progress import Silent
@@ -46,6 +48,30 @@ def assert_found(found: Findings, *expected: Expected) -> None:
         assert any(lvl == level and re.search(pattern, text) for lvl, text in own), (check, pattern, own)
 
 
+def test_every_quirk_of_the_descriptions_is_listed(real_data: Path) -> None:
+    """A bullet under Quirks that the table does not know, or one that is gone, fails."""
+    for name, quirks in QUIRKS.items():
+        text = " ".join((real_data / name).read_text("utf-8").split())
+        assert [words for words, _ in quirks if words not in text] == [], name
+        bullets = re.findall(r" - (.*?)(?= - |$)", text.partition("## Quirks")[2])
+        if name.endswith("SOURCE.md"):
+            assert len(bullets) == len({b for b in bullets for words, _ in quirks if words in b}), name
+    described = {str(path.relative_to(real_data)) for path in real_data.glob("*/SOURCE.md")}
+    assert described <= set(QUIRKS)
+
+
+def test_every_check_of_the_table_is_one_that_a_folder_is_held_to() -> None:
+    """A check that the table names is in CHECKS, and expected by a test below."""
+    named = {
+        check for rows in QUIRKS.values() for _, found in rows if isinstance(found, tuple) for check in found
+    }
+    assert named <= {name for check in CHECKS for name in check.names}
+    text = Path(__file__).read_text("utf-8")
+    assert [
+        check for check in sorted(named) if f'"{check}", "' not in text and f'"{check}",\n' not in text
+    ] == []
+
+
 def test_azure(findings: Callable[..., Findings]) -> None:
     """Seven digits, no zone, CR LF, and nothing of how requests were served."""
     with pytest.raises(InputError, match="times carry no zone"):
@@ -57,6 +83,7 @@ def test_azure(findings: Callable[..., Findings]) -> None:
         ("notes", "pass", "lines end in CR LF"),
         ("requests", "warn", "19,366 requests over 3,502 s without model, .*time to first token"),
         ("metrics", "warn", "no metrics over time, only 19,366 requests"),
+        ("described", "pass", "SOURCE.md speaks of 2023-11-11, but the data are of 2023-11-16"),
     )
 
 
@@ -78,7 +105,18 @@ def test_servegen(findings: Callable[..., Findings]) -> None:
         ("times", "warn", "1970-01-01 .*--epoch"),
         ("server_warnings", "warn", "--epoch joins them"),
         ("notes", "pass", "does not read: rate_with_known_lengths_rps"),
+        (
+            "notes",
+            "pass",
+            "rate_with_known_lengths_rps, .* is never above request_rate_rps and 44% of it in all",
+        ),
+        (
+            "averaged",
+            "warn",
+            "input_tps_est, output_tps_est: averages over 21,600 s, .* multiples are no load",
+        ),
         ("offered_load", "warn", "served rates stand in"),
+        ("missing", "warn", "no ttft of service"),
     )
 
 
@@ -97,6 +135,10 @@ def test_wva(findings: Callable[..., Findings]) -> None:
         ("spacing", "warn", "steps off the usual .* to 60"),
         ("fleet", "pass", "mixed instances came or went"),
         ("ttft", "warn", "ttft_excludes_queue"),
+        ("tail", "warn", "ttft_ms: the highest 1% of its values carry 66% .*: a cliff, so trust ranks"),
+        ("confounded", "pass", "mixed instances move with the request rate"),
+        ("services", "pass", "one of 1 services"),
+        ("missing", "warn", "no gpu_util of mixed"),
     )
 
 
@@ -120,6 +162,25 @@ def test_wva_with_its_idle_rows(findings: Callable[..., Findings]) -> None:
     assert_found(found, ("idle_zero", "warn", "ttft_ms is 0 in .* no traffic, not a fast answer"))
 
 
+def test_wva_with_units_forgotten(findings: Callable[..., Findings]) -> None:
+    """A mapping without units is told what the names say."""
+    told = shipped("wva-h100")
+    bare = {
+        name: replace(row, columns={c: replace(m, unit=None) for c, m in row.columns.items()})
+        for name, row in told.tables.items()
+    }
+    found = findings("wva-h100-autoscaling", "va_timeseries.csv", reading=replace(told, tables=bare))
+    assert_found(
+        found,
+        (
+            "named_unit",
+            "warn",
+            "arrival_rate_rpm is read in requests/s, but its name says rpm: .* factor of 60;",
+        ),
+        ("named_unit", "warn", "ttft_ms is read in s, but its name says ms: .* factor of 1000;"),
+    )
+
+
 def test_silicon(findings: Callable[..., Findings]) -> None:
     """Worker counts missing, no throughput, engines of several versions and of none."""
     assert_found(
@@ -128,6 +189,8 @@ def test_silicon(findings: Callable[..., Findings]) -> None:
         ("bench_throughput", "warn", "5,202 of 5,221 points is not measured, but estimated: concurrency"),
         ("bench_versions", "warn", "engines and versions in one table"),
         ("bench_versions", "warn", "without a version number"),
+        ("bench_dates", "warn", r"4,\d+ points were measured from 2025-.* on \d+ days, \d+ do not say when"),
+        ("bench_gpus", "pass", "b200_sxm, b300_sxm, gb200, gb300, h100_sxm, h200_sxm; .* nothing of others"),
     )
 
 
@@ -177,6 +240,7 @@ def test_nab(findings: Callable[..., Findings]) -> None:
     assert_found(
         findings("nab", reading=shipped("nab")),
         ("holes", "warn", "the longest for 1200 s"),
+        ("missing", "warn", "no ttft of service"),
         ("times", "warn", "2014-02-14 14:27:00 UTC, before Prometheus"),
     )
 
@@ -196,6 +260,7 @@ def test_nab(findings: Callable[..., Findings]) -> None:
             "ec2_network_in_5abac7",
             (
                 ("rejected", "warn", "12 rows quarantined: dup_conflict"),
+                ("spacing", "pass", "steps off the usual 300 s: 1 in 1 of 1 series .*the shortest 60 s"),
                 ("holes", "warn", "the longest for 3"),
             ),
         ),
@@ -238,8 +303,12 @@ def test_mocker_dump(findings: Callable[..., Findings]) -> None:
 
 def test_mocker_sweep(findings: Callable[..., Findings]) -> None:
     """Every run is a capture; a worker of the next run is no restart of the last."""
-    found = findings("dynamo-mocker/pd-sweep", tests_load=True)
-    assert_found(found, ("captures", "pass", "8 captures, kept apart"))
+    found = findings("dynamo-mocker/pd-sweep", tests_load=True, reading=shipped("request-log"))
+    assert_found(
+        found,
+        ("captures", "pass", "8 captures, kept apart"),
+        ("requests", "warn", r"requests failed \(client_abort"),
+    )
     assert not [row for row in found if row[0] in ("renewed", "restarts") and row[1] == "warn"]
 
 

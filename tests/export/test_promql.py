@@ -245,6 +245,18 @@ def test_a_metric_name_with_dots_is_matched_by_its_name_label():
     assert found.expr == 'sum(rate({__name__="m.total"}[1m]))'
 
 
+def test_a_recorded_answer_is_asked_for_by_its_query():
+    """It has no name on the server; what it picks can't be narrowed, and that is said where it would be."""
+    query = 'sum by (pod) (rate(m_total{job="d"}[1m]))'
+    alone = build([*pods(query, "decode")], source=recipe(num(query), read="gauge"))
+    assert alone.expr == f"sum(avg_over_time(({query})[1m:]))"
+    rows = [*pods(query, "decode", job="d"), *pods(query, "prefill", job="p")]
+    found = build(rows, source=recipe(num(query), read="gauge"))
+    assert found.expr == alone.expr
+    assert not found.exact
+    assert "is a query of yours, taken as it is" in found.warnings[0]
+
+
 @pytest.mark.parametrize(
     ("mean", "total"),
     [

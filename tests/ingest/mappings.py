@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from hs_analysis.schema.settings import MetricRow, Reading, TableRow
+from hs_analysis.settings.values import seconds
 
 
 def tables(text: str) -> dict[str, TableRow]:
@@ -15,8 +16,13 @@ def tables(text: str) -> dict[str, TableRow]:
 
 
 def _row(row: dict[str, Any]) -> TableRow:
-    columns = {name: MetricRow(**column) for name, column in row.pop("columns", {}).items()}
+    columns = {name: _column(column) for name, column in row.pop("columns", {}).items()}
     return TableRow(columns=columns, **row)
+
+
+def _column(row: dict[str, Any]) -> MetricRow:
+    averaged = row.pop("averaged", None)
+    return MetricRow(**row, averaged=None if averaged is None else seconds(averaged, "averaged"))
 
 
 def shipped(name: str, **reading: Any) -> Reading:

@@ -16,6 +16,7 @@ from hs_analysis.ingest.bench_json import (
     read_sglang_bench,
     read_vllm_bench,
 )
+from hs_analysis.ingest.bench_rows import day
 from hs_analysis.ingest.formats import Format, Look, sniff
 from hs_analysis.ingest.raw import RawBench, RawRequests
 
@@ -166,3 +167,19 @@ def test_genai_perf_is_one_point() -> None:
     assert (row["model"], row["concurrency"], row["requests"]) == ("llama", 16.0, 100.0)
     assert (row["ttft_mean_s"], row["ttft_p90_s"], row["tbt_mean_s"]) == (0.05, 0.08, 0.009)
     assert (row["prefill_tps"], row["decode_tps"]) == (4000.0, 401.0)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("20261124-100000", "2026-11-24"), ("2026-11-24T10:00:00Z", "2026-11-24"),
+        (1795525391.5, "2026-11-24"),
+        ("yesterday", None), ("20261341-100000", None), ("202611240", None), (81234.5, None), (True, None),
+        (None, None), (float("nan"), None), (1e300, None),
+    ],
+)  # fmt: skip
+def test_the_day_of_a_run_is_kept(told: Any, expected: str | None) -> None:
+    """As text or Unix seconds; a clock that counts from a start is no day."""
+    assert day(told) == expected
+    pieces, _ = read(read_vllm_bench, json.dumps({**VLLM, "date": told}).encode(), "b.json")
+    assert parts(pieces)[0]["measured_on"].to_list() == [expected]

@@ -52,6 +52,20 @@ def test_series_without_a_name_are_a_warning(tmp_path: Path) -> None:
     assert notes.warnings[0].startswith("2 series have no name")
 
 
+def test_series_without_a_name_are_called_as_told(tmp_path: Path) -> None:
+    """By the query they answer, or by a name; those with one keep it, in JSON as in text."""
+    raw = b'[{"metric":{"pod":"a"},"values":[[1764000000,"1"]]},'
+    raw += b'{"metric":{"__name__":"m"},"values":[[1764000000,"1"]]}]'
+    text = b'{pod="a"} => 1 @[1764000000]\nm => 1 @[1764000000]\n'
+    reading = Reading(queries={"other*": "no", "*": "sum by (pod) (x)"})
+    for read, body in ((read_promtool_json, raw), (read_promtool_text, text)):
+        found, notes = read_bytes(read, body, tmp_path, reading=reading)
+        assert set(found) == {
+            (("__name__", "sum by (pod) (x)"), ("pod", "a")), (("__name__", "m"),),
+        }  # fmt: skip
+        assert notes.warnings == []
+
+
 def test_text_in_both_layouts(tmp_path: Path) -> None:
     """Ranges stand on lines of their own, instants behind the arrow; quotes are Go's."""
     raw = 'm{pod="a} =>", x="\\t\\"q\\""} =>\n3 @[1764000000]\nNaN @[1764000015.25]\n'

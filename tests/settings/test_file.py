@@ -49,7 +49,7 @@ salvage = true
 match = "va_timeseries*.csv"
 time = "ts"
 labels = ["variant", "accelerator"]
-columns = { ttft_ms = { signal = "ttft", unit = "ms" } }
+columns = { ttft_ms = { signal = "ttft", unit = "ms", averaged = "1h" } }
 skip_where = { status = ["failed", 500] }
 [tables.log]
 match = "log.parquet"
@@ -97,7 +97,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert reading.tables["fleet"] == TableRow(
         match="va_timeseries*.csv", time="ts",
         labels={"variant": "variant", "accelerator": "accelerator"},
-        columns={"ttft_ms": MetricRow("ttft", "gauge", "ms")}, skip_where={"status": ["failed", "500"]},
+        columns={"ttft_ms": MetricRow("ttft", "gauge", "ms", averaged=3600.0)},
+        skip_where={"status": ["failed", "500"]},
     )  # fmt: skip
     assert reading.tables["log"].labels == {"variant": "model"}
     assert reading.gpus_per_instance == {"prefill": 8.0}
@@ -137,6 +138,10 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[tables.a]\nmatch = '*'\ntime = 't'\nmetric = 'm'", "it has metric but no value"),
         ("[tables.a]\nmatch = '*'\nmetric = 'm'\nvalue = 'v'", "it has no time"),
         ("[tables.a]\nmatch = '*'\nholds = 'bench'\ncolumns = { a = { signal = 'modl' } }", "mean model?"),
+        (
+            "[metrics]\na = { signal = 'ttft', averaged = '6' }",
+            "'6' has no unit",
+        ),
         ("[gpus]\ndecod = 8", "did you mean decode?"),
         ("[gpus]\ndecode = 0", "no number above 0"),
         ("[prices]\nH20 = '1'", "no number from 0 on"),
