@@ -21,6 +21,7 @@ from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
+from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import day_sums, with_intervals
 from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
@@ -100,6 +101,7 @@ def replay_service(
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
     run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
     calibration = calibrate(run.results[RECORDED], run.model, settings.slo)
+    calibration["readings"] = foretold(run.results[RECORDED], run.model)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":
         calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}

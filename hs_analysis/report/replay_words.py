@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
-from hs_analysis.report.wording import number, policy_name, seconds
+from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
 from hs_analysis.schema.baselines import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
 
 Row = Mapping[str, Any]
@@ -37,6 +37,8 @@ def notes(replay: Row) -> list[str]:
         found.append(f"no intervals: {'; '.join(reasons)}")
     if calibration.get("text"):
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
+    if told := readings(calibration):
+        found.append(told)
     if (least := calibration.get("least_instance_hours")) is not None:
         found.append(f"no schedule holds the SLO with fewer than {number(least)} instance-hours")
     if times := start_up(calibration):
@@ -47,6 +49,20 @@ def notes(replay: Row) -> list[str]:
         by_reason.setdefault(str(why), []).append(policy_name(str(name)))
     found += [f"not replayed: {', '.join(names)}: {why}" for why, names in by_reason.items()]
     return found
+
+
+def readings(calibration: Row) -> str:
+    """Return how far predicted latencies and queues are from those recorded, at the counts that ran."""
+    parts = []
+    for entry in records(calibration.get("readings")):
+        role = "" if entry["role"] == "service" else f" of {entry['role']}"
+        latency = entry["signal"] in ("ttft", "tbt")
+        unit = "s" if latency else "requests"
+        seen, told = (" ".join(quantity(entry[key], unit)) for key in ("recorded", "predicted"))
+        off = f", off by {percent(entry['error_ratio'], 2)} a window" if entry["error_ratio"] else ""
+        name = entry["signal"].upper() if latency else entry["signal"].replace("_", " ")
+        parts.append(f"{name}{role} {told} where {seen} was recorded{off}")
+    return f"foretold at the recorded counts (medians): {'; '.join(parts)}" if parts else ""
 
 
 def start_up(calibration: Row) -> str:

@@ -1,0 +1,75 @@
+"""What the fleet model says latencies and queues were, beside what was recorded, at the counts that ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hs_analysis.replay.demand import Floats, Key
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.signals import SignalModel
+from hs_analysis.replay.simulate import SimulationResult
+
+LATENCIES = ("ttft", "tbt")
+"""Latencies that are foretold: mean over a window, as the curves of the fleet model have it."""
+
+
+def foretold(results: Sequence[SimulationResult], model: FleetModel) -> list[dict[str, Any]]:
+    """Compare predicted with recorded latencies and queues, window by window.
+
+    Parameters
+    ----------
+    results
+        The recorded counts, replayed; the curves come from ``model``, learnt on other rows for an honest
+        answer.
+
+    Returns
+    -------
+    list
+        One entry per latency and queue that the model has a curve for: ``signal``, ``role``, ``pool``;
+        ``windows`` that are scored and have both; ``recorded`` and ``predicted``, medians over them [unit of
+        the signal]; ``error``, the median of |predicted − recorded|; ``error_ratio``, the same ÷ recorded
+        over windows where that is above 0, None without any. Entries without a window are left out.
+    """
+    found = []
+    for key, curve in model.signals.items():
+        if key[0] not in LATENCIES and curve.kind != "queue":
+            continue
+        pairs = [_pair(result, key, curve, model) for result in results]
+        predicted, recorded = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        if not predicted.size:
+            continue
+        off = np.abs(predicted - recorded)
+        some = recorded > 0
+        found.append(
+            {
+                "signal": key[0],
+                "role": key[1],
+                "pool": curve.pool,
+                "windows": int(predicted.size),
+                "recorded": float(np.median(recorded)),
+                "predicted": float(np.median(predicted)),
+                "error": float(np.median(off)),
+                "error_ratio": float(np.median(off[some] / recorded[some])) if some.any() else None,
+            }
+        )
+    return found
+
+
+def _pair(result: SimulationResult, key: Key, curve: SignalModel, model: FleetModel) -> tuple[Floats, Floats]:
+    """Return predicted and recorded values of the scored rows that have both, shape (rows,) each."""
+    pool, ready = model.pools[curve.pool], result.ready[curve.pool]
+    recorded = result.demand.column(*key)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        load = result.served[curve.pool] / result.demand.window_s / ready
+        predicted = np.interp(load, curve.loads, curve.values)
+        if curve.kind == "queue":
+            predicted = predicted * (ready if curve.per_instance else 1.0)
+            predicted = predicted + result.queued[curve.pool] / (curve.tokens_per_request or np.inf)
+        else:
+            age = result.queued[curve.pool] / (ready * pool.ceiling)
+            predicted = predicted + np.where(result.queued[curve.pool] > 0, age, 0.0)
+    both = result.scored & np.isfinite(predicted) & np.isfinite(recorded)
+    return predicted[both], recorded[both]
