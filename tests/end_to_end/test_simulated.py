@@ -96,3 +96,15 @@ def _seconds(moment: str | float) -> float:
     from datetime import datetime
 
     return moment if isinstance(moment, int | float) else datetime.fromisoformat(moment).timestamp()
+
+
+@pytest.mark.parametrize("case", ["dev_days", "dev_diurnal"])
+def test_latencies_at_the_recorded_counts_are_foretold(
+    cases: dict[str, tuple[Run, dict[str, Any]]], case: str
+) -> None:
+    """On days the fleet model has not seen, half of the windows' mean latencies are within a tenth."""
+    done, _ = cases[case]
+    told = {entry["signal"]: entry for entry in done.service["replay"]["calibration"]["readings"]}
+    assert told["ttft"]["error_ratio"] < 0.1
+    assert told["tbt"]["error_ratio"] < 0.1
+    assert told["ttft"]["windows"] > 500

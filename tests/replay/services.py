@@ -35,6 +35,7 @@ FAMILY = {
     "ttft": "latency",
     "tbt": "latency",
     "request_rate": "load",
+    "queue_length": "queue",
 }
 MEANS = ("gpu_util", "sm_activity", "ttft", "tbt")
 SETTINGS = Settings(
