@@ -176,7 +176,8 @@ def _soft(guards: tuple[Guard, ...], settings: Settings) -> SoftScaleIn | None:
 def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[str, Bounds]:
     """Twice what was ever seen, or what the highest demand needs at the target where that is more.
 
-    At least 2, or 1 where one instance was seen or would have been enough.
+    At least 2, or 1 where one instance was seen to be enough: a pool of one carries less than each of many
+    do, since nothing evens out its arrivals.
     """
     bounds = {}
     for role in frame.pools:
@@ -184,29 +185,24 @@ def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[s
         seen = counts.filter(counts > 0)
         low = math.floor(_number(seen.min())) if seen.len() else 1
         high = math.ceil(_number(seen.max())) if seen.len() else 1
-        least, most = _needs(frame, derived, role, settings)
-        least_instances = 1 if low <= 1 or least <= 1.0 else LEAST_INSTANCES
+        most = _need(frame, derived, role, settings)
+        least_instances = 1 if low <= 1 else LEAST_INSTANCES
         bounds[role] = Bounds(
             least_instances, max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
         )
     return bounds
 
 
-def _needs(frame: ServiceFrame, derived: Derived, role: str, settings: Settings) -> tuple[float, float]:
-    """Return the least and most instances that the demand of any averaging window needed at the target.
-
-    (infinite, 0) where they can't be known: they then bound nothing.
-    """
+def _need(frame: ServiceFrame, derived: Derived, role: str, settings: Settings) -> float:
+    """Return the most instances that the demand of an averaging window needed at the target, 0 if unknown."""
     target = work_target(derived, role, settings)
     name = column("offered_tps", role)
     if target is None or name not in frame.table.columns:
-        return math.inf, 0.0
+        return 0.0
     rows = max(1, round(AVERAGING_S / frame.window_s))
     means = frame.table.select(pl.col(name).cast(pl.Float64).rolling_mean(rows).over("capture")).to_series()
     known = means.drop_nulls().drop_nans()
-    if known.is_empty():
-        return math.inf, 0.0
-    return _number(known.min()) / target, _number(known.max()) / target
+    return 0.0 if known.is_empty() else _number(known.max()) / target
 
 
 def _number(value: object) -> float:

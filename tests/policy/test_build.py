@@ -64,8 +64,8 @@ def test_a_measured_start_up_time_is_the_policys_where_none_is_given() -> None:
     assert policy.confidence == "high"
 
 
-def test_bounds_are_twice_the_most_and_two_unless_one_was_enough() -> None:
-    """Minimum 1 only where one instance was seen or would have carried the least demand."""
+def test_bounds_are_twice_the_most_and_two_unless_one_was_seen() -> None:
+    """Minimum 1 only where one instance was seen, not where it would have carried the least demand."""
     busy = service(
         {"prefill": np.full(60, 30_000.0), "decode": np.full(60, 4_000.0)}, {"prefill": 11, "decode": 4}
     )
@@ -73,7 +73,7 @@ def test_bounds_are_twice_the_most_and_two_unless_one_was_enough() -> None:
     quiet = np.full(60, 4_000.0)
     quiet[20:40] = 900.0
     night = service({"prefill": np.full(60, 30_000.0), "decode": quiet}, {"prefill": 11, "decode": 4})
-    assert built(night, DECODE).bounds["decode"] == Bounds(1, 8)
+    assert built(night, DECODE).bounds["decode"] == Bounds(2, 8)
     counts = np.full(60, 4.0)
     counts[7] = 1.0
     seen = service(
