@@ -35,6 +35,7 @@ from hs_analysis.replay.control import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.baselines import CURRENT, TUNED
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
@@ -185,7 +186,8 @@ def replay_policies(work: Work) -> Outcome:
         found = outcome.result
         if current is not None:
             told[frame.service] = _told(work, frame, current, found.policies)
-        calibration = json.dumps(to_plain(found.calibration), ensure_ascii=False)
+        known = found.calibration | {"targets": _refitted(derived, read_derived(work.run, frame.service))}
+        calibration = json.dumps(to_plain(known), ensure_ascii=False)
         windows.append(key | {"train": found.train, "test": found.test, "calibration": calibration})
         rows += [key | vars(policy) for policy in found.policies]
         timelines.append(outcome.timeline)
@@ -200,6 +202,21 @@ def replay_policies(work: Work) -> Outcome:
     return Outcome(
         f"policies and baselines {len(rows)}" + (f", faults {', '.join(faults)}" if faults else "")
     )
+
+
+def _refitted(train: Derived, whole: Derived) -> list[dict[str, Any]]:
+    """Return every target as the backtest had it, from the first part, beside that of the whole window."""
+    before = {(t.signal, t.role, t.gpu_type): t.target_per_instance for t in train.thresholds}
+    return [
+        {
+            "signal": one.signal,
+            "role": one.role,
+            "first_part": before.get((one.signal, one.role, one.gpu_type)),
+            "whole": one.target_per_instance,
+        }
+        for one in whole.thresholds
+        if one.gpu_type is None
+    ]
 
 
 def _current(work: Work, train: ServiceFrame) -> CurrentAutoscaler | None:

@@ -39,6 +39,8 @@ def notes(replay: Row) -> list[str]:
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
     if told := readings(calibration):
         found.append(told)
+    if both := targets(calibration):
+        found.append(both)
     if (least := calibration.get("least_instance_hours")) is not None:
         found.append(f"no schedule holds the SLO with fewer than {number(least)} instance-hours")
     if times := start_up(calibration):
@@ -63,6 +65,17 @@ def readings(calibration: Row) -> str:
         name = entry["signal"].upper() if latency else entry["signal"].replace("_", " ")
         parts.append(f"{name}{role} {told} where {seen} was recorded{off}")
     return f"foretold at the recorded counts (medians): {'; '.join(parts)}" if parts else ""
+
+
+def targets(calibration: Row) -> str:
+    """Return each target as fitted on the first part and on the whole window, side by side."""
+    parts = [
+        f"{entry['signal']}@{entry['role']} {number(entry['first_part'])} and {number(entry['whole'])}"
+        for entry in records(calibration.get("targets"))
+        if entry["first_part"] and entry["whole"]
+    ]
+    says = "targets fitted on the first part (the backtest's) and on the whole window (policy.yaml's)"
+    return f"{says}: {'; '.join(parts)}" if parts else ""
 
 
 def start_up(calibration: Row) -> str:
