@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from hs_analysis.policy.rule import ROUNDING
 from hs_analysis.replay.arrays import QUEUE, RECORDED, SERVED, Family, Figures, Record, Records, Scene, State
+from hs_analysis.replay.compiling import compiled, entry, inlined
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import BACKLOG_LIMIT_S
 from hs_analysis.replay.queueing import BETA
 from hs_analysis.replay.score import HOUR_S
 from hs_analysis.replay.simulate import STEP_S
-
-compiled = numba.njit(nogil=True, error_model="numpy")
 
 
 @compiled
@@ -88,8 +86,7 @@ def _step_out(p: Record, own: Record, pool: Record, goal: float, t_s: float) -> 
     if t_s - pool.last_out_s < own.rest_out_s:
         return float(pool.desired)
     change = max(1.0, math.ceil(p.dampening * (goal - pool.desired) - ROUNDING))
-    limit = max(1.0, math.ceil(p.most_out * pool.desired - ROUNDING))
-    return float(pool.desired + min(change, limit))
+    return float(pool.desired + min(change, max(1.0, math.ceil(p.most_out * pool.desired - ROUNDING))))
 
 
 @compiled
@@ -97,8 +94,7 @@ def _step_in(p: Record, own: Record, pool: Record, goal: float, t_s: float) -> f
     if math.isinf(own.rest_in_s) or t_s - max(pool.last_in_s, pool.last_out_s) < own.rest_in_s:
         return float(pool.desired)
     change = max(1.0, math.floor(p.dampening * (pool.desired - goal) + ROUNDING))
-    limit = max(1.0, math.floor(p.most_in * pool.desired + ROUNDING))
-    return float(pool.desired - min(change, limit))
+    return float(pool.desired - min(change, max(1.0, math.floor(p.most_in * pool.desired + ROUNDING))))
 
 
 @compiled
@@ -140,7 +136,7 @@ def _follow(
     return float(_step_in(p, own, pool, goal, t_s))
 
 
-@compiled
+@inlined
 def _guard_step(p: Record, own: Record, pool: Record, rest_s: float, scene: Scene, t_s: float) -> None:
     """Let the worst guard add instances, unless those asked for before can't have started yet."""
     share = -1.0
@@ -198,7 +194,7 @@ def _ask(pool: Record, place: int, at_s: Floats, counts: Floats, restored: float
     pool.desired = pool.after
 
 
-@compiled
+@inlined
 def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t_s: float) -> bool:
     """Apply the rule to the completed rows, ask the pools for the counts, and say whether any changed."""
     p, pools, follower = family.numbers[policy], state.pools, scene.follower
@@ -252,7 +248,7 @@ def _serve(pool: Record, ceiling: float, arriving: float, seconds: float) -> flo
     return float(served / waiting) if waiting > 0 else 1.0
 
 
-@compiled
+@inlined
 def _pass_row(scene: Scene, state: State, row: int, t_s: float, waiting: float) -> float:
     """Let one row pass in steps; return the decode work whose prompts still wait for prefill [tokens]."""
     steps = max(1, math.ceil(scene.window_s / STEP_S - 1e-9))
@@ -279,7 +275,7 @@ def _pass_row(scene: Scene, state: State, row: int, t_s: float, waiting: float) 
     return waiting
 
 
-@compiled
+@inlined
 def _read(scene: Scene, state: State, k: int, row: int) -> float:
     """Return what a primary reads after a row, if it was there."""
     primary, recorded = scene.primaries[k], scene.column[k, row]
@@ -299,7 +295,7 @@ def _read(scene: Scene, state: State, k: int, row: int) -> float:
     return float(value)
 
 
-@compiled
+@inlined
 def _record(scene: Scene, state: State, row: int) -> None:
     """Scrape the completed row: signals, guards and the load per ready instance."""
     for k in range(scene.primaries.size):
@@ -317,7 +313,7 @@ def _record(scene: Scene, state: State, row: int) -> None:
         state.load[place, row] = 0.0 if math.isnan(load) else load
 
 
-@compiled
+@inlined
 def _miss(scene: Scene, state: State, row: int) -> None:
     """Scrape nothing in a gap."""
     for k in range(scene.primaries.size):
@@ -330,7 +326,7 @@ def _miss(scene: Scene, state: State, row: int) -> None:
 
 @compiled
 def _chance(given: Record, age_s: float, ready: float, load: float, log_odds: float) -> float:
-    """Return the chance that a row violates in one pool; see ``fleet.violation_probability``."""
+    """Return the chance that a row violates in a pool; see ``fleet.violation_probability``."""
     if age_s > BACKLOG_LIMIT_S:
         return 1.0
     capacity = given.capacity
@@ -343,7 +339,7 @@ def _chance(given: Record, age_s: float, ready: float, load: float, log_odds: fl
     return float(1.0 / (1.0 + math.exp(min(max(exponent, -700.0), 700.0))))
 
 
-@compiled
+@inlined
 def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) -> None:
     """Add the hours and chances of a scored row."""
     none_strained, none_violates, hours = 1.0, 1.0, scene.window_s / HOUR_S
@@ -370,7 +366,7 @@ def _reset(scene: Scene, pools: Records) -> None:
         pool.first_start = pool.last_start = 0
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@entry
 def run_family(family: Family, scene: Scene, state: State, figures: Figures, counts: Floats) -> None:
     """Run every policy of a family on one capture, and add its sums to ``figures``.
 
