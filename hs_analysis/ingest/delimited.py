@@ -224,7 +224,9 @@ def _blank_edges(delimiter: str) -> tuple[bytes, bytes]:
 
 def _cut_at_once(block: LineBlock, text: bytes, header: Sequence[str], delimiter: str) -> Records | None:
     """Cut a block whose lines are plain: no quotes, no bad bytes, the same number of cells in each."""
-    if not block.lines or b'"' in text or b"\0" in text or b"\r" in text or b"" in block.lines:
+    if not block.lines or max(map(len, block.lines)) > LONGEST_RECORD_BYTES:
+        return None
+    if b'"' in text or b"\0" in text or b"\r" in text or b"" in block.lines:
         return None
     separators = len(block.lines) * (len(header) - 1)
     if len(header) < 2 or text.count(delimiter.encode()) != separators:

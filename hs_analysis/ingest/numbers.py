@@ -32,6 +32,12 @@ VALUE = re.compile(rf"\s*(?:{DECIMAL}|[+-]?inf(?:inity)?|[+-]?nan)\s*", re.IGNOR
 """A sample's value as exporters and servers write it."""
 
 
+_EMPTY_FIELD = re.compile(rb"(?:\A|,)\s*(?:,|\Z)")
+
+PIECE_BYTES = 8 << 20
+"""Text parsed at once: a parser's own memory is many times that."""
+
+
 def bulk_numbers(text: bytes) -> np.ndarray | None:
     """Return the numbers of a comma-separated text in order, float64, shape (n,).
 
@@ -40,6 +46,21 @@ def bulk_numbers(text: bytes) -> np.ndarray | None:
     """
     if not text.strip():
         return np.empty(0)
+    if len(text) <= PIECE_BYTES:
+        return _piece(text)
+    parts, at = list[np.ndarray](), 0
+    while at <= len(text):
+        end = text.find(b",", at + PIECE_BYTES)
+        piece = text[at : end if end >= 0 else len(text)]
+        part = _piece(piece) if piece.strip() else None
+        if part is None:
+            return None
+        parts.append(part)
+        at += len(piece) + 1
+    return np.concatenate(parts)
+
+
+def _piece(text: bytes) -> np.ndarray | None:
     parsed = _by_simdjson(text) if _new_parser is not None else None
     return parsed if parsed is not None else _by_numpy(text)
 
@@ -68,8 +89,7 @@ def _by_simdjson(text: bytes) -> np.ndarray | None:
 
 def _by_numpy(text: bytes) -> np.ndarray | None:
     """Read with numpy, which takes more spellings than JSON has and is as exact."""
-    text = text.strip()
-    if text[:1] == b"," or text[-1:] == b"," or b",," in text:  # numpy would make up a number
+    if _EMPTY_FIELD.search(text):  # numpy would make up a number
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)

@@ -38,6 +38,9 @@ MATRIX_TYPES = ("matrix", "vector")
 SAID = ("status", "errorType", "error", "warnings", "infos", "isPartial", "resultType")
 """Keys of an envelope, and of its ``data``, beside the result."""
 
+PART_BYTES = 16 << 20
+"""A longer list of samples is parsed in parts: beside the text, parsing takes several times its bytes."""
+
 MOST_TEXTS = 20
 """Warnings and infos of one answer that are passed on; Thanos writes one a store it can't reach."""
 
@@ -253,10 +256,24 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
                 "native histograms are not read", place, series_text(labels),
             )
         )  # fmt: skip
-    for at, body in bodies:
-        series = _numbers(body, labels, at, notes, place)
-        if series.t_us.size:
-            yield series
+    while bodies:
+        samples_before = 0
+        for at, part in _parts(*bodies.pop(0)):
+            series = _numbers(part, labels, at, notes, place, samples_before)
+            samples_before += part.count(b"[") - 1
+            if series.t_us.size:
+                yield series
+
+
+def _parts(at: int, body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Cut a long list of pairs, so that numbers are parsed in parts; yield the byte and list of each."""
+    start = 1
+    while len(body) - start > PART_BYTES and (end := body.find(b"]", start + PART_BYTES) + 1) < len(body) - 1:
+        yield at + start - 1, b"[" + body[start:end] + b"]"
+        start = end
+        while body[start : start + 1] in (b",", b" ", b"\n", b"\r", b"\t"):
+            start += 1
+    yield at + start - 1, body if start == 1 else b"[" + body[start:]
 
 
 def _labels(raw: bytes) -> dict[str, str] | Rejection:
@@ -274,17 +291,19 @@ def _labels(raw: bytes) -> dict[str, str] | Rejection:
     return labels
 
 
-def _numbers(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str) -> RawSeries:
-    """Parse ``[[t,"v"],…]``: in bulk when clean, else pair by pair."""
+def _numbers(
+    body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str, before: int
+) -> RawSeries:
+    """Parse ``[[t,"v"],…]``: in bulk when clean, else pair by pair; ``before`` pairs stand before these."""
     pairs = body.count(b"[") - 1
     numbers = _in_bulk(body, pairs)
     if numbers is None or numbers.size != 2 * pairs:
-        return _pair_by_pair(body, labels, at, notes, place)
+        return _pair_by_pair(body, labels, at, notes, place, before)
     times = numbers[0::2]
     if not np.all(np.abs(times) < LATEST_S):
         if np.all(np.abs(times) >= LATEST_S):
             raise _not_seconds(float(times[0]), at)
-        return _pair_by_pair(body, labels, at, notes, place)
+        return _pair_by_pair(body, labels, at, notes, place, before)
     notes.rows += pairs
     values, flags = flagged(numbers[1::2])
     return RawSeries(labels, _microseconds(times), values, flags, at)
@@ -313,12 +332,14 @@ def _not_seconds(stamp: float, at: int) -> BrokenStreamError:
     return BrokenStreamError(f"the time {stamp:g} is no Unix seconds", at)
 
 
-def _pair_by_pair(body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str) -> RawSeries:
+def _pair_by_pair(
+    body: bytes, labels: dict[str, str], at: int, notes: ReadNotes, place: str, before: int
+) -> RawSeries:
     times, values, flags = [], [], []
     end = 1
 
     def reject(position: int, reason: str, raw: bytes, detail: str, number: int) -> None:
-        path = f"{place}.values[{number}]"
+        path = f"{place}.values[{before + number}]"
         shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
         series = series_text(labels)[:SERIES_CHARACTERS]
         notes.rejections.append(Rejection(at + position, reason, shown, detail, path, series))

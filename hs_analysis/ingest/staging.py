@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -62,10 +62,15 @@ class Staging:
 
     def add(self, key: int, series: RawSeries, file_no: int) -> None:
         """Take the samples of one series of one file; blocks never mix files."""
-        self._held.append((key, series))
-        self._rows += series.t_us.size
-        if self._rows >= BLOCK_ROWS:
-            self.flush(file_no)
+        for start in range(0, series.t_us.size, BLOCK_ROWS):
+            part = slice(start, start + BLOCK_ROWS)
+            cut = replace(
+                series, t_us=series.t_us[part], values=series.values[part], flags=series.flags[part]
+            )
+            self._held.append((key, cut))
+            self._rows += cut.t_us.size
+            if self._rows >= BLOCK_ROWS:
+                self.flush(file_no)
 
     def flush(self, file_no: int) -> None:
         """Write what is held; the caller flushes at the end of each file."""

@@ -35,6 +35,12 @@ _FIELDS = re.compile(
 )
 """A line as the server writes it, from which numbers can be cut without parsing the whole."""
 
+STALE_STAND_IN = b"-1.0625e308"
+"""What ``null`` is parsed as in bulk: a number that no metric holds, as for `numbers.STAND_INS`."""
+
+LARGEST_ODD_BYTES = 16 << 20
+"""A line that is no plain numbers is taken apart value by value, at many times its bytes, up to this size."""
+
 _NO_JSON = re.compile(rb"(?<=[\[,])(\s*)([+-]?Inf(?:inity)?|NaN)(?=\s*[,\]])")
 """What the server writes bare and JSON does not know (VictoriaMetrics issue 3161)."""
 
@@ -94,11 +100,13 @@ def read_vm_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
 
 def _line(raw: bytes, line: int, notes: ReadNotes, *, is_last: bool) -> tuple[RawSeries | None, int]:
     """Return the series of a line and how many values were repaired; None when it was rejected."""
-    series = _in_bulk(raw, line)
-    if series is not None:
-        notes.rows += series.t_us.size
-        notes.last_series = series.labels.get("__name__", "")
-        return series, 0
+    if found := _in_bulk(raw, line):
+        notes.rows += found[0].t_us.size
+        notes.last_series = found[0].labels.get("__name__", "")
+        return found
+    if len(raw) > LARGEST_ODD_BYTES:
+        _reject(raw, line, "bad_json", f"no plain numbers, and more than {LARGEST_ODD_BYTES} bytes", notes)
+        return None, 0
     fixed = 0
     document = _decoded(raw)
     if document is None:
@@ -107,21 +115,26 @@ def _line(raw: bytes, line: int, notes: ReadNotes, *, is_last: bool) -> tuple[Ra
         document = _decoded(raw[:at] + tail)
     problem = _problem(document)
     if problem:
-        notes.rows += 1
         reason = "truncated" if is_last and document is None else "bad_json"
-        detail = "the last line has no end" if reason == "truncated" else problem
-        shown = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
-        notes.rejections.append(Rejection(line, reason, shown, detail, "", ""))
+        _reject(raw, line, reason, "the last line has no end" if reason == "truncated" else problem, notes)
         return None, 0
     return _one_by_one(document, line, notes), fixed
 
 
-def _in_bulk(raw: bytes, line: int) -> RawSeries | None:
-    """Read a line of plain numbers; None when there is anything else."""
+def _reject(raw: bytes, line: int, reason: str, detail: str, notes: ReadNotes) -> None:
+    notes.rows += 1
+    shown = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+    notes.rejections.append(Rejection(line, reason, shown, detail, "", ""))
+
+
+def _in_bulk(raw: bytes, line: int) -> tuple[RawSeries, int] | None:
+    """Read a line of plain numbers, nulls, and what the server writes bare; None for anything else."""
     match = _FIELDS.fullmatch(raw)
     if match is None:
         return None
-    values, times = bulk_numbers(match[2]), bulk_numbers(match[3])
+    stale_count = match[2].count(b"null")
+    values = bulk_numbers(match[2].replace(b"null", STALE_STAND_IN) if stale_count else match[2])
+    times = bulk_numbers(match[3])
     if values is None or times is None or values.size != times.size:
         return None
     if not np.all(np.abs(times) < LATEST_S * 1e3):
@@ -129,8 +142,15 @@ def _in_bulk(raw: bytes, line: int) -> RawSeries | None:
     labels = _labels(_decoded(match[1]))
     if labels is None:
         return None
+    stale = np.flatnonzero(values == float(STALE_STAND_IN))
+    if stale.size != stale_count:
+        return None
     finite, flags = flagged(values)
-    return RawSeries(labels, (times * 1000).astype(np.int64), finite, flags, line)
+    if stale.size:
+        finite = finite.copy()  # what was parsed may be read-only
+        finite[stale], flags[stale] = np.nan, STALE
+    bare = match[2].count(b"Inf") + match[2].count(b"NaN")
+    return RawSeries(labels, (times * 1000).astype(np.int64), finite, flags, line), bare
 
 
 def _decoded(raw: bytes) -> Any:

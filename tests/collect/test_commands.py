@@ -260,7 +260,7 @@ def test_two_at_once_are_refused(url: str, place: Path) -> None:
 
 
 def test_a_plan_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too large or too deep as well: named, nothing overwritten; paths out of it are no file names."""
+    """Too large or too deep as well; nothing is overwritten; paths out of the folder are no file names."""
     Path("dumps").mkdir()
     monkeypatch.setattr(plans, "MOST_PLAN_BYTES", 2_000_000)
     endless = " " * 2_000_001

@@ -32,6 +32,18 @@ def test_every_number_is_what_float_says(fast: bool, texts: list[str]) -> None:
     assert np.array_equal(found, np.array([float(text) for text in texts]), equal_nan=True)
 
 
+@given(texts=st.lists(TEXTS | st.sampled_from(["", " ", "x"]), max_size=12), size=st.integers(1, 20))
+def test_parts_are_the_whole(texts: list[str], size: int) -> None:
+    """A long text is parsed in parts, and is no numbers wherever it is none as a whole."""
+    raw = ",".join(texts).encode()
+    whole = bulk_numbers(raw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numbers, "PIECE_BYTES", size)
+        parts = bulk_numbers(raw)
+    assert (whole is None) == (parts is None)
+    assert whole is None or parts is None or np.array_equal(whole, parts, equal_nan=True)
+
+
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize(
     "text",
@@ -39,6 +51,9 @@ def test_every_number_is_what_float_says(fast: bool, texts: list[str]) -> None:
         "1,",
         ",1",
         "1,,2",
+        "1, ,2",
+        " ,1",
+        "1, ",
         "x",
         "1,x",
         "1 2",

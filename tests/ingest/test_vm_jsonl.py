@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.texts import Samples, merged, read_bytes, reasons
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import bytestream
+from hs_analysis.ingest import bytestream, vm_jsonl
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.formats import Look, sniff
 from hs_analysis.ingest.vm_jsonl import read_vm_jsonl
@@ -89,6 +89,23 @@ def test_bad_lines_and_values_are_rejected_with_their_place(tmp_path: Path) -> N
     ]  # fmt: skip
     assert notes.rejections[3].path == "values[1]"
     assert notes.rejections[2].detail == "2 values but 1 timestamps"
+
+
+def test_staleness_markers_are_read_with_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line with nulls is no odd one; a label is left alone, and so is a value like the stand-in."""
+    samples = [("1", T_MS), ("null", T_MS + 1), ("NaN", T_MS + 2), ("-1.0625e308", T_MS + 3)]
+    odd = line({"__name__": "m", "a": "null"}, samples)
+    plain = line({"__name__": "m", "a": "null"}, samples[:3])
+    found, _ = read_bytes(read_vm_jsonl, odd.encode(), tmp_path)
+    monkeypatch.setattr(vm_jsonl, "LARGEST_ODD_BYTES", 10)
+    fast, notes = read_bytes(read_vm_jsonl, (plain + odd).encode(), tmp_path)
+    ((key, rows),) = fast.items()
+    assert dict(key)["a"] == "null"
+    assert [flag for _, _, flag in rows] == ["", "stale", "nan"]
+    assert rows == found[key][:3]
+    assert found[key][3][1:] == (-1.0625e308, "")
+    assert reasons(notes) == [(2, "bad_json")]
+    assert "no plain numbers, and more than 10 bytes" in notes.rejections[0].detail
 
 
 def test_an_unfinished_last_line_is_rejected_and_a_whole_one_is_not(tmp_path: Path) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import tempfile
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
-from fuzz.seeds import seeds
+from fuzz.seeds import READING, seeds
 from fuzz.whole import refused_or_read
-from robustness.machine import hsa, plain_refusal
+from robustness.fillings import FILLINGS, LINES, TEXT_FORMATS
 
-from hs_analysis.ingest import bytestream, delimited, quarantine
+from hs_analysis.ingest import (
+    bytestream,
+    delimited,
+    json_lines,
+    line_samples,
+    prometheus_json,
+    promtool,
+)
 from hs_analysis.ingest.bytestream import MOST_LEVELS
-from hs_analysis.ingest.formats import FORMATS
+from hs_analysis.ingest.formats import format_named
 from hs_analysis.ingest.json_lines import decoded, parsed
 from hs_analysis.ingest.raw import (
     RAW_CHARACTERS,
@@ -26,35 +30,6 @@ from hs_analysis.ingest.raw import (
     Rejection,
     Rejections,
 )
-from hs_analysis.ingest.staging import Samples
-
-TEXT_FORMATS = tuple(
-    f.id for f in FORMATS if f.id not in ("tsdb", "aiperf-parquet", "servegen", "gpu-distribution")
-)
-FILLINGS = (b"a", b"1,", b"[],", b'"",', b'"', b",", b"1 ", b"{", b'{"a":')
-CHUNK_BYTES = 8 << 20
-
-PEAK_MB = 1024
-"""Of the whole program, whatever one line or one value of the input claims: 128 and 256 MB are held at most,
-with the copies that reading them takes."""
-
-
-def bomb(path: Path, before: bytes, filling: bytes, size: int, after: bytes = b"") -> Path:
-    """Write a small archive that inflates to ``size`` bytes of a filling between two texts."""
-    chunk = gzip.compress(filling * (CHUNK_BYTES // len(filling)), 1, mtime=0)
-    packed = [
-        gzip.compress(before, 1, mtime=0),
-        chunk * (size // CHUNK_BYTES),
-        gzip.compress(after, 1, mtime=0),
-    ]
-    path.write_bytes(b"".join(packed))
-    return path
-
-
-def middle(kind: str) -> tuple[bytes, bytes, str]:
-    """Return the two halves of a valid file, and its name."""
-    raw, name = seeds(kind)[0]
-    return raw[: len(raw) // 2], raw[len(raw) // 2 :], name
 
 
 def refusal(kind: str, path: Path, name: str) -> str:
@@ -159,14 +134,6 @@ def test_keys_nobody_reads_do_not_gather(tmp_path: Path) -> None:
         assert refusal(kind, path, name) == ""
 
 
-LINES = tuple(
-    kind for kind in TEXT_FORMATS
-    if kind not in ("prom-api", "promtool-json", "guidellm", "vllm-bench", "sglang-bench", "inferencex",
-                    "genai-perf")
-)  # fmt: skip
-"""Formats that are read line by line."""
-
-
 @pytest.mark.parametrize("kind", LINES)
 def test_a_line_without_end_is_refused_where_it_begins(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +147,41 @@ def test_a_line_without_end_is_refused_where_it_begins(
     for filling in FILLINGS:
         path.write_bytes(raw + filling * (2_000_000 // len(filling)))
         assert f"a line of more than 100000 bytes at byte {len(raw)};" in refusal(kind, path, name)
+
+
+RECORDS = {
+    "openmetrics": line_samples, "tsdb-dump": line_samples, "exposition": line_samples,
+    "promtool-text": promtool, "aiperf-jsonl": json_lines, "mooncake": json_lines, "azure-csv": delimited,
+    "nvidia-smi-csv": delimited,
+}  # fmt: skip
+"""Formats whose lines are one sample, request or row, and the module that reads their lines."""
+
+
+@pytest.mark.parametrize("kind", sorted(RECORDS))
+def test_a_line_too_long_for_a_record_is_set_aside_unread(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row with its line; those around it are read. Read, the line would take many times its bytes."""
+    monkeypatch.setattr(RECORDS[kind], "LONGEST_RECORD_BYTES", 5000)
+    raw, name = seeds(kind)[0]
+    lines = [line for line in raw.splitlines(keepends=True) if line.strip() and not line.startswith(b"# EOF")]
+    last = lines[-1].rstrip(b"\n")
+    path = tmp_path / "file"
+
+    def read(between: bytes) -> ReadNotes:
+        path.write_bytes(b"".join([*lines[:-1], last, b"\n", between, last, b"\n"]))
+        notes = ReadNotes()
+        list(format_named(kind).read(Dump(path, name, name, READING), notes))
+        return notes
+
+    plain = read(b"")
+    for filling in FILLINGS:
+        long = last + filling * (8000 // len(filling))
+        assert len(long) > 5000
+        notes = read(long + b"\n")
+        assert notes.rows == plain.rows + 1
+        assert len(lines) + 1 in [r.position for r in notes.rejections]
+        assert notes.rejections.total == plain.rejections.total + 1
 
 
 def test_a_record_is_cut_only_when_it_is_no_larger_than_any(
@@ -215,74 +217,27 @@ def test_a_header_of_any_length_is_told_at_once() -> None:
     assert delimited.header_names(b"," * 60_000) == []
 
 
-def test_any_number_of_contradictions_is_written_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They go to disk as the rows that readers refuse do; none is lost, none of a broken file kept."""
-    monkeypatch.setattr(quarantine, "REJECTED_BATCH", 7)
-    size = 1000
-    t_us = np.repeat(np.arange(size // 2), 2)
-    values = np.where(np.arange(size) % 3 == 0, np.nan, np.arange(size, dtype=float))
-    torn = Samples(t_us, values, np.zeros(size, np.uint8), np.arange(size) % 3)
-    with tempfile.TemporaryFile() as scratch, quarantine.Quarantine(scratch) as aside:
-        aside.contradictions(torn, 'm{a="b"}', ["x", "y", "z"])
-        batches = list(aside.batches([0, 2]))
-    assert max(batch.num_rows for batch in batches) <= 7
-    rows = [row for batch in batches for row in batch.to_pylist()]
-    kept = np.flatnonzero(np.arange(size) % 3 != 1)
-    assert [row["position"] for row in rows] == t_us[kept].tolist()
-    assert [row["file"] for row in rows] == ["xyz"[i % 3] for i in kept]
-    assert [row["raw"] for row in rows[:2]] == ["[0.0,None]", "[1e-06,2.0]"]
-
-
-@pytest.mark.slow
-def test_the_memory_of_contradictions_does_not_grow_with_them(tmp_path: Path) -> None:
-    """Two files that contradict each other in every sample: a hundred bytes each would show."""
-    peaks = {}
-    for series in (10, 160):
-        folder = tmp_path / str(series)
-        folder.mkdir()
-        for name, value in (("a.json", "1"), ("b.json", "2")):
-            pairs = ",".join(f'[{1_764_000_000 + i},"{value}"]' for i in range(10_000))
-            result = ",".join(
-                f'{{"metric":{{"__name__":"vllm:num_requests_waiting","pod":"{i}"}},"values":[{pairs}]}}'
-                for i in range(series)
+def test_a_long_list_of_samples_is_parsed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sample is lost or told twice where it is cut, and a bad one keeps its byte and its number."""
+    pairs = [f'[{1_764_000_000 + i},"{i}"]' for i in range(60)]
+    pairs[20] = '[1764000020,"x"]'
+    pairs[41] = '[1764000041,"1]"]'
+    for between in (",", " ,\n "):
+        body = "[" + between.join(pairs) + "]"
+        raw = f'{{"status":"success","data":{{"result":[{{"metric":{{"__name__":"m"}},"values":{body}}}]}}}}'
+        path = tmp_path / "file"
+        path.write_text(raw)
+        told = []
+        for part in (1 << 20, 100, 7, 1):
+            monkeypatch.setattr(prometheus_json, "PART_BYTES", part)
+            notes = ReadNotes()
+            pieces = list(format_named("prom-api").read(Dump(path, "f", "f"), notes))
+            t_us = np.concatenate([piece.t_us for piece in pieces])
+            values = np.concatenate([piece.values for piece in pieces])
+            assert notes.rows == t_us.size + notes.rejections.total
+            told.append(
+                (t_us.tolist(), values.tolist(), [(r.position, r.reason, r.path) for r in notes.rejections])
             )
-            answer = f'{{"status":"success","data":{{"resultType":"matrix","result":[{result}]}}}}'
-            (folder / name).write_text(answer)
-        done = hsa("ingest", folder, "--run-dir", folder / "run")
-        assert done.code in (0, 1), done.err
-        peaks[series] = done.peak_mb
-        with duckdb.connect() as connection:
-            rejected = connection.execute(
-                f"SELECT count(*) FROM '{folder / 'run' / 'data' / 'rejected.parquet'}'"
-            ).fetchone()
-        assert rejected == (2 * series * 10_000,)
-    assert peaks[160] < peaks[10] + 150, peaks
-
-
-ENDLESS = ("prom-api", "vm-jsonl", "openmetrics", "vllm-bench", "azure-csv")
-QUICK = ENDLESS[:2]
-"""A list of samples, lines of three kinds, and a value that is decoded whole; the first two every time."""
-
-
-@pytest.mark.parametrize(
-    ("kind", "filling"),
-    [
-        *(
-            pytest.param(
-                k, b'[1,"1"],' if k == "prom-api" else b"1,", marks=[pytest.mark.slow] * (k not in QUICK)
-            )
-            for k in ENDLESS
-        ),
-        *(pytest.param(k, f, marks=pytest.mark.slow) for k in TEXT_FORMATS for f in (b"a", b'"",', b"[],")),
-    ],
-)
-def test_a_megabyte_that_inflates_to_a_gigabyte(kind: str, filling: bytes, tmp_path: Path) -> None:
-    """One line or value of it is refused by the whole program in bounded memory, in one line."""
-    raw, name = seeds(kind)[0]
-    at = raw.index(b"[0.0") + 4 if kind == "vllm-bench" else len(raw) // 2
-    path = bomb(tmp_path / (name + ".gz"), raw[:at], filling, 1 << 30, raw[at:])
-    assert path.stat().st_size < 16 << 20
-    done = hsa("ingest", path, "--format", kind, "--run-dir", tmp_path / "run")
-    assert done.code in (0, 1), done.err
-    assert plain_refusal(done) or kind not in ENDLESS, done.err
-    assert done.peak_mb < PEAK_MB
+        assert told[0] == told[1]
+        assert [one[:2] for one in told[2:]] == [told[0][:2]] * 2
+        assert told[0][2][0] == (raw.index(pairs[20]), "bad_value", "data.result[0].values[20]")

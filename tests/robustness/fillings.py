@@ -1,0 +1,40 @@
+"""What files are blown up with, and the formats they are blown up as."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+from hs_analysis.ingest.formats import FORMATS
+
+TEXT_FORMATS = tuple(
+    f.id for f in FORMATS if f.id not in ("tsdb", "aiperf-parquet", "servegen", "gpu-distribution")
+)
+FILLINGS = (b"a", b"1,", b"[],", b'"",', b'"', b",", b"1 ", b"{", b'{"a":')
+CHUNK_BYTES = 8 << 20
+
+PEAK_MB = 1024
+"""Of the whole program, whatever one line or one value of the input claims: 128 and 256 MB are held at most,
+with the copies that reading them takes."""
+
+LINES = tuple(
+    kind for kind in TEXT_FORMATS
+    if kind not in ("prom-api", "promtool-json", "guidellm", "vllm-bench", "sglang-bench", "inferencex",
+                    "genai-perf")
+)  # fmt: skip
+"""Formats that are read line by line."""
+
+TAKEN_MB = 2048
+"""Of the program when a line or list just below the limit is read: 30 million samples may stand there."""
+
+
+def bomb(path: Path, before: bytes, filling: bytes, size: int, after: bytes = b"") -> Path:
+    """Write a small archive that inflates to ``size`` bytes of a filling between two texts."""
+    chunk = gzip.compress(filling * (CHUNK_BYTES // len(filling)), 1, mtime=0)
+    packed = [
+        gzip.compress(before, 1, mtime=0),
+        chunk * (size // CHUNK_BYTES),
+        gzip.compress(after, 1, mtime=0),
+    ]
+    path.write_bytes(b"".join(packed))
+    return path
