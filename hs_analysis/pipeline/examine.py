@@ -76,7 +76,7 @@ def _scene(work: Work) -> Scene:
     counts = inputs["counts"]
     catalogue = catalogue_of(work.settings)
     with work_database(work) as database, samples_within(work, database) as samples:
-        quality = quality_within(work, series, samples, database)
+        quality = quality_within(work, series, samples)
         fell = quality.filter(pl.col("resets") > 0)
         kinds = series.join(fell, "series_id", how="semi").select("series_id", "kind")
         resets = database.query("ingest/resets", inputs={"samples": samples, "kinds": kinds})

@@ -18,6 +18,7 @@ from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
+from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.run import Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.ingest.spoken_days import spoken_days
@@ -30,7 +31,7 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
 from hs_analysis.schema.settings import Settings
 from hs_analysis.settings.values import suggestion
-from hs_analysis.store import Database, read_table, series_samples, write_table
+from hs_analysis.store import Database, flagged_samples, read_table, series_samples, write_table
 
 INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
@@ -169,7 +170,7 @@ def align_services(work: Work) -> Outcome:
         samples_within(work, database) as samples,
         tempfile.TemporaryFile(dir=work.out) as scratch,
     ):
-        quality = quality_within(work, series, samples, database)
+        quality = quality_within(work, series, samples)
         stored = Stored(samples, partial(series_samples, samples), scratch)
         aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
     if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
@@ -260,9 +261,14 @@ def _seconds(text: str | None) -> float | None:
     return datetime.fromisoformat(text).timestamp() if text else None
 
 
-def quality_within(work: Work, series: pl.DataFrame, samples: Path, database: Database) -> pl.DataFrame:
+def quality_within(work: Work, series: pl.DataFrame, samples: Path) -> pl.DataFrame:
     """Return what each series looks like inside the bounds of the run."""
     if not _bounded(work.settings):
         return read_table(work.run / QUALITY_FILE)
-    kinds = series.select("series_id", "kind")
-    return database.query("ingest/series_quality", inputs={"samples": samples, "kinds": kinds})
+    counters = dict(series.select("series_id", pl.col("kind") == "counter").iter_rows())
+    return quality_frame(
+        [
+            quality_of(number, t_us, values, counter=counters[number], lookback=int(repeated.sum()))
+            for number, t_us, values, repeated in flagged_samples(samples, counters)
+        ]
+    )

@@ -1,5 +1,5 @@
 -- Samples of a run that is cut with --from and --to.
--- grain: one row per series and time
+-- grain: one row per series and time, in the order in which they are stored
 -- param first: first moment that counts [s since 1970, UTC]
 -- param last: first moment that no longer counts [s since 1970, UTC]
 -- in samples: stored samples
@@ -10,4 +10,3 @@
 SELECT series_id::BIGINT AS series_id, t, value::DOUBLE AS value, flag
 FROM samples
 WHERE epoch_us(t) / 1e6 >= $first AND epoch_us(t) / 1e6 < $last
-ORDER BY series_id, t

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -83,17 +84,37 @@ def test_spilling_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
     rows = 2_000_000
     big = pl.select(
-        pl.int_range(rows, 0, -1).alias("series_id"),
-        pl.lit(SAMPLE["t"][0]).alias("t"),
+        pl.lit(0, pl.Int64).alias("series_id"),
+        (pl.lit(SAMPLE["t"][0]) + pl.duration(seconds=pl.int_range(rows, 0, -1))).alias("t"),
         pl.int_range(rows).cast(pl.Float64).alias("value"),
         pl.lit(None, pl.String).alias("flag"),
     )
     with Database(threads=1, memory_limit="60MB") as database:
-        result = database.stream("align/within_bounds", EVERYTHING, {"samples": big})
-        assert sum(batch.num_rows for batch in result) == rows
+        kinds = pl.DataFrame({"series_id": [0], "kind": ["counter"]})
+        result = database.stream("ingest/resets", inputs={"samples": big, "kinds": kinds})
+        assert sum(batch.num_rows for batch in result) == rows - 1
         assert list((tmp_path / "temp").glob("hsa-spill-*"))
     assert not list(tmp_path.rglob("hsa-spill-*"))
     assert not (tmp_path / ".tmp").exists()
+
+
+def test_a_cut_keeps_the_order_of_what_is_stored(tmp_path: Path) -> None:
+    """It is not sorted again: a long history would not fit into memory for that."""
+    rows = 3_000_000
+    stored = pl.select(
+        (pl.int_range(rows) // 1000).alias("series_id"),
+        (pl.lit(SAMPLE["t"][0]) + pl.duration(seconds=pl.int_range(rows) % 1000)).alias("t"),
+        pl.int_range(rows).cast(pl.Float64).alias("value"),
+        pl.lit(None, pl.String).alias("flag"),
+    )
+    path = tmp_path / "stored.parquet"
+    stored.write_parquet(path, row_group_size=100_000)
+    first = SAMPLE["t"][0].timestamp() + 300
+    with Database(threads=4, memory_limit="100MB") as database:
+        cut = database.stream("align/within_bounds", EVERYTHING | {"first": first}, {"samples": path})
+        values = np.concatenate([batch.column("value").to_numpy() for batch in cut])
+    assert values.size == rows * 7 // 10
+    assert (np.diff(values) > 0).all()
 
 
 def test_a_query_that_is_not_shipped_is_an_error() -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hs_analysis.schema.frames import SAMPLES
-from hs_analysis.store import series_samples
+from hs_analysis.store import flagged_samples, series_samples
 
 LENGTHS = {0: 5, 2: 1, 3: 17, 4: 2, 9: 8}
 """Series and how many samples each has."""
@@ -26,11 +26,15 @@ def written(place: Path, rows_a_group: int) -> dict[int, tuple[list[int], list[f
     columns = [
         pa.array(numbers, pa.int64()),
         pa.array([t for times, _ in stored.values() for t in times], SAMPLES.field("t").type),
-        pa.array([v for _, values in stored.values() for v in values], pa.float64()),
-        pa.nulls(len(numbers), pa.string()),
+        pa.array(_flat(stored), pa.float64()),
+        pa.array(["lookback" if v is None and k % 2 else None for k, v in enumerate(_flat(stored))]),
     ]
     pq.write_table(pa.Table.from_arrays(columns, schema=SAMPLES), place, row_group_size=rows_a_group)
     return stored
+
+
+def _flat(stored: dict[int, tuple[list[int], list[float | None]]]) -> list[float | None]:
+    return [v for _, values in stored.values() for v in values]
 
 
 @pytest.mark.parametrize("rows_a_group", [1, 3, 7, 100])
@@ -43,6 +47,14 @@ def test_series_come_whole_and_in_order(tmp_path: Path, rows_a_group: int, wante
     for number, t_us, values in read:
         assert t_us.tolist() == stored[number][0]
         np.testing.assert_array_equal(values, np.array(stored[number][1], dtype=float))
+
+
+def test_repeats_are_marked(tmp_path: Path) -> None:
+    """A flag that says lookback is a repeat, none is not."""
+    stored = written(tmp_path / "part-0.parquet", 4)
+    read = np.concatenate([one[3] for one in flagged_samples(tmp_path / "part-0.parquet", LENGTHS)])
+    assert read.tolist() == [v is None and k % 2 == 1 for k, v in enumerate(_flat(stored))]
+    assert read.any()
 
 
 def test_row_groups_without_a_wanted_series_are_not_read(
