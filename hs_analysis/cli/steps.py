@@ -249,8 +249,9 @@ def _ingested(ran: Ran) -> Shown:
     notes = [f"broken: {entry['name']}: {entry['why']}" for entry in found["broken"]]
     if found["skipped"]:
         notes.append(f"skipped, no dump: {', '.join(found['skipped'])}")
-    if found["superseded_files"]:
-        notes.append(f"superseded by a more faithful form: {', '.join(found['superseded_files'])}")
+    for one in found["superseded_files"]:
+        part = "" if one["rows"] == one["of"] else f", {one['rows']:,} of {one['of']:,} rows"
+        notes.append(f"superseded by a more faithful form: {one['name']}{part} (by {', '.join(one['by'])})")
     none = "no metrics over time: hsa doctor says what there is and what is needed"
     notes.append(f"window: {found['start']} to {found['end']}" if found["start"] else none)
     notes.append(f"run folder: {ran.folder}")

@@ -222,6 +222,7 @@ def replay(service: Service) -> list[Block]:
             "policy": _in_lines(entry["policy"]),
             "hours": hours(entry.get("instance_hours")),
             "gpu": hours(entry.get("gpu_hours")),
+            "cost": hours(entry.get("cost")),
             "recorded": _ranged(
                 percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
             ),
@@ -236,6 +237,7 @@ def replay(service: Service) -> list[Block]:
     ]
     columns = [
         ("policy", "policy"), ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"),
+        *([("cost", "cost")] if any("cost" in entry for entry in found.get("policies") or ()) else []),
         ("recorded", "saved vs\nrecorded"), ("peak", "saved vs\npeak"), ("over", "windows\nover limit"),
         ("longest", "longest\nstretch"), ("actions", "actions\nper day"),
     ]  # fmt: skip

@@ -3,7 +3,7 @@
 from hs_analysis.doctor.diagnosis import CHECKS, diagnose
 from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals
 from hs_analysis.doctor.needs import needs
-from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.doctor.scene import Finding, Scene, Superseded
 from hs_analysis.doctor.series_checks import TOP_SHARE
 from hs_analysis.doctor.value_checks import MOST_MOMENTS, NEAR_RATIO, histogram_parts, replica_pairs
 
@@ -15,6 +15,7 @@ __all__ = [
     "TOP_SHARE",
     "Finding",
     "Scene",
+    "Superseded",
     "diagnose",
     "histogram_parts",
     "inventory",

@@ -30,12 +30,17 @@ def files_read(scene: Scene) -> list[Finding]:
         shown = ", ".join(scene.skipped[:5]) + (" and more" if len(scene.skipped) > 5 else "")
         text = f"{len(scene.skipped)} files are no dump a reader knows and were skipped: {shown}"
         found.append(Finding("files", "pass", text, value=float(len(scene.skipped))))
-    if scene.superseded:
-        shown = ", ".join(scene.superseded[:5]) + (" and more" if len(scene.superseded) > 5 else "")
-        text = (
-            f"{len(scene.superseded)} files add nothing, others hold their samples more faithfully: {shown}"
-        )
-        found.append(Finding("files", "pass", text, value=float(len(scene.superseded))))
+    whole = [one for one in scene.superseded if one.rows == one.of]
+    parts = [one for one in scene.superseded if one.rows < one.of]
+    for some, words in (
+        (whole, "add nothing, others hold their samples more faithfully"),
+        (parts, "are read only where no other file holds their samples more faithfully"),
+    ):
+        if some:
+            shown = "; ".join(one.sentence() for one in some[:5]) + ("; and more" if len(some) > 5 else "")
+            found.append(
+                Finding("files", "pass", f"{len(some)} files {words}: {shown}", value=float(len(some)))
+            )
     return found or [Finding("files", "pass", "every file was read")]
 
 

@@ -31,6 +31,22 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Superseded:
+    """A file of whose ``of`` rows ``rows`` are held more faithfully ``by`` other files."""
+
+    name: str
+    rows: int
+    of: int
+    by: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Return the file, how much of it, and the files that hold it better."""
+        better = ", ".join(self.by[:2]) + (f" and {len(self.by) - 2} more" if len(self.by) > 2 else "")
+        part = "" if self.rows == self.of else f" ({self.rows:,} of {self.of:,} rows)"
+        return f"{self.name}{part} by {better}"
+
+
+@dataclass(frozen=True)
 class Scene:
     """The run as the checks see it; all frames as the stages left them.
 
@@ -40,7 +56,7 @@ class Scene:
         Contract SERIES, result of ``ingest/series_quality``, ``reason`` of every rejected row, frozen
         stretches (capture, first_t, last_t), result of ``ingest/resets``.
     skipped, superseded, broken, server_warnings
-        Files no reader knows; files whose samples others all hold more faithfully; (file, why) that could
+        Files no reader knows; files whose samples others hold more faithfully; (file, why) that could
         not be read; (file, text) the server warned of.
     frames
         The aligned services.
@@ -75,7 +91,7 @@ class Scene:
     frozen: pl.DataFrame
     resets: pl.DataFrame
     skipped: tuple[str, ...]
-    superseded: tuple[str, ...]
+    superseded: tuple[Superseded, ...]
     broken: tuple[tuple[str, str], ...]
     server_warnings: tuple[tuple[str, str], ...]
     frames: tuple[ServiceFrame, ...]

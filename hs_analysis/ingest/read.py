@@ -142,8 +142,10 @@ def read_files(
         bench += one.bench
     if not intake.records and first_error is not None:
         raise first_error
-    intake.requests = check(pl.concat([empty(REQUESTS), *requests]), REQUESTS)
-    intake.bench = check(pl.concat([empty(BENCH), *bench]), BENCH)
+    intake.requests = check(
+        pl.concat([empty(REQUESTS), *requests], how="vertical_relaxed", rechunk=True), REQUESTS
+    )
+    intake.bench = check(pl.concat([empty(BENCH), *bench], how="vertical_relaxed", rechunk=True), BENCH)
     return intake
 
 
@@ -195,9 +197,16 @@ def _read_one(
 
 
 def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
+    """Return rows with their capture and file, columns as the contract orders them.
+
+    All files together are held to the contract later: a document may hold a single row.
+    """
     inner = frame["capture"].to_list() if "capture" in frame.columns else [""] * frame.height
-    captures = pl.Series("capture", [_within(file.capture, one) for one in inner], pl.String)
-    return check(frame.with_columns(captures, pl.lit(file.name).alias("file")), contract)
+    place = {
+        "capture": pl.Series("capture", [_within(file.capture, one) for one in inner], pl.String),
+        "file": pl.Series("file", [file.name] * frame.height, pl.String),
+    }
+    return pl.DataFrame([place[name] if name in place else frame[name] for name in contract.names])
 
 
 def _within(outer: str, inner: str | None) -> str:

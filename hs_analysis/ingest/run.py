@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pyarrow as pa
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
-from hs_analysis.ingest.fates import FATES, Span
+from hs_analysis.ingest.faithful import covered, forms_of, outdone
+from hs_analysis.ingest.fates import FATES
 from hs_analysis.ingest.identity import Identity, identify
 from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
@@ -25,15 +26,13 @@ from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES
 from hs_analysis.schema.settings import Reading
 from hs_analysis.store import read_table, write_table
 
-EVER: Span = (-(2**63), 2**63 - 1)
-
 
 @dataclass(frozen=True)
 class FileCount:
     """The invariant of one file: rows_read = rows_stored + duplicates + superseded + rows_rejected.
 
     ``duplicates`` are exact copies of a stored sample; ``superseded`` samples are held more faithfully by
-    another file. Requests and benchmark points are stored as they are.
+    the files in ``superseded_by``. Requests and benchmark points are stored as they are.
     """
 
     name: str
@@ -46,6 +45,7 @@ class FileCount:
     series: int
     requests: int
     bench: int
+    superseded_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _from_staged(
     series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known(series, discovery, how)
-    forms = _forms(intake, discovery)
+    forms = forms_of(intake, discovery)
     looking_back = {n for n in intake.whole if discovery.files[n].format.looks_back}
     kept = [
         Kept(
@@ -129,13 +129,16 @@ def _from_staged(
         text = series_text(dict(keys[number][1]))[:SERIES_CHARACTERS]
         quarantine.contradictions(torn, text, names)
 
-    covered = _covered(kept, series["metric"], forms)
-    settled, batches = settle(kept, staging, covered, how.on_conflict, set_aside)
+    spans = covered(kept, series["metric"], forms)
+    settled, batches = settle(kept, staging, spans, how.on_conflict, set_aside)
     write_table(
         pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
     )
-    for copy in (piece for member in members.values() for piece in member.copies):
-        settled.fates[copy.file_no, "superseded"] += copy.rows
+    better = outdone(kept, series["metric"], forms)
+    for member in members.values():
+        for copy in member.copies:
+            settled.fates[copy.file_no, "superseded"] += copy.rows
+            better.setdefault(copy.file_no, set()).update(piece.file_no for piece in member.pieces)
     rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
     write_table(rejected, REJECTED, data / "rejected.parquet")
     spacing = settled.quality.select("series_id", "interval_s")
@@ -148,7 +151,7 @@ def _from_staged(
         write_table(frame, contract, data / f"{name}.parquet")
     return Ingested(
         series, settled.quality, data / "rejected.parquet", settled.frozen, intake.requests, intake.bench,
-        _file_counts(intake, settled.fates),
+        _file_counts(intake, settled.fates, better),
         tuple(p.name for p in discovery.passed if p.state == "skipped"),
         tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         tuple((r.name, text) for r in intake.records for text in r.warnings),
@@ -183,45 +186,6 @@ def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[
         _, _, pieces = min(copies, key=lambda copy: copy[:2])
         found[key] = _Member(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
     return found
-
-
-def _forms(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
-    """Return how faithful each whole file is; None where its times are a guess and others know theirs."""
-    files = discovery.files
-    dated = {files[n].capture for n in intake.whole if n not in intake.guessed}
-    return {
-        n: None if n in intake.guessed and files[n].capture in dated else files[n].format.form
-        for n in intake.whole
-    }
-
-
-def _covered(
-    kept: Sequence[Kept], metrics: Iterable[str], forms: Mapping[int, int | None]
-) -> dict[int, dict[int, list[Span]]]:
-    """Return, per series and file, the spans in which a more faithful file holds the same metric.
-
-    A file that gives way is covered for ever, whether others hold its metrics or not.
-    """
-    if len(set(forms.values())) < 2:
-        return {}
-    spans: dict[tuple[str, str], dict[int, Span]] = {}
-    named = list(zip(kept, metrics, strict=True))
-    for one, metric in named:
-        own = spans.setdefault((one.capture, metric), {})
-        for piece in one.pieces:
-            if (form := forms[piece.file_no]) is not None:
-                low, high = own.get(form, (piece.low_us, piece.high_us))
-                own[form] = min(low, piece.low_us), max(high, piece.high_us)
-
-    def better(form: int | None, own: Mapping[int, Span]) -> list[Span]:
-        return [EVER] if form is None else [span for other, span in sorted(own.items()) if other > form]
-
-    return {
-        one.series_id: {
-            piece.file_no: better(forms[piece.file_no], spans[one.capture, metric]) for piece in one.pieces
-        }
-        for one, metric in named
-    }
 
 
 def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue: Catalogue) -> pl.DataFrame:
@@ -270,12 +234,17 @@ def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> 
     )
 
 
-def _file_counts(intake: Intake, fates: Mapping[tuple[int, str], int]) -> tuple[FileCount, ...]:
+def _file_counts(
+    intake: Intake, fates: Mapping[tuple[int, str], int], better: Mapping[int, set[int]]
+) -> tuple[FileCount, ...]:
+    names = {number: record.name for number, record in zip(intake.whole, intake.records, strict=True)}
+
     def count(record: FileRecord, number: int) -> FileCount:
         stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in FATES)
         return FileCount(
             record.name, record.format, record.rows_read, stored + record.requests + record.bench, duplicates,
             record.rows_rejected + conflicts, superseded, record.series, record.requests, record.bench,
+            tuple(sorted(names[other] for other in better.get(number, ()))) if superseded else (),
         )  # fmt: skip
 
     return tuple(count(record, number) for record, number in zip(intake.records, intake.whole, strict=True))

@@ -52,7 +52,8 @@ STAGES: tuple[Stage, ...] = (
         ("data/select.parquet", "data/select_search.parquet"), select_policies,
     ),
     Stage(
-        "replay", "replaying the test window", ("select",), ("seed", "draws", *_NUMBERS, "reading", "beside"),
+        "replay", "replaying the test window", ("select",),
+        ("seed", "draws", *_NUMBERS, "reading", "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), replay_policies,
     ),
     Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), try_drivers),

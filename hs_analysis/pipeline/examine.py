@@ -16,6 +16,7 @@ from hs_analysis.doctor import (
     NEAR_RATIO,
     TOP_SHARE,
     Scene,
+    Superseded,
     diagnose,
     histogram_parts,
     inventory,
@@ -38,6 +39,7 @@ from hs_analysis.pipeline.gather import (
     wanted_series,
     work_database,
 )
+from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import label_map
 from hs_analysis.store import Database, read_table
@@ -94,7 +96,7 @@ def _scene(work: Work) -> Scene:
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
         skipped=tuple(counts["skipped"]),
-        superseded=tuple(counts["superseded_files"]),
+        superseded=tuple(from_plain(Superseded, one) for one in counts["superseded_files"]),
         broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
         server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
         frames=read_frames(work.run),

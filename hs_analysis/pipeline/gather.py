@@ -19,7 +19,7 @@ from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
 from hs_analysis.ingest.quality import quality_frame, quality_of
-from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.ingest.run import FileCount, Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.pipeline import tables
@@ -92,7 +92,7 @@ def ingest_inputs(work: Work) -> Outcome:
     samples = counts["rows_stored"] - sum(others.values())
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
-    return Outcome(note, counts, tuple(asdict(file) for file in found.files))
+    return Outcome(note, counts, tuple(_plain(file) for file in found.files))
 
 
 def refuse_moving(work: Work, discovery: Discovery) -> None:
@@ -126,8 +126,15 @@ def _files(work: Work, found: Ingested, discovery: Discovery) -> list[dict[str, 
         size = sum(file.size for file in inside)
         disk[folder.name] = {"size": size, "sha256": inputs_sha256(inside)}
     return sorted(
-        (asdict(file) | disk[file.name] for file in found.files), key=lambda file: str(file["name"])
+        (_plain(file) | disk[file.name] for file in found.files), key=lambda file: str(file["name"])
     )
+
+
+def _plain(file: FileCount) -> dict[str, Any]:
+    """Return a file's counts; what supersedes it only where something does."""
+    plain = asdict(file)
+    better = list(plain.pop("superseded_by"))
+    return {**plain, "superseded_by": better} if better else plain
 
 
 def _counts(found: Ingested) -> dict[str, Any]:
@@ -149,7 +156,11 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "start": _instant(found.quality["first_t"].min()),
         "end": _instant(found.quality["last_t"].max()),
         "skipped": [name for name in found.skipped if name.rpartition("/")[2] not in COMPANIONS],
-        "superseded_files": [f.name for f in found.files if f.superseded == f.rows_read > 0],
+        "superseded_files": [
+            {"name": f.name, "rows": f.superseded, "of": f.rows_read, "by": list(f.superseded_by)}
+            for f in sorted(found.files, key=lambda f: f.name)
+            if f.superseded
+        ],
         "broken": [{"name": name, "why": why} for name, why in found.broken],
         "warnings": [{"name": name, "text": text} for name, text in found.warnings],
         "infos": [{"name": name, "text": text} for name, text in found.infos],

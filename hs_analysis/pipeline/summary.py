@@ -108,8 +108,10 @@ def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
 
 
 def replay_section(replay: ReplayResult) -> dict[str, Any]:
-    """Return the keys that the backtest fills; ``current`` and ``faults`` only where they were asked for."""
+    """Return the keys that the backtest fills; those of what was not asked for or priced are left out."""
     plain = to_plain(replay)
+    if all(row.cost is None for row in replay.policies):
+        plain["policies"] = [{k: v for k, v in row.items() if k != "cost"} for row in plain["policies"]]
     return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults")}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,19 +78,38 @@ class PoolModel:
 
 @dataclass(frozen=True)
 class FleetModel:
-    """The pools of a service, how its signals answer to load, and the SLO's ``allowed`` share of windows."""
+    """The pools of a service, how its signals answer to load, and the SLO's ``allowed`` share of windows.
+
+    ``instance_prices`` are those of an instance-hour per role, of roles whose GPUs and their price are known.
+    """
 
     pools: dict[str, PoolModel]
     signals: dict[Key, SignalModel]
     allowed: float
     gpus_per_instance: dict[str, float] = field(default_factory=dict)
+    instance_prices: dict[str, float] = field(default_factory=dict)
 
 
 def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> FleetModel:
     """Learn the fleet from one window: nothing outside ``history`` and what was derived from it is used."""
     pools = {role: _pool(history, derived, role, settings) for role in history.pools}
     signals = fit_signals(history)
-    return FleetModel(pools, signals, settings.slo.allowed_window_share, dict(history.gpus_per_instance))
+    gpus = dict(history.gpus_per_instance)
+    prices = instance_prices(history, settings.prices)
+    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, prices)
+
+
+def instance_prices(history: ServiceFrame, prices: Mapping[str, float]) -> dict[str, float]:
+    """Return the price of an instance-hour per role: GPUs of an instance × price of a GPU-hour.
+
+    A role on GPU types of several prices has none: which of them a policy would add is not known.
+    """
+    found = {}
+    for role, gpus in history.gpus_per_instance.items():
+        per_gpu = {prices.get(kind) for kind in history.gpu_types.get(role, ())}
+        if len(per_gpu) == 1 and (price := per_gpu.pop()) is not None:
+            found[role] = gpus * price
+    return found
 
 
 def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings) -> PoolModel:

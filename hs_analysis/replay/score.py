@@ -51,7 +51,8 @@ def score(
     """Sum up the captures of one policy over scored rows.
 
     ``instance_hours`` count instances from the moment they are asked for, and those under observation after
-    a removal. ``gpu_hours`` is None unless the GPUs of every pool's instance are known. ``actions_per_day``
+    a removal. ``gpu_hours`` is None unless the GPUs of every pool's instance are known, ``cost`` unless their
+    price is, too. ``actions_per_day``
     counts moments at which any count changed; ``reversals_per_day`` those that undo the direction of the same
     pool's last action (a daily cycle needs two). ``overshoot_ratio`` is the instances beyond what the load of
     the very moment needed at the target, over those needed. ``unserved_tokens`` wait at the end of captures.
@@ -64,7 +65,7 @@ def score(
     if scored_s == 0:
         return PolicyScore(_empty(name, evidence), None, 0.0)
     hours = {role: sum(_hours(r, role) for r in results) for role in model.pools}
-    gpus = model.gpus_per_instance
+    gpus, prices = model.gpus_per_instance, model.instance_prices
     actions, reversals = (sum(pair) for pair in zip(*(_actions(r) for r in results), strict=True))
     row = PolicyReplay(
         policy=name,
@@ -78,6 +79,7 @@ def score(
         vs_static_peak=None,
         vs_recorded=None,
         evidence=evidence,
+        cost=sum(h * prices[role] for role, h in hours.items()) if set(hours) <= set(prices) else None,
         recovery_s=_longest_s(results, known),
         pd_imbalance_ratio=_imbalance(results, model),
     )

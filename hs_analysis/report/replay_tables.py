@@ -48,6 +48,7 @@ def replay(
     """
     entries = in_order(records(mapping(service.get("replay")).get("policies")), service)
     entries = [entry for entry in entries if field or entry.get("policy") not in AUTOSCALERS]
+    priced = any("cost" in entry for entry in entries)
     rows = []
     for entry in entries:
         policy = str(entry.get("policy"))
@@ -57,6 +58,7 @@ def replay(
             text_cell(policy_name(policy), note=note),
             hours_cell(entry.get("instance_hours"), entry.get("instance_hours_ci")),
             hours_cell(entry.get("gpu_hours")),
+            *([hours_cell(entry.get("cost"))] if priced else []),
             number_cell(entry.get("vs_recorded"), "ratio", entry.get("vs_recorded_ci")),
             number_cell(entry.get("vs_static_peak"), "ratio"),
             number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
@@ -72,6 +74,7 @@ def replay(
         "policy",
         "instance-hours",
         "GPU-hours",
+        *(["cost"] if priced else []),
         "saved vs. recorded",
         "saved vs. static peak",
         "windows over limit",

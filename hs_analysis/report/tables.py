@@ -265,6 +265,7 @@ def missing(summary: Mapping[str, Any]) -> dict[str, Any]:
 def inputs(summary: Mapping[str, Any]) -> dict[str, Any]:
     """Return the input files with size and hash."""
     given = summary.get("inputs")
+    any_superseded = any(row.get("superseded") for row in records(given))
     rows = []
     for entry in given if isinstance(given, list | tuple) else []:
         row = entry if isinstance(entry, Mapping) else {"name": entry}
@@ -274,9 +275,19 @@ def inputs(summary: Mapping[str, Any]) -> dict[str, Any]:
             text_cell(name),
             text_cell(count(size), unit="bytes" if size is not None else "", numeric=True),
             text_cell(row.get("sha256"), mono=True),
+            *([text_cell(_fate(row), wide=True)] if any_superseded else []),
         ]
         rows.append({"id": "", "cells": cells})
-    return table("Input files", ["file", "size", "SHA-256"], rows)
+    heads = ["file", "size", "SHA-256", *(["superseded"] if any_superseded else [])]
+    return table("Input files", heads, rows)
+
+
+def _fate(row: Mapping[str, Any]) -> str:
+    """Return how many of a file's rows others hold more faithfully, and which."""
+    if not row.get("superseded"):
+        return "none"
+    by = ", ".join(str(name) for name in row.get("superseded_by") or ())
+    return f"{count(row['superseded'])} of {count(row.get('rows_read'))} rows, by {by}"
 
 
 def window(given: Any) -> str:

@@ -51,7 +51,8 @@ class PolicyReplay:
 
     ``recovery_s`` is the longest stretch in which windows are expected to violate; ``pd_imbalance_ratio`` the
     mean share of the better supplied pool's room that the other one can't match. Intervals are 95 % from
-    whole days drawn anew; ``interval_reason`` says why they are missing.
+    whole days drawn anew; ``interval_reason`` says why they are missing. ``cost`` is in the currency of
+    ``[prices]``.
     """
 
     policy: str
@@ -71,6 +72,7 @@ class PolicyReplay:
     slo_violation_ci: Interval | None = None
     vs_recorded_ci: Interval | None = None
     interval_reason: str = ""
+    cost: float | None = None
 
 
 @dataclass(frozen=True)

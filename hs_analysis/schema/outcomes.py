@@ -246,6 +246,7 @@ REPLAY_POLICIES = _contract(
     _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval over days"),
     _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval over days"),
     _field("interval_reason", _TEXT, "", "why there are no intervals"),
+    _field("cost", _NUMBER, "currency of [prices]", "on the test window; null where a price is not given"),
 )
 
 FAULTS = _contract(

@@ -13,6 +13,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import (
     CHECKS,
     Scene,
+    Superseded,
     checks,
     diagnose,
     input_checks,
@@ -141,7 +142,19 @@ def test_every_check_is_listed() -> None:
     [
         ("files", {"broken": (("a.json", "an HTML page"),)}, "fail", "a.json was not read: an HTML page"),
         ("files", {"skipped": ("truth.json",)}, "pass", "truth.json"),
-        ("files", {"superseded": ("a.om",)}, "pass", "others hold their samples more faithfully: a.om"),
+        (
+            "files",
+            {"superseded": (Superseded("a.om", 9, 9, ("b.txt", "c.txt", "d.txt")),)},
+            "pass",
+            "1 files add nothing, others hold their samples more faithfully: a.om by b.txt, c.txt and 1 more",
+        ),
+        (
+            "files",
+            {"superseded": (Superseded("a.om", 1500, 4000, ("b.txt",)),)},
+            "pass",
+            "read only where no other file holds their samples more faithfully: a.om (1,500 of 4,000 rows) "
+            "by b.txt",
+        ),
         (
             "server_warnings",
             {"server_warnings": (("a.json", "store unreachable"),)},

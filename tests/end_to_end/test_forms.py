@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import polars as pl
 import pytest
 from end_to_end.forms import WRITERS, Line, aligned, dump_lines, metric_of, ten_minutes_of
 from end_to_end.runs import hsa
+from export.prometheus_server import instant, prometheus_over
 
 KEYS = ["service", "capture", "role", "gpu_type", "signal", "source", "t"]
 GAP = (pl.datetime(2026, 11, 24, 12, 30, time_zone="UTC"), pl.datetime(2026, 11, 24, 12, 32, time_zone="UTC"))
@@ -112,13 +114,17 @@ def test_a_snapshot_gives_the_answer_of_the_dump(folder: Path, answer: pl.DataFr
     assert_same(of_dump, signals.join(shared, on=["signal", "role"], how="semi"))
 
 
-def test_query_range_agrees_but_for_the_shift_of_its_grid(
-    folder: Path, answer: pl.DataFrame, tmp_path: Path
-) -> None:
-    """A grid of 5 s shifts each scrape by up to 5 s of a 60 s window: totals agree, single windows nearly."""
-    _, signals = aligned([folder / "query_range.core.json.gz"], tmp_path)
+@pytest.fixture(scope="module")
+def shifted(folder: Path, answer: pl.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """Whole windows outside the gap, from the dump and from the server's answer on a grid of 5 s."""
+    _, signals = aligned([folder / "query_range.core.json.gz"], tmp_path_factory.mktemp("grid"))
     outside = differences(answer, signals).filter(~pl.col("t").is_between(*GAP))
-    inner = outside.filter((pl.col("coverage") > 0.99) & (pl.col("coverage_other") > 0.99))
+    return outside.filter((pl.col("coverage") > 0.99) & (pl.col("coverage_other") > 0.99))
+
+
+def test_query_range_agrees_but_for_the_shift_of_its_grid(shifted: pl.DataFrame) -> None:
+    """A grid of 5 s shifts each scrape by up to 5 s of a 60 s window: totals agree, single windows nearly."""
+    inner = shifted
     by_signal = inner.group_by("signal", "role").agg(
         pl.col("ratio").median().alias("typical"),
         (pl.col("value_other").mean() / pl.col("value").mean() - 1).abs().fill_nan(0.0).alias("total"),
@@ -126,6 +132,49 @@ def test_query_range_agrees_but_for_the_shift_of_its_grid(
     assert inner["ratio"].median() < 0.02  # type: ignore[operator]
     assert by_signal.filter(pl.col("typical") > 0.035).is_empty()
     assert by_signal.filter(pl.col("total") > 0.02).is_empty()
+    gauges = ["running", "queue_length", "kv_usage", "in_flight", "router_queue"]
+    assert inner.filter(pl.col("signal").is_in(gauges))["ratio"].max() < 0.002  # type: ignore[operator]
+
+
+RATES = {
+    ("decode_tps", "decode"): "sum(rate(dynamo_frontend_output_tokens_total{span}))",
+    ("request_rate", "service"): "sum(rate(dynamo_frontend_requests_started_total{span}))",
+    ("prompt_tps", "service"): "sum(rate(dynamo_frontend_input_sequence_tokens_sum{span}))",
+    ("ttft", "service"): "sum(rate(dynamo_frontend_time_to_first_token_seconds_sum{span})) / "
+    "sum(rate(dynamo_frontend_time_to_first_token_seconds_count{span}))",
+}
+"""Signals of counters, and the same quantity in PromQL; gauges agree."""
+
+
+def test_no_reader_of_the_grid_can_know_more_than_prometheus(
+    folder: Path, shifted: pl.DataFrame, tmp_path: Path
+) -> None:
+    """The answer on a grid does not say when a value was scraped, so counters move over window edges.
+
+    Prometheus, which has the true times, gives other windows itself once it goes over the same grid (a
+    subquery): by more than ours differ, in every signal.
+    """
+    with tarfile.open(folder / "tsdb_snapshot.tar.gz") as packed:
+        packed.extractall(tmp_path, filter="data")
+    blocks = next(tmp_path.rglob("chunks")).parent.parent
+    starts = shifted["t"].dt.epoch("s").unique().sort().to_list()
+    theirs: dict[tuple[str, str], float] = {}
+    with prometheus_over(blocks) as url:
+        for key, query in RATES.items():
+            worst = 0.0
+            for start in starts:
+                true, grid = (
+                    instant(url, query.format(span=span), start + 60) for span in ("[60s]", "[60s:5s]")
+                )
+                if true and grid:
+                    worst = max(worst, abs(grid[0][1] / true[0][1] - 1))
+            theirs[key] = worst
+    ours = {
+        (signal, role): ratio
+        for signal, role, ratio in shifted.group_by("signal", "role").agg(pl.col("ratio").max()).iter_rows()
+    }
+    assert all(0.01 < ours[key] < theirs[key] for key in RATES), (ours, theirs)
+    assert max(ours.values()) < max(theirs.values())
 
 
 def test_all_forms_in_one_folder_give_the_dumps_answer(
@@ -143,6 +192,11 @@ def test_all_forms_in_one_folder_give_the_dumps_answer(
     stored = {file.name: file.rows_stored for file in found.files if file.rows_stored}
     assert stored == {"tsdb_dump.txt.gz": len(lines)}
     assert all(file.rows_read == file.superseded for file in found.files if not file.rows_stored)
+    by = {file.name: file.superseded_by for file in found.files}
+    assert by.pop("tsdb_dump.txt.gz") == ()
+    assert all("tsdb_dump.txt.gz" in better for better in by.values())
+    assert by["openmetrics.om.gz"] == ("tsdb_dump.txt.gz",)
+    assert by["query_range.core.json.gz"] == ("openmetrics.om.gz", "tsdb_dump.txt.gz", "vm.jsonl")
     assert found.series["capture"].unique().to_list() == [""]
 
 
@@ -153,4 +207,6 @@ def test_superseded_files_are_named_to_the_user(folder: Path, tmp_path: Path) ->
     for name in ("tsdb_dump.txt.gz", "openmetrics.om.gz"):
         shutil.copy(folder / name, inputs / name)
     said = hsa("ingest", inputs, "--run-dir", tmp_path / "run", "-q").stdout
-    assert "superseded by a more faithful form: openmetrics.om.gz" in said
+    assert "superseded by a more faithful form: openmetrics.om.gz (by tsdb_dump.txt.gz)" in said
+    said = hsa("doctor", tmp_path / "run", "-q").stdout
+    assert "others hold their samples more faithfully: openmetrics.om.gz by tsdb_dump.txt.gz" in said

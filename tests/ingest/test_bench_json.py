@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,11 @@ from hs_analysis.ingest.bench_json import (
     read_vllm_bench,
 )
 from hs_analysis.ingest.bench_rows import day
+from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.formats import Format, Look, sniff
 from hs_analysis.ingest.raw import RawBench, RawRequests
+from hs_analysis.ingest.run import ingest
+from hs_analysis.schema.frames import BENCH, REQUESTS, check
 
 VLLM: dict[str, Any] = {
     "date": "20261124-100000", "backend": "vllm", "model_id": "llama", "num_prompts": 100,
@@ -183,3 +187,22 @@ def test_the_day_of_a_run_is_kept(told: Any, expected: str | None) -> None:
     assert day(told) == expected
     pieces, _ = read(read_vllm_bench, json.dumps({**VLLM, "date": told}).encode(), "b.json")
     assert parts(pieces)[0]["measured_on"].to_list() == [expected]
+
+
+def test_many_small_documents_are_one_table(tmp_path: Path) -> None:
+    """Each file gives a row or two; the table holds all of them, and their requests, as its contract says."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(300):
+        detail = DETAILS if number % 3 == 0 else {}
+        text = json.dumps(
+            {**VLLM, **detail, "max_concurrency": number, "model_id": None if number % 2 else "m"}
+        )
+        (folder / f"{number:03d}.json").write_text(text)
+    found = ingest(discover([folder]), tmp_path / "out", lambda _name: None)
+    assert found.bench["concurrency"].to_list() == [float(number) for number in range(300)]
+    assert found.bench["model"].null_count() == 150
+    assert found.requests.height == 200
+    for table, contract in ((found.bench, BENCH), (found.requests, REQUESTS)):
+        check(table, contract)
+    assert pl.read_parquet(tmp_path / "out" / "bench.parquet").equals(found.bench)

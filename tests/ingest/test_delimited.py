@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest import bytestream
-from hs_analysis.ingest.delimited import header_names, read_delimited
+from hs_analysis.ingest.delimited import header_names, read_delimited, split_header
 from hs_analysis.ingest.raw import Dump, ReadNotes
 
 
@@ -160,3 +160,18 @@ def test_any_bytes_are_records_or_set_aside(raw: bytes) -> None:
     if b'"' not in raw:
         repeats = sum(1 for line in raw.split(b"\n") if [c.strip() for c in line.split(b",")] == [b"a", b"b"])
         assert len(got) + len(notes.rejections) == lines - 1 - repeats
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("a,b,a,a", ["a", "b", "a#2", "a#3"]),
+        ("a,a#2,a", ["a", "a#2", "a#3"]),
+        ("a#2,a,a", ["a#2", "a", "a#3"]),
+        ("x#1,x#1,x#1", ["x#1", "x#1#2", "x#1#3"]),
+        (" a ;a", ["a", "a#2"]),
+    ],
+)
+def test_every_name_of_a_header_is_its_own(line: str, names: list[str]) -> None:
+    """A name that repeats is numbered, and no number is taken twice."""
+    assert split_header(line)[0] == names

@@ -113,3 +113,4 @@ def test_a_panel_yields_to_a_dump_of_the_same_metric(tmp_path: Path) -> None:
     how = Reading(legend_regex=REGEX)
     found = ingest(discover([tmp_path], how), tmp_path / "out", lambda _name: None, how)
     assert {f.name: (f.rows_stored, f.superseded) for f in found.files} == {"a.json": (1, 0), "b.csv": (0, 1)}
+    assert {f.name: f.superseded_by for f in found.files} == {"a.json": (), "b.csv": ("a.json",)}

@@ -124,3 +124,41 @@ def test_every_set_is_known(real_data: Path) -> None:
         "wva-h100-autoscaling",
     }  # fmt: skip
     assert {path.name for path in real_data.iterdir() if path.is_dir()} == known
+
+
+@pytest.mark.parametrize(
+    ("folder", "reading"),
+    [
+        ("azure-llm-2023", Reading(tz="UTC")),
+        ("mooncake-fast25", Reading(epoch="2026-11-24")),
+        ("servegen-derived", shipped("servegen-rates")),
+        ("wva-h100-autoscaling", shipped("wva-h100")),
+        ("aiconfigurator-silicon", Reading()),
+        ("dynamo-h200-profile", Reading()),
+        ("splitwise-sim", shipped("splitwise-sim")),
+        ("dstack-h100-mi300x", shipped("dstack")),
+        ("nab", shipped("nab", on_conflict="max")),
+        ("dynamo-mocker/pd-diurnal", shipped("request-log")),
+        ("dynamo-mocker/pd-cycles", shipped("request-log")),
+        ("dynamo-mocker/pd-sweep", Reading()),
+        ("simulated/dev_overload", Reading()),
+        ("simulated", Reading()),
+    ],
+)
+def test_every_row_of_every_folder_has_one_fate(
+    real_data: Path, tmp_path: Path, folder: str, reading: Reading
+) -> None:
+    """Rows read are stored, exact copies, superseded or rejected, per file; tables on disk hold the same."""
+    found = taken(real_data / folder, tmp_path, reading)
+    kept = pl.read_parquet(tmp_path / "samples" / "part-0.parquet").height
+    assert kept == stored(found)
+    assert found.rejected.height == sum(file.rows_rejected for file in found.files)
+    assert (found.requests.height, found.bench.height) == (
+        sum(file.requests for file in found.files), sum(file.bench for file in found.files),
+    )  # fmt: skip
+    rejected = dict(found.rejected.group_by("file").len().iter_rows())
+    assert {file.name: file.rows_rejected for file in found.files if file.rows_rejected} == rejected
+    names = {file.name for file in found.files}
+    for file in found.files:
+        assert bool(file.superseded) == bool(file.superseded_by), file
+        assert set(file.superseded_by) <= names - {file.name}

@@ -51,6 +51,24 @@ def test_gpu_hours_need_every_pools_gpus() -> None:
     assert scored(np.full(ROWS, 4.0), gpus={"prefill": 8.0})[0].row.gpu_hours is None
 
 
+def test_cost_is_gpu_hours_at_the_price_of_the_pools_gpus() -> None:
+    """A price for a role's only GPU type; none where types differ in price, or one is not priced."""
+    frame = service({"decode": np.full(ROWS, 2_000.0)}, {"decode": np.full(ROWS, 4.0)}, gpus={"decode": 8.0})
+
+    def cost(*types: str, prices: dict[str, float]) -> float | None:
+        own = replace(frame, gpu_types={"decode": types})
+        model = fit_fleet(own, derived(), replace(SETTINGS, prices=prices))
+        held = [simulate(Schedule({"decode": np.full(ROWS, 4.0)}), part, model) for part in demands(own)]
+        return score("x", held, model).row.cost
+
+    assert cost("H20", prices={"H20": 1.5}) == pytest.approx(4 * 8 * 1.5)
+    assert cost("H20", "L20", prices={"H20": 1.5, "L20": 1.5}) == pytest.approx(4 * 8 * 1.5)
+    assert cost("H20", "L20", prices={"H20": 1.5, "L20": 1.0}) is None
+    assert cost("H20", "L20", prices={"H20": 1.5}) is None
+    assert cost("H20", prices={}) is None
+    assert cost(prices={"H20": 1.5}) is None
+
+
 def test_overshoot_counts_instances_beyond_need() -> None:
     """Two instances are needed at the target; four run: an excess of one."""
     found, model = scored(np.full(ROWS, 4.0))
