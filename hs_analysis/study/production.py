@@ -15,7 +15,7 @@ from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.association import highpass_rank_correlation
 from hs_analysis.study.effects import elasticity, load_range, operating_range
 from hs_analysis.study.grid import Grid, lay_grid
-from hs_analysis.study.innovations import Lag, Link, expected_strength, find_lag, find_link
+from hs_analysis.study.innovations import Lag, Link, Shape, expected_strength, find_lag, find_link
 from hs_analysis.study.loads import Pair, divide_by_instances, pools_moved
 from hs_analysis.study.measured import (
     Measured,
@@ -160,13 +160,16 @@ def _news(frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Ge
     """Return the innovation link and the lag, on the narrowest rows that hold news of the signal."""
     grid = lay_grid(frame, _windows(LINK_ROW_S, pair.info.interval_s, frame.window_s))
     load, value = grid.mean(pair.load), grid.mean(pair.value)
-    x, y = (np.sqrt(np.where(s >= 0, s, np.nan)) for s in (load, value))
-    y = np.sqrt(y) if pair.info.family == "queue" else y  # requests that wait come in heaps
-    ranked = pair.info.family == "latency"
+    x, y = (np.where(s >= 0, s, np.nan) for s in (load, value))
+    shape: Shape = "counts"
+    if pair.info.family == "queue":  # requests that wait come in heaps
+        x, y, shape = np.sqrt(x), y**0.25, "plain"
+    elif pair.info.family == "latency":
+        shape = "ranks"
     return _News(
-        find_link(x, y, grid.step_s, ranked=ranked),
+        find_link(x, y, grid.step_s, shape),
         find_lag(*_shaped(pair, load, value), grid.step_s, settings.draws, rng),
-        lambda: expected_strength(x, y, grid.step_s, rng, ranked=ranked),
+        lambda: expected_strength(x, y, grid.step_s, rng, shape),
     )
 
 

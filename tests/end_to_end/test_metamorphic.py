@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from end_to_end.conftest import Finished
-from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, run
+from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, hsa, run
+from polars.testing import assert_frame_equal
 
 TOKENS = {
     "prefill": (
@@ -102,3 +104,37 @@ def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: 
         answer["data"]["result"].reverse()
         (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
     assert _answers(run(target, tmp_path / "run", *SIMULATED)) == _answers(plain)
+
+
+def _one_file_a_day(source: Path, target: Path) -> int:
+    """Split every answer at midnight UTC and return how many days there are."""
+    target.mkdir()
+    days: set[int] = set()
+    for path in sorted(source.glob("*.json.gz")):
+        answer = json.loads(gzip.decompress(path.read_bytes()))
+        series = answer["data"]["result"]
+        own = {int(t // 86400) for one in series for t, _ in one["values"]}
+        for day in sorted(own):
+            parts = [
+                {**one, "values": [row for row in one["values"] if row[0] // 86400 == day]} for one in series
+            ]
+            answer["data"]["result"] = [part for part in parts if part["values"]]
+            text = json.dumps(answer).encode()
+            (target / f"{path.name.removesuffix('.json.gz')}-{day}.json.gz").write_bytes(
+                gzip.compress(text, 1, mtime=0)
+            )
+        days |= own
+    return len(days)
+
+
+def test_days_in_files_of_their_own_are_one_history(root: Path, tmp_path: Path) -> None:
+    """One file a day and metric gives the verdicts of one file a metric, number by number."""
+    whole = root / "data_samples" / "simulated-days"
+    assert _one_file_a_day(whole, tmp_path / "days") >= 3
+    found = []
+    for name, source in (("whole", whole), ("split", tmp_path / "days")):
+        hsa("ingest", source, "--run-dir", tmp_path / name, "-q")
+        hsa("study", tmp_path / name, "-q", *SIMULATED)
+        found.append(pl.read_parquet(tmp_path / name / "data" / "study.parquet"))
+    assert found[0].height > 10
+    assert_frame_equal(found[0], found[1], check_exact=True)

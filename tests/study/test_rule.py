@@ -27,7 +27,7 @@ GOOD = Measured(
         ("hardware", {"auc_top": 0.5}, "proportional", "passes"),
         ("hardware", {"spearman_highpass": 0.09}, "unusable", "common_clock"),
         ("hardware", {"innovation_link": 4.9}, "unusable", "no_innovation_link"),
-        ("hardware", {"innovation_link": 5.9}, "guard", "weak_innovation_link"),
+        ("hardware", {"innovation_link": 5.1}, "proportional", "passes"),
         ("hardware", {"link_chance": 0.051}, "unusable", "chance"),
         ("hardware", {"snr": 2.9}, "unusable", "noise"),
         ("hardware", {"snr": 4.9}, "guard", "noise"),
