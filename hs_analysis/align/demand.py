@@ -159,6 +159,9 @@ def _one_capture(
 
 
 def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
+    # A recorded mean length stands for the tokens of the requests it is a mean over.
+    started = table["_started"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    length = _get(table, "output_length", "service")
     columns: dict[str, np.ndarray | pl.Series] = {
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
@@ -168,8 +171,10 @@ def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
         "first_token_rate": _first_known(
             _get(table, "first_token_rate", "service"), _get(table, "completion_rate", "service")
         ),
-        "output_tps": _get(table, "finished_output_tps", "service"),
-        "finished_rate": _get(table, "finished_rate", "service"),
+        "output_tps": _first_known(_get(table, "finished_output_tps", "service"), length * started),
+        "finished_rate": _first_known(
+            _get(table, "finished_rate", "service"), np.where(np.isfinite(length), started, np.nan)
+        ),
     }
     frame = pl.DataFrame(
         {name: pl.Series(values).cast(pl.Float64).fill_nan(None) for name, values in columns.items()}

@@ -39,10 +39,22 @@ def span_s(series: pl.DataFrame, quality: pl.DataFrame) -> float:
     return float(spans["span"].sum())
 
 
-def window_s(kind: str, interval_s: float, span_s: float) -> float:
-    """Return the width of a window [s] for a history of ``span_s`` seconds sampled every ``interval_s``."""
+def only_gauges(series: pl.DataFrame) -> bool:
+    """Return whether nothing known is counted up: then one sample a window says all there is."""
+    known = series.filter(pl.col("signal").is_not_null())["kind"]
+    return known.len() > 0 and bool((known == "gauge").all())
+
+
+def window_s(kind: str, interval_s: float, span_s: float, *, only_gauges: bool = False) -> float:
+    """Return the width of a window [s] for a history of ``span_s`` seconds sampled every ``interval_s``.
+
+    A rate needs several samples of its counter. A test in which nothing is counted up has few samples and
+    needs one a window.
+    """
     if kind == "production":
         return max(PRODUCTION_WINDOW_S, float(math.ceil(2 * interval_s)))
+    if only_gauges:
+        return max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(interval_s)))
     for scrapes in (PRESSURE_SCRAPES, SHORT_PRESSURE_SCRAPES):
         width = max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(scrapes * interval_s)))
         if span_s / width >= ENOUGH_PRESSURE_WINDOWS:

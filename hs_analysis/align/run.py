@@ -16,7 +16,7 @@ from hs_analysis.align.excluded import (
     without,
 )
 from hs_analysis.align.facts import ServiceFacts, facts_of
-from hs_analysis.align.grid import scrape_interval_s, span_s, window_s
+from hs_analysis.align.grid import only_gauges, scrape_interval_s, span_s, window_s
 from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.infos import infos_of
 from hs_analysis.align.instance_rows import instance_terms, instance_windows, row_width_s
@@ -145,7 +145,8 @@ def _windows(
     settings: Settings,
 ) -> _Windows:
     interval = scrape_interval_s(series)
-    width = window_s(settings.history_kind, interval, span_s(series, quality))
+    kind, spanned = settings.history_kind, span_s(series, quality)
+    width = window_s(kind, interval, spanned, only_gauges=only_gauges(series))
     left_out = tuple(stretch(one, width) for one in settings.excluded)
     used = used_series(series, terms, interval)
     proof = reporters(series, interval, catalogue)

@@ -109,6 +109,8 @@ class Measured:
         Kind of history, where checks differ between the two; empty before it is known.
     link_chance
         Chance that an unrelated signal has such a link: of one signal, then over all that were tested.
+    nonlinearity
+        |Spearman − Pearson|: a cliff or a few high values part the two, a line does not.
     half_shift, hysteresis
         Pressure tests: shift of ln(signal) between halves, and between rising and falling load, relative to
         the elasticity.
@@ -137,6 +139,7 @@ class Measured:
     half_shift: float | None = None
     hysteresis: float | None = None
     auc_top: float | None = None
+    nonlinearity: float | None = None
     n_effective: float | None = None
 
     def noting(self, *reasons: Reason) -> Measured:
@@ -175,6 +178,7 @@ def measure_effects(
     if slope is not None and positive.sum() >= 6:
         interval = elasticity_interval(slope, x[positive], y[positive], resample(positive).rows, bins)
     everything = both & (x > 0) & (y > 0)
+    known = found.pearson is not None and found.spearman is not None
     return Measured(
         family,
         rows=int(used.sum()),
@@ -188,6 +192,7 @@ def measure_effects(
         elasticity_all_rows=elasticity(x[everything], y[everything], bins),
         snr=signal_to_noise(x[both], y[both]),
         auc_top=top_separation(x[both], y[both]),
+        nonlinearity=abs(found.spearman - found.pearson) if known else None,
         n_effective=n_effective(np.where(used, x, np.nan), np.where(used, y, np.nan)),
     )
 

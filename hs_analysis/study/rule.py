@@ -60,6 +60,9 @@ CHANCE_MAX = 0.05
 """Largest chance that any of the signals tested on one service gets its link without following the load,
 after Holm's correction (1979) for their number; default of this project."""
 
+NONLINEAR = 0.15
+"""|Spearman − Pearson| from which a latency or queue is said not to be linear; default of this project."""
+
 # Limits: defaults of this project, set on simulated services whose answers are known by intervention, and
 # checked against independent pairs of public series (none passed) and captures of real serving components.
 CHECKS: tuple[Check, ...] = (
@@ -97,8 +100,12 @@ CHECKS: tuple[Check, ...] = (
           "it moves more than in proportion to the load"),
     Check("spearman", "rank_weak", "Spearman", True, {"rate": RANK_SIZING}, "guard",
           "it orders loads too loosely to size a pool"),
-    Check("snr", "noise", "signal to noise", True, {"rate": 5.0}, "guard",
+    Check("snr", "noise", "signal to noise", True, {"rate": 5.0, "latency": 5.0, "queue": 5.0}, "guard",
           "too noisy to size a pool"),
+    # Latencies and queues are guards by class; this says what they lack beside it.
+    Check("nonlinearity", "not_linear", "|Spearman − Pearson|", False,
+          {"latency": NONLINEAR, "queue": NONLINEAR}, "guard",
+          "it does not move in a line with the load"),
 )  # fmt: skip
 
 EDGES: tuple[tuple[str, float, float], ...] = (
