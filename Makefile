@@ -68,6 +68,7 @@ bench: $(READY)
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/ingest.py
 	$(BIN)/python tests/bench/align.py
+	$(BIN)/python tests/bench/scale.py
 	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/study.py
 

@@ -16,6 +16,9 @@ GRIDS = 64
 """Grids kept apart before they are merged into the first: bounds memory and search where every target has
 its own scrape times."""
 
+MOST_MOMENTS = 1 << 19
+"""Moments of all grids but the first that wait for a merge; more only where the first has more itself."""
+
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "capture": pl.String,
     "t": pl.Datetime("us", "UTC"),
@@ -64,7 +67,8 @@ class Moments:
             at = np.minimum(np.searchsorted(grids[0].t_us, t_us), grids[0].t_us.size - 1)
             if np.array_equal(grids[0].t_us[at], t_us):
                 return grids[0].counts, at
-        if len(grids) >= GRIDS:
+        waiting = sum(grid.t_us.size for grid in grids[1:])
+        if len(grids) >= GRIDS or (grids and waiting > max(MOST_MOMENTS, grids[0].t_us.size)):
             grids[:] = [_merged(grids)]
             return self._place(capture, t_us)
         grids.append(_Grid(t_us.copy(), np.zeros((len(COUNTS), t_us.size), np.int32)))

@@ -11,6 +11,9 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.ingest.behaviour import behaviour_counters, behaviour_roles
 from hs_analysis.ingest.scales import OVER_ONE, bounded_series, judge_scales
 
+COUNTERS_AT_ONCE = 8
+"""Counters whose samples a query holds at once: a week at 15 s of them is 320,000 samples."""
+
 
 class QueryRunner(Protocol):
     """Runs a shipped query on named inputs."""
@@ -47,8 +50,11 @@ def shown_by_samples(
     """
     counters = behaviour_counters(series)
     if counters.height:
-        totals = query("ingest/behaviour_totals", {}, {"samples": samples, "counters": counters})
-        series = behaviour_roles(series, totals)
+        totals = [
+            query("ingest/behaviour_totals", {}, {"samples": samples, "counters": some})
+            for some in counters.sort("series_id").iter_slices(COUNTERS_AT_ONCE)
+        ]
+        series = behaviour_roles(series, pl.concat(totals))
     bounded = bounded_series(series, catalogue)
     if bounded.is_empty():
         return series

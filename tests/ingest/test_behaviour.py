@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from synthetic.conftest import shortened
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.ingest import shown
 from hs_analysis.ingest.behaviour import behaviour_counters, behaviour_roles
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import ingest
@@ -128,11 +130,17 @@ def stripped(labels: dict[str, str], names: dict[str, str]) -> dict[str, str]:
 
 
 def shown_roles(source: Path, folder: Path) -> dict[str, str]:
-    """Return role by instance, from the dumps alone."""
+    """Return role by instance, from the dumps alone, a few counters at a time."""
     found = ingest(discover([source]), folder / "data", lambda _: None)
-    with Database(threads=1) as database:
+    with Database(threads=1) as database, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shown, "COUNTERS_AT_ONCE", 5)
+
+        def query(name: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> pl.DataFrame:
+            assert "counters" not in inputs or inputs["counters"].height <= 5
+            return database.query(name, params, inputs)
+
         samples = folder / "data" / "samples" / "*.parquet"
-        series = shown_by_samples(found.series, samples, load_catalogue(), database.query)
+        series = shown_by_samples(found.series, samples, load_catalogue(), query)
     return dict(series.drop_nulls("instance").select("instance", "emitter_role").unique().iter_rows())
 
 

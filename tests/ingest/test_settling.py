@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
@@ -181,6 +182,22 @@ def test_many_grids_count_as_one() -> None:
     assert frame["series"].to_list() == expected[at, 0].tolist()
     assert frame["repeats"].to_list() == expected[at, 1].tolist()
     assert frame["series"].sum() == 3 * GRIDS * 29
+
+
+def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Series that each lack other samples would hold a grid each: a few are held, and counted alike."""
+    draw = np.random.default_rng(3)
+    series = [np.flatnonzero(draw.random(300) > 0.01) for _ in range(200)]
+    frames = []
+    for most in (1 << 19, 500):
+        monkeypatch.setattr("hs_analysis.ingest.moments.MOST_MOMENTS", most)
+        moments, held = Moments(), 0
+        for t_us in series:
+            moments.add("", t_us, t_us % 3 * 1.0, clock_like=False)
+            held = max(held, sum(grid.t_us.size for grid in moments._grids[""]))
+        frames.append(moments.frame())
+    assert held <= 500 + 3 * 300
+    assert_frame_equal(*frames)
 
 
 def test_alive_counts_series_that_have_begun_and_not_ended() -> None:

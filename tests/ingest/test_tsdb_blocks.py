@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,11 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.openmetrics import read_openmetrics
 from hs_analysis.ingest.raw import Dump, ReadNotes
+from hs_analysis.ingest.run import ingest
 from hs_analysis.ingest.tsdb_blocks import is_tsdb, read_tsdb
 from hs_analysis.ingest.tsdb_dump import read_tsdb_dump
 from hs_analysis.pipeline.inputs import list_inputs
+from hs_analysis.schema.frames import label_map
 
 PROMTOOL = shutil.which("promtool")
 needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PATH")
@@ -277,3 +281,33 @@ def test_a_real_snapshot_holds_all_of_the_real_dump(real_data: Path) -> None:
     core = collected(read_tsdb_dump(Dump(dump, str(dump), dump.name), ReadNotes()))
     assert notes.rejections == []
     assert {key: found[key] for key in core} == core
+
+
+@needs_promtool
+def test_what_is_stored_is_what_promtool_dumps(tmp_path: Path) -> None:
+    """Series, times and values of a snapshot after the whole stage, against promtool's text."""
+    text = "".join(
+        f'vllm:num_requests_waiting{{pod="p-{p}",x="a b"}} {value} {T + 15 * i}\n'
+        for p in range(3)
+        for i, value in enumerate(("1", "0.1", "NaN", "1e-300", "9007199254740993", "-0.5"))
+    )
+    made = make_tsdb(text + "# EOF\n", tmp_path)
+    (made / "wal").mkdir(exist_ok=True)
+    said = subprocess.run(
+        [str(PROMTOOL), "tsdb", "dump", str(made)], check=True, capture_output=True, text=True
+    )
+    dumped = set()
+    for line in said.stdout.splitlines():
+        series, value, t_ms = line.rsplit(" ", 2)
+        labels = frozenset(re.findall(r'(\w+)="([^"]*)"', series))
+        dumped.add((labels, int(t_ms) * 1000, None if value == "NaN" else float(value)))
+    found = ingest(discover([made]), tmp_path / "out", lambda _: None)
+    samples = pl.read_parquet(tmp_path / "out" / "samples" / "*.parquet").join(found.series, "series_id")
+    stored = {
+        (frozenset({**label_map(labels), "__name__": metric}.items()), t_us, value)
+        for metric, labels, t_us, value in samples.select(
+            "metric", "labels", pl.col("t").dt.epoch("us"), "value"
+        ).iter_rows()
+    }
+    assert len(dumped) == 18
+    assert stored == dumped
