@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import csv
+import gzip
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from end_to_end.runs import run
-from ingest.test_mappings import FOLDER
 
 LIMITS = ("--pressure-test", "--slo", "ttft=500ms", "--slo", "tbt=50ms")
 
 
 def verdict(source: Path, folder: Path, signal: str) -> dict[str, Any]:
     """Return the verdict on a signal of the only service."""
-    done = run(source, folder, "--config", str(FOLDER / "wva-h100.toml"), *LIMITS)
+    done = run(source, folder, "--config", str(files("hs_analysis") / "mappings" / "wva-h100.toml"), *LIMITS)
     return next(s for s in done.service["signals"] if s["signal"] == signal and s["gpu_type"] is None)
 
 
@@ -41,10 +42,8 @@ def test_a_cliff_is_at_best_a_guard_and_says_why(tables: Path, tmp_path: Path) -
 
 
 def test_a_clean_line_in_its_place_is_still_a_guard_by_class(tables: Path, tmp_path: Path) -> None:
-    """TTFT written anew in proportion to the load of a pod: neither noise nor a bend is left, the class is."""
+    """TTFT written anew in proportion to the load of a pod: no noise nor bend is left, the class is."""
     pods: dict[tuple[str, str], set[str]] = {}
-    import gzip
-
     with gzip.open(tables / "pod_timeseries.csv.gz", "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             pods.setdefault((row["experiment"], row["ts"][:16]), set()).add(row["pod"])
@@ -53,7 +52,11 @@ def test_a_clean_line_in_its_place_is_still_a_guard_by_class(tables: Path, tmp_p
         rows = list(csv.DictReader(file))
     for row in rows:
         count = len(pods.get((row["experiment"], row["ts"][:16]), ())) or int(float(row["replicas"]))
-        if row["ttft_ms"] not in ("0", "0.0", "0.00") and row["arrival_rate_rpm"] and row["avg_output_tokens"]:
+        if (
+            row["ttft_ms"] not in ("0", "0.0", "0.00")
+            and row["arrival_rate_rpm"]
+            and row["avg_output_tokens"]
+        ):
             load = float(row["arrival_rate_rpm"]) * float(row["avg_output_tokens"]) / count
             row["ttft_ms"] = f"{0.01 * load:.4f}"
         else:
