@@ -15,7 +15,7 @@ from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.batch import BatchScore, score_batch
-from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.calibrate import calibrate, moved_lengths
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands
@@ -100,7 +100,8 @@ def replay_service(
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
     run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
-    calibration = calibrate(run.results[RECORDED], run.model, settings.slo)
+    moved = moved_lengths(frame_train, frame_test)
+    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved)
     calibration["readings"] = foretold(run.results[RECORDED], run.model)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":

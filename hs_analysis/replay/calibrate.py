@@ -10,6 +10,7 @@ import numpy as np
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Slo
 
 MOST_FACTOR = 3.0
@@ -19,7 +20,40 @@ MOST_POINTS = 0.01
 """… or by this much [ratio]; both are defaults of this project, measured on simulated services."""
 
 
-def calibrate(results: Sequence[SimulationResult], model: FleetModel, slo: Slo) -> dict[str, Any]:
+MIX_MOVED = 1.25
+"""Factor between the token lengths of two windows from which a capacity of one does not hold in the other;
+that by which a mix is called drifting. Default of this project."""
+
+LENGTHS = {"input_length": "prompt", "output_length": "output"}
+
+
+def moved_lengths(train: ServiceFrame, test: ServiceFrame) -> tuple[str, ...]:
+    """Say which token lengths of the test window lie beyond those of the training window, and by how much.
+
+    Deciles of the windows' means are compared: the highest by how much it rose, the lowest by how much it
+    fell. Empty where lengths were not recorded.
+    """
+    found = []
+    for signal, words in LENGTHS.items():
+        before, after = (_deciles(frame, signal) for frame in (train, test))
+        if before is None or after is None:
+            continue
+        low, high = before[0] / after[0], after[1] / before[1]
+        if max(low, high) > MIX_MOVED:
+            was, now = (before[1], after[1]) if high >= low else (before[0], after[0])
+            found.append(f"{words} length {was:,.0f} to {now:,.0f} tokens")
+    return tuple(found)
+
+
+def _deciles(frame: ServiceFrame, signal: str) -> tuple[float, float] | None:
+    values = frame.values(signal, "service")
+    values = values[np.isfinite(values) & (values > 0)]
+    return (float(np.quantile(values, 0.1)), float(np.quantile(values, 0.9))) if values.size else None
+
+
+def calibrate(
+    results: Sequence[SimulationResult], model: FleetModel, slo: Slo, moved: Sequence[str] = ()
+) -> dict[str, Any]:
     """Compare predicted with observed violations of the recorded counts, per latency.
 
     Parameters
@@ -30,6 +64,9 @@ def calibrate(results: Sequence[SimulationResult], model: FleetModel, slo: Slo) 
         The fleet; pools with a limit are compared.
     slo
         Limits and the share of samples a window may have over them.
+    moved
+        What of the token mix lies beyond what capacities were measured on; with any of it the model is not
+        calibrated, however well the recorded counts are foretold.
 
     Returns
     -------
@@ -46,8 +83,8 @@ def calibrate(results: Sequence[SimulationResult], model: FleetModel, slo: Slo) 
     if not outcomes or all(outcome is None for outcome in outcomes):
         status = "not_tested"
     else:
-        status = "not_calibrated" if False in outcomes else "calibrated"
-    return {"status": status, "text": _text(status, entries, model, slo), "latencies": entries}
+        status = "not_calibrated" if False in outcomes or moved else "calibrated"
+    return {"status": status, "text": _text(status, entries, model, slo, moved), "latencies": entries}
 
 
 def _compare(
@@ -101,7 +138,7 @@ def _agree(predicted: float, observed: tuple[float, float]) -> bool:
     return smaller > 0 and larger / smaller <= MOST_FACTOR
 
 
-def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo) -> str:
+def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo, moved: Sequence[str]) -> str:
     if not slo.given:
         return "no SLO was given: nothing is said of latency"
     parts = [
@@ -112,8 +149,13 @@ def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo) -> 
     ]
     if status == "not_tested":
         parts.append("latency was not recorded or no capacity is known: violation shares are not calibrated")
-    if status == "not_calibrated":
+    if False in (entry["calibrated"] for entry in entries.values()):
         parts.append("they differ by more than 3 times and 1 point: only hours and actions are given")
+    if moved and status == "not_calibrated":
+        parts.append(
+            f"the mix went beyond what capacities were measured on ({', '.join(moved)}): only hours and "
+            "actions are given"
+        )
     floors = [role for role, pool in model.pools.items() if pool.status == "floor" and pool.judged]
     if floors:
         parts.append(f"the capacity of {' and '.join(floors)} is a floor: violation shares are upper bounds")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, derived, service
 
-from hs_analysis.replay.calibrate import calibrate
+from hs_analysis.replay.calibrate import calibrate, moved_lengths
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
@@ -53,6 +53,40 @@ def test_floor_is_said_to_bound_from_above() -> None:
     found = calibrated(0.0, 0.0, numbers=derived(status="floor"))
     assert found["latencies"]["tbt"]["upper_bound"]
     assert "is a floor: violation shares are upper bounds" in found["text"]
+
+
+def lengths(output: float, prompt: float = 1000.0):
+    """Return a window whose requests have these mean lengths, give or take a tenth."""
+    wave = 1.0 + 0.1 * np.sin(np.arange(ROWS))
+    return service(
+        {"decode": np.full(ROWS, 900.0)}, {"decode": 1},
+        input_length__service=prompt * wave, output_length__service=output * wave,
+    )  # fmt: skip
+
+
+def test_lengths_beyond_those_of_the_training_window_are_named() -> None:
+    """A quarter more or less is beyond, a fifth is not; what was not recorded is not named."""
+    assert moved_lengths(lengths(200.0), lengths(240.0)) == ()
+    assert moved_lengths(lengths(200.0), lengths(260.0)) == ("output length 219 to 285 tokens",)
+    assert moved_lengths(lengths(200.0), lengths(150.0, 700.0)) == (
+        "prompt length 905 to 633 tokens", "output length 181 to 136 tokens",
+    )  # fmt: skip
+    bare = service({"decode": np.full(ROWS, 900.0)}, {"decode": 1})
+    assert moved_lengths(lengths(200.0), bare) == ()
+
+
+def test_a_mix_that_moved_on_is_not_calibrated_however_well_it_agrees() -> None:
+    """A capacity stands for the mix it was measured on; the text says what moved."""
+    frame = service(
+        {"decode": np.full(ROWS, 0.6 * D_CAPACITY)}, {"decode": 1},
+        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+    )  # fmt: skip
+    model = fit_fleet(frame, derived(), SETTINGS)
+    results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
+    assert calibrate(results, model, SETTINGS.slo)["status"] == "calibrated"
+    found = calibrate(results, model, SETTINGS.slo, ("output length 200 to 300 tokens",))
+    assert found["status"] == "not_calibrated"
+    assert "beyond what capacities were measured on (output length 200 to 300 tokens)" in found["text"]
 
 
 def test_without_latency_or_slo_nothing_is_tested() -> None:
