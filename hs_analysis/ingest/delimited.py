@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,9 @@ def chosen(records: Records, keep: np.ndarray) -> Records:
     return Records(records.cells[at], records.lines[at], [records.raw[i] for i in at])
 
 
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
 def split_header(line: str) -> tuple[list[str], str]:
     """Return the names of a header line and its delimiter; a name that repeats gets ``#2``, then ``#3``.
 
@@ -69,8 +73,9 @@ def split_header(line: str) -> tuple[list[str], str]:
     csv.Error
         When the line can't be cut, or into more than MOST_COLUMNS names.
     """
-    delimiter = max(DELIMITERS, key=line.count)
-    if line.count(delimiter) >= MOST_COLUMNS:
+    bare = _QUOTED.sub("", line)  # what stands in quotes parts no names
+    delimiter = max(DELIMITERS, key=bare.count)
+    if bare.count(delimiter) >= MOST_COLUMNS:
         raise csv.Error("too many columns")
     names: dict[str, int] = {}  # name → how often it came
     for cell in next(csv.reader([line], delimiter=delimiter), []):

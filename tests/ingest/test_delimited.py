@@ -170,6 +170,7 @@ def test_any_bytes_are_records_or_set_aside(raw: bytes) -> None:
         ("a#2,a,a", ["a#2", "a", "a#3"]),
         ("x#1,x#1,x#1", ["x#1", "x#1#2", "x#1#3"]),
         (" a ;a", ["a", "a#2"]),
+        ('Time,"up{a=""x; y; z""}"', ["Time", 'up{a="x; y; z"}']),
     ],
 )
 def test_every_name_of_a_header_is_its_own(line: str, names: list[str]) -> None:

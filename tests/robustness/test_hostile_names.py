@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -182,3 +183,59 @@ def test_captures_are_names_too(name: str, done: tuple[Done, Path]) -> None:
     assert said.code == 0 or plain_refusal(said) or said.code == 2, said.err
     assert sorted(path.name for path in home.iterdir()) == before
     assert out.exists()
+
+
+READING = """
+[tables.runs]
+match = "*.csv"
+time = "ts"
+labels = { experiment = "capture", pod = "pod" }
+fixed = { role = "decode", model = "m" }
+
+[tables.runs.columns]
+tokens = { signal = "decode_tps" }
+"""
+
+
+def test_a_capture_named_by_a_cell_stays_a_name(tmp_path: Path) -> None:
+    """A path, SQL or HTML in a table's cell names a capture, letter for letter, and nothing else."""
+    names = [MODEL.replace("\0", "").strip(), f"/etc/{MARK}", "'; DROP VIEW series; --"]
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (tmp_path / "hsa.toml").write_text(READING)
+    with (folder / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["ts", "experiment", "pod", "tokens"])
+        writer.writerows(
+            [1_782_864_000 + 60 * minute, name, f"p-{name}", 100 + minute]
+            for name in names for minute in range(20)
+        )  # fmt: skip
+    said = hsa("ingest", folder, "--run-dir", tmp_path / "run", "--config", tmp_path / "hsa.toml")
+    assert said.code == 0, said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hsa.toml", "in", "run"]
+    with duckdb.connect(str(tmp_path / "run" / "run.duckdb"), read_only=True) as connection:
+        found = connection.execute("SELECT DISTINCT capture FROM series ORDER BY capture").fetchall()
+    assert [capture for (capture,) in found] == sorted(names)
+
+
+@pytest.mark.parametrize("form", ["dump", "grafana"])
+def test_names_in_text_forms_stay_names(form: str, tmp_path: Path) -> None:
+    """Labels of a text dump, and a legend, that would be paths or structure elsewhere."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    label = f"../../{MARK}/'; DROP TABLE x; --</script><img src=x>"
+    if form == "dump":
+        line = f'{{__name__="vllm:num_requests_running", model_name="{label}", pod="{label}"}} 4 '
+        (folder / "dump.txt").write_text(
+            "".join(f"{line}{1_782_864_000_000 + 15_000 * i}\n" for i in range(50))
+        )
+    else:
+        rows = "".join(f"2026-07-01 00:{i:02d}:00,{i}\n" for i in range(50))
+        legend = f'vllm:num_requests_running{{model_name=""{label}"", pod=""{label}""}}'
+        (folder / "panel.csv").write_text(f'"Time","{legend}"\n{rows}')
+    said = hsa("ingest", folder, "--run-dir", tmp_path / "run", "--tz", "UTC")
+    assert said.code == 0, said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "run"]
+    with duckdb.connect(str(tmp_path / "run" / "run.duckdb"), read_only=True) as connection:
+        ((labels,),) = connection.execute("SELECT labels FROM series").fetchall()
+    assert dict(labels)["pod"] == label
