@@ -20,7 +20,7 @@ from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
-from hs_analysis.replay.fleet import FleetModel, fit_fleet
+from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import day_sums, with_intervals
@@ -186,6 +186,8 @@ def _run(
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)
+    if whole:
+        model = replace(model, instance_prices=instance_prices(history, settings.prices))
     parts = demands(frame, model.pools)
     static = static_peak(history, model)
     results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}

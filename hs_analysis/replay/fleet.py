@@ -91,12 +91,14 @@ class FleetModel:
 
 
 def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> FleetModel:
-    """Learn the fleet from one window: nothing outside ``history`` and what was derived from it is used."""
+    """Learn the fleet from one window: nothing outside ``history`` and what was derived from it is used.
+
+    Prices are left out: only what is shown of a replay has a cost.
+    """
     pools = {role: _pool(history, derived, role, settings) for role in history.pools}
     signals = fit_signals(history)
     gpus = dict(history.gpus_per_instance)
-    prices = instance_prices(history, settings.prices)
-    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, prices)
+    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus)
 
 
 def instance_prices(history: ServiceFrame, prices: Mapping[str, float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from replay.services import SETTINGS, derived, service
 
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
-from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.fleet import fit_fleet, instance_prices
 from hs_analysis.replay.score import needed, saving, score
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.backtests import PolicyReplay
@@ -57,7 +57,7 @@ def test_cost_is_gpu_hours_at_the_price_of_the_pools_gpus() -> None:
 
     def cost(*types: str, prices: dict[str, float]) -> float | None:
         own = replace(frame, gpu_types={"decode": types})
-        model = fit_fleet(own, derived(), replace(SETTINGS, prices=prices))
+        model = replace(fit_fleet(own, derived(), SETTINGS), instance_prices=instance_prices(own, prices))
         held = [simulate(Schedule({"decode": np.full(ROWS, 4.0)}), part, model) for part in demands(own)]
         return score("x", held, model).row.cost
 
