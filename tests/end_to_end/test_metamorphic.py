@@ -10,8 +10,10 @@ from typing import Any
 import polars as pl
 import pytest
 from end_to_end.conftest import Finished
-from end_to_end.runs import SIMULATED, Run, copy_changed, copy_dumps, hsa, run
+from end_to_end.runs import SAMPLES, SIMULATED, Run, copy_changed, copy_dumps, hsa, run
 from polars.testing import assert_frame_equal
+
+from hs_analysis.pipeline import tables
 
 TOKENS = {
     "prefill": (
@@ -39,9 +41,24 @@ def plain(source: Path, finished: Finished) -> Run:
     return finished(source, *SIMULATED)
 
 
-def _answers(done: Run) -> dict[str, Any]:
-    """The summary without what names the input."""
-    return {key: value for key, value in done.summary.items() if key not in ("inputs", "coverage")}
+TABLES = ("study", "recommended", "capacity", "thresholds", "refusals", "demand", "pd_ratio")
+"""What policies, backtests and reports follow from."""
+
+
+def _derived(source: Path, folder: Path) -> dict[str, pl.DataFrame]:
+    """Ingest a folder, run it up to derive, and return its answers."""
+    hsa("ingest", source, "--run-dir", folder, "-q")
+    hsa("derive", folder, "-q", *SIMULATED)
+    return _tables(folder)
+
+
+def _tables(folder: Path) -> dict[str, pl.DataFrame]:
+    return {name: tables.read(folder, name) for name in TABLES}
+
+
+def _assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
+    for name in TABLES:
+        assert_frame_equal(found[name], expected[name], check_exact=True)
 
 
 def test_the_truth_is_not_read(source: Path, plain: Run, tmp_path: Path) -> None:
@@ -65,8 +82,8 @@ def test_names_of_pods_do_not_matter(source: Path, plain: Run, tmp_path: Path) -
                 series["metric"][label] = f"zz-{name.rsplit('-', 1)[1]}-x.{role}"
         return series
 
-    renamed = run(copy_changed(source, tmp_path / "in", rename), tmp_path / "run", *SIMULATED)
-    assert _answers(renamed) == _answers(plain)
+    renamed = _derived(copy_changed(source, tmp_path / "in", rename), tmp_path / "run")
+    _assert_same(renamed, _tables(plain.folder))
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])
@@ -80,19 +97,18 @@ def test_twice_the_tokens_of_a_role_are_twice_its_capacity(
             series["values"] = [[t, str(2 * float(v))] for t, v in series["values"]]
         return series
 
-    doubled = run(copy_changed(source, tmp_path / "in", double), tmp_path / "run", *SIMULATED)
-    other = "decode" if role == "prefill" else "prefill"
-    assert doubled.verdicts() == plain.verdicts()
-    assert doubled.capacity(role)["per_instance"] == pytest.approx(
-        2 * plain.capacity(role)["per_instance"], rel=1e-6
+    doubled = _derived(copy_changed(source, tmp_path / "in", double), tmp_path / "run")
+    before = _tables(plain.folder)
+    names = ["signal", "role", "fit", "verdict"]
+    assert_frame_equal(doubled["study"].select(names), before["study"].select(names))
+    scale = pl.when(pl.col("role") == role).then(2.0).otherwise(1.0)
+    scaled = before["capacity"].with_columns(pl.col("per_instance") * scale)
+    names = ["role", "fit", "per_instance"]
+    assert_frame_equal(doubled["capacity"].select(names), scaled.select(names), rel_tol=1e-6)
+    # Twice the work at twice the capacity needs the same instances.
+    assert_frame_equal(
+        doubled["pd_ratio"].select("fit", "value"), before["pd_ratio"].select("fit", "value"), rel_tol=1e-6
     )
-    assert doubled.capacity(other)["per_instance"] == pytest.approx(
-        plain.capacity(other)["per_instance"], rel=1e-6
-    )
-    ratio = doubled.service["pd_ratio"]["value"] / plain.service["pd_ratio"]["value"]
-    assert ratio == pytest.approx(
-        1.0, rel=1e-6
-    )  # twice the work at twice the capacity needs the same instances
 
 
 def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:
@@ -103,7 +119,7 @@ def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: 
         answer = json.loads(gzip.decompress(path.read_bytes()))
         answer["data"]["result"].reverse()
         (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
-    assert _answers(run(target, tmp_path / "run", *SIMULATED)) == _answers(plain)
+    _assert_same(_derived(target, tmp_path / "run"), _tables(plain.folder))
 
 
 def _one_file_a_day(source: Path, target: Path) -> int:
@@ -127,14 +143,13 @@ def _one_file_a_day(source: Path, target: Path) -> int:
     return len(days)
 
 
-def test_days_in_files_of_their_own_are_one_history(root: Path, tmp_path: Path) -> None:
+def test_days_in_files_of_their_own_are_one_history(root: Path, tmp_path: Path, finished: Finished) -> None:
     """One file a day and metric gives the verdicts of one file a metric, number by number."""
-    whole = root / "data_samples" / "simulated-days"
-    assert _one_file_a_day(whole, tmp_path / "days") >= 3
-    found = []
-    for name, source in (("whole", whole), ("split", tmp_path / "days")):
-        hsa("ingest", source, "--run-dir", tmp_path / name, "-q")
-        hsa("study", tmp_path / name, "-q", *SIMULATED)
-        found.append(pl.read_parquet(tmp_path / name / "data" / "study.parquet"))
-    assert found[0].height > 10
-    assert_frame_equal(found[0], found[1], check_exact=True)
+    source = root / "data_samples" / "simulated-days"
+    whole = finished(source, *SAMPLES[source.name])
+    assert _one_file_a_day(source, tmp_path / "days") >= 3
+    hsa("ingest", tmp_path / "days", "--run-dir", tmp_path / "run", "-q")
+    hsa("study", tmp_path / "run", "-q", *SIMULATED)
+    found = tables.read(tmp_path / "run", "study")
+    assert found.height > 10
+    assert_frame_equal(found, tables.read(whole.folder, "study"), check_exact=True)
