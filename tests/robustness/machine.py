@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,7 +54,7 @@ def hsa(*arguments: str | Path, largest_file: int | None = None, kill_after_s: f
         process = subprocess.Popen(command, stdout=out, stderr=err, preexec_fn=limit)
         if kill_after_s is not None:
             time.sleep(kill_after_s)
-            process.kill()
+            os.kill(process.pid, signal.SIGKILL)  # Popen's own kill collects one that has ended by then
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - began
