@@ -60,14 +60,19 @@ def startup(given: Sequence[str]) -> Layer:
     return {f"startup_s.{role}": Given(time, "--startup") for role, time in (for_all | times).items()}
 
 
+def _halves(word: str, flag: str, form: str, example: str) -> tuple[str, str]:
+    """Cut a word at its first ``=``; neither side may be empty."""
+    left, _, right = (part.strip() for part in word.partition("="))
+    if not left or not right:
+        raise UsageError(f"{word!r} is not {form}", where=flag, hint=f"write e.g. {flag} {example}")
+    return left, right
+
+
 def captures(given: Sequence[str]) -> dict[str, str]:
     """Return name → path of ``--capture NAME=PATH`` words."""
     found: dict[str, str] = {}
     for word in given:
-        name, equals, path = (part.strip() for part in word.partition("="))
-        if not equals or not name or not path:
-            hint = "write e.g. --capture split-1-3=sweep/p1-d3"
-            raise UsageError(f"{word!r} is not NAME=PATH", where="--capture", hint=hint)
+        name, path = _halves(word, "--capture", "NAME=PATH", "split-1-3=sweep/p1-d3")
         if name in found:
             raise UsageError(f"{name} is given twice", where="--capture", hint="keep one")
         if not Path(path).exists():
@@ -80,10 +85,8 @@ def queries(given: Sequence[str]) -> dict[str, str]:
     """Return file or pattern → PromQL of ``--query FILE=PROMQL`` words."""
     found: dict[str, str] = {}
     for word in given:
-        file, equals, text = (part.strip() for part in word.partition("="))
-        if not equals or not file or not text:
-            hint = "write e.g. --query 'rates.json=sum(rate(gateway_tokens_total[1m]))'"
-            raise UsageError(f"{word!r} is not FILE=PROMQL", where="--query", hint=hint)
+        example = "'rates.json=sum(rate(gateway_tokens_total[1m]))'"
+        file, text = _halves(word, "--query", "FILE=PROMQL", example)
         if found.setdefault(file, text) != text:
             raise UsageError(f"{file} is given twice", where="--query", hint="keep one")
     return found

@@ -8,9 +8,6 @@ from collections.abc import Mapping
 Edges = Mapping[str, tuple[float, float, float]]
 """Per latency its limit and the histogram edges below and above it [s]; no edge above is infinite."""
 
-LATENCY_OF = {"prefill": "ttft", "decode": "tbt"}
-"""The latency that a pool answers for."""
-
 
 def way_between(edges: Edges, latency: str) -> float:
     """Return where the limit lies between its edges, 0 at the lower and 1 at the upper one.

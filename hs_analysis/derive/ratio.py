@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.drift import fixed_costs, movers, movers_text
-from hs_analysis.derive.edges import LATENCY_OF, Edges, way_between
+from hs_analysis.derive.edges import Edges, way_between
 from hs_analysis.derive.fitting import log_interval
+from hs_analysis.derive.load import LATENCIES
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch
 from hs_analysis.derive.targets import Target
 from hs_analysis.derive.wording import RATIO_COLLECT
@@ -127,7 +128,8 @@ class _Balance:
 
 def _at_limit(target: Target, edges: Edges) -> float:
     """Return the capacity at the limit ÷ that at its lower edge."""
-    way = way_between(edges, LATENCY_OF[target.role])
+    (latency,) = LATENCIES[target.role]
+    way = way_between(edges, latency)
     return 1.0 + ((target.fit.edge_factor or 1.0) - 1.0) * way
 
 

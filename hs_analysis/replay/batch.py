@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hs_analysis.policy.model import Policy
-from hs_analysis.replay.arrays import POOL_STATE, Figures, Scene, State
+from hs_analysis.replay.arrays import POOL_STATE, Family, Figures, Scene, State
 from hs_analysis.replay.demand import Demand, Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.packing import pack_policies, pack_scene
@@ -45,8 +45,9 @@ def score_batch(policies: Sequence[Policy], parts: Sequence[Demand], model: Flee
     """
     count, pools = len(policies), len(model.pools)
     figures = _no_figures(count, pools)
+    family = pack_policies(policies, tuple(model.pools))
     for part in parts:
-        _run(policies, part, model, figures, np.zeros((pools, 0, count)))
+        _run(family, pack_scene(policies[0], part, model), figures, np.zeros((pools, 0, count)))
     scored_s = sum(float(part.scored.sum()) * part.window_s for part in parts)
     if scored_s == 0:
         return BatchScore(*(np.full(count, np.nan) for _ in range(6)))
@@ -65,7 +66,8 @@ def score_batch(policies: Sequence[Policy], parts: Sequence[Demand], model: Flee
 def counts_batch(policies: Sequence[Policy], part: Demand, model: FleetModel) -> dict[str, Floats]:
     """Return the counts that each policy asks for on one capture, per pool, shape (rows, policies)."""
     counts = np.zeros((len(model.pools), part.rows, len(policies)))
-    _run(policies, part, model, _no_figures(len(policies), len(model.pools)), counts)
+    family, scene = pack_policies(policies, tuple(model.pools)), pack_scene(policies[0], part, model)
+    _run(family, scene, _no_figures(len(policies), len(model.pools)), counts)
     return dict(zip(model.pools, counts, strict=True))
 
 
@@ -75,14 +77,10 @@ def _no_figures(count: int, pools: int) -> Figures:
     )
 
 
-def _run(
-    policies: Sequence[Policy], part: Demand, model: FleetModel, figures: Figures, counts: Floats
-) -> None:
+def _run(family: Family, scene: Scene, figures: Figures, counts: Floats) -> None:
     # The compiler takes half a second to load; only a search needs it.
     from hs_analysis.replay.kernel import run_family
 
-    family = pack_policies(policies, tuple(model.pools))
-    scene = pack_scene(policies[0], part, model)
     run_family(family, scene, _scratch(scene), figures, counts)
 
 
