@@ -206,13 +206,15 @@ class _Run:
         self.life = np.full(len(requests), -1, np.int64)
         self.start, self.first = (np.full(len(requests), np.inf) for _ in range(2))
         self.line = np.argsort(reach, kind="stable")
+        self.due = reach[self.line]
+        self.missed = requests.missed
         self.work = prefill_work_s(service, requests, reach, slow)
-        self.next = 0
+        self.next = self.computed = self.joined = 0  # all before them: in prefill, computed, decoding
         self.moving: list[tuple[float, int]] = []  # (cache arrives, request)
 
     def pass_look(self, now: int) -> None:
         """Let the time until the next look pass."""
-        until = int(np.searchsorted(self.reach[self.line], now + LOOK_S, side="left"))
+        until = int(np.searchsorted(self.due, now + LOOK_S, side="left"))
         for request in self.line[self.next : until].tolist():
             served = self.prefill.serve(float(self.reach[request]), float(self.work[request]))
             self.life[request], self.start[request], self.first[request] = served
@@ -229,21 +231,25 @@ class _Run:
     def sight(self, now: int) -> Sight:
         """Return what the last look saw."""
         since, requests = now - LOOK_S, self.requests
-        came = int(np.searchsorted(requests.time_s, now)) - int(np.searchsorted(requests.time_s, since))
-        done = np.flatnonzero((self.first >= since) & (self.first < now))
+        came, come = (int(np.searchsorted(requests.time_s, at)) for at in (since, now))
+        self.computed = _passed(self.first, since, self.computed)
+        first = self.first[self.computed : come]
+        done = self.computed + np.flatnonzero((first >= since) & (first < now))
         tokens, waited = self.decode.emitted(since)
-        begun = np.flatnonzero((self.decode.starts >= since) & (self.decode.starts < now))
+        self.joined = _passed(self.decode.starts, since, self.joined)
+        starts = self.decode.starts[self.joined : come]
+        begun = self.joined + np.flatnonzero((starts >= since) & (starts < now))
         waited = waited * math.exp(GAP_SPREAD**2 / 2.0)
         waited += float((self.decode.starts[begun] - self.first[begun]).sum())
         values = {
-            "request_rate@service": came / LOOK_S,
+            "request_rate@service": (come - came) / LOOK_S,
             "prefill_tps@prefill": float(requests.prompt[done].sum()) / LOOK_S,
-            "prefill_tps_effective@prefill": float(requests.missed[done].sum()) / LOOK_S,
+            "prefill_tps_effective@prefill": float(self.missed[done].sum()) / LOOK_S,
             "decode_tps@decode": tokens / LOOK_S,
             "running@decode": self.decode.batched(since, now),
         }
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
-        busy = np.minimum(self.first, now) - np.maximum(self.start, since)
+        busy = np.minimum(first, now) - np.maximum(self.start[self.computed : come], since)
         values["gpu_util@prefill"] = float(busy[busy > 0].sum()) / LOOK_S / max(1, ready["prefill"])
         values["sm_activity@prefill"] = SM_FULL * values["gpu_util@prefill"]
         if done.size:
@@ -282,3 +288,10 @@ class _Run:
                         to = max(to + watch_s, float(leaves[life == number].max(initial=0.0)))
                 found.append(Stint(role, asked_s, min(to, end_s)))
         return found
+
+
+def _passed(moments: Floats, since: float, known: int) -> int:
+    """Return how many of the first requests had all passed a moment, `known` of them known to have."""
+    while known < moments.size and moments[known] < since:
+        known += 1
+    return known
