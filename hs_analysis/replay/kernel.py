@@ -1,8 +1,7 @@
 """One policy on one capture, compiled: the decision rule and the fluid of ``simulate`` as plain loops.
 
 Selection's search over parameters runs this form, what it chooses is replayed by the rule itself; tests hold
-both equal in every count and figure. Functions that call each other stay in this module: a cached function
-is compiled anew when its own file changes, not when another one does.
+both equal in every count and figure.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import math
 
 import numpy as np
 
+from hs_analysis.compiling import compiled, entry, inlined
 from hs_analysis.policy.rule import ROUNDING
 from hs_analysis.replay.arrays import QUEUE, RECORDED, SERVED, Family, Figures, Record, Records, Scene, State
-from hs_analysis.replay.compiling import compiled, entry, inlined
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import BACKLOG_LIMIT_S
 from hs_analysis.replay.queueing import BETA

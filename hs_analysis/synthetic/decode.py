@@ -18,23 +18,21 @@ The law is the usual roofline reading of batched decoding; the numbers are choic
 
 from __future__ import annotations
 
-import heapq
-from array import array
-from collections import deque
+import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from operator import attrgetter
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.synthetic.batching import COLUMNS, INSTANCE, NOBODY, REQUEST, pass_seconds
 from hs_analysis.synthetic.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-TIE = 1e-7
-"""What a request already sent weighs against one that is there: it only breaks ties, in turns."""
+BLOCK_S = 3600
+"""Seconds passed and logged at once [s]."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +80,29 @@ class DecodeTrace:
     seconds: tuple[Seconds, ...]
 
 
-class _Instance:
-    """The state of one instance; a plain record, changed in place second by second."""
+@dataclass
+class _Log:
+    """What was logged of an instance since its first second, in parts of shape (seconds, `COLUMNS`)."""
 
-    __slots__ = (
-        "first", "held", "leaving", "line", "load", "log", "number", "open", "pace", "reserved", "running",
-        "slowness", "tokens", "virtual",
-    )  # fmt: skip
+    first: int
+    parts: list[Floats] = field(default_factory=list)
+    seconds: int = 0
 
-    def __init__(self, number: int, first: int, slowness: float) -> None:
-        self.number, self.first, self.slowness = number, first, slowness
-        self.open, self.running, self.load = True, 0, 0.0
-        self.held = self.reserved = self.virtual = self.tokens = self.pace = 0.0
-        self.leaving: list[tuple[float, int, float, float]] = []  # (V at the end, request, prompt, answer)
-        self.line: deque[tuple[int, float, float]] = deque()  # (request, prompt, answer)
-        self.log = tuple(array("d") for _ in range(6))
+    def add(self, rows: Floats) -> None:
+        self.parts.append(rows)
+        self.seconds += len(rows)
+
+    def since(self, second: int) -> Floats:
+        """Return the rows from a second on."""
+        wanted = self.first + self.seconds - max(second, self.first)
+        if wanted <= 0:
+            return np.zeros((0, COLUMNS))
+        parts: list[Floats] = []
+        for part in reversed(self.parts):
+            parts.insert(0, part)
+            if sum(map(len, parts)) >= wanted:
+                break
+        return np.concatenate(parts)[-wanted:]
 
 
 def serve_decode(
@@ -124,38 +130,68 @@ def serve_decode(
     -------
     DecodeTrace with the seconds of each life from its opening until it is empty or the history ends.
     """
-    pool = DecodePool(law, ready_s.size, lives)
-    requests = zip(range(ready_s.size), ready_s.tolist(), prompt.tolist(), answer.tolist(), strict=True)
-    pool.coming.extend(requests)
-    for second, factor in enumerate(scale.tolist()):
-        pool.advance(second, factor)
+    pool = DecodePool(law, prompt, answer, lives)
+    pool.send(np.arange(ready_s.size), ready_s)
+    pool.advance(0, scale)
     return pool.trace()
 
 
 class DecodePool:
     """A decode pool, second by second; instances come and go between seconds, changed in place.
 
-    ``coming`` holds the requests on their way, (number, cache arrives [s], prompt, answer) by arrival;
-    whoever runs the pool adds them before their second. ``starts`` and ``ends`` are those of `DecodeTrace`.
+    Parameters
+    ----------
+    law
+        Step law and limits.
+    prompt, answer
+        Prompt tokens held and tokens to emit of all requests there will be; shape (n,).
+    lives
+        Instances known beforehand.
     """
 
-    def __init__(self, law: DecodeLaw, requests: int, lives: Iterable[Life] = ()) -> None:
+    def __init__(self, law: DecodeLaw, prompt: Floats, answer: Floats, lives: Iterable[Life] = ()) -> None:
         self.law = law
         self.lives: list[Life] = []
-        self.coming: deque[tuple[int, float, float, float]] = deque()
-        self.starts, self.ends = np.full(requests, np.inf), np.full(requests, np.inf)
-        self.chosen = np.full(requests, -1, np.int64)
+        self._requests = np.zeros(prompt.size, REQUEST)
+        self._requests["prompt"], self._requests["answer"] = prompt, answer
+        self._requests["chosen"] = self._requests["next"] = NOBODY
+        self._requests["arrives"] = self._requests["starts"] = self._requests["ends"] = np.inf
+        self._coming = np.zeros(0, np.int64)
         self._changes: dict[int, list[tuple[int, bool]]] = {}
-        self._made: dict[int, _Instance] = {}
-        self._accepting: list[_Instance] = []
-        self._alive: list[_Instance] = []
+        self._logs: dict[int, _Log] = {}
+        self._alive: list[int] = []
+        self._states = np.zeros(0, INSTANCE)
+        room = min(law.batch, prompt.size)
+        self._batch_ends, self._batch = np.zeros((0, room)), np.zeros((0, room), np.int64)
         for life in lives:
             self.add(life)
+
+    @property
+    def starts(self) -> Floats:
+        """When each request joined a batch [s], inf where not yet; shape (n,)."""
+        return self._requests["starts"]
+
+    @property
+    def ends(self) -> Floats:
+        """When each request left [s], inf where not yet; shape (n,)."""
+        return self._requests["ends"]
+
+    @property
+    def chosen(self) -> Integers:
+        """The instance of each request, −1 where none yet; shape (n,)."""
+        return self._requests["chosen"]
 
     def add(self, life: Life) -> int:
         """Let an instance come, and go if it closes; return its number."""
         number = len(self.lives)
         self.lives.append(life)
+        state = np.zeros(1, INSTANCE)
+        state["slowness"], state["head"] = life.slowness, NOBODY
+        self._states = np.append(self._states, state)
+        self._batch_ends, self._batch = (
+            np.concatenate([rows, np.zeros_like(rows, shape=(1, rows.shape[1]))])
+            for rows in (self._batch_ends, self._batch)
+        )
         self._changes.setdefault(max(0, int(life.open_s)), []).append((number, True))
         if life.close_s < FOREVER_S:
             self._changes.setdefault(max(0, int(life.close_s)), []).append((number, False))
@@ -169,121 +205,70 @@ class DecodePool:
     def reopen(self, number: int, second: int) -> None:
         """Take a closed instance back from a second on; what it idled away meanwhile is logged as idle."""
         self.lives[number] = replace(self.lives[number], close_s=FOREVER_S)
-        state = self._made[number]
-        if state not in self._alive:
-            idle = (0.0, 0.0, 0.0, self.law.step_s(1, 0.0) * state.slowness, 0.0, 0.0)
-            for column, value in zip(state.log, idle, strict=True):
-                column.extend([value] * (second - state.first - len(column)))
-            self._alive.append(state)
+        if number not in self._alive:
+            log = self._logs[number]
+            idle = (0.0, 0.0, 0.0, self.law.step_s(1, 0.0) * self.lives[number].slowness, 0.0, 0.0)
+            log.add(np.tile(idle, (second - log.first - log.seconds, 1)))
+            self._alive.append(number)
         self._changes.setdefault(second, []).append((number, True))
 
-    def advance(self, second: int, factor: float) -> None:
-        """Let one second pass in which the steps of all instances take `factor` of their time."""
-        if second in self._changes:
-            self._open_and_close(second)
-        law, alive, accepting, coming = self.law, self._alive, self._accepting, self.coming
-        for state in alive:
-            state.pace = 1.0 / (law.step_s(state.running or 1, state.held) * factor * state.slowness)
-        while accepting and coming and coming[0][1] < second + 1.0:
-            request, at, held, tokens = coming.popleft()
-            best = min(accepting, key=_load)
-            best.load += 1.0 + TIE
-            self.chosen[request] = best.number
-            part = at - second if at > second else 0.0
-            if not best.line and _fits(best, held + tokens, law):
-                self.starts[request] = second + part
-                _join(best, request, held, tokens, part)
-            else:
-                best.line.append((request, held, tokens))
-        for state in alive:
-            _advance(state, second, law, self.starts, self.ends)
-        if len(accepting) < len(alive):
-            self._alive = [state for state in alive if state.open or state.running or state.line]
+    def send(self, numbers: Integers, arrives_s: Floats) -> None:
+        """Let requests come, sorted by arrival and none before those sent earlier; before their second."""
+        self._requests["arrives"][numbers] = arrives_s
+        self._coming = np.r_[self._coming, numbers]
+
+    def advance(self, second: int, factors: Floats) -> None:
+        """Let seconds pass, from `second` on, in which all steps take `factors` of their time."""
+        end = second + factors.size
+        cuts = sorted({second, end, *range(second, end, BLOCK_S), *self._changes})
+        inside = [cut for cut in cuts if second <= cut <= end]
+        for start, stop in itertools.pairwise(inside):
+            if start in self._changes:
+                self._open_and_close(start)
+            self._pass(start, factors[start - second : stop - second])
+
+    def _pass(self, second: int, factors: Floats) -> None:
+        law, alive = self.law, np.array(self._alive, np.int64)
+        log = np.empty((len(self.lives), factors.size, COLUMNS))
+        there, sent = pass_seconds(
+            self._states, alive, alive.size, self._requests, self._coming, self._batch_ends, self._batch,
+            second, factors, (law.fixed_s, law.sequence_s, law.token_s), (law.batch, law.kv_tokens), log,
+        )  # fmt: skip
+        for number in self._alive:
+            self._logs[number].add(log[number, : int(self._states["logged"][number])].copy())
+        self._alive, self._coming = alive[:there].tolist(), self._coming[sent:]
 
     def emitted(self, first: int) -> tuple[float, float]:
         """Return the tokens emitted since a second, and the step time summed over them [s]."""
         tokens = waited = 0.0
-        for state in self._made.values():  # also those that have gone since
-            since = max(0, first - state.first)
-            if since >= len(state.log[2]):
-                continue
-            made, gaps = np.array(state.log[2][since:]), np.array(state.log[3][since:])
-            tokens += float(made.sum())
-            waited += float(made @ gaps)
+        for log in self._logs.values():  # also those that have gone since
+            rows = log.since(first)
+            tokens += float(rows[:, 2].sum())
+            waited += float(rows[:, 2] @ rows[:, 3])
         return tokens, waited
 
-    def batched(self, first: int, last: int) -> float:
-        """Return the mean number of sequences in all batches between two seconds."""
-        total = 0.0
-        for state in self._made.values():
-            total += float(sum(state.log[0][max(0, first - state.first) : max(0, last - state.first)]))
-        return total / (last - first)
+    def batched(self, first: int) -> float:
+        """Return the sequences in all batches, summed over the seconds since one [s]."""
+        return float(sum(log.since(first)[:, 0].sum() for log in self._logs.values()))
 
     def trace(self) -> DecodeTrace:
         """Return what has happened."""
-        rows = tuple(_seconds(self._made.get(number)) for number in range(len(self.lives)))
-        return DecodeTrace(self.chosen, self.starts, self.ends, rows)
+        rows = tuple(_seconds(self._logs.get(number)) for number in range(len(self.lives)))
+        return DecodeTrace(self.chosen.copy(), self.starts.copy(), self.ends.copy(), rows)
 
     def _open_and_close(self, second: int) -> None:
         for number, opens in self._changes.pop(second):
             life = self.lives[number]
-            if number in self._made:
-                self._made[number].open = opens
+            if number in self._logs:
+                self._states["open"][number] = opens
             elif opens and life.close_s > life.open_s:
-                self._made[number] = _Instance(number, second, life.slowness)
-                self._alive.append(self._made[number])
-        self._accepting = [state for state in self._alive if state.open]
+                self._logs[number] = _Log(second)
+                self._states["open"][number] = True
+                self._alive.append(number)
 
 
-_load = attrgetter("load")
-
-
-def _fits(state: _Instance, tokens: float, law: DecodeLaw) -> bool:
-    return state.running < law.batch and (state.reserved + tokens <= law.kv_tokens or state.running == 0)
-
-
-def _join(state: _Instance, request: int, held: float, tokens: float, part: float) -> None:
-    """Let a request into the batch when `part` of the current second has gone."""
-    heapq.heappush(state.leaving, (state.virtual + part * state.pace + tokens, request, held, tokens))
-    state.running += 1
-    state.held += held
-    state.reserved += held + tokens
-    state.tokens -= part * state.pace
-
-
-def _advance(state: _Instance, second: int, law: DecodeLaw, starts: Floats, ends: Floats) -> None:
-    """Bring an instance to the end of the second: emit tokens, let out who is done, let in who waits."""
-    running, pace = state.running, state.pace
-    after = state.virtual + pace
-    emitted = state.tokens + running * pace
-    leaving = state.leaving
-    while leaving and leaving[0][0] <= after:
-        end, request, held, tokens = heapq.heappop(leaving)
-        ends[request] = second + 1.0 - (after - end) / pace
-        emitted -= after - end
-        state.running -= 1
-        state.load -= 1.0
-        state.held -= held + tokens
-        state.reserved -= held + tokens
-    state.virtual, state.tokens = after, 0.0
-    state.held += emitted
-    line = state.line
-    while line and _fits(state, line[0][1] + line[0][2], law):
-        request, held, tokens = line.popleft()
-        starts[request] = second + 1.0
-        _join(state, request, held, tokens, 0.0)
-    log = state.log
-    log[0].append(state.running)
-    log[1].append(len(line))
-    log[2].append(emitted)
-    log[3].append(1.0 / pace)
-    log[4].append(state.held)
-    log[5].append(1.0 if running else 0.0)
-
-
-def _seconds(state: _Instance | None) -> Seconds:
+def _seconds(log: _Log | None) -> Seconds:
     """Return the log of an instance; one that never opened has none."""
-    if state is None:
-        empty = np.zeros(0)
-        return Seconds(0, empty, empty, empty, empty, empty, empty)
-    return Seconds(state.first, *(np.array(column) for column in state.log))
+    if log is None:
+        return Seconds(0, *np.zeros((COLUMNS, 0)))
+    return Seconds(log.first, *np.ascontiguousarray(log.since(log.first).T))

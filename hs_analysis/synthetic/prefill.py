@@ -11,13 +11,13 @@ project and claim nothing about hardware.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.synthetic.batching import SERVER, pass_line
 from hs_analysis.synthetic.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
@@ -56,59 +56,47 @@ class PrefillPool:
 
     def __init__(self, lives: Iterable[Life] = ()) -> None:
         self.lives: list[Life] = []
-        self._free: list[float] = []
-        self._coming: list[tuple[float, int]] = []  # (opens, life)
-        self._line: list[tuple[float, int]] = []  # (free from, life)
-        self._gone: set[int] = set()
+        self._servers = np.zeros(0, SERVER)
         for life in lives:
             self.add(life)
 
     def add(self, life: Life) -> int:
         """Let an instance come; return its number."""
         self.lives.append(life)
-        self._free.append(life.open_s)
-        heapq.heappush(self._coming, (life.open_s, len(self.lives) - 1))
+        server = np.array([(0, life.open_s, life.close_s, life.open_s, life.slowness)], SERVER)
+        self._servers = np.append(self._servers, server)
         return len(self.lives) - 1
 
     def close(self, number: int, at_s: float) -> None:
         """Give an instance nothing more from a time on; one that closes before it opens never comes."""
         self.lives[number] = replace(self.lives[number], close_s=at_s)
+        self._servers["closes"][number] = at_s
 
     def reopen(self, number: int) -> None:
         """Take a closed instance back, with the work it still has."""
-        self.lives[number] = replace(self.lives[number], close_s=FOREVER_S)
-        if number in self._gone:
-            self._gone.remove(number)
-            heapq.heappush(self._line, (self._free[number], number))
+        self.close(number, FOREVER_S)
 
-    def serve(self, now: float, service_s: float) -> tuple[int, float, float]:
-        """Serve the next request: return its instance, and start and end of its computation [s].
+    def serve(self, reach_s: Floats, service_s: Floats) -> PrefillTrace:
+        """Serve the next requests: first come, first served on the instances that accept work.
+
+        Parameters
+        ----------
+        reach_s
+            Sorted times of arrival, none before those served earlier [s], shape (n,).
+        service_s
+            Time on an instance of slowness 1 [s], shape (n,).
 
         Raises
         ------
         ValueError
             When no instance accepts work, now or later.
         """
-        line, coming, lives = self._line, self._coming, self.lives
-        while coming and coming[0][0] <= now:
-            self._enter()
-        while line and lives[line[0][1]].close_s <= now:
-            self._gone.add(heapq.heappop(line)[1])
-        while not line:
-            if not coming:
-                raise ValueError(f"no prefill instance accepts work after {now:.0f} s")
-            self._enter()
-        free, number = line[0]
-        start = free if free > now else now
-        end = start + service_s * lives[number].slowness
-        heapq.heapreplace(line, (end, number))
-        self._free[number] = end
-        return number, start, end
-
-    def _enter(self) -> None:
-        opens, number = heapq.heappop(self._coming)
-        if self.lives[number].close_s > opens:
-            heapq.heappush(self._line, (opens, number))
+        n = reach_s.size
+        chosen, starts, ends = np.empty(n, np.int64), np.empty(n), np.empty(n)
+        served = pass_line(self._servers, reach_s, service_s, chosen, starts, ends)
+        if served < n:
+            raise ValueError(f"no prefill instance accepts work after {reach_s[served]:.0f} s")
+        return PrefillTrace(chosen, starts, ends)
 
 
 def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...]) -> PrefillTrace:
@@ -129,10 +117,7 @@ def serve_prefill(arrival_s: Floats, service_s: Floats, lives: tuple[Life, ...])
     ValueError
         When a request comes after the last instance stopped accepting.
     """
-    pool = PrefillPool(lives)
-    served = [pool.serve(*one) for one in zip(arrival_s.tolist(), service_s.tolist(), strict=True)]
-    chosen, starts, ends = zip(*served, strict=True) if served else ((), (), ())
-    return PrefillTrace(np.array(chosen, np.int64), np.array(starts, float), np.array(ends, float))
+    return PrefillPool(lives).serve(arrival_s, service_s)
 
 
 def busy_seconds(start_s: Floats, end_s: Floats, first: int, stop: int) -> Floats:

@@ -8,7 +8,6 @@ latest to come is the first to go.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -198,7 +197,9 @@ class _Run:
         self.service, self.requests, self.reach = service, requests, reach
         self.scale = np.repeat(slow, int(GRID_S))
         self.prefill = PrefillPool(service.lives["prefill"])
-        self.decode = DecodePool(service.decode, len(requests), service.lives["decode"])
+        self.decode = DecodePool(
+            service.decode, requests.prompt, requests.output - 1.0, service.lives["decode"]
+        )
         self.crews = {
             role: _Crew(pool, list(range(len(pool.lives))), dict.fromkeys(range(len(pool.lives)), 0.0))
             for role, pool in (("prefill", self.prefill), ("decode", self.decode))
@@ -210,23 +211,22 @@ class _Run:
         self.missed = requests.missed
         self.work = prefill_work_s(service, requests, reach, slow)
         self.next = self.computed = self.joined = 0  # all before them: in prefill, computed, decoding
-        self.moving: list[tuple[float, int]] = []  # (cache arrives, request)
+        self.moving, self.arrives = np.zeros(0, np.int64), np.zeros(0)  # caches on their way to decode
 
     def pass_look(self, now: int) -> None:
         """Let the time until the next look pass."""
         until = int(np.searchsorted(self.due, now + LOOK_S, side="left"))
-        for request in self.line[self.next : until].tolist():
-            served = self.prefill.serve(float(self.reach[request]), float(self.work[request]))
-            self.life[request], self.start[request], self.first[request] = served
-            arrives = float(handed_s(self.first[request], self.requests.prompt[request]))
-            heapq.heappush(self.moving, (arrives, request))
+        sent = self.line[self.next : until]
+        served = self.prefill.serve(self.due[self.next : until], self.work[sent])
+        self.life[sent], self.start[sent], self.first[sent] = served.life, served.start_s, served.end_s
         self.next = until
-        while self.moving and self.moving[0][0] < now + LOOK_S:
-            arrives, request = heapq.heappop(self.moving)
-            answer = float(self.requests.output[request]) - 1.0
-            self.decode.coming.append((request, arrives, float(self.requests.prompt[request]), answer))
-        for second in range(now, min(now + LOOK_S, self.scale.size)):
-            self.decode.advance(second, float(self.scale[second]))
+        arrives = np.r_[self.arrives, handed_s(served.end_s, self.requests.prompt[sent])]
+        moving = np.r_[self.moving, sent]
+        order = np.lexsort((moving, arrives))
+        there = int(np.searchsorted(arrives[order], now + LOOK_S, side="left"))
+        self.decode.send(moving[order[:there]], arrives[order[:there]])
+        self.moving, self.arrives = moving[order[there:]], arrives[order[there:]]
+        self.decode.advance(now, self.scale[now : now + LOOK_S])
 
     def sight(self, now: int) -> Sight:
         """Return what the last look saw."""
@@ -246,7 +246,7 @@ class _Run:
             "prefill_tps@prefill": float(requests.prompt[done].sum()) / LOOK_S,
             "prefill_tps_effective@prefill": float(self.missed[done].sum()) / LOOK_S,
             "decode_tps@decode": tokens / LOOK_S,
-            "running@decode": self.decode.batched(since, now),
+            "running@decode": self.decode.batched(since) / LOOK_S,
         }
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
         busy = np.minimum(first, now) - np.maximum(self.start[self.computed : come], since)

@@ -1,4 +1,8 @@
-"""How the functions of ``kernel`` are compiled. They allocate nothing and call only each other."""
+"""How inner loops over records are compiled: they allocate nothing and call only each other.
+
+Functions that call each other stay in one module: a cached function is compiled anew when its own file
+changes, not when another one does.
+"""
 
 from __future__ import annotations
 
