@@ -238,18 +238,9 @@ class DecodePool:
             self._logs[number].add(log[number, : int(self._states["logged"][number])].copy())
         self._alive, self._coming = alive[:there].tolist(), self._coming[sent:]
 
-    def emitted(self, first: int) -> tuple[float, float]:
-        """Return the tokens emitted since a second, and the step time summed over them [s]."""
-        tokens = waited = 0.0
-        for log in self._logs.values():  # also those that have gone since
-            rows = log.since(first)
-            tokens += float(rows[:, 2].sum())
-            waited += float(rows[:, 2] @ rows[:, 3])
-        return tokens, waited
-
-    def batched(self, first: int) -> float:
-        """Return the sequences in all batches, summed over the seconds since one [s]."""
-        return float(sum(log.since(first)[:, 0].sum() for log in self._logs.values()))
+    def recent(self, since: int) -> list[Seconds]:
+        """Return the seconds from one on of every instance that ever opened, those that have gone too."""
+        return [_seconds(log, since) for log in self._logs.values()]
 
     def trace(self) -> DecodeTrace:
         """Return what has happened."""
@@ -267,8 +258,8 @@ class DecodePool:
                 self._alive.append(number)
 
 
-def _seconds(log: _Log | None) -> Seconds:
-    """Return the log of an instance; one that never opened has none."""
+def _seconds(log: _Log | None, since: int = 0) -> Seconds:
+    """Return the log of an instance from a second on; one that never opened has none."""
     if log is None:
         return Seconds(0, *np.zeros((COLUMNS, 0)))
-    return Seconds(log.first, *np.ascontiguousarray(log.since(log.first).T))
+    return Seconds(max(log.first, since), *np.ascontiguousarray(log.since(since).T))

@@ -28,13 +28,22 @@ from hs_analysis.synthetic.physics import (
     prefill_work_s,
 )
 from hs_analysis.synthetic.prefill import PrefillPool
-from hs_analysis.synthetic.readings import SM_FULL
+from hs_analysis.synthetic.readings import (
+    PREFILL_KV_TOKENS,
+    SM_FULL,
+    kv_usage,
+    sm_activity,
+    utilisation,
+)
 from hs_analysis.synthetic.workloads import GRID_S, Arrivals
 
 Floats = NDArray[np.float64]
 
 LOOK_S = 60
 """Time between two looks [s]."""
+
+MOVED_S = 1.0
+"""Time within which a cache has moved to decode, at any prompt length there is [s]."""
 
 SLOWNESS_SD = 0.02
 """sd of the slowness of instances that come, as of those of a recorded history."""
@@ -230,34 +239,57 @@ class _Run:
 
     def sight(self, now: int) -> Sight:
         """Return what the last look saw."""
+        ready = {role: crew.ready(now) for role, crew in self.crews.items()}
+        asked = {role: len(crew.there) for role, crew in self.crews.items()}
+        values = self._prefill_seen(now, max(1, ready["prefill"])) | self._decode_seen(now)
+        return Sight(float(now), values, asked, ready)
+
+    def _prefill_seen(self, now: int, ready: int) -> dict[str, float]:
         since, requests = now - LOOK_S, self.requests
         came, come = (int(np.searchsorted(requests.time_s, at)) for at in (since, now))
-        self.computed = _passed(self.first, since, self.computed)
-        first = self.first[self.computed : come]
-        done = self.computed + np.flatnonzero((first >= since) & (first < now))
-        tokens, waited = self.decode.emitted(since)
-        self.joined = _passed(self.decode.starts, since, self.joined)
-        starts = self.decode.starts[self.joined : come]
-        begun = self.joined + np.flatnonzero((starts >= since) & (starts < now))
-        waited = waited * math.exp(GAP_SPREAD**2 / 2.0)
-        waited += float((self.decode.starts[begun] - self.first[begun]).sum())
+        self.computed = _passed(self.first, since - MOVED_S, self.computed)
+        own = slice(self.computed, come)
+        first, start, prompt = self.first[own], self.start[own], requests.prompt[own]
+        done = (first >= since) & (first < now)
+        busy, kept = (
+            np.clip(np.minimum(end, now) - np.maximum(start, since), 0.0, None)
+            for end in (first, handed_s(first, prompt))
+        )
+        running = float(busy.sum()) / LOOK_S
         values = {
             "request_rate@service": (come - came) / LOOK_S,
-            "prefill_tps@prefill": float(requests.prompt[done].sum()) / LOOK_S,
-            "prefill_tps_effective@prefill": float(self.missed[done].sum()) / LOOK_S,
-            "decode_tps@decode": tokens / LOOK_S,
-            "running@decode": self.decode.batched(since) / LOOK_S,
+            "prefill_tps@prefill": float(prompt[done].sum()) / LOOK_S,
+            "prefill_tps_effective@prefill": float(self.missed[own][done].sum()) / LOOK_S,
+            "running@prefill": running,
+            "gpu_util@prefill": running / ready,
+            "sm_activity@prefill": SM_FULL * running / ready,
+            "kv_usage@prefill": float(prompt @ kept) / LOOK_S / PREFILL_KV_TOKENS / ready,
         }
-        ready = {role: crew.ready(now) for role, crew in self.crews.items()}
-        busy = np.minimum(first, now) - np.maximum(self.start[self.computed : come], since)
-        values["gpu_util@prefill"] = float(busy[busy > 0].sum()) / LOOK_S / max(1, ready["prefill"])
-        values["sm_activity@prefill"] = SM_FULL * values["gpu_util@prefill"]
-        if done.size:
-            values["ttft@service"] = float((self.first[done] - requests.time_s[done]).mean())
+        if done.any():
+            values["ttft@service"] = float((first - requests.time_s[own])[done].mean())
+        return values
+
+    def _decode_seen(self, now: int) -> dict[str, float]:
+        since, pool = now - LOOK_S, self.decode
+        lives = [seconds for seconds in pool.recent(since) if seconds.running.size]
+        tokens = sum(float(one.tokens.sum()) for one in lives)
+        waited = sum(float(one.tokens @ one.gap_s) for one in lives) * math.exp(GAP_SPREAD**2 / 2.0)
+        self.joined = _passed(pool.starts, since, self.joined)
+        starts = pool.starts[self.joined : int(np.searchsorted(self.requests.time_s, now))]
+        begun = self.joined + np.flatnonzero((starts >= since) & (starts < now))
+        waited += float((pool.starts[begun] - self.first[begun]).sum())
+        gauges = {
+            "gpu_util@decode": [utilisation(one, "decode").mean() for one in lives],
+            "sm_activity@decode": [sm_activity(one, "decode", self.service).mean() for one in lives],
+            "kv_usage@decode": [kv_usage(one, "decode", self.service).mean() for one in lives],
+        }
+        values = {name: float(np.mean(found)) for name, found in gauges.items() if found}
+        values["decode_tps@decode"] = tokens / LOOK_S
+        values["running@decode"] = sum(float(one.running.sum()) for one in lives) / LOOK_S
+        values["queue_length@decode"] = sum(float(one.waiting.sum()) for one in lives) / LOOK_S
         if tokens > 0:
             values["tbt@service"] = waited / tokens
-        asked = {role: len(crew.there) for role, crew in self.crews.items()}
-        return Sight(float(now), values, asked, ready)
+        return values
 
     def trace(self, hours: float) -> Trace:
         """Return everything that happened, as a fixed schedule of the same lives would have left it."""

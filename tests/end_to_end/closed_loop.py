@@ -36,8 +36,9 @@ from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix
 
 SHOWN = {
     ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),
-    ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"), ("gpu_util", "prefill"),
-    ("sm_activity", "prefill"), ("running", "decode"),
+    ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"), ("queue_length", "decode"),
+    *((name, role) for name in ("gpu_util", "sm_activity", "kv_usage", "running")
+      for role in ("prefill", "decode")),
 }  # fmt: skip
 """Signals that the closed loop shows a policy; one that follows another is not judged."""
 
@@ -59,8 +60,11 @@ LOADS: dict[str, tuple[LoadShape, TokenMix]] = {
 
 
 def roomy_kinds() -> tuple[Kind, ...]:
-    """Return kinds of over-provisioned day: four loads at four peaks, and each load autoscaled to 0.6."""
-    roomy = replace(kind_of("roomy_day"), instances=(3, 8))
+    """Return kinds of over-provisioned day: four loads at four peaks, and each load autoscaled to 0.6.
+
+    Pools are of 4 to 20 instances, the sizes that the floor rule was set on.
+    """
+    roomy = replace(kind_of("roomy_day"), instances=(4, 20))
     made = []
     for name, (load_shape, mix) in LOADS.items():
         shaped = replace(roomy, load=load_shape, mix=mix)

@@ -11,6 +11,7 @@ import pytest
 from hs_analysis.synthetic import fresh_history, history, kind_of
 from hs_analysis.synthetic.lives import Life
 from hs_analysis.synthetic.physics import Service, simulate
+from hs_analysis.synthetic.readings import kv_usage, sm_activity, utilisation
 from hs_analysis.synthetic.shared import SharedLaw
 from hs_analysis.synthetic.steering import Order, Sight, Steered, Steering, steer
 from hs_analysis.synthetic.workloads import Arrivals, TokenMix, steady_arrivals
@@ -127,6 +128,29 @@ def test_what_is_seen_adds_up_to_what_happened() -> None:
     batched = sum(one.running[: int(until)].sum() for one in trace.seconds["decode"])
     assert 60.0 * sum(sight.values["running@decode"] for sight in seen) == pytest.approx(batched)
     assert [sight.ready["decode"] for sight in seen] == [3] * 10 + [2] * 19
+
+
+@pytest.mark.parametrize("signal", ["gpu_util", "sm_activity", "kv_usage"])
+@pytest.mark.parametrize("role", ["prefill", "decode"])
+def test_gauges_seen_are_those_of_the_instances(role: str, signal: str) -> None:
+    """Minute by minute the mean over instances of what their own seconds read (levels at a second's end)."""
+    seen: list[Sight] = []
+
+    def watch(sight: Sight) -> Mapping[str, Order]:
+        seen.append(sight)
+        return {}
+
+    trace = _run(watch).trace
+    read = {
+        "gpu_util": lambda one: utilisation(one, role),
+        "sm_activity": lambda one: sm_activity(one, role, trace.service),
+        "kv_usage": lambda one: kv_usage(one, role, trace.service),
+    }[signal]
+    minutes = np.mean([read(one)[: 60 * len(seen)] for one in trace.seconds[role]], axis=0).reshape(-1, 60)
+    found = np.array([sight.values[f"{signal}@{role}"] for sight in seen])
+    levels = minutes.mean(axis=1)
+    assert found.mean() == pytest.approx(levels.mean(), rel=0.03)
+    np.testing.assert_allclose(found, levels, atol=0.3 * levels.mean())
 
 
 def test_a_shared_pool_is_not_steered() -> None:
