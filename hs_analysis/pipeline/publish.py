@@ -39,6 +39,7 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.settings import Settings
+from hs_analysis.store.kept import kept
 
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
@@ -80,6 +81,7 @@ def export_policies(work: Work) -> Outcome:
 def write_report(work: Work) -> Outcome:
     """Write summary.json and the report."""
     from hs_analysis.report import render
+    from hs_analysis.report.library import chart_library, library_name
 
     found = _summary(work)
     tables.write_json(work.out, SUMMARY_FILE, found)
@@ -91,6 +93,7 @@ def write_report(work: Work) -> Outcome:
         tables.read(work.run, "findings"),
         tables.read(work.run, "signals"),
         reproduce(work.arguments, work.settings),
+        lambda: kept(library_name(), chart_library),
     )
     (work.out / REPORT_FILE).write_text(page, encoding="utf-8")
     return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")

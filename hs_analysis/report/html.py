@@ -8,16 +8,15 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
-import altair as alt
 import jinja2
 import polars as pl
 import pyarrow as pa
-import vl_convert
 from markupsafe import Markup
 
 from hs_analysis.report import chart_specs, replay_tables, service_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
+from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
@@ -46,6 +45,7 @@ def render(
     findings: pl.DataFrame,
     signals: pl.DataFrame,
     reproduce: str,
+    library: Callable[[], str] = chart_library,
 ) -> str:
     """Return the report as one HTML page that needs no network.
 
@@ -61,6 +61,8 @@ def render(
         Contracts ``findings`` and ``signals``.
     reproduce
         The command line that makes this page again.
+    library
+        Brings the chart library as one script; called when the page has charts.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def render(
             page=page,
             style=Markup(_text("style.css")),  # noqa: S704 - shipped with the package
             script=Markup(_text("script.js")),  # noqa: S704 - shipped with the package
-            bundle=Markup(_bundle() if drawn else ""),  # noqa: S704 - the chart library
+            bundle=Markup(library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
                 {"config": chart_specs.CONFIG, "layers": [json.loads(text) for text in layers]}
             ),
@@ -153,20 +155,6 @@ def _by_service(frame: pl.DataFrame | None, contract: pa.Schema) -> Callable[[st
 
 def _text(name: str) -> str:
     return files("hs_analysis.report").joinpath("templates", name).read_text("utf-8")
-
-
-@lru_cache(maxsize=1)
-def _bundle() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script of the major version Altair writes for."""
-    major, minor = alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2]
-    bundled = [v for v in vl_convert.get_vegalite_versions() if v.split(".")[0] == major]
-    wanted = f"{major}.{minor}"
-    version = (
-        wanted if wanted in bundled else max(bundled, key=lambda v: [int(part) for part in v.split(".")])
-    )
-    # "</script" inside a string would end the element; the sign after "<" may be escaped in a string.
-    bundle: str = vl_convert.javascript_bundle(vl_version=version)  # type: ignore[call-arg]  # snippet is optional
-    return bundle.replace("</script", "<\\/script")
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,47 @@
+"""Texts that are the same in every run and take time to make, kept in the user's cache folder.
+
+``$XDG_CACHE_HOME/hs_analysis``, else ``~/.cache/hs_analysis``. Whatever stands in the way of that (no home, a
+full or read-only disk) costs the time of making the text, nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+
+def kept(name: str, make: Callable[[], str]) -> str:
+    """Return the text of a name, made once and read back in later runs.
+
+    Parameters
+    ----------
+    name
+        A file name that says everything the text depends on.
+    make
+        Makes the text.
+    """
+    try:
+        path = _folder() / name
+        return path.read_text("utf-8")
+    except (OSError, RuntimeError, UnicodeDecodeError):
+        text = make()
+    with suppress(OSError, RuntimeError):
+        _write(_folder() / name, text)
+    return text
+
+
+def _folder() -> Path:
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "hs_analysis"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write under another name first, so that a run killed half-way leaves nothing that is cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
