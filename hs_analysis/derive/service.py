@@ -14,6 +14,7 @@ from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.edges import Edges
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
+from hs_analysis.derive.growth import with_growth
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.ratio import ratio_of
@@ -91,7 +92,7 @@ def derive_service(
         link = evidence.path(frame.service, "derive", f"capacity@{role}")
         rows = role_rows(frame, role, settings)
         fits[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
-    fits = with_calm(fits)
+    fits = with_growth(with_calm(fits), settings)
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None

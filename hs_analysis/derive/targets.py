@@ -83,7 +83,8 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     """Return what one instance of the role should carry.
 
     Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
-    else head-room × the floor. Refused: no value.
+    else head-room × the floor. Where the load grows by more within a start-up time than the usual head-room
+    leaves free, 1 ÷ that growth takes its place in either case. Refused: no value.
     """
     capacity = fit.capacity
     headroom, value, ci = operating_point(capacity, settings)
@@ -97,5 +98,7 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
         return settings.headroom_ratio, None, None
     floor = capacity.status == "floor"
     headroom = CALM_HEADROOM if floor and capacity.calm else settings.headroom_ratio
+    if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
+        headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
     return headroom, headroom * base, (headroom * capacity.ci[0], headroom * capacity.ci[1])

@@ -122,7 +122,7 @@ def _threshold(
     return Threshold(
         signal, role, None, value, ci,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
-        status, reason, band.noise_cv if band else None, link,
+        status, reason, band.noise_cv if band else None, target.headroom, link,
     )  # fmt: skip
 
 
@@ -160,12 +160,12 @@ def type_thresholds(
         pool = next((t for t in thresholds if (t.signal, t.role) == (signal, role)), None)
         if name is None or pool is None or is_pool_mean(capacity):
             continue
-        _, value, ci = operating_point(capacity, settings)
+        headroom, value, ci = operating_point(capacity, settings)
         link = evidence.path(service, "derive", f"threshold:{signal}@{role}@{name}")
         found.append(
             replace(
                 pool, gpu_type=name, target_per_instance=value, target_ci=ci, status=capacity.status,
-                reason=capacity.reason or pool.reason, evidence=link,
+                reason=capacity.reason or pool.reason, headroom_ratio=headroom, evidence=link,
             )
         )  # fmt: skip
     return tuple(found)

@@ -77,7 +77,9 @@ DERIVATIONS: dict[str, Derivation] = {
     ),
     "thresholds": Derivation(
         "target of {name}",
-        "The target is head-room times the lower end of capacity, or the floor under the floor rule; for a "
+        "The target is head-room times the lower end of capacity, or the floor under the floor rule; where "
+        "the load grows by more within a start-up time than the head-room leaves free (growth_ratio of the "
+        "capacity), 1 ÷ that growth is the head-room. For a "
         "signal other than served tokens it is what a monotone fit of that signal on load reads at this "
         "work. The dead band is as wide as the noise of the signal's 5-minute mean needs, plus one "
         "instance of rounding on the way in; the cooldowns follow from the start-up time and from how long "

@@ -112,6 +112,7 @@ CAPACITY = _contract(
     _field("reason", REASON, "", "why it is a floor or refused"),
     _field("method", _TEXT, "", "law that gave it"),
     _field("calm", _FLAG, "", "no latency over the limit at the highest loads"),
+    _field("growth_ratio", _NUMBER, "ratio", "99 % quantile of the load's growth within a start-up time"),
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
@@ -139,6 +140,7 @@ THRESHOLDS = _contract(
     _field("status", _TEXT, "", "ok, floor or refused", null=False),
     _field("reason", REASON, "", "why it is a floor or refused"),
     _field("noise_cv", _NUMBER, "ratio", "noise of the averaged signal ÷ its mean"),
+    _field("headroom_ratio", _NUMBER, "ratio", "share of the capacity that the target uses"),
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 

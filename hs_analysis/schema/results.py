@@ -133,6 +133,7 @@ class Capacity:
     reason: Reason | None
     method: str = ""
     calm: bool | None = None
+    growth_ratio: float | None = None
     slope: float | None = None
     evidence: str = ""
 
@@ -201,6 +202,7 @@ class Threshold:
     status: Status
     reason: Reason | None
     noise_cv: float | None = None
+    headroom_ratio: float | None = None
     evidence: str = ""
 
 

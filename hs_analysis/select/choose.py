@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hs_analysis.policy.model import Policy
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.results import Derived
@@ -58,6 +58,16 @@ class _Entry:
     def hours(self) -> float:
         return self.row.gpu_hours if self.row.gpu_hours is not None else self.row.instance_hours or 0.0
 
+    @property
+    def modelled(self) -> int:
+        """How many primaries are not counted tokens: what those read at other counts is itself a model."""
+        return sum(p.signal not in SERVED.values() for p in self.policy.primaries)
+
+    @property
+    def bound(self) -> bool:
+        """Whether the strain is only an upper bound: the capacity behind a floor is not known."""
+        return any(p.target_per_instance.status == "floor" for p in self.policy.primaries)
+
 
 def select_service(
     frame_train: ServiceFrame,
@@ -74,8 +84,10 @@ def select_service(
     says so. A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within 2 %
-    of the fewest hours, which a replay can't tell apart, fewer violations win, then pool totals over pool
-    means (whose reading at other counts is itself a model), then fewer actions, fewer hours, the name.
+    of the fewest hours, which a replay can't tell apart, fewer violations win, then counted tokens over other
+    signals (whose reading at other counts is itself a model), then fewer actions, fewer hours, the name.
+    Where targets are floors the share over capacity is only an upper bound, which orders nothing: counted
+    tokens then come before fewer violations.
 
     Parameters
     ----------
@@ -100,7 +112,7 @@ def select_service(
     limit, rule = _limit(entries, allowed, recorded)
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
     feasible = [e for e in entries if e.strain <= limit]
-    chosen = _best(feasible) if feasible else min(entries, key=lambda e: (e.strain, *_order(e)), default=None)
+    chosen = _best(feasible) if feasible else _least_violating(entries)
     return tuple(
         _candidate(
             name, policy, next((e for e in entries if e.name == name), None), chosen, limit, rule, recorded
@@ -119,12 +131,19 @@ def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) ->
 def _best(entries: list[_Entry]) -> _Entry:
     cheapest = min(e.hours for e in entries)
     near = [e for e in entries if e.hours <= cheapest * (1 + SAME_HOURS)]
-    return min(near, key=lambda e: (round(e.strain / SAME_STRAIN), *_order(e)))
+    return min(near, key=lambda e: (_counted_first(near, e), round(e.strain / SAME_STRAIN), *_order(e)))
+
+
+def _least_violating(entries: list[_Entry]) -> _Entry | None:
+    return min(entries, key=lambda e: (_counted_first(entries, e), e.strain, *_order(e)), default=None)
+
+
+def _counted_first(entries: list[_Entry], entry: _Entry) -> int:
+    return entry.modelled if any(e.bound for e in entries) else 0
 
 
 def _order(entry: _Entry) -> tuple[int, float, float, str]:
-    modelled = sum(p.pool == "mean" for p in entry.policy.primaries)
-    return modelled, entry.row.actions_per_day or 0.0, entry.hours, entry.name
+    return entry.modelled, entry.row.actions_per_day or 0.0, entry.hours, entry.name
 
 
 def _candidate(
@@ -179,10 +198,12 @@ def _reason(entry: _Entry, feasible: bool, chosen: bool, limit: float, rule: str
     if entry.known_strain is None:
         share, rule = "no capacity is known to hold it to", "the SLO would allow"
     else:
-        floor = any(p.target_per_instance.status == "floor" for p in entry.policy.primaries)
-        share = f"{'at most ' if floor else ''}{entry.strain:.2%} of windows expected over capacity"
+        share = f"{'at most ' if entry.bound else ''}{entry.strain:.2%} of windows expected over capacity"
     if not feasible:
-        start = "no candidate is feasible; this one violates least" if chosen else "not feasible"
+        why = (
+            "what its pools carry beyond the loads seen is not known" if entry.bound else "it violates least"
+        )
+        start = f"no candidate is shown to be feasible; chosen: {why}" if chosen else "not feasible"
         return f"{start}: {share}, {rule} {limit:.2%}"
     hours = f"{saved:.1%} of the recorded hours saved" if saved is not None else f"{entry.hours:.1f} hours"
     start = (

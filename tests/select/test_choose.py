@@ -74,7 +74,7 @@ def test_least_violating_when_nothing_is_feasible() -> None:
     scores = choose({"a": (80.0, 0.3, 9.0), "b": (70.0, 0.4, 9.0)})
     assert chosen(scores) == "a"
     assert scores["a"].score is None
-    assert scores["a"].reason.startswith("no candidate is feasible; this one violates least")
+    assert scores["a"].reason.startswith("no candidate is shown to be feasible; chosen: it violates least")
 
 
 def test_hours_too_close_to_call_go_to_the_safer_then_the_calmer() -> None:
@@ -85,7 +85,19 @@ def test_hours_too_close_to_call_go_to_the_safer_then_the_calmer() -> None:
     assert chosen(choose({"a": (60.0, 0.03, 9.0), "b": (61.3, 0.01, 9.0)})) == "a"
 
 
-def test_pool_totals_win_over_pool_means_when_too_close_to_call() -> None:
+def test_over_floors_counted_tokens_come_before_fewer_violations() -> None:
+    """A share over a floor is an upper bound, so that its differences say nothing of a gauge."""
+    floor = primary("running", "decode", 20.0)
+    floor = replace(floor, target_per_instance=replace(floor.target_per_instance, status="floor"))
+    policies = {"gauge": plain_policy(primaries=(floor,)), "tokens": plain_policy()}
+    row = PolicyReplay("x", None, 60.0, None, 5.0, None, None, None, None, None)
+    for strains in ((0.5, 0.6), (0.01, 0.02)):
+        table = {name: Outcome(row, s) for name, s in zip(policies, strains, strict=True)}
+        scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_, t=table: t)
+        assert [s.policy for s in scores if s.chosen] == ["tokens"]
+
+
+def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
     """What a utilisation reads at counts that never ran is a model; a total is not."""
     mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
     policies = {"a_mean": mean, "b_total": plain_policy()}
