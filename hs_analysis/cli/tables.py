@@ -55,6 +55,7 @@ def recommended(service: Service) -> str:
 
 def derived(service: Service) -> list[Block]:
     """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
+    from hs_analysis.report import gpu_types
     from hs_analysis.report.slo import edges
     from hs_analysis.report.wording import fixed, seconds, unit_of
 
@@ -98,6 +99,7 @@ def derived(service: Service) -> list[Block]:
         *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
         *edges(service),
         f"P/D ratio: {ratio(service)}",
+        *gpu_types.lines(service),
         *fixed_costs(service),
         *refusals(service),
     ]

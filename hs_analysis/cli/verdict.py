@@ -28,6 +28,7 @@ _ON_TOP = ("slo_worse_than_recorded", "slo_not_held", "input_broken")  # said in
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
     """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
     from hs_analysis.report.choice import choose
+    from hs_analysis.report.gpu_types import bench_lines
 
     report = str(folder / "report.html")
     services = list(summary["services"])
@@ -43,6 +44,7 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
         blocks += _lines(service, choice, summary.get("slo") or {})
     blocks += [ratio_test(sweep) for sweep in _asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
+    blocks += bench_lines(summary)
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}

@@ -27,6 +27,7 @@ HEADLINES = {
     "capacity": ("per_instance", "ci", "capacity"),
     "thresholds": ("target_per_instance", "target_ci", "target"),
     "startup": ("value_s", "ci", "start-up time"),
+    "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
     "replay": ("instance_hours", "instance_hours_ci", "paid"),
@@ -54,6 +55,11 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "noise_cv": ("noise of the 5-minute mean", "ratio"),
     },
     "startup": {"births": ("instances that came", "")},
+    "gpu_speeds": {
+        "weight": ("one pod counts", "mean pods"),
+        "instances": ("mean pods recorded", ""),
+        "pods": ("pods for the 95 % demand", ""),
+    },
     "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
     "demand": {
         "prefill_tps": ("prefill work", "tokens/s"),
@@ -209,6 +215,9 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
         yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
     for entry in service.get("startup") or []:
         yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
+    for entry in service.get("gpu_speeds") or []:
+        role, gpu = str(entry["role"]), str(entry["gpu_type"])
+        yield "gpu_speeds", "derive", f"speed@{role}@{gpu}", f"{gpu} in the {role} pool", entry
     for kind in ("pd_ratio", "demand"):
         if service.get(kind):
             yield kind, "derive", kind, "", service[kind]
@@ -365,6 +374,7 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
             *studied,
             ("derive", f"startup@{place.entry.get('role')}"),
         ],
+        "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
         "pd_ratio": [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],

@@ -25,6 +25,7 @@ RATIO_WINDOW = pa.struct(
     [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
 )
 
+TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
 MOVER = pa.struct(
     [("input", pa.string()), ("share", pa.float64()), ("low", pa.float64()), ("high", pa.float64())]
 )
@@ -155,6 +156,23 @@ STARTUP = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 
+GPU_SPEEDS = _contract(
+    "gpu_speeds",
+    "one row per service, fit, role and GPU type of a pool that mixes types",
+    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
+    _field("gpu_type", _TEXT, "", "GPU model", null=False),
+    _field("instances", _NUMBER, "instances", "mean pods of the type"),
+    _field("relative", _NUMBER, "ratio", "speed ÷ that of the reference type"),
+    _field("ci", INTERVAL, "ratio", "95 % interval"),
+    _field("reference", _TEXT, "", "the most numerous type"),
+    _field("weight", _NUMBER, "equivalents", "what a pod of the type counts, 1 = the mean pod recorded"),
+    _field("basis", _TEXT, "", "capacity, profile or equal_queue"),
+    _field("status", _TEXT, "", "ok or refused", null=False),
+    _field("reason", REASON, "", "why it is refused"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("pods", pa.int64(), "instances", "pods that make up the 95 % demand, the fastest type first"),
+)
+
 PD_RATIO = _contract(
     "pd_ratio",
     "one row per service and fit",
@@ -170,6 +188,7 @@ PD_RATIO = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("moved_by", pa.list_(MOVER), "ratio", "inputs of the mix and the share of its movement of each"),
     _field("fixed_costs", pa.list_(FIXED_COST), "ratio", "what holding one ratio costs against following"),
+    _field("by_gpu_type", pa.list_(TYPE_RATIO), _RATIO, "pods of one GPU type per pod of another"),
 )
 
 REFUSALS = _contract(
@@ -291,6 +310,7 @@ OUTCOMES: dict[str, pa.Schema] = {
     "demand": DEMAND,
     "thresholds": THRESHOLDS,
     "startup": STARTUP,
+    "gpu_speeds": GPU_SPEEDS,
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,
     "select": SELECTION,

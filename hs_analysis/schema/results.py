@@ -6,6 +6,7 @@ Times are ISO 8601 UTC text. Intervals are (low, high).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ Interval = tuple[float, float]
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
+SpeedBasis = Literal["capacity", "profile", "equal_queue"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,57 @@ class Capacity:
     calm: bool | None = None
     slope: float | None = None
     evidence: str = ""
+
+
+@dataclass(frozen=True)
+class GpuSpeed:
+    """How fast one GPU type of a pool that mixes types is.
+
+    Attributes
+    ----------
+    role, gpu_type
+        Pool and type.
+    instances
+        Mean pods of the type while recording.
+    relative, ci, reference
+        Speed ÷ that of the reference type, the most numerous one, with its 95 % interval; that interval is
+        the value itself where a profile gave it.
+    weight
+        What one pod of the type counts, where the mean pod recorded counts 1: its equivalents.
+    basis
+        ``capacity`` (the types' own), ``profile``, or ``equal_queue`` (work served with as many requests).
+    status, reason
+        ``ok`` or ``refused``, and why.
+    pods
+        Pods of the type that make up the 95 % demand, the fastest type first, of those recorded.
+    """
+
+    role: str
+    gpu_type: str
+    instances: float | None
+    relative: float | None
+    ci: Interval | None
+    reference: str | None
+    weight: float | None
+    basis: SpeedBasis | None
+    status: Literal["ok", "refused"]
+    reason: Reason | None
+    evidence: str = ""
+    pods: int | None = None
+
+
+def weights_of(speeds: Sequence[GpuSpeed], role: str) -> dict[str, float]:
+    """Return what one pod of each GPU type of a role counts, 1 = the mean pod recorded; empty if unknown."""
+    return {s.gpu_type: s.weight for s in speeds if s.role == role and s.weight is not None}
+
+
+@dataclass(frozen=True)
+class TypeRatio:
+    """Prefill pods of one GPU type per decode pod of another; a type is None where its pool has one."""
+
+    prefill_type: str | None
+    decode_type: str | None
+    value: float
 
 
 @dataclass(frozen=True)
@@ -276,6 +329,7 @@ class PdRatio:
     evidence: str = ""
     moved_by: tuple[Mover, ...] = ()
     fixed_costs: tuple[FixedCost, ...] = ()
+    by_gpu_type: tuple[TypeRatio, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -298,6 +352,7 @@ class Derived:
     pd_ratio: PdRatio
     refusals: tuple[Refusal, ...]
     startup: tuple[Startup, ...] = ()
+    gpu_speeds: tuple[GpuSpeed, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:
         """Return the capacity of a role over all GPU types, None when the role has none."""
@@ -313,6 +368,10 @@ class Derived:
     def measured_startup_s(self) -> dict[str, float]:
         """Start-up time per role that the dump measured [s]; one that the user gives goes before it."""
         return {s.role: s.value_s for s in self.startup if s.status == "ok" and s.value_s is not None}
+
+    def gpu_weights(self, role: str) -> dict[str, float]:
+        """Return what one pod of each GPU type of a role counts; empty for a pool of one type."""
+        return weights_of(self.gpu_speeds, role)
 
     def startup_of(self, role: str) -> Startup | None:
         """Return the start-up time that the dump shows of a role, None when it was not looked for."""
