@@ -56,6 +56,7 @@ def recommended(service: Service) -> str:
 def derived(service: Service) -> list[Block]:
     """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
     from hs_analysis.report import gpu_types
+    from hs_analysis.report.replica_words import replica_text
     from hs_analysis.report.slo import edges
     from hs_analysis.report.wording import fixed, seconds, unit_of
 
@@ -100,6 +101,7 @@ def derived(service: Service) -> list[Block]:
         *edges(service),
         f"P/D ratio: {ratio(service)}",
         *gpu_types.lines(service),
+        *filter(None, [replica_text(service.get("pd_ratio") or {})]),
         *fixed_costs(service),
         *refusals(service),
     ]

@@ -124,6 +124,7 @@ def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
+    from hs_analysis.report.replica_words import replica_text
     from hs_analysis.report.slo import edges, objective
     from hs_analysis.report.wording import unit_of
 
@@ -143,6 +144,8 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
             f"{found['status']}{f' ({reason})' if reason else ''}"
         )
     lines.append(f"  P/D ratio: {ratio(service)}")
+    shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
+    lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []
     lines.append(f"  backtest: {_backtest(choice)}")
     lines += [f"  {line}" for line in _current(service)]
     lines += [f"  assumed, no data gave it: {text}" for text in assumed(service, choice.spec)]

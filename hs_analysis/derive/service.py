@@ -19,13 +19,15 @@ from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.profile import Profile
 from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.replica_ratio import beside, replica_ratio
 from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, with_pods
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, Refusal, SignalVerdict
+from hs_analysis.schema.balance import GpuSpeed
+from hs_analysis.schema.results import Capacity, Demand, Derived, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.resampling import moving_block_indices
 
@@ -107,6 +109,8 @@ def derive_service(
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]), edges)
+    rows = {role: fit.judged.rows for role, fit in fits.items()}
+    ratio = beside(ratio, replica_ratio(frame, rows, mix, resamples))
     ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
     demand, censored = demand_of(frame)
     capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)

@@ -17,7 +17,8 @@ from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.load import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.profile import Profile, profile_ratio
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
-from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
+from hs_analysis.schema.balance import GpuSpeed, SpeedBasis, TypeRatio, weights_of
+from hs_analysis.schema.results import Capacity, Interval, Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
 

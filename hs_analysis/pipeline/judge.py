@@ -14,11 +14,11 @@ from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames, rea
 from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
     Derived,
-    GpuSpeed,
     PdRatio,
     Recommendation,
     Refusal,

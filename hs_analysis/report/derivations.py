@@ -119,7 +119,9 @@ DERIVATIONS: dict[str, Derivation] = {
         "P/D ratio",
         "The work that requests bring to prefill and to decode, over windows in which neither pool is "
         "saturated, divided by what an instance of each pool can carry. Where a capacity is only a floor, "
-        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given.",
+        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given. "
+        "Where the recorded counts moved apart and a backlog held each pool back for a while, what an "
+        "instance of each served then gives the ratio again, without a limit on latency: a cross-check.",
         "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill)",
         "mix",
         (*WINDOWS, *LOAD),

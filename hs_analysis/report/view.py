@@ -22,6 +22,7 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
 from hs_analysis.report.replay_words import notes
+from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.trial_words import finding, load_dips
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
@@ -231,6 +232,8 @@ def _ratio(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str,
         "cells": cells,
         "band": band,
         "pairs": pair_text(answer),
+        "replicas": replica_text(answer),
+        "replica_groups": groups_table(answer),
         "by_type": gpu_types.ratios_text(answer),
         "reason": reason_text(answer.get("reason")),
     }

@@ -26,6 +26,20 @@ RATIO_WINDOW = pa.struct(
 )
 
 TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
+REPLICA_GROUP = pa.struct(
+    [
+        ("prefill", pa.float64()), ("decode", pa.float64()), ("limited", pa.string()),
+        ("windows", pa.int64()), ("per_instance_tps", pa.float64()),
+    ]
+)  # fmt: skip
+REPLICA_RATIO = pa.struct(
+    [
+        ("value", pa.float64()), ("ci", INTERVAL), ("status", pa.string()), ("at_least", pa.float64()),
+        ("at_most", pa.float64()), ("reason", REASON), ("prefill_tps", pa.float64()),
+        ("decode_tps", pa.float64()), ("groups", pa.list_(REPLICA_GROUP)), ("agrees", pa.bool_()),
+        ("text", pa.string()),
+    ]
+)  # fmt: skip
 MOVER = pa.struct(
     [("input", pa.string()), ("share", pa.float64()), ("low", pa.float64()), ("high", pa.float64())]
 )
@@ -189,6 +203,7 @@ PD_RATIO = _contract(
     _field("moved_by", pa.list_(MOVER), "ratio", "inputs of the mix and the share of its movement of each"),
     _field("fixed_costs", pa.list_(FIXED_COST), "ratio", "what holding one ratio costs against following"),
     _field("by_gpu_type", pa.list_(TYPE_RATIO), _RATIO, "pods of one GPU type per pod of another"),
+    _field("from_replicas", REPLICA_RATIO, _RATIO, "what a history of changing counts shows, a cross-check"),
 )
 
 REFUSALS = _contract(

@@ -6,28 +6,19 @@ Times are ISO 8601 UTC text. Intervals are (low, high).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
+from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414 - importable from here
+from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
 
 if TYPE_CHECKING:
     import polars as pl
 
-Interval = tuple[float, float]
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
-SpeedBasis = Literal["capacity", "profile", "equal_queue"]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a verdict or a refusal is what it is: code, sentence, measured value and the rule's limit."""
-
-    code: str
-    text: str
-    value: float | None = None
-    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,57 +128,6 @@ class Capacity:
     calm: bool | None = None
     slope: float | None = None
     evidence: str = ""
-
-
-@dataclass(frozen=True)
-class GpuSpeed:
-    """How fast one GPU type of a pool that mixes types is.
-
-    Attributes
-    ----------
-    role, gpu_type
-        Pool and type.
-    instances
-        Mean pods of the type while recording.
-    relative, ci, reference
-        Speed ÷ that of the reference type, the most numerous one, with its 95 % interval; that interval is
-        the value itself where a profile gave it.
-    weight
-        What one pod of the type counts, where the mean pod recorded counts 1: its equivalents.
-    basis
-        ``capacity`` (the types' own), ``profile``, or ``equal_queue`` (work served with as many requests).
-    status, reason
-        ``ok`` or ``refused``, and why.
-    pods
-        Pods of the type that make up the 95 % demand, the fastest type first, of those recorded.
-    """
-
-    role: str
-    gpu_type: str
-    instances: float | None
-    relative: float | None
-    ci: Interval | None
-    reference: str | None
-    weight: float | None
-    basis: SpeedBasis | None
-    status: Literal["ok", "refused"]
-    reason: Reason | None
-    evidence: str = ""
-    pods: int | None = None
-
-
-def weights_of(speeds: Sequence[GpuSpeed], role: str) -> dict[str, float]:
-    """Return what one pod of each GPU type of a role counts, 1 = the mean pod recorded; empty if unknown."""
-    return {s.gpu_type: s.weight for s in speeds if s.role == role and s.weight is not None}
-
-
-@dataclass(frozen=True)
-class TypeRatio:
-    """Prefill pods of one GPU type per decode pod of another; a type is None where its pool has one."""
-
-    prefill_type: str | None
-    decode_type: str | None
-    value: float
 
 
 @dataclass(frozen=True)
@@ -330,6 +270,7 @@ class PdRatio:
     moved_by: tuple[Mover, ...] = ()
     fixed_costs: tuple[FixedCost, ...] = ()
     by_gpu_type: tuple[TypeRatio, ...] = ()
+    from_replicas: ReplicaRatio | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from derive.synthetic import SETTINGS, Service, day_frame, with_columns
 from hs_analysis.derive import bench_speeds, derive_service, profiles_of
 from hs_analysis.derive.speeds import in_equivalents, pods_for, type_ratios, type_speeds, with_pods
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Capacity, GpuSpeed, weights_of
+from hs_analysis.schema.balance import GpuSpeed, weights_of
+from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.resampling import moving_block_indices
 
