@@ -29,6 +29,7 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
     from hs_analysis.report.choice import choose
     from hs_analysis.report.gpu_types import bench_lines
+    from hs_analysis.report.sweep_charts import asked
 
     report = str(folder / "report.html")
     services = list(summary["services"])
@@ -42,25 +43,13 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for service, choice in chosen:
         blocks += _lines(service, choice, summary.get("slo") or {})
-    blocks += [ratio_test(sweep) for sweep in _asked(summary)]
+    blocks += [ratio_test(sweep) for sweep in asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
     blocks += bench_lines(summary)
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return Shown(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
-
-
-def _asked(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the ratio tests under the limits that were given; on decode TPS alone where none was."""
-    slo = summary.get("slo") or {}
-    given = any(slo.get(name) is not None for name in ("ttft_s", "tbt_s"))
-    return [
-        sweep
-        for sweep in summary.get("sweeps") or []
-        if (sweep["judged_on"] == "slo" and sweep["tbt_s"] == slo.get("tbt_s"))
-        or (sweep["judged_on"] == "decode_tps" and not given)
-    ]
 
 
 def _by_service(policies: Sequence[str]) -> dict[str, str]:

@@ -55,7 +55,8 @@ def replica_ratio(
     Parameters
     ----------
     frame
-        The service; None is returned for one that has not both pools.
+        The service; None is returned for one that has not both pools, or that was recorded in several
+        captures: those are a ratio test (`capture_sweep`).
     rows
         Its rows per role; those within a start-up time of a change of the counts don't count.
     mix
@@ -63,7 +64,7 @@ def replica_ratio(
     resamples
         Row numbers of each bootstrap draw, shape (draws, rows).
     """
-    if not set(ROLES) <= set(rows):
+    if not set(ROLES) <= set(rows) or len(frame.captures()) > 1:
         return None
     counts = np.column_stack([rows[role].instances for role in ROLES])
     known = np.isfinite(counts).all(axis=1) & (counts > 0).all(axis=1)

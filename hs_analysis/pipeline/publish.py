@@ -44,7 +44,9 @@ from hs_analysis.store.kept import kept
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
-DETAIL_TABLES = ("study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search")
+DETAIL_TABLES = (
+    "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search", "splits",
+)  # fmt: skip
 
 
 def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:

@@ -127,6 +127,18 @@ DERIVATIONS: dict[str, Derivation] = {
         (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 4", BOOTSTRAP),
     ),
+    "sweeps": Derivation(
+        "ratio test {name}",
+        "Splits of prefill and decode under the same token mix and load, each by what it served times the "
+        "share inside the limits; those that surely fail one are out. Splits within 3 % of the best are "
+        "named with it, with the range of their ratios. Which role holds a split back is read "
+        "from where its backlog sits in the loaded part of the step.",
+        "served = min(α · P, β · D);  balance = β ÷ α, with α of splits that prefill holds back and β of "
+        "those that decode does",
+        "",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Fig. 4",),
+    ),
     "demand": Derivation(
         "demand",
         "Offered work of each role: started requests times the work a request brings, counted near the "

@@ -16,6 +16,7 @@ from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
 from hs_analysis.report.replica_words import replica_text
+from hs_analysis.report.sweep_explain import explained, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
 
 __all__ = ["explain", "text"]
@@ -138,40 +139,51 @@ def explain(
     UsageError
         When the run holds nothing under this link; the hint names the nearest ones.
     """
+    sweep = sweep_of(link, summary)
+    if sweep is not None:
+        return _head(link) | explained(sweep, details["splits"]) | _tail("sweeps", link, summary, {})
     service = _service(link, summary)
     places = dict(_places(service))
     bare = evidence.path(link.service, link.stage, link.what)
     place = places.get(bare)
     if place is None:
-        near = difflib.get_close_matches(bare, places, SIMILAR, 0.0) if places else []
+        near = difflib.get_close_matches(bare, [*places, *links(summary)], SIMILAR, 0.0) if places else []
         hint = f"nearest: {', '.join(near)}" if near else "the run has no answers for this service"
         raise UsageError("this run shows nothing under this link", where=bare, hint=hint)
     derivation = DERIVATIONS[place.kind]
     value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
-    window = _window(place.kind, link, summary, service)
-    return {
-        "link": link.path,
-        "run": link.run,
-        "service": link.service,
-        "title": derivation.title.format(name=place.name),
-        "measure": measure,
-        "value": place.entry.get(value_key),
-        "unit": _unit(place),
-        "interval": place.entry.get(interval_key),
-        "status": _status(place),
-        "reasons": _reasons(place.entry),
-        "numbers": _numbers(place),
-        "window": window,
-        "method": derivation.method,
-        "formula": _formula(place),
-        "basis": _basis(place, service),
-        "metrics": _metrics(place, catalogue or load_catalogue()),
-        "queries": list(derivation.queries),
-        "rows": _rows(place, link, derivation.table, details),
-        "inputs": [_input(entry) for entry in summary.get("inputs") or []],
-        "see_also": _see_also(place, service, places),
-        "refs": list(derivation.refs),
-    }
+    return (
+        _head(link)
+        | {
+            "title": derivation.title.format(name=place.name),
+            "measure": measure,
+            "value": place.entry.get(value_key),
+            "unit": _unit(place),
+            "interval": place.entry.get(interval_key),
+            "status": _status(place),
+            "reasons": _reasons(place.entry),
+            "numbers": _numbers(place),
+            "method": derivation.method,
+            "formula": _formula(place),
+            "basis": _basis(place, service),
+            "metrics": _metrics(place, catalogue or load_catalogue()),
+            "queries": list(derivation.queries),
+            "rows": _rows(place, link, derivation.table, details),
+            "see_also": _see_also(place, service, places),
+            "refs": list(derivation.refs),
+        }
+        | _tail(place.kind, link, summary, service)
+    )
+
+
+def _head(link: EvidenceLink) -> dict[str, Any]:
+    return {"link": link.path, "run": link.run, "service": link.service}
+
+
+def _tail(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: Entry) -> dict[str, Any]:
+    """Return what every explanation says of the run: the window behind the number, and the inputs."""
+    inputs = [_input(entry) for entry in summary.get("inputs") or []]
+    return {"window": _window(kind, link, summary, service), "inputs": inputs}
 
 
 def _service(link: EvidenceLink, summary: Mapping[str, Any]) -> Entry:

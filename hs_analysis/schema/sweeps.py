@@ -52,6 +52,8 @@ class SweepResult:
     pairs
         Whole-number splits by the continuous ratio, for as many instances as the best split has, one less
         and one more.
+    prefill_rps, decode_rps
+        α and β: requests/s of an instance while its role holds the splits back; None where none did.
     disagreement, disagreement_text
         Continuous ratio ÷ best measured ratio − 1, and in words.
     """
@@ -86,6 +88,8 @@ class SweepResult:
     disagreement_text: str | None = None
     reason: Reason | None = None
     evidence: str = ""
+    prefill_rps: float | None = None
+    decode_rps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -261,6 +265,8 @@ SWEEPS = pa.schema(
         _field("disagreement_text", _TEXT, "", "the same in words"),
         _field("reason", REASON, "", "why it is not ok"),
         _field("evidence", _TEXT, "", "path of the evidence", null=False),
+        _field("prefill_rps", _NUMBER, "requests/s", "of a prefill instance where prefill holds splits back"),
+        _field("decode_rps", _NUMBER, "requests/s", "of a decode instance where decode holds splits back"),
     ],
     metadata={"table": "sweeps", "grain": "one row per ratio test, token mix, and set of limits"},
 )
