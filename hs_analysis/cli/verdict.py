@@ -114,6 +114,7 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
+    from hs_analysis.report.rolling_words import coverage_count, coverage_text
     from hs_analysis.report.slo import edges, objective
     from hs_analysis.report.wording import unit_of
 
@@ -132,6 +133,9 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
             f"  target: {found['signal']}@{found['role']} {target} per instance, "
             f"{found['status']}{f' ({reason})' if reason else ''}"
         )
+    lines += [
+        f"  capacity of {c['role']}: {coverage_text(c)}" for c in service["capacity"] if coverage_count(c)
+    ]
     lines.append(f"  P/D ratio: {ratio(service)}")
     shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
     lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []

@@ -20,6 +20,7 @@ from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.profile import Profile
 from hs_analysis.derive.ratio import ratio_of
 from hs_analysis.derive.replica_ratio import beside, replica_ratio
+from hs_analysis.derive.rolling import realised_coverage
 from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, with_pods
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
@@ -68,6 +69,8 @@ def derive_service(
     births: pl.DataFrame | None = None,
     edges: Edges | None = None,
     profiles: Sequence[Profile] = (),
+    *,
+    rolling: bool = False,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -88,6 +91,9 @@ def derive_service(
         limit that lies between two.
     profiles
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
+    rolling
+        Whether to check the intervals of the capacities on later blocks of the history, which takes a fit
+        a block.
     """
     given = settings
     startups = startups_of(frame, births) if births is not None else ()
@@ -105,6 +111,8 @@ def derive_service(
         frame, moved = in_equivalents(frame, typed, speeds)
         fits |= {role: _capacities(frame, settings, resamples, seeds[2:])[role] for role in moved}
     fits = with_calm(fits)
+    if rolling:
+        fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
@@ -139,6 +147,11 @@ def _capacities(
         rows = role_rows(frame, role, settings)
         found[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
     return found
+
+
+def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:
+    found = realised_coverage(fit.capacity, fit.judged.rows, frame.seconds(), settings)
+    return replace(fit, capacity=replace(fit.capacity, realised_coverage=found))
 
 
 def _needs(demand: Demand, targets: dict[str, Target]) -> dict[str, float | None]:

@@ -88,7 +88,14 @@ def derive_numbers(work: Work) -> Outcome:
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         result = derive_service(
-            part, verdicts, work.settings, typed_rows(signals, part), births, edges[part.service], surfaces
+            part,
+            verdicts,
+            work.settings,
+            typed_rows(signals, part),
+            births,
+            edges[part.service],
+            surfaces,
+            rolling=fit == WHOLE,
         )
         found.append((part.service, fit, result))
     many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds")

@@ -69,7 +69,10 @@ DERIVATIONS: dict[str, Derivation] = {
         "Each window is judged by the share of its samples over the latency limit, and set against the work "
         "per ready instance (5-minute means). Capacity is the work at which the share of violating windows "
         "reaches what the objective allows; where the limit was never met it is the highest work that "
-        "instances already carried. The interval joins a block bootstrap and a systematic term.",
+        "instances already carried. The interval joins a block bootstrap and a systematic term. Realised "
+        "coverage counts later days that agree with the interval fitted on all before them: no more windows "
+        "over the limit just below it than if the capacity were its lower end, no fewer just above it than "
+        "if it were its upper end.",
         "",  # by the law that was used, see CAPACITY_FORMULAS
         "capacity_points",
         (*WINDOWS, *LOAD),

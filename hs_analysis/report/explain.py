@@ -16,6 +16,7 @@ from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
 from hs_analysis.report.replica_words import replica_text
+from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.sweep_explain import explained, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
 
@@ -317,8 +318,7 @@ def _basis(place: Place, service: Entry) -> str:
         found.append(f"law: {place.entry['method']}")
     if place.kind == "signals" and place.entry.get("source"):
         found.append(f"read from {place.entry['source']}")
-    if place.kind == "pd_ratio":
-        found.append(replica_text(place.entry))
+    found.append(replica_text(place.entry) or coverage_text(place.entry))
     if pairs := place.entry.get("integer_pairs"):
         found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
     return "; ".join(part for part in found if part)

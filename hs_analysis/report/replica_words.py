@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hs_analysis.report import gpu_types
 from hs_analysis.report.cells import number_cell, reason_text, table, text_cell
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import interval, is_number, number
@@ -23,6 +24,12 @@ def replica_text(answer: Mapping[str, Any]) -> str:
     bounds = [(found.get("at_least"), "at least"), (found.get("at_most"), "at most")]
     known = "".join(f"; {word} {number(value)}" for value, word in bounds if is_number(value))
     return f"{head}: none, {reason_text(found.get('reason'))}{known}"
+
+
+def beside_ratio(service: Mapping[str, Any]) -> list[str]:
+    """Return what stands beside a service's ratio, a line each: GPU types, and what the counts show."""
+    said = replica_text(mapping(service.get("pd_ratio")))
+    return [*gpu_types.lines(service), *([said] if said else [])]
 
 
 def groups_table(answer: Mapping[str, Any]) -> dict[str, Any]:

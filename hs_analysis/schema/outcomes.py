@@ -26,6 +26,12 @@ RATIO_WINDOW = pa.struct(
 )
 
 TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
+COVERAGE = pa.struct(
+    [
+        ("covered", pa.int64()), ("blocks", pa.int64()), ("block_s", pa.float64()),
+        ("below", pa.list_(pa.int64())), ("above", pa.list_(pa.int64())), ("reason", REASON),
+    ]
+)  # fmt: skip
 REPLICA_GROUP = pa.struct(
     [
         ("prefill", pa.float64()), ("decode", pa.float64()), ("limited", pa.string()),
@@ -129,6 +135,7 @@ CAPACITY = _contract(
     _field("calm", _FLAG, "", "no latency over the limit at the highest loads"),
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
 )
 
 DEMAND = _contract(

@@ -113,8 +113,35 @@ class StudyResult:
 
 
 @dataclass(frozen=True)
+class RealisedCoverage:
+    """How often the next block of history agreed with a capacity's interval that was fitted before it.
+
+    Attributes
+    ----------
+    covered, blocks
+        Blocks that agreed, None where fewer than three could be checked; and blocks that were.
+    block_s
+        Length of a block [s].
+    below, above
+        (agreed, seen): blocks with enough windows just below the interval, and just above it.
+    reason
+        Why there is no number.
+    """
+
+    covered: int | None
+    blocks: int
+    block_s: float | None
+    below: tuple[int, int]
+    above: tuple[int, int]
+    reason: Reason | None
+
+
+@dataclass(frozen=True)
 class Capacity:
-    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``)."""
+    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``).
+
+    ``realised_coverage`` is None where it was not looked for: per GPU type, and on a part of the window.
+    """
 
     role: str
     gpu_type: str | None
@@ -128,6 +155,7 @@ class Capacity:
     calm: bool | None = None
     slope: float | None = None
     evidence: str = ""
+    realised_coverage: RealisedCoverage | None = None
 
 
 @dataclass(frozen=True)
