@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from align.service import put_on_grid
 from derive.bench import points
 from derive.synthetic import SETTINGS, Service, day_frame, with_columns
 
@@ -18,6 +20,7 @@ from hs_analysis.schema.balance import GpuSpeed, weights_of
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.resampling import moving_block_indices
+from hs_analysis.synthetic import history, kind_of, write
 
 SPEEDS = {"fast": 1.0, "slow": 0.7}
 PODS = {"fast": 3, "slow": 2}
@@ -208,3 +211,26 @@ def test_types_of_a_benchmark_compare_at_equal_load() -> None:
     assert limited["B"].tps_per_gpu == pytest.approx(150.0)
     assert limited["B"].relative == pytest.approx(1.0)
     assert bench_speeds(points(rows[:3]), Slo()) == ()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_simulated_pool_of_two_types_is_weighed_right(tmp_path: Path, seed: int) -> None:
+    """Over scrapes of simulated engines, half of them 1.3 times slower: the true speed is in the interval."""
+    made = history(replace(kind_of("two_gpu_types"), hours=12.0), seed)
+    write(made, tmp_path / "in")
+    found = put_on_grid(tmp_path, tmp_path / "in")[1]
+    typed = found.signals.filter(pl.col("gpu_type").is_not_null())
+    known = {one.gpu_type: one for one in speeds(found.frames[0], typed) if one.role == "decode"}
+    true = {
+        name: np.mean(
+            [1.0 / life.slowness for life in made.drawn.service.lives["decode"] if life.gpu == name]
+        )
+        for name in known
+    }
+    for name, one in known.items():
+        assert one.ci is not None
+        assert one.reference is not None
+        assert one.basis == "equal_queue"
+        assert one.ci[0] <= true[name] / true[one.reference] <= one.ci[1]
+    slow = known["NVIDIA L20"]
+    assert (slow.relative or 0.0) / (known["NVIDIA H20"].relative or 1.0) == pytest.approx(1 / 1.3, rel=0.06)
