@@ -55,6 +55,8 @@ def recommended(service: Service) -> str:
 
 def derived(service: Service) -> list[Block]:
     """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
+    from hs_analysis.report.replica_words import beside_ratio
+    from hs_analysis.report.rolling_words import coverage_count
     from hs_analysis.report.slo import edges
     from hs_analysis.report.wording import fixed, seconds, unit_of
 
@@ -65,6 +67,7 @@ def derived(service: Service) -> list[Block]:
             "capacity": amount(entry.get("per_instance"), entry.get("ci"), unit_of(entry["signal"])),
             "status": entry["status"],
             "basis": entry.get("basis"),
+            "covered": coverage_count(entry),
         }
         for entry in service.get("capacity") or []
     ]
@@ -88,7 +91,7 @@ def derived(service: Service) -> list[Block]:
     return [
         Table(
             f"Capacity of {service['service']}",
-            _told_apart(_columns("role gpu capacity status basis"), capacity),
+            _told_apart(_columns("role gpu capacity status basis covered"), capacity),
             capacity,
         ),
         *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
@@ -98,6 +101,7 @@ def derived(service: Service) -> list[Block]:
         *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
         *edges(service),
         f"P/D ratio: {ratio(service)}",
+        *beside_ratio(service),
         *fixed_costs(service),
         *refusals(service),
     ]

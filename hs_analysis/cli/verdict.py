@@ -28,6 +28,8 @@ _ON_TOP = ("slo_worse_than_recorded", "slo_not_held", "input_broken")  # said in
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
     """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
     from hs_analysis.report.choice import choose
+    from hs_analysis.report.gpu_types import bench_lines
+    from hs_analysis.report.sweep_charts import asked
 
     report = str(folder / "report.html")
     services = list(summary["services"])
@@ -41,24 +43,13 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for service, choice in chosen:
         blocks += _lines(service, choice, summary.get("slo") or {})
-    blocks += [ratio_test(sweep) for sweep in _asked(summary)]
+    blocks += [ratio_test(sweep) for sweep in asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
+    blocks += bench_lines(summary)
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return Shown(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
-
-
-def _asked(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the ratio tests under the limits that were given; on decode TPS alone where none was."""
-    slo = summary.get("slo") or {}
-    given = any(slo.get(name) is not None for name in ("ttft_s", "tbt_s"))
-    return [
-        sweep
-        for sweep in summary.get("sweeps") or []
-        if (sweep["judged_on"] == "slo" and sweep["tbt_s"] == slo.get("tbt_s"))
-        or (sweep["judged_on"] == "decode_tps" and not given)
-    ]
 
 
 def _by_service(policies: Sequence[str]) -> dict[str, str]:
@@ -122,6 +113,8 @@ def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
+    from hs_analysis.report.replica_words import replica_text
+    from hs_analysis.report.rolling_words import coverage_count, coverage_text
     from hs_analysis.report.slo import edges, objective
     from hs_analysis.report.wording import unit_of
 
@@ -140,7 +133,12 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
             f"  target: {found['signal']}@{found['role']} {target} per instance, "
             f"{found['status']}{f' ({reason})' if reason else ''}"
         )
+    lines += [
+        f"  capacity of {c['role']}: {coverage_text(c)}" for c in service["capacity"] if coverage_count(c)
+    ]
     lines.append(f"  P/D ratio: {ratio(service)}")
+    shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
+    lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []
     lines.append(f"  backtest: {_backtest(choice)}")
     lines += [f"  {line}" for line in _current(service)]
     lines += [f"  assumed, no data gave it: {text}" for text in assumed(service, choice.spec)]

@@ -100,3 +100,16 @@ def reconstruction_error(frame: ServiceFrame) -> float | None:
         if error.size:
             errors.append(float(np.median(error)))
     return max(errors) if errors else None
+
+
+def mean_request(frame: ServiceFrame) -> tuple[float, float] | None:
+    """Return computed prompt and output tokens of a mean request, None where they are not counted."""
+    rate = frame.values("request_rate", "service")
+    means = []
+    for role in ("prefill", "decode"):
+        work = frame.values("offered_tps", role)
+        both = np.isfinite(rate) & np.isfinite(work)
+        if not both.any() or not rate[both].sum() > 0:
+            return None
+        means.append(float(work[both].sum() / rate[both].sum()))
+    return means[0], means[1]

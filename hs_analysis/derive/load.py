@@ -69,6 +69,8 @@ class RoleRows:
         role.
     usable
         Rows whose load may be judged: instance count settled, work not censored, latency this role's own.
+    settled
+        Rows in which the instance count has been the same for one start-up time.
     saturated, backlog_s
         The role's own backlog.
     steady
@@ -91,6 +93,7 @@ class RoleRows:
     over_low: Floats
     over_high: Floats
     usable: Mask
+    settled: Mask
     saturated: Mask
     backlog_s: Floats
     steady: Mask
@@ -229,14 +232,15 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         load = np.where(steps(per_instance, noise, group), np.nan, per_instance)
     limits = limits_of(role, settings.slo)
     saturated = saturated_rows(frame, role)
-    usable = _settled(frame, instances, work, settings.startup_s.get(role, SETTLE_S), group)
+    settled = _settled(frame, instances, work, settings.startup_s.get(role, SETTLE_S), group)
+    usable = settled.copy()
     if not offered:
         usable &= ~saturated
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
     return RoleRows(
         role, work, instances, load, sustained, noise, limits,
-        *shares_over(frame, role, limits), usable, saturated,
+        *shares_over(frame, role, limits), usable, settled, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
     )  # fmt: skip
 

@@ -55,6 +55,8 @@ class Profile:
         Prompt lengths, rising [tokens]; time of one prompt [s] and prompt tokens/s there.
     decode
         Decode times per context length, rising.
+    gpu_type
+        Its GPU type, None where the rows name none.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Profile:
     ttft_s: Floats
     prefill_tps: Floats
     decode: tuple[Decode, ...]
+    gpu_type: str | None = None
 
 
 def profiles_of(bench: pl.DataFrame) -> tuple[Profile, ...]:
@@ -106,7 +109,7 @@ def _profile(
         return None
     name = " · ".join(str(part) for part in (*key, gpu) if part) or "one instance"
     isl, ttft, tps = (lengths[column].to_numpy() for column in ("isl", "ttft_mean_s", "prefill_tps"))
-    return Profile(name, isl, ttft, tps, tuple(curves))
+    return Profile(name, isl, ttft, tps, tuple(curves), gpu)
 
 
 def prefill_rate(profile: Profile, isl: Floats, limit_s: float | None = None) -> Floats:
@@ -222,50 +225,3 @@ def _outside(profile: Profile, share: float, ratio: float | None = None) -> Reas
     rest = "" if ratio is None else f"; those inside ask for {ratio:.2f} prefill per decode"
     text = f"{share:.0%} of the requests lie outside what was profiled ({grid}){rest}"
     return Reason("outside_grid", text, share, OUTSIDE_MAX)
-
-
-@dataclass(frozen=True)
-class Equivalent:
-    """One GPU type against another: how many of the other's instances one of it stands for, per role."""
-
-    name: str
-    prefill: float
-    decode: float
-
-
-def equivalents(profiles: Sequence[Profile], isl: float, osl: float, slo: Slo) -> tuple[Equivalent, ...]:
-    """Return the speed of every profiled GPU type relative to the first, at one shape of request.
-
-    A type that the shape lies outside of, or that can't keep a limit, is left out.
-    """
-    found = [(p.name, profile_ratio(p, np.array([isl]), np.array([osl]), slo)) for p in profiles]
-    known = [(name, one.prefill_tps, one.decode_tps) for name, one in found if one.status == "ok"]
-    if not known:
-        return ()
-    _, p0, d0 = known[0]
-    return tuple(
-        Equivalent(name, (p or math.nan) / (p0 or math.nan), (d or math.nan) / (d0 or math.nan))
-        for name, p, d in known
-    )
-
-
-def pods_for(needed: float, available: Sequence[tuple[str, float, int]]) -> tuple[tuple[str, int], ...]:
-    """Return how many pods of each GPU type make up a need in equivalents, in the order given.
-
-    Parameters
-    ----------
-    needed
-        Instances of the reference type.
-    available
-        (GPU type, equivalents of one pod, pods there are), the preferred first.
-
-    Returns
-    -------
-    Whole pods per type; together at least the need where there are enough, else all there are.
-    """
-    out = []
-    for name, speed, most in available:
-        count = min(most, max(0, math.ceil(needed / speed - 1e-9))) if speed > 0 else 0
-        needed -= count * speed
-        out.append((name, count))
-    return tuple(out)

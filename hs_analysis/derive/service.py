@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -17,13 +18,18 @@ from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.growth import with_growth
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
+from hs_analysis.derive.profile import Profile
 from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.replica_ratio import beside, replica_ratio
+from hs_analysis.derive.rolling import realised_coverage
+from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, with_pods
 from hs_analysis.derive.startup import startups_of, with_measured
-from hs_analysis.derive.targets import target_of, with_calm
+from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.results import Capacity, Derived, Refusal, SignalVerdict
+from hs_analysis.schema.balance import GpuSpeed
+from hs_analysis.schema.results import Capacity, Demand, Derived, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.resampling import moving_block_indices
 
@@ -63,6 +69,9 @@ def derive_service(
     typed: pl.DataFrame | None = None,
     births: pl.DataFrame | None = None,
     edges: Edges | None = None,
+    profiles: Sequence[Profile] = (),
+    *,
+    rolling: bool = False,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
 
@@ -81,37 +90,78 @@ def derive_service(
     edges
         Per latency the limit and the histogram edges about it [s]; without them the lower edge stands for a
         limit that lies between two.
+    profiles
+        Of one instance per GPU type, to weigh the types of a pool that mixes them.
+    rolling
+        Whether to check the intervals of the capacities on later blocks of the history, which takes a fit
+        a block.
     """
     given = settings
     startups = startups_of(frame, births) if births is not None else ()
     settings = with_measured(given, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
-    fits: dict[str, CapacityFit] = {}
-    for role, seed in zip(frame.pools, seeds[2:], strict=True):
-        link = evidence.path(frame.service, "derive", f"capacity@{role}")
-        rows = role_rows(frame, role, settings)
-        fits[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
-    fits = with_growth(with_calm(fits), settings)
+    fits = _capacities(frame, settings, resamples, seeds[2:])
+    typed_capacity: tuple[Capacity, ...] = ()
+    speeds: tuple[GpuSpeed, ...] = ()
+    if typed is not None:
+        for fit, seed in zip(fits.values(), seeds[2:], strict=True):
+            rng = np.random.default_rng(seed.spawn(1)[0])
+            typed_capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
+        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples)
+        frame, moved = in_equivalents(frame, typed, speeds)
+        fits |= {role: _capacities(frame, settings, resamples, seeds[2:])[role] for role in moved}
+    if rolling:
+        fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
     mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
     ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]), edges)
+    rows = {role: fit.judged.rows for role, fit in fits.items()}
+    ratio = beside(ratio, replica_ratio(frame, rows, mix, resamples))
+    ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
     demand, censored = demand_of(frame)
-    capacity = tuple(fit.capacity for fit in fits.values())
-    if typed is not None:
-        for fit, seed in zip(fits.values(), seeds[2:], strict=True):
-            rng = np.random.default_rng(seed.spawn(1)[0])
-            capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
-        thresholds += type_thresholds(thresholds, capacity, frame.service, settings)
+    capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
+    thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
+    speeds = with_pods(speeds, _needs(demand, targets))
     refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
-        Derived(capacity, demand, thresholds, ratio, refusals, startups),
+        Derived(capacity, demand, thresholds, ratio, refusals, startups, speeds),
         tables.capacity_points(frame, fits, settings.slo),
         tables.capacity_curve(frame, fits, settings.slo),
         tables.mix_table(frame, stretches, ratio),
     )
+
+
+def _capacities(
+    frame: ServiceFrame,
+    settings: Settings,
+    resamples: NDArray[np.int64],
+    seeds: Sequence[np.random.SeedSequence],
+) -> dict[str, CapacityFit]:
+    """Return the capacity of each pool over all its GPU types."""
+    found = {}
+    for role, seed in zip(frame.pools, seeds, strict=True):
+        link = evidence.path(frame.service, "derive", f"capacity@{role}")
+        rows = role_rows(frame, role, settings)
+        found[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
+    return with_growth(with_calm(found), settings)
+
+
+def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:
+    found = realised_coverage(fit.capacity, fit.judged.rows, frame.seconds(), settings)
+    return replace(fit, capacity=replace(fit.capacity, realised_coverage=found))
+
+
+def _needs(demand: Demand, targets: dict[str, Target]) -> dict[str, float | None]:
+    """Return the instances that the 95 % demand needs at the target, None where one is unknown."""
+    work = {"prefill": demand.prefill_tps, "decode": demand.decode_tps, "mixed": demand.decode_tps}
+    found = {}
+    for role, target in targets.items():
+        tps = work[role]
+        found[role] = tps / target.value if tps is not None and target.value else None
+    return found
 
 
 def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -98,12 +98,17 @@ class Continuous:
         Bound where every loaded split is limited by one role.
     reason
         Why there is no value.
+    alpha, beta
+        Requests/s of a prefill instance where prefill holds back, of a decode instance where decode does;
+        None where neither split shows it.
     """
 
     value: float | None
     at_least: float | None
     at_most: float | None
     reason: Reason | None
+    alpha: float | None = None
+    beta: float | None = None
 
 
 def by_gpu(trials: Sequence[Trial]) -> bool:
@@ -146,16 +151,17 @@ def continuous(trials: Sequence[Trial]) -> Continuous:
     served = [t for t in trials if t.request_throughput is not None and t.request_throughput > 0]
     alphas = [_rate(t) / t.prefill for t in served if t.limited == "prefill"]
     betas = [_rate(t) / t.decode for t in served if t.limited == "decode"]
-    if alphas and betas:
-        return Continuous(float(np.median(betas) / np.median(alphas)), None, None, None)
-    if alphas:
+    alpha, beta = (float(np.median(rates)) if rates else None for rates in (alphas, betas))
+    if alpha is not None and beta is not None:
+        return Continuous(beta / alpha, None, None, None, alpha, beta)
+    if alpha is not None:
         text = "every loaded split waits for prefill: the balance lies at more prefill than any split tested"
-        bound = max(_rate(t) / t.decode for t in served) / float(np.median(alphas))
-        return Continuous(None, bound, None, Reason("prefill_limits_all", text))
-    if betas:
+        bound = max(_rate(t) / t.decode for t in served) / alpha
+        return Continuous(None, bound, None, Reason("prefill_limits_all", text), alpha)
+    if beta is not None:
         text = "every loaded split waits for decode: the balance lies at less prefill than any split tested"
-        bound = float(np.median(betas)) / max(_rate(t) / t.prefill for t in served)
-        return Continuous(None, None, bound, Reason("decode_limits_all", text))
+        bound = beta / max(_rate(t) / t.prefill for t in served)
+        return Continuous(None, None, bound, Reason("decode_limits_all", text), None, beta)
     text = "no backlog shows which role holds a split back, so the balance can't be told from the splits"
     return Continuous(None, None, None, Reason("side_unknown", text))
 
@@ -208,6 +214,7 @@ def answer(
     base = replace(
         base, judged_on=judged_on, tested=tuple(tested), continuous=found.value, at_least=found.at_least,
         at_most=found.at_most, continuous_reason=found.reason, unit=_unit(trials),
+        prefill_rps=found.alpha, decode_rps=found.beta,
     )  # fmt: skip
     ranked = best_of(trials, limits)
     if not ranked:

@@ -8,12 +8,13 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.derive import DeriveResult, derive_service
+from hs_analysis.derive import DeriveResult, derive_service, profiles_of
 from hs_analysis.pipeline import ratio_tests, tables
 from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames, read_instances, split
 from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
@@ -83,13 +84,21 @@ def derive_numbers(work: Work) -> Outcome:
     signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
     births = tables.read(work.run, "births")
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
+    surfaces = profiles_of(tables.read(work.run, "bench"))
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         result = derive_service(
-            part, verdicts, work.settings, typed_rows(signals, part), births, edges[part.service]
+            part,
+            verdicts,
+            work.settings,
+            typed_rows(signals, part),
+            births,
+            edges[part.service],
+            surfaces,
+            rolling=fit == WHOLE,
         )
         found.append((part.service, fit, result))
-    many = ("capacity", "thresholds", "refusals", "startup")
+    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
         key = {"service": service, "fit": fit}
@@ -103,10 +112,12 @@ def derive_numbers(work: Work) -> Outcome:
         drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
         tables.write_frames(work.out, name, drawn)
     sweeps, profiles = ratio_tests.answer(work), ratio_tests.from_profiles(work)
+    compared = ratio_tests.speeds_of_types(work)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
     notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
     notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
+    notes += [f"GPU types compared {len(compared)}"] if compared else []
     return Outcome("; ".join(notes))
 
 
@@ -141,4 +152,5 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         tables.read_rows(folder, "pd_ratio", PdRatio, service, fit)[0],
         tables.read_rows(folder, "refusals", Refusal, service, fit),
         tables.read_rows(folder, "startup", Startup, service, fit),
+        tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
     )

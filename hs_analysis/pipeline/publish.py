@@ -33,7 +33,7 @@ from hs_analysis.pipeline.judge import (
     read_derived,
     read_recommended,
 )
-from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
+from hs_analysis.pipeline.ratio_tests import read_bench_speeds, read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.standard_input import is_spooled
@@ -44,7 +44,9 @@ from hs_analysis.store.kept import kept
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
-DETAIL_TABLES = ("study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search")
+DETAIL_TABLES = (
+    "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search", "splits",
+)  # fmt: skip
 
 
 def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
@@ -136,6 +138,7 @@ def _summary(work: Work) -> dict[str, Any]:
         excluded=work.settings.excluded,
         events=work.settings.events,
         sweeps=read_sweeps(work.run),
+        bench_speeds=read_bench_speeds(work.run),
         profiles=read_profile_ratios(work.run),
     )
 

@@ -10,13 +10,19 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hs_analysis.derive import bench_sweeps, capture_sweeps, profile_ratio, profiles_of
+from hs_analysis.derive import (
+    bench_speeds,
+    bench_sweeps,
+    capture_sweeps,
+    mean_request,
+    profile_ratio,
+    profiles_of,
+)
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Work
-from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
+from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 Floats = NDArray[np.float64]
 
@@ -31,6 +37,19 @@ def answer(work: Work) -> list[SweepResult]:
     tables.write_rows(work.out, "sweeps", [vars(one) for one in found])
     tables.write_frames(work.out, "splits", [splits for _, splits in answers])
     return found
+
+
+def speeds_of_types(work: Work) -> list[BenchSpeed]:
+    """Set the GPU types of benchmarks against each other, and write their table."""
+    found = list(bench_speeds(tables.read(work.run, "bench"), work.settings.slo))
+    tables.write_rows(work.out, "bench_speeds", [vars(one) for one in found])
+    return found
+
+
+def read_bench_speeds(folder: Path) -> tuple[BenchSpeed, ...]:
+    """Return how the GPU types of a run's benchmarks compare."""
+    rows = tables.read(folder, "bench_speeds").iter_rows(named=True)
+    return tuple(from_plain(BenchSpeed, row) for row in rows)
 
 
 def read_sweeps(folder: Path) -> tuple[SweepResult, ...]:
@@ -58,22 +77,9 @@ def _shapes(folder: Path) -> Iterator[tuple[str, Floats, Floats]]:
         name = f"requests of {capture}" if capture else "requests"
         yield name, rows["isl"].to_numpy(), rows["output_tokens"].to_numpy()
     for frame in read_frames(folder):
-        shape = _mean_shape(frame)
+        shape = mean_request(frame)
         if shape is not None:
             yield frame.service, np.array([shape[0]]), np.array([shape[1]])
-
-
-def _mean_shape(frame: ServiceFrame) -> tuple[float, float] | None:
-    """Return computed prompt and output tokens of a mean request, None where they are not counted."""
-    rate = frame.values("request_rate", "service")
-    means = []
-    for role in ("prefill", "decode"):
-        work = frame.values("offered_tps", role)
-        both = np.isfinite(rate) & np.isfinite(work)
-        if not both.any() or not rate[both].sum() > 0:
-            return None
-        means.append(float(work[both].sum() / rate[both].sum()))
-    return means[0], means[1]
 
 
 def read_profile_ratios(folder: Path) -> tuple[ProfileRatio, ...]:

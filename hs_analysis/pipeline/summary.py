@@ -11,7 +11,7 @@ from hs_analysis.schema.backtests import CandidateScore, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Excluded, Slo
-from hs_analysis.schema.sweeps import ProfileRatio, SweepResult
+from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 from hs_analysis.schema.trial import SignalTrial
 
 SCHEMA_VERSION = 1
@@ -52,6 +52,7 @@ def compose(
     events: Sequence[Any] = (),
     sweeps: Sequence[SweepResult] = (),
     profiles: Sequence[ProfileRatio] = (),
+    bench_speeds: Sequence[BenchSpeed] = (),
 ) -> dict[str, Any]:
     """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
     whole = {
@@ -66,6 +67,7 @@ def compose(
         "services": list(services),
         "sweeps": list(sweeps),
         "profiles": list(profiles),
+        "bench_speeds": list(bench_speeds),
         "warnings": list(warnings),
     }
     rounded = _rounded(to_plain(whole))
@@ -98,6 +100,7 @@ def derive_section(derived: Derived) -> dict[str, Any]:
         "demand": to_plain(derived.demand),
         "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
         "startup": [_ordered(s, _STARTUP) for s in derived.startup],
+        "gpu_speeds": to_plain(derived.gpu_speeds),
         "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
     }
 

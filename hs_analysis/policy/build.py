@@ -39,6 +39,7 @@ COOLDOWN_IN_S = 600.0  # least rest before removing instances, where the start-u
 OBSERVE_WINDOWS = 2  # soft scale-in watches this many SLO windows
 LEAST_INSTANCES = 2
 MAX_OVER_OBSERVED = 2  # upper bound ÷ most instances ever seen
+WEIGHED = ("throughput", "load")  # families of signals that count work: a faster GPU takes more of it
 LARGEST_PAIR = 16  # largest decode count tried for a whole-number pair
 
 
@@ -77,7 +78,7 @@ def build_policy(
     sized = tuple(_primary(frame, derived, verdicts, key, promql) for key in primaries)
     targets_known = bool(sized) and all(p.target_per_instance.value for p in sized)
     mode: Mode = "metric" if targets_known else "hold"
-    ratio = None if "mixed" in frame.pools else _ratio(derived)
+    ratio = None if "mixed" in frame.pools else _with_weights(_ratio(derived), derived, primaries)
     guards = guards_of(frame, verdicts, settings, promql)
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
@@ -137,6 +138,7 @@ def _primary(
         source,
         target,
         "sum" if pool == "sum" else "mean",
+        derived.gpu_weights(role) if info is not None and info.family in WEIGHED else {},
     )
 
 
@@ -153,6 +155,12 @@ def _ratio(derived: Derived) -> Ratio:
     else:
         prefill, decode = _nearest_pair(found.value, low, high)
     return Ratio(prefill, decode, found.value, low, high, half, found.status, found.evidence)
+
+
+def _with_weights(ratio: Ratio, derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio:
+    """Add what a pod of each GPU type counts in the pool that follows the ratio."""
+    other = {"decode": "prefill", "prefill": "decode"}.get(primaries[0][1]) if len(primaries) == 1 else None
+    return replace(ratio, gpu_types=derived.gpu_weights(other)) if other else ratio
 
 
 def _nearest_pair(value: float, low: float | None, high: float | None) -> tuple[int, int]:

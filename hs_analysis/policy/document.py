@@ -31,6 +31,8 @@ HEADER = """What to scale on, at which targets, with how many prefill per decode
 WIDTH = 100_000
 """Longest line [characters]: queries stay on one line, so that they can be copied."""
 
+WEIGHTS = "what one pod of a type counts: the target is that of a pod that counts 1, the mean pod recorded"
+
 STATUS_WORDS = {
     "ok": "measured, with its interval",
     "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
@@ -113,7 +115,7 @@ def _spec(policy: Policy) -> CommentedMap:
         mode=policy.mode,
         unit=policy.unit,
         primaries=[_primary(p) for p in policy.primaries],
-        pd_ratio=_fields(policy.pd_ratio) if policy.pd_ratio else None,
+        pd_ratio=_ratio(policy.pd_ratio) if policy.pd_ratio else None,
         hysteresis=_by_role(policy, {r: _fields(h) for r, h in policy.hysteresis.items()}, _widest_band),
         cooldown=_by_role(policy, {r: _fields(c) for r, c in policy.cooldown.items()}, _longest_cooldown),
         step=_fields(policy.step),
@@ -161,6 +163,13 @@ def _primary(primary: Primary) -> CommentedMap:
         target_per_instance=_fields(primary.target_per_instance),
         gpu_types=_map(**primary.gpu_types),
     )
+
+
+def _ratio(ratio: Ratio) -> CommentedMap:
+    """Return the ratio; weights of GPU types only where the pool that follows mixes types."""
+    found = _fields(ratio)
+    weights = found.pop("gpu_types")
+    return found | {"gpu_types": _map(**weights)} if weights else found
 
 
 def _widest_band(entries: list[CommentedMap]) -> CommentedMap:
@@ -211,6 +220,8 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         _comment(spec, key, text)
     for entry in spec["primaries"]:
         _comment(entry, "target_per_instance", _words(entry["target_per_instance"]["status"]), indent=6)
+        if entry["gpu_types"]:
+            _comment(entry, "gpu_types", WEIGHTS, indent=6)
 
 
 def _ratio_words(ratio: Ratio) -> str:

@@ -24,7 +24,8 @@ class Primary:
     """A signal that sizes pools: total ÷ target_per_instance = instances of ``role``.
 
     ``pool`` says how the signal adds up: ``sum`` for pool totals; ``mean`` for pool means such as
-    utilisation, where the wanted count is current × value ÷ target.
+    utilisation, where the wanted count is current × value ÷ target. ``gpu_types`` holds what one pod of a
+    type counts, for a pool that mixes types: the target is then that of a pod that counts 1.
     """
 
     signal: str
@@ -39,7 +40,10 @@ class Primary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Prefill ÷ decode, as a number and as the nearest integer pair."""
+    """Prefill ÷ decode, as a number and as the nearest integer pair.
+
+    ``gpu_types`` holds what one pod of each type counts in the pool that follows, where it mixes types.
+    """
 
     prefill: int | None
     decode: int | None
@@ -49,6 +53,7 @@ class Ratio:
     max_deviation: float | None
     status: str
     evidence: str = ""
+    gpu_types: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _primary(node: _Node) -> Primary:
         node.text("source"),
         node.child("target_per_instance", _quantity),
         pool,  # type: ignore[arg-type]
-        _numbers(node.node("gpu_types")),
+        _weights(node),
     )
 
 
@@ -201,6 +201,7 @@ def _ratio(node: _Node) -> Ratio:
         node.maybe("max_deviation"),
         node.text("status"),
         node.text("evidence"),
+        _weights(node),
     )
 
 
@@ -271,6 +272,15 @@ def _periodic(node: _Node) -> PeriodicEntry:
         node.maybe_whole("decode"),
         node.maybe_whole("prefill"),
     )
+
+
+def _weights(node: _Node) -> dict[str, float]:
+    """Read what a pod of each GPU type counts; a policy without the key mixes none."""
+    found = node.child("gpu_types", _numbers) if "gpu_types" in node.data else {}
+    for name, weight in found.items():
+        if weight <= 0:
+            raise node.wrong(f"gpu_types.{name}", f"expected more than 0, found {weight!r}")
+    return found
 
 
 def _numbers(node: _Node) -> dict[str, float]:

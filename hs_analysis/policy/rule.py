@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from hs_analysis.policy.equivalents import mean_weight, ratio_factor
 from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.policy.timetable import planned_counts
 
@@ -39,6 +40,9 @@ class Observation:
         Instances behind a pool-mean value, averaged like it; an absent role counts its desired instances.
     latencies
         Guards by (signal, role of the guard) over the last window [s]; None or NaN when missing.
+    gpu_types
+        Pods per GPU type that run in a role, for pools that mix types; an absent role has the mean mix that
+        the policy was fitted on.
     """
 
     t_s: float
@@ -46,6 +50,7 @@ class Observation:
     desired: Mapping[str, int]
     reporting: Mapping[str, float] = field(default_factory=dict)
     latencies: Mapping[tuple[str, str], float | None] = field(default_factory=dict)
+    gpu_types: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +125,15 @@ class _Alarm:
 def wanted(primary: Primary, observation: Observation) -> float | None:
     """Return the instances a primary asks for, before rounding; None when it can't be seen.
 
-    Pool total: value ÷ target. Pool mean: reporting instances × value ÷ target.
+    Pool total: value ÷ target, in equivalents, ÷ equivalents of the mean pod that runs (`mean_weight`). Pool
+    mean: reporting instances × value ÷ target, whatever their types.
     """
     value = observation.values.get((primary.signal, primary.role))
     target = primary.target_per_instance.value
     if value is None or target is None or not math.isfinite(value) or value < 0 or target <= 0:
         return None
     if primary.pool == "sum":
-        return value / target
+        return value / target / mean_weight(primary.gpu_types, observation.gpu_types.get(primary.role, {}))
     running = observation.reporting.get(primary.role, float(observation.desired.get(primary.role, 0)))
     return running * value / target
 
@@ -285,9 +291,9 @@ def _follow(
 ) -> tuple[int, str]:
     """Size the other pool by the ratio: with the leader in its direction, else back inside the tolerance."""
     current, before = observation.desired[role], observation.desired[primary.role]
-    ratio = policy.pd_ratio.value if policy.pd_ratio else None
-    if ratio is None or wanted(primary, observation) is None:
+    if policy.pd_ratio is None or not policy.pd_ratio.value or wanted(primary, observation) is None:
         return current, f"{primary.signal} is missing: hold"
+    ratio = policy.pd_ratio.value * ratio_factor(policy.pd_ratio, primary, role, observation.gpu_types)
     bounds = policy.bounds.get(primary.role)
     leader_count = min(max(leader_count, bounds.min), max(bounds.max, before)) if bounds else leader_count
     goal = follower_count(primary.role, leader_count, ratio)
@@ -297,7 +303,7 @@ def _follow(
     if leader_count < before:
         return min(current, goal), f"{text}: {min(current, goal)}"
     now = current / before if role == "prefill" else before / max(current, 1)
-    tolerance = policy.pd_ratio.max_deviation if policy.pd_ratio else None
+    tolerance = policy.pd_ratio.max_deviation
     if goal == current or abs(now - ratio) <= (tolerance or 0.0):
         return current, ""
     text = f"ratio is {now:.3f}, wanted {ratio:.3f}"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.report import chart_specs, marks, policy_specs
+from hs_analysis.report import chart_specs, marks, policy_specs, sweep_specs
 from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
 from hs_analysis.report.wording import (
     fixed,
@@ -30,7 +30,7 @@ FIT_POINTS = 120
 """Most points of a fitted line; a monotone curve needs no more."""
 
 
-TEMPLATES = chart_specs.TEMPLATES | policy_specs.TEMPLATES
+TEMPLATES = chart_specs.TEMPLATES | policy_specs.TEMPLATES | sweep_specs.TEMPLATES
 """Every kind of chart by name."""
 
 

@@ -69,7 +69,10 @@ DERIVATIONS: dict[str, Derivation] = {
         "Each window is judged by the share of its samples over the latency limit, and set against the work "
         "per ready instance (5-minute means). Capacity is the work at which the share of violating windows "
         "reaches what the objective allows; where the limit was never met it is the highest work that "
-        "instances already carried. The interval joins a block bootstrap and a systematic term.",
+        "instances already carried. The interval joins a block bootstrap and a systematic term. Realised "
+        "coverage counts later days that agree with the interval fitted on all before them: no more windows "
+        "over the limit just below it than if the capacity were its lower end, no fewer just above it than "
+        "if it were its upper end.",
         "",  # by the law that was used, see CAPACITY_FORMULAS
         "capacity_points",
         (*WINDOWS, *LOAD),
@@ -104,15 +107,42 @@ DERIVATIONS: dict[str, Derivation] = {
         ("queries/align/births.sql", "queries/align/replica_changes.sql", *LOAD[:1]),
         ("David and Nagaraja 2003, Order Statistics, section 7.1",),
     ),
+    "gpu_speeds": Derivation(
+        "speed of {name}",
+        "How much faster an instance of one GPU type of a pool is than one of the most numerous type: by "
+        "their own capacities where all are known, else by profiles of all of them at the service's mean "
+        "request, else by the work they serve while they hold equally many requests (running and waiting, "
+        "5-minute means), the mean over queue lengths that both held. One pod counts its speed ÷ the mean "
+        "speed of the pods recorded; targets and ratio are those of a pod that counts 1.",
+        "weight = speed ÷ (Σ pods × speed ÷ Σ pods);  equivalents = Σ weight × pods;  "
+        "P ÷ D in pods = ratio × weight of a decode pod ÷ weight of a prefill pod",
+        "",
+        WINDOWS,
+        (BOOTSTRAP, ISOTONIC),
+    ),
     "pd_ratio": Derivation(
         "P/D ratio",
         "The work that requests bring to prefill and to decode, over windows in which neither pool is "
         "saturated, divided by what an instance of each pool can carry. Where a capacity is only a floor, "
-        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given.",
+        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given. "
+        "Where the recorded counts moved apart and a backlog held each pool back for a while, what an "
+        "instance of each served then gives the ratio again, without a limit on latency: a cross-check.",
         "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill)",
         "mix",
         (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 4", BOOTSTRAP),
+    ),
+    "sweeps": Derivation(
+        "ratio test {name}",
+        "Splits of prefill and decode under the same token mix and load, each by what it served times the "
+        "share inside the limits; those that surely fail one are out. Splits within 3 % of the best are "
+        "named with it, with the range of their ratios. Which role holds a split back is read "
+        "from where its backlog sits in the loaded part of the step.",
+        "served = min(α · P, β · D);  balance = β ÷ α, with α of splits that prefill holds back and β of "
+        "those that decode does",
+        "",
+        (*WINDOWS, *LOAD),
+        (f"{HETEROSCALE}, Fig. 4",),
     ),
     "demand": Derivation(
         "demand",

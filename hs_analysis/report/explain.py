@@ -15,6 +15,9 @@ from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
+from hs_analysis.report.replica_words import replica_text
+from hs_analysis.report.rolling_words import coverage_text
+from hs_analysis.report.sweep_explain import explained, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
 
 __all__ = ["explain", "text"]
@@ -27,6 +30,7 @@ HEADLINES = {
     "capacity": ("per_instance", "ci", "capacity"),
     "thresholds": ("target_per_instance", "target_ci", "target"),
     "startup": ("value_s", "ci", "start-up time"),
+    "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
     "replay": ("instance_hours", "instance_hours_ci", "paid"),
@@ -54,6 +58,11 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "noise_cv": ("noise of the 5-minute mean", "ratio"),
     },
     "startup": {"births": ("instances that came", "")},
+    "gpu_speeds": {
+        "weight": ("one pod counts", "mean pods"),
+        "instances": ("mean pods recorded", ""),
+        "pods": ("pods for the 95 % demand", ""),
+    },
     "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
     "demand": {
         "prefill_tps": ("prefill work", "tokens/s"),
@@ -131,40 +140,51 @@ def explain(
     UsageError
         When the run holds nothing under this link; the hint names the nearest ones.
     """
+    sweep = sweep_of(link, summary)
+    if sweep is not None:
+        return _head(link) | explained(sweep, details["splits"]) | _tail("sweeps", link, summary, {})
     service = _service(link, summary)
     places = dict(_places(service))
     bare = evidence.path(link.service, link.stage, link.what)
     place = places.get(bare)
     if place is None:
-        near = difflib.get_close_matches(bare, places, SIMILAR, 0.0) if places else []
+        near = difflib.get_close_matches(bare, [*places, *links(summary)], SIMILAR, 0.0) if places else []
         hint = f"nearest: {', '.join(near)}" if near else "the run has no answers for this service"
         raise UsageError("this run shows nothing under this link", where=bare, hint=hint)
     derivation = DERIVATIONS[place.kind]
     value_key, interval_key, measure = HEADLINES.get(place.kind, ("", "", ""))
-    window = _window(place.kind, link, summary, service)
-    return {
-        "link": link.path,
-        "run": link.run,
-        "service": link.service,
-        "title": derivation.title.format(name=place.name),
-        "measure": measure,
-        "value": place.entry.get(value_key),
-        "unit": _unit(place),
-        "interval": place.entry.get(interval_key),
-        "status": _status(place),
-        "reasons": _reasons(place.entry),
-        "numbers": _numbers(place),
-        "window": window,
-        "method": derivation.method,
-        "formula": _formula(place),
-        "basis": _basis(place, service),
-        "metrics": _metrics(place, catalogue or load_catalogue()),
-        "queries": list(derivation.queries),
-        "rows": _rows(place, link, derivation.table, details),
-        "inputs": [_input(entry) for entry in summary.get("inputs") or []],
-        "see_also": _see_also(place, service, places),
-        "refs": list(derivation.refs),
-    }
+    return (
+        _head(link)
+        | {
+            "title": derivation.title.format(name=place.name),
+            "measure": measure,
+            "value": place.entry.get(value_key),
+            "unit": _unit(place),
+            "interval": place.entry.get(interval_key),
+            "status": _status(place),
+            "reasons": _reasons(place.entry),
+            "numbers": _numbers(place),
+            "method": derivation.method,
+            "formula": _formula(place),
+            "basis": _basis(place, service),
+            "metrics": _metrics(place, catalogue or load_catalogue()),
+            "queries": list(derivation.queries),
+            "rows": _rows(place, link, derivation.table, details),
+            "see_also": _see_also(place, service, places),
+            "refs": list(derivation.refs),
+        }
+        | _tail(place.kind, link, summary, service)
+    )
+
+
+def _head(link: EvidenceLink) -> dict[str, Any]:
+    return {"link": link.path, "run": link.run, "service": link.service}
+
+
+def _tail(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: Entry) -> dict[str, Any]:
+    """Return what every explanation says of the run: the window behind the number, and the inputs."""
+    inputs = [_input(entry) for entry in summary.get("inputs") or []]
+    return {"window": _window(kind, link, summary, service), "inputs": inputs}
 
 
 def _service(link: EvidenceLink, summary: Mapping[str, Any]) -> Entry:
@@ -209,6 +229,9 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
         yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
     for entry in service.get("startup") or []:
         yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
+    for entry in service.get("gpu_speeds") or []:
+        role, gpu = str(entry["role"]), str(entry["gpu_type"])
+        yield "gpu_speeds", "derive", f"speed@{role}@{gpu}", f"{gpu} in the {role} pool", entry
     for kind in ("pd_ratio", "demand"):
         if service.get(kind):
             yield kind, "derive", kind, "", service[kind]
@@ -295,6 +318,7 @@ def _basis(place: Place, service: Entry) -> str:
         found.append(f"law: {place.entry['method']}")
     if place.kind == "signals" and place.entry.get("source"):
         found.append(f"read from {place.entry['source']}")
+    found.append(replica_text(place.entry) or coverage_text(place.entry))
     if pairs := place.entry.get("integer_pairs"):
         found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
     return "; ".join(part for part in found if part)
@@ -365,6 +389,7 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
             *studied,
             ("derive", f"startup@{place.entry.get('role')}"),
         ],
+        "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
         "pd_ratio": [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],

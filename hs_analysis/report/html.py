@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 from markupsafe import Markup
 
-from hs_analysis.report import chart_specs, replay_tables, service_charts, view
+from hs_analysis.report import chart_specs, replay_tables, service_charts, sweep_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.library import chart_library
@@ -88,6 +88,9 @@ def render(
         )
         service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
         drawn += len(service_charts.flat(found))
+    tests = sweep_charts.draw(summary, details["splits"]) if "splits" in details else []
+    page["sweep_charts"] = [_chart(test, layers) for test in tests]
+    drawn += len(tests)
     page["has_charts"] = drawn > 0
     return (
         _environment()

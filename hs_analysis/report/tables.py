@@ -18,6 +18,7 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, mapping, records, threshold_of
+from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.wording import (
     count,
     fixed,
@@ -118,6 +119,7 @@ def capacities(name: str, service: Mapping[str, Any], anchors: Anchors) -> list[
                 "basis": _BASIS.get(str(entry.get("basis")), ""),
                 "method": str(entry.get("method") or ""),
                 "reason": reason_text(entry.get("reason")),
+                "coverage": coverage_text(entry),
                 "place": place,
             }
         )

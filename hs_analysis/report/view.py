@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import replay_tables, tables
+from hs_analysis.report import gpu_types, replay_tables, tables
 from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
@@ -22,6 +22,7 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
 from hs_analysis.report.replay_words import notes
+from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.trial_words import finding, load_dips
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
@@ -93,6 +94,7 @@ def build(
         "crowded": crowded,
         "overview": table("All services", OVERVIEW_HEADS, rows, filter=len(rows) > 8),
         "sweeps": sweep_table(summary, anchors),
+        "bench_speeds": gpu_types.bench_table(summary),
         "coverage": tables.coverage(summary),
         "roles": _roles(summary),
         "missing": tables.missing(summary),
@@ -138,6 +140,7 @@ def _service(
     ranking = tables.signals(name, tables.ranked(service, types=True), anchors)
     capacity = tables.capacities(name, service, anchors)
     thresholds = tables.thresholds(name, service, choice, anchors)
+    speeds = gpu_types.table_of(name, service, anchors)
     ratio = _ratio(name, service, anchors)
     replayed = replay_tables.replay(name, service, choice, anchors, field=not crowded)
     tried = replay_tables.trial(name, service, anchors)
@@ -161,6 +164,7 @@ def _service(
         else "",
         "capacity": capacity,
         "thresholds": thresholds,
+        "gpu_types": speeds,
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
         "beside": beside(service),
@@ -228,6 +232,9 @@ def _ratio(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str,
         "cells": cells,
         "band": band,
         "pairs": pair_text(answer),
+        "replicas": replica_text(answer),
+        "replica_groups": groups_table(answer),
+        "by_type": gpu_types.ratios_text(answer),
         "reason": reason_text(answer.get("reason")),
     }
 

@@ -25,6 +25,27 @@ RATIO_WINDOW = pa.struct(
     [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
 )
 
+TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
+COVERAGE = pa.struct(
+    [
+        ("covered", pa.int64()), ("blocks", pa.int64()), ("block_s", pa.float64()),
+        ("below", pa.list_(pa.int64())), ("above", pa.list_(pa.int64())), ("reason", REASON),
+    ]
+)  # fmt: skip
+REPLICA_GROUP = pa.struct(
+    [
+        ("prefill", pa.float64()), ("decode", pa.float64()), ("limited", pa.string()),
+        ("windows", pa.int64()), ("per_instance_tps", pa.float64()),
+    ]
+)  # fmt: skip
+REPLICA_RATIO = pa.struct(
+    [
+        ("value", pa.float64()), ("ci", INTERVAL), ("status", pa.string()), ("at_least", pa.float64()),
+        ("at_most", pa.float64()), ("reason", REASON), ("prefill_tps", pa.float64()),
+        ("decode_tps", pa.float64()), ("groups", pa.list_(REPLICA_GROUP)), ("agrees", pa.bool_()),
+        ("text", pa.string()),
+    ]
+)  # fmt: skip
 MOVER = pa.struct(
     [("input", pa.string()), ("share", pa.float64()), ("low", pa.float64()), ("high", pa.float64())]
 )
@@ -115,6 +136,7 @@ CAPACITY = _contract(
     _field("growth_ratio", _NUMBER, "ratio", "99 % quantile of the load's growth within a start-up time"),
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
 )
 
 DEMAND = _contract(
@@ -157,6 +179,23 @@ STARTUP = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 
+GPU_SPEEDS = _contract(
+    "gpu_speeds",
+    "one row per service, fit, role and GPU type of a pool that mixes types",
+    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
+    _field("gpu_type", _TEXT, "", "GPU model", null=False),
+    _field("instances", _NUMBER, "instances", "mean pods of the type"),
+    _field("relative", _NUMBER, "ratio", "speed ÷ that of the reference type"),
+    _field("ci", INTERVAL, "ratio", "95 % interval"),
+    _field("reference", _TEXT, "", "the most numerous type"),
+    _field("weight", _NUMBER, "equivalents", "what a pod of the type counts, 1 = the mean pod recorded"),
+    _field("basis", _TEXT, "", "capacity, profile or equal_queue"),
+    _field("status", _TEXT, "", "ok or refused", null=False),
+    _field("reason", REASON, "", "why it is refused"),
+    _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("pods", pa.int64(), "instances", "pods that make up the 95 % demand, the fastest type first"),
+)
+
 PD_RATIO = _contract(
     "pd_ratio",
     "one row per service and fit",
@@ -172,6 +211,8 @@ PD_RATIO = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("moved_by", pa.list_(MOVER), "ratio", "inputs of the mix and the share of its movement of each"),
     _field("fixed_costs", pa.list_(FIXED_COST), "ratio", "what holding one ratio costs against following"),
+    _field("by_gpu_type", pa.list_(TYPE_RATIO), _RATIO, "pods of one GPU type per pod of another"),
+    _field("from_replicas", REPLICA_RATIO, _RATIO, "what a history of changing counts shows, a cross-check"),
 )
 
 REFUSALS = _contract(
@@ -293,6 +334,7 @@ OUTCOMES: dict[str, pa.Schema] = {
     "demand": DEMAND,
     "thresholds": THRESHOLDS,
     "startup": STARTUP,
+    "gpu_speeds": GPU_SPEEDS,
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,
     "select": SELECTION,

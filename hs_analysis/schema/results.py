@@ -9,23 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
+from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414 - importable from here
+from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
+
 if TYPE_CHECKING:
     import polars as pl
 
-Interval = tuple[float, float]
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a verdict or a refusal is what it is: code, sentence, measured value and the rule's limit."""
-
-    code: str
-    text: str
-    value: float | None = None
-    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -120,8 +113,35 @@ class StudyResult:
 
 
 @dataclass(frozen=True)
+class RealisedCoverage:
+    """How often the next block of history agreed with a capacity's interval that was fitted before it.
+
+    Attributes
+    ----------
+    covered, blocks
+        Blocks that agreed, None where fewer than three could be checked; and blocks that were.
+    block_s
+        Length of a block [s].
+    below, above
+        (agreed, seen): blocks with enough windows just below the interval, and just above it.
+    reason
+        Why there is no number.
+    """
+
+    covered: int | None
+    blocks: int
+    block_s: float | None
+    below: tuple[int, int]
+    above: tuple[int, int]
+    reason: Reason | None
+
+
+@dataclass(frozen=True)
 class Capacity:
-    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``)."""
+    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``).
+
+    ``realised_coverage`` is None where it was not looked for: per GPU type, and on a part of the window.
+    """
 
     role: str
     gpu_type: str | None
@@ -136,6 +156,7 @@ class Capacity:
     growth_ratio: float | None = None
     slope: float | None = None
     evidence: str = ""
+    realised_coverage: RealisedCoverage | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +299,8 @@ class PdRatio:
     evidence: str = ""
     moved_by: tuple[Mover, ...] = ()
     fixed_costs: tuple[FixedCost, ...] = ()
+    by_gpu_type: tuple[TypeRatio, ...] = ()
+    from_replicas: ReplicaRatio | None = None
 
 
 @dataclass(frozen=True)
@@ -300,6 +323,7 @@ class Derived:
     pd_ratio: PdRatio
     refusals: tuple[Refusal, ...]
     startup: tuple[Startup, ...] = ()
+    gpu_speeds: tuple[GpuSpeed, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:
         """Return the capacity of a role over all GPU types, None when the role has none."""
@@ -315,6 +339,10 @@ class Derived:
     def measured_startup_s(self) -> dict[str, float]:
         """Start-up time per role that the dump measured [s]; one that the user gives goes before it."""
         return {s.role: s.value_s for s in self.startup if s.status == "ok" and s.value_s is not None}
+
+    def gpu_weights(self, role: str) -> dict[str, float]:
+        """Return what one pod of each GPU type of a role counts; empty for a pool of one type."""
+        return weights_of(self.gpu_speeds, role)
 
     def startup_of(self, role: str) -> Startup | None:
         """Return the start-up time that the dump shows of a role, None when it was not looked for."""

@@ -52,6 +52,8 @@ class SweepResult:
     pairs
         Whole-number splits by the continuous ratio, for as many instances as the best split has, one less
         and one more.
+    prefill_rps, decode_rps
+        α and β: requests/s of an instance while its role holds the splits back; None where none did.
     disagreement, disagreement_text
         Continuous ratio ÷ best measured ratio − 1, and in words.
     """
@@ -86,6 +88,8 @@ class SweepResult:
     disagreement_text: str | None = None
     reason: Reason | None = None
     evidence: str = ""
+    prefill_rps: float | None = None
+    decode_rps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,42 @@ class ProfileRatio:
     reason: Reason | None = None
     source: str = ""
     inside_ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class BenchSpeed:
+    """What one GPU type (or set-up) of a benchmark serves against the others of it, per GPU.
+
+    Attributes
+    ----------
+    name
+        What the points have in common.
+    isl, osl
+        Mean lengths of the requests [tokens].
+    gpu_type
+        The type as the benchmark names it.
+    gpus
+        GPUs of the set-up.
+    tps_per_gpu
+        Highest decode tokens/s per GPU at the loads that every type was tested at, within the limits.
+    load
+        Load of that point: requests/s, or requests in flight.
+    relative, reference
+        Against the type that serves least [ratio].
+    reason
+        What to know of it; None where it is as measured.
+    """
+
+    name: str
+    isl: float | None
+    osl: float | None
+    gpu_type: str
+    gpus: float | None
+    tps_per_gpu: float
+    load: float | None
+    relative: float
+    reference: str
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +265,8 @@ SWEEPS = pa.schema(
         _field("disagreement_text", _TEXT, "", "the same in words"),
         _field("reason", REASON, "", "why it is not ok"),
         _field("evidence", _TEXT, "", "path of the evidence", null=False),
+        _field("prefill_rps", _NUMBER, "requests/s", "of a prefill instance where prefill holds splits back"),
+        _field("decode_rps", _NUMBER, "requests/s", "of a decode instance where decode holds splits back"),
     ],
     metadata={"table": "sweeps", "grain": "one row per ratio test, token mix, and set of limits"},
 )
@@ -301,10 +343,27 @@ PROFILE_RATIOS = pa.schema(
     metadata={"table": "profile_ratios", "grain": "one row per profile and set of requests"},
 )
 
+BENCH_SPEEDS = pa.schema(
+    [
+        _field("name", _TEXT, "", "what the points have in common", null=False),
+        _field("isl", _NUMBER, "tokens", "mean prompt length"),
+        _field("osl", _NUMBER, "tokens", "mean output length"),
+        _field("gpu_type", _TEXT, "", "GPU type as the benchmark names it", null=False),
+        _field("gpus", _NUMBER, "GPUs", "GPUs of the set-up"),
+        _field("tps_per_gpu", _NUMBER, "tokens/s", "highest output rate per GPU at common loads", null=False),
+        _field("load", _NUMBER, "requests/s or requests in flight", "load of that point"),
+        _field("relative", _NUMBER, "ratio", "against the type that serves least", null=False),
+        _field("reference", _TEXT, "", "that type", null=False),
+        _field("reason", REASON, "", "what to know of it"),
+    ],
+    metadata={"table": "bench_speeds", "grain": "one row per GPU type of a benchmark of several"},
+)
+
 TESTS: dict[str, pa.Schema] = {
     "sweeps": SWEEPS,
     "splits": SPLITS,
     "planned_tests": PLANNED_TESTS,
     "profile_ratios": PROFILE_RATIOS,
+    "bench_speeds": BENCH_SPEEDS,
 }
 """Contracts of this module by table."""

@@ -55,7 +55,7 @@ POLICIES = (
 )
 SERVICE = (
     "service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity demand "
-    "thresholds startup pd_ratio selection replay trial refusals"
+    "thresholds startup gpu_speeds pd_ratio selection replay trial refusals"
 )
 REASON = Reason("thin", "too few", 2.0, 3.0)
 
@@ -193,6 +193,7 @@ def test_keys_come_in_the_contracts_order() -> None:
         "services",
         "sweeps",
         "profiles",
+        "bench_speeds",
         "warnings",
     ]
     (one,) = found["services"]

@@ -276,3 +276,34 @@ def test_more_load_never_asks_for_fewer(first: float, second: float, decode: int
     counts = [decide(plain_policy(), see(v, 2 * decode, decode), State())[0].counts for v in (low, high)]
     assert counts[0]["decode"] <= counts[1]["decode"]
     assert counts[0]["prefill"] <= counts[1]["prefill"]
+
+
+def test_equivalents_count_where_the_types_are_seen() -> None:
+    """Two fast and two slow pods of weights 1.5 and 0.5 count four; four slow ones count two: more."""
+    weighed = replace(primary("decode_tps", "decode", 100.0), gpu_types={"fast": 1.5, "slow": 0.5})
+    policy = plain_policy(primaries=(weighed,))
+    even = {"decode": {"fast": 2.0, "slow": 2.0}}
+    assert decide(policy, see(400.0, gpu_types=even), State())[0].counts == {"prefill": 8, "decode": 4}
+    assert decide(policy, see(400.0), State())[0].counts == {"prefill": 8, "decode": 4}
+    slow = {"decode": {"slow": 4.0}}
+    assert decide(policy, see(400.0, gpu_types=slow), State())[0].counts == {"prefill": 8, "decode": 8}
+    strange = {"decode": {"unheard-of": 4.0}}
+    assert decide(policy, see(400.0, gpu_types=strange), State())[0].counts == {"prefill": 8, "decode": 4}
+
+
+def test_the_ratio_is_of_equivalents() -> None:
+    """Half as fast decode pods need half the prefill each; half as fast prefill pods twice as many."""
+    weights = {"fast": 1.0, "slow": 0.5}
+    leader = replace(primary("decode_tps", "decode", 100.0), gpu_types=weights)
+    policy = plain_policy(primaries=(leader,))
+    assert policy.pd_ratio is not None
+    policy = replace(policy, pd_ratio=replace(policy.pd_ratio, gpu_types=weights))
+    plain = decide(policy, see(800.0), State())[0].counts
+    assert plain == {"decode": 8, "prefill": 16}
+    slow_decode = {"decode": {"slow": 4.0}, "prefill": {"fast": 8.0}}
+    assert decide(policy, see(400.0, gpu_types=slow_decode), State())[0].counts == {"decode": 8, "prefill": 8}
+    slow_prefill = {"decode": {"fast": 4.0}, "prefill": {"slow": 8.0}}
+    assert decide(policy, see(800.0, gpu_types=slow_prefill), State())[0].counts == {
+        "decode": 8,
+        "prefill": 32,
+    }

@@ -1,0 +1,187 @@
+"""Realised coverage: capacities fitted on the past, held against the next block of the user's own history."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from hs_analysis.derive.capacity import fit_capacity
+from hs_analysis.derive.load import RoleRows
+from hs_analysis.derive.violations import judge
+from hs_analysis.schema.reasons import Interval, Reason
+from hs_analysis.schema.results import Capacity, RealisedCoverage
+from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.resampling import moving_block_indices
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+# Defaults of this project; checked by simulation (tests/derive/test_rolling.py).
+
+DAY_S, HALF_DAY_S = 86400.0, 43200.0
+"""Length of a block: a day where there are four of them, else half a day [s]."""
+
+BLOCKS_MIN = 4
+"""Fewest blocks of a history: one to fit on, three to check."""
+
+CHECKS_MIN = 3
+"""Fewest blocks that could be checked for a number to be printed."""
+
+CHECKS_MAX = 6
+"""Most blocks that are checked, the latest: each costs a fit on all that came before it."""
+
+DRAWS = 60
+"""Bootstrap draws of a fit on the past: fewer than of the answer, since only its interval is used."""
+
+BAND = 0.10
+"""How far below and above the interval windows are looked at, as a share of its end [ratio]."""
+
+SLOPE = 60.0
+"""Steepness of the log odds of violating in ln load where the law that was fitted has none; measured on
+simulated services."""
+
+WINDOWS_MIN = 10
+"""Fewest windows of a band that say something."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One block against the interval fitted before it; a side is None where too few windows were there."""
+
+    ci: Interval
+    below: bool | None
+    above: bool | None
+
+    @property
+    def seen(self) -> bool:
+        """Whether either side could be looked at."""
+        return self.below is not None or self.above is not None
+
+    @property
+    def holds(self) -> bool:
+        """Whether no side that could be looked at contradicts the interval."""
+        return self.seen and self.below is not False and self.above is not False
+
+
+def realised_coverage(
+    capacity: Capacity, rows: RoleRows, seconds: Floats, settings: Settings
+) -> RealisedCoverage:
+    """Return how many blocks agreed with the interval that was fitted on what came before them.
+
+    Rolling origin: the history is cut into days from its start (half days under four days); the capacity is
+    fitted on all blocks before one, with its 95 % interval, and held against the windows of that one. It
+    agrees where among the windows loaded up to 10 % less than the lower end no more violate than would if the
+    capacity were that end, and among those loaded up to 10 % more than the upper end no fewer than would if
+    it were that one: odds rise with the fitted slope from the allowed share at the end. A side with under 10
+    windows is not looked at; a block without either side, or without a known capacity before it, is not
+    counted. At most the latest six blocks. No estimate of the block's own enters, so that the count is not
+    one interval against another.
+
+    Parameters
+    ----------
+    capacity
+        Of the whole history: nothing is checked where it is not `ok`.
+    rows
+        The role's rows.
+    seconds
+        Start of each row [Unix s], shape (rows,).
+    settings
+        SLO and seed.
+
+    Returns
+    -------
+    Counts, or a reason where fewer than three blocks could be checked.
+    """
+    if rows.kind != "production":
+        return _none("pressure_test", "a pressure test has no second day to check against")
+    if capacity.status != "ok":
+        return _none("no_capacity", "no capacity to check: only one that was pinned has an interval to hold")
+    blocks = _blocks(seconds)
+    if len(blocks) < BLOCKS_MIN:
+        return _none("too_short", "the history is shorter than two days: nothing to fit on and check after")
+    checks = rolling_checks(rows, blocks, settings)
+    seen = [check for check in checks if check.seen]
+    if len(seen) < CHECKS_MIN:
+        text = (
+            f"{len(seen)} of {len(blocks) - 1} later blocks had a capacity known before them and 10 windows"
+            f" just below or above its interval; {CHECKS_MIN} are needed"
+        )
+        return replace(_none("few_blocks", text), blocks=len(seen))
+    sides = {
+        side: [value for check in seen if (value := getattr(check, side)) is not None]
+        for side in ("below", "above")
+    }
+    return RealisedCoverage(
+        sum(check.holds for check in seen), len(seen), float(np.ptp(_edges(seconds)[:2])),
+        (sum(sides["below"]), len(sides["below"])), (sum(sides["above"]), len(sides["above"])), None,
+    )  # fmt: skip
+
+
+def _none(code: str, text: str) -> RealisedCoverage:
+    return RealisedCoverage(None, 0, None, (0, 0), (0, 0), Reason(code, text))
+
+
+def _edges(seconds: Floats) -> Floats:
+    if not seconds.size:
+        return np.zeros(0)
+    start, end = float(seconds.min()), float(seconds.max())
+    length = DAY_S if end - start >= (BLOCKS_MIN - 0.5) * DAY_S else HALF_DAY_S
+    return np.asarray(start + length * np.arange(int((end - start) // length) + 2), dtype=np.float64)
+
+
+def _blocks(seconds: Floats) -> list[Mask]:
+    """Return the rows of each block; a last one under half its length is left out."""
+    edges = _edges(seconds)
+    found = [(seconds >= a) & (seconds < b) for a, b in pairwise(edges)]
+    most = max((int(mask.sum()) for mask in found), default=0)
+    return [mask for mask in found if mask.sum() >= most / 2]
+
+
+def rolling_checks(rows: RoleRows, blocks: list[Mask], settings: Settings) -> list[Check]:
+    """Return the checks of the latest blocks, oldest first; a block without a capacity before it has none."""
+    found = []
+    for number in range(max(1, len(blocks) - CHECKS_MAX), len(blocks)):
+        past = part_of(rows, np.logical_or.reduce(blocks[:number]))
+        rng = np.random.default_rng([settings.seed, number])
+        block = max(1, round(3600.0 / rows.window_s))
+        resamples = moving_block_indices(past.load.size, block, DRAWS, rng)
+        capacity = fit_capacity(past, settings, resamples, rng, "").capacity
+        if capacity.status == "ok" and capacity.ci is not None:
+            block_rows = part_of(rows, blocks[number])
+            found.append(check(block_rows, settings.slo, capacity.ci, capacity.slope or SLOPE))
+    return found
+
+
+def part_of(rows: RoleRows, mask: Mask) -> RoleRows:
+    """Return some rows of a role: every array cut alike."""
+    values = {field.name: getattr(rows, field.name) for field in fields(rows)}
+    cut: dict[str, Any] = {k: v[mask] for k, v in values.items() if isinstance(v, np.ndarray)}
+    return replace(rows, **cut)
+
+
+def check(rows: RoleRows, slo: Slo, ci: Interval, slope: float = SLOPE) -> Check:
+    """Hold one block's windows against an interval (see `realised_coverage`).
+
+    Windows count by the load that lasted, as capacities do; those that work off an old backlog are left out.
+    """
+    judged = judge(rows, slo, drop_recovery=True)
+    load, bad = rows.sustained[judged.kept], judged.bad[judged.kept]
+    low, high = ci
+    below = (load >= (1.0 - BAND) * low) & (load <= low)
+    above = (load >= high) & (load <= (1.0 + BAND) * high)
+    return Check(
+        ci,
+        _surplus(load[below], bad[below], low, slope, slo) <= 0.0 if below.sum() >= WINDOWS_MIN else None,
+        _surplus(load[above], bad[above], high, slope, slo) >= 0.0 if above.sum() >= WINDOWS_MIN else None,
+    )
+
+
+def _surplus(load: Floats, bad: Mask, capacity: float, slope: float, slo: Slo) -> float:
+    """Return violating windows beyond what a capacity lets expect."""
+    expected = expit(slope * np.log(load / capacity) + logit(slo.allowed_window_share))
+    return float(bad.sum() - expected.sum())

@@ -1,0 +1,390 @@
+"""Relative speeds of the GPU types of one pool, so that instances can be counted in equivalents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive.demand import mean_request
+from hs_analysis.derive.fitting import DRAWS_MIN, log_interval
+from hs_analysis.derive.gpu_types import is_pool_mean
+from hs_analysis.derive.load import capture_numbers, centred_mean, smooth_rows
+from hs_analysis.derive.profile import Profile, profile_ratio
+from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
+from hs_analysis.schema.balance import GpuSpeed, SpeedBasis, TypeRatio, weights_of
+from hs_analysis.schema.results import Capacity, Interval, Reason
+from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# Defaults of this project.
+
+QUEUE = ("running", "queue_length")
+"""Signals that add up to the requests an instance holds."""
+
+QUEUE_ENDS = (0.05, 0.95)
+"""Quantiles of a type's requests per instance between which its curve counts."""
+
+QUEUE_POINTS = 20
+"""Queue lengths at which two curves are compared."""
+
+QUEUE_ROWS_MIN = 60
+"""Fewest windows of a type with requests per instance that both types saw: an hour of minutes."""
+
+BINS, BIN_ROWS = 40, 6
+"""Most bins of a curve of served work on requests held, and fewest rows of one."""
+
+QUEUE_SYSTEMATIC = 0.02
+"""Standard deviation of ln speed beyond resampling, the same as for a capacity: requests are gauges, read a
+few times a minute."""
+
+MOVES = 0.02
+"""Half-range of a pool's mean weight from which its mix of types is said to have moved [ratio]."""
+
+Relative = dict[str, tuple[float, Interval]]
+"""Speed of each type ÷ that of the reference type, with its 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Typed:
+    """The windows of one role per GPU type: instances and signals, arrays on the rows of the service."""
+
+    role: str
+    instances: dict[str, Floats]
+    signals: dict[str, dict[str, Floats]]
+
+    @property
+    def reference(self) -> str:
+        """The type with most instance-windows, ties by name."""
+        return min(self.instances, key=lambda name: (-float(np.nansum(self.instances[name])), name))
+
+
+def typed_of(frame: ServiceFrame, typed: pl.DataFrame, role: str) -> Typed | None:
+    """Return the windows of a role per GPU type; None where not all of its types count their served work."""
+    served, types = SERVED[role], frame.gpu_types.get(role, ())
+    found = Typed(role, {}, {})
+    for name in types:
+        rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == name))
+        if rows.filter(pl.col("signal") == served).is_empty():
+            return None
+        key = ["capture", "t"]
+        own = rows.pivot("signal", index=key, values="value", aggregate_function="first")
+        counts = rows.filter(pl.col("signal") == served).select(*key, pl.col("instances").cast(pl.Float64))
+        own = own.join(counts, key, how="left")
+        table = frame.table.select(key).join(own, key, how="left", maintain_order="left")
+        values = {
+            signal: table[signal].cast(pl.Float64).fill_null(math.nan).to_numpy()
+            for signal in table.columns
+            if signal not in ("capture", "t")
+        }
+        found.instances[name] = values.pop("instances")
+        found.signals[name] = values
+    return found if len(found.instances) > 1 else None
+
+
+def type_speeds(
+    frame: ServiceFrame,
+    typed: pl.DataFrame,
+    capacities: Sequence[Capacity],
+    profiles: Sequence[Profile],
+    settings: Settings,
+    resamples: Integers,
+) -> tuple[GpuSpeed, ...]:
+    """Return the relative speed of each GPU type of every pool that mixes types.
+
+    From the types' own capacities where all are known, else from profiles of all of them at the service's
+    mean request, else from the work an instance of each serves while it holds equally many requests.
+    Refused, with what is missing, where none of these can be had.
+
+    Parameters
+    ----------
+    frame, typed
+        The service over all types, and its rows of the contract SIGNALS that have a GPU type.
+    capacities
+        Those per GPU type; others are left out.
+    profiles
+        Of one instance each; those without a GPU type say nothing here.
+    settings, resamples
+        SLO, and row numbers of each bootstrap draw, shape (draws, rows).
+    """
+    found: list[GpuSpeed] = []
+    for role in frame.pools:
+        if len(frame.gpu_types.get(role, ())) < 2:
+            continue
+        pool = typed_of(frame, typed, role)
+        if pool is None:
+            found += _refused(frame, role, f"the input has no {SERVED[role]} per GPU type")
+            continue
+        tried: tuple[tuple[SpeedBasis, Relative | None], ...] = (
+            ("capacity", _by_capacity(pool, capacities)),
+            ("profile", _by_profile(pool, profiles, mean_request(frame), settings.slo)),
+        )
+        basis, relative = next((one for one in tried if one[1] is not None), (None, None))
+        if relative is None:
+            told = _by_queue(frame, pool, resamples)
+            if isinstance(told, str):
+                found += _refused(frame, role, told)
+                continue
+            basis, relative = "equal_queue", told
+        found += _rows(frame, pool, basis, relative)
+    return tuple(found)
+
+
+def _rows(frame: ServiceFrame, pool: Typed, basis: SpeedBasis | None, relative: Relative) -> list[GpuSpeed]:
+    counts = {name: float(np.nanmean(values)) for name, values in pool.instances.items()}
+    mean = sum(counts[name] * relative[name][0] for name in counts) / sum(counts.values())
+    return [
+        GpuSpeed(
+            pool.role, name, counts[name], relative[name][0], relative[name][1], pool.reference,
+            relative[name][0] / mean, basis, "ok", None, _link(frame, pool.role, name),
+        )
+        for name in counts
+    ]  # fmt: skip
+
+
+def _refused(frame: ServiceFrame, role: str, why: str) -> list[GpuSpeed]:
+    text = f"the types of the {role} pool can't be weighed against each other: {why}"
+    return [
+        GpuSpeed(
+            role, name, None, None, None, None, None, None, "refused", Reason("speed_unknown", text),
+            _link(frame, role, name),
+        )
+        for name in frame.gpu_types[role]
+    ]  # fmt: skip
+
+
+def _link(frame: ServiceFrame, role: str, name: str) -> str:
+    return evidence.path(frame.service, "derive", f"speed@{role}@{name}")
+
+
+def _by_capacity(pool: Typed, capacities: Sequence[Capacity]) -> Relative | None:
+    known = {
+        c.gpu_type: c
+        for c in capacities
+        if c.role == pool.role and c.gpu_type and c.status == "ok" and not is_pool_mean(c)
+    }
+    if set(known) != set(pool.instances):
+        return None
+    out: Relative = {pool.reference: (1.0, (1.0, 1.0))}
+    one, (one_low, one_high) = _logs(known[pool.reference])
+    for name in pool.instances:
+        if name != pool.reference:
+            own, (low, high) = _logs(known[name])
+            value = math.exp(own - one)
+            down, up = math.hypot(own - low, one_high - one), math.hypot(high - own, one - one_low)
+            out[name] = (value, (value * math.exp(-down), value * math.exp(up)))
+    return out
+
+
+def _logs(capacity: Capacity) -> tuple[float, Interval]:
+    """Return ln of a capacity and of the ends of its interval."""
+    value = capacity.per_instance or math.nan
+    low, high = capacity.ci or (value, value)
+    return math.log(value), (math.log(low), math.log(high))
+
+
+def equivalents(
+    profiles: Sequence[Profile], isl: float, osl: float, slo: Slo
+) -> dict[str, tuple[float, float]]:
+    """Return what one instance of every profiled GPU type carries: (prompt, output) tokens/s.
+
+    At one shape of request, under the limits. A profile without a GPU type, or that the shape lies outside
+    of, or whose type can't keep a limit, is left out.
+    """
+    found = {}
+    for one in profiles:
+        ratio = profile_ratio(one, np.array([isl]), np.array([osl]), slo)
+        if one.gpu_type and ratio.status == "ok" and ratio.prefill_tps and ratio.decode_tps:
+            found[one.gpu_type] = (ratio.prefill_tps, ratio.decode_tps)
+    return found
+
+
+def _by_profile(
+    pool: Typed, profiles: Sequence[Profile], request: tuple[float, float] | None, slo: Slo
+) -> Relative | None:
+    if request is None:
+        return None
+    groups: dict[str, list[Profile]] = {}
+    for one in profiles:  # types compare within one model, engine and precision
+        groups.setdefault(one.name.removesuffix(one.gpu_type or ""), []).append(one)
+    found = [equivalents(group, *request, slo) for _, group in sorted(groups.items())]
+    known = next((one for one in found if set(pool.instances) <= set(one)), None)
+    if known is None:
+        return None
+    rates = {name: _rate(known[name], pool.role, request) for name in pool.instances}
+    relative = {name: rate / rates[pool.reference] for name, rate in rates.items()}
+    return {name: (value, (value, value)) for name, value in relative.items()}
+
+
+def _rate(known: tuple[float, float], role: str, request: tuple[float, float]) -> float:
+    """Return the speed of a role; a mixed instance does both parts of a request one after the other."""
+    prefill, decode = known
+    if role == "mixed":
+        return 1.0 / (request[0] / prefill + request[1] / decode)
+    return prefill if role == "prefill" else decode
+
+
+def _by_queue(frame: ServiceFrame, pool: Typed, resamples: Integers) -> Relative | str:
+    """Compare served work per instance at equal requests per instance; or say what is missing."""
+    curves = {name: _per_instance(frame, pool, name) for name in pool.instances}
+    for name, (held, _) in curves.items():
+        if not np.isfinite(held).any():
+            return f"the input has no requests running on {name}"
+    reference = curves.pop(pool.reference)
+    out: Relative = {pool.reference: (1.0, (1.0, 1.0))}
+    for name, own in curves.items():
+        value = _at_equal_queue(own, reference, np.arange(own[0].size))
+        if value is None:
+            return (
+                f"an instance of {name} and one of {pool.reference} seldom held equally many requests, so"
+                " their work can't be compared at equal queue length"
+            )
+        found = [_at_equal_queue(own, reference, rows) for rows in resamples]
+        draws = np.array([math.nan if one is None else one for one in found])
+        if np.isfinite(draws).mean() < DRAWS_MIN:
+            return f"too few windows in which {name} and {pool.reference} held equally many requests"
+        out[name] = (value, log_interval(value, draws, QUEUE_SYSTEMATIC))
+    return {name: out[name] for name in pool.instances}
+
+
+def _per_instance(frame: ServiceFrame, pool: Typed, name: str) -> tuple[Floats, Floats]:
+    """Return requests held and work served per instance of a type, 5-min means in production."""
+    count, values = pool.instances[name], pool.signals[name]
+    held = np.full(count.size, math.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for signal in QUEUE:
+            if signal not in values:
+                continue
+            info = frame.info(signal, pool.role)
+            one = values[signal] if info is not None and info.pool == "mean" else values[signal] / count
+            held = np.where(np.isfinite(held), held + np.nan_to_num(one, nan=0.0), one)
+        served = values[SERVED[pool.role]] / count
+    held, served = (np.where(count > 0, x, math.nan) for x in (held, served))
+    if frame.kind == "production":
+        group, rows = capture_numbers(frame), smooth_rows(frame.window_s)
+        held, served = (centred_mean(x, rows, group) for x in (held, served))
+    return held, served
+
+
+def _at_equal_queue(
+    own: tuple[Floats, Floats], reference: tuple[Floats, Floats], rows: Integers
+) -> float | None:
+    """Return served work ÷ the reference's, the mean of ln over queue lengths that both held."""
+    pairs = [_seen(held[rows], served[rows]) for held, served in (own, reference)]
+    ends = [np.quantile(held, QUEUE_ENDS) if held.size else np.array([1.0, 0.0]) for held, _ in pairs]
+    low, high = max(float(end[0]) for end in ends), min(float(end[1]) for end in ends)
+    if not 0.0 < low < high:
+        return None
+    at = np.geomspace(low, high, QUEUE_POINTS)
+    found = []
+    for held, served in pairs:
+        inside = (held >= low) & (held <= high)
+        if int(inside.sum()) < QUEUE_ROWS_MIN:
+            return None
+        fit = _curve(held[inside], served[inside])
+        found.append(fit.predict(at))
+    return float(np.exp(np.mean(np.log(found[0]) - np.log(found[1]))))
+
+
+def _seen(held: Floats, served: Floats) -> tuple[Floats, Floats]:
+    known = np.isfinite(held) & np.isfinite(served) & (held > 0) & (served > 0)
+    return held[known], served[known]
+
+
+def _curve(held: Floats, served: Floats) -> MonotoneFit:
+    return monotone_fit(held, served, bins=max(2, min(BINS, held.size // BIN_ROWS)), increasing=True)
+
+
+def in_equivalents(
+    frame: ServiceFrame, typed: pl.DataFrame, speeds: Sequence[GpuSpeed]
+) -> tuple[ServiceFrame, tuple[str, ...]]:
+    """Return the service with its instances counted in equivalents, and the roles where that matters.
+
+    One equivalent is the mean pod recorded. A pool whose mix of types stood still keeps its counts: there
+    both are the same.
+    """
+    moved, columns = [], []
+    for role in frame.pools:
+        weights = weights_of(speeds, role)
+        pool = typed_of(frame, typed, role) if weights else None
+        if pool is None:
+            continue
+        pods = sum(np.nan_to_num(pool.instances[name]) for name in weights)
+        weighed = sum(weights[name] * np.nan_to_num(pool.instances[name]) for name in weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(pods > 0, weighed / pods, math.nan)
+        known = mean[np.isfinite(mean)]
+        if not known.size or np.ptp(known) < 2 * MOVES:
+            continue
+        moved.append(role)
+        counts = frame.values("instances", role) * np.where(np.isfinite(mean), mean, 1.0)
+        columns.append(pl.Series(column("instances", role), counts).fill_nan(None))
+    return replace(frame, table=frame.table.with_columns(columns)), tuple(moved)
+
+
+def type_ratios(value: float | None, speeds: Sequence[GpuSpeed]) -> tuple[TypeRatio, ...]:
+    """Return prefill pods of one type per decode pod of another that balance, empty for pools of one type.
+
+    A ratio of mean pods r is r · w_D ÷ w_P of pods with weights w_P and w_D.
+    """
+    prefill, decode = (weights_of(speeds, role) for role in ("prefill", "decode"))
+    if value is None or not (prefill or decode):
+        return ()
+    one: Mapping[str, float] = {"": 1.0}
+    return tuple(
+        TypeRatio(p or None, d or None, value * w_d / w_p)
+        for p, w_p in (prefill or one).items()
+        for d, w_d in (decode or one).items()
+    )
+
+
+def with_pods(speeds: Sequence[GpuSpeed], need: Mapping[str, float | None]) -> tuple[GpuSpeed, ...]:
+    """Return the speeds with the pods of each type that make up a need, the fastest first.
+
+    Parameters
+    ----------
+    speeds
+        Of the pools that mix types; as many pods of a type are there as ran in the mean, rounded up.
+    need
+        Equivalents per role; None where unknown.
+    """
+    found = list(speeds)
+    for role, wanted in need.items():
+        own = [s for s in speeds if s.role == role and s.weight is not None]
+        if wanted is None or not own:
+            continue
+        ranked = sorted(own, key=lambda s: (-(s.weight or 0.0), s.gpu_type))
+        available = [(s.gpu_type, s.weight or 0.0, math.ceil((s.instances or 0.0) - 1e-9)) for s in ranked]
+        pods = dict(pods_for(wanted, available))
+        found = [replace(s, pods=pods[s.gpu_type]) if s in own else s for s in found]
+    return tuple(found)
+
+
+def pods_for(needed: float, available: Sequence[tuple[str, float, int]]) -> tuple[tuple[str, int], ...]:
+    """Return how many pods of each GPU type make up a need in equivalents, in the order given.
+
+    Parameters
+    ----------
+    needed
+        Equivalents.
+    available
+        (GPU type, equivalents of one pod, pods there are), the preferred first.
+
+    Returns
+    -------
+    Whole pods per type; together at least the need where there are enough, else all there are.
+    """
+    out = []
+    for name, speed, most in available:
+        count = min(most, max(0, math.ceil(needed / speed - 1e-9))) if speed > 0 else 0
+        needed -= count * speed
+        out.append((name, count))
+    return tuple(out)

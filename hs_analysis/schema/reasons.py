@@ -1,0 +1,17 @@
+"""What stands beside a number: its interval, or why it could not be had."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict or a refusal is what it is: code, sentence, measured value and the rule's limit."""
+
+    code: str
+    text: str
+    value: float | None = None
+    limit: float | None = None
