@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hs_analysis.derive import gates, laws
 from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
 from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
+from hs_analysis.derive.memory import remembering
 from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge, mean_share
 from hs_analysis.derive.wording import capacity_reason
 from hs_analysis.schema.aligned import SERVED
@@ -106,6 +107,7 @@ def fit_capacity(
     evidence
         Evidence path of the result.
     """
+    rows = remembering(rows, settings.slo)
     judged = judge(rows, settings.slo, drop_recovery=rows.kind == "production")
     if not np.isfinite(rows.load).any():
         nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"

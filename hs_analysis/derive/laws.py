@@ -102,7 +102,7 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     if bad.sum() < 2 or bad.all():
         return None
     x = np.log(load)
-    tail = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
+    tail = in_tail(x, bad)
     fit = binomial_fit(x[tail], bad[tail])
     if fit is None or fit[1] <= 0.0:
         return None
@@ -110,6 +110,12 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     crossing = float(np.exp((np.log(allowed / (1.0 - allowed)) - fit[0]) / fit[1]))
     seen = load[tail].min() <= crossing <= LOGISTIC_REACH * load.max()
     return Crossing(crossing, fit[1]) if seen else None
+
+
+def in_tail(x: Floats, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which ln loads lie in the tail of the logistic law: above q02 of the violating ones - 0.25."""
+    tail: NDArray[np.bool_] = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
+    return tail
 
 
 def at_mean_load(crossing: Crossing, noise: float, slo: Slo) -> Crossing:

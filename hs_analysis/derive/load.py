@@ -57,6 +57,8 @@ class RoleRows:
         Work per instance that the latency of the row answers to [tokens/s]. In production what came in the
         row itself, chance included; NaN where the load moved between it and a neighbour, for part of such a
         row belongs to another load.
+    earlier
+        Work per instance of the row before [tokens/s], NaN without one.
     sustained
         Work per instance that lasted: a centred 5-minute mean in production, else as `load` [tokens/s].
     count_noise
@@ -85,6 +87,7 @@ class RoleRows:
     work: Floats
     instances: Floats
     load: Floats
+    earlier: Floats
     sustained: Floats
     count_noise: float
     limits: tuple[str, ...]
@@ -235,10 +238,16 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
     return RoleRows(
-        role, work, instances, load, sustained, noise, limits,
+        role, work, instances, load, _before(per_instance, group), sustained, noise, limits,
         *shares_over(frame, role, limits), usable, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
     )  # fmt: skip
+
+
+def _before(values: Floats, group: Groups) -> Floats:
+    out = np.full(values.size, np.nan)
+    out[1:] = np.where(group[1:] == group[:-1], values[:-1], np.nan)
+    return out
 
 
 def _count_noise(work: Floats, instances: Floats, group: Groups) -> float:
