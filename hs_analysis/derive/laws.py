@@ -45,7 +45,7 @@ QUANTILE_RANGE = (0.002, 0.8)
 """Bins used by the quantile law: those whose quantile of the share lies between [ratio]."""
 
 LOAD_SHARE_MIN = 0.6
-"""Bins used by the quantile law: those above this share of the highest load [ratio]."""
+"""Rows used by the quantile law: those above this share of the highest load [ratio]."""
 
 PROBIT_WIDTH = 0.7
 """Standard deviation of the Gaussian weight about the crossing, in probits."""
@@ -193,10 +193,13 @@ def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | Non
 def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     """Return where the quantile of the share over the limit reaches what a window may have.
 
-    Per equal-count bin of load the (1 - allowed share of windows) quantile of the share, made monotone; its
-    probit is fitted linearly in ln load, with Gaussian weights about the crossing. None with fewer than
-    three bins in range, without a rising fit, or where the crossing lies below the lowest load.
+    Per equal-count bin of the loads above 0.6 of the highest, the (1 - allowed share of windows) quantile of
+    the share, made monotone; its probit is fitted linearly in ln load, with Gaussian weights about the
+    crossing. None with fewer than three bins in range, without a rising fit, or where the crossing lies below
+    the lowest load.
     """
+    lowest, near = load.min(), load > LOAD_SHARE_MIN * load.max()
+    load, share = load[near], share[near]
     bins = min(BINS_MAX, load.size // BIN_ROWS)
     if bins < 3:
         return None
@@ -205,7 +208,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     level = 1.0 - slo.allowed_window_share
     quantile = monotone_fit(x, np.quantile(share[order].reshape(bins, -1), level, axis=1), increasing=True)
     low, high = QUANTILE_RANGE
-    used = (quantile.y > low) & (quantile.y < high) & (quantile.x > np.log(LOAD_SHARE_MIN * load.max()))
+    used = (quantile.y > low) & (quantile.y < high)
     if used.sum() < 3:
         return None
     x, probit, goal = quantile.x[used], norm.ppf(quantile.y[used]), float(norm.ppf(share_limit(slo)))
@@ -217,7 +220,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
         return None
     with np.errstate(over="ignore"):
         crossing = float(np.exp(mean_x + (goal - mean_y) / slope))
-    return Crossing(crossing) if load.min() <= crossing < np.inf else None
+    return Crossing(crossing) if lowest <= crossing < np.inf else None
 
 
 def levels(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
