@@ -26,8 +26,8 @@ def remembering(rows: RoleRows, slo: Slo) -> RoleRows:
     """Return the rows of a production history under the load that their latency answers to.
 
     A request that came at the end of a window is served in the next, and the queue it joined was made by
-    those before it: on simulated services a third to a half of what a 60-s window's latency answers to came in
-    the one before. Read off its own load alone, part of what came by chance has no effect and blurs the law,
+    those before it: on simulated services a third to a half of what a 60-s window answers to came in the one
+    before. Read off its own load alone, part of what came by chance has no effect and blurs the law,
     whose average over chance then counts it twice: capacities came out 2 % low.
 
     The load is (1 − a) · own + a · the window before's, with the part a under which a binomial fit on ln load
