@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hs_analysis.derive import gates, laws
 from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
 from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
+from hs_analysis.derive.memory import remembering
+from hs_analysis.derive.usual_mix import at_usual_mix
 from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge, mean_share
 from hs_analysis.derive.wording import capacity_reason
 from hs_analysis.schema.aligned import SERVED
@@ -106,6 +108,7 @@ def fit_capacity(
     evidence
         Evidence path of the result.
     """
+    rows = at_usual_mix(remembering(rows, settings.slo), settings.slo)
     judged = judge(rows, settings.slo, drop_recovery=rows.kind == "production")
     if not np.isfinite(rows.load).any():
         nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"
@@ -203,13 +206,16 @@ def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reas
 def _bracketed(
     judged: Judged, between: Bracket, upper: float | None, draws: int, rng: np.random.Generator, evidence: str
 ) -> CapacityFit:
-    ends = np.array([between.low, between.high])
-    ci, factor = _edges(judged, between.value, log_interval(between.value, ends, BRACKET_SYSTEMATIC), upper)
+    ends, systematic = (
+        np.array([between.low, between.high]),
+        math.hypot(BRACKET_SYSTEMATIC, judged.rows.mix_sd),
+    )
+    ci, factor = _edges(judged, between.value, log_interval(between.value, ends, systematic), upper)
     reason = _caveat(judged.rows.role, between.value, ci, factor)
     capacity = _capacity(judged, between.value, ci, "slo", reason, "bracket", evidence)
     inside = np.exp(rng.uniform(math.log(between.low), math.log(between.high), draws))
     high = None if factor is None else ci[1]
-    return CapacityFit(capacity, judged, inside, BRACKET_SYSTEMATIC, ci[0], high, factor)
+    return CapacityFit(capacity, judged, inside, systematic, ci[0], high, factor)
 
 
 def _observed(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:

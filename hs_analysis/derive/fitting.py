@@ -33,9 +33,13 @@ REACH_QUANTILE = 0.99
 DRAWS_MIN = 0.8
 """Share of bootstrap draws in which a law must hold [ratio]."""
 
+FEW_DRAWS_MIN = 0.5
+"""The same with few episodes: one draw of blocks in three leaves a single one out, which says nothing
+[ratio]."""
+
 LOGISTIC_BAD_MIN, LOGISTIC_EPISODES_MIN = 10, 3
 """Violating windows and separate episodes that the logistic law needs: ten events for each slope fitted
-(Peduzzi et al. 1996), not all of one incident."""
+(Peduzzi et al. 1996), not all of one incident. Of fewer episodes it has the larger systematic term."""
 
 TEST_WINDOWS_MIN = 5
 """Pressure test: fewest windows over and under the limit."""
@@ -62,6 +66,8 @@ class Rule:
     single_windows
         Whether it is read off each window's own load, whose chance is averaged over afterwards; else off
         the sustained load.
+    draws_min
+        Share of bootstrap draws in which it must hold [ratio].
     """
 
     name: str
@@ -69,6 +75,7 @@ class Rule:
     needs: Callable[[Judged], bool]
     systematic: dict[str, float]
     single_windows: bool = False
+    draws_min: float = DRAWS_MIN
 
     def load(self, judged: Judged) -> Floats:
         """Return the load of every row that the law reads [tokens/s per instance]."""
@@ -101,6 +108,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             _needs_episodes,
             {"prefill": 0.02, "decode": 0.02, "mixed": 0.02},
             single_windows=True,
+        ),
+        Rule(
+            "logistic, few episodes",
+            laws.logistic,
+            lambda judged: judged.bad_kept >= LOGISTIC_BAD_MIN,
+            {"prefill": 0.035, "decode": 0.035, "mixed": 0.035},
+            single_windows=True,
+            draws_min=FEW_DRAWS_MIN,
         ),
         Rule(
             "quantile law",
@@ -136,7 +151,7 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
     """Return a law's answer, None where it does not hold.
 
     It does not hold where its needs are not met, where its crossing lies more than 15 % above the 99 %
-    quantile of load, or where it gives no value in 80 % of the draws.
+    quantile of load, or where too few of the draws give a value within that reach.
 
     Parameters
     ----------
@@ -149,13 +164,16 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
         return None
     crossing = rule.crossing(judged, slo, np.arange(judged.kept.size))
     load = judged.rows.sustained[judged.kept & (judged.rows.sustained > 0)]
-    if crossing is None or not load.size or crossing.load > REACH * np.quantile(load, REACH_QUANTILE):
+    if crossing is None or not load.size:
+        return None
+    reach = REACH * np.quantile(load, REACH_QUANTILE)
+    if crossing.load > reach:
         return None
     found = [rule.crossing(judged, slo, rows) for rows in resamples]
-    draws = np.array([one.load if one is not None else math.nan for one in found])
-    if np.isfinite(draws).mean() < DRAWS_MIN:
+    draws = np.array([one.load if one is not None and one.load <= reach else math.nan for one in found])
+    if np.isfinite(draws).mean() < rule.draws_min:
         return None
-    systematic = rule.systematic[judged.rows.role]
+    systematic = math.hypot(rule.systematic[judged.rows.role], judged.rows.mix_sd)
     low, high = log_interval(crossing.load, draws, systematic)
     gap_low, gap_high = _gap(rule.load(judged)[judged.kept], crossing.load)
     return Fitted(rule, crossing, draws, systematic, (min(low, gap_low), max(high, gap_high)))

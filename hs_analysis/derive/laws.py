@@ -45,7 +45,7 @@ QUANTILE_RANGE = (0.002, 0.8)
 """Bins used by the quantile law: those whose quantile of the share lies between [ratio]."""
 
 LOAD_SHARE_MIN = 0.6
-"""Bins used by the quantile law: those above this share of the highest load [ratio]."""
+"""Rows used by the quantile law: those above this share of the highest load [ratio]."""
 
 PROBIT_WIDTH = 0.7
 """Standard deviation of the Gaussian weight about the crossing, in probits."""
@@ -102,7 +102,7 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     if bad.sum() < 2 or bad.all():
         return None
     x = np.log(load)
-    tail = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
+    tail = in_tail(x, bad)
     fit = binomial_fit(x[tail], bad[tail])
     if fit is None or fit[1] <= 0.0:
         return None
@@ -110,6 +110,12 @@ def logistic(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     crossing = float(np.exp((np.log(allowed / (1.0 - allowed)) - fit[0]) / fit[1]))
     seen = load[tail].min() <= crossing <= LOGISTIC_REACH * load.max()
     return Crossing(crossing, fit[1]) if seen else None
+
+
+def in_tail(x: Floats, bad: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which ln loads lie in the tail of the logistic law: above q02 of the violating ones - 0.25."""
+    tail: NDArray[np.bool_] = x > np.quantile(x[bad], TAIL_QUANTILE) - TAIL_MARGIN
+    return tail
 
 
 def at_mean_load(crossing: Crossing, noise: float, slo: Slo) -> Crossing:
@@ -187,10 +193,13 @@ def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | Non
 def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     """Return where the quantile of the share over the limit reaches what a window may have.
 
-    Per equal-count bin of load the (1 - allowed share of windows) quantile of the share, made monotone; its
-    probit is fitted linearly in ln load, with Gaussian weights about the crossing. None with fewer than
-    three bins in range, without a rising fit, or where the crossing lies below the lowest load.
+    Per equal-count bin of the loads above 0.6 of the highest, the (1 - allowed share of windows) quantile of
+    the share, made monotone; its probit is fitted linearly in ln load, with Gaussian weights about the
+    crossing. None with fewer than three bins in range, without a rising fit, or where the crossing lies below
+    the lowest load.
     """
+    lowest, near = load.min(), load > LOAD_SHARE_MIN * load.max()
+    load, share = load[near], share[near]
     bins = min(BINS_MAX, load.size // BIN_ROWS)
     if bins < 3:
         return None
@@ -199,7 +208,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     level = 1.0 - slo.allowed_window_share
     quantile = monotone_fit(x, np.quantile(share[order].reshape(bins, -1), level, axis=1), increasing=True)
     low, high = QUANTILE_RANGE
-    used = (quantile.y > low) & (quantile.y < high) & (quantile.x > np.log(LOAD_SHARE_MIN * load.max()))
+    used = (quantile.y > low) & (quantile.y < high)
     if used.sum() < 3:
         return None
     x, probit, goal = quantile.x[used], norm.ppf(quantile.y[used]), float(norm.ppf(share_limit(slo)))
@@ -211,7 +220,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
         return None
     with np.errstate(over="ignore"):
         crossing = float(np.exp(mean_x + (goal - mean_y) / slope))
-    return Crossing(crossing) if load.min() <= crossing < np.inf else None
+    return Crossing(crossing) if lowest <= crossing < np.inf else None
 
 
 def levels(load: Floats, share: Floats, slo: Slo) -> Crossing | None:

@@ -21,6 +21,9 @@ SMOOTH_S = 300.0
 """Centred mean of a load that counts as sustained [s]. Default of this project, measured on simulated
 services."""
 
+MIX_S = 1800.0
+"""Centred mean of the tokens of a request [s]: mixes move over hours, and a window holds few requests."""
+
 SMOOTH_COVERAGE = 0.7
 """Share of the rows of a mean that must have a value [ratio]; the same as for a window's samples."""
 
@@ -57,6 +60,11 @@ class RoleRows:
         Work per instance that the latency of the row answers to [tokens/s]. In production what came in the
         row itself, chance included; NaN where the load moved between it and a neighbour, for part of such a
         row belongs to another load.
+    earlier
+        Work per instance of the row before [tokens/s], NaN without one.
+    request_tokens
+        Tokens of a request that weigh on the role, a 30-min mean: for decode those a sequence holds in KV
+        memory on average (prompt and half of the output), for prefill cache-missed ones; NaN where unknown.
     sustained
         Work per instance that lasted: a centred 5-minute mean in production, else as `load` [tokens/s].
     count_noise
@@ -81,12 +89,16 @@ class RoleRows:
         Width of a row [s].
     kind
         ``production`` or ``pressure_test``.
+    mix_sd
+        Standard deviation of ln capacity because the limit was met under another token mix than usual.
     """
 
     role: str
     work: Floats
     instances: Floats
     load: Floats
+    earlier: Floats
+    request_tokens: Floats
     sustained: Floats
     count_noise: float
     limits: tuple[str, ...]
@@ -100,6 +112,7 @@ class RoleRows:
     group: Groups
     window_s: float
     kind: str
+    mix_sd: float = 0.0
 
     @property
     def judged(self) -> Mask:
@@ -239,10 +252,29 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
     return RoleRows(
-        role, work, instances, load, sustained, noise, limits,
+        role, work, instances, load, _before(per_instance, group),
+        _request_tokens(frame, role, work, group), sustained, noise, limits,
         *shares_over(frame, role, limits), usable, settled, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
     )  # fmt: skip
+
+
+def _before(values: Floats, group: Groups) -> Floats:
+    out = np.full(values.size, np.nan)
+    out[1:] = np.where(group[1:] == group[:-1], values[:-1], np.nan)
+    return out
+
+
+def _request_tokens(frame: ServiceFrame, role: str, work: Floats, group: Groups) -> Floats:
+    if frame.kind != "production" or role == "mixed":
+        return np.full(work.size, np.nan)
+    if role == "decode":
+        tokens = frame.values("input_length", "service") + frame.values("output_length", "service") / 2.0
+    else:
+        rate = frame.values("request_rate", "service")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            tokens = np.where(rate > 0, work / rate, np.nan)
+    return centred_mean(tokens, smooth_rows(frame.window_s, MIX_S), group)
 
 
 def _count_noise(work: Floats, instances: Floats, group: Groups) -> float:

@@ -271,3 +271,19 @@ def test_a_floor_of_a_pressure_test_lasted() -> None:
     assert (
         capacities(with_columns(frame, {"offered_tps@decode": offered}))["decode"].per_instance <= 1.2 * plain
     )
+
+
+def test_one_overload_gives_a_capacity_with_the_larger_doubt() -> None:
+    """Windows that violate in one surge pin the limit, but nothing shows how surges differ."""
+    found = []
+    for seed in range(4):
+        service, rng = Service(), np.random.default_rng([seed, 5])
+        requests = 16 * day_shape(24, low=0.3) * wander(24 * 60, 0.03, rng)
+        requests[600:840] = 20 * (0.8 + 0.35 * (1 - np.abs(np.linspace(-1, 1, 240))))
+        prefill = service.prefill_capacity * service.prefill / 20
+        decode = 0.6 * service.decode_capacity * service.decode / 20
+        found.append(capacities(make_frame(service, requests, prefill, decode, seed))["prefill"])
+    few = [c for c in found if c.method == "logistic, few episodes"]
+    assert len(few) >= 2
+    assert all(c.ci[1] / c.ci[0] > np.exp(2 * 1.96 * 0.035) for c in few)
+    check_recovery(few, 0.05)

@@ -166,3 +166,15 @@ def test_laws_do_not_depend_on_the_unit_of_load(law) -> None:
     once, twice = law(load, share, SLO), law(2 * load, share, SLO)
     assert once is not None
     assert twice.load == pytest.approx(2 * once.load, rel=1e-9)
+
+
+def test_idle_rows_do_not_move_the_quantile_law() -> None:
+    """Nights say nothing of the limit: rows under 0.6 of the highest load leave the answer as it is."""
+    rng = np.random.default_rng(4)
+    load = rng.uniform(61.0, 100.0, 600)
+    share = norm.cdf(norm.ppf(0.05) + 10.0 * np.log(load / 98.0) + 0.3 * rng.standard_normal(load.size))
+    plain = quantile_law(load, share, SLO)
+    night = rng.uniform(10.0, 59.0, 3000)
+    more = quantile_law(np.r_[night, load], np.r_[np.zeros(night.size), share], SLO)
+    assert plain is not None
+    assert more == plain
