@@ -96,7 +96,8 @@ class Scene(NamedTuple):
     observe_s: float  # NaN: removal is not observed
     follower: int  # pool that the only primary sizes through the ratio
     average_rows: int
-    load_rows: int
+    load_rows: int  # of the two means of ``demand.answering_load``
+    recent_rows: int
 
 
 class State(NamedTuple):

@@ -100,7 +100,8 @@ def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> Fl
     """
     pools = {role: _pool(history, derived, role, settings) for role in history.pools}
     signals = fit_signals(history)
-    waits = fit_waits(history, signals)
+    measured = "decode" in pools and pools["decode"].status == "ok"
+    waits = fit_waits(history, signals, measured=measured)
     for key, curve in signals.items():
         if key[0] == "tbt" and curve.pool == "decode":
             signals[key] = to_ceiling(curve, pools["decode"].ceiling)
@@ -194,7 +195,7 @@ def violation_probability(
     Parameters
     ----------
     load
-        Work per ready instance, trailing 5-min mean [tokens/s], shape (rows,); infinite if none is ready.
+        Work per ready instance, ``answering_load`` [tokens/s], shape (rows,); infinite if none is ready.
     age_s
         Oldest backlog that the pool's latency waits for in the row [s], shape (rows,).
     pool

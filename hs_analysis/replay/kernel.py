@@ -240,8 +240,7 @@ def _serve(pool: Record, ceiling: float, arriving: float, seconds: float) -> flo
     pool.arrived += arriving
     pool.served += served
     if pool.backlog > 0:
-        rate = pool.ready * ceiling
-        pool.age_s = max(pool.age_s, pool.backlog / rate if rate > 0 else math.inf)
+        pool.age_s = max(pool.age_s, pool.backlog / (pool.ready * ceiling) if pool.ready > 0 else math.inf)
     return float(served / waiting) if waiting > 0 else 1.0
 
 
@@ -349,7 +348,9 @@ def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) 
     for place in range(state.pools.size):
         given = scene.pools[place]
         figures.hours[policy, place] += (state.pools[place].desired + state.pools[place].draining) * hours
-        load = _mean_before(state.load, place, row + 1, scene.load_rows)
+        lasting = _mean_before(state.load, place, row + 1, scene.load_rows)
+        load = _mean_before(state.load, place, row + 1, scene.recent_rows)
+        load = load if math.isinf(lasting) else math.sqrt(lasting * load)
         waited_s = _waited_s(state.pools, scene.decode, place, 1.0, given.decode_wait)
         chance = _chance(given, waited_s, state.ready[place, row], load, scene.log_odds)
         none_strained *= 1.0 - chance if given.known else 1.0
@@ -374,8 +375,7 @@ def _reset(scene: Scene, pools: Records) -> None:
 def run_family(family: Family, scene: Scene, state: State, figures: Figures, counts: Floats) -> None:
     """Run every policy of a family on one capture, and add its sums to ``figures``.
 
-    In a gap the state is held: nothing arrives, is decided or scraped. ``state`` is scratch. ``counts`` is
-    filled with the counts asked for, shape (pools, rows, policies); left alone when it has no rows.
+    ``state`` is scratch; a gap holds it. ``counts`` (pools, rows, policies) takes those asked for, if any.
     """
     pools = state.pools
     for policy in range(family.numbers.size):

@@ -25,7 +25,7 @@ from hs_analysis.replay.arrays import (
     Scene,
 )
 from hs_analysis.replay.control import PolicyAtWork
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, rows_of
+from hs_analysis.replay.demand import LOAD_WINDOW_S, RECENT_WINDOW_S, Demand, Floats, rows_of
 from hs_analysis.replay.fleet import FleetModel, log_odds
 from hs_analysis.replay.score import judged_roles
 from hs_analysis.replay.signals import SignalModel
@@ -138,6 +138,7 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
         follower=_follower(policy, place),
         average_rows=scalar.rows,
         load_rows=rows_of(LOAD_WINDOW_S, demand.window_s),
+        recent_rows=rows_of(RECENT_WINDOW_S, demand.window_s),
     )
 
 

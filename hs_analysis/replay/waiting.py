@@ -21,19 +21,22 @@ FIRST_TOKEN_FROM_DECODE: Waits = {"ttft": {"prefill": 1.0, "mixed": 1.0, "decode
 the wait for room there comes before it, and gaps between tokens know nothing of it."""
 
 
-def fit_waits(history: ServiceFrame, signals: Mapping[Key, SignalModel]) -> Waits:
+def fit_waits(history: ServiceFrame, signals: Mapping[Key, SignalModel], *, measured: bool) -> Waits:
     """Learn whether the first token comes before or after the wait for room in the decode pool.
 
     Where the history has windows with a decode backlog older than ``CLEAR_WAIT_S``, the time to first token
     beyond what the prefill pool explains tells. A wait after the first token is one gap of a request, so that
-    the mean gap gains the wait ÷ tokens of a request. Without such windows ``FIRST_TOKEN_FROM_DECODE``.
+    the mean gap gains the wait ÷ tokens of a request. Without such windows ``FIRST_TOKEN_FROM_DECODE``, if
+    decode's capacity was ``measured``: a queue at a ceiling that is only a floor may not be there at all,
+    and stays with its own pool.
     """
     curve = signals.get(("ttft", "service"))
     parts = demands(history)
     if curve is None or curve.kind != "curve" or not {"prefill", "decode"} <= set(history.pools):
         return FIRST_TOKEN_FROM_DECODE
     shares = np.concatenate([_share_before(part, curve) for part in parts]) if parts else np.empty(0)
-    if shares.size < LEAST_ROWS or np.median(shares) >= BEFORE_FIRST:
+    before = measured if shares.size < LEAST_ROWS else bool(np.median(shares) >= BEFORE_FIRST)
+    if before:
         return FIRST_TOKEN_FROM_DECODE
     tokens = [part.offered["decode"] / part.column("request_rate", "service") for part in parts]
     known = np.concatenate(tokens)

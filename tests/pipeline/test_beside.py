@@ -20,7 +20,7 @@ from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import fingerprints
 from hs_analysis.policy import build_policy, dump
-from hs_analysis.schema.settings import Beside, Document, Settings
+from hs_analysis.schema.settings import Beside, Document, Machine, Settings
 
 DECODE = (("decode_tps", "decode"),)
 FRAME = pd_day(240)
@@ -91,12 +91,15 @@ def test_the_replay_stands_on_what_the_files_say() -> None:
 def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
     monkeypatch.setattr(decide, "read_frames", lambda _: (FRAME,))
+    monkeypatch.setattr(decide, "service_names", lambda _: (FRAME.service,))
     monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
     monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
     monkeypatch.setattr(decide, "searched_point", lambda *_: None)
     settings = replace(SETTINGS, beside=given)
-    replay_policies(SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent()))
+    replay_policies(
+        SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
+    )
     section: dict[str, object] = summary.replay_section(read_replay(folder, FRAME.service))["replay"]
     return section
 

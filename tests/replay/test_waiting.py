@@ -37,9 +37,9 @@ def history(ttft: np.ndarray, age_s: np.ndarray = AGE_S, answers: np.ndarray = A
     )
 
 
-def model_of(frame: ServiceFrame) -> FleetModel:
+def model_of(frame: ServiceFrame, status: str = "ok") -> FleetModel:
     """Fit the fleet on a whole history."""
-    return fit_fleet(frame, derived(), SETTINGS)
+    return fit_fleet(frame, derived(status=status), SETTINGS)
 
 
 def test_history_says_which_side_of_the_first_token_the_wait_is_on() -> None:
@@ -50,8 +50,11 @@ def test_history_says_which_side_of_the_first_token_the_wait_is_on() -> None:
 
 
 def test_without_a_backlog_the_first_token_is_taken_to_come_from_decode() -> None:
-    """A history that never waited can't tell."""
-    assert model_of(history(np.full(ROWS, 0.4), np.zeros(ROWS))).waits == FIRST_TOKEN_FROM_DECODE
+    """A history that never waited can't tell; a queue at a floor may not exist, and delays no first token."""
+    never = history(np.full(ROWS, 0.4), np.zeros(ROWS))
+    assert model_of(never).waits == FIRST_TOKEN_FROM_DECODE
+    assert "decode" not in model_of(never, "floor").waits["ttft"]
+    assert model_of(history(0.4 + AGE_S), "floor").waits == FIRST_TOKEN_FROM_DECODE
 
 
 def test_the_wait_of_an_overloaded_decode_pool_is_foretold_in_ttft_and_not_in_tbt() -> None:
