@@ -54,7 +54,7 @@ def test_many_tasks_run_in_other_processes_and_come_back_in_order(monkeypatch: p
 
 def test_a_program_without_a_guard_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user's script would run from its top in every new process."""
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "/home/me/notes.py", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "notes.py", raising=False)
     assert {process for _, process in map_tasks(squared, [Square(n) for n in range(6)])} == {os.getpid()}
 
 
