@@ -13,7 +13,7 @@ from hs_analysis.replay.demand import Floats, Key, demands
 from hs_analysis.replay.queueing import size_factor
 from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling, work_signal
 from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.results import Capacity, Derived
 from hs_analysis.schema.settings import Settings
 
@@ -126,7 +126,6 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
     capacity = derived.capacity_of(role)
     value = capacity.per_instance if capacity and capacity.status != "refused" else None
     slope = min(max(capacity.slope, LEAST_SLOPE), MOST_SLOPE) if capacity and capacity.slope else SLOPE
-    latencies = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}[role]
     return PoolModel(
         role,
         value,
@@ -134,7 +133,7 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
         slope,
         _ceiling(history, capacity, role),
         *_start_up(derived, role, settings),
-        tuple(name for name in latencies if settings.slo.limit_s(name) is not None),
+        tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
         _reference(history, role, value) if capacity and capacity.status == "ok" else None,
     )
