@@ -142,3 +142,26 @@ def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch
     jsonschema.validate(found, schema())
     assert {"current", "faults"}.isdisjoint(found)
     assert not (tmp_path / beside.CURRENT_FILE).exists()
+
+
+TOPOLOGY = """
+schema: hs-analysis/topology/v1alpha1
+affinity: s2
+gpus_per_instance: {prefill: 1, decode: 1}
+racks:
+  - {s2: a, s1: a1, gpu_type: H20, gpus: 12}
+  - {s2: b, s1: b1, gpu_type: H20, gpus: 2}
+"""
+
+
+def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eleven prefill and four decode ran, fourteen GPUs are there: one instance has no place at any time."""
+    found = replayed(monkeypatch, tmp_path, Beside(topology=(Document("racks.yaml", TOPOLOGY),)))
+    jsonschema.validate(found, schema())
+    rows = {row["policy"]: row for row in found["placement"]}
+    assert list(rows) == ["decode_tps@decode", "static_peak", "recorded"]
+    assert rows["recorded"]["unplaced_window_ratio"] == 1.0
+    assert rows["recorded"]["crossing_ratio"] > 0.0
+    assert rows["recorded"]["scarce_instance_hours"] == 0.0
+    assert tables.read(tmp_path, "replay_placement").height == 3
+    assert "placement" not in replayed(monkeypatch, tmp_path / "none", Beside())
