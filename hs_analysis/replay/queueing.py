@@ -12,9 +12,9 @@ import numpy as np
 
 from hs_analysis.replay.demand import Floats
 
-BETA = 0.6
-"""β of prefill pools, by the share of one-minute windows that break the SLO; queues of 2 to 12 servers and
-simulated services agree on it. A share of all prompts would give less: windows of a small pool hold few."""
+BETA = 0.5
+"""β of prefill pools; measured on one-minute windows of simulated services with pools of 2 to 4, where 0.35
+foretold half of the windows that break the SLO in pools of 2."""
 
 
 def size_factor(ready: Floats, reference: float | None, beta: float = BETA) -> Floats:
