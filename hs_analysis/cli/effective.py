@@ -10,6 +10,7 @@ from typing import Any
 
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import changed
+from hs_analysis.pipeline.tasks import missing_engine
 from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.settings import environment, file
 from hs_analysis.settings.known import MACHINE
@@ -85,7 +86,11 @@ def _apply(
     found = Effective(
         changed(settings, own), changed(Machine(), machine), own, {**origins, **sources}, str(path or "")
     )
-    if found.machine.engine == "ray":
+    if package := missing_engine(found.machine.engine):
         where = found.origins[f"{MACHINE}.engine"]
-        raise UsageError("the ray engine is not built into this version", where=where, hint="use local")
+        raise UsageError(
+            f"the {found.machine.engine} engine needs the package {package}, which is not installed",
+            where=where,
+            hint=f"pip install 'hs-analysis[{package}]', or use local",
+        )
     return found

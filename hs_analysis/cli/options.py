@@ -233,14 +233,21 @@ class BesideFlags(CurrentFlags):
         _flag(METHOD, f"What goes wrong: {', '.join(FAULTS)}, or all; repeat it. none takes it away.",
               "--fault", metavar="F"),
     ] = None  # fmt: skip
+    topology: Annotated[
+        str | None,
+        _flag(METHOD, "Switches and the GPUs below them: can wanted counts stand there, prefill near decode? "
+              "none takes it away.", "--topology", metavar="FILE"),
+    ] = None  # fmt: skip
 
     def layer(self) -> Layer:
         """Return what was given."""
         files, faults = words.policies(self.policy or ()), words.faults(self.fault or ())
+        topology = words.topology([self.topology] if self.topology else ())
         return {
             **super().layer(),
             **({"beside.policies": Given(files, "--policy")} if self.policy else {}),
             **({"beside.faults": Given(faults, "--fault")} if self.fault else {}),
+            **({"beside.topology": Given(topology, "--topology")} if self.topology else {}),
         }
 
 

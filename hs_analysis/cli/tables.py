@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hs_analysis.cli import beside
 from hs_analysis.cli.shown import Block, Table
 
 Service = Mapping[str, Any]
@@ -253,7 +254,8 @@ def replay(service: Service) -> list[Block]:
         Table(title, columns, rows, empty="not possible"),
         *notes(found),
         *current(found.get("current") or {}),
-        *faults(found.get("faults") or []),
+        *beside.faults(found.get("faults") or []),
+        *beside.placement(found.get("placement") or []),
     ]
 
 
@@ -345,20 +347,6 @@ def current_lines(found: Mapping[str, Any]) -> list[Block]:
             f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
         )
     return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]
-
-
-def faults(found: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Return the table of policy × fault; none when none was asked for."""
-    if not found:
-        return []
-    columns = [
-        ("policy", "policy"), ("fault", "fault"), ("slo_violation_ratio", "SLO violation ratio"),
-        ("recovery_s", "recovery [s]"), ("unserved_tokens", "unserved tokens"),
-        ("lowest_prefill", "fewest prefill"), ("lowest_decode", "fewest decode"),
-        ("lowest_mixed", "fewest mixed"),
-    ]  # fmt: skip
-    shown = [c for c in columns if any(row.get(c[0]) is not None for row in found)]
-    return [Table("Under faults: an hour from the steepest climb of the load", shown, list(found))]
 
 
 def refusals(service: Service) -> list[Block]:

@@ -16,7 +16,8 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 
 VALIDATE_HELP = """hsa validate hsa.toml
 
-A settings file, policy.yaml or plan.json, checked offline: every problem with its place, and exit code 1."""
+A settings file, policy.yaml, topology file or plan.json, checked offline: every problem with its place, and
+exit code 1."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,19 @@ def _plan(path: Path, _text: str) -> str:
     return f"{len(plan.files)} queries from {plan.start} to {plan.end}"
 
 
+def _topology(path: Path, text: str) -> str:
+    from hs_analysis.policy.topology import load_topology
+
+    found = load_topology(text, str(path))
+    gpus = sum(rack.gpus for rack in found.racks)
+    return f"{gpus} GPUs in {len(found.racks)} racks, prefill and decode within {found.affinity}"
+
+
 KINDS: tuple[Checked, ...] = (
     Checked("settings", lambda path, _text: path.suffix == ".toml", _settings),
     Checked("plan", lambda path, _text: path.name == "plan.json", _plan),
     Checked("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
+    Checked("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
 )
 """What can be checked, in the order it is tried."""
 
@@ -65,7 +75,8 @@ KINDS: tuple[Checked, ...] = (
 @grouped
 def validate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="hsa.toml, policy.yaml or plan.json.", show_default=False)
+        Path,
+        typer.Argument(metavar="FILE", help="hsa.toml, policy, topology or plan.json.", show_default=False),
     ],
     *,
     form: FormFlags,
@@ -74,7 +85,7 @@ def validate(
     text = _text_of(file)
     known = next((kind for kind in KINDS if kind.knows(file, text)), None)
     if known is None:
-        kinds = "hsa.toml, policy.yaml and plan.json can be; a settings file ends in .toml"
+        kinds = "hsa.toml, policy.yaml, a topology and plan.json can be; a settings file ends in .toml"
         raise InputError("no kind of file that can be checked", where=str(file), hint=kinds)
     try:
         holds = known.check(file, text)

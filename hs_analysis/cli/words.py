@@ -113,6 +113,16 @@ def current(given: Sequence[str]) -> tuple[Document, ...]:
     return files
 
 
+def topology(given: Sequence[str]) -> tuple[Document, ...]:
+    """Return the file of ``--topology``, one that can be read; ``none`` takes it away."""
+    from hs_analysis.policy.topology import load_topology
+
+    files = _documents(given, "--topology")
+    for file in files:
+        load_topology(file.text, file.name)
+    return files
+
+
 def faults(given: Sequence[str]) -> tuple[str, ...]:
     """Return the names of ``--fault`` words; ``none`` takes all away."""
     if list(given) == [NONE]:

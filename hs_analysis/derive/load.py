@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.counting import count_noise, steps
 from hs_analysis.statistics.steadiness import FLOWS, steady
@@ -39,9 +39,6 @@ BACKLOG_S = 1.0
 
 SETTLE_S = 300.0
 """Production: time left out after a change of the instance count where the start-up time is not known [s]."""
-
-LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
-"""Latencies that each role answers for."""
 
 
 @dataclass(frozen=True)

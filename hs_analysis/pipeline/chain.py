@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hs_analysis.pipeline.ask import plan_tests
-from hs_analysis.pipeline.decide import replay_policies, select_policies, try_drivers, write_policies
+from hs_analysis.pipeline.decide import replay_policies, select_policies, try_drivers
 from hs_analysis.pipeline.examine import examine_input
 from hs_analysis.pipeline.gather import align_services, ingest_inputs
 from hs_analysis.pipeline.judge import derive_numbers, study_signals
 from hs_analysis.pipeline.publish import export_policies, write_report
 from hs_analysis.pipeline.stages import Stage
+from hs_analysis.pipeline.write_policy import write_policies
 
 _HISTORY = ("history_kind", "start", "end", "excluded", "service")
 _SPLIT = ("train_share",)

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-import hs_analysis
-from hs_analysis.catalogue import Catalogue
 from hs_analysis.current import CurrentAutoscaler
-from hs_analysis.export import expression
 from hs_analysis.pipeline import beside, tables
-from hs_analysis.pipeline.frames import read_frames, split
-from hs_analysis.pipeline.gather import catalogue_of
+from hs_analysis.pipeline.frames import read_frames, service_names, split
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all
-from hs_analysis.policy.rounding import rounded
+from hs_analysis.pipeline.tasks import map_tasks
+from hs_analysis.policy import Policy, build_policy, candidate_primaries
+from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
     NO_FAULT,
     faults_named,
     replay_service,
     replay_service_faults,
+    replay_service_placement,
     score_family,
     score_policies,
     try_signals,
@@ -36,15 +34,27 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.baselines import CURRENT, TUNED
 from hs_analysis.schema.results import Derived
-from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
-from hs_analysis.store import read_table
 
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
 
 Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class ServiceTask:
+    """One service of a run, to be worked on anywhere that sees the run folder."""
+
+    run: Path
+    settings: Settings
+    service: str
+
+    def frame(self) -> ServiceFrame:
+        """Return the aligned service."""
+        return next(frame for frame in read_frames(self.run) if frame.service == self.service)
 
 
 @dataclass(frozen=True)
@@ -62,32 +72,44 @@ def select_policies(work: Work) -> Outcome:
     fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
     marked as such.
     """
-    rows: list[dict[str, Any]] = []
-    searched: list[dict[str, Any]] = []
-    chosen = []
-    frames = read_frames(work.run)
-    for number, frame in enumerate(frames):
-        work.progress.advanced(number, len(frames), "services")
-        scores: tuple[CandidateScore, ...] = ()
-        points: tuple[SearchPoint, ...] = ()
-        fit = TRAIN
-        for fit, part in parts(frame, work.settings.train_share, (TRAIN, WHOLE)).items():
-            derived = read_derived(work.run, frame.service, fit)
-            candidates = _candidates(work, part, fit)
-            scores = select_service(part, derived, candidates, work.settings, score_policies)
-            points = search_service(part, derived, candidates, work.settings, score_family)
-            if any(score.chosen for score in scores):
-                break
-        key = {"service": frame.service, "fit": fit}
-        rows += [key | vars(score) for score in scores]
-        searched += [key | vars(point) for point in points]
-        chosen += [score.policy for score in scores if score.chosen]
+    services = service_names(work.run)
+    tasks = [ServiceTask(work.run, work.settings, service) for service in services]
+    found = []
+    for number, one in enumerate(map_tasks(_select_one, tasks, work.machine)):
+        found.append(one)
+        work.progress.advanced(number + 1, len(tasks), "services")
+    rows = [score for one in found for score in one.scores]
     tables.write_rows(work.out, "select", rows)
-    tables.write_rows(work.out, "select_search", searched)
-    return Outcome(f"candidates {len(rows)}, chosen {', '.join(dict.fromkeys(chosen)) or 'none'}")
+    tables.write_rows(work.out, "select_search", [point for one in found for point in one.searched])
+    chosen = dict.fromkeys(score["policy"] for score in rows if score["chosen"])
+    return Outcome(f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}")
 
 
-def _candidates(work: Work, part: ServiceFrame, fit: str) -> dict[str, Policy]:
+@dataclass(frozen=True)
+class _Selected:
+    """Rows of one service's candidates, and of the points that the search scored."""
+
+    scores: list[dict[str, Any]]
+    searched: list[dict[str, Any]]
+
+
+def _select_one(task: ServiceTask) -> _Selected:
+    frame = task.frame()
+    scores: tuple[CandidateScore, ...] = ()
+    points: tuple[SearchPoint, ...] = ()
+    fit = TRAIN
+    for fit, part in parts(frame, task.settings.train_share, (TRAIN, WHOLE)).items():
+        derived = read_derived(task.run, frame.service, fit)
+        candidates = _candidates(task, part, fit)
+        scores = select_service(part, derived, candidates, task.settings, score_policies)
+        points = search_service(part, derived, candidates, task.settings, score_family)
+        if any(score.chosen for score in scores):
+            break
+    key = {"service": frame.service, "fit": fit}
+    return _Selected([key | vars(score) for score in scores], [key | vars(point) for point in points])
+
+
+def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str) -> dict[str, Policy]:
     verdicts = read_verdicts(work.run, part.service, fit)
     derived = read_derived(work.run, part.service, fit)
     return {
@@ -150,7 +172,7 @@ def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def _replayed(work: Work, train: ServiceFrame) -> dict[str, Policy]:
+def _replayed(work: Work | ServiceTask, train: ServiceFrame) -> dict[str, Policy]:
     """Return what is replayed on unseen data: the chosen policy, and the point that the search took."""
     chosen = chosen_policy(work.run, train.service)
     if chosen is None or chosen.fit != TRAIN:
@@ -170,37 +192,63 @@ def replay_policies(work: Work) -> Outcome:
 
     A policy that was fitted on the whole window is not replayed: it has seen the test.
     """
-    windows: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    timelines: list[pl.DataFrame] = []
-    told: dict[str, Any] = {}
-    frames = read_frames(work.run)
-    beside.require_services(work.settings, [frame.service for frame in frames])
-    for number, frame in enumerate(frames):
-        work.progress.advanced(number, len(frames), "services")
-        train, test = split(frame, work.settings.train_share)
-        current = _current(work, train)
-        derived = read_derived(work.run, frame.service, TRAIN)
-        outcome = replay_service(test, train, derived, _controls(work, train, current), work.settings)
-        key = {"service": frame.service, "fit": TRAIN}
-        found = outcome.result
-        if current is not None:
-            told[frame.service] = _told(work, frame, current, found.policies)
-        known = found.calibration | {"targets": _refitted(derived, read_derived(work.run, frame.service))}
-        calibration = json.dumps(to_plain(known), ensure_ascii=False)
-        windows.append(key | {"train": found.train, "test": found.test, "calibration": calibration})
-        rows += [key | vars(policy) for policy in found.policies]
-        timelines.append(outcome.timeline)
-    tables.write_rows(work.out, "replay_windows", windows)
+    services = service_names(work.run)
+    beside.require_services(work.settings, services)
+    tasks = [ServiceTask(work.run, work.settings, service) for service in services]
+    found = []
+    for number, one in enumerate(map_tasks(_replay_one, tasks, work.machine)):
+        found.append(one)
+        work.progress.advanced(number + 1, len(tasks), "services")
+    rows = [row for one in found for row in one.rows]
+    tables.write_rows(work.out, "replay_windows", [one.window for one in found])
     tables.write_rows(work.out, "replay_policies", rows)
-    tables.write_frames(work.out, "timeline", timelines)
+    tables.write_frames(work.out, "timeline", [one.timeline for one in found])
+    told = {one.window["service"]: one.told for one in found if one.told is not None}
     if told:
         tables.write_json(work.out, beside.CURRENT_FILE, told)
     faults = work.settings.beside.faults
     if faults:
         tables.write_rows(work.out, "replay_faults", fault_rows(work, faults))
+    if work.settings.beside.topology:
+        tables.write_rows(work.out, "replay_placement", [row for one in found for row in one.placed])
     return Outcome(
         f"policies and baselines {len(rows)}" + (f", faults {', '.join(faults)}" if faults else "")
+    )
+
+
+@dataclass(frozen=True)
+class _Backtest:
+    """Rows of one service's backtest, and what is said of today's objects."""
+
+    window: dict[str, Any]
+    rows: list[dict[str, Any]]
+    timeline: pl.DataFrame
+    told: dict[str, Any] | None
+    placed: list[dict[str, Any]]
+
+
+def _replay_one(task: ServiceTask) -> _Backtest:
+    frame = task.frame()
+    train, test = split(frame, task.settings.train_share)
+    current = _current(task, train)
+    key = {"service": frame.service, "fit": TRAIN}
+    derived = read_derived(task.run, frame.service, TRAIN)
+    controls = _controls(task, train, current)
+    outcome = replay_service(test, train, derived, controls, task.settings)
+    placed = [
+        key | vars(row)
+        for file in task.settings.beside.topology
+        for row in replay_service_placement(
+            test, train, derived, controls, task.settings, load_topology(file.text, file.name), file.name
+        )
+    ]
+    found = outcome.result
+    told = None if current is None else _told(task, frame, current, found.policies)
+    known = found.calibration | {"targets": _refitted(derived, read_derived(task.run, frame.service))}
+    calibration = json.dumps(to_plain(known), ensure_ascii=False)
+    window = key | {"train": found.train, "test": found.test, "calibration": calibration}
+    return _Backtest(
+        window, [key | vars(policy) for policy in found.policies], outcome.timeline, told, placed
     )
 
 
@@ -219,12 +267,14 @@ def _refitted(train: Derived, whole: Derived) -> list[dict[str, Any]]:
     ]
 
 
-def _current(work: Work, train: ServiceFrame) -> CurrentAutoscaler | None:
+def _current(work: Work | ServiceTask, train: ServiceFrame) -> CurrentAutoscaler | None:
     derived = read_derived(work.run, train.service, TRAIN)
     return beside.current_autoscaler(work.settings.beside.current, train, derived, work.settings)
 
 
-def _controls(work: Work, train: ServiceFrame, current: CurrentAutoscaler | None) -> dict[str, Control]:
+def _controls(
+    work: Work | ServiceTask, train: ServiceFrame, current: CurrentAutoscaler | None
+) -> dict[str, Control]:
     """Return what is replayed: the selected policy, the searched point, the files given, today's objects."""
     found: dict[str, Control] = {**_replayed(work, train)}
     found |= beside.policies_beside(work.settings.beside.policies, train)
@@ -234,7 +284,7 @@ def _controls(work: Work, train: ServiceFrame, current: CurrentAutoscaler | None
 
 
 def _told(
-    work: Work, frame: ServiceFrame, current: CurrentAutoscaler, rows: Sequence[PolicyReplay]
+    work: ServiceTask, frame: ServiceFrame, current: CurrentAutoscaler, rows: Sequence[PolicyReplay]
 ) -> dict[str, Any]:
     """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window."""
     primaries, _ = policy_primaries(work.run, frame.service)
@@ -246,18 +296,23 @@ def _told(
 
 def try_drivers(work: Work) -> Outcome:
     """Let every studied signal drive its pool over the test window, fitted on the training window."""
+    tasks = [ServiceTask(work.run, work.settings, service) for service in service_names(work.run)]
     rows: list[dict[str, Any]] = []
-    frames = read_frames(work.run)
-    for number, frame in enumerate(frames):
-        work.progress.advanced(number, len(frames), "services")
-        train, test = split(frame, work.settings.train_share)
-        derived = read_derived(work.run, frame.service, TRAIN)
-        verdicts = read_verdicts(work.run, frame.service)
-        tried = try_signals(test, train, derived, verdicts, work.settings)
-        rows += [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
+    for number, tried in enumerate(map_tasks(_try_one, tasks, work.machine)):
+        rows += tried
+        work.progress.advanced(number + 1, len(tasks), "services")
     tables.write_rows(work.out, "trial", rows)
     ran = [row for row in rows if row["dip_ratio"] is not None]
     return Outcome(f"signals tried {len(ran)} of {len(rows)}")
+
+
+def _try_one(task: ServiceTask) -> list[dict[str, Any]]:
+    frame = task.frame()
+    train, test = split(frame, task.settings.train_share)
+    derived = read_derived(task.run, frame.service, TRAIN)
+    verdicts = read_verdicts(task.run, frame.service)
+    tried = try_signals(test, train, derived, verdicts, task.settings)
+    return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
 
 
 def read_trial(folder: Path, service: str) -> tuple[SignalTrial, ...]:
@@ -275,30 +330,16 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
         {"train": row["train"], "test": row["test"], "calibration": json.loads(row["calibration"])},
     )
     faults = tables.read(folder, "replay_faults").filter(pl.col("service") == service).drop("service", "fit")
-    current = beside.read_current(folder, service)
+    placed = tables.read(folder, "replay_placement").filter(pl.col("service") == service)
     return ReplayResult(
-        window.train, window.test, window.calibration, policies, current, tuple(faults.to_dicts())
+        window.train,
+        window.test,
+        window.calibration,
+        policies,
+        beside.read_current(folder, service),
+        tuple(faults.to_dicts()),
+        tuple(placed.drop("service", "fit").to_dicts()),
     )
-
-
-def write_policies(work: Work) -> Outcome:
-    """Fit the chosen policy on the whole window and write policy.yaml."""
-    series = read_table(work.run / tables.PLACES["series"])
-    policies, notes = [], {}
-    for frame in read_frames(work.run):
-        verdicts = read_verdicts(work.run, frame.service)
-        primaries, _ = policy_primaries(work.run, frame.service)
-        keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
-        queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
-        meta = _meta(work, frame, series)
-        derived = read_derived(work.run, frame.service)
-        made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
-        policies.append(rounded(made))
-        notes[frame.service] = warnings
-    (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
-    tables.write_json(work.out, NOTES_FILE, notes)
-    modes = dict.fromkeys(f"{policy.mode}, confidence {policy.confidence}" for policy in policies)
-    return Outcome("; ".join(modes))
 
 
 def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]:
@@ -316,73 +357,6 @@ def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]
     if taken in standing.values() or not standing:
         return taken, True
     return min(standing.values(), key=lambda keys: (-len(set(keys) & set(taken)), len(keys))), False
-
-
-def _expressions(
-    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
-) -> tuple[dict[Key, str], list[str]]:
-    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
-    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
-    queries: dict[Key, str] = {}
-    warnings: list[str] = []
-    for signal, role in keys:
-        info = frame.info(signal, role) or frame.info(signal, "service")
-        known = catalogue.signal(signal)
-        if info is None or known is None:
-            continue
-        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
-        recipe = next((s for s in recipes if s is not None), None)
-        if recipe is None:
-            continue
-        width = max(300.0, frame.window_s) if role != "service" else frame.window_s
-        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
-        queries[(signal, info.role)] = found.expr
-        warnings += found.warnings
-    return queries, list(dict.fromkeys(warnings))
-
-
-def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:
-    replay = read_replay(work.run, frame.service)
-    chosen = chosen_policy(work.run, frame.service)
-    row = next((policy for policy in replay.policies if chosen and policy.policy == chosen.policy), None)
-    units = series.filter(
-        (pl.col("service") == frame.service) & pl.col("emitter_role").is_in(list(frame.pools))
-    )["unit_kind"].drop_nulls()
-    return {
-        "window": window_of(frame),
-        "inputs_sha256": work.inputs_sha256,
-        "run": work.run_id,
-        "tool_version": hs_analysis.__version__,
-        "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
-        "calibrated": replay.calibration.get("status") == "calibrated",
-        "holds_slo": _holds(row, work.settings.slo),
-        "replay": _replay_note(replay, row),
-    }
-
-
-def _holds(row: PolicyReplay | None, slo: Slo) -> bool:
-    """Whether the backtest gives no reason to think that the policy breaks the SLO."""
-    share = row.slo_violation_ratio if row else None
-    return share is None or not slo.given or share <= slo.allowed_window_share
-
-
-def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
-    figures = (
-        "instance_hours",
-        "gpu_hours",
-        "slo_violation_ratio",
-        "vs_recorded",
-        "vs_static_peak",
-        "evidence",
-    )
-    return {
-        "policy": row.policy,
-        "test": list(replay.test) if replay.test else None,
-        **{name: getattr(row, name) for name in figures},
-        "calibration": replay.calibration.get("status"),
-    }
 
 
 def window_of(frame: ServiceFrame) -> dict[str, Any]:

@@ -48,6 +48,11 @@ def read_entries(folder: Path) -> list[dict[str, Any]]:
     return list(tables.read_json(folder, SERVICES_FILE))
 
 
+def service_names(folder: Path) -> tuple[str, ...]:
+    """Return the names of the services, in the order of alignment."""
+    return tuple(str(entry["service"]) for entry in read_entries(folder))
+
+
 def edges_of(entry: Mapping[str, Any]) -> Edges:
     """Return the histogram edges about each limit of a service."""
     return {

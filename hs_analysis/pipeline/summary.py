@@ -115,7 +115,7 @@ def replay_section(replay: ReplayResult) -> dict[str, Any]:
     plain = to_plain(replay)
     if all(row.cost is None for row in replay.policies):
         plain["policies"] = [{k: v for k, v in row.items() if k != "cost"} for row in plain["policies"]]
-    return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults")}}
+    return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults", "placement")}}
 
 
 def trial_section(tried: Sequence[SignalTrial]) -> dict[str, Any]:

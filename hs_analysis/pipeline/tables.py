@@ -52,6 +52,7 @@ PLACES = {
     "replay_windows": "data/replay/windows.parquet",
     "replay_policies": "data/replay/policies.parquet",
     "replay_faults": "data/replay/faults.parquet",
+    "replay_placement": "data/replay/placement.parquet",
     "timeline": "data/replay/timeline.parquet",
     "trial": "data/trial.parquet",
 }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
 
-from hs_analysis.errors import InputError
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -21,94 +19,9 @@ from hs_analysis.policy.model import (
     Step,
     Tier,
 )
+from hs_analysis.policy.node import Node, T
 
-T = TypeVar("T")
 ROLES = ("prefill", "decode", "mixed")
-
-
-class _Node:
-    """A mapping of the document that knows its place and complains about keys by name."""
-
-    def __init__(self, data: object, path: str, where: str) -> None:
-        self.path, self.where = path, where
-        if not isinstance(data, Mapping):
-            raise self.wrong("", f"expected keys and values, found {data!r}")
-        self.data = data
-        self.read: set[str] = set()
-
-    def wrong(self, key: str, what: str) -> InputError:
-        place = ".".join(part for part in (self.path, key) if part)
-        return InputError(f"{place}: {what}", where=self.where)
-
-    def get(self, key: str) -> Any:
-        if key not in self.data:
-            raise self.wrong(key, "is missing")
-        self.read.add(key)
-        return self.data[key]
-
-    def text(self, key: str, allowed: tuple[str, ...] = ()) -> str:
-        value = self.get(key)
-        if not isinstance(value, str):
-            raise self.wrong(key, f"expected text, found {value!r}")
-        if allowed and value not in allowed:
-            raise self.wrong(key, f"{value!r} is not one of {', '.join(allowed)}")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.wrong(key, f"expected a number, found {value!r}")
-        return float(value)
-
-    def maybe(self, key: str) -> float | None:
-        return None if self.get(key) is None else self.number(key)
-
-    def whole(self, key: str) -> int:
-        value = self.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self.wrong(key, f"expected a whole number, found {value!r}")
-        return value
-
-    def maybe_whole(self, key: str) -> int | None:
-        return None if self.get(key) is None else self.whole(key)
-
-    def plain(self, key: str) -> dict[str, Any]:
-        value = self.get(key)
-        if not isinstance(value, Mapping):
-            raise self.wrong(key, f"expected keys and values, found {value!r}")
-        return dict(value)
-
-    def node(self, key: str) -> _Node:
-        return _Node(self.get(key), f"{self.path}.{key}".lstrip("."), self.where)
-
-    def items(self, key: str, read: Callable[[_Node], T]) -> tuple[T, ...]:
-        value = self.get(key)
-        if not isinstance(value, list):
-            raise self.wrong(key, f"expected a list, found {value!r}")
-        found = []
-        for number, item in enumerate(value):
-            node = _Node(item, f"{self.path}.{key}[{number}]".lstrip("."), self.where)
-            found.append(node.done(read(node)))
-        return tuple(found)
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.get(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self.wrong(key, f"expected a list of texts, found {value!r}")
-        return tuple(value)
-
-    def child(self, key: str, read: Callable[[_Node], T]) -> T:
-        node = self.node(key)
-        return node.done(read(node))
-
-    def optional(self, key: str, read: Callable[[_Node], T]) -> T | None:
-        return None if self.get(key) is None else self.child(key, read)
-
-    def done(self, value: T) -> T:
-        unknown = sorted(str(key) for key in self.data if key not in self.read)
-        if unknown:
-            raise self.wrong(unknown[0], "is not a key of this policy schema")
-        return value
 
 
 def parse_policy(document: object, where: str) -> Policy:
@@ -126,7 +39,7 @@ def parse_policy(document: object, where: str) -> Policy:
     InputError
         Naming the first key that is missing, unknown, of the wrong kind or out of range.
     """
-    root = _Node(document, "", where)
+    root = Node(document, "", where)
     root.read.add("schema")
     meta, spec, status = root.node("metadata"), root.node("spec"), root.node("status")
     evaluation = spec.node("evaluation")
@@ -167,7 +80,7 @@ def parse_policy(document: object, where: str) -> Policy:
     return policy
 
 
-def _primary(node: _Node) -> Primary:
+def _primary(node: Node) -> Primary:
     pool = node.text("pool", ("sum", "mean"))
     return Primary(
         node.text("signal"),
@@ -181,14 +94,14 @@ def _primary(node: _Node) -> Primary:
     )
 
 
-def _quantity(node: _Node) -> Quantity:
+def _quantity(node: Node) -> Quantity:
     value = node.maybe("value")
     if value is not None and value <= 0:
         raise node.wrong("value", f"expected more than 0, found {value!r}")
     return Quantity(value, node.maybe("low"), node.maybe("high"), node.text("status"), node.text("evidence"))
 
 
-def _ratio(node: _Node) -> Ratio:
+def _ratio(node: Node) -> Ratio:
     value = node.maybe("value")
     if value is not None and value <= 0:
         raise node.wrong("value", f"expected more than 0, found {value!r}")
@@ -205,18 +118,18 @@ def _ratio(node: _Node) -> Ratio:
     )
 
 
-def _hysteresis(node: _Node) -> Hysteresis:
+def _hysteresis(node: Node) -> Hysteresis:
     band = Hysteresis(node.number("scale_out_ratio"), node.number("scale_in_ratio"), node.text("evidence"))
     if band.scale_in_ratio > band.scale_out_ratio:
         raise node.wrong("scale_in_ratio", "is above scale_out_ratio")
     return band
 
 
-def _cooldown(node: _Node) -> Cooldown:
+def _cooldown(node: Node) -> Cooldown:
     return Cooldown(node.maybe("scale_out_s"), node.maybe("scale_in_s"), node.text("evidence"))
 
 
-def _by_role(node: _Node, sized: tuple[str, ...], read: Callable[[_Node], T]) -> dict[str, T]:
+def _by_role(node: Node, sized: tuple[str, ...], read: Callable[[Node], T]) -> dict[str, T]:
     """Read one entry for all sized pools, or each pool's own under ``by_role`` (the rest is for readers)."""
     if "by_role" not in node.data:
         entry = read(node)
@@ -225,11 +138,11 @@ def _by_role(node: _Node, sized: tuple[str, ...], read: Callable[[_Node], T]) ->
     return node.child("by_role", lambda inner: _roles(inner, read))
 
 
-def _roles(node: _Node, read: Callable[[_Node], T]) -> dict[str, T]:
+def _roles(node: Node, read: Callable[[Node], T]) -> dict[str, T]:
     return {role: node.child(role, read) for role in node.data if role in ROLES}
 
 
-def _step(node: _Node) -> Step:
+def _step(node: Node) -> Step:
     return Step(
         node.number("dampening"),
         node.number("max_out_fraction"),
@@ -238,7 +151,7 @@ def _step(node: _Node) -> Step:
     )
 
 
-def _guard(node: _Node) -> Guard:
+def _guard(node: Node) -> Guard:
     tiers = node.items("tiers", lambda tier: Tier(tier.number("above_ratio"), tier.number("add_fraction")))
     slo_s = node.number("slo_s")
     if slo_s <= 0:
@@ -253,18 +166,18 @@ def _guard(node: _Node) -> Guard:
     )
 
 
-def _soft(node: _Node) -> SoftScaleIn:
+def _soft(node: Node) -> SoftScaleIn:
     return SoftScaleIn(node.number("observe_s"), node.text("restore_when"), node.text("provenance"))
 
 
-def _bounds(node: _Node) -> Bounds:
+def _bounds(node: Node) -> Bounds:
     bounds = Bounds(node.whole("min"), node.whole("max"), node.text("provenance"))
     if bounds.min > bounds.max:
         raise node.wrong("min", f"{bounds.min} is above max {bounds.max}")
     return bounds
 
 
-def _periodic(node: _Node) -> PeriodicEntry:
+def _periodic(node: Node) -> PeriodicEntry:
     return PeriodicEntry(
         node.text("from"),
         node.text("to"),
@@ -274,7 +187,7 @@ def _periodic(node: _Node) -> PeriodicEntry:
     )
 
 
-def _weights(node: _Node) -> dict[str, float]:
+def _weights(node: Node) -> dict[str, float]:
     """Read what a pod of each GPU type counts; a policy without the key mixes none."""
     found = node.child("gpu_types", _numbers) if "gpu_types" in node.data else {}
     for name, weight in found.items():
@@ -283,5 +196,5 @@ def _weights(node: _Node) -> dict[str, float]:
     return found
 
 
-def _numbers(node: _Node) -> dict[str, float]:
+def _numbers(node: Node) -> dict[str, float]:
     return {str(key): node.number(key) for key in node.data}

@@ -4,11 +4,13 @@ from hs_analysis.replay.backtest import (
     ReplayOutcome,
     replay_service,
     replay_service_faults,
+    replay_service_placement,
     score_family,
     score_policies,
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
+from hs_analysis.replay.placement import PlacementOutcome
 from hs_analysis.replay.trial import try_signals
 from hs_analysis.schema.baselines import BASELINES
 
@@ -19,10 +21,12 @@ __all__ = [
     "NO_FAULT",
     "Autoscaler",
     "FaultOutcome",
+    "PlacementOutcome",
     "ReplayOutcome",
     "faults_named",
     "replay_service",
     "replay_service_faults",
+    "replay_service_placement",
     "score_family",
     "score_policies",
     "try_signals",

@@ -27,10 +27,13 @@ def _record(floats: str, places: str = "", flags: str = "") -> np.dtype[np.void]
     return np.dtype([(name, kind) for names, kind in kinds for name in names.split()], align=True)
 
 
-POOL = _record("first start_up_s ceiling capacity slope reference guard_rest_s", "", "known judged")
+POOL = _record(
+    "first start_up_s ceiling capacity slope reference guard_rest_s decode_wait", "", "known judged"
+)
 """What is given of a pool: instances at the start, then as in ``fleet.PoolModel``; tokens/s per instance.
 
-``guard_rest_s`` is the start-up time the policy waits for after a guard added. ``known`` pools count for
+``guard_rest_s`` is the start-up time the policy waits for after a guard added; ``decode_wait`` what
+its latency gains per second of age of decode's backlog, in another pool. ``known`` pools count for
 strain, ``judged`` ones for violations.
 """
 
@@ -44,8 +47,9 @@ POOL_STATE = _record(
 PRIMARY = _record("tokens_per_request", "pool reading reading_pool points", "total per_instance")
 """How a primary is read: its pool, kind and curve; ``total``: of the pool, else its mean."""
 
-GUARD = _record("slo_s latency_s", "pool points")
-"""A guard that has a curve, and what it read last."""
+GUARD = _record("slo_s latency_s own_wait decode_wait", "pool points")
+"""A guard that has a curve, what it read last, and what it gains per second of age of a backlog: of its own
+pool's, and of decode's where that is another one."""
 
 NUMBERS = _record("dampening most_out most_in ratio deviation")
 """Numbers of a policy: step limits, prefill ÷ decode (NaN without one) and its tolerance."""
@@ -92,7 +96,8 @@ class Scene(NamedTuple):
     observe_s: float  # NaN: removal is not observed
     follower: int  # pool that the only primary sizes through the ratio
     average_rows: int
-    load_rows: int
+    load_rows: int  # of the two means of ``demand.answering_load``
+    recent_rows: int
 
 
 class State(NamedTuple):

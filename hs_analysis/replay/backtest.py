@@ -14,6 +14,7 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
+from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.batch import BatchScore, score_batch
 from hs_analysis.replay.calibrate import calibrate, moved_lengths
 from hs_analysis.replay.control import Control
@@ -24,6 +25,7 @@ from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import day_sums, with_intervals
+from hs_analysis.replay.placement import PlacementOutcome, replay_placement
 from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, judged_roles, saving, score
 from hs_analysis.replay.signals import work_signal
@@ -166,6 +168,39 @@ def replay_service_faults(
     controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
     controls |= {name: scaler for name, scaler in sized.items() if not isinstance(scaler, str)}
     return replay_faults(controls, part, model, faults)
+
+
+def replay_service_placement(
+    frame_test: ServiceFrame,
+    frame_train: ServiceFrame,
+    derived_train: Derived,
+    policies: Mapping[str, Control],
+    settings: Settings,
+    topology: Topology,
+    where: str,
+) -> tuple[PlacementOutcome, ...]:
+    """Place the counts of policies, static peak and those recorded on a topology: ``replay_placement``.
+
+    Empty where nothing can be replayed.
+
+    Raises
+    ------
+    InputError
+        When neither ``topology``, of the file ``where``, nor the history tells the GPUs of an instance.
+    """
+    if not _replayable(frame_test, frame_train):
+        return ()
+    model = fit_fleet(frame_train, derived_train, settings)
+    sizes = sizes_of(topology, model.gpus_per_instance, tuple(model.pools), where)
+    parts, static = demands(frame_test, model.pools), static_peak(frame_train, model)
+    found = []
+    for name in (*policies, STATIC_PEAK, RECORDED):
+        results = []
+        for part in parts:
+            fixed = constant(static, part) if name == STATIC_PEAK else recorded(model, part)
+            results.append(simulate(policies.get(name, fixed), part, model))
+        found.append(replay_placement(name, results, model, topology, sizes))
+    return tuple(found)
 
 
 def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:

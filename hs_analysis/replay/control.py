@@ -50,7 +50,7 @@ class PolicyAtWork:
         self.curves = {key: curve for key, curve in curves.items() if curve is not None}
         seen = tuple(g for g in policy.guards if (g.signal, g.role) in self.curves)
         self.policy = replace(policy, guards=seen)
-        self.window_s, self.alter = demand.window_s, alter
+        self.window_s, self.alter, self.waits = demand.window_s, alter, model.waits
         self.state = State()
         self.rows = rows_of(policy.averaging_s, demand.window_s)
         self.keys = [(p.signal, p.role) for p in policy.primaries]
@@ -78,7 +78,7 @@ class PolicyAtWork:
         """Scrape the completed row: what each signal reads at the simulated counts, if it was there."""
         self.readings.record(row, log)
         for key, curve in self.curves.items():
-            value = latency(curve, key[1], row, self.window_s, log)
+            value = latency(key[0], curve, key[1], row, self.window_s, log, self.waits)
             if self.alter is not None:
                 altered = self.alter(key, row, math.nan if value is None else value, ())
                 value = None if math.isnan(altered) else altered

@@ -16,7 +16,11 @@ Mask = NDArray[np.bool_]
 Key = tuple[str, str]
 
 LOAD_WINDOW_S = 300.0
-"""Trailing mean of load that capacity and violations are judged on [s]; default of this project."""
+"""Trailing mean of load that counts and violations are judged on [s]; default of this project."""
+
+RECENT_WINDOW_S = 60.0
+"""Trailing mean beside it by which a window violates: a burst is late at its onset and over at its end
+[s]; default of this project, measured on simulated services."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,17 @@ def trailing_mean(values: Floats, rows: int) -> Floats:
     total = np.where(known, views, 0.0).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.isnan(values), np.nan, total / known.sum(axis=1))
+
+
+def answering_load(load: Floats, window_s: float) -> Floats:
+    """Return the load that the latency of each row answers to: the last minute and the last five, as one.
+
+    Their geometric mean; the last minute alone where the longer mean is infinite. Shape (n,), NaN where the
+    row is.
+    """
+    lasting, recent = (trailing_mean(load, rows_of(s, window_s)) for s in (LOAD_WINDOW_S, RECENT_WINDOW_S))
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isinf(lasting), recent, np.sqrt(lasting * recent))
 
 
 def peak(demand: tuple[Demand, ...], role: str) -> float:

@@ -11,8 +11,9 @@ import numpy as np
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.demand import Floats, Key, demands
 from hs_analysis.replay.queueing import size_factor
-from hs_analysis.replay.signals import SignalModel, fit_signals, work_signal
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling, work_signal
+from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
+from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.results import Capacity, Derived
 from hs_analysis.schema.settings import Settings
 
@@ -81,6 +82,7 @@ class FleetModel:
     """The pools of a service, how its signals answer to load, and the SLO's ``allowed`` share of windows.
 
     ``instance_prices`` are those of an instance-hour per role, of roles whose GPUs and their price are known.
+    ``waits`` says which latency holds the wait of which pool.
     """
 
     pools: dict[str, PoolModel]
@@ -88,6 +90,7 @@ class FleetModel:
     allowed: float
     gpus_per_instance: dict[str, float] = field(default_factory=dict)
     instance_prices: dict[str, float] = field(default_factory=dict)
+    waits: Waits = field(default_factory=lambda: FIRST_TOKEN_FROM_DECODE)
 
 
 def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> FleetModel:
@@ -97,8 +100,13 @@ def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> Fl
     """
     pools = {role: _pool(history, derived, role, settings) for role in history.pools}
     signals = fit_signals(history)
+    measured = "decode" in pools and pools["decode"].status == "ok"
+    waits = fit_waits(history, signals, measured=measured)
+    for key, curve in signals.items():
+        if key[0] == "tbt" and curve.pool == "decode":
+            signals[key] = to_ceiling(curve, pools["decode"].ceiling)
     gpus = dict(history.gpus_per_instance)
-    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus)
+    return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, waits=waits)
 
 
 def instance_prices(history: ServiceFrame, prices: Mapping[str, float]) -> dict[str, float]:
@@ -118,7 +126,6 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
     capacity = derived.capacity_of(role)
     value = capacity.per_instance if capacity and capacity.status != "refused" else None
     slope = min(max(capacity.slope, LEAST_SLOPE), MOST_SLOPE) if capacity and capacity.slope else SLOPE
-    latencies = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}[role]
     return PoolModel(
         role,
         value,
@@ -126,7 +133,7 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
         slope,
         _ceiling(history, capacity, role),
         *_start_up(derived, role, settings),
-        tuple(name for name in latencies if settings.slo.limit_s(name) is not None),
+        tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
         _reference(history, role, value) if capacity and capacity.status == "ok" else None,
     )
@@ -187,9 +194,9 @@ def violation_probability(
     Parameters
     ----------
     load
-        Work per ready instance, trailing 5-min mean [tokens/s], shape (rows,); infinite if none is ready.
+        Work per ready instance, ``answering_load`` [tokens/s], shape (rows,); infinite if none is ready.
     age_s
-        Oldest backlog of the row [s], shape (rows,).
+        Oldest backlog that the pool's latency waits for in the row [s], shape (rows,).
     pool
         Its capacity and slope; without a capacity only the backlog speaks.
     allowed

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from hs_analysis.replay.demand import Floats, Key
-from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import SimulationResult
+from hs_analysis.replay.waiting import share_of_wait
 
 LATENCIES = ("ttft", "tbt")
 """Latencies that are foretold: mean over a window, as the curves of the fleet model have it."""
@@ -60,7 +61,7 @@ def foretold(results: Sequence[SimulationResult], model: FleetModel) -> list[dic
 
 def _pair(result: SimulationResult, key: Key, curve: SignalModel, model: FleetModel) -> tuple[Floats, Floats]:
     """Return predicted and recorded values of the scored rows that have both, shape (rows,) each."""
-    pool, ready = model.pools[curve.pool], result.ready[curve.pool]
+    ready = result.ready[curve.pool]
     recorded = result.demand.column(*key)
     with np.errstate(invalid="ignore", divide="ignore"):
         load = result.served[curve.pool] / result.demand.window_s / ready
@@ -69,7 +70,15 @@ def _pair(result: SimulationResult, key: Key, curve: SignalModel, model: FleetMo
             predicted = predicted * (ready if curve.per_instance else 1.0)
             predicted = predicted + result.queued[curve.pool] / (curve.tokens_per_request or np.inf)
         else:
-            age = result.queued[curve.pool] / (ready * pool.ceiling)
-            predicted = predicted + np.where(result.queued[curve.pool] > 0, age, 0.0)
+            for role, pool in model.pools.items():
+                if share := share_of_wait(model.waits, key[0], role):
+                    predicted = predicted + share * _age_s(result, role, pool)
     both = result.scored & np.isfinite(predicted) & np.isfinite(recorded)
     return predicted[both], recorded[both]
+
+
+def _age_s(result: SimulationResult, role: str, pool: PoolModel) -> Floats:
+    """Return how long the queue at the end of each row takes to serve [s], shape (rows,); 0 without one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        age = result.queued[role] / (result.ready[role] * pool.ceiling)
+    return np.where(result.queued[role] > 0, age, 0.0)

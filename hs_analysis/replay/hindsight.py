@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, rows_of, trailing_mean
+from hs_analysis.replay.demand import Demand, Floats, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, violation_probability
 from hs_analysis.replay.schedules import asked_ahead, foreseen
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
@@ -96,7 +96,7 @@ def hindsight(parts: Sequence[Demand], model: FleetModel) -> Hindsight:
 
 
 def _choice(part: Demand, role: str, pool: PoolModel, allowed: float) -> _Choice:
-    load = trailing_mean(part.offered[role], rows_of(LOAD_WINDOW_S, part.window_s))[part.scored]
+    load = answering_load(part.offered[role], part.window_s)[part.scored]
     highest = float(np.nanmax(load)) if load.size else 0.0
     most = max(1, math.ceil(2.0 * highest / (pool.capacity or math.inf)))
     counts = np.arange(1.0, most + 1.0)

@@ -234,16 +234,13 @@ def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t
 def _serve(pool: Record, ceiling: float, arriving: float, seconds: float) -> float:
     """Serve what fits and queue the rest; return the share of waiting tokens that were served."""
     waiting = pool.backlog + arriving
-    if math.isinf(ceiling):
-        served = waiting if pool.ready > 0 else 0.0
-    else:
-        served = min(waiting, pool.ready * ceiling * seconds)
+    endless = waiting if pool.ready > 0 else 0.0
+    served = endless if math.isinf(ceiling) else min(waiting, pool.ready * ceiling * seconds)
     pool.backlog = waiting - served
     pool.arrived += arriving
     pool.served += served
     if pool.backlog > 0:
-        rate = pool.ready * ceiling
-        pool.age_s = max(pool.age_s, pool.backlog / rate if rate > 0 else math.inf)
+        pool.age_s = max(pool.age_s, pool.backlog / (pool.ready * ceiling) if pool.ready > 0 else math.inf)
     return float(served / waiting) if waiting > 0 else 1.0
 
 
@@ -285,13 +282,19 @@ def _read(scene: Scene, state: State, k: int, row: int) -> float:
         return float(pool.served / scene.window_s * scene.factor[k, row])
     if not ready > 0:
         return math.nan
-    value = curve_at(
-        scene.curves.loads, scene.curves.values, k, primary.points, pool.served / scene.window_s / ready
-    )
+    (loads, values), load = scene.curves, pool.served / scene.window_s / ready
+    value = curve_at(loads, values, k, primary.points, load)
     value *= ready if primary.per_instance else 1.0
     if primary.reading == QUEUE and not math.isnan(primary.tokens_per_request):
         value += pool.backlog / primary.tokens_per_request
     return float(value)
+
+
+@inlined
+def _waited_s(pools: Records, decode: int, place: int, own_wait: float, decode_wait: float) -> float:
+    """Return what a pool's latency gains by backlogs; one that nothing serves is infinitely old."""
+    own = own_wait * pools[place].age_s if own_wait > 0 else 0.0
+    return float(own + decode_wait * pools[decode].age_s if decode_wait > 0 else own)
 
 
 @inlined
@@ -303,10 +306,10 @@ def _record(scene: Scene, state: State, row: int) -> None:
         guard = scene.guards[at]
         guard.latency_s = math.nan
         if guard.pool >= 0 and state.ready[guard.pool, row] > 0:
-            pool = state.pools[guard.pool]
-            load = pool.served / scene.window_s / state.ready[guard.pool, row]
-            curves = scene.guard_curves
-            guard.latency_s = curve_at(curves.loads, curves.values, at, guard.points, load) + pool.age_s
+            load = state.pools[guard.pool].served / scene.window_s / state.ready[guard.pool, row]
+            loads, values = scene.guard_curves
+            waited_s = _waited_s(state.pools, scene.decode, guard.pool, guard.own_wait, guard.decode_wait)
+            guard.latency_s = curve_at(loads, values, at, guard.points, load) + waited_s
     for place in range(state.pools.size):
         load = state.pools[place].arrived / scene.window_s / state.ready[place, row]
         state.load[place, row] = 0.0 if math.isnan(load) else load
@@ -326,9 +329,9 @@ def _miss(scene: Scene, state: State, row: int) -> None:
 @compiled
 def _chance(given: Record, age_s: float, ready: float, load: float, log_odds: float) -> float:
     """Return the chance that a row violates in a pool; see ``fleet.violation_probability``."""
+    capacity = given.capacity
     if age_s > BACKLOG_LIMIT_S:
         return 1.0
-    capacity = given.capacity
     if not math.isnan(given.reference):
         small = 1.0 - BETA / math.sqrt(max(ready, 1.0))
         capacity *= min(1.0, small / (1.0 - BETA / math.sqrt(max(given.reference, 1.0))))
@@ -343,10 +346,13 @@ def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) 
     """Add the hours and chances of a scored row."""
     none_strained, none_violates, hours = 1.0, 1.0, scene.window_s / HOUR_S
     for place in range(state.pools.size):
-        pool, given = state.pools[place], scene.pools[place]
-        figures.hours[policy, place] += (pool.desired + pool.draining) * hours
-        load = _mean_before(state.load, place, row + 1, scene.load_rows)
-        chance = _chance(given, pool.age_s, state.ready[place, row], load, scene.log_odds)
+        given = scene.pools[place]
+        figures.hours[policy, place] += (state.pools[place].desired + state.pools[place].draining) * hours
+        lasting = _mean_before(state.load, place, row + 1, scene.load_rows)
+        load = _mean_before(state.load, place, row + 1, scene.recent_rows)
+        load = load if math.isinf(lasting) else math.sqrt(lasting * load)
+        waited_s = _waited_s(state.pools, scene.decode, place, 1.0, given.decode_wait)
+        chance = _chance(given, waited_s, state.ready[place, row], load, scene.log_odds)
         none_strained *= 1.0 - chance if given.known else 1.0
         none_violates *= 1.0 - chance if given.judged else 1.0
     for kept, sums in ((none_strained, figures.strain), (none_violates, figures.violation)):
@@ -369,8 +375,7 @@ def _reset(scene: Scene, pools: Records) -> None:
 def run_family(family: Family, scene: Scene, state: State, figures: Figures, counts: Floats) -> None:
     """Run every policy of a family on one capture, and add its sums to ``figures``.
 
-    In a gap the state is held: nothing arrives, is decided or scraped. ``state`` is scratch. ``counts`` is
-    filled with the counts asked for, shape (pools, rows, policies); left alone when it has no rows.
+    ``state`` is scratch; a gap holds it. ``counts`` (pools, rows, policies) takes those asked for, if any.
     """
     pools = state.pools
     for policy in range(family.numbers.size):

@@ -25,10 +25,11 @@ from hs_analysis.replay.arrays import (
     Scene,
 )
 from hs_analysis.replay.control import PolicyAtWork
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, rows_of
+from hs_analysis.replay.demand import LOAD_WINDOW_S, RECENT_WINDOW_S, Demand, Floats, rows_of
 from hs_analysis.replay.fleet import FleetModel, log_odds
 from hs_analysis.replay.score import judged_roles
 from hs_analysis.replay.signals import SignalModel
+from hs_analysis.replay.waiting import share_of_wait
 
 KINDS = {"recorded": RECORDED, "served": SERVED, "curve": CURVE, "queue": QUEUE}
 
@@ -125,7 +126,7 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
         curves=_curves(found),
         guards=np.array(
             [
-                (g.slo_s, math.nan, place.get(g.role, -1), len(c.loads))
+                (g.slo_s, math.nan, *_waits(model, g.signal, g.role), place.get(g.role, -1), len(c.loads))
                 for g, c in zip(guards, curves, strict=True)
             ],
             GUARD,
@@ -137,6 +138,7 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
         follower=_follower(policy, place),
         average_rows=scalar.rows,
         load_rows=rows_of(LOAD_WINDOW_S, demand.window_s),
+        recent_rows=rows_of(RECENT_WINDOW_S, demand.window_s),
     )
 
 
@@ -151,12 +153,20 @@ def _pools(policy: Policy, demand: Demand, model: FleetModel) -> Records:
             pool.slope,
             math.nan if pool.reference is None else pool.reference,
             policy.start_up_s.get(role, 0.0),
+            _waits(model, "ttft", role)[1] if role == "prefill" else 0.0,
             pool.capacity is not None,
             role in judged,
         )
         for role, pool in model.pools.items()
     ]
     return np.array(rows, POOL)
+
+
+def _waits(model: FleetModel, latency: str, role: str) -> tuple[float, float]:
+    """Return what a latency gains by the wait in a pool, and in the decode pool where that is another."""
+    other = "decode" in model.pools and role != "decode"
+    own = share_of_wait(model.waits, latency, role)
+    return own, share_of_wait(model.waits, latency, "decode") if other else 0.0
 
 
 def _primaries(policy: Policy, found: Sequence[SignalModel | None], place: dict[str, int]) -> Records:

@@ -9,6 +9,7 @@ from typing import Protocol
 from hs_analysis.replay.demand import Demand, Key
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.signals import SignalModel, factors
+from hs_analysis.replay.waiting import Waits, waited_s
 
 BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
 """Readings of the simulated pool itself: work arriving and served [tokens/s], work waiting [tokens].
@@ -88,9 +89,12 @@ def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: 
     return value
 
 
-def latency(model: SignalModel, role: str, row: int, window_s: float, log: Rows) -> float | None:
-    """Return the mean latency at the simulated load, plus the time the queue takes [s]; None in a gap."""
+def latency(
+    name: str, model: SignalModel, role: str, row: int, window_s: float, log: Rows, waits: Waits
+) -> float | None:
+    """Return the mean latency at the simulated load, plus what it waits for queues [s]; None in a gap."""
     ready = log.ready[role][row]
     if not ready > 0:
         return None
-    return model.at(log.served[role][row] / window_s / ready) + log.age[role][row]
+    ages = {pool: age[row] for pool, age in log.age.items()}
+    return model.at(log.served[role][row] / window_s / ready) + waited_s(waits, name, ages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,6 +25,15 @@ SERVICE_LOAD = {"ttft": ("prefill", "mixed"), "tbt": ("decode", "mixed")}
 
 BINS = 48
 """Bins of load in which the median of a signal is taken before the monotone fit; default of this project."""
+
+CLEAR_WAIT_S = 10.0
+"""Age of a backlog from which a wait tells itself from the noise of an estimated age [s]; a default."""
+
+FULLEST = 0.95
+"""Share of the load at which a batch grows without end, up to which its law is used [ratio]; a default."""
+
+BEYOND_POINTS = 4
+"""Points that a curve is carried on by."""
 
 LEAST_ROWS = 20
 """Fewest rows for a curve."""
@@ -58,6 +68,22 @@ class SignalModel:
             return self.values[-1]
         x0, x1, y0, y1 = self.loads[right - 1], self.loads[right], self.values[right - 1], self.values[right]
         return y0 + (y1 - y0) * (load - x0) / (x1 - x0)
+
+
+def to_ceiling(curve: SignalModel, ceiling: float) -> SignalModel:
+    """Carry the latency of a batch on from the highest load that history showed to what a pool can serve.
+
+    A step of a batch of B takes a + b·B, and B = load · step (Little 1961), so step = a ÷ (1 − load ÷ X);
+    a and X come from the ends of the curve. Unchanged where the curve does not rise or reaches the ceiling.
+    """
+    (x0, x1), (v0, v1) = (curve.loads[0], curve.loads[-1]), (curve.values[0], curve.values[-1])
+    if not (x1 < ceiling < math.inf and 0 < v0 < v1 and v1 * x1 > v0 * x0):
+        return curve
+    most = (v1 * x1 - v0 * x0) / (v1 - v0)
+    loads = np.linspace(x1, max(x1, min(ceiling, FULLEST * most)), BEYOND_POINTS + 1)[1:]
+    loads = loads[loads > x1]
+    values = v1 * (1.0 - x1 / most) / (1.0 - loads / most)
+    return replace(curve, loads=(*curve.loads, *loads.tolist()), values=(*curve.values, *values.tolist()))
 
 
 def work_signal(frame: ServiceFrame, role: str) -> str:
@@ -124,6 +150,8 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
         value, age = part.column(*key), part.column("backlog_age_s", pool)
         value = _ratio(value, instances) if per_instance else value
         use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > 1.0)
+        if key[0] == "ttft":  # first tokens may wait for decode, whose load is not on this axis
+            use &= ~(part.column("backlog_age_s", "decode") > CLEAR_WAIT_S)
         loads.append(load[use])
         values.append(value[use])
     x, y = np.concatenate(loads), np.concatenate(values)

@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.replay.control import Control, at_work
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Mask, rows_of, trailing_mean
+from hs_analysis.replay.demand import Demand, Floats, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
+from hs_analysis.replay.waiting import share_of_wait
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import check
 
@@ -151,17 +152,19 @@ def _result(demand: Demand, model: FleetModel, log: _Log) -> SimulationResult:
     def arrays(lists: Mapping[str, list[float]]) -> dict[str, Floats]:
         return {role: np.array(values, float) for role, values in lists.items()}
 
-    rows = rows_of(LOAD_WINDOW_S, demand.window_s)
     arrived, ready, age = arrays(log.arrived), arrays(log.ready), arrays(log.age)
     violation = {}
+    before_first = share_of_wait(model.waits, "ttft", "decode")
     for role, pool in model.pools.items():
+        waited = age[role]
+        if role == "prefill" and "decode" in age and before_first:
+            waited = waited + before_first * age["decode"]
         with np.errstate(invalid="ignore", divide="ignore"):
             load = arrived[role] / demand.window_s / ready[role]
         # Work with nothing ready is an infinite load; no work with nothing ready is none.
         load = np.where(np.isnan(load) & ~demand.gap, 0.0, load)
-        violation[role] = violation_probability(
-            trailing_mean(load, rows), age[role], pool, model.allowed, ready[role]
-        )
+        answered = answering_load(load, demand.window_s)
+        violation[role] = violation_probability(answered, waited, pool, model.allowed, ready[role])
     return SimulationResult(
         demand,
         arrays(log.desired),

@@ -13,13 +13,15 @@ POOLS = ("prefill", "decode", "mixed")
 
 
 def beside(service: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the tables ``changes`` and ``faults``, None where not asked for, and sentences on today's."""
+    """Return the tables ``changes``, ``faults``, ``placement``, None where not asked for, and sentences."""
     given = mapping(service.get("replay"))
     current, faults = mapping(given.get("current")), records(given.get("faults"))
+    placed = records(given.get("placement"))
     return {
         "changes": _changes(current) if current else None,
         "notes": _notes(current),
         "faults": _faults(faults) if faults else None,
+        "placement": _placement(placed) if placed else None,
     }
 
 
@@ -74,3 +76,34 @@ def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     heads = ["policy", "fault", "windows over limit", "recovery|s", "unserved tokens"]
     return table("Under faults", [*heads, *(f"fewest {pool}" for pool in pools)], rows)
+
+
+def _placement(placed: list[Mapping[str, Any]]) -> dict[str, Any]:
+    rows = [
+        {
+            "id": "",
+            "cells": [
+                text_cell(policy_name(str(row.get("policy")))),
+                number_cell(row.get("unplaced_instance_hours"), "", None, 1),
+                number_cell(row.get("unplaced_window_ratio"), "ratio"),
+                number_cell(row.get("crossing_ratio"), "ratio"),
+                number_cell(row.get("scarce_instance_hours"), "", None, 1),
+                number_cell(row.get("slo_violation_ratio"), "ratio"),
+                number_cell(row.get("placed_slo_violation_ratio"), "ratio"),
+                number_cell(row.get("placed_unserved_tokens"), "", None, 0),
+            ],
+            "path": "",
+        }
+        for row in placed
+    ]
+    heads = [
+        "policy",
+        "instance-hours without a place",
+        "windows short of a place",
+        "KV traffic that crosses domains",
+        "instance-hours on scarce racks",
+        "windows over limit, all placed",
+        "windows over limit, as placed",
+        "unserved tokens, as placed",
+    ]
+    return table("On the topology", heads, rows)

@@ -14,6 +14,9 @@ POOL_ROLES = ("prefill", "decode", "mixed")
 SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
 """Served token rate that stands for the work of each role."""
 
+LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
+"""Latencies that each role answers for."""
+
 
 def column(signal: str, role: str) -> str:
     """Return the name of a signal's column in a service table, ``signal@role``."""

@@ -80,7 +80,7 @@ class ReplayResult:
     """The backtest: windows, calibration of the fleet model, and one row per policy.
 
     ``current`` is what today's autoscaler was read from and what to change in it; empty when none was given.
-    ``faults`` are rows of policy × fault; empty when none was asked for.
+    ``faults`` are rows of policy × fault, ``placement`` of policies on a topology; empty when not asked for.
     """
 
     train: Interval | tuple[str, str] | None
@@ -89,3 +89,4 @@ class ReplayResult:
     policies: tuple[PolicyReplay, ...] = ()
     current: dict[str, Any] = field(default_factory=dict)
     faults: tuple[dict[str, Any], ...] = ()
+    placement: tuple[dict[str, Any], ...] = ()

@@ -308,6 +308,20 @@ FAULTS = _contract(
     ),
 )
 
+PLACEMENT = _contract(
+    "replay_placement",
+    "one row per service and policy, where a topology was given",
+    _field("policy", _TEXT, "", "name", null=False),
+    _field("unplaced_instance_hours", _NUMBER, "instance-hours", "wanted, and found no place"),
+    _field("unplaced_window_ratio", _NUMBER, "ratio 0..1", "windows in which a wanted instance had none"),
+    _field("crossing_ratio", _NUMBER, "ratio 0..1", "KV traffic whose partner is in another network domain"),
+    _field("scarce_instance_hours", _NUMBER, "instance-hours", "on subgroups of several GPU types"),
+    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "share of windows over the SLO, all placed"),
+    _field("placed_slo_violation_ratio", _NUMBER, "ratio 0..1", "the same with what found a place"),
+    _field("unserved_tokens", _NUMBER, "tokens", "work never served, all placed"),
+    _field("placed_unserved_tokens", _NUMBER, "tokens", "the same with what found a place"),
+)
+
 TRIAL = _contract(
     "trial",
     "one row per service and signal that was tried as the driver of its pool",
@@ -342,5 +356,6 @@ OUTCOMES: dict[str, pa.Schema] = {
     "replay_windows": REPLAY_WINDOWS,
     "replay_policies": REPLAY_POLICIES,
     "replay_faults": FAULTS,
+    "replay_placement": PLACEMENT,
     "trial": TRIAL,
 }

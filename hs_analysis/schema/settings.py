@@ -233,11 +233,14 @@ class Beside:
         Objects of the autoscaler that runs today.
     faults
         Names of faults, ``all`` for every one.
+    topology
+        Where instances may stand, one file at most.
     """
 
     policies: tuple[Document, ...] = ()
     current: tuple[Document, ...] = ()
     faults: tuple[str, ...] = ()
+    topology: tuple[Document, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import fingerprints
 from hs_analysis.policy import build_policy, dump
-from hs_analysis.schema.settings import Beside, Document, Settings
+from hs_analysis.schema.settings import Beside, Document, Machine, Settings
 
 DECODE = (("decode_tps", "decode"),)
 FRAME = pd_day(240)
@@ -91,12 +91,15 @@ def test_the_replay_stands_on_what_the_files_say() -> None:
 def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
     monkeypatch.setattr(decide, "read_frames", lambda _: (FRAME,))
+    monkeypatch.setattr(decide, "service_names", lambda _: (FRAME.service,))
     monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
     monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
     monkeypatch.setattr(decide, "searched_point", lambda *_: None)
     settings = replace(SETTINGS, beside=given)
-    replay_policies(SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent()))
+    replay_policies(
+        SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
+    )
     section: dict[str, object] = summary.replay_section(read_replay(folder, FRAME.service))["replay"]
     return section
 
@@ -139,3 +142,26 @@ def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch
     jsonschema.validate(found, schema())
     assert {"current", "faults"}.isdisjoint(found)
     assert not (tmp_path / beside.CURRENT_FILE).exists()
+
+
+TOPOLOGY = """
+schema: hs-analysis/topology/v1alpha1
+affinity: s2
+gpus_per_instance: {prefill: 1, decode: 1}
+racks:
+  - {s2: a, s1: a1, gpu_type: H20, gpus: 12}
+  - {s2: b, s1: b1, gpu_type: H20, gpus: 2}
+"""
+
+
+def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Eleven prefill and four decode ran, fourteen GPUs are there: one instance has no place at any time."""
+    found = replayed(monkeypatch, tmp_path, Beside(topology=(Document("racks.yaml", TOPOLOGY),)))
+    jsonschema.validate(found, schema())
+    rows = {row["policy"]: row for row in found["placement"]}
+    assert list(rows) == ["decode_tps@decode", "static_peak", "recorded"]
+    assert rows["recorded"]["unplaced_window_ratio"] == 1.0
+    assert rows["recorded"]["crossing_ratio"] > 0.0
+    assert rows["recorded"]["scarce_instance_hours"] == 0.0
+    assert tables.read(tmp_path, "replay_placement").height == 3
+    assert "placement" not in replayed(monkeypatch, tmp_path / "none", Beside())

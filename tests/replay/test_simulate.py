@@ -20,7 +20,7 @@ from replay.services import (
 
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
 from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.demand import demands, fill, trailing_mean
+from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings
 from hs_analysis.replay.simulate import simulate, timeline
@@ -349,3 +349,16 @@ def test_a_simulated_backlog_is_requests_in_the_queue() -> None:
     )
     readings.record(0, log)
     assert readings.scraped[("queue_length", "decode")][0] == pytest.approx(1.0 + 10.0)
+
+
+def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:
+    """Load at 0.8 of capacity with three minutes at 1.4: a mean of five minutes is late at both ends."""
+    load = np.full(30, 80.0)
+    load[10:13] = 140.0
+    answered = answering_load(load, 60.0)
+    np.testing.assert_allclose(answered[10], np.sqrt(140.0 * 92.0))
+    assert (answered[10:13] > 100.0).all()
+    assert (np.delete(answered, [10, 11, 12]) < 100.0).all()
+    assert (trailing_mean(load, 5) > 100.0).tolist().index(True) == 11
+    np.testing.assert_array_equal(answering_load(np.array([np.inf, 50.0]), 60.0), [np.inf, 50.0])
+    np.testing.assert_array_equal(answering_load(np.array([1.0, np.nan]), 300.0), [1.0, np.nan])

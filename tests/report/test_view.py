@@ -196,7 +196,12 @@ def test_view_is_plain_data(make: Any) -> None:
 def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> None:
     """What to change in today's objects, what that saves, what was not read; and policy by fault."""
     sample = samples.sample()
-    assert page(sample)["services"][0]["beside"] == {"changes": None, "notes": [], "faults": None}
+    assert page(sample)["services"][0]["beside"] == {
+        "changes": None,
+        "notes": [],
+        "faults": None,
+        "placement": None,
+    }
     replay = sample.summary["services"][0]["replay"]
     change = {
         "where": "f:1",

@@ -1,0 +1,119 @@
+"""What is written of it all: the stage policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+import hs_analysis
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.export import expression
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.decide import (
+    NOTES_FILE,
+    POLICY_FILE,
+    Key,
+    chosen_policy,
+    policy_primaries,
+    read_replay,
+    window_of,
+)
+from hs_analysis.pipeline.frames import read_frames
+from hs_analysis.pipeline.gather import catalogue_of
+from hs_analysis.pipeline.judge import read_derived, read_verdicts
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.policy import build_policy, dump_all
+from hs_analysis.policy.rounding import rounded
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
+from hs_analysis.schema.settings import Slo
+from hs_analysis.store import read_table
+
+
+def write_policies(work: Work) -> Outcome:
+    """Fit the chosen policy on the whole window and write policy.yaml."""
+    series = read_table(work.run / tables.PLACES["series"])
+    policies, notes = [], {}
+    for frame in read_frames(work.run):
+        verdicts = read_verdicts(work.run, frame.service)
+        primaries, _ = policy_primaries(work.run, frame.service)
+        keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
+        queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
+        meta = _meta(work, frame, series)
+        derived = read_derived(work.run, frame.service)
+        made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
+        policies.append(rounded(made))
+        notes[frame.service] = warnings
+    (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
+    tables.write_json(work.out, NOTES_FILE, notes)
+    modes = dict.fromkeys(f"{policy.mode}, confidence {policy.confidence}" for policy in policies)
+    return Outcome("; ".join(modes))
+
+
+def _expressions(
+    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
+) -> tuple[dict[Key, str], list[str]]:
+    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
+    queries: dict[Key, str] = {}
+    warnings: list[str] = []
+    for signal, role in keys:
+        info = frame.info(signal, role) or frame.info(signal, "service")
+        known = catalogue.signal(signal)
+        if info is None or known is None:
+            continue
+        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
+        recipe = next((s for s in recipes if s is not None), None)
+        if recipe is None:
+            continue
+        width = max(300.0, frame.window_s) if role != "service" else frame.window_s
+        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
+        queries[(signal, info.role)] = found.expr
+        warnings += found.warnings
+    return queries, list(dict.fromkeys(warnings))
+
+
+def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:
+    replay = read_replay(work.run, frame.service)
+    chosen = chosen_policy(work.run, frame.service)
+    row = next((policy for policy in replay.policies if chosen and policy.policy == chosen.policy), None)
+    units = series.filter(
+        (pl.col("service") == frame.service) & pl.col("emitter_role").is_in(list(frame.pools))
+    )["unit_kind"].drop_nulls()
+    return {
+        "window": window_of(frame),
+        "inputs_sha256": work.inputs_sha256,
+        "run": work.run_id,
+        "tool_version": hs_analysis.__version__,
+        "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
+        "calibrated": replay.calibration.get("status") == "calibrated",
+        "holds_slo": _holds(row, work.settings.slo),
+        "replay": _replay_note(replay, row),
+    }
+
+
+def _holds(row: PolicyReplay | None, slo: Slo) -> bool:
+    """Whether the backtest gives no reason to think that the policy breaks the SLO."""
+    share = row.slo_violation_ratio if row else None
+    return share is None or not slo.given or share <= slo.allowed_window_share
+
+
+def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
+    figures = (
+        "instance_hours",
+        "gpu_hours",
+        "slo_violation_ratio",
+        "vs_recorded",
+        "vs_static_peak",
+        "evidence",
+    )
+    return {
+        "policy": row.policy,
+        "test": list(replay.test) if replay.test else None,
+        **{name: getattr(row, name) for name in figures},
+        "calibration": replay.calibration.get("status"),
+    }

@@ -1,0 +1,117 @@
+"""Tasks give the same results, in the same order, wherever they run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from hs_analysis.errors import MachineError, UsageError
+from hs_analysis.pipeline import tasks
+from hs_analysis.pipeline.tasks import map_tasks
+from hs_analysis.schema.settings import Machine
+
+RAY = pytest.mark.skipif(find_spec("ray") is None, reason="the package ray is not installed")
+SAMPLE = Path(__file__).parents[2] / "data_samples" / "dynamo-pd"
+
+
+@dataclass(frozen=True)
+class Square:
+    """A number to square."""
+
+    number: int
+
+
+def squared(task: Square) -> tuple[int, int]:
+    """Return the square and the process that found it."""
+    if task.number < 0:
+        raise UsageError("no square of a negative number", hint="give another")
+    return task.number**2, os.getpid()
+
+
+def test_few_tasks_run_here_in_order() -> None:
+    """Other processes would take longer to start than the work."""
+    found = list(map_tasks(squared, [Square(n) for n in (3, 1, 2)]))
+    assert found == [(9, os.getpid()), (1, os.getpid()), (4, os.getpid())]
+
+
+def test_many_tasks_run_in_other_processes_and_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are in the order of the tasks; the first that fails raises what it raised."""
+    monkeypatch.setattr(tasks.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(tasks, "_can_start_again", lambda: True)
+    found = list(map_tasks(squared, [Square(n) for n in range(6)]))
+    assert [square for square, _ in found] == [0, 1, 4, 9, 16, 25]
+    assert os.getpid() not in {process for _, process in found}
+    with pytest.raises(UsageError, match="no square") as raised:
+        list(map_tasks(squared, [Square(n) for n in (1, -1, 2, 3)]))
+    assert raised.value.hint == "give another"
+
+
+def test_a_program_without_a_guard_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's script would run from its top in every new process."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", "notes.py", raising=False)
+    assert {process for _, process in map_tasks(squared, [Square(n) for n in range(6)])} == {os.getpid()}
+
+
+def test_an_engine_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence, and the way out."""
+    monkeypatch.setattr(tasks, "find_spec", lambda _: None)
+    with pytest.raises(MachineError, match=r"needs the package ray; pip install 'hs-analysis\[ray\]'"):
+        list(map_tasks(squared, [Square(1)], Machine(engine="ray")))
+
+
+@RAY
+def test_a_ray_cluster_finds_the_same() -> None:
+    """Same results in the same order from other processes; errors arrive as what they are."""
+    script = f"""
+import sys; sys.path[:0] = {sys.path!r}
+import os
+from pipeline.test_tasks import Square, squared
+from hs_analysis.errors import UsageError
+from hs_analysis.pipeline.tasks import map_tasks
+from hs_analysis.schema.settings import Machine
+found = list(map_tasks(squared, [Square(n) for n in range(5)], Machine(engine="ray")))
+assert [square for square, _ in found] == [0, 1, 4, 9, 16], found
+assert os.getpid() not in {{process for _, process in found}}
+try:
+    list(map_tasks(squared, [Square(-1)], Machine(engine="ray")))
+except UsageError as error:
+    assert error.line() == "no square of a negative number; give another", error.line()
+else:
+    raise AssertionError("no error")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=_env()
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@RAY
+def test_a_run_on_ray_writes_the_same_files(tmp_path: Path) -> None:
+    """Byte for byte: summary, policy and the tables of selection and replay."""
+    folders = {engine: tmp_path / engine for engine in ("local", "ray")}
+    for engine, folder in folders.items():
+        command = [
+            sys.executable, "-m", "hs_analysis", "run", SAMPLE, "--run-dir", folder, "-q", "--engine", engine,
+            "--pressure-test", "--slo", "ttft=2s", "--slo", "tbt=50ms",
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_env())
+        assert done.returncode == 0, done.stderr
+    names = ["summary.json", "policy.yaml", "data/select.parquet", "data/select_search.parquet"]
+    names += [f"data/replay/{path.name}" for path in sorted((folders["local"] / "data" / "replay").iterdir())]
+    assert len(names) > 5
+    differ = [
+        name
+        for name in names
+        if (folders["local"] / name).read_bytes() != (folders["ray"] / name).read_bytes()
+    ]
+    assert differ == []
+
+
+def _env() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
