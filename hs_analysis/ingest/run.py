@@ -15,6 +15,7 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.faithful import covered, forms_of, outdone
 from hs_analysis.ingest.fates import FATES
+from hs_analysis.ingest.grids import on_grids
 from hs_analysis.ingest.identity import Identity, identify
 from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
@@ -68,6 +69,7 @@ class Ingested:
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
     spans: tuple[FileSpan, ...]
+    grids: pl.DataFrame
     helps: dict[str, str]
 
     @property
@@ -160,6 +162,7 @@ def _from_staged(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
+        on_grids(kept, series, looking_back, spans),
         intake.helps,
     )  # fmt: skip
 
