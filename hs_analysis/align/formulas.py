@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hs_analysis.align.series_windows import SeriesWindows, WindowStore
+from hs_analysis.align.series_windows import Kind, SeriesWindows, WindowStore
 
 Term = Mapping[str, Any]
 """A row of the term table."""
@@ -52,6 +52,13 @@ class Span:
         """How many windows there are."""
         return self.after - self.first
 
+    def cut(self, windows: SeriesWindows) -> SeriesWindows:
+        """Return the windows of a series that lie in this stretch."""
+        low, high = max(self.first - windows.first, 0), max(self.after - windows.first, 0)
+        if low == 0 and high >= windows.value.size:
+            return windows
+        return SeriesWindows(windows.first + low, windows.value[low:high], windows.coverage[low:high])
+
     def within(self, windows: SeriesWindows) -> slice:
         """Return where the windows of a series lie in arrays over this stretch."""
         return slice(windows.first - self.first, windows.first - self.first + windows.value.size)
@@ -65,7 +72,11 @@ def span_of(terms: Iterable[Term], store: WindowStore) -> Span | None:
 
 
 def emitted(
-    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None = None
+    terms: Sequence[Term],
+    store: WindowStore,
+    span: Span,
+    least_coverage: float | None = None,
+    kind: Kind = "windows",
 ) -> Emitted:
     """Return the parts of one emitter's formula in each window of a stretch.
 
@@ -79,6 +90,8 @@ def emitted(
         The stretch.
     least_coverage
         Coverage below which a series counts as missing in a window [ratio]; None takes what there is.
+    kind
+        Which windows of the series.
     """
     total, mean, below, parts = (np.zeros(span.size) for _ in range(4))
     coverage = np.full(span.size, np.inf)
@@ -87,7 +100,7 @@ def emitted(
         by_term.setdefault((term["term"], term["side"] == "num"), []).append(term)
     # sums are ordered: floats added in another order differ in their last bits
     for (_, above), own in sorted(by_term.items()):
-        value, count, covered = _added_up(own, store, span, least_coverage)
+        value, count, covered = _added_up(own, store, span, least_coverage, kind)
         there = count > 0
         parts += there
         coverage[there] = np.minimum(coverage[there], covered[there])
@@ -100,7 +113,7 @@ def emitted(
 
 
 def _added_up(
-    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None
+    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None, kind: Kind
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sum, number and greatest coverage of the series of one term in each window.
 
@@ -108,9 +121,10 @@ def _added_up(
     """
     value, count, covered = (np.zeros(span.size) for _ in range(3))
     for term in sorted(terms, key=lambda one: one["series_id"]):
-        windows = store.get("windows", term["series_id"])
+        windows = store.get(kind, term["series_id"])
         if windows is None:
             continue
+        windows = span.cut(windows)
         own = span.within(windows)
         there = windows.coverage > 0 if least_coverage is None else windows.coverage >= least_coverage
         value[own] += np.where(there, windows.value * term["sign"], 0.0)

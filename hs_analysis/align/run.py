@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -24,6 +25,7 @@ from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
 from hs_analysis.align.presence import Presence
 from hs_analysis.align.queries import QueryRunner, Stored
 from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
+from hs_analysis.align.scrape_times import rate_bounds
 from hs_analysis.align.series_windows import WindowStore
 from hs_analysis.align.signal_windows import signal_windows
 from hs_analysis.align.sources import choose_sources
@@ -43,7 +45,10 @@ PRESENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Aligned:
-    """What alignment leaves: tables per service, long frames, totals, edges, disagreements and births."""
+    """What alignment leaves: tables per service, long frames, totals, edges, disagreements and births.
+
+    ``rate_bounds`` tells how far rates from samples on a query's grid may be off.
+    """
 
     frames: tuple[ServiceFrame, ...]
     signals: pl.DataFrame
@@ -52,6 +57,7 @@ class Aligned:
     disagreements: pl.DataFrame
     births: pl.DataFrame
     instances: pl.DataFrame
+    rate_bounds: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,7 @@ def align(
     catalogue: Catalogue,
     settings: Settings,
     query: QueryRunner,
+    delayed: Mapping[int, float] | None = None,
 ) -> Aligned:
     """Put every service on one grid.
 
@@ -91,13 +98,16 @@ def align(
         of an instance, what is excluded, and nothing else.
     query
         Runs a shipped query.
+    delayed
+        Series on a query's grid, and by how much their samples may be late [s].
 
     Returns
     -------
     Aligned, services sorted by name; a service without any value is left out.
     """
     terms, edges = resolve_terms(series, catalogue, settings.slo)
-    windows = _windows(series, samples, quality, terms, catalogue, settings)
+    late = delayed or {}
+    windows = _windows(series, samples, quality, terms, catalogue, settings, late)
     left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
@@ -123,6 +133,7 @@ def align(
         disagreements,
         births,
         per_instance,
+        rate_bounds(chosen.filter(~within(left_out)), terms, windows.store, windows.width_s, late),
     )
 
 
@@ -143,6 +154,7 @@ def _windows(
     terms: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
+    delayed: Mapping[int, float],
 ) -> _Windows:
     interval = scrape_interval_s(series)
     kind, spanned = settings.history_kind, span_s(series, quality)
@@ -151,7 +163,9 @@ def _windows(
     used = used_series(series, terms, interval)
     proof = reporters(series, interval, catalogue)
     store, presence = WindowStore(samples.scratch), Presence(proof, width)
-    whole = SeriesPass(used, first_looks(used, quality), renamed(terms), store, presence, width, left_out)
+    whole = SeriesPass(
+        used, first_looks(used, quality), renamed(terms), store, presence, width, left_out, delayed
+    )
     gains = whole.read(set(proof["series_id"]), samples.read)
     instances = presence.counts(PRESENT_SHARE)
     signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)

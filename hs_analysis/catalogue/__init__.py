@@ -2,7 +2,7 @@
 
 from hs_analysis.catalogue.load import load_catalogue
 from hs_analysis.catalogue.rows import Catalogue, Exporter, Names, Signal, Source, Term
-from hs_analysis.catalogue.user_rows import MAPPING, with_user_rows
+from hs_analysis.catalogue.user_rows import MAPPING, can_be_asked, is_query, with_user_rows
 
 __all__ = [
     "MAPPING",
@@ -12,6 +12,8 @@ __all__ = [
     "Signal",
     "Source",
     "Term",
+    "can_be_asked",
+    "is_query",
     "load_catalogue",
     "with_user_rows",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -15,6 +16,18 @@ MAPPING = "mapping"
 """Exporter of what the user mapped: first preference, and its labels are taken at their word."""
 
 POOL_EMITTERS = ("prefill", "decode", "mixed")
+
+_METRIC_NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
+
+
+def is_query(metric: str) -> bool:
+    """Whether a metric is called by the query whose answer it is: no selector can narrow it."""
+    return "(" in metric
+
+
+def can_be_asked(metric: str) -> bool:
+    """Whether a server can be asked for a metric: its name is one of PromQL, or it is a query itself."""
+    return is_query(metric) or _METRIC_NAME.fullmatch(metric) is not None
 
 
 def with_user_rows(catalogue: Catalogue, reading: Reading) -> Catalogue:

@@ -33,6 +33,7 @@ from hs_analysis.cli.options import (
     INPUT,
     OUTPUT,
     BoundsFlags,
+    ConfigFlags,
     QuietFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
@@ -43,7 +44,7 @@ from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.plan import Plan, Request
-    from hs_analysis.pipeline.collect import Pulled
+    from hs_analysis.pipeline.collect import Pulled, Wanted
 
 LastFlag = Annotated[
     str | None,
@@ -135,11 +136,13 @@ def export_plan(
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
     *,
+    config: ConfigFlags,
     bounds: BoundsFlags,
     form: QuietFlags,
 ) -> None:  # fmt: skip
     """Write plan.json and print the commands that run it."""
-    request = _request(bounds, last, step, match, namespace, exporter)
+    want = _wanted(config)
+    request = _request(bounds, last, step, match, namespace, exporter, want)
 
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.commands import TOOLS, Caller, promtool_lacks
@@ -155,7 +158,7 @@ def export_plan(
         raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
     from hs_analysis.pipeline.collect import offline_plan, write_plan
 
-    plan = offline_plan(request, _now(), _series(series) if series else None)
+    plan = offline_plan(request, _now(), _series(series) if series else None, want)
     path = write_plan(out, plan, force=replace)
     progress = listener(quiet=form.quiet, no_color=form.no_color)
     for note in plan.notes:
@@ -189,6 +192,7 @@ PULL_HELP = (
 @grouped
 def pull(
     url: UrlFlag,
+    config: ConfigFlags,
     bounds: BoundsFlags,
     last: LastFlag = None,
     step: StepFlag = None,
@@ -214,7 +218,8 @@ def pull(
     """Run the plan on a server and print what came."""
     import time
 
-    request = _request(bounds, last, step, match, namespace, exporter)
+    want = _wanted(config)
+    request = _request(bounds, last, step, match, namespace, exporter, want)
     access = read_access(token_file, user, password_file, tenant, ca_file, client_cert, client_key, insecure)
     silence_s = seconds(timeout, "--timeout")
 
@@ -229,8 +234,9 @@ def pull(
         pace = Pace(rate, time.monotonic, time.sleep)
         server = Server(base_url(url), access, pace, progress.noted, silence_s)
         pulled = run_pull(
-            server, out, request, Limits(max_samples), now=_now(), progress=progress, force=replace
-        )
+            server, out, request, Limits(max_samples),
+            now=_now(), progress=progress, want=want, force=replace,
+        )  # fmt: skip
     finally:
         progress.close()
     show(_pulled(pulled, out), form.output, no_color=form.no_color)
@@ -290,6 +296,14 @@ def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
+def _wanted(config: ConfigFlags) -> Wanted:
+    """Return what is asked for: the catalogue's metrics and those that hsa.toml maps."""
+    from hs_analysis.cli.effective import for_inputs
+    from hs_analysis.pipeline.collect import wanted
+
+    return wanted(for_inputs(config.config, []).settings.reading)
+
+
 def _request(
     given: BoundsFlags,
     last: str | None,
@@ -297,6 +311,7 @@ def _request(
     match: str | None,
     namespace: str | None,
     exporter: list[str] | None,
+    want: Wanted,
 ) -> Request:
     """Return what was asked for.
 
@@ -305,7 +320,6 @@ def _request(
     UsageError
         For what can't be understood, before anything is read or asked.
     """
-    from hs_analysis.catalogue import load_catalogue
     from hs_analysis.collect.plan import Request
     from hs_analysis.collect.selectors import parse_matchers
 
@@ -313,14 +327,14 @@ def _request(
         raise UsageError("both say where the window starts", where="--from and --last", hint="keep one")
     bounds: Mapping[str, str] = resolve([given.layer()])[0]
     parse_matchers(match or "", "--match")
-    known = [one.name for one in load_catalogue().exporters]
+    known = [one.name for one in want.catalogue.exporters]
     for name in exporter or ():
         if name not in known:
             raise UsageError(f"no such exporter {name!r}", where="--exporter", hint=suggestion(name, known))
     return Request(
         start=bounds.get("start"), end=bounds.get("end"),
         last_s=seconds(last, "--last") if last else None, step_s=seconds(step, "--step") if step else None,
-        match=match, namespace=namespace, exporters=tuple(exporter or ()),
+        match=match, namespace=namespace, exporters=tuple(exporter or ()), own=want.own,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hs_analysis.catalogue import MAPPING
 from hs_analysis.collect.commands import Caller, curl
 from hs_analysis.collect.plan import Plan, PlannedFile, iso
 
@@ -84,6 +85,11 @@ def _key(name: str) -> str:
     return name.removesuffix(".gz")
 
 
+def _stretch(file: PlannedFile) -> tuple[str, float, float]:
+    """Return whose files of a stretch are held together: an exporter's; of the user's own, each metric's."""
+    return (file.metric if file.exporter == MAPPING else file.exporter, file.start, file.end)
+
+
 def _spans(
     files: Sequence[PlannedFile], facts: Mapping[str, FileFacts]
 ) -> dict[tuple[str, float, float], tuple[float, float]]:
@@ -93,7 +99,7 @@ def _spans(
         one = facts.get(_key(file.file))
         if one is None or one.first_s is None or one.last_s is None:
             continue
-        key = (file.exporter, file.start, file.end)
+        key = _stretch(file)
         first, last = spans.get(key, (one.first_s, one.last_s))
         spans[key] = (min(first, one.first_s), max(last, one.last_s))
     return spans
@@ -126,7 +132,7 @@ def _judged(
     why = ""
     for file in own:
         one = facts.get(_key(file.file))
-        span = spans.get((file.exporter, file.start, file.end))
+        span = spans.get(_stretch(file))
         text = judge(file, one, *span) if one and span else None
         if text:
             bad.append(file)

@@ -43,10 +43,14 @@ class Fetched:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the file's query: some of its series over some of its points; ``depth`` counts halvings."""
+    """A part of the file's query: some of its series over some of its points; ``depth`` counts halvings.
+
+    ``divides``: whether its selectors can be narrowed; a query of the user's can't.
+    """
 
     match: tuple[str, ...]
     chunk: Chunk
+    divides: bool
     depth: int = 0
 
 
@@ -63,7 +67,8 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
         When the server can't be had.
     """
     step_s = file.step_s
-    waiting = _in_time(_Part(file.match, file.chunk), step_s, limits.points_for(file.expected_series))
+    whole = _Part(file.match or (file.query,), file.chunk, bool(file.match))
+    waiting = _in_time(whole, step_s, limits.points_for(file.expected_series))
     answers: list[Answer] = []
     while waiting:
         part = waiting.pop()
@@ -123,10 +128,10 @@ def _shorter(part: _Part, step_s: float, limits: Limits, server: Server, text: s
 def _lighter(part: _Part, step_s: float, server: Server, text: str) -> list[_Part]:
     if part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
-    series = _listed(part, server)
+    series = _listed(part, server) if part.divides else []
     if cut := halves(series):
         matches = [tuple(with_matcher(one, matcher) for one in part.match) for matcher in cut]
-        return [_Part(match, part.chunk, part.depth + 1) for match in reversed(matches)]
+        return [replace(part, match=match, depth=part.depth + 1) for match in reversed(matches)]
     if part.chunk.points == 1:
         raise _gives_up(part, server, text)
     return _halved(part, step_s)

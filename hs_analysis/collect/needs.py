@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from hs_analysis.catalogue import Catalogue
+from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.collect.selectors import Matcher, Selector, one_of
+from hs_analysis.schema.settings import Reading
 
-Reach = Literal["pods", "targets", "cluster"]
+Reach = Literal["pods", "targets", "cluster", "own"]
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,19 @@ class Need:
 
     ``signal`` is the first one that reads it, None for a witness. ``reach`` tells which of its series
     concern the service: those of its ``pods`` only (engines and front ends export nothing else), or out of
-    those of all scrape ``targets`` or of the whole ``cluster``.
+    those of all scrape ``targets`` or of the whole ``cluster``; the user's ``own`` metrics concern it as the
+    user says, and may carry no namespace at all.
     """
 
     metric: str
     signal: str | None
     exporter: str
     reach: Reach
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is a query of the user's, asked as it stands: no matcher goes into it."""
+        return self.reach == "own" and is_query(self.metric)
 
 
 WITNESSES = ("up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels")
@@ -46,7 +53,7 @@ ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 LIMITED = ("ttft", "tbt")
 """Signals that may have a latency limit, which is judged by the buckets of their histograms."""
 
-_REACH: dict[str, Reach] = {"prometheus": "targets", "ksm": "cluster", "node": "cluster"}
+_REACH: dict[str, Reach] = {"prometheus": "targets", "ksm": "cluster", "node": "cluster", MAPPING: "own"}
 
 NAMESPACE_ALTERNATIVES = ("exported_namespace", "namespace")
 """Where a series' Kubernetes namespace is: an exporter's own namespace gives way to the exported one."""
@@ -61,6 +68,11 @@ def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, .
         Signals and their sources.
     exporters
         Only metrics of these exporters; all of them when empty. Witnesses are always kept.
+
+    Notes
+    -----
+    What the user maps under ``[metrics]`` is of the exporter ``mapping``: a metric's name, or a query. Names
+    of another kind (a legend, a column) are no server's.
     """
     found: dict[str, Need] = {}
     for signal in catalogue.signals:
@@ -71,8 +83,21 @@ def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, .
     for metric in WITNESSES:
         found.setdefault(metric, _need(catalogue, metric, None))
     return tuple(
-        need for need in found.values() if not exporters or need.signal is None or need.exporter in exporters
+        need
+        for need in found.values()
+        if (not exporters or need.signal is None or need.exporter in exporters) and can_be_asked(need.metric)
     )
+
+
+def own_notes(asked: Reading) -> tuple[str, ...]:
+    """Return what the settings name and no server is asked for, a sentence each."""
+    notes = [
+        f"{metric!r} of [metrics] is no metric name and no query: it is not asked for"
+        for metric in sorted(asked.metrics)
+        if not can_be_asked(metric)
+    ]
+    unread = sorted({text for text in asked.queries.values() if is_query(text)} - set(asked.metrics))
+    return (*notes, *(f"{text!r} of [queries] carries no signal: map it under [metrics]" for text in unread))
 
 
 def _need(catalogue: Catalogue, metric: str, signal: str | None) -> Need:
@@ -85,8 +110,11 @@ def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) 
     """Return the selector of a metric under the user's matchers and namespace.
 
     A series that was relabelled carries its pod's namespace as ``exported_namespace``; where that is absent
-    ``namespace`` counts. Scrape targets (``up``) often have neither, so a namespace does not narrow them.
+    ``namespace`` counts. Scrape targets (``up``) often have neither, so a namespace does not narrow them; nor
+    does what a recording rule made, so that of the user's own metrics series with neither are kept.
     """
+    if need.is_query:
+        return Selector(need.metric)
     selector = Selector(need.metric).narrowed(*matchers)
     if need.metric == "kube_pod_labels":
         selector = selector.spread(
@@ -96,15 +124,20 @@ def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) 
             ]
         )
     if namespace and need.reach != "targets":
-        selector = in_namespaces(selector, [Matcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)])
+        own = need.reach == "own"
+        selector = in_namespaces(selector, [Matcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)], without=own)
     return selector
 
 
-def in_namespaces(selector: Selector, exported: Sequence[Matcher]) -> Selector:
-    """Return a selector with matchers on ``exported_namespace`` that fall back to ``namespace``."""
+def in_namespaces(selector: Selector, exported: Sequence[Matcher], *, without: bool = False) -> Selector:
+    """Return a selector with matchers on ``exported_namespace`` that fall back to ``namespace``.
+
+    ``without``: series that have neither match too.
+    """
     exported_label, label = NAMESPACE_ALTERNATIVES
     fallback = [Matcher(label, m.operator, m.value) for m in exported]
-    return selector.spread([tuple(exported), (Matcher(exported_label, "=", ""), *fallback)])
+    neither = [(Matcher(exported_label, "=", ""), Matcher(label, "=", ""))] if without else []
+    return selector.spread([tuple(exported), (Matcher(exported_label, "=", ""), *fallback), *neither])
 
 
 def around(need: Need, selector: Selector, service: Iterable[Mapping[str, str]]) -> Selector:

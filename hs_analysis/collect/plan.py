@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from zlib import crc32
 
 from hs_analysis.collect.selectors import query_of
 from hs_analysis.collect.shares import Share
@@ -24,12 +25,16 @@ MOST_POINTS = 11_000
 MOST_SAMPLES = 5_000_000
 """Series × points per file: a tenth of the samples a Prometheus query may load (--query.max-samples)."""
 
+LONGEST_NAME = 60
+"""Characters of a query that its file is called by."""
+
 
 @dataclass(frozen=True)
 class Request:
     """What the user asked for, as it was given; None is not given.
 
-    ``last_s`` and ``step_s`` in seconds, ``start`` and ``end`` ISO 8601 UTC.
+    ``last_s`` and ``step_s`` in seconds, ``start`` and ``end`` ISO 8601 UTC; ``own`` are the metrics and
+    queries that the settings map to signals.
     """
 
     start: str | None = None
@@ -39,6 +44,7 @@ class Request:
     match: str | None = None
     namespace: str | None = None
     exporters: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class PlannedFile:
     metric, signal, exporter, role
         What it carries; ``signal`` is null for witnesses of scrapes and roles, ``role`` unless split by it.
     query
-        The PromQL expression; ``match`` are its selectors, one by one.
+        The PromQL expression; ``match`` are its selectors, one by one, and none for a query of the user's,
+        which can't be divided by series.
     start, end
         Unix seconds of the first and last point, both inclusive.
     step_s
@@ -149,11 +156,12 @@ def make_plan(
 
 def _files(share: Share, window: tuple[float, float]) -> Iterator[PlannedFile]:
     points = MOST_POINTS if not share.series else max(1, min(MOST_POINTS, MOST_SAMPLES // share.series))
-    match = share.selector.match
+    query = query_of(share.selector.match)
+    match = () if share.need.is_query else share.selector.match
     for number, chunk in enumerate(chunks(*window, share.step_s, points)):
         yield PlannedFile(
             file=file_name(share, number), metric=share.need.metric, signal=share.need.signal,
-            exporter=share.need.exporter, role=share.role, query=query_of(match), match=match,
+            exporter=share.need.exporter, role=share.role, query=query, match=match,
             start=chunk.start, end=chunk.end, step_s=share.step_s, expected_points=chunk.points,
             expected_series=share.series,
         )  # fmt: skip
@@ -162,9 +170,14 @@ def _files(share: Share, window: tuple[float, float]) -> Iterator[PlannedFile]:
 def file_name(share: Share, chunk: int) -> str:
     """Return the name of a share's file: metric, role and pod group where split, number of the chunk.
 
-    A colon becomes two underscores, so that `trtllm:x` and `trtllm_x` have files of their own.
+    A colon becomes two underscores, so that `trtllm:x` and `trtllm_x` have files of their own. A query's name
+    is its words, cut, and its checksum, by which two that begin alike differ.
     """
-    parts = [re.sub(r"[^A-Za-z0-9_]", "_", share.need.metric.replace(":", "__"))]
+    metric = share.need.metric
+    if share.need.is_query:
+        words = "_".join(re.findall(r"[A-Za-z0-9_]+", metric))
+        metric = f"{words[:LONGEST_NAME].rstrip('_')}_{crc32(metric.encode()):08x}"
+    parts = [re.sub(r"[^A-Za-z0-9_]", "_", metric.replace(":", "__"))]
     parts += [share.role] if share.role else []
     parts += [f"g{share.group:02d}"] if share.group is not None else []
     return ".".join([*parts, f"{chunk:03d}", "json.gz"])

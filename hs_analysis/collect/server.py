@@ -26,6 +26,15 @@ LONGEST_GET = 4_000
 LARGEST_BODY = 256 * 1024 * 1024
 """A larger answer [bytes] is not held in memory: the query is split."""
 
+_BUSY = ("maxConcurrentRequests", "too many outstanding requests")
+"""What VictoriaMetrics' storage and Mimir's queue say when they have no room now, whatever the status."""
+
+_STORE_GONE = ("code = Unavailable", "No StoreAPIs matched", "vmstorage nodes are unavailable")
+"""What Thanos and VictoriaMetrics say when a store is gone and they may give no part: less is vain, too."""
+
+_NO_PATH = "unsupported path"
+"""What VictoriaMetrics says, with HTTP 400, where it serves no API."""
+
 Parameters = Sequence[tuple[str, str]]
 
 
@@ -177,11 +186,23 @@ class Server:
             raise self._redirected(reply)
         if reply.status == 404 and not kind:
             raise self._no_api(f"no API there (HTTP 404, {text})")
+        if reply.status == 400 and not kind and _NO_PATH in text:
+            raise self._no_api(
+                f"no API at this path (HTTP 400, {_NO_PATH})", "a VictoriaMetrics cluster has it below "
+                "/select/0/prometheus",
+            )  # fmt: skip
+        if any(word in text for word in _STORE_GONE):
+            raise QueryError(
+                "a store did not answer, and the server gives no part of its data "
+                f"(HTTP {reply.status}: {text})",
+                where=self.base, hint="ask again when every store is up",
+            )  # fmt: skip
         if "maximum resolution" in text or "query length" in text or "time range exceeds" in text:
             raise TooManyPointsError(text)
-        if reply.status in (408, 413, 422, 504) or kind in ("timeout", "execution"):
+        busy = any(word in text for word in _BUSY)
+        if not busy and (reply.status in (408, 413, 422, 504) or kind in ("timeout", "execution")):
             raise TooHeavyError(f"HTTP {reply.status}: {text}")
-        if reply.status == 429 or reply.status >= 500:
+        if busy or reply.status == 429 or reply.status >= 500:
             pause = retry_after_s(reply.headers.get("Retry-After"), datetime.now(UTC))
             raise _BusyError(f"the server is busy (HTTP {reply.status})", pause)
         raise QueryError(
@@ -224,8 +245,9 @@ class Server:
         text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
         return self._error(f"can't be reached ({self.access.masked(text)})", "check --url, and that it runs")
 
-    def _no_api(self, what: str) -> _NoApiError:
-        hint = "check --url; behind a login page a token is needed"
+    def _no_api(
+        self, what: str, hint: str = "check --url; behind a login page a token is needed"
+    ) -> _NoApiError:
         return _NoApiError(f"is no Prometheus API: {self.access.masked(what)}", where=self.base, hint=hint)
 
     def _error(self, what: str, hint: str = "") -> ServerError:

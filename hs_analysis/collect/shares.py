@@ -41,9 +41,10 @@ def shares_of(
 ) -> list[Share]:
     """Return the shares of a metric, each of at most ``most`` series where labels allow it.
 
-    All in one when they fit; else by role; what is still too large by pod groups.
+    All in one when they fit; else by role; what is still too large by pod groups. The user's queries are not
+    divided: no matcher goes into them.
     """
-    if len(series) <= most:
+    if len(series) <= most or need.is_query:
         return [Share(need, selector, step_s, len(series))]
     return [
         share

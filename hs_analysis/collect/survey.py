@@ -11,7 +11,7 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.collect.needs import Need, around, selector_of
 from hs_analysis.collect.plan import MOST_SAMPLES, chunks, number
 from hs_analysis.collect.selectors import Matcher, Selector, one_of, query_of
-from hs_analysis.collect.server import Server, TooHeavyError, TooManyPointsError
+from hs_analysis.collect.server import QueryError, Server, TooHeavyError, TooManyPointsError
 from hs_analysis.collect.shares import Labels, Share, shares_of
 from hs_analysis.errors import ServerError
 
@@ -40,10 +40,11 @@ class Found:
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found, and which metrics are absent."""
+    """What was found, which metrics are absent, and what to know of the user's own."""
 
     found: tuple[Found, ...]
     absent: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def survey(
@@ -57,7 +58,8 @@ def survey(
     """Ask the server for the series of every needed metric in a window [Unix s].
 
     The service's own metrics come first; scrape targets and Kubernetes objects are then narrowed to its jobs
-    and namespaces.
+    and namespaces. A query of the user's is tried as it stands; one that the server refuses is noted and left
+    out.
 
     Raises
     ------
@@ -66,17 +68,20 @@ def survey(
     """
     found: list[Found] = []
     absent: list[str] = []
+    notes: list[str] = []
     ordered = sorted(needs, key=lambda need: need.reach != "pods")
     for done, need in enumerate(ordered):
         progress(done, len(ordered))
         selector = selector_of(need, matchers, namespace)
         service = [row for one in found if one.need.reach == "pods" for row in one.series]
         selector = around(need, selector, service)
-        series = listed(server, selector, window)
+        series = _tried(server, need, window, notes) if need.is_query else listed(server, selector, window)
         if series:
             found.append(Found(need, selector, tuple(series)))
-        else:
-            absent.append(need.metric)
+            continue
+        absent.append(need.metric)
+        if series is not None and need.reach == "own":
+            notes.append(f"{need.metric} of [metrics]: the server has no series of it in this window")
     if not any(one.need.signal for one in found):
         raise ServerError(
             "has no metric of the catalogue in this window", where=server.base,
@@ -84,7 +89,40 @@ def survey(
         )  # fmt: skip
     order = {need.metric: place for place, need in enumerate(needs)}
     found.sort(key=lambda one: order[one.need.metric])
-    return Survey(tuple(found), tuple(sorted(absent, key=order.__getitem__)))
+    return Survey(tuple(found), tuple(sorted(absent, key=order.__getitem__)), tuple(notes))
+
+
+def _tried(server: Server, need: Need, window: tuple[float, float], notes: list[str]) -> list[Labels] | None:
+    """Return the labels a query of the user's gives at some moments of a window; None when it is refused."""
+    found: dict[tuple[tuple[str, str], ...], Labels] = {}
+    for at in _moments(window, 0.0):
+        try:
+            answer = server.data("query", [("query", need.metric), ("time", number(at))])
+            rows = [dict(row["metric"]) for row in answer["result"]]
+        except (QueryError, TooHeavyError, TooManyPointsError) as error:
+            notes.append(f"{need.metric} of [metrics]: {server.access.masked(_what(error))}: it is left out")
+            return None
+        except (KeyError, TypeError, AttributeError):
+            notes.append(f"{need.metric} of [metrics]: its answer has no series: it is left out")
+            return None
+        found |= {tuple(sorted(row.items())): row for row in rows}
+    names = sorted({row["__name__"] for row in found.values() if "__name__" in row})
+    if names:
+        notes.append(
+            f"{need.metric} of [metrics]: its series keep the name {names[0]}, by which they are read: map "
+            "that name, with `where`"
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def _what(error: Exception) -> str:
+    return error.what if isinstance(error, QueryError) else str(error)
+
+
+def _moments(window: tuple[float, float], look_s: float) -> list[float]:
+    """Return moments of a window [Unix s] to look at, the latest first, each with ``look_s`` before it."""
+    start, end = window
+    return [end - (end - start - look_s) * place / max(LOOKS - 1, 1) for place in range(LOOKS)]
 
 
 def listed(server: Server, selector: Selector, window: tuple[float, float]) -> list[Labels]:
@@ -116,11 +154,13 @@ def listed(server: Server, selector: Selector, window: tuple[float, float]) -> l
 def intervals(server: Server, found: Sequence[Found], window: tuple[float, float]) -> dict[str, float]:
     """Return the scrape interval of each metric [s], as the times of its raw samples show it.
 
-    Metrics of the same jobs are scraped together and asked for once.
+    Metrics of the same jobs are scraped together and asked for once. A query has no raw samples.
     """
     by_jobs: dict[tuple[str, ...], float | None] = {}
     result: dict[str, float] = {}
     for one in found:
+        if one.need.is_query:
+            continue
         jobs = tuple(sorted({row.get("job", "") for row in one.series}))
         if jobs not in by_jobs:
             by_jobs[jobs] = _interval(server, one, window)
@@ -147,8 +187,7 @@ def _interval_of_job(server: Server, one: Found, job: str, window: tuple[float, 
         selector = selector.narrowed(one_of(label, sorted({row.get(label, "") for row in own})[-3:]))
     start, end = window
     look = min(LOOK_S, max(end - start, 1.0))
-    for number_of in range(LOOKS):
-        at = end - (end - start - look) * number_of / max(LOOKS - 1, 1)
+    for at in _moments(window, look):
         query = query_of(f"{text}[{look:.0f}s]" for text in selector.match[:1])
         try:
             rows = server.data("query", [("query", query), ("time", number(at))])["result"]
@@ -176,10 +215,15 @@ def shares(
     window: tuple[float, float],
     catalogue: Catalogue,
 ) -> list[Share]:
-    """Return every metric's shares; the step is the one given, else the metric's scrape interval."""
+    """Return every metric's shares; the step is the one given, else the metric's scrape interval.
+
+    A query is asked at the shortest interval of all: what it reads may change as often.
+    """
     result: list[Share] = []
+    shortest = min(intervals_.values(), default=None)
     for one in survey_.found:
-        step = step_s or intervals_.get(one.need.metric) or USUAL_STEP_S
+        measured = shortest if one.need.is_query else intervals_.get(one.need.metric)
+        step = step_s or measured or USUAL_STEP_S
         points = max((chunk.points for chunk in chunks(*window, step)), default=1)
         most = max(1, MOST_SAMPLES // points)
         result += shares_of(one.need, one.selector, step, one.series, most, catalogue)

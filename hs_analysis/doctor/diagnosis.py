@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hs_analysis.doctor import checks, input_checks, series_checks, table_checks, value_checks
+from hs_analysis.doctor import checks, grid_checks, input_checks, series_checks, table_checks, value_checks
 from hs_analysis.doctor.scene import Finding, Scene
 from hs_analysis.schema.frames import FINDINGS, check, empty
 
@@ -57,6 +57,10 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(("holes",), checks.holes, _PASS_WARN, "look why the target was not scraped"),
     Check(("spacing",), value_checks.spacing, _PASS_WARN, "export at the scrape interval"),
+    Check(
+        ("query_grid",), grid_checks.query_grids, _PASS_WARN,
+        "ask for the samples as scraped: `metric[1d]`, a TSDB snapshot or dump; or judge wider windows",
+    ),
     Check(("restarts",), checks.restarts, _PASS_WARN, "nothing: increases count on"),
     Check(("renewed",), input_checks.renewed, ("warn",), "nothing: series are joined by instance"),
     Check(("captures",), input_checks.captures, _PASS_WARN, "nothing: captures are kept apart"),

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import polars as pl
 
-from hs_analysis.catalogue import Signal, Source, Term
+from hs_analysis.catalogue import Signal, Source, Term, is_query
 from hs_analysis.export import selector as sel
 from hs_analysis.export.selector import Labels, Matcher, PodJoin, quoted
 from hs_analysis.schema.aligned import POOL_ROLES
@@ -100,11 +100,6 @@ def duration(seconds: float) -> str:
         if whole % size == 0 and whole:
             return f"{whole // size}{unit}"
     return f"{whole}s"
-
-
-def is_query(metric: str) -> bool:
-    """Whether a metric is called by the query whose answer it is: no selector can narrow it."""
-    return "(" in metric
 
 
 def pool_total(promql: str) -> str | None:

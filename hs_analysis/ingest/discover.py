@@ -12,7 +12,7 @@ from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
 from hs_analysis.ingest.mapped import HOW_TO_MAP
 from hs_analysis.ingest.tsdb_blocks import is_tsdb
-from hs_analysis.ingest.unknown import NO_DUMP, unknown
+from hs_analysis.ingest.unknown import NO_DUMP, UNWRAP, WRAPPED, unknown
 from hs_analysis.schema.settings import Reading
 
 EXPORT_ALL = "export with /api/v1/query_range and save the JSON answers there"
@@ -177,7 +177,9 @@ def _nothing(inputs: Sequence[Path], passed: Sequence[Passed]) -> InputError:
         what = f"nothing readable: {broken[0].name} is {broken[0].why}{more}"
         hint = EXPORT_ALL
     elif table := next((p for p in passed if p.why != NOTHING), None):
-        what, hint = f"no metric dump in {len(passed)} files; {table.name} is {table.why}", HOW_TO_MAP
+        verb = "" if table.why == WRAPPED else "is "
+        what = f"no metric dump in {len(passed)} files; {table.name} {verb}{table.why}"
+        hint = UNWRAP if table.why == WRAPPED else HOW_TO_MAP
     else:
         what = f"no metric dump in {len(passed)} files" if passed else "the folder is empty"
         hint = EXPORT_ALL

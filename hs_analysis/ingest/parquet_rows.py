@@ -29,6 +29,12 @@ SMALLEST_LIMIT_BYTES = 64 << 20
 """What is compressed inside, as Parquet and zipped arrays, does not inflate to so much more than its size."""
 
 
+MOST_LEAVES = 1 << 22
+"""Values inside the lists of a batch: each is an object of its own on its way to text, some 100 bytes."""
+
+NESTED_COPIES = 4
+"""A text inside a list is there so often at once: as read, as an object, in its row's text, in the frame."""
+
 MOST_TEXT_BYTES = 1 << 30
 """Texts of a batch, or of a table that is read whole: a text that repeats is stored once in the file."""
 
@@ -97,10 +103,38 @@ def open_parquet(dump: Dump) -> Iterator[pq.ParquetFile]:
 
 
 def _text_columns(file: pq.ParquetFile) -> list[str]:
-    """Return the columns of texts or bytes that are no part of another."""
+    """Return the columns of texts or bytes, and those inside lists, maps and structs."""
     schema = file.schema
     columns = [schema.column(i) for i in range(len(schema))]
-    return [one.path for one in columns if one.physical_type == "BYTE_ARRAY" and one.path == one.name]
+    return [one.path for one in columns if one.physical_type == "BYTE_ARRAY"]
+
+
+def _batch_rows(file: pq.ParquetFile, dump: Dump) -> int:
+    """Return how many rows are read at once: fewer where each holds lists of many values.
+
+    Raises
+    ------
+    InputError
+        When the lists of a column in one row group have more values than MOST_CELLS: all may be one row's.
+    """
+    rows = BATCH_ROWS
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        for place in range(group.num_columns):
+            leaf = group.column(place)
+            if leaf.num_values > MOST_CELLS:
+                raise _too_much(
+                    leaf.path_in_schema, f"{leaf.num_values:,} values in row group {number}", dump
+                )
+            rows = min(rows, max(1, MOST_LEAVES * group.num_rows // max(leaf.num_values, 1)))
+    return rows
+
+
+def _too_much(column: str, what: str, dump: Dump) -> InputError:
+    return InputError(
+        f"column {column[:60]!r}: {what} are more than can be read at once", where=dump.where,
+        hint="leave the column out, or write the table in parts",
+    )  # fmt: skip
 
 
 def inflated(handle: BinaryIO, dump: Dump) -> bytes:
@@ -133,7 +167,9 @@ def held_whole(file: pq.ParquetFile, dump: Dump) -> pl.DataFrame:
         When it is damaged.
     """
     rows, columns = file.metadata.num_rows, file.metadata.num_columns
-    if rows * columns > MOST_CELLS:
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    inside = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
+    if max(rows * columns, inside) > MOST_CELLS:
         raise InputError(
             f"{rows:,} rows of {columns} columns are more than can be read at once", where=dump.where,
             hint="write it in parts, a file each",
@@ -143,7 +179,11 @@ def held_whole(file: pq.ParquetFile, dump: Dump) -> pl.DataFrame:
 
 def _frame(table: pa.Table, dump: Dump) -> pl.DataFrame:
     """Return Arrow columns as a frame: texts as texts, and no type that only Arrow knows."""
-    size = sum(_text_bytes(column) for column in table.columns)
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        values = sum(_leaves(chunk) for chunk in column.chunks) if pa.types.is_nested(column.type) else 0
+        if values > NESTED_COPIES * MOST_LEAVES:
+            raise _too_much(name, f"{values:,} values in lists of {table.num_rows:,} rows", dump)
+    size = sum(_text_bytes(chunk) for column in table.columns for chunk in column.chunks)
     if size > MOST_TEXT_BYTES:
         raise InputError(
             f"{size:,} bytes of texts in {table.num_rows:,} rows are more than can be read at once",
@@ -157,20 +197,60 @@ def _frame(table: pa.Table, dump: Dump) -> pl.DataFrame:
     return frame
 
 
-def _text_bytes(column: pa.ChunkedArray) -> int:
-    """Return the bytes that the texts of a dictionary take when they are written out."""
-    size = 0
-    for chunk in column.chunks if pa.types.is_dictionary(column.type) else ():
-        if pa.types.is_string(column.type.value_type) or pa.types.is_binary(column.type.value_type):
-            lengths = pc.binary_length(chunk.dictionary).cast(pa.int64())
-            size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
-    return size
+def _text_bytes(values: pa.Array) -> int:
+    """Return the bytes that texts of dictionaries take when they are written out, those inside lists too."""
+    if pa.types.is_nested(values.type):
+        return NESTED_COPIES * sum(_text_bytes(part) for part in _leaf_arrays(values))
+    if not pa.types.is_dictionary(values.type):
+        return 0
+    kind = values.type.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_binary(kind)):
+        return 0
+    lengths = pc.binary_length(values.dictionary).cast(pa.int64())
+    return pc.sum(lengths.take(values.indices)).as_py() or 0
+
+
+def _leaves(values: pa.Array) -> int:
+    """Return how many values there are inside lists, maps and structs."""
+    return sum(len(part) for part in _leaf_arrays(values))
+
+
+def _leaf_arrays(values: pa.Array) -> Iterator[pa.Array]:
+    """Yield the columns of plain values that a column of lists, maps and structs is made of."""
+    kind = values.type
+    if pa.types.is_struct(kind):
+        parts = values.flatten()
+    elif pa.types.is_map(kind):
+        parts = [values.keys, values.items]
+    elif pa.types.is_nested(kind):
+        parts = [values.flatten()]
+    else:
+        yield values
+        return
+    for part in parts:
+        yield from _leaf_arrays(part)
+
+
+def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    """Return a type whose texts stand where they are, inside lists, maps and structs too."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_dictionaries(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_without_dictionaries(kind.key_type), _without_dictionaries(kind.item_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_without_dictionaries(kind.value_type)))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_dictionaries(kind.value_type)))
+    return kind
 
 
 def _known_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as a type that polars casts to text and numbers."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+    plain = _without_dictionaries(column.type)
+    if plain != column.type:
+        column = column.cast(plain)
     kind = column.type
     if pa.types.is_decimal(kind):
         return column.cast(pa.float64())
@@ -205,7 +285,7 @@ def read_parquet(dump: Dump) -> Iterator[Records]:
     """
     with open_parquet(dump) as file:
         number = 1
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        for batch in file.iter_batches(batch_size=_batch_rows(file, dump)):
             cells = _plain(_frame(pa.Table.from_batches([batch]), dump))
             lines = np.arange(number, number + cells.height, dtype=np.int64)
             number += cells.height

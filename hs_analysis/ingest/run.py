@@ -15,6 +15,7 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
 from hs_analysis.ingest.faithful import covered, forms_of, outdone
 from hs_analysis.ingest.fates import FATES
+from hs_analysis.ingest.grids import on_grids
 from hs_analysis.ingest.identity import Identity, identify
 from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
@@ -22,6 +23,7 @@ from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
 from hs_analysis.ingest.settling import Kept, settle
 from hs_analysis.ingest.spans import FileSpan, file_spans
 from hs_analysis.ingest.staging import Piece, Samples, Staging
+from hs_analysis.ingest.unknown import UNWRAP, WRAPPED
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check
 from hs_analysis.schema.settings import Reading
 from hs_analysis.store import read_table, write_table
@@ -68,6 +70,7 @@ class Ingested:
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
     spans: tuple[FileSpan, ...]
+    grids: pl.DataFrame
     helps: dict[str, str]
 
     @property
@@ -155,13 +158,19 @@ def _from_staged(
         tuple(p.name for p in discovery.passed if p.state == "skipped"),
         tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         tuple((r.name, text) for r in intake.records for text in r.warnings),
-        tuple((r.name, text) for r in intake.records for text in r.infos),
+        tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
         file_spans(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
+        on_grids(kept, series, looking_back, spans),
         intake.helps,
     )  # fmt: skip
+
+
+def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
+    """Return (file, what to do) of skipped files that hold the answers of a server all the same."""
+    return tuple((p.name, f"{p.why}, skipped: {UNWRAP}") for p in discovery.passed if p.why == WRAPPED)
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "ingest", "reading the dumps", (), ("reading",),
         ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/requests.parquet",
-         "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet", "data/inputs.json"),
+         "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet", "data/grids.parquet",
+         "data/inputs.json"),
         ingest_inputs,
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/services.json",
-         "data/disagreements.parquet"),
+         "data/disagreements.parquet", "data/rate_bounds.parquet"),
         align_services,
     ),
     Stage(

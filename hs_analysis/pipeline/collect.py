@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import Catalogue, can_be_asked, load_catalogue, with_user_rows
 from hs_analysis.collect.fetch import Fetched, Limits, fetch
-from hs_analysis.collect.needs import needed, selector_of
+from hs_analysis.collect.needs import needed, own_notes, selector_of
 from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan
 from hs_analysis.collect.selectors import parse_matchers
 from hs_analysis.collect.server import QueryError, Server
@@ -22,6 +22,7 @@ from hs_analysis.pipeline.downloads import Downloads
 from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.plans import COMPANIONS, read_plan, store_plan
 from hs_analysis.pipeline.progress import Progress
+from hs_analysis.schema.settings import Reading
 
 DEFAULT_LAST_S = 7 * 86_400.0
 """A week [s]: what the study's day-to-day checks want."""
@@ -45,6 +46,31 @@ class Pulled:
     warnings: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for: the shipped catalogue and the metrics that the settings map, with notes on those.
+
+    ``own`` are the names and queries of the settings that a server can be asked for.
+    """
+
+    catalogue: Catalogue
+    own: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def wanted(reading: Reading) -> Wanted:
+    """Return what settings want of a server; columns of tables are none of its metrics.
+
+    Raises
+    ------
+    UsageError, ManyErrors
+        For a mapping to a signal or in a unit that does not exist.
+    """
+    catalogue = with_user_rows(load_catalogue(), Reading(metrics=reading.metrics))
+    own = tuple(sorted(metric for metric in reading.metrics if can_be_asked(metric)))
+    return Wanted(catalogue, own, own_notes(reading))
+
+
 def window_of(request: Request, now: float) -> tuple[float, float]:
     """Return the window of a request [Unix s]: up to ``now`` and a week long unless said."""
     end = datetime.fromisoformat(request.end).timestamp() if request.end else now
@@ -59,7 +85,7 @@ def window_of(request: Request, now: float) -> tuple[float, float]:
     return start, end
 
 
-def offline_plan(request: Request, now: float, series: Sequence[Labels] | None) -> Plan:
+def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, want: Wanted) -> Plan:
     """Return a plan made without a server.
 
     Parameters
@@ -67,45 +93,57 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None) 
     series
         Labels of the server's series, as ``/api/v1/series`` lists them; they decide which metrics are asked
         for and how files are split. None when there is no such list: every metric of the catalogue is asked
-        for, in one file a chunk.
+        for, in one file a chunk. Queries of the user's are asked for in any case.
+    want
+        What is asked for.
     """
     window = window_of(request, now)
     step_s = request.step_s or USUAL_STEP_S
     matchers = parse_matchers(request.match or "", "--match")
     found, absent = [], []
-    for need in needed(load_catalogue(), request.exporters):
+    for need in needed(want.catalogue, request.exporters):
         selector = selector_of(need, matchers, request.namespace)
         rows = tuple(row for row in series or () if selector.accepts(row))
-        if series is not None and not rows:
+        if series is not None and not rows and not need.is_query:
             absent.append(need.metric)
         else:
             found.append(Found(need, selector, rows))
     if series is None:
         parts = [Share(one.need, one.selector, step_s) for one in found]
     else:
-        parts = shares(Survey(tuple(found), ()), {}, step_s, window, load_catalogue())
+        known = [one for one in found if not one.need.is_query]
+        parts = shares(Survey(tuple(known), ()), {}, step_s, window, want.catalogue)
+        parts += [Share(one.need, one.selector, step_s) for one in found if one.need.is_query]
     if not parts:
         raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
     notes = (
         () if request.step_s else (f"step {step_s:g} s is assumed: give your scrape interval with --step",)
     )
-    return make_plan(request, window, parts, absent, notes)
+    return make_plan(request, window, parts, absent, (*notes, *want.notes, *_unnarrowed(request, parts)))
 
 
-def online_plan(server: Server, request: Request, now: float, progress: Progress) -> Plan:
+def _unnarrowed(request: Request, parts: Sequence[Share]) -> tuple[str, ...]:
+    """Return a note when series are to be picked by flags that queries of the user's do not obey."""
+    queries = sorted({part.need.metric for part in parts if part.need.is_query})
+    if not queries or not (request.match or request.namespace):
+        return ()
+    return (f"--match and --namespace do not go into queries of [metrics]: {', '.join(queries)}",)
+
+
+def online_plan(server: Server, request: Request, now: float, progress: Progress, want: Wanted) -> Plan:
     """Return the plan that fits a server: its metrics, their scrape intervals, their series split to size."""
     began = time.perf_counter()
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
-    catalogue = load_catalogue()
     progress.started("plan", "looking for metrics", 1, 2)
     found = survey(
-        server, needed(catalogue, request.exporters), matchers, request.namespace, window,
+        server, needed(want.catalogue, request.exporters), matchers, request.namespace, window,
         lambda done, total: progress.advanced(done, total, "metrics"),
     )  # fmt: skip
     measured = intervals(server, found.found, window)
-    parts = shares(found, measured, request.step_s, window, catalogue)
-    plan = make_plan(request, window, parts, found.absent, step_notes(measured, request.step_s))
+    parts = shares(found, measured, request.step_s, window, want.catalogue)
+    notes = (*step_notes(measured, request.step_s), *want.notes, *found.notes, *_unnarrowed(request, parts))
+    plan = make_plan(request, window, parts, found.absent, notes)
     note = f"metrics {len(found.found)}, files {len(plan.files)}"
     progress.finished("plan", time.perf_counter() - began, note)
     return plan
@@ -149,6 +187,7 @@ def pull(
     *,
     now: float,
     progress: Progress,
+    want: Wanted | None = None,
     force: bool = False,
 ) -> Pulled:
     """Fetch every file of a plan that is not there yet.
@@ -168,7 +207,15 @@ def pull(
     try:
         with lock(folder):
             server = server.located()
-            plan = _settled(server, folder, request, now=now, progress=progress, force=force)
+            plan = _settled(
+                server,
+                folder,
+                request,
+                now=now,
+                progress=progress,
+                want=want or wanted(Reading()),
+                force=force,
+            )
             return _run(server, folder, plan, limits, progress)
     finally:
         if not there and all(path.name.startswith(".") for path in folder.iterdir()):
@@ -176,7 +223,14 @@ def pull(
 
 
 def _settled(
-    server: Server, folder: Path, request: Request, *, now: float, progress: Progress, force: bool
+    server: Server,
+    folder: Path,
+    request: Request,
+    *,
+    now: float,
+    progress: Progress,
+    want: Wanted,
+    force: bool,
 ) -> Plan:
     """Return the folder's plan, made and written if need be."""
     plan = None if force else read_plan(folder)
@@ -185,7 +239,7 @@ def _settled(
         progress.noted(f"going on with {folder / PLAN_FILE}: {plan.start} to {plan.end}")
         return plan
     _require_own(folder)
-    plan = online_plan(server, request, now, progress)
+    plan = online_plan(server, request, now, progress, want)
     _clear(folder)  # only now: until here nothing may be lost
     store_plan(folder, plan)
     return plan
@@ -196,9 +250,13 @@ def _require_same(folder: Path, planned: Request, asked: Request) -> None:
         given, was = getattr(asked, field.name), getattr(planned, field.name)
         if given not in (None, ()) and given != was:
             raise RunFolderError(
-                f"holds the plan of another request ({_flag(field.name)} was {was or 'not given'})",
+                f"holds the plan of another request ({_flag(field.name)} was {_shown(was)})",
                 where=str(folder), hint="choose another folder with --out, or start it again with --force",
             )  # fmt: skip
+
+
+def _shown(was: object) -> str:
+    return ", ".join(was) if was and isinstance(was, tuple) else str(was or "not given")
 
 
 def _flag(name: str) -> str:
@@ -208,6 +266,7 @@ def _flag(name: str) -> str:
         "last_s": "--last",
         "step_s": "--step",
         "exporters": "--exporter",
+        "own": "[metrics]",
     }
     return names.get(name, f"--{name}")
 

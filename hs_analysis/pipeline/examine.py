@@ -32,7 +32,9 @@ from hs_analysis.pipeline.frames import read_entries, read_frames
 from hs_analysis.pipeline.gather import (
     DISAGREEMENTS_FILE,
     FROZEN_FILE,
+    GRIDS_FILE,
     INPUTS_FILE,
+    RATE_BOUNDS_FILE,
     catalogue_of,
     quality_within,
     samples_within,
@@ -115,6 +117,8 @@ def _scene(work: Work) -> Scene:
         twins=twins,
         histograms=histograms,
         tails=tails,
+        grids=read_table(work.run / GRIDS_FILE),
+        rate_bounds=read_table(work.run / RATE_BOUNDS_FILE),
         spoken=tuple((one["name"], date.fromisoformat(one["day"])) for one in inputs.get("spoken", ())),
         now=datetime.now(UTC),
     )

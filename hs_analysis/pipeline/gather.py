@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.align import Stored, align
+from hs_analysis.align import Stored, align, delays
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
@@ -37,6 +37,8 @@ INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
 QUALITY_FILE = "data/quality.parquet"
 FROZEN_FILE = "data/frozen.parquet"
+GRIDS_FILE = "data/grids.parquet"
+RATE_BOUNDS_FILE = "data/rate_bounds.parquet"
 
 OTHER_ROWS = {"requests": "requests", "bench": "benchmark points"}
 """Counts of rows that are no samples, in words."""
@@ -84,6 +86,9 @@ def ingest_inputs(work: Work) -> Outcome:
     tables.write_json(work.out, INPUTS_FILE, inputs)
     found.quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
+    names = dict(enumerate(file.name for file in discovery.files))
+    first = pl.col("file_no").replace_strict(names, return_dtype=pl.String).alias("file")
+    found.grids.select("series_id", "step_s", first).write_parquet(work.out / GRIDS_FILE)
     for name, why in found.broken:
         work.progress.noted(f"warning: {name} could not be read: {why}")
     if lacks:
@@ -183,7 +188,10 @@ def align_services(work: Work) -> Outcome:
     ):
         quality = quality_within(work, series, samples)
         stored = Stored(samples, partial(series_samples, samples), scratch)
-        aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
+        late = delays(read_table(work.run / GRIDS_FILE), series, quality)
+        aligned = align(
+            series, stored, quality, catalogue_of(work.settings), work.settings, database.query, late
+        )
     if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",
@@ -192,6 +200,7 @@ def align_services(work: Work) -> Outcome:
         )
     write_aligned(work.out, aligned)
     aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
+    aligned.rate_bounds.write_parquet(work.out / RATE_BOUNDS_FILE)
     rows = sum(frame.table.height for frame in aligned.frames)
     return Outcome(f"services {len(aligned.frames)}, windows {rows:,}")
 

@@ -16,6 +16,7 @@ from hs_analysis.doctor import (
     Superseded,
     checks,
     diagnose,
+    grid_checks,
     input_checks,
     missing_signals,
     series_checks,
@@ -128,7 +129,7 @@ def test_every_check_is_listed() -> None:
     """A check that is written but not listed would never run."""
     written = {
         value
-        for module in (checks, input_checks, series_checks, table_checks, value_checks)
+        for module in (checks, grid_checks, input_checks, series_checks, table_checks, value_checks)
         for value in vars(module).values()
         if callable(value)
         and not value.__name__.startswith("_")

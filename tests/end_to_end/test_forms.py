@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -10,7 +11,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from end_to_end.forms import WRITERS, Line, aligned, dump_lines, metric_of, ten_minutes_of
+from end_to_end.forms import (
+    WRITERS,
+    Line,
+    aligned,
+    dump_lines,
+    metric_of,
+    put_on_windows,
+    ten_minutes_of,
+)
 from end_to_end.runs import hsa
 from export.prometheus_server import instant, prometheus_over
 
@@ -175,6 +184,82 @@ def test_no_reader_of_the_grid_can_know_more_than_prometheus(
     }
     assert all(0.01 < ours[key] < theirs[key] for key in RATES), (ours, theirs)
     assert max(ours.values()) < max(theirs.values())
+
+
+WIDE_S = 300
+"""Windows that agree whatever the grid hides: the rates of this service move little over the ends of five
+minutes."""
+
+JITTER = 0.001
+"""Prometheus scrapes a millisecond early or late; a count that grows by bursts moves by as much [ratio]."""
+
+
+@pytest.fixture(scope="module")
+def bounded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """How far each rate from the server's answer may be off, by signal, width and window."""
+    _, done = put_on_windows([folder / "query_range.core.json.gz"], tmp_path_factory.mktemp("bounded"))
+    t = pl.from_epoch((pl.col("t") * 1e6).cast(pl.Int64), "us").dt.replace_time_zone("UTC").alias("t")
+    return done.rate_bounds.with_columns(t)
+
+
+def test_what_a_grid_leaves_open_is_stated(shifted: pl.DataFrame, bounded: pl.DataFrame) -> None:
+    """The dump's rates lie within the stated bounds, which are twice too wide at most where they matter."""
+    own = bounded.filter(pl.col("width_s") == 60)
+    both = shifted.filter(pl.col("gpu_type").is_null()).join(own, KEYS[:3] + KEYS[4:], how="inner")
+    off = (pl.col("value") / pl.col("value_other") - 1).abs().alias("off")
+    judged = both.with_columns(off).drop_nulls("open_ratio")
+    assert judged["signal"].n_unique() > 15
+    assert judged.filter(pl.col("off") > pl.col("open_ratio") + JITTER).is_empty()
+    assert judged.filter(pl.col("off") <= pl.col("open_ratio")).height >= 0.95 * judged.height
+    typical = judged.group_by("signal", "role").agg(pl.col("off", "open_ratio").median())
+    assert typical.filter((pl.col("off") > 0.02) & (pl.col("open_ratio") <= 0.02)).is_empty()
+    assert typical.filter(pl.col("open_ratio") > 3 * pl.col("off")).is_empty()
+
+
+def test_a_wider_window_agrees(
+    answer: pl.DataFrame, bounded: pl.DataFrame, folder: Path, tmp_path: Path
+) -> None:
+    """Over five minutes every rate is within 2 % of the dump's, over one and two minutes not."""
+    _, signals = aligned([folder / "query_range.core.json.gz"], tmp_path)
+    rates = bounded.select("signal", "role", "source").unique()
+
+    def totals(frame: pl.DataFrame, width_s: int) -> pl.DataFrame:
+        whole = frame.filter((pl.col("coverage") > 0.99) & ~pl.col("t").is_between(*GAP))
+        summed = whole.join(rates, ["signal", "role", "source"], how="semi").filter(
+            pl.col("signal").str.contains("_tps|_rate")
+        )
+        own = summed.group_by("signal", "role", "source", pl.col("t").dt.truncate(f"{width_s}s"))
+        return own.agg(pl.col("value").sum(), pl.len()).filter(pl.col("len") == width_s / 60).drop("len")
+
+    def worst(width_s: int) -> tuple[float, float]:
+        both = totals(answer, width_s).join(
+            totals(signals, width_s), ["signal", "role", "source", "t"], suffix="_grid"
+        )
+        stated = both.join(bounded.filter(pl.col("width_s") == width_s), ["signal", "role", "source", "t"])
+        off = (stated["value"] / stated["value_grid"] - 1).abs()
+        assert (off <= stated["open_ratio"] + JITTER).all()
+        assert stated.height > 10
+        return off.max(), off.median()  # type: ignore[return-value]
+
+    assert worst(WIDE_S)[0] < 0.02
+    assert worst(60)[0] > worst(120)[0] > 0.02
+
+
+def test_the_doctor_names_what_is_open(folder: Path, tmp_path: Path) -> None:
+    """File, step, signals and the window that is wide enough; nothing of the kind for the dump."""
+    said: dict[str, list[str]] = {}
+    for name in ("query_range.core.json.gz", "tsdb_dump.txt.gz"):
+        done = hsa("doctor", folder / name, "--run-dir", tmp_path / name, "-q", "-o", "json")
+        rows = json.loads(done.stdout)["findings"]
+        said[name] = [row["text"] for row in rows if row["check"] == "query_grid"]
+    first, *signals = said["query_range.core.json.gz"]
+    assert "of 1 file (query_range.core.json.gz) lie on a query's grid of 5 s" in first
+    assert "`metric[1d]`" in first
+    assert any(
+        text.startswith("request_rate of service over 60 s: open by ") and "within 2% over " in text
+        for text in signals
+    )
+    assert said["tsdb_dump.txt.gz"] == []
 
 
 def test_all_forms_in_one_folder_give_the_dumps_answer(

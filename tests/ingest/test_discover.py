@@ -15,6 +15,7 @@ from hs_analysis.errors import InputError, ManyErrors
 from hs_analysis.ingest import discover as module
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.formats import Damage, Format, Look, sniff
+from hs_analysis.ingest.run import ingest
 
 DUMP = body(element("up", [(1764000000, 1)]))
 
@@ -187,3 +188,19 @@ def test_a_parquet_table_nobody_knows_lists_its_columns(tmp_path: Path) -> None:
     pl.DataFrame({"when": [1], "load": [2.0]}).write_parquet(tmp_path / "fleet.parquet")
     with pytest.raises(InputError, match="no reader knows, with the columns when, load"):
         discover([tmp_path / "fleet.parquet"])
+
+
+def test_answers_inside_another_document_are_told(tmp_path: Path) -> None:
+    """A script put several together under names of its own: named, alone in a folder, or beside a dump."""
+    whole = json.loads(body(element("m", [(1764000000, 1)])))
+    (tmp_path / "all.json").write_text(json.dumps({"tps": {"expr": "sum(rate(x[1m]))", "response": whole}}))
+    for place in (tmp_path / "all.json", tmp_path):
+        with pytest.raises(InputError, match="holds API answers inside a document of its own") as caught:
+            discover([place])
+        assert "name its query with --query" in str(caught.value)
+    (tmp_path / "m.json").write_bytes(body(element("vllm:num_requests_waiting", [(1764000000, 1)], pod="p")))
+    found = ingest(discover([tmp_path]), tmp_path / "out", lambda _name: None)
+    assert found.skipped == ("all.json",)
+    assert [(name, "write each answer to a file of its own" in text) for name, text in found.infos] == [
+        ("all.json", True)
+    ]

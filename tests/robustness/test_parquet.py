@@ -140,3 +140,50 @@ def test_a_text_that_repeats_is_not_written_out_without_limit(
         assert len(raw) < 100_000
         refusals = said(raw, tmp_path)
         assert sum("bytes of texts in 10,000 rows" in refusal for refusal in refusals) == len(READINGS)
+
+
+NESTED: dict[str, pa.DataType] = {
+    "list": pa.list_(pa.string()), "lists": pa.list_(pa.list_(pa.string())),
+    "struct": pa.struct([("a", pa.string())]), "map": pa.map_(pa.string(), pa.string()),
+}  # fmt: skip
+
+
+def nested(kind: str, text: str, rows: int) -> pa.Array:
+    """A column whose every row holds one text inside lists, a struct or a map."""
+    cell = {"list": [text], "lists": [[text]], "struct": {"a": text}, "map": [(text, text)]}[kind]
+    return pa.array([cell] * rows, NESTED[kind])
+
+
+@pytest.mark.parametrize("kind", sorted(NESTED))
+def test_a_nested_text_that_repeats_is_not_written_out_without_limit(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside lists, structs and maps as well; below the limit it is read."""
+    rows = 1_000
+    columns = {name: pa.array([cells[0]] * rows) for name, cells in TABLE.items()}
+    raw = written(pa.table(columns | {"tags": nested(kind, "x" * 2000, rows)}))
+    fleet = tmp_path / "file"
+    fleet.write_bytes(raw)
+    assert "bytes of texts" not in str(refused_or_read("table", fleet, "fleet.csv"))
+    monkeypatch.setattr(parquet_rows, "MOST_TEXT_BYTES", 5_000_000)
+    assert "bytes of texts in 1,000 rows" in str(refused_or_read("table", fleet, "fleet.csv"))
+
+
+def test_lists_are_read_in_batches_they_fit_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten values a row are read a few rows at a time; a row of more than all of a batch is named."""
+    monkeypatch.setattr(parquet_rows, "MOST_LEAVES", 100)
+    seen: list[int] = []
+    frame = parquet_rows._frame
+    monkeypatch.setattr(
+        parquet_rows, "_frame", lambda table, dump: seen.append(table.num_rows) or frame(table, dump)
+    )
+    columns = {name: pa.array([cells[0]] * 50) for name, cells in TABLE.items()}
+    path = tmp_path / "file"
+    path.write_bytes(written(pa.table(columns | {"gaps": pa.array([[7] * 10] * 50)})))
+    assert refused_or_read("table", path, "fleet.csv") is None or max(seen) <= 10
+    assert sum(seen) >= 50
+    path.write_bytes(written(pa.table(columns | {"gaps": pa.array([[7] * 450, *[[1]] * 49])})))
+    assert "column 'gaps': 4" in str(refused_or_read("table", path, "fleet.csv"))
+    monkeypatch.setattr(parquet_rows, "MOST_CELLS", 400)
+    said_of = str(refused_or_read("table", path, "fleet.csv"))
+    assert "column 'gaps.list.element': 499 values in row group 0 are more than can be read" in said_of
