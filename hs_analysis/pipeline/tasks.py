@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +96,7 @@ def _ray() -> Any:
 
     if not ray.is_initialized():
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, TimeoutError) as error:
             raise MachineError(
                 f"no Ray cluster: {str(error).splitlines()[0]}",

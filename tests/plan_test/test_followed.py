@@ -82,7 +82,7 @@ def follow(made: History, test: PlannedTest, truth: float, seed: int, place: Pat
     trace = simulate(rig, requests, begin / 3600.0, rng)
     grid = START_S + np.arange(SETUP.step_s, round(begin) + 1, SETUP.step_s, dtype=np.int64)
     (place / "in").mkdir(parents=True)
-    write_dumps(record(trace, SETUP, rng), grid, place / "in", one_file=True)
+    write_dumps(record(trace, SETUP, rng, float(START_S)), grid, place / "in", one_file=True)
     settings = Settings(slo=made.kind.slo, history_kind="pressure_test", draws=100, seed=seed)
     folder = derive(place / "in", place / "run", settings)
     found = read_derived(folder, read_frames(folder)[0].service).capacity_of(test.role)

@@ -115,7 +115,7 @@ def derived(
             status,
             None,
             0.015,
-            f"demo%2Fm/derive/{role}",
+            evidence=f"demo%2Fm/derive/{role}",
         )
 
     interval = None if ratio is None else (0.93 * ratio, 1.07 * ratio)
