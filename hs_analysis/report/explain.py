@@ -49,8 +49,9 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "interval_s": ("effective interval", "s"),
         "n_effective": ("independent observations", ""),
     },
-    "capacity": {},
+    "capacity": {"growth_ratio": ("growth within a start-up time, q99", "times")},
     "thresholds": {
+        "headroom_ratio": ("share of the capacity used", ""),
         "scale_out_ratio": ("scale out above", "× target"),
         "scale_in_ratio": ("scale in below", "× target"),
         "cooldown_out_s": ("cooldown out", "s"),
