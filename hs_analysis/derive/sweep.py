@@ -15,6 +15,9 @@ from hs_analysis.schema.sweeps import JudgedOn, Pair, SweepResult
 
 Verdict = Literal["meets", "fails", "undecided", "unknown"]
 
+LEAST_PEAKS = 3
+"""Fewest splits whose shape says anything of the balance: one on each side of the best."""
+
 INTEGER_TOTAL_MAX = 10
 """Up to this many instances the best split is named first and the continuous ratio only explains it: whole
 numbers are then far apart, and capacity per instance grows with the pool [instances]. Default of this
@@ -166,6 +169,36 @@ def continuous(trials: Sequence[Trial]) -> Continuous:
     return Continuous(None, None, None, Reason("side_unknown", text))
 
 
+def balance_of_peaks(best: Sequence[Trial]) -> Continuous | None:
+    """Return the balance of splits whose limiting side nothing shows, from the shape of what they served.
+
+    α and β are the highest decode tokens/s per prefill and per decode instance that any split reached, each a
+    lower bound of what its role can do: an indication, beside the best split measured, never in its place.
+    None unless the best split lies inside the sweep, α comes from it or a split with less prefill, and β from
+    it or one with more.
+
+    Parameters
+    ----------
+    best
+        The best trial of each split, best first.
+    """
+    known = sorted((t for t in best if t.decode_tps), key=lambda t: t.ratio)
+    if len(known) < LEAST_PEAKS or best[0].pair in (known[0].pair, known[-1].pair):
+        return None
+    by_prefill = max(known, key=lambda t: (t.decode_tps or 0.0) / t.prefill)
+    by_decode = max(known, key=lambda t: (t.decode_tps or 0.0) / t.decode)
+    if not by_prefill.ratio <= best[0].ratio <= by_decode.ratio or by_prefill is by_decode:
+        return None
+    alpha = (by_prefill.decode_tps or 0.0) / by_prefill.prefill
+    beta = (by_decode.decode_tps or 0.0) / by_decode.decode
+    text = (
+        f"no backlog shows which role holds a split back: from the highest rates per instance, {alpha:,.0f}"
+        f" decode tokens/s for each of prefill ({by_prefill.pair[0]}P{by_prefill.pair[1]}D) and {beta:,.0f}"
+        f" for each of decode ({by_decode.pair[0]}P{by_decode.pair[1]}D)"
+    )
+    return Continuous(beta / alpha, None, None, Reason("side_inferred", text))
+
+
 def _rate(trial: Trial) -> float:
     return trial.request_throughput or 0.0
 
@@ -220,6 +253,9 @@ def answer(
     if not ranked:
         return replace(base, status="refused", reason=_nothing(trials, limits))
     score, best = ranked[0]
+    if not limits and found.reason is not None and found.reason.code == "side_unknown":
+        found = balance_of_peaks([t for _, t in ranked]) or found
+        base = replace(base, continuous=found.value, continuous_reason=found.reason)
     near = tuple(t.pair for value, t in ranked if value >= NEAR_BEST * score)
     near_ratio = _range([t.ratio for value, t in ranked if value >= NEAR_BEST * score])
     base = replace(

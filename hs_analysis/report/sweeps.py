@@ -63,7 +63,9 @@ def why_text(sweep: Sweep) -> str:
     if sweep.get("decides"):
         parts.append(f"held back by {DECIDES[str(sweep['decides'])]}")
     unknown = mapping(sweep.get("continuous_reason"))
-    parts.append(sweep.get("disagreement_text") or (unknown.get("text") if _bound(sweep) else None))
+    parts.append(sweep.get("disagreement_text"))
+    if _bound(sweep) or is_number(sweep.get("continuous")):
+        parts.append(unknown.get("text"))
     bounds = [(sweep.get("at_least"), "at least"), (sweep.get("at_most"), "at most")]
     parts += [f"{word} {number(value)}" for value, word in bounds if is_number(value)]
     return "; ".join(str(part) for part in parts if part)

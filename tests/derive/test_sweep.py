@@ -36,9 +36,39 @@ def test_the_papers_ratio_test() -> None:
         top = max(decode for _, _, decode in PAPER[name])
         assert one.score == pytest.approx(1e3 * top / 16)
         assert one.near_ratio == (best[0] / best[1], 11 / 5)
-        assert one.continuous_reason.code == "side_unknown"
+        assert one.continuous_reason.code == "side_inferred"
+        peaks = [max(d / (p if by == 0 else 16 - p) for p, _, d in PAPER[name]) for by in (0, 1)]
+        assert one.continuous == pytest.approx(peaks[1] / peaks[0])
+        assert one.disagreement == pytest.approx(one.continuous / one.ratio - 1)
+        assert "against the best split measured" in one.disagreement_text
+    assert [round(found[f"service {name}"].continuous, 2) for name in "AB"] == [1.65, 2.05]
     assert splits.height == 12
     assert splits["decode_tps"].max() == 26.7e3
+
+
+@given(st.floats(1.0, 9.0), st.floats(1.0, 9.0), st.integers(6, 24))
+def test_the_shape_of_what_was_served_gives_the_balance_of_a_law(
+    alpha: float, beta: float, total: int
+) -> None:
+    """Where min(αP, βD) was served and the best split lies inside, the peaks are α and β."""
+    trials = [
+        Trial(float(p), float(total - p), decode_tps=min(alpha * p, beta * (total - p)))
+        for p in range(1, total)
+    ]
+    found = answer(trials, (), BASE)
+    if found.best in (trials[0].pair, trials[-1].pair):
+        assert found.continuous is None
+    elif found.continuous is not None:
+        assert found.continuous == pytest.approx(beta / alpha)
+
+
+def test_splits_that_only_rise_give_no_balance() -> None:
+    """Nothing says where decode would have held them back; under limits shape says nothing either."""
+    rising = [Trial(float(p), float(8 - p), decode_tps=10.0 * p) for p in (1, 2, 3, 4)]
+    assert answer(rising, (), BASE).continuous_reason.code == "side_unknown"
+    bent = [Trial(float(p), float(8 - p), decode_tps=min(10.0 * p, 10.0 * (8 - p))) for p in range(1, 8)]
+    assert answer(bent, (), BASE).continuous == pytest.approx(1.0)
+    assert answer(bent, ("ttft",), BASE).continuous is None
 
 
 def test_points_of_several_tests_never_compete() -> None:
