@@ -12,7 +12,7 @@ import polars as pl
 
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.pipeline import beside, tables
-from hs_analysis.pipeline.frames import read_frames, service_names, split
+from hs_analysis.pipeline.frames import read_frames, service_names, split, typed_rows, typed_signals
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -234,7 +234,8 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)
     controls = _controls(task, train, current)
-    outcome = replay_service(test, train, derived, controls, task.settings)
+    typed = typed_rows(typed_signals(task.run), test)
+    outcome = replay_service(test, train, derived, controls, task.settings, typed)
     placed = [
         key | vars(row)
         for file in task.settings.beside.topology

@@ -125,3 +125,15 @@ def split(frame: ServiceFrame, share: float) -> tuple[ServiceFrame, ServiceFrame
     ordered: Sequence[float] = np.sort(seconds).tolist()
     cut = ordered[min(int(share * len(ordered)), len(ordered) - 1)]
     return frame.rows(seconds < cut), frame.rows(seconds >= cut)
+
+
+def typed_signals(folder: Path) -> pl.DataFrame:
+    """Return the aligned rows of a run that have a GPU type."""
+    return tables.read(folder, "signals").filter(pl.col("gpu_type").is_not_null())
+
+
+def typed_rows(signals: pl.DataFrame, part: ServiceFrame) -> pl.DataFrame | None:
+    """Return the aligned rows of a part's service and windows that have a GPU type, None without any."""
+    own = signals.filter(pl.col("service") == part.service)
+    own = own.join(part.table.select("capture", "t"), ["capture", "t"], how="semi")
+    return own if own.height else None

@@ -10,7 +10,15 @@ import polars as pl
 
 from hs_analysis.derive import DeriveResult, derive_service, profiles_of
 from hs_analysis.pipeline import ratio_tests, tables
-from hs_analysis.pipeline.frames import edges_of, read_entries, read_frames, read_instances, split
+from hs_analysis.pipeline.frames import (
+    edges_of,
+    read_entries,
+    read_frames,
+    read_instances,
+    split,
+    typed_rows,
+    typed_signals,
+)
 from hs_analysis.pipeline.gather import require_services
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
@@ -54,7 +62,7 @@ def study_signals(work: Work) -> Outcome:
     """Judge every signal of every service."""
     require_services(work)
     found: list[tuple[str, str, StudyResult]] = []
-    signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
+    signals = typed_signals(work.run)
     for part, fit in _fits(work):
         typed = typed_rows(signals, part)
         found.append(
@@ -81,7 +89,7 @@ def study_signals(work: Work) -> Outcome:
 def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
-    signals = tables.read(work.run, "signals").filter(pl.col("gpu_type").is_not_null())
+    signals = typed_signals(work.run)
     births = tables.read(work.run, "births")
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
@@ -119,13 +127,6 @@ def derive_numbers(work: Work) -> Outcome:
     notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
     notes += [f"GPU types compared {len(compared)}"] if compared else []
     return Outcome("; ".join(notes))
-
-
-def typed_rows(signals: pl.DataFrame, part: ServiceFrame) -> pl.DataFrame | None:
-    """Return the aligned rows of a part's service and windows that have a GPU type, None without any."""
-    own = signals.filter(pl.col("service") == part.service)
-    own = own.join(part.table.select("capture", "t"), ["capture", "t"], how="semi")
-    return own if own.height else None
 
 
 def read_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:

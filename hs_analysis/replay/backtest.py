@@ -16,7 +16,7 @@ from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.batch import BatchScore, score_batch
-from hs_analysis.replay.calibrate import calibrate, moved_lengths
+from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands
@@ -64,6 +64,7 @@ def replay_service(
     derived_train: Derived,
     policies: Mapping[str, Control],
     settings: Settings,
+    typed: pl.DataFrame | None = None,
 ) -> ReplayOutcome:
     """Replay policies on a window they have not seen.
 
@@ -78,6 +79,9 @@ def replay_service(
         result is to be honest. The names of ``BASELINES`` are taken.
     settings
         SLO and start-up times.
+    typed
+        Rows of the contract SIGNALS of the window to replay that have a GPU type; None without any. Every pod
+        counts 1: where the mix of types moved, nothing is said of latency.
 
     Returns
     -------
@@ -103,7 +107,8 @@ def replay_service(
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
     run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
     moved = moved_lengths(frame_train, frame_test)
-    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved)
+    types = moved_types(frame_test, derived_train, typed)
+    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types)
     calibration["readings"] = foretold(run.results[RECORDED], run.model)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":

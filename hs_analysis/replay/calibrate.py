@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.balance import weights_of
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Slo
 
 MOST_FACTOR = 3.0
@@ -24,7 +27,15 @@ MIX_MOVED = 1.25
 """Factor between the token lengths of two windows from which a capacity of one does not hold in the other;
 that by which a mix is called drifting. Default of this project."""
 
+DECILES = (0.1, 0.9)
+"""Quantiles of the windows of a part at which parts are compared [ratio]."""
+
 LENGTHS = {"input_length": "prompt", "output_length": "output"}
+
+TYPES_MOVED = 0.02
+"""How far the mean pod of a window may be from the one that capacity was measured on before the mix of GPU
+types counts as moved [ratio]. At the default slope of 60 a load that is off by this much is off by
+``MOST_FACTOR`` in the odds of a violation: exp(60 · 0.02) = 3.3."""
 
 
 def moved_lengths(train: ServiceFrame, test: ServiceFrame) -> tuple[str, ...]:
@@ -48,11 +59,58 @@ def moved_lengths(train: ServiceFrame, test: ServiceFrame) -> tuple[str, ...]:
 def _deciles(frame: ServiceFrame, signal: str) -> tuple[float, float] | None:
     values = frame.values(signal, "service")
     values = values[np.isfinite(values) & (values > 0)]
-    return (float(np.quantile(values, 0.1)), float(np.quantile(values, 0.9))) if values.size else None
+    if not values.size:
+        return None
+    low, high = (float(np.quantile(values, share)) for share in DECILES)
+    return low, high
+
+
+def moved_types(test: ServiceFrame, derived: Derived, typed: pl.DataFrame | None) -> tuple[str, ...]:
+    """Say in which pools the mix of GPU types of a window is not the one that capacity was measured on.
+
+    A replay counts every pod 1, which is exact while the mix stands still. The mean pod of each window, in
+    equivalents, is compared at its deciles.
+
+    Parameters
+    ----------
+    test
+        The window to replay.
+    derived
+        Numbers of the training window; the weights of its GPU types are 1 for the mean pod there.
+    typed
+        Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
+
+    Returns
+    -------
+    tuple
+        One text a pool that moved. Empty where types have no weights: pools of one type, or speeds unknown.
+    """
+    found = []
+    for role in test.pools:
+        weights = weights_of(derived.gpu_speeds, role)
+        if typed is None or not weights:
+            continue
+        pods, types = pl.col("instances"), pl.col("gpu_type")
+        rows = typed.filter(
+            pl.col("role") == role, pl.col("signal") == SERVED[role], types.is_in(list(weights)), pods > 0
+        ).with_columns(weighed=pods * types.replace_strict(weights, return_dtype=pl.Float64))
+        means = (
+            rows.group_by("capture", "t").agg(mean=pl.col("weighed").sum() / pods.sum())["mean"].to_numpy()
+        )
+        if not means.size:
+            continue
+        low, high = (float(np.quantile(means, share)) for share in DECILES)
+        if max(1.0 - low, high - 1.0) > TYPES_MOVED:
+            found.append(f"a {role} pod {low:.2f} to {high:.2f} of the mean pod of the training window")
+    return tuple(found)
 
 
 def calibrate(
-    results: Sequence[SimulationResult], model: FleetModel, slo: Slo, moved: Sequence[str] = ()
+    results: Sequence[SimulationResult],
+    model: FleetModel,
+    slo: Slo,
+    moved: Sequence[str] = (),
+    types: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare predicted with observed violations of the recorded counts, per latency.
 
@@ -67,6 +125,8 @@ def calibrate(
     moved
         What of the token mix lies beyond what capacities were measured on; with any of it the model is not
         calibrated, however well the recorded counts are foretold.
+    types
+        In which pools the mix of GPU types moved (``moved_types``); no more calibrated than with ``moved``.
 
     Returns
     -------
@@ -83,8 +143,8 @@ def calibrate(
     if not outcomes or all(outcome is None for outcome in outcomes):
         status = "not_tested"
     else:
-        status = "not_calibrated" if False in outcomes or moved else "calibrated"
-    return {"status": status, "text": _text(status, entries, model, slo, moved), "latencies": entries}
+        status = "not_calibrated" if False in outcomes or moved or types else "calibrated"
+    return {"status": status, "text": _text(status, entries, model, slo, moved, types), "latencies": entries}
 
 
 def _compare(
@@ -138,7 +198,14 @@ def _agree(predicted: float, observed: tuple[float, float]) -> bool:
     return smaller > 0 and larger / smaller <= MOST_FACTOR
 
 
-def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo, moved: Sequence[str]) -> str:
+def _text(
+    status: str,
+    entries: dict[str, Any],
+    model: FleetModel,
+    slo: Slo,
+    moved: Sequence[str],
+    types: Sequence[str],
+) -> str:
     if not slo.given:
         return "no SLO was given: nothing is said of latency"
     parts = [
@@ -155,6 +222,11 @@ def _text(status: str, entries: dict[str, Any], model: FleetModel, slo: Slo, mov
         parts.append(
             f"the mix went beyond what capacities were measured on ({', '.join(moved)}): only hours and "
             "actions are given"
+        )
+    if types and status == "not_calibrated":
+        parts.append(
+            f"not calibrated: the mix of GPU types moved ({', '.join(types)}) and the replay counts every "
+            "pod alike: only hours and actions are given, as of pods of the training mix"
         )
     floors = [role for role, pool in model.pools.items() if pool.status == "floor" and pool.judged]
     if floors:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, derived, service
 
-from hs_analysis.replay.calibrate import calibrate, moved_lengths
+from hs_analysis.replay.backtest import replay_service
+from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.results import Derived
 
 ROWS = 400
@@ -87,6 +91,68 @@ def test_a_mix_that_moved_on_is_not_calibrated_however_well_it_agrees() -> None:
     found = calibrate(results, model, SETTINGS.slo, ("output length 200 to 300 tokens",))
     assert found["status"] == "not_calibrated"
     assert "beyond what capacities were measured on (output length 200 to 300 tokens)" in found["text"]
+
+
+def typed_pods(frame: ServiceFrame, **pods: np.ndarray) -> pl.DataFrame:
+    """Return the typed rows of the decode pool of a service with these pods of each GPU type."""
+    return pl.concat(
+        frame.table.select("capture", "t").with_columns(
+            pl.lit("decode").alias("role"), pl.lit("decode_tps").alias("signal"),
+            pl.lit(name).alias("gpu_type"),
+            pl.Series("instances", np.broadcast_to(count, ROWS).astype(np.int64)),
+        )
+        for name, count in pods.items()
+    )  # fmt: skip
+
+
+def weighed(**weights: float) -> Derived:
+    """Return derived numbers in which one decode pod of each GPU type counts so much."""
+    speeds = (
+        GpuSpeed("decode", name, 2.0, weight, None, "slow", weight, "capacity", "ok", None, "")
+        for name, weight in weights.items()
+    )
+    return replace(derived(), gpu_speeds=tuple(speeds))
+
+
+def test_a_mix_of_gpu_types_that_moves_is_said_and_one_that_stands_still_is_not() -> None:
+    """Two fast (1.2) and two slow (0.8) pods are four; three fast and one slow are 1.1 each."""
+    frame = service({"decode": np.full(ROWS, 900.0)}, {"decode": 4})
+    numbers = weighed(fast=1.2, slow=0.8)
+    still = typed_pods(frame, fast=np.array(2), slow=np.array(2))
+    assert moved_types(frame, numbers, still) == ()
+    assert moved_types(frame, numbers, None) == ()
+    late = np.arange(ROWS) >= 0.8 * ROWS
+    moves = typed_pods(frame, fast=np.where(late, 3, 2), slow=np.where(late, 1, 2))
+    assert moved_types(frame, numbers, moves) == (
+        "a decode pod 1.00 to 1.10 of the mean pod of the training window",
+    )
+    assert moved_types(frame, derived(), moves) == ()
+    assert moved_types(frame, weighed(fast=1.02, slow=0.98), moves) == ()
+    elsewhere = typed_pods(frame, fast=np.array(1), slow=np.array(3))
+    assert moved_types(frame, numbers, elsewhere) == (
+        "a decode pod 0.90 to 0.90 of the mean pod of the training window",
+    )
+
+
+def test_a_replay_over_a_moved_mix_of_gpu_types_gives_no_latency() -> None:
+    """However well the recorded counts agree: the shares are kept aside, hours stay; else nothing changes."""
+    frame = service(
+        {"decode": np.full(ROWS, 0.6 * 4 * D_CAPACITY)}, {"decode": 4},
+        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+    )  # fmt: skip
+    numbers = weighed(fast=1.2, slow=0.8)
+    still = typed_pods(frame, fast=np.array(2), slow=np.array(2))
+    moves = typed_pods(frame, fast=np.array(3), slow=np.array(1))
+    bare = replay_service(frame, frame, numbers, {}, SETTINGS).result
+    assert replay_service(frame, frame, numbers, {}, SETTINGS, still).result == bare
+    assert bare.calibration["status"] == "calibrated"
+    found = replay_service(frame, frame, numbers, {}, SETTINGS, moves).result
+    assert found.calibration["status"] == "not_calibrated"
+    assert (
+        "not calibrated: the mix of GPU types moved (a decode pod 1.10 to 1.10" in found.calibration["text"]
+    )
+    assert all(row.slo_violation_ratio is None for row in found.policies)
+    assert [row.instance_hours for row in found.policies] == [row.instance_hours for row in bare.policies]
 
 
 def test_without_latency_or_slo_nothing_is_tested() -> None:
