@@ -111,6 +111,7 @@ def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
+    from hs_analysis.report import priors
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
@@ -136,6 +137,7 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
     lines += [
         f"  capacity of {c['role']}: {coverage_text(c)}" for c in service["capacity"] if coverage_count(c)
     ]
+    lines += [f"  {line}" for line in priors.lines(service)]
     lines.append(f"  P/D ratio: {ratio(service)}")
     shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
     lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -100,6 +101,19 @@ def reconstruction_error(frame: ServiceFrame) -> float | None:
         if error.size:
             errors.append(float(np.median(error)))
     return max(errors) if errors else None
+
+
+def cached_share(cached_tps: Floats, prompt_tps: Floats) -> float:
+    """Return the share of prompt tokens found in a cache, NaN where it is not counted.
+
+    Parameters
+    ----------
+    cached_tps, prompt_tps
+        Cached and all prompt tokens per second of each row, shape (rows,).
+    """
+    both = np.isfinite(cached_tps) & np.isfinite(prompt_tps)
+    total = prompt_tps[both].sum()
+    return min(float(cached_tps[both].sum() / total), 1.0 - 1e-9) if total > 0 else math.nan
 
 
 def mean_request(frame: ServiceFrame) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.derive.demand import cached_share
 from hs_analysis.derive.load import capture_numbers
 from hs_analysis.derive.mix import BUSY_SHARE, STRETCHES_MIN, Stretch
 from hs_analysis.schema.aligned import ServiceFrame
@@ -92,9 +93,7 @@ def _lengths(frame: ServiceFrame, stretch: Stretch) -> tuple[float, float, float
     osl = _weighted(frame.values("output_length", "service")[inside], done)
     cached = frame.values("cached_prompt_tps", "service")[inside]
     prompt = frame.values("prompt_tps", "service")[inside]
-    both = np.isfinite(cached) & np.isfinite(prompt)
-    hit = cached[both].sum() / prompt[both].sum() if both.any() and prompt[both].sum() > 0 else math.nan
-    return isl, osl, min(hit, 1.0 - 1e-9) if math.isfinite(hit) else hit
+    return isl, osl, cached_share(cached, prompt)
 
 
 def _weighted(values: Floats, weight: Floats) -> float:

@@ -42,7 +42,7 @@ STAGES: tuple[Stage, ...] = (
         study_signals,
     ),
     Stage(
-        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *_NUMBERS),
+        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", "prior", *_NUMBERS),
         ("data/derived/*.parquet",), derive_numbers,
     ),
     Stage(

@@ -37,6 +37,7 @@ PLACES = {
     "thresholds": "data/derived/thresholds.parquet",
     "startup": "data/derived/startup.parquet",
     "gpu_speeds": "data/derived/gpu_speeds.parquet",
+    "prior": "data/derived/prior.parquet",
     "pd_ratio": "data/derived/pd_ratio.parquet",
     "refusals": "data/derived/refusals.parquet",
     "capacity_points": "data/derived/capacity_points.parquet",

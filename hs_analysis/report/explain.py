@@ -15,6 +15,8 @@ from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
+from hs_analysis.report.headlines import HEADLINES, NUMBERS
+from hs_analysis.report.priors import prior_basis
 from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.sweep_explain import explained, links, sweep_of
@@ -24,80 +26,6 @@ __all__ = ["explain", "text"]
 
 Entry = Mapping[str, Any]
 
-# Key of the number a link stands for, of its interval, and its name, per kind of entry.
-HEADLINES = {
-    "signals": ("elasticity", "elasticity_ci", "elasticity"),
-    "capacity": ("per_instance", "ci", "capacity"),
-    "thresholds": ("target_per_instance", "target_ci", "target"),
-    "startup": ("value_s", "ci", "start-up time"),
-    "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
-    "pd_ratio": ("value", "ci", "ratio"),
-    "selection": ("score", "", "score"),
-    "replay": ("instance_hours", "instance_hours_ci", "paid"),
-    "trial": ("dip_ratio", "", "instances, dip ÷ peak"),
-}
-# Further numbers of an entry: key → (name, unit).
-NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
-    "signals": {
-        "pearson": ("Pearson correlation", ""),
-        "spearman": ("Spearman rank correlation", ""),
-        "snr": ("signal to noise", ""),
-        "lag_s": ("lag", "s"),
-        "drift": ("drift", ""),
-        "stability": ("stability", ""),
-        "coverage": ("coverage", "ratio"),
-        "interval_s": ("effective interval", "s"),
-        "n_effective": ("independent observations", ""),
-    },
-    "capacity": {"growth_ratio": ("growth within a start-up time, q99", "times")},
-    "thresholds": {
-        "headroom_ratio": ("share of the capacity used", ""),
-        "scale_out_ratio": ("scale out above", "× target"),
-        "scale_in_ratio": ("scale in below", "× target"),
-        "cooldown_out_s": ("cooldown out", "s"),
-        "cooldown_in_s": ("cooldown in", "s"),
-        "noise_cv": ("noise of the 5-minute mean", "ratio"),
-    },
-    "startup": {"births": ("instances that came", "")},
-    "gpu_speeds": {
-        "weight": ("one pod counts", "mean pods"),
-        "instances": ("mean pods recorded", ""),
-        "pods": ("pods for the 95 % demand", ""),
-    },
-    "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
-    "demand": {
-        "prefill_tps": ("prefill work", "tokens/s"),
-        "decode_tps": ("decode work", "tokens/s"),
-        "reconstruction_error": ("error of the reconstruction", "ratio"),
-    },
-    "selection": {
-        "instance_hours": ("instance-hours", ""),
-        "gpu_hours": ("GPU-hours", ""),
-        "slo_violation_ratio": ("windows over the limit", "ratio"),
-        "actions_per_day": ("actions per day", ""),
-    },
-    "replay": {
-        "gpu_hours": ("GPU-hours", ""),
-        "vs_recorded": ("saved against recorded", "ratio"),
-        "vs_static_peak": ("saved against static peak", "ratio"),
-        "slo_violation_ratio": ("windows over the limit", "ratio"),
-        "actions_per_day": ("actions per day", ""),
-        "reversals_per_day": ("reversals per day", ""),
-        "overshoot_ratio": ("overshoot", "ratio"),
-        "unserved_tokens": ("unserved tokens", ""),
-        "recovery_s": ("longest stretch over the limit", "s"),
-        "pd_imbalance_ratio": ("P/D imbalance", "ratio"),
-    },
-    "trial": {
-        "load_dip_ratio": ("load, dip ÷ peak", ""),
-        "paper_dip_ratio": ("instances, dip ÷ peak, in the paper", ""),
-        "correlation": ("correlation with load", ""),
-        "reversals_per_day": ("reversals per day", ""),
-        "instance_hours": ("instance-hours of its pool", ""),
-        "strain_ratio": ("windows over capacity", "ratio"),
-    },
-    "policy": {},
-}
 SIMILAR = 3
 
 
@@ -228,14 +156,15 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
         signal, role = str(entry["signal"]), str(entry["role"])
         gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
         yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
-    for entry in service.get("startup") or []:
-        yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
+    for kind in ("startup", "prior"):
+        for entry in service.get(kind) or []:
+            yield kind, "derive", f"{kind}@{entry['role']}", f"one {entry['role']} instance", entry
     for entry in service.get("gpu_speeds") or []:
         role, gpu = str(entry["role"]), str(entry["gpu_type"])
         yield "gpu_speeds", "derive", f"speed@{role}@{gpu}", f"{gpu} in the {role} pool", entry
-    for kind in ("pd_ratio", "demand"):
-        if service.get(kind):
-            yield kind, "derive", kind, "", service[kind]
+    yield from (
+        (kind, "derive", kind, "", service[kind]) for kind in ("pd_ratio", "demand") if service.get(kind)
+    )
     for entry in service.get("selection") or []:
         yield "selection", "select", str(entry["policy"]), str(entry["policy"]), entry
         if entry.get("chosen"):
@@ -248,7 +177,7 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
 
 
 def _unit(place: Place) -> str:
-    if place.kind in ("capacity", "thresholds"):
+    if place.kind in ("capacity", "prior", "thresholds"):
         role = place.entry.get("role")
         return f"{unit_of(str(place.entry.get('signal'))) or 'tokens/s'} per {role} instance"
     units = {
@@ -319,7 +248,7 @@ def _basis(place: Place, service: Entry) -> str:
         found.append(f"law: {place.entry['method']}")
     if place.kind == "signals" and place.entry.get("source"):
         found.append(f"read from {place.entry['source']}")
-    found.append(replica_text(place.entry) or coverage_text(place.entry))
+    found.append(replica_text(place.entry) or coverage_text(place.entry) or prior_basis(place.entry))
     if pairs := place.entry.get("integer_pairs"):
         found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
     return "; ".join(part for part in found if part)
@@ -391,6 +320,7 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
             ("derive", f"startup@{place.entry.get('role')}"),
         ],
         "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
+        "prior": [("derive", f"capacity@{place.entry.get('role')}"), ("derive", "demand")],
         "pd_ratio": [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],

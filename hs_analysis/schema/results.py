@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
+from hs_analysis.schema.prior import Prior
 from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414 - importable from here
 from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
 
@@ -324,6 +325,7 @@ class Derived:
     refusals: tuple[Refusal, ...]
     startup: tuple[Startup, ...] = ()
     gpu_speeds: tuple[GpuSpeed, ...] = ()
+    prior: tuple[Prior, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:
         """Return the capacity of a role over all GPU types, None when the role has none."""

@@ -1,0 +1,88 @@
+"""Which number of an entry a link stands for, and which others are told with it."""
+
+from __future__ import annotations
+
+HEADLINES = {
+    "signals": ("elasticity", "elasticity_ci", "elasticity"),
+    "capacity": ("per_instance", "ci", "capacity"),
+    "thresholds": ("target_per_instance", "target_ci", "target"),
+    "startup": ("value_s", "ci", "start-up time"),
+    "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
+    "prior": ("per_instance", "", "work that the tables give"),
+    "pd_ratio": ("value", "ci", "ratio"),
+    "selection": ("score", "", "score"),
+    "replay": ("instance_hours", "instance_hours_ci", "paid"),
+    "trial": ("dip_ratio", "", "instances, dip ÷ peak"),
+}
+"""Key of the number a link stands for, of its interval, and its name, per kind of entry."""
+
+NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
+    "signals": {
+        "pearson": ("Pearson correlation", ""),
+        "spearman": ("Spearman rank correlation", ""),
+        "snr": ("signal to noise", ""),
+        "lag_s": ("lag", "s"),
+        "drift": ("drift", ""),
+        "stability": ("stability", ""),
+        "coverage": ("coverage", "ratio"),
+        "interval_s": ("effective interval", "s"),
+        "n_effective": ("independent observations", ""),
+    },
+    "capacity": {"growth_ratio": ("growth within a start-up time, q99", "times")},
+    "thresholds": {
+        "headroom_ratio": ("share of the capacity used", ""),
+        "scale_out_ratio": ("scale out above", "× target"),
+        "scale_in_ratio": ("scale in below", "× target"),
+        "cooldown_out_s": ("cooldown out", "s"),
+        "cooldown_in_s": ("cooldown in", "s"),
+        "noise_cv": ("noise of the 5-minute mean", "ratio"),
+    },
+    "startup": {"births": ("instances that came", "")},
+    "gpu_speeds": {
+        "weight": ("one pod counts", "mean pods"),
+        "instances": ("mean pods recorded", ""),
+        "pods": ("pods for the 95 % demand", ""),
+    },
+    "prior": {
+        "data_per_instance": ("capacity from the data", "tokens/s"),
+        "data_ratio": ("data ÷ prior", ""),
+        "isl": ("prompt of the mean request", "tokens"),
+        "cached_ratio": ("share of it found in a cache", "ratio"),
+        "osl": ("output of the mean request", "tokens"),
+        "limit_s": ("limit on latency", "s"),
+    },
+    "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
+    "demand": {
+        "prefill_tps": ("prefill work", "tokens/s"),
+        "decode_tps": ("decode work", "tokens/s"),
+        "reconstruction_error": ("error of the reconstruction", "ratio"),
+    },
+    "selection": {
+        "instance_hours": ("instance-hours", ""),
+        "gpu_hours": ("GPU-hours", ""),
+        "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "actions_per_day": ("actions per day", ""),
+    },
+    "replay": {
+        "gpu_hours": ("GPU-hours", ""),
+        "vs_recorded": ("saved against recorded", "ratio"),
+        "vs_static_peak": ("saved against static peak", "ratio"),
+        "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "actions_per_day": ("actions per day", ""),
+        "reversals_per_day": ("reversals per day", ""),
+        "overshoot_ratio": ("overshoot", "ratio"),
+        "unserved_tokens": ("unserved tokens", ""),
+        "recovery_s": ("longest stretch over the limit", "s"),
+        "pd_imbalance_ratio": ("P/D imbalance", "ratio"),
+    },
+    "trial": {
+        "load_dip_ratio": ("load, dip ÷ peak", ""),
+        "paper_dip_ratio": ("instances, dip ÷ peak, in the paper", ""),
+        "correlation": ("correlation with load", ""),
+        "reversals_per_day": ("reversals per day", ""),
+        "instance_hours": ("instance-hours of its pool", ""),
+        "strain_ratio": ("windows over capacity", "ratio"),
+    },
+    "policy": {},
+}
+"""Further numbers of an entry: key → (name, unit)."""
