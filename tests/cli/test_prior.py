@@ -94,6 +94,7 @@ def test_summary_report_and_explain_label_it(prior_run: Path) -> None:
     assert prefill["data_ratio"] == pytest.approx(capacity["per_instance"] / 20_000.0)
     page = (prior_run / "report.html").read_text()
     assert "Priors from performance tables" in page
+    assert "--prior made/m@made_sxm@vllm,tp=2" in page
     told = CliRunner().invoke(
         app, ["explain", prefill["evidence"], "--run-dir", str(prior_run), "-o", "json"]
     )
