@@ -116,7 +116,7 @@ def summary():
                     "ok",
                     None,
                     0.013,
-                    path("derive", "threshold:decode_tps@decode"),
+                    evidence=path("derive", "threshold:decode_tps@decode"),
                 )
             )
         ],
