@@ -67,7 +67,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "report", "drawing the report", ("doctor", "export", "trial"),
         ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
-         "beside"),
+         "prior", "beside"),
         ("summary.json", "report.html"), write_report,
     ),
 )  # fmt: skip
