@@ -7,7 +7,7 @@ targets, simulation gives the score, the best score wins.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hs_analysis.policy.model import Policy
@@ -25,6 +25,10 @@ SAME_HOURS = 0.02
 
 SAME_STRAIN = 0.001
 """Violations closer than this are the same [ratio of windows]; default of this project."""
+
+
+BARRED = "not eligible: over floors only counted tokens are followed"
+"""Why a candidate that holds the SLO was not up for choice."""
 
 
 class Simulated(Protocol):
@@ -86,8 +90,8 @@ def select_service(
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within 2 %
     of the fewest hours, which a replay can't tell apart, fewer violations win, then counted tokens over other
     signals (whose reading at other counts is itself a model), then fewer actions, fewer hours, the name.
-    Where targets are floors the share over capacity is only an upper bound, which orders nothing: counted
-    tokens then come before fewer violations.
+    Where targets are floors the share over capacity is only an upper bound, which orders nothing: then only
+    policies of the most counted tokens may be chosen.
 
     Parameters
     ----------
@@ -111,14 +115,18 @@ def select_service(
     recorded = found.get(RECORDED)
     limit, rule = _limit(entries, allowed, recorded)
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
-    feasible = [e for e in entries if e.strain <= limit]
-    chosen = _best(feasible) if feasible else _least_violating(entries)
-    return tuple(
-        _candidate(
-            name, policy, next((e for e in entries if e.name == name), None), chosen, limit, rule, recorded
-        )
-        for name, policy in ordered.items()
+    eligible = _eligible(entries)
+    feasible = [e for e in eligible if e.strain <= limit]
+    chosen = (
+        _best(feasible) if feasible else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
     )
+    scores = []
+    for name, policy in ordered.items():
+        entry = next((e for e in entries if e.name == name), None)
+        score = _candidate(name, policy, entry, chosen, limit, rule, recorded)
+        barred = entry is not None and entry.strain <= limit and entry not in eligible
+        scores.append(replace(score, reason=f"{score.reason}; {BARRED}") if barred else score)
+    return tuple(scores)
 
 
 def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) -> tuple[float, str]:
@@ -131,15 +139,15 @@ def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) ->
 def _best(entries: list[_Entry]) -> _Entry:
     cheapest = min(e.hours for e in entries)
     near = [e for e in entries if e.hours <= cheapest * (1 + SAME_HOURS)]
-    return min(near, key=lambda e: (_counted_first(near, e), round(e.strain / SAME_STRAIN), *_order(e)))
+    return min(near, key=lambda e: (round(e.strain / SAME_STRAIN), *_order(e)))
 
 
-def _least_violating(entries: list[_Entry]) -> _Entry | None:
-    return min(entries, key=lambda e: (_counted_first(entries, e), e.strain, *_order(e)), default=None)
-
-
-def _counted_first(entries: list[_Entry], entry: _Entry) -> int:
-    return entry.modelled if any(e.bound for e in entries) else 0
+def _eligible(entries: list[_Entry]) -> list[_Entry]:
+    """Return the candidates that may be chosen: over floors those of the most counted tokens alone."""
+    if not any(e.bound for e in entries):
+        return entries
+    least = min(e.modelled for e in entries)
+    return [e for e in entries if e.modelled == least]
 
 
 def _order(entry: _Entry) -> tuple[int, float, float, str]:

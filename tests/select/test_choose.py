@@ -86,15 +86,16 @@ def test_hours_too_close_to_call_go_to_the_safer_then_the_calmer() -> None:
 
 
 def test_over_floors_counted_tokens_come_before_fewer_violations() -> None:
-    """A share over a floor is an upper bound, so that its differences say nothing of a gauge."""
+    """A share over a floor is an upper bound, so that not even being feasible speaks for a gauge."""
     floor = primary("running", "decode", 20.0)
     floor = replace(floor, target_per_instance=replace(floor.target_per_instance, status="floor"))
     policies = {"gauge": plain_policy(primaries=(floor,)), "tokens": plain_policy()}
     row = PolicyReplay("x", None, 60.0, None, 5.0, None, None, None, None, None)
-    for strains in ((0.5, 0.6), (0.01, 0.02)):
+    for strains in ((0.5, 0.6), (0.01, 0.02), (0.01, 0.6)):
         table = {name: Outcome(row, s) for name, s in zip(policies, strains, strict=True)}
         scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_, t=table: t)
         assert [s.policy for s in scores if s.chosen] == ["tokens"]
+        assert ("counted tokens" in scores[0].reason) == (strains[0] <= 0.05)
 
 
 def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
