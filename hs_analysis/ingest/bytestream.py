@@ -278,18 +278,19 @@ class ByteStream:
             if not self._fill():
                 raise self._end()
 
-    def value(self) -> bytes:
+    def value(self, *, small: bool = False) -> bytes:
         """Consume and return the next JSON value whole, brackets balanced and texts respected.
 
         Raises
         ------
         BrokenStreamError
-            When it is larger than LARGEST_VALUE_BYTES or has more brackets than MOST_BRACKETS or MOST_LEVELS
-            inside each other: what decodes it would run out of memory or stack.
+            When it is larger than LARGEST_VALUE_BYTES, where a ``small`` one is expected than
+            LONGEST_RECORD_BYTES, or has more brackets than MOST_BRACKETS or MOST_LEVELS inside each other: what
+            decodes it would run out of memory or stack.
         """
         opening = self.peek()
         if opening in (b"{", b"["):
-            size = self._bracketed(keep=True)
+            size = self._bracketed(keep=True, most_bytes=LONGEST_RECORD_BYTES if small else None)
             return self._take(self._at + size)
         if opening == b'"':
             self._at += 1
@@ -314,7 +315,7 @@ class ByteStream:
             raise self.unexpected()
         return scalar
 
-    def _bracketed(self, *, keep: bool) -> int:
+    def _bracketed(self, *, keep: bool, most_bytes: int | None = None) -> int:
         """Find the end of the list or object that comes next; return how many bytes before it are kept."""
         begin, seen, told = self.offset, 0, Told(0)
         while True:
@@ -329,23 +330,24 @@ class ByteStream:
                 what = f"a value of more than {MOST_BRACKETS} lists and objects"
                 raise BrokenStreamError(what, begin, _IN_PARTS)
             if told.cut:
-                self._more(begin, seen)
+                self._more(begin, seen, most_bytes)
             elif told.depth == 0:
                 return seen
 
-    def _more(self, begin: int, seen: int) -> None:
+    def _more(self, begin: int, seen: int, most_bytes: int | None) -> None:
         """Read on in the value that begins at byte ``begin``, of which ``seen`` bytes are kept and told."""
         unfinished = len(self._data) - self._at - seen  # of a text
         if unfinished > LONGEST_TEXT_BYTES:
             at = self.offset + seen + 1
             raise BrokenStreamError(f"a text of more than {LONGEST_TEXT_BYTES} bytes", at)
-        self._bounded("a value", begin)
+        self._bounded("a value", begin, most_bytes)
         if not self._fill():
             raise self._end()
 
-    def _bounded(self, what: str, begin: int) -> None:
-        if len(self._data) - self._at > LARGEST_VALUE_BYTES:
-            raise BrokenStreamError(f"{what} of more than {LARGEST_VALUE_BYTES} bytes", begin, _IN_PARTS)
+    def _bounded(self, what: str, begin: int, most_bytes: int | None = None) -> None:
+        most_bytes = most_bytes or LARGEST_VALUE_BYTES
+        if len(self._data) - self._at > most_bytes:
+            raise BrokenStreamError(f"{what} of more than {most_bytes} bytes", begin, _IN_PARTS)
 
     def pairs(self) -> bytes:
         """Consume and return a list of pairs ``[[…],…]``: up to the first ``]]``, blanks allowed between.

@@ -156,7 +156,7 @@ def _decoded(stream: ByteStream) -> Any:
     """Consume the next value and return it decoded."""
     stream.peek()
     at = stream.offset
-    raw = stream.value()
+    raw = stream.value(small=True)
     try:
         return decoded(raw)
     except ValueError:
@@ -240,11 +240,11 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
         opening = stream.peek()
         at = stream.offset
         if key == "metric" and opening == b"{":
-            raw_labels, labels_at = stream.value(), at
+            raw_labels, labels_at = stream.value(small=True), at
         elif key == "values" and opening == b"[":
             bodies.append((at, stream.pairs()))
         elif key == "value" and opening == b"[":
-            bodies.append((at - 1, b"[" + stream.value() + b"]"))
+            bodies.append((at - 1, b"[" + stream.value(small=True) + b"]"))
         else:
             histograms_at = at if key in ("histogram", "histograms") else histograms_at
             stream.skip()

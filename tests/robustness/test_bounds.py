@@ -316,3 +316,20 @@ def test_a_sample_without_end_is_refused_where_it_stands(monkeypatch: pytest.Mon
     monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 2048)
     with pytest.raises(bytestream.BrokenStreamError, match="a sample of more than 2048 bytes at byte 7"):
         stream(b'[[1,"1"],[1,"' + b"1" * 10_000).pairs()
+
+
+def test_labels_and_messages_without_end_are_refused_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is as large as a list of samples may be."""
+    monkeypatch.setattr(bytestream, "LONGEST_RECORD_BYTES", 2000)
+    monkeypatch.setattr(bytestream, "BLOCK_BYTES", 1 << 10)
+    raw, name = seeds("prom-api")[0]
+    path = tmp_path / "file"
+    for before, filling in (
+        (b'"metric":{', b'"a":"b",'),
+        (b"{", b'"warnings":[' + b'"a",' * 2000 + b'"a"],'),
+    ):
+        at = raw.index(before) + len(before)
+        path.write_bytes(raw[:at] + filling * (2000 if before != b"{" else 1) + raw[at:])
+        assert "a value of more than 2000 bytes" in refusal("prom-api", path, name)
