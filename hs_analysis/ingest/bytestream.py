@@ -285,8 +285,8 @@ class ByteStream:
         ------
         BrokenStreamError
             When it is larger than LARGEST_VALUE_BYTES, where a ``small`` one is expected than
-            LONGEST_RECORD_BYTES, or has more brackets than MOST_BRACKETS or MOST_LEVELS inside each other: what
-            decodes it would run out of memory or stack.
+            LONGEST_RECORD_BYTES, or has more brackets than MOST_BRACKETS or MOST_LEVELS inside each other:
+            what decodes it would run out of memory or stack.
         """
         opening = self.peek()
         if opening in (b"{", b"["):
