@@ -33,9 +33,6 @@ LONGEST_INPUT_BYTES = 1 << 16
 INPUTS_PER_DUMP = 200
 """Of a TSDB: promtool takes a hundred times as long as unpacking a tar."""
 
-_SHARED_MEMORY = Path("/dev/shm")
-"""Where files stay in memory, if the system has it."""
-
 
 def fuzz(kind: str, seconds: int, folder: Path) -> None:
     """Start from the seeds of a format and run for some seconds; ends the process."""
@@ -45,7 +42,7 @@ def fuzz(kind: str, seconds: int, folder: Path) -> None:
     for number, (raw, _) in enumerate(samples):
         (corpus / f"seed-{number:02d}").write_bytes(raw)
     names = sorted({name for _, name in samples})
-    scratch = tempfile.mkdtemp(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
+    scratch = tempfile.mkdtemp()
     path = Path(scratch) / "file"
 
     def one(raw: bytes) -> None:
