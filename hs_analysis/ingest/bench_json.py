@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,20 +10,25 @@ from hs_analysis.ingest.bench_rows import (
     MEASURED,
     POINT,
     day,
-    fault,
     latencies,
     number,
+    point_fault,
     ratio,
     raw_bench,
     series_text,
     times,
     with_throughput,
 )
-from hs_analysis.ingest.json_documents import objects, reject_value
+from hs_analysis.ingest.json_documents import objects, reject_value, told
 from hs_analysis.ingest.raw import Dump, RawBench, RawRequests, ReadNotes
 from hs_analysis.ingest.request_rows import raw_requests
 
 _MS = 1e-3
+
+POINTS_AT_ONCE = 1 << 10
+
+MOST_REQUESTS = 1 << 20
+"""Of one run with details: each takes some kilobyte until it is a row."""
 
 _STATISTICS = {"mean": "mean", "p50": "median", "p90": "p90", "p95": "p95", "p99": "p99"}
 """Quantile → how vLLM, SGLang and InferenceX prefix it."""
@@ -98,17 +102,30 @@ def read_genai_perf(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequ
 
 
 def _runs(dump: Dump, notes: ReadNotes, point: Callable[[Row], Row]) -> Iterator[RawBench | RawRequests]:
+    rows: list[Row] = []
     for at, found in objects(dump, notes):
         row = point(found)
-        if detail := fault(row):
-            reject_value(at, json.dumps(found)[:400].encode(), "bad_value", detail, notes)
+        if detail := point_fault(row) or _too_many(found):
+            reject_value(at, told(found), "bad_value", detail, notes)
             continue
         notes.rows += 1
-        yield raw_bench([row])
+        rows.append(row)
+        if len(rows) == POINTS_AT_ONCE:
+            yield raw_bench(rows)
+            rows = []
         requests = _requests(found)
         if requests is not None:
             notes.rows += requests.frame.height
             yield requests
+    if rows:
+        yield raw_bench(rows)
+
+
+def _too_many(run: Row) -> str:
+    """Return what is wrong with a run of more requests than a load generator keeps in memory."""
+    ttfts = run.get("ttfts")
+    many = isinstance(ttfts, list) and len(ttfts) > MOST_REQUESTS
+    return f"more than {MOST_REQUESTS} requests in one run" if many else ""
 
 
 def _text(value: Any) -> str | None:

@@ -35,6 +35,12 @@ _FIRST_DAY = datetime(2015, 1, 1, tzinfo=UTC)
 QUANTILES = ("mean", "p50", "p90", "p95", "p99")
 
 
+_MEASURES = (
+    "request_throughput", "prefill_tps", "decode_tps",
+    *(f"{what}_{quantile}_s" for what in ("ttft", "tbt") for quantile in QUANTILES),
+)  # fmt: skip
+
+
 def number(value: Any) -> float | None:
     """Return a value of a JSON document or a cell as a finite number, None when it is none.
 
@@ -116,6 +122,13 @@ def fault(row: Mapping[str, Any]) -> str:
         if (row.get(name) or 0.0) > 1.0:
             return f"{name} is above 1"
     return ""
+
+
+def point_fault(row: Mapping[str, Any]) -> str:
+    """Return what a measured point can't be, empty when nothing: `fault`, or nothing is measured."""
+    if all(row.get(name) is None for name in _MEASURES):
+        return "neither a throughput nor a latency"
+    return fault(row)
 
 
 def with_throughput(row: Mapping[str, Any]) -> dict[str, Any]:

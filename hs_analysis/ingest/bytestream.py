@@ -11,9 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from hs_analysis.errors import InputError
+from hs_analysis.ingest.brackets import Told, tell
 
 BLOCK_BYTES = 8 << 20
 """Bytes read at once: large enough to amortise calls, small enough to bound memory."""
+
+GROWTH = 4
+"""Blocks read at once at most where much is held already, which each reading copies."""
 
 LINE_BLOCK_BYTES = 1 << 19
 """Bytes of lines read at once: what stays in a core's cache is cut twice as fast as larger blocks."""
@@ -37,6 +41,9 @@ MOST_LEVELS = 100
 MOST_BRACKETS = 1 << 22
 """Lists and objects of one JSON value: decoded, each takes up to some hundred bytes."""
 
+MOST_KEYS = 1 << 16
+"""Of one JSON object that is walked over key by key: envelopes and reports have some ten."""
+
 BOM = b"\xef\xbb\xbf"
 """UTF-8 byte order mark, which some programs put before a text."""
 
@@ -44,10 +51,6 @@ LONGEST_TEXT_BYTES = 1 << 20
 """A longer JSON text is a lost quote, not a label; without a bound it would pull in the whole file."""
 
 _SEPARATORS = re.compile(rb"[\s,]*")
-_TO_BRACKET = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+([{}\[\]]?)', re.DOTALL)
-"""Whole texts and all else up to the next bracket, and that; without it where what is buffered ends."""
-
-_STEP = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _IN_PARTS = "export it in smaller parts"
 _TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR_END = re.compile(rb"[,}\]\s]")
@@ -136,18 +139,18 @@ class ByteStream:
         """Read one more block; False at the end. A cut archive gives what it inflated, then ends."""
         if self._ended:
             return False
-        block = self._block()
+        kept = memoryview(self._data)[self._at :]
+        block = self._block(max(self._block_bytes, min(len(kept) // 4, GROWTH * self._block_bytes)))
         if not block:
             self._ended = True
             return False
         self._base += self._at
-        self._data = self._data[self._at :] + block
+        self._data = b"".join([kept, block])
         self._at = 0
         return True
 
-    def _block(self) -> bytes:
+    def _block(self, missing: int) -> bytes:
         parts: list[bytes] = []
-        missing = self._block_bytes
         try:
             while missing > 0 and (part := self._handle.read1(min(missing, self._piece_bytes))):  # type: ignore[attr-defined]
                 parts.append(part)
@@ -222,7 +225,11 @@ class ByteStream:
     def object_keys(self) -> Iterator[str]:
         """Walk over one object: yield each key with the stream at its value, which the caller consumes."""
         self.expect(b"{")
+        begin, keys = self.offset - 1, 0
         while self.peek() != b"}":
+            keys += 1
+            if keys > MOST_KEYS:
+                raise BrokenStreamError(f"an object of more than {MOST_KEYS} keys", begin)
             self.expect(b'"')
             key = self.text()[:-1].decode("utf-8", "replace")
             self.expect(b":")
@@ -271,18 +278,19 @@ class ByteStream:
             if not self._fill():
                 raise self._end()
 
-    def value(self) -> bytes:
+    def value(self, *, small: bool = False) -> bytes:
         """Consume and return the next JSON value whole, brackets balanced and texts respected.
 
         Raises
         ------
         BrokenStreamError
-            When it is larger than LARGEST_VALUE_BYTES or has more brackets than MOST_BRACKETS or MOST_LEVELS
-            inside each other: what decodes it would run out of memory or stack.
+            When it is larger than LARGEST_VALUE_BYTES, where a ``small`` one is expected than
+            LONGEST_RECORD_BYTES, or has more brackets than MOST_BRACKETS or MOST_LEVELS inside each other:
+            what decodes it would run out of memory or stack.
         """
         opening = self.peek()
         if opening in (b"{", b"["):
-            size = self._bracketed(keep=True)
+            size = self._bracketed(keep=True, most_bytes=LONGEST_RECORD_BYTES if small else None)
             return self._take(self._at + size)
         if opening == b'"':
             self._at += 1
@@ -307,43 +315,39 @@ class ByteStream:
             raise self.unexpected()
         return scalar
 
-    def _bracketed(self, *, keep: bool) -> int:
+    def _bracketed(self, *, keep: bool, most_bytes: int | None = None) -> int:
         """Find the end of the list or object that comes next; return how many bytes before it are kept."""
-        begin, seen, depth, opened = self.offset, 0, 0, 0
+        begin, seen, told = self.offset, 0, Told(0)
         while True:
-            match = _TO_BRACKET.match(self._data, self._at + seen)
-            assert match is not None  # noqa: S101 - it matches nothing, too
-            seen = match.end() - self._at
+            told = tell(self._data, told._replace(end=self._at + seen, cut=False), MOST_LEVELS)
+            seen = told.end - self._at
             if not keep:
-                self._at, seen = match.end(), 0
-            if not match[1]:
-                self._more(begin, seen)
-                continue
-            step = _STEP[match[1]]
-            depth += step
-            opened += step > 0
-            if depth == 0:
-                return seen
-            if depth > MOST_LEVELS:
+                self._at, seen = told.end, 0
+            if told.depth > MOST_LEVELS:
                 at = self.offset + seen - 1
                 raise BrokenStreamError(f"brackets in more than {MOST_LEVELS} others", at)
-            if keep and opened > MOST_BRACKETS:
+            if keep and told.opened > MOST_BRACKETS:
                 what = f"a value of more than {MOST_BRACKETS} lists and objects"
                 raise BrokenStreamError(what, begin, _IN_PARTS)
+            if told.cut:
+                self._more(begin, seen, most_bytes)
+            elif told.depth == 0:
+                return seen
 
-    def _more(self, begin: int, seen: int) -> None:
+    def _more(self, begin: int, seen: int, most_bytes: int | None) -> None:
         """Read on in the value that begins at byte ``begin``, of which ``seen`` bytes are kept and told."""
         unfinished = len(self._data) - self._at - seen  # of a text
         if unfinished > LONGEST_TEXT_BYTES:
             at = self.offset + seen + 1
             raise BrokenStreamError(f"a text of more than {LONGEST_TEXT_BYTES} bytes", at)
-        self._bounded("a value", begin)
+        self._bounded("a value", begin, most_bytes)
         if not self._fill():
             raise self._end()
 
-    def _bounded(self, what: str, begin: int) -> None:
-        if len(self._data) - self._at > LARGEST_VALUE_BYTES:
-            raise BrokenStreamError(f"{what} of more than {LARGEST_VALUE_BYTES} bytes", begin, _IN_PARTS)
+    def _bounded(self, what: str, begin: int, most_bytes: int | None = None) -> None:
+        most_bytes = most_bytes or LARGEST_VALUE_BYTES
+        if len(self._data) - self._at > most_bytes:
+            raise BrokenStreamError(f"{what} of more than {most_bytes} bytes", begin, _IN_PARTS)
 
     def pairs(self) -> bytes:
         """Consume and return a list of pairs ``[[…],…]``: up to the first ``]]``, blanks allowed between.
@@ -365,12 +369,18 @@ class ByteStream:
         while not (match := _PAIRS_END.search(self._data, start)):
             # An unfinished `] ]` may stand at the end of what is there: resume at its first bracket.
             seen = len(self._data.rstrip(_BLANK)) - 1 - self._at
+            unfinished = max(self._data.rfind(b"]", self._at), self._at)
+            if len(self._data) - unfinished > LONGEST_TEXT_BYTES:
+                at = self._base + unfinished
+                raise BrokenStreamError(f"a sample of more than {LONGEST_TEXT_BYTES} bytes", at)
             self._bounded("a list of samples", begin)
             if not self._fill():
                 raise self._end()
             start = self._at + max(seen, 0)
         lead = self.offset - begin  # bytes between the outer bracket and the first pair
-        body = b"[" + b" " * (lead - 1) + self._take(match.end())
+        pairs = memoryview(self._data)[self._at : match.end()]
+        body = b"".join([b"[", b" " * (lead - 1), pairs])
+        self._at = match.end()
         if b"{" in body or b"}" in body:
             at = min(i for i in (body.find(b"{"), body.find(b"}")) if i >= 0)
             raise BrokenStreamError("values run into another object", begin + at)

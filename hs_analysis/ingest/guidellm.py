@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,15 +9,15 @@ from typing import Any
 from hs_analysis.ingest.bench_rows import (
     POINT,
     day,
-    fault,
     latencies,
     number,
+    point_fault,
     raw_bench,
     series_text,
     with_throughput,
 )
 from hs_analysis.ingest.bytestream import ByteStream
-from hs_analysis.ingest.json_documents import items, reject_value, whole
+from hs_analysis.ingest.json_documents import items, reject_value, told, whole
 from hs_analysis.ingest.json_lines import parsed
 from hs_analysis.ingest.raw import Dump, RawBench, RawRequests, ReadNotes
 from hs_analysis.ingest.request_rows import fault as request_fault
@@ -57,6 +56,7 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
     with whole(dump, notes) as stream:
         stream.skip_mark()
         while stream.peek():
+            at, rows = stream.offset, notes.rows
             for key in stream.object_keys():
                 if key == "benchmarks" and stream.peek() == b"[":
                     stream.expect(b"[")
@@ -67,6 +67,8 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
                     report[key] = _small(stream)
                 else:
                     stream.skip()
+            if notes.rows == rows:
+                reject_value(at, b"", "bad_json", "a report without a benchmark", notes)
 
 
 def _small(stream: ByteStream) -> Any:
@@ -98,8 +100,8 @@ def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[Ra
         else:
             stream.skip()
     row = _point(parts, report)
-    if detail := fault(row):
-        reject_value(at, json.dumps(parts)[:400].encode(), "bad_value", detail, notes, "benchmarks")
+    if detail := point_fault(row):
+        reject_value(at, told(parts), "bad_value", detail, notes, "benchmarks")
         return
     notes.rows += 1
     yield raw_bench([row])
@@ -109,8 +111,11 @@ def _requests(stream: ByteStream, status: str, notes: ReadNotes) -> Iterator[Raw
     rows: list[Row] = []
     for at, found in items(stream, notes):
         row = _request(found)
-        if detail := request_fault({k: v for k, v in row.items() if k != "arrival"}):
-            reject_value(at, json.dumps(found)[:400].encode(), "bad_value", detail, notes, "requests")
+        detail = request_fault({k: v for k, v in row.items() if k != "arrival"})
+        if all(value is None for value in row.values()):
+            detail = "neither a time nor a number"
+        if detail:
+            reject_value(at, told(found), "bad_value", detail, notes, "requests")
             continue
         rows.append(row)
         if len(rows) >= ROWS_AT_ONCE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,23 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
 from hs_analysis.ingest.json_lines import parsed
 from hs_analysis.ingest.line_blocks import shown
-from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
+from hs_analysis.ingest.raw import RAW_CHARACTERS, Dump, ReadNotes, Rejection
+
+MOST_EMPTY = 1 << 16
+"""Answers of one file, or series of one answer, that may be without a sample while they are most of them:
+servers leave such series out."""
+
+
+def require_few(empty: int, seen: int, what: str, at: int) -> None:
+    """Refuse, at the thing at byte ``at``, what is mostly empty and goes on and on.
+
+    Raises
+    ------
+    BrokenStreamError
+        When more than MOST_EMPTY, and more than half of those seen, hold no sample.
+    """
+    if empty > MOST_EMPTY and 2 * empty > seen:
+        raise BrokenStreamError(f"more than {MOST_EMPTY} {what} without a sample", at)
 
 
 @contextmanager
@@ -47,11 +64,16 @@ def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]
         stream.skip_mark()
         while opening := stream.peek():
             if opening == b"[":
-                yield from items(stream, notes)
-            else:
-                found = next_object(stream, notes)
-                if found is not None:
+                at, rows, some = stream.offset, notes.rows, False
+                for found in items(stream, notes):
+                    some = True
                     yield found
+                if not some and notes.rows == rows:
+                    reject_value(at, b"[]", "bad_json", "a list of nothing", notes)
+            else:
+                one = next_object(stream, notes)
+                if one is not None:
+                    yield one
             stream.skip_mark()
 
 
@@ -75,6 +97,16 @@ def next_object(stream: ByteStream, notes: ReadNotes) -> tuple[int, dict[str, An
         return at, found
     reject_value(at, raw, *found, notes)
     return None
+
+
+def told(value: Any) -> bytes:
+    """Return the beginning of a decoded value as JSON; the rest is not even written."""
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value):
+        text += piece
+        if len(text) >= RAW_CHARACTERS:
+            break
+    return text[:RAW_CHARACTERS].encode()
 
 
 def reject_value(at: int, raw: bytes, reason: str, detail: str, notes: ReadNotes, path: str = "") -> None:

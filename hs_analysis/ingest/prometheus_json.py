@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream
+from hs_analysis.ingest.bytestream import LARGEST_VALUE_BYTES, BrokenStreamError, ByteStream
+from hs_analysis.ingest.json_documents import require_few
 from hs_analysis.ingest.json_lines import decoded
 from hs_analysis.ingest.numbers import DECIMAL, VALUE, bulk_numbers
 from hs_analysis.ingest.raw import (
@@ -110,16 +111,20 @@ def read_documents(
     InputError
         When the stream is cut, or no JSON of the expected shape.
     """
-    nameless = 0
+    nameless = answers = empty = 0
     try:
         stream.skip_mark()
         while stream.peek():
+            at, some = stream.offset, False
             for series in document():
                 if "__name__" not in series.labels:
                     nameless += 1
                     series.labels |= {"__name__": told} if told else {}
                 notes.last_t_us = int(series.t_us[-1])
+                some = True
                 yield series
+            answers, empty = answers + 1, empty + (not some)
+            require_few(empty, answers, "answers", at)
             stream.skip_mark()
     except BrokenStreamError as broken:
         what = f"{broken.what} at byte {broken.offset}{_after(notes)}"
@@ -151,7 +156,7 @@ def _decoded(stream: ByteStream) -> Any:
     """Consume the next value and return it decoded."""
     stream.peek()
     at = stream.offset
-    raw = stream.value()
+    raw = stream.value(small=True)
     try:
         return decoded(raw)
     except ValueError:
@@ -215,10 +220,14 @@ def _texts(value: Any) -> list[str]:
 def read_result(stream: ByteStream, notes: ReadNotes, path: str) -> Iterator[RawSeries]:
     """Yield the series of a list of ``{metric, values}``; ``path`` is the JSON path of the list."""
     stream.expect(b"[")
-    index = 0
+    index = empty = 0
     while stream.peek() != b"]":
-        yield from _read_element(stream, notes, f"{path}[{index}]")
-        index += 1
+        at, some = stream.offset, False
+        for series in _read_element(stream, notes, f"{path}[{index}]"):
+            some = True
+            yield series
+        index, empty = index + 1, empty + (not some)
+        require_few(empty, index, "series", at)
     stream.expect(b"]")
 
 
@@ -231,14 +240,16 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
         opening = stream.peek()
         at = stream.offset
         if key == "metric" and opening == b"{":
-            raw_labels, labels_at = stream.value(), at
+            raw_labels, labels_at = stream.value(small=True), at
         elif key == "values" and opening == b"[":
             bodies.append((at, stream.pairs()))
         elif key == "value" and opening == b"[":
-            bodies.append((at - 1, b"[" + stream.value() + b"]"))
+            bodies.append((at - 1, b"[" + stream.value(small=True) + b"]"))
         else:
             histograms_at = at if key in ("histogram", "histograms") else histograms_at
             stream.skip()
+        if len(bodies) > 1 and sum(len(body) for _, body in bodies) > LARGEST_VALUE_BYTES:
+            raise BrokenStreamError(f"a series of more than {LARGEST_VALUE_BYTES} bytes", at)
     labels = _labels(raw_labels)
     if isinstance(labels, Rejection):
         labels.position, labels.path = labels_at, f"{place}.metric"
@@ -315,7 +326,7 @@ def _microseconds(times: np.ndarray) -> np.ndarray:
 
 def _in_bulk(body: bytes, pairs: int) -> np.ndarray | None:
     """Return all numbers of a body in order; None when any of it is not ``[number,"number"]``."""
-    if body.translate(None, _NOT_STRUCTURE) != b"[" + b",".join([b'[,""]'] * pairs) + b"]":
+    if body.translate(None, _NOT_STRUCTURE) != b"[" + (b'[,""],' * pairs)[:-1] + b"]":
         return None
     return bulk_numbers(body.translate(None, b'[]"'))
 
@@ -361,13 +372,8 @@ def _pair_by_pair(
             values.append(value)
             flags.append(flag)
     t_us = _microseconds(np.array(times, dtype=np.float64))
-    return RawSeries(
-        labels,
-        t_us,
-        np.array(values, dtype=np.float64),
-        np.array([FLAGS.index(flag or "") for flag in flags], np.uint8),
-        at,
-    )
+    codes = np.array([FLAGS.index(flag or "") for flag in flags], np.uint8)
+    return RawSeries(labels, t_us, np.array(values, dtype=np.float64), codes, at)
 
 
 def _one_pair(raw: bytes) -> tuple[float, float, str | None]:

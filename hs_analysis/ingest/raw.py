@@ -88,13 +88,15 @@ class Rejection:
 class Rejections(UserList[Rejection]):
     """Rejected rows of one file, a list that stays small: full batches are handed on and forgotten.
 
-    Without ``hand_on`` all rows stay. ``total`` counts the rows of both kinds.
+    Without ``hand_on`` all rows stay. ``total`` counts the rows of both kinds. ``after_batch`` is called with
+    the last row of every full batch, and may refuse to go on.
     """
 
     def __init__(self, hand_on: Callable[[list[Rejection]], None] | None = None) -> None:
         super().__init__()
         self._hand_on = hand_on
         self._handed = 0
+        self.after_batch: Callable[[Rejection], None] | None = None
 
     @property
     def total(self) -> int:
@@ -106,8 +108,10 @@ class Rejections(UserList[Rejection]):
         item.raw, item.detail = item.raw[:RAW_CHARACTERS], item.detail[:RAW_CHARACTERS]
         item.path, item.series = item.path[:SERIES_CHARACTERS], item.series[:SERIES_CHARACTERS]
         self.data.append(item)
-        if len(self.data) >= REJECTED_BATCH:
+        if len(self.data) % REJECTED_BATCH == 0:
             self.flush()
+            if self.after_batch is not None:
+                self.after_batch(item)
 
     def extend(self, other: Iterable[Rejection]) -> None:
         """Take many rows."""

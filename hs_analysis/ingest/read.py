@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -30,6 +31,12 @@ from hs_analysis.schema.frames import BENCH, REQUESTS, check, empty
 
 NOT_SUPPORTED = 1e15
 """DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
+
+MOST_UNREAD = 1 << 17
+"""Rows of one file that may be set aside while they are more than those that are read: seconds of work."""
+
+_KNOWN = ("native_histogram", "negative_counter")
+"""Reasons of rows that are what the format says, and are left out all the same."""
 
 Labels = tuple[tuple[str, str], ...]
 Key = tuple[str, Labels]
@@ -178,7 +185,14 @@ class _Known:
 def _read_one(
     dump: Dump, file: InputFile, number: int, staging: Staging, one: _OneFile, known: _Known
 ) -> None:
-    """Take what one file yields; new series are counted on in ``known``."""
+    """Take what one file yields; new series are counted on in ``known``.
+
+    Raises
+    ------
+    InputError
+        When it can't be read, or after MOST_UNREAD rows of which most can't be.
+    """
+    one.notes.rejections.after_batch = partial(_require_readable, one.notes, dump.where)
     for piece in file.format.read(dump, one.notes):
         if isinstance(piece, RawRequests):
             one.requests.append(_placed(piece.frame, file, REQUESTS))
@@ -194,6 +208,17 @@ def _read_one(
             staging.add(one.found[key], series, number)
     staging.flush(number)
     one.notes.rejections.flush()
+
+
+def _require_readable(notes: ReadNotes, where: str, last: Rejection) -> None:
+    unread = notes.rejections.total
+    if unread >= MOST_UNREAD and 2 * unread > notes.rows and last.reason not in _KNOWN:
+        raise InputError(
+            f"{unread} of the first {notes.rows} rows can't be read, "
+            f"the last at {last.position}: {last.detail}",
+            where=where,
+            hint="look at that place, or say what format it is: --format",
+        )
 
 
 def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:

@@ -7,9 +7,11 @@ Corpora and findings stay under ``.fuzz/``, a folder a format. Exit 1 when a rea
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,6 +23,9 @@ from fuzz.seeds import ANY, seeds  # noqa: E402
 from hs_analysis.ingest.formats import FORMATS  # noqa: E402
 
 KEPT = ROOT / ".fuzz"
+SHARED_MEMORY = Path("/dev/shm")
+"""Where files stay in memory, if the system has it; what a fuzzer leaves there goes with its folder."""
+
 SECONDS = 60
 COLUMNS = "{:24} {:>6} {:>7} {:>10} {:>7} {:>13} {:>8}"
 
@@ -36,8 +41,11 @@ def run_one(kind: str, seconds: int) -> int:
     folder = KEPT / kind
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(Path(__file__).with_name("reader.py")), kind, str(seconds), str(folder)]
-    with (folder / "log.txt").open("wb") as log:
-        code = subprocess.run(command, stdout=log, stderr=log, check=False, cwd=ROOT).returncode
+    memory = str(SHARED_MEMORY) if SHARED_MEMORY.is_dir() else None
+    with (folder / "log.txt").open("wb") as log, tempfile.TemporaryDirectory(dir=memory) as scratch:
+        code = subprocess.run(
+            command, stdout=log, stderr=log, check=False, cwd=ROOT, env={**os.environ, "TMPDIR": scratch}
+        ).returncode
     said = (folder / "log.txt").read_text("utf-8", "replace")
     edges = [int(n) for n in re.findall(r"\bcov: (\d+)", said)]
     runs = re.findall(r"stat::number_of_executed_units:\s*(\d+)", said)

@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 import atheris
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -23,13 +24,14 @@ with atheris.instrument_imports(include=["hs_analysis.ingest"]):
     import hs_analysis.ingest.run  # noqa: F401 - all of ingest is watched
 
 from fuzz.seeds import seeds  # noqa: E402 - the readers come first, watched
+from fuzz.tars import ask_promtool_once_in, with_checksums  # noqa: E402
 from fuzz.whole import refused_or_read  # noqa: E402
 
 LONGEST_S = 10
 MOST_MEMORY_MB = 2048
 LONGEST_INPUT_BYTES = 1 << 16
-_SHARED_MEMORY = Path("/dev/shm")
-"""Where files stay in memory, if the system has it."""
+INPUTS_PER_DUMP = 200
+"""Of a TSDB: promtool takes a hundred times as long as unpacking a tar."""
 
 
 def fuzz(kind: str, seconds: int, folder: Path) -> None:
@@ -40,7 +42,7 @@ def fuzz(kind: str, seconds: int, folder: Path) -> None:
     for number, (raw, _) in enumerate(samples):
         (corpus / f"seed-{number:02d}").write_bytes(raw)
     names = sorted({name for _, name in samples})
-    scratch = tempfile.mkdtemp(dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
+    scratch = tempfile.mkdtemp()
     path = Path(scratch) / "file"
 
     def one(raw: bytes) -> None:
@@ -57,8 +59,16 @@ def fuzz(kind: str, seconds: int, folder: Path) -> None:
         f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT_BYTES}", f"-timeout={LONGEST_S}",
         f"-rss_limit_mb={MOST_MEMORY_MB}", f"-artifact_prefix={folder}/", "-print_final_stats=1",
     ]  # fmt: skip
-    atheris.Setup([sys.argv[0], *limits, str(corpus)], one)
+    if kind == "tsdb":
+        ask_promtool_once_in(INPUTS_PER_DUMP, pytest.MonkeyPatch())
+        atheris.Setup([sys.argv[0], *limits, str(corpus)], one, custom_mutator=_changed_tar)
+    else:
+        atheris.Setup([sys.argv[0], *limits, str(corpus)], one)
     atheris.Fuzz()
+
+
+def _changed_tar(raw: bytes, longest: int, _seed: int) -> bytes:
+    return with_checksums(atheris.Mutate(raw, longest))[:longest]
 
 
 def _keep(folder: Path, error: BaseException, raw: bytes, name: str) -> None:

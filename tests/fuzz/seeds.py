@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from fuzz.tars import small_tars
 from ingest.bodies import body, element
 from ingest.mappings import tables
 from ingest.test_any_bytes import SAMPLES
@@ -59,6 +60,31 @@ TEXTS: dict[str, list[tuple[bytes, str]]] = {
 }  # fmt: skip
 
 
+SHORT_REPORTS: dict[str, list[tuple[bytes, str]]] = {
+    "guidellm": [
+        (json.dumps({"benchmarks": [report]}).encode(), "b.json") for report in (
+            {"metrics": {"requests_per_second": {"successful": {"mean": 1.5, "percentiles": {"p50": 1}}}}},
+            {"args": {"strategy": {"rate": 2}}, "worker": {"backend_model": "m"}, "start_time": T,
+             "metrics": {"time_to_first_token_ms": {"successful": {"mean": 200, "count": 1}}}},
+            {"scheduler": {"strategy": {}}, "metadata": {"model": "m"}, "duration": "30.5",
+             "metrics": {"request_totals": {"successful": 60}}},
+            {"requests": {"successful": [{"start_time": T, "prompt_tokens": 1}],
+                          "errored": [{"output_tokens": 0}]}},
+        )
+    ],
+    "vllm-bench": [
+        (b'{"date": "20261124", "request_throughput": 2.0, "ttfts": [0.2], "itls": [[0.01]], '
+         b'"errors": ["x"]}', "b"),
+    ],
+    "inferencex": [(b'{"hw": "h200", "conc": 4, "tp": 8, "output_tput_per_gpu": 6.5}', "x")],
+    "genai-perf": [
+        (b'{"records": {"request_latency": {"unit": "s", "p99": 1}, "output_token_throughput": {"avg": 9}}, '
+         b'"input_config": {"endpoint": {"model_names": ["m"]}, "loadgen": {"concurrency": 4}}}', "p"),
+    ],
+}  # fmt: skip
+"""Documents of other versions, short ones: each takes a fraction of the time of a whole report."""
+
+
 def tsdb_tar() -> bytes:
     """Return a tar of a small TSDB, empty bytes without promtool to make one."""
     if shutil.which("promtool") is None:
@@ -83,8 +109,8 @@ ANY = "any"
 def seeds(kind: str) -> list[tuple[bytes, str]]:
     """Return (bytes, name) of small valid files of a format."""
     if kind == "tsdb":
-        return [(raw, "db.tar") for raw in [tsdb_tar()] if raw]
+        return [(raw, "db.tar") for raw in [tsdb_tar(), *small_tars()] if raw]
     if kind == ANY:
         one_each = [(SAMPLES | TEXTS)[k][0][0] for k in sorted(SAMPLES | TEXTS)]
         return [(raw, "any") for raw in one_each] + [(gzip.compress(raw, mtime=0), "any") for raw in one_each]
-    return (SAMPLES | TEXTS)[kind]
+    return (SAMPLES | TEXTS)[kind] + SHORT_REPORTS.get(kind, [])

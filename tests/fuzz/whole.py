@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from fuzz.seeds import ANY, READING
 
-from hs_analysis.catalogue import load_catalogue, with_user_rows
+from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import HsError
 from hs_analysis.ingest.discover import InputFile, discover
 from hs_analysis.ingest.formats import format_named
 from hs_analysis.ingest.raw import Dump
 from hs_analysis.ingest.read import _Known, _OneFile, _read_one
 from hs_analysis.ingest.staging import Staging
+
+
+@cache
+def _catalogue() -> Catalogue:
+    return with_user_rows(load_catalogue(), READING)
 
 
 def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
@@ -31,7 +37,7 @@ def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
         else:
             file = InputFile(path, name, "", named=True, format=format_named(kind))
         dump = Dump(file.path, str(file.path), file.name, reading)
-        _read_one(dump, file, 0, staging, one, _Known(with_user_rows(load_catalogue(), reading)))
+        _read_one(dump, file, 0, staging, one, _Known(_catalogue()))
     except HsError as error:
         return error
     for rejection in one.notes.rejections:

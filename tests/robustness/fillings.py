@@ -38,3 +38,55 @@ def bomb(path: Path, before: bytes, filling: bytes, size: int, after: bytes = b"
     ]
     path.write_bytes(b"".join(packed))
     return path
+
+
+SECONDS = 10.0
+"""CPU time of the program for any of these bombs, whatever their size: nothing hangs."""
+
+PARTS: tuple[tuple[str, bytes, bytes], ...] = (
+    *(
+        ("prom-api", before, filling)
+        for before, filling in (
+            (b'"values":[', b"[],"), (b'"values":[', b'[1,"x"],'), (b'"result":[', b"{},"),
+            (b'"result":[', b'{"values":[]},'), (b'"result":[', b'{"histograms":[[]]},'), (b"{", b'"a":1,'),
+            (b"{", b'"a":[1,2],'), (b'"data":{', b'"infos":["a"],'),
+            (b'"metric":{', b'"a":"b",'), (b"{", b'"warnings":["",""],'), (b"", b"{}"),
+            (b"", b'{"data":{"result":[]}}'),
+        )
+    ),
+    *(
+        ("promtool-json", before, filling)
+        for before, filling in ((b"[", b"{},"), (b'"values": [', b"[],"), (b"", b"[]"), (b"[{", b'"a":1,'))
+    ),
+    *(
+        ("guidellm", before, filling)
+        for before, filling in (
+            (b'"benchmarks": [', b"1,"), (b'"benchmarks": [', b"{},"), (b'"successful": [', b"1,"),
+            (b'"successful": [', b"{},"), (b'"requests": {', b'"a":[],'), (b"{", b'"a":1,'),
+            (b"{", b'"metadata":{},'), (b'"metrics": {', b'"a":1,'), (b"", b"{}"),
+            (b"", b'{"benchmarks":[]}'),
+        )
+    ),
+    *(
+        (kind, before, filling)
+        for kind in ("vllm-bench", "sglang-bench", "inferencex", "genai-perf")
+        for before, filling in (
+            (b"", b"{}"), (b"", b"[]"), (b"", b"1 "), (b"", b"[1],"), (b"{", b'"a":1,'), (b"", b'""'),
+        )
+    ),
+    ("vllm-bench", b'"ttfts": [', b"1,"),
+    ("vllm-bench", b'"itls": [', b"[],"),
+    ("vllm-bench", b'"errors": [', b'"",'),
+    ("inferencex", b"[", b"1,"),
+    ("inferencex", b"[", b"{},"),
+    ("inferencex", b"[", b"[],"),
+    ("genai-perf", b'"input_config": {', b'"a":{},'),
+    *(
+        (kind, before, filling)
+        for kind in ("vm-jsonl", "aiperf-jsonl", "mooncake")
+        for before, filling in ((b"", b"{}\n"), (b"", b"1\n"), (b"{", b'"a":1,'))
+    ),
+    ("vm-jsonl", b'"values":[', b'"",'),
+    ("mooncake", b'"hash_ids": [', b"1,"),
+)  # fmt: skip
+"""Format, what stands in a valid file of it, and what is put in behind that again and again."""

@@ -14,11 +14,14 @@ from robustness.fillings import FILLINGS, LINES, TEXT_FORMATS
 from hs_analysis.ingest import (
     bytestream,
     delimited,
+    json_documents,
     json_lines,
     line_samples,
     prometheus_json,
     promtool,
+    read,
 )
+from hs_analysis.ingest import raw as raw_rows
 from hs_analysis.ingest.bytestream import MOST_LEVELS
 from hs_analysis.ingest.formats import format_named
 from hs_analysis.ingest.json_lines import decoded, parsed
@@ -93,7 +96,7 @@ def stream(raw: bytes, size: int = 1 << 10) -> bytestream.ByteStream:
 def test_a_value_without_end_is_refused_where_it_begins(
     raw: bytes, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not more of it is read than the limit and a block."""
+    """Not more of it is read than the limit and the blocks read at once."""
     monkeypatch.setattr(bytestream, "LARGEST_VALUE_BYTES", 4096)
     monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 2048)
     monkeypatch.setattr(bytestream, "MOST_BRACKETS", 100)
@@ -101,7 +104,7 @@ def test_a_value_without_end_is_refused_where_it_begins(
     with pytest.raises(bytestream.BrokenStreamError) as caught:
         bytestream.ByteStream(read, 256).value()
     assert str(caught.value) == says
-    assert read.tell() <= 4096 + 2 * 256
+    assert read.tell() <= 4096 + (1 + bytestream.GROWTH) * 256
 
 
 def test_samples_without_end_are_refused_where_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,3 +245,91 @@ def test_a_long_list_of_samples_is_parsed_in_parts(tmp_path: Path, monkeypatch: 
         assert told[0] == told[1]
         assert [one[:2] for one in told[2:]] == [told[0][:2]] * 2
         assert told[0][2][0] == (raw.index(pairs[20]), "bad_value", "data.result[0].values[20]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "filling", "says"),
+    [
+        ("prom-api", b'"values":[', b"[],", "of the first"),
+        ("prom-api", b'"values":[', b'[1,"x"],', "expected a number"),
+        ("prom-api", b'"result":[', b"{},", "series without a sample"),
+        ("prom-api", b"", b'{"data":{"result":[]}}', "answers without a sample"),
+        ("prom-api", b"{", b'"a":1,', "an object of more than 100 keys at byte 0"),
+        ("promtool-json", b"", b"[]", "answers without a sample"),
+        ("guidellm", b"", b'{"benchmarks":[]}', "a report without a benchmark"),
+        ("guidellm", b'"benchmarks": [', b"{},", "neither a throughput nor a latency"),
+        ("guidellm", b'"successful": [', b"{},", "neither a time nor a number"),
+        ("inferencex", b"[", b"{},", "neither a throughput nor a latency"),
+        ("inferencex", b"", b"[]", "a list of nothing"),
+        ("mooncake", b"", b"1\n", "no JSON object"),
+    ],
+)
+def test_what_goes_on_without_saying_anything_is_refused(
+    kind: str, before: bytes, filling: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many rows that can't be read, and more of them than others, the file is none of its format."""
+    for module, name in ((raw_rows, "REJECTED_BATCH"), (read, "MOST_UNREAD"), (bytestream, "MOST_KEYS")):
+        monkeypatch.setattr(module, name, 100)
+    monkeypatch.setattr(json_documents, "MOST_EMPTY", 100)
+    raw, name = seeds(kind)[0]
+    at = raw.index(before) + len(before)
+    path = tmp_path / "file"
+    for times, refused in ((40, False), (400, True)):
+        path.write_bytes(raw[:at] + filling * times + raw[at:])
+        said = refusal(kind, path, name)
+        assert (says in said) == refused, said
+
+
+def test_rows_set_aside_do_not_end_a_file_that_is_mostly_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hours of texts in a year of numbers are rows set aside, however many they are."""
+    monkeypatch.setattr(raw_rows, "REJECTED_BATCH", 10)
+    monkeypatch.setattr(read, "MOST_UNREAD", 20_000)
+    path = tmp_path / "file"
+    path.write_text("".join(f'{{__name__="m"}} {"x" if i % 3 == 0 else i} {i}000\n' for i in range(90_000)))
+    assert refusal("tsdb-dump", path, "d") == ""
+
+
+def test_a_value_of_more_entries_than_any_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "MOST_ENTRIES", 10)
+    assert parsed(b"[" + b"1," * 11 + b"1]") == ("bad_json", "more than 10 commas")
+    assert decoded(b"[" + b"1," * 10 + b"1]") == [1] * 11
+
+
+def test_lists_of_samples_of_one_series_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key may stand there several times; each list is held until its labels are known."""
+    monkeypatch.setattr(prometheus_json, "LARGEST_VALUE_BYTES", 100)
+    path = tmp_path / "file"
+    values = '"values":[[1764000000,"1"],[1764000015,"2"]]'
+    for times, says in ((2, ""), (3, "a series of more than 100 bytes")):
+        both = ",".join([values] * times)
+        path.write_text(f'{{"status":"success","data":{{"result":[{{"metric":{{}},{both}}}]}}}}')
+        said = refusal("prom-api", path, "a.json")
+        assert says in said
+        assert bool(says) == bool(said)
+
+
+def test_a_sample_without_end_is_refused_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 2048)
+    with pytest.raises(bytestream.BrokenStreamError, match="a sample of more than 2048 bytes at byte 7"):
+        stream(b'[[1,"1"],[1,"' + b"1" * 10_000).pairs()
+
+
+def test_labels_and_messages_without_end_are_refused_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is as large as a list of samples may be."""
+    monkeypatch.setattr(bytestream, "LONGEST_RECORD_BYTES", 2000)
+    monkeypatch.setattr(bytestream, "BLOCK_BYTES", 1 << 10)
+    raw, name = seeds("prom-api")[0]
+    path = tmp_path / "file"
+    for before, filling in (
+        (b'"metric":{', b'"a":"b",'),
+        (b"{", b'"warnings":[' + b'"a",' * 2000 + b'"a"],'),
+    ):
+        at = raw.index(before) + len(before)
+        path.write_bytes(raw[:at] + filling * (2000 if before != b"{" else 1) + raw[at:])
+        assert "a value of more than 2000 bytes" in refusal("prom-api", path, name)
