@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hs_analysis.derive.capacity import CapacityFit
+from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.load import SETTLE_S, RoleRows, smooth_rows, trailing_mean
 from hs_analysis.schema.settings import Settings
 
@@ -17,9 +18,6 @@ one row in a hundred. Default of this project, measured in closed loop on simula
 
 GROWTH_ROWS_MIN = 300
 """Fewest rows that the quantile is read from: three of them lie over it."""
-
-GROWTH_LOAD_MIN = 0.2
-"""Rows count from this share of the 95 % quantile of the load on, the operating range [ratio]."""
 
 
 def startup_growth(rows: RoleRows, startup_s: float) -> float | None:
@@ -47,7 +45,7 @@ def startup_growth(rows: RoleRows, startup_s: float) -> float | None:
     pairs = np.isfinite(now) & np.isfinite(then) & (rows.group[:-lag] == rows.group[lag:])
     if not pairs.any():
         return None
-    pairs &= (now > 0) & (now >= GROWTH_LOAD_MIN * np.quantile(now[pairs], 0.95))
+    pairs &= (now > 0) & (now >= OPERATING_SHARE * np.quantile(now[pairs], 0.95))
     if int(pairs.sum()) < GROWTH_ROWS_MIN:
         return None
     return float(np.quantile(then[pairs] / now[pairs], GROWTH_QUANTILE))

@@ -110,7 +110,9 @@ def derive_service(
             typed_capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
         speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples)
         frame, moved = in_equivalents(frame, typed, speeds)
-        fits |= {role: _capacities(frame, settings, resamples, seeds[2:])[role] for role in moved}
+        if moved:
+            again = _capacities(frame, settings, resamples, seeds[2:])
+            fits |= {role: again[role] for role in moved}
     if rolling:
         fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
