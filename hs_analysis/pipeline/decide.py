@@ -12,7 +12,14 @@ import polars as pl
 
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.pipeline import beside, tables
-from hs_analysis.pipeline.frames import read_frames, service_names, split, typed_rows, typed_signals
+from hs_analysis.pipeline.frames import (
+    read_frame,
+    read_frames,
+    service_names,
+    split,
+    typed_rows,
+    typed_signals,
+)
 from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -54,7 +61,7 @@ class ServiceTask:
 
     def frame(self) -> ServiceFrame:
         """Return the aligned service."""
-        return next(frame for frame in read_frames(self.run) if frame.service == self.service)
+        return read_frame(self.run, self.service)
 
 
 @dataclass(frozen=True)

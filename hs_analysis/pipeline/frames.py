@@ -63,8 +63,19 @@ def edges_of(entry: Mapping[str, Any]) -> Edges:
 
 def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:
     """Return the aligned services as alignment left them."""
-    signals = tables.read(folder, "signals").filter(pl.col("gpu_type").is_null())
+    signals = _untyped(folder)
     return tuple(_frame(entry, signals) for entry in read_entries(folder))
+
+
+def read_frame(folder: Path, service: str) -> ServiceFrame:
+    """Return one of the aligned services, without putting the others on their grids."""
+    entry = next(entry for entry in read_entries(folder) if entry["service"] == service)
+    return _frame(entry, _untyped(folder))
+
+
+def _untyped(folder: Path) -> pl.DataFrame:
+    """Return the signals over all GPU types."""
+    return tables.read(folder, "signals").filter(pl.col("gpu_type").is_null())
 
 
 def read_instances(folder: Path, part: ServiceFrame) -> pl.DataFrame:
