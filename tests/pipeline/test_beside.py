@@ -90,6 +90,7 @@ def test_the_replay_stands_on_what_the_files_say() -> None:
 
 def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
+    monkeypatch.setattr(decide, "read_frame", lambda *_: FRAME)
     monkeypatch.setattr(decide, "read_frames", lambda _: (FRAME,))
     monkeypatch.setattr(decide, "service_names", lambda _: (FRAME.service,))
     monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
