@@ -1,4 +1,4 @@
-"""How far the load grows while an instance starts: what a target has to leave free for it."""
+"""How fast the load of a pool moves: what a target leaves free for it, and how far one action may go."""
 
 from __future__ import annotations
 
@@ -6,25 +6,35 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.gates import OPERATING_SHARE
-from hs_analysis.derive.load import SETTLE_S, RoleRows, smooth_rows, trailing_mean
+from hs_analysis.derive.load import SETTLE_S, RoleRows, centred_mean, smooth_rows, trailing_mean
 from hs_analysis.schema.settings import Settings
 
-GROWTH_QUANTILE = 0.99
+Floats = NDArray[np.float64]
+
+GROWTH_QUANTILE = 0.995
 """Quantile of the growth that a target leaves room for [ratio of rows]: what is over it may break the SLO for
-one row in a hundred. Default of this project, measured in closed loop on simulated services."""
+one row in a hundred, shared by two pools. Default of this project, measured in closed loop on simulated
+services."""
+
+STEP_QUANTILE = 0.999
+"""Quantile of the movement that one action follows [ratio of rows]: all but what one row in a thousand did.
+Default of this project."""
 
 GROWTH_ROWS_MIN = 300
 """Fewest rows that the quantile is read from: three of them lie over it."""
 
 
-def startup_growth(rows: RoleRows, startup_s: float) -> float | None:
-    """Return by how much the load grows within a start-up time, but for one row in a hundred [ratio].
+def startup_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
+    """Return by how much the load grows within a start-up time, but for one row in two hundred [ratio].
 
-    The 99 % quantile of x₅(t + start-up) ÷ x₅(t), x₅ being the trailing 5-minute mean of the pool's work: a
-    controller sizes a pool for the first, and the instances it asks for come in time for the second.
+    The 99.5 % quantile of x₅(t + start-up) ÷ x₅(t): a controller sizes a pool for the second, the trailing
+    5-minute mean of the pool's work, and the instances it asks for come in time for the first. After a calm
+    history that is a trailing mean too; else the limit is near, and it is the mean about that moment, which
+    has none of the mean's own delay.
 
     Parameters
     ----------
@@ -32,29 +42,58 @@ def startup_growth(rows: RoleRows, startup_s: float) -> float | None:
         A role of a production history; rows without work, and pairs across captures, do not count.
     startup_s
         From asking for an instance to its first request [s].
+    calm
+        Whether the history kept its limits easily at its highest loads (`targets.calm_at_peak`).
 
     Returns
     -------
     None with fewer than 300 pairs in the operating range, and for a load that was set on purpose.
     """
+    seen = _trailing(rows)
+    meant = seen if calm else centred_mean(rows.work, smooth_rows(rows.window_s), rows.group)
+    return _moved(rows, seen, meant, startup_s, GROWTH_QUANTILE)
+
+
+def load_steps(rows: RoleRows, out_s: float, in_s: float) -> tuple[float, float] | None:
+    """Return by which share the load grows within `out_s` and falls within `in_s` [ratio of the pool].
+
+    The 99.9 % quantiles over the operating range, at least 0: a pool that may act once in that time follows
+    its load when one action may move so much. None as for `startup_growth`.
+    """
+    seen = _trailing(rows)
+    up, down = (
+        _moved(rows, seen, seen, lag_s, quantile)
+        for lag_s, quantile in ((out_s, STEP_QUANTILE), (in_s, 1.0 - STEP_QUANTILE))
+    )
+    if up is None or down is None:
+        return None
+    return max(0.0, up - 1.0), max(0.0, 1.0 - down)
+
+
+def _trailing(rows: RoleRows) -> Floats:
+    return trailing_mean(rows.work, smooth_rows(rows.window_s), rows.group)
+
+
+def _moved(rows: RoleRows, seen: Floats, meant: Floats, lag_s: float, quantile: float) -> float | None:
+    """Return a quantile of what is meant after a time ÷ what is seen now, in the operating range."""
     if rows.kind != "production":
         return None
-    lag = max(1, math.ceil(startup_s / rows.window_s))
-    mean = trailing_mean(rows.work, smooth_rows(rows.window_s), rows.group)
-    now, then = mean[:-lag], mean[lag:]
+    lag = max(1, math.ceil(lag_s / rows.window_s))
+    now, then = seen[:-lag], meant[lag:]
     pairs = np.isfinite(now) & np.isfinite(then) & (rows.group[:-lag] == rows.group[lag:])
     if not pairs.any():
         return None
     pairs &= (now > 0) & (now >= OPERATING_SHARE * np.quantile(now[pairs], 0.95))
     if int(pairs.sum()) < GROWTH_ROWS_MIN:
         return None
-    return float(np.quantile(then[pairs] / now[pairs], GROWTH_QUANTILE))
+    return float(np.quantile(then[pairs] / now[pairs], quantile))
 
 
 def with_growth(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
     """Return the capacities with `growth_ratio` set, over the start-up time or, not known, over 300 s."""
     out = {}
     for role, fit in fits.items():
-        growth = startup_growth(fit.judged.rows, settings.startup_s.get(role, SETTLE_S))
+        startup_s = settings.startup_s.get(role, SETTLE_S)
+        growth = startup_growth(fit.judged.rows, startup_s, calm=fit.capacity.calm is True)
         out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
     return out

@@ -26,6 +26,7 @@ from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, 
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
+from hs_analysis.derive.tracked import with_tracked
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
@@ -148,7 +149,7 @@ def _capacities(
         link = evidence.path(frame.service, "derive", f"capacity@{role}")
         rows = role_rows(frame, role, settings)
         found[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
-    return with_growth(with_calm(found), settings)
+    return with_tracked(with_growth(with_calm(found), settings), settings)
 
 
 def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:

@@ -101,4 +101,6 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
         headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
+    if capacity.tracked_per_instance is not None and base > 0:
+        headroom = min(1.0, max(headroom, capacity.tracked_per_instance / base))
     return headroom, headroom * base, (headroom * capacity.ci[0], headroom * capacity.ci[1])

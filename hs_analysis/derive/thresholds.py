@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.gpu_types import is_pool_mean
+from hs_analysis.derive.growth import load_steps
 from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
 from hs_analysis.derive.startup import with_measured
@@ -111,19 +112,30 @@ def _threshold(
     group = target.fit.judged.rows.group
     counts = frame.values("instances", pool)
     cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
-    known = math.isfinite(cv) and np.isfinite(counts).any() and float(np.nanmedian(counts)) > 0
-    band = dead_band(cv, float(np.nanmedian(counts))) if known else None
+    size = _usual_size(counts)
+    band = dead_band(cv, size) if math.isfinite(cv) and size > 0 else None
     startup = times[pool]
     out_s, in_s = (None, None)
     if startup.seconds is not None:
         out_s, in_s = cooldowns(startup.seconds, memory_s(values, frame.window_s, group))
+    moves = load_steps(target.fit.judged.rows, out_s, in_s) if out_s and in_s else None
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
         signal, role, None, value, ci,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
-        status, reason, band.noise_cv if band else None, target.headroom, link,
+        status, reason, band.noise_cv if band else None, target.headroom, link, *(moves or (None, None)),
     )  # fmt: skip
+
+
+def _usual_size(counts: Floats) -> float:
+    """Return the size of the pool that a usual instance-hour was in, 0 where none ran: Σ n² ÷ Σ n.
+
+    The median would be the size of the quiet hours in a pool that moves, and one of 1 ÷ 3 as a step of its
+    band would hold it large in the busy ones.
+    """
+    known = counts[np.isfinite(counts) & (counts > 0)]
+    return float((known**2).sum() / known.sum()) if known.size else 0.0
 
 
 def _gap(no_band: bool, startup: _StartupTime, pool: str) -> Reason | None:

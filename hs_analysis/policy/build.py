@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +37,7 @@ SCALE_IN_RATIO = 0.80
 COOLDOWN_OUT_S = 300.0  # the averaging window: one action per independent look at the signal
 COOLDOWN_IN_S = 600.0  # least rest before removing instances, where the start-up time is unknown
 OBSERVE_WINDOWS = 2  # soft scale-in watches this many SLO windows
+MAX_IN_FRACTION = 0.5  # most of a pool that one action removes, however fast its load falls
 LEAST_INSTANCES = 2
 MAX_OVER_OBSERVED = 2  # upper bound ÷ most instances ever seen
 WEIGHED = ("throughput", "load")  # families of signals that count work: a faster GPU takes more of it
@@ -230,6 +231,7 @@ def _with_bands(policy: Policy, derived: Derived, calibrated: bool) -> Policy:
         policy,
         hysteresis={role: _band(threshold) for role, threshold in found.items()},
         cooldown={role: _cooldown(threshold) for role, threshold in found.items()},
+        step=_step(found.values()),
         confidence=_confidence(policy, derived, calibrated),
     )
 
@@ -240,6 +242,22 @@ def _own_work(derived: Derived, role: str) -> Threshold | None:
     found = derived.threshold_of(capacity.signal, role) if capacity else None
     known = found is not None and found.scale_out_ratio is not None and found.cooldown_in_s is not None
     return found if known else None
+
+
+def _step(found: Iterable[Threshold | None]) -> Step:
+    """Let one action move what the load of a pool moves between two, at most half of the pool at once in."""
+    usual = Step()
+    known = [one for one in found if one is not None]
+    out = max((one.grows_ratio for one in known if one.grows_ratio is not None), default=0.0)
+    into = max((one.falls_ratio for one in known if one.falls_ratio is not None), default=0.0)
+    if out <= usual.max_out_fraction and into <= usual.max_in_fraction:
+        return usual
+    return Step(
+        usual.dampening,
+        max(usual.max_out_fraction, min(1.0, out)),
+        max(usual.max_in_fraction, min(MAX_IN_FRACTION, into)),
+        "data",
+    )
 
 
 def _band(threshold: Threshold | None) -> Hysteresis:

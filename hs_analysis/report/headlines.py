@@ -28,7 +28,10 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "interval_s": ("effective interval", "s"),
         "n_effective": ("independent observations", ""),
     },
-    "capacity": {"growth_ratio": ("growth within a start-up time, q99", "times")},
+    "capacity": {
+        "growth_ratio": ("growth within a start-up time, q99.5", "times"),
+        "tracked_per_instance": ("usual load where counts followed it", "tokens/s"),
+    },
     "thresholds": {
         "headroom_ratio": ("share of the capacity used", ""),
         "scale_out_ratio": ("scale out above", "× target"),
@@ -36,6 +39,8 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "cooldown_out_s": ("cooldown out", "s"),
         "cooldown_in_s": ("cooldown in", "s"),
         "noise_cv": ("noise of the 5-minute mean", "ratio"),
+        "grows_ratio": ("growth within the cooldown out, q99.9", "of the pool"),
+        "falls_ratio": ("fall within the cooldown in, q99.9", "of the pool"),
     },
     "startup": {"births": ("instances that came", "")},
     "gpu_speeds": {

@@ -133,10 +133,11 @@ CAPACITY = _contract(
     _field("reason", REASON, "", "why it is a floor or refused"),
     _field("method", _TEXT, "", "law that gave it"),
     _field("calm", _FLAG, "", "no latency over the limit at the highest loads"),
-    _field("growth_ratio", _NUMBER, "ratio", "99 % quantile of the load's growth within a start-up time"),
+    _field("growth_ratio", _NUMBER, "ratio", "99.5 % quantile of the load's growth within a start-up time"),
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
+    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "usual load of one where counts followed the load"),
 )
 
 DEMAND = _contract(
@@ -164,6 +165,8 @@ THRESHOLDS = _contract(
     _field("noise_cv", _NUMBER, "ratio", "noise of the averaged signal ÷ its mean"),
     _field("headroom_ratio", _NUMBER, "ratio", "share of the capacity that the target uses"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+    _field("grows_ratio", _NUMBER, "ratio of the pool", "growth of the load within cooldown_out_s, q99.9"),
+    _field("falls_ratio", _NUMBER, "ratio of the pool", "fall of the load within cooldown_in_s, q99.9"),
 )
 
 STARTUP = _contract(

@@ -158,6 +158,7 @@ class Capacity:
     slope: float | None = None
     evidence: str = ""
     realised_coverage: RealisedCoverage | None = None
+    tracked_per_instance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,8 @@ class Threshold:
     noise_cv: float | None = None
     headroom_ratio: float | None = None
     evidence: str = ""
+    grows_ratio: float | None = None
+    falls_ratio: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from derive.synthetic import SETTINGS, day_shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.growth import startup_growth
+from hs_analysis.derive.growth import load_steps, startup_growth
 from hs_analysis.derive.load import RoleRows
 from hs_analysis.derive.targets import operating_point
 from hs_analysis.schema.results import Capacity
@@ -34,43 +34,57 @@ def _doubling(times: int) -> np.ndarray:
     return work
 
 
-def test_a_steady_load_does_not_grow() -> None:
+@pytest.mark.parametrize("calm", [True, False])
+def test_a_steady_load_does_not_grow(calm: bool) -> None:
     """Nothing has to be left free for it."""
-    assert startup_growth(_rows(np.full(1440, 700.0)), 240.0) == pytest.approx(1.0)
+    assert startup_growth(_rows(np.full(1440, 700.0)), 240.0, calm=calm) == pytest.approx(1.0)
 
 
-def test_doublings_count_when_they_fill_a_row_in_a_hundred() -> None:
-    """The 5-minute mean passes from once to 1.8 times within four minutes: ten times a day, not once."""
-    assert startup_growth(_rows(_doubling(10)), 240.0) == pytest.approx(1.6, abs=0.21)
-    assert startup_growth(_rows(_doubling(1)), 240.0) == pytest.approx(1.0)
+def test_doublings_count_when_they_fill_a_row_in_two_hundred() -> None:
+    """The 5-minute mean passes from once to 1.8 times within four minutes: ten times a day, not once.
+
+    The mean about the moment is there by then: it has doubled.
+    """
+    assert startup_growth(_rows(_doubling(10)), 240.0, calm=True) == pytest.approx(1.8)
+    assert startup_growth(_rows(_doubling(10)), 240.0, calm=False) == pytest.approx(2.0)
+    assert startup_growth(_rows(_doubling(1)), 240.0, calm=True) < 1.1
 
 
 def test_the_slow_obvious_way_gives_the_same() -> None:
-    """Row by row: the mean of the last five minutes, now and a start-up time later."""
+    """Row by row: the mean of the last five minutes, now, and a start-up time later or about that moment."""
     rng = np.random.default_rng(3)
     work = 2000.0 * day_shape(24.0) * np.exp(0.05 * rng.standard_normal(1440))
     means = [work[max(0, t - 4) : t + 1].mean() for t in range(1440)]
-    pairs = [(means[t], means[t + 5]) for t in range(1435)]
-    least = 0.2 * np.quantile([now for now, _ in pairs], 0.95)
-    grown = np.quantile([then / now for now, then in pairs if now >= least], 0.99)
-    assert startup_growth(_rows(work), 300.0) == pytest.approx(grown)
+    about = [work[max(0, t - 2) : t + 3].mean() for t in range(1440)]
+    for then, calm in ((means, True), (about, False)):
+        pairs = [(means[t], then[t + 5]) for t in range(1435)]
+        least = 0.2 * np.quantile([now for now, _ in pairs], 0.95)
+        grown = np.quantile([after / now for now, after in pairs if now >= least], 0.995)
+        assert startup_growth(_rows(work), 300.0, calm=calm) == pytest.approx(grown)
+
+
+def test_one_action_follows_what_the_load_did_between_two() -> None:
+    """A load that doubles within five minutes and halves within ten: the whole pool more, half of it less."""
+    assert load_steps(_rows(_doubling(10)), 300.0, 600.0) == pytest.approx((1.0, 0.5))
+    assert load_steps(_rows(np.full(1440, 700.0)), 300.0, 600.0) == (0.0, 0.0)
+    assert load_steps(_rows(_doubling(10), "pressure_test"), 300.0, 600.0) is None
 
 
 @given(st.floats(0.01, 1e6), st.integers(0, 50))
 def test_the_unit_of_work_does_not_matter(scale: float, seed: int) -> None:
     """Growth is a ratio."""
     work = np.random.default_rng(seed).uniform(1.0, 2.0, 600)
-    once, scaled = startup_growth(_rows(work), 240.0), startup_growth(_rows(scale * work), 240.0)
+    once, scaled = (startup_growth(_rows(by * work), 240.0, calm=True) for by in (1.0, scale))
     assert scaled == pytest.approx(once)
 
 
 def test_what_can_not_be_told_is_not_told() -> None:
     """A load set on purpose, too few rows, no work at all, and pairs across captures only."""
-    assert startup_growth(_rows(_doubling(10), "pressure_test"), 240.0) is None
-    assert startup_growth(_rows(_doubling(10)[:200]), 240.0) is None
-    assert startup_growth(_rows(np.full(1440, np.nan)), 240.0) is None
-    assert startup_growth(_rows(_doubling(10), group=np.arange(1440) // 4), 240.0) is None
-    assert startup_growth(_rows(_doubling(10)[:3]), 240.0) is None
+    assert startup_growth(_rows(_doubling(10), "pressure_test"), 240.0, calm=True) is None
+    assert startup_growth(_rows(_doubling(10)[:200]), 240.0, calm=True) is None
+    assert startup_growth(_rows(np.full(1440, np.nan)), 240.0, calm=True) is None
+    assert startup_growth(_rows(_doubling(10), group=np.arange(1440) // 4), 240.0, calm=True) is None
+    assert startup_growth(_rows(_doubling(10)[:3]), 240.0, calm=True) is None
 
 
 @pytest.mark.parametrize(
@@ -90,3 +104,11 @@ def test_growth_takes_the_place_of_a_head_room_it_exceeds(
     assert headroom == pytest.approx(share)
     assert value == pytest.approx(share * base)
     assert ci == pytest.approx((share * 900.0, share * 1100.0))
+
+
+@pytest.mark.parametrize(("tracked", "share"), [(700.0, 0.7), (300.0, 0.625), (1200.0, 1.0)])
+def test_a_pool_that_followed_its_load_keeps_its_usual_load(tracked: float, share: float) -> None:
+    """Never below what it ran at within its SLO, never above what is known to be carried."""
+    capacity = Capacity("decode", None, "decode_tps", 1000.0, (900.0, 1100.0), "floor", "observed", None)
+    capacity = replace(capacity, calm=True, growth_ratio=1.6, tracked_per_instance=tracked)
+    assert operating_point(capacity, SETTINGS)[:2] == pytest.approx((share, share * 1000.0))

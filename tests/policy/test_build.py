@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derived, pd_day, service
 
 from hs_analysis.policy.build import build_policy, work_target
-from hs_analysis.policy.model import Bounds, Cooldown
+from hs_analysis.policy.model import Bounds, Cooldown, Step
 from hs_analysis.schema.results import PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -182,3 +182,18 @@ def test_work_target_falls_back_to_headroom() -> None:
     bare = replace(numbers, thresholds=())
     assert work_target(bare, "decode", Settings(headroom_ratio=0.5)) == 0.5 * 0.95 * D_CAPACITY
     assert work_target(replace(numbers, capacity=()), "decode", SETTINGS) is None
+
+
+@pytest.mark.parametrize(
+    ("grows", "falls", "step"),
+    [(None, None, Step()), (0.1, 0.05, Step()), (0.4, 0.05, Step(1.0, 0.4, 0.10, "data")),
+     (1.7, 0.8, Step(1.0, 1.0, 0.5, "data")), (0.1, 0.2, Step(1.0, 0.25, 0.2, "data"))],
+)  # fmt: skip
+def test_one_action_moves_what_the_load_moved(grows: float | None, falls: float | None, step: Step) -> None:
+    """Never less than the defaults; never over the pool out, and half of it in; the faster pool counts."""
+    numbers = derived()
+    moved = tuple(
+        replace(one, grows_ratio=grows, falls_ratio=falls) if one.role == "decode" else one
+        for one in numbers.thresholds
+    )
+    assert built(pd_day(), DECODE, replace(numbers, thresholds=moved)).step == step
