@@ -12,6 +12,7 @@ from typing import Any
 from hs_analysis.collect.check import FileFacts, missing_from_plan
 from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan
 from hs_analysis.errors import RunFolderError
+from hs_analysis.ingest.discover import holds_no_series
 from hs_analysis.ingest.spans import FileSpan
 from hs_analysis.pipeline.downloads import SUMS_FILE
 from hs_analysis.pipeline.inputs import InputFile
@@ -80,6 +81,18 @@ def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
     return found
 
 
+def _empty(plan: Plan, inputs: Iterable[InputFile], read: Sequence[FileFacts]) -> list[FileFacts]:
+    """Return the planned files without anything to tell a dump by: the answers that found no series."""
+    planned = {file.file.removesuffix(".gz") for file in plan.files}
+    planned -= {one.name.removesuffix(".gz") for one in read}
+    named = ((file.name.rpartition("/")[2], file.path) for file in inputs)
+    return [
+        FileFacts(name, 0, None, None, None)
+        for name, path in named
+        if name.removesuffix(".gz") in planned and holds_no_series(path)
+    ]
+
+
 def _plan_beside(file: InputFile) -> Plan | None:
     """Return the plan in a file, None when it is another program's."""
     try:
@@ -94,6 +107,7 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
     A ``plan.json`` of another program is none.
     """
     found: list[dict[str, Any]] | None = None
+    inputs = tuple(inputs)
     for file in inputs:
         prefix, _, name = file.name.rpartition("/")
         if name != PLAN_FILE:
@@ -106,6 +120,7 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
             for span in spans
             if span.name.rpartition("/")[0] == prefix
         ]
+        own += _empty(plan, [one for one in inputs if one.name.rpartition("/")[0] == prefix], own)
         lacks = missing_from_plan(plan, own, folder=str(file.path.parent))
         found = (found or []) + [
             {"level": one.level, "text": one.text, "command": one.command} for one in lacks
