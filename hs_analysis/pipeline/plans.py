@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hs_analysis.collect.check import FileFacts, missing_from_plan
-from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan
+from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile
+from hs_analysis.collect.shares import Api
 from hs_analysis.errors import RunFolderError
 from hs_analysis.ingest.discover import holds_no_series
 from hs_analysis.ingest.spans import FileSpan
@@ -46,7 +47,7 @@ def read_plan(folder: Path) -> Plan | None:
         if path.stat().st_size > MOST_PLAN_BYTES:
             raise ValueError(path)
         plan = from_plain(Plan, json.loads(path.read_text("utf-8")))
-        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
+        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) or _unasked(file) for file in plan.files):
             raise ValueError(plan.schema)
     except FileNotFoundError:
         return None
@@ -64,6 +65,11 @@ def _leaves(name: str) -> bool:
     return Path(name).name != name or name.startswith(".") or name in COMPANIONS
 
 
+def _unasked(file: PlannedFile) -> bool:
+    """Whether there is no such way to ask for a file, or nothing to ask for in that way."""
+    return file.api not in get_args(Api) or not file.selections
+
+
 def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
     """Return pattern on a file's name → what its nameless series are called, by the plans beside the files.
 
@@ -78,6 +84,19 @@ def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
             read = re.findall(r"[A-Za-z_:][A-Za-z0-9_:]*", one.query)
             text = one.query if one.metric in read else one.metric
             found[escape(f"{prefix}/{one.file}" if prefix else one.file)] = text
+    return found
+
+
+def planned_as_scraped(inputs: Iterable[InputFile]) -> set[str]:
+    """Return the names of the files, packed or not, that hold samples as scraped by the plans beside them."""
+    found: set[str] = set()
+    for file in inputs:
+        prefix, _, name = file.name.rpartition("/")
+        plan = _plan_beside(file) if name == PLAN_FILE else None
+        for one in plan.files if plan else ():
+            if one.api == "query":
+                path = f"{prefix}/{one.file}" if prefix else one.file
+                found |= {path, path.removesuffix(".gz")}
     return found
 
 
