@@ -57,8 +57,8 @@ StepFlag = Annotated[
     str | None,
     typer.Option(
         "--step", metavar="TIME", rich_help_panel=INPUT, show_default=False,
-        help="Distance of points, which should be the scrape interval: 15s. pull asks the server, "
-        "export-plan takes 15s unless said.",
+        help="Fewer samples: one every so long, where that is longer than the scrape interval, which pull "
+        "asks the server for and export-plan takes as 15s. All of them, as scraped, unless said.",
     ),
 ]  # fmt: skip
 MatchFlag = Annotated[
@@ -95,8 +95,8 @@ PlanForceFlag = Annotated[
     ),
 ]
 EXPORT_PLAN_HELP = (
-    "hsa export-plan --last 7d --step 15s --out dumps > pull.sh\n\n"
-    "The exact, chunked range queries to run on a Prometheus, Thanos, Mimir or VictoriaMetrics, for where "
+    "hsa export-plan --last 7d --out dumps > pull.sh\n\n"
+    "The exact, chunked queries to run on a Prometheus, Thanos, Mimir or VictoriaMetrics, for where "
     "hsa pull can't reach it: commands on stdout, the same as data in plan.json. Run them in the folder "
     "of plan.json, and give that folder to hsa run. Needs no network."
 )
@@ -153,12 +153,12 @@ def export_plan(
         ca_file=path_text(ca_file), client_cert=path_text(client_cert), client_key=path_text(client_key),
         insecure=insecure,
     )  # fmt: skip
-    lack = promtool_lacks(caller) if tool == "promtool" else None
-    if lack:
-        raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
     from hs_analysis.pipeline.collect import offline_plan, write_plan
 
     plan = offline_plan(request, _now(), _series(series) if series else None, want)
+    lack = promtool_lacks(caller, plan.files) if tool == "promtool" else None
+    if lack:
+        raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
     path = write_plan(out, plan, force=replace)
     progress = listener(quiet=form.quiet, no_color=form.no_color)
     for note in plan.notes:
@@ -183,7 +183,7 @@ def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
 PULL_HELP = (
     "hsa pull --url http://localhost:9090 --last 7d --out dumps\n\n"
     "Fetch what a study needs from a Prometheus, Thanos, Mimir or VictoriaMetrics into a folder for hsa "
-    "run: the catalogue's metrics that the server has, raw, at their scrape interval, in chunks the "
+    "run: the catalogue's metrics that the server has, their samples as scraped, in chunks the "
     "server answers. Stopped in the middle, the same command goes on where it was. Credentials come from "
     "HSA_TOKEN, HSA_USER and HSA_PASSWORD or from files, and are never printed or written."
 )

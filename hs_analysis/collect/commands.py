@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hs_analysis.collect.plan import PlannedFile, number
+from hs_analysis.collect.plan import PlannedFile, parameters
+
+DRAFT_PREFIX = ".draft-"
+"""Of a file that is not whole yet; what begins with a dot is no input."""
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,27 @@ class Caller:
 
 
 def curl(file: PlannedFile, caller: Caller) -> str:
-    """Return the curl command of one file; of an answer that is an error nothing is kept."""
-    words = ["curl", "-fsSG", *_curl_access(caller), shlex.quote(f"{caller.url}/api/v1/query_range")]
-    words += ["--data-urlencode", shlex.quote(f"query={file.query}")]
-    words += [
-        f"-d start={number(file.start)}",
-        f"-d end={number(file.end)}",
-        f"-d step={number(file.step_s)}",
-    ]
-    return _unless_done(file, f"{' '.join(words)} -o {shlex.quote(_plain(file))}")
+    """Return the shell line of one file for curl; of an answer that is an error nothing is kept."""
+    head = ["curl", "-fsSG", *_curl_access(caller), shlex.quote(f"{caller.url}/api/v1/{file.api}")]
+    commands = []
+    for match in file.selections:
+        (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)
+        words = [*head, "--data-urlencode", shlex.quote(f"query={query}")]
+        commands.append(" ".join([*words, *(f"-d {name}={value}" for name, value in others)]))
+    return _line(file, commands, "-o")
 
 
-def _plain(file: PlannedFile) -> str:
-    return file.file.removesuffix(".gz")
+def _line(file: PlannedFile, commands: Sequence[str], into: str) -> str:
+    """Return a shell line that leaves a finished file alone, and under ``set -e`` ends at what fails.
 
-
-def _unless_done(file: PlannedFile, command: str) -> str:
-    """Return a shell line that leaves a finished file alone, and under ``set -e`` ends at what fails."""
-    return f"[ -s {shlex.quote(file.file)} ] || {{ {command}; gzip -f {shlex.quote(_plain(file))}; }}"
+    The answers to several commands are kept only when all are there: some would pass for all of them.
+    """
+    plain = shlex.quote(file.file.removesuffix(".gz"))
+    fetched = f"{commands[0]} {into} {plain}"
+    if len(commands) > 1:
+        draft = shlex.quote(f"{DRAFT_PREFIX}{file.file}")
+        fetched = f"{{ {'; '.join(commands)}; }} > {draft}; mv {draft} {plain}"
+    return f"[ -s {shlex.quote(file.file)} ] || {{ {fetched}; gzip -f {plain}; }}"
 
 
 def _curl_access(caller: Caller) -> list[str]:
@@ -63,24 +69,29 @@ def _option(flag: str, value: str | None) -> list[str]:
 
 
 def promtool(file: PlannedFile, caller: Caller) -> str:
-    """Return the promtool command of one file; its answer has no envelope, and so no warnings."""
-    words = ["promtool", "query", "range", "--format=json"]
+    """Return the shell line of one file for promtool; its answers have no envelope, and so no warnings."""
+    head = ["promtool", "query", "instant" if file.api == "query" else "range", "--format=json"]
     if caller.token:
-        words.append(f'--header "Authorization=Bearer {caller.token}"')
+        head.append(f'--header "Authorization=Bearer {caller.token}"')
     if caller.tenant:
-        words.append(f"--header {shlex.quote(f'X-Scope-OrgID={caller.tenant}')}")
-    words += [f"--start={number(file.start)}", f"--end={number(file.end)}", f"--step={number(file.step_s)}s"]
-    words += [shlex.quote(caller.url), shlex.quote(file.query)]
-    return _unless_done(file, f"{' '.join(words)} > {shlex.quote(_plain(file))}")
+        head.append(f"--header {shlex.quote(f'X-Scope-OrgID={caller.tenant}')}")
+    commands = []
+    for match in file.selections:
+        (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)
+        flags = [f"--{name}={value}{'s' * (name == 'step')}" for name, value in others]
+        commands.append(" ".join([*head, *flags, shlex.quote(caller.url), shlex.quote(query)]))
+    return _line(file, commands, ">")
 
 
 TOOLS: dict[str, Callable[[PlannedFile, Caller], str]] = {"curl": curl, "promtool": promtool}
 
 
-def promtool_lacks(caller: Caller) -> str | None:
+def promtool_lacks(caller: Caller, files: Iterable[PlannedFile]) -> str | None:
     """Return what promtool can't do for this caller, None when it can do all."""
     if caller.user is not None or caller.password is not None:
         return "promtool takes no user and password"
     if caller.ca_file or caller.client_cert or caller.insecure:
         return "promtool takes no certificates"
+    if (caller.token or caller.tenant) and any(file.api == "query" for file in files):
+        return "promtool takes no token and no tenant where samples are asked for as scraped"
     return None

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from hs_analysis.collect.answers import Answer, NotAnAnswerError, judged
-from hs_analysis.collect.plan import MOST_POINTS, Chunk, PlannedFile, chunks, number
+from hs_analysis.collect.plan import MOST_POINTS, Chunk, PlannedFile, cut, number, parameters
 from hs_analysis.collect.selectors import query_of, with_matcher
 from hs_analysis.collect.server import QueryError, Server, TooHeavyError, TooManyPointsError
-from hs_analysis.collect.shares import halves
+from hs_analysis.collect.shares import Api, halves
 from hs_analysis.errors import ServerError
 
 DEEPEST = 14
@@ -43,13 +43,15 @@ class Fetched:
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the file's query: some of its series over some of its points; ``depth`` counts halvings.
+    """A part of what a file holds: some of its series over some of its points; ``depth`` counts halvings.
 
     ``divides``: whether its selectors can be narrowed; a query of the user's can't.
     """
 
+    api: Api
     match: tuple[str, ...]
     chunk: Chunk
+    step_s: float
     divides: bool
     depth: int = 0
 
@@ -66,18 +68,21 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
     ServerError
         When the server can't be had.
     """
-    step_s = file.step_s
-    whole = _Part(file.match or (file.query,), file.chunk, bool(file.match))
-    waiting = _in_time(whole, step_s, limits.points_for(file.expected_series))
+    points = limits.points_for(file.expected_series)
+    waiting = [
+        part
+        for match in reversed(file.selections)
+        for part in _in_time(_Part(file.api, match, file.chunk, file.step_s, bool(file.match)), points)
+    ]
     answers: list[Answer] = []
     while waiting:
         part = waiting.pop()
         try:
-            answer = _asked(part, step_s, server, write)
+            answer = _asked(part, server, write)
         except TooManyPointsError as error:
-            waiting += _shorter(part, step_s, limits, server, str(error))
+            waiting += _shorter(part, limits, server, str(error))
         except TooHeavyError as error:
-            waiting += _lighter(part, step_s, server, str(error))
+            waiting += _lighter(part, server, str(error))
         else:
             answers.append(answer)
     warnings = dict.fromkeys(server.access.masked(text) for answer in answers for text in answer.warnings)
@@ -87,16 +92,8 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
     )  # fmt: skip
 
 
-def _asked(part: _Part, step_s: float, server: Server, write: Callable[[bytes], None]) -> Answer:
-    body = server.get(
-        "query_range",
-        [
-            ("query", query_of(part.match)),
-            ("start", number(part.chunk.start)),
-            ("end", number(part.chunk.end)),
-            ("step", number(step_s)),
-        ],
-    )
+def _asked(part: _Part, server: Server, write: Callable[[bytes], None]) -> Answer:
+    body = server.get(part.api, parameters(part.api, part.match, part.chunk, part.step_s))
     try:
         answer = judged(body)
     except NotAnAnswerError as error:
@@ -108,33 +105,33 @@ def _asked(part: _Part, step_s: float, server: Server, write: Callable[[bytes], 
     return answer
 
 
-def _in_time(part: _Part, step_s: float, points: int) -> list[_Part]:
+def _in_time(part: _Part, points: int) -> list[_Part]:
     """Return a part's chunks of at most some points, the first one last: parts are taken from the end."""
-    cut = chunks(part.chunk.start, part.chunk.end, step_s, points)
-    return [replace(part, chunk=chunk) for chunk in cut][::-1]
+    smaller = cut(part.api, part.chunk.start, part.chunk.end, part.step_s, points)
+    return [replace(part, chunk=chunk) for chunk in smaller][::-1]
 
 
-def _halved(part: _Part, step_s: float) -> list[_Part]:
-    return _in_time(replace(part, depth=part.depth + 1), step_s, -(-part.chunk.points // 2))
+def _halved(part: _Part) -> list[_Part]:
+    return _in_time(replace(part, depth=part.depth + 1), -(-part.chunk.points // 2))
 
 
-def _shorter(part: _Part, step_s: float, limits: Limits, server: Server, text: str) -> list[_Part]:
+def _shorter(part: _Part, limits: Limits, server: Server, text: str) -> list[_Part]:
     if part.chunk.points == 1 or part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     limits.points = min(limits.points, -(-part.chunk.points // 2))
-    return _halved(part, step_s)
+    return _halved(part)
 
 
-def _lighter(part: _Part, step_s: float, server: Server, text: str) -> list[_Part]:
+def _lighter(part: _Part, server: Server, text: str) -> list[_Part]:
     if part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     series = _listed(part, server) if part.divides else []
-    if cut := halves(series):
-        matches = [tuple(with_matcher(one, matcher) for one in part.match) for matcher in cut]
+    if in_two := halves(series):
+        matches = [tuple(with_matcher(one, matcher) for one in part.match) for matcher in in_two]
         return [replace(part, match=match, depth=part.depth + 1) for match in reversed(matches)]
     if part.chunk.points == 1:
         raise _gives_up(part, server, text)
-    return _halved(part, step_s)
+    return _halved(part)
 
 
 def _listed(part: _Part, server: Server) -> list[dict[str, str]]:

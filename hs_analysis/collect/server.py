@@ -29,7 +29,12 @@ LARGEST_BODY = 256 * 1024 * 1024
 _BUSY = ("maxConcurrentRequests", "too many outstanding requests")
 """What VictoriaMetrics' storage and Mimir's queue say when they have no room now, whatever the status."""
 
-_STORE_GONE = ("code = Unavailable", "No StoreAPIs matched", "vmstorage nodes are unavailable")
+_STORE_GONE = (
+    "code = Unavailable",
+    "No StoreAPIs matched",
+    "vmstorage nodes are unavailable",
+    "cannot obtain connection from a pool",
+)
 """What Thanos and VictoriaMetrics say when a store is gone and they may give no part: less is vain, too."""
 
 _NO_PATH = "unsupported path"
@@ -48,6 +53,10 @@ class TooHeavyError(Exception):
 
 class QueryError(ServerError):
     """One query can't be answered; others may be."""
+
+
+class RefusedError(QueryError):
+    """The server takes the query for wrong: it does not know such a one."""
 
 
 class _BusyError(Exception):
@@ -205,7 +214,7 @@ class Server:
         if busy or reply.status == 429 or reply.status >= 500:
             pause = retry_after_s(reply.headers.get("Retry-After"), datetime.now(UTC))
             raise _BusyError(f"the server is busy (HTTP {reply.status})", pause)
-        raise QueryError(
+        raise RefusedError(
             f"the server refused the query (HTTP {reply.status}, {kind or 'error'}: {text})", where=self.base
         )
 

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.collect.needs import Need
 from hs_analysis.collect.selectors import Matcher, Selector, one_of, others
 
 Labels = Mapping[str, str]
+
+Api = Literal["query", "query_range"]
+"""How series are asked for: their samples as scraped (`/api/v1/query` with a range selector), or their value
+at the points of a grid (`/api/v1/query_range`)."""
 
 SPLIT_LABELS = ("exported_pod", "pod_name", "pod", "instance", "Hostname", "le")
 """Labels to split series by, in order of preference; a label with one value splits nothing."""
@@ -25,7 +30,8 @@ _NAMED_ROLES = ("prefill", "decode")
 class Share:
     """A part of a metric's series that makes one file a chunk.
 
-    ``series`` is how many the server lists, None when it was not asked.
+    ``step_s`` is the distance of the grid's points, or of samples as scraped, which is ``assumed`` where
+    nobody measured or said it [s]; ``series`` is how many the server lists, None when it was not asked.
     """
 
     need: Need
@@ -34,6 +40,8 @@ class Share:
     series: int | None = None
     role: str | None = None
     group: int | None = None
+    api: Api = "query_range"
+    assumed: bool = False
 
 
 def shares_of(

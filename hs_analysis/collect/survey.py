@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.collect.needs import Need, around, selector_of
-from hs_analysis.collect.plan import MOST_SAMPLES, chunks, number
+from hs_analysis.collect.plan import MOST_POINTS, MOST_SAMPLES, cut, number
 from hs_analysis.collect.selectors import Matcher, Selector, one_of, query_of
-from hs_analysis.collect.server import QueryError, Server, TooHeavyError, TooManyPointsError
-from hs_analysis.collect.shares import Labels, Share, shares_of
+from hs_analysis.collect.server import QueryError, RefusedError, Server, TooHeavyError, TooManyPointsError
+from hs_analysis.collect.shares import Api, Labels, Share, shares_of
 from hs_analysis.errors import ServerError
 
 LOOK_S = 900
@@ -25,8 +25,15 @@ SHORTEST_LISTING_S = 3_600.0
 """Series are not listed for shorter windows [s]: a server that refuses an hour refuses for other reasons."""
 
 USUAL_STEP_S = 15.0
-"""Assumed when nobody can be asked [s]: the interval of the common charts for these engines. Where scrapes
-are rarer it repeats samples, which is seen and counted once; a longer one would lose them."""
+"""Assumed when nobody can be asked [s]: the interval of the common charts for these engines. Of samples as
+scraped it only sizes the chunks. Of a grid: where scrapes are rarer it repeats samples, which is seen and
+counted once; a longer one would lose them."""
+
+SAME_STEP = 0.01
+"""A step that differs by less from the scrape interval is meant to be it [share of the interval]."""
+
+TRIED_S = 60
+"""A range selector over this long shows whether a server takes any [s]."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ def _interval_of_job(server: Server, one: Found, job: str, window: tuple[float, 
         query = query_of(f"{text}[{look:.0f}s]" for text in selector.match[:1])
         try:
             rows = server.data("query", [("query", query), ("time", number(at))])["result"]
-        except (TooHeavyError, TooManyPointsError, KeyError, TypeError):
+        except (QueryError, TooHeavyError, TooManyPointsError, KeyError, TypeError):
             return None
         if interval := usual_spacing([[float(t) for t, _ in row.get("values", ())] for row in rows]):
             return interval
@@ -208,6 +215,32 @@ def usual_spacing(times: Sequence[Sequence[float]]) -> float | None:
     return whole if whole >= 1 and abs(usual - whole) <= 0.1 else usual
 
 
+def refuses_ranges(server: Server, selector: str, at: float) -> str | None:
+    """Return how a server refuses the samples as scraped of a selector up to a moment [Unix s]; None if not.
+
+    A server that finds a minute of one metric too heavy will give no more of it.
+    """
+    try:
+        answer = server.data("query", [("query", f"{selector}[{TRIED_S}s]"), ("time", number(at))])
+        kind = str(answer["resultType"])
+    except (RefusedError, TooHeavyError, TooManyPointsError) as error:
+        return server.access.masked(_what(error))
+    except (KeyError, TypeError):
+        return "the server's answer has no type"
+    return None if kind == "matrix" else f"the server answers a range selector with a {kind}"
+
+
+def asked_how(need: Need, interval_s: float | None, step_s: float | None) -> tuple[Api, float, bool]:
+    """Return how a metric is asked for, at which spacing [s], and whether that is an assumption.
+
+    Samples as scraped, unless a step longer than their interval says that fewer are wanted. A query has none.
+    """
+    usual = interval_s or USUAL_STEP_S
+    if need.is_query or (step_s is not None and step_s > usual * (1 + SAME_STEP)):
+        return "query_range", step_s or usual, not (step_s or interval_s)
+    return "query", interval_s or step_s or usual, not (interval_s or step_s)
+
+
 def shares(
     survey_: Survey,
     intervals_: dict[str, float],
@@ -215,7 +248,7 @@ def shares(
     window: tuple[float, float],
     catalogue: Catalogue,
 ) -> list[Share]:
-    """Return every metric's shares; the step is the one given, else the metric's scrape interval.
+    """Return every metric's shares, as ``asked_how`` says.
 
     A query is asked at the shortest interval of all: what it reads may change as often.
     """
@@ -223,31 +256,28 @@ def shares(
     shortest = min(intervals_.values(), default=None)
     for one in survey_.found:
         measured = shortest if one.need.is_query else intervals_.get(one.need.metric)
-        step = step_s or measured or USUAL_STEP_S
-        points = max((chunk.points for chunk in chunks(*window, step)), default=1)
+        api, step, assumed = asked_how(one.need, measured, step_s)
+        points = max((chunk.points for chunk in cut(api, *window, step, MOST_POINTS)), default=1)
         most = max(1, MOST_SAMPLES // points)
-        result += shares_of(one.need, one.selector, step, one.series, most, catalogue)
+        parts = shares_of(one.need, one.selector, step, one.series, most, catalogue)
+        result += [replace(part, api=api, assumed=assumed) for part in parts]
     return result
 
 
-def step_notes(intervals_: dict[str, float], step_s: float | None) -> tuple[str, ...]:
-    """Return what to know of the step: another than the scrape interval loses or repeats samples."""
-    measured = sorted(set(intervals_.values()))
-    if not measured:
-        text = "the scrape interval could not be told from the samples"
-        return () if step_s else (f"{text}: step {USUAL_STEP_S:g} s is assumed; set it with --step",)
+def step_notes(parts: Sequence[Share], intervals_: dict[str, float], step_s: float | None) -> tuple[str, ...]:
+    """Return what to know of the step: one longer than the scrape interval loses samples."""
     if step_s is None:
-        return ()
-    notes = [
-        _step_note(interval, step_s) for interval in measured if abs(interval - step_s) > 0.01 * interval
-    ]
-    return tuple(notes)
+        assumed = any(part.assumed and part.need.is_query for part in parts)
+        return (f"queries are asked every {USUAL_STEP_S:g} s: set it with --step",) if assumed else ()
+    if not intervals_ and step_s > USUAL_STEP_S * (1 + SAME_STEP):
+        text = f"step {step_s:g} s is longer than {USUAL_STEP_S:g} s, the scrape interval assumed"
+        return (f"{text}: leave --step out for all samples, as scraped",)
+    measured = sorted(set(intervals_.values()))
+    return tuple(_step_note(one, step_s) for one in measured if abs(one - step_s) > SAME_STEP * one)
 
 
 def _step_note(interval: float, step_s: float) -> str:
-    if step_s > interval:
-        lost = 1 - interval / step_s
-        what = f"longer than the scrape interval of {interval:g} s: {lost:.0%} of samples are dropped"
-    else:
-        what = f"shorter than the scrape interval of {interval:g} s: samples repeat"
-    return f"step {step_s:g} s is {what}"
+    longer = step_s > interval
+    what = f"{1 - interval / step_s:.0%} of samples are dropped" if longer else "samples come as scraped"
+    than = f"{'longer' if longer else 'shorter'} than the scrape interval of {interval:g} s"
+    return f"step {step_s:g} s is {than}: {what}"

@@ -59,7 +59,7 @@ CHECKS: tuple[Check, ...] = (
     Check(("spacing",), value_checks.spacing, _PASS_WARN, "export at the scrape interval"),
     Check(
         ("query_grid",), grid_checks.query_grids, _PASS_WARN,
-        "ask for the samples as scraped: `metric[1d]`, a TSDB snapshot or dump; or judge wider windows",
+        "take the samples as scraped: hsa pull without --step, a TSDB snapshot or dump; or wider windows",
     ),
     Check(("restarts",), checks.restarts, _PASS_WARN, "nothing: increases count on"),
     Check(("renewed",), input_checks.renewed, ("warn",), "nothing: series are joined by instance"),

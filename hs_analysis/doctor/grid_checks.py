@@ -41,7 +41,8 @@ def query_grids(scene: Scene) -> list[Finding]:
         return [Finding("query_grid", "pass", text, value=float(judged["high"].max()))]  # type: ignore[arg-type]
     text = (
         f"{which}: {loose.height} of {judged.height} rates are open by more than {CERTAIN_RATIO:.0%}; ask "
-        "for the samples as scraped (`metric[1d]` at the end of each day, a TSDB snapshot or dump)"
+        "for the samples as scraped (hsa pull without --step, `metric[1d]` at the end of each day, a TSDB "
+        "snapshot or dump)"
     )
     found = [Finding("query_grid", "warn", text, value=float(loose["high"].max()))]  # type: ignore[arg-type]
     return found + [

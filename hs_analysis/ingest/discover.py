@@ -11,6 +11,7 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
 from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.promtool import is_empty_promtool_json
 from hs_analysis.ingest.tsdb_blocks import is_tsdb
 from hs_analysis.ingest.unknown import NO_DUMP, UNWRAP, WRAPPED, unknown
 from hs_analysis.schema.settings import Reading
@@ -118,6 +119,15 @@ def _candidates(inputs: Sequence[Path]) -> list[tuple[Path, str, bool]]:
             for path, name in _listed(given):
                 found.setdefault(path.resolve(), (path, name, False))
     return sorted(found.values(), key=lambda one: (one[1], str(one[0])))
+
+
+def holds_no_series(path: Path) -> bool:
+    """Return whether a file, known to be a server's answer, says that there are none."""
+    try:
+        head, damage = _head(path)
+    except InputError:
+        return False
+    return not damage and is_empty_promtool_json(head)
 
 
 def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | Passed | HsError:

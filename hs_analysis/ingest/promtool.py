@@ -15,7 +15,8 @@ from hs_analysis.ingest.numbers import DECIMAL, VALUE
 from hs_analysis.ingest.prometheus_json import query_of, read_documents, read_result
 from hs_analysis.ingest.raw import LATEST_S, RAW_CHARACTERS, Dump, RawSeries, ReadNotes, Rejection, flagged
 
-_LIST = re.compile(rb'\[\s*\{\s*"(metric|values?)"\s*:')
+_LIST = re.compile(rb'(\[\s*\]\s*)*\[\s*\{\s*"(metric|values?)"\s*:')
+_EMPTY = re.compile(rb"(\[\s*\]\s*)+")
 _ARROW = re.compile(rb"[ \t]*=>[ \t]*")
 _POINT = re.compile(rf"(\S+) @\[({DECIMAL})\]")
 
@@ -24,8 +25,16 @@ GATHER_ROWS = 1 << 16
 
 
 def is_promtool_json(head: bytes) -> bool:
-    """Return whether a file begins with a bare list of series."""
+    """Return whether a file begins with a bare list of series, after those of queries that found none."""
     return bool(_LIST.match(head))
+
+
+def is_empty_promtool_json(head: bytes) -> bool:
+    """Return whether a file is what promtool prints for queries that find nothing: no dump of its own.
+
+    Any program writes empty lists; only who knows that promtool was asked can take them for its answer.
+    """
+    return bool(_EMPTY.fullmatch(head))
 
 
 def read_promtool_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,12 @@ def ingest(
     data: Path,
     progress: Callable[[str], None],
     how: Reading | None = None,
+    as_scraped: Collection[str] = (),
 ) -> Ingested:
     """Read the files of ``discovery`` into Parquet tables below ``data``.
+
+    ``as_scraped`` are names of files that are known to hold samples as scraped, although their form is that
+    of an answer on a query's grid, which repeats values where nothing was scraped.
 
     Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``. The
     series are the caller's to write: the samples may show more of them (`shown.shown_by_samples`).
@@ -104,11 +108,22 @@ def ingest(
     ):
         staging = Staging(scratch)
         intake = read_files(discovery, staging, quarantine, progress, reading)
-        return _from_staged(staging, quarantine, intake, discovery, data, reading)
+        looking_back = {
+            number
+            for number in intake.whole
+            if discovery.files[number].format.looks_back and discovery.files[number].name not in as_scraped
+        }
+        return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back)
 
 
 def _from_staged(
-    staging: Staging, quarantine: Quarantine, intake: Intake, discovery: Discovery, data: Path, how: Reading
+    staging: Staging,
+    quarantine: Quarantine,
+    intake: Intake,
+    discovery: Discovery,
+    data: Path,
+    how: Reading,
+    looking_back: Set[int],
 ) -> Ingested:
     members = _members(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
@@ -118,7 +133,6 @@ def _from_staged(
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known(series, discovery, how)
     forms = forms_of(intake, discovery)
-    looking_back = {n for n in intake.whole if discovery.files[n].format.looks_back}
     kept = [
         Kept(
             number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
@@ -12,11 +12,20 @@ from pathlib import Path
 from hs_analysis.catalogue import Catalogue, can_be_asked, load_catalogue, with_user_rows
 from hs_analysis.collect.fetch import Fetched, Limits, fetch
 from hs_analysis.collect.needs import needed, own_notes, selector_of
-from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan
+from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan, on_grid
 from hs_analysis.collect.selectors import parse_matchers
 from hs_analysis.collect.server import QueryError, Server
 from hs_analysis.collect.shares import Labels, Share
-from hs_analysis.collect.survey import USUAL_STEP_S, Found, Survey, intervals, shares, step_notes, survey
+from hs_analysis.collect.survey import (
+    Found,
+    Survey,
+    asked_how,
+    intervals,
+    refuses_ranges,
+    shares,
+    step_notes,
+    survey,
+)
 from hs_analysis.errors import HsError, ManyErrors, RunFolderError, UsageError
 from hs_analysis.pipeline.downloads import Downloads
 from hs_analysis.pipeline.lock import lock
@@ -98,7 +107,6 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, 
         What is asked for.
     """
     window = window_of(request, now)
-    step_s = request.step_s or USUAL_STEP_S
     matchers = parse_matchers(request.match or "", "--match")
     found, absent = [], []
     for need in needed(want.catalogue, request.exporters):
@@ -109,17 +117,21 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, 
         else:
             found.append(Found(need, selector, rows))
     if series is None:
-        parts = [Share(one.need, one.selector, step_s) for one in found]
+        parts = [_unlisted(one, request.step_s) for one in found]
     else:
         known = [one for one in found if not one.need.is_query]
-        parts = shares(Survey(tuple(known), ()), {}, step_s, window, want.catalogue)
-        parts += [Share(one.need, one.selector, step_s) for one in found if one.need.is_query]
+        parts = shares(Survey(tuple(known), ()), {}, request.step_s, window, want.catalogue)
+        parts += [_unlisted(one, request.step_s) for one in found if one.need.is_query]
     if not parts:
         raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
-    notes = (
-        () if request.step_s else (f"step {step_s:g} s is assumed: give your scrape interval with --step",)
-    )
-    return make_plan(request, window, parts, absent, (*notes, *want.notes, *_unnarrowed(request, parts)))
+    notes = (*step_notes(parts, {}, request.step_s), *want.notes, *_unnarrowed(request, parts))
+    return make_plan(request, window, parts, absent, notes)
+
+
+def _unlisted(one: Found, step_s: float | None) -> Share:
+    """Return the one share of a metric whose series nobody listed."""
+    api, step, assumed = asked_how(one.need, None, step_s)
+    return Share(one.need, one.selector, step, api=api, assumed=assumed)
 
 
 def _unnarrowed(request: Request, parts: Sequence[Share]) -> tuple[str, ...]:
@@ -142,11 +154,27 @@ def online_plan(server: Server, request: Request, now: float, progress: Progress
     )  # fmt: skip
     measured = intervals(server, found.found, window)
     parts = shares(found, measured, request.step_s, window, want.catalogue)
-    notes = (*step_notes(measured, request.step_s), *want.notes, *found.notes, *_unnarrowed(request, parts))
-    plan = make_plan(request, window, parts, found.absent, notes)
+    notes = (
+        *step_notes(parts, measured, request.step_s), *want.notes, *found.notes, *_unnarrowed(request, parts),
+    )  # fmt: skip
+    plan = answerable(server, make_plan(request, window, parts, found.absent, notes))
     note = f"metrics {len(found.found)}, files {len(plan.files)}"
     progress.finished("plan", time.perf_counter() - began, note)
     return plan
+
+
+def answerable(server: Server, plan: Plan, there: Collection[str] = ()) -> Plan:
+    """Return a plan whose files, but for those that are ``there``, the server can give.
+
+    One that takes no range selectors is asked for points of a grid instead, which a note says.
+    """
+    as_scraped = (file for file in plan.files if file.api == "query" and file.file not in there)
+    first = next(as_scraped, None)
+    why = refuses_ranges(server, first.match[0], first.end) if first else None
+    if why is None:
+        return plan
+    text = "points on a grid come instead, without their scrape times"
+    return on_grid(plan, there, f"the server gives no samples as scraped ({why}): {text}")
 
 
 def write_plan(folder: Path, plan: Plan, *, force: bool = False) -> Path:
@@ -237,7 +265,11 @@ def _settled(
     if plan is not None:
         _require_same(folder, plan.request, request)
         progress.noted(f"going on with {folder / PLAN_FILE}: {plan.start} to {plan.end}")
-        return plan
+        there = [name for name in Downloads(folder).listed() if (folder / name).is_file()]
+        settled = answerable(server, plan, there)
+        if settled != plan:
+            store_plan(folder, settled)
+        return settled
     _require_own(folder)
     plan = online_plan(server, request, now, progress, want)
     _clear(folder)  # only now: until here nothing may be lost

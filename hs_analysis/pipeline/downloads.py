@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from hs_analysis.collect.commands import DRAFT_PREFIX
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline.inputs import sha256_of
 from hs_analysis.pipeline.manifest import write_text
 
 SUMS_FILE = "SHA256SUMS"
-DRAFT_PREFIX = ".draft-"
 LEVEL = 6
 """gzip level; higher ones cost twice the time for a few per cent."""
 

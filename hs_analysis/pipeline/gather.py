@@ -25,7 +25,7 @@ from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
-from hs_analysis.pipeline.plans import COMPANIONS, plan_findings, planned_queries
+from hs_analysis.pipeline.plans import COMPANIONS, plan_findings, planned_as_scraped, planned_queries
 from hs_analysis.pipeline.room import tell_room
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
@@ -67,7 +67,7 @@ def ingest_inputs(work: Work) -> Outcome:
         work.progress.advanced(done, total, "files")
         done += 1
 
-    found = ingest(discovery, work.out / "data", tick, how)
+    found = ingest(discovery, work.out / "data", tick, how, planned_as_scraped(work.inputs))
     refuse_moving(work, discovery)
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]

@@ -7,11 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hs_analysis.collect.check import FileFacts, missing_from_plan
-from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan
+from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile
+from hs_analysis.collect.shares import Api
 from hs_analysis.errors import RunFolderError
+from hs_analysis.ingest.discover import holds_no_series
 from hs_analysis.ingest.spans import FileSpan
 from hs_analysis.pipeline.downloads import SUMS_FILE
 from hs_analysis.pipeline.inputs import InputFile
@@ -45,7 +47,7 @@ def read_plan(folder: Path) -> Plan | None:
         if path.stat().st_size > MOST_PLAN_BYTES:
             raise ValueError(path)
         plan = from_plain(Plan, json.loads(path.read_text("utf-8")))
-        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) for file in plan.files):
+        if plan.schema != PLAN_SCHEMA or any(_leaves(file.file) or _unasked(file) for file in plan.files):
             raise ValueError(plan.schema)
     except FileNotFoundError:
         return None
@@ -61,6 +63,11 @@ def read_plan(folder: Path) -> Plan | None:
 def _leaves(name: str) -> bool:
     """Whether a file name leads out of its folder, or is one the folder needs itself."""
     return Path(name).name != name or name.startswith(".") or name in COMPANIONS
+
+
+def _unasked(file: PlannedFile) -> bool:
+    """Whether there is no such way to ask for a file, or nothing to ask for in that way."""
+    return file.api not in get_args(Api) or not file.selections
 
 
 def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
@@ -80,6 +87,31 @@ def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
     return found
 
 
+def planned_as_scraped(inputs: Iterable[InputFile]) -> set[str]:
+    """Return the names of the files, packed or not, that hold samples as scraped by the plans beside them."""
+    found: set[str] = set()
+    for file in inputs:
+        prefix, _, name = file.name.rpartition("/")
+        plan = _plan_beside(file) if name == PLAN_FILE else None
+        for one in plan.files if plan else ():
+            if one.api == "query":
+                path = f"{prefix}/{one.file}" if prefix else one.file
+                found |= {path, path.removesuffix(".gz")}
+    return found
+
+
+def _empty(plan: Plan, inputs: Iterable[InputFile], read: Sequence[FileFacts]) -> list[FileFacts]:
+    """Return the planned files without anything to tell a dump by: the answers that found no series."""
+    planned = {file.file.removesuffix(".gz") for file in plan.files}
+    planned -= {one.name.removesuffix(".gz") for one in read}
+    named = ((file.name.rpartition("/")[2], file.path) for file in inputs)
+    return [
+        FileFacts(name, 0, None, None, None)
+        for name, path in named
+        if name.removesuffix(".gz") in planned and holds_no_series(path)
+    ]
+
+
 def _plan_beside(file: InputFile) -> Plan | None:
     """Return the plan in a file, None when it is another program's."""
     try:
@@ -94,6 +126,7 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
     A ``plan.json`` of another program is none.
     """
     found: list[dict[str, Any]] | None = None
+    inputs = tuple(inputs)
     for file in inputs:
         prefix, _, name = file.name.rpartition("/")
         if name != PLAN_FILE:
@@ -106,6 +139,7 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
             for span in spans
             if span.name.rpartition("/")[0] == prefix
         ]
+        own += _empty(plan, [one for one in inputs if one.name.rpartition("/")[0] == prefix], own)
         lacks = missing_from_plan(plan, own, folder=str(file.path.parent))
         found = (found or []) + [
             {"level": one.level, "text": one.text, "command": one.command} for one in lacks

@@ -1,11 +1,17 @@
-"""A client of a scripted server, with a clock that only sleeping moves."""
+"""A client of a scripted server, with a clock that only sleeping moves; a real one over a snapshot."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from collect.recording_server import Script, serving
+from collect.snapshot import fetch_into, unpacked
+from export.prometheus_server import needs, prometheus_over
 
 from hs_analysis.collect.access import Access
 from hs_analysis.collect.pace import Pace
@@ -45,3 +51,35 @@ def ask(clock: Clock) -> Iterator[Callable]:
     yield make
     for serves in reversed(stack):
         serves.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Prometheus over the snapshot."""
+    needs("prometheus")
+    with prometheus_over(unpacked(tmp_path_factory.mktemp("tsdb"))) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def pulled(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder pulled in one go; tests must not change it."""
+    folder = tmp_path_factory.mktemp("pulled") / "dumps"
+    fetch_into(folder, prometheus)
+    return folder
+
+
+@pytest.fixture
+def hsa():
+    """Run the program in a process of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("HSA_")} | {
+        "NO_PROXY": "127.0.0.1"
+    }
+
+    def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "hs_analysis", *map(str, arguments)]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment | more, timeout=120
+        )
+
+    return run

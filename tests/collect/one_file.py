@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 
-from collect.recording_server import PODS
+from collect.recording_server import PODS, scraped
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.fetch import Limits, fetch
 from hs_analysis.collect.needs import needed, selector_of
 from hs_analysis.collect.plan import PlannedFile, Request, make_plan
 from hs_analysis.collect.server import Server
-from hs_analysis.collect.shares import Share
+from hs_analysis.collect.shares import Api, Share
 
 START = 1_764_000_000.0
 METRIC = "vllm:generation_tokens_total"
 
 
-def planned(points: int, step_s: float = 15.0, series: int | None = None) -> PlannedFile:
+def planned(
+    points: int, step_s: float = 15.0, series: int | None = None, api: Api = "query_range"
+) -> PlannedFile:
     """One file of the small Prometheus' metric."""
     need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
-    share = Share(need, selector_of(need, (), None), step_s, series)
+    share = Share(need, selector_of(need, (), None), step_s, series, api=api)
     return make_plan(Request(), (START, START + step_s * (points - 1)), [share]).files[0]
 
 
@@ -30,6 +32,13 @@ def got(file: PlannedFile, server: Server, limits: Limits | None = None):
     fetched = fetch(file, server, limits or Limits(1_000_000), bodies.append)
     rows = [row for body in bodies for row in json.loads(body)["data"]["result"]]
     return fetched, [(row["metric"]["pod"], t) for row in rows for t, _ in row["values"]]
+
+
+def expected(file: PlannedFile) -> list[tuple[str, float]]:
+    """Every point, or sample as scraped, of every pod, once."""
+    if file.api == "query_range":
+        return grid(file.chunk.points, file.step_s)
+    return sorted((pod, t) for pod in PODS for t in scraped(pod, file.start, file.end))
 
 
 def grid(points: int, step_s: float = 15.0) -> list[tuple[str, float]]:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+LOOKS_S = (0.0, 60.0, 900.0)
+"""Lengths of queries that only look: an instant, and range selectors that are tried [s]."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -24,6 +27,21 @@ class Asked:
         """The only value of a parameter."""
         (value,) = self.parameters[name]
         return value
+
+    @property
+    def for_data(self) -> bool:
+        """Whether it asks for points, or for samples as scraped that are to be kept."""
+        return "query_range" in self.path or (self.path.endswith("/query") and self.length_s not in LOOKS_S)
+
+    @property
+    def length_s(self) -> float:
+        """How long a stretch it asks for [s]."""
+        if "start" in self.parameters:
+            return float(self.one("end")) - float(self.one("start"))
+        _, _, length = self.parameters.get("query", [""])[0].removesuffix("]").rpartition("[")
+        if length.endswith("ms"):
+            return float(length[:-2]) / 1000
+        return float(length[:-1]) if length.endswith("s") else 0.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +107,35 @@ def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[tuple
 
 
 PODS = ("m-prefill-0", "m-prefill-1", "m-decode-0", "m-decode-1")
+PHASES_S = dict(zip(PODS, (0.0, 3.137, 7.5, 14.999), strict=True))
+"""When each pod is scraped after a multiple of the interval [s]; the first one at the edges of chunks."""
+
+INTERVAL_S = 15
 
 
-def small_prometheus(asked: Asked) -> Reply:
+def scraped(pod: str, start: float, end: float) -> list[float]:
+    """The scrape times of a pod in [start, end]."""
+    first_ms, start_ms, end_ms, step = (round(1000 * s) for s in (PHASES_S[pod], start, end, INTERVAL_S))
+    at = first_ms + -(-(start_ms - first_ms) // step) * step
+    return [ms / 1000 for ms in range(at, end_ms + 1, step)]
+
+
+def older_prometheus(asked: Asked) -> Reply:
+    """Answer as before Prometheus 3, whose range selectors take in both edges."""
+    return small_prometheus(asked, left_open=False)
+
+
+def as_scraped(asked: Asked, left_open: bool) -> Reply:
+    """Answer a range selector."""
+    selector, _, _ = asked.one("query").rpartition("[")
+    end = float(asked.one("time"))
+    start = end - asked.length_s + (0.001 if left_open else 0.0)
+    series = [(row, scraped(row["pod"], start, end)) for row in rows_of(selector)]
+    result = [{"metric": row, "values": [[t, str(int(t))] for t in times]} for row, times in series if times]
+    return success({"resultType": "matrix", "result": result})
+
+
+def small_prometheus(asked: Asked, left_open: bool = True) -> Reply:
     """Answer as a Prometheus that has one metric of four pods, scraped every 15 s; 11,000 points at most."""
     what = asked.path.rpartition("/")[2]
     if what == "series":
@@ -100,9 +144,7 @@ def small_prometheus(asked: Asked) -> Reply:
     if what == "query":
         if asked.one("query") == "1":
             return success({"resultType": "scalar", "result": [0, "1"]})
-        at = float(asked.one("time"))
-        values = [[at - 15 * back, "1"] for back in range(20, -1, -1)]
-        return success({"resultType": "matrix", "result": [{"metric": {"__name__": "x"}, "values": values}]})
+        return as_scraped(asked, left_open)
     assert what == "query_range", asked.path
     start, end, step = (float(asked.one(name)) for name in ("start", "end", "step"))
     if (end - start) / step > 11_000:

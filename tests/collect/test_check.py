@@ -8,16 +8,16 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.check import FileFacts, missing_from_plan
 from hs_analysis.collect.needs import needed, selector_of
 from hs_analysis.collect.plan import Plan, Request, make_plan
-from hs_analysis.collect.shares import Share
+from hs_analysis.collect.shares import Api, Share
 
 START, STEP_S = 1_764_000_000.0, 15.0
 METRICS = ("vllm:num_requests_waiting", "vllm:num_requests_running", "up")
 
 
-def two_chunks() -> Plan:
+def two_chunks(api: Api = "query_range", assumed: bool = False) -> Plan:
     """A plan of three metrics in two chunks."""
     needs = [need for need in needed(load_catalogue()) if need.metric in METRICS]
-    shares = [Share(need, selector_of(need, (), None), STEP_S) for need in needs]
+    shares = [Share(need, selector_of(need, (), None), STEP_S, api=api, assumed=assumed) for need in needs]
     return make_plan(Request(), (START, START + 20_000 * STEP_S), shares)
 
 
@@ -104,3 +104,17 @@ def test_another_step() -> None:
     assert "has a sample every 60 s, the plan says 15 s; 2 of its 2 files are like this" in found.text
     facts = {name: replace(one, spacing_s=17.0) for name, one in whole(plan).items()}
     assert findings(plan, facts) == []
+
+
+def test_samples_as_scraped_have_the_step_of_their_scrapes() -> None:
+    """One that was measured is held against them, an assumed one is not; short chunks are found anyway."""
+    for assumed, codes in ((False, ["wrong_step"]), (True, [])):
+        plan = two_chunks("query", assumed)
+        facts = {name: replace(one, spacing_s=30.0) for name, one in whole(plan).items() if "up" in name}
+        facts = whole(plan) | facts
+        assert [code for code, *_ in findings(plan, facts)] == codes
+        first = plan.files[0].file
+        facts = whole(plan) | {first: replace(whole(plan)[first], last_s=plan.files[0].end - 3 * STEP_S)}
+        (short,) = missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")
+        assert short.code == "short_chunk"
+        assert "curl -fsSG http://p:9090/api/v1/query --data-urlencode" in short.command

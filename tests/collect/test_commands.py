@@ -84,7 +84,7 @@ def test_pull_for_programs(url: str, output: str) -> None:
         assert found["start"] == "2026-11-24T00:00:00Z"
         assert "up" in found["absent"]
     assert row["file"] == "vllm__generation_tokens_total.000.json.gz"
-    assert (str(row["series"]), str(row["points"]), row["state"]) == ("4", str(4 * 241), "fetched")
+    assert (str(row["series"]), str(row["points"]), row["state"]) == ("4", str(241 + 3 * 240), "fetched")
 
 
 def test_going_on_needs_no_flags_and_no_clock(url: str) -> None:
@@ -147,7 +147,7 @@ def test_credentials_appear_nowhere(
             return Reply(401, f"no such token {header} {TOKEN}".encode())
         if fault == "busy" and len(sent) % 3 == 1:
             return Reply(429, header.encode(), {"Retry-After": "0.01"})
-        if fault == "warned" and "query_range" in asked.path:
+        if fault == "warned" and asked.for_data:
             return failure(400, "bad_data", f"{TOKEN} {header}")
         return small_prometheus(asked)
 
@@ -196,6 +196,7 @@ def test_commands_name_the_place_of_credentials_only(place: Path) -> None:
         (("export-plan", "--from", "2999-01-01T00:00:00Z"), {}, "the window ends before it starts"),
         (("export-plan", "--series", "gone"), {}, "--series gone: can't be read (No such file"),
         (("export-plan", "--tool", "promtool", "--user", "ann"), {}, "promtool takes no user and password"),
+        (("export-plan", "--tool", "promtool", "--tenant", "a"), {}, "promtool takes no token and no tenant"),
     ],
 )  # fmt: skip
 def test_wrong_usage(arguments: tuple[str, ...], environment: dict[str, str], text: str) -> None:
@@ -219,9 +220,9 @@ def test_one_query_that_fails_does_not_stop_the_others(place: Path) -> None:
     broken = True
 
     def script(asked: Asked) -> Reply:
-        if "query_range" in asked.path and broken and asked.one("query") == "vllm:num_requests_running":
+        if asked.for_data and broken and asked.one("query").startswith("vllm:num_requests_running["):
             return failure(400, "bad_data", "boom")
-        if "query_range" in asked.path:
+        if asked.for_data:
             return success({"resultType": "matrix", "result": []})
         return small_prometheus(asked)
 
@@ -240,7 +241,7 @@ def test_the_servers_warnings_are_shown(place: Path) -> None:
 
     def script(asked: Asked) -> Reply:
         reply = small_prometheus(asked)
-        if "query_range" not in asked.path:
+        if not asked.for_data:
             return reply
         return Reply(200, json.dumps({**json.loads(reply.body), "warnings": ["store unreachable"]}).encode())
 
@@ -260,7 +261,7 @@ def test_two_at_once_are_refused(url: str, place: Path) -> None:
 
 
 def test_a_plan_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Too large or too deep as well; nothing is overwritten; paths out of the folder are no file names."""
+    """Too large or too deep as well; nothing is overwritten; no file is out of the folder or of the API."""
     Path("dumps").mkdir()
     monkeypatch.setattr(plans, "MOST_PLAN_BYTES", 2_000_000)
     endless = " " * 2_000_001
@@ -270,7 +271,8 @@ def test_a_plan_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("dumps/plan.json").unlink()
     assert hsa("export-plan", *WINDOW, "-q").exit_code == 0
     plan: dict[str, Any] = json.loads(Path("dumps/plan.json").read_text())
-    plan["files"][0]["file"] = "../evil.json.gz"
-    Path("dumps/plan.json").write_text(json.dumps(plan))
-    assert "is no plan of this hsa" in one_line(hsa("pull", "--url", url, *FAST), 1)
+    for change in ({"file": "../evil.json.gz"}, {"api": "../admin"}, {"api": "query", "match": []}):
+        files = [{**plan["files"][0], **change}, *plan["files"][1:]]
+        Path("dumps/plan.json").write_text(json.dumps({**plan, "files": files}))
+        assert "is no plan of this hsa" in one_line(hsa("pull", "--url", url, *FAST), 1)
     assert not Path("evil.json.gz").exists()

@@ -13,14 +13,26 @@ from typing import Any
 
 import polars as pl
 import pytest
-from collect.recording_server import PODS, Asked, Reply, Script, failure, serving, small_prometheus
+from collect.recording_server import (
+    PODS,
+    Asked,
+    Reply,
+    Script,
+    failure,
+    scraped,
+    serving,
+    small_prometheus,
+    success,
+)
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 from hs_analysis.collect import server as client
 
 WINDOW = ("--from", "2026-11-24T00:00:00Z", "--to", "2026-11-24T01:00:00Z", "--rate", "1000000")
-POINTS = 241
+START, END = 1_795_478_400.0, 1_795_482_000.0
+BY_POD = {pod: len(scraped(pod, START, END)) for pod in PODS}
+SAMPLES = sum(BY_POD.values())
 FILE = "vllm__generation_tokens_total.000.json.gz"
 
 
@@ -55,8 +67,8 @@ def frame() -> pl.DataFrame:
 def whole() -> None:
     """Every point of every pod is there, once."""
     got = frame()
-    assert got.height == got.select("instance", "t").n_unique() == len(PODS) * POINTS
-    assert set(got["instance"]) == set(PODS)
+    assert got.height == got.select("instance", "t").n_unique() == SAMPLES
+    assert {pod: len(rows) for (pod,), rows in got.group_by("instance")} == BY_POD
     assert got.filter(pl.col("value") != pl.col("t").dt.epoch("s")).is_empty()
 
 
@@ -82,7 +94,7 @@ def test_thanos_partial_answer() -> None:
 
     def thanos(asked: Asked) -> Reply:
         reply = small_prometheus(asked)
-        return with_more(reply, warnings=[STORE]) if "query_range" in asked.path else reply
+        return with_more(reply, warnings=[STORE]) if asked.for_data else reply
 
     done, asked = pulled(thanos, "-o", "json")
     assert done.exit_code == 0, done.output
@@ -102,11 +114,11 @@ def test_thanos_that_may_give_no_part() -> None:
     text = f"expanding series: proxy Series(): {aborted}"
 
     def thanos(asked: Asked) -> Reply:
-        return failure(422, "execution", text) if "query_range" in asked.path else small_prometheus(asked)
+        return failure(422, "execution", text) if asked.for_data else small_prometheus(asked)
 
     done, asked = pulled(thanos)
     assert "a store did not answer, and the server gives no part of its data (HTTP 422: " in error(done)
-    assert sum("query_range" in one.path for one in asked) == 1
+    assert sum(one.for_data for one in asked) == 1
 
 
 def test_thanos_without_deduplication(place: Path) -> None:
@@ -118,7 +130,7 @@ def test_thanos_without_deduplication(place: Path) -> None:
         data = document["data"]
         if "series" in asked.path:
             document["data"] = [{**row, "prometheus_replica": name} for row in data for name in "ab"]
-        elif "query_range" in asked.path:
+        elif asked.for_data:
             data["result"] = [
                 {**row, "metric": {**row["metric"], "prometheus_replica": name}}
                 for row in data["result"]
@@ -128,7 +140,7 @@ def test_thanos_without_deduplication(place: Path) -> None:
 
     done, _ = pulled(thanos, "-o", "json")
     assert [f["series"] for f in json.loads(done.stdout)["files"]] == [2 * len(PODS)]
-    assert frame().height == 2 * len(PODS) * POINTS
+    assert frame().height == 2 * SAMPLES
     said = CliRunner().invoke(app, ["doctor", "run", "-q", "-o", "json"])
     assert any(
         f["check"] == "replicas" and f["level"] == "fail" and "prometheus_replica" in f["text"]
@@ -182,8 +194,8 @@ def test_mimir_limits_of_a_tenant(kind: str, text: str) -> None:
     """A stretch too long is cut in time, a query too heavy by series: every point comes, once."""
 
     def limited(asked: Asked) -> Reply:
-        if "query_range" in asked.path:
-            long = float(asked.one("end")) - float(asked.one("start")) > 1200
+        if asked.for_data:
+            long = asked.length_s > 1200
             many = len(json.loads(small_prometheus(asked).body)["data"]["result"]) > 1
             if many if "chunks" in text else long:
                 return failure(422, kind, text)
@@ -199,7 +211,7 @@ def test_mimir_limit_that_nothing_gets_under() -> None:
     text = "the query exceeded the maximum number of samples (err-mimir-max-samples)"
 
     def limited(asked: Asked) -> Reply:
-        return failure(422, "execution", text) if "query_range" in asked.path else small_prometheus(asked)
+        return failure(422, "execution", text) if asked.for_data else small_prometheus(asked)
 
     done, _ = pulled(mimir(limited), "--tenant", "team-a")
     line = error(done)
@@ -215,11 +227,11 @@ def test_mimir_full_queue() -> None:
     ]
 
     def queued(asked: Asked) -> Reply:
-        return full.pop() if full and "query_range" in asked.path else small_prometheus(asked)
+        return full.pop() if full and asked.for_data else small_prometheus(asked)
 
     done, asked = pulled(mimir(queued), "--tenant", "team-a")
     assert done.exit_code == 0, done.output
-    assert len({one.one("query") for one in asked if "query_range" in one.path}) == 1
+    assert len({one.one("query") for one in asked if one.for_data}) == 1
     whole()
 
 
@@ -237,23 +249,98 @@ def victoria(then: Script = small_prometheus) -> Script:
 
 
 def test_victoriametrics_partial_answer() -> None:
-    """A storage node did not answer: told, and kept in the file with the server's own statistics."""
+    """A storage node did not answer: points come in part, which is told and kept in the file."""
 
     def partial(asked: Asked) -> Reply:
         reply = small_prometheus(asked)
-        if "query_range" not in asked.path:
+        if not asked.for_data:
             return reply
         return with_more(reply, isPartial=True, stats={"seriesFetched": "4", "executionTimeMsec": 3})
 
-    done, _ = pulled(victoria(partial), "-o", "json", path="/select/0/prometheus")
+    done, _ = pulled(victoria(partial), "-o", "json", "--step", "20s", path="/select/0/prometheus")
     assert done.exit_code == 0, done.output
     (warning,) = json.loads(done.stdout)["warnings"]
     assert warning["text"] == "the answer is partial: not every storage node answered"
-    whole()
+    assert frame().height == len(PODS) * 181
     said = CliRunner().invoke(app, ["doctor", "run", "-q", "-o", "json"])
     assert any(
         f["check"] == "server_warnings" and f["level"] == "warn" for f in json.loads(said.stdout)["findings"]
     )
+
+
+def test_victoriametrics_gives_no_part_of_what_was_scraped() -> None:
+    """It serves raw samples whole or not at all: one line at once, and nothing half is kept."""
+    text = (
+        "cannot fetch query results from vmstorage nodes: cannot perform search on vmstorage node-1:8401: "
+        "cannot obtain connection from a pool: cannot dial node-1:8401"
+    )
+
+    def broken(asked: Asked) -> Reply:
+        raw = asked.path.endswith("/query") and asked.length_s
+        return failure(503, "503", text) if raw else small_prometheus(asked)
+
+    done, asked = pulled(victoria(broken), path="/select/0/prometheus")
+    assert "a store did not answer, and the server gives no part of its data (HTTP 503: " in error(done)
+    assert sum(one.length_s == 60 for one in asked) == 1
+    assert not list(Path().iterdir())
+
+
+REFUSAL = "Unsupported arrow data type, type: Dictionary(Int64, Float64)"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (failure(400, "bad_data", "range selectors are not supported"),
+         "the server refused the query (HTTP 400, bad_data: range selectors are not supported)"),
+        (failure(422, "execution", REFUSAL), f"HTTP 422: {REFUSAL}"),
+        (success({"resultType": "vector", "result": []}),
+         "the server answers a range selector with a vector"),
+    ],
+)  # fmt: skip
+def test_a_server_without_range_selectors(refusal: Reply, why: str) -> None:
+    """Points on a grid come instead: a note and plan.json say so; going on asks no more."""
+
+    def script(asked: Asked) -> Reply:
+        raw = asked.path.endswith("/query") and asked.length_s
+        return refusal if raw else small_prometheus(asked)
+
+    done, asked = pulled(script)
+    note = f"the server gives no samples as scraped ({why}): points on a grid come instead, without their"
+    assert sum(f"note: {note} scrape times" in line for line in done.stderr.splitlines()) == 1
+    assert done.exit_code == 0, done.output
+    plan = json.loads(Path("dumps/plan.json").read_text())
+    assert {(one["api"], one["step_s"], one["expected_points"]) for one in plan["files"]} == {
+        ("query_range", 15.0, 241)
+    }
+    assert {one.path for one in asked if one.for_data} == {"/api/v1/query_range"}
+    again, asked = pulled(script)
+    assert again.exit_code == 0, again.output
+    assert not any(one.length_s for one in asked)
+
+
+def test_a_plan_made_without_the_server_meets_one_without_range_selectors() -> None:
+    """What is there stays as scraped, the rest becomes points; the plan beside them says which."""
+    refuses = False
+
+    def script(asked: Asked) -> Reply:
+        if asked.length_s and asked.path.endswith("/query"):
+            if refuses:
+                return failure(400, "bad_data", "range selectors are not supported")
+            return success({"resultType": "matrix", "result": []})
+        return small_prometheus(asked)
+
+    arguments = ["export-plan", *WINDOW[:4], "--exporter", "vllm", "-q"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    done, _ = pulled(script, "-q")
+    assert done.exit_code == 0
+    refuses = True
+    Path("dumps", FILE).unlink()
+    done, _ = pulled(script)
+    assert done.exit_code == 0, done.output
+    plan = json.loads(Path("dumps/plan.json").read_text())
+    assert [one["file"] for one in plan["files"] if one["api"] == "query_range"] == [FILE]
+    assert frame().height == len(PODS) * 241
 
 
 def test_victoriametrics_cluster_without_its_path() -> None:
@@ -274,7 +361,7 @@ def test_victoriametrics_busy_and_limited() -> None:
     ]
 
     def limited(asked: Asked) -> Reply:
-        if "query_range" in asked.path:
+        if asked.for_data:
             if waiting:
                 return waiting.pop()
             if len(json.loads(small_prometheus(asked).body)["data"]["result"]) > 2:
@@ -285,5 +372,5 @@ def test_victoriametrics_busy_and_limited() -> None:
     done, asked = pulled(victoria(limited), path="/select/0/prometheus")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("the server is busy") == 2
-    assert len({one.one("query") for one in asked if "query_range" in one.path}) == 3
+    assert len({one.one("query") for one in asked if one.for_data}) == 3
     whole()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 from collect.recording_server import Asked, Reply, failure, serving, small_prometheus, success
-from collect.test_pull import END, START, WINDOW, points, unpacked
-from export.prometheus_server import needs, over, prometheus_over
+from collect.snapshot import END, START, WINDOW, points
+from export.prometheus_server import over
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
@@ -42,14 +41,6 @@ NOTES = [
     "'max(nobody_maps_this)' of [queries] carries no signal: map it under [metrics]",
     "gateway_total of [metrics]: the server has no series of it in this window",
 ]
-
-
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus over twenty minutes of a Dynamo service."""
-    needs("prometheus")
-    with prometheus_over(unpacked(tmp_path_factory.mktemp("tsdb"))) as url:
-        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.collect.commands import Caller, curl, promtool
+from hs_analysis.collect.commands import Caller, curl, promtool, promtool_lacks
 from hs_analysis.collect.needs import WITNESSES, around, needed, selector_of
-from hs_analysis.collect.plan import MOST_POINTS, MOST_SAMPLES, Request, chunks, make_plan
+from hs_analysis.collect.plan import (
+    MOST_POINTS,
+    MOST_SAMPLES,
+    Request,
+    chunks,
+    make_plan,
+    on_grid,
+    parameters,
+    stretches,
+)
 from hs_analysis.collect.selectors import Matcher, query_of
 from hs_analysis.collect.shares import Share, shares_of
 from hs_analysis.errors import UsageError
@@ -56,6 +67,54 @@ def test_a_chunk_ends_a_step_before_the_next() -> None:
     first, second, *_ = chunks(START, START + 7 * DAY, 15.0)
     assert (first.start, first.end) == (START, START + 10_999 * 15)
     assert second.start == START + 11_000 * 15
+
+
+@given(
+    st.integers(0, 10**9), st.integers(0, 5_000_000), st.sampled_from([0.5, 1.0, 5.0, 15.0, 37.0]),
+    st.integers(1, 900),
+)  # fmt: skip
+def test_stretches_cover_the_time_once(start_ms: int, length_ms: int, step_s: float, size: int) -> None:
+    """Each begins a millisecond after the one before; none holds more samples than it should."""
+    start, end = start_ms / 1000, (start_ms + length_ms) / 1000
+    got = list(stretches(start, end, step_s, size))
+    edges = [(round(1000 * one.start), round(1000 * one.end)) for one in got]
+    assert edges[0][0] == start_ms
+    assert edges[-1][1] == start_ms + length_ms
+    assert all(first[1] + 1 == second[0] for first, second in pairwise(edges))
+    assert all(first <= last for first, last in edges)
+    step = round(step_s * 1000)
+    for (first, last), one in zip(edges, got, strict=True):
+        samples = max(len(range(at, last + 1, step)) for at in range(first, first + step, 499))
+        assert samples <= one.points <= size
+
+
+@given(st.integers(0, 10**6), st.integers(0, 5_000_000), st.integers(1, 900))
+def test_what_was_to_be_scraped_becomes_the_same_grid(start_s: int, length_ms: int, series: int) -> None:
+    """A plan for a server without range selectors asks for what a plan of points asks for."""
+    need = NEEDS["up"]
+    window = (float(start_s), start_s + length_ms / 1000)
+    share = Share(need, selector_of(need, (), None), 5.0, 400 * series)
+    raw, grid = [replace(share, api="query")], [share]
+    if not list(chunks(*window, 5.0)):
+        return
+    there = on_grid(make_plan(Request(), window, raw), (), "why")
+    assert there.notes == ("why",)
+    assert there.files == make_plan(Request(), window, grid).files
+    kept = make_plan(Request(), window, raw)
+    assert on_grid(kept, [kept.files[0].file], "why").files[0] == kept.files[0]
+
+
+def test_a_range_selector_holds_its_stretch() -> None:
+    """A millisecond more than from edge to edge, for the early one is left out."""
+    week = list(stretches(START, START + 7 * DAY, 15.0))
+    assert len(week) == 4
+    asked = [parameters("query", ("up",), one, 15.0) for one in week]
+    assert asked[:2] == [
+        [("query", "up[164985001ms]"), ("time", "1764164985")],
+        [("query", "up[165000s]"), ("time", "1764329985")],
+    ]
+    points = list(chunks(START, START + 7 * DAY, 15.0))
+    assert [one.end for one in week] == [one.end for one in points]
 
 
 def test_every_metric_of_the_catalogue_is_needed_once() -> None:
@@ -195,3 +254,24 @@ def test_commands() -> None:
         "[ -s up.000.json.gz ] || { promtool query range --format=json --start=1764000000 --end=1764000060 "
         "--step=15s http://localhost:9090 'up{job=\"it'\"'\"'s\"}' > up.000.json; gzip -f up.000.json; }"
     )
+
+
+def test_commands_for_samples_as_scraped() -> None:
+    """One instant query a selector; the answers to several are kept only together."""
+    need = NEEDS["DCGM_FI_DEV_GPU_UTIL"]
+    for namespace, count in ((None, 1), ("chat", 2)):
+        selector = selector_of(need, (), namespace)
+        share = Share(need, selector, 15.0, api="query", assumed=True)
+        (file,) = make_plan(Request(), (START, START + 60), [share]).files
+        assert file.expected_points is None
+        for command in (curl(file, Caller("http://p")), promtool(file, Caller("http://p"))):
+            assert command.count("[60001ms]") == command.count("time=1764000060") == count
+            kept = f"> .draft-{file.file}; mv .draft-{file.file} {file.file[:-3]}; gzip"
+            assert (kept in command) == (count > 1)
+    line = curl(file, Caller("http://p"))
+    assert line.startswith(f"[ -s {file.file} ] || {{ {{ curl -fsSG http://p/api/v1/query --data-urlencode ")
+    line = promtool(file, Caller("http://p"))
+    assert "{ promtool query instant --format=json --time=1764000060 http://p 'DCGM" in line
+    own = promtool_lacks(Caller("http://p", tenant="a"), [file])
+    assert own == "promtool takes no token and no tenant where samples are asked for as scraped"
+    assert promtool_lacks(Caller("http://p", tenant="a"), [replace(file, api="query_range")]) is None

@@ -5,26 +5,39 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from collect.conftest import Clock
-from collect.one_file import METRIC, START, got, grid, planned
-from collect.recording_server import PODS, Asked, Reply, Script, failure, small_prometheus, success
+from collect.one_file import METRIC, START, expected, got, grid, planned
+from collect.recording_server import (
+    PODS,
+    Asked,
+    Reply,
+    Script,
+    failure,
+    older_prometheus,
+    small_prometheus,
+    success,
+)
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.fetch import Limits, fetch
 from hs_analysis.collect.needs import needed, selector_of
 from hs_analysis.collect.pace import ATTEMPTS, backoff_s, retry_after_s
 from hs_analysis.collect.server import LONGEST_GET, QueryError
+from hs_analysis.collect.shares import Api
 from hs_analysis.collect.survey import listed
 from hs_analysis.errors import ServerError
+
+APIS = pytest.mark.parametrize("api", ["query_range", "query"])
 
 
 def once_then(first: list[Reply], then: Script) -> Script:
     """Answer data queries with some replies first, then by a script."""
     waiting = list(first)
-    return lambda asked: waiting.pop(0) if waiting and "query_range" in asked.path else then(asked)
+    return lambda asked: waiting.pop(0) if waiting and asked.for_data else then(asked)
 
 
 def test_a_plain_answer(ask: Callable) -> None:
@@ -91,23 +104,69 @@ def test_queries_keep_their_distance(ask: Callable, clock: Clock) -> None:
     assert clock.now == pytest.approx(2.0)
 
 
-def test_the_point_limit_halves_chunks_and_is_remembered(ask: Callable) -> None:
-    """A server that takes 3,000 points: no hole, no double, and the next file starts small."""
+@pytest.mark.parametrize(
+    ("api", "text"),
+    [
+        ("query_range", "exceeded maximum resolution of 3,000 points per timeseries."),
+        ("query", "the query time range exceeds the limit (query length: 45h50m0s, limit: 12h30m0s)"),
+    ],
+)
+def test_a_limit_of_length_halves_chunks_and_is_remembered(ask: Callable, api: Api, text: str) -> None:
+    """A server that takes 3,000 points, or 12 hours: no hole, no double, and the next file starts small."""
 
     def strict(asked: Asked) -> Reply:
-        if "query_range" in asked.path and float(asked.one("end")) - float(asked.one("start")) > 3000 * 15:
-            return failure(400, "bad_data", "exceeded maximum resolution of 3,000 points per timeseries.")
+        if asked.for_data and asked.length_s > 3000 * 15:
+            return failure(400, "bad_data", text)
         return small_prometheus(asked)
 
     server, asked, _ = ask(strict)
     limits = Limits(10**9)
-    fetched, points = got(planned(11_000), server, limits)
-    assert sorted(points) == grid(11_000)
+    file = planned(11_000, api=api)
+    fetched, points = got(file, server, limits)
+    assert sorted(points) == expected(file)
     assert fetched.parts == 4
     before = len(asked)
-    _, points = got(planned(11_000), server, limits)
-    assert sorted(points) == grid(11_000)
+    _, points = got(file, server, limits)
+    assert sorted(points) == expected(file)
     assert len(asked) - before == 4
+
+
+def test_samples_as_scraped(ask: Callable) -> None:
+    """An instant query whose range selector holds both edges of the stretch, the early one as well."""
+    server, asked, _ = ask(small_prometheus)
+    file = planned(100, api="query")
+    fetched, points = got(file, server)
+    assert (fetched.series, fetched.points, fetched.parts) == (4, 100 + 3 * 99, 1)
+    assert sorted(points) == expected(file)
+    (one,) = asked
+    assert one.path == "/api/v1/query"
+    assert {k: v[0] for k, v in one.parameters.items()} == {
+        "query": f"{METRIC}[1485001ms]", "time": "1764001485",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("server_of", [small_prometheus, older_prometheus])
+@pytest.mark.parametrize("samples", [1, 7, 50, 300, 10**6])
+def test_parts_of_what_was_scraped_lose_nothing(ask: Callable, server_of: Script, samples: int) -> None:
+    """Whichever edges a server takes in; where it takes both, a sample on an edge comes twice, alike."""
+    server, _, _ = ask(server_of)
+    file = planned(40, series=4, api="query")
+    fetched, points = got(file, server, Limits(samples))
+    assert sorted({(pod, t) for pod, t in points if t >= file.start}) == expected(file)
+    assert all(t >= file.start - 0.001 for _, t in points)
+    twice = [one for one in set(points) if points.count(one) > 1]
+    assert {pod for pod, _ in twice} <= ({PODS[0]} if server_of is older_prometheus else set())
+    assert len(points) == len(set(points)) + len(twice)
+    assert (fetched.parts > 1) == (samples < 160)
+
+
+def test_selectors_that_exclude_each_other_are_asked_for_apart(ask: Callable) -> None:
+    """No operator joins range selectors; one document an alternative, each series once."""
+    file = planned(41, api="query")
+    server, asked, _ = ask(small_prometheus)
+    _, points = got(replace(file, match=tuple(f'{METRIC}{{pod=~".*-{n}"}}' for n in (0, 1))), server)
+    assert sorted(points) == expected(file)
+    assert [one.one("query") for one in asked] == [f'{METRIC}{{pod=~".*-{n}"}}[600001ms]' for n in (0, 1)]
 
 
 def heavy(most: int) -> Script:
@@ -115,41 +174,46 @@ def heavy(most: int) -> Script:
 
     def script(asked: Asked) -> Reply:
         reply = small_prometheus(asked)
-        if "query_range" in asked.path and len(json.loads(reply.body)["data"]["result"]) > most:
+        if asked.for_data and len(json.loads(reply.body)["data"]["result"]) > most:
             return failure(422, "execution", "query processing would load too many samples into memory")
         return reply
 
     return script
 
 
+@APIS
 @pytest.mark.parametrize(("most", "parts"), [(2, 2), (1, 4)])
-def test_a_heavy_query_is_split_by_series(ask: Callable, most: int, parts: int) -> None:
+def test_a_heavy_query_is_split_by_series(ask: Callable, api: Api, most: int, parts: int) -> None:
     """Each series is in exactly one part."""
     server, _, _ = ask(heavy(most))
-    fetched, points = got(planned(20), server)
+    file = planned(20, api=api)
+    fetched, points = got(file, server)
     assert fetched.parts == parts
-    assert sorted(points) == grid(20)
+    assert sorted(points) == expected(file)
 
 
-def test_a_heavy_series_is_split_in_time(ask: Callable) -> None:
+@APIS
+def test_a_heavy_series_is_split_in_time(ask: Callable, api: Api) -> None:
     """When no label divides it any more."""
 
     def script(asked: Asked) -> Reply:
-        if "query_range" in asked.path and float(asked.one("end")) - float(asked.one("start")) > 60:
+        if asked.for_data and asked.length_s > 60:
             return failure(503, "timeout", "query timed out in expression evaluation")
         return Reply(404) if "series" in asked.path else small_prometheus(asked)
 
     server, _, _ = ask(script)
-    fetched, points = got(planned(16), server)
-    assert sorted(points) == grid(16)
+    file = planned(16, api=api)
+    fetched, points = got(file, server)
+    assert sorted(points) == expected(file)
     assert fetched.parts == 4
 
 
-def test_a_query_that_never_fits(ask: Callable) -> None:
+@APIS
+def test_a_query_that_never_fits(ask: Callable, api: Api) -> None:
     """One error that names the query and what the server said; it ends soon."""
     server, asked, _ = ask(heavy(0))
     with pytest.raises(QueryError, match=r"can't be had even in parts .*too many samples"):
-        got(planned(4), server)
+        got(planned(4, api=api), server)
     assert len(asked) < 50
 
 
@@ -179,7 +243,7 @@ def test_silence_splits_the_query(ask: Callable) -> None:
 
     def script(asked: Asked) -> Reply:
         reply = small_prometheus(asked)
-        if "query_range" in asked.path and len(json.loads(reply.body)["data"]["result"]) > 2:
+        if asked.for_data and len(json.loads(reply.body)["data"]["result"]) > 2:
             time.sleep(0.6)
         return reply
 

@@ -32,6 +32,19 @@ def test_a_bare_list_is_read_like_an_answer(tmp_path: Path) -> None:
     assert [(r.path, r.reason) for r in notes.rejections] == [("[1].values[0]", "bad_value")]
 
 
+def test_empty_lists_before_others(tmp_path: Path) -> None:
+    """The answers to several queries in one file, of which the first found nothing; alone they are none."""
+    assert sniff(Look(b"[]\n[]\n")) is None
+    several = b"[]\n" + LIST + b"\n[]\n"
+    found = sniff(Look(several))
+    assert found is not None
+    assert found.id == "promtool-json"
+    assert (
+        read_bytes(read_promtool_json, several, tmp_path)[0]
+        == read_bytes(read_promtool_json, LIST, tmp_path)[0]
+    )
+
+
 def test_a_cut_list_names_its_last_series_or_is_salvaged(tmp_path: Path) -> None:
     """--salvage keeps the complete series and a row that says where the rest is missing."""
     cut = LIST[:-20]

@@ -1,4 +1,4 @@
-"""Series without a name are called by the plan beside their file, or as the user says."""
+"""What a plan says of the files beside it: how series without a name are called, and what was scraped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cli.conftest import START, STEP_S, small_history, write_dumps
 
 from hs_analysis.collect.plan import PLAN_SCHEMA, Plan, PlannedFile, Request
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.plans import store_plan
+from hs_analysis.pipeline.plans import read_plan, store_plan
 from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.schema.settings import MetricRow, Reading, Settings
@@ -98,3 +98,30 @@ def test_without_either_a_warning_says_how(tmp_path: Path) -> None:
     assert rows.filter(pl.col("metric") == "").height == 2
     told = json.loads((tmp_path / "run" / "data" / "inputs.json").read_text())["counts"]["warnings"]
     assert [(w["name"], "--query FILE=PROMQL" in w["text"]) for w in told] == [(FILE, True)]
+
+
+@pytest.mark.parametrize(("api", "open_ended"), [("query_range", True), ("query", False)])
+def test_samples_as_scraped_lie_on_no_grid(tmp_path: Path, api: str, open_ended: bool) -> None:
+    """Targets scraped at whole seconds look like a query's grid, their idling like a gap that it hides."""
+    history = small_history(2)
+    for one in (one for rows in history.values() for one in rows):
+        one["values"] = [(t, one["values"][min(i, 160)][1]) for i, (t, _) in enumerate(one["values"])]
+    folder = write_dumps(tmp_path / "in", history)
+    files = tuple(
+        replace(planned(path.stem.replace("__", ":")), file=f"{path.name}.gz", api=api, match=("m",))
+        for path in sorted(folder.iterdir())
+    )
+    start, end = "2026-07-01T00:00:00Z", "2026-07-01T01:00:00Z"
+    store_plan(folder, Plan(PLAN_SCHEMA, Request(), start, end, files))
+    series(folder, tmp_path / "run", Reading())
+    for name in ("grids", "frozen"):
+        assert pl.read_parquet(tmp_path / f"run/data/{name}.parquet").is_empty() is not open_ended, name
+
+
+def test_a_plan_written_before_says_how_it_was_asked(tmp_path: Path) -> None:
+    """Without the word, by query_range."""
+    store_plan(tmp_path, Plan(PLAN_SCHEMA, Request(), "a", "b", (planned("x"),)))
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert plan["files"][0].pop("api") == "query_range"
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert read_plan(tmp_path) == Plan(PLAN_SCHEMA, Request(), "a", "b", (planned("x"),))
