@@ -26,6 +26,7 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.prior import Prior
+from hs_analysis.schema.releases import Release
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
@@ -93,7 +94,7 @@ def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
     signals = typed_signals(work.run)
-    births = tables.read(work.run, "births")
+    births, versions = tables.read(work.run, "births"), tables.read(work.run, "versions")
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
     guess = instance_of(work.settings.prior) if work.settings.prior.model else None
@@ -107,13 +108,14 @@ def derive_numbers(work: Work) -> Outcome:
             births,
             edges[part.service],
             surfaces,
+            versions=versions,
             rolling=fit == WHOLE,
         )
         if guess is not None and fit == WHOLE:
             known = priors_of(part, result.derived, guess, work.settings.slo)
             result = replace(result, derived=replace(result.derived, prior=known))
         found.append((part.service, fit, result))
-    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "prior")
+    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "prior", "releases")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
         key = {"service": service, "fit": fit}
@@ -162,4 +164,5 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         tables.read_rows(folder, "startup", Startup, service, fit),
         tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
         tables.read_rows(folder, "prior", Prior, service, fit),
+        tables.read_rows(folder, "releases", Release, service, fit),
     )
