@@ -14,6 +14,7 @@ from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.edges import Edges
+from hs_analysis.derive.equivalents import in_equivalents, type_ratios, with_pods
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.growth import with_growth
 from hs_analysis.derive.load import role_rows
@@ -23,7 +24,7 @@ from hs_analysis.derive.ratio import ratio_of
 from hs_analysis.derive.releases import Latest, latest_version
 from hs_analysis.derive.replica_ratio import beside, replica_ratio
 from hs_analysis.derive.rolling import realised_coverage
-from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, with_pods
+from hs_analysis.derive.speeds import type_speeds
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
@@ -32,6 +33,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.results import Capacity, Demand, Derived, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.resampling import moving_block_indices
 
 BLOCK_S = 3600.0
@@ -72,6 +74,7 @@ def derive_service(
     edges: Edges | None = None,
     profiles: Sequence[Profile] = (),
     *,
+    bench: Sequence[BenchSpeed] = (),
     versions: pl.DataFrame | None = None,
     rolling: bool = False,
 ) -> DeriveResult:
@@ -94,6 +97,8 @@ def derive_service(
         limit that lies between two.
     profiles
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
+    bench
+        How the GPU types of benchmarks compare, where profiles and the history don't tell.
     versions
         Rows of the contract VERSIONS: capacities, targets, the mix and the ratio speak of the version that
         runs at the end (`latest_version`), demand and growth of the whole window; None when not looked for.
@@ -115,7 +120,7 @@ def derive_service(
         for fit, seed in zip(fits.values(), seeds[2:], strict=True):
             rng = np.random.default_rng(seed.spawn(1)[0])
             typed_capacity += type_capacities(frame, typed, fit, now, settings, resamples, rng)
-        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples)
+        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples, bench)
         frame, moved = in_equivalents(frame, typed, speeds)
         if moved:
             again = _capacities(frame, now, settings, resamples, seeds[2:])

@@ -97,6 +97,7 @@ def derive_numbers(work: Work) -> Outcome:
     births, versions = tables.read(work.run, "births"), tables.read(work.run, "versions")
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
+    compared = ratio_tests.speeds_of_types(work)
     guess = instance_of(work.settings.prior) if work.settings.prior.model else None
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
@@ -108,6 +109,7 @@ def derive_numbers(work: Work) -> Outcome:
             births,
             edges[part.service],
             surfaces,
+            bench=compared,
             versions=versions,
             rolling=fit == WHOLE,
         )
@@ -129,7 +131,6 @@ def derive_numbers(work: Work) -> Outcome:
         drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
         tables.write_frames(work.out, name, drawn)
     sweeps, profiles = ratio_tests.answer(work), ratio_tests.from_profiles(work)
-    compared = ratio_tests.speeds_of_types(work)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
     notes += [f"ratio tests {len(sweeps)}"] if sweeps else []

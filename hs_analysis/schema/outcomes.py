@@ -189,7 +189,7 @@ GPU_SPEEDS = _contract(
     _field("ci", INTERVAL, "ratio", "95 % interval"),
     _field("reference", _TEXT, "", "the most numerous type"),
     _field("weight", _NUMBER, "equivalents", "what a pod of the type counts, 1 = the mean pod recorded"),
-    _field("basis", _TEXT, "", "capacity, profile or equal_queue"),
+    _field("basis", _TEXT, "", "capacity, profile, equal_queue or bench"),
     _field("status", _TEXT, "", "ok or refused", null=False),
     _field("reason", REASON, "", "why it is refused"),
     _field("evidence", _TEXT, "", "path of the evidence"),
