@@ -9,6 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 from derive.synthetic import SETTINGS, START_S, Service, day_shape, frame_of, make_frame
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hs_analysis.derive import derive_service, other_version
 from hs_analysis.derive.releases import latest_version
@@ -73,10 +75,14 @@ def test_the_last_of_several_releases_counts() -> None:
 def test_a_restart_cuts_nothing() -> None:
     """New pods and a new hash of the template, but the same image; the driver is the node's."""
     image = seen((IMAGE, "v1", "a", 0, 14), (IMAGE, "v1", "b", 12, 29))
-    hashes = seen(("hash", "x", "a", 0, 14), ("hash", "y", "b", 12, 29), tells="template")
+    name = "pod_template_hash"
+    hashes = seen((name, "x", "a", 0, 14), (name, "y", "b", 12, 29), tells="template")
     driver = seen(("driver", "550", "a", 0, 14), ("driver", "570", "b", 12, 29), tells="driver")
     assert left(pl.concat([image, hashes, driver])) is None
     assert left(hashes) == list(range(16, 30)), "nothing else names the version: it may be another"
+    assert "kube_pod_container_info" in latest_version(idle(30), hashes).releases[0].text
+    test = replace(idle(30), kind="pressure_test")
+    assert latest_version(test, hashes).releases == (), "pools of a sweep are made anew"
 
 
 def test_a_version_that_was_tried_costs_its_time_only() -> None:
@@ -128,6 +134,30 @@ def test_the_plainest_evidence_speaks() -> None:
     )
     (said,) = latest_version(idle(60), versions).releases
     assert said.what == IMAGE
+
+
+SIGHTINGS = st.lists(
+    st.tuples(
+        st.sampled_from(["v1", "v2", "v3"]), st.sampled_from("abcd"), st.integers(0, 59), st.integers(0, 59)
+    ),
+    min_size=1, max_size=8,
+)  # fmt: skip
+
+
+@given(SIGHTINGS, st.randoms())
+def test_no_row_that_is_left_ran_what_was_replaced(found: list[tuple[str, str, int, int]], chance) -> None:
+    """Whatever was seen when, and in whatever order it is listed."""
+    rows = [(IMAGE, value, name, min(a, b), max(a, b)) for value, name, a, b in found]
+    result = latest_version(idle(60), seen(*rows))
+    chance.shuffle(rows)
+    again = latest_version(idle(60), seen(*rows))
+    assert again.releases == result.releases
+    assert [mask.tolist() for mask in again.rows.values()] == [mask.tolist() for mask in result.rows.values()]
+    for one in result.releases:
+        gone = {"released": one.before, "tried": one.after}.get(one.kind)
+        for _, value, _, first, last in rows:
+            if value == gone:
+                assert not result.rows["decode"][first : last + 1].any()
 
 
 def changed(late_rows: int = 1440) -> ServiceFrame:
