@@ -56,6 +56,7 @@ def recommended(service: Service) -> str:
 
 def derived(service: Service) -> list[Block]:
     """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
+    from hs_analysis.report import releases
     from hs_analysis.report.replica_words import beside_ratio
     from hs_analysis.report.rolling_words import coverage_count
     from hs_analysis.report.slo import edges
@@ -90,6 +91,7 @@ def derived(service: Service) -> list[Block]:
         ("band", "out/in [1]"), ("cooldown", "cooldown [2]"), ("status", "status"),
     ]  # fmt: skip
     return [
+        *releases.lines(service),
         Table(
             f"Capacity of {service['service']}",
             _told_apart(_columns("role gpu capacity status basis covered"), capacity),

@@ -111,7 +111,7 @@ def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    from hs_analysis.report import priors
+    from hs_analysis.report import priors, releases
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
@@ -124,6 +124,7 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
         f"{service['service']} ({kind} history, {service.get('reference')} work as reference)",
         f"  SLO: {objective(slo)}",
         *(f"  note: {text}" for text in edges(service)),
+        *(f"  {line}" for line in releases.lines(service)),
         f"  recommended signal: {recommended(service)}",
         f"  selected policy: {_selected(choice)}",
     ]

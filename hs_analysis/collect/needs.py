@@ -43,9 +43,12 @@ class Need:
         return self.reach == "own" and is_query(self.metric)
 
 
-WITNESSES = ("up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels")
+WITNESSES = (
+    "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels",
+    "kube_pod_container_info",
+)  # fmt: skip
 """Not signals: who was scraped, values that move at every scrape (where even they repeat, nothing was
-scraped), and the pod labels that tell roles (llm-d, AIBrix)."""
+scraped), pod labels that tell roles (llm-d, AIBrix), and the images that tell a release from a restart."""
 
 ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 """Labels of kube_pod_labels that tell a role; a pod without them is left out."""

@@ -1,19 +1,28 @@
-"""GPU types against each other in benchmark points of a single pool: output tokens per GPU at equal load."""
+"""GPU types against each other in benchmark points of a single pool: output tokens per GPU at equal load.
+
+What a pool that mixes types is weighed by where its own history can't tell them apart.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 
 from hs_analysis.derive.bench_points import trials_of
+from hs_analysis.schema.gpu_names import same_gpu
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 
 SAME = ("capture", "file", "model", "engine", "precision", "cached_ratio", "isl", "osl")
 """Columns in which the points of one comparison agree."""
+
+LENGTHS_WITHIN = 2.0
+"""Factor within which a benchmark's lengths must lie of the service's mean request [ratio]. Default of this
+project: speeds of types against each other move less with the lengths than speeds do."""
 
 
 def bench_speeds(bench: pl.DataFrame, slo: Slo) -> tuple[BenchSpeed, ...]:
@@ -71,3 +80,49 @@ def _caveat(at_top: bool, unknown: bool) -> Reason | None:
     if at_top:
         return Reason("highest_load", "best at the highest common load: it may serve more beyond it")
     return None
+
+
+def pool_speeds(
+    bench: Sequence[BenchSpeed], types: Sequence[str], request: tuple[float, float] | None, gpus: float | None
+) -> dict[str, BenchSpeed]:
+    """Return the benchmark's row of each GPU type of a pool, empty where no benchmark has them all.
+
+    Parameters
+    ----------
+    bench
+        Types of benchmarks, as of `bench_speeds`; the one whose lengths are nearest to the request is taken.
+    types
+        GPU types as the pool names them: a benchmark's type stands for one if it is called the same, else if
+        it is the only one there with its model number.
+    request
+        Computed prompt and output tokens of the service's mean request; None where not counted.
+    gpus
+        GPUs of an instance: set-ups of that size first; None where not known.
+    """
+    groups: dict[tuple[str, float, float], list[BenchSpeed]] = {}
+    for one in bench:
+        if request is not None and one.isl and one.osl and _apart(one.isl, one.osl, request) <= 1.0:
+            groups.setdefault((one.name, one.isl, one.osl), []).append(one)
+    nearest = sorted(groups, key=lambda key: (_apart(key[1], key[2], request or (1.0, 1.0)), key))
+    for key in nearest:
+        found = {name: _row_of(name, groups[key], gpus) for name in types}
+        known = {name: row for name, row in found.items() if row is not None}
+        if len(known) == len(types) == len({row.gpu_type for row in known.values()}):
+            return known
+    return {}
+
+
+def _apart(isl: float, osl: float, request: tuple[float, float]) -> float:
+    """Return how far two lengths lie from a request's, 1 where the farther one is at the limit."""
+    return max(abs(math.log(a / b)) for a, b in zip((isl, osl), request, strict=True)) / math.log(
+        LENGTHS_WITHIN
+    )
+
+
+def _row_of(name: str, rows: Sequence[BenchSpeed], gpus: float | None) -> BenchSpeed | None:
+    named = {row.gpu_type for row in rows if row.gpu_type == name}
+    named = named or {row.gpu_type for row in rows if same_gpu(row.gpu_type, name)}
+    own = [row for row in rows if row.gpu_type in named]
+    if len(named) != 1:
+        return None
+    return max(own, key=lambda row: (row.gpus == gpus, row.tps_per_gpu))

@@ -14,15 +14,17 @@ from hs_analysis.derive import tables
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.edges import Edges
+from hs_analysis.derive.equivalents import in_equivalents, type_ratios, with_pods
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.growth import with_growth
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.profile import Profile
 from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.releases import Latest, latest_version
 from hs_analysis.derive.replica_ratio import beside, replica_ratio
 from hs_analysis.derive.rolling import realised_coverage
-from hs_analysis.derive.speeds import in_equivalents, type_ratios, type_speeds, with_pods
+from hs_analysis.derive.speeds import type_speeds
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
@@ -32,6 +34,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.results import Capacity, Demand, Derived, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.resampling import moving_block_indices
 
 BLOCK_S = 3600.0
@@ -72,6 +75,8 @@ def derive_service(
     edges: Edges | None = None,
     profiles: Sequence[Profile] = (),
     *,
+    bench: Sequence[BenchSpeed] = (),
+    versions: pl.DataFrame | None = None,
     rolling: bool = False,
 ) -> DeriveResult:
     """Derive demand, capacity at the SLO, thresholds and the P/D ratio of one service.
@@ -93,44 +98,53 @@ def derive_service(
         limit that lies between two.
     profiles
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
+    bench
+        How the GPU types of benchmarks compare, where profiles and the history don't tell.
+    versions
+        Rows of the contract VERSIONS: capacities, targets, the mix and the ratio speak of the version that
+        runs at the end (`latest_version`), demand and growth of the whole window; None when not looked for.
     rolling
         Whether to check the intervals of the capacities on later blocks of the history, which takes a fit
         a block.
     """
     given = settings
-    startups = startups_of(frame, births) if births is not None else ()
+    now = Latest() if versions is None else latest_version(frame, versions)
+    startups = startups_of(frame, now.births(births)) if births is not None else ()
     settings = with_measured(given, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
-    fits = _capacities(frame, settings, resamples, seeds[2:])
+    fits = _capacities(frame, now, settings, resamples, seeds[2:])
     typed_capacity: tuple[Capacity, ...] = ()
     speeds: tuple[GpuSpeed, ...] = ()
     if typed is not None:
+        typed = now.typed(frame, typed)
         for fit, seed in zip(fits.values(), seeds[2:], strict=True):
             rng = np.random.default_rng(seed.spawn(1)[0])
-            typed_capacity += type_capacities(frame, typed, fit, settings, resamples, rng)
-        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples)
+            typed_capacity += type_capacities(frame, typed, fit, now, settings, resamples, rng)
+        speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples, bench)
         frame, moved = in_equivalents(frame, typed, speeds)
         if moved:
-            again = _capacities(frame, settings, resamples, seeds[2:])
+            again = _capacities(frame, now, settings, resamples, seeds[2:])
             fits |= {role: again[role] for role in moved}
     if rolling:
         fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
-    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups)
-    mix = mix_of(frame, resamples) if {"prefill", "decode"} <= set(targets) else None
-    ratio, unbalanced = ratio_of(frame, targets, mix, np.random.default_rng(seeds[1]), edges)
+    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, now)
+    common = now.both(frame)
+    mix = mix_of(common, resamples) if {"prefill", "decode"} <= set(targets) else None
+    ratio, unbalanced = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), edges)
     rows = {role: fit.judged.rows for role, fit in fits.items()}
-    ratio = beside(ratio, replica_ratio(frame, rows, mix, resamples))
+    ratio = beside(ratio, replica_ratio(common, rows, mix, resamples))
     ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
     demand, censored = demand_of(frame)
     capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
     thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
     speeds = with_pods(speeds, _needs(demand, targets))
-    refusals = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
+    open_ = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
+    refusals = tuple(now.collect(one, rows, frame) for one in open_)
     stretches = mix.stretches if mix is not None else tables.history_stretches(frame)
     return DeriveResult(
-        Derived(capacity, demand, thresholds, ratio, refusals, startups, speeds),
+        Derived(capacity, demand, thresholds, ratio, refusals, startups, speeds, releases=now.releases),
         tables.capacity_points(frame, fits, settings.slo),
         tables.capacity_curve(frame, fits, settings.slo),
         tables.mix_table(frame, stretches, ratio),
@@ -139,6 +153,7 @@ def derive_service(
 
 def _capacities(
     frame: ServiceFrame,
+    now: Latest,
     settings: Settings,
     resamples: NDArray[np.int64],
     seeds: Sequence[np.random.SeedSequence],
@@ -147,8 +162,10 @@ def _capacities(
     found = {}
     for role, seed in zip(frame.pools, seeds, strict=True):
         link = evidence.path(frame.service, "derive", f"capacity@{role}")
-        rows = role_rows(frame, role, settings)
-        found[role] = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
+        rows = now.of(role_rows(frame, role, settings))
+        fit = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
+        reason = now.said(role, fit.capacity.reason)
+        found[role] = replace(fit, capacity=replace(fit.capacity, reason=reason))
     return with_tracked(with_growth(with_calm(found), settings), settings)
 
 

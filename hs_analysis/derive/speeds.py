@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
+from hs_analysis.derive.bench_speeds import pool_speeds
 from hs_analysis.derive.demand import mean_request
 from hs_analysis.derive.fitting import DRAWS_MIN, log_interval
 from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.load import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.profile import Profile, profile_ratio
-from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
-from hs_analysis.schema.balance import GpuSpeed, SpeedBasis, TypeRatio, weights_of
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.balance import GpuSpeed, SpeedBasis
 from hs_analysis.schema.results import Capacity, Interval, Reason
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
 
 Floats = NDArray[np.float64]
@@ -45,9 +47,6 @@ BINS, BIN_ROWS = 40, 6
 QUEUE_SYSTEMATIC = 0.02
 """Standard deviation of ln speed beyond resampling, the same as for a capacity: requests are gauges, read a
 few times a minute."""
-
-MOVES = 0.02
-"""Half-range of a pool's mean weight from which its mix of types is said to have moved [ratio]."""
 
 Relative = dict[str, tuple[float, Interval]]
 """Speed of each type ÷ that of the reference type, with its 95 % interval."""
@@ -97,12 +96,13 @@ def type_speeds(
     profiles: Sequence[Profile],
     settings: Settings,
     resamples: Integers,
+    bench: Sequence[BenchSpeed] = (),
 ) -> tuple[GpuSpeed, ...]:
     """Return the relative speed of each GPU type of every pool that mixes types.
 
     From the types' own capacities where all are known, else from profiles of all of them at the service's
-    mean request, else from the work an instance of each serves while it holds equally many requests.
-    Refused, with what is missing, where none of these can be had.
+    mean request, else from the work an instance of each serves while it holds equally many requests, else
+    from a benchmark of them (not for prefill). Refused, with what is missing, where none can be had.
 
     Parameters
     ----------
@@ -114,6 +114,8 @@ def type_speeds(
         Of one instance each; those without a GPU type say nothing here.
     settings, resamples
         SLO, and row numbers of each bootstrap draw, shape (draws, rows).
+    bench
+        How the types of benchmarks compare.
     """
     found: list[GpuSpeed] = []
     for role in frame.pools:
@@ -131,20 +133,26 @@ def type_speeds(
         if relative is None:
             told = _by_queue(frame, pool, resamples)
             if isinstance(told, str):
-                found += _refused(frame, role, told)
+                found += _by_bench(frame, pool, bench, told) or _refused(frame, role, told)
                 continue
             basis, relative = "equal_queue", told
         found += _rows(frame, pool, basis, relative)
     return tuple(found)
 
 
-def _rows(frame: ServiceFrame, pool: Typed, basis: SpeedBasis | None, relative: Relative) -> list[GpuSpeed]:
+def _rows(
+    frame: ServiceFrame,
+    pool: Typed,
+    basis: SpeedBasis | None,
+    relative: Relative,
+    reason: Reason | None = None,
+) -> list[GpuSpeed]:
     counts = {name: float(np.nanmean(values)) for name, values in pool.instances.items()}
     mean = sum(counts[name] * relative[name][0] for name in counts) / sum(counts.values())
     return [
         GpuSpeed(
             pool.role, name, counts[name], relative[name][0], relative[name][1], pool.reference,
-            relative[name][0] / mean, basis, "ok", None, _link(frame, pool.role, name),
+            relative[name][0] / mean, basis, "ok", reason, _link(frame, pool.role, name),
         )
         for name in counts
     ]  # fmt: skip
@@ -232,6 +240,25 @@ def _rate(known: tuple[float, float], role: str, request: tuple[float, float]) -
     return prefill if role == "prefill" else decode
 
 
+def _by_bench(frame: ServiceFrame, pool: Typed, bench: Sequence[BenchSpeed], why: str) -> list[GpuSpeed]:
+    """Return the speeds that a benchmark gives, empty where none does or for a prefill pool.
+
+    Its points are output tokens of instances that do both parts of a request: they say nothing of prefill.
+    """
+    gpus = frame.gpus_per_instance.get(pool.role)
+    known = pool_speeds(bench, tuple(pool.instances), mean_request(frame), gpus)
+    if not known or pool.role == "prefill":
+        return []
+    one = known[pool.reference]
+    text = (
+        f"from the benchmark {one.name} at {one.isl:,.0f} prompt and {one.osl:,.0f} output tokens, output "
+        f"tokens/s per GPU of instances that do both parts: of the history, {why}"
+    )
+    found = {name: row.tps_per_gpu / one.tps_per_gpu for name, row in known.items()}
+    relative: Relative = {name: (value, (value, value)) for name, value in found.items()}
+    return _rows(frame, pool, "bench", relative, Reason("bench", text))
+
+
 def _by_queue(frame: ServiceFrame, pool: Typed, resamples: Integers) -> Relative | str:
     """Compare served work per instance at equal requests per instance; or say what is missing."""
     curves = {name: _per_instance(frame, pool, name) for name in pool.instances}
@@ -301,90 +328,3 @@ def _seen(held: Floats, served: Floats) -> tuple[Floats, Floats]:
 
 def _curve(held: Floats, served: Floats) -> MonotoneFit:
     return monotone_fit(held, served, bins=max(2, min(BINS, held.size // BIN_ROWS)), increasing=True)
-
-
-def in_equivalents(
-    frame: ServiceFrame, typed: pl.DataFrame, speeds: Sequence[GpuSpeed]
-) -> tuple[ServiceFrame, tuple[str, ...]]:
-    """Return the service with its instances counted in equivalents, and the roles where that matters.
-
-    One equivalent is the mean pod recorded. A pool whose mix of types stood still keeps its counts: there
-    both are the same.
-    """
-    moved, columns = [], []
-    for role in frame.pools:
-        weights = weights_of(speeds, role)
-        pool = typed_of(frame, typed, role) if weights else None
-        if pool is None:
-            continue
-        pods = sum(np.nan_to_num(pool.instances[name]) for name in weights)
-        weighed = sum(weights[name] * np.nan_to_num(pool.instances[name]) for name in weights)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(pods > 0, weighed / pods, math.nan)
-        known = mean[np.isfinite(mean)]
-        if not known.size or np.ptp(known) < 2 * MOVES:
-            continue
-        moved.append(role)
-        counts = frame.values("instances", role) * np.where(np.isfinite(mean), mean, 1.0)
-        columns.append(pl.Series(column("instances", role), counts).fill_nan(None))
-    return replace(frame, table=frame.table.with_columns(columns)), tuple(moved)
-
-
-def type_ratios(value: float | None, speeds: Sequence[GpuSpeed]) -> tuple[TypeRatio, ...]:
-    """Return prefill pods of one type per decode pod of another that balance, empty for pools of one type.
-
-    A ratio of mean pods r is r · w_D ÷ w_P of pods with weights w_P and w_D.
-    """
-    prefill, decode = (weights_of(speeds, role) for role in ("prefill", "decode"))
-    if value is None or not (prefill or decode):
-        return ()
-    one: Mapping[str, float] = {"": 1.0}
-    return tuple(
-        TypeRatio(p or None, d or None, value * w_d / w_p)
-        for p, w_p in (prefill or one).items()
-        for d, w_d in (decode or one).items()
-    )
-
-
-def with_pods(speeds: Sequence[GpuSpeed], need: Mapping[str, float | None]) -> tuple[GpuSpeed, ...]:
-    """Return the speeds with the pods of each type that make up a need, the fastest first.
-
-    Parameters
-    ----------
-    speeds
-        Of the pools that mix types; as many pods of a type are there as ran in the mean, rounded up.
-    need
-        Equivalents per role; None where unknown.
-    """
-    found = list(speeds)
-    for role, wanted in need.items():
-        own = [s for s in speeds if s.role == role and s.weight is not None]
-        if wanted is None or not own:
-            continue
-        ranked = sorted(own, key=lambda s: (-(s.weight or 0.0), s.gpu_type))
-        available = [(s.gpu_type, s.weight or 0.0, math.ceil((s.instances or 0.0) - 1e-9)) for s in ranked]
-        pods = dict(pods_for(wanted, available))
-        found = [replace(s, pods=pods[s.gpu_type]) if s in own else s for s in found]
-    return tuple(found)
-
-
-def pods_for(needed: float, available: Sequence[tuple[str, float, int]]) -> tuple[tuple[str, int], ...]:
-    """Return how many pods of each GPU type make up a need in equivalents, in the order given.
-
-    Parameters
-    ----------
-    needed
-        Equivalents.
-    available
-        (GPU type, equivalents of one pod, pods there are), the preferred first.
-
-    Returns
-    -------
-    Whole pods per type; together at least the need where there are enough, else all there are.
-    """
-    out = []
-    for name, speed, most in available:
-        count = min(most, max(0, math.ceil(needed / speed - 1e-9))) if speed > 0 else 0
-        needed -= count * speed
-        out.append((name, count))
-    return tuple(out)

@@ -15,6 +15,7 @@ from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.growth import load_steps
 from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
+from hs_analysis.derive.releases import Latest
 from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import Target, operating_point
 from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
@@ -51,13 +52,16 @@ def thresholds_of(
     targets: dict[str, Target],
     settings: Settings,
     startups: Sequence[Startup] = (),
+    now: Latest | None = None,
 ) -> tuple[tuple[Threshold, ...], tuple[Refusal, ...]]:
     """Return the thresholds of a service, and what could not be had of them.
 
     One for the served token rate of each pool, and one for every other signal that the study found
     proportional. A request rate (role ``service``) is counted per instance of the decode or mixed pool.
-    Cooldowns use the start-up time that was given, else the one that was measured.
+    Cooldowns use the start-up time that was given, else the one that was measured. With ``now`` noise and
+    counts are those of the version that runs now.
     """
+    now = now or Latest()
     wanted = [(SERVED[pool], pool) for pool in targets]
     wanted += sorted(
         (v.signal, v.role)
@@ -67,7 +71,7 @@ def thresholds_of(
         and pool_of(v.role, frame.pools) in targets
     )
     times = _startup_times(targets, settings, startups)
-    found = tuple(_threshold(frame, signal, role, targets, times) for signal, role in wanted)
+    found = tuple(_threshold(frame, signal, role, targets, times, now) for signal, role in wanted)
     return found, _refusals(found, times)
 
 
@@ -97,6 +101,7 @@ def _threshold(
     role: str,
     targets: dict[str, Target],
     times: dict[str, _StartupTime],
+    now: Latest,
 ) -> Threshold:
     pool = pool_of(role, tuple(targets)) or role
     target = targets[pool]
@@ -108,9 +113,9 @@ def _threshold(
     if value is None and target.value is not None:
         status = "refused"
         reason = Reason("thin", f"fewer than {FIT_ROWS_MIN} rows hold both {signal} and the load of {pool}")
-    values = np.where(saturated_rows(frame, pool), np.nan, frame.values(signal, role))
+    values = np.where(saturated_rows(frame, pool), np.nan, now.signal(pool, frame.values(signal, role)))
     group = target.fit.judged.rows.group
-    counts = frame.values("instances", pool)
+    counts = now.signal(pool, frame.values("instances", pool))
     cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
     size = _usual_size(counts)
     band = dead_band(cv, size) if math.isfinite(cv) and size > 0 else None

@@ -72,7 +72,7 @@ def _kept(rows: RoleRows, settings: Settings) -> bool:
     """Whether no more windows than may be were over a limit; true where no limit was given."""
     if not rows.limits:
         return True
-    judged = rows.over_low[np.isfinite(rows.over_low)]
+    judged = rows.over_low[np.isfinite(rows.over_low) & np.isfinite(rows.sustained)]
     over = judged > 1.0 - settings.slo.quantile
     return bool(judged.size) and float(over.mean()) <= settings.slo.allowed_window_share
 

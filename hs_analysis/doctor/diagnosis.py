@@ -68,7 +68,10 @@ CHECKS: tuple[Check, ...] = (
     Check(("confounded",), series_checks.followed, ("pass",), "judge signals per instance"),
     Check(("roles",), checks.roles, _PASS_WARN, "see how to give roles: docs/howto/roles.md"),
     Check(("label_join",), series_checks.pod_labels, ("warn",), "export kube_pod_labels of the same pods"),
-    Check(("release",), series_checks.releases, ("warn",), "`--from` after it, or `--exclude` the rollout"),
+    Check(
+        ("release",), series_checks.releases, ("warn",),
+        "nothing for capacity and ratio: they stand on what came after; `--from` after it for the rest",
+    ),
     Check(("services",), checks.unmapped, _PASS_WARN, "name a service under `[services]`"),
     Check(("unknown_metric",), input_checks.unknown_metrics, ("pass",), "map it under `[metrics]`"),
     Check(("scale",), checks.scales, ("pass", "fail"), "set `unit` for the metric under `[metrics]`"),

@@ -10,6 +10,7 @@ import polars as pl
 
 from hs_analysis.doctor.input_checks import listed, number
 from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.schema.gpu_names import same_gpu
 
 COARSE_SHARE = 0.5
 """Share of requests with an arrival time of their own below which times come in steps [ratio]."""
@@ -44,10 +45,6 @@ _SETTING = ("model", "precision", "isl", "osl", "concurrency", "decode_gpus", "p
 
 _MODEL = re.compile(r"^([a-z]+\d{3})[a-z]$")
 """A model's number and the letter behind it, which tables leave out: MI300 and MI300X."""
-
-
-_NUMBERED = re.compile(r"(?<![0-9a-z])(?:\d+x)?([a-z]{1,3}\d{2,4})")
-"""A GPU model in a name: H200, GB300, MI300, L20."""
 
 
 def request_logs(scene: Scene) -> list[Finding]:
@@ -186,17 +183,11 @@ def _covered(scene: Scene) -> list[Finding]:
     found = [Finding("bench_gpus", "pass", named, value=float(len(measured)))]
     for frame in scene.frames:
         runs = sorted({one for types in frame.gpu_types.values() for one in types})
-        lacking = [one for one in runs if not any(_same_type(one, other) for other in measured)]
+        lacking = [one for one in runs if not any(same_gpu(one, other) for other in measured)]
         if lacking:
             text = f"no point was measured on {listed(lacking)}, which the service runs on"
             found.append(Finding("bench_gpus", "warn", text, service=frame.service))
     return found
-
-
-def _same_type(one: str, other: str) -> bool:
-    """Whether two names share a model number: ``NVIDIA H200`` and ``h200_sxm``."""
-    left, right = (set(_NUMBERED.findall(name.lower())) for name in (one, other))
-    return bool(left & right) or one.lower() == other.lower()
 
 
 def _repeated(rows: pl.DataFrame) -> Iterator[Finding]:

@@ -4,30 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import POOL_ROLES
-from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.frames import VERSIONS, check, empty, label_map
+from hs_analysis.schema.releases import SETTLED_S
 
 IMAGES = "kube_pod_container_info"
 HELPERS = ("istio-proxy", "linkerd-proxy", "routing-proxy", "dcgm-exporter", "otel-collector")
 """Containers beside an engine whose image is not the engine's; names of their projects' documentations."""
 
-VERSION_LABELS = (
-    "version", "model_version", "revision", "app_kubernetes_io_version", "label_app_kubernetes_io_version",
+TEMPLATES = (
     "pod_template_hash", "label_pod_template_hash", "controller_revision_hash",
-    "label_controller_revision_hash", "DCGM_FI_DRIVER_VERSION",
+    "label_controller_revision_hash",
 )  # fmt: skip
-"""Labels whose value changes with a release: build-info metrics, Kubernetes' recommended labels and its own
-hashes of a pod's template, dcgm-exporter's driver version."""
+"""Kubernetes' own hashes of a pod's template: they change with a version, and with a mere restart too."""
+
+DRIVER = "DCGM_FI_DRIVER_VERSION"
+"""dcgm-exporter's driver version, of the node and not of the engine."""
+
+VERSION_LABELS = {
+    **dict.fromkeys(
+        ("version", "model_version", "revision", "app_kubernetes_io_version",
+         "label_app_kubernetes_io_version"), "version",
+    ),
+    **dict.fromkeys(TEMPLATES, "template"),
+    DRIVER: "driver",
+}  # fmt: skip
+"""Labels whose value changes with a release, and what they tell (`tells` of contract VERSIONS): build-info
+metrics, Kubernetes' recommended labels, its hashes, the driver."""
+
+PYTHON_INFO, PYTHON = "python_info", "version of Python"
+"""Every exporter of prometheus_client says which Python runs it: that is no version of the engine."""
 
 NAMES = "metric names"
 """What a change is called that shows in an exporter's names: an older one ends, a newer one begins."""
-
-SETTLED_S = 300.0
-"""A value first seen this long after the first of its kind is a change, not a late scrape [s]."""
 
 CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
     "service": pl.String, "role": pl.String, "what": pl.String, "t": pl.Datetime("us", "UTC"),
@@ -35,12 +49,9 @@ CHANGES: dict[str, pl.DataType | type[pl.DataType]] = {
 }  # fmt: skip
 """Columns of `version_changes`: ``t`` is when the new value was seen first, ``until`` the old one last."""
 
-_Sighting = tuple[str, str, str, str, datetime, datetime]
-"""Service, role, what, value, first and last seen."""
 
-
-def version_changes(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    """Return the releases that series, their labels and their names show.
+def version_spans(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """Return when and where each version was seen that series, their labels and their names tell.
 
     Parameters
     ----------
@@ -53,33 +64,60 @@ def version_changes(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Cata
 
     Returns
     -------
+    Frame of contract VERSIONS, sorted, of the pools of services; from the first sample of any series of an
+    instance that tells the version to the last.
+    """
+    placed = series.filter(pl.col("service").is_not_null() & pl.col("emitter_role").is_in(POOL_ROLES))
+    joined = placed.join(quality.select("series_id", "first_t", "last_t"), "series_id").drop_nulls("first_t")
+    seen = pl.DataFrame(_sightings(joined, catalogue), schema=empty(VERSIONS).schema, orient="row")
+    key = [name for name in VERSIONS.names if name not in ("first", "last")]
+    spans = seen.group_by(key).agg(pl.col("first").min(), pl.col("last").max())
+    return check(spans.sort(key), VERSIONS)
+
+
+def version_changes(spans: pl.DataFrame) -> pl.DataFrame:
+    """Return the releases that the sightings of versions show.
+
+    Parameters
+    ----------
+    spans
+        Frame of contract VERSIONS.
+
+    Returns
+    -------
     Frame ``CHANGES``, sorted; one row per service, role, kind of evidence and new value. Values that are
     there from the start are no change, and neither is one that comes back.
     """
-    seen: dict[tuple[str, str, str], dict[str, tuple[datetime, datetime]]] = {}
-    placed = series.filter(pl.col("service").is_not_null() & pl.col("emitter_role").is_in(POOL_ROLES))
-    joined = placed.join(quality.select("series_id", "first_t", "last_t"), "series_id").drop_nulls("first_t")
-    for service, role, what, value, first, last in _sightings(joined, catalogue):
-        values = seen.setdefault((service, role, what), {})
-        before = values.get(value, (first, last))
-        values[value] = (min(before[0], first), max(before[1], last))
-    rows = [(*key, *change) for key, values in sorted(seen.items()) for change in _changes(values)]
+    key = ["service", "role", "what"]
+    values = spans.group_by(*key, "value").agg(pl.col("first").min(), pl.col("last").max())
+    rows = [
+        (*own, *change)
+        for own, part in values.partition_by(key, as_dict=True).items()
+        for change in _changes({value: (first, last) for *_, value, first, last in part.iter_rows()})
+    ]
     return pl.DataFrame(rows, schema=CHANGES, orient="row").sort("service", "role", "t", "what", "to")
 
 
-def _sightings(joined: pl.DataFrame, catalogue: Catalogue) -> Iterator[_Sighting]:
+def _sightings(joined: pl.DataFrame, catalogue: Catalogue) -> Iterator[tuple[Any, ...]]:
+    """Yield rows of contract VERSIONS, one a series and kind of evidence."""
     ages = _ages(catalogue)
     for row in joined.iter_rows(named=True):
-        labels, key = label_map(row["labels"]), (row["service"], row["emitter_role"])
-        span = row["first_t"], row["last_t"]
+        labels = label_map(row["labels"])
+        pool = row["service"], row["capture"], row["emitter_role"]
+        place = row["instance"] or "", row["first_t"], row["last_t"]
         if row["metric"] == IMAGES and labels.get("image") and labels.get("container") not in HELPERS:
-            yield *key, f"image of {labels.get('container', 'the container')}", labels["image"], *span
-        for label in VERSION_LABELS:
-            if labels.get(label):
-                yield *key, label.removeprefix("label_"), labels[label], *span
+            what = f"image of {labels.get('container', 'the container')}"
+            yield *pool, what, "version", labels["image"], *place
+        for label, tells in VERSION_LABELS.items():
+            if not labels.get(label):
+                continue
+            if label == "version" and row["metric"] == PYTHON_INFO:
+                yield *pool, PYTHON, "sign", labels[label], *place
+            else:
+                yield *pool, label.removeprefix("label_"), tells, labels[label], *place
         if row["metric"] in ages:
             exporter, age = ages[row["metric"]]
-            yield *key, exporter, age, *span
+            yield *pool, exporter, "sign", age, *place
 
 
 def _ages(catalogue: Catalogue) -> dict[str, tuple[str, str]]:

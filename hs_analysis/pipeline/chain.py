@@ -26,8 +26,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
-        ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/services.json",
-         "data/disagreements.parquet", "data/rate_bounds.parquet"),
+        ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/versions.parquet",
+         "data/services.json", "data/disagreements.parquet", "data/rate_bounds.parquet"),
         align_services,
     ),
     Stage(

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.current import CurrentAutoscaler
+from hs_analysis.derive import other_version
 from hs_analysis.pipeline import beside, tables
 from hs_analysis.pipeline.frames import (
     read_frame,
@@ -242,7 +243,8 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     derived = read_derived(task.run, frame.service, TRAIN)
     controls = _controls(task, train, current)
     typed = typed_rows(typed_signals(task.run), test)
-    outcome = replay_service(test, train, derived, controls, task.settings, typed)
+    others = other_version(test, train, tables.read(task.run, "versions"))
+    outcome = replay_service(test, train, derived, controls, task.settings, typed, others)
     placed = [
         key | vars(row)
         for file in task.settings.beside.topology

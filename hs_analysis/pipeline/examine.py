@@ -107,7 +107,7 @@ def _scene(work: Work) -> Scene:
         catalogue=catalogue,
         settings=work.settings,
         pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),
-        releases=version_changes(series, quality, catalogue),
+        releases=version_changes(tables.read(work.run, "versions")),
         plan=_lacks(inputs.get("plan")),
         requests=tables.read(work.run, "requests"),
         bench=tables.read(work.run, "bench"),

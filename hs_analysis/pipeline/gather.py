@@ -22,6 +22,7 @@ from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.run import FileCount, Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.ingest.spoken_days import spoken_days
+from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
 from hs_analysis.pipeline.inputs import inputs_sha256
@@ -187,6 +188,7 @@ def align_services(work: Work) -> Outcome:
         tempfile.TemporaryFile(dir=work.out) as scratch,
     ):
         quality = quality_within(work, series, samples)
+        versions = version_spans(series, quality, catalogue_of(work.settings))
         stored = Stored(samples, partial(series_samples, samples), scratch)
         late = delays(read_table(work.run / GRIDS_FILE), series, quality)
         aligned = align(
@@ -199,6 +201,7 @@ def align_services(work: Work) -> Outcome:
             hint="hsa doctor says what was found",
         )
     write_aligned(work.out, aligned)
+    tables.write_frames(work.out, "versions", [versions])
     aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
     aligned.rate_bounds.write_parquet(work.out / RATE_BOUNDS_FILE)
     rows = sum(frame.table.height for frame in aligned.frames)

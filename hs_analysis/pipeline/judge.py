@@ -26,6 +26,7 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
 from hs_analysis.schema.prior import Prior
+from hs_analysis.schema.releases import Release
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
@@ -93,9 +94,10 @@ def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
     signals = typed_signals(work.run)
-    births = tables.read(work.run, "births")
+    births, versions = tables.read(work.run, "births"), tables.read(work.run, "versions")
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
+    compared = ratio_tests.speeds_of_types(work)
     guess = instance_of(work.settings.prior) if work.settings.prior.model else None
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
@@ -107,13 +109,15 @@ def derive_numbers(work: Work) -> Outcome:
             births,
             edges[part.service],
             surfaces,
+            bench=compared,
+            versions=versions,
             rolling=fit == WHOLE,
         )
         if guess is not None and fit == WHOLE:
             known = priors_of(part, result.derived, guess, work.settings.slo)
             result = replace(result, derived=replace(result.derived, prior=known))
         found.append((part.service, fit, result))
-    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "prior")
+    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "prior", "releases")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
         key = {"service": service, "fit": fit}
@@ -127,7 +131,6 @@ def derive_numbers(work: Work) -> Outcome:
         drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
         tables.write_frames(work.out, name, drawn)
     sweeps, profiles = ratio_tests.answer(work), ratio_tests.from_profiles(work)
-    compared = ratio_tests.speeds_of_types(work)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
     notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
     notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
@@ -162,4 +165,5 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         tables.read_rows(folder, "startup", Startup, service, fit),
         tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
         tables.read_rows(folder, "prior", Prior, service, fit),
+        tables.read_rows(folder, "releases", Release, service, fit),
     )

@@ -28,7 +28,7 @@ _LIBRARIES = (
     "duckdb", "polars", "pyarrow", "numpy", "scipy", "statsmodels", "scikit-learn", "altair",
     "vl-convert-python", "jinja2", "ruamel.yaml", "pysimdjson", "isal", "typer", "rich",
 )  # fmt: skip
-_SOURCES = {".py", ".sql", ".yaml", ".json", ".html", ".j2", ".js", ".css"}
+_SOURCES = {".py", ".sql", ".yaml", ".json", ".html", ".jinja", ".js", ".css"}
 
 
 @dataclass(frozen=True)

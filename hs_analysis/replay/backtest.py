@@ -65,6 +65,7 @@ def replay_service(
     policies: Mapping[str, Control],
     settings: Settings,
     typed: pl.DataFrame | None = None,
+    versions: Sequence[str] = (),
 ) -> ReplayOutcome:
     """Replay policies on a window they have not seen.
 
@@ -82,6 +83,8 @@ def replay_service(
     typed
         Rows of the contract SIGNALS of the window to replay that have a GPU type; None without any. Every pod
         counts 1: where the mix of types moved, nothing is said of latency.
+    versions
+        In which pools the window ran another version than the numbers are of: nothing is said of latency.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def replay_service(
     run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
     moved = moved_lengths(frame_train, frame_test)
     types = moved_types(frame_test, derived_train, typed)
-    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types)
+    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types, versions)
     calibration["readings"] = foretold(run.results[RECORDED], run.model)
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":

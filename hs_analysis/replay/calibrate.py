@@ -111,6 +111,7 @@ def calibrate(
     slo: Slo,
     moved: Sequence[str] = (),
     types: Sequence[str] = (),
+    versions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compare predicted with observed violations of the recorded counts, per latency.
 
@@ -127,6 +128,8 @@ def calibrate(
         calibrated, however well the recorded counts are foretold.
     types
         In which pools the mix of GPU types moved (``moved_types``); no more calibrated than with ``moved``.
+    versions
+        In which pools another version ran than the numbers are of; no more calibrated either.
 
     Returns
     -------
@@ -143,8 +146,12 @@ def calibrate(
     if not outcomes or all(outcome is None for outcome in outcomes):
         status = "not_tested"
     else:
-        status = "not_calibrated" if False in outcomes or moved or types else "calibrated"
-    return {"status": status, "text": _text(status, entries, model, slo, moved, types), "latencies": entries}
+        status = "not_calibrated" if False in outcomes or moved or types or versions else "calibrated"
+    return {
+        "status": status,
+        "text": _text(status, entries, model, slo, moved, types, versions),
+        "latencies": entries,
+    }
 
 
 def _compare(
@@ -205,6 +212,7 @@ def _text(
     slo: Slo,
     moved: Sequence[str],
     types: Sequence[str],
+    versions: Sequence[str],
 ) -> str:
     if not slo.given:
         return "no SLO was given: nothing is said of latency"
@@ -227,6 +235,11 @@ def _text(
         parts.append(
             f"not calibrated: the mix of GPU types moved ({', '.join(types)}) and the replay counts every "
             "pod alike: only hours and actions are given, as of pods of the training mix"
+        )
+    if versions:
+        parts.append(
+            f"not calibrated: a release came in the test window ({'; '.join(versions)}): only hours and "
+            "actions are given, as sized for the version before"
         )
     floors = [role for role, pool in model.pools.items() if pool.status == "floor" and pool.judged]
     if floors:

@@ -114,7 +114,8 @@ DERIVATIONS: dict[str, Derivation] = {
         "How much faster an instance of one GPU type of a pool is than one of the most numerous type: by "
         "their own capacities where all are known, else by profiles of all of them at the service's mean "
         "request, else by the work they serve while they hold equally many requests (running and waiting, "
-        "5-minute means), the mean over queue lengths that both held. One pod counts its speed ÷ the mean "
+        "5-minute means), the mean over queue lengths that both held, else (not for prefill) by a benchmark "
+        "of them near that request. One pod counts its speed ÷ the mean "
         "speed of the pods recorded; targets and ratio are those of a pod that counts 1.",
         "weight = speed ÷ (Σ pods × speed ÷ Σ pods);  equivalents = Σ weight × pods;  "
         "P ÷ D in pods = ratio × weight of a decode pod ÷ weight of a prefill pod",

@@ -22,6 +22,7 @@ BASIS = {
     "capacity": "from the capacity of each type",
     "profile": "from profiles of each type",
     "equal_queue": "from the work served with as many requests held",
+    "bench": "from a benchmark of them",
 }
 """What a speed was read from, in words."""
 
@@ -60,7 +61,8 @@ def speed_line(entry: Mapping[str, Any]) -> str:
     pods = f"; {entry['pods']} of them for the 95 % demand" if entry.get("pods") is not None else ""
     return (
         f"{head}: {number(entry['relative'])}{against} of a {entry['reference']}, counts"
-        f" {number(entry['weight'])} mean pods, {BASIS[str(entry['basis'])]}{pods}"
+        f" {number(entry['weight'])} mean pods,"
+        f" {reason_text(entry.get('reason')) or BASIS[str(entry['basis'])]}{pods}"
     )
 
 

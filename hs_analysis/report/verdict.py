@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hs_analysis.report import releases
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.cells import (
     Cell,
@@ -48,8 +49,9 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
     -------
     dict
         ``alert`` and ``headline`` (words and numbers in turn; the alert may be empty), ``confidence``,
-        ``mode``, ``objective`` and ``edges`` (the SLO, and where a limit is judged elsewhere), ``assumed``
-        (numbers no data gave), ``facts`` (label, cells, note) and ``refusals``.
+        ``mode``, ``objective`` and ``edges`` (the SLO, and where a limit is judged elsewhere), ``releases``
+        (what a version that came inside the window leaves), ``assumed`` (numbers no data gave), ``facts``
+        (label, cells, note) and ``refusals``.
     """
     name = str(service.get("service") or "")
     return {
@@ -59,6 +61,7 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
         "mode": _MODES.get(choice.mode, ""),
         "objective": objective(mapping(service.get("slo"))),
         "edges": edges(service),
+        "releases": releases.lines(service),
         "assumed": assumed(service, choice.spec),
         "facts": [
             _signal(name, service, choice, pointer),

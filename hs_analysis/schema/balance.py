@@ -8,7 +8,7 @@ from typing import Literal
 
 from hs_analysis.schema.reasons import Interval, Reason
 
-SpeedBasis = Literal["capacity", "profile", "equal_queue"]
+SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,12 @@ class GpuSpeed:
         Mean pods of the type while recording.
     relative, ci, reference
         Speed ÷ that of the reference type, the most numerous one, with its 95 % interval; that interval is
-        the value itself where a profile gave it.
+        the value itself where a profile or a benchmark gave it.
     weight
         What one pod of the type counts, where the mean pod recorded counts 1: its equivalents.
     basis
-        ``capacity`` (the types' own), ``profile``, or ``equal_queue`` (work served with as many requests).
+        ``capacity`` (the types' own), ``profile``, ``equal_queue`` (work served with as many requests), or
+        ``bench`` (a benchmark of them, because the history can't tell).
     status, reason
         ``ok`` or ``refused``, and why.
     pods

@@ -238,6 +238,30 @@ INSTANCES = pa.schema(
     },
 )
 
+VERSIONS = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field("what", pa.string(), "", "label, image or metric names that tell a version", null=False),
+        _field(
+            "tells",
+            pa.string(),
+            "",
+            "version: its name; sign: changes with it; template: with any roll-out; driver: of the node",
+            null=False,
+        ),
+        _field("value", pa.string(), "", "the version it tells", null=False),
+        _field("instance", pa.string(), "", "where it was seen; empty where nothing says", null=False),
+        _field("first", TIME, "UTC", "first sample there", null=False),
+        _field("last", TIME, "UTC", "last sample there", null=False),
+    ],
+    metadata={
+        "table": "versions",
+        "grain": "one row per service, capture, role, kind of evidence, version and instance",
+    },
+)
+
 FINDINGS = pa.schema(
     [
         _field("check", pa.string(), "", "name of the check", null=False),
@@ -260,6 +284,7 @@ CONTRACTS: dict[str, pa.Schema] = {
     "signals": SIGNALS,
     "births": BIRTHS,
     "instances": INSTANCES,
+    "versions": VERSIONS,
     "findings": FINDINGS,
 }
 

@@ -192,7 +192,7 @@ GPU_SPEEDS = _contract(
     _field("ci", INTERVAL, "ratio", "95 % interval"),
     _field("reference", _TEXT, "", "the most numerous type"),
     _field("weight", _NUMBER, "equivalents", "what a pod of the type counts, 1 = the mean pod recorded"),
-    _field("basis", _TEXT, "", "capacity, profile or equal_queue"),
+    _field("basis", _TEXT, "", "capacity, profile, equal_queue or bench"),
     _field("status", _TEXT, "", "ok or refused", null=False),
     _field("reason", REASON, "", "why it is refused"),
     _field("evidence", _TEXT, "", "path of the evidence"),
@@ -218,6 +218,21 @@ PRIOR = _contract(
     _field("reason", REASON, "", "why it is refused"),
     _field("text", _TEXT, "", "how the two compare"),
     _field("evidence", _TEXT, "", "path of the evidence"),
+)
+
+RELEASES = _contract(
+    "releases",
+    "one row per service, fit and version of a pool that came inside the window",
+    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
+    _field("kind", _TEXT, "", "released, tried or under_way", null=False),
+    _field("what", _TEXT, "", "what tells the versions apart", null=False),
+    _field("before", _TEXT, "", "version before", null=False),
+    _field("after", _TEXT, "", "version that came", null=False),
+    _field("start", _TEXT, "UTC", "when it was first seen", null=False),
+    _field("end", _TEXT, "UTC", "when the one that went was last seen", null=False),
+    _field("used_h", _NUMBER, "h", "hours that the numbers of the pool stand on", null=False),
+    _field("left_out_h", _NUMBER, "h", "hours left out for its releases", null=False),
+    _field("text", _TEXT, "", "the same in words", null=False),
 )
 
 PD_RATIO = _contract(
@@ -374,6 +389,7 @@ OUTCOMES: dict[str, pa.Schema] = {
     "startup": STARTUP,
     "gpu_speeds": GPU_SPEEDS,
     "prior": PRIOR,
+    "releases": RELEASES,
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,
     "select": SELECTION,

@@ -13,6 +13,7 @@ from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weight
 from hs_analysis.schema.prior import Prior
 from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414 - importable from here
 from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
+from hs_analysis.schema.releases import Release
 
 if TYPE_CHECKING:
     import polars as pl
@@ -329,6 +330,7 @@ class Derived:
     startup: tuple[Startup, ...] = ()
     gpu_speeds: tuple[GpuSpeed, ...] = ()
     prior: tuple[Prior, ...] = ()
+    releases: tuple[Release, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:
         """Return the capacity of a role over all GPU types, None when the role has none."""

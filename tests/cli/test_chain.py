@@ -149,7 +149,7 @@ def test_short_history_still_leaves_with_a_policy(small_dumps: Callable[[int], P
 
 
 def test_code_hash_covers_queries_and_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A changed query or module makes every result stale."""
+    """A changed query, module or template of the report makes every result stale."""
     import hs_analysis
 
     package = tmp_path / "hs_analysis"
@@ -158,9 +158,10 @@ def test_code_hash_covers_queries_and_modules(monkeypatch: pytest.MonkeyPatch, t
     (package / "__init__.py").write_text("")
     monkeypatch.setattr(hs_analysis, "__file__", str(package / "__init__.py"))
     seen = set()
-    for path in (package / "a.py", tmp_path / "queries" / "b.sql", package / "c.yaml"):
+    sources = (package / "a.py", tmp_path / "queries" / "b.sql", package / "c.yaml", package / "d.jinja")
+    for path in sources:
         path.write_text("x")
         manifests.code_sha256.cache_clear()
         seen.add(manifests.code_sha256())
     manifests.code_sha256.cache_clear()
-    assert len(seen) == 3
+    assert len(seen) == len(sources)

@@ -50,6 +50,12 @@ def test_reasons_stand_below_the_table() -> None:
     assert all(f"{entry['policy']}: {entry['reason']}" in text for entry in found["selection"])
 
 
+def test_what_a_release_leaves_stands_above_the_numbers() -> None:
+    """The first line of what is derived."""
+    found = service("simulated-days") | {"releases": [{"text": "decode runs another version since noon"}]}
+    assert tables.derived(found)[0] == "release: decode runs another version since noon"
+
+
 def test_backtest_puts_the_selected_policy_first() -> None:
     """Then what ran; what is missing and why is said below."""
     found = service("simulated-days")

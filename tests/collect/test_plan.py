@@ -126,7 +126,7 @@ def test_every_metric_of_the_catalogue_is_needed_once() -> None:
     assert set(NEEDS) == terms | buckets | set(WITNESSES)
     assert "vllm:gpu_cache_usage_perc" in NEEDS
     assert NEEDS["vllm:time_to_first_token_seconds_bucket"].signal == "ttft"
-    assert set(WITNESSES) - {"up", "kube_pod_labels"} <= CATALOGUE.clock_like
+    assert set(WITNESSES) - {"up", "kube_pod_labels", "kube_pod_container_info"} <= CATALOGUE.clock_like
 
 
 def test_only_some_exporters() -> None:

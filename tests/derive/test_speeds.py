@@ -13,12 +13,15 @@ from align.service import put_on_grid
 from derive.bench import points
 from derive.synthetic import SETTINGS, Service, day_frame, with_columns
 
-from hs_analysis.derive import bench_speeds, derive_service, profiles_of
-from hs_analysis.derive.speeds import in_equivalents, pods_for, type_ratios, type_speeds, with_pods
+from hs_analysis.derive import bench_speeds, derive_service, mean_request, profiles_of
+from hs_analysis.derive.bench_speeds import pool_speeds
+from hs_analysis.derive.equivalents import in_equivalents, pods_for, type_ratios, with_pods
+from hs_analysis.derive.speeds import type_speeds
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed, weights_of
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.resampling import moving_block_indices
 from hs_analysis.synthetic import history, kind_of, write
 
@@ -211,6 +214,47 @@ def test_types_of_a_benchmark_compare_at_equal_load() -> None:
     assert limited["B"].tps_per_gpu == pytest.approx(150.0)
     assert limited["B"].relative == pytest.approx(1.0)
     assert bench_speeds(points(rows[:3]), Slo()) == ()
+
+
+def test_a_benchmark_speaks_where_the_history_is_silent() -> None:
+    """Requests per type are not counted: 100 against 65 tokens/s per GPU, named as what it is."""
+    frame, typed = mixed(0)
+    blind = typed.filter(pl.col("signal") != "running")
+    isl, osl = mean_request(frame)
+    rows = [
+        {"model": "m", "decode_gpu_type": name, "decode_gpus": 1.0, "concurrency": load, "isl": isl,
+         "osl": osl, "decode_tps": tps}
+        for name, tps in (("fast", 100.0), ("slow", 65.0))
+        for load in (4.0, 8.0)
+    ]  # fmt: skip
+    known = bench_speeds(points(rows), Slo())
+    fast, slow = speeds(frame, blind, bench=known)
+    assert (slow.basis, slow.status, slow.relative, slow.ci) == ("bench", "ok", 0.65, (0.65, 0.65))
+    assert 3 * (fast.weight or 0) + 2 * (slow.weight or 0) == pytest.approx(5.0)
+    assert "from the benchmark m · made at" in slow.reason.text
+    assert "no requests running on fast" in slow.reason.text
+    assert {one.basis for one in speeds(frame, typed, bench=known)} == {"equal_queue"}
+    far = bench_speeds(points([row | {"osl": 3.0 * osl} for row in rows]), Slo())
+    one_type = bench_speeds(
+        points([row | {"decode_gpu_type": "other"} for row in rows[2:]] + rows[:2]), Slo()
+    )
+    for other in (far, one_type, ()):
+        assert {one.status for one in speeds(frame, blind, bench=other)} == {"refused"}
+
+
+def test_a_benchmark_names_gpus_its_own_way() -> None:
+    """A model number is enough where one type there has it; set-ups of an instance's size come first."""
+
+    def row(name: str, gpus: float, tps: float) -> BenchSpeed:
+        return BenchSpeed("b", 1000.0, 100.0, name, gpus, tps, 8.0, 1.0, "x")
+
+    known = (row("h20_sxm", 8.0, 90.0), row("h20_sxm", 4.0, 99.0), row("l20", 8.0, 60.0))
+    types, request = ("NVIDIA H20", "NVIDIA L20"), (1100.0, 90.0)
+    found = pool_speeds(known, types, request, 8.0)
+    assert [found[name].tps_per_gpu for name in types] == [90.0, 60.0]
+    assert pool_speeds(known, types, request, None)["NVIDIA H20"].tps_per_gpu == 99.0
+    assert pool_speeds((*known, row("h20_pcie", 8.0, 70.0)), types, request, 8.0) == {}
+    assert pool_speeds(known, types, None, 8.0) == {}
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.versions import CHANGES, version_changes
+from hs_analysis.ingest.versions import CHANGES, version_changes, version_spans
 from hs_analysis.schema.frames import SERIES, check, empty
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def changes(
         },
         schema_overrides=dict.fromkeys(("first_t", "last_t"), pl.Datetime("us", "UTC")),
     )
-    found = version_changes(series, quality, load_catalogue())
+    found = version_changes(version_spans(series, quality, load_catalogue()))
     assert dict(found.schema) == CHANGES
     return found.select("what", "t", "until", "from", "to").rows()
 

@@ -26,6 +26,7 @@ from hs_analysis.schema.results import (
     Reason,
     Recommendation,
     Refusal,
+    Release,
     SignalVerdict,
     Startup,
     Threshold,
@@ -162,6 +163,16 @@ def test_composed_summary_keeps_the_schema(validator: Draft202012Validator, know
     assert [e.message for e in validator.iter_errors(whole())] == []
 
 
+def test_releases_are_there_only_where_one_came(validator: Draft202012Validator) -> None:
+    """A history without a change keeps its bytes; one with a change keeps the schema."""
+    release = Release("decode", "released", "image", "v1", "v2", "a", "b", 16.0, 8.0, "in words")
+    plain, cut = derived(), replace(derived(), releases=(release,))
+    assert "releases" not in summary.derive_section(plain)
+    found = whole(service() | summary.derive_section(cut))
+    assert found["services"][0]["releases"][0]["used_h"] == 16.0
+    assert [e.message for e in validator.iter_errors(found)] == []
+
+
 def test_schema_refuses_what_is_not_agreed(validator: Draft202012Validator) -> None:
     """An unknown key, a missing key or an unknown status is an error."""
     good = whole(service())
@@ -220,6 +231,7 @@ def test_missing_numbers_are_null() -> None:
         (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
         (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Startup, "startup"), (Refusal, "refusals"),
         (CandidateScore, "select"), (PolicyReplay, "replay_policies"), (SignalTrial, "trial"),
+        (Release, "releases"),
     ],
 )  # fmt: skip
 def test_tables_have_a_column_for_each_field(kind: type[Any], table: str) -> None:
@@ -238,7 +250,7 @@ def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) ->
     for key, kind in (
         ("signals", results.SignalVerdict), ("capacity", results.Capacity), ("thresholds", results.Threshold),
         ("selection", CandidateScore), ("refusals", results.Refusal),
-        ("startup", results.Startup),
+        ("startup", results.Startup), ("releases", Release),
     ):  # fmt: skip
         assert set(service_schema[key]["items"]["properties"]) == {f.name for f in fields(kind)}
     assert set(service_schema["pd_ratio"]["properties"]) == {f.name for f in fields(results.PdRatio)}

@@ -155,6 +155,20 @@ def test_a_replay_over_a_moved_mix_of_gpu_types_gives_no_latency() -> None:
     assert [row.instance_hours for row in found.policies] == [row.instance_hours for row in bare.policies]
 
 
+def test_a_release_in_the_test_window_gives_no_latency() -> None:
+    """The numbers are of the version before: the shares are kept aside, hours stay."""
+    frame = service(
+        {"decode": np.full(ROWS, 0.6 * 4 * D_CAPACITY)}, {"decode": 4},
+        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+    )  # fmt: skip
+    bare = replay_service(frame, frame, derived(), {}, SETTINGS).result
+    found = replay_service(frame, frame, derived(), {}, SETTINGS, versions=("decode ran v2",)).result
+    assert (bare.calibration["status"], found.calibration["status"]) == ("calibrated", "not_calibrated")
+    assert "a release came in the test window (decode ran v2)" in found.calibration["text"]
+    assert all(row.slo_violation_ratio is None for row in found.policies)
+    assert [row.instance_hours for row in found.policies] == [row.instance_hours for row in bare.policies]
+
+
 def test_without_latency_or_slo_nothing_is_tested() -> None:
     """No histogram, no capacity or no limit: not tested, and said so."""
     frame = service({"decode": np.full(ROWS, 900.0)}, {"decode": 1})
