@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hs_analysis import evidence
 from hs_analysis.plan_test.load import Pool, pools_of, usual_rate, window_noise
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Derived, Refusal
 from hs_analysis.schema.sweeps import Level, PlannedTest
+from hs_analysis.statistics.queueing import size_factor
 
 # Defaults of this project.
 
@@ -42,10 +45,6 @@ SCRAPES = 4
 
 WINDOW_MIN_S = 15.0
 """Shortest window of a pressure test [s]."""
-
-SIZE_LOSS = 0.35
-"""A prefill pool of n carries 1 − 0.35 ÷ √n of a large one's load per instance; measured on simulated
-services."""
 
 SIZE_ERROR = 0.05
 """Loss of capacity that a smaller pool in the test may cause [ratio]."""
@@ -158,15 +157,13 @@ def _words(role: str, levels: Sequence[Level], minutes: float) -> str:
 def _test_size(pool: Pool) -> int:
     """Return the fewest instances that carry, each, what they carry in the usual pool, to 5 %.
 
-    Prefill loses 0.35 ÷ √n to its size, decode nothing; two at least, so that routing is part of the test.
+    Prefill loses to its size, decode nothing; two at least, so that routing is part of the test.
     """
     if pool.role != "prefill":
         return min(2, pool.instances)
-    usual = 1.0 - SIZE_LOSS / math.sqrt(pool.instances)
-    for size in range(1, pool.instances):
-        if size >= 2 and 1.0 - SIZE_LOSS / math.sqrt(size) >= (1.0 - SIZE_ERROR) * usual:
-            return size
-    return pool.instances
+    sizes = np.arange(min(2, pool.instances), pool.instances + 1)
+    kept = size_factor(sizes.astype(float), float(pool.instances))
+    return int(sizes[np.argmax(kept >= 1.0 - SIZE_ERROR)])
 
 
 def _other_size(role: str, pools: Mapping[str, Pool], rate: float | None) -> dict[str, int]:

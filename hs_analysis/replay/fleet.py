@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hs_analysis.policy.build import work_target
+from hs_analysis.replay.ceilings import ceiling
 from hs_analysis.replay.demand import Floats, Key, demands
-from hs_analysis.replay.queueing import size_factor
-from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling, work_signal
+from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling
 from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
-from hs_analysis.schema.results import Capacity, Derived
+from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.queueing import size_factor, steepness_factor
 
 START_UP_S = 300.0
 """Start-up time where neither settings nor dump gave one [s]; default of this project, on the safe side."""
@@ -25,9 +26,6 @@ SLOPE = 60.0
 
 LEAST_SLOPE, MOST_SLOPE = 5.0, 500.0
 """A fitted slope outside these says more about its sample than about the pool; it is held inside."""
-
-CEILING_OVER_CAPACITY = 1.1
-"""A pool serves more than its SLO allows; where history shows no higher rate, this much more (a default)."""
 
 NEAR_CAPACITY = 0.85
 """Share of capacity from which a row says how large the pool was whose limit was seen [ratio]."""
@@ -98,8 +96,8 @@ def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> Fl
 
     Prices are left out: only what is shown of a replay has a cost.
     """
-    pools = {role: _pool(history, derived, role, settings) for role in history.pools}
     signals = fit_signals(history)
+    pools = {role: _pool(history, derived, role, settings, signals) for role in history.pools}
     measured = "decode" in pools and pools["decode"].status == "ok"
     waits = fit_waits(history, signals, measured=measured)
     for key, curve in signals.items():
@@ -122,7 +120,13 @@ def instance_prices(history: ServiceFrame, prices: Mapping[str, float]) -> dict[
     return found
 
 
-def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings) -> PoolModel:
+def _pool(
+    history: ServiceFrame,
+    derived: Derived,
+    role: str,
+    settings: Settings,
+    signals: Mapping[Key, SignalModel],
+) -> PoolModel:
     capacity = derived.capacity_of(role)
     value = capacity.per_instance if capacity and capacity.status != "refused" else None
     slope = min(max(capacity.slope, LEAST_SLOPE), MOST_SLOPE) if capacity and capacity.slope else SLOPE
@@ -131,7 +135,7 @@ def _pool(history: ServiceFrame, derived: Derived, role: str, settings: Settings
         value,
         capacity.status if capacity and value else "refused",
         slope,
-        _ceiling(history, capacity, role),
+        ceiling(history, capacity, role, signals),
         *_start_up(derived, role, settings),
         tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
@@ -161,21 +165,6 @@ def _reference(history: ServiceFrame, role: str, capacity: float | None) -> floa
     return float(chosen.mean()) if chosen.size else None
 
 
-def _ceiling(history: ServiceFrame, capacity: Capacity | None, role: str) -> float:
-    """Highest work per instance of any row, at least the upper end of capacity and a little more."""
-    highest = -math.inf
-    signal = work_signal(history, role)
-    for part in demands(history) if signal else ():
-        with np.errstate(invalid="ignore", divide="ignore"):
-            per_instance = part.column(signal, role) / part.column("instances", role)
-        finite = per_instance[np.isfinite(per_instance)]
-        highest = max(highest, float(finite.max())) if finite.size else highest
-    if capacity is not None and capacity.per_instance:
-        upper = capacity.ci[1] if capacity.ci else capacity.per_instance
-        highest = max(highest, CEILING_OVER_CAPACITY * upper)
-    return highest if highest > 0 else math.inf
-
-
 def log_odds(allowed: float) -> float:
     """Return the log odds of violating at capacity: those of the allowed share, of 5 % where it is 0 or 1."""
     share = allowed if 0 < allowed < 1 else 0.05
@@ -188,8 +177,8 @@ def violation_probability(
     """Return the expected share of violating windows of a pool, per row.
 
     logistic(slope · ln(load ÷ capacity) + logit(allowed)): the allowed share at capacity; 1 while the backlog
-    is older than a second. A prefill pool smaller than the one measured has less capacity an instance
-    (``queueing.size_factor``).
+    is older than a second. A prefill pool smaller than the one measured has less capacity an instance and a
+    flatter law (``statistics.queueing``).
 
     Parameters
     ----------
@@ -212,9 +201,12 @@ def violation_probability(
     if pool.capacity is None:
         return np.where(age_s > BACKLOG_LIMIT_S, 1.0, np.nan)
     odds = log_odds(allowed)
-    capacity = pool.capacity * (1.0 if ready is None else size_factor(ready, pool.reference))
+    capacity, slope = np.full_like(load, pool.capacity), np.full_like(load, pool.slope)
+    if ready is not None:
+        capacity = capacity * size_factor(ready, pool.reference)
+        slope = slope * steepness_factor(ready, pool.reference)
     with np.errstate(divide="ignore", over="ignore"):
-        exponent = np.clip(-(pool.slope * np.log(load / capacity) + odds), -700.0, 700.0)
+        exponent = np.clip(-(slope * np.log(load / capacity) + odds), -700.0, 700.0)
         probability = 1.0 / (1.0 + np.exp(exponent))
     return np.where(age_s > BACKLOG_LIMIT_S, 1.0, probability)
 

@@ -15,9 +15,9 @@ from hs_analysis.policy.rule import ROUNDING
 from hs_analysis.replay.arrays import QUEUE, RECORDED, SERVED, Family, Figures, Record, Records, Scene, State
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import BACKLOG_LIMIT_S
-from hs_analysis.replay.queueing import BETA
 from hs_analysis.replay.score import HOUR_S
 from hs_analysis.replay.simulate import STEP_S
+from hs_analysis.statistics.queueing import SIZE_LOSS
 
 
 @compiled
@@ -329,15 +329,16 @@ def _miss(scene: Scene, state: State, row: int) -> None:
 @compiled
 def _chance(given: Record, age_s: float, ready: float, load: float, log_odds: float) -> float:
     """Return the chance that a row violates in a pool; see ``fleet.violation_probability``."""
-    capacity = given.capacity
+    capacity, slope = given.capacity, given.slope
     if age_s > BACKLOG_LIMIT_S:
         return 1.0
     if not math.isnan(given.reference):
-        small = 1.0 - BETA / math.sqrt(max(ready, 1.0))
-        capacity *= min(1.0, small / (1.0 - BETA / math.sqrt(max(given.reference, 1.0))))
+        count, reference = max(ready, 1.0), max(given.reference, 1.0)
+        capacity *= min(1.0, (1.0 - SIZE_LOSS / count) / (1.0 - SIZE_LOSS / reference))
+        slope *= min(1.0, count / reference)
     if math.isnan(capacity) or math.isnan(load):
         return math.nan
-    exponent = -(given.slope * np.log(load / capacity) + log_odds)
+    exponent = -(slope * np.log(load / capacity) + log_odds)
     return float(1.0 / (1.0 + math.exp(min(max(exponent, -700.0), 700.0))))
 
 

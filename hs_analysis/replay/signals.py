@@ -32,7 +32,7 @@ CLEAR_WAIT_S = 10.0
 FULLEST = 0.95
 """Share of the load at which a batch grows without end, up to which its law is used [ratio]; a default."""
 
-BEYOND_POINTS = 4
+BEYOND_POINTS = 8
 """Points that a curve is carried on by."""
 
 LEAST_ROWS = 20
@@ -70,16 +70,26 @@ class SignalModel:
         return y0 + (y1 - y0) * (load - x0) / (x1 - x0)
 
 
+def batch_limit(curve: SignalModel) -> float | None:
+    """Return the load per instance at which a batch grows without end [tokens/s]; None if TBT does not rise.
+
+    A step of a batch of B takes a + b·B, and B = load · step (Little 1961), so step = a ÷ (1 − load ÷ X);
+    a and X come from the ends of the curve.
+    """
+    (x0, x1), (v0, v1) = (curve.loads[0], curve.loads[-1]), (curve.values[0], curve.values[-1])
+    if not (0 < v0 < v1 and v1 * x1 > v0 * x0):
+        return None
+    return (v1 * x1 - v0 * x0) / (v1 - v0)
+
+
 def to_ceiling(curve: SignalModel, ceiling: float) -> SignalModel:
     """Carry the latency of a batch on from the highest load that history showed to what a pool can serve.
 
-    A step of a batch of B takes a + b·B, and B = load · step (Little 1961), so step = a ÷ (1 − load ÷ X);
-    a and X come from the ends of the curve. Unchanged where the curve does not rise or reaches the ceiling.
+    Unchanged where the curve does not rise or reaches the ceiling; see ``batch_limit``.
     """
-    (x0, x1), (v0, v1) = (curve.loads[0], curve.loads[-1]), (curve.values[0], curve.values[-1])
-    if not (x1 < ceiling < math.inf and 0 < v0 < v1 and v1 * x1 > v0 * x0):
+    x1, v1, most = curve.loads[-1], curve.values[-1], batch_limit(curve)
+    if most is None or not x1 < ceiling < math.inf:
         return curve
-    most = (v1 * x1 - v0 * x0) / (v1 - v0)
     loads = np.linspace(x1, max(x1, min(ceiling, FULLEST * most)), BEYOND_POINTS + 1)[1:]
     loads = loads[loads > x1]
     values = v1 * (1.0 - x1 / most) / (1.0 - loads / most)
@@ -129,11 +139,11 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
         curve = _curve(parts, key, pool, per_instance=info.pool == "sum") if pool else None
         if curve is None or pool is None or info.family != "queue":
             return curve
-        return replace(curve, kind="queue", tokens_per_request=_tokens_per_request(parts, pool))
+        return replace(curve, kind="queue", tokens_per_request=tokens_per_request(parts, pool))
     return None
 
 
-def _tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
+def tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
     """Return the median work of a request in a pool [tokens]; None without a request rate."""
     each = [_ratio(part.offered[pool], part.column("request_rate", "service")) for part in parts]
     known = np.concatenate(each) if each else np.empty(0)

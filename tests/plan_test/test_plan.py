@@ -92,7 +92,7 @@ def test_a_small_pool_stands_for_a_large_one_to_five_percent() -> None:
     frame = day_frame(1, prefill_peak=0.6, decode_peak=0.6, hours=24, service=Service(prefill=40, decode=30))
     found = planned(frame)
     size = found["capacity@prefill"].prefill
-    assert 1 - 0.35 / math.sqrt(size) >= 0.95 * (1 - 0.35 / math.sqrt(40))
+    assert 1 - 0.55 / size >= 0.95 * (1 - 0.55 / 40) > 1 - 0.55 / (size - 1)
     assert size < 20
     assert found["capacity@decode"].decode == 2
 

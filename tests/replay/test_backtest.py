@@ -86,7 +86,7 @@ def test_savings_are_against_the_baselines_and_hindsight_serves_all() -> None:
         )
     assert rows["static_peak"].actions_per_day == 0
     assert rows["oracle"].instance_hours < rows["static_peak"].instance_hours
-    assert rows["oracle"].slo_violation_ratio < 1e-4
+    assert rows["oracle"].slo_violation_ratio < 0.002
     assert rows["two"].slo_violation_ratio < 0.01
 
 
