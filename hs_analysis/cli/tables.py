@@ -10,6 +10,9 @@ from hs_analysis.cli.shown import Block, Table
 
 Service = Mapping[str, Any]
 
+WIDEST_INTERVAL = 11
+"""Characters of an interval that stay on one line: tables are to fit a hundred columns."""
+
 
 def signals(service: Service) -> list[Block]:
     """Return the verdicts, the recommended signal first, why each is no better, and the recommendation."""
@@ -220,7 +223,7 @@ def selection(service: Service) -> list[Block]:
 
 def replay(service: Service) -> list[Block]:
     """Return the policies as replayed on the test window, and what the figures rest on."""
-    from hs_analysis.report.replay_words import in_order, notes
+    from hs_analysis.report.replay_words import in_order, notes, side_unclear
     from hs_analysis.report.wording import interval, percent, seconds, span
 
     found = service.get("replay") or {}
@@ -236,7 +239,8 @@ def replay(service: Service) -> list[Block]:
             "peak": percent(entry.get("vs_static_peak")),
             "over": _ranged(
                 percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
-            ),
+            )
+            + (f"\n{said}" if (said := side_unclear(entry)) else ""),
             "longest": seconds(entry.get("recovery_s")),
             "actions": actions(entry.get("actions_per_day")),
         }
@@ -316,6 +320,8 @@ def _in_lines(policy: str) -> str:
 
 
 def _ranged(text: str, inside: str) -> str:
+    if len(inside) > WIDEST_INTERVAL:
+        inside = inside.replace(" to ", "\n to ")
     return f"{text}\n[{inside}]" if inside else text
 
 

@@ -160,6 +160,7 @@ def _current(service: Mapping[str, Any]) -> list[str]:
 
 def _backtest(choice: Choice) -> str:
     """Return what the selected policy saves, or costs, against what ran and against static peak."""
+    from hs_analysis.report.replay_words import side_unclear
     from hs_analysis.report.wording import percent
 
     if not choice.selected:
@@ -172,7 +173,9 @@ def _backtest(choice: Choice) -> str:
         else:
             savings.append(f"saves {percent(share)} of {what}")
     ours, ran = choice.selected.get("slo_violation_ratio"), choice.recorded.get("slo_violation_ratio")
-    slo = f"SLO broken in {percent(ours)} of windows (the recorded counts in the same model: {percent(ran)})"
+    side = f", {said}" if (said := side_unclear(choice.selected)) else ""
+    beside = f"the recorded counts in the same model: {percent(ran)}"
+    slo = f"SLO broken in {percent(ours)} of windows{side} ({beside})"
     return f"{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
 
 

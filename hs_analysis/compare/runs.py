@@ -139,10 +139,14 @@ def _numbers(a: Summary, b: Summary) -> Iterator[tuple[str, str, _Answer, _Answe
     replays = [one.get("replay") or {} for one in (a, b)]
     for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
         for figure in SCORES:
-            ci = INTERVALS.get(figure, "")
-            first, second = _answer(before, figure, ci), _answer(after, figure, ci)
+            first, second = (_answer(row, figure, _interval_key(row, figure)) for row in (before, after))
             if first[0] is not None or second[0] is not None:
                 yield "score", f"{of} {figure}", first, second
+
+
+def _interval_key(row: Mapping[str, Any], figure: str) -> str:
+    """Return where a score's interval stands; what moves within one day tells no two runs apart."""
+    return "" if row.get("interval_basis") == "hours" else INTERVALS.get(figure, "")
 
 
 def _joined(

@@ -170,7 +170,14 @@ def replay_warnings(service: str, replay: ReplayResult, chosen: str | None, slo:
             f"the recorded fleet in {theirs:.2%}"
         )
         found.append({"code": "slo_worse_than_recorded", "text": text})
-    if ours is not None and slo.given and ours > slo.allowed_window_share:
+    side = next((policy.slo_side for policy in replay.policies if policy.policy == chosen), None)
+    if ours is not None and slo.given and side == "unclear":
+        text = (
+            f"{service}: the replay can't tell whether {chosen} holds the SLO on the test window: "
+            f"{ours:.2%} of windows expected to break it, {slo.allowed_window_share:.0%} are allowed"
+        )
+        found.append({"code": "slo_side_unclear", "text": text})
+    elif ours is not None and slo.given and ours > slo.allowed_window_share:
         text = (
             f"{service}: on the test window {chosen} does not hold the SLO: it is broken in {ours:.2%} of "
             f"windows, {slo.allowed_window_share:.0%} are allowed"

@@ -88,7 +88,8 @@ def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, An
         "run": work.run_id,
         "tool_version": hs_analysis.__version__,
         "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
-        "calibrated": replay.calibration.get("status") == "calibrated",
+        "calibrated": replay.calibration.get("status") == "calibrated"
+        and (row is None or row.slo_side != "unclear"),
         "holds_slo": _holds(row, work.settings.slo),
         "replay": _replay_note(replay, row),
     }
@@ -97,7 +98,9 @@ def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, An
 def _holds(row: PolicyReplay | None, slo: Slo) -> bool:
     """Whether the backtest gives no reason to think that the policy breaks the SLO."""
     share = row.slo_violation_ratio if row else None
-    return share is None or not slo.given or share <= slo.allowed_window_share
+    if share is None or not slo.given or (row and row.slo_side == "unclear"):
+        return True
+    return share <= slo.allowed_window_share
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

@@ -24,10 +24,11 @@ from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
-from hs_analysis.replay.intervals import day_sums, with_intervals
+from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
 from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
-from hs_analysis.replay.score import PolicyScore, judged_roles, saving, score
+from hs_analysis.replay.score import PolicyScore, judged_roles, mean_violation, saving, score
+from hs_analysis.replay.sides import UNCLEAR, with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
@@ -116,13 +117,24 @@ def replay_service(
     rows = tuple(run.scores[name].row for name in run.results)
     if calibration["status"] == "not_calibrated":
         calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
-        rows = tuple(replace(row, slo_violation_ratio=None) for row in rows)
+        rows = tuple(
+            row
+            if row.slo_violation_ratio is None
+            else replace(row, slo_violation_ratio=None, slo_side=UNCLEAR)
+            for row in rows
+        )
     calibration |= _accounts(run, frame_test)
     judged = judged_roles(run.model)
-    gpus = run.model.gpus_per_instance
-    days = {name: day_sums(results, judged, gpus) for name, results in run.results.items()}
+    sure = tuple(role for role in judged if run.model.pools[role].status == "ok")
     rows = tuple(
-        with_intervals(row, days[row.policy], days[RECORDED], settings.seed, settings.draws) for row in rows
+        with_side(row, mean_violation(run.results[row.policy], sure), calibration, run.model.allowed)
+        for row in rows
+    )
+    gpus = run.model.gpus_per_instance
+    pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
+    rows = tuple(
+        with_intervals(row, pieces[row.policy], pieces[RECORDED], settings.seed, settings.draws)
+        for row in rows
     )
     tables = [
         timeline(frame_test.service, name, result, judged)

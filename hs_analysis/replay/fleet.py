@@ -30,6 +30,10 @@ LEAST_SLOPE, MOST_SLOPE = 5.0, 500.0
 NEAR_CAPACITY = 0.85
 """Share of capacity from which a row says how large the pool was whose limit was seen [ratio]."""
 
+CARRIED, FEW = 0.95, 0.1
+"""Share of a floor from which a row carried it, and the quantile of such rows' counts that is known to
+[ratio]; defaults of this project."""
+
 BACKLOG_LIMIT_S = 1.0
 """A backlog older than this breaks the SLO of everything in it [s]; measured on simulated services."""
 
@@ -59,8 +63,8 @@ class PoolModel:
     target
         Work per instance to steer to [tokens/s]; None when unknown.
     reference
-        Instances of the pool whose capacity was measured, where capacity depends on the size (prefill);
-        else None.
+        Instances of the pool whose capacity was measured, or that carried the floor, where capacity depends
+        on the size (prefill); else None.
     """
 
     role: str
@@ -139,7 +143,7 @@ def _pool(
         *_start_up(derived, role, settings),
         tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
-        _reference(history, role, value) if capacity and capacity.status == "ok" else None,
+        _reference(history, role, value, floor=capacity is not None and capacity.status == "floor"),
     )
 
 
@@ -151,8 +155,11 @@ def _start_up(derived: Derived, role: str, settings: Settings) -> tuple[float, s
     return (START_UP_S, "default") if measured is None else (measured, "measured")
 
 
-def _reference(history: ServiceFrame, role: str, capacity: float | None) -> float | None:
-    """Return the mean recorded count near the limit, else of all rows; prefill pools only."""
+def _reference(history: ServiceFrame, role: str, capacity: float | None, *, floor: bool) -> float | None:
+    """Return the mean recorded count near the limit, else of all rows; prefill pools only.
+
+    Of a floor, a small one of the counts that carried it: a pool that moved may have carried it at any size.
+    """
     if role != "prefill" or capacity is None:
         return None
     counts = [part.column("instances", role) for part in demands(history)]
@@ -160,9 +167,11 @@ def _reference(history: ServiceFrame, role: str, capacity: float | None) -> floa
         loads = [part.offered[role] / n for part, n in zip(demands(history), counts, strict=True)]
     count, load = np.concatenate(counts), np.concatenate(loads)
     seen = np.isfinite(count) & (count > 0)
-    near = seen & (load >= NEAR_CAPACITY * capacity)
+    near = seen & (load >= (CARRIED if floor else NEAR_CAPACITY) * capacity)
     chosen = count[near] if near.any() else count[seen]
-    return float(chosen.mean()) if chosen.size else None
+    if not chosen.size:
+        return None
+    return float(np.quantile(chosen, FEW) if floor else chosen.mean())
 
 
 def log_odds(allowed: float) -> float:

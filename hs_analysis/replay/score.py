@@ -71,7 +71,7 @@ def score(
         policy=name,
         gpu_hours=sum(h * gpus[role] for role, h in hours.items()) if set(hours) <= set(gpus) else None,
         instance_hours=sum(hours.values()),
-        slo_violation_ratio=_mean_violation(results, judged_roles(model)),
+        slo_violation_ratio=mean_violation(results, judged_roles(model)),
         actions_per_day=actions / (scored_s / DAY_S),
         reversals_per_day=reversals / (scored_s / DAY_S),
         overshoot_ratio=_overshoot(results, model),
@@ -83,7 +83,7 @@ def score(
         recovery_s=_longest_s(results, known),
         pd_imbalance_ratio=_imbalance(results, model),
     )
-    return PolicyScore(row, _mean_violation(results, known), scored_s)
+    return PolicyScore(row, mean_violation(results, known), scored_s)
 
 
 def saving(row: PolicyReplay, baseline: PolicyReplay) -> float | None:
@@ -100,7 +100,8 @@ def _hours(result: SimulationResult, role: str) -> float:
     return float(result.paid[role][result.scored].sum()) * result.demand.window_s / HOUR_S
 
 
-def _mean_violation(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+def mean_violation(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+    """Return the expected share of scored windows that violate in any of the pools; None if none can say."""
     if not roles:
         return None
     values = np.concatenate([combined_violation(r, roles)[r.scored] for r in results])

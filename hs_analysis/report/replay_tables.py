@@ -17,7 +17,7 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.replay_words import in_order
+from hs_analysis.report.replay_words import in_order, side_unclear
 from hs_analysis.report.trial_words import in_order as drivers_in_order
 from hs_analysis.report.wording import (
     is_number,
@@ -61,7 +61,10 @@ def replay(
             *([hours_cell(entry.get("cost"))] if priced else []),
             number_cell(entry.get("vs_recorded"), "ratio", entry.get("vs_recorded_ci")),
             number_cell(entry.get("vs_static_peak"), "ratio"),
-            number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
+            _noted(
+                number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
+                side_unclear(entry),
+            ),
             number_cell(entry.get("recovery_s"), "s"),
             number_cell(entry.get("actions_per_day"), "", None, 1),
             number_cell(entry.get("reversals_per_day"), "", None, 1),
@@ -85,7 +88,11 @@ def replay(
         "P/D imbalance",
         "unserved tokens",
     ]
-    return table("Policies on the test window; intervals are 95 %, over days", heads, rows)
+    return table("Policies on the test window", heads, rows)
+
+
+def _noted(cell: Cell, note: str) -> Cell:
+    return cell | {"note": note} if note else cell
 
 
 def hours_cell(value: Any, ci: Any = None) -> Cell:

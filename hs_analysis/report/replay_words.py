@@ -18,6 +18,17 @@ DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
 """Rows drawn beside the selected policy: what ran, runs today, most would run, and what cannot be beaten."""
 
 
+BASES = {
+    "days": "intervals: 95 %, whole days drawn anew",
+    "hours": "intervals: 95 %, blocks of two hours drawn anew: in fewer than three days they hold what moves "
+    "within a day alone, not how days differ; none for instance-hours, which follow the cycle of the day",
+}
+"""What the intervals of a backtest hold, by ``interval_basis``."""
+
+UNCLEAR = "side unclear"
+"""What stands beside a share of windows over the limit that may lie on either side of what the SLO allows."""
+
+
 def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
     """Return the rows of a backtest, the selected policy first, then what is no baseline."""
     chosen = next((r.get("policy") for r in records(service.get("selection")) if r.get("chosen")), None)
@@ -35,6 +46,12 @@ def notes(replay: Row) -> list[str]:
     reasons = dict.fromkeys(str(row["interval_reason"]) for row in rows if row.get("interval_reason"))
     if reasons:
         found.append(f"no intervals: {'; '.join(reasons)}")
+    if (
+        basis := next((row.get("interval_basis") for row in rows if row.get("interval_basis")), None)
+    ) in BASES:
+        found.append(BASES[str(basis)])
+    if off := may_be_off(rows):
+        found.append(off)
     if calibration.get("text"):
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
     if told := readings(calibration):
@@ -51,6 +68,25 @@ def notes(replay: Row) -> list[str]:
         by_reason.setdefault(str(why), []).append(policy_name(str(name)))
     found += [f"not replayed: {', '.join(names)}: {why}" for why, names in by_reason.items()]
     return found
+
+
+def side_unclear(row: Row) -> str:
+    """Return ``side unclear`` where a share is given and may lie on either side of what the SLO allows."""
+    given = row.get("slo_violation_ratio") is not None
+    return UNCLEAR if given and row.get("slo_side") == "unclear" else ""
+
+
+def may_be_off(rows: Sequence[Row]) -> str:
+    """Return how far the share of the first row may be off, and which rows can't tell their side."""
+    parts = []
+    if rows and (span := rows[0].get("slo_violation_range")):
+        name, (low, high) = policy_name(str(rows[0].get("policy"))), span
+        parts.append(f"windows over limit may be off: {name} has {percent(low, 2)} to {percent(high, 2)}")
+    if names := [policy_name(str(row.get("policy"))) for row in rows if side_unclear(row)]:
+        parts.append(
+            f"{UNCLEAR}, under or over what the SLO allows for all the replay can tell: {', '.join(names)}"
+        )
+    return "; ".join(parts)
 
 
 def readings(calibration: Row) -> str:

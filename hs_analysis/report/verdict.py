@@ -18,6 +18,7 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
 from hs_analysis.report.replay_tables import replay_path
+from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
 from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
@@ -120,7 +121,8 @@ def _share(name: str, service: Mapping[str, Any], row: Mapping[str, Any], pointe
     rows = records(mapping(service.get("replay")).get("policies"))
     place = next(i for i, entry in enumerate(rows) if entry is row)
     at = f"{pointer}/replay/policies/{place}/slo_violation_ratio"
-    return linked(number_cell(row.get("slo_violation_ratio"), "ratio"), replay_path(name, row), at)
+    cell = linked(number_cell(row.get("slo_violation_ratio"), "ratio"), replay_path(name, row), at)
+    return cell | ({"note": said} if (said := side_unclear(row)) else {})
 
 
 def _headline(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:

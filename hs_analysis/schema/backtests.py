@@ -50,9 +50,11 @@ class PolicyReplay:
     """One policy on the test window.
 
     ``recovery_s`` is the longest stretch in which windows are expected to violate; ``pd_imbalance_ratio`` the
-    mean share of the better supplied pool's room that the other one can't match. Intervals are 95 % from
-    whole days drawn anew; ``interval_reason`` says why they are missing. ``cost`` is in the currency of
-    ``[prices]``.
+    mean share of the better supplied pool's room that the other one can't match. Intervals are 95 %, from
+    ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which holds what moves within a day
+    alone; ``interval_reason`` says why they are missing. ``slo_violation_range`` is how far the
+    replay itself may be off, and ``slo_side`` says whether that lies ``under`` the share of windows that the
+    SLO allows, ``over`` it, or leaves it ``unclear``. ``cost`` is in the currency of ``[prices]``.
     """
 
     policy: str
@@ -73,6 +75,9 @@ class PolicyReplay:
     vs_recorded_ci: Interval | None = None
     interval_reason: str = ""
     cost: float | None = None
+    interval_basis: str | None = None
+    slo_violation_range: Interval | None = None
+    slo_side: str | None = None
 
 
 @dataclass(frozen=True)

@@ -324,11 +324,14 @@ REPLAY_POLICIES = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("recovery_s", _NUMBER, "s", "longest stretch in which windows are expected to violate"),
     _field("pd_imbalance_ratio", _NUMBER, "ratio 0..1", "room of one pool that the other can't match"),
-    _field("instance_hours_ci", INTERVAL, "instance-hours", "95 % interval over days"),
-    _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval over days"),
-    _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval over days"),
+    _field("instance_hours_ci", INTERVAL, "instance-hours", "95 % interval; see interval_basis"),
+    _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval; see interval_basis"),
+    _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval; see interval_basis"),
     _field("interval_reason", _TEXT, "", "why there are no intervals"),
     _field("cost", _NUMBER, "currency of [prices]", "on the test window; null where a price is not given"),
+    _field("interval_basis", _TEXT, "", "what intervals are drawn from: days or hours"),
+    _field("slo_violation_range", INTERVAL, "ratio 0..1", "how far the replay may be off; null = no claim"),
+    _field("slo_side", _TEXT, "", "of the allowed share of windows: under, over or unclear"),
 )
 
 FAULTS = _contract(

@@ -79,3 +79,18 @@ def test_runs_of_different_services_are_refused():
     other["services"][0]["service"] = "a/b"
     with pytest.raises(UsageError, match="different services: demo/m-large; a/b"):
         compare_runs(SUMMARY, other)
+
+
+def test_intervals_of_hours_do_not_tell_runs_apart():
+    """Scores apart by more than what moves within a day: unknown; by more than days differ: beyond."""
+    row = SUMMARY["services"][0]["replay"]["policies"][0]
+    for basis, change in (("hours", "unknown"), ("days", "beyond")):
+        runs = []
+        for saved in (0.1, 0.3):
+            run = copy.deepcopy(SUMMARY)
+            run["services"][0]["replay"]["policies"][0].update(
+                vs_recorded=saved, vs_recorded_ci=[saved - 0.01, saved + 0.01], interval_basis=basis
+            )
+            runs.append(run)
+        found = {d.of: d for d in compare_runs(*runs)}
+        assert found[f"{row['policy']} vs_recorded"].change == change

@@ -181,19 +181,13 @@ def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
     over = violating(steered.trace, made.kind.slo)
     return asdict(
         Foretold(
-            kind, seed, "", _statuses(policy), _stands(replayed.calibration),
+            kind, seed, "", _statuses(policy), row.slo_violation_range,
             row.instance_hours, steered.instance_hours(WARM_S, WARM_S + end - start),
             _share(row, replayed.calibration), float((over["ttft"] | over["tbt"])[windows].mean()),
             float(over["ttft"][windows].mean()), float(over["tbt"][windows].mean()),
             row.actions_per_day, actions * 86400.0 / (end - start),
         )
     )  # fmt: skip
-
-
-def _stands(calibration: Mapping[str, Any]) -> bool:
-    """Whether a replay stands for its violation shares: not as upper bounds, nor where it says otherwise."""
-    bounds = [entry.get("upper_bound") for entry in calibration["latencies"].values()]
-    return calibration["status"] == "calibrated" and True not in bounds
 
 
 def _replayed(made: History, written: Written) -> ReplayResult:

@@ -52,7 +52,7 @@ CONTRACT = {
 POLICIES = (
     "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
     "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio instance_hours_ci "
-    "slo_violation_ci vs_recorded_ci interval_reason"
+    "slo_violation_ci vs_recorded_ci interval_reason interval_basis slo_violation_range slo_side"
 )
 SERVICE = (
     "service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity demand "
@@ -286,6 +286,17 @@ def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
     result = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == ["slo_not_held"]
     assert summary.replay_warnings("s", result, "p", Slo()) == []
+
+
+def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
+    """Over the allowed share or under it: where the side is unclear, that is what is said."""
+    for share in (0.06, 0.04):
+        row = PolicyReplay("p", None, 1.0, share, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2, slo_side="unclear")
+        result = ReplayResult(None, None, {"status": "calibrated"}, (row,))
+        (warning,) = summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
+        assert warning["code"] == "slo_side_unclear"
+        assert f"{share:.2%} of windows" in warning["text"]
+        assert summary.replay_warnings("s", result, "p", Slo()) == []
 
 
 def test_command_that_makes_a_run_again(tmp_path: Any) -> None:

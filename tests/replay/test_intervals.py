@@ -11,7 +11,7 @@ from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.controllers import CONTROLLERS
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.intervals import LEAST_DAYS, day_sums
+from hs_analysis.replay.intervals import DAY_S, LEAST_DAYS, sums
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.baselines import AUTOSCALERS, BASELINES
@@ -27,15 +27,15 @@ def days(count: int, mean: float = 18_000.0):
     )
 
 
-def test_intervals_hold_the_figure_and_need_three_days() -> None:
-    """Four days give intervals around the figures; two days give none and say so."""
+def test_intervals_hold_the_figure_and_days_take_three() -> None:
+    """Four days give intervals about the figures; two give those of hours, labelled; an evening none."""
     frame = days(6)
     rows = np.arange(frame.table.height)
     train = frame.rows(rows < 576)
     policies = {"pair": built(train, PAIR)}
     found = replay_service(frame.rows(rows >= 576), train, derived(), policies, SETTINGS).result.policies
     for row in found:
-        assert row.interval_reason == ""
+        assert (row.interval_reason, row.interval_basis) == ("", "days")
         assert row.instance_hours_ci is not None
         assert row.vs_recorded_ci is not None
         low, high = row.instance_hours_ci
@@ -44,8 +44,14 @@ def test_intervals_hold_the_figure_and_need_three_days() -> None:
     recorded = next(row for row in found if row.policy == "recorded")
     assert recorded.vs_recorded_ci == (0.0, 0.0)
     short = replay_service(frame.rows(rows >= 1152), train, derived(), policies, SETTINGS).result.policies
+    for row in short:
+        assert (row.interval_basis, row.interval_reason, row.instance_hours_ci) == ("hours", "", None)
+        assert row.vs_recorded_ci[0] - 1e-9 <= row.vs_recorded <= row.vs_recorded_ci[1] + 1e-9
+        assert row.slo_violation_ci[0] <= row.slo_violation_ratio <= row.slo_violation_ci[1]
+    rest = frame.rows(rows >= rows.size - 7 * 12)
+    evening = replay_service(rest, train, derived(), policies, SETTINGS).result.policies
     assert all(
-        row.instance_hours_ci is None and "fewer than three days" in row.interval_reason for row in short
+        row.vs_recorded_ci is None and "fewer than eight hours" in row.interval_reason for row in evening
     )
 
 
@@ -56,10 +62,10 @@ def test_equal_days_have_no_spread() -> None:
     model = fit_fleet(frame, derived(), SETTINGS)
     (part,) = demands(frame)
     result = simulate(Schedule({"decode": np.full(part.rows, 6.0)}), part, model)
-    sums = day_sums([result], ("decode",), {})
-    assert sums.rows.tolist() == [288.0] * 4
-    assert sums.hours == pytest.approx([144.0] * 4)
-    assert sums.chances == pytest.approx(sums.chances[:1].repeat(4), rel=0.05)
+    found = sums([result], ("decode",), {}, DAY_S)
+    assert found.rows.tolist() == [288.0] * 4
+    assert found.hours == pytest.approx([144.0] * 4)
+    assert found.chances == pytest.approx(found.chances[:1].repeat(4), rel=0.05)
     assert LEAST_DAYS == 3
 
 
@@ -71,8 +77,9 @@ def test_a_short_rest_joins_the_day_before() -> None:
     result = simulate(
         Schedule({"decode": np.full(part.rows, 5.0)}), part, fit_fleet(frame, derived(), SETTINGS)
     )
-    assert day_sums([result], (), {"decode": 8.0}).rows.tolist() == [288.0, 388.0]
-    assert day_sums([result], (), {"decode": 8.0}).cost[0] == pytest.approx(288 * 5 * 8)
+    found = sums([result], (), {"decode": 8.0}, DAY_S)
+    assert found.rows.tolist() == [288.0, 388.0]
+    assert found.cost[0] == pytest.approx(288 * 5 * 8)
 
 
 def test_recovery_is_the_longest_stretch_over_the_limit() -> None:

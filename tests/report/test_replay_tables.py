@@ -11,6 +11,7 @@ from report.sample_tables import START
 from hs_analysis.report.cells import Anchors
 from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.replay_tables import decisions, replay, trial
+from hs_analysis.report.replay_words import notes
 
 
 def timeline(actions: int) -> pl.DataFrame:
@@ -67,3 +68,33 @@ def test_drivers_say_what_they_drive_and_do() -> None:
     last = list(rows.values())[-1]
     assert last[1]["note"].startswith("not tried")
     assert last[2]["text"] == "–"
+
+
+def test_a_share_whose_side_cannot_be_told_says_so() -> None:
+    """Beside the number and in the notes, with how far it may be off; silent where the side is known."""
+    one = samples.sample()
+    service = one.summary["services"][0]
+    rows = service["replay"]["policies"]
+    rows[0] |= {"slo_side": "unclear", "slo_violation_range": [0.0, 0.02]}
+    rows[1] |= {"slo_side": "under", "slo_violation_range": [0.0, 0.005]}
+    choice = choose(service, one.policies[service["service"]])
+    found = replay(service["service"], service, choice, Anchors())
+    at = next(i for i, column in enumerate(found["columns"]) if "over limit" in str(column))
+    cells = [row["cells"][at] for row in found["rows"]]
+    assert [cell.get("note") for cell in cells[:3]] == ["side unclear", None, None]
+    told = next(note for note in notes(service["replay"]) if note.startswith("windows over limit may be off"))
+    assert told == (
+        "windows over limit may be off: decode TPS has 0 % to 2.0 %; side unclear, under or over what the "
+        "SLO allows for all the replay can tell: decode TPS"
+    )
+    rows[0]["slo_side"] = "over"
+    assert not any("side unclear" in note for note in notes(service["replay"]))
+
+
+def test_what_intervals_are_drawn_from_is_said() -> None:
+    """Days, or hours that hold less; nothing where there are none."""
+    service = samples.sample().summary["services"][0]
+    assert not any(note.startswith("intervals: ") for note in notes(service["replay"]))
+    for basis, word in (("days", "whole days"), ("hours", "within a day alone")):
+        service["replay"]["policies"][0]["interval_basis"] = basis
+        assert any(word in note for note in notes(service["replay"]) if note.startswith("intervals: "))
