@@ -9,7 +9,7 @@ import pytest
 import simpy
 from hypothesis import given
 from hypothesis import strategies as st
-from replay.services import SETTINGS, derived, pd_day, service
+from replay.services import P_CAPACITY, SETTINGS, derived, pd_day, service
 from replay.theory import erlang_c, md1_mean_wait, mmc_wait_tail, poisson_times, waits
 
 from hs_analysis.replay.control import Schedule
@@ -127,6 +127,21 @@ def test_a_smaller_prefill_pool_violates_at_a_lower_load_an_instance() -> None:
     assert found[0] == pytest.approx(0.05)
     assert found[1] > 0.25
     assert violation_probability(load, calm, pool, 0.05)[1] == pytest.approx(0.05)
+
+
+def test_a_floor_speaks_of_the_smallest_pools_that_carried_it() -> None:
+    """Of pools of two and of ten at the same load an instance it is the two; of ten alone it is ten."""
+    floor = derived(status="floor")
+    for few, expected in ((2.0, 2.0), (10.0, 10.0)):
+        counts = np.where(np.arange(200) < 100, few, 10.0)
+        frame = service(
+            {"prefill": P_CAPACITY * counts, "decode": counts}, {"prefill": counts, "decode": 4.0}
+        )
+        pool = fit_fleet(frame, floor, SETTINGS).pools["prefill"]
+        assert pool.reference == expected
+    load, calm = np.full(2, 0.95 * pool.capacity), np.zeros(2)
+    found = violation_probability(load, calm, pool, 0.05, np.array([10.0, 2.0]))
+    assert found[1] > 3 * found[0]
 
 
 def test_the_fluid_alone_does_not_know_the_size() -> None:
