@@ -298,6 +298,8 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
     cells.append(over)
     tested = mapping(service.get("replay")).get("test")
     note = f"{policy_name(str(row.get('policy')))}, replayed on history that it was not fitted on"
+    if row.get("interval_basis") == "hours":
+        note += "; intervals hold what moves within a day alone"
     note += f"; without intervals: {why}." if tested and (why := row.get("interval_reason")) else "."
     return {"label": "Replay", "cells": cells, "note": note}
 

@@ -62,6 +62,17 @@ def test_uncalibrated_replay_gives_its_reason_instead_of_a_share() -> None:
     assert (over["text"], over["note"]) == ("–", "they differ by more than 3 times")
 
 
+def test_the_first_screen_says_what_an_interval_of_hours_holds_and_when_a_side_is_unclear() -> None:
+    """A label beside intervals that hold less than days do, and one at a share that tells no side."""
+    sample = samples.sample()
+    row = sample.summary["services"][0]["replay"]["policies"][0]
+    assert "within a day" not in facts(sample)["Replay"]["note"]
+    row |= {"interval_basis": "hours", "vs_recorded_ci": [0.2, 0.4], "slo_side": "unclear"}
+    found = facts(sample)["Replay"]
+    assert "intervals hold what moves within a day alone" in found["note"]
+    assert found["cells"][-1]["note"] == "side unclear"
+
+
 def test_costlier_policy_says_more_hours() -> None:
     """A negative saving is told in words, not by a sign."""
     sample = samples.sample()
