@@ -299,13 +299,7 @@ REPLAY_WINDOWS = _contract(
     "one row per service",
     _field("train", pa.list_(_TEXT), "UTC", "first and last moment of the training window"),
     _field("test", pa.list_(_TEXT), "UTC", "first and last moment of the test window"),
-    _field(
-        "calibration",
-        _TEXT,
-        "JSON",
-        "recorded against replayed violations of the recorded counts",
-        null=False,
-    ),
+    _field("calibration", _TEXT, "JSON", "recorded against replayed violations of what ran", null=False),
 )
 
 REPLAY_POLICIES = _contract(
