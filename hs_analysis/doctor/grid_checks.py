@@ -16,11 +16,15 @@ MOST_WINDOWS = 0.95
 ENOUGH_WINDOWS = 3
 """Windows of a width below which nothing is said of it [count]."""
 
+NAMED = 3
+"""Rates that a sentence names [count]; each window of each has its bound in data/rate_bounds.parquet."""
+
 
 def query_grids(scene: Scene) -> list[Finding]:
     """Find samples at the times of a query, not of scrapes, and say how far rates from them may be off.
 
-    The bound per window is that of ``align.scrape_times``; here it is put in a sentence per signal.
+    The bound per window is that of ``align.scrape_times``; here it is put in a sentence per service, which
+    names the rates that are most open.
     """
     grids, bounds = scene.grids, scene.rate_bounds
     if grids is None or grids.is_empty():
@@ -45,18 +49,25 @@ def query_grids(scene: Scene) -> list[Finding]:
         "snapshot or dump)"
     )
     found = [Finding("query_grid", "warn", text, value=float(loose["high"].max()))]  # type: ignore[arg-type]
-    return found + [
-        Finding("query_grid", "warn", _sentence(row), service=row["service"], value=row["high"])
-        for row in loose.iter_rows(named=True)
+    for (service,), own in loose.group_by("service", maintain_order=True):
+        worst = float(own["high"].max())  # type: ignore[arg-type]
+        found.append(Finding("query_grid", "warn", _sentence(own), service=str(service), value=worst))
+    return found
+
+
+def _sentence(loose: pl.DataFrame) -> str:
+    """Say how far the rates of a service are open, the worst by name, and which windows are enough."""
+    order = loose.sort("high", "signal", "role", descending=[True, False, False])
+    named = [
+        f"{row['signal']} of {row['role']} by {row['typical']:.1%} (median), {row['high']:.1%}"
+        for row in order.head(NAMED).iter_rows(named=True)
     ]
-
-
-def _sentence(row: dict[str, object]) -> str:
-    about = "" if row["seen"] else "about "
-    then = f"within {CERTAIN_RATIO:.0%} over {about}{row['certain_s']:g} s and more"
+    more = f" and {loose.height - NAMED} more by less" if loose.height > NAMED else ""
+    wide = loose.sort("certain_s").row(-1, named=True)
     return (
-        f"{row['signal']} of {row['role']} over {row['width_s']:g} s: open by {row['typical']:.1%} (median), "
-        f"{row['high']:.1%} in {1 - MOST_WINDOWS:.0%} of windows; {then}"
+        f"over windows of {wide['width_s']:g} s, median and in {1 - MOST_WINDOWS:.0%} of them: "
+        f"{', '.join(named)}{more}; all within {CERTAIN_RATIO:.0%} over {'' if wide['seen'] else 'about '}"
+        f"{wide['certain_s']:g} s and more"
     )
 
 

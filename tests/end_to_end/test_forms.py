@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -255,10 +256,11 @@ def test_the_doctor_names_what_is_open(folder: Path, tmp_path: Path) -> None:
     first, *signals = said["query_range.core.json.gz"]
     assert "of 1 file (query_range.core.json.gz) lie on a query's grid of 5 s" in first
     assert "`metric[1d]`" in first
-    assert any(
-        text.startswith("request_rate of service over 60 s: open by ") and "within 2% over " in text
-        for text in signals
-    )
+    (own,) = signals
+    assert own.startswith("over windows of 60 s, median and in 5% of them: ")
+    one = r"\w+_(tps|rate) of \w+ by \d\.\d% \(median\), \d+\.\d%"
+    wide = r"all within 2% over (about )?\d+ s and more"
+    assert re.search(rf": {one}, {one}, {one} and \d+ more by less; {wide}$", own)
     assert said["tsdb_dump.txt.gz"] == []
 
 
