@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_first_line_to_skip_and_names_that_repeat() -> None:
     rows, _ = cut(b"sep=,\na,a\n1,2\n", skip=1)
     assert rows == [(3, ("1", "2"))]
     assert header_names(b"sep=,\nTime,x,x,x\n", 1) == ["Time", "x", "x#2", "x#3"]
+
+
+def test_a_header_without_end_is_refused() -> None:
+    """Names of over 4 MB are no header; 2 MB in quotes are cut in the memory that they take."""
+    with pytest.raises(InputError, match="the line with the column names is over 4 MB"):
+        cut(b"a," + b"x" * (5 << 20) + b"\n1,2\n")
+    tracemalloc.start()
+    with pytest.raises(csv.Error):
+        split_header('a,"' + "x" * (2 << 20) + '"')
+    assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    tracemalloc.stop()
 
 
 def test_no_header_is_an_error_and_a_header_alone_is_an_empty_table() -> None:
