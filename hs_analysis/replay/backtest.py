@@ -28,7 +28,7 @@ from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
 from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, judged_roles, mean_violation, saving, score
-from hs_analysis.replay.sides import UNCLEAR, with_side
+from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
@@ -114,22 +114,16 @@ def replay_service(
     types = moved_types(frame_test, derived_train, typed)
     calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types, versions)
     calibration["readings"] = foretold(run.results[RECORDED], run.model)
-    rows = tuple(run.scores[name].row for name in run.results)
-    if calibration["status"] == "not_calibrated":
-        calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
-        rows = tuple(
-            row
-            if row.slo_violation_ratio is None
-            else replace(row, slo_violation_ratio=None, slo_side=UNCLEAR)
-            for row in rows
-        )
-    calibration |= _accounts(run, frame_test)
     judged = judged_roles(run.model)
     sure = tuple(role for role in judged if run.model.pools[role].status == "ok")
     rows = tuple(
-        with_side(row, mean_violation(run.results[row.policy], sure), calibration, run.model.allowed)
-        for row in rows
+        with_side(run.scores[name].row, mean_violation(results, sure), calibration, run.model.allowed)
+        for name, results in run.results.items()
     )
+    if calibration["status"] == "not_calibrated":
+        calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
+        rows = tuple(replace(row, slo_violation_ratio=None) for row in rows)
+    calibration |= _accounts(run, frame_test)
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
     rows = tuple(
