@@ -9,14 +9,11 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive.load import RoleRows
 from hs_analysis.schema.results import Reason
+from hs_analysis.statistics.operating import operating_rows
 
 Floats = NDArray[np.float64]
 
 # All constants below: defaults of this project, measured on simulated services.
-
-OPERATING_SHARE = 0.2
-"""Operating range: rows with at least this share of the 95 % quantile of load [ratio]. Below it a pool
-idles."""
 
 HOURS_MIN = 6.0
 """Production: fewest hours of known load [h]."""
@@ -42,10 +39,9 @@ TEST_LEVEL_STEP = 1.25
 
 def load_range(load: Floats) -> float:
     """Return q95 ÷ q05 of the load in its operating range, NaN without rows."""
-    load = load[np.isfinite(load) & (load > 0)]
-    if load.size == 0:
+    inside = load[operating_rows(load, np.isfinite(load) & (load > 0))]
+    if inside.size == 0:
         return math.nan
-    inside = load[load >= OPERATING_SHARE * np.quantile(load, 0.95)]
     return float(np.quantile(inside, 0.95) / np.quantile(inside, 0.05))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.load import SETTLE_S, RoleRows, centred_mean, smooth_rows, trailing_mean
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.operating import operating_rows
 
 Floats = NDArray[np.float64]
 
@@ -81,9 +81,7 @@ def _moved(rows: RoleRows, seen: Floats, meant: Floats, lag_s: float, quantile: 
     lag = max(1, math.ceil(lag_s / rows.window_s))
     now, then = seen[:-lag], meant[lag:]
     pairs = np.isfinite(now) & np.isfinite(then) & (rows.group[:-lag] == rows.group[lag:])
-    if not pairs.any():
-        return None
-    pairs &= (now > 0) & (now >= OPERATING_SHARE * np.quantile(now[pairs], 0.95))
+    pairs = operating_rows(now, pairs) & (now > 0)
     if int(pairs.sum()) < GROWTH_ROWS_MIN:
         return None
     return float(np.quantile(then[pairs] / now[pairs], quantile))

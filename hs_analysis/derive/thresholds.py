@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.growth import load_steps
 from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
@@ -23,6 +22,7 @@ from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import Capacity, Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.isotonic import monotone_fit
+from hs_analysis.statistics.operating import operating_rows
 
 Floats = NDArray[np.float64]
 
@@ -210,8 +210,7 @@ def signal_at(
     used = rows.usable & ~rows.saturated & np.isfinite(rows.sustained) & np.isfinite(values)
     if rows.role == "prefill":
         used &= ~saturated_rows(frame, "decode")
-    if used.any():
-        used &= rows.sustained >= OPERATING_SHARE * np.quantile(rows.sustained[used], 0.95)
+    used = operating_rows(rows.sustained, used)
     if int(used.sum()) < FIT_ROWS_MIN:
         return None, None
     bins = min(FIT_BINS, int(used.sum()) // FIT_ROWS_PER_BIN)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.derive.gates import OPERATING_SHARE
 from hs_analysis.derive.load import RoleRows, centred_mean, smooth_rows
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.operating import operating_rows
 
 Floats = NDArray[np.float64]
 
@@ -51,10 +51,7 @@ def tracked_load(rows: RoleRows, settings: Settings) -> float | None:
         return None
     span = smooth_rows(rows.window_s, TRACKED_SPAN_S)
     work, counts = (centred_mean(values, span, rows.group) for values in (rows.work, rows.instances))
-    known = np.isfinite(work) & (work > 0) & np.isfinite(counts) & (counts > 0)
-    if not known.any():
-        return None
-    known &= work >= OPERATING_SHARE * np.quantile(work[known], 0.95)
+    known = operating_rows(work, np.isfinite(work) & (work > 0) & np.isfinite(counts) & (counts > 0))
     if int(known.sum()) < TRACKED_ROWS_MIN or not _followed(work[known], counts[known]):
         return None
     load = rows.sustained[known & np.isfinite(rows.sustained)]

@@ -9,15 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.results import Interval
+from hs_analysis.statistics.operating import operating_rows
 from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import positive_log
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-
-OPERATING_SHARE = 0.2
-"""Share of the q95 load from which a row belongs to the operating range [ratio]; default of this project."""
 
 ELASTICITY_BINS = 12
 """Equal-count load bins whose medians carry the slope; default of this project."""
@@ -37,11 +35,7 @@ PEAK_SHARE = 0.3
 
 def operating_range(load: Floats) -> Flags:
     """Return which rows carry at least 0.2 of the q95 load, shape (n,); False where the load is missing."""
-    good = np.isfinite(load)
-    if not good.any():
-        return good
-    inside: Flags = good & (load >= OPERATING_SHARE * np.quantile(load[good], 0.95)) & (load > 0)
-    return inside
+    return operating_rows(load, np.isfinite(load)) & (load > 0)
 
 
 def load_range(load: Floats) -> float:
