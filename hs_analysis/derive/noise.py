@@ -1,4 +1,4 @@
-"""Noise of a signal at flat load, how long it remembers, and the dead band and cooldowns that follow."""
+"""Noise of a signal at flat load, and the dead band and cooldowns that follow."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive.load import Groups, smooth_rows
 from hs_analysis.statistics.differences import crossing_z, second_difference_noise
-from hs_analysis.statistics.resampling import autocorrelation
-from hs_analysis.statistics.smoothing import highpass, positive_log
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -35,9 +33,6 @@ MEANS_MIN = 12
 
 COVERAGE_MIN = 0.7
 """Share of the rows of a disjoint mean that must have a value [ratio]."""
-
-HIGH_PASS_S = 7200.0
-"""Running mean taken off before the memory of a signal is read [s]."""
 
 
 @dataclass(frozen=True)
@@ -91,23 +86,10 @@ def dead_band(cv: float, instances: float) -> Band:
     return Band(1.0 + out, max(0.0, 1.0 - into), cv)
 
 
-def memory_s(values: Floats, window_s: float, group: Groups) -> float:
-    """Return the lag at which the high-passed signal is forgotten [s].
+def cooldowns(startup_s: float) -> tuple[float, float]:
+    """Return the cooldowns (out, in) in seconds: max(60, W) and max(600, 2 · start-up).
 
-    First lag at which the autocorrelation of ln y minus its own centred 2-hour mean falls below 1/e; 0
-    where the longest capture is shorter than two such means, for then nothing is left to judge.
+    Noise is kept out by the mean and the band. To wait for as long as the load itself remembers would keep
+    what a ramp asked for long after it: on simulated services that cost hours and held no limit better.
     """
-    number = int(np.argmax(np.bincount(group))) if group.size else 0
-    part = values[group == number]
-    rows = smooth_rows(window_s, HIGH_PASS_S)
-    if part.size < 2 * rows:
-        return 0.0
-    high_passed = highpass(positive_log(part), rows // 2)
-    below = np.flatnonzero(autocorrelation(high_passed, rows) < 1.0 / math.e)
-    return float(below[0] if below.size else rows) * window_s
-
-
-def cooldowns(startup_s: float, tau_s: float) -> tuple[float, float]:
-    """Return the cooldowns (out, in) in seconds: max(60, W) and max(600, 2 · start-up, W + 2 τ)."""
-    out = max(COOLDOWN_OUT_MIN_S, SIGNAL_MEAN_S)
-    return out, max(COOLDOWN_IN_MIN_S, 2.0 * startup_s, SIGNAL_MEAN_S + 2.0 * tau_s)
+    return max(COOLDOWN_OUT_MIN_S, SIGNAL_MEAN_S), max(COOLDOWN_IN_MIN_S, 2.0 * startup_s)

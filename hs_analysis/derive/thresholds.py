@@ -13,7 +13,7 @@ from hs_analysis import evidence
 from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.growth import load_steps
 from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
-from hs_analysis.derive.noise import cooldowns, dead_band, memory_s, noise_cv
+from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
 from hs_analysis.derive.releases import Latest
 from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import Target, operating_point
@@ -122,7 +122,7 @@ def _threshold(
     startup = times[pool]
     out_s, in_s = (None, None)
     if startup.seconds is not None:
-        out_s, in_s = cooldowns(startup.seconds, memory_s(values, frame.window_s, group))
+        out_s, in_s = cooldowns(startup.seconds)
     moves = load_steps(target.fit.judged.rows, out_s, in_s) if out_s and in_s else None
     if reason is None:
         reason = _gap(band is None, startup, pool)

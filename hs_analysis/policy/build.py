@@ -245,11 +245,14 @@ def _own_work(derived: Derived, role: str) -> Threshold | None:
 
 
 def _step(found: Iterable[Threshold | None]) -> Step:
-    """Let one action move what the load of a pool moves between two, at most half of the pool at once in."""
+    """Let one action move what the load of a pool moves between two, at most half of the pool at once in.
+
+    A pool shrinks once it is its band too large, so that is to go as well as what the load fell.
+    """
     usual = Step()
     known = [one for one in found if one is not None]
     out = max((one.grows_ratio for one in known if one.grows_ratio is not None), default=0.0)
-    into = max((one.falls_ratio for one in known if one.falls_ratio is not None), default=0.0)
+    into = max((_falls(one) for one in known), default=0.0)
     if out <= usual.max_out_fraction and into <= usual.max_in_fraction:
         return usual
     return Step(
@@ -258,6 +261,13 @@ def _step(found: Iterable[Threshold | None]) -> Step:
         max(usual.max_in_fraction, min(MAX_IN_FRACTION, into)),
         "data",
     )
+
+
+def _falls(threshold: Threshold) -> float:
+    """Return the share of a pool that may be to go at once [ratio]; 0 where its fall or band is not known."""
+    if threshold.falls_ratio is None or threshold.scale_in_ratio is None:
+        return 0.0
+    return threshold.falls_ratio + 1.0 - threshold.scale_in_ratio
 
 
 def _band(threshold: Threshold | None) -> Hysteresis:

@@ -29,7 +29,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "n_effective": ("independent observations", ""),
     },
     "capacity": {
-        "growth_ratio": ("growth within a start-up time, q99.5", "times"),
+        "growth_ratio": ("growth within a start-up time", "times"),
         "tracked_per_instance": ("usual load where counts followed it", "tokens/s"),
     },
     "thresholds": {

@@ -13,7 +13,6 @@ from hs_analysis.derive.noise import (
     cooldowns,
     dead_band,
     disjoint_means,
-    memory_s,
     noise_cv,
     second_difference_noise,
 )
@@ -96,23 +95,10 @@ def test_dead_band_is_seldom_crossed_by_noise() -> None:
     assert (values < band.scale_in_ratio).sum() == 0
 
 
-def test_memory_is_where_the_signal_is_forgotten() -> None:
-    """An AR(1) with a time constant of 10 minutes is forgotten after about that; white noise at once."""
-    rng = np.random.default_rng(4)
-    rho, state, out = math.exp(-1 / 10), 0.0, []
-    for shock in rng.normal(0, 0.05, 10_000):
-        state = rho * state + shock
-        out.append(math.exp(state))
-    assert memory_s(np.array(out), 60.0, ONE_CAPTURE[:10_000]) == pytest.approx(540, abs=120)
-    assert memory_s(np.exp(rng.normal(0, 0.05, 1000)), 60.0, ONE_CAPTURE[:1000]) == 60.0
-    assert memory_s(np.ones(100), 60.0, ONE_CAPTURE[:100]) == 0.0  # under four hours
-
-
-def test_cooldowns_wait_for_start_up_and_memory() -> None:
-    """Out: one window; in: the longest of ten minutes, two start-ups, and a window plus two memories."""
-    assert cooldowns(60.0, 0.0) == (300.0, 600.0)
-    assert cooldowns(500.0, 0.0) == (300.0, 1000.0)
-    assert cooldowns(60.0, 400.0) == (300.0, 1100.0)
+def test_cooldowns_wait_for_the_start_up() -> None:
+    """Out: one window; in: the longer of ten minutes and two start-ups."""
+    assert cooldowns(60.0) == (300.0, 600.0)
+    assert cooldowns(500.0) == (300.0, 1000.0)
 
 
 def test_target_is_headroom_times_the_lower_end() -> None:

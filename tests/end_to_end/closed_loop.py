@@ -32,7 +32,7 @@ from hs_analysis.synthetic.lives import FOREVER_S, Life
 from hs_analysis.synthetic.measures import tbt_over, ttft_over
 from hs_analysis.synthetic.physics import Service, Trace
 from hs_analysis.synthetic.steering import LOOK_S, Order, Sight, Steered, steer
-from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix
+from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
 SHOWN = {
     ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),
@@ -46,6 +46,9 @@ WRITTEN = "written"
 
 WARM_S = 3600
 """Time with the recorded counts before a policy takes over in the middle of a history [s]."""
+
+FLAT_HOURS, SETTLING_HOURS = 8.0, 2.0
+"""Length of a flat load, and of its start, in which a pool comes to its size [h]."""
 
 FORETOLD_KINDS = ("near_limit_days", "autoscaled", "drifting_mix", "ramps_and_bursts", "roomy_day")
 """Kinds whose pools keep their laws, so that a policy's own counts are the only difference."""
@@ -262,7 +265,31 @@ def fresh(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
         float((after["ttft"] | after["tbt"]).mean()), float(after["ttft"].mean()),
         float(after["tbt"].mean()),
     )  # fmt: skip
-    return asdict(replace(found, cause=_cause(steered, after, policy) if found.broken else ""))
+    cause = _cause(steered, after, policy) if found.broken else ""
+    return asdict(replace(found, cause=cause, flat_actions_per_day=flat_actions(made, policy)))
+
+
+def flat_actions(made: History, policy: Policy) -> float:
+    """Return what a policy does a day while the load stands still, at some level from 0.3 of the peak on.
+
+    The rate and the means of the mix are constant; arrivals and lengths are as random as ever.
+    """
+    rng = np.random.default_rng([made.seed, 1])
+    steps = grid(FLAT_HOURS).size
+    peak = float(np.quantile(made.drawn.rate, 0.99))
+    mix = replace(made.kind.mix, prompt_drift=0.0, output_drift=0.0, hit_drift=0.0)
+    rate = np.full(steps, peak * rng.uniform(0.3, 1.0))
+    path = mix_path(mix, FLAT_HOURS, rng)
+    still = replace(path, **{name: np.full(steps, v.mean()) for name, v in vars(path).items()})
+    requests = arrivals(rate, still, mix, rng)
+    counts = {role: _at(lives, 0.0) for role, lives in made.trace.service.lives.items()}
+    steered = _steered(
+        made, made.trace.service.with_lives(**counts), requests, FLAT_HOURS,
+        PolicyAtWork(policy, made.start_unix_s),
+    )  # fmt: skip
+    asked = np.array(list(steered.asked.values()))[:, round(SETTLING_HOURS * 3600) // LOOK_S :]
+    moved = (np.diff(asked, axis=1) != 0).any(axis=0)
+    return float(moved.sum() * 24.0 / (FLAT_HOURS - SETTLING_HOURS))
 
 
 def _at(lives: Sequence[Life], at_s: float) -> tuple[Life, ...]:

@@ -26,7 +26,10 @@ BREAKS_BY = 0.01
 """A policy breaks the SLO where it violates in this share of windows more than the recorded pools did."""
 
 SAVES = 0.25
-"""Goal for instance-hours saved against over-provisioned pools [ratio]."""
+"""Goal for the share of all instance-hours saved against over-provisioned pools [ratio]."""
+
+FLAT_ACTIONS = 0.2
+"""Most actions a day while the load stands still."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Fresh:
     ttft_share: float = math.nan
     tbt_share: float = math.nan
     cause: str = ""
+    flat_actions_per_day: float = math.nan
 
     @property
     def saved(self) -> float:
@@ -113,8 +117,18 @@ def _foretold_text(run: Foretold) -> str:
     )
 
 
-def fresh_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str], float]:
-    """Return the lines that the floor rule is judged by, a sentence per run, and the mean saving."""
+@dataclass(frozen=True)
+class Spent:
+    """What policies spent over all runs: share of all recorded instance-hours saved, the mean of the runs'
+    shares, and actions a day while the load stood still."""
+
+    saved: float
+    saved_per_run: float
+    flat_actions_per_day: float
+
+
+def fresh_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str], Spent]:
+    """Return the lines that the floor rule is judged by, a sentence per run, and what was spent."""
     runs = [Fresh(**row) for row in rows]
     ran = [run for run in runs if not run.skipped]
     broken = sum(run.broken for run in ran)
@@ -122,8 +136,17 @@ def fresh_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str], 
         Line("policies that broke the SLO on a fresh day", broken, len(ran), 0.02, least=False),
         Line("over-provisioned histories that got a policy", len(ran), len(runs), 0.9),
     ]
-    saved = float(np.mean([run.saved for run in ran])) if ran else math.nan
-    return lines, [_fresh_text(run) for run in runs], saved
+    return lines, [_fresh_text(run) for run in runs], _spent(ran)
+
+
+def _spent(ran: Sequence[Fresh]) -> Spent:
+    if not ran:
+        return Spent(math.nan, math.nan, math.nan)
+    return Spent(
+        1.0 - sum(run.hours for run in ran) / sum(run.recorded_hours for run in ran),
+        float(np.mean([run.saved for run in ran])),
+        float(np.mean([run.flat_actions_per_day for run in ran])),
+    )
 
 
 def _fresh_text(run: Fresh) -> str:

@@ -6,12 +6,13 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from end_to_end.demand import saturated_error
 from end_to_end.runs import hsa
 from scipy.stats import beta
 
@@ -22,6 +23,9 @@ USABLE = ("proportional", "guard")
 
 OFTEN = 25
 """Violating windows from which a capacity can be expected [count]."""
+
+DEMAND_NEAR = 0.03
+"""Median error of rebuilt saturated demand that counts as near [ln]."""
 
 NEAR = math.log(1.05)
 """Log distance that counts as near: 5 %, so that half of the answers within it is a median error of 5 %."""
@@ -54,7 +58,7 @@ def recover(kind: str, seed: int, folder: Path, *, keep: bool = False) -> dict[s
         "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s",
     )  # fmt: skip
     summary = json.loads((run_dir / "summary.json").read_text("utf-8"))
-    scored = asdict(score(made, summary))
+    scored = asdict(replace(score(made, summary), demand=saturated_error(made, run_dir)))
     if not keep:
         shutil.rmtree(dumps)
         shutil.rmtree(run_dir)
@@ -271,11 +275,17 @@ def _ratio_lines(ratios: list[dict[str, Any]]) -> list[Line]:
 
 
 def _shortage_lines(scores: Sequence[dict[str, Any]]) -> list[Line]:
+    errors = [error for s in scores for error in s["demand"].values()]
     short, said, both = (sum(s["shortage"][key] for s in scores) for key in ("short", "said", "both"))
     return [
         Line("short minutes found", both, short, 0.9),
         Line("minutes called short that were", both, said, 0.8),
+        Line("saturated demand of a pool within 3 %", _within(errors, DEMAND_NEAR), len(errors), 0.5),
     ]
+
+
+def _within(errors: Iterable[float], most: float) -> int:
+    return sum(error <= most for error in errors)
 
 
 def _off(row: dict[str, Any]) -> float:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derived, pd_day, service
 
 from hs_analysis.policy.build import build_policy, work_target
-from hs_analysis.policy.model import Bounds, Cooldown, Step
+from hs_analysis.policy.model import Bounds, Cooldown
 from hs_analysis.schema.results import PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -186,14 +186,19 @@ def test_work_target_falls_back_to_headroom() -> None:
 
 @pytest.mark.parametrize(
     ("grows", "falls", "step"),
-    [(None, None, Step()), (0.1, 0.05, Step()), (0.4, 0.05, Step(1.0, 0.4, 0.10, "data")),
-     (1.7, 0.8, Step(1.0, 1.0, 0.5, "data")), (0.1, 0.2, Step(1.0, 0.25, 0.2, "data"))],
+    [(None, None, (0.25, 0.10, "default")), (0.1, None, (0.25, 0.10, "default")),
+     (0.1, 0.05, (0.25, 0.30, "data")), (0.4, 0.05, (0.4, 0.30, "data")),
+     (1.7, 0.8, (1.0, 0.5, "data")), (0.1, 0.2, (0.25, 0.45, "data"))],
 )  # fmt: skip
-def test_one_action_moves_what_the_load_moved(grows: float | None, falls: float | None, step: Step) -> None:
-    """Never less than the defaults; never over the pool out, and half of it in; the faster pool counts."""
+def test_one_action_moves_what_the_load_moved(
+    grows: float | None, falls: float | None, step: tuple[float, float, str]
+) -> None:
+    """Never less than the defaults; never over the pool out, and half of it in, its band of 0.25 included."""
     numbers = derived()
     moved = tuple(
         replace(one, grows_ratio=grows, falls_ratio=falls) if one.role == "decode" else one
         for one in numbers.thresholds
     )
-    assert built(pd_day(), DECODE, replace(numbers, thresholds=moved)).step == step
+    found = built(pd_day(), DECODE, replace(numbers, thresholds=moved)).step
+    assert (found.max_out_fraction, found.max_in_fraction) == pytest.approx(step[:2])
+    assert (found.dampening, found.provenance) == (1.0, step[2])
