@@ -14,7 +14,7 @@ from hs_analysis.derive.fitting import RULES, Fitted, attempt, log_interval
 from hs_analysis.derive.load import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
 from hs_analysis.derive.memory import remembering
 from hs_analysis.derive.usual_mix import at_usual_mix
-from hs_analysis.derive.violations import Bracket, Judged, bracket, counted_onsets, judge, mean_share
+from hs_analysis.derive.violations import Bracket, Judged, bracket, doubtful_load, judge
 from hs_analysis.derive.wording import capacity_reason
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.results import Capacity, Interval, Reason
@@ -227,21 +227,23 @@ def _observed(judged: Judged, reason: Reason, resamples: Integers, evidence: str
 
 
 def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | None:
-    """Return the lowest load known to break the limit, None without one: no floor lies above it.
+    """Return the lowest load that may break the limit, None without one: no floor lies above it.
 
-    The lower end of a bracket, else the lowest onset that counts. In a pressure test the load at which the
+    In production the lowest mean load at which violations began and nothing shows that the SLO held, less one
+    systematic error of a bracket, or the lower end of a bracket. In a pressure test the load at which the
     mean share reaches what the SLO allows, however few windows say so, less one systematic error of that law.
     """
-    if judged.rows.kind == "pressure_test":
-        rows = judged.rows
+    rows = judged.rows
+    if rows.kind == "pressure_test":
         known = rows.judged & (rows.load > 0)  # windows that fill or drain too: a floor errs on the low side
         crossing = laws.levels(rows.load[known], rows.over_low[known], slo)
-        error = RULES["pressure_test"][0].systematic[judged.rows.role]
+        error = RULES["pressure_test"][0].systematic[rows.role]
         return crossing.load * math.exp(-error) if crossing is not None else None
-    if between is not None:
-        return between.low
-    onsets = counted_onsets(judged) * mean_share(judged, slo)
-    return float(onsets[0]) if onsets.size else None
+    ends = [between.low] if between is not None else []
+    doubtful = doubtful_load(judged, slo)
+    if doubtful is not None:
+        ends.append(doubtful * math.exp(-math.hypot(BRACKET_SYSTEMATIC, rows.mix_sd)))
+    return min(ends, default=None)
 
 
 def _floor(
@@ -252,7 +254,7 @@ def _floor(
     resamples: Integers,
     evidence: str,
 ) -> CapacityFit:
-    """Return the most the pool carried within its SLO, at most the lowest load known to break it.
+    """Return the most the pool carried within its SLO, at most the lowest load that may break it.
 
     Refused where up to that load more windows violate than the SLO allows (in a pressure test: more samples
     in the mean): then not even that load held.
@@ -282,11 +284,13 @@ def _quantile_floor(
     if int(carried.sum()) < FLOOR_ROWS_MIN or not load[carried].max() > 0:
         return _refused(judged, reason, resamples, evidence)
     limit = math.inf if cap is None else cap
-    value = min(float(np.quantile(load[carried], FLOOR_QUANTILE)), limit)
+    most = float(np.quantile(load[carried], FLOOR_QUANTILE))
+    value = min(most, limit)
     chosen = [load[rows[carried[rows]]] for rows in resamples]
     draws = np.array([min(np.quantile(c, FLOOR_QUANTILE), limit) if c.size else math.nan for c in chosen])
     ci = log_interval(value, draws, 0.0)
     method = "highest load carried" + (" within the limit" if np.isfinite(judged.rows.over_low).any() else "")
+    method += ", lowered below loads that may break it" if value < most else ""
     capacity = _capacity(judged, value, ci, "observed", reason, method, evidence)
     # Without a limit nobody knows what latency that load had: it bounds nothing.
     low = value if judged.rows.limits and np.isfinite(judged.rows.over_low).any() else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from hs_analysis.derive.laws import violating
 from hs_analysis.derive.load import BACKLOG_S, RoleRows
@@ -39,6 +39,10 @@ BRACKET_VIOLATING_MIN = 3
 """Fewest violating rows at an onset's load or more: at light loads a window breaks the limit by chance now
 and then, and one or two of them at the top of an autoscaled history's narrow loads are already 5 % of the
 rows there. With fewer, autoscaled histories gave capacities 16 to 24 % under the truth."""
+
+SHOWN_LEVEL = 0.05
+"""Chance of taking a load for one that holds although just more windows violate there than may [ratio]: one
+in 20, as the intervals have it."""
 
 BRACKET_CLEAN_MIN = 60
 """Fewest clean rows of a bracket."""
@@ -147,6 +151,25 @@ def counted_onsets(judged: Judged) -> Floats:
 def _counts(bad_above: Mask) -> bool:
     enough = int(bad_above.sum()) >= BRACKET_VIOLATING_MIN
     return enough and bool(bad_above.mean() >= ONSET_VIOLATING_SHARE)
+
+
+def doubtful_load(judged: Judged, slo: Slo) -> float | None:
+    """Return the lowest mean load at which violations began and nothing shows that the SLO holds, else None.
+
+    A load is shown to hold where so few of the n kept windows at it or more violate as would be unlikely if
+    the allowed share ε did: P(X ≤ k) ≤ 5 %, X ~ Binomial(n, ε), which takes 93 windows for k = 1 at ε = 5 %
+    (Clopper & Pearson 1934, one side). A chance violation at a light load has many quiet windows above it; a
+    single one among the highest loads has few: it is no capacity, but may be the limit. Windows count as
+    independent.
+    """
+    load, bad = judged.load, judged.bad[judged.kept]
+    doubtful = [onset for onset in judged.onsets if onset > 0 and not _shown_to_hold(bad[load >= onset], slo)]
+    return mean_share(judged, slo) * float(min(doubtful)) if doubtful else None
+
+
+def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
+    chance = binom.cdf(int(bad_above.sum()), bad_above.size, slo.allowed_window_share)
+    return bool(chance <= SHOWN_LEVEL)
 
 
 def mean_share(judged: Judged, slo: Slo) -> float:

@@ -221,6 +221,8 @@ CAPACITY_FORMULAS = {
     "capacity = x where the quantile is the allowed share of samples",
     "bracket": "capacity = geometric mean of the lowest load of an onset and the highest clean load",
     "load levels": "capacity = x where a monotone fit of the share over the limit crosses what is allowed",
+    "highest load carried within the limit, lowered": "floor = lowest load at which the windows don't show "
+    "that the limit held, less a systematic error; capacity is at least that",
     "highest load carried": "floor = q99 of work per instance in windows that held the limit; "
     "capacity is at least that",
 }

@@ -19,6 +19,7 @@ from derive.synthetic import (
 from scipy.stats import binom, norm
 
 from hs_analysis.derive import derive_service
+from hs_analysis.derive.load import role_rows
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -115,6 +116,40 @@ def test_a_limit_never_met_gives_a_floor_below_it(peak: float) -> None:
         assert capacity.reason.code == "no_violations"
         assert capacity.per_instance == pytest.approx(peak * TRUE[role], rel=0.03)
         assert capacity.per_instance < TRUE[role]
+
+
+def test_a_violation_among_the_highest_loads_lowers_a_floor_and_one_by_night_does_not() -> None:
+    """One window over the limit is no capacity: at the top it may be the limit, far below it is chance."""
+    frame = day_frame(1, prefill_peak=0.75, decode_peak=0.75, hours=24)
+    load = role_rows(frame, "decode", SETTINGS).load
+    share = np.minimum(frame.values("tbt_over_low", "decode"), 0.01)
+    busiest, idle = int(np.argsort(np.nan_to_num(load))[-8]), int(np.nanargmin(load))
+
+    def floor(*over: int) -> Capacity:
+        told = share.copy()
+        told[list(over)] = 0.3
+        columns = {"tbt_over_low@decode": told, "tbt_over_high@decode": told}
+        found = capacities(with_columns(frame, columns), replace(SETTINGS, draws=5))["decode"]
+        assert found.status == "floor"
+        return found
+
+    quiet = floor()
+    assert floor(idle).per_instance == pytest.approx(quiet.per_instance, rel=1e-4)  # one window fewer held
+    touched = floor(busiest)
+    assert touched.reason is not None
+    assert touched.reason.code == "thin"
+    assert 0.85 * quiet.per_instance < touched.per_instance < 0.99 * quiet.per_instance
+    assert touched.method.endswith("lowered below loads that may break it")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peak", [0.97, 1.0, 1.03])
+def test_no_floor_lies_above_the_truth_where_the_limit_was_nearly_met(peak: float) -> None:
+    """Peaks that cross the limit by a little violate in too few windows for a capacity."""
+    for seed in range(20):
+        days = day_frame(seed, prefill_peak=peak, decode_peak=peak, hours=24)
+        for role, capacity in capacities(days, replace(SETTINGS, draws=20)).items():
+            assert capacity.status != "floor" or capacity.per_instance <= 1.01 * TRUE[role], (seed, role)
 
 
 def test_a_limit_seen_only_from_afar_is_not_extrapolated_to() -> None:

@@ -15,6 +15,7 @@ from hs_analysis.derive.violations import (
     Bracket,
     bracket,
     counted_onsets,
+    doubtful_load,
     judge,
 )
 
@@ -88,6 +89,49 @@ def test_one_or_two_chance_violations_at_the_top_set_no_onset(above: int, counts
     assert judged.bad_kept == above + 1
     assert counted_onsets(judged).tolist() == ([80.0] if counts else [])
     assert (bracket(judged, SETTINGS.slo) is not None) is counts
+
+
+@pytest.mark.parametrize(("above", "shown"), [(91, False), (92, True)])
+def test_one_violation_needs_92_quiet_windows_at_its_load_or_more(above: int, shown: bool) -> None:
+    """0.95ⁿ + n · 0.05 · 0.95ⁿ⁻¹, the chance of at most one in n, falls under 5 % at n = 93."""
+    load = [*np.linspace(20, 49, 50), 50.0, *np.linspace(51, 90, above)]
+    share = [0.0] * 50 + [0.3] + [0.0] * above
+    judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert doubtful_load(judged, SETTINGS.slo) == (None if shown else 50.0)
+
+
+def test_a_violation_at_the_top_is_doubtful_and_one_at_the_bottom_chance() -> None:
+    """The light one has 199 windows above it with one violation, the other has four."""
+    load = [float(x) for x in range(1, 201)]
+    share = [0.0] * 200
+    share[0] = share[195] = 0.3
+    judged = judge(rows_of(load, share), SETTINGS.slo, drop_recovery=True)
+    assert doubtful_load(judged, SETTINGS.slo) == 196.0
+    lenient = replace(SETTINGS.slo, allowed_window_share=0.6)  # 0.4⁵ + 5 · 0.6 · 0.4⁴ = 0.087: still too few
+    assert doubtful_load(judged, lenient) == 196.0
+    assert doubtful_load(judged, replace(lenient, allowed_window_share=0.7)) is None  # 0.031
+
+
+def test_a_doubtful_load_is_a_mean_load() -> None:
+    """By chance 5 % of the windows get more than exp(1.645 · √(variance ÷ mean ÷ load)) times the mean."""
+    rows = replace(rows_of([*np.linspace(10, 100, 50)], [0.0] * 49 + [0.3]), count_noise=0.25)
+    judged = judge(rows, SETTINGS.slo, drop_recovery=True)
+    assert doubtful_load(judged, SETTINGS.slo) == pytest.approx(100 * np.exp(-1.6449 * 0.05), rel=1e-4)
+
+
+def test_without_a_violation_no_load_is_doubtful() -> None:
+    """Few windows alone cast no doubt: floors of quiet histories stay what was carried."""
+    judged = judge(rows_of([10.0, 20.0, 30.0], [0.0, 0.0, 0.0]), SETTINGS.slo, drop_recovery=True)
+    assert doubtful_load(judged, SETTINGS.slo) is None
+
+
+@given(st.lists(st.tuples(st.floats(10, 100), st.booleans()), min_size=1, max_size=200))
+def test_every_onset_that_counts_is_doubtful(rows: list[tuple[float, bool]]) -> None:
+    """Where 5 % of the windows violate nothing shows that fewer do: floors heed every onset of brackets."""
+    load, bad = [value for value, _ in rows], [0.3 if over else 0.0 for _, over in rows]
+    judged = judge(rows_of(load, bad), SETTINGS.slo, drop_recovery=True)
+    counted, doubtful = counted_onsets(judged), doubtful_load(judged, SETTINGS.slo)
+    assert counted.size == 0 or (doubtful is not None and doubtful <= counted[0])
 
 
 @given(st.lists(st.tuples(st.floats(10, 100), st.booleans()), min_size=1, max_size=60))
