@@ -124,6 +124,9 @@ def fit_capacity(
     if answer is None:
         broken_at = _broken_at(judged, settings.slo, bracket(judged, settings.slo))
         return _floor(judged, settings, _why_not(judged), broken_at, resamples, evidence)
+    if rows.alone:
+        least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
+        return _floor(judged, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
     upper = _at_upper_edge(rows, settings, resamples)
     if isinstance(answer, Bracket):
         return _bracketed(judged, answer, upper, len(resamples), rng, evidence)

@@ -88,6 +88,9 @@ class RoleRows:
         ``production`` or ``pressure_test``.
     mix_sd
         Standard deviation of ln capacity because the limit was met under another token mix than usual.
+    alone
+        Whether this is one pool of two in production and the other is not in the input: what held requests
+        back, there or here, can't be told.
     """
 
     role: str
@@ -110,6 +113,7 @@ class RoleRows:
     window_s: float
     kind: str
     mix_sd: float = 0.0
+    alone: bool = False
 
     @property
     def judged(self) -> Mask:
@@ -253,6 +257,7 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         _request_tokens(frame, role, work, group), sustained, noise, limits,
         *shares_over(frame, role, limits), usable, settled, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
+        alone=frame.kind == "production" and frame.pools in (("prefill",), ("decode",)),
     )  # fmt: skip
 
 

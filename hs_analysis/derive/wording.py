@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from hs_analysis.schema.results import Reason, Refusal
 
+OTHER_OF = {"prefill": "decode", "decode": "prefill", "mixed": "mixed"}
+"""The pool that each works with."""
+
 LIMIT_OF = {"prefill": "TTFT", "decode": "TBT", "mixed": "TTFT and TBT"}
 """Latency that each role answers for."""
 
@@ -22,6 +25,10 @@ CAPACITY_TEXT = {
         "the limit on {latency} lies inside a histogram bucket whose upper edge never broke: this is the"
         " capacity by the lower edge, at the limit itself it may be higher"
     ),
+    "one_role": (
+        "the input shows no {other} instances, and a pool that can't keep up holds the other up: at which"
+        " load {latency} breaks its limit can't be told from one of them"
+    ),
     "no_work": (
         "the input has no work of this role: neither offered nor served tokens per second and instances"
     ),
@@ -33,7 +40,7 @@ CAPACITY_TEXT = {
         "the input has no cache-missed prompt tokens, and raw prompt tokens are not prefill's work"
     ),
 }
-"""Sentence of each code of a capacity; {latency} and {detail} are filled in."""
+"""Sentence of each code of a capacity; {latency}, {other} and {detail} are filled in."""
 
 CAPACITY_COLLECT = {
     "no_slo": "give the limits the service has to keep: --slo ttft=…, --slo tbt=…",
@@ -58,6 +65,10 @@ CAPACITY_COLLECT = {
         "hold the {role} pool at 0.8, 0.9 and 1.0 of {above:.0f} tokens/s per instance for five minutes or"
         " more each, or record more days with gentle ramps through that load"
     ),
+    "one_role": (
+        "export the metrics of the {other} pool too, or map its instances to their role in [roles]; or press"
+        " the {role} pool to its limit with {other} instances to spare"
+    ),
     "no_work": "export the token counters and the instance count of the {role} pool",
     "no_load": (
         "record for longer, 8 hours or more with a real ramp, and keep a series per instance of the {role}"
@@ -68,7 +79,7 @@ CAPACITY_COLLECT = {
         " vllm:prompt_tokens_by_source_total"
     ),
 }
-"""What to record for each code of a capacity; {role}, {latency} and {above} are filled in."""
+"""What to record for each code of a capacity; {role}, {other}, {latency} and {above} are filled in."""
 
 TEST_COLLECT = {
     "no_violations": (
@@ -111,7 +122,7 @@ RATIO_COLLECT = {
 }
 """What to record for each code of a ratio that is not `ok`."""
 
-TESTABLE = ("no_violations", "thin", "load_range", "cannot_fit")
+TESTABLE = ("no_violations", "thin", "load_range", "cannot_fit", "one_role")
 """Codes of a capacity that a load test answers."""
 
 PLAN_TEST = "; hsa plan-test lays out the cheapest test"
@@ -141,7 +152,12 @@ def capacity_reason(
     code: str, role: str, detail: str = "", value: float | None = None, limit: float | None = None
 ) -> Reason:
     """Return the reason of a capacity, in words."""
-    return Reason(code, CAPACITY_TEXT[code].format(latency=LIMIT_OF[role], detail=detail), value, limit)
+    return Reason(
+        code,
+        CAPACITY_TEXT[code].format(latency=LIMIT_OF[role], other=OTHER_OF[role], detail=detail),
+        value,
+        limit,
+    )
 
 
 def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bool) -> Refusal:
@@ -159,7 +175,7 @@ def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bo
     template = (CAPACITY_COLLECT | TEST_COLLECT if test else CAPACITY_COLLECT)[reason.code]
     if above is None and "{above" in template:
         template = LOWER_COLLECT
-    collect = template.format(role=role, latency=LIMIT_OF[role], above=above)
+    collect = template.format(role=role, other=OTHER_OF[role], latency=LIMIT_OF[role], above=above)
     if reason.code in TESTABLE:
         collect += PLAN_TEST
     return Refusal(f"capacity@{role}", reason.code, reason.text, collect)

@@ -58,7 +58,7 @@ RATIO_SHARE = 0.8
 SEARCHED = ("no_violations", "thin", "load_range", "no_common_rows", "hours")
 """Refusals of a capacity that a search upwards answers."""
 
-PINNED = ("cannot_fit", "indicative")
+PINNED = ("cannot_fit", "indicative", "one_role")
 """Refusals of a capacity that levels about the limit answer."""
 
 OTHER = {"prefill": "decode", "decode": "prefill"}

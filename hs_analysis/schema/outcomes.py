@@ -133,9 +133,7 @@ CAPACITY = _contract(
     _field("reason", REASON, "", "why it is a floor or refused"),
     _field("method", _TEXT, "", "law that gave it"),
     _field("calm", _FLAG, "", "no latency over the limit at the highest loads"),
-    _field(
-        "growth_ratio", _NUMBER, "ratio", "growth of the load within a start-up time: q99 if calm, else q99.5"
-    ),
+    _field("growth_ratio", _NUMBER, "ratio", "load's growth in a start-up time: q99 if calm, else q99.5"),
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),

@@ -35,7 +35,7 @@ from hs_analysis.ingest.prometheus_json import read_prometheus_json
 from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes
 from hs_analysis.ingest.tsdb_dump import read_tsdb_dump
 
-REPEATS = 3
+REPEATS = 5
 STEPS = 2520
 WORKERS, SIGNALS = 64, 20
 T0 = 1764000000
