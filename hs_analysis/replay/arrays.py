@@ -38,7 +38,8 @@ strain, ``judged`` ones for violations.
 """
 
 POOL_STATE = _record(
-    "desired ready backlog last_out_s last_in_s draining draining_since_s alarm after arrived served age_s",
+    "desired ready backlog last_out_s last_in_s draining draining_since_s alarm after arrived served "
+    "age_s wait_s",
     "first_start last_start worst",
     "blind",
 )
@@ -47,9 +48,9 @@ POOL_STATE = _record(
 PRIMARY = _record("tokens_per_request", "pool reading reading_pool points", "total per_instance")
 """How a primary is read: its pool, kind and curve; ``total``: of the pool, else its mean."""
 
-GUARD = _record("slo_s latency_s own_wait decode_wait", "pool points")
-"""A guard that has a curve, what it read last, and what it gains per second of age of a backlog: of its own
-pool's, and of decode's where that is another one."""
+GUARD = _record("slo_s latency_s before_s own_wait decode_wait", "pool points")
+"""A guard that has a curve, what it read last, and before the first row, and what it gains per second of age
+of a backlog: of its own pool's, and of decode's where that is another one."""
 
 NUMBERS = _record("dampening most_out most_in ratio deviation")
 """Numbers of a policy: step limits, prefill ÷ decode (NaN without one) and its tolerance."""
@@ -88,6 +89,9 @@ class Scene(NamedTuple):
     primaries: Records  # PRIMARY (K,)
     column: Floats  # (K, N) recorded; NaN where the fleet model can't say what would have been
     factor: Floats  # (K, N) signal ÷ work
+    kept: Floats  # (K, N) reading ÷ model, NaN unknown
+    before: Floats  # (K, B) read in the rows before the first
+    ran: Floats  # (R, B) instances that ran then
     curves: Curves  # of primaries
     guards: Records  # GUARD (G,)
     guard_curves: Curves
@@ -106,8 +110,8 @@ class State(NamedTuple):
     pools: Records  # POOL_STATE (R,)
     start_at_s: Floats  # (R, N + 1) what is starting, in order of time
     start_count: Floats  # (R, N + 1)
-    scraped: Floats  # (K, N)
-    ready: Floats  # (R, N) mean of the row
+    scraped: Floats  # (K, B + N)
+    ready: Floats  # (R, B + N) mean of the row
     load: Floats  # (R, N) tokens/s per ready instance
 
 

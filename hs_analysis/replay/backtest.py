@@ -19,7 +19,7 @@ from hs_analysis.replay.batch import BatchScore, score_batch
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
-from hs_analysis.replay.demand import Demand, demands
+from hs_analysis.replay.demand import Demand, demands, taking_over
 from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
@@ -176,7 +176,8 @@ def replay_service_faults(
     if not _replayable(frame_test, frame_train):
         return ()
     model = fit_fleet(frame_train, derived_train, settings)
-    part = max(demands(frame_test, model.pools), key=lambda one: one.rows)
+    parts = taking_over(demands(frame_test, model.pools), frame_train)
+    part = max(parts, key=lambda one: one.rows)
     known = sizing(frame_train, model, derived_train, policies.values())
     sized = {row.name: row.size(known) for row in CONTROLLERS}
     controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
@@ -206,7 +207,8 @@ def replay_service_placement(
         return ()
     model = fit_fleet(frame_train, derived_train, settings)
     sizes = sizes_of(topology, model.gpus_per_instance, tuple(model.pools), where)
-    parts, static = demands(frame_test, model.pools), static_peak(frame_train, model)
+    parts = taking_over(demands(frame_test, model.pools), frame_train)
+    static = static_peak(frame_train, model)
     found = []
     for name in (*policies, STATIC_PEAK, RECORDED):
         results = []
@@ -237,7 +239,7 @@ def _run(
     model = fit_fleet(history, derived, settings)
     if whole:
         model = replace(model, instance_prices=instance_prices(history, settings.prices))
-    parts = demands(frame, model.pools)
+    parts = taking_over(demands(frame, model.pools), history)
     static = static_peak(history, model)
     results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
     results[STATIC_PEAK] = [simulate(constant(static, part), part, model) for part in parts]

@@ -14,7 +14,6 @@ from hs_analysis.replay.controllers.view import PoolView
 from hs_analysis.replay.demand import Demand, Floats, Key, rows_of
 from hs_analysis.replay.fleet import FleetModel, Pool
 from hs_analysis.replay.readings import Alter, Readings, Rows, latency
-from hs_analysis.replay.signals import SignalModel
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,14 @@ class Act:
 
 
 class PolicyAtWork:
-    """The policy: keeps what has been scraped so far and asks the rule once a row."""
+    """The policy: keeps what has been scraped so far and asks the rule once a row.
+
+    It takes over from what ran: the rows before the first one were seen, at the counts recorded there.
+    """
 
     def __init__(self, policy: Policy, demand: Demand, model: FleetModel, alter: Alter | None) -> None:
-        curves = {(g.signal, g.role): _guard_curve(g.signal, g.role, model) for g in policy.guards}
-        self.curves = {key: curve for key, curve in curves.items() if curve is not None}
+        owners = {(g.signal, g.role): _guard_owner(g.signal, g.role, model) for g in policy.guards}
+        self.curves = {key: model.signals[key[0], owner] for key, owner in owners.items() if owner}
         seen = tuple(g for g in policy.guards if (g.signal, g.role) in self.curves)
         self.policy = replace(policy, guards=seen)
         self.window_s, self.alter, self.waits = demand.window_s, alter, model.waits
@@ -56,15 +58,18 @@ class PolicyAtWork:
         self.keys = [(p.signal, p.role) for p in policy.primaries]
         self.readings = Readings(self.keys, demand, model, alter)
         self.averaged = tuple(p.role for p in policy.primaries if p.pool == "mean")
-        self.latencies: dict[Key, float | None] = {(g.signal, g.role): None for g in seen}
+        self.ran = {p.role: demand.past("instances", p.role).tolist() for p in policy.primaries}
+        self.latencies: dict[Key, float | None] = {
+            key: _last(demand.past(key[0], owners[key])) for key in self.curves
+        }
 
     def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:
         """Decide at the start of a row from completed rows, and ask the pools for the counts."""
         observation = Observation(
             t_s,
-            {key: self._mean(self.readings.scraped[key], row) for key in self.keys},
+            {k: self._mean(self.readings.before[k], self.readings.scraped[k], row) for k in self.keys},
             {role: round(pool.desired) for role, pool in pools.items()},
-            {role: self._mean(log.ready[role], row) or 0.0 for role in self.averaged},
+            {role: self._mean(self.ran[role], log.ready[role], row) or 0.0 for role in self.averaged},
             self.latencies,
         )  # fmt: skip
         decision, self.state = decide(self.policy, observation, self.state)
@@ -84,11 +89,13 @@ class PolicyAtWork:
                 value = None if math.isnan(altered) else altered
             self.latencies[key] = value
 
-    def _mean(self, values: list[float], row: int) -> float | None:
+    def _mean(self, before: list[float], values: list[float], row: int) -> float | None:
         """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""
-        if row == 0 or math.isnan(values[row - 1]):
-            return None
         known = values[max(0, row - self.rows) : row]
+        if row < self.rows and before:
+            known = before[row - self.rows :] + known
+        if not known or math.isnan(known[-1]):
+            return None
         total = sum(known)
         if math.isnan(total):
             known = [value for value in known if not math.isnan(value)]
@@ -188,7 +195,11 @@ def _key(signal: str, role: str) -> Key:
     return name, owner or role
 
 
-def _guard_curve(signal: str, role: str, model: FleetModel) -> SignalModel | None:
-    """Return the curve that stands for a guard: of the pool itself, else of the service."""
-    found = (model.signals.get((signal, owner)) for owner in (role, "service"))
-    return next((curve for curve in found if curve is not None and curve.kind == "curve"), None)
+def _guard_owner(signal: str, role: str, model: FleetModel) -> str:
+    """Return whose curve stands for a guard: the pool's own, else the service's; empty without one."""
+    found = {owner: model.signals.get((signal, owner)) for owner in (role, "service")}
+    return next((owner for owner, one in found.items() if one is not None and one.kind == "curve"), "")
+
+
+def _last(values: Floats) -> float | None:
+    return float(values[-1]) if values.size and not math.isnan(values[-1]) else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ LOAD_WINDOW_S = 300.0
 RECENT_WINDOW_S = 60.0
 """Trailing mean beside it by which a window violates: a burst is late at its onset and over at its end
 [s]; default of this project, measured on simulated services."""
+
+BEFORE_S = 3600.0
+"""Longest average that the first rows of a replay are read with [s]; default of this project."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Demand:
         Rows without demand: the simulation holds its state and scores nothing.
     censored
         Rows in which a saturated pool hides the demand: simulated with what was served, scored by nothing.
+    before
+        The last rows before the first one, recorded as in ``recorded``: what a controller that takes over
+        has seen by then. Empty where nothing is known of them.
     """
 
     capture: str
@@ -52,6 +58,7 @@ class Demand:
     recorded: dict[Key, Floats]
     gap: Mask
     censored: Mask
+    before: dict[Key, Floats] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -67,6 +74,11 @@ class Demand:
         """Return a recorded column, NaN everywhere when the frame had none. Shape (rows,)."""
         found = self.recorded.get((signal, role))
         return np.full(self.rows, np.nan) if found is None else found
+
+    def past(self, signal: str, role: str) -> Floats:
+        """Return a column of the rows ``before``, empty when there is none. Shape (rows before,)."""
+        found = self.before.get((signal, role))
+        return np.empty(0) if found is None else found
 
     def counts(self, role: str) -> Floats:
         """Return the recorded instances of a pool; a gap keeps the last count, else takes the first."""
@@ -104,6 +116,28 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
             saturated |= recorded.get(("saturated", role), nothing) > 0
         censored = saturated & ~gap & (frame.reference == "served")
         found.append(Demand(name, t_s[rows], frame.window_s, offered, recorded, gap, censored))
+    return tuple(found)
+
+
+def taking_over(parts: tuple[Demand, ...], history: ServiceFrame) -> tuple[Demand, ...]:
+    """Add to each capture the ``BEFORE_S`` of it that the history ends with, where it follows at once.
+
+    Its rows are no part of the replay: they are what averages reach back to in its first rows.
+    """
+    ended = {part.capture: part for part in demands(history, ())}
+    found = []
+    for part in parts:
+        past = ended.get(part.capture)
+        follows = past is not None and past.rows > 0 and part.rows > 0
+        if (
+            past is not None
+            and follows
+            and abs(past.t_s[-1] + part.window_s - part.t_s[0]) < part.window_s / 2
+        ):
+            rows = slice(-rows_of(BEFORE_S, part.window_s), None)
+            found.append(replace(part, before={key: column[rows] for key, column in past.recorded.items()}))
+        else:
+            found.append(part)
     return tuple(found)
 
 

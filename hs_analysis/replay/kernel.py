@@ -15,6 +15,7 @@ from hs_analysis.policy.rule import ROUNDING
 from hs_analysis.replay.arrays import QUEUE, RECORDED, SERVED, Family, Figures, Record, Records, Scene, State
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import BACKLOG_LIMIT_S
+from hs_analysis.replay.readings import SAME
 from hs_analysis.replay.score import HOUR_S
 from hs_analysis.replay.simulate import STEP_S
 from hs_analysis.statistics.queueing import SIZE_LOSS
@@ -32,10 +33,8 @@ def curve_at(loads: Floats, values: Floats, curve: int, points: int, load: float
             high = middle
         else:
             low = middle + 1
-    if low == 0:
-        return float(values[curve, 0])
-    if low == points:
-        return float(values[curve, points - 1])
+    if low in (0, points):
+        return float(values[curve, max(0, low - 1)])
     x0, x1, y0, y1 = loads[curve, low - 1], loads[curve, low], values[curve, low - 1], values[curve, low]
     return float(y0 + (y1 - y0) * (load - x0) / (x1 - x0))
 
@@ -60,19 +59,11 @@ def _see_alarms(guards: Records, pools: Records) -> None:
         pool = pools[place]
         pool.alarm, pool.worst, pool.blind = 0.0, -1, False
         for at in range(guards.size):
-            guard = guards[at]
-            if guard.pool != place:
-                continue
-            ratio = guard.latency_s / guard.slo_s
-            if not math.isfinite(ratio):
+            ratio, own = guards[at].latency_s / guards[at].slo_s, guards[at].pool == place
+            if own and not math.isfinite(ratio):
                 pool.blind = True
-            elif ratio > pool.alarm:
+            elif own and ratio > pool.alarm:
                 pool.alarm, pool.worst = ratio, at
-
-
-@compiled
-def _alarmed(pool: Record) -> bool:
-    return bool(pool.worst >= 0 and pool.alarm > 1.0)
 
 
 @compiled
@@ -105,10 +96,9 @@ def _size(p: Record, own: Record, pool: Record, need: float, vetoed: bool, t_s: 
     goal = _whole(need)
     if current <= 0:
         return float(goal)
-    ratio = need / current
-    if ratio > own.above and goal > current:
+    if need / current > own.above and goal > current:
         return float(_step_out(p, own, pool, goal, t_s))
-    if ratio < own.below and goal < current and not vetoed:
+    if need / current < own.below and goal < current and not vetoed:
         return float(_step_in(p, own, pool, goal, t_s))
     return float(current)
 
@@ -130,9 +120,8 @@ def _follow(
         return float(current)
     if goal > current:
         return float(_step_out(p, own, pool, goal, t_s))
-    if _alarmed(pool) or pool.blind:
-        return float(current)
-    return float(_step_in(p, own, pool, goal, t_s))
+    held = pool.alarm > 1.0 or pool.blind
+    return float(current if held else _step_in(p, own, pool, goal, t_s))
 
 
 @inlined
@@ -156,7 +145,7 @@ def _settle(own: Record, pool: Record, observe_s: float, t_s: float) -> float:
     before, after = pool.desired, pool.after
     if pool.draining > 0 and not t_s - pool.draining_since_s < observe_s:
         pool.draining = 0.0
-    if pool.draining > 0 and _alarmed(pool):
+    if pool.draining > 0 and pool.alarm > 1.0:
         after = max(after, before + pool.draining)
     after = max(min(after, max(own.most, before)), own.least)
     restored = min(pool.draining, max(0.0, after - before))
@@ -196,7 +185,7 @@ def _ask(pool: Record, place: int, at_s: Floats, counts: Floats, restored: float
 @inlined
 def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t_s: float) -> bool:
     """Apply the rule to the completed rows, ask the pools for the counts, and say whether any changed."""
-    p, pools, follower = family.numbers[policy], state.pools, scene.follower
+    p, pools, follower, lead = family.numbers[policy], state.pools, scene.follower, scene.before.shape[1]
     _see_alarms(scene.guards, pools)
     for place in range(pools.size):
         pools[place].after = pools[place].desired
@@ -205,16 +194,16 @@ def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t
         if primary.pool < 0:
             continue
         pool, own = pools[primary.pool], family.pools[policy, primary.pool]
-        value = _mean_before(state.scraped, k, row, scene.average_rows)
+        value = _mean_before(state.scraped, k, lead + row, scene.average_rows)
         scale = 1.0
         if not primary.total:
-            reporting = _mean_before(state.ready, primary.pool, row, scene.average_rows)
+            reporting = _mean_before(state.ready, primary.pool, lead + row, scene.average_rows)
             scale = 0.0 if math.isnan(reporting) else reporting
         seen = math.isfinite(value) and value >= 0 and target > 0
         need = scale * value / target if seen else math.nan
-        vetoed = _alarmed(pool) or (pool.blind and value != 0.0)
+        vetoed = pool.alarm > 1.0 or (pool.blind and value != 0.0)
         if follower >= 0:
-            vetoed = vetoed or _alarmed(pools[follower]) or (pools[follower].blind and value != 0.0)
+            vetoed = vetoed or pools[follower].alarm > 1.0 or (pools[follower].blind and value != 0.0)
         pool.after = _size(p, own, pool, need, vetoed, t_s)
         if follower >= 0 and not math.isnan(need):
             other = family.pools[policy, follower]
@@ -231,16 +220,15 @@ def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t
 
 
 @compiled
-def _serve(pool: Record, ceiling: float, arriving: float, seconds: float) -> float:
+def _serve(pool: Record, ceiling: float, arriving: float, seconds: float, share_of_row: float) -> float:
     """Serve what fits and queue the rest; return the share of waiting tokens that were served."""
     waiting = pool.backlog + arriving
-    endless = waiting if pool.ready > 0 else 0.0
-    served = endless if math.isinf(ceiling) else min(waiting, pool.ready * ceiling * seconds)
+    served = min(waiting, pool.ready * ceiling * seconds if pool.ready > 0 else 0.0)
     pool.backlog = waiting - served
-    pool.arrived += arriving
-    pool.served += served
+    pool.arrived, pool.served = pool.arrived + arriving, pool.served + served
     if pool.backlog > 0:
-        pool.age_s = max(pool.age_s, pool.backlog / (pool.ready * ceiling) if pool.ready > 0 else math.inf)
+        age_s = pool.backlog / (pool.ready * ceiling) if pool.ready > 0 else math.inf
+        pool.age_s, pool.wait_s = max(pool.age_s, age_s), pool.wait_s + age_s * share_of_row
     return float(served / waiting) if waiting > 0 else 1.0
 
 
@@ -248,10 +236,11 @@ def _serve(pool: Record, ceiling: float, arriving: float, seconds: float) -> flo
 def _pass_row(scene: Scene, state: State, row: int, t_s: float, waiting: float) -> float:
     """Let one row pass in steps; return the decode work whose prompts still wait for prefill [tokens]."""
     steps = max(1, math.ceil(scene.window_s / STEP_S - 1e-9))
-    seconds = scene.window_s / steps
+    seconds, at = scene.window_s / steps, scene.before.shape[1] + row
     for place in range(state.pools.size):
         pool = state.pools[place]
-        pool.arrived, pool.served, pool.age_s, state.ready[place, row] = 0.0, 0.0, 0.0, 0.0
+        pool.arrived, pool.served, pool.age_s, pool.wait_s = 0.0, 0.0, 0.0, 0.0
+        state.ready[place, at] = 0.0
     for step in range(steps):
         handed, now_s = 1.0, t_s + step * seconds + 1e-9
         for place in range(state.pools.size):
@@ -264,10 +253,10 @@ def _pass_row(scene: Scene, state: State, row: int, t_s: float, waiting: float) 
                 waiting += arriving
                 arriving = waiting * handed
                 waiting -= arriving
-            share = _serve(pool, scene.pools[place].ceiling, arriving, seconds)
+            share = _serve(pool, scene.pools[place].ceiling, arriving, seconds, 1.0 / steps)
             if place == scene.prefill:
                 handed = share
-            state.ready[place, row] += pool.ready / steps
+            state.ready[place, at] += pool.ready / steps
     return waiting
 
 
@@ -277,9 +266,12 @@ def _read(scene: Scene, state: State, k: int, row: int) -> float:
     primary, recorded = scene.primaries[k], scene.column[k, row]
     if primary.reading == RECORDED or math.isnan(recorded):
         return float(recorded)
-    pool, ready = state.pools[primary.reading_pool], state.ready[primary.reading_pool, row]
+    place, kept = primary.reading_pool, scene.kept[k, row]
+    pool, ready = state.pools[place], state.ready[place, scene.before.shape[1] + row]
+    offered = scene.offered[place, row] * scene.window_s
+    known = not math.isnan(kept) and abs(pool.served - offered) <= SAME * offered
     if primary.reading == SERVED:
-        return float(pool.served / scene.window_s * scene.factor[k, row])
+        return float(pool.served / scene.window_s * (kept if known else scene.factor[k, row]))
     if not ready > 0:
         return math.nan
     (loads, values), load = scene.curves, pool.served / scene.window_s / ready
@@ -287,43 +279,46 @@ def _read(scene: Scene, state: State, k: int, row: int) -> float:
     value *= ready if primary.per_instance else 1.0
     if primary.reading == QUEUE and not math.isnan(primary.tokens_per_request):
         value += pool.backlog / primary.tokens_per_request
-    return float(value)
+    return float(value * kept if known else value)
 
 
 @inlined
-def _waited_s(pools: Records, decode: int, place: int, own_wait: float, decode_wait: float) -> float:
+def _waited_s(own_s: float, decode_s: float, own_wait: float, decode_wait: float) -> float:
     """Return what a pool's latency gains by backlogs; one that nothing serves is infinitely old."""
-    own = own_wait * pools[place].age_s if own_wait > 0 else 0.0
-    return float(own + decode_wait * pools[decode].age_s if decode_wait > 0 else own)
+    own = own_wait * own_s if own_wait > 0 else 0.0
+    return float(own + decode_wait * decode_s if decode_wait > 0 else own)
 
 
 @inlined
 def _record(scene: Scene, state: State, row: int) -> None:
     """Scrape the completed row: signals, guards and the load per ready instance."""
+    lead = scene.before.shape[1]
     for k in range(scene.primaries.size):
-        state.scraped[k, row] = _read(scene, state, k, row)
+        state.scraped[k, lead + row] = _read(scene, state, k, row)
     for at in range(scene.guards.size):
         guard = scene.guards[at]
         guard.latency_s = math.nan
-        if guard.pool >= 0 and state.ready[guard.pool, row] > 0:
-            load = state.pools[guard.pool].served / scene.window_s / state.ready[guard.pool, row]
-            loads, values = scene.guard_curves
-            waited_s = _waited_s(state.pools, scene.decode, guard.pool, guard.own_wait, guard.decode_wait)
-            guard.latency_s = curve_at(loads, values, at, guard.points, load) + waited_s
+        ready = state.ready[guard.pool, lead + row] if guard.pool >= 0 else 0.0
+        if ready > 0:
+            (loads, values), pool = scene.guard_curves, state.pools[guard.pool]
+            latency_s = curve_at(loads, values, at, guard.points, pool.served / scene.window_s / ready)
+            decode_s = state.pools[scene.decode].wait_s
+            guard.latency_s = latency_s + _waited_s(pool.wait_s, decode_s, guard.own_wait, guard.decode_wait)
     for place in range(state.pools.size):
-        load = state.pools[place].arrived / scene.window_s / state.ready[place, row]
+        load = state.pools[place].arrived / scene.window_s / state.ready[place, lead + row]
         state.load[place, row] = 0.0 if math.isnan(load) else load
 
 
 @inlined
 def _miss(scene: Scene, state: State, row: int) -> None:
     """Scrape nothing in a gap."""
+    lead = scene.before.shape[1]
     for k in range(scene.primaries.size):
-        state.scraped[k, row] = math.nan
+        state.scraped[k, lead + row] = math.nan
     for at in range(scene.guards.size):
         scene.guards[at].latency_s = math.nan
     for place in range(state.pools.size):
-        state.ready[place, row] = state.load[place, row] = math.nan
+        state.ready[place, lead + row] = state.load[place, row] = math.nan
 
 
 @compiled
@@ -352,8 +347,12 @@ def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) 
         lasting = _mean_before(state.load, place, row + 1, scene.load_rows)
         load = _mean_before(state.load, place, row + 1, scene.recent_rows)
         load = load if math.isinf(lasting) else math.sqrt(lasting * load)
-        waited_s = _waited_s(state.pools, scene.decode, place, 1.0, given.decode_wait)
-        chance = _chance(given, waited_s, state.ready[place, row], load, scene.log_odds)
+        waited_s = _waited_s(
+            state.pools[place].age_s, state.pools[scene.decode].age_s, 1.0, given.decode_wait
+        )
+        chance = _chance(
+            given, waited_s, state.ready[place, scene.before.shape[1] + row], load, scene.log_odds
+        )
         none_strained *= 1.0 - chance if given.known else 1.0
         none_violates *= 1.0 - chance if given.judged else 1.0
     for kept, sums in ((none_strained, figures.strain), (none_violates, figures.violation)):
@@ -364,6 +363,8 @@ def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) 
 
 @compiled
 def _reset(scene: Scene, pools: Records) -> None:
+    for at in range(scene.guards.size):
+        scene.guards[at].latency_s = scene.guards[at].before_s
     for place in range(pools.size):
         pool = pools[place]
         pool.desired = pool.ready = scene.pools[place].first
@@ -381,7 +382,6 @@ def run_family(family: Family, scene: Scene, state: State, figures: Figures, cou
     pools = state.pools
     for policy in range(family.numbers.size):
         _reset(scene, pools)
-        _miss(scene, state, 0)
         waiting = 0.0
         for row in range(scene.t_s.size):
             acted = False

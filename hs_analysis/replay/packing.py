@@ -123,10 +123,20 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
         primaries=_primaries(policy, found, place),
         column=_rows(columns, demand.rows),
         factor=_rows([readings.factors.get(key, none) for key in keys], demand.rows),
+        kept=_rows([readings.kept.get(key, none) for key in keys], demand.rows),
+        before=_before([readings.before[key] for key in keys], scalar.rows),
+        ran=_before([demand.past("instances", role).tolist() for role in model.pools], scalar.rows),
         curves=_curves(found),
         guards=np.array(
             [
-                (g.slo_s, math.nan, *_waits(model, g.signal, g.role), place.get(g.role, -1), len(c.loads))
+                (
+                    g.slo_s,
+                    math.nan,
+                    _number(scalar.latencies[g.signal, g.role]),
+                    *_waits(model, g.signal, g.role),
+                    place.get(g.role, -1),
+                    len(c.loads),
+                )
                 for g, c in zip(guards, curves, strict=True)
             ],
             GUARD,
@@ -187,6 +197,19 @@ def _primaries(policy: Policy, found: Sequence[SignalModel | None], place: dict[
 
 def _rows(columns: Sequence[Sequence[float] | Floats], rows: int) -> Floats:
     return np.array(columns, dtype=float).reshape(len(columns), rows)
+
+
+def _before(columns: Sequence[Sequence[float]], rows: int) -> Floats:
+    """Return the last ``rows`` values of columns, missing before the first of a shorter one."""
+    found = np.full((len(columns), rows if any(columns) else 0), np.nan)
+    for place, values in enumerate(columns):
+        if values:
+            found[place, -len(values[-rows:]) :] = values[-rows:]
+    return found
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _start(counts: Floats) -> float:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hs_analysis.replay.demand import Demand, Key
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.signals import SignalModel, factors
+from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
 from hs_analysis.replay.waiting import Waits, waited_s
 
 BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
@@ -16,6 +16,9 @@ BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
 
 They are missing where the demand is; a front end or engine that counts tokens can export them.
 """
+
+SAME = 1e-9
+"""Part of a row's work by which sums of its steps differ from it in floating point [ratio]."""
 
 Alter = Callable[[Key, int, float, Sequence[float]], float]
 """(signal and role, row, true reading, what was scraped before) → what is scraped instead."""
@@ -28,7 +31,7 @@ class Rows(Protocol):
     served: dict[str, list[float]]
     queued: dict[str, list[float]]
     ready: dict[str, list[float]]
-    age: dict[str, list[float]]
+    wait: dict[str, list[float]]
 
 
 class Readings:
@@ -41,6 +44,7 @@ class Readings:
         self.window_s = demand.window_s
         self.alter = alter
         self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
+        self.offered = {role: (work * demand.window_s).tolist() for role, work in demand.offered.items()}
         # A service signal that drives a pool is read from its own column.
         found = {key: key if key in model.signals else (key[0], "service") for key in self.keys}
         self.columns: dict[Key, list[float]] = {key: demand.column(*at).tolist() for key, at in found.items()}
@@ -50,6 +54,12 @@ class Readings:
             for key, signal in self.models.items()
             if signal is not None and signal.kind == "served"
         }
+        self.kept: dict[Key, list[float]] = {
+            key: kept_ratio(signal, key, demand).tolist()
+            for key, signal in self.models.items()
+            if signal is not None
+        }
+        self.before: dict[Key, list[float]] = {key: demand.past(*at).tolist() for key, at in found.items()}
 
     def record(self, row: int, log: Rows) -> None:
         """Scrape the completed row, if its signals were there."""
@@ -67,11 +77,14 @@ class Readings:
         if model.kind == "recorded":
             return recorded
         served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
+        kept = self.kept[key][row]
+        known = not math.isnan(kept) and passed(log.served[model.pool][row], self.offered[model.pool][row])
         if model.kind == "served":
-            return served * self.factors[key][row]
+            return served * (kept if known else self.factors[key][row])
         if not ready > 0:
             return math.nan
-        return _curved(model, served, ready, log.queued[model.pool][row])
+        value = _curved(model, served, ready, log.queued[model.pool][row])
+        return value * kept if known else value
 
     def _built_in(self, key: Key, row: int, log: Rows) -> float:
         signal, role = key
@@ -80,6 +93,11 @@ class Readings:
         if signal == "queued_tokens":
             return log.queued[role][row]
         return (log.arrived if signal == "arrived_tps" else log.served)[role][row] / self.window_s
+
+
+def passed(served: float, offered: float) -> bool:
+    """Say whether a pool served in a row what came in it: nothing waited, before or after [tokens]."""
+    return abs(served - offered) <= SAME * offered
 
 
 def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: float) -> float:
@@ -92,9 +110,9 @@ def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: 
 def latency(
     name: str, model: SignalModel, role: str, row: int, window_s: float, log: Rows, waits: Waits
 ) -> float | None:
-    """Return the mean latency at the simulated load, plus what it waits for queues [s]; None in a gap."""
+    """Return the mean latency at the simulated load, plus the mean wait for queues [s]; None in a gap."""
     ready = log.ready[role][row]
     if not ready > 0:
         return None
-    ages = {pool: age[row] for pool, age in log.age.items()}
-    return model.at(log.served[role][row] / window_s / ready) + waited_s(waits, name, ages)
+    means = {pool: wait[row] for pool, wait in log.wait.items()}
+    return model.at(log.served[role][row] / window_s / ready) + waited_s(waits, name, means)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
-from hs_analysis.replay.demand import Demand, Floats, Key, demands
+from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 
 WORK_SIGNALS = {
@@ -32,6 +32,9 @@ CLEAR_WAIT_S = 10.0
 FULLEST = 0.95
 """Share of the load at which a batch grows without end, up to which its law is used [ratio]; a default."""
 
+QUIET_S = 1.0
+"""Age of a backlog up to which the work of a row is served as it comes [s]; a default."""
+
 BEYOND_POINTS = 8
 """Points that a curve is carried on by."""
 
@@ -48,6 +51,7 @@ class SignalModel:
     where the signal is a pool total, the curve is of one instance (``per_instance``).
     ``queue``: such a curve, plus the simulated backlog in requests of ``tokens_per_request``.
     ``recorded``: the recorded value, because the signal does not depend on the counts.
+    ``kept``: what a row read beside the curve, as a factor, is taken over to other counts (``kept_ratio``).
     """
 
     kind: Literal["served", "curve", "queue", "recorded"]
@@ -58,6 +62,7 @@ class SignalModel:
     values: tuple[float, ...] = ()
     per_instance: bool = False
     tokens_per_request: float | None = None
+    kept: bool = False
 
     def at(self, load: float) -> float:
         """Return the curve's value at a load per ready instance [unit of the signal]."""
@@ -123,6 +128,39 @@ def factors(model: SignalModel, key: Key, demand: Demand) -> Floats:
     return np.where(np.isfinite(ratio), ratio, model.factor)
 
 
+def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
+    """Return what each row read ÷ what the model says of the counts that ran.
+
+    Requests of one row are longer, or come later in it, than those of another, whatever the counts. So a
+    reading at other counts is the model's times this ratio, as long as nothing waits in the replay either:
+    of served work that is the recorded value itself, since what comes is what is served.
+
+    Shape (rows,). NaN where something waited, or had in the row before, where a value is missing, and for
+    signals whose rows tell nothing of other counts: queues, and latencies, which rise out of proportion.
+    """
+    offered = demand.offered.get(model.pool)
+    if offered is None or not (model.kind == "served" or model.kept):
+        return np.full(demand.rows, np.nan)
+    told = offered
+    if model.kind == "curve":
+        counts = demand.column("instances", model.pool)
+        told = np.interp(_ratio(offered, counts), model.loads, model.values)
+        told = told * counts if model.per_instance else told
+    ratio = _ratio(demand.column(*key), told)
+    return np.where(_quiet(demand) & np.isfinite(ratio), ratio, np.nan)
+
+
+def _quiet(demand: Demand) -> Mask:
+    """Return the rows in and before which no pool had work waiting. Shape (rows,)."""
+    waits = np.zeros(demand.rows, bool)
+    for role in demand.offered:
+        waits |= demand.column("backlog_age_s", role) > QUIET_S
+        waits |= demand.column("saturated", role) > 0
+    waits[1:] |= waits[:-1].copy()
+    quiet: Mask = ~waits
+    return quiet
+
+
 def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
     key = (info.signal, info.role)
     if info.family == "load":
@@ -137,8 +175,10 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
         pools = (info.role,) if info.role != "service" else SERVICE_LOAD.get(info.signal, ())
         pool = next((p for p in pools if p in history.pools), None)
         curve = _curve(parts, key, pool, per_instance=info.pool == "sum") if pool else None
-        if curve is None or pool is None or info.family != "queue":
-            return curve
+        if curve is None or pool is None:
+            return None
+        if info.family != "queue":
+            return replace(curve, kept=info.family != "latency")
         return replace(curve, kind="queue", tokens_per_request=tokens_per_request(parts, pool))
     return None
 
@@ -159,7 +199,7 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
         load = _ratio(part.offered[pool], instances)
         value, age = part.column(*key), part.column("backlog_age_s", pool)
         value = _ratio(value, instances) if per_instance else value
-        use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > 1.0)
+        use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > QUIET_S)
         if key[0] == "ttft":  # first tokens may wait for decode, whose load is not on this axis
             use &= ~(part.column("backlog_age_s", "decode") > CLEAR_WAIT_S)
         loads.append(load[use])

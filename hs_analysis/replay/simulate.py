@@ -109,7 +109,8 @@ class _Log:
         def blank() -> dict[str, list[float]]:
             return {role: [math.nan] * rows for role in roles}
 
-        self.desired, self.ready, self.paid, self.age = blank(), blank(), blank(), blank()
+        self.desired, self.ready, self.paid = blank(), blank(), blank()
+        self.age, self.wait = blank(), blank()  # of a backlog: highest and mean of the row [s]
         self.arrived, self.served, self.queued = blank(), blank(), blank()
         self.direction, self.reason = [""] * rows, [""] * rows
 
@@ -126,7 +127,7 @@ def _run_row(
     """Let one row pass in steps; return the decode work whose prompts still wait for prefill [tokens]."""
     steps = max(1, math.ceil(window_s / STEP_S - 1e-9))
     seconds = window_s / steps
-    totals = {role: [0.0, 0.0, 0.0, 0.0] for role in pools}
+    totals = {role: [0.0, 0.0, 0.0, 0.0, 0.0] for role in pools}
     for step in range(steps):
         handed = 1.0
         for role, pool in pools.items():
@@ -142,9 +143,12 @@ def _run_row(
             total[0] += arriving
             total[1] += served
             total[2] += pool.ready / steps
-            total[3] = max(total[3], pool.age_s())
+            age_s = pool.age_s()
+            total[3] = max(total[3], age_s)
+            total[4] += age_s / steps
     for role, total in totals.items():
-        log.arrived[role][row], log.served[role][row], log.ready[role][row], log.age[role][row] = total
+        log.arrived[role][row], log.served[role][row], log.ready[role][row] = total[:3]
+        log.age[role][row], log.wait[role][row] = total[3:]
     return waiting
 
 
