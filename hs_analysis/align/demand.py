@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from hs_analysis.align.at_arrival import at_arrival
 from hs_analysis.align.backlog import Flows, backlog_ages, saturated
 from hs_analysis.align.queries import QueryRunner
 from hs_analysis.schema.aligned import column
@@ -15,6 +16,14 @@ from hs_analysis.statistics.episodes import dilate
 ENOUGH_REQUESTS = 400
 """Finished requests that make a mean of tokens per request trustworthy; default of this project, measured on
 simulated services and on a capture of real components: a wide mean is wrong when the mix moves."""
+
+ENOUGH_TESTED_REQUESTS = 100
+"""The same in a pressure test, whose mix moves at once and between two levels: a mean over 400 slow requests
+mixes both. A tenth of the spread of their lengths is left. Default of this project, measured on a capture of
+real components."""
+
+NARROWEST_S, NARROWEST_TESTED_S = 60.0, 0.0
+"""Least half width of a mean of tokens per request, 0 = the row alone [s]."""
 
 PREFILL_BACKLOG_S = 1.0
 """Prefill backlog age above which decode's arrivals are first tokens, not started requests."""
@@ -69,7 +78,13 @@ def _started(flows: Flows, window_s: float) -> tuple[np.ndarray, bool]:
 
 
 def add_demand(
-    table: pl.DataFrame, window_s: float, kind: str, query: QueryRunner, *, ttft_bounds_wait: bool = False
+    table: pl.DataFrame,
+    window_s: float,
+    kind: str,
+    query: QueryRunner,
+    *,
+    ttft_bounds_wait: bool = False,
+    cached_at_end: bool = False,
 ) -> tuple[pl.DataFrame, Literal["offered", "served"]]:
     """Add offered work, backlog age and saturation per role to one service's table.
 
@@ -85,6 +100,8 @@ def add_demand(
         Runs a shipped query.
     ttft_bounds_wait
         Whether requests in flight are a difference of counters, which drifts, and TTFT holds the whole wait.
+    cached_at_end
+        Whether cached prompt tokens are counted when a request ends, the rest of its prompt when it comes.
 
     Returns
     -------
@@ -108,7 +125,11 @@ def add_demand(
         offered = offered and is_offered
     whole = pl.concat(parts)
     windows = _work_inputs(whole, decode)
-    work = {ahead: _work(windows, window_s, ahead, query) for ahead in (CENTRED, TRAILING)}
+    later = at_arrival(windows, window_s, cached_at_end=cached_at_end) if kind == "pressure_test" else windows
+    work = {
+        ahead: _work(inputs, window_s, kind, ahead, query)
+        for ahead, inputs in ((CENTRED, later), (TRAILING, windows))
+    }
     offered = offered and work[CENTRED]["decode_tps"].null_count() < whole.height
     result = whole
     for ahead, name in ((CENTRED, "offered_tps"), (TRAILING, "offered_tps_trailing")):
@@ -116,7 +137,7 @@ def add_demand(
         result = result.with_columns(
             decoded.alias(column(name, decode)), work[ahead]["prefill_tps"].alias(column(name, "prefill"))
         )
-    result = result.drop("_started", "_decode_arrivals")
+    result = result.drop("_started", "_decode_arrivals", "_in_flight")
     if single:
         result = result.drop(
             column(name, "prefill")
@@ -125,10 +146,17 @@ def add_demand(
     return result, "offered" if offered else "served"
 
 
-def _work(windows: pl.DataFrame, window_s: float, ahead: float, query: QueryRunner) -> pl.DataFrame:
+def _work(
+    windows: pl.DataFrame, window_s: float, kind: str, ahead: float, query: QueryRunner
+) -> pl.DataFrame:
     """Return offered work per window, in their order."""
-    params = {"enough_requests": ENOUGH_REQUESTS, "window_s": window_s, "ahead": ahead}
-    work = query("align/offered_work", params, {"windows": windows})
+    tested = kind == "pressure_test"
+    params = {
+        "enough_requests": ENOUGH_TESTED_REQUESTS if tested else ENOUGH_REQUESTS,
+        "narrowest_s": NARROWEST_TESTED_S if tested else NARROWEST_S,
+        "window_s": window_s, "ahead": ahead,
+    }  # fmt: skip
+    work = query("align/offered_work", params, {"windows": windows.drop("in_flight")})
     return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
@@ -149,13 +177,24 @@ def _one_capture(
     behind = dilate(np.nan_to_num(ages["prefill"]) > PREFILL_BACKLOG_S, 1)
     behind &= np.isfinite(flows.waiting_prefill) & np.isfinite(flows.first_tokens)
     arrivals = np.where(behind, flows.first_tokens, started)
-    columns: dict[str, np.ndarray] = {"_started": started, "_decode_arrivals": arrivals}
+    columns: dict[str, np.ndarray] = {
+        "_started": started, "_decode_arrivals": arrivals, "_in_flight": _inside(flows),
+    }  # fmt: skip
     for role, name in (("prefill", "prefill"), ("decode", decode)):
         columns[column("backlog_age_s", name)] = ages[role]
         columns[column("saturated", name)] = saturated(ages[role], window_s, kind)
     return part.with_columns(
         pl.Series(name, values).fill_nan(None) for name, values in columns.items()
     ), offered
+
+
+def _inside(flows: Flows) -> np.ndarray:
+    """Return the requests in flight, else those that wait or run; NaN where neither is known."""
+    parts = (flows.waiting_prefill, flows.waiting_decode, flows.running_decode)
+    known = [q for q in parts if np.isfinite(q).any()]
+    if np.isfinite(flows.in_flight).any() or not known:
+        return flows.in_flight
+    return np.asarray(np.sum(known, axis=0))
 
 
 def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
@@ -165,6 +204,7 @@ def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
     columns: dict[str, np.ndarray | pl.Series] = {
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
+        "in_flight": table["_in_flight"],
         "arrived_tps": _get(table, "arrived_prompt_tps", "service"),
         "prompt_tps": _get(table, "prompt_tps", "service"),
         "effective_tps": _get(table, "prefill_tps_effective", "prefill" if decode == "decode" else "mixed"),

@@ -32,7 +32,7 @@ from hs_analysis.align.sources import choose_sources
 from hs_analysis.align.tables import long_table, wide_table
 from hs_analysis.align.terms import LimitEdges, kept_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.frames import SIGNALS, check, empty
 from hs_analysis.schema.settings import Settings
 
@@ -195,6 +195,7 @@ def _service(
         settings.history_kind,
         query,
         ttft_bounds_wait=_ttft_bounds_wait(own, catalogue),
+        cached_at_end=_cached_at_end(own, catalogue),
     )
     table = without(table, left_out)
     terms = windows.terms.filter(pl.col("service") == service)
@@ -206,9 +207,19 @@ def _service(
     )  # fmt: skip
 
 
+def _frontends(catalogue: Catalogue) -> list[str]:
+    return [exporter.name for exporter in catalogue.exporters if exporter.frontend]
+
+
+def _cached_at_end(own: pl.DataFrame, catalogue: Catalogue) -> bool:
+    """Whether cached prompt tokens come from a front end, which hears of them with a request's end."""
+    effective = (pl.col("signal") == SERVED["prefill"]) & pl.col("source").is_in(_frontends(catalogue))
+    return not own.filter(effective).is_empty()
+
+
 def _ttft_bounds_wait(own: pl.DataFrame, catalogue: Catalogue) -> bool:
     """Whether requests in flight are worked out from counters while a front end measures the whole TTFT."""
-    frontends = [exporter.name for exporter in catalogue.exporters if exporter.frontend]
+    frontends = _frontends(catalogue)
     drifts = (pl.col("signal") == IN_FLIGHT) & (pl.col("source") == "derived")
     whole = (pl.col("signal") == "ttft") & pl.col("source").is_in(frontends)
     return not own.filter(drifts).is_empty() and not own.filter(whole).is_empty()

@@ -1,6 +1,7 @@
 -- Offered work of both roles: started requests times the tokens a request brings, counted near the row.
 -- grain: one row per capture and window, as in the input
 -- param enough_requests: finished requests that make a mean trustworthy [count]
+-- param narrowest_s: least half width of a mean, 0 = the row alone [s]
 -- param window_s: width of a window [s]
 -- param ahead: how much of a mean lies ahead of the row, 1 = as much as behind, 0 = none: no look-ahead [ratio, 0..1]
 -- in windows: one row per capture and window, rates per second, null = missing (capture, t DOUBLE, started DOUBLE, arrived_tps, prompt_tps, effective_tps, first_token_rate, output_tps, finished_rate, decode_arrivals DOUBLE)
@@ -21,7 +22,7 @@ WITH paired AS (
   FROM windows
 ), widths AS (
   SELECT half_s, half_s * (2 - $ahead) AS behind_s, half_s * $ahead AS ahead_s
-  FROM (SELECT unnest([60.0, 120.0, 300.0, 600.0, 1800.0]) AS half_s)
+  FROM (SELECT DISTINCT unnest([$narrowest_s, 60.0, 120.0, 300.0, 600.0, 1800.0]::DOUBLE[]) AS half_s)
 ), near AS (
   SELECT p.capture, p.t, p.started, p.arrived_tps, p.decode_arrivals, h.half_s,
     sum(effective_of_first) OVER around / nullif(sum(first_of_effective) OVER around, 0) AS missed_tokens,

@@ -146,3 +146,29 @@ def test_a_sweep_of_splits_is_one_capture_per_split(real_data: Path, tmp_path: P
             float(split[0]), float(split[2]),
         )  # fmt: skip
         assert part["t"].diff().drop_nulls().n_unique() == 1
+
+
+def test_demand_of_every_minute_follows_the_clients_log(real_data: Path, tmp_path: Path) -> None:
+    """Five cycles whose mix turns at once: requests, prefill's and decode's work within 10 % in each minute.
+
+    Prefill's comes with a request, decode's with its first token. The minutes of the scrape gap have none.
+    """
+    source = real_data / "dynamo-mocker" / "pd-cycles"
+    settings = Settings(slo=Slo(ttft_s=2.0, tbt_s=0.05), history_kind="pressure_test")
+    _, found = put_on_grid(tmp_path, source / "tsdb_dump.txt.gz", settings)
+    (frame,) = found.frames
+    log = pl.read_csv(gzip.decompress((source / "requests.csv.gz").read_bytes()))
+    came, first = log["arrival_unix"], log["arrival_unix"] + log["ttft_s"].fill_null(0.0)
+    missed = log["prompt_tokens"].fill_null(log["req_prompt"]) - log["cached_tokens"].fill_null(0)
+    output = log["output_tokens"].fill_null(log["req_output"])
+    for signal, role, tokens, when in (
+        ("request_rate", "service", pl.Series(np.ones(log.height)), came),
+        ("offered_tps", "prefill", missed, came), ("offered_tps", "decode", output, first),
+    ):  # fmt: skip
+        start, rate = frame.seconds(), frame.values(signal, role)
+        edges = np.r_[start, start[-1] + frame.window_s]
+        true = np.histogram(when.to_numpy(), edges, weights=tokens.to_numpy())[0] / frame.window_s
+        whole = (start >= came.min()) & (start + frame.window_s <= came.max()) & np.isfinite(rate)
+        assert frame.window_s == 60.0
+        assert whole.sum() == 72
+        assert np.abs(rate[whole] / true[whole] - 1.0).max() <= 0.10, (signal, role)
