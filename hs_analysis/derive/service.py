@@ -17,6 +17,7 @@ from hs_analysis.derive.edges import Edges
 from hs_analysis.derive.equivalents import in_equivalents, type_ratios, with_pods
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.growth import with_growth
+from hs_analysis.derive.heaviest_mix import with_heaviest_mix
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.profile import Profile
@@ -166,7 +167,7 @@ def _capacities(
         fit = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
         reason = now.said(role, fit.capacity.reason)
         found[role] = replace(fit, capacity=replace(fit.capacity, reason=reason))
-    return with_tracked(with_growth(with_calm(found), settings), settings)
+    return with_heaviest_mix(with_tracked(with_growth(with_calm(found), settings), settings))
 
 
 def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:

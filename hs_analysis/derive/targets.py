@@ -24,6 +24,9 @@ CALM_ROWS_MIN = 3
 CALM_HEADROOM = 1.0
 """Share of a floor that a target may use after a calm history [ratio]."""
 
+CALM_MIX_HEADROOM = 0.9
+"""The same where another mix of requests is much heavier than the one the floor was carried under [ratio]."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -82,8 +85,9 @@ def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
 def target_of(fit: CapacityFit, settings: Settings) -> Target:
     """Return what one instance of the role should carry.
 
-    Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
-    else head-room × the floor. Where the load grows by more within a start-up time than the usual head-room
+    Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history, as
+    much less, down to 0.9, as the heaviest mix is heavier than the one it was carried under; else head-room ×
+    the floor. Where the load grows by more within a start-up time than the usual head-room
     leaves free, 1 ÷ that growth takes its place in either case. Refused: no value.
     """
     capacity = fit.capacity
@@ -97,7 +101,10 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     if capacity.per_instance is None or capacity.ci is None:
         return settings.headroom_ratio, None, None
     floor = capacity.status == "floor"
-    headroom = CALM_HEADROOM if floor and capacity.calm else settings.headroom_ratio
+    headroom = settings.headroom_ratio
+    if floor and capacity.calm:
+        mix = 1.0 if capacity.heaviest_mix_ratio is None else capacity.heaviest_mix_ratio
+        headroom = CALM_HEADROOM * max(CALM_MIX_HEADROOM, mix)
     if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
         headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
@@ -27,6 +28,7 @@ from hs_analysis.policy.model import (
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.queueing import size_factor
 
 __all__ = ["build_policy", "candidate_primaries", "work_target"]
 
@@ -186,7 +188,8 @@ def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[s
     """Twice what was ever seen, or what the highest demand needs at the target where that is more.
 
     At least 2, or 1 where one instance was seen to be enough: a pool of one carries less than each of many
-    do, since nothing evens out its arrivals.
+    do, since nothing evens out its arrivals. For the same reason a prefill pool with a floor keeps the size
+    at which an instance loses no more than the head-room against the pool that carried the floor.
     """
     bounds = {}
     for role in frame.pools:
@@ -196,10 +199,20 @@ def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[s
         high = math.ceil(_number(seen.max())) if seen.len() else 1
         most = _need(frame, derived, role, settings)
         least_instances = 1 if low <= 1 else LEAST_INSTANCES
+        capacity = derived.capacity_of(role)
+        if role == "prefill" and capacity is not None and capacity.status == "floor" and seen.len():
+            least_instances = max(least_instances, min(low, _evened_out(_number(seen.mean()), settings)))
         bounds[role] = Bounds(
             least_instances, max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
         )
     return bounds
+
+
+def _evened_out(usual: float, settings: Settings) -> int:
+    """Return the least pool whose instances carry the head-room's share of what those of the usual one do."""
+    sizes = np.arange(1.0, math.ceil(usual) + 1.0)
+    enough = size_factor(sizes, usual) >= settings.headroom_ratio
+    return int(sizes[np.argmax(enough)])
 
 
 def _need(frame: ServiceFrame, derived: Derived, role: str, settings: Settings) -> float:

@@ -82,7 +82,9 @@ DERIVATIONS: dict[str, Derivation] = {
         "target of {name}",
         "The target is head-room times the lower end of capacity, or the floor under the floor rule; where "
         "the load grows by more within a start-up time than the head-room leaves free (growth_ratio of the "
-        "capacity), 1 ÷ that growth is the head-room. A pool that already followed its load within the SLO "
+        "capacity), 1 ÷ that growth is the head-room. A floor of decode that was carried while requests were "
+        "short is used as much less as the heaviest mix holds more tokens (heaviest_mix_ratio), down to 0.9. "
+        "A pool that already followed its load within the SLO "
         "is not targeted below its usual load (tracked_per_instance). For a "
         "signal other than served tokens it is what a monotone fit of that signal on load reads at this "
         "work. The dead band is as wide as the noise of the signal's 5-minute mean needs, plus one "

@@ -24,7 +24,6 @@ STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa
 RATIO_WINDOW = pa.struct(
     [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
 )
-
 TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
 COVERAGE = pa.struct(
     [
@@ -138,6 +137,7 @@ CAPACITY = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
     _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "usual load of one where counts followed the load"),
+    _field("heaviest_mix_ratio", _NUMBER, "ratio", "tokens of a request at the floor ÷ of the heaviest mix"),
 )
 
 DEMAND = _contract(

@@ -160,6 +160,7 @@ class Capacity:
     evidence: str = ""
     realised_coverage: RealisedCoverage | None = None
     tracked_per_instance: float | None = None
+    heaviest_mix_ratio: float | None = None
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def flat_actions(made: History, policy: Policy) -> float:
     counts = {role: _at(lives, 0.0) for role, lives in made.trace.service.lives.items()}
     steered = _steered(
         made, made.trace.service.with_lives(**counts), requests, FLAT_HOURS,
-        PolicyAtWork(policy, made.start_unix_s),
+        PolicyAtWork(policy, made.start_unix_s, policy.averaging_s),
     )  # fmt: skip
     asked = np.array(list(steered.asked.values()))[:, round(SETTLING_HOURS * 3600) // LOOK_S :]
     moved = (np.diff(asked, axis=1) != 0).any(axis=0)

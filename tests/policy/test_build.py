@@ -185,6 +185,24 @@ def test_work_target_falls_back_to_headroom() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "pool", "least"), [("ok", 11, 2), ("floor", 11, 4), ("floor", 4, 3), ("floor", 2, 2)]
+)
+def test_a_prefill_floor_keeps_a_pool_whose_instances_carry_most_of_it(
+    status: str, pool: int, least: int
+) -> None:
+    """(1 − 0.55/n) ÷ (1 − 0.55/11) is 0.86 at 3 and 0.91 at 4: head-room 0.9 takes 4; of 4 it takes 3."""
+    frame = service(
+        {"prefill": np.full(60, 9_000.0), "decode": np.full(60, 4_000.0)}, {"prefill": pool, "decode": 4}
+    )
+    numbers = derived()
+    floors = tuple(replace(c, status=status) if c.role == "prefill" else c for c in numbers.capacity)
+    settings = replace(SETTINGS, headroom_ratio=0.9)
+    policy = build_policy(frame, replace(numbers, capacity=floors), VERDICTS, DECODE, settings, {}, {})
+    assert policy.bounds["prefill"].min == least
+    assert policy.bounds["decode"].min == 2
+
+
+@pytest.mark.parametrize(
     ("grows", "falls", "step"),
     [(None, None, (0.25, 0.10, "default")), (0.1, None, (0.25, 0.10, "default")),
      (0.1, 0.05, (0.25, 0.30, "data")), (0.4, 0.05, (0.4, 0.30, "data")),
