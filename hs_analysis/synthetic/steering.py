@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.synthetic.decode import DecodePool
+from hs_analysis.synthetic.decode import DecodePool, Seconds
 from hs_analysis.synthetic.lives import Life
 from hs_analysis.synthetic.physics import (
     GAP_SPREAD,
@@ -38,6 +38,7 @@ from hs_analysis.synthetic.readings import (
 from hs_analysis.synthetic.workloads import GRID_S, Arrivals
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 LOOK_S = 60
 """Time between two looks [s]."""
@@ -156,6 +157,7 @@ def steer(
     *,
     startup_s: float,
     watch_s: float = 0.0,
+    gauge_s: int = 1,
 ) -> Steered:
     """Run a prefill and a decode pool under a load while somebody steers their counts.
 
@@ -175,6 +177,9 @@ def steer(
         From asking for an instance to its first request [s].
     watch_s
         How long an instance sent away is kept, and paid, at least [s].
+    gauge_s
+        Gauges are those of one second in so many, as exporters and engines show them between two readings;
+        counters, mean latencies and SM activity, which is averaged on the GPU, are those of the whole look.
 
     Raises
     ------
@@ -185,7 +190,7 @@ def steer(
         raise ValueError("steering knows prefill and decode pools, not a shared one")
     slow, delay = chances(service, requests, hours, rng)
     reach = requests.time_s + delay
-    run = _Run(service, requests, reach, slow)
+    run = _Run(service, requests, reach, slow, gauge_s)
     asked: dict[str, list[int]] = {role: [] for role in run.crews}
     for now in range(0, round(hours * 3600.0), LOOK_S):
         orders = steering(run.sight(now)) if now else {}
@@ -202,8 +207,10 @@ def steer(
 class _Run:
     """Both pools and the requests between them, changed in place."""
 
-    def __init__(self, service: Service, requests: Arrivals, reach: Floats, slow: Floats) -> None:
-        self.service, self.requests, self.reach = service, requests, reach
+    def __init__(
+        self, service: Service, requests: Arrivals, reach: Floats, slow: Floats, gauge_s: int
+    ) -> None:
+        self.service, self.requests, self.reach, self.gauge_s = service, requests, reach, gauge_s
         self.scale = np.repeat(slow, int(GRID_S))
         self.prefill = PrefillPool(service.lives["prefill"])
         self.decode = DecodePool(
@@ -251,23 +258,28 @@ class _Run:
         own = slice(self.computed, come)
         first, start, prompt = self.first[own], self.start[own], requests.prompt[own]
         done = (first >= since) & (first < now)
-        busy, kept = (
-            np.clip(np.minimum(end, now) - np.maximum(start, since), 0.0, None)
-            for end in (first, handed_s(first, prompt))
-        )
-        running = float(busy.sum()) / LOOK_S
+        handed = handed_s(first, prompt)
+        at = np.arange(since + self.gauge_s // 2, now, self.gauge_s)
+        shown, kept = (_mean_inside(start, end, at, 1) for end in (first, handed))
+        running = float(shown.sum())
+        busy = float(_mean_inside(start, first, np.array([since]), LOOK_S).sum())
         values = {
             "request_rate@service": (come - came) / LOOK_S,
             "prefill_tps@prefill": float(prompt[done].sum()) / LOOK_S,
             "prefill_tps_effective@prefill": float(self.missed[own][done].sum()) / LOOK_S,
             "running@prefill": running,
             "gpu_util@prefill": running / ready,
-            "sm_activity@prefill": SM_FULL * running / ready,
-            "kv_usage@prefill": float(prompt @ kept) / LOOK_S / PREFILL_KV_TOKENS / ready,
+            "sm_activity@prefill": SM_FULL * busy / ready,
+            "kv_usage@prefill": float(prompt @ kept) / PREFILL_KV_TOKENS / ready,
         }
         if done.any():
             values["ttft@service"] = float((first - requests.time_s[own])[done].mean())
         return values
+
+    def _shown(self, one: Seconds, since: int) -> Flags:
+        """Return which seconds of an instance its gauges show."""
+        second = one.first + np.arange(one.running.size) - since
+        return np.asarray(second % self.gauge_s == self.gauge_s // 2)
 
     def _decode_seen(self, now: int) -> dict[str, float]:
         since, pool = now - LOOK_S, self.decode
@@ -278,15 +290,19 @@ class _Run:
         starts = pool.starts[self.joined : int(np.searchsorted(self.requests.time_s, now))]
         begun = self.joined + np.flatnonzero((starts >= since) & (starts < now))
         waited += float((pool.starts[begun] - self.first[begun]).sum())
+        shown = [(one, self._shown(one, since)) for one in lives]
         gauges = {
-            "gpu_util@decode": [utilisation(one, "decode").mean() for one in lives],
+            "gpu_util@decode": [utilisation(one, "decode")[at].mean() for one, at in shown if at.any()],
             "sm_activity@decode": [sm_activity(one, "decode", self.service).mean() for one in lives],
-            "kv_usage@decode": [kv_usage(one, "decode", self.service).mean() for one in lives],
+            "kv_usage@decode": [
+                kv_usage(one, "decode", self.service)[at].mean() for one, at in shown if at.any()
+            ],
         }
         values = {name: float(np.mean(found)) for name, found in gauges.items() if found}
+        looks = LOOK_S // self.gauge_s
         values["decode_tps@decode"] = tokens / LOOK_S
-        values["running@decode"] = sum(float(one.running.sum()) for one in lives) / LOOK_S
-        values["queue_length@decode"] = sum(float(one.waiting.sum()) for one in lives) / LOOK_S
+        values["running@decode"] = sum(float(one.running[at].sum()) for one, at in shown) / looks
+        values["queue_length@decode"] = sum(float(one.waiting[at].sum()) for one, at in shown) / looks
         if tokens > 0:
             values["tbt@service"] = waited / tokens
         return values
@@ -327,3 +343,11 @@ def _passed(moments: Floats, since: float, known: int) -> int:
     while known < moments.size and moments[known] < since:
         known += 1
     return known
+
+
+def _mean_inside(start: Floats, end: Floats, at: NDArray[np.int64], length_s: int) -> Floats:
+    """Return how much of some stretches, each of a length, each request spent between two moments [ratio]."""
+    total = np.zeros(start.size)
+    for begin in at:
+        total += np.clip(np.minimum(end, begin + length_s) - np.maximum(start, begin), 0.0, None)
+    return total / (at.size * length_s)

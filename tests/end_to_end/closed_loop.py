@@ -236,7 +236,10 @@ def _steered(
     made: History, service: Service, requests: Arrivals, hours: float, work: PolicyAtWork
 ) -> Steered:
     rng = np.random.default_rng([made.seed, len(requests)])
-    return steer(service, requests, hours, rng, work, startup_s=made.startup_s, watch_s=_watch_s(work.policy))
+    return steer(
+        service, requests, hours, rng, work, startup_s=made.startup_s, watch_s=_watch_s(work.policy),
+        gauge_s=made.kind.setup.gpu.collect_s,
+    )  # fmt: skip
 
 
 def _statuses(policy: Policy) -> str:

@@ -180,3 +180,22 @@ def test_another_autoscaled_day_keeps_the_target_of_the_first() -> None:
     day = fresh_history(first, 1)
     assert day.trace.service.decode == first.trace.service.decode
     assert day.trace.service.lives != first.trace.service.lives
+
+
+def test_gauges_of_one_second_in_thirty_are_noisier_and_no_other_than_those_of_all() -> None:
+    """Counters, latencies and SM activity are the same to the bit; gauges have the same mean."""
+    seen: dict[int, list[Sight]] = {1: [], 30: []}
+    for gauge_s, sights in seen.items():
+        steer(
+            _service(3, 3), _requests(3.0, 2.0), 2.0, np.random.default_rng(1),
+            lambda sight, sights=sights: sights.append(sight) or {}, startup_s=STARTUP_S, gauge_s=gauge_s,
+        )  # fmt: skip
+    gauges = ("gpu_util", "running", "kv_usage", "queue_length")
+    for every, some in zip(*seen.values(), strict=True):
+        for name, value in every.values.items():
+            if not name.startswith(gauges):
+                assert some.values[name] == value
+    for name in ("gpu_util@prefill", "running@prefill", "running@decode", "kv_usage@decode"):
+        every, some = (np.array([sight.values[name] for sight in sights[5:]]) for sights in seen.values())
+        assert some.mean() == pytest.approx(every.mean(), rel=0.1)
+        assert (some - every).std() > 0.0
