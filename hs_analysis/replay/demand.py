@@ -49,6 +49,8 @@ class Demand:
     before
         The last rows before the first one, recorded as in ``recorded``: what a controller that takes over
         has seen by then. Empty where nothing is known of them.
+    altered
+        Rows whose demand a fault changed, so that what was recorded tells nothing of them; None without any.
     """
 
     capture: str
@@ -59,6 +61,7 @@ class Demand:
     gap: Mask
     censored: Mask
     before: dict[Key, Floats] = field(default_factory=dict)
+    altered: Mask | None = None
 
     @property
     def rows(self) -> int:

@@ -167,13 +167,14 @@ def _wrong_ratio(row: int, t_s: float, pool: Pool, stretch: Stretch) -> None:
 def _doubled(stretch: Stretch, demand: Demand) -> Demand:
     """Twice the work from the first row of the stretch to its end."""
     inside = np.arange(demand.rows)
-    factor = np.where((inside >= stretch.first) & (inside < stretch.last), 2.0, 1.0)
+    altered = (inside >= stretch.first) & (inside < stretch.last)
+    factor = np.where(altered, 2.0, 1.0)
     offered = {role: rate * factor for role, rate in demand.offered.items()}
     moved = {
         key: values * factor if key[0] in ("request_rate", "offered_tps", "offered_tps_trailing") else values
         for key, values in demand.recorded.items()
     }
-    return replace(demand, offered=offered, recorded=moved)
+    return replace(demand, offered=offered, recorded=moved, altered=altered)
 
 
 def _named(name: str, trouble: Callable[[Stretch, Demand], Trouble]) -> Fault:

@@ -151,8 +151,8 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
 
 
 def _quiet(demand: Demand) -> Mask:
-    """Return the rows in and before which no pool had work waiting. Shape (rows,)."""
-    waits = np.zeros(demand.rows, bool)
+    """Return the rows as recorded in and before which no pool had work waiting. Shape (rows,)."""
+    waits = np.zeros(demand.rows, bool) if demand.altered is None else demand.altered.copy()
     for role in demand.offered:
         waits |= demand.column("backlog_age_s", role) > QUIET_S
         waits |= demand.column("saturated", role) > 0

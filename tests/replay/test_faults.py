@@ -16,6 +16,7 @@ from hs_analysis.replay.controllers import CONTROLLERS
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.faults import FAULTS, faults_named, replay_faults, worst_stretch
 from hs_analysis.replay.fleet import Pool, fit_fleet
+from hs_analysis.replay.signals import kept_ratio
 from hs_analysis.replay.simulate import simulate
 
 FRAME = pd_day(480)
@@ -50,6 +51,20 @@ def test_faults_have_names_and_words() -> None:
     with pytest.raises(UsageError, match="no fault 'fire'") as caught:
         faults_named(["fire"])
     assert "metric_gap" in (caught.value.hint or "")
+
+
+def test_doubled_traffic_is_seen() -> None:
+    """A policy reads the doubled work, not what was recorded of the rows that were doubled."""
+    stretch = worst_stretch(DEMAND, MODEL)
+    (doubled,) = (fault for fault in FAULTS if fault.name == "doubled_traffic")
+    more = doubled.demand(stretch, DEMAND)
+    signal = ("decode_tps", "decode")
+    kept = kept_ratio(MODEL.signals[signal], signal, more)
+    assert np.isnan(kept[stretch.first : stretch.last]).all()
+    np.testing.assert_array_equal(
+        kept[: stretch.first], kept_ratio(MODEL.signals[signal], signal, DEMAND)[: stretch.first]
+    )
+    assert np.isfinite(kept[: stretch.first]).any()
 
 
 def test_the_steepest_climb_is_hit() -> None:
