@@ -9,17 +9,13 @@ import numpy as np
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.load import RoleRows
 from hs_analysis.derive.mix import DRIFT_SPREAD
+from hs_analysis.derive.targets import CALM_LOAD_SHARE
+from hs_analysis.derive.usual_mix import FEWEST_ROWS
 from hs_analysis.statistics.operating import operating_rows
 
 HEAVY_QUANTILE, LIGHT_QUANTILE = 0.9, 0.1
 """Deciles of tokens per request between which a mix moves, as for the drift of the ratio; the upper one is
 the heavy mix."""
-
-BUSIEST_SHARE = 0.05
-"""The busiest rows: those a floor rests on [ratio of rows]. Default of this project, as for calm."""
-
-HEAVY_ROWS_MIN = 60
-"""Fewest rows that a mix is told from: an hour of 60-s windows. Default of this project."""
 
 
 def heaviest_mix_ratio(rows: RoleRows) -> float | None:
@@ -45,13 +41,13 @@ def heaviest_mix_ratio(rows: RoleRows) -> float | None:
     tokens, load = rows.request_tokens, rows.sustained
     known = np.isfinite(tokens) & (tokens > 0) & np.isfinite(load) & (load > 0)
     known = operating_rows(rows.work, known & np.isfinite(rows.work))
-    if int(known.sum()) < HEAVY_ROWS_MIN:
+    if int(known.sum()) < FEWEST_ROWS:
         return None
     logs = np.log(tokens[known])
     light, heavy = np.quantile(logs, (LIGHT_QUANTILE, HEAVY_QUANTILE))
     if heavy - light <= DRIFT_SPREAD:
         return None
-    busiest = np.argsort(load[known], kind="stable")[-max(1, round(BUSIEST_SHARE * logs.size)) :]
+    busiest = np.argsort(load[known], kind="stable")[-max(1, round(CALM_LOAD_SHARE * logs.size)) :]
     return float(min(1.0, np.exp(logs[busiest].mean() - heavy)))
 
 

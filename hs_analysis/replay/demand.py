@@ -131,16 +131,13 @@ def taking_over(parts: tuple[Demand, ...], history: ServiceFrame) -> tuple[Deman
     found = []
     for part in parts:
         past = ended.get(part.capture)
-        follows = past is not None and past.rows > 0 and part.rows > 0
-        if (
-            past is not None
-            and follows
-            and abs(past.t_s[-1] + part.window_s - part.t_s[0]) < part.window_s / 2
-        ):
+        before = {}
+        if past is not None and past.rows and part.rows:
+            gap_s = abs(past.t_s[-1] + part.window_s - part.t_s[0])
             rows = slice(-rows_of(BEFORE_S, part.window_s), None)
-            found.append(replace(part, before={key: column[rows] for key, column in past.recorded.items()}))
-        else:
-            found.append(part)
+            if gap_s < part.window_s / 2:
+                before = {key: column[rows] for key, column in past.recorded.items()}
+        found.append(replace(part, before=before))
     return tuple(found)
 
 
