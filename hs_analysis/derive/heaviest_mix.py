@@ -52,9 +52,14 @@ def heaviest_mix_ratio(rows: RoleRows) -> float | None:
 
 
 def with_heaviest_mix(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
-    """Return the capacities with `heaviest_mix_ratio` set."""
+    """Return the capacities with `heaviest_mix_ratio` set, but for pools whose counts followed their load.
+
+    These stood near their usual load under every mix, so what they carried was carried of the heaviest too.
+    """
     return {
-        role: replace(
+        role: fit
+        if fit.capacity.tracked_per_instance is not None
+        else replace(
             fit,
             capacity=replace(fit.capacity, heaviest_mix_ratio=heaviest_mix_ratio(fit.judged.rows)),
         )

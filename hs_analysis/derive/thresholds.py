@@ -124,12 +124,14 @@ def _threshold(
     if startup.seconds is not None:
         out_s, in_s = cooldowns(startup.seconds)
     moves = load_steps(target.fit.judged.rows, out_s, in_s) if out_s and in_s else None
+    grows, falls = moves or (None, None)
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
         signal, role, None, value, ci,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
-        status, reason, band.noise_cv if band else None, target.headroom, link, *(moves or (None, None)),
+        status, reason, band.noise_cv if band else None, target.headroom, link, grows, falls,
+        size if band else None,
     )  # fmt: skip
 
 

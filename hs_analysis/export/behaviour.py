@@ -20,6 +20,7 @@ _COOLDOWN_TEXT = (
     "close to a cooldown, not equal"
 )
 _STEP_TEXT = "{share} % a period, rounded to the larger step; the policy rounds to the smaller one"
+_SIZE_TEXT = "one tolerance at every size: below {usual} instances the policy shrinks later than this does"
 _DISABLED_TEXT = "the scale-in cooldown of {role} is unknown: scale-in is off; give --startup and run again"
 
 
@@ -105,10 +106,14 @@ def _tolerances(
         "scaleUp": naming.plain_number(max(0.0, round(band.scale_out_ratio - 1.0, 4))),
         "scaleDown": naming.plain_number(max(0.0, round(1.0 - band.scale_in_ratio, 4))),
     }
+    losses = []
     if kubernetes < TOLERANCE_ON:
         text = f"Kubernetes {version} ignores tolerance unless the gate HPAConfigurableTolerance is on"
-        return found, [Loss(f"hysteresis.{key}", "approximated", text)]
-    return found, []
+        losses.append(Loss(f"hysteresis.{key}", "approximated", text))
+    if band.usual_instances is not None:
+        text = _SIZE_TEXT.format(usual=naming.plain_number(round(band.usual_instances, 1)))
+        losses.append(Loss(f"hysteresis.{key}.usual_instances", "dropped", text))
+    return found, losses
 
 
 def _percent(fraction: float) -> tuple[int, bool]:

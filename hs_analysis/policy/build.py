@@ -286,7 +286,9 @@ def _falls(threshold: Threshold) -> float:
 def _band(threshold: Threshold | None) -> Hysteresis:
     if threshold is None or threshold.scale_out_ratio is None or threshold.scale_in_ratio is None:
         return Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
-    return Hysteresis(threshold.scale_out_ratio, threshold.scale_in_ratio, threshold.evidence)
+    return Hysteresis(
+        threshold.scale_out_ratio, threshold.scale_in_ratio, threshold.evidence, threshold.usual_instances
+    )
 
 
 def _cooldown(threshold: Threshold | None) -> Cooldown:

@@ -17,7 +17,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
-from hs_analysis.policy.model import PeriodicEntry, Policy, Primary, Ratio
+from hs_analysis.policy.model import Hysteresis, PeriodicEntry, Policy, Primary, Ratio
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _spec(policy: Policy) -> CommentedMap:
         unit=policy.unit,
         primaries=[_primary(p) for p in policy.primaries],
         pd_ratio=_ratio(policy.pd_ratio) if policy.pd_ratio else None,
-        hysteresis=_by_role(policy, {r: _fields(h) for r, h in policy.hysteresis.items()}, _widest_band),
+        hysteresis=_by_role(policy, {r: _band(h) for r, h in policy.hysteresis.items()}, _widest_band),
         cooldown=_by_role(policy, {r: _fields(c) for r, c in policy.cooldown.items()}, _longest_cooldown),
         step=_fields(policy.step),
         guards=[_fields(g) | {"tiers": [_fields(t) for t in g.tiers]} for g in policy.guards],
@@ -172,6 +172,14 @@ def _ratio(ratio: Ratio) -> CommentedMap:
     return found | {"gpu_types": _map(**weights)} if weights else found
 
 
+def _band(band: Hysteresis) -> CommentedMap:
+    """Return the band; the size it was set for only where it moves with the size of the pool."""
+    found = _fields(band)
+    if band.usual_instances is None:
+        del found["usual_instances"]
+    return found
+
+
 def _widest_band(entries: list[CommentedMap]) -> CommentedMap:
     return _map(
         scale_out_ratio=max(e["scale_out_ratio"] for e in entries),
@@ -206,7 +214,8 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "primaries": "one entry sizes both pools through pd_ratio; two size a pool each.\n"
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
         "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else "none: a single pool",
-        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal)",
+        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal);\n"
+        "a pool below its usual_instances shrinks later",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
         "step": "largest part of a pool changed at once; at least one instance",
         "guards": "latency that may add instances and forbid removal, never size a pool",

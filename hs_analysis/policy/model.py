@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,11 +59,37 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Hysteresis:
-    """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances."""
+    """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances.
+
+    ``usual_instances`` is the size of the pool that scale_in_ratio was set for: a smaller one shrinks later.
+    None for a band that is the same at every size.
+    """
 
     scale_out_ratio: float
     scale_in_ratio: float
     evidence: str = ""
+    usual_instances: float | None = None
+
+    @property
+    def way_back_ratio(self) -> float:
+        """The noise that a pool leaves below one instance less before it shrinks, at its usual size [ratio].
+
+        Half of θ_in − 1 ÷ usual: with θ_out on the other side, noise has to move as far as half as much again
+        as one false crossing in ten days does, for an action and its reverse.
+        """
+        instance = 1.0 / self.usual_instances if self.usual_instances else 0.0
+        return max(0.0, 1.0 - self.scale_in_ratio - instance) / 2.0
+
+    def scale_in_at(self, instances: float) -> float:
+        """Return the ratio below which a pool of a size shrinks, at most scale_in_ratio.
+
+        1 − 1 ÷ n − `way_back_ratio` × √(usual ÷ n) in a pool below its usual size: one instance is a larger
+        share of it, and the noise of independent requests is larger.
+        """
+        if self.usual_instances is None:
+            return self.scale_in_ratio
+        wider = max(1.0, math.sqrt(self.usual_instances / instances))
+        return min(self.scale_in_ratio, 1.0 - 1.0 / instances - self.way_back_ratio * wider)
 
 
 @dataclass(frozen=True)

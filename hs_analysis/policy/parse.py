@@ -119,9 +119,16 @@ def _ratio(node: Node) -> Ratio:
 
 
 def _hysteresis(node: Node) -> Hysteresis:
-    band = Hysteresis(node.number("scale_out_ratio"), node.number("scale_in_ratio"), node.text("evidence"))
+    band = Hysteresis(
+        node.number("scale_out_ratio"),
+        node.number("scale_in_ratio"),
+        node.text("evidence"),
+        node.number("usual_instances") if "usual_instances" in node.data else None,
+    )
     if band.scale_in_ratio > band.scale_out_ratio:
         raise node.wrong("scale_in_ratio", "is above scale_out_ratio")
+    if band.usual_instances is not None and band.usual_instances <= 0:
+        raise node.wrong("usual_instances", f"expected more than 0, found {band.usual_instances!r}")
     return band
 
 

@@ -228,7 +228,7 @@ def _size(
     if current <= 0:
         return goal, f"{primary.signal} asks for {need:.2f}, none running: out"
     band = policy.hysteresis.get(role)
-    above, below = (band.scale_out_ratio, band.scale_in_ratio) if band else (1.0, 1.0)
+    above, below = (band.scale_out_ratio, band.scale_in_at(current)) if band else (1.0, 1.0)
     ratio = need / current
     text = f"{primary.signal} asks for {need:.2f} of {current}, ratio {ratio:.3f}"
     if ratio > above and goal > current:

@@ -98,7 +98,9 @@ def _size(p: Record, own: Record, pool: Record, need: float, vetoed: bool, t_s: 
         return float(goal)
     if need / current > own.above and goal > current:
         return float(_step_out(p, own, pool, goal, t_s))
-    if need / current < own.below and goal < current and not vetoed:
+    wider = max(1.0, math.sqrt(own.usual / current))
+    below = min(own.below, 1.0 - 1.0 / current - own.way_back * wider)
+    if need / current < below and goal < current and not vetoed:
         return float(_step_in(p, own, pool, goal, t_s))
     return float(current)
 
@@ -342,14 +344,12 @@ def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) 
     """Add the hours and chances of a scored row."""
     none_strained, none_violates, hours = 1.0, 1.0, scene.window_s / HOUR_S
     for place in range(state.pools.size):
-        given = scene.pools[place]
-        figures.hours[policy, place] += (state.pools[place].desired + state.pools[place].draining) * hours
+        given, pool = scene.pools[place], state.pools[place]
+        figures.hours[policy, place] += (pool.desired + pool.draining) * hours
         lasting = _mean_before(state.load, place, row + 1, scene.load_rows)
         load = _mean_before(state.load, place, row + 1, scene.recent_rows)
         load = load if math.isinf(lasting) else math.sqrt(lasting * load)
-        waited_s = _waited_s(
-            state.pools[place].age_s, state.pools[scene.decode].age_s, 1.0, given.decode_wait
-        )
+        waited_s = _waited_s(pool.age_s, state.pools[scene.decode].age_s, 1.0, given.decode_wait)
         chance = _chance(
             given, waited_s, state.ready[place, scene.before.shape[1] + row], load, scene.log_odds
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hs_analysis.errors import UsageError
-from hs_analysis.policy.model import Guard, Policy
+from hs_analysis.policy.model import Guard, Hysteresis, Policy
 from hs_analysis.replay.arrays import (
     CURVE,
     GUARD,
@@ -48,9 +48,6 @@ def pack_policies(policies: Sequence[Policy], roles: Sequence[str]) -> Family:
             "policies of one family differ in numbers only", hint="group them by their primaries"
         )
 
-    def band(policy: Policy, role: str, name: str) -> float:
-        return float(getattr(policy.hysteresis[role], name)) if role in policy.hysteresis else 1.0
-
     def rest(policy: Policy, role: str, name: str, unknown: float) -> float:
         value = getattr(policy.cooldown[role], name) if role in policy.cooldown else None
         return unknown if value is None else float(value)
@@ -71,8 +68,7 @@ def pack_policies(policies: Sequence[Policy], roles: Sequence[str]) -> Family:
     pools = [
         [
             (
-                band(policy, role, "scale_out_ratio"),
-                band(policy, role, "scale_in_ratio"),
+                *_band(policy.hysteresis.get(role)),
                 rest(policy, role, "scale_out_s", -math.inf),
                 rest(policy, role, "scale_in_s", math.inf),
                 bound(policy, role, "min", -math.inf),
@@ -84,6 +80,15 @@ def pack_policies(policies: Sequence[Policy], roles: Sequence[str]) -> Family:
     ]
     targets = [[p.target_per_instance.value or math.nan for p in policy.primaries] for policy in policies]
     return Family(np.array(numbers, NUMBERS), np.array(pools, POOL_NUMBERS), np.array(targets, float))
+
+
+def _band(band: Hysteresis | None) -> tuple[float, ...]:
+    """Return the numbers of a band; one that is the same at every size has a way back that never counts."""
+    if band is None:
+        return 1.0, 1.0, -math.inf, 0.0
+    if band.usual_instances is None:
+        return band.scale_out_ratio, band.scale_in_ratio, -math.inf, 0.0
+    return band.scale_out_ratio, band.scale_in_ratio, band.way_back_ratio, band.usual_instances
 
 
 def _shape(policy: Policy) -> tuple[object, ...]:

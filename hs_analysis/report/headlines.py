@@ -30,7 +30,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "capacity": {
         "growth_ratio": ("growth within a start-up time", "times"),
-        "tracked_per_instance": ("usual load where counts followed it", "tokens/s"),
+        "tracked_per_instance": ("target that counts followed so far", "tokens/s"),
         "heaviest_mix_ratio": ("tokens of a request at the floor ÷ of the heaviest mix", ""),
     },
     "thresholds": {
@@ -42,6 +42,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "noise_cv": ("noise of the 5-minute mean", "ratio"),
         "grows_ratio": ("growth within the cooldown out, q99.9", "of the pool"),
         "falls_ratio": ("fall within the cooldown in, q99.9", "of the pool"),
+        "usual_instances": ("usual size of the pool", "instances"),
     },
     "startup": {"births": ("instances that came", "")},
     "gpu_speeds": {

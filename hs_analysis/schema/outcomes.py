@@ -136,7 +136,7 @@ CAPACITY = _contract(
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
-    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "usual load of one where counts followed the load"),
+    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "target that counts followed so far"),
     _field("heaviest_mix_ratio", _NUMBER, "ratio", "tokens of a request at the floor ÷ of the heaviest mix"),
 )
 
@@ -167,6 +167,7 @@ THRESHOLDS = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("grows_ratio", _NUMBER, "ratio of the pool", "growth of the load within cooldown_out_s, q99.9"),
     _field("falls_ratio", _NUMBER, "ratio of the pool", "fall of the load within cooldown_in_s, q99.9"),
+    _field("usual_instances", _NUMBER, "instances", "size of the pool that scale_in_ratio was set for"),
 )
 
 STARTUP = _contract(

@@ -231,6 +231,7 @@ class Threshold:
     evidence: str = ""
     grows_ratio: float | None = None
     falls_ratio: float | None = None
+    usual_instances: float | None = None
 
 
 @dataclass(frozen=True)

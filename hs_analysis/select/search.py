@@ -96,14 +96,7 @@ def apply_setting(policy: Policy, setting: Setting) -> Policy:
         else p
         for p in policy.primaries
     )
-    bands = {
-        role: Hysteresis(
-            1 + (band.scale_out_ratio - 1) * setting.band_scale,
-            max(0.0, 1 - (1 - band.scale_in_ratio) * setting.band_scale),
-            band.evidence,
-        )
-        for role, band in policy.hysteresis.items()
-    }
+    bands = {role: _scaled_band(band, setting.band_scale) for role, band in policy.hysteresis.items()}
     rests = {
         role: Cooldown(
             _scaled(rest.scale_out_s, setting.cooldown_scale),
@@ -248,6 +241,17 @@ def _why(point: SearchPoint, derived: SearchPoint | None, allowed: float, tried:
         return f"{text}; these are the derived numbers"
     saved = 1 - _hours(point) / _hours(derived) if _hours(derived) else 0.0
     return f"{text}; {saved:+.1%} of hours saved against the derived numbers, unseen data not yet asked"
+
+
+def _scaled_band(band: Hysteresis, factor: float) -> Hysteresis:
+    """Return the band with the noise in it scaled; one instance stays the share of the pool that it is."""
+    instance = 1.0 / band.usual_instances if band.usual_instances is not None else 0.0
+    more = (factor - 1.0) * max(0.0, 1.0 - band.scale_in_ratio - instance)
+    return replace(
+        band,
+        scale_out_ratio=1 + (band.scale_out_ratio - 1) * factor,
+        scale_in_ratio=max(0.0, band.scale_in_ratio - more),
+    )
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

@@ -187,3 +187,4 @@ def test_a_test_of_minutes_has_a_usable_band() -> None:
     band = derived.threshold_of("decode_tps", "decode")
     assert 1.05 <= band.scale_out_ratio < 1.2
     assert 0.5 < band.scale_in_ratio <= 0.75
+    assert band.usual_instances == 4.0

@@ -67,7 +67,7 @@ def full_policy(**changes) -> Policy:
         "pd_ratio": Ratio(1, 2, 0.5, 0.45, 0.56, 0.06, "ok", "prod%2Fchat/derive/pd_ratio"),
         "hysteresis": {
             "prefill": Hysteresis(1.08, 0.85, "prod%2Fchat/derive/prefill"),
-            "decode": Hysteresis(1.05, 0.9, "prod%2Fchat/derive/decode"),
+            "decode": Hysteresis(1.05, 0.9, "prod%2Fchat/derive/decode", 12.0),
         },
         "cooldown": {"prefill": Cooldown(300.0, 700.0, "e1"), "decode": Cooldown(240.0, 600.0, "e2")},
         "step": Step(0.9, 0.25, 0.10, "default"),

@@ -55,7 +55,7 @@ PRIMARY = st.builds(
     st.dictionaries(TEXT, NUMBER, max_size=2),
 )
 RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
-BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT)
+BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT, st.none() | st.floats(0.5, 1e3))
 TIERS = st.lists(st.builds(Tier, NUMBER, NUMBER), max_size=2).map(tuple)
 PLAIN = st.dictionaries(
     TEXT, st.none() | TEXT | st.integers() | NUMBER | st.booleans() | st.lists(TEXT), max_size=2
@@ -117,6 +117,8 @@ def test_built_policies_survive_the_document() -> None:
     shared = replace(single, hysteresis=dict.fromkeys(single.sized_roles, Hysteresis(1.2, 0.9)))
     flat = YAML(typ="safe").load(dump(shared))["spec"]["hysteresis"]
     assert list(flat) == ["scale_out_ratio", "scale_in_ratio", "evidence"]
+    sized = replace(shared, hysteresis=dict.fromkeys(single.sized_roles, Hysteresis(1.2, 0.9, "", 8.5)))
+    assert YAML(typ="safe").load(dump(sized))["spec"]["hysteresis"]["usual_instances"] == 8.5
     both = YAML(typ="safe").load(dump(pair))["spec"]["hysteresis"]
     assert (both["scale_out_ratio"], both["scale_in_ratio"]) == (1.2, 0.7)
     assert set(both["by_role"]) == {"prefill", "decode"}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import guard, plain_policy, primary
 
-from hs_analysis.policy.model import Bounds, Cooldown, PeriodicEntry, Ratio, SoftScaleIn, Step
+from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Ratio, SoftScaleIn, Step
 from hs_analysis.policy.rule import Observation, State, decide, follower_count, round_up
 
 DECODE = ("decode_tps", "decode")
@@ -53,6 +53,28 @@ def test_two_primaries_size_a_pool_each() -> None:
     values = {("prefill_tps_effective", "prefill"): 900.0, DECODE: 200.0}
     seen = Observation(0.0, values, {"prefill": 8, "decode": 4})
     assert decide(policy, seen, State())[0].counts == {"prefill": 18, "decode": 2}
+
+
+def test_small_pools_shrink_only_for_a_whole_instance_and_noise() -> None:
+    """Below its usual 8 a band of 0.825 leaves 1 ÷ n and half its noise, 0.025, wider by √(8 ÷ n), free."""
+    band = Hysteresis(1.05, 0.825, "", 8.0)
+    assert band.scale_in_at(8) == band.scale_in_at(20) == 0.825
+    assert band.scale_in_at(4) == pytest.approx(1 - 0.25 - 0.025 * math.sqrt(2))
+    assert Hysteresis(1.05, 0.825).scale_in_at(2) == 0.825
+    policy = plain_policy(primaries=(primary(*DECODE, 100.0),), pd_ratio=None, hysteresis={"decode": band})
+    edge = 4 * band.scale_in_at(4)
+    for need, after in ((edge + 0.01, 4), (edge - 0.01, 3)):
+        assert decide(policy, see(100.0 * need), State())[0].counts["decode"] == after
+
+
+@given(out=st.floats(1.0, 1.5), down=st.floats(0.0, 1.0), usual=st.floats(1.0, 50.0), n=st.integers(2, 60))
+def test_what_is_left_after_a_scale_in_is_not_asked_back(
+    out: float, down: float, usual: float, n: int
+) -> None:
+    """A pool shrinks only where it needs less than what remains, and a smaller one no sooner."""
+    band = Hysteresis(out, down, "", usual)
+    assert band.scale_in_at(n) <= min(down, 1.0 - 1.0 / n)
+    assert band.scale_in_at(n) <= band.scale_in_at(n + 1)
 
 
 def test_mixed_pool_has_one_count() -> None:

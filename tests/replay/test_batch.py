@@ -31,6 +31,7 @@ def variants(policy: Policy, count: int, seed: int = 0) -> list[Policy]:
     found = []
     for _ in range(count):
         share, out, down = rng.uniform(0.6, 1.3), rng.uniform(1.0, 1.3), rng.uniform(0.5, 0.95)
+        usual = rng.choice([None, 3.0, 11.5])
         primaries = tuple(
             replace(
                 p,
@@ -44,7 +45,7 @@ def variants(policy: Policy, count: int, seed: int = 0) -> list[Policy]:
             replace(
                 policy,
                 primaries=primaries,
-                hysteresis={role: Hysteresis(out, down) for role in policy.hysteresis},
+                hysteresis={role: Hysteresis(out, down, "", usual) for role in policy.hysteresis},
                 cooldown={
                     role: Cooldown(float(rng.choice([0, 120, 300])), float(rng.choice([300, 600, 1200])))
                     for role in policy.cooldown

@@ -10,6 +10,7 @@ import pytest
 from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy
 
 from hs_analysis.policy.candidates import candidate_primaries
+from hs_analysis.policy.model import Hysteresis
 from hs_analysis.replay.backtest import score_family, score_policies
 from hs_analysis.schema.backtests import SearchPoint
 from hs_analysis.select.search import (
@@ -52,6 +53,9 @@ def test_settings_scale_numbers_and_keep_the_structure() -> None:
     before, after = policy.hysteresis["decode"], turned.hysteresis["decode"]
     assert after.scale_out_ratio - 1 == pytest.approx(2 * (before.scale_out_ratio - 1))
     assert 1 - after.scale_in_ratio == pytest.approx(2 * (1 - before.scale_in_ratio))
+    sized = replace(policy, hysteresis={"decode": Hysteresis(1.1, 0.8, "", 10.0)})
+    wide = apply_setting(sized, Setting(1.0, 2.0, 1.0, 1.0)).hysteresis["decode"]
+    assert wide.scale_in_ratio == pytest.approx(1 - 0.1 - 2 * 0.1)  # one instance of ten stays a tenth
     assert turned.cooldown["decode"].scale_in_s == pytest.approx(0.5 * policy.cooldown["decode"].scale_in_s)
     assert turned.step.max_in_fraction == pytest.approx(0.4)
     assert turned.step.max_out_fraction == 1.0
