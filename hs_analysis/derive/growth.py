@@ -25,6 +25,9 @@ STEP_QUANTILE = 0.999
 """Quantile of the movement that one action follows [ratio of rows]: all but what one row in a thousand did.
 Default of this project."""
 
+HIGHEST_QUANTILE = 0.99
+"""Quantile of the 5-minute load of a pool that is its highest [ratio of rows]: the one that floors are."""
+
 GROWTH_ROWS_MIN = 300
 """Fewest rows that the quantile is read from: three of them lie over it."""
 
@@ -71,6 +74,18 @@ def load_steps(rows: RoleRows, out_s: float, in_s: float) -> tuple[float, float]
     if up is None or down is None:
         return None
     return max(0.0, up - 1.0), max(0.0, 1.0 - down)
+
+
+def highest_load(rows: RoleRows) -> float | None:
+    """Return the highest load of the whole pool, the 99 % quantile of its trailing 5-minute means [tokens/s].
+
+    None with fewer than 300 rows that have work, and for a load that was set on purpose.
+    """
+    seen = _trailing(rows)
+    known = seen[np.isfinite(seen) & (seen > 0)]
+    if rows.kind != "production" or known.size < GROWTH_ROWS_MIN:
+        return None
+    return float(np.quantile(known, HIGHEST_QUANTILE))
 
 
 def _trailing(rows: RoleRows) -> Floats:

@@ -42,6 +42,8 @@ class Target:
         Share used [ratio].
     fit
         The capacity it comes from.
+    without_growth
+        The value if load did not grow while an instance starts [tokens/s].
     """
 
     role: str
@@ -51,6 +53,7 @@ class Target:
     reason: Reason | None
     headroom: float
     fit: CapacityFit
+    without_growth: float | None = None
 
 
 def calm_at_peak(fit: CapacityFit) -> bool | None:
@@ -93,7 +96,8 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     capacity = fit.capacity
     headroom, value, ci = operating_point(capacity, settings)
     status = "refused" if value is None else capacity.status
-    return Target(capacity.role, value, ci, status, capacity.reason, headroom, fit)
+    _, still, _ = operating_point(replace(capacity, growth_ratio=None), settings)
+    return Target(capacity.role, value, ci, status, capacity.reason, headroom, fit, still)
 
 
 def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, float | None, Interval | None]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.gpu_types import is_pool_mean
-from hs_analysis.derive.growth import load_steps
+from hs_analysis.derive.growth import highest_load, load_steps
 from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
 from hs_analysis.derive.releases import Latest
@@ -125,14 +125,26 @@ def _threshold(
         out_s, in_s = cooldowns(startup.seconds)
     moves = load_steps(target.fit.judged.rows, out_s, in_s) if out_s and in_s else None
     grows, falls = moves or (None, None)
+    total, instances = _highest(target) if signal == SERVED[pool] else (None, None)
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
         signal, role, None, value, ci,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
         status, reason, band.noise_cv if band else None, target.headroom, link, grows, falls,
-        size if band else None,
+        size if band else None, total, instances,
     )  # fmt: skip
+
+
+def _highest(target: Target) -> tuple[float | None, float | None]:
+    """Return the highest total of a pool's work, and the instances that it needs when it grows no further.
+
+    Only where growth made the target: what grew to the highest total that was ever seen grew no further.
+    """
+    if target.value is None or target.without_growth is None or target.without_growth <= target.value:
+        return None, None
+    total = highest_load(target.fit.judged.rows)
+    return (None, None) if total is None else (total, total / target.without_growth)
 
 
 def _usual_size(counts: Floats) -> float:
@@ -185,6 +197,7 @@ def type_thresholds(
             replace(
                 pool, gpu_type=name, target_per_instance=value, target_ci=ci, status=capacity.status,
                 reason=capacity.reason or pool.reason, headroom_ratio=headroom, evidence=link,
+                highest_total=None, highest_instances=None,
             )
         )  # fmt: skip
     return tuple(found)

@@ -1,4 +1,4 @@
-"""What a pool that followed its load was steered to: a target below it would cost more and prove nothing."""
+"""What a pool that already followed its load ran at: a target below it would cost more and prove nothing."""
 
 from __future__ import annotations
 
@@ -30,12 +30,10 @@ TRACKED_ROWS_MIN = 300
 
 
 def tracked_load(rows: RoleRows, settings: Settings) -> float | None:
-    """Return the target that a pool whose counts followed its load was steered to [tokens/s per instance].
+    """Return the usual load of an instance of a pool whose counts followed its load [tokens/s].
 
-    Usual load × n ÷ (n − ½): ⌈x ÷ target⌉ instances are half of one more than x ÷ target, on average. Usual
-    are the medians, in the operating range, of the 5-minute load per instance and of the counts n. Such a
-    fleet met the same ramps, with the same start-up time, from that very load, and kept the limit in as many
-    windows as it had to.
+    The median of the 5-minute load per instance in the operating range. Such a fleet met the same ramps, with
+    the same start-up time, from that very load, and kept the limit in as many windows as it had to.
 
     Parameters
     ----------
@@ -56,11 +54,8 @@ def tracked_load(rows: RoleRows, settings: Settings) -> float | None:
     known = operating_rows(work, np.isfinite(work) & (work > 0) & np.isfinite(counts) & (counts > 0))
     if int(known.sum()) < TRACKED_ROWS_MIN or not _followed(work[known], counts[known]):
         return None
-    known &= np.isfinite(rows.sustained)
-    if not known.any() or not _kept(rows, settings):
-        return None
-    size = max(1.0, float(np.median(counts[known])))
-    return float(np.median(rows.sustained[known])) * size / (size - 0.5)
+    load = rows.sustained[known & np.isfinite(rows.sustained)]
+    return float(np.median(load)) if load.size and _kept(rows, settings) else None
 
 
 def _followed(work: Floats, counts: Floats) -> bool:

@@ -27,6 +27,7 @@ DROPPED = {
     "confidence": "a status, not a setting",
     "refusals": "a status, not a setting",
     "*.target_per_instance.low": "a threshold is one number",
+    "*.highest": "one threshold at every load: near the highest total seen more instances than the policy's",
     "*.target_per_instance.high": "a threshold is one number",
     "*.gpu_types": "every pod counts the same, whatever its GPU: right for the recorded mix of types",
     "*.unit": "thresholds carry no unit",

@@ -16,6 +16,7 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
+    Highest,
     Hysteresis,
     Mode,
     Policy,
@@ -133,6 +134,7 @@ def _primary(
     )  # fmt: skip
     source = verdict.source if verdict else info.source if info else ""
     pool = info.pool if info else "sum"
+    weights = derived.gpu_weights(role) if info is not None and info.family in WEIGHED else {}
     return Primary(
         signal,
         role,
@@ -141,8 +143,16 @@ def _primary(
         source,
         target,
         "sum" if pool == "sum" else "mean",
-        derived.gpu_weights(role) if info is not None and info.family in WEIGHED else {},
+        weights,
+        None if weights or pool != "sum" else _highest(threshold),
     )
+
+
+def _highest(threshold: Threshold | None) -> Highest | None:
+    """Return the highest total seen, where growth made the target; pools that mix GPU types have none."""
+    if threshold is None or threshold.highest_total is None or threshold.highest_instances is None:
+        return None
+    return Highest(threshold.highest_total, threshold.highest_instances)
 
 
 def _ratio(derived: Derived) -> Ratio:

@@ -31,6 +31,7 @@ HEADER = """What to scale on, at which targets, with how many prefill per decode
 WIDTH = 100_000
 """Longest line [characters]: queries stay on one line, so that they can be copied."""
 
+HIGHEST = "the highest total seen: growth ended there, so up to it no more instances than these are asked for"
 WEIGHTS = "what one pod of a type counts: the target is that of a pod that counts 1, the mean pod recorded"
 
 STATUS_WORDS = {
@@ -162,6 +163,7 @@ def _primary(primary: Primary) -> CommentedMap:
         pool=primary.pool,
         target_per_instance=_fields(primary.target_per_instance),
         gpu_types=_map(**primary.gpu_types),
+        **({} if primary.highest is None else {"highest": _fields(primary.highest)}),
     )
 
 
@@ -229,6 +231,8 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         _comment(spec, key, text)
     for entry in spec["primaries"]:
         _comment(entry, "target_per_instance", _words(entry["target_per_instance"]["status"]), indent=6)
+        if "highest" in entry:
+            _comment(entry, "highest", HIGHEST, indent=6)
         if entry["gpu_types"]:
             _comment(entry, "gpu_types", WEIGHTS, indent=6)
 

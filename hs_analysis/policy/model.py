@@ -21,6 +21,18 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Highest:
+    """The highest pool total that history saw [unit of the signal], and the instances that it needs.
+
+    A target that leaves room for growth asks for more than these near that total, where growth had ended:
+    up to it no more are wanted than ``instances``, and beyond it one more per target_per_instance.
+    """
+
+    total: float
+    instances: float
+
+
+@dataclass(frozen=True)
 class Primary:
     """A signal that sizes pools: total ÷ target_per_instance = instances of ``role``.
 
@@ -37,6 +49,7 @@ class Primary:
     target_per_instance: Quantity
     pool: Literal["sum", "mean"] = "sum"
     gpu_types: dict[str, float] = field(default_factory=dict)
+    highest: Highest | None = None
 
 
 @dataclass(frozen=True)

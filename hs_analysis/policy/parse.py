@@ -9,6 +9,7 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
+    Highest,
     Hysteresis,
     PeriodicEntry,
     Policy,
@@ -91,7 +92,16 @@ def _primary(node: Node) -> Primary:
         node.child("target_per_instance", _quantity),
         pool,  # type: ignore[arg-type]
         _weights(node),
+        node.child("highest", _highest) if "highest" in node.data else None,
     )
+
+
+def _highest(node: Node) -> Highest:
+    found = Highest(node.number("total"), node.number("instances"))
+    for key, value in (("total", found.total), ("instances", found.instances)):
+        if value <= 0:
+            raise node.wrong(key, f"expected more than 0, found {value!r}")
+    return found
 
 
 def _quantity(node: Node) -> Quantity:

@@ -125,15 +125,21 @@ class _Alarm:
 def wanted(primary: Primary, observation: Observation) -> float | None:
     """Return the instances a primary asks for, before rounding; None when it can't be seen.
 
-    Pool total: value ÷ target, in equivalents, ÷ equivalents of the mean pod that runs (`mean_weight`). Pool
-    mean: reporting instances × value ÷ target, whatever their types.
+    Pool total: value ÷ target, in equivalents, ÷ equivalents of the mean pod that runs (`mean_weight`); up to
+    the highest total that history saw no more than that needs (`Highest`). Pool mean: reporting instances ×
+    value ÷ target, whatever their types.
     """
     value = observation.values.get((primary.signal, primary.role))
     target = primary.target_per_instance.value
     if value is None or target is None or not math.isfinite(value) or value < 0 or target <= 0:
         return None
     if primary.pool == "sum":
-        return value / target / mean_weight(primary.gpu_types, observation.gpu_types.get(primary.role, {}))
+        weight = mean_weight(primary.gpu_types, observation.gpu_types.get(primary.role, {}))
+        seen = primary.highest
+        if seen is None:
+            return value / target / weight
+        beyond = max(0.0, value - seen.total) / target / weight
+        return min(min(value, seen.total) / target / weight, seen.instances) + beyond
     running = observation.reporting.get(primary.role, float(observation.desired.get(primary.role, 0)))
     return running * value / target
 

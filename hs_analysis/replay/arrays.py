@@ -55,6 +55,9 @@ of a backlog: of its own pool's, and of decode's where that is another one."""
 NUMBERS = _record("dampening most_out most_in ratio deviation")
 """Numbers of a policy: step limits, prefill ÷ decode (NaN without one) and its tolerance."""
 
+TARGET = _record("value total instances")
+"""What a primary sizes by: its target (NaN unknown), the highest total seen and what that needs (∞ none)."""
+
 POOL_NUMBERS = _record("above below way_back usual rest_out_s rest_in_s least most")
 """Numbers of a policy for a pool: band and the size it is for (0: any), cooldowns
 (−∞ none; scale-in ∞ forbidden), bounds (±∞ none)."""
@@ -72,7 +75,7 @@ class Family(NamedTuple):
 
     numbers: Records  # NUMBERS (P,)
     pools: Records  # POOL_NUMBERS (P, R)
-    targets: Floats  # (P, K)
+    targets: Records  # TARGET (P, K)
 
 
 class Scene(NamedTuple):

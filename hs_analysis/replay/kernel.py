@@ -1,7 +1,6 @@
 """One policy on one capture, compiled: the decision rule and the fluid of ``simulate`` as plain loops.
 
-Selection's search over parameters runs this form, what it chooses is replayed by the rule itself; tests hold
-both equal in every count and figure.
+Selection's search runs this form, what it chooses is replayed by the rule; tests hold both equal.
 """
 
 from __future__ import annotations
@@ -201,8 +200,9 @@ def _decide(family: Family, policy: int, scene: Scene, state: State, row: int, t
         if not primary.total:
             reporting = _mean_before(state.ready, primary.pool, lead + row, scene.average_rows)
             scale = 0.0 if math.isnan(reporting) else reporting
-        seen = math.isfinite(value) and value >= 0 and target > 0
-        need = scale * value / target if seen else math.nan
+        seen = math.isfinite(value) and value >= 0 and target.value > 0
+        below, over = min(value, target.total), max(0.0, value - target.total)
+        need = min(scale * below / target.value, target.instances) + over / target.value if seen else math.nan
         vetoed = pool.alarm > 1.0 or (pool.blind and value != 0.0)
         if follower >= 0:
             vetoed = vetoed or pools[follower].alarm > 1.0 or (pools[follower].blind and value != 0.0)

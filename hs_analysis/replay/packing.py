@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hs_analysis.errors import UsageError
-from hs_analysis.policy.model import Guard, Hysteresis, Policy
+from hs_analysis.policy.model import Guard, Hysteresis, Policy, Primary
 from hs_analysis.replay.arrays import (
     CURVE,
     GUARD,
@@ -19,6 +19,7 @@ from hs_analysis.replay.arrays import (
     QUEUE,
     RECORDED,
     SERVED,
+    TARGET,
     Curves,
     Family,
     Records,
@@ -78,8 +79,14 @@ def pack_policies(policies: Sequence[Policy], roles: Sequence[str]) -> Family:
         ]
         for policy in policies
     ]
-    targets = [[p.target_per_instance.value or math.nan for p in policy.primaries] for policy in policies]
-    return Family(np.array(numbers, NUMBERS), np.array(pools, POOL_NUMBERS), np.array(targets, float))
+    targets = [[_target(primary) for primary in policy.primaries] for policy in policies]
+    return Family(np.array(numbers, NUMBERS), np.array(pools, POOL_NUMBERS), np.array(targets, TARGET))
+
+
+def _target(primary: Primary) -> tuple[float, float, float]:
+    seen = primary.highest
+    total, instances = (math.inf, math.inf) if seen is None else (seen.total, seen.instances)
+    return primary.target_per_instance.value or math.nan, total, instances
 
 
 def _band(band: Hysteresis | None) -> tuple[float, ...]:

@@ -30,7 +30,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "capacity": {
         "growth_ratio": ("growth within a start-up time", "times"),
-        "tracked_per_instance": ("target that counts followed so far", "tokens/s"),
+        "tracked_per_instance": ("usual load where counts followed it", "tokens/s"),
         "heaviest_mix_ratio": ("tokens of a request at the floor ÷ of the heaviest mix", ""),
     },
     "thresholds": {
@@ -43,6 +43,8 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "grows_ratio": ("growth within the cooldown out, q99.9", "of the pool"),
         "falls_ratio": ("fall within the cooldown in, q99.9", "of the pool"),
         "usual_instances": ("usual size of the pool", "instances"),
+        "highest_total": ("highest total seen", ""),
+        "highest_instances": ("instances it needs without growth", ""),
     },
     "startup": {"births": ("instances that came", "")},
     "gpu_speeds": {

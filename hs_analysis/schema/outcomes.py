@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from hs_analysis.schema.frames import _field
 
-INTERVAL = pa.list_(pa.float64())
+_TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
+INTERVAL = pa.list_(_NUMBER)
 REASON = pa.struct(
     [("code", pa.string()), ("text", pa.string()), ("value", pa.float64()), ("limit", pa.float64())]
 )
@@ -21,9 +22,7 @@ TURN = pa.struct(
     ]
 )  # fmt: skip
 STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa.string())])
-RATIO_WINDOW = pa.struct(
-    [("start", pa.string()), ("end", pa.string()), ("value", pa.float64()), ("ci", INTERVAL)]
-)
+RATIO_WINDOW = pa.struct([("start", _TEXT), ("end", _TEXT), ("value", _NUMBER), ("ci", INTERVAL)])
 TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
 COVERAGE = pa.struct(
     [
@@ -45,9 +44,7 @@ REPLICA_RATIO = pa.struct(
         ("text", pa.string()),
     ]
 )  # fmt: skip
-MOVER = pa.struct(
-    [("input", pa.string()), ("share", pa.float64()), ("low", pa.float64()), ("high", pa.float64())]
-)
+MOVER = pa.struct([("input", _TEXT), ("share", _NUMBER), ("low", _NUMBER), ("high", _NUMBER)])
 FIXED_COST = pa.struct(
     [("name", pa.string())]
     + [
@@ -56,7 +53,6 @@ FIXED_COST = pa.struct(
     ]
 )
 
-_TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
 _SIGNAL_UNIT = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
 
@@ -136,7 +132,7 @@ CAPACITY = _contract(
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
-    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "target that counts followed so far"),
+    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "usual load of one where counts followed the load"),
     _field("heaviest_mix_ratio", _NUMBER, "ratio", "tokens of a request at the floor ÷ of the heaviest mix"),
 )
 
@@ -168,6 +164,10 @@ THRESHOLDS = _contract(
     _field("grows_ratio", _NUMBER, "ratio of the pool", "growth of the load within cooldown_out_s, q99.9"),
     _field("falls_ratio", _NUMBER, "ratio of the pool", "fall of the load within cooldown_in_s, q99.9"),
     _field("usual_instances", _NUMBER, "instances", "size of the pool that scale_in_ratio was set for"),
+    _field(
+        "highest_total", _NUMBER, "unit of the signal", "highest total seen, where growth made the target"
+    ),
+    _field("highest_instances", _NUMBER, "instances", "what that total needs without growth"),
 )
 
 STARTUP = _contract(

@@ -232,6 +232,8 @@ class Threshold:
     grows_ratio: float | None = None
     falls_ratio: float | None = None
     usual_instances: float | None = None
+    highest_total: float | None = None
+    highest_instances: float | None = None
 
 
 @dataclass(frozen=True)

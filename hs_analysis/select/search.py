@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Step
+from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Step
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import SearchPoint
 from hs_analysis.schema.results import Derived
@@ -91,9 +91,7 @@ Evaluate = Callable[[ServiceFrame, Derived, Sequence[Policy], Settings], Figures
 def apply_setting(policy: Policy, setting: Setting) -> Policy:
     """Return the policy with its numbers scaled; its structure stays."""
     primaries = tuple(
-        replace(p, target_per_instance=replace(p.target_per_instance, value=value * setting.target_share))
-        if (value := p.target_per_instance.value)
-        else p
+        _scaled_target(p, value, setting.target_share) if (value := p.target_per_instance.value) else p
         for p in policy.primaries
     )
     bands = {role: _scaled_band(band, setting.band_scale) for role, band in policy.hysteresis.items()}
@@ -241,6 +239,16 @@ def _why(point: SearchPoint, derived: SearchPoint | None, allowed: float, tried:
         return f"{text}; these are the derived numbers"
     saved = 1 - _hours(point) / _hours(derived) if _hours(derived) else 0.0
     return f"{text}; {saved:+.1%} of hours saved against the derived numbers, unseen data not yet asked"
+
+
+def _scaled_target(primary: Primary, value: float, share: float) -> Primary:
+    """Return the primary at a share of its target; the highest total seen needs as many more instances."""
+    seen = primary.highest
+    return replace(
+        primary,
+        target_per_instance=replace(primary.target_per_instance, value=value * share),
+        highest=None if seen is None else replace(seen, instances=seen.instances / share),
+    )
 
 
 def _scaled_band(band: Hysteresis, factor: float) -> Hysteresis:

@@ -16,6 +16,7 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
+    Highest,
     Hysteresis,
     PeriodicEntry,
     Policy,
@@ -53,6 +54,7 @@ PRIMARY = st.builds(
     QUANTITY,
     st.sampled_from(["sum", "mean"]),
     st.dictionaries(TEXT, NUMBER, max_size=2),
+    st.none() | st.builds(Highest, NUMBER, NUMBER),
 )
 RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
 BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT, st.none() | st.floats(0.5, 1e3))

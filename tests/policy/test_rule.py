@@ -10,8 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import guard, plain_policy, primary
 
-from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Ratio, SoftScaleIn, Step
-from hs_analysis.policy.rule import Observation, State, decide, follower_count, round_up
+from hs_analysis.policy.model import (
+    Bounds,
+    Cooldown,
+    Highest,
+    Hysteresis,
+    PeriodicEntry,
+    Ratio,
+    SoftScaleIn,
+    Step,
+)
+from hs_analysis.policy.rule import Observation, State, decide, follower_count, round_up, wanted
 
 DECODE = ("decode_tps", "decode")
 
@@ -53,6 +62,14 @@ def test_two_primaries_size_a_pool_each() -> None:
     values = {("prefill_tps_effective", "prefill"): 900.0, DECODE: 200.0}
     seen = Observation(0.0, values, {"prefill": 8, "decode": 4})
     assert decide(policy, seen, State())[0].counts == {"prefill": 18, "decode": 2}
+
+
+@pytest.mark.parametrize(("total", "need"), [(500.0, 10.0), (700.0, 12.0), (1000.0, 12.0), (1100.0, 14.0)])
+def test_room_for_growth_ends_at_the_highest_total_seen(total: float, need: float) -> None:
+    """At a target of 50 1,000 would need 20; without growth 12 do, and beyond it one more per 50."""
+    seen = replace(primary(*DECODE, 50.0), highest=Highest(1000.0, 12.0))
+    assert wanted(seen, see(total)) == pytest.approx(need)
+    assert wanted(replace(seen, highest=None), see(total)) == pytest.approx(total / 50.0)
 
 
 def test_small_pools_shrink_only_for_a_whole_instance_and_noise() -> None:

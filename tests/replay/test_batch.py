@@ -9,7 +9,7 @@ import pytest
 from replay.services import SETTINGS, built, day, derived, guard, pd_day, primary, service
 
 from hs_analysis.errors import UsageError
-from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, Policy, SoftScaleIn, Step
+from hs_analysis.policy.model import Bounds, Cooldown, Highest, Hysteresis, Policy, SoftScaleIn, Step
 from hs_analysis.replay.batch import counts_batch, score_batch
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
@@ -32,12 +32,14 @@ def variants(policy: Policy, count: int, seed: int = 0) -> list[Policy]:
     for _ in range(count):
         share, out, down = rng.uniform(0.6, 1.3), rng.uniform(1.0, 1.3), rng.uniform(0.5, 0.95)
         usual = rng.choice([None, 3.0, 11.5])
+        highest = Highest(rng.uniform(2e3, 2e4), rng.uniform(3.0, 9.0)) if rng.random() < 0.5 else None
         primaries = tuple(
             replace(
                 p,
                 target_per_instance=replace(
                     p.target_per_instance, value=share * (p.target_per_instance.value or 1.0)
                 ),
+                highest=highest if p.pool == "sum" else None,
             )
             for p in policy.primaries
         )
