@@ -87,8 +87,7 @@ class Hysteresis:
     def way_back_ratio(self) -> float:
         """The noise that a pool leaves below one instance less before it shrinks, at its usual size [ratio].
 
-        Half of θ_in − 1 ÷ usual: with θ_out on the other side, noise has to move as far as half as much again
-        as one false crossing in ten days does, for an action and its reverse.
+        Half of θ_in − 1 ÷ usual: noise that acts and takes it back has to cross this and θ_out.
         """
         instance = 1.0 / self.usual_instances if self.usual_instances else 0.0
         return max(0.0, 1.0 - self.scale_in_ratio - instance) / 2.0

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from derive.synthetic import SETTINGS, Service, day_frame, frame_of, step_test, with_columns
+from derive.synthetic import SETTINGS, Service, day_frame, frame_of, make_frame, step_test, with_columns
 from scipy.stats import norm
 
 from hs_analysis.derive import derive_service
@@ -188,3 +188,22 @@ def test_a_test_of_minutes_has_a_usable_band() -> None:
     assert 1.05 <= band.scale_out_ratio < 1.2
     assert 0.5 < band.scale_in_ratio <= 0.75
     assert band.usual_instances == 4.0
+
+
+def test_room_for_growth_ends_at_the_highest_load_seen() -> None:
+    """A fleet of four that met doublings within minutes needs no more than four for its highest load.
+
+    A plain day, whose growth the head-room covers, says no such total.
+    """
+    service = Service()
+    level = np.where(np.arange(1440) % 240 < 120, 1.0, 0.5)
+    requests = 0.6 * service.decode * service.decode_capacity / 300.0 * level
+    steps = make_frame(service, requests, 400.0, 300.0, 0)
+    found = derive_service(steps, (), SETTINGS).derived
+    threshold, capacity = found.threshold_of("decode_tps", "decode"), found.capacity_of("decode")
+    assert capacity.status == "floor"
+    assert threshold.target_per_instance < 0.75 * capacity.per_instance
+    assert threshold.highest_instances == pytest.approx(service.decode, rel=0.02)
+    assert threshold.highest_total == pytest.approx(service.decode * capacity.per_instance, rel=0.02)
+    plain = derive_service(day_frame(0, prefill_peak=0.6, decode_peak=0.6, hours=24), (), SETTINGS).derived
+    assert plain.threshold_of("decode_tps", "decode").highest_total is None
