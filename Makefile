@@ -25,6 +25,8 @@ WORKERS ?= 2
 # One thread per process: the numeric libraries otherwise start one per core in each test worker.
 export OPENBLAS_NUM_THREADS ?= 1
 export OMP_NUM_THREADS ?= 1
+# Tests start the program hundreds of times: without its bytecode each start compiles all of it anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:
@@ -57,11 +59,11 @@ demo: $(READY)
 
 .PHONY: test
 test: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
 
 .PHONY: check-slow
 check-slow: $(READY)
-	$(BIN)/python -m pytest -n $(WORKERS) -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
 
 .PHONY: bench
 bench: $(READY)

@@ -1,19 +1,88 @@
-"""The pipeline: every stage in order, what it stands on, which settings change it, which files it writes."""
+"""The pipeline: every stage in order, what it stands on, which settings change it, which files it writes.
+
+The code of a stage is loaded when it works: reading a folder of dumps needs no statistics.
+"""
 
 from __future__ import annotations
 
-from hs_analysis.pipeline.ask import plan_tests
-from hs_analysis.pipeline.decide import replay_policies, select_policies, try_drivers
-from hs_analysis.pipeline.examine import examine_input
-from hs_analysis.pipeline.gather import align_services, ingest_inputs
-from hs_analysis.pipeline.judge import derive_numbers, study_signals
-from hs_analysis.pipeline.publish import export_policies, write_report
-from hs_analysis.pipeline.stages import Stage
-from hs_analysis.pipeline.write_policy import write_policies
+from hs_analysis.pipeline.stages import Outcome, Stage, Work
 
 _HISTORY = ("history_kind", "start", "end", "excluded", "service")
 _SPLIT = ("train_share",)
 _NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
+
+
+def _ingest(work: Work) -> Outcome:
+    from hs_analysis.pipeline.gather import ingest_inputs
+
+    return ingest_inputs(work)
+
+
+def _align(work: Work) -> Outcome:
+    from hs_analysis.pipeline.gather import align_services
+
+    return align_services(work)
+
+
+def _doctor(work: Work) -> Outcome:
+    from hs_analysis.pipeline.examine import examine_input
+
+    return examine_input(work)
+
+
+def _study(work: Work) -> Outcome:
+    from hs_analysis.pipeline.judge import study_signals
+
+    return study_signals(work)
+
+
+def _derive(work: Work) -> Outcome:
+    from hs_analysis.pipeline.judge import derive_numbers
+
+    return derive_numbers(work)
+
+
+def _plan_test(work: Work) -> Outcome:
+    from hs_analysis.pipeline.ask import plan_tests
+
+    return plan_tests(work)
+
+
+def _select(work: Work) -> Outcome:
+    from hs_analysis.pipeline.decide import select_policies
+
+    return select_policies(work)
+
+
+def _replay(work: Work) -> Outcome:
+    from hs_analysis.pipeline.decide import replay_policies
+
+    return replay_policies(work)
+
+
+def _trial(work: Work) -> Outcome:
+    from hs_analysis.pipeline.decide import try_drivers
+
+    return try_drivers(work)
+
+
+def _policy(work: Work) -> Outcome:
+    from hs_analysis.pipeline.write_policy import write_policies
+
+    return write_policies(work)
+
+
+def _export(work: Work) -> Outcome:
+    from hs_analysis.pipeline.publish import export_policies
+
+    return export_policies(work)
+
+
+def _report(work: Work) -> Outcome:
+    from hs_analysis.pipeline.publish import write_report
+
+    return write_report(work)
+
 
 STAGES: tuple[Stage, ...] = (
     Stage(
@@ -21,53 +90,53 @@ STAGES: tuple[Stage, ...] = (
         ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/requests.parquet",
          "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet", "data/grids.parquet",
          "data/inputs.json"),
-        ingest_inputs,
+        _ingest,
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/versions.parquet",
          "data/services.json", "data/disagreements.parquet", "data/rate_bounds.parquet"),
-        align_services,
+        _align,
     ),
     Stage(
         "doctor", "checking the input", ("align",),
         ("slo.ttft_s", "slo.tbt_s", "startup_s", "reading", *_HISTORY),
         ("data/findings.parquet", "data/doctor.json"),
-        examine_input,
+        _doctor,
     ),
     Stage(
         "study", "judging signals", ("align",), ("seed", "draws", *_SPLIT),
         ("data/study.parquet", "data/recommended.parquet", "data/study_points.parquet"),
-        study_signals,
+        _study,
     ),
     Stage(
         "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", "prior", *_NUMBERS),
-        ("data/derived/*.parquet",), derive_numbers,
+        ("data/derived/*.parquet",), _derive,
     ),
     Stage(
         "plan-test", "planning tests for what is open", ("derive",), (),
-        ("data/planned_tests.parquet",), plan_tests,
+        ("data/planned_tests.parquet",), _plan_test,
     ),
     Stage(
         "select", "simulating candidates", ("derive",), _NUMBERS,
-        ("data/select.parquet", "data/select_search.parquet"), select_policies,
+        ("data/select.parquet", "data/select_search.parquet"), _select,
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
         ("seed", "draws", *_NUMBERS, "reading", "prices", "beside"),
-        ("data/replay/*.parquet", "data/replay/current.json"), replay_policies,
+        ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
-    Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), try_drivers),
+    Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), _trial),
     Stage(
         "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading"),
-        ("policy.yaml", "data/promql_notes.json"), write_policies,
+        ("policy.yaml", "data/promql_notes.json"), _policy,
     ),
-    Stage("export", "exporting", ("policy",), (), ("exports/*",), export_policies),
+    Stage("export", "exporting", ("policy",), (), ("exports/*",), _export),
     Stage(
         "report", "drawing the report", ("doctor", "export", "trial"),
         ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
          "prior", "beside"),
-        ("summary.json", "report.html"), write_report,
+        ("summary.json", "report.html"), _report,
     ),
 )  # fmt: skip

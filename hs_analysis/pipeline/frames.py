@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.align.instance_rows import row_width_s
-from hs_analysis.derive.edges import Edges
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+
+if TYPE_CHECKING:
+    from hs_analysis.derive.edges import Edges
 
 SERVICES_FILE = "data/services.json"
 

@@ -1,4 +1,7 @@
-"""What a run folder holds, read back as plain data for printing."""
+"""What a run folder holds, read back as plain data for printing.
+
+Stages are loaded where their tables are read: what ingest and doctor found needs no statistics.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,13 @@ from hs_analysis.evidence import parse
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import summary, tables
-from hs_analysis.pipeline.ask import read_plan
-from hs_analysis.pipeline.decide import POLICY_FILE, read_replay, read_scores, read_trial
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
 from hs_analysis.pipeline.gather import catalogue_of
-from hs_analysis.pipeline.judge import read_all_verdicts, read_derived, read_recommended
 from hs_analysis.pipeline.manifest import Manifest
-from hs_analysis.pipeline.publish import DETAIL_TABLES, EXPORTS_FILE, SUMMARY_FILE
-from hs_analysis.pipeline.ratio_tests import read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.plan_test.commands import command_lines
-from hs_analysis.policy import dump, load_all
-from hs_analysis.report.explain import explain
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
 
@@ -90,16 +86,22 @@ def sections(folder: Path, stage: str) -> list[Plain]:
 
 def ratio_tests(folder: Path) -> list[Plain]:
     """Return the answers of the ratio tests of a run."""
+    from hs_analysis.pipeline.ratio_tests import read_sweeps
+
     return [to_plain(found) for found in read_sweeps(folder)]
 
 
 def profile_ratios(folder: Path) -> list[Plain]:
     """Return what the profiles of a run gave."""
+    from hs_analysis.pipeline.ratio_tests import read_profile_ratios
+
     return [to_plain(found) for found in read_profile_ratios(folder)]
 
 
 def planned_tests(folder: Path, generator: str) -> list[Plain]:
     """Return the planned tests of a run with the commands of a load generator, one a level."""
+    from hs_analysis.pipeline.ask import read_plan
+
     return [
         to_plain(test)
         | {
@@ -112,23 +114,33 @@ def planned_tests(folder: Path, generator: str) -> list[Plain]:
 
 
 def _study(folder: Path, service: str) -> Plain:
+    from hs_analysis.pipeline.judge import read_all_verdicts, read_recommended
+
     return summary.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
 
 
 def _derive(folder: Path, service: str) -> Plain:
+    from hs_analysis.pipeline.judge import read_derived
+
     derived = read_derived(folder, service)
     return summary.derive_section(derived) | summary.refusals_section(derived)
 
 
 def _select(folder: Path, service: str) -> Plain:
+    from hs_analysis.pipeline.decide import read_scores
+
     return summary.selection_section(read_scores(folder, service))
 
 
 def _replay(folder: Path, service: str) -> Plain:
+    from hs_analysis.pipeline.decide import read_replay
+
     return summary.replay_section(read_replay(folder, service))
 
 
 def _trial(folder: Path, service: str) -> Plain:
+    from hs_analysis.pipeline.decide import read_trial
+
     return summary.trial_section(read_trial(folder, service))
 
 
@@ -143,6 +155,8 @@ _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
 
 def read_summary(folder: Path) -> Plain:
     """Return summary.json."""
+    from hs_analysis.pipeline.publish import SUMMARY_FILE
+
     found = tables.read_json(folder, SUMMARY_FILE)
     assert isinstance(found, dict)  # noqa: S101 - narrows the type
     return found
@@ -150,11 +164,15 @@ def read_summary(folder: Path) -> Plain:
 
 def policy_text(folder: Path) -> str:
     """Return policy.yaml as it is."""
+    from hs_analysis.pipeline.decide import POLICY_FILE
+
     return (folder / POLICY_FILE).read_text(encoding="utf-8")
 
 
 def policy_documents(folder: Path) -> list[str]:
     """Return the documents of policy.yaml, one a service."""
+    from hs_analysis.policy import dump, load_all
+
     return [dump(policy) for policy in load_all(policy_text(folder))]
 
 
@@ -167,6 +185,8 @@ def parsed_policies(folder: Path) -> list[Plain]:
 
 def exported(folder: Path) -> list[Plain]:
     """Return per service and target the files that were written and what they could not express."""
+    from hs_analysis.pipeline.publish import EXPORTS_FILE
+
     return list(tables.read_json(folder, EXPORTS_FILE))
 
 
@@ -194,6 +214,9 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     RunFolderError
         When that run has no summary yet.
     """
+    from hs_analysis.pipeline.publish import DETAIL_TABLES
+    from hs_analysis.report.explain import explain
+
     found = parse(link)
     folder = _folder_of(link, found.run, run_dir)
     manifest = folders.require(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from hs_analysis.cli.app import COMMANDS, app
 HEAVY = (
     "altair", "scipy", "statsmodels", "sklearn", "polars", "duckdb", "pandas", "pyarrow", "numba", "jinja2",
 )  # fmt: skip
+STATISTICS = ("altair", "scipy", "statsmodels", "sklearn", "numba", "jinja2")
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
 
 SNIFF = """
@@ -40,6 +43,16 @@ def test_heavy_libraries_are_not_imported(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.split() == ["0"]
     assert done.stdout
+
+
+def test_reading_dumps_loads_no_statistics(dumps: Path, tmp_path: Path) -> None:
+    """What ingest and doctor do needs neither fits nor charts, so they don't wait for them to load."""
+    run = str(tmp_path / "run")
+    for arguments in (["ingest", str(dumps), "--run-dir", run], ["doctor", run], ["sql", run, "FROM series"]):
+        code = SNIFF.format(arguments=[*arguments, "-o", "json"], heavy=STATISTICS)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stderr.splitlines()[-1] == "0", arguments
+        assert json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
