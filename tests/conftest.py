@@ -1,11 +1,16 @@
-"""What all tests share: one numeric thread per process, repeatable properties, the folder of real data."""
+"""What all tests share: one thread per process, repeatable properties, real data, whole runs of samples."""
 
 from __future__ import annotations
 
+import fcntl
+import gc
+import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
+from end_to_end.runs import Finished, Run, run
 from hypothesis import settings
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
@@ -15,6 +20,12 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_finish() -> None:
+    """Keep modules and collected tests out of garbage collections, which would walk them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +43,21 @@ def real_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"HSA_REAL_DATA is {folder}, which is not a folder"
     return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Return `run` of a source and options, the first caller's work shared with all others: read it only."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(source: Path, *options: str) -> Run:
+        key = hashlib.sha256(repr((str(source), options)).encode()).hexdigest()[:16]
+        folder = shared / f"finished-{key}"
+        with (shared / f"finished-{key}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "summary.json").is_file():
+                return run(source, folder, *options)
+        return Run(folder, json.loads((folder / "summary.json").read_text("utf-8")))
+
+    return once

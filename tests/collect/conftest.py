@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +11,9 @@ import pytest
 from collect.recording_server import Script, serving
 from collect.snapshot import fetch_into, unpacked
 from export.prometheus_server import needs, prometheus_over
+from typer.testing import CliRunner
 
+from hs_analysis.cli.app import app
 from hs_analysis.collect.access import Access
 from hs_analysis.collect.pace import Pace
 from hs_analysis.collect.server import Server
@@ -71,15 +72,14 @@ def pulled(prometheus: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def hsa():
-    """Run the program in a process of its own."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HSA_")} | {
-        "NO_PROXY": "127.0.0.1"
-    }
+    """Run the program in this process, without settings of the user's own."""
 
     def run(*arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "hs_analysis", *map(str, arguments)]
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment | more, timeout=120
+        words = [str(word) for word in arguments]
+        environment = {name: None for name in os.environ if name.startswith("HSA_")}
+        done = CliRunner().invoke(
+            app, words, env={**environment, "NO_PROXY": "127.0.0.1", **more}, catch_exceptions=False
         )
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
     return run

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner, Result
+
 SIMULATED = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "240s")
 """The objective and start-up time that the simulated histories were made with."""
 
@@ -49,6 +51,19 @@ class Run:
         import polars as pl
 
         return pl.read_parquet(self.folder / "data" / "findings.parquet")["text"].to_list()
+
+
+Finished = Callable[..., Run]
+"""Takes a source and options, and returns the run of them that all tests share."""
+
+
+def here(*arguments: str | Path) -> Result:
+    """Run the command line in this process, for tests that are not about a process of its own."""
+    from hs_analysis.cli.app import app
+
+    done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done
 
 
 def hsa(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SAMPLES, Run
+from end_to_end.runs import SAMPLES, Finished, Run
 from export.prometheus_server import needs, over, prometheus_with
 from ruamel.yaml import YAML
 

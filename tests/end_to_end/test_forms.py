@@ -21,7 +21,7 @@ from end_to_end.forms import (
     put_on_windows,
     ten_minutes_of,
 )
-from end_to_end.runs import hsa
+from end_to_end.runs import here
 from export.prometheus_server import instant, prometheus_over
 
 KEYS = ["service", "capture", "role", "gpu_type", "signal", "source", "t"]
@@ -250,7 +250,7 @@ def test_the_doctor_names_what_is_open(folder: Path, tmp_path: Path) -> None:
     """File, step, signals and the window that is wide enough; nothing of the kind for the dump."""
     said: dict[str, list[str]] = {}
     for name in ("query_range.core.json.gz", "tsdb_dump.txt.gz"):
-        done = hsa("doctor", folder / name, "--run-dir", tmp_path / name, "-q", "-o", "json")
+        done = here("doctor", folder / name, "--run-dir", tmp_path / name, "-q", "-o", "json")
         rows = json.loads(done.stdout)["findings"]
         said[name] = [row["text"] for row in rows if row["check"] == "query_grid"]
     first, *signals = said["query_range.core.json.gz"]
@@ -293,7 +293,7 @@ def test_superseded_files_are_named_to_the_user(folder: Path, tmp_path: Path) ->
     inputs.mkdir()
     for name in ("tsdb_dump.txt.gz", "openmetrics.om.gz"):
         shutil.copy(folder / name, inputs / name)
-    said = hsa("ingest", inputs, "--run-dir", tmp_path / "run", "-q").stdout
+    said = here("ingest", inputs, "--run-dir", tmp_path / "run", "-q").stdout
     assert "superseded by a more faithful form: openmetrics.om.gz (by tsdb_dump.txt.gz)" in said
-    said = hsa("doctor", tmp_path / "run", "-q").stdout
+    said = here("doctor", tmp_path / "run", "-q").stdout
     assert "others hold their samples more faithfully: openmetrics.om.gz by tsdb_dump.txt.gz" in said

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SAMPLES, run
+from end_to_end.runs import SAMPLES, Finished, run
 from ruamel.yaml import YAML
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

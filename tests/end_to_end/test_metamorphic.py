@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SAMPLES, SIMULATED, Run, copy_changed, copy_dumps, hsa, run
+from end_to_end.runs import SAMPLES, SIMULATED, Finished, Run, copy_changed, copy_dumps, here, run
 from polars.testing import assert_frame_equal
 
 from hs_analysis.pipeline import tables
@@ -47,8 +46,8 @@ TABLES = ("study", "recommended", "capacity", "thresholds", "refusals", "demand"
 
 def _derived(source: Path, folder: Path) -> dict[str, pl.DataFrame]:
     """Ingest a folder, run it up to derive, and return its answers."""
-    hsa("ingest", source, "--run-dir", folder, "-q")
-    hsa("derive", folder, "-q", *SIMULATED)
+    here("ingest", source, "--run-dir", folder, "-q")
+    here("derive", folder, "-q", *SIMULATED)
     return _tables(folder)
 
 
@@ -148,8 +147,8 @@ def test_days_in_files_of_their_own_are_one_history(root: Path, tmp_path: Path, 
     source = root / "data_samples" / "simulated-days"
     whole = finished(source, *SAMPLES[source.name])
     assert _one_file_a_day(source, tmp_path / "days") >= 3
-    hsa("ingest", tmp_path / "days", "--run-dir", tmp_path / "run", "-q")
-    hsa("study", tmp_path / "run", "-q", *SIMULATED)
+    here("ingest", tmp_path / "days", "--run-dir", tmp_path / "run", "-q")
+    here("study", tmp_path / "run", "-q", *SIMULATED)
     found = tables.read(tmp_path / "run", "study")
     assert found.height > 10
     assert_frame_equal(found, tables.read(whole.folder, "study"), check_exact=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SAMPLES
+from end_to_end.runs import SAMPLES, Finished
 from report.browser import assert_report_works
 
 

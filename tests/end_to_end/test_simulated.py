@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SIMULATED, Run
+from end_to_end.runs import SIMULATED, Finished, Run
 from ruamel.yaml import YAML
 
 CASES = ("dev_days", "dev_diurnal", "dev_overload")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.conftest import Finished
-from end_to_end.runs import SIMULATED, Run, copy_changed, hsa
+from end_to_end.runs import SIMULATED, Finished, Run, copy_changed, here
 
 from hs_analysis.pipeline import tables
 from hs_analysis.synthetic import history, kind_of, write
@@ -30,8 +29,8 @@ def sample(request: pytest.FixtureRequest) -> Path:
 
 
 def _derived(source: Path, folder: Path, *options: str) -> Path:
-    hsa("ingest", source, "--run-dir", folder, "-q")
-    hsa("derive", folder, *SETTINGS, *options)
+    here("ingest", source, "--run-dir", folder, "-q")
+    here("derive", folder, *SETTINGS, *options)
     return folder
 
 
@@ -43,7 +42,7 @@ def _assert_no_answer(folder: Path) -> None:
     refusals = tables.read(folder, "refusals")
     assert {"pd_ratio"} | {w for w in refusals["what"] if w.startswith("capacity@")} <= set(refusals["what"])
     assert all(text.strip() for text in refusals["collect"])
-    said = hsa("plan-test", folder, "-q", "-o", "json").stdout
+    said = here("plan-test", folder, "-q", "-o", "json").stdout
     planned: Any = json.loads(said)
     assert planned["tests"], said
 

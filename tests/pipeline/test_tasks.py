@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from end_to_end.runs import SAMPLES, Finished
 
 from hs_analysis.errors import MachineError, UsageError
 from hs_analysis.pipeline import tasks
@@ -92,25 +93,18 @@ else:
 
 
 @RAY
-def test_a_run_on_ray_writes_the_same_files(tmp_path: Path) -> None:
+def test_a_run_on_ray_writes_the_same_files(tmp_path: Path, finished: Finished) -> None:
     """Byte for byte: summary, policy and the tables of selection and replay."""
-    folders = {engine: tmp_path / engine for engine in ("local", "ray")}
-    for engine, folder in folders.items():
-        command = [
-            sys.executable, "-m", "hs_analysis", "run", SAMPLE, "--run-dir", folder, "-q", "--engine", engine,
-            "--pressure-test", "--slo", "ttft=2s", "--slo", "tbt=50ms",
-        ]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=_env())
-        assert done.returncode == 0, done.stderr
+    local, ray = finished(SAMPLE, *SAMPLES[SAMPLE.name]).folder, tmp_path / "ray"
+    command = [sys.executable, "-m", "hs_analysis", "run", SAMPLE, "--run-dir", ray, "-q", "--engine", "ray"]
+    done = subprocess.run(
+        [*command, *SAMPLES[SAMPLE.name]], capture_output=True, text=True, check=False, env=_env()
+    )
+    assert done.returncode == 0, done.stderr
     names = ["summary.json", "policy.yaml", "data/select.parquet", "data/select_search.parquet"]
-    names += [f"data/replay/{path.name}" for path in sorted((folders["local"] / "data" / "replay").iterdir())]
+    names += [f"data/replay/{path.name}" for path in sorted((local / "data" / "replay").iterdir())]
     assert len(names) > 5
-    differ = [
-        name
-        for name in names
-        if (folders["local"] / name).read_bytes() != (folders["ray"] / name).read_bytes()
-    ]
-    assert differ == []
+    assert [name for name in names if (local / name).read_bytes() != (ray / name).read_bytes()] == []
 
 
 def _env() -> dict[str, str]:

@@ -13,6 +13,8 @@ from ast import literal_eval
 from dataclasses import dataclass
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 _LAUNCH = """
 import os, sys
 pid = os.posix_spawn(sys.executable, [sys.executable, "-m", "hs_analysis", *sys.argv[2:]], os.environ)
@@ -83,6 +85,15 @@ def hsa(*arguments: str | Path, largest_file: int | None = None, kill_after_s: f
         said = [stream.read().decode() for stream in (out, err)]
     code = code if status is None else os.waitstatus_to_exitcode(status)
     return Done(code, *said, peak_kb / 1024, seconds, cpu_s)
+
+
+def here(*arguments: str | Path) -> Done:
+    """Run the command line in this process, where neither memory nor limits are looked at."""
+    from hs_analysis.cli.app import app
+
+    began = time.perf_counter()
+    done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+    return Done(done.exit_code, done.stdout, done.stderr, 0.0, time.perf_counter() - began)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import duckdb
 import pytest
 from cli.conftest import small_history
-from robustness.machine import LIMITS, Done, hsa, plain_refusal
+from robustness.machine import LIMITS, Done, here, hsa, plain_refusal
 from ruamel.yaml import YAML
 
 from hs_analysis.policy import load_all
@@ -125,7 +125,7 @@ def test_the_report_has_no_element_of_theirs(done: tuple[Done, Path]) -> None:
 def test_exports_and_policy_pass_their_checks(done: tuple[Done, Path]) -> None:
     """`hsa validate` accepts all of them, and promtool the rules: PromQL keeps its structure."""
     _, home = done
-    checked = hsa("validate", home / "run" / "policy.yaml")
+    checked = here("validate", home / "run" / "policy.yaml")
     assert checked.code == 0, checked.err
     files = sorted((home / "run" / "exports").rglob("*.y*ml"))
     assert files
@@ -157,7 +157,7 @@ def test_sql_views_open_and_hold_the_names(done: tuple[Done, Path]) -> None:
             "SELECT DISTINCT service FROM series WHERE service IS NOT NULL"
         ).fetchall()
     assert services == [(service_of(home),)]
-    shown = hsa("sql", home / "run", "SELECT DISTINCT service FROM series", "-o", "json")
+    shown = here("sql", home / "run", "SELECT DISTINCT service FROM series", "-o", "json")
     assert shown.code == 0, shown.err
 
 
@@ -168,7 +168,7 @@ def test_links_of_hostile_services_lead_back(done: tuple[Done, Path]) -> None:
     links = {one["evidence"] for one in service["signals"] if one["evidence"]}
     assert links
     assert all(quote(service["service"], safe="") in link for link in links)
-    explained = hsa("explain", min(links), "--run-dir", home / "run")
+    explained = here("explain", min(links), "--run-dir", home / "run")
     assert explained.code == 0, explained.err
 
 
@@ -179,7 +179,7 @@ def test_captures_are_names_too(name: str, done: tuple[Done, Path], tmp_path: Pa
     folder = home / "in'put [x]*"
     out = home / "run"
     before = sorted(path.name for path in home.iterdir())
-    said = hsa("doctor", folder, "--capture", f"{name}={folder}", "--run-dir", tmp_path / "own")
+    said = here("doctor", folder, "--capture", f"{name}={folder}", "--run-dir", tmp_path / "own")
     assert [path.name for path in tmp_path.iterdir()] in (["own"], [])
     assert said.code == 0 or plain_refusal(said) or said.code == 2, said.err
     assert sorted(path.name for path in home.iterdir()) == before
@@ -211,7 +211,7 @@ def test_a_capture_named_by_a_cell_stays_a_name(tmp_path: Path) -> None:
             [1_782_864_000 + 60 * minute, name, f"p-{name}", 100 + minute]
             for name in names for minute in range(20)
         )  # fmt: skip
-    said = hsa("ingest", folder, "--run-dir", tmp_path / "run", "--config", tmp_path / "hsa.toml")
+    said = here("ingest", folder, "--run-dir", tmp_path / "run", "--config", tmp_path / "hsa.toml")
     assert said.code == 0, said.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hsa.toml", "in", "run"]
     with duckdb.connect(str(tmp_path / "run" / "run.duckdb"), read_only=True) as connection:
@@ -234,7 +234,7 @@ def test_names_in_text_forms_stay_names(form: str, tmp_path: Path) -> None:
         rows = "".join(f"2026-07-01 00:{i:02d}:00,{i}\n" for i in range(50))
         legend = f'vllm:num_requests_running{{model_name=""{label}"", pod=""{label}""}}'
         (folder / "panel.csv").write_text(f'"Time","{legend}"\n{rows}')
-    said = hsa("ingest", folder, "--run-dir", tmp_path / "run", "--tz", "UTC")
+    said = here("ingest", folder, "--run-dir", tmp_path / "run", "--tz", "UTC")
     assert said.code == 0, said.err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "run"]
     with duckdb.connect(str(tmp_path / "run" / "run.duckdb"), read_only=True) as connection:
