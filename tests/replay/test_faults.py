@@ -104,7 +104,7 @@ def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
     known = sizing(FRAME, MODEL, derived(), OURS.values())
     others = {row.name: row.size(known) for row in CONTROLLERS} | {"recorded": recorded(MODEL, DEMAND)}
     one = OURS.get(control) or others[control]
-    stretch = steep_stretches(DEMAND, MODEL)[0]
+    stretch = steep_stretches(DEMAND, MODEL)[-1]
     run = Simulation(one, DEMAND, MODEL)
     run.advance(stretch.first - 10)
     for fault in FAULTS:
@@ -120,6 +120,20 @@ def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
     run.advance(DEMAND.rows)
     for role, values in simulate(one, DEMAND, MODEL).desired.items():
         np.testing.assert_array_equal(run.result().desired[role], values)
+
+
+@pytest.mark.parametrize("control", [*OURS, "hpa", "keda", "aibrix_kpa"])
+def test_a_branch_remembers(control: str) -> None:
+    """Going on from any row is the same replay: cooldowns, averages and what starts are taken over."""
+    known = sizing(FRAME, MODEL, derived(), OURS.values())
+    one = OURS.get(control) or next(row for row in CONTROLLERS if row.name == control).size(known)
+    calm, run = simulate(one, DEMAND, MODEL), Simulation(one, DEMAND, MODEL)
+    for row in range(4, 400, 6):
+        run.advance(row)
+        branch = run.branch(DEMAND.until(row + 20))
+        branch.advance(row + 20)
+        for role, counts in branch.result().desired.items():
+            np.testing.assert_array_equal(counts, calm.desired[role][: row + 20])
 
 
 def test_mean_and_worst_are_those_of_the_hours() -> None:
