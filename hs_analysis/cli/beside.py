@@ -13,13 +13,20 @@ def faults(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     if not found:
         return []
     columns = [
-        ("policy", "policy"), ("fault", "fault"), ("slo_violation_ratio", "SLO violation ratio"),
-        ("recovery_s", "recovery [s]"), ("unserved_tokens", "unserved tokens"),
-        ("lowest_prefill", "fewest prefill"), ("lowest_decode", "fewest decode"),
-        ("lowest_mixed", "fewest mixed"),
+        ("policy", "policy"), ("fault", "fault"), ("slo_violation_ratio", "over limit,\nmean"),
+        ("worst_violation_ratio", "over limit,\nworst"), ("recovery_s", "recovery\n[s]"),
+        ("unserved_tokens", "unserved\ntokens"),
+        ("lowest_prefill", "fewest\nprefill"), ("lowest_decode", "fewest\ndecode"),
+        ("lowest_mixed", "fewest\nmixed"),
     ]  # fmt: skip
     shown = [c for c in columns if any(row.get(c[0]) is not None for row in found)]
-    return [Table("Under faults: an hour from the steepest climb of the load", shown, list(found))]
+    places = max(int(row.get("places") or 1) for row in found)
+    hours = (
+        f"tried in {places} hours of steep climbs of the load"
+        if places > 1
+        else "in the steepest climb of the load"
+    )
+    return [Table(f"Under faults of an hour, {hours}", shown, list(found))]
 
 
 def placement(found: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -20,7 +20,8 @@ from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands, taking_over
-from hs_analysis.replay.faults import Fault, FaultOutcome, replay_faults
+from hs_analysis.replay.fault_outcomes import LEAD_S, FaultOutcome, replay_faults
+from hs_analysis.replay.faults import Fault
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
@@ -171,18 +172,19 @@ def replay_service_faults(
 ) -> tuple[FaultOutcome, ...]:
     """Replay policies, the recorded counts and the autoscalers of the field under faults.
 
-    The longest capture of the test window is used; see ``replay_faults``. Empty where nothing can run.
+    The longest capture of the test window is used, led in by what the training window ends with; see
+    ``replay_faults``. Empty where nothing can run.
     """
     if not _replayable(frame_test, frame_train):
         return ()
     model = fit_fleet(frame_train, derived_train, settings)
-    parts = taking_over(demands(frame_test, model.pools), frame_train)
-    part = max(parts, key=lambda one: one.rows)
+    longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
+    (part,) = taking_over((longest,), frame_train, LEAD_S)
     known = sizing(frame_train, model, derived_train, policies.values())
     sized = {row.name: row.size(known) for row in CONTROLLERS}
     controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
     controls |= {name: scaler for name, scaler in sized.items() if not isinstance(scaler, str)}
-    return replay_faults(controls, part, model, faults)
+    return replay_faults(controls, part, model, faults, part.rows - longest.rows)
 
 
 def replay_service_placement(

@@ -89,6 +89,11 @@ class PolicyAtWork:
                 value = None if math.isnan(altered) else altered
             self.latencies[key] = value
 
+    def take(self, other: PolicyAtWork, rows: int) -> None:
+        """Take over what the same policy saw and did in the first ``rows``."""
+        self.state, self.latencies = other.state, dict(other.latencies)
+        self.readings.take(other.readings, rows)
+
     def _mean(self, before: list[float], values: list[float], row: int) -> float | None:
         """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""
         known = values[max(0, row - self.rows) : row]
@@ -151,6 +156,11 @@ class AutoscalerAtWork:
         """Scrape the completed row."""
         self.readings.record(row, log)
 
+    def take(self, other: AutoscalerAtWork, rows: int) -> None:
+        """Take over what the same autoscaler saw and remembers of the first ``rows``."""
+        self.memory = dict(other.memory)
+        self.readings.take(other.readings, rows)
+
 
 class ScheduleAtWork:
     """Fixed counts; recorded ones run as they are, others are asked for."""
@@ -175,6 +185,9 @@ class ScheduleAtWork:
 
     def record(self, row: int, log: Rows) -> None:
         """Read nothing."""
+
+    def take(self, other: ScheduleAtWork, rows: int) -> None:
+        """Take over nothing: counts need no memory."""
 
 
 AtWork = PolicyAtWork | AutoscalerAtWork | ScheduleAtWork

@@ -73,6 +73,18 @@ class Demand:
         """Rows that count."""
         return ~self.gap & ~self.censored
 
+    def until(self, row: int) -> Demand:
+        """Return the rows before one."""
+        return replace(
+            self,
+            t_s=self.t_s[:row],
+            offered={role: rate[:row] for role, rate in self.offered.items()},
+            recorded={key: values[:row] for key, values in self.recorded.items()},
+            gap=self.gap[:row],
+            censored=self.censored[:row],
+            altered=None if self.altered is None else self.altered[:row],
+        )
+
     def column(self, signal: str, role: str) -> Floats:
         """Return a recorded column, NaN everywhere when the frame had none. Shape (rows,)."""
         found = self.recorded.get((signal, role))
@@ -122,23 +134,47 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
     return tuple(found)
 
 
-def taking_over(parts: tuple[Demand, ...], history: ServiceFrame) -> tuple[Demand, ...]:
-    """Add to each capture the ``BEFORE_S`` of it that the history ends with, where it follows at once.
+def taking_over(parts: tuple[Demand, ...], history: ServiceFrame, lead_s: float = 0.0) -> tuple[Demand, ...]:
+    """Let the rows that the history ends with stand before each capture, where it follows them at once.
 
-    Its rows are no part of the replay: they are what averages reach back to in its first rows.
+    The last ``BEFORE_S`` of them are no part of the replay: they are what averages reach back to in its first
+    rows. With ``lead_s``, so much of the history is replayed first: those rows come on top, and what stands
+    before them is earlier.
     """
-    ended = {part.capture: part for part in demands(history, ())}
+    ended = {part.capture: part for part in demands(history, parts[0].offered if parts else ())}
     found = []
     for part in parts:
-        past = ended.get(part.capture)
-        before = {}
+        past, before = ended.get(part.capture), {}
         if past is not None and past.rows and part.rows:
             gap_s = abs(past.t_s[-1] + part.window_s - part.t_s[0])
-            rows = slice(-rows_of(BEFORE_S, part.window_s), None)
             if gap_s < part.window_s / 2:
+                lead = rows_of(lead_s, part.window_s) if lead_s else 0
+                first = max(0, past.rows - lead)
+                rows = slice(max(0, first - rows_of(BEFORE_S, part.window_s)), first)
                 before = {key: column[rows] for key, column in past.recorded.items()}
-        found.append(replace(part, before=before))
+                found.append(replace(_joined(past, first, part), before=before))
+                continue
+        found.append(part)
     return tuple(found)
+
+
+def _joined(past: Demand, first: int, part: Demand) -> Demand:
+    """Return a capture with the rows of an earlier part of it, from ``first`` on, before its own."""
+    nothing = np.full(past.rows, np.nan)
+
+    def both(before: Floats, after: Floats) -> Floats:
+        return np.concatenate([before[first:], after])
+
+    return replace(
+        part,
+        t_s=both(past.t_s, part.t_s),
+        offered={role: both(past.offered[role], rate) for role, rate in part.offered.items()},
+        recorded={
+            key: both(past.recorded.get(key, nothing), column) for key, column in part.recorded.items()
+        },
+        gap=np.concatenate([past.gap[first:], part.gap]),
+        censored=np.concatenate([past.censored[first:], part.censored]),
+    )
 
 
 def _offered(recorded: dict[Key, Floats], role: str, nothing: Floats) -> Floats:

@@ -1,22 +1,16 @@
-"""What breaks at the worst time, and how policies bear it: a table of policy × fault.
-
-A fault lasts an hour from the start of the steepest climb of the load, when a held or shrunken fleet hurts
-most.
-"""
+"""What breaks: rows of faults that last an hour, and what each does to the demand and to a simulation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hs_analysis.errors import UsageError
-from hs_analysis.replay.control import Control
-from hs_analysis.replay.demand import Demand, Floats, Key, fill, rows_of
-from hs_analysis.replay.fleet import FleetModel, Pool
-from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
+from hs_analysis.replay.demand import Demand, Key, rows_of
+from hs_analysis.replay.fleet import Pool
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
 from hs_analysis.schema import choices
 
@@ -31,9 +25,6 @@ RATIO_SHARE = 0.5
 
 SKEW_S = 600.0
 """How far a wrong clock shifts what is read [s]; default of this project."""
-
-VIOLATES = 0.5
-"""Chance from which a window counts as violating when recovery is timed [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -56,37 +47,6 @@ class Fault:
     text: str
     trouble: Callable[[Stretch, Demand], Trouble] = lambda stretch, demand: NO_TROUBLE  # noqa: ARG005
     demand: Callable[[Stretch, Demand], Demand] = lambda stretch, demand: demand  # noqa: ARG005
-
-
-@dataclass(frozen=True)
-class FaultOutcome:
-    """One policy under one fault.
-
-    Attributes
-    ----------
-    policy, fault
-        Names; fault ``none`` is the same stretch undisturbed.
-    slo_violation_ratio
-        Mean chance of violating over the scored rows from the start of the fault to two fault lengths later;
-        None without a capacity.
-    lowest
-        Fewest instances asked for in the fault, per pool.
-    lowest_ready
-        Fewest instances able to serve in the fault, per pool.
-    recovery_s
-        From the end of the fault to the last window that violates though it does not undisturbed [s]; 0 if
-        there is none; None when it has not recovered by the end of the capture.
-    unserved_tokens
-        Work still waiting at the end of the capture.
-    """
-
-    policy: str
-    fault: str
-    slo_violation_ratio: float | None
-    lowest: dict[str, float]
-    lowest_ready: dict[str, float]
-    recovery_s: float | None
-    unserved_tokens: float
 
 
 def _reading(change: Callable[[float, Sequence[float]], float]) -> Callable[[Stretch, Demand], Trouble]:
@@ -210,99 +170,3 @@ def faults_named(names: Sequence[str]) -> tuple[Fault, ...]:
         if name not in known and name != "all":
             raise UsageError(f"there is no fault {name!r}", hint=f"one of: all, {', '.join(known)}")
     return tuple(fault for fault in FAULTS if fault.name in names or "all" in names)
-
-
-def worst_stretch(demand: Demand, model: FleetModel) -> Stretch:
-    """Return the hour in which the load climbs most, in instances at capacity or target."""
-    rows = rows_of(FAULT_S, demand.window_s)
-    need = np.zeros(demand.rows)
-    for role, pool in model.pools.items():
-        per_instance = (
-            pool.capacity or pool.target or float(np.nanmax(demand.offered[role], initial=1.0)) or 1.0
-        )
-        need += fill(demand.offered[role]) / per_instance
-    smooth = _ahead(need, max(1, rows // 6))
-    last = max(1, demand.rows - 2 * rows)
-    climb = smooth[np.minimum(np.arange(last) + rows, demand.rows - 1)] - smooth[:last]
-    first = int(np.nanargmax(climb)) if np.isfinite(climb).any() else 0
-    # Row 0 has nothing scraped before it.
-    first = max(first, min(2, demand.rows - 1))
-    return Stretch(first, min(first + rows, demand.rows))
-
-
-def _ahead(values: Floats, rows: int) -> Floats:
-    padded = np.concatenate([values, np.full(rows - 1, values[-1])])
-    means: Floats = np.lib.stride_tricks.sliding_window_view(padded, rows).mean(axis=1)
-    return means
-
-
-def replay_faults(
-    policies: Mapping[str, Control],
-    demand: Demand,
-    model: FleetModel,
-    faults: Sequence[Fault] = FAULTS,
-) -> tuple[FaultOutcome, ...]:
-    """Replay each policy under each fault, and undisturbed.
-
-    Parameters
-    ----------
-    policies
-        Policies, autoscalers or schedules by name.
-    demand
-        One capture; the fault hits its steepest hour.
-    model
-        The fleet.
-    faults
-        Rows of ``FAULTS``.
-
-    Returns
-    -------
-    tuple
-        Per policy in the order given: first the row ``none``, then one per fault.
-    """
-    stretch = worst_stretch(demand, model)
-    outcomes = []
-    for name, control in policies.items():
-        calm = simulate(control, demand, model)
-        outcomes.append(_outcome(name, NO_FAULT, calm, calm, stretch, model))
-        for fault in faults:
-            hit = fault.demand(stretch, demand)
-            result = simulate(control, hit, model, fault.trouble(stretch, hit))
-            outcomes.append(_outcome(name, fault, result, calm, stretch, model))
-    return tuple(outcomes)
-
-
-def _outcome(
-    name: str,
-    fault: Fault,
-    result: SimulationResult,
-    calm: SimulationResult,
-    stretch: Stretch,
-    model: FleetModel,
-) -> FaultOutcome:
-    known = tuple(role for role, pool in model.pools.items() if pool.capacity is not None)
-    after = min(result.demand.rows, stretch.last + 2 * (stretch.last - stretch.first))
-    chance = combined_violation(result, known)
-    watched = np.zeros(result.demand.rows, bool)
-    watched[stretch.first : after] = True
-    values = chance[watched & result.scored & ~np.isnan(chance)]
-    inside = slice(stretch.first, stretch.last)
-    return FaultOutcome(
-        name,
-        fault.name,
-        float(values.mean()) if values.size else None,
-        {role: float(np.nanmin(counts[inside])) for role, counts in result.desired.items()},
-        {role: float(np.nanmin(counts[inside])) for role, counts in result.ready.items()},
-        _recovery_s(chance, combined_violation(calm, known), stretch, result.demand) if known else None,
-        sum(float(queue[-1]) for queue in result.queued.values()),
-    )
-
-
-def _recovery_s(chance: Floats, calm: Floats, stretch: Stretch, demand: Demand) -> float | None:
-    worse = (np.nan_to_num(chance) > VIOLATES) & ~(np.nan_to_num(calm) > VIOLATES)
-    late = np.flatnonzero(worse[stretch.last :])
-    if late.size == 0:
-        return 0.0
-    if stretch.last + late[-1] == demand.rows - 1:
-        return None
-    return float(late[-1] + 1) * demand.window_s

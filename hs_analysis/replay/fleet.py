@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -236,6 +237,12 @@ class Pool:
         self.stock = math.inf
         self.start_up_s = model.start_up_s
         self.backlog = 0.0
+
+    def copy(self) -> Pool:
+        """Return a pool in the same state, which goes its own way from here."""
+        other = copy(self)
+        other.starting = list(self.starting)
+        return other
 
     def ask(self, count: float, t_s: float, restored: float = 0.0) -> None:
         """Change the count asked for; ``restored`` of an increase are ready at once."""

@@ -68,6 +68,11 @@ class Readings:
             seen = self.scraped[key]
             seen[row] = self.alter(key, row, value, seen[:row]) if self.alter else value
 
+    def take(self, other: Readings, rows: int) -> None:
+        """Take over what another one of the same signals scraped in the first ``rows``."""
+        for key, values in self.scraped.items():
+            values[:rows] = other.scraped[key][:rows]
+
     def _reading(self, key: Key, row: int, log: Rows) -> float:
         model, recorded = self.models[key], self.columns[key][row]
         if model is None and key[0] in BUILT_IN:

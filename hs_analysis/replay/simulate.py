@@ -77,29 +77,67 @@ def simulate(
     SimulationResult
         Row ``i`` is decided on rows before ``i`` only. Work is kept: arrived + queued = served + left.
     """
-    roles = tuple(model.pools)
-    start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
-    pools = {role: Pool(model.pools[role], start[role]) for role in roles}
-    log = _Log(roles, demand.rows)
-    worker = at_work(control, demand, model, trouble.alter)
-    times, gaps = demand.t_s.tolist(), demand.gap.tolist()
-    rates = {role: demand.offered[role].tolist() for role in roles}
-    waiting = 0.0
-    for row, t_s in enumerate(times):
+    run = Simulation(control, demand, model, trouble)
+    run.advance(demand.rows)
+    return run.result()
+
+
+class Simulation:
+    """A replay while time runs: rows before ``row`` have passed.
+
+    ``branch`` goes on from there under other demand or trouble, so that what several faults share runs once.
+    """
+
+    def __init__(
+        self, control: Control, demand: Demand, model: FleetModel, trouble: Trouble = NO_TROUBLE
+    ) -> None:
+        self.control, self.demand, self.model, self.trouble = control, demand, model, trouble
+        roles = tuple(model.pools)
+        start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
+        self.pools = {role: Pool(model.pools[role], start[role]) for role in roles}
+        self.log = _Log(roles, demand.rows)
+        self.worker = at_work(control, demand, model, trouble.alter)
+        self.times, self.gaps = demand.t_s.tolist(), demand.gap.tolist()
+        self.rates = {role: demand.offered[role].tolist() for role in roles}
+        self.row, self.waiting = 0, 0.0
+
+    def advance(self, last: int) -> None:
+        """Let the rows before ``last`` pass."""
+        while self.row < last:
+            self._pass(self.row)
+            self.row += 1
+
+    def branch(self, demand: Demand, trouble: Trouble = NO_TROUBLE) -> Simulation:
+        """Return a simulation that stands where this one does, and goes on with ``demand`` and ``trouble``.
+
+        ``demand`` has the same rows as this one's up to here; it may end elsewhere.
+        """
+        other = Simulation(self.control, demand, self.model, trouble)
+        other.pools = {role: pool.copy() for role, pool in self.pools.items()}
+        other.log.take(self.log, self.row)
+        other.worker.take(self.worker, self.row)  # type: ignore[arg-type]  # of the same control
+        other.row, other.waiting = self.row, self.waiting
+        return other
+
+    def result(self) -> SimulationResult:
+        """Return all rows, once they have passed."""
+        return _result(self.demand, self.model, self.log)
+
+    def _pass(self, row: int) -> None:
+        t_s, pools, log = self.times[row], self.pools, self.log
         draining: Mapping[str, int] = {}
-        if trouble.strike is not None:
-            trouble.strike(row, t_s, pools)
-        if not gaps[row]:
-            act = worker.act(row, t_s, pools, log)
+        if self.trouble.strike is not None:
+            self.trouble.strike(row, t_s, pools)
+        if not self.gaps[row]:
+            act = self.worker.act(row, t_s, pools, log)
             log.direction[row], log.reason[row], draining = act.direction, act.reason, act.draining or {}
-            offered = {role: rates[role][row] for role in roles}
-            waiting = _run_row(row, t_s, demand.window_s, offered, pools, waiting, log)
+            offered = {role: rates[row] for role, rates in self.rates.items()}
+            self.waiting = _run_row(row, t_s, self.demand.window_s, offered, pools, self.waiting, log)
         for role, pool in pools.items():
             log.desired[role][row] = pool.desired
             log.paid[role][row] = pool.desired - pool.pending + draining.get(role, 0)
             log.queued[role][row] = pool.backlog
-        worker.record(row, log)
-    return _result(demand, model, log)
+        self.worker.record(row, log)
 
 
 class _Log:
@@ -113,6 +151,14 @@ class _Log:
         self.age, self.wait = blank(), blank()  # of a backlog: highest and mean of the row [s]
         self.arrived, self.served, self.queued = blank(), blank(), blank()
         self.direction, self.reason = [""] * rows, [""] * rows
+
+    def take(self, other: _Log, rows: int) -> None:
+        """Take over the first ``rows`` of another log of the same pools."""
+        self.direction[:rows], self.reason[:rows] = other.direction[:rows], other.reason[:rows]
+        for name in ("desired", "ready", "paid", "age", "wait", "arrived", "served", "queued"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            for role, values in mine.items():
+                values[:rows] = theirs[role][:rows]
 
 
 def _run_row(

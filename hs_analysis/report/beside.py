@@ -66,6 +66,7 @@ def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:
                 text_cell(policy_name(str(row.get("policy")))),
                 text_cell(str(row.get("fault")).replace("_", " ")),
                 number_cell(row.get("slo_violation_ratio"), "ratio"),
+                number_cell(row.get("worst_violation_ratio"), "ratio"),
                 number_cell(row.get("recovery_s"), "", None, 0),
                 number_cell(row.get("unserved_tokens"), "", None, 0),
                 *(number_cell(row.get(f"lowest_{pool}"), "", None, 0) for pool in pools),
@@ -74,7 +75,7 @@ def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:
         }
         for row in faults
     ]
-    heads = ["policy", "fault", "windows over limit", "recovery|s", "unserved tokens"]
+    heads = ["policy", "fault", "windows over limit", "in the worst hour", "recovery|s", "unserved tokens"]
     return table("Under faults", [*heads, *(f"fewest {pool}" for pool in pools)], rows)
 
 

@@ -12,9 +12,7 @@ from hs_analysis.schema.frames import _field
 
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
 INTERVAL = pa.list_(_NUMBER)
-REASON = pa.struct(
-    [("code", pa.string()), ("text", pa.string()), ("value", pa.float64()), ("limit", pa.float64())]
-)
+REASON = pa.struct([("code", _TEXT), ("text", _TEXT), ("value", _NUMBER), ("limit", _NUMBER)])
 TURN = pa.struct(
     [
         ("code", pa.string()), ("value", pa.float64()), ("limit", pa.float64()), ("distance", pa.float64()),
@@ -331,13 +329,15 @@ REPLAY_POLICIES = _contract(
 
 FAULTS = _contract(
     "replay_faults",
-    "one row per service, policy and fault asked for; fault none is the same stretch undisturbed",
+    "one row per service, policy and fault asked for; fault none is the same hours undisturbed",
     _field("policy", _TEXT, "", "name", null=False),
     _field("fault", _TEXT, "", "name", null=False),
     _field("text", _TEXT, "", "what happens", null=False),
-    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "from the start of the fault to two lengths later"),
-    _field("recovery_s", _NUMBER, "s", "from the end of the fault to the last window that violates for it"),
-    _field("unserved_tokens", _NUMBER, "tokens", "work still waiting at the end of the capture"),
+    _field("places", pa.int64(), "", "at how many hours it was tried"),
+    _field("slo_violation_ratio", _NUMBER, "ratio 0..1", "mean, from its start to two hours after its end"),
+    _field("worst_violation_ratio", _NUMBER, "ratio 0..1", "the same of the worst hour"),
+    _field("recovery_s", _NUMBER, "s", "longest, from its end to the last window it makes violate"),
+    _field("unserved_tokens", _NUMBER, "tokens", "most work still waiting two hours after a fault"),
     *(
         _field(f"{count}_{role}", _NUMBER, "instances", f"fewest {what} in the fault; null = no such pool")
         for count, what in (("lowest", "asked for"), ("lowest_ready", "able to serve"))

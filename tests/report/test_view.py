@@ -228,7 +228,15 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
         "changes": [{**change, "why": "too low", "evidence": ""}],
         "compared": {"policy_hours": 75.0, "current_hours": 100.0, "unit": "GPU-hours", "saved": 0.25},
     }
-    replay["faults"] = [{"policy": "recorded", "fault": "no_stock", "text": "", "lowest_decode": 3.0}]
+    replay["faults"] = [
+        {
+            "policy": "recorded",
+            "fault": "no_stock",
+            "text": "",
+            "worst_violation_ratio": 0.12,
+            "lowest_decode": 3.0,
+        }
+    ]
     found = page(sample)["services"][0]["beside"]
     texts = [cell["text"] for cell in found["changes"]["rows"][0]["cells"]]
     assert texts == ["chat (decode)", "target", "900", "1,277", "too low"]
@@ -237,4 +245,4 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
         "not understood, or only nearly: f:1: chat: type cpu is not read",
     ]
     cells = [cell["text"] for cell in found["faults"]["rows"][0]["cells"]]
-    assert cells == ["recorded", "no stock", "–", "–", "–", "3"]
+    assert cells == ["recorded", "no stock", "–", "12", "–", "–", "3"]
