@@ -12,9 +12,7 @@ from hs_analysis.schema.frames import _field
 
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
 INTERVAL = pa.list_(_NUMBER)
-REASON = pa.struct(
-    [("code", pa.string()), ("text", pa.string()), ("value", pa.float64()), ("limit", pa.float64())]
-)
+REASON = pa.struct([("code", _TEXT), ("text", _TEXT), ("value", _NUMBER), ("limit", _NUMBER)])
 TURN = pa.struct(
     [
         ("code", pa.string()), ("value", pa.float64()), ("limit", pa.float64()), ("distance", pa.float64()),
@@ -327,6 +325,7 @@ REPLAY_POLICIES = _contract(
     _field("interval_basis", _TEXT, "", "what intervals are drawn from: days or hours"),
     _field("slo_violation_range", INTERVAL, "ratio 0..1", "how far the replay may be off; null = no claim"),
     _field("slo_side", _TEXT, "", "of the allowed share of windows: under, over or unclear"),
+    _field("instance_hours_range", INTERVAL, "instance-hours", "by chance of readings; null = none decide"),
 )
 
 FAULTS = _contract(
