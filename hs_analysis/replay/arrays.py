@@ -41,9 +41,10 @@ POOL_STATE = _record(
     "desired ready backlog last_out_s last_in_s draining draining_since_s alarm after arrived served "
     "age_s wait_s",
     "first_start last_start worst",
-    "blind",
+    "blind same calm",
 )
-"""What changes of a pool: the memory of the rule, the fluid, and its worst guard (latency ÷ SLO, place)."""
+"""What changes of a pool: the memory of the rule, the fluid, its worst guard (latency ÷ SLO, place), and how
+it stands to the recorded pool (``alike.Alike``)."""
 
 PRIMARY = _record("tokens_per_request", "pool reading reading_pool points", "total per_instance")
 """How a primary is read: its pool, kind and curve; ``total``: of the pool, else its mean."""
@@ -96,9 +97,12 @@ class Scene(NamedTuple):
     kept: Floats  # (K, N) reading ÷ model, NaN unknown
     before: Floats  # (K, B) read in the rows before the first
     ran: Floats  # (R, B) instances that ran then
+    counts: Floats  # (R, N) instances that ran, NaN unknown
+    waited: Mask  # (R, N) work waited, as recorded
     curves: Curves  # of primaries
     guards: Records  # GUARD (G,)
     guard_curves: Curves
+    latency: Floats  # (G, N) recorded, NaN missing
     tier_above: Floats  # (G, T) ratio, infinite: no tier
     tier_add: Floats  # (G, T)
     observe_s: float  # NaN: removal is not observed
@@ -109,7 +113,7 @@ class Scene(NamedTuple):
 
 
 class State(NamedTuple):
-    """Scratch of one policy at a time."""
+    """Scratch of one policy at a time; NaN in gaps, which nothing is written in."""
 
     pools: Records  # POOL_STATE (R,)
     start_at_s: Floats  # (R, N + 1) what is starting, in order of time

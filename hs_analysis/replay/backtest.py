@@ -27,6 +27,7 @@ from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
+from hs_analysis.replay.redrawn import hours_range
 from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, judged_roles, mean_violation, saving, score
 from hs_analysis.replay.sides import with_side
@@ -129,6 +130,17 @@ def replay_service(
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
     rows = tuple(
         with_intervals(row, pieces[row.policy], pieces[RECORDED], settings.seed, settings.draws)
+        for row in rows
+    )
+    rows = tuple(
+        replace(
+            row,
+            instance_hours_range=hours_range(
+                policies[row.policy], run.parts, run.model, row.instance_hours, settings.seed
+            ),
+        )
+        if row.policy in policies
+        else row
         for row in rows
     )
     tables = [

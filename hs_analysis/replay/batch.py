@@ -90,7 +90,7 @@ def _scratch(scene: Scene) -> State:
         np.zeros(pools, POOL_STATE),
         np.zeros((pools, rows + 1)),
         np.zeros((pools, rows + 1)),
-        np.concatenate([scene.before, np.zeros((primaries, rows))], axis=1),
-        np.concatenate([scene.ran, np.zeros((pools, rows))], axis=1),
-        np.zeros((pools, rows)),
+        np.concatenate([scene.before, np.full((primaries, rows), np.nan)], axis=1),
+        np.concatenate([scene.ran, np.full((pools, rows), np.nan)], axis=1),
+        np.full((pools, rows), np.nan),
     )

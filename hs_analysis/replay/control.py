@@ -14,6 +14,7 @@ from hs_analysis.replay.controllers.view import PoolView
 from hs_analysis.replay.demand import Demand, Floats, Key, rows_of
 from hs_analysis.replay.fleet import FleetModel, Pool
 from hs_analysis.replay.readings import Alter, Readings, Rows, latency
+from hs_analysis.replay.waiting import share_of_wait
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ class PolicyAtWork:
         self.readings = Readings(self.keys, demand, model, alter)
         self.averaged = tuple(p.role for p in policy.primaries if p.pool == "mean")
         self.ran = {p.role: demand.past("instances", p.role).tolist() for p in policy.primaries}
+        self.recorded: dict[Key, list[float]] = {
+            key: demand.column(key[0], owners[key]).tolist() for key in self.curves
+        }
         self.latencies: dict[Key, float | None] = {
             key: _last(demand.past(key[0], owners[key])) for key in self.curves
         }
@@ -83,7 +87,9 @@ class PolicyAtWork:
         """Scrape the completed row: what each signal reads at the simulated counts, if it was there."""
         self.readings.record(row, log)
         for key, curve in self.curves.items():
-            value = latency(key[0], curve, key[1], row, self.window_s, log, self.waits)
+            value = self._recorded(key, row)
+            if value is None:
+                value = latency(key[0], curve, key[1], row, self.window_s, log, self.waits)
             if self.alter is not None:
                 altered = self.alter(key, row, math.nan if value is None else value, ())
                 value = None if math.isnan(altered) else altered
@@ -93,6 +99,15 @@ class PolicyAtWork:
         """Take over what the same policy saw and did in the first ``rows``."""
         self.state, self.latencies = other.state, dict(other.latencies)
         self.readings.take(other.readings, rows)
+
+    def _recorded(self, key: Key, row: int) -> float | None:
+        """Return the recorded latency where all that it holds is as it was; else None."""
+        name, own = key
+        alike, value = self.readings.alike, self.recorded[key][row]
+        others = (pool for pool in alike.same if pool != own and share_of_wait(self.waits, name, pool) > 0)
+        if math.isnan(value) or not alike.same[own] or not all(map(alike.undisturbed, others)):
+            return None
+        return value
 
     def _mean(self, before: list[float], values: list[float], row: int) -> float | None:
         """Trailing mean of a signal over completed rows; None when the last row did not bring a value."""

@@ -11,10 +11,10 @@ import numpy as np
 
 from hs_analysis.compiling import compiled, entry, inlined
 from hs_analysis.policy.rule import ROUNDING
+from hs_analysis.replay.alike import SAME
 from hs_analysis.replay.arrays import QUEUE, RECORDED, SERVED, Family, Figures, Record, Records, Scene, State
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import BACKLOG_LIMIT_S
-from hs_analysis.replay.readings import SAME
 from hs_analysis.replay.score import HOUR_S
 from hs_analysis.replay.simulate import STEP_S
 from hs_analysis.statistics.queueing import SIZE_LOSS
@@ -28,10 +28,7 @@ def curve_at(loads: Floats, values: Floats, curve: int, points: int, load: float
     low, high = 0, points
     while low < high:  # first point above the load
         middle = (low + high) // 2
-        if load < loads[curve, middle]:
-            high = middle
-        else:
-            low = middle + 1
+        low, high = (low, middle) if load < loads[curve, middle] else (middle + 1, high)
     if low in (0, points):
         return float(values[curve, max(0, low - 1)])
     x0, x1, y0, y1 = loads[curve, low - 1], loads[curve, low], values[curve, low - 1], values[curve, low]
@@ -265,11 +262,11 @@ def _pass_row(scene: Scene, state: State, row: int, t_s: float, waiting: float) 
 @inlined
 def _read(scene: Scene, state: State, k: int, row: int) -> float:
     """Return what a primary reads after a row, if it was there."""
-    primary, recorded = scene.primaries[k], scene.column[k, row]
-    if primary.reading == RECORDED or math.isnan(recorded):
-        return float(recorded)
-    place, kept = primary.reading_pool, scene.kept[k, row]
+    primary, recorded, kept = scene.primaries[k], scene.column[k, row], scene.kept[k, row]
+    place = primary.reading_pool
     pool, ready = state.pools[place], state.ready[place, scene.before.shape[1] + row]
+    if primary.reading == RECORDED or math.isnan(recorded) or pool.same:
+        return float(recorded)
     offered = scene.offered[place, row] * scene.window_s
     known = not math.isnan(kept) and abs(pool.served - offered) <= SAME * offered
     if primary.reading == SERVED:
@@ -293,8 +290,17 @@ def _waited_s(own_s: float, decode_s: float, own_wait: float, decode_wait: float
 
 @inlined
 def _record(scene: Scene, state: State, row: int) -> None:
-    """Scrape the completed row: signals, guards and the load per ready instance."""
-    lead = scene.before.shape[1]
+    """Scrape the completed row: load of pools, which stand as recorded (``alike.Alike``), signals, guards."""
+    lead, decode = scene.before.shape[1], state.pools[scene.decode]
+    for place in range(state.pools.size):
+        pool, ready = state.pools[place], state.ready[place, lead + row]
+        load = pool.arrived / scene.window_s / ready
+        state.load[place, row] = 0.0 if math.isnan(load) else load
+        ran = ready > 0 and abs(ready - scene.counts[place, row]) <= SAME * ready
+        pool.same = ran and (pool.same or pool.calm)
+        pool.calm = pool.wait_s == 0 and not scene.waited[place, row]
+        if place == scene.decode and scene.prefill >= 0:
+            pool.same = pool.same and (state.pools[scene.prefill].same or state.pools[scene.prefill].calm)
     for k in range(scene.primaries.size):
         state.scraped[k, lead + row] = _read(scene, state, k, row)
     for at in range(scene.guards.size):
@@ -303,24 +309,20 @@ def _record(scene: Scene, state: State, row: int) -> None:
         ready = state.ready[guard.pool, lead + row] if guard.pool >= 0 else 0.0
         if ready > 0:
             (loads, values), pool = scene.guard_curves, state.pools[guard.pool]
-            latency_s = curve_at(loads, values, at, guard.points, pool.served / scene.window_s / ready)
-            decode_s = state.pools[scene.decode].wait_s
-            guard.latency_s = latency_s + _waited_s(pool.wait_s, decode_s, guard.own_wait, guard.decode_wait)
-    for place in range(state.pools.size):
-        load = state.pools[place].arrived / scene.window_s / state.ready[place, lead + row]
-        state.load[place, row] = 0.0 if math.isnan(load) else load
+            told_s = curve_at(loads, values, at, guard.points, pool.served / scene.window_s / ready)
+            told_s += _waited_s(pool.wait_s, decode.wait_s, guard.own_wait, guard.decode_wait)
+            alike = pool.same and (decode.same or decode.calm or not guard.decode_wait > 0)
+            seen_s = scene.latency[at, row] if alike else math.nan
+            guard.latency_s = told_s if math.isnan(seen_s) else seen_s
 
 
 @inlined
-def _miss(scene: Scene, state: State, row: int) -> None:
+def _miss(scene: Scene, state: State) -> None:
     """Scrape nothing in a gap."""
-    lead = scene.before.shape[1]
-    for k in range(scene.primaries.size):
-        state.scraped[k, lead + row] = math.nan
     for at in range(scene.guards.size):
         scene.guards[at].latency_s = math.nan
     for place in range(state.pools.size):
-        state.ready[place, lead + row] = state.load[place, row] = math.nan
+        state.pools[place].same = state.pools[place].calm = False
 
 
 @compiled
@@ -342,17 +344,15 @@ def _chance(given: Record, age_s: float, ready: float, load: float, log_odds: fl
 @inlined
 def _score(scene: Scene, state: State, row: int, policy: int, figures: Figures) -> None:
     """Add the hours and chances of a scored row."""
-    none_strained, none_violates, hours = 1.0, 1.0, scene.window_s / HOUR_S
+    lead, none_strained, none_violates, hours = scene.before.shape[1], 1.0, 1.0, scene.window_s / HOUR_S
     for place in range(state.pools.size):
-        given, pool = scene.pools[place], state.pools[place]
+        given, pool, ready = scene.pools[place], state.pools[place], state.ready[place, lead + row]
         figures.hours[policy, place] += (pool.desired + pool.draining) * hours
         lasting = _mean_before(state.load, place, row + 1, scene.load_rows)
         load = _mean_before(state.load, place, row + 1, scene.recent_rows)
         load = load if math.isinf(lasting) else math.sqrt(lasting * load)
         waited_s = _waited_s(pool.age_s, state.pools[scene.decode].age_s, 1.0, given.decode_wait)
-        chance = _chance(
-            given, waited_s, state.ready[place, scene.before.shape[1] + row], load, scene.log_odds
-        )
+        chance = _chance(given, waited_s, ready, load, scene.log_odds)
         none_strained *= 1.0 - chance if given.known else 1.0
         none_violates *= 1.0 - chance if given.judged else 1.0
     for kept, sums in ((none_strained, figures.strain), (none_violates, figures.violation)):
@@ -370,7 +370,7 @@ def _reset(scene: Scene, pools: Records) -> None:
         pool.desired = pool.ready = scene.pools[place].first
         pool.backlog = pool.draining = 0.0
         pool.last_out_s = pool.last_in_s = pool.draining_since_s = -math.inf
-        pool.first_start = pool.last_start = 0
+        pool.first_start, pool.last_start, pool.same, pool.calm = 0, 0, True, True
 
 
 @entry
@@ -386,7 +386,7 @@ def run_family(family: Family, scene: Scene, state: State, figures: Figures, cou
         for row in range(scene.t_s.size):
             acted = False
             if scene.gap[row]:
-                _miss(scene, state, row)
+                _miss(scene, state)
             else:
                 acted = _decide(family, policy, scene, state, row, scene.t_s[row])
                 waiting = _pass_row(scene, state, row, scene.t_s[row], waiting)

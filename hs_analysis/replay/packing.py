@@ -138,6 +138,8 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
         kept=_rows([readings.kept.get(key, none) for key in keys], demand.rows),
         before=_before([readings.before[key] for key in keys], scalar.rows),
         ran=_before([demand.past("instances", role).tolist() for role in model.pools], scalar.rows),
+        counts=_rows([readings.alike.counts[role] for role in model.pools], demand.rows),
+        waited=np.array([readings.alike.waited[role] for role in model.pools], bool),
         curves=_curves(found),
         guards=np.array(
             [
@@ -154,6 +156,7 @@ def pack_scene(policy: Policy, demand: Demand, model: FleetModel) -> Scene:
             GUARD,
         ),
         guard_curves=_curves(curves),
+        latency=_rows([scalar.recorded[g.signal, g.role] for g in guards], demand.rows),
         tier_above=_tiers(guards, "above_ratio", math.inf),
         tier_add=_tiers(guards, "add_fraction", 0.0),
         observe_s=float(policy.soft_scale_in.observe_s) if policy.soft_scale_in else math.nan,

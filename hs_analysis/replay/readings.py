@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from hs_analysis.replay.alike import SAME, Alike
 from hs_analysis.replay.demand import Demand, Key
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
@@ -16,9 +17,6 @@ BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
 
 They are missing where the demand is; a front end or engine that counts tokens can export them.
 """
-
-SAME = 1e-9
-"""Part of a row's work by which sums of its steps differ from it in floating point [ratio]."""
 
 Alter = Callable[[Key, int, float, Sequence[float]], float]
 """(signal and role, row, true reading, what was scraped before) → what is scraped instead."""
@@ -40,13 +38,13 @@ class Readings:
     def __init__(
         self, keys: Iterable[Key], demand: Demand, model: FleetModel, alter: Alter | None = None
     ) -> None:
+        self.alike = Alike(demand)
         self.keys = tuple(dict.fromkeys(keys))
         self.window_s = demand.window_s
         self.alter = alter
         self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
         self.offered = {role: (work * demand.window_s).tolist() for role, work in demand.offered.items()}
-        # A service signal that drives a pool is read from its own column.
-        found = {key: key if key in model.signals else (key[0], "service") for key in self.keys}
+        found = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
         self.columns: dict[Key, list[float]] = {key: demand.column(*at).tolist() for key, at in found.items()}
         self.models = {key: model.signals.get(at) for key, at in found.items()}
         self.factors: dict[Key, list[float]] = {
@@ -63,6 +61,7 @@ class Readings:
 
     def record(self, row: int, log: Rows) -> None:
         """Scrape the completed row, if its signals were there."""
+        self.alike.see(row, log)
         for key in self.keys:
             value = self._reading(key, row, log)
             seen = self.scraped[key]
@@ -72,6 +71,7 @@ class Readings:
         """Take over what another one of the same signals scraped in the first ``rows``."""
         for key, values in self.scraped.items():
             values[:rows] = other.scraped[key][:rows]
+        self.alike.take(other.alike)
 
     def _reading(self, key: Key, row: int, log: Rows) -> float:
         model, recorded = self.models[key], self.columns[key][row]
@@ -79,7 +79,7 @@ class Readings:
             return self._built_in(key, row, log)
         if model is None or math.isnan(recorded):
             return math.nan
-        if model.kind == "recorded":
+        if model.kind == "recorded" or self.alike.same.get(model.pool, False):
             return recorded
         served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
         kept = self.kept[key][row]
@@ -98,6 +98,11 @@ class Readings:
         if signal == "queued_tokens":
             return log.queued[role][row]
         return (log.arrived if signal == "arrived_tps" else log.served)[role][row] / self.window_s
+
+
+def read_from(key: Key, model: FleetModel) -> Key | None:
+    """Return whose column a reading is: the pool's own, else the service's; None where nothing models it."""
+    return next((at for at in (key, (key[0], "service")) if at in model.signals), None)
 
 
 def passed(served: float, offered: float) -> bool:

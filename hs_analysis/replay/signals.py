@@ -138,24 +138,40 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
     Shape (rows,). NaN where something waited, or had in the row before, where a value is missing, and for
     signals whose rows tell nothing of other counts: queues, and latencies, which rise out of proportion.
     """
-    offered = demand.offered.get(model.pool)
-    if offered is None or not (model.kind == "served" or model.kept):
+    if model.pool not in demand.offered or not (model.kind == "served" or model.kept):
         return np.full(demand.rows, np.nan)
-    told = offered
-    if model.kind == "curve":
-        counts = demand.column("instances", model.pool)
-        told = np.interp(_ratio(offered, counts), model.loads, model.values)
-        told = told * counts if model.per_instance else told
-    ratio = _ratio(demand.column(*key), told)
+    ratio = _ratio(demand.column(*key), told(model, demand))
     return np.where(_quiet(demand) & np.isfinite(ratio), ratio, np.nan)
+
+
+def told(model: SignalModel, demand: Demand) -> Floats:
+    """Return what the model says that a signal of a pool reads, while nothing waits, at the counts that ran.
+
+    Shape (rows,); of served work that is the work which comes.
+    """
+    offered = demand.offered[model.pool]
+    if model.kind != "curve":
+        return offered
+    counts = demand.column("instances", model.pool)
+    value: Floats = np.interp(_ratio(offered, counts), model.loads, model.values)
+    return value * counts if model.per_instance else value
+
+
+def waited(demand: Demand, role: str) -> Mask:
+    """Return the rows as recorded in which a pool had work waiting, or whose demand is altered.
+
+    Shape (rows,).
+    """
+    altered = np.zeros(demand.rows, bool) if demand.altered is None else demand.altered
+    late: Mask = demand.column("backlog_age_s", role) > QUIET_S
+    return altered | late | (demand.column("saturated", role) > 0)
 
 
 def _quiet(demand: Demand) -> Mask:
     """Return the rows as recorded in and before which no pool had work waiting. Shape (rows,)."""
-    waits = np.zeros(demand.rows, bool) if demand.altered is None else demand.altered.copy()
+    waits = np.zeros(demand.rows, bool)
     for role in demand.offered:
-        waits |= demand.column("backlog_age_s", role) > QUIET_S
-        waits |= demand.column("saturated", role) > 0
+        waits |= waited(demand, role)
     waits[1:] |= waits[:-1].copy()
     quiet: Mask = ~waits
     return quiet

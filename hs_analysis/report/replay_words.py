@@ -52,6 +52,8 @@ def notes(replay: Row) -> list[str]:
         found.append(BASES[str(basis)])
     if off := may_be_off(rows):
         found.append(off)
+    if chance := by_chance(rows):
+        found.append(chance)
     if calibration.get("text"):
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
     if told := readings(calibration):
@@ -87,6 +89,16 @@ def may_be_off(rows: Sequence[Row]) -> str:
             f"{UNCLEAR}, under or over what the SLO allows for all the replay can tell: {', '.join(names)}"
         )
     return "; ".join(parts)
+
+
+def by_chance(rows: Sequence[Row]) -> str:
+    """Return between which hours the first row may end by what is read when; empty where that is one."""
+    span = rows[0].get("instance_hours_range") if rows else None
+    if not span or span[0] == span[1]:
+        return ""
+    low, high = (number(hours) for hours in span)
+    name = policy_name(str(rows[0].get("policy")))
+    return f"instance-hours hang on single readings beside a threshold: {name} has {low} to {high}"
 
 
 def readings(calibration: Row) -> str:

@@ -54,7 +54,8 @@ class PolicyReplay:
     ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which holds what moves within a day
     alone; ``interval_reason`` says why they are missing. ``slo_violation_range`` is how far the
     replay itself may be off, and ``slo_side`` says whether that lies ``under`` the share of windows that the
-    SLO allows, ``over`` it, or leaves it ``unclear``. ``cost`` is in the currency of ``[prices]``.
+    SLO allows, ``over`` it, or leaves it ``unclear``. ``instance_hours_range`` is between
+    which hours a policy may end by what was read when. ``cost`` is in the currency of ``[prices]``.
     """
 
     policy: str
@@ -78,6 +79,7 @@ class PolicyReplay:
     interval_basis: str | None = None
     slo_violation_range: Interval | None = None
     slo_side: str | None = None
+    instance_hours_range: Interval | None = None
 
 
 @dataclass(frozen=True)

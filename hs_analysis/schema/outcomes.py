@@ -14,11 +14,8 @@ _TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
 INTERVAL = pa.list_(_NUMBER)
 REASON = pa.struct([("code", _TEXT), ("text", _TEXT), ("value", _NUMBER), ("limit", _NUMBER)])
 TURN = pa.struct(
-    [
-        ("code", pa.string()), ("value", pa.float64()), ("limit", pa.float64()), ("distance", pa.float64()),
-        ("verdict", pa.string()),
-    ]
-)  # fmt: skip
+    [("code", _TEXT), ("value", _NUMBER), ("limit", _NUMBER), ("distance", _NUMBER), ("verdict", _TEXT)]
+)
 STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa.string())])
 RATIO_WINDOW = pa.struct([("start", _TEXT), ("end", _TEXT), ("value", _NUMBER), ("ci", INTERVAL)])
 TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
@@ -325,6 +322,7 @@ REPLAY_POLICIES = _contract(
     _field("interval_basis", _TEXT, "", "what intervals are drawn from: days or hours"),
     _field("slo_violation_range", INTERVAL, "ratio 0..1", "how far the replay may be off; null = no claim"),
     _field("slo_side", _TEXT, "", "of the allowed share of windows: under, over or unclear"),
+    _field("instance_hours_range", INTERVAL, "instance-hours", "by chance of readings; null = none decide"),
 )
 
 FAULTS = _contract(

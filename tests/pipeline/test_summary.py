@@ -52,7 +52,8 @@ CONTRACT = {
 POLICIES = (
     "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
     "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio instance_hours_ci "
-    "slo_violation_ci vs_recorded_ci interval_reason interval_basis slo_violation_range slo_side"
+    "slo_violation_ci vs_recorded_ci interval_reason interval_basis slo_violation_range slo_side "
+    "instance_hours_range"
 )
 SERVICE = (
     "service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity demand "

@@ -53,8 +53,9 @@ def read(frame: ServiceFrame, row: int, ready: float, served: float = 1.0) -> di
     tokens = [0.0] * ROWS
     tokens[row] = served * float(SMOOTH[row]) * 60.0
     log = SimpleNamespace(
-        served={"decode": tokens}, ready={"decode": [ready] * ROWS}, queued={"decode": [0.0] * ROWS}
-    )
+        served={"decode": tokens}, ready={"decode": [ready] * ROWS}, queued={"decode": [0.0] * ROWS},
+        wait={"decode": [0.0] * ROWS},
+    )  # fmt: skip
     readings.record(row, log)
     return {key: readings.scraped[key][row] for key in (WORK, UTIL)}
 
@@ -133,7 +134,7 @@ def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
     model = replace(model, pools=pools, waits={"tbt": {"decode": 1.0}})
     flat = SignalModel("curve", "decode", loads=(0.0, 1.0), values=(0.0, 0.0))
     model = replace(model, signals={**model.signals, ("tbt", "decode"): flat})
-    frame = service({"decode": np.full(3, 180.0)}, {"decode": 1}, tbt__decode=np.full(3, 0.02))
+    frame = service({"decode": np.full(3, 180.0)}, {"decode": 1}, tbt__decode=np.full(3, np.nan))
     seen: list[float] = []
 
     def alter(key: tuple[str, str], row: int, value: float, before: object) -> float:
@@ -156,7 +157,7 @@ def test_many_policies_at_once_read_the_same(driver: tuple[str, str]) -> None:
     noise = np.exp(0.05 * np.random.default_rng(5).standard_normal(rows))
     frame = service(
         {"decode": load}, {"decode": 6},
-        gpu_util__decode=load * noise / 6e3, tbt__decode=0.02 + load / 1e6,
+        gpu_util__decode=load * noise / 6e3, tbt__decode=(0.02 + load / 1e6) * noise,
         backlog_age_s__decode=np.where(np.arange(rows) % 50 < 3, 2.0, 0.0),
     )  # fmt: skip
     frame = with_column(frame, "decode_tps@decode", load * noise)

@@ -260,7 +260,7 @@ def test_guards_read_the_curve_and_the_queue() -> None:
     """A queue lifts the latency a guard sees, and the guard then grows its pool."""
     rows = 120
     load = np.where(np.arange(rows) < 60, 6_000.0, 60_000.0)
-    frame = service({"prefill": load}, {"prefill": 4}, ttft__service=np.full(rows, 0.5))
+    frame = service({"prefill": load}, {"prefill": 5}, ttft__service=np.full(rows, 0.5))
     history = service({"prefill": day(300, 9_000.0)}, {"prefill": 4}, ttft__service=np.full(300, 0.5))
     policy = replace(
         built(history, (("prefill_tps_effective", "prefill"),)),
@@ -345,10 +345,11 @@ def test_a_simulated_backlog_is_requests_in_the_queue() -> None:
     (demand,) = demands(frame)
     readings = Readings([("queue_length", "decode")], demand, model)
     log = SimpleNamespace(
-        served={"decode": [60 * 2_000.0]}, ready={"decode": [2.0]}, queued={"decode": [5_000.0]}
-    )
+        served={"decode": [60 * 2_000.0]}, ready={"decode": [3.0]}, queued={"decode": [5_000.0]},
+        wait={"decode": [1.0]},
+    )  # fmt: skip
     readings.record(0, log)
-    assert readings.scraped[("queue_length", "decode")][0] == pytest.approx(1.0 + 10.0)
+    assert readings.scraped[("queue_length", "decode")][0] == pytest.approx(1.5 + 10.0)
 
 
 def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:
