@@ -108,6 +108,17 @@ def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
     assert [s.policy for s in scores if s.chosen] == ["b_total"]
 
 
+@pytest.mark.parametrize(("hours", "wins"), [(57.0, "tokens"), (55.0, "gauge"), (63.0, "tokens")])
+def test_another_signal_wins_by_more_than_its_replay_may_be_off(hours: float, wins: str) -> None:
+    """Against 60 hours of counted tokens a gauge has to save 6 %, whatever its violations."""
+    mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
+    policies = {"gauge": mean, "tokens": plain_policy()}
+    row = PolicyReplay("x", None, 60.0, None, 5.0, None, None, None, None, None)
+    table = {"gauge": Outcome(replace(row, instance_hours=hours), 0.0), "tokens": Outcome(row, 0.01)}
+    scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
+    assert [s.policy for s in scores if s.chosen] == [wins]
+
+
 def test_unknown_capacity_is_said_and_not_held_against_a_candidate() -> None:
     """Without a capacity hours alone decide."""
     scores = choose({"a": (60.0, None, 9.0), "b": (50.0, None, 9.0)})
