@@ -102,10 +102,15 @@ def _fit(values: Floats, order: int, rows: Flags) -> Autoregression | None:
     if np.ptp(target) <= 0.0:
         return None
     history = lagmat(np.nan_to_num(values), order, trim="forward", original="ex")[rows]
-    result = OLS(target, np.column_stack([np.ones(target.size), history])).fit(method="qr")
-    return Autoregression(
-        float(result.params[0]), np.asarray(result.params[1:], dtype=float), float(result.aic)
-    )
+    model = OLS(target, np.column_stack([np.ones(target.size), history]))
+    try:
+        result = model.fit(method="qr")
+        found, aic = np.asarray(result.params, dtype=float), float(result.aic)
+    except np.linalg.LinAlgError:
+        # A queue that was empty but for its last row: a lag that never moves takes no part.
+        found = np.linalg.lstsq(model.exog, target, rcond=None)[0]
+        aic = 2.0 * found.size - 2.0 * float(model.loglike(found))
+    return Autoregression(float(found[0]), found[1:], aic)
 
 
 @dataclass(frozen=True)

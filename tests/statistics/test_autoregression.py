@@ -57,6 +57,15 @@ def test_order_by_information_criterion_finds_the_memory(series):
     assert fit_autoregression(series, None).order >= 2
 
 
+def test_a_queue_that_is_empty_but_for_its_last_row_is_fitted():
+    """Lags that never move say nothing: their coefficients are 0, and what is left is the jump."""
+    queue = np.zeros(100)
+    queue[-1] = 5.0
+    found = fit_autoregression(queue, 6)
+    assert found.coefficients == pytest.approx(np.zeros(6), abs=1e-12)
+    assert found.innovations(queue)[-1] == pytest.approx(5.0, abs=0.1)
+
+
 def test_no_fit_for_constant_or_short_series():
     """Nothing to filter gives None."""
     assert fit_autoregression(np.ones(100), 6) is None
