@@ -24,7 +24,7 @@ CALM_ROWS_MIN = 3
 CALM_HEADROOM = 1.0
 """Share of a floor that a target may use after a calm history [ratio]."""
 
-CALM_MIX_HEADROOM = 0.9
+CALM_MIX_HEADROOM = 0.925
 """The same where another mix of requests is much heavier than the one the floor was carried under [ratio]."""
 
 
@@ -89,9 +89,9 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     """Return what one instance of the role should carry.
 
     Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history, as
-    much less, down to 0.9, as the heaviest mix is heavier than the one it was carried under; else head-room ×
-    the floor. Where the load grows by more within a start-up time than the usual head-room
-    leaves free, 1 ÷ that growth takes its place in either case. Refused: no value.
+    much less, down to 0.925, as the heaviest mix is heavier than the one it was carried under; else
+    head-room × the floor. Where the load grows by more within a start-up time than the usual head-room leaves
+    free, 1 ÷ that growth takes its place in either case. Refused: no value.
     """
     capacity = fit.capacity
     headroom, value, ci = operating_point(capacity, settings)

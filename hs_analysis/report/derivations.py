@@ -84,7 +84,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "the load grows by more within a start-up time than the head-room leaves free (growth_ratio of the "
         "capacity), 1 ÷ that growth is the head-room, but the highest total seen (highest_total) needs "
         "highest_instances and no more. A floor of decode that was carried while requests were short is used "
-        "as much less as the heaviest mix holds more tokens (heaviest_mix_ratio), down to 0.9. A pool that "
+        "as much less as the heaviest mix holds more tokens (heaviest_mix_ratio), down to 0.925. A pool that "
         "already followed its load within the SLO is not targeted below its usual load "
         "(tracked_per_instance). For a signal other than served tokens it is what a monotone fit of that "
         "signal on load reads at this "

@@ -63,10 +63,10 @@ def test_the_unit_of_tokens_does_not_matter(scale: float, seed: int) -> None:
 
 @pytest.mark.parametrize(
     ("status", "calm", "ratio", "share"),
-    [("floor", True, None, 1.0), ("floor", True, 0.95, 0.95), ("floor", True, 0.5, 0.9),
+    [("floor", True, None, 1.0), ("floor", True, 0.95, 0.95), ("floor", True, 0.5, 0.925),
      ("floor", False, 0.5, 0.85), ("ok", None, 0.5, 0.85)],
 )  # fmt: skip
-def test_a_calm_floor_is_used_as_much_less_down_to_nine_tenths(
+def test_a_calm_floor_is_used_as_much_less_as_a_mix_is_heavier(
     status: str, calm: bool | None, ratio: float | None, share: float
 ) -> None:
     """A head-room that is there already covers it."""
