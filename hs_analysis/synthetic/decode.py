@@ -238,9 +238,9 @@ class DecodePool:
             self._logs[number].add(log[number, : int(self._states["logged"][number])].copy())
         self._alive, self._coming = alive[:there].tolist(), self._coming[sent:]
 
-    def recent(self, since: int) -> list[Seconds]:
-        """Return the seconds from one on of every instance that ever opened, those that have gone too."""
-        return [_seconds(log, since) for log in self._logs.values()]
+    def recent(self, since: int) -> dict[int, Seconds]:
+        """Return the seconds from one on of every instance that ever opened, gone or not, by its number."""
+        return {number: _seconds(log, since) for number, log in self._logs.items()}
 
     def trace(self) -> DecodeTrace:
         """Return what has happened."""

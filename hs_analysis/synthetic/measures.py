@@ -24,6 +24,10 @@ class Looks:
     collect_s: int = 30
 
 
+EVERY_SECOND = Looks(1, 1)
+"""Nothing is missed."""
+
+
 def per_window(time_s: Floats, weight: Floats, window_s: float, windows: int) -> Floats:
     """Return the sum of the weights of the moments in each window, shape (windows,); others are left out."""
     inside = np.isfinite(time_s) & (time_s >= 0) & (time_s < window_s * windows)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from hs_analysis.schema.settings import Slo
-from hs_analysis.synthetic.measures import Looks, offered, signals, tbt_over, ttft_over
+from hs_analysis.synthetic.measures import EVERY_SECOND, Looks, offered, signals, tbt_over, ttft_over
 from hs_analysis.synthetic.physics import Service, Trace, simulate
 from hs_analysis.synthetic.workloads import CACHED_SHARE, TokenMix, steady_arrivals
 
@@ -35,8 +35,6 @@ LEVELS = (0.30, 1.08)
 
 HALVINGS = 5
 """Bisection steps over that range, which leave 4 %; inside it the probit of the share is taken as linear."""
-
-EVERY_SECOND = Looks(1, 1)
 
 WORK = {"prefill": "missed", "decode": "output", "mixed": "output"}
 """Tokens that are the work of each role."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.synthetic.engines import View, sglang, vllm
 from hs_analysis.synthetic.lives import Life
+from hs_analysis.synthetic.measures import Looks
 from hs_analysis.synthetic.physics import Trace
 from hs_analysis.synthetic.scrapes import Series, Target, gone_s, merged, silent, target
 from hs_analysis.synthetic.surroundings import (
@@ -72,6 +73,11 @@ class Setup:
     engine_buckets: bool = False
     sentinel: bool = False
     one_file: bool = False
+
+    @property
+    def looks(self) -> Looks:
+        """How often scrapes and the GPU exporter look; without an exporter, as a usual one would."""
+        return Looks(self.step_s, self.gpu.collect_s) if self.gpu else Looks(self.step_s)
 
 
 def record(

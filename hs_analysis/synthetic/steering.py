@@ -8,17 +8,16 @@ latest to come is the first to go.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.synthetic.decode import DecodePool, Seconds
+from hs_analysis.synthetic.decode import DecodePool
 from hs_analysis.synthetic.lives import Life
+from hs_analysis.synthetic.measures import EVERY_SECOND, Looks
 from hs_analysis.synthetic.physics import (
-    GAP_SPREAD,
     Service,
     Stay,
     Trace,
@@ -28,47 +27,13 @@ from hs_analysis.synthetic.physics import (
     prefill_work_s,
 )
 from hs_analysis.synthetic.prefill import PrefillPool
-from hs_analysis.synthetic.readings import (
-    PREFILL_KV_TOKENS,
-    SM_FULL,
-    kv_usage,
-    sm_activity,
-    utilisation,
-)
+from hs_analysis.synthetic.sights import LOOK_S, Scrapes, Sight, Stays, decode_seen, prefill_seen
 from hs_analysis.synthetic.workloads import GRID_S, Arrivals
 
 Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
-
-LOOK_S = 60
-"""Time between two looks [s]."""
-
-MOVED_S = 1.0
-"""Time within which a cache has moved to decode, at any prompt length there is [s]."""
 
 SLOWNESS_SD = 0.02
 """sd of the slowness of instances that come, as of those of a recorded history."""
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What was seen in the last `LOOK_S` seconds.
-
-    Attributes
-    ----------
-    t_s
-        Now [s since the start of the history].
-    values
-        ``signal@role``: served and offered rates of the pools, means of prefill's GPUs per ready instance,
-        sequences in decode's batches, mean latencies [s]; absent without samples.
-    asked, ready
-        Instances per role that are wanted now, and that took requests when the look ended.
-    """
-
-    t_s: float
-    values: Mapping[str, float]
-    asked: Mapping[str, int]
-    ready: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -157,7 +122,7 @@ def steer(
     *,
     startup_s: float,
     watch_s: float = 0.0,
-    gauge_s: int = 1,
+    looks: Looks = EVERY_SECOND,
 ) -> Steered:
     """Run a prefill and a decode pool under a load while somebody steers their counts.
 
@@ -177,9 +142,9 @@ def steer(
         From asking for an instance to its first request [s].
     watch_s
         How long an instance sent away is kept, and paid, at least [s].
-    gauge_s
-        Gauges are those of one second in so many, as exporters and engines show them between two readings;
-        counters, mean latencies and SM activity, which is averaged on the GPU, are those of the whole look.
+    looks
+        How often targets are scraped and GPUs are read (`sights`); without it everything up to the look is
+        shown.
 
     Raises
     ------
@@ -190,7 +155,7 @@ def steer(
         raise ValueError("steering knows prefill and decode pools, not a shared one")
     slow, delay = chances(service, requests, hours, rng)
     reach = requests.time_s + delay
-    run = _Run(service, requests, reach, slow, gauge_s)
+    run = _Run(service, requests, reach, slow, Scrapes(looks, rng.spawn(1)[0]))
     asked: dict[str, list[int]] = {role: [] for role in run.crews}
     for now in range(0, round(hours * 3600.0), LOOK_S):
         orders = steering(run.sight(now)) if now else {}
@@ -208,9 +173,9 @@ class _Run:
     """Both pools and the requests between them, changed in place."""
 
     def __init__(
-        self, service: Service, requests: Arrivals, reach: Floats, slow: Floats, gauge_s: int
+        self, service: Service, requests: Arrivals, reach: Floats, slow: Floats, scrapes: Scrapes
     ) -> None:
-        self.service, self.requests, self.reach, self.gauge_s = service, requests, reach, gauge_s
+        self.service, self.requests, self.reach, self.scrapes = service, requests, reach, scrapes
         self.scale = np.repeat(slow, int(GRID_S))
         self.prefill = PrefillPool(service.lives["prefill"])
         self.decode = DecodePool(
@@ -226,7 +191,7 @@ class _Run:
         self.due = reach[self.line]
         self.missed = requests.missed
         self.work = prefill_work_s(service, requests, reach, slow)
-        self.next = self.computed = self.joined = 0  # all before them: in prefill, computed, decoding
+        self.next = 0  # all before it went to prefill
         self.moving, self.arrives = np.zeros(0, np.int64), np.zeros(0)  # caches on their way to decode
 
     def pass_look(self, now: int) -> None:
@@ -248,64 +213,11 @@ class _Run:
         """Return what the last look saw."""
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
         asked = {role: len(crew.there) for role, crew in self.crews.items()}
-        values = self._prefill_seen(now, max(1, ready["prefill"])) | self._decode_seen(now)
+        stays = Stays(self.requests, self.life, self.start, self.first, self.decode)
+        there = len(self.prefill.lives)
+        values = prefill_seen(self.scrapes, stays, now, there, max(1, ready["prefill"]))
+        values |= decode_seen(self.scrapes, stays, self.service, now)
         return Sight(float(now), values, asked, ready)
-
-    def _prefill_seen(self, now: int, ready: int) -> dict[str, float]:
-        since, requests = now - LOOK_S, self.requests
-        came, come = (int(np.searchsorted(requests.time_s, at)) for at in (since, now))
-        self.computed = _passed(self.first, since - MOVED_S, self.computed)
-        own = slice(self.computed, come)
-        first, start, prompt = self.first[own], self.start[own], requests.prompt[own]
-        done = (first >= since) & (first < now)
-        handed = handed_s(first, prompt)
-        at = np.arange(since + self.gauge_s // 2, now, self.gauge_s)
-        shown, kept = (_mean_inside(start, end, at, 1) for end in (first, handed))
-        running = float(shown.sum())
-        busy = float(_mean_inside(start, first, np.array([since]), LOOK_S).sum())
-        values = {
-            "request_rate@service": (come - came) / LOOK_S,
-            "prefill_tps@prefill": float(prompt[done].sum()) / LOOK_S,
-            "prefill_tps_effective@prefill": float(self.missed[own][done].sum()) / LOOK_S,
-            "running@prefill": running,
-            "gpu_util@prefill": running / ready,
-            "sm_activity@prefill": SM_FULL * busy / ready,
-            "kv_usage@prefill": float(prompt @ kept) / PREFILL_KV_TOKENS / ready,
-        }
-        if done.any():
-            values["ttft@service"] = float((first - requests.time_s[own])[done].mean())
-        return values
-
-    def _shown(self, one: Seconds, since: int) -> Flags:
-        """Return which seconds of an instance its gauges show."""
-        second = one.first + np.arange(one.running.size) - since
-        return np.asarray(second % self.gauge_s == self.gauge_s // 2)
-
-    def _decode_seen(self, now: int) -> dict[str, float]:
-        since, pool = now - LOOK_S, self.decode
-        lives = [seconds for seconds in pool.recent(since) if seconds.running.size]
-        tokens = sum(float(one.tokens.sum()) for one in lives)
-        waited = sum(float(one.tokens @ one.gap_s) for one in lives) * math.exp(GAP_SPREAD**2 / 2.0)
-        self.joined = _passed(pool.starts, since, self.joined)
-        starts = pool.starts[self.joined : int(np.searchsorted(self.requests.time_s, now))]
-        begun = self.joined + np.flatnonzero((starts >= since) & (starts < now))
-        waited += float((pool.starts[begun] - self.first[begun]).sum())
-        shown = [(one, self._shown(one, since)) for one in lives]
-        gauges = {
-            "gpu_util@decode": [utilisation(one, "decode")[at].mean() for one, at in shown if at.any()],
-            "sm_activity@decode": [sm_activity(one, "decode", self.service).mean() for one in lives],
-            "kv_usage@decode": [
-                kv_usage(one, "decode", self.service)[at].mean() for one, at in shown if at.any()
-            ],
-        }
-        values = {name: float(np.mean(found)) for name, found in gauges.items() if found}
-        looks = LOOK_S // self.gauge_s
-        values["decode_tps@decode"] = tokens / LOOK_S
-        values["running@decode"] = sum(float(one.running[at].sum()) for one, at in shown) / looks
-        values["queue_length@decode"] = sum(float(one.waiting[at].sum()) for one, at in shown) / looks
-        if tokens > 0:
-            values["tbt@service"] = waited / tokens
-        return values
 
     def trace(self, hours: float) -> Trace:
         """Return everything that happened, as a fixed schedule of the same lives would have left it."""
@@ -336,18 +248,3 @@ class _Run:
                         to = max(to + watch_s, float(leaves[life == number].max(initial=0.0)))
                 found.append(Stint(role, asked_s, min(to, end_s)))
         return found
-
-
-def _passed(moments: Floats, since: float, known: int) -> int:
-    """Return how many of the first requests had all passed a moment, `known` of them known to have."""
-    while known < moments.size and moments[known] < since:
-        known += 1
-    return known
-
-
-def _mean_inside(start: Floats, end: Floats, at: NDArray[np.int64], length_s: int) -> Floats:
-    """Return how much of some stretches, each of a length, each request spent between two moments [ratio]."""
-    total = np.zeros(start.size)
-    for begin in at:
-        total += np.clip(np.minimum(end, begin + length_s) - np.maximum(start, begin), 0.0, None)
-    return total / (at.size * length_s)

@@ -273,7 +273,7 @@ def _signals(
 ) -> dict[str, Expected]:
     """Return what should be said of each signal: of the service as it is at the end of the history."""
     stills = stills[-1:]
-    looks = Looks(kind.setup.step_s, kind.setup.gpu.collect_s if kind.setup.gpu else 30)
+    looks = kind.setup.looks
     rows = work["output"].size
     calm = ~short[: rows * 5].reshape(rows, 5).any(axis=1)
     middle = ROW_S * (0.5 + np.arange(float(rows)))

@@ -31,7 +31,8 @@ from hs_analysis.synthetic import History, Kind, fresh_history, history, kind_of
 from hs_analysis.synthetic.lives import FOREVER_S, Life
 from hs_analysis.synthetic.measures import tbt_over, ttft_over
 from hs_analysis.synthetic.physics import Service, Trace
-from hs_analysis.synthetic.steering import LOOK_S, Order, Sight, Steered, steer
+from hs_analysis.synthetic.sights import LOOK_S, Sight
+from hs_analysis.synthetic.steering import Order, Steered, steer
 from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
 SHOWN = {
@@ -238,7 +239,7 @@ def _steered(
     rng = np.random.default_rng([made.seed, len(requests)])
     return steer(
         service, requests, hours, rng, work, startup_s=made.startup_s, watch_s=_watch_s(work.policy),
-        gauge_s=made.kind.setup.gpu.collect_s,
+        looks=made.kind.setup.looks,
     )  # fmt: skip
 
 

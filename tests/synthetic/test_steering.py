@@ -10,10 +10,12 @@ import pytest
 
 from hs_analysis.synthetic import fresh_history, history, kind_of
 from hs_analysis.synthetic.lives import Life
-from hs_analysis.synthetic.physics import Service, simulate
+from hs_analysis.synthetic.measures import EVERY_SECOND, Looks
+from hs_analysis.synthetic.physics import Service, Trace, simulate
 from hs_analysis.synthetic.readings import kv_usage, sm_activity, utilisation
 from hs_analysis.synthetic.shared import SharedLaw
-from hs_analysis.synthetic.steering import Order, Sight, Steered, Steering, steer
+from hs_analysis.synthetic.sights import Sight
+from hs_analysis.synthetic.steering import Order, Steered, Steering, steer
 from hs_analysis.synthetic.workloads import Arrivals, TokenMix, steady_arrivals
 
 STARTUP_S = 240.0
@@ -182,20 +184,53 @@ def test_another_autoscaled_day_keeps_the_target_of_the_first() -> None:
     assert day.trace.service.lives != first.trace.service.lives
 
 
-def test_gauges_of_one_second_in_thirty_are_noisier_and_no_other_than_those_of_all() -> None:
-    """Counters, latencies and SM activity are the same to the bit; gauges have the same mean."""
-    seen: dict[int, list[Sight]] = {1: [], 30: []}
-    for gauge_s, sights in seen.items():
-        steer(
-            _service(3, 3), _requests(3.0, 2.0), 2.0, np.random.default_rng(1),
-            lambda sight, sights=sights: sights.append(sight) or {}, startup_s=STARTUP_S, gauge_s=gauge_s,
-        )  # fmt: skip
-    gauges = ("gpu_util", "running", "kv_usage", "queue_length")
-    for every, some in zip(*seen.values(), strict=True):
-        for name, value in every.values.items():
-            if not name.startswith(gauges):
-                assert some.values[name] == value
+def _seen(looks: Looks, hours: float = 2.0, seed: int = 1) -> tuple[list[Sight], Trace]:
+    sights: list[Sight] = []
+    steered = steer(
+        _service(3, 3), _requests(3.0, hours), hours, np.random.default_rng(seed),
+        lambda sight: sights.append(sight) or {}, startup_s=STARTUP_S, looks=looks,
+    )  # fmt: skip
+    return sights, steered.trace
+
+
+def test_seldom_read_gauges_are_noisier_and_no_other_on_average() -> None:
+    """One sample in thirty seconds, and one reading of a GPU, have the mean of all seconds."""
+    often, _ = _seen(EVERY_SECOND)
+    seldom, _ = _seen(Looks(30, 30))
     for name in ("gpu_util@prefill", "running@prefill", "running@decode", "kv_usage@decode"):
-        every, some = (np.array([sight.values[name] for sight in sights[5:]]) for sights in seen.values())
+        every, some = (np.array([sight.values[name] for sight in sights[5:]]) for sights in (often, seldom))
         assert some.mean() == pytest.approx(every.mean(), rel=0.1)
         assert (some - every).std() > 0.0
+
+
+def test_counters_are_those_of_the_last_scrape() -> None:
+    """Each instance's tokens are late by an offset of its own, below the scrape interval and always the same:
+    no other offsets than some three explain what all looks show, and the front end's is one."""
+    sights, trace = _seen(Looks(15, 30), hours=0.5, seed=2)
+    looks = np.array([sight.t_s for sight in sights])
+
+    def gained(moments: np.ndarray, weight: np.ndarray, late: float) -> np.ndarray:
+        total = np.r_[0.0, np.cumsum(weight[np.argsort(moments, kind="stable")])]
+        return np.diff(total[np.searchsorted(np.sort(moments), np.r_[0.0, looks] - late)])
+
+    rates = np.array([sight.values["request_rate@service"] for sight in sights])
+    time_s = trace.requests.time_s
+    fits = [np.abs(gained(time_s, np.ones(time_s.size), late) / 60.0 - rates).max() for late in range(15)]
+    (front,) = (late for late, fit in enumerate(fits) if fit < 1e-9)
+    assert front > 0
+
+    shown = 60.0 * np.array([sight.values["prefill_tps_effective@prefill"] for sight in sights])
+    life, first = trace.stays["prefill"].life, trace.first_s
+    each = [
+        np.array([gained(first[life == n], trace.requests.missed[life == n], late) for late in range(15)])
+        for n in range(3)
+    ]
+    sums = each[0][:, None, None] + each[1][None, :, None] + each[2][None, None, :]
+    (engines,) = np.argwhere(np.abs(sums - shown).max(axis=-1) < 1e-6)
+    assert len(set(engines)) == 3
+
+
+def test_a_look_holds_whole_scrapes() -> None:
+    """Otherwise the samples of two looks could not be of one grid."""
+    with pytest.raises(ValueError, match="no whole number of scrapes"):
+        _seen(Looks(25, 30), hours=0.1)
