@@ -136,13 +136,14 @@ def replay_faults(
     outcomes = []
     for name, control in policies.items():
         calm, before = _calm(control, demand, model, stretches)
-        undisturbed = [_Hit(calm, calm, stretch, known) for stretch in stretches]
+        usual = combined_violation(calm, known)
+        undisturbed = [_Hit(calm, usual, usual, stretch, known) for stretch in stretches]
         outcomes.append(_outcome(name, NO_FAULT, undisturbed))
         for fault in faults:
-            hits = [
-                _Hit(_struck(one, fault, stretch, demand), calm, stretch, known)
-                for one, stretch in zip(before, stretches, strict=True)
-            ]
+            hits = []
+            for one, stretch in zip(before, stretches, strict=True):
+                struck = _struck(one, fault, stretch, demand)
+                hits.append(_Hit(struck, combined_violation(struck, known), usual, stretch, known))
             outcomes.append(_outcome(name, fault, hits))
     return tuple(outcomes)
 
@@ -177,28 +178,26 @@ def watched_until(stretch: Stretch, demand: Demand) -> int:
 
 @dataclass(frozen=True)
 class _Hit:
-    """A fault in one stretch beside the same policy undisturbed."""
+    """A fault in one stretch: what came of it, and the chance of violating per row, with it and without."""
 
     result: SimulationResult
-    calm: SimulationResult
+    chance: Floats
+    usual: Floats
     stretch: Stretch
     known: tuple[str, ...]
 
     def violation(self) -> float | None:
         """Mean chance of violating over scored rows from the start on; None where nothing is known of it."""
         watched = slice(self.stretch.first, watched_until(self.stretch, self.result.demand))
-        chance = combined_violation(self.result, self.known)[watched]
+        chance = self.chance[watched]
         values = chance[self.result.scored[watched] & ~np.isnan(chance)]
         return float(values.mean()) if values.size else None
 
     def recovery_s(self) -> float | None:
         """From the end to the last window that violates though it does not undisturbed; None without end."""
-        end = watched_until(self.stretch, self.calm.demand)
-        hit, calm = (
-            np.nan_to_num(combined_violation(one, self.known)[:end]) > VIOLATES
-            for one in (self.result, self.calm)
-        )
-        late = np.flatnonzero((hit & ~calm)[self.stretch.last :])
+        end = watched_until(self.stretch, self.result.demand)
+        hit, usual = (np.nan_to_num(chance[:end]) > VIOLATES for chance in (self.chance, self.usual))
+        late = np.flatnonzero((hit & ~usual)[self.stretch.last :])
         if late.size == 0:
             return 0.0
         if self.stretch.last + late[-1] == end - 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from hs_analysis.policy.model import Policy
@@ -32,9 +32,14 @@ for one of 4.3 %."""
 SAME_STRAIN = 0.001
 """Violations closer than this are the same [ratio of windows]; default of this project."""
 
-
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
+
+TOO_CLOSE = (
+    "not chosen: what it saves over candidates that follow more counted tokens is less than the "
+    f"{100 * SAME_MODELLED_HOURS:.0f} % of hours that its replay may be off"
+)
+"""Why a feasible candidate of fewer hours than the chosen one's was passed over."""
 
 
 class Simulated(Protocol):
@@ -79,6 +84,20 @@ class _Entry:
         return any(p.target_per_instance.status == "floor" for p in self.policy.primaries)
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """The largest feasible share and whose rule that is, the one chosen, and why others could not be.
+
+    ``among`` says which of the feasible candidates the chosen one is the best of; nothing for all.
+    """
+
+    limit: float
+    rule: str
+    chosen: _Entry | None
+    notes: Mapping[str, str]
+    among: str
+
+
 def select_service(
     frame_train: ServiceFrame,
     derived_train: Derived,
@@ -118,22 +137,26 @@ def select_service(
         for name, policy in ordered.items()
         if name in found and found[name].row.instance_hours is not None
     ]
-    allowed = settings.slo.allowed_window_share
     recorded = found.get(RECORDED)
-    limit, rule = _limit(entries, allowed, recorded)
+    choice = _choose(entries, settings, recorded)
+    by_name = {entry.name: entry for entry in entries}
+    return tuple(
+        _candidate(name, policy, by_name.get(name), choice, recorded) for name, policy in ordered.items()
+    )
+
+
+def _choose(entries: list[_Entry], settings: Settings, recorded: Simulated | None) -> _Choice:
+    """Return the best of the feasible, or the least violating, and why others were passed over."""
+    limit, rule = _limit(entries, settings.slo.allowed_window_share, recorded)
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
     eligible = _eligible(entries)
     feasible = [e for e in eligible if e.strain <= limit]
-    chosen = (
-        _best(feasible) if feasible else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
-    )
-    scores = []
-    for name, policy in ordered.items():
-        entry = next((e for e in entries if e.name == name), None)
-        score = _candidate(name, policy, entry, chosen, limit, rule, recorded)
-        barred = entry is not None and entry.strain <= limit and entry not in eligible
-        scores.append(replace(score, reason=f"{score.reason}; {BARRED}") if barred else score)
-    return tuple(scores)
+    worth = _worth_it(feasible)
+    chosen = _best(worth) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
+    notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
+    close = {e.name: TOO_CLOSE for e in feasible if e not in worth and e.hours < _fewest(worth)}
+    among = " that follow the most counted tokens" if close else ""
+    return _Choice(limit, rule, chosen, notes | close, among)
 
 
 def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) -> tuple[float, str]:
@@ -143,15 +166,23 @@ def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) ->
     return recorded.strain_ratio + NO_WORSE_POINTS, "one point above what ran allows"
 
 
-def _best(entries: list[_Entry]) -> _Entry:
-    """Return the cheapest and safest; one of modelled signals where it saves more than its replay may err."""
+def _worth_it(entries: list[_Entry]) -> list[_Entry]:
+    """Return those of the fewest modelled signals that no others beat by more than a replay may err."""
     kept: list[_Entry] = []
     for modelled in sorted({e.modelled for e in entries}):
         found = [e for e in entries if e.modelled == modelled]
-        limit = min((e.hours for e in kept), default=math.inf) * (1 - SAME_MODELLED_HOURS)
+        limit = _fewest(kept) * (1 - SAME_MODELLED_HOURS)
         kept = [e for e in found if e.hours < limit] or kept
-    cheapest = min(e.hours for e in kept)
-    near = [e for e in kept if e.hours <= cheapest * (1 + SAME_HOURS)]
+    return kept
+
+
+def _fewest(entries: list[_Entry]) -> float:
+    return min((e.hours for e in entries), default=math.inf)
+
+
+def _best(entries: list[_Entry]) -> _Entry:
+    """Return the cheapest and safest."""
+    near = [e for e in entries if e.hours <= _fewest(entries) * (1 + SAME_HOURS)]
     return min(near, key=lambda e: (round(e.strain / SAME_STRAIN), *_order(e)))
 
 
@@ -168,43 +199,23 @@ def _order(entry: _Entry) -> tuple[int, float, float, str]:
 
 
 def _candidate(
-    name: str,
-    policy: Policy,
-    entry: _Entry | None,
-    chosen: _Entry | None,
-    limit: float,
-    rule: str,
-    recorded: Simulated | None,
+    name: str, policy: Policy, entry: _Entry | None, choice: _Choice, recorded: Simulated | None
 ) -> CandidateScore:
-    signal = "+".join(p.signal for p in policy.primaries)
-    role = "+".join(p.role for p in policy.primaries)
+    followed = "+".join(p.signal for p in policy.primaries), "+".join(p.role for p in policy.primaries)
     if entry is None:
-        return CandidateScore(
-            name,
-            signal,
-            role,
-            None,
-            None,
-            None,
-            None,
-            None,
-            False,
-            "could not be simulated: no demand to replay",
-        )
-    feasible = entry.strain <= limit
-    is_chosen = chosen is not None and chosen.name == name
+        reason = "could not be simulated: no demand to replay"
+        return CandidateScore(name, *followed, None, None, None, None, None, False, reason)
     saved = _saved(entry, recorded)
     return CandidateScore(
         name,
-        signal,
-        role,
-        saved if feasible else None,
+        *followed,
+        saved if entry.strain <= choice.limit else None,
         entry.row.gpu_hours,
         entry.row.instance_hours,
         entry.row.slo_violation_ratio,
         entry.row.actions_per_day,
-        is_chosen,
-        _reason(entry, feasible, is_chosen, limit, rule, saved),
+        entry is choice.chosen,
+        "; ".join([_reason(entry, choice, saved), *([note] if (note := choice.notes.get(name)) else [])]),
     )
 
 
@@ -215,21 +226,19 @@ def _saved(entry: _Entry, recorded: Simulated | None) -> float | None:
     return 1 - entry.hours / base if base else None
 
 
-def _reason(entry: _Entry, feasible: bool, chosen: bool, limit: float, rule: str, saved: float | None) -> str:
+def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
+    chosen, rule = entry is choice.chosen, choice.rule
     if entry.known_strain is None:
         share, rule = "no capacity is known to hold it to", "the SLO would allow"
     else:
         share = f"{'at most ' if entry.bound else ''}{entry.strain:.2%} of windows expected over capacity"
-    if not feasible:
+    if entry.strain > choice.limit:
         why = (
             "what its pools carry beyond the loads seen is not known" if entry.bound else "it violates least"
         )
         start = f"no candidate is shown to be feasible; chosen: {why}" if chosen else "not feasible"
-        return f"{start}: {share}, {rule} {limit:.2%}"
+        return f"{start}: {share}, {rule} {choice.limit:.2%}"
     hours = f"{saved:.1%} of the recorded hours saved" if saved is not None else f"{entry.hours:.1f} hours"
-    start = (
-        "chosen: the fewest hours of the feasible candidates, or within 2 % of them the safest and calmest"
-        if chosen
-        else ""
-    )
-    return f"{start}{'; ' if start else ''}{hours}, {share}, {rule} {limit:.2%}"
+    best = f"the fewest hours of the feasible candidates{choice.among}, or within 2 % of them the safest"
+    start = f"chosen: {best} and calmest; " if chosen else ""
+    return f"{start}{hours}, {share}, {rule} {choice.limit:.2%}"

@@ -117,6 +117,10 @@ def test_another_signal_wins_by_more_than_its_replay_may_be_off(hours: float, wi
     table = {"gauge": Outcome(replace(row, instance_hours=hours), 0.0), "tokens": Outcome(row, 0.01)}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == [wins]
+    reasons = {s.policy: s.reason for s in scores}
+    fewer_but_close = hours == 57.0
+    assert ("less than the 6 % of hours" in reasons["gauge"]) == fewer_but_close
+    assert ("feasible candidates that follow the most counted tokens" in reasons["tokens"]) == fewer_but_close
 
 
 def test_unknown_capacity_is_said_and_not_held_against_a_candidate() -> None:
