@@ -185,7 +185,7 @@ def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
     over = violating(steered.trace, made.kind.slo)
     return asdict(
         Foretold(
-            kind, seed, "", _statuses(policy), row.slo_violation_range,
+            kind, seed, "", _statuses(policy), row.slo_violation_range, row.instance_hours_range,
             row.instance_hours, steered.instance_hours(WARM_S, WARM_S + end - start),
             _share(row, replayed.calibration), float((over["ttft"] | over["tbt"])[windows].mean()),
             float(over["ttft"][windows].mean()), float(over["tbt"][windows].mean()),
@@ -270,13 +270,15 @@ def fresh(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
         float(after["tbt"].mean()),
     )  # fmt: skip
     cause = _cause(steered, after, policy) if found.broken else ""
-    return asdict(replace(found, cause=cause, flat_actions_per_day=flat_actions(made, policy)))
+    actions, pool_days = flat_actions(made, policy)
+    return asdict(replace(found, cause=cause, flat_actions=actions, flat_pool_days=pool_days))
 
 
-def flat_actions(made: History, policy: Policy) -> float:
-    """Return what a policy does a day while the load stands still, at some level from 0.3 of the peak on.
+def flat_actions(made: History, policy: Policy) -> tuple[int, float]:
+    """Return how often a policy acts while the load stands still, and in how many days of a pool.
 
-    The rate and the means of the mix are constant; arrivals and lengths are as random as ever.
+    The load is at some level from 0.3 of the peak on. The rate and the means of the mix are constant;
+    arrivals and lengths are as random as ever.
     """
     rng = np.random.default_rng([made.seed, 1])
     steps = grid(FLAT_HOURS).size
@@ -292,8 +294,8 @@ def flat_actions(made: History, policy: Policy) -> float:
         PolicyAtWork(policy, made.start_unix_s, policy.averaging_s),
     )  # fmt: skip
     asked = np.array(list(steered.asked.values()))[:, round(SETTLING_HOURS * 3600) // LOOK_S :]
-    moved = (np.diff(asked, axis=1) != 0).any(axis=0)
-    return float(moved.sum() * 24.0 / (FLAT_HOURS - SETTLING_HOURS))
+    moved = np.diff(asked, axis=1) != 0
+    return int(moved.sum()), len(asked) * (FLAT_HOURS - SETTLING_HOURS) / 24.0
 
 
 def _at(lives: Sequence[Life], at_s: float) -> tuple[Life, ...]:

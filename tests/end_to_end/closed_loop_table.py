@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from end_to_end.recovery import Line
+from scipy.stats import gamma
 
 from hs_analysis.replay.sides import UNCLEAR, side_of
 from hs_analysis.schema.settings import Slo
@@ -29,7 +30,13 @@ SAVES = 0.25
 """Goal for the share of all instance-hours saved against over-provisioned pools [ratio]."""
 
 FLAT_ACTIONS = 0.2
-"""Most actions a day while the load stands still."""
+"""Goal for the actions of a pool in a day while the load stands still."""
+
+HOLDS = 0.9
+"""Goal for how often the hours of the physics lie in the replay's range [ratio of runs]."""
+
+RESAMPLES = 2000
+"""Sets of runs drawn anew for the interval of the hours saved."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Foretold:
     skipped: str = ""
     statuses: str = ""
     between: tuple[float, float] | None = None
+    hours_between: tuple[float, float] | None = None
     replayed_hours: float = math.nan
     true_hours: float = math.nan
     replayed_share: float = math.nan
@@ -54,6 +62,12 @@ class Foretold:
     def hours_off(self) -> float:
         """Replayed ÷ true hours − 1."""
         return self.replayed_hours / self.true_hours - 1.0
+
+    @property
+    def held(self) -> bool:
+        """Whether the hours of the physics are within the replay's range, to a hundredth of an hour."""
+        low, high = self.hours_between or (math.nan, math.nan)
+        return low - 0.01 <= self.true_hours <= high + 0.01
 
     def side(self, mark: float) -> str:
         """Return the side of a share that the replay claims: under, over or unclear."""
@@ -79,7 +93,8 @@ class Fresh:
     ttft_share: float = math.nan
     tbt_share: float = math.nan
     cause: str = ""
-    flat_actions_per_day: float = math.nan
+    flat_actions: int = 0
+    flat_pool_days: float = 0.0
 
     @property
     def saved(self) -> float:
@@ -97,7 +112,11 @@ def foretold_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str
     runs = [Foretold(**row) for row in rows]
     ran = [run for run in runs if not run.skipped]
     near = sum(abs(run.hours_off) <= HOURS_OFF for run in ran)
-    lines = [Line("replayed instance-hours within 3 % of the physics", near, len(ran), 0.95)]
+    ranged = [run for run in ran if run.hours_between is not None]
+    lines = [
+        Line("replayed instance-hours within 3 % of the physics", near, len(ran), 0.95),
+        Line("hours of the physics in the replay's range", sum(r.held for r in ranged), len(ranged), HOLDS),
+    ]
     for mark in (HEAD_ROOM, ALLOWED):
         claimed = [run for run in ran if run.side(mark) != UNCLEAR]
         title = f"violation share on the side of {mark:.0%} that is claimed"
@@ -119,12 +138,34 @@ def _foretold_text(run: Foretold) -> str:
 
 @dataclass(frozen=True)
 class Spent:
-    """What policies spent over all runs: share of all recorded instance-hours saved, the mean of the runs'
-    shares, and actions a day while the load stood still."""
+    """What policies spent over all runs.
+
+    Attributes
+    ----------
+    saved, saved_between
+        Share of all recorded instance-hours saved, and its 95 % interval over runs drawn anew.
+    saved_per_run
+        Mean of the runs' shares.
+    flat_actions, flat_between
+        Actions of a pool in a day while the load stood still, and their exact 95 % interval, actions taken
+        as independent (Garwood 1936).
+    """
 
     saved: float
+    saved_between: tuple[float, float]
     saved_per_run: float
-    flat_actions_per_day: float
+    flat_actions: float
+    flat_between: tuple[float, float]
+
+    def text(self) -> str:
+        """Return it as printed."""
+        saved_low, saved_high = self.saved_between
+        low, high = self.flat_between
+        return (
+            f"{self.saved:.1%} [{saved_low:.1%}, {saved_high:.1%}] of instance-hours saved on a fresh day "
+            f"({self.saved_per_run:.1%} a run), {self.flat_actions:.2f} [{low:.2f}, {high:.2f}] actions a "
+            "pool and day at flat load"
+        )
 
 
 def fresh_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str], Spent]:
@@ -141,12 +182,27 @@ def fresh_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str], 
 
 def _spent(ran: Sequence[Fresh]) -> Spent:
     if not ran:
-        return Spent(math.nan, math.nan, math.nan)
+        nothing = math.nan, math.nan
+        return Spent(math.nan, nothing, math.nan, math.nan, nothing)
+    hours, recorded = (np.array([getattr(run, name) for run in ran]) for name in ("hours", "recorded_hours"))
+    drawn = np.random.default_rng(0).integers(len(ran), size=(RESAMPLES, len(ran)))
+    low, high = np.quantile(1.0 - hours[drawn].sum(axis=1) / recorded[drawn].sum(axis=1), (0.025, 0.975))
+    actions, days = (sum(getattr(run, name) for run in ran) for name in ("flat_actions", "flat_pool_days"))
     return Spent(
-        1.0 - sum(run.hours for run in ran) / sum(run.recorded_hours for run in ran),
+        float(1.0 - hours.sum() / recorded.sum()),
+        (float(low), float(high)),
         float(np.mean([run.saved for run in ran])),
-        float(np.mean([run.flat_actions_per_day for run in ran])),
+        actions / days if days else math.nan,
+        rate_interval(actions, days),
     )
+
+
+def rate_interval(events: int, exposure: float) -> tuple[float, float]:
+    """Return the exact 95 % interval of a rate of independent events (Garwood 1936)."""
+    if not exposure:
+        return math.nan, math.nan
+    low = float(gamma.ppf(0.025, events)) if events else 0.0
+    return low / exposure, float(gamma.ppf(0.975, events + 1)) / exposure
 
 
 def _fresh_text(run: Fresh) -> str:
