@@ -63,11 +63,12 @@ class Sight:
 class Stays:
     """The requests of both pools as far as they have got, and the decode pool.
 
-    Shape (n,) each: prefill's instance (−1: none yet), when its computation began and gave the first token
-    [s], inf where not yet.
+    Shape (n,) each: prompt tokens that no cache holds, prefill's instance (−1: none yet), when its
+    computation began and gave the first token [s], inf where not yet.
     """
 
     requests: Arrivals
+    missed: Floats
     life: Integers
     start_s: Floats
     first_s: Floats
@@ -169,7 +170,7 @@ def prefill_seen(scrapes: Scrapes, stays: Stays, now: int, instances: int, ready
     values = {
         "request_rate@service": float(come - came) / LOOK_S,
         "prefill_tps@prefill": float(prompt[done].sum()) / LOOK_S,
-        "prefill_tps_effective@prefill": float(requests.missed[own][done].sum()) / LOOK_S,
+        "prefill_tps_effective@prefill": float(stays.missed[own][done].sum()) / LOOK_S,
         "running@prefill": float(running.sum()),
         "gpu_util@prefill": float(busy.sum()) / ready,
         "sm_activity@prefill": SM_FULL * float(active.sum()) / ready,
@@ -188,8 +189,7 @@ def decode_seen(scrapes: Scrapes, stays: Stays, service: Service, now: int) -> d
     recent = pool.recent(int(max(0.0, now - scrapes.oldest_s)))
     lives = {number: one for number, one in recent.items() if one.running.size}
     engine, read = scrapes.scraped_s(since, ages.engine_s), scrapes.read_s(since, ages)
-    gpu = {number: [int(at[number]) for at in read] for number in lives}
-    samples = {number: [int(at[number]) for at in engine] for number in lives}
+    gpu, samples = np.array(read).T.tolist(), np.array(engine).T.tolist()
     every = scrapes.looks.collect_s
     shown: dict[str, list[Floats]] = {
         "gpu_util": [_spans(utilisation(one, "decode"), one, gpu[n], 1) for n, one in lives.items()],
@@ -238,7 +238,7 @@ def _spans(values: Floats, one: Seconds, ends: list[int], length_s: int) -> Floa
     Shape (stretches with one of its seconds in them,).
     """
     parts = (values[max(0, end - length_s - one.first) : max(0, end - one.first)] for end in ends)
-    return np.array([part.mean() for part in parts if part.size])
+    return np.array([np.add.reduce(part) / part.size for part in parts if part.size])
 
 
 def _passed(moments: Floats, since: float, known: int) -> int:

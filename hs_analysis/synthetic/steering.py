@@ -213,7 +213,7 @@ class _Run:
         """Return what the last look saw."""
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
         asked = {role: len(crew.there) for role, crew in self.crews.items()}
-        stays = Stays(self.requests, self.life, self.start, self.first, self.decode)
+        stays = Stays(self.requests, self.missed, self.life, self.start, self.first, self.decode)
         there = len(self.prefill.lives)
         values = prefill_seen(self.scrapes, stays, now, there, max(1, ready["prefill"]))
         values |= decode_seen(self.scrapes, stays, self.service, now)
