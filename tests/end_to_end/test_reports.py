@@ -11,6 +11,6 @@ from report.browser import assert_report_works
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_the_report_of_a_sample_works(name: str, root: Path, finished: Finished) -> None:
-    """Both widths, both colour schemes: no console error, no request, every link lands on its number."""
+    """Wide and light, narrow and dark: no console error, no request, every link lands on its number."""
     done = finished(root / "data_samples" / name, *SAMPLES[name])
     assert_report_works(done.folder / "report.html", done.summary)
