@@ -126,10 +126,10 @@ class Scrapes:
         self.ages[role] = np.concatenate([known, drawn])
         return _Ages(*self.ages[role].T)
 
-    def scraped_s(self, since: int, age_s: Integers | int) -> list[Integers]:
+    def scraped_s(self, since: int, age_s: Integers) -> list[Integers]:
         """Return when the samples of a look were scraped, one after another; each of the ages' shape."""
         grid = range(since + self.looks.scrape_s, since + LOOK_S + 1, self.looks.scrape_s)
-        return [np.asarray(at - age_s, np.int64) for at in grid]
+        return [at - age_s for at in grid]
 
     def read_s(self, since: int, ages: _Ages) -> list[Integers]:
         """Return when the GPUs were read that the samples of a look show, as `scraped_s`."""
