@@ -6,7 +6,6 @@ A law returns None where it does not hold; it never guesses. Loads are tokens/s 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from hs_analysis.schema.settings import Slo
+from hs_analysis.statistics.binomial import logistic_line
 from hs_analysis.statistics.isotonic import monotone_fit
 
 Floats = NDArray[np.float64]
@@ -163,31 +163,16 @@ def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | Non
     """
     if bad.all() or not bad.any():
         return None
-    import statsmodels.api as sm
-
     # Counted from the lowest load, so that the unit of load does not move a row into another cell.
     cell = np.unique(np.round((x - x.min()) / COUNT_STEP), return_inverse=True)[1].reshape(-1)
     rows = np.bincount(cell)
     if rows.size < 3:
         return None
     centre = np.bincount(cell, x) / rows
-    over = np.bincount(cell, bad.astype(float))
+    over = np.bincount(cell, bad).astype(float)
     origin = float(centre.mean())
-    design = np.column_stack([np.ones(rows.size), centre - origin])
-    with warnings.catch_warnings():
-        # Separable draws of the bootstrap: the slope is then large, the crossing still lies in the gap.
-        warnings.simplefilter("ignore")
-        with np.errstate(all="ignore"):
-            try:
-                fit = sm.GLM(
-                    np.column_stack([over, rows - over]), design, family=sm.families.Binomial()
-                ).fit()
-            except (ValueError, np.linalg.LinAlgError):
-                return None
-    intercept, slope = (float(value) for value in fit.params)
-    if not np.isfinite(intercept) or not np.isfinite(slope):
-        return None
-    return intercept - slope * origin, slope
+    line = logistic_line(centre - origin, over, rows.astype(float))
+    return (line[0] - line[1] * origin, line[1]) if line is not None else None
 
 
 def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
