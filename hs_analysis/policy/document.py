@@ -17,7 +17,8 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
-from hs_analysis.policy.model import Hysteresis, PeriodicEntry, Policy, Primary, Ratio
+from hs_analysis.policy import timetable
+from hs_analysis.policy.model import Hysteresis, Policy, Primary, Ratio
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _spec(policy: Policy) -> CommentedMap:
             window_s=policy.window_s, averaging_s=policy.averaging_s, start_up_s=_map(**policy.start_up_s)
         ),
         on_missing_metric=policy.on_missing_metric,
-        periodic=[_periodic(entry) for entry in policy.periodic],
+        periodic=[_map(**timetable.written(entry)) for entry in policy.periodic],
         placement=_map(**policy.placement),
     )
 
@@ -139,13 +140,6 @@ def _fields(value: DataclassInstance) -> CommentedMap:
         content = getattr(value, item.name)
         real = "float" in str(item.type) and isinstance(content, Real)
         found[item.name] = float(content) if real else content
-    return found
-
-
-def _periodic(entry: PeriodicEntry) -> CommentedMap:
-    found = _map(days=list(entry.days), decode=entry.decode, prefill=entry.prefill)
-    found.insert(0, "from", entry.start)
-    found.insert(1, "to", entry.end)
     return found
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from hs_analysis.policy.model import PeriodicEntry
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_S = 86_400
+DAY_HOURS = 24
+DAY_MINUTES = 1440
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
 
@@ -32,6 +39,57 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
             counts = {"prefill": entry.prefill, "decode": entry.decode}
             return {role: count for role, count in counts.items() if count is not None}
     return {}
+
+
+def daily(need: Mapping[str, Sequence[int]], start_up_s: Mapping[str, float]) -> tuple[PeriodicEntry, ...]:
+    """Return the timetable of every day that has the instances of each hour ready when the hour begins.
+
+    Parameters
+    ----------
+    need
+        Instances per role, ``prefill`` and ``decode`` or one of them, in each hour of the day (UTC), 24 each.
+    start_up_s
+        From asking for an instance to its first request, per role [s]: what an hour needs is asked for that
+        much before it, rounded up to whole minutes.
+
+    Returns
+    -------
+    tuple
+        Entries over the whole day, in order; neighbours differ.
+    """
+    minutes = [
+        {role: _asked(counts, minute, start_up_s[role]) for role, counts in need.items()}
+        for minute in range(DAY_MINUTES)
+    ]
+    entries, begin = [], 0
+    for counts, same in itertools.groupby(minutes):
+        end = begin + sum(1 for _ in same)
+        entries.append(
+            PeriodicEntry(_clock(begin), _clock(end), (), counts.get("decode"), counts.get("prefill"))
+        )
+        begin = end
+    return tuple(entries)
+
+
+def written(entry: PeriodicEntry) -> dict[str, Any]:
+    """Return an entry as policy.yaml holds it."""
+    return {
+        "from": entry.start,
+        "to": entry.end,
+        "days": list(entry.days),
+        "decode": entry.decode,
+        "prefill": entry.prefill,
+    }
+
+
+def _asked(need: Sequence[int], minute: int, start_up_s: float) -> int:
+    """Return what is wanted at a minute: for its hour, and for all that begin while an instance starts."""
+    last = minute + math.ceil(start_up_s / 60)
+    return max(need[hour % DAY_HOURS] for hour in range(minute // 60, last // 60 + 1))
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60 % DAY_HOURS:02d}:{minute % 60:02d}"
 
 
 def _holds(entry: PeriodicEntry, minute: int, weekday: int) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
+from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.batch import BatchScore, score_batch
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
@@ -28,14 +29,23 @@ from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
 from hs_analysis.replay.redrawn import hours_range
-from hs_analysis.replay.schedules import constant, foreseen, recorded, static_peak
+from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, judged_roles, mean_violation, saving, score
 from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import ReplayResult
-from hs_analysis.schema.baselines import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
+from hs_analysis.schema.baselines import (
+    BASELINES,
+    CURRENT,
+    HINDSIGHT,
+    ORACLE,
+    RECORDED,
+    STATIC_PEAK,
+    TIMETABLE,
+    TUNED,
+)
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
 from hs_analysis.schema.results import Derived
@@ -274,6 +284,12 @@ def _run(
             "least_instance_hours": best.least_instance_hours,
             "not_expressed": {name: why for name, why in sized.items() if isinstance(why, str)},
         }
+        entries = day_plan(history, model)
+        if isinstance(entries, str):
+            accounts["not_expressed"][TIMETABLE] = entries
+        else:
+            results[TIMETABLE] = [simulate(by_the_clock(entries, part), part, model) for part in parts]
+            accounts["timetable"] = [written(entry) for entry in entries]
     scores = {
         name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
         for name, replayed in results.items()

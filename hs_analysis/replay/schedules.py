@@ -1,4 +1,4 @@
-"""Counts that need no deciding: static peak, what ran, and what the future needs."""
+"""Counts that need no deciding: static peak, by the hour of the day, what ran, and what the future needs."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hs_analysis.policy.model import PeriodicEntry
+from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
 from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
+from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.score import needed
+from hs_analysis.replay.score import HOUR_S, needed
 from hs_analysis.schema.aligned import ServiceFrame
 
 
@@ -28,6 +30,38 @@ def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
         by_target = max(1, math.ceil(highest / pool.target - 1e-9))
         counts[role] = min(by_target, most) if pool.status == "floor" else by_target
     return counts
+
+
+def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, ...] | str:
+    """Return the timetable that a window's needs by hour of the day (UTC) make, or why there is none.
+
+    An hour needs what the highest 5-min load in it on any day does at the target, limited as in
+    `static_peak`; the most recorded in it where no target is known.
+    """
+    if not set(model.pools) <= {"prefill", "decode"}:
+        return "a timetable knows prefill and decode pools"
+    needs, parts = {}, demands(history)
+    for role, pool in model.pools.items():
+        hours = np.concatenate([part.t_s % DAY_S // HOUR_S for part in parts]).astype(int)
+        # A 5-min mean that began in the hour before says what that hour needed.
+        own = np.concatenate([part.t_s % HOUR_S + part.window_s >= LOAD_WINDOW_S for part in parts])
+        ran = np.concatenate([part.counts(role) for part in parts])
+        counts = ran
+        if pool.target is not None:
+            counts = np.concatenate([needed(p.offered[role], p.window_s, pool.target) for p in parts])
+            if pool.status == "floor":
+                counts = np.minimum(counts, np.fmax.reduce(ran, initial=1.0))
+        known = own & np.concatenate([part.scored for part in parts]) & ~np.isnan(counts)
+        if np.unique(hours[known]).size < DAY_HOURS:
+            return "the training window does not hold every hour of a day"
+        needs[role] = [max(1, round(float(counts[known & (hours == h)].max()))) for h in range(DAY_HOURS)]
+    return daily(needs, {role: pool.start_up_s for role, pool in model.pools.items()})
+
+
+def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:
+    """Return the counts of a timetable over the whole day."""
+    rows = [planned_counts(entries, t) for t in part.t_s.tolist()]
+    return Schedule({role: np.array([row[role] for row in rows], float) for role in rows[0]}, running=False)
 
 
 def constant(counts: Mapping[str, int], part: Demand) -> Schedule:

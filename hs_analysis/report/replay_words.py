@@ -7,11 +7,20 @@ from typing import Any
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
-from hs_analysis.schema.baselines import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TUNED
+from hs_analysis.schema.baselines import (
+    BASELINES,
+    CURRENT,
+    HINDSIGHT,
+    ORACLE,
+    RECORDED,
+    STATIC_PEAK,
+    TIMETABLE,
+    TUNED,
+)
 
 Row = Mapping[str, Any]
 
-ORDER = (RECORDED, CURRENT, STATIC_PEAK, HINDSIGHT, ORACLE, TUNED)
+ORDER = (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE, TUNED)
 """Rows that follow the selected policy; the autoscalers of the field come after them as they are."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)

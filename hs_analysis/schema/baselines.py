@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
-TUNED, CURRENT = "tuned", "current"
+TUNED, CURRENT, TIMETABLE = "tuned", "current", "timetable"
 AUTOSCALERS = {
     "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -21,6 +21,8 @@ BASELINES = {
     STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
     "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
     RECORDED: "the instances that ran",
+    TIMETABLE: "at each hour of the day (UTC) what the highest 5-min load in that hour of the training "
+    "window needs at the target, asked for a start-up time before: HeteroScale's periodic policy",
     ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
     "it knows the future, no policy can",
     HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "

@@ -10,6 +10,7 @@ import pytest
 from replay.services import SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.errors import UsageError
+from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
 from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.replay.controllers.hpa import Hpa, Metric
@@ -98,6 +99,41 @@ def test_oracle_asks_one_start_up_ahead() -> None:
     asked, ready = rows["desired_decode"].to_numpy(), rows["ready_decode"].to_numpy()
     assert asked[34:41].tolist() == [2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 10.0]
     assert ready[38:46].tolist() == [2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 10.0, 10.0]
+
+
+def test_a_timetable_has_each_hour_what_it_needed_when_it_begins() -> None:
+    """Three equal days, 10,000 tokens/s from 8 to 16, else 2,000, at a target of 1,400: 8 and 2 instances."""
+    hour = np.arange(3 * 1440) / 60 % 24
+    load = np.where((hour >= 8) & (hour < 16), 10_000.0, 2_000.0)
+    train, test = halves(service({"decode": load}, {"decode": 9}))
+    found = replay_service(test, train, derived(), {}, SETTINGS)
+    entries = found.result.calibration["timetable"]
+    assert [(e["from"], e["to"], e["decode"]) for e in entries] == [
+        ("00:00", "07:56", 2), ("07:56", "16:00", 8), ("16:00", "00:00", 2)
+    ]  # fmt: skip
+    rows = found.timeline.filter(pl.col("policy") == "timetable")
+    at = rows["t"].dt.hour().to_numpy() + rows["t"].dt.minute().to_numpy() / 60
+    asked, ready = rows["desired_decode"].to_numpy(), rows["ready_decode"].to_numpy()
+    assert set(asked[(at >= 8) & (at < 16)]) == set(ready[(at >= 8) & (at < 16)]) == {8.0}
+    assert set(asked[(at < 7.9) | (at >= 16)]) == {2.0}
+    assert by_name(found.result)["timetable"].slo_violation_ratio < 0.001
+
+
+def test_a_timetable_decides_what_its_entries_in_a_policy_do() -> None:
+    """The same counts at every row from a policy of mode periodic."""
+    hour = np.arange(3 * 1440) / 60 % 24
+    train, test = halves(service({"decode": 2_000.0 + 300.0 * hour}, {"decode": 9}))
+    found = replay_service(test, train, derived(), {}, SETTINGS)
+    entries = tuple(
+        PeriodicEntry(e["from"], e["to"], tuple(e["days"]), e["decode"], e["prefill"])
+        for e in found.result.calibration["timetable"]
+    )
+    policy = replace(built(train, DECODE), mode="periodic", periodic=entries)
+    rows = replay_service(test, train, derived(), {"mine": policy}, SETTINGS).timeline
+    counts = [
+        rows.filter(pl.col("policy") == name)["desired_decode"].to_list() for name in ("mine", "timetable")
+    ]
+    assert counts[0][1:] == counts[1][1:]
 
 
 def test_static_peak_is_the_training_peak_at_the_target_and_at_most_what_a_floor_ran_with() -> None:
@@ -213,5 +249,6 @@ def test_reasons_name_what_cannot_be_expressed() -> None:
             "its prefill thresholds are shares of the engine's context length, which metrics do not hold"
         ),
         "llmd_wva": "kv_usage of prefill is not recorded",
+        "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0

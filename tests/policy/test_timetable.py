@@ -1,0 +1,51 @@
+"""A timetable made of what each hour needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hs_analysis.policy.model import PeriodicEntry
+from hs_analysis.policy.timetable import daily, planned_counts
+
+COUNTS = st.lists(st.integers(1, 9), min_size=24, max_size=24)
+
+
+def test_a_constant_need_is_one_entry_all_day() -> None:
+    """It runs from midnight to midnight."""
+    entries = daily({"prefill": [3] * 24, "decode": [2] * 24}, {"prefill": 240.0, "decode": 240.0})
+    assert entries == (PeriodicEntry("00:00", "00:00", (), 2, 3),)
+    assert planned_counts(entries, 86_399.0) == {"prefill": 3, "decode": 2}
+
+
+def test_more_is_asked_for_a_start_up_before_its_hour_and_kept_to_its_end() -> None:
+    """Six from 8 to 9, two else, with four minutes and a second to start: 7:55 to 9:00."""
+    need = [2] * 8 + [6] + [2] * 15
+    assert daily({"decode": need}, {"decode": 241.0}) == (
+        PeriodicEntry("00:00", "07:55", (), 2, None),
+        PeriodicEntry("07:55", "09:00", (), 6, None),
+        PeriodicEntry("09:00", "00:00", (), 2, None),
+    )
+
+
+@given(COUNTS, COUNTS, st.sampled_from([0.0, 60.0, 240.0, 600.0, 5400.0]))
+def test_every_hour_has_what_it_needs_when_it_begins(
+    prefill: list[int], decode: list[int], start_up_s: float
+) -> None:
+    """At every minute as many are asked for as the hour needs into which one asked for now would come."""
+    entries = daily({"prefill": prefill, "decode": decode}, dict.fromkeys(("prefill", "decode"), start_up_s))
+    for minute in range(0, 1440, 7):
+        counts = planned_counts(entries, 60.0 * minute)
+        ready = int((60.0 * minute + start_up_s) // 3600) % 24
+        for role, need in (("prefill", prefill), ("decode", decode)):
+            assert counts[role] >= max(need[minute // 60], need[ready])
+            assert counts[role] in need
+
+
+def test_clock_of_the_last_minutes() -> None:
+    """What midnight needs is asked for the evening before."""
+    entries = daily({"decode": [5] + [1] * 23}, {"decode": 120.0})
+    assert planned_counts(entries, 86_400 - 121.0) == {"decode": 1}
+    assert planned_counts(entries, 86_400 - 120.0) == {"decode": 5}
+    assert planned_counts(entries, 3_600.0) == pytest.approx({"decode": 1})
