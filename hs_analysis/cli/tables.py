@@ -339,6 +339,7 @@ def current(found: Mapping[str, Any]) -> list[Block]:
 
 def current_lines(found: Mapping[str, Any]) -> list[Block]:
     """Return a line on what the policy saves against today's autoscaler, and one for what was not read."""
+    from hs_analysis.report.beside import counts_lines
     from hs_analysis.report.wording import number, percent
 
     lines: list[Block] = []
@@ -354,6 +355,7 @@ def current_lines(found: Mapping[str, Any]) -> list[Block]:
             f"against today's autoscaler: {number(both['policy_hours'])} {both['unit']} instead of "
             f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
         )
+    lines += counts_lines(found)
     return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]
 
 

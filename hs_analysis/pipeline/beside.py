@@ -90,11 +90,13 @@ def current_record(
     derived: Derived,
     rows: Sequence[PolicyReplay],
     chosen: str | None,
+    counts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
 
-    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), and ``compared``: the hours
-    and violations of both on the test window, null where one of them was not replayed.
+    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
+    and violations of both on the test window, null where one of them was not replayed, and ``counts``: how
+    far the replay of today's was from what ran (``counts_apart``), empty where it was not replayed.
     """
     objects = [
         {
@@ -114,6 +116,7 @@ def current_record(
         "not_understood": list(found.notes),
         "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
         "compared": _compared(ours, theirs) if ours and theirs else None,
+        "counts": list(counts),
     }
 
 

@@ -29,6 +29,7 @@ from hs_analysis.policy import Policy, build_policy, candidate_primaries
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
     NO_FAULT,
+    ReplayOutcome,
     faults_named,
     replay_service,
     replay_service_faults,
@@ -38,6 +39,7 @@ from hs_analysis.replay import (
     try_signals,
 )
 from hs_analysis.replay.control import Control
+from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
 from hs_analysis.schema.baselines import CURRENT, TUNED
@@ -253,7 +255,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         )
     ]
     found = outcome.result
-    told = None if current is None else _told(task, frame, current, found.policies)
+    told = None if current is None else _told(task, frame, current, outcome)
     known = found.calibration | {"targets": _refitted(derived, read_derived(task.run, frame.service))}
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
@@ -294,14 +296,21 @@ def _controls(
 
 
 def _told(
-    work: ServiceTask, frame: ServiceFrame, current: CurrentAutoscaler, rows: Sequence[PolicyReplay]
+    work: ServiceTask, frame: ServiceFrame, current: CurrentAutoscaler, outcome: ReplayOutcome
 ) -> dict[str, Any]:
     """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window."""
     primaries, _ = policy_primaries(work.run, frame.service)
     verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
-    return beside.current_record(current, advised, derived, rows, chosen.policy if chosen else None)
+    return beside.current_record(
+        current,
+        advised,
+        derived,
+        outcome.result.policies,
+        chosen.policy if chosen else None,
+        counts_apart(outcome.timeline, CURRENT),
+    )
 
 
 def try_drivers(work: Work) -> Outcome:

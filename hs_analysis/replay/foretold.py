@@ -1,4 +1,4 @@
-"""What the fleet model says latencies and queues were, beside what was recorded, at the counts that ran."""
+"""What the replay says beside what was recorded: latencies and queues at the counts that ran, and counts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from hs_analysis.replay.demand import Floats, Key
 from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.replay.waiting import share_of_wait
+from hs_analysis.schema.baselines import RECORDED
 
 LATENCIES = ("ttft", "tbt")
 """Latencies that are foretold: mean over a window, as the curves of the fleet model have it."""
@@ -56,6 +58,53 @@ def foretold(results: Sequence[SimulationResult], model: FleetModel) -> list[dic
                 "error_ratio": float(np.median(off[some] / recorded[some])) if some.any() else None,
             }
         )
+    return found
+
+
+def counts_apart(timeline: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
+    """Compare the counts that a replay of today's autoscaler had ready with those that ran.
+
+    Parameters
+    ----------
+    timeline
+        Rows of the contract TIMELINE, the recorded counts among the policies.
+    policy
+        Name of the replayed autoscaler.
+
+    Returns
+    -------
+    list
+        One entry per pool: ``pool``; ``rows`` that have both; ``recorded`` and ``replayed``, mean instances;
+        ``apart``, the mean of |replayed − recorded| [instances]; ``apart_ratio``, the same ÷ ``recorded``.
+        Pools without such rows are left out.
+    """
+    found = []
+    for column in ("ready_prefill", "ready_decode"):
+        both = (
+            timeline.filter(pl.col("policy") == policy)
+            .select("capture", "t", pl.col(column).alias("replayed"))
+            .join(
+                timeline.filter(pl.col("policy") == RECORDED).select(
+                    "capture", "t", pl.col(column).alias("recorded")
+                ),
+                on=["capture", "t"],
+            )
+            .drop_nulls()
+            .drop_nans()
+        )
+        if both.height:
+            replayed, recorded = both["replayed"].to_numpy(), both["recorded"].to_numpy()
+            apart, mean = float(np.abs(replayed - recorded).mean()), float(recorded.mean())
+            found.append(
+                {
+                    "pool": column.removeprefix("ready_"),
+                    "rows": both.height,
+                    "recorded": mean,
+                    "replayed": float(replayed.mean()),
+                    "apart": apart,
+                    "apart_ratio": apart / mean if mean else None,
+                }
+            )
     return found
 
 

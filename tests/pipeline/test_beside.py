@@ -131,6 +131,9 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     target = next(one for one in current["changes"] if one["item"] == "target")
     assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0))
     assert current["not_understood"] == ["no object scales prefill: it keeps its count"]
+    apart = {one["pool"]: one["apart"] for one in current["counts"]}
+    assert apart["prefill"] == 0.0
+    assert apart["decode"] > 0.0
     faults = [(row["policy"], row["fault"]) for row in found["faults"]]
     assert ("p.yaml", "no_stock") in faults
     assert ("current", "none") in faults

@@ -12,10 +12,12 @@ from replay.services import SETTINGS, built, derived, pd_day, service
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.replay.controllers.hpa import Hpa, Metric
 from hs_analysis.replay.controllers.keda import Keda
 from hs_analysis.replay.faults import faults_named
+from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import check
@@ -134,6 +136,19 @@ def test_a_timetable_decides_what_its_entries_in_a_policy_do() -> None:
         rows.filter(pl.col("policy") == name)["desired_decode"].to_list() for name in ("mine", "timetable")
     ]
     assert counts[0][1:] == counts[1][1:]
+
+
+def test_counts_of_todays_autoscaler_are_set_beside_those_that_ran() -> None:
+    """One that ran as recorded is 0 apart; one of 4 where 9 ran is 5 apart, five ninths of them."""
+    train, test = halves(service({"decode": np.full(100, 2_000.0)}, {"decode": 9}))
+    fixed = Schedule({"decode": np.full(test.table.height, 4.0)})
+    timeline = replay_service(test, train, derived(), {"current": fixed}, SETTINGS).timeline
+    (same,) = counts_apart(timeline, "recorded")
+    assert (same["pool"], same["rows"], same["apart"]) == ("decode", 40, 0.0)
+    (one,) = counts_apart(timeline, "current")
+    assert (one["recorded"], one["replayed"], one["apart"]) == (9.0, 4.0, 5.0)
+    assert one["apart_ratio"] == pytest.approx(5 / 9)
+    assert counts_apart(timeline, "nobody") == []
 
 
 def test_static_peak_is_the_training_peak_at_the_target_and_at_most_what_a_floor_ran_with() -> None:
