@@ -129,7 +129,7 @@ def _compared(ours: PolicyReplay, theirs: PolicyReplay) -> dict[str, Any]:
         "unit": "GPU-hours" if in_gpus else "instance-hours",
         "current_hours": now,
         "policy_hours": then,
-        "saved": 1.0 - then / now if now and then is not None else None,
+        "saved": ours.vs_current,
         "current_slo_violation_ratio": theirs.slo_violation_ratio,
         "policy_slo_violation_ratio": ours.slo_violation_ratio,
     }

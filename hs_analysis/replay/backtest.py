@@ -30,7 +30,7 @@ from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
 from hs_analysis.replay.redrawn import hours_range
 from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, foreseen, recorded, static_peak
-from hs_analysis.replay.score import PolicyScore, judged_roles, mean_violation, saving, score
+from hs_analysis.replay.score import PolicyScore, compared, judged_roles, mean_violation, score
 from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
@@ -106,9 +106,9 @@ def replay_service(
         and every autoscaler of the field that can be expressed on the service (``calibration`` says why
         others can't). Comparisons are in GPU-hours when every pool's GPUs per instance are known, else in
         instance-hours. Where the fleet model does not agree with history (``calibration``),
-        ``slo_violation_ratio`` is None and the shares are kept in ``calibration``. The violations of
-        ``recorded`` are predicted like all others, so that rows compare; those seen are in ``calibration``.
-        Without pools or demand there are no rows and ``calibration`` says so.
+        ``slo_violation_ratio``, its time and its tokens are None and the shares are kept in ``calibration``.
+        The violations of ``recorded`` are predicted like all others, so that rows compare; those seen are in
+        ``calibration``. Without pools or demand there are no rows and ``calibration`` says so.
 
     Raises
     ------
@@ -134,7 +134,10 @@ def replay_service(
     )
     if calibration["status"] == "not_calibrated":
         calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
-        rows = tuple(replace(row, slo_violation_ratio=None) for row in rows)
+        rows = tuple(
+            replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
+            for row in rows
+        )
     calibration |= _accounts(run, frame_test)
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
@@ -294,19 +297,9 @@ def _run(
         name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
         for name, replayed in results.items()
     }
-    base = {name: scores[name].row for name in (STATIC_PEAK, RECORDED)}
-    compared = {
-        name: replace(
-            found,
-            row=replace(
-                found.row,
-                vs_static_peak=saving(found.row, base[STATIC_PEAK]),
-                vs_recorded=saving(found.row, base[RECORDED]),
-            ),
-        )
-        for name, found in scores.items()
-    }
-    return _Run(model, parts, results, compared, accounts)
+    rows = {name: found.row for name, found in scores.items()}
+    scores = {name: replace(found, row=compared(found.row, rows)) for name, found in scores.items()}
+    return _Run(model, parts, results, scores, accounts)
 
 
 def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Control]) -> Sizing:

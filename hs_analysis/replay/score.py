@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_m
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult, combined_violation
 from hs_analysis.schema.backtests import PolicyReplay
+from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 
 HOUR_S = 3600.0
 DAY_S = 86_400.0
@@ -57,10 +58,12 @@ def score(
     pool's last action (a daily cycle needs two). ``overshoot_ratio`` is the instances beyond what the load of
     the very moment needed at the target, over those needed. ``unserved_tokens`` wait at the end of captures.
     ``recovery_s`` is the longest stretch of windows that more likely than not violate, 0 without one, None
-    without a capacity. ``pd_imbalance_ratio`` is the mean of 1 − smaller ÷ larger room of prefill and decode,
-    room = ready instances · target ÷ offered work.
+    without a capacity. ``slo_violation_s`` and ``slo_violation_tokens`` are ``violation_s`` and
+    ``violation_tokens`` of the pools whose latency has a limit. ``pd_imbalance_ratio`` is the mean of
+    1 − smaller ÷ larger room of prefill and decode, room = ready instances · target ÷ offered work.
     """
     scored_s = sum(float(r.scored.sum()) * r.demand.window_s for r in results)
+    judged = judged_roles(model)
     known = tuple(role for role, pool in model.pools.items() if pool.capacity is not None)
     if scored_s == 0:
         return PolicyScore(_empty(name, evidence), None, 0.0)
@@ -71,7 +74,7 @@ def score(
         policy=name,
         gpu_hours=sum(h * gpus[role] for role, h in hours.items()) if set(hours) <= set(gpus) else None,
         instance_hours=sum(hours.values()),
-        slo_violation_ratio=mean_violation(results, judged_roles(model)),
+        slo_violation_ratio=mean_violation(results, judged),
         actions_per_day=actions / (scored_s / DAY_S),
         reversals_per_day=reversals / (scored_s / DAY_S),
         overshoot_ratio=_overshoot(results, model),
@@ -82,6 +85,8 @@ def score(
         cost=sum(h * prices[role] for role, h in hours.items()) if set(hours) <= set(prices) else None,
         recovery_s=_longest_s(results, known),
         pd_imbalance_ratio=_imbalance(results, model),
+        slo_violation_s=violation_s(results, judged),
+        slo_violation_tokens=violation_tokens(results, judged),
     )
     return PolicyScore(row, mean_violation(results, known), scored_s)
 
@@ -90,6 +95,21 @@ def saving(row: PolicyReplay, baseline: PolicyReplay) -> float | None:
     """Return 1 − hours ÷ baseline hours, in GPU-hours where both have them; negative when it costs more."""
     pairs = ((row.gpu_hours, baseline.gpu_hours), (row.instance_hours, baseline.instance_hours))
     return next((1 - own / other for own, other in pairs if own is not None and other), None)
+
+
+def compared(row: PolicyReplay, rows: Mapping[str, PolicyReplay]) -> PolicyReplay:
+    """Set a policy's hours against those of the baselines that are among ``rows``, by name."""
+
+    def against(name: str) -> float | None:
+        return saving(row, rows[name]) if name in rows else None
+
+    return replace(
+        row,
+        vs_static_peak=against(STATIC_PEAK),
+        vs_recorded=against(RECORDED),
+        vs_hindsight=against(HINDSIGHT),
+        vs_current=against(CURRENT),
+    )
 
 
 def _empty(name: str, evidence: str) -> PolicyReplay:
@@ -102,11 +122,39 @@ def _hours(result: SimulationResult, role: str) -> float:
 
 def mean_violation(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
     """Return the expected share of scored windows that violate in any of the pools; None if none can say."""
-    if not roles:
-        return None
-    values = np.concatenate([combined_violation(r, roles)[r.scored] for r in results])
+    values = np.concatenate([_chances(r, roles) for r in results]) if roles else np.empty(0)
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else None
+
+
+def violation_s(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+    """Return the expected time in scored windows that violate in any pool [s]; None if none can say."""
+    return _expected(results, roles, [np.full(r.demand.rows, r.demand.window_s) for r in results])
+
+
+def violation_tokens(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> float | None:
+    """Return the output tokens expected to be served in violating windows [tokens].
+
+    Served, not offered: what waits through a window counts in the one that serves it, and in
+    ``unserved_tokens`` if none does. None where no pool can say, or none decodes.
+    """
+    decodes = next((role for role in ("decode", "mixed") if all(role in r.served for r in results)), None)
+    return None if decodes is None else _expected(results, roles, [r.served[decodes] for r in results])
+
+
+def _chances(result: SimulationResult, roles: tuple[str, ...]) -> Floats:
+    """Chance that each scored window violates in any of the pools."""
+    return combined_violation(result, roles)[result.scored]
+
+
+def _expected(
+    results: Sequence[SimulationResult], roles: tuple[str, ...], amounts: Sequence[Floats]
+) -> float | None:
+    """Sum what windows have, shape (rows,) each, times their chance of violating; None if none has one."""
+    parts = [_chances(r, roles) * amount[r.scored] for r, amount in zip(results, amounts, strict=True)]
+    values = np.concatenate(parts) if parts else np.empty(0)
+    values = values[~np.isnan(values)]
+    return float(values.sum()) if values.size else None
 
 
 def _actions(result: SimulationResult) -> tuple[int, int]:

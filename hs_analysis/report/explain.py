@@ -15,7 +15,7 @@ from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
-from hs_analysis.report.headlines import HEADLINES, NUMBERS
+from hs_analysis.report.headlines import HEADLINES, INTERVALS, NUMBERS
 from hs_analysis.report.priors import prior_basis
 from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
@@ -208,7 +208,7 @@ def _numbers(place: Place) -> list[dict[str, Any]]:
             "name": name,
             "value": place.entry[key],
             "unit": unit,
-            "interval": place.entry.get(f"{key.removesuffix('_s')}_ci"),
+            "interval": place.entry.get(INTERVALS.get(key, f"{key}_ci")),
         }
         for key, (name, unit) in NUMBERS[place.kind].items()
         if place.entry.get(key) is not None

@@ -76,7 +76,11 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "gpu_hours": ("GPU-hours", ""),
         "vs_recorded": ("saved against recorded", "ratio"),
         "vs_static_peak": ("saved against static peak", "ratio"),
+        "vs_hindsight": ("saved against hindsight", "ratio"),
+        "vs_current": ("saved against today's autoscaler", "ratio"),
         "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "slo_violation_s": ("time over the limit", "s"),
+        "slo_violation_tokens": ("output tokens over the limit", ""),
         "actions_per_day": ("actions per day", ""),
         "reversals_per_day": ("reversals per day", ""),
         "overshoot_ratio": ("overshoot", "ratio"),
@@ -95,3 +99,6 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     "policy": {},
 }
 """Further numbers of an entry: key → (name, unit)."""
+
+INTERVALS = {"lag_s": "lag_ci", "slo_violation_ratio": "slo_violation_ci"}
+"""Keys of intervals that are not that of their number with ``_ci``."""

@@ -46,31 +46,28 @@ def replay(
 
     ``field`` keeps the autoscalers of the field; a page of many services goes without them.
     """
-    entries = in_order(records(mapping(service.get("replay")).get("policies")), service)
-    entries = [entry for entry in entries if field or entry.get("policy") not in AUTOSCALERS]
+    entries = _entries(service, field=field)
     priced = any("cost" in entry for entry in entries)
+    today = any(is_number(entry.get("vs_current")) for entry in entries)
     rows = []
     for entry in entries:
-        policy = str(entry.get("policy"))
         path = replay_path(name, entry)
-        note = "the chosen policy" if policy == chosen.selected.get("policy") else ""
         cells = [
-            text_cell(policy_name(policy), note=note),
+            _named(entry, chosen),
             hours_cell(entry.get("instance_hours"), entry.get("instance_hours_ci")),
             hours_cell(entry.get("gpu_hours")),
             *([hours_cell(entry.get("cost"))] if priced else []),
             number_cell(entry.get("vs_recorded"), "ratio", entry.get("vs_recorded_ci")),
-            number_cell(entry.get("vs_static_peak"), "ratio"),
+            number_cell(entry.get("vs_static_peak"), "ratio", entry.get("vs_static_peak_ci")),
+            number_cell(entry.get("vs_hindsight"), "ratio", entry.get("vs_hindsight_ci")),
+            *([number_cell(entry.get("vs_current"), "ratio", entry.get("vs_current_ci"))] if today else []),
             _noted(
                 number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
                 side_unclear(entry),
             ),
+            number_cell(entry.get("slo_violation_s"), "s", entry.get("slo_violation_s_ci")),
             number_cell(entry.get("recovery_s"), "s"),
             number_cell(entry.get("actions_per_day"), "", None, 1),
-            number_cell(entry.get("reversals_per_day"), "", None, 1),
-            number_cell(entry.get("overshoot_ratio"), "ratio"),
-            number_cell(entry.get("pd_imbalance_ratio"), "ratio"),
-            number_cell(entry.get("unserved_tokens"), "", None, 0),
         ]
         rows.append({"id": anchors.claim(path, cells[0]["text"]), "cells": cells, "path": path})
     heads = [
@@ -80,15 +77,49 @@ def replay(
         *(["cost"] if priced else []),
         "saved vs. recorded",
         "saved vs. static peak",
+        "saved vs. hindsight",
+        *(["saved vs. today's"] if today else []),
         "windows over limit",
+        "time over limit",
         "longest stretch over limit",
         "actions per day",
+    ]
+    return table("Policies on the test window", heads, rows)
+
+
+def further(service: Mapping[str, Any], chosen: Choice, *, field: bool = True) -> dict[str, Any]:
+    """Return the figures of the same rows that the first table leaves out, so that it can be read across."""
+    rows = []
+    for entry in _entries(service, field=field):
+        cells = [
+            _named(entry, chosen),
+            number_cell(entry.get("reversals_per_day"), "", None, 1),
+            number_cell(entry.get("overshoot_ratio"), "ratio"),
+            number_cell(entry.get("pd_imbalance_ratio"), "ratio"),
+            number_cell(entry.get("slo_violation_tokens"), "", entry.get("slo_violation_tokens_ci")),
+            number_cell(entry.get("unserved_tokens"), "", None, 0),
+        ]
+        rows.append({"id": "", "cells": cells})
+    heads = [
+        "policy",
         "reversals per day",
         "overshoot",
         "P/D imbalance",
+        "output tokens over limit",
         "unserved tokens",
     ]
-    return table("Policies on the test window", heads, rows)
+    return table("Further figures on the test window", heads, rows)
+
+
+def _entries(service: Mapping[str, Any], *, field: bool) -> list[Mapping[str, Any]]:
+    entries = in_order(records(mapping(service.get("replay")).get("policies")), service)
+    return [entry for entry in entries if field or entry.get("policy") not in AUTOSCALERS]
+
+
+def _named(entry: Mapping[str, Any], chosen: Choice) -> Cell:
+    policy = str(entry.get("policy"))
+    note = "the chosen policy" if policy == chosen.selected.get("policy") else ""
+    return text_cell(policy_name(policy), note=note)
 
 
 def _noted(cell: Cell, note: str) -> Cell:

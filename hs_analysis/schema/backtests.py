@@ -50,12 +50,21 @@ class PolicyReplay:
     """One policy on the test window.
 
     ``recovery_s`` is the longest stretch in which windows are expected to violate; ``pd_imbalance_ratio`` the
-    mean share of the better supplied pool's room that the other one can't match. Intervals are 95 %, from
-    ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which holds what moves within a day
-    alone; ``interval_reason`` says why they are missing. ``slo_violation_range`` is how far the
-    replay itself may be off, and ``slo_side`` says whether that lies ``under`` the share of windows that the
-    SLO allows, ``over`` it, or leaves it ``unclear``. ``instance_hours_range`` is between
-    which hours a policy may end by what was read when. ``cost`` is in the currency of ``[prices]``.
+    mean share of the better supplied pool's room that the other one can't match. ``slo_violation_s`` is the
+    expected time in violating windows [s], ``slo_violation_tokens`` the output tokens that the decode pool
+    (the only one, where one does both) is expected to serve in them [tokens]; both are null where
+    ``slo_violation_ratio`` is, the tokens also where no pool decodes. ``vs_static_peak``, ``vs_recorded``,
+    ``vs_hindsight`` and ``vs_current`` are 1 − hours ÷ those of that row, in GPU-hours where both have them,
+    negative when the policy costs more; null without the row: ``current`` needs the objects that scale the
+    service today. What keeps the SLO is not above 0 against ``hindsight``, but for the little by which the
+    schedule found there lies above the bound, and ``recorded``, which waits for no start-up.
+
+    Intervals are 95 %, from ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which
+    holds what moves within a day alone; ``interval_reason`` says why they are missing.
+    ``slo_violation_range`` is how far the replay itself may be off, and ``slo_side`` says whether that lies
+    ``under`` the share of windows that the SLO allows, ``over`` it, or leaves it ``unclear``.
+    ``instance_hours_range`` is between which hours a policy may end by what was read when. ``cost`` is in the
+    currency of ``[prices]``.
     """
 
     policy: str
@@ -71,6 +80,10 @@ class PolicyReplay:
     evidence: str = ""
     recovery_s: float | None = None
     pd_imbalance_ratio: float | None = None
+    slo_violation_s: float | None = None
+    slo_violation_tokens: float | None = None
+    vs_hindsight: float | None = None
+    vs_current: float | None = None
     instance_hours_ci: Interval | None = None
     slo_violation_ci: Interval | None = None
     vs_recorded_ci: Interval | None = None

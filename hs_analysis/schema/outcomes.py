@@ -9,45 +9,20 @@ from __future__ import annotations
 import pyarrow as pa
 
 from hs_analysis.schema.frames import _field
+from hs_analysis.schema.nested import (
+    COVERAGE,
+    FIXED_COST,
+    INTERVAL,
+    MOVER,
+    RATIO_WINDOW,
+    REASON,
+    REPLICA_RATIO,
+    STRETCH,
+    TURN,
+    TYPE_RATIO,
+)
 
 _TEXT, _NUMBER, _FLAG = pa.string(), pa.float64(), pa.bool_()
-INTERVAL = pa.list_(_NUMBER)
-REASON = pa.struct([("code", _TEXT), ("text", _TEXT), ("value", _NUMBER), ("limit", _NUMBER)])
-TURN = pa.struct(
-    [("code", _TEXT), ("value", _NUMBER), ("limit", _NUMBER), ("distance", _NUMBER), ("verdict", _TEXT)]
-)
-STRETCH = pa.struct([("start", pa.string()), ("end", pa.string()), ("reason", pa.string())])
-RATIO_WINDOW = pa.struct([("start", _TEXT), ("end", _TEXT), ("value", _NUMBER), ("ci", INTERVAL)])
-TYPE_RATIO = pa.struct([("prefill_type", pa.string()), ("decode_type", pa.string()), ("value", pa.float64())])
-COVERAGE = pa.struct(
-    [
-        ("covered", pa.int64()), ("blocks", pa.int64()), ("block_s", pa.float64()),
-        ("below", pa.list_(pa.int64())), ("above", pa.list_(pa.int64())), ("reason", REASON),
-    ]
-)  # fmt: skip
-REPLICA_GROUP = pa.struct(
-    [
-        ("prefill", pa.float64()), ("decode", pa.float64()), ("limited", pa.string()),
-        ("windows", pa.int64()), ("per_instance_tps", pa.float64()),
-    ]
-)  # fmt: skip
-REPLICA_RATIO = pa.struct(
-    [
-        ("value", pa.float64()), ("ci", INTERVAL), ("status", pa.string()), ("at_least", pa.float64()),
-        ("at_most", pa.float64()), ("reason", REASON), ("prefill_tps", pa.float64()),
-        ("decode_tps", pa.float64()), ("groups", pa.list_(REPLICA_GROUP)), ("agrees", pa.bool_()),
-        ("text", pa.string()),
-    ]
-)  # fmt: skip
-MOVER = pa.struct([("input", _TEXT), ("share", _NUMBER), ("low", _NUMBER), ("high", _NUMBER)])
-FIXED_COST = pa.struct(
-    [("name", pa.string())]
-    + [
-        (name, pa.float64())
-        for name in ("ratio", "extra_instance_hours", "sized_on_decode", "short_share", "worst_load")
-    ]
-)
-
 _SIGNAL_UNIT = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
 
@@ -314,6 +289,10 @@ REPLAY_POLICIES = _contract(
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("recovery_s", _NUMBER, "s", "longest stretch in which windows are expected to violate"),
     _field("pd_imbalance_ratio", _NUMBER, "ratio 0..1", "room of one pool that the other can't match"),
+    _field("slo_violation_s", _NUMBER, "s", "expected time in windows over the SLO"),
+    _field("slo_violation_tokens", _NUMBER, "tokens", "output tokens served in windows over the SLO"),
+    _field("vs_hindsight", _NUMBER, "ratio", "against the cheapest schedule found with the future known"),
+    _field("vs_current", _NUMBER, "ratio", "against today's autoscaler; null when not given"),
     _field("instance_hours_ci", INTERVAL, "instance-hours", "95 % interval; see interval_basis"),
     _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval; see interval_basis"),
     _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval; see interval_basis"),

@@ -8,7 +8,7 @@ from typing import Literal
 import pyarrow as pa
 
 from hs_analysis.schema.frames import _field
-from hs_analysis.schema.outcomes import INTERVAL, REASON
+from hs_analysis.schema.nested import INTERVAL, REASON
 from hs_analysis.schema.results import Interval, Reason
 
 Pair = tuple[int, int]

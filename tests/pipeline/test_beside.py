@@ -128,6 +128,7 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     assert current["compared"]["current_hours"] == rows["current"]["instance_hours"]
     share = rows["decode_tps@decode"]["instance_hours"] / rows["current"]["instance_hours"]
     assert current["compared"]["saved"] == pytest.approx(1.0 - share)
+    assert rows["decode_tps@decode"]["vs_current"] == pytest.approx(1.0 - share)
     target = next(one for one in current["changes"] if one["item"] == "target")
     assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0))
     assert current["not_understood"] == ["no object scales prefill: it keeps its count"]

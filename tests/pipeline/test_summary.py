@@ -51,7 +51,8 @@ CONTRACT = {
 }
 POLICIES = (
     "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
-    "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio instance_hours_ci "
+    "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio slo_violation_s "
+    "slo_violation_tokens vs_hindsight vs_current instance_hours_ci "
     "slo_violation_ci vs_recorded_ci interval_reason interval_basis slo_violation_range slo_side "
     "instance_hours_range"
 )

@@ -87,6 +87,11 @@ def test_savings_are_against_the_baselines_and_hindsight_serves_all() -> None:
         assert row.vs_static_peak == pytest.approx(
             1 - row.instance_hours / rows["static_peak"].instance_hours
         )
+        assert row.vs_hindsight == pytest.approx(1 - row.instance_hours / rows["hindsight"].instance_hours)
+        assert row.vs_current is None
+        assert row.slo_violation_s == pytest.approx(row.slo_violation_ratio * 576 * 60)
+        assert row.slo_violation_tokens is not None
+    assert rows["hindsight"].vs_hindsight == 0
     assert rows["static_peak"].actions_per_day == 0
     assert rows["oracle"].instance_hours < rows["static_peak"].instance_hours
     assert rows["oracle"].slo_violation_ratio < 0.002
@@ -195,7 +200,9 @@ def test_uncalibrated_latency_is_withheld_and_kept_aside() -> None:
     train, test = halves(frame)
     found = replay_service(test, train, derived(), {"p": built(train, DECODE)}, SETTINGS).result
     assert found.calibration["status"] == "not_calibrated"
-    assert all(row.slo_violation_ratio is None for row in found.policies)
+    for row in found.policies:
+        assert row.slo_violation_ratio is None
+        assert (row.slo_violation_s, row.slo_violation_tokens) == (None, None)
     assert found.calibration["uncalibrated_shares"]["recorded"] > 0.5
     assert by_name(found)["p"].instance_hours is not None
 
@@ -248,6 +255,10 @@ def test_what_runs_today_is_replayed_as_it_is_set_up() -> None:
     rows = by_name(found)
     assert next(iter(rows)) == "current"
     assert rows["current"].instance_hours > rows["hpa"].instance_hours
+    assert rows["current"].vs_current == 0
+    assert rows["hpa"].vs_current == pytest.approx(
+        1 - rows["hpa"].instance_hours / rows["current"].instance_hours
+    )
     assert "runs today" in found.calibration["baselines"]["current"]
     hit = replay_service_faults(
         test, train, derived(), {"current": today}, SETTINGS, faults_named(["metric_gap"])

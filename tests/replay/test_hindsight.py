@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day, service
 
+from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.schedules import asked_ahead
-from hs_analysis.replay.score import score
+from hs_analysis.replay.score import compared, score
+from hs_analysis.replay.simulate import simulate
 
 
 def serves(asked: tuple[int, ...], ready: np.ndarray, start: int) -> bool:
@@ -69,6 +71,24 @@ def test_hindsight_keeps_the_slo_with_fewer_hours_than_the_target_needs() -> Non
     assert best.row.instance_hours is not None
     assert found.least_instance_hours is not None
     assert found.least_instance_hours <= best.row.instance_hours <= 1.1 * found.least_instance_hours
+
+
+@pytest.mark.parametrize("load", [[2500.0, 4500.0, 2500.0, 1200.0], [1400.0, 4400.0, 4400.0, 1400.0]])
+def test_nothing_that_keeps_the_slo_saves_against_hindsight(load: list[float]) -> None:
+    """Every schedule of up to four instances, a start-up time after it is asked for: best is even."""
+    frame = service({"decode": np.array(load)}, {"decode": 3}, window_s=300.0)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    bound = score("hindsight", hindsight([part], model).results, model).row
+    kept = []
+    for counts in itertools.product((1.0, 2.0, 3.0, 4.0), repeat=4):
+        asked = Schedule({"decode": np.array(counts)}, running=False)
+        row = score("x", [simulate(asked, part, model)], model).row
+        assert row.slo_violation_ratio is not None
+        if row.slo_violation_ratio <= model.allowed:
+            kept.append(compared(row, {"hindsight": bound}).vs_hindsight)
+    assert len(kept) > 10
+    assert max(kept) == pytest.approx(0.0)
 
 
 def test_a_tighter_slo_costs_more() -> None:

@@ -11,7 +11,14 @@ from replay.services import SETTINGS, derived, service
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, instance_prices
-from hs_analysis.replay.score import needed, saving, score
+from hs_analysis.replay.score import (
+    compared,
+    needed,
+    saving,
+    score,
+    violation_s,
+    violation_tokens,
+)
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.backtests import PolicyReplay
 
@@ -89,11 +96,53 @@ def test_violations_and_unserved_work() -> None:
     assert found.row.unserved_tokens == pytest.approx(30 * 60 * (9_000.0 - ceiling))
 
 
+def test_time_and_tokens_over_the_limit_are_chances_times_what_windows_have() -> None:
+    """Rows of 60 s with chances 0.5 and 1: 90 s, half the tokens of the first and all of the second."""
+    frame = service({"prefill": np.full(3, 700.0), "decode": np.full(3, 100.0)}, {"prefill": 1, "decode": 1})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    held = simulate(Schedule({role: np.ones(3) for role in model.pools}), part, model)
+    last_gap = replace(part, gap=np.array([False, False, True]))
+    found = replace(
+        held,
+        demand=last_gap,
+        violation={"prefill": np.array([0.0, 1.0, 1.0]), "decode": np.array([0.5, 0.0, 1.0])},
+        served={"prefill": np.full(3, 9e9), "decode": np.array([6_000.0, 7_000.0, 9e9])},
+    )
+    both = ("prefill", "decode")
+    assert violation_s([found], both) == pytest.approx(90.0)
+    assert violation_s([found, found], both) == pytest.approx(180.0)
+    assert violation_tokens([found], both) == pytest.approx(10_000.0)
+    assert violation_s([found], ("decode",)) == pytest.approx(30.0)
+    row = score("x", [found], model).row
+    assert (row.slo_violation_s, row.slo_violation_tokens) == (pytest.approx(90.0), pytest.approx(10_000.0))
+    assert row.slo_violation_ratio == pytest.approx(0.75)
+    assert violation_s([found], ()) is None
+    assert violation_tokens([found], ()) is None
+    unseen = replace(found, served={"prefill": np.ones(3)})
+    assert violation_tokens([unseen], ("prefill",)) is None
+    single = replace(found, served={"mixed": found.served["decode"]})
+    assert violation_tokens([single], both) == pytest.approx(10_000.0)
+
+
+def test_time_over_the_limit_is_the_share_of_the_scored_time() -> None:
+    """However the rows are cut: the share times the time that counts."""
+    loads = np.where(np.arange(ROWS) % 7 < 3, 2_000.0, 1_500.0)
+    loads[20:25] = np.nan
+    found, _ = scored(np.ones(ROWS), loads)
+    assert found.row.slo_violation_ratio is not None
+    assert 0 < found.row.slo_violation_ratio < 1
+    assert found.row.slo_violation_s == pytest.approx(found.row.slo_violation_ratio * found.scored_s)
+    assert found.row.slo_violation_tokens is not None
+    assert 0 < found.row.slo_violation_tokens <= np.nansum(loads) * 60
+
+
 def test_no_slo_makes_no_latency_claim_but_keeps_the_strain() -> None:
     """Without a limit the violation share is null; how far the pool is over capacity is still known."""
     bare = replace(SETTINGS, slo=replace(SETTINGS.slo, ttft_s=None, tbt_s=None))
     found, _ = scored(np.ones(ROWS), 2_000.0, settings=bare)
     assert found.row.slo_violation_ratio is None
+    assert (found.row.slo_violation_s, found.row.slo_violation_tokens) == (None, None)
     assert found.strain_ratio == pytest.approx(1.0, abs=1e-3)
 
 
@@ -113,3 +162,21 @@ def test_saving_uses_gpu_hours_where_both_have_them() -> None:
     assert saving(row(60.0, 9.0), row(80.0, 10.0)) == pytest.approx(0.25)
     assert saving(row(None, 9.0), row(80.0, 10.0)) == pytest.approx(0.1)
     assert saving(row(None, 9.0), row(None, 0.0)) is None
+
+
+def test_hours_are_set_against_the_rows_that_are_there() -> None:
+    """Each comparison is against its own row, 0 against oneself; null where that row is missing."""
+
+    def row(name: str, hours: float) -> PolicyReplay:
+        return PolicyReplay(name, None, hours, None, None, None, None, None, None, None)
+
+    rows = {name: row(name, hours) for name, hours in (("static_peak", 10.0), ("recorded", 8.0))}
+    few = compared(row("x", 6.0), rows)
+    assert few.vs_static_peak == pytest.approx(0.4)
+    assert few.vs_recorded == pytest.approx(0.25)
+    assert (few.vs_hindsight, few.vs_current) == (None, None)
+    rows |= {"hindsight": row("hindsight", 5.0), "current": row("current", 12.0)}
+    many = compared(row("x", 6.0), rows)
+    assert many.vs_hindsight == pytest.approx(-0.2)
+    assert many.vs_current == pytest.approx(0.5)
+    assert compared(rows["hindsight"], rows).vs_hindsight == 0.0

@@ -199,8 +199,12 @@ def _replay(name: str) -> dict[str, Any]:
                 "reversals_per_day": actions / 7,
                 "overshoot_ratio": 0.11,
                 "unserved_tokens": 0.0,
+                "slo_violation_s": share * 230_400.0,
+                "slo_violation_tokens": share * 9.2e8,
                 "vs_recorded": saved,
                 "vs_static_peak": peak,
+                "vs_hindsight": 1.0 - hours / 741.5,
+                "vs_current": None,
                 "evidence": evidence.path(name, "replay", policy),
             }
             for policy, hours, share, actions, saved, peak in rows

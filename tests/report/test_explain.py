@@ -227,6 +227,21 @@ def test_a_link_gives_the_very_number_of_the_summary(stage, what, value, ends, s
     json.dumps(found)
 
 
+def test_every_number_has_its_own_interval():
+    """That of the share of windows stands beside the share, not beside the time; a lag keeps its own."""
+    found = summary()
+    row = found["services"][0]["replay"]["policies"][0]
+    row |= {"slo_violation_ci": [0.001, 0.009], "slo_violation_s": 1_500.0, "vs_recorded_ci": [0.2, 0.4]}
+    found["services"][0]["signals"][0]["lag_ci"] = [0.1, 0.7]
+    told = explain(evidence.parse(path("replay", "decode_tps")), found, details())["numbers"]
+    of = {one["name"]: one["interval"] for one in told}
+    assert of["windows over the limit"] == [0.001, 0.009]
+    assert of["time over the limit"] is None
+    assert of["saved against recorded"] == [0.2, 0.4]
+    told = explain(evidence.parse(path("study", "decode_tps@decode")), found, details())["numbers"]
+    assert {one["name"]: one["interval"] for one in told}["lag"] == [0.1, 0.7]
+
+
 def test_every_link_in_the_summary_is_explained():
     """No evidence that the run hands out leads nowhere."""
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 from report import sample as samples
 from report.sample_tables import START
 
-from hs_analysis.report.cells import Anchors
+from hs_analysis.report.cells import Anchors, Cell
 from hs_analysis.report.choice import Choice, choose
-from hs_analysis.report.replay_tables import decisions, replay, trial
+from hs_analysis.report.replay_tables import decisions, further, replay, trial
 from hs_analysis.report.replay_words import notes
 
 
@@ -54,9 +56,37 @@ def test_backtest_has_intervals_and_order() -> None:
     found = replay(service["service"], service, choice, Anchors())
     names = [row["cells"][0]["text"] for row in found["rows"]]
     assert names[:3] == ["decode TPS", "recorded", "static peak"]
-    saved, longest = found["rows"][0]["cells"][3], found["rows"][0]["cells"][6]
-    assert saved["ci"] == "25 to 33"
-    assert (longest["text"], longest["unit"]) == ("11", "min")
+    cells = named(found)
+    assert cells["saved vs. recorded"]["ci"] == "25 to 33"
+    assert (cells["longest stretch over limit"]["text"], cells["longest stretch over limit"]["unit"]) == (
+        "11",
+        "min",
+    )
+
+
+def named(found: Mapping[str, Any]) -> dict[str, Cell]:
+    """Return the cells of a table's first row by heading."""
+    heads = [column["text"] for column in found["columns"]]
+    return dict(zip(heads, found["rows"][0]["cells"], strict=True))
+
+
+def test_time_over_the_limit_and_the_bound_stand_in_the_first_table_the_rest_behind_it() -> None:
+    """Nothing of a row is lost between the two; today's autoscaler is a column where it was given."""
+    one = samples.sample()
+    service = one.summary["services"][0]
+    row = service["replay"]["policies"][0]
+    row |= {"slo_violation_s": 5_400.0, "slo_violation_tokens": 1_234_000.0, "vs_hindsight": -0.2}
+    choice = choose(service, one.policies[service["service"]])
+    cells = named(replay(service["service"], service, choice, Anchors()))
+    assert (cells["time over limit"]["text"], cells["time over limit"]["unit"]) == ("90", "min")
+    assert cells["saved vs. hindsight"]["text"].endswith("20")
+    assert "saved vs. today's" not in cells
+    rest = further(service, choice)
+    assert named(rest)["output tokens over limit"]["sort"] == "1234000.0"
+    assert set(named(rest)) & set(cells) == {"policy"}
+    assert {r["id"] for r in rest["rows"]} == {""}
+    row["vs_current"] = 0.1
+    assert named(replay(service["service"], service, choice, Anchors()))["saved vs. today's"]["text"] == "10"
 
 
 def test_drivers_say_what_they_drive_and_do() -> None:
