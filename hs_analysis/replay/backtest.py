@@ -141,10 +141,7 @@ def replay_service(
     calibration |= _accounts(run, frame_test)
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
-    rows = tuple(
-        with_intervals(row, pieces[row.policy], pieces[RECORDED], settings.seed, settings.draws)
-        for row in rows
-    )
+    rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
     rows = tuple(
         replace(
             row,

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hs_analysis.replay.demand import Floats
-from hs_analysis.replay.simulate import SimulationResult, combined_violation
+from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
 from hs_analysis.schema.backtests import PolicyReplay
+from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
 
@@ -33,16 +34,17 @@ TOO_SHORT = "the test window has fewer than eight hours: no spread can be told"
 class Sums:
     """Sums of one policy over pieces of the window, shape (pieces,).
 
-    Scored rows, instance-hours, the hours that are paid for (GPU-hours where known), chances of violating
-    and the rows that have one. Pieces are counted from the start of a capture; a last one of less than half
-    belongs to the one before.
+    Scored rows, instance-hours, the hours that are paid for (GPU-hours where known), expected time over the
+    limit, the time of which that can be said [s], and expected output tokens over the limit. Pieces are
+    counted from the start of a capture; a last one of less than half belongs to the one before.
     """
 
     rows: Floats
     hours: Floats
     cost: Floats
-    chances: Floats
-    judged: Floats
+    over_s: Floats
+    judged_s: Floats
+    over_tokens: Floats
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def sums(
     length_s: float,
 ) -> Sums:
     """Sum a replayed policy up by pieces of a length over scored rows."""
-    columns: list[list[Floats]] = [[], [], [], [], []]
+    columns: list[list[Floats]] = [[], [], [], [], [], []]
     for result in results:
         demand, use = result.demand, result.scored
         piece = np.floor((demand.t_s - demand.t_s[:1]) / length_s).astype(np.int64)
@@ -82,38 +84,57 @@ def sums(
             cost += np.nan_to_num(paid) * (gpus_per_instance[role] if priced else 1.0)
         chance = combined_violation(result, roles)
         known = use & ~np.isnan(chance)
-        weights = (use, use * hours, use * cost, np.where(known, chance, 0.0), known)
+        chance = np.where(known, chance, 0.0)
+        pool = output_pool(result.served)
+        tokens = np.nan_to_num(result.served[pool]) if pool else np.zeros(demand.rows)
+        over_s, judged_s = chance * demand.window_s, known * demand.window_s
+        weights = (use, use * hours, use * cost, over_s, judged_s, chance * tokens)
         for column, weight in zip(columns, weights, strict=True):
             column.append(np.bincount(piece, np.asarray(weight, float), count).astype(np.float64))
     return Sums(*(np.concatenate(column) if column else np.empty(0) for column in columns))
 
 
-def with_intervals(row: PolicyReplay, own: Pieces, recorded: Pieces, seed: int, draws: int) -> PolicyReplay:
-    """Add 95 % intervals of hours, violations and the saving against the recorded counts.
+def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, draws: int) -> PolicyReplay:
+    """Add 95 % intervals of hours, violations and the savings; ``pieces`` are those of every row, by name.
 
-    The same pieces are drawn for the policy and for what ran, so that the saving's interval is paired. Hours
-    are scaled to the scored time of the window. With fewer than three days, hours are drawn in blocks, and
-    the instance-hours have no interval: they follow the cycle of the day, which no drawing of hours keeps.
-    With fewer than eight hours there is none at all, and the reason is given.
+    The same pieces are drawn for the policy and for what it is set against, so that a saving's interval is
+    paired. Hours, and time and tokens over the limit, are scaled to the scored time of the window. With fewer
+    than three days, hours are drawn in blocks, and the instance-hours have no interval: they follow the cycle
+    of the day, which no drawing of hours keeps. With fewer than eight hours there is none at all, and the
+    reason is given.
     """
-    if (own.days.rows > 0).sum() >= LEAST_DAYS:
-        basis, of, ran, block = "days", own.days, recorded.days, 1
-    elif (own.hours.rows > 0).sum() >= LEAST_HOURS:
-        basis, of, ran, block = "hours", own.hours, recorded.hours, BLOCK_HOURS
+    if (pieces[row.policy].days.rows > 0).sum() >= LEAST_DAYS:
+        basis, block, cuts = "days", 1, {name: of.days for name, of in pieces.items()}
+    elif (pieces[row.policy].hours.rows > 0).sum() >= LEAST_HOURS:
+        basis, block, cuts = "hours", BLOCK_HOURS, {name: of.hours for name, of in pieces.items()}
     else:
         return replace(row, interval_reason=TOO_SHORT)
-    full = np.flatnonzero(of.rows > 0)
+    own = cuts[row.policy]
+    full = np.flatnonzero(own.rows > 0)
     drawn = full[moving_block_indices(full.size, block, draws, np.random.default_rng(seed))]
-    hours = of.hours[drawn].sum(axis=1) / of.rows[drawn].sum(axis=1) * of.rows.sum()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        shares = of.chances[drawn].sum(axis=1) / of.judged[drawn].sum(axis=1)
-        savings = 1.0 - of.cost[drawn].sum(axis=1) / ran.cost[drawn].sum(axis=1)
-    timed = basis == "days" and row.instance_hours is not None
+
+    def interval(value: float | None, part: Floats, of: Floats, *, times: float = 1.0) -> Interval | None:
+        if value is None:
+            return None
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return _interval(part[drawn].sum(axis=1) / of[drawn].sum(axis=1) * times)
+
+    def saving(value: float | None, baseline: str) -> Interval | None:
+        return None if value is None else interval(value, cuts[baseline].cost - own.cost, cuts[baseline].cost)
+
+    hours, judged_s = row.instance_hours if basis == "days" else None, own.judged_s.sum()
     return replace(
         row,
-        instance_hours_ci=_interval(hours) if timed else None,
-        slo_violation_ci=_interval(shares) if row.slo_violation_ratio is not None else None,
-        vs_recorded_ci=_interval(savings) if row.vs_recorded is not None else None,
+        instance_hours_ci=interval(hours, own.hours, own.rows, times=own.rows.sum()),
+        slo_violation_ci=interval(row.slo_violation_ratio, own.over_s, own.judged_s),
+        slo_violation_s_ci=interval(row.slo_violation_s, own.over_s, own.judged_s, times=judged_s),
+        slo_violation_tokens_ci=interval(
+            row.slo_violation_tokens, own.over_tokens, own.judged_s, times=judged_s
+        ),
+        vs_static_peak_ci=saving(row.vs_static_peak, STATIC_PEAK),
+        vs_recorded_ci=saving(row.vs_recorded, RECORDED),
+        vs_hindsight_ci=saving(row.vs_hindsight, HINDSIGHT),
+        vs_current_ci=saving(row.vs_current, CURRENT),
         interval_basis=basis,
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.simulate import SimulationResult, combined_violation
+from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
 from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 
@@ -138,8 +138,8 @@ def violation_tokens(results: Sequence[SimulationResult], roles: tuple[str, ...]
     Served, not offered: what waits through a window counts in the one that serves it, and in
     ``unserved_tokens`` if none does. None where no pool can say, or none decodes.
     """
-    decodes = next((role for role in ("decode", "mixed") if all(role in r.served for r in results)), None)
-    return None if decodes is None else _expected(results, roles, [r.served[decodes] for r in results])
+    pool = output_pool(results[0].served) if results else None
+    return None if pool is None else _expected(results, roles, [r.served[pool] for r in results])
 
 
 def _chances(result: SimulationResult, roles: tuple[str, ...]) -> Floats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -244,11 +244,16 @@ def combined_violation(result: SimulationResult, roles: tuple[str, ...]) -> Floa
     return 1.0 - kept if roles else np.full(result.demand.rows, np.nan)
 
 
+def output_pool(pools: Iterable[str]) -> str | None:
+    """Return the pool whose work is output tokens: decode, or the one that does both; None without."""
+    known = tuple(pools)
+    return next((role for role in ("decode", "mixed") if role in known), None)
+
+
 def timeline(service: str, name: str, result: SimulationResult, judged: tuple[str, ...]) -> pl.DataFrame:
     """Return the ``timeline`` rows of one capture; a single pool stands in the decode columns."""
-    pools = tuple(result.desired)
-    prefill = "prefill" if "prefill" in pools else None
-    decode = next((role for role in ("decode", "mixed") if role in pools), None)
+    prefill = "prefill" if "prefill" in result.desired else None
+    decode = output_pool(result.desired)
 
     def values(per_role: Mapping[str, Floats], role: str | None) -> pl.Series:
         data = per_role[role] if role else np.full(result.demand.rows, np.nan)

@@ -87,6 +87,11 @@ class PolicyReplay:
     instance_hours_ci: Interval | None = None
     slo_violation_ci: Interval | None = None
     vs_recorded_ci: Interval | None = None
+    slo_violation_s_ci: Interval | None = None
+    slo_violation_tokens_ci: Interval | None = None
+    vs_static_peak_ci: Interval | None = None
+    vs_hindsight_ci: Interval | None = None
+    vs_current_ci: Interval | None = None
     interval_reason: str = ""
     cost: float | None = None
     interval_basis: str | None = None

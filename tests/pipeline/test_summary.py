@@ -53,7 +53,8 @@ POLICIES = (
     "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
     "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio slo_violation_s "
     "slo_violation_tokens vs_hindsight vs_current instance_hours_ci "
-    "slo_violation_ci vs_recorded_ci interval_reason interval_basis slo_violation_range slo_side "
+    "slo_violation_ci vs_recorded_ci slo_violation_s_ci slo_violation_tokens_ci vs_static_peak_ci "
+    "vs_hindsight_ci vs_current_ci interval_reason interval_basis slo_violation_range slo_side "
     "instance_hours_range"
 )
 SERVICE = (

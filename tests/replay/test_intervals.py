@@ -12,11 +12,16 @@ from hs_analysis.replay.controllers import CONTROLLERS
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.intervals import DAY_S, LEAST_DAYS, sums
-from hs_analysis.replay.score import score
+from hs_analysis.replay.score import score, violation_tokens
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.baselines import AUTOSCALERS, BASELINES
 
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+
+
+FIGURES = (
+    "slo_violation_s", "slo_violation_tokens", "vs_static_peak", "vs_recorded", "vs_hindsight", "vs_current",
+)  # fmt: skip
 
 
 def days(count: int, mean: float = 18_000.0):
@@ -32,7 +37,7 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
     frame = days(6)
     rows = np.arange(frame.table.height)
     train = frame.rows(rows < 576)
-    policies = {"pair": built(train, PAIR)}
+    policies = {"pair": built(train, PAIR), "current": built(train, PAIR[1:])}
     found = replay_service(frame.rows(rows >= 576), train, derived(), policies, SETTINGS).result.policies
     for row in found:
         assert (row.interval_reason, row.interval_basis) == ("", "days")
@@ -40,9 +45,17 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
         assert row.vs_recorded_ci is not None
         low, high = row.instance_hours_ci
         assert low - 1e-6 <= row.instance_hours <= high + 1e-6
-        assert row.vs_recorded_ci[0] - 1e-9 <= row.vs_recorded <= row.vs_recorded_ci[1] + 1e-9
-    recorded = next(row for row in found if row.policy == "recorded")
-    assert recorded.vs_recorded_ci == (0.0, 0.0)
+        for figure in FIGURES:
+            value, ends = getattr(row, figure), getattr(row, f"{figure}_ci")
+            assert ends is not None, figure
+            spread = 1e-9 * max(1.0, abs(value))
+            assert ends[0] - spread <= value <= ends[1] + spread, figure
+        test_s = 4 * 86_400.0
+        assert row.slo_violation_s_ci == pytest.approx([end * test_s for end in row.slo_violation_ci])
+    named = {row.policy: row for row in found}
+    for baseline in ("static_peak", "recorded", "hindsight", "current"):
+        assert getattr(named[baseline], f"vs_{baseline}_ci") == (0.0, 0.0)
+        assert getattr(named["pair"], f"vs_{baseline}_ci") != (0.0, 0.0)
     short = replay_service(frame.rows(rows >= 1152), train, derived(), policies, SETTINGS).result.policies
     for row in short:
         assert (row.interval_basis, row.interval_reason, row.instance_hours_ci) == ("hours", "", None)
@@ -65,7 +78,9 @@ def test_equal_days_have_no_spread() -> None:
     found = sums([result], ("decode",), {}, DAY_S)
     assert found.rows.tolist() == [288.0] * 4
     assert found.hours == pytest.approx([144.0] * 4)
-    assert found.chances == pytest.approx(found.chances[:1].repeat(4), rel=0.05)
+    assert found.over_s == pytest.approx(found.over_s[:1].repeat(4), rel=0.05)
+    assert found.judged_s.tolist() == [86_400.0] * 4
+    assert found.over_tokens.sum() == pytest.approx(violation_tokens([result], ("decode",)))
     assert LEAST_DAYS == 3
 
 
