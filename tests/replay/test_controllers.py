@@ -80,6 +80,11 @@ def test_keda_reads_an_empty_answer_as_zero_unless_told_otherwise() -> None:
     assert walk(Keda(TRIGGER, min_replica_count=2, ignore_null_values=False), blind, 8)[-1] == 8
 
 
+def test_keda_keeps_the_count_it_found_as_its_hpa_does() -> None:
+    """10 found, 3 needed: 10 until 300 s have passed."""
+    assert walk(Keda(TRIGGER, min_replica_count=2), [300.0] * 6, 10) == [10] * 5 + [3]
+
+
 def test_keda_fallback_after_the_threshold() -> None:
     """Three failed polls are borne, the fourth falls back: two polls a minute, so from the second row on."""
     fallen = Keda(TRIGGER, 2, ignore_null_values=False, fallback=Fallback(3, 6))
