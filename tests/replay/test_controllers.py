@@ -174,6 +174,31 @@ def test_saturation_keeps_spare_room() -> None:
     assert asks(NAN, 0.0) == 4
 
 
+def test_saturation_of_one_pool_leads_the_other_by_the_ratio() -> None:
+    """Prefill that can't be seen follows decode at 2 to 1, in its bounds; without a ratio nothing runs."""
+    size = next(row.size for row in CONTROLLERS if row.name == "llmd_wva")
+    decode_only = frozenset((signal, "decode") for signal in ("kv_usage", "queue_length"))
+    scaler = size(sizing(readable=decode_only))
+    assert isinstance(scaler, Autoscaler)
+    assert scaler.note == "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
+
+    def asks(kv: float, desired: int) -> dict[str, int]:
+        seen = {"decode": view({"kv_usage": [kv], "queue_length": [0.0]}, desired)}
+        return step(scaler, seen, {})[0]
+
+    assert asks(0.75, 4) == {"decode": 5, "prefill": 10}
+    assert asks(0.52, 4) == {"decode": 3, "prefill": 6}
+    assert asks(0.6, 4) == {"decode": 4, "prefill": 8}
+    assert asks(0.75, 10) == {"decode": 10, "prefill": 20}
+    tight = sizing(readable=decode_only, bounds={"prefill": (1, 7), "decode": (1, 10)})
+    assert size(tight).follows["prefill"].most == 7
+    assert size(sizing(readable=decode_only, ratio=None)) == "kv_usage of prefill is not recorded"
+    assert size(sizing(readable=frozenset())) == "kv_usage of prefill is not recorded"
+    assert size(sizing()).follows == {}
+    prefill_only = frozenset((signal, "prefill") for signal in ("kv_usage", "queue_length"))
+    assert size(sizing(readable=prefill_only)).follows["decode"].leader == "prefill"
+
+
 def test_token_velocity_rounds_arrivals_up() -> None:
     """Arriving tokens ÷ velocity."""
     assert walk(TokenVelocity(100.0), [301.0, 50.0, NAN], 4, signal="arrived_tps") == [4, 1, 1]
