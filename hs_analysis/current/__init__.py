@@ -1,8 +1,8 @@
 """Today's autoscaler: its objects read into parameters that a replay runs, and what to change in them."""
 
-from hs_analysis.current.advice import Change, changes
+from hs_analysis.current.advice import changes
 from hs_analysis.current.documents import Manifest, read_manifests
-from hs_analysis.current.model import CurrentObject, Known
+from hs_analysis.current.model import Change, CurrentObject, Known
 from hs_analysis.current.translate import CurrentAutoscaler, translate
 
 __all__ = [

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from hs_analysis.current.model import CurrentObject, MetricRead
+from hs_analysis.current.documents import DYNAMO
+from hs_analysis.current.model import Change, CurrentObject, MetricRead
+from hs_analysis.current.planner_advice import planner_changes
 from hs_analysis.policy.model import Policy, Primary
 from hs_analysis.replay.controllers import hpa
 from hs_analysis.replay.controllers.keda import Keda
@@ -19,47 +20,21 @@ SAME_TOLERANCE = 0.02
 """Tolerances nearer than this are not worth a change [ratio]."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """One number to change.
-
-    Attributes
-    ----------
-    where, name, role
-        The object and its pool.
-    item
-        Its field.
-    now, then
-        Its value and the one to set, in the object's own unit; text where it is no number.
-    why
-        A sentence.
-    evidence
-        Path of the evidence; empty where the number is a default.
-    """
-
-    where: str
-    name: str
-    role: str
-    item: str
-    now: float | str | None
-    then: float | str | None
-    why: str
-    evidence: str = ""
-
-
 def changes(
     objects: Sequence[CurrentObject], policy: Policy, thresholds: Sequence[Threshold] = ()
 ) -> tuple[Change, ...]:
-    """Return what to change in objects of HPA and KEDA to follow a policy, in the order of the objects.
+    """Return what to change in today's objects to follow a policy, in the order of the objects.
 
     An object that follows another signal than the policy is told the target of its own (``thresholds``), and
-    the signal that was chosen.
+    the signal that was chosen. Of a configuration of Dynamo's planner see ``planner_changes``.
 
-    Nothing is said of an object that could not be read, nor of Dynamo's planner, whose thresholds are of
-    other quantities than a policy's.
+    Nothing is said of an HPA or ScaledObject that could not be read, nor under a policy on hold.
     """
     found: list[Change] = []
+    planners = {one.where: [o for o in objects if o.where == one.where] for one in objects}
     for one in objects:
+        if one.kind == DYNAMO and policy.mode == "metric":
+            found += planner_changes(planners.pop(one.where, ()), policy, thresholds)
         parameters = one.parameters.hpa if isinstance(one.parameters, Keda) else one.parameters
         if isinstance(parameters, hpa.Hpa) and policy.mode == "metric":
             found += _of_object(one, parameters, policy, thresholds)

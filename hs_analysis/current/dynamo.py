@@ -11,8 +11,27 @@ from hs_analysis.errors import InputError
 from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
 
 POOLS = {"disagg": ("prefill", "decode"), "prefill": ("prefill",), "decode": ("decode",), "agg": ("mixed",)}
+SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner/config"
+"""Where the defaults and aliases below are from."""
+
 DEFAULT_BUDGET = 8
-"""GPUs that the planner may use where the file does not say [GPUs]; its own default."""
+"""GPUs that the planner may use where the file does not say [GPUs]; below 0 it has no limit."""
+
+NO_LIMIT = 1_000_000
+"""Instances of a pool without a GPU budget: more than any fleet has."""
+
+DEFAULT_LATENCY_MS = {"ttft_ms": 500.0, "itl_ms": 50.0}
+"""Goals of ``sla`` where the file does not say [ms]."""
+
+LATENCIES = {"ttft": "ttft_ms", "tbt": "itl_ms"}
+"""Latency of a policy → the planner's goal for it."""
+
+ALIASES = {
+    "ttft": "ttft_ms",
+    "itl": "itl_ms",
+    "throughput_adjustment_interval": "throughput_adjustment_interval_seconds",
+}
+"""Older names of keys that the planner still reads."""
 
 LOAD_KEYS = {
     "prefill": ("prefill_scale_up_queue_tokens", "prefill_scale_down_queue_tokens", 1.0),
@@ -20,12 +39,13 @@ LOAD_KEYS = {
 }
 """Pool → keys of its thresholds, and the unit they come in: tokens of a worker, percent of its KV cache."""
 
-Read = tuple[str, Any, tuple[str, ...]]
-"""Pool, parameters or None, notes."""
+Read = tuple[str, Any, tuple[str, ...], dict[str, float]]
+"""Pool, parameters or None, notes, numbers as ``CurrentObject`` keeps them."""
 
 
 def read_planner(body: Mapping[str, Any], known: Known, where: str) -> tuple[Read, ...]:
-    """Return the parameters of every pool that the planner scales."""
+    """Return what every pool that the planner scales is set up with."""
+    body = {ALIASES.get(key, key): value for key, value in body.items()}
     mode = str(body.get("mode", "disagg"))
     if mode not in POOLS:
         raise InputError(f"mode {mode!r} is not one of {', '.join(POOLS)}", where=where)
@@ -37,18 +57,48 @@ def read_planner(body: Mapping[str, Any], known: Known, where: str) -> tuple[Rea
     found: list[Read] = []
     for role in POOLS[mode]:
         if role not in known.pools:
-            found.append((role, None, (f"the service has no {role} pool",)))
+            found.append((role, None, (f"the service has no {role} pool",), {}))
             continue
         parameters, notes = _pool(body, role, known, where)
-        found.append((role, parameters, (*shared, *notes)))
+        found.append((role, parameters, (*shared, *notes), _numbers(body, role, where)))
     return tuple(found)
+
+
+def keyed(role: str, name: str) -> str:
+    """Return the key of a pool's number; an aggregated engine is set up by the keys of decode."""
+    return f"{'prefill' if role == 'prefill' else 'decode'}_{name}"
+
+
+def _least(body: Mapping[str, Any], role: str, where: str) -> float:
+    """Return the pool's own least endpoints, else those of both pools, else 1."""
+    return _number(body, keyed(role, "min_endpoint"), _number(body, "min_endpoint", 1.0, where), where)
+
+
+def _numbers(body: Mapping[str, Any], role: str, where: str) -> dict[str, float]:
+    """Return the numbers of one pool that may be changed; GPUs of an engine only where the file says them."""
+    found = {
+        keyed(role, "min_endpoint"): _least(body, role, where),
+        "max_gpu_budget": _budget(body, where),
+    }
+    engine = keyed(role, "engine_num_gpu")
+    if body.get(engine) is not None:
+        found[engine] = _number(body, engine, None, where)
+    target = str(body.get("optimization_target", "throughput"))
+    if target == "load" and role in LOAD_KEYS:
+        found |= {key: _number(body, key, None, where) for key in LOAD_KEYS[role][:2]}
+    if target == "sla":
+        keys = {"prefill": ("ttft_ms",), "decode": ("itl_ms",), "mixed": ("ttft_ms", "itl_ms")}[role]
+        found |= {key: _number(body, key, DEFAULT_LATENCY_MS[key], where) for key in keys}
+    return found
 
 
 def _pool(body: Mapping[str, Any], role: str, known: Known, where: str) -> tuple[Any, tuple[str, ...]]:
     target = str(body.get("optimization_target", "throughput"))
-    least, most = _number(body, f"{role}_min_endpoint", 1.0, where), _most(body, role, where)
+    least, most = _least(body, role, where), _most(body, role, where)
     bounds: dict[str, Any] = {"min_endpoint": round(least), "max_replicas": most}
     note = f"at most {most}: the GPU budget of both pools, as if this one had it alone"
+    if most == NO_LIMIT:
+        note = "max_gpu_budget is below 0: no limit"
     if target == "sla":
         if body.get("enable_throughput_scaling") is False:
             return None, ("sla without throughput scaling needs the engine's own measurements",)
@@ -73,14 +123,21 @@ def _pool(body: Mapping[str, Any], role: str, known: Known, where: str) -> tuple
 
 
 def _most(body: Mapping[str, Any], role: str, where: str) -> int:
-    each = _number(body, f"{role}_engine_num_gpu", 1.0, where)
-    return max(1, int(_number(body, "max_gpu_budget", float(DEFAULT_BUDGET), where) // max(1.0, each)))
+    budget, each = _budget(body, where), _number(body, keyed(role, "engine_num_gpu"), 1.0, where)
+    return NO_LIMIT if budget < 0 else max(1, int(budget // max(1.0, each)))
 
 
-def _number(body: Mapping[str, Any], key: str, default: float | None, where: str) -> float:
-    if key not in body and default is not None:
+def _budget(body: Mapping[str, Any], where: str) -> float:
+    return _number(body, "max_gpu_budget", float(DEFAULT_BUDGET), where, least=-1.0)
+
+
+def _number(
+    body: Mapping[str, Any], key: str, default: float | None, where: str, *, least: float = 0.0
+) -> float:
+    """Return a number; the default where the key is missing or null."""
+    if body.get(key) is None and default is not None:
         return default
     found = quantity(body.get(key, ""))
-    if found is None or found < 0:
+    if found is None or found < least:
         raise InputError(f"{key}: expected a number, found {body.get(key)!r}", where=where)
     return found

@@ -78,6 +78,9 @@ class CurrentObject:
         Its metrics, as far as they were understood.
     notes
         What could not be understood, or is only nearly so, as sentences.
+    numbers
+        Of a planner's configuration what may be changed in it, by key and in the file's own unit; its default
+        where it has one and the file does not say.
     """
 
     kind: str
@@ -87,3 +90,32 @@ class CurrentObject:
     parameters: Any
     metrics: tuple[MetricRead, ...] = ()
     notes: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One number to change.
+
+    Attributes
+    ----------
+    where, name, role
+        The object and its pool; pools joined by ``and`` for a number that they share.
+    item
+        Its field.
+    now, then
+        Its value and the one to set, in the object's own unit; text where it is no number.
+    why
+        A sentence.
+    evidence
+        Path of the evidence; empty where the number is a default.
+    """
+
+    where: str
+    name: str
+    role: str
+    item: str
+    now: float | str | None
+    then: float | str | None
+    why: str
+    evidence: str = ""

@@ -75,8 +75,8 @@ def _objects(manifest: Manifest, given: str, known: Known, catalogue: Catalogue)
     body, where = manifest.body, manifest.where
     if manifest.kind == DYNAMO:
         return [
-            CurrentObject(DYNAMO, f"planner ({role})", where, role, parameters, (), notes)
-            for role, parameters, notes in read_planner(body, known, where)
+            CurrentObject(DYNAMO, f"planner ({role})", where, role, parameters, (), notes, numbers)
+            for role, parameters, notes, numbers in read_planner(body, known, where)
         ]
     name = str((body.get("metadata") or {}).get("name") or "without name")
     role = given or _role_of(body, known)

@@ -283,6 +283,9 @@ def _run(
         accounts = {
             "least_instance_hours": best.least_instance_hours,
             "not_expressed": {name: why for name, why in sized.items() if isinstance(why, str)},
+            "expressed_in_part": {
+                name: one.note for name, one in sized.items() if not isinstance(one, str) and one.note
+            },
         }
         entries = day_plan(history, model)
         if isinstance(entries, str):

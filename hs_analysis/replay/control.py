@@ -160,7 +160,7 @@ class AutoscalerAtWork:
             if role in pools
         }
         counts, self.memory, reason = step(self.scaler, views, self.memory)
-        changes = {role: count - views[role].desired for role, count in counts.items()}
+        changes = {role: count - round(pools[role].desired) for role, count in counts.items()}
         for role, change in changes.items():
             if change:
                 pools[role].ask(counts[role], t_s)

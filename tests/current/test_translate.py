@@ -27,6 +27,7 @@ from hs_analysis.replay.controllers.keda import Fallback, Keda
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
+from hs_analysis.schema.results import Threshold
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Known(
@@ -158,6 +159,28 @@ def test_a_planner_sets_up_both_pools():
     assert any("no_operation" in note for note in old.notes)
 
 
+def test_a_planner_is_read_as_it_reads_itself():
+    """A budget below 0 is none, min_endpoint is of both pools, old names of keys count, agg has decode's."""
+    free = read(
+        "optimization_target: sla\nmax_gpu_budget: -1\nmin_endpoint: 2\nprefill_min_endpoint: 4\n"
+        "throughput_adjustment_interval: 60\nttft: 700\n"
+    )
+    prefill, decode = (free.scaler.pools[role] for role in ("prefill", "decode"))
+    assert (prefill.min_endpoint, decode.min_endpoint) == (4, 2)
+    assert (prefill.max_replicas, prefill.adjustment_s) == (1_000_000, 60.0)
+    assert any("no limit" in note for note in free.notes)
+    assert [one.numbers for one in free.objects] == [
+        {"prefill_min_endpoint": 4.0, "max_gpu_budget": -1.0, "ttft_ms": 700.0},
+        {"decode_min_endpoint": 2.0, "max_gpu_budget": -1.0, "itl_ms": 50.0},
+    ]
+    alone = replace(KNOWN, pools=("mixed",), targets={"mixed": 1000.0}, work={"mixed": "decode_tps"})
+    agg = "mode: agg\noptimization_target: sla\ndecode_min_endpoint: 3\ndecode_engine_num_gpu: 4\n"
+    (one,) = read(agg, known=alone).objects
+    assert (one.parameters.min_endpoint, one.parameters.max_replicas) == (3, 2)
+    with pytest.raises(InputError, match="max_gpu_budget"):
+        read("optimization_target: sla\nmax_gpu_budget: -2\n")
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """The simulated days as a run aligns them, and the policy that is kept for them."""
@@ -250,3 +273,82 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
         "prefill_tps@prefill",
         "prefill_tps_effective@prefill",
     )
+
+
+def advised(policy, text, thresholds=()):
+    """Return what to change in a planner's file, by item."""
+    return {one.item: one for one in changes(read(text).objects, policy, thresholds)}
+
+
+def numbers(change):
+    """Return what is set and what to set."""
+    return change.now, change.then
+
+
+def test_what_to_change_in_a_planner_is_what_a_policy_has_too(sample):
+    """Least endpoints, goals looser than the limits, and a budget for both pools at their largest counts."""
+    _, policy = sample
+    prefill, decode = policy.bounds["prefill"], policy.bounds["decode"]
+    limits = {guard.signal: guard.slo_s * 1000.0 for guard in policy.guards}
+    text = (
+        "optimization_target: sla\nprefill_engine_num_gpu: 2\ndecode_engine_num_gpu: 4\nmax_gpu_budget: 60\n"
+    )
+    found = advised(policy, text + f"ttft_ms: {limits['ttft'] + 100}\nitl_ms: {limits['tbt']}\n")
+    assert numbers(found["prefill_min_endpoint"]) == (1.0, prefill.min)
+    assert numbers(found["decode_min_endpoint"]) == (1.0, decode.min)
+    assert numbers(found["ttft_ms"]) == (limits["ttft"] + 100, limits["ttft"])
+    budget = found["max_gpu_budget"]
+    assert numbers(budget) == (60.0, prefill.max * 2 + decode.max * 4)
+    assert (budget.name, budget.role) == ("planner", "prefill and decode")
+    assert budget.why == (
+        f"{prefill.max} prefill engines of 2 GPU and {decode.max} decode engines of 4 GPU, "
+        "twice the most that ran: a lower cap ends in a queue"
+    )
+    assert set(found) == {"prefill_min_endpoint", "decode_min_endpoint", "ttft_ms", "max_gpu_budget"}
+    unsaid = advised(policy, "optimization_target: latency\n")
+    assert numbers(unsaid["max_gpu_budget"]) == (8.0, prefill.max + decode.max)
+    assert "one at least where the file does not say" in unsaid["max_gpu_budget"].why
+    assert "ttft_ms" not in unsaid
+
+
+def test_a_planner_set_as_the_policy_is_has_nothing_to_change(sample):
+    """A goal below the limit may be how a mean keeps a quantile; a larger budget, or none, does no harm."""
+    _, policy = sample
+    least = "".join(f"{role}_min_endpoint: {one.min}\n" for role, one in policy.bounds.items())
+    for budget in (-1, 500):
+        text = f"optimization_target: sla\nttft_ms: 50\nitl_ms: 5\nmax_gpu_budget: {budget}\n{least}"
+        assert advised(policy, text) == {}
+        assert advised(replace(policy, mode="hold"), "max_gpu_budget: 1\n") == {}
+
+
+def test_a_planners_usage_thresholds_are_the_target_at_the_edges_of_the_band(sample):
+    """Of the policy that follows it, else of its derived threshold; 80 and 40 % against 66 and 54."""
+    _, policy = sample
+    text = (
+        "mode: decode\noptimization_target: load\ndecode_scale_up_kv_rate: 80\n"
+        "decode_scale_down_kv_rate: 40\nmax_gpu_budget: -1\n"
+        f"decode_min_endpoint: {policy.bounds['decode'].min}\n"
+    )
+    assert advised(policy, text) == {}
+    (leader,) = policy.primaries
+    target = replace(leader.target_per_instance, value=0.6, evidence="of the policy")
+    own = replace(leader, signal="kv_usage", role="decode", pool="mean", target_per_instance=target)
+    band = {**policy.hysteresis, "decode": replace(policy.hysteresis["decode"], scale_out_ratio=1.1)}
+    band["decode"] = replace(band["decode"], scale_in_ratio=0.9)
+    found = advised(replace(policy, primaries=(own,), hysteresis=band), text)
+    assert numbers(found["decode_scale_up_kv_rate"]) == (80.0, 66.0)
+    assert "grows too late" in found["decode_scale_up_kv_rate"].why
+    assert numbers(found["decode_scale_down_kv_rate"]) == (40.0, 54.0)
+    assert "without need" in found["decode_scale_down_kv_rate"].why
+    assert found["decode_scale_up_kv_rate"].evidence == "of the policy"
+    near = Threshold("kv_usage", "decode", None, 0.7, None, 1.16, 0.58, None, None, "ok", None)
+    assert advised(policy, text, (near,)) == {}
+    far = replace(near, target_per_instance=0.8, evidence="of its own")
+    found = advised(policy, text, (far,))
+    assert {item: one.then for item, one in found.items()} == {
+        "decode_scale_up_kv_rate": 92.8,
+        "decode_scale_down_kv_rate": 46.4,
+    }
+    assert found["decode_scale_up_kv_rate"].evidence == "of its own"
+    full = replace(near, target_per_instance=0.95)
+    assert advised(policy, text, (full,))["decode_scale_up_kv_rate"].then == 100.0

@@ -32,12 +32,13 @@ FAMILY = {
     "decode_tps": "throughput",
     "gpu_util": "hardware",
     "sm_activity": "hardware",
+    "kv_usage": "memory",
     "ttft": "latency",
     "tbt": "latency",
     "request_rate": "load",
     "queue_length": "queue",
 }
-MEANS = ("gpu_util", "sm_activity", "ttft", "tbt")
+MEANS = ("gpu_util", "sm_activity", "kv_usage", "ttft", "tbt")
 SETTINGS = Settings(
     slo=Slo(ttft_s=2.5, tbt_s=0.05), startup_s={"prefill": 240.0, "decode": 240.0, "mixed": 240.0}
 )

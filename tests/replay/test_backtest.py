@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from replay.services import SETTINGS, built, derived, pd_day, service
+from replay.services import D_CAPACITY, RATIO, SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import PeriodicEntry
@@ -278,3 +278,23 @@ def test_reasons_name_what_cannot_be_expressed() -> None:
         "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0
+
+
+def test_a_pool_that_a_controller_can_not_see_follows_by_the_ratio_and_says_so() -> None:
+    """KV usage and queue of decode alone: the saturation rule sizes decode, prefill is ⌈D × ratio⌉."""
+    bare = pd_day(480)
+    usage = 0.9 * bare.values("decode_tps", "decode") / (4 * D_CAPACITY)
+    frame = pd_day(480, kv_usage__decode=usage, queue_length__decode=np.zeros(480))
+    found, _ = outcome(frame)
+    calibration = found.result.calibration
+    assert set(calibration["not_expressed"]) == {"dynamo_load"}
+    assert calibration["expressed_in_part"] == {
+        "llmd_wva": "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
+    }
+    rows = found.timeline.filter(pl.col("policy") == "llmd_wva")
+    prefill, decode = (rows[f"desired_{role}"].to_numpy()[1:] for role in ("prefill", "decode"))
+    most = max(prefill)
+    assert np.array_equal(prefill, np.minimum(np.ceil(decode * RATIO), most))
+    assert len(set(decode)) > 1, "it scales at all"
+    assert "prefill: " in rows["reason"][5]
+    assert outcome(bare)[0].result.calibration["expressed_in_part"] == {}

@@ -80,6 +80,11 @@ def test_keda_reads_an_empty_answer_as_zero_unless_told_otherwise() -> None:
     assert walk(Keda(TRIGGER, min_replica_count=2, ignore_null_values=False), blind, 8)[-1] == 8
 
 
+def test_keda_keeps_the_count_it_found_as_its_hpa_does() -> None:
+    """10 found, 3 needed: 10 until 300 s have passed."""
+    assert walk(Keda(TRIGGER, min_replica_count=2), [300.0] * 6, 10) == [10] * 5 + [3]
+
+
 def test_keda_fallback_after_the_threshold() -> None:
     """Three failed polls are borne, the fourth falls back: two polls a minute, so from the second row on."""
     fallen = Keda(TRIGGER, 2, ignore_null_values=False, fallback=Fallback(3, 6))
@@ -167,6 +172,31 @@ def test_saturation_keeps_spare_room() -> None:
     assert asks(0.9, 0.0, ready=3.0) == 4
     assert asks(0.1, 0.0, desired=1) == 1
     assert asks(NAN, 0.0) == 4
+
+
+def test_saturation_of_one_pool_leads_the_other_by_the_ratio() -> None:
+    """Prefill that can't be seen follows decode at 2 to 1, in its bounds; without a ratio nothing runs."""
+    size = next(row.size for row in CONTROLLERS if row.name == "llmd_wva")
+    decode_only = frozenset((signal, "decode") for signal in ("kv_usage", "queue_length"))
+    scaler = size(sizing(readable=decode_only))
+    assert isinstance(scaler, Autoscaler)
+    assert scaler.note == "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
+
+    def asks(kv: float, desired: int) -> dict[str, int]:
+        seen = {"decode": view({"kv_usage": [kv], "queue_length": [0.0]}, desired)}
+        return step(scaler, seen, {})[0]
+
+    assert asks(0.75, 4) == {"decode": 5, "prefill": 10}
+    assert asks(0.52, 4) == {"decode": 3, "prefill": 6}
+    assert asks(0.6, 4) == {"decode": 4, "prefill": 8}
+    assert asks(0.75, 10) == {"decode": 10, "prefill": 20}
+    tight = sizing(readable=decode_only, bounds={"prefill": (1, 7), "decode": (1, 10)})
+    assert size(tight).follows["prefill"].most == 7
+    assert size(sizing(readable=decode_only, ratio=None)) == "kv_usage of prefill is not recorded"
+    assert size(sizing(readable=frozenset())) == "kv_usage of prefill is not recorded"
+    assert size(sizing()).follows == {}
+    prefill_only = frozenset((signal, "prefill") for signal in ("kv_usage", "queue_length"))
+    assert size(sizing(readable=prefill_only)).follows["decode"].leader == "prefill"
 
 
 def test_token_velocity_rounds_arrivals_up() -> None:

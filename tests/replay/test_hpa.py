@@ -88,6 +88,27 @@ def test_default_behaviour() -> None:
     assert walk(TOTAL, [800.0] + [100.0] * 6, 8) == [8, 8, 8, 8, 8, 1, 1]
 
 
+def test_the_count_that_was_found_holds_for_a_window() -> None:
+    """10 found, 3 needed: 10 until 300 s have passed since the first sync, then 3; nothing waits to grow."""
+    fast = replace(TOTAL, sync_s=15.0)
+    assert walk(fast, [300.0] * 22, 10, window_s=15.0) == [10] * 20 + [3, 3]
+    assert walk(fast, [300.0] * 7, 10) == [10] * 5 + [3, 3]
+    assert walk(replace(fast, down=AT_ONCE), [300.0], 10) == [3]
+    assert walk(fast, [1200.0], 10) == [12]
+    assert walk(replace(fast, up=Rules(120.0, ())), [1200.0] * 3, 10) == [10, 10, 12]
+
+
+def test_the_count_that_was_found_counts_from_the_first_sync_without_a_metric_too() -> None:
+    """The controller finds its pool before it reads a metric: a gap at the start is part of the window."""
+    assert walk(TOTAL, [float("nan")] * 3 + [300.0] * 4, 10) == [10] * 5 + [3, 3]
+    assert walk(TOTAL, [float("nan")] * 5 + [300.0], 10) == [10] * 5 + [3]
+
+
+def test_the_count_that_was_found_holds_within_bounds_only() -> None:
+    """Above the maximum the cap holds at once."""
+    assert walk(replace(TOTAL, max_replicas=6), [300.0] * 6, 10) == [6] * 5 + [3]
+
+
 def test_kep_853_stories() -> None:
     """900 % a minute: 1, 10, 100, 1000. One pod in 5 min: 2, 3, 4. One pod in 10 min off 1000."""
     up = replace(TOTAL, up=Rules(0.0, (RatePolicy("Percent", 900, 60.0),)))

@@ -3,6 +3,8 @@
 After the documentation, https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
 ("Algorithm details", "Configurable scaling behavior"), and KEP-853 for the order of stabilisation and rate:
 https://github.com/kubernetes/enhancements/tree/master/keps/sig-autoscaling/853-configurable-hpa-scale-velocity.
+The count it starts from counts as a recommendation, ``recordInitialRecommendation`` of
+https://github.com/kubernetes/kubernetes, pkg/controller/podautoscaler/horizontal.go.
 """
 
 from __future__ import annotations
@@ -96,9 +98,12 @@ class Hpa:
 
 @dataclass(frozen=True, slots=True)
 class HpaMemory:
-    """Recommendations and changes that a window or a period still reaches: (time [Unix s], instances)."""
+    """Recommendations and changes that a window or a period still reaches: (time [Unix s], instances).
 
-    recommended: tuple[tuple[float, int], ...] = ()
+    The first recommendation is the count that the controller found when it first saw its pool.
+    """
+
+    recommended: tuple[tuple[float, int], ...]
     changes: tuple[tuple[float, int], ...] = ()
 
 
@@ -115,7 +120,8 @@ def decide_on(
     parameters: Hpa, values: Sequence[float | None], view: PoolView, memory: HpaMemory | None
 ) -> Answer:
     """Ask for a count, given one value per metric. The controller syncs several times within a row."""
-    memory = memory or HpaMemory()
+    # Metrics known or not: within its windows a start keeps what it found.
+    memory = memory or HpaMemory(((view.t_s, view.desired),))
     count = view.desired
     wanted = recommendation(parameters, values, view)
     for sync in range(max(1, round(view.window_s / parameters.sync_s))):
@@ -210,11 +216,11 @@ def _stabilised(
     parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory
 ) -> tuple[int, HpaMemory]:
     """Take the lowest recommendation of the scale-up window, the highest of the scale-down window."""
-    reach = max(parameters.up.stabilization_s, parameters.down.stabilization_s)
-    seen = (*(r for r in memory.recommended if t_s - r[0] < reach), (t_s, wanted))
-    lowest = min(n for t, n in seen if t_s - t < parameters.up.stabilization_s or t == t_s)
-    highest = max(n for t, n in seen if t_s - t < parameters.down.stabilization_s or t == t_s)
-    return min(max(current, lowest), highest), HpaMemory(seen, memory.changes)
+    up_s, down_s = parameters.up.stabilization_s, parameters.down.stabilization_s
+    seen = tuple(r for r in memory.recommended if t_s - r[0] < max(up_s, down_s))
+    lowest = min([wanted, *(n for t, n in seen if t_s - t < up_s)])
+    highest = max([wanted, *(n for t, n in seen if t_s - t < down_s)])
+    return min(max(current, lowest), highest), HpaMemory((*seen, (t_s, wanted)), memory.changes)
 
 
 def _limited(parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory) -> int:

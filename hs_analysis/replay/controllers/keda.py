@@ -60,7 +60,7 @@ class Keda:
 class KedaMemory:
     """The HPA's memory, failed polls in a row, and when a trigger was last active [Unix s]."""
 
-    hpa: HpaMemory = field(default_factory=HpaMemory)
+    hpa: HpaMemory | None = None
     failures: int = 0
     active_s: float | None = None
 

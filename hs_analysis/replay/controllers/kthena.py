@@ -61,7 +61,7 @@ class RatioConstraint:
 class KthenaMemory:
     """Windows and rate limits, and until when panic lasts [Unix s]."""
 
-    limits: HpaMemory = field(default_factory=HpaMemory)
+    limits: HpaMemory | None = None
     panic_until_s: float = -math.inf
 
 

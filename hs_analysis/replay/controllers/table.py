@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hs_analysis.policy.rule import follower_count
 from hs_analysis.replay.controllers import aibrix, dynamo, hpa, keda, kthena, saturation, velocity
 from hs_analysis.replay.controllers.kthena import RatioConstraint, within_ratio
 from hs_analysis.replay.controllers.view import Answer, PoolView
@@ -15,15 +16,28 @@ Rule = Callable[[Any, PoolView, Any], Answer]
 
 
 @dataclass(frozen=True)
+class Following:
+    """A pool that its autoscaler can't see: within ``least`` … ``most``, prefill ÷ decode to its leader."""
+
+    leader: str
+    pd_ratio: float
+    least: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Autoscaler:
     """An autoscaler set up for a service: parameters per pool, and what binds the pools together.
 
-    A pool without parameters keeps its count. The rule is found by the type of the parameters.
+    A pool without parameters follows as ``follows`` says, else keeps its count. The rule is found by the type
+    of the parameters. ``note`` says in words what is not as the autoscaler would do it.
     """
 
     name: str
     pools: Mapping[str, Any]
     together: RatioConstraint | None = None
+    follows: Mapping[str, Following] = field(default_factory=dict)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ def step(
     Returns
     -------
     tuple
-        Counts of the pools that have parameters, their memories, and the reasons in words.
+        Counts of the pools that have parameters or follow, memories, and the reasons in words.
     """
     answers = {
         role: RULES[type(one)](one, views[role], memory.get(role))
@@ -107,6 +121,11 @@ def step(
         if bound != counts:
             reasons.append(f"ratio: {bound['prefill']} to {bound['decode']}")
         counts = bound
+    for role, one in scaler.follows.items():
+        if one.leader in counts:
+            wanted = follower_count(one.leader, counts[one.leader], one.pd_ratio)
+            counts[role] = min(max(wanted, one.least), one.most)
+            reasons.append(f"{role}: {counts[role]} to {counts[one.leader]} {one.leader}, by the ratio")
     return counts, {role: answer.memory for role, answer in answers.items()}, "; ".join(reasons)
 
 
@@ -179,13 +198,22 @@ def _size_dynamo_throughput(sizing: Sizing) -> Autoscaler | str:
 
 
 def _size_saturation(sizing: Sizing) -> Autoscaler | str:
-    pools = {}
+    pools, unseen = {}, {}
     for role, (least, most) in sizing.bounds.items():
-        for signal in ("kv_usage", "queue_length"):
-            if (signal, role) not in sizing.readable:
-                return f"{signal} of {role} is not recorded"
-        pools[role] = saturation.Saturation(min_replicas=least, max_replicas=most)
-    return Autoscaler("llmd_wva", pools)
+        missing = [s for s in ("kv_usage", "queue_length") if (s, role) not in sizing.readable]
+        if missing:
+            unseen[role] = f"{missing[0]} of {role} is not recorded"
+        else:
+            pools[role] = saturation.Saturation(min_replicas=least, max_replicas=most)
+    if not unseen:
+        return Autoscaler("llmd_wva", pools)
+    ((role, why), *_) = unseen.items()
+    if not pools or sizing.ratio is None:
+        return why
+    (leader,) = pools
+    follows = {role: Following(leader, sizing.ratio[0], *sizing.bounds[role])}
+    note = f"{why}: {role} follows {leader} by the derived ratio"
+    return Autoscaler("llmd_wva", pools, follows=follows, note=note)
 
 
 def _size_velocity(sizing: Sizing) -> Autoscaler | str:
