@@ -46,7 +46,7 @@ def replay(
 
     ``field`` keeps the autoscalers of the field; a page of many services goes without them.
     """
-    entries = _entries(service, field=field)
+    entries = [one for one in _entries(service) if field or one.get("policy") not in AUTOSCALERS]
     priced = any("cost" in entry for entry in entries)
     today = any(is_number(entry.get("vs_current")) for entry in entries)
     rows = []
@@ -87,10 +87,10 @@ def replay(
     return table("Policies on the test window", heads, rows)
 
 
-def further(service: Mapping[str, Any], chosen: Choice, *, field: bool = True) -> dict[str, Any]:
+def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
     """Return the figures of the same rows that the first table leaves out, so that it can be read across."""
     rows = []
-    for entry in _entries(service, field=field):
+    for entry in _entries(service):
         cells = [
             _named(entry, chosen),
             number_cell(entry.get("reversals_per_day"), "", None, 1),
@@ -111,9 +111,8 @@ def further(service: Mapping[str, Any], chosen: Choice, *, field: bool = True) -
     return table("Further figures on the test window", heads, rows)
 
 
-def _entries(service: Mapping[str, Any], *, field: bool) -> list[Mapping[str, Any]]:
-    entries = in_order(records(mapping(service.get("replay")).get("policies")), service)
-    return [entry for entry in entries if field or entry.get("policy") not in AUTOSCALERS]
+def _entries(service: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return in_order(records(mapping(service.get("replay")).get("policies")), service)
 
 
 def _named(entry: Mapping[str, Any], chosen: Choice) -> Cell:

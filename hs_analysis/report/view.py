@@ -169,7 +169,7 @@ def _service(
         "gpu_types": speeds,
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),
-        "further": replay_tables.further(service, choice, field=not crowded),
+        "further": {} if crowded else replay_tables.further(service, choice),
         "beside": beside(service),
         "trial": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
         "selection": candidates,
