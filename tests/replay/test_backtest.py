@@ -287,7 +287,7 @@ def test_a_pool_that_a_controller_can_not_see_follows_by_the_ratio_and_says_so()
     frame = pd_day(480, kv_usage__decode=usage, queue_length__decode=np.zeros(480))
     found, _ = outcome(frame)
     calibration = found.result.calibration
-    assert set(calibration["not_expressed"]) == {"dynamo_load"}
+    assert set(calibration["not_expressed"]) == {"dynamo_load", "timetable"}
     assert calibration["expressed_in_part"] == {
         "llmd_wva": "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
     }
