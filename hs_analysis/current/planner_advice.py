@@ -97,7 +97,8 @@ def _budget(pools: Sequence[CurrentObject], policy: Policy) -> Iterator[Change]:
     parts = " and ".join(
         f"{bounds.max} {one.role} engines of {gpus[one.role] or 1.0:g} GPU" for one, bounds in sized
     )
-    said = "" if all(gpus.values()) else ", one at least where the file does not say how many"
-    why = f"{parts}{said}, twice the most that ran: a lower cap ends in a queue"
+    why = f"room for {parts}, twice the most that ran: a lower cap ends in a queue"
+    if not all(gpus.values()):
+        why += "; at least, since the file does not say the GPUs of an engine"
     roles = " and ".join(one.role for one, _ in sized)
     yield Change(first.where, "planner", roles, "max_gpu_budget", budget, needed, why)

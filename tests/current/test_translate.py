@@ -301,13 +301,13 @@ def test_what_to_change_in_a_planner_is_what_a_policy_has_too(sample):
     assert numbers(budget) == (60.0, prefill.max * 2 + decode.max * 4)
     assert (budget.name, budget.role) == ("planner", "prefill and decode")
     assert budget.why == (
-        f"{prefill.max} prefill engines of 2 GPU and {decode.max} decode engines of 4 GPU, "
+        f"room for {prefill.max} prefill engines of 2 GPU and {decode.max} decode engines of 4 GPU, "
         "twice the most that ran: a lower cap ends in a queue"
     )
     assert set(found) == {"prefill_min_endpoint", "decode_min_endpoint", "ttft_ms", "max_gpu_budget"}
     unsaid = advised(policy, "optimization_target: latency\n")
     assert numbers(unsaid["max_gpu_budget"]) == (8.0, prefill.max + decode.max)
-    assert "one at least where the file does not say" in unsaid["max_gpu_budget"].why
+    assert "at least, since the file does not say" in unsaid["max_gpu_budget"].why
     assert "ttft_ms" not in unsaid
 
 

@@ -274,7 +274,7 @@ def test_reasons_name_what_cannot_be_expressed() -> None:
         "dynamo_load": (
             "its prefill thresholds are shares of the engine's context length, which metrics do not hold"
         ),
-        "llmd_wva": "kv_usage of prefill is not recorded",
+        "llmd_wva": "kv_usage of prefill is not recorded and kv_usage of decode is not recorded",
         "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0

@@ -192,8 +192,12 @@ def test_saturation_of_one_pool_leads_the_other_by_the_ratio() -> None:
     assert asks(0.75, 10) == {"decode": 10, "prefill": 20}
     tight = sizing(readable=decode_only, bounds={"prefill": (1, 7), "decode": (1, 10)})
     assert size(tight).follows["prefill"].most == 7
-    assert size(sizing(readable=decode_only, ratio=None)) == "kv_usage of prefill is not recorded"
-    assert size(sizing(readable=frozenset())) == "kv_usage of prefill is not recorded"
+    assert size(sizing(readable=decode_only, ratio=None)) == (
+        "kv_usage of prefill is not recorded, and no ratio is known to follow decode by"
+    )
+    assert size(sizing(readable=frozenset({("kv_usage", "decode")}))) == (
+        "kv_usage of prefill is not recorded and queue_length of decode is not recorded"
+    )
     assert size(sizing()).follows == {}
     prefill_only = frozenset((signal, "prefill") for signal in ("kv_usage", "queue_length"))
     assert size(sizing(readable=prefill_only)).follows["decode"].leader == "prefill"

@@ -207,10 +207,11 @@ def _size_saturation(sizing: Sizing) -> Autoscaler | str:
             pools[role] = saturation.Saturation(min_replicas=least, max_replicas=most)
     if not unseen:
         return Autoscaler("llmd_wva", pools)
-    ((role, why), *_) = unseen.items()
-    if not pools or sizing.ratio is None:
-        return why
-    (leader,) = pools
+    if not pools:
+        return " and ".join(unseen.values())
+    ((role, why),), (leader,) = unseen.items(), pools
+    if sizing.ratio is None:
+        return f"{why}, and no ratio is known to follow {leader} by"
     follows = {role: Following(leader, sizing.ratio[0], *sizing.bounds[role])}
     note = f"{why}: {role} follows {leader} by the derived ratio"
     return Autoscaler("llmd_wva", pools, follows=follows, note=note)
