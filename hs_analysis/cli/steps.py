@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -186,8 +186,22 @@ def replay(
     """Replay, and print the backtest."""
     flags = (history, slo, method, beside, machine)
     ran = on_folder(run, "replay", settings.config, flags, out=out)
+    show(_replayed(ran), out.output, no_color=out.no_color)
+
+
+def _replayed(ran: Ran) -> Shown:
+    """Return the backtest; people first read where the selected policy breaks the SLO more than what ran."""
+    from hs_analysis.pipeline.results import sections
+    from hs_analysis.report import first_line
+    from hs_analysis.report.choice import choose
+
     present = _sections("replay", tables.replay, lambda service: service["replay"]["policies"])
-    show(present(ran.folder), out.output, no_color=out.no_color)
+    found = present(ran.folder)
+    selected = sections(ran.folder, "select")  # says which of the replayed policies was selected
+    services = [mine | theirs for mine, theirs in zip(selected, found.data["services"], strict=True)]
+    slo = ran.manifest.settings.get("slo") or {}
+    first = [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
+    return replace(found, blocks=lambda: [*first, *(b for one in services for b in tables.replay(one))])
 
 
 REPORT_HELP = f"""hsa report {_RUN}

@@ -27,6 +27,7 @@ _ON_TOP = ("slo_worse_than_recorded", "slo_not_held", "input_broken")  # said in
 
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
     """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
+    from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
     from hs_analysis.report.gpu_types import bench_lines
     from hs_analysis.report.sweep_charts import asked
@@ -36,13 +37,12 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     texts = {**dict.fromkeys((s["service"] for s in services), ""), **_by_service(policies)}
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
     answers = [answer(service, choice) for service, choice in chosen]
-    blocks: list[Block] = [
-        line for service, choice in chosen for line in worse_than_recorded(service, choice)
-    ]
+    slo = summary.get("slo") or {}
+    blocks: list[Block] = [line for each in chosen for line in first_line.warnings(*each, slo)]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for service, choice in chosen:
-        blocks += _lines(service, choice, summary.get("slo") or {})
+        blocks += _lines(service, choice, slo)
     blocks += [ratio_test(sweep) for sweep in asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
     blocks += bench_lines(summary)
@@ -94,20 +94,6 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         "not_answered": [f"{r['what']}: {r['code']}" for r in service.get("refusals") or []],
     }
     return record
-
-
-def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> list[str]:
-    """Return a warning when the selected policy breaks the SLO more often than what was recorded."""
-    from hs_analysis.report.wording import percent
-
-    ours = choice.selected.get("slo_violation_ratio")
-    theirs = choice.recorded.get("slo_violation_ratio")
-    if ours is None or theirs is None or ours <= theirs:
-        return []
-    return [
-        f"WARNING: on the test window the selected policy of {service['service']} breaks the SLO in "
-        f"{percent(ours)} of windows, the recorded fleet in {percent(theirs)}."
-    ]
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:

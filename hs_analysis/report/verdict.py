@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.report import releases
+from hs_analysis.report import first_line, releases
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.cells import (
     Cell,
@@ -83,15 +83,11 @@ _MODES = {
 }
 
 
-def _worse(choice: Choice) -> bool:
-    """Whether the chosen policy breaks the objective more often than what was recorded."""
-    mine, theirs = (row.get("slo_violation_ratio") for row in (choice.selected, choice.recorded))
-    return is_number(mine) and is_number(theirs) and mine > theirs
-
-
 def _alert(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
-    """Return the sentence that must stand first when the policy does worse than what was recorded."""
-    if not _worse(choice):
+    """Return the sentence that must stand first: worse than what was recorded, not known, or SLO not held."""
+    if unknown := first_line.not_known(service, choice, mapping(service.get("slo"))):
+        return [{"text": unknown[0].upper() + unknown[1:]}]
+    if not first_line.is_worse(choice):
         return _not_held(name, service, choice, pointer)
     return [
         {"text": "The chosen policy breaks the latency objective more often than what was recorded: "},
@@ -329,7 +325,7 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
             answer.get("value"), "", answer.get("ci"), status=status(answer.get("status")) if answer else None
         ),
         number_cell(choice.selected.get("vs_recorded"), "ratio"),
-        number_cell(over, "ratio", note="more than recorded" if _worse(choice) else ""),
+        number_cell(over, "ratio", note="more than recorded" if first_line.is_worse(choice) else ""),
         status_cell(choice.confidence) if choice.confidence else text_cell(None),
     ]
     return {"id": "", "cells": cells}

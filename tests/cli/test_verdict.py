@@ -81,6 +81,19 @@ def test_no_alarm_without_ground(ours: float | None, theirs: float | None) -> No
     assert not lines(service(ours, theirs))[0].startswith("WARNING")
 
 
+def test_a_share_that_is_not_known_is_the_first_line() -> None:
+    """A backtest that can't tell says so before any saving; without an SLO or a backtest nothing is said."""
+    one = service(None, None)
+    one["replay"]["calibration"] = {"status": "not_calibrated", "text": "the mix moved"}
+    first, *rest = lines(one)
+    assert first.startswith("WARNING: it is not known whether the selected policy of demo/m breaks the SLO")
+    assert first.endswith(": the mix moved.")
+    assert rest[0].startswith("demo/m (production history")
+    bare = {"services": [one], "warnings": [], "slo": {**SLO, "ttft_s": None, "tbt_s": None}}
+    assert str(run_result(bare, [], Path("r")).blocks()[0]).startswith("demo/m")
+    assert lines(service(None, None, replay={}))[0].startswith("demo/m")
+
+
 def test_alarm_is_said_once() -> None:
     """The warning of summary.json that the first line says already is not repeated; others are."""
     warnings = [{"code": "slo_worse_than_recorded", "text": "a"}, {"code": "not_calibrated", "text": "b"}]

@@ -52,7 +52,7 @@ def test_verdict_opens_with_a_warning_when_the_policy_does_worse() -> None:
 
 
 def test_uncalibrated_replay_gives_its_reason_instead_of_a_share() -> None:
-    """Without a share there is a dash and the reason, and no warning."""
+    """Without a share there is a dash and the reason; the box opens with what that leaves open."""
     sample = samples.sample()
     replay = sample.summary["services"][0]["replay"]
     for row in replay["policies"]:
@@ -60,6 +60,12 @@ def test_uncalibrated_replay_gives_its_reason_instead_of_a_share() -> None:
     replay["calibration"] = {"status": "not_calibrated", "text": "they differ by more than 3 times"}
     over = facts(sample)["Replay"]["cells"][-1]
     assert (over["text"], over["note"]) == ("–", "they differ by more than 3 times")
+    sample.summary["slo"] = {"ttft_s": 2.0, "tbt_s": None}
+    alert = words(page(sample)["services"][0]["verdict"]["alert"])
+    assert alert.startswith("It is not known whether the selected policy of ")
+    assert alert.endswith(" on the test window: they differ by more than 3 times.")
+    sample.summary["slo"] = {"ttft_s": None, "tbt_s": None}
+    assert page(sample)["services"][0]["verdict"]["alert"] == []
 
 
 def test_the_first_screen_says_what_an_interval_of_hours_holds_and_when_a_side_is_unclear() -> None:
