@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli import gates, tables
+from hs_analysis.cli import backtest, gates, tables
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     METHOD,
@@ -195,13 +195,13 @@ def _replayed(ran: Ran) -> Shown:
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
 
-    present = _sections("replay", tables.replay, lambda service: service["replay"]["policies"])
+    present = _sections("replay", backtest.replay, lambda service: service["replay"]["policies"])
     found = present(ran.folder)
     selected = sections(ran.folder, "select")  # says which of the replayed policies was selected
     services = [mine | theirs for mine, theirs in zip(selected, found.data["services"], strict=True)]
     slo = ran.manifest.settings.get("slo") or {}
     first = [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
-    return replace(found, blocks=lambda: [*first, *(b for one in services for b in tables.replay(one))])
+    return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 
 
 REPORT_HELP = f"""hsa report {_RUN}

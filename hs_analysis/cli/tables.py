@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hs_analysis.cli import beside
 from hs_analysis.cli.shown import Block, Table
 
 Service = Mapping[str, Any]
-
-WIDEST_INTERVAL = 11
-"""Characters of an interval that stay on one line: tables are to fit a hundred columns."""
 
 
 def signals(service: Service) -> list[Block]:
@@ -97,7 +93,7 @@ def derived(service: Service) -> list[Block]:
         *releases.lines(service),
         Table(
             f"Capacity of {service['service']}",
-            _told_apart(_columns("role gpu capacity status basis covered"), capacity),
+            _told_apart(columns_of("role gpu capacity status basis covered"), capacity),
             capacity,
         ),
         *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
@@ -199,7 +195,7 @@ def selection(service: Service) -> list[Block]:
     entries = sorted(service.get("selection") or [], key=lambda entry: not entry.get("chosen"))
     rows = [
         {
-            "policy": _in_lines(entry["policy"]),
+            "policy": in_lines(entry["policy"]),
             "chosen": "chosen" if entry.get("chosen") else "",
             "score": percent(entry.get("score")),
             "hours": hours(entry.get("instance_hours")),
@@ -215,54 +211,10 @@ def selection(service: Service) -> list[Block]:
         ("actions", "actions\nper day"),
     ]  # fmt: skip
     title = f"Candidates of {service['service']} on the training window"
-    columns = _in_gpus(columns, rows)
+    columns = in_gpus(columns, rows)
     reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
     none = "no signal may size a pool, so there was nothing to simulate"
     return [Table(title, columns, rows, empty=none), *reasons]
-
-
-def replay(service: Service) -> list[Block]:
-    """Return the policies as replayed on the test window, and what the figures rest on."""
-    from hs_analysis.report.replay_words import in_order, notes, side_unclear
-    from hs_analysis.report.wording import interval, percent, seconds, span
-
-    found = service.get("replay") or {}
-    rows = [
-        {
-            "policy": _in_lines(entry["policy"]),
-            "hours": hours(entry.get("instance_hours")),
-            "gpu": hours(entry.get("gpu_hours")),
-            "cost": hours(entry.get("cost")),
-            "recorded": _ranged(
-                percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
-            ),
-            "peak": percent(entry.get("vs_static_peak")),
-            "over": _ranged(
-                percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
-            )
-            + (f"\n{said}" if (said := side_unclear(entry)) else ""),
-            "longest": seconds(entry.get("recovery_s")),
-            "actions": actions(entry.get("actions_per_day")),
-        }
-        for entry in in_order(found.get("policies") or [], service)
-    ]
-    columns = [
-        ("policy", "policy"), ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"),
-        *([("cost", "cost")] if any("cost" in entry for entry in found.get("policies") or ()) else []),
-        ("recorded", "saved vs\nrecorded"), ("peak", "saved vs\npeak"), ("over", "windows\nover limit"),
-        ("longest", "longest\nstretch"), ("actions", "actions\nper day"),
-    ]  # fmt: skip
-    columns = _in_gpus(columns, rows)
-    test = found.get("test")
-    when = f", {span(*test)}" if test else ""
-    title = f"Backtest of {service['service']} on the test window{when}"
-    return [
-        Table(title, columns, rows, empty="not possible"),
-        *notes(found),
-        *current(found.get("current") or {}),
-        *beside.faults(found.get("faults") or []),
-        *beside.placement(found.get("placement") or []),
-    ]
 
 
 def trial(service: Service) -> list[Block]:
@@ -294,7 +246,7 @@ def trial(service: Service) -> list[Block]:
     return [Table(title, columns, rows, empty="no signal was studied"), *words]
 
 
-def _in_gpus(columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def in_gpus(columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Leave out GPU-hours where they are not known or say the same as instance-hours."""
     same = all(row["gpu"] in (row["hours"], "–") for row in rows)
     return [column for column in columns if not (same and column[0] == "gpu")]
@@ -314,49 +266,9 @@ def actions(value: float | None) -> str:
     return fixed(value, 0 if value is not None and value >= 10 else 1)
 
 
-def _in_lines(policy: str) -> str:
+def in_lines(policy: str) -> str:
     """Return a policy's name with one signal a line, so that a table of pairs stays narrow."""
     return policy.replace("+", "\n+")
-
-
-def _ranged(text: str, inside: str) -> str:
-    if len(inside) > WIDEST_INTERVAL:
-        inside = inside.replace(" to ", "\n to ")
-    return f"{text}\n[{inside}]" if inside else text
-
-
-def current(found: Mapping[str, Any]) -> list[Block]:
-    """Return what to change in today's objects, what that saves, and what could not be understood."""
-    if not found:
-        return []
-    columns = _columns("name role item now then why")
-    empty = "nothing: it is set as the policy would set it"
-    return [
-        Table("Today's autoscaler: what to change", columns, found["changes"], empty=empty),
-        *current_lines(found),
-    ]
-
-
-def current_lines(found: Mapping[str, Any]) -> list[Block]:
-    """Return a line on what the policy saves against today's autoscaler, and one for what was not read."""
-    from hs_analysis.report.beside import counts_lines
-    from hs_analysis.report.wording import number, percent
-
-    lines: list[Block] = []
-    both = found.get("compared")
-    if both:
-        now, then = both["current_slo_violation_ratio"], both["policy_slo_violation_ratio"]
-        slo = (
-            ""
-            if now is None or then is None
-            else f"; SLO broken in {percent(then)} of windows, today in {percent(now)}"
-        )
-        lines.append(
-            f"against today's autoscaler: {number(both['policy_hours'])} {both['unit']} instead of "
-            f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
-        )
-    lines += counts_lines(found)
-    return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]
 
 
 def refusals(service: Service) -> list[Block]:
@@ -393,5 +305,6 @@ def reason_text(reason: Mapping[str, Any] | None) -> str:
     return str(reason["text"]) if reason else ""
 
 
-def _columns(names: str) -> list[tuple[str, str]]:
+def columns_of(names: str) -> list[tuple[str, str]]:
+    """Return columns that are headed by their own keys."""
     return [(name, name) for name in names.split()]

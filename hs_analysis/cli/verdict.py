@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hs_analysis.cli.backtest import current_lines
 from hs_analysis.cli.shown import Block, Shown, text_of
 from hs_analysis.cli.tables import (
     amount,
-    current_lines,
     profile_ratio,
     ratio,
     ratio_test,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hs_analysis.cli import tables
+from hs_analysis.cli import backtest, beside, tables
 from hs_analysis.cli.shown import Table, _drawn, console
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -28,7 +28,7 @@ def service(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("stage", ["signals", "derived", "selection", "replay", "trial"])
 def test_tables_fit_a_hundred_columns(name: str, stage: str) -> None:
     """No line of a table is wider, whatever the sample."""
-    blocks = getattr(tables, stage)(service(name))
+    blocks = getattr(backtest if stage == "replay" else tables, stage)(service(name))
     drawn = [block for block in blocks if isinstance(block, Table) and block.rows]
     assert drawn
     out = console(io.StringIO(), no_color=True)
@@ -59,7 +59,7 @@ def test_what_a_release_leaves_stands_above_the_numbers() -> None:
 def test_backtest_puts_the_selected_policy_first() -> None:
     """Then what ran; what is missing and why is said below."""
     found = service("simulated-days")
-    table, *notes = tables.replay(found)
+    table, *notes = backtest.replay(found)
     assert isinstance(table, Table)
     chosen = next(entry["policy"] for entry in found["selection"] if entry["chosen"])
     assert [row["policy"] for row in table.rows][:2] == [chosen, "recorded"]
@@ -71,7 +71,67 @@ def test_intervals_stand_under_their_numbers() -> None:
     """Saving and share of windows over the limit carry theirs where there is one."""
     found = service("simulated-days")
     found["replay"]["policies"][0] |= {"vs_recorded_ci": [0.1, 0.2], "slo_violation_ci": [0.0, 0.01]}
-    (table, *_) = tables.replay(found)
+    (table, *_) = backtest.replay(found)
     assert isinstance(table, Table)
     assert table.rows[0]["recorded"].endswith("\n[10 % to 20 %]") or "[10 to 20" in table.rows[0]["recorded"]
     assert "[" in table.rows[0]["over"]
+
+
+def drawn(block: Table) -> str:
+    """Return a table as a terminal shows it."""
+    out = console(io.StringIO(), no_color=True)
+    with out.capture() as text:
+        out.print(_drawn(block))
+    return text.get()
+
+
+def test_what_the_first_table_has_no_room_for_is_in_a_second() -> None:
+    """The same policies in the same order, within eighty columns; dashes where a figure is not known."""
+    found = service("dynamo-pd")
+    first, second, note = backtest.replay(found)[:3]
+    assert isinstance(first, Table)
+    assert isinstance(second, Table)
+    assert [row["policy"] for row in second.rows] == [row["policy"] for row in first.rows]
+    assert max(map(len, drawn(second).splitlines())) <= 80
+    assert str(note).startswith("[1] instances beyond what the load needs")
+    entry = {
+        "policy": "a@prefill+b@decode", "reversals_per_day": 5.08, "overshoot_ratio": 0.2175,
+        "pd_imbalance_ratio": None, "unserved_tokens": 4_165_515.2,
+    }  # fmt: skip
+    found["replay"]["policies"] = [entry]
+    table = backtest.replay(found)[1]
+    assert isinstance(table, Table)
+    assert list(table.rows[0].values()) == ["a@prefill\n+b@decode", "5.1", "21.8 %", "–", "4,165,515"]
+    found["replay"]["policies"] = []
+    assert not any(isinstance(block, Table) and block.rows for block in backtest.replay(found))
+
+
+def test_faults_are_shares_in_per_cent() -> None:
+    """As in every other table, units in the headings of the rest; a pool that is not there has no column."""
+    row = {
+        "policy": "a@prefill+b@decode", "fault": "metric_gap", "slo_violation_ratio": 0.06543,
+        "worst_violation_ratio": 0.1951, "recovery_s": None, "unserved_tokens": 4_165_515.0,
+        "lowest_prefill": 5, "lowest_decode": 2, "lowest_mixed": None, "places": 12,
+    }  # fmt: skip
+    other = {**row, "recovery_s": 300.0, "slo_violation_ratio": 3.068e-06}
+    table, note = beside.faults([row, other])
+    assert isinstance(table, Table)
+    text = drawn(table)
+    lines = text.splitlines()
+    at = next(place for place, line in enumerate(lines) if line.split()[:2] == ["policy", "fault"])
+    heads, units, _, cells = lines[at - 1 : at + 3]
+    assert cells.split()[2:] == ["6.5", "%", "19.5", "%", "–", "4,165,515", "5", "/", "2"]
+    assert "<0.01 %" in text
+    assert heads.split() == ["over", "worst", "recovery", "unserved", "fewest"]
+    assert units.split() == ["policy", "fault", "limit", "hour", "[s]", "[tokens]", "P", "/", "D"]
+    assert max(map(len, lines[1:])) <= 80
+    assert str(note).startswith("over limit: share of windows")
+    assert beside.faults([]) == []
+
+
+def test_places_are_shares_in_per_cent() -> None:
+    """Hours and tokens stay numbers."""
+    row = {"policy": "a", "unplaced_instance_hours": 1.5, "unplaced_window_ratio": 0.0123}
+    (table,) = beside.placement([row])
+    assert isinstance(table, Table)
+    assert list(table.rows) == [row | {"unplaced_window_ratio": "1.2 %"}]

@@ -1,0 +1,124 @@
+"""The backtest of one service as tables and lines of the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hs_analysis.cli import beside
+from hs_analysis.cli.shown import Block, Table
+from hs_analysis.cli.tables import Service, actions, columns_of, hours, in_gpus, in_lines
+
+WIDEST_INTERVAL = 11
+"""Characters of an interval that stay on one line: tables are to fit a hundred columns."""
+
+
+def replay(service: Service) -> list[Block]:
+    """Return the policies as replayed on the test window, and what the figures rest on."""
+    from hs_analysis.report.replay_words import in_order, notes, side_unclear
+    from hs_analysis.report.wording import interval, percent, seconds, span
+
+    found = service.get("replay") or {}
+    entries = in_order(found.get("policies") or [], service)
+    rows = [
+        {
+            "policy": in_lines(entry["policy"]),
+            "hours": hours(entry.get("instance_hours")),
+            "gpu": hours(entry.get("gpu_hours")),
+            "cost": hours(entry.get("cost")),
+            "recorded": _ranged(
+                percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
+            ),
+            "peak": percent(entry.get("vs_static_peak")),
+            "over": _ranged(
+                percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
+            )
+            + (f"\n{said}" if (said := side_unclear(entry)) else ""),
+            "longest": seconds(entry.get("recovery_s")),
+            "actions": actions(entry.get("actions_per_day")),
+        }
+        for entry in entries
+    ]
+    columns = [
+        ("policy", "policy"), ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"),
+        *([("cost", "cost")] if any("cost" in entry for entry in entries) else []),
+        ("recorded", "saved vs\nrecorded"), ("peak", "saved vs\npeak"), ("over", "windows\nover limit"),
+        ("longest", "longest\nstretch"), ("actions", "actions\nper day"),
+    ]  # fmt: skip
+    columns = in_gpus(columns, rows)
+    test = found.get("test")
+    when = f", {span(*test)}" if test else ""
+    title = f"Backtest of {service['service']} on the test window{when}"
+    return [
+        Table(title, columns, rows, empty="not possible"),
+        *_more(entries),
+        *notes(found),
+        *current(found.get("current") or {}),
+        *beside.faults(found.get("faults") or []),
+        *beside.placement(found.get("placement") or []),
+    ]
+
+
+def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return a second table of the same policies: how calmly and evenly they scale, and what is left over."""
+    from hs_analysis.report.wording import count, percent
+
+    rows = [
+        {
+            "policy": in_lines(entry["policy"]),
+            "turns": actions(entry.get("reversals_per_day")),
+            "beyond": percent(entry.get("overshoot_ratio")),
+            "apart": percent(entry.get("pd_imbalance_ratio")),
+            "left": count(entry.get("unserved_tokens")),
+        }
+        for entry in entries
+    ]
+    columns = [
+        ("policy", "policy"), ("turns", "reversals\nper day"), ("beyond", "overshoot\n[1]"),
+        ("apart", "P/D\nimbalance [2]"), ("left", "unserved\ntokens"),
+    ]  # fmt: skip
+    notes = (
+        "[1] instances beyond what the load needs ÷ those needed; [2] mean share of the better supplied "
+        "pool's room that the other one can't match"
+    )
+    return [Table("More of the same policies", columns, rows), notes] if rows else []
+
+
+def _ranged(text: str, inside: str) -> str:
+    if len(inside) > WIDEST_INTERVAL:
+        inside = inside.replace(" to ", "\n to ")
+    return f"{text}\n[{inside}]" if inside else text
+
+
+def current(found: Mapping[str, Any]) -> list[Block]:
+    """Return what to change in today's objects, what that saves, and what could not be understood."""
+    if not found:
+        return []
+    columns = columns_of("name role item now then why")
+    empty = "nothing: it is set as the policy would set it"
+    return [
+        Table("Today's autoscaler: what to change", columns, found["changes"], empty=empty),
+        *current_lines(found),
+    ]
+
+
+def current_lines(found: Mapping[str, Any]) -> list[Block]:
+    """Return a line on what the policy saves against today's autoscaler, and one for what was not read."""
+    from hs_analysis.report.beside import counts_lines
+    from hs_analysis.report.wording import number, percent
+
+    lines: list[Block] = []
+    both = found.get("compared")
+    if both:
+        now, then = both["current_slo_violation_ratio"], both["policy_slo_violation_ratio"]
+        slo = (
+            ""
+            if now is None or then is None
+            else f"; SLO broken in {percent(then)} of windows, today in {percent(now)}"
+        )
+        lines.append(
+            f"against today's autoscaler: {number(both['policy_hours'])} {both['unit']} instead of "
+            f"{number(both['current_hours'])} ({percent(both['saved'])} saved){slo}"
+        )
+    lines += counts_lines(found)
+    return lines + [f"today's autoscaler: {text}" for text in found.get("not_understood") or []]
