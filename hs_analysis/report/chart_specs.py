@@ -159,6 +159,14 @@ def _events() -> alt.Chart:
     return drawn
 
 
+def _actions(y: alt.Y) -> alt.Chart:
+    """Draw a dot at every action; why it was taken is its tooltip."""
+    dots = alt.Chart(named_rows("actions", t="date")).mark_point(filled=True, size=36, color="var(--ink)")
+    when = alt.Tooltip("t:T", title="at (UTC)", format="%Y-%m-%d %H:%M")
+    drawn: alt.Chart = dots.encode(x=_time("t"), y=y, tooltip=[alt.Tooltip("text:N", title="why"), when])
+    return drawn
+
+
 def _split() -> list[alt.Chart]:
     """Draw the rule between training and test, with both words beside it."""
     data = named_rows("split", t="date")
@@ -276,11 +284,14 @@ def steps() -> Layers:
     base = alt.Chart(csv_rows(t="date", value="number", lone="number"))
     colour = alt.Color("series:N", scale=alt.Scale(domain=["@DOMAIN@"], range=["@COLOURS@"]))
     dash = alt.StrokeDash("series:N", scale=alt.Scale(domain=["@DOMAIN@"], range=["@DASHES@"]))
-    y = alt.Y("value:Q", axis=alt.Axis(title="@Y@", tickMinStep=1), scale=alt.Scale(domainMin=0))
+    y, counts = (
+        alt.Y(field, axis=alt.Axis(title="@Y@", tickMinStep=1), scale=alt.Scale(domainMin=0))
+        for field in ("value:Q", "count:Q")
+    )
     lines = base.mark_line(interpolate="step-after").encode(
         x=_time("t"), y=y, color=colour, strokeDash=dash, detail="capture:N"
     )
-    return alt.layer(_bands(), _events(), lines, _lone(base, y, colour))
+    return alt.layer(_bands(), _events(), lines, _lone(base, y, colour), _actions(counts))
 
 
 @template

@@ -12,6 +12,7 @@ import polars as pl
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.report import chart_specs, marks, policy_specs, sweep_specs
+from hs_analysis.report.decisions import dots
 from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
 from hs_analysis.report.wording import (
     fixed,
@@ -25,6 +26,9 @@ from hs_analysis.report.wording import (
 
 ELASTICITY_ZONE = (0.7, 1.4)
 """Elasticities that count as proportional; the study's verdict rule."""
+
+POINTS_AN_ACTION = 16
+"""Points of a line that take as much of the page as one action with its reason; measured on reports."""
 
 FIT_POINTS = 120
 """Most points of a fitted line; a monotone curve needs no more."""
@@ -306,7 +310,10 @@ def replay_steps(
     service: Mapping[str, Any],
     budget: int,
 ) -> Chart | None:
-    """Draw instances over time per policy; ``policies`` are (name, name in words), best first."""
+    """Draw instances over time per policy; ``policies`` are (name, name in words), best first.
+
+    The first actions of the best have dots with their reasons.
+    """
     column = "ready_prefill" if role == "prefill" else "ready_decode"
     rows, names, ranges = [], [], []
     for policy, words in policies:
@@ -339,6 +346,8 @@ def replay_steps(
     shown = timeline.filter(pl.col("policy").is_in([p for p, _ in policies]))
     inside, left_out, happened = marks.between(service, *_span(shown))
     reading = "One stepped line per policy: the lower the line, the fewer instances are paid for."
+    acted = dots(timeline, policies[0][0], role, budget // POINTS_AN_ACTION)
+    reading += f" Dots: actions of {policies[0][1]}, with the reason as tooltip." if acted else ""
     reading += marks.words(inside, left_out, happened)
     return make(
         "steps",
@@ -346,7 +355,7 @@ def replay_steps(
         (title, reading, title + "."),
         (["t", "series", "capture", "value", "lone"], rows),
         places=places,
-        datasets={"bands": inside + left_out, "events": happened},
+        datasets={"bands": inside + left_out, "events": happened, "actions": acted},
     )
 
 

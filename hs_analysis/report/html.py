@@ -13,9 +13,10 @@ import polars as pl
 import pyarrow as pa
 from markupsafe import Markup
 
-from hs_analysis.report import chart_specs, replay_tables, service_charts, sweep_charts, view
+from hs_analysis.report import chart_specs, service_charts, sweep_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
+from hs_analysis.report.decisions import decisions
 from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.detail import DETAILS
@@ -78,9 +79,7 @@ def render(
     drawn, layers = 0, dict[str, int]()
     for service, entry in zip(page["services"], entries, strict=True):
         name = service["name"]
-        service["decisions"] = replay_tables.decisions(
-            tables["timeline"](name), service["choice"], len(entries)
-        )
+        service["decisions"] = decisions(tables["timeline"](name), service["choice"], entry, len(entries))
         about = findings.filter(pl.col("service").is_in([name, ""]))
         mine = {key: table(name) for key, table in tables.items()}
         found = service_charts.draw(

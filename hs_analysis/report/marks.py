@@ -70,24 +70,25 @@ def between(
         [_cut(row, first, last) for row in find(service) if _overlaps(row, first, last)]
         for find in (saturated, excluded)
     ]
-    happened = [row for row in events(service) if first <= _time(row["t"]) <= last]
+    happened = [row for row in events(service) if first <= time_of(row["t"]) <= last]
     return stretches[0], stretches[1], happened
 
 
-def _time(text: str) -> datetime:
+def time_of(text: Any) -> datetime:
+    """Return a time that is known to be one, in UTC."""
     found = parse_time(text)
     assert found is not None  # noqa: S101 - rows without a time were left out
     return found
 
 
 def _overlaps(row: Row, first: datetime, last: datetime) -> bool:
-    return _time(row["start"]) <= last and _time(row["end"]) >= first
+    return time_of(row["start"]) <= last and time_of(row["end"]) >= first
 
 
 def _cut(row: Row, first: datetime, last: datetime) -> Row:
     """Return a stretch without what lies outside: it must not widen a chart's axis."""
-    start = row["start"] if _time(row["start"]) >= first else _iso(first)
-    return {**row, "start": start, "end": row["end"] if _time(row["end"]) <= last else _iso(last)}
+    start = row["start"] if time_of(row["start"]) >= first else _iso(first)
+    return {**row, "start": start, "end": row["end"] if time_of(row["end"]) <= last else _iso(last)}
 
 
 def _iso(moment: datetime) -> str:

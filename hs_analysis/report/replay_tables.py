@@ -1,11 +1,9 @@
-"""Tables of the backtest: policies, the decisions of the selected one, candidates, and drivers tried."""
+"""Tables of the backtest: policies, candidates, and drivers tried."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-import polars as pl
 
 from hs_analysis.report.cells import (
     Anchors,
@@ -21,17 +19,12 @@ from hs_analysis.report.replay_words import in_order, side_unclear
 from hs_analysis.report.trial_words import in_order as drivers_in_order
 from hs_analysis.report.wording import (
     is_number,
-    moment,
     number,
-    plain,
     policy_name,
     signal_label,
     unit_of,
 )
 from hs_analysis.schema.baselines import AUTOSCALERS
-
-DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES, DECISIONS_LEAST = 60, 600, 8
-"""Most decisions listed of one service, and of all; least of each. The timeline table holds them all."""
 
 
 def replay_path(name: str, entry: Mapping[str, Any]) -> str:
@@ -128,40 +121,6 @@ def _noted(cell: Cell, note: str) -> Cell:
 def hours_cell(value: Any, ci: Any = None) -> Cell:
     """Return hours without decimals once there are many, so that they can be added up."""
     return number_cell(value, "", ci, 0 if is_number(value) and abs(value) >= 100 else 1)
-
-
-def decisions(timeline: pl.DataFrame, chosen: Choice, services: int = 1) -> dict[str, Any]:
-    """Return the scaling actions of the selected policy: when, from how many to how many, and why.
-
-    ``timeline`` are the service's rows of the ``timeline`` contract. The first ones are listed,
-    the fewer the more ``services`` share the page; ``more`` says how many there are beyond.
-    """
-    mine = timeline.filter(pl.col("policy") == str(chosen.selected.get("policy"))).sort("capture", "t")
-    counts = [name for name in ("desired_prefill", "desired_decode") if mine[name].is_not_null().any()]
-    before = [pl.col(name).shift(1).over("capture").alias(f"{name}_before") for name in counts]
-    acted = mine.with_columns(before).filter(pl.col("action").is_in(["out", "in"]))
-    shown = max(DECISIONS_LEAST, min(DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES // max(1, services)))
-    rows = []
-    for row in acted.head(shown).iter_rows(named=True):
-        moved = [_moved(row[f"{name}_before"], row[name]) for name in counts]
-        cells = [
-            text_cell(moment(row["t"])),
-            text_cell(f"scale {row['action']}"),
-            *moved,
-            text_cell(row["reason"], wide=True),
-        ]
-        rows.append({"id": "", "cells": cells})
-    heads = ["time (UTC)", "action", *(name.removeprefix("desired_") for name in counts), "why"]
-    more = acted.height - len(rows)
-    found = table("Actions of the chosen policy on the test window", heads, rows, filter=len(rows) > 8)
-    return found | {"total": acted.height, "more": more}
-
-
-def _moved(before: Any, after: Any) -> Cell:
-    """Return a count that changed as ``11 → 10``, one that did not as itself."""
-    if not is_number(before) or before == after:
-        return text_cell(plain(after), numeric=True)
-    return text_cell(f"{plain(before)} → {plain(after)}", numeric=True)
 
 
 def trial(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:

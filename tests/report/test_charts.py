@@ -311,6 +311,28 @@ def test_replay_draws_what_a_reader_compares(week: dict[str, Chart]) -> None:
     ]  # fmt: skip
 
 
+def test_actions_are_dots_with_their_reasons() -> None:
+    """On the line of the chosen policy, the reason as tooltip; without an action no layer."""
+    one = samples.sample()
+    assert "Dots:" not in drawn(one)["steps-decode"].reading
+    timeline = one.details["timeline"]
+    moved = pl.col("desired_decode") != pl.col("desired_decode").shift(1).over("policy")
+    why = pl.when(moved).then(pl.lit("wants more"))
+    one.details["timeline"] = timeline.with_columns(
+        action=pl.when(moved).then(pl.lit("out")).otherwise(pl.lit("hold")), reason=why.otherwise(pl.lit(""))
+    )
+    chart = drawn(one)["steps-decode"]
+    assert "Dots: actions of decode TPS, with the reason as tooltip." in chart.reading
+    marked = chart.spec["datasets"]["actions"]
+    assert marked
+    assert {mark["text"] for mark in marked} == {"wants more"}
+    line = {(row["t"], row["value"]) for row in rows(chart) if row["series"] == "decode TPS"}
+    assert {(mark["t"], f"{mark['count']:g}") for mark in marked} <= line
+    (layer,) = [one for one in chart.spec["layer"] if one.get("data", {}).get("name") == "actions"]
+    assert layer["encoding"]["tooltip"][0]["field"] == "text"
+    assert svg(chart).count('d="M3,0A3,3') >= len(marked)
+
+
 def test_scatter_says_whose_load_it_is() -> None:
     """Pool or instance, and in tokens/s for a service's signal too."""
     one = samples.sample()

@@ -12,8 +12,11 @@ from report.sample_tables import START
 
 from hs_analysis.report.cells import Anchors, Cell
 from hs_analysis.report.choice import Choice, choose
-from hs_analysis.report.replay_tables import decisions, further, replay, trial
+from hs_analysis.report.decisions import decisions, dots
+from hs_analysis.report.replay_tables import further, replay, trial
 from hs_analysis.report.replay_words import notes
+
+MINE = Choice(selected={"policy": "mine"})
 
 
 def timeline(actions: int) -> pl.DataFrame:
@@ -32,7 +35,7 @@ def timeline(actions: int) -> pl.DataFrame:
 
 def test_every_action_stands_with_its_counts_and_reason() -> None:
     """A changed count shows both numbers, an unchanged one itself; other policies are left out."""
-    found = decisions(timeline(3), Choice(selected={"policy": "mine"}))
+    found = decisions(timeline(3), MINE, {})
     texts = [[cell["text"] for cell in row["cells"]] for row in found["rows"]]
     assert texts[0] == ["2026-11-02 00:01", "scale out", "10 → 11", "4", "because of 1"]
     assert (len(texts), found["total"], found["more"]) == (3, 3, 0)
@@ -40,11 +43,40 @@ def test_every_action_stands_with_its_counts_and_reason() -> None:
 
 def test_long_lists_are_cut_and_say_so() -> None:
     """Sixty on a page of one service, fewer where many share it; the rest is counted."""
-    chosen = Choice(selected={"policy": "mine"})
-    alone, among = decisions(timeline(70), chosen), decisions(timeline(70), chosen, 60)
+    alone, among = decisions(timeline(70), MINE, {}), decisions(timeline(70), MINE, {}, 60)
     assert (len(alone["rows"]), alone["more"]) == (60, 10)
     assert (len(among["rows"]), among["total"]) == (10, 70)
-    assert decisions(timeline(1), Choice())["rows"] == []
+    assert decisions(timeline(1), Choice(), {})["rows"] == []
+
+
+def test_events_stand_between_the_actions() -> None:
+    """In time order and marked; none from outside the test window, none beyond where actions are cut."""
+    deploy = {"t": "2026-11-02T00:02:30Z", "kind": "deploy", "text": "v2"}
+    before, after = ({"t": t, "text": "x"} for t in ("2026-11-01T23:00:00Z", "2026-11-02T09:00:00Z"))
+    found = decisions(timeline(3), MINE, {"events": [after, deploy, before]})
+    texts = [[cell["text"] for cell in row["cells"]] for row in found["rows"]]
+    assert [row[:2] for row in texts] == [
+        ["2026-11-02 00:01", "scale out"],
+        ["2026-11-02 00:02:30", "event"],
+        ["2026-11-02 00:03", "scale out"],
+        ["2026-11-02 00:05", "scale out"],
+    ]
+    assert texts[1][2:] == ["", "", "deploy: v2"]
+    assert (found["total"], found["listed"], found["more"], found["events"]) == (3, 3, 0, 1)
+    assert found["caption"].endswith("on the test window, and events")
+    late = {"t": "2026-11-02T02:10:00Z", "text": "after the sixtieth action, within the window"}
+    cut = decisions(timeline(70), MINE, {"events": [deploy, late]})
+    assert (cut["listed"], len(cut["rows"]), cut["events"]) == (60, 61, 1)
+
+
+def test_dots_carry_the_reason_of_an_action_on_their_own_pool() -> None:
+    """At the count that stands ready then; no dot on a pool that an action left alone."""
+    frame = timeline(3).with_columns(ready_prefill=pl.col("desired_prefill") - 1.0, ready_decode=4.0)
+    assert dots(frame, "mine", "prefill", 2) == [
+        {"t": "2026-11-02T00:01Z", "count": 10.0, "text": "because of 1"},
+        {"t": "2026-11-02T00:03Z", "count": 11.0, "text": "because of 3"},
+    ]
+    assert dots(frame, "mine", "decode", 2) == []
 
 
 def test_backtest_has_intervals_and_order() -> None:
