@@ -256,7 +256,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     ]
     found = outcome.result
     told = None if current is None else _told(task, frame, current, outcome)
-    known = found.calibration | {"targets": _refitted(derived, read_derived(task.run, frame.service))}
+    known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
@@ -264,19 +264,24 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     )
 
 
-def _refitted(train: Derived, whole: Derived) -> list[dict[str, Any]]:
-    """Return every target as the backtest had it, from the first part, beside that of the whole window."""
-    before = {(t.signal, t.role, t.gpu_type): t.target_per_instance for t in train.thresholds}
-    return [
-        {
-            "signal": one.signal,
-            "role": one.role,
-            "first_part": before.get((one.signal, one.role, one.gpu_type)),
-            "whole": one.target_per_instance,
-        }
-        for one in whole.thresholds
-        if one.gpu_type is None
-    ]
+def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
+    """Return targets, bands and P/D ratio as the backtest had them, beside those of the whole window."""
+    before = {(t.signal, t.role): t for t in train.thresholds if t.gpu_type is None}
+    targets = []
+    for now in (one for one in whole.thresholds if one.gpu_type is None):
+        then = before.get((now.signal, now.role))
+        targets.append(
+            {
+                "signal": now.signal,
+                "role": now.role,
+                "first_part": then.target_per_instance if then else None,
+                "whole": now.target_per_instance,
+                "first_part_band": (then.scale_out_ratio, then.scale_in_ratio) if then else None,
+                "whole_band": (now.scale_out_ratio, now.scale_in_ratio),
+            }
+        )
+    ratios = {"first_part": train.pd_ratio.value, "whole": whole.pd_ratio.value}
+    return {"targets": targets, "pd_ratio": ratios}
 
 
 def _current(work: Work | ServiceTask, train: ServiceFrame) -> CurrentAutoscaler | None:

@@ -18,6 +18,8 @@ DECISIONS_ONE_SERVICE, DECISIONS_ALL_SERVICES, DECISIONS_LEAST = 60, 600, 8
 
 COUNTS = ("desired_prefill", "desired_decode")
 
+EVENT = {"sign": "⚑", "word": "event", "tone": "none"}
+
 
 def actions(timeline: pl.DataFrame, policy: str) -> pl.DataFrame:
     """Return the rows of a policy that changed a count, with ``<count>_before`` beside each of ``COUNTS``.
@@ -78,7 +80,7 @@ def _action(row: Mapping[str, Any], counts: list[str]) -> list[Cell]:
 
 def _event(row: Mapping[str, str], counts: list[str]) -> list[Cell]:
     nothing: list[Cell] = [{"text": "", "numeric": True} for _ in counts]
-    words = [text_cell(moment(row["t"])), text_cell("event", strong=True)]
+    words: list[Cell] = [text_cell(moment(row["t"])), {"text": "", "status": EVENT}]
     return [*words, *nothing, text_cell(row["text"], wide=True)]
 
 
@@ -93,7 +95,8 @@ def dots(timeline: pl.DataFrame, policy: str, role: str, most: int) -> list[dict
     """Return a policy's first actions on one pool as chart marks: ``t``, ``count`` ready then, ``text``."""
     pool = "prefill" if role == "prefill" else "decode"  # a mixed pool stands in the columns of decode
     moved = actions(timeline, policy).filter(
-        pl.col(f"desired_{pool}") != pl.col(f"desired_{pool}_before"), pl.col(f"ready_{pool}").is_finite()
+        pl.col(f"desired_{pool}").ne_missing(pl.col(f"desired_{pool}_before")),
+        pl.col(f"ready_{pool}").is_finite(),
     )
     columns = moved.head(most).select("t", f"ready_{pool}", "reason")
     return [

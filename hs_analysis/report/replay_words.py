@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
-from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
+from hs_analysis.report.wording import fixed, number, percent, policy_name, quantity, seconds
 from hs_analysis.schema.baselines import (
     BASELINES,
     CURRENT,
@@ -127,14 +127,27 @@ def readings(calibration: Row) -> str:
 
 
 def targets(calibration: Row) -> str:
-    """Return each target as fitted on the first part and on the whole window, side by side."""
+    """Return targets with their bands, and the P/D ratio, of the first part and of the whole window."""
     parts = [
         f"{entry['signal']}@{entry['role']} {number(entry['first_part'])} and {number(entry['whole'])}"
+        f"{_bands(entry)}"
         for entry in records(calibration.get("targets"))
         if entry["first_part"] and entry["whole"]
     ]
+    ratio = mapping(calibration.get("pd_ratio"))
+    if ratio.get("first_part") and ratio.get("whole"):
+        parts.append(f"P/D ratio {number(ratio['first_part'])} and {number(ratio['whole'])}")
     says = "targets fitted on the first part (the backtest's) and on the whole window (policy.yaml's)"
     return f"{says}: {'; '.join(parts)}" if parts else ""
+
+
+def _bands(entry: Row) -> str:
+    """Return ``(out/in 1.11/0.73 and 1.10/0.74)``, one pair where both are alike, nothing where unknown."""
+    pairs = [entry.get("first_part_band"), entry.get("whole_band")]
+    if not all(pair and None not in pair for pair in pairs):
+        return ""
+    texts = dict.fromkeys("/".join(fixed(end, 2) for end in pair or ()) for pair in pairs)
+    return f" (out/in {' and '.join(texts)})"
 
 
 def start_up(calibration: Row) -> str:

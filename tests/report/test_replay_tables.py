@@ -55,9 +55,10 @@ def test_events_stand_between_the_actions() -> None:
     before, after = ({"t": t, "text": "x"} for t in ("2026-11-01T23:00:00Z", "2026-11-02T09:00:00Z"))
     found = decisions(timeline(3), MINE, {"events": [after, deploy, before]})
     texts = [[cell["text"] for cell in row["cells"]] for row in found["rows"]]
+    assert found["rows"][1]["cells"][1]["status"]["word"] == "event"
     assert [row[:2] for row in texts] == [
         ["2026-11-02 00:01", "scale out"],
-        ["2026-11-02 00:02:30", "event"],
+        ["2026-11-02 00:02:30", ""],
         ["2026-11-02 00:03", "scale out"],
         ["2026-11-02 00:05", "scale out"],
     ]
@@ -77,6 +78,8 @@ def test_dots_carry_the_reason_of_an_action_on_their_own_pool() -> None:
         {"t": "2026-11-02T00:03Z", "count": 11.0, "text": "because of 3"},
     ]
     assert dots(frame, "mine", "decode", 2) == []
+    first = frame.filter(pl.col("t") >= START + timedelta(minutes=1))
+    assert [dot["count"] for dot in dots(first, "mine", "decode", 9)] == [4.0]
 
 
 def test_backtest_has_intervals_and_order() -> None:
@@ -172,3 +175,31 @@ def test_what_intervals_are_drawn_from_is_said() -> None:
     for basis, word in (("days", "whole days"), ("hours", "within a day alone")):
         service["replay"]["policies"][0]["interval_basis"] = basis
         assert any(word in note for note in notes(service["replay"]) if note.startswith("intervals: "))
+
+
+def test_both_fits_stand_side_by_side() -> None:
+    """Target, band and ratio of the first part and of the whole window; what one lacks is left out."""
+    service = samples.sample().summary["services"][0]
+    assert not any(note.startswith("targets fitted") for note in notes(service["replay"]))
+    one = {"signal": "decode_tps", "role": "decode"}
+    bands = {"first_part_band": [1.112, 0.734], "whole_band": [1.102, 0.741]}
+    alike = {"first_part_band": [1.1, 0.7], "whole_band": [1.1, 0.7]}
+    unknown = {"first_part_band": None, "whole_band": [1.1, None]}
+    service["replay"]["calibration"] |= {
+        "targets": [
+            one | {"first_part": 1084.2, "whole": 1043.4} | bands,
+            one | {"signal": "gpu_util", "first_part": 0.559, "whole": 0.543} | alike,
+            one | {"signal": "running", "first_part": 20.0, "whole": 22.0} | unknown,
+            one | {"signal": "sm_activity", "first_part": None, "whole": 0.5} | bands,
+        ],
+        "pd_ratio": {"first_part": 1.441, "whole": 1.463},
+    }
+    (told,) = [note for note in notes(service["replay"]) if note.startswith("targets fitted")]
+    assert told == (
+        "targets fitted on the first part (the backtest's) and on the whole window (policy.yaml's): "
+        "decode_tps@decode 1,084 and 1,043 (out/in 1.11/0.73 and 1.10/0.74); "
+        "gpu_util@decode 0.559 and 0.543 (out/in 1.10/0.70); running@decode 20.0 and 22.0; "
+        "P/D ratio 1.44 and 1.46"
+    )
+    service["replay"]["calibration"]["pd_ratio"]["first_part"] = None
+    assert not any("P/D ratio" in note for note in notes(service["replay"]))
