@@ -92,7 +92,12 @@ def _moved(before: Any, after: Any) -> Cell:
 
 
 def dots(timeline: pl.DataFrame, policy: str, role: str, most: int) -> list[dict[str, Any]]:
-    """Return a policy's first actions on one pool as chart marks: ``t``, ``count`` ready then, ``text``."""
+    """Return a policy's first actions on one pool as chart marks: ``t``, ``count`` ready then, ``text``.
+
+    None where there is room for fewer than ``DECISIONS_LEAST``, on a page of many services.
+    """
+    if most < DECISIONS_LEAST:
+        return []
     pool = "prefill" if role == "prefill" else "decode"  # a mixed pool stands in the columns of decode
     moved = actions(timeline, policy).filter(
         pl.col(f"desired_{pool}").ne_missing(pl.col(f"desired_{pool}_before")),

@@ -73,11 +73,12 @@ def test_events_stand_between_the_actions() -> None:
 def test_dots_carry_the_reason_of_an_action_on_their_own_pool() -> None:
     """At the count that stands ready then; no dot on a pool that an action left alone."""
     frame = timeline(3).with_columns(ready_prefill=pl.col("desired_prefill") - 1.0, ready_decode=4.0)
-    assert dots(frame, "mine", "prefill", 2) == [
+    assert dots(frame, "mine", "prefill", 8)[:2] == [
         {"t": "2026-11-02T00:01Z", "count": 10.0, "text": "because of 1"},
         {"t": "2026-11-02T00:03Z", "count": 11.0, "text": "because of 3"},
     ]
-    assert dots(frame, "mine", "decode", 2) == []
+    assert dots(frame, "mine", "decode", 8) == []
+    assert dots(frame, "mine", "prefill", 7) == []  # a page of many services has no room for them
     first = frame.filter(pl.col("t") >= START + timedelta(minutes=1))
     assert [dot["count"] for dot in dots(first, "mine", "decode", 9)] == [4.0]
 
