@@ -60,28 +60,50 @@ def replay(service: Service) -> list[Block]:
 
 
 def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
-    """Return a second table of the same policies: how calmly and evenly they scale, and what is left over."""
+    """Return two further tables of the same policies: against limits and bound, and how they move."""
     from hs_analysis.report.wording import count, percent
 
     rows = [
         {
             "policy": in_lines(entry["policy"]),
+            "bound": percent(entry.get("vs_hindsight")),
+            "today": percent(entry.get("vs_current")),
+            "time": _time_over(entry.get("slo_violation_s")),
+            "tokens": count(entry.get("slo_violation_tokens")),
+            "left": count(entry.get("unserved_tokens")),
             "turns": actions(entry.get("reversals_per_day")),
             "beyond": percent(entry.get("overshoot_ratio")),
             "apart": percent(entry.get("pd_imbalance_ratio")),
-            "left": count(entry.get("unserved_tokens")),
         }
         for entry in entries
     ]
-    columns = [
+    if not rows:
+        return []
+    today = [("today", "saved vs\ntoday's")] if any(e.get("vs_current") is not None for e in entries) else []
+    against = [
+        ("policy", "policy"), ("bound", "saved vs\nhindsight"), *today, ("time", "time over\nlimit"),
+        ("tokens", "tokens\nover limit"), ("left", "unserved\ntokens"),
+    ]  # fmt: skip
+    moving = [
         ("policy", "policy"), ("turns", "reversals\nper day"), ("beyond", "overshoot\n[1]"),
-        ("apart", "P/D\nimbalance [2]"), ("left", "unserved\ntokens"),
+        ("apart", "P/D\nimbalance [2]"),
     ]  # fmt: skip
     notes = (
         "[1] instances beyond what the load needs ÷ those needed; [2] mean share of the better supplied "
         "pool's room that the other one can't match"
     )
-    return [Table("More of the same policies", columns, rows), notes] if rows else []
+    return [
+        Table("Against the limits and the bound", against, rows),
+        Table("How they move", moving, rows),
+        notes,
+    ]
+
+
+def _time_over(value: float | None) -> str:
+    """Return an expected time; far below a second no model is exact."""
+    from hs_analysis.report.wording import seconds
+
+    return "<1 s" if value is not None and 0.0 < value < 1.0 else seconds(value)
 
 
 def _ranged(text: str, inside: str) -> str:

@@ -201,6 +201,7 @@ def _replayed(ran: Ran) -> Shown:
     services = [mine | theirs for mine, theirs in zip(selected, found.data["services"], strict=True)]
     slo = ran.manifest.settings.get("slo") or {}
     first = [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
+    first += [line for one in services for line in first_line.not_held(one, choose(one, ""), slo)]
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 
 

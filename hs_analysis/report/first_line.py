@@ -66,6 +66,20 @@ def not_known(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
     )
 
 
+def not_held(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
+    """Return a line when the replay is sure that the selected policy breaks the SLO more than is allowed."""
+    ours, allowed = choice.selected.get("slo_violation_ratio"), slo.get("allowed_window_share")
+    given = is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))
+    if not (given and is_number(ours) and is_number(allowed)) or ours <= allowed:
+        return []
+    if choice.selected.get("slo_side") == "unclear":
+        return []
+    return [
+        f"WARNING: on the test window the selected policy of {service['service']} does not hold the SLO: "
+        f"it is broken in {percent(ours)} of windows, {percent(allowed)} are allowed."
+    ]
+
+
 def _shares(choice: Choice) -> tuple[Any, Any]:
     return choice.selected.get("slo_violation_ratio"), choice.recorded.get("slo_violation_ratio")
 

@@ -32,6 +32,12 @@ def backtest(ours: float | None, status: str = "calibrated") -> dict[str, Any]:
         (backtest(0.03), SLO, "WARNING: on the test window the selected policy of s breaks the SLO in 3.0 %"),
         (backtest(None, "not_calibrated"), SLO, "WARNING: it is not known whether the selected policy of s"),
         (backtest(0.01), SLO, None),
+        (backtest(0.01), SLO | {"allowed_window_share": 0.05}, None),
+        (
+            backtest(0.01),
+            SLO | {"allowed_window_share": 0.005},
+            "WARNING: on the test window the selected policy of s does not hold the SLO: it is broken",
+        ),
         (backtest(None, "not_tested"), {}, None),
     ],
 )

@@ -85,23 +85,33 @@ def drawn(block: Table) -> str:
     return text.get()
 
 
-def test_what_the_first_table_has_no_room_for_is_in_a_second() -> None:
+def test_what_the_first_table_has_no_room_for_is_in_two_more() -> None:
     """The same policies in the same order, within eighty columns; dashes where a figure is not known."""
     found = service("dynamo-pd")
-    first, second, note = backtest.replay(found)[:3]
+    first, *more, note = backtest.replay(found)[:4]
     assert isinstance(first, Table)
-    assert isinstance(second, Table)
-    assert [row["policy"] for row in second.rows] == [row["policy"] for row in first.rows]
-    assert max(map(len, drawn(second).splitlines())) <= 80
+    for table in more:
+        assert isinstance(table, Table)
+        assert [row["policy"] for row in table.rows] == [row["policy"] for row in first.rows]
+        assert max(map(len, drawn(table).splitlines())) <= 80
     assert str(note).startswith("[1] instances beyond what the load needs")
     entry = {
         "policy": "a@prefill+b@decode", "reversals_per_day": 5.08, "overshoot_ratio": 0.2175,
-        "pd_imbalance_ratio": None, "unserved_tokens": 4_165_515.2,
+        "pd_imbalance_ratio": None, "unserved_tokens": 4_165_515.2, "vs_hindsight": -0.165,
+        "slo_violation_s": 0.2, "slo_violation_tokens": 1234.5,
     }  # fmt: skip
     found["replay"]["policies"] = [entry]
-    table = backtest.replay(found)[1]
-    assert isinstance(table, Table)
-    assert list(table.rows[0].values()) == ["a@prefill\n+b@decode", "5.1", "21.8 %", "–", "4,165,515"]
+    _, against, moving = backtest.replay(found)[:3]
+    assert isinstance(against, Table)
+    assert isinstance(moving, Table)
+    shown = [against.rows[0][key] for key, _ in [*against.columns, *moving.columns[1:]]]
+    assert shown == [
+        "a@prefill\n+b@decode", "−16.5 %", "<1 s", "1,234", "4,165,515", "5.1", "21.8 %", "–"
+    ]  # fmt: skip
+    found["replay"]["policies"] = [entry | {"vs_current": 0.034}]
+    against = backtest.replay(found)[1]
+    assert isinstance(against, Table)
+    assert (against.columns[2][1], against.rows[0]["today"]) == ("saved vs\ntoday's", "3.4 %")
     found["replay"]["policies"] = []
     assert not any(isinstance(block, Table) and block.rows for block in backtest.replay(found))
 
