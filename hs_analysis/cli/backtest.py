@@ -61,14 +61,14 @@ def replay(service: Service) -> list[Block]:
 
 def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return two further tables of the same policies: against limits and bound, and how they move."""
-    from hs_analysis.report.wording import count, percent
+    from hs_analysis.report.wording import count, expected_time, percent
 
     rows = [
         {
             "policy": in_lines(entry["policy"]),
             "bound": percent(entry.get("vs_hindsight")),
             "today": percent(entry.get("vs_current")),
-            "time": _time_over(entry.get("slo_violation_s")),
+            "time": expected_time(entry.get("slo_violation_s")),
             "tokens": count(entry.get("slo_violation_tokens")),
             "left": count(entry.get("unserved_tokens")),
             "turns": actions(entry.get("reversals_per_day")),
@@ -97,13 +97,6 @@ def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
         Table("How they move", moving, rows),
         notes,
     ]
-
-
-def _time_over(value: float | None) -> str:
-    """Return an expected time; far below a second no model is exact."""
-    from hs_analysis.report.wording import seconds
-
-    return "<1 s" if value is not None and 0.0 < value < 1.0 else seconds(value)
 
 
 def _ranged(text: str, inside: str) -> str:

@@ -58,7 +58,7 @@ def replay(
                 number_cell(entry.get("slo_violation_ratio"), "ratio", entry.get("slo_violation_ci")),
                 side_unclear(entry),
             ),
-            number_cell(entry.get("slo_violation_s"), "s", entry.get("slo_violation_s_ci")),
+            number_cell(entry.get("slo_violation_s"), "expected_s", entry.get("slo_violation_s_ci")),
             number_cell(entry.get("recovery_s"), "s"),
             number_cell(entry.get("actions_per_day"), "", None, 1),
         ]

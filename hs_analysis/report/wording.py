@@ -161,11 +161,19 @@ def seconds(value: Any) -> str:
     return f"{plain(value / 86400)} days"
 
 
+def expected_time(value: Any) -> str:
+    """Return an expected span of time; what is below a second is ``<1 s``: no model is as exact as that."""
+    return "<1 s" if is_number(value) and 0.0 < value < 1.0 else seconds(value)
+
+
 def quantity(value: Any, unit: str) -> tuple[str, str]:
     """Return (text, unit) of a value in its unit; ratios become percent, ``s`` becomes ms where small.
 
-    The unit ``seconds`` stays plain seconds, for columns that compare.
+    The unit ``seconds`` stays plain seconds, for columns that compare; ``expected_s`` is `expected_time`.
     """
+    if unit == "expected_s":
+        text, _, suffix = expected_time(value).partition(" ")
+        return text, suffix
     if unit == "ratio":
         text, _, suffix = percent(value).partition(" ")
         return text, suffix

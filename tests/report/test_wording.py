@@ -119,3 +119,13 @@ def test_every_status_is_a_word() -> None:
     ):
         assert re.fullmatch("[a-z]+", wording.status(word)["word"])
     assert wording.status("brand new")["word"] == "brand new"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0 s"), (5.8e-8, "<1 s"), (0.99, "<1 s"), (1.0, "1 s"), (700.0, "11.7 min")],
+)
+def test_expected_times_below_a_second_are_not_told_apart(value: float | None, text: str) -> None:
+    """A share of windows of a millionth is no fraction of a millisecond."""
+    assert wording.expected_time(value) == text
+    assert wording.quantity(value, "expected_s")[0] == text.split(" ", maxsplit=1)[0]
