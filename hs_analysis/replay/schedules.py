@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hs_analysis.policy.model import PeriodicEntry
-from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
+from hs_analysis.policy.timetable import DAY_HOURS, DAY_MINUTES, DAY_S, daily, planned_counts
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel
@@ -59,9 +59,11 @@ def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, .
 
 
 def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:
-    """Return the counts of a timetable over the whole day."""
-    rows = [planned_counts(entries, t) for t in part.t_s.tolist()]
-    return Schedule({role: np.array([row[role] for row in rows], float) for role in rows[0]}, running=False)
+    """Return the counts of a timetable whose entries hold over the whole of every day."""
+    day = [planned_counts(entries, 60.0 * minute) for minute in range(DAY_MINUTES)]
+    minutes = (part.t_s % DAY_S // 60).astype(int)
+    counts = {role: np.array([planned[role] for planned in day], float)[minutes] for role in day[0]}
+    return Schedule(counts, running=False)
 
 
 def constant(counts: Mapping[str, int], part: Demand) -> Schedule:
