@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hs_analysis.report.choice import Choice, mapping
+from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.wording import is_number, percent
 
 WELL_ABOVE = 0.01
@@ -55,9 +56,8 @@ def not_known(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
     Empty without an SLO or a backtest, and where both shares are known.
     """
     calibration = mapping(mapping(service.get("replay")).get("calibration"))
-    given = is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))
     replayed = bool(choice.selected and choice.recorded and calibration.get("status"))
-    if not (given and replayed) or all(is_number(share) for share in _shares(choice)):
+    if not (_given(slo) and replayed) or all(is_number(share) for share in _shares(choice)):
         return ""
     why = f": {reason}" if (reason := _reason(calibration)) else ""
     return (
@@ -68,16 +68,23 @@ def not_known(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
 
 def not_held(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
     """Return a line when the replay is sure that the selected policy breaks the SLO more than is allowed."""
-    ours, allowed = choice.selected.get("slo_violation_ratio"), slo.get("allowed_window_share")
-    given = is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))
-    if not (given and is_number(ours) and is_number(allowed)) or ours <= allowed:
+    if not is_over(choice, slo) or side_unclear(choice.selected):
         return []
-    if choice.selected.get("slo_side") == "unclear":
-        return []
+    ours, allowed = choice.selected["slo_violation_ratio"], slo["allowed_window_share"]
     return [
         f"WARNING: on the test window the selected policy of {service['service']} does not hold the SLO: "
         f"it is broken in {percent(ours)} of windows, {percent(allowed)} are allowed."
     ]
+
+
+def is_over(choice: Choice, slo: Mapping[str, Any]) -> bool:
+    """Whether the selected policy breaks a given SLO in more windows than it allows, as replayed."""
+    ours, allowed = choice.selected.get("slo_violation_ratio"), slo.get("allowed_window_share")
+    return _given(slo) and is_number(ours) and is_number(allowed) and ours > allowed
+
+
+def _given(slo: Mapping[str, Any]) -> bool:
+    return is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))
 
 
 def _shares(choice: Choice) -> tuple[Any, Any]:
