@@ -14,7 +14,7 @@ import hs_analysis
 
 LARGEST_BYTES = 2 * 1024 * 1024
 SAMPLES_BYTES = 8 * 1024 * 1024
-MODULE_LINES = 400
+MODULE_LINES = 800
 # Folders of the machine it was made on; in pieces, so that this file does not hold them itself.
 MACHINE_PATHS = re.compile(
     "|".join(f"(?<![\\w.])/{name}/" for name in ("work", "root", "home", "Users", "opt"))
@@ -47,7 +47,7 @@ def test_no_machine_paths(root: Path) -> None:
 
 
 def test_modules_stay_small(root: Path) -> None:
-    """No module of the package, and no test module, is longer than 400 lines."""
+    """No module of the package, and no test module, is longer than 800 lines: one concept with its helpers."""
     lengths = {p: len(p.read_text("utf-8").splitlines()) for p in tracked(root) if p.suffix == ".py"}
     assert {str(p.relative_to(root)): n for p, n in lengths.items() if n > MODULE_LINES} == {}
 
