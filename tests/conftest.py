@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import gc
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,10 @@ from hypothesis import settings
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy and polars are imported: they read it once
+
+CACHE = tempfile.mkdtemp(prefix="hs-analysis-tests-")
+os.environ["XDG_CACHE_HOME"] = CACHE  # what doctor keeps of an input it only looks at
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
 settings.load_profile("repeatable")

@@ -47,7 +47,7 @@ def test_no_machine_paths(root: Path) -> None:
 
 
 def test_modules_stay_small(root: Path) -> None:
-    """No module of the package, and no test module, is longer than 800 lines: one concept with its helpers."""
+    """No module of the package, and no test module, is longer than 800 lines."""
     lengths = {p: len(p.read_text("utf-8").splitlines()) for p in tracked(root) if p.suffix == ".py"}
     assert {str(p.relative_to(root)): n for p, n in lengths.items() if n > MODULE_LINES} == {}
 

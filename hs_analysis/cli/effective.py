@@ -58,17 +58,15 @@ def for_inputs(config: Path | None, flags: Sequence[Layer]) -> Effective:
 def for_run(
     settings: Settings, origins: Mapping[str, str], config: Path | None, flags: Sequence[Layer]
 ) -> Effective:
-    """Return the settings of an existing run: its own, a settings file named by flag, flags.
+    """Return the settings of an existing run with what is given: hsa.toml, HSA_* variables, flags.
 
-    Where one stands and which variables are set never change a run's answers. What changes no answer, the
-    machine's part, is taken from all sources.
+    What none of them names is the run's. ``changes`` holds what is given; whether it may differ from the
+    run's is not decided here.
     """
     path = file.find(config)
     from_file = file.read(path) if path else {}
     from_environment, warnings = environment.read(os.environ)
-    machine = [file.machine_part(from_file), file.machine_part(from_environment)]
-    named = from_file if config else {}
-    found = _apply(settings, origins, [*machine, named, *flags], path if config else None)
+    found = _apply(settings, origins, [from_file, from_environment, *flags], path)
     return replace(found, warnings=warnings)
 
 

@@ -18,13 +18,12 @@ from hs_analysis.cli.options import (
     HistoryFlags,
     MachineFlags,
     OutputFlags,
-    PlaceFlags,
     ReadingFlags,
     SloFlags,
     StrictFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
-from hs_analysis.cli.work import from_inputs, on_folder
+from hs_analysis.cli.work import looked_at
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.values import suggestion
 
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 
 DOCTOR_HELP = """hsa doctor dumps/
 
-What was found per signal and role, its quality, what is missing and how to switch it on."""
+What was found per signal and role, its quality, what is missing and how to switch it on. It only looks:
+a run of the INPUT is read and not changed, and without one no run folder is left behind."""
 
 
 @grouped
@@ -52,23 +52,24 @@ def doctor(
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
-    place: PlaceFlags,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run-dir", metavar="DIR", rich_help_panel=INPUT, show_default=False,
+            help="Run folder of the INPUT; one under reports/ is found by itself.",
+        ),
+    ] = None,
+    *,
     out: OutputFlags,
 ) -> None:  # fmt: skip
     """Print the findings, and what is there and what is missing per signal and role."""
-    from hs_analysis.pipeline.folder import is_run
-
     conditions = gates.of_doctor(fail.fail_on or ())
     flags = (reading, history, slo, machine)
-    if len(paths) == 1 and is_run(paths[0]):
-        if place.run_dir is not None or place.force:
-            flag = "--force" if place.force else "--run-dir"
-            raise UsageError("is for INPUT, and this is a run folder", where=flag, hint="leave it out")
-        ran = on_folder(paths[0], "doctor", settings.config, flags, out=out, strict=strict.strict)
-    else:
-        ran = from_inputs(paths, "doctor", settings.config, flags, place=place, out=out, strict=strict.strict)
-    show(_diagnosis(ran.folder), out.output, no_color=out.no_color)
-    gates.close(conditions, _as_summary(ran), ran.folder)
+    with looked_at(
+        paths, "doctor", settings.config, flags, run_dir=run_dir, out=out, strict=strict.strict
+    ) as ran:
+        show(_diagnosis(ran.folder), out.output, no_color=out.no_color)
+        gates.close(conditions, _as_summary(ran), ran.folder)
 
 
 def _as_summary(ran: Ran) -> dict[str, Any]:

@@ -40,8 +40,8 @@ class ConfigFlags:
 
     config: Annotated[
         Path | None,
-        _flag(INPUT, "Settings file; hsa.toml of the current folder unless said. For a run folder only this "
-              "flag brings one in.", "--config", metavar="FILE"),
+        _flag(INPUT, "Settings file; hsa.toml of the current folder unless said.", "--config",
+              metavar="FILE"),
     ] = None  # fmt: skip
 
 

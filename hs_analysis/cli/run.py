@@ -26,7 +26,8 @@ RUN_HELP = (
     "hsa run dumps/ --slo ttft=1s --slo tbt=50ms --startup 240s\n\n"
     "Everything, in order, into one run folder: reads the dumps, judges the signals, derives targets and the "
     "P/D ratio, selects and backtests a policy, and writes policy.yaml, exports and report.html.\n\n"
-    "A second run with the same inputs and settings does nothing and prints the same answer."
+    "A second run with the same inputs does nothing and prints the same answer: the run remembers its "
+    "settings. With other settings it says what changes, and writes again what they concern."
 )
 
 
@@ -48,7 +49,10 @@ def run(
     """Run every stage and print the answers."""
     closed = gates.open_for(fail.fail_on or (), place.run_dir)
     flags = (reading, history, slo, method, current, machine)
-    ran = from_inputs(inputs, "report", settings.config, flags, place=place, out=out, strict=strict.strict)
+    ran = from_inputs(
+        inputs, "report", settings.config, flags,
+        place=place, out=out, strict=strict.strict, changes_settings=True,
+    )  # fmt: skip
 
     from hs_analysis.pipeline.results import policy_documents, read_summary
 

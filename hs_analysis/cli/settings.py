@@ -22,9 +22,10 @@ from hs_analysis.cli.options import (
     SloFlags,
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.settings.known import DURATION, MACHINE, SETTINGS
-from hs_analysis.settings.layers import DEFAULT
+from hs_analysis.settings.layers import DEFAULT, Layer
 from hs_analysis.settings.sections import SECTIONS
 
 SETTINGS_HELP = """hsa settings --slo ttft=1s
@@ -63,16 +64,21 @@ def settings(
     show(Shown(data, listed, lambda: blocks), form.output, no_color=form.no_color)
 
 
-def _of_run(run: Path, config: Path | None, layers: list[Any]) -> Effective:
-    from dataclasses import replace
-
+def _of_run(run: Path, config: Path | None, layers: list[Layer]) -> Effective:
+    """Return the settings a run was made with; given ones would be refused or change the run."""
     from hs_analysis.pipeline.folder import require
     from hs_analysis.pipeline.records import from_plain
-    from hs_analysis.schema.settings import Settings
+    from hs_analysis.pipeline.run_settings import of_run
+    from hs_analysis.schema.settings import Machine
 
+    given = [one.source for layer in layers for one in layer.values()]
+    if given or config:
+        hint = "leave it out: a run's settings are those it was made with"
+        raise UsageError(
+            "is for a run that is still to be made", where=given[0] if given else "--config", hint=hint
+        )
     found = require(run)
-    used = effective.for_run(from_plain(Settings, found.settings), found.origins, config, layers)
-    return replace(used, config=used.config or found.config)
+    return Effective(of_run(found), from_plain(Machine, found.machine), {}, found.origins, found.config)
 
 
 def rows(used: Effective) -> list[dict[str, Any]]:

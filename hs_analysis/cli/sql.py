@@ -35,8 +35,10 @@ def sql(
     form: FormFlags,
 ) -> None:
     """Print the rows of a query, or the tables there are."""
-    from hs_analysis.pipeline.results import described_tables, queried
+    from hs_analysis.pipeline.results import described_tables, queried, stale_note
 
+    if stale := stale_note(run):
+        typer.echo(stale, err=True)
     if query is None:
         listed = described_tables(run)
         columns = [(name, name) for name in ("table", "rows", "grain", "columns")]

@@ -134,7 +134,7 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
     ),
     StageCommand(
         "derive",
-        f"{_RUN} --slo ttft=2s",
+        _RUN,
         "Demand, capacity, targets and the P/D ratio.",
         "Derive demand, capacity per instance at the SLO, targets with dead band and cooldowns, and the P/D "
         "ratio (prefill instances per decode instance).",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from hs_analysis.settings.layers import Layer
 
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran
+    from hs_analysis.pipeline.session import Asked
 
 STDIN = Path("-")
 MOST_ITEMS = 3
@@ -37,15 +39,19 @@ def from_inputs(
     place: PlaceFlags,
     out: OutputFlags,
     strict: bool = False,
+    changes_settings: bool = False,
 ) -> Ran:
-    """Read inputs and run every stage up to `target`."""
+    """Read inputs and run every stage up to `target`.
+
+    ``changes_settings`` lets given settings that differ from those of the run's folder change the run.
+    """
     # Wrong flags and settings are told before anything heavy is loaded or anything is read.
     used = effective.for_inputs(config, [group.layer() for group in flags])
     arguments = [*arguments, *_captures_outside(used, arguments)]
     stdin = _stdin(arguments)
 
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.session import Asked, run_inputs
+    from hs_analysis.pipeline.session import run_inputs
 
     progress = listener(quiet=out.quiet, no_color=out.no_color)
     _say(used, progress, verbose=out.verbose)
@@ -53,10 +59,11 @@ def from_inputs(
         ran = run_inputs(
             arguments, target, used.settings,
             stages=STAGES, progress=progress, run_dir=place.run_dir, force=place.force,
-            asked=Asked(command_line(), used.machine, used.origins, used.config, strict, stdin),
+            asked=_asked(used, strict=strict, stdin=stdin, changes_settings=changes_settings),
         )  # fmt: skip
     finally:
         progress.close()
+    _say_stale(ran, progress)
     progress.noted(f"run folder: {ran.folder}")
     return ran
 
@@ -70,26 +77,98 @@ def on_folder(
     out: OutputFlags,
     strict: bool = False,
 ) -> Ran:
-    """Bring a stage of a run folder up to date; settings that are not given stay as the run had them."""
+    """Bring a stage of a run folder up to date with the run's settings; given ones may not differ."""
     layers = [group.layer() for group in flags]
 
     from hs_analysis.pipeline.chain import STAGES
     from hs_analysis.pipeline.folder import require
-    from hs_analysis.pipeline.records import from_plain
-    from hs_analysis.pipeline.session import Asked, run_folder
-    from hs_analysis.schema.settings import Settings
+    from hs_analysis.pipeline.run_settings import of_run
+    from hs_analysis.pipeline.session import run_folder
 
     before = require(folder)
-    used = effective.for_run(from_plain(Settings, before.settings), before.origins, config, layers)
+    used = effective.for_run(of_run(before), before.origins, config, layers)
     progress = listener(quiet=out.quiet, no_color=out.no_color)
     _say(used, progress, verbose=out.verbose)
     try:
-        return run_folder(
+        ran = run_folder(
             folder, target, used.changes, stages=STAGES, progress=progress,
-            asked=Asked(command_line(), used.machine, used.origins, used.config, strict),
+            asked=_asked(used, strict=strict),
         )  # fmt: skip
     finally:
         progress.close()
+    _say_stale(ran, progress)
+    return ran
+
+
+@contextmanager
+def looked_at(
+    paths: Sequence[Path],
+    target: str,
+    config: Path | None,
+    flags: Sequence[Flags],
+    *,
+    run_dir: Path | None,
+    out: OutputFlags,
+    strict: bool,
+) -> Iterator[Ran]:
+    """Yield what `target` finds on INPUTs or in a run, without making or changing a run."""
+    layers = [group.layer() for group in flags]
+
+    from hs_analysis.pipeline.chain import STAGES
+    from hs_analysis.pipeline.folder import is_run, require
+    from hs_analysis.pipeline.look import look_at_inputs, look_at_run
+    from hs_analysis.pipeline.run_settings import of_run
+
+    progress = listener(quiet=out.quiet, no_color=out.no_color)
+    run = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
+    if run and run_dir:
+        raise UsageError("is for INPUT, and this is a run folder", where="--run-dir", hint="leave it out")
+    if run:
+        before = require(run)
+        used = effective.for_run(of_run(before), before.origins, config, layers)
+        looking = look_at_run(
+            run, target, stages=STAGES, progress=progress, asked=_asked(used, strict=strict)
+        )
+    else:
+        used = effective.for_inputs(config, layers)
+        paths = [*paths, *_captures_outside(used, paths)]
+        asked = _asked(used, strict=strict, stdin=_stdin(paths))
+        looking = look_at_inputs(
+            paths, target, used.settings, stages=STAGES, progress=progress, run_dir=run_dir, asked=asked
+        )
+    _say(used, progress, verbose=out.verbose)
+    try:
+        with looking as ran:
+            progress.close()
+            _say_stale(ran, progress)
+            yield ran
+    finally:
+        progress.close()
+
+
+def _asked(used: Effective, *, strict: bool, stdin: bool = False, changes_settings: bool = False) -> Asked:
+    """Return how this command was given."""
+    from hs_analysis.pipeline.session import Asked
+
+    return Asked(
+        command=command_line(),
+        machine=used.machine,
+        given=used.changes,
+        changes_settings=changes_settings,
+        origins=used.origins,
+        config=used.config,
+        strict=strict,
+        stdin=stdin,
+    )
+
+
+def _say_stale(ran: Ran, progress: Lines) -> None:
+    """Say which stages are of before, and what brings them up to date."""
+    from hs_analysis.pipeline.chain import STAGES
+    from hs_analysis.pipeline.run_settings import stale_line
+
+    if line := stale_line(ran.folder, ran.manifest, STAGES):
+        progress.noted(line)
 
 
 def _captures_outside(used: Effective, arguments: Sequence[Path]) -> list[Path]:

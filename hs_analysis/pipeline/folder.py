@@ -53,13 +53,20 @@ def choose(
     """
     if run_dir is not None:
         return Place(run_dir, settled=True, created=_make(run_dir))
-    name, inputs = name_of(arguments[0]), inputs_sha256(files)
-    for folder in sorted(REPORTS.glob(f"{name}-*")):
+    if there := find(arguments, files, settings):
+        return Place(there, settled=True, created=False)
+    partial = REPORTS / f"{_PARTIAL}{name_of(arguments[0])}-{inputs_sha256(files)[:12]}"
+    return Place(partial, settled=False, created=_make(partial))
+
+
+def find(arguments: Sequence[Path], files: Sequence[InputFile], settings: Settings) -> Path | None:
+    """Return the folder under ``reports/`` that is a run of these inputs and bounds, None without one."""
+    inputs = inputs_sha256(files)
+    for folder in sorted(REPORTS.glob(f"{name_of(arguments[0])}-*")):
         found = manifests.read(folder) if folder.is_dir() else None
         if found and found.inputs_sha256 == inputs and _bounds(found) == (settings.start, settings.end):
-            return Place(folder, settled=True, created=False)
-    partial = REPORTS / f"{_PARTIAL}{name}-{inputs[:12]}"
-    return Place(partial, settled=False, created=_make(partial))
+            return folder
+    return None
 
 
 def _bounds(manifest: Manifest) -> tuple[str | None, str | None]:
@@ -92,17 +99,34 @@ def open_for(folder: Path, files: Sequence[InputFile], new: Manifest, *, force: 
     if found is None:
         _refuse_foreign(folder)
         return new
+    if not force:
+        require_same(folder, found, files)
+        return found
+    start_over(folder, found)
+    return new
+
+
+def require_same(folder: Path, found: Manifest, files: Sequence[InputFile]) -> None:
+    """Raise when a run was made from other inputs than these."""
     difference = first_difference(((i.name, i.sha256) for i in found.inputs), files)
-    if difference and not force:
+    if difference:
         raise RunFolderError(
             f"made from other inputs ({difference})",
             where=str(folder),
             hint="choose another folder with --run-dir, or replace it with --force",
         )
-    if difference or force:
-        start_over(folder, found)
-        return new
-    return found
+
+
+def refuse_runs(arguments: Sequence[Path]) -> None:
+    """Raise when an INPUT is a run folder: what it holds are answers, not dumps."""
+    for path in arguments:
+        if is_run(path):
+            raise RunFolderError(
+                "this is a run folder, not an INPUT",
+                where=str(path),
+                hint=f"hsa report {path} brings it up to date; hsa run INPUT --run-dir {path} makes it from "
+                "dumps",
+            )
 
 
 def refuse_foreign(folder: Path) -> None:

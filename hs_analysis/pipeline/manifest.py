@@ -71,12 +71,16 @@ class StageRecord:
         The same per input file, for the stage that read them.
     files
         What it wrote.
+    stale
+        Why its files are of before: what they were made from was written again, or settings changed. Empty
+        while they are current.
     """
 
     fingerprint: str
     settings: dict[str, Any]
     seconds: float
     note: str = ""
+    stale: str = ""
     counts: dict[str, Any] = field(default_factory=dict)
     inputs: tuple[dict[str, Any], ...] = ()
     files: tuple[FileRecord, ...] = ()

@@ -205,7 +205,7 @@ def _instant(moment: datetime | None) -> str | None:
 
 
 def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
-    """Return one number's derivation as plain data, and a note when the link was seen in another run.
+    """Return one number's derivation as plain data, and notes: the link's run is another, parts are stale.
 
     Raises
     ------
@@ -224,9 +224,20 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
         raise RunFolderError("the run has no summary yet", where=str(folder), hint=f"hsa report {folder}")
     details = {name: tables.read(folder, name) for name in DETAIL_TABLES}
     ours = manifests.run_id(manifest)
-    note = f"the link was seen in run {found.run}; this is run {ours}" if found.run not in ("", ours) else ""
+    notes = (
+        [f"the link was seen in run {found.run}; this is run {ours}"] if found.run not in ("", ours) else []
+    )
+    notes += [line] if (line := stale_note(folder)) else []
     catalogue = catalogue_of(from_plain(Settings, manifest.settings))
-    return explain(found, read_summary(folder), details, catalogue), note
+    return explain(found, read_summary(folder), details, catalogue), "\n".join(notes)
+
+
+def stale_note(folder: Path) -> str:
+    """Return the line that says which files of a run are of before; empty when none is."""
+    from hs_analysis.pipeline.chain import STAGES
+    from hs_analysis.pipeline.run_settings import stale_line
+
+    return stale_line(folder, folders.require(folder), STAGES)
 
 
 def _folder_of(link: str, run: str, run_dir: Path | None) -> Path:

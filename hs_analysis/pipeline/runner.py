@@ -29,6 +29,7 @@ from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.schema.settings import Machine, Settings
 
 STAGING_PREFIX = ".staging-"
+_OTHERWISE = "settings or versions have changed since it was written"
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,18 @@ def run_to(
     *,
     stages: Sequence[Stage],
     progress: Progress,
+    later_too: bool = False,
     inputs_checked: bool = False,
     settle: Settle = lambda _stage, folder, _manifest: folder,
     accept: Accept = lambda _stage, _folder, _manifest: None,
     machine: Machine | None = None,
 ) -> Ran:
-    """Bring a stage and all it needs up to date, then what had been made from stages that changed.
+    """Bring a stage and all it needs up to date.
 
     The folder must be locked by the caller. A stage whose inputs, settings and code are those it was run
-    with, and whose files are untouched, is skipped. Later stages that had run before are run again when what
-    they stand on has changed, so that a folder never mixes two answers; those that never ran are left alone.
-    ``inputs_checked`` says that the input files were hashed just now.
+    with, and whose files are untouched, is skipped. What was made from a stage that is written again is kept
+    and marked stale in the manifest; ``later_too`` writes it again instead. Stages that never ran are left
+    alone. ``inputs_checked`` says that the input files were hashed just now.
     """
     sweep(folder)
     manifest = replace(
@@ -76,7 +78,8 @@ def run_to(
         code_sha256=manifests.code_sha256(),
     )
     prints = fingerprints(stages, settings, manifest.inputs_sha256, manifest.code_sha256)
-    work, skipped = _plan(target, folder, manifest, prints, stages)
+    work, skipped = _plan(target, folder, manifest, prints, stages, later_too=later_too)
+    manifest = _mark_stale(manifest, prints, work, stages)
     for name in skipped:
         progress.skipped(name)
         accept(name, folder, manifest)
@@ -89,7 +92,7 @@ def run_to(
         if not stage.needs and not inputs_checked:
             check_unchanged(manifest.input_files())
         manifest = _run_one(
-            stage, prints[stage.name], folder, manifest, settings, stages, progress, machine or Machine()
+            stage, prints[stage.name], folder, manifest, settings, progress, machine or Machine()
         )
         folder = settle(stage.name, folder, manifest)
         accept(stage.name, folder, manifest)
@@ -104,20 +107,44 @@ def _keep(folder: Path, manifest: Manifest) -> None:
 
 
 def _plan(
-    target: str, folder: Path, manifest: Manifest, prints: Mapping[str, str], stages: Sequence[Stage]
+    target: str,
+    folder: Path,
+    manifest: Manifest,
+    prints: Mapping[str, str],
+    stages: Sequence[Stage],
+    *,
+    later_too: bool,
 ) -> tuple[tuple[Stage, ...], tuple[str, ...]]:
     """Return the stages to run, in order, and the names of those asked for that are current."""
-    asked = leading_to(target, stages)
-    stale = {stage.name for stage in asked if not _current(stage, prints[stage.name], manifest, folder)}
-    stale |= {stage.name for stage in following(stale, asked)}
-    again = {stage.name for stage in following(stale, stages) if stage.name in manifest.stages}
-    there = {stage.name for stage in asked} | set(manifest.stages)
-    work = tuple(
-        stage
-        for stage in stages
-        if stage.name in stale or (stage.name in again and there.issuperset(stage.needs))
+    asked = {stage.name for stage in leading_to(target, stages)}
+    if later_too:
+        there = asked | set(manifest.stages)
+        asked |= {stage.name for stage in stages if stage.name in there and there.issuperset(stage.needs)}
+    wanted = tuple(stage for stage in stages if stage.name in asked)
+    stale = {stage.name for stage in wanted if not _current(stage, prints[stage.name], manifest, folder)}
+    stale |= {stage.name for stage in following(stale, wanted)}
+    return (
+        tuple(stage for stage in wanted if stage.name in stale),
+        tuple(stage.name for stage in wanted if stage.name not in stale),
     )
-    return work, tuple(stage.name for stage in asked if stage.name not in stale)
+
+
+def _mark_stale(
+    manifest: Manifest, prints: Mapping[str, str], work: Sequence[Stage], stages: Sequence[Stage]
+) -> Manifest:
+    """Mark the records that no longer say what the run would: of what is written again, or set otherwise.
+
+    A stage that is written again leaves its mark with its old record; one that is current again loses it.
+    """
+    records = {}
+    for name, record in manifest.stages.items():
+        reason = ""
+        if record.fingerprint != prints.get(name):
+            before = {stage.name for stage in leading_to(name, stages)} - {name} if name in prints else set()
+            first = next((stage.name for stage in work if stage.name in before), "")
+            reason = f"{first} was written again after it" if first else record.stale or _OTHERWISE
+        records[name] = replace(record, stale=reason)
+    return replace(manifest, stages=records)
 
 
 def _current(stage: Stage, fingerprint: str, manifest: Manifest, folder: Path) -> bool:
@@ -142,7 +169,6 @@ def _run_one(
     folder: Path,
     manifest: Manifest,
     settings: Settings,
-    stages: Sequence[Stage],
     progress: Progress,
     machine: Machine,
 ) -> Manifest:
@@ -165,7 +191,7 @@ def _run_one(
         )
         outcome = stage.run(work)
         drafts = _drafts(stage, out)
-        manifest = _retire(stage, drafts, folder, manifest, stages)
+        manifest = _retire(stage, drafts, folder, manifest)
         files = _commit(drafts, folder)
     finally:
         shutil.rmtree(out, ignore_errors=True)
@@ -190,20 +216,18 @@ def _drafts(stage: Stage, out: Path) -> dict[str, Path]:
     return drafts
 
 
-def _retire(
-    stage: Stage, drafts: Mapping[str, Path], folder: Path, manifest: Manifest, stages: Sequence[Stage]
-) -> Manifest:
-    """Remove what the new files make untrue, and stop the manifest from claiming it.
+def _retire(stage: Stage, drafts: Mapping[str, Path], folder: Path, manifest: Manifest) -> Manifest:
+    """Remove files of an earlier run of the stage that are not written again, and stop claiming the others.
 
-    Those are files of an earlier run of the stage that are not written again, and every file made from them.
+    The manifest is written before any file moves: an end in between leaves the stage unfinished and what
+    follows marked, never a new file under an old record.
     """
-    names = {stage.name, *(s.name for s in following({stage.name}, stages))}
-    for name in names & set(manifest.stages):
-        for file in manifest.stages[name].files:
-            if file.path not in drafts:
-                (folder / file.path).unlink(missing_ok=True)
-    manifest = manifest.without_stages(names)
+    record = manifest.stages.get(stage.name)
+    manifest = manifest.without_stages({stage.name})
     manifests.write(folder, manifest)
+    for file in record.files if record else ():
+        if file.path not in drafts:
+            (folder / file.path).unlink(missing_ok=True)
     return manifest
 
 

@@ -11,11 +11,12 @@ from typing import Any
 from hs_analysis.errors import HsError, ManyErrors, RowsRejected, machine_in_words
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline import run_settings
 from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.progress import Progress
-from hs_analysis.pipeline.records import changed, from_plain, to_plain
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.runner import Accept, Ran, run_to
 from hs_analysis.pipeline.stages import Stage
 from hs_analysis.pipeline.standard_input import spooled
@@ -28,7 +29,7 @@ VIEWS_FILE = "run.duckdb"
 
 @dataclass(frozen=True)
 class Asked:
-    """How a command was given; all of it goes into the manifest and none of it changes a result.
+    """How a command was given.
 
     Attributes
     ----------
@@ -40,6 +41,12 @@ class Asked:
         Where each setting that is no default was given, by dotted name.
     config
         The settings file that was read; empty when none was.
+    given
+        The settings that were given, by dotted name: in a folder that is a run already, the others are the
+        run's. None where the settings of the call are meant as a whole.
+    changes_settings
+        Whether settings that differ from the run's are taken and the run written again from the first stage
+        they concern; else they are refused.
     strict
         Whether to stop after ingest when a row was rejected or a file is broken.
     stdin
@@ -48,6 +55,8 @@ class Asked:
 
     command: tuple[str, ...] = ()
     machine: Machine = field(default_factory=Machine)
+    given: Mapping[str, Any] | None = None
+    changes_settings: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
     config: str = ""
     strict: bool = False
@@ -67,6 +76,8 @@ def run_inputs(
 ) -> Ran:
     """Read inputs into their run folder and run the stages up to `target`.
 
+    A folder that is a run of these inputs already goes on with its own settings and those that are given.
+
     Parameters
     ----------
     arguments
@@ -74,7 +85,7 @@ def run_inputs(
     target
         Last stage to run.
     settings
-        Settings of the run.
+        Settings of a new run: defaults and what is given.
     run_dir
         The folder; by default ``reports/<name>-<window>``, the same one for the same inputs and bounds.
     force
@@ -84,9 +95,13 @@ def run_inputs(
 
     Raises
     ------
+    RunFolderError
+        When the folder was made from other inputs, or with other settings than are given and the command
+        may not change them; nothing has been written then.
     RowsRejected
         When a row was rejected or a file is broken, and that is asked to be an error.
     """
+    folders.refuse_runs(arguments)
     beside = folders.REPORTS if run_dir is None else run_dir.resolve().parent
     with (
         machine_in_words(str(beside if run_dir is None else run_dir)),
@@ -116,44 +131,73 @@ def _run_files(
 
     folders.refuse_foreign(place.folder)
     with lock(place.folder):
-        new = manifests.new(arguments, files, settings, asked.command)
-        manifest = folders.open_for(place.folder, files, new, force=force)
         try:
+            new = manifests.new(arguments, files, settings, asked.command)
+            manifest = folders.open_for(place.folder, files, new, force=force)
+            used = _settings_for(place.folder, manifest, settings, target, stages, progress, asked)
             ran = run_to(
-                target, place.folder, _signed(manifest, asked, {}), settings,
-                stages=stages, progress=progress, inputs_checked=True, settle=settle,
-                accept=_accepts(asked), machine=asked.machine,
+                target, place.folder, signed(manifest, asked, used), used,
+                stages=stages, progress=progress, later_too=asked.changes_settings, inputs_checked=True,
+                settle=settle, accept=accepts(asked), machine=asked.machine,
             )  # fmt: skip
         finally:
             _drop_if_nothing_came(place)
         return _with_views(ran)
 
 
-def _signed(manifest: Manifest, asked: Asked, before: Mapping[str, str]) -> Manifest:
-    """Return the manifest with how the command was given; ``before`` are origins of settings that stay."""
+def _settings_for(
+    folder: Path,
+    manifest: Manifest,
+    settings: Settings,
+    target: str,
+    stages: Sequence[Stage],
+    progress: Progress,
+    asked: Asked,
+) -> Settings:
+    """Return what the stages work with: the run's settings and what is given, where that may be.
+
+    Raises
+    ------
+    RunFolderError
+        When given settings differ from the run's and the command may not change them.
+    """
+    given = run_settings.apart(manifest, settings) if asked.given is None else asked.given
+    found = run_settings.differences(manifest, given, asked.origins, stages)
+    if found and not asked.changes_settings:
+        raise run_settings.refusal(folder, found)
+    if found:
+        progress.noted(run_settings.announcement(found, stages))
+    return run_settings.with_given(run_settings.of_run(manifest), given, target, stages)
+
+
+def signed(manifest: Manifest, asked: Asked, used: Settings) -> Manifest:
+    """Return the manifest with how the command was given; origins of settings that stay are kept."""
+    origins = run_settings.used_origins(used, asked.given or {}, asked.origins)
     return replace(
         manifest,
         command=manifests.masked(asked.command) if asked.command else manifest.command,
-        origins={**before, **asked.origins},
-        config=asked.config,
+        origins={**manifest.origins, **origins},
+        config=asked.config or manifest.config,
         machine=to_plain(asked.machine),
     )
 
 
-def _accepts(asked: Asked) -> Accept:
-    """Return what looks at a stage that is up to date, and stops after one that must not be built upon."""
+def accepts(asked: Asked, hint: str = 'see why: hsa sql {folder} "FROM rejected"') -> Accept:
+    """Return what looks at a stage that is up to date, and stops after one that must not be built upon.
+
+    ``hint`` says where rejected rows are to be seen; ``{folder}`` in it is the run folder.
+    """
 
     def accept(stage: str, folder: Path, manifest: Manifest) -> None:
         if asked.strict and stage == "ingest":
-            refuse_rejected(folder, manifest)
+            refuse_rejected(manifest, hint.format(folder=folder))
 
     return accept
 
 
-def refuse_rejected(folder: Path, manifest: Manifest) -> None:
+def refuse_rejected(manifest: Manifest, hint: str) -> None:
     """Raise when the input of a run had rejected rows or broken files."""
     record = manifest.stages["ingest"]
-    hint = f'see why: hsa sql {folder} "FROM rejected"'
     errors: list[HsError] = [
         RowsRejected(
             f"{file['rows_rejected']:,} row{'s' * (file['rows_rejected'] != 1)} rejected",
@@ -191,23 +235,34 @@ def _drop_if_nothing_came(place: folders.Place) -> None:
 def run_folder(
     folder: Path,
     target: str,
-    changes: Mapping[str, Any],
+    given: Mapping[str, Any],
     *,
     stages: Sequence[Stage],
     progress: Progress,
     asked: Asked = Asked(),
 ) -> Ran:
-    """Run the stages of an existing run folder up to `target`, with some settings changed.
+    """Bring the stages of an existing run folder up to `target` up to date, with the run's settings.
 
-    ``changes`` holds dotted names of settings, e.g. ``slo.ttft_s``; the others stay as the run had them.
+    What follows `target` is kept as it is and marked stale where it was made from what is written again.
+
+    Parameters
+    ----------
+    given
+        Dotted names of settings and values, e.g. ``slo.ttft_s``.
+
+    Raises
+    ------
+    RunFolderError
+        When there is no run, or a given setting differs from the run's; nothing has been written then.
     """
     folders.require(folder)
     with machine_in_words(str(folder)), lock(folder):
         manifest = folders.require(folder)
-        settings = changed(from_plain(Settings, manifest.settings), changes)
-        signed = _signed(manifest, replace(asked, config=asked.config or manifest.config), manifest.origins)
+        asked = replace(asked, given=given, changes_settings=False)
+        run = run_settings.of_run(manifest)
+        used = _settings_for(folder, manifest, run, target, stages, progress, asked)
         ran = run_to(
-            target, folder, signed, settings,
-            stages=stages, progress=progress, accept=_accepts(asked), machine=asked.machine,
+            target, folder, signed(manifest, asked, used), used,
+            stages=stages, progress=progress, accept=accepts(asked), machine=asked.machine,
         )  # fmt: skip
         return _with_views(ran)

@@ -10,7 +10,7 @@ from typing import Any
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 from hs_analysis.settings import stretches
-from hs_analysis.settings.known import MACHINE, Kind, Setting, by_key
+from hs_analysis.settings.known import Kind, Setting, by_key
 from hs_analysis.settings.layers import Given, Layer
 from hs_analysis.settings.sections import SECTIONS, Section
 from hs_analysis.settings.toml_lines import line_of
@@ -166,8 +166,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, str) else str(value)
-
-
-def machine_part(layer: Layer) -> Layer:
-    """Return only what changes no result."""
-    return {name: given for name, given in layer.items() if name.partition(".")[0] == MACHINE}

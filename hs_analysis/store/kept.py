@@ -24,16 +24,17 @@ def kept(name: str, make: Callable[[], str]) -> str:
         Makes the text.
     """
     try:
-        path = _folder() / name
+        path = cache_folder() / name
         return path.read_text("utf-8")
     except (OSError, RuntimeError, UnicodeDecodeError):
         text = make()
     with suppress(OSError, RuntimeError):
-        _write(_folder() / name, text)
+        _write(cache_folder() / name, text)
     return text
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """Return the user's cache folder of this program; nothing in it is needed."""
     given = os.environ.get("XDG_CACHE_HOME")
     return (Path(given) if given else Path.home() / ".cache") / "hs_analysis"
 

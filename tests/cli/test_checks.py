@@ -38,12 +38,13 @@ def test_strict_stops_at_rejected_rows(rejected: Path, tmp_path: Path) -> None:
     """Exit 4 with the file, the count and where to look; without it the run goes on; twice alike."""
     run = tmp_path / "run"
     for _ in range(2):
-        done = call("doctor", rejected, "--run-dir", run, "--strict")
+        done = call("doctor", rejected, "--strict")
         assert (done.exit_code, done.stdout) == (4, "")
         assert "1 row rejected" in done.stderr
+        assert 'hsa ingest INPUT keeps them, then hsa sql RUN "FROM rejected"' in done.stderr
+        done = call("ingest", rejected, "--run-dir", run, "--strict")
         assert f'hsa sql {run} "FROM rejected"' in done.stderr
-        assert not (run / "data" / "doctor.json").exists()
-    assert call("doctor", rejected, "--run-dir", run).exit_code == 0
+    assert call("doctor", rejected).exit_code == 0
     assert json.loads(call("sql", run, "SELECT reason FROM rejected", "-o", "json").stdout) == [
         {"reason": "bad_value"}
     ]
@@ -103,8 +104,9 @@ def test_init_demo_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (tmp_path / "demo" / "dynamo-pd" / "query_range.core.json.gz").stat().st_size < 1024 * 1024
     done = call("doctor", *found["next"].split()[2:], "-o", "json")
     assert done.exit_code == 0, done.output
-    settings = json.loads(next(tmp_path.glob("reports/*/manifest.json")).read_text())["settings"]
-    assert (settings["history_kind"], settings["slo"]["ttft_s"]) == ("pressure_test", 2.0)
+    done = call("settings", *found["next"].split()[3:], "-o", "json")
+    settings = {row["setting"]: row["value"] for row in json.loads(done.stdout)["settings"]}
+    assert (settings["history.kind"], settings["slo.ttft"]) == ("pressure_test", "2s")
 
 
 def test_sql_lists_and_queries(finished: Path, tmp_path: Path) -> None:

@@ -125,20 +125,15 @@ def test_a_run_takes_its_settings_from_all_sources(here: Path, dumps: Path) -> N
     assert settings_of("run")["seed"] == (4, "HSA_SEED")
 
 
-def test_a_run_keeps_its_settings_unless_a_flag_says_otherwise(here: Path, finished: Path) -> None:
-    """Neither the current folder nor a variable changes a run's answer; --config and flags do."""
-    run = Path(shutil.copytree(finished, here / "run"))
+def test_the_settings_of_a_run_are_those_it_was_made_with(here: Path, finished: Path) -> None:
+    """Neither the current folder nor a variable changes what is shown; flags of a run to come are refused."""
     (here / "hsa.toml").write_text("seed = 9\n")
-    done = call("study", run, "-v", env={"HSA_SEED": "8"})
-    assert done.exit_code == 0, done.output
-    assert "study: nothing to do" in done.stderr
-    assert settings_of(run, env={"HSA_SEED": "8"})["seed"] == (0, "default")
-    assert settings_of(run)["slo.ttft"] == ("2.5s", "--slo ttft")
-    assert settings_of(run, "--config", "hsa.toml")["seed"] == (9, "hsa.toml line 1")
-    assert settings_of(run, "--seed", "3", "--config", "hsa.toml")["seed"] == (3, "--seed")
-    changed = call("study", run, "--config", "hsa.toml", "-v")
-    assert "study: signals" in changed.stderr
-    assert settings_of(run)["seed"] == (9, "hsa.toml line 1")
+    assert settings_of(finished, env={"HSA_SEED": "8"})["seed"] == (0, "default")
+    assert settings_of(finished)["slo.ttft"] == ("2.5s", "--slo ttft")
+    for flags in (("--seed", "3"), ("--config", "hsa.toml")):
+        done = call("settings", finished, *flags)
+        assert done.exit_code == 2
+        assert f"{flags[0]}: is for a run that is still to be made" in done.stderr
 
 
 def test_what_changes_no_answer_runs_nothing_again(here: Path, finished: Path) -> None:
@@ -152,25 +147,26 @@ def test_what_changes_no_answer_runs_nothing_again(here: Path, finished: Path) -
 
 def test_a_service_that_is_not_there_is_told(here: Path, dumps: Path) -> None:
     """Did you mean; and with its name, the run is of it."""
-    done = call("doctor", dumps, "--run-dir", "run", "--service", "demo/n")
+    done = call("doctor", dumps, "--service", "demo/n")
     assert done.exit_code == 2
     assert "no such service 'demo/n'; did you mean demo/m?" in done.stderr
-    assert call("doctor", "run", "--service", "demo/m").exit_code == 0
+    assert call("doctor", dumps, "--service", "demo/m").exit_code == 0
 
 
-def test_excluded_stretches_and_events_reach_the_answer(here: Path, finished: Path) -> None:
+def test_excluded_stretches_and_events_reach_the_answer(here: Path, finished: Path, dumps: Path) -> None:
     """summary.json lists them, a warning says what totals leave out, and the report marks both."""
     run = Path(shutil.copytree(finished, here / "run"))
     (here / "events.json").write_text('[{"t": 1782871200, "kind": "deploy", "text": "v2 of the model"}]')
     before = json.loads((run / "summary.json").read_text())["services"][0]["totals"]["requests"]
     stretch = "2026-07-01T03:00..2026-07-01T04:00"
-    done = call("report", run, "--exclude", stretch, "--events", "events.json")
+    again = ("run", dumps, "--run-dir", run)
+    done = call(*again, "--exclude", stretch, "--events", "events.json")
     assert done.exit_code == 2  # no zone
     config = here / "marks.toml"
     config.write_text(
         f"[history]\nexclude = ['{stretch}']\nevents = ['events.json']\n[reading]\ntz = 'UTC'\n"
     )
-    done = call("report", run, "--config", config)
+    done = call(*again, "--config", config)
     assert done.exit_code == 0, done.output
     summary = json.loads((run / "summary.json").read_text())
     assert summary["excluded"] == [

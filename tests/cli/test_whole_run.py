@@ -128,9 +128,9 @@ def test_equal_inputs_give_equal_bytes(finished: Path, dumps: Path, tmp_path: Pa
         assert (finished / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_another_limit_runs_from_align_on(copied: Path) -> None:
-    """derive with another SLO reads no input again, and the folder stays whole: so is the report."""
-    result = call("derive", copied, "--slo", "ttft=1s")
+def test_another_limit_runs_from_align_on(copied: Path, dumps: Path) -> None:
+    """A run with another SLO reads no input again, and the folder stays whole: so is the report."""
+    result = call("run", dumps, "--run-dir", copied, "--slo", "ttft=1s")
     assert result.exit_code == 0
     assert "ingest: nothing to do" in result.stderr
     for stage in ("align", "study", "derive", "select", "replay", "policy", "export", "report"):
@@ -143,9 +143,9 @@ def test_another_limit_runs_from_align_on(copied: Path) -> None:
     assert "ttft=1s" in (copied / "report.html").read_text()
 
 
-def test_another_seed_leaves_alignment_alone(copied: Path) -> None:
+def test_another_seed_leaves_alignment_alone(copied: Path, dumps: Path) -> None:
     """Only what depends on the seed is made again."""
-    result = call("study", copied, "--seed", "5")
+    result = call("run", dumps, "--run-dir", copied, "--seed", "5")
     assert "align: nothing to do" in result.stderr
     assert "study: signals" in result.stderr
 
@@ -296,9 +296,9 @@ def test_doctor_names_what_is_missing(finished: Path) -> None:
 
 def test_doctor_refuses_flags_of_input_on_a_run(finished: Path) -> None:
     """A flag that would do nothing is refused."""
-    result = call("doctor", finished, "--force")
+    result = call("doctor", finished, "--run-dir", "other")
     assert result.exit_code == 2
-    assert "--force: is for INPUT" in result.stderr
+    assert "--run-dir: is for INPUT" in result.stderr
 
 
 def test_bounds_cut_the_history(dumps: Path, tmp_path: Path) -> None:
@@ -311,7 +311,9 @@ def test_bounds_cut_the_history(dumps: Path, tmp_path: Path) -> None:
         path = folder / "data" / "signals.parquet"
         rows = connection.execute(f"SELECT min(epoch(t)), max(epoch(t)) FROM '{path}'").fetchone()
     assert rows == (1_782_864_000 + 2 * 3600 - 60, 1_782_864_000 + 11 * 3600 - 60)
-    late = call("study", folder, "--from", "2027-01-01T00:00:00Z", "--to", "2027-01-02T00:00:00Z")
+    late = call(
+        "run", dumps, "--run-dir", folder, "--from", "2027-01-01T00:00:00Z", "--to", "2027-01-02T00:00:00Z"
+    )
     assert late.exit_code == 1
     assert "no sample lies between" in late.stderr
     assert late.stdout == ""

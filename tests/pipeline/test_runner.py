@@ -37,16 +37,21 @@ def first(counting: Any, dump: Path, target: str = "tell", **more: Any) -> Ran:
     )
 
 
-def again(counting: Any, dump: Path, target: str, **changes: Any) -> Ran:
-    """Run the fake stages in the folder that `first` made."""
+def again(counting: Any, dump: Path, target: str, **given: Any) -> Ran:
+    """Run the fake stages in the folder that `first` made, as a stage command does."""
     return run_folder(
         dump.parent / "run",
         target,
-        changes,
+        given,
         stages=counting.stages(),
         progress=Silent(),
         asked=Asked(("hsa", target)),
     )
+
+
+def changed_run(counting: Any, dump: Path, target: str = "tell", **given: Any) -> Ran:
+    """Run the fake stages from the inputs with some settings given otherwise, as hsa run does."""
+    return first(counting, dump, target, asked=Asked(("hsa", "run"), given=given, changes_settings=True))
 
 
 def test_same_inputs_and_settings_do_nothing(counting: Any, dump: Path) -> None:
@@ -62,13 +67,13 @@ def test_same_inputs_and_settings_do_nothing(counting: Any, dump: Path) -> None:
 
 
 def test_changed_setting_reruns_its_stage_and_what_had_been_made_from_it(counting: Any, dump: Path) -> None:
-    """Another SLO runs judge again, and tell although only judge was asked for; ingest and side stay."""
+    """Another SLO given to hsa run runs judge and tell again; ingest and side stay."""
     first(counting, dump)
     again(counting, dump, "side")
     counting.worked.clear()
-    ran = again(counting, dump, "judge", **{"slo.ttft_s": 1.5})
+    ran = changed_run(counting, dump, **{"slo.ttft_s": 1.5})
     assert ran.worked == ("judge", "tell")
-    assert ran.skipped == ("ingest",)
+    assert ran.skipped == ("ingest", "side")
     assert (dump.parent / "run" / "told.txt").read_text() == "ABC 1.5"
     assert ran.manifest.stages["judge"].settings == {"slo.ttft_s": 1.5}
 
@@ -85,7 +90,34 @@ def test_setting_no_stage_depends_on_runs_nothing(counting: Any, dump: Path) -> 
 def test_later_stage_that_never_ran_is_left_alone(counting: Any, dump: Path) -> None:
     """Only what had been made before is made again."""
     first(counting, dump, "judge")
-    assert again(counting, dump, "judge", **{"slo.ttft_s": 2.0}).worked == ("judge",)
+    assert changed_run(counting, dump, "judge", **{"slo.ttft_s": 2.0}).worked == ("judge",)
+
+
+def test_a_stage_refuses_settings_that_finished_stages_had_otherwise(counting: Any, dump: Path) -> None:
+    """Nothing is written; what no finished stage depends on is free, and what is equal is no difference."""
+    first(counting, dump, "judge", settings=Settings(slo=Slo(1.0)))
+    before = manifests.read(dump.parent / "run")
+    with pytest.raises(RunFolderError, match=r"slo\.ttft 1 s → 2 s; nothing was changed"):
+        again(counting, dump, "judge", **{"slo.ttft_s": 2.0})
+    assert manifests.read(dump.parent / "run") == before
+    assert again(counting, dump, "tell", **{"slo.ttft_s": 1.0, "seed": 4}).worked == ("tell",)
+    assert again(counting, dump, "side").manifest.settings["seed"] == 4
+
+
+def test_a_stage_marks_what_was_made_from_what_it_writes_again(
+    counting: Any, dump: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept byte for byte, with the reason; made again when it is asked for, and the mark is gone."""
+    first(counting, dump)
+    again(counting, dump, "side")
+    monkeypatch.setattr(manifests, "code_sha256", lambda: "other")
+    ran = again(counting, dump, "judge")
+    assert ran.worked == ("ingest", "judge")
+    marks = {name: record.stale for name, record in ran.manifest.stages.items() if record.stale}
+    assert marks == dict.fromkeys(("tell", "side"), "ingest was written again after it")
+    assert (dump.parent / "run" / "told.txt").read_text() == "ABC NONE"
+    ran = again(counting, dump, "tell")
+    assert [name for name, record in ran.manifest.stages.items() if record.stale] == ["side"]
 
 
 def test_missing_predecessors_run_first(counting: Any, dump: Path) -> None:
@@ -124,29 +156,33 @@ def test_failed_stage_leaves_the_folder_as_it_was(counting: Any, dump: Path) -> 
     first(counting, dump)
     counting.fail_in = "judge"
     with pytest.raises(RuntimeError, match="judge broke"):
-        again(counting, dump, "judge", **{"slo.ttft_s": 1.0})
+        changed_run(counting, dump, "judge", **{"slo.ttft_s": 1.0})
     run = dump.parent / "run"
     assert (run / "judged.txt").read_text() == "abc None"
     assert (run / "told.txt").read_text() == "ABC NONE"
     assert not list(run.glob(".staging-*"))
 
 
-def test_stale_later_files_do_not_outlive_what_they_were_made_from(counting: Any, dump: Path) -> None:
-    """When tell breaks after judge was made again, the old told.txt is gone rather than wrong."""
+def test_later_files_are_marked_when_a_run_ends_between_two_stages(counting: Any, dump: Path) -> None:
+    """When tell breaks after judge was made again, the old told.txt is kept, and marked as old."""
     first(counting, dump)
     counting.fail_in = "tell"
     with pytest.raises(RuntimeError, match="tell broke"):
-        again(counting, dump, "judge", **{"slo.ttft_s": 1.0})
+        changed_run(counting, dump, **{"slo.ttft_s": 1.0})
     assert (dump.parent / "run" / "judged.txt").read_text() == "abc 1.0"
-    assert not (dump.parent / "run" / "told.txt").exists()
+    assert (dump.parent / "run" / "told.txt").read_text() == "ABC NONE"
+    left = manifests.read(dump.parent / "run")
+    assert left is not None
+    assert left.stages["tell"].stale == "judge was written again after it"
     counting.fail_in = ""
-    assert again(counting, dump, "tell").worked == ("tell",)
+    ran = again(counting, dump, "tell")
+    assert (ran.worked, ran.manifest.stages["tell"].stale) == (("tell",), "")
 
 
 def test_file_the_stage_no_longer_writes_is_removed(counting: Any, dump: Path) -> None:
     """Another seed writes side-1.txt; side-0.txt of the earlier run must not stay."""
     first(counting, dump, "side")
-    again(counting, dump, "side", seed=1)
+    changed_run(counting, dump, "side", seed=1)
     assert [p.name for p in (dump.parent / "run").glob("side-*")] == ["side-1.txt"]
 
 
