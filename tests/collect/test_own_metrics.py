@@ -91,7 +91,7 @@ def test_what_the_settings_map_is_pulled_and_read_as_they_say(prometheus: str) -
     narrowed = SENT.replace("{", f"{{pod='{pod}',")
     got = {t: float(value) for t, value in whole}
     assert got == pytest.approx(over(prometheus, f"sum({narrowed})", start, end, 5.0))
-    hsa("doctor", "run", "-q")
+    hsa("study", "run", "-q")
     signals = pl.read_parquet("run/data/signals.parquet").filter(pl.col("source") == "mapping")
     rate = signals.filter((pl.col("signal") == "request_rate") & (pl.col("coverage") > 0.99))
     started = over(prometheus, f"sum(increase({COUNTER}[10m]))", end - 300, end - 300, 5.0)

@@ -31,7 +31,9 @@ def dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def judged(hsa, source: Path, run: Path) -> tuple[dict[str, list[str]], pl.DataFrame]:
     """The levels that the doctor gives by check, and the signals on the default windows."""
-    done = hsa("doctor", source, "--run-dir", run, "-q", "-o", "json")
+    for stage in (("ingest", source, "--run-dir", run), ("study", run)):
+        assert hsa(*stage, "-q").returncode == 0
+    done = hsa("doctor", run, "-q", "-o", "json")
     assert done.returncode == 0, done.stderr
     levels: dict[str, list[str]] = {}
     for finding in json.loads(done.stdout)["findings"]:
