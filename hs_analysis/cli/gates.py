@@ -69,9 +69,10 @@ WORDS: dict[str, Callable[[Summary, Path], Iterator[str]]] = {
     "ratio-drifting": _drifting,
     "check-failed": _check_failed,
 }
-"""Conditions of one word; ``verdict-changed`` stands apart, since it needs another run."""
+"""Conditions of one word; those of `_CHANGED` stand apart, since they need another run."""
 
-VERDICT_CHANGED = "verdict-changed"
+VERDICT_CHANGED, DECISION_CHANGED = "verdict-changed", "decision-changed"
+_CHANGED = (VERDICT_CHANGED, DECISION_CHANGED)
 
 
 def _coverage(summary: Summary) -> Iterator[tuple[str, float | None]]:
@@ -120,7 +121,7 @@ def open_for(conditions: Sequence[str], run_dir: Path | None) -> list[Gate]:
         As typed.
     run_dir
         The run folder, where it is known before the run: what it holds now is what ``verdict-changed``
-        without a RUN compares with.
+        and ``decision-changed`` without a RUN compare with.
 
     Raises
     ------
@@ -134,7 +135,7 @@ def of_doctor(conditions: Sequence[str]) -> list[Gate]:
     """Return the gates of ``hsa doctor``, which knows the input and no answer."""
     for text in conditions:
         name = re.split(r"[<>:]", text)[0].strip()
-        if name not in _DOCTOR and name in (*WORDS, *NUMBERS, VERDICT_CHANGED):
+        if name not in _DOCTOR and name in (*WORDS, *NUMBERS, *_CHANGED):
             hint = f"use hsa run or hsa report; doctor knows {', '.join(_DOCTOR)}"
             raise UsageError(f"{name} needs the whole answer", where=FLAG, hint=hint)
     return [_gate(text, None) for text in conditions]
@@ -159,13 +160,18 @@ def close(gates: Sequence[Gate], summary: Summary, folder: Path) -> None:
 
 def _gate(text: str, run_dir: Path | None) -> Gate:
     name, colon, rest = text.strip().partition(":")
-    if name == VERDICT_CHANGED:
-        return Gate(text, _verdicts_changed(Path(rest) if colon else None, run_dir))
+    if name in _CHANGED:
+        make = _verdicts_changed if name == VERDICT_CHANGED else _decision_changed
+        return Gate(text, make(Path(rest) if colon else None, run_dir))
     if text.strip() in WORDS:
         return Gate(text, WORDS[text.strip()])
     found = _COMPARED.fullmatch(text)
     if not found:
-        known = [*WORDS, f"{VERDICT_CHANGED}:RUN", *(f"{number}<0.9" for number in NUMBERS)]
+        known = [
+            *WORDS,
+            *(f"{changed}:RUN" for changed in _CHANGED),
+            *(f"{number}<0.9" for number in NUMBERS),
+        ]
         raise UsageError(f"{text!r} is no condition", where=FLAG, hint=suggestion(text, known))
     number, sign, limit = found.groups()
     if number not in NUMBERS:
@@ -195,12 +201,7 @@ def _compares(number: str, sign: str, limit: float) -> Callable[[Summary, Path],
 
 def _verdicts_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summary, Path], Iterator[str]]:
     """Return the condition that a verdict or the recommended signal differs from an earlier run's."""
-    if run is None and run_dir is None:
-        hint = f"name one: {VERDICT_CHANGED}:RUN, or go on in one with --run-dir"
-        raise UsageError(
-            "there is no earlier run to compare with", where=f"{FLAG} {VERDICT_CHANGED}", hint=hint
-        )
-    earlier = _earlier(run) if run else _verdicts_of(run_dir or Path())
+    earlier = _verdicts_of(_earlier_run(VERDICT_CHANGED, run, run_dir))
 
     def reasons(summary: Summary, _folder: Path) -> Iterator[str]:
         if earlier is None:  # the first run in its folder: nothing has changed yet
@@ -214,19 +215,47 @@ def _verdicts_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summa
     return reasons
 
 
-def _earlier(run: Path) -> dict[str, str]:
-    found = _verdicts_of(run)
-    if found is None:
-        raise UsageError(
-            f"no summary.json in {run}", where=f"{FLAG} {VERDICT_CHANGED}", hint="check the path"
-        )
-    return found
+def _decision_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summary, Path], Iterator[str]]:
+    """Return the condition that something changed since an earlier run that a user must act on.
+
+    The earlier run is read now: a run in the same folder writes over it.
+    """
+    from hs_analysis.pipeline.results import compared
+
+    path = _earlier_run(DECISION_CHANGED, run, run_dir)
+    earlier = compared(path if path.is_dir() else path.parent) if _summary_of(path).is_file() else None
+
+    def reasons(summary: Summary, folder: Path) -> Iterator[str]:
+        from hs_analysis.cli.compare import told
+        from hs_analysis.compare import compare_runs
+
+        if earlier is None:  # the first run in its folder: nothing has changed yet
+            return
+        for change in compare_runs(earlier, compared(folder, dict(summary))).to_act:
+            yield f"{change.service}: {told(change)}"
+
+    return reasons
+
+
+def _earlier_run(condition: str, run: Path | None, run_dir: Path | None) -> Path:
+    """Return the folder, or the summary.json, of the run to compare with; one that is named must be there."""
+    where = f"{FLAG} {condition}"
+    if run is None and run_dir is None:
+        hint = f"name one: {condition}:RUN, or go on in one with --run-dir"
+        raise UsageError("there is no earlier run to compare with", where=where, hint=hint)
+    if run is not None and not _summary_of(run).is_file():
+        raise UsageError(f"no summary.json in {run}", where=where, hint="check the path")
+    return run or run_dir or Path()
+
+
+def _summary_of(run: Path) -> Path:
+    return run / "summary.json" if run.is_dir() else run
 
 
 def _verdicts_of(run: Path) -> dict[str, str] | None:
     import json
 
-    path = run / "summary.json" if run.is_dir() else run
+    path = _summary_of(run)
     try:
         return _verdicts(json.loads(path.read_text(encoding="utf-8")))
     except OSError:

@@ -282,8 +282,9 @@ class FailFlags:
 
     fail_on: Annotated[
         list[str] | None,
-        _flag(GATES, "End with exit code 3 when it holds: refused, verdict-changed:RUN, ratio-drifting, "
-              "check-failed, coverage<0.9, slo_violation_ratio>0.01; repeat it.", "--fail-on",
+        _flag(GATES, "End with exit code 3 when it holds: refused, decision-changed:RUN, "
+              "verdict-changed:RUN, ratio-drifting, check-failed, coverage<0.9, slo_violation_ratio>0.01; "
+              "repeat it.", "--fail-on",
               metavar="COND"),
     ] = None  # fmt: skip
 

@@ -1,5 +1,6 @@
-"""Two runs of the same services: which answers changed, and which changes are beyond their intervals."""
+"""Two runs side by side: whether the decision changed, which settings and answers differ, and how."""
 
-from hs_analysis.compare.runs import Difference, compare_runs
+from hs_analysis.compare.changes import Change
+from hs_analysis.compare.runs import Comparison, Run, compare_runs
 
-__all__ = ["Difference", "compare_runs"]
+__all__ = ["Change", "Comparison", "Run", "compare_runs"]

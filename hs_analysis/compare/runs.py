@@ -1,193 +1,320 @@
-"""Compare the summaries of two runs: verdicts, numbers with their intervals, and scores of the backtest."""
+"""Compare two runs: what was decided, every field of the policies, and the answers that they stand on."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hs_analysis.errors import UsageError
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.compare.changes import Bound, Change, Measure, Place, Plain, numbers, words
+from hs_analysis.compare.documents import Walk, fields, followed, policy_changes
+from hs_analysis.errors import RunFolderError
+from hs_analysis.schema.baselines import RECORDED
 
-Summary = Mapping[str, Any]
-Change = Literal["same", "within", "beyond", "unknown", "changed", "appeared", "gone"]
-"""``within``: the intervals overlap; ``beyond``: they do not; ``unknown``: a number without interval differs;
-``changed``: words differ; ``appeared`` and ``gone``: only one run has it."""
+SUMMARY_SCHEMAS = (1, 2)
+POLICY_SCHEMAS = ("hs-analysis/policy/v1alpha1", "hs-analysis/policy/v1alpha2")
 
-SAME = 1e-9
-"""Relative difference of numbers that another processor may cause [ratio]."""
-
-SCORES = ("instance_hours", "gpu_hours", "slo_violation_ratio", "actions_per_day", "vs_recorded")
-"""Figures of a replayed policy that are compared; their interval is under the key of `INTERVALS`."""
-
-INTERVALS = {
-    "instance_hours": "instance_hours_ci",
-    "slo_violation_ratio": "slo_violation_ci",
-    "vs_recorded": "vs_recorded_ci",
-}
+SCORES = (
+    ("instance_hours", "instance-hours", "h", "instance_hours_ci"),
+    ("gpu_hours", "GPU-hours", "h", ""),
+    ("slo_violation_ratio", "windows over the SLO", "ratio", "slo_violation_ci"),
+    ("actions_per_day", "actions per day", "", ""),
+    ("vs_recorded", "saved against recorded", "ratio", "vs_recorded_ci"),
+)
+"""Figures of a replayed policy that are compared: key, words, unit, key of the interval."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One answer in both runs.
+class Run:
+    """What is compared of a run.
 
     Attributes
     ----------
-    service
-        ``namespace/model``.
-    what
-        ``verdict``, ``status``, ``recommended``, ``capacity``, ``target``, ``ratio`` or ``score``.
-    of
-        What it is of: ``signal@role``, a pool, or a policy and its figure.
-    a, b
-        The two answers; None where a run has none.
-    a_ci, b_ci
-        Their 95 % intervals; None without one.
-    change
-        See `Change`.
+    name
+        What a user calls it: its folder.
+    summary
+        summary.json.
+    policies
+        Documents of policy.yaml as plain data, one a service.
     """
 
-    service: str
-    what: str
-    of: str
-    a: float | str | None
-    b: float | str | None
-    a_ci: tuple[float, float] | None
-    b_ci: tuple[float, float] | None
-    change: Change
+    name: str
+    summary: Plain
+    policies: Sequence[Plain] = ()
+
+    def policy(self, service: str) -> Plain | None:
+        """Return the document of a service; None without one."""
+        named = (one for one in self.policies if (one.get("metadata") or {}).get("service") == service)
+        return next(named, None)
 
 
-def compare_runs(a: Summary, b: Summary) -> tuple[Difference, ...]:
-    """Return every answer of two runs, those that are the same too, in the order of the first.
+@dataclass(frozen=True)
+class Comparison:
+    """All that two runs have, sorted.
 
-    Parameters
+    Attributes
     ----------
-    a, b
-        Contents of two summary.json.
+    changes
+        What differs: what asks for action first, each in the order of the first run.
+    unchanged
+        Number of answers and fields that are the same, per part.
+    not_compared
+        Paths of fields that only one of two schemas knows.
+    """
+
+    changes: tuple[Change, ...]
+    unchanged: Mapping[str, int] = field(default_factory=dict)
+    not_compared: tuple[str, ...] = ()
+
+    @property
+    def to_act(self) -> tuple[Change, ...]:
+        """Changes of the decision."""
+        return tuple(change for change in self.changes if change.relevance == "act")
+
+    @property
+    def decision_changed(self) -> bool:
+        """Whether anything changed that a user must act on."""
+        return bool(self.to_act)
+
+    @property
+    def changed(self) -> bool:
+        """Whether any answer or setting differs; other inputs or limits alone are no change."""
+        return any(change.relevance != "context" for change in self.changes)
+
+
+def compare_runs(a: Run, b: Run) -> Comparison:
+    """Return what differs between two runs and how much is the same.
+
+    Services are paired by name; one that only one run has is a change.
 
     Raises
     ------
-    UsageError
-        When the runs are not of the same services.
+    RunFolderError
+        When a run has a schema that this version does not know.
     """
-    services = [{one["service"]: one for one in run["services"]} for run in (a, b)]
-    if set(services[0]) != set(services[1]):
-        told = [", ".join(sorted(one)) or "none" for one in services]
-        raise UsageError(
-            f"the runs are of different services: {told[0]}; {told[1]}",
-            hint="name those of both with --service when making the runs",
-        )
-    return tuple(
-        difference
-        for name, before in services[0].items()
-        for difference in _service(name, before, services[1][name])
+    for run in (a, b):
+        _refuse_unknown(run)
+    found = list(_all(a, b))
+    order = {"act": 0, "note": 1, "context": 2}
+    changes = [change for change in found if change.relation not in ("same", "one_schema")]
+    return Comparison(
+        tuple(sorted(changes, key=lambda change: order[change.relevance])),
+        Counter(change.part for change in found if change.relation == "same"),
+        tuple(dict.fromkeys(change.path for change in found if change.relation == "one_schema")),
     )
 
 
-def _service(name: str, a: Summary, b: Summary) -> Iterator[Difference]:
-    for what, of, before, after in _words(a, b):
-        yield Difference(name, what, of, before, after, None, None, _worded(before, after))
-    for what, of, first, second in _numbers(a, b):
-        yield _number(name, what, of, first, second)
+def _refuse_unknown(run: Run) -> None:
+    version = run.summary.get("schema_version")
+    if version not in SUMMARY_SCHEMAS:
+        what = f"summary.json has schema_version {version!r}, and this version of hsa reads 1 and 2"
+        raise RunFolderError(what, where=run.name, hint="compare with the newer version of hsa")
+    for document in run.policies:
+        if document.get("schema") not in POLICY_SCHEMAS:
+            known = " and ".join(schema.rpartition("/")[2] for schema in POLICY_SCHEMAS)
+            what = f"policy.yaml has schema {document.get('schema')!r}, and this version of hsa reads {known}"
+            raise RunFolderError(what, where=run.name, hint="compare with the newer version of hsa")
 
 
-_Key = Callable[[Mapping[str, Any]], str]
-_Answer = tuple[float | None, tuple[float, float] | None]
+def _all(a: Run, b: Run) -> Iterator[Change]:
+    services = [{str(one["service"]): one for one in run.summary.get("services") or []} for run in (a, b)]
+    for name in dict.fromkeys([*services[0], *services[1]]):
+        there = [name in one or None for one in services]
+        place = Place(name, "decision", "service", "service", acts="any")
+        yield words(place, *("there" if one else None for one in there))
+        if all(there):
+            yield from _service(name, a, b, services[0][name], services[1][name])
+    yield from _input(a.summary, b.summary)
 
 
-def _signal(row: Mapping[str, Any]) -> str:
-    gpu = f" on {row['gpu_type']}" if row.get("gpu_type") else ""
-    return f"{row['signal']}@{row['role']}{gpu}"
+def _service(name: str, a: Run, b: Run, first: Plain, second: Plain) -> Iterator[Change]:
+    documents = [run.policy(name) for run in (a, b)]
+    policies = [document or {} for document in documents]
+    yield from _decision(name, a, b, first, second, policies)
+    if None not in documents:
+        yield from policy_changes(name, *policies)
+    else:
+        place = Place(name, "policy", "policy.yaml", "policy", acts="any")
+        yield words(place, *(" + ".join(followed(one)) if one else None for one in policies))
+    yield from _verdicts(name, first, second, policies)
+    yield from _estimates(name, first, second)
+    yield from _targets(name, first, second, policies)
+    yield from _ratio(name, first, second, policies)
+    yield from _backtest(name, first, second)
+    yield from _refusals(name, first, second)
 
 
-def _pool(row: Mapping[str, Any]) -> str:
+def _decision(
+    name: str, a: Run, b: Run, first: Plain, second: Plain, policies: Sequence[Plain]
+) -> Iterator[Change]:
+    versions = [run.summary.get("schema_version") for run in (a, b)]
+    if "decision" in first or "decision" in second:
+        walk = Walk(name, "decision", ("decision",), versions[0] == versions[1])
+        yield from fields(walk, first.get("decision") or {}, second.get("decision") or {})
+    best = [_signal(one["recommended"]) if one.get("recommended") else None for one in (first, second)]
+    yield words(Place(name, "decision", "recommended", "recommended metric", acts="any"), *best)
+    if followed(policies[0]) == followed(policies[1]):  # else the policies themselves tell it
+        place = Place(name, "decision", "selection", "selected policy", acts="any")
+        yield words(place, *(_selected(one) for one in (first, second)))
+
+
+def _selected(service: Plain) -> str | None:
+    rows = service.get("selection") or []
+    return next((str(row["policy"]) for row in rows if row.get("chosen")), None)
+
+
+def _verdicts(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+    """Yield the verdicts of all signals; those on which a decision stands ask for action."""
+    decisive = {metric for policy in policies for metric in followed(policy)}
+    decisive |= {_signal(one["recommended"]) for one in (first, second) if one.get("recommended")}
+    for of, before, after in _joined(first, second, "signals", _signal):
+        acts: Literal["", "any"] = "any" if of in decisive else ""
+        place = Place(name, "signals", f"signals[{of}].verdict", f"verdict on {of}", acts=acts)
+        yield words(place, before.get("verdict"), after.get("verdict"))
+
+
+def _estimates(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+    """Yield capacities, start-up times and demand: what targets and cooldowns were made from."""
+    for of, before, after in _joined(first, second, "capacity", _pool):
+        path, what = f"capacity[{of}]", f"capacity of one {of} instance"
+        signal = str(after.get("signal") or before.get("signal"))
+        sides = [_measure(row, "per_instance") for row in (before, after)]
+        unit = f"{_unit_of(signal)} per instance".strip()
+        yield numbers(Place(name, "capacity", f"{path}.per_instance", what, unit), *sides)
+        status = Place(name, "capacity", f"{path}.status", f"{what}, status", acts="any")
+        yield words(status, before.get("status"), after.get("status"))
+    for of, before, after in _joined(first, second, "startup", _pool):
+        place = Place(name, "capacity", f"startup[{of}].value_s", f"start-up time of {of}", "s")
+        yield numbers(place, _measure(before, "value_s"), _measure(after, "value_s"))
+    demand = [one.get("demand") or {} for one in (first, second)]
+    for key, what in (("prefill_tps", "prefill work offered"), ("decode_tps", "decode work offered")):
+        place = Place(name, "capacity", f"demand.{key}", f"{what}, 95 % quantile", "tokens/s")
+        yield numbers(place, *(Measure(one.get(key)) for one in demand))
+
+
+def _targets(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+    """Yield targets of signals that not both policies follow: those are fields of the policies."""
+    known = set(followed(policies[0])) & set(followed(policies[1]))
+    for of, before, after in _joined(first, second, "thresholds", _signal):
+        if of in known:
+            continue
+        path, what = f"thresholds[{of}]", f"target of {of}"
+        # A target is a decision and has no interval of its own, whatever schema 1 wrote beside it.
+        sides = [Measure(row.get("target_per_instance")) for row in (before, after)]
+        unit = f"{_unit_of(of.partition('@')[0])} per instance".strip()
+        yield numbers(Place(name, "capacity", f"{path}.target_per_instance", what, unit), *sides)
+        status = Place(name, "capacity", f"{path}.status", f"{what}, status")
+        yield words(status, before.get("status"), after.get("status"))
+
+
+def _ratio(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+    """Yield the ratio: its one-sided bounds, and the number itself where not both policies hold it."""
+    before, after = (one.get("pd_ratio") or {} for one in (first, second))
+    for key, bound, what in _SIDES:
+        place = Place(name, "capacity", f"pd_ratio.{key}", f"P/D ratio, {what}", _PD)
+        yield numbers(place, *(Measure(one.get(key), bound=bound) for one in (before, after)))
+    if all((policy.get("spec") or {}).get("pd_ratio") for policy in policies):
+        return
+    place = Place(name, "capacity", "pd_ratio.value", "P/D ratio", _PD, "moved")
+    yield numbers(place, *(_measure(one, "value", floor="") for one in (before, after)))
+    status = Place(name, "capacity", "pd_ratio.status", "P/D ratio, status", acts="any")
+    yield words(status, before.get("status"), after.get("status"))
+
+
+_PD = "prefill per decode"
+_SIDES: tuple[tuple[str, Bound, str], ...] = (
+    ("at_least", "at_least", "at least"),
+    ("at_most", "at_most", "at most"),
+)
+
+
+def _backtest(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+    replays = [one.get("replay") or {} for one in (first, second)]
+    calibration = [(one.get("calibration") or {}).get("status") for one in replays]
+    yield words(Place(name, "backtest", "replay.calibration.status", "calibration"), *calibration)
+    shown = {_selected(first), _selected(second), RECORDED}
+    for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
+        part = "backtest" if of in shown else "other backtests"
+        if not before or not after:
+            told = [{key: row.get(key) for key, *_ in SCORES} if row else None for row in (before, after)]
+            yield words(Place(name, part, f"replay.policies[{of}]", f"backtest of {of}"), *told)
+            continue
+        for key, what, unit, ci in SCORES:
+            sides = [Measure(row.get(key), _score_interval(row, ci)) for row in (before, after)]
+            if any(side.value is not None for side in sides):
+                place = Place(name, part, f"replay.policies[{of}].{key}", f"{of}: {what}", unit)
+                yield numbers(place, *sides)
+
+
+def _score_interval(row: Plain, key: str) -> tuple[float, float] | None:
+    """Return the interval of a score; what moves within one day tells no two runs apart."""
+    return None if row.get("interval_basis") == "hours" else _pair(row.get(key))
+
+
+def _refusals(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+    """Yield what was not answered, by what it is of: another cause is a change."""
+    for of, before, after in _joined(first, second, "refusals", lambda row: str(row["what"])):
+        place = Place(name, "notes", f"refusals[{of}].code", f"not answered, {of}")
+        yield words(place, before.get("code"), after.get("code"))
+
+
+def _input(a: Plain, b: Plain) -> Iterator[Change]:
+    """Yield what the runs were made from: window, limits, inputs, version; and their warnings."""
+    codes = [dict.fromkeys(str(one.get("code")) for one in run.get("warnings") or []) for run in (a, b)]
+    for code in dict.fromkeys([*codes[0], *codes[1]]):
+        place = Place("", "notes", f"warnings[{code}]", f"warning {code}")
+        yield words(place, *(code if code in one else None for one in codes))
+    windows = [run.get("window") or {} for run in (a, b)]
+    spans = [f"{one['start']} to {one['end']}" if one.get("start") else None for one in windows]
+    yield words(Place("", "input", "window", "window"), *spans)
+    limits = [run.get("slo") or {} for run in (a, b)]
+    yield from fields(Walk("", "input", ("slo",), one_schema=False), *limits)
+    yield words(Place("", "input", "inputs", "inputs"), *_inputs(a, b))
+    versions = [run.get("tool_version") for run in (a, b)]
+    yield words(Place("", "input", "tool_version", "version of hsa"), *versions)
+
+
+def _inputs(a: Plain, b: Plain) -> tuple[str, str]:
+    """Return each run's number of input files, and how many of them the other has, byte for byte."""
+    hashes = [[str(one.get("sha256")) for one in run.get("inputs") or []] for run in (a, b)]
+    if sorted(hashes[0]) == sorted(hashes[1]):
+        return "the same files", "the same files"
+    shared = len(set(hashes[0]) & set(hashes[1]))
+    counted = [f"{len(one)} file{'s' if len(one) != 1 else ''}" for one in hashes]
+    return counted[0], f"{counted[1]}, {shared} of them the same"
+
+
+def _signal(row: Plain) -> str:
+    on = f" on {row['gpu_type']}" if row.get("gpu_type") else ""
+    return f"{row['signal']}@{row['role']}{on}"
+
+
+def _pool(row: Plain) -> str:
     return f"{row['role']}{' on ' + row['gpu_type'] if row.get('gpu_type') else ''}"
 
 
-def _words(a: Summary, b: Summary) -> Iterator[tuple[str, str, str | None, str | None]]:
-    """Yield (what, of, in a, in b) of answers in words."""
-    for what, table, key, field in (
-        ("verdict", "signals", _signal, "verdict"),
-        ("status", "capacity", _pool, "status"),
-        ("status", "thresholds", _signal, "status"),
-    ):
-        for of, before, after in _joined(a, b, table, key):
-            yield what, of, before.get(field), after.get(field)
-    yield "status", "P/D ratio", _of(a, "pd_ratio", "status"), _of(b, "pd_ratio", "status")
-    yield "recommended", "signal", _recommended(a), _recommended(b)
-    yield "selected", "policy", _selected(a), _selected(b)
-
-
-def _recommended(summary: Summary) -> str | None:
-    found = summary.get("recommended")
-    return _signal(found) if found else None
-
-
-def _selected(summary: Summary) -> str | None:
-    return next((row["policy"] for row in summary.get("selection") or [] if row["chosen"]), None)
-
-
-def _numbers(a: Summary, b: Summary) -> Iterator[tuple[str, str, _Answer, _Answer]]:
-    """Yield (what, of, number and interval in a, in b)."""
-    for what, table, key, field, ci in (
-        ("capacity", "capacity", _pool, "per_instance", "ci"),
-        ("target", "thresholds", _signal, "target_per_instance", "target_ci"),
-    ):
-        for of, before, after in _joined(a, b, table, key):
-            yield what, of, _answer(before, field, ci), _answer(after, field, ci)
-    ratios = [_answer(one.get("pd_ratio") or {}, "value", "ci") for one in (a, b)]
-    yield "ratio", "prefill per decode", ratios[0], ratios[1]
-    replays = [one.get("replay") or {} for one in (a, b)]
-    for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
-        for figure in SCORES:
-            first, second = (_answer(row, figure, _interval_key(row, figure)) for row in (before, after))
-            if first[0] is not None or second[0] is not None:
-                yield "score", f"{of} {figure}", first, second
-
-
-def _interval_key(row: Mapping[str, Any], figure: str) -> str:
-    """Return where a score's interval stands; what moves within one day tells no two runs apart."""
-    return "" if row.get("interval_basis") == "hours" else INTERVALS.get(figure, "")
+def _unit_of(signal: str) -> str:
+    return next((entry.unit for entry in load_catalogue().signals if entry.id == signal), "")
 
 
 def _joined(
-    a: Summary, b: Summary, table: str, key: _Key
-) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    a: Plain, b: Plain, table: str, key: Callable[[Plain], str]
+) -> Iterator[tuple[str, Plain, Plain]]:
     """Yield rows of both runs by key, in the order of the first, then what only the second has."""
     rows = [{key(row): row for row in one.get(table) or []} for one in (a, b)]
-    for of in [*rows[0], *(of for of in rows[1] if of not in rows[0])]:
+    for of in dict.fromkeys([*rows[0], *rows[1]]):
         yield of, rows[0].get(of, {}), rows[1].get(of, {})
 
 
-def _of(summary: Summary, table: str, field: str) -> Any:
-    return (summary.get(table) or {}).get(field)
+def _measure(row: Plain, key: str, floor: Bound = "at_least") -> Measure:
+    """Return a number of summary.json: a floor is a bound, and only an ``ok`` one has an interval."""
+    value = row.get(key)
+    if row.get("status") == "floor" and floor:
+        return Measure(value, bound=floor)
+    return Measure(value, _pair(row.get("ci")) if row.get("status") == "ok" else None)
 
 
-def _answer(row: Mapping[str, Any], field: str, ci: str) -> _Answer:
-    pair: Sequence[float] | None = row.get(ci)
-    return row.get(field), (pair[0], pair[1]) if pair else None
-
-
-def _worded(a: str | None, b: str | None) -> Change:
-    if a == b:
-        return "same"
-    if a is None or b is None:
-        return "appeared" if a is None else "gone"
-    return "changed"
-
-
-def _number(service: str, what: str, of: str, a: _Answer, b: _Answer) -> Difference:
-    return Difference(service, what, of, a[0], b[0], a[1], b[1], _numeric(a, b))
-
-
-def _numeric(a: _Answer, b: _Answer) -> Change:
-    """Return whether two numbers differ beyond their intervals; one that has none has no width."""
-    (before, before_ci), (after, after_ci) = a, b
-    if before is None or after is None:
-        return "same" if before is after else "appeared" if before is None else "gone"
-    if abs(after - before) <= SAME * max(abs(before), abs(after)):
-        return "same"
-    if before_ci is None and after_ci is None:
-        return "unknown"
-    low, high = before_ci or (before, before)
-    other_low, other_high = after_ci or (after, after)
-    return "within" if low <= other_high and other_low <= high else "beyond"
+def _pair(ends: Any) -> tuple[float, float] | None:
+    return (float(ends[0]), float(ends[1])) if ends and None not in ends else None

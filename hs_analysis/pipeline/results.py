@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -26,6 +26,9 @@ from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
+
+if TYPE_CHECKING:
+    from hs_analysis.compare import Run
 
 Plain = dict[str, Any]
 
@@ -181,6 +184,37 @@ def parsed_policies(folder: Path) -> list[Plain]:
     from ruamel.yaml import YAML
 
     return [document for document in YAML(typ="safe", pure=True).load_all(policy_text(folder)) if document]
+
+
+def compared(folder: Path, summary: Plain | None = None) -> Run:
+    """Return what `hsa compare` looks at in a run folder: summary.json, and policy.yaml where there is one.
+
+    A ``summary`` that is given is taken instead of the folder's.
+
+    Raises
+    ------
+    RunFolderError
+        When there is no summary yet, or one of the two files can't be read.
+    """
+    from ruamel.yaml.error import YAMLError
+
+    from hs_analysis.compare import Run
+    from hs_analysis.pipeline.decide import POLICY_FILE
+    from hs_analysis.pipeline.publish import SUMMARY_FILE
+
+    if summary is None and not (folder / SUMMARY_FILE).is_file():
+        raise RunFolderError("the run has no summary yet", where=str(folder), hint=f"hsa report {folder}")
+    try:
+        found = summary or read_summary(folder)
+    except (ValueError, AssertionError) as error:
+        where = str(folder / SUMMARY_FILE)
+        raise RunFolderError("no summary of a run", where=where, hint=f"hsa report {folder}") from error
+    try:
+        policies = parsed_policies(folder) if (folder / POLICY_FILE).is_file() else []
+    except (YAMLError, ValueError) as error:
+        where = str(folder / POLICY_FILE)
+        raise RunFolderError("not YAML", where=where, hint=f"hsa validate {where}") from error
+    return Run(str(folder), found, policies)
 
 
 def exported(folder: Path) -> list[Plain]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,62 @@ def test_compare_wants_two_runs(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["compare", str(tmp_path), str(tmp_path)])
     assert done.exit_code == 1
     assert "not a run folder" in done.stderr
+
+
+def edited(run: Path, copy: Path, *changes: tuple[str, str]) -> Path:
+    """Return a folder with what compare reads of a run, its policy edited."""
+    copy.mkdir()
+    for name in ("manifest.json", "summary.json", "policy.yaml"):
+        text = (run / name).read_text("utf-8")
+        for old, new in changes if name == "policy.yaml" else ():
+            assert old in text
+            text = text.replace(old, new)
+        (copy / name).write_text(text, "utf-8")
+    return copy
+
+
+def test_compare_begins_with_whether_one_must_act(finished: Path, tmp_path: Path) -> None:
+    """The first line says it, the changes follow with old and new, a line counts what is the same."""
+    cooled = edited(finished, tmp_path / "cooled", ("scale_in_s: ", "scale_in_s: 1"))
+    held = edited(finished, tmp_path / "held", ("mode: metric", "mode: hold"))
+
+    def lines(*arguments: Path) -> list[str]:
+        done = CliRunner().invoke(app, ["compare", *map(str, arguments)])
+        assert done.exit_code == 0, done.output
+        return done.stdout.splitlines()
+
+    same = lines(finished, finished)
+    assert same[0] == "Nothing changed."
+    assert same[-1].startswith("unchanged: ")
+    first, *rest = lines(finished, cooled)
+    assert first.startswith("Nothing changed that you must act on; ")
+    assert any("cooldown" in line and ", scale in: " in line and " s (+" in line for line in rest)
+    assert lines(finished, held)[0] == "Something changed that you must act on: mode: metric → hold."
+
+
+def test_compare_says_the_same_to_programs(finished: Path, tmp_path: Path) -> None:
+    """JSON has whether anything and whether the decision changed, and each change with path, old and new."""
+    held = edited(finished, tmp_path / "held", ("mode: metric", "mode: hold"))
+    done = CliRunner().invoke(app, ["compare", str(finished), str(held), "-o", "json"])
+    found = json.loads(done.stdout)
+    assert (found["changed"], found["decision_changed"]) == (True, True)
+    (change,) = found["changes"]
+    assert (change["path"], change["before"], change["after"], change["relevance"]) == (
+        "spec.mode", "metric", "hold", "act",
+    )  # fmt: skip
+    done = CliRunner().invoke(app, ["compare", str(finished), str(finished), "-o", "json"])
+    found = json.loads(done.stdout)
+    assert (found["changed"], found["decision_changed"], found["changes"]) == (False, False, [])
+
+
+def test_a_run_that_compare_can_not_read_is_one_line(finished: Path, tmp_path: Path) -> None:
+    """A policy that is no YAML, one of a later schema, a run without a summary: which run, and what next."""
+    broken = edited(finished, tmp_path / "broken", ("mode: metric", "mode: [metric"))
+    later = edited(finished, tmp_path / "later", ("policy/v1", "policy/v9"))
+    bare = edited(finished, tmp_path / "bare")
+    (bare / "summary.json").unlink()
+    for folder, says in ((broken, "not YAML; hsa validate"), (later, "has schema"), (bare, "no summary yet")):
+        done = CliRunner().invoke(app, ["compare", str(finished), str(folder)])
+        assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+        assert done.stderr.startswith(f"hsa compare: {folder}")
+        assert says in done.stderr

@@ -11,6 +11,8 @@ import pytest
 from hs_analysis.cli import gates
 from hs_analysis.errors import GateFailed, ManyErrors, UsageError
 
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "simulated-days"
+
 
 def summary(**service: Any) -> dict[str, Any]:
     """Return a summary of one service, everything fine unless said."""
@@ -114,6 +116,51 @@ def test_without_a_name_the_run_folder_itself_is_compared(tmp_path: Path) -> Non
         gates.close(opened, summary(), tmp_path)
 
 
+def run_folder(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
+    """Return a folder with a kept answer and its policy, one text of the policy replaced."""
+    folder.mkdir(exist_ok=True)
+    (folder / "summary.json").write_text((GOLDEN / "summary.json").read_text("utf-8"), "utf-8")
+    (folder / "policy.yaml").write_text((GOLDEN / "policy.yaml").read_text("utf-8").replace(*change), "utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("scale_in_s: 600.0", "scale_in_s: 900.0"), ""),
+        (("value: 2811.1", "value: 3000.0"), ""),
+        (("value: 2811.1", "value: 3200.0"), "target: 2,811 → 3,200 tokens/s per instance (+13.8 %)"),
+        (("max: 22", "max: 30"), "demo/m-large: bounds, prefill, max: 22 → 30 instances (+36.4 %)"),
+        (("mode: metric", "mode: hold"), "demo/m-large: mode: metric → hold"),
+    ],
+)
+def test_the_decision_is_compared_with_an_earlier_run(
+    tmp_path: Path, change: tuple[str, str], line: str
+) -> None:
+    """The gate closes on what asks for action in hsa compare, and on nothing else."""
+    before, now = run_folder(tmp_path / "before"), run_folder(tmp_path / "now", change)
+    found = json.loads((now / "summary.json").read_text("utf-8"))
+    for named in (before, before / "summary.json"):
+        opened = gates.open_for([f"decision-changed:{named}"], None)
+        if not line:
+            gates.close(opened, found, now)
+            continue
+        with pytest.raises(GateFailed) as caught:
+            gates.close(opened, found, now)
+        assert line in caught.value.line()
+
+
+def test_the_decision_of_the_folder_itself_is_read_before_the_run_writes_over_it(tmp_path: Path) -> None:
+    """Without a name the policy that stood there counts; a first run changes nothing."""
+    found = json.loads((GOLDEN / "summary.json").read_text("utf-8"))
+    gates.close(gates.open_for(["decision-changed"], tmp_path), found, tmp_path)
+    run_folder(tmp_path)
+    opened = gates.open_for(["decision-changed"], tmp_path)
+    run_folder(tmp_path, ("mode: metric", "mode: hold"))  # as the run does, between the two
+    with pytest.raises(GateFailed, match="mode: metric → hold"):
+        gates.close(opened, found, tmp_path)
+
+
 def test_one_line_a_condition() -> None:
     """Several conditions are several lines, all told; many places are one line with how many more."""
     signals = [
@@ -139,6 +186,8 @@ def test_one_line_a_condition() -> None:
         ("coverage=0.9", "is no condition"),
         ("", "is no condition"),
         ("verdict-changed:none", "no summary.json in none"),
+        ("decision-changed:none", "no summary.json in none"),
+        ("decision-chaged:none", "did you mean decision-changed:RUN?"),
     ],
 )
 def test_what_is_no_condition(condition: str, message: str) -> None:
@@ -149,13 +198,14 @@ def test_what_is_no_condition(condition: str, message: str) -> None:
 
 def test_an_earlier_run_is_needed() -> None:
     """Without a run folder or a name there is nothing to compare with."""
-    with pytest.raises(UsageError, match="verdict-changed:RUN, or go on in one with --run-dir"):
-        gates.open_for(["verdict-changed"], None)
+    for name in ("verdict-changed", "decision-changed"):
+        with pytest.raises(UsageError, match=f"{name}:RUN, or go on in one with --run-dir"):
+            gates.open_for([name], None)
 
 
 def test_doctor_knows_the_input_only() -> None:
     """What needs the whole answer is refused there, with where to use it."""
     assert len(gates.of_doctor(["coverage<0.9", "check-failed", "rows_rejected>0"])) == 3
-    for condition in ("refused", "slo_violation_ratio>0.01", "verdict-changed:x"):
+    for condition in ("refused", "slo_violation_ratio>0.01", "verdict-changed:x", "decision-changed:x"):
         with pytest.raises(UsageError, match="needs the whole answer; use hsa run"):
             gates.of_doctor([condition])
