@@ -12,6 +12,7 @@ from hs_analysis.cli import gates
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     INPUT,
+    OUTPUT,
     ConfigFlags,
     FailFlags,
     FormFlags,
@@ -144,7 +145,8 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
 
 EXPLAIN_HELP = """hsa explain chat%2Fllama/derive/pd_ratio --run-dir reports/dumps-20260701T0000-20260708T0000
 
-One number's derivation: its value, window, method, formula, queries and input files."""
+One number with its unit and status, then how it was found: method, formula, queries, window, rows and further
+numbers, then the input files in one line, or each with its hash under -v."""
 
 
 @grouped
@@ -163,6 +165,9 @@ def explain(
             help="Run folder of the link; found by the link itself or the only run in reports/ unless said.",
         ),
     ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help="List every query and input file.")
+    ] = False,
     *,
     form: FormFlags,
 ) -> None:  # fmt: skip
@@ -177,7 +182,7 @@ def explain(
     def blocks() -> list[Block]:
         from hs_analysis.report.explain import text
 
-        return [text(found)]
+        return [text(found, listed=verbose)]
 
     show(Shown(found, [flat], blocks), form.output, no_color=form.no_color)
 

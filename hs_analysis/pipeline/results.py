@@ -263,7 +263,8 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     )
     notes += [line] if (line := stale_note(folder)) else []
     catalogue = catalogue_of(from_plain(Settings, manifest.settings))
-    return explain(found, read_summary(folder), details, catalogue), "\n".join(notes)
+    explanation = explain(found, read_summary(folder), details, catalogue)
+    return explanation | {"inputs_sha256": manifests.read_sha256(manifest)}, "\n".join(notes)
 
 
 def stale_note(folder: Path) -> str:

@@ -96,7 +96,7 @@ def explain(
             "method": derivation.method,
             "formula": _formula(place),
             "basis": _basis(place, service),
-            "metrics": _metrics(place, catalogue or load_catalogue()),
+            "metrics": _metrics(place, service, catalogue or load_catalogue()),
             "queries": list(derivation.queries),
             "rows": _rows(place, link, derivation.table, details),
             "see_also": _see_also(place, service, places),
@@ -254,13 +254,20 @@ def _basis(place: Place, service: Entry) -> str:
     return "; ".join(part for part in found if part)
 
 
-def _metrics(place: Place, catalogue: Catalogue) -> list[str]:
+def _metrics(place: Place, service: Entry, catalogue: Catalogue) -> list[str]:
     """Return the metrics that carry the signal: those of its source, or of every one where none is named."""
     if place.kind not in ("signals", "thresholds"):
         return []
-    signal, source = catalogue.signal(str(place.entry.get("signal"))), place.entry.get("source")
+    entry = place.entry
+    studied = (row for row in service.get("signals") or [] if _signal(row) == _signal(entry))
+    source = entry.get("source") or next((row.get("source") for row in studied), None)
+    signal = catalogue.signal(str(entry.get("signal")))
     rows = [row for row in signal.sources if source in (None, row.source)] if signal else []
     return sorted({metric for row in rows for metric in row.metrics})
+
+
+def _signal(entry: Entry) -> tuple[Any, ...]:
+    return tuple(entry.get(key) for key in ("signal", "role", "gpu_type"))
 
 
 def _rows(

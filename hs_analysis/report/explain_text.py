@@ -11,40 +11,35 @@ from hs_analysis.report.wording import interval, quantity, span
 _ROW_WORDS = {"used": "used", "violating": "over the limit", "undecided": "undecided"}
 
 
-def text(explanation: Mapping[str, Any]) -> str:
-    """Return an explanation (`hs_analysis.report.explain.explain`) as lines of a label and its text."""
+def text(explanation: Mapping[str, Any], *, listed: bool = False) -> str:
+    """Return an explanation (`hs_analysis.report.explain.explain`) as lines of a label and its text.
+
+    The number with its status comes first, then how it was found, then what it stands on. Files are one line
+    unless ``listed``.
+    """
     lines = [f"{explanation['service']} · {explanation['title']}"]
-    lines += [f"{label:<10} {value}" for label, value in _labelled(explanation)]
+    lines += [f"{label:<10} {value}" for label, value in _labelled(explanation, listed)]
     return "\n".join(lines)
 
 
-def _labelled(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if explanation["value"] is not None:
-        yield (
-            explanation["measure"],
-            _amount(explanation["value"], explanation["unit"], explanation["interval"]),
-        )
-        yield "exactly", _exact(explanation["value"], explanation["interval"])
-    elif explanation["status"] in ("refused", "unknown"):
-        yield explanation["measure"], "none, see because"
-    for label, value in (("status", explanation["status"]), ("basis", explanation["basis"])):
-        if value:
-            yield label, value
+def _labelled(explanation: Mapping[str, Any], listed: bool) -> Iterator[tuple[str, str]]:
+    yield from _number(explanation)
     yield from _listed("because", [_reason(reason) for reason in explanation["reasons"]])
+    yield "method", explanation["method"]
+    for label in ("formula", "basis"):
+        if explanation[label]:
+            yield label, explanation[label]
+    yield from _files("queries", explanation["queries"], listed)
+    window = explanation["window"]
+    yield "window", f"{span(window['start'], window['end'])}, {window['of']}"
+    if explanation["rows"]:
+        yield "rows", _row_words(explanation["rows"])
     yield from _listed(
         "numbers",
         [f"{n['name']}: {_amount(n['value'], n['unit'], n['interval'])}" for n in explanation["numbers"]],
     )
-    window = explanation["window"]
-    yield "window", f"{span(window['start'], window['end'])}, {window['of']}"
-    yield "method", explanation["method"]
-    if explanation["formula"]:
-        yield "formula", explanation["formula"]
-    if explanation["rows"]:
-        yield "rows", _row_words(explanation["rows"])
-    yield from _listed("metrics", explanation["metrics"])
-    yield from _listed("queries", explanation["queries"])
-    yield from _listed("inputs", [_input_words(entry) for entry in explanation["inputs"]])
+    yield from _files("metrics", explanation["metrics"], listed)
+    yield from _inputs(explanation, listed)
     yield from _listed("see also", explanation["see_also"])
     yield from _listed("refs", explanation["refs"])
     yield (
@@ -55,6 +50,36 @@ def _labelled(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             else explanation["link"]
         ),
     )
+
+
+def _number(explanation: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what the link stands for: the number with unit, interval and status, then in full."""
+    value, status = explanation["value"], explanation["status"]
+    if value is not None:
+        amount = _amount(value, explanation["unit"], explanation["interval"])
+        yield explanation["measure"], f"{amount}, {status}" if status else amount
+        yield "exactly", _exact(value, explanation["interval"])
+    elif status in ("refused", "unknown") and explanation["measure"]:
+        yield explanation["measure"], f"none, {status}: see because"
+    elif status:
+        yield "status", status
+
+
+def _files(label: str, names: Sequence[str], listed: bool) -> Iterator[tuple[str, str]]:
+    yield from _listed(label, names if listed else [", ".join(names)] if names else [])
+
+
+def _inputs(explanation: Mapping[str, Any], listed: bool) -> Iterator[tuple[str, str]]:
+    """Yield the input files: one as it is; more as one line with the hash of all, or each when ``listed``."""
+    files = explanation["inputs"]
+    if listed or len(files) <= 1:
+        yield from _listed("inputs", [_input_words(entry) for entry in files])
+        return
+    known = [entry["bytes"] for entry in files]
+    size = "" if None in known else f", {sum(known):,} bytes"
+    of_all = explanation.get("inputs_sha256")
+    digest = f", sha256 of all {of_all}" if of_all else ""
+    yield "inputs", f"{len(files)} input files{size}{digest}; -v lists them"
 
 
 def _listed(label: str, values: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -242,6 +242,19 @@ def test_explain_tells_the_number_of_the_summary(finished: Path) -> None:
     assert "the link was seen in run 0123" in other.stderr
 
 
+def test_explain_folds_the_inputs_under_the_hash_that_the_policy_names(finished: Path) -> None:
+    """One line for all files with their common hash; -v lists each with its own."""
+    found = summary_of(finished)
+    meta = YAML(typ="safe").load((finished / "policy.yaml").read_text())["metadata"]
+    link, files = found["services"][0]["pd_ratio"]["evidence"], found["inputs"]
+    folded = call("explain", link, "--run-dir", finished).stdout
+    assert f"{len(files)} input files" in folded
+    assert f"sha256 of all {meta['inputs_sha256']}" in folded
+    assert files[0]["sha256"] not in folded
+    listed = call("explain", link, "--run-dir", finished, "-v").stdout
+    assert all(f"{file['name']}  {file['size']:,} bytes  sha256 {file['sha256']}" in listed for file in files)
+
+
 def test_explain_finds_the_run_by_its_hash(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A permalink needs no folder when its run lies in reports/; one that is not there is told."""
     reports = copied.parent / "reports"

@@ -282,7 +282,7 @@ def test_refusals_say_why_with_value_and_limit():
     assert found["reasons"] == [
         {"code": "thin", "text": "two violating windows; 25 are needed", "value": 2.0, "limit": 25.0}
     ]
-    assert "none, see because" in text(found)
+    assert "none, refused: see because" in text(found)
     assert "thin: two violating windows" in text(found)
 
 
@@ -330,6 +330,7 @@ def test_the_formula_of_a_capacity_is_that_of_its_law():
 def test_a_signal_names_the_metrics_that_carry_it():
     """The metric is read from the catalogue for the source that was used."""
     assert about("study", "decode_tps@decode")["metrics"] == ["vllm:generation_tokens_total"]
+    assert about("derive", "threshold:decode_tps@decode")["metrics"] == ["vllm:generation_tokens_total"]
 
 
 def test_the_named_queries_exist(root):
@@ -357,6 +358,31 @@ def test_the_text_holds_what_the_data_holds():
     assert "saved against recorded: 30" in text(about("replay", "decode_tps"))
     assert "nearest pairs P:D 9:10" in text(about("derive", "pd_ratio"))
     assert "saves most" in text(about("select", "decode_tps"))
+
+
+def test_the_number_comes_first_then_how_it_was_found_then_the_files():
+    """Unit, interval and status stand in the second line; method before window, rows and inputs."""
+    lines = text(about("derive", "capacity@decode")).splitlines()
+    assert lines[1].startswith(
+        "capacity   1,549 tokens/s per decode instance (95 % interval 1,502 to 1,597), ok"
+    )
+    labels = [line[:10].strip() for line in lines[2:] if line[:10].strip()]
+    wanted = ["exactly", "method", "formula", "queries", "window", "rows", "inputs", "refs", "link"]
+    assert [label for label in labels if label in wanted] == wanted
+
+
+def test_many_inputs_are_one_line_unless_they_are_asked_for():
+    """156 files are a count, their bytes and the hash of all; every one with its own hash when listed."""
+    whole = summary()
+    whole["inputs"] = [{"name": f"{n}.json", "bytes": 10, "sha256": f"{n:064d}"} for n in range(156)]
+    found = explain(evidence.parse(path("derive", "capacity@decode")), whole, details())
+    folded = text(found | {"inputs_sha256": "ab" * 32})
+    line = next(line for line in folded.splitlines() if line.startswith("inputs"))
+    assert line.endswith(f"156 input files, 1,560 bytes, sha256 of all {'ab' * 32}; -v lists them")
+    assert len(folded.splitlines()) <= 40
+    assert len(text(found, listed=True).splitlines()) > 156
+    assert f"155.json  10 bytes  sha256 {155:064d}" in text(found, listed=True)
+    assert len(found["inputs"]) == 156
 
 
 def test_a_permalink_keeps_its_run():
