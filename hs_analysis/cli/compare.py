@@ -35,10 +35,12 @@ def compare(
     from hs_analysis.compare import compare_runs
     from hs_analysis.pipeline.folder import require
     from hs_analysis.pipeline.records import to_plain
-    from hs_analysis.pipeline.results import compared
+    from hs_analysis.pipeline.results import compared, stale_note
 
     for folder in (a, b):
         require(folder)
+        if stale := stale_note(folder):
+            typer.echo(stale, err=True)
     found = compare_runs(compared(a), compared(b))
     rows: list[dict[str, Any]] = to_plain(found.changes)
     data = {

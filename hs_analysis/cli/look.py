@@ -13,6 +13,7 @@ from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     INPUT,
     OUTPUT,
+    VERBOSE,
     ConfigFlags,
     FailFlags,
     FormFlags,
@@ -166,7 +167,7 @@ def explain(
         ),
     ] = None,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help="List every query and input file.")
+        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help=VERBOSE)
     ] = False,
     *,
     form: FormFlags,

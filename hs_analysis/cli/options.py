@@ -313,6 +313,11 @@ class PlaceFlags:
     ] = False
 
 
+VERBOSE = (
+    "Say more: the settings that are used and where each is from; in explain every query and input file."
+)
+
+
 @dataclass(frozen=True)
 class FormFlags:
     """Form of the result."""
@@ -334,9 +339,7 @@ class QuietFlags(FormFlags):
 class OutputFlags(QuietFlags):
     """Form of the result, and how much is said beside it."""
 
-    verbose: Annotated[
-        bool, _flag(OUTPUT, "Say which settings are used and where each is from.", "--verbose", "-v")
-    ] = False
+    verbose: Annotated[bool, _flag(OUTPUT, VERBOSE, "--verbose", "-v")] = False
 
     def __post_init__(self) -> None:
         if self.quiet and self.verbose:

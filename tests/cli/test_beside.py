@@ -128,6 +128,18 @@ def test_compare_says_the_same_to_programs(finished: Path, tmp_path: Path) -> No
     assert (found["changed"], found["decision_changed"], found["changes"]) == (False, False, [])
 
 
+def test_compare_says_which_run_holds_stale_parts(finished: Path, tmp_path: Path) -> None:
+    """What was kept from before a change is compared, and a line beside the result says so."""
+    old = edited(finished, tmp_path / "old")
+    manifest = json.loads((old / "manifest.json").read_text("utf-8"))
+    manifest["stages"]["report"]["stale"] = "replay was written again after it"
+    (old / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    done = CliRunner().invoke(app, ["compare", str(finished), str(old)])
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "Nothing changed.")
+    assert done.stderr.startswith("stale, kept as before: report ")
+    assert f"hsa report {old} writes them again" in done.stderr
+
+
 def test_a_run_that_compare_can_not_read_is_one_line(finished: Path, tmp_path: Path) -> None:
     """A policy that is no YAML, one of a later schema, a run without a summary: which run, and what next."""
     broken = edited(finished, tmp_path / "broken", ("mode: metric", "mode: [metric"))
