@@ -28,5 +28,24 @@ GROUPS = (
 """Pod labels that together name a replica group, every pod of which is a part of one instance:
 LeaderWorkerSet, Kthena's role instances, RoleBasedGroup instances (their documentations)."""
 
+GRAPHS = (
+    "nvidia_com_dynamo_graph_deployment_name",
+    "modelserving_volcano_sh_name",
+    "rolebasedgroup_workloads_x_k8s_io_name",
+    "leaderworkerset_sigs_k8s_io_name",
+)
+"""Pod labels that name what a pod was deployed with, mostly a whole service: the Dynamo operator, Kthena,
+RoleBasedGroup, LeaderWorkerSet (their documentations)."""
+
+DYNAMO_NAMESPACES = ("dynamo_namespace", "nvidia_com_dynamo_namespace")
+"""Labels of the namespace that Dynamo's own discovery uses, not the Kubernetes one: on its series, and on its
+pods (documentation of the Dynamo operator)."""
+
+WORKLOADS = (
+    ("deployment", ""), ("statefulset", ""), ("created_by_name", "created_by_kind"),
+    ("owner_name", "owner_kind"),
+)  # fmt: skip
+"""Labels of kube-state-metrics that name what runs a pod, and the label of its kind where that may differ."""
+
 POD_LABEL_PREFIX = "label_"
 """What kube_pod_labels puts before a pod's label; a labelmap rule puts nothing."""
