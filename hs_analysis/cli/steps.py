@@ -190,8 +190,8 @@ def replay(
 
 
 def _replayed(ran: Ran) -> Shown:
-    """Return the backtest; people first read where the selected policy breaks the SLO more than what ran."""
-    from hs_analysis.pipeline.results import sections
+    """Return the backtest; people first read whom it leaves out and where it breaks the SLO more."""
+    from hs_analysis.pipeline.results import sections, unserved
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
 
@@ -200,7 +200,9 @@ def _replayed(ran: Ran) -> Shown:
     selected = sections(ran.folder, "select")  # says which of the replayed policies was selected
     services = [mine | theirs for mine, theirs in zip(selected, found.data["services"], strict=True)]
     slo = ran.manifest.settings.get("slo") or {}
-    first = [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
+    lost = first_line.without_service({"warnings": unserved(ran.folder, ran.manifest)})
+    first = [f"WARNING: {text}" for text in lost]
+    first += [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
     first += [line for one in services for line in first_line.not_held(one, choose(one, ""), slo)]
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 

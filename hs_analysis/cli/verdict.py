@@ -17,12 +17,18 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
+from hs_analysis.schema.reasons import WITHOUT_SERVICE
 
 if TYPE_CHECKING:
     from hs_analysis.report.choice import Choice
 
 
-_ON_TOP = ("slo_worse_than_recorded", "slo_not_held", "input_broken")  # said in the first lines
+_ON_TOP = (
+    WITHOUT_SERVICE,
+    "slo_worse_than_recorded",
+    "slo_not_held",
+    "input_broken",
+)  # said in the first lines
 
 
 def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
@@ -38,7 +44,8 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
     answers = [answer(service, choice) for service, choice in chosen]
     slo = summary.get("slo") or {}
-    blocks: list[Block] = [line for each in chosen for line in first_line.warnings(*each, slo)]
+    blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
+    blocks += [line for each in chosen for line in first_line.warnings(*each, slo)]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for service, choice in chosen:

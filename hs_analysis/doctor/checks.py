@@ -161,15 +161,19 @@ def _one_sided(scene: Scene) -> list[Finding]:
 
 
 def unmapped(scene: Scene) -> list[Finding]:
-    """Series that belong to no service."""
+    """Series that belong to no service; first the instances that have a role."""
     if scene.series.is_empty():
         return []
     orphans = scene.series.filter(pl.col("service").is_null())
     if orphans.is_empty():
         return [Finding("services", "pass", f"every series belongs to one of {len(scene.frames)} services")]
     metrics = ", ".join(sorted(set(orphans["metric"]))[:3])
-    text = f"{orphans.height} series belong to no service ({metrics}): no model, and no pod shared with one"
-    return [Finding("services", "warn", text, value=float(orphans.height))]
+    text = (
+        f"{orphans.height} series belong to no service ({metrics}): no model, and nothing that exactly one "
+        "service shares"
+    )
+    lost = [Finding("services", "warn", sentence) for sentence in scene.unserved]
+    return [*lost, Finding("services", "warn", text, value=float(orphans.height))]
 
 
 def scales(scene: Scene) -> list[Finding]:

@@ -66,6 +66,8 @@ class Scene:
         Sources that differ: (service, role, signal, source, other, difference).
     pod_labels
         What did not match in the join with kube_pod_labels, a sentence per kind of miss.
+    unserved
+        Instances that have a role and no service, a sentence per pool.
     releases
         Versions that changed inside the window: (service, role, what, t, until, from, to).
     plan
@@ -103,6 +105,7 @@ class Scene:
     catalogue: Catalogue
     settings: Settings
     pod_labels: tuple[str, ...] = ()
+    unserved: tuple[str, ...] = ()
     releases: pl.DataFrame | None = None
     plan: tuple[tuple[str, str], ...] | None = None
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))

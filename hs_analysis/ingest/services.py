@@ -57,7 +57,7 @@ def services_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None)
     if all(only.get(row.capture) for row in rows):
         return [service or only[row.capture] for row, service in zip(rows, named, strict=True)]
     pods = _of_places(rows, named)
-    shared = _shared(rows, named)
+    shared = shared_by_place(rows, named)
     joined = _joined(shared)
     by_workload = _Workloads(shared, joined)
 
@@ -67,7 +67,7 @@ def services_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None)
                 return found
         if row.key:
             return joined.services[row.key]
-        alone = _Shared(row.capture, row.namespace)
+        alone = Shared(row.capture, row.namespace)
         alone.learn(row)
         return by_workload.of(row) or joined.evidence.of(alone)
 
@@ -165,7 +165,7 @@ def _of_places(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[Plac
 
 
 @dataclass
-class _Shared:
+class Shared:
     """What the series of one place say that others may say too."""
 
     capture: str
@@ -214,13 +214,13 @@ def _values(labels: Mapping[str, str], names: Sequence[str]) -> set[str]:
     return {value for value in found if value}
 
 
-def _shared(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[PlaceKey, _Shared]:
-    """Return what the series of every place share."""
-    found: dict[PlaceKey, _Shared] = {}
+def shared_by_place(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[PlaceKey, Shared]:
+    """Return what the series of every place share; ``named`` is the known service per series."""
+    found: dict[PlaceKey, Shared] = {}
     for row, service in zip(rows, named, strict=True):
         if row.key is None:
             continue
-        place = found.setdefault(row.key, _Shared(row.capture, row.namespace))
+        place = found.setdefault(row.key, Shared(row.capture, row.namespace))
         place.learn(row)
         if service:
             place.services.add(service)
@@ -240,7 +240,7 @@ class _Evidence:
     no engine shows.
     """
 
-    def __init__(self, places: Mapping[PlaceKey, _Shared]) -> None:
+    def __init__(self, places: Mapping[PlaceKey, Shared]) -> None:
         self._found: dict[_Key, set[str]] = defaultdict(set)
         self._dynamo: dict[tuple[str, str], set[str]] = defaultdict(set)
         by_engines: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -259,7 +259,7 @@ class _Evidence:
                 for service in services:
                     self._dynamo[key[1], service].add(key[3])
 
-    def of(self, one: _Shared) -> str | None:
+    def of(self, one: Shared) -> str | None:
         """Return the service of the first step that exactly one fits."""
         for keys in one.steps():
             found = set().union(*(self._found.get(key, ()) for key in keys))
@@ -267,13 +267,13 @@ class _Evidence:
                 return service
         return None
 
-    def _fits(self, service: str, one: _Shared) -> bool:
+    def _fits(self, service: str, one: Shared) -> bool:
         """Whether a service is known in none of the other Dynamo namespaces only."""
         known = self._dynamo.get((one.capture, service), set())
         return not one.dynamo or not known or bool(one.dynamo & known)
 
 
-def _by_kind(one: _Shared) -> Iterator[tuple[str, tuple[_Key, ...]]]:
+def _by_kind(one: Shared) -> Iterator[tuple[str, tuple[_Key, ...]]]:
     for keys in one.steps():
         if keys:
             yield keys[0][0], keys
@@ -287,11 +287,11 @@ class _Joined:
     evidence: _Evidence
 
 
-def _joined(places: Mapping[PlaceKey, _Shared]) -> _Joined:
+def _joined(places: Mapping[PlaceKey, Shared]) -> _Joined:
     """Return the service of every place; one whose series name several has none."""
     evidence = _Evidence(places)
 
-    def service(one: _Shared) -> str | None:
+    def service(one: Shared) -> str | None:
         if one.services:
             return next(iter(one.services)) if len(one.services) == 1 else None
         return evidence.of(one)
@@ -302,7 +302,7 @@ def _joined(places: Mapping[PlaceKey, _Shared]) -> _Joined:
 class _Workloads:
     """Which service a Deployment or StatefulSet runs, by its pods."""
 
-    def __init__(self, places: Mapping[PlaceKey, _Shared], joined: _Joined) -> None:
+    def __init__(self, places: Mapping[PlaceKey, Shared], joined: _Joined) -> None:
         self._run: dict[_Key, set[str]] = defaultdict(set)
         self._pods: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, one in places.items():

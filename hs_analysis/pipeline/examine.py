@@ -39,6 +39,7 @@ from hs_analysis.pipeline.gather import (
     quality_within,
     samples_within,
     wanted_series,
+    without_service,
     work_database,
 )
 from hs_analysis.pipeline.records import from_plain
@@ -107,6 +108,7 @@ def _scene(work: Work) -> Scene:
         catalogue=catalogue,
         settings=work.settings,
         pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),
+        unserved=tuple(one.sentence() for one in without_service(work.run, work.settings)),
         releases=version_changes(tables.read(work.run, "versions")),
         plan=_lacks(inputs.get("plan")),
         requests=tables.read(work.run, "requests"),

@@ -22,6 +22,7 @@ from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.run import FileCount, Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.ingest.spoken_days import spoken_days
+from hs_analysis.ingest.unserved import Unserved, unserved_instances
 from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.frames import read_entries, write_aligned
@@ -224,6 +225,13 @@ def wanted_series(work: Work) -> pl.DataFrame:
         if name not in known:
             raise UsageError(f"no such service {name!r}", where="--service", hint=suggestion(name, known))
     return series.filter(pl.col("service").is_in(wanted) | pl.col("service").is_null())
+
+
+def without_service(run: Path, settings: Settings) -> tuple[Unserved, ...]:
+    """Return the instances that have a role and no service; if services were asked for, near those."""
+    found = unserved_instances(read_table(run / tables.PLACES["series"]), catalogue_of(settings))
+    wanted = set(settings.service)
+    return tuple(one for one in found if not wanted or wanted.intersection(one.beside))
 
 
 def _other_rows(work: Work) -> str:

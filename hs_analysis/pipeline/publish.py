@@ -25,7 +25,7 @@ from hs_analysis.pipeline.decide import (
 )
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries, read_frames
-from hs_analysis.pipeline.gather import INPUTS_FILE
+from hs_analysis.pipeline.gather import INPUTS_FILE, without_service
 from hs_analysis.pipeline.judge import (
     TRAIN,
     WHOLE,
@@ -102,7 +102,9 @@ def write_report(work: Work) -> Outcome:
 
 
 def _summary(work: Work) -> dict[str, Any]:
-    services, warnings = [], list(_input_warnings(work))
+    services: list[dict[str, Any]] = []
+    warnings = summary.unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
+    warnings += _input_warnings(work)
     if work.settings.excluded:
         warnings.append(summary.excluded_warning(work.settings.excluded))
     for entry in read_entries(work.run):

@@ -19,7 +19,7 @@ from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.examine import DOCTOR_FILE
 from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.gather import catalogue_of
+from hs_analysis.pipeline.gather import catalogue_of, without_service
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.tables import PLACES
@@ -77,6 +77,12 @@ def ingested(manifest: Manifest) -> Plain:
     """Return what ingest read: files with their rows, files passed over, totals."""
     record = manifest.stages["ingest"]
     return {"files": [dict(file) for file in record.inputs], **record.counts}
+
+
+def unserved(folder: Path, manifest: Manifest) -> list[dict[str, str]]:
+    """Return a warning for every pool of a run whose instances have a role and belong to no service."""
+    found = without_service(folder, from_plain(Settings, manifest.settings))
+    return summary.unserved_warnings([one.sentence() for one in found])
 
 
 def sections(folder: Path, stage: str) -> list[Plain]:

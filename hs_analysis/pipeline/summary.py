@@ -9,6 +9,7 @@ import hs_analysis
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.backtests import CandidateScore, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.reasons import WITHOUT_SERVICE
 from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
@@ -196,6 +197,11 @@ def replaced_warning(service: str) -> dict[str, str]:
         "since the first part); policy.yaml holds the nearest one that does, which was not backtested"
     )
     return {"code": "policy_replaced", "text": text}
+
+
+def unserved_warnings(sentences: Sequence[str]) -> list[dict[str, str]]:
+    """Return a warning for every pool whose instances belong to no service: no answer counts them."""
+    return [{"code": WITHOUT_SERVICE, "text": text} for text in sentences]
 
 
 def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:

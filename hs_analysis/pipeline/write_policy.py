@@ -21,7 +21,7 @@ from hs_analysis.pipeline.decide import (
     window_of,
 )
 from hs_analysis.pipeline.frames import read_frames
-from hs_analysis.pipeline.gather import catalogue_of
+from hs_analysis.pipeline.gather import catalogue_of, without_service
 from hs_analysis.pipeline.judge import read_derived, read_verdicts
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.policy import build_policy, dump_all
@@ -36,12 +36,14 @@ def write_policies(work: Work) -> Outcome:
     """Fit the chosen policy on the whole window and write policy.yaml."""
     series = read_table(work.run / tables.PLACES["series"])
     policies, notes = [], {}
+    unserved = without_service(work.run, work.settings)
     for frame in read_frames(work.run):
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
         queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
-        meta = _meta(work, frame, series)
+        beside = [one.sentence() for one in unserved if frame.service in one.beside]
+        meta = _meta(work, frame, series) | {"unserved": beside}
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
         policies.append(rounded(made))

@@ -27,6 +27,7 @@ from hs_analysis.policy.model import (
     Step,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.reasons import WITHOUT_SERVICE
 from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
@@ -72,7 +73,8 @@ def build_policy(
         Query per (signal, role); a signal without one gets an empty query.
     meta
         Optional keys ``window`` (dict), ``inputs_sha256``, ``run``, ``tool_version``, ``unit`` (group or
-        pod), ``calibrated`` and ``holds_slo`` (bool) and ``replay`` (dict).
+        pod), ``calibrated`` and ``holds_slo`` (bool), ``replay`` (dict) and ``unserved`` (sentences on
+        instances of the service's namespace that belong to no service).
 
     Returns
     -------
@@ -89,15 +91,17 @@ def build_policy(
         hysteresis={}, cooldown={}, step=Step(), guards=guards, soft_scale_in=_soft(guards, settings),
         bounds=_bounds(frame, derived, settings),
         placement={"affinity": None, "gpu_types": {r: list(frame.gpu_types.get(r, ())) for r in frame.pools}},
-        refusals=_refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
+        refusals=_unserved(meta) + _refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
         start_up_s=derived.measured_startup_s | settings.startup_s,
         averaging_s=max(AVERAGING_S, frame.window_s), replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     made = _with_bands(draft, derived, bool(meta.get("calibrated")))
-    # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers.
-    return made if meta.get("holds_slo", True) else replace(made, confidence="low")
+    # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers; nor is
+    # what may lack a pool, since its load and its instances are then those of a part.
+    sound = meta.get("holds_slo", True) and not meta.get("unserved")
+    return made if sound else replace(made, confidence="low")
 
 
 def work_target(derived: Derived, role: str, settings: Settings) -> float | None:
@@ -322,6 +326,11 @@ def _confidence(policy: Policy, derived: Derived, calibrated: bool) -> str:
     if all(s == "ok" for s in statuses) and calibrated and pools <= set(policy.start_up_s):
         return "high"
     return "low" if any(s in ("refused", "drifting") for s in statuses) else "medium"
+
+
+def _unserved(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return why a policy may lack a pool."""
+    return tuple(f"{WITHOUT_SERVICE}: {text}" for text in meta.get("unserved", ()))
 
 
 def _refusals(derived: Derived, mode: Mode, primaries: tuple[tuple[str, str], ...]) -> tuple[str, ...]:

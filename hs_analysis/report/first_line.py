@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.report.choice import Choice, mapping
+from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.wording import is_number, percent
+from hs_analysis.schema.reasons import WITHOUT_SERVICE
 
 WELL_ABOVE = 0.01
 """An uncalibrated share above that of the recorded counts by more than this is named [ratio]; as far apart as
 predicted and observed shares may be in a calibrated replay. Default of this project."""
+
+MOST_POOLS = 3
+"""Pools without a service that the first lines name; doctor lists all [count]. Default of this project."""
 
 _COMMON_TAIL = ": only hours and actions are given"
 """How reasons of a replay that is not calibrated end."""
@@ -31,6 +35,18 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     """
     said = worse_than_recorded(service, choice) or not_known(service, choice, slo)
     return [f"WARNING: {said}"] if said else []
+
+
+def without_service(summary: Mapping[str, Any], most: int = MOST_POOLS) -> list[str]:
+    """Return the very first sentences of an answer: instances that have a role and belong to no service.
+
+    At most ``most`` pools, then how many more there are; doctor lists them all.
+    """
+    found = records(summary.get("warnings"))
+    texts = [str(one.get("text")) for one in found if one.get("code") == WITHOUT_SERVICE]
+    rest = len(texts) - most
+    more = [f"{rest} more pools belong to no service: hsa doctor lists them"] if rest > 0 else []
+    return [*texts[:most], *more]
 
 
 def is_worse(choice: Choice) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import gpu_types, priors, replay_tables, tables
+from hs_analysis.report import first_line, gpu_types, priors, replay_tables, tables
 from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
@@ -100,6 +100,7 @@ def build(
         "missing": tables.missing(summary),
         "findings": tables.findings(whole),
         "passed": tables.findings(whole, ("pass",)),
+        "unserved": first_line.without_service(summary),
         "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
         "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
         "inputs": tables.inputs(summary),

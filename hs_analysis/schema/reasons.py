@@ -15,3 +15,7 @@ class Reason:
     text: str
     value: float | None = None
     limit: float | None = None
+
+
+WITHOUT_SERVICE = "instances_without_service"
+"""Code of the warning that instances have a role and belong to no service: no answer counts them."""

@@ -211,6 +211,20 @@ spec:
     assert not any("assumed" in line for line in lines(service(0.01, 0.02)))
 
 
+def test_instances_without_a_service_are_the_first_lines() -> None:
+    """Before what a policy breaks and what was not read; each once, and not too many."""
+    pools = [f"{i} instances belong to no service" for i in range(1, 6)]
+    warnings = [{"code": "input_broken", "text": "b.json: cut short"}]
+    warnings += [{"code": "instances_without_service", "text": text} for text in pools]
+    shown = run_result({"services": [service(0.02, 0.01)], "warnings": warnings}, [], Path("r"))
+    text = [str(block) for block in shown.blocks()]
+    assert text[:4] == [
+        *(f"WARNING: {pool}" for pool in pools[:3]),
+        "WARNING: 2 more pools belong to no service: hsa doctor lists them",
+    ]
+    assert sum("belong to no service" in line for line in text) == 4
+
+
 def test_broken_files_are_told_at_the_top() -> None:
     """A file that could not be read is said before any answer, and once."""
     warnings = [{"code": "input_broken", "text": "b.json: cut short"}]

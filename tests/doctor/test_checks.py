@@ -212,6 +212,14 @@ def test_a_check_speaks(check: str, changes: dict[str, Any], level: str, words: 
     assert any(words in text for text in found["text"])
 
 
+def test_instances_without_a_service_come_before_mere_series() -> None:
+    """A pool that no answer counts matters more than a series nobody asked for."""
+    found = checks.unmapped(scene(series=series([{"service": None}]), unserved=("1 instance is lost",)))
+    assert [(one.level, one.text[:18]) for one in found] == [
+        ("warn", "1 instance is lost"), ("warn", "1 series belong to"),
+    ]  # fmt: skip
+
+
 def test_resets_close_together_are_one_restart() -> None:
     """Several counters of one instance fall back together: one restart, named once."""
     times = [START, START + timedelta(seconds=15), START + timedelta(hours=2)]

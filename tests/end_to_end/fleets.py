@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hs_analysis.evidence import path
+
 Labels = dict[str, str]
 Rename = Callable[[Labels, int], Labels]
 """Takes the labels of a recorded series and the number of a service; returns what it is called there."""
@@ -81,9 +83,12 @@ def _given(labels: Mapping[str, str], name: str, value: str) -> Labels:
 
 
 def numbers_of(plain: Any, name: str) -> Any:
-    """Return plain data with the name of a service taken out of every text, so that services compare."""
+    """Return plain data without the name of a service in texts and links, so that services compare."""
     if isinstance(plain, dict):
         return {key: numbers_of(value, name) for key, value in plain.items()}
     if isinstance(plain, list):
         return [numbers_of(value, name) for value in plain]
-    return plain.replace(name, "SERVICE") if isinstance(plain, str) else plain
+    if not isinstance(plain, str):
+        return plain
+    encoded = path(name, "derive", "capacity").partition("/")[0]
+    return plain.replace(name, "SERVICE").replace(encoded, "SERVICE")

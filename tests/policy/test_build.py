@@ -55,6 +55,14 @@ def test_confidence_needs_every_number_and_a_calibrated_replay() -> None:
     assert confidence(derived(), ()) == "low"
 
 
+def test_a_policy_that_may_lack_a_pool_has_low_confidence_and_says_why() -> None:
+    """Instances of its namespace belong to no service: however good its numbers, they are of a part."""
+    meta = {"calibrated": True, "unserved": ["3 prefill instances belong to no service"]}
+    policy = build_policy(pd_day(), derived(), VERDICTS, DECODE, SETTINGS, {}, meta)
+    assert policy.confidence == "low"
+    assert policy.refusals[0] == "instances_without_service: 3 prefill instances belong to no service"
+
+
 def test_a_measured_start_up_time_is_the_policys_where_none_is_given() -> None:
     """Confidence needs it too; a time that the user gives goes before it."""
     measured = tuple(Startup(role, 310.0, (300.0, 320.0), 4, "ok", None) for role in ("prefill", "decode"))
