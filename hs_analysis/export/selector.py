@@ -4,7 +4,8 @@ A selector has to hold for instances that do not exist yet, so labels that stay 
 preferred, in this order: a label that names the role, a label of the workload, the role's word in the pod
 name, the pod's Kubernetes labels, no role matcher where only this role exports the metric, the hardware, and
 a list of today's pods last. Every candidate is tried on all series of the input; the first that picks exactly
-the wanted ones is taken.
+the wanted ones is taken. One that picks other services' series too is tried once more within the Dynamo
+namespace of the wanted ones.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WORKLOAD_LABELS = (
 )
 HARDWARE_LABELS = ("gpu_type", "modelName", "card_model", "accelerator")
 MODEL_LABELS = ("model_name", "model")
+DYNAMO_LABELS = ("dynamo_namespace",)
 NAMESPACE_LABELS = ("exported_namespace", "namespace", "pod_namespace", "kubernetes_namespace")
 # exported_pod first: beside it, plain `pod` is the exporter's own.
 POD_LABELS = ("exported_pod", "pod", "pod_name", "kubernetes_pod_name", "instance")
@@ -145,11 +147,13 @@ def select(scene: Scene) -> Selector:
     When none does, the list of today's pods is returned with ``exact=False`` and a warning.
     """
     scope = _scope(scene.wanted)
+    dynamo = _matcher(scene.wanted, DYNAMO_LABELS)
     last = Selector(scope)
     for candidate in _candidates(scene):
-        last = Selector(scope + candidate.matchers, candidate.join, True, candidate.warning)
-        if _exact(last, scene):
-            return last
+        for within in (scope, scope + dynamo) if dynamo else (scope,):
+            last = Selector(within + candidate.matchers, candidate.join, True, candidate.warning)
+            if _exact(last, scene):
+                return last
     return Selector(last.matchers, last.join, False, _INEXACT)
 
 
@@ -186,12 +190,13 @@ def _pods_with(pods: Sequence[Labels], label: str, values: Sequence[str]) -> set
 
 def _scope(wanted: Sequence[Labels]) -> tuple[Matcher, ...]:
     """Return matchers on model and namespace: other services may export the same names tomorrow."""
-    found = []
-    for group in (NAMESPACE_LABELS, MODEL_LABELS):
-        name = next((label for label in group if all(row.get(label) for row in wanted)), None)
-        if name:
-            found.append(Matcher(name, tuple(sorted({row[name] for row in wanted}))))
-    return tuple(found)
+    return _matcher(wanted, NAMESPACE_LABELS) + _matcher(wanted, MODEL_LABELS)
+
+
+def _matcher(wanted: Sequence[Labels], names: Sequence[str]) -> tuple[Matcher, ...]:
+    """Return a matcher on the first of the labels that all wanted series have; empty when none is."""
+    name = next((label for label in names if all(row.get(label) for row in wanted)), None)
+    return (Matcher(name, tuple(sorted({row[name] for row in wanted}))),) if name else ()
 
 
 def _candidates(scene: Scene) -> Iterator[Selector]:

@@ -109,6 +109,17 @@ def test_another_service_in_the_namespace_is_left_out_by_the_stem():
     assert found.exact
 
 
+def test_workers_without_a_model_are_told_by_the_dynamo_namespace_of_their_service():
+    """The role's label is every service's; the discovery's namespace is asked for only where it has to be."""
+    label = {"dynamo_component": "prefill", "pod": "ctx-{i}-x"}
+    ours = pods("m_total", "prefill", dynamo_namespace="chat", **label)
+    theirs = pods("m_total", "prefill", service="prod/code", dynamo_namespace="code", **label)
+    found = build(ours + theirs, "prefill")
+    assert found.expr == 'sum(rate(m_total{dynamo_namespace="chat",dynamo_component="prefill"}[1m]))'
+    assert (found.exact, found.warnings) == (True, ())
+    assert build(ours, "prefill").expr == 'sum(rate(m_total{dynamo_component="prefill"}[1m]))'
+
+
 def test_opaque_pods_are_told_by_their_kubernetes_labels():
     """The join names the pod label, says that it must be allow-listed, and aligns exported_ names."""
     rows = pods("g", "decode", exported_namespace="n", exported_pod="w{i}", job="dcgm")
