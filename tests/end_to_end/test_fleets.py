@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -92,9 +93,8 @@ def test_a_pool_that_may_be_anyones_comes_with_the_line_that_doctor_proposes(
         (None, "prefill"): 6,
         **{key: n for key, n in pools(2, "serving/sim-llama-8b-v{}").items() if key[1] != "prefill"},
     }
-    here("doctor", tmp_path / "before", "-q")
-    findings = pl.read_parquet(tmp_path / "before" / "data" / "findings.parquet")
-    proposed = lines_of("\n".join(findings["text"]))
+    said = json.loads(here("doctor", tmp_path / "before", "-q", "-o", "json").stdout)
+    proposed = lines_of("\n".join(one["text"] for one in said["findings"]))
     assert proposed == [
         '"^pod=ctx0-" = "serving/sim-llama-8b-v0"  # or "serving/sim-llama-8b-v1"',
         '"^pod=ctx1-" = "serving/sim-llama-8b-v1"  # or "serving/sim-llama-8b-v0"',
