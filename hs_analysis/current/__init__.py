@@ -1,17 +1,21 @@
 """Today's autoscaler: its objects read into parameters that a replay runs, and what to change in them."""
 
 from hs_analysis.current.advice import changes
-from hs_analysis.current.documents import Manifest, read_manifests
-from hs_analysis.current.model import Change, CurrentObject, Known
+from hs_analysis.current.definitions import Definitions
+from hs_analysis.current.documents import Manifest, read_definitions, read_manifests
+from hs_analysis.current.model import Change, CurrentObject, Known, Stored
 from hs_analysis.current.translate import CurrentAutoscaler, translate
 
 __all__ = [
     "Change",
     "CurrentAutoscaler",
     "CurrentObject",
+    "Definitions",
     "Known",
     "Manifest",
+    "Stored",
     "changes",
+    "read_definitions",
     "read_manifests",
     "translate",
 ]

@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from hs_analysis.current.definitions import Definitions, definitions_in
 from hs_analysis.errors import InputError
 
 HPA, KEDA, DYNAMO = "HorizontalPodAutoscaler", "ScaledObject", "Dynamo planner"
@@ -33,8 +34,15 @@ class Manifest:
     where: str
 
 
+def read_definitions(text: str, file: str) -> Definitions:
+    """Return the recording and adapter rules of a file, none where it holds none."""
+    return definitions_in(body for _, body in _objects(text, file))
+
+
 def read_manifests(text: str, file: str) -> tuple[Manifest, ...]:
     """Return the autoscaler objects of a file, in order; other objects are passed over.
+
+    A file with rules alone, recording rules or those of an adapter, gives none.
 
     Parameters
     ----------
@@ -59,7 +67,7 @@ def read_manifests(text: str, file: str) -> tuple[Manifest, ...]:
             found.append(Manifest(kind, planner, where))
         else:
             others.append(str(body.get("kind") or "a document without kind"))
-    if not found:
+    if not found and not read_definitions(text, file):
         what = f"holds no autoscaler, but {', '.join(dict.fromkeys(others))}" if others else "is empty"
         raise InputError(what, where=file, hint=f"give a {_KINDS}")
     return tuple(found)

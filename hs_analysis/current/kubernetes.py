@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.current.definitions import Definitions, external_query
 from hs_analysis.current.model import Known, MetricRead
-from hs_analysis.current.queries import read_query
+from hs_analysis.current.queries import Query, read_query
 from hs_analysis.current.targets import metric_read, quantity
 from hs_analysis.errors import InputError
+from hs_analysis.promql import Refused
 from hs_analysis.replay.controllers import hpa
 from hs_analysis.replay.controllers.keda import Fallback, Keda
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What queries are read with: the service, the catalogue, and the rules behind names."""
+
+    known: Known
+    catalogue: Catalogue
+    definitions: Definitions
+
+    def query(self, text: str, pool: str) -> Query | str:
+        """Return what a query reads for a pool, or why it is not read."""
+        return read_query(text, pool, self.known, self.catalogue, self.definitions)
+
 
 Read = tuple[Any, tuple[MetricRead, ...], tuple[str, ...]]
 """Parameters or None, metrics, notes."""
 
 
-def read_hpa(body: Mapping[str, Any], pool: str, known: Known, catalogue: Catalogue, where: str) -> Read:
+def read_hpa(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> Read:
     """Return an HPA's parameters; None when not one of its metrics can be replayed."""
     spec = _mapping(body, "spec", where)
     metrics, notes = [], []
     for number, entry in enumerate(spec.get("metrics") or []):
-        read, said = _hpa_metric(entry, pool, known, catalogue)
+        read, said = _hpa_metric(entry, pool, reader)
         metrics += [read] if read else []
         notes += [f"metrics[{number}]: {text}" for text in said]
     if not metrics:
@@ -34,9 +51,7 @@ def read_hpa(body: Mapping[str, Any], pool: str, known: Known, catalogue: Catalo
     return parameters, tuple(metrics), tuple(notes)
 
 
-def read_scaled_object(
-    body: Mapping[str, Any], pool: str, known: Known, catalogue: Catalogue, where: str
-) -> Read:
+def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> Read:
     """Return a ScaledObject's parameters; None when not one of its triggers can be replayed."""
     spec = _mapping(body, "spec", where)
     advanced = spec.get("advanced") or {}
@@ -44,7 +59,7 @@ def read_scaled_object(
         return None, (), ("scalingModifiers: a formula over triggers is not read",)
     metrics, notes, active, ignored = [], [], [], []
     for number, trigger in enumerate(spec.get("triggers") or []):
-        read, said = _trigger(trigger, pool, known, catalogue)
+        read, said = _trigger(trigger, pool, reader)
         notes += [f"triggers[{number}]: {text}" for text in said]
         if read is not None:
             metrics.append(read)
@@ -80,19 +95,23 @@ def _for_replay(metrics: Sequence[MetricRead], pool: str) -> tuple[hpa.Metric, .
 
 
 def _hpa_metric(
-    entry: Mapping[str, Any], pool: str, known: Known, catalogue: Catalogue
+    entry: Mapping[str, Any], pool: str, reader: Reader
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
-    kind = str(entry.get("type", ""))
-    part = entry.get({"External": "external", "Pods": "pods", "Object": "object"}.get(kind, ""))
-    if not isinstance(part, Mapping):
+    kind, part = str(entry.get("type", "")), entry.get("external")
+    if kind in ("Pods", "Object"):
+        return None, (f"type {kind}: what the metrics adapter serves for it is not read; use External",)
+    if kind != "External" or not isinstance(part, Mapping):
         return None, (f"type {kind or 'missing'} is not in this history",)
     metric = part.get("metric") or {}
     name, target = str(metric.get("name", "")), part.get("target") or {}
-    labels = str((metric.get("selector") or {}).get("matchLabels") or "")
-    query = read_query(name, pool, known, catalogue, labels)
-    if isinstance(query, str) and "no one signal" in query:
-        # A bare name is served by an adapter, which takes the rate of a counter and sums it.
-        query = read_query(f"sum(rate({name}[1m]))", pool, known, catalogue, labels)
+    selector = metric.get("selector") or {}
+    if selector.get("matchExpressions"):
+        return None, (f"{name}: matchExpressions are not read",)
+    try:
+        text = external_query(name, selector.get("matchLabels") or {}, reader.definitions)
+    except Refused as refused:
+        return None, (refused.line(),)
+    query = reader.query(text, pool)
     if isinstance(query, str):
         return None, (f"{name}: {query}",)
     said = str(target.get("type", "AverageValue"))
@@ -103,13 +122,13 @@ def _hpa_metric(
 
 
 def _trigger(
-    trigger: Mapping[str, Any], pool: str, known: Known, catalogue: Catalogue
+    trigger: Mapping[str, Any], pool: str, reader: Reader
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
     kind, metadata = str(trigger.get("type", "")), trigger.get("metadata") or {}
     if kind != "prometheus":
         return None, (f"type {kind or 'missing'} is not read",)
     text = str(metadata.get("query", ""))
-    query = read_query(text, pool, known, catalogue)
+    query = reader.query(text, pool)
     if isinstance(query, str):
         return None, (f"{text}: {query}",)
     value = quantity(metadata.get("threshold", ""))

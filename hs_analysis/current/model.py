@@ -8,6 +8,28 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Stored:
+    """A series of the history.
+
+    Attributes
+    ----------
+    labels
+        Its labels, the metric's name among them as ``__name__``; none is empty.
+    emitter
+        Role of what exports it: prefill, decode, mixed, encode, frontend, unknown or ignore.
+    ours
+        Whether it is of the service that the objects scale.
+    instance
+        The unit an autoscaler adds; None when the series names none.
+    """
+
+    labels: Mapping[str, str]
+    emitter: str
+    ours: bool = True
+    instance: str | None = None
+
+
+@dataclass(frozen=True)
 class Known:
     """What is known of the service that the objects scale.
 
@@ -21,12 +43,15 @@ class Known:
         Derived work per instance, per pool; absent where not known.
     work
         Signal that counts a pool's served work, per pool.
+    series
+        All series of the history, those of other services as well: what a query's selectors pick from.
     """
 
     pools: tuple[str, ...]
     readable: Mapping[tuple[str, str], str]
     targets: Mapping[str, float] = field(default_factory=dict)
     work: Mapping[str, str] = field(default_factory=dict)
+    series: tuple[Stored, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,48 @@
-"""Which signal of the catalogue a metric name or a PromQL query reads, in which unit, and how it adds up.
+"""Which signal of the catalogue a query reads, of which pool, in which unit, and how it adds up.
 
-Only what can be told is read: a sum, an average or a maximum over instances of one signal's metrics, times a
-constant. Everything else is said to be not understood, with the reason.
+A query is what Prometheus makes of it: its selectors pick among the history's own series, and only a query
+that picks exactly the series of one signal of one pool, in a form whose value a replay knows at other counts,
+is read. Everything else is refused by name: another model's series, one pod of many, both pools together,
+another time, a quantile, a highest value.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NoReturn
 
-from hs_analysis.catalogue import Catalogue, Signal, Source
-from hs_analysis.current.model import Known
+from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
+from hs_analysis.current.definitions import Definitions, resolved
+from hs_analysis.current.model import Known, Stored
+from hs_analysis.current.selected import Row, copied, joined, rows_of
+from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
+from hs_analysis.promql.forms import (
+    COMPARISONS,
+    Aggregate,
+    AsScalar,
+    AsVector,
+    Binary,
+    Clamp,
+    CopiedLabel,
+    HistogramQuantile,
+    Number,
+    OverTime,
+    Subquery,
+    Union,
+    is_scalar,
+)
 
 DEFAULT_RANGE_S = 60.0
 """Averaging of a gauge that is read as it stands [s]: one window of the replay."""
 
-_RECORDED = re.compile(r"\bhs_([a-z0-9_]+?)(?:[:_](?:rate|avg|max|mean)(\d+)([smhd])|[:_]value)(?![a-z0-9])")
-_WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_RANGE = re.compile(r"\[(\d+)(s|m|h|d)(?::[^\]]*)?\]")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
-_CALL = re.compile(r"\b([a-z_0-9]+)\s*\(")
-_FUNCTIONS = {
-    "sum", "avg", "max", "by", "without", "rate", "irate", "increase", "avg_over_time", "max_over_time",
-    "histogram_quantile", "scalar", "on", "ignoring",
+EMPTY_IS_ZERO = "or vector(0): the object counts an empty answer as 0, the replay holds the count"
+
+_NO_VALUE = "has no value at counts that never ran"
+_OVER = {
+    ("sum", "sum"): "sum", ("sum", "avg"): "sum", ("avg", "avg"): "avg", ("avg", "sum"): "avg",
 }  # fmt: skip
-_NUMBER = r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
-_TAIL = re.compile(rf"\)\s*([*/])\s*{_NUMBER}\s*$")
-_HEAD = re.compile(rf"^\s*{_NUMBER}\s*\*")
-_ROLE = {role: re.compile(rf"(?<![a-z]){role}(?![a-z])", re.IGNORECASE) for role in ("prefill", "decode")}
+"""Aggregation over aggregation within instances → what it makes of the instances."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Query:
     pool
         How the signal adds up over instances: ``sum``, ``mean`` or ``ratio``.
     over
-        What the query makes of the instances: ``sum``, ``avg`` or ``max``.
+        What the query makes of the instances: ``sum`` or ``avg``.
     scale
         Unit of the signal per unit of the query's answer [ratio].
     averaging_s
@@ -59,132 +74,377 @@ class Query:
     notes: tuple[str, ...] = ()
 
 
-def read_query(text: str, pool: str, known: Known, catalogue: Catalogue, labels: str = "") -> Query | str:
-    """Return what a query or a bare metric name reads for a pool, or why it can't be told.
+@dataclass(frozen=True)
+class _Part:
+    """One metric of a query: its series, how each is read, and what is made of them.
+
+    ``side`` and ``sign`` are those of a formula's term; ``scale`` is the query's answer per reading.
+    """
+
+    metric: str
+    rows: tuple[Row, ...]
+    read: str
+    range_s: float
+    over: str = ""
+    scale: float = 1.0
+    side: str = "num"
+    sign: float = 1.0
+    place: str = ""
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """Numbers of its series."""
+        return frozenset(row.number for row in self.rows)
+
+
+def read_query(
+    text: str, pool: str, known: Known, catalogue: Catalogue, definitions: Definitions | None = None
+) -> Query | str:
+    """Return what a query reads for a pool, or why it is not read.
 
     Parameters
     ----------
     text
-        PromQL or the name of an external metric.
+        PromQL.
     pool
         The pool that is scaled by it.
     known
-        Signals of the service that can be replayed.
+        Signals of the service that can be replayed, and the series of the history.
     catalogue
         Signals and their metrics.
-    labels
-        Labels beside a bare name, as text; they may name the role.
+    definitions
+        Rules behind recorded names.
     """
-    recorded = _RECORDED.search(text)
-    found = _of_record(recorded, catalogue) if recorded else _of_metrics(text, pool, known, catalogue)
-    if isinstance(found, str):
-        return found
-    signal, source, total = found
-    role = _role_of(f"{text} {labels}", signal.id, pool, known)
-    if role is None:
-        return f"{signal.id} of {pool} is not in this history"
-    adds = known.readable[(signal.id, role)]
-    if recorded is not None:
-        span = float(recorded[2]) * _SECONDS[recorded[3]] if recorded[2] else DEFAULT_RANGE_S
-        over = "sum" if total or adds == "sum" else "avg"
-        return Query(signal.id, role, adds, over, 1.0, span)
-    why = _unread(text, source)
-    if why or source is None:
-        return why
-    notes = []
-    over = next((name for name in ("sum", "avg", "max") if re.match(rf"[\s(]*{name}\b", _bare(text))), "")
-    if not over:
-        over = "sum"
-        notes.append("the query does not say how instances add up: read as their sum")
-    if over == "max":
-        notes.append("the highest instance is read as their mean: instances are alike in the replay")
-    if "histogram_quantile" in text:
-        notes.append("a quantile is read as the mean of the latency: its target stands for another number")
-    ranges = [float(n) * _SECONDS[unit] for n, unit in _RANGE.findall(text)]
-    span = max(ranges, default=DEFAULT_RANGE_S)
-    scale = source.scale / _constant(text)
-    if re.search(r"\bincrease\s*\(", text) and ranges:
-        scale /= span
-    return Query(signal.id, role, adds, over, scale, span, tuple(notes))
+    try:
+        form = resolved(parse(text), definitions or Definitions())
+        require_kinds(form, lambda selector: catalogue.kind_of(selector.metric) if selector.metric else None)
+        notes: list[str] = []
+        parts = _parts(form, known.series, notes)
+        return _of_parts(parts, pool, known, catalogue, tuple(notes))
+    except Refused as refused:
+        return refused.line()
 
 
-def _of_record(found: re.Match[str], catalogue: Catalogue) -> tuple[Signal, None, bool] | str:
-    """Return the signal of one of our own recorded names, and whether it is a pool's total."""
-    name = found[1]
-    total = name.endswith("_total") and catalogue.signal(name) is None
-    signal = catalogue.signal(name.removesuffix("_total") if total else name)
-    return (signal, None, total) if signal else f"no signal is named {name}"
+def _refuse(what: str, place: str) -> NoReturn:
+    raise Refused(what, where=place)
 
 
-def _of_metrics(
-    text: str, pool: str, known: Known, catalogue: Catalogue
-) -> tuple[Signal, Source, bool] | str:
-    words = set(_WORD.findall(text))
-    names = {word for word in words if catalogue.reader_of(word)}
-    if not names:
-        return "it names no metric of the catalogue (hsa signals)"
+def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Part, ...]:
+    """Return the metrics that a query is made of.
+
+    Raises
+    ------
+    Refused
+        Where the query's form has no value at counts that never ran, or picks nothing.
+    """
+    form, scale = _without_factors(form, notes)
+    if isinstance(form, Binary) and form.sign == "/":
+        above, below = _parts(form.left, series, notes), _parts(form.right, series, notes)
+        return _ratio(form, above, below, scale)
+    if isinstance(form, Binary) and form.sign in ("+", "-"):
+        sign = 1.0 if form.sign == "+" else -1.0
+        right = [_scaled(one, scale, one.sign * sign) for one in _parts(form.right, series, notes)]
+        return (*(_scaled(one, scale, one.sign) for one in _parts(form.left, series, notes)), *right)
+    if isinstance(form, Aggregate) and form.function in ("sum", "avg", "max", "min"):
+        within = _only(form.of, series, notes)
+        if within:
+            return tuple(_scaled(one, scale if one.side == "num" else 1.0, one.sign) for one in within)
+    return (_scaled(_aggregated(form, series), scale, 1.0),)
+
+
+def _only(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Part, ...]:
+    """Return the parts of what an aggregation is over where that is one series already; else nothing."""
+    if isinstance(form, Aggregate):
+        groups = {_grouped(row, form) for row in _rows_inside(form, series)}
+        return _parts(form, series, notes) if len(groups) == 1 else ()
+    return _parts(form, series, notes) if _aggregates(form) else ()
+
+
+def _aggregates(form: Form) -> bool:
+    """Whether all that an expression reads is aggregated in it."""
+    if isinstance(form, Binary | Union):
+        return all(_aggregates(side) or is_scalar(side) for side in (form.left, form.right))
+    return isinstance(form, Aggregate | AsVector)
+
+
+def _rows_inside(form: Aggregate, series: Sequence[Stored]) -> tuple[Row, ...]:
+    inner = form.of
+    while isinstance(inner, Aggregate):
+        inner = inner.of
+    return _leaf(inner, series).rows
+
+
+def _scaled(part: _Part, scale: float, sign: float) -> _Part:
+    return replace(part, scale=part.scale * scale, sign=sign)
+
+
+def _without_factors(form: Form, notes: list[str]) -> tuple[Form, float]:
+    """Return a query without the numbers that multiply it, and their product."""
+    scale = 1.0
+    while True:
+        if isinstance(form, Union) and form.right == AsVector(Number(0.0)):
+            notes.append(EMPTY_IS_ZERO)
+            form = form.left
+            continue
+        found = _factor(form)
+        if found is None:
+            return form, scale
+        form, scale = found[0], scale * found[1]
+
+
+def _factor(form: Form) -> tuple[Form, float] | None:
+    """Return what a number multiplies or divides, and the factor; None where there is no such number."""
+    if not isinstance(form, Binary) or form.sign not in ("*", "/"):
+        return None
+    left, right = form.left, form.right
+    if isinstance(right, Number):
+        _require_factor(right.value, form.place)
+        return left, right.value if form.sign == "*" else 1.0 / right.value
+    if isinstance(left, Number) and form.sign == "*":
+        _require_factor(left.value, form.place)
+        return right, left.value
+    return None
+
+
+def _require_factor(value: float, place: str) -> None:
+    if not 0.0 < value < float("inf"):
+        _refuse(f"the factor {value:g} makes no signal of it", place)
+
+
+def _ratio(form: Binary, above: Sequence[_Part], below: Sequence[_Part], scale: float) -> tuple[_Part, ...]:
+    """Return the parts of a ratio; a sum over the count of the same series is their mean."""
+    if len(above) == 1 and len(below) == 1:
+        one, other = above[0], below[0]
+        if other.over == "count" and one.over == "sum" and other.numbers == one.numbers:
+            return (replace(one, over="avg", scale=one.scale * scale),)
+    if any(part.side == "den" for part in (*above, *below)):
+        _refuse("a ratio of ratios is no signal of the catalogue", form.place)
+    top = tuple(_scaled(one, scale, one.sign) for one in above)
+    return (*top, *(replace(one, side="den", scale=1.0 / one.scale) for one in below))
+
+
+def _aggregated(form: Form, series: Sequence[Stored]) -> _Part:
+    """Return one metric and what is made of its series: ``sum``, ``avg`` or ``count``."""
+    if not isinstance(form, Aggregate):
+        part = _leaf(form, series)
+        if len(part.rows) > 1:
+            what = f"it gives {len(part.rows)} series, and an autoscaler takes one: say how they add up"
+            _refuse(what, form.place)
+        return replace(part, over="sum")
+    if form.function in ("max", "min"):
+        _refuse(f"the {form.function} over instances {_NO_VALUE}: a replay knows their mean", form.place)
+    inner = form.of
+    if isinstance(inner, Aggregate):
+        part = _aggregated_within(inner, series)
+        over = _OVER.get((form.function, part.over))
+        if over is None:
+            _refuse(f"{form.function} of {inner.function} {_NO_VALUE}", form.place)
+    else:
+        part, over = _leaf(inner, series), form.function
+    groups = {_grouped(row, form) for row in part.rows}
+    if len(groups) > 1:
+        _refuse(f"it gives {len(groups)} series, and an autoscaler takes one", form.place)
+    return replace(part, over=over)
+
+
+def _aggregated_within(form: Aggregate, series: Sequence[Stored]) -> _Part:
+    """Return a metric that is aggregated within each instance first."""
+    part = _leaf(form.of, series)
+    groups: dict[tuple[tuple[str, str], ...], set[str | None]] = {}
+    for row in part.rows:
+        groups.setdefault(_grouped(row, form), set()).add(series[row.number].instance)
+    instances = [one for found in groups.values() for one in found]
+    if any(len(found) > 1 for found in groups.values()) or len(set(instances)) < len(instances):
+        _refuse(f"{form.function} by {', '.join(form.labels) or 'nothing'} is not by instance", form.place)
+    return replace(part, over=form.function)
+
+
+def _grouped(row: Row, form: Aggregate) -> tuple[tuple[str, str], ...]:
+    dropped = {"__name__", *form.labels}
+    kept = row.labels.items()
+    inside = [(n, v) for n, v in kept if (n not in dropped if form.without else n in form.labels)]
+    return tuple(sorted(inside))
+
+
+def _leaf(form: Form, series: Sequence[Stored]) -> _Part:
+    """Return the series of one metric and how each is read."""
+    factor = _factor(form)
+    if factor is not None:
+        return _scaled(_leaf(factor[0], series), factor[1], 1.0)
+    match form:
+        case Selector():
+            return _picked(form, series, "gauge", 0.0, form.place)
+        case OverTime(function="rate" | "increase" | "avg_over_time"):
+            inner = form.of.of if isinstance(form.of, Subquery) else form.of
+            if not isinstance(inner, Selector):
+                _refuse("a subquery of an expression " + _NO_VALUE, form.place)
+            read = "gauge" if form.function == "avg_over_time" else "rate"
+            part = _picked(inner, series, read, form.range_s, form.place)
+            return _scaled(part, form.range_s, 1.0) if form.function == "increase" else part
+        case CopiedLabel():
+            part = _leaf(form.of, series)
+            return replace(part, rows=copied(part.rows, form))
+        case Binary(sign="*", matching=matching) if matching.group_left:
+            part = _leaf(form.left, series)
+            return replace(part, rows=joined(part.rows, form.right, matching, series, form.place))
+        case _:
+            _refuse(f"{_named(form)} {_NO_VALUE}", form.place)
+
+
+def _picked(selector: Selector, series: Sequence[Stored], read: str, range_s: float, place: str) -> _Part:
+    rows = rows_of(selector, series)
+    metrics = sorted({row.labels["__name__"] for row in rows})
+    if len(metrics) > 1:
+        _refuse(f"one selector picks {len(metrics)} metrics: {', '.join(metrics)}", selector.place)
+    return _Part(metrics[0], rows, read, range_s, place=place)
+
+
+def _named(form: Form) -> str:
+    """Return a form by its name in PromQL."""
+    match form:
+        case OverTime():
+            return form.function
+        case HistogramQuantile():
+            return f"the {form.quantile:g} quantile"
+        case Clamp():
+            return "clamp"
+        case Binary() if form.sign in COMPARISONS:
+            return f"a comparison ({form.sign})"
+        case Binary() if is_scalar(form.left) or is_scalar(form.right):
+            return f"the arithmetic around {form.sign}"
+        case Binary():
+            return f"{form.sign} of series"
+        case Union():
+            return "or"
+        case Number() | AsScalar() | AsVector():
+            return "a number"
+        case Aggregate():
+            return f"{form.function} inside an expression"
+        case _:
+            return "this"
+
+
+def _of_parts(
+    parts: Sequence[_Part], pool: str, known: Known, catalogue: Catalogue, notes: tuple[str, ...]
+) -> Query | str:
+    """Return the signal whose series the parts are, exactly."""
+    tried = list(_candidates(parts, catalogue))
+    names = " and ".join(dict.fromkeys(part.metric for part in parts))
+    if not tried:
+        if any(catalogue.reader_of(part.metric) for part in parts):
+            return f"no one signal is read from {names} like this"
+        return f"{names} is no metric of the catalogue (hsa signals)"
+    roles = [pool, *(one for one in ("service", *known.pools) if one != pool)]
     fitting = [
-        (signal, source)
-        for signal in catalogue.signals
-        for source in signal.sources
-        if _carries(source, names, text)
+        (signal, source, role)
+        for role in roles
+        for signal, source, pairs in tried
+        if (role != "service" or signal.role == role or (signal.id, role) in known.readable)
+        and all(part.numbers == _expected(term, source, role, known) for term, part in pairs)
     ]
     if not fitting:
-        return f"no one signal is read from {' and '.join(sorted(names))} like this"
-    owners = (pool, "service", *known.pools)
-    ranked = [
-        (owners.index(role), signal, source)
-        for signal, source in fitting
-        for role in owners
-        if (signal.id, role) in known.readable
+        return _misfit(tried, known)
+    readable = [one for one in fitting if (one[0].id, one[2]) in known.readable]
+    if not readable:
+        signal, _, role = fitting[0]
+        return f"{signal.id} of {role} is not in this history"
+    signal, source, role = readable[0]
+    return _query(parts, signal, source, role, known.readable[(signal.id, role)], notes)
+
+
+def _query(
+    parts: Sequence[_Part], signal: Signal, source: Source, role: str, adds: str, notes: tuple[str, ...]
+) -> Query | str:
+    above = [part for part in parts if part.side == "num"]
+    below = [part for part in parts if part.side == "den"]
+    scales = {part.scale for part in above}, {part.scale for part in below} or {1.0}
+    overs, ranges = {part.over for part in parts}, {part.range_s for part in parts}
+    if "count" in overs:
+        return f"a count of series {_NO_VALUE}"
+    if any(len(one) > 1 for one in (*scales, ranges)) or len(overs) > 1:
+        return "its parts differ in factor, range or aggregation"
+    scale = source.scale / (scales[0].pop() * scales[1].pop())
+    over = "avg" if below else overs.pop()
+    span = ranges.pop() or DEFAULT_RANGE_S
+    return Query(signal.id, role, adds, over, scale, span, notes)
+
+
+_Candidate = tuple[Signal, Source, tuple[tuple[Term, _Part], ...]]
+"""A signal, its source, and which part of the query each term of its formula is."""
+
+
+def _candidates(parts: Sequence[_Part], catalogue: Catalogue) -> Iterator[_Candidate]:
+    """Yield the sources whose formula is made of exactly these metrics, read as they are."""
+    for signal in catalogue.signals:
+        for source in signal.sources:
+            for names in source.names:
+                pairs = _paired(parts, source, names)
+                if pairs is not None:
+                    yield signal, source, pairs
+
+
+def _paired(parts: Sequence[_Part], source: Source, names: Names) -> tuple[tuple[Term, _Part], ...] | None:
+    if len(names.terms) != len(parts) or any(part.read != source.read for part in parts):
+        return None
+    left = list(parts)
+    pairs = []
+    for term in names.terms:
+        key = (term.metric, term.side, term.sign)
+        part = next((one for one in left if (one.metric, one.side, one.sign) == key), None)
+        if part is None:
+            return None
+        left.remove(part)
+        pairs.append((term, part))
+    return tuple(pairs)
+
+
+def _expected(term: Term, source: Source, role: str, known: Known) -> frozenset[int]:
+    """Return the series that a term of a source has for a role."""
+    where = {label: set(values) for label, values in term.where.items()}
+    for label, roles in source.role_label.items():
+        where[label] = {value for value, of in roles.items() if of == role}
+    emitters = (role,) if role in source.emitters else source.emitters
+    return frozenset(
+        number
+        for number, one in enumerate(known.series)
+        if one.ours
+        and one.labels["__name__"] == term.metric
+        and (one.emitter in emitters if emitters else one.emitter != "ignore")
+        and all(one.labels.get(label, "") in values for label, values in where.items())
+    )
+
+
+def _misfit(tried: Sequence[_Candidate], known: Known) -> str:
+    """Return how what a query picks differs from the series of a pool."""
+    _, _, pairs = tried[0]
+    part = pairs[0][1]
+    rows = [known.series[number] for number in sorted(part.numbers)]
+    strangers = [one for one in rows if not one.ours]
+    if strangers:
+        shown = _told_apart(strangers[0], known)
+        return f"{part.metric}: it picks {len(strangers)} of {len(rows)} series of another service{shown}"
+    emitters = sorted({one.emitter for one in rows})
+    if len(emitters) > 1:
+        return f"{part.metric}: it picks series of {' and '.join(emitters)} together"
+    wanted = {
+        number: one
+        for number, one in enumerate(known.series)
+        if one.ours and one.labels["__name__"] == part.metric and one.emitter == emitters[0]
+    }
+    everyone = {one.instance for one in wanted.values()} - {None}
+    chosen = {one.instance for one in rows} - {None}
+    if chosen < everyone:
+        return f"{part.metric}: it picks {len(chosen)} of {len(everyone)} instances of {emitters[0]}"
+    return f"{part.metric}: it picks {len(rows)} of the {len(wanted)} series of {emitters[0]}"
+
+
+def _told_apart(stranger: Stored, known: Known) -> str:
+    """Return labels by which a series of another service differs from all of ours."""
+    ours = [one.labels for one in known.series if one.ours]
+    found = [
+        f'{name}="{value}"'
+        for name, value in sorted(stranger.labels.items())
+        if name in ("namespace", "model_name", "model", "exported_namespace")
+        and all(labels.get(name) != value for labels in ours)
     ]
-    if not ranked:
-        return f"{fitting[0][0].id} is not in this history"
-    _, signal, source = min(ranked, key=lambda one: one[0])
-    return signal, source, False
-
-
-def _carries(source: Source, names: set[str], text: str) -> bool:
-    """Whether a source's formula is made of exactly these metrics, in one of its generations of names."""
-    for generation in source.names:
-        terms = set(generation.metrics)
-        bucket = f"{generation.histogram}_bucket" if generation.histogram else ""
-        if (names == terms or names == {bucket}) and (source.read == "gauge" or _RANGE.search(text)):
-            return True
-    return False
-
-
-def _role_of(text: str, signal: str, pool: str, known: Known) -> str | None:
-    said = [role for role, word in _ROLE.items() if word.search(text)]
-    order = (*(said if len(said) == 1 else ()), pool, "service", *known.pools)
-    return next((role for role in order if (signal, role) in known.readable), None)
-
-
-def _bare(text: str) -> str:
-    """Return a query without what is in braces and quotes."""
-    return re.sub(r"\{[^}]*\}", "", re.sub(r"\"[^\"]*\"|'[^']*'", "", text))
-
-
-def _unread(text: str, source: Source | None) -> str:
-    """Return why a query's form is not understood, empty when it is."""
-    bare = _bare(text)
-    odd = sorted({name for name in _CALL.findall(bare) if name not in _FUNCTIONS})
-    if odd:
-        return f"the function {odd[0]} is not read"
-    body = _HEAD.sub("", _TAIL.sub(")", bare)) if _constant(text) != 1.0 else bare
-    body = _RANGE.sub("", body)
-    signs = re.findall(r"[-+*/%<>=!]", body)
-    allowed = 0 if source is None else len(source.terms) - 1
-    if len(signs) > max(0, allowed):
-        return f"the arithmetic around {signs[-1]} is not read"
-    return ""
-
-
-def _constant(text: str) -> float:
-    """Return the constant that the query multiplies its metrics by."""
-    bare = _bare(text)
-    tail, head = _TAIL.search(bare), _HEAD.match(bare)
-    factor = float(head[1]) if head else 1.0
-    if tail and float(tail[2]):
-        factor = factor * float(tail[2]) if tail[1] == "*" else factor / float(tail[2])
-    return factor or 1.0
+    return f", such as {', '.join(found)}" if found else ""

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.documents import DYNAMO, HPA, Manifest
 from hs_analysis.current.dynamo import read_planner
-from hs_analysis.current.kubernetes import read_hpa, read_scaled_object
+from hs_analysis.current.kubernetes import Reader, read_hpa, read_scaled_object
 from hs_analysis.current.model import CurrentObject, Known
 from hs_analysis.errors import InputError
 from hs_analysis.replay.controllers import Autoscaler
@@ -30,7 +31,10 @@ class CurrentAutoscaler:
 
 
 def translate(
-    manifests: Sequence[tuple[Manifest, str]], known: Known, catalogue: Catalogue
+    manifests: Sequence[tuple[Manifest, str]],
+    known: Known,
+    catalogue: Catalogue,
+    definitions: Definitions | None = None,
 ) -> CurrentAutoscaler:
     """Return the autoscaler that the objects set up together.
 
@@ -43,6 +47,8 @@ def translate(
         The service.
     catalogue
         Signals and their metrics.
+    definitions
+        Rules behind recorded names and external metrics.
 
     Raises
     ------
@@ -51,7 +57,7 @@ def translate(
     """
     found: list[CurrentObject] = []
     for manifest, given in manifests:
-        found += _objects(manifest, given, known, catalogue)
+        found += _objects(manifest, given, known, Reader(known, catalogue, definitions or Definitions()))
     pools: dict[str, Any] = {}
     for one in found:
         other = next((o for o in found if o.role == one.role and o is not one), None)
@@ -71,7 +77,7 @@ def translate(
     return CurrentAutoscaler(scaler, tuple(found), tuple(notes))
 
 
-def _objects(manifest: Manifest, given: str, known: Known, catalogue: Catalogue) -> list[CurrentObject]:
+def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> list[CurrentObject]:
     body, where = manifest.body, manifest.where
     if manifest.kind == DYNAMO:
         return [
@@ -89,7 +95,7 @@ def _objects(manifest: Manifest, given: str, known: Known, catalogue: Catalogue)
             f"{name} scales {role}, but the service has {' and '.join(known.pools)}", where=where, hint=_HINT
         )
     read = read_hpa if manifest.kind == HPA else read_scaled_object
-    parameters, metrics, notes = read(body, role, known, catalogue, where)
+    parameters, metrics, notes = read(body, role, reader, where)
     return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes)]
 
 

@@ -6,17 +6,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.current import CurrentAutoscaler, Known, changes, read_manifests, translate
+import polars as pl
+
+from hs_analysis.current import (
+    CurrentAutoscaler,
+    Definitions,
+    Known,
+    Stored,
+    changes,
+    read_definitions,
+    read_manifests,
+    translate,
+)
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.gather import catalogue_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, load_all
 from hs_analysis.policy.build import work_target
+from hs_analysis.promql.forms import NAME
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT
+from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Document, Settings
 
@@ -68,20 +81,38 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 
 
 def current_autoscaler(
-    files: Sequence[Document], frame: ServiceFrame, derived: Derived, settings: Settings
-) -> CurrentAutoscaler | None:
-    """Return today's autoscaler as its objects set it up; None when none were given."""
-    if not files:
-        return None
+    files: Sequence[Document],
+    frame: ServiceFrame,
+    derived: Derived,
+    settings: Settings,
+    series: pl.DataFrame,
+) -> CurrentAutoscaler:
+    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``)."""
     targets = {role: work_target(derived, role, settings) for role in frame.pools}
     known = Known(
         tuple(frame.pools),
         {(info.signal, info.role): info.pool for info in frame.signals},
         {role: target for role, target in targets.items() if target is not None},
         {role: work_signal(frame, role) for role in frame.pools},
+        stored_series(series, frame.service),
     )
     manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
-    return translate(manifests, known, catalogue_of(settings))
+    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
+    return translate(manifests, known, catalogue_of(settings), definitions)
+
+
+def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
+    """Return what the queries of today's objects pick from: all series, those of the service told apart."""
+    rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
+    return tuple(
+        Stored(
+            {**{n: v for n, v in label_map(labels).items() if v}, NAME: metric},
+            role,
+            owner == service,
+            instance,
+        )
+        for metric, labels, role, owner, instance in rows
+    )
 
 
 def current_record(

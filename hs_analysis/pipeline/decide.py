@@ -47,6 +47,7 @@ from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import apply_setting, search_service, select_service, setting_of
+from hs_analysis.store import read_table
 
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
@@ -285,8 +286,12 @@ def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
 
 
 def _current(work: Work | ServiceTask, train: ServiceFrame) -> CurrentAutoscaler | None:
+    files = work.settings.beside.current
+    if not files:
+        return None
     derived = read_derived(work.run, train.service, TRAIN)
-    return beside.current_autoscaler(work.settings.beside.current, train, derived, work.settings)
+    series = read_table(work.run / tables.PLACES["series"])
+    return beside.current_autoscaler(files, train, derived, work.settings, series)
 
 
 def _controls(

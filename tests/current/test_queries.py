@@ -1,101 +1,211 @@
-"""Queries and metric names: which signal they read, in which unit, and what is not read."""
+"""Queries and metric names: which signal of which pool they read, in which unit, and what is refused."""
+
+from dataclasses import replace
 
 import pytest
+from current.histories import READABLE, known, of_pods
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.current.model import Known
-from hs_analysis.current.queries import Query, read_query
+from hs_analysis.current.definitions import definitions_in
+from hs_analysis.current.queries import EMPTY_IS_ZERO, Query, read_query
 from hs_analysis.current.targets import TWICE_DIVIDED, metric_read, quantity
 
 CATALOGUE = load_catalogue()
-KNOWN = Known(
-    ("prefill", "decode"),
+KNOWN = known()
+OURS = 'model_name="m-large"'
+DECODE = f'{OURS},pod=~"m-large-decode-.*"'
+PREFILL = f'{OURS},job="vllm-prefill"'
+TOKENS = f"vllm:generation_tokens_total{{{OURS}}}"
+JOIN = 'on (namespace, pod) group_left () max by (namespace, pod) (kube_pod_labels{label_role="decode"})'
+GPU = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*"}'
+W, K = "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"
+RUNNING = f"vllm:num_requests_running{{{DECODE}}}"
+TTFT = "dynamo_frontend_time_to_first_token_seconds"
+
+
+RULES = [
     {
-        ("decode_tps", "decode"): "sum",
-        ("prefill_tps", "prefill"): "sum",
-        ("prefill_tps_effective", "prefill"): "sum",
-        ("queue_length", "prefill"): "sum",
-        ("queue_length", "decode"): "sum",
-        ("kv_usage", "decode"): "mean",
-        ("gpu_util", "decode"): "mean",
-        ("request_rate", "service"): "sum",
-        ("ttft", "service"): "ratio",
-    },
-)
+        "groups": [
+            {
+                "rules": [
+                    {
+                        "record": "pool:tokens:rate5m",
+                        "expr": f"sum(rate({TOKENS}[5m]))",
+                        "labels": {"role": "decode"},
+                    },
+                    {
+                        "record": "pool:tokens:rate5m",
+                        "expr": "sum(rate(vllm:prompt_tokens_total[5m]))",
+                        "labels": {"role": "prefill"},
+                    },
+                    {"record": "pool:usage:avg2m", "expr": f"avg(avg_over_time({K}{{{DECODE}}}[2m]))"},
+                ]
+            }
+        ]
+    }
+]
 
 
-def read(text, pool="decode", labels=""):
-    return read_query(text, pool, KNOWN, CATALOGUE, labels)
-
-
-PREFILL_PODS = 'sum(vllm:num_requests_waiting{pod=~"x-prefill.*"})'
-OF_DECODE = 'sum(service:hs_decode_tps:rate5m{role="decode"})'
-INCREASE = "sum(increase(vllm:generation_tokens_total[5m]))"
-OF_ADAPTER = "hs_prefill_tps_effective_rate5m_prod_chat"
+def read(text, pool="decode", of=KNOWN, rules=RULES):
+    return read_query(text, pool, of, CATALOGUE, definitions_in(rules))
 
 
 @pytest.mark.parametrize(
-    ("text", "pool", "signal", "over", "scale", "span_s"),
+    ("text", "signal", "over", "scale", "span_s"),
     [
-        ("sum(rate(vllm:generation_tokens_total[2m]))", "decode", "decode_tps@decode", "sum", 1, 120),
-        (INCREASE, "decode", "decode_tps@decode", "sum", 1 / 300, 300),
-        ("sum(rate(vllm:generation_tokens_total[1m])) / 1000", "decode", "decode_tps@decode", "sum", 1e3, 60),
-        ("avg(vllm:kv_cache_usage_perc) * 100", "decode", "kv_usage@decode", "avg", 0.01, 60),
-        ("avg(DCGM_FI_DEV_GPU_UTIL)", "decode", "gpu_util@decode", "avg", 0.01, 60),
-        ("sum(vllm:num_requests_waiting)", "prefill", "queue_length@prefill", "sum", 1, 60),
-        (PREFILL_PODS, "decode", "queue_length@prefill", "sum", 1, 60),
-        (OF_DECODE, "prefill", "decode_tps@decode", "sum", 1, 300),
-        (OF_ADAPTER, "prefill", "prefill_tps_effective@prefill", "sum", 1, 300),
-        ("sum(service:hs_gpu_util_total:avg5m)", "decode", "gpu_util@decode", "sum", 1, 300),
+        (f"sum(rate({TOKENS}[2m]))", "decode_tps@decode", "sum", 1, 120),
+        (f"sum(increase({TOKENS}[5m]))", "decode_tps@decode", "sum", 1 / 300, 300),
+        (f"sum(rate({TOKENS}[1m])) / 1000", "decode_tps@decode", "sum", 1e3, 60),
+        (f"2 * (sum(rate({TOKENS}[1m])) / 1000)", "decode_tps@decode", "sum", 500, 60),
+        (f"avg(vllm:kv_cache_usage_perc{{{DECODE}}}) * 100", "kv_usage@decode", "avg", 0.01, 60),
+        (f"sum(vllm:num_requests_waiting{{{PREFILL}}})", "queue_length@prefill", "sum", 1, 60),
+        (f"sum(vllm:num_requests_waiting{{{DECODE}}})", "queue_length@decode", "sum", 1, 60),
+        (f'sum({W}{{{OURS},job!="vllm-prefill"}})', "queue_length@decode", "sum", 1, 60),
+        (f'sum(vllm:num_requests_waiting{{{OURS},pod!~".*prefill.*"}})', "queue_length@decode", "sum", 1, 60),
+        (f"sum by (model_name) (vllm:num_requests_waiting{{{DECODE}}})", "queue_length@decode", "sum", 1, 60),
+        (f"sum(avg_over_time(vllm:num_requests_running{{{DECODE}}}[5m]))", "running@decode", "sum", 1, 300),
+        (
+            f"sum({RUNNING}) / count({RUNNING})",
+            "running@decode", "avg", 1, 60,
+        ),
+        (f"sum(rate({TOKENS}[2m]) * {JOIN})", "decode_tps@decode", "sum", 1, 120),
+        (f"avg(avg by (exported_pod) (avg_over_time({GPU}[5m]))) / 100", "gpu_util@decode", "avg", 1, 300),
+        (f"sum(avg by (exported_pod) ({GPU}))", "gpu_util@decode", "sum", 0.01, 60),
+        (f"sum(rate({TTFT}_sum[5m])) / sum(rate({TTFT}_count[5m]))", "ttft@service", "avg", 1, 300),
+        (f"1000 * rate({TTFT}_sum[5m]) / rate({TTFT}_count[5m])", "ttft@service", "avg", 1e-3, 300),
+        ("sum(rate(dynamo_frontend_requests_started_total[1m]))", "request_rate@service", "sum", 1, 60),
+        (f"sum(avg_over_time(({W}{{{DECODE}}})[5m:]))", "queue_length@decode", "sum", 1, 300),
+        ('sum(pool:tokens:rate5m{role="decode"})', "decode_tps@decode", "sum", 1, 300),
+        ('pool:tokens:rate5m{role="prefill"} / 2', "prefill_tps@prefill", "sum", 2, 300),
+        ("avg(pool:usage:avg2m)", "kv_usage@decode", "avg", 1, 120),
+        (f"sum(rate({TOKENS}[1m]) * 60)", "decode_tps@decode", "sum", 1 / 60, 60),
+        (f"max(sum(rate({TOKENS}[1m])))", "decode_tps@decode", "sum", 1, 60),
     ],
 )  # fmt: skip
-def test_what_is_read(text, pool, signal, over, scale, span_s):
+def test_what_is_read(text, signal, over, scale, span_s):
     """Signal, the pool it speaks of, what is made of the instances, unit, range."""
-    found = read(text, pool)
+    found = read(text)
     assert isinstance(found, Query), found
     assert (f"{found.signal}@{found.role}", found.over, found.averaging_s) == (signal, over, span_s)
     assert found.scale == pytest.approx(scale)
 
 
+GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sum(rate(http_requests_total[1m]))", "no metric of the catalogue"),
-        ("sum(vllm:generation_tokens_total)", "no one signal"),
-        ("sum(rate(vllm:generation_tokens_total[1m])) / count(up)", "count is not read"),
-        ("sum(rate(vllm:generation_tokens_total[1m])) - 5", "arithmetic around -"),
-        ("sum(rate(vllm:generation_tokens_total[1m])) + sum(vllm:num_requests_waiting)", "no one signal"),
-        ("sum(vllm:num_requests_running)", "is not in this history"),
-        ("hs_nonsense_rate5m", "no signal is named nonsense"),
+        # The selectors pick nothing.
+        (
+            f'sum({W}{{pod=~"m-huge-decode-.*"}})',
+            f'column 5: not in this history: no series of {W} has pod=~"m-huge-decode-.*", its pod is '
+            "m-large-decode-0, m-large-decode-1, m-large-decode-2, m-large-prefill-0, m-large-prefill-1 "
+            "and 1 more; nearest is m-large-decode-2",
+        ),
+        (
+            'sum(rate(vllm:generation_tokens_total{job="vllm-prefill"}[1m]))',
+            'no series of vllm:generation_tokens_total has job="vllm-prefill", its job is vllm-decode',
+        ),
+        (f'sum({W}{{role="decode"}})', "has a label role, only job, model_name, namespace, pod"),
+        (f'sum({W}{{pod=~".*decode.*",job="vllm-prefill"}})', f"no series of {W} has all of {W}{{pod=~"),
+        ("sum(vllm_num_requests_waiting)", f"it holds no vllm_num_requests_waiting; nearest is {W}"),
+        ("avg(vllm:gpu_cache_usage_perc)", "it holds no vllm:gpu_cache_usage_perc; nearest is"),
+        (f"sum(rate({TOKENS}[1m]) * {JOIN.replace('decode', 'router')})", 'has label_role="router"'),
+        # They pick something else than one pool.
+        (f'sum({W}{{pod="m-small-0"}})', '1 of 1 series of another service, such as model_name="m-small"'),
+        (f"sum({W})", f"{W}: it picks 1 of 6 series of another service"),
+        (f"sum({W}{{{OURS}}})", f"{W}: it picks series of decode and prefill together"),
+        (f'sum({W}{{pod="m-large-decode-1"}})', f"{W}: it picks 1 of 3 instances of decode"),
+        (f'sum({W}{{{DECODE},pod!="m-large-decode-1"}})', f"{W}: it picks 2 of 3 instances of decode"),
+        (f"avg({GPU_0})", "it picks 3 of the 6 series of decode"),
+        # Several series are no answer.
+        (f"{W}{{{DECODE}}}", "column 1: it gives 3 series, and an autoscaler takes one"),
+        (f"sum by (pod) ({W}{{{DECODE}}})", "column 1: it gives 3 series, and an autoscaler takes one"),
+        # Forms that have no value at other counts.
+        (f"max({K}{{{DECODE}}})", "column 1: the max over instances has no value at counts that never ran"),
+        (f"sum(irate({TOKENS}[1m]))", "column 5: irate has no value"),
+        (f"sum(max_over_time({W}{{{DECODE}}}[1h]))", "column 5: max_over_time has no value"),
+        (f"max_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: max_over_time has no value"),
+        (f"avg_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: a subquery of an expression has no value"),
+        (
+            f"histogram_quantile(0.95, sum by (le) (rate({TTFT}_bucket[5m])))",
+            "column 1: the 0.95 quantile has no value at counts that never ran",
+        ),
+        (f"clamp_max(avg({K}{{{DECODE}}}), 1)", "column 1: clamp has no value"),
+        (f"sum({W}{{{DECODE}}}) > 5", "a comparison (>) has no value"),
+        (f"sum({W}{{{DECODE}}} > bool 0)", "a comparison (>) has no value"),
+        (f"sum({W}{{{DECODE}}}) - 5", "a number has no value"),
+        (f"sum({W}{{{DECODE}}}) / count({RUNNING})", "no one signal is read from"),
+        (f"count({W}{{{DECODE}}})", "a count of series has no value"),
+        (f"sum({W}{{{DECODE}}}) + sum({RUNNING})", "no one signal is read from"),
+        (f"sum({W}{{{DECODE}}}) or sum({W}{{{PREFILL}}})", "or has no value"),
+        (f"sum({W}{{{DECODE}}}) * 0", "the factor 0 makes no signal of it"),
+        # Another time, other joins.
+        (f"sum({W}{{{DECODE}}} offset 1d)", "offset is not read"),
+        (f"sum({W} @ 1700000000)", "@ is not read"),
+        (f"sum({W} unless on (pod) {K})", "unless on is not read"),
+        (f"sum({W} and on (pod) {K})", "and on is not read"),
+        # Not what the metric is.
+        (f"sum(rate({W}{{{DECODE}}}[1m]))", f"{W} is a gauge, and rate is for counters"),
+        (f"sum(increase({W}{{{DECODE}}}[1m]))", f"{W} is a gauge, and increase is for counters"),
+        (f"sum({TOKENS})", "is a counter and is read without rate or increase"),
+        # Not of the catalogue, or not aligned.
+        ("sum(rate(http_requests_total[1m]))", "it holds no http_requests_total"),
+        (f"sum(rate(vllm:prompt_tokens_total{{{OURS}}}[1m]", "this is not valid PromQL"),
+        # Names that only a rule explains.
+        ("service:hs_decode_tps:rate5m", "service:hs_decode_tps:rate5m is a recorded name: give the file"),
+        ("sum(pool:tokens:rate5m)", "2 of 2 rules that record pool:tokens:rate5m have the"),
+        ('pool:tokens:rate5m{role="router"}', "0 of 2 rules that record pool:tokens:rate5m have the"),
+        ('pool:tokens:rate5m{pod="a"}', "its rule sets no label pod"),
+        ("avg_over_time(pool:usage:avg2m[1h])", "a subquery of an expression has no value"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_read_says_why(text, says):
-    """Nothing is guessed."""
+    """Nothing is guessed, and nothing falls through to another pool."""
     found = read(text)
-    assert isinstance(found, str)
+    assert isinstance(found, str), found
     assert says in found
 
 
-def test_what_is_only_nearly_so_is_noted():
-    """A maximum, a quantile, a query that leaves the sum to chance."""
-    assert "highest instance" in read("max(vllm:kv_cache_usage_perc)").notes[0]
-    assert "how instances add up" in read("rate(vllm:generation_tokens_total[1m])").notes[0]
-    text = "histogram_quantile(0.95, sum by (le) (rate(vllm:time_to_first_token_seconds_bucket[5m])))"
+def test_a_pool_without_the_metric_is_not_read_as_the_other():
+    """A decode object on decode's queue, where only prefill exports one, and where decode does."""
+    series = tuple(one for one in KNOWN.series if one.emitter != "decode" or W not in one.labels.values())
+    text = f'sum({W}{{pod=~"m-large-decode-.*"}})'
+    assert "not in this history" in read(text, of=known(series=series))
     found = read(text)
-    assert isinstance(found, Query)
-    assert found.signal == "ttft"
-    assert any("quantile" in note for note in found.notes)
+    assert (found.signal, found.role) == ("queue_length", "decode")
+
+
+def test_a_signal_that_a_replay_does_not_know_is_not_in_the_history():
+    """The series are there, but the signal could not be aligned or fitted."""
+    readable = {key: adds for key, adds in READABLE.items() if key != ("queue_length", "decode")}
+    text = f"sum({W}{{{DECODE}}})"
+    assert read(text, of=known(readable=readable)) == "queue_length of decode is not in this history"
+
+
+def test_an_empty_answer_that_counts_as_zero_is_noted():
+    """The one thing about it that a replay does otherwise."""
+    assert read(f"sum({W}{{{DECODE}}}) or vector(0)").notes == (EMPTY_IS_ZERO,)
+
+
+def test_a_lone_series_needs_no_sum():
+    """A pool of one instance: the bare metric is its total."""
+    one = replace(KNOWN, series=(of_pods(W, "prefill")[0], *of_pods(W, "decode")))
+    found = read(f"{W}{{{PREFILL}}}", of=one)
+    assert (found.signal, found.role, found.over) == ("queue_length", "prefill", "sum")
 
 
 def test_a_target_meets_the_signal_in_its_unit():
     """A percent threshold on a share, and a sum over instances of a share."""
-    made, notes = metric_read(read("avg(vllm:kv_cache_usage_perc) * 100"), "Value", 70.0, "q")
+    used = f"{K}{{{DECODE}}}"
+    made, notes = metric_read(read(f"avg({used}) * 100"), "Value", 70.0, "q")
     assert (made.kind, made.target, notes) == ("Value", pytest.approx(0.7), ())
-    made, _ = metric_read(read("sum(vllm:kv_cache_usage_perc)"), "AverageValue", 0.7, "q")
+    made, _ = metric_read(read(f"sum({used})"), "AverageValue", 0.7, "q")
     assert made.kind == "Pods"
-    made, notes = metric_read(read("avg(vllm:kv_cache_usage_perc)"), "AverageValue", 0.7, "q")
+    made, notes = metric_read(read(f"avg({used})"), "AverageValue", 0.7, "q")
     assert (made.kind, notes) == ("AverageValue", (TWICE_DIVIDED,))
-    made, notes = metric_read(read("avg(rate(vllm:generation_tokens_total[1m]))"), "AverageValue", 900.0, "q")
+    made, notes = metric_read(read(f"avg(rate({TOKENS}[1m]))"), "AverageValue", 900.0, "q")
     assert made is None
     assert "not read" in notes[-1]
 

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from current.histories import of_pods
 from replay.services import SETTINGS, derived
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.current import Known, changes, read_manifests, translate
+from hs_analysis.current import Definitions, Known, changes, read_definitions, read_manifests, translate
 from hs_analysis.errors import InputError
 from hs_analysis.export import document, export
 from hs_analysis.export.naming import plain_number
+from hs_analysis.pipeline.beside import stored_series
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.policy import load_all
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import Autoscaler
@@ -28,6 +31,7 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.results import Threshold
+from hs_analysis.store import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 KNOWN = Known(
@@ -39,8 +43,24 @@ KNOWN = Known(
     },
     {"prefill": 2800.0, "decode": 1200.0},
     {"prefill": "prefill_tps_effective", "decode": "decode_tps"},
+    (
+        *of_pods("vllm:generation_tokens_total", "decode"),
+        *of_pods("vllm:prompt_tokens_total", "prefill"),
+        *of_pods("vllm:kv_cache_usage_perc", "decode"),
+    ),
 )
 TOKENS = "sum(rate(vllm:generation_tokens_total[2m]))"
+
+
+ADAPTER = """
+kind: ConfigMap
+data:
+  config.yaml: |
+    externalRules:
+      - seriesQuery: 'vllm:generation_tokens_total{namespace!=""}'
+        name: {as: tokens}
+        metricsQuery: sum(rate(<<.Series>>{<<.LabelMatchers>>,container!="POD"}[1m])) by (<<.GroupBy>>)
+"""
 
 
 def keda(name="chat-decode", query=TOKENS, **spec):
@@ -60,12 +80,13 @@ def keda(name="chat-decode", query=TOKENS, **spec):
 
 
 def read(*texts, roles=None, known=KNOWN):
-    """Translate files, each for a role or none."""
+    """Translate files, each for a role or none, with the rules among them."""
     roles = roles or [""] * len(texts)
+    definitions = sum((read_definitions(text, "f") for text in texts), Definitions())
     manifests = [
         (one, role) for text, role in zip(texts, roles, strict=True) for one in read_manifests(text, "f")
     ]
-    return translate(manifests, known, load_catalogue())
+    return translate(manifests, known, load_catalogue(), definitions)
 
 
 def test_what_is_not_said_is_the_documented_default():
@@ -82,9 +103,12 @@ spec:
   scaleTargetRef: {name: a}
   metrics:
     - type: External
-      external: {metric: {name: "vllm:generation_tokens_total"}, target: {averageValue: 1k}}
+      external:
+        metric: {name: tokens, selector: {matchLabels: {namespace: demo}}}
+        target: {averageValue: 1k}
 """
-    found = read(text).scaler.pools["decode"]
+    assert "tokens is what a rule of the metrics adapter makes of it" in read(text).notes[0]
+    found = read(text, ADAPTER).scaler.pools["decode"]
     assert found == Hpa((Metric("decode_tps", 1000.0),), 1, 9, up=SCALE_UP, down=SCALE_DOWN)
 
 
@@ -111,7 +135,14 @@ def test_pools_are_told_by_words_or_by_the_flag():
         read(keda("chat"))
     with pytest.raises(InputError, match="scales decode, and so does"):
         read(keda("chat-decode"), keda("b-decode"))
-    alone = replace(KNOWN, pools=("mixed",), readable={("decode_tps", "mixed"): "sum"})
+    alone = replace(
+        KNOWN,
+        pools=("mixed",),
+        readable={("decode_tps", "mixed"): "sum"},
+        series=tuple(
+            replace(one, emitter="mixed") for one in of_pods("vllm:generation_tokens_total", "decode")
+        ),
+    )
     assert set(read(keda("chat"), known=alone).scaler.pools) == {"mixed"}
 
 
@@ -119,7 +150,9 @@ def test_what_is_not_understood_is_listed():
     """The object that can't be read keeps its pool as it is, and says why."""
     found = read(keda(query="sum(rate(http_requests_total[1m]))"))
     assert found.scaler is None
-    assert any("no metric of the catalogue" in note for note in found.notes)
+    assert any(
+        "column 10: not in this history: it holds no http_requests_total" in note for note in found.notes
+    )
     assert any("decode keeps its count" in note for note in found.notes)
     assert any("no object scales prefill" in note for note in found.notes)
     odd = read(keda(advanced={"scalingModifiers": {"formula": "a + b"}}))
@@ -189,7 +222,7 @@ def sample(tmp_path_factory):
     run_inputs([source], "align", SETTINGS, stages=STAGES, progress=Silent(), run_dir=folder)
     (frame,) = read_frames(folder)
     (policy,) = load_all((ROOT / "tests" / "golden" / "simulated-days" / "policy.yaml").read_text("utf-8"))
-    return frame, policy
+    return frame, policy, read_table(folder / PLACES["series"])
 
 
 def direct(policy, role):
@@ -223,12 +256,16 @@ def as_keda(one, policy):
 @pytest.mark.parametrize("target", ["hpa", "keda"])
 def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, target):
     """Export, read through --current, replay on the sample: count for count the direct translation."""
-    frame, policy = sample
+    frame, policy, series = sample
     train, test = split(frame, SETTINGS.train_share)
-    known = Known(tuple(frame.pools), {(i.signal, i.role): i.pool for i in frame.signals})
+    known = Known(
+        tuple(frame.pools),
+        {(i.signal, i.role): i.pool for i in frame.signals},
+        series=stored_series(series, frame.service),
+    )
     files = export(policy, target).files
-    (text,) = [text for name, text in files.items() if name.endswith(("hpa.yaml", "scaledobjects.yaml"))]
-    found = read(text, known=known)
+    written = ("hpa.yaml", "scaledobjects.yaml", "rules.yaml", "adapter.yaml")
+    found = read(*(text for name, text in files.items() if name.endswith(written)), known=known)
     assert found.notes == ()
     wanted = {role: direct(policy, role) for role in frame.pools}
     if target == "keda":
@@ -250,14 +287,14 @@ def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, 
 
 def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     """A target too low, a window too short, an empty answer that counts as zero; and the chosen signal."""
-    _, policy = sample
+    _, policy, _ = sample
     text = keda(
         "m-prefill",
         "sum(rate(vllm:prompt_tokens_total[5m])) / 1000",
         minReplicaCount=policy.bounds["prefill"].min,
         maxReplicaCount=policy.bounds["prefill"].max,
     ).replace("900", "1.4")
-    known = Known(("prefill", "decode"), {("prefill_tps", "prefill"): "sum"})
+    known = replace(KNOWN, readable={("prefill_tps", "prefill"): "sum"})
     (leader,) = policy.primaries
     own = replace(policy, primaries=(replace(leader, signal="prefill_tps"),))
     found = {one.item: one for one in changes(read(text, known=known).objects, own)}
@@ -287,7 +324,7 @@ def numbers(change):
 
 def test_what_to_change_in_a_planner_is_what_a_policy_has_too(sample):
     """Least endpoints, goals looser than the limits, and a budget for both pools at their largest counts."""
-    _, policy = sample
+    _, policy, _ = sample
     prefill, decode = policy.bounds["prefill"], policy.bounds["decode"]
     limits = {guard.signal: guard.slo_s * 1000.0 for guard in policy.guards}
     text = (
@@ -313,7 +350,7 @@ def test_what_to_change_in_a_planner_is_what_a_policy_has_too(sample):
 
 def test_a_planner_set_as_the_policy_is_has_nothing_to_change(sample):
     """A goal below the limit may be how a mean keeps a quantile; a larger budget, or none, does no harm."""
-    _, policy = sample
+    _, policy, _ = sample
     least = "".join(f"{role}_min_endpoint: {one.min}\n" for role, one in policy.bounds.items())
     for budget in (-1, 500):
         text = f"optimization_target: sla\nttft_ms: 50\nitl_ms: 5\nmax_gpu_budget: {budget}\n{least}"
@@ -323,7 +360,7 @@ def test_a_planner_set_as_the_policy_is_has_nothing_to_change(sample):
 
 def test_a_planners_usage_thresholds_are_the_target_at_the_edges_of_the_band(sample):
     """Of the policy that follows it, else of its derived threshold; 80 and 40 % against 66 and 54."""
-    _, policy = sample
+    _, policy, _ = sample
     text = (
         "mode: decode\noptimization_target: load\ndecode_scale_up_kv_rate: 80\n"
         "decode_scale_down_kv_rate: 40\nmax_gpu_budget: -1\n"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import jsonschema
 import pytest
+from export.scenes import series_frame
 from replay.services import SETTINGS, VERDICTS, derived, pd_day
 
 from hs_analysis.errors import InputError, UsageError
@@ -34,6 +35,19 @@ spec:
     - type: prometheus
       metadata: {query: "sum(rate(vllm:generation_tokens_total[1m]))", threshold: "400", serverAddress: x}
 """
+
+
+SERIES = series_frame(
+    [
+        {
+            "metric": "vllm:generation_tokens_total",
+            "labels": {"pod": pod},
+            "emitter_role": "decode",
+            "service": FRAME.service,
+        }
+        for pod in ("m-decode-0", "m-decode-1")
+    ]
+)
 
 
 def policy_text(**changes: object) -> str:
@@ -98,6 +112,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> di
     monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
     monkeypatch.setattr(decide, "searched_point", lambda *_: None)
     settings = replace(SETTINGS, beside=given)
+    monkeypatch.setattr(decide, "read_table", lambda _: SERIES)
     replay_policies(
         SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
     )
