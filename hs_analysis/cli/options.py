@@ -215,7 +215,8 @@ class CurrentFlags:
     current: Annotated[
         list[str] | None,
         _flag(METHOD, "Today's autoscaler, replayed beside the policy: HPA (autoscaling/v2), KEDA "
-              "ScaledObject or Dynamo planner configuration; repeat it. none takes it away.", "--current",
+              "ScaledObject or Dynamo planner configuration, and the rules behind its names; repeat it. none "
+              "takes it away.", "--current",
               metavar="FILE|POOL=FILE"),
     ] = None  # fmt: skip
 

@@ -126,7 +126,7 @@ def _trigger(
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
     kind, metadata = str(trigger.get("type", "")), trigger.get("metadata") or {}
     if kind != "prometheus":
-        return None, (f"type {kind or 'missing'} is not read",)
+        return None, (f"type {kind or 'missing'}: what it counts is not in this history",)
     text = str(metadata.get("query", ""))
     query = reader.query(text, pool)
     if isinstance(query, str):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from current.histories import known as of_service
 from current.histories import of_pods
 from replay.services import SETTINGS, derived
 
@@ -157,6 +158,51 @@ def test_what_is_not_understood_is_listed():
     assert any("no object scales prefill" in note for note in found.notes)
     odd = read(keda(advanced={"scalingModifiers": {"formula": "a + b"}}))
     assert any("formula" in note for note in odd.notes)
+
+
+def test_an_object_that_reads_something_else_is_refused_trigger_by_trigger():
+    """Another model's queue, a canary pod, yesterday's maximum, what is not of a list: none is replayed."""
+    text = (ROOT / "tests" / "current" / "reads_something_else.yaml").read_text("utf-8")
+    found = read(text, known=of_service())
+    assert found.scaler is None
+    said = [note for note in found.notes if "triggers[" in note]
+    for number, words in enumerate(
+        (
+            'it picks 1 of 1 series of another service, such as model_name="m-small"',
+            "it picks 1 of 3 instances of decode",
+            "column 53: offset is not read",
+            "unless on is not read",
+            'no series of vllm:num_requests_waiting has pod=~"m-huge-decode-.*"',
+            "type nats-jetstream: what it counts is not in this history",
+            "type cpu: what it counts is not in this history",
+        )
+    ):
+        assert words in said[number], said[number]
+    assert len(said) == 7
+
+
+def test_a_decode_object_reads_decodes_own_queue():
+    """By the pods of its selector, whatever else the history holds of the same metric."""
+    query = 'sum(vllm:num_requests_waiting{pod=~"m-large-decode-.*"})'
+    found = read(keda("m-large-decode", query), known=of_service())
+    (metric,) = found.objects[0].metrics
+    assert (metric.signal, metric.role) == ("queue_length", "decode")
+    alone = [one for one in of_service().series if one.emitter != "decode"]
+    lost = read(keda("m-large-decode", query), known=of_service(series=tuple(alone)))
+    assert lost.scaler is None
+    assert "nearest is m-large-prefill-1" in lost.notes[0]
+
+
+def test_the_largest_of_several_triggers_wins_and_the_rest_is_told():
+    """What one trigger reads is replayed, what another does not is listed."""
+    metadata = {"serverAddress": "http://p", "query": TOKENS, "threshold": "500"}
+    other = {**metadata, "query": "max(vllm:kv_cache_usage_perc)"}
+    triggers = [{"type": "prometheus", "metadata": one} for one in (metadata, other, metadata)]
+    found = read(keda(triggers=triggers))
+    assert [one.target for one in found.scaler.pools["decode"].hpa.metrics] == [500.0, 500.0]
+    assert any(
+        "triggers[1]" in note and "the max over instances has no value" in note for note in found.notes
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""Queries that projects publish: what is read of each, or the sentence of its refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from current.published import CATALOGUE, outcome
+from ruamel.yaml import YAML
+
+from hs_analysis.promql import parse, selectors
+
+TABLE = YAML(typ="safe").load((Path(__file__).parent / "published_queries.yaml").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row["query"][:60])
+def test_a_published_query_is_read_as_it_is_or_refused_by_name(row: dict[str, Any]) -> None:
+    """On a history that has exactly its series; what is not modelled is told, not read as something else."""
+    assert outcome(row["query"], row["emitter"], row["instances"]) == row["reading"]
+
+
+def test_the_table_holds_what_many_projects_publish() -> None:
+    """Over fifty distinct queries, and more than a few projects, each with its source."""
+    assert len({row["query"] for row in TABLE}) == len(TABLE) >= 50
+    assert len({row["source"].split("/")[0] for row in TABLE}) >= 8
+
+
+def test_most_queries_on_known_metrics_are_read() -> None:
+    """What is refused of them is a quantile, a highest value, or a ratio of a sum to itself."""
+    known = [row for row in TABLE if any(map(CATALOGUE.reader_of, metrics_of(row)))]
+    refused = [row["reading"] for row in known if row["reading"].startswith("refused")]
+    assert len(refused) <= 0.25 * len(known)
+    assert all("quantile" in one or "max over" in one or "like this" in one for one in refused)
+
+
+def metrics_of(row: dict[str, Any]) -> set[str]:
+    """Return the metrics of a query."""
+    return {one.metric or "" for one in selectors(parse(row["query"]))}
+
+
+def test_a_reading_names_the_signal_of_the_very_metrics_of_its_query() -> None:
+    """No query is read as a signal that its metrics do not carry."""
+    for row in TABLE:
+        if row["reading"].startswith("refused"):
+            continue
+        signal = CATALOGUE.signal(row["reading"].split(" of ")[1].partition("@")[0])
+        carried = {metric for source in signal.sources for names in source.names for metric in names.metrics}
+        assert metrics_of(row) <= carried
