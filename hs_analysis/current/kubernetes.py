@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.current.definitions import Definitions, external_query
+from hs_analysis.current.definitions import Definitions, external_query, pods_query
 from hs_analysis.current.model import Known, MetricRead
 from hs_analysis.current.queries import Query, read_query
 from hs_analysis.current.targets import metric_read, quantity
@@ -29,6 +29,12 @@ class Reader:
     def query(self, text: str, pool: str) -> Query | str:
         """Return what a query reads for a pool, or why it is not read."""
         return read_query(text, pool, self.known, self.catalogue, self.definitions)
+
+    def metric(self, kind: str, name: str, labels: Mapping[str, str], pool: str) -> str:
+        """Return the query behind an External metric, or behind one of a pool's pods summed over them."""
+        if kind == "External":
+            return external_query(name, labels, self.definitions)
+        return pods_query(name, labels, self.known.series, pool, self.definitions)
 
 
 Read = tuple[Any, tuple[MetricRead, ...], tuple[str, ...]]
@@ -97,10 +103,9 @@ def _for_replay(metrics: Sequence[MetricRead], pool: str) -> tuple[hpa.Metric, .
 def _hpa_metric(
     entry: Mapping[str, Any], pool: str, reader: Reader
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
-    kind, part = str(entry.get("type", "")), entry.get("external")
-    if kind in ("Pods", "Object"):
-        return None, (f"type {kind}: what the metrics adapter serves for it is not read; use External",)
-    if kind != "External" or not isinstance(part, Mapping):
+    kind = str(entry.get("type", ""))
+    part = entry.get({"External": "external", "Pods": "pods"}.get(kind, ""))
+    if not isinstance(part, Mapping):
         return None, (f"type {kind or 'missing'} is not in this history",)
     metric = part.get("metric") or {}
     name, target = str(metric.get("name", "")), part.get("target") or {}
@@ -108,7 +113,7 @@ def _hpa_metric(
     if selector.get("matchExpressions"):
         return None, (f"{name}: matchExpressions are not read",)
     try:
-        text = external_query(name, selector.get("matchLabels") or {}, reader.definitions)
+        text = reader.metric(kind, name, selector.get("matchLabels") or {}, pool)
     except Refused as refused:
         return None, (refused.line(),)
     query = reader.query(text, pool)

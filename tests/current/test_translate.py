@@ -113,6 +113,47 @@ spec:
     assert found == Hpa((Metric("decode_tps", 1000.0),), 1, 9, up=SCALE_UP, down=SCALE_DOWN)
 
 
+PODS_ADAPTER = """
+rules:
+  custom:
+    - seriesQuery: '{__name__=~"^vllm:%s$",namespace!=""}'
+      resources: {overrides: {namespace: {resource: namespace}, pod: {resource: pod}}}
+      name: {as: "served"}
+      metricsQuery: %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("metric", "query", "signal", "kind"),
+    [
+        (
+            "generation_tokens_total",
+            'sum(rate(<<.Series>>{<<.LabelMatchers>>,container!="POD"}[2m])) by (<<.GroupBy>>)',
+            "decode_tps",
+            "AverageValue",
+        ),
+        ("kv_cache_usage_perc", "avg(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)", "kv_usage", "Pods"),
+    ],
+)
+def test_a_metric_of_pods_is_the_adapters_query_over_the_pools_pods(metric, query, signal, kind):
+    """As prometheus-adapter fills its template in; without the rule it is refused."""
+    text = """
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: m-large-decode}
+spec:
+  maxReplicas: 9
+  scaleTargetRef: {name: m-large-decode}
+  metrics:
+    - type: Pods
+      pods: {metric: {name: served}, target: {type: AverageValue, averageValue: 900m}}
+"""
+    assert "served is what a rule of the metrics adapter makes of it" in read(text).notes[0]
+    found = read(text, PODS_ADAPTER % (metric, query))
+    (one,) = found.scaler.pools["decode"].metrics
+    assert (one.signal, one.target, one.kind) == (signal, 0.9, kind)
+
+
 def test_behaviour_is_read():
     """Windows, policies and each direction's tolerance."""
     down = {
