@@ -422,7 +422,8 @@ def _misfit(tried: Sequence[_Candidate], known: Known) -> str:
     strangers = [one for one in rows if not one.ours]
     if strangers:
         shown = _told_apart(strangers[0], known)
-        return f"{part.metric}: it picks {len(strangers)} of {len(rows)} series of another service{shown}"
+        share = f"{len(strangers)} of the {len(rows)} series it picks"
+        return f"{part.metric}: {share} are of no or another service{shown}"
     emitters = sorted({one.emitter for one in rows})
     if len(emitters) > 1:
         return f"{part.metric}: it picks series of {' and '.join(emitters)} together"

@@ -102,17 +102,16 @@ def current_autoscaler(
 
 
 def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
-    """Return what the queries of today's objects pick from: all series, those of the service told apart."""
+    """Return what the queries of today's objects pick from: all series, those of the service told apart.
+
+    A series that several captures hold is one series.
+    """
+    found: dict[tuple[tuple[str, str], ...], Stored] = {}
     rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
-    return tuple(
-        Stored(
-            {**{n: v for n, v in label_map(labels).items() if v}, NAME: metric},
-            role,
-            owner == service,
-            instance,
-        )
-        for metric, labels, role, owner, instance in rows
-    )
+    for metric, labels, role, owner, instance in rows:
+        named = {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
+        found.setdefault(tuple(sorted(named.items())), Stored(named, role, owner == service, instance))
+    return tuple(found.values())
 
 
 def current_record(

@@ -68,6 +68,7 @@ def read(text, pool="decode", of=KNOWN, rules=RULES):
             f"sum({RUNNING}) / count({RUNNING})",
             "running@decode", "avg", 1, 60,
         ),
+        (f"sum({W}{{{OURS}}} * {JOIN})", "queue_length@decode", "sum", 1, 60),
         (f"sum(rate({TOKENS}[2m]) * {JOIN})", "decode_tps@decode", "sum", 1, 120),
         (f"avg(avg by (exported_pod) (avg_over_time({GPU}[5m]))) / 100", "gpu_util@decode", "avg", 1, 300),
         (f"sum(avg by (exported_pod) ({GPU}))", "gpu_util@decode", "sum", 0.01, 60),
@@ -113,8 +114,8 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         ("avg(vllm:gpu_cache_usage_perc)", "it holds no vllm:gpu_cache_usage_perc; nearest is"),
         (f"sum(rate({TOKENS}[1m]) * {JOIN.replace('decode', 'router')})", 'has label_role="router"'),
         # They pick something else than one pool.
-        (f'sum({W}{{pod="m-small-0"}})', '1 of 1 series of another service, such as model_name="m-small"'),
-        (f"sum({W})", f"{W}: it picks 1 of 6 series of another service"),
+        (f'sum({W}{{pod="m-small-0"}})', 'are of no or another service, such as model_name="m-small"'),
+        (f"sum({W})", f"{W}: 1 of the 6 series it picks are of no or another"),
         (f"sum({W}{{{OURS}}})", f"{W}: it picks series of decode and prefill together"),
         (f'sum({W}{{pod="m-large-decode-1"}})', f"{W}: it picks 1 of 3 instances of decode"),
         (f'sum({W}{{{DECODE},pod!="m-large-decode-1"}})', f"{W}: it picks 2 of 3 instances of decode"),
@@ -166,6 +167,19 @@ def test_what_is_not_read_says_why(text, says):
     found = read(text)
     assert isinstance(found, str), found
     assert says in found
+
+
+def test_another_services_pool_of_the_same_role_is_not_ours():
+    """Neither alone nor together with ours."""
+    theirs = tuple(
+        replace(one, labels={**one.labels, "model_name": "m-other", "pod": f"other-{number}"}, ours=False)
+        for number, one in enumerate(of_pods("vllm:generation_tokens_total", "decode"))
+    )
+    both = replace(KNOWN, series=KNOWN.series + theirs)
+    alone = read('sum(rate(vllm:generation_tokens_total{model_name="m-other"}[1m]))', of=both)
+    assert "3 of the 3 series it picks are of no or another service" in alone
+    together = read('sum(rate(vllm:generation_tokens_total{job="vllm-decode"}[1m]))', of=both)
+    assert "3 of the 6 series it picks are of no or another service" in together
 
 
 def test_a_pool_without_the_metric_is_not_read_as_the_other():

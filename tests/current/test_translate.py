@@ -149,7 +149,7 @@ spec:
       pods: {metric: {name: served}, target: {type: AverageValue, averageValue: 900m}}
 """
     assert "served is what a rule of the metrics adapter makes of it" in read(text).notes[0]
-    found = read(text, PODS_ADAPTER % (metric, query))
+    found = read(text, PODS_ADAPTER % (metric, query), known=of_service())
     (one,) = found.scaler.pools["decode"].metrics
     assert (one.signal, one.target, one.kind) == (signal, 0.9, kind)
 
@@ -209,7 +209,7 @@ def test_an_object_that_reads_something_else_is_refused_trigger_by_trigger():
     said = [note for note in found.notes if "triggers[" in note]
     for number, words in enumerate(
         (
-            'it picks 1 of 1 series of another service, such as model_name="m-small"',
+            '1 of the 1 series it picks are of no or another service, such as model_name="m-small"',
             "it picks 1 of 3 instances of decode",
             "column 53: offset is not read",
             "unless on is not read",

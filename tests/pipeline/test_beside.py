@@ -14,7 +14,7 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day
 
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import beside, decide, summary, tables
-from hs_analysis.pipeline.beside import policies_beside, require_services
+from hs_analysis.pipeline.beside import policies_beside, require_services, stored_series
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.decide import TRAIN, Chosen, read_replay, replay_policies
 from hs_analysis.pipeline.progress import Silent
@@ -53,6 +53,22 @@ SERIES = series_frame(
 def policy_text(**changes: object) -> str:
     policy = build_policy(FRAME, derived(), VERDICTS, DECODE, SETTINGS, {}, {})
     return dump(replace(policy, **changes))
+
+
+def test_a_series_of_several_captures_is_one_to_a_query() -> None:
+    """Its empty labels are no labels, and another service's is told apart."""
+    rows = [
+        {"metric": "m", "labels": {"pod": "a", "zone": zone}, "emitter_role": "decode", "service": "demo/m"}
+        for zone in ("", "", "b")
+    ]
+    rows[1]["capture"] = "second"
+    found = stored_series(series_frame([*rows, {**rows[0], "metric": "n", "service": "x/y"}]), "demo/m")
+    assert [dict(one.labels) for one in found] == [
+        {"pod": "a", "__name__": "m"},
+        {"pod": "a", "zone": "b", "__name__": "m"},
+        {"pod": "a", "__name__": "n"},
+    ]
+    assert [one.ours for one in found] == [True, True, False]
 
 
 def test_policies_are_named_by_their_files_and_go_to_their_service() -> None:

@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from export.prometheus_server import prometheus_with, read_query_range
+from export.test_rules_on_prometheus import DYNAMO, SIMULATED, Recording
 
-from hs_analysis.promql import PROMETHEUS_2, Grid, History, Refused, evaluate, parse
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.export.promql import expression
+from hs_analysis.promql import PROMETHEUS_2, Grid, History, Refused, evaluate, parse, require_kinds
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 TIMES = 20
@@ -151,7 +154,7 @@ def loaded():
         row["metric"]["recording"] = "pair"
     series = [*days, *pair, *awkward()]
     with prometheus_with(series) as url:
-        yield url, history_of(series)
+        yield url, history_of(series), {"days": days, "pair": pair}
 
 
 STRETCHES = {
@@ -164,7 +167,7 @@ STRETCHES = {
 @pytest.mark.parametrize(("name", "stretch"), [("awkward", "days"), ("days", "days"), ("pair", "pair")])
 def test_values_are_those_of_prometheus(loaded, name, stretch):
     """Every series, presence, NaN and value at 20 times, to 1e-6."""
-    url, history = loaded
+    url, history, _ = loaded
     grid = STRETCHES[stretch]
     differing, answered = {}, 0
     for text in expressions(name):
@@ -177,10 +180,29 @@ def test_values_are_those_of_prometheus(loaded, name, stretch):
     assert answered >= 0.9 * len(expressions(name))
 
 
+def test_exported_expressions_give_what_prometheus_gives(loaded):
+    """What an exporter writes for every signal of the samples is read, and is equal to 1e-6."""
+    url, history, samples = loaded
+    catalogue, differing, compared = load_catalogue(), {}, 0
+    for cases, stretch in ((SIMULATED, "days"), (DYNAMO, "pair")):
+        recording = Recording(samples[stretch], url)
+        for name, role in cases:
+            signal, source = recording.source(name, role)
+            made = expression(signal, source, role, recording.frame, service="demo/m-large", window_s=300.0)
+            form = parse(made.expr)
+            require_kinds(form, lambda one: catalogue.kind_of(one.metric) if one.metric else None)
+            theirs = answers(url, made.expr, STRETCHES[stretch])
+            compared += bool(theirs)
+            if why := apart(ours(history, made.expr, STRETCHES[stretch]), theirs):
+                differing[made.expr] = why
+    assert differing == {}
+    assert compared >= 20
+
+
 @pytest.mark.parametrize("text", expressions("refused"))
 def test_what_prometheus_refuses_for_its_series_is_refused(loaded, text):
     """Series that can't be told apart or matched are an error there and here, with the place."""
-    url, history = loaded
+    url, history, _ = loaded
     with pytest.raises(urllib.error.HTTPError, match="422"):
         answers(url, text, STRETCHES["days"])
     with pytest.raises(Refused, match=r"column \d+: .* at one time"):
@@ -189,7 +211,7 @@ def test_what_prometheus_refuses_for_its_series_is_refused(loaded, text):
 
 def test_a_sample_on_the_edge_of_a_range_counts_as_in_its_version(loaded):
     """On the scrape times themselves version 2 takes the sample at the very start of a range in."""
-    url, history = loaded
+    url, history, _ = loaded
     grid = Grid(DAYS_FROM * 1_000_000 + 1_800_000_000, 600_000_000, TIMES)
     for text in (
         "rate(a_total[1m])",
