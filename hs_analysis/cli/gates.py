@@ -255,9 +255,11 @@ def _summary_of(run: Path) -> Path:
 def _verdicts_of(run: Path) -> dict[str, str] | None:
     import json
 
+    from hs_analysis.pipeline.results import checked_summary
+
     path = _summary_of(run)
     try:
-        return _verdicts(json.loads(path.read_text(encoding="utf-8")))
+        return _verdicts(checked_summary(json.loads(path.read_text(encoding="utf-8")), str(path)))
     except OSError:
         return None
     except (ValueError, KeyError, TypeError) as error:

@@ -76,9 +76,8 @@ def derived(service: Service) -> list[Block]:
         {
             "signal": f"{entry['signal']}@{entry['role']}",
             "gpu": entry.get("gpu_type") or "all",
-            "target": amount(
-                entry.get("target_per_instance"), entry.get("target_ci"), unit_of(entry["signal"])
-            ),
+            "target": amount(entry.get("target_per_instance"), None, unit_of(entry["signal"])),
+            "headroom": fixed(entry.get("headroom_ratio"), 2),
             "band": f"{fixed(entry.get('scale_out_ratio'), 2)} / {fixed(entry.get('scale_in_ratio'), 2)}",
             "cooldown": f"{seconds(entry.get('cooldown_out_s'))} / {seconds(entry.get('cooldown_in_s'))}",
             "status": entry["status"],
@@ -87,7 +86,8 @@ def derived(service: Service) -> list[Block]:
     ]
     columns = [
         ("signal", "signal@role"), ("gpu", "gpu"), ("target", "target per instance"),
-        ("band", "out/in [1]"), ("cooldown", "cooldown [2]"), ("status", "status"),
+        ("headroom", "of\ncapacity"), ("band", "out/in [1]"),
+        ("cooldown", "cooldown [2]"), ("status", "status"),
     ]  # fmt: skip
     return [
         *releases.lines(service),
@@ -298,6 +298,11 @@ def amount(value: float | None, pair: Sequence[float] | None, unit: str) -> str:
     text, shown_unit = quantity(value, unit)
     inside = interval(pair, unit)
     return " ".join(part for part in (text, f"[{inside}]" if inside else "", shown_unit) if part)
+
+
+def estimate(found: Mapping[str, Any] | None, unit: str) -> str:
+    """Return a number that carries its own interval, a dash without one."""
+    return amount(found["value"], [found["low"], found["high"]], unit) if found else amount(None, None, "")
 
 
 def reason_text(reason: Mapping[str, Any] | None) -> str:

@@ -10,6 +10,7 @@ from hs_analysis.cli.backtest import current_lines
 from hs_analysis.cli.shown import Block, Shown, text_of
 from hs_analysis.cli.tables import (
     amount,
+    estimate,
     profile_ratio,
     ratio,
     ratio_test,
@@ -44,7 +45,8 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
     answers = [answer(service, choice) for service, choice in chosen]
     slo = summary.get("slo") or {}
-    blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
+    blocks: list[Block] = [line for each in chosen if (line := first_line.keep(*each))]
+    blocks += [f"WARNING: {text}" for text in first_line.without_service(summary)]
     blocks += [line for each in chosen for line in first_line.warnings(*each, slo)]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
@@ -77,13 +79,16 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         "recommended_signal": f"{best['signal']}@{best['role']}" if best else None,
         "selected_policy": choice.policy or None,
         "mode": choice.mode or None,
+        "recommend": choice.decision.get("recommend"),
         "confidence": choice.confidence or None,
+        "confidence_reasons": [one["text"] for one in choice.decision.get("confidence_reasons") or []],
         "targets": [
             {
                 "signal": t["signal"],
                 "role": t["role"],
                 "target_per_instance": t["target_per_instance"],
-                "target_ci": t["target_ci"],
+                "headroom_ratio": t["headroom_ratio"],
+                "capacity": t["capacity"],
                 "status": t["status"],
             }
             for t in primary_thresholds(service, choice)
@@ -104,7 +109,7 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    from hs_analysis.report import priors, releases
+    from hs_analysis.report import first_line, priors, releases
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
@@ -118,21 +123,22 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
         f"  SLO: {objective(slo)}",
         *(f"  note: {text}" for text in edges(service)),
         *(f"  {line}" for line in releases.lines(service)),
+        *([f"  decision: {first_line.decided(choice)}"] if choice.decision else []),
         f"  recommended signal: {recommended(service)}",
         f"  selected policy: {_selected(choice)}",
     ]
     for found in primary_thresholds(service, choice) if choice.primaries else []:
-        target = amount(found.get("target_per_instance"), found.get("target_ci"), unit_of(found["signal"]))
+        target = amount(found.get("target_per_instance"), None, unit_of(found["signal"]))
         reason = reason_text(found.get("reason"))
         lines.append(
-            f"  target: {found['signal']}@{found['role']} {target} per instance, "
-            f"{found['status']}{f' ({reason})' if reason else ''}"
+            f"  target: {found['signal']}@{found['role']} {target} per instance, {found['status']}"
+            f"{_behind(found)}{f' ({reason})' if reason else ''}"
         )
     lines += [
         f"  capacity of {c['role']}: {coverage_text(c)}" for c in service["capacity"] if coverage_count(c)
     ]
     lines += [f"  {line}" for line in priors.lines(service)]
-    lines.append(f"  P/D ratio: {ratio(service)}")
+    lines.append(f"  P/D ratio: {ratio(service)}{first_line.ratio_kept(service, choice)}")
     shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
     lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []
     lines.append(f"  backtest: {_backtest(choice)}")
@@ -149,6 +155,17 @@ def _current(service: Mapping[str, Any]) -> list[str]:
         for one in found.get("changes") or []
     ]
     return [*map(str, current_lines(found)), *changes]
+
+
+def _behind(found: Mapping[str, Any]) -> str:
+    """Return which share of which capacity a target is; the capacity has the interval."""
+    from hs_analysis.report.wording import fixed, unit_of
+
+    if not found.get("capacity"):
+        return ""
+    known = estimate(found["capacity"], unit_of(found["signal"]))
+    end = "a floor of" if found["status"] == "floor" else "the lower end of a capacity of"
+    return f", {fixed(found.get('headroom_ratio'), 2)} × {end} {known}"
 
 
 def _backtest(choice: Choice) -> str:
@@ -169,11 +186,12 @@ def _backtest(choice: Choice) -> str:
     side = f", {said}" if (said := side_unclear(choice.selected)) else ""
     beside = f"the recorded counts in the same model: {percent(ran)}"
     slo = f"SLO broken in {percent(ours)} of windows{side} ({beside})"
-    return f"{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
+    of = f"of {choice.backtested}, not of the policy in policy.yaml: " if choice.backtested else ""
+    return f"{of}{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
 
 
 def _selected(choice: Choice) -> str:
     if choice.mode == "hold":
         return "hold: keep the counts as they are"
     name = choice.policy or " + ".join(f"{signal}@{role}" for signal, role in choice.primaries)
-    return f"{name or 'none'}{f', confidence {choice.confidence}' if choice.confidence else ''}"
+    return name or "none"

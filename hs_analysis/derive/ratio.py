@@ -32,7 +32,8 @@ FLOOR_MIX_QUANTILE = 0.95
 moves."""
 
 BAND_QUANTILES = (0.1, 0.9)
-"""Quantiles of the hourly ratio that span the recommended band of a drifting mix."""
+"""Quantiles of the hourly ratio that span the recommended band of a drifting mix; the band holds the
+value, which for a floor is a higher quantile."""
 
 NEAR_BEST = 0.97
 """Splits within this share of the best split's throughput are named with it."""
@@ -187,10 +188,11 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, fo
     )
     if mix.moves:
         reason = _moves(mix, known)
-        low, high = np.quantile(mix.busy, BAND_QUANTILES) * scale
+        low, high = (float(end) for end in np.quantile(mix.busy, BAND_QUANTILES) * scale)
+        band = (min(low, value), max(high, value))
         if known:
             at_least, at_most = None, None
-        return PdRatio(value, ci, "drifting", at_least, at_most, reason, (float(low), float(high)), by_window)
+        return PdRatio(value, ci, "drifting", at_least, at_most, reason, band, by_window)
     if known:
         return PdRatio(value, ci, "ok", None, None, None, by_window=by_window)
     return PdRatio(value, ci, "floor", at_least, at_most, _floor_reason(prefill, decode), by_window=by_window)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.schema.results import Capacity, Interval, Reason, Status
+from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings
 
 # Defaults of this project, measured in closed loop on simulated services (600 histories).
@@ -34,8 +34,10 @@ class Target:
 
     Attributes
     ----------
-    value, ci
-        Head-room × the lower end of a known capacity (and of both ends), or head-room × a floor.
+    value
+        Head-room × the lower end of a known capacity, or head-room × a floor.
+    capacity
+        The capacity with its interval [tokens/s]; None where there is none.
     status, reason
         As of the capacity.
     headroom
@@ -48,7 +50,7 @@ class Target:
 
     role: str
     value: float | None
-    ci: Interval | None
+    capacity: Estimate | None
     status: Status
     reason: Reason | None
     headroom: float
@@ -94,16 +96,25 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     free, 1 ÷ that growth takes its place in either case. Refused: no value.
     """
     capacity = fit.capacity
-    headroom, value, ci = operating_point(capacity, settings)
+    headroom, value = operating_point(capacity, settings)
     status = "refused" if value is None else capacity.status
-    _, still, _ = operating_point(replace(capacity, growth_ratio=None), settings)
-    return Target(capacity.role, value, ci, status, capacity.reason, headroom, fit, still)
+    _, still = operating_point(replace(capacity, growth_ratio=None), settings)
+    return Target(
+        capacity.role, value, estimate_of(capacity), status, capacity.reason, headroom, fit, still
+    )  # fmt: skip
 
 
-def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, float | None, Interval | None]:
-    """Return the share of a capacity to use [ratio], the load that makes, and the same share of both ends."""
+def estimate_of(capacity: Capacity) -> Estimate | None:
+    """Return a capacity with its interval [tokens/s], None where it is refused."""
     if capacity.per_instance is None or capacity.ci is None:
-        return settings.headroom_ratio, None, None
+        return None
+    return Estimate(capacity.per_instance, *capacity.ci)
+
+
+def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, float | None]:
+    """Return the share of a capacity to use [ratio], and the load that makes [tokens/s]."""
+    if capacity.per_instance is None or capacity.ci is None:
+        return settings.headroom_ratio, None
     floor = capacity.status == "floor"
     headroom = settings.headroom_ratio
     if floor and capacity.calm:
@@ -114,4 +125,4 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     base = capacity.per_instance if floor else capacity.ci[0]
     if capacity.tracked_per_instance is not None and base > 0:
         headroom = min(1.0, max(headroom, capacity.tracked_per_instance / base))
-    return headroom, headroom * base, (headroom * capacity.ci[0], headroom * capacity.ci[1])
+    return headroom, headroom * base

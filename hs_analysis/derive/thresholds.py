@@ -16,10 +16,10 @@ from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
 from hs_analysis.derive.releases import Latest
 from hs_analysis.derive.startup import with_measured
-from hs_analysis.derive.targets import Target, operating_point
+from hs_analysis.derive.targets import Target, estimate_of, operating_point
 from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.results import Capacity, Interval, Reason, Refusal, SignalVerdict, Startup, Threshold
+from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.operating import operating_rows
@@ -106,9 +106,9 @@ def _threshold(
     pool = pool_of(role, tuple(targets)) or role
     target = targets[pool]
     link = evidence.path(frame.service, "derive", f"threshold:{signal}@{role}")
-    value, ci = target.value, target.ci
+    value, capacity = target.value, target.capacity
     if signal != SERVED[pool]:
-        value, ci = signal_at(frame, signal, role, target)
+        value, capacity = signal_at(frame, signal, role, target)
     reason, status = target.reason, target.status
     if value is None and target.value is not None:
         status = "refused"
@@ -129,7 +129,7 @@ def _threshold(
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
-        signal, role, None, value, ci,
+        signal, role, None, value, capacity,
         band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
         status, reason, band.noise_cv if band else None, target.headroom, link, grows, falls,
         size if band else None, total, instances,
@@ -191,13 +191,13 @@ def type_thresholds(
         pool = next((t for t in thresholds if (t.signal, t.role) == (signal, role)), None)
         if name is None or pool is None or is_pool_mean(capacity):
             continue
-        headroom, value, ci = operating_point(capacity, settings)
+        headroom, value = operating_point(capacity, settings)
         link = evidence.path(service, "derive", f"threshold:{signal}@{role}@{name}")
         found.append(
             replace(
-                pool, gpu_type=name, target_per_instance=value, target_ci=ci, status=capacity.status,
-                reason=capacity.reason or pool.reason, headroom_ratio=headroom, evidence=link,
-                highest_total=None, highest_instances=None,
+                pool, gpu_type=name, target_per_instance=value, capacity=estimate_of(capacity),
+                status=capacity.status, reason=capacity.reason or pool.reason, headroom_ratio=headroom,
+                evidence=link, highest_total=None, highest_instances=None,
             )
         )  # fmt: skip
     return tuple(found)
@@ -205,14 +205,14 @@ def type_thresholds(
 
 def signal_at(
     frame: ServiceFrame, signal: str, role: str, target: Target
-) -> tuple[float | None, Interval | None]:
-    """Return what a signal reads per instance at the target load and at both ends of its interval.
+) -> tuple[float | None, Estimate | None]:
+    """Return what a signal reads per instance at the target load, and at the capacity and its interval.
 
     A monotone fit of the signal (pool totals divided by instances, 5-minute means as the load) on load per
     instance, over rows in the operating range in which the role is not saturated and has settled. Beyond the
     loads seen the curve is continued in proportion. None without a target or with fewer than 12 rows.
     """
-    if target.value is None or target.ci is None:
+    if target.value is None or target.capacity is None:
         return None, None
     rows = target.fit.judged.rows
     values = frame.values(signal, role)
@@ -230,10 +230,11 @@ def signal_at(
         return None, None
     bins = min(FIT_BINS, int(used.sum()) // FIT_ROWS_PER_BIN)
     fit = monotone_fit(rows.sustained[used], values[used], bins=bins)
-    at = np.array([target.value, *target.ci])
+    known = target.capacity
+    at = np.array([target.value, known.value, known.low, known.high])
     seen = np.clip(at, fit.x[0], fit.x[-1])
-    value, low, high = fit.predict(seen) * (at / seen if fit.increasing else np.ones(3))
-    return float(value), (float(min(low, high)), float(max(low, high)))
+    value, reached, *ends = fit.predict(seen) * (at / seen if fit.increasing else np.ones(at.size))
+    return float(value), Estimate(float(reached), float(min(ends)), float(max(ends)))
 
 
 def _refusals(found: tuple[Threshold, ...], times: dict[str, _StartupTime]) -> tuple[Refusal, ...]:

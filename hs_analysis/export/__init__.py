@@ -15,6 +15,10 @@ from hs_analysis.export.workloads import workloads_of
 from hs_analysis.policy.model import Policy
 
 LOSSES_SUFFIX = "losses.json"
+NOT_RECOMMENDED = (
+    "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
+)
+"""First line of every file of such a policy, and its first loss."""
 
 
 def export(policy: Policy, target: str, options: ExportOptions | None = None) -> Export:
@@ -40,6 +44,10 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     if row is None:
         raise UsageError(f"no export target {target!r}", hint=f"one of {', '.join(TARGETS)}")
     made = row.build(policy, options or ExportOptions())
+    if not policy.recommended:
+        files = {name: naming.comment([NOT_RECOMMENDED]) + text for name, text in made.files.items()}
+        warned = (Loss("recommended", "dropped", NOT_RECOMMENDED), *made.losses)
+        made = Export(made.target, files, warned)
     for name, text in made.files.items():
         problems = _problems(row, name, text)
         if problems:
@@ -57,6 +65,7 @@ def _problems(target: Target, name: str, text: str) -> list[str]:
 
 
 __all__ = [
+    "NOT_RECOMMENDED",
     "TARGETS",
     "Export",
     "ExportOptions",

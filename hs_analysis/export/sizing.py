@@ -24,11 +24,13 @@ DROPPED = {
     "placement": "placement is the scheduler's",
     "start_up_s": "instances that start are not waited for beyond their readiness",
     "replay": "a status, not a setting",
+    "recommended": "a status, not a setting",
     "confidence": "a status, not a setting",
+    "confidence_reasons": "a status, not a setting",
     "refusals": "a status, not a setting",
-    "*.target_per_instance.low": "a threshold is one number",
+    "*.target_per_instance.capacity": "a threshold is one number: comments name its capacity",
+    "*.target_per_instance.headroom_ratio": "it is in the threshold",
     "*.highest": "one threshold at every load: near the highest total seen more instances than the policy's",
-    "*.target_per_instance.high": "a threshold is one number",
     "*.gpu_types": "every pod counts the same, whatever its GPU: right for the recorded mix of types",
     "*.unit": "thresholds carry no unit",
     "*.source": "named by the query only",
@@ -84,10 +86,7 @@ def sizings(policy: Policy) -> tuple[list[Sizing], list[Loss]]:
             text = "no object: " + ("its query gives no pool total" if total is None else "it has no target")
             losses.append(Loss(path, "refused", text))
             continue
-        number = naming.plain_number(target)
-        link = primary.target_per_instance.evidence
-        evidence = f" ({link})" if link else ""
-        origin = f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{evidence}"
+        origin = _origin(primary, target)
         found.append(Sizing(primary.role, primary, total, target, origin))
     if len(policy.primaries) == 1 and found:
         follower, lost = _follower(policy, found[0])
@@ -98,6 +97,19 @@ def sizings(policy: Policy) -> tuple[list[Sizing], list[Loss]]:
             Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")
         )
     return found, losses
+
+
+def _origin(primary: Primary, target: float) -> str:
+    """Say what a threshold is, which capacity it comes from, and where that is derived."""
+    number, given = naming.plain_number(target), primary.target_per_instance
+    known, comes = given.capacity, ""
+    if known is not None and given.headroom_ratio is not None:
+        value, low, high = map(naming.plain_number, (known.value, known.low, known.high))
+        share = naming.plain_number(given.headroom_ratio)
+        end = "a floor of" if given.status == "floor" else "the lower end of a capacity of"
+        comes = f", at {share} of {end} {value} ({low} to {high})"
+    evidence = f" ({given.evidence})" if given.evidence else ""
+    return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 
 
 def _needs_total(primary: Primary) -> bool | None:

@@ -26,6 +26,7 @@ from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.policy import Policy, build_policy, candidate_primaries
+from hs_analysis.policy.decision import PolicyDecision
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
     NO_FAULT,
@@ -51,6 +52,7 @@ from hs_analysis.store import read_table
 
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
+DECISIONS_FILE = "data/decisions.json"
 
 Key = tuple[str, str]
 
@@ -386,6 +388,11 @@ def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]
     if taken in standing.values() or not standing:
         return taken, True
     return min(standing.values(), key=lambda keys: (-len(set(keys) & set(taken)), len(keys))), False
+
+
+def read_decision(folder: Path, service: str) -> PolicyDecision:
+    """Return what to do with the policy of one service."""
+    return from_plain(PolicyDecision, tables.read_json(folder, DECISIONS_FILE)[service])
 
 
 def window_of(frame: ServiceFrame) -> dict[str, Any]:

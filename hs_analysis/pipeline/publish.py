@@ -18,6 +18,7 @@ from hs_analysis.pipeline.decide import (
     POLICY_FILE,
     chosen_policy,
     policy_primaries,
+    read_decision,
     read_replay,
     read_scores,
     read_trial,
@@ -111,7 +112,8 @@ def _summary(work: Work) -> dict[str, Any]:
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(
-            summary.facts_section(entry)
+            summary.decision_section(read_decision(work.run, name))
+            | summary.facts_section(entry)
             | summary.study_section(read_all_verdicts(work.run, name), read_recommended(work.run, name))
             | summary.derive_section(derived)
             | summary.selection_section(read_scores(work.run, name))

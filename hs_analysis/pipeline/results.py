@@ -163,11 +163,27 @@ _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
 
 
 def read_summary(folder: Path) -> Plain:
-    """Return summary.json."""
+    """Return summary.json of a run folder; see `checked_summary` for errors."""
     from hs_analysis.pipeline.publish import SUMMARY_FILE
 
-    found = tables.read_json(folder, SUMMARY_FILE)
-    assert isinstance(found, dict)  # noqa: S101 - narrows the type
+    return checked_summary(tables.read_json(folder, SUMMARY_FILE), str(folder / SUMMARY_FILE))
+
+
+def checked_summary(found: Any, where: str) -> Plain:
+    """Return the content of a summary.json that this version can read.
+
+    Raises
+    ------
+    RunFolderError
+        For what is no summary of a run, and for one that a later version wrote.
+    """
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or not isinstance(version, int):
+        raise RunFolderError("no summary of a run", where=where, hint="name a run folder")
+    if version not in summary.READABLE_VERSIONS:
+        known = " and ".join(map(str, summary.READABLE_VERSIONS))
+        what = f"schema_version is {version}, this version of hsa reads {known}"
+        raise RunFolderError(what, where=where, hint="make the run again, or use the version that wrote it")
     return found
 
 

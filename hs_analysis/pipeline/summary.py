@@ -7,6 +7,7 @@ from typing import Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.policy.decision import REFIT_APART, PolicyDecision
 from hs_analysis.schema.backtests import CandidateScore, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
@@ -15,10 +16,10 @@ from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 from hs_analysis.schema.trial import SignalTrial
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-REFIT_APART = 0.10
-"""Targets of the first part and of the whole window that differ by more than this are a warning [ratio]."""
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""Versions that are read. 1 gave a target an interval of its own and held no decision; the rest is the same."""
 
 DIGITS = 12
 """Significant digits of a number in summary.json: below them the order of additions begins to show."""
@@ -31,8 +32,8 @@ _SIGNAL = (
 )  # fmt: skip
 _CAPACITY = ("role", "gpu_type", "signal", "per_instance", "ci", "status", "basis", "reason", "evidence")
 _THRESHOLD = (
-    "signal", "role", "gpu_type", "target_per_instance", "target_ci", "scale_out_ratio", "scale_in_ratio",
-    "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
+    "signal", "role", "gpu_type", "target_per_instance", "headroom_ratio", "capacity", "scale_out_ratio",
+    "scale_in_ratio", "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
 )  # fmt: skip
 _STARTUP = ("role", "value_s", "ci", "births", "status", "source", "reason", "evidence")
 _RATIO = (
@@ -87,6 +88,11 @@ def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
         "totals": {name: totals.get(name) for name in _TOTALS},
         "slo_edges": list(entry.get("slo_edges") or ()),
     }
+
+
+def decision_section(decision: PolicyDecision) -> dict[str, Any]:
+    """Return what to do with the policy: the first key of a service."""
+    return {"decision": to_plain(decision)}
 
 
 def study_section(verdicts: Sequence[SignalVerdict], recommended: Recommendation | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.export import expression
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.decide import (
+    DECISIONS_FILE,
     NOTES_FILE,
     POLICY_FILE,
     Key,
@@ -20,37 +22,46 @@ from hs_analysis.pipeline.decide import (
     read_replay,
     window_of,
 )
-from hs_analysis.pipeline.frames import read_frames
+from hs_analysis.pipeline.frames import read_entries, read_frames
 from hs_analysis.pipeline.gather import catalogue_of, without_service
-from hs_analysis.pipeline.judge import read_derived, read_verdicts
+from hs_analysis.pipeline.judge import TRAIN, read_derived, read_verdicts
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.policy import build_policy, dump_all
+from hs_analysis.policy import Policy, build_policy, dump_all
+from hs_analysis.policy.decision import Grounds, decide_on, recorded_weekdays, with_decision
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
-from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.results import Derived
 from hs_analysis.store import read_table
 
 
 def write_policies(work: Work) -> Outcome:
     """Fit the chosen policy on the whole window and write policy.yaml."""
     series = read_table(work.run / tables.PLACES["series"])
-    policies, notes = [], {}
+    entries = {entry["service"]: entry for entry in read_entries(work.run)}
+    policies, notes, decisions = [], {}, {}
     unserved = without_service(work.run, work.settings)
     for frame in read_frames(work.run):
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
         queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
-        beside = [one.sentence() for one in unserved if frame.service in one.beside]
-        meta = _meta(work, frame, series) | {"unserved": beside}
+        lost = [one for one in unserved if frame.service in one.beside]
+        meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
-        policies.append(rounded(made))
-        notes[frame.service] = warnings
+        grounds = _grounds(work, frame, made, derived, entries[frame.service])
+        count = sum(len(one.instances) for one in lost)
+        decision = decide_on(replace(grounds, unserved_instances=count))
+        policies.append(rounded(with_decision(made, decision)))
+        notes[frame.service], decisions[frame.service] = warnings, decision
     (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
     tables.write_json(work.out, NOTES_FILE, notes)
-    modes = dict.fromkeys(f"{policy.mode}, confidence {policy.confidence}" for policy in policies)
+    tables.write_json(work.out, DECISIONS_FILE, decisions)
+    modes = dict.fromkeys(
+        f"{policy.mode}, {decisions[policy.service].recommend}, confidence {policy.confidence}"
+        for policy in policies
+    )
     return Outcome("; ".join(modes))
 
 
@@ -90,19 +101,21 @@ def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, An
         "run": work.run_id,
         "tool_version": hs_analysis.__version__,
         "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
-        "calibrated": replay.calibration.get("status") == "calibrated"
-        and (row is None or row.slo_side != "unclear"),
-        "holds_slo": _holds(row, work.settings.slo),
         "replay": _replay_note(replay, row),
     }
 
 
-def _holds(row: PolicyReplay | None, slo: Slo) -> bool:
-    """Whether the backtest gives no reason to think that the policy breaks the SLO."""
-    share = row.slo_violation_ratio if row else None
-    if share is None or not slo.given or (row and row.slo_side == "unclear"):
-        return True
-    return share <= slo.allowed_window_share
+def _grounds(
+    work: Work, frame: ServiceFrame, policy: Policy, derived: Derived, entry: Mapping[str, Any]
+) -> Grounds:
+    chosen, (_, same) = chosen_policy(work.run, frame.service), policy_primaries(work.run, frame.service)
+    span_s, weekday_s = recorded_weekdays(frame.seconds(), frame.window_s)
+    first = read_derived(work.run, frame.service, TRAIN)
+    return Grounds(
+        policy, derived, first, chosen.policy if chosen else None, same,
+        read_replay(work.run, frame.service), work.settings.slo, frame.kind,
+        tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
+    )  # fmt: skip
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

@@ -21,10 +21,10 @@ from hs_analysis.policy.model import (
     Mode,
     Policy,
     Primary,
-    Quantity,
     Ratio,
     SoftScaleIn,
     Step,
+    Target,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
@@ -73,18 +73,19 @@ def build_policy(
         Query per (signal, role); a signal without one gets an empty query.
     meta
         Optional keys ``window`` (dict), ``inputs_sha256``, ``run``, ``tool_version``, ``unit`` (group or
-        pod), ``calibrated`` and ``holds_slo`` (bool), ``replay`` (dict) and ``unserved`` (sentences on
-        instances of the service's namespace that belong to no service).
+        pod), ``replay`` (dict) and ``unserved`` (sentences on instances of the service's namespace that
+        belong to no service).
 
     Returns
     -------
     Policy
-        Mode ``hold`` when a primary has no target; then ``refusals`` say why.
+        Mode ``hold`` when a primary has no target; then ``refusals`` say why. `policy.decision` says how
+        far to trust it.
     """
     sized = tuple(_primary(frame, derived, verdicts, key, promql) for key in primaries)
     targets_known = bool(sized) and all(p.target_per_instance.value for p in sized)
     mode: Mode = "metric" if targets_known else "hold"
-    ratio = None if "mixed" in frame.pools else _with_weights(_ratio(derived), derived, primaries)
+    ratio = _ratio(derived, primaries) if targets_known else None
     guards = guards_of(frame, verdicts, settings, promql)
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
@@ -97,11 +98,7 @@ def build_policy(
         start_up_s=derived.measured_startup_s | settings.startup_s,
         averaging_s=max(AVERAGING_S, frame.window_s), replay=dict(meta.get("replay", {})),
     )  # fmt: skip
-    made = _with_bands(draft, derived, bool(meta.get("calibrated")))
-    # What breaks the SLO on data it has not seen is no advice to rely on, however good its numbers; nor is
-    # what may lack a pool, since its load and its instances are then those of a part.
-    sound = meta.get("holds_slo", True) and not meta.get("unserved")
-    return made if sound else replace(made, confidence="low")
+    return _with_bands(draft, derived)
 
 
 def work_target(derived: Derived, role: str, settings: Settings) -> float | None:
@@ -131,11 +128,12 @@ def _primary(
     info = frame.info(signal, role) or frame.info(signal, "service")
     verdict = next((v for v in verdicts if v.signal == signal and v.role in (role, "service")), None)
     query = promql.get(key) or promql.get((signal, "service"), "")
-    low, high = threshold.target_ci if threshold and threshold.target_ci else (None, None)
-    target = Quantity(
-        threshold.target_per_instance if threshold else None, low, high,
-        threshold.status if threshold else "refused", threshold.evidence if threshold else "",
-    )  # fmt: skip
+    target = Target(None, status="refused")
+    if threshold is not None:
+        target = Target(
+            threshold.target_per_instance, threshold.headroom_ratio, threshold.capacity, threshold.status,
+            threshold.evidence,
+        )  # fmt: skip
     source = verdict.source if verdict else info.source if info else ""
     pool = info.pool if info else "sum"
     weights = derived.gpu_weights(role) if info is not None and info.family in WEIGHED else {}
@@ -159,11 +157,18 @@ def _highest(threshold: Threshold | None) -> Highest | None:
     return Highest(threshold.highest_total, threshold.highest_instances)
 
 
-def _ratio(derived: Derived) -> Ratio:
-    """Return the ratio, its interval (the band, when it drifts) and the nearest pair of whole numbers."""
+def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | None:
+    """Return the ratio by which the only primary sizes the other pool; None where nothing would keep one.
+
+    With its interval (the band, when it drifts), the nearest pair of whole numbers, and what a pod of each
+    GPU type counts in the pool that follows.
+    """
     found = derived.pd_ratio
-    if found.value is None:
-        return Ratio(None, None, None, found.at_least, found.at_most, None, found.status, found.evidence)
+    follower = (
+        {"decode": "prefill", "prefill": "decode"}.get(primaries[0][1]) if len(primaries) == 1 else None
+    )
+    if follower is None or found.value is None:
+        return None
     interval = (found.band if found.status == "drifting" else None) or found.ci or found.band
     low, high = interval or (None, None)
     half = (high - low) / 2 if low is not None and high is not None else None
@@ -171,13 +176,8 @@ def _ratio(derived: Derived) -> Ratio:
         prefill, decode = found.integer_pairs[0]
     else:
         prefill, decode = _nearest_pair(found.value, low, high)
-    return Ratio(prefill, decode, found.value, low, high, half, found.status, found.evidence)
-
-
-def _with_weights(ratio: Ratio, derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio:
-    """Add what a pod of each GPU type counts in the pool that follows the ratio."""
-    other = {"decode": "prefill", "prefill": "decode"}.get(primaries[0][1]) if len(primaries) == 1 else None
-    return replace(ratio, gpu_types=derived.gpu_weights(other)) if other else ratio
+    weights = derived.gpu_weights(follower)
+    return Ratio(prefill, decode, found.value, low, high, half, found.status, found.evidence, weights)
 
 
 def _nearest_pair(value: float, low: float | None, high: float | None) -> tuple[int, int]:
@@ -245,8 +245,8 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _with_bands(policy: Policy, derived: Derived, calibrated: bool) -> Policy:
-    """Add dead band, cooldown and confidence, each pool's own.
+def _with_bands(policy: Policy, derived: Derived) -> Policy:
+    """Add dead band and cooldown, each pool's own.
 
     A pool that follows a ratio has those of its own work: its size and start-up time are not its leader's.
     Where none are known it moves with its leader's.
@@ -259,7 +259,6 @@ def _with_bands(policy: Policy, derived: Derived, calibrated: bool) -> Policy:
         hysteresis={role: _band(threshold) for role, threshold in found.items()},
         cooldown={role: _cooldown(threshold) for role, threshold in found.items()},
         step=_step(found.values()),
-        confidence=_confidence(policy, derived, calibrated),
     )
 
 
@@ -313,19 +312,6 @@ def _cooldown(threshold: Threshold | None) -> Cooldown:
         return Cooldown(out_s, in_s, threshold.evidence)
     out_s = COOLDOWN_OUT_S if out_s is None else out_s
     return Cooldown(out_s, COOLDOWN_IN_S if in_s is None else in_s, "default")
-
-
-def _confidence(policy: Policy, derived: Derived, calibrated: bool) -> str:
-    """``high`` when every number is ok and the replay calibrated, ``low`` on hold or with a pool unsized."""
-    pools = set(policy.bounds)
-    if policy.mode == "hold" or set(policy.sized_roles) != pools:
-        return "low"
-    statuses = [p.target_per_instance.status for p in policy.primaries]
-    if len(policy.primaries) == 1 and pools == {"prefill", "decode"}:
-        statuses.append(derived.pd_ratio.status)
-    if all(s == "ok" for s in statuses) and calibrated and pools <= set(policy.start_up_s):
-        return "high"
-    return "low" if any(s in ("refused", "drifting") for s in statuses) else "medium"
 
 
 def _unserved(meta: Mapping[str, Any]) -> tuple[str, ...]:

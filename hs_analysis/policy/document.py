@@ -18,13 +18,16 @@ from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
 from hs_analysis.policy import timetable
-from hs_analysis.policy.model import Hysteresis, Policy, Primary, Ratio
+from hs_analysis.policy.model import Hysteresis, Policy, Primary, Ratio, Target
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = "hs-analysis/policy/v1alpha1"
+SCHEMA = "hs-analysis/policy/v1alpha2"
+READABLE = (SCHEMA, "hs-analysis/policy/v1alpha1")
+"""Schemas that are read; the newest is written."""
+
 HEADER = """What to scale on, at which targets, with how many prefill per decode instances.
 `evidence` is a link: `hsa explain <link> --run-dir <run folder>` prints how the number was found;
 `default` marks a number that no data gave. Ratios are prefill ÷ decode. Times are UTC."""
@@ -36,7 +39,7 @@ HIGHEST = "the highest total seen: growth ended there, so up to it no more insta
 WEIGHTS = "what one pod of a type counts: the target is that of a pod that counts 1, the mean pod recorded"
 
 STATUS_WORDS = {
-    "ok": "measured, with its interval",
+    "ok": "measured",
     "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
     "drifting": "no single value is right for the whole window; this is the load-weighted compromise",
     "refused": "the data do not give it, see status.refusals",
@@ -88,7 +91,7 @@ def load_all(text: str, where: str = "policy.yaml") -> tuple[Policy, ...]:
         raise InputError(f"not YAML: {problem}", where=place) from error
     for document in documents:
         found = document.get("schema") if isinstance(document, Mapping) else None
-        if found != SCHEMA:
+        if found not in READABLE:
             raise InputError(f"schema is {found!r}, expected {SCHEMA!r}", where=where)
     return tuple(parse_policy(document, where) for document in documents)
 
@@ -104,9 +107,16 @@ def _document(policy: Policy) -> CommentedMap:
         run=policy.run,
     )
     status = _map(
-        confidence=policy.confidence, refusals=list(policy.refusals), replay=_map(**policy.replay)
+        recommended=policy.recommended, confidence=policy.confidence,
+        confidence_reasons=list(policy.confidence_reasons), refusals=list(policy.refusals),
+        replay=_map(**policy.replay),
     )  # fmt: skip
-    _comment(status, "confidence", "high: all measured, and the replay agrees with history")
+    _comment(
+        status, "recommended", "false: keep what runs, or record more; `decision` of summary.json says why"
+    )
+    _comment(
+        status, "confidence", "high: both fits agree, and a calibrated replay on unseen data stands behind it"
+    )
     document = _map(schema=SCHEMA, metadata=metadata, spec=spec, status=status)
     document.yaml_set_start_comment(HEADER)
     return document
@@ -155,10 +165,17 @@ def _primary(primary: Primary) -> CommentedMap:
         promql=primary.promql,
         source=primary.source,
         pool=primary.pool,
-        target_per_instance=_fields(primary.target_per_instance),
+        target_per_instance=_target(primary.target_per_instance),
         gpu_types=_map(**primary.gpu_types),
         **({} if primary.highest is None else {"highest": _fields(primary.highest)}),
     )
+
+
+def _target(target: Target) -> CommentedMap:
+    found = _fields(target)
+    if target.capacity is not None:
+        found["capacity"] = _fields(target.capacity)
+    return found
 
 
 def _ratio(ratio: Ratio) -> CommentedMap:
@@ -207,9 +224,9 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
     comments = {
         "mode": "metric: follow the primaries; periodic: follow the timetable; hold: change nothing",
         "unit": "what one instance is: a group of pods, or a pod",
-        "primaries": "one entry sizes both pools through pd_ratio; two size a pool each.\n"
+        "primaries": "one entry sizes both pools where there is a pd_ratio; two size a pool each.\n"
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
-        "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else "none: a single pool",
+        "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else _no_ratio(policy),
         "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal);\n"
         "a pool below its usual_instances shrinks later",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
@@ -224,20 +241,38 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
     for key, text in comments.items():
         _comment(spec, key, text)
     for entry in spec["primaries"]:
-        _comment(entry, "target_per_instance", _words(entry["target_per_instance"]["status"]), indent=6)
+        _comment(entry, "target_per_instance", _target_words(entry["target_per_instance"]), indent=6)
         if "highest" in entry:
             _comment(entry, "highest", HIGHEST, indent=6)
         if entry["gpu_types"]:
             _comment(entry, "gpu_types", WEIGHTS, indent=6)
 
 
+def _target_words(target: CommentedMap) -> str:
+    """Say what the target is a share of; the capacity has the interval."""
+    text = _words(target["status"])
+    if target["capacity"] is None or target["headroom_ratio"] is None:
+        return text
+    of = "the floor" if target["status"] == "floor" else "the lower end of the capacity"
+    return f"{text}; value: what the signal reads at headroom_ratio × {of}"
+
+
+def _no_ratio(policy: Policy) -> str:
+    """Say why the policy keeps no ratio."""
+    if "mixed" in policy.bounds:
+        return "none: a single pool"
+    if len(policy.primaries) > 1:
+        return "none is kept: each pool is sized by its own signal; summary.json holds the balance as derived"
+    return "none is kept"
+
+
 def _ratio_words(ratio: Ratio) -> str:
     """Say what the ratio is, and what ``low`` and ``high`` are: they differ by status."""
-    text = f"prefill ÷ decode instances: {_words(ratio.status)}"
+    text = f"prefill ÷ decode instances, kept within max_deviation: {_words(ratio.status)}"
     if ratio.low is None or ratio.high is None:
         return text
     if ratio.status == "drifting":
-        return f"{text};\nlow and high: the band in which the balance moves, not an interval of the value"
+        return f"{text};\nlow and high: the band in which the balance moves, the value in it"
     if ratio.value is None:
         return f"{text};\nlow and high: one-sided bounds"
     return f"{text};\nlow and high: the 95 % interval of the value"

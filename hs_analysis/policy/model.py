@@ -6,16 +6,30 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hs_analysis.schema.reasons import Estimate
+
 Mode = Literal["metric", "periodic", "hold"]
 
 
 @dataclass(frozen=True)
-class Quantity:
-    """A number with its interval, status and where it comes from (an evidence path or a default's name)."""
+class Target:
+    """What one instance should carry [unit of the signal]: a decision, so that it has no interval of its own.
+
+    Attributes
+    ----------
+    value
+        The target; None where it is refused.
+    headroom_ratio
+        Share of the capacity that it uses: of its lower end, or of a floor's value.
+    capacity
+        The capacity it comes from with its 95 % interval; None where none is known.
+    status, evidence
+        ``ok``, ``floor`` or ``refused``, and an evidence path.
+    """
 
     value: float | None
-    low: float | None = None
-    high: float | None = None
+    headroom_ratio: float | None = None
+    capacity: Estimate | None = None
     status: str = "ok"
     evidence: str = ""
 
@@ -46,7 +60,7 @@ class Primary:
     unit: str
     promql: str
     source: str
-    target_per_instance: Quantity
+    target_per_instance: Target
     pool: Literal["sum", "mean"] = "sum"
     gpu_types: dict[str, float] = field(default_factory=dict)
     highest: Highest | None = None
@@ -54,8 +68,12 @@ class Primary:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Prefill ÷ decode, as a number and as the nearest integer pair.
+    """Prefill ÷ decode of a policy whose only primary sizes both pools, and the nearest integer pair.
 
+    The rule keeps it: the other pool goes with the primary's, and comes back once the ratio of the two is
+    more than ``max_deviation`` off. Where each pool has a primary of its own, or none is known, there is no
+    ratio. ``low`` and ``high`` are the 95 % interval of the value, or the band in which a drifting balance
+    moves.
     ``gpu_types`` holds what one pod of each type counts in the pool that follows, where it mixes types.
     """
 
@@ -181,7 +199,8 @@ class Policy:
     """One service's policy.
 
     ``hysteresis`` and ``cooldown`` are per role: pools differ in noise and size, so they differ in band.
-    ``confidence`` is high, medium or low; ``refusals`` are sentences with the code in front.
+    ``recommended`` is false where what runs should be kept, or nothing can be stood for; ``confidence`` is
+    high, medium or low with its reasons as sentences; ``refusals`` are sentences with the code in front.
     ``window_s`` is the width of an observed window and the time between two decisions; ``averaging_s`` is the
     trailing stretch over which a primary is averaged before it is compared with its target; ``start_up_s`` is
     the time from asking for an instance to its first request, per role. ``replay`` is what a backtest said.
@@ -201,7 +220,9 @@ class Policy:
     on_missing_metric: str = "hold"
     periodic: tuple[PeriodicEntry, ...] = ()
     placement: dict[str, object] = field(default_factory=dict)
+    recommended: bool = True
     confidence: str = "low"
+    confidence_reasons: tuple[str, ...] = ()
     refusals: tuple[str, ...] = ()
     window: dict[str, object] = field(default_factory=dict)
     inputs_sha256: str = ""

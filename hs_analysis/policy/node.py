@@ -41,6 +41,13 @@ class Node:
             raise self.wrong(key, f"{value!r} is not one of {', '.join(allowed)}")
         return value
 
+    def flag(self, key: str) -> bool:
+        """Return true or false."""
+        value = self.get(key)
+        if not isinstance(value, bool):
+            raise self.wrong(key, f"expected true or false, found {value!r}")
+        return value
+
     def number(self, key: str) -> float:
         """Return a number."""
         value = self.get(key)

@@ -14,13 +14,14 @@ from hs_analysis.policy.model import (
     PeriodicEntry,
     Policy,
     Primary,
-    Quantity,
     Ratio,
     SoftScaleIn,
     Step,
+    Target,
     Tier,
 )
 from hs_analysis.policy.node import Node, T
+from hs_analysis.schema.reasons import Estimate
 
 ROLES = ("prefill", "decode", "mixed")
 
@@ -61,7 +62,9 @@ def parse_policy(document: object, where: str) -> Policy:
         on_missing_metric=spec.text("on_missing_metric", ("hold",)),
         periodic=spec.items("periodic", _periodic),
         placement=spec.plain("placement"),
+        recommended=status.flag("recommended") if "recommended" in status.data else True,
         confidence=status.text("confidence", ("high", "medium", "low")),
+        confidence_reasons=status.texts("confidence_reasons") if "confidence_reasons" in status.data else (),
         refusals=status.texts("refusals"),
         window=meta.plain("window"),
         inputs_sha256=meta.text("inputs_sha256"),
@@ -89,7 +92,7 @@ def _primary(node: Node) -> Primary:
         node.text("unit"),
         node.text("promql"),
         node.text("source"),
-        node.child("target_per_instance", _quantity),
+        node.child("target_per_instance", _target),
         pool,  # type: ignore[arg-type]
         _weights(node),
         node.child("highest", _highest) if "highest" in node.data else None,
@@ -104,11 +107,26 @@ def _highest(node: Node) -> Highest:
     return found
 
 
-def _quantity(node: Node) -> Quantity:
+def _target(node: Node) -> Target:
+    """Read a target; v1alpha1 gave it an interval of its own, which is no capacity and is left out."""
     value = node.maybe("value")
     if value is not None and value <= 0:
         raise node.wrong("value", f"expected more than 0, found {value!r}")
-    return Quantity(value, node.maybe("low"), node.maybe("high"), node.text("status"), node.text("evidence"))
+    headroom, capacity = None, None
+    if "capacity" in node.data:
+        headroom = node.maybe("headroom_ratio")
+        capacity = node.optional("capacity", _estimate)
+    else:
+        node.maybe("low")
+        node.maybe("high")
+    return Target(value, headroom, capacity, node.text("status"), node.text("evidence"))
+
+
+def _estimate(node: Node) -> Estimate:
+    found = Estimate(node.number("value"), node.number("low"), node.number("high"))
+    if not found.low <= found.value <= found.high:
+        raise node.wrong("value", f"{found.value!r} is outside {found.low!r} to {found.high!r}")
+    return found
 
 
 def _ratio(node: Node) -> Ratio:

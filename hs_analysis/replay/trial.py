@@ -16,7 +16,7 @@ import numpy as np
 
 from hs_analysis import evidence
 from hs_analysis.policy.build import build_policy, work_target
-from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Quantity
+from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
 from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Mask, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import DAY_S, HOUR_S, score
@@ -153,7 +153,7 @@ def _tried(
         info.unit if info else "",
         "",
         verdict.source,
-        Quantity(target),
+        Target(target),
         "sum" if info is not None and info.pool == "sum" else "mean",
     )
     others = tuple(one for one in rest.primaries if one.role != pool)

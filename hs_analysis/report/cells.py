@@ -77,6 +77,12 @@ def number_cell(value: Any, unit: str = "", ci: Any = None, decimals: int | None
     return cell | more
 
 
+def estimate_cell(found: Any, unit: str = "", **more: Any) -> Cell:
+    """Return a cell of a number that carries its own interval, a dash without one."""
+    known = found if isinstance(found, Mapping) else {}
+    return number_cell(known.get("value"), unit, [known["low"], known["high"]] if known else None, **more)
+
+
 def linked(cell: Cell, path: str, pointer: str = "") -> Cell:
     """Return the cell as a link to its evidence; ``pointer`` names the value in summary.json."""
     shown = path and cell["text"] != NONE  # a dash has no evidence, its reason stands beside it

@@ -19,11 +19,15 @@ class Choice:
     Attributes
     ----------
     policy
-        Name of the chosen policy, empty when none was chosen.
+        Name of the policy that policy.yaml holds, without a document of the selected one; else empty.
+    backtested
+        Name of the selected policy where policy.yaml holds another one, whose backtest there is none of.
     primaries
         (signal, role) that size pools: one entry, or one per role.
-    mode, confidence
+    mode
         As policy.yaml says, empty when there is none.
+    decision
+        ``decision`` of the summary, empty without one.
     selected, recorded, static_peak
         Rows of the replay, empty when missing.
     spec
@@ -33,11 +37,22 @@ class Choice:
     policy: str = ""
     primaries: tuple[tuple[str, str], ...] = ()
     mode: str = ""
-    confidence: str = ""
+    backtested: str = ""
+    decision: Mapping[str, Any] = field(default_factory=dict)
     selected: Mapping[str, Any] = field(default_factory=dict)
     recorded: Mapping[str, Any] = field(default_factory=dict)
     static_peak: Mapping[str, Any] = field(default_factory=dict)
     spec: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def confidence(self) -> str:
+        """How far to trust the policy, empty when it is not said."""
+        return str(self.decision.get("confidence") or "")
+
+    @property
+    def keeps_ratio(self) -> bool:
+        """Whether the policy holds the pools at a P/D ratio."""
+        return bool(mapping(self.spec.get("pd_ratio")).get("value"))
 
     @property
     def follows(self) -> bool:
@@ -52,15 +67,18 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
     recommendation.
     """
     document = _document(policy_yaml)
-    spec, said = mapping(document.get("spec")), mapping(document.get("status"))
+    spec = mapping(document.get("spec"))
     chosen = next((row for row in records(service.get("selection")) if row.get("chosen")), {})
     replay = records(mapping(service.get("replay")).get("policies"))
     name = str(chosen.get("policy") or "")
+    filed, selected = _filed(spec), _selected_primaries(chosen)
+    other = bool(filed and name) and filed != selected
     return Choice(
-        policy=name,
-        primaries=_primaries(service, spec, chosen),
+        policy="+".join(f"{signal}@{role}" for signal, role in filed) if other else name,
+        primaries=filed or selected or _recommended(service),
         mode=str(spec.get("mode") or ""),
-        confidence=str(said.get("confidence") or ""),
+        backtested=name if other else "",
+        decision=mapping(service.get("decision")),
         selected=_selected(replay, name),
         recorded=_named(replay, RECORDED),
         static_peak=_named(replay, STATIC_PEAK),
@@ -98,15 +116,20 @@ def _document(text: str) -> Mapping[str, Any]:
         return {}
 
 
-def _primaries(
-    service: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[str, Any]
-) -> tuple[tuple[str, str], ...]:
-    named = [(str(p.get("signal")), str(p.get("role"))) for p in records(spec.get("primaries"))]
-    if named:
-        return tuple(named)
+def _filed(spec: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the primaries of the policy document."""
+    return tuple((str(p.get("signal")), str(p.get("role"))) for p in records(spec.get("primaries")))
+
+
+def _selected_primaries(chosen: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the primaries of the selected candidate."""
     signals, roles = (str(chosen.get(key) or "").split("+") for key in ("signal", "role"))
-    if signals != [""] and len(signals) == len(roles):
-        return tuple(zip(signals, roles, strict=True))
+    if signals == [""] or len(signals) != len(roles):
+        return ()
+    return tuple(zip(signals, roles, strict=True))
+
+
+def _recommended(service: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     recommended = mapping(service.get("recommended"))
     return (
         ((str(recommended["signal"]), str(recommended.get("role") or "")),)

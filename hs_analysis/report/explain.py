@@ -203,16 +203,14 @@ def _reasons(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _numbers(place: Place) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "value": place.entry[key],
-            "unit": unit,
-            "interval": place.entry.get(INTERVALS.get(key, f"{key}_ci")),
-        }
-        for key, (name, unit) in NUMBERS[place.kind].items()
-        if place.entry.get(key) is not None
-    ]
+    found = []
+    for key, (name, unit) in NUMBERS[place.kind].items():
+        value, interval = place.entry.get(key), place.entry.get(INTERVALS.get(key, f"{key}_ci"))
+        if isinstance(value, Mapping):  # an estimate carries its own interval
+            value, interval = value["value"], [value["low"], value["high"]]
+        if value is not None:
+            found.append({"name": name, "value": value, "unit": unit, "interval": interval})
+    return found
 
 
 def _window(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: Entry) -> dict[str, Any]:

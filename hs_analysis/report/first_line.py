@@ -49,6 +49,31 @@ def without_service(summary: Mapping[str, Any], most: int = MOST_POOLS) -> list[
     return [*texts[:most], *more]
 
 
+def keep(service: Mapping[str, Any], choice: Choice) -> str:
+    """Return the first line of an answer that is not to apply anything, empty for one that is."""
+    decision = choice.decision
+    words = {"keep": "keep what runs", "record": "keep what runs and record more"}
+    said = words.get(str(decision.get("recommend")))
+    return f"{service['service']}: {said}: {decision.get('why')}." if said else ""
+
+
+def decided(choice: Choice) -> str:
+    """Return what to do, and the confidence with its reasons."""
+    decision = choice.decision
+    reasons = "; ".join(str(one["text"]) for one in decision.get("confidence_reasons") or [])
+    said = {"apply": "apply the policy", "keep": "keep what runs", "record": "keep what runs and record more"}
+    what = said.get(str(decision.get("recommend")), "")
+    return f"{what}, confidence {choice.confidence}{f' ({reasons})' if reasons else ''}"
+
+
+def ratio_kept(service: Mapping[str, Any], choice: Choice) -> str:
+    """Return that nothing keeps the derived ratio, where a policy sizes each pool by its own signal."""
+    known = is_number(mapping(service.get("pd_ratio")).get("value"))
+    if not known or choice.keeps_ratio or len(choice.primaries) < 2 or not choice.follows:
+        return ""
+    return "; derived, and not kept: the policy sizes each pool by its own signal"
+
+
 def is_worse(choice: Choice) -> bool:
     """Whether the selected policy breaks the SLO more often than what was recorded, as replayed."""
     ours, theirs = _shares(choice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 HEADLINES = {
     "signals": ("elasticity", "elasticity_ci", "elasticity"),
     "capacity": ("per_instance", "ci", "capacity"),
-    "thresholds": ("target_per_instance", "target_ci", "target"),
+    "thresholds": ("target_per_instance", "", "target"),
     "startup": ("value_s", "ci", "start-up time"),
     "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
     "prior": ("per_instance", "", "work that the tables give"),
@@ -35,6 +35,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "thresholds": {
         "headroom_ratio": ("share of the capacity used", ""),
+        "capacity": ("the capacity it comes from", ""),
         "scale_out_ratio": ("scale out above", "× target"),
         "scale_in_ratio": ("scale in below", "× target"),
         "cooldown_out_s": ("cooldown out", "s"),

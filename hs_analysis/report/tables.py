@@ -10,6 +10,7 @@ import polars as pl
 from hs_analysis.report.cells import (
     Anchors,
     Cell,
+    estimate_cell,
     evidence_path,
     number_cell,
     reason_text,
@@ -143,7 +144,7 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
     for _, entry in entries:
         signal, role, gpu = str(entry.get("signal")), str(entry.get("role") or ""), entry.get("gpu_type")
         path = threshold_path(name, entry)
-        target = number_cell(entry.get("target_per_instance"), unit_of(signal), entry.get("target_ci"))
+        target = number_cell(entry.get("target_per_instance"), unit_of(signal))
         used = id(entry) in sizing
         note = " · ".join(
             part for part in ("sizes the pool" if used else "", str(gpu) if gpu else "") if part
@@ -151,6 +152,8 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
         cells = [
             text_cell(signal_label(signal, role), note=note),
             target,
+            number_cell(entry.get("headroom_ratio"), "", decimals=2),
+            estimate_cell(entry.get("capacity"), unit_of(signal)),
             _ratio_cell(entry.get("scale_out_ratio")),
             _ratio_cell(entry.get("scale_in_ratio")),
             number_cell(entry.get("cooldown_out_s"), "s"),
@@ -162,6 +165,8 @@ def thresholds(name: str, service: Mapping[str, Any], chosen: Choice, anchors: A
     heads = [
         "signal",
         "target per instance",
+        "of capacity",
+        "capacity",
         "scale out above",
         "scale in below",
         "cooldown out",

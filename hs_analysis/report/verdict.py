@@ -9,6 +9,7 @@ from hs_analysis.report import first_line, releases
 from hs_analysis.report.assumed import assumed
 from hs_analysis.report.cells import (
     Cell,
+    estimate_cell,
     evidence_path,
     linked,
     number_cell,
@@ -22,6 +23,7 @@ from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
 from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
+    fixed,
     is_number,
     percent,
     plain,
@@ -49,7 +51,8 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
     Returns
     -------
     dict
-        ``alert`` and ``headline`` (words and numbers in turn; the alert may be empty), ``confidence``,
+        ``alert`` and ``headline`` (words and numbers in turn; the alert may be empty), ``confidence``
+        and the ``reasons`` against a higher one, ``next_steps``,
         ``mode``, ``objective`` and ``edges`` (the SLO, and where a limit is judged elsewhere), ``releases``
         (what a version that came inside the window leaves), ``assumed`` (numbers no data gave), ``facts``
         (label, cells, note) and ``refusals``.
@@ -59,6 +62,8 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
         "alert": _alert(name, service, choice, pointer),
         "headline": _headline(name, service, choice, pointer),
         "confidence": status(choice.confidence) if choice.confidence else None,
+        "reasons": [str(one["text"]) for one in choice.decision.get("confidence_reasons") or []],
+        "next_steps": list(choice.decision.get("next_steps") or []),
         "mode": _MODES.get(choice.mode, ""),
         "objective": objective(mapping(service.get("slo"))),
         "edges": edges(service),
@@ -67,7 +72,7 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
         "facts": [
             _signal(name, service, choice, pointer),
             _targets(name, service, choice, pointer),
-            _ratio(name, service, pointer),
+            _ratio(name, service, choice, pointer),
             _saving(name, service, choice, pointer),
         ],
         "refusals": [
@@ -120,6 +125,8 @@ def _share(name: str, service: Mapping[str, Any], row: Mapping[str, Any], pointe
 
 
 def _headline(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
+    if choice.decision.get("recommend") == "keep":
+        return [{"text": f"Keep what runs: {choice.decision.get('why')}"}]
     if choice.mode in ("periodic", "hold"):
         return [
             {
@@ -200,11 +207,15 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
         place = next(i for i, row in enumerate(every) if row is entry)
         signal, role = str(entry.get("signal")), str(entry.get("role") or "")
         pool = next((p for s, p in choice.primaries if s == signal), role) if role == "service" else role
-        cell = number_cell(
-            entry.get("target_per_instance"), unit_of(signal), entry.get("target_ci"), strong=True
-        )
-        at = f"{pointer}/thresholds/{place}/target"
-        cell = linked(cell, threshold_path(name, entry), f"{at}_per_instance") | {"ci_pointer": f"{at}_ci"}
+        cell = number_cell(entry.get("target_per_instance"), unit_of(signal), strong=True)
+        at = f"{pointer}/thresholds/{place}"
+        cell = linked(cell, threshold_path(name, entry), f"{at}/target_per_instance")
+        if entry.get("capacity"):
+            known = estimate_cell(entry["capacity"], unit_of(signal))
+            end = "a floor of" if entry.get("status") == "floor" else "the lower end of a capacity of"
+            label = f"{fixed(entry.get('headroom_ratio'), 2)} × {end}"
+            detail = linked(known | {"label": label}, threshold_path(name, entry), f"{at}/capacity/value")
+            cell["detail"] = detail
         cells.append(
             cell
             | {
@@ -221,9 +232,9 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
     return {"label": "Target", "cells": cells, "note": "; ".join(notes)}
 
 
-def _ratio(name: str, service: Mapping[str, Any], pointer: str) -> Fact:
+def _ratio(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> Fact:
     answer = mapping(service.get("pd_ratio"))
-    note = reason_text(answer.get("reason"))
+    note = f"{reason_text(answer.get('reason'))}{first_line.ratio_kept(service, choice)}".lstrip("; ")
     if not answer:
         return {"label": "P/D ratio", "cells": [text_cell("none")], "note": "not derived"}
     path, at = ratio_path(name, answer), f"{pointer}/pd_ratio"
@@ -292,6 +303,8 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
     cells.append(over)
     tested = mapping(service.get("replay")).get("test")
     note = f"{policy_name(str(row.get('policy')))}, replayed on history that it was not fitted on"
+    if choice.backtested:
+        note += "; policy.yaml holds another policy, which was not"
     if row.get("interval_basis") == "hours":
         note += "; intervals hold what moves within a day alone"
     note += f"; without intervals: {why}." if tested and (why := row.get("interval_reason")) else "."
@@ -316,9 +329,7 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
     cells = [
         text_cell(name) | {"href": f"#{target}", "plain": True},
         text_cell(signal_label(*chosen) if chosen else None),
-        number_cell(
-            entry.get("target_per_instance"), unit_of(str(entry.get("signal"))), entry.get("target_ci")
-        ),
+        number_cell(entry.get("target_per_instance"), unit_of(str(entry.get("signal")))),
         number_cell(
             answer.get("value"), "", answer.get("ci"), status=status(answer.get("status")) if answer else None
         ),

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 _TEXT, _NUMBER = pa.string(), pa.float64()
 INTERVAL = pa.list_(_NUMBER)
+ESTIMATE = pa.struct([("value", _NUMBER), ("low", _NUMBER), ("high", _NUMBER)])
 REASON = pa.struct([("code", _TEXT), ("text", _TEXT), ("value", _NUMBER), ("limit", _NUMBER)])
 TURN = pa.struct(
     [("code", _TEXT), ("value", _NUMBER), ("limit", _NUMBER), ("distance", _NUMBER), ("verdict", _TEXT)]

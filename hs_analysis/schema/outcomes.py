@@ -11,6 +11,7 @@ import pyarrow as pa
 from hs_analysis.schema.frames import _field
 from hs_analysis.schema.nested import (
     COVERAGE,
+    ESTIMATE,
     FIXED_COST,
     INTERVAL,
     MOVER,
@@ -121,7 +122,7 @@ THRESHOLDS = _contract(
     *_signal_role(),
     _field("gpu_type", _TEXT, "", "GPU model; null = all together"),
     _field("target_per_instance", _NUMBER, _SIGNAL_UNIT, "what one instance should carry"),
-    _field("target_ci", INTERVAL, _SIGNAL_UNIT, "the same of both ends of the capacity"),
+    _field("capacity", ESTIMATE, _SIGNAL_UNIT, "what the signal reads at the capacity and its interval"),
     _field("scale_out_ratio", _NUMBER, "wanted ÷ current", "scale out above"),
     _field("scale_in_ratio", _NUMBER, "wanted ÷ current", "scale in below"),
     _field("cooldown_out_s", _NUMBER, "s", "pause after scaling out"),

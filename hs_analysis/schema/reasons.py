@@ -1,10 +1,19 @@
-"""What stands beside a number: its interval, or why it could not be had."""
+"""What stands beside a number: its interval, or why it could not be had; and a number with its interval."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was estimated, and the ends of its 95 % interval: low ≤ value ≤ high, one unit."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
 from hs_analysis.schema.prior import Prior
-from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414 - importable from here
+from hs_analysis.schema.reasons import Estimate as Estimate  # noqa: PLC0414 - importable from here
+from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414
 from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
 from hs_analysis.schema.releases import Release
 
@@ -213,13 +214,24 @@ class Demand:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What one instance of a role should carry, and the band around it."""
+    """What one instance of a role should carry, and the band around it.
+
+    A target is a decision: it has no interval of its own.
+
+    Attributes
+    ----------
+    capacity
+        What the signal reads at the capacity behind the target, with its 95 % interval [unit of the signal];
+        None without a target.
+    headroom_ratio
+        Share of the capacity that the target uses: of its lower end, or of a floor's value.
+    """
 
     signal: str
     role: str
     gpu_type: str | None
     target_per_instance: float | None
-    target_ci: Interval | None
+    capacity: Estimate | None
     scale_out_ratio: float | None
     scale_in_ratio: float | None
     cooldown_out_s: float | None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from hs_analysis.cli import gates
-from hs_analysis.errors import GateFailed, ManyErrors, UsageError
+from hs_analysis.errors import GateFailed, ManyErrors, RunFolderError, UsageError
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "simulated-days"
 
@@ -30,7 +30,7 @@ def summary(**service: Any) -> dict[str, Any]:
         "replay": {"policies": [{"policy": "q", "slo_violation_ratio": 0.5, "vs_recorded": 0.0},
                                 {"policy": "p", "slo_violation_ratio": 0.01, "vs_recorded": -0.1}]},
     }  # fmt: skip
-    return {"coverage": {"rows_rejected": 3}, "services": [whole | service]}
+    return {"schema_version": 2, "coverage": {"rows_rejected": 3}, "services": [whole | service]}
 
 
 def failed(condition: str, found: dict[str, Any], folder: Path = Path()) -> str:
@@ -104,6 +104,33 @@ def test_verdicts_are_compared_with_an_earlier_run(tmp_path: Path) -> None:
     assert "a/b: decode_tps@decode was proportional, is guard" in line
     assert "a/b: kv_usage@decode was unusable, is unknown" in line
     assert "recommended signal was decode_tps@decode, is unknown" in line
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_summary_of_an_earlier_version_is_read(tmp_path: Path, version: int) -> None:
+    """Verdicts stand where they did."""
+    (tmp_path / "summary.json").write_text(json.dumps(summary() | {"schema_version": version}))
+    assert failed(f"verdict-changed:{tmp_path}", summary()) == ""
+    assert "is unknown" in failed(f"verdict-changed:{tmp_path}", summary(recommended=None))
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        ({"schema_version": 3, "services": []}, "schema_version is 3, this version of hsa reads 1 and 2"),
+        ({"services": []}, "no summary of a run"),
+        ([], "no summary of a run"),
+    ],
+)
+def test_what_is_no_summary_of_ours_is_refused_in_one_line(tmp_path: Path, found: Any, says: str) -> None:
+    """With the file and what to do."""
+    (tmp_path / "summary.json").write_text(json.dumps(found))
+    with pytest.raises(RunFolderError) as caught:
+        gates.open_for([f"verdict-changed:{tmp_path}"], None)
+    line = caught.value.line()
+    assert says in line
+    assert "summary.json" in line
+    assert "\n" not in line
 
 
 def test_without_a_name_the_run_folder_itself_is_compared(tmp_path: Path) -> None:

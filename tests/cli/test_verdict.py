@@ -26,7 +26,8 @@ def service(ours: float | None, theirs: float | None, **more: Any) -> dict[str, 
         "thresholds": [
             {
                 "signal": "decode_tps", "role": "decode", "gpu_type": None, "target_per_instance": 1080.0,
-                "target_ci": [1000.0, 1250.0], "status": "ok", "reason": None,
+                "headroom_ratio": 0.9,
+                "capacity": {"value": 1250.0, "low": 1200.0, "high": 1300.0}, "status": "ok", "reason": None,
             }
         ],
         "pd_ratio": {
@@ -56,16 +57,74 @@ def test_what_a_release_leaves_is_said() -> None:
 
 
 def test_answers() -> None:
-    """Signal, target with unit and interval, ratio with interval and status, saving, path last."""
+    """Signal, target with its capacity, ratio with interval and status, saving, path last."""
     text = lines(service(0.01, 0.02))
     assert text[0].startswith("demo/m (production history")
     assert "  recommended signal: decode_tps@decode (first of 3)" in text
     assert "  selected policy: decode_tps@decode" in text
-    assert "  target: decode_tps@decode 1,080 [1,000 to 1,250] tokens/s per instance, ok" in text
+    target = "1,080 tokens/s per instance, ok, 0.90 × the lower end of a capacity of 1,250 [1,200 to 1,300]"
+    assert f"  target: decode_tps@decode {target} tokens/s" in text
     assert "  P/D ratio: 1.50 [1.40 to 1.60] prefill per decode, ok; as instances 3:2" in text
     backtest = "saves 25 % of the recorded hours, saves 40 % of static peak; SLO broken in 1.0 % of windows"
     assert any(backtest in line for line in text)
     assert text[-1] == "report: reports/x/report.html"
+
+
+DECISION = {
+    "recommend": "keep", "why": "the policy needs 4.0% more hours, and it breaks the SLO in 3.00% of windows",
+    "confidence": "medium", "confidence_reasons": [{"code": "ratio_drifts", "text": "the P/D ratio drifts"}],
+    "next_steps": ["Keep what runs."],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("recommend", "first"),
+    [("keep", "demo/m: keep what runs: the policy needs"), ("record", "demo/m: keep what runs and record"),
+     ("apply", "demo/m (production history")],
+)  # fmt: skip
+def test_what_not_to_apply_is_said_in_the_first_line(recommend: str, first: str) -> None:
+    """Before warnings, even; and with its confidence and the reasons among the answers."""
+    text = lines(service(0.01, 0.02, decision=DECISION | {"recommend": recommend}))
+    assert text[0].startswith(first)
+    (line,) = [line for line in text if line.startswith("  decision: ")]
+    assert line.endswith("confidence medium (the P/D ratio drifts)")
+    assert lines(service(0.03, 0.02, decision=DECISION))[1].startswith("WARNING")
+    shown = run_result({"services": [service(0.01, 0.02, decision=DECISION)], "warnings": []}, [], Path("r"))
+    assert shown.rows[0]["recommend"] == "keep"
+    assert shown.rows[0]["confidence_reasons"] == ["the P/D ratio drifts"]
+
+
+PAIR = """metadata: {service: demo/m}
+spec:
+  mode: metric
+  primaries: [{signal: prefill_tps, role: prefill}, {signal: decode_tps, role: decode}]
+  pd_ratio:
+"""
+
+
+def test_the_selected_policy_is_the_one_in_the_file() -> None:
+    """Where the whole history gives another one than selection took, the backtest says whose it is."""
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": [], "slo": SLO}, [PAIR], Path("r"))
+    text = [str(block) for block in shown.blocks()]
+    assert "  selected policy: prefill_tps@prefill+decode_tps@decode" in text
+    assert shown.rows[0]["selected_policy"] == "prefill_tps@prefill+decode_tps@decode"
+    assert any(
+        line.startswith("  backtest: of decode_tps@decode, not of the policy in policy.yaml") for line in text
+    )
+
+
+def test_a_ratio_that_nothing_keeps_is_not_printed_as_if_it_were() -> None:
+    """Two primaries: the derived ratio stands there as a finding, and says so."""
+
+    def told(document: str) -> str:
+        shown = run_result({"services": [service(0.01, 0.02)], "warnings": []}, [document], Path("r"))
+        return next(str(block) for block in shown.blocks() if str(block).startswith("  P/D ratio: "))
+
+    assert told(PAIR).endswith("derived, and not kept: the policy sizes each pool by its own signal")
+    single = PAIR.replace("{signal: prefill_tps, role: prefill}, ", "").replace(
+        "pd_ratio:", "pd_ratio: {value: 1}"
+    )
+    assert "not kept" not in told(single)
 
 
 def test_policy_worse_than_recorded_is_the_first_line() -> None:

@@ -56,6 +56,7 @@ def test_the_policy_is_never_confident(work: Work) -> None:
     write_policies(work)
     (policy,) = load_all((work.out / "policy.yaml").read_text("utf-8"))
     assert policy.confidence == "low"
+    assert "3 instances of this namespace belong to no service" in policy.confidence_reasons
     assert policy.refusals[0].startswith(f"{WITHOUT_SERVICE}: 3 prefill instances")
 
 

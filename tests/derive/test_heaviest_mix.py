@@ -72,4 +72,4 @@ def test_a_calm_floor_is_used_as_much_less_as_a_mix_is_heavier(
     """A head-room that is there already covers it."""
     capacity = Capacity("decode", None, "decode_tps", 1000.0, (1000.0, 1000.0), status, "observed", None)
     capacity = replace(capacity, calm=calm, growth_ratio=1.1, heaviest_mix_ratio=ratio)
-    assert operating_point(capacity, SETTINGS)[:2] == pytest.approx((share, share * 1000.0))
+    assert operating_point(capacity, SETTINGS) == pytest.approx((share, share * 1000.0))

@@ -16,7 +16,7 @@ from hs_analysis.derive.noise import (
     noise_cv,
     second_difference_noise,
 )
-from hs_analysis.schema.results import SignalVerdict
+from hs_analysis.schema.results import Estimate, SignalVerdict
 
 TRUE = {"prefill": Service().prefill_capacity, "decode": Service().decode_capacity}
 ONE_CAPTURE = np.zeros(20_000, dtype=np.int64)
@@ -102,13 +102,14 @@ def test_cooldowns_wait_for_the_start_up() -> None:
 
 
 def test_target_is_headroom_times_the_lower_end() -> None:
-    """A known capacity: 0.85 of both ends of its interval, and the target is the lower."""
+    """A known capacity: 0.85 of the lower end of its interval; the interval stays with the capacity."""
     derived = derive_service(day_frame(0, prefill_peak=1.15, decode_peak=0.6, hours=24), (), SETTINGS).derived
     capacity = derived.capacity_of("prefill")
     threshold = derived.threshold_of("prefill_tps_effective", "prefill")
     assert capacity.status == threshold.status == "ok"
     assert threshold.target_per_instance == pytest.approx(0.85 * capacity.ci[0])
-    assert threshold.target_ci == pytest.approx((0.85 * capacity.ci[0], 0.85 * capacity.ci[1]))
+    assert threshold.headroom_ratio == 0.85
+    assert threshold.capacity == Estimate(capacity.per_instance, *capacity.ci)
     lean = derive_service(
         day_frame(0, prefill_peak=1.15, decode_peak=0.6, hours=24), (), replace(SETTINGS, headroom_ratio=0.7)
     ).derived
@@ -150,7 +151,10 @@ def test_every_proportional_signal_reads_its_value_at_the_target() -> None:
     )
     utilisation = derived.threshold_of("gpu_util", "prefill")
     assert utilisation.target_per_instance == pytest.approx(0.6 * prefill / TRUE["prefill"] + 0.02, rel=0.01)
-    assert utilisation.target_ci[0] <= utilisation.target_per_instance <= utilisation.target_ci[1]
+    known = utilisation.capacity
+    assert utilisation.target_per_instance < known.low < known.value < known.high
+    capacity = derived.capacity_of("prefill").per_instance
+    assert known.value == pytest.approx(0.6 * capacity / TRUE["prefill"] + 0.02, rel=0.01)
     rate = derived.threshold_of("request_rate", "service").target_per_instance
     assert derived.threshold_of("running", "decode").target_per_instance == pytest.approx(20 * rate, rel=0.02)
     assert derived.threshold_of("tbt", "decode") is None  # a guard sizes nothing

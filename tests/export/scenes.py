@@ -12,13 +12,14 @@ from hs_analysis.policy.model import (
     PeriodicEntry,
     Policy,
     Primary,
-    Quantity,
     Ratio,
     SoftScaleIn,
     Step,
+    Target,
     Tier,
 )
 from hs_analysis.schema.frames import SERIES, check, empty
+from hs_analysis.schema.reasons import Estimate
 
 DECODE_PROMQL = 'sum(rate(vllm:generation_tokens_total{namespace="prod",job="vllm-decode"}[5m]))'
 UTIL_PROMQL = 'avg(avg by (exported_pod) (avg_over_time(DCGM_FI_DEV_GPU_UTIL{a="(b\\")"}[5m]))) / 100'
@@ -59,7 +60,13 @@ def full_policy(**changes) -> Policy:
                 "tokens/s",
                 DECODE_PROMQL,
                 "vllm",
-                Quantity(3800.0, 3600.0, 4000.0, "ok", "prod%2Fchat/derive/decode_tps@decode"),
+                Target(
+                    3800.0,
+                    0.85,
+                    Estimate(4700.0, 4470.6, 4900.0),
+                    "ok",
+                    "prod%2Fchat/derive/decode_tps@decode",
+                ),
                 "sum",
                 {"NVIDIA H20": 1.0},
             ),
@@ -80,7 +87,9 @@ def full_policy(**changes) -> Policy:
         "on_missing_metric": "hold",
         "periodic": (PeriodicEntry("08:00", "20:00", ("mon", "fri"), 20, 10),),
         "placement": {"affinity": "s2"},
+        "recommended": True,
         "confidence": "high",
+        "confidence_reasons": ("the P/D ratio drifts",),
         "refusals": ("thin: too few episodes",),
         "window": {"start": "2026-11-17T00:00:00Z", "end": "2026-11-24T00:00:00Z"},
         "inputs_sha256": "ab12",

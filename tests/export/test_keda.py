@@ -12,7 +12,7 @@ from hs_analysis.export import ExportOptions, Workload, export, workloads_of
 from hs_analysis.export.document import load
 from hs_analysis.export.lint import lint_scaled_object
 from hs_analysis.export.naming import file_stem, model_name, plain_number
-from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Primary, Quantity
+from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Primary, Target
 
 SCHEMA = json.loads((Path(__file__).parent / "scaledobject.schema.json").read_text("utf-8"))
 
@@ -30,9 +30,7 @@ def trigger(body):
 def two_primaries():
     first = full_policy().primaries[0]
     second = replace(first, signal="prefill_tps", role="prefill", promql="sum(rate(p[5m]))")
-    return full_policy(
-        primaries=(first, replace(second, target_per_instance=Quantity(9000.0))), pd_ratio=None
-    )
+    return full_policy(primaries=(first, replace(second, target_per_instance=Target(9000.0))), pd_ratio=None)
 
 
 POLICIES = {
@@ -139,7 +137,7 @@ def test_two_primaries_size_their_own_pools_and_use_no_ratio():
 
 def test_a_mean_signal_is_summed_over_the_pool():
     """Utilisation: the query is the recorded sum over instances, so that ÷ threshold is a count."""
-    primary = Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Quantity(0.7), "mean")
+    primary = Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Target(0.7), "mean")
     made = export(full_policy(primaries=(primary,)), "keda")
     found = objects(full_policy(primaries=(primary,)))
     assert trigger(found["chat-decode"])["metadata"]["query"].startswith(
@@ -157,9 +155,9 @@ def test_a_mean_signal_is_summed_over_the_pool():
 @pytest.mark.parametrize(
     "primary",
     [
-        Primary("gpu_util", "decode", "ratio", "max(a)", "dcgm", Quantity(0.7), "mean"),
-        Primary("decode_tps", "decode", "tokens/s", "", "vllm", Quantity(1.0)),
-        Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Quantity(None, status="refused")),
+        Primary("gpu_util", "decode", "ratio", "max(a)", "dcgm", Target(0.7), "mean"),
+        Primary("decode_tps", "decode", "tokens/s", "", "vllm", Target(1.0)),
+        Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(None, status="refused")),
     ],
 )
 def test_a_primary_that_can_not_be_carried_out_gets_no_object_and_a_loss(primary):

@@ -4,8 +4,8 @@ import json
 import pytest
 from export.scenes import UTIL_PROMQL, full_policy
 
-from hs_analysis.export import TARGETS, ExportOptions, export
-from hs_analysis.policy.model import Primary, Quantity
+from hs_analysis.export import NOT_RECOMMENDED, TARGETS, ExportOptions, export
+from hs_analysis.policy.model import Primary, Target
 
 # Said in the header comment, not in an object.
 METADATA = ("window", "inputs_sha256", "run", "tool_version")
@@ -68,7 +68,7 @@ POLICIES = {
     "metric": full_policy(),
     "periodic": full_policy(mode="periodic"),
     "mean": full_policy(
-        primaries=(Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Quantity(0.7), "mean"),)
+        primaries=(Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Target(0.7), "mean"),)
     ),
     "two": full_policy(
         primaries=(
@@ -108,6 +108,22 @@ def test_nothing_that_decides_a_count_is_called_dropped(target):
     for path, _ in leaves(policy):
         if bodies(TARGETS[target].build(changed(policy, "", path), ExportOptions())) != before:
             assert not [loss for loss in made.losses if loss.kind == "dropped" and loss.covers(path)], path
+
+
+@pytest.mark.parametrize("mode", ["metric", "periodic", "hold"])
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_policy_that_is_not_recommended_says_so_first(target, mode):
+    """First line of every file that has comments, first of the losses; nowhere where it is."""
+    made = export(full_policy(mode=mode, recommended=False), target)
+    for name, text in made.files.items():
+        lines = text.splitlines()
+        if name.endswith(".json"):
+            assert json.loads(text)[0]["text"] == NOT_RECOMMENDED
+        else:
+            assert lines[0] == f"# {NOT_RECOMMENDED}"
+    usual = export(full_policy(mode=mode), target)
+    assert set(usual.files) == set(made.files)
+    assert not any("not recommended" in text for text in usual.files.values())
 
 
 def test_losses_cover_paths_below_them_and_no_others():

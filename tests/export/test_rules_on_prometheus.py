@@ -12,7 +12,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.export import export
 from hs_analysis.export.document import load
 from hs_analysis.export.promql import expression, pool_total
-from hs_analysis.policy.model import Guard, Primary, Quantity, Tier
+from hs_analysis.policy.model import Guard, Primary, Target, Tier
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 # Prefill pods of the capture of real serving components, as its README tells them.
@@ -221,11 +221,9 @@ def policy_of(recording):
                 "tokens/s",
                 promql("prefill_tps", "prefill"),
                 "vllm",
-                Quantity(9000.0),
+                Target(9000.0),
             ),
-            Primary(
-                "gpu_util", "decode", "ratio", promql("gpu_util", "decode"), "dcgm", Quantity(0.7), "mean"
-            ),
+            Primary("gpu_util", "decode", "ratio", promql("gpu_util", "decode"), "dcgm", Target(0.7), "mean"),
         ),
         guards=(Guard("ttft", "prefill", 1.0, promql("ttft", "service"), (Tier(1.0, 0.1),)),),
     )

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.publish import reproduce
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.policy.decision import PolicyDecision
 from hs_analysis.schema import results
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult
 from hs_analysis.schema.outcomes import OUTCOMES
@@ -21,6 +22,7 @@ from hs_analysis.schema.results import (
     CensoredWindow,
     Demand,
     Derived,
+    Estimate,
     PdRatio,
     RatioWindow,
     Reason,
@@ -40,8 +42,8 @@ CONTRACT = {
     "recommended": "signal role why runner_up",
     "capacity": "role gpu_type signal per_instance ci status basis reason evidence",
     "demand": "prefill_tps decode_tps censored_windows reconstruction_error",
-    "thresholds": "signal role gpu_type target_per_instance target_ci scale_out_ratio scale_in_ratio "
-    "cooldown_out_s cooldown_in_s status reason evidence",
+    "thresholds": "signal role gpu_type target_per_instance headroom_ratio capacity scale_out_ratio "
+    "scale_in_ratio cooldown_out_s cooldown_in_s status reason evidence",
     "startup": "role value_s ci births status source reason evidence",
     "pd_ratio": "value ci status at_least at_most reason by_window integer_pairs evidence",
     "selection": "policy signal score gpu_hours slo_violation_ratio chosen",
@@ -58,9 +60,10 @@ POLICIES = (
     "instance_hours_range"
 )
 SERVICE = (
-    "service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity demand "
-    "thresholds startup gpu_speeds pd_ratio selection replay trial refusals"
+    "decision service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity "
+    "demand thresholds startup gpu_speeds pd_ratio selection replay trial refusals"
 )
+DECISION = PolicyDecision("keep", "why", "medium", (Reason("ratio_drifts", "it drifts"),), ("Keep.",))
 REASON = Reason("thin", "too few", 2.0, 3.0)
 
 
@@ -82,7 +85,21 @@ def derived(target: float | None = 100.0, *, known: bool = True) -> Derived:
             ),
         ),
         Demand(value, value, (CensoredWindow("a", "b", "backlog"),) if known else (), value),
-        (Threshold("decode_tps", "decode", None, target, ci, 1.1, 0.8, None, None, "floor", None),),
+        (
+            Threshold(
+                "decode_tps",
+                "decode",
+                None,
+                target,
+                Estimate(120.0, 90.0, 140.0),
+                1.1,
+                0.8,
+                None,
+                None,
+                "floor",
+                None,
+            ),
+        ),
         PdRatio(
             value, ci, "drifting", 1.0, None, REASON, ci, (RatioWindow("a", "b", 1.0, None),), ((3, 2),), "x"
         ),
@@ -124,7 +141,8 @@ def service(*, known: bool = True) -> dict[str, Any]:
     )
     numbers = derived(known=known)
     return (
-        summary.facts_section(entry)
+        summary.decision_section(DECISION)
+        | summary.facts_section(entry)
         | summary.study_section((verdict,), best)
         | summary.derive_section(numbers)
         | summary.selection_section((score,) if known else ())
@@ -182,6 +200,8 @@ def test_schema_refuses_what_is_not_agreed(validator: Draft202012Validator) -> N
     for spoil in (
         lambda s: s.update(extra=1),
         lambda s: s["services"][0].pop("demand"),
+        lambda s: s["services"][0].pop("decision"),
+        lambda s: s["services"][0]["decision"].update(recommend="maybe"),
         lambda s: s["services"][0]["capacity"][0].update(status="fine"),
         lambda s: s["services"][0]["signals"][0].update(pearson="high"),
         lambda s: s["inputs"][0].update(sha256="x"),

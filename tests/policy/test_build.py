@@ -12,7 +12,7 @@ from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derive
 
 from hs_analysis.policy.build import build_policy, work_target
 from hs_analysis.policy.model import Bounds, Cooldown
-from hs_analysis.schema.results import PdRatio, Refusal, Startup
+from hs_analysis.schema.results import Estimate, PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
 DECODE = (("decode_tps", "decode"),)
@@ -20,10 +20,11 @@ PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 
 
 def test_single_primary_takes_target_band_and_ratio() -> None:
-    """Target, interval, status and evidence come from derivation; the follower has its own band."""
+    """Target, its capacity, status and evidence come from derivation; the follower has its own band."""
     policy = built(pd_day(), DECODE)
     target = policy.primaries[0].target_per_instance
-    assert (target.value, target.low, target.status) == (0.85 * 0.95 * D_CAPACITY, target.value, "ok")
+    assert (target.value, target.headroom_ratio, target.status) == (0.85 * 0.95 * D_CAPACITY, 0.85, "ok")
+    assert target.capacity == Estimate(D_CAPACITY, 0.95 * D_CAPACITY, 1.05 * D_CAPACITY)
     assert target.evidence == "demo%2Fm/derive/decode"
     assert policy.mode == "metric"
     assert policy.sized_roles == ("prefill", "decode")
@@ -36,40 +37,21 @@ def test_single_primary_takes_target_band_and_ratio() -> None:
     assert policy.pd_ratio.value == RATIO
     assert policy.pd_ratio.max_deviation == pytest.approx(0.07 * RATIO)
     assert (policy.pd_ratio.prefill, policy.pd_ratio.decode) == (5, 2)
-    assert policy.confidence == "medium"
 
 
-def test_confidence_needs_every_number_and_a_calibrated_replay() -> None:
-    """High: all ok and calibrated. Medium: a floor. Low: on hold, or a pool left as it is."""
-
-    def confidence(numbers, primaries, calibrated=True):
-        return build_policy(
-            pd_day(), numbers, VERDICTS, primaries, SETTINGS, {}, {"calibrated": calibrated}
-        ).confidence
-
-    assert confidence(derived(), DECODE) == "high"
-    assert confidence(derived(), DECODE, calibrated=False) == "medium"
-    assert confidence(derived(status="floor", ratio_status="floor"), PAIR) == "medium"
-    assert confidence(derived(ratio=None, ratio_status="refused"), DECODE) == "low"
-    assert confidence(derived(ratio=None, ratio_status="refused"), PAIR) == "high"
-    assert confidence(derived(), ()) == "low"
-
-
-def test_a_policy_that_may_lack_a_pool_has_low_confidence_and_says_why() -> None:
+def test_a_policy_that_may_lack_a_pool_says_why() -> None:
     """Instances of its namespace belong to no service: however good its numbers, they are of a part."""
-    meta = {"calibrated": True, "unserved": ["3 prefill instances belong to no service"]}
+    meta = {"unserved": ["3 prefill instances belong to no service"]}
     policy = build_policy(pd_day(), derived(), VERDICTS, DECODE, SETTINGS, {}, meta)
-    assert policy.confidence == "low"
     assert policy.refusals[0] == "instances_without_service: 3 prefill instances belong to no service"
 
 
 def test_a_measured_start_up_time_is_the_policys_where_none_is_given() -> None:
-    """Confidence needs it too; a time that the user gives goes before it."""
+    """A time that the user gives goes before it."""
     measured = tuple(Startup(role, 310.0, (300.0, 320.0), 4, "ok", None) for role in ("prefill", "decode"))
     numbers, unknown = replace(derived(), startup=measured), replace(SETTINGS, startup_s={"decode": 90.0})
-    policy = build_policy(pd_day(), numbers, VERDICTS, DECODE, unknown, {}, {"calibrated": True})
+    policy = build_policy(pd_day(), numbers, VERDICTS, DECODE, unknown, {}, {})
     assert policy.start_up_s == {"prefill": 310.0, "decode": 90.0}
-    assert policy.confidence == "high"
 
 
 def test_bounds_are_twice_the_most_and_two_unless_one_was_seen() -> None:
@@ -170,17 +152,18 @@ def test_drifting_ratio_carries_its_band() -> None:
     """The band, not the interval of the compromise, is what low and high mean then."""
     numbers = derived(ratio_status="drifting")
     numbers = replace(numbers, pd_ratio=replace(numbers.pd_ratio, band=(1.5, 4.0)))
-    ratio = built(pd_day(), PAIR, numbers).pd_ratio
+    ratio = built(pd_day(), DECODE, numbers).pd_ratio
     assert ratio is not None
     assert (ratio.low, ratio.high, ratio.max_deviation, ratio.status) == (1.5, 4.0, 1.25, "drifting")
 
 
-def test_refused_ratio_keeps_its_one_sided_bound() -> None:
-    """At least and at most stay visible as low and high."""
-    numbers = replace(derived(), pd_ratio=PdRatio(None, None, "refused", 1.7, None, None))
-    ratio = built(pd_day(), PAIR, numbers).pd_ratio
-    assert ratio is not None
-    assert (ratio.value, ratio.low, ratio.high) == (None, 1.7, None)
+def test_a_ratio_that_nothing_keeps_is_not_written() -> None:
+    """Two primaries move apart, a hold moves nothing, and without a value there is nothing to follow."""
+    refused = replace(derived(), pd_ratio=PdRatio(None, None, "refused", 1.7, None, None))
+    assert built(pd_day(), DECODE).pd_ratio is not None
+    assert built(pd_day(), PAIR).pd_ratio is None
+    assert built(pd_day(), ()).pd_ratio is None
+    assert built(pd_day(), DECODE, refused).pd_ratio is None
 
 
 def test_work_target_falls_back_to_headroom() -> None:

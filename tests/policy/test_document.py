@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from replay.services import built, guard, pd_day, plain_policy, primary
 from ruamel.yaml import YAML
 
@@ -21,12 +25,13 @@ from hs_analysis.policy.model import (
     PeriodicEntry,
     Policy,
     Primary,
-    Quantity,
     Ratio,
     SoftScaleIn,
     Step,
+    Target,
     Tier,
 )
+from hs_analysis.schema.reasons import Estimate
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -43,7 +48,12 @@ def by_role(values: st.SearchStrategy) -> st.SearchStrategy:
     return st.dictionaries(st.sampled_from(ROLES), values)
 
 
-QUANTITY = st.builds(Quantity, MAYBE, MAYBE, MAYBE, st.sampled_from(["ok", "floor", "refused"]), TEXT)
+ESTIMATE = st.lists(NUMBER, min_size=3, max_size=3).map(
+    lambda found: Estimate(sorted(found)[1], sorted(found)[0], sorted(found)[2])
+)
+TARGET = st.builds(
+    Target, MAYBE, MAYBE, st.none() | ESTIMATE, st.sampled_from(["ok", "floor", "refused"]), TEXT
+)
 PRIMARY = st.builds(
     Primary,
     TEXT,
@@ -51,7 +61,7 @@ PRIMARY = st.builds(
     TEXT,
     TEXT,
     TEXT,
-    QUANTITY,
+    TARGET,
     st.sampled_from(["sum", "mean"]),
     st.dictionaries(TEXT, NUMBER, max_size=2),
     st.none() | st.builds(Highest, NUMBER, NUMBER),
@@ -89,7 +99,9 @@ POLICY = st.builds(
         max_size=2,
     ).map(tuple),
     placement=PLAIN,
+    recommended=st.booleans(),
     confidence=st.sampled_from(["high", "medium", "low"]),
+    confidence_reasons=st.lists(TEXT, max_size=2).map(tuple),
     refusals=st.lists(TEXT, max_size=2).map(tuple),
     window=PLAIN,
     inputs_sha256=TEXT,
@@ -102,12 +114,55 @@ POLICY = st.builds(
 )
 
 
-@given(POLICY)
-def test_reading_gives_what_was_written(policy: Policy) -> None:
-    """load(dump(p)) is p, whatever the texts and numbers, and writing it again gives the same bytes."""
+@pytest.fixture(scope="module")
+def validator() -> Draft202012Validator:
+    """The JSON Schema of policy.yaml that ships in the package."""
+    schema = json.loads(files("hs_analysis.schema").joinpath("policy.schema.json").read_text("utf-8"))
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+@given(policy=POLICY)
+def test_reading_gives_what_was_written(validator: Draft202012Validator, policy: Policy) -> None:
+    """load(dump(p)) is p, whatever the texts and numbers; the same bytes again; the shipped schema holds."""
     text = dump(policy)
     assert load(text) == policy
     assert dump(load(text)) == text
+    document = YAML(typ="safe", pure=True).load(text)
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+def test_the_schema_refuses_what_is_not_agreed(validator: Draft202012Validator) -> None:
+    """An unknown key, a missing one, an interval of the target's own."""
+    text = dump(built(pd_day(), DECODE))
+    for spoil in (
+        lambda d: d["spec"].update(extra=1),
+        lambda d: d["status"].pop("recommended"),
+        lambda d: d["spec"]["primaries"][0]["target_per_instance"].update(low=1.0),
+        lambda d: d.update(schema="hs-analysis/policy/v1alpha1"),
+    ):
+        document = YAML(typ="safe", pure=True).load(text)
+        spoil(document)
+        assert list(validator.iter_errors(document))
+
+
+def test_the_schema_before_is_still_read() -> None:
+    """v1alpha1: a target with an interval of its own, and no word on whether the policy is recommended."""
+    text = (Path(__file__).parent / "policy_v1alpha1.yaml").read_text("utf-8")
+    policy = load(text)
+    target = policy.primaries[0].target_per_instance
+    assert (target.value, target.capacity, target.headroom_ratio) == (2811.1, None, None)
+    assert (policy.recommended, policy.confidence) == (True, "high")
+    assert load(dump(policy)) == policy
+
+
+def test_a_capacity_outside_its_interval_is_refused() -> None:
+    """Low ≤ value ≤ high, in what is read too."""
+    text = dump(built(pd_day(), DECODE))
+    bad = text.replace("          value: 1551.0\n", "          value: 9551.0\n")
+    assert bad != text
+    with pytest.raises(InputError, match=r"capacity\.value: 9551\.0 is outside"):
+        load(bad)
 
 
 def test_built_policies_survive_the_document() -> None:
@@ -130,15 +185,17 @@ def test_structure_is_the_published_one() -> None:
     """Top level, metadata and spec hold the published keys, in order."""
     document = YAML(typ="safe").load(dump(built(pd_day(), DECODE)))
     assert list(document) == ["schema", "metadata", "spec", "status"]
-    assert document["schema"] == "hs-analysis/policy/v1alpha1"
+    assert document["schema"] == "hs-analysis/policy/v1alpha2"
     assert list(document["metadata"]) == ["service", "window", "tool_version", "inputs_sha256", "run"]
     published = ["mode", "unit", "primaries", "pd_ratio", "hysteresis", "cooldown", "step", "guards"]
     published += ["soft_scale_in", "bounds", "on_missing_metric", "periodic", "placement"]
     assert [key for key in document["spec"] if key != "evaluation"] == published
-    assert set(document["status"]) == {"confidence", "refusals", "replay"}
+    assert set(document["status"]) == {
+        "recommended", "confidence", "confidence_reasons", "refusals", "replay",
+    }  # fmt: skip
     first = document["spec"]["primaries"][0]
     assert {"signal", "role", "unit", "promql", "source", "target_per_instance", "gpu_types"} <= set(first)
-    assert list(first["target_per_instance"]) == ["value", "low", "high", "status", "evidence"]
+    assert list(first["target_per_instance"]) == ["value", "headroom_ratio", "capacity", "status", "evidence"]
 
 
 def test_queries_stay_on_one_line() -> None:
@@ -150,7 +207,7 @@ def test_queries_stay_on_one_line() -> None:
 
 def test_floors_are_said_in_words() -> None:
     """A comment tells a reader what a floor is."""
-    floor = replace(primary("decode_tps", "decode", 1.0), target_per_instance=Quantity(1.0, status="floor"))
+    floor = replace(primary("decode_tps", "decode", 1.0), target_per_instance=Target(1.0, status="floor"))
     assert "# a load the fleet already carried" in dump(plain_policy(primaries=(floor,)))
 
 
@@ -178,7 +235,7 @@ def test_several_services_are_several_documents() -> None:
             ("        value: 100.0", "        value: -1"),
             "spec.primaries[0].target_per_instance.value: expected more",
         ),
-        (("v1alpha1", "v7"), "schema is 'hs-analysis/policy/v7'"),
+        (("v1alpha2", "v7"), "schema is 'hs-analysis/policy/v7'"),
         (("spec:", "spec: ["), "not YAML"),
     ],
 )

@@ -15,13 +15,21 @@ from hs_analysis.policy.model import (
     Hysteresis,
     Policy,
     Primary,
-    Quantity,
     Ratio,
     Step,
+    Target,
     Tier,
 )
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
-from hs_analysis.schema.results import Capacity, Demand, Derived, PdRatio, SignalVerdict, Threshold
+from hs_analysis.schema.results import (
+    Capacity,
+    Demand,
+    Derived,
+    Estimate,
+    PdRatio,
+    SignalVerdict,
+    Threshold,
+)
 from hs_analysis.schema.settings import Settings, Slo
 
 START = 1_767_225_600  # 2026-01-01T00:00:00Z
@@ -102,13 +110,12 @@ def derived(
 
     def threshold(role: str, value: float) -> Threshold:
         target = headroom * 0.95 * value
-        ci = (target, headroom * 1.05 * value)
         return Threshold(
             WORK[role],
             role,
             None,
             target,
-            ci,
+            Estimate(value, 0.95 * value, 1.05 * value),
             1.05,
             0.75,
             300.0,
@@ -116,6 +123,7 @@ def derived(
             status,
             None,
             0.015,
+            headroom,
             evidence=f"demo%2Fm/derive/{role}",
         )
 
@@ -170,7 +178,7 @@ def plain_policy(**changes: object) -> Policy:
 
 def primary(signal: str, role: str, target: float, pool: str = "sum") -> Primary:
     """Return a primary with a target and nothing else."""
-    return Primary(signal, role, "", "", "made", Quantity(target), pool)
+    return Primary(signal, role, "", "", "made", Target(target), pool)
 
 
 def guard(signal: str = "ttft", role: str = "prefill", slo_s: float = 1.0) -> Guard:

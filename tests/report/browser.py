@@ -172,7 +172,7 @@ def _must_show(service: Mapping[str, Any], at: str) -> list[str]:
         for n, row in enumerate(service.get("thresholds") or []):
             if not row.get("gpu_type") and roles.get(row["signal"]) == row["role"]:
                 wanted.append(f"{at}/thresholds/{n}/target_per_instance")
-                wanted += [f"{at}/thresholds/{n}/target_ci"] if row.get("target_ci") else []
+                wanted += [f"{at}/thresholds/{n}/capacity/value"] if row.get("capacity") else []
     return wanted
 
 

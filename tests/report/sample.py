@@ -35,7 +35,7 @@ def sample(service: str = "prod/llama-70b", seed: int = 7) -> Sample:
     """Return a week of one service with a gap, two saturated stretches and a full set of answers."""
     tables = detail_tables(service, seed)
     summary = {
-        "schema_version": 1,
+        "schema_version": 2,
         "tool_version": "0.1.0",
         "window": {"start": iso(START), "end": iso(END), "step_s": 15.0},
         "inputs": [{"name": "dumps/query_range.json.gz", "bytes": 48_210_331, "sha256": "9f" * 32}],
@@ -109,7 +109,8 @@ def refused(service: str = "prod/llama-70b") -> Sample:
     for row in entry["thresholds"]:
         row.update(
             target_per_instance=None,
-            target_ci=None,
+            headroom_ratio=None,
+            capacity=None,
             scale_out_ratio=None,
             scale_in_ratio=None,
             cooldown_out_s=None,
@@ -145,7 +146,7 @@ def nulls(service: str = "prod/llama-70b") -> Sample:
     """Return a summary in which everything that may be null is."""
     one = sample(service)
     entry = dict.fromkeys(one.summary["services"][0]) | {"service": service}
-    summary = dict.fromkeys(one.summary) | {"schema_version": 1, "services": [entry]}
+    summary = dict.fromkeys(one.summary) | {"schema_version": 2, "services": [entry]}
     return Sample(summary, {}, {}, empty(FINDINGS), empty(SIGNALS), "")
 
 
@@ -203,7 +204,7 @@ def policy_yaml(service: str) -> str:
 
     quoted = '"' + service.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return f"""# What to scale on, at which targets, with how many prefill per decode instances.
-schema: hs-analysis/policy/v1alpha1
+schema: hs-analysis/policy/v1alpha2
 metadata:
   service: {quoted}
   tool_version: 0.1.0
@@ -217,9 +218,9 @@ spec:
       promql: sum(rate(vllm:generation_tokens_total{{role="decode"}}[5m]))
       target_per_instance:
         value: 1276.7
-        low: 1276.7
-        high: 1357.45
-        status: ok  # measured, with its interval
+        headroom_ratio: 0.85
+        capacity: {{value: 1549.0, low: 1502.0, high: 1597.0}}
+        status: ok  # measured
         evidence: {at("threshold:decode_tps@decode")}
   pd_ratio:
     prefill: 9
@@ -229,6 +230,8 @@ spec:
   hysteresis: {{scale_out_ratio: 1.05, scale_in_ratio: 0.79}}
   cooldown: {{scale_out_s: 300, scale_in_s: 900}}
 status:
-  confidence: high
+  recommended: true
+  confidence: medium
+  confidence_reasons: [3 of 7 weekdays are in the history]
   refusals: []
 """

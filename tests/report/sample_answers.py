@@ -21,6 +21,20 @@ def iso(moment: datetime) -> str:
 
 def service_summary(name: str) -> dict[str, Any]:
     return {
+        "decision": {
+            "recommend": "apply",
+            "why": "the policy needs 29.9% fewer hours",
+            "confidence": "medium",
+            "confidence_reasons": [
+                {
+                    "code": "weekdays_not_seen",
+                    "text": "3 of 7 weekdays are in the history",
+                    "value": 3.0,
+                    "limit": 7.0,
+                }
+            ],
+            "next_steps": ["Record seven days."],
+        },
         "service": name,
         "history_kind": "production",
         "reference": "offered",
@@ -76,7 +90,8 @@ def service_summary(name: str) -> dict[str, Any]:
                 "role": role,
                 "gpu_type": None,
                 "target_per_instance": value,
-                "target_ci": ci,
+                "headroom_ratio": 0.85,
+                "capacity": {"value": at, "low": low, "high": high},
                 "scale_out_ratio": 1.05,
                 "scale_in_ratio": 0.79,
                 "cooldown_out_s": 300.0,
@@ -86,9 +101,9 @@ def service_summary(name: str) -> dict[str, Any]:
                 "noise_cv": 0.013,
                 "evidence": evidence.path(name, "derive", f"threshold:{signal}@{role}"),
             }
-            for signal, role, value, ci in (
-                ("prefill_tps_effective", "prefill", 2882.35, [2882.35, 3095.7]),
-                ("decode_tps", "decode", 1276.7, [1276.7, 1357.45]),
+            for signal, role, value, at, low, high in (
+                ("prefill_tps_effective", "prefill", 2882.35, 3515.0, 3391.0, 3642.0),
+                ("decode_tps", "decode", 1276.7, 1549.0, 1502.0, 1597.0),
             )
         ],
         "pd_ratio": {

@@ -12,7 +12,7 @@ from hs_analysis.report.explain import explain, text
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
 from hs_analysis.schema.detail import CAPACITY_POINTS, STUDY_POINTS, TIMELINE
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Capacity, Demand, PdRatio, Reason, SignalVerdict, Threshold
+from hs_analysis.schema.results import Capacity, Demand, Estimate, PdRatio, Reason, SignalVerdict, Threshold
 
 NAME = "prod/llama"
 START = datetime(2026, 11, 17, tzinfo=UTC)
@@ -108,7 +108,7 @@ def summary():
                     "decode",
                     None,
                     1276.7,
-                    (1276.7, 1357.4),
+                    Estimate(1549.5, 1502.0, 1596.9),
                     1.05,
                     0.79,
                     300.0,
@@ -116,6 +116,7 @@ def summary():
                     "ok",
                     None,
                     0.013,
+                    0.85,
                     evidence=path("derive", "threshold:decode_tps@decode"),
                 )
             )
@@ -206,7 +207,7 @@ CASES = [
     ("study", "decode_tps@decode", 0.998, (0.96, 1.04), "proportional"),
     ("derive", "capacity@decode", 1548.9, (1502.0, 1597.0), "ok"),
     ("derive", "capacity@decode@NVIDIA H20", None, None, "refused"),
-    ("derive", "threshold:decode_tps@decode", 1276.7, (1276.7, 1357.4), "ok"),
+    ("derive", "threshold:decode_tps@decode", 1276.7, None, "ok"),
     ("derive", "pd_ratio", 0.9, (0.85, 0.96), "ok"),
     ("select", "decode_tps", 0.31, None, "chosen"),
     ("select", "pair", 0.31, None, "not chosen"),
@@ -225,6 +226,14 @@ def test_a_link_gives_the_very_number_of_the_summary(stage, what, value, ends, s
     assert found["formula"] or status == "refused"
     assert found["inputs"] == [{"name": "dump.json.gz", "bytes": 48_210_331, "sha256": "9f" * 32}]
     json.dumps(found)
+
+
+def test_a_target_is_told_with_the_capacity_it_comes_from():
+    """It is a decision: the interval is the capacity's."""
+    numbers = {one["name"]: one for one in about("derive", "threshold:decode_tps@decode")["numbers"]}
+    known = numbers["the capacity it comes from"]
+    assert (known["value"], list(known["interval"])) == (1549.5, [1502.0, 1596.9])
+    assert numbers["share of the capacity used"]["value"] == 0.85
 
 
 def test_every_number_has_its_own_interval():

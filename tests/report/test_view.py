@@ -29,17 +29,30 @@ def facts(sample: samples.Sample) -> dict[str, dict[str, Any]]:
 
 
 def test_verdict_says_what_to_scale_on_and_how_sure() -> None:
-    """Signal, target with unit and interval, ratio, saving and confidence are there, each with its link."""
+    """Signal, target with its capacity, ratio, saving and confidence are there, each with its link."""
     verdict = page(samples.sample())["services"][0]["verdict"]
     assert words(verdict["headline"]) == "Scale on decode TPS at 1,277 tokens/s per decode instance"
-    assert verdict["confidence"]["word"] == "high"
+    assert verdict["confidence"]["word"] == "medium"
+    assert verdict["reasons"] == ["3 of 7 weekdays are in the history"]
     found = {fact["label"]: fact["cells"] for fact in verdict["facts"]}
     target = found["Target"][0]
-    assert (target["text"], target["unit"], target["ci"]) == ("1,277", "tokens/s", "1,277 to 1,357")
+    assert (target["text"], target["unit"]) == ("1,277", "tokens/s")
+    assert "ci" not in target
+    assert target["detail"]["label"] == "0.85 × the lower end of a capacity of"
+    assert (target["detail"]["text"], target["detail"]["ci"]) == ("1,549", "1,502 to 1,597")
     assert target["href"] == "#/prod%2Fllama-70b/derive/threshold:decode_tps@decode"
     assert (found["P/D ratio"][0]["text"], found["P/D ratio"][0]["ci"]) == ("0.903", "0.846 to 0.967")
     assert [cell["text"] for cell in found["Replay"]] == ["29.9", "34.2", "0.61"]
     assert verdict["refusals"][0]["collect"].startswith("one day with the H20 group")
+
+
+def test_a_policy_that_is_not_recommended_is_not_the_headline() -> None:
+    """Keep what runs, and why; what to do next stands below."""
+    sample = samples.sample()
+    sample.summary["services"][0]["decision"] |= {"recommend": "keep", "why": "the policy needs more hours"}
+    verdict = page(sample)["services"][0]["verdict"]
+    assert words(verdict["headline"]) == "Keep what runs: the policy needs more hours"
+    assert verdict["next_steps"] == ["Record seven days."]
 
 
 def test_verdict_opens_with_a_warning_when_the_policy_does_worse() -> None:

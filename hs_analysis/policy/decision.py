@@ -1,0 +1,394 @@
+"""What to do with a policy: apply it, keep what runs, or record more; and how far to trust that.
+
+The one place where `decision` of summary.json comes from; policy.yaml, the terminal, the report and the
+exports read it there. Confidence is the table `CRITERIA`: each row looks at the evidence and gives the reason
+why it is not met. Points of the rows that are not met add up: none is ``high``, one ``medium``, more ``low``;
+a row that only caps keeps ``high`` out and adds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hs_analysis.policy.candidates import candidate_name, signal_threshold
+from hs_analysis.policy.model import Policy
+from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
+from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
+from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.results import Derived, Reason
+from hs_analysis.schema.settings import Slo
+
+Confidence = Literal["high", "medium", "low"]
+Recommend = Literal["apply", "keep", "record"]
+
+REFIT_APART = 0.10
+"""Numbers of the first part and of the whole window may differ by this [ratio]."""
+
+EDGE_APART = 0.10
+"""A latency limit may lie this far above the histogram edge that it is judged at [ratio]."""
+
+DAYS_NEEDED = 7
+"""Days that a history needs to hold each weekday."""
+
+WHOLE_WEEK_SHARE = 0.99
+"""Share of those days that counts as all of them: the last scrapes of an export are often cut [ratio]."""
+
+WEEKDAY_SEEN_S = DAY_S / 2
+"""A weekday is seen once this much of it was recorded [s]. Default of this project."""
+
+CAP, ONE, LOW = 0, 1, 2
+"""Points of a criterion that is not met: it only keeps ``high`` out; it costs a step; it is ``low`` alone."""
+
+MOST_STEPS = 5
+"""Most sentences of `next_steps`."""
+
+
+@dataclass(frozen=True)
+class Grounds:
+    """What a decision rests on.
+
+    Attributes
+    ----------
+    policy
+        The policy as policy.yaml holds it, fitted on the whole window.
+    whole, first
+        Derived numbers of the whole window, and of its first part.
+    chosen
+        Name of the candidate that selection took; None when it took none.
+    same_signals
+        Whether the policy has the signals of that candidate.
+    replay
+        The backtest.
+    slo
+        Limits of the run.
+    kind
+        ``production`` or ``pressure_test``.
+    slo_edges
+        Histogram edges about each limit: ``signal``, ``limit_s``, ``low_s`` (None = below all edges).
+    span_s, weekday_s
+        Length of the history [s], and recorded seconds per weekday, Monday first (UTC).
+    unserved_instances
+        Instances with a role in the service's namespace that belong to no service.
+    """
+
+    policy: Policy
+    whole: Derived
+    first: Derived
+    chosen: str | None
+    same_signals: bool
+    replay: ReplayResult
+    slo: Slo
+    kind: str
+    slo_edges: Sequence[Mapping[str, Any]] = ()
+    span_s: float = 0.0
+    weekday_s: tuple[float, ...] = (0.0,) * len(DAYS)
+    unserved_instances: int = 0
+
+    @property
+    def row(self) -> PolicyReplay | None:
+        """The backtest of the candidate that was selected, None when it was not replayed."""
+        return self._named(self.chosen) if self.chosen else None
+
+    @property
+    def recorded(self) -> PolicyReplay | None:
+        """What ran, in the same replay."""
+        return self._named(RECORDED)
+
+    def _named(self, name: str) -> PolicyReplay | None:
+        return next((row for row in self.replay.policies if row.policy == name), None)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One row of the table of confidence.
+
+    Attributes
+    ----------
+    fails
+        Gives the reason why it is not met, None where it is.
+    points
+        `CAP`, `ONE` or `LOW`.
+    remedy
+        What to do about it, as a sentence.
+    """
+
+    fails: Callable[[Grounds], Reason | None]
+    points: int
+    remedy: str
+
+
+@dataclass(frozen=True)
+class PolicyDecision:
+    """``decision`` of a service in summary.json.
+
+    Attributes
+    ----------
+    recommend
+        ``apply``, ``keep`` (what runs) or ``record`` (nothing can be stood for).
+    why
+        One sentence.
+    confidence, confidence_reasons
+        Level, and the reasons against a higher one, the shortest first.
+    next_steps
+        What to do next, as sentences.
+    """
+
+    recommend: Recommend
+    why: str
+    confidence: Confidence
+    confidence_reasons: tuple[Reason, ...]
+    next_steps: tuple[str, ...]
+
+
+def decide_on(grounds: Grounds) -> PolicyDecision:
+    """Return what to do with a policy and how far to trust it."""
+    failed = [(row, reason) for row in CRITERIA if (reason := row.fails(grounds)) is not None]
+    reasons = sorted((reason for _, reason in failed), key=lambda one: (len(one.text), one.text))
+    recommend, why = recommendation(grounds)
+    return PolicyDecision(
+        recommend, why, _level(failed), tuple(reasons), tuple(_next_steps(grounds, recommend, failed))
+    )
+
+
+def with_decision(policy: Policy, decision: PolicyDecision) -> Policy:
+    """Return the policy with the status that a decision gives it."""
+    return replace(
+        policy,
+        recommended=decision.recommend == "apply",
+        confidence=decision.confidence,
+        confidence_reasons=tuple(reason.text for reason in decision.confidence_reasons),
+    )
+
+
+def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[float, tuple[float, ...]]:
+    """Return the length of a history and the recorded time per weekday, Monday first [s].
+
+    Parameters
+    ----------
+    seconds
+        Starts of its windows [Unix s].
+    window_s
+        Width of one [s].
+    """
+    if not seconds.size:
+        return 0.0, (0.0,) * len(DAYS)
+    weekday = (np.unique(seconds) // DAY_S + EPOCH_WEEKDAY).astype(np.int64) % len(DAYS)
+    counts = np.bincount(weekday, minlength=len(DAYS))
+    return float(seconds.max() - seconds.min() + window_s), tuple(float(n * window_s) for n in counts)
+
+
+def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
+    """Return what to do and why, in a sentence.
+
+    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often, and
+    where it breaks the SLO more often than is allowed and what ran did not.
+    """
+    if grounds.policy.mode == "hold":
+        said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
+        return "record", said.partition(": ")[2]
+    row, ran = grounds.row, grounds.recorded
+    if row is None or ran is None:
+        return "apply", "no part of the history was left to replay it on"
+    saved, shares = row.vs_recorded, _shares(grounds, row, ran)
+    more = saved is not None and saved < 0
+    hours = "" if saved is None else f"the policy needs {abs(saved):.1%} {'more' if more else 'fewer'} hours"
+    if shares is None:
+        unknown = "whether it breaks the SLO less often is not known"
+        return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
+    ours, theirs = shares
+    broken = f"it breaks the SLO in {ours:.2%} of windows, what ran in {theirs:.2%}"
+    if more and ours >= theirs:
+        return "keep", f"{hours}, and {broken}"
+    allowed = grounds.slo.allowed_window_share
+    if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
+        return "keep", f"{broken}; {allowed:.0%} are allowed"
+    return "apply", f"{hours}, and {broken}" if hours else broken
+
+
+def _shares(grounds: Grounds, row: PolicyReplay, ran: PolicyReplay) -> tuple[float, float] | None:
+    """Return the shares of windows over the SLO; of an uncalibrated replay where no other has them."""
+    rough = grounds.replay.calibration.get("uncalibrated_shares") or {}
+    for ours, theirs in (
+        (row.slo_violation_ratio, ran.slo_violation_ratio),
+        (rough.get(row.policy), rough.get(ran.policy)),
+    ):
+        if ours is not None and theirs is not None:
+            return ours, theirs
+    return None
+
+
+def _level(failed: Sequence[tuple[Criterion, Reason]]) -> Confidence:
+    points = sum(row.points for row, _ in failed)
+    if points == 0:
+        return "medium" if failed else "high"
+    return "medium" if points == 1 else "low"
+
+
+def _next_steps(
+    grounds: Grounds, recommend: Recommend, failed: Sequence[tuple[Criterion, Reason]]
+) -> Iterator[str]:
+    steps = {
+        "apply": "Read the first lines of an exported file, check its names and addresses, and apply it.",
+        "keep": "Keep what runs. policy.yaml and the exports are written, marked as not recommended.",
+        "record": "Keep what runs, and record what is missing.",
+    }
+    found = [steps[recommend]]
+    if recommend == "record":
+        found += [f"{one.collect[:1].upper()}{one.collect[1:]}." for one in grounds.whole.refusals]
+    found += [row.remedy for row, _ in failed]
+    yield from list(dict.fromkeys(found))[:MOST_STEPS]
+
+
+def _on_hold(grounds: Grounds) -> Reason | None:
+    return Reason("on_hold", "no policy could be made") if grounds.policy.mode == "hold" else None
+
+
+def _pools_sized(grounds: Grounds) -> Reason | None:
+    missing = [role for role in grounds.policy.bounds if role not in grounds.policy.sized_roles]
+    if grounds.policy.mode != "metric" or not missing:
+        return None
+    return Reason("pool_not_sized", f"nothing sizes {' and '.join(missing)}")
+
+
+def _all_served(grounds: Grounds) -> Reason | None:
+    count = grounds.unserved_instances
+    if not count:
+        return None
+    text = f"{count} instances of this namespace belong to no service"
+    return Reason("unserved_instances", text, float(count), 0.0)
+
+
+def _holds_slo(grounds: Grounds) -> Reason | None:
+    share = None if grounds.row is None else grounds.row.slo_violation_ratio
+    allowed = grounds.slo.allowed_window_share
+    unclear = grounds.row is not None and grounds.row.slo_side == "unclear"
+    if share is None or not grounds.slo.given or unclear or share <= allowed:
+        return None
+    text = f"the backtest breaks the SLO in {share:.2%} of windows, {allowed:.0%} are allowed"
+    return Reason("slo_not_held", text, share, allowed)
+
+
+def _backtested(grounds: Grounds) -> Reason | None:
+    if grounds.policy.mode == "hold" or grounds.row is not None:
+        return None
+    return Reason("not_backtested", "no part of the history was left to replay it on")
+
+
+def _calibrated(grounds: Grounds) -> Reason | None:
+    if grounds.row is None:
+        return None
+    if grounds.replay.calibration.get("status") != "calibrated":
+        return Reason("not_calibrated", "the replay does not foretell the recorded latencies")
+    if grounds.row.slo_side == "unclear":
+        return Reason("slo_side_unclear", "the replay can't tell whether the policy holds the SLO")
+    return None
+
+
+def _refit_alike(grounds: Grounds) -> Reason | None:
+    if grounds.row is None:
+        return None
+    if not grounds.same_signals:
+        now = candidate_name(tuple((p.signal, p.role) for p in grounds.policy.primaries))
+        text = f"the first part of the history gives {grounds.chosen}, the whole of it {now}"
+        return Reason("other_signals", text)
+    name, change = max(_moves(grounds), key=lambda move: abs(move[1]), default=("", 0.0))
+    if abs(change) <= REFIT_APART:
+        return None
+    text = f"{name} moves by {change:+.0%} from the first part of the history to the whole of it"
+    return Reason("numbers_moved", text, abs(change), REFIT_APART)
+
+
+def _moves(grounds: Grounds) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of the policy that both fits have, and their relative change."""
+    for primary in grounds.policy.primaries:
+        fits = [signal_threshold(d, primary.signal, primary.role) for d in (grounds.first, grounds.whole)]
+        for key, what in _FITTED.items():
+            before, after = (getattr(fit, key) if fit else None for fit in fits)
+            if before and after:
+                yield f"the {what} of {primary.signal}@{primary.role}", after / before - 1.0
+    before, after = grounds.first.pd_ratio.value, grounds.whole.pd_ratio.value
+    if grounds.policy.pd_ratio is not None and before and after:
+        yield "the P/D ratio", after / before - 1.0
+
+
+_FITTED = {
+    "target_per_instance": "target",
+    "scale_out_ratio": "ratio to scale out",
+    "scale_in_ratio": "ratio to scale in",
+}
+
+
+def _ratio_steady(grounds: Grounds) -> Reason | None:
+    if grounds.whole.pd_ratio.status != "drifting":
+        return None
+    return Reason("ratio_drifts", "the P/D ratio drifts")
+
+
+def _startup_known(grounds: Grounds) -> Reason | None:
+    unknown = [role for role in grounds.policy.bounds if role not in grounds.policy.start_up_s]
+    if grounds.policy.mode == "hold" or not unknown:
+        return None
+    text = f"the start-up time of {' and '.join(unknown)} is a default"
+    return Reason("startup_default", text)
+
+
+def _at_an_edge(grounds: Grounds) -> Reason | None:
+    apart = []
+    for edge in grounds.slo_edges:
+        limit, low = edge["limit_s"], edge.get("low_s")
+        moved = 1.0 if not low else limit / low - 1.0
+        if moved > EDGE_APART:
+            name = str(edge["signal"]).upper()
+            at = f"is judged at {low:g} s, not at {limit:g} s" if low else f"can't be judged at {limit:g} s"
+            apart.append((moved, f"{name} {at}"))
+    if not apart:
+        return None
+    moved, text = max(apart)
+    return Reason("bucket_edge", text, moved, EDGE_APART)
+
+
+def _no_floor(grounds: Grounds) -> Reason | None:
+    floors = [c.role for c in grounds.whole.capacity if c.gpu_type is None and c.status == "floor"]
+    if not floors:
+        return None
+    text = f"the capacity of {' and '.join(floors)} is a floor: its limit was not met"
+    return Reason("capacity_floor", text)
+
+
+def _weekdays_seen(grounds: Grounds) -> Reason | None:
+    if grounds.kind == "pressure_test":
+        return None
+    days, seen = grounds.span_s / DAY_S, sum(spent >= WEEKDAY_SEEN_S for spent in grounds.weekday_s)
+    if days >= WHOLE_WEEK_SHARE * DAYS_NEEDED and seen == len(DAYS):
+        return None
+    text = f"{seen} of {len(DAYS)} weekdays are in the history"
+    return Reason("weekdays_not_seen", text, float(seen), float(len(DAYS)))
+
+
+def _production(grounds: Grounds) -> Reason | None:
+    if grounds.kind != "pressure_test":
+        return None
+    return Reason("pressure_test", "a pressure test is no production history")
+
+
+CRITERIA: tuple[Criterion, ...] = (
+    Criterion(_on_hold, LOW, "Answer the refusals: hsa plan-test says what to record."),
+    Criterion(_pools_sized, LOW, "Record a signal of the pool that nothing sizes: hsa doctor names them."),
+    Criterion(_all_served, LOW, "Map the instances that belong to no service: hsa doctor gives the lines."),
+    Criterion(_holds_slo, LOW, "Lower the head-room ratio, or give the pools more room before you apply it."),
+    Criterion(_backtested, LOW, "Record at least twice as long, so that a part is left to replay."),
+    Criterion(_calibrated, ONE, "See in the report which latency the replay foretells badly, and why."),
+    Criterion(_refit_alike, ONE, "Record longer, or leave out a stretch that is not usual with --exclude."),
+    Criterion(_ratio_steady, ONE, "See in the report what moved the token mix; do not fix the P/D ratio."),
+    Criterion(_startup_known, ONE, "Give the start-up time with --startup, or record a scale-out."),
+    Criterion(_at_an_edge, ONE, "Put a histogram bucket edge at the limit, or judge at the edge there is."),
+    Criterion(_no_floor, ONE, "Test above the recorded peak: hsa plan-test gives the load levels."),
+    Criterion(_weekdays_seen, CAP, "Record seven days, so that each weekday is in the history."),
+    Criterion(_production, CAP, "Confirm it on a production history of seven days."),
+)
+"""The table of confidence, in the order of its next steps."""

@@ -1,0 +1,180 @@
+"""What to do with a policy, and the table of confidence: each row alone, and how they add up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from replay.services import SETTINGS, START, built, derived, pd_day
+
+from hs_analysis.policy.build import build_policy
+from hs_analysis.policy.decision import CRITERIA, Grounds, decide_on, recorded_weekdays, with_decision
+from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import Refusal
+
+DECODE = (("decode_tps", "decode"),)
+NAME = "decode_tps@decode"
+WEEK_S = 7 * 86_400.0
+
+
+def row(policy: str, saved: float | None, share: float | None, side: str | None = "under") -> PolicyReplay:
+    """Return a row of the backtest."""
+    return replace(PolicyReplay(policy, None, 100.0, share, 1.0, 0.0, 0.1, 0.0, 0.3, saved), slo_side=side)
+
+
+def backtest(
+    saved: float | None = 0.2, ours: float | None = 0.01, theirs: float | None = 0.02, **known: Any
+) -> ReplayResult:
+    """Return a backtest of the policy beside what ran."""
+    calibration = {"status": "calibrated"} | known
+    return ReplayResult(None, None, calibration, (row(NAME, saved, ours), row("recorded", 0.0, theirs)))
+
+
+def grounds(**changes: Any) -> Grounds:
+    """Return grounds that every criterion is met on, but for the changes."""
+    met = Grounds(
+        built(pd_day(), DECODE), derived(), derived(), NAME, True, backtest(), SETTINGS.slo, "production",
+        ({"signal": "ttft", "limit_s": 2.5, "low_s": 2.5},), WEEK_S, (86_400.0,) * 7,
+    )  # fmt: skip
+    return replace(met, **changes)
+
+
+def with_ratio(status: str, value: float = 2.61) -> Any:
+    """Return derived numbers with another ratio."""
+    return derived(ratio=value, ratio_status=status)
+
+
+def unknown_startup() -> Any:
+    """Return a policy whose start-up times nobody knows."""
+    return build_policy(pd_day(), derived(), (), DECODE, replace(SETTINGS, startup_s={}), {}, {})
+
+
+FAILURES: dict[str, tuple[dict[str, Any], str]] = {
+    "on_hold": ({"policy": built(pd_day(), ())}, "low"),
+    "pool_not_sized": (
+        {"policy": built(pd_day(), DECODE, derived(ratio=None, ratio_status="refused"))},
+        "low",
+    ),
+    "unserved_instances": ({"unserved_instances": 3}, "low"),
+    "slo_not_held": ({"replay": backtest(ours=0.06, theirs=0.09)}, "low"),
+    "not_backtested": ({"replay": ReplayResult(None, None)}, "low"),
+    "not_calibrated": ({"replay": backtest(status="not_calibrated")}, "medium"),
+    "slo_side_unclear": (
+        {"replay": replace(backtest(), policies=(row(NAME, 0.2, 0.06, "unclear"), row("recorded", 0, 0.02)))},
+        "medium",
+    ),
+    "other_signals": ({"same_signals": False}, "medium"),
+    "numbers_moved": ({"first": with_ratio("ok", 2.0)}, "medium"),
+    "ratio_drifts": ({"whole": with_ratio("drifting")}, "medium"),
+    "startup_default": ({"policy": unknown_startup()}, "medium"),
+    "bucket_edge": ({"slo_edges": ({"signal": "ttft", "limit_s": 2.5, "low_s": 2.0},)}, "medium"),
+    "capacity_floor": ({"whole": derived(status="floor")}, "medium"),
+    "weekdays_not_seen": ({"weekday_s": (86_400.0,) * 5 + (0.0, 0.0)}, "medium"),
+    "pressure_test": ({"kind": "pressure_test"}, "medium"),
+}
+
+
+@pytest.mark.parametrize("code", FAILURES)
+def test_each_criterion_fails_alone(code: str) -> None:
+    """With everything else met: its own reason, and the level that it leaves."""
+    changes, level = FAILURES[code]
+    made = decide_on(grounds(**changes))
+    if code in ("on_hold", "capacity_floor"):  # no pool is sized then; a floor moves the fits apart here
+        assert code in {reason.code for reason in made.confidence_reasons}
+    else:
+        assert [reason.code for reason in made.confidence_reasons] == [code]
+    assert made.confidence == level
+    assert made.confidence_reasons[0].text
+
+
+def test_every_row_of_the_table_is_tried() -> None:
+    """A criterion without a case above would be one that nobody has seen fail."""
+    hit = {
+        row.fails
+        for changes, _ in FAILURES.values()
+        for row in CRITERIA
+        if row.fails(grounds(**changes)) is not None
+    }
+    assert hit == {row.fails for row in CRITERIA}
+    assert all(row.remedy.endswith(".") for row in CRITERIA)
+
+
+def test_confidence_is_high_only_where_all_is_met() -> None:
+    """One that fails costs a step, two are low; what only caps adds nothing to it."""
+    assert decide_on(grounds()).confidence == "high"
+    assert decide_on(grounds()).confidence_reasons == ()
+    drifting = {"whole": with_ratio("drifting")}
+    cap = {"weekday_s": (86_400.0,) * 3 + (0.0,) * 4, "span_s": 3 * 86_400.0}
+    assert decide_on(grounds(**drifting, **cap)).confidence == "medium"
+    assert decide_on(grounds(**drifting, replay=backtest(status="not_calibrated"))).confidence == "low"
+
+
+def test_reasons_come_shortest_first() -> None:
+    """A reader takes in the short ones before the long."""
+    made = decide_on(grounds(whole=with_ratio("drifting"), kind="pressure_test", unserved_instances=2))
+    lengths = [len(reason.text) for reason in made.confidence_reasons]
+    assert len(lengths) == 3
+    assert lengths == sorted(lengths)
+
+
+@pytest.mark.parametrize(
+    ("saved", "ours", "theirs", "recommend"),
+    [
+        (0.2, 0.01, 0.02, "apply"),
+        (0.2, 0.03, 0.02, "apply"),  # fewer hours, and what the SLO allows
+        (-0.2, 0.01, 0.02, "apply"),  # more hours, and fewer violations
+        (-0.2, 0.02, 0.02, "keep"),
+        (-0.001, 0.03, 0.02, "keep"),
+        (-0.2, None, None, "keep"),  # not known to break it less often
+        (0.2, None, None, "apply"),
+        (None, 0.01, 0.02, "apply"),
+        (0.2, 0.06, 0.02, "keep"),  # what ran held the SLO
+        (0.2, 0.06, 0.07, "apply"),
+    ],
+)
+def test_what_costs_more_and_breaks_no_less_is_never_recommended(
+    saved: float | None, ours: float | None, theirs: float | None, recommend: str
+) -> None:
+    """More hours have to buy fewer violations; fewer hours may not cost an SLO that held."""
+    made = decide_on(grounds(replay=backtest(saved, ours, theirs)))
+    assert made.recommend == recommend
+    assert made.why
+    assert made.next_steps
+    status = with_decision(built(pd_day(), DECODE), made)
+    assert status.recommended is (recommend == "apply")
+    assert status.confidence == made.confidence
+
+
+def test_an_uncalibrated_replay_may_still_tell_which_breaks_less() -> None:
+    """Its shares are no claim, but both are off by the same model."""
+    shares = {"uncalibrated_shares": {NAME: 0.01, "recorded": 0.3}}
+    rough = backtest(-0.2, None, None, status="not_calibrated", **shares)
+    assert decide_on(grounds(replay=rough)).recommend == "apply"
+    worse = {"uncalibrated_shares": {NAME: 0.3, "recorded": 0.3}}
+    rough = backtest(-0.2, None, None, status="not_calibrated", **worse)
+    assert decide_on(grounds(replay=rough)).recommend == "keep"
+
+
+def test_a_hold_says_what_to_record() -> None:
+    """Nothing can be stood for: the refusals say what would change that."""
+    refusal = Refusal("capacity@decode", "thin", "too few", "record a busier day")
+    numbers = replace(derived(), refusals=(refusal,))
+    made = decide_on(grounds(policy=built(pd_day(), ()), whole=numbers))
+    assert (made.recommend, made.confidence) == ("record", "low")
+    assert "Record a busier day." in made.next_steps
+    assert made.why == "no signal may size a pool; counts stay as they are"
+
+
+def test_weekdays_are_counted_in_recorded_time() -> None:
+    """2026-01-01 was a Thursday; half a day of a weekday is enough, and a gap is not recorded."""
+    seconds = START + np.arange(0.0, WEEK_S, 60.0)
+    span_s, weekday_s = recorded_weekdays(seconds, 60.0)
+    assert span_s == WEEK_S
+    assert weekday_s == (86_400.0,) * 7
+    hole = seconds[(seconds < START + 86_400) | (seconds >= START + 2 * 86_400)]
+    assert recorded_weekdays(hole, 60.0)[1][4] == 0.0
+    made = decide_on(grounds(weekday_s=recorded_weekdays(hole, 60.0)[1]))
+    assert [reason.code for reason in made.confidence_reasons] == ["weekdays_not_seen"]
+    assert recorded_weekdays(np.array([]), 60.0) == (0.0, (0.0,) * 7)
