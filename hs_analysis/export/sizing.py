@@ -107,7 +107,7 @@ def _origin(primary: Primary, target: float) -> str:
         value, low, high = map(naming.plain_number, (known.value, known.low, known.high))
         share = naming.plain_number(given.headroom_ratio)
         end = "a floor of" if given.status == "floor" else "the lower end of a capacity of"
-        comes = f", at {share} of {end} {value} ({low} to {high})"
+        comes = f", {share} × {end} {value} ({low} to {high})"
     evidence = f" ({given.evidence})" if given.evidence else ""
     return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 

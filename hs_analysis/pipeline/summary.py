@@ -19,7 +19,7 @@ from hs_analysis.schema.trial import SignalTrial
 SCHEMA_VERSION = 2
 
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
-"""Versions that are read. 1 gave a target an interval of its own and held no decision; the rest is the same."""
+"""Versions that are read. 1 gave a target an interval of its own and held no decision."""
 
 DIGITS = 12
 """Significant digits of a number in summary.json: below them the order of additions begins to show."""

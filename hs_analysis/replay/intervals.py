@@ -117,7 +117,7 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         if value is None:
             return None
         with np.errstate(invalid="ignore", divide="ignore"):
-            return _interval(part[drawn].sum(axis=1) / of[drawn].sum(axis=1) * times)
+            return _interval(part[drawn].sum(axis=1) / of[drawn].sum(axis=1) * times, value)
 
     def saving(value: float | None, baseline: str) -> Interval | None:
         return None if value is None else interval(value, cuts[baseline].cost - own.cost, cuts[baseline].cost)
@@ -139,6 +139,6 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
     )
 
 
-def _interval(draws: Floats) -> Interval | None:
-    low, high = percentile_interval(draws)
+def _interval(draws: Floats, value: float) -> Interval | None:
+    low, high = percentile_interval(draws, holding=value)
     return None if np.isnan(low) else (low, high)

@@ -172,11 +172,19 @@ def block_correlations(x: Floats, y: Floats, starts: Integers, block: int) -> Fl
     return np.asarray(rho[:, 0] if y.ndim == 1 else rho, dtype=float)
 
 
-def percentile_interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Return the central interval of bootstrap draws; NaN draws are left out, (NaN, NaN) below two draws."""
+def percentile_interval(
+    draws: Floats, level: float = 0.95, holding: float | None = None
+) -> tuple[float, float]:
+    """Return the central interval of bootstrap draws; NaN draws are left out, (NaN, NaN) below two draws.
+
+    ``holding`` is a value that the interval is stretched to: that of the rows themselves, where draws lie to
+    one side of it. A rank correlation near 1 is lower in every resample, since rows that are drawn twice tie.
+    """
     finite = draws[np.isfinite(draws)]
     if finite.size < 2:
         return math.nan, math.nan
     tail = (1.0 - level) / 2.0
-    low, high = np.quantile(finite, [tail, 1.0 - tail])
-    return float(low), float(high)
+    low, high = (float(end) for end in np.quantile(finite, [tail, 1.0 - tail]))
+    if holding is None or math.isnan(holding):
+        return low, high
+    return min(low, holding), max(high, holding)

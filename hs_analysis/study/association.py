@@ -71,11 +71,12 @@ def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = Non
         draws = correlation(drawn_x, drawn_y)
     else:
         draws = block_correlations(x, y, resamples[:, ::block], block)
+    linear, ranked = float(correlation(x, y)), float(rank_correlation(x, y))
     return Association(
-        float(correlation(x, y)),
-        percentile_interval(draws),
-        float(rank_correlation(x, y)),
-        percentile_interval(rank_correlation(drawn_x, drawn_y)),
+        linear,
+        percentile_interval(draws, holding=linear),
+        ranked,
+        percentile_interval(rank_correlation(drawn_x, drawn_y), holding=ranked),
     )
 
 

@@ -225,8 +225,7 @@ def find_lag(x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Gen
     lag = float(peak_lag(found, reach) * step_s)
     resampled = correlate(products, rows, _block_counts(x.size, rows, draws, rng))
     lags = np.array([peak_lag(draw, reach) for draw in resampled]) * step_s
-    low, high = percentile_interval(lags)
-    return Lag(lag, (min(low, lag), max(high, lag)))
+    return Lag(lag, percentile_interval(lags, holding=lag))
 
 
 def _ranks(x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,291 @@
+"""Laws of an answer, whatever the history: one set of numbers in every output of a run.
+
+Each function returns what breaks its law, in words; empty means that it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from hs_analysis.cli.verdict import run_result
+from hs_analysis.export import NOT_RECOMMENDED
+from hs_analysis.export.naming import plain_number
+from hs_analysis.policy import dump, load_all
+from hs_analysis.policy.rounding import DIGITS
+from hs_analysis.report.headlines import HEADLINES
+from hs_analysis.report.wording import LEAST_PERCENT, number
+
+SLACK = 1e-9
+"""Relative slack of a comparison: numbers are written with 12 digits."""
+
+INTERVALS = {
+    "per_instance": ("ci",), "value": ("ci", "band"), "value_s": ("ci",), "relative": ("ci",),
+    "slo_violation_ratio": ("slo_violation_ci", "slo_violation_range"),
+    "instance_hours": ("instance_hours_ci", "instance_hours_range"),
+}  # fmt: skip
+"""Key of a number → keys of its intervals; every other ``x`` has ``x_ci``."""
+
+
+def outside_their_intervals(plain: Any, place: str = "") -> Iterator[str]:
+    """Yield every number that lies outside an interval that stands beside it, wherever it is."""
+    if isinstance(plain, list):
+        for index, item in enumerate(plain):
+            yield from outside_their_intervals(item, f"{place}/{index}")
+    if not isinstance(plain, Mapping):
+        return
+    for key, value in plain.items():
+        yield from outside_their_intervals(value, f"{place}/{key}")
+        ends = [plain.get(name) for name in (*INTERVALS.get(key, ()), f"{key}_ci")]
+        if key == "value" and "low" in plain:
+            ends.append([plain["low"], plain["high"]])
+        for pair in ends:
+            if _outside(value, pair):
+                yield f"{place}/{key}: {value} is outside {pair}"
+
+
+def _outside(value: Any, pair: Any) -> bool:
+    if not isinstance(value, int | float) or not isinstance(pair, list) or None in pair:
+        return False
+    slack = SLACK * max(abs(end) for end in (value, *pair))
+    return not pair[0] - slack <= value <= pair[1] + slack
+
+
+def values_by_link(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the number that each evidence link of summary.json stands for."""
+    found = {}
+    for service in summary["services"]:
+        tables = {kind: service.get(kind) or [] for kind in HEADLINES if kind != "replay"}
+        tables["replay"] = service["replay"]["policies"]
+        for kind, rows in tables.items():
+            for row in rows if isinstance(rows, list) else [rows]:
+                if row.get("evidence"):
+                    found[row["evidence"]] = row[HEADLINES[kind][0]]
+    return found
+
+
+def apart_in_the_policy(summary: Mapping[str, Any], documents: list[Any]) -> Iterator[str]:
+    """Yield what policy.yaml says otherwise than summary.json under the same link."""
+    values = values_by_link(summary)
+    for document, service in zip(documents, summary["services"], strict=True):
+        spec, decision = document["spec"], service["decision"]
+        rows = [*(p["target_per_instance"] for p in spec["primaries"]), *filter(None, [spec["pd_ratio"]])]
+        for row in rows:
+            if row["evidence"] not in values:
+                yield f"{row['evidence']} is no link of summary.json"
+            elif not _same(row["value"], values[row["evidence"]]):
+                yield f"{row['evidence']}: {row['value']}, in summary.json {values[row['evidence']]}"
+        thresholds = {row["evidence"]: row for row in service["thresholds"]}
+        for row in (p["target_per_instance"] for p in spec["primaries"]):
+            ours, theirs = row["capacity"], thresholds[row["evidence"]]["capacity"]
+            pairs = [(ours[k], theirs[k]) for k in theirs] if ours and theirs else [(ours, theirs)]
+            pairs.append((row["headroom_ratio"], thresholds[row["evidence"]]["headroom_ratio"]))
+            yield from (
+                f"{row['evidence']}: {one} and {other}" for one, other in pairs if not _same(one, other)
+            )
+        for key in ("hysteresis", "cooldown"):
+            for role, row in ((spec[key] or {}).get("by_role") or {"": spec[key] or {}}).items():
+                yield from _band_apart(key, role, row, thresholds)
+        status = document["status"]
+        reasons = [reason["text"] for reason in decision["confidence_reasons"]]
+        if (status["confidence"], status["confidence_reasons"]) != (decision["confidence"], reasons):
+            yield f"confidence {status['confidence']}, in summary.json {decision['confidence']}"
+        if status["recommended"] != (decision["recommend"] == "apply"):
+            yield f"recommended {status['recommended']}, in summary.json {decision['recommend']}"
+
+
+def _band_apart(key: str, role: str, row: Mapping[str, Any], thresholds: Mapping[str, Any]) -> Iterator[str]:
+    names = {"hysteresis": {"scale_out_ratio": "scale_out_ratio", "scale_in_ratio": "scale_in_ratio"},
+             "cooldown": {"scale_out_s": "cooldown_out_s", "scale_in_s": "cooldown_in_s"}}[key]  # fmt: skip
+    if row.get("evidence") in thresholds:
+        for ours, theirs in names.items():
+            if not _same(row[ours], thresholds[row["evidence"]][theirs]):
+                yield f"{key} {role} {ours}: {row[ours]} and {thresholds[row['evidence']][theirs]}"
+
+
+def _same(written: Any, found: Any) -> bool:
+    """Whether two numbers are the same to the digits of policy.yaml."""
+    if written is None or found is None:
+        return written is found
+    return bool(math.isclose(written, found, rel_tol=10.0 ** (1 - DIGITS)))
+
+
+def kept_by_nothing(documents: list[Any]) -> Iterator[str]:
+    """Yield a ratio that a policy holds and its rule does not keep."""
+    for document in documents:
+        spec = document["spec"]
+        if spec["pd_ratio"] is not None and (len(spec["primaries"]) != 1 or spec["mode"] != "metric"):
+            yield f"{document['metadata']['service']}: a ratio beside {len(spec['primaries'])} primaries"
+
+
+def apart_in_the_terminal(summary: Mapping[str, Any], documents: list[Any], text: str) -> Iterator[str]:
+    """Yield what `hsa run` prints otherwise than the files say: policy, targets, decision, ratio."""
+    for document, service in zip(documents, summary["services"], strict=True):
+        spec, decision = document["spec"], service["decision"]
+        name = "+".join(f"{p['signal']}@{p['role']}" for p in spec["primaries"])
+        wanted = "hold: keep the counts as they are" if spec["mode"] == "hold" else name
+        (shown,) = re.findall(r"^  selected policy: (.*)$", text, re.M)
+        if shown != wanted:
+            yield f"selected policy {shown}, in policy.yaml {wanted}"
+        if spec["mode"] != "hold":
+            shown_targets = re.findall(r"^  target: (\S+) ([\d.,e−-]+) ?(\S*) per instance", text, re.M)
+            targets = {
+                f"{t['signal']}@{t['role']}": t["target_per_instance"]
+                for t in service["thresholds"]
+                if not t["gpu_type"]
+            }
+            for signal, value, unit in shown_targets:
+                scale = 100.0 if unit == "%" else 1.0
+                if value != number(scale * targets[signal]):
+                    yield f"target of {signal}: {value} {unit} on the terminal, {targets[signal]}"
+            if len(shown_targets) != len(spec["primaries"]):
+                yield f"{len(shown_targets)} targets on the terminal, {len(spec['primaries'])} primaries"
+        (said,) = re.findall(r"^  decision: (.*)$", text, re.M)
+        if f"confidence {decision['confidence']}" not in said:
+            yield f"{said!r} is not {decision['confidence']}"
+        first = text.splitlines()[0]
+        if (decision["recommend"] != "apply") != ("keep what runs" in first):
+            yield f"{decision['recommend']}, and the first line is {first!r}"
+        (ratio,) = re.findall(r"^  P/D ratio: (.*)$", text, re.M)
+        two = len(spec["primaries"]) == 2 and spec["mode"] == "metric"
+        if (two and service["pd_ratio"]["value"] is not None) != ("not kept" in ratio):
+            yield f"{len(spec['primaries'])} primaries, and the ratio is told as {ratio[:60]!r}"
+
+
+def apart_in_the_exports(folder: Path, documents: list[Any]) -> Iterator[str]:
+    """Yield thresholds of exported objects that are not the policy's, and files without their warning."""
+    for document in documents:
+        spec = document["spec"]
+        allowed = set()
+        for primary in spec["primaries"]:
+            target = primary["target_per_instance"]["value"]
+            if target is not None:
+                ratio = (spec["pd_ratio"] or {}).get("value")
+                allowed |= {target, *((target / ratio, target * ratio) if ratio else ())}
+        texts = {plain_number(value) for value in allowed}
+        for path in sorted((folder / "exports").rglob("*")):
+            if path.is_file():
+                yield from _export_apart(path, texts, spec, document["status"]["recommended"])
+
+
+def _export_apart(path: Path, texts: set[str], spec: Any, recommended: bool) -> Iterator[str]:
+    text = path.read_text("utf-8")
+    warned = NOT_RECOMMENDED in text.split("\n- " if path.suffix == ".json" else "\n", 1)[0]
+    if warned == recommended:
+        yield f"{path.name}: warned {warned}, recommended {recommended}"
+    if path.suffix != ".yaml":
+        return
+    for body in YAML(typ="safe", pure=True).load_all(text):
+        for trigger in (body.get("spec") or {}).get("triggers") or []:
+            if trigger["type"] == "prometheus" and trigger["metadata"]["threshold"] not in texts:
+                yield f"{path.name}: threshold {trigger['metadata']['threshold']}, in policy.yaml {texts}"
+        for metric in (body.get("spec") or {}).get("metrics") or []:
+            if metric["external"]["target"]["averageValue"] not in texts:
+                yield f"{path.name}: target {metric['external']['target']}, in policy.yaml {texts}"
+    links = {p["target_per_instance"]["evidence"]: p["target_per_instance"] for p in spec["primaries"]}
+    for line in re.findall(r"^# \w+: threshold .*$", text, re.M):
+        link = line.rpartition("(")[2].rstrip(")")
+        if link in links:
+            target = links[link]
+            told = [target["value"], *(target["capacity"] or {}).values()]
+            yield from (f"{path.name}: {v} is not in {line!r}" for v in told if plain_number(v) not in line)
+
+
+def dear_and_no_better(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield policies that are to be applied though they cost more and break the SLO no less often."""
+    for service in summary["services"]:
+        rows = {row["policy"]: row for row in service["replay"]["policies"]}
+        chosen = next((row["policy"] for row in service["selection"] if row["chosen"]), None)
+        ours, ran = rows.get(chosen), rows.get("recorded")
+        if not ours or not ran or service["decision"]["recommend"] != "apply" or not ours["vs_recorded"]:
+            continue
+        rough = service["replay"]["calibration"].get("uncalibrated_shares") or {}
+        shares = [
+            row["slo_violation_ratio"] if row["slo_violation_ratio"] is not None else rough.get(row["policy"])
+            for row in (ours, ran)
+        ]
+        if ours["vs_recorded"] < 0 and (None in shares or shares[0] >= shares[1]):
+            yield f"{service['service']}: {ours['vs_recorded']:+.1%} hours saved, {shares}, and applied"
+
+
+def apart_in_the_report(summary: Mapping[str, Any], page: str) -> Iterator[str]:
+    """Yield numbers of the report's verdict boxes that are not those of summary.json at their pointer."""
+    parser = _Pointed()
+    parser.feed(page)
+    for pointer, text in parser.found:
+        value: Any = summary
+        for key in pointer.strip("/").split("/"):
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        if isinstance(value, int | float) and not isinstance(value, bool) and not _shows(text, abs(value)):
+            yield f"{pointer}: {text!r} on the page, {value} in summary.json"
+    if not parser.found and summary["services"]:
+        yield "no number of the page has a pointer"
+
+
+def _shows(text: str, value: float) -> bool:
+    """Whether a text shows a number, in any of the units that the page writes numbers in."""
+    if text.startswith("<"):
+        return value < LEAST_PERCENT / 100
+    digits = re.search(r"[\d,]*\.?\d+(e[−-]\d+)?", text)
+    if digits is None:
+        return False
+    shown = float(digits.group().replace(",", "").replace("−", "-"))
+    decimals = len(digits.group().partition("e")[0].partition(".")[2])
+    scales = (1.0, 100.0, 1e3, 1 / 60, 1 / 3600, 1 / 86_400)
+    last = 0.5 * 10.0**-decimals * 1.001
+    return any(abs(shown - value * scale) <= max(last, 0.005 * value * scale) for scale in scales)
+
+
+class _Pointed(HTMLParser):
+    """Collects the text of every element that points at a value of summary.json."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self._open: list[tuple[str, str]] = []
+        self._text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        pointer = dict(attrs).get("data-pointer")
+        if pointer is not None and not pointer.endswith(("_ci", "/ci")):
+            self._open, self._text = [(tag, pointer)], ""
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and self._open[0][0] == tag:
+            self.found.append((self._open[0][1], self._text.strip()))
+            self._open = []
+
+
+def told(folder: Path) -> tuple[dict[str, Any], list[Any], str]:
+    """Return summary.json, the documents of policy.yaml, and what the terminal prints of them."""
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    text = (folder / "policy.yaml").read_text("utf-8")
+    documents = [d for d in YAML(typ="safe", pure=True).load_all(text) if d]
+    policies = [dump(policy) for policy in load_all(text)]
+    return summary, documents, "\n".join(map(str, run_result(summary, policies, folder).blocks()))
+
+
+def broken_laws(folder: Path) -> list[str]:
+    """Return everything that a run folder breaks, each with its law in front."""
+    summary, documents, printed = told(folder)
+    page = (folder / "report.html").read_text("utf-8")
+    laws = {
+        "interval": [*outside_their_intervals(summary), *outside_their_intervals(documents)],
+        "policy.yaml": apart_in_the_policy(summary, documents),
+        "ratio": kept_by_nothing(documents),
+        "terminal": apart_in_the_terminal(summary, documents, printed),
+        "exports": apart_in_the_exports(folder, documents),
+        "decision": dear_and_no_better(summary),
+        "report": apart_in_the_report(summary, page),
+    }
+    return [f"{law}: {what}" for law, found in laws.items() for what in found]
