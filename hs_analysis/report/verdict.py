@@ -335,9 +335,14 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
         ),
         number_cell(choice.selected.get("vs_recorded"), "ratio"),
         number_cell(over, "ratio", note="more than recorded" if first_line.is_worse(choice) else ""),
-        status_cell(choice.confidence) if choice.confidence else text_cell(None),
+        status_cell(choice.confidence, note=_not_to_apply(choice)) if choice.confidence else text_cell(None),
     ]
     return {"id": "", "cells": cells}
+
+
+def _not_to_apply(choice: Choice) -> str:
+    """Return that a policy is not to be applied, for the table of services."""
+    return "" if choice.decision.get("recommend") == "apply" else "keep what runs"
 
 
 OVERVIEW_HEADS = (

@@ -53,6 +53,7 @@ def test_a_policy_that_is_not_recommended_is_not_the_headline() -> None:
     verdict = page(sample)["services"][0]["verdict"]
     assert words(verdict["headline"]) == "Keep what runs: the policy needs more hours"
     assert verdict["next_steps"] == ["Record seven days."]
+    assert page(sample)["services"][0]["overview"]["cells"][-1]["note"] == "keep what runs"
 
 
 def test_verdict_opens_with_a_warning_when_the_policy_does_worse() -> None:
@@ -208,6 +209,7 @@ def test_many_services_get_a_table_and_their_own_findings() -> None:
     assert [row["cells"][0]["text"] for row in found["overview"]["rows"]] == [
         "team-0/model-00", "team-1/model-01", "team-2/model-02",
     ]  # fmt: skip
+    assert [row["cells"][-1]["note"] for row in found["overview"]["rows"]] == [""] * 3
     assert len(found["services"][0]["findings"]["rows"]) == 2
     assert len(found["findings"]["rows"]) == 1
 
