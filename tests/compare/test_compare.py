@@ -223,9 +223,11 @@ def test_a_floor_is_a_bound_and_two_estimates_have_intervals(before, after, rela
 
 def test_a_drifting_ratio_has_a_band_and_no_interval():
     """Its ends are fields of their own, and no intervals are compared."""
-    found = compared(scaled(1.05, "pd_ratio", "value"), TWO)
+    one = copy.deepcopy(ONE)
+    one.policies[0]["spec"]["pd_ratio"]["status"] = "drifting"
+    found = compared(scaled(1.05, "pd_ratio", "value"), one)
     assert (only(found).relation, only(found).before_interval) == ("moved", None)
-    assert only(compared(scaled(1.05, "pd_ratio", "low"), TWO)).path == "spec.pd_ratio.low"
+    assert only(compared(scaled(1.05, "pd_ratio", "low"), one)).path == "spec.pd_ratio.low"
 
 
 def test_what_all_pools_share_is_the_same_as_said_for_each():
@@ -247,42 +249,42 @@ def test_entries_are_paired_by_name():
     assert [change.path for change in swapped.changes] == ["spec.primaries"]
 
 
-def second_schema(run):
-    """Return a run as the second schemas write it: targets with capacity and head-room, and a decision."""
+def first_schema(run):
+    """Return a run as the first schemas wrote it: targets with ends of their own, and no decision."""
     found = copy.deepcopy(run)
-    found.summary["schema_version"] = 2
+    found.summary["schema_version"] = 1
     service = found.summary["services"][0]
-    service["decision"] = {"recommend": "apply", "confidence": "high"}
+    del service["decision"]
     for row in service["thresholds"]:
-        row.pop("target_ci")
-        row["capacity"] = {"value": 1.0, "low": 1.0, "high": 1.0}
+        del row["capacity"]
+        row["target_ci"] = [row["target_per_instance"], 2 * row["target_per_instance"]]
     document = found.policies[0]
-    document["schema"] = "hs-analysis/policy/v1alpha2"
-    document["spec"]["reading"] = {"window_s": 60.0, "out": "newest"}
+    document["schema"] = "hs-analysis/policy/v1alpha1"
     for primary in document["spec"]["primaries"]:
         target = primary["target_per_instance"]
-        del target["low"], target["high"]
-        target |= {"headroom_ratio": 0.85, "capacity": {"value": 3440.0, "low": 3307.0, "high": 3583.0}}
+        del target["headroom_ratio"], target["capacity"]
+        target |= {"low": target["value"], "high": 2 * target["value"]}
     return found
 
 
 def test_two_schemas_are_compared_in_what_both_have():
     """A field of one schema alone is listed and is no change."""
-    newer = second_schema(ONE)
-    found = compare_runs(ONE, newer)
+    older, newer = first_schema(ONE), copy.deepcopy(ONE)
+    newer.policies[0]["spec"]["reading"] = {"window_s": 60.0, "out": "newest"}
+    found = compare_runs(older, newer)
     assert (found.changes, found.decision_changed) == ((), False)
     target = f"spec.primaries[{METRIC}].target_per_instance"
     assert {f"{target}.headroom_ratio", f"{target}.capacity", "spec.reading"} <= set(found.not_compared)
     newer.policies[0]["spec"]["primaries"][0]["target_per_instance"]["value"] *= 1.2
-    assert [change.path for change in compare_runs(ONE, newer).to_act] == [TARGET]
+    assert [change.path for change in compare_runs(older, newer).to_act] == [TARGET]
 
 
 def test_the_capacity_of_a_target_is_read_from_the_policy():
     """It is one number with its interval, or a bound where the target is a floor; the decision counts."""
-    newer = second_schema(ONE)
+    newer = copy.deepcopy(ONE)
     moved = {"value": 3500.0, "low": 3400.0, "high": 3600.0}
     change = only(compared(spec("primaries", 0, "target_per_instance", "capacity", moved), newer))
-    assert (change.relation, change.before_interval) == ("overlap", (3307.0, 3583.0))
+    assert (change.relation, change.before_interval) == ("overlap", (3307.2, 3582.6))
     floor = compared(spec("primaries", 0, "target_per_instance", "status", "floor"), newer)
     assert [one.relation for one in floor.changes if "capacity" in one.path] == ["within_bound"]
     kept = compared(lambda _, service: service["decision"].update(recommend="keep"), newer)
