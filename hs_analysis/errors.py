@@ -97,6 +97,20 @@ _SAID = {
 """The same in the messages of libraries that give no number."""
 
 
+def is_of_the_machine(error: BaseException) -> bool:
+    """Whether an error says that the machine refuses, rather than that something is wrong in what it does."""
+    return isinstance(error, MemoryError) or _number(error) is not None
+
+
+def _number(error: BaseException) -> int | None:
+    """Return the number of what the machine refuses, None for all other errors."""
+    number = getattr(error, "errno", None)
+    if number in _MACHINE:
+        return int(number)
+    text = str(error).lower()
+    return next((code for said, code in _SAID.items() if said in text), None)
+
+
 @contextmanager
 def machine_in_words(where: str) -> Iterator[None]:
     """Turn what the machine refuses inside the block into a MachineError; bugs pass.
@@ -115,10 +129,7 @@ def machine_in_words(where: str) -> Iterator[None]:
             "not enough memory", where=where, hint="lower --memory-limit, or give more"
         ) from error
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number not in _MACHINE:
-            text = str(error).lower()
-            number = next((code for said, code in _SAID.items() if said in text), None)
+        number = _number(error)
         if number is None:
             raise
         what, hint = _MACHINE[number]

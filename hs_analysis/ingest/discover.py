@@ -11,6 +11,7 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
 from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.net import ReaderBugError, ending, net
 from hs_analysis.ingest.promtool import is_empty_promtool_json
 from hs_analysis.ingest.tsdb_blocks import is_tsdb
 from hs_analysis.ingest.unknown import NO_DUMP, UNWRAP, WRAPPED, unknown
@@ -38,12 +39,16 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Passed:
-    """A file that is not read: ``skipped`` (no reader knows it) or ``broken`` (a dump that can't be read)."""
+    """A file that is not read: ``skipped`` (no reader knows it) or ``broken`` (a dump that can't be read).
+
+    ``bug`` is there where nobody foresaw that it can't be read.
+    """
 
     path: Path
     name: str
     state: str
     why: str
+    bug: ReaderBugError | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +138,11 @@ def holds_no_series(path: Path) -> bool:
 def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | Passed | HsError:
     """Return what a file is; an error only for a named one."""
     try:
-        kind = _known_format(path, name, reading)
+        with net(str(path)):
+            kind = _known_format(path, name, reading)
     except InputError as error:
-        return error if named else Passed(path, name, "broken", error.what)
+        bug = error if isinstance(error, ReaderBugError) else None
+        return ending(error) if named else Passed(path, name, "broken", error.what, bug)
     if kind is not None:
         return InputFile(path, name, _capture(path, name, named, kind, reading), named, kind)
     what, hint = unknown(_head(path)[0], path)
@@ -182,9 +189,11 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
 def _nothing(inputs: Sequence[Path], passed: Sequence[Passed]) -> InputError:
     where = ", ".join(str(path) for path in inputs)
     broken = [p for p in passed if p.state == "broken"]
+    if broken and (bug := broken[0].bug):
+        return ending(bug)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        what = f"nothing readable: {broken[0].name} is {broken[0].why}{more}"
+        what = f"nothing readable: {broken[0].name}: {broken[0].why}{more}"
         hint = EXPORT_ALL
     elif table := next((p for p in passed if p.why != NOTHING), None):
         verb = "" if table.why == WRAPPED else "is "

@@ -13,6 +13,7 @@ import pyarrow as pa
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery, InputFile
+from hs_analysis.ingest.net import ReaderBugError, ending, net
 from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import (
     SENTINEL,
@@ -77,6 +78,8 @@ class Intake:
         Frames of contracts REQUESTS and BENCH.
     broken
         (file, why) of those that broke.
+    bugs
+        (file, traceback) of those whose reading ended in a way that nobody foresaw; they are broken, too.
     guessed
         Numbers of those whose times are a guess.
     helps
@@ -88,6 +91,7 @@ class Intake:
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     broken: list[tuple[str, str]] = field(default_factory=list)
+    bugs: list[tuple[str, str]] = field(default_factory=list)
     whole: list[int] = field(default_factory=list)
     guessed: set[int] = field(default_factory=set)
     helps: dict[str, str] = field(default_factory=dict)
@@ -112,8 +116,8 @@ def read_files(
 ) -> Intake:
     """Read every file; samples go to ``staging``, rejected rows to ``quarantine``.
 
-    A damaged file inside a folder is noted in ``broken`` and none of it counts;
-    a damaged file named on the command line is an error.
+    A damaged file inside a folder is noted in ``broken`` and none of it counts, and so is one on which a
+    reader breaks; such a file named on the command line is an error.
 
     Raises
     ------
@@ -131,13 +135,18 @@ def read_files(
         one = _OneFile()
         one.notes.rejections = quarantine.rows_of(number, file.name)
         try:
-            _read_one(Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known)
+            with net(str(file.path)):
+                _read_one(
+                    Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known
+                )
         except InputError as error:
             staging.drop()
             if file.named:
-                raise
+                raise ending(error) from error
             first_error = first_error or error
             intake.broken.append((file.name, error.what))
+            if isinstance(error, ReaderBugError):
+                intake.bugs.append((file.name, error.account))
             continue
         intake.keys.update(one.found)
         intake.helps = one.notes.helps | intake.helps
@@ -148,7 +157,7 @@ def read_files(
         requests += one.requests
         bench += one.bench
     if not intake.records and first_error is not None:
-        raise first_error
+        raise ending(first_error) from first_error
     intake.requests = check(
         pl.concat([empty(REQUESTS), *requests], how="vertical_relaxed", rechunk=True), REQUESTS
     )

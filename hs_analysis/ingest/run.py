@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+import hs_analysis
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import Discovery
@@ -17,6 +18,7 @@ from hs_analysis.ingest.faithful import covered, forms_of, outdone
 from hs_analysis.ingest.fates import FATES
 from hs_analysis.ingest.grids import on_grids
 from hs_analysis.ingest.identity import Identity, identify
+from hs_analysis.ingest.net import BUGS_FILE
 from hs_analysis.ingest.quarantine import Quarantine
 from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
 from hs_analysis.ingest.read import FileRecord, Intake, Key, read_files
@@ -91,7 +93,8 @@ def ingest(
     ``as_scraped`` are names of files that are known to hold samples as scraped, although their form is that
     of an answer on a query's grid, which repeats values where nothing was scraped.
 
-    Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``. The
+    Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``, and
+    ``bugs.txt`` with the tracebacks where it is a bug that a file can't be read. The
     series are the caller's to write: the samples may show more of them (`shown.shown_by_samples`).
 
     Raises
@@ -108,12 +111,20 @@ def ingest(
     ):
         staging = Staging(scratch)
         intake = read_files(discovery, staging, quarantine, progress, reading)
+        _tell_bugs(data, [(p.name, p.bug.account) for p in discovery.passed if p.bug] + intake.bugs)
         looking_back = {
             number
             for number in intake.whole
             if discovery.files[number].format.looks_back and discovery.files[number].name not in as_scraped
         }
         return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back)
+
+
+def _tell_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
+    """Write the tracebacks of files that could not be read, where there are any."""
+    if bugs:
+        told = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
+        (data.parent / BUGS_FILE).write_text("\n".join(told), "utf-8", "backslashreplace")
 
 
 def _from_staged(

@@ -89,7 +89,7 @@ STAGES: tuple[Stage, ...] = (
         "ingest", "reading the dumps", (), ("reading",),
         ("data/series.parquet", "data/samples/*.parquet", "data/rejected.parquet", "data/requests.parquet",
          "data/bench.parquet", "data/quality.parquet", "data/frozen.parquet", "data/grids.parquet",
-         "data/inputs.json"),
+         "data/inputs.json", "data/bugs.txt"),
         _ingest,
     ),
     Stage(

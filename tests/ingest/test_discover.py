@@ -146,7 +146,7 @@ def test_nothing_to_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no metric dump in 1 files"):
         discover([tmp_path])
     put(tmp_path, {"web.json": b"<html>", "empty.json": b""})
-    with pytest.raises(InputError, match=r"nothing readable: empty\.json is an empty file \(and 1 more\)"):
+    with pytest.raises(InputError, match=r"nothing readable: empty\.json: an empty file \(and 1 more\)"):
         discover([tmp_path])
 
 
