@@ -57,7 +57,11 @@ _SCALAR_END = re.compile(rb"[,}\]\s]")
 _PAIRS_END = re.compile(rb"\]\s*\]")
 _BLANK = b" \t\r\n"
 
-_DAMAGES: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error)
+DAMAGES: tuple[type[Exception], ...] = (EOFError, OSError, ValueError, zlib.error)
+"""What reading a compressed file raises where it is cut or damaged."""
+
+DAMAGED = "the compressed data is cut or damaged"
+
 _open_gzip: Callable[[Path], Any] = gzip.open
 
 try:
@@ -66,7 +70,7 @@ except ImportError:  # a platform without the wheel: slower, same bytes
     pass
 else:
     _open_gzip = igzip.open
-    _DAMAGES = (*_DAMAGES, isal_zlib.error)  # type: ignore[arg-type]  # its stubs say instance
+    DAMAGES = (*DAMAGES, isal_zlib.error)  # type: ignore[arg-type]  # its stubs say instance
 
 
 class BrokenStreamError(Exception):
@@ -155,11 +159,9 @@ class ByteStream:
             while missing > 0 and (part := self._handle.read1(min(missing, self._piece_bytes))):  # type: ignore[attr-defined]
                 parts.append(part)
                 missing -= len(part)
-        except _DAMAGES as error:
+        except DAMAGES as error:
             reason = getattr(error, "strerror", None)
-            self._damage = (
-                f"the file can't be read on ({reason})" if reason else "the compressed data is cut or damaged"
-            )
+            self._damage = f"the file can't be read on ({reason})" if reason else DAMAGED
             self._ended = True
         return b"".join(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,9 @@ from hs_analysis.ingest.brackets import deepest
 from hs_analysis.ingest.bytestream import BOM, LONGEST_RECORD_BYTES, MOST_BRACKETS, MOST_LEVELS
 from hs_analysis.ingest.line_blocks import line_blocks, shown
 from hs_analysis.ingest.raw import Dump, ReadNotes, Rejection
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that is a character only with another beside it."""
 
 TOO_LONG = f"a line of more than {LONGEST_RECORD_BYTES} bytes"
 
@@ -38,7 +42,10 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
 
 
 def parsed(text: bytes) -> dict[str, Any] | tuple[str, str]:
-    """Return a JSON object, or reason and detail why the text is none."""
+    """Return a JSON object, or reason and detail why the text is none.
+
+    Half a surrogate pair, as programs write that cut a text in the middle of a character, becomes ``?``.
+    """
     try:
         found = decoded(text)
     except UnicodeDecodeError:
@@ -47,7 +54,15 @@ def parsed(text: bytes) -> dict[str, Any] | tuple[str, str]:
         return "bad_json", str(error)
     except ValueError:
         return "bad_json", "no JSON"
-    return found if isinstance(found, dict) else ("bad_json", "no JSON object")
+    if not isinstance(found, dict):
+        return "bad_json", "no JSON object"
+    return _with_whole_characters(found) if _SURROGATE.search(text) else found
+
+
+def _with_whole_characters(found: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(found, ensure_ascii=False)
+    whole: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+    return whole
 
 
 class TooDeepError(ValueError):

@@ -314,5 +314,7 @@ def _early(first_s: float, syntax: Syntax) -> str:
     stamp = first_s * syntax.per_second
     other = "seconds" if syntax.per_second != 1 else "milliseconds"
     other_s = stamp if syntax.per_second != 1 else stamp / 1000
-    read, also = (datetime.fromtimestamp(s, UTC) for s in (first_s, min(other_s, LATEST_S)))
-    return f"the first time {stamp:.0f} is {read:%Y-%m-%d}; as {other} it would be {also:%Y-%m-%d}"
+    told = f"the first time {stamp:.0f} is {datetime.fromtimestamp(first_s, UTC):%Y-%m-%d}"
+    if not EARLIEST_S <= other_s < LATEST_S:
+        return told
+    return f"{told}; as {other} it would be {datetime.fromtimestamp(other_s, UTC):%Y-%m-%d}"

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hs_analysis.errors import InputError
+from hs_analysis.ingest.bytestream import DAMAGED, DAMAGES
 from hs_analysis.ingest.delimited import Records
 from hs_analysis.ingest.raw import Dump
 
@@ -143,10 +144,13 @@ def inflated(handle: BinaryIO, dump: Dump) -> bytes:
     Raises
     ------
     InputError
-        When it inflates to far more than such a file can.
+        When it is cut or damaged, or inflates to far more than such a file can.
     """
     limit = SMALLEST_LIMIT_BYTES + LARGEST_RATIO * dump.path.stat().st_size
-    data = handle.read(limit + 1)
+    try:
+        data = handle.read(limit + 1)
+    except DAMAGES as error:
+        raise InputError(DAMAGED, where=dump.where, hint="copy or export the file again") from error
     if len(data) > limit:
         raise InputError(
             f"it unpacks to more than {LARGEST_RATIO} times its size", where=dump.where,

@@ -198,7 +198,7 @@ def _captured(frame: pl.DataFrame, records: Records, fill: Fill) -> pl.DataFrame
 
 def _counts(cells: pl.Series) -> pl.Series:
     """Return GPU counts: ``8xH100`` counts 8."""
-    return cells.str.replace(r"^(\d+)\s*[xX×].*$", "$1") if cells.dtype == pl.String else cells
+    return cells.str.replace(r"^([0-9]+)\s*[xX×].*$", "$1") if cells.dtype == pl.String else cells
 
 
 def _point(cells: Mapping[str, Any], records: Records, i: int, fill: Fill) -> dict[str, Any]:

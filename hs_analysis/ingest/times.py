@@ -23,8 +23,9 @@ MICROSECOND_DIGITS = 6
 """Fractional digits of a second that are kept."""
 
 _TEXT = (
-    r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?"
-    r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2})?$"
+    r"^([0-9]{4})[-/]([0-9]{1,2})[-/]([0-9]{1,2})[T ]+"
+    r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]{1,9}))?)?"
+    r"\s*(Z|z|UTC|GMT|[+-][0-9]{2}:?[0-9]{2})?$"
 )
 """ISO 8601 and RFC 3339, and nvidia-smi's slashes; up to nine fractional digits."""
 
@@ -89,6 +90,7 @@ class Clock:
             times = self._numeric(column)
         else:
             times = self._texts(column.cast(pl.String, strict=False))
+        times = _in_reach(times)
         good = times.t_us[times.good]
         if good.size:
             first, last = int(good.min()), int(good.max())
@@ -242,6 +244,14 @@ class Clock:
         else:
             t_us = np.round(safe * per).astype(np.int64)
         return Times(np.where(good, t_us + self.epoch_us, 0), _reasons(good))
+
+
+def _in_reach(times: Times) -> Times:
+    """Set aside what no form of time may say: clocks of another zone or day could not show it."""
+    far = np.abs(times.t_us) >= LATEST_S * 1e6
+    if not far.any():
+        return times
+    return Times(np.where(far, 0, times.t_us), times.reasons.set(pl.Series(far & times.good), "bad_ts"))
 
 
 def _reasons(good: np.ndarray) -> pl.Series:

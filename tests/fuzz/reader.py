@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 import atheris
@@ -23,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 with atheris.instrument_imports(include=["hs_analysis.ingest"]):
     import hs_analysis.ingest.run  # noqa: F401 - all of ingest is watched
 
-from fuzz.seeds import seeds  # noqa: E402 - the readers come first, watched
+from fuzz.kept import keep  # noqa: E402 - the readers come first, watched
+from fuzz.seeds import seeds  # noqa: E402
 from fuzz.tars import ask_promtool_once_in, with_checksums  # noqa: E402
 from fuzz.whole import refused_or_read  # noqa: E402
 
@@ -53,7 +53,7 @@ def fuzz(kind: str, seconds: int, folder: Path) -> None:
             except BaseException as error:  # a panic of a library is no Exception
                 if isinstance(error, KeyboardInterrupt):
                     raise
-                _keep(folder, error, raw, name)
+                keep(folder, error, raw, name)
 
     limits = [
         f"-max_total_time={seconds}", f"-max_len={LONGEST_INPUT_BYTES}", f"-timeout={LONGEST_S}",
@@ -69,19 +69,6 @@ def fuzz(kind: str, seconds: int, folder: Path) -> None:
 
 def _changed_tar(raw: bytes, longest: int, _seed: int) -> bytes:
     return with_checksums(atheris.Mutate(raw, longest))[:longest]
-
-
-def _keep(folder: Path, error: BaseException, raw: bytes, name: str) -> None:
-    """Keep the shortest input for each place in the package that an error comes from."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "hs_analysis" in f.filename]
-    last = frames[-1] if frames else traceback.extract_tb(error.__traceback__)[-1]
-    place = f"found-{type(error).__name__}-{Path(last.filename).stem}-{last.name.strip('<>')}"
-    kept = folder / place
-    if kept.exists() and kept.stat().st_size <= len(raw):
-        return
-    kept.write_bytes(raw)
-    said = "".join(traceback.format_exception(error))
-    (folder / f"{place}.txt").write_text(f"name: {name}\n{said}", "utf-8")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import re
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from export.prometheus_server import needs
 from fuzz.seeds import ANY, seeds
+from fuzz.tars import small_tars
 from fuzz.whole import refused_or_read
 from ingest.test_aiperf import at
 
@@ -28,22 +32,62 @@ def not_utf8() -> bytes:
     return made.getvalue()
 
 
+def deflated(raw: bytes, *, damaged_at: int) -> bytes:
+    """Return gzip whose head is whole and one bit of whose body is not: it shows while it is inflated."""
+    body = bytearray(zlib.compress(raw, 9)[2:-4])
+    body[damaged_at] ^= 1
+    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + bytes(body) + bytes(8)
+
+
+EARLY = -99_999_999_999
+"""Seconds before 1970, or milliseconds: the year 1966, or one before year 1."""
+
+HALF = "\\ud800"
+"""Half a surrogate pair, as a text that was cut in the middle of a character has it in JSON."""
+
 CUT_ZSTD = b"\x28\xb5\x2f\xfdal2"
 """Nothing of it can be inflated; its length is odd, so that it is salvaged where a reader can."""
 
 LINE_FORMATS = ("promtool-text", "vm-jsonl", "tsdb-dump", "openmetrics", "exposition")
+
+BENCHMARKS = ("aiperf-jsonl", "guidellm", "vllm-bench", "sglang-bench", "inferencex", "genai-perf")
+
+
+def with_half(raw: bytes) -> bytes:
+    """Return JSON whose texts all begin with half a surrogate pair."""
+    return re.sub(rb":\s*\"", lambda found: found[0] + HALF.encode(), raw)
+
 
 FOUND: tuple[tuple[str, str, bytes, str], ...] = (
     ("aiperf-parquet", "m.parquet", not_utf8(), "Invalid UTF8"),
     ("table", "fleet.csv", not_utf8(), "Invalid UTF8"),
     ("vllm-bench", "b.json", CUT_ZSTD, ""),
     *((kind, "a", CUT_ZSTD, "cut or damaged") for kind in LINE_FORMATS),
+    ("exposition", "a.prom", f"m 3.0 {EARLY}\n".encode(), ""),
+    ("exposition", "a.prom", f"m 3.0 {EARLY}0\n".encode(), ""),
+    ("openmetrics", "a.om", f"m 3.0 {EARLY // 25}\n# EOF\n".encode(), ""),
+    ("tsdb-dump", "d.txt", f'{{__name__="m"}} 1 {EARLY}0\n'.encode(), ""),
+    ("table", "pods.csv", b"when,run,pod,name,v\n9999-12-31T23:59:59-02:00,r,a,kv,0.5\n", ""),
+    ("grafana-csv", "a.csv", b'"Time","p-0 up"\n0001-01-01T00:00:00+12:00,1\n', ""),
+    (
+        "aiperf-parquet",
+        "m.parquet",
+        deflated(seeds("aiperf-parquet")[0][0], damaged_at=300),
+        "cut or damaged",
+    ),
+    ("dynamo-profile", "r.npz", deflated(seeds("dynamo-profile")[2][0], damaged_at=60), "cut or damaged"),
+    ("tsdb", "db.tar", deflated(small_tars()[0], damaged_at=60), "no whole tar"),
+    *((kind, name, with_half(raw), "") for kind in BENCHMARKS for raw, name in seeds(kind)[:1]),
 )
 """Format, name, bytes, and what the refusal says; empty when the file is read, if only as nothing."""
 
 
 @pytest.mark.parametrize(("kind", "name", "raw", "says"), FOUND)
-def test_what_broke_a_reader_once(kind: str, name: str, raw: bytes, says: str, tmp_path: Path) -> None:
+def test_what_broke_a_reader_once(
+    kind: str, name: str, raw: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read or refused in words; of a TSDB the fault shows before promtool would be run."""
+    monkeypatch.setattr("shutil.which", lambda program: program)
     path = tmp_path / "file"
     path.write_bytes(raw)
     refusal = refused_or_read(kind, path, name)
@@ -53,6 +97,8 @@ def test_what_broke_a_reader_once(kind: str, name: str, raw: bytes, says: str, t
 @pytest.mark.parametrize("kind", KINDS)
 def test_seeds_are_read(kind: str, tmp_path: Path) -> None:
     """Every format has a seed that its reader reads, so that fuzzing starts inside the reader."""
+    if kind == "tsdb":
+        needs("promtool")
     path = tmp_path / "file"
     read = 0
     for raw, name in seeds(kind):

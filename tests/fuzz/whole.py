@@ -11,16 +11,33 @@ from fuzz.seeds import ANY, READING
 
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import HsError
-from hs_analysis.ingest.discover import InputFile, discover
+from hs_analysis.ingest.discover import Discovery, InputFile, discover
 from hs_analysis.ingest.formats import format_named
 from hs_analysis.ingest.raw import Dump
 from hs_analysis.ingest.read import _Known, _OneFile, _read_one
+from hs_analysis.ingest.run import ingest
 from hs_analysis.ingest.staging import Staging
 
 
 @cache
 def _catalogue() -> Catalogue:
     return with_user_rows(load_catalogue(), READING)
+
+
+def ingested_or_refused(kind: str, path: Path, name: str, data: Path) -> HsError | None:
+    """Take one file through the whole ingest stage into a folder; return the refusal in words, if any."""
+    try:
+        ingest(Discovery((_input(kind, path, name),), ()), data, lambda _name: None, READING)
+    except HsError as error:
+        return error
+    return None
+
+
+def _input(kind: str, path: Path, name: str) -> InputFile:
+    if kind == ANY:
+        (file,) = discover([path], READING).files
+        return file
+    return InputFile(path, name, "", named=True, format=format_named(kind))
 
 
 def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
@@ -32,10 +49,7 @@ def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
     reading = replace(READING, salvage=path.stat().st_size % 2 == 1)
     staging, one = Staging(io.BytesIO()), _OneFile()
     try:
-        if kind == ANY:
-            (file,) = discover([path], reading).files
-        else:
-            file = InputFile(path, name, "", named=True, format=format_named(kind))
+        file = _input(kind, path, name)
         dump = Dump(file.path, str(file.path), file.name, reading)
         _read_one(dump, file, 0, staging, one, _Known(_catalogue()))
     except HsError as error:
