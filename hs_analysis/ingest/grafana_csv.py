@@ -16,6 +16,7 @@ from hs_analysis.ingest.delimited import Records, header_names, read_delimited, 
 from hs_analysis.ingest.mapped import reject_row, timed
 from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes, series_text
 from hs_analysis.ingest.times import Clock
+from hs_analysis.patterns import Span, check, group_names, groups_in
 from hs_analysis.schema.settings import Reading
 
 LOSSY = (
@@ -24,7 +25,7 @@ LOSSY = (
 )
 
 LONGEST_LEGEND = 1 << 12
-"""Characters of a legend: a pattern may take the square of its length to fit nothing."""
+"""Characters of a legend; a longer one names no series."""
 
 TIME, LONG = "Time", ("Series", "Time", "Value")
 
@@ -97,7 +98,13 @@ def _reject_nameless(records: Records, notes: ReadNotes) -> None:
 def _labelled(legends: Sequence[str], dump: Dump) -> dict[str, dict[str, str]]:
     """Return the labels of every legend."""
     pattern = _pattern(dump.reading.legend_regex)
-    found = {legend: _labels(legend, pattern, dump) for legend in legends}
+    texts = ["" if len(legend) > LONGEST_LEGEND else legend.strip() for legend in legends]
+    if pattern is None:
+        read = [_labels(text, dump) for text in texts]
+    else:
+        places = groups_in(pattern, texts)
+        read = [_named(text, place, dump) for text, place in zip(texts, places, strict=True)]
+    found = dict(zip(legends, read, strict=True))
     missing = [legend for legend, labels in found.items() if labels is None]
     if missing:
         shown = ", ".join(repr(legend)[:60] for legend in missing[:20])
@@ -110,48 +117,39 @@ def _labelled(legends: Sequence[str], dump: Dump) -> dict[str, dict[str, str]]:
     return {legend: labels for legend, labels in found.items() if labels is not None}
 
 
-def _pattern(text: str | None) -> re.Pattern[str] | None:
+def _pattern(text: str | None) -> str | None:
     if text is None:
         return None
-    try:
-        pattern = re.compile(text)
-    except re.error as error:
-        raise UsageError(f"no regular expression: {error}", where="--legend-regex") from error
-    if not pattern.groupindex:
+    if not group_names(check(text, "--legend-regex")):
         raise UsageError(
             "the regular expression names no group", where="--legend-regex", hint=r"for example (?P<pod>\S+)"
         )
-    return pattern
+    return text
 
 
-def _labels(legend: str, pattern: re.Pattern[str] | None, dump: Dump) -> dict[str, str] | None:
-    if len(legend) > LONGEST_LEGEND:
+def _labels(legend: str, dump: Dump) -> dict[str, str] | None:
+    """Return the labels of a legend that is a series as Prometheus writes it, or a metric that is known."""
+    series = _PROMETHEUS.fullmatch(legend)
+    if series is None:
+        return {"__name__": legend} if _known(legend, dump.reading) else None
+    return {"__name__": series[1] or _stem(dump), **dict(_LABEL.findall(series[2]))}
+
+
+def _named(legend: str, places: Mapping[str, Span] | None, dump: Dump) -> dict[str, str] | None:
+    """Return what the groups of the user's pattern name in a legend; what they leave names the metric."""
+    if places is None or not legend:
         return None
-    bare = legend.strip()
-    series = _PROMETHEUS.fullmatch(bare)
-    if pattern is None:
-        if series is None:
-            return {"__name__": bare} if _known(bare, dump.reading) else None
-        return {"__name__": series[1] or _stem(dump), **dict(_LABEL.findall(series[2]))}
-    match = pattern.search(bare)
-    if match is None:
-        return None
-    named = {name: text for name, text in match.groupdict().items() if text and name != "metric"}
-    metric = match.groupdict().get("metric") or _remainder(bare, match) or _stem(dump)
-    return {"__name__": metric, **named}
+    raw = legend.encode("utf-8", "replace")
+    groups = {name: raw[start:end].decode() for name, (start, end) in places.items() if end > start}
+    left = bytearray(raw)
+    for start, end in places.values():
+        left[start:end] = b" " * (end - start)
+    metric = groups.pop("metric", "") or " ".join(left.decode().split()) or _stem(dump)
+    return {"__name__": metric, **groups}
 
 
 def _known(name: str, reading: Reading) -> bool:
     return name in reading.metrics or load_catalogue().first_signal(name) is not None
-
-
-def _remainder(legend: str, match: re.Match[str]) -> str:
-    """Return what the named groups leave of a legend."""
-    left = list(legend)
-    for name in match.groupdict():
-        start, end = match.span(name)
-        left[start:end] = [" "] * (end - start) if start >= 0 else left[start:end]
-    return " ".join("".join(left).split())
 
 
 def _stem(dump: Dump) -> str:

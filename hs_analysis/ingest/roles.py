@@ -11,6 +11,7 @@ from hs_analysis.catalogue import MAPPING
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.errors import UsageError
 from hs_analysis.ingest.places import Placed, PlaceKey
+from hs_analysis.patterns import check, hits
 
 EMITTER_ROLES = ("prefill", "decode", "mixed", "encode", "frontend", "ignore")
 
@@ -93,7 +94,7 @@ def roles_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None) ->
     UsageError
         When a pattern is no regular expression or names a role that does not exist.
     """
-    patterns = _patterns(mapped or {})
+    patterns = _patterns(mapped or {}, rows)
     workers = _dynamo_workers(rows)
     labelled = {i: role for i, row in enumerate(rows) if (role := _by_label(row, workers))}
     settled = _settled(rows, labelled)
@@ -128,24 +129,28 @@ def _names(keys: set[PlaceKey]) -> tuple[str, ...]:
     return tuple(sorted(f"{namespace}/{pod}" for _, namespace, pod in keys))
 
 
-def _patterns(mapped: Mapping[str, str]) -> list[tuple[re.Pattern[str], str]]:
+def _patterns(mapped: Mapping[str, str], rows: Sequence[Placed]) -> list[tuple[str, frozenset[str], str]]:
+    """Return each pattern of the user's with the names of `rows` that it is found in, and its role."""
     found = []
+    names = {name for row in rows if mapped for name in _names_of(row) if name}
     for pattern, role in mapped.items():
         if role not in EMITTER_ROLES:
             raise UsageError(
                 f"no role {role!r}", where=f'roles."{pattern}"', hint=f"roles: {', '.join(EMITTER_ROLES)}"
             )
-        try:
-            found.append((re.compile(pattern), role))
-        except re.error as error:
-            raise UsageError(f"no regular expression: {error}", where=f'roles."{pattern}"') from error
+        found.append((pattern, hits(check(pattern, f'roles."{pattern}"'), names), role))
     return found
 
 
-def _by_user(row: Placed, patterns: Sequence[tuple[re.Pattern[str], str]]) -> Role | None:
-    for pattern, role in patterns:
-        if any(name and pattern.search(name) for name in (row.place, row.pod, _workload(row))):
-            return role, f"user:{pattern.pattern}"
+def _names_of(row: Placed) -> tuple[str | None, ...]:
+    """Return the names that a pattern of the user's may be on."""
+    return row.place, row.pod, _workload(row)
+
+
+def _by_user(row: Placed, patterns: Sequence[tuple[str, frozenset[str], str]]) -> Role | None:
+    for pattern, named, role in patterns:
+        if not named.isdisjoint(_names_of(row)):
+            return role, f"user:{pattern}"
     if row.exporter.name == MAPPING and (found := _by_label(row, set())):
         return found[0], "user:role"
     return None

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 from hs_analysis.catalogue import MAPPING
 from hs_analysis.catalogue.pod_labels import DYNAMO_NAMESPACES, GRAPHS, POD_LABEL_PREFIX, WORKLOADS
-from hs_analysis.errors import UsageError
 from hs_analysis.ingest.places import NO_NAMESPACE, Placed, PlaceKey, first_label
+from hs_analysis.patterns import check, hits
 
 DEFAULT_SERVICE = "default"
 """Name of the service when no series names a model."""
@@ -109,20 +109,20 @@ def _named(rows: Sequence[Placed], told: Mapping[int, str]) -> list[str | None]:
 
 def _told(rows: Sequence[Placed], mapped: Mapping[str, str]) -> dict[int, str]:
     """Return the service of the series that a pattern of the user's, or their own label, names."""
-    patterns = []
-    for pattern, service in mapped.items():
-        try:
-            patterns.append((re.compile(pattern), service))
-        except re.error as error:
-            raise UsageError(f"no regular expression: {error}", where=f'services."{pattern}"') from error
+    pairs = [_pairs(row) for row in rows] if mapped else []
+    every = {pair for some in pairs for pair in some}
+    named = [(hits(check(words, f'services."{words}"'), every), service) for words, service in mapped.items()]
     found: dict[int, str] = {}
-    for i, row in enumerate(rows if patterns else ()):
-        pairs = [f"{label}={value}" for label, value in sorted(row.labels.items()) if label != "__name__"]
-        hits = (service for words, service in patterns if any(map(words.search, pairs)))
-        if first := next(hits, None):
+    for i, some in enumerate(pairs):
+        if first := next((service for where, service in named if not where.isdisjoint(some)), None):
             found[i] = first
     own = {i: row.labels["service"] for i, row in enumerate(rows) if _is_mapped(row)}
     return own | found
+
+
+def _pairs(row: Placed) -> set[str]:
+    """Return the labels of a series as the user's patterns see them, ``label=value``."""
+    return {f"{label}={value}" for label, value in row.labels.items() if label != "__name__"}
 
 
 def _is_mapped(row: Placed) -> bool:

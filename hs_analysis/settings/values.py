@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hs_analysis import patterns
 from hs_analysis.errors import UsageError
 
 UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -98,17 +99,13 @@ def plain(text: str, where: str) -> str:
 
 
 def pattern(text: str, where: str) -> str:
-    """Return a regular expression as text, after checking that it is one."""
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise UsageError(f"{text!r} is no regular expression ({error})", where=where) from error
-    return text
+    """Return a regular expression as text, after checking that it is one that never backtracks."""
+    return patterns.check(text, where)
 
 
 def named_groups(text: str, where: str) -> str:
     """Return a regular expression with at least one named group."""
-    if not re.compile(pattern(text, where)).groupindex:
+    if not patterns.group_names(pattern(text, where)):
         hint = "name what becomes a label, e.g. (?P<pod>\\S+)"
         raise UsageError(f"{text!r} has no named group", where=where, hint=hint)
     return text
