@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES, ByteStream
+from hs_analysis.ingest.bytestream import DAMAGED, DAMAGES, LINE_BLOCK_BYTES, ByteStream
 from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes
 from hs_analysis.ingest.tsdb_dump import read_dump_lines
+from hs_analysis.interrupts import temporary_folder, undone
 
 LARGEST_RATIO = 50
 SMALLEST_LIMIT_BYTES = 64 << 20
@@ -67,7 +68,8 @@ def read_tsdb(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             hint=f"install Prometheus, or run `mkdir -p {folder}/wal; promtool tsdb dump {folder} "
             "| gzip > dump.txt.gz` where it is and give the dump",
         )
-    with tempfile.TemporaryDirectory(prefix="hsa-tsdb-") as made, _prepared(dump, Path(made)) as folder_made:
+    beside = Path(tempfile.gettempdir())
+    with temporary_folder(beside, "hsa-tsdb-") as made, _prepared(dump, made) as folder_made:
         yield from _dumped(program, folder_made, dump.where, notes)
 
 
@@ -78,9 +80,10 @@ def _dumped(program: str, folder: Path, where: str, notes: ReadNotes) -> Iterato
         )
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         try:
-            stream = ByteStream(cast(BinaryIO, process.stdout), LINE_BLOCK_BYTES)
-            yield from read_dump_lines(stream, where, notes)
-            code = process.wait()
+            with undone(process.kill):
+                stream = ByteStream(cast(BinaryIO, process.stdout), LINE_BLOCK_BYTES)
+                yield from read_dump_lines(stream, where, notes)
+                code = process.wait()
         finally:
             process.kill()
             process.stdout.close()
@@ -169,10 +172,14 @@ def _unpack(handle: BinaryIO, made: Path, limit: int, where: str) -> None:
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 blocks.add(match[1].partition("/")[0])
-    except (tarfile.TarError, EOFError, ValueError, OSError) as error:
+    except tarfile.TarError as error:
+        raise InputError(f"no whole tar of a snapshot: {error}", where=where, hint="copy it again") from error
+    except DAMAGES as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"no whole tar of a snapshot: {error}", where=where, hint="copy it again") from error
+        raise InputError(
+            f"no whole tar of a snapshot: {DAMAGED}", where=where, hint="copy it again"
+        ) from error
     if not blocks:
         raise InputError(
             "the tar holds no block of a TSDB", where=where, hint="pack the snapshot's folder whole"

@@ -8,9 +8,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from hs_analysis.errors import RunFolderError, machine_in_words
+from hs_analysis.interrupts import temporary_folder, undone
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_settings
@@ -18,7 +20,7 @@ from hs_analysis.pipeline.inputs import InputFile, inputs_sha256, list_inputs
 from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.progress import Progress
-from hs_analysis.pipeline.runner import Ran, run_to, start_over
+from hs_analysis.pipeline.runner import Ran, run_to, start_over, sweep
 from hs_analysis.pipeline.session import Asked, accepts, signed
 from hs_analysis.pipeline.stages import Stage
 from hs_analysis.pipeline.standard_input import spooled
@@ -162,10 +164,11 @@ def _room(key: str) -> Iterator[Path]:
             room = cache_folder() / LOOKED_AT / name
             room.mkdir(parents=True, exist_ok=True, mode=0o700)
             held.enter_context(lock(room))
+            held.enter_context(undone(partial(sweep, room)))
             os.utime(room)
             _prune(room)
         except (OSError, RuntimeError, RunFolderError):  # no home, or another hsa looks at the same
-            room = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="hs-analysis-")))
+            room = held.enter_context(temporary_folder(Path(tempfile.gettempdir()), "hs-analysis-"))
         yield room
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import HsError, ManyErrors, RowsRejected, machine_in_words
+from hs_analysis.interrupts import undone
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_settings
@@ -17,7 +19,7 @@ from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.progress import Progress
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.pipeline.runner import Accept, Ran, run_to
+from hs_analysis.pipeline.runner import Accept, Ran, run_to, sweep
 from hs_analysis.pipeline.stages import Stage
 from hs_analysis.pipeline.standard_input import spooled
 from hs_analysis.pipeline.tables import PLACES
@@ -123,14 +125,16 @@ def _run_files(
     """Do the work of `run_inputs` on INPUTs that are all files and folders."""
     files = list_inputs(arguments)
     place = folders.choose(arguments, files, settings, run_dir)
+    places = [place.folder]
 
     def settle(stage: str, folder: Path, manifest: Manifest) -> Path:
         if stage != "ingest" or place.settled:
             return folder
-        return folders.settle(folder, arguments, manifest, settings, force=force)
+        places.append(folders.settle(folder, arguments, manifest, settings, force=force))
+        return places[-1]
 
     folders.refuse_foreign(place.folder)
-    with lock(place.folder):
+    with lock(place.folder), undone(partial(_leave_whole, places, place)):
         try:
             new = manifests.new(arguments, files, settings, asked.command)
             manifest = folders.open_for(place.folder, files, new, force=force)
@@ -232,6 +236,15 @@ def _drop_if_nothing_came(place: folders.Place) -> None:
         shutil.rmtree(place.folder, ignore_errors=True)
 
 
+def _leave_whole(places: Sequence[Path], place: folders.Place | None = None) -> None:
+    """Remove what an interrupt would leave half-written in a locked run folder, wherever it is by now."""
+    for folder in places:
+        if folder.exists():
+            sweep(folder)
+    if place is not None:
+        _drop_if_nothing_came(place)
+
+
 def run_folder(
     folder: Path,
     target: str,
@@ -256,7 +269,7 @@ def run_folder(
         When there is no run, or a given setting differs from the run's; nothing has been written then.
     """
     folders.require(folder)
-    with machine_in_words(str(folder)), lock(folder):
+    with machine_in_words(str(folder)), lock(folder), undone(partial(_leave_whole, [folder])):
         manifest = folders.require(folder)
         asked = replace(asked, given=given, changes_settings=False)
         run = run_settings.of_run(manifest)

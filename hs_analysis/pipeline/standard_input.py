@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hs_analysis.errors import InputError
+from hs_analysis.interrupts import temporary_folder, undone
 
 MARK = Path("-")
 """The INPUT that stands for standard input."""
@@ -42,20 +43,25 @@ def spooled(arguments: Sequence[Path], beside: Path, *, wanted: bool) -> Iterato
         yield tuple(arguments)
         return
     made = [folder for folder in (beside, *beside.parents) if not folder.exists()]
-    beside.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=beside))
-    try:
-        kept = folder / NAME
-        with kept.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
-        if not kept.stat().st_size:
-            raise InputError("standard input is empty", where="-", hint="pipe a dump into it")
-        yield tuple(dict.fromkeys(kept if path == MARK else path for path in arguments))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
+    remove_made = partial(_remove_empty, made)
+    with undone(remove_made):
+        try:
+            beside.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(beside, _PREFIX) as folder:
+                kept = folder / NAME
+                with kept.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+                if not kept.stat().st_size:
+                    raise InputError("standard input is empty", where="-", hint="pipe a dump into it")
+                yield tuple(dict.fromkeys(kept if path == MARK else path for path in arguments))
+        finally:
+            remove_made()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def is_spooled(path: Path) -> bool:

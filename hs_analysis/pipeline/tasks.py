@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any, TypeVar
 
+from hs_analysis import interrupts
 from hs_analysis.errors import MachineError
 from hs_analysis.schema.settings import Machine
 
@@ -61,8 +65,26 @@ def map_tasks(
         yield from map(function, tasks)
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded library can hang
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(function, tasks)
+    with interrupts.undone(_kill_workers), ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with _deaf_children():
+            found = pool.map(function, tasks)  # starts them
+        yield from found
+
+
+def _kill_workers() -> None:
+    for one in multiprocessing.active_children():
+        one.kill()
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes inside that never hear Ctrl-C: a terminal sends it to all, and the first decides."""
+    resource_tracker.ensure_running()  # starting it ends any blocking of signals
+    blocked = {signal.SIGINT} - set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
 
 
 def _can_start_again() -> bool:

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 
 from hs_analysis.errors import MachineError, UsageError
+from hs_analysis.interrupts import undone
 
 Input: TypeAlias = "pl.DataFrame | pa.Table | Path"
 
@@ -70,6 +72,7 @@ class Database:
         self._connection = duckdb.connect()
         self._connection.execute("SET TimeZone = 'UTC'")
         self._connection.execute("SET enable_progress_bar = false")
+        self._undoing = ExitStack()
         self._spill = Path(tempfile.gettempdir()) / f"hsa-spill-{uuid4().hex}"  # made when it is needed
         quoted = str(self._spill).replace("'", "''")
         self._connection.execute(f"SET temp_directory = '{quoted}'")
@@ -84,13 +87,18 @@ class Database:
             self._connection.execute(f"SET threads = {int(threads)}")
 
     def __enter__(self) -> Database:
+        self._undoing.enter_context(undone(self._remove_spill))
         return self
+
+    def _remove_spill(self) -> None:
+        shutil.rmtree(self._spill, ignore_errors=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._connection.close()
-        shutil.rmtree(self._spill, ignore_errors=True)
+        self._remove_spill()
+        self._undoing.close()
         if isinstance(error, duckdb.InterruptException):  # Ctrl-C inside a query or a stream is still Ctrl-C
             raise KeyboardInterrupt from error
         if isinstance(error, duckdb.OutOfMemoryException):

@@ -7,10 +7,11 @@ full or read-only disk) costs the time of making the text, nothing else.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+from hs_analysis.interrupts import temporary_folder
 
 
 def kept(name: str, make: Callable[[], str]) -> str:
@@ -42,7 +43,7 @@ def cache_folder() -> Path:
 def _write(path: Path, text: str) -> None:
     """Write under another name first, so that a run killed half-way leaves nothing that is cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        part = Path(folder) / path.name
+    with temporary_folder(path.parent, "tmp") as folder:
+        part = folder / path.name
         part.write_text(text, encoding="utf-8")
         part.replace(path)
