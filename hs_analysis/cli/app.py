@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import hs_analysis
-from hs_analysis.cli import failure
+from hs_analysis.cli import failure, streams
 from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
 from hs_analysis.cli.compare import COMPARE_HELP, compare
 from hs_analysis.cli.init import INIT_HELP, init
@@ -119,6 +120,8 @@ def main() -> None:
     if not sys.warnoptions:
         # Warnings of libraries speak to developers; what a user must know is a finding or a reason.
         warnings.simplefilter("ignore")
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # the same in processes that are started
+    streams.prepare()
     try:
         app(prog_name="hsa")
     except Exception as error:

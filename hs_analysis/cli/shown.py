@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hs_analysis.cli.options import Format
 from hs_analysis.cli.printable import printable
+from hs_analysis.cli.streams import takes_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,23 +62,24 @@ def show(shown: Shown, output: Format, *, no_color: bool = False) -> None:
     if output == "table":
         _show_blocks(shown.blocks(), no_color=no_color)
         return
+    unicode = takes_all(sys.stdout)
     if output == "csv":
         text = as_csv(shown.rows)
     else:
-        text = as_json(shown.data) if output == "json" else as_yaml(shown.data)
+        text = (as_json if output == "json" else as_yaml)(shown.data, unicode=unicode)
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-def as_json(data: Any) -> str:
-    """Return plain data as JSON text; NaN and infinities are null."""
+def as_json(data: Any, *, unicode: bool = True) -> str:
+    """Return plain data as JSON text; NaN and infinities are null. Without ``unicode`` all is ASCII."""
     from hs_analysis.pipeline.records import to_plain
 
-    return json.dumps(to_plain(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(to_plain(data), indent=2, ensure_ascii=not unicode, allow_nan=False) + "\n"
 
 
-def as_yaml(data: Any) -> str:
-    """Return plain data as YAML text that parsers of YAML 1.1 and 1.2 read alike."""
+def as_yaml(data: Any, *, unicode: bool = True) -> str:
+    """Return plain data as YAML text that parsers of YAML 1.1 and 1.2 read alike; see `as_json`."""
     from ruamel.yaml import YAML
     from ruamel.yaml.representer import SafeRepresenter
 
@@ -99,7 +101,7 @@ def as_yaml(data: Any) -> str:
     yaml.Representer = quoting
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False
-    yaml.allow_unicode = True
+    yaml.allow_unicode = unicode
     yaml.width = 110
     buffer = io.StringIO()
     yaml.dump(to_plain(data), buffer)

@@ -11,6 +11,7 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.bytestream import ByteStream, open_decompressed
 from hs_analysis.ingest.formats import HEAD_BYTES, Damage, Format, Look, format_named, sniff
 from hs_analysis.ingest.mapped import HOW_TO_MAP
+from hs_analysis.ingest.names import NO_TEXT, is_text, shown
 from hs_analysis.ingest.net import ReaderBugError, ending, net
 from hs_analysis.ingest.promtool import is_empty_promtool_json
 from hs_analysis.ingest.tsdb_blocks import is_tsdb
@@ -137,6 +138,10 @@ def holds_no_series(path: Path) -> bool:
 
 def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | Passed | HsError:
     """Return what a file is; an error only for a named one."""
+    if not is_text(name):
+        if named:
+            return InputError(NO_TEXT, where=shown(path), hint="rename it")
+        return Passed(path, shown(name), "broken", f"{NO_TEXT}; rename it")
     try:
         with net(str(path)):
             kind = _known_format(path, name, reading)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
+from hs_analysis.ingest.names import NO_TEXT, is_text, shown
 
 _BLOCK = 1 << 20  # bytes read at a time
 
@@ -50,6 +50,8 @@ def sha256_of(path: Path) -> str:
 def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
     """Return every file of the INPUT arguments, sorted by (name, path); hidden files are left out.
 
+    So are files of a folder whose names are no UTF-8: no text file could name them, and none is read.
+
     Raises
     ------
     InputError, ManyErrors
@@ -60,7 +62,10 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
     for argument in arguments:
         try:
             for path, name, named in _walk(argument):
-                _require_text(path)
+                if named or not is_text(argument):
+                    _require_text(path)
+                elif not is_text(Path(name)):
+                    continue
                 key = path.resolve()
                 if key not in found:
                     found[key] = InputFile(path, name, named, path.stat().st_size, sha256_of(path))
@@ -75,12 +80,9 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
 
 
 def _require_text(path: Path) -> None:
-    """Raise for a path that no text file could name: its bytes are no UTF-8."""
-    try:
-        str(path.resolve()).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise InputError("its name is no UTF-8", where=shown, hint="rename it") from error
+    """Raise for a path that no text file could name."""
+    if not is_text(path.resolve()):
+        raise InputError(NO_TEXT, where=shown(path), hint="rename it")
 
 
 def _walk(argument: Path) -> Iterable[tuple[Path, str, bool]]:

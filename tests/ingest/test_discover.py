@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
 import pytest
 from ingest.bodies import answer, body, element
+from typer.testing import CliRunner
 
+from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError, ManyErrors
 from hs_analysis.ingest import discover as module
 from hs_analysis.ingest.discover import discover
@@ -204,3 +207,18 @@ def test_answers_inside_another_document_are_told(tmp_path: Path) -> None:
     assert [(name, "write each answer to a file of its own" in text) for name, text in found.infos] == [
         ("all.json", True)
     ]
+
+
+def test_a_name_that_is_no_utf8(tmp_path: Path) -> None:
+    """In a folder such a file is a finding with its bytes shown, and the others are read; named, an error."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    put(folder, {"good.json": body(element("vllm:num_requests_waiting", [(1764000000, 1)], pod="p"))})
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/\xff.json"))
+    odd.write_bytes(DUMP)
+    done = CliRunner().invoke(app, ["ingest", str(folder), "--run-dir", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.stderr
+    assert r"warning: \xff.json could not be read: its name is no UTF-8; rename it" in done.stderr
+    named = CliRunner().invoke(app, ["ingest", str(odd), "--run-dir", str(tmp_path / "other")])
+    assert (named.exit_code, len(named.stderr.splitlines())) == (1, 1)
+    assert r"\xff.json: its name is no UTF-8; rename it" in named.stderr
