@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from settings_and_checks import checks_page, settings_page
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
 from hs_analysis.cli.app import app
-from hs_analysis.cli.failure import INTERRUPTED
+from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS
@@ -276,7 +277,8 @@ def exit_codes_page() -> str:
         words[code] = " ".join(
             inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ").replace("``", "`") for kind in same
         )
-    words[INTERRUPTED] = "interrupted with Ctrl-C; nothing is left half-written under a final name"
+    words[SHELLS_BASE + signal.SIGINT] = "interrupted with Ctrl-C; nothing half-written is left"
+    words[SHELLS_BASE + signal.SIGTERM] = "asked to end (SIGTERM); likewise"
     lead = (
         "An error is one line on stderr: what, where, what to do; at most three, then how many more. "
         "Stdout stays empty, but for the result behind a closed gate. A traceback is a bug of the tool."

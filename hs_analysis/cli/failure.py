@@ -12,7 +12,6 @@ from hs_analysis.cli.printable import printable
 from hs_analysis.errors import HsError, ManyErrors
 
 MOST_LINES = 3
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def lines(error: HsError, command: str, first_input: str = "INPUT") -> list[str]:
