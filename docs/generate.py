@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import inspect
 import re
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
@@ -277,8 +277,8 @@ def exit_codes_page() -> str:
         words[code] = " ".join(
             inspect.getdoc(kind).split("\n\n")[0].replace("\n", " ").replace("``", "`") for kind in same
         )
-    words[SHELLS_BASE + signal.SIGINT] = "interrupted with Ctrl-C; nothing half-written is left"
-    words[SHELLS_BASE + signal.SIGTERM] = "asked to end (SIGTERM); likewise"
+    words[SHELLS_BASE + SIGINT] = "interrupted with Ctrl-C; nothing half-written is left"
+    words[SHELLS_BASE + SIGTERM] = "asked to end (SIGTERM); likewise"
     lead = (
         "An error is one line on stderr: what, where, what to do; at most three, then how many more. "
         "Stdout stays empty, but for the result behind a closed gate. A traceback is a bug of the tool."

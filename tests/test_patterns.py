@@ -1,4 +1,4 @@
-"""Patterns of users: found and taken apart as before, in time in line with the text, refused where they can't."""
+"""Users' patterns: found and taken apart as before, in time in line with the text, else refused."""
 
 from __future__ import annotations
 

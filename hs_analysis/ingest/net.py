@@ -33,7 +33,10 @@ class ReaderBugError(InputError):
         self.kind = f"this is a bug in hsa ({type(error).__name__} at {_place(error)})"
         self.account = "".join(traceback.format_exception(error))
         """The traceback, for who mends it."""
-        super().__init__(f"{self.kind}; please report it with {BUGS_FILE} of the run folder", where=where)
+        super().__init__(
+            f"{self.kind}; please report it with {BUGS_FILE} of the run folder, which hsa ingest keeps",
+            where=where,
+        )
 
 
 @contextmanager
