@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -29,8 +30,19 @@ def ingested_or_refused(kind: str, path: Path, name: str, data: Path) -> HsError
     try:
         ingest(Discovery((_input(kind, path, name),), ()), data, lambda _name: None, READING)
     except HsError as error:
-        return error
+        return _in_words(error)
     return None
+
+
+def _in_words(error: HsError) -> HsError:
+    """Hold a refusal to what users are promised: one line, no bug, no traceback, no form of numpy's."""
+    assert "this is a bug in hsa" not in error.what, error.hint
+    assert not _INTERNAL.search(error.what), error.what
+    return error
+
+
+_INTERNAL = re.compile(r"Traceback|\bnp\.(?:float|int|uint|str|bool)|\barray\(|dtype=")
+"""What no message may hold: the file's own words stand in quotes, and none of the seeds has these."""
 
 
 def _input(kind: str, path: Path, name: str) -> InputFile:
@@ -53,9 +65,10 @@ def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
         dump = Dump(file.path, str(file.path), file.name, reading)
         _read_one(dump, file, 0, staging, one, _Known(_catalogue()))
     except HsError as error:
-        return error
+        return _in_words(error)
     for rejection in one.notes.rejections:
         assert rejection.reason
+        assert not _INTERNAL.search(rejection.detail), rejection.detail
         assert rejection.position >= 0
     staged = sum(piece.rows for pieces in staging.pieces.values() for piece in pieces)
     given = staged + sum(frame.height for frame in (*one.requests, *one.bench))
