@@ -15,6 +15,7 @@ from fuzz.seeds import ANY, seeds
 from fuzz.tars import small_tars
 from fuzz.whole import refused_or_read
 from ingest.test_aiperf import at
+from ingest.test_traces import AZURE
 
 from hs_analysis.ingest.formats import FORMATS
 
@@ -68,6 +69,7 @@ FOUND: tuple[tuple[str, str, bytes, str], ...] = (
     ("openmetrics", "a.om", f"m 3.0 {EARLY // 25}\n# EOF\n".encode(), ""),
     ("tsdb-dump", "d.txt", f'{{__name__="m"}} 1 {EARLY}0\n'.encode(), ""),
     ("table", "pods.csv", b"when,run,pod,name,v\n9999-12-31T23:59:59-02:00,r,a,kv,0.5\n", ""),
+    ("azure-csv", "a.csv", f"{AZURE.splitlines()[0]}\n2025-11-25 12:00:02.１２,1,1\n".encode(), ""),
     ("grafana-csv", "a.csv", b'"Time","p-0 up"\n0001-01-01T00:00:00+12:00,1\n', ""),
     (
         "aiperf-parquet",

@@ -382,3 +382,11 @@ def test_amd_gpus_are_placed_as_nvidias_are() -> None:
     found = of(card, own)
     assert [(x.instance, x.unit_kind, x.gpu_id) for x in found] == [("a", "pod", "S1"), ("h0", "host", None)]
     assert found[0].gpu_type == "MI300X"
+
+
+def test_a_pattern_that_would_backtrack_for_ever() -> None:
+    """On a pod and on labels of 60 characters; a pattern that fits nothing leaves role and service alone."""
+    endless = r"^(\w+\s?)*$"
+    told = Reading(roles={endless: "prefill", "^a": "decode"}, services={endless: "x", "pod=a": "y"})
+    (first,) = of({"n": VLLM, "pod": "a" * 60 + "!"}, reading=told)
+    assert (first.emitter_role, first.service) == ("decode", "y")
