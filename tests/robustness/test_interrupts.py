@@ -74,14 +74,48 @@ def test_what_is_ignored_stays_ignored() -> None:
     assert int(done.stdout) == signal.SIG_IGN
 
 
+def has(pid: int, mask: str, number: int) -> bool:
+    """Whether a process catches (``SigCgt``) or blocks (``SigBlk``) a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition(f"{mask}:")[2].split()[0], 16) & 1 << (number - 1))
+
+
 def listening(process: subprocess.Popen[str]) -> None:
     """Wait until the program has put its handler in place: before, the interpreter itself is starting."""
-    caught = 1 << (signal.SIGTERM - 1)
-    while process.poll() is None:
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        if int(status.partition("SigCgt:")[2].split()[0], 16) & caught:
-            return
+    while process.poll() is None and not has(process.pid, "SigCgt", signal.SIGTERM):
         time.sleep(0.005)
+
+
+WORKERS = """
+import os, sys, time
+os.environ["PYTHONWARNINGS"] = "ignore"
+from hs_analysis import interrupts
+from hs_analysis.pipeline.tasks import map_tasks
+interrupts.install()
+sys.argv = ["hsa", "run"]
+list(map_tasks(time.sleep, [60] * 4))
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core runs all tasks in one process")
+def test_workers_end_with_the_command() -> None:
+    """A terminal sends Ctrl-C to them, too: they are silent, none stays, and nothing warns of semaphores."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKERS], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while process.poll() is None and len(children.read_text().split()) < 3:  # two workers and a tracker
+        time.sleep(0.01)
+    deaf = [has(int(pid), "SigBlk", signal.SIGINT) for pid in children.read_text().split()]
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=LONGEST_END_S)[1]
+    left = group_is_there(process.pid)
+    if left:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not left
+    assert all(deaf[1:])  # the first is the tracker of shared memory, which ignores it
+    assert process.returncode == 130
+    assert len(said.splitlines()) == 1, said
 
 
 def interrupt(source: Path, folder: Path, after_s: float, number: int = signal.SIGINT) -> tuple[int, str]:
