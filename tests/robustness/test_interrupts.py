@@ -172,21 +172,23 @@ def test_a_run_interrupted_now_and_then(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_fifty_interrupts_at_random_moments(root: Path, tmp_path: Path) -> None:
-    """Of runs of a real capture; each goes on from where the one before was stopped, or starts afresh."""
+    """Of runs of a real capture; each goes on from where the one before was stopped, or starts afresh.
+
+    A command that was done before it could be interrupted does not count.
+    """
     source, folder = root / "data_samples/dynamo-pd", tmp_path / "out/run"
     folder.parent.mkdir()
     whole = hsa("run", source, "--run-dir", tmp_path / "whole", *LIMITS)
     assert whole.code == 0, whole.err
     moments = random.Random(50)
-    codes = []
-    for count in range(50):
+    stopped = 0
+    while stopped < 50:
         code, said = interrupt(source, folder, moments.uniform(0, whole.seconds))
         hold(code, said, folder)
-        codes.append(code)
-        if count % 5 == 4:
+        stopped += code != 0
+        if code == 0 or stopped % 10 == 0:
             done = hsa("run", source, "--run-dir", folder, *LIMITS)
             assert done.code == 0, done.err
             for name in ("summary.json", "policy.yaml"):
                 assert (folder / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
             shutil.rmtree(folder)
-    assert codes.count(130) >= 25
