@@ -45,7 +45,7 @@ class Presence:
             self._proves.setdefault(series_id, []).append(((*pool,), instance, interval_s))
         self._seen: dict[Pool, dict[str, _Instance]] = {}
 
-    def add(self, series_id: int, t_s: np.ndarray) -> None:
+    def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:  # noqa: ARG002
         """Take the moments at which a series has a value [s since 1970, UTC], in order and at least one."""
         for pool, instance, interval_s in self._proves.get(series_id, ()):
             known = self._seen.setdefault(pool, {}).setdefault(instance, _Instance())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,6 @@ import polars as pl
 from hs_analysis.align.excluded import Stretches, gain_outside
 from hs_analysis.align.in_flight import FINISHED, STARTED
 from hs_analysis.align.increases import BORN_INTERVALS, Increases, Siblings, increases_of, newer_names
-from hs_analysis.align.presence import Presence
 from hs_analysis.align.queries import SeriesReader
 from hs_analysis.align.series_windows import WindowStore, counter_windows, gain_windows, gauge_windows
 
@@ -42,6 +42,13 @@ class Used:
     flow: bool
 
 
+class Watcher(Protocol):
+    """Looks at series one after the other."""
+
+    def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:
+        """Take the values of a series and their moments [s since 1970, UTC], in order and at least one."""
+
+
 Samples = tuple[int, np.ndarray, np.ndarray]
 """Number of a series, its times and its values."""
 
@@ -59,8 +66,8 @@ class SeriesPass:
         Per series of an older name those of newer names, whose increases take the place of its own.
     store
         Where windows are kept.
-    presence
-        Which instances report.
+    watchers
+        Who looks at every series, too: which instances report, and when they come and go.
     width_s, left_out
         Width of a window [s], and stretches that no total counts.
     delayed
@@ -73,13 +80,13 @@ class SeriesPass:
         begun_s: Mapping[Metric, float],
         newer: Mapping[int, set[int]],
         store: WindowStore,
-        presence: Presence,
+        watchers: Sequence[Watcher],
         width_s: float,
         left_out: Stretches,
         delayed: Mapping[int, float],
     ) -> None:
         self._used, self._begun_s, self._newer = used, begun_s, newer
-        self._store, self._presence = store, presence
+        self._store, self._watchers = store, watchers
         self._width_s, self._left_out, self._delayed = width_s, left_out, delayed
         self._times: dict[int, np.ndarray] = {}
         self._totals: dict[int, float] = {}
@@ -105,7 +112,8 @@ class SeriesPass:
     def _others(self, samples: Iterator[Samples]) -> Iterator[Samples]:
         """Take what gauges and reporters show, and hand the counters on."""
         for series_id, t_s, values in _present(samples):
-            self._presence.add(series_id, t_s)
+            for watcher in self._watchers:
+                watcher.add(series_id, t_s, values)
             used = self._used.get(series_id)
             if used is not None and used.counter:
                 yield series_id, t_s, values

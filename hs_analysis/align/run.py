@@ -22,6 +22,7 @@ from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.infos import infos_of
 from hs_analysis.align.instance_rows import instance_terms, instance_windows, row_width_s
 from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
+from hs_analysis.align.lives import Lives, signs
 from hs_analysis.align.presence import Presence
 from hs_analysis.align.queries import QueryRunner, Stored
 from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
@@ -45,7 +46,7 @@ PRESENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Aligned:
-    """What alignment leaves: tables per service, long frames, totals, edges, disagreements and births.
+    """What alignment leaves: tables per service, long frames, totals, edges, disagreements, lives and births.
 
     ``rate_bounds`` tells how far rates from samples on a query's grid may be off.
     """
@@ -55,6 +56,7 @@ class Aligned:
     facts: tuple[ServiceFacts, ...]
     edges: tuple[tuple[str, LimitEdges], ...]
     disagreements: pl.DataFrame
+    lives: pl.DataFrame
     births: pl.DataFrame
     instances: pl.DataFrame
     rate_bounds: pl.DataFrame
@@ -70,6 +72,7 @@ class _Windows:
     store: WindowStore
     gains: pl.DataFrame
     instances: pl.DataFrame
+    lives: pl.DataFrame
     signals: pl.DataFrame
     left_out: Stretches
 
@@ -122,7 +125,7 @@ def align(
             longs.append(long_table(frame, own))
             facts.append(facts_of(frame, totals, chosen, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
-    births = births_of(series, samples.table, quality, terms, windows.instances, windows.width_s, query)
+    births = births_of(windows.lives, samples.table, terms, query)
     births = births.filter(~row_within(left_out, "first_served"))
     per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind)
     return Aligned(
@@ -131,6 +134,7 @@ def align(
         tuple(facts),
         kept_edges(edges, chosen),
         disagreements,
+        windows.lives,
         births,
         per_instance,
         rate_bounds(chosen.filter(~within(left_out)), terms, windows.store, windows.width_s, late),
@@ -163,13 +167,15 @@ def _windows(
     used = used_series(series, terms, interval)
     proof = reporters(series, interval, catalogue)
     store, presence = WindowStore(samples.scratch), Presence(proof, width)
+    told = signs(series, terms, catalogue, interval)
+    lives = Lives(told, dict(series.select("series_id", "capture").iter_rows()), interval)
     whole = SeriesPass(
-        used, first_looks(used, quality), renamed(terms), store, presence, width, left_out, delayed
+        used, first_looks(used, quality), renamed(terms), store, (presence, lives), width, left_out, delayed
     )
-    gains = whole.read(set(proof["series_id"]), samples.read)
+    gains = whole.read({*proof["series_id"], *told["series_id"]}, samples.read)
     instances = presence.counts(PRESENT_SHARE)
     signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)
-    return _Windows(width, interval, terms, store, gains, instances, signals, left_out)
+    return _Windows(width, interval, terms, store, gains, instances, lives.table(), signals, left_out)
 
 
 def _service(

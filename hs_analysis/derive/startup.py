@@ -21,8 +21,22 @@ BIRTHS_MIN = 3
 """Fewest births that a start-up time rests on. Default of this project: with three the middle one is no
 extreme, and lies between the other two whatever one of them is."""
 
-ASKED_BY = {"pod_created": "the creation of its pod", "replicas": "the rise of the wanted replicas"}
+ASKED_BY = {
+    "pod_created": "the creation of its pod",
+    "replicas": "the rise of the wanted replicas",
+    "target": "the first scrape that found its target without an answer",
+    "process": "the start of its process",
+}
 """What says when an instance was asked for, in words, the better first."""
+
+LEFT_OUT = {
+    "target": "the time until its pod was placed is not in it",
+    "process": "the time to place its pod and to pull its image is not in it",
+}
+"""What a start that is seen late leaves out of the time."""
+
+SEEN_LATE = ("replicas", "target")
+"""What shows the asking in the first sample after it, up to one interval late."""
 
 
 def startups_of(frame: ServiceFrame, births: pl.DataFrame) -> tuple[Startup, ...]:
@@ -52,13 +66,14 @@ def _bounds(frame: ServiceFrame) -> tuple[pl.Expr, pl.Expr]:
 def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
     """Return the median time from asking to serving of a role's births.
 
-    ``ok`` with at least three births whose asking is known, all by the better of the two ways that has as
-    many. Else ``floor``, a lower bound, with three births of which only the first sample is known: the
-    instance had started before it. Else refused.
+    ``ok`` with at least three births whose asking is known, all by the best of the ways that has as many; a
+    scrape target and a process begin later than the asking, and the reason says what is left out then. Else
+    ``floor``, a lower bound, with three births of which only the first sample is known: the instance had
+    started before it. Else refused.
 
     The first request came at most one scrape interval r before the sample that shows it, so the value is the
-    median less r ÷ 2 and the interval reaches r lower. The rise of the wanted replicas is seen as late, so
-    there nothing is taken off and the interval reaches r further on both sides.
+    median less r ÷ 2 and the interval reaches r lower. The rise of the wanted replicas and a new target are
+    seen as late, so there nothing is taken off and the interval reaches r further on both sides.
     """
     link = evidence.path(service, "derive", f"startup@{role}")
     for source, words in ASKED_BY.items():
@@ -67,10 +82,10 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
         if times.size >= BIRTHS_MIN:
             text = (
                 f"median of {times.size} births, each from {words} to its first request, "
-                f"to within {resolution:.0f} s"
+                f"to within {resolution:.0f} s" + (f"; {LEFT_OUT[source]}" if source in LEFT_OUT else "")
             )
             low, high = median_interval(times)
-            seen_late = resolution if source == "replicas" else 0.0
+            seen_late = resolution if source in SEEN_LATE else 0.0
             value = float(np.median(times)) - resolution / 2.0 + seen_late / 2.0
             reason = Reason("measured", text, float(times.size), float(BIRTHS_MIN))
             ci = (max(0.0, low - resolution), high + seen_late)

@@ -95,8 +95,9 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
-        ("data/signals.parquet", "data/births.parquet", "data/instances.parquet", "data/versions.parquet",
-         "data/services.json", "data/disagreements.parquet", "data/rate_bounds.parquet"),
+        ("data/signals.parquet", "data/births.parquet", "data/lives.parquet", "data/instances.parquet",
+         "data/versions.parquet", "data/services.json", "data/disagreements.parquet",
+         "data/rate_bounds.parquet"),
         _align,
     ),
     Stage(

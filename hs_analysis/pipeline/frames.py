@@ -26,6 +26,7 @@ def write_aligned(folder: Path, aligned: Aligned) -> None:
     """Write the aligned frames: values of pools and of instances, births, and what is known beside them."""
     tables.write_frames(folder, "signals", [aligned.signals])
     tables.write_frames(folder, "births", [aligned.births])
+    tables.write_frames(folder, "lives", [aligned.lives])
     tables.write_frames(folder, "instances", [aligned.instances])
     facts = {fact.service: fact for fact in aligned.facts}
     entries = [

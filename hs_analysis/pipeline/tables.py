@@ -27,6 +27,7 @@ PLACES = {
     "bench": "data/bench.parquet",
     "signals": "data/signals.parquet",
     "births": "data/births.parquet",
+    "lives": "data/lives.parquet",
     "instances": "data/instances.parquet",
     "versions": "data/versions.parquet",
     "findings": "data/findings.parquet",

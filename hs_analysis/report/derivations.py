@@ -101,15 +101,16 @@ DERIVATIONS: dict[str, Derivation] = {
     "startup": Derivation(
         "start-up time of {name}",
         "Every instance that came inside the window counts from when it was asked for (the creation of its "
-        "pod, else the rise of the wanted replicas that no earlier instance answered) to the first sample in "
-        "which a counter of its work is above zero. The number is the median; its interval is that of a "
+        "pod, else the rise of the wanted replicas that no earlier instance answered, else the first scrape "
+        "that found its target without an answer, else the start of its process) to the first sample in "
+        "which a counter of its work rose. The number is the median; its interval is that of a "
         "median from order statistics. The request itself came within the scrape interval before its sample, "
-        "so half of it is taken off. An instance that came when nothing else of its service was seen is "
+        "so half of it is taken off. An instance that came while nothing was recorded is "
         "left out. Where nothing says when instances were asked for, the time from first sample to first "
         "request is a lower bound and is not used.",
         "start-up time = median(first request − asked)",
         "",
-        ("queries/align/births.sql", "queries/align/replica_changes.sql", *LOAD[:1]),
+        ("queries/align/replica_changes.sql",),
         ("David and Nagaraja 2003, Order Statistics, section 7.1",),
     ),
     "gpu_speeds": Derivation(

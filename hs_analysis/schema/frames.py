@@ -214,12 +214,49 @@ BIRTHS = pa.schema(
         _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
         _field("instance", pa.string(), "", "the instance that came", null=False),
         _field("asked", TIME, "UTC", "when it was asked for; null when the input does not say"),
-        _field("asked_by", pa.string(), "", "pod_created or replicas: what says when it was asked for"),
-        _field("first_sample", TIME, "UTC", "first sample of a counter of its work", null=False),
-        _field("first_served", TIME, "UTC", "first sample in which such a counter is above zero", null=False),
+        _field(
+            "asked_by",
+            pa.string(),
+            "",
+            "pod_created, replicas, target or process: what says when it was asked for",
+        ),
+        _field("first_sample", TIME, "UTC", "first sample of any of its own series", null=False),
+        _field("first_served", TIME, "UTC", "first sample in which a counter of its work rose", null=False),
         _field("resolution_s", pa.float64(), "s", "time between samples: it first served within the last"),
     ],
     metadata={"table": "births", "grain": "one row per instance that came inside the window and served"},
+)
+
+LIVES = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field("instance", pa.string(), "", "unit an autoscaler adds", null=False),
+        _field("life", pa.int64(), "", "number of the life: a restarted instance lives again", null=False),
+        _field("started", TIME, "UTC", "first sign of it; null when it was there before the recording"),
+        _field(
+            "started_by",
+            pa.string(),
+            "",
+            "up: its target was known and did not answer; process: start of its process; reset: its counters "
+            "began anew; series: its first sample",
+        ),
+        _field("away_s", pa.float64(), "s", "time since the last sample of the life before it"),
+        _field("ready", TIME, "UTC", "first sample of its own series; null when started is null"),
+        _field("watched", pa.bool_(), "", "whether its capture was recorded just before ready"),
+        _field("served", TIME, "UTC", "first sample in which a counter of its work rose since it was ready"),
+        _field("ended", TIME, "UTC", "last sample of its own series; null when it was there to the end"),
+        _field(
+            "ended_by",
+            pa.string(),
+            "",
+            "up: its target stopped to answer; reset: its counters began anew; series: its series end",
+        ),
+        _field("created", TIME, "UTC", "creation of its pod within this life; null when not exported"),
+        _field("resolution_s", pa.float64(), "s", "time between samples: each moment is known to within it"),
+    ],
+    metadata={"table": "lives", "grain": "one row per service, capture, role, instance and life"},
 )
 
 INSTANCES = pa.schema(
@@ -283,6 +320,7 @@ CONTRACTS: dict[str, pa.Schema] = {
     "bench": BENCH,
     "signals": SIGNALS,
     "births": BIRTHS,
+    "lives": LIVES,
     "instances": INSTANCES,
     "versions": VERSIONS,
     "findings": FINDINGS,

@@ -150,7 +150,13 @@ STARTUP = _contract(
     _field("births", pa.int64(), "instances", "instances it rests on", null=False),
     _field("status", _TEXT, "", "ok, floor or refused", null=False),
     _field("reason", REASON, "", "why it is a floor or refused"),
-    _field("source", _TEXT, "", "what says when they were asked for: pod_created or replicas", null=False),
+    _field(
+        "source",
+        _TEXT,
+        "",
+        "what says when they were asked for: pod_created, replicas, target or process",
+        null=False,
+    ),
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 

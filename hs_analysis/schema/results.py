@@ -180,7 +180,8 @@ class Startup:
     births
         Instances it rests on.
     source
-        What says when they were asked for: ``pod_created`` or ``replicas``; empty where nothing does.
+        What says when they were asked for: ``pod_created``, ``replicas``, ``target`` or ``process``; empty
+        where nothing does.
     """
 
     role: str

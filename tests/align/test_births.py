@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from align.service import SETTINGS, START, STEP, Element, Scene, aligned, put_on_grid, scene, worker
+from align.service import SETTINGS, START, STEP, Element, Scene, aligned, only, put_on_grid, scene, worker
 from align.service import write as write_series
 
-from hs_analysis.align.births import _matched
+from hs_analysis.align.births import _matched, births_of
+from hs_analysis.schema.frames import LIVES, empty
 from hs_analysis.schema.settings import Excluded
 from hs_analysis.synthetic import history, kind_of, write
 
@@ -31,6 +33,8 @@ def grown(*, pods: bool = True, replicas: bool = True) -> list[Element]:
         worker(made, role, pod, 6)
         for element in made.elements[before:]:
             name, values = element["metric"]["__name__"], element["values"]
+            if "uptime" in name:
+                values = [[t, repr(float(v) - begin * STEP)] for t, v in values]
             if name.endswith("_total"):  # a process starts at zero and has work after two steps
                 at = begin + LATE
                 level = [float(v) - float(values[at - 1][1]) for _, v in values]
@@ -81,7 +85,7 @@ def test_the_rise_of_the_wanted_replicas_stands_in(tmp_path: Path) -> None:
 
 def test_without_either_nothing_is_said_of_the_asking(tmp_path: Path) -> None:
     """Births are seen all the same."""
-    found = births(tmp_path, grown(pods=False, replicas=False))
+    found = births(tmp_path, only(grown(pods=False, replicas=False), lambda name, _: "uptime" not in name))
     assert [(pod, asked, by) for pod, asked, by, *_ in found] == [(pod, None, None) for pod in BORN]
 
 
@@ -117,7 +121,33 @@ def test_requests_are_answered_in_their_order_and_can_be_taken_back() -> None:
     """What is asked for at 10 and 20 and taken back at 25 leaves the first; an end asks for nothing."""
     changes = pl.DataFrame({"at_s": [10.0, 20.0, 25.0, 60.0, 100.0], "change": [1.0, 2.0, -1.0, -3.0, 1.0]})
     born = pl.DataFrame({"first_sample_s": [40.0, 50.0, 55.0, 130.0], "instance": ["a", "b", "c", "d"]})
-    assert list(_matched(born, changes)) == [("a", 10.0), ("b", 20.0), ("d", 100.0)]
+    assert list(_matched(born, changes)) == [("a", 40.0, 10.0), ("b", 50.0, 20.0), ("d", 130.0, 100.0)]
+
+
+def test_which_lives_are_births() -> None:
+    """One that came, or came back after long; no restart in its place, no unrecorded start, no idler."""
+    at = [datetime.fromtimestamp(START + 60 * minute, UTC) for minute in range(10)]
+    plain = dict.fromkeys(LIVES.names) | {
+        "service": "s", "capture": "", "role": "prefill", "life": 1, "started": at[2], "started_by": "up",
+        "ready": at[5], "watched": True, "served": at[6], "resolution_s": 30.0,
+    }  # fmt: skip
+    rows = [
+        {"instance": "came"},
+        {"instance": "made", "created": at[1]},
+        {"instance": "process", "started_by": "process"},
+        {"instance": "seen", "started_by": "series", "started": at[5]},
+        {"instance": "back", "life": 2, "away_s": 600.0},
+        {"instance": "again", "life": 2, "away_s": 45.0, "started_by": "reset"},
+        {"instance": "late", "watched": False},
+        {"instance": "idle", "served": None},
+    ]
+    lives = pl.DataFrame([plain | row for row in rows], schema=empty(LIVES).schema)
+    terms = pl.DataFrame(schema={"signal": pl.String, "gpu_group": pl.String})
+    found = births_of(lives, None, terms, lambda *_: pl.DataFrame())
+    assert found.select("instance", "asked", "asked_by").rows() == [
+        ("back", at[2], "target"), ("came", at[2], "target"), ("made", at[1], "pod_created"),
+        ("process", at[2], "process"), ("seen", None, None),
+    ]  # fmt: skip
 
 
 def test_births_of_a_simulated_pool_are_the_scalers(tmp_path: Path) -> None:

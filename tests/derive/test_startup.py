@@ -57,6 +57,23 @@ def test_both_ends_are_seen_late_where_replicas_say_when() -> None:
     assert (found.value_s, found.ci, found.source) == (300.0, (210.0, 930.0), "replicas")
 
 
+@pytest.mark.parametrize(
+    ("by", "value_s", "ci", "words"),
+    [
+        ("target", 300.0, (210.0, 930.0), "the time until its pod was placed is not in it"),
+        ("process", 285.0, (210.0, 900.0), "the time to place its pod and to pull its image is not in it"),
+    ],
+)
+def test_a_target_or_a_process_tells_a_later_start_and_what_it_leaves_out(
+    by: str, value_s: float, ci: tuple[float, float], words: str
+) -> None:
+    """A target is seen up to a scrape late; a process says to the second when it started."""
+    found = startup_of(births([300.0, 240.0, 900.0], by=by), "decode", "s")
+    assert (found.status, found.value_s, found.ci, found.source) == ("ok", value_s, ci, by)
+    assert found.reason is not None
+    assert found.reason.text.endswith(words)
+
+
 def test_one_way_of_knowing_at_a_time() -> None:
     """Two created pods are too few; five others have the replicas."""
     both = pl.concat([births([100.0, 100.0]), births([300.0] * 5, by="replicas")])
