@@ -25,6 +25,10 @@ QUALITY: dict[str, pl.DataType | type[pl.DataType]] = {
     "resets": pl.Int64,
     "low": pl.Float64,
     "high": pl.Float64,
+    "changes": pl.Int64,
+    "changed_t": pl.Datetime("us", "UTC"),
+    "still_from": pl.Datetime("us", "UTC"),
+    "still_to": pl.Datetime("us", "UTC"),
 }
 """Columns of a quality frame, as the query gives them."""
 
@@ -45,7 +49,22 @@ def quality_of(
         long.size, float(long.max()) if long.size else None, t_us.size - present.size, lookback,
         int(np.count_nonzero(present[1:] < present[:-1])) if counter else 0,
         float(present.min()) if present.size else None, float(present.max()) if present.size else None,
+        *_stillness(t_s, changed),
     )  # fmt: skip
+
+
+def _stillness(t_s: np.ndarray, changed: np.ndarray) -> tuple[int, int | None, int | None, int | None]:
+    """Return how often a value changed, when for the last time, and its longest stretch without a change.
+
+    ``changed`` are the places at which a new value begins, the first sample's among them.
+    """
+    if not t_s.size:
+        return 0, None, None, None
+    lasts = np.append(changed[1:], t_s.size) - 1
+    longest = int(np.argmax(t_s[lasts] - t_s[changed]))
+    last = round(float(t_s[changed[-1]]) * 1e6) if changed.size > 1 else None
+    since, until = (round(float(t_s[at[longest]]) * 1e6) for at in (changed, lasts))
+    return changed.size - 1, last, since, until
 
 
 def _median(values: np.ndarray) -> float | None:
@@ -59,4 +78,4 @@ def quality_frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
     """Return rows of `quality_of` as a frame, in their order."""
     plain = {name: pl.Int64 if kind == pl.Datetime("us", "UTC") else kind for name, kind in QUALITY.items()}
     frame = pl.DataFrame(rows, schema=plain, orient="row")
-    return frame.cast({"first_t": QUALITY["first_t"], "last_t": QUALITY["last_t"]})
+    return frame.cast({name: kind for name, kind in QUALITY.items() if plain[name] != kind})

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from hs_analysis.align import Stored, align, delays
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
+from hs_analysis.ingest.frozen_series import FLAG, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.run import FileCount, Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
@@ -33,7 +35,14 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.frames import SAMPLES, SERIES
 from hs_analysis.schema.settings import Settings
 from hs_analysis.settings.values import suggestion
-from hs_analysis.store import Database, flagged_samples, read_table, series_samples, write_table
+from hs_analysis.store import (
+    Database,
+    flagged_samples,
+    read_table,
+    series_samples,
+    without_stretches,
+    write_table,
+)
 
 INPUTS_FILE = "data/inputs.json"
 DISAGREEMENTS_FILE = "data/disagreements.parquet"
@@ -75,6 +84,7 @@ def ingest_inputs(work: Work) -> Outcome:
         samples = work.out / tables.PLACES["samples"]
         catalogue = catalogue_of(work.settings)
         series = shown_by_samples(found.series, samples, catalogue, database.query, found.helps)
+    quality = _without_frozen(work, series, found.quality, catalogue)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
@@ -86,7 +96,7 @@ def ingest_inputs(work: Work) -> Outcome:
         "spoken": [{"name": name, "day": day.isoformat()} for name, day in texts],
     }
     tables.write_json(work.out, INPUTS_FILE, inputs)
-    found.quality.write_parquet(work.out / QUALITY_FILE)
+    quality.write_parquet(work.out / QUALITY_FILE)
     found.frozen.write_parquet(work.out / FROZEN_FILE)
     names = dict(enumerate(file.name for file in discovery.files))
     first = pl.col("file_no").replace_strict(names, return_dtype=pl.String).alias("file")
@@ -100,6 +110,37 @@ def ingest_inputs(work: Work) -> Outcome:
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
     return Outcome(note, counts, tuple(_plain(file) for file in found.files))
+
+
+def _without_frozen(
+    work: Work, series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue
+) -> pl.DataFrame:
+    """Make the samples of series that stand still after their instance has gone null; return the quality.
+
+    What was found is written beside the samples.
+    """
+    place = work.out / tables.PLACES["samples"]
+    found = frozen_series(series, quality, catalogue, partial(series_samples, place))
+    tables.write_frames(work.out, "frozen_series", [found.table])
+    if not found.spans:
+        return quality
+    for part in sorted(place.parent.glob(place.name)):
+        batches = without_stretches(part, found.spans, FLAG)
+        write_table(pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, part)
+    anew = _quality_of(place, series.filter(pl.col("series_id").is_in(list(found.spans))))
+    rest = quality.filter(~pl.col("series_id").is_in(list(found.spans)))
+    return pl.concat([rest, anew]).sort("series_id")
+
+
+def _quality_of(samples: Path, series: pl.DataFrame) -> pl.DataFrame:
+    """Return what each of some series looks like in a table of samples."""
+    counters = dict(series.select("series_id", pl.col("kind") == "counter").iter_rows())
+    return quality_frame(
+        [
+            quality_of(number, t_us, values, counter=counters[number], lookback=int(repeated.sum()))
+            for number, t_us, values, repeated in flagged_samples(samples, counters)
+        ]
+    )
 
 
 def refuse_moving(work: Work, discovery: Discovery) -> None:
@@ -296,10 +337,4 @@ def quality_within(work: Work, series: pl.DataFrame, samples: Path) -> pl.DataFr
     """Return what each series looks like inside the bounds of the run."""
     if not _bounded(work.settings):
         return read_table(work.run / QUALITY_FILE)
-    counters = dict(series.select("series_id", pl.col("kind") == "counter").iter_rows())
-    return quality_frame(
-        [
-            quality_of(number, t_us, values, counter=counters[number], lookback=int(repeated.sum()))
-            for number, t_us, values, repeated in flagged_samples(samples, counters)
-        ]
-    )
+    return _quality_of(samples, series)

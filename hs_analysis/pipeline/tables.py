@@ -28,6 +28,7 @@ PLACES = {
     "signals": "data/signals.parquet",
     "births": "data/births.parquet",
     "lives": "data/lives.parquet",
+    "frozen_series": "data/frozen_series.parquet",
     "instances": "data/instances.parquet",
     "versions": "data/versions.parquet",
     "findings": "data/findings.parquet",

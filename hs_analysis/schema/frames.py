@@ -81,7 +81,8 @@ SAMPLES = pa.schema(
             "flag",
             pa.string(),
             "",
-            "why the value is null: null, nan, pos_inf, neg_inf, stale, sentinel or lookback",
+            "why the value is null: null, nan, pos_inf, neg_inf, stale, sentinel, lookback (repeated across "
+            "a scrape gap) or frozen (repeated after its instance had gone)",
         ),
     ],
     metadata={"table": "samples", "grain": "one row per series and time"},
@@ -259,6 +260,28 @@ LIVES = pa.schema(
     metadata={"table": "lives", "grain": "one row per service, capture, role, instance and life"},
 )
 
+FROZEN_SERIES = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("capture", pa.string(), "", "capture name, empty when there is one", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field("instance", pa.string(), "", "unit an autoscaler adds", null=False),
+        _field("metric", pa.string(), "", "the gauge; empty for all that the instance exports", null=False),
+        _field("after", TIME, "UTC", "last true sample: what follows repeats it", null=False),
+        _field("until", TIME, "UTC", "last repeat", null=False),
+        _field(
+            "told_by",
+            pa.string(),
+            "",
+            "up: its target did not answer; clock: a series that always moves stood still; peers: the others "
+            "of its pool moved on",
+            null=False,
+        ),
+        _field("series", pa.int64(), "series", "series whose samples are null there", null=False),
+    ],
+    metadata={"table": "frozen_series", "grain": "one row per service, capture, role, instance and stretch"},
+)
+
 INSTANCES = pa.schema(
     [
         _field("service", pa.string(), "", "namespace/model", null=False),
@@ -321,6 +344,7 @@ CONTRACTS: dict[str, pa.Schema] = {
     "signals": SIGNALS,
     "births": BIRTHS,
     "lives": LIVES,
+    "frozen_series": FROZEN_SERIES,
     "instances": INSTANCES,
     "versions": VERSIONS,
     "findings": FINDINGS,

@@ -2,7 +2,7 @@
 
 from hs_analysis.store.database import Database, Input, query_text
 from hs_analysis.store.explore import Answer, explore
-from hs_analysis.store.samples import flagged_samples, series_samples
+from hs_analysis.store.samples import flagged_samples, series_samples, without_stretches
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "query_text",
     "read_table",
     "series_samples",
+    "without_stretches",
     "write_table",
     "write_view_database",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -47,6 +47,49 @@ def flagged_samples(place: Path, wanted: Iterable[int]) -> Iterator[Flagged]:
     """Yield the samples of some series as `series_samples` does, with which of them are repeats."""
     for number, (t_us, values, repeated) in _series(place, wanted, ["t", "value", "flag"]):
         yield number, t_us, values, repeated
+
+
+def without_stretches(
+    place: Path, stretches: Mapping[int, Sequence[tuple[int, int]]], flag: str
+) -> Iterator[pa.RecordBatch]:
+    """Yield a table of samples with the values of some stretches as null.
+
+    Parameters
+    ----------
+    place
+        The samples, one file, sorted by series and time.
+    stretches
+        Series → (after, until) [us UTC]: samples later than the first, up to the second.
+    flag
+        Why they are null; a sample that is null already keeps its flag.
+    """
+    wanted = np.array(sorted(stretches), np.int64)
+    with pq.ParquetFile(place, buffer_size=READ_BYTES, pre_buffer=False) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, use_threads=False)
+            numbers, t_us = (_plain(table.column(name)) for name in ("series_id", "t"))
+            hit = np.zeros(numbers.size, bool)
+            for number in wanted[np.isin(wanted, np.unique(numbers))].tolist():
+                first, after = np.searchsorted(numbers, (number, number + 1))
+                own = t_us[first:after]
+                for low, high in stretches[number]:
+                    begin, end = np.searchsorted(own, (low, high), "right")
+                    hit[first + begin : first + end] = True
+            yield from _nulled(table, hit, flag).to_batches()
+
+
+def _nulled(table: pa.Table, hit: np.ndarray, flag: str) -> pa.Table:
+    """Return the rows with some values null, and why."""
+    if not hit.any():
+        return table
+    mask = pa.array(hit)
+    values, flags = table.column("value"), table.column("flag")
+    fresh = pc.and_(mask, pc.is_valid(values))
+    flags = pc.if_else(fresh, pa.scalar(flag, flags.type), flags)
+    values = pc.if_else(mask, pa.scalar(None, values.type), values)
+    places = {name: table.schema.get_field_index(name) for name in ("value", "flag")}
+    table = table.set_column(places["value"], table.schema.field("value"), values)
+    return table.set_column(places["flag"], table.schema.field("flag"), flags)
 
 
 def _series(place: Path, wanted: Iterable[int], columns: list[str]) -> Iterator[_Run]:

@@ -15,6 +15,10 @@
 -- out resets: drops of a counter; always 0 for a gauge [count]
 -- out low: smallest value [unit of the series]
 -- out high: largest value [unit of the series]
+-- out changes: how often the value changed [count]
+-- out changed_t: when it changed for the last time; null when it never did [UTC]
+-- out still_from: first sample of the longest stretch without a change; null without a value [UTC]
+-- out still_to: last sample of that stretch, the first of several as long [UTC]
 WITH present AS (
   SELECT s.series_id, k.kind, s.t, s.value,
     lag(s.t) OVER own AS before_t, lag(s.value) OVER own AS before
@@ -30,6 +34,17 @@ WITH present AS (
   FROM spaced WHERE value IS DISTINCT FROM before
 ), news AS (
   SELECT series_id, median(since_s) AS news_s FROM changes GROUP BY series_id
+), numbered AS (
+  SELECT series_id, t, count(*) FILTER (value IS DISTINCT FROM before) OVER own AS stretch
+  FROM present
+  WINDOW own AS (PARTITION BY series_id ORDER BY t)
+), stretches AS (
+  SELECT series_id, stretch, min(t) AS since, max(t) AS until FROM numbered GROUP BY ALL
+), stills AS (
+  SELECT series_id, max(stretch) - 1 AS changes,
+    max(since) FILTER (stretch > 1) AS changed_t,
+    min({'length': -epoch_us(until) + epoch_us(since), 'since': since, 'until': until}) AS longest
+  FROM stretches GROUP BY series_id
 ), counted AS (
   SELECT series_id, count(*) AS rows, min(t) AS first_t, max(t) AS last_t,
     count(*) FILTER (value IS NULL) AS nulls, count(*) FILTER (flag = 'lookback') AS lookback,
@@ -47,7 +62,9 @@ SELECT
   u.interval_s::DOUBLE AS interval_s, n.news_s::DOUBLE AS news_s,
   coalesce(h.gaps, 0)::BIGINT AS gaps, h.longest_gap_s::DOUBLE AS longest_gap_s,
   c.nulls::BIGINT AS nulls, c.lookback::BIGINT AS lookback, coalesce(h.resets, 0)::BIGINT AS resets,
-  c.low::DOUBLE AS low, c.high::DOUBLE AS high
+  c.low::DOUBLE AS low, c.high::DOUBLE AS high,
+  coalesce(s.changes, 0)::BIGINT AS changes, s.changed_t, s.longest.since AS still_from, s.longest.until AS still_to
 FROM counted c
 LEFT JOIN usual u USING (series_id) LEFT JOIN news n USING (series_id) LEFT JOIN holes h USING (series_id)
+LEFT JOIN stills s USING (series_id)
 ORDER BY c.series_id

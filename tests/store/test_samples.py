@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from hs_analysis.schema.frames import SAMPLES
-from hs_analysis.store import flagged_samples, series_samples
+from hs_analysis.store import flagged_samples, series_samples, without_stretches
 
 LENGTHS = {0: 5, 2: 1, 3: 17, 4: 2, 9: 8}
 """Series and how many samples each has."""
@@ -55,6 +55,22 @@ def test_repeats_are_marked(tmp_path: Path) -> None:
     read = np.concatenate([one[3] for one in flagged_samples(tmp_path / "part-0.parquet", LENGTHS)])
     assert read.tolist() == [v is None and k % 2 == 1 for k, v in enumerate(_flat(stored))]
     assert read.any()
+
+
+@pytest.mark.parametrize("rows_a_group", [3, 7, 100])
+def test_stretches_of_some_series_become_null(tmp_path: Path, rows_a_group: int) -> None:
+    """Samples after the start up to the end, however they lie in row groups; what was null keeps its flag."""
+    place = tmp_path / "part-0.parquet"
+    written(place, rows_a_group)
+    before = pq.read_table(place).to_pylist()
+    stretch = (302_000_000, 310_000_000)
+    batches = without_stretches(place, {3: [stretch], 4: [(0, 1)]}, "frozen")
+    after = pa.Table.from_batches(batches, SAMPLES).to_pylist()
+    hit = [row["series_id"] == 3 and stretch[0] < row["t"].timestamp() * 1e6 <= stretch[1] for row in before]
+    assert sum(hit) == 8
+    for old, new, inside in zip(before, after, hit, strict=True):
+        fresh = inside and old["value"] is not None
+        assert new == (old | {"value": None, "flag": "frozen"} if fresh else old)
 
 
 def test_row_groups_without_a_wanted_series_are_not_read(
