@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from hs_analysis.doctor import checks, grid_checks, input_checks, series_checks, table_checks, value_checks
+from hs_analysis.doctor import (
+    checks,
+    grid_checks,
+    input_checks,
+    life_checks,
+    series_checks,
+    table_checks,
+    value_checks,
+)
 from hs_analysis.doctor.scene import Finding, Scene
 from hs_analysis.schema.frames import FINDINGS, check, empty
 
@@ -64,7 +72,9 @@ CHECKS: tuple[Check, ...] = (
     Check(("restarts",), checks.restarts, _PASS_WARN, "nothing: increases count on"),
     Check(("renewed",), input_checks.renewed, ("warn",), "nothing: series are joined by instance"),
     Check(("captures",), input_checks.captures, _PASS_WARN, "nothing: captures are kept apart"),
-    Check(("fleet",), input_checks.fleet, ("pass",), "nothing: instances count while they report"),
+    Check(("fleet",), life_checks.fleet, ("pass",), "nothing: instances count while they report"),
+    Check(("ended",), life_checks.ended, ("warn",), "look why it stopped, if nobody scaled in"),
+    Check(("frozen",), life_checks.frozen, ("warn",), "look why it stopped; nothing else: no signal uses it"),
     Check(("confounded",), series_checks.followed, ("pass",), "judge signals per instance"),
     Check(("roles",), checks.roles, _PASS_WARN, "see how to give roles: docs/howto/roles.md"),
     Check(("label_join",), series_checks.pod_labels, ("warn",), "export kube_pod_labels of the same pods"),

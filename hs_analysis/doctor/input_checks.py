@@ -28,9 +28,6 @@ NEAR_DAYS = timedelta(days=31)
 SCALES = (("milliseconds for seconds", 1e3), ("seconds for milliseconds", 1e-3))
 """How a unit is mistaken, and the factor on the time that undoes it."""
 
-PRESENT_STEPS = 5.0
-"""An instance that begins or ends this many steps inside the window came or went [count]."""
-
 RENEWED_LABELS = ("worker_id", "pod_uid", "uid", "container_id")
 """Labels that a process gets anew when it starts: Dynamo, Kubernetes."""
 
@@ -188,39 +185,6 @@ def captures(scene: Scene) -> list[Finding]:
                     Finding("captures", "warn", text, service=frame.service, value=float(len(without)))
                 )
     return found
-
-
-def fleet(scene: Scene) -> list[Finding]:
-    """Instances that were not there all the time: they came, went, or started again under another name."""
-    pools = scene.series.filter(
-        pl.col("emitter_role").is_in(POOL_ROLES)
-        & pl.col("instance").is_not_null()
-        & pl.col("service").is_not_null()
-    )
-    joined = pools.join(scene.quality.drop("interval_s"), "series_id")
-    if joined.is_empty():
-        return []
-    keys = ["service", "capture", "emitter_role"]
-    lives = joined.group_by(*keys, "instance").agg(
-        pl.col("first_t").min(), pl.col("last_t").max(), pl.col("interval_s").median()
-    )
-    slack = pl.duration(seconds=pl.col("interval_s").fill_null(60.0) * PRESENT_STEPS)
-    whole = lives.with_columns(
-        pl.col("first_t").min().over("capture").alias("start"),
-        pl.col("last_t").max().over("capture").alias("stop"),
-    )
-    part = (pl.col("first_t") > pl.col("start") + slack) | (pl.col("last_t") < pl.col("stop") - slack)
-    counts = whole.group_by("service", "emitter_role").agg(pl.len(), part.sum().alias("part"))
-    return [
-        Finding(
-            "fleet", "pass",
-            f"{row['part']} of {row['len']} {row['emitter_role']} instances came or went: they count only "
-            "while they report, and a last value is no zero" if row["part"] else
-            f"all {row['len']} {row['emitter_role']} instances were there from start to end: nothing scaled",
-            service=row["service"], value=float(row["part"]),
-        )
-        for row in counts.sort("service", "emitter_role").iter_rows(named=True)
-    ]  # fmt: skip
 
 
 def renewed(scene: Scene) -> list[Finding]:

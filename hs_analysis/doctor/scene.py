@@ -11,7 +11,7 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.frames import BENCH, REQUESTS, empty
+from hs_analysis.schema.frames import BENCH, FROZEN_SERIES, LIVES, REQUESTS, empty
 from hs_analysis.schema.settings import Settings
 
 Level = Literal["pass", "warn", "fail"]
@@ -73,6 +73,8 @@ class Scene:
     plan
         What the files lack of the plan beside them, as (level, text with the command that repeats it); None
         where there is no plan.
+    lives, frozen_series
+        Contracts LIVES and FROZEN_SERIES.
     requests, bench
         Contracts REQUESTS and BENCH.
     notes, copies
@@ -108,6 +110,8 @@ class Scene:
     unserved: tuple[str, ...] = ()
     releases: pl.DataFrame | None = None
     plan: tuple[tuple[str, str], ...] | None = None
+    lives: pl.DataFrame = field(default_factory=lambda: empty(LIVES))
+    frozen_series: pl.DataFrame = field(default_factory=lambda: empty(FROZEN_SERIES))
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     notes: tuple[tuple[str, str], ...] = ()

@@ -111,6 +111,8 @@ def _scene(work: Work) -> Scene:
         unserved=tuple(one.sentence() for one in without_service(work.run, work.settings)),
         releases=version_changes(tables.read(work.run, "versions")),
         plan=_lacks(inputs.get("plan")),
+        lives=tables.read(work.run, "lives"),
+        frozen_series=tables.read(work.run, "frozen_series"),
         requests=tables.read(work.run, "requests"),
         bench=tables.read(work.run, "bench"),
         notes=tuple((note["name"], note["text"]) for note in counts["infos"]),

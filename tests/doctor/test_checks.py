@@ -18,6 +18,7 @@ from hs_analysis.doctor import (
     diagnose,
     grid_checks,
     input_checks,
+    life_checks,
     missing_signals,
     series_checks,
     table_checks,
@@ -129,7 +130,15 @@ def test_every_check_is_listed() -> None:
     """A check that is written but not listed would never run."""
     written = {
         value
-        for module in (checks, grid_checks, input_checks, series_checks, table_checks, value_checks)
+        for module in (
+            checks,
+            grid_checks,
+            input_checks,
+            life_checks,
+            series_checks,
+            table_checks,
+            value_checks,
+        )
         for value in vars(module).values()
         if callable(value)
         and not value.__name__.startswith("_")

@@ -167,13 +167,6 @@ def test_metrics_of_nobody_are_named() -> None:
     )
 
 
-def test_instances_that_came_later() -> None:
-    rows = [{}, {"instance": "decode-1"}]
-    late = quality([{}, {"first_t": START + timedelta(hours=2)}])
-    assert "1 of 2 decode instances came or went" in texts("fleet", series=series(rows), quality=late)[0][1]
-    assert "all 2 decode instances" in texts("fleet", series=series(rows), quality=quality([{}, {}]))[0][1]
-
-
 def test_a_new_identity_is_a_restart() -> None:
     """One that begins after the other has ended; both at once are two processes."""
     rows = [labelled(worker_id="old"), labelled(worker_id="new")]

@@ -1,0 +1,148 @@
+"""Checks of instances: who came and went, who stopped to answer, and whose values stand still."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import polars as pl
+
+from hs_analysis.doctor.input_checks import clock, listed
+from hs_analysis.doctor.scene import Finding, Scene
+from hs_analysis.schema.aligned import POOL_ROLES
+
+ENDED_STEPS, ENDED_S = 5.0, 120.0
+"""A series that ends so many steps and so long [s] before its instance does has ended."""
+
+ENOUGH_ROWS = 10
+"""Samples of a series below which its end says nothing [count]; default of this project."""
+
+MOST_NAMED = 5
+"""Instances that a sentence names [count]; all are in data/lives.parquet."""
+
+TOLD_BY = {
+    "up": "its target does not answer (up is 0), and samples come all the same",
+    "clock": "even what moves at every scrape, as its uptime, stands still",
+    "peers": "the others of its pool move on",
+}
+"""What tells that an instance is frozen, in words."""
+
+_KEY = ["service", "capture", "role", "instance"]
+
+
+def fleet(scene: Scene) -> list[Finding]:
+    """Instances that were not there all the time: they came, went, or started again under the same name."""
+    found = []
+    for (service, role), lives in scene.lives.sort(_KEY).group_by("service", "role", maintain_order=True):
+        total = lives.select("capture", "instance").unique().height
+        moved = lives.filter(pl.col("started").is_not_null() | pl.col("ended").is_not_null())
+        part = moved.select("capture", "instance").unique().height
+        text = f"all {total} {role} instances were there from start to end: nothing scaled"
+        if part:
+            text = (
+                f"{part} of {total} {role} instances came or went: {_told(moved)}; they count only while "
+                "they report, and a last value is no zero"
+            )
+        found.append(Finding("fleet", "pass", text, service=str(service), value=float(part)))
+    return sorted(found, key=lambda one: (one.service, one.text))
+
+
+def _told(moved: pl.DataFrame) -> str:
+    """Name the first instances that came or went, with the times."""
+    words = []
+    for (capture, instance), lives in moved.sort("life").group_by("capture", "instance", maintain_order=True):
+        rows = lives.to_dicts()
+        told = [f"came by {clock(rows[0]['ready'])}"] if rows[0]["ready"] and rows[0]["life"] == 1 else []
+        told += [
+            f"was away from {clock(one['ended'])} to {clock(later['ready'])}"
+            for one, later in pairwise(rows)
+            if one["ended"] and later["ready"]
+        ]
+        told += [f"ended at {clock(rows[-1]['ended'])}"] if rows[-1]["ended"] else []
+        name = f"{capture}/{instance}" if capture else str(instance)
+        words.append(f"{name} {' and '.join(told)}")
+    more = f"; and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
+    return "; ".join(words[:MOST_NAMED]) + more
+
+
+def ended(scene: Scene) -> list[Finding]:
+    """Instances that stopped to answer for good, and signals that end while their instance goes on."""
+    newest = scene.lives.sort("life").group_by(_KEY, maintain_order=True).last()
+    dead = newest.filter(pl.col("ended").is_not_null() & (pl.col("ended_by") == "up")).sort(_KEY)
+    found = [
+        Finding(
+            "ended", "warn",
+            f"{row['instance']} ({row['role']}) does not answer from {clock(row['ended'])} on: its target is "
+            "known (up is 0) and its series end; it counts no more",
+            service=row["service"], start=row["ended"],
+        )
+        for row in dead.iter_rows(named=True)
+    ]  # fmt: skip
+    return found + [
+        Finding(
+            "ended", "warn",
+            f"{row['instance']} ({row['role']}) ends its {listed(row['metrics'])} ({row['signal']}) at "
+            f"{clock(row['last'])} while its other series go on; the others of its pool stand for it",
+            service=row["service"], start=row["last"], end=row["over"],
+        )
+        for row in _ended_signals(scene).iter_rows(named=True)
+    ]  # fmt: skip
+
+
+def _ended_signals(scene: Scene) -> pl.DataFrame:
+    """Return signals of instances a series of which ends before the instance does, and not in the whole pool.
+
+    A series whose signal goes on under another name or identity from then on has not ended.
+    """
+    rows = (
+        scene.series.filter(
+            pl.col("signal").is_not_null()
+            & pl.col("service").is_not_null()
+            & pl.col("instance").is_not_null()
+            & pl.col("emitter_role").is_in(POOL_ROLES)
+            & ~pl.col("source").is_in(["prometheus", "ksm", "node"])
+            & ~pl.col("metric").str.ends_with("_bucket")
+        )
+        .join(scene.quality.drop("interval_s"), "series_id")
+        .rename({"emitter_role": "role"})
+    )
+    slack = pl.max_horizontal(pl.lit(ENDED_S), ENDED_STEPS * pl.col("interval_s").fill_null(60.0))
+    judged = rows.with_columns(
+        pl.duration(seconds=slack).alias("slack"),
+        pl.col("last_t").max().over(_KEY).alias("over"),
+        pl.col("first_t").max().over([*_KEY, "signal"]).alias("newest"),
+    ).with_columns(
+        (
+            (pl.col("last_t") < pl.col("over") - pl.col("slack"))
+            & (pl.col("newest") < pl.col("last_t") - pl.col("slack"))
+            & (pl.col("rows") >= ENOUGH_ROWS)
+        ).alias("early")
+    )
+    by_instance = judged.group_by(*_KEY, "signal", "metric").agg(
+        pl.col("early").any(), pl.col("last_t").filter("early").max().alias("last"), pl.col("over").first()
+    )
+    some = ~pl.col("early").all().over("service", "capture", "role", "metric")
+    return (
+        by_instance.filter(pl.col("early") & some)
+        .group_by(*_KEY, "signal")
+        .agg(pl.col("metric").sort().alias("metrics"), pl.col("last").max(), pl.col("over").first())
+        .sort(*_KEY, "signal")
+    )
+
+
+def frozen(scene: Scene) -> list[Finding]:
+    """Instances and gauges whose last value is repeated after they had gone."""
+    found = []
+    for row in scene.frozen_series.iter_rows(named=True):
+        what = f"{row['metric']} of {row['instance']}" if row["metric"] else f"{row['instance']}"
+        stands = "stands" if row["metric"] else f"({row['role']}) stands"
+        text = (
+            f"{what} {stands} still from {clock(row['after'])} to {clock(row['until'])}: "
+            f"{TOLD_BY[row['told_by']]}; what repeats is null in {row['series']} series and feeds no signal"
+        )
+        found.append(
+            Finding(
+                "frozen", "warn", text, service=row["service"],
+                value=(row["until"] - row["after"]).total_seconds(), start=row["after"], end=row["until"],
+            )
+        )  # fmt: skip
+    return found
