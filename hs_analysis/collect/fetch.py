@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hs_analysis.collect.answers import Answer, NotAnAnswerError, judged
-from hs_analysis.collect.plan import MOST_POINTS, Chunk, PlannedFile, cut, number, parameters
+from hs_analysis.collect.answers import Answer, judged, series_of, total_of
+from hs_analysis.collect.plan import MOST_POINTS, Chunk, PlannedFile, count_of, cut, number, parameters
 from hs_analysis.collect.selectors import query_of, with_matcher
-from hs_analysis.collect.server import QueryError, Server, TooHeavyError, TooManyPointsError
+from hs_analysis.collect.server import QueryError, Server, SilentError, TooHeavyError, TooManyPointsError
 from hs_analysis.collect.shares import Api, halves
 from hs_analysis.errors import ServerError
 
 DEEPEST = 14
 """A query is halved at most this often; one that still fails then does not fail for its size."""
+
+MOST_SILENT_PARTS = 4
+"""A file is given up after so many of its queries in a row were not answered in time, each half the last."""
 
 
 @dataclass
@@ -32,20 +35,11 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """What a file holds: series in its fullest part, points of all parts, parts, the server's warnings."""
-
-    series: int
-    points: int
-    parts: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Part:
+class Part:
     """A part of what a file holds: some of its series over some of its points; ``depth`` counts halvings.
 
-    ``divides``: whether its selectors can be narrowed; a query of the user's can't.
+    ``divides``: whether its selectors can be narrowed; a query of the user's can't. ``metric`` is the name of
+    its series, None for a query.
     """
 
     api: Api
@@ -53,10 +47,45 @@ class _Part:
     chunk: Chunk
     step_s: float
     divides: bool
+    metric: str | None = None
     depth: int = 0
 
 
-def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[bytes], None]) -> Fetched:
+@dataclass(frozen=True)
+class Fetched:
+    """What a file holds.
+
+    Attributes
+    ----------
+    series
+        Series with a sample in the file's stretch, over all parts.
+    points
+        Samples in it.
+    outside
+        Samples that lie outside it.
+    first_s, last_s
+        Earliest and latest sample, wherever they lie [Unix s]; null without any.
+    asked
+        The parts that were asked for.
+    warnings
+        What the server said, each text once.
+    """
+
+    series: int
+    points: int
+    outside: int
+    first_s: float | None
+    last_s: float | None
+    asked: tuple[Part, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return len(self.asked)
+
+
+def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[bytes], object]) -> Fetched:
     """Ask for a file's points and write the answers as they came, one JSON document a part.
 
     A query over too many points is halved in time; one that is too heavy is split by series, then in time.
@@ -72,9 +101,11 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
     waiting = [
         part
         for match in reversed(file.selections)
-        for part in _in_time(_Part(file.api, match, file.chunk, file.step_s, bool(file.match)), points)
+        for part in _in_time(
+            Part(file.api, match, file.chunk, file.step_s, bool(file.match), _name_of(file)), points
+        )
     ]
-    answers: list[Answer] = []
+    answers: list[tuple[Part, Answer]] = []
     while waiting:
         part = waiting.pop()
         try:
@@ -82,47 +113,77 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
         except TooManyPointsError as error:
             waiting += _shorter(part, limits, server, str(error))
         except TooHeavyError as error:
+            if isinstance(error, SilentError) and server.silence(part.api) >= MOST_SILENT_PARTS:
+                raise _gives_up(part, server, str(error)) from None
             waiting += _lighter(part, server, str(error))
         else:
-            answers.append(answer)
-    warnings = dict.fromkeys(server.access.masked(text) for answer in answers for text in answer.warnings)
+            answers.append((part, answer))
+    return _together(answers, server)
+
+
+def _name_of(file: PlannedFile) -> str | None:
+    return file.metric if file.match else None
+
+
+def _together(answers: Sequence[tuple[Part, Answer]], server: Server) -> Fetched:
+    """Return what the answers to all parts hold."""
+    got = [answer for _, answer in answers]
+    warnings = dict.fromkeys(server.access.masked(text) for answer in got for text in answer.warnings)
     return Fetched(
-        max(answer.series for answer in answers), sum(answer.points for answer in answers),
-        len(answers), tuple(warnings),
-    )  # fmt: skip
+        series=len(frozenset[int]().union(*(answer.keys for answer in got))),
+        points=sum(answer.points for answer in got),
+        outside=sum(answer.outside for answer in got),
+        first_s=min((one.first_s for one in got if one.first_s is not None), default=None),
+        last_s=max((one.last_s for one in got if one.last_s is not None), default=None),
+        asked=tuple(part for part, _ in answers),
+        warnings=tuple(warnings),
+    )
 
 
-def _asked(part: _Part, server: Server, write: Callable[[bytes], None]) -> Answer:
-    body = server.get(part.api, parameters(part.api, part.match, part.chunk, part.step_s))
-    try:
-        answer = judged(body)
-    except NotAnAnswerError as error:
-        what = f"the answer to {query_of(part.match)} is {server.access.masked(str(error))}"
-        raise QueryError(what, where=server.base, hint="ask again; a proxy may have cut it") from None
+def counted(asked: Sequence[Part], server: Server) -> int | None:
+    """Return how many samples a server counts in some parts, by itself; None when it does not say.
+
+    What it counts is what it should have given: series that began, ended or paused have fewer samples than
+    their stretch has scrapes, and only the server can tell those from samples that were lost on the way.
+    """
+    total = 0
+    for part in asked:
+        try:
+            total += server.ask("query", count_of(part.api, part.match, part.chunk, part.step_s), total_of)
+        except (QueryError, TooHeavyError, TooManyPointsError):
+            return None
+    return total
+
+
+def _asked(part: Part, server: Server, write: Callable[[bytes], object]) -> Answer:
+    def read(body: bytes) -> tuple[bytes, Answer]:
+        return body, judged(body, part.chunk.start, part.chunk.end, part.metric)
+
+    body, answer = server.ask(part.api, parameters(part.api, part.match, part.chunk, part.step_s), read)
     if server.access.shows_in(body):
         raise QueryError("the answer quotes the credentials, so it was not kept", where=server.base)
     write(body.rstrip() + b"\n")
     return answer
 
 
-def _in_time(part: _Part, points: int) -> list[_Part]:
+def _in_time(part: Part, points: int) -> list[Part]:
     """Return a part's chunks of at most some points, the first one last: parts are taken from the end."""
     smaller = cut(part.api, part.chunk.start, part.chunk.end, part.step_s, points)
     return [replace(part, chunk=chunk) for chunk in smaller][::-1]
 
 
-def _halved(part: _Part) -> list[_Part]:
+def _halved(part: Part) -> list[Part]:
     return _in_time(replace(part, depth=part.depth + 1), -(-part.chunk.points // 2))
 
 
-def _shorter(part: _Part, limits: Limits, server: Server, text: str) -> list[_Part]:
+def _shorter(part: Part, limits: Limits, server: Server, text: str) -> list[Part]:
     if part.chunk.points == 1 or part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     limits.points = min(limits.points, -(-part.chunk.points // 2))
     return _halved(part)
 
 
-def _lighter(part: _Part, server: Server, text: str) -> list[_Part]:
+def _lighter(part: Part, server: Server, text: str) -> list[Part]:
     if part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     series = _listed(part, server) if part.divides else []
@@ -134,16 +195,16 @@ def _lighter(part: _Part, server: Server, text: str) -> list[_Part]:
     return _halved(part)
 
 
-def _listed(part: _Part, server: Server) -> list[dict[str, str]]:
+def _listed(part: Part, server: Server) -> list[dict[str, str]]:
     """Return the labels of a part's series; none when the server does not list them."""
     bounds = [("start", number(part.chunk.start)), ("end", number(part.chunk.end))]
     try:
-        return list(server.data("series", [*(("match[]", one) for one in part.match), *bounds]))
+        return server.ask("series", [*(("match[]", one) for one in part.match), *bounds], series_of)
     except (ServerError, TooHeavyError, TooManyPointsError):
         return []
 
 
-def _gives_up(part: _Part, server: Server, text: str) -> QueryError:
+def _gives_up(part: Part, server: Server, text: str) -> QueryError:
     return QueryError(
         f"{query_of(part.match)} can't be had even in parts ({text})", where=server.base,
         hint="narrow it with --match or --namespace, or ask for a shorter window",

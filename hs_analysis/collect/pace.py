@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +15,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 60.0
 """Waits double from the first to the longest [s]: with six attempts about half a minute in all."""
 
 LONGEST_RETRY_AFTER_S = 600.0
-"""A server that asks for a longer pause is taken as down [s]."""
+"""A server that asks for longer pauses in all, before it answers one query, is taken as down [s]."""
 
 
 @dataclass
@@ -49,10 +50,10 @@ def retry_after_s(header: str | None, now: datetime) -> float | None:
     if header is None:
         return None
     try:
-        return max(float(header), 0.0)
+        seconds = float(header)
     except ValueError:
-        pass
-    try:
-        return max((parsedate_to_datetime(header) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None
+        try:
+            seconds = (parsedate_to_datetime(header) - now).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None

@@ -172,11 +172,27 @@ def parameters(api: Api, match: Sequence[str], chunk: Chunk, step_s: float) -> l
     """
     query = query_of(match)
     if api == "query":
-        length = _ms(chunk.end) - _ms(chunk.start) + 1
-        text = f"{length}ms" if length % 1000 else f"{length // 1000}s"
-        return [("query", f"{query}[{text}]"), ("time", number(chunk.end))]
+        return [("query", f"{query}[{_length(chunk)}]"), ("time", number(chunk.end))]
     start, end, step = (number(value) for value in (chunk.start, chunk.end, step_s))
     return [("query", query), ("start", start), ("end", end), ("step", step)]
+
+
+def count_of(api: Api, match: Sequence[str], chunk: Chunk, step_s: float) -> list[tuple[str, str]]:
+    """Return what an instant query is sent for the number of samples that ``parameters`` asks for.
+
+    Of a grid a subquery counts the points: its own are at the multiples of the step, as the plan's are.
+    """
+    if api == "query":
+        parts = [f"count_over_time({one}[{_length(chunk)}])" for one in match]
+    else:
+        parts = [f"count_over_time(({query_of(match)})[{_length(chunk)}:{_ms(step_s)}ms])"]
+    return [("query", f"sum({query_of(parts)})"), ("time", number(chunk.end))]
+
+
+def _length(chunk: Chunk) -> str:
+    """Return the length of a range selector over a stretch, both edges in it."""
+    length = _ms(chunk.end) - _ms(chunk.start) + 1
+    return f"{length}ms" if length % 1000 else f"{length // 1000}s"
 
 
 def _ms(seconds: float) -> int:

@@ -8,23 +8,31 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.message import Message
-from typing import IO, Any
-from urllib.parse import urlencode, urlsplit
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 import hs_analysis
 from hs_analysis.collect.access import Access, candidates
-from hs_analysis.collect.answers import NotAnAnswerError, data_of, error_of
+from hs_analysis.collect.answers import NotAnAnswerError, TooManySeriesError, data_of, error_of
 from hs_analysis.collect.pace import ATTEMPTS, LONGEST_RETRY_AFTER_S, Pace, backoff_s, retry_after_s
-from hs_analysis.errors import ServerError
+from hs_analysis.collect.wire import Reply, TooLargeError, Wire
+from hs_analysis.errors import HsError, ServerError
 
 LONGEST_GET = 4_000
 """Longer parameters [characters] are sent as a form: proxies cut addresses at 8 KB or less."""
 
-LARGEST_BODY = 256 * 1024 * 1024
-"""A larger answer [bytes] is not held in memory: the query is split."""
+LARGEST_BODY = 48 << 20
+"""A larger answer [bytes, unpacked] is not held in memory: the query is split. A million samples are about
+30 MB; parsed, the densest answer that is read takes six times its length more, 0.4 GB in all."""
+
+MOST_SILENT = 6
+"""After so many requests of one kind in a row that were not answered in time, the server is taken as down."""
+
+MOST_REDIRECTS = 5
+"""A request is sent on at most this often."""
 
 _BUSY = ("maxConcurrentRequests", "too many outstanding requests")
 """What VictoriaMetrics' storage and Mimir's queue say when they have no room now, whatever the status."""
@@ -41,6 +49,7 @@ _NO_PATH = "unsupported path"
 """What VictoriaMetrics says, with HTTP 400, where it serves no API."""
 
 Parameters = Sequence[tuple[str, str]]
+Read = TypeVar("Read")
 
 
 class TooManyPointsError(Exception):
@@ -49,6 +58,10 @@ class TooManyPointsError(Exception):
 
 class TooHeavyError(Exception):
     """The query is too much at once: too many samples, a timeout, a large answer; the text says which."""
+
+
+class SilentError(TooHeavyError):
+    """The query was not answered in time."""
 
 
 class QueryError(ServerError):
@@ -65,13 +78,6 @@ class _BusyError(Exception):
     def __init__(self, text: str, pause_s: float | None = None) -> None:
         super().__init__(text)
         self.pause_s = pause_s
-
-
-@dataclass(frozen=True)
-class _Reply:
-    status: int
-    headers: Message
-    body: bytes
 
 
 @dataclass
@@ -97,11 +103,10 @@ class Server:
     pace: Pace
     noted: Callable[[str], None]
     timeout_s: float = 120.0
+    _silent: dict[str, int] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._open = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=self.access.tls()), _SameOrigin()
-        ).open
+        self._wire = Wire(self.access.tls())
 
     def located(self) -> Server:
         """Return the server at the address where its API answers.
@@ -115,62 +120,127 @@ class Server:
         for base in candidates(self.base):
             there = Server(base, self.access, self.pace, self.noted, self.timeout_s)
             try:
-                there.data("query", [("query", "1")])
+                there._answered("query", [("query", "1")], data_of)
+            except (TooHeavyError, TooManyPointsError) as error:
+                raise there._error(
+                    f"does not answer the query 1 ({there.access.masked(str(error))})",
+                    "check --url, or give a longer --timeout",
+                ) from None
+            except NotAnAnswerError as error:
+                first = first or there._no_api(str(error))
             except _NoApiError as error:
                 first = first or error
             else:
                 return there
         raise first or self._error("does not answer")
 
-    def data(self, what: str, parameters: Parameters) -> Any:
-        """Return ``data`` of a small query, decoded."""
-        body = self.get(what, parameters)
-        try:
-            return data_of(body)
-        except NotAnAnswerError as error:
-            raise self._no_api(str(error)) from None
+    def ask(self, what: str, parameters: Parameters, read: Callable[[bytes], Read]) -> Read:
+        """Return what ``read`` makes of the answer to a query; a busy server is asked again.
 
-    def get(self, what: str, parameters: Parameters) -> bytes:
-        """Return the body of a successful query; a busy server is asked again.
+        Everything a server can answer passes here: what can't be read as an answer, and what nobody expected
+        of one, is the one line of a QueryError.
 
         Raises
         ------
         TooManyPointsError, TooHeavyError
             When less should be asked for at once.
+        QueryError
+            When this query can't be had.
         ServerError
-            When it can't be had.
+            When the server can't be had.
         """
+        try:
+            return self._answered(what, parameters, read)
+        except NotAnAnswerError as error:
+            raise QueryError(
+                f"the answer to {_shown(what, parameters)} is {self.access.masked(str(error))}",
+                where=self.base, hint="ask again; a proxy may have cut or changed it",
+            ) from None  # fmt: skip
+
+    def silence(self, what: str) -> int:
+        """Return how many queries of a kind in a row were not answered in time, the last one included."""
+        return self._silent.get(what, 0)
+
+    def _answered(self, what: str, parameters: Parameters, read: Callable[[bytes], Read]) -> Read:
+        waited = 0.0
         for attempt in range(1, ATTEMPTS + 1):
             self.pace.wait()
             try:
-                return self._checked(self._once(what, parameters))
+                return self._netted(what, parameters, read)
             except _BusyError as busy:
                 if attempt == ATTEMPTS:
                     raise self._error(f"{busy}, {ATTEMPTS} times") from None
                 wait = busy.pause_s or backoff_s(attempt)
-                if wait > LONGEST_RETRY_AFTER_S:
+                waited += wait
+                if waited > LONGEST_RETRY_AFTER_S:
                     raise self._error(f"{busy}; it asks to come back in {wait:.0f} s", "try then") from None
                 self.noted(f"{busy}: asking again in {wait:.0f} s")
                 self.pace.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    def _once(self, what: str, parameters: Parameters) -> _Reply:
-        request = self._request(f"{self.base}/api/v1/{what}", urlencode(list(parameters)))
+    def _netted(self, what: str, parameters: Parameters, read: Callable[[bytes], Read]) -> Read:
+        """Send one request and read its answer; whatever goes wrong is an error that is caught by name."""
         try:
-            with self._open(request, timeout=self.timeout_s) as reply:
-                return _Reply(reply.status, reply.headers, _whole(reply, reply.headers))
-        except urllib.error.HTTPError as error:
-            with error:
-                return _Reply(error.code, error.headers, _whole(error, error.headers))
+            body = self._checked(self._once(what, parameters))
+            return read(body)
+        except (HsError, NotAnAnswerError, TooHeavyError, TooManyPointsError, _BusyError):
+            raise
+        except (TooManySeriesError, MemoryError) as error:
+            raise TooHeavyError(str(error) or "the answer does not fit into memory") from None
+        except Exception as error:
+            # `from None`: what the library holds of a request includes its headers.
+            raise QueryError(
+                f"the answer to {_shown(what, parameters)} could not be read ({self._place(error)})",
+                where=self.base, hint="this is a bug in hsa: please report it",
+            ) from None  # fmt: skip
+
+    def _place(self, error: Exception) -> str:
+        """Return the kind of an unexpected error and where it came from."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f" in {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+        return f"{type(error).__name__}{place}: {self.access.masked(str(error))[:200]}"
+
+    def _once(self, what: str, parameters: Parameters) -> Reply:
+        """Send one request, and follow it where the same server sends it on."""
+        request = self._request(f"{self.base}/api/v1/{what}", urlencode(list(parameters)))
+        for _ in range(MOST_REDIRECTS + 1):
+            reply = self._exchanged(what, request)
+            if reply.status not in _REDIRECTS:
+                return reply
+            address = _same_origin(request.full_url, reply.headers.get("Location", ""))
+            if address is None or request.data is not None:
+                raise self._redirected(reply)
+            request = self._request(*address)
+        raise self._error(f"sends on more than {MOST_REDIRECTS} times", "give the final address with --url")
+
+    def _exchanged(self, what: str, request: urllib.request.Request) -> Reply:
+        try:
+            reply = self._wire.exchange(request, self.timeout_s, LARGEST_BODY)
         except urllib.error.URLError as error:
             raise self._unreachable(error.reason) from None
         except TimeoutError:
-            raise TooHeavyError(f"no answer within {self.timeout_s:.0f} s") from None
+            raise self._late(what) from None
+        except TooLargeError:
+            self._silent.pop(what, None)
+            raise TooHeavyError(f"the answer is larger than {LARGEST_BODY >> 20} MiB") from None
         except (http.client.HTTPException, ConnectionError, zlib.error) as error:
             # `from None`: what the library holds of a request includes its headers.
             raise _BusyError(f"the connection broke ({type(error).__name__})") from None
         except OSError as error:  # TLS 1.3 tells a client only now that it wanted a certificate
             raise self._unreachable(error) from None
+        self._silent.pop(what, None)
+        return reply
+
+    def _late(self, what: str) -> Exception:
+        count = self._silent[what] = self._silent.get(what, 0) + 1
+        if count < MOST_SILENT:
+            return SilentError(f"no whole answer within {self.timeout_s:g} s")
+        return self._error(
+            f"gave no whole answer to {count} requests in a row, each within {self.timeout_s:g} s",
+            "check the server, or give a longer --timeout",
+        )
 
     def _request(self, address: str, query: str) -> urllib.request.Request:
         post = len(query) > LONGEST_GET
@@ -183,7 +253,7 @@ class Server:
             request.add_unredirected_header(name, value)
         return request
 
-    def _checked(self, reply: _Reply) -> bytes:
+    def _checked(self, reply: Reply) -> bytes:
         """Return the body of a success; raise what the status asks for."""
         if reply.status == 200:
             return reply.body
@@ -229,10 +299,13 @@ class Server:
             f"the server wants credentials (HTTP {status})", "give HSA_TOKEN, or HSA_USER and HSA_PASSWORD"
         )
 
-    def _redirected(self, reply: _Reply) -> ServerError:
-        host = urlsplit(reply.headers.get("Location", "")).netloc.rpartition("@")[2] or "elsewhere"
+    def _redirected(self, reply: Reply) -> ServerError:
+        try:
+            host = urlsplit(reply.headers.get("Location", "")).netloc.rpartition("@")[2]
+        except ValueError:
+            host = ""
         return self._error(
-            f"the server sends on to {host}, where credentials would leak",
+            f"the server sends on to {host or 'elsewhere'}, where credentials would leak",
             "give the final address with --url, or a token that spares the login page",
         )
 
@@ -267,45 +340,27 @@ class _NoApiError(ServerError):
     """Something answers, but it is not the API."""
 
 
-class _SameOrigin(urllib.request.HTTPRedirectHandler):
-    """Follows redirects that stay on the server; others are not followed: credentials would go along."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        """Return the next request, with its credentials, or None for another server's."""
-        here, there = urlsplit(req.full_url), urlsplit(newurl)
-        if (here.scheme, here.netloc) != (there.scheme, there.netloc) or req.data is not None:
-            return None
-        following = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if following is not None:
-            for name, value in req.unredirected_hdrs.items():
-                if name in ("Authorization", "X-scope-orgid"):
-                    following.add_unredirected_header(name, value)
-        return following
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
-def _whole(stream: Any, headers: Message) -> bytes:
-    """Return a body, decompressed.
+def _same_origin(here: str, location: str) -> tuple[str, str] | None:
+    """Return address and query of a redirect that stays on the server; None for any other.
 
-    Raises
-    ------
-    TooHeavyError
-        When it is larger than memory should hold.
-    http.client.IncompleteRead
-        When less arrived than was promised.
+    Credentials go where a request goes: another scheme, host or port is another server.
     """
-    unzip = zlib.decompressobj(31) if headers.get("Content-Encoding") == "gzip" else None
-    promised = headers.get("Content-Length")
-    parts: list[bytes] = []
-    size = received = 0
-    while block := stream.read(1 << 20):
-        received += len(block)
-        parts.append(unzip.decompress(block) if unzip else block)
-        size += len(parts[-1])
-        if size > LARGEST_BODY:
-            raise TooHeavyError(f"the answer is larger than {LARGEST_BODY >> 20} MiB")
-    # Reading in blocks, the library takes a connection that closes early for the end.
-    if (unzip and not unzip.eof) or (promised and received < int(promised)):
-        raise http.client.IncompleteRead(b"")
-    return b"".join(parts)
+    try:
+        there = urlsplit(urljoin(here, location))
+        asked = urlsplit(here)
+        _ = there.port
+    except ValueError:
+        return None
+    if not location or (asked.scheme, asked.netloc) != (there.scheme, there.netloc):
+        return None
+    path = quote(there.path, safe="/%:@!$&'()*+,;=~-._")
+    return f"{there.scheme}://{there.netloc}{path}", quote(there.query, safe="=&%+/:@!$'()*,;?~-._")
+
+
+def _shown(what: str, parameters: Parameters) -> str:
+    """Return a query in the words of an error: what was asked, and for what."""
+    asked = next((value for name, value in parameters if name in ("query", "match[]")), "")
+    return f"{what} {asked[:200]}".rstrip()

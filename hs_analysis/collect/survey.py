@@ -6,20 +6,38 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
+from urllib.parse import quote
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.collect.answers import kind_of, names_of, series_of, times_of, vector_of
 from hs_analysis.collect.needs import Need, around, selector_of
 from hs_analysis.collect.plan import MOST_POINTS, MOST_SAMPLES, cut, number
 from hs_analysis.collect.selectors import Matcher, Selector, one_of, query_of
-from hs_analysis.collect.server import QueryError, RefusedError, Server, TooHeavyError, TooManyPointsError
+from hs_analysis.collect.server import (
+    LONGEST_GET,
+    QueryError,
+    RefusedError,
+    Server,
+    TooHeavyError,
+    TooManyPointsError,
+)
 from hs_analysis.collect.shares import Api, Labels, Share, shares_of
 from hs_analysis.errors import ServerError
+
+Item = TypeVar("Item")
 
 LOOK_S = 900
 """Raw samples are looked at over this long to tell the scrape interval [s]; longer than any usual one."""
 
 LOOKS = 5
 """At so many places of the window, the latest first, until samples are found."""
+
+MOST_LISTED = 300_000
+"""More series in all are no service's; each takes about a kilobyte of memory."""
+
+SPARE = 400
+"""Characters of a query that are kept for what stands beside the names: times and the user's matchers."""
 
 SHORTEST_LISTING_S = 3_600.0
 """Series are not listed for shorter windows [s]: a server that refuses an hour refuses for other reasons."""
@@ -76,19 +94,22 @@ def survey(
     found: list[Found] = []
     absent: list[str] = []
     notes: list[str] = []
-    ordered = sorted(needs, key=lambda need: need.reach != "pods")
-    for done, need in enumerate(ordered):
-        progress(done, len(ordered))
-        selector = selector_of(need, matchers, namespace)
+    named = names(server, [need.metric for need in needs if not need.is_query], matchers, window)
+    for reach in (True, False):
+        some = [need for need in needs if (need.reach == "pods") == reach]
         service = [row for one in found if one.need.reach == "pods" for row in one.series]
-        selector = around(need, selector, service)
-        series = _tried(server, need, window, notes) if need.is_query else listed(server, selector, window)
-        if series:
-            found.append(Found(need, selector, tuple(series)))
-            continue
-        absent.append(need.metric)
-        if series is not None and need.reach == "own":
-            notes.append(f"{need.metric} of [metrics]: the server has no series of it in this window")
+        selectors = {need: around(need, selector_of(need, matchers, namespace), service) for need in some}
+        asked = [selectors[need] for need in some if _known(need, named)]
+        progress(0 if reach else len(needs) - len(some), len(needs))
+        there = listed_together(server, asked, window)
+        for need in some:
+            series = _tried(server, need, window, notes) if need.is_query else there.get(need.metric)
+            if series:
+                found.append(Found(need, selectors[need], tuple(series)))
+                continue
+            absent.append(need.metric)
+            if need.reach == "own" and not (need.is_query and series is None):
+                notes.append(f"{need.metric} of [metrics]: the server has no series of it in this window")
     if not any(one.need.signal for one in found):
         raise ServerError(
             "has no metric of the catalogue in this window", where=server.base,
@@ -99,18 +120,59 @@ def survey(
     return Survey(tuple(found), tuple(sorted(absent, key=order.__getitem__)), tuple(notes))
 
 
+def _known(need: Need, named: frozenset[str] | None) -> bool:
+    return not need.is_query and (named is None or need.metric in named)
+
+
+def names(
+    server: Server, metrics: Sequence[str], matchers: Sequence[Matcher], window: tuple[float, float]
+) -> frozenset[str] | None:
+    """Return which of some metrics a server knows by name, perhaps more than it has in the window.
+
+    It is asked for those by a matcher, then for all names; None when it gives neither, or names that are none
+    of these: such a list is not relied upon.
+    """
+    bounds = [("start", number(window[0])), ("end", number(window[1]))]
+    by_name = [[("match[]", _named(some, matchers)), *bounds] for some in _parts(metrics, lambda name: name)]
+    for queries in (by_name, [bounds]):
+        try:
+            answers = [server.ask("label/__name__/values", one, names_of) for one in queries]
+        except (QueryError, TooHeavyError, TooManyPointsError):
+            continue
+        except ServerError:  # no such page, or not for everyone: the next question tells
+            return None
+        if there := frozenset(metrics).intersection(*[[name for one in answers for name in one]]):
+            return there
+    return None
+
+
+def _named(metrics: Sequence[str], matchers: Sequence[Matcher]) -> str:
+    """Return the selector of all series that have one of some names."""
+    return "{" + ",".join(one.text for one in (one_of("__name__", metrics), *matchers)) + "}"
+
+
+def _parts(items: Sequence[Item], text: Callable[[Item], str]) -> list[list[Item]]:
+    """Return items in parts whose texts, joined in one query, need not be sent as a form."""
+    parts: list[list[Item]] = [[]]
+    room = 0
+    for item in items:
+        length = len(quote(text(item), safe="")) + len("match%5B%5D=&")
+        if parts[-1] and room + length > LONGEST_GET - SPARE:
+            parts.append([])
+            room = 0
+        parts[-1].append(item)
+        room += length
+    return [part for part in parts if part]
+
+
 def _tried(server: Server, need: Need, window: tuple[float, float], notes: list[str]) -> list[Labels] | None:
     """Return the labels a query of the user's gives at some moments of a window; None when it is refused."""
     found: dict[tuple[tuple[str, str], ...], Labels] = {}
     for at in _moments(window, 0.0):
         try:
-            answer = server.data("query", [("query", need.metric), ("time", number(at))])
-            rows = [dict(row["metric"]) for row in answer["result"]]
+            rows = server.ask("query", [("query", need.metric), ("time", number(at))], vector_of)
         except (QueryError, TooHeavyError, TooManyPointsError) as error:
             notes.append(f"{need.metric} of [metrics]: {server.access.masked(_what(error))}: it is left out")
-            return None
-        except (KeyError, TypeError, AttributeError):
-            notes.append(f"{need.metric} of [metrics]: its answer has no series: it is left out")
             return None
         found |= {tuple(sorted(row.items())): row for row in rows}
     names = sorted({row["__name__"] for row in found.values() if "__name__" in row})
@@ -132,6 +194,57 @@ def _moments(window: tuple[float, float], look_s: float) -> list[float]:
     return [end - (end - start - look_s) * place / max(LOOKS - 1, 1) for place in range(LOOKS)]
 
 
+def listed_together(
+    server: Server, selectors: Sequence[Selector], window: tuple[float, float]
+) -> dict[str, list[Labels]]:
+    """Return the labels of the series of several metrics in a window, by metric; each as `listed` gives it.
+
+    Many are asked for at once; what a server finds too much in halves, what it does not take one by one.
+    """
+    found: dict[str, list[Labels]] = {}
+    waiting = _parts(selectors, lambda one: "".join(one.match))[::-1]
+    while waiting:
+        part = waiting.pop()
+        if len(part) == 1:
+            found[part[0].metric] = listed(server, part[0], window)
+            continue
+        try:
+            rows = _at_once(server, part, window)
+        except (TooHeavyError, TooManyPointsError):
+            middle = len(part) // 2
+            waiting += [part[middle:], part[:middle]]
+            continue
+        if rows is None:
+            waiting += [[one] for one in part[::-1]]
+            continue
+        found |= rows
+        if sum(map(len, found.values())) > MOST_LISTED:
+            raise ServerError(
+                f"lists more than {MOST_LISTED:,} series of the catalogue's metrics", where=server.base,
+                hint="narrow them with --match, --namespace or --exporter",
+            )  # fmt: skip
+    return found
+
+
+def _at_once(
+    server: Server, part: Sequence[Selector], window: tuple[float, float]
+) -> dict[str, list[Labels]] | None:
+    """Return the series of several metrics, by metric, from one answer; None where there is none such."""
+    bounds = [("start", number(window[0])), ("end", number(window[1]))]
+    match = [("match[]", text) for one in part for text in one.match]
+    try:
+        rows = server.ask("series", [*match, *bounds], series_of)
+    except QueryError:
+        return None
+    unique: dict[str, dict[tuple[tuple[str, str], ...], Labels]] = {one.metric: {} for one in part}
+    for row in rows:
+        own = unique.get(row.get("__name__", ""))
+        if own is None:  # which of the metrics it is of can't be told
+            return None
+        own[tuple(sorted(row.items()))] = row
+    return {metric: [own[key] for key in sorted(own)] for metric, own in unique.items()}
+
+
 def listed(server: Server, selector: Selector, window: tuple[float, float]) -> list[Labels]:
     """Return the labels of a selector's series in a window, in a fixed order, each once.
 
@@ -143,7 +256,7 @@ def listed(server: Server, selector: Selector, window: tuple[float, float]) -> l
         start, end = waiting.pop()
         bounds = [("start", number(start)), ("end", number(end))]
         try:
-            rows = server.data("series", [*(("match[]", one) for one in selector.match), *bounds])
+            rows = server.ask("series", [*(("match[]", one) for one in selector.match), *bounds], series_of)
         except (TooHeavyError, TooManyPointsError) as error:
             if end - start <= SHORTEST_LISTING_S:
                 raise ServerError(
@@ -154,7 +267,7 @@ def listed(server: Server, selector: Selector, window: tuple[float, float]) -> l
             middle = (start + end) / 2
             waiting += [(start, middle), (middle, end)]
         else:
-            found |= {tuple(sorted(row.items())): dict(row) for row in rows}
+            found |= {tuple(sorted(row.items())): row for row in rows}
     return [found[key] for key in sorted(found)]
 
 
@@ -197,10 +310,10 @@ def _interval_of_job(server: Server, one: Found, job: str, window: tuple[float, 
     for at in _moments(window, look):
         query = query_of(f"{text}[{look:.0f}s]" for text in selector.match[:1])
         try:
-            rows = server.data("query", [("query", query), ("time", number(at))])["result"]
-        except (QueryError, TooHeavyError, TooManyPointsError, KeyError, TypeError):
+            times = server.ask("query", [("query", query), ("time", number(at))], times_of)
+        except (QueryError, TooHeavyError, TooManyPointsError):
             return None
-        if interval := usual_spacing([[float(t) for t, _ in row.get("values", ())] for row in rows]):
+        if interval := usual_spacing(times):
             return interval
     return None
 
@@ -221,12 +334,9 @@ def refuses_ranges(server: Server, selector: str, at: float) -> str | None:
     A server that finds a minute of one metric too heavy will give no more of it.
     """
     try:
-        answer = server.data("query", [("query", f"{selector}[{TRIED_S}s]"), ("time", number(at))])
-        kind = str(answer["resultType"])
+        kind = server.ask("query", [("query", f"{selector}[{TRIED_S}s]"), ("time", number(at))], kind_of)
     except (RefusedError, TooHeavyError, TooManyPointsError) as error:
         return server.access.masked(_what(error))
-    except (KeyError, TypeError):
-        return "the server's answer has no type"
     return None if kind == "matrix" else f"the server answers a range selector with a {kind}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+METRIC = "vllm:generation_tokens_total"
 
 LOOKS_S = (0.0, 60.0, 900.0)
 """Lengths of queries that only look: an instant, and range selectors that are tried [s]."""
@@ -135,15 +138,37 @@ def as_scraped(asked: Asked, left_open: bool) -> Reply:
     return success({"resultType": "matrix", "result": result})
 
 
+def as_counted(asked: Asked, left_open: bool) -> Reply:
+    """Answer how many samples, or points of a grid, some range selectors hold."""
+    counts = []
+    for text in re.findall(r"count_over_time\((.*?\])\)", asked.one("query")):
+        selector, _, length = text.removesuffix("]").rpartition("[")
+        length, _, step = length.partition(":")
+        inner = Asked(asked.path, {"query": [f"{selector}[{length}]"], "time": asked.parameters["time"]}, {})
+        if step:
+            points = int(inner.length_s // (float(step.removesuffix("ms")) / 1000)) + 1
+            counts += [points] * len(rows_of(selector.strip("()")))
+        else:
+            rows = json.loads(as_scraped(inner, left_open).body)["data"]["result"]
+            counts += [len(row["values"]) for row in rows]
+    at = float(asked.one("time"))
+    result = [{"metric": {}, "value": [at, str(sum(counts))]}] if counts else []
+    return success({"resultType": "vector", "result": result})
+
+
 def small_prometheus(asked: Asked, left_open: bool = True) -> Reply:
     """Answer as a Prometheus that has one metric of four pods, scraped every 15 s; 11,000 points at most."""
     what = asked.path.rpartition("/")[2]
+    if what == "values":
+        return success([METRIC] if all(METRIC in m for m in asked.parameters.get("match[]", ())) else [])
     if what == "series":
-        known = [m for m in asked.parameters["match[]"] if m.startswith("vllm:generation_tokens_total")]
+        known = [m for m in asked.parameters["match[]"] if m.startswith(METRIC)]
         return success([row for m in known for row in rows_of(m)])
     if what == "query":
         if asked.one("query") == "1":
             return success({"resultType": "scalar", "result": [0, "1"]})
+        if asked.one("query").startswith("sum("):
+            return as_counted(asked, left_open)
         return as_scraped(asked, left_open)
     assert what == "query_range", asked.path
     start, end, step = (float(asked.one(name)) for name in ("start", "end", "step"))
@@ -164,7 +189,7 @@ def rows_of(selector: str) -> list[dict[str, str]]:
     from hs_analysis.collect.selectors import parse_matchers
 
     metric, _, inside = selector.partition("{")
-    if metric != "vllm:generation_tokens_total":
+    if metric != METRIC:
         return []
     matchers = parse_matchers(inside.removesuffix("}"), "test")
     rows = [{"__name__": metric, "model_name": "m", "pod": pod, "job": "vllm"} for pod in PODS]

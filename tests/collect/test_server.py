@@ -23,6 +23,7 @@ from collect.recording_server import (
 )
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.answers import kind_of
 from hs_analysis.collect.fetch import Limits, fetch
 from hs_analysis.collect.needs import needed, selector_of
 from hs_analysis.collect.pace import ATTEMPTS, backoff_s, retry_after_s
@@ -315,6 +316,6 @@ def test_long_queries_are_posted(ask: Callable) -> None:
     """No proxy cuts the address."""
     server, asked, _ = ask(lambda _: success({"resultType": "matrix", "result": []}))
     query = "x" * LONGEST_GET
-    server.get("query_range", [("query", query)])
+    assert server.ask("query_range", [("query", query)], kind_of) == "matrix"
     assert asked[0].one("query") == query
     assert asked[0].headers["Content-Type"] == "application/x-www-form-urlencoded"
