@@ -68,6 +68,12 @@ class RowsRejected(HsError):  # noqa: N818 - the input's state, not a fault of t
     exit_code = 4
 
 
+class DataMissing(HsError):  # noqa: N818 - the server's state, not a fault of the tool
+    """Less came from a server than was planned, and ``--strict`` was given; the result is printed anyway."""
+
+    exit_code = 4
+
+
 class ContractError(HsError):
     """A frame that does not keep its contract; names the table and the column."""
 

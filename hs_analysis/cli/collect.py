@@ -30,6 +30,7 @@ from hs_analysis.cli.connection import (
 from hs_analysis.cli.connection import access as read_access
 from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
+    GATES,
     INPUT,
     OUTPUT,
     BoundsFlags,
@@ -38,7 +39,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.terminal import listener
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import DataMissing, ManyErrors, UsageError
 from hs_analysis.settings.layers import resolve
 from hs_analysis.settings.values import seconds, suggestion
 
@@ -212,6 +213,14 @@ def pull(
     timeout: TimeoutFlag = "2m",
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            rich_help_panel=GATES,
+            help="End with exit code 4 when series or samples that the plan expects did not come.",
+        ),
+    ] = False,
     *,
     form: QuietFlags,
 ) -> None:
@@ -221,7 +230,7 @@ def pull(
     want = _wanted(config)
     request = _request(bounds, last, step, match, namespace, exporter, want)
     access = read_access(token_file, user, password_file, tenant, ca_file, client_cert, client_key, insecure)
-    silence_s = seconds(timeout, "--timeout")
+    timeout_s = seconds(timeout, "--timeout")
 
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.fetch import Limits
@@ -232,7 +241,7 @@ def pull(
     progress = listener(quiet=form.quiet, no_color=form.no_color)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
-        server = Server(base_url(url), access, pace, progress.noted, silence_s)
+        server = Server(base_url(url), access, pace, progress.noted, timeout_s)
         pulled = run_pull(
             server, out, request, Limits(max_samples),
             now=_now(), progress=progress, want=want, force=replace,
@@ -240,6 +249,11 @@ def pull(
     finally:
         progress.close()
     show(_pulled(pulled, out), form.output, no_color=form.no_color)
+    if strict and pulled.lost:
+        raise ManyErrors(
+            [DataMissing(one.text, hint=f"ask again: {one.command}") for one in pulled.lost],
+            more=f"hsa doctor {out}",
+        )
 
 
 def _pulled(pulled: Pulled, out: Path) -> Shown:
@@ -250,13 +264,19 @@ def _pulled(pulled: Pulled, out: Path) -> Shown:
             "state": "there already" if got.fetched is None else "fetched",
             "series": got.fetched.series if got.fetched else None,
             "points": got.fetched.points if got.fetched else None,
+            "listed": got.file.expected_series,
         }
         for got in pulled.files
     ]  # fmt: skip
     warnings = [{"file": file, "text": text} for file, text in pulled.warnings]
+    findings = [
+        {"code": one.code, "level": one.level, "text": one.text, "files": one.files, "command": one.command}
+        for one in pulled.findings
+    ]
     data = {
         "out": str(out), "start": pulled.plan.start, "end": pulled.plan.end, "files": files,
-        "absent": pulled.plan.absent, "warnings": warnings, "notes": pulled.plan.notes,
+        "absent": pulled.plan.absent, "warnings": warnings, "findings": findings,
+        "notes": pulled.plan.notes,
     }  # fmt: skip
 
     def blocks() -> list[Block]:
@@ -267,6 +287,8 @@ def _pulled(pulled: Pulled, out: Path) -> Shown:
         shown: list[Block] = [Table("Metrics", columns, _by_metric(files))]
         if warnings:
             shown.append(Table("The server warned", [("file", "file"), ("text", "text")], warnings))
+        if findings:
+            shown.append(Table("Other than planned", [("level", "level"), ("text", "finding")], findings))
         absent = len(pulled.plan.absent)
         return [
             *shown,

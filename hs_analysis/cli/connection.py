@@ -92,9 +92,12 @@ SamplesFlag = Annotated[
 TimeoutFlag = Annotated[
     str,
     typer.Option(
-        "--timeout", metavar="TIME", rich_help_panel=SERVER, help="Longest silence of the server in a query."
+        "--timeout", metavar="TIME", rich_help_panel=SERVER,
+        help="Longest time of one request, its whole answer included. A request that takes longer is asked "
+        "again in halves, a busy server up to 6 times; pull ends after 6 requests of a kind in a row that "
+        "were not answered in time, or 24 in all.",
     ),
-]
+]  # fmt: skip
 
 
 def access(

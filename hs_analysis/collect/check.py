@@ -1,17 +1,28 @@
-"""Is what was read what the plan asked for: missing chunks, short ones, other steps."""
+"""Is what came what the plan asked for: missing chunks, short ones, other steps; series and samples lost.
+
+Less than the plan expects is no loss by itself: series begin, end and pause, and a server lists series whose
+samples are all before the window. So what came is held against the plan first, and what falls short against
+the server's own count of the same stretch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from hs_analysis.catalogue import MAPPING
+from hs_analysis.collect.answers import EDGE_S
 from hs_analysis.collect.commands import Caller, curl
 from hs_analysis.collect.plan import Plan, PlannedFile, iso
 
 SLACK_STEPS = 2.5
 """A chunk may begin late or end early by this many steps: a scrape may fail (as doctor's pauses)."""
+
+LIVE_S = 300.0
+"""A stretch that ended less than this before it was asked for is still being filled [s]: remote write and
+backfill are minutes late at most where they are well."""
 
 STEP_SLACK = 0.25
 """Spacing that differs by more than this share of the step is another step: gaps lengthen it a little, while
@@ -37,10 +48,53 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
+class Received:
+    """What came of one planned file.
+
+    Attributes
+    ----------
+    file
+        Its name.
+    series, points
+        Series and samples with times in its stretch.
+    outside
+        Samples with other times.
+    first_s, last_s
+        Earliest and latest sample, wherever they lie [Unix s]; null without any.
+    held_against
+        What tells whether they are all: the ``plan`` (as many came as it expects), the ``server`` (fewer
+        came, and it counted), or ``nothing`` (fewer came, and the server gave no count).
+    counted
+        Samples the server counts in the stretch; null unless it was asked and answered.
+    late
+        How many of these may have reached it only after it gave the file.
+    """
+
+    file: str
+    series: int
+    points: int
+    outside: int
+    first_s: float | None
+    last_s: float | None
+    held_against: Literal["plan", "server", "nothing"] = "plan"
+    counted: int | None = None
+    late: int = 0
+
+
+Code = Literal[
+    "missing_chunk", "short_chunk", "wrong_step", "lost_samples", "other_times", "nothing_came",
+    "listed_only", "fewer_series",
+]  # fmt: skip
+
+LOST: tuple[Code, ...] = ("lost_samples", "other_times", "nothing_came")
+"""Findings that say data were lost: the plan expects them, and they did not come."""
+
+
+@dataclass(frozen=True)
 class PlanFinding:
     """A difference between plan and files, and the command that repeats what is needed."""
 
-    code: Literal["missing_chunk", "short_chunk", "wrong_step"]
+    code: Code
     level: Literal["warn", "fail"]
     text: str
     files: tuple[str, ...]
@@ -51,7 +105,11 @@ _Judge = Callable[[PlannedFile, FileFacts, float, float], str | None]
 
 
 def missing_from_plan(
-    plan: Plan, files: Iterable[FileFacts], url: str = "URL", folder: str = "DIR"
+    plan: Plan,
+    files: Iterable[FileFacts],
+    url: str = "URL",
+    folder: str = "DIR",
+    received: Iterable[Received] = (),
 ) -> tuple[PlanFinding, ...]:
     """Return what the files lack of the plan; one finding per metric and kind, in the plan's order.
 
@@ -63,6 +121,8 @@ def missing_from_plan(
         What was read, by the file names of the plan (with or without ``.gz``); other files are not looked at.
     url, folder
         Server and folder to name in the commands.
+    received
+        What came of the files, where ``hsa pull`` fetched them.
 
     Notes
     -----
@@ -78,7 +138,187 @@ def missing_from_plan(
         found += _absent(own, facts, url, folder)
         for code, judge in _JUDGES.items():
             found += _judged(own, facts, spans, code, judge, url)
+    known = list(received)
+    found += lost_from_plan(plan, known, url, folder)
+    held = {one.file for one in known}
+    found += _unlike(plan, facts, held, url)
     return tuple(found)
+
+
+def looks_whole(file: PlannedFile, series: int, points: int, outside: int = 0) -> bool:
+    """Return whether a file holds all that its plan expects, but for a scrape or two of each series.
+
+    False too where the plan does not say how much that is: nobody listed the series, or knows how often they
+    are scraped.
+    """
+    if outside or file.expected_series is None or series < file.expected_series:
+        return False
+    if file.expected_points is None:
+        return file.expected_series == 0
+    return points >= file.expected_series * max(file.expected_points - SLACK_STEPS, 1)
+
+
+def fell_short(file: PlannedFile, one: Received) -> bool:
+    """Return whether a file holds less than the server has, or samples of other times."""
+    return any(told(file, one) for told in _TOLD.values())
+
+
+def arrived_late(file: PlannedFile, series: int, now: float) -> int:
+    """Return how many samples a server may have got between giving a file and counting it.
+
+    Scrapes are stored some seconds after their time: of a stretch that ends now one or two a series.
+    """
+    return ceil(SLACK_STEPS * max(series, file.expected_series or 0)) if file.end > now - LIVE_S else 0
+
+
+def lost_from_plan(
+    plan: Plan, received: Iterable[Received], url: str = "URL", folder: str = "DIR"
+) -> tuple[PlanFinding, ...]:
+    """Return what was lost on the way from the server; one finding per metric and kind, in the plan's order.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    received
+        What came of its files; one that is not among them is not judged.
+    url, folder
+        Server and folder to name in the commands.
+    """
+    got = {one.file: one for one in received}
+    there = [(file, got[file.file]) for file in plan.files if file.file in got]
+    command = f"hsa pull --url {url} --out {folder}"
+    found: list[PlanFinding] = []
+    if there and not any(one.points for _, one in there):
+        listed = sum(file.expected_series or 0 for file, _ in there)
+        lists = f"the server lists {listed:,} series for" if listed else "the server has no sample for any of"
+        text = (
+            f"nothing came: {lists} {len(there)} planned files"
+            f"{', and gave no sample of them' if listed else ''} from {plan.start} to {plan.end}"
+        )
+        names = tuple(file.file for file, _ in there)
+        found.append(PlanFinding("nothing_came", "fail", text, names, command))
+    for metric in dict.fromkeys(file.metric for file, _ in there):
+        own = [(file, one) for file, one in there if file.metric == metric]
+        for code, told in _TOLD.items():
+            bad = [(file, one) for file, one in own if told(file, one)]
+            if bad:
+                text = f"{metric}: {bad[0][0].file} {told(*bad[0])}{_more(bad, len(own))}"
+                names = tuple(file.file for file, _ in bad)
+                found.append(PlanFinding(code, "fail", text, names, command))
+        if not found or found[-1].code != "nothing_came":
+            found += _listed_only(metric, own, command)
+    return tuple(found)
+
+
+def _lost(file: PlannedFile, one: Received) -> str | None:
+    """Return what a file lacks of what the server counts or, where that is not known, of what is planned."""
+    if one.held_against == "server" and one.counted is not None and one.points + one.late < one.counted:
+        listed = "" if file.expected_series is None else f" of {_series(one.series, file.expected_series)}"
+        return f"holds {one.points:,} of the {one.counted:,} samples that the server counts{listed}"
+    if one.held_against != "nothing" or file.expected_series is None:
+        return None
+    if file.expected_points is None:
+        if one.series >= file.expected_series:
+            return None
+        return f"holds {_series(one.series, file.expected_series)}, and the server gives no count"
+    most = file.expected_series * file.expected_points
+    return (
+        f"holds {one.points:,} of the {most:,} samples that the plan expects of "
+        f"{_series(one.series, file.expected_series)}, and the server gives no count"
+    )
+
+
+def _series(some: int, listed: int) -> str:
+    return f"{some:,} of {listed:,} listed series" if some < listed else f"{some:,} series"
+
+
+def _elsewhere(file: PlannedFile, one: Received) -> str | None:
+    if not one.outside:
+        return None
+    return (
+        f"holds {one.outside:,} samples outside its stretch of {iso(file.start)} to {iso(file.end)}: "
+        f"its times go from {_moment(one.first_s)} to {_moment(one.last_s)}"
+    )
+
+
+_TOLD: dict[Code, Callable[[PlannedFile, Received], str | None]] = {
+    "lost_samples": _lost,
+    "other_times": _elsewhere,
+}
+
+
+def _moment(moment: float | None) -> str:
+    """Return a time as text, also one that no calendar has."""
+    try:
+        return "?" if moment is None else iso(moment)
+    except (ValueError, OverflowError, OSError):
+        return f"{moment:g} s"
+
+
+def _more(bad: Sequence[tuple[PlannedFile, Received]], of: int) -> str:
+    if len(bad) < 2:
+        return ""
+    return f"; {len(bad)} of its {of} files are like this ({_names([file for file, _ in bad])})"
+
+
+def _listed_only(metric: str, own: Sequence[tuple[PlannedFile, Received]], command: str) -> list[PlanFinding]:
+    """Return a finding for a metric whose series are listed, while the server counts no sample of them."""
+    listed = max((file.expected_series or 0 for file, _ in own), default=0)
+    if not listed or any(one.points or one.outside or one.held_against != "server" for _, one in own):
+        return []
+    if any(one.counted for _, one in own):
+        return []
+    text = (
+        f"{metric}: the server lists {listed:,} series and counts no sample of them in this window: "
+        "they may have ended before it"
+    )
+    return [PlanFinding("listed_only", "warn", text, tuple(file.file for file, _ in own), command)]
+
+
+def _unlike(plan: Plan, facts: Mapping[str, FileFacts], held: Collection[str], url: str) -> list[PlanFinding]:
+    """Return what the files themselves lack, where nobody wrote down what came of them."""
+    found: list[PlanFinding] = []
+    for metric in dict.fromkeys(file.metric for file in plan.files if file.file not in held):
+        own = [
+            (file, facts[_key(file.file)])
+            for file in plan.files
+            if file.metric == metric and file.file not in held and _key(file.file) in facts
+        ]
+        for file, one in own:
+            if one.first_s is None or one.last_s is None:
+                continue
+            if one.first_s < file.start - EDGE_S or one.last_s > file.end + EDGE_S:
+                text = (
+                    f"{metric}: {file.file} holds samples outside its stretch of {iso(file.start)} to "
+                    f"{iso(file.end)}: its times go from {_moment(one.first_s)} to {_moment(one.last_s)}"
+                )
+                command = curl(file, Caller(url))
+                found.append(PlanFinding("other_times", "fail", text, (file.file,), command))
+                break
+        found += _fewer_series(metric, own, sum(file.metric == metric for file in plan.files), url)
+    return found
+
+
+def _fewer_series(
+    metric: str, own: Sequence[tuple[PlannedFile, FileFacts]], planned: int, url: str
+) -> list[PlanFinding]:
+    """Return a finding when all files of a metric together hold fewer series than were listed."""
+    by_share: dict[str, list[tuple[PlannedFile, FileFacts]]] = {}
+    for file, one in own:
+        by_share.setdefault(file.query, []).append((file, one))
+    listed = sum(some[0][0].expected_series or 0 for some in by_share.values())
+    there = sum(one.series for _, one in own)
+    if len(own) < planned or there >= listed:
+        return []
+    text = (
+        f"{metric}: {own[0][0].file} holds {there:,} of {listed:,} listed series: the others may have "
+        "ended before the window, or were lost"
+    )
+    if len(own) > 1:
+        text = text.replace(" holds ", f" and {len(own) - 1} more hold ", 1)
+    names = tuple(file.file for file, _ in own)
+    return [PlanFinding("fewer_series", "warn", text, names, curl(own[0][0], Caller(url)))]
 
 
 def _key(name: str) -> str:

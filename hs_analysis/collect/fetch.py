@@ -21,9 +21,10 @@ MOST_SILENT_PARTS = 4
 
 @dataclass
 class Limits:
-    """What a server takes at once; ``points`` shrinks when it says so, and stays so for the next files.
+    """What a server takes at once; it shrinks when it says so or is late, and stays so for the next files.
 
-    ``samples`` is the most series × points of one query, where the number of series is known.
+    ``points`` is the most points of a series in one query, ``samples`` the most series × points of one, where
+    the number of series is known.
     """
 
     samples: int
@@ -32,6 +33,11 @@ class Limits:
     def points_for(self, series: int | None) -> int:
         """Return the points per series of one query."""
         return min(self.points, max(1, self.samples // series)) if series else self.points
+
+    def was_slow(self, series: int | None, points: int) -> None:
+        """Ask for half as much from now on: a part of some series × points was not answered in time."""
+        if series:
+            self.samples = max(1, min(self.samples, series * points) // 2)
 
 
 @dataclass(frozen=True)
@@ -113,8 +119,10 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
         except TooManyPointsError as error:
             waiting += _shorter(part, limits, server, str(error))
         except TooHeavyError as error:
-            if isinstance(error, SilentError) and server.silence(part.api) >= MOST_SILENT_PARTS:
-                raise _gives_up(part, server, str(error)) from None
+            if isinstance(error, SilentError):
+                if server.silence(part.api) >= MOST_SILENT_PARTS:
+                    raise _gives_up(part, server, str(error)) from None
+                limits.was_slow(file.expected_series, part.chunk.points)
             waiting += _lighter(part, server, str(error))
         else:
             answers.append((part, answer))

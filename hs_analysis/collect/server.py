@@ -31,6 +31,10 @@ LARGEST_BODY = 48 << 20
 MOST_SILENT = 6
 """After so many requests of one kind in a row that were not answered in time, the server is taken as down."""
 
+MOST_SILENT_IN_ALL = 24
+"""As much after so many in all, where they are more than a quarter of what was answered: a server that gives
+only crumbs in time is asked for a week of them otherwise."""
+
 MOST_REDIRECTS = 5
 """A request is sent on at most this often."""
 
@@ -104,6 +108,8 @@ class Server:
     noted: Callable[[str], None]
     timeout_s: float = 120.0
     _silent: dict[str, int] = field(default_factory=dict, init=False)
+    _late_in_all: int = field(default=0, init=False)
+    _answered_in_all: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._wire = Wire(self.access.tls())
@@ -231,14 +237,18 @@ class Server:
         except OSError as error:  # TLS 1.3 tells a client only now that it wanted a certificate
             raise self._unreachable(error) from None
         self._silent.pop(what, None)
+        self._answered_in_all += 1
         return reply
 
     def _late(self, what: str) -> Exception:
         count = self._silent[what] = self._silent.get(what, 0) + 1
-        if count < MOST_SILENT:
+        self._late_in_all += 1
+        too_often = self._late_in_all >= MOST_SILENT_IN_ALL and self._late_in_all * 4 > self._answered_in_all
+        if count < MOST_SILENT and not too_often:
             return SilentError(f"no whole answer within {self.timeout_s:g} s")
+        many = f"{count} requests in a row" if count >= MOST_SILENT else f"{self._late_in_all} requests"
         return self._error(
-            f"gave no whole answer to {count} requests in a row, each within {self.timeout_s:g} s",
+            f"gave no whole answer to {many}, each within {self.timeout_s:g} s",
             "check the server, or give a longer --timeout",
         )
 

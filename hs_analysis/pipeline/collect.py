@@ -5,12 +5,21 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 
 from hs_analysis.catalogue import Catalogue, can_be_asked, load_catalogue, with_user_rows
-from hs_analysis.collect.fetch import Fetched, Limits, fetch
+from hs_analysis.collect.check import (
+    LOST,
+    PlanFinding,
+    Received,
+    arrived_late,
+    fell_short,
+    looks_whole,
+    lost_from_plan,
+)
+from hs_analysis.collect.fetch import Fetched, Limits, counted, fetch
 from hs_analysis.collect.needs import needed, own_notes, selector_of
 from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan, on_grid
 from hs_analysis.collect.selectors import parse_matchers
@@ -21,6 +30,7 @@ from hs_analysis.collect.survey import (
     Survey,
     asked_how,
     intervals,
+    names,
     refuses_ranges,
     shares,
     step_notes,
@@ -29,7 +39,7 @@ from hs_analysis.collect.survey import (
 from hs_analysis.errors import HsError, ManyErrors, RunFolderError, UsageError
 from hs_analysis.pipeline.downloads import Downloads
 from hs_analysis.pipeline.lock import lock
-from hs_analysis.pipeline.plans import COMPANIONS, read_plan, store_plan
+from hs_analysis.pipeline.plans import COMPANIONS, read_plan, read_received, store_plan, store_received
 from hs_analysis.pipeline.progress import Progress
 from hs_analysis.schema.settings import Reading
 
@@ -39,20 +49,34 @@ DEFAULT_LAST_S = 7 * 86_400.0
 
 @dataclass(frozen=True)
 class Got:
-    """One file of the plan, there now; ``fetched`` is null where it was there before."""
+    """One file of the plan, there now.
+
+    ``fetched`` is null where it was there before; ``received`` says what it holds, null where nobody wrote
+    that down.
+    """
 
     file: PlannedFile
     size: int
     fetched: Fetched | None
+    received: Received | None
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What a pull leaves behind: the plan, its files, and what the server warned of (file, text)."""
+    """What a pull leaves behind: the plan, its files, what the server warned of (file, text), what is less.
+
+    ``findings`` say what came otherwise than planned; those of ``lost`` that data did not come.
+    """
 
     plan: Plan
     files: tuple[Got, ...]
     warnings: tuple[tuple[str, str], ...]
+    findings: tuple[PlanFinding, ...] = ()
+
+    @property
+    def lost(self) -> tuple[PlanFinding, ...]:
+        """Findings of data that the plan expects and that did not come."""
+        return tuple(one for one in self.findings if one.code in LOST)
 
 
 @dataclass(frozen=True)
@@ -244,7 +268,7 @@ def pull(
                 want=want or wanted(Reading()),
                 force=force,
             )
-            return _run(server, folder, plan, limits, progress)
+            return _Pull(server, folder, plan, limits, progress, now).run()
     finally:
         if not there and all(path.name.startswith(".") for path in folder.iterdir()):
             shutil.rmtree(folder, ignore_errors=True)
@@ -328,35 +352,99 @@ def _require_own(folder: Path) -> None:
         )
 
 
-def _run(server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress) -> Pulled:
-    for note in plan.notes:
-        progress.noted(f"note: {note}")
-    began = time.perf_counter()
-    progress.started("pull", "fetching the files", 2, 2)
-    downloads = Downloads(folder)
-    got: list[Got] = []
-    errors: list[HsError] = []
-    warnings: list[tuple[str, str]] = []
-    for done, file in enumerate(plan.files):
-        progress.advanced(done, len(plan.files), "files")
-        fetched = None
-        if not downloads.done(file.file):
+class _Pull:
+    """One pass over a plan's files: those that are not there yet, or were not whole when they came."""
+
+    def __init__(
+        self, server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress, now: float
+    ) -> None:
+        self._server, self._folder, self._plan, self._limits = server, folder, plan, limits
+        self._progress, self._now = progress, now
+        self._downloads = Downloads(folder)
+        self._received = {one.file: one for one in read_received(folder)}
+        self._warnings: list[tuple[str, str]] = []
+        self._named: frozenset[str] | None = None
+
+    def run(self) -> Pulled:
+        for note in self._plan.notes:
+            self._progress.noted(f"note: {note}")
+        began = time.perf_counter()
+        self._progress.started("pull", "fetching the files", 2, 2)
+        self._named = self._names()
+        got: list[Got] = []
+        errors: list[HsError] = []
+        for done, file in enumerate(self._plan.files):
+            self._progress.advanced(done, len(self._plan.files), "files")
             try:
-                with downloads.writing(file.file) as write:
-                    fetched = fetch(file, server, limits, write)
+                got.append(self._got(file))
             except QueryError as error:
                 errors.append(error)
-                continue
-            for text in fetched.warnings:
-                if text not in {known for _, known in warnings}:
-                    progress.noted(f"warning: {file.file}: {text}")
-                warnings.append((file.file, text))
-        got.append(Got(file, (folder / file.file).stat().st_size, fetched))
-    new = sum(1 for one in got if one.fetched is not None)
-    note = f"files {new} fetched, {len(got) - new} there already"
-    progress.finished(
-        "pull", time.perf_counter() - began, f"{note}, {len(errors)} failed" if errors else note
-    )
-    if errors:
-        raise errors[0] if len(errors) == 1 else ManyErrors(errors)
-    return Pulled(plan, tuple(got), tuple(warnings))
+        new = sum(1 for one in got if one.fetched is not None)
+        note = f"files {new} fetched, {len(got) - new} there already"
+        note += f", {len(errors)} failed" if errors else ""
+        self._progress.finished("pull", time.perf_counter() - began, note)
+        findings = self._findings(got)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+        return Pulled(self._plan, tuple(got), tuple(self._warnings), findings)
+
+    def _names(self) -> frozenset[str] | None:
+        """Return which metrics the server knows, where nobody listed the series of some; None if unknown."""
+        metrics = {file.metric for file in self._plan.files if file.match and file.expected_series is None}
+        if not metrics or all(self._downloads.done(file.file) for file in self._plan.files):
+            return None
+        bounds = (min(f.start for f in self._plan.files), max(f.end for f in self._plan.files))
+        return names(self._server, sorted(metrics), (), bounds)
+
+    def _got(self, file: PlannedFile) -> Got:
+        """Return a file that is there, fetched if need be."""
+        there, before = self._downloads.done(file.file), self._received.get(file.file)
+        fetched = None
+        if not there or (before is not None and fell_short(file, before)):
+            try:
+                with self._downloads.writing(file.file) as write:
+                    fetched = fetch(file, self._server, self._limits, write)
+                    after = self._checked(file, fetched)
+                    if there and before is not None and after.points < before.points:
+                        raise _LessError
+                    self._received[file.file] = after
+                    # Before the file gets its name: what is there is always written down.
+                    store_received(self._folder, self._received.values())
+            except _LessError:
+                self._progress.noted(
+                    f"{file.file} was fetched again and holds less than before: the first one is kept"
+                )
+                fetched = None
+        for text in fetched.warnings if fetched else ():
+            if text not in {known for _, known in self._warnings}:
+                self._progress.noted(f"warning: {file.file}: {text}")
+            self._warnings.append((file.file, text))
+        size = (self._folder / file.file).stat().st_size
+        return Got(file, size, fetched, self._received.get(file.file))
+
+    def _checked(self, file: PlannedFile, fetched: Fetched) -> Received:
+        """Return what came of a file; where it is less than planned, with how much the server counts."""
+        facts = Received(
+            file.file, fetched.series, fetched.points, fetched.outside, fetched.first_s, fetched.last_s
+        )
+        unlisted = file.expected_series is None and self._named is not None
+        absent = unlisted and file.metric not in (self._named or ()) and not fetched.points
+        if absent or looks_whole(file, fetched.series, fetched.points, fetched.outside):
+            return facts
+        total = counted(fetched.asked, self._server)
+        if total is None:
+            return replace(facts, held_against="nothing")
+        late = arrived_late(file, fetched.series, self._now)
+        return replace(facts, held_against="server", counted=total, late=late)
+
+    def _findings(self, got: Sequence[Got]) -> tuple[PlanFinding, ...]:
+        """Return what is less than planned of the files that are there, and say it."""
+        received = [one.received for one in got if one.received is not None]
+        found = lost_from_plan(self._plan, received, self._server.base, str(self._folder))
+        for one in found:
+            self._progress.noted(f"warning: {one.text}")
+        return found
+
+
+class _LessError(Exception):
+    """A file that was fetched again holds less than the one that is there."""

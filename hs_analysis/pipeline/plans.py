@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any, get_args
 
-from hs_analysis.collect.check import FileFacts, missing_from_plan
+from hs_analysis.collect.check import FileFacts, Received, missing_from_plan
 from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile
 from hs_analysis.collect.shares import Api
 from hs_analysis.errors import RunFolderError
@@ -20,7 +20,10 @@ from hs_analysis.pipeline.inputs import InputFile
 from hs_analysis.pipeline.manifest import write_text
 from hs_analysis.pipeline.records import from_plain, to_plain
 
-COMPANIONS = (PLAN_FILE, SUMS_FILE)
+RECEIVED_FILE = "received.json"
+RECEIVED_SCHEMA = "hs-analysis/received/v1"
+
+COMPANIONS = (PLAN_FILE, SUMS_FILE, RECEIVED_FILE)
 """Files that lie beside dumps and are none."""
 
 MOST_PLAN_BYTES = 64 << 20
@@ -58,6 +61,30 @@ def read_plan(folder: Path) -> Plan | None:
             hint="choose another folder with --out, or give --force",
         ) from error
     return plan
+
+
+def store_received(folder: Path, received: Iterable[Received]) -> None:
+    """Write received.json: what came of each planned file, by name."""
+    rows = sorted((to_plain(one) for one in received), key=lambda row: str(row["file"]))
+    text = json.dumps({"schema": RECEIVED_SCHEMA, "files": rows}, indent=1, ensure_ascii=False)
+    write_text(folder / RECEIVED_FILE, text + "\n")
+
+
+def read_received(folder: Path) -> tuple[Received, ...]:
+    """Return what came of the files of a folder; nothing where nobody wrote it down, or it can't be read.
+
+    Without it the files are held against the plan alone.
+    """
+    path = folder / RECEIVED_FILE
+    try:
+        if path.stat().st_size > MOST_PLAN_BYTES:
+            return ()
+        found = json.loads(path.read_text("utf-8"))
+        if found["schema"] != RECEIVED_SCHEMA:
+            return ()
+        return tuple(from_plain(Received, row) for row in found["files"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ()
 
 
 def _leaves(name: str) -> bool:
@@ -140,7 +167,8 @@ def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> lis
             if span.name.rpartition("/")[0] == prefix
         ]
         own += _empty(plan, [one for one in inputs if one.name.rpartition("/")[0] == prefix], own)
-        lacks = missing_from_plan(plan, own, folder=str(file.path.parent))
+        folder = file.path.parent
+        lacks = missing_from_plan(plan, own, folder=str(folder), received=read_received(folder))
         found = (found or []) + [
             {"level": one.level, "text": one.text, "command": one.command} for one in lacks
         ]

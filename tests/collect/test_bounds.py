@@ -18,6 +18,7 @@ from collect.one_file import METRIC, START, planned
 from collect.recording_server import Asked, Reply, serving, small_prometheus, success
 from collect.test_refusals import certificate
 
+from hs_analysis.collect import server as collect_server
 from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.answers import kind_of, series_of
 from hs_analysis.collect.fetch import Limits, fetch
@@ -93,6 +94,38 @@ def test_a_hanging_server_ends_the_pull() -> None:
         assert "can't be had even in parts (no whole answer within 0.1 s)" in str(errors[0])
         assert f"gave no whole answer to {MOST_SILENT} requests in a row" in str(errors[-1])
         assert len([one for one in asked if one.for_data]) == MOST_SILENT
+
+
+def test_a_server_of_crumbs_ends_the_pull(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes in time only by the minute is not asked for a week long."""
+    monkeypatch.setattr(collect_server, "MOST_SILENT_IN_ALL", 3)
+
+    def answer(asked: Asked) -> Raw:
+        reply = small_prometheus(asked)
+        late = asked.for_data and len(json.loads(reply.body)["data"]["result"]) > 1
+        return Raw((b"", b""), 30.0) if late else Raw((framed(reply.body),))
+
+    with hostile(answer) as (url, asked):
+        server = client(url, 0.5)
+        with pytest.raises(ServerError, match=r"gave no whole answer to 3 requests, each within 0\.5 s"):
+            fetch(planned(40, api="query", series=4), server, Limits(10**6), lambda _: None)
+        assert sum(one.for_data for one in asked) < 20
+
+
+def test_later_files_begin_as_small_as_the_last_one_had_to() -> None:
+    """A slow server is not asked for too much file by file."""
+
+    def answer(asked: Asked) -> Raw:
+        reply = small_prometheus(asked)
+        late = asked.for_data and asked.length_s > 400
+        return Raw((b"", b""), 30.0) if late else Raw((framed(reply.body),))
+
+    with hostile(answer) as (url, asked):
+        server, limits = client(url, 0.5), Limits(10**6)
+        for late in (True, False):
+            asked.clear()
+            fetch(planned(40, api="query", series=4), server, limits, lambda _: None)
+            assert any(one.for_data and one.length_s > 400 for one in asked) == late
 
 
 def test_a_probe_that_hangs_is_one_line() -> None:

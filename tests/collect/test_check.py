@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.collect.check import FileFacts, missing_from_plan
+from hs_analysis.collect.check import (
+    FileFacts,
+    Received,
+    arrived_late,
+    looks_whole,
+    lost_from_plan,
+    missing_from_plan,
+)
 from hs_analysis.collect.needs import needed, selector_of
 from hs_analysis.collect.plan import Plan, Request, make_plan
 from hs_analysis.collect.shares import Api, Share
@@ -118,3 +125,98 @@ def test_samples_as_scraped_have_the_step_of_their_scrapes() -> None:
         (short,) = missing_from_plan(plan, facts.values(), "http://p:9090", "dumps")
         assert short.code == "short_chunk"
         assert "curl -fsSG http://p:9090/api/v1/query --data-urlencode" in short.command
+
+
+def came(plan: Plan, **change: object) -> dict[str, Received]:
+    """What pull wrote down: all that the plan expects of three series, but for one file's changes."""
+    facts = {f.file: Received(f.file, 3, 3 * (f.expected_points or 1), 0, f.start, f.end) for f in plan.files}
+    first = plan.files[0].file
+    return facts | {first: replace(facts[first], **change)}  # type: ignore[arg-type]
+
+
+def listed() -> Plan:
+    """A plan of three listed series a metric."""
+    plan = two_chunks()
+    return replace(plan, files=tuple(replace(f, expected_series=3) for f in plan.files))
+
+
+def test_fewer_samples_than_the_server_counts_are_lost() -> None:
+    """With both figures; as many are enough, whatever the plan expected; some may have come late."""
+    plan = listed()
+    short = {"points": 400, "series": 2, "held_against": "server"}
+    (found,) = lost_from_plan(plan, came(plan, **short, counted=900).values(), "http://p", "dumps")
+    name = plan.files[0].file
+    assert (found.code, found.level, found.files) == ("lost_samples", "fail", (name,))
+    assert found.text == (
+        f"{plan.files[0].metric}: {name} holds 400 of the 900 samples that the server counts of 2 of 3 "
+        "listed series"
+    )
+    assert found.command == "hsa pull --url http://p --out dumps"
+    for enough in ({"counted": 400}, {"counted": 390}, {"counted": 405, "late": 8}):
+        assert lost_from_plan(plan, came(plan, **short, **enough).values()) == ()
+
+
+def test_without_a_count_the_plan_is_what_is_held_to() -> None:
+    """Of a metric that nobody listed nothing is known, and nothing is said."""
+    plan = listed()
+    short = {"points": 400, "held_against": "nothing"}
+    (found,) = lost_from_plan(plan, came(plan, **short).values())
+    assert (
+        "holds 400 of the 33,000 samples that the plan expects of 3 series, and the server gives no"
+        in found.text
+    )
+    assert lost_from_plan(two_chunks(), came(two_chunks(), **short).values()) == ()
+    unknown = replace(plan, files=tuple(replace(f, expected_points=None) for f in plan.files))
+    assert lost_from_plan(unknown, came(unknown, **short).values()) == ()
+    (found,) = lost_from_plan(unknown, came(unknown, **short, series=1).values())
+    assert "holds 1 of 3 listed series, and the server gives no count" in found.text
+
+
+def test_all_files_of_a_metric_are_one_finding() -> None:
+    """As many as there are; a time that no calendar has is told all the same."""
+    plan = listed()
+    own = [f.file for f in plan.files if f.metric == plan.files[0].metric]
+    facts = came(plan)
+    for name in own:
+        facts[name] = replace(facts[name], outside=5, last_s=1e18)
+    (found,) = lost_from_plan(plan, facts.values())
+    assert (found.code, found.files) == ("other_times", tuple(own))
+    assert f"to 1e+18 s; 2 of its 2 files are like this ({own[0]}, {own[1]})" in found.text
+
+
+def test_when_a_file_holds_what_the_plan_expects() -> None:
+    """But for a scrape or two a series; where the plan does not know, it is not said to be whole."""
+    (file, *_) = listed().files
+    assert looks_whole(file, 3, 3 * 11_000)
+    assert looks_whole(file, 3, 3 * 11_000 - 7)
+    assert not looks_whole(file, 3, 3 * 11_000 - 8)
+    assert not looks_whole(file, 2, 3 * 11_000)
+    assert not looks_whole(file, 3, 3 * 11_000, outside=1)
+    assert not looks_whole(replace(file, expected_series=None), 3, 3 * 11_000)
+    assert not looks_whole(replace(file, expected_points=None), 3, 3 * 11_000)
+    assert looks_whole(replace(file, expected_series=0, expected_points=None), 0, 0)
+
+
+def test_what_may_still_be_on_its_way() -> None:
+    """Of a stretch that ends now some scrapes a series; of an older one none."""
+    (file, *_) = listed().files
+    assert arrived_late(file, 1, file.end + 10) == 8
+    assert arrived_late(file, 7, file.end + 10) == 18
+    assert arrived_late(file, 7, file.end + 301) == 0
+
+
+def test_files_that_nobody_wrote_down_are_held_to_times_and_lists() -> None:
+    """As commands by hand leave them: other times, and fewer series than were listed in all files."""
+    plan = listed()
+    first, second, *_ = [f.file for f in plan.files if f.metric == plan.files[0].metric]
+    facts = whole(plan)
+    assert findings(plan, facts | {second: replace(facts[second], series=0)}) == []
+    fewer = facts | {first: replace(facts[first], series=1), second: replace(facts[second], series=1)}
+    assert findings(plan, fewer) == [("fewer_series", "warn", (first, second))]
+    early = replace(facts[first], first_s=START - 3600.0)
+    assert ("other_times", "fail", (first,)) in findings(plan, facts | {first: early})
+    written = came(plan, held_against="server", counted=1).values()
+    told = missing_from_plan(
+        plan, (facts | {first: replace(facts[first], series=1)}).values(), received=written
+    )
+    assert told == ()
