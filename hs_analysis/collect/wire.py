@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -192,15 +193,23 @@ def _whole(stream: Any, headers: Message, most: int) -> bytes:
     received = 0
     while block := stream.read1(BLOCK):
         received += len(block)
-        body.write(unzip.decompress(block, most + 1 - body.tell()) if unzip else block)
-        if body.tell() > most:
-            raise TooLargeError(most)
+        for piece in _unpacked(unzip, block) if unzip else (block,):
+            body.write(piece)
+            if body.tell() > most:
+                raise TooLargeError(most)
         if unzip and unzip.eof:
             return body.getvalue()
     # Reading in blocks, the library takes a connection that closes early for the end.
     if unzip or received < _promised(headers):
         raise http.client.IncompleteRead(b"")
     return body.getvalue()
+
+
+def _unpacked(unzip: Any, packed: bytes) -> Iterator[bytes]:
+    """Yield what packed bytes hold, a block at a time: 64 KB of them can be 64 MB."""
+    while packed:
+        yield unzip.decompress(packed, BLOCK)
+        packed = unzip.unconsumed_tail
 
 
 def _unzipper(headers: Message) -> Any:

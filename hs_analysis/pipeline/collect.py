@@ -385,7 +385,8 @@ class _Pull:
         self._progress.finished("pull", time.perf_counter() - began, note)
         findings = self._findings(got)
         if errors:
-            raise errors[0] if len(errors) == 1 else ManyErrors(errors)
+            again = f"hsa pull --url {self._server.base} --out {self._folder}"
+            raise errors[0] if len(errors) == 1 else ManyErrors(errors, more=again)
         return Pulled(self._plan, tuple(got), tuple(self._warnings), findings)
 
     def _names(self) -> frozenset[str] | None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from collect.hostile_server import SLOW_S, WINDOW, Case, case, hostile
+from collect.hostile_server import SLOW_S, WINDOW, Case, Raw, case, for_data, hostile, whole
+from collect.recording_server import Asked
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
@@ -111,6 +112,20 @@ def judge(kind: str, seed: int) -> str:
 def test_some_wrong_answers(kind: str, seed: int) -> None:
     """Losses are found and none is invented; garbage is one line."""
     judge(kind, seed)
+
+
+def test_many_files_that_fail_name_the_command_that_asks_again() -> None:
+    """Three lines and how many more there are."""
+    fleet = case(1, "honest").fleet
+
+    def answer(asked: Asked) -> Raw:
+        return whole({"status": "success"}) if for_data(asked) else whole(fleet.answer(asked))
+
+    with hostile(answer) as (url, _):
+        done = CliRunner().invoke(app, ["pull", "--url", url, *WINDOW, "--rate", "1000000"])
+    *errors, last = done.stderr.splitlines()[-4:]
+    assert all("the answer to query " in line and "without 'data'" in line for line in errors)
+    assert last == f"… and 1 more: hsa pull --url {url} --out dumps"
 
 
 @pytest.mark.slow
