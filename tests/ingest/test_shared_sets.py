@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from ingest.mappings import shipped
+from public_sets import READ
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discover import discover
@@ -116,35 +117,7 @@ def test_dynamo_mocker_requests(real_data: Path, tmp_path: Path) -> None:
     assert found.requests["arrival"].null_count() == 0
 
 
-def test_every_set_is_known(real_data: Path) -> None:
-    """A set that is added gets a test of its own."""
-    known = {
-        "acmetrace", "aiconfigurator-silicon", "azure-llm-2023", "dstack-h100-mi300x", "dynamo-h200-profile",
-        "dynamo-mocker", "mooncake-fast25", "nab", "servegen-derived", "simulated", "splitwise-sim",
-        "wva-h100-autoscaling",
-    }  # fmt: skip
-    assert {path.name for path in real_data.iterdir() if path.is_dir()} == known
-
-
-@pytest.mark.parametrize(
-    ("folder", "reading"),
-    [
-        ("azure-llm-2023", Reading(tz="UTC")),
-        ("mooncake-fast25", Reading(epoch="2026-11-24")),
-        ("servegen-derived", shipped("servegen-rates")),
-        ("wva-h100-autoscaling", shipped("wva-h100")),
-        ("aiconfigurator-silicon", Reading()),
-        ("dynamo-h200-profile", Reading()),
-        ("splitwise-sim", shipped("splitwise-sim")),
-        ("dstack-h100-mi300x", shipped("dstack")),
-        ("nab", shipped("nab", on_conflict="max")),
-        ("dynamo-mocker/pd-diurnal", shipped("request-log")),
-        ("dynamo-mocker/pd-cycles", shipped("request-log")),
-        ("dynamo-mocker/pd-sweep", Reading()),
-        ("simulated/dev_overload", Reading()),
-        ("simulated", Reading()),
-    ],
-)
+@pytest.mark.parametrize(("folder", "reading"), READ.items())
 def test_every_row_of_every_folder_has_one_fate(
     real_data: Path, tmp_path: Path, folder: str, reading: Reading
 ) -> None:

@@ -1,10 +1,48 @@
-"""Each quirk that the descriptions of the public data name, and what finds it.
+"""The folders of public data below HSA_REAL_DATA, and what the tests hold each to: the one place to say it.
 
-A quirk is a few words of the description; what finds it are checks, or the reason why none has to. The checks
-are held to it in ``test_quirks.py``, where each folder is read.
+A folder that is not named here is left alone. A new one needs:
+
+1. its name in `READ`, with how its files are read, or in `NOT_READ` when a reader refuses them in words;
+2. its description's quirks in `QUIRKS`: a few words of each, and the checks that find it, or why none has to;
+3. a test that holds what is read to figures of the description (``ingest/test_shared_sets.py``), or the
+   answers to its truth (``end_to_end/test_simulated.py``);
+4. a test that holds the findings to 2 (``doctor/test_quirks.py``).
+
+``test_public_sets.py`` goes red when a folder that is named here has lost one of these.
 """
 
 from __future__ import annotations
+
+from ingest.mappings import shipped
+
+from hs_analysis.schema.settings import Reading
+
+READ: dict[str, Reading] = {
+    "azure-llm-2023": Reading(tz="UTC"),
+    "mooncake-fast25": Reading(epoch="2026-11-24"),
+    "servegen-derived": shipped("servegen-rates"),
+    "wva-h100-autoscaling": shipped("wva-h100"),
+    "aiconfigurator-silicon": Reading(),
+    "dynamo-h200-profile": Reading(),
+    "splitwise-sim": shipped("splitwise-sim"),
+    "dstack-h100-mi300x": shipped("dstack"),
+    "nab": shipped("nab", on_conflict="max"),
+    "dynamo-mocker/pd-diurnal": shipped("request-log"),
+    "dynamo-mocker/pd-cycles": shipped("request-log"),
+    "dynamo-mocker/pd-sweep": Reading(),
+    "simulated/dev_overload": Reading(),
+    "simulated": Reading(),
+}
+"""Folder → how its files are read."""
+
+NOT_READ = ("acmetrace",)
+"""Folders whose files a reader refuses in words."""
+
+
+def known() -> set[str]:
+    """Return the names of the sets."""
+    return {folder.partition("/")[0] for folder in (*READ, *NOT_READ)}
+
 
 REFUSED = "refused: the reader says in words that these are distributions without times"
 
