@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import outside
 import pytest
 from end_to_end.runs import Finished, Run, run
 from hypothesis import settings
@@ -33,6 +34,12 @@ def pytest_collection_finish() -> None:
     """Keep modules and collected tests out of garbage collections, which would walk them again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what can't run here before anything is made for it."""
+    outside.expect(item)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from collect.recording_server import Script, serving
 from collect.snapshot import fetch_into, unpacked
-from export.prometheus_server import needs, prometheus_over
+from export.prometheus_server import prometheus_over
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
@@ -54,10 +54,15 @@ def ask(clock: Clock) -> Iterator[Callable]:
         serves.__exit__(None, None, None)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what looks at a real server."""
+    if "prometheus" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.outside("prometheus"))
+
+
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus over the snapshot."""
-    needs("prometheus")
     with prometheus_over(unpacked(tmp_path_factory.mktemp("tsdb"))) as url:
         yield url
 

@@ -11,16 +11,16 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from collect.snapshot import END, START, WINDOW, finished, points
-from export.prometheus_server import needs
 
 from hs_analysis.collect.commands import TOOLS, Caller
 from hs_analysis.pipeline.plans import read_plan
 
 
+@pytest.mark.outside("curl")
 def test_the_commands_give_the_same_points(prometheus: str, pulled: Path, hsa, tmp_path: Path) -> None:
     """export-plan on the server's list of series, run by a shell, is pull; run again it leaves all alone."""
-    needs("curl")
     folder, listed = tmp_path / "by hand", tmp_path / "series.json"
     bounds = urllib.parse.urlencode(
         {"match[]": '{__name__!="",job!="prometheus"}', "start": START, "end": END}
@@ -41,9 +41,9 @@ def test_the_commands_give_the_same_points(prometheus: str, pulled: Path, hsa, t
     assert points(folder) == points(pulled)
 
 
+@pytest.mark.outside("curl")
 def test_a_file_of_two_selectors(prometheus: str, pulled: Path, hsa, tmp_path: Path) -> None:
     """Both answers are in it, and it is read whole; when the second can't be had there is no file."""
-    needs("curl")
     metric = "vllm:num_requests_running"
     (plan,) = (f for f in read_plan(pulled).files if f.metric == metric)
     halves = tuple(f'{metric}{{pod=~"llama8b-{part}"}}' for part in ("[01]", "[234]"))
@@ -61,9 +61,9 @@ def test_a_file_of_two_selectors(prometheus: str, pulled: Path, hsa, tmp_path: P
         assert json.loads(read.stdout)["rows_stored"] == expected
 
 
+@pytest.mark.outside("curl")
 def test_a_failed_command_ends_the_script(hsa, tmp_path: Path) -> None:
     """Nothing answers: the first command's error, and no file."""
-    needs("curl")
     done = hsa("export-plan", *WINDOW, "--url", "http://127.0.0.1:9", "--out", tmp_path, "-q")
     shell = subprocess.run(
         ["sh"], input=done.stdout, text=True, cwd=tmp_path, capture_output=True, check=False
@@ -73,9 +73,9 @@ def test_a_failed_command_ends_the_script(hsa, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
 
 
+@pytest.mark.outside("promtool")
 def test_promtool_gives_the_same_points(prometheus: str, pulled: Path, hsa, tmp_path: Path) -> None:
     """Its answers have no envelope; the series are the same."""
-    needs("promtool")
     folder = tmp_path / "dumps"
     arguments = (
         "--step",

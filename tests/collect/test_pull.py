@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from collect.snapshot import END, START, WINDOW, Key, fetch_into, finished, points, unpacked
-from export.prometheus_server import needs
+from outside import needs
 
 from hs_analysis.collect.fetch import Limits
 
@@ -86,11 +86,13 @@ def assert_holds(folder: Path, dumped: list[str], shown: Callable[[list], list])
     assert got == expected
 
 
+@pytest.mark.outside("promtool")
 def test_every_sample_of_the_dump(pulled: Path, dumped: list[str]) -> None:
     """Each value with the time at which it was scraped."""
     assert_holds(pulled, dumped, in_the_window)
 
 
+@pytest.mark.outside("promtool")
 def test_every_point_of_a_grid(prometheus: str, dumped: list[str], tmp_path: Path) -> None:
     """With a step longer than the scrape interval: each value that a series had on the grid."""
     fetch_into(tmp_path / "dumps", prometheus, step_s=15.0)
@@ -109,6 +111,7 @@ def test_the_plan_says_what_was_asked(pulled: Path) -> None:
         assert max(len(row["values"]) for row in rows) <= file["expected_points"] == 244
 
 
+@pytest.mark.outside("sha256sum")
 def test_checksums_are_what_sha256sum_reads(pulled: Path) -> None:
     """Every file is listed once, with its bytes' hash."""
     sums = (pulled / "SHA256SUMS").read_text().splitlines()

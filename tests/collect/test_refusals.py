@@ -11,7 +11,7 @@ import pytest
 from collect.conftest import Clock
 from collect.one_file import got, grid, planned
 from collect.recording_server import Asked, Reply, serving, small_prometheus, success
-from export.prometheus_server import needs
+from outside import needs
 
 from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.fetch import Limits, fetch
@@ -152,6 +152,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return pair
 
 
+@pytest.mark.outside("openssl")
 def test_tls(certificate: Path) -> None:
     """An unknown authority is refused, unless it is named or nobody wants to know; clients show theirs."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificate))

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from collect.snapshot import unpacked
-from export.prometheus_server import needs
+from outside import needs
 
 WINDOW = ("--from", "2026-11-24T12:16:00Z", "--to", "2026-11-24T12:37:30Z")
 """Wider than the capture, so that nothing of the dump is left out."""
@@ -41,6 +41,7 @@ def judged(hsa, source: Path, run: Path) -> tuple[dict[str, list[str]], pl.DataF
     return levels, pl.read_parquet(run / "data" / "signals.parquet")
 
 
+@pytest.mark.outside("promtool")
 def test_what_is_pulled_gives_the_signals_of_the_dump(
     prometheus: str, dump: Path, hsa, tmp_path: Path
 ) -> None:

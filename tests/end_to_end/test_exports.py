@@ -10,8 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 from end_to_end.runs import SAMPLES, Finished, Run
-from export.prometheus_server import needs, over, prometheus_with
+from export.prometheus_server import over, prometheus_with
+from outside import needs
 from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.outside("promtool", "prometheus")
 
 WITHIN = 0.01
 """Largest relative difference of a recorded value and the study's."""

@@ -113,10 +113,9 @@ def test_every_form_split_and_packing_gives_the_same(
     assert_same(answer, signals)
 
 
+@pytest.mark.outside("promtool")
 def test_a_snapshot_gives_the_answer_of_the_dump(folder: Path, answer: pl.DataFrame, tmp_path: Path) -> None:
     """Signals that the dump's metrics give are the same; its further metrics may give more or better ones."""
-    if shutil.which("promtool") is None:
-        pytest.skip("promtool is not on PATH")
     _, signals = aligned([folder / "tsdb_snapshot.tar.gz"], tmp_path)
     of_dump = answer.filter(pl.col("signal") != "router_queue")  # the snapshot has the router's own gauge
     shared = of_dump.select("signal", "role").unique()
@@ -156,6 +155,7 @@ RATES = {
 """Signals of counters, and the same quantity in PromQL; gauges agree."""
 
 
+@pytest.mark.outside("prometheus")
 def test_no_reader_of_the_grid_can_know_more_than_prometheus(
     folder: Path, shifted: pl.DataFrame, tmp_path: Path
 ) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
-from report.browser import assert_report_works
+from report.browser import BROWSER, assert_report_works
 
 
+@BROWSER
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_the_report_of_a_sample_works(name: str, root: Path, finished: Finished) -> None:
     """Wide and light, narrow and dark: no console error, no request, every link lands on its number."""

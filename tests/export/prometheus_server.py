@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -18,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from outside import needs
 
 START_S = 30.0
 FILL_S = 120.0
@@ -25,16 +24,6 @@ FILL_S = 120.0
 RETENTION = "100y"
 # One block, so that promtool reads the text once and not once per two hours.
 BLOCK = "744h"
-
-
-def needs(tool: str) -> str:
-    """Return the path of a program; skip the test without it, but fail where CI promises it."""
-    found = shutil.which(tool)
-    if found is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{tool} is not installed, and CI=true promises it")
-        pytest.skip(f"{tool} is not installed (Debian package prometheus)")
-    return found
 
 
 def read_query_range(folder: Path, keep=lambda metric: True) -> list[dict]:

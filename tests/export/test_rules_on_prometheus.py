@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from export.prometheus_server import instant, needs, over, prometheus_with, read_query_range
+from export.prometheus_server import instant, over, prometheus_with, read_query_range
 from export.scenes import full_policy, series_frame
+from outside import needs
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.export import export
 from hs_analysis.export.document import load
 from hs_analysis.export.promql import expression, pool_total
 from hs_analysis.policy.model import Guard, Primary, Target, Tier
+
+pytestmark = pytest.mark.outside("promtool", "prometheus")
 
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 # Prefill pods of the capture of real serving components, as its README tells them.

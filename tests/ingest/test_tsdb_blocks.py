@@ -30,7 +30,7 @@ from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.schema.frames import label_map
 
 PROMTOOL = shutil.which("promtool")
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PATH")
+needs_promtool = pytest.mark.outside("promtool")
 
 T = 1764000000
 SIMPLE = (
@@ -87,13 +87,12 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 @pytest.fixture(scope="module")
 def tsdb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TSDB with one block and no log, as a snapshot is."""
-    if PROMTOOL is None:
-        pytest.skip("promtool is not on PATH")
     folder = make_tsdb(SIMPLE, tmp_path_factory.mktemp("tsdb"))
     shutil.rmtree(folder / "wal", ignore_errors=True)
     return folder
 
 
+@needs_promtool
 def test_a_folder_a_tar_and_a_single_block_give_the_same(tsdb: Path, tmp_path: Path) -> None:
     """All equal the samples that went in; nothing is written into the user's folder, nothing stays behind."""
     expected, _ = read_bytes(read_openmetrics, SIMPLE.encode(), tmp_path)
@@ -107,6 +106,7 @@ def test_a_folder_a_tar_and_a_single_block_give_the_same(tsdb: Path, tmp_path: P
     assert not (tsdb / "wal").exists()
 
 
+@needs_promtool
 def test_a_folder_of_a_tsdb_is_one_input(tsdb: Path, tmp_path: Path) -> None:
     """Its files are neither read nor skipped one by one, whether it is named or lies in the input."""
     inputs = tmp_path / "in"
@@ -122,6 +122,7 @@ def test_a_folder_of_a_tsdb_is_one_input(tsdb: Path, tmp_path: Path) -> None:
     assert len(list_inputs([inputs])) > 3  # every file is still hashed
 
 
+@needs_promtool
 def test_the_log_of_a_young_server_is_replayed(tsdb: Path, tmp_path: Path) -> None:
     """A folder with nothing but a log is a TSDB too, and is only read."""
     young = tmp_path / "young"
@@ -132,6 +133,7 @@ def test_the_log_of_a_young_server_is_replayed(tsdb: Path, tmp_path: Path) -> No
     assert (found, notes.rows) == ({}, 0)
 
 
+@needs_promtool
 def test_without_promtool_the_command_to_run_is_named(tsdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It can be run where the server is."""
     monkeypatch.setenv("PATH", "")
@@ -141,6 +143,7 @@ def test_without_promtool_the_command_to_run_is_named(tsdb: Path, monkeypatch: p
         read_path(tsdb)
 
 
+@needs_promtool
 def test_a_broken_block_gives_promtools_last_words(tsdb: Path, tmp_path: Path) -> None:
     """And an error, whatever was printed before."""
     broken = shutil.copytree(tsdb, tmp_path / "db")
@@ -151,6 +154,7 @@ def test_a_broken_block_gives_promtools_last_words(tsdb: Path, tmp_path: Path) -
         read_path(broken)
 
 
+@needs_promtool
 def test_a_promtool_that_dies_midway_is_an_error(
     tsdb: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +182,7 @@ def hostile(
 ULID = "01M86RY54DBG77SG2WC81TBWP4"
 
 
+@needs_promtool
 def test_hostile_members_land_nowhere(tsdb: Path, tmp_path: Path) -> None:
     """Absolute names, parents, links and devices are passed over or put below the temporary folder."""
     path = tmp_path / "evil.tar"
@@ -196,8 +201,7 @@ def test_hostile_members_land_nowhere(tsdb: Path, tmp_path: Path) -> None:
         for member, data in members:
             archive.addfile(member, io.BytesIO(data))
     before = {p.name for p in tmp_path.iterdir()}
-    if PROMTOOL is not None:
-        read_path(path)  # a block without meta.json is none to promtool: no sample
+    read_path(path)  # a block without meta.json is none to promtool: no sample
     assert {p.name for p in tmp_path.iterdir()} == before
 
 
@@ -224,6 +228,7 @@ def test_a_bomb_is_refused(tmp_path: Path) -> None:
 
 @needs_promtool
 @pytest.mark.parametrize("share", [0.3, 0.9])
+@needs_promtool
 def test_a_cut_tar_is_an_error(tsdb: Path, tmp_path: Path, share: float) -> None:
     """Half a block holds half the truth."""
     raw = tar_of(tsdb, tmp_path / "s.tar.gz").read_bytes()
@@ -271,11 +276,10 @@ def test_promtool_reads_the_same_in_our_text_and_in_its_dump(
     assert read_path(database)[0] == ours
 
 
+@needs_promtool
 def test_a_real_snapshot_holds_all_of_the_real_dump(real_data: Path) -> None:
     """The snapshot of a capture gives every sample that the shipped dump of its core metrics gives."""
     folder = real_data / "dynamo-mocker" / "pd-diurnal"
-    if PROMTOOL is None:
-        pytest.skip("promtool is not on PATH")
     found, notes = read_path(folder / "tsdb_snapshot.tar.gz")
     dump = folder / "tsdb_dump.txt.gz"
     core = collected(read_tsdb_dump(Dump(dump, str(dump), dump.name), ReadNotes()))

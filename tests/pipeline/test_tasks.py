@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from hs_analysis.pipeline import tasks
 from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.schema.settings import Machine
 
-RAY = pytest.mark.skipif(find_spec("ray") is None, reason="the package ray is not installed")
+RAY = pytest.mark.outside("ray")
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "dynamo-pd"
 
 

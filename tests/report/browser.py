@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from outside import needs
+
+BROWSER = pytest.mark.outside("chromium", "playwright", "axe_playwright_python")
+"""What a test of this module carries."""
 
 VIEWS = ((1280, "light"), (400, "dark"))
 """Widths [px] and colour schemes that every report is seen at; one that holds everything, at all four."""
@@ -38,28 +40,10 @@ BROKEN_LINKS = """() => [...document.querySelectorAll('a[href^="#"]')].flatMap((
 })"""
 
 
-def required() -> bool:
-    """Return whether the browser must be there: on a CI machine it must, elsewhere tests may skip."""
-    return os.environ.get("CI", "").lower() == "true"
-
-
-def chromium() -> str:
-    """Return the path of the system's Chromium; skip with a reason when it is neither there nor required."""
-    if not required():
-        pytest.importorskip("playwright")
-    names = (os.environ.get("HSA_CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
-    found = next((path for name in names if name and (path := shutil.which(name))), None)
-    if found is None:
-        message = "no Chromium on this machine; install it or name it in HSA_CHROMIUM"
-        assert not required(), message
-        pytest.skip(message)
-    return found
-
-
 @contextmanager
 def browser() -> Iterator[Any]:
     """Start Chromium."""
-    path = chromium()
+    path = needs("chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
@@ -229,12 +213,9 @@ def assert_links_land(page: Any) -> None:
 
 
 def axe_violations(page: Any) -> list[str]:
-    """Return axe's violations in words; skip the check where axe is not installed and not required."""
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        assert not required(), "axe-playwright-python is not installed"
-        return []
+    """Return axe's violations in words."""
+    from axe_playwright_python.sync_playwright import Axe
+
     found = Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['help']}: {json.dumps([n['target'] for n in v['nodes'][:3]])}" for v in found]
 

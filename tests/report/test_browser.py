@@ -11,9 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import assert_view_works, browser, drawn, opened
+from report.browser import BROWSER, assert_view_works, browser, drawn, opened
 
 from hs_analysis.report import render
+
+pytestmark = BROWSER
 
 
 @pytest.fixture(scope="module")
