@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import outside
@@ -59,19 +60,35 @@ def real_data() -> Path:
     return path
 
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+"""Takes a name and what fills a new folder, and returns the folder that all tests share under that name."""
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """Return `run` of a source and options, the first caller's work shared with all others: read it only."""
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Return a maker of folders: the first caller of all workers fills one, the others read it only."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
+    def once(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.whole"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                fill(folder)
+                whole.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def finished(made_once: MadeOnce) -> Finished:
+    """Return `run` of a source and options, the first caller's work shared with all others: read it only."""
+
     def once(source: Path, *options: str) -> Run:
         key = hashlib.sha256(repr((str(source), options)).encode()).hexdigest()[:16]
-        folder = shared / f"finished-{key}"
-        with (shared / f"finished-{key}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not (folder / "summary.json").is_file():
-                return run(source, folder, *options)
+        folder = made_once(f"finished-{key}", lambda folder: run(source, folder, *options))
         return Run(folder, json.loads((folder / "summary.json").read_text("utf-8")))
 
     return once

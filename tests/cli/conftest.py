@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,14 @@ def write_dumps(folder: Path, history: dict[str, list[dict[str, Any]]]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dumps(made_once: Callable[..., Path]) -> Path:
     """A folder of dumps, and one file that is none."""
-    folder = write_dumps(tmp_path_factory.mktemp("small") / "dumps", small_history())
-    (folder / "notes.md").write_text("not a dump")
-    return folder
+
+    def fill(folder: Path) -> None:
+        write_dumps(folder, small_history())
+        (folder / "notes.md").write_text("not a dump")
+
+    return made_once("small-dumps", fill)
 
 
 @pytest.fixture
@@ -95,13 +99,15 @@ def small_dumps(tmp_path: Path) -> Callable[[int], Path]:
 
 
 @pytest.fixture(scope="session")
-def finished(dumps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a whole run; tests must not change it."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    arguments = ["run", str(dumps), "--run-dir", str(folder), "-q", *LIMITS]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return folder
+def finished(dumps: Path, made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole run; tests must not change it. A worker's own copy: commands lock it."""
+
+    def fill(folder: Path) -> None:
+        arguments = ["run", str(dumps), "--run-dir", str(folder), "-q", *LIMITS]
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    return Path(shutil.copytree(made_once("small-run", fill), tmp_path_factory.mktemp("finished") / "run"))
 
 
 LIMITS = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "120s")
@@ -109,10 +115,14 @@ LIMITS = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "120s")
 
 @pytest.fixture
 def hsa() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the program in a process of its own, as a user would."""
+    """Run the program in this process, in a folder and with standard input as a user would."""
 
-    def run(*arguments: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "hs_analysis", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    def run(
+        *arguments: str | Path, cwd: Path | None = None, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        words = [str(word) for word in arguments]
+        with contextlib.chdir(cwd or Path.cwd()):
+            done = CliRunner().invoke(app, words, input=stdin, catch_exceptions=False)
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
     return run

@@ -24,35 +24,45 @@ STATISTICS = ("altair", "scipy", "statsmodels", "sklearn", "numba", "jinja2")
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
 
 SNIFF = """
-import sys
-sys.argv = ["hsa", *{arguments!r}]
-try:
-    from hs_analysis.__main__ import main
-    main()
-except SystemExit as end:
-    print(end.code, *[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+import contextlib, io, json, sys
+from hs_analysis.__main__ import main
+found = []
+for arguments in {commands!r}:
+    sys.argv, said = ["hsa", *arguments], io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            main()
+    except SystemExit as end:
+        found.append((end.code, [name for name in {heavy!r} if name in sys.modules], said.getvalue()))
+print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["derive", "--help"], ["--version"], ["signals"]]
-)
-def test_heavy_libraries_are_not_imported(arguments: list[str]) -> None:
-    """Nothing that only work needs is loaded for help, the version, or the catalogue."""
-    code = SNIFF.format(arguments=arguments, heavy=HEAVY)
+def sniffed(commands: list[list[str]], heavy: tuple[str, ...]) -> list[tuple[int, list[str], str]]:
+    """Run commands in one fresh process; return exit code, heavy modules loaded by then, and stdout."""
+    code = SNIFF.format(commands=commands, heavy=heavy)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.split() == ["0"]
-    assert done.stdout
+    found = [(code, loaded, said) for code, loaded, said in json.loads(done.stdout)]
+    assert len(found) == len(commands)
+    return found
+
+
+def test_heavy_libraries_are_not_imported() -> None:
+    """Nothing that only work needs is loaded for help, the version, or the catalogue."""
+    commands = [["--help"], ["run", "--help"], ["derive", "--help"], ["--version"], ["signals"]]
+    for arguments, (code, loaded, said) in zip(commands, sniffed(commands, HEAVY), strict=True):
+        assert (code, loaded) == (0, []), arguments
+        assert said, arguments
 
 
 def test_reading_dumps_loads_no_statistics(dumps: Path, tmp_path: Path) -> None:
     """What ingest and doctor do needs neither fits nor charts, so they don't wait for them to load."""
     run = str(tmp_path / "run")
-    for arguments in (["ingest", str(dumps), "--run-dir", run], ["doctor", run], ["sql", run, "FROM series"]):
-        code = SNIFF.format(arguments=[*arguments, "-o", "json"], heavy=STATISTICS)
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stderr.splitlines()[-1] == "0", arguments
-        assert json.loads(done.stdout)
+    commands = [["ingest", str(dumps), "--run-dir", run], ["doctor", run], ["sql", run, "FROM series"]]
+    commands = [[*arguments, "-o", "json"] for arguments in commands]
+    for arguments, (code, loaded, said) in zip(commands, sniffed(commands, STATISTICS), strict=True):
+        assert (code, loaded) == (0, []), arguments
+        assert json.loads(said), arguments
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -200,7 +200,7 @@ def test_captures_are_inputs(here: Path, small_dumps: Callable[[int], Path]) -> 
 def test_standard_input_is_an_input(here: Path, dumps: Path, hsa: Hsa) -> None:
     """A dump piped in is read like a file named stdin, and leaves nothing behind."""
     path = next(iter(sorted(dumps.glob("*prompt_tokens_total.json"))))
-    done = hsa("ingest", "-", "-o", "json", cwd=here, input=path.read_text())
+    done = hsa("ingest", "-", "-o", "json", cwd=here, stdin=path.read_text())
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [file["name"] for file in found["files"]] == ["stdin"]

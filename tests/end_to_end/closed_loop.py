@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from end_to_end.closed_loop_table import Foretold, Fresh
-from end_to_end.runs import hsa
+from end_to_end.runs import here
 
 from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.judge import TRAIN, read_derived
@@ -149,7 +149,7 @@ def policy_of(made: History, folder: Path) -> Written:
     dumps, run_dir = folder / f"{made.kind.name}-{made.seed}", folder / f"{made.kind.name}-{made.seed}-run"
     write(made, dumps)
     slo = made.kind.slo
-    hsa(
+    here(
         "run", dumps, "--run-dir", run_dir, "-q", "--startup", f"{made.startup_s:.0f}s",
         "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s",
     )  # fmt: skip

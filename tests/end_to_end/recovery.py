@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from end_to_end.demand import saturated_error
-from end_to_end.runs import hsa
+from end_to_end.runs import here
 from scipy.stats import beta
 
 from hs_analysis.synthetic import History, history, write
@@ -53,7 +53,7 @@ def recover(kind: str, seed: int, folder: Path, *, keep: bool = False) -> dict[s
     dumps, run_dir = folder / f"{kind}-{seed}", folder / f"{kind}-{seed}-run"
     write(made, dumps)
     slo = made.kind.slo
-    hsa(
+    here(
         "run", dumps, "--run-dir", run_dir, "-q", "--startup", f"{made.startup_s:.0f}s",
         "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s",
     )  # fmt: skip

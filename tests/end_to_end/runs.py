@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +56,7 @@ Finished = Callable[..., Run]
 
 
 def here(*arguments: str | Path) -> Result:
-    """Run the command line in this process, for tests that are not about a process of its own."""
+    """Run the command line in this process: the libraries take longer to load than a sample to read."""
     from hs_analysis.cli.app import app
 
     done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
@@ -66,17 +64,9 @@ def here(*arguments: str | Path) -> Result:
     return done
 
 
-def hsa(*arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user would."""
-    command = [sys.executable, "-m", "hs_analysis", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
-
-
 def run(source: Path, folder: Path, *options: str) -> Run:
     """Run `hsa run` into a folder of its own."""
-    hsa("run", source, "--run-dir", folder, "-q", *options)
+    here("run", source, "--run-dir", folder, "-q", *options)
     return Run(folder, json.loads((folder / "summary.json").read_text("utf-8")))
 
 

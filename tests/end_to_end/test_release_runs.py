@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.runs import hsa
+from end_to_end.runs import here
 
 from hs_analysis.synthetic import History, history, write
 
@@ -29,7 +29,9 @@ def folder(made: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(made, dumps / "in")
     slo = made.kind.slo
     limits = ("--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s")
-    hsa("run", dumps / "in", "--run-dir", dumps / "run", "-q", "--startup", f"{made.startup_s:.0f}s", *limits)
+    here(
+        "run", dumps / "in", "--run-dir", dumps / "run", "-q", "--startup", f"{made.startup_s:.0f}s", *limits
+    )
     return dumps / "run"
 
 
@@ -61,7 +63,7 @@ def test_what_it_stands_on_is_said_everywhere(folder: Path) -> None:
     """Times, versions and hours in summary, terminal and report; what to wait for in the refusals."""
     found = service(folder)
     assert [one["role"] for one in found["releases"]] == ["prefill", "decode"]
-    shown, report = hsa("derive", folder).stdout, (folder / "report.html").read_text("utf-8")
+    shown, report = here("derive", folder).stdout, (folder / "report.html").read_text("utf-8")
     for one in found["releases"]:
         assert one["kind"] == "released"
         assert one["start"] < one["end"]
@@ -80,7 +82,7 @@ def test_a_release_after_the_training_window_is_no_backtest(folder: Path, tmp_pa
     gone = datetime.fromisoformat(service(folder)["releases"][0]["end"])
     until = (gone + timedelta(hours=6)).isoformat()
     limits = ("--slo", "ttft=2.2s", "--slo", "tbt=50ms")
-    hsa("run", folder.parent / "in", "--run-dir", tmp_path / "run", "-q", "--to", until, *limits)
+    here("run", folder.parent / "in", "--run-dir", tmp_path / "run", "-q", "--to", until, *limits)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))
     calibration = summary["services"][0]["replay"]["calibration"]
     assert calibration["status"] == "not_calibrated"

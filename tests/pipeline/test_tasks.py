@@ -92,6 +92,7 @@ else:
 
 
 @RAY
+@pytest.mark.slow
 def test_a_run_on_ray_writes_the_same_files(tmp_path: Path, finished: Finished) -> None:
     """Byte for byte: summary, policy and the tables of selection and replay."""
     local, ray = finished(SAMPLE, *SAMPLES[SAMPLE.name]).folder, tmp_path / "ray"
