@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
+from hs_analysis.statistics.isotonic import monotone_fit
 
 WORK_SIGNALS = {
     "prefill": ("prefill_tps_effective", "offered_tps"),
@@ -227,13 +227,12 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
     groups = np.array_split(order, min(BINS, x.size // (LEAST_ROWS // 2)))
     centres = np.array([np.median(x[g]) for g in groups])
     medians = np.array([np.median(y[g]) for g in groups])
-    fitted = IsotonicRegression(increasing=True).fit_transform(centres, medians)
-    keep = np.concatenate([[True], np.diff(centres) > 0])
+    fitted = monotone_fit(centres, medians, increasing=True)
     return SignalModel(
         "curve",
         pool,
-        loads=tuple(centres[keep].tolist()),
-        values=tuple(fitted[keep].tolist()),
+        loads=tuple(fitted.x.tolist()),
+        values=tuple(fitted.y.tolist()),
         per_instance=per_instance,
     )
 

@@ -110,7 +110,8 @@ class ServiceFrame:
         name = column(signal, role)
         if name not in self.table.columns:
             return np.full(self.table.height, np.nan)
-        return self.table[name].cast(pl.Float64).fill_null(float("nan")).to_numpy().copy()
+        values = self.table[name]  # asked for thousands of times in a run: no query for what is stored so
+        return (values if values.dtype == pl.Float64 else values.cast(pl.Float64)).to_numpy(writable=True)
 
     def info(self, signal: str, role: str) -> SignalInfo | None:
         """Return what is known of a column, None when it is absent."""
