@@ -10,6 +10,8 @@ import sys
 import tempfile
 import time
 from ast import literal_eval
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,28 +51,19 @@ class Done:
         return self.err.splitlines()[-1] if self.err else ""
 
 
-def hsa(*arguments: str | Path, largest_file: int | None = None, kill_after_s: float | None = None) -> Done:
+def hsa(*arguments: str | Path, kill_after_s: float | None = None) -> Done:
     """Run the command line.
 
     Parameters
     ----------
-    largest_file
-        Bytes a file may have, as on a full disk; None for no limit.
     kill_after_s
         When to kill the process without warning; None for never.
     """
-
-    def limit() -> None:
-        if largest_file is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-
     told, tells = os.pipe()
     command = [sys.executable, "-c", _LAUNCH, str(tells), *map(str, arguments)]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdout=out, stderr=err, preexec_fn=limit, pass_fds=[tells], start_new_session=True
-        )
+        process = subprocess.Popen(command, stdout=out, stderr=err, pass_fds=[tells], start_new_session=True)
         os.close(tells)
         if kill_after_s is not None:
             time.sleep(kill_after_s)
@@ -94,6 +87,17 @@ def here(*arguments: str | Path) -> Done:
     began = time.perf_counter()
     done = CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
     return Done(done.exit_code, done.stdout, done.stderr, 0.0, time.perf_counter() - began)
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let no file of this process grow over a number of bytes meanwhile, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ import duckdb
 import pytest
 from cli.conftest import small_history
 from outside import needs
-from robustness.machine import LIMITS, Done, here, hsa, plain_refusal
+from robustness.machine import LIMITS, Done, here, plain_refusal
 from ruamel.yaml import YAML
 
 from hs_analysis.policy import load_all
@@ -65,7 +65,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
         answer = {"status": "success", "data": {"resultType": "matrix", "result": series}}
         file = FILES[number] if number < len(FILES) else f"{number}.json"
         (folder / file).write_text(json.dumps(answer))
-    return hsa("run", folder, "--run-dir", home / "run", *LIMITS), home
+    return here("run", folder, "--run-dir", home / "run", *LIMITS), home
 
 
 def test_the_run_works_and_writes_only_into_its_folder(done: tuple[Done, Path]) -> None:

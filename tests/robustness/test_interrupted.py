@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from cli.conftest import small_history, write_dumps
-from robustness.machine import LIMITS, SHORT, hsa, leftovers, plain_refusal
+from robustness.machine import LIMITS, SHORT, files_up_to, here, hsa, leftovers, plain_refusal
 
 from hs_analysis.errors import HsError, MachineError, machine_in_words
 from hs_analysis.pipeline import manifest as manifests
@@ -27,12 +27,12 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(dumps: Path) -> tuple[dict[str, bytes], float]:
-    """The answers of a run that nothing disturbed, and its seconds."""
+def whole(dumps: Path) -> dict[str, bytes]:
+    """The answers of a run that nothing disturbed."""
     folder = dumps.parent / "whole"
-    done = hsa("run", dumps, "--run-dir", folder, *LIMITS)
+    done = here("run", dumps, "--run-dir", folder, *LIMITS)
     assert done.code == 0, done.err
-    return {name: (folder / name).read_bytes() for name in ANSWERS}, done.seconds
+    return {name: (folder / name).read_bytes() for name in ANSWERS}
 
 
 def recorded_files_are_whole(folder: Path) -> bool:
@@ -41,29 +41,51 @@ def recorded_files_are_whole(folder: Path) -> bool:
     return found is None or all(f.intact(folder) for stage in found.stages.values() for f in stage.files)
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(24, marks=pytest.mark.slow)])
-def test_killed_at_any_moment(
-    kills: int, dumps: Path, whole: tuple[dict[str, bytes], float], tmp_path: Path
-) -> None:
-    """After each kill the manifest claims only whole files; the next run ends with the very same answers."""
-    answers, seconds = whole
-    moments = random.Random(kills)
+def went_on(dumps: Path, folder: Path) -> dict[str, bytes]:
+    """Run again where one was killed, and return the answers."""
+    assert recorded_files_are_whole(folder)
+    done = here("run", dumps, "--run-dir", folder, *LIMITS)
+    assert done.code == 0, done.err
+    assert leftovers(folder) == []
+    return {name: (folder / name).read_bytes() for name in ANSWERS}
+
+
+def test_killed_in_the_middle(dumps: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """While the third stage works: what two have finished is kept, and the rest is done by the next run."""
     folder = tmp_path / "run"
-    for number in range(1, kills + 1):
+    command = [sys.executable, "-m", "hs_analysis", "run", str(dumps), "--run-dir", str(folder), *LIMITS]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        said = [next(running.stderr) for _ in range(2)]
+        running.kill()
+        said += running.stderr.readlines()
+    assert running.returncode in (-9, 0), said
+    found = manifests.read(folder)
+    assert found is not None
+    assert len(found.stages) >= 2, said
+    assert went_on(dumps, folder) == whole
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(dumps: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+    """After each kill the manifest claims only whole files; the next run ends with the very same answers."""
+    seconds = hsa("run", dumps, "--run-dir", tmp_path / "timed", *LIMITS).seconds
+    moments = random.Random(24)
+    folder = tmp_path / "run"
+    for number in range(1, 25):
         done = hsa("run", dumps, "--run-dir", folder, *LIMITS, kill_after_s=moments.uniform(0, seconds))
         assert done.code in (-9, 0), done.err
         assert recorded_files_are_whole(folder)
         if number % 3 == 0:  # go on from some kills, start afresh after others
-            assert hsa("run", dumps, "--run-dir", folder, *LIMITS).code == 0
-            assert {name: (folder / name).read_bytes() for name in ANSWERS} == answers
-            assert leftovers(folder) == []
+            assert went_on(dumps, folder) == whole
             shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("largest_file", [1_000, 4_000, 60_000])
 def test_no_room_for_a_file(largest_file: int, dumps: Path, tmp_path: Path) -> None:
     """One line says so; what was written before is whole, and nothing is left under a temporary name."""
-    done = hsa("run", dumps, "--run-dir", tmp_path / "run", *LIMITS, largest_file=largest_file)
+    with files_up_to(largest_file):
+        done = here("run", dumps, "--run-dir", tmp_path / "run", *LIMITS)
     assert plain_refusal(done), done.err
     assert "would become larger than is allowed" in done.last
     assert leftovers(tmp_path) == []
@@ -92,20 +114,19 @@ def test_bugs_and_own_errors_pass(error: Exception) -> None:
     assert told.value is error
 
 
-def test_two_at_once_in_one_folder(
-    dumps: Path, whole: tuple[dict[str, bytes], float], tmp_path: Path
-) -> None:
+def test_two_at_once_in_one_folder(dumps: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """One of the two does the work, the other is refused or comes late and finds nothing to do."""
     words = ["run", str(dumps), "--run-dir", str(tmp_path / "run"), *LIMITS]
     command = [sys.executable, "-m", "hs_analysis", *words]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    both = [subprocess.Popen(command, text=True, **pipes) for _ in "ab"]
-    said = [one.communicate()[1] for one in both]
-    codes = sorted(one.returncode for one in both)
-    assert codes in ([0, 1], [0, 0]), said
-    if 1 in codes:
-        (refused,) = [text for one, text in zip(both, said, strict=True) if one.returncode]
+    with subprocess.Popen(command, text=True, stderr=subprocess.PIPE) as other:
+        assert other.stderr is not None
+        first = next(other.stderr)  # its first stage has ended: it holds the folder
+        mine = here(*words)
+        theirs = other.communicate()[1]
+    both = ((mine.code, mine.err), (other.returncode, first + theirs))
+    assert sorted(code for code, _ in both) in ([0, 1], [0, 0]), both
+    for refused in (text for code, text in both if code):
         assert "another hsa is writing this folder" in refused
         assert "Traceback" not in refused
-    assert {name: (tmp_path / "run" / name).read_bytes() for name in ANSWERS} == whole[0]
+    assert {name: (tmp_path / "run" / name).read_bytes() for name in ANSWERS} == whole
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["stages"]
