@@ -10,13 +10,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import outside
 import pytest
 from end_to_end.runs import Finished, Run, run
 from hypothesis import settings
+from report.browser import browser
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy and polars are imported: they read it once
@@ -47,6 +49,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def root() -> Path:
     """Return the top folder of the repository."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def running() -> Iterator[Any]:
+    """Start Chromium once for all tests of a worker."""
+    with browser() as started:
+        yield started
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
@@ -11,7 +12,7 @@ from report.browser import BROWSER, assert_report_works
 
 @BROWSER
 @pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_the_report_of_a_sample_works(name: str, root: Path, finished: Finished) -> None:
+def test_the_report_of_a_sample_works(name: str, running: Any, root: Path, finished: Finished) -> None:
     """Wide and light, narrow and dark: no console error, no request, every link lands on its number."""
     done = finished(root / "data_samples" / name, *SAMPLES[name])
-    assert_report_works(done.folder / "report.html", done.summary)
+    assert_report_works(running, done.folder / "report.html", done.summary)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, assert_view_works, browser, drawn, opened
+from report.browser import BROWSER, assert_view_works, drawn, opened
 
 from hs_analysis.report import render
 
 pytestmark = BROWSER
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Any]:
-    """Start Chromium once for all tests of this module."""
-    with browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +56,10 @@ def test_hostile_and_long_names_work(running: Any, written: Any) -> None:
         assert "owned" not in page.title().replace(name, "")
 
 
-def test_fifty_services_open_at_once(running: Any, written: Any) -> None:
+def test_sixty_services_open_at_once(running: Any, sixty: Path) -> None:
     """The table of services is there at once, the filter finds one, its link opens it with charts drawn."""
-    with opened(running, written("fifty", samples.many(50)), 1280, "light") as (page, trouble):
-        assert page.locator("#overview tbody tr").count() == 50
+    with opened(running, sixty, 1280, "light") as (page, trouble):
+        assert page.locator("#overview tbody tr").count() == 60
         page.fill("#overview-filter", "model-37")
         shown = page.locator("#overview tbody tr:visible")
         assert shown.count() == 1
