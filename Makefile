@@ -2,7 +2,7 @@
 #
 #   make demo         both samples, start to end: two answers, two reports
 #   make test         the tests, without the long sweeps
-#   make check-slow   the long sweeps
+#   make check-slow   the long sweeps, and the properties on ten times the examples
 #   make bench        what costs time, as ratios of two things measured in the same run
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
 #   make lint         ruff, mypy, import order, query headers, generated pages
@@ -64,6 +64,7 @@ test: $(READY)
 .PHONY: check-slow
 check-slow: $(READY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "hypothesis and not slow" --hypothesis-profile thorough
 
 .PHONY: bench
 bench: $(READY)

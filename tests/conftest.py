@@ -27,7 +27,10 @@ CACHE = tempfile.mkdtemp(prefix="hs-analysis-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE  # what doctor keeps of an input it only looks at
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
-settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+for _profile, _examples in (("repeatable", 40), ("thorough", 400)):  # `make check-slow` is thorough
+    settings.register_profile(
+        _profile, derandomize=True, deadline=None, database=None, max_examples=_examples
+    )
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]

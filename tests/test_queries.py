@@ -7,6 +7,7 @@ the query's header.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -22,16 +23,22 @@ from hs_analysis.store import Database
 CASES = Path(__file__).parent / "queries"
 
 
+@cache
+def reader() -> duckdb.DuckDBPyConnection:
+    """Return what reads the CSVs: one connection, which takes longer to open than a case to read."""
+    connection = duckdb.connect(config={"threads": 1})
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
 def read_csv(path: Path, columns: dict[str, str]) -> pa.Table:
     """Read a CSV into a table with the given columns and DuckDB types."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        options = "all_varchar = true, header = true, nullstr = '', allow_quoted_nulls = false, delim = ','"
-        raw = connection.sql(f"SELECT * FROM read_csv($path, {options})", params={"path": str(path)})
-        assert set(raw.columns) <= set(columns), f"{path}: unknown column {set(raw.columns) - set(columns)}"
-        given = {name: f'"{name}"' if name in raw.columns else "NULL" for name in columns}
-        cast = ", ".join(f'CAST({given[name]} AS {kind}) AS "{name}"' for name, kind in columns.items())
-        return raw.project(cast).to_arrow_table()
+    options = "all_varchar = true, header = true, nullstr = '', allow_quoted_nulls = false, delim = ','"
+    raw = reader().sql(f"SELECT * FROM read_csv($path, {options})", params={"path": str(path)})
+    assert set(raw.columns) <= set(columns), f"{path}: unknown column {set(raw.columns) - set(columns)}"
+    given = {name: f'"{name}"' if name in raw.columns else "NULL" for name in columns}
+    cast = ", ".join(f'CAST({given[name]} AS {kind}) AS "{name}"' for name, kind in columns.items())
+    return raw.project(cast).to_arrow_table()
 
 
 def run_case(header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -133,6 +133,7 @@ def _hot(frame: ServiceFrame, true: np.ndarray) -> np.ndarray:
     return true[: true.size // 5 * 5].reshape(-1, 5).mean(1) > 0.5
 
 
+@pytest.mark.slow
 def test_a_sweep_of_splits_is_one_capture_per_split(real_data: Path, tmp_path: Path) -> None:
     """Eight runs of one service; the counts of instances are those in the names, and no rate crosses runs."""
     settings = Settings(slo=Slo(ttft_s=1.0, tbt_s=0.05), history_kind="pressure_test")

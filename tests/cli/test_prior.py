@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,9 +54,9 @@ def fake() -> Core:
 
 
 @pytest.fixture(scope="module")
-def prior_run(dumps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of `finished` with a prior beside it."""
-    folder = tmp_path_factory.mktemp("prior") / "run"
+def prior_run(dumps: Path, finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `finished` with a prior beside it, gone on from a copy."""
+    folder = shutil.copytree(finished, tmp_path_factory.mktemp("prior") / "run")
     arguments = ["run", str(dumps), "--run-dir", str(folder), "-q", *LIMITS, "--prior", ASKED]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(perf_tables, "core", fake)

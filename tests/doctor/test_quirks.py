@@ -299,6 +299,7 @@ def test_mocker_dump(findings: Callable[..., Findings]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_mocker_sweep(findings: Callable[..., Findings]) -> None:
     """Every run is a capture; a worker of the next run is no restart of the last."""
     found = findings("dynamo-mocker/pd-sweep", tests_load=True, reading=shipped("request-log"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,12 +78,4 @@ def copy_changed(
         answer = json.loads(gzip.decompress(path.read_bytes()))
         answer["data"]["result"] = [s for s in map(change, answer["data"]["result"]) if s is not None]
         (target / path.name).write_bytes(gzip.compress(json.dumps(answer).encode(), 1, mtime=0))
-    return target
-
-
-def copy_dumps(source: Path, target: Path) -> Path:
-    """Copy only the dumps of a folder, neither its truth nor its settings."""
-    target.mkdir(parents=True)
-    for path in sorted(source.glob("*.json.gz")):
-        shutil.copy(path, target / path.name)
     return target

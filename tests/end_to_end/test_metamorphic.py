@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from end_to_end.runs import SAMPLES, SIMULATED, Finished, Run, copy_changed, copy_dumps, here
+from end_to_end.runs import SAMPLES, SIMULATED, Finished, Run, copy_changed, here
 from polars.testing import assert_frame_equal
 
 from hs_analysis.pipeline import tables
@@ -60,60 +60,47 @@ def _assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFram
         assert_frame_equal(found[name], expected[name], check_exact=True)
 
 
-def test_the_truth_is_not_read(source: Path, plain: Run, tmp_path: Path) -> None:
-    """Without the files beside the dumps every answer is the same."""
-    bare = _derived(copy_dumps(source, tmp_path / "dev_diurnal"), tmp_path / "run")
-    _assert_same(bare, _tables(plain.folder))
-
-
-def test_names_of_pods_do_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:
-    """Other pod names with the same role words give the same answer."""
-
-    def rename(series: dict[str, Any]) -> dict[str, Any]:
-        for label in ("pod", "exported_pod"):
-            if name := series["metric"].get(label):
-                role = "prefill" if "prefill" in name else "decode"
-                series["metric"][label] = f"zz-{name.rsplit('-', 1)[1]}-x.{role}"
-        return series
-
-    renamed = _derived(copy_changed(source, tmp_path / "in", rename), tmp_path / "run")
-    _assert_same(renamed, _tables(plain.folder))
-
-
-@pytest.mark.parametrize("role", ["prefill", "decode"])
-def test_twice_the_tokens_of_a_role_are_twice_its_capacity(
-    source: Path, plain: Run, tmp_path: Path, role: str
-) -> None:
-    """A unit change of one role's work scales its numbers; the ratio and the verdicts stay."""
-
-    def double(series: dict[str, Any]) -> dict[str, Any]:
-        if series["metric"]["__name__"] in TOKENS[role]:
-            series["values"] = [[t, str(2 * float(v))] for t, v in series["values"]]
-        return series
-
-    doubled = _derived(copy_changed(source, tmp_path / "in", double), tmp_path / "run")
-    before = _tables(plain.folder)
-    names = ["signal", "role", "fit", "verdict"]
-    assert_frame_equal(doubled["study"].select(names), before["study"].select(names))
-    scale = pl.when(pl.col("role") == role).then(2.0).otherwise(1.0)
-    scaled = before["capacity"].with_columns(pl.col("per_instance") * scale)
-    names = ["role", "fit", "per_instance"]
-    assert_frame_equal(doubled["capacity"].select(names), scaled.select(names), rel_tol=1e-6)
-    # Twice the work at twice the capacity needs the same instances.
-    assert_frame_equal(
-        doubled["pd_ratio"].select("fit", "value"), before["pd_ratio"].select("fit", "value"), rel_tol=1e-6
-    )
-
-
-def test_the_order_of_files_does_not_matter(source: Path, plain: Run, tmp_path: Path) -> None:
-    """Files named so that they are read in reverse give the same answer."""
+def test_neither_truth_nor_names_nor_order_matter(source: Path, plain: Run, tmp_path: Path) -> None:
+    """Dumps alone, read in reverse, their pods under other names with the same role words: one answer."""
     target = tmp_path / "in"
     target.mkdir()
     for number, path in enumerate(sorted(source.glob("*.json.gz"), reverse=True)):
         answer = json.loads(gzip.decompress(path.read_bytes()))
-        answer["data"]["result"].reverse()
+        answer["data"]["result"] = [_renamed(series) for series in reversed(answer["data"]["result"])]
         (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
     _assert_same(_derived(target, tmp_path / "run"), _tables(plain.folder))
+
+
+def _renamed(series: dict[str, Any]) -> dict[str, Any]:
+    for label in ("pod", "exported_pod"):
+        if name := series["metric"].get(label):
+            role = "prefill" if "prefill" in name else "decode"
+            series["metric"][label] = f"zz-{name.rsplit('-', 1)[1]}-x.{role}"
+    return series
+
+
+def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Run, tmp_path: Path) -> None:
+    """A unit change of a role's work scales its numbers; the ratio and the verdicts stay."""
+    factors = {"prefill": 2.0, "decode": 4.0}
+
+    def scaled(series: dict[str, Any]) -> dict[str, Any]:
+        for role, factor in factors.items():
+            if series["metric"]["__name__"] in TOKENS[role]:
+                series["values"] = [[t, str(factor * float(v))] for t, v in series["values"]]
+        return series
+
+    found = _derived(copy_changed(source, tmp_path / "in", scaled), tmp_path / "run")
+    before = _tables(plain.folder)
+    names = ["signal", "role", "fit", "verdict"]
+    assert_frame_equal(found["study"].select(names), before["study"].select(names))
+    scale = pl.col("role").replace_strict(factors, default=1.0, return_dtype=pl.Float64)
+    expected = before["capacity"].with_columns(pl.col("per_instance") * scale)
+    names = ["role", "fit", "per_instance"]
+    assert_frame_equal(found["capacity"].select(names), expected.select(names), rel_tol=1e-6)
+    # More work at as much more capacity needs the same instances.
+    assert_frame_equal(
+        found["pd_ratio"].select("fit", "value"), before["pd_ratio"].select("fit", "value"), rel_tol=1e-6
+    )
 
 
 def _one_file_a_day(source: Path, target: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,18 @@ CASES = ("dev_days", "dev_diurnal", "dev_overload")
 
 
 @pytest.fixture(scope="module")
-def cases(real_data: Path, finished: Finished) -> dict[str, tuple[Run, dict[str, Any]]]:
-    """Every history run once, with its truth."""
+def cases(root: Path, real_data: Path, finished: Finished) -> dict[str, tuple[Run, dict[str, Any]]]:
+    """Every history run once, with its truth. The dumps of dev_days are shipped: that run is shared."""
+    shipped = root / "data_samples" / "simulated-days"
     found = {}
     for case in CASES:
         source = real_data / "simulated" / case
-        found[case] = (
-            finished(source, *SIMULATED),
-            json.loads((source / "truth.json").read_text("utf-8")),
-        )
+        truth = json.loads((source / "truth.json").read_text("utf-8"))
+        if case == "dev_days":
+            dumps = sorted(path.name for path in source.glob("*.json.gz"))
+            assert filecmp.cmpfiles(source, shipped, dumps, shallow=False) == (dumps, [], [])
+            source = shipped
+        found[case] = (finished(source, *SIMULATED), truth)
     return found
 
 

@@ -83,14 +83,14 @@ def test_samples_are_read_or_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(SAMPLES))
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(raw=st.binary(max_size=120))
 def test_any_bytes(kind: str, raw: bytes) -> None:
     attempt(kind, raw, SAMPLES[kind][0][1])
 
 
 @pytest.mark.parametrize("kind", sorted(SAMPLES))
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_bent_samples(kind: str, data: st.DataObject) -> None:
     """A valid file with a piece cut out, put in, or overwritten."""
@@ -105,7 +105,6 @@ def test_bent_samples(kind: str, data: st.DataObject) -> None:
     attempt(kind, raw, name)
 
 
-@settings(max_examples=200)
 @given(raw=st.binary(max_size=200))
 def test_any_head_is_told(raw: bytes) -> None:
     sniff(Look(raw, "x.csv"))

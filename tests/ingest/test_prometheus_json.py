@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ingest.bodies import answer, body, element, obvious, plain, read
 
@@ -235,7 +235,6 @@ def test_the_error_of_a_cut_names_the_last_whole_series() -> None:
         read(SMALL[:-30])
 
 
-@settings(max_examples=300)
 @given(
     st.sampled_from([SMALL, SMALL + SMALL, json.dumps(json.loads(SMALL), indent=1).encode()]),
     st.lists(

@@ -150,14 +150,14 @@ def same(rows: list[Row], on_conflict: str) -> None:
 
 
 @example([(0, 1, np.nan, STALE, 0), (0, 1, np.nan, NAN, 0), (1, 1, np.nan, NAN, 0)], "reject")
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(histories(), st.sampled_from(["reject", "first", "last", "max"]))
 def test_fates_are_those_of_the_queries(rows: list[Row], on_conflict: str) -> None:
     """Copies, contradictions, better forms and missing values have the fate the query gives them."""
     same(rows, on_conflict)
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(gaps())
 def test_repeats_across_a_gap_are_those_of_the_queries(rows: list[Row]) -> None:
     """What the server repeated is null in both, late series included."""

@@ -117,7 +117,14 @@ def test_dynamo_mocker_requests(real_data: Path, tmp_path: Path) -> None:
     assert found.requests["arrival"].null_count() == 0
 
 
-@pytest.mark.parametrize(("folder", "reading"), READ.items())
+LONG = ("dynamo-mocker/pd-cycles", "dynamo-mocker/pd-sweep")
+"""Captures of the kind of pd-diurnal, but larger."""
+
+
+@pytest.mark.parametrize(
+    ("folder", "reading"),
+    [pytest.param(*row, marks=[pytest.mark.slow] * (row[0] in LONG)) for row in READ.items()],
+)
 def test_every_row_of_every_folder_has_one_fate(
     real_data: Path, tmp_path: Path, folder: str, reading: Reading
 ) -> None:

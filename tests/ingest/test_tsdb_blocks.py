@@ -250,7 +250,7 @@ FAMILIES = st.dictionaries(
 
 
 @needs_promtool
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(families=FAMILIES)
 def test_promtool_reads_the_same_in_our_text_and_in_its_dump(
     tmp_path_factory: pytest.TempPathFactory, families: dict[tuple[str, str], dict[int, str]]

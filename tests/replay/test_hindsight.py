@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day, service
 
@@ -25,7 +25,6 @@ def serves(asked: tuple[int, ...], ready: np.ndarray, start: int) -> bool:
     return all(min(asked[t - start : t + 1]) >= ready[t] for t in range(start, len(ready)))
 
 
-@settings(max_examples=40)
 @given(st.lists(st.integers(1, 3), min_size=4, max_size=6), st.integers(1, 2))
 def test_asking_ahead_is_the_cheapest_way_to_be_ready(ready: list[int], start: int) -> None:
     """Against every sequence of counts: none that serves costs less."""

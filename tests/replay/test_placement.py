@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day
 
@@ -72,7 +72,6 @@ RACK = st.tuples(st.sampled_from("ab"), st.sampled_from("12"), st.sampled_from("
 RACKS = st.lists(RACK, min_size=1, max_size=6, unique_by=lambda rack: rack[:3])
 
 
-@settings(max_examples=60, deadline=None)
 @given(COUNTS, RACKS, st.sampled_from(["s1", "s2", "cluster"]))
 def test_laws_of_any_placement(
     counts: list[tuple[int, int]], racks: list[tuple[str, str, str, int]], affinity: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.synthetic.batching import TIE
@@ -85,7 +85,6 @@ def _decode_plainly(
     return starts, ends
 
 
-@settings(max_examples=60, deadline=None)
 @given(times=TIMES, drawn=LIVES, seed=st.integers(0, 99), batch=st.integers(1, 4))
 def test_a_decode_pool_is_what_its_rules_say(
     times: list[float], drawn: list[tuple[int, int, float]], seed: int, batch: int
@@ -114,7 +113,6 @@ def _prefill_plainly(
     return served
 
 
-@settings(max_examples=60, deadline=None)
 @given(times=TIMES, drawn=LIVES, seed=st.integers(0, 99))
 def test_a_prefill_pool_is_one_line(
     times: list[float], drawn: list[tuple[int, int, float]], seed: int
