@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
+from pipeline.squares import Square, squared
 
 from hs_analysis.errors import MachineError, UsageError
 from hs_analysis.pipeline import tasks
@@ -18,20 +18,6 @@ from hs_analysis.schema.settings import Machine
 
 RAY = pytest.mark.outside("ray")
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "dynamo-pd"
-
-
-@dataclass(frozen=True)
-class Square:
-    """A number to square."""
-
-    number: int
-
-
-def squared(task: Square) -> tuple[int, int]:
-    """Return the square and the process that found it."""
-    if task.number < 0:
-        raise UsageError("no square of a negative number", hint="give another")
-    return task.number**2, os.getpid()
 
 
 def test_few_tasks_run_here_in_order() -> None:
@@ -71,7 +57,7 @@ def test_a_ray_cluster_finds_the_same() -> None:
     script = f"""
 import sys; sys.path[:0] = {sys.path!r}
 import os
-from pipeline.test_tasks import Square, squared
+from pipeline.squares import Square, squared
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.schema.settings import Machine
