@@ -158,10 +158,11 @@ def test_a_mean_signal_is_summed_over_the_pool():
         Primary("gpu_util", "decode", "ratio", "max(a)", "dcgm", Target(0.7), "mean"),
         Primary("decode_tps", "decode", "tokens/s", "", "vllm", Target(1.0)),
         Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(None, status="refused")),
+        Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(0.0)),
     ],
 )
 def test_a_primary_that_can_not_be_carried_out_gets_no_object_and_a_loss(primary):
-    """No query of a pool total, or no target: the refusal is in the losses, and nothing is written."""
+    """No total, or no target above zero: the refusal is in the losses, and nothing is written."""
     policy = full_policy(primaries=(primary,))
     assert objects(policy) == {}
     losses = export(policy, "keda").losses
