@@ -41,6 +41,7 @@ def judged(hsa, source: Path, run: Path) -> tuple[dict[str, list[str]], pl.DataF
     return levels, pl.read_parquet(run / "data" / "signals.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.outside("promtool")
 def test_what_is_pulled_gives_the_signals_of_the_dump(
     prometheus: str, dump: Path, hsa, tmp_path: Path

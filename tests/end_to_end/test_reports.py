@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
-from report.browser import BROWSER, assert_report_works
+from report.browser import BROWSER, VIEWS, assert_view_works
 
 
 @BROWSER
-@pytest.mark.parametrize("name", sorted(SAMPLES))
-def test_the_report_of_a_sample_works(name: str, running: Any, root: Path, finished: Finished) -> None:
+@pytest.mark.parametrize(
+    ("name", "view"),
+    [
+        ("dynamo-pd", VIEWS[0]),
+        ("simulated-days", VIEWS[1]),
+        pytest.param("dynamo-pd", VIEWS[1], marks=pytest.mark.slow),
+        pytest.param("simulated-days", VIEWS[0], marks=pytest.mark.slow),
+    ],
+)
+def test_the_report_of_a_sample_works(
+    name: str, view: tuple[int, str], running: Any, root: Path, finished: Finished
+) -> None:
     """Wide and light, narrow and dark: no console error, no request, every link lands on its number."""
     done = finished(root / "data_samples" / name, *SAMPLES[name])
-    assert_report_works(running, done.folder / "report.html", done.summary)
+    assert_view_works(running, done.folder / "report.html", done.summary, *view)

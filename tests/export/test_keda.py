@@ -162,7 +162,7 @@ def test_a_mean_signal_is_summed_over_the_pool():
     ],
 )
 def test_a_primary_that_can_not_be_carried_out_gets_no_object_and_a_loss(primary):
-    """No total, or no target above zero: the refusal is in the losses, and nothing is written."""
+    """No query of a pool total, or no target above zero: a refusal in the losses, and nothing is written."""
     policy = full_policy(primaries=(primary,))
     assert objects(policy) == {}
     losses = export(policy, "keda").losses

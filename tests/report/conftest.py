@@ -1,4 +1,4 @@
-"""The page of many services, which takes seconds to write."""
+"""Pages of many services, which take seconds to write."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from report import sample as samples
 from hs_analysis.report import render
 
 
-@pytest.fixture(scope="session")
-def sixty(made_once: Callable[..., Path]) -> Path:
-    """The report of 60 services."""
+@pytest.fixture(params=[20, pytest.param(60, marks=pytest.mark.slow)])
+def crowded(request: pytest.FixtureRequest, made_once: Callable[..., Path]) -> tuple[int, Path]:
+    """How many services, and their report."""
+    count: int = request.param
 
     def fill(path: Path) -> None:
-        path.write_text(render(*samples.many(60).arguments()), encoding="utf-8")
+        path.write_text(render(*samples.many(count).arguments()), encoding="utf-8")
 
-    return made_once("sixty.html", fill)
+    return count, made_once(f"{count}-services.html", fill)

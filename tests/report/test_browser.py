@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, assert_view_works, drawn, opened
+from report.browser import BROWSER, VIEWS, assert_view_works, drawn, opened
 
 from hs_analysis.report import render
 
@@ -31,8 +32,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return write
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        pytest.param(*v, marks=[pytest.mark.slow] * (v not in VIEWS))
+        for v in product((1280, 400), ("light", "dark"))
+    ],
+)
 def test_report_works(running: Any, written: Any, width: int, scheme: str) -> None:
     """Everything a report promises holds on a wide and a narrow screen, in light and in dark."""
     sample = samples.sample()
@@ -56,16 +62,17 @@ def test_hostile_and_long_names_work(running: Any, written: Any) -> None:
         assert "owned" not in page.title().replace(name, "")
 
 
-def test_sixty_services_open_at_once(running: Any, sixty: Path) -> None:
+def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> None:
     """The table of services is there at once, the filter finds one, its link opens it with charts drawn."""
-    with opened(running, sixty, 1280, "light") as (page, trouble):
-        assert page.locator("#overview tbody tr").count() == 60
-        page.fill("#overview-filter", "model-37")
+    count, path = crowded
+    with opened(running, path, 1280, "light") as (page, trouble):
+        assert page.locator("#overview tbody tr").count() == count
+        page.fill("#overview-filter", "model-13")
         shown = page.locator("#overview tbody tr:visible")
         assert shown.count() == 1
         shown.locator("a").click()
-        assert page.evaluate("location.hash") == "#s38"
-        page.wait_for_selector('.vega[data-chart="s38-coverage"][data-state="drawn"] svg', timeout=60_000)
+        assert page.evaluate("location.hash") == "#s14"
+        page.wait_for_selector('.vega[data-chart="s14-coverage"][data-state="drawn"] svg', timeout=60_000)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert trouble == []
 

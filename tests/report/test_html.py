@@ -67,6 +67,7 @@ def html() -> str:
     return render(*samples.sample().arguments())
 
 
+@pytest.mark.slow
 def test_page_is_byte_equal_in_another_process(html: str, root: Path) -> None:
     """Another process with other hash seeds writes the very same bytes."""
     code = "from report.sample import sample; from hs_analysis.report import render; import hashlib; " \
@@ -174,10 +175,14 @@ def test_islands_hold_no_sign_that_ends_them() -> None:
     assert json.loads(text) == data
 
 
-def test_sizes_stay_in_budget(html: str, sixty: Path) -> None:
-    """A week of one service fits in 3 MB, 60 services in 5 MB."""
+def test_a_week_of_one_service_fits_in_three_megabytes(html: str) -> None:
     assert len(html.encode()) <= 3_000_000
-    assert sixty.stat().st_size <= 5_000_000
+
+
+def test_many_services_stay_in_budget(crowded: tuple[int, Path]) -> None:
+    """60 services fit in 5 MB; half of it for 20, whose page has charts left out as well."""
+    count, page = crowded
+    assert page.stat().st_size <= {20: 2_500_000, 60: 5_000_000}[count]
 
 
 @pytest.mark.parametrize("make", [samples.nothing, samples.nulls, samples.refused, samples.one_row])
