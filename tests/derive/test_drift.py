@@ -113,6 +113,7 @@ def test_following_is_never_beaten_by_a_fixed_ratio(
     assert nothing.extra_instance_hours == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_cycles_of_real_components(real_data: Path, tmp_path: Path) -> None:
     """Five cycles with alternating mix: drifting, the windows follow the truth, output length moved most."""
     from hs_analysis.pipeline.chain import STAGES

@@ -257,7 +257,7 @@ def test_a_benchmark_names_gpus_its_own_way() -> None:
     assert pool_speeds(known, types, None, 8.0) == {}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_simulated_pool_of_two_types_is_weighed_right(tmp_path: Path, seed: int) -> None:
     """Over scrapes of simulated engines, half of them 1.3 times slower: the true speed is in the interval."""
     made = history(replace(kind_of("two_gpu_types"), hours=12.0), seed)

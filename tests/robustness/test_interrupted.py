@@ -114,6 +114,7 @@ def test_bugs_and_own_errors_pass(error: Exception) -> None:
     assert told.value is error
 
 
+@pytest.mark.slow
 def test_two_at_once_in_one_folder(dumps: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     """One of the two does the work, the other is refused or comes late and finds nothing to do."""
     words = ["run", str(dumps), "--run-dir", str(tmp_path / "run"), *LIMITS]
