@@ -62,7 +62,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 --fail-on holds, 4 rows rejected and --strict.",
+    epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 --fail-on holds, 4 data lost and --strict.",
 )
 
 

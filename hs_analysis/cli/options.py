@@ -296,7 +296,11 @@ class StrictFlags:
 
     strict: Annotated[
         bool,
-        _flag(GATES, "Stop with exit code 4 when a row was rejected or a file is broken.", "--strict"),
+        _flag(
+            GATES,
+            "Stop with exit code 4 when a row was rejected, a file is broken, or less came than a pull planned.",
+            "--strict",
+        ),
     ] = False
 
 

@@ -109,7 +109,8 @@ def ingest_inputs(work: Work) -> Outcome:
     samples = counts["rows_stored"] - sum(others.values())
     note = f"files {len(found.files)}, series {found.series.height:,}, samples {samples:,}"
     note += "".join(f", {OTHER_ROWS[name]} {rows:,}" for name, rows in others.items())
-    return Outcome(note, counts, tuple(_plain(file) for file in found.files))
+    lost = [lack for lack in lacks or () if lack["level"] == "fail"]
+    return Outcome(note, {**counts, "not_received": lost}, tuple(_plain(file) for file in found.files))
 
 
 def _without_frozen(

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hs_analysis.errors import HsError, ManyErrors, RowsRejected, machine_in_words
+from hs_analysis.errors import DataMissing, HsError, ManyErrors, RowsRejected, machine_in_words
 from hs_analysis.interrupts import undone
 from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
@@ -200,7 +200,7 @@ def accepts(asked: Asked, hint: str = 'see why: hsa sql {folder} "FROM rejected"
 
 
 def refuse_rejected(manifest: Manifest, hint: str) -> None:
-    """Raise when the input of a run had rejected rows or broken files."""
+    """Raise when the input of a run had rejected rows or broken files, or lacks what a pull planned."""
     record = manifest.stages["ingest"]
     errors: list[HsError] = [
         RowsRejected(
@@ -214,6 +214,10 @@ def refuse_rejected(manifest: Manifest, hint: str) -> None:
     errors += [
         RowsRejected(f"can't be read: {entry['why']}", where=str(entry["name"]), hint="export it again")
         for entry in record.counts.get("broken", ())
+    ]
+    errors += [
+        DataMissing(str(lack["text"]), where="plan.json", hint=f"repeat: {lack['command']}")
+        for lack in record.counts.get("not_received", ())
     ]
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)

@@ -156,6 +156,9 @@ def test_doctor_knows_the_plan(pulled: Path, hsa, tmp_path: Path) -> None:
     assert "vllm__num_requests_waiting.000.json.gz ends at 2026-11-24T12:2" in short[1]
     assert "has a sample every 15" in step[1]
     assert "curl -fsSG URL/api/v1/query --data-urlencode" in step[1]
+    strict = hsa("doctor", harmed, "--strict", "-q")
+    assert (strict.returncode, strict.stdout) == (4, "")
+    assert "hsa doctor: plan.json: up: 1 of 1 planned files are missing (up.000.json.gz)" in strict.stderr
 
 
 def test_small_parts_give_the_same_points(prometheus: str, pulled: Path, tmp_path: Path) -> None:
