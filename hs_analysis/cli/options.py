@@ -298,7 +298,7 @@ class StrictFlags:
         bool,
         _flag(
             GATES,
-            "Stop with exit code 4 when a row was rejected, a file is broken, or less came than a pull planned.",
+            "Stop with exit code 4 when a row was rejected, a file is broken, or a pull got too little.",
             "--strict",
         ),
     ] = False
