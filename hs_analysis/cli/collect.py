@@ -33,6 +33,7 @@ from hs_analysis.cli.options import (
     GATES,
     INPUT,
     OUTPUT,
+    STRICT_HELP,
     BoundsFlags,
     ConfigFlags,
     QuietFlags,
@@ -215,11 +216,7 @@ def pull(
     replace: PlanForceFlag = False,
     strict: Annotated[
         bool,
-        typer.Option(
-            "--strict",
-            rich_help_panel=GATES,
-            help="End with exit code 4 when series or samples that the plan expects did not come.",
-        ),
+        typer.Option("--strict", rich_help_panel=GATES, help=STRICT_HELP),
     ] = False,
     *,
     form: QuietFlags,

@@ -290,17 +290,18 @@ class FailFlags:
     ] = None  # fmt: skip
 
 
+STRICT_HELP = (
+    "End with exit code 4 when something is lost: rows rejected, files broken, less come than a pull planned."
+)
+
+
 @dataclass(frozen=True)
 class StrictFlags:
     """Conditions on the input."""
 
     strict: Annotated[
         bool,
-        _flag(
-            GATES,
-            "Stop with exit code 4 when a row was rejected, a file is broken, or a pull got too little.",
-            "--strict",
-        ),
+        _flag(GATES, STRICT_HELP, "--strict"),
     ] = False
 
 

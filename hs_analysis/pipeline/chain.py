@@ -130,7 +130,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), _trial),
     Stage(
-        "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading"),
+        "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading", "service"),
         ("policy.yaml", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage("export", "exporting", ("policy",), (), ("exports/*",), _export),

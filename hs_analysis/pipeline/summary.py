@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.policy.decision import REFIT_APART, PolicyDecision
 from hs_analysis.schema.backtests import CandidateScore, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
@@ -15,6 +14,9 @@ from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, T
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 from hs_analysis.schema.trial import SignalTrial
+
+if TYPE_CHECKING:
+    from hs_analysis.policy.decision import PolicyDecision
 
 SCHEMA_VERSION = 2
 
@@ -145,6 +147,8 @@ def _ordered(value: Any, first: Sequence[str]) -> dict[str, Any]:
 
 def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
     """Return a warning for every target that differs between the first part and the whole window."""
+    from hs_analysis.policy.decision import REFIT_APART  # brings statistics that reading dumps needs none of
+
     found = []
     for after in whole.thresholds:
         before = _same(after, train.thresholds)

@@ -48,6 +48,7 @@ def test_the_first_line(
     chosen = [{"policy": "b@decode", "chosen": True}]
     kept: dict[str, dict[str, Any]] = {"select": {"selection": chosen}, "replay": {"replay": found}}
     monkeypatch.setattr(results, "sections", lambda folder, stage: [{"service": "s"} | kept[stage]])
+    monkeypatch.setattr(results, "unserved", lambda folder, manifest: [])
     ran: Any = SimpleNamespace(folder=Path("r"), manifest=SimpleNamespace(settings={"slo": slo}))
     shown = _replayed(ran)
     blocks = list(shown.blocks())

@@ -61,6 +61,7 @@ def test_a_request_ends_in_time(raw: Raw) -> None:
         assert TIMEOUT_S * 0.9 < time.monotonic() - began < TIMEOUT_S + SLACK_S
 
 
+@pytest.mark.outside("openssl")
 def test_the_time_limit_holds_over_tls(certificate: Path) -> None:
     """As without."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

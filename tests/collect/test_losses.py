@@ -228,6 +228,7 @@ def churned() -> Iterator[str]:
     ],
     ids=["as scraped", "grid", "finer grid", "in parts", "some pods"],
 )  # fmt: skip
+@pytest.mark.outside("promtool", "prometheus")
 def test_series_that_come_and_go_are_no_loss(churned: str, asked: tuple[str, ...]) -> None:
     """A real Prometheus counts what it gives: nothing is invented, in the result or by the doctor."""
     window = ("--from", "2025-11-24T00:00:00Z", "--to", "2025-11-24T12:00:00Z")
@@ -247,6 +248,7 @@ def test_series_that_come_and_go_are_no_loss(churned: str, asked: tuple[str, ...
     assert not [text for text in texts if any(word in text for word in lost)], texts
 
 
+@pytest.mark.outside("promtool", "prometheus")
 def test_chunks_that_a_series_is_not_in_are_no_loss(churned: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Listed over the window, there in some of its chunks."""
     from hs_analysis.collect import plan

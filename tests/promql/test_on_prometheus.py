@@ -17,6 +17,8 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.export.promql import expression
 from hs_analysis.promql import PROMETHEUS_2, Grid, History, Refused, evaluate, parse, require_kinds
 
+pytestmark = pytest.mark.outside("promtool", "prometheus")
+
 SAMPLES = Path(__file__).resolve().parents[2] / "data_samples"
 TIMES = 20
 
