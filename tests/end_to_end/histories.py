@@ -25,7 +25,7 @@ from hs_analysis.pipeline.gather import INPUTS_FILE
 from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.stages import Work
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.frames import BIRTHS, INSTANCES, SIGNALS, empty
+from hs_analysis.schema.frames import BIRTHS, INSTANCES, LIVES, SIGNALS, empty
 from hs_analysis.schema.settings import Settings, Slo
 
 DRAWS = 40
@@ -140,7 +140,8 @@ def _write_inputs(frame: ServiceFrame, folder: Path) -> None:
     contract = empty(SIGNALS)
     aligned = Aligned(
         (frame,), signals.select(contract.columns).cast(dict(contract.schema)), (_facts(frame),), (),
-        pl.DataFrame(), empty(BIRTHS), empty(INSTANCES), pl.DataFrame(),
+        disagreements=pl.DataFrame(), lives=empty(LIVES), births=empty(BIRTHS), instances=empty(INSTANCES),
+        rate_bounds=pl.DataFrame(),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)

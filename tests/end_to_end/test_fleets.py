@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from end_to_end import fleets
-from end_to_end.runs import SAMPLES, Finished, Run, here, hsa, run
+from end_to_end.runs import SAMPLES, Finished, Run, here, run
 
 from hs_analysis.pipeline.frames import read_entries
 from hs_analysis.pipeline.results import sections
@@ -137,7 +137,7 @@ def test_the_answer_begins_with_a_lost_pool_and_the_proposed_lines_mend_it(
 ) -> None:
     """First lines, low confidence; with the lines of the answer, policies and numbers are those of alone."""
     source = fleets.fleet(capture, tmp_path / "dumps", range(2), fleets.in_one_namespace)
-    said = hsa("run", source, "--run-dir", tmp_path / "before", "-q", *OPTIONS).stdout
+    said = here("run", source, "--run-dir", tmp_path / "before", "-q", *OPTIONS).stdout
     first = said.splitlines()[:2]
     assert all(line.startswith("WARNING: 3 prefill instances of namespace serving") for line in first)
     assert (tmp_path / "before" / "policy.yaml").read_text("utf-8").count("confidence: low") == 2
