@@ -16,6 +16,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -77,10 +78,15 @@ def parse(path: Path) -> Header:
     return header
 
 
+@cache
+def parser() -> duckdb.DuckDBPyConnection:
+    """Return what parses statements: one connection, which takes longer to open than to use."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def tables_read(body: str) -> set[str]:
     """Return the tables a statement reads, its own WITH names left out."""
-    with duckdb.connect() as connection:
-        found = connection.execute("SELECT json_serialize_sql(?)", [body]).fetchone()
+    found = parser().execute("SELECT json_serialize_sql(?)", [body]).fetchone()
     tree = json.loads(found[0]) if found else {"error": True, "error_message": "nothing to parse"}
     if tree["error"]:
         raise ValueError(tree["error_message"])
@@ -101,8 +107,7 @@ def tables_read(body: str) -> set[str]:
 
 def parameters(body: str) -> set[str]:
     """Return the names of the ``$params`` of a statement."""
-    with duckdb.connect() as connection:
-        return {str(name) for s in connection.extract_statements(body) for name in s.named_parameters}
+    return {str(name) for s in parser().extract_statements(body) for name in s.named_parameters}
 
 
 def _sql_type(dtype: pa.DataType) -> str:
@@ -143,13 +148,21 @@ def input_columns(header: Header, table: str) -> dict[str, str]:
 
 def output_columns(header: Header) -> dict[str, str]:
     """Return the columns a query gives and their DuckDB types, bound against empty inputs."""
-    with duckdb.connect() as connection:
+    inputs = {table: input_columns(header, table) for table in header.inputs}
+    return dict(_bound(header.body, tuple((table, tuple(own.items())) for table, own in inputs.items())))
+
+
+@cache
+def _bound(
+    body: str, inputs: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+) -> tuple[tuple[str, str], ...]:
+    with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for table in header.inputs:
-            columns = ", ".join(f'"{name}" {kind}' for name, kind in input_columns(header, table).items())
-            connection.execute(f"CREATE TABLE {table} ({columns})")
-        relation = connection.sql(header.body, params=dict.fromkeys(parameters(header.body), 1.0))
-        return {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
+        for table, columns in inputs:
+            listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+            connection.execute(f"CREATE TABLE {table} ({listed})")
+        relation = connection.sql(body, params=dict.fromkeys(parameters(body), 1.0))
+        return tuple((name, str(kind)) for name, kind in zip(relation.columns, relation.types, strict=True))
 
 
 def _has_unit(text: str) -> bool:
@@ -188,8 +201,7 @@ def lint(path: Path) -> list[str]:
     names = (path.stem, *header.params, *header.inputs, *header.outputs)
     findings += [f"{name} is not snake_case" for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]
     try:
-        with duckdb.connect() as connection:
-            kinds = [statement.type for statement in connection.extract_statements(header.body)]
+        kinds = [statement.type for statement in parser().extract_statements(header.body)]
         if kinds != [duckdb.StatementType.SELECT]:
             return [*findings, "not exactly one SELECT"]
         findings += _compare("param", set(header.params), parameters(header.body))

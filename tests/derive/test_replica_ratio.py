@@ -90,6 +90,7 @@ def resized(seed: int, hours: int) -> History:
     return History(kind, seed, MONDAY_UNIX_S, drawn, trace)
 
 
+@pytest.mark.slow
 def test_pools_resized_by_turns_show_their_throughputs(tmp_path: Path) -> None:
     """Over scrapes of simulated engines: mix × decode's throughput ÷ prefill's lies in the interval."""
     made = resized(2, 10)

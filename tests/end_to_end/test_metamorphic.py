@@ -124,6 +124,7 @@ def _one_file_a_day(source: Path, target: Path) -> int:
     return len(days)
 
 
+@pytest.mark.slow
 def test_days_in_files_of_their_own_are_one_history(root: Path, tmp_path: Path, finished: Finished) -> None:
     """One file a day and metric gives the verdicts of one file a metric, number by number."""
     source = root / "data_samples" / "simulated-days"

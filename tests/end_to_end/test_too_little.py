@@ -57,7 +57,9 @@ def test_half_an_hour_is_no_history(sample: Path, finished: Finished, tmp_path: 
     _assert_no_answer(_derived(sample, tmp_path / "run", *bounds))
 
 
-@pytest.mark.parametrize("peak", [0.6, 1.0, 1.1])
+@pytest.mark.parametrize(
+    "peak", [pytest.param(0.6, marks=pytest.mark.slow), 1.0, pytest.param(1.1, marks=pytest.mark.slow)]
+)
 def test_a_load_that_stands_still_answers_nothing(tmp_path: Path, peak: float) -> None:
     """At its level the limit holds, breaks now and then, or breaks all the time."""
     still = replace(kind_of("constant_load"), prefill_peak=(peak, peak), decode_peak=(peak, peak))
@@ -65,7 +67,7 @@ def test_a_load_that_stands_still_answers_nothing(tmp_path: Path, peak: float) -
     _assert_no_answer(_derived(tmp_path / "dumps", tmp_path / "run"))
 
 
-@pytest.mark.parametrize("role", ["prefill", "decode"])
+@pytest.mark.parametrize("role", ["prefill", pytest.param("decode", marks=pytest.mark.slow)])
 def test_one_pool_of_two_answers_nothing_of_either(sample: Path, tmp_path: Path, role: str) -> None:
     """What the other one held back can't be told."""
     other = {"prefill": "decode", "decode": "prefill"}[role]

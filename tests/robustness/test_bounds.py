@@ -44,7 +44,7 @@ def deep(levels: int) -> bytes:
     return b"[" * levels + b"]" * levels
 
 
-@pytest.mark.parametrize("levels", [MOST_LEVELS + 1, 2_000, 200_000])
+@pytest.mark.parametrize("levels", [MOST_LEVELS + 1, pytest.param(2_000, marks=pytest.mark.slow), 200_000])
 @pytest.mark.parametrize("kind", TEXT_FORMATS)
 def test_any_depth_is_refused_or_set_aside(kind: str, levels: int, tmp_path: Path) -> None:
     """Deeper than the limit, than Python's stack and than C's: after a quote, a bracket, a colon, alone."""
