@@ -176,7 +176,8 @@ def test_links_of_hostile_services_lead_back(done: tuple[Done, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "/etc/up", pytest.param("a\nb", marks=pytest.mark.slow), "x" * 300]
+    "name",
+    ["../up", "/etc/up", "x" * 300, *(pytest.param(name, marks=pytest.mark.slow) for name in ("..", "a\nb"))],
 )
 def test_captures_are_names_too(name: str, done: tuple[Done, Path], tmp_path: Path) -> None:
     """A capture named like a path makes no path."""
