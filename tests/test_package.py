@@ -80,6 +80,7 @@ def test_program_starts_from_the_wheel(site: Path) -> None:
         assert finished.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_runs_from_the_wheel(site: Path, tmp_path: Path) -> None:
     """Without a checkout `hsa init demo --demo` brings a sample along, and the printed command reads it."""
     written = run(site, "-m", "hs_analysis", "init", str(tmp_path / "demo"), "--demo")

@@ -143,6 +143,7 @@ def test_another_limit_runs_from_align_on(copied: Path, dumps: Path) -> None:
     assert "ttft=1s" in (copied / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_another_seed_leaves_alignment_alone(copied: Path, dumps: Path) -> None:
     """Only what depends on the seed is made again."""
     result = call("run", dumps, "--run-dir", copied, "--seed", "5")

@@ -140,6 +140,7 @@ def test_wva(findings: Callable[..., Findings]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_wva_as_openmetrics(findings: Callable[..., Findings]) -> None:
     """One pool whose pods are called decode, and metrics that only the user can name."""
     assert_found(

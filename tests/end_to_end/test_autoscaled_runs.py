@@ -41,6 +41,7 @@ def test_a_cliff_is_at_best_a_guard_and_says_why(tables: Path, tmp_path: Path) -
     assert "runs_pooled" in reasons
 
 
+@pytest.mark.slow
 def test_a_clean_line_in_its_place_is_still_a_guard_by_class(tables: Path, tmp_path: Path) -> None:
     """TTFT written anew in proportion to the load of a pod: no noise nor bend is left, the class is."""
     pods: dict[tuple[str, str], set[str]] = {}

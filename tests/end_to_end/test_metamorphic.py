@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from end_to_end.runs import SAMPLES, SIMULATED, Finished, Run, copy_changed, here
+from end_to_end.runs import SAMPLES, SIMULATED, Finished, copy_changed, here
 from polars.testing import assert_frame_equal
 
 from hs_analysis.pipeline import tables
@@ -35,23 +35,25 @@ def source(real_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(source: Path, finished: Finished) -> Run:
-    """The unchanged run."""
-    return finished(source, *SIMULATED)
+def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """The answers of the unchanged input."""
+    return _derived(source, tmp_path_factory.mktemp("plain") / "run")
 
+
+Tables = dict[str, pl.DataFrame]
 
 TABLES = ("study", "recommended", "capacity", "thresholds", "refusals", "demand", "pd_ratio")
 """What policies, backtests and reports follow from."""
 
 
-def _derived(source: Path, folder: Path) -> dict[str, pl.DataFrame]:
+def _derived(source: Path, folder: Path) -> Tables:
     """Ingest a folder, run it up to derive, and return its answers."""
     here("ingest", source, "--run-dir", folder, "-q")
     here("derive", folder, "-q", *SIMULATED)
     return _tables(folder)
 
 
-def _tables(folder: Path) -> dict[str, pl.DataFrame]:
+def _tables(folder: Path) -> Tables:
     return {name: tables.read(folder, name) for name in TABLES}
 
 
@@ -60,7 +62,7 @@ def _assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFram
         assert_frame_equal(found[name], expected[name], check_exact=True)
 
 
-def test_neither_truth_nor_names_nor_order_matter(source: Path, plain: Run, tmp_path: Path) -> None:
+def test_neither_truth_nor_names_nor_order_matter(source: Path, plain: Tables, tmp_path: Path) -> None:
     """Dumps alone, read in reverse, their pods under other names with the same role words: one answer."""
     target = tmp_path / "in"
     target.mkdir()
@@ -68,7 +70,7 @@ def test_neither_truth_nor_names_nor_order_matter(source: Path, plain: Run, tmp_
         answer = json.loads(gzip.decompress(path.read_bytes()))
         answer["data"]["result"] = [_renamed(series) for series in reversed(answer["data"]["result"])]
         (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
-    _assert_same(_derived(target, tmp_path / "run"), _tables(plain.folder))
+    _assert_same(_derived(target, tmp_path / "run"), plain)
 
 
 def _renamed(series: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def _renamed(series: dict[str, Any]) -> dict[str, Any]:
     return series
 
 
-def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Run, tmp_path: Path) -> None:
+def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Tables, tmp_path: Path) -> None:
     """A unit change of a role's work scales its numbers; the ratio and the verdicts stay."""
     factors = {"prefill": 2.0, "decode": 4.0}
 
@@ -90,16 +92,15 @@ def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Run,
         return series
 
     found = _derived(copy_changed(source, tmp_path / "in", scaled), tmp_path / "run")
-    before = _tables(plain.folder)
     names = ["signal", "role", "fit", "verdict"]
-    assert_frame_equal(found["study"].select(names), before["study"].select(names))
+    assert_frame_equal(found["study"].select(names), plain["study"].select(names))
     scale = pl.col("role").replace_strict(factors, default=1.0, return_dtype=pl.Float64)
-    expected = before["capacity"].with_columns(pl.col("per_instance") * scale)
+    expected = plain["capacity"].with_columns(pl.col("per_instance") * scale)
     names = ["role", "fit", "per_instance"]
     assert_frame_equal(found["capacity"].select(names), expected.select(names), rel_tol=1e-6)
     # More work at as much more capacity needs the same instances.
     assert_frame_equal(
-        found["pd_ratio"].select("fit", "value"), before["pd_ratio"].select("fit", "value"), rel_tol=1e-6
+        found["pd_ratio"].select("fit", "value"), plain["pd_ratio"].select("fit", "value"), rel_tol=1e-6
     )
 
 

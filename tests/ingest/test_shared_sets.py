@@ -117,8 +117,8 @@ def test_dynamo_mocker_requests(real_data: Path, tmp_path: Path) -> None:
     assert found.requests["arrival"].null_count() == 0
 
 
-LONG = ("dynamo-mocker/pd-cycles", "dynamo-mocker/pd-sweep")
-"""Captures of the kind of pd-diurnal, but larger."""
+LONG = ("dynamo-mocker/pd-cycles", "dynamo-mocker/pd-diurnal", "dynamo-mocker/pd-sweep")
+"""The captures that whole runs read as well."""
 
 
 @pytest.mark.parametrize(
