@@ -38,7 +38,9 @@ class Known:
     pools
         prefill, decode or mixed.
     readable
-        (signal, role) → how it adds up: ``sum``, ``mean`` or ``ratio``.
+        What a replay knows at other counts: (signal, role) → how it adds up, ``sum``, ``mean`` or ``ratio``.
+    recorded
+        (signal, role) that the history has, but a replay does not know at other counts.
     targets
         Derived work per instance, per pool; absent where not known.
     work
@@ -52,6 +54,7 @@ class Known:
     targets: Mapping[str, float] = field(default_factory=dict)
     work: Mapping[str, str] = field(default_factory=dict)
     series: tuple[Stored, ...] = ()
+    recorded: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True)

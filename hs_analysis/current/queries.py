@@ -346,8 +346,10 @@ def _of_parts(
         return _misfit(tried, known)
     readable = [one for one in fitting if (one[0].id, one[2]) in known.readable]
     if not readable:
-        signal, _, role = fitting[0]
-        return f"{signal.id} of {role} is not in this history"
+        recorded = [one for one in fitting if (one[0].id, one[2]) in known.recorded]
+        signal, _, role = (recorded or fitting)[0]
+        why = _NO_VALUE if recorded else "is not in this history"
+        return f"{signal.id} of {role} {why}"
     signal, source, role = readable[0]
     return _query(parts, signal, source, role, known.readable[(signal.id, role)], notes)
 

@@ -25,7 +25,7 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, load_all
 from hs_analysis.policy.build import work_target
 from hs_analysis.promql.forms import NAME
-from hs_analysis.replay.signals import work_signal
+from hs_analysis.replay.signals import fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT
@@ -89,12 +89,15 @@ def current_autoscaler(
 ) -> CurrentAutoscaler:
     """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``)."""
     targets = {role: work_target(derived, role, settings) for role in frame.pools}
+    held = {(info.signal, info.role): info.pool for info in frame.signals}
+    modelled = fit_signals(frame)
     known = Known(
         tuple(frame.pools),
-        {(info.signal, info.role): info.pool for info in frame.signals},
+        {key: adds for key, adds in held.items() if key in modelled},
         {role: target for role, target in targets.items() if target is not None},
         {role: work_signal(frame, role) for role in frame.pools},
         stored_series(series, frame.service),
+        frozenset(held) - frozenset(modelled),
     )
     manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
     definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())

@@ -48,12 +48,12 @@ class Readings:
         self.columns: dict[Key, list[float]] = {key: demand.column(*at).tolist() for key, at in found.items()}
         self.models = {key: model.signals.get(at) for key, at in found.items()}
         self.factors: dict[Key, list[float]] = {
-            key: factors(signal, key, demand).tolist()
+            key: factors(signal, found[key], demand).tolist()
             for key, signal in self.models.items()
             if signal is not None and signal.kind == "served"
         }
         self.kept: dict[Key, list[float]] = {
-            key: kept_ratio(signal, key, demand).tolist()
+            key: kept_ratio(signal, found[key], demand).tolist()
             for key, signal in self.models.items()
             if signal is not None
         }

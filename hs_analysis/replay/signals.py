@@ -23,6 +23,15 @@ WORK_SIGNALS = {
 SERVICE_LOAD = {"ttft": ("prefill", "mixed"), "tbt": ("decode", "mixed")}
 """Pool whose load a service-level latency answers to."""
 
+OF_REQUESTS = ("input_length", "output_length")
+"""Signals of the requests as they come: other counts change nothing of them."""
+
+FINISHED = {
+    "completion_rate": ("decode", "mixed"), "finished_rate": ("decode", "mixed"),
+    "first_token_rate": ("prefill", "mixed"),
+}  # fmt: skip
+"""Rates of the whole service at which requests leave a pool: as its served work rises, so do they."""
+
 BINS = 48
 """Bins of load in which the median of a signal is taken before the monotone fit; default of this project."""
 
@@ -124,7 +133,7 @@ def factors(model: SignalModel, key: Key, demand: Demand) -> Floats:
     """
     if model.work == key[0] or model.work == "":
         return np.full(demand.rows, 1.0)
-    ratio = _ratio(demand.column(*key), demand.column(model.work, key[1]))
+    ratio = _ratio(demand.column(*key), demand.column(model.work, model.pool))
     return np.where(np.isfinite(ratio), ratio, model.factor)
 
 
@@ -179,14 +188,13 @@ def _quiet(demand: Demand) -> Mask:
 
 def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
     key = (info.signal, info.role)
-    if info.family == "load":
+    if info.family == "load" or info.signal in OF_REQUESTS:
         return SignalModel("recorded", info.role)
     if info.family == "throughput" and info.role in history.pools:
-        work = work_signal(history, info.role)
-        both = [_ratio(part.column(*key), part.column(work, info.role)) for part in parts if work]
-        ratio = np.concatenate(both) if both else np.empty(0)
-        ratio = ratio[np.isfinite(ratio)]
-        return SignalModel("served", info.role, float(np.median(ratio)) if ratio.size else 1.0, work)
+        return _served(history, parts, key, info.role)
+    if info.signal in FINISHED:
+        pool = next((p for p in FINISHED[info.signal] if p in history.pools), None)
+        return _served(history, parts, key, pool) if pool and work_signal(history, pool) else None
     if info.family in ("hardware", "memory", "latency", "queue"):
         pools = (info.role,) if info.role != "service" else SERVICE_LOAD.get(info.signal, ())
         pool = next((p for p in pools if p in history.pools), None)
@@ -197,6 +205,15 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
             return replace(curve, kept=info.family != "latency")
         return replace(curve, kind="queue", tokens_per_request=tokens_per_request(parts, pool))
     return None
+
+
+def _served(history: ServiceFrame, parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel:
+    """Return a signal that follows the served work of a pool, by its median ratio to it."""
+    work = work_signal(history, pool)
+    both = [_ratio(part.column(*key), part.column(work, pool)) for part in parts if work]
+    ratio = np.concatenate(both) if both else np.empty(0)
+    ratio = ratio[np.isfinite(ratio)]
+    return SignalModel("served", pool, float(np.median(ratio)) if ratio.size else 1.0, work)
 
 
 def tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:

@@ -8,6 +8,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.queries import Query, read_query
 from hs_analysis.promql import Refused, Selector, parse, selectors
+from hs_analysis.replay.signals import FINISHED, OF_REQUESTS
 from hs_analysis.schema.aligned import POOL_ROLES
 
 CATALOGUE = load_catalogue()
@@ -41,8 +42,10 @@ def history(query: str, emitter: str, instances: int) -> Known:
         asked = ()
     series = {repr(one): one for selector in asked for one in series_of(selector, emitter, instances)}
     roles = {signal.id: "service" if signal.role == "service" else pool for signal in CATALOGUE.signals}
-    readable = {(signal.id, roles[signal.id]): signal.pool for signal in CATALOGUE.signals}
-    return Known((pool,), readable, series=tuple(series.values()))
+    modelled = {one.id for one in CATALOGUE.signals if one.family != "auxiliary"} | {*OF_REQUESTS, *FINISHED}
+    readable = {(one.id, roles[one.id]): one.pool for one in CATALOGUE.signals if one.id in modelled}
+    recorded = frozenset(roles.items()) - frozenset(readable)
+    return Known((pool,), readable, series=tuple(series.values()), recorded=recorded)
 
 
 def outcome(query: str, emitter: str, instances: int) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jsonschema
+import numpy as np
 import pytest
 from export.scenes import series_frame
-from replay.services import SETTINGS, VERDICTS, derived, pd_day
+from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
 
+from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import beside, decide, summary, tables
 from hs_analysis.pipeline.beside import policies_beside, require_services, stored_series
@@ -21,9 +23,13 @@ from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import fingerprints
 from hs_analysis.policy import build_policy, dump
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.readings import Readings
 from hs_analysis.schema.settings import Beside, Document, Machine, Settings
 
 DECODE = (("decode_tps", "decode"),)
+FRONT, LENGTH = "dynamo_frontend", "input_sequence_tokens"
 FRAME = pd_day(240)
 KEDA = """
 apiVersion: keda.sh/v1alpha1
@@ -201,3 +207,50 @@ def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert rows["recorded"]["scarce_instance_hours"] == 0.0
     assert tables.read(tmp_path, "replay_placement").height == 3
     assert "placement" not in replayed(monkeypatch, tmp_path / "none", Beside())
+
+
+def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
+    """The queue of a front end: a replay that reads nothing would take it for 0 and scale in."""
+    rows = FRAME.table.height
+    load = {role: FRAME.values("offered_tps", role) for role in ("prefill", "decode")}
+    done = load["decode"] / 200.0
+    frame = service(
+        load, {"prefill": 11, "decode": 4},
+        router_queue__service=np.full(rows, 3.0), completion_rate__service=done,
+        input_length__service=np.full(rows, 900.0),
+    )  # fmt: skip
+    shared = {"labels": {}, "emitter_role": "frontend", "service": frame.service}
+    metrics = ("queued_requests", "requests_total", f"{LENGTH}_sum", f"{LENGTH}_count")
+    series = series_frame([{"metric": f"{FRONT}_{name}", **shared} for name in metrics])
+
+    def read(query: str) -> CurrentAutoscaler:
+        text = KEDA.replace("sum(rate(vllm:generation_tokens_total[1m]))", query)
+        if "/" in query:
+            text = text.replace("type: prometheus", "type: prometheus\n      metricType: Value")
+        files = (Document("k.yaml", text),)
+        return beside.current_autoscaler(files, frame, derived(), SETTINGS, series)
+
+    refused = read("sum(dynamo_frontend_queued_requests)")
+    assert refused.scaler is None
+    assert "router_queue of service has no value at counts that never ran" in refused.notes[0]
+    for query, values in (
+        (f"sum(rate({FRONT}_requests_total[1m]))", done),
+        (f"rate({FRONT}_{LENGTH}_sum[1m]) / rate({FRONT}_{LENGTH}_count[1m])", np.full(rows, 900.0)),
+    ):
+        found = read(query)
+        assert found.scaler is not None, found.notes
+        (metric,) = found.scaler.pools["decode"].hpa.metrics
+        (demand,) = demands(frame)
+        model = fit_fleet(frame, derived(), SETTINGS)
+        readings = Readings([(metric.signal, "decode")], demand, model)
+        counts = {role: float(count) for role, count in (("prefill", 11), ("decode", 8))}
+        log = SimpleNamespace(
+            arrived=(work := {role: (each * 60.0).tolist() for role, each in load.items()}),
+            served=work,
+            ready={role: [count] * rows for role, count in counts.items()},
+            queued=(none := {role: [0.0] * rows for role in counts}),
+            wait=none,
+        )
+        for row in range(20):
+            readings.record(row, log)
+        assert readings.scraped[metric.signal, "decode"][:20] == pytest.approx(values[:20].tolist())
