@@ -72,14 +72,15 @@ def _target(
     one: CurrentObject, sized: tuple[Primary, float], thresholds: Sequence[Threshold], change: Any
 ) -> Iterator[Change]:
     primary, target = sized
-    same = [read for read in one.metrics if (read.signal, read.role) == (primary.signal, primary.role)]
+    alone = [read for read in one.metrics if not read.others]
+    same = [read for read in alone if (read.signal, read.role) == (primary.signal, primary.role)]
     evidence = primary.target_per_instance.evidence
     if not same:
-        for read in one.metrics:
+        for read in alone:
             own = _own_threshold(read, one.role, thresholds)
             if own is not None and own.target_per_instance:
                 yield from _number(read, own.target_per_instance, own.evidence, change)
-        now = ", ".join(f"{read.signal}@{read.role}" for read in one.metrics) or "nothing that was read"
+        now = ", ".join(read.name for read in one.metrics) or "nothing that was read"
         why = f"{primary.signal}@{primary.role} was chosen: at {target:.4g} {primary.unit} per instance"
         yield change("metric", now, f"{primary.signal}@{primary.role}", why, evidence)
         return

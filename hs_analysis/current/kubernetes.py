@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.current.definitions import Definitions, external_query, pods_query
-from hs_analysis.current.model import Known, MetricRead
+from hs_analysis.current.formulas import read_formula
+from hs_analysis.current.model import Known, MetricRead, name_in
 from hs_analysis.current.queries import Query, read_query
 from hs_analysis.current.targets import metric_read, quantity
 from hs_analysis.errors import InputError
@@ -61,24 +62,19 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
     """Return a ScaledObject's parameters; None when not one of its triggers can be replayed."""
     spec = _mapping(body, "spec", where)
     advanced = spec.get("advanced") or {}
-    if advanced.get("scalingModifiers"):
-        return None, (), ("scalingModifiers: a formula over triggers is not read",)
-    metrics, notes, active, ignored = [], [], [], []
-    for number, trigger in enumerate(spec.get("triggers") or []):
-        read, said = _trigger(trigger, pool, reader)
-        notes += [f"triggers[{number}]: {text}" for text in said]
-        if read is not None:
-            metrics.append(read)
-            metadata = trigger.get("metadata") or {}
-            active.append((quantity(metadata.get("activationThreshold", "0")) or 0.0) * read.scale)
-            ignored.append(str(metadata.get("ignoreNullValues", "true")).lower() == "true")
-    if not metrics:
+    modifiers, triggers = advanced.get("scalingModifiers") or {}, spec.get("triggers") or []
+    formula = str(modifiers.get("formula") or "")
+    read, notes = (
+        _composed(formula, modifiers, triggers, pool, reader) if formula else _alone(triggers, pool, reader)
+    )
+    if not read:
         return None, (), tuple(notes)
+    metrics = tuple(one.metric for one in read)
     up, down = _behaviour((advanced.get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}, where)
-    if len(set(active)) > 1 or len(set(ignored)) > 1:
+    if len({(one.active, one.ignored) for one in read}) > 1:
         notes.append("triggers differ in activationThreshold or ignoreNullValues: the first one's are used")
     parameters = Keda(
-        hpa.Hpa(_for_replay(metrics, pool), up=up, down=down),
+        hpa.Hpa(_for_replay(metrics, pool, each=bool(formula)), up=up, down=down),
         min_replica_count=_whole(spec, "minReplicaCount", 0, where),
         max_replica_count=_whole(spec, "maxReplicaCount", 100, where),
         idle_replica_count=_whole(spec, "idleReplicaCount", None, where)
@@ -86,18 +82,98 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
         else None,
         polling_interval_s=float(_whole(spec, "pollingInterval", 30, where)),
         cooldown_period_s=float(_whole(spec, "cooldownPeriod", 300, where)),
-        activation_threshold=active[0],
-        ignore_null_values=ignored[0],
+        activation_threshold=read[0].active,
+        ignore_null_values=read[0].ignored,
         fallback=_fallback(spec.get("fallback"), notes, where),
     )
-    return parameters, tuple(metrics), tuple(notes)
+    return parameters, metrics, tuple(notes)
 
 
-def _for_replay(metrics: Sequence[MetricRead], pool: str) -> tuple[hpa.Metric, ...]:
+@dataclass(frozen=True)
+class _Trigger:
+    """A metric of a ScaledObject, from which value on it is active, and whether it takes nothing for zero."""
+
+    metric: MetricRead
+    active: float
+    ignored: bool
+
+
+def _alone(
+    triggers: Sequence[Mapping[str, Any]], pool: str, reader: Reader
+) -> tuple[list[_Trigger], list[str]]:
+    """Return the triggers that can be replayed, each a metric of its own, and what to note."""
+    read, notes = [], []
+    for number, trigger in enumerate(triggers):
+        metadata = trigger.get("metadata") or {}
+        found = _query_of(trigger, pool, reader)
+        said: tuple[str, ...] = (found,) if isinstance(found, str) else ()
+        if isinstance(found, Query):
+            kind, text = str(trigger.get("metricType", "AverageValue")), str(metadata.get("query", ""))
+            metric, said = _with_target(found, kind, metadata.get("threshold", ""), "threshold", text)
+            if metric is not None:
+                read.append(_activated(metric, metadata.get("activationThreshold", "0"), [trigger]))
+        notes += [f"triggers[{number}]: {text}" for text in said]
+    return read, notes
+
+
+def _composed(
+    formula: str,
+    modifiers: Mapping[str, Any],
+    triggers: Sequence[Mapping[str, Any]],
+    pool: str,
+    reader: Reader,
+) -> tuple[list[_Trigger], list[str]]:
+    """Return the one metric that a formula makes of the triggers it names, and what to note.
+
+    A target, type and activation of a single trigger are not used. CPU and memory stay beside the formula.
+    """
+    notes = [
+        f"triggers[{number}]: {_not_held(str(trigger.get('type')))}"
+        for number, trigger in enumerate(triggers)
+        if trigger.get("type") in _RESOURCES
+    ]
+    named = {str(one["name"]): one for one in triggers if one.get("name")}
+    found: list[Query] = []
+    try:
+        weighed = read_formula(formula, named)
+        for name, weight in weighed.terms:
+            query = _query_of(named[name], pool, reader)
+            if isinstance(query, str):
+                raise Refused(f"{name}: {query}")
+            if query.others and weighed.how != "sum":
+                raise Refused(f"{name}: a sum of signals in a {weighed.how} is not read")
+            parts = (replace(query, others=()), *query.others)
+            found += [replace(part, scale=part.scale / weight) for part in parts]
+    except Refused as refused:
+        return [], [*notes, f"scalingModifiers.formula: {refused.line()}"]
+    notes += [f"scalingModifiers.formula: {text}" for part in found for text in part.notes]
+    whole = replace(found[0], others=tuple(found[1:]), how=weighed.how, notes=())
+    kind = str(modifiers.get("metricType", "AverageValue"))
+    metric, said = _with_target(whole, kind, modifiers.get("target", ""), "target", formula)
+    notes += [f"scalingModifiers: {text}" for text in said]
+    used = [named[name] for name, _ in weighed.terms]
+    if len(set(map(_ignores, used))) > 1:
+        notes.append("triggers of the formula differ in ignoreNullValues: the first one's is used")
+    active = modifiers.get("activationTarget", "0")
+    return ([_activated(metric, active, used)] if metric is not None else []), notes
+
+
+def _activated(metric: MetricRead, threshold: Any, triggers: Sequence[Mapping[str, Any]]) -> _Trigger:
+    return _Trigger(metric, (quantity(threshold) or 0.0) * metric.scale, _ignores(triggers[0]))
+
+
+def _ignores(trigger: Mapping[str, Any]) -> bool:
+    return str((trigger.get("metadata") or {}).get("ignoreNullValues", "true")).lower() == "true"
+
+
+def _for_replay(metrics: Sequence[MetricRead], pool: str, *, each: bool = False) -> tuple[hpa.Metric, ...]:
     return tuple(
-        hpa.Metric(one.name_in(pool), one.target, one.kind, one.averaging_s)  # type: ignore[arg-type]
+        hpa.Metric(
+            name_in(pool, one), one.target, one.kind, one.averaging_s,  # type: ignore[arg-type]
+            tuple(hpa.Operand(name_in(pool, o), o.averaging_s, o.weight) for o in one.others), one.how, each,
+        )
         for one in metrics
-    )
+    )  # fmt: skip
 
 
 def _hpa_metric(
@@ -106,7 +182,7 @@ def _hpa_metric(
     kind = str(entry.get("type", ""))
     part = entry.get({"External": "external", "Pods": "pods"}.get(kind, ""))
     if not isinstance(part, Mapping):
-        return None, (f"type {kind or 'missing'} is not in this history",)
+        return None, (_not_held_by_hpa(kind, entry),)
     metric = part.get("metric") or {}
     name, target = str(metric.get("name", "")), part.get("target") or {}
     selector = metric.get("selector") or {}
@@ -120,26 +196,53 @@ def _hpa_metric(
     if isinstance(query, str):
         return None, (f"{name}: {query}",)
     said = str(target.get("type", "AverageValue"))
-    value = quantity(target.get("averageValue", target.get("value", "")))
-    if value is None or value <= 0:
-        return None, (f"{name}: no target above 0",)
-    return metric_read(query, said, value, name)
+    return _with_target(query, said, target.get("averageValue", target.get("value", "")), "target", name)
 
 
-def _trigger(
-    trigger: Mapping[str, Any], pool: str, reader: Reader
-) -> tuple[MetricRead | None, tuple[str, ...]]:
+_RESOURCES = ("cpu", "memory")
+"""Triggers of KEDA that are Resource metrics of its HPA."""
+
+
+def _not_held(kind: str) -> str:
+    """Return why a trigger of KEDA that asks no Prometheus is not replayed."""
+    if kind in _RESOURCES:
+        return (
+            f"type {kind}: the {kind} use of pods is not in this history, only the signals of hsa signals are"
+        )
+    if kind == "cron":
+        return "type cron: a schedule is not in this history and is not replayed"
+    return f"type {kind or 'missing'}: what it counts is not in this history"
+
+
+def _not_held_by_hpa(kind: str, entry: Mapping[str, Any]) -> str:
+    """Return why a metric of an HPA that no adapter serves is not replayed."""
+    part = entry.get({"Resource": "resource", "ContainerResource": "containerResource"}.get(kind, ""))
+    if isinstance(part, Mapping):
+        return f"type {kind}: the {part.get('name', 'resource')} use of pods is not in this history"
+    if kind == "Object":
+        described = (entry.get("object") or {}).get("describedObject") or {}
+        what = f"{described.get('kind', 'object')} {described.get('name', 'without name')}"
+        return f"type Object: what the {what} reports is not in this history"
+    return f"type {kind or 'missing'} is not in this history"
+
+
+def _query_of(trigger: Mapping[str, Any], pool: str, reader: Reader) -> Query | str:
+    """Return what a trigger of KEDA reads, or why it is not read."""
     kind, metadata = str(trigger.get("type", "")), trigger.get("metadata") or {}
     if kind != "prometheus":
-        return None, (f"type {kind or 'missing'}: what it counts is not in this history",)
+        return _not_held(kind)
     text = str(metadata.get("query", ""))
     query = reader.query(text, pool)
-    if isinstance(query, str):
-        return None, (f"{text}: {query}",)
-    value = quantity(metadata.get("threshold", ""))
+    return f"{text}: {query}" if isinstance(query, str) else query
+
+
+def _with_target(
+    query: Query, kind: str, written: Any, called: str, text: str
+) -> tuple[MetricRead | None, tuple[str, ...]]:
+    value = quantity(written)
     if value is None or value <= 0:
-        return None, (f"{text}: no threshold above 0",)
-    return metric_read(query, str(trigger.get("metricType", "AverageValue")), value, text)
+        return None, (f"{text}: no {called} above 0",)
+    return metric_read(query, kind, value, text)
 
 
 def _behaviour(body: Mapping[str, Any], where: str) -> tuple[hpa.Rules, hpa.Rules]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,16 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Addend:
+    """One more signal of a metric: its range [s], and units of the metric's first signal per unit of it."""
+
+    signal: str
+    role: str
+    averaging_s: float
+    weight: float
+
+
+@dataclass(frozen=True)
 class MetricRead:
     """One metric of an object, as a signal of the catalogue.
 
@@ -74,7 +84,11 @@ class MetricRead:
     scale
         Unit of the signal per unit of the query [ratio].
     text
-        The query or name as it was written.
+        The query, name or formula as it was written.
+    others
+        More signals that it is made of.
+    how
+        What is made of several: ``sum``, ``max`` or ``min``.
     """
 
     signal: str
@@ -84,10 +98,19 @@ class MetricRead:
     averaging_s: float
     scale: float
     text: str
+    others: tuple[Addend, ...] = ()
+    how: Literal["sum", "max", "min"] = "sum"
 
-    def name_in(self, pool: str) -> str:
-        """Return the signal as a rule of this pool names it."""
-        return self.signal if self.role in (pool, "service") else f"{self.signal}@{self.role}"
+    @property
+    def name(self) -> str:
+        """The signals that it reads, as text."""
+        names = [f"{self.signal}@{self.role}", *(f"{one.signal}@{one.role}" for one in self.others)]
+        return " + ".join(names) if self.how == "sum" else f"{self.how} of {', '.join(names)}"
+
+
+def name_in(pool: str, one: MetricRead | Addend) -> str:
+    """Return a signal as a rule of a pool names it."""
+    return one.signal if one.role in (pool, "service") else f"{one.signal}@{one.role}"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
 from hs_analysis.current.definitions import Definitions, resolved
+from hs_analysis.current.formulas import How
 from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.selected import Row, copied, joined, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
@@ -26,11 +27,13 @@ from hs_analysis.promql.forms import (
     Clamp,
     CopiedLabel,
     HistogramQuantile,
+    Matching,
     Number,
     OverTime,
     Subquery,
     Union,
     is_scalar,
+    walk,
 )
 
 DEFAULT_RANGE_S = 60.0
@@ -63,6 +66,10 @@ class Query:
         Its range [s].
     notes
         What is only nearly so.
+    others
+        More signals, of which its answer is made too.
+    how
+        What is made of several signals: ``sum``, ``max`` or ``min``.
     """
 
     signal: str
@@ -72,6 +79,8 @@ class Query:
     scale: float
     averaging_s: float
     notes: tuple[str, ...] = ()
+    others: tuple[Query, ...] = ()
+    how: How = "sum"
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ def read_query(
     definitions
         Rules behind recorded names.
     """
+    form: Form | None = None
     try:
         form = resolved(parse(text), definitions or Definitions())
         require_kinds(form, lambda selector: catalogue.kind_of(selector.metric) if selector.metric else None)
@@ -122,7 +132,22 @@ def read_query(
         parts = _parts(form, known.series, notes)
         return _of_parts(parts, pool, known, catalogue, tuple(notes))
     except Refused as refused:
-        return refused.line()
+        line = refused.line()
+        return line + (_mean_instead(form, pool, known, catalogue) if line.endswith(_NO_VALUE) else "")
+
+
+def _mean_instead(form: Form | None, pool: str, known: Known, catalogue: Catalogue) -> str:
+    """Return the mean that could be followed instead of a quantile, where that one is read; else nothing."""
+    if form is None or not any(isinstance(one, HistogramQuantile) for one in walk(form)):
+        return ""
+    buckets = {str(one) for one in walk(form) if isinstance(one, Selector) and one.metric}
+    named, _, matchers = buckets.pop().partition("{") if len(buckets) == 1 else ("", "", "")
+    if not named.endswith("_bucket"):
+        return ""
+    family, rest = named.removesuffix("_bucket"), f"{{{matchers}" if matchers else ""
+    mean = " / ".join(f"sum(rate({family}_{end}{rest}[5m]))" for end in ("sum", "count"))
+    found = read_query(mean, pool, known, catalogue)
+    return "" if isinstance(found, str) else f"; its mean has one, with a threshold of its own: {mean}"
 
 
 def _refuse(what: str, place: str) -> NoReturn:
@@ -138,6 +163,8 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Par
         Where the query's form has no value at counts that never ran, or picks nothing.
     """
     form, scale = _without_factors(form, notes)
+    if isinstance(form, Binary) and form.sign in ("/", "+", "-"):
+        _require_alike(form, series)
     if isinstance(form, Binary) and form.sign == "/":
         above, below = _parts(form.left, series, notes), _parts(form.right, series, notes)
         return _ratio(form, above, below, scale)
@@ -145,11 +172,56 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Par
         sign = 1.0 if form.sign == "+" else -1.0
         right = [_scaled(one, scale, one.sign * sign) for one in _parts(form.right, series, notes)]
         return (*(_scaled(one, scale, one.sign) for one in _parts(form.left, series, notes)), *right)
+    if isinstance(form, Aggregate) and _is_sum_of_sums(form, series):
+        sides = (replace(form, of=form.of.left), replace(form, of=form.of.right))  # type: ignore[union-attr]
+        return tuple(_scaled(one, scale, 1.0) for side in sides for one in _parts(side, series, notes))
     if isinstance(form, Aggregate) and form.function in ("sum", "avg", "max", "min"):
         within = _only(form.of, series, notes)
         if within:
             return tuple(_scaled(one, scale if one.side == "num" else 1.0, one.sign) for one in within)
     return (_scaled(_aggregated(form, series), scale, 1.0),)
+
+
+def _is_sum_of_sums(form: Aggregate, series: Sequence[Stored]) -> bool:
+    """Whether an aggregation over a sum of series is the sum of both: each series has its like beside it."""
+    inner = form.of
+    if form.function not in ("sum", "avg") or not isinstance(inner, Binary):
+        return False
+    if inner.sign != "+" or inner.matching != Matching() or is_scalar(inner.left) or is_scalar(inner.right):
+        return False
+    left, right = (_labels_of(side, series) for side in (inner.left, inner.right))
+    return left is not None and left == right
+
+
+def _require_alike(form: Binary, series: Sequence[Stored]) -> None:
+    """Refuse a formula whose sides have other labels: Prometheus finds no pairs, and the answer is empty."""
+    if form.matching != Matching():
+        return
+    left, right = (_labels_of(side, series) for side in (form.left, form.right))
+    if left and right and not left & right:
+        _refuse(f"the sides of {form.sign} have other labels, so its answer is empty", form.place)
+
+
+def _labels_of(form: Form, series: Sequence[Stored]) -> frozenset[tuple[tuple[str, str], ...]] | None:
+    """Return the labels of the series that an expression gives; None where it is not told easily."""
+    match form:
+        case Selector():
+            rows = rows_of(form, series)
+        case OverTime(of=Selector() as selector):
+            rows = rows_of(selector, series)
+        case Aggregate():
+            inner = _labels_of(form.of, series)
+            found = (Row(0, dict(labels)) for labels in inner or ())
+            return None if inner is None else frozenset(_grouped(row, form) for row in found)
+        case Binary() if is_scalar(form.left) or is_scalar(form.right):
+            return _labels_of(form.right if is_scalar(form.left) else form.left, series)
+        case _:
+            return None
+    return frozenset(_without_name(row) for row in rows)
+
+
+def _without_name(row: Row) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, value) for name, value in row.labels.items() if name != "__name__"))
 
 
 def _only(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Part, ...]:
@@ -330,6 +402,8 @@ def _of_parts(
     """Return the signal whose series the parts are, exactly."""
     tried = list(_candidates(parts, catalogue))
     names = " and ".join(dict.fromkeys(part.metric for part in parts))
+    if not tried and len(parts) > 1 and all(part.side == "num" and part.sign > 0 for part in parts):
+        return _sum_of([_of_parts((part,), pool, known, catalogue, ()) for part in parts], notes)
     if not tried:
         if any(catalogue.reader_of(part.metric) for part in parts):
             return f"no one signal is read from {names} like this"
@@ -352,6 +426,14 @@ def _of_parts(
         return f"{signal.id} of {role} {why}"
     signal, source, role = readable[0]
     return _query(parts, signal, source, role, known.readable[(signal.id, role)], notes)
+
+
+def _sum_of(found: Sequence[Query | str], notes: tuple[str, ...]) -> Query | str:
+    """Return a query that adds signals up; where one of them is refused, that refusal."""
+    read = [one for one in found if isinstance(one, Query)]
+    if len(read) < len(found):
+        return next(one for one in found if isinstance(one, str))
+    return replace(read[0], others=tuple(read[1:]), notes=notes)
 
 
 def _query(

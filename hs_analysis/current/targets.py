@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hs_analysis.current.model import MetricRead
+from hs_analysis.current.model import Addend, MetricRead
 from hs_analysis.current.queries import Query
 
 _QUANTITY = re.compile(r"([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -40,15 +40,26 @@ def metric_read(
     query: Query, kind: str, target: float, text: str
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
     """Return a metric with its target in the signal's unit, and what to note; None when it can't be run."""
-    adds = "sum" if query.pool == "sum" else "mean"
-    over = "avg" if query.over == "max" else query.over
+    forms = {(_adds(one), one.over) for one in (query, *query.others)}
+    if len(forms) > 1:
+        told = (f"{one.over} of {one.signal}@{one.role}" for one in (query, *query.others))
+        return None, (*query.notes, f"{' and '.join(told)} do not add up over instances alike")
+    ((adds, over),) = forms
     found = _KINDS.get((adds, over, kind))
     if found is None:
         return None, (*query.notes, f"{over} of {query.signal} with {kind} is not read")
     notes = query.notes
     if (adds, over, kind) == ("mean", "avg", "AverageValue"):
         notes = (*notes, TWICE_DIVIDED)
-    read = MetricRead(
-        query.signal, query.role, target * query.scale, found, query.averaging_s, query.scale, text
+    others = tuple(
+        Addend(one.signal, one.role, one.averaging_s, query.scale / one.scale) for one in query.others
     )
+    read = MetricRead(
+        query.signal, query.role, target * query.scale, found, query.averaging_s, query.scale, text, others,
+        query.how,
+    )  # fmt: skip
     return read, notes
+
+
+def _adds(query: Query) -> str:
+    return "sum" if query.pool == "sum" else "mean"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hs_analysis.catalogue import load_catalogue
+from hs_analysis.catalogue import Signal, load_catalogue
 from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.queries import Query, read_query
 from hs_analysis.promql import Refused, Selector, parse, selectors
-from hs_analysis.replay.signals import FINISHED, OF_REQUESTS
+from hs_analysis.replay.signals import FINISHED, OF_REQUESTS, SERVICE_LOAD
 from hs_analysis.schema.aligned import POOL_ROLES
 
 CATALOGUE = load_catalogue()
@@ -33,6 +33,15 @@ def series_of(selector: Selector, emitter: str, instances: int) -> Iterator[Stor
             yield Stored({**labels, **({"le": edge} if edge else {})}, emitter, instance=pod)
 
 
+def modelled(signal: Signal) -> bool:
+    """Whether a replay knows a signal at other counts, where the history has enough rows of it."""
+    if signal.id in (*OF_REQUESTS, *FINISHED):
+        return True
+    if signal.role == "service" and signal.family != "load":
+        return signal.id in SERVICE_LOAD
+    return signal.family != "auxiliary"
+
+
 def history(query: str, emitter: str, instances: int) -> Known:
     """Return a service of one pool, or of a front end before one, with the series of a query."""
     pool = emitter if emitter in POOL_ROLES else "mixed"
@@ -42,8 +51,7 @@ def history(query: str, emitter: str, instances: int) -> Known:
         asked = ()
     series = {repr(one): one for selector in asked for one in series_of(selector, emitter, instances)}
     roles = {signal.id: "service" if signal.role == "service" else pool for signal in CATALOGUE.signals}
-    modelled = {one.id for one in CATALOGUE.signals if one.family != "auxiliary"} | {*OF_REQUESTS, *FINISHED}
-    readable = {(one.id, roles[one.id]): one.pool for one in CATALOGUE.signals if one.id in modelled}
+    readable = {(one.id, roles[one.id]): one.pool for one in CATALOGUE.signals if modelled(one)}
     recorded = frozenset(roles.items()) - frozenset(readable)
     return Known((pool,), readable, series=tuple(series.values()), recorded=recorded)
 

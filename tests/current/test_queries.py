@@ -91,6 +91,59 @@ def test_what_is_read(text, signal, over, scale, span_s):
     assert found.scale == pytest.approx(scale)
 
 
+def parts(query):
+    """Return the signals of a query, with their weight in units of the first and their ranges [s]."""
+    return [
+        (f"{one.signal}@{one.role}", pytest.approx(query.scale / one.scale), one.averaging_s)
+        for one in (query, *query.others)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            f"sum({W}{{{DECODE}}}) + sum({RUNNING})",
+            [("queue_length@decode", 1, 60), ("running@decode", 1, 60)],
+        ),
+        (f"sum({W}{{{DECODE}}} + {RUNNING})", [("queue_length@decode", 1, 60), ("running@decode", 1, 60)]),
+        (
+            f"(2 * sum({W}{{{DECODE}}}) + sum(avg_over_time({RUNNING}[5m]))) / 10",
+            [("queue_length@decode", 1, 60), ("running@decode", 0.5, 300)],
+        ),
+        (
+            f"sum({W}{{{PREFILL}}}) + sum({W}{{{DECODE}}})",
+            [("queue_length@prefill", 1, 60), ("queue_length@decode", 1, 60)],
+        ),
+    ],
+)
+def test_a_sum_of_metrics_is_the_sum_of_their_signals(text, wanted):
+    """Each in its own unit and range, of its own pool."""
+    found = read(text)
+    assert isinstance(found, Query), found
+    assert parts(found) == wanted
+
+
+def test_series_without_their_like_beside_them_are_no_sum():
+    """A pod that only one of both metrics has is not in Prometheus' sum of series."""
+    lone = tuple(
+        one
+        for one in KNOWN.series
+        if "m-large-decode-1" not in one.labels.values()
+        or "num_requests_running" not in one.labels["__name__"]
+    )
+    assert "+ of series has no value" in read(
+        f"sum({W}{{{DECODE}}} + {RUNNING})", of=replace(KNOWN, series=lone)
+    )
+
+
+def test_a_mean_is_named_instead_of_a_quantile_only_where_it_is_read():
+    """Here the mean is in the history, but a replay does not know it."""
+    text = f"histogram_quantile(0.9, sum by (le) (rate({TTFT}_bucket[5m])))"
+    readable = {key: adds for key, adds in READABLE.items() if key[0] != "ttft"}
+    assert read(text, of=known(readable=readable)).endswith("has no value at counts that never ran")
+
+
 GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
 
 
@@ -131,7 +184,8 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         (f"avg_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: a subquery of an expression has no value"),
         (
             f"histogram_quantile(0.95, sum by (le) (rate({TTFT}_bucket[5m])))",
-            "column 1: the 0.95 quantile has no value at counts that never ran",
+            "column 1: the 0.95 quantile has no value at counts that never ran; its mean has one, with a "
+            f"threshold of its own: sum(rate({TTFT}_sum[5m])) / sum(rate({TTFT}_count[5m]))",
         ),
         (f"clamp_max(avg({K}{{{DECODE}}}), 1)", "column 1: clamp has no value"),
         (f"sum({W}{{{DECODE}}}) > 5", "a comparison (>) has no value"),
@@ -139,7 +193,10 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         (f"sum({W}{{{DECODE}}}) - 5", "a number has no value"),
         (f"sum({W}{{{DECODE}}}) / count({RUNNING})", "no one signal is read from"),
         (f"count({W}{{{DECODE}}})", "a count of series has no value"),
-        (f"sum({W}{{{DECODE}}}) + sum({RUNNING})", "no one signal is read from"),
+        (f"sum({W}{{{DECODE}}}) + sum(rate(http_requests_total[1m]))", "it holds no http_requests_total"),
+        (f"sum({W}{{{DECODE}}}) - sum({RUNNING})", "no one signal is read from"),
+        (f"sum by (pod) ({W}{{{DECODE},pod=~'.*-0'}}) + sum({RUNNING})", "sides of + have other labels, so"),
+        (f"sum by (job) (rate({TTFT}_sum[5m])) / sum by (model) (rate({TTFT}_count[5m]))", "sides of / have"),
         (f"sum({W}{{{DECODE}}}) or sum({W}{{{PREFILL}}})", "or has no value"),
         (f"sum({W}{{{DECODE}}}) * 0", "the factor 0 makes no signal of it"),
         # Another time, other joins.
@@ -215,6 +272,15 @@ def test_a_target_meets_the_signal_in_its_unit():
     used = f"{K}{{{DECODE}}}"
     made, notes = metric_read(read(f"avg({used}) * 100"), "Value", 70.0, "q")
     assert (made.kind, made.target, notes) == ("Value", pytest.approx(0.7), ())
+    made, notes = metric_read(read(f"sum({used}) + sum({RUNNING})"), "AverageValue", 5.0, "q")
+    assert made is None
+    assert notes == ("sum of kv_usage@decode and sum of running@decode do not add up over instances alike",)
+    made, _ = metric_read(read(f"2 * sum({W}{{{DECODE}}}) + sum({RUNNING})"), "AverageValue", 8.0, "q")
+    assert (made.target, made.kind, made.name) == (
+        4.0,
+        "AverageValue",
+        "queue_length@decode + running@decode",
+    )
     made, _ = metric_read(read(f"sum({used})"), "AverageValue", 0.7, "q")
     assert made.kind == "Pods"
     made, notes = metric_read(read(f"avg({used})"), "AverageValue", 0.7, "q")

@@ -197,8 +197,141 @@ def test_what_is_not_understood_is_listed():
     )
     assert any("decode keeps its count" in note for note in found.notes)
     assert any("no object scales prefill" in note for note in found.notes)
-    odd = read(keda(advanced={"scalingModifiers": {"formula": "a + b"}}))
-    assert any("formula" in note for note in odd.notes)
+
+
+METADATA = {"serverAddress": "http://p", "query": TOKENS, "threshold": "900"}
+PROMPTS = "sum(rate(vllm:prompt_tokens_total[5m]))"
+WAITING = 'sum(vllm:num_requests_waiting{pod=~"m-large-decode-.*"})'
+RUNNING = 'sum(vllm:num_requests_running{pod=~"m-large-decode-.*"})'
+
+
+def composed(formula, *triggers, known=None, **modifiers):
+    """Translate a ScaledObject of decode with a formula over (name, query or type) triggers."""
+    body = [
+        {"type": "prometheus", "name": name, "metadata": {**METADATA, "query": what}}
+        if "(" in what
+        else {"type": what, "name": name, "metadata": {"value": "70"}}
+        for name, what in triggers
+    ]
+    advanced = {"scalingModifiers": {"formula": formula, "target": "10", **modifiers}}
+    return read(keda("m-large-decode", triggers=body, advanced=advanced), known=known or of_service())
+
+
+QUEUE, LOAD = ("queue", WAITING), ("running", RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("formula", "how", "target", "weights"),
+    [
+        ("queue", "sum", 10.0, []),
+        ("(queue + running) / 2", "sum", 20.0, [("running", 1.0)]),
+        ("running + queue * 10", "sum", 10.0, [("queue_length", 10.0)]),
+        ("max(queue, running / 4)", "max", 10.0, [("running", 0.25)]),
+    ],
+)
+def test_a_formula_over_triggers_is_one_metric(formula, how, target, weights):
+    """Its target and activation are the formula's, in units of the first trigger's signal."""
+    found = composed(formula, QUEUE, LOAD, activationTarget="2")
+    parameters = found.scaler.pools["decode"]
+    (metric,) = parameters.hpa.metrics
+    assert (metric.how, metric.target, metric.kind) == (how, target, "AverageValue")
+    assert [(one.signal, one.weight) for one in metric.others] == weights
+    assert parameters.activation_threshold == pytest.approx(target / 5)
+    assert parameters.hpa.signals == (metric.signal, *(one.signal for one in metric.others))
+    assert found.notes == ("no object scales prefill: it keeps its count",)
+    (value,) = composed(formula, QUEUE, LOAD, metricType="Value").scaler.pools["decode"].hpa.metrics
+    assert value.kind == "Value"
+
+
+@pytest.mark.parametrize(
+    ("formula", "triggers", "says"),
+    [
+        ("queue > 5 ? 1 : 0", [QUEUE], "scalingModifiers.formula: column 7: the comparison > is not read"),
+        ("queue + s1", [QUEUE], "column 9: no trigger is named s1, its triggers: queue"),
+        ("queue + jobs", [QUEUE, ("jobs", "kafka")], "jobs: type kafka: what it counts is not in this"),
+        (
+            "queue + top",
+            [QUEUE, ("top", "max(vllm:kv_cache_usage_perc)")],
+            "top: max(vllm:kv_cache_usage_perc): ",
+        ),
+        (
+            "max(queue, both)",
+            [QUEUE, ("both", f"{WAITING} + {RUNNING}")],
+            "both: a sum of signals in a max is not",
+        ),
+        (
+            "running + kv",
+            [LOAD, ("kv", 'sum(vllm:kv_cache_usage_perc{pod=~".*decode.*"})')],
+            "add up over instances",
+        ),
+    ],
+)
+def test_a_formula_that_is_not_read_says_what_it_lacks(formula, triggers, says):
+    """One sentence: the sign, the function or the trigger; nothing of it is replayed."""
+    found = composed(formula, *triggers)
+    assert found.scaler is None
+    said = [note for note in found.notes if "scalingModifiers" in note]
+    assert len(said) == 1
+    assert says in said[0]
+
+
+def test_processor_use_beside_a_formula_is_said():
+    """KEDA leaves it to the HPA, where its count may be the larger one."""
+    found = composed("queue", QUEUE, ("processor", "cpu"))
+    assert "triggers[1]: type cpu: the cpu use of pods is not in this history" in found.notes[0]
+    assert len(found.scaler.pools["decode"].hpa.metrics) == 1
+
+
+def test_a_sum_of_two_metrics_is_told_no_target_of_one():
+    """Its own target is of both signals; what is advised is the metric that was chosen."""
+    found = read(keda("m-large-decode", f"{WAITING} + {RUNNING}"), known=of_service())
+    (metric,) = found.objects[0].metrics
+    assert (metric.name, metric.target) == ("queue_length@decode + running@decode", 900.0)
+
+
+SCALERS = {
+    "nats-jetstream": "what it counts", "kafka": "what it counts", "redis": "what it counts",
+    "aws-sqs-queue": "what it counts", "memory": "the memory use of pods", "cpu": "the cpu use of pods",
+    "cron": "a schedule",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SCALERS)
+def test_a_scaler_that_asks_no_prometheus_is_named(kind):
+    """By its type; the other triggers are replayed."""
+    found = read(
+        keda(triggers=[{"type": kind, "metadata": {}}, {"type": "prometheus", "metadata": METADATA}])
+    )
+    assert f"triggers[0]: type {kind}: {SCALERS[kind]} is not in this history" in found.notes[0]
+    assert len(found.scaler.pools["decode"].hpa.metrics) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (
+            "{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 70}}}",
+            "metrics[0]: type Resource: the cpu use of pods is not in this history",
+        ),
+        (
+            "{type: ContainerResource, containerResource: {name: memory, container: engine}}",
+            "metrics[0]: type ContainerResource: the memory use of pods is not in this history",
+        ),
+        (
+            "{type: Object, object: {describedObject: {kind: Ingress, name: chat}, metric: {name: rps}}}",
+            "metrics[0]: type Object: what the Ingress chat reports is not in this history",
+        ),
+    ],
+)
+def test_a_metric_of_an_hpa_that_no_adapter_serves_is_named(entry, says):
+    """The resource or the object it watches."""
+    text = f"""
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: m-decode}}
+spec: {{maxReplicas: 9, scaleTargetRef: {{name: m-decode}}, metrics: [{entry}]}}
+"""
+    assert says in read(text).notes[0]
 
 
 def test_an_object_that_reads_something_else_is_refused_trigger_by_trigger():
@@ -215,7 +348,7 @@ def test_an_object_that_reads_something_else_is_refused_trigger_by_trigger():
             "unless on is not read",
             'no series of vllm:num_requests_waiting has pod=~"m-huge-decode-.*"',
             "type nats-jetstream: what it counts is not in this history",
-            "type cpu: what it counts is not in this history",
+            "type cpu: the cpu use of pods is not in this history",
         )
     ):
         assert words in said[number], said[number]

@@ -13,7 +13,7 @@ from replay.views import view, walk
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler, RatioConstraint, Sizing
 from hs_analysis.replay.controllers.aibrix import Apa, Kpa, decide_apa
 from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput, decide_load
-from hs_analysis.replay.controllers.hpa import Hpa, Metric
+from hs_analysis.replay.controllers.hpa import Hpa, Metric, Operand
 from hs_analysis.replay.controllers.keda import Fallback, Keda, decide
 from hs_analysis.replay.controllers.kthena import Kthena, within_ratio
 from hs_analysis.replay.controllers.saturation import Saturation
@@ -93,6 +93,33 @@ def test_keda_fallback_after_the_threshold() -> None:
     assert walk(slow, [400.0, NAN, NAN, NAN, NAN], 4) == [4, 4, 4, 4, 6]
     higher = dataclasses.replace(fallen, fallback=Fallback(3, 2, "currentReplicasIfHigher"))
     assert walk(higher, [400.0, NAN, NAN, NAN], 4) == [4, 4, 4, 4]
+
+
+def test_the_largest_of_several_triggers_wins() -> None:
+    """Two metrics of one object: the count is the larger one's, in either order."""
+    two = (Metric("load", 100.0), Metric("queue", 5.0))
+    for metrics in (two, two[::-1]):
+        scaler = Keda(Hpa(metrics), min_replica_count=2)
+        assert decide(scaler, view({"load": [800.0], "queue": [10.0]}, 4), None).count == 8
+        assert decide(scaler, view({"load": [300.0], "queue": [35.0]}, 4), None).count == 7
+
+
+@pytest.mark.parametrize(("how", "count"), [("sum", 9), ("max", 6), ("min", 3)])
+def test_a_metric_of_several_readings(how: str, count: int) -> None:
+    """Of 30 and, weighed, 60, at 10 an instance: the sum, the largest or the least of them."""
+    metric = Metric("queue", 10.0, others=(Operand("load", 60.0, 0.1),), how=how)  # type: ignore[arg-type]
+    scaler = Keda(Hpa((metric,)), min_replica_count=1)
+    assert scaler.signals == ("queue", "load")
+    assert decide(scaler, view({"queue": [30.0], "load": [600.0]}, 5, window_s=360.0), None).count == count
+
+
+def test_what_is_empty_in_a_query_is_all_of_it_and_in_a_formula_one_trigger() -> None:
+    """As PromQL adds series, and as KEDA hands 0 for each trigger that ignores null values."""
+    whole = Metric("queue", 10.0, others=(Operand("load", 60.0),))
+    each = dataclasses.replace(whole, each=True)
+    seen = view({"queue": [30.0], "load": [NAN]}, 3)
+    assert (whole.value(seen), whole.value(seen, 0.0)) == (None, 0.0)
+    assert (each.value(seen), each.value(seen, 0.0)) == (None, 30.0)
 
 
 def test_keda_rests_at_zero_after_its_cooldown_and_wakes() -> None:

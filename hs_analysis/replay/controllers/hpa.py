@@ -48,6 +48,15 @@ SCALE_DOWN = Rules(300.0, (RatePolicy("Percent", 100, 15.0),))
 
 
 @dataclass(frozen=True)
+class Operand:
+    """One more reading of a metric: its name, averaging [s], and units of the first per unit of this one."""
+
+    signal: str
+    averaging_s: float
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Metric:
     """One entry of ``spec.metrics``.
 
@@ -62,12 +71,35 @@ class Metric:
         pods ÷ target, with the rules for missing and unready pods (also resource utilisation).
     averaging_s
         Range over which the query behind the metric averages [s].
+    others
+        More readings of the same metric, in units of the first.
+    how
+        What is made of the readings where there are several.
+    each
+        Whether an empty reading is empty alone, as in a formula over triggers; else all are, as in PromQL.
     """
 
     signal: str
     target: float
     kind: Literal["AverageValue", "Value", "Pods"] = "AverageValue"
     averaging_s: float = 60.0
+    others: tuple[Operand, ...] = ()
+    how: Literal["sum", "max", "min"] = "sum"
+    each: bool = False
+
+    def value(self, view: PoolView, empty: float | None = None) -> float | None:
+        """Return what the metric reads [unit of the first signal]; ``empty`` where nothing was scraped."""
+        first = view.mean(self.signal, self.averaging_s)
+        if not self.others:
+            return empty if first is None else first
+        rest = [(one.weight, view.mean(one.signal, one.averaging_s)) for one in self.others]
+        readings = [first, *(None if value is None else weight * value for weight, value in rest)]
+        if self.each:
+            readings = [empty if value is None else value for value in readings]
+        known = [value for value in readings if value is not None]
+        if len(known) < len(readings):
+            return empty
+        return sum(known) if self.how == "sum" else max(known) if self.how == "max" else min(known)
 
 
 @dataclass(frozen=True)
@@ -87,7 +119,8 @@ class Hpa:
     @property
     def signals(self) -> tuple[str, ...]:
         """Readings it needs."""
-        return tuple(metric.signal for metric in self.metrics)
+        own = (metric.signal for metric in self.metrics)
+        return (*own, *(other.signal for metric in self.metrics for other in metric.others))
 
     @property
     def tolerances(self) -> Tolerances:
@@ -112,7 +145,7 @@ def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Answer:
 
     A metric that can't be read holds the count; when others can, they may grow the pool but not shrink it.
     """
-    values = tuple(view.mean(metric.signal, metric.averaging_s) for metric in parameters.metrics)
+    values = tuple(metric.value(view) for metric in parameters.metrics)
     return decide_on(parameters, values, view, memory)
 
 

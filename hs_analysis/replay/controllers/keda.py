@@ -68,9 +68,8 @@ class KedaMemory:
 def decide(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> Answer:
     """Ask for the count of one ScaledObject."""
     memory = memory or KedaMemory(active_s=view.t_s)
-    values = [view.mean(m.signal, m.averaging_s) for m in parameters.hpa.metrics]
-    if parameters.ignore_null_values:
-        values = [0.0 if value is None else value for value in values]
+    empty = 0.0 if parameters.ignore_null_values else None
+    values = [metric.value(view, empty) for metric in parameters.hpa.metrics]
     failed = None in values
     polls = max(1, round(view.window_s / parameters.polling_interval_s))
     failures = memory.failures + polls if failed else 0
