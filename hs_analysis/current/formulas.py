@@ -1,9 +1,9 @@
 """A formula over the triggers of a ScaledObject (``scalingModifiers``), as far as a replay can compute it.
 
-KEDA evaluates the formula with expr (https://expr-lang.org/docs/language-definition) over the answers of its
-named triggers: https://keda.sh/docs/latest/concepts/scaling-deployments/#scaling-modifiers. Read are the name of
-one trigger, weighted sums of several (``sum([a, b])`` and ``mean([a, b])`` too), and the largest or least of
-several, times or over numbers. Everything else is refused by name and place.
+KEDA evaluates the formula with expr (https://expr-lang.org/docs/language-definition) over the answers of
+named triggers: https://keda.sh/docs/latest/concepts/scaling-deployments/#scaling-modifiers. Read are the name
+of one trigger, weighted sums of several (``sum([a, b])`` and ``mean([a, b])`` too), and the largest or least
+of several, times or over numbers. Everything else is refused by name and place.
 """
 
 from __future__ import annotations

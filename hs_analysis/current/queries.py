@@ -35,11 +35,16 @@ from hs_analysis.promql.forms import (
     is_scalar,
     walk,
 )
+from hs_analysis.replay.signals import IN_FRONT
 
 DEFAULT_RANGE_S = 60.0
 """Averaging of a gauge that is read as it stands [s]: one window of the replay."""
 
 EMPTY_IS_ZERO = "or vector(0): the object counts an empty answer as 0, the replay holds the count"
+
+HELD_IN_FRONT = (
+    "the requests that a front end holds are replayed as all that waits before it, engines' queues too"
+)
 
 _NO_VALUE = "has no value at counts that never ran"
 _OVER = {
@@ -450,7 +455,8 @@ def _query(
     scale = source.scale / (scales[0].pop() * scales[1].pop())
     over = "avg" if below else overs.pop()
     span = ranges.pop() or DEFAULT_RANGE_S
-    return Query(signal.id, role, adds, over, scale, span, notes)
+    said = (*notes, HELD_IN_FRONT) if signal.id == IN_FRONT else notes
+    return Query(signal.id, role, adds, over, scale, span, said)
 
 
 _Candidate = tuple[Signal, Source, tuple[tuple[Term, _Part], ...]]

@@ -132,7 +132,7 @@ class AutoscalerAtWork:
         keys = {
             (signal, role): _key(signal, role) for role, p in scaler.pools.items() for signal in p.signals
         }
-        self.readings = Readings(keys.values(), demand, model, alter)
+        self.readings = Readings(keys.values(), demand, model, alter, waits=True)
         self.by_role = {
             role: {signal: self.readings.scraped[keys[signal, role]] for signal in one.signals}
             for role, one in scaler.pools.items()

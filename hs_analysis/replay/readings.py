@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hs_analysis.replay.alike import SAME, Alike
 from hs_analysis.replay.demand import Demand, Key
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
-from hs_analysis.replay.waiting import Waits, waited_s
+from hs_analysis.replay.waiting import Waits, waited_s, waits_of
 
 BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
 """Readings of the simulated pool itself: work arriving and served [tokens/s], work waiting [tokens].
@@ -33,10 +33,19 @@ class Rows(Protocol):
 
 
 class Readings:
-    """Scraped values per (signal, role), shape (rows,) each, NaN where nothing was or is yet."""
+    """Scraped values per (signal, role), shape (rows,) each, NaN where nothing was or is yet.
+
+    With ``waits`` a latency also holds the wait of the simulated backlogs that it measures.
+    """
 
     def __init__(
-        self, keys: Iterable[Key], demand: Demand, model: FleetModel, alter: Alter | None = None
+        self,
+        keys: Iterable[Key],
+        demand: Demand,
+        model: FleetModel,
+        alter: Alter | None = None,
+        *,
+        waits: bool = False,
     ) -> None:
         self.alike = Alike(demand)
         self.keys = tuple(dict.fromkeys(keys))
@@ -56,6 +65,9 @@ class Readings:
             key: kept_ratio(signal, found[key], demand).tolist()
             for key, signal in self.models.items()
             if signal is not None
+        }
+        self.waits: dict[Key, Mapping[str, float]] = {
+            key: waits_of(model.waits, *found[key], demand.offered) if waits else {} for key in self.keys
         }
         self.before: dict[Key, list[float]] = {key: demand.past(*at).tolist() for key, at in found.items()}
 
@@ -79,7 +91,7 @@ class Readings:
             return self._built_in(key, row, log)
         if model is None or math.isnan(recorded):
             return math.nan
-        if model.kind == "recorded" or self.alike.same.get(model.pool, False):
+        if model.kind == "recorded" or self._as_it_was(key, model):
             return recorded
         served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
         kept = self.kept[key][row]
@@ -89,7 +101,17 @@ class Readings:
         if not ready > 0:
             return math.nan
         value = _curved(model, served, ready, log.queued[model.pool][row])
-        return value * kept if known else value
+        waiting = sum(log.queued[role][row] / tokens for role, tokens in model.waits)
+        waited = sum(
+            share * log.wait[pool][row] for pool, share in self.waits[key].items() if pool in log.wait
+        )
+        return (value * kept if known else value) + waiting + waited
+
+    def _as_it_was(self, key: Key, model: SignalModel) -> bool:
+        """Whether a signal reads what was recorded: its pool is as it was, and what else it holds came so."""
+        held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
+        others = held & set(self.alike.same)
+        return self.alike.same.get(model.pool, False) and all(map(self.alike.undisturbed, others))
 
     def _built_in(self, key: Key, row: int, log: Rows) -> float:
         signal, role = key

@@ -32,6 +32,15 @@ FINISHED = {
 }  # fmt: skip
 """Rates of the whole service at which requests leave a pool: as its served work rises, so do they."""
 
+INSIDE = "in_flight"
+"""Signal of all requests in the service: as many as run with the last pool's load, and all that wait."""
+
+IN_FRONT = "router_queue"
+"""Signal of requests that a front end holds: taken for all that waits before it answers."""
+
+WHOLE_S = "e2e_latency"
+"""Latency of a whole request: it follows the last pool's load, and gains every wait."""
+
 BINS = 48
 """Bins of load in which the median of a signal is taken before the monotone fit; default of this project."""
 
@@ -60,10 +69,11 @@ class SignalModel:
     where the signal is a pool total, the curve is of one instance (``per_instance``).
     ``queue``: such a curve, plus the simulated backlog in requests of ``tokens_per_request``.
     ``recorded``: the recorded value, because the signal does not depend on the counts.
+    ``inside``: a curve too, plus the backlogs of pools in requests (``waits``: tokens per request of each).
     ``kept``: what a row read beside the curve, as a factor, is taken over to other counts (``kept_ratio``).
     """
 
-    kind: Literal["served", "curve", "queue", "recorded"]
+    kind: Literal["served", "curve", "queue", "inside", "recorded"]
     pool: str
     factor: float = 1.0
     work: str = ""
@@ -72,6 +82,7 @@ class SignalModel:
     per_instance: bool = False
     tokens_per_request: float | None = None
     kept: bool = False
+    waits: tuple[tuple[str, float], ...] = ()
 
     def at(self, load: float) -> float:
         """Return the curve's value at a load per ready instance [unit of the signal]."""
@@ -159,7 +170,7 @@ def told(model: SignalModel, demand: Demand) -> Floats:
     Shape (rows,); of served work that is the work which comes.
     """
     offered = demand.offered[model.pool]
-    if model.kind != "curve":
+    if model.kind not in ("curve", "inside"):
         return offered
     counts = demand.column("instances", model.pool)
     value: Floats = np.interp(_ratio(offered, counts), model.loads, model.values)
@@ -192,11 +203,14 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
         return SignalModel("recorded", info.role)
     if info.family == "throughput" and info.role in history.pools:
         return _served(history, parts, key, info.role)
+    if info.signal in (INSIDE, IN_FRONT):
+        return _inside(history, parts, info)
     if info.signal in FINISHED:
         pool = next((p for p in FINISHED[info.signal] if p in history.pools), None)
         return _served(history, parts, key, pool) if pool and work_signal(history, pool) else None
     if info.family in ("hardware", "memory", "latency", "queue"):
-        pools = (info.role,) if info.role != "service" else SERVICE_LOAD.get(info.signal, ())
+        of_service = SERVICE_LOAD | {WHOLE_S: SERVICE_LOAD["tbt"]}
+        pools = (info.role,) if info.role != "service" else of_service.get(info.signal, ())
         pool = next((p for p in pools if p in history.pools), None)
         curve = _curve(parts, key, pool, per_instance=info.pool == "sum") if pool else None
         if curve is None or pool is None:
@@ -216,6 +230,26 @@ def _served(history: ServiceFrame, parts: tuple[Demand, ...], key: Key, pool: st
     return SignalModel("served", pool, float(np.median(ratio)) if ratio.size else 1.0, work)
 
 
+def _inside(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
+    """Return a level of requests: a curve of one pool's load while nothing waits, and the backlogs.
+
+    All in the service follow the last pool's load. What a front end holds follows the first one's, and only
+    where the history shows that it moves: without flow control it reads 0 whatever waits. Dynamo's front end
+    holds a request until its prefill answers; an endpoint picker holds it while any pool is full.
+    """
+    key, last = (info.signal, info.role), SERVICE_LOAD["tbt"]
+    first = SERVICE_LOAD["ttft"]
+    pool = next((p for p in (last if info.signal == INSIDE else first) if p in history.pools), None)
+    moves = info.signal == INSIDE or any((part.column(*key) > 0).any() for part in parts)
+    curve = _curve(parts, key, pool, per_instance=True) if pool and moves else None
+    only_first = info.signal == IN_FRONT and info.source == "dynamo_frontend"
+    waits = {role: tokens_per_request(parts, role) for role in (first if only_first else history.pools)}
+    known = tuple((role, tokens) for role, tokens in waits.items() if tokens and role in history.pools)
+    if curve is None or not known:
+        return None
+    return replace(curve, kind="inside", kept=info.signal == INSIDE, waits=known)
+
+
 def tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
     """Return the median work of a request in a pool [tokens]; None without a request rate."""
     each = [_ratio(part.offered[pool], part.column("request_rate", "service")) for part in parts]
@@ -233,6 +267,9 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
         value, age = part.column(*key), part.column("backlog_age_s", pool)
         value = _ratio(value, instances) if per_instance else value
         use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > QUIET_S)
+        if key[0] in (INSIDE, IN_FRONT, WHOLE_S):  # what waits for any pool is in it
+            for role in part.offered:
+                use &= ~(part.column("backlog_age_s", role) > QUIET_S)
         if key[0] == "ttft":  # first tokens may wait for decode, whose load is not on this axis
             use &= ~(part.column("backlog_age_s", "decode") > CLEAR_WAIT_S)
         loads.append(load[use])

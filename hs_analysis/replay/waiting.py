@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from hs_analysis.replay.demand import Demand, Floats, Key, demands
-from hs_analysis.replay.signals import CLEAR_WAIT_S, LEAST_ROWS, SignalModel
+from hs_analysis.replay.signals import CLEAR_WAIT_S, LEAST_ROWS, WHOLE_S, SignalModel
 from hs_analysis.schema.aligned import ServiceFrame
 
 Waits = Mapping[str, Mapping[str, float]]
@@ -54,6 +54,15 @@ def _share_before(part: Demand, curve: SignalModel) -> Floats:
         share = (part.column("ttft", "service") - explained) / age
         found: Floats = share[np.isfinite(share) & (age > CLEAR_WAIT_S)]
     return found
+
+
+def waits_of(waits: Waits, latency: str, role: str, pools: Iterable[str]) -> Mapping[str, float]:
+    """Return the seconds that a latency of a pool or the service gains per second of age of each backlog."""
+    if latency == WHOLE_S:
+        return dict.fromkeys(pools, 1.0)
+    if latency == "queue_time":
+        return {role: 1.0}
+    return waits.get(latency, {})
 
 
 def share_of_wait(waits: Waits, latency: str, pool: str) -> float:

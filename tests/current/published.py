@@ -8,7 +8,7 @@ from hs_analysis.catalogue import Signal, load_catalogue
 from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.queries import Query, read_query
 from hs_analysis.promql import Refused, Selector, parse, selectors
-from hs_analysis.replay.signals import FINISHED, OF_REQUESTS, SERVICE_LOAD
+from hs_analysis.replay.signals import FINISHED, IN_FRONT, INSIDE, OF_REQUESTS, SERVICE_LOAD, WHOLE_S
 from hs_analysis.schema.aligned import POOL_ROLES
 
 CATALOGUE = load_catalogue()
@@ -35,7 +35,7 @@ def series_of(selector: Selector, emitter: str, instances: int) -> Iterator[Stor
 
 def modelled(signal: Signal) -> bool:
     """Whether a replay knows a signal at other counts, where the history has enough rows of it."""
-    if signal.id in (*OF_REQUESTS, *FINISHED):
+    if signal.id in (*OF_REQUESTS, *FINISHED, INSIDE, IN_FRONT, WHOLE_S):
         return True
     if signal.role == "service" and signal.family != "load":
         return signal.id in SERVICE_LOAD

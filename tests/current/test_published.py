@@ -30,7 +30,7 @@ def test_most_queries_on_known_metrics_are_read() -> None:
     """What is refused of them is a quantile, a highest value, a ratio to itself, or is not modelled."""
     known = [row for row in TABLE if any(map(CATALOGUE.reader_of, metrics_of(row)))]
     refused = [row["reading"] for row in known if row["reading"].startswith("refused")]
-    assert len(refused) <= 0.4 * len(known)
+    assert len(refused) <= 0.25 * len(known)
     words = ("quantile has no", "max over", "like this", "of service has no value")
     assert all(any(word in one for word in words) for one in refused)
 

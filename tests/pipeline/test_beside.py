@@ -210,13 +210,13 @@ def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
-    """The queue of a front end: a replay that reads nothing would take it for 0 and scale in."""
+    """A queue that never moved: a replay that reads nothing would take it for 0 and scale in."""
     rows = FRAME.table.height
     load = {role: FRAME.values("offered_tps", role) for role in ("prefill", "decode")}
     done = load["decode"] / 200.0
     frame = service(
         load, {"prefill": 11, "decode": 4},
-        router_queue__service=np.full(rows, 3.0), completion_rate__service=done,
+        router_queue__service=np.zeros(rows), completion_rate__service=done,
         input_length__service=np.full(rows, 900.0),
     )  # fmt: skip
     shared = {"labels": {}, "emitter_role": "frontend", "service": frame.service}

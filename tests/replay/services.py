@@ -43,10 +43,11 @@ FAMILY = {
     "kv_usage": "memory",
     "ttft": "latency",
     "tbt": "latency",
+    "e2e_latency": "latency",
     "request_rate": "load",
     "queue_length": "queue",
 }
-MEANS = ("gpu_util", "sm_activity", "kv_usage", "ttft", "tbt")
+MEANS = ("gpu_util", "sm_activity", "kv_usage", "ttft", "tbt", "e2e_latency")
 SETTINGS = Settings(
     slo=Slo(ttft_s=2.5, tbt_s=0.05), startup_s={"prefill": 240.0, "decode": 240.0, "mixed": 240.0}
 )

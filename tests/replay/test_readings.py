@@ -60,6 +60,48 @@ def read(frame: ServiceFrame, row: int, ready: float, served: float = 1.0) -> di
     return {key: readings.scraped[key][row] for key in (WORK, UTIL)}
 
 
+def backlogged(name: str, *, waits: bool = True, **more: np.ndarray) -> float:
+    """Return what a reading of the service is at other counts, while 40 requests wait for prefill.
+
+    That is the row of the highest load; what waits is 5 s old in front of prefill and 2 s in front of decode.
+    """
+    load = {"prefill": 4.0 * SMOOTH, "decode": SMOOTH}
+    frame = service(load, {"prefill": 8, "decode": 4}, request_rate__service=SMOOTH / 200.0, **more)
+    (part,) = demands(frame)
+    readings = Readings([(name, "decode")], part, fit_fleet(frame, derived(), SETTINGS), waits=waits)
+    log = SimpleNamespace(
+        served={role: (each * 60.0).tolist() for role, each in load.items()},
+        ready={"prefill": [7.0] * ROWS, "decode": [8.0] * ROWS},
+        queued={"prefill": [40 * 800.0] * ROWS, "decode": [0.0] * ROWS},
+        wait={"prefill": [5.0] * ROWS, "decode": [2.0] * ROWS},
+    )
+    readings.record(ROWS // 2, log)
+    return readings.scraped[name, "decode"][ROWS // 2]
+
+
+def test_all_requests_in_the_service_are_those_that_run_and_those_that_wait() -> None:
+    """As many run as ran at that load, whatever the counts; a backlog comes on top."""
+    level = SMOOTH / 50.0
+    assert backlogged("in_flight", in_flight__service=level) == pytest.approx(
+        level[ROWS // 2] + 40.0, rel=0.02
+    )
+
+
+def test_a_front_end_holds_what_waits_where_it_ever_held_anything() -> None:
+    """Without flow control it reads 0, whatever waits: nothing is known of it."""
+    held = np.where(np.arange(ROWS) % 7 == 0, 1.0, 0.0)
+    assert backlogged("router_queue", router_queue__service=held) == pytest.approx(40.0, abs=2.0)
+    assert np.isnan(backlogged("router_queue", router_queue__service=np.zeros(ROWS)))
+
+
+@pytest.mark.parametrize(("name", "wait_s"), [("ttft", 7.0), ("e2e_latency", 7.0), ("tbt", 0.0)])
+def test_a_latency_that_an_autoscaler_follows_holds_the_wait(name: str, wait_s: float) -> None:
+    """A mean time to first token, and that of a whole request; gaps between tokens know nothing of it."""
+    flat = {f"{name}__service": np.full(ROWS, 0.3)}
+    assert backlogged(name, **flat) == pytest.approx(0.3 + wait_s)
+    assert backlogged(name, waits=False, **flat) == pytest.approx(0.3)
+
+
 def test_while_nothing_waits_a_row_reads_what_it_read() -> None:
     """Served work whatever the counts; utilisation of half the instances twice as much, noise and all."""
     for row in (3, 100, 200):
