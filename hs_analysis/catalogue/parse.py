@@ -29,7 +29,7 @@ FORMULA_KEYS = {"num", "den", "histogram"}
 SOURCE_KEYS = FORMULA_KEYS | {
     "source", "read", "unit", "pool", "emitters", "role_label", "older", "steps", "since", "notes",
 }  # fmt: skip
-OLDER_KEYS = FORMULA_KEYS | {"until"}
+OLDER_KEYS = FORMULA_KEYS | {"until", "renamed"}
 TERM_KEYS = {"metric", "where", "minus"}
 
 
@@ -208,9 +208,11 @@ def _scale(
 
 def _older(place: _Place, row: Mapping[str, Any], pool: str, faults: list[HsError]) -> Names:
     faults += _unknown_keys(place, row, OLDER_KEYS)
-    if not row.get("until"):
-        faults.append(place.fault("older names need `until`: the last version that wrote them"))
-    return Names(_terms(place, row, pool, faults), row.get("histogram"), str(row.get("until", "")))
+    if bool(row.get("until")) == bool(row.get("renamed")):
+        what = "older names need `until`, the last version that wrote them, or `renamed`, what renames them"
+        faults.append(place.fault(what))
+    until, renamed = str(row.get("until", "")), str(row.get("renamed", ""))
+    return Names(_terms(place, row, pool, faults), row.get("histogram"), until, renamed)
 
 
 def _terms(place: _Place, row: Mapping[str, Any], pool: str, faults: list[HsError]) -> tuple[Term, ...]:

@@ -74,11 +74,15 @@ class Term:
 
 @dataclass(frozen=True)
 class Names:
-    """Metric names that a source's formula was written with up to a version, empty for those of today."""
+    """Metric names of a source's formula: today's, those up to a version, or those of a relabelling.
+
+    ``until`` is the last version that wrote them, ``renamed`` what renames them; both are empty for today's.
+    """
 
     terms: tuple[Term, ...]
     histogram: str | None
     until: str
+    renamed: str = ""
 
     @property
     def metrics(self) -> frozenset[str]:

@@ -125,8 +125,9 @@ def _ages(catalogue: Catalogue) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for signal in catalogue.signals:
         for source in signal.sources:
-            for names in source.names if source.older else ():
-                last = source.older[0].until
+            aged = [names for names in source.names if not names.renamed]
+            for names in aged if len(aged) > 1 else ():
+                last = aged[1].until
                 age = f"{names.until} or older" if names.until else f"newer than {last}"
                 for metric in names.metrics:
                     found.setdefault(metric, (f"{NAMES} of {source.source} at {last}", age))

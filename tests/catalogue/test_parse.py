@@ -38,6 +38,15 @@ def test_a_good_file_is_read() -> None:
     assert signal.wanted
 
 
+def test_names_that_a_relabelling_makes_say_nothing_of_a_version() -> None:
+    """They stand behind the others, with what renames them."""
+    (signal,) = parse_catalogue(GOOD.replace('until: "1"', 'renamed: "a monitor"')).signals
+    assert [(names.until, names.renamed) for names in signal.sources[0].names] == [
+        ("", ""),
+        ("", "a monitor"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "line", "row", "what"),
     [
@@ -52,6 +61,7 @@ def test_a_good_file_is_read() -> None:
         ("DCGM_KV", "vllm:other", 16, "signals[0].sources[1]", "metric of vllm, not of dcgm"),
         ("vllm:old", "DCGM_OLD", 15, "signals[0].sources[0]", "metric of dcgm, not of vllm"),
         ('until: "1", ', "", 15, "signals[0].sources[0].older[0]", "`until`"),
+        ('until: "1", ', 'until: "1", renamed: by, ', 15, "signals[0].sources[0].older[0]", "`renamed`"),
         ("family: memory", "family: memmory", 8, "signals[0]", "family is 'memmory'"),
         ("role: emitter", "role: everyone", 8, "signals[0]", "role is 'everyone'"),
         ("  enable: nothing to do\n", "", 8, "signals[0]", "enable is missing"),

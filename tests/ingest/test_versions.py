@@ -76,6 +76,11 @@ def test_names_that_an_exporter_writes_tell_its_version() -> None:
     assert found == [("metric names of vllm at 0.10", at(61), at(60), "0.10 or older", "newer than 0.10")]
     both = changes(("vllm:gpu_cache_usage_perc", {}, 0, 60), ("vllm:kv_cache_usage_perc", {}, 0, 60))
     assert both == []
+    metrics = ("kv_cache_usage_perc", "num_requests_waiting")
+    monitor = [
+        row for name in metrics for row in ((f"kserve_vllm:{name}", {}, 0, 60), (f"vllm:{name}", {}, 61, 120))
+    ]
+    assert changes(*monitor) == [], "another monitor is no other version"
 
 
 def test_drivers_templates_and_build_infos_count() -> None:
