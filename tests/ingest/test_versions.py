@@ -18,10 +18,8 @@ def at(minutes: float) -> datetime:
     return START + timedelta(minutes=minutes)
 
 
-def changes(
-    *rows: tuple[str, dict[str, str], float, float], role: str = "decode"
-) -> list[tuple[object, ...]]:
-    """Return (what, t, until, from, to) of series given by metric, labels, first and last minute."""
+def spans(*rows: tuple[str, dict[str, str], float, float], role: str = "decode") -> pl.DataFrame:
+    """Return the versions that series tell, given by metric, labels, first and last minute."""
     full = [
         {
             "series_id": number, "metric": metric,
@@ -39,7 +37,14 @@ def changes(
         },
         schema_overrides=dict.fromkeys(("first_t", "last_t"), pl.Datetime("us", "UTC")),
     )
-    found = version_changes(version_spans(series, quality, load_catalogue()))
+    return version_spans(series, quality, load_catalogue())
+
+
+def changes(
+    *rows: tuple[str, dict[str, str], float, float], role: str = "decode"
+) -> list[tuple[object, ...]]:
+    """Return (what, t, until, from, to) of series given by metric, labels, first and last minute."""
+    found = version_changes(spans(*rows, role=role))
     assert dict(found.schema) == CHANGES
     return found.select("what", "t", "until", "from", "to").rows()
 
@@ -76,11 +81,8 @@ def test_names_that_an_exporter_writes_tell_its_version() -> None:
     assert found == [("metric names of vllm at 0.10", at(61), at(60), "0.10 or older", "newer than 0.10")]
     both = changes(("vllm:gpu_cache_usage_perc", {}, 0, 60), ("vllm:kv_cache_usage_perc", {}, 0, 60))
     assert both == []
-    metrics = ("kv_cache_usage_perc", "num_requests_waiting")
-    monitor = [
-        row for name in metrics for row in ((f"kserve_vllm:{name}", {}, 0, 60), (f"vllm:{name}", {}, 61, 120))
-    ]
-    assert changes(*monitor) == [], "another monitor is no other version"
+    monitor = [(f"kserve_vllm:{name}", {}, 0, 60) for name in ("kv_cache_usage_perc", "num_requests_waiting")]
+    assert spans(*monitor).is_empty(), "what renames them tells no version"
 
 
 def test_drivers_templates_and_build_infos_count() -> None:
