@@ -206,9 +206,7 @@ _RESOURCES = ("cpu", "memory")
 def _not_held(kind: str) -> str:
     """Return why a trigger of KEDA that asks no Prometheus is not replayed."""
     if kind in _RESOURCES:
-        return (
-            f"type {kind}: the {kind} use of pods is not in this history, only the signals of hsa signals are"
-        )
+        return f"type {kind}: the {kind} use of pods is not in this history"
     if kind == "cron":
         return "type cron: a schedule is not in this history and is not replayed"
     return f"type {kind or 'missing'}: what it counts is not in this history"

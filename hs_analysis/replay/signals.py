@@ -243,9 +243,10 @@ def _inside(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) 
     moves = info.signal == INSIDE or any((part.column(*key) > 0).any() for part in parts)
     curve = _curve(parts, key, pool, per_instance=True) if pool and moves else None
     only_first = info.signal == IN_FRONT and info.source == "dynamo_frontend"
-    waits = {role: tokens_per_request(parts, role) for role in (first if only_first else history.pools)}
-    known = tuple((role, tokens) for role, tokens in waits.items() if tokens and role in history.pools)
-    if curve is None or not known:
+    held = [role for role in history.pools if role in first or not only_first]
+    waits = {role: tokens_per_request(parts, role) for role in held}
+    known = tuple((role, tokens) for role, tokens in waits.items() if tokens)
+    if curve is None or not waits or len(known) < len(waits):
         return None
     return replace(curve, kind="inside", kept=info.signal == INSIDE, waits=known)
 

@@ -60,19 +60,20 @@ def read(frame: ServiceFrame, row: int, ready: float, served: float = 1.0) -> di
     return {key: readings.scraped[key][row] for key in (WORK, UTIL)}
 
 
-def backlogged(name: str, *, waits: bool = True, **more: np.ndarray) -> float:
-    """Return what a reading of the service is at other counts, while 40 requests wait for prefill.
+def backlogged(name: str, *, waits: bool = True, source: str = "made", **more: np.ndarray) -> float:
+    """Return what a reading of the service is at other counts; 40 requests wait for prefill, 5 for decode.
 
     That is the row of the highest load; what waits is 5 s old in front of prefill and 2 s in front of decode.
     """
     load = {"prefill": 4.0 * SMOOTH, "decode": SMOOTH}
     frame = service(load, {"prefill": 8, "decode": 4}, request_rate__service=SMOOTH / 200.0, **more)
+    frame = replace(frame, signals=tuple(replace(info, source=source) for info in frame.signals))
     (part,) = demands(frame)
     readings = Readings([(name, "decode")], part, fit_fleet(frame, derived(), SETTINGS), waits=waits)
     log = SimpleNamespace(
         served={role: (each * 60.0).tolist() for role, each in load.items()},
         ready={"prefill": [7.0] * ROWS, "decode": [8.0] * ROWS},
-        queued={"prefill": [40 * 800.0] * ROWS, "decode": [0.0] * ROWS},
+        queued={"prefill": [40 * 800.0] * ROWS, "decode": [5 * 200.0] * ROWS},
         wait={"prefill": [5.0] * ROWS, "decode": [2.0] * ROWS},
     )
     readings.record(ROWS // 2, log)
@@ -83,14 +84,16 @@ def test_all_requests_in_the_service_are_those_that_run_and_those_that_wait() ->
     """As many run as ran at that load, whatever the counts; a backlog comes on top."""
     level = SMOOTH / 50.0
     assert backlogged("in_flight", in_flight__service=level) == pytest.approx(
-        level[ROWS // 2] + 40.0, rel=0.02
+        level[ROWS // 2] + 45.0, rel=0.02
     )
 
 
 def test_a_front_end_holds_what_waits_where_it_ever_held_anything() -> None:
-    """Without flow control it reads 0, whatever waits: nothing is known of it."""
+    """Dynamo's what waits for prefill, a picker's what waits for any pool; one that reads 0 says nothing."""
     held = np.where(np.arange(ROWS) % 7 == 0, 1.0, 0.0)
-    assert backlogged("router_queue", router_queue__service=held) == pytest.approx(40.0, abs=2.0)
+    for source, waiting in (("llmd_epp", 45.0), ("dynamo_frontend", 40.0)):
+        read = backlogged("router_queue", source=source, router_queue__service=held)
+        assert read == pytest.approx(waiting, abs=1.0)
     assert np.isnan(backlogged("router_queue", router_queue__service=np.zeros(ROWS)))
 
 
