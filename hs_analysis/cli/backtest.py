@@ -118,11 +118,11 @@ def current(found: Mapping[str, Any]) -> list[Block]:
 
 
 def current_lines(found: Mapping[str, Any]) -> list[Block]:
-    """Return a line on what the policy saves against today's autoscaler, and one for what was not read."""
-    from hs_analysis.report.beside import counts_lines
+    """Return what is saved against today's autoscaler, or why that is not said, and what was not read."""
+    from hs_analysis.report.beside import counts_lines, not_compared
     from hs_analysis.report.wording import number, percent
 
-    lines: list[Block] = []
+    lines: list[Block] = [*not_compared(found)]
     both = found.get("compared")
     if both:
         now, then = both["current_slo_violation_ratio"], both["policy_slo_violation_ratio"]

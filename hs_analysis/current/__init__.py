@@ -1,12 +1,14 @@
 """Today's autoscaler: its objects read into parameters that a replay runs, and what to change in them."""
 
 from hs_analysis.current.advice import changes
+from hs_analysis.current.comparison import NO_POLICY, Withheld, withheld, without_today
 from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.documents import Manifest, read_definitions, read_manifests
 from hs_analysis.current.model import Change, CurrentObject, Known, Stored
 from hs_analysis.current.translate import CurrentAutoscaler, translate
 
 __all__ = [
+    "NO_POLICY",
     "Change",
     "CurrentAutoscaler",
     "CurrentObject",
@@ -14,8 +16,11 @@ __all__ = [
     "Known",
     "Manifest",
     "Stored",
+    "Withheld",
     "changes",
     "read_definitions",
     "read_manifests",
     "translate",
+    "withheld",
+    "without_today",
 ]

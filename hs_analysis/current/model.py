@@ -132,6 +132,8 @@ class CurrentObject:
     numbers
         Of a planner's configuration what may be changed in it, by key and in the file's own unit; its default
         where it has one and the file does not say.
+    unread
+        How many of its metrics or triggers are left out of ``metrics``.
     """
 
     kind: str
@@ -142,6 +144,7 @@ class CurrentObject:
     metrics: tuple[MetricRead, ...] = ()
     notes: tuple[str, ...] = ()
     numbers: Mapping[str, float] = field(default_factory=dict)
+    unread: int = 0
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,9 @@ def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> li
         )
     read = read_hpa if manifest.kind == HPA else read_scaled_object
     parameters, metrics, notes = read(body, role, reader, where)
-    return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes)]
+    given_metrics = (body.get("spec") or {}).get("metrics" if manifest.kind == HPA else "triggers") or ()
+    unread = len(given_metrics) - len(metrics)
+    return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes, unread=unread)]
 
 
 def _role_of(body: Mapping[str, Any], known: Known) -> str | None:

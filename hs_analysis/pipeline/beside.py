@@ -9,10 +9,12 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.current import (
+    NO_POLICY,
     CurrentAutoscaler,
     Definitions,
     Known,
     Stored,
+    Withheld,
     changes,
     read_definitions,
     read_manifests,
@@ -124,12 +126,14 @@ def current_record(
     rows: Sequence[PolicyReplay],
     chosen: str | None,
     counts: Sequence[Mapping[str, Any]],
+    doubt: Withheld | None,
 ) -> dict[str, Any]:
     """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
 
     ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
-    and violations of both on the test window, null where one of them was not replayed, and ``counts``: how
-    far the replay of today's was from what ran (``counts_apart``), empty where it was not replayed.
+    and violations of both on the test window, null with a ``reason`` where they may not be compared
+    (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
+    today's was from what ran (``counts_apart``), empty where it was not replayed.
     """
     objects = [
         {
@@ -144,11 +148,14 @@ def current_record(
     ]
     by_name = {row.policy: row for row in rows}
     ours, theirs = by_name.get(chosen or ""), by_name.get(CURRENT)
+    both = ours is not None and theirs is not None and doubt is None
+    reason = None if both else doubt or NO_POLICY
     return {
         "objects": objects,
         "not_understood": list(found.notes),
         "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
-        "compared": _compared(ours, theirs) if ours and theirs else None,
+        "compared": _compared(ours, theirs) if both and ours and theirs else None,
+        "reason": to_plain(reason),
         "counts": list(counts),
     }
 

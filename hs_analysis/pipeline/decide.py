@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.current import CurrentAutoscaler
+from hs_analysis.current import CurrentAutoscaler, Withheld, withheld, without_today
 from hs_analysis.derive import other_version
 from hs_analysis.pipeline import beside, tables
 from hs_analysis.pipeline.frames import (
@@ -155,8 +155,10 @@ def searched_point(folder: Path, service: str) -> SearchPoint | None:
     return next((point for point in points if point.chosen), None)
 
 
-def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
+def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) -> list[dict[str, Any]]:
     """Replay the policies of the replay, and the autoscalers beside them, under faults on the test window.
+
+    Today's autoscaler is left out of the services ``doubted``: there it may not be compared.
 
     Returns
     -------
@@ -176,7 +178,8 @@ def fault_rows(work: Work, names: Sequence[str]) -> list[dict[str, Any]]:
     for frame in read_frames(work.run):
         train, test = split(frame, work.settings.train_share)
         derived = read_derived(work.run, frame.service, TRAIN)
-        controls = _controls(work, train, _current(work, train))
+        current = None if frame.service in doubted else _current(work, train)
+        controls = _controls(work, train, current)
         for one in replay_service_faults(test, train, derived, controls, work.settings, faults):
             row = vars(one) | {"service": frame.service, "fit": TRAIN, "text": texts[one.fault]}
             for name in ("lowest", "lowest_ready"):
@@ -217,11 +220,12 @@ def replay_policies(work: Work) -> Outcome:
     tables.write_rows(work.out, "replay_policies", rows)
     tables.write_frames(work.out, "timeline", [one.timeline for one in found])
     told = {one.window["service"]: one.told for one in found if one.told is not None}
+    doubted = {one.window["service"] for one in found if one.doubted}
     if told:
         tables.write_json(work.out, beside.CURRENT_FILE, told)
     faults = work.settings.beside.faults
     if faults:
-        tables.write_rows(work.out, "replay_faults", fault_rows(work, faults))
+        tables.write_rows(work.out, "replay_faults", fault_rows(work, faults, doubted))
     if work.settings.beside.topology:
         tables.write_rows(work.out, "replay_placement", [row for one in found for row in one.placed])
     return Outcome(
@@ -231,12 +235,13 @@ def replay_policies(work: Work) -> Outcome:
 
 @dataclass(frozen=True)
 class _Backtest:
-    """Rows of one service's backtest, and what is said of today's objects."""
+    """Rows of one service's backtest, what is said of today's objects, whether they can't be compared."""
 
     window: dict[str, Any]
     rows: list[dict[str, Any]]
     timeline: pl.DataFrame
     told: dict[str, Any] | None
+    doubted: bool
     placed: list[dict[str, Any]]
 
 
@@ -250,6 +255,11 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     typed = typed_rows(typed_signals(task.run), test)
     others = other_version(test, train, tables.read(task.run, "versions"))
     outcome = replay_service(test, train, derived, controls, task.settings, typed, others)
+    apart = counts_apart(outcome.timeline, CURRENT, train.pools)
+    doubt = None if current is None else withheld(current, test, train.pools, apart)
+    if doubt is not None:
+        outcome = without_today(outcome)
+        controls = {name: control for name, control in controls.items() if name != CURRENT}
     placed = [
         key | vars(row)
         for file in task.settings.beside.topology
@@ -258,12 +268,17 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         )
     ]
     found = outcome.result
-    told = None if current is None else _told(task, frame, current, outcome)
+    told = None if current is None else _told(task, frame, current, outcome, apart, doubt)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
-        window, [key | vars(policy) for policy in found.policies], outcome.timeline, told, placed
+        window,
+        [key | vars(policy) for policy in found.policies],
+        outcome.timeline,
+        told,
+        doubt is not None,
+        placed,
     )
 
 
@@ -308,7 +323,12 @@ def _controls(
 
 
 def _told(
-    work: ServiceTask, frame: ServiceFrame, current: CurrentAutoscaler, outcome: ReplayOutcome
+    work: ServiceTask,
+    frame: ServiceFrame,
+    current: CurrentAutoscaler,
+    outcome: ReplayOutcome,
+    apart: Sequence[Mapping[str, Any]],
+    doubt: Withheld | None,
 ) -> dict[str, Any]:
     """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window."""
     primaries, _ = policy_primaries(work.run, frame.service)
@@ -321,7 +341,8 @@ def _told(
         derived,
         outcome.result.policies,
         chosen.policy if chosen else None,
-        counts_apart(outcome.timeline, CURRENT),
+        apart,
+        doubt,
     )
 
 

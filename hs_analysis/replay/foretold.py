@@ -61,7 +61,7 @@ def foretold(results: Sequence[SimulationResult], model: FleetModel) -> list[dic
     return found
 
 
-def counts_apart(timeline: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
+def counts_apart(timeline: pl.DataFrame, policy: str, pools: Sequence[str]) -> list[dict[str, Any]]:
     """Compare the counts that a replay of today's autoscaler had ready with those that ran.
 
     Parameters
@@ -70,6 +70,8 @@ def counts_apart(timeline: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
         Rows of the contract TIMELINE, the recorded counts among the policies.
     policy
         Name of the replayed autoscaler.
+    pools
+        Pools of the service: a single pool stands in the columns of decode.
 
     Returns
     -------
@@ -79,7 +81,8 @@ def counts_apart(timeline: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
         Pools without such rows are left out.
     """
     found = []
-    for column in ("ready_prefill", "ready_decode"):
+    single = next((pool for pool in pools if pool not in ("prefill", "decode")), "decode")
+    for pool, column in (("prefill", "ready_prefill"), (single, "ready_decode")):
         both = (
             timeline.filter(pl.col("policy") == policy)
             .select("capture", "t", pl.col(column).alias("replayed"))
@@ -97,7 +100,7 @@ def counts_apart(timeline: pl.DataFrame, policy: str) -> list[dict[str, Any]]:
             apart, mean = float(np.abs(replayed - recorded).mean()), float(recorded.mean())
             found.append(
                 {
-                    "pool": column.removeprefix("ready_"),
+                    "pool": pool,
                     "rows": both.height,
                     "recorded": mean,
                     "replayed": float(replayed.mean()),

@@ -11,10 +11,6 @@ from hs_analysis.report.wording import is_number, number, percent, policy_name
 
 POOLS = ("prefill", "decode", "mixed")
 
-FAR_APART = 0.1
-"""Share of the instances that ran from which on a replay of today's autoscaler is far from them [ratio];
-default of this project."""
-
 
 def beside(service: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tables ``changes``, ``faults``, ``placement``, None where not asked for, and sentences."""
@@ -58,25 +54,28 @@ def _notes(current: Mapping[str, Any]) -> list[str]:
     if both:
         hours = f"{number(both['policy_hours'])} {both['unit']} instead of {number(both['current_hours'])}"
         notes.insert(0, f"against today's autoscaler: {hours} ({percent(both['saved'])} saved)")
-    return [*notes, *counts_lines(current)]
+    return [*not_compared(current), *notes, *counts_lines(current)]
+
+
+def not_compared(current: Mapping[str, Any]) -> list[str]:
+    """Return a line on why the policy is not set against today's autoscaler; none where it is."""
+    reason = mapping(current.get("reason"))
+    return [f"today's autoscaler is not compared with the policy: {reason['text']}"] if reason else []
 
 
 def counts_lines(current: Mapping[str, Any]) -> list[str]:
-    """Return a line on how far the counts of today's autoscaler, replayed, were from what ran; or none."""
+    """Return a line on how far the counts of today's autoscaler, replayed, were from what ran.
+
+    None without counts, and where it is not compared: the reason tells them.
+    """
     found = records(current.get("counts"))
-    if not found:
+    if not found or not current.get("compared"):
         return []
     pools = [
         f"{one['pool']} {number(one['replayed'])} for {number(one['recorded'])}, {number(one['apart'])} apart"
         for one in found
     ]
-    line = f"today's autoscaler as replayed against what ran, mean instances: {'; '.join(pools)}"
-    if any((one["apart_ratio"] or 0.0) > FAR_APART for one in found):
-        line += (
-            f"; over {percent(FAR_APART)} of a pool is much: something else sized it too, the objects have "
-            "changed since, or the replay misses what they do"
-        )
-    return [line]
+    return [f"today's autoscaler as replayed against what ran, mean instances: {'; '.join(pools)}"]
 
 
 def _faults(faults: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.replay_words import DRAWN
 from hs_analysis.report.slo import allowed_share
 from hs_analysis.report.wording import is_number, policy_name
-from hs_analysis.schema.baselines import ORACLE, STATIC_PEAK
+from hs_analysis.schema.baselines import CURRENT, ORACLE, STATIC_PEAK
 
 LEAST_DRAWN = 4
 """Policies on one chart: the selected one and what `replay_words.DRAWN` names, else the next at hand."""
@@ -146,6 +146,9 @@ def _divided(points: pl.DataFrame, offered: pl.DataFrame) -> bool:
 
 def _replay(service: Mapping[str, Any], choice: Choice, timeline: pl.DataFrame, budget: int) -> list[Chart]:
     names = timeline["policy"].unique().sort().to_list() if timeline.height else []
+    rows = records(mapping(service.get("replay")).get("policies"))
+    if not any(row.get("policy") == CURRENT for row in rows):
+        names = [name for name in names if name != CURRENT]  # its counts do not stand for what runs today
     wanted = [choice.selected.get("policy") or choice.policy, *DRAWN]
     order = [name for name in wanted if name in names]
     if len(order) < LEAST_DRAWN:  # an older run or a service on which little could be expressed

@@ -56,8 +56,9 @@ class PolicyReplay:
     ``slo_violation_ratio`` is, the tokens also where no pool decodes. ``vs_static_peak``, ``vs_recorded``,
     ``vs_hindsight`` and ``vs_current`` are 1 − hours ÷ those of that row, in GPU-hours where both have them,
     negative when the policy costs more; null without the row: ``current`` needs the objects that scale the
-    service today. What keeps the SLO is not above 0 against ``hindsight``, but for the little by which the
-    schedule found there lies above the bound, and ``recorded``, which waits for no start-up.
+    service today, and a replay of them that stands for what ran. What keeps the SLO is not above 0 against
+    ``hindsight``, but for the little by which the schedule found there lies above the bound, and
+    ``recorded``, which waits for no start-up.
 
     Intervals are 95 %, from ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which
     holds what moves within a day alone; ``interval_reason`` says why they are missing.

@@ -299,7 +299,9 @@ REPLAY_POLICIES = _contract(
     _field("slo_violation_s", _NUMBER, "s", "expected time in windows over the SLO"),
     _field("slo_violation_tokens", _NUMBER, "tokens", "output tokens served in windows over the SLO"),
     _field("vs_hindsight", _NUMBER, "ratio", "against the cheapest schedule found with the future known"),
-    _field("vs_current", _NUMBER, "ratio", "against today's autoscaler; null when not given"),
+    _field(
+        "vs_current", _NUMBER, "ratio", "against today's autoscaler; null when not given or not comparable"
+    ),
     _field("instance_hours_ci", INTERVAL, "instance-hours", "95 % interval; see interval_basis"),
     _field("slo_violation_ci", INTERVAL, "ratio 0..1", "95 % interval; see interval_basis"),
     _field("vs_recorded_ci", INTERVAL, "ratio", "95 % interval; see interval_basis"),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import jsonschema
 import numpy as np
+import polars as pl
 import pytest
 from export.scenes import series_frame
 from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
@@ -45,15 +46,29 @@ spec:
 
 SERIES = series_frame(
     [
-        {
-            "metric": "vllm:generation_tokens_total",
-            "labels": {"pod": pod},
-            "emitter_role": "decode",
-            "service": FRAME.service,
-        }
-        for pod in ("m-decode-0", "m-decode-1")
+        {"metric": metric, "labels": {"pod": pod, **of}, "emitter_role": role, "service": FRAME.service}
+        for role, metric, of in (
+            ("decode", "vllm:generation_tokens_total", {}),
+            ("prefill", "vllm:prompt_tokens_by_source_total", {"source": "local_compute"}),
+        )
+        for pod in (f"m-{role}-0", f"m-{role}-1")
     ]
 )
+
+
+def held(role: str, count: int) -> str:
+    """Return an object that keeps a pool at a count, whatever it reads."""
+    metric = {
+        "decode": "generation_tokens_total",
+        "prefill": 'prompt_tokens_by_source_total{source=\\"local_compute\\"}',
+    }[role]
+    bounds = f"  minReplicaCount: {count}\n  maxReplicaCount: {count}\n  triggers:"
+    text = KEDA.replace("generation_tokens_total", metric).replace("  triggers:", bounds)
+    return text.replace("decode", role)
+
+
+HELD = (Document("p.yaml", held("prefill", 11)), Document("d.yaml", held("decode", 4)))
+"""Objects whose replay stands for the eleven and four instances that ran."""
 
 
 def policy_text(**changes: object) -> str:
@@ -153,7 +168,7 @@ def schema() -> dict[str, object]:
 
 def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Rows for the file and for today's object, what to change in it, and policy × fault; by the schema."""
-    given = Beside((Document("p.yaml", policy_text()),), (Document("k.yaml", KEDA),), ("no_stock",))
+    given = Beside((Document("p.yaml", policy_text()),), HELD, ("no_stock",))
     found = replayed(monkeypatch, tmp_path, given)
     jsonschema.validate(found, schema())
     rows = {row["policy"]: row for row in found["policies"]}
@@ -166,16 +181,58 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     share = rows["decode_tps@decode"]["instance_hours"] / rows["current"]["instance_hours"]
     assert current["compared"]["saved"] == pytest.approx(1.0 - share)
     assert rows["decode_tps@decode"]["vs_current"] == pytest.approx(1.0 - share)
-    target = next(one for one in current["changes"] if one["item"] == "target")
+    target = next(one for one in current["changes"] if (one["item"], one["role"]) == ("target", "decode"))
     assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0))
-    assert current["not_understood"] == ["no object scales prefill: it keeps its count"]
-    apart = {one["pool"]: one["apart"] for one in current["counts"]}
-    assert apart["prefill"] == 0.0
-    assert apart["decode"] > 0.0
+    assert current["not_understood"] == []
+    assert current["reason"] is None
+    assert {one["pool"]: one["apart"] for one in current["counts"]} == {"prefill": 0.0, "decode": 0.0}
     faults = [(row["policy"], row["fault"]) for row in found["faults"]]
     assert ("p.yaml", "no_stock") in faults
     assert ("current", "none") in faults
     assert tables.read(tmp_path, "replay_faults").height == len(faults)
+
+
+def test_what_does_not_stand_for_today_is_nowhere_in_the_replay(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """No object for prefill, decode far from what ran: no row, saving, share, fault or place of today's."""
+    given = Beside(
+        (), (Document("k.yaml", KEDA),), ("no_stock",), topology=(Document("racks.yaml", TOPOLOGY),)
+    )
+    found = replayed(monkeypatch, tmp_path, given)
+    jsonschema.validate(found, schema())
+    current = found["current"]
+    assert current["compared"] is None
+    assert [(one["pool"], one["code"], one["cause"]) for one in current["reason"]["pools"]] == [
+        ("prefill", "pool_not_replayed", "never_moved"),
+        ("decode", "counts_apart", "never_moved"),
+    ]
+    assert current["reason"]["text"].startswith("prefill is not replayed: no object given scales it")
+    assert [one["apart"] > 0.0 for one in current["counts"]] == [False, True]
+    assert [one["item"] for one in current["changes"]]
+    rows = found["policies"]
+    assert "current" not in {row["policy"] for row in [*rows, *found["faults"], *found["placement"]]}
+    assert {row["vs_current"] for row in rows} | {row["vs_current_ci"] for row in rows} == {None}
+    assert "current" not in (found["calibration"].get("uncalibrated_shares") or {})
+    timeline = tables.read(tmp_path, "timeline").filter(pl.col("policy") == "current")
+    assert timeline["ready_decode"].null_count() == 0 < timeline.height
+    assert timeline["violation_probability"].null_count() == timeline.height
+
+
+def test_today_that_stands_beside_no_policy_has_that_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its own row stays; there is nothing to set it against."""
+    monkeypatch.setattr(decide, "_replayed", lambda *_: {})
+    found = replayed(monkeypatch, tmp_path, Beside(current=HELD))
+    jsonschema.validate(found, schema())
+    assert found["current"]["compared"] is None
+    assert found["current"]["reason"] == {
+        "code": "no_policy",
+        "text": "no policy was replayed on the test window",
+        "pools": [],
+    }
+    assert "current" in {row["policy"] for row in found["policies"]}
 
 
 def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -148,12 +148,12 @@ def test_counts_of_todays_autoscaler_are_set_beside_those_that_ran() -> None:
     train, test = halves(service({"decode": np.full(100, 2_000.0)}, {"decode": 9}))
     fixed = Schedule({"decode": np.full(test.table.height, 4.0)})
     timeline = replay_service(test, train, derived(), {"current": fixed}, SETTINGS).timeline
-    (same,) = counts_apart(timeline, "recorded")
+    (same,) = counts_apart(timeline, "recorded", ("decode",))
     assert (same["pool"], same["rows"], same["apart"]) == ("decode", 40, 0.0)
-    (one,) = counts_apart(timeline, "current")
+    (one,) = counts_apart(timeline, "current", ("decode",))
     assert (one["recorded"], one["replayed"], one["apart"]) == (9.0, 4.0, 5.0)
     assert one["apart_ratio"] == pytest.approx(5 / 9)
-    assert counts_apart(timeline, "nobody") == []
+    assert counts_apart(timeline, "nobody", ("decode",)) == []
 
 
 def test_static_peak_is_the_training_peak_at_the_target_and_at_most_what_a_floor_ran_with() -> None:

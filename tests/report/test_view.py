@@ -255,8 +255,8 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
                 "rows": 60,
                 "recorded": 10.0,
                 "replayed": 9.5,
-                "apart": 1.5,
-                "apart_ratio": 0.15,
+                "apart": 0.5,
+                "apart_ratio": 0.05,
             }
         ],
     }
@@ -275,9 +275,15 @@ def test_what_stands_beside_the_policy_is_told_only_where_it_was_asked_for() -> 
     assert found["notes"] == [
         "against today's autoscaler: 75.0 GPU-hours instead of 100 (25 % saved)",
         "not understood, or only nearly: f:1: chat: type cpu is not read",
-        "today's autoscaler as replayed against what ran, mean instances: decode 9.50 for 10.0, 1.50 apart; "
-        "over 10 % of a pool is much: something else sized it too, the objects have changed since, or the "
-        "replay misses what they do",
+        "today's autoscaler as replayed against what ran, mean instances: decode 9.50 for 10.0, 0.500 apart",
+    ]
+    replay["current"] |= {
+        "compared": None,
+        "reason": {"code": "counts_apart", "text": "decode is far from what ran", "pools": []},
+    }
+    assert page(sample)["services"][0]["beside"]["notes"] == [
+        "today's autoscaler is not compared with the policy: decode is far from what ran",
+        "not understood, or only nearly: f:1: chat: type cpu is not read",
     ]
     cells = [cell["text"] for cell in found["faults"]["rows"][0]["cells"]]
     assert cells == ["recorded", "no stock", "–", "12", "–", "–", "3"]
