@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from replay.services import day, service
+from replay.services import SETTINGS, day, derived, service
 
 from hs_analysis.current import CurrentAutoscaler, withheld
 from hs_analysis.current.comparison import bounds_of, likely_cause
@@ -16,7 +16,10 @@ from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.replay.controllers.hpa import Hpa, Metric
 from hs_analysis.replay.controllers.keda import Keda
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.foretold import counts_apart
+from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.aligned import ServiceFrame
 
 ROWS = 720
@@ -194,10 +197,23 @@ def test_counts_that_keep_another_target_tell_it_in_the_objects_unit() -> None:
     kept = float(np.median(LOAD["decode"] / FRAME.values("instances", "decode")))
     assert cause == "other_target"
     assert text == (
-        f"the recorded counts keep decode_tps@decode steady at {kept / 2.0:.0f} per instance, the object's "
-        "target is 400"
+        f"the recorded counts keep decode_tps@decode steady at about {kept / 2.0:.0f} per instance, the "
+        "object's target is 400"
     )
     assert likely_cause(on("decode_tps", 400.0), FRAME)[0] == "unknown"
+
+
+@pytest.mark.parametrize("usual", [5, 10, 30])
+def test_what_an_autoscaler_kept_is_told_from_another_target(usual: int) -> None:
+    """Counts of a simulated HPA are those of its own target, and of no object with half as much again."""
+    load = day(1440, 1_200.0 * usual, noise=0.05)
+    frame = service({"decode": load}, {"decode": usual})
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame, model.pools)
+    ran = Autoscaler("ran", {"decode": Hpa((Metric("decode_tps", 1_200.0),), 1, 100)})
+    seen = service({"decode": load}, {"decode": simulate(ran, part, model).ready["decode"]})
+    causes = [likely_cause(on("decode_tps", target), seen)[0] for target in (800.0, 1_200.0, 1_800.0)]
+    assert causes == ["other_target", "unknown", "other_target"]
 
 
 def test_counts_that_follow_another_signal_name_it() -> None:
@@ -206,8 +222,18 @@ def test_counts_that_follow_another_signal_name_it() -> None:
     frame = history(FRAME.values("instances", "decode"), queue_length__decode=queue)
     cause, text = likely_cause(on("queue_length", 10.0), frame)
     assert cause == "other_signal"
-    assert text.startswith("the recorded counts keep decode_tps@decode steady at ")
+    assert text.startswith("the recorded counts keep decode_tps@decode steady at about ")
     assert text.endswith(" per instance, the object follows queue_length")
+
+
+def test_counts_that_wander_keep_no_target() -> None:
+    """What an instance carried differs by far more than whole instances explain."""
+    counts = np.where(np.arange(ROWS) < ROWS // 2, 10.0, 20.0)
+    frame = service({"decode": 200.0 * counts[::-1]}, {"decode": counts})
+    assert likely_cause(on("decode_tps", 800.0), frame)[0] == "unknown"
+    load = day(ROWS, 4_000.0, swing=0.8, noise=0.0)
+    frame = service({"decode": load}, {"decode": np.rint(np.sqrt(load) / 6.0)})
+    assert likely_cause(on("decode_tps", 2_000.0), frame)[0] == "unknown"
 
 
 def test_a_steady_load_is_no_target() -> None:

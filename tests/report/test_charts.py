@@ -311,6 +311,22 @@ def test_replay_draws_what_a_reader_compares(week: dict[str, Chart]) -> None:
     ]  # fmt: skip
 
 
+def test_todays_autoscaler_is_drawn_only_where_it_is_compared() -> None:
+    """Counts that do not stand for what runs today would be read as instances to pay for."""
+    one = samples.sample()
+    timeline = one.details["timeline"]
+    today = timeline.filter(pl.col("policy") == "recorded").with_columns(policy=pl.lit("current"))
+    one.details["timeline"] = pl.concat([timeline, today])
+    policies = one.summary["services"][0]["replay"]["policies"]
+
+    def lines() -> set[str]:
+        return {row["series"] for row in rows(drawn(one)["steps-decode"])}
+
+    assert "current" not in lines()
+    policies.append({**policies[0], "policy": "current"})
+    assert "current" in lines()
+
+
 def test_actions_are_dots_with_their_reasons() -> None:
     """On the line of the chosen policy, the reason as tooltip; without an action no layer."""
     one = samples.sample()
