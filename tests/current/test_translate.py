@@ -374,6 +374,7 @@ def test_the_largest_of_several_triggers_wins_and_the_rest_is_told():
     triggers = [{"type": "prometheus", "metadata": one} for one in (metadata, other, metadata)]
     found = read(keda(triggers=triggers))
     assert [one.target for one in found.scaler.pools["decode"].hpa.metrics] == [500.0, 500.0]
+    assert found.objects[0].unread == 1
     assert any(
         "triggers[1]" in note and "the max over instances has no value" in note for note in found.notes
     )
