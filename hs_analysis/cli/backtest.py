@@ -110,7 +110,10 @@ def current(found: Mapping[str, Any]) -> list[Block]:
     if not found:
         return []
     columns = columns_of("name role item now then why")
-    empty = "nothing: it is set as the policy would set it"
+    read = all(one["replayed"] for one in found["objects"])
+    empty = (
+        "nothing: it is set as the policy would set it" if read else "unknown: not all of it could be read"
+    )
     return [
         Table("Today's autoscaler: what to change", columns, found["changes"], empty=empty),
         *current_lines(found),

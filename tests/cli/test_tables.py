@@ -145,3 +145,14 @@ def test_places_are_shares_in_per_cent() -> None:
     (table,) = beside.placement([row])
     assert isinstance(table, Table)
     assert list(table.rows) == [row | {"unplaced_window_ratio": "1.2 %"}]
+
+
+@pytest.mark.parametrize(
+    ("replayed", "says"), [(True, "set as the policy would set it"), (False, "not all of it could be read")]
+)
+def test_an_object_that_could_not_be_read_is_not_called_well_set(replayed: bool, says: str) -> None:
+    """Nothing to change says something only of what was understood."""
+    found = {"objects": [{"replayed": replayed}], "changes": [], "not_understood": []}
+    table = backtest.current(found)[0]
+    assert isinstance(table, Table)
+    assert says in table.empty
