@@ -133,7 +133,7 @@ def current_record(
     ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
     and violations of both on the test window, null with a ``reason`` where they may not be compared
     (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
-    today's was from what ran (``counts_apart``), empty where it was not replayed.
+    today's was from what ran (``counts_apart``), without pools that no object was replayed for.
     """
     objects = [
         {
@@ -156,7 +156,7 @@ def current_record(
         "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
         "compared": _compared(ours, theirs) if both and ours and theirs else None,
         "reason": to_plain(reason),
-        "counts": list(counts),
+        "counts": [one for one in counts if found.scaler and one["pool"] in found.scaler.pools],
     }
 
 
