@@ -261,7 +261,7 @@ def _follows_another(one: CurrentObject, frame: ServiceFrame) -> tuple[str, str]
         kept, target = _number(carried / read.scale), _number(read.target / read.scale)
         each = "" if read.kind == "Value" else " per instance"
         return "other_target", (
-            f"the recorded counts keep {read.signal}@{read.role} steady at about {kept}{each}, the object's "
+            f"the recorded counts keep {read.name} steady at about {kept}{each}, the object's "
             f"target is {target}"
         )
     work = work_signal(frame, one.role)
@@ -279,7 +279,7 @@ def _follows_another(one: CurrentObject, frame: ServiceFrame) -> tuple[str, str]
 
 def _steady(frame: ServiceFrame, role: str, read: MetricRead) -> float | None:
     """Return what counts kept a metric at, in the sense of its target; None where they kept it at nothing."""
-    values, counts = _column(frame, f"{read.signal}@{read.role}", role), frame.values("instances", role)
+    values, counts = _metric(frame, role, read), frame.values("instances", role)
     known = np.isfinite(values) & (counts > 0)
     if not known.any():
         return None
@@ -324,6 +324,15 @@ def _column(frame: ServiceFrame, signal: str, role: str) -> Floats:
     name, _, said = signal.partition("@")
     of = said or role
     return frame.values(name, of if frame.has(name, of) else "service")
+
+
+def _metric(frame: ServiceFrame, role: str, read: MetricRead) -> Floats:
+    """Return what a metric read, window by window [unit of its first signal]; NaN where a part is missing."""
+    parts = [_column(frame, f"{read.signal}@{read.role}", role)]
+    parts += [one.weight * _column(frame, f"{one.signal}@{one.role}", role) for one in read.others]
+    made = {"sum": np.add, "max": np.maximum, "min": np.minimum}[read.how]
+    values: Floats = made.reduce(parts)
+    return values
 
 
 def _known(values: Floats) -> Floats:

@@ -89,6 +89,19 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
     return parameters, metrics, tuple(notes)
 
 
+def left_out(body: Mapping[str, Any], is_hpa: bool, read: int) -> int:
+    """Return how many metrics or triggers of an object stand beside the ``read`` ones and are not replayed.
+
+    A formula takes the place of the triggers that it names; only CPU and memory stay beside it.
+    """
+    spec = body.get("spec") or {}
+    triggers = spec.get("metrics" if is_hpa else "triggers") or []
+    modifiers = (spec.get("advanced") or {}).get("scalingModifiers") or {}
+    if read and not is_hpa and modifiers.get("formula"):
+        return sum(1 for trigger in triggers if trigger.get("type") in _RESOURCES)
+    return len(triggers) - read
+
+
 @dataclass(frozen=True)
 class _Trigger:
     """A metric of a ScaledObject, from which value on it is active, and whether it takes nothing for zero."""

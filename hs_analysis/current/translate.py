@@ -11,7 +11,7 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.documents import DYNAMO, HPA, Manifest
 from hs_analysis.current.dynamo import read_planner
-from hs_analysis.current.kubernetes import Reader, read_hpa, read_scaled_object
+from hs_analysis.current.kubernetes import Reader, left_out, read_hpa, read_scaled_object
 from hs_analysis.current.model import CurrentObject, Known
 from hs_analysis.errors import InputError
 from hs_analysis.replay.controllers import Autoscaler
@@ -96,8 +96,7 @@ def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> li
         )
     read = read_hpa if manifest.kind == HPA else read_scaled_object
     parameters, metrics, notes = read(body, role, reader, where)
-    given_metrics = (body.get("spec") or {}).get("metrics" if manifest.kind == HPA else "triggers") or ()
-    unread = len(given_metrics) - len(metrics)
+    unread = left_out(body, manifest.kind == HPA, len(metrics))
     return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes, unread=unread)]
 
 

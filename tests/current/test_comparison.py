@@ -11,7 +11,7 @@ from replay.services import SETTINGS, day, derived, service
 
 from hs_analysis.current import CurrentAutoscaler, withheld
 from hs_analysis.current.comparison import bounds_of, likely_cause
-from hs_analysis.current.model import CurrentObject, MetricRead
+from hs_analysis.current.model import Addend, CurrentObject, MetricRead
 from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.replay.controllers.hpa import Hpa, Metric
@@ -224,6 +224,21 @@ def test_counts_that_follow_another_signal_name_it() -> None:
     assert cause == "other_signal"
     assert text.startswith("the recorded counts keep decode_tps@decode steady at about ")
     assert text.endswith(" per instance, the object follows queue_length")
+
+
+def test_a_metric_of_two_signals_is_taken_as_a_whole() -> None:
+    """Neither is steady per instance alone, their weighted sum is."""
+    part = np.random.default_rng(3).uniform(0.0, 1.0, ROWS) * LOAD["decode"]
+    more = (LOAD["decode"] - part) / 2.0
+    frame = history(FRAME.values("instances", "decode"), running__decode=part, queue_length__decode=more)
+    one = on("running", 800.0)
+    read = replace(one.metrics[0], others=(Addend("queue_length", "decode", 60.0, 2.0),))
+    cause, text = likely_cause(replace(one, metrics=(read,)), frame)
+    assert (cause, text.split(" steady")[0]) == (
+        "other_target",
+        "the recorded counts keep running@decode + queue_length@decode",
+    )
+    assert likely_cause(one, frame)[0] == "other_signal"
 
 
 def test_counts_that_wander_keep_no_target() -> None:

@@ -280,6 +280,8 @@ def test_processor_use_beside_a_formula_is_said():
     found = composed("queue", QUEUE, ("processor", "cpu"))
     assert found.notes[0].endswith("triggers[1]: type cpu: the cpu use of pods is not in this history")
     assert len(found.scaler.pools["decode"].hpa.metrics) == 1
+    assert found.objects[0].unread == 1
+    assert composed("(queue + running) / 2", QUEUE, LOAD).objects[0].unread == 0
 
 
 def test_a_sum_of_two_metrics_is_told_no_target_of_one():
