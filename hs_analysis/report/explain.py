@@ -253,7 +253,10 @@ def _basis(place: Place, service: Entry) -> str:
 
 
 def _metrics(place: Place, service: Entry, catalogue: Catalogue) -> list[str]:
-    """Return the metrics that carry the signal: those of its source, or of every one where none is named."""
+    """Return the metrics that carry the signal: those of its source, or of every one where none is named.
+
+    Names that something on the way gives to the same metrics are left out.
+    """
     if place.kind not in ("signals", "thresholds"):
         return []
     entry = place.entry
@@ -261,7 +264,8 @@ def _metrics(place: Place, service: Entry, catalogue: Catalogue) -> list[str]:
     source = entry.get("source") or next((row.get("source") for row in studied), None)
     signal = catalogue.signal(str(entry.get("signal")))
     rows = [row for row in signal.sources if source in (None, row.source)] if signal else []
-    return sorted({metric for row in rows for metric in row.metrics})
+    copies = {term.metric for row in rows for names in row.names if names.renamed for term in names.terms}
+    return sorted({metric for row in rows for metric in row.metrics} - copies)
 
 
 def _signal(entry: Entry) -> tuple[Any, ...]:
