@@ -129,7 +129,11 @@ def _connected(deadline: _Deadline, *arguments: Any, **more: Any) -> _Socket:
     found = socket.create_connection(*arguments, **more)
     timed = _Socket(found.family, found.type, found.proto, fileno=found.detach())
     timed.deadline = deadline
-    timed.settimeout(deadline.left())
+    try:
+        timed.settimeout(deadline.left())
+    except OSError:  # the time was over when the connection stood
+        timed.close()
+        raise
     return timed
 
 

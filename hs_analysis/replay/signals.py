@@ -158,7 +158,7 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
     Shape (rows,). NaN where something waited, or had in the row before, where a value is missing, and for
     signals whose rows tell nothing of other counts: queues, and latencies, which rise out of proportion.
     """
-    if model.pool not in demand.offered or not (model.kind == "served" or model.kept):
+    if not (model.kind == "served" or model.kept):
         return np.full(demand.rows, np.nan)
     ratio = _ratio(demand.column(*key), told(model, demand))
     return np.where(_quiet(demand) & np.isfinite(ratio), ratio, np.nan)
@@ -167,8 +167,11 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
 def told(model: SignalModel, demand: Demand) -> Floats:
     """Return what the model says that a signal of a pool reads, while nothing waits, at the counts that ran.
 
-    Shape (rows,); of served work that is the work which comes.
+    Shape (rows,); of served work that is the work which comes. NaN for a signal of no pool, such as the
+    request rate of a service: no work of a pool says what it reads.
     """
+    if model.pool not in demand.offered:
+        return np.full(demand.rows, np.nan)
     offered = demand.offered[model.pool]
     if model.kind not in ("curve", "inside"):
         return offered

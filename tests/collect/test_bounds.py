@@ -82,7 +82,7 @@ def test_the_time_limit_holds_over_tls(certificate: Path) -> None:
 def test_a_hanging_server_ends_the_pull() -> None:
     """After so many requests in a row, whatever is left to be fetched."""
     with hostile(lambda _asked: Raw((b"", b""), 30.0)) as (url, asked):
-        server = client(url, 0.1)
+        server = client(url, 0.4)  # room to connect on a busy machine
         files = [planned(40, api="query") for _ in range(4)]
         errors: list[ServerError] = []
         for file in files:
@@ -92,7 +92,7 @@ def test_a_hanging_server_ends_the_pull() -> None:
             if not isinstance(caught.value, QueryError):
                 break
         assert [type(error) for error in errors] == [QueryError, QueryError, ServerError]
-        assert "can't be had even in parts (no whole answer within 0.1 s)" in str(errors[0])
+        assert "can't be had even in parts (no whole answer within 0.4 s)" in str(errors[0])
         assert f"gave no whole answer to {MOST_SILENT} requests in a row" in str(errors[-1])
         assert len([one for one in asked if one.for_data]) == MOST_SILENT
 

@@ -62,6 +62,17 @@ def test_each_row_reads_what_one_near_it_read() -> None:
     assert np.array_equal(other.offered["decode"], part.offered["decode"])
 
 
+def test_a_signal_of_no_pool_keeps_its_readings() -> None:
+    """A request rate of the service is as recorded, whatever the counts: a policy on it has a range, too."""
+    load = day(ROWS, 3_000.0)
+    part, model = made(0.1, load, request_rate__service=load / 150.0)
+    rate = ("request_rate", "service")
+    assert model.signals[rate].pool not in part.offered
+    assert np.isnan(told(model.signals[rate], part)).all()
+    other = redrawn(part, [("request_rate", "decode")], model, np.random.default_rng(0))
+    assert np.array_equal(other.column(*rate), part.column(*rate))
+
+
 def test_a_look_beside_a_threshold_makes_hours_uncertain() -> None:
     """The range holds the replay and the fifth that a rare reading asks for; far from it hours are sure."""
     part, model = made(0.1)
