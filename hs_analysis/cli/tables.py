@@ -139,6 +139,7 @@ def startup_line(entry: Mapping[str, Any]) -> str:
 
 def ratio(service: Service) -> str:
     """Return the P/D ratio with its interval, or its status with the reason and the bound there is."""
+    from hs_analysis.report.verdict import pair_text
     from hs_analysis.report.wording import number
 
     found = service.get("pd_ratio") or {}
@@ -149,9 +150,8 @@ def ratio(service: Service) -> str:
         )
     else:
         parts.append(str(found.get("status") or "refused"))
-    pairs = found.get("integer_pairs") or []
-    if pairs:
-        parts.append("as instances " + " or ".join(f"{p}:{d}" for p, d in pairs[:2]))
+    if pairs := pair_text(found):
+        parts.append(f"as whole instances {pairs}")
     bounds = [(found.get("at_least"), "at least"), (found.get("at_most"), "at most")]
     parts += [f"{word} {number(value)}" for value, word in bounds if value is not None]
     if reason_text(found.get("reason")):

@@ -64,7 +64,7 @@ def test_answers() -> None:
     assert "  selected policy: decode_tps@decode" in text
     target = "1,080 tokens/s per instance, ok, 0.90 × the lower end of a capacity of 1,250 [1,200 to 1,300]"
     assert f"  target: decode_tps@decode {target} tokens/s" in text
-    assert "  P/D ratio: 1.50 [1.40 to 1.60] prefill per decode, ok; as instances 3:2" in text
+    assert "  P/D ratio: 1.50 [1.40 to 1.60] prefill per decode, ok; as whole instances 3P:2D" in text
     backtest = "saves 25 % of the recorded hours, saves 40 % of static peak; SLO broken in 1.0 % of windows"
     assert any(backtest in line for line in text)
     assert text[-1] == "report: reports/x/report.html"
