@@ -21,7 +21,7 @@ from hs_analysis.pipeline.lock import lock
 from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.progress import Progress
 from hs_analysis.pipeline.runner import Ran, run_to, start_over, sweep
-from hs_analysis.pipeline.session import Asked, accepts, signed
+from hs_analysis.pipeline.session import Asked, accepts, settings_for, signed
 from hs_analysis.pipeline.stages import Stage
 from hs_analysis.pipeline.standard_input import spooled
 from hs_analysis.schema.settings import Settings
@@ -89,12 +89,10 @@ def look_at_run(
         When there is no run, or settings are given that differ from its own.
     """
     manifest = folders.require(folder)
-    given = asked.given or {}
-    if found := run_settings.differences(manifest, given, asked.origins, stages):
-        raise run_settings.refusal(folder, found)
-    settings = run_settings.with_given(run_settings.of_run(manifest), given, target, stages)
+    run = run_settings.of_run(manifest)
+    settings = settings_for(folder, manifest, run, target, stages, progress, asked)
     record = manifest.stages.get(target)
-    if record and settings == run_settings.of_run(manifest) and all(f.intact(folder) for f in record.files):
+    if record and settings == run and all(f.intact(folder) for f in record.files):
         accepts(asked)("ingest", folder, manifest)
         progress.skipped(target)
         yield Ran((), (target,), folder, manifest)

@@ -138,7 +138,7 @@ def _run_files(
         try:
             new = manifests.new(arguments, files, settings, asked.command)
             manifest = folders.open_for(place.folder, files, new, force=force)
-            used = _settings_for(place.folder, manifest, settings, target, stages, progress, asked)
+            used = settings_for(place.folder, manifest, settings, target, stages, progress, asked)
             ran = run_to(
                 target, place.folder, signed(manifest, asked, used), used,
                 stages=stages, progress=progress, later_too=asked.changes_settings, inputs_checked=True,
@@ -149,7 +149,7 @@ def _run_files(
         return _with_views(ran)
 
 
-def _settings_for(
+def settings_for(
     folder: Path,
     manifest: Manifest,
     settings: Settings,
@@ -277,7 +277,7 @@ def run_folder(
         manifest = folders.require(folder)
         asked = replace(asked, given=given, changes_settings=False)
         run = run_settings.of_run(manifest)
-        used = _settings_for(folder, manifest, run, target, stages, progress, asked)
+        used = settings_for(folder, manifest, run, target, stages, progress, asked)
         ran = run_to(
             target, folder, signed(manifest, asked, used), used,
             stages=stages, progress=progress, accept=accepts(asked), machine=asked.machine,
