@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from align.service import SETTINGS, START, STEP, Element, Scene, aligned, only, put_on_grid, scene, worker
 from align.service import write as write_series
+from simulator import history, kind_of, write
 
 from hs_analysis.align.births import _matched, births_of
 from hs_analysis.schema.frames import LIVES, empty
 from hs_analysis.schema.settings import Excluded
-from hs_analysis.synthetic import history, kind_of, write
 
 BORN = {"w-decode-3": 20, "w-decode-4": 40, "w-prefill-2": 60}
 """Minute at which each new pod's first sample lies."""

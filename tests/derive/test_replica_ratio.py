@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 from align.service import put_on_grid
 from derive.synthetic import SETTINGS, Service, day_shape, frame_of, make_frame, role_state, wander
+from simulator import History, kind_of, write
+from simulator.history import MONDAY_UNIX_S
+from simulator.lives import Life
+from simulator.physics import simulate
+from simulator.pressure import throughput_tps
+from simulator.services import draw, mean_point
+from simulator.workloads import LoadShape, arrivals
 
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.replica_ratio import beside
@@ -16,13 +23,6 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import ReplicaRatio
 from hs_analysis.schema.results import PdRatio
 from hs_analysis.schema.settings import Slo
-from hs_analysis.synthetic import History, kind_of, write
-from hs_analysis.synthetic.history import MONDAY_UNIX_S
-from hs_analysis.synthetic.lives import Life
-from hs_analysis.synthetic.physics import simulate
-from hs_analysis.synthetic.pressure import throughput_tps
-from hs_analysis.synthetic.services import draw, mean_point
-from hs_analysis.synthetic.workloads import LoadShape, arrivals
 
 FEW = replace(SETTINGS, draws=60)
 CAPACITY = {"prefill": 4000.0, "decode": 1300.0}

@@ -12,6 +12,7 @@ import pytest
 from align.service import put_on_grid
 from derive.bench import points
 from derive.synthetic import SETTINGS, Service, day_frame, with_columns
+from simulator import history, kind_of, write
 
 from hs_analysis.derive import bench_speeds, derive_service, mean_request, profiles_of
 from hs_analysis.derive.bench_speeds import pool_speeds
@@ -23,7 +24,6 @@ from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.resampling import moving_block_indices
-from hs_analysis.synthetic import history, kind_of, write
 
 SPEEDS = {"fast": 1.0, "slow": 0.7}
 PODS = {"fast": 3, "slow": 2}

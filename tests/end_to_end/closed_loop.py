@@ -20,6 +20,13 @@ from typing import Any
 import numpy as np
 from end_to_end.closed_loop_table import Foretold, Fresh
 from end_to_end.runs import here
+from simulator import History, Kind, fresh_history, history, kind_of, write
+from simulator.lives import FOREVER_S, Life
+from simulator.measures import tbt_over, ttft_over
+from simulator.physics import Service, Trace
+from simulator.sights import LOOK_S, Sight
+from simulator.steering import Order, Steered, steer
+from simulator.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
 from hs_analysis.pipeline.frames import read_frames, split
 from hs_analysis.pipeline.judge import TRAIN, read_derived
@@ -27,13 +34,6 @@ from hs_analysis.policy import Observation, Policy, State, decide, load
 from hs_analysis.replay import replay_service
 from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings, Slo
-from hs_analysis.synthetic import History, Kind, fresh_history, history, kind_of, write
-from hs_analysis.synthetic.lives import FOREVER_S, Life
-from hs_analysis.synthetic.measures import tbt_over, ttft_over
-from hs_analysis.synthetic.physics import Service, Trace
-from hs_analysis.synthetic.sights import LOOK_S, Sight
-from hs_analysis.synthetic.steering import Order, Steered, steer
-from hs_analysis.synthetic.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
 SHOWN = {
     ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),

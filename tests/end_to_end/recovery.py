@@ -15,9 +15,8 @@ import numpy as np
 from end_to_end.demand import saturated_error
 from end_to_end.runs import here
 from scipy.stats import beta
-
-from hs_analysis.synthetic import History, history, write
-from hs_analysis.synthetic.truth import Truth
+from simulator import History, history, write
+from simulator.truth import Truth
 
 USABLE = ("proportional", "guard")
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from end_to_end.recovery import recover, table
-
-from hs_analysis.synthetic import KINDS
+from simulator import KINDS
 
 SEEDS = int(os.environ.get("HSA_RECOVERY_SEEDS", "3"))
 """Histories per kind."""

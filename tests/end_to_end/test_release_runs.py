@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from end_to_end.runs import here
-
-from hs_analysis.synthetic import History, history, write
+from simulator import History, history, write
 
 SEED = 5008
 """Both pools broke their limits before the release; decode never does after it."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from end_to_end.runs import SIMULATED, Finished, Run, copy_changed, here
+from simulator import history, kind_of, write
 
 from hs_analysis.pipeline import tables
-from hs_analysis.synthetic import history, kind_of, write
 
 HALF_HOUR = timedelta(minutes=30)
 

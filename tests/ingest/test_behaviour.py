@@ -10,7 +10,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from synthetic.conftest import shortened
+from simulator import shortened
+from simulator.dumps import write_dumps
+from simulator.scrapes import Series
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest import shown
@@ -20,8 +22,6 @@ from hs_analysis.ingest.run import ingest
 from hs_analysis.ingest.shown import shown_by_samples
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.store import Database
-from hs_analysis.synthetic.dumps import write_dumps
-from hs_analysis.synthetic.scrapes import Series
 
 METRICS = {
     "output": "vllm:generation_tokens_total", "finished": "vllm:request_success_total",

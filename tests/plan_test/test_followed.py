@@ -9,6 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.stats import binom
+from simulator.dumps import write_dumps
+from simulator.history import History, history, write
+from simulator.physics import Service, simulate
+from simulator.pressure import Point, capacity
+from simulator.record import Setup, record
+from simulator.services import mean_point
+from simulator.workloads import Arrivals, steady_arrivals
 
 from hs_analysis.pipeline.ask import read_plan
 from hs_analysis.pipeline.chain import STAGES
@@ -19,13 +26,6 @@ from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.sweeps import PlannedTest
-from hs_analysis.synthetic.dumps import write_dumps
-from hs_analysis.synthetic.history import History, history, write
-from hs_analysis.synthetic.physics import Service, simulate
-from hs_analysis.synthetic.pressure import Point, capacity
-from hs_analysis.synthetic.record import Setup, record
-from hs_analysis.synthetic.services import mean_point
-from hs_analysis.synthetic.workloads import Arrivals, steady_arrivals
 
 START_S = 1_772_409_600
 SETUP = Setup(step_s=5)
