@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any, Literal, get_args, get_origin
@@ -21,6 +21,7 @@ from settings_and_checks import checks_page, settings_page
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
 from hs_analysis.cli.app import app
+from hs_analysis.ingest.quality import quality_of
 from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.schema.detail import DETAILS
@@ -178,9 +179,9 @@ def _dtype(dtype: pa.DataType) -> str:
     return plain.get(str(dtype), str(dtype))
 
 
-def _result_of(query: str) -> list[str]:
-    """Return the section of a table that is the result of a query, from the query's header."""
-    lines = (ROOT / "queries" / f"{query}.sql").read_text("utf-8").splitlines()
+def _result_of(function: Callable[..., Any], query: str) -> list[str]:
+    """Return the section of a table that a function makes, from the header of its reference query."""
+    lines = (ROOT / "tests" / "reference_sql" / f"{query}.sql").read_text("utf-8").splitlines()
     header = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
     grain = next(line.removeprefix("grain: ") for line in header if line.startswith("grain: "))
     columns = [line.removeprefix("out ").partition(": ") for line in header if line.startswith("out ")]
@@ -189,7 +190,7 @@ def _result_of(query: str) -> list[str]:
         unit = re.search(r" ?\[([^\]]*)\]", text)
         rows.append((f"`{name}`", unit[1] if unit else "", text.replace(unit[0], "") if unit else text))
     return [
-        f"{sentence(grain)}; result of `queries/{query}.sql`.",
+        f"{sentence(grain)}; made by `{function.__module__}:{function.__qualname__}`.",
         table(["column", "unit", "meaning"], rows),
     ]
 
@@ -254,7 +255,7 @@ def files_page() -> str:
     ]
     for name, schema in CONTRACTS.items():
         parts += _contract(name, schema)
-    parts += ["### quality", *_result_of("ingest/series_quality")]
+    parts += ["### quality", *_result_of(quality_of, "ingest/series_quality")]
     for title, schemas in (
         ("Results", OUTCOMES),
         ("Tables behind the charts", DETAILS),

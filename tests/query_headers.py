@@ -1,4 +1,4 @@
-"""Read and lint the comment headers of queries/**/*.sql.
+"""Read and lint the comment headers of the queries: those shipped, and those that tests compare with.
 
 A header states the purpose on its first line, then ``grain:``, every ``param``, every ``in`` table and every
 ``out`` column, with units in square brackets. The lint compares each of these with the query itself:
@@ -7,7 +7,7 @@ parameters and tables as DuckDB parses them, columns and types as DuckDB binds t
 The columns of an input come from its contract (a table of the schema package), from the query it is the
 ``result of``, or from the list in parentheses, where a type may follow the name: ``(key, ids BIGINT[])``.
 
-Run as a script it lints the whole folder and exits 1 on findings.
+Run as a script it lints both folders and exits 1 on findings.
 """
 
 from __future__ import annotations
@@ -21,11 +21,21 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+from reference import REFERENCE
 
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS
 
-QUERIES = Path(__file__).resolve().parents[1] / "queries"
+ROOT = Path(__file__).resolve().parents[1]
+QUERIES = ROOT / "queries"
+"""Queries that the program runs."""
+
+
+def all_queries() -> list[Path]:
+    """Return the files of the shipped queries and of the reference queries, sorted within each."""
+    return [path for folder in (QUERIES, REFERENCE) for path in sorted(folder.glob("*/*.sql"))]
+
+
 TABLES = CONTRACTS | DETAILS
 
 # What an undeclared type is taken to be, by the column's name; a wrong guess is fixed by naming the type.
@@ -214,8 +224,8 @@ def lint(path: Path) -> list[str]:
 
 def main() -> int:
     """Lint every query; print findings as ``path: finding``."""
-    paths = sorted(QUERIES.glob("*/*.sql"))
-    findings = [f"{path.relative_to(QUERIES.parent)}: {text}" for path in paths for text in lint(path)]
+    paths = all_queries()
+    findings = [f"{path.relative_to(ROOT)}: {text}" for path in paths for text in lint(path)]
     sys.stdout.write("\n".join([*findings, f"{len(paths)} queries, {len(findings)} findings\n"]))
     return 1 if findings else 0
 

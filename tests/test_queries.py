@@ -1,4 +1,4 @@
-"""Every query against its cases: tests/queries/<stage>/<query>/<case>/.
+"""Every query, shipped or reference, against its cases: tests/queries/<stage>/<query>/<case>/.
 
 A case is one CSV per input table, ``params.yaml`` when the query has parameters, and ``expect.csv``.
 An empty field is null, ``""`` an empty text; input columns that a CSV leaves out are null; types come from
@@ -15,7 +15,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from polars.testing import assert_frame_equal
-from query_headers import QUERIES, Header, input_columns, output_columns, parse
+from query_headers import QUERIES, Header, all_queries, input_columns, output_columns, parse
+from reference import REFERENCE, Reference
 from ruamel.yaml import YAML
 
 from hs_analysis.store import Database
@@ -46,10 +47,17 @@ def run_case(header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     inputs = {table: read_csv(case / f"{table}.csv", input_columns(header, table)) for table in header.inputs}
     file = case / "params.yaml"
     params = YAML(typ="safe").load(file.read_text("utf-8")) if file.exists() else {}
-    with Database(threads=1) as database:
+    runner = Database if header.path.is_relative_to(QUERIES) else Reference
+    with runner(threads=1) as database:
         result = database.query(header.name, params, inputs)
     expected = pl.DataFrame(pl.from_arrow(read_csv(case / "expect.csv", output_columns(header))))
     return result, expected
+
+
+def query_of(cases: Path) -> Path:
+    """Return the file of the query that a folder of cases is for."""
+    name = f"{cases.parent.name}/{cases.name}.sql"
+    return QUERIES / name if (QUERIES / name).is_file() else REFERENCE / name
 
 
 @pytest.mark.parametrize(
@@ -58,12 +66,12 @@ def run_case(header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 def test_query_returns_what_the_case_expects(case: Path) -> None:
     """The result of the query on the case's tables is the case's expect.csv, rows in order."""
     folder = case.parent
-    header = parse(QUERIES / folder.parents[1].name / f"{folder.parent.name}.sql")
+    header = parse(query_of(folder.parent))
     result, expected = run_case(header, folder)
     assert_frame_equal(result, expected, check_dtypes=False, rel_tol=1e-9, abs_tol=1e-12)
 
 
-@pytest.mark.parametrize("query", sorted(QUERIES.glob("*/*.sql")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+@pytest.mark.parametrize("query", all_queries(), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_query_has_a_case(query: Path) -> None:
     """A query without a case is not tested: each has at least one folder with an expect.csv."""
     assert list((CASES / query.parent.name / query.stem).glob("*/expect.csv"))
@@ -72,4 +80,4 @@ def test_every_query_has_a_case(query: Path) -> None:
 @pytest.mark.parametrize("folder", sorted(p for p in CASES.glob("*/*") if p.is_dir()), ids=lambda p: p.name)
 def test_every_case_has_a_query(folder: Path) -> None:
     """A case folder whose query was renamed or removed would silently test nothing."""
-    assert (QUERIES / folder.parent.name / f"{folder.name}.sql").is_file()
+    assert query_of(folder).is_file()

@@ -29,6 +29,9 @@ PREFILL_BACKLOG_S = 1.0
 """Prefill backlog age above which decode's arrivals are first tokens, not started requests."""
 
 
+OFFERED_WORK = "align/offered_work"
+"""The query that turns requests and tokens into work."""
+
 CENTRED, TRAILING = 1.0, 0.0
 """How much of a mean of tokens per request lies ahead of its row: as much as behind, or nothing."""
 
@@ -156,7 +159,7 @@ def _work(
         "narrowest_s": NARROWEST_TESTED_S if tested else NARROWEST_S,
         "window_s": window_s, "ahead": ahead,
     }  # fmt: skip
-    work = query("align/offered_work", params, {"windows": windows.drop("in_flight")})
+    work = query(OFFERED_WORK, params, {"windows": windows.drop("in_flight")})
     return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 

@@ -19,7 +19,7 @@ def net_in_flight(
 ) -> pl.DataFrame:
     """Return in_flight rows for services without a gauge: started minus finished requests, summed up.
 
-    The query ``align/net_arrivals`` is the same difference in SQL; a test holds the two equal.
+    The reference query ``align/net_arrivals`` of the tests is the same difference in SQL.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Counter increases, counter by counter.
 
-The queries ``align/increases``, ``align/newest_names`` and ``align/counter_windows`` are the same work in SQL
-for all counters at once; a test holds the two equal.
+The reference queries ``align/increases``, ``align/newest_names`` and ``align/counter_windows`` of the tests
+are the same work in SQL for all counters at once.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def infos_of(
     terms
         Term table of the service.
     quality
-        Result of the query ``ingest/series_quality``.
+        Frame of `ingest.quality.quality_frame`.
     catalogue
         Unit, pool and family of the signals.
     usual_s

@@ -86,7 +86,7 @@ def instance_windows(
 ) -> pl.DataFrame:
     """Return one value per instance, signal and row of several windows, a frame of contract INSTANCES.
 
-    The query ``align/instance_windows`` is the same work in SQL; a test holds the two equal.
+    The reference query ``align/instance_windows`` of the tests is the same work in SQL.
 
     Parameters
     ----------

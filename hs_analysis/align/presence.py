@@ -1,6 +1,6 @@
 """Instances of each pool that report in a window.
 
-The query ``align/instances`` is the same work in SQL; a test holds the two equal.
+The reference query ``align/instances`` of the tests is the same work in SQL.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ INSTANCE_WINDOWS = {
     "service": pl.String, "capture": pl.String, "role": pl.String, "gpu_group": pl.String, "t": pl.Float64,
     "instances": pl.Float64,
 }  # fmt: skip
-"""Columns of the result, as the query gives them."""
+"""Columns of the result, as the reference query gives them."""
 
 Pool = tuple[str, str, str, str | None]
 """Service, capture, role and GPU model, None = all together."""
@@ -116,5 +116,5 @@ class _Instance:
 
 
 def nulls_last(name: str | None) -> tuple[bool, str]:
-    """Return the key that sorts names as the queries do."""
+    """Return the key that sorts names as SQL does."""
     return name is None, name or ""

@@ -95,7 +95,7 @@ def align(
     samples
         The samples, already cut to the window.
     quality
-        Result of the query ``ingest/series_quality``.
+        Frame of `ingest.quality.quality_frame`.
     catalogue, settings
         The catalogue, the user's rows included; the SLO (shares over its edges), the history kind, the GPUs
         of an instance, what is excluded, and nothing else.

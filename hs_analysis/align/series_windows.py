@@ -1,7 +1,7 @@
 """Windows of single series: rates of counters, means of gauges, and where they wait until signals need them.
 
-The queries ``align/counter_windows`` and ``align/gauge_windows`` are the same work in SQL; a test holds the
-two equal.
+The reference queries ``align/counter_windows`` and ``align/gauge_windows`` of the tests are the same work in
+SQL.
 """
 
 from __future__ import annotations

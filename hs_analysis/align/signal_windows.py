@@ -1,7 +1,7 @@
 """One value per signal and window from the series that carry it: totals, means or ratios over the pool.
 
-The query ``align/signal_windows`` is the same work in SQL for all signals at once; a test holds the two
-equal. Memory is one formula.
+The reference query ``align/signal_windows`` of the tests is the same work in SQL for all signals at once.
+Memory is one formula.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIGNAL_WINDOWS = {
     "signal": pl.String, "source": pl.String, "preference": pl.Int64, "t": pl.Float64, "value": pl.Float64,
     "instances": pl.Float64, "coverage": pl.Float64,
 }  # fmt: skip
-"""Columns of the result, as the query gives them."""
+"""Columns of the result, as the reference query gives them."""
 
 LEAST_REPORTING = 0.5
 """Share of a pool's instances below which those that report do not stand for it."""

@@ -30,7 +30,7 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Parameters
     ----------
     windows
-        Result of the query ``align/signal_windows``.
+        Frame of `signal_windows.signal_windows`.
 
     Returns
     -------

@@ -53,7 +53,7 @@ class Scene:
     Attributes
     ----------
     series, quality, rejected, frozen, resets
-        Contract SERIES, result of ``ingest/series_quality``, ``reason`` of every rejected row, frozen
+        Contract SERIES, frame of `ingest.quality.quality_frame`, ``reason`` of every rejected row, frozen
         stretches (capture, first_t, last_t), result of ``ingest/resets``.
     skipped, superseded, broken, server_warnings
         Files no reader knows; files whose samples others hold more faithfully; (file, why) that could

@@ -1,7 +1,7 @@
 """What becomes of each sample of a series: stored, an exact copy, a contradiction, or held better elsewhere.
 
-The queries ``ingest/deduplicate``, ``ingest/fates`` and ``ingest/conflicts`` say the same in SQL, one series
-among all; a test holds the two equal.
+The reference queries ``ingest/deduplicate``, ``ingest/fates`` and ``ingest/conflicts`` of the tests say
+the same in SQL, one series among all.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def frozen_stretches(repeats: pl.DataFrame) -> pl.DataFrame:
     Parameters
     ----------
     repeats
-        Result of the query ``ingest/repeats``: per capture and time the series and how many repeat.
+        Frame of `moments.Moments`: per capture and time the series and how many repeat.
 
     Returns
     -------

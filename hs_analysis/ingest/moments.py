@@ -1,6 +1,6 @@
 """How many series repeat their last value at each moment, counted series by series.
 
-The query ``ingest/repeats`` says the same in SQL; a test holds the two equal.
+The reference query ``ingest/repeats`` of the tests says the same in SQL.
 """
 
 from __future__ import annotations

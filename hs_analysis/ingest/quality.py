@@ -1,6 +1,6 @@
 """What one series looks like: spacing, holes, repeats, resets, range.
 
-The query ``ingest/series_quality`` says the same in SQL; a test holds the two equal.
+The reference query ``ingest/series_quality`` of the tests says the same in SQL.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUALITY: dict[str, pl.DataType | type[pl.DataType]] = {
     "still_from": pl.Datetime("us", "UTC"),
     "still_to": pl.Datetime("us", "UTC"),
 }
-"""Columns of a quality frame, as the query gives them."""
+"""Columns of a quality frame, as the reference query gives them."""
 
 
 def quality_of(

@@ -1,8 +1,8 @@
 """From staged samples to stored ones, series by series: judge each sample, find frozen stretches, write.
 
 Two passes, so that memory is one series and one batch: the first counts repeats over all series, the second
-writes what is kept. The queries ``ingest/stored_samples``, ``ingest/repeats`` and ``ingest/deduplicate`` are
-the same work in SQL; a test holds the two equal.
+writes what is kept. The reference queries ``ingest/stored_samples``, ``ingest/repeats`` and
+``ingest/deduplicate`` of the tests are the same work in SQL.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def version_spans(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalo
     series
         Frame of contract SERIES.
     quality
-        Result of the query ``ingest/series_quality``: when each series was first and last seen.
+        Frame of `quality.quality_frame`: when each series was first and last seen.
     catalogue
         Which metric names are older ones, and until which version.
 

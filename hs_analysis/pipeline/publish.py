@@ -34,6 +34,7 @@ from hs_analysis.pipeline.judge import (
     read_derived,
     read_recommended,
 )
+from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.ratio_tests import read_bench_speeds, read_profile_ratios, read_sweeps
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -97,6 +98,7 @@ def write_report(work: Work) -> Outcome:
         tables.read(work.run, "signals"),
         reproduce(work.arguments, work.settings),
         lambda: kept(library_name(), chart_library),
+        made_by(),
     )
     (work.out / REPORT_FILE).write_text(page, encoding="utf-8")
     return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")

@@ -270,6 +270,7 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     RunFolderError
         When that run has no summary yet.
     """
+    from hs_analysis.pipeline.provenance import made_by
     from hs_analysis.pipeline.publish import DETAIL_TABLES
     from hs_analysis.report.explain import explain
 
@@ -285,7 +286,7 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
     )
     notes += [line] if (line := stale_note(folder)) else []
     catalogue = catalogue_of(from_plain(Settings, manifest.settings))
-    explanation = explain(found, read_summary(folder), details, catalogue)
+    explanation = explain(found, read_summary(folder), details, catalogue, made_by())
     return explanation | {"inputs_sha256": manifests.read_sha256(manifest)}, "\n".join(notes)
 
 

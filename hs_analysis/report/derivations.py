@@ -1,4 +1,4 @@
-"""How each kind of number is made, in words: method, formula, queries and references, as data."""
+"""How each kind of number is made, in words: method, formula and references, as data."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ HETEROSCALE = "HeteroScale, arXiv:2508.19559"
 BOOTSTRAP = "Künsch 1989, the block bootstrap, doi:10.1214/aos/1176347265"
 ISOTONIC = "Barlow et al. 1972, Statistical Inference under Order Restrictions (isotonic regression)"
 OPERATIONAL = "Denning and Buzen 1978, operational laws, doi:10.1145/356733.356735"
-
-# Samples to windows: what every number rests on.
-WINDOWS = (
-    "queries/ingest/stored_samples.sql",
-    "queries/align/increases.sql",
-    "queries/align/counter_windows.sql",
-    "queries/align/gauge_windows.sql",
-    "queries/align/signal_windows.sql",
-)
-LOAD = ("queries/align/instances.sql", "queries/align/offered_work.sql")
 
 
 @dataclass(frozen=True)
@@ -34,8 +24,6 @@ class Derivation:
         In words, and as arithmetic.
     table
         Detail table that holds the rows it was made from; empty when there is none.
-    queries
-        Files of the queries that made those rows.
     refs
         Publications.
     notes
@@ -46,7 +34,6 @@ class Derivation:
     method: str
     formula: str
     table: str
-    queries: tuple[str, ...]
     refs: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -61,7 +48,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "not count twice. The verdict is the rule applied to these numbers; its reasons name the limits.",
         "elasticity = Δ ln(signal) ÷ Δ ln(load);  SNR = (q95 − q05 of the fit) ÷ noise about the fit",
         "study_points",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 2", BOOTSTRAP, ISOTONIC),
     ),
     "capacity": Derivation(
@@ -75,7 +61,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "if it were its upper end.",
         "",  # by the law that was used, see CAPACITY_FORMULAS
         "capacity_points",
-        (*WINDOWS, *LOAD),
         (BOOTSTRAP, OPERATIONAL),
     ),
     "thresholds": Derivation(
@@ -95,7 +80,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "target = head-room × capacity;  out when wanted ÷ current > 1 + θ_out, in when < 1 − θ_in;  "
         "θ = z × noise ÷ mean, with z for the false crossings allowed a day",
         "capacity_points",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, proportional control",),
     ),
     "startup": Derivation(
@@ -110,7 +94,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "request is a lower bound and is not used.",
         "start-up time = median(first request − asked)",
         "",
-        ("queries/align/replica_changes.sql",),
         ("David and Nagaraja 2003, Order Statistics, section 7.1",),
     ),
     "gpu_speeds": Derivation(
@@ -124,7 +107,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "weight = speed ÷ (Σ pods × speed ÷ Σ pods);  equivalents = Σ weight × pods;  "
         "P ÷ D in pods = ratio × weight of a decode pod ÷ weight of a prefill pod",
         "",
-        WINDOWS,
         (BOOTSTRAP, ISOTONIC),
     ),
     "prior": Derivation(
@@ -137,7 +119,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "prefill = computed tokens ÷ time of a step;  decode = sequences ÷ time of a step;  "
         "compared as data ÷ prior",
         "",
-        WINDOWS,
         ("aiconfigurator (Apache-2.0), performance tables of serving engines",),
     ),
     "pd_ratio": Derivation(
@@ -149,7 +130,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "instance of each served then gives the ratio again, without a limit on latency: a cross-check.",
         "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill)",
         "mix",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 4", BOOTSTRAP),
     ),
     "sweeps": Derivation(
@@ -161,7 +141,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "served = min(α · P, β · D);  balance = β ÷ α, with α of splits that prefill holds back and β of "
         "those that decode does",
         "",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 4",),
     ),
     "demand": Derivation(
@@ -171,7 +150,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "the demand, so they are listed.",
         "offered work = started requests per second × mean tokens of a request",
         "mix",
-        (*WINDOWS, *LOAD, "queries/align/net_arrivals.sql"),
         (OPERATIONAL,),
     ),
     "selection": Derivation(
@@ -182,7 +160,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "what a replay cannot tell apart is decided by violations, then by actions.",
         "score = 1 − hours of the candidate ÷ hours recorded",
         "",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Algorithm 1",),
     ),
     "replay": Derivation(
@@ -193,7 +170,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "near the limit are estimates, and the calibration says how good.",
         "instance-hours = Σ instances × step;  saving = 1 − hours of the policy ÷ hours of the baseline",
         "timeline",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Algorithm 1",),
     ),
     "trial": Derivation(
@@ -204,7 +180,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "Dead band, cooldowns and steps are the same for all drivers, and there are no guards.",
         "dip ÷ peak = mean instances in the tenth of rows of lowest hourly load ÷ in that of the highest",
         "",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Fig. 6",),
         (CAPTION, IN_THE_PAPER),
     ),
@@ -214,7 +189,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "on the whole window. Every number of it has a link of its own.",
         "decode = ⌈total ÷ target⌉, prefill = ⌈decode × ratio⌉; with two signals each pool by its own",
         "",
-        (*WINDOWS, *LOAD),
         (f"{HETEROSCALE}, Algorithm 1",),
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,17 @@ from hs_analysis import evidence
 from hs_analysis.catalogue import Catalogue, load_catalogue
 from hs_analysis.errors import UsageError
 from hs_analysis.evidence import EvidenceLink
+from hs_analysis.report.choice import records
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
 from hs_analysis.report.headlines import HEADLINES, INTERVALS, NUMBERS
 from hs_analysis.report.priors import prior_basis
 from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
-from hs_analysis.report.sweep_explain import explained, links, sweep_of
+from hs_analysis.report.sweep_explain import explained, kind_of, links, sweep_of
 from hs_analysis.report.wording import on_type, signal_label, unit_of
 
-__all__ = ["explain", "text"]
+__all__ = ["explain", "kinds", "text"]
 
 Entry = Mapping[str, Any]
 
@@ -43,6 +44,7 @@ def explain(
     summary: Mapping[str, Any],
     details: Mapping[str, pl.DataFrame],
     catalogue: Catalogue | None = None,
+    made_by: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return how the number behind a link was found.
 
@@ -56,12 +58,14 @@ def explain(
         Detail tables by name (`hs_analysis.schema.detail`); those that are absent give no rows.
     catalogue
         The catalogue with the rows of the run's settings; the shipped one when it has none.
+    made_by
+        Per kind of number (`kinds`) the functions and queries that make it; none are named without it.
 
     Returns
     -------
     dict
         link, run, service, title, measure, value, unit, interval, status, reasons, numbers, window, method,
-        formula, basis, metrics, queries, rows, inputs, see_also, refs. ``value`` is None where it was
+        formula, basis, metrics, made_by, rows, inputs, see_also, refs. ``value`` is None where it was
         refused; then ``reasons`` says why. Plain data, ready for JSON.
 
     Raises
@@ -71,7 +75,11 @@ def explain(
     """
     sweep = sweep_of(link, summary)
     if sweep is not None:
-        return _head(link) | explained(sweep, details["splits"]) | _tail("sweeps", link, summary, {})
+        return (
+            _head(link)
+            | explained(sweep, details["splits"], made_by or {})
+            | _tail("sweeps", link, summary, {})
+        )
     service = _service(link, summary)
     places = dict(_places(service))
     bare = evidence.path(link.service, link.stage, link.what)
@@ -97,13 +105,20 @@ def explain(
             "formula": _formula(place),
             "basis": _basis(place, service),
             "metrics": _metrics(place, service, catalogue or load_catalogue()),
-            "queries": list(derivation.queries),
+            "made_by": list((made_by or {}).get(place.kind, ())),
             "rows": _rows(place, link, derivation.table, details),
             "see_also": _see_also(place, service, places),
             "refs": list(derivation.refs),
         }
         | _tail(place.kind, link, summary, service)
     )
+
+
+def kinds(summary: Mapping[str, Any]) -> frozenset[str]:
+    """Return the kinds of number that a run holds."""
+    services = records(summary.get("services"))
+    found = {kind for service in services for kind, *_ in _entries(service)}
+    return frozenset(found | {kind_of(sweep) for sweep in records(summary.get("sweeps"))})
 
 
 def _head(link: EvidenceLink) -> dict[str, Any]:

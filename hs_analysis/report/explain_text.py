@@ -29,7 +29,7 @@ def _labelled(explanation: Mapping[str, Any], listed: bool) -> Iterator[tuple[st
     for label in ("formula", "basis"):
         if explanation[label]:
             yield label, explanation[label]
-    yield from _files("queries", explanation["queries"], listed)
+    yield from _files("made by", explanation["made_by"], listed)
     window = explanation["window"]
     yield "window", f"{span(window['start'], window['end'])}, {window['of']}"
     if explanation["rows"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
@@ -47,6 +47,7 @@ def render(
     signals: pl.DataFrame,
     reproduce: str,
     library: Callable[[], str] = chart_library,
+    made_by: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the report as one HTML page that needs no network.
 
@@ -64,6 +65,8 @@ def render(
         The command line that makes this page again.
     library
         Brings the chart library as one script; called when the page has charts.
+    made_by
+        Per kind of number the functions and queries that make it; only kinds that the run has name them.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def render(
         Equal inputs give equal bytes: no clock, no random ids.
     """
     findings = findings if findings.width else empty(FINDINGS)
-    page = view.build(summary, policies_yaml, findings, reproduce)
+    page = view.build(summary, policies_yaml, findings, reproduce, made_by or {})
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
     tables = {name: _by_service(details.get(name), contract) for name, contract in TABLES.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -30,7 +30,14 @@ def links(summary: Mapping[str, Any]) -> list[str]:
     )
 
 
-def explained(sweep: Mapping[str, Any], splits: pl.DataFrame) -> dict[str, Any]:
+def kind_of(sweep: Mapping[str, Any]) -> str:
+    """Return the kind of number that a ratio test is, by where its splits were measured."""
+    return "bench_sweeps" if sweep.get("source") == "bench" else "sweeps"
+
+
+def explained(
+    sweep: Mapping[str, Any], splits: pl.DataFrame, made_by: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     """Return the keys of an explanation that a ratio test fills (`hs_analysis.report.explain.explain`)."""
     made = DERIVATIONS["sweeps"]
     found = per_split(sweep, splits)
@@ -68,7 +75,7 @@ def explained(sweep: Mapping[str, Any], splits: pl.DataFrame) -> dict[str, Any]:
         "formula": made.formula,
         "basis": "; ".join(part for part in _basis(sweep) if part),
         "metrics": [],
-        "queries": list(made.queries),
+        "made_by": list(made_by.get(kind_of(sweep), ())),
         "rows": {"table": "splits", "rows": len(found)},
         "see_also": [],
         "refs": list(made.refs),

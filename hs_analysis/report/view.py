@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -21,6 +21,7 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
+from hs_analysis.report.explain import kinds
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
@@ -46,7 +47,11 @@ MANY_SERVICES = 2
 
 
 def build(
-    summary: Mapping[str, Any], policies_yaml: Mapping[str, str], findings: pl.DataFrame, reproduce: str
+    summary: Mapping[str, Any],
+    policies_yaml: Mapping[str, str],
+    findings: pl.DataFrame,
+    reproduce: str,
+    made_by: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return everything the page says, as nested dicts, lists and strings.
 
@@ -60,6 +65,8 @@ def build(
         Findings of all services, contract ``findings``.
     reproduce
         The command line that makes this report again.
+    made_by
+        Per kind of number the functions and queries that make it.
     """
     anchors = Anchors()
     services: list[Mapping[str, Any]] = [
@@ -108,15 +115,22 @@ def build(
         "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
         "methods": [
             {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
+            | {"made_by": _made_by(key, kinds(summary), made_by or {})}
             for key, made in DERIVATIONS.items()
         ],
     }
 
 
+def _made_by(key: str, here: Collection[str], made_by: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what makes a kind of number in this run; nothing where the run has no such number."""
+    found = [kind for kind in here if kind == key or (key == "sweeps" and kind == "bench_sweeps")]
+    return list(dict.fromkeys(name for kind in sorted(found) for name in made_by.get(kind, ())))
+
+
 def _words(made: Derivation) -> dict[str, Any]:
     """Return a derivation for the page: the name of the single number is left open."""
     words = {"method": made.method, "formula": made.formula, "notes": list(made.notes)}
-    return words | {"queries": list(made.queries), "refs": list(made.refs)}
+    return words | {"refs": list(made.refs)}
 
 
 def _title(services: list[Mapping[str, Any]]) -> str:

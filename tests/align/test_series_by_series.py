@@ -1,4 +1,4 @@
-"""Alignment series by series gives what the shipped queries give for all series at once."""
+"""Alignment series by series gives what the reference queries give for all series at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from reference import Reference
 
 from hs_analysis.align.in_flight import net_arrivals
 from hs_analysis.align.instance_rows import instance_windows
@@ -19,7 +20,6 @@ from hs_analysis.align.series_windows import WindowStore
 from hs_analysis.align.signal_windows import signal_windows
 from hs_analysis.align.tables import instants
 from hs_analysis.align.terms import TERM_COLUMNS
-from hs_analysis.store import Database
 
 WIDTH_S, LEAST, PRESENT = 60.0, 0.7, 0.5
 START_US = 1_767_225_600_000_000
@@ -191,13 +191,13 @@ def flows(one: Made) -> pl.DataFrame:
 
 
 def by_query(one: Made) -> Results:
-    """Go by the shipped queries."""
+    """Go by the reference queries."""
     used = one.series.join(one.terms.select("series_id").unique(), "series_id", how="semi")
     spaced = used.with_columns(pl.col("interval_s").fill_null(15.0))
     counters = spaced.filter(pl.col("read") == "rate").select("series_id", "capture", "metric", "interval_s")
     gauges = spaced.filter(pl.col("read") == "gauge").select("series_id", "interval_s")
     width = {"window_s": WIDTH_S}
-    with Database(threads=1) as database:
+    with Reference(threads=1) as database:
         increases = database.query("align/increases", {}, {"samples": one.samples, "counters": counters})
         known = one.terms.drop("read", "source", "pool", "role", "gpu_group", "instance", "side", "sign")
         increases = database.query("align/newest_names", {}, {"increases": increases, "terms": known})

@@ -1,4 +1,4 @@
-"""Settling series by series gives what the shipped queries give for all of them at once."""
+"""Settling series by series gives what the reference queries give for all of them at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from reference import Reference
 
 from hs_analysis.ingest.fates import Span
 from hs_analysis.ingest.frozen import frozen_stretches
@@ -19,7 +20,6 @@ from hs_analysis.ingest.raw import FLAGS, NAN, STALE, RawSeries
 from hs_analysis.ingest.settling import Kept, Settled, settle
 from hs_analysis.ingest.staging import Samples, Staging
 from hs_analysis.schema.frames import SAMPLES, empty
-from hs_analysis.store import Database
 
 Row = tuple[int, int, float, int, int]
 """Series, time [s], value, flag code, file."""
@@ -99,13 +99,13 @@ def settled(rows: list[Row], on_conflict: str) -> tuple[Settled, pl.DataFrame, l
 
 
 def by_queries(rows: list[Row], on_conflict: str) -> dict[str, pl.DataFrame]:
-    """Return what the queries say of the same rows."""
+    """Return what the reference queries say of the same rows."""
     names = ("key", "t_us", "value", "flag", "file_no")
     columns = [(s, t * 1_000_000, None if np.isnan(v) else v, FLAGS[f] or None, n) for s, t, v, f, n in rows]
     kinds = [pl.Int64, pl.Int64, pl.Float64, pl.String, pl.Int64]
     numbers = sorted({row[0] for row in rows})
     ids = {"key": numbers, "series_id": numbers, "metric_group": [n // 2 for n in numbers]}
-    with Database(threads=1) as database:
+    with Reference(threads=1) as database:
         judged = database.query(
             "ingest/deduplicate",
             {"on_conflict": on_conflict},

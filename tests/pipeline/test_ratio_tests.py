@@ -11,11 +11,13 @@ import jsonschema
 import polars as pl
 import pytest
 from derive.bench import paper, points
+from pipeline.traced import traced
 
 from hs_analysis.ingest import formats
 from hs_analysis.ingest.raw import Dump, RawBench, ReadNotes
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import Settings, Slo
@@ -54,7 +56,9 @@ def whole_run(place: Path, frame: pl.DataFrame, slo: Slo) -> dict:
 
 def test_points_alone_answer_the_ratio(place: Path) -> None:
     """The paper's table as input: both best splits, no service, a warning in place of a policy, a report."""
-    summary = whole_run(place, paper(), Slo())
+    with traced() as ran:
+        summary = whole_run(place, paper(), Slo())
+    assert set(made_by()["bench_sweeps"]) <= ran
     assert {one["name"]: one["best"] for one in summary["sweeps"]} == {
         "service A": [9, 7], "service B": [10, 6],
     }  # fmt: skip

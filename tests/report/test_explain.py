@@ -7,7 +7,7 @@ import pytest
 
 from hs_analysis import evidence
 from hs_analysis.errors import UsageError
-from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
+from hs_analysis.report.derivations import CAPACITY_FORMULAS
 from hs_analysis.report.explain import explain, text
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
 from hs_analysis.schema.detail import CAPACITY_POINTS, STUDY_POINTS, TIMELINE
@@ -200,7 +200,11 @@ def details():
 
 
 def about(stage, what, **more):
-    return explain(evidence.parse(path(stage, what, **more)), summary(), details())
+    link = evidence.parse(path(stage, what, **more))
+    return explain(link, summary(), details(), made_by=MADE_BY)
+
+
+MADE_BY = {"capacity": ("derive.capacity:fit", "queries/align/offered_work.sql")}
 
 
 CASES = [
@@ -342,14 +346,16 @@ def test_a_signal_names_the_metrics_that_carry_it():
     assert about("derive", "threshold:decode_tps@decode")["metrics"] == ["vllm:generation_tokens_total"]
 
 
-def test_the_named_queries_exist(root):
-    """Every query file that an explanation names is in the repository."""
-    missing = {q for d in DERIVATIONS.values() for q in d.queries if not (root / q).is_file()}
-    assert missing == set()
+def test_the_makers_of_the_kind_are_named():
+    """An explanation names what makes its kind of number, in the order given, and nothing where none is."""
+    link = evidence.parse(path("derive", "capacity@decode"))
+    made_by = MADE_BY | {"demand": ("other",)}
+    assert explain(link, summary(), {}, made_by=made_by)["made_by"] == [*MADE_BY["capacity"]]
+    assert explain(link, summary(), {})["made_by"] == []
 
 
 def test_the_text_holds_what_the_data_holds():
-    """Value with unit and interval, window, queries, file hash, references and link stand in the text."""
+    """Value with unit and interval, window, makers, file hash, references and link stand in the text."""
     shown = text(about("derive", "capacity@decode"))
     for part in (
         "prod/llama · capacity of one decode instance",
@@ -357,7 +363,7 @@ def test_the_text_holds_what_the_data_holds():
         "exactly    1548.9 (1502 to 1597)",
         "2026-11-17 00:00 to 2026-11-24 00:00 UTC",
         "10 rows of capacity_points, 8 used, 1 over the limit, 1 undecided",
-        "queries/align/increases.sql",
+        "made by    derive.capacity:fit, queries/align/offered_work.sql",
         "48,210,331 bytes  sha256 9f9f",
         "doi:10.1214/aos/1176347265",
         path("derive", "capacity@decode"),
@@ -376,7 +382,7 @@ def test_the_number_comes_first_then_how_it_was_found_then_the_files():
         "capacity   1,549 tokens/s per decode instance (95 % interval 1,502 to 1,597), ok"
     )
     labels = [line[:10].strip() for line in lines[2:] if line[:10].strip()]
-    wanted = ["exactly", "method", "formula", "queries", "window", "rows", "inputs", "refs", "link"]
+    wanted = ["exactly", "method", "formula", "made by", "window", "rows", "inputs", "refs", "link"]
     assert [label for label in labels if label in wanted] == wanted
 
 
