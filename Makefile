@@ -5,8 +5,9 @@
 #   make check-slow   the long sweeps, and the properties on ten times the examples
 #   make bench        what costs time, as ratios of two things measured in the same run
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
-#   make lint         ruff, mypy, import order, query headers, generated pages
+#   make lint         ruff, mypy, import order, query headers, generated pages, chart library
 #   make docs         write the generated reference pages again
+#   make chart-library  write the chart library of reports again, after a new altair or vl-convert
 #   make lock         renew requirements.lock;  make lock-check  is it still right?
 #   make clean        remove what these made, .venv included
 
@@ -96,10 +97,15 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python tests/query_headers.py
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python tests/chart_library.py --check
 
 .PHONY: docs
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+
+.PHONY: chart-library
+chart-library: $(READY)
+	$(BIN)/python tests/chart_library.py
 
 # pip-tools lives in its own environment: what it brings is not needed to run or test.
 .PHONY: lock

@@ -146,8 +146,8 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
 
 EXPLAIN_HELP = """hsa explain chat%2Fllama/derive/pd_ratio --run-dir reports/dumps-20260701T0000-20260708T0000
 
-One number with its unit and status, then how it was found: method, formula, queries, window, rows and further
-numbers, then the input files in one line, or each with its hash under -v."""
+One number with its unit and status, then how it was found: method, formula, functions and queries,
+window, rows and further numbers, then the input files in one line, or each with its hash under -v."""
 
 
 @grouped

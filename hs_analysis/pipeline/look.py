@@ -25,12 +25,17 @@ from hs_analysis.pipeline.session import Asked, accepts, settings_for, signed
 from hs_analysis.pipeline.stages import Stage
 from hs_analysis.pipeline.standard_input import spooled
 from hs_analysis.schema.settings import Settings
-from hs_analysis.store.kept import cache_folder
 
 _KEEP = 'see why: hsa ingest INPUT keeps them, then hsa sql RUN "FROM rejected"'
 LOOKED_AT = "looked-at"
 MOST_CACHED = 4
 """Inputs kept in the cache: looking again at one of the last few reads nothing twice."""
+
+
+def cache_folder() -> Path:
+    """Return the user's cache folder of this program; nothing in it is needed."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "hs_analysis"
 
 
 @contextmanager

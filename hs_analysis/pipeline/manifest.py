@@ -26,7 +26,7 @@ SCHEMA_VERSION = 1
 
 _LIBRARIES = (
     "duckdb", "polars", "pyarrow", "numpy", "scipy", "statsmodels", "scikit-learn", "altair",
-    "vl-convert-python", "jinja2", "ruamel.yaml", "pysimdjson", "isal", "typer", "rich",
+    "jinja2", "ruamel.yaml", "pysimdjson", "isal", "typer", "rich",
 )  # fmt: skip
 _SOURCES = {".py", ".sql", ".yaml", ".json", ".html", ".jinja", ".js", ".css"}
 

@@ -41,7 +41,6 @@ from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.standard_input import is_spooled
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.settings import Settings
-from hs_analysis.store.kept import kept
 
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
@@ -85,7 +84,6 @@ def export_policies(work: Work) -> Outcome:
 def write_report(work: Work) -> Outcome:
     """Write summary.json and the report."""
     from hs_analysis.report import render
-    from hs_analysis.report.library import chart_library, library_name
 
     found = _summary(work)
     tables.write_json(work.out, SUMMARY_FILE, found)
@@ -97,7 +95,6 @@ def write_report(work: Work) -> Outcome:
         tables.read(work.run, "findings"),
         tables.read(work.run, "signals"),
         reproduce(work.arguments, work.settings),
-        lambda: kept(library_name(), chart_library),
         made_by(),
     )
     (work.out / REPORT_FILE).write_text(page, encoding="utf-8")

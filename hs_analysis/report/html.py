@@ -46,7 +46,6 @@ def render(
     findings: pl.DataFrame,
     signals: pl.DataFrame,
     reproduce: str,
-    library: Callable[[], str] = chart_library,
     made_by: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the report as one HTML page that needs no network.
@@ -63,8 +62,6 @@ def render(
         Contracts ``findings`` and ``signals``.
     reproduce
         The command line that makes this page again.
-    library
-        Brings the chart library as one script; called when the page has charts.
     made_by
         Per kind of number the functions and queries that make it; only kinds that the run has name them.
 
@@ -74,7 +71,7 @@ def render(
         Equal inputs give equal bytes: no clock, no random ids.
     """
     findings = findings if findings.width else empty(FINDINGS)
-    page = view.build(summary, policies_yaml, findings, reproduce, made_by or {})
+    page = view.build(summary, policies_yaml, findings, reproduce, made_by)
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
     tables = {name: _by_service(details.get(name), contract) for name, contract in TABLES.items()}
@@ -101,7 +98,7 @@ def render(
             page=page,
             style=Markup(_text("style.css")),  # noqa: S704 - shipped with the package
             script=Markup(_text("script.js")),  # noqa: S704 - shipped with the package
-            bundle=Markup(library() if drawn else ""),  # noqa: S704 - the chart library
+            bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
                 {"config": chart_specs.CONFIG, "layers": [json.loads(text) for text in layers]}
             ),

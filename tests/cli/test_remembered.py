@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
 from hs_analysis.pipeline import look
-from hs_analysis.store.kept import cache_folder
 
 OTHER = ("--slo", "ttft=9s")
 STAGES = ("study", "derive", "select", "policy", "replay", "export", "report", "plan-test")
@@ -24,7 +23,7 @@ def call(*arguments: str | Path, **more: Any) -> Result:
 
 
 def _rooms() -> Path:
-    return cache_folder() / look.LOOKED_AT
+    return look.cache_folder() / look.LOOKED_AT
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from chart_library import made
 from report import sample as samples
 
-from hs_analysis.report import render
+from hs_analysis.report import library, render
 from hs_analysis.report.html import island
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}</pre>"""
@@ -127,6 +128,11 @@ def test_chart_library_is_there_once(html: str) -> None:
     """One copy serves all charts; a page without charts has none."""
     assert html.count("window.vegaEmbed=") == 1
     assert "vegaEmbed=" not in render(*samples.nothing().arguments())
+
+
+def test_chart_library_is_what_vl_convert_makes() -> None:
+    """The file in the package is the bundle of the version of Vega-Lite that altair writes charts for."""
+    assert library.chart_library() == made()
 
 
 def test_data_islands_are_json_and_rows_are_csv(html: str) -> None:
