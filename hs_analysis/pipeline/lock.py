@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from hs_analysis.errors import RunFolderError
 
 LOCK_FILE = ".lock"
+
+_HOLDER_AT = 1
+"""Where the number of the holder begins in the file [bytes]: Windows lets nobody read the first byte."""
 
 
 @contextmanager
@@ -22,19 +26,27 @@ def lock(folder: Path) -> Iterator[None]:
     RunFolderError
         When another process holds it; the message names the process.
     """
-    with (folder / LOCK_FILE).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise RunFolderError(
-                f"another hsa is writing this folder (process {holder})",
-                where=str(folder),
-                hint="wait for it, or choose another folder with --run-dir",
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    held: list[int] = []
+    path = folder / LOCK_FILE
+    one = FileLock(path, blocking=False, preserve_lock_file=True, on_acquired=held.append)
+    try:
+        one.acquire()
+    except Timeout as error:
+        raise RunFolderError(
+            f"another hsa is writing this folder (process {_holder(path)})",
+            where=str(folder),
+            hint="wait for it, or choose another folder with --run-dir",
+        ) from error
+    try:
+        os.ftruncate(held[0], 0)
+        os.write(held[0], f"{' ' * _HOLDER_AT}{os.getpid()}\n".encode())
         yield
-        file.truncate(0)
+        os.ftruncate(held[0], 0)
+    finally:
+        one.release()
+
+
+def _holder(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        file.seek(_HOLDER_AT)
+        return file.read().decode().strip() or "unknown"
