@@ -5,39 +5,88 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import hs_analysis
 from hs_analysis.cli import failure, streams
-from hs_analysis.cli.collect import EXPORT_PLAN_HELP, PULL_HELP, export_plan, pull
-from hs_analysis.cli.compare import COMPARE_HELP, compare
-from hs_analysis.cli.init import INIT_HELP, init
-from hs_analysis.cli.look import DOCTOR_HELP, EXPLAIN_HELP, SIGNALS_HELP, doctor, explain, signals
-from hs_analysis.cli.plan_test import PLAN_TEST_HELP, plan_test
-from hs_analysis.cli.run import RUN_HELP, run
-from hs_analysis.cli.settings import SETTINGS_HELP, settings
-from hs_analysis.cli.sql import SQL_HELP, sql
-from hs_analysis.cli.steps import (
-    EXPORT_HELP,
-    INGEST_HELP,
-    REPLAY_HELP,
-    REPORT_HELP,
-    STAGE_COMMANDS,
-    export,
-    ingest,
-    replay,
-    report,
-)
-from hs_analysis.cli.validate import VALIDATE_HELP, validate
 from hs_analysis.errors import HsError, machine_in_words
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command as the list of commands shows it; its module is loaded when it is asked for.
+
+    Attributes
+    ----------
+    module
+        Module of this package that has the function of the command and its help (an example first, then what
+        it does).
+    panel, brief
+        Panel and line in the list of commands.
+    """
+
+    module: str
+    panel: str
+    brief: str
+
+    def listed(self, name: str) -> TyperCommand:
+        """Return what a list needs: a command without parameters."""
+        return TyperCommand(name, short_help=self.brief, rich_help_panel=self.panel)
+
+    def loaded(self, name: str) -> Any:
+        """Return the whole command."""
+        module = import_module(f"hs_analysis.cli.{self.module}")
+        if self.module == "steps" and name in module.STAGE_COMMANDS:
+            function, text = module.STAGE_COMMANDS[name].command(), module.STAGE_COMMANDS[name].help
+        else:
+            word = name.replace("-", "_")
+            function, text = getattr(module, word), getattr(module, f"{word.upper()}_HELP")
+        alone = typer.Typer(add_completion=False, rich_markup_mode="rich", context_settings=CONTEXT)
+        alone.command(name, help=text, short_help=self.brief, rich_help_panel=self.panel)(function)
+        return typer.main.get_command(alone)
+
+
 class Commands(TyperGroup):
-    """Prints the errors a user can act on, one line each, and ends with their exit code."""
+    """Loads the command that is asked for, and no other.
+
+    Prints the errors a user can act on, one line each, and ends with their exit code.
+    """
+
+    def __init__(self, **given: Any) -> None:
+        given["commands"] = {name: command.listed(name) for name, command in COMMANDS.items()}
+        super().__init__(**given)
+        self._listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name; None for a name that is none."""
+        if cmd_name not in COMMANDS or self._listing:
+            return super().get_command(ctx, cmd_name)
+        return COMMANDS[cmd_name].loaded(cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help of the program."""
+        with self._listed():
+            super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return the commands that begin so."""
+        with self._listed():
+            return super().shell_complete(ctx, incomplete)
+
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        self._listing = True
+        try:
+            yield
+        finally:
+            self._listing = False
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -55,13 +104,15 @@ def _first_input() -> str:
     return words[0] if words else "INPUT"
 
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
 app = typer.Typer(
     name="hsa",
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=CONTEXT,
     epilog="Exit codes: 0 ok, 1 failure, 2 wrong usage, 3 --fail-on holds, 4 data lost and --strict.",
 )
 
@@ -90,29 +141,30 @@ def program(
 
 EVERYTHING, DATA, STAGES, AROUND = "Everything", "Getting the data", "Stages", "Around"
 
-COMMANDS: dict[str, tuple[Callable[..., None], str, str, str]] = {
-    "run": (run, RUN_HELP, EVERYTHING, "Everything, in order, into one run folder."),
-    "pull": (pull, PULL_HELP, DATA, "Fetch the metrics from a Prometheus."),
-    "export-plan": (export_plan, EXPORT_PLAN_HELP, DATA, "The queries to run by hand."),
-    "init": (init, INIT_HELP, EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
-    "ingest": (ingest, INGEST_HELP, STAGES, "Dumps into typed tables."),
-    **{step.name: (step.command(), step.help, STAGES, step.brief) for step in STAGE_COMMANDS},
-    "replay": (replay, REPLAY_HELP, STAGES, "Backtest of the selected policy and what stands beside it."),
-    "export": (export, EXPORT_HELP, STAGES, "The policy as objects of other programs."),
-    "report": (report, REPORT_HELP, STAGES, "summary.json and report.html."),
-    "doctor": (doctor, DOCTOR_HELP, AROUND, "What was found, its quality, what is missing."),
-    "compare": (compare, COMPARE_HELP, AROUND, "What changed between two runs."),
-    "explain": (explain, EXPLAIN_HELP, AROUND, "How one number was found."),
-    "plan-test": (plan_test, PLAN_TEST_HELP, AROUND, "Tests that would answer what is open."),
-    "signals": (signals, SIGNALS_HELP, AROUND, "The catalogue of signals and metrics."),
-    "settings": (settings, SETTINGS_HELP, AROUND, "Every setting in effect, and where it is from."),
-    "sql": (sql, SQL_HELP, AROUND, "The tables of a run, in SQL."),
-    "validate": (validate, VALIDATE_HELP, AROUND, "A settings file or policy checked offline."),
+COMMANDS: dict[str, Command] = {
+    "run": Command("run", EVERYTHING, "Everything, in order, into one run folder."),
+    "pull": Command("collect", DATA, "Fetch the metrics from a Prometheus."),
+    "export-plan": Command("collect", DATA, "The queries to run by hand."),
+    "init": Command("init", EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
+    "ingest": Command("steps", STAGES, "Dumps into typed tables."),
+    "study": Command("steps", STAGES, "Verdicts of the signals."),
+    "derive": Command("steps", STAGES, "Demand, capacity, targets and the P/D ratio."),
+    "select": Command("steps", STAGES, "Candidate policies simulated, the best chosen."),
+    "trial": Command("steps", STAGES, "Every signal tried as the driver of an autoscaler."),
+    "policy": Command("steps", STAGES, "The policy as policy.yaml."),
+    "replay": Command("steps", STAGES, "Backtest of the selected policy and what stands beside it."),
+    "export": Command("steps", STAGES, "The policy as objects of other programs."),
+    "report": Command("steps", STAGES, "summary.json and report.html."),
+    "doctor": Command("look", AROUND, "What was found, its quality, what is missing."),
+    "compare": Command("compare", AROUND, "What changed between two runs."),
+    "explain": Command("look", AROUND, "How one number was found."),
+    "plan-test": Command("plan_test", AROUND, "Tests that would answer what is open."),
+    "signals": Command("look", AROUND, "The catalogue of signals and metrics."),
+    "settings": Command("settings", AROUND, "Every setting in effect, and where it is from."),
+    "sql": Command("sql", AROUND, "The tables of a run, in SQL."),
+    "validate": Command("validate", AROUND, "A settings file or policy checked offline."),
 }
-"""Command → function, help (an example first, then what it does), panel, line in the list of commands."""
-
-for _name, (_function, _help, _panel, _brief) in COMMANDS.items():
-    app.command(_name, help=_help, short_help=_brief, rich_help_panel=_panel)(_function)
+"""The commands, in the order of the help."""
 
 
 def main() -> None:

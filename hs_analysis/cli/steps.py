@@ -45,8 +45,6 @@ class StageCommand:
         The stage.
     example
         Arguments of a runnable example, after ``hsa <name>``.
-    brief
-        What it gives, in a few words.
     does
         What it does, in a paragraph.
     present
@@ -55,7 +53,6 @@ class StageCommand:
 
     name: str
     example: str
-    brief: str
     does: str
     present: Callable[[Path], Shown]
 
@@ -123,11 +120,10 @@ def _report(folder: Path) -> Shown:
 
 _RUN = "reports/dumps-20260701T0000-20260708T0000"
 
-STAGE_COMMANDS: tuple[StageCommand, ...] = (
+_STAGES: tuple[StageCommand, ...] = (
     StageCommand(
         "study",
         _RUN,
-        "Verdicts of the signals.",
         "Judge every signal: proportional (may size pools), guard (may only add or veto), unusable or "
         "unknown; each with its reasons.",
         _sections("study", tables.signals, lambda service: service["signals"]),
@@ -135,7 +131,6 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
     StageCommand(
         "derive",
         _RUN,
-        "Demand, capacity, targets and the P/D ratio.",
         "Derive demand, capacity per instance at the SLO, targets with dead band and cooldowns, and the P/D "
         "ratio (prefill instances per decode instance).",
         _sections("derive", tables.derived, lambda service: service["thresholds"]),
@@ -143,7 +138,6 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
     StageCommand(
         "select",
         _RUN,
-        "Candidate policies simulated, the best chosen.",
         "Simulate a policy for every signal that may size pools on the training window, and choose the one "
         "that saves most within the SLO (HeteroScale's Algorithm 1).",
         _sections("select", tables.selection, lambda service: service["selection"]),
@@ -151,7 +145,6 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
     StageCommand(
         "trial",
         _RUN,
-        "Every signal tried as the driver of an autoscaler.",
         "Let every studied signal, qualified or not, drive its pool over the test window, and show whether "
         "the fleet follows when the load dips, beside the same trial in the HeteroScale paper.",
         _sections("trial", tables.trial, lambda service: service["trial"]),
@@ -159,11 +152,13 @@ STAGE_COMMANDS: tuple[StageCommand, ...] = (
     StageCommand(
         "policy",
         f"{_RUN} -q > policy.yaml",
-        "The policy as policy.yaml.",
         "Write policy.yaml, fitted on the whole window, and print it; comments say where numbers come from.",
         _policy,
     ),
 )
+
+STAGE_COMMANDS = {one.name: one for one in _STAGES}
+"""The commands of stages that have no flags of their own, by name."""
 
 REPLAY_HELP = f"""hsa replay {_RUN} --fault all
 

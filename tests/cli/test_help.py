@@ -47,6 +47,26 @@ def sniffed(commands: list[list[str]], heavy: tuple[str, ...]) -> list[tuple[int
     return found
 
 
+def command_of(name: str) -> Any:
+    """Return a command with its parameters."""
+    group = typer.main.get_command(app)
+    return group.get_command(None, name)  # type: ignore[attr-defined]
+
+
+def test_the_list_of_commands_loads_none_of_them() -> None:
+    """The modules of commands, and the settings that their flags name, wait until one is asked for."""
+    modules = (
+        *sorted({f"hs_analysis.cli.{one.module}" for one in COMMANDS.values()}),
+        "hs_analysis.settings",
+    )
+    for code, loaded, said in sniffed([["--help"], ["--version"]], modules):
+        assert (code, loaded) == (0, [])
+        assert "hsa" in said
+    ((_, loaded, _),) = sniffed([["sql", "--help"]], modules)
+    assert "hs_analysis.cli.sql" in loaded
+    assert "hs_analysis.cli.run" not in loaded
+
+
 def test_heavy_libraries_are_not_imported() -> None:
     """Nothing that only work needs is loaded for help, the version, or the catalogue."""
     commands = [["--help"], ["run", "--help"], ["derive", "--help"], ["--version"], ["signals"]]
@@ -68,7 +88,7 @@ def test_reading_dumps_loads_no_statistics(dumps: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_starts_with_an_example_of_itself(name: str) -> None:
     """The first line of each command's help can be run as it stands, and its flags exist."""
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = command_of(name)
     example = str(command.help).splitlines()[0]
     assert example.startswith(f"hsa {name} ")
     known = {flag for parameter in command.params for flag in parameter.opts}
@@ -114,7 +134,7 @@ def test_commands_of_the_contract() -> None:
 def test_flags_are_spelt_alike() -> None:
     """One meaning and one spelling of a flag in every command that has it."""
     seen: dict[str, tuple[Any, ...]] = {}
-    for command in typer.main.get_command(app).commands.values():  # type: ignore[attr-defined]
+    for command in map(command_of, COMMANDS):
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name not in ("help", "run_dir", "force"):
                 spelt = (tuple(parameter.opts), parameter.help)
