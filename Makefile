@@ -73,7 +73,6 @@ bench: $(READY)
 	$(BIN)/python tests/bench/ingest.py
 	$(BIN)/python tests/bench/align.py
 	$(BIN)/python tests/bench/scale.py
-	$(BIN)/python tests/bench/replay.py
 	$(BIN)/python tests/bench/study.py
 
 # atheris lives in its own environment, which sees the libraries of .venv: it is not needed to run or test.

@@ -121,7 +121,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "select", "simulating candidates", ("derive",), _NUMBERS,
-        ("data/select.parquet", "data/select_search.parquet"), _select,
+        ("data/select.parquet",), _select,
     ),
     Stage(
         "replay", "replaying the test window", ("select",),

@@ -35,19 +35,18 @@ from hs_analysis.replay import (
     replay_service,
     replay_service_faults,
     replay_service_placement,
-    score_family,
     score_policies,
     try_signals,
 )
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SearchPoint
-from hs_analysis.schema.baselines import CURRENT, TUNED
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.schema.baselines import CURRENT
 from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.trial import SignalTrial
-from hs_analysis.select import apply_setting, search_service, select_service, setting_of
+from hs_analysis.select import select_service
 from hs_analysis.store import read_table
 
 POLICY_FILE = "policy.yaml"
@@ -79,7 +78,7 @@ class Chosen:
 
 
 def select_policies(work: Work) -> Outcome:
-    """Simulate every candidate on the training window and choose one per service; search their numbers.
+    """Simulate every candidate on the training window and choose one per service.
 
     Where the first part of a history is too short to give a candidate but the whole is not, candidates are
     fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
@@ -91,35 +90,24 @@ def select_policies(work: Work) -> Outcome:
     for number, one in enumerate(map_tasks(_select_one, tasks, work.machine)):
         found.append(one)
         work.progress.advanced(number + 1, len(tasks), "services")
-    rows = [score for one in found for score in one.scores]
+    rows = [score for scores in found for score in scores]
     tables.write_rows(work.out, "select", rows)
-    tables.write_rows(work.out, "select_search", [point for one in found for point in one.searched])
     chosen = dict.fromkeys(score["policy"] for score in rows if score["chosen"])
     return Outcome(f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}")
 
 
-@dataclass(frozen=True)
-class _Selected:
-    """Rows of one service's candidates, and of the points that the search scored."""
-
-    scores: list[dict[str, Any]]
-    searched: list[dict[str, Any]]
-
-
-def _select_one(task: ServiceTask) -> _Selected:
+def _select_one(task: ServiceTask) -> list[dict[str, Any]]:
     frame = task.frame()
     scores: tuple[CandidateScore, ...] = ()
-    points: tuple[SearchPoint, ...] = ()
     fit = TRAIN
     for fit, part in parts(frame, task.settings.train_share, (TRAIN, WHOLE)).items():
         derived = read_derived(task.run, frame.service, fit)
         candidates = _candidates(task, part, fit)
         scores = select_service(part, derived, candidates, task.settings, score_policies)
-        points = search_service(part, derived, candidates, task.settings, score_family)
         if any(score.chosen for score in scores):
             break
     key = {"service": frame.service, "fit": fit}
-    return _Selected([key | vars(score) for score in scores], [key | vars(point) for point in points])
+    return [key | vars(score) for score in scores]
 
 
 def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str) -> dict[str, Policy]:
@@ -147,12 +135,6 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
             if score.chosen:
                 return Chosen(score.policy, fit)
     return None
-
-
-def searched_point(folder: Path, service: str) -> SearchPoint | None:
-    """Return the point that the search took on the training window, None when it took none there."""
-    points = tables.read_rows(folder, "select_search", SearchPoint, service, TRAIN)
-    return next((point for point in points if point.chosen), None)
 
 
 def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -189,22 +171,16 @@ def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) 
 
 
 def _replayed(work: Work | ServiceTask, train: ServiceFrame) -> dict[str, Policy]:
-    """Return what is replayed on unseen data: the chosen policy, and the point that the search took."""
+    """Return what is replayed on unseen data: the chosen policy."""
     chosen = chosen_policy(work.run, train.service)
     if chosen is None or chosen.fit != TRAIN:
         return {}
     candidates = _candidates(work, train, TRAIN)
-    policies = {chosen.policy: candidates[chosen.policy]}
-    point = searched_point(work.run, train.service)
-    if point is not None and point.policy in candidates:
-        policies[TUNED] = apply_setting(candidates[point.policy], setting_of(point))
-    return policies
+    return {chosen.policy: candidates[chosen.policy]}
 
 
 def replay_policies(work: Work) -> Outcome:
     """Replay the chosen policy, with thresholds of the training window, on the rest of the time.
-
-    Beside it the point that the search chose there: this is the only time that it meets unseen data.
 
     A policy that was fitted on the whole window is not replayed: it has seen the test.
     """
@@ -314,7 +290,7 @@ def _current(work: Work | ServiceTask, train: ServiceFrame) -> CurrentAutoscaler
 def _controls(
     work: Work | ServiceTask, train: ServiceFrame, current: CurrentAutoscaler | None
 ) -> dict[str, Control]:
-    """Return what is replayed: the selected policy, the searched point, the files given, today's objects."""
+    """Return what is replayed: the selected policy, the files given, today's objects."""
     found: dict[str, Control] = {**_replayed(work, train)}
     found |= beside.policies_beside(work.settings.beside.policies, train)
     if current is not None and current.scaler is not None:

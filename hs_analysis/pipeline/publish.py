@@ -46,7 +46,7 @@ EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 DETAIL_TABLES = (
-    "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "select_search", "splits",
+    "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "splits",
 )  # fmt: skip
 
 

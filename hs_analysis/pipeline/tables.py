@@ -53,7 +53,6 @@ PLACES = {
     "profile_ratios": "data/derived/profile_ratios.parquet",
     "planned_tests": "data/planned_tests.parquet",
     "select": "data/select.parquet",
-    "select_search": "data/select_search.parquet",
     "replay_windows": "data/replay/windows.parquet",
     "replay_policies": "data/replay/policies.parquet",
     "replay_faults": "data/replay/faults.parquet",

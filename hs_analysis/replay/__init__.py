@@ -5,7 +5,6 @@ from hs_analysis.replay.backtest import (
     replay_service,
     replay_service_faults,
     replay_service_placement,
-    score_family,
     score_policies,
 )
 from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
@@ -28,7 +27,6 @@ __all__ = [
     "replay_service",
     "replay_service_faults",
     "replay_service_placement",
-    "score_family",
     "score_policies",
     "try_signals",
 ]

@@ -16,7 +16,6 @@ from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
-from hs_analysis.replay.batch import BatchScore, score_batch
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import CONTROLLERS, Sizing
@@ -28,7 +27,6 @@ from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import PlacementOutcome, replay_placement
-from hs_analysis.replay.redrawn import hours_range
 from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, compared, judged_roles, mean_violation, score
 from hs_analysis.replay.sides import with_side
@@ -44,7 +42,6 @@ from hs_analysis.schema.baselines import (
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
-    TUNED,
 )
 from hs_analysis.schema.detail import TIMELINE
 from hs_analysis.schema.frames import empty
@@ -142,17 +139,6 @@ def replay_service(
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
-    rows = tuple(
-        replace(
-            row,
-            instance_hours_range=hours_range(
-                policies[row.policy], run.parts, run.model, row.instance_hours, settings.seed
-            ),
-        )
-        if row.policy in policies
-        else row
-        for row in rows
-    )
     tables = [
         timeline(frame_test.service, name, result, judged)
         for name, results in run.results.items()
@@ -169,19 +155,6 @@ def score_policies(
     if not _replayable(frame, frame):
         return {}
     return _run(frame, frame, derived, policies, settings, whole=False).scores
-
-
-def score_family(
-    frame: ServiceFrame, derived: Derived, policies: Sequence[Policy], settings: Settings
-) -> BatchScore | None:
-    """Score policies that differ in numbers only on the window they were fitted on, all at once.
-
-    None where nothing can be replayed. What a search over parameters ranks.
-    """
-    if not policies or not _replayable(frame, frame):
-        return None
-    model = fit_fleet(frame, derived, settings)
-    return score_batch(policies, demands(frame, model.pools), model)
 
 
 def replay_service_faults(
@@ -257,7 +230,7 @@ def _run(
     whole: bool,
 ) -> _Run:
     """Replay policies and baselines; autoscalers of the field and hindsight only for the ``whole`` table."""
-    taken = sorted(set(policies) & set(BASELINES) - {TUNED, CURRENT})
+    taken = sorted(set(policies) & set(BASELINES) - {CURRENT})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)

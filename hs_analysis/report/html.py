@@ -21,10 +21,6 @@ from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
-from hs_analysis.schema.outcomes import SEARCH
-
-TABLES = DETAILS | {"select_search": SEARCH}
-"""Tables behind the charts, by name."""
 
 POINTS_ONE_SERVICE = 1000
 """Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
@@ -74,7 +70,7 @@ def render(
     page = view.build(summary, policies_yaml, findings, reproduce, made_by)
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
     budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
-    tables = {name: _by_service(details.get(name), contract) for name, contract in TABLES.items()}
+    tables = {name: _by_service(details.get(name), contract) for name, contract in DETAILS.items()}
     aligned = _by_service(signals.filter(pl.col("gpu_type").is_null()) if signals.width else None, SIGNALS)
     drawn, layers = 0, dict[str, int]()
     for service, entry in zip(page["services"], entries, strict=True):

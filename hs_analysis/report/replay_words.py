@@ -15,12 +15,11 @@ from hs_analysis.schema.baselines import (
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
-    TUNED,
 )
 
 Row = Mapping[str, Any]
 
-ORDER = (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE, TUNED)
+ORDER = (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
 """Rows that follow the selected policy; the autoscalers of the field come after them as they are."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
@@ -61,8 +60,6 @@ def notes(replay: Row) -> list[str]:
         found.append(BASES[str(basis)])
     if off := may_be_off(rows):
         found.append(off)
-    if chance := by_chance(rows):
-        found.append(chance)
     if calibration.get("text"):
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
     if told := readings(calibration):
@@ -100,16 +97,6 @@ def may_be_off(rows: Sequence[Row]) -> str:
             f"{UNCLEAR}, under or over what the SLO allows for all the replay can tell: {', '.join(names)}"
         )
     return "; ".join(parts)
-
-
-def by_chance(rows: Sequence[Row]) -> str:
-    """Return between which hours the first row may end by what is read when; empty where that is one."""
-    span = rows[0].get("instance_hours_range") if rows else None
-    if not span or span[0] == span[1]:
-        return ""
-    low, high = (number(hours) for hours in span)
-    name = policy_name(str(rows[0].get("policy")))
-    return f"instance-hours hang on single readings beside a threshold: {name} has {low} to {high}"
 
 
 def readings(calibration: Row) -> str:

@@ -56,7 +56,6 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
-        "pareto": policy_charts.pareto(tables["select_search"], _allowed(service, summary)),
         "drivers": policy_charts.drivers(records(service.get("trial"))),
     }
     targets = {
@@ -76,13 +75,6 @@ def draw(
             role, entry, comparable, points, curve, allowed_share(service, summary, entry, curve)
         )
     return found
-
-
-def _allowed(service: Mapping[str, Any], summary: Mapping[str, Any]) -> float | None:
-    """Return the share of windows that may break the SLO, None when none was given."""
-    slo = mapping(summary.get("slo") or service.get("slo"))
-    given = slo.get("ttft_s") is not None or slo.get("tbt_s") is not None
-    return slo.get("allowed_window_share") if given else None
 
 
 def flat(found: Mapping[str, Any]) -> list[Chart]:

@@ -25,27 +25,6 @@ class CandidateScore:
 
 
 @dataclass(frozen=True)
-class SearchPoint:
-    """One candidate at one setting on the training window; the settings are factors of what was derived.
-
-    ``on_front``: no other point has fewer hours without more violations. ``reason`` says why it was chosen.
-    """
-
-    policy: str
-    target_share: float
-    band_scale: float
-    cooldown_scale: float
-    step_scale: float
-    gpu_hours: float | None
-    instance_hours: float | None
-    strain_ratio: float | None
-    actions_per_day: float | None
-    on_front: bool = False
-    chosen: bool = False
-    reason: str = ""
-
-
-@dataclass(frozen=True)
 class PolicyReplay:
     """One policy on the test window.
 
@@ -64,8 +43,7 @@ class PolicyReplay:
     holds what moves within a day alone; ``interval_reason`` says why they are missing.
     ``slo_violation_range`` is how far the replay itself may be off, and ``slo_side`` says whether that lies
     ``under`` the share of windows that the SLO allows, ``over`` it, or leaves it ``unclear``.
-    ``instance_hours_range`` is between which hours a policy may end by what was read when. ``cost`` is in the
-    currency of ``[prices]``.
+    ``cost`` is in the currency of ``[prices]``.
     """
 
     policy: str
@@ -98,7 +76,6 @@ class PolicyReplay:
     interval_basis: str | None = None
     slo_violation_range: Interval | None = None
     slo_side: str | None = None
-    instance_hours_range: Interval | None = None
 
 
 @dataclass(frozen=True)

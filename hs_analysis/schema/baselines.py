@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
-TUNED, CURRENT, TIMETABLE = "tuned", "current", "timetable"
+CURRENT, TIMETABLE = "current", "timetable"
 AUTOSCALERS = {
     "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -27,8 +27,6 @@ BASELINES = {
     "it knows the future, no policy can",
     HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
     "the future known, start-up time included",
-    TUNED: "the point that a search over signals and numbers chose on the training window, on unseen data; "
-    "policy.yaml keeps the derived numbers",
     CURRENT: "the autoscaler that runs today, as its objects say (--current)",
     **AUTOSCALERS,
 }

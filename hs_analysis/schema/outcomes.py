@@ -255,23 +255,6 @@ SELECTION = _contract(
     _field("reason", _TEXT, "", "why it was or was not", null=False),
 )
 
-SEARCH = _contract(
-    "select_search",
-    "one row per service and point kept of the search: the front, the derived numbers, the chosen point",
-    _field("policy", _TEXT, "", "name of the candidate", null=False),
-    _field("target_share", _NUMBER, "ratio", "factor of the derived target", null=False),
-    _field("band_scale", _NUMBER, "ratio", "factor of the distance of the scaling ratios from 1", null=False),
-    _field("cooldown_scale", _NUMBER, "ratio", "factor of the cooldowns", null=False),
-    _field("step_scale", _NUMBER, "ratio", "factor of the largest share moved at once", null=False),
-    _field("gpu_hours", _NUMBER, "GPU-hours", "on the training window"),
-    _field("instance_hours", _NUMBER, "instance-hours", "on the training window"),
-    _field("strain_ratio", _NUMBER, "ratio 0..1", "expected share of windows over capacity"),
-    _field("actions_per_day", _NUMBER, "1/day", "scaling actions"),
-    _field("on_front", _FLAG, "", "no other point has fewer hours without more violations", null=False),
-    _field("chosen", _FLAG, "", "whether the search took it", null=False),
-    _field("reason", _TEXT, "", "why it was taken", null=False),
-)
-
 REPLAY_WINDOWS = _contract(
     "replay_windows",
     "one row per service",
@@ -315,7 +298,6 @@ REPLAY_POLICIES = _contract(
     _field("interval_basis", _TEXT, "", "what intervals are drawn from: days or hours"),
     _field("slo_violation_range", INTERVAL, "ratio 0..1", "how far the replay may be off; null = no claim"),
     _field("slo_side", _TEXT, "", "of the allowed share of windows: under, over or unclear"),
-    _field("instance_hours_range", INTERVAL, "instance-hours", "by chance of readings; null = none decide"),
 )
 
 FAULTS = _contract(
@@ -382,7 +364,6 @@ OUTCOMES: dict[str, pa.Schema] = {
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,
     "select": SELECTION,
-    "select_search": SEARCH,
     "replay_windows": REPLAY_WINDOWS,
     "replay_policies": REPLAY_POLICIES,
     "replay_faults": FAULTS,

@@ -1,6 +1,5 @@
-"""Selection: candidates simulated on the training window, the best one chosen, their numbers searched."""
+"""Selection: candidates simulated on the training window, the best one chosen."""
 
 from hs_analysis.select.choose import select_service
-from hs_analysis.select.search import Setting, apply_setting, search_service, setting_of
 
-__all__ = ["Setting", "apply_setting", "search_service", "select_service", "setting_of"]
+__all__ = ["select_service"]

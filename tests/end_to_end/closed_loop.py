@@ -185,8 +185,8 @@ def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
     over = violating(steered.trace, made.kind.slo)
     return asdict(
         Foretold(
-            kind, seed, "", _statuses(policy), row.slo_violation_range, row.instance_hours_range,
-            row.instance_hours, steered.instance_hours(WARM_S, WARM_S + end - start),
+            kind, seed, "", _statuses(policy), row.slo_violation_range, row.instance_hours,
+            steered.instance_hours(WARM_S, WARM_S + end - start),
             _share(row, replayed.calibration), float((over["ttft"] | over["tbt"])[windows].mean()),
             float(over["ttft"][windows].mean()), float(over["tbt"][windows].mean()),
             row.actions_per_day, actions * 86400.0 / (end - start),

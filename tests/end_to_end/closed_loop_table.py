@@ -32,9 +32,6 @@ SAVES = 0.25
 FLAT_ACTIONS = 0.2
 """Goal for the actions of a pool in a day while the load stands still."""
 
-HOLDS = 0.9
-"""Goal for how often the hours of the physics lie in the replay's range [ratio of runs]."""
-
 RESAMPLES = 2000
 """Sets of runs drawn anew for the interval of the hours saved."""
 
@@ -48,7 +45,6 @@ class Foretold:
     skipped: str = ""
     statuses: str = ""
     between: tuple[float, float] | None = None
-    hours_between: tuple[float, float] | None = None
     replayed_hours: float = math.nan
     true_hours: float = math.nan
     replayed_share: float = math.nan
@@ -62,12 +58,6 @@ class Foretold:
     def hours_off(self) -> float:
         """Replayed ÷ true hours − 1."""
         return self.replayed_hours / self.true_hours - 1.0
-
-    @property
-    def held(self) -> bool:
-        """Whether the hours of the physics are within the replay's range, to a hundredth of an hour."""
-        low, high = self.hours_between or (math.nan, math.nan)
-        return low - 0.01 <= self.true_hours <= high + 0.01
 
     def side(self, mark: float) -> str:
         """Return the side of a share that the replay claims: under, over or unclear."""
@@ -112,10 +102,8 @@ def foretold_table(rows: Sequence[dict[str, Any]]) -> tuple[list[Line], list[str
     runs = [Foretold(**row) for row in rows]
     ran = [run for run in runs if not run.skipped]
     near = sum(abs(run.hours_off) <= HOURS_OFF for run in ran)
-    ranged = [run for run in ran if run.hours_between is not None]
     lines = [
         Line("replayed instance-hours within 3 % of the physics", near, len(ran), 0.95),
-        Line("hours of the physics in the replay's range", sum(r.held for r in ranged), len(ranged), HOLDS),
     ]
     for mark in (HEAD_ROOM, ALLOWED):
         claimed = [run for run in ran if run.side(mark) != UNCLEAR]

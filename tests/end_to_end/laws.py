@@ -29,7 +29,7 @@ SLACK = 1e-9
 INTERVALS = {
     "per_instance": ("ci",), "value": ("ci", "band"), "value_s": ("ci",), "relative": ("ci",),
     "slo_violation_ratio": ("slo_violation_ci", "slo_violation_range"),
-    "instance_hours": ("instance_hours_ci", "instance_hours_range"),
+    "instance_hours": ("instance_hours_ci",),
 }  # fmt: skip
 """Key of a number → keys of its intervals; every other ``x`` has ``x_ci``."""
 

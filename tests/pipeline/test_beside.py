@@ -147,7 +147,6 @@ def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> di
     monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
     monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
-    monkeypatch.setattr(decide, "searched_point", lambda *_: None)
     settings = replace(SETTINGS, beside=given)
     monkeypatch.setattr(decide, "read_table", lambda _: SERIES)
     replay_policies(

@@ -10,7 +10,6 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day
 
 from hs_analysis.pipeline import decide
 from hs_analysis.pipeline.decide import TRAIN, Chosen, fault_rows, policy_primaries
-from hs_analysis.schema.backtests import SearchPoint
 
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 
@@ -45,20 +44,17 @@ def test_without_a_selection_there_is_nothing_to_write(monkeypatch: pytest.Monke
 
 
 def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One flat row per policy and fault, undisturbed first; the searched point stands beside the policy."""
+    """One flat row per policy and fault, undisturbed first."""
     frame = pd_day(240)
-    point = SearchPoint("decode_tps@decode", 0.8, 1.0, 1.0, 1.0, None, 1.0, 0.0, 1.0, chosen=True)
     monkeypatch.setattr(decide, "read_frames", lambda _: (frame,))
     monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
     monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
-    monkeypatch.setattr(decide, "searched_point", lambda *_: point)
     rows = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["metric_gap"])
-    assert [(row["policy"], row["fault"]) for row in rows[:4]] == [
+    assert [(row["policy"], row["fault"]) for row in rows[:3]] == [
         ("decode_tps@decode", "none"),
         ("decode_tps@decode", "metric_gap"),
-        ("tuned", "none"),
-        ("tuned", "metric_gap"),
+        ("recorded", "none"),
     ]
     assert rows[1]["text"] == "no metric can be read for an hour"
     assert rows[1]["lowest_decode"] >= 1

@@ -56,8 +56,7 @@ POLICIES = (
     "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio slo_violation_s "
     "slo_violation_tokens vs_hindsight vs_current instance_hours_ci "
     "slo_violation_ci vs_recorded_ci slo_violation_s_ci slo_violation_tokens_ci vs_static_peak_ci "
-    "vs_hindsight_ci vs_current_ci interval_reason interval_basis slo_violation_range slo_side "
-    "instance_hours_range"
+    "vs_hindsight_ci vs_current_ci interval_reason interval_basis slo_violation_range slo_side"
 )
 SERVICE = (
     "decision service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity "

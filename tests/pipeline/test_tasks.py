@@ -87,7 +87,7 @@ def test_a_run_on_ray_writes_the_same_files(tmp_path: Path, finished: Finished) 
         [*command, *SAMPLES[SAMPLE.name]], capture_output=True, text=True, check=False, env=_env()
     )
     assert done.returncode == 0, done.stderr
-    names = ["summary.json", "policy.yaml", "data/select.parquet", "data/select_search.parquet"]
+    names = ["summary.json", "policy.yaml", "data/select.parquet"]
     names += [f"data/replay/{path.name}" for path in sorted((local / "data" / "replay").iterdir())]
     assert len(names) > 5
     assert [name for name in names if (local / name).read_bytes() != (ray / name).read_bytes()] == []

@@ -6,11 +6,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-from replay.services import SETTINGS, day, derived, guard, plain_policy, primary, service
+from replay.services import SETTINGS, derived, guard, plain_policy, primary, service
 
 from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
 from hs_analysis.replay.alike import Alike
-from hs_analysis.replay.batch import counts_batch
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings
@@ -113,41 +112,3 @@ def test_a_queue_as_recorded_reads_as_recorded() -> None:
         for row in range(2):
             readings.record(row, log)
         assert readings.scraped["queue_length", "decode"][1] == told
-
-
-def test_many_policies_at_once_stand_as_recorded_in_the_same_rows() -> None:
-    """Two pools, gaps, queues of history and replay, late rows: equal counts, and recorded latencies act."""
-    rng = np.random.default_rng(4)
-    load = np.concatenate([day(160, 4_000.0, noise=0.1), np.full(20, 9_000.0), day(60, 2_500.0, noise=0.1)])
-    load[60:64] = np.nan
-    seldom = [rng.random(ROWS) < share for share in (0.05, 0.05, 0.08, 0.08)]
-    counts = {"prefill": 4.0, "decode": np.where(np.arange(ROWS) < 120, 3, 4)}
-    frame = service(
-        {"prefill": load, "decode": load / 4}, counts,
-        ttft__service=np.where(seldom[0], 1.5, 0.3 + load / 1e5),
-        tbt__decode=np.where(seldom[1], 0.06, 0.02 + load / 1e6),
-        backlog_age_s__prefill=np.where(seldom[2], 2.0, 0.0),
-        backlog_age_s__decode=np.where(seldom[3], 2.0, 0.0),
-    )  # fmt: skip
-    model = fit_fleet(frame, derived(), SETTINGS)
-    (part,) = demands(frame)
-    policies = [
-        plain_policy(
-            primaries=(
-                primary("prefill_tps_effective", "prefill", 1_000.0 * share),
-                primary("decode_tps", "decode", 330.0 * share),
-            ),
-            step=replace(plain_policy().step, max_out_fraction=0.3), pd_ratio=None,
-            guards=(guard("ttft", "prefill", 1.0), guard("tbt", "decode", 0.05)),
-            soft_scale_in=SoftScaleIn(120.0, "ttft > 1 s"),
-        )
-        for share in np.linspace(0.8, 2.0, 15)
-    ]  # fmt: skip
-    asked = counts_batch(policies, part, model)
-    known = 0
-    for place, policy in enumerate(policies):
-        alone = simulate(policy, part, model)
-        for role in model.pools:
-            np.testing.assert_array_equal(asked[role][:, place], alone.desired[role])
-        known += sum("of its SLO: out to" in reason for reason in alone.reason)
-    assert known > 10

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, day, derived, guard, plain_policy, primary, service
 
-from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
-from hs_analysis.replay.batch import counts_batch
+from hs_analysis.policy.model import Bounds
 from hs_analysis.replay.demand import demands, taking_over
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.readings import Readings
@@ -192,34 +191,3 @@ def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
     simulate(held, demands(frame)[0], model, SimpleNamespace(alter=alter, strike=None))
     ages = 0.8 * 15.0 * np.arange(1, 13)
     assert seen == pytest.approx(ages.reshape(3, 4).mean(axis=1))
-
-
-@pytest.mark.parametrize("driver", [WORK, UTIL])
-def test_many_policies_at_once_read_the_same(driver: tuple[str, str]) -> None:
-    """Rows before, kept readings, backlogs of history and replay, guards: equal counts in every row."""
-    load = np.concatenate([day(200, 4_000.0, noise=0.1), np.full(30, 14_000.0), day(90, 2_000.0, noise=0.1)])
-    rows = load.size
-    noise = np.exp(0.05 * np.random.default_rng(5).standard_normal(rows))
-    frame = service(
-        {"decode": load}, {"decode": 6},
-        gpu_util__decode=load * noise / 6e3, tbt__decode=(0.02 + load / 1e6) * noise,
-        backlog_age_s__decode=np.where(np.arange(rows) % 50 < 3, 2.0, 0.0),
-    )  # fmt: skip
-    frame = with_column(frame, "decode_tps@decode", load * noise)
-    past, own = halves(frame, 50)
-    model = fit_fleet(frame, derived(), SETTINGS)
-    (part,) = taking_over(demands(own), past)
-    policies = [driven(driver, share) for share in np.linspace(0.5, 1.5, 15)]
-    counts = counts_batch(policies, part, model)["decode"]
-    for place, policy in enumerate(policies):
-        np.testing.assert_array_equal(counts[:, place], simulate(policy, part, model).desired["decode"])
-    assert len({tuple(counts[:, place]) for place in range(15)}) > 10
-
-
-def driven(driver: tuple[str, str], share: float) -> Policy:
-    """Return a guarded policy that follows a signal."""
-    one = primary(*driver, share * 1_000.0) if driver == WORK else primary(*driver, share, "mean")
-    return plain_policy(
-        **ALONE, primaries=(one,), guards=(guard("tbt", "decode", 0.026),),
-        soft_scale_in=SoftScaleIn(120.0, "tbt > 0.026 s"),
-    )  # fmt: skip

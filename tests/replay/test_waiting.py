@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, service
 
-from hs_analysis.replay.batch import counts_batch
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.foretold import foretold
@@ -95,20 +94,3 @@ def test_the_latency_of_a_batch_is_carried_on_by_its_law() -> None:
     assert to_ceiling(curve, 5000.0).loads[-1] == pytest.approx(1900.0)
     assert to_ceiling(curve, 900.0) == curve
     assert to_ceiling(replace(curve, values=(0.01,) * 3), 1500.0).at(1500.0) == 0.01
-
-
-@pytest.mark.parametrize("waits", [FIRST_TOKEN_FROM_DECODE, AFTER_FIRST])
-def test_guards_of_many_policies_at_once_see_the_same_waits(waits: dict[str, dict[str, float]]) -> None:
-    """A decode pool that falls behind: the compiled replay asks for the same counts as each policy alone."""
-    from replay.services import built
-
-    learnt = model_of(history(np.full(ROWS, 0.4), np.zeros(ROWS)))
-    rising = np.linspace(0.5, 6.0, ROWS) * 4 * D_CAPACITY
-    part = demands(history(np.full(ROWS, 0.4), answers=rising))[0]
-    model = replace(learnt, waits=waits)
-    policy = built(history(np.full(ROWS, 0.4)), (("prefill_tps_effective", "prefill"),))
-    assert len(policy.guards) == 2
-    alone = simulate(policy, part, model)
-    assert alone.queued["decode"].max() > 0
-    for role, counts in counts_batch([policy], part, model).items():
-        np.testing.assert_array_equal(counts[:, 0], alone.desired[role])

@@ -9,7 +9,6 @@ import polars as pl
 
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import empty
-from hs_analysis.schema.outcomes import SEARCH
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 DAYS = 7
@@ -147,32 +146,8 @@ def detail_tables(service: str, seed: int) -> dict[str, pl.DataFrame]:
         "capacity_curve": pl.concat(curves),
         "mix": mix,
         "timeline": _timeline(service, minute, load),
-        "select_search": _search(service),
     }
-    contracts = DETAILS | {"select_search": SEARCH}
-    return {key: frame.cast(empty(contracts[key]).schema) for key, frame in tables.items()}
-
-
-def _search(service: str) -> pl.DataFrame:
-    """Return a front of six points, a derived point off it and the one taken."""
-    rows = [
-        ("decode_tps@decode", target, 0.5, 1.0, 1.0, hours, share, True, target == 0.95, "")
-        for target, hours, share in (
-            (1.0, 1290.0, 0.08), (0.95, 1330.0, 0.02), (0.9, 1400.0, 0.004), (0.85, 1480.0, 0.0006),
-            (0.8, 1570.0, 0.00004), (0.75, 1680.0, 0.000001),
-        )
-    ]  # fmt: skip
-    rows.append(("decode_tps@decode", 1.0, 1.0, 1.0, 1.0, 1318.0, 0.09, False, False, ""))
-    names = (
-        "policy", "target_share", "band_scale", "cooldown_scale", "step_scale", "instance_hours",
-        "strain_ratio", "on_front", "chosen", "reason",
-    )  # fmt: skip
-    frame = pl.DataFrame(rows, schema=names, orient="row").with_columns(
-        reason=pl.when("chosen").then(pl.lit("the fewest hours of the settings that hold the SLO"))
-    )
-    keys = {"service": pl.lit(service), "fit": pl.lit("train"), "actions_per_day": pl.lit(14.0)}
-    whole = frame.with_columns(gpu_hours=pl.col("instance_hours") * 8, **keys)
-    return whole.select(empty(SEARCH).columns)
+    return {key: frame.cast(empty(DETAILS[key]).schema) for key, frame in tables.items()}
 
 
 def _timeline(service: str, minute: np.ndarray, load: np.ndarray) -> pl.DataFrame:

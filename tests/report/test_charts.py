@@ -366,16 +366,6 @@ def test_scatter_says_whose_load_it_is() -> None:
     assert "offered decode load (tokens/s)" in json.dumps(rate.spec)
 
 
-def test_search_marks_the_point_taken(week: dict[str, Chart]) -> None:
-    """One point is taken, the derived one is marked, and of shares too small to tell one is drawn."""
-    found = rows(week["pareto"])
-    assert [row["kind"] for row in found].count("taken") == 1
-    assert [row["kind"] for row in found].count("derived numbers") == 1
-    assert [float(row["share"]) for row in found].count(1e-4) == 1
-    assert "GPU-hours" in week["pareto"].title
-    assert "the fewest hours of the settings" in week["pareto"].reading
-
-
 def test_drivers_stand_beside_load_and_paper(week: dict[str, Chart]) -> None:
     """Each driver that was tried has its point, its load's, and the paper's where it has one."""
     found = rows(week["drivers"])

@@ -157,18 +157,6 @@ def test_a_share_whose_side_cannot_be_told_says_so() -> None:
     assert not any("side unclear" in note for note in notes(service["replay"]))
 
 
-def test_hours_that_hang_on_single_readings_have_a_range() -> None:
-    """Said of the selected policy; silent where every reading gives the same hours."""
-    service = samples.sample().summary["services"][0]
-    row = service["replay"]["policies"][0]
-    row["instance_hours_range"] = [60.0, 64.5]
-    told = next(note for note in notes(service["replay"]) if note.startswith("instance-hours hang"))
-    assert told.endswith("single readings beside a threshold: decode TPS has 60.0 to 64.5")
-    for none in (None, [60.0, 60.0]):
-        row["instance_hours_range"] = none
-        assert not any(note.startswith("instance-hours hang") for note in notes(service["replay"]))
-
-
 def test_what_intervals_are_drawn_from_is_said() -> None:
     """Days, or hours that hold less; nothing where there are none."""
     service = samples.sample().summary["services"][0]
