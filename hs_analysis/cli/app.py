@@ -16,7 +16,10 @@ from typer.core import TyperCommand, TyperGroup
 
 import hs_analysis
 from hs_analysis.cli import failure, streams
-from hs_analysis.errors import HsError, machine_in_words
+from hs_analysis.errors import HsError, UsageError, machine_in_words
+
+REMOVED = {"trial": "hsa select shows every signal as a driver"}
+"""Command that earlier versions had → what takes its place."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,13 @@ class Commands(TyperGroup):
         finally:
             self._listing = False
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is asked for; of one that is gone say what takes its place."""
+        if args and args[0] in REMOVED:
+            ctx.invoked_subcommand = args[0]
+            raise UsageError("this command was removed", hint=REMOVED[args[0]])
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
@@ -150,7 +160,6 @@ COMMANDS: dict[str, Command] = {
     "study": Command("steps", STAGES, "Verdicts of the signals."),
     "derive": Command("steps", STAGES, "Demand, capacity, targets and the P/D ratio."),
     "select": Command("steps", STAGES, "Candidate policies simulated, the best chosen."),
-    "trial": Command("steps", STAGES, "Every signal tried as the driver of an autoscaler."),
     "policy": Command("steps", STAGES, "The policy as policy.yaml."),
     "replay": Command("steps", STAGES, "Backtest of the selected policy and what stands beside it."),
     "export": Command("steps", STAGES, "The policy as objects of other programs."),

@@ -139,15 +139,13 @@ _STAGES: tuple[StageCommand, ...] = (
         "select",
         _RUN,
         "Simulate a policy for every signal that may size pools on the training window, and choose the one "
-        "that saves most within the SLO (HeteroScale's Algorithm 1).",
-        _sections("select", tables.selection, lambda service: service["selection"]),
-    ),
-    StageCommand(
-        "trial",
-        _RUN,
-        "Let every studied signal, qualified or not, drive its pool over the test window, and show whether "
-        "the fleet follows when the load dips, beside the same trial in the HeteroScale paper.",
-        _sections("trial", tables.trial, lambda service: service["trial"]),
+        "that saves most within the SLO (HeteroScale's Algorithm 1). Then let every studied signal, "
+        "qualified or not, drive its pool over the test window: does the fleet follow when the load dips?",
+        _sections(
+            "select",
+            lambda service: [*tables.selection(service), *tables.drivers(service)],
+            lambda service: service["selection"],
+        ),
     ),
     StageCommand(
         "policy",

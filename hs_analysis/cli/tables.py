@@ -217,18 +217,17 @@ def selection(service: Service) -> list[Block]:
     return [Table(title, columns, rows, empty=none), *reasons]
 
 
-def trial(service: Service) -> list[Block]:
-    """Return how every signal did as the driver of its pool, beside the paper's trial."""
-    from hs_analysis.report.trial_words import CAPTION, IN_THE_PAPER, in_order, load_dips, readings
+def drivers(service: Service) -> list[Block]:
+    """Return how every signal did as the driver of its pool."""
+    from hs_analysis.report.driver_words import CAPTION, in_order, load_dips, readings
     from hs_analysis.report.wording import fixed, number, percent
 
-    entries = in_order(service.get("trial") or [])
+    entries = in_order(service.get("drivers") or [])
     rows = [
         {
             "signal": f"{entry['signal']}@{entry['role']}",
             "verdict": entry["verdict"],
             "dip": fixed(entry.get("dip_ratio"), 2),
-            "paper": fixed(entry.get("paper_dip_ratio"), 2),
             "r": fixed(entry.get("correlation"), 2),
             "turns": number(entry.get("reversals_per_day"), 2),
             "hours": hours(entry.get("instance_hours")),
@@ -238,11 +237,11 @@ def trial(service: Service) -> list[Block]:
     ]
     columns = [
         ("signal", "driver"), ("verdict", "verdict of\nthe study"), ("dip", "instances\ndip ÷ peak"),
-        ("paper", "same in\npaper"), ("r", "corr.\nto load"),
+        ("r", "corr.\nto load"),
         ("turns", "turns\nper day"), ("hours", "pool\nhours"), ("over", "over\ncapacity"),
     ]  # fmt: skip
     title = f"Signals of {service['service']} tried as drivers on the test window"
-    words = [*readings(entries), *load_dips(entries), CAPTION, IN_THE_PAPER] if rows else []
+    words = [*readings(entries), *load_dips(entries), CAPTION] if rows else []
     return [Table(title, columns, rows, empty="no signal was studied"), *words]
 
 

@@ -60,12 +60,6 @@ def _replay(work: Work) -> Outcome:
     return replay_policies(work)
 
 
-def _trial(work: Work) -> Outcome:
-    from hs_analysis.pipeline.decide import try_drivers
-
-    return try_drivers(work)
-
-
 def _policy(work: Work) -> Outcome:
     from hs_analysis.pipeline.write_policy import write_policies
 
@@ -121,21 +115,20 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "select", "simulating candidates", ("derive",), _NUMBERS,
-        ("data/select.parquet",), _select,
+        ("data/select.parquet", "data/drivers.parquet"), _select,
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
         ("seed", "draws", *_NUMBERS, "reading", "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
-    Stage("trial", "trying signals as drivers", ("derive",), _NUMBERS, ("data/trial.parquet",), _trial),
     Stage(
         "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading", "service"),
         ("policy.yaml", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage("export", "exporting", ("policy",), (), ("exports/*",), _export),
     Stage(
-        "report", "drawing the report", ("doctor", "export", "trial"),
+        "report", "drawing the report", ("doctor", "export"),
         ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
          "prior", "beside"),
         ("summary.json", "report.html"), _report,

@@ -41,11 +41,10 @@ from hs_analysis.replay import (
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import CURRENT
 from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings
-from hs_analysis.schema.trial import SignalTrial
 from hs_analysis.select import select_service
 from hs_analysis.store import read_table
 
@@ -78,7 +77,7 @@ class Chosen:
 
 
 def select_policies(work: Work) -> Outcome:
-    """Simulate every candidate on the training window and choose one per service.
+    """Simulate every candidate on the training window, choose one per service, and try every signal.
 
     Where the first part of a history is too short to give a candidate but the whole is not, candidates are
     fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
@@ -90,13 +89,27 @@ def select_policies(work: Work) -> Outcome:
     for number, one in enumerate(map_tasks(_select_one, tasks, work.machine)):
         found.append(one)
         work.progress.advanced(number + 1, len(tasks), "services")
-    rows = [score for scores in found for score in scores]
+    rows = [score for one in found for score in one.scores]
+    drivers = [row for one in found for row in one.drivers]
+    tables.write_rows(work.out, "drivers", drivers)
     tables.write_rows(work.out, "select", rows)
     chosen = dict.fromkeys(score["policy"] for score in rows if score["chosen"])
-    return Outcome(f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}")
+    tried = sum(row["dip_ratio"] is not None for row in drivers)
+    return Outcome(
+        f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}; "
+        f"signals tried as drivers {tried} of {len(drivers)}"
+    )
 
 
-def _select_one(task: ServiceTask) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Selected:
+    """Rows of one service's candidates, and of its signals as drivers."""
+
+    scores: list[dict[str, Any]]
+    drivers: list[dict[str, Any]]
+
+
+def _select_one(task: ServiceTask) -> _Selected:
     frame = task.frame()
     scores: tuple[CandidateScore, ...] = ()
     fit = TRAIN
@@ -107,7 +120,16 @@ def _select_one(task: ServiceTask) -> list[dict[str, Any]]:
         if any(score.chosen for score in scores):
             break
     key = {"service": frame.service, "fit": fit}
-    return [key | vars(score) for score in scores]
+    return _Selected([key | vars(score) for score in scores], _drivers(task, frame))
+
+
+def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
+    """Let every studied signal drive its pool over the test window, fitted on the training window."""
+    train, test = split(frame, task.settings.train_share)
+    derived = read_derived(task.run, frame.service, TRAIN)
+    verdicts = read_verdicts(task.run, frame.service)
+    tried = try_signals(test, train, derived, verdicts, task.settings)
+    return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
 
 
 def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str) -> dict[str, Policy]:
@@ -322,30 +344,9 @@ def _told(
     )
 
 
-def try_drivers(work: Work) -> Outcome:
-    """Let every studied signal drive its pool over the test window, fitted on the training window."""
-    tasks = [ServiceTask(work.run, work.settings, service) for service in service_names(work.run)]
-    rows: list[dict[str, Any]] = []
-    for number, tried in enumerate(map_tasks(_try_one, tasks, work.machine)):
-        rows += tried
-        work.progress.advanced(number + 1, len(tasks), "services")
-    tables.write_rows(work.out, "trial", rows)
-    ran = [row for row in rows if row["dip_ratio"] is not None]
-    return Outcome(f"signals tried {len(ran)} of {len(rows)}")
-
-
-def _try_one(task: ServiceTask) -> list[dict[str, Any]]:
-    frame = task.frame()
-    train, test = split(frame, task.settings.train_share)
-    derived = read_derived(task.run, frame.service, TRAIN)
-    verdicts = read_verdicts(task.run, frame.service)
-    tried = try_signals(test, train, derived, verdicts, task.settings)
-    return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
-
-
-def read_trial(folder: Path, service: str) -> tuple[SignalTrial, ...]:
+def read_drivers(folder: Path, service: str) -> tuple[SignalDriver, ...]:
     """Return how every signal did as the driver of its pool."""
-    return tables.read_rows(folder, "trial", SignalTrial, service, TRAIN)
+    return tables.read_rows(folder, "drivers", SignalDriver, service, TRAIN)
 
 
 def read_replay(folder: Path, service: str) -> ReplayResult:

@@ -51,7 +51,7 @@ MAKERS: dict[str, tuple[Maker, ...]] = {
     "demand": (*ROWS, demand_of, mix_table),
     "selection": (*ROWS, select_service, score_policies),
     "replay": (*ROWS, replay_service),
-    "trial": (*ROWS, try_signals),
+    "drivers": (*ROWS, try_signals),
     "policy": (*ROWS, build_policy),
 }
 """Per kind of number (`hs_analysis.report.explain.kinds`) what makes it, in the order of the work."""

@@ -19,9 +19,9 @@ from hs_analysis.pipeline.decide import (
     chosen_policy,
     policy_primaries,
     read_decision,
+    read_drivers,
     read_replay,
     read_scores,
-    read_trial,
     window_of,
 )
 from hs_analysis.pipeline.examine import DOCTOR_FILE
@@ -117,7 +117,7 @@ def _summary(work: Work) -> dict[str, Any]:
             | summary.derive_section(derived)
             | summary.selection_section(read_scores(work.run, name))
             | summary.replay_section(replay)
-            | summary.trial_section(read_trial(work.run, name))
+            | summary.drivers_section(read_drivers(work.run, name))
             | summary.refusals_section(derived)
         )
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)

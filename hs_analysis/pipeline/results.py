@@ -136,9 +136,10 @@ def _derive(folder: Path, service: str) -> Plain:
 
 
 def _select(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.decide import read_scores
+    from hs_analysis.pipeline.decide import read_drivers, read_scores
 
-    return summary.selection_section(read_scores(folder, service))
+    selection = summary.selection_section(read_scores(folder, service))
+    return selection | summary.drivers_section(read_drivers(folder, service))
 
 
 def _replay(folder: Path, service: str) -> Plain:
@@ -147,18 +148,11 @@ def _replay(folder: Path, service: str) -> Plain:
     return summary.replay_section(read_replay(folder, service))
 
 
-def _trial(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.decide import read_trial
-
-    return summary.trial_section(read_trial(folder, service))
-
-
 _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
     "study": _study,
     "derive": _derive,
     "select": _select,
     "replay": _replay,
-    "trial": _trial,
 }
 
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.schema.backtests import CandidateScore, ReplayResult
+from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
 from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Excluded, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
-from hs_analysis.schema.trial import SignalTrial
 
 if TYPE_CHECKING:
     from hs_analysis.policy.decision import PolicyDecision
@@ -129,9 +128,9 @@ def replay_section(replay: ReplayResult) -> dict[str, Any]:
     return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults", "placement")}}
 
 
-def trial_section(tried: Sequence[SignalTrial]) -> dict[str, Any]:
+def drivers_section(tried: Sequence[SignalDriver]) -> dict[str, Any]:
     """Return how every signal did as the driver of its pool."""
-    return {"trial": to_plain(tried)}
+    return {"drivers": to_plain(tried)}
 
 
 def refusals_section(derived: Derived) -> dict[str, Any]:

@@ -53,12 +53,12 @@ PLACES = {
     "profile_ratios": "data/derived/profile_ratios.parquet",
     "planned_tests": "data/planned_tests.parquet",
     "select": "data/select.parquet",
+    "drivers": "data/drivers.parquet",
     "replay_windows": "data/replay/windows.parquet",
     "replay_policies": "data/replay/policies.parquet",
     "replay_faults": "data/replay/faults.parquet",
     "replay_placement": "data/replay/placement.parquet",
     "timeline": "data/replay/timeline.parquet",
-    "trial": "data/trial.parquet",
 }
 """Table → file or glob below the run folder; the names of the views of run.duckdb."""
 

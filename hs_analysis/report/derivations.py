@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hs_analysis.report.trial_words import CAPTION, IN_THE_PAPER
+from hs_analysis.report.driver_words import CAPTION
 
 HETEROSCALE = "HeteroScale, arXiv:2508.19559"
 BOOTSTRAP = "Künsch 1989, the block bootstrap, doi:10.1214/aos/1176347265"
@@ -172,7 +172,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "timeline",
         (f"{HETEROSCALE}, Algorithm 1",),
     ),
-    "trial": Derivation(
+    "drivers": Derivation(
         "{name} as a driver",
         "The signal drives its pool over the test window, whether or not the study qualifies it; the other "
         "pool follows its own work. The target is what the signal reads on the training window where an "
@@ -181,7 +181,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "dip ÷ peak = mean instances in the tenth of rows of lowest hourly load ÷ in that of the highest",
         "",
         (f"{HETEROSCALE}, Fig. 6",),
-        (CAPTION, IN_THE_PAPER),
+        (CAPTION,),
     ),
     "policy": Derivation(
         "the policy",

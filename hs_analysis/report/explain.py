@@ -186,9 +186,9 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
             yield "policy", "policy", "policy", "", entry
     for entry in (service.get("replay") or {}).get("policies") or []:
         yield "replay", "replay", str(entry["policy"]), str(entry["policy"]), entry
-    for entry in service.get("trial") or []:
+    for entry in service.get("drivers") or []:
         signal, role = str(entry["signal"]), str(entry["role"])
-        yield "trial", "replay", f"trial:{signal}@{role}", signal_label(signal, role), entry
+        yield "drivers", "select", f"driver:{signal}@{role}", signal_label(signal, role), entry
 
 
 def _unit(place: Place) -> str:
@@ -232,7 +232,7 @@ def _window(kind: str, link: EvidenceLink, summary: Mapping[str, Any], service: 
     """Return what the number covers: the link's range, else the part of the window it was made from."""
     whole = summary.get("window") or {}
     pair = [whole.get("start"), whole.get("end")]
-    part = {"selection": "train", "replay": "test", "trial": "test"}.get(kind)
+    part = {"selection": "train", "replay": "test", "drivers": "test"}.get(kind)
     known = (service.get("replay") or {}).get(part) if part else None
     if known:
         pair = list(known.values())[:2] if isinstance(known, Mapping) else list(known)

@@ -12,7 +12,7 @@ HEADLINES = {
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
     "replay": ("instance_hours", "instance_hours_ci", "paid"),
-    "trial": ("dip_ratio", "", "instances, dip ÷ peak"),
+    "drivers": ("dip_ratio", "", "instances, dip ÷ peak"),
 }
 """Key of the number a link stands for, of its interval, and its name, per kind of entry."""
 
@@ -89,9 +89,8 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "recovery_s": ("longest stretch over the limit", "s"),
         "pd_imbalance_ratio": ("P/D imbalance", "ratio"),
     },
-    "trial": {
+    "drivers": {
         "load_dip_ratio": ("load, dip ÷ peak", ""),
-        "paper_dip_ratio": ("instances, dip ÷ peak, in the paper", ""),
         "correlation": ("correlation with load", ""),
         "reversals_per_day": ("reversals per day", ""),
         "instance_hours": ("instance-hours of its pool", ""),

@@ -8,20 +8,20 @@ import altair as alt
 
 from hs_analysis.report.chart_specs import ROOM, Layers, csv_rows, named_rows, template
 
-HERE, LOAD, PAPER = "this history", "its load", "the paper"
-"""Kinds of marks of the trial."""
+HERE, LOAD = "this history", "its load"
+"""Kinds of marks of a driver."""
 
 
 @template
 def drivers() -> Layers:
-    """One row per driver: instances at the dip ÷ at the peak, here and in the paper, and the load's own."""
-    kinds = [HERE, LOAD, PAPER]
+    """One row per driver: instances at the dip ÷ at the peak, and the load's own."""
+    kinds = [HERE, LOAD]
     base = alt.Chart(csv_rows(ratio="number"))
     y = alt.Y("driver:N", sort=None, axis=alt.Axis(title=None, grid=True))
     axis = alt.Axis(title="dip ÷ peak", grid=False, **ROOM)
     scale = alt.Scale(domainMin=0)
-    legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5, columns=3)
-    colours = ["var(--c-decode)", "var(--ink)", "var(--c-prefill)"]
+    legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5, columns=2)
+    colours = ["var(--c-decode)", "var(--ink)"]
     zone = (
         alt.Chart(named_rows("bands"))
         .mark_rect(color="var(--band)")
@@ -31,9 +31,7 @@ def drivers() -> Layers:
         x=alt.X("ratio:Q", axis=axis, scale=scale),
         y=y,
         color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend),
-        shape=alt.Shape(
-            "kind:N", scale=alt.Scale(domain=kinds, range=["circle", "cross", "diamond"]), legend=legend
-        ),
+        shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=["circle", "cross"]), legend=legend),
         tooltip=[alt.Tooltip("driver:N"), alt.Tooltip("kind:N", title="of"), alt.Tooltip("ratio:Q")],
     )
     return alt.layer(zone, dots)

@@ -15,8 +15,8 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, mapping, records
+from hs_analysis.report.driver_words import in_order as drivers_in_order
 from hs_analysis.report.replay_words import in_order, side_unclear
-from hs_analysis.report.trial_words import in_order as drivers_in_order
 from hs_analysis.report.wording import (
     is_number,
     number,
@@ -123,21 +123,19 @@ def hours_cell(value: Any, ci: Any = None) -> Cell:
     return number_cell(value, "", ci, 0 if is_number(value) and abs(value) >= 100 else 1)
 
 
-def trial(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
-    """Return how every signal did as the driver of its pool, beside the paper's trial."""
+def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
+    """Return how every signal did as the driver of its pool."""
     rows = []
-    for entry in drivers_in_order(records(service.get("trial"))):
+    for entry in drivers_in_order(records(service.get("drivers"))):
         signal, role = str(entry.get("signal")), str(entry.get("role") or "")
-        path = evidence_path(name, "replay", f"trial:{signal}@{role}", entry.get("evidence"))
+        path = evidence_path(name, "select", f"driver:{signal}@{role}", entry.get("evidence"))
         label = signal_label(signal, role)
         drives = f"drives {entry['pool']}" if entry.get("pool") and entry.get("pool") != role else ""
         cells = [
             text_cell(label, note=drives),
             status_cell(entry.get("verdict"), note=str(entry.get("reading") or ""), wide=True),
             number_cell(entry.get("dip_ratio"), "", None, 2),
-            number_cell(entry.get("paper_dip_ratio"), "", None, 2),
             number_cell(entry.get("correlation"), "", None, 2),
-            number_cell(entry.get("paper_correlation"), "", None, 2),
             text_cell(number(entry.get("reversals_per_day"), 2), numeric=True),
             hours_cell(entry.get("instance_hours")),
             number_cell(entry.get("strain_ratio"), "ratio"),
@@ -148,9 +146,7 @@ def trial(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, 
         "driver",
         "verdict of the study, and what it does",
         "instances, dip ÷ peak",
-        "same in the paper",
         "correlation with load",
-        "same in the paper",
         "reversals per day",
         "instance-hours of its pool",
         "windows over capacity",

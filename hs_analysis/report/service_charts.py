@@ -56,7 +56,7 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
-        "drivers": policy_charts.drivers(records(service.get("trial"))),
+        "drivers": policy_charts.drivers(records(service.get("drivers"))),
     }
     targets = {
         str(t.get("role")): t for t in reversed(records(service.get("thresholds"))) if not t.get("gpu_type")

@@ -22,10 +22,10 @@ from hs_analysis.report.cells import (
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
 from hs_analysis.report.explain import kinds
+from hs_analysis.report.driver_words import finding, load_dips
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
-from hs_analysis.report.trial_words import finding, load_dips
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
 from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
 from hs_analysis.schema.baselines import BASELINES
@@ -159,9 +159,9 @@ def _service(
     speeds = gpu_types.table_of(name, service, anchors)
     ratio = _ratio(name, service, anchors)
     replayed = replay_tables.replay(name, service, choice, anchors, field=not crowded)
-    tried = replay_tables.trial(name, service, anchors)
+    tried = replay_tables.drivers(name, service, anchors)
     candidates = replay_tables.selection(name, service, anchors)
-    demand, drivers = _demand(service), records(service.get("trial"))
+    demand, drivers = _demand(service), records(service.get("drivers"))
     return {
         "id": f"s{place + 1}",
         "name": name,
@@ -186,7 +186,7 @@ def _service(
         "replay": replayed | _replay_words(service, choice),
         "further": {} if crowded else replay_tables.further(service, choice),
         "beside": beside(service),
-        "trial": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
+        "drivers": tried | {"finding": finding(drivers), "dips": load_dips(drivers)},
         "selection": candidates,
         "policy": policy,
         "policy_id": anchors.claim(evidence_path(name, "policy", "policy"), "policy.yaml") if policy else "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hs_analysis.schema.results import Interval
+from hs_analysis.schema.results import Interval, Verdict
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,30 @@ class CandidateScore:
     actions_per_day: float | None
     chosen: bool
     reason: str
+
+
+@dataclass(frozen=True)
+class SignalDriver:
+    """One signal as the driver of its pool on the test window.
+
+    ``dip_ratio`` is the pool's mean instances in the tenth of rows with the lowest hourly load ÷ in the tenth
+    with the highest, ``load_dip_ratio`` the same of the load itself; ``correlation`` is that of instances
+    with 5-min load. ``reading`` puts it in words, or says why the signal was not tried.
+    """
+
+    signal: str
+    role: str
+    pool: str
+    verdict: Verdict
+    target_per_instance: float | None = None
+    load_dip_ratio: float | None = None
+    dip_ratio: float | None = None
+    correlation: float | None = None
+    reversals_per_day: float | None = None
+    instance_hours: float | None = None
+    strain_ratio: float | None = None
+    reading: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True)

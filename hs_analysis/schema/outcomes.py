@@ -332,8 +332,8 @@ PLACEMENT = _contract(
     _field("placed_unserved_tokens", _NUMBER, "tokens", "the same with what found a place"),
 )
 
-TRIAL = _contract(
-    "trial",
+DRIVERS = _contract(
+    "drivers",
     "one row per service and signal that was tried as the driver of its pool",
     *_signal_role(),
     _field("pool", _TEXT, "", "pool it drove; empty when none answers to it", null=False),
@@ -346,8 +346,6 @@ TRIAL = _contract(
     _field("instance_hours", _NUMBER, "instance-hours", "of the pool, on the test window"),
     _field("strain_ratio", _NUMBER, "ratio 0..1", "expected share of windows over capacity"),
     _field("reading", _TEXT, "", "what that means, or why it was not tried", null=False),
-    _field("paper_dip_ratio", _NUMBER, "ratio", "the same in HeteroScale's Fig. 6, digitised"),
-    _field("paper_correlation", _NUMBER, "−1..1", "the same in HeteroScale's Fig. 6, digitised"),
     _field("evidence", _TEXT, "", "path of the evidence"),
 )
 
@@ -368,5 +366,5 @@ OUTCOMES: dict[str, pa.Schema] = {
     "replay_policies": REPLAY_POLICIES,
     "replay_faults": FAULTS,
     "replay_placement": PLACEMENT,
-    "trial": TRIAL,
+    "drivers": DRIVERS,
 }

@@ -123,12 +123,19 @@ def test_version(hsa: Hsa) -> None:
 
 
 def test_commands_of_the_contract() -> None:
-    """These twenty-one, and completion comes with them."""
+    """These twenty, and completion comes with them."""
     assert set(COMMANDS) == {
         "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
         "explain", "signals", "init", "settings", "sql", "validate", "pull", "export-plan", "compare",
-        "plan-test", "trial",
+        "plan-test",
     }  # fmt: skip
+
+
+def test_a_removed_command_names_what_takes_its_place() -> None:
+    """Whatever else is on the line; it is not listed."""
+    result = CliRunner().invoke(app, ["trial", "reports/x", "-o", "json"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "hsa trial: this command was removed; hsa select shows every signal as a driver\n"
 
 
 def test_flags_are_spelt_alike() -> None:

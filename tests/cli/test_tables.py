@@ -25,7 +25,7 @@ def service(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["dynamo-pd", "simulated-days"])
-@pytest.mark.parametrize("stage", ["signals", "derived", "selection", "replay", "trial"])
+@pytest.mark.parametrize("stage", ["signals", "derived", "selection", "replay", "drivers"])
 def test_tables_fit_a_hundred_columns(name: str, stage: str) -> None:
     """No line of a table is wider, whatever the sample."""
     blocks = getattr(backtest if stage == "replay" else tables, stage)(service(name))

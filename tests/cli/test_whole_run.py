@@ -105,7 +105,7 @@ def test_second_run_does_nothing_and_answers_the_same(copied: Path, dumps: Path)
     again = call("run", dumps, "--run-dir", copied, *LIMITS)
     assert first.exit_code == again.exit_code == 0
     assert first.stdout == again.stdout
-    assert again.stderr.count("nothing to do, same inputs and settings") == 11
+    assert again.stderr.count("nothing to do, same inputs and settings") == 10
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
@@ -152,7 +152,7 @@ def test_another_seed_leaves_alignment_alone(copied: Path, dumps: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["study", "derive", "select", "replay", "trial", "policy", "report", "export", "doctor"]
+    "command", ["study", "derive", "select", "replay", "policy", "report", "export", "doctor"]
 )
 @pytest.mark.parametrize("form", ["table", "json", "yaml", "csv"])
 def test_stdout_is_the_result_and_nothing_else(finished: Path, command: str, form: str) -> None:
@@ -178,9 +178,8 @@ def test_forms_agree_with_summary(finished: Path) -> None:
     for command, keys in (
         ("study", ("signals", "recommended")),
         ("derive", ("capacity", "demand", "thresholds", "pd_ratio", "refusals")),
-        ("select", ("selection",)),
+        ("select", ("selection", "drivers")),
         ("replay", ("replay",)),
-        ("trial", ("trial",)),
     ):
         (printed,) = json.loads(call(command, finished, "-o", "json", "-q").stdout)["services"]
         for key in keys:

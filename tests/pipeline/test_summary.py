@@ -15,7 +15,7 @@ from hs_analysis.pipeline.publish import reproduce
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy.decision import PolicyDecision
 from hs_analysis.schema import results
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult
+from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
 from hs_analysis.schema.outcomes import OUTCOMES
 from hs_analysis.schema.results import (
     Capacity,
@@ -34,7 +34,6 @@ from hs_analysis.schema.results import (
     Threshold,
 )
 from hs_analysis.schema.settings import Settings, Slo
-from hs_analysis.schema.trial import SignalTrial
 
 CONTRACT = {
     "signals": "signal role source verdict pearson pearson_ci spearman spearman_ci elasticity elasticity_ci "
@@ -60,7 +59,7 @@ POLICIES = (
 )
 SERVICE = (
     "decision service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity "
-    "demand thresholds startup gpu_speeds pd_ratio selection replay trial refusals"
+    "demand thresholds startup gpu_speeds pd_ratio selection replay drivers refusals"
 )
 DECISION = PolicyDecision("keep", "why", "medium", (Reason("ratio_drifts", "it drifts"),), ("Keep.",))
 REASON = Reason("thin", "too few", 2.0, 3.0)
@@ -135,7 +134,7 @@ def service(*, known: bool = True) -> dict[str, Any]:
     score = CandidateScore("p", "decode_tps", "decode", 0.1, None, 2.0, 0.0, 1.0, True, "best")
     row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     replayed = ReplayResult(("a", "b"), ("b", "c"), {"status": "calibrated", "rows": (1, 2)}, (row,))
-    tried = SignalTrial(
+    tried = SignalDriver(
         "decode_tps", "decode", "decode", "proportional", 100.0, 0.3, 0.4, 0.9, 2.0, 80.0, 0.0
     )
     numbers = derived(known=known)
@@ -146,7 +145,7 @@ def service(*, known: bool = True) -> dict[str, Any]:
         | summary.derive_section(numbers)
         | summary.selection_section((score,) if known else ())
         | summary.replay_section(replayed if known else ReplayResult(None, None))
-        | summary.trial_section((tried,) if known else ())
+        | summary.drivers_section((tried,) if known else ())
         | summary.refusals_section(numbers)
     )
 
@@ -252,7 +251,7 @@ def test_missing_numbers_are_null() -> None:
     [
         (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
         (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Startup, "startup"), (Refusal, "refusals"),
-        (CandidateScore, "select"), (PolicyReplay, "replay_policies"), (SignalTrial, "trial"),
+        (CandidateScore, "select"), (PolicyReplay, "replay_policies"), (SignalDriver, "drivers"),
         (Release, "releases"),
     ],
 )  # fmt: skip

@@ -177,7 +177,7 @@ def service_summary(name: str) -> dict[str, Any]:
             {"signal": "tbt", "source": "vllm", "limit_s": 0.05, "low_s": 0.04, "high_s": 0.08},
         ],
         "replay": _replay(name),
-        "trial": _trial(name),
+        "drivers": _drivers(name),
         "refusals": [
             {
                 "what": "capacity on NVIDIA H20",
@@ -227,12 +227,12 @@ def _replay(name: str) -> dict[str, Any]:
     }
 
 
-def _trial(name: str) -> list[dict[str, Any]]:
+def _drivers(name: str) -> list[dict[str, Any]]:
     rows = (
-        ("decode_tps", "decode", "decode", "proportional", 0.42, 0.37, "follows the dip"),
-        ("gpu_util", "decode", "decode", "unusable", 0.99, 0.99, "stays near its peak: hardly scales in"),
-        ("request_rate", "service", "decode", "proportional", 0.41, None, "follows the dip"),
-        ("e2e_latency", "service", "decode", "guard", None, None, "not tried: what it reads is not known"),
+        ("decode_tps", "decode", "decode", "proportional", 0.42, "follows the dip"),
+        ("gpu_util", "decode", "decode", "unusable", 0.99, "stays near its peak: hardly scales in"),
+        ("request_rate", "service", "decode", "proportional", 0.41, "follows the dip"),
+        ("e2e_latency", "service", "decode", "guard", None, "not tried: what it reads is not known"),
     )
     return [
         {
@@ -248,11 +248,9 @@ def _trial(name: str) -> list[dict[str, Any]]:
             "instance_hours": None if dip is None else 640.0,
             "strain_ratio": None if dip is None else 0.002,
             "reading": reading,
-            "paper_dip_ratio": paper,
-            "paper_correlation": paper,
-            "evidence": evidence.path(name, "replay", f"trial:{signal}@{role}"),
+            "evidence": evidence.path(name, "select", f"driver:{signal}@{role}"),
         }
-        for signal, role, pool, verdict, dip, paper, reading in rows
+        for signal, role, pool, verdict, dip, reading in rows
     ]
 
 

@@ -366,11 +366,12 @@ def test_scatter_says_whose_load_it_is() -> None:
     assert "offered decode load (tokens/s)" in json.dumps(rate.spec)
 
 
-def test_drivers_stand_beside_load_and_paper(week: dict[str, Chart]) -> None:
-    """Each driver that was tried has its point, its load's, and the paper's where it has one."""
+def test_drivers_stand_beside_their_load(week: dict[str, Chart]) -> None:
+    """Each driver that was tried has its point and its load's."""
     found = rows(week["drivers"])
     assert [row["kind"] for row in found if row["driver"] == "decode GPU utilisation"] == [
-        "this history", "its load", "the paper",
-    ]  # fmt: skip
+        "this history",
+        "its load",
+    ]
     assert not any("e2e" in row["driver"] for row in found)
     assert week["drivers"].title == "2 of 3 drivers follow the load when it dips, 1 stays up"

@@ -13,7 +13,7 @@ from report.sample_tables import START
 from hs_analysis.report.cells import Anchors, Cell
 from hs_analysis.report.choice import Choice, choose
 from hs_analysis.report.decisions import decisions, dots
-from hs_analysis.report.replay_tables import further, replay, trial
+from hs_analysis.report.replay_tables import drivers, further, replay
 from hs_analysis.report.replay_words import notes
 
 MINE = Choice(selected={"policy": "mine"})
@@ -128,7 +128,7 @@ def test_time_over_the_limit_and_the_bound_stand_in_the_first_table_the_rest_beh
 def test_drivers_say_what_they_drive_and_do() -> None:
     """A service's signal names its pool; what was not tried says why and has dashes."""
     service = samples.sample().summary["services"][0]
-    rows = {row["cells"][0]["text"]: row["cells"] for row in trial("s", service, Anchors())["rows"]}
+    rows = {row["cells"][0]["text"]: row["cells"] for row in drivers("s", service, Anchors())["rows"]}
     assert rows["request rate"][0]["note"] == "drives decode"
     assert rows["decode GPU utilisation"][1]["note"] == "stays near its peak: hardly scales in"
     last = list(rows.values())[-1]

@@ -1,4 +1,4 @@
-"""Words and order of the trial of signals as drivers that the page and the terminal share."""
+"""Words and order of signals tried as drivers that the page and the terminal share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,13 @@ from hs_analysis.report.wording import fixed, is_number
 Row = Mapping[str, Any]
 
 NEAR_PEAK = 0.9
-"""From this dip ÷ peak on a fleet counts as staying near its peak; the trial's own limit."""
+"""From this dip ÷ peak on a fleet counts as staying near its peak; the limit of ``replay.drivers``."""
 
 CAPTION = (
     "Dip ÷ peak: mean over the tenth of the time with the lowest hourly load ÷ that with the highest. A "
     "driver whose instances stay near 1 never hands back what the load no longer needs. All drivers have the "
     "same target load, dead band, cooldowns and steps, and no guards; each drives its own pool, the other "
     "pool follows its own work."
-)
-
-IN_THE_PAPER = (
-    "In the paper (HeteroScale, arXiv:2508.19559, Fig. 6, read off the figure) load dips to about 0.72 of "
-    "its peak and counts seem scaled per panel, so that shapes compare and levels do not."
 )
 
 
@@ -37,7 +32,7 @@ def in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def finding(rows: Sequence[Row]) -> str:
-    """Return what the trial says in one sentence: who follows the load, who stays up."""
+    """Return what came of it in one sentence: who follows the load, who stays up."""
     tried = [row for row in rows if is_number(row.get("dip_ratio"))]
     if not tried:
         return "No signal could be tried as a driver on this test window"

@@ -2,7 +2,7 @@
 
 HeteroScale tried eight signals this way (arXiv:2508.19559, Fig. 6): drivers by throughput followed the load
 down, decode GPU utilisation and decode SM activity stayed near the cap. The loop is closed here, the study's
-is not, so that the two may disagree. Only the signal differs between trials: same target load, dead band,
+is not, so that the two may disagree. Only the signal differs between drivers: same target load, dead band,
 cooldowns and steps, no guards.
 """
 
@@ -23,9 +23,9 @@ from hs_analysis.replay.score import DAY_S, HOUR_S, score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.backtests import SignalDriver
 from hs_analysis.schema.results import Derived, SignalVerdict
 from hs_analysis.schema.settings import Settings
-from hs_analysis.schema.trial import SignalTrial
 
 BAND = Hysteresis(1.10, 0.80, "default")
 REST = Cooldown(300.0, 600.0, "default")
@@ -52,23 +52,6 @@ FOLLOWS = 0.50
 RESTLESS_PER_DAY = 24.0
 """Reversals above this, one an hour, are no answer to a daily load [1/day]."""
 
-PAPER: dict[tuple[str, str], tuple[float, float]] = {
-    ("prefill_tps_effective", "prefill"): (0.51, 0.86),
-    ("prefill_tps", "prefill"): (0.51, 0.86),
-    ("decode_tps", "decode"): (0.37, 0.76),
-    ("gpu_util", "prefill"): (0.58, 0.81),
-    ("sm_activity", "prefill"): (0.46, 0.82),
-    ("gpu_util", "decode"): (0.99, 0.26),
-    ("sm_activity", "decode"): (0.93, 0.43),
-    ("ttft", "prefill"): (0.71, 0.63),
-    ("tbt", "decode"): (0.46, 0.69),
-}
-"""HeteroScale's Fig. 6 by (signal, pool): instances at the dip ÷ at the peak, and correlation with TPS.
-
-Read off the figure, so ± a few hundredths; there load fell to about 0.72 of its peak, and counts seem scaled
-per panel, so that shapes compare and levels do not.
-"""
-
 
 def try_signals(
     frame_test: ServiceFrame,
@@ -76,7 +59,7 @@ def try_signals(
     derived_train: Derived,
     verdicts: Sequence[SignalVerdict],
     settings: Settings,
-) -> tuple[SignalTrial, ...]:
+) -> tuple[SignalDriver, ...]:
     """Let every signal that was studied drive its pool over the test window.
 
     The target of a driver is what the signal reads on the training window at ``target_load``; its pool is
@@ -124,17 +107,14 @@ def _tried(
     history: ServiceFrame,
     derived: Derived,
     settings: Settings,
-) -> SignalTrial:
+) -> SignalDriver:
     pool = pool_of(verdict.signal, verdict.role, tuple(model.pools))
-    paper = PAPER.get((verdict.signal, pool), (None, None))
-    blank = SignalTrial(
+    blank = SignalDriver(
         verdict.signal,
         verdict.role,
         pool,
         verdict.verdict,
-        paper_dip_ratio=paper[0],
-        paper_correlation=paper[1],
-        evidence=evidence.path(history.service, "replay", f"trial:{verdict.signal}@{verdict.role}"),
+        evidence=evidence.path(history.service, "select", f"driver:{verdict.signal}@{verdict.role}"),
     )
     if not pool:
         return replace(blank, reading="not tried: no pool answers to it")
@@ -213,8 +193,8 @@ def _reading(
 
 
 def _measured(
-    blank: SignalTrial, policy: Policy, pool: str, parts: Sequence[Demand], model: FleetModel
-) -> SignalTrial:
+    blank: SignalDriver, policy: Policy, pool: str, parts: Sequence[Demand], model: FleetModel
+) -> SignalDriver:
     results = [simulate(policy, part, model) for part in parts]
     load = np.concatenate([_mean(part, pool, SMOOTH_S) for part in parts])
     quick = np.concatenate([_mean(part, pool, LOAD_WINDOW_S) for part in parts])
