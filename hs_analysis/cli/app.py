@@ -18,8 +18,11 @@ import hs_analysis
 from hs_analysis.cli import failure, streams
 from hs_analysis.errors import HsError, UsageError, machine_in_words
 
-REMOVED = {"trial": "hsa select shows every signal as a driver"}
-"""Command that earlier versions had → what takes its place."""
+REMOVED = {
+    "trial": "hsa select shows every signal as a driver",
+    "--prior": "leave it out: performance tables changed no number (hsa plan-test lays out a test)",
+}
+"""Command or flag that earlier versions had → what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,13 @@ class Commands(TyperGroup):
             self._listing = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is asked for; of one that is gone say what takes its place."""
-        if args and args[0] in REMOVED:
-            ctx.invoked_subcommand = args[0]
-            raise UsageError("this command was removed", hint=REMOVED[args[0]])
+        """Return the command that is asked for; of what is gone say what to do instead."""
+        for kind, words in (("command", args[:1]), ("flag", args[1:])):
+            for word in (w.partition("=")[0] for w in words):
+                if word in REMOVED and word.startswith("--") == (kind == "flag"):
+                    ctx.invoked_subcommand = args[0]
+                    where = word if kind == "flag" else ""
+                    raise UsageError(f"this {kind} was removed", where=where, hint=REMOVED[word])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:

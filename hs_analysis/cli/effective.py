@@ -91,9 +91,4 @@ def _apply(
             where=where,
             hint=f"pip install 'hs-analysis[{package}]', or use local",
         )
-    if own.get("prior.model"):
-        # Told before anything is read: the stage that asks the tables comes after the long ones.
-        from hs_analysis.pipeline.perf_tables import instance_of
-
-        instance_of(found.settings.prior)
     return found

@@ -195,17 +195,11 @@ class MethodFlags:
     seed: Annotated[
         int | None, _flag(METHOD, "Seed of every resampling; 0 unless said.", "--seed", min=0)
     ] = None
-    prior: Annotated[
-        str | None,
-        _flag(METHOD, "Performance tables to set beside capacities (the extra prior); they change no other "
-              "number. none takes them away.", "--prior", metavar="MODEL@SYSTEM[@ENGINE][,tp=N]"),
-    ] = None  # fmt: skip
 
     def layer(self) -> Layer:
         """Return what was given."""
         seed = {} if self.seed is None else {"seed": Given(self.seed, "--seed")}
-        tables = words.prior(self.prior) if self.prior is not None else {}
-        return {**words.startup(self.startup or ()), **seed, **tables}
+        return {**words.startup(self.startup or ()), **seed}
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    from hs_analysis.report import first_line, priors, releases
+    from hs_analysis.report import first_line, releases
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
@@ -137,7 +137,6 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
     lines += [
         f"  capacity of {c['role']}: {coverage_text(c)}" for c in service["capacity"] if coverage_count(c)
     ]
-    lines += [f"  {line}" for line in priors.lines(service)]
     lines.append(f"  P/D ratio: {ratio(service)}{first_line.ratio_kept(service, choice)}")
     shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
     lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []

@@ -68,29 +68,6 @@ def _halves(word: str, flag: str, form: str, example: str) -> tuple[str, str]:
     return left, right
 
 
-def prior(given: str) -> Layer:
-    """Return the settings of ``--prior MODEL@SYSTEM[@ENGINE][,tp=N]``; ``none`` takes the prior away."""
-    if given.strip() == NONE:
-        return {"prior.model": Given(None, "--prior")}
-    names, comma, size = given.partition(",")
-    parts = [part.strip() for part in names.split("@")]
-    key, equals, count = (part.strip() for part in size.partition("="))
-    if len(parts) not in (2, 3) or not all(parts) or (comma and (key != "tp" or not equals)):
-        form = "MODEL@SYSTEM[@ENGINE][,tp=N]"
-        hint = "write e.g. --prior Qwen/Qwen3-32B@h200_sxm@vllm,tp=2"
-        raise UsageError(f"{given!r} is not {form}", where="--prior", hint=hint)
-    words = {
-        **dict(zip(("model", "system", "engine"), parts, strict=False)),
-        **({"tp": count} if comma else {}),
-    }
-    known = {name: by_key()[f"prior.{name}"] for name in ("model", "system", "engine", "tp")}
-    # A form that leaves engine or size out means their defaults, not what hsa.toml says of another model.
-    return {
-        one.field: Given(one.kind.read(words[name], "--prior") if name in words else one.default, "--prior")
-        for name, one in known.items()
-    }
-
-
 def captures(given: Sequence[str]) -> dict[str, str]:
     """Return name → path of ``--capture NAME=PATH`` words."""
     found: dict[str, str] = {}

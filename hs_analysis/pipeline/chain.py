@@ -106,7 +106,7 @@ STAGES: tuple[Stage, ...] = (
         _study,
     ),
     Stage(
-        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", "prior", *_NUMBERS),
+        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *_NUMBERS),
         ("data/derived/*.parquet",), _derive,
     ),
     Stage(
@@ -130,7 +130,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "report", "drawing the report", ("doctor", "export"),
         ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
-         "prior", "beside"),
+         "beside"),
         ("summary.json", "report.html"), _report,
     ),
 )  # fmt: skip

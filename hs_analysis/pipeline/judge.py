@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.derive import DeriveResult, derive_service, priors_of, profiles_of
+from hs_analysis.derive import DeriveResult, derive_service, profiles_of
 from hs_analysis.pipeline import ratio_tests, tables
 from hs_analysis.pipeline.frames import (
     edges_of,
@@ -21,11 +20,9 @@ from hs_analysis.pipeline.frames import (
     typed_signals,
 )
 from hs_analysis.pipeline.gather import require_services
-from hs_analysis.pipeline.perf_tables import instance_of
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
-from hs_analysis.schema.prior import Prior
 from hs_analysis.schema.releases import Release
 from hs_analysis.schema.results import (
     Capacity,
@@ -98,7 +95,6 @@ def derive_numbers(work: Work) -> Outcome:
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
     compared = ratio_tests.speeds_of_types(work)
-    guess = instance_of(work.settings.prior) if work.settings.prior.model else None
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         result = derive_service(
@@ -113,11 +109,8 @@ def derive_numbers(work: Work) -> Outcome:
             versions=versions,
             rolling=fit == WHOLE,
         )
-        if guess is not None and fit == WHOLE:
-            known = priors_of(part, result.derived, guess, work.settings.slo)
-            result = replace(result, derived=replace(result.derived, prior=known))
         found.append((part.service, fit, result))
-    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "prior", "releases")
+    many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "releases")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
         key = {"service": service, "fit": fit}
@@ -164,6 +157,5 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         tables.read_rows(folder, "refusals", Refusal, service, fit),
         tables.read_rows(folder, "startup", Startup, service, fit),
         tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
-        tables.read_rows(folder, "prior", Prior, service, fit),
         tables.read_rows(folder, "releases", Release, service, fit),
     )

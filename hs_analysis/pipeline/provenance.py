@@ -13,7 +13,7 @@ from hs_analysis.align.demand import OFFERED_WORK, add_demand
 from hs_analysis.align.presence import Presence
 from hs_analysis.align.read_series import SeriesPass
 from hs_analysis.align.signal_windows import signal_windows
-from hs_analysis.derive import bench_sweeps, capture_sweeps, derive_service, priors_of
+from hs_analysis.derive import bench_sweeps, capture_sweeps, derive_service
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.load import role_rows
@@ -44,7 +44,6 @@ MAKERS: dict[str, tuple[Maker, ...]] = {
     "thresholds": (*ROWS, fit_capacity, thresholds_of),
     "startup": (settle, births_of, startup_of),
     "gpu_speeds": (*WINDOWS, type_speeds),
-    "prior": (*ROWS, derive_service, priors_of),
     "pd_ratio": (*ROWS, ratio_of, mix_table),
     "sweeps": (*ROWS, capture_sweeps),
     "bench_sweeps": (read_files, bench_sweeps),

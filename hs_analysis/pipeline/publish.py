@@ -199,7 +199,6 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
     words += [f"--exclude {one.start}..{one.end}" for one in settings.excluded]
     words += [f"--service {shlex.quote(name)}" for name in settings.service]
     words += [f"--seed {settings.seed}"] if settings.seed else []
-    words += [f"--prior {shlex.quote(settings.prior.name)}"] if settings.prior.model else []
     for one in settings.beside.current:
         words.append(f"--current {shlex.quote(f'{one.role}=' * bool(one.role) + Path(one.name).name)}")
     spelt = {name: getattr(defaults, name) for name in _SPELT}
@@ -211,6 +210,5 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
 
 _SPELT = (
     "startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed", "beside",
-    "prior",
 )  # fmt: skip
 """Settings beside the SLO that the command spells out, or that change no number."""

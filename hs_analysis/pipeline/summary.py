@@ -109,7 +109,6 @@ def derive_section(derived: Derived) -> dict[str, Any]:
         "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
         "startup": [_ordered(s, _STARTUP) for s in derived.startup],
         "gpu_speeds": to_plain(derived.gpu_speeds),
-        **({"prior": to_plain(derived.prior)} if derived.prior else {}),
         **({"releases": to_plain(derived.releases)} if derived.releases else {}),
         "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
     }

@@ -40,7 +40,6 @@ PLACES = {
     "thresholds": "data/derived/thresholds.parquet",
     "startup": "data/derived/startup.parquet",
     "gpu_speeds": "data/derived/gpu_speeds.parquet",
-    "prior": "data/derived/prior.parquet",
     "releases": "data/derived/releases.parquet",
     "pd_ratio": "data/derived/pd_ratio.parquet",
     "refusals": "data/derived/refusals.parquet",

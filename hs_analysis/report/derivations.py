@@ -109,18 +109,6 @@ DERIVATIONS: dict[str, Derivation] = {
         "",
         (BOOTSTRAP, ISOTONIC),
     ),
-    "prior": Derivation(
-        "prior of {name}",
-        "What performance tables (measured kernels and links, a model of an engine's step) predict that "
-        "one instance carries at the service's mean request: prefill as fast as prompts go alone or together "
-        "within the limit on TTFT, decode with the most sequences that memory and the limit on TBT allow. No "
-        "queue and no KV transfer is in it, so it is an upper bound for those tables, and they know nothing "
-        "of this fleet: no target, ratio or policy rests on it.",
-        "prefill = computed tokens ÷ time of a step;  decode = sequences ÷ time of a step;  "
-        "compared as data ÷ prior",
-        "",
-        ("aiconfigurator (Apache-2.0), performance tables of serving engines",),
-    ),
     "pd_ratio": Derivation(
         "P/D ratio",
         "The work that requests bring to prefill and to decode, over windows in which neither pool is "

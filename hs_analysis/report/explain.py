@@ -17,7 +17,6 @@ from hs_analysis.report.choice import records
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
 from hs_analysis.report.headlines import HEADLINES, INTERVALS, NUMBERS
-from hs_analysis.report.priors import prior_basis
 from hs_analysis.report.replica_words import replica_text
 from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.sweep_explain import explained, kind_of, links, sweep_of
@@ -171,9 +170,8 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
         signal, role = str(entry["signal"]), str(entry["role"])
         gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
         yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
-    for kind in ("startup", "prior"):
-        for entry in service.get(kind) or []:
-            yield kind, "derive", f"{kind}@{entry['role']}", f"one {entry['role']} instance", entry
+    for entry in service.get("startup") or []:
+        yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
     for entry in service.get("gpu_speeds") or []:
         role, gpu = str(entry["role"]), str(entry["gpu_type"])
         yield "gpu_speeds", "derive", f"speed@{role}@{gpu}", f"{gpu} in the {role} pool", entry
@@ -192,7 +190,7 @@ def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
 
 
 def _unit(place: Place) -> str:
-    if place.kind in ("capacity", "prior", "thresholds"):
+    if place.kind in ("capacity", "thresholds"):
         role = place.entry.get("role")
         return f"{unit_of(str(place.entry.get('signal'))) or 'tokens/s'} per {role} instance"
     units = {
@@ -261,7 +259,7 @@ def _basis(place: Place, service: Entry) -> str:
         found.append(f"law: {place.entry['method']}")
     if place.kind == "signals" and place.entry.get("source"):
         found.append(f"read from {place.entry['source']}")
-    found.append(replica_text(place.entry) or coverage_text(place.entry) or prior_basis(place.entry))
+    found.append(replica_text(place.entry) or coverage_text(place.entry))
     if pairs := place.entry.get("integer_pairs"):
         found.append("nearest pairs P:D " + ", ".join(f"{p}:{d}" for p, d in pairs))
     return "; ".join(part for part in found if part)
@@ -344,7 +342,6 @@ def _see_also(place: Place, service: Entry, places: Mapping[str, Place]) -> list
             ("derive", f"startup@{place.entry.get('role')}"),
         ],
         "gpu_speeds": [("derive", f"capacity@{place.entry.get('role')}@{place.entry.get('gpu_type')}")],
-        "prior": [("derive", f"capacity@{place.entry.get('role')}"), ("derive", "demand")],
         "pd_ratio": [*capacities, ("derive", "demand")],
         "selection": [*targets, *studied],
         "policy": [*targets, ("derive", "pd_ratio"), ("select", policy), ("replay", policy)],

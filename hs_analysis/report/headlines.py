@@ -8,7 +8,6 @@ HEADLINES = {
     "thresholds": ("target_per_instance", "", "target"),
     "startup": ("value_s", "ci", "start-up time"),
     "gpu_speeds": ("relative", "ci", "speed ÷ the most numerous type's"),
-    "prior": ("per_instance", "", "work that the tables give"),
     "pd_ratio": ("value", "ci", "ratio"),
     "selection": ("score", "", "score"),
     "replay": ("instance_hours", "instance_hours_ci", "paid"),
@@ -52,14 +51,6 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "weight": ("one pod counts", "mean pods"),
         "instances": ("mean pods recorded", ""),
         "pods": ("pods for the 95 % demand", ""),
-    },
-    "prior": {
-        "data_per_instance": ("capacity from the data", "tokens/s"),
-        "data_ratio": ("data ÷ prior", ""),
-        "isl": ("prompt of the mean request", "tokens"),
-        "cached_ratio": ("share of it found in a cache", "ratio"),
-        "osl": ("output of the mean request", "tokens"),
-        "limit_s": ("limit on latency", "s"),
     },
     "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
     "demand": {

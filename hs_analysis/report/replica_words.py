@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.report import gpu_types, priors
+from hs_analysis.report import gpu_types
 from hs_analysis.report.cells import number_cell, reason_text, table, text_cell
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import interval, is_number, number
@@ -27,9 +27,9 @@ def replica_text(answer: Mapping[str, Any]) -> str:
 
 
 def beside_ratio(service: Mapping[str, Any]) -> list[str]:
-    """Return what stands beside a service's ratio, a line each: priors, GPU types, what the counts show."""
+    """Return what stands beside a service's ratio, a line each: GPU types, what the counts show."""
     said = replica_text(mapping(service.get("pd_ratio")))
-    return [*priors.lines(service), *gpu_types.lines(service), *([said] if said else [])]
+    return [*gpu_types.lines(service), *([said] if said else [])]
 
 
 def groups_table(answer: Mapping[str, Any]) -> dict[str, Any]:

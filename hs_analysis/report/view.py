@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import first_line, gpu_types, priors, replay_tables, tables
+from hs_analysis.report import first_line, gpu_types, replay_tables, tables
 from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
@@ -155,7 +155,6 @@ def _service(
     ranking = tables.signals(name, tables.ranked(service, types=True), anchors)
     capacity = tables.capacities(name, service, anchors)
     thresholds = tables.thresholds(name, service, choice, anchors)
-    guessed = priors.table_of(name, service, anchors)
     speeds = gpu_types.table_of(name, service, anchors)
     ratio = _ratio(name, service, anchors)
     replayed = replay_tables.replay(name, service, choice, anchors, field=not crowded)
@@ -180,7 +179,6 @@ def _service(
         else "",
         "capacity": capacity,
         "thresholds": thresholds,
-        "prior": guessed,
         "gpu_types": speeds,
         "ratio": ratio,
         "replay": replayed | _replay_words(service, choice),

@@ -177,27 +177,6 @@ GPU_SPEEDS = _contract(
     _field("pods", pa.int64(), "instances", "pods that make up the 95 % demand, the fastest type first"),
 )
 
-PRIOR = _contract(
-    "prior",
-    "one row per service, fit and role, where a prior was asked for; no other number rests on it",
-    _field("role", _TEXT, "", "prefill, decode or mixed", null=False),
-    _field("signal", _TEXT, "", "work that is counted", null=False),
-    _field("tables", _TEXT, "", "model, system, engine and GPUs of an instance", null=False),
-    _field("per_instance", _NUMBER, "tokens/s", "work of one instance under the limit, without queueing"),
-    _field("status", _TEXT, "", "prior or refused, never ok", null=False),
-    _field("basis", _TEXT, "", "profile: a table of one instance", null=False),
-    _field("isl", _NUMBER, "tokens", "prompt of the mean request"),
-    _field("cached_ratio", _NUMBER, "ratio 0..1", "share of it found in a cache"),
-    _field("osl", _NUMBER, "tokens", "output of the mean request"),
-    _field("limit_s", _NUMBER, "s", "TTFT limit of prefill, TBT limit of decode; null when not given"),
-    _field("data_per_instance", _NUMBER, "tokens/s", "capacity from the data"),
-    _field("data_status", _TEXT, "", "ok, floor or refused", null=False),
-    _field("data_ratio", _NUMBER, "ratio", "data ÷ prior"),
-    _field("reason", REASON, "", "why it is refused"),
-    _field("text", _TEXT, "", "how the two compare"),
-    _field("evidence", _TEXT, "", "path of the evidence"),
-)
-
 RELEASES = _contract(
     "releases",
     "one row per service, fit and version of a pool that came inside the window",
@@ -357,7 +336,6 @@ OUTCOMES: dict[str, pa.Schema] = {
     "thresholds": THRESHOLDS,
     "startup": STARTUP,
     "gpu_speeds": GPU_SPEEDS,
-    "prior": PRIOR,
     "releases": RELEASES,
     "pd_ratio": PD_RATIO,
     "refusals": REFUSALS,

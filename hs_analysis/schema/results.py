@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
-from hs_analysis.schema.prior import Prior
 from hs_analysis.schema.reasons import Estimate as Estimate  # noqa: PLC0414 - importable from here
 from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414
 from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
@@ -346,7 +345,6 @@ class Derived:
     refusals: tuple[Refusal, ...]
     startup: tuple[Startup, ...] = ()
     gpu_speeds: tuple[GpuSpeed, ...] = ()
-    prior: tuple[Prior, ...] = ()
     releases: tuple[Release, ...] = ()
 
     def capacity_of(self, role: str) -> Capacity | None:

@@ -244,33 +244,6 @@ class Beside:
 
 
 @dataclass(frozen=True)
-class PriorSource:
-    """Performance tables that predict what one instance carries; without a model there is no prior.
-
-    Attributes
-    ----------
-    model
-        Model as the tables name it, e.g. ``Qwen/Qwen3-32B``.
-    system
-        GPUs and how they are linked, e.g. ``h200_sxm``.
-    engine
-        Serving engine: ``vllm``, ``sglang`` or ``trtllm``.
-    tp
-        Tensor-parallel size: GPUs of one instance.
-    """
-
-    model: str | None = None
-    system: str | None = None
-    engine: Literal["vllm", "sglang", "trtllm"] = "vllm"
-    tp: int = 1
-
-    @property
-    def name(self) -> str:
-        """The source as ``--prior`` takes it."""
-        return f"{self.model}@{self.system}@{self.engine},tp={self.tp}"
-
-
-@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data.
 
@@ -304,8 +277,6 @@ class Settings:
         How input files are read.
     beside
         What is replayed beside the selected policy.
-    prior
-        Performance tables to set beside capacities; they change no other number.
     """
 
     slo: Slo = field(default_factory=Slo)
@@ -323,7 +294,6 @@ class Settings:
     draws: int = 200
     reading: Reading = field(default_factory=Reading)
     beside: Beside = field(default_factory=Beside)
-    prior: PriorSource = field(default_factory=PriorSource)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from hs_analysis.settings.file import read_words
-from hs_analysis.settings.known import SETTINGS
+from hs_analysis.settings.known import REMOVED, SETTINGS
 from hs_analysis.settings.layers import Given, Layer
 
 PREFIX = "HSA_"
@@ -41,12 +41,14 @@ def read(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
 
 def _warning(name: str, known: list[str]) -> list[str]:
     """Return a warning for a variable of a section of settings, or spelt nearly like one; else nothing."""
+    section = name.split("_")[1]
+    if section.lower() in REMOVED:
+        return [f"{name} sets nothing; its setting was removed: {REMOVED[section.lower()]}"]
     sections = {variable.split("_")[1] for variable in known if variable.count("_") > 1}
     endings = {variable.removeprefix(PREFIX): variable for variable in known}
     near = get_close_matches(name.removeprefix(PREFIX), list(endings), n=1, cutoff=NEAR)
     if near:
         return [f"{name} sets nothing; did you mean {endings[near[0]]}?"]
-    section = name.split("_")[1]
     if section in sections:
         same = [variable for variable in known if variable.split("_")[1] == section]
         return [f"{name} sets nothing; known: {', '.join(same)}"]

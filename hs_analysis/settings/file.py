@@ -10,7 +10,7 @@ from typing import Any
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 from hs_analysis.settings import stretches
-from hs_analysis.settings.known import Kind, Setting, by_key
+from hs_analysis.settings.known import REMOVED, Kind, Setting, by_key
 from hs_analysis.settings.layers import Given, Layer
 from hs_analysis.settings.sections import SECTIONS, Section
 from hs_analysis.settings.toml_lines import line_of
@@ -96,6 +96,9 @@ class _File:
 
     def _keys(self, name: str, table: Mapping[str, Any]) -> None:
         names = list(dict.fromkeys(key.partition(".")[0] for key in by_key() if "." in key))
+        if name in REMOVED:
+            self._refuse("this section was removed", (name,), REMOVED[name])
+            return
         if name not in names:
             known = [*names, *(section.name for section in SECTIONS)]
             self._refuse(f"no such section [{name}]", (name,), suggestion(name, known))

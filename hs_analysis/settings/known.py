@@ -162,16 +162,6 @@ SETTINGS: tuple[Setting, ...] = (
             _NONE + "no marks", '["events.json"]', "--events"),
     Setting("history.service", "service", NAMES, "", "services to go on with after ingest",
             _NONE + "all of them", '["chat/llama"]', "--service"),
-    Setting("prior.model", "prior.model", TEXT, "",
-            "model whose performance tables are set beside capacities (the extra prior); they change no "
-            "other number",
-            _NONE + "no prior", '"Qwen/Qwen3-32B"', "--prior"),
-    Setting("prior.system", "prior.system", TEXT, "", "GPUs of the tables", _NONE + "no prior",
-            '"h200_sxm"', "--prior"),
-    Setting("prior.engine", "prior.engine", _words("vllm", "sglang", "trtllm"), "",
-            "serving engine of the tables", "this project", '"vllm"', "--prior"),
-    Setting("prior.tp", "prior.tp", Kind("whole number", (int,), values.whole_number(1)), "GPUs",
-            "tensor-parallel size of the tables: GPUs of one instance", "one GPU", "1", "--prior"),
     Setting("reading.format", "reading.format", TEXT, "", "reader of every file", _NONE + "told by content",
             '"prom-api"', "--format"),
     Setting("reading.tz", "reading.tz", Kind("time zone", read=values.zone), "",
@@ -195,6 +185,12 @@ SETTINGS: tuple[Setting, ...] = (
             "--salvage"),
 )  # fmt: skip
 """In the order of hsa.toml: what stands before the first section comes first."""
+
+
+REMOVED = {
+    "prior": "take it out: performance tables changed no number (hsa plan-test lays out a test)",
+}
+"""Section of settings that earlier versions read → what to do."""
 
 
 @cache

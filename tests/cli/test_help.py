@@ -138,6 +138,15 @@ def test_a_removed_command_names_what_takes_its_place() -> None:
     assert result.stderr == "hsa trial: this command was removed; hsa select shows every signal as a driver\n"
 
 
+@pytest.mark.parametrize("words", [["--prior", "m@s"], ["--prior=m@s"]])
+def test_a_removed_flag_says_what_to_do(words: list[str]) -> None:
+    """One line, with or without an equals sign."""
+    result = CliRunner().invoke(app, ["derive", "reports/x", *words])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("hsa derive: --prior: this flag was removed; leave it out: ")
+    assert result.stderr.count("\n") == 1
+
+
 def test_flags_are_spelt_alike() -> None:
     """One meaning and one spelling of a flag in every command that has it."""
     seen: dict[str, tuple[Any, ...]] = {}

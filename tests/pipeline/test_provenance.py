@@ -18,7 +18,7 @@ from hs_analysis.pipeline.provenance import MAKERS, made_by, name_of
 from hs_analysis.pipeline.results import explained
 from hs_analysis.report.explain import kinds
 
-ELSEWHERE = {"bench_sweeps", "prior"}
+ELSEWHERE = {"bench_sweeps"}
 """Kinds that the run here does not have: benchmark points (test_ratio_tests) and an optional package."""
 
 HOURS = 3

@@ -44,6 +44,7 @@ def test_wrong_values_name_the_variable() -> None:
     ("name", "warning"),
     [
         ("HSA_SLO_TFT", "did you mean HSA_SLO_TTFT?"),
+        ("HSA_PRIOR_MODEL", "its setting was removed: take it out"),
         ("HSA_MEMORY_LIMT", "did you mean HSA_MEMORY_LIMIT?"),
         ("HSA_SLO_E2E", "known: HSA_SLO_TTFT, HSA_SLO_TBT"),
         ("HSA_READING_ENCODING", "known: HSA_READING_FORMAT"),

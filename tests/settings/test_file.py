@@ -111,6 +111,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("sed = 3", "hsa.toml line 1: sed: no such key 'sed'; did you mean seed?"),
+        ('[prior]\nmodel = "m"', "line 1: prior: this section was removed; take it out: performance tables"),
         ("\n[starup]\nprefill = '1s'", "line 2: starup: no such section [starup]; did you mean startup?"),
         ("[slo]\ntbtt = '1s'", "hsa.toml line 2: slo.tbtt: no such key 'tbtt' in [slo]; did you mean tbt?"),
         ("[slo]\nseed = 1", "slo.seed: no such key 'seed' in [slo]; it belongs above the first"),
