@@ -237,10 +237,6 @@ FILES = (
         "data/grids.parquet",
         "series on a query's grid: distance of its points, and the file (series_id, step_s, file)",
     ),
-    (
-        "data/rate_bounds.parquet",
-        "how far rates from samples on a query's grid may be off: per signal, width and window (open_ratio)",
-    ),
 )
 
 

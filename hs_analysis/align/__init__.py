@@ -3,6 +3,5 @@
 from hs_analysis.align.facts import ServiceFacts
 from hs_analysis.align.queries import Stored
 from hs_analysis.align.run import Aligned, align
-from hs_analysis.align.scrape_times import delays
 
-__all__ = ["Aligned", "ServiceFacts", "Stored", "align", "delays"]
+__all__ = ["Aligned", "ServiceFacts", "Stored", "align"]

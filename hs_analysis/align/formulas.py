@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hs_analysis.align.series_windows import Kind, SeriesWindows, WindowStore
+from hs_analysis.align.series_windows import SeriesWindows, WindowStore
 
 Term = Mapping[str, Any]
 """A row of the term table."""
@@ -76,7 +76,6 @@ def emitted(
     store: WindowStore,
     span: Span,
     least_coverage: float | None = None,
-    kind: Kind = "windows",
 ) -> Emitted:
     """Return the parts of one emitter's formula in each window of a stretch.
 
@@ -90,8 +89,6 @@ def emitted(
         The stretch.
     least_coverage
         Coverage below which a series counts as missing in a window [ratio]; None takes what there is.
-    kind
-        Which windows of the series.
     """
     total, mean, below, parts = (np.zeros(span.size) for _ in range(4))
     coverage = np.full(span.size, np.inf)
@@ -100,7 +97,7 @@ def emitted(
         by_term.setdefault((term["term"], term["side"] == "num"), []).append(term)
     # sums are ordered: floats added in another order differ in their last bits
     for (_, above), own in sorted(by_term.items()):
-        value, count, covered = _added_up(own, store, span, least_coverage, kind)
+        value, count, covered = _added_up(own, store, span, least_coverage)
         there = count > 0
         parts += there
         coverage[there] = np.minimum(coverage[there], covered[there])
@@ -113,7 +110,7 @@ def emitted(
 
 
 def _added_up(
-    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None, kind: Kind
+    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sum, number and greatest coverage of the series of one term in each window.
 
@@ -121,7 +118,7 @@ def _added_up(
     """
     value, count, covered = (np.zeros(span.size) for _ in range(3))
     for term in sorted(terms, key=lambda one: one["series_id"]):
-        windows = store.get(kind, term["series_id"])
+        windows = store.get("windows", term["series_id"])
         if windows is None:
             continue
         windows = span.cut(windows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
 
@@ -70,8 +70,6 @@ class SeriesPass:
         Who looks at every series, too: which instances report, and when they come and go.
     width_s, left_out
         Width of a window [s], and stretches that no total counts.
-    delayed
-        Counters on a query's grid, and by how much their samples may be late [s].
     """
 
     def __init__(
@@ -83,11 +81,10 @@ class SeriesPass:
         watchers: Sequence[Watcher],
         width_s: float,
         left_out: Stretches,
-        delayed: Mapping[int, float],
     ) -> None:
         self._used, self._begun_s, self._newer = used, begun_s, newer
         self._store, self._watchers = store, watchers
-        self._width_s, self._left_out, self._delayed = width_s, left_out, delayed
+        self._width_s, self._left_out = width_s, left_out
         self._times: dict[int, np.ndarray] = {}
         self._totals: dict[int, float] = {}
 
@@ -149,9 +146,6 @@ class SeriesPass:
             if newer in self._times:
                 increases = increases.only(~np.isin(increases.t1, self._times[newer]))
         self._store.put("windows", series_id, counter_windows(increases, self._width_s))
-        if (delay_s := self._delayed.get(series_id)) is not None:
-            later = replace(increases, t0=increases.t0 - delay_s, t1=increases.t1 - delay_s)
-            self._store.put("later", series_id, counter_windows(later, self._width_s))
         if self._used[series_id].flow:
             self._store.put("gains", series_id, gain_windows(increases, self._width_s))
         if increases.gain.size:

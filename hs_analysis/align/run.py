@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -26,7 +25,6 @@ from hs_analysis.align.lives import Lives, signs
 from hs_analysis.align.presence import Presence
 from hs_analysis.align.queries import QueryRunner, Stored
 from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
-from hs_analysis.align.scrape_times import rate_bounds
 from hs_analysis.align.series_windows import WindowStore
 from hs_analysis.align.signal_windows import signal_windows
 from hs_analysis.align.sources import choose_sources
@@ -46,10 +44,7 @@ PRESENT_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Aligned:
-    """What alignment leaves: tables per service, long frames, totals, edges, disagreements, lives and births.
-
-    ``rate_bounds`` tells how far rates from samples on a query's grid may be off.
-    """
+    """What alignment leaves: tables per service, long frames, totals, edges, disagreements, lives, births."""
 
     frames: tuple[ServiceFrame, ...]
     signals: pl.DataFrame
@@ -59,7 +54,6 @@ class Aligned:
     lives: pl.DataFrame
     births: pl.DataFrame
     instances: pl.DataFrame
-    rate_bounds: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,6 @@ def align(
     catalogue: Catalogue,
     settings: Settings,
     query: QueryRunner,
-    delayed: Mapping[int, float] | None = None,
 ) -> Aligned:
     """Put every service on one grid.
 
@@ -101,16 +94,13 @@ def align(
         of an instance, what is excluded, and nothing else.
     query
         Runs a shipped query.
-    delayed
-        Series on a query's grid, and by how much their samples may be late [s].
 
     Returns
     -------
     Aligned, services sorted by name; a service without any value is left out.
     """
     terms, edges = resolve_terms(series, catalogue, settings.slo)
-    late = delayed or {}
-    windows = _windows(series, samples, quality, terms, catalogue, settings, late)
+    windows = _windows(series, samples, quality, terms, catalogue, settings)
     left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
@@ -137,7 +127,6 @@ def align(
         windows.lives,
         births,
         per_instance,
-        rate_bounds(chosen.filter(~within(left_out)), terms, windows.store, windows.width_s, late),
     )
 
 
@@ -158,7 +147,6 @@ def _windows(
     terms: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
-    delayed: Mapping[int, float],
 ) -> _Windows:
     interval = scrape_interval_s(series)
     kind, spanned = settings.history_kind, span_s(series, quality)
@@ -170,7 +158,7 @@ def _windows(
     told = signs(series, terms, catalogue, interval)
     lives = Lives(told, dict(series.select("series_id", "capture").iter_rows()), interval)
     whole = SeriesPass(
-        used, first_looks(used, quality), renamed(terms), store, (presence, lives), width, left_out, delayed
+        used, first_looks(used, quality), renamed(terms), store, (presence, lives), width, left_out
     )
     gains = whole.read({*proof["series_id"], *told["series_id"]}, samples.read)
     instances = presence.counts(PRESENT_SHARE)

@@ -80,8 +80,8 @@ def _per_slot(slots: np.ndarray, *columns: np.ndarray) -> tuple[int, np.ndarray,
     return first, sums[0], sums[1]
 
 
-Kind = Literal["windows", "gains", "later"]
-"""Windows; what counters gained in each; of counters on a query's grid, the windows a scrape later."""
+Kind = Literal["windows", "gains"]
+"""Windows; what counters gained in each."""
 
 
 class WindowStore:

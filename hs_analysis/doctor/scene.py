@@ -83,9 +83,8 @@ class Scene:
         Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair),
         ``doctor/histograms`` and ``doctor/tails`` (with metric and service of each group); None where they
         were not asked for.
-    grids, rate_bounds
-        Series on a query's grid (series_id, step_s, file), and how far rates from them may be off per window
-        and width; None where nobody looked.
+    grids
+        Series on a query's grid (series_id, step_s, file); None where nobody looked.
     spoken
         (file, day) that texts beside the data speak of.
     now
@@ -121,6 +120,5 @@ class Scene:
     histograms: pl.DataFrame | None = None
     tails: pl.DataFrame | None = None
     grids: pl.DataFrame | None = None
-    rate_bounds: pl.DataFrame | None = None
     spoken: tuple[tuple[str, date], ...] = ()
     now: datetime | None = None

@@ -90,8 +90,7 @@ STAGES: tuple[Stage, ...] = (
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/lives.parquet", "data/instances.parquet",
-         "data/versions.parquet", "data/services.json", "data/disagreements.parquet",
-         "data/rate_bounds.parquet"),
+         "data/versions.parquet", "data/services.json", "data/disagreements.parquet"),
         _align,
     ),
     Stage(

@@ -34,7 +34,6 @@ from hs_analysis.pipeline.gather import (
     FROZEN_FILE,
     GRIDS_FILE,
     INPUTS_FILE,
-    RATE_BOUNDS_FILE,
     catalogue_of,
     quality_within,
     samples_within,
@@ -122,7 +121,6 @@ def _scene(work: Work) -> Scene:
         histograms=histograms,
         tails=tails,
         grids=read_table(work.run / GRIDS_FILE),
-        rate_bounds=read_table(work.run / RATE_BOUNDS_FILE),
         spoken=tuple((one["name"], date.fromisoformat(one["day"])) for one in inputs.get("spoken", ())),
         now=datetime.now(UTC),
     )

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.align import Stored, align, delays
+from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discover import Discovery, discover
@@ -49,7 +49,6 @@ DISAGREEMENTS_FILE = "data/disagreements.parquet"
 QUALITY_FILE = "data/quality.parquet"
 FROZEN_FILE = "data/frozen.parquet"
 GRIDS_FILE = "data/grids.parquet"
-RATE_BOUNDS_FILE = "data/rate_bounds.parquet"
 
 OTHER_ROWS = {"requests": "requests", "bench": "benchmark points"}
 """Counts of rows that are no samples, in words."""
@@ -233,10 +232,7 @@ def align_services(work: Work) -> Outcome:
         quality = quality_within(work, series, samples)
         versions = version_spans(series, quality, catalogue_of(work.settings))
         stored = Stored(samples, partial(series_samples, samples), scratch)
-        late = delays(read_table(work.run / GRIDS_FILE), series, quality)
-        aligned = align(
-            series, stored, quality, catalogue_of(work.settings), work.settings, database.query, late
-        )
+        aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
     if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
         raise InputError(
             "no series could be placed on a service and role",
@@ -246,7 +242,6 @@ def align_services(work: Work) -> Outcome:
     write_aligned(work.out, aligned)
     tables.write_frames(work.out, "versions", [versions])
     aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
-    aligned.rate_bounds.write_parquet(work.out / RATE_BOUNDS_FILE)
     rows = sum(frame.table.height for frame in aligned.frames)
     return Outcome(f"services {len(aligned.frames)}, windows {rows:,}")
 

@@ -164,7 +164,7 @@ def by_series(one: Made) -> tuple[Results, WindowStore]:
     store, presence = WindowStore(io.BytesIO()), Presence(one.reporters, WIDTH_S)
     used = used_series(one.series.drop("read", "generation"), one.terms, 15.0)
     whole = SeriesPass(
-        used, first_looks(used, one.quality), renamed(one.terms), store, (presence,), WIDTH_S, (), {}
+        used, first_looks(used, one.quality), renamed(one.terms), store, (presence,), WIDTH_S, ()
     )
     gains = whole.read(set(one.reporters["series_id"]), one.read)
     instances = presence.counts(PRESENT)

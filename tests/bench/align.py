@@ -108,7 +108,7 @@ def ours(path: Path) -> int:
     with tempfile.TemporaryFile() as scratch:
         store, presence = WindowStore(scratch), Presence(series, WIDTH_S)
         used = used_series(series, terms, STEP_S)
-        whole = SeriesPass(used, first_looks(used, quality), {}, store, (presence,), WIDTH_S, (), {})
+        whole = SeriesPass(used, first_looks(used, quality), {}, store, (presence,), WIDTH_S, ())
         whole.read(set(numbers), partial(series_samples, path))
         signals = signal_windows(terms, store, presence.counts(0.5), WIDTH_S, 0.7)
         windows = (store.get("windows", n) for n in numbers)

@@ -5,34 +5,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hs_analysis.doctor.grid_checks import rate_certainty
+from hs_analysis.doctor.grid_checks import scrape_distance_s
 
 
-def rows(signal: str, width_s: float, ratios: list[float | None]) -> pl.DataFrame:
-    """Bounds of a signal's windows of one width."""
-    return pl.DataFrame(
-        {
-            "service": "s", "capture": "", "role": "decode", "signal": signal, "source": "vllm",
-            "width_s": width_s, "t": [float(n) for n in range(len(ratios))], "open_ratio": ratios,
-        }
-    )  # fmt: skip
-
-
-def test_the_least_width_that_is_certain_from_there_on() -> None:
-    """Three widths, of which the second is better by chance only: the third is named."""
-    widths = [
-        (60.0, [0.01] * 10 + [0.05] * 10),
-        (120.0, [0.02] * 10),
-        (300.0, [0.03] * 4),
-        (600.0, [0.01] * 3),
-    ]
-    (row,) = rate_certainty(pl.concat(rows("a", *one) for one in widths)).iter_rows(named=True)
-    assert (row["width_s"], row["windows"], row["seen"], row["certain_s"]) == (60.0, 20, True, 600.0)
-    assert (row["typical"], row["high"]) == pytest.approx((0.03, 0.05))
-
-
-def test_a_short_history_is_told_by_the_law() -> None:
-    """Twice as wide is half as open: 5 % at 300 s are 2 % at 750 s, in whole minutes 780."""
-    own = [(60.0, [0.2] * 12), (300.0, [0.05, 0.05, 0.05, None]), (600.0, [0.001])]
-    (row,) = rate_certainty(pl.concat(rows("a", *one) for one in own)).iter_rows(named=True)
-    assert (row["seen"], row["certain_s"]) == (False, 780.0)
+@pytest.mark.parametrize(("numbers", "late_s"), [([1, 2], 15.0), ([3], 30.0), ([1, 2, 3], 30.0)])
+def test_a_grid_finer_than_the_scrapes_is_late_by_a_scrape(numbers: list[int], late_s: float) -> None:
+    """The liveliest counter of a capture and step tells; no distance is shorter than the step."""
+    counters = pl.DataFrame({"series_id": [1, 2, 3], "step_s": [5.0, 5.0, 30.0], "capture": [""] * 3})
+    quality = pl.DataFrame({"series_id": [1, 2, 3], "news_s": [15.0, 400.0, None]})
+    assert scrape_distance_s(counters.filter(pl.col("series_id").is_in(numbers)), quality) == late_s

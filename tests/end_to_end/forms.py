@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hs_analysis.align import Aligned, Stored, align, delays
+from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.discover import discover
 from hs_analysis.ingest.run import Ingested, ingest
@@ -91,16 +91,9 @@ def ten_minutes_of(line: Line) -> str:
 
 def aligned(inputs: Sequence[Path], out: Path) -> tuple[Ingested, pl.DataFrame]:
     """Ingest and align inputs; return what was ingested and the aligned frame."""
-    found, done = put_on_windows(inputs, out)
-    return found, done.signals
-
-
-def put_on_windows(inputs: Sequence[Path], out: Path) -> tuple[Ingested, Aligned]:
-    """Ingest and align inputs."""
     found = ingest(discover(inputs), out, lambda _name: None)
     samples = out / "samples" / "part-0.parquet"
     with Database(threads=1) as database, tempfile.TemporaryFile() as scratch:
         stored = Stored(samples, partial(series_samples, samples), scratch)
-        late = delays(found.grids, found.series, found.quality)
-        done = align(found.series, stored, found.quality, load_catalogue(), Settings(), database.query, late)
-    return found, done
+        done = align(found.series, stored, found.quality, load_catalogue(), Settings(), database.query)
+    return found, done.signals

@@ -141,7 +141,6 @@ def _write_inputs(frame: ServiceFrame, folder: Path) -> None:
     aligned = Aligned(
         (frame,), signals.select(contract.columns).cast(dict(contract.schema)), (_facts(frame),), (),
         disagreements=pl.DataFrame(), lives=empty(LIVES), births=empty(BIRTHS), instances=empty(INSTANCES),
-        rate_bounds=pl.DataFrame(),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -18,7 +17,6 @@ from end_to_end.forms import (
     aligned,
     dump_lines,
     metric_of,
-    put_on_windows,
     ten_minutes_of,
 )
 from end_to_end.runs import here
@@ -191,76 +189,53 @@ WIDE_S = 300
 """Windows that agree whatever the grid hides: the rates of this service move little over the ends of five
 minutes."""
 
-JITTER = 0.001
-"""Prometheus scrapes a millisecond early or late; a count that grows by bursts moves by as much [ratio]."""
 
-
-@pytest.fixture(scope="module")
-def bounded(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    """How far each rate from the server's answer may be off, by signal, width and window."""
-    _, done = put_on_windows([folder / "query_range.core.json.gz"], tmp_path_factory.mktemp("bounded"))
-    t = pl.from_epoch((pl.col("t") * 1e6).cast(pl.Int64), "us").dt.replace_time_zone("UTC").alias("t")
-    return done.rate_bounds.with_columns(t)
-
-
-def test_what_a_grid_leaves_open_is_stated(shifted: pl.DataFrame, bounded: pl.DataFrame) -> None:
-    """The dump's rates lie within the stated bounds, which are twice too wide at most where they matter."""
-    own = bounded.filter(pl.col("width_s") == 60)
-    both = shifted.filter(pl.col("gpu_type").is_null()).join(own, KEYS[:3] + KEYS[4:], how="inner")
+def test_what_a_grid_leaves_open_is_an_interval_of_the_window(shifted: pl.DataFrame) -> None:
+    """Of each rate over a minute scraped every 5 s nine windows in ten are within 5 ÷ 60 of the dump's."""
     off = (pl.col("value") / pl.col("value_other") - 1).abs().alias("off")
-    judged = both.with_columns(off).drop_nulls("open_ratio")
-    assert judged["signal"].n_unique() > 15
-    assert judged.filter(pl.col("off") > pl.col("open_ratio") + JITTER).is_empty()
-    assert judged.filter(pl.col("off") <= pl.col("open_ratio")).height >= 0.95 * judged.height
-    typical = judged.group_by("signal", "role").agg(pl.col("off", "open_ratio").median())
-    assert typical.filter((pl.col("off") > 0.02) & (pl.col("open_ratio") <= 0.02)).is_empty()
-    assert typical.filter(pl.col("open_ratio") > 3 * pl.col("off")).is_empty()
+    judged = shifted.filter(pl.col("gpu_type").is_null()).with_columns(off).filter(pl.col("off").is_finite())
+    counted = pl.col("signal").str.contains("_tps|_rate") & (pl.col("source") != "derived")
+    rates = judged.filter(counted)
+    within = rates.group_by("signal", "role").agg((pl.col("off") <= 5 / 60).mean())
+    assert within.height > 5
+    assert within["off"].min() >= 0.9  # type: ignore[operator]
 
 
-def test_a_wider_window_agrees(
-    answer: pl.DataFrame, bounded: pl.DataFrame, folder: Path, tmp_path: Path
-) -> None:
+def test_a_wider_window_agrees(answer: pl.DataFrame, folder: Path, tmp_path: Path) -> None:
     """Over five minutes every rate is within 2 % of the dump's, over one and two minutes not."""
     _, signals = aligned([folder / "query_range.core.json.gz"], tmp_path)
-    rates = bounded.select("signal", "role", "source").unique()
 
     def totals(frame: pl.DataFrame, width_s: int) -> pl.DataFrame:
         whole = frame.filter((pl.col("coverage") > 0.99) & ~pl.col("t").is_between(*GAP))
-        summed = whole.join(rates, ["signal", "role", "source"], how="semi").filter(
-            pl.col("signal").str.contains("_tps|_rate")
-        )
+        counted = pl.col("signal").str.contains("_tps|_rate") & (pl.col("source") != "derived")
+        summed = whole.filter(counted, pl.col("gpu_type").is_null())
         own = summed.group_by("signal", "role", "source", pl.col("t").dt.truncate(f"{width_s}s"))
         return own.agg(pl.col("value").sum(), pl.len()).filter(pl.col("len") == width_s / 60).drop("len")
 
-    def worst(width_s: int) -> tuple[float, float]:
+    def worst(width_s: int) -> float:
         both = totals(answer, width_s).join(
             totals(signals, width_s), ["signal", "role", "source", "t"], suffix="_grid"
         )
-        stated = both.join(bounded.filter(pl.col("width_s") == width_s), ["signal", "role", "source", "t"])
-        off = (stated["value"] / stated["value_grid"] - 1).abs()
-        assert (off <= stated["open_ratio"] + JITTER).all()
-        assert stated.height > 10
-        return off.max(), off.median()  # type: ignore[return-value]
+        off = (both["value"] / both["value_grid"] - 1).abs()
+        assert both.height > 10
+        return off.filter(off.is_finite()).max()  # type: ignore[return-value]
 
-    assert worst(WIDE_S)[0] < 0.02
-    assert worst(60)[0] > worst(120)[0] > 0.02
+    assert worst(WIDE_S) < 0.02
+    assert worst(60) > worst(120) > 0.02
 
 
 def test_the_doctor_names_what_is_open(folder: Path, tmp_path: Path) -> None:
-    """File, step, signals and the window that is wide enough; nothing of the kind for the dump."""
+    """File, step, how far and the window that is wide enough; nothing of the kind for the dump."""
     said: dict[str, list[str]] = {}
     for name in ("query_range.core.json.gz", "tsdb_dump.txt.gz"):
         done = here("doctor", folder / name, "--run-dir", tmp_path / name, "-q", "-o", "json")
         rows = json.loads(done.stdout)["findings"]
         said[name] = [row["text"] for row in rows if row["check"] == "query_grid"]
-    first, *signals = said["query_range.core.json.gz"]
-    assert "of 1 file (query_range.core.json.gz) lie on a query's grid of 5 s" in first
-    assert "`metric[1d]`" in first
-    (own,) = signals
-    assert own.startswith("over windows of 60 s, median and in 5% of them: ")
-    one = r"\w+_(tps|rate) of \w+ by \d\.\d% \(median\), \d+\.\d%"
-    wide = r"all within 2% over (about )?\d+ s and more"
-    assert re.search(rf": {one}, {one}, {one} and \d+ more by less; {wide}$", own)
+    (text,) = said["query_range.core.json.gz"]
+    assert "of 1 file (query_range.core.json.gz) lie on a query's grid of 5 s" in text
+    assert "over a window of 60 s may be off by 8.3% (one scrape interval, 5 s, of the window)" in text
+    assert "by 2% from 250 s on" in text
+    assert "`metric[1d]`" in text
     assert said["tsdb_dump.txt.gz"] == []
 
 
