@@ -17,7 +17,6 @@ from hs_analysis.derive.edges import Edges
 from hs_analysis.derive.equivalents import in_equivalents, type_ratios, with_pods
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.growth import with_growth
-from hs_analysis.derive.heaviest_mix import with_heaviest_mix
 from hs_analysis.derive.load import role_rows
 from hs_analysis.derive.mix import mix_of
 from hs_analysis.derive.profile import Profile
@@ -29,7 +28,6 @@ from hs_analysis.derive.speeds import type_speeds
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import Target, target_of, with_calm
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
-from hs_analysis.derive.tracked import with_tracked
 from hs_analysis.derive.wording import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed
@@ -167,7 +165,7 @@ def _capacities(
         fit = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
         reason = now.said(role, fit.capacity.reason)
         found[role] = replace(fit, capacity=replace(fit.capacity, reason=reason))
-    return with_heaviest_mix(with_tracked(with_growth(with_calm(found), settings), settings))
+    return with_growth(with_calm(found), settings)
 
 
 def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:

@@ -24,9 +24,6 @@ CALM_ROWS_MIN = 3
 CALM_HEADROOM = 1.0
 """Share of a floor that a target may use after a calm history [ratio]."""
 
-CALM_MIX_HEADROOM = 0.925
-"""The same where another mix of requests is much heavier than the one the floor was carried under [ratio]."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -90,10 +87,9 @@ def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
 def target_of(fit: CapacityFit, settings: Settings) -> Target:
     """Return what one instance of the role should carry.
 
-    Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history, as
-    much less, down to 0.925, as the heaviest mix is heavier than the one it was carried under; else
-    head-room × the floor. Where the load grows by more within a start-up time than the usual head-room leaves
-    free, 1 ÷ that growth takes its place in either case. Refused: no value.
+    Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
+    else head-room × the floor. Where the load grows by more within a start-up time than the usual head-room
+    leaves free, 1 ÷ that growth takes its place in either case. Refused: no value.
     """
     capacity = fit.capacity
     headroom, value = operating_point(capacity, settings)
@@ -118,11 +114,8 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     floor = capacity.status == "floor"
     headroom = settings.headroom_ratio
     if floor and capacity.calm:
-        mix = 1.0 if capacity.heaviest_mix_ratio is None else capacity.heaviest_mix_ratio
-        headroom = CALM_HEADROOM * max(CALM_MIX_HEADROOM, mix)
+        headroom = CALM_HEADROOM
     if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
         headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
-    if capacity.tracked_per_instance is not None and base > 0:
-        headroom = min(1.0, max(headroom, capacity.tracked_per_instance / base))
     return headroom, headroom * base

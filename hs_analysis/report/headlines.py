@@ -29,8 +29,6 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "capacity": {
         "growth_ratio": ("growth within a start-up time", "times"),
-        "tracked_per_instance": ("usual load where counts followed it", "tokens/s"),
-        "heaviest_mix_ratio": ("tokens of a request at the floor ÷ of the heaviest mix", ""),
     },
     "thresholds": {
         "headroom_ratio": ("share of the capacity used", ""),

@@ -103,8 +103,6 @@ CAPACITY = _contract(
     _field("slope", _NUMBER, "1", "steepness of the fitted law in ln load"),
     _field("evidence", _TEXT, "", "path of the evidence"),
     _field("realised_coverage", COVERAGE, "blocks", "later blocks that agree with intervals fitted before"),
-    _field("tracked_per_instance", _NUMBER, _SIGNAL_UNIT, "usual load of one where counts followed the load"),
-    _field("heaviest_mix_ratio", _NUMBER, "ratio", "tokens of a request at the floor ÷ of the heaviest mix"),
 )
 
 DEMAND = _contract(

@@ -159,8 +159,6 @@ class Capacity:
     slope: float | None = None
     evidence: str = ""
     realised_coverage: RealisedCoverage | None = None
-    tracked_per_instance: float | None = None
-    heaviest_mix_ratio: float | None = None
 
 
 @dataclass(frozen=True)

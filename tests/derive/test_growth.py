@@ -117,11 +117,3 @@ def test_growth_takes_the_place_of_a_head_room_it_exceeds(
     base = 1000.0 if status == "floor" else 900.0
     assert headroom == pytest.approx(share)
     assert value == pytest.approx(share * base)
-
-
-@pytest.mark.parametrize(("tracked", "share"), [(700.0, 0.7), (300.0, 0.625), (1200.0, 1.0)])
-def test_a_pool_that_followed_its_load_keeps_its_usual_load(tracked: float, share: float) -> None:
-    """Never below what it ran at within its SLO, never above what is known to be carried."""
-    capacity = Capacity("decode", None, "decode_tps", 1000.0, (900.0, 1100.0), "floor", "observed", None)
-    capacity = replace(capacity, calm=True, growth_ratio=1.6, tracked_per_instance=tracked)
-    assert operating_point(capacity, SETTINGS) == pytest.approx((share, share * 1000.0))
