@@ -256,9 +256,6 @@ def _run(
         accounts = {
             "least_instance_hours": best.least_instance_hours,
             "not_expressed": {name: why for name, why in sized.items() if isinstance(why, str)},
-            "expressed_in_part": {
-                name: one.note for name, one in sized.items() if not isinstance(one, str) and one.note
-            },
         }
         entries = day_plan(history, model)
         if isinstance(entries, str):
@@ -276,7 +273,7 @@ def _run(
 
 
 def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Control]) -> Sizing:
-    """Return what autoscalers are sized by: the targets, capacities and bounds that the policies have.
+    """Return what autoscalers are sized by: the targets and bounds that the policies have.
 
     Without a policy among them the bounds are 1 … twice the most instances of the history. The band of the
     ratio is its interval or band, one tenth to either side where it has none.
@@ -292,7 +289,6 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies:
         ratio = (found.value, low, high)
     return Sizing(
         {role: pool.target for role, pool in model.pools.items()},
-        {role: pool.capacity for role, pool in model.pools.items()},
         {role: work_signal(history, role) for role in model.pools},
         frozenset(model.signals),
         bounds,

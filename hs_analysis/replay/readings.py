@@ -12,11 +12,8 @@ from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
 from hs_analysis.replay.waiting import Waits, waited_s, waits_of
 
-BUILT_IN = ("arrived_tps", "served_tps", "queued_tokens")
-"""Readings of the simulated pool itself: work arriving and served [tokens/s], work waiting [tokens].
-
-They are missing where the demand is; a front end or engine that counts tokens can export them.
-"""
+BUILT_IN = ("queued_tokens",)
+"""Readings of the simulated pool itself: work waiting [tokens]; a front end or engine can export it."""
 
 Alter = Callable[[Key, int, float, Sequence[float]], float]
 """(signal and role, row, true reading, what was scraped before) → what is scraped instead."""
@@ -25,7 +22,6 @@ Alter = Callable[[Key, int, float, Sequence[float]], float]
 class Rows(Protocol):
     """Rows of a simulation so far, per pool."""
 
-    arrived: dict[str, list[float]]
     served: dict[str, list[float]]
     queued: dict[str, list[float]]
     ready: dict[str, list[float]]
@@ -88,7 +84,7 @@ class Readings:
     def _reading(self, key: Key, row: int, log: Rows) -> float:
         model, recorded = self.models[key], self.columns[key][row]
         if model is None and key[0] in BUILT_IN:
-            return self._built_in(key, row, log)
+            return log.queued[key[1]][row] if key[1] in log.queued else math.nan
         if model is None or math.isnan(recorded):
             return math.nan
         if model.kind == "recorded" or self._as_it_was(key, model):
@@ -112,14 +108,6 @@ class Readings:
         held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
         others = held & set(self.alike.same)
         return self.alike.same.get(model.pool, False) and all(map(self.alike.undisturbed, others))
-
-    def _built_in(self, key: Key, row: int, log: Rows) -> float:
-        signal, role = key
-        if role not in log.served:
-            return math.nan
-        if signal == "queued_tokens":
-            return log.queued[role][row]
-        return (log.arrived if signal == "arrived_tps" else log.served)[role][row] / self.window_s
 
 
 def read_from(key: Key, model: FleetModel) -> Key | None:

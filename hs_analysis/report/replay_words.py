@@ -75,8 +75,6 @@ def notes(replay: Row) -> list[str]:
     for name, why in missing.items():
         by_reason.setdefault(str(why), []).append(policy_name(str(name)))
     found += [f"not replayed: {', '.join(names)}: {why}" for why, names in by_reason.items()]
-    partly = mapping(calibration.get("expressed_in_part"))
-    found += [f"replayed in part: {policy_name(str(name))}: {why}" for name, why in partly.items()]
     return found
 
 

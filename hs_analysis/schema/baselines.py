@@ -11,8 +11,6 @@ AUTOSCALERS = {
     "aibrix_kpa": "AIBrix KPA with default stable and panic windows",
     "dynamo_load": "Dynamo planner, load-based, default thresholds",
     "dynamo_throughput": "Dynamo planner, throughput-based, constant predictor, engines sized by the target",
-    "llmd_wva": "llm-d workload variant autoscaler, default saturation thresholds",
-    "tokenscale": "TokenScale's token velocity, velocity = derived capacity",
     "kthena": "Kthena AutoscalingPolicy with the derived band as ratio constraint",
 }
 """Autoscalers of the field with their documented defaults, sized by the derived targets."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from replay.services import D_CAPACITY, RATIO, SETTINGS, built, derived, pd_day, service
+from replay.services import SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import PeriodicEntry
@@ -59,14 +59,13 @@ def test_rows_windows_and_evidence() -> None:
         "aibrix_apa",
         "aibrix_kpa",
         "dynamo_throughput",
-        "tokenscale",
         "kthena",
     ]
     assert found.result.train == ("2026-01-01T00:00:00Z", "2026-01-01T14:24:00Z")
     assert found.result.test == ("2026-01-01T14:24:00Z", "2026-01-02T00:00:00Z")
     assert by_name(found.result)["one"].evidence == "demo%2Fm/replay/one"
     check(found.timeline, TIMELINE)
-    assert found.timeline.height == 13 * 576
+    assert found.timeline.height == 12 * 576
 
 
 def test_recorded_hours_reconcile_with_the_counts() -> None:
@@ -268,33 +267,12 @@ def test_what_runs_today_is_replayed_as_it_is_set_up() -> None:
 
 
 def test_reasons_name_what_cannot_be_expressed() -> None:
-    """Without KV usage and queues the saturation rule has nothing to read, and says so."""
+    """A rule whose parameters no metric holds, and a training window without every hour."""
     found, _ = outcome(pd_day(480))
     assert found.result.calibration["not_expressed"] == {
         "dynamo_load": (
             "its prefill thresholds are shares of the engine's context length, which metrics do not hold"
         ),
-        "llmd_wva": "kv_usage of prefill is not recorded and kv_usage of decode is not recorded",
         "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0
-
-
-def test_a_pool_that_a_controller_can_not_see_follows_by_the_ratio_and_says_so() -> None:
-    """KV usage and queue of decode alone: the saturation rule sizes decode, prefill is ⌈D × ratio⌉."""
-    bare = pd_day(480)
-    usage = 0.9 * bare.values("decode_tps", "decode") / (4 * D_CAPACITY)
-    frame = pd_day(480, kv_usage__decode=usage, queue_length__decode=np.zeros(480))
-    found, _ = outcome(frame)
-    calibration = found.result.calibration
-    assert set(calibration["not_expressed"]) == {"dynamo_load", "timetable"}
-    assert calibration["expressed_in_part"] == {
-        "llmd_wva": "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
-    }
-    rows = found.timeline.filter(pl.col("policy") == "llmd_wva")
-    prefill, decode = (rows[f"desired_{role}"].to_numpy()[1:] for role in ("prefill", "decode"))
-    most = max(prefill)
-    assert np.array_equal(prefill, np.minimum(np.ceil(decode * RATIO), most))
-    assert len(set(decode)) > 1, "it scales at all"
-    assert "prefill: " in rows["reason"][5]
-    assert outcome(bare)[0].result.calibration["expressed_in_part"] == {}

@@ -16,10 +16,7 @@ from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput, 
 from hs_analysis.replay.controllers.hpa import Hpa, Metric, Operand
 from hs_analysis.replay.controllers.keda import Fallback, Keda, decide
 from hs_analysis.replay.controllers.kthena import Kthena, within_ratio
-from hs_analysis.replay.controllers.saturation import Saturation
-from hs_analysis.replay.controllers.saturation import decide as decide_saturation
 from hs_analysis.replay.controllers.table import step
-from hs_analysis.replay.controllers.velocity import TokenVelocity
 
 NAN = math.nan
 TRIGGER = Hpa((Metric("load", 100.0),))
@@ -29,7 +26,6 @@ def sizing(**changes: object) -> Sizing:
     """Return what a P/D service knows of itself."""
     known = Sizing(
         targets={"prefill": 2000.0, "decode": 1000.0},
-        capacities={"prefill": 2500.0, "decode": 1250.0},
         work={"prefill": "prefill_tps_effective", "decode": "decode_tps"},
         readable=frozenset(
             {
@@ -45,28 +41,28 @@ def sizing(**changes: object) -> Sizing:
 
 def test_every_row_says_where_its_numbers_come_from() -> None:
     """Names and parameter types are unique; defaults have a source; each is sized or says why."""
-    assert len({row.name for row in CONTROLLERS}) == len({row.parameters for row in CONTROLLERS}) == 9
+    assert len({row.name for row in CONTROLLERS}) == len({row.parameters for row in CONTROLLERS}) == 7
     for row in CONTROLLERS:
         assert row.source.startswith("https://")
         assert row.observes
         for field in dataclasses.fields(row.parameters):
             if field.default is not dataclasses.MISSING and field.name not in (
-                "signal", "kv_signal", "queue_signal", "context_tokens",
+                "signal", "context_tokens",
             ):  # fmt: skip
                 assert field.metadata["source"], (row.name, field.name)
         assert isinstance(row.size(sizing()), (Autoscaler, str))
-        assert isinstance(row.size(sizing(targets={}, capacities={}, readable=frozenset())), str)
+        assert isinstance(row.size(sizing(targets={}, readable=frozenset())), str)
 
 
 def test_sized_by_the_same_targets() -> None:
     """At the target load every work-following autoscaler asks for the same counts."""
-    readings = {"prefill_tps_effective": [12_000.0], "decode_tps": [6_000.0], "arrived_tps": [7_500.0]}
+    readings = {"prefill_tps_effective": [12_000.0], "decode_tps": [6_000.0]}
     for row in CONTROLLERS:
         scaler = row.size(sizing())
-        if isinstance(scaler, str) or row.name == "llmd_wva":
+        if isinstance(scaler, str):
             continue
         views = {
-            "prefill": view({**readings, "arrived_tps": [15_000.0]}, 6, role="prefill"),
+            "prefill": view(readings, 6, role="prefill"),
             "decode": view(readings, 6),
         }
         scaler = dataclasses.replace(scaler, together=None)
@@ -182,57 +178,6 @@ def test_dynamo_thresholds_may_be_set_by_hand() -> None:
 def test_dynamo_throughput_acts_once_an_interval() -> None:
     """Every 180 s, on the mean of the interval."""
     assert walk(DynamoThroughput("load", 100.0), [450.0, 900.0, 900.0, 900.0, 900.0], 4) == [5, 5, 5, 9, 9]
-
-
-def test_saturation_keeps_spare_room() -> None:
-    """Out when spare KV or queue is short, in when the rest could carry it, never while replicas start."""
-
-    def asks(kv: float, queue: float, desired: int = 4, ready: float | None = None) -> int:
-        seen = view({"kv_usage": [kv], "queue_length": [queue]}, desired, ready=ready)
-        return decide_saturation(Saturation(), seen, None).count
-
-    assert asks(0.71, 0.0) == 5
-    assert asks(0.5, 4 * 2.1) == 5
-    assert asks(0.9, 0.0) == 5
-    assert asks(0.52, 0.0) == 3
-    assert asks(0.53, 0.0) == 4
-    assert asks(0.9, 0.0, ready=3.0) == 4
-    assert asks(0.1, 0.0, desired=1) == 1
-    assert asks(NAN, 0.0) == 4
-
-
-def test_saturation_of_one_pool_leads_the_other_by_the_ratio() -> None:
-    """Prefill that can't be seen follows decode at 2 to 1, in its bounds; without a ratio nothing runs."""
-    size = next(row.size for row in CONTROLLERS if row.name == "llmd_wva")
-    decode_only = frozenset((signal, "decode") for signal in ("kv_usage", "queue_length"))
-    scaler = size(sizing(readable=decode_only))
-    assert isinstance(scaler, Autoscaler)
-    assert scaler.note == "kv_usage of prefill is not recorded: prefill follows decode by the derived ratio"
-
-    def asks(kv: float, desired: int) -> dict[str, int]:
-        seen = {"decode": view({"kv_usage": [kv], "queue_length": [0.0]}, desired)}
-        return step(scaler, seen, {})[0]
-
-    assert asks(0.75, 4) == {"decode": 5, "prefill": 10}
-    assert asks(0.52, 4) == {"decode": 3, "prefill": 6}
-    assert asks(0.6, 4) == {"decode": 4, "prefill": 8}
-    assert asks(0.75, 10) == {"decode": 10, "prefill": 20}
-    tight = sizing(readable=decode_only, bounds={"prefill": (1, 7), "decode": (1, 10)})
-    assert size(tight).follows["prefill"].most == 7
-    assert size(sizing(readable=decode_only, ratio=None)) == (
-        "kv_usage of prefill is not recorded, and no ratio is known to follow decode by"
-    )
-    assert size(sizing(readable=frozenset({("kv_usage", "decode")}))) == (
-        "kv_usage of prefill is not recorded and queue_length of decode is not recorded"
-    )
-    assert size(sizing()).follows == {}
-    prefill_only = frozenset((signal, "prefill") for signal in ("kv_usage", "queue_length"))
-    assert size(sizing(readable=prefill_only)).follows["decode"].leader == "prefill"
-
-
-def test_token_velocity_rounds_arrivals_up() -> None:
-    """Arriving tokens ÷ velocity."""
-    assert walk(TokenVelocity(100.0), [301.0, 50.0, NAN], 4, signal="arrived_tps") == [4, 1, 1]
 
 
 @pytest.mark.parametrize(

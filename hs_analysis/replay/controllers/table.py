@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hs_analysis.policy.rule import follower_count
-from hs_analysis.replay.controllers import aibrix, dynamo, hpa, keda, kthena, saturation, velocity
+from hs_analysis.replay.controllers import aibrix, dynamo, hpa, keda, kthena
 from hs_analysis.replay.controllers.kthena import RatioConstraint, within_ratio
 from hs_analysis.replay.controllers.view import Answer, PoolView
 
@@ -16,28 +15,15 @@ Rule = Callable[[Any, PoolView, Any], Answer]
 
 
 @dataclass(frozen=True)
-class Following:
-    """A pool that its autoscaler can't see: within ``least`` … ``most``, prefill ÷ decode to its leader."""
-
-    leader: str
-    pd_ratio: float
-    least: int
-    most: int
-
-
-@dataclass(frozen=True)
 class Autoscaler:
     """An autoscaler set up for a service: parameters per pool, and what binds the pools together.
 
-    A pool without parameters follows as ``follows`` says, else keeps its count. The rule is found by the type
-    of the parameters. ``note`` says in words what is not as the autoscaler would do it.
+    A pool without parameters keeps its count. The rule is found by the type of the parameters.
     """
 
     name: str
     pools: Mapping[str, Any]
     together: RatioConstraint | None = None
-    follows: Mapping[str, Following] = field(default_factory=dict)
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,8 +34,6 @@ class Sizing:
     ----------
     targets
         Work per instance to steer to, per pool [tokens/s]; None when it is not known.
-    capacities
-        Work per instance at which the SLO just holds, per pool [tokens/s]; None when it is not known.
     work
         Signal that counts a pool's served work; empty when none is recorded.
     readable
@@ -61,7 +45,6 @@ class Sizing:
     """
 
     targets: Mapping[str, float | None]
-    capacities: Mapping[str, float | None]
     work: Mapping[str, str]
     readable: frozenset[tuple[str, str]]
     bounds: Mapping[str, tuple[int, int]]
@@ -107,7 +90,7 @@ def step(
     Returns
     -------
     tuple
-        Counts of the pools that have parameters or follow, memories, and the reasons in words.
+        Counts of the pools that have parameters, memories, and the reasons in words.
     """
     answers = {
         role: RULES[type(one)](one, views[role], memory.get(role))
@@ -121,11 +104,6 @@ def step(
         if bound != counts:
             reasons.append(f"ratio: {bound['prefill']} to {bound['decode']}")
         counts = bound
-    for role, one in scaler.follows.items():
-        if one.leader in counts:
-            wanted = follower_count(one.leader, counts[one.leader], one.pd_ratio)
-            counts[role] = min(max(wanted, one.least), one.most)
-            reasons.append(f"{role}: {counts[role]} to {counts[one.leader]} {one.leader}, by the ratio")
     return counts, {role: answer.memory for role, answer in answers.items()}, "; ".join(reasons)
 
 
@@ -197,36 +175,6 @@ def _size_dynamo_throughput(sizing: Sizing) -> Autoscaler | str:
     )
 
 
-def _size_saturation(sizing: Sizing) -> Autoscaler | str:
-    pools, unseen = {}, {}
-    for role, (least, most) in sizing.bounds.items():
-        missing = [s for s in ("kv_usage", "queue_length") if (s, role) not in sizing.readable]
-        if missing:
-            unseen[role] = f"{missing[0]} of {role} is not recorded"
-        else:
-            pools[role] = saturation.Saturation(min_replicas=least, max_replicas=most)
-    if not unseen:
-        return Autoscaler("llmd_wva", pools)
-    if not pools:
-        return " and ".join(unseen.values())
-    ((role, why),), (leader,) = unseen.items(), pools
-    if sizing.ratio is None:
-        return f"{why}, and no ratio is known to follow {leader} by"
-    follows = {role: Following(leader, sizing.ratio[0], *sizing.bounds[role])}
-    note = f"{why}: {role} follows {leader} by the derived ratio"
-    return Autoscaler("llmd_wva", pools, follows=follows, note=note)
-
-
-def _size_velocity(sizing: Sizing) -> Autoscaler | str:
-    pools = {}
-    for role, (least, most) in sizing.bounds.items():
-        velocity_tps = sizing.capacities.get(role)
-        if not velocity_tps:
-            return f"no capacity is known for {role}"
-        pools[role] = velocity.TokenVelocity(velocity_tps, min_replicas=least, max_replicas=most)
-    return Autoscaler("tokenscale", pools)
-
-
 def _size_kthena(sizing: Sizing) -> Autoscaler | str:
     found = _by_work(
         sizing,
@@ -266,14 +214,6 @@ CONTROLLERS: tuple[Controller, ...] = (
     Controller(
         "dynamo_throughput", "Dynamo planner, throughput-based", dynamo.decide_throughput,
         dynamo.DynamoThroughput, "completed work of the last interval", dynamo.DOC, _size_dynamo_throughput,
-    ),
-    Controller(
-        "llmd_wva", "llm-d workload variant autoscaler, saturation", saturation.decide,
-        saturation.Saturation, "KV-cache usage and queue length", saturation.DOC, _size_saturation,
-    ),
-    Controller(
-        "tokenscale", "TokenScale's token velocity", velocity.decide, velocity.TokenVelocity,
-        "tokens arriving at each stage", velocity.PAPER, _size_velocity,
     ),
     Controller(
         "kthena", "Kthena with the derived band as ratio constraint", kthena.decide, kthena.Kthena,

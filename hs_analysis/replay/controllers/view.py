@@ -59,16 +59,6 @@ class PoolView:
         known = [v for v in values[max(0, self.rows - reach) : self.rows] if not math.isnan(v)]
         return sum(known) / len(known) if known else None
 
-    def highest(self, signal: str, seconds: float) -> float | None:
-        """Return the highest known value of the last ``seconds``; None when there is none."""
-        values = self.readings.get(signal)
-        if values is None:
-            return None
-        reach = max(1, round(seconds / self.window_s))
-        return max(
-            (v for v in values[max(0, self.rows - reach) : self.rows] if not math.isnan(v)), default=None
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
