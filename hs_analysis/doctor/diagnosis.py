@@ -58,7 +58,6 @@ CHECKS: tuple[Check, ...] = (
     Check(("server_warnings",), checks.server_warnings, ("warn",), "export again when every store answers"),
     Check(("notes",), input_checks.reader_notes, ("pass",), "check that the assumption holds"),
     Check(("times",), input_checks.times, _PASS_WARN, "`--time-unit`, `--tz` or `--epoch`"),
-    Check(("described",), input_checks.described, _PASS_WARN, "find out which is right"),
     Check(
         ("scrape_gap",), checks.scrape_gaps, _PASS_WARN,
         "export a TSDB snapshot, which has the true scrape times, or leave the stretch out with `--exclude`",

@@ -19,12 +19,6 @@ OLDEST = datetime(2015, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)
 """A clock may be off, and a zone may be wrong, by so much; a time after that has not been yet."""
 
-ONE_DAY = timedelta(days=1)
-"""Dates are local and times UTC, so a description may be off by so much."""
-
-NEAR_DAYS = timedelta(days=31)
-"""A day farther than this from the data is of another thing: a release, a paper."""
-
 SCALES = (("milliseconds for seconds", 1e3), ("seconds for milliseconds", 1e-3))
 """How a unit is mistaken, and the factor on the time that undoes it."""
 
@@ -115,28 +109,6 @@ def _readings(moment: datetime, latest: datetime | None) -> str:
         "no other unit makes it a time since 2015; times from the start of a log need --epoch, "
         "a clock that is off needs --tz or its data re-exported"
     )
-
-
-def described(scene: Scene) -> list[Finding]:
-    """Days that a description beside the data names and the data do not have."""
-    spans = [(scene.quality["first_t"].min(), scene.quality["last_t"].max())]
-    spans.append((scene.requests["arrival"].min(), scene.requests["arrival"].max()))
-    known = [(a, b) for a, b in spans if isinstance(a, datetime) and isinstance(b, datetime) and a >= OLDEST]
-    if not known or not scene.spoken:
-        return []
-    first, last = min(a for a, _ in known).date(), max(b for _, b in known).date()
-    found = []
-    for name in sorted({name for name, _ in scene.spoken}):
-        days = [day for other, day in scene.spoken if other == name]
-        held = any(first - ONE_DAY <= day <= last + ONE_DAY for day in days)
-        near = [d for d in days if ONE_DAY < max(first - d, d - last) <= NEAR_DAYS]
-        if near:
-            text = (
-                f"{name} speaks of {listed(near)}, but the data are of {first} to {last}: one of the two is "
-                "off, and times decide what is joined with them"
-            )
-            found.append(Finding("described", "pass" if held else "warn", text, value=float(len(near))))
-    return found
 
 
 def unknown_metrics(scene: Scene) -> list[Finding]:

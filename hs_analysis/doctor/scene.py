@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Literal
 
 import polars as pl
@@ -85,8 +85,6 @@ class Scene:
         were not asked for.
     grids
         Series on a query's grid (series_id, step_s, file); None where nobody looked.
-    spoken
-        (file, day) that texts beside the data speak of.
     now
         When the input is looked at; None where that must not matter.
     """
@@ -120,5 +118,4 @@ class Scene:
     histograms: pl.DataFrame | None = None
     tails: pl.DataFrame | None = None
     grids: pl.DataFrame | None = None
-    spoken: tuple[tuple[str, date], ...] = ()
     now: datetime | None = None

@@ -45,7 +45,6 @@ class Passed:
     ``bug`` is there where nobody foresaw that it can't be read.
     """
 
-    path: Path
     name: str
     state: str
     why: str
@@ -141,19 +140,19 @@ def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | P
     if not is_text(name):
         if named:
             return InputError(NO_TEXT, where=shown(path), hint="rename it")
-        return Passed(path, shown(name), "broken", f"{NO_TEXT}; rename it")
+        return Passed(shown(name), "broken", f"{NO_TEXT}; rename it")
     try:
         with net(str(path)):
             kind = _known_format(path, name, reading)
     except InputError as error:
         bug = error if isinstance(error, ReaderBugError) else None
-        return ending(error) if named else Passed(path, name, "broken", error.what, bug)
+        return ending(error) if named else Passed(name, "broken", error.what, bug)
     if kind is not None:
         return InputFile(path, name, _capture(path, name, named, kind, reading), named, kind)
     what, hint = unknown(_head(path)[0], path)
     if named:
         return InputError(what, where=str(path), hint=hint)
-    return Passed(path, name, "skipped", NOTHING if what == NO_DUMP else what)
+    return Passed(name, "skipped", NOTHING if what == NO_DUMP else what)
 
 
 def _capture(path: Path, name: str, named: bool, kind: Format, reading: Reading) -> str:

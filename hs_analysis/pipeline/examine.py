@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,6 @@ def _scene(work: Work) -> Scene:
         histograms=histograms,
         tails=tails,
         grids=read_table(work.run / GRIDS_FILE),
-        spoken=tuple((one["name"], date.fromisoformat(one["day"])) for one in inputs.get("spoken", ())),
         now=datetime.now(UTC),
     )
 

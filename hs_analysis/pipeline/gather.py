@@ -23,7 +23,6 @@ from hs_analysis.ingest.frozen_series import FLAG, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.run import FileCount, Ingested, ingest
 from hs_analysis.ingest.shown import shown_by_samples
-from hs_analysis.ingest.spoken_days import spoken_days
 from hs_analysis.ingest.unserved import Unserved, unserved_instances
 from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
@@ -87,12 +86,10 @@ def ingest_inputs(work: Work) -> Outcome:
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
     lacks = plan_findings(work.inputs, found.spans)
-    texts = spoken_days((one.path, one.name) for one in discovery.passed)
     inputs = {
         "files": _files(work, found, discovery),
         "counts": counts,
         "plan": lacks,
-        "spoken": [{"name": name, "day": day.isoformat()} for name, day in texts],
     }
     tables.write_json(work.out, INPUTS_FILE, inputs)
     quality.write_parquet(work.out / QUALITY_FILE)

@@ -81,7 +81,6 @@ def test_azure(findings: Callable[..., Findings]) -> None:
         ("notes", "pass", "lines end in CR LF"),
         ("requests", "warn", "19,366 requests over 3,502 s without model, .*time to first token"),
         ("metrics", "warn", "no metrics over time, only 19,366 requests"),
-        ("described", "pass", "SOURCE.md speaks of 2023-11-11, but the data are of 2023-11-16"),
     )
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
-from doctor.test_checks import START, frame, quality, scene, series
+from doctor.test_checks import frame, scene, series
 
 from hs_analysis.doctor import diagnose
-from hs_analysis.schema.frames import BENCH, REQUESTS, empty
+from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import MetricRow, Reading, Settings, TableRow
 
 
@@ -71,41 +70,6 @@ def test_values_that_the_mapping_calls_averages_are_named() -> None:
     assert level == "warn"
     assert text.startswith("vllm:generation_tokens_total: averages over 21,600 s")
     assert found("averaged") == []
-
-
-@pytest.mark.parametrize(
-    ("days", "level"),
-    [
-        ((START.date() - timedelta(days=5),), "warn"),
-        ((START.date() - timedelta(days=5), START.date()), "pass"),
-        ((START.date() + timedelta(days=9),), "warn"),
-        ((START.date() + timedelta(days=2),), None),
-        ((START.date() + timedelta(days=40),), None),
-        ((), None),
-    ],
-    ids=["before", "one fits", "after", "a day off", "another month", "no day"],
-)
-def test_a_description_of_another_day_is_told(days: tuple[date, ...], level: str | None) -> None:
-    """A day off is a zone, and a day of another month is of another thing."""
-    spoken = tuple(("README.md", day) for day in days)
-    got = found("described", spoken=spoken)
-    assert [one for one, _ in got] == ([level] if level else [])
-    assert all("README.md speaks of 20" in text and "data are of 2026-01-01 to" in text for _, text in got)
-
-
-def test_a_description_of_a_request_log_is_held_to_its_arrivals() -> None:
-    """Times from the start of a log are no days to compare with."""
-    log = pl.DataFrame(
-        {"arrival": [datetime(2023, 11, 16, 18, tzinfo=UTC)], "file": ["a.csv"], "capture": [""]}
-    )
-    requests = pl.concat([empty(REQUESTS), log], how="diagonal_relaxed")
-    spoken = (("SOURCE.md", date(2023, 11, 11)),)
-    ((_, text),) = found("described", quality=quality([{}]).clear(), requests=requests, spoken=spoken)
-    assert "speaks of 2023-11-11, but the data are of 2023-11-16 to 2023-11-16" in text
-    early = quality(
-        [{"first_t": datetime(1970, 1, 1, tzinfo=UTC), "last_t": datetime(1970, 1, 8, tzinfo=UTC)}]
-    )
-    assert found("described", quality=early, spoken=(("README.md", date(2026, 1, 1)),)) == []
 
 
 def points(*rows: dict[str, Any]) -> pl.DataFrame:

@@ -167,7 +167,7 @@ def _write_inputs(frame: ServiceFrame, folder: Path) -> None:
         ),
         0,
     ) | {"skipped": [], "broken": [], "warnings": []}
-    tables.write_json(folder, INPUTS_FILE, {"files": [], "counts": counts, "plan": [], "spoken": []})
+    tables.write_json(folder, INPUTS_FILE, {"files": [], "counts": counts, "plan": []})
     tables.write_json(folder, DOCTOR_FILE, {"signals": [], "missing": [], "needs": []})
 
 
