@@ -13,7 +13,7 @@ from hs_analysis.align.demand import OFFERED_WORK, add_demand
 from hs_analysis.align.presence import Presence
 from hs_analysis.align.read_series import SeriesPass
 from hs_analysis.align.signal_windows import signal_windows
-from hs_analysis.derive import bench_sweeps, capture_sweeps, derive_service
+from hs_analysis.derive import bench_sweeps, capture_sweeps
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.load import role_rows

@@ -21,8 +21,8 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
-from hs_analysis.report.explain import kinds
 from hs_analysis.report.driver_words import finding, load_dips
+from hs_analysis.report.explain import kinds
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table

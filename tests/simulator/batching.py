@@ -49,23 +49,6 @@ SERVER = np.dtype([
 COLUMNS = 6
 """Figures logged per second, those of ``decode.Seconds``."""
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
-"""Without allocations arrays need no counting of their references: that halves the time and more."""
-
-
-def compiled(function: Function) -> Function:
-    """Compile a function that takes records and numbers."""
-    made: Function = numba.njit(**OPTIONS)(function)
-    return made
-
-
-def entry(function: Function) -> Function:
-    """Compile a function that Python calls, and keep what was compiled on disk."""
-    made: Function = numba.njit(cache=True, **OPTIONS)(function)
-    return made
-
 
 def compiled(function: Function) -> Function:
     """Compile a function that takes records and numbers."""
