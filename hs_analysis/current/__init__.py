@@ -5,10 +5,12 @@ from hs_analysis.current.comparison import NO_POLICY, Withheld, withheld, withou
 from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.documents import Manifest, read_definitions, read_manifests
 from hs_analysis.current.model import Change, CurrentObject, Known, Stored
+from hs_analysis.current.queries import Answer
 from hs_analysis.current.translate import CurrentAutoscaler, translate
 
 __all__ = [
     "NO_POLICY",
+    "Answer",
     "Change",
     "CurrentAutoscaler",
     "CurrentObject",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.current.definitions import Definitions, external_query, pods_query
 from hs_analysis.current.formulas import read_formula
 from hs_analysis.current.model import Known, MetricRead, name_in
-from hs_analysis.current.queries import Query, read_query
+from hs_analysis.current.queries import Answer, Query, read_query
 from hs_analysis.current.targets import metric_read, quantity
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Refused
@@ -21,15 +21,24 @@ from hs_analysis.replay.controllers.keda import Fallback, Keda
 
 @dataclass(frozen=True)
 class Reader:
-    """What queries are read with: the service, the catalogue, and the rules behind names."""
+    """What queries are read with: the service, the catalogue, and the rules behind names.
+
+    ``answers`` holds the expression of each quantile that was read, by its (signal, role).
+    """
 
     known: Known
     catalogue: Catalogue
     definitions: Definitions
+    answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
 
     def query(self, text: str, pool: str) -> Query | str:
         """Return what a query reads for a pool, or why it is not read."""
-        return read_query(text, pool, self.known, self.catalogue, self.definitions)
+        found = read_query(text, pool, self.known, self.catalogue, self.definitions)
+        if isinstance(found, Query) and found.answer is not None:
+            first = self.answers.setdefault((found.signal, found.role), found.answer)
+            if first != found.answer:
+                return f"another query of {found.signal}@{found.role} on other series is read already"
+        return found
 
     def metric(self, kind: str, name: str, labels: Mapping[str, str], pool: str) -> str:
         """Return the query behind an External metric, or behind one of a pool's pods summed over them."""
@@ -153,6 +162,8 @@ def _composed(
             query = _query_of(named[name], pool, reader)
             if isinstance(query, str):
                 raise Refused(f"{name}: {query}")
+            if query.answer is not None and weighed.how == "min":
+                raise Refused(f"{name}: a quantile in a min is not read: the replay does not always know it")
             if query.others and weighed.how != "sum":
                 raise Refused(f"{name}: a sum of signals in a {weighed.how} is not read")
             parts = (replace(query, others=()), *query.others)

@@ -41,6 +41,9 @@ class Known:
         What a replay knows at other counts: (signal, role) → how it adds up, ``sum``, ``mean`` or ``ratio``.
     recorded
         (signal, role) that the history has, but a replay does not know at other counts.
+    unmodelled
+        Quantiles of latencies, (signal, role) as ``replay.quantiles`` names them, that a replay does not know
+        at other counts → why.
     targets
         Derived work per instance, per pool; absent where not known.
     work
@@ -55,6 +58,7 @@ class Known:
     work: Mapping[str, str] = field(default_factory=dict)
     series: tuple[Stored, ...] = ()
     recorded: frozenset[tuple[str, str]] = frozenset()
+    unmodelled: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

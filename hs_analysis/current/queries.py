@@ -19,6 +19,7 @@ from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.selected import Row, copied, joined, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
 from hs_analysis.promql.forms import (
+    BUCKET,
     COMPARISONS,
     Aggregate,
     AsScalar,
@@ -35,6 +36,7 @@ from hs_analysis.promql.forms import (
     is_scalar,
     walk,
 )
+from hs_analysis.replay.quantiles import Quantile
 from hs_analysis.replay.signals import IN_FRONT
 
 DEFAULT_RANGE_S = 60.0
@@ -46,11 +48,27 @@ HELD_IN_FRONT = (
     "the requests that a front end holds are replayed as all that waits before it, engines' queues too"
 )
 
+FOLLOWS_LOAD = (
+    "at counts that ran the recorded quantile is read, at others what it was at such a load of an instance; "
+    "above the highest load that ran it is not known, and the replay holds the count"
+)
+
 _NO_VALUE = "has no value at counts that never ran"
+_OF_ONE_ITSELF = ("sum", "avg", "max", "min")
+"""Aggregations that make of one series that series."""
+
 _OVER = {
     ("sum", "sum"): "sum", ("sum", "avg"): "sum", ("avg", "avg"): "avg", ("avg", "sum"): "avg",
 }  # fmt: skip
 """Aggregation over aggregation within instances → what it makes of the instances."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An expression without recorded names, and units of its signal per unit of its values [ratio]."""
+
+    form: Form
+    scale: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +93,8 @@ class Query:
         More signals, of which its answer is made too.
     how
         What is made of several signals: ``sum``, ``max`` or ``min``.
+    answer
+        Of a quantile the expression whose values are the signal's, in the exporter's unit; else None.
     """
 
     signal: str
@@ -86,6 +106,7 @@ class Query:
     notes: tuple[str, ...] = ()
     others: tuple[Query, ...] = ()
     how: How = "sum"
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True)
@@ -129,22 +150,25 @@ def read_query(
     definitions
         Rules behind recorded names.
     """
-    form: Form | None = None
     try:
         form = resolved(parse(text), definitions or Definitions())
         require_kinds(form, lambda selector: catalogue.kind_of(selector.metric) if selector.metric else None)
         notes: list[str] = []
+        bare, factor = _without_factors(form, notes)
+        if isinstance(bare, Aggregate) and bare.function in _OF_ONE_ITSELF:
+            bare = bare.of if isinstance(bare.of, HistogramQuantile) else bare
+        if isinstance(bare, HistogramQuantile):
+            found = _quantile(bare, factor, pool, known, catalogue, tuple(notes))
+            return found if isinstance(found, Query) else found + _mean_instead(form, pool, known, catalogue)
+        notes.clear()
         parts = _parts(form, known.series, notes)
         return _of_parts(parts, pool, known, catalogue, tuple(notes))
     except Refused as refused:
-        line = refused.line()
-        return line + (_mean_instead(form, pool, known, catalogue) if line.endswith(_NO_VALUE) else "")
+        return refused.line()
 
 
-def _mean_instead(form: Form | None, pool: str, known: Known, catalogue: Catalogue) -> str:
+def _mean_instead(form: Form, pool: str, known: Known, catalogue: Catalogue) -> str:
     """Return the mean that could be followed instead of a quantile, where that one is read; else nothing."""
-    if form is None or not any(isinstance(one, HistogramQuantile) for one in walk(form)):
-        return ""
     buckets = {str(one) for one in walk(form) if isinstance(one, Selector) and one.metric}
     named, _, matchers = buckets.pop().partition("{") if len(buckets) == 1 else ("", "", "")
     if not named.endswith("_bucket"):
@@ -153,6 +177,81 @@ def _mean_instead(form: Form | None, pool: str, known: Known, catalogue: Catalog
     mean = " / ".join(f"sum(rate({family}_{end}{rest}[5m]))" for end in ("sum", "count"))
     found = read_query(mean, pool, known, catalogue)
     return "" if isinstance(found, str) else f"; its mean has one, with a threshold of its own: {mean}"
+
+
+def _quantile(
+    form: HistogramQuantile,
+    factor: float,
+    pool: str,
+    known: Known,
+    catalogue: Catalogue,
+    notes: tuple[str, ...],
+) -> Query | str:
+    """Return the signal that a quantile over the buckets of one latency is, or why it is none.
+
+    Its value at other counts is the replay's to know: ``Known.unmodelled`` says of which it does not.
+    """
+    part = _buckets(form, known.series)
+    tried = list(_histograms(part, catalogue))
+    if not tried:
+        read = catalogue.reader_of(part.metric)
+        return (
+            f"the {form.quantile:g} quantile of {part.metric} {_NO_VALUE}" if read else _unheard(part.metric)
+        )
+    found = _fitting(tried, pool, known)
+    if not found:
+        return _misfit(tried, known)
+    told = {*known.readable, *known.recorded}
+    aligned = [one for one in found if (one[0].id, one[2]) in told]
+    own = [one for one in found if one[1].emitters or one[2] == "service"]  # a front end speaks of no pool
+    signal, source, role = (aligned or own or found)[0]
+    name = Quantile(signal.id, form.quantile, part.range_s).name
+    if (name, role) in known.unmodelled:
+        over = f"the {form.quantile:g} quantile of {signal.id} over {part.range_s:g} s"
+        return f"{over} {_NO_VALUE}: {known.unmodelled[name, role]}"
+    said = (*notes, FOLLOWS_LOAD)
+    answer = Answer(form, source.scale)
+    return Query(name, role, "ratio", "avg", source.scale / factor, 0.0, said, answer=answer)
+
+
+def _buckets(form: HistogramQuantile, series: Sequence[Stored]) -> _Part:
+    """Return the buckets that a quantile is taken of, all of one histogram.
+
+    Raises
+    ------
+    Refused
+        When they are no rates of buckets, when their edges are lost, or when there are several histograms.
+    """
+    if not 0.0 < form.quantile < 1.0:
+        _refuse(f"{_named(form)} {_NO_VALUE}", form.place)
+    inner = form.of
+    if isinstance(inner, Aggregate) and (
+        inner.function != "sum" or (BUCKET in inner.labels) == inner.without
+    ):
+        _refuse(f"a quantile of {inner.function} without its buckets' edges ({BUCKET}) is empty", inner.place)
+    part = _leaf(inner.of if isinstance(inner, Aggregate) else inner, series)
+    if part.read != "rate":
+        _refuse(f"{_named(form)} of counts since each start {_NO_VALUE}: take it of their rate", form.place)
+    shown = [
+        _grouped(row, inner) if isinstance(inner, Aggregate) else _without_name(row) for row in part.rows
+    ]
+    groups = {tuple(pair for pair in labels if pair[0] != BUCKET) for labels in shown}
+    if len(groups) > 1:
+        _refuse(f"it gives {len(groups)} series, and an autoscaler takes one", form.place)
+    return part
+
+
+def _histograms(part: _Part, catalogue: Catalogue) -> Iterator[_Candidate]:
+    """Yield the latencies whose histogram has these buckets."""
+    for signal in catalogue.signals:
+        for source in signal.sources if signal.family == "latency" else ():
+            for names in source.names:
+                if names.histogram and part.metric == f"{names.histogram}_bucket":
+                    yield signal, source, ((replace(names.terms[0], metric=part.metric), part),)
+
+
+def _unheard(names: str) -> str:
+    return f"{names} is no metric of the catalogue (hsa signals)"
 
 
 def _refuse(what: str, place: str) -> NoReturn:
@@ -180,7 +279,7 @@ def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Par
     if isinstance(form, Aggregate) and _is_sum_of_sums(form, series):
         sides = (replace(form, of=form.of.left), replace(form, of=form.of.right))  # type: ignore[union-attr]
         return tuple(_scaled(one, scale, 1.0) for side in sides for one in _parts(side, series, notes))
-    if isinstance(form, Aggregate) and form.function in ("sum", "avg", "max", "min"):
+    if isinstance(form, Aggregate) and form.function in _OF_ONE_ITSELF:
         within = _only(form.of, series, notes)
         if within:
             return tuple(_scaled(one, scale if one.side == "num" else 1.0, one.sign) for one in within)
@@ -412,15 +511,8 @@ def _of_parts(
     if not tried:
         if any(catalogue.reader_of(part.metric) for part in parts):
             return f"no one signal is read from {names} like this"
-        return f"{names} is no metric of the catalogue (hsa signals)"
-    roles = [pool, *(one for one in ("service", *known.pools) if one != pool)]
-    fitting = [
-        (signal, source, role)
-        for role in roles
-        for signal, source, pairs in tried
-        if (role != "service" or signal.role == role or (signal.id, role) in known.readable)
-        and all(part.numbers == _expected(term, source, role, known) for term, part in pairs)
-    ]
+        return _unheard(names)
+    fitting = _fitting(tried, pool, known)
     if not fitting:
         return _misfit(tried, known)
     readable = [one for one in fitting if (one[0].id, one[2]) in known.readable]
@@ -431,6 +523,18 @@ def _of_parts(
         return f"{signal.id} of {role} {why}"
     signal, source, role = readable[0]
     return _query(parts, signal, source, role, known.readable[(signal.id, role)], notes)
+
+
+def _fitting(tried: Sequence[_Candidate], pool: str, known: Known) -> list[tuple[Signal, Source, str]]:
+    """Return the signals and pools whose series the parts are exactly, those of the scaled pool first."""
+    roles = [pool, *(one for one in ("service", *known.pools) if one != pool)]
+    return [
+        (signal, source, role)
+        for role in roles
+        for signal, source, pairs in tried
+        if (role != "service" or signal.role == role or (signal.id, role) in known.readable)
+        and all(part.numbers == _expected(term, source, role, known) for term, part in pairs)
+    ]
 
 
 def _sum_of(found: Sequence[Query | str], notes: tuple[str, ...]) -> Query | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
@@ -13,6 +13,7 @@ from hs_analysis.current.documents import DYNAMO, HPA, Manifest
 from hs_analysis.current.dynamo import read_planner
 from hs_analysis.current.kubernetes import Reader, left_out, read_hpa, read_scaled_object
 from hs_analysis.current.model import CurrentObject, Known
+from hs_analysis.current.queries import Answer
 from hs_analysis.errors import InputError
 from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.schema.baselines import CURRENT
@@ -23,11 +24,24 @@ _HINT = "say which pool it scales: --current prefill=FILE or --current decode=FI
 
 @dataclass(frozen=True)
 class CurrentAutoscaler:
-    """Today's autoscaler: what a replay runs (None: nothing can be), its objects, what is not understood."""
+    """Today's autoscaler as its objects set it up.
+
+    Attributes
+    ----------
+    scaler
+        What a replay runs; None where nothing can be.
+    objects
+        What was read.
+    notes
+        What is not understood.
+    answers
+        Quantiles that it follows, (signal, role) → the expression whose values are the signal's.
+    """
 
     scaler: Autoscaler | None
     objects: tuple[CurrentObject, ...]
     notes: tuple[str, ...]
+    answers: Mapping[tuple[str, str], Answer] = field(default_factory=dict)
 
 
 def translate(
@@ -56,8 +70,9 @@ def translate(
         When a value can't be read, when two objects scale one pool, or when the pool of one can't be told.
     """
     found: list[CurrentObject] = []
+    reader = Reader(known, catalogue, definitions or Definitions())
     for manifest, given in manifests:
-        found += _objects(manifest, given, known, Reader(known, catalogue, definitions or Definitions()))
+        found += _objects(manifest, given, known, reader)
     pools: dict[str, Any] = {}
     for one in found:
         other = next((o for o in found if o.role == one.role and o is not one), None)
@@ -74,7 +89,7 @@ def translate(
     covered = {one.role for one in found}
     notes += [f"no object scales {role}: it keeps its count" for role in known.pools if role not in covered]
     scaler = Autoscaler(CURRENT, pools) if pools else None
-    return CurrentAutoscaler(scaler, tuple(found), tuple(notes))
+    return CurrentAutoscaler(scaler, tuple(found), tuple(notes), reader.answers)
 
 
 def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> list[CurrentObject]:

@@ -27,7 +27,8 @@ from hs_analysis.pipeline.records import to_plain
 from hs_analysis.policy import Policy, load_all
 from hs_analysis.policy.build import work_target
 from hs_analysis.promql.forms import NAME
-from hs_analysis.replay.signals import fit_signals, work_signal
+from hs_analysis.replay.quantiles import quantile_of
+from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT
@@ -89,7 +90,11 @@ def current_autoscaler(
     settings: Settings,
     series: pl.DataFrame,
 ) -> CurrentAutoscaler:
-    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``)."""
+    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``).
+
+    A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
+    where the replay knows it at other counts.
+    """
     targets = {role: work_target(derived, role, settings) for role in frame.pools}
     held = {(info.signal, info.role): info.pool for info in frame.signals}
     modelled = fit_signals(frame)
@@ -100,10 +105,21 @@ def current_autoscaler(
         {role: work_signal(frame, role) for role in frame.pools},
         stored_series(series, frame.service),
         frozenset(held) - frozenset(modelled),
+        unmodelled_quantiles(frame),
     )
     manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
     definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
     return translate(manifests, known, catalogue_of(settings), definitions)
+
+
+def unmodelled_quantiles(frame: ServiceFrame) -> dict[tuple[str, str], str]:
+    """Return the quantiles among a service's columns that a replay does not know at other counts, and why."""
+    found = {
+        (info.signal, info.role): fit_quantile(frame, info)
+        for info in frame.signals
+        if quantile_of(info.signal)
+    }
+    return {key: why for key, why in found.items() if isinstance(why, str)}
 
 
 def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:

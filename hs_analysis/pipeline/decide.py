@@ -13,6 +13,7 @@ import polars as pl
 from hs_analysis.current import CurrentAutoscaler, Withheld, withheld, without_today
 from hs_analysis.derive import other_version
 from hs_analysis.pipeline import beside, tables
+from hs_analysis.pipeline.answers import with_answers
 from hs_analysis.pipeline.frames import (
     read_frame,
     read_frames,
@@ -179,10 +180,11 @@ def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) 
     faults = faults_named(names)
     texts = {fault.name: fault.text for fault in (NO_FAULT, *faults)}
     rows: list[dict[str, Any]] = []
-    for frame in read_frames(work.run):
+    for aligned in read_frames(work.run):
+        is_doubted = aligned.service in doubted
+        current, frame = (None, aligned) if is_doubted else _current(work, aligned)
         train, test = split(frame, work.settings.train_share)
         derived = read_derived(work.run, frame.service, TRAIN)
-        current = None if frame.service in doubted else _current(work, train)
         controls = _controls(work, train, current)
         for one in replay_service_faults(test, train, derived, controls, work.settings, faults):
             row = vars(one) | {"service": frame.service, "fit": TRAIN, "text": texts[one.fault]}
@@ -244,9 +246,8 @@ class _Backtest:
 
 
 def _replay_one(task: ServiceTask) -> _Backtest:
-    frame = task.frame()
+    current, frame = _current(task, task.frame())
     train, test = split(frame, task.settings.train_share)
-    current = _current(task, train)
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)
     controls = _controls(task, train, current)
@@ -300,13 +301,23 @@ def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
     return {"targets": targets, "pd_ratio": ratios}
 
 
-def _current(work: Work | ServiceTask, train: ServiceFrame) -> CurrentAutoscaler | None:
+def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAutoscaler | None, ServiceFrame]:
+    """Return today's autoscaler, and the service with a column for each quantile that it follows."""
     files = work.settings.beside.current
     if not files:
-        return None
-    derived = read_derived(work.run, train.service, TRAIN)
+        return None, frame
+    derived = read_derived(work.run, frame.service, TRAIN)
     series = read_table(work.run / tables.PLACES["series"])
-    return beside.current_autoscaler(files, train, derived, work.settings, series)
+
+    def read(whole: ServiceFrame) -> CurrentAutoscaler:
+        train, _ = split(whole, work.settings.train_share)
+        return beside.current_autoscaler(files, train, derived, work.settings, series)
+
+    found = read(frame)
+    if not found.answers:
+        return found, frame
+    frame = with_answers(frame, found.answers, series, work.run / tables.PLACES["samples"])
+    return read(frame), frame
 
 
 def _controls(

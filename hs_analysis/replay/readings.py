@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from hs_analysis.replay.alike import SAME, Alike
-from hs_analysis.replay.demand import Demand, Key
+from hs_analysis.replay.demand import Demand, Key, rows_of
 from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of, waited_share
 from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
 from hs_analysis.replay.waiting import Waits, waited_s, waits_of
 
@@ -63,8 +64,13 @@ class Readings:
             if signal is not None
         }
         self.waits: dict[Key, Mapping[str, float]] = {
-            key: waits_of(model.waits, *found[key], demand.offered) if waits else {} for key in self.keys
+            key: waits_of(model.waits, _latency(found[key][0]), found[key][1], demand.offered)
+            if waits
+            else {}
+            for key in self.keys
         }
+        self.quantiles = {key: asked for key in self.keys if (asked := quantile_of(key[0]))}
+        self.off = dict.fromkeys(self.quantiles, -1)
         self.before: dict[Key, list[float]] = {key: demand.past(*at).tolist() for key, at in found.items()}
 
     def record(self, row: int, log: Rows) -> None:
@@ -80,6 +86,7 @@ class Readings:
         for key, values in self.scraped.items():
             values[:rows] = other.scraped[key][:rows]
         self.alike.take(other.alike)
+        self.off = dict(other.off)
 
     def _reading(self, key: Key, row: int, log: Rows) -> float:
         model, recorded = self.models[key], self.columns[key][row]
@@ -87,6 +94,8 @@ class Readings:
             return log.queued[key[1]][row] if key[1] in log.queued else math.nan
         if model is None or math.isnan(recorded):
             return math.nan
+        if model.kind == "quantile":
+            return self._quantile(key, model, row, log)
         if model.kind == "recorded" or self._as_it_was(key, model):
             return recorded
         served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
@@ -103,6 +112,33 @@ class Readings:
         )
         return (value * kept if known else value) + waiting + waited
 
+    def _quantile(self, key: Key, model: SignalModel, row: int, log: Rows) -> float:
+        """Return a quantile over its range: as recorded where all its rows were so, else of their load.
+
+        Nothing that the history never showed is read: above its highest load per instance, while nothing
+        waits, the value is unknown.
+        """
+        asked, recorded = self.quantiles[key], self.columns[key][row]
+        first = max(0, row + 1 - rows_of(asked.range_s, self.window_s))
+        if not self._as_it_was(key, model):
+            self.off[key] = row
+        if self.off[key] < first:
+            return recorded
+        ready, served = log.ready[model.pool][first : row + 1], log.served[model.pool][first : row + 1]
+        loads = [work / self.window_s / count for work, count in zip(served, ready, strict=True) if count > 0]
+        if not loads:
+            return math.nan
+        load, waited = sum(loads) / len(loads), self._waited(key, asked, log, first, row + 1)
+        if load > model.known_to * (1.0 + SAME) and not waited > 0:
+            return UNKNOWN
+        return model.at(load) + waited
+
+    def _waited(self, key: Key, asked: Quantile, log: Rows, first: int, after: int) -> float:
+        """Return what the waits of some rows add to a quantile over them [s]."""
+        shares = [(share, log.wait[pool]) for pool, share in self.waits[key].items() if pool in log.wait]
+        rows = [sum(share * wait[row] for share, wait in shares) for row in range(first, after)]
+        return waited_share(asked.share, rows)
+
     def _as_it_was(self, key: Key, model: SignalModel) -> bool:
         """Whether a signal reads what was recorded: its pool is as it was, and what else it holds came so."""
         held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
@@ -118,6 +154,12 @@ def read_from(key: Key, model: FleetModel) -> Key | None:
 def passed(served: float, offered: float) -> bool:
     """Say whether a pool served in a row what came in it: nothing waited, before or after [tokens]."""
     return abs(served - offered) <= SAME * offered
+
+
+def _latency(signal: str) -> str:
+    """Return the latency that a signal is, or is a quantile of."""
+    asked = quantile_of(signal)
+    return asked.latency if asked else signal
 
 
 def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: float) -> float:

@@ -9,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands
+from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.quantiles import LEAST_RANGES, LEAST_SEPARATION, Quantile, quantile_of
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.statistics.isotonic import monotone_fit
+from hs_analysis.statistics.separation import top_separation
 
 WORK_SIGNALS = {
     "prefill": ("prefill_tps_effective", "offered_tps"),
@@ -70,10 +72,12 @@ class SignalModel:
     ``queue``: such a curve, plus the simulated backlog in requests of ``tokens_per_request``.
     ``recorded``: the recorded value, because the signal does not depend on the counts.
     ``inside``: a curve too, plus the backlogs of pools in requests (``waits``: tokens per request of each).
+    ``quantile``: a curve of the mean load over the quantile's range, known up to the load ``known_to`` per
+    instance.
     ``kept``: what a row read beside the curve, as a factor, is taken over to other counts (``kept_ratio``).
     """
 
-    kind: Literal["served", "curve", "queue", "inside", "recorded"]
+    kind: Literal["served", "curve", "queue", "inside", "recorded", "quantile"]
     pool: str
     factor: float = 1.0
     work: str = ""
@@ -83,6 +87,7 @@ class SignalModel:
     tokens_per_request: float | None = None
     kept: bool = False
     waits: tuple[tuple[str, float], ...] = ()
+    known_to: float = math.inf
 
     def at(self, load: float) -> float:
         """Return the curve's value at a load per ready instance [unit of the signal]."""
@@ -202,6 +207,9 @@ def _quiet(demand: Demand) -> Mask:
 
 def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
     key = (info.signal, info.role)
+    if quantile_of(info.signal):
+        quantile = fit_quantile(history, info)
+        return None if isinstance(quantile, str) else quantile
     if info.family == "load" or info.signal in OF_REQUESTS:
         return SignalModel("recorded", info.role)
     if info.family == "throughput" and info.role in history.pools:
@@ -212,9 +220,7 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
         pool = next((p for p in FINISHED[info.signal] if p in history.pools), None)
         return _served(history, parts, key, pool) if pool and work_signal(history, pool) else None
     if info.family in ("hardware", "memory", "latency", "queue"):
-        of_service = SERVICE_LOAD | {WHOLE_S: SERVICE_LOAD["tbt"]}
-        pools = (info.role,) if info.role != "service" else of_service.get(info.signal, ())
-        pool = next((p for p in pools if p in history.pools), None)
+        pool = _answering(history, info.signal, info.role)
         curve = _curve(parts, key, pool, per_instance=info.pool == "sum") if pool else None
         if curve is None or pool is None:
             return None
@@ -222,6 +228,61 @@ def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> 
             return replace(curve, kept=info.family != "latency")
         return replace(curve, kind="queue", tokens_per_request=tokens_per_request(parts, pool))
     return None
+
+
+def fit_quantile(history: ServiceFrame, info: SignalInfo) -> SignalModel | str:
+    """Fit a quantile of a latency as a monotone function of load per ready instance.
+
+    The load is the mean over the quantile's own range, and rows count in whose range nothing waited. What is
+    recorded is the answer of the query itself, so that the model gives it back at the counts that ran.
+
+    Returns
+    -------
+    SignalModel or str
+        The model, or why the quantile has none: too few rows, or no dependence on the load.
+    """
+    asked = quantile_of(info.signal)
+    pool = _answering(history, asked.latency, info.role) if asked else None
+    if asked is None or pool is None:
+        return "it answers to the load of no one pool of this service"
+    load, value = _quiet_ranges(demands(history), (info.signal, info.role), pool, asked)
+    least = max(LEAST_ROWS, LEAST_RANGES * rows_of(asked.range_s, history.window_s))
+    if load.size < least:
+        return f"it is known in {load.size} windows without a queue, and a curve of it needs {least}"
+    link = top_separation(load, value)
+    if link is None or link < LEAST_SEPARATION:
+        return (
+            f"it does not follow the load of {pool}: at the highest tenth of load it is above that of the "
+            f"calm half in {100.0 * (link or 0.0):.0f} % of pairs, and {100.0 * LEAST_SEPARATION:.0f} % are "
+            "needed"
+        )
+    curve = _fitted(load, value, pool, per_instance=False)
+    return replace(curve, kind="quantile", known_to=float(load.max()))
+
+
+def _quiet_ranges(parts: tuple[Demand, ...], key: Key, pool: str, asked: Quantile) -> tuple[Floats, Floats]:
+    """Return mean loads per instance and values of a quantile, of rows in whose range nothing waited."""
+    loads, values = [], []
+    for part in parts:
+        rows = rows_of(asked.range_s, part.window_s)
+        load = _ratio(part.offered[pool], part.column("instances", pool))
+        use = part.scored & np.isfinite(load)
+        held = part.offered if asked.latency in ("ttft", WHOLE_S) else (pool,)  # whose waits are in it
+        for role in held:
+            use &= ~(part.column("backlog_age_s", role) > QUIET_S)
+        whole = trailing_mean(use.astype(float), rows) == 1.0
+        mean, value = trailing_mean(load, rows), part.column(*key)
+        known = whole & np.isfinite(mean) & np.isfinite(value)
+        loads.append(mean[known])
+        values.append(value[known])
+    return np.concatenate(loads), np.concatenate(values)
+
+
+def _answering(history: ServiceFrame, signal: str, role: str) -> str | None:
+    """Return the pool whose load a latency, or another signal of a pool, answers to; None without one."""
+    of_service = SERVICE_LOAD | {WHOLE_S: SERVICE_LOAD["tbt"]}
+    pools = (role,) if role != "service" else of_service.get(signal, ())
+    return next((pool for pool in pools if pool in history.pools), None)
 
 
 def _served(history: ServiceFrame, parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel:
@@ -279,8 +340,11 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
         loads.append(load[use])
         values.append(value[use])
     x, y = np.concatenate(loads), np.concatenate(values)
-    if x.size < LEAST_ROWS:
-        return None
+    return None if x.size < LEAST_ROWS else _fitted(x, y, pool, per_instance=per_instance)
+
+
+def _fitted(x: Floats, y: Floats, pool: str, *, per_instance: bool) -> SignalModel:
+    """Return the monotone curve through the medians of equal-count bins of load."""
     order = np.argsort(x, kind="stable")
     groups = np.array_split(order, min(BINS, x.size // (LEAST_ROWS // 2)))
     centres = np.array([np.median(x[g]) for g in groups])

@@ -18,14 +18,6 @@ Integers = NDArray[np.int64]
 HIGHPASS_S = 7200.0
 """Width of the running mean taken away before the high-pass check [s]; default of this project."""
 
-TOP_SHARE = 0.1
-"""Share of rows with the highest load that a guard must tell from the calm half [ratio]; default of this
-project."""
-
-
-TOP_ROWS_MIN = 3
-"""Fewest rows in that top; default of this project."""
-
 
 @dataclass(frozen=True)
 class Association:
@@ -98,25 +90,3 @@ def highpass_rank_correlation(x: Floats, y: Floats, step_s: float) -> float | No
         return None
     left_x, left_y = (highpass(np.where(both, s, np.nan), half)[both] for s in (x, y))
     return float(rank_correlation(left_x, left_y))
-
-
-def top_separation(x: Floats, y: Floats) -> float | None:
-    """Return P(y in the top tenth of x > y below the median of x), ties counting half; None below 6 rows.
-
-    The top holds at least three rows, so that one lucky row in a short test proves nothing.
-
-    Parameters
-    ----------
-    x, y
-        Complete rows, shape (n,).
-    """
-    if x.size < 2 * TOP_ROWS_MIN:
-        return None
-    most = np.sort(x)[-min(TOP_ROWS_MIN, x.size)]
-    top = y[x >= min(np.quantile(x, 1.0 - TOP_SHARE), most)]
-    calm = y[x < np.median(x)]
-    if top.size == 0 or calm.size == 0:
-        return None
-    ranks = rankdata(np.concatenate((top, calm)))
-    wins = ranks[: top.size].sum() - top.size * (top.size + 1) / 2.0
-    return float(wins / (top.size * calm.size))

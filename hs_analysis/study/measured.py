@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.results import Interval, Reason, Verdict
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
+from hs_analysis.statistics.separation import top_separation
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.association import associate, correlation, top_separation
+from hs_analysis.study.association import associate, correlation
 from hs_analysis.study.effects import (
     ELASTICITY_BINS,
     elasticity,

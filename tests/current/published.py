@@ -62,5 +62,6 @@ def outcome(query: str, emitter: str, instances: int) -> str:
     found = read_query(query, known.pools[0], known, CATALOGUE)
     if isinstance(found, Query):
         read = f"{found.over} of {found.signal}@{found.role}"
-        return f"{read}, scale {found.scale:.6g}, over {found.averaging_s:g} s"
+        span = f"over {found.averaging_s:g} s" if found.averaging_s else "over its own range"
+        return f"{read}, scale {found.scale:.6g}, {span}"
     return f"refused: {found}"

@@ -7,8 +7,9 @@ from current.histories import READABLE, known, of_pods
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.current.definitions import definitions_in
-from hs_analysis.current.queries import EMPTY_IS_ZERO, Query, read_query
+from hs_analysis.current.queries import EMPTY_IS_ZERO, FOLLOWS_LOAD, Query, read_query
 from hs_analysis.current.targets import TWICE_DIVIDED, metric_read, quantity
+from hs_analysis.promql.forms import HistogramQuantile
 
 CATALOGUE = load_catalogue()
 KNOWN = known()
@@ -137,11 +138,52 @@ def test_series_without_their_like_beside_them_are_no_sum():
     )
 
 
-def test_a_mean_is_named_instead_of_a_quantile_only_where_it_is_read():
-    """Here the mean is in the history, but a replay does not know it."""
-    text = f"histogram_quantile(0.9, sum by (le) (rate({TTFT}_bucket[5m])))"
+BUCKETS = f"rate({TTFT}_bucket[5m])"
+P95 = f"histogram_quantile(0.95, sum by (le) ({BUCKETS}))"
+NOT_MODELLED = {("ttft_p95_300s", "service"): "it does not follow the load of prefill"}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "scale"),
+    [
+        (P95, "ttft_p95_300s@service", 1.0),
+        (f"1000 * {P95}", "ttft_p95_300s@service", 1e-3),
+        (f"max({P95}) or vector(0)", "ttft_p95_300s@service", 1.0),
+        (f"histogram_quantile(0.99, sum by (le, model) ({BUCKETS}))", "ttft_p99_300s@service", 1.0),
+        (f"histogram_quantile(0.5, {BUCKETS})", "ttft_p50_300s@service", 1.0),
+        (
+            f"histogram_quantile(0.95, sum without (namespace) (increase({TTFT}_bucket[1m])))",
+            "ttft_p95_60s@service",
+            1.0,
+        ),
+        (
+            "histogram_quantile(0.9, sum by (le) "
+            "(rate(dynamo_frontend_inter_token_latency_seconds_bucket[2m])))",
+            "tbt_p90_120s@service",
+            1.0,
+        ),
+    ],
+)
+def test_a_quantile_is_a_signal_of_its_own(text, name, scale):
+    """Its latency, share and range are in its name; its values are the query's own, without the factor."""
+    found = read(text, pool="prefill")
+    assert isinstance(found, Query), found
+    assert (f"{found.signal}@{found.role}", found.scale) == (name, pytest.approx(scale))
+    assert isinstance(found.answer.form, HistogramQuantile)
+    assert FOLLOWS_LOAD in found.notes
+
+
+def test_a_quantile_that_a_replay_does_not_know_says_why_and_names_the_mean():
+    """The mean only where that one is read."""
+    why = "the 0.95 quantile of ttft over 300 s has no value at counts that never ran: it does not follow"
+    mean = f"; its mean has one, with a threshold of its own: sum(rate({TTFT}_sum[5m])) / sum(rate("
+    found = read(P95, of=known(unmodelled=NOT_MODELLED))
+    assert found.startswith(why)
+    assert mean in found
     readable = {key: adds for key, adds in READABLE.items() if key[0] != "ttft"}
-    assert read(text, of=known(readable=readable)).endswith("has no value at counts that never ran")
+    found = read(P95, of=known(readable=readable, unmodelled=NOT_MODELLED))
+    assert found.startswith(why)
+    assert "its mean" not in found
 
 
 GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
@@ -182,11 +224,15 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         (f"sum(max_over_time({W}{{{DECODE}}}[1h]))", "column 5: max_over_time has no value"),
         (f"max_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: max_over_time has no value"),
         (f"avg_over_time(sum({W}{{{DECODE}}})[1h:1m])", "column 1: a subquery of an expression has no value"),
-        (
-            f"histogram_quantile(0.95, sum by (le) (rate({TTFT}_bucket[5m])))",
-            "column 1: the 0.95 quantile has no value at counts that never ran; its mean has one, with a "
-            f"threshold of its own: sum(rate({TTFT}_sum[5m])) / sum(rate({TTFT}_count[5m]))",
-        ),
+        (f"histogram_quantile(0.95, sum({BUCKETS}))", "a quantile of sum without its buckets' edges (le)"),
+        (f"histogram_quantile(0.95, max by (le) ({BUCKETS}))", "a quantile of max without its buckets'"),
+        (f"histogram_quantile(1, sum by (le) ({BUCKETS}))", "the 1 quantile has no value"),
+        (f"histogram_quantile(0.95, sum by (le) ({TTFT}_bucket))", "is read without rate or increase"),
+        (f"histogram_quantile(0.95, sum by (le) (irate({TTFT}_bucket[5m])))", "irate has no value"),
+        (f'histogram_quantile(0.95, sum by (le) (rate({TTFT}_bucket{{le="1"}}[5m])))', "picks 1 of the 3"),
+        (f"{P95} - 1", "a number has no value"),
+        (f"clamp_max({P95}, 1)", "clamp has no value"),
+        (f"{P95} / {P95}", "the 0.95 quantile has no value"),
         (f"clamp_max(avg({K}{{{DECODE}}}), 1)", "column 1: clamp has no value"),
         (f"sum({W}{{{DECODE}}}) > 5", "a comparison (>) has no value"),
         (f"sum({W}{{{DECODE}}} > bool 0)", "a comparison (>) has no value"),

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu, pearsonr, spearmanr
 
+from hs_analysis.statistics.separation import top_separation
 from hs_analysis.study.association import (
     associate,
     correlation,
     highpass_rank_correlation,
     rank_correlation,
-    top_separation,
 )
 from hs_analysis.study.effects import (
     binned_slope,

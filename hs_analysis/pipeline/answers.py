@@ -1,0 +1,104 @@
+"""What Prometheus would have answered: values of expressions over stored samples, by window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hs_analysis.current import Answer
+from hs_analysis.promql import (
+    PROMETHEUS_3,
+    Form,
+    Grid,
+    History,
+    Server,
+    evaluate,
+    picked,
+    selectors,
+)
+from hs_analysis.promql.forms import NAME
+from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.frames import label_map
+
+Floats = NDArray[np.float64]
+
+
+def answers_at_ends(
+    form: Form, frame: ServiceFrame, series: pl.DataFrame, samples: Path, server: Server = PROMETHEUS_3
+) -> Floats:
+    """Return what an expression answers at the end of each window, capture by capture.
+
+    Parameters
+    ----------
+    form
+        An expression that gives one series.
+    frame
+        The windows.
+    series
+        All series (``SERIES``).
+    samples
+        Their stored samples (``SAMPLES``); the last part of the path may be a glob.
+    server
+        Version and settings of Prometheus.
+
+    Returns
+    -------
+    Floats
+        Shape (rows,), in table order; NaN where it gives nothing, more than one series, or no number.
+    """
+    found = np.full(frame.table.height, np.nan)
+    window_us, captures = round(frame.window_s * 1e6), frame.table["capture"].to_numpy()
+    starts_us = frame.table["t"].dt.epoch("us").to_numpy()
+    for capture in frame.captures():
+        rows = np.flatnonzero(captures == capture)
+        own = _asked(form, series.filter(pl.col("capture") == capture))
+        first = int(starts_us[rows[0]]) + window_us
+        grid = Grid.between(first, int(starts_us[rows[-1]]) + window_us, frame.window_s)
+        vector = evaluate(form, _history(own, samples), grid, server)
+        lone = vector.present.sum(axis=0) == 1
+        values = np.where(vector.present, vector.values, 0.0).sum(axis=0)
+        at = (starts_us[rows] + window_us - first) // window_us
+        found[rows] = np.where(lone, values, np.nan)[at]
+    return found
+
+
+def with_answers(
+    frame: ServiceFrame,
+    asked: Mapping[tuple[str, str], Answer],
+    series: pl.DataFrame,
+    samples: Path,
+) -> ServiceFrame:
+    """Return a service with a column for each quantile that is asked for, as its query answered.
+
+    Latencies in seconds, of no pool's instances; a window without observations is null.
+    """
+    columns, infos = [], []
+    for (signal, role), answer in asked.items():
+        values = answer.scale * answers_at_ends(answer.form, frame, series, samples)
+        known = np.isfinite(values)
+        columns.append(pl.Series(column(signal, role), values).fill_nan(None))
+        infos.append(
+            SignalInfo(signal, role, "derived", "s", "ratio", "latency", frame.window_s, float(known.mean()))
+        )
+    return replace(frame, table=frame.table.with_columns(columns), signals=(*frame.signals, *infos))
+
+
+def _asked(form: Form, series: pl.DataFrame) -> pl.DataFrame:
+    """Return the series that an expression selects."""
+    names = [
+        {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
+        for metric, labels in series.select("metric", "labels").iter_rows()
+    ]
+    chosen = sorted({number for one in selectors(form) for number in picked(one, names)})
+    return series[chosen]
+
+
+def _history(series: pl.DataFrame, samples: Path) -> History:
+    wanted = series["series_id"].to_list()
+    stored = pl.scan_parquet(samples).filter(pl.col("series_id").is_in(wanted))
+    return History.from_frames(series, stored.select("series_id", "t", "value", "flag").collect())

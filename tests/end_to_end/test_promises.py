@@ -1,0 +1,239 @@
+"""What is replayed is what Prometheus would answer: queries that were exported, and quantiles of today's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from end_to_end.runs import SAMPLES, Finished, Run
+
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.current import (
+    Answer,
+    CurrentAutoscaler,
+    Definitions,
+    Known,
+    read_definitions,
+    read_manifests,
+    translate,
+)
+from hs_analysis.current.definitions import external_query, resolved
+from hs_analysis.pipeline import decide
+from hs_analysis.pipeline.answers import answers_at_ends, with_answers
+from hs_analysis.pipeline.beside import stored_series
+from hs_analysis.pipeline.frames import read_frames
+from hs_analysis.pipeline.judge import read_derived
+from hs_analysis.pipeline.tables import PLACES
+from hs_analysis.policy import load_all
+from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
+from hs_analysis.replay.controllers import Autoscaler
+from hs_analysis.replay.controllers.hpa import Hpa, Metric
+from hs_analysis.replay.demand import Demand, demands, rows_of, trailing_mean
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.quantiles import quantile_of
+from hs_analysis.replay.signals import waited
+from hs_analysis.replay.simulate import Simulation
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.settings import Beside, Document, Settings
+from hs_analysis.store import read_table
+
+SAME = 1e-6
+"""Relative difference up to which two values are equal [ratio]."""
+
+MIDDLE_OFF, MOST_OFF = 2e-3, 0.1
+"""Relative difference of a rate over 300 s from nine tenths of it: in the median, and in 95 % of windows."""
+
+OBJECTS = {"hpa": "*.hpa.yaml", "keda": "*.scaledobjects.yaml"}
+
+
+class Sample:
+    """A finished run of a shipped sample: its only service, policy and series."""
+
+    def __init__(self, done: Run, name: str) -> None:
+        self.folder, self.name = done.folder, name
+        (self.frame,) = read_frames(done.folder)
+        (self.policy,) = load_all((done.folder / "policy.yaml").read_text("utf-8"))
+        self.series = read_table(done.folder / PLACES["series"])
+        self.samples = done.folder / PLACES["samples"]
+
+    def answers(self, form: Form, server: Server = PROMETHEUS_2) -> np.ndarray:
+        """Return what an expression answers at the end of each window."""
+        return answers_at_ends(form, self.frame, self.series, self.samples, server)
+
+    def followed(self, signal: str, role: str) -> np.ndarray:
+        """Return what the policy reads of a signal at the end of each window: a trailing mean of windows."""
+        rows = rows_of(self.policy.averaging_s, self.frame.window_s)
+        return trailing_mean(self.frame.values(signal, role), rows)
+
+    def whole(self, form: Form, signal: str, role: str) -> np.ndarray:
+        """Return the windows whose range has no gap, and at whose end and start all series were scraped.
+
+        Where a scrape was missed there, Prometheus carries the rate on to the end of the range, and the run
+        draws a line between the scrapes on either side.
+        """
+        metrics = [one.metric for one in selectors(form)]
+        numbers = self.series.filter(pl.col("metric").is_in(metrics))["series_id"].to_list()
+        times = pl.scan_parquet(self.samples).filter(pl.col("series_id").is_in(numbers)).select("t")
+        scraped = times.unique().collect()["t"].dt.epoch("us").to_numpy()
+        ends = self.frame.table["t"].dt.epoch("us").to_numpy() + round(self.frame.window_s * 1e6)
+        starts = ends - round(self.policy.averaging_s * 1e6)
+        known = np.isfinite(self.frame.values(signal, role)).astype(float)
+        rows = rows_of(self.policy.averaging_s, self.frame.window_s)
+        return (trailing_mean(known, rows) == 1.0) & np.isin(ends, scraped) & np.isin(starts, scraped)
+
+
+@pytest.fixture(scope="module", params=sorted(SAMPLES))
+def sample(request: pytest.FixtureRequest, root: Path, finished: Finished) -> Sample:
+    """A run of a shipped sample."""
+    return Sample(finished(root / "data_samples" / request.param, *SAMPLES[request.param]), request.param)
+
+
+def exported(sample: Sample, target: str) -> Iterator[tuple[str, str, Form, float]]:
+    """Yield signal, role, query and the signal's unit per unit of the query, of each exported metric."""
+    folder = sample.folder / "exports" / target
+    rules = [read_definitions(path.read_text("utf-8"), path.name) for path in folder.glob("*.yaml")]
+    definitions = sum(rules, Definitions())
+    known = Known(
+        sample.frame.pools,
+        {(i.signal, i.role): i.pool for i in sample.frame.signals},
+        series=stored_series(sample.series, sample.frame.service),
+    )
+    for path in folder.glob(OBJECTS[target]):
+        manifests = [(one, "") for one in read_manifests(path.read_text("utf-8"), path.name)]
+        found = translate(manifests, known, load_catalogue(), definitions)
+        assert found.notes == ()
+        for one, (manifest, _) in zip(found.objects, manifests, strict=True):
+            spec = manifest.body["spec"]
+            if target == "keda":
+                texts = [trigger["metadata"]["query"] for trigger in spec["triggers"]]
+            else:
+                parts = [entry["external"]["metric"] for entry in spec["metrics"]]
+                texts = [
+                    external_query(part["name"], part.get("selector", {}).get("matchLabels", {}), definitions)
+                    for part in parts
+                ]
+            for read, text in zip(one.metrics, texts, strict=True):
+                yield read.signal, read.role, resolved(parse(text), definitions), read.scale
+
+
+def promised(sample: Sample) -> list[tuple[str, str, Form, float]]:
+    """Return what policy.yaml and every exported object read."""
+    found = [(one.signal, one.role, parse(one.promql), 1.0) for one in sample.policy.primaries]
+    return found + [one for target in OBJECTS for one in exported(sample, target)]
+
+
+def test_an_exported_query_answers_what_the_policy_follows(sample: Sample) -> None:
+    """To 1e-6, as a Prometheus before 3.0 answers it, in every window whose ends were scraped."""
+    found = promised(sample)
+    assert len(found) >= 1 + 2 * len(OBJECTS)
+    for signal, role, form, scale in found:
+        answer, wanted = scale * sample.answers(form), sample.followed(signal, role)
+        compared = sample.whole(form, signal, role) & np.isfinite(answer)
+        assert compared.mean() > 0.8
+        assert answer[compared] == pytest.approx(wanted[compared], rel=SAME)
+
+
+def test_since_prometheus_3_a_rate_leaves_out_the_first_sample_of_its_range(sample: Sample) -> None:
+    """The named difference: all intervals but one stand for the range. A little noise, and no bias."""
+    for signal, role, form, scale in promised(sample):
+        answer, wanted = scale * sample.answers(form, PROMETHEUS_3), sample.followed(signal, role)
+        compared = sample.whole(form, signal, role) & np.isfinite(answer)
+        off = answer[compared] / wanted[compared] - 1.0
+        assert (np.abs(off) > SAME).any()
+        assert abs(np.median(off)) < MIDDLE_OFF
+        assert np.quantile(np.abs(off), 0.95) < MOST_OFF
+
+
+QUANTILES = {
+    "simulated-days": {
+        ("ttft_p95_300s", "service"): "dynamo_frontend_time_to_first_token_seconds_bucket",
+        ("tbt_p99_60s", "decode"): "dynamo_frontend_inter_token_latency_seconds_bucket",
+    },
+    "dynamo-pd": {
+        ("ttft_p90_60s", "service"): "dynamo_frontend_time_to_first_token_seconds_bucket",
+        ("tbt_p95_60s", "decode"): "vllm:inter_token_latency_seconds_bucket",
+    },
+}
+
+
+def test_at_recorded_counts_a_quantile_reads_what_its_query_answers(sample: Sample) -> None:
+    """The same number, from the stored buckets, in a replay that holds the counts that ran.
+
+    But for windows whose range reaches back to a gap or a queue: what waited then is not known.
+    """
+    asked = {}
+    for (signal, role), metric in QUANTILES[sample.name].items():
+        quantile = quantile_of(signal)
+        assert quantile is not None
+        rate = f"sum by (le) (rate({metric}[{quantile.range_s:.0f}s]))"
+        asked[signal, role] = Answer(parse(f"histogram_quantile({quantile.share}, {rate})"), 1.0)
+    frame = with_answers(sample.frame, asked, sample.series, sample.samples)
+    model = fit_fleet(frame, read_derived(sample.folder, frame.service), Settings())
+    (part,) = demands(frame, model.pools)
+    pools = {}
+    for (signal, role), pool in zip(asked, ("prefill", "decode"), strict=True):
+        assert (signal, role) in model.signals
+        (count,) = {round(one) for one in part.counts(pool)}
+        pools[pool] = Hpa((Metric(f"{signal}@{role}", 1.0, "Value", 0.0),), count, count)
+    run = Simulation(Autoscaler("today", pools), part, model)
+    run.advance(part.rows)
+    for key, answer in asked.items():
+        seen, wanted = np.array(run.worker.readings.scraped[key]), sample.answers(answer.form, PROMETHEUS_3)
+        quantile = quantile_of(key[0])
+        assert quantile is not None
+        known = lasting(part, quantile.range_s) & np.isfinite(wanted)
+        assert known.mean() > 0.5
+        assert np.array_equal(seen[known], wanted[known])
+        assert len(np.unique(seen[known])) > 40
+
+
+def lasting(part: Demand, range_s: float) -> np.ndarray:
+    """Return the rows in whose range, and two rows before it, there was neither a gap nor a queue."""
+    rows = rows_of(range_s, part.window_s) + 2
+    calm = ~part.gap
+    for role in part.offered:
+        calm &= ~waited(part, role)
+    found: np.ndarray = trailing_mean(calm.astype(float), rows) == 1.0
+    return found
+
+
+TODAY = """
+apiVersion: keda.sh/v1alpha1
+kind: ScaledObject
+metadata: {name: m-prefill}
+spec:
+  scaleTargetRef: {name: m-prefill}
+  triggers:
+    - type: prometheus
+      metricType: Value
+      metadata: {query: 'QUERY', threshold: "1.5"}
+"""
+
+
+def test_a_quantile_of_todays_autoscaler_becomes_a_signal_or_is_refused(sample: Sample) -> None:
+    """Followed in a short range; refused where the history has too few whole ranges of it."""
+    rate = "sum by (le) (rate(dynamo_frontend_time_to_first_token_seconds_bucket[1m]))"
+    current, frame = today(sample, f"histogram_quantile(0.5, {rate})")
+    assert current.scaler is not None, current.notes
+    (metric,) = current.scaler.pools["prefill"].hpa.metrics
+    assert frame.has(metric.signal, "service")
+    assert sample.frame.signals == frame.signals[:-1]
+    if sample.name == "dynamo-pd":
+        late = "sum by (le) (rate(dynamo_frontend_time_to_first_token_seconds_bucket[5m]))"
+        current, _ = today(sample, f"histogram_quantile(0.99, {late})")
+        assert current.scaler is None
+        assert "windows without a queue, and a curve of it needs 100" in current.notes[0]
+
+
+def today(sample: Sample, query: str) -> tuple[CurrentAutoscaler, ServiceFrame]:
+    """Return what the replay stage reads of an object, and the service with what it follows."""
+    files = (Document("k.yaml", TODAY.replace("QUERY", query), "prefill"),)
+    settings = replace(Settings(), beside=Beside(current=files))
+    task = decide.ServiceTask(sample.folder, settings, sample.frame.service)
+    current, frame = decide._current(task, sample.frame)
+    assert current is not None
+    return current, frame
