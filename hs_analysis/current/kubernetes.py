@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.current.definitions import Definitions, external_query, pods_query
+from hs_analysis.current.adapter import Asked, external_query, object_query, pods_query
+from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.formulas import read_formula
 from hs_analysis.current.model import Known, MetricRead, name_in
 from hs_analysis.current.queries import Answer, Query, read_query
@@ -40,11 +41,24 @@ class Reader:
                 return f"another query of {found.signal}@{found.role} on other series is read already"
         return found
 
-    def metric(self, kind: str, name: str, labels: Mapping[str, str], pool: str) -> str:
-        """Return the query behind an External metric, or behind one of a pool's pods summed over them."""
+    def metric(self, kind: str, part: Mapping[str, Any], pool: str, namespace: str) -> str:
+        """Return the query behind an External metric, one of an object, or one of a pool's pods, summed.
+
+        Raises
+        ------
+        Refused
+            When no rule of the adapter serves it.
+        """
+        metric = part.get("metric") or {}
+        labels = (metric.get("selector") or {}).get("matchLabels") or {}
+        asked, rules = Asked(str(metric.get("name", "")), labels, namespace), self.definitions.adapter
         if kind == "External":
-            return external_query(name, labels, self.definitions)
-        return pods_query(name, labels, self.known.series, pool, self.definitions)
+            return external_query(asked, self.known.series, rules)
+        if kind == "Object":
+            described = part.get("describedObject") or {}
+            kind_of, name = (str(described.get(key, "")) for key in ("kind", "name"))
+            return object_query(asked, kind_of, name, self.known.series, rules)
+        return pods_query(asked, self.known.series, pool, rules)
 
 
 Read = tuple[Any, tuple[MetricRead, ...], tuple[str, ...]]
@@ -56,7 +70,8 @@ def read_hpa(body: Mapping[str, Any], pool: str, reader: Reader, where: str) -> 
     spec = _mapping(body, "spec", where)
     metrics, notes = [], []
     for number, entry in enumerate(spec.get("metrics") or []):
-        read, said = _hpa_metric(entry, pool, reader)
+        namespace = str((body.get("metadata") or {}).get("namespace") or "")
+        read, said = _hpa_metric(entry, pool, reader, namespace)
         metrics += [read] if read else []
         notes += [f"metrics[{number}]: {text}" for text in said]
     if not metrics:
@@ -200,27 +215,39 @@ def _for_replay(metrics: Sequence[MetricRead], pool: str, *, each: bool = False)
     )  # fmt: skip
 
 
+_ADAPTED = {"External": "external", "Pods": "pods", "Object": "object"}
+"""Types of an HPA's metrics that a metrics adapter serves → the key of their fields."""
+
+
 def _hpa_metric(
-    entry: Mapping[str, Any], pool: str, reader: Reader
+    entry: Mapping[str, Any], pool: str, reader: Reader, namespace: str
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
     kind = str(entry.get("type", ""))
-    part = entry.get({"External": "external", "Pods": "pods"}.get(kind, ""))
+    part = entry.get(_ADAPTED.get(kind, ""))
     if not isinstance(part, Mapping):
         return None, (_not_held_by_hpa(kind, entry),)
     metric = part.get("metric") or {}
     name, target = str(metric.get("name", "")), part.get("target") or {}
-    selector = metric.get("selector") or {}
-    if selector.get("matchExpressions"):
+    if (metric.get("selector") or {}).get("matchExpressions"):
         return None, (f"{name}: matchExpressions are not read",)
     try:
-        text = reader.metric(kind, name, selector.get("matchLabels") or {}, pool)
+        text = reader.metric(kind, part, pool, namespace)
     except Refused as refused:
-        return None, (refused.line(),)
+        return None, (_reported(kind, part) + refused.line(),)
     query = reader.query(text, pool)
     if isinstance(query, str):
         return None, (f"{name}: {query}",)
     said = str(target.get("type", "AverageValue"))
     return _with_target(query, said, target.get("averageValue", target.get("value", "")), "target", name)
+
+
+def _reported(kind: str, part: Mapping[str, Any]) -> str:
+    """Return which object a metric of type Object is of, empty for other types."""
+    if kind != "Object":
+        return ""
+    described = part.get("describedObject") or {}
+    what = f"{described.get('kind', 'object')} {described.get('name', 'without name')}"
+    return f"type Object: what the {what} reports: "
 
 
 _RESOURCES = ("cpu", "memory")
@@ -241,10 +268,6 @@ def _not_held_by_hpa(kind: str, entry: Mapping[str, Any]) -> str:
     part = entry.get({"Resource": "resource", "ContainerResource": "containerResource"}.get(kind, ""))
     if isinstance(part, Mapping):
         return f"type {kind}: the {part.get('name', 'resource')} use of pods is not in this history"
-    if kind == "Object":
-        described = (entry.get("object") or {}).get("describedObject") or {}
-        what = f"{described.get('kind', 'object')} {described.get('name', 'without name')}"
-        return f"type Object: what the {what} reports is not in this history"
     return f"type {kind or 'missing'} is not in this history"
 
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
 from hs_analysis.current.definitions import Definitions, resolved
 from hs_analysis.current.formulas import How
+from hs_analysis.current.misfits import misfit
 from hs_analysis.current.model import Known, Stored
 from hs_analysis.current.selected import Row, copied, joined, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
@@ -200,7 +201,7 @@ def _quantile(
         )
     found = _fitting(tried, pool, known)
     if not found:
-        return _misfit(tried, known)
+        return _misfit(tried, pool, known)
     told = {*known.readable, *known.recorded}
     aligned = [one for one in found if (one[0].id, one[2]) in told]
     own = [one for one in found if one[1].emitters or one[2] == "service"]  # a front end speaks of no pool
@@ -514,7 +515,10 @@ def _of_parts(
         return _unheard(names)
     fitting = _fitting(tried, pool, known)
     if not fitting:
-        return _misfit(tried, known)
+        each = _by_pool(parts, known)
+        if each:
+            return _sum_of([_of_parts((part,), pool, known, catalogue, ()) for part in each], notes)
+        return _misfit(tried, pool, known)
     readable = [one for one in fitting if (one[0].id, one[2]) in known.readable]
     if not readable:
         recorded = [one for one in fitting if (one[0].id, one[2]) in known.recorded]
@@ -535,6 +539,19 @@ def _fitting(tried: Sequence[_Candidate], pool: str, known: Known) -> list[tuple
         if (role != "service" or signal.role == role or (signal.id, role) in known.readable)
         and all(part.numbers == _expected(term, source, role, known) for term, part in pairs)
     ]
+
+
+def _by_pool(parts: Sequence[_Part], known: Known) -> tuple[_Part, ...]:
+    """Return a sum over several pools' series of ours as the pools' own sums; nothing for anything else."""
+    if len(parts) > 1 or parts[0].over != "sum":
+        return ()
+    pools: dict[str, list[Row]] = {}
+    for row in parts[0].rows:
+        one = known.series[row.number]
+        pools.setdefault(one.emitter if one.ours else "", []).append(row)
+    if len(pools) < 2 or not set(pools) <= set(known.pools):
+        return ()
+    return tuple(replace(parts[0], rows=tuple(pools[role])) for role in sorted(pools))
 
 
 def _sum_of(found: Sequence[Query | str], notes: tuple[str, ...]) -> Query | str:
@@ -608,38 +625,15 @@ def _expected(term: Term, source: Source, role: str, known: Known) -> frozenset[
     )
 
 
-def _misfit(tried: Sequence[_Candidate], known: Known) -> str:
-    """Return how what a query picks differs from the series of a pool."""
-    _, _, pairs = tried[0]
-    part = pairs[0][1]
-    rows = [known.series[number] for number in sorted(part.numbers)]
-    strangers = [one for one in rows if not one.ours]
-    if strangers:
-        shown = _told_apart(strangers[0], known)
-        share = f"{len(strangers)} of the {len(rows)} series it picks"
-        return f"{part.metric}: {share} are of no or another service{shown}"
-    emitters = sorted({one.emitter for one in rows})
-    if len(emitters) > 1:
-        return f"{part.metric}: it picks series of {' and '.join(emitters)} together"
-    wanted = {
-        number: one
-        for number, one in enumerate(known.series)
-        if one.ours and one.labels["__name__"] == part.metric and one.emitter == emitters[0]
+def _misfit(tried: Sequence[_Candidate], pool: str, known: Known) -> str:
+    """Return how what a query picks differs from the series of a pool, and what to write instead."""
+    part = tried[0][2][0][1]
+    own = {
+        (label, value): signal.id
+        for signal, _, pairs in tried
+        for term, of in pairs
+        if of is part
+        for label, values in term.where.items()
+        for value in values
     }
-    everyone = {one.instance for one in wanted.values()} - {None}
-    chosen = {one.instance for one in rows} - {None}
-    if chosen < everyone:
-        return f"{part.metric}: it picks {len(chosen)} of {len(everyone)} instances of {emitters[0]}"
-    return f"{part.metric}: it picks {len(rows)} of the {len(wanted)} series of {emitters[0]}"
-
-
-def _told_apart(stranger: Stored, known: Known) -> str:
-    """Return labels by which a series of another service differs from all of ours."""
-    ours = [one.labels for one in known.series if one.ours]
-    found = [
-        f'{name}="{value}"'
-        for name, value in sorted(stranger.labels.items())
-        if name in ("namespace", "model_name", "model", "exported_namespace")
-        and all(labels.get(name) != value for labels in ours)
-    ]
-    return f", such as {', '.join(found)}" if found else ""
+    return misfit(part.metric, part.numbers, own, pool, known)

@@ -116,6 +116,7 @@ def parts(query):
             f"sum({W}{{{PREFILL}}}) + sum({W}{{{DECODE}}})",
             [("queue_length@prefill", 1, 60), ("queue_length@decode", 1, 60)],
         ),
+        (f"sum({W}{{{OURS}}}) / 2", [("queue_length@decode", 1, 60), ("queue_length@prefill", 1, 60)]),
     ],
 )
 def test_a_sum_of_metrics_is_the_sum_of_their_signals(text, wanted):
@@ -123,6 +124,34 @@ def test_a_sum_of_metrics_is_the_sum_of_their_signals(text, wanted):
     found = read(text)
     assert isinstance(found, Query), found
     assert parts(found) == wanted
+
+
+SOURCES = ("local_compute", "local_cache_hit", "external_kv_transfer")
+BY_SOURCE = "vllm:prompt_tokens_by_source_total"
+
+
+def test_values_of_a_label_that_are_quantities_of_their_own_are_not_added_up():
+    """Prompt tokens by where they come from: which values there are, and which signal each one is."""
+    series = (one for source in SOURCES for one in of_pods(BY_SOURCE, "prefill", source=source))
+    of = known(
+        series=(*KNOWN.series, *series), readable={**READABLE, ("prefill_tps_effective", "prefill"): "sum"}
+    )
+    assert read(f"sum(rate({BY_SOURCE}[1m]))", pool="prefill", of=of) == (
+        f"{BY_SOURCE}: it adds up 3 values of source (external_kv_transfer, local_cache_hit, local_compute), "
+        'and each is another quantity: choose source="local_compute" (prefill_tps_effective) or '
+        'source="local_cache_hit" (cached_prompt_tps)'
+    )
+    found = read(f'sum(rate({BY_SOURCE}{{source="local_compute"}}[1m]))', pool="prefill", of=of)
+    assert (found.signal, found.role) == ("prefill_tps_effective", "prefill")
+
+
+def test_pools_without_a_label_of_their_own_are_told_apart_by_the_beginning_of_their_pods():
+    """The last resort: such a matcher lives as long as the pods' names."""
+    series = tuple(
+        replace(one, labels={n: v for n, v in one.labels.items() if n != "job"}) for one in KNOWN.series
+    )
+    said = read(f"avg({K}{{{OURS}}})", of=known(series=series))
+    assert said.endswith('such as pod=~"m-large-decode-.*" for decode')
 
 
 def test_series_without_their_like_beside_them_are_no_sum():
@@ -211,7 +240,12 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         # They pick something else than one pool.
         (f'sum({W}{{pod="m-small-0"}})', 'are of no or another service, such as model_name="m-small"'),
         (f"sum({W})", f"{W}: 1 of the 6 series it picks are of no or another"),
-        (f"sum({W}{{{OURS}}})", f"{W}: it picks series of decode and prefill together"),
+        (
+            f"avg({W}{{{OURS}}})",
+            f"{W}: it picks series of decode and prefill together, and a replay knows each by itself: add a "
+            'matcher, such as job="vllm-decode" for decode',
+        ),
+        (f'sum({W}{{{OURS},pod!="m-large-decode-1"}})', f"{W}: it picks 2 of 3 instances of decode"),
         (f'sum({W}{{pod="m-large-decode-1"}})', f"{W}: it picks 1 of 3 instances of decode"),
         (f'sum({W}{{{DECODE},pod!="m-large-decode-1"}})', f"{W}: it picks 2 of 3 instances of decode"),
         (f"avg({GPU_0})", "it picks 3 of the 6 series of decode"),

@@ -154,6 +154,95 @@ spec:
     assert (one.signal, one.target, one.kind) == (signal, 0.9, kind)
 
 
+NAMED_BY_PATTERN = """
+rules:
+  - seriesQuery: '{__name__=~"^vllm:.*",pod!=""}'
+    resources: {overrides: {namespace: {resource: namespace}, pod: {resource: pods}}}
+    seriesFilters: [{isNot: "_bucket$"}]
+    name: {matches: "^vllm:(.*)_total$", as: "${1}_per_second"}
+    metricsQuery: sum(rate(<<.Series>>{<<.LabelMatchers>>}[2m])) by (<<.GroupBy>>)
+  - seriesQuery: '{__name__=~"^vllm:num_.*",job!=""}'
+    resources: {template: "<<.Resource>>"}
+    name: {matches: "^vllm:(.*)$"}
+    metricsQuery: sum(<<.Series>>{<<.LabelMatchers>>}) by (<<.GroupBy>>)
+  - seriesQuery: '{__name__=~"^dynamo_.*_(sum|count)$"}'
+    resources: {overrides: {namespace: {resource: namespace}, model: {resource: inferencepool}}}
+    name: {as: "$0_rate"}
+    metricsQuery: sum(rate(<<.Series>>{<<.LabelMatchers>>}[1m])) by (<<.GroupBy>>)
+"""
+
+
+def hpa_on(entry, name="m-large-decode", namespace="demo"):
+    """Return an HPA with one metric as YAML."""
+    return f"""
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{maxReplicas: 9, scaleTargetRef: {{name: {name}}}, metrics: [{entry}]}}
+"""
+
+
+PODS = "{type: Pods, pods: {metric: {name: NAME}, target: {type: AverageValue, averageValue: 900m}}}"
+OBJECT = (
+    "{type: Object, object: {describedObject: {kind: KIND, name: OF}, metric: {name: NAME}, "
+    "target: {type: Value, value: '20'}}}"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "signal"),
+    [("generation_tokens_per_second", "decode_tps"), ("num_requests_waiting", "queue_length")],
+)
+def test_a_name_is_made_of_the_historys_series_by_the_rules_pattern(name, signal):
+    """One rule for many series: their names give the metric's; a series that a filter drops gives none."""
+    found = read(hpa_on(PODS.replace("NAME", name)), NAMED_BY_PATTERN, known=of_service())
+    assert found.scaler is not None, found.notes
+    (one,) = found.objects[0].metrics
+    assert (one.signal, one.role) == (signal, "decode")
+
+
+def test_a_metric_of_an_object_is_the_adapters_query_about_it():
+    """Of the pool of inference that a front end serves, and of a namespace."""
+    text = OBJECT.replace("KIND", "InferencePool").replace("OF", "m-large")
+    name = "dynamo_frontend_time_to_first_token_seconds_count_rate"
+    known = of_service(readable={**of_service().readable, ("first_token_rate", "service"): "sum"})
+    found = read(hpa_on(text.replace("NAME", name)), NAMED_BY_PATTERN, known=known)
+    assert found.scaler is not None, found.notes
+    (one,) = found.objects[0].metrics
+    assert (one.signal, one.role, one.kind, one.target) == ("first_token_rate", "service", "Value", 20.0)
+    other = text.replace("m-large", "m-huge").replace("NAME", name)
+    assert 'has model="m-huge"' in read(hpa_on(other), NAMED_BY_PATTERN, known=known).notes[0]
+    whole = OBJECT.replace("KIND", "Namespace").replace("OF", "demo").replace("NAME", name)
+    assert read(hpa_on(whole), NAMED_BY_PATTERN, known=known).scaler is not None
+
+
+def test_an_adapter_asks_within_the_namespace_of_the_object():
+    """An HPA of another namespace reads nothing of ours."""
+    entry = PODS.replace("NAME", "num_requests_waiting")
+    found = read(hpa_on(entry, namespace="other"), NAMED_BY_PATTERN, known=of_service())
+    assert 'has namespace="other"' in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        (
+            NAMED_BY_PATTERN + NAMED_BY_PATTERN.split("rules:")[1].replace("[2m]", "[3m]"),
+            "2 rules of the metrics",
+        ),
+        (NAMED_BY_PATTERN.replace("^vllm:(.*)_total$", "^vllm:(.*_total$"), "can't be read"),
+        (NAMED_BY_PATTERN.replace("${1}", "${2}"), "can't be read"),
+        (NAMED_BY_PATTERN.replace("^vllm:.*", "^sglang:.*"), "generation_tokens_per_second is what a rule"),
+    ],
+)
+def test_rules_that_make_no_one_metric_of_a_name_say_so(rules, says):
+    """Two of them, a pattern or a group that is none, no series that they find."""
+    entry = PODS.replace("NAME", "generation_tokens_per_second")
+    found = read(hpa_on(entry), rules, known=of_service())
+    assert found.scaler is None
+    assert says in found.notes[0]
+
+
 def test_behaviour_is_read():
     """Windows, policies and each direction's tolerance."""
     down = {
@@ -321,7 +410,8 @@ def test_a_scaler_that_asks_no_prometheus_is_named(kind):
         ),
         (
             "{type: Object, object: {describedObject: {kind: Ingress, name: chat}, metric: {name: rps}}}",
-            "metrics[0]: type Object: what the Ingress chat reports is not in this history",
+            "metrics[0]: type Object: what the Ingress chat reports: rps is what a rule of the metrics "
+            "adapter makes of it: give the file of its rule with --current as well",
         ),
     ],
 )

@@ -21,7 +21,8 @@ from hs_analysis.current import (
     read_manifests,
     translate,
 )
-from hs_analysis.current.definitions import external_query, resolved
+from hs_analysis.current.adapter import Asked, external_query
+from hs_analysis.current.definitions import resolved
 from hs_analysis.pipeline import decide
 from hs_analysis.pipeline.answers import answers_at_ends, with_answers
 from hs_analysis.pipeline.beside import stored_series
@@ -113,7 +114,11 @@ def exported(sample: Sample, target: str) -> Iterator[tuple[str, str, Form, floa
             else:
                 parts = [entry["external"]["metric"] for entry in spec["metrics"]]
                 texts = [
-                    external_query(part["name"], part.get("selector", {}).get("matchLabels", {}), definitions)
+                    external_query(
+                        Asked(part["name"], part.get("selector", {}).get("matchLabels", {})),
+                        known.series,
+                        definitions.adapter,
+                    )
                     for part in parts
                 ]
             for read, text in zip(one.metrics, texts, strict=True):
