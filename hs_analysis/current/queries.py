@@ -39,6 +39,7 @@ from hs_analysis.promql.forms import (
 )
 from hs_analysis.replay.quantiles import Quantile
 from hs_analysis.replay.signals import IN_FRONT
+from hs_analysis.schema.aligned import POOL_ROLES
 
 DEFAULT_RANGE_S = 60.0
 """Averaging of a gauge that is read as it stands [s]: one window of the replay."""
@@ -394,6 +395,8 @@ def _ratio(form: Binary, above: Sequence[_Part], below: Sequence[_Part], scale: 
         one, other = above[0], below[0]
         if other.over == "count" and one.over == "sum" and other.numbers == one.numbers:
             return (replace(one, over="avg", scale=one.scale * scale),)
+        if other == replace(one, place=other.place):
+            _refuse(f"{one.metric} divided by itself is 1, whatever the load", form.place)
     if any(part.side == "den" for part in (*above, *below)):
         _refuse("a ratio of ratios is no signal of the catalogue", form.place)
     top = tuple(_scaled(one, scale, one.sign) for one in above)
@@ -409,6 +412,8 @@ def _aggregated(form: Form, series: Sequence[Stored]) -> _Part:
             _refuse(what, form.place)
         return replace(part, over="sum")
     if form.function in ("max", "min"):
+        if isinstance(form.of, Selector | OverTime) and _is_one_of_no_pool(form, series):
+            return replace(_leaf(form.of, series), over="sum")
         _refuse(f"the {form.function} over instances {_NO_VALUE}: a replay knows their mean", form.place)
     inner = form.of
     if isinstance(inner, Aggregate):
@@ -422,6 +427,12 @@ def _aggregated(form: Form, series: Sequence[Stored]) -> _Part:
     if len(groups) > 1:
         _refuse(f"it gives {len(groups)} series, and an autoscaler takes one", form.place)
     return replace(part, over=over)
+
+
+def _is_one_of_no_pool(form: Aggregate, series: Sequence[Stored]) -> bool:
+    """Whether an aggregation is over one series that no instance of a pool exports: it is that series."""
+    rows = _rows_inside(form, series)
+    return len(rows) == 1 and series[rows[0].number].emitter not in POOL_ROLES
 
 
 def _aggregated_within(form: Aggregate, series: Sequence[Stored]) -> _Part:

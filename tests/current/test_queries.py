@@ -82,6 +82,7 @@ def read(text, pool="decode", of=KNOWN, rules=RULES):
         ("avg(pool:usage:avg2m)", "kv_usage@decode", "avg", 1, 120),
         (f"sum(rate({TOKENS}[1m]) * 60)", "decode_tps@decode", "sum", 1 / 60, 60),
         (f"max(sum(rate({TOKENS}[1m])))", "decode_tps@decode", "sum", 1, 60),
+        ("max(rate(dynamo_frontend_requests_started_total[1m]))", "request_rate@service", "sum", 1, 60),
     ],
 )  # fmt: skip
 def test_what_is_read(text, signal, over, scale, span_s):
@@ -273,6 +274,8 @@ GPU_0 = 'DCGM_FI_DEV_GPU_UTIL{exported_pod=~"m-large-decode-.*",gpu="0"}'
         (f"sum({W}{{{DECODE}}}) - 5", "a number has no value"),
         (f"sum({W}{{{DECODE}}}) / count({RUNNING})", "no one signal is read from"),
         (f"count({W}{{{DECODE}}})", "a count of series has no value"),
+        (f"rate({TTFT}_sum[5m]) / rate({TTFT}_sum[5m])", f"{TTFT}_sum divided by itself is 1, whatever"),
+        (f"max(rate({TOKENS}[1m]))", "the max over instances has no value at counts that never ran"),
         (f"sum({W}{{{DECODE}}}) + sum(rate(http_requests_total[1m]))", "it holds no http_requests_total"),
         (f"sum({W}{{{DECODE}}}) - sum({RUNNING})", "no one signal is read from"),
         (f"sum by (pod) ({W}{{{DECODE},pod=~'.*-0'}}) + sum({RUNNING})", "sides of + have other labels, so"),
