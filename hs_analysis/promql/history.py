@@ -80,7 +80,7 @@ class Rows:
         for number in numbers:
             first, after = self.starts[number], self.starts[number + 1]
             times = self.t_us[first:after]
-            start, end = np.searchsorted(times, from_us), np.searchsorted(times, to_us, "right")
+            start, end = times.searchsorted((from_us, to_us + 1))
             bounds.append(slice(int(first + start), int(first + end)))
         starts = np.cumsum([0, *(one.stop - one.start for one in bounds)])
         if not bounds:

@@ -143,13 +143,21 @@ def _gained(
 def _lost(rows: Rows, first: np.ndarray, last: np.ndarray) -> np.ndarray | float:
     """Return what counters fell back by within each window: a reset starts again at zero."""
     values = rows.values
-    fell = values[1:] < values[:-1]
+    fell = np.zeros(values.size, np.bool_)
+    np.less(values[1:], values[:-1], out=fell[1:])
     if not fell.any():
         return 0.0
+    fell[rows.starts[:-1][np.diff(rows.starts) > 0]] = False  # from one series to the next nothing falls
+    falls = np.cumsum(fell)
+    hit = falls[last] > falls[first]
+    if not hit.any():
+        return 0.0
     lost = np.zeros(values.size)
-    lost[1:][fell] = values[:-1][fell]
-    # A fall at a window's first sample lies before it, or is from one series to the next.
-    return _combined(lost, first + 1, last, np.add, 0.0)
+    lost[fell] = values[:-1][fell[1:]]
+    found = np.zeros(first.shape)
+    # A fall at a window's first sample lies before it.
+    found[hit] = _combined(lost, first[hit] + 1, last[hit], np.add, 0.0)
+    return found
 
 
 def _combined(

@@ -56,6 +56,18 @@ def test_a_series_that_ended_is_gone_at_once():
     assert value("sum(m) or vector(0)", given, 31) == 0.0
 
 
+def test_a_counter_that_starts_again_counts_what_came_since():
+    """Only falls after a range's first sample: one to that sample lies before."""
+    given = history(
+        ("c_total", {"pod": "a"}, [0, 15, 30, 45, 60], [100.0, 130.0, 4.0, 1.0, 7.0]),
+        ("c_total", {"pod": "b"}, [0, 15, 30, 45, 60], [2.0, 3.0, 4.0, 5.0, 6.0]),
+    )
+    grid = Grid((START + 30) * S, 15 * S, 3)
+    by_pod = evaluate(parse("increase(c_total[30s])"), given, grid, PROMETHEUS_2)
+    assert by_pod.values == pytest.approx(np.array([[30.0 + 4.0, 4.0 + 1.0, 1.0 + 6.0], [2.0, 2.0, 2.0]]))
+    assert value('increase(c_total{pod="a"}[1m])', given, 60, PROMETHEUS_2) == pytest.approx(30 + 4 + 1 + 6)
+
+
 def test_the_start_of_a_range_is_outside_since_version_3():
     """On scrape times a minute holds five samples before, four since; a rate takes them accordingly."""
     given = history(("c_total", {}, [0, 15, 30, 45, 60], [0.0, 15.0, 30.0, 45.0, 60.0]))
