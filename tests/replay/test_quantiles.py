@@ -52,17 +52,21 @@ def fitted(frame: ServiceFrame) -> SignalModel | str:
     return fit_quantile(frame, info)
 
 
-def read(counts: np.ndarray, waits_s: np.ndarray | None = None) -> np.ndarray:
-    """Return what the quantile reads at some counts, while everything is served as it comes."""
-    frame = history()
-    (part,) = demands(frame)
-    readings = Readings([KEY], part, fit_fleet(frame, derived(), SETTINGS), waits=True)
-    log = SimpleNamespace(
+def served_at(counts: np.ndarray, waits_s: np.ndarray | None = None) -> SimpleNamespace:
+    """Return the rows of a replay that serves everything as it comes at some counts."""
+    return SimpleNamespace(
         served={"prefill": (LOAD * 60.0).tolist()},
         ready={"prefill": counts.tolist()},
         queued={"prefill": [0.0] * ROWS},
         wait={"prefill": (np.zeros(ROWS) if waits_s is None else waits_s).tolist()},
     )
+
+
+def read(counts: np.ndarray, waits_s: np.ndarray | None = None) -> np.ndarray:
+    """Return what the quantile reads at some counts."""
+    (part,) = demands(history())
+    readings = Readings([KEY], part, fit_fleet(history(), derived(), SETTINGS), waits=True)
+    log = served_at(counts, waits_s)
     for row in range(ROWS):
         readings.record(row, log)
     return np.array(readings.scraped[KEY])
@@ -168,3 +172,17 @@ def test_an_autoscaler_holds_on_a_quantile_that_is_not_known(scaler: str) -> Non
         assert hpa.decide(one, view, None).count == 7
     else:
         assert keda.decide(Keda(one, max_replica_count=20), view, None).count == 7
+
+
+def test_a_replay_that_goes_on_from_another_knows_what_that_one_saw() -> None:
+    """Under faults a replay branches off: the rows that were not as recorded are still in the range."""
+    counts = np.where(np.arange(ROWS) < 300, 5.0, 4.0)
+    (part,) = demands(history())
+    model, log = fit_fleet(history(), derived(), SETTINGS), served_at(counts)
+    first, other = (Readings([KEY], part, model, waits=True) for _ in range(2))
+    for row in range(300):
+        first.record(row, log)
+    other.take(first, 300)
+    for row in range(300, ROWS):
+        other.record(row, log)
+    assert other.scraped[KEY] == read(counts).tolist()
