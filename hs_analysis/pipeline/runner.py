@@ -77,6 +77,7 @@ def run_to(
         tool_version=hs_analysis.__version__,
         code_sha256=manifests.code_sha256(),
     )
+    manifest = _forget(folder, manifest, stages)
     prints = fingerprints(stages, settings, manifest.inputs_sha256, manifest.code_sha256)
     work, skipped = _plan(target, folder, manifest, prints, stages, later_too=later_too)
     manifest = _mark_stale(manifest, prints, work, stages)
@@ -97,6 +98,15 @@ def run_to(
         folder = settle(stage.name, folder, manifest)
         accept(stage.name, folder, manifest)
     return Ran(tuple(stage.name for stage in work), skipped, folder, manifest)
+
+
+def _forget(folder: Path, manifest: Manifest, stages: Sequence[Stage]) -> Manifest:
+    """Remove the files and records of stages that an earlier version had and this one has not."""
+    gone = set(manifest.stages) - {stage.name for stage in stages}
+    for name in gone:
+        for file in manifest.stages[name].files:
+            (folder / file.path).unlink(missing_ok=True)
+    return manifest.without_stages(gone)
 
 
 def _keep(folder: Path, manifest: Manifest) -> None:

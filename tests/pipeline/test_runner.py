@@ -186,6 +186,21 @@ def test_file_the_stage_no_longer_writes_is_removed(counting: Any, dump: Path) -
     assert [p.name for p in (dump.parent / "run").glob("side-*")] == ["side-1.txt"]
 
 
+def test_a_stage_that_is_no_more_leaves_its_run_with_its_files(counting: Any, dump: Path) -> None:
+    """A run of an earlier version: its record, which could never be current again, and its files go."""
+    first(counting, dump)
+    ran = again(counting, dump, "side")
+    (file,) = ran.manifest.stages["side"].files
+    assert (ran.folder / file.path).is_file()
+    stages = tuple(stage for stage in counting.stages() if stage.name != "side")
+    ran = run_folder(ran.folder, "tell", {}, stages=stages, progress=Silent(), asked=Asked(("hsa", "tell")))
+    assert list(ran.manifest.stages) == ["ingest", "judge", "tell"]
+    assert not (ran.folder / file.path).exists()
+    kept = manifests.read(ran.folder)
+    assert kept is not None
+    assert "side" not in kept.stages
+
+
 def test_undeclared_file_is_a_bug(dump: Path) -> None:
     """A stage may write only what it declares."""
 
