@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,11 @@ from report.browser import browser
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")  # before numpy and polars are imported: they read it once
+
+# Each worker rewrites the assertions of every test, and tests start the program often: without kept bytecode
+# all of it is compiled anew each time, a tenth of the whole suite's work. The Makefile does the same.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 CACHE = tempfile.mkdtemp(prefix="hs-analysis-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE  # what doctor keeps of an input it only looks at
