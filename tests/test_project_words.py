@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import subprocess
 from pathlib import Path
@@ -64,9 +63,8 @@ def test_samples_name_no_host(root: Path) -> None:
     hosts = set()
     for path in sorted((root / "data_samples").rglob("*.json.gz")):
         with gzip.open(path) as file:
-            for series in json.load(file)["data"]["result"]:
-                hosts.add(series["metric"].get("instance", "").rpartition(":")[0])
-    assert hosts == {"", "127.0.0.1"}
+            hosts |= set(re.findall(rb'"instance":\s*"([^"]*?)(?::\d+)?"', file.read()))
+    assert hosts == {b"127.0.0.1"}
 
 
 def test_licence_and_notes_are_there(root: Path) -> None:

@@ -128,6 +128,7 @@ def test_equal_inputs_give_equal_bytes(finished: Path, dumps: Path, tmp_path: Pa
         assert (finished / name).read_bytes() == (folder / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_another_limit_runs_from_align_on(copied: Path, dumps: Path) -> None:
     """A run with another SLO reads no input again, and the folder stays whole: so is the report."""
     result = call("run", dumps, "--run-dir", copied, "--slo", "ttft=1s")

@@ -251,6 +251,7 @@ def pd_sweep(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return source, folder
 
 
+@pytest.mark.slow
 def test_captures_of_real_components_agree_with_the_clients_truth(pd_sweep: tuple[Path, Path]) -> None:
     """Under the limits and on decode TPS alone the best split of either mix is the client's."""
     from hs_analysis.pipeline.ratio_tests import read_sweeps

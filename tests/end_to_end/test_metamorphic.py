@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,33 +29,43 @@ TOKENS = {
 }
 
 
-@pytest.fixture(scope="module")
-def source(real_data: Path) -> Path:
-    """A day whose peaks touch one limit."""
-    return real_data / "simulated" / "dev_diurnal"
-
-
-@pytest.fixture(scope="module")
-def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """The answers of the unchanged input."""
-    return _derived(source, tmp_path_factory.mktemp("plain") / "run")
-
-
 Tables = dict[str, pl.DataFrame]
 
 TABLES = ("study", "recommended", "capacity", "thresholds", "refusals", "demand", "pd_ratio")
 """What policies, backtests and reports follow from."""
 
 
-def _derived(source: Path, folder: Path) -> Tables:
-    """Ingest a folder, run it up to derive, and return its answers."""
-    here("ingest", source, "--run-dir", folder, "-q")
-    here("derive", folder, "-q", *SIMULATED)
-    return _tables(folder)
+@dataclass(frozen=True)
+class Plain:
+    """An input, the options it is read with, and the answers of it unchanged."""
+
+    source: Path
+    options: tuple[str, ...]
+    answers: Tables
+
+    def changed(self, source: Path, folder: Path) -> Tables:
+        """Ingest a changed copy, run it up to derive, and return its answers."""
+        here("ingest", source, "--run-dir", folder, "-q")
+        here("derive", folder, "-q", *self.options)
+        return _tables(folder)
 
 
 def _tables(folder: Path) -> Tables:
     return {name: tables.read(folder, name) for name in TABLES}
+
+
+DAY = pytest.param("dev_diurnal", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["dynamo-pd", DAY])
+def plain(request: pytest.FixtureRequest, finished: Finished) -> Plain:
+    """A capture of a pressure test, whose run is shared; a day whose peaks touch one limit."""
+    options = SAMPLES.get(request.param, SIMULATED)
+    if request.param in SAMPLES:
+        source = request.config.rootpath / "data_samples" / request.param
+    else:
+        source = request.getfixturevalue("real_data") / "simulated" / request.param
+    return Plain(source, options, _tables(finished(source, *options).folder))
 
 
 def _assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFrame]) -> None:
@@ -62,26 +73,27 @@ def _assert_same(found: dict[str, pl.DataFrame], expected: dict[str, pl.DataFram
         assert_frame_equal(found[name], expected[name], check_exact=True)
 
 
-def test_neither_truth_nor_names_nor_order_matter(source: Path, plain: Tables, tmp_path: Path) -> None:
+def test_neither_truth_nor_names_nor_order_matter(plain: Plain, tmp_path: Path) -> None:
     """Dumps alone, read in reverse, their pods under other names with the same role words: one answer."""
     target = tmp_path / "in"
     target.mkdir()
-    for number, path in enumerate(sorted(source.glob("*.json.gz"), reverse=True)):
+    for number, path in enumerate(sorted(plain.source.glob("*.json.gz"), reverse=True)):
         answer = json.loads(gzip.decompress(path.read_bytes()))
         answer["data"]["result"] = [_renamed(series) for series in reversed(answer["data"]["result"])]
         (target / f"{number:02d}.json").write_text(json.dumps(answer), "utf-8")
-    _assert_same(_derived(target, tmp_path / "run"), plain)
+    _assert_same(plain.changed(target, tmp_path / "run"), plain.answers)
 
 
 def _renamed(series: dict[str, Any]) -> dict[str, Any]:
     for label in ("pod", "exported_pod"):
         if name := series["metric"].get(label):
-            role = "prefill" if "prefill" in name else "decode"
-            series["metric"][label] = f"zz-{name.rsplit('-', 1)[1]}-x.{role}"
+            words = [word for word in ("frontend", "prefill", "decode") if word in name]
+            series["metric"][label] = ".".join([f"zz-{name.rpartition('-')[2]}-x", *words])
     return series
 
 
-def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Tables, tmp_path: Path) -> None:
+@pytest.mark.parametrize("plain", [DAY], indirect=True)
+def test_more_tokens_of_a_role_are_more_capacity_of_it(plain: Plain, tmp_path: Path) -> None:
     """A unit change of a role's work scales its numbers; the ratio and the verdicts stay."""
     factors = {"prefill": 2.0, "decode": 4.0}
 
@@ -91,16 +103,17 @@ def test_more_tokens_of_a_role_are_more_capacity_of_it(source: Path, plain: Tabl
                 series["values"] = [[t, str(factor * float(v))] for t, v in series["values"]]
         return series
 
-    found = _derived(copy_changed(source, tmp_path / "in", scaled), tmp_path / "run")
+    found = plain.changed(copy_changed(plain.source, tmp_path / "in", scaled), tmp_path / "run")
+    before = plain.answers
     names = ["signal", "role", "fit", "verdict"]
-    assert_frame_equal(found["study"].select(names), plain["study"].select(names))
+    assert_frame_equal(found["study"].select(names), before["study"].select(names))
     scale = pl.col("role").replace_strict(factors, default=1.0, return_dtype=pl.Float64)
-    expected = plain["capacity"].with_columns(pl.col("per_instance") * scale)
+    expected = before["capacity"].with_columns(pl.col("per_instance") * scale)
     names = ["role", "fit", "per_instance"]
     assert_frame_equal(found["capacity"].select(names), expected.select(names), rel_tol=1e-6)
     # More work at as much more capacity needs the same instances.
     assert_frame_equal(
-        found["pd_ratio"].select("fit", "value"), plain["pd_ratio"].select("fit", "value"), rel_tol=1e-6
+        found["pd_ratio"].select("fit", "value"), before["pd_ratio"].select("fit", "value"), rel_tol=1e-6
     )
 
 

@@ -13,7 +13,8 @@ from end_to_end.histories import answered, seeded
 from end_to_end.laws import apart_in_the_terminal, broken_laws, told
 from end_to_end.runs import SAMPLES, Finished
 
-FAST, SLOW = range(8), range(8, 200)
+FAST, SLOW = (2, 6), (*(seed for seed in range(200) if seed not in (2, 6, 7)),)
+"""Seeds: a service over its limit and a single pool; all others. The pressure test of 7 is ``whole``."""
 
 
 @pytest.mark.parametrize("name", sorted(SAMPLES))
@@ -24,21 +25,23 @@ def test_a_sample_has_one_set_of_numbers(name: str, root: Path, finished: Finish
 
 @pytest.mark.parametrize("seed", FAST)
 def test_a_history_has_one_set_of_numbers(seed: int, tmp_path: Path) -> None:
-    """One of each kind: roomy, near and over the limit, a moving mix, uneven, short, single pool, test."""
+    """A service over its limit, and a single pool."""
     assert broken_laws(answered(seeded(seed), tmp_path)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", SLOW)
 def test_many_histories_have_one_set_of_numbers(seed: int, tmp_path: Path) -> None:
-    """The same laws over as many more seeds."""
+    """Of each kind: roomy, near and over the limit, a moving mix, uneven, short, single pool, test."""
     assert broken_laws(answered(seeded(seed), tmp_path)) == []
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pressure test that holds every law: the cheapest history with two primaries."""
-    return answered(seeded(7), tmp_path_factory.mktemp("whole"))
+    folder = answered(seeded(7), tmp_path_factory.mktemp("whole"))
+    assert broken_laws(folder) == []
+    return folder
 
 
 def _summary(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -78,7 +81,6 @@ SPOILT: dict[str, Callable[[Path], None]] = {
 def test_a_law_that_is_broken_is_seen(law: str, whole: Path, tmp_path: Path) -> None:
     """The laws are not blind: one number changed in one output breaks the one that speaks of it."""
     folder = shutil.copytree(whole, tmp_path / "run")
-    assert broken_laws(folder) == []
     SPOILT[law](folder)
     assert law in {found.partition(":")[0] for found in broken_laws(folder)}
 

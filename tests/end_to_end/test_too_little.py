@@ -16,7 +16,9 @@ from hs_analysis.pipeline import tables
 
 HALF_HOUR = timedelta(minutes=30)
 
-CUT_AT_HOURS = (4.5, 10.8, 16.0)
+CUT_AT_HOURS = (
+    pytest.param(4.5, marks=pytest.mark.slow), 10.8, pytest.param(16.0, marks=pytest.mark.slow),
+)  # fmt: skip
 """Hours of a day of the sample at which half an hour is cut out: trough, and the two peaks."""
 
 SETTINGS = ("-q", *SIMULATED)
@@ -57,9 +59,8 @@ def test_half_an_hour_is_no_history(sample: Path, finished: Finished, tmp_path: 
     _assert_no_answer(_derived(sample, tmp_path / "run", *bounds))
 
 
-@pytest.mark.parametrize(
-    "peak", [pytest.param(0.6, marks=pytest.mark.slow), 1.0, pytest.param(1.1, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("peak", [0.6, 1.0, 1.1])
 def test_a_load_that_stands_still_answers_nothing(tmp_path: Path, peak: float) -> None:
     """At its level the limit holds, breaks now and then, or breaks all the time."""
     still = replace(kind_of("constant_load"), prefill_peak=(peak, peak), decode_peak=(peak, peak))

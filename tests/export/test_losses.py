@@ -80,7 +80,7 @@ POLICIES = {
 }
 
 
-LONG = ("mean", "mixed")
+LONG = ("mean", "mixed", "two")
 """What is done to one primary of these is done to those of the others as well."""
 
 

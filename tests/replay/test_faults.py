@@ -98,7 +98,15 @@ def test_a_load_that_never_climbs_is_hit_once() -> None:
     assert steep_stretches(part, fit_fleet(frame, derived(), SETTINGS)) == (Stretch(2, 62),)
 
 
-@pytest.mark.parametrize("control", [*OURS, "hpa", "keda", "aibrix_kpa", "recorded"])
+LONG = ("one", "hpa", "aibrix_kpa")
+"""Controllers that the slow tests add."""
+
+CONTROLS = [
+    pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in (*OURS, "hpa", "keda", "aibrix_kpa")
+]
+
+
+@pytest.mark.parametrize("control", [*CONTROLS, "recorded"])
 def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
     """A simulation that goes on from the undisturbed one does what one from the first row does, exactly."""
     known = sizing(FRAME, MODEL, derived(), OURS.values())
@@ -122,7 +130,7 @@ def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
         np.testing.assert_array_equal(run.result().desired[role], values)
 
 
-@pytest.mark.parametrize("control", [*OURS, "hpa", "keda", "aibrix_kpa"])
+@pytest.mark.parametrize("control", CONTROLS)
 def test_a_branch_remembers(control: str) -> None:
     """Going on from any row is the same replay: cooldowns, averages and what starts are taken over."""
     known = sizing(FRAME, MODEL, derived(), OURS.values())

@@ -45,7 +45,9 @@ def test_report_works(running: Any, written: Any, width: int, scheme: str) -> No
     assert_view_works(running, written("sample", sample), sample.summary, width, scheme)
 
 
-@pytest.mark.parametrize("name", ["nothing", "nulls", "refused", "one_row"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "one_row", *(pytest.param(n, marks=pytest.mark.slow) for n in ("nulls", "refused"))]
+)
 def test_edge_cases_work(running: Any, written: Any, name: str) -> None:
     """No service, nothing but nulls, everything refused, one row: never a blank page."""
     sample = getattr(samples, name)()

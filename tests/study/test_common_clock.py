@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from study.strangers import judge_strangers
 
-FAST, SLOW = 12, 420
+FAST, SLOW = 6, 420
 """Pairs of unrelated services; each judges four signals."""
 
 
