@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import fcntl
+import functools
 import gc
 import hashlib
 import json
@@ -17,6 +18,8 @@ from typing import Any
 
 import outside
 import pytest
+import typer.main
+import typer.testing
 from end_to_end.runs import Finished, Run, run
 from hypothesis import settings
 from report.browser import browser
@@ -28,6 +31,9 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", 
 # all of it is compiled anew each time, a tenth of the whole suite's work. The Makefile does the same.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# A command line in this process: Typer reads the signatures of all commands again for each call.
+typer.testing._get_command = functools.cache(typer.main.get_command)
 
 CACHE = tempfile.mkdtemp(prefix="hs-analysis-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE  # what doctor keeps of an input it only looks at

@@ -6,6 +6,7 @@ import base64
 import re
 import ssl
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from hs_analysis.errors import UsageError
@@ -125,27 +126,35 @@ class Access:
         )
 
     def tls(self) -> ssl.SSLContext:
-        """Return the TLS settings.
+        """Return the TLS settings, one context for all servers that are asked the same way.
 
         Raises
         ------
         UsageError
             For files that are missing or hold no certificate or key.
         """
+        return _tls(self.ca_file, self.client_cert, self.client_key, self.insecure)
+
+
+@lru_cache(maxsize=8)
+def _tls(
+    ca_file: str | None, client_cert: str | None, client_key: str | None, insecure: bool
+) -> ssl.SSLContext:
+    """Return a context; made once, because the system's certificates take longer to load than to ask with."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise _unreadable(error, ca_file or "", "--ca-file") from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if client_cert:
         try:
-            context = ssl.create_default_context(cafile=self.ca_file)
+            # An empty password: an encrypted key is an error, not a question on the terminal.
+            context.load_cert_chain(client_cert, client_key, password="")
         except OSError as error:
-            raise _unreadable(error, self.ca_file or "", "--ca-file") from error
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        if self.client_cert:
-            try:
-                # An empty password: an encrypted key is an error, not a question on the terminal.
-                context.load_cert_chain(self.client_cert, self.client_key, password="")
-            except OSError as error:
-                raise _unreadable(error, self.client_cert, "--client-cert and --client-key") from error
-        return context
+            raise _unreadable(error, client_cert, "--client-cert and --client-key") from error
+    return context
 
 
 def _unreadable(error: OSError, path: str, flag: str) -> UsageError:

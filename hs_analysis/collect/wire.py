@@ -46,7 +46,7 @@ class Wire:
     Parameters
     ----------
     tls
-        TLS settings; its connections get the time limit, so it must not be shared.
+        TLS settings; all of its connections become ones that keep a time limit.
     """
 
     def __init__(self, tls: ssl.SSLContext) -> None:
