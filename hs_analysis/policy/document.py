@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -79,8 +80,13 @@ def load(text: str, where: str = "policy.yaml") -> Policy:
     return policies[0]
 
 
+@lru_cache(maxsize=8)
 def load_all(text: str, where: str = "policy.yaml") -> tuple[Policy, ...]:
-    """Return the policies of a file, in its order; see ``load`` for errors."""
+    """Return the policies of a file, in its order; see ``load`` for errors.
+
+    A run reads its policy.yaml several times, and the parser of YAML is the slowest part of it: the last few
+    texts are kept. The policies are not to be changed.
+    """
     reader = YAML(typ="safe", pure=True)
     try:
         documents = [d for d in reader.load_all(text) if d is not None]

@@ -257,7 +257,7 @@ def timeline(service: str, name: str, result: SimulationResult, judged: tuple[st
 
     def values(per_role: Mapping[str, Floats], role: str | None) -> pl.Series:
         data = per_role[role] if role else np.full(result.demand.rows, np.nan)
-        return pl.Series(np.asarray(data, float)).fill_nan(None)
+        return pl.Series(np.asarray(data, float), nan_to_null=True)
 
     t = pl.Series((result.demand.t_s * 1e6).round().astype(np.int64)).cast(pl.Datetime("us", "UTC"))
     frame = pl.DataFrame(
@@ -272,7 +272,7 @@ def timeline(service: str, name: str, result: SimulationResult, judged: tuple[st
             "desired_decode": values(result.desired, decode),
             "ready_prefill": values(result.ready, prefill),
             "ready_decode": values(result.ready, decode),
-            "violation_probability": pl.Series(combined_violation(result, judged)).fill_nan(None),
+            "violation_probability": pl.Series(combined_violation(result, judged), nan_to_null=True),
             "action": pl.Series(list(result.direction), dtype=pl.String),
             "reason": pl.Series(list(result.reason), dtype=pl.String),
         }
