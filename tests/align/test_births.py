@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from align.service import SETTINGS, START, STEP, Element, Scene, aligned, only, put_on_grid, scene, worker
 from align.service import write as write_series
 from simulator import history, kind_of, write
@@ -150,6 +151,7 @@ def test_which_lives_are_births() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_births_of_a_simulated_pool_are_the_scalers(tmp_path: Path) -> None:
     """Every pod the tracker added, asked for four minutes before it was ready."""
     kind = kind_of("autoscaled")

@@ -47,7 +47,7 @@ def check_recovery(found: list[Capacity], worst: float) -> None:
     assert sum(map(covered, found)) >= binom.ppf(0.001, len(found), 0.95)
 
 
-@pytest.mark.parametrize("peak", [1.0, 1.15])
+@pytest.mark.parametrize("peak", [1.0, pytest.param(1.15, marks=pytest.mark.slow)])
 def test_capacity_is_recovered_from_days_at_the_limit(peak: float) -> None:
     """Days whose peaks touch or pass both limits give both capacities, with intervals that hold them."""
     found = [

@@ -160,6 +160,7 @@ def test_wva_with_its_idle_rows(findings: Callable[..., Findings]) -> None:
     assert_found(found, ("idle_zero", "warn", "ttft_ms is 0 in .* no traffic, not a fast answer"))
 
 
+@pytest.mark.slow
 def test_wva_with_units_forgotten(findings: Callable[..., Findings]) -> None:
     """A mapping without units is told what the names say."""
     told = shipped("wva-h100")
@@ -289,6 +290,7 @@ def test_mocker(findings: Callable[..., Findings]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_mocker_dump(findings: Callable[..., Findings]) -> None:
     """The dump has true scrape times: the gap is a pause there, and stale markers are no samples."""
     assert_found(

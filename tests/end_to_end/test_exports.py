@@ -26,7 +26,7 @@ WEIGHTS = {"ttft": "first_token_rate", "tbt": "decode_tps"}
 """What a latency is a mean over."""
 
 
-@pytest.fixture(scope="module", params=sorted(SAMPLES))
+@pytest.fixture(scope="module", params=["dynamo-pd", pytest.param("simulated-days", marks=pytest.mark.slow)])
 def sample(request: pytest.FixtureRequest, root: Path, finished: Finished) -> tuple[Run, Path]:
     """A run of a shipped sample."""
     source = root / "data_samples" / request.param
@@ -80,6 +80,7 @@ def _of_role(done: Run, signal: str, role: str) -> str:
     return signal
 
 
+@pytest.mark.parametrize("sample", sorted(SAMPLES), indirect=True)
 def test_the_rules_pass_promtool(sample: tuple[Run, Path]) -> None:
     """Promtool accepts every rules file."""
     promtool = needs("promtool")

@@ -145,10 +145,18 @@ def shown_roles(source: Path, folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "hours"),
-    [("vllm_engines_only", 1.0), ("compute_bound_pool", 1.0), ("release", 1.0), ("autoscaled", 2.0)],
+    ("kind", "hours", "counts_sources"),
+    [
+        ("vllm_engines_only", 1.0, True),
+        ("compute_bound_pool", 1.0, False),
+        ("release", 1.0, True),
+        ("autoscaled", 2.0, False),
+        pytest.param("vllm_engines_only", 1.0, False, marks=pytest.mark.slow),
+        pytest.param("compute_bound_pool", 1.0, True, marks=pytest.mark.slow),
+        pytest.param("release", 1.0, False, marks=pytest.mark.slow),
+        pytest.param("autoscaled", 2.0, True, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("counts_sources", [True, False], ids=["new", "old"])
 def test_generated_histories_without_labels_and_names(
     kind: str, hours: float, counts_sources: bool, tmp_path: Path
 ) -> None:

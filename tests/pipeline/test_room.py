@@ -39,7 +39,7 @@ class Noting(Silent):
         self.texts.append(text)
 
 
-@pytest.mark.parametrize("form", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize("form", ["plain", "gzip", pytest.param("zstd", marks=pytest.mark.slow)])
 def test_the_size_is_told_from_the_first_part(tmp_path: Path, form: str) -> None:
     """An archive's ratio of its first part holds for all of it, within a tenth."""
     text = answer(200_000)
