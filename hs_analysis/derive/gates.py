@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hs_analysis.derive.load import RoleRows
 from hs_analysis.schema.results import Reason
-from hs_analysis.statistics.operating import operating_rows
+from hs_analysis.statistics.episodes import operating_rows
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hs_analysis.derive.capacity import CapacityFit
 from hs_analysis.derive.load import SETTLE_S, RoleRows, centred_mean, smooth_rows, trailing_mean
 from hs_analysis.schema.settings import Settings
-from hs_analysis.statistics.operating import operating_rows
+from hs_analysis.statistics.episodes import operating_rows
 
 Floats = NDArray[np.float64]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
-from hs_analysis.statistics.counting import count_noise, steps
-from hs_analysis.statistics.steadiness import FLOWS, steady
+from hs_analysis.statistics.episodes import FLOWS, steady
+from hs_analysis.statistics.noise import count_noise, steps
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hs_analysis.derive.load import capture_numbers, saturated_rows, work_of
 from hs_analysis.derive.noise import disjoint_means
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.statistics.differences import second_difference_noise
+from hs_analysis.statistics.noise import second_difference_noise
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

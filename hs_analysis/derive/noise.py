@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.load import Groups, smooth_rows
-from hs_analysis.statistics.differences import crossing_z, second_difference_noise
+from hs_analysis.statistics.noise import crossing_z, second_difference_noise
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -21,8 +21,8 @@ from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import monotone_fit
-from hs_analysis.statistics.operating import operating_rows
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from hs_analysis.policy.model import Guard, Tier
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.results import SignalVerdict
 from hs_analysis.schema.settings import Settings
-from hs_analysis.statistics.differences import crossing_z, second_difference_noise, second_differences
+from hs_analysis.statistics.noise import crossing_z, second_difference_noise, second_differences
 
 GUARDS = (("ttft", "prefill"), ("tbt", "decode"))
 """Which pool a latency speaks of."""

@@ -1,4 +1,4 @@
-"""Runs, gaps and episodes of a row mask on a regular grid that may consist of several captures.
+"""Runs, gaps and episodes of rows on a regular grid, and rows that are busy or in balance.
 
 A run is a half-open pair of row numbers (start, stop). No run, gap or dilation crosses from one capture into
 another: `group` numbers the capture of each row, None means that all rows are one capture.
@@ -112,3 +112,54 @@ def runs_until_clean(
     if start >= 0:
         out.append((start, last + 1))
     return out
+
+
+OPERATING_SHARE = 0.2
+"""Rows count from this share of the 95 % quantile of load on [ratio]. Below it a pool idles. Default of this
+project, measured on simulated services."""
+
+
+def operating_rows(load: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which rows lie in the operating range of some of them, shape (n,).
+
+    Parameters
+    ----------
+    load
+        Shape (n,); known in the rows of ``among``.
+    among
+        Rows that count, shape (n,): the quantile is theirs, and no other row is in the range.
+    """
+    if not among.any():
+        return among
+    inside: NDArray[np.bool_] = among & (load >= OPERATING_SHARE * np.quantile(load[among], 0.95))
+    return inside
+
+
+STEADY_SHARE = 0.20
+"""Departures of a steady window are within this share of arrivals [ratio]; default of this project, measured
+on captures of real serving components."""
+
+STEADY_SIGMAS = 2.0
+"""... or within this many square roots of the arrivals, whichever is wider; default of this project."""
+
+FLOWS = {
+    "prefill": ("request_rate", "first_token_rate"),
+    "decode": ("first_token_rate", "completion_rate"),
+    "mixed": ("request_rate", "completion_rate"),
+}
+"""Arrivals and departures of each role, as service signals."""
+
+
+def steady(arrivals: NDArray[np.float64], departures: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return the windows whose departures are within max(20 %, 2 sqrt(arrivals)) of arrivals.
+
+    In a window that fills or drains a pool the load of the window is not the load the pool worked under.
+
+    Parameters
+    ----------
+    arrivals, departures
+        Requests per window [count], shape (windows,); a window where either is NaN is not steady.
+    """
+    slack = np.maximum(STEADY_SHARE * arrivals, STEADY_SIGMAS * np.sqrt(np.maximum(arrivals, 0.0)))
+    within: NDArray[np.bool_] = np.abs(departures - arrivals) <= slack
+    return within

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.results import Interval
-from hs_analysis.statistics.operating import operating_rows
+from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import positive_log
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.statistics.steadiness import FLOWS, steady
+from hs_analysis.statistics.episodes import FLOWS, steady
 from hs_analysis.study.grid import Grid, lay_grid
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from hs_analysis.statistics.counting import count_noise, steps
+from hs_analysis.statistics.noise import count_noise, steps
 
 WINDOW_S = 60.0
 
