@@ -1,16 +1,17 @@
-"""From the text of a catalogue file to its rows, with every row checked."""
+"""From the text of a catalogue file to its checked rows; the shipped catalogue is parsed once a process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from hs_analysis.catalogue.rows import Catalogue, Exporter, Names, Signal, Source, Term
-from hs_analysis.catalogue.units import factor, measured
+from hs_analysis.catalogue.rows import Catalogue, Exporter, Names, Signal, Source, Term, factor, measured
 from hs_analysis.errors import HsError, InputError, ManyErrors
 
 FAMILIES = ("throughput", "hardware", "latency", "queue", "memory", "load", "auxiliary")
@@ -259,3 +260,18 @@ def _across_rows(catalogue: Catalogue, top: _Place) -> Iterator[InputError]:
                         yield place.fault(f"{metric} is read as {source.read} here and otherwise elsewhere")
                     if number and metric in current - source.names[0].metrics:
                         yield place.fault(f"{metric} is an older name here and today's name elsewhere")
+
+
+FILE = "signals.yaml"
+
+
+@lru_cache(maxsize=1)
+def load_catalogue() -> Catalogue:
+    """Return the shipped catalogue.
+
+    Raises
+    ------
+    InputError, ManyErrors
+        When a row of it is wrong: an exporter that does not exist, a field that is misspelled.
+    """
+    return parse_catalogue(files("hs_analysis.catalogue").joinpath(FILE).read_text("utf-8"), FILE)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 
-from hs_analysis.catalogue.rows import Catalogue, Exporter, Signal, Source, Term
-from hs_analysis.catalogue.units import factor
+from hs_analysis.catalogue.rows import Catalogue, Exporter, Signal, Source, Term, factor
 from hs_analysis.errors import HsError, ManyErrors, UsageError
 from hs_analysis.schema.settings import MetricRow, Reading
 

@@ -6,7 +6,7 @@ import re
 
 import polars as pl
 
-from hs_analysis.catalogue.units import BASES, measured
+from hs_analysis.catalogue.rows import BASES, measured
 from hs_analysis.doctor.input_checks import listed, number
 from hs_analysis.doctor.scene import Finding, Scene
 from hs_analysis.schema.aligned import ServiceFrame, column

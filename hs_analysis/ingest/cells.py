@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from hs_analysis.catalogue.units import measured
+from hs_analysis.catalogue.rows import measured
 from hs_analysis.ingest.numbers import DECIMAL
 from hs_analysis.ingest.raw import NAN, NULL, flagged
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.catalogue.units import factor, measured
+from hs_analysis.catalogue.rows import factor, measured
 from hs_analysis.errors import HsError, InputError, UsageError
 from hs_analysis.ingest.bytestream import BOM
 from hs_analysis.ingest.cells import numbers, with_unit

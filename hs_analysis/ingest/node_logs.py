@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from hs_analysis.catalogue.units import factor, measured
+from hs_analysis.catalogue.rows import factor, measured
 from hs_analysis.errors import HsError, InputError
 from hs_analysis.ingest.cells import numbers, with_unit
 from hs_analysis.ingest.delimited import Records, header_names, read_delimited

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.catalogue.units import factor, measured
+from hs_analysis.catalogue.rows import factor, measured
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.bench_rows import (
     BENCH_NUMBERS,

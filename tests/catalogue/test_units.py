@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.catalogue.units import BASES, factor, known_units, measured
+from hs_analysis.catalogue.rows import BASES, factor, known_units, measured
 from hs_analysis.errors import UsageError
 
 

@@ -10,7 +10,7 @@ import pytest
 from ingest.mappings import shipped
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.catalogue.units import factor
+from hs_analysis.catalogue.rows import factor
 from hs_analysis.ingest.mapped import Mapped
 from hs_analysis.ingest.table_rows import fill_of
 from hs_analysis.schema.frames import BENCH, REQUESTS
