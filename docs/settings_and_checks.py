@@ -13,7 +13,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import CHECKS
 from hs_analysis.doctor.needs import ROWS, how_to_get
 from hs_analysis.schema.settings import MetricRow, TableRow
-from hs_analysis.settings.known import SETTINGS, Setting
+from hs_analysis.settings.registry import SETTINGS, Setting
 from hs_analysis.settings.sections import SECTIONS
 
 

@@ -41,7 +41,7 @@ from hs_analysis.cli.options import (
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.cli.terminal import listener
 from hs_analysis.errors import DataMissing, ManyErrors, UsageError
-from hs_analysis.settings.layers import resolve
+from hs_analysis.settings.file import resolve
 from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:

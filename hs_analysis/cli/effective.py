@@ -12,9 +12,9 @@ from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import changed
 from hs_analysis.pipeline.tasks import missing_engine
 from hs_analysis.schema.settings import Machine, Settings
-from hs_analysis.settings import environment, file
-from hs_analysis.settings.known import MACHINE
-from hs_analysis.settings.layers import Layer, resolve
+from hs_analysis.settings import file
+from hs_analysis.settings.file import Layer, resolve
+from hs_analysis.settings.registry import MACHINE
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def for_inputs(config: Path | None, flags: Sequence[Layer]) -> Effective:
     hsa.toml is the one named, else the one in the current folder.
     """
     path = file.find(config)
-    from_file = file.read(path) if path else {}
-    from_environment, warnings = environment.read(os.environ)
+    from_file = file.read_file(path) if path else {}
+    from_environment, warnings = file.read_environment(os.environ)
     found = _apply(Settings(), {}, [from_file, from_environment, *flags], path)
     return replace(found, warnings=warnings)
 
@@ -64,8 +64,8 @@ def for_run(
     run's is not decided here.
     """
     path = file.find(config)
-    from_file = file.read(path) if path else {}
-    from_environment, warnings = environment.read(os.environ)
+    from_file = file.read_file(path) if path else {}
+    from_environment, warnings = file.read_environment(os.environ)
     found = _apply(settings, origins, [from_file, from_environment, *flags], path)
     return replace(found, warnings=warnings)
 

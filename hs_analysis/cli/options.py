@@ -11,8 +11,8 @@ import typer
 from hs_analysis.cli import words
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.choices import FAULTS
-from hs_analysis.settings.known import EVENT_FILES, MOMENT, SETTINGS, SPANS
-from hs_analysis.settings.layers import Given, Layer
+from hs_analysis.settings.file import Given, Layer
+from hs_analysis.settings.registry import EVENT_FILES, MOMENT, SETTINGS, SPANS
 
 INPUT, HISTORY, METHOD, GATES, OUTPUT = "Input", "History", "Method", "Gates", "Output"
 

@@ -24,8 +24,8 @@ from hs_analysis.cli.options import (
 from hs_analysis.cli.shown import Block, Shown, Table, show
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.settings.known import DURATION, MACHINE, SETTINGS
-from hs_analysis.settings.layers import DEFAULT, Layer
+from hs_analysis.settings.file import DEFAULT, Layer
+from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
 
 SETTINGS_HELP = """hsa settings --slo ttft=1s

@@ -30,10 +30,9 @@ class Checked:
 
 
 def _settings(path: Path, _text: str) -> str:
-    from hs_analysis.settings.file import read
-    from hs_analysis.settings.layers import resolve
+    from hs_analysis.settings.file import read_file, resolve
 
-    found, _ = resolve([read(path)], "UTC")  # the zone of a flag is not known here, and can't be wrong
+    found, _ = resolve([read_file(path)], "UTC")  # the zone of a flag is not known here, and can't be wrong
     return f"{len(found)} settings"
 
 

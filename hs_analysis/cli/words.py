@@ -9,9 +9,8 @@ from typing import Any
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.schema.choices import FAULTS
 from hs_analysis.schema.settings import Document
-from hs_analysis.settings.file import read_words
-from hs_analysis.settings.known import Kind, by_key
-from hs_analysis.settings.layers import Given, Layer
+from hs_analysis.settings.file import Given, Layer, read_words
+from hs_analysis.settings.registry import Kind, by_key
 from hs_analysis.settings.values import seconds, suggestion
 
 POOLS = ("prefill", "decode", "mixed")

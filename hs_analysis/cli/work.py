@@ -13,7 +13,7 @@ from hs_analysis.cli.effective import Effective
 from hs_analysis.cli.options import OutputFlags, PlaceFlags
 from hs_analysis.cli.terminal import Lines, listener
 from hs_analysis.errors import UsageError
-from hs_analysis.settings.layers import Layer
+from hs_analysis.settings.file import Layer
 
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran

@@ -12,7 +12,7 @@ from hs_analysis.pipeline.manifest import Manifest
 from hs_analysis.pipeline.records import changed, from_plain, to_plain
 from hs_analysis.pipeline.stages import Stage, leading_to
 from hs_analysis.schema.settings import Beside, Settings
-from hs_analysis.settings.known import DURATION, MACHINE, SETTINGS
+from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
 
 COMMAND_SETTINGS = ("beside", "events", "prices")

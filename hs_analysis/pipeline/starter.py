@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hs_analysis.errors import RunFolderError
 from hs_analysis.settings.file import FILE_NAME
-from hs_analysis.settings.template import template
+from hs_analysis.settings.registry import template
 
 SAMPLE = "dynamo-pd"
 """The sample that travels with the package: small, and it has both pools."""

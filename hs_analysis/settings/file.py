@@ -1,20 +1,120 @@
-"""hsa.toml: found, parsed and checked; errors name the file, the line and the key."""
+"""Where settings come from: defaults, hsa.toml, HSA_* variables and flags, and which of them wins."""
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
-from hs_analysis.settings import stretches
-from hs_analysis.settings.known import REMOVED, Kind, Setting, by_key
-from hs_analysis.settings.layers import Given, Layer
+from hs_analysis.settings import time_ranges
+from hs_analysis.settings.registry import REMOVED, SETTINGS, Kind, Setting, by_key
 from hs_analysis.settings.sections import SECTIONS, Section
-from hs_analysis.settings.toml_lines import line_of
 from hs_analysis.settings.values import moment, suggestion
+
+_BARE = r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_KEY = re.compile(rf"\s*({_BARE}(?:\s*\.\s*{_BARE})*)\s*=")
+_SECTION = re.compile(rf"\s*\[\s*({_BARE}(?:\s*\.\s*{_BARE})*)\s*\]")
+
+
+def line_of(text: str, path: Sequence[str]) -> int | None:
+    """Return the line of a key, of the first key inside it, of the nearest key around it, or None.
+
+    Keys inside an inline table stand on the line of the key that holds it. A text that spans lines may hide
+    a line that looks like a key; then a later line can be named, never a wrong file.
+    """
+    best: tuple[int, int] | None = None  # parts of the path that match, line
+    below: int | None = None  # first line of a key inside what the path names
+    section: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := _SECTION.match(line):
+            section = here = _parts(found[1])
+        elif found := _KEY.match(line):
+            here = (*section, *_parts(found[1]))
+        else:
+            continue
+        if here == tuple(path[: len(here)]) and (best is None or len(here) > best[0]):
+            best = (len(here), number)
+        elif here[: len(path)] == tuple(path):
+            below = below or number
+    return best[1] if best and (below is None or best[0] == len(path)) else below
+
+
+def _parts(key: str) -> tuple[str, ...]:
+    """Return the parts of a dotted key as the parser reads them."""
+    place = tomllib.loads(f"{key} = 0")
+    parts = []
+    while isinstance(place, dict):
+        (part,) = place
+        parts.append(part)
+        place = place[part]
+    return tuple(parts)
+
+
+TZ = "reading.tz"
+"""The setting that says how times without a zone are read."""
+
+DEFAULT = "default"
+"""Where a setting is from that nobody gave."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A setting as one source gave it.
+
+    Attributes
+    ----------
+    value
+        The value; a function of the time zone where it holds times, since that may come from another source.
+    source
+        Where it was given: ``hsa.toml line 3``, ``HSA_SLO_TTFT`` or ``--slo ttft``.
+    """
+
+    value: Any
+    source: str
+
+    def at(self, tz: str | None) -> Any:
+        """Return the value, its times read in a zone."""
+        return self.value(tz) if callable(self.value) else self.value
+
+
+Layer = Mapping[str, Given]
+"""What one source gives, by dotted name of a field of Settings (or ``machine.<field>``)."""
+
+
+def resolve(layers: Sequence[Layer], tz: str | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the values that win and where each is from, by dotted name.
+
+    Parameters
+    ----------
+    layers
+        Weakest first; a setting of a later one replaces that of an earlier one as a whole.
+    tz
+        Zone of times that carry none, where no layer gives one.
+
+    Raises
+    ------
+    UsageError
+        When a time can't be read, or the window ends before it starts.
+    """
+    won: dict[str, Given] = {}
+    for layer in layers:
+        won |= layer
+    zone = won[TZ].value if TZ in won else tz
+    values = {name: given.at(zone) for name, given in won.items()}
+    origins = {name: given.source for name, given in won.items()}
+    start, end = values.get("start"), values.get("end")
+    if start and end and datetime.fromisoformat(start) >= datetime.fromisoformat(end):
+        where = f"{origins['start']} and {origins['end']}"
+        raise UsageError(f"{start} is not before {end}", where=where, hint="swap them")
+    return values, origins
+
 
 FILE_NAME = "hsa.toml"
 
@@ -35,7 +135,7 @@ def find(named: Path | None) -> Path | None:
     return named
 
 
-def read(path: Path) -> Layer:
+def read_file(path: Path) -> Layer:
     """Return what a settings file gives.
 
     Raises
@@ -156,9 +256,9 @@ def read_words(kind: Kind, texts: list[str], where: str, folder: Path) -> Any:
     What holds times becomes a function of the time zone, which may come from a stronger source.
     """
     if kind.local == "excluded":
-        return lambda tz: stretches.excluded(texts, where, folder, tz)
+        return lambda tz: time_ranges.excluded(texts, where, folder, tz)
     if kind.local == "events":
-        return lambda tz: stretches.events(texts, where, folder, tz)
+        return lambda tz: time_ranges.events(texts, where, folder, tz)
     if kind.local == "moment":
         return lambda tz: moment(texts[0], where, tz)
     found = tuple(kind.read(text, where) for text in texts)
@@ -169,3 +269,48 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, str) else str(value)
+
+
+PREFIX = "HSA_"
+
+NEAR = 0.8
+"""How alike a variable and a setting must be for the one to be a misspelt other [ratio of letters]."""
+
+
+def read_environment(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, ...]]:
+    """Return what the environment gives, and a warning for each variable that only looks like a setting.
+
+    An empty variable gives nothing. Lists are separated by commas.
+
+    Raises
+    ------
+    UsageError
+        When a value can't be understood.
+    """
+    known = {setting.variable: setting for setting in SETTINGS}
+    layer, warnings = {}, []
+    for name in sorted(name for name in environment if name.startswith(PREFIX)):
+        text, setting = environment[name].strip(), known.get(name)
+        if setting is None:
+            warnings += _warning(name, list(known))
+        elif text:
+            words = [word.strip() for word in text.split(",") if word.strip()]
+            value = read_words(setting.kind, words if setting.kind.many else [text], name, Path())
+            layer[setting.field] = Given(value, name)
+    return layer, tuple(warnings)
+
+
+def _warning(name: str, known: list[str]) -> list[str]:
+    """Return a warning for a variable of a section of settings, or spelt nearly like one; else nothing."""
+    section = name.split("_")[1]
+    if section.lower() in REMOVED:
+        return [f"{name} sets nothing; its setting was removed: {REMOVED[section.lower()]}"]
+    sections = {variable.split("_")[1] for variable in known if variable.count("_") > 1}
+    endings = {variable.removeprefix(PREFIX): variable for variable in known}
+    near = get_close_matches(name.removeprefix(PREFIX), list(endings), n=1, cutoff=NEAR)
+    if near:
+        return [f"{name} sets nothing; did you mean {endings[near[0]]}?"]
+    if section in sections:
+        same = [variable for variable in known if variable.split("_")[1] == section]
+        return [f"{name} sets nothing; known: {', '.join(same)}"]
+    return []

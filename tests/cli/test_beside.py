@@ -13,7 +13,7 @@ from hs_analysis.cli.options import BesideFlags, CurrentFlags
 from hs_analysis.errors import HsError
 from hs_analysis.replay import FAULTS
 from hs_analysis.schema import choices
-from hs_analysis.settings.layers import resolve
+from hs_analysis.settings.file import resolve
 
 KEDA = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: a}\nspec: {triggers: []}\n"
 

@@ -22,7 +22,7 @@ from hs_analysis.cli.options import (
     SloFlags,
 )
 from hs_analysis.errors import UsageError
-from hs_analysis.settings.layers import Layer, resolve
+from hs_analysis.settings.file import Layer, resolve
 
 
 def given(layer: Layer) -> dict[str, Any]:

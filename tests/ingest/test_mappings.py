@@ -30,7 +30,7 @@ def test_they_ship() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_a_valid_settings_file(name: str, root: Path) -> None:
     """Read as hsa.toml it says what the readers are tested with."""
-    read = file.read(root / "hs_analysis" / "mappings" / f"{name}.toml")
+    read = file.read_file(root / "hs_analysis" / "mappings" / f"{name}.toml")
     assert {key: given.value for key, given in read.items()} == {"reading.tables": shipped(name).tables}
 
 

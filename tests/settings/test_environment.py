@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from hs_analysis.errors import UsageError
-from hs_analysis.settings import environment
-from hs_analysis.settings.known import SETTINGS
-from hs_analysis.settings.layers import Given, resolve
+from hs_analysis.settings import file
+from hs_analysis.settings.file import Given, resolve
+from hs_analysis.settings.registry import SETTINGS
 
 
 def test_every_setting_has_its_variable() -> None:
@@ -24,7 +24,7 @@ def test_values_are_read_as_in_the_file() -> None:
         "HSA_HISTORY_SERVICE": "a/b, c", "HSA_SLO_TBT": "", "HSA_READING_TZ": "Europe/Berlin",
         "HSA_HISTORY_FROM": "2026-07-01T02:00", "HOME": "x",
     }  # fmt: skip
-    layer, warnings = environment.read(variables)
+    layer, warnings = file.read_environment(variables)
     values, origins = resolve([layer])
     assert warnings == ()
     assert values == {
@@ -37,7 +37,7 @@ def test_values_are_read_as_in_the_file() -> None:
 def test_wrong_values_name_the_variable() -> None:
     """A variable that can't be understood is an error, never ignored."""
     with pytest.raises(UsageError, match="HSA_SLO_TTFT: '2' has no unit"):
-        environment.read({"HSA_SLO_TTFT": "2"})
+        file.read_environment({"HSA_SLO_TTFT": "2"})
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_wrong_values_name_the_variable() -> None:
 )
 def test_misspelt_variables_are_told(name: str, warning: str) -> None:
     """What looks like a setting and is none sets nothing, and is said."""
-    layer, (told,) = environment.read({name: "1"})
+    layer, (told,) = file.read_environment({name: "1"})
     assert layer == {}
     assert told.startswith(f"{name} sets nothing; ")
     assert warning in told
@@ -70,7 +70,7 @@ def test_variables_of_others_are_left_alone() -> None:
         "HSA_XNACK",
         "HSA_OVERRIDE_GFX_VERSION",
     )
-    assert environment.read(dict.fromkeys(others, "1")) == ({}, ())
+    assert file.read_environment(dict.fromkeys(others, "1")) == ({}, ())
 
 
 def test_later_layers_win() -> None:

@@ -13,10 +13,9 @@ from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 from hs_analysis.pipeline.records import changed
 from hs_analysis.schema.settings import MetricRow, Settings, TableRow
 from hs_analysis.settings import file
-from hs_analysis.settings.known import MACHINE, SETTINGS
-from hs_analysis.settings.layers import resolve
+from hs_analysis.settings.file import line_of, resolve
+from hs_analysis.settings.registry import MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
-from hs_analysis.settings.toml_lines import line_of
 
 WHOLE = """\
 seed = 7
@@ -67,7 +66,7 @@ def read(folder: Path, text: str) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the values and origins of a settings file."""
     path = folder / "hsa.toml"
     path.write_text(text)
-    return resolve([file.read(path)])
+    return resolve([file.read_file(path)])
 
 
 def problems(folder: Path, text: str) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from hs_analysis.errors import HsError
 from hs_analysis.schema.settings import Event, Excluded
-from hs_analysis.settings.stretches import events, excluded
+from hs_analysis.settings.time_ranges import events, excluded
 
 EARLY = Excluded("2026-07-01T08:00:00Z", "2026-07-01T09:30:00Z")
 

@@ -10,10 +10,9 @@ import re
 from pathlib import Path
 
 from hs_analysis.settings import file
-from hs_analysis.settings.known import SETTINGS
-from hs_analysis.settings.layers import resolve
+from hs_analysis.settings.file import resolve
+from hs_analysis.settings.registry import SETTINGS, WIDTH, template
 from hs_analysis.settings.sections import SECTIONS
-from hs_analysis.settings.template import WIDTH, template
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "init" / "hsa.toml"
 
@@ -31,7 +30,7 @@ def test_as_written_it_sets_nothing(tmp_path: Path) -> None:
     """Every setting is a comment until its # is taken away."""
     path = tmp_path / "hsa.toml"
     path.write_text(template({}))
-    assert file.read(path) == {}
+    assert file.read_file(path) == {}
 
 
 def test_every_line_is_valid_when_uncommented(tmp_path: Path) -> None:
@@ -39,7 +38,7 @@ def test_every_line_is_valid_when_uncommented(tmp_path: Path) -> None:
     path = tmp_path / "hsa.toml"
     path.write_text(re.sub(r"(?m)^#(?=[^ #])", "", template({})))
     (tmp_path / "events.json").write_text('[{"t": "2026-07-02T00:00Z"}]')
-    values, _ = resolve([file.read(path)])
+    values, _ = resolve([file.read_file(path)])
     assert set(values) == {s.field for s in SETTINGS} | {s.field for s in SECTIONS}
     for setting in SETTINGS:
         if setting.default not in (None, ()):
@@ -50,5 +49,5 @@ def test_given_settings_are_set(tmp_path: Path) -> None:
     """What is given stands without a #, in its section."""
     path = tmp_path / "hsa.toml"
     path.write_text(template({"slo.ttft": '"2s"', "seed": "4"}))
-    values, _ = resolve([file.read(path)])
+    values, _ = resolve([file.read_file(path)])
     assert values == {"slo.ttft_s": 2.0, "seed": 4}
