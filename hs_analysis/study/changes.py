@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from hs_analysis.schema.results import Reason
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.measured import Measured, StudyRows
-from hs_analysis.study.noise import relative
-from hs_analysis.study.rule import judge
+from hs_analysis.study.effects import relative
+from hs_analysis.study.signal_statistics import Measured, StudyRows
+from hs_analysis.study.verdict import judge
 
 Floats = NDArray[np.float64]
 

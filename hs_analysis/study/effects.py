@@ -1,17 +1,20 @@
-"""How far a signal moves when its load moves: operating range and elasticity."""
+"""How far, how closely and how cleanly a signal moves when its load moves."""
 
 from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.episodes import operating_rows
-from hs_analysis.statistics.resampling import percentile_interval
-from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
+from hs_analysis.statistics.resampling import block_correlations, percentile_interval
+from hs_analysis.statistics.smoothing import highpass, positive_log
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -141,3 +144,163 @@ def _logs(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     log_x, log_y = positive_log(x), positive_log(y)
     good = np.isfinite(log_x) & np.isfinite(log_y)
     return log_x[good], log_y[good]
+
+
+HIGHPASS_S = 7200.0
+"""Width of the running mean taken away before the high-pass check [s]; default of this project."""
+
+
+@dataclass(frozen=True)
+class Association:
+    """Pearson and Spearman correlation of the same rows, with 95 % intervals."""
+
+    pearson: float
+    pearson_ci: Interval
+    spearman: float
+    spearman_ci: Interval
+
+
+def correlation(x: Floats, y: Floats) -> Floats:
+    """Return Pearson's correlation along the last axis; 0 where either side does not move."""
+    dx = x - x.mean(axis=-1, keepdims=True)
+    dy = y - y.mean(axis=-1, keepdims=True)
+    scale = np.sqrt((dx**2).sum(axis=-1) * (dy**2).sum(axis=-1))
+    # Rounding leaves a speck of variance in a constant: compare with the size of the numbers.
+    floor = 1e-12 * np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho: Floats = np.where(scale > floor, (dx * dy).sum(axis=-1) / scale, 0.0)
+    return rho
+
+
+def rank_correlation(x: Floats, y: Floats) -> Floats:
+    """Return Spearman's correlation along the last axis, ties at their mean rank."""
+    return correlation(rankdata(x, axis=-1), rankdata(y, axis=-1))
+
+
+def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = None) -> Association:
+    """Return the association of complete rows with intervals.
+
+    Parameters
+    ----------
+    x, y
+        Complete rows, shape (n,).
+    resamples
+        Row numbers of the bootstrap, shape (draws, n).
+    block
+        Rows of a block where whole circular blocks were drawn; None where rows or runs were.
+    """
+    drawn_x, drawn_y = x[resamples], y[resamples]
+    if block is None:
+        draws = correlation(drawn_x, drawn_y)
+    else:
+        draws = block_correlations(x, y, resamples[:, ::block], block)
+    linear, ranked = float(correlation(x, y)), float(rank_correlation(x, y))
+    return Association(
+        linear,
+        percentile_interval(draws, holding=linear),
+        ranked,
+        percentile_interval(rank_correlation(drawn_x, drawn_y), holding=ranked),
+    )
+
+
+def highpass_rank_correlation(x: Floats, y: Floats, step_s: float) -> float | None:
+    """Return Spearman's correlation of what two-hour running means leave; None below 12 rows.
+
+    A common clock or trend gives a high correlation and a low one here; a signal that load drives keeps both.
+
+    Parameters
+    ----------
+    x, y
+        Regular rows, usually logs, shape (n,); NaN = missing.
+    step_s
+        Width of a row [s].
+    """
+    half = max(1, round(HIGHPASS_S / step_s / 2.0))
+    both = np.isfinite(x) & np.isfinite(y)
+    if both.sum() < 12:
+        return None
+    left_x, left_y = (highpass(np.where(both, s, np.nan), half)[both] for s in (x, y))
+    return float(rank_correlation(left_x, left_y))
+
+
+NOISE_BINS = 60
+"""Equal-count load bins of the isotonic fit behind the noise; default of this project."""
+
+ROWS_PER_BIN = 3
+"""Fewest rows of such a bin: with fewer the fit follows single rows and there is no noise left."""
+
+SNR_CAP = 1000.0
+"""Largest signal-to-noise ratio reported: above it the noise is below the resolution of the numbers."""
+
+DRIFT_BLOCK_S = 10800.0
+"""Length of the blocks whose median residuals are compared [s]; default of this project."""
+
+DRIFT_BLOCK_ROWS = 6
+"""Fewest rows of such a block; default of this project."""
+
+ELASTICITY_FLOOR = 0.3
+"""Smallest elasticity that drift is measured against, so that a flat signal cannot look unsteady by division;
+default of this project."""
+
+
+def signal_to_noise(x: Floats, y: Floats) -> float:
+    """Return the reach of the monotone fit over the noise about it, capped at 1000; 0 for a constant.
+
+    Noise is 1.4826·MAD of the residuals, or 1.25 times their mean size where the MAD is 0 (a queue that is
+    mostly empty). Reach is the fit's q95 − q05.
+
+    Parameters
+    ----------
+    x, y
+        Complete rows, shape (n,).
+    """
+    if x.size < 2:
+        return 0.0
+    fit = load_fit(x, y).predict(x)
+    residual = y - fit
+    low, high = np.quantile(fit, [0.05, 0.95])
+    noise = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+    # A MAD of rounding specks is a MAD of 0.
+    speck = 1e-12 * float(np.abs(y).max())
+    if noise <= speck:
+        noise = 1.25 * float(np.mean(np.abs(residual)))
+    if high - low <= speck:
+        return 0.0
+    return min(SNR_CAP, float(high - low) / noise) if noise > speck else SNR_CAP
+
+
+def load_fit(x: Floats, y: Floats) -> MonotoneFit:
+    """Return the monotone fit of a signal on its load through at most 60 bins of at least 3 rows."""
+    rows = int((np.isfinite(x) & np.isfinite(y)).sum())
+    return monotone_fit(x, y, bins=max(2, min(NOISE_BINS, rows // ROWS_PER_BIN)))
+
+
+def log_residuals(x: Floats, y: Floats) -> Floats:
+    """Return ln y minus its monotone fit on x, shape (n,); NaN where a row is missing or not positive."""
+    log_x, log_y = positive_log(x), positive_log(y)
+    left: Floats = log_y - load_fit(log_x, log_y).predict(log_x)
+    return left
+
+
+def relative(shift: float, slope: float | None) -> float:
+    """Return a shift of ln y relative to the elasticity, which counts as at least 0.3."""
+    return shift / max(ELASTICITY_FLOOR, abs(slope or 0.0))
+
+
+def block_drift(residuals: Floats, start_s: Floats) -> float | None:
+    """Return the standard deviation of the median residuals of 3-h blocks; None with fewer than two blocks.
+
+    Parameters
+    ----------
+    residuals
+        Residuals of ln y, shape (n,); NaN = not used.
+    start_s
+        Start of each row [s], shape (n,).
+    """
+    good = np.isfinite(residuals) & np.isfinite(start_s)
+    if not good.any():
+        return None
+    number = ((start_s[good] - start_s[good].min()) // DRIFT_BLOCK_S).astype(int)
+    blocks = [residuals[good][number == k] for k in np.unique(number)]
+    medians = [float(np.median(block)) for block in blocks if block.size >= DRIFT_BLOCK_ROWS]
+    return float(np.std(medians, ddof=1)) if len(medians) >= 2 else None

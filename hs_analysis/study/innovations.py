@@ -20,8 +20,7 @@ from hs_analysis.statistics.autoregression import (
 )
 from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import running_mean
-from hs_analysis.study.association import HIGHPASS_S
-from hs_analysis.study.noise import load_fit
+from hs_analysis.study.effects import HIGHPASS_S, load_fit
 
 Floats = NDArray[np.float64]
 

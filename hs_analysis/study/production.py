@@ -12,21 +12,27 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.association import highpass_rank_correlation
-from hs_analysis.study.effects import elasticity, load_range, operating_range
-from hs_analysis.study.grid import Grid, lay_grid
+from hs_analysis.study.confounders import find_traps
+from hs_analysis.study.effects import (
+    block_drift,
+    elasticity,
+    highpass_rank_correlation,
+    load_fit,
+    load_range,
+    log_residuals,
+    operating_range,
+    relative,
+)
 from hs_analysis.study.innovations import Lag, Link, Shape, expected_strength, find_lag, find_link
-from hs_analysis.study.loads import Pair, divide_by_instances, pools_moved
-from hs_analysis.study.measured import (
+from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, lay_grid, pools_moved
+from hs_analysis.study.signal_statistics import (
     Measured,
     StudyRows,
     block_resample,
     interval_note,
     measure_effects,
 )
-from hs_analysis.study.noise import block_drift, load_fit, log_residuals, relative
-from hs_analysis.study.rule import LINK_MIN, judge
-from hs_analysis.study.traps import find_traps
+from hs_analysis.study.verdict import LINK_MIN, judge
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]

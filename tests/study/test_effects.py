@@ -7,21 +7,22 @@ import pytest
 from scipy.stats import mannwhitneyu, pearsonr, spearmanr
 
 from hs_analysis.statistics.separation import top_separation
-from hs_analysis.study.association import (
-    associate,
-    correlation,
-    highpass_rank_correlation,
-    rank_correlation,
-)
 from hs_analysis.study.effects import (
+    associate,
     binned_slope,
+    block_drift,
+    correlation,
     elasticity,
     elasticity_interval,
+    highpass_rank_correlation,
     load_range,
     local_slopes,
+    log_residuals,
     operating_range,
+    rank_correlation,
+    relative,
+    signal_to_noise,
 )
-from hs_analysis.study.noise import block_drift, log_residuals, relative, signal_to_noise
 
 
 @pytest.fixture

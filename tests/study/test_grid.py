@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hs_analysis.study.grid import lay_grid
+from hs_analysis.study.reference_load import lay_grid
 
 
 def test_a_row_needs_seventy_percent_of_its_windows(make):

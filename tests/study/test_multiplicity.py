@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from hs_analysis.study.multiplicity import holm
+from hs_analysis.study.verdict import holm
 
 
 def test_a_family_of_three_by_hand() -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from hs_analysis.study import study_service
-from hs_analysis.study.grid import lay_grid
-from hs_analysis.study.pressure import count_levels
-from hs_analysis.study.windows import mix_spread, row_factor, steady_rows, usual_instances
+from hs_analysis.study.pressure_test import count_levels, mix_spread, row_factor, steady_rows, usual_instances
+from hs_analysis.study.reference_load import lay_grid
 
 WINDOW_S = 20.0
 

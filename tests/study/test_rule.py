@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from hs_analysis.schema.results import Reason
-from hs_analysis.study.measured import Cap, Measured
-from hs_analysis.study.rule import judge, turns
+from hs_analysis.study.signal_statistics import Cap, Measured
+from hs_analysis.study.verdict import judge, turns
 
 GOOD = Measured(
     "hardware", rows=200, history="production", spearman=0.95, spearman_highpass=0.5, innovation_link=9.0,

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from hs_analysis.study import study_service
-from hs_analysis.study.simpson import slopes
+from hs_analysis.study.confounders import slopes
 
 SLOTS = 8
 """Instances that run at any time; each is a small one or, while the load is high, a big one in its place."""

@@ -13,15 +13,16 @@ from hs_analysis.schema.results import Interval, Reason, Verdict
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
 from hs_analysis.statistics.separation import top_separation
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.association import associate, correlation
 from hs_analysis.study.effects import (
     ELASTICITY_BINS,
+    associate,
+    correlation,
     elasticity,
     elasticity_interval,
     local_slopes,
+    signal_to_noise,
 )
-from hs_analysis.study.grid import Grid
-from hs_analysis.study.noise import signal_to_noise
+from hs_analysis.study.reference_load import Grid
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
