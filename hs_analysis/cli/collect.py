@@ -147,7 +147,7 @@ def export_plan(
     request = _request(bounds, last, step, match, namespace, exporter, want)
 
     from hs_analysis.collect.access import base_url
-    from hs_analysis.collect.commands import TOOLS, Caller, promtool_lacks
+    from hs_analysis.collect.plan import TOOLS, Caller, promtool_lacks
 
     caller = Caller(
         url=base_url(url), tenant=tenant, token=shell_word(token_file, "HSA_TOKEN"), user=user,
@@ -231,8 +231,7 @@ def pull(
 
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.fetch import Limits
-    from hs_analysis.collect.pace import Pace
-    from hs_analysis.collect.server import Server
+    from hs_analysis.collect.server import Pace, Server
     from hs_analysis.pipeline.collect import pull as run_pull
 
     progress = listener(quiet=form.quiet, no_color=form.no_color)

@@ -14,8 +14,7 @@ from typing import Literal
 
 from hs_analysis.catalogue import MAPPING
 from hs_analysis.collect.answers import EDGE_S
-from hs_analysis.collect.commands import Caller, curl
-from hs_analysis.collect.plan import Plan, PlannedFile, iso
+from hs_analysis.collect.plan import Caller, Plan, PlannedFile, curl, iso
 
 SLACK_STEPS = 2.5
 """A chunk may begin late or end early by this many steps: a scrape may fail (as doctor's pauses)."""

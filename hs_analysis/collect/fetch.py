@@ -6,10 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hs_analysis.collect.answers import Answer, judged, series_of, total_of
-from hs_analysis.collect.plan import MOST_POINTS, Chunk, PlannedFile, count_of, cut, number, parameters
+from hs_analysis.collect.plan import (
+    MOST_POINTS,
+    Api,
+    Chunk,
+    PlannedFile,
+    count_of,
+    cut,
+    halves,
+    number,
+    parameters,
+)
 from hs_analysis.collect.selectors import query_of, with_matcher
 from hs_analysis.collect.server import QueryError, Server, SilentError, TooHeavyError, TooManyPointsError
-from hs_analysis.collect.shares import Api, halves
 from hs_analysis.errors import ServerError
 
 DEEPEST = 14

@@ -1,4 +1,14 @@
-"""The plan: which queries give a study's data, in chunks that a server answers, as data.
+"""The plan: which queries give a study's data, in chunks that a server answers, and as commands to type.
+
+The series are asked for as they are, never summed on the server. A sum over pods adds counters that restart
+apart, so that one pod's restart reads as a reset of the whole sum; it hides how many instances report, which
+is itself a measurement; and roles are told by the labels a sum takes away. Within one scrape target a sum
+over labels nobody reads would be harmless, and saves next to nothing: 4 of 221 series of a Dynamo service
+with five workers. What saves is asking for the catalogue's metrics only (221 of 1,209 series there), and for
+buckets only where a latency limit is judged by them.
+
+Every split is a matcher and its complement, so that a series which appears only later still lands in exactly
+one file.
 
 One grid is aligned to the step; chunk i holds the points ``first + i·n·step`` to
 ``first + (i·n + n − 1)·step`` inclusive, so that two chunks share no edge and leave no hole. Samples as
@@ -8,14 +18,267 @@ scraped are asked for in stretches of time that end where those chunks do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 from zlib import crc32
 
-from hs_analysis.collect.selectors import query_of
-from hs_analysis.collect.shares import Api, Share
+from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
+from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.collect.selectors import Matcher, Selector, one_of, others, query_of
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.settings import Reading
+
+Reach = Literal["pods", "targets", "cluster", "own"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """A metric to ask for.
+
+    ``signal`` is the first one that reads it, None for a witness. ``reach`` tells which of its series
+    concern the service: those of its ``pods`` only (engines and front ends export nothing else), or out of
+    those of all scrape ``targets`` or of the whole ``cluster``; the user's ``own`` metrics concern it as the
+    user says, and may carry no namespace at all.
+    """
+
+    metric: str
+    signal: str | None
+    exporter: str
+    reach: Reach
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is a query of the user's, asked as it stands: no matcher goes into it."""
+        return self.reach == "own" and is_query(self.metric)
+
+
+WITNESSES = (
+    "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels",
+    "kube_pod_container_info",
+)  # fmt: skip
+"""Not signals: who was scraped, values that move at every scrape (where even they repeat, nothing was
+scraped), pod labels that tell roles (llm-d, AIBrix), and the images that tell a release from a restart."""
+
+ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
+"""Labels of kube_pod_labels that tell a role; a pod without them is left out."""
+
+LIMITED = ("ttft", "tbt")
+"""Signals that may have a latency limit, which is judged by the buckets of their histograms."""
+
+_REACH: dict[str, Reach] = {"prometheus": "targets", "ksm": "cluster", "node": "cluster", MAPPING: "own"}
+
+NAMESPACE_ALTERNATIVES = ("exported_namespace", "namespace")
+"""Where a series' Kubernetes namespace is: an exporter's own namespace gives way to the exported one."""
+
+
+def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, ...]:
+    """Return the metrics a study reads, every name a signal may have, in catalogue order, each once.
+
+    Parameters
+    ----------
+    catalogue
+        Signals and their sources.
+    exporters
+        Only metrics of these exporters; all of them when empty. Witnesses are always kept.
+
+    Notes
+    -----
+    What the user maps under ``[metrics]`` is of the exporter ``mapping``: a metric's name, or a query. Names
+    of another kind (a legend, a column) are no server's.
+    """
+    found: dict[str, Need] = {}
+    for signal in catalogue.signals:
+        for source in signal.sources:
+            families = [names.histogram for names in source.names if names.histogram and signal.id in LIMITED]
+            for metric in [*source.metrics, *(f"{family}_bucket" for family in families)]:
+                found.setdefault(metric, _need(catalogue, metric, signal.id))
+    for metric in WITNESSES:
+        found.setdefault(metric, _need(catalogue, metric, None))
+    return tuple(
+        need
+        for need in found.values()
+        if (not exporters or need.signal is None or need.exporter in exporters) and can_be_asked(need.metric)
+    )
+
+
+def own_notes(asked: Reading) -> tuple[str, ...]:
+    """Return what the settings name and no server is asked for, a sentence each."""
+    notes = [
+        f"{metric!r} of [metrics] is no metric name and no query: it is not asked for"
+        for metric in sorted(asked.metrics)
+        if not can_be_asked(metric)
+    ]
+    unread = sorted({text for text in asked.queries.values() if is_query(text)} - set(asked.metrics))
+    return (*notes, *(f"{text!r} of [queries] carries no signal: map it under [metrics]" for text in unread))
+
+
+def _need(catalogue: Catalogue, metric: str, signal: str | None) -> Need:
+    exporter = catalogue.exporter_of(metric)
+    reach = "cluster" if exporter.watches_gpus else _REACH.get(exporter.name, "pods")
+    return Need(metric, signal, exporter.name, reach)
+
+
+def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) -> Selector:
+    """Return the selector of a metric under the user's matchers and namespace.
+
+    A series that was relabelled carries its pod's namespace as ``exported_namespace``; where that is absent
+    ``namespace`` counts. Scrape targets (``up``) often have neither, so a namespace does not narrow them; nor
+    does what a recording rule made, so that of the user's own metrics series with neither are kept.
+    """
+    if need.is_query:
+        return Selector(need.metric)
+    selector = Selector(need.metric).narrowed(*matchers)
+    if need.metric == "kube_pod_labels":
+        selector = selector.spread(
+            [
+                (*(Matcher(earlier, "=", "") for earlier in ROLE_LABELS[:i]), Matcher(label, "!=", ""))
+                for i, label in enumerate(ROLE_LABELS)
+            ]
+        )
+    if namespace and need.reach != "targets":
+        own = need.reach == "own"
+        selector = in_namespaces(selector, [Matcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)], without=own)
+    return selector
+
+
+def in_namespaces(selector: Selector, exported: Sequence[Matcher], *, without: bool = False) -> Selector:
+    """Return a selector with matchers on ``exported_namespace`` that fall back to ``namespace``.
+
+    ``without``: series that have neither match too.
+    """
+    exported_label, label = NAMESPACE_ALTERNATIVES
+    fallback = [Matcher(label, m.operator, m.value) for m in exported]
+    neither = [(Matcher(exported_label, "=", ""), Matcher(label, "=", ""))] if without else []
+    return selector.spread([tuple(exported), (Matcher(exported_label, "=", ""), *fallback), *neither])
+
+
+def around(need: Need, selector: Selector, service: Iterable[Mapping[str, str]]) -> Selector:
+    """Return a selector narrowed to the surroundings of the service's own series.
+
+    Scrape targets are those of the service's jobs; what kube-state-metrics says is that of its namespaces.
+    Nothing is narrowed by a label that some of the service's series lack, and GPU series never are: on
+    hosts without Kubernetes labels only their host tells whose they are.
+    """
+    rows = list(service)
+    if need.reach == "targets":
+        jobs = _values(rows, ("job",))
+        return selector.narrowed(one_of("job", jobs)) if jobs else selector
+    if need.exporter == "ksm":
+        names = _values(rows, NAMESPACE_ALTERNATIVES)
+        return in_namespaces(selector, [one_of(NAMESPACE_ALTERNATIVES[0], names)]) if names else selector
+    return selector
+
+
+def _values(rows: Sequence[Mapping[str, str]], labels: Sequence[str]) -> list[str]:
+    """Return the values of the first label each series has; none when a series has none of them."""
+    found = [next((row[label] for label in labels if row.get(label)), "") for row in rows]
+    return sorted(set(found)) if found and all(found) else []
+
+
+Labels = Mapping[str, str]
+
+Api = Literal["query", "query_range"]
+"""How series are asked for: their samples as scraped (`/api/v1/query` with a range selector), or their value
+at the points of a grid (`/api/v1/query_range`)."""
+
+SPLIT_LABELS = ("exported_pod", "pod_name", "pod", "instance", "Hostname", "le")
+"""Labels to split series by, in order of preference; a label with one value splits nothing."""
+
+_NAMED_ROLES = ("prefill", "decode")
+
+
+@dataclass(frozen=True)
+class Share:
+    """A part of a metric's series that makes one file a chunk.
+
+    ``step_s`` is the distance of the grid's points, or of samples as scraped, which is ``assumed`` where
+    nobody measured or said it [s]; ``series`` is how many the server lists, None when it was not asked.
+    """
+
+    need: Need
+    selector: Selector
+    step_s: float
+    series: int | None = None
+    role: str | None = None
+    group: int | None = None
+    api: Api = "query_range"
+    assumed: bool = False
+
+
+def shares_of(
+    need: Need, selector: Selector, step_s: float, series: Sequence[Labels], most: int, catalogue: Catalogue
+) -> list[Share]:
+    """Return the shares of a metric, each of at most ``most`` series where labels allow it.
+
+    All in one when they fit; else by role; what is still too large by pod groups. The user's queries are not
+    divided: no matcher goes into them.
+    """
+    if len(series) <= most or need.is_query:
+        return [Share(need, selector, step_s, len(series))]
+    return [
+        share
+        for role, matchers in _by_role(need, series, catalogue)
+        for share in _by_group(need, selector.narrowed(*matchers), step_s, series, most, role)
+    ]
+
+
+def _by_role(
+    need: Need, series: Sequence[Labels], catalogue: Catalogue
+) -> list[tuple[str | None, tuple[Matcher, ...]]]:
+    """Return (role, matchers) parts: by the exporter's role label, else by the words in the pod's name."""
+    exporter = next(e for e in catalogue.exporters if e.name == need.exporter)
+    for label, roles in exporter.role_label.items():
+        if any(row.get(label) for row in series):
+            by_role: dict[str, list[str]] = {}
+            for value, role in roles.items():
+                by_role.setdefault(role, []).append(value)
+            matchers = {role: one_of(label, sorted(values)) for role, values in by_role.items()}
+            return [*((role, (m,)) for role, m in matchers.items()), _rest(list(matchers.values()))]
+    pod = next((label for label in SPLIT_LABELS[:3] if any(row.get(label) for row in series)), None)
+    if pod is None:
+        return [(None, ())]
+    first, second = (Matcher(pod, "=~", f".*{role}.*") for role in _NAMED_ROLES)
+    return [(_NAMED_ROLES[0], (first,)), (_NAMED_ROLES[1], (others(first), second)), _rest([first, second])]
+
+
+def _rest(matchers: Sequence[Matcher]) -> tuple[str | None, tuple[Matcher, ...]]:
+    return "other", tuple(others(matcher) for matcher in matchers)
+
+
+def _by_group(
+    need: Need, selector: Selector, step_s: float, series: Sequence[Labels], most: int, role: str | None
+) -> list[Share]:
+    """Return the non-empty pod groups of a part; a part nothing was listed for is kept, for what may come."""
+    parts = [selector]
+    done: list[tuple[Selector, int]] = []
+    while parts:
+        part = parts.pop()
+        own = [row for row in series if part.accepts(row)]
+        cut = halves(own) if len(own) > most else None
+        if cut is None:
+            done.append((part, len(own)))
+        else:
+            parts += [part.narrowed(matcher) for matcher in reversed(cut)]
+    numbered = len(done) > 1
+    return [
+        Share(need, part, step_s, count, role, number if numbered else None)
+        for number, (part, count) in enumerate(done)
+    ]
+
+
+def halves(series: Sequence[Labels]) -> tuple[Matcher, Matcher] | None:
+    """Return a matcher for about half of some series, and its complement; None when no label divides them."""
+    for label in SPLIT_LABELS:
+        values = sorted({row.get(label, "") for row in series})
+        if len(values) > 1:
+            named = [value for value in values if value]
+            first = one_of(label, named[: max(1, len(named) // 2)])
+            return first, others(first)
+    return None
+
 
 PLAN_SCHEMA = "hs-analysis/plan/v1"
 PLAN_FILE = "plan.json"
@@ -283,3 +546,92 @@ def iso(moment: float) -> str:
 def number(value: float) -> str:
     """Return seconds as the API takes them: whole where they are, else to the millisecond."""
     return f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+DRAFT_PREFIX = ".draft-"
+"""Of a file that is not whole yet; what begins with a dot is no input."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks which server, as the commands should say it: never the secrets, only where they are kept.
+
+    ``token`` and ``password`` are shell words that give the secret when the command runs.
+    """
+
+    url: str
+    tenant: str | None = None
+    token: str | None = None
+    user: str | None = None
+    password: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    insecure: bool = False
+
+
+def curl(file: PlannedFile, caller: Caller) -> str:
+    """Return the shell line of one file for curl; of an answer that is an error nothing is kept."""
+    head = ["curl", "-fsSG", *_curl_access(caller), shlex.quote(f"{caller.url}/api/v1/{file.api}")]
+    commands = []
+    for match in file.selections:
+        (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)
+        words = [*head, "--data-urlencode", shlex.quote(f"query={query}")]
+        commands.append(" ".join([*words, *(f"-d {name}={value}" for name, value in others)]))
+    return _line(file, commands, "-o")
+
+
+def _line(file: PlannedFile, commands: Sequence[str], into: str) -> str:
+    """Return a shell line that leaves a finished file alone, and under ``set -e`` ends at what fails.
+
+    The answers to several commands are kept only when all are there: some would pass for all of them.
+    """
+    plain = shlex.quote(file.file.removesuffix(".gz"))
+    fetched = f"{commands[0]} {into} {plain}"
+    if len(commands) > 1:
+        draft = shlex.quote(f"{DRAFT_PREFIX}{file.file}")
+        fetched = f"{{ {'; '.join(commands)}; }} > {draft}; mv {draft} {plain}"
+    return f"[ -s {shlex.quote(file.file)} ] || {{ {fetched}; gzip -f {plain}; }}"
+
+
+def _curl_access(caller: Caller) -> list[str]:
+    words = [f'-H "Authorization: Bearer {caller.token}"'] if caller.token else []
+    if caller.user is not None or caller.password is not None:
+        words.append(f'-u "{caller.user or ""}:{caller.password or ""}"')
+    words += _option("-H", f"X-Scope-OrgID: {caller.tenant}" if caller.tenant else None)
+    words += _option("--cacert", caller.ca_file)
+    words += _option("--cert", caller.client_cert) + _option("--key", caller.client_key)
+    return words + (["-k"] if caller.insecure else [])
+
+
+def _option(flag: str, value: str | None) -> list[str]:
+    return [flag, shlex.quote(value)] if value else []
+
+
+def promtool(file: PlannedFile, caller: Caller) -> str:
+    """Return the shell line of one file for promtool; its answers have no envelope, and so no warnings."""
+    head = ["promtool", "query", "instant" if file.api == "query" else "range", "--format=json"]
+    if caller.token:
+        head.append(f'--header "Authorization=Bearer {caller.token}"')
+    if caller.tenant:
+        head.append(f"--header {shlex.quote(f'X-Scope-OrgID={caller.tenant}')}")
+    commands = []
+    for match in file.selections:
+        (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)
+        flags = [f"--{name}={value}{'s' * (name == 'step')}" for name, value in others]
+        commands.append(" ".join([*head, *flags, shlex.quote(caller.url), shlex.quote(query)]))
+    return _line(file, commands, ">")
+
+
+TOOLS: dict[str, Callable[[PlannedFile, Caller], str]] = {"curl": curl, "promtool": promtool}
+
+
+def promtool_lacks(caller: Caller, files: Iterable[PlannedFile]) -> str | None:
+    """Return what promtool can't do for this caller, None when it can do all."""
+    if caller.user is not None or caller.password is not None:
+        return "promtool takes no user and password"
+    if caller.ca_file or caller.client_cert or caller.insecure:
+        return "promtool takes no certificates"
+    if (caller.token or caller.tenant) and any(file.api == "query" for file in files):
+        return "promtool takes no token and no tenant where samples are asked for as scraped"
+    return None

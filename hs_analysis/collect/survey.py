@@ -11,8 +11,19 @@ from urllib.parse import quote
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.collect.answers import kind_of, names_of, series_of, times_of, vector_of
-from hs_analysis.collect.needs import Need, around, selector_of
-from hs_analysis.collect.plan import MOST_POINTS, MOST_SAMPLES, cut, number
+from hs_analysis.collect.plan import (
+    MOST_POINTS,
+    MOST_SAMPLES,
+    Api,
+    Labels,
+    Need,
+    Share,
+    around,
+    cut,
+    number,
+    selector_of,
+    shares_of,
+)
 from hs_analysis.collect.selectors import Matcher, Selector, one_of, query_of
 from hs_analysis.collect.server import (
     LONGEST_GET,
@@ -22,7 +33,6 @@ from hs_analysis.collect.server import (
     TooHeavyError,
     TooManyPointsError,
 )
-from hs_analysis.collect.shares import Api, Labels, Share, shares_of
 from hs_analysis.errors import ServerError
 
 Item = TypeVar("Item")

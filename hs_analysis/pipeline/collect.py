@@ -20,11 +20,21 @@ from hs_analysis.collect.check import (
     lost_from_plan,
 )
 from hs_analysis.collect.fetch import Fetched, Limits, counted, fetch
-from hs_analysis.collect.needs import needed, own_notes, selector_of
-from hs_analysis.collect.plan import PLAN_FILE, Plan, PlannedFile, Request, make_plan, on_grid
+from hs_analysis.collect.plan import (
+    PLAN_FILE,
+    Labels,
+    Plan,
+    PlannedFile,
+    Request,
+    Share,
+    make_plan,
+    needed,
+    on_grid,
+    own_notes,
+    selector_of,
+)
 from hs_analysis.collect.selectors import parse_matchers
 from hs_analysis.collect.server import QueryError, Server
-from hs_analysis.collect.shares import Labels, Share
 from hs_analysis.collect.survey import (
     Found,
     Survey,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from hs_analysis.collect.commands import DRAFT_PREFIX
+from hs_analysis.collect.plan import DRAFT_PREFIX
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline.inputs import sha256_of
 from hs_analysis.pipeline.manifest import write_text

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hs_analysis.collect.check import FileFacts, Received, missing_from_plan
-from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Plan, PlannedFile
-from hs_analysis.collect.shares import Api
+from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Api, Plan, PlannedFile
 from hs_analysis.errors import RunFolderError
 from hs_analysis.ingest.discover import holds_no_series
 from hs_analysis.ingest.spans import FileSpan

@@ -15,8 +15,7 @@ from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 from hs_analysis.collect.access import Access
-from hs_analysis.collect.pace import Pace
-from hs_analysis.collect.server import Server
+from hs_analysis.collect.server import Pace, Server
 
 
 class Clock:

@@ -8,10 +8,8 @@ from collect.recording_server import PODS, scraped
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.needs import needed, selector_of
-from hs_analysis.collect.plan import PlannedFile, Request, make_plan
+from hs_analysis.collect.plan import Api, PlannedFile, Request, Share, make_plan, needed, selector_of
 from hs_analysis.collect.server import Server
-from hs_analysis.collect.shares import Api, Share
 
 START = 1_764_000_000.0
 METRIC = "vllm:generation_tokens_total"

@@ -12,9 +12,8 @@ from typing import Any
 
 from hs_analysis.collect.access import Access
 from hs_analysis.collect.fetch import Limits
-from hs_analysis.collect.pace import Pace
 from hs_analysis.collect.plan import Request
-from hs_analysis.collect.server import Server
+from hs_analysis.collect.server import Pace, Server
 from hs_analysis.pipeline.collect import Pulled, pull
 from hs_analysis.pipeline.progress import Silent
 

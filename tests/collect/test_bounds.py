@@ -22,8 +22,7 @@ from hs_analysis.collect import server as collect_server
 from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.answers import kind_of, series_of
 from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.pace import Pace
-from hs_analysis.collect.server import MOST_SILENT, QueryError, Server, SilentError, TooHeavyError
+from hs_analysis.collect.server import MOST_SILENT, Pace, QueryError, Server, SilentError, TooHeavyError
 from hs_analysis.errors import ServerError
 
 __all__ = ["certificate"]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from collect.snapshot import END, START, WINDOW, finished, points
 
-from hs_analysis.collect.commands import TOOLS, Caller
+from hs_analysis.collect.plan import TOOLS, Caller
 from hs_analysis.pipeline.plans import read_plan
 
 

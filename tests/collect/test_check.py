@@ -13,9 +13,7 @@ from hs_analysis.collect.check import (
     lost_from_plan,
     missing_from_plan,
 )
-from hs_analysis.collect.needs import needed, selector_of
-from hs_analysis.collect.plan import Plan, Request, make_plan
-from hs_analysis.collect.shares import Api, Share
+from hs_analysis.collect.plan import Api, Plan, Request, Share, make_plan, needed, selector_of
 
 START, STEP_S = 1_764_000_000.0, 15.0
 METRICS = ("vllm:num_requests_waiting", "vllm:num_requests_running", "up")

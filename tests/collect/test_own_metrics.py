@@ -16,9 +16,7 @@ from export.prometheus_server import over
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
-from hs_analysis.collect.needs import Need, selector_of
-from hs_analysis.collect.plan import file_name
-from hs_analysis.collect.shares import Share
+from hs_analysis.collect.plan import Need, Share, file_name, selector_of
 
 GAUGE = "dynamo_work_handler_queue_depth"
 COUNTER = "dynamo_component_router_requests_started_total"

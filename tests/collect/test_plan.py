@@ -11,20 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.collect.commands import Caller, curl, promtool, promtool_lacks
-from hs_analysis.collect.needs import WITNESSES, around, needed, selector_of
 from hs_analysis.collect.plan import (
     MOST_POINTS,
     MOST_SAMPLES,
+    WITNESSES,
+    Caller,
     Request,
+    Share,
+    around,
     chunks,
+    curl,
     make_plan,
+    needed,
     on_grid,
     parameters,
+    promtool,
+    promtool_lacks,
+    selector_of,
+    shares_of,
     stretches,
 )
 from hs_analysis.collect.selectors import Matcher, query_of
-from hs_analysis.collect.shares import Share, shares_of
 from hs_analysis.errors import UsageError
 
 CATALOGUE = load_catalogue()

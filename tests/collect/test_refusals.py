@@ -15,8 +15,7 @@ from outside import needs
 
 from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.pace import Pace
-from hs_analysis.collect.server import QueryError, Server
+from hs_analysis.collect.server import Pace, QueryError, Server
 from hs_analysis.collect.survey import usual_spacing
 from hs_analysis.errors import ServerError
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hs_analysis.collect.plan import halves
 from hs_analysis.collect.selectors import (
     Matcher,
     Selector,
@@ -15,7 +16,6 @@ from hs_analysis.collect.selectors import (
     query_of,
     with_matcher,
 )
-from hs_analysis.collect.shares import halves
 from hs_analysis.errors import UsageError
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=6)

@@ -25,10 +25,8 @@ from collect.recording_server import (
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.answers import kind_of
 from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.needs import needed, selector_of
-from hs_analysis.collect.pace import ATTEMPTS, backoff_s, retry_after_s
-from hs_analysis.collect.server import LONGEST_GET, QueryError
-from hs_analysis.collect.shares import Api
+from hs_analysis.collect.plan import Api, needed, selector_of
+from hs_analysis.collect.server import ATTEMPTS, LONGEST_GET, QueryError, backoff_s, retry_after_s
 from hs_analysis.collect.survey import listed
 from hs_analysis.errors import ServerError
 

@@ -9,10 +9,9 @@ from collect.recording_server import Asked, Reply, Script, failure, success
 from collect.snapshot import END, START
 
 from hs_analysis.collect.access import Access
-from hs_analysis.collect.pace import Pace
 from hs_analysis.collect.plan import LONGEST_NAME, Plan, Request
 from hs_analysis.collect.selectors import parse_matchers
-from hs_analysis.collect.server import LONGEST_GET, Server
+from hs_analysis.collect.server import LONGEST_GET, Pace, Server
 from hs_analysis.collect.survey import names
 from hs_analysis.pipeline.collect import online_plan, wanted
 from hs_analysis.pipeline.progress import Silent
