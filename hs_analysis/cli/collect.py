@@ -46,7 +46,7 @@ from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.plan import Plan, Request
-    from hs_analysis.pipeline.collect import Pulled, Wanted
+    from hs_analysis.pipeline.pull import Pulled, Wanted
 
 LastFlag = Annotated[
     str | None,
@@ -155,7 +155,7 @@ def export_plan(
         ca_file=path_text(ca_file), client_cert=path_text(client_cert), client_key=path_text(client_key),
         insecure=insecure,
     )  # fmt: skip
-    from hs_analysis.pipeline.collect import offline_plan, write_plan
+    from hs_analysis.pipeline.pull import offline_plan, write_plan
 
     plan = offline_plan(request, _now(), _series(series) if series else None, want)
     lack = promtool_lacks(caller, plan.files) if tool == "promtool" else None
@@ -171,7 +171,7 @@ def export_plan(
 
 
 def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
-    from hs_analysis.pipeline.records import to_plain
+    from hs_analysis.pipeline.tables import to_plain
 
     rows = [
         {**to_plain(file), "match": None, "command": command}
@@ -232,7 +232,7 @@ def pull(
     from hs_analysis.collect.access import base_url
     from hs_analysis.collect.fetch import Limits
     from hs_analysis.collect.server import Pace, Server
-    from hs_analysis.pipeline.collect import pull as run_pull
+    from hs_analysis.pipeline.pull import pull as run_pull
 
     progress = listener(quiet=form.quiet, no_color=form.no_color)
     try:
@@ -317,7 +317,7 @@ def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _wanted(config: ConfigFlags) -> Wanted:
     """Return what is asked for: the catalogue's metrics and those that hsa.toml maps."""
     from hs_analysis.cli.effective import for_inputs
-    from hs_analysis.pipeline.collect import wanted
+    from hs_analysis.pipeline.pull import wanted
 
     return wanted(for_inputs(config.config, []).settings.reading)
 

@@ -73,7 +73,7 @@ def show(shown: Shown, output: Format, *, no_color: bool = False) -> None:
 
 def as_json(data: Any, *, unicode: bool = True) -> str:
     """Return plain data as JSON text; NaN and infinities are null. Without ``unicode`` all is ASCII."""
-    from hs_analysis.pipeline.records import to_plain
+    from hs_analysis.pipeline.tables import to_plain
 
     return json.dumps(to_plain(data), indent=2, ensure_ascii=not unicode, allow_nan=False) + "\n"
 
@@ -83,7 +83,7 @@ def as_yaml(data: Any, *, unicode: bool = True) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.representer import SafeRepresenter
 
-    from hs_analysis.pipeline.records import to_plain
+    from hs_analysis.pipeline.tables import to_plain
 
     def text(representer: Any, value: str) -> Any:
         quoted = value.lower() in _YAML_11_WORDS or value.startswith(_YAML_11_STARTS)
@@ -110,7 +110,7 @@ def as_yaml(data: Any, *, unicode: bool = True) -> str:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return flat records as CSV with a header; null is an empty cell, lists and dicts are JSON."""
-    from hs_analysis.pipeline.records import to_plain
+    from hs_analysis.pipeline.tables import to_plain
 
     plain = [to_plain(row) for row in rows]
     buffer = io.StringIO()

@@ -46,7 +46,7 @@ def _policy(path: Path, text: str) -> str:
 
 
 def _plan(path: Path, _text: str) -> str:
-    from hs_analysis.pipeline.plans import read_plan
+    from hs_analysis.pipeline.plan_files import read_plan
 
     plan = read_plan(path.parent)
     if plan is None:

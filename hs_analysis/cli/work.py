@@ -81,9 +81,8 @@ def on_folder(
     layers = [group.layer() for group in flags]
 
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.folder import require
-    from hs_analysis.pipeline.run_settings import of_run
-    from hs_analysis.pipeline.session import run_folder
+    from hs_analysis.pipeline.run_folder import require
+    from hs_analysis.pipeline.session import of_run, run_folder
 
     before = require(folder)
     used = effective.for_run(of_run(before), before.origins, config, layers)
@@ -115,9 +114,9 @@ def looked_at(
     layers = [group.layer() for group in flags]
 
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.folder import is_run, require
-    from hs_analysis.pipeline.look import look_at_inputs, look_at_run
-    from hs_analysis.pipeline.run_settings import of_run
+    from hs_analysis.pipeline.doctor_stage import look_at_inputs, look_at_run
+    from hs_analysis.pipeline.run_folder import is_run, require
+    from hs_analysis.pipeline.session import of_run
 
     progress = listener(quiet=out.quiet, no_color=out.no_color)
     run = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
@@ -165,7 +164,7 @@ def _asked(used: Effective, *, strict: bool, stdin: bool = False, changes_settin
 def _say_stale(ran: Ran, progress: Lines) -> None:
     """Say which stages are of before, and what brings them up to date."""
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.run_settings import stale_line
+    from hs_analysis.pipeline.session import stale_line
 
     if line := stale_line(ran.folder, ran.manifest, STAGES):
         progress.noted(line)

@@ -13,67 +13,67 @@ _NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
 
 
 def _ingest(work: Work) -> Outcome:
-    from hs_analysis.pipeline.gather import ingest_inputs
+    from hs_analysis.pipeline.ingest_stages import ingest_inputs
 
     return ingest_inputs(work)
 
 
 def _align(work: Work) -> Outcome:
-    from hs_analysis.pipeline.gather import align_services
+    from hs_analysis.pipeline.ingest_stages import align_services
 
     return align_services(work)
 
 
 def _doctor(work: Work) -> Outcome:
-    from hs_analysis.pipeline.examine import examine_input
+    from hs_analysis.pipeline.doctor_stage import examine_input
 
     return examine_input(work)
 
 
 def _study(work: Work) -> Outcome:
-    from hs_analysis.pipeline.judge import study_signals
+    from hs_analysis.pipeline.study_stages import study_signals
 
     return study_signals(work)
 
 
 def _derive(work: Work) -> Outcome:
-    from hs_analysis.pipeline.judge import derive_numbers
+    from hs_analysis.pipeline.study_stages import derive_numbers
 
     return derive_numbers(work)
 
 
 def _plan_test(work: Work) -> Outcome:
-    from hs_analysis.pipeline.ask import plan_tests
+    from hs_analysis.pipeline.policy_stages import plan_tests
 
     return plan_tests(work)
 
 
 def _select(work: Work) -> Outcome:
-    from hs_analysis.pipeline.decide import select_policies
+    from hs_analysis.pipeline.policy_stages import select_policies
 
     return select_policies(work)
 
 
 def _replay(work: Work) -> Outcome:
-    from hs_analysis.pipeline.decide import replay_policies
+    from hs_analysis.pipeline.policy_stages import replay_policies
 
     return replay_policies(work)
 
 
 def _policy(work: Work) -> Outcome:
-    from hs_analysis.pipeline.write_policy import write_policies
+    from hs_analysis.pipeline.policy_stages import write_policies
 
     return write_policies(work)
 
 
 def _export(work: Work) -> Outcome:
-    from hs_analysis.pipeline.publish import export_policies
+    from hs_analysis.pipeline.report_stages import export_policies
 
     return export_policies(work)
 
 
 def _report(work: Work) -> Outcome:
-    from hs_analysis.pipeline.publish import write_report
+    from hs_analysis.pipeline.report_stages import write_report
 
     return write_report(work)
 

@@ -1,20 +1,25 @@
-"""The input files of a run: listed, measured and hashed, so that equal inputs are known as equal."""
+"""The input files of a run, standard input among them: listed, measured and hashed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.names import NO_TEXT, is_text, shown
+from hs_analysis.interrupts import temporary_folder, undone
 
 _BLOCK = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
-class InputFile:
+class HashedInput:
     """One input file.
 
     Attributes
@@ -47,7 +52,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
+def list_inputs(arguments: Sequence[Path]) -> tuple[HashedInput, ...]:
     """Return every file of the INPUT arguments, sorted by (name, path); hidden files are left out.
 
     So are files of a folder whose names are no UTF-8: no text file could name them, and none is read.
@@ -58,7 +63,7 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
         For arguments that are not there, can't be read, or are folders without a file.
     """
     errors: list[HsError] = []
-    found: dict[Path, InputFile] = {}
+    found: dict[Path, HashedInput] = {}
     for argument in arguments:
         try:
             for path, name, named in _walk(argument):
@@ -68,7 +73,7 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[InputFile, ...]:
                     continue
                 key = path.resolve()
                 if key not in found:
-                    found[key] = InputFile(path, name, named, path.stat().st_size, sha256_of(path))
+                    found[key] = HashedInput(path, name, named, path.stat().st_size, sha256_of(path))
         except InputError as error:
             errors.append(error)
         except OSError as error:
@@ -102,13 +107,13 @@ def _walk(argument: Path) -> Iterable[tuple[Path, str, bool]]:
     return shown
 
 
-def inputs_sha256(files: Iterable[InputFile]) -> str:
+def inputs_sha256(files: Iterable[HashedInput]) -> str:
     """Return one hash for a set of inputs: names and bytes count, order and place do not."""
     lines = sorted(f"{file.sha256}  {file.name}" for file in files)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def first_difference(recorded: Iterable[tuple[str, str]], files: Iterable[InputFile]) -> str | None:
+def first_difference(recorded: Iterable[tuple[str, str]], files: Iterable[HashedInput]) -> str | None:
     """Return in words what differs between recorded (name, sha256) pairs and files; None if nothing does."""
     before, now = set(recorded), {(file.name, file.sha256) for file in files}
     if before == now:
@@ -119,3 +124,60 @@ def first_difference(recorded: Iterable[tuple[str, str]], files: Iterable[InputF
     for name in sorted(names_before - names_now):
         return f"{name} is gone"
     return f"{min(name for name, _ in now - before)} has other content"
+
+
+MARK = Path("-")
+"""The INPUT that stands for standard input."""
+
+NAME = "stdin"
+"""Its name in the manifest and in evidence."""
+
+_PREFIX = ".staging-stdin-"
+
+
+@contextmanager
+def spooled(arguments: Sequence[Path], beside: Path, *, wanted: bool) -> Iterator[tuple[Path, ...]]:
+    """Yield the arguments with ``-`` replaced by a file that holds standard input.
+
+    Parameters
+    ----------
+    arguments
+        INPUTs as typed.
+    beside
+        Folder that gets the file: that of the run folders, whose disk has room for a run.
+    wanted
+        Whether ``-`` stands for standard input here.
+
+    Raises
+    ------
+    InputError
+        When nothing came in.
+    """
+    if not (wanted and MARK in arguments):
+        yield tuple(arguments)
+        return
+    made = [folder for folder in (beside, *beside.parents) if not folder.exists()]
+    remove_made = partial(_remove_empty, made)
+    with undone(remove_made):
+        try:
+            beside.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(beside, _PREFIX) as folder:
+                kept = folder / NAME
+                with kept.open("wb") as file:
+                    shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+                if not kept.stat().st_size:
+                    raise InputError("standard input is empty", where="-", hint="pipe a dump into it")
+                yield tuple(dict.fromkeys(kept if path == MARK else path for path in arguments))
+        finally:
+            remove_made()
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def is_spooled(path: Path) -> bool:
+    """Whether a path is that of standard input as some command kept it."""
+    return path.name == NAME and path.parent.name.startswith(_PREFIX)

@@ -17,8 +17,8 @@ from typing import Any
 
 import hs_analysis
 from hs_analysis.errors import RunFolderError
-from hs_analysis.pipeline.inputs import InputFile, inputs_sha256, sha256_of
-from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.inputs import HashedInput, inputs_sha256, sha256_of
+from hs_analysis.pipeline.tables import from_plain, to_plain
 from hs_analysis.schema.settings import Settings
 
 MANIFEST_FILE = "manifest.json"
@@ -129,13 +129,13 @@ class Manifest:
         gone = set(names)
         return replace(self, stages={key: record for key, record in self.stages.items() if key not in gone})
 
-    def input_files(self) -> tuple[InputFile, ...]:
+    def input_files(self) -> tuple[HashedInput, ...]:
         """Return the inputs as they were recorded."""
-        return tuple(InputFile(Path(i.path), i.name, i.named, i.size, i.sha256) for i in self.inputs)
+        return tuple(HashedInput(Path(i.path), i.name, i.named, i.size, i.sha256) for i in self.inputs)
 
 
 def new(
-    arguments: Sequence[Path], files: Sequence[InputFile], settings: Settings, command: Sequence[str]
+    arguments: Sequence[Path], files: Sequence[HashedInput], settings: Settings, command: Sequence[str]
 ) -> Manifest:
     """Return the manifest of a run that has not begun."""
     return Manifest(

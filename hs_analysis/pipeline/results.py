@@ -14,15 +14,13 @@ import polars as pl
 
 from hs_analysis.errors import RunFolderError, UsageError
 from hs_analysis.evidence import parse
-from hs_analysis.pipeline import folder as folders
 from hs_analysis.pipeline import manifest as manifests
-from hs_analysis.pipeline import summary, tables
-from hs_analysis.pipeline.examine import DOCTOR_FILE
-from hs_analysis.pipeline.frames import read_entries
-from hs_analysis.pipeline.gather import catalogue_of, without_service
+from hs_analysis.pipeline import report_stages, tables
+from hs_analysis.pipeline import run_folder as folders
+from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
+from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
 from hs_analysis.pipeline.manifest import Manifest
-from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.pipeline.tables import PLACES
+from hs_analysis.pipeline.tables import PLACES, from_plain, read_entries, to_plain
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
@@ -82,7 +80,7 @@ def ingested(manifest: Manifest) -> Plain:
 def unserved(folder: Path, manifest: Manifest) -> list[dict[str, str]]:
     """Return a warning for every pool of a run whose instances have a role and belong to no service."""
     found = without_service(folder, from_plain(Settings, manifest.settings))
-    return summary.unserved_warnings([one.sentence() for one in found])
+    return report_stages.unserved_warnings([one.sentence() for one in found])
 
 
 def sections(folder: Path, stage: str) -> list[Plain]:
@@ -95,21 +93,21 @@ def sections(folder: Path, stage: str) -> list[Plain]:
 
 def ratio_tests(folder: Path) -> list[Plain]:
     """Return the answers of the ratio tests of a run."""
-    from hs_analysis.pipeline.ratio_tests import read_sweeps
+    from hs_analysis.pipeline.study_stages import read_sweeps
 
     return [to_plain(found) for found in read_sweeps(folder)]
 
 
 def profile_ratios(folder: Path) -> list[Plain]:
     """Return what the profiles of a run gave."""
-    from hs_analysis.pipeline.ratio_tests import read_profile_ratios
+    from hs_analysis.pipeline.study_stages import read_profile_ratios
 
     return [to_plain(found) for found in read_profile_ratios(folder)]
 
 
 def planned_tests(folder: Path, generator: str) -> list[Plain]:
     """Return the planned tests of a run with the commands of a load generator, one a level."""
-    from hs_analysis.pipeline.ask import read_plan
+    from hs_analysis.pipeline.policy_stages import read_plan
 
     return [
         to_plain(test)
@@ -123,29 +121,29 @@ def planned_tests(folder: Path, generator: str) -> list[Plain]:
 
 
 def _study(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.judge import read_all_verdicts, read_recommended
+    from hs_analysis.pipeline.study_stages import read_all_verdicts, read_recommended
 
-    return summary.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
+    return report_stages.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
 
 
 def _derive(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.judge import read_derived
+    from hs_analysis.pipeline.study_stages import read_derived
 
     derived = read_derived(folder, service)
-    return summary.derive_section(derived) | summary.refusals_section(derived)
+    return report_stages.derive_section(derived) | report_stages.refusals_section(derived)
 
 
 def _select(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.decide import read_drivers, read_scores
+    from hs_analysis.pipeline.policy_stages import read_drivers, read_scores
 
-    selection = summary.selection_section(read_scores(folder, service))
-    return selection | summary.drivers_section(read_drivers(folder, service))
+    selection = report_stages.selection_section(read_scores(folder, service))
+    return selection | report_stages.drivers_section(read_drivers(folder, service))
 
 
 def _replay(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.decide import read_replay
+    from hs_analysis.pipeline.policy_stages import read_replay
 
-    return summary.replay_section(read_replay(folder, service))
+    return report_stages.replay_section(read_replay(folder, service))
 
 
 _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
@@ -158,7 +156,7 @@ _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
 
 def read_summary(folder: Path) -> Plain:
     """Return summary.json of a run folder; see `checked_summary` for errors."""
-    from hs_analysis.pipeline.publish import SUMMARY_FILE
+    from hs_analysis.pipeline.report_stages import SUMMARY_FILE
 
     return checked_summary(tables.read_json(folder, SUMMARY_FILE), str(folder / SUMMARY_FILE))
 
@@ -174,8 +172,8 @@ def checked_summary(found: Any, where: str) -> Plain:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(version, int):
         raise RunFolderError("no summary of a run", where=where, hint="name a run folder")
-    if version not in summary.READABLE_VERSIONS:
-        known = " and ".join(map(str, summary.READABLE_VERSIONS))
+    if version not in report_stages.READABLE_VERSIONS:
+        known = " and ".join(map(str, report_stages.READABLE_VERSIONS))
         what = f"schema_version is {version}, this version of hsa reads {known}"
         raise RunFolderError(what, where=where, hint="make the run again, or use the version that wrote it")
     return found
@@ -183,7 +181,7 @@ def checked_summary(found: Any, where: str) -> Plain:
 
 def policy_text(folder: Path) -> str:
     """Return policy.yaml as it is."""
-    from hs_analysis.pipeline.decide import POLICY_FILE
+    from hs_analysis.pipeline.policy_stages import POLICY_FILE
 
     return (folder / POLICY_FILE).read_text(encoding="utf-8")
 
@@ -215,8 +213,8 @@ def compared(folder: Path, summary: Plain | None = None) -> Run:
     from ruamel.yaml.error import YAMLError
 
     from hs_analysis.compare import Run
-    from hs_analysis.pipeline.decide import POLICY_FILE
-    from hs_analysis.pipeline.publish import SUMMARY_FILE
+    from hs_analysis.pipeline.policy_stages import POLICY_FILE
+    from hs_analysis.pipeline.report_stages import SUMMARY_FILE
 
     if summary is None and not (folder / SUMMARY_FILE).is_file():
         raise RunFolderError("the run has no summary yet", where=str(folder), hint=f"hsa report {folder}")
@@ -235,7 +233,7 @@ def compared(folder: Path, summary: Plain | None = None) -> Run:
 
 def exported(folder: Path) -> list[Plain]:
     """Return per service and target the files that were written and what they could not express."""
-    from hs_analysis.pipeline.publish import EXPORTS_FILE
+    from hs_analysis.pipeline.report_stages import EXPORTS_FILE
 
     return list(tables.read_json(folder, EXPORTS_FILE))
 
@@ -265,7 +263,7 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
         When that run has no summary yet.
     """
     from hs_analysis.pipeline.provenance import made_by
-    from hs_analysis.pipeline.publish import DETAIL_TABLES
+    from hs_analysis.pipeline.report_stages import DETAIL_TABLES
     from hs_analysis.report.explain import explain
 
     found = parse(link)
@@ -287,7 +285,7 @@ def explained(link: str, run_dir: Path | None) -> tuple[Plain, str]:
 def stale_note(folder: Path) -> str:
     """Return the line that says which files of a run are of before; empty when none is."""
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.run_settings import stale_line
+    from hs_analysis.pipeline.session import stale_line
 
     return stale_line(folder, folders.require(folder), STAGES)
 

@@ -1,23 +1,26 @@
-"""Run stages in one run folder: skip what is current, write the rest under temporary names, record it."""
+"""Run stages in one run folder: one writer at a time, what is current is skipped, the rest recorded."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 import hs_analysis
 from hs_analysis.errors import HsError, RunFolderError
 from hs_analysis.pipeline import manifest as manifests
-from hs_analysis.pipeline.inputs import InputFile, sha256_of
+from hs_analysis.pipeline.inputs import HashedInput, is_spooled, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
-from hs_analysis.pipeline.progress import Progress
-from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import (
     Outcome,
+    Progress,
     Stage,
     Work,
     fingerprints,
@@ -25,7 +28,7 @@ from hs_analysis.pipeline.stages import (
     leading_to,
     setting_values,
 )
-from hs_analysis.pipeline.standard_input import is_spooled
+from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.schema.settings import Machine, Settings
 
 STAGING_PREFIX = ".staging-"
@@ -271,7 +274,7 @@ def _record(
     )
 
 
-def check_unchanged(files: Sequence[InputFile]) -> None:
+def check_unchanged(files: Sequence[HashedInput]) -> None:
     """Raise when an input file is gone or has other bytes than the run was made from."""
     for file in files:
         if is_spooled(file.path) and not file.path.is_file():
@@ -314,3 +317,44 @@ def start_over(folder: Path, manifest: Manifest) -> None:
                     f"can't be removed ({error.strerror})", where=str(folder / file.path)
                 ) from error
     (folder / manifests.MANIFEST_FILE).unlink(missing_ok=True)
+
+
+LOCK_FILE = ".lock"
+
+_HOLDER_AT = 1
+"""Where the number of the holder begins in the file [bytes]: Windows lets nobody read the first byte."""
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; the folder must exist and may be renamed meanwhile.
+
+    Raises
+    ------
+    RunFolderError
+        When another process holds it; the message names the process.
+    """
+    held: list[int] = []
+    path = folder / LOCK_FILE
+    one = FileLock(path, blocking=False, preserve_lock_file=True, on_acquired=held.append)
+    try:
+        one.acquire()
+    except Timeout as error:
+        raise RunFolderError(
+            f"another hsa is writing this folder (process {_holder(path)})",
+            where=str(folder),
+            hint="wait for it, or choose another folder with --run-dir",
+        ) from error
+    try:
+        os.ftruncate(held[0], 0)
+        os.write(held[0], f"{' ' * _HOLDER_AT}{os.getpid()}\n".encode())
+        yield
+        os.ftruncate(held[0], 0)
+    finally:
+        one.release()
+
+
+def _holder(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        file.seek(_HOLDER_AT)
+        return file.read().decode().strip() or "unknown"

@@ -18,10 +18,9 @@ from typer.testing import CliRunner
 from hs_analysis.cli.app import app
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.frames import read_frames, split, write_aligned
 from hs_analysis.pipeline.inputs import list_inputs
-from hs_analysis.pipeline.progress import Silent
-from hs_analysis.pipeline.stages import Work, by_name
+from hs_analysis.pipeline.stages import Silent, Work, by_name
+from hs_analysis.pipeline.tables import read_frames, split, write_aligned
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Reading, Settings, Slo
 
@@ -98,7 +97,7 @@ def test_aligned_frames_survive_the_disk(
     dumps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the study reads is what alignment made: values, order of columns, gaps, and all that is known."""
-    from hs_analysis.pipeline import gather
+    from hs_analysis.pipeline import ingest_stages
 
     made: list[Any] = []
 
@@ -106,12 +105,12 @@ def test_aligned_frames_survive_the_disk(
         made.append(aligned)
         write_aligned(folder, aligned)
 
-    monkeypatch.setattr(gather, "write_aligned", keep)
+    monkeypatch.setattr(ingest_stages, "write_aligned", keep)
     work = Work(
         tmp_path, tmp_path, Settings(slo=Slo(2.5, 0.05)), (dumps,), list_inputs([dumps]), "", "", Silent()
     )
-    gather.ingest_inputs(work)
-    gather.align_services(work)
+    ingest_stages.ingest_inputs(work)
+    ingest_stages.align_services(work)
     for before, after in zip(made[0].frames, read_frames(tmp_path), strict=True):
         assert_frame_equal(before.table, after.table)
         for field in fields(ServiceFrame):

@@ -169,7 +169,7 @@ def test_two_writers(tmp_path: Path, dumps: Path, hsa: Hsa) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     hold = (
-        "import sys\nfrom pathlib import Path\nfrom hs_analysis.pipeline.lock import lock\n"
+        "import sys\nfrom pathlib import Path\nfrom hs_analysis.pipeline.runner import lock\n"
         "with lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.readline()\n"
     )
     with subprocess.Popen(

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
-from hs_analysis.pipeline import look
+from hs_analysis.pipeline import doctor_stage
 
 OTHER = ("--slo", "ttft=9s")
 STAGES = ("study", "derive", "select", "policy", "replay", "export", "report", "plan-test")
@@ -23,7 +23,7 @@ def call(*arguments: str | Path, **more: Any) -> Result:
 
 
 def _rooms() -> Path:
-    return look.cache_folder() / look.LOOKED_AT
+    return doctor_stage.cache_folder() / doctor_stage.LOOKED_AT
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -195,13 +195,13 @@ def test_the_cache_keeps_few_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """The ones looked at longest ago go; the one in use stays."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     rooms = []
-    for number in range(look.MOST_CACHED + 2):
-        with look._room(str(number)) as room:
+    for number in range(doctor_stage.MOST_CACHED + 2):
+        with doctor_stage._room(str(number)) as room:
             (room / "x").touch()
             rooms.append(room)
             assert room.is_dir()
-    assert [room.is_dir() for room in rooms[-look.MOST_CACHED :]] == [True] * look.MOST_CACHED
-    assert len(list(_rooms().iterdir())) == look.MOST_CACHED
+    assert [room.is_dir() for room in rooms[-doctor_stage.MOST_CACHED :]] == [True] * doctor_stage.MOST_CACHED
+    assert len(list(_rooms().iterdir())) == doctor_stage.MOST_CACHED
 
 
 @pytest.mark.parametrize("command", ["run", "ingest"])
@@ -216,13 +216,13 @@ def test_a_run_folder_is_no_input(run: Path, command: str) -> None:
 
 def test_an_interrupted_run_is_finished_by_the_next(run: Path, dumps: Path) -> None:
     """After an end between two stages, what follows is marked; looking leaves it so, hsa run goes on."""
-    from hs_analysis.pipeline import publish
+    from hs_analysis.pipeline import report_stages
 
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "write_report", stop)
+        patch.setattr(report_stages, "write_report", stop)
         CliRunner().invoke(app, ["run", str(dumps), "--startup", "300s", "-q"])
     assert {name: bool(record["stale"]) for name, record in stages_of(run).items()}["report"]
     assert not list(run.glob(".staging-*"))

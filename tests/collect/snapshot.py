@@ -14,8 +14,8 @@ from hs_analysis.collect.access import Access
 from hs_analysis.collect.fetch import Limits
 from hs_analysis.collect.plan import Request
 from hs_analysis.collect.server import Pace, Server
-from hs_analysis.pipeline.collect import Pulled, pull
-from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.pull import Pulled, pull
+from hs_analysis.pipeline.stages import Silent
 
 START, END = "2026-11-24T12:16:30Z", "2026-11-24T12:36:45Z"
 WINDOW = ("--from", START, "--to", END)

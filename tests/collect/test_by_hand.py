@@ -15,7 +15,7 @@ import pytest
 from collect.snapshot import END, START, WINDOW, finished, points
 
 from hs_analysis.collect.plan import TOOLS, Caller
-from hs_analysis.pipeline.plans import read_plan
+from hs_analysis.pipeline.plan_files import read_plan
 
 
 @pytest.mark.outside("curl")

@@ -15,7 +15,7 @@ from collect.recording_server import Asked, Reply, failure, serving, small_prome
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
-from hs_analysis.pipeline import plans
+from hs_analysis.pipeline import plan_files
 
 TOKEN, PASSWORD = "tok-3f9a-very-secret", "pass-word-9-very-secret"
 WINDOW = ("--from", "2026-11-24T00:00:00Z", "--to", "2026-11-24T01:00:00Z")
@@ -251,7 +251,7 @@ def test_the_servers_warnings_are_shown(place: Path) -> None:
 
 def test_two_at_once_are_refused(url: str, place: Path) -> None:
     """The second says who is at work."""
-    from hs_analysis.pipeline.lock import lock
+    from hs_analysis.pipeline.runner import lock
 
     Path("dumps").mkdir()
     with lock(Path("dumps")):
@@ -261,7 +261,7 @@ def test_two_at_once_are_refused(url: str, place: Path) -> None:
 def test_a_plan_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Too large or too deep as well; nothing is overwritten; no file is out of the folder or of the API."""
     Path("dumps").mkdir()
-    monkeypatch.setattr(plans, "MOST_PLAN_BYTES", 2_000_000)
+    monkeypatch.setattr(plan_files, "MOST_PLAN_BYTES", 2_000_000)
     endless = " " * 2_000_001
     for text in ("{}", "[]", "no json", '{"schema":"hs-analysis/plan/v9"}', "[" * 100_000, endless):
         Path("dumps/plan.json").write_text(text)

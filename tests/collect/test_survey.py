@@ -13,8 +13,8 @@ from hs_analysis.collect.plan import LONGEST_NAME, Plan, Request
 from hs_analysis.collect.selectors import parse_matchers
 from hs_analysis.collect.server import LONGEST_GET, Pace, Server
 from hs_analysis.collect.survey import names
-from hs_analysis.pipeline.collect import online_plan, wanted
-from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.pull import online_plan, wanted
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Reading
 
 METRICS = ("vllm:generation_tokens_total", "vllm:num_requests_running", "up", "DCGM_FI_DEV_GPU_UTIL")

@@ -16,12 +16,11 @@ from hs_analysis.current import Definitions, Known, changes, read_definitions, r
 from hs_analysis.errors import InputError
 from hs_analysis.export import document, export
 from hs_analysis.export.naming import plain_number
-from hs_analysis.pipeline.beside import stored_series
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.frames import read_frames, split
-from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.policy_stages import stored_series
 from hs_analysis.pipeline.session import run_inputs
-from hs_analysis.pipeline.tables import PLACES
+from hs_analysis.pipeline.stages import Silent
+from hs_analysis.pipeline.tables import PLACES, read_frames, split
 from hs_analysis.policy import load_all
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.controllers import Autoscaler

@@ -117,9 +117,9 @@ def test_following_is_never_beaten_by_a_fixed_ratio(
 def test_cycles_of_real_components(real_data: Path, tmp_path: Path) -> None:
     """Five cycles with alternating mix: drifting, the windows follow the truth, output length moved most."""
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.judge import read_derived
-    from hs_analysis.pipeline.progress import Silent
     from hs_analysis.pipeline.session import run_inputs
+    from hs_analysis.pipeline.stages import Silent
+    from hs_analysis.pipeline.study_stages import read_derived
 
     source = real_data / "dynamo-mocker" / "pd-cycles"
     settings = Settings(slo=Slo(ttft_s=2.0, tbt_s=0.05), history_kind="pressure_test")

@@ -242,8 +242,8 @@ def test_captures_of_splits_give_best_and_balance() -> None:
 def pd_sweep(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Eight captures of one service, four splits under two token mixes, derived."""
     from hs_analysis.pipeline.chain import STAGES
-    from hs_analysis.pipeline.progress import Silent
     from hs_analysis.pipeline.session import run_inputs
+    from hs_analysis.pipeline.stages import Silent
 
     source, folder = real_data / "dynamo-mocker" / "pd-sweep", tmp_path_factory.mktemp("sweep") / "run"
     settings = Settings(slo=LIMITS, history_kind="pressure_test", draws=20)
@@ -254,7 +254,7 @@ def pd_sweep(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.mark.slow
 def test_captures_of_real_components_agree_with_the_clients_truth(pd_sweep: tuple[Path, Path]) -> None:
     """Under the limits and on decode TPS alone the best split of either mix is the client's."""
-    from hs_analysis.pipeline.ratio_tests import read_sweeps
+    from hs_analysis.pipeline.study_stages import read_sweeps
 
     source, folder = pd_sweep
     best = json.loads((source / "truth.json").read_text("utf-8"))["best"]

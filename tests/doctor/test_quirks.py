@@ -15,8 +15,8 @@ from public_sets import QUIRKS
 from hs_analysis.doctor import CHECKS
 from hs_analysis.errors import InputError
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import MetricRow, Reading, Settings, TableRow
 
 Findings = list[tuple[str, str, str]]

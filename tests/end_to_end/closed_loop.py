@@ -28,8 +28,8 @@ from simulator.sights import LOOK_S, Sight
 from simulator.steering import Order, Steered, steer
 from simulator.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
-from hs_analysis.pipeline.frames import read_frames, split
-from hs_analysis.pipeline.judge import TRAIN, read_derived
+from hs_analysis.pipeline.study_stages import TRAIN, read_derived
+from hs_analysis.pipeline.tables import read_frames, split
 from hs_analysis.policy import Observation, Policy, State, decide, load
 from hs_analysis.replay import replay_service
 from hs_analysis.schema.backtests import PolicyReplay, ReplayResult

@@ -11,7 +11,7 @@ from simulator import History
 from simulator.physics import Trace
 
 from hs_analysis.derive.load import saturated_rows, work_of
-from hs_analysis.pipeline.frames import read_frames
+from hs_analysis.pipeline.tables import read_frames
 
 SLOT_S = 300
 """Errors are those of five-minute means [s]."""

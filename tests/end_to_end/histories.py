@@ -18,12 +18,11 @@ from derive.synthetic import Service, day_frame, step_test, with_columns
 from export.scenes import series_frame
 
 from hs_analysis.align import Aligned, ServiceFacts
-from hs_analysis.pipeline import decide, judge, publish, tables, write_policy
-from hs_analysis.pipeline.examine import DOCTOR_FILE
-from hs_analysis.pipeline.frames import write_aligned
-from hs_analysis.pipeline.gather import INPUTS_FILE
-from hs_analysis.pipeline.progress import Silent
-from hs_analysis.pipeline.stages import Work
+from hs_analysis.pipeline import policy_stages, report_stages, study_stages, tables
+from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
+from hs_analysis.pipeline.ingest_stages import INPUTS_FILE
+from hs_analysis.pipeline.stages import Silent, Work
+from hs_analysis.pipeline.tables import write_aligned
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import BIRTHS, INSTANCES, LIVES, SIGNALS, empty
 from hs_analysis.schema.settings import Settings, Slo
@@ -119,8 +118,8 @@ def answered(made: Seeded, folder: Path) -> Path:
     _write_inputs(frame, folder)
     work = Work(folder, folder, settings, (), (), "0123456789ab", "0" * 64, Silent())
     for stage in (
-        judge.study_signals, judge.derive_numbers, decide.select_policies, decide.replay_policies,
-        write_policy.write_policies, publish.export_policies, publish.write_report,
+        study_stages.study_signals, study_stages.derive_numbers, policy_stages.select_policies, policy_stages.replay_policies,
+        policy_stages.write_policies, report_stages.export_policies, report_stages.write_report,
     ):  # fmt: skip
         stage(work)
     return folder

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings, Slo
 
 SETTINGS = Settings(slo=Slo(ttft_s=2.0, tbt_s=0.05), history_kind="pressure_test")

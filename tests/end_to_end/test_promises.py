@@ -23,12 +23,11 @@ from hs_analysis.current import (
 )
 from hs_analysis.current.adapter import Asked, external_query
 from hs_analysis.current.definitions import resolved
-from hs_analysis.pipeline import decide
+from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.answers import answers_at_ends, with_answers
-from hs_analysis.pipeline.beside import stored_series
-from hs_analysis.pipeline.frames import read_frames
-from hs_analysis.pipeline.judge import read_derived
-from hs_analysis.pipeline.tables import PLACES
+from hs_analysis.pipeline.policy_stages import stored_series
+from hs_analysis.pipeline.study_stages import read_derived
+from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
 from hs_analysis.replay.controllers import Autoscaler
@@ -238,7 +237,7 @@ def today(sample: Sample, query: str) -> tuple[CurrentAutoscaler, ServiceFrame]:
     """Return what the replay stage reads of an object, and the service with what it follows."""
     files = (Document("k.yaml", TODAY.replace("QUERY", query), "prefill"),)
     settings = replace(Settings(), beside=Beside(current=files))
-    task = decide.ServiceTask(sample.folder, settings, sample.frame.service)
-    current, frame = decide._current(task, sample.frame)
+    task = policy_stages.ServiceTask(sample.folder, settings, sample.frame.service)
+    current, frame = policy_stages._current(task, sample.frame)
     assert current is not None
     return current, frame

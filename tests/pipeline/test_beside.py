@@ -16,13 +16,19 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
 
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.pipeline import beside, decide, summary, tables
-from hs_analysis.pipeline.beside import policies_beside, require_services, stored_series
+from hs_analysis.pipeline import policy_stages, report_stages, tables
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.decide import TRAIN, Chosen, read_replay, replay_policies
-from hs_analysis.pipeline.progress import Silent
-from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.pipeline.stages import fingerprints
+from hs_analysis.pipeline.policy_stages import (
+    TRAIN,
+    Chosen,
+    policies_beside,
+    read_replay,
+    replay_policies,
+    require_services,
+    stored_series,
+)
+from hs_analysis.pipeline.stages import Silent, fingerprints
+from hs_analysis.pipeline.tables import from_plain, to_plain
 from hs_analysis.policy import build_policy, dump
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
@@ -141,25 +147,25 @@ def test_the_replay_stands_on_what_the_files_say() -> None:
 
 def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
-    monkeypatch.setattr(decide, "read_frame", lambda *_: FRAME)
-    monkeypatch.setattr(decide, "read_frames", lambda _: (FRAME,))
-    monkeypatch.setattr(decide, "service_names", lambda _: (FRAME.service,))
-    monkeypatch.setattr(decide, "read_verdicts", lambda *_: VERDICTS)
-    monkeypatch.setattr(decide, "read_derived", lambda *_: derived())
-    monkeypatch.setattr(decide, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
+    monkeypatch.setattr(policy_stages, "read_frame", lambda *_: FRAME)
+    monkeypatch.setattr(policy_stages, "read_frames", lambda _: (FRAME,))
+    monkeypatch.setattr(policy_stages, "service_names", lambda _: (FRAME.service,))
+    monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
+    monkeypatch.setattr(policy_stages, "read_derived", lambda *_: derived())
+    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
     settings = replace(SETTINGS, beside=given)
-    monkeypatch.setattr(decide, "read_table", lambda _: SERIES)
+    monkeypatch.setattr(policy_stages, "read_table", lambda _: SERIES)
     replay_policies(
         SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
     )
-    section: dict[str, object] = summary.replay_section(read_replay(folder, FRAME.service))["replay"]
+    section: dict[str, object] = report_stages.replay_section(read_replay(folder, FRAME.service))["replay"]
     return section
 
 
 def schema() -> dict[str, object]:
     """Return the schema of one replay section."""
     whole = json.loads(
-        Path(summary.__file__).parents[1].joinpath("schema/summary.schema.json").read_text("utf-8")
+        Path(report_stages.__file__).parents[1].joinpath("schema/summary.schema.json").read_text("utf-8")
     )
     part: dict[str, object] = whole["properties"]["services"]["items"]["properties"]["replay"]
     return {"$defs": whole["$defs"], **part}
@@ -222,7 +228,7 @@ def test_today_that_stands_beside_no_policy_has_that_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its own row stays; there is nothing to set it against."""
-    monkeypatch.setattr(decide, "_replayed", lambda *_: {})
+    monkeypatch.setattr(policy_stages, "_replayed", lambda *_: {})
     found = replayed(monkeypatch, tmp_path, Beside(current=HELD))
     jsonschema.validate(found, schema())
     assert found["current"]["compared"] is None
@@ -239,7 +245,7 @@ def test_without_anything_beside_nothing_is_said(monkeypatch: pytest.MonkeyPatch
     found = replayed(monkeypatch, tmp_path, Beside())
     jsonschema.validate(found, schema())
     assert {"current", "faults"}.isdisjoint(found)
-    assert not (tmp_path / beside.CURRENT_FILE).exists()
+    assert not (tmp_path / policy_stages.CURRENT_FILE).exists()
 
 
 TOPOLOGY = """
@@ -284,7 +290,7 @@ def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
         if "/" in query:
             text = text.replace("type: prometheus", "type: prometheus\n      metricType: Value")
         files = (Document("k.yaml", text),)
-        return beside.current_autoscaler(files, frame, derived(), SETTINGS, series)
+        return policy_stages.current_autoscaler(files, frame, derived(), SETTINGS, series)
 
     refused = read("sum(dynamo_frontend_queued_requests)")
     assert refused.scaler is None

@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings
 
 BASE_S = 1_764_000_000

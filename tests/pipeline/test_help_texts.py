@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings
 
 METRIC = "vllm:kv_cache_usage_perc"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from hs_analysis.errors import InputError, ManyErrors
-from hs_analysis.pipeline.folder import name_of, window_name
 from hs_analysis.pipeline.inputs import first_difference, inputs_sha256, list_inputs
+from hs_analysis.pipeline.run_folder import name_of, window_name
 from hs_analysis.schema.settings import Settings
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from hs_analysis.errors import RunFolderError
-from hs_analysis.pipeline.lock import lock
+from hs_analysis.pipeline.runner import lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from hs_analysis.pipeline.lock import lock
+from hs_analysis.pipeline.runner import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

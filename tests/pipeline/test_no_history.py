@@ -10,8 +10,8 @@ import pytest
 
 from hs_analysis.errors import InputError
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings
 
 PROFILE = "prefill_isl,prefill_ttft,prefill_thpt_per_gpu\n100,19.5,5121.5\n200,25,6000\n"

@@ -13,9 +13,9 @@ from cli.conftest import START, STEP_S, small_history, write_dumps
 
 from hs_analysis.collect.plan import PLAN_SCHEMA, Plan, PlannedFile, Request
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.plans import read_plan, store_plan
-from hs_analysis.pipeline.progress import Silent
+from hs_analysis.pipeline.plan_files import read_plan, store_plan
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import MetricRow, Reading, Settings
 
 QUERY = "sum by (pod, job) (rate(vllm:generation_tokens_total[1m]))"

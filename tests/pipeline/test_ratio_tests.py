@@ -16,9 +16,9 @@ from pipeline.traced import traced
 from hs_analysis.ingest import formats
 from hs_analysis.ingest.raw import Dump, RawBench, ReadNotes
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import Settings, Slo
 

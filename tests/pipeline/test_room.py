@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from hs_analysis.errors import RunFolderError
-from hs_analysis.pipeline import room
+from hs_analysis.pipeline import ingest_stages
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.progress import Silent
 from hs_analysis.pipeline.session import run_inputs
+from hs_analysis.pipeline.stages import Silent
 from hs_analysis.schema.settings import Settings
 
 Usage = namedtuple("Usage", "total used free")
@@ -54,8 +54,8 @@ def test_the_size_is_told_from_the_first_part(tmp_path: Path, form: str) -> None
             path.write_bytes(sink.getvalue())
     else:
         path.write_bytes(text)
-    assert room.decompressed_bytes(path) == pytest.approx(len(text), rel=0.1)
-    found = room.expected([(path, "prom-api")])
+    assert ingest_stages.decompressed_bytes(path) == pytest.approx(len(text), rel=0.1)
+    found = ingest_stages.expected([(path, "prom-api")])
     assert found.rows == pytest.approx(200_000, rel=0.2)
     assert found.disk_bytes == found.rows * 22
 
@@ -63,7 +63,7 @@ def test_the_size_is_told_from_the_first_part(tmp_path: Path, form: str) -> None
 def test_a_small_input_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is said of what takes seconds."""
     (tmp_path / "a.json").write_bytes(answer(100))
-    monkeypatch.setattr(room, "expected", lambda _files: pytest.fail("looked"))
+    monkeypatch.setattr(ingest_stages, "expected", lambda _files: pytest.fail("looked"))
     noting = Noting()
     run_inputs(
         [tmp_path / "a.json"], "ingest", Settings(), stages=STAGES, progress=noting, run_dir=tmp_path / "r"
@@ -73,7 +73,7 @@ def test_a_small_input_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_large_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line with samples, minutes and disk, before the files are read."""
-    monkeypatch.setattr(room, "BIG_BYTES", 1000)
+    monkeypatch.setattr(ingest_stages, "BIG_BYTES", 1000)
     (tmp_path / "a.json").write_bytes(answer(1000))
     noting = Noting()
     run_inputs(
@@ -85,7 +85,7 @@ def test_a_large_one_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_disk_too_small_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is read, and the message says what is needed and what is free."""
-    monkeypatch.setattr(room, "BIG_BYTES", 1000)
+    monkeypatch.setattr(ingest_stages, "BIG_BYTES", 1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10, 0, 10))
     (tmp_path / "a.json").write_bytes(answer(1000))
     with pytest.raises(RunFolderError, match=r"needs about 0\.0 GB of disk, and 0\.0 GB are free"):

@@ -16,7 +16,7 @@ from hs_analysis.derive import bench_sweeps
 from hs_analysis.derive.bench_points import split_table
 from hs_analysis.derive.sweep import Trial, answer
 from hs_analysis.errors import UsageError
-from hs_analysis.pipeline.records import to_plain
+from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.report import chart_specs
 from hs_analysis.report.explain import explain, text
 from hs_analysis.report.sweep_charts import draw

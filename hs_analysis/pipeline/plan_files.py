@@ -1,23 +1,84 @@
-"""plan.json: written beside the files it promises, and looked up when they are read."""
+"""plan.json and the files it promises: filled whole, with a checksum list, and looked up when read."""
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import Any, get_args
+from typing import IO, Any, cast, get_args
 
 from hs_analysis.collect.check import FileFacts, Received, missing_from_plan
-from hs_analysis.collect.plan import PLAN_FILE, PLAN_SCHEMA, Api, Plan, PlannedFile
+from hs_analysis.collect.plan import DRAFT_PREFIX, PLAN_FILE, PLAN_SCHEMA, Api, Plan, PlannedFile
 from hs_analysis.errors import RunFolderError
 from hs_analysis.ingest.discover import holds_no_series
 from hs_analysis.ingest.spans import FileSpan
-from hs_analysis.pipeline.downloads import SUMS_FILE
-from hs_analysis.pipeline.inputs import InputFile
+from hs_analysis.pipeline.inputs import HashedInput, sha256_of
 from hs_analysis.pipeline.manifest import write_text
-from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.tables import from_plain, to_plain
+
+SUMS_FILE = "SHA256SUMS"
+LEVEL = 6
+"""gzip level; higher ones cost twice the time for a few per cent."""
+
+
+class Downloads:
+    """The finished files of a folder, by the list in ``SHA256SUMS`` (``sha256sum -c`` reads it too)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._sums = _read(folder / SUMS_FILE)
+        for draft in folder.glob(f"{DRAFT_PREFIX}*"):
+            draft.unlink(missing_ok=True)  # of a process that was killed
+
+    def done(self, name: str) -> bool:
+        """Whether a file is there with the bytes it was finished with."""
+        path = self.folder / name
+        return name in self._sums and path.is_file() and sha256_of(path) == self._sums[name]
+
+    def listed(self) -> tuple[str, ...]:
+        """Return the names of the files that were finished once."""
+        return tuple(sorted(self._sums))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Callable[[bytes], Any]]:
+        """Yield a writer of a gzip file; it gets its name, and a line in the list, once the block ends well.
+
+        Equal content gives equal bytes: the file holds no name and no time.
+        """
+        draft = self.folder / f"{DRAFT_PREFIX}{name}"
+        try:
+            with draft.open("wb") as raw:
+                with gzip.GzipFile("", "wb", LEVEL, cast("IO[bytes]", raw), mtime=0) as packed:
+                    yield packed.write
+                raw.flush()
+                os.fsync(raw.fileno())
+            digest = sha256_of(draft)
+            draft.replace(self.folder / name)
+        finally:
+            draft.unlink(missing_ok=True)
+        self._sums[name] = digest
+        lines = "".join(f"{digest}  {file}\n" for file, digest in sorted(self._sums.items()))
+        write_text(self.folder / SUMS_FILE, lines)
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = [line.partition("  ") for line in lines if line.strip()]
+    if any(len(digest) != hashlib.sha256().digest_size * 2 or "/" in name for digest, _, name in pairs):
+        raise RunFolderError(
+            "is no list of checksums", where=str(path), hint="remove it, and every file is fetched again"
+        )
+    return {name: digest for digest, _, name in pairs}
+
 
 RECEIVED_FILE = "received.json"
 RECEIVED_SCHEMA = "hs-analysis/received/v1"
@@ -96,7 +157,7 @@ def _unasked(file: PlannedFile) -> bool:
     return file.api not in get_args(Api) or not file.selections
 
 
-def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
+def planned_queries(inputs: Iterable[HashedInput]) -> dict[str, str]:
     """Return pattern on a file's name → what its nameless series are called, by the plans beside the files.
 
     A planned metric that its own query does not read is the name of what the query makes; else the name would
@@ -113,7 +174,7 @@ def planned_queries(inputs: Iterable[InputFile]) -> dict[str, str]:
     return found
 
 
-def planned_as_scraped(inputs: Iterable[InputFile]) -> set[str]:
+def planned_as_scraped(inputs: Iterable[HashedInput]) -> set[str]:
     """Return the names of the files, packed or not, that hold samples as scraped by the plans beside them."""
     found: set[str] = set()
     for file in inputs:
@@ -126,7 +187,7 @@ def planned_as_scraped(inputs: Iterable[InputFile]) -> set[str]:
     return found
 
 
-def _empty(plan: Plan, inputs: Iterable[InputFile], read: Sequence[FileFacts]) -> list[FileFacts]:
+def _empty(plan: Plan, inputs: Iterable[HashedInput], read: Sequence[FileFacts]) -> list[FileFacts]:
     """Return the planned files without anything to tell a dump by: the answers that found no series."""
     planned = {file.file.removesuffix(".gz") for file in plan.files}
     planned -= {one.name.removesuffix(".gz") for one in read}
@@ -138,7 +199,7 @@ def _empty(plan: Plan, inputs: Iterable[InputFile], read: Sequence[FileFacts]) -
     ]
 
 
-def _plan_beside(file: InputFile) -> Plan | None:
+def _plan_beside(file: HashedInput) -> Plan | None:
     """Return the plan in a file, None when it is another program's."""
     try:
         return read_plan(file.path.parent)
@@ -146,7 +207,7 @@ def _plan_beside(file: InputFile) -> Plan | None:
         return None
 
 
-def plan_findings(inputs: Iterable[InputFile], spans: Sequence[FileSpan]) -> list[dict[str, Any]] | None:
+def plan_findings(inputs: Iterable[HashedInput], spans: Sequence[FileSpan]) -> list[dict[str, Any]] | None:
     """Return what the files read lack of the plans beside them: level, text, command; None without a plan.
 
     A ``plan.json`` of another program is none.

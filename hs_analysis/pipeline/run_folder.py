@@ -11,10 +11,9 @@ from pathlib import Path
 
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline import manifest as manifests
-from hs_analysis.pipeline.inputs import InputFile, first_difference, inputs_sha256
-from hs_analysis.pipeline.lock import LOCK_FILE
+from hs_analysis.pipeline.inputs import HashedInput, first_difference, inputs_sha256
 from hs_analysis.pipeline.manifest import Manifest
-from hs_analysis.pipeline.runner import STAGING_PREFIX, start_over
+from hs_analysis.pipeline.runner import LOCK_FILE, STAGING_PREFIX, start_over
 from hs_analysis.schema.settings import Settings
 
 REPORTS = Path("reports")
@@ -44,7 +43,7 @@ def name_of(argument: Path) -> str:
 
 
 def choose(
-    arguments: Sequence[Path], files: Sequence[InputFile], settings: Settings, run_dir: Path | None
+    arguments: Sequence[Path], files: Sequence[HashedInput], settings: Settings, run_dir: Path | None
 ) -> Place:
     """Choose the run folder of some inputs, and make it when it is new.
 
@@ -59,7 +58,7 @@ def choose(
     return Place(partial, settled=False, created=_make(partial))
 
 
-def find(arguments: Sequence[Path], files: Sequence[InputFile], settings: Settings) -> Path | None:
+def find(arguments: Sequence[Path], files: Sequence[HashedInput], settings: Settings) -> Path | None:
     """Return the folder under ``reports/`` that is a run of these inputs and bounds, None without one."""
     inputs = inputs_sha256(files)
     for folder in sorted(REPORTS.glob(f"{name_of(arguments[0])}-*")):
@@ -87,7 +86,7 @@ def _make(folder: Path) -> bool:
     return not there
 
 
-def open_for(folder: Path, files: Sequence[InputFile], new: Manifest, *, force: bool) -> Manifest:
+def open_for(folder: Path, files: Sequence[HashedInput], new: Manifest, *, force: bool) -> Manifest:
     """Return the manifest to go on with in a locked folder: its own if made from the same inputs, else `new`.
 
     Raises
@@ -106,7 +105,7 @@ def open_for(folder: Path, files: Sequence[InputFile], new: Manifest, *, force: 
     return new
 
 
-def require_same(folder: Path, found: Manifest, files: Sequence[InputFile]) -> None:
+def require_same(folder: Path, found: Manifest, files: Sequence[HashedInput]) -> None:
     """Raise when a run was made from other inputs than these."""
     difference = first_difference(((i.name, i.sha256) for i in found.inputs), files)
     if difference:

@@ -1,21 +1,57 @@
-"""summary.json: everything a run found, as plain data with the same keys in the same order every time."""
+"""What leaves the run folder: exports, summary.json and report.html."""
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 import hs_analysis
-from hs_analysis.pipeline.records import to_plain
+from hs_analysis.export import TARGETS, ExportOptions, export
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
+from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
+from hs_analysis.pipeline.inputs import is_spooled
+from hs_analysis.pipeline.policy_stages import (
+    NOTES_FILE,
+    POLICY_FILE,
+    chosen_policy,
+    policy_primaries,
+    read_decision,
+    read_drivers,
+    read_replay,
+    read_scores,
+    window_of,
+)
+from hs_analysis.pipeline.provenance import made_by
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.pipeline.study_stages import (
+    TRAIN,
+    WHOLE,
+    read_all_verdicts,
+    read_bench_speeds,
+    read_derived,
+    read_profile_ratios,
+    read_recommended,
+    read_sweeps,
+)
+from hs_analysis.pipeline.tables import read_entries, read_frames, to_plain
+from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
 from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
-from hs_analysis.schema.settings import Excluded, Slo
+from hs_analysis.schema.settings import Excluded, Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 if TYPE_CHECKING:
     from hs_analysis.policy.decision import PolicyDecision
+
 
 SCHEMA_VERSION = 2
 
@@ -244,3 +280,173 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list) else value
+
+
+EXPORTS_FILE = "exports/index.json"
+SUMMARY_FILE = "summary.json"
+REPORT_FILE = "report.html"
+DETAIL_TABLES = (
+    "study_points", "capacity_points", "capacity_curve", "mix", "timeline", "splits",
+)  # fmt: skip
+
+
+def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
+    text = (folder / POLICY_FILE).read_text(encoding="utf-8")
+    return load_all(text), hashlib.sha256(text.encode()).hexdigest()
+
+
+def export_policies(work: Work) -> Outcome:
+    """Write every policy as the objects of every target, and an index of what they could not express."""
+    policies, sha256 = _policies(work.run)
+    notes = tables.read_json(work.run, NOTES_FILE)
+    series = tables.read(work.run, "series")
+    index = []
+    for policy in policies:
+        interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
+        options = ExportOptions(
+            scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
+            policy_sha256=sha256,
+            notes=tuple(notes.get(policy.service, ())),
+        )
+        for target in TARGETS:
+            made = export(policy, target, options)
+            paths = [f"exports/{target}/{name}" for name in made.files]
+            for path, text in zip(paths, made.files.values(), strict=True):
+                place = work.out / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_text(text, encoding="utf-8")
+            losses = [vars(loss) for loss in made.losses]
+            index.append({"service": policy.service, "target": target, "files": paths, "losses": losses})
+    tables.write_json(work.out, EXPORTS_FILE, index)
+    return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
+
+
+def write_report(work: Work) -> Outcome:
+    """Write summary.json and the report."""
+    from hs_analysis.report import render
+
+    found = _summary(work)
+    tables.write_json(work.out, SUMMARY_FILE, found)
+    policies, _ = _policies(work.run)
+    page = render(
+        found,
+        {name: tables.read(work.run, name) for name in DETAIL_TABLES},
+        {policy.service: dump(policy) for policy in policies},
+        tables.read(work.run, "findings"),
+        tables.read(work.run, "signals"),
+        reproduce(work.arguments, work.settings),
+        made_by(),
+    )
+    (work.out / REPORT_FILE).write_text(page, encoding="utf-8")
+    return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")
+
+
+def _summary(work: Work) -> dict[str, Any]:
+    services: list[dict[str, Any]] = []
+    warnings = unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
+    warnings += _input_warnings(work)
+    if work.settings.excluded:
+        warnings.append(excluded_warning(work.settings.excluded))
+    for entry in read_entries(work.run):
+        name = entry["service"]
+        derived, replay = read_derived(work.run, name), read_replay(work.run, name)
+        services.append(
+            decision_section(read_decision(work.run, name))
+            | facts_section(entry)
+            | study_section(read_all_verdicts(work.run, name), read_recommended(work.run, name))
+            | derive_section(derived)
+            | selection_section(read_scores(work.run, name))
+            | replay_section(replay)
+            | drivers_section(read_drivers(work.run, name))
+            | refusals_section(derived)
+        )
+        warnings += refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
+        chosen = chosen_policy(work.run, name)
+        warnings += replay_warnings(name, replay, chosen.policy if chosen else None, work.settings.slo)
+        if not policy_primaries(work.run, name)[1]:
+            warnings.append(replaced_warning(name))
+        if chosen and chosen.fit == WHOLE:
+            warnings.append(untested_warning(name))
+    if not services:
+        warnings.append(no_history_warning())
+    return compose(
+        window=_window(work),
+        slo=to_plain(work.settings.slo),
+        inputs=tables.read_json(work.run, INPUTS_FILE)["files"],
+        coverage=_coverage(work),
+        services=services,
+        warnings=warnings,
+        excluded=work.settings.excluded,
+        events=work.settings.events,
+        sweeps=read_sweeps(work.run),
+        bench_speeds=read_bench_speeds(work.run),
+        profiles=read_profile_ratios(work.run),
+    )
+
+
+def _window(work: Work) -> dict[str, Any]:
+    windows = [window_of(frame) for frame in read_frames(work.run)]
+    return {
+        "start": min((w["start"] for w in windows), default=None),
+        "end": max((w["end"] for w in windows), default=None),
+        "step_s": min((w["step_s"] for w in windows), default=None),
+    }
+
+
+def _coverage(work: Work) -> dict[str, Any]:
+    series = tables.read(work.run, "series")
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    names = ("rows_read", "rows_stored", "duplicates", "superseded", "rows_rejected", "series")
+    roles = series.group_by("emitter_role").agg(pl.col("instance").n_unique()).sort("emitter_role")
+    return {
+        **{name: counts[name] for name in names},
+        "series_unmapped": series["service"].null_count(),
+        "roles": dict(roles.iter_rows()),
+        "missing": tables.read_json(work.run, DOCTOR_FILE)["missing"],
+        "skipped": counts["skipped"],
+        "broken": counts["broken"],
+    }
+
+
+def _input_warnings(work: Work) -> Sequence[dict[str, str]]:
+    counts = tables.read_json(work.run, INPUTS_FILE)["counts"]
+    broken = [{"code": "input_broken", "text": f"{b['name']}: {b['why']}"} for b in counts["broken"]]
+    said = [{"code": "input_warning", "text": f"{w['name']}: {w['text']}"} for w in counts["warnings"]]
+    return [*broken, *said]
+
+
+def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
+    """Return the command that makes a run again; inputs by their last name, since folders differ."""
+    slo, defaults = settings.slo, Settings()
+    words = ["hsa", "run", *("-" if is_spooled(path) else path.name for path in arguments)]
+    limits: Mapping[str, float | None] = {"ttft": slo.ttft_s, "tbt": slo.tbt_s}
+    words += [f"--slo {name}={seconds:g}s" for name, seconds in limits.items() if seconds is not None]
+    if slo.quantile != defaults.slo.quantile:
+        words.append(f"--slo quantile={slo.quantile:g}")
+    if slo.window_s != defaults.slo.window_s:
+        words.append(f"--slo window={slo.window_s:g}s")
+    times = settings.startup_s
+    if len(times) == 3 and len(set(times.values())) == 1:
+        words.append(f"--startup {next(iter(times.values())):g}s")
+    else:
+        words += [f"--startup {role}={seconds:g}s" for role, seconds in sorted(times.items())]
+    if settings.history_kind == "pressure_test":
+        words.append("--pressure-test")
+    words += [f"--from {settings.start}"] if settings.start else []
+    words += [f"--to {settings.end}"] if settings.end else []
+    words += [f"--exclude {one.start}..{one.end}" for one in settings.excluded]
+    words += [f"--service {shlex.quote(name)}" for name in settings.service]
+    words += [f"--seed {settings.seed}"] if settings.seed else []
+    for one in settings.beside.current:
+        words.append(f"--current {shlex.quote(f'{one.role}=' * bool(one.role) + Path(one.name).name)}")
+    spelt = {name: getattr(defaults, name) for name in _SPELT}
+    share = replace(defaults.slo, allowed_window_share=slo.allowed_window_share)
+    if replace(settings, **spelt | {"slo": share}) != defaults:
+        words.append("# and the other settings that manifest.json lists")
+    return " ".join(words)
+
+
+_SPELT = (
+    "startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed", "beside",
+)  # fmt: skip
+"""Settings beside the SLO that the command spells out, or that change no number."""

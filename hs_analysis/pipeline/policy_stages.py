@@ -1,34 +1,59 @@
-"""Which policy, and what it would have done: the stages select, replay and policy."""
+"""Which policy, and what it would have done: the stages select, replay, policy and plan-test."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from hs_analysis.current import CurrentAutoscaler, Withheld, withheld, without_today
+import hs_analysis
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.current import (
+    NO_POLICY,
+    CurrentAutoscaler,
+    Definitions,
+    Known,
+    Stored,
+    Withheld,
+    changes,
+    read_definitions,
+    read_manifests,
+    translate,
+    withheld,
+    without_today,
+)
 from hs_analysis.derive import other_version
-from hs_analysis.pipeline import beside, tables
+from hs_analysis.derive.fitting import RULES
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.export import expression
+from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.answers import with_answers
-from hs_analysis.pipeline.frames import (
+from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
+from hs_analysis.pipeline.stages import Outcome, Work
+from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
+from hs_analysis.pipeline.tables import (
+    from_plain,
+    read_entries,
     read_frame,
     read_frames,
     service_names,
     split,
+    to_plain,
     typed_rows,
     typed_signals,
 )
-from hs_analysis.pipeline.judge import TRAIN, WHOLE, parts, read_derived, read_verdicts
-from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tasks import map_tasks
-from hs_analysis.policy import Policy, build_policy, candidate_primaries
-from hs_analysis.policy.decision import PolicyDecision
+from hs_analysis.plan_test import Precision, plan_service
+from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
+from hs_analysis.policy.build import work_target
+from hs_analysis.policy.decision import Grounds, PolicyDecision, decide_on, recorded_weekdays, with_decision
+from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.topology import load_topology
+from hs_analysis.promql.forms import NAME
 from hs_analysis.replay import (
     NO_FAULT,
     ReplayOutcome,
@@ -41,13 +66,180 @@ from hs_analysis.replay import (
 )
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.foretold import counts_apart
+from hs_analysis.replay.quantiles import quantile_of
+from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import CURRENT
+from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.results import Derived
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Document, Settings
+from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import select_service
 from hs_analysis.store import read_table
+
+CURRENT_FILE = "data/replay/current.json"
+
+
+def policies_beside(files: Sequence[Document], frame: ServiceFrame) -> dict[str, Policy]:
+    """Return the policies of a service in the files given, by file name.
+
+    Raises
+    ------
+    InputError
+        When a primary follows a signal that the history does not hold: it would hold still all the time.
+    """
+    found: dict[str, Policy] = {}
+    for file in files:
+        for policy in load_all(file.text, file.name):
+            if policy.service != frame.service:
+                continue
+            for number, primary in enumerate(policy.primaries):
+                if not any(frame.has(primary.signal, role) for role in (primary.role, "service")):
+                    raise InputError(
+                        f"spec.primaries[{number}]: {primary.signal}@{primary.role} is not in this history",
+                        where=file.name,
+                        hint="hsa study RUN lists the signals",
+                    )
+            found[_free(Path(file.name).name, found)] = policy
+    return found
+
+
+def require_services(settings: Settings, services: Sequence[str]) -> None:
+    """Raise when a file speaks of none of the services, or today's objects can't be told apart by service."""
+    for file in settings.beside.policies:
+        spoken = [policy.service for policy in load_all(file.text, file.name)]
+        if not set(spoken) & set(services):
+            raise InputError(
+                f"is a policy of {' and '.join(spoken) or 'no service'}, the run has {', '.join(services)}",
+                where=file.name,
+                hint="take the policy.yaml of this run and edit it",
+            )
+    if settings.beside.current and len(services) > 1:
+        hint = f"name the one it scales: --service {services[0]}"
+        raise UsageError(f"the run has {len(services)} services", where="--current", hint=hint)
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    number = sum(1 for other in taken if other == name or other.startswith(f"{name} ("))
+    return f"{name} ({number + 1})" if number else name
+
+
+def current_autoscaler(
+    files: Sequence[Document],
+    frame: ServiceFrame,
+    derived: Derived,
+    settings: Settings,
+    series: pl.DataFrame,
+) -> CurrentAutoscaler:
+    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``).
+
+    A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
+    where the replay knows it at other counts.
+    """
+    targets = {role: work_target(derived, role, settings) for role in frame.pools}
+    held = {(info.signal, info.role): info.pool for info in frame.signals}
+    modelled = fit_signals(frame)
+    known = Known(
+        tuple(frame.pools),
+        {key: adds for key, adds in held.items() if key in modelled},
+        {role: target for role, target in targets.items() if target is not None},
+        {role: work_signal(frame, role) for role in frame.pools},
+        stored_series(series, frame.service),
+        frozenset(held) - frozenset(modelled),
+        unmodelled_quantiles(frame),
+    )
+    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
+    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
+    return translate(manifests, known, catalogue_of(settings), definitions)
+
+
+def unmodelled_quantiles(frame: ServiceFrame) -> dict[tuple[str, str], str]:
+    """Return the quantiles among a service's columns that a replay does not know at other counts, and why."""
+    found = {
+        (info.signal, info.role): fit_quantile(frame, info)
+        for info in frame.signals
+        if quantile_of(info.signal)
+    }
+    return {key: why for key, why in found.items() if isinstance(why, str)}
+
+
+def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
+    """Return what the queries of today's objects pick from: all series, those of the service told apart.
+
+    A series that several captures hold is one series.
+    """
+    found: dict[tuple[tuple[str, str], ...], Stored] = {}
+    rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
+    for metric, labels, role, owner, instance in rows:
+        named = {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
+        found.setdefault(tuple(sorted(named.items())), Stored(named, role, owner == service, instance))
+    return tuple(found.values())
+
+
+def current_record(
+    found: CurrentAutoscaler,
+    advised: Policy,
+    derived: Derived,
+    rows: Sequence[PolicyReplay],
+    chosen: str | None,
+    counts: Sequence[Mapping[str, Any]],
+    doubt: Withheld | None,
+) -> dict[str, Any]:
+    """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
+
+    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
+    and violations of both on the test window, null with a ``reason`` where they may not be compared
+    (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
+    today's was from what ran (``counts_apart``), without pools that no object was replayed for.
+    """
+    objects = [
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "where": one.where,
+            "role": one.role,
+            "replayed": one.parameters is not None,
+            "metrics": to_plain(one.metrics),
+        }
+        for one in found.objects
+    ]
+    by_name = {row.policy: row for row in rows}
+    ours, theirs = by_name.get(chosen or ""), by_name.get(CURRENT)
+    both = ours is not None and theirs is not None and doubt is None
+    reason = None if both else doubt or NO_POLICY
+    return {
+        "objects": objects,
+        "not_understood": list(found.notes),
+        "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
+        "compared": _compared(ours, theirs) if both and ours and theirs else None,
+        "reason": to_plain(reason),
+        "counts": [one for one in counts if found.scaler and one["pool"] in found.scaler.pools],
+    }
+
+
+def _compared(ours: PolicyReplay, theirs: PolicyReplay) -> dict[str, Any]:
+    in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
+    hours = [row.gpu_hours if in_gpus else row.instance_hours for row in (theirs, ours)]
+    now, then = hours
+    return {
+        "policy": ours.policy,
+        "unit": "GPU-hours" if in_gpus else "instance-hours",
+        "current_hours": now,
+        "policy_hours": then,
+        "saved": ours.vs_current,
+        "current_slo_violation_ratio": theirs.slo_violation_ratio,
+        "policy_slo_violation_ratio": ours.slo_violation_ratio,
+    }
+
+
+def read_current(folder: Path, service: str) -> dict[str, Any]:
+    """Return what was told of today's autoscaler of a service; empty when none was given."""
+    if not (folder / CURRENT_FILE).exists():
+        return {}
+    found: dict[str, Any] = tables.read_json(folder, CURRENT_FILE).get(service, {})
+    return found
+
 
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
@@ -209,7 +401,7 @@ def replay_policies(work: Work) -> Outcome:
     A policy that was fitted on the whole window is not replayed: it has seen the test.
     """
     services = service_names(work.run)
-    beside.require_services(work.settings, services)
+    require_services(work.settings, services)
     tasks = [ServiceTask(work.run, work.settings, service) for service in services]
     found = []
     for number, one in enumerate(map_tasks(_replay_one, tasks, work.machine)):
@@ -222,7 +414,7 @@ def replay_policies(work: Work) -> Outcome:
     told = {one.window["service"]: one.told for one in found if one.told is not None}
     doubted = {one.window["service"] for one in found if one.doubted}
     if told:
-        tables.write_json(work.out, beside.CURRENT_FILE, told)
+        tables.write_json(work.out, CURRENT_FILE, told)
     faults = work.settings.beside.faults
     if faults:
         tables.write_rows(work.out, "replay_faults", fault_rows(work, faults, doubted))
@@ -311,7 +503,7 @@ def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAuto
 
     def read(whole: ServiceFrame) -> CurrentAutoscaler:
         train, _ = split(whole, work.settings.train_share)
-        return beside.current_autoscaler(files, train, derived, work.settings, series)
+        return current_autoscaler(files, train, derived, work.settings, series)
 
     found = read(frame)
     if not found.answers:
@@ -325,7 +517,7 @@ def _controls(
 ) -> dict[str, Control]:
     """Return what is replayed: the selected policy, the files given, today's objects."""
     found: dict[str, Control] = {**_replayed(work, train)}
-    found |= beside.policies_beside(work.settings.beside.policies, train)
+    found |= policies_beside(work.settings.beside.policies, train)
     if current is not None and current.scaler is not None:
         found[CURRENT] = current.scaler
     return found
@@ -344,7 +536,7 @@ def _told(
     verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
-    return beside.current_record(
+    return current_record(
         current,
         advised,
         derived,
@@ -376,7 +568,7 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
         window.test,
         window.calibration,
         policies,
-        beside.read_current(folder, service),
+        read_current(folder, service),
         tuple(faults.to_dicts()),
         tuple(placed.drop("service", "fit").to_dicts()),
     )
@@ -410,3 +602,126 @@ def window_of(frame: ServiceFrame) -> dict[str, Any]:
     ends = pl.Series([min(seconds), max(seconds) + frame.window_s])
     start, end = pl.from_epoch((ends * 1e6).cast(pl.Int64), time_unit="us").dt.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"start": start, "end": end, "step_s": frame.window_s}
+
+
+def write_policies(work: Work) -> Outcome:
+    """Fit the chosen policy on the whole window and write policy.yaml."""
+    series = read_table(work.run / tables.PLACES["series"])
+    entries = {entry["service"]: entry for entry in read_entries(work.run)}
+    policies, notes, decisions = [], {}, {}
+    unserved = without_service(work.run, work.settings)
+    for frame in read_frames(work.run):
+        verdicts = read_verdicts(work.run, frame.service)
+        primaries, _ = policy_primaries(work.run, frame.service)
+        keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
+        queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
+        lost = [one for one in unserved if frame.service in one.beside]
+        meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
+        derived = read_derived(work.run, frame.service)
+        made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
+        grounds = _grounds(work, frame, made, derived, entries[frame.service])
+        count = sum(len(one.instances) for one in lost)
+        decision = decide_on(replace(grounds, unserved_instances=count))
+        policies.append(rounded(with_decision(made, decision)))
+        notes[frame.service], decisions[frame.service] = warnings, decision
+    (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
+    tables.write_json(work.out, NOTES_FILE, notes)
+    tables.write_json(work.out, DECISIONS_FILE, decisions)
+    modes = dict.fromkeys(
+        f"{policy.mode}, {decisions[policy.service].recommend}, confidence {policy.confidence}"
+        for policy in policies
+    )
+    return Outcome("; ".join(modes))
+
+
+def _expressions(
+    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
+) -> tuple[dict[Key, str], list[str]]:
+    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
+    queries: dict[Key, str] = {}
+    warnings: list[str] = []
+    for signal, role in keys:
+        info = frame.info(signal, role) or frame.info(signal, "service")
+        known = catalogue.signal(signal)
+        if info is None or known is None:
+            continue
+        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
+        recipe = next((s for s in recipes if s is not None), None)
+        if recipe is None:
+            continue
+        width = max(300.0, frame.window_s) if role != "service" else frame.window_s
+        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
+        queries[(signal, info.role)] = found.expr
+        warnings += found.warnings
+    return queries, list(dict.fromkeys(warnings))
+
+
+def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:
+    replay = read_replay(work.run, frame.service)
+    chosen = chosen_policy(work.run, frame.service)
+    row = next((policy for policy in replay.policies if chosen and policy.policy == chosen.policy), None)
+    units = series.filter(
+        (pl.col("service") == frame.service) & pl.col("emitter_role").is_in(list(frame.pools))
+    )["unit_kind"].drop_nulls()
+    return {
+        "window": window_of(frame),
+        "inputs_sha256": work.inputs_sha256,
+        "run": work.run_id,
+        "tool_version": hs_analysis.__version__,
+        "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
+        "replay": _replay_note(replay, row),
+    }
+
+
+def _grounds(
+    work: Work, frame: ServiceFrame, policy: Policy, derived: Derived, entry: Mapping[str, Any]
+) -> Grounds:
+    chosen, (_, same) = chosen_policy(work.run, frame.service), policy_primaries(work.run, frame.service)
+    span_s, weekday_s = recorded_weekdays(frame.seconds(), frame.window_s)
+    first = read_derived(work.run, frame.service, TRAIN)
+    return Grounds(
+        policy, derived, first, chosen.policy if chosen else None, same,
+        read_replay(work.run, frame.service), work.settings.slo, frame.kind,
+        tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
+    )  # fmt: skip
+
+
+def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
+    figures = (
+        "instance_hours",
+        "gpu_hours",
+        "slo_violation_ratio",
+        "vs_recorded",
+        "vs_static_peak",
+        "evidence",
+    )
+    return {
+        "policy": row.policy,
+        "test": list(replay.test) if replay.test else None,
+        **{name: getattr(row, name) for name in figures},
+        "calibration": replay.calibration.get("status"),
+    }
+
+
+PRECISION = Precision(RULES["pressure_test"][0].systematic)
+"""What the law of pressure tests leaves."""
+
+
+def plan_tests(work: Work) -> Outcome:
+    """Plan the tests that would answer what the run left open."""
+    found = [
+        test
+        for frame in read_frames(work.run)
+        for test in plan_service(frame, read_derived(work.run, frame.service), PRECISION)
+    ]
+    tables.write_rows(work.out, "planned_tests", [vars(test) for test in found])
+    return Outcome(f"tests {len(found)}")
+
+
+def read_plan(folder: Path) -> tuple[PlannedTest, ...]:
+    """Return the planned tests of a run."""
+    rows = tables.read(folder, "planned_tests").iter_rows(named=True)
+    return tuple(from_plain(PlannedTest, row) for row in rows)

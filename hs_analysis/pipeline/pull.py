@@ -47,10 +47,16 @@ from hs_analysis.collect.survey import (
     survey,
 )
 from hs_analysis.errors import HsError, ManyErrors, RunFolderError, UsageError
-from hs_analysis.pipeline.downloads import Downloads
-from hs_analysis.pipeline.lock import lock
-from hs_analysis.pipeline.plans import COMPANIONS, read_plan, read_received, store_plan, store_received
-from hs_analysis.pipeline.progress import Progress
+from hs_analysis.pipeline.plan_files import (
+    COMPANIONS,
+    Downloads,
+    read_plan,
+    read_received,
+    store_plan,
+    store_received,
+)
+from hs_analysis.pipeline.runner import lock
+from hs_analysis.pipeline.stages import Progress
 from hs_analysis.schema.settings import Reading
 
 DEFAULT_LAST_S = 7 * 86_400.0
