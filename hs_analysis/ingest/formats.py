@@ -1,59 +1,63 @@
-"""Which reader reads a file, decided by its first bytes and never by its name."""
+"""Which reader reads a file, decided by its first bytes and never by its name; else why none does."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hs_analysis.errors import UsageError
-from hs_analysis.ingest.aiperf import (
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.ingest.delimited import split_header
+from hs_analysis.ingest.parquet_rows import MAGIC, column_names
+from hs_analysis.ingest.readers.aiperf import (
     is_aiperf_jsonl,
     is_aiperf_parquet,
     read_aiperf_jsonl,
     read_aiperf_parquet,
 )
-from hs_analysis.ingest.bench_json import (
+from hs_analysis.ingest.readers.benchmarks import (
     is_genai_perf,
+    is_guidellm,
     is_inferencex,
     is_sglang_bench,
     is_vllm_bench,
     read_genai_perf,
+    read_guidellm,
     read_inferencex,
     read_sglang_bench,
     read_vllm_bench,
 )
-from hs_analysis.ingest.bytestream import BOM
-from hs_analysis.ingest.dcgmi_dmon import is_dcgmi_dmon, read_dcgmi_dmon
-from hs_analysis.ingest.exposition import is_exposition, read_exposition
-from hs_analysis.ingest.grafana_csv import is_grafana_csv, read_grafana_csv
-from hs_analysis.ingest.guidellm import is_guidellm, read_guidellm
-from hs_analysis.ingest.node_logs import (
+from hs_analysis.ingest.readers.gpu_logs import (
     is_amd_smi,
+    is_dcgmi_dmon,
     is_nvidia_smi,
     read_amd_smi,
+    read_dcgmi_dmon,
     read_nvidia_smi,
 )
-from hs_analysis.ingest.openmetrics import is_openmetrics, read_openmetrics
-from hs_analysis.ingest.profiles import (
+from hs_analysis.ingest.readers.grafana_csv import is_grafana_csv, read_grafana_csv
+from hs_analysis.ingest.readers.profiles import (
     is_dynamo_profile,
     is_silicon,
     read_dynamo_profile,
     read_silicon,
 )
-from hs_analysis.ingest.prometheus_json import read_prometheus_json
-from hs_analysis.ingest.promtool import (
+from hs_analysis.ingest.readers.prometheus import (
+    is_exposition,
+    is_openmetrics,
     is_promtool_json,
     is_promtool_text,
+    read_exposition,
+    read_openmetrics,
+    read_prometheus_json,
     read_promtool_json,
     read_promtool_text,
 )
-from hs_analysis.ingest.raw import Dump, Piece, ReadNotes
-from hs_analysis.ingest.refused import is_distribution, is_servegen, refuse_distribution, refuse_servegen
-from hs_analysis.ingest.table import is_described, read_table
-from hs_analysis.ingest.traces import (
+from hs_analysis.ingest.readers.table import HOW_TO_MAP, is_described, read_table
+from hs_analysis.ingest.readers.traces import (
     is_azure,
     is_burstgpt,
     is_mooncake,
@@ -61,10 +65,64 @@ from hs_analysis.ingest.traces import (
     read_burstgpt,
     read_mooncake,
 )
-from hs_analysis.ingest.tsdb_blocks import is_tsdb_tar, read_tsdb
-from hs_analysis.ingest.tsdb_dump import is_tsdb_dump, read_tsdb_dump
-from hs_analysis.ingest.vm_jsonl import is_vm_jsonl, is_vm_native, read_vm_jsonl
+from hs_analysis.ingest.readers.tsdb import is_tsdb_dump, is_tsdb_tar, read_tsdb, read_tsdb_dump
+from hs_analysis.ingest.readers.victoriametrics import is_vm_jsonl, is_vm_native, read_vm_jsonl
+from hs_analysis.ingest.rows import Dump, Piece, ReadNotes
+from hs_analysis.ingest.streams import BOM
 from hs_analysis.schema.settings import Reading
+
+_GENERATOR = (
+    re.compile(rb"\s*\d+(\.\d+)?,\d[\d.eE+-]*,[\d.eE+-]+,(Gamma|Weibull|Exponential|Poisson)\b,"),
+    re.compile(rb'\s*\{\s*"\d+"\s*:\s*\{\s*"(input_tokens|output_tokens)"\s*:\s*"\{'),
+)
+
+
+_DISTRIBUTION = re.compile(rb"[^\n]*\b(cdf|cdf_pct|percentile|quantile)\b[^\n]*\r?\n")
+"""A header that gives shares of samples instead of times."""
+
+_TIMES = re.compile(rb"\b(time|timestamp|ts|t_s|date|datetime|arrival)\b", re.IGNORECASE)
+
+
+def is_servegen(head: bytes) -> bool:
+    """Whether a head is a chunk of ServeGen: rates with a distribution, or distributions of lengths."""
+    return any(pattern.match(head) for pattern in _GENERATOR)
+
+
+def is_distribution(head: bytes) -> bool:
+    """Whether a head is a table of a cumulative distribution: a column of shares and none of times."""
+    match = _DISTRIBUTION.match(head[:4096])
+    return match is not None and b"," in match[0] and not _TIMES.search(match[0])
+
+
+def refuse_servegen(dump: Dump, notes: ReadNotes) -> Iterator[Piece]:  # noqa: ARG001
+    """Say what a ServeGen chunk is.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
+    raise InputError(
+        "parameters of a workload generator (ServeGen), not a log of requests",
+        where=dump.where,
+        hint="generate requests from them, or give a table of rates and describe it under [tables]",
+    )
+
+
+def refuse_distribution(dump: Dump, notes: ReadNotes) -> Iterator[Piece]:  # noqa: ARG001
+    """Say what a table of distributions is.
+
+    Raises
+    ------
+    InputError
+        Always.
+    """
+    raise InputError(
+        "distributions of metrics, without times: nothing can be said about load, lag or stability from it",
+        where=dump.where,
+        hint="export the series that the distributions were made of",
+    )
+
 
 HEAD_BYTES = 1 << 16
 """How much of a file is looked at to tell its format."""
@@ -258,3 +316,46 @@ def format_named(name: str) -> Format:
         ids = ", ".join(f.id for f in FORMATS)
         raise UsageError(f"no such format {name!r}", where="--format", hint=f"known: {ids}")
     return found
+
+
+EXPORT = "export it with /api/v1/query_range as JSON"
+
+NO_DUMP = "not a metric dump this tool reads"
+
+WRAPPED = "holds API answers inside a document of its own"
+
+UNWRAP = "write each answer to a file of its own, as the server gave it, and name its query with --query"
+
+MOST_NAMES = 20
+"""Columns that a message lists."""
+
+
+def unknown(head: bytes, path: Path) -> tuple[str, str]:
+    """Return what a file is and what to do: a table lists its columns, so that they can be mapped.
+
+    Answers that a script put together under names of its own are told: nobody but it knows what they answer.
+    """
+    columns = column_names(path) if head[: len(MAGIC)] == MAGIC else _csv_columns(head)
+    if columns:
+        shown = ", ".join(name[:60] for name in columns[:MOST_NAMES])
+        more = f" and {len(columns) - MOST_NAMES} more" if len(columns) > MOST_NAMES else ""
+        return f"a table that no reader knows, with the columns {shown}{more}", HOW_TO_MAP
+    return (WRAPPED, UNWRAP) if _ANSWER.search(head) else (NO_DUMP, EXPORT)
+
+
+_ANSWER = re.compile(rb'"status"\s*:\s*"success"\s*,\s*"data"\s*:\s*\{\s*"resultType"')
+"""How an answer of the Prometheus API begins, wherever it stands."""
+
+
+def _csv_columns(head: bytes) -> list[str]:
+    """Return the names of a header that the next line fits, none when it is no table."""
+    try:
+        lines = head.removeprefix(BOM).decode("utf-8", "ignore").splitlines()
+        lines = [line for line in lines if line.strip()][:2]
+        if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "[", "<", "#"):
+            return []
+        names, delimiter = split_header(lines[0])
+        cells = next(csv.reader([lines[1]], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+    return names if len(names) > 1 and len(cells) == len(names) and all(names) else []

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bytestream import DAMAGED, DAMAGES
 from hs_analysis.ingest.delimited import Records
-from hs_analysis.ingest.raw import Dump
+from hs_analysis.ingest.rows import Dump
+from hs_analysis.ingest.streams import DAMAGED, DAMAGES
 
 MAGIC = b"PAR1"
 

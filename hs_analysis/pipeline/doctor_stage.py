@@ -32,8 +32,8 @@ from hs_analysis.doctor import (
     replica_pairs,
 )
 from hs_analysis.errors import RunFolderError, machine_in_words
-from hs_analysis.ingest.identity import joined_pod_labels
-from hs_analysis.ingest.raw import SERIES_CHARACTERS, series_text
+from hs_analysis.ingest.rows import SERIES_CHARACTERS, series_text
+from hs_analysis.ingest.services import joined_pod_labels
 from hs_analysis.ingest.versions import version_changes
 from hs_analysis.interrupts import temporary_folder, undone
 from hs_analysis.pipeline import manifest as manifests

@@ -20,12 +20,12 @@ import pyarrow as pa
 from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, RunFolderError, UsageError
-from hs_analysis.ingest.discover import Discovery, InputFile, discover
+from hs_analysis.ingest.discovery import Discovery, InputFile, discover
 from hs_analysis.ingest.frozen_series import FLAG, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of
-from hs_analysis.ingest.run import FileCount, Ingested, ingest
-from hs_analysis.ingest.shown import shown_by_samples
-from hs_analysis.ingest.unserved import Unserved, unserved_instances
+from hs_analysis.ingest.roles import shown_by_samples
+from hs_analysis.ingest.services import Unserved, unserved_instances
+from hs_analysis.ingest.stage import FileCount, Ingested, ingest
 from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.inputs import inputs_sha256

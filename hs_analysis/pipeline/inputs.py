@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
-from hs_analysis.ingest.names import NO_TEXT, is_text, shown
+from hs_analysis.ingest.discovery import NO_TEXT, is_text, shown
 from hs_analysis.interrupts import temporary_folder, undone
 
 _BLOCK = 1 << 20  # bytes read at a time

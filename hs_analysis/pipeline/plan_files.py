@@ -16,8 +16,8 @@ from typing import IO, Any, cast, get_args
 from hs_analysis.collect.check import FileFacts, Received, missing_from_plan
 from hs_analysis.collect.plan import DRAFT_PREFIX, PLAN_FILE, PLAN_SCHEMA, Api, Plan, PlannedFile
 from hs_analysis.errors import RunFolderError
-from hs_analysis.ingest.discover import holds_no_series
-from hs_analysis.ingest.spans import FileSpan
+from hs_analysis.ingest.discovery import holds_no_series
+from hs_analysis.ingest.quality import FileSpan
 from hs_analysis.pipeline.inputs import HashedInput, sha256_of
 from hs_analysis.pipeline.manifest import write_text
 from hs_analysis.pipeline.tables import from_plain, to_plain

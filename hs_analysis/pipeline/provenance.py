@@ -22,8 +22,8 @@ from hs_analysis.derive.speeds import type_speeds
 from hs_analysis.derive.startup import startup_of
 from hs_analysis.derive.tables import capacity_points, mix_table
 from hs_analysis.derive.thresholds import thresholds_of
-from hs_analysis.ingest.read import read_files
-from hs_analysis.ingest.settling import settle
+from hs_analysis.ingest.dedup import settle
+from hs_analysis.ingest.stage import read_files
 from hs_analysis.policy import build_policy
 from hs_analysis.replay import replay_service, score_policies, try_signals
 from hs_analysis.select import select_service

@@ -13,7 +13,7 @@ import pytest
 from align.service import put_on_grid
 
 from hs_analysis.align import Aligned
-from hs_analysis.ingest.run import Ingested
+from hs_analysis.ingest.stage import Ingested
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
 

@@ -30,10 +30,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simdjson
 
-from hs_analysis.ingest.openmetrics import read_openmetrics
-from hs_analysis.ingest.prometheus_json import read_prometheus_json
-from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes
-from hs_analysis.ingest.tsdb_dump import read_tsdb_dump
+from hs_analysis.ingest.readers.prometheus import read_openmetrics, read_prometheus_json
+from hs_analysis.ingest.readers.tsdb import read_tsdb_dump
+from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
 
 REPEATS = 5
 STEPS = 2520

@@ -14,8 +14,8 @@ import polars as pl
 
 from hs_analysis.align import Stored, align
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.stage import Ingested, ingest
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Database, series_samples
 

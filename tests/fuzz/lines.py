@@ -15,7 +15,7 @@ from fuzz.seeds import ANY, seeds
 from fuzz.tars import ask_promtool_once_in
 from fuzz.whole import refused_or_read
 
-from hs_analysis.ingest import discover
+from hs_analysis.ingest import discovery
 from hs_analysis.ingest.formats import format_named
 
 
@@ -24,7 +24,7 @@ def lines_reached(kind: str, corpus: Sequence[Path]) -> tuple[int, int]:
 
     For files of any format the module is the one that tells formats apart.
     """
-    module = discover.__name__ if kind == ANY else format_named(kind).read.__module__
+    module = discovery.__name__ if kind == ANY else format_named(kind).read.__module__
     source = sys.modules[module].__file__
     assert source is not None
     there = set(_lines(compile(Path(source).read_text("utf-8"), source, "exec"), top=True))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 with atheris.instrument_imports(include=["hs_analysis.ingest"]):
-    import hs_analysis.ingest.run  # noqa: F401 - all of ingest is watched
+    import hs_analysis.ingest.stage  # noqa: F401 - all of ingest is watched
 
 from fuzz.kept import keep  # noqa: E402 - the readers come first, watched
 from fuzz.seeds import seeds  # noqa: E402

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hs_analysis.errors import HsError
-from hs_analysis.ingest import tsdb_blocks
-from hs_analysis.ingest.bytestream import LINE_BLOCK_BYTES, ByteStream
-from hs_analysis.ingest.raw import Dump, RawSeries, ReadNotes
-from hs_analysis.ingest.tsdb_dump import read_dump_lines
+from hs_analysis.ingest.readers import tsdb
+from hs_analysis.ingest.readers.tsdb import read_dump_lines
+from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
+from hs_analysis.ingest.streams import LINE_BLOCK_BYTES, ByteStream
 
 BLOCK = 512
 CHECKSUM = slice(148, 156)
@@ -68,7 +68,7 @@ def ask_promtool_once_in(many: int, patch: pytest.MonkeyPatch) -> None:
 
     What a tar was unpacked to holds no links, and is read as a folder, too.
     """
-    dumped, count, inside = tsdb_blocks._dumped, 0, False
+    dumped, count, inside = tsdb._dumped, 0, False
 
     def one(program: str, folder: Path, where: str, notes: ReadNotes) -> Iterator[RawSeries]:
         nonlocal count, inside
@@ -77,7 +77,7 @@ def ask_promtool_once_in(many: int, patch: pytest.MonkeyPatch) -> None:
             assert not [path for path in folder.rglob("*") if path.is_symlink()]
             inside = True
             with contextlib.suppress(HsError):
-                list(tsdb_blocks.read_tsdb(Dump(folder, where, folder.name), ReadNotes()))
+                list(tsdb.read_tsdb(Dump(folder, where, folder.name), ReadNotes()))
             inside = False
         if count % many == 0:
             yield from dumped(program, folder, where, notes)
@@ -85,4 +85,4 @@ def ask_promtool_once_in(many: int, patch: pytest.MonkeyPatch) -> None:
             lines = b'{__name__="m"} 1 1764000000000\n'
             yield from read_dump_lines(ByteStream(io.BytesIO(lines), LINE_BLOCK_BYTES), where, notes)
 
-    patch.setattr(tsdb_blocks, "_dumped", one)
+    patch.setattr(tsdb, "_dumped", one)

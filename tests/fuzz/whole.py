@@ -12,11 +12,10 @@ from fuzz.seeds import ANY, READING
 
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import HsError
-from hs_analysis.ingest.discover import Discovery, InputFile, discover
+from hs_analysis.ingest.discovery import Discovery, InputFile, discover
 from hs_analysis.ingest.formats import format_named
-from hs_analysis.ingest.raw import Dump
-from hs_analysis.ingest.read import _Known, _OneFile, _read_one
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.rows import Dump
+from hs_analysis.ingest.stage import _Known, _OneFile, _read_one, ingest
 from hs_analysis.ingest.staging import Staging
 
 

@@ -7,10 +7,10 @@ import json
 import math
 from typing import Any
 
-from hs_analysis.ingest.bytestream import ByteStream
-from hs_analysis.ingest.prometheus_json import read_answers
-from hs_analysis.ingest.raw import FLAGS as CODES
-from hs_analysis.ingest.raw import RawSeries, ReadNotes
+from hs_analysis.ingest.readers.prometheus import read_answers
+from hs_analysis.ingest.rows import FLAGS as CODES
+from hs_analysis.ingest.rows import RawSeries, ReadNotes
+from hs_analysis.ingest.streams import ByteStream
 
 Row = tuple[int, float | None]
 TEXT_FLAGS = {"NaN": "nan", "+Inf": "pos_inf", "-Inf": "neg_inf", None: "null"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.ingest.raw import FLAGS, Dump, Piece, RawBench, RawRequests, RawSeries, ReadNotes
+from hs_analysis.ingest.rows import FLAGS, Dump, Piece, RawBench, RawRequests, RawSeries, ReadNotes
 from hs_analysis.schema.frames import BENCH, REQUESTS, check
 from hs_analysis.schema.settings import Reading
 
@@ -50,7 +50,7 @@ def accounted(pieces: list[Piece], notes: ReadNotes) -> bool:
 
 def series(pieces: list[Any]) -> dict[str, list[tuple[int, float | None, str]]]:
     """Return samples by series text: (microseconds, value, flag)."""
-    from hs_analysis.ingest.raw import series_text
+    from hs_analysis.ingest.rows import series_text
 
     found: dict[str, list[tuple[int, float | None, str]]] = {}
     for one in pieces:

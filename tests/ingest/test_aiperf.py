@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from ingest.reading import frame, read, series
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.aiperf import carried_on, read_aiperf_jsonl, read_aiperf_parquet
-from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.readers.aiperf import carried_on, read_aiperf_jsonl, read_aiperf_parquet
 
 T, S = 1_764_072_000_000_000, 1_000_000
 URL = "http://10.0.0.1:8000/metrics"

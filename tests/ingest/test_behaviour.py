@@ -15,11 +15,10 @@ from simulator.dumps import write_dumps
 from simulator.scrapes import Series
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest import shown
-from hs_analysis.ingest.behaviour import behaviour_counters, behaviour_roles
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.run import ingest
-from hs_analysis.ingest.shown import shown_by_samples
+from hs_analysis.ingest import roles as shown
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.roles import behaviour_counters, behaviour_roles, shown_by_samples
+from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.store import Database
 

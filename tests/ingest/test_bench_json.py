@@ -11,17 +11,16 @@ import pytest
 from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.bench_json import (
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.readers.benchmarks import (
     read_genai_perf,
     read_inferencex,
     read_sglang_bench,
     read_vllm_bench,
 )
-from hs_analysis.ingest.bench_rows import day
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.raw import RawBench, RawRequests
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.rows import RawBench, RawRequests, day
+from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.frames import BENCH, REQUESTS, check
 
 VLLM: dict[str, Any] = {

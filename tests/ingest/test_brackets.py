@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.ingest import brackets
-from hs_analysis.ingest.brackets import Told, deepest, tell
+from hs_analysis.ingest import streams
+from hs_analysis.ingest.streams import Told, deepest, tell
 
 VALUES = st.recursive(
     st.one_of(st.text('[]{}"\\ab', max_size=12), st.integers()),
@@ -39,9 +39,9 @@ def test_brackets_are_those_of_the_decoded_value(value: Any, chunk: int, few: in
     """Whatever the chunks, whether one or many are told at once; those in texts are none."""
     raw = json.dumps([value]).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brackets, "SMALLEST_CHUNK_BYTES", chunk + 1)
-        patch.setattr(brackets, "LARGEST_CHUNK_BYTES", chunk + 7)
-        patch.setattr(brackets, "FEW", few)
+        patch.setattr(streams, "SMALLEST_CHUNK_BYTES", chunk + 1)
+        patch.setattr(streams, "LARGEST_CHUNK_BYTES", chunk + 7)
+        patch.setattr(streams, "FEW", few)
         opened, levels = counted([value])
         assert deepest(raw) == (opened, levels)
         assert closing(raw + b'] "[" {') == Told(len(raw), 0, opened)
@@ -58,8 +58,8 @@ def test_what_is_cut_is_told_on_from_where_it_is_cut(value: Any, at: int) -> Non
     """An unfinished text is looked at again when there is more of it."""
     raw = json.dumps([value] * 3).encode()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brackets, "SMALLEST_CHUNK_BYTES", 8)
-        patch.setattr(brackets, "FEW", 1)
+        patch.setattr(streams, "SMALLEST_CHUNK_BYTES", 8)
+        patch.setattr(streams, "FEW", 1)
         told = closing(raw[:at])._replace(cut=False)
         while told.depth or not told.opened:
             told = tell(raw, told, 100)

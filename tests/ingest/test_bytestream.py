@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import bytestream
-from hs_analysis.ingest.bytestream import BrokenStreamError, ByteStream, open_decompressed
+from hs_analysis.ingest import streams
+from hs_analysis.ingest.streams import BrokenStreamError, ByteStream, open_decompressed
 
 SIZES = (1, 2, 3, 5, 8, 1 << 20)
 
@@ -94,7 +94,7 @@ def test_pairs_do_not_run_into_the_next_series(raw: bytes) -> None:
 
 def test_a_lost_quote_does_not_pull_in_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text longer than any label is an error where it begins, before the rest is read."""
-    monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 100)
+    monkeypatch.setattr(streams, "LONGEST_TEXT_BYTES", 100)
     raw = io.BytesIO(b'"' + b"x" * 10_000)
     with pytest.raises(BrokenStreamError, match="more than 100 bytes") as caught:
         ByteStream(raw, 60).value()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.ingest.cells import numbers, with_unit
-from hs_analysis.ingest.raw import FLAGS
+from hs_analysis.ingest.delimited import numbers, with_unit
+from hs_analysis.ingest.rows import FLAGS
 
 
 def test_an_empty_cell_is_null_and_never_zero() -> None:

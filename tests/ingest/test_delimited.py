@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import bytestream
+from hs_analysis.ingest import streams
 from hs_analysis.ingest.delimited import header_names, read_delimited, split_header
-from hs_analysis.ingest.raw import Dump, ReadNotes
+from hs_analysis.ingest.rows import Dump, ReadNotes
 
 
 def cut(raw: bytes, **how: int) -> tuple[list[tuple[int, tuple[str | None, ...]]], ReadNotes]:
@@ -134,7 +134,7 @@ def test_blocks_end_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = cut(text)[0]
     assert whole == [(2, ("1", "2")), (3, ("x\ny", "3")), (5, ("4", "5")), (6, ("6", "7"))]
     for size in range(1, len(text) + 1):
-        monkeypatch.setattr(bytestream, "BLOCK_BYTES", size)
+        monkeypatch.setattr(streams, "BLOCK_BYTES", size)
         assert cut(text)[0] == whole
 
 

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError, ManyErrors
-from hs_analysis.ingest import discover as module
-from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest import discovery as module
+from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import Damage, Format, Look, sniff
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.stage import ingest
 
 DUMP = body(element("up", [(1764000000, 1)]))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from ingest.texts import read_bytes
 
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.exposition import instance_of, read_exposition, stamp_of
-from hs_analysis.ingest.raw import Dump, ReadNotes
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.readers.prometheus import instance_of, read_exposition, stamp_of
+from hs_analysis.ingest.rows import Dump, ReadNotes
+from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.settings import Reading
 
 PAGE = b"""# HELP vllm:num_requests_waiting Number of requests waiting.

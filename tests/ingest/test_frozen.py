@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from hs_analysis.ingest.frozen import frozen_stretches
+from hs_analysis.ingest.dedup import frozen_stretches
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,10 +10,10 @@ from ingest.bodies import body, element
 from ingest.reading import read, series
 
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.grafana_csv import LOSSY, read_grafana_csv
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.readers.grafana_csv import LOSSY, read_grafana_csv
+from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.settings import MetricRow, Reading
 
 T, S = 1_764_072_000_000_000, 1_000_000

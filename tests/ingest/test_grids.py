@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from hs_analysis.ingest.grids import on_grids
-from hs_analysis.ingest.settling import Kept
+from hs_analysis.ingest.dedup import Kept, on_grids
 from hs_analysis.ingest.staging import Piece
 
 MS = 1_000

@@ -9,10 +9,10 @@ import pytest
 from ingest.reading import read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import guidellm
 from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.guidellm import read_guidellm
-from hs_analysis.ingest.raw import RawBench, RawRequests
+from hs_analysis.ingest.readers import benchmarks
+from hs_analysis.ingest.readers.benchmarks import read_guidellm
+from hs_analysis.ingest.rows import RawBench, RawRequests
 
 T = 1_764_072_000
 
@@ -54,7 +54,7 @@ REPORT = {"metadata": {"version": 1}, "args": {"rate": [1]}, "benchmarks": [BENC
 @pytest.mark.parametrize("at_once", [1, 100])
 def test_points_and_requests(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unix seconds, latencies in ms; a statistic over nothing is null, not the 0 that is written for it."""
-    monkeypatch.setattr(guidellm, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(benchmarks, "ROWS_AT_ONCE", at_once)
     raw = json.dumps(REPORT, indent=1).encode()
     pieces, notes = read(read_guidellm, raw, "benchmarks.json")
     assert notes.rows == 8

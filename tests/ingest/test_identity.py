@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue, with_user_rows
 from hs_analysis.errors import UsageError
-from hs_analysis.ingest.identity import Identity, identify, joined_pod_labels
 from hs_analysis.ingest.roles import whole_word_role
+from hs_analysis.ingest.services import Identity, identify, joined_pod_labels
 from hs_analysis.schema.settings import MetricRow, Reading
 
 Labels = Mapping[str, str]

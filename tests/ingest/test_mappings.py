@@ -11,8 +11,7 @@ from ingest.mappings import shipped
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.catalogue.rows import factor
-from hs_analysis.ingest.mapped import Mapped
-from hs_analysis.ingest.table_rows import fill_of
+from hs_analysis.ingest.readers.table import Mapped, fill_of
 from hs_analysis.schema.frames import BENCH, REQUESTS
 from hs_analysis.settings import file
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError
 from hs_analysis.ingest import formats
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.net import ReaderBugError, net
-from hs_analysis.ingest.raw import Dump, Piece, ReadNotes
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.reader_errors import ReaderBugError, net
+from hs_analysis.ingest.rows import Dump, Piece, ReadNotes
 
 T = 1764000000
 GOOD = body(
@@ -97,12 +97,13 @@ def test_a_file_on_which_telling_its_format_breaks(tmp_path: Path, monkeypatch: 
     folder = _folder(tmp_path, good=True)
     real = formats.sniff
     monkeypatch.setattr(
-        "hs_analysis.ingest.discover.sniff", lambda look: tell(look) if look.name == "bad.txt" else real(look)
+        "hs_analysis.ingest.discovery.sniff",
+        lambda look: tell(look) if look.name == "bad.txt" else real(look),
     )
     found = discover([folder])
     assert [file.name for file in found.files] == ["good.json"]
     assert [(p.name, p.state) for p in found.passed] == [("bad.txt", "broken")]
-    assert "RecursionError at hs_analysis/ingest/discover.py line" in found.passed[0].why
+    assert "RecursionError at hs_analysis/ingest/discovery.py line" in found.passed[0].why
     with pytest.raises(InputError, match="this is a bug in hsa"):
         discover([folder / "bad.txt"])
 

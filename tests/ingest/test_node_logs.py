@@ -8,9 +8,8 @@ import pytest
 from ingest.reading import read, series
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.dcgmi_dmon import read_dcgmi_dmon
 from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.node_logs import read_amd_smi, read_nvidia_smi
+from hs_analysis.ingest.readers.gpu_logs import read_amd_smi, read_dcgmi_dmon, read_nvidia_smi
 
 T, S = 1_764_072_000_000_000, 1_000_000
 

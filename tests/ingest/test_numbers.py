@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.ingest import numbers
-from hs_analysis.ingest.numbers import STAND_INS, bulk_numbers
+from hs_analysis.ingest import text_lines
+from hs_analysis.ingest.text_lines import STAND_INS, bulk_numbers
 
 TEXTS = st.one_of(
     st.floats().map(lambda v: "NaN" if math.isnan(v) else repr(v).replace("inf", "+Inf").replace("-+", "-")),
@@ -26,7 +26,7 @@ def test_every_number_is_what_float_says(fast: bool, texts: list[str]) -> None:
     """Bit for bit, with the fast parser and without it, even a number that stands in for NaN."""
     with pytest.MonkeyPatch.context() as patch:
         if not fast:
-            patch.setattr(numbers, "_new_parser", None)
+            patch.setattr(text_lines, "_new_parser", None)
         found = bulk_numbers(",".join(texts).encode())
     assert found is not None
     assert np.array_equal(found, np.array([float(text) for text in texts]), equal_nan=True)
@@ -38,7 +38,7 @@ def test_parts_are_the_whole(texts: list[str], size: int) -> None:
     raw = ",".join(texts).encode()
     whole = bulk_numbers(raw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numbers, "PIECE_BYTES", size)
+        patch.setattr(text_lines, "PIECE_BYTES", size)
         parts = bulk_numbers(raw)
     assert (whole is None) == (parts is None)
     assert whole is None or parts is None or np.array_equal(whole, parts, equal_nan=True)
@@ -74,6 +74,6 @@ def test_what_is_no_number_is_left_to_the_slow_way(
 ) -> None:
     """Nothing is made up for an empty field or a word."""
     if not fast:
-        monkeypatch.setattr(numbers, "_new_parser", None)
+        monkeypatch.setattr(text_lines, "_new_parser", None)
     found = bulk_numbers(text.encode())
     assert found is None or text == "[1]"

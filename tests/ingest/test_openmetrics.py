@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ingest.texts import Samples, merged, obvious_line, plain_quoted, read_bytes, reasons
 
 from hs_analysis.ingest.formats import Look, sniff
-from hs_analysis.ingest.openmetrics import read_openmetrics
+from hs_analysis.ingest.readers.prometheus import read_openmetrics
 
 T = 1764000000
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=8)
@@ -130,7 +130,7 @@ def test_recognised_by_its_lines(head: bytes, known: str | None) -> None:
 def test_real_values_under_exporter_names(real_data: Path) -> None:
     """A published file of 24 load tests is read whole."""
     path = real_data / "wva-h100-autoscaling" / "wva_openmetrics.txt.gz"
-    from hs_analysis.ingest.raw import Dump, ReadNotes
+    from hs_analysis.ingest.rows import Dump, ReadNotes
 
     notes = ReadNotes()
     rows = sum(s.t_us.size for s in read_openmetrics(Dump(path, str(path), path.name), notes))

@@ -7,7 +7,7 @@ import math
 import polars as pl
 import pytest
 
-from hs_analysis.ingest.parts import ENOUGH_ROWS, Parts
+from hs_analysis.ingest.readers.table import ENOUGH_ROWS, Parts
 
 ROWS = 2 * ENOUGH_ROWS
 ALL = [100.0 + 50.0 * math.sin(i / 9) for i in range(ROWS)]

@@ -10,7 +10,7 @@ from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.profiles import read_dynamo_profile, read_silicon
+from hs_analysis.ingest.readers.profiles import read_dynamo_profile, read_silicon
 
 COLUMNS = (
     "silicon_data_source,backend,backend_version,model_path,system,precision,mode,isl,osl,tp_size,pp_size,"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ingest.bodies import answer, body, element, obvious, plain, read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import bytestream
-from hs_analysis.ingest.raw import FLAGS
+from hs_analysis.ingest import streams
+from hs_analysis.ingest.rows import FLAGS
 
 T0 = 1764000000
 TIMES = st.one_of(st.integers(0, 4_000_000_000), st.integers(0, 4_000_000_000_000).map(lambda ms: ms / 1000))
@@ -54,7 +54,7 @@ def test_reads_what_the_json_module_reads(made: tuple[dict[str, Any], bytes], bl
     """Labels, times, values and flags equal the obvious reading, whatever the layout and the block size."""
     document, raw = made
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bytestream, "BLOCK_BYTES", block_bytes)
+        patch.setattr(streams, "BLOCK_BYTES", block_bytes)
         series, notes = read(raw)
     assert plain(series) == obvious(document)
     assert notes.rows == sum(s.t_us.size for s in series)
@@ -267,7 +267,7 @@ def test_damaged_bytes_give_an_input_error_or_a_reading(
     outcomes = []
     for size in (1, 33, 8 << 20):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bytestream, "BLOCK_BYTES", size)
+            patch.setattr(streams, "BLOCK_BYTES", size)
             try:
                 series, notes = read(bytes(damaged))
             except InputError as error:

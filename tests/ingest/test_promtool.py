@@ -10,8 +10,8 @@ from ingest.texts import read_bytes, reasons
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.formats import Look, sniff
-from hs_analysis.ingest.promtool import read_promtool_json, read_promtool_text
-from hs_analysis.ingest.raw import Dump, ReadNotes
+from hs_analysis.ingest.readers.prometheus import read_promtool_json, read_promtool_text
+from hs_analysis.ingest.rows import Dump, ReadNotes
 from hs_analysis.schema.settings import Reading
 
 T = 1764000000

@@ -20,8 +20,8 @@ from ingest.bodies import body, element
 from polars.testing import assert_frame_equal
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.stage import Ingested, ingest
 from hs_analysis.schema.frames import REJECTED, SAMPLES, SERIES, check, label_map
 
 T0 = 1764000000

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import MAPPING, load_catalogue, with_user_rows
-from hs_analysis.ingest.scales import OVER_ONE, bounded_series, judge_scales, unit_in_help
+from hs_analysis.ingest.quality import OVER_ONE, bounded_series, judge_scales, unit_in_help
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.schema.settings import MetricRow, Reading
 from hs_analysis.store import Database

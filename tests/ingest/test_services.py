@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.identity import identify
-from hs_analysis.ingest.services import controllers_of
+from hs_analysis.ingest.services import controllers_of, identify
 
 Labels = Mapping[str, str]
 

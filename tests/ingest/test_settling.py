@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from reference import Reference
 
-from hs_analysis.ingest.fates import Span
-from hs_analysis.ingest.frozen import frozen_stretches
-from hs_analysis.ingest.moments import GRIDS, Moments
-from hs_analysis.ingest.raw import FLAGS, NAN, STALE, RawSeries
-from hs_analysis.ingest.settling import Kept, Settled, settle
+from hs_analysis.ingest.dedup import GRIDS, Kept, Moments, Settled, Span, frozen_stretches, settle
+from hs_analysis.ingest.rows import FLAGS, NAN, STALE, RawSeries
 from hs_analysis.ingest.staging import Samples, Staging
 from hs_analysis.schema.frames import SAMPLES, empty
 
@@ -190,7 +187,7 @@ def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.M
     series = [np.flatnonzero(draw.random(300) > 0.01) for _ in range(200)]
     frames = []
     for most in (1 << 19, 500):
-        monkeypatch.setattr("hs_analysis.ingest.moments.MOST_MOMENTS", most)
+        monkeypatch.setattr("hs_analysis.ingest.dedup.MOST_MOMENTS", most)
         moments, held = Moments(), 0
         for t_us in series:
             moments.add("", t_us, t_us % 3 * 1.0, clock_like=False)

@@ -11,8 +11,8 @@ from ingest.mappings import shipped
 from public_sets import READ
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.run import Ingested, ingest
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.stage import Ingested, ingest
 from hs_analysis.schema.settings import Reading
 
 

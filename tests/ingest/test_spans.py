@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hs_analysis.ingest.spans import FileSpan, file_spans
+from hs_analysis.ingest.quality import FileSpan, file_spans
 from hs_analysis.ingest.staging import Piece
 
 

@@ -12,8 +12,8 @@ from ingest.mappings import tables
 from ingest.reading import frame, read, series
 
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.table import is_described, read_table
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.readers.table import is_described, read_table
 from hs_analysis.schema.settings import Reading
 
 T = 1_764_072_000_000_000  # 2025-11-25 12:00:00 UTC

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest.texts import Samples, merged, obvious_value, plain_quoted, read_bytes
 
-from hs_analysis.ingest.exposition import read_exposition
-from hs_analysis.ingest.openmetrics import read_openmetrics
+from hs_analysis.ingest.readers.prometheus import read_exposition, read_openmetrics
 
 openmetrics_parser = pytest.importorskip("prometheus_client.openmetrics.parser")
 text_parser = pytest.importorskip("prometheus_client.parser")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.ingest.times import Clock, epoch_us, unit_by_size
+from hs_analysis.ingest.timestamps import Clock, epoch_us, unit_by_size
 
 
 def read(*texts: object, dtype: type[pl.DataType] = pl.String, **how: object) -> list[int | str]:

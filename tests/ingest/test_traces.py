@@ -8,9 +8,8 @@ import pytest
 from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Format, Look, sniff
-from hs_analysis.ingest.refused import refuse_distribution, refuse_servegen
-from hs_analysis.ingest.traces import UNPLACED, read_azure, read_burstgpt, read_mooncake
+from hs_analysis.ingest.formats import Format, Look, refuse_distribution, refuse_servegen, sniff
+from hs_analysis.ingest.readers.traces import UNPLACED, read_azure, read_burstgpt, read_mooncake
 
 T = 1_764_072_000_000_000
 

@@ -20,12 +20,11 @@ from hypothesis import strategies as st
 from ingest.texts import Samples, collected, plain_quoted, read_bytes
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.openmetrics import read_openmetrics
-from hs_analysis.ingest.raw import Dump, ReadNotes
-from hs_analysis.ingest.run import ingest
-from hs_analysis.ingest.tsdb_blocks import is_tsdb, read_tsdb
-from hs_analysis.ingest.tsdb_dump import read_tsdb_dump
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.readers.prometheus import read_openmetrics
+from hs_analysis.ingest.readers.tsdb import is_tsdb, read_tsdb, read_tsdb_dump
+from hs_analysis.ingest.rows import Dump, ReadNotes
+from hs_analysis.ingest.stage import ingest
 from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.schema.frames import label_map
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest.texts import Samples, go_quoted, merged, obvious_line, read_bytes, reasons
 
-from hs_analysis.ingest import bytestream, line_samples
+from hs_analysis.ingest import streams, text_lines
 from hs_analysis.ingest.formats import Look, sniff
-from hs_analysis.ingest.tsdb_dump import read_tsdb_dump
+from hs_analysis.ingest.readers.tsdb import read_tsdb_dump
 
 T_MS = 1764000000000
 NAMES = st.sampled_from(["up", "vllm:num_requests_waiting", "a_b", "m"])
@@ -47,8 +47,8 @@ def test_reads_what_was_written(
             key = [("__name__", name), *labels.items()]
             expected.append(obvious_line(key, value, (T_MS + offset) * 1000))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hs_analysis.ingest.tsdb_dump.LINE_BLOCK_BYTES", block)
-        patch.setattr(line_samples, "GATHER_ROWS", gather)
+        patch.setattr("hs_analysis.ingest.readers.tsdb.LINE_BLOCK_BYTES", block)
+        patch.setattr(text_lines, "GATHER_ROWS", gather)
         found, notes = read_bytes(read_tsdb_dump, raw.encode(), tmp_path_factory.mktemp("dump"))
     assert found == merged(expected)
     assert notes.rejections == []
@@ -121,7 +121,7 @@ def test_lines_sorted_by_time_are_gathered_by_series(tmp_path: Path) -> None:
     raw = "".join(line("m", {"pod": f"p{i % 50}"}, str(i), T_MS + i) for i in range(5000)).encode()
     path = tmp_path / "f"
     path.write_bytes(raw)
-    from hs_analysis.ingest.raw import Dump, ReadNotes
+    from hs_analysis.ingest.rows import Dump, ReadNotes
 
     pieces = list(read_tsdb_dump(Dump(path, "f", "f"), ReadNotes()))
     assert len(pieces) == 50
@@ -140,8 +140,8 @@ def test_a_line_without_end_is_an_error(tmp_path: Path, monkeypatch: pytest.Monk
     """Memory stays bounded whatever is fed."""
     from hs_analysis.errors import InputError
 
-    monkeypatch.setattr(bytestream, "LONGEST_LINE_BYTES", 1000)
-    monkeypatch.setattr("hs_analysis.ingest.tsdb_dump.LINE_BLOCK_BYTES", 256)
+    monkeypatch.setattr(streams, "LONGEST_LINE_BYTES", 1000)
+    monkeypatch.setattr("hs_analysis.ingest.readers.tsdb.LINE_BLOCK_BYTES", 256)
     with pytest.raises(InputError, match="a line of more than 1000 bytes at byte"):
         read_bytes(read_tsdb_dump, b"{" * 5000, tmp_path)
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.identity import identify
-from hs_analysis.ingest.unserved import Unserved, not_known_whole, unserved_instances
+from hs_analysis.ingest.services import Unserved, identify, not_known_whole, unserved_instances
 from hs_analysis.schema.settings import Reading
 
 Labels = Mapping[str, str]

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from ingest.texts import Samples, merged, read_bytes, reasons
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest import bytestream, vm_jsonl
-from hs_analysis.ingest.discover import discover
+from hs_analysis.ingest import streams
+from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import Look, sniff
-from hs_analysis.ingest.vm_jsonl import read_vm_jsonl
+from hs_analysis.ingest.readers import victoriametrics
+from hs_analysis.ingest.readers.victoriametrics import read_vm_jsonl
 
 T_MS = 1764000000000
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
@@ -58,7 +59,7 @@ def test_reads_what_was_written(
         if rows:
             expected.append({tuple(sorted(labels.items())): rows})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bytestream, "BLOCK_BYTES", block)
+        patch.setattr(streams, "BLOCK_BYTES", block)
         found, notes = read_bytes(read_vm_jsonl, raw.encode(), tmp_path_factory.mktemp("vm"))
     assert found == merged(expected)
     assert notes.rejections == []
@@ -97,7 +98,7 @@ def test_staleness_markers_are_read_with_the_numbers(tmp_path: Path, monkeypatch
     odd = line({"__name__": "m", "a": "null"}, samples)
     plain = line({"__name__": "m", "a": "null"}, samples[:3])
     found, _ = read_bytes(read_vm_jsonl, odd.encode(), tmp_path)
-    monkeypatch.setattr(vm_jsonl, "LARGEST_ODD_BYTES", 10)
+    monkeypatch.setattr(victoriametrics, "LARGEST_ODD_BYTES", 10)
     fast, notes = read_bytes(read_vm_jsonl, (plain + odd).encode(), tmp_path)
     ((key, rows),) = fast.items()
     assert dict(key)["a"] == "null"

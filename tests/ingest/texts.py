@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from hs_analysis.ingest.raw import FLAGS, Dump, RawSeries, ReadNotes
+from hs_analysis.ingest.rows import FLAGS, Dump, RawSeries, ReadNotes
 from hs_analysis.schema.settings import Reading
 
 Reader = Callable[[Dump, ReadNotes], Iterator[RawSeries]]

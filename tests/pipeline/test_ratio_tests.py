@@ -14,7 +14,7 @@ from derive.bench import paper, points
 from pipeline.traced import traced
 
 from hs_analysis.ingest import formats
-from hs_analysis.ingest.raw import Dump, RawBench, ReadNotes
+from hs_analysis.ingest.rows import Dump, RawBench, ReadNotes
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.session import run_inputs

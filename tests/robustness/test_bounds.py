@@ -11,28 +11,13 @@ from fuzz.seeds import READING, seeds
 from fuzz.whole import refused_or_read
 from robustness.fillings import FILLINGS, LINES, TEXT_FORMATS
 
-from hs_analysis.ingest import (
-    bytestream,
-    delimited,
-    json_documents,
-    json_lines,
-    line_samples,
-    prometheus_json,
-    promtool,
-    read,
-)
-from hs_analysis.ingest import raw as raw_rows
-from hs_analysis.ingest.bytestream import MOST_LEVELS
+from hs_analysis.ingest import delimited, json_records, stage, streams, text_lines
+from hs_analysis.ingest import rows as raw_rows
 from hs_analysis.ingest.formats import format_named
-from hs_analysis.ingest.json_lines import decoded, parsed
-from hs_analysis.ingest.raw import (
-    RAW_CHARACTERS,
-    SERIES_CHARACTERS,
-    Dump,
-    ReadNotes,
-    Rejection,
-    Rejections,
-)
+from hs_analysis.ingest.json_records import decoded, parsed
+from hs_analysis.ingest.readers import prometheus
+from hs_analysis.ingest.rows import RAW_CHARACTERS, SERIES_CHARACTERS, Dump, ReadNotes, Rejection, Rejections
+from hs_analysis.ingest.streams import MOST_LEVELS
 
 
 def refusal(kind: str, path: Path, name: str) -> str:
@@ -73,15 +58,15 @@ def test_the_deepest_value_that_is_taken_can_be_walked_over(opening: str, tmp_pa
 def test_depth_is_told_with_its_byte() -> None:
     """Brackets in texts are none, whatever they look like."""
     raw = b'{"a":"' + b"[" * 200 + b'","b":' + b"[" * 200
-    with pytest.raises(bytestream.BrokenStreamError) as caught:
+    with pytest.raises(streams.BrokenStreamError) as caught:
         stream(raw).value()
     assert caught.value.offset == raw.rfind(b"[" * 200) + MOST_LEVELS - 1
     assert decoded(b'["' + b"[" * 200 + b'"]') == ["[" * 200]
     assert parsed(deep(MOST_LEVELS + 1)) == ("bad_json", f"brackets in more than {MOST_LEVELS} others")
 
 
-def stream(raw: bytes, size: int = 1 << 10) -> bytestream.ByteStream:
-    return bytestream.ByteStream(io.BytesIO(raw), size)
+def stream(raw: bytes, size: int = 1 << 10) -> streams.ByteStream:
+    return streams.ByteStream(io.BytesIO(raw), size)
 
 
 @pytest.mark.parametrize(
@@ -97,20 +82,20 @@ def test_a_value_without_end_is_refused_where_it_begins(
     raw: bytes, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not more of it is read than the limit and the blocks read at once."""
-    monkeypatch.setattr(bytestream, "LARGEST_VALUE_BYTES", 4096)
-    monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 2048)
-    monkeypatch.setattr(bytestream, "MOST_BRACKETS", 100)
+    monkeypatch.setattr(streams, "LARGEST_VALUE_BYTES", 4096)
+    monkeypatch.setattr(streams, "LONGEST_TEXT_BYTES", 2048)
+    monkeypatch.setattr(streams, "MOST_BRACKETS", 100)
     read = io.BytesIO(b"  " + raw)
-    with pytest.raises(bytestream.BrokenStreamError) as caught:
-        bytestream.ByteStream(read, 256).value()
+    with pytest.raises(streams.BrokenStreamError) as caught:
+        streams.ByteStream(read, 256).value()
     assert str(caught.value) == says
-    assert read.tell() <= 4096 + (1 + bytestream.GROWTH) * 256
+    assert read.tell() <= 4096 + (1 + streams.GROWTH) * 256
 
 
 def test_samples_without_end_are_refused_where_they_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bytestream, "LARGEST_VALUE_BYTES", 4096)
+    monkeypatch.setattr(streams, "LARGEST_VALUE_BYTES", 4096)
     with pytest.raises(
-        bytestream.BrokenStreamError, match="a list of samples of more than 4096 bytes at byte 0"
+        streams.BrokenStreamError, match="a list of samples of more than 4096 bytes at byte 0"
     ):
         stream(b'[[1,"1"]' + b',[1,"1"]' * 1000).pairs()
 
@@ -118,8 +103,8 @@ def test_samples_without_end_are_refused_where_they_begin(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("size", [1, 7, 1 << 10])
 def test_what_nobody_reads_may_be_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that is passed over is not held, so no limit but the depth goes for it."""
-    monkeypatch.setattr(bytestream, "LARGEST_VALUE_BYTES", 64)
-    monkeypatch.setattr(bytestream, "MOST_BRACKETS", 10)
+    monkeypatch.setattr(streams, "LARGEST_VALUE_BYTES", 64)
+    monkeypatch.setattr(streams, "MOST_BRACKETS", 10)
     unread = b'{"a":"]}","b":[' + b'{"c":"\\"}"},' * 300 + b"1]}"
     for value in (unread, b'"text"', b"1", b"null"):
         found = stream(b" " + value + b',{"kept":1}', size)
@@ -142,8 +127,8 @@ def test_a_line_without_end_is_refused_where_it_begins(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One limit goes for all line formats, and the byte is that of the line."""
-    monkeypatch.setattr(bytestream, "LONGEST_LINE_BYTES", 100_000)
-    monkeypatch.setattr(bytestream, "BLOCK_BYTES", 1 << 12)
+    monkeypatch.setattr(streams, "LONGEST_LINE_BYTES", 100_000)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1 << 12)
     raw, name = seeds(kind)[0]
     raw = raw if raw.endswith(b"\n") else raw + b"\n"
     path = tmp_path / "file"
@@ -153,8 +138,8 @@ def test_a_line_without_end_is_refused_where_it_begins(
 
 
 RECORDS = {
-    "openmetrics": line_samples, "tsdb-dump": line_samples, "exposition": line_samples,
-    "promtool-text": promtool, "aiperf-jsonl": json_lines, "mooncake": json_lines, "azure-csv": delimited,
+    "openmetrics": text_lines, "tsdb-dump": text_lines, "exposition": text_lines,
+    "promtool-text": prometheus, "aiperf-jsonl": json_records, "mooncake": json_records, "azure-csv": delimited,
     "nvidia-smi-csv": delimited,
 }  # fmt: skip
 """Formats whose lines are one sample, request or row, and the module that reads their lines."""
@@ -233,7 +218,7 @@ def test_a_long_list_of_samples_is_parsed_in_parts(tmp_path: Path, monkeypatch: 
         path.write_text(raw)
         told = []
         for part in (1 << 20, 100, 7, 1):
-            monkeypatch.setattr(prometheus_json, "PART_BYTES", part)
+            monkeypatch.setattr(prometheus, "PART_BYTES", part)
             notes = ReadNotes()
             pieces = list(format_named("prom-api").read(Dump(path, "f", "f"), notes))
             t_us = np.concatenate([piece.t_us for piece in pieces])
@@ -268,9 +253,9 @@ def test_what_goes_on_without_saying_anything_is_refused(
     kind: str, before: bytes, filling: bytes, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After so many rows that can't be read, and more of them than others, the file is none of its format."""
-    for module, name in ((raw_rows, "REJECTED_BATCH"), (read, "MOST_UNREAD"), (bytestream, "MOST_KEYS")):
+    for module, name in ((raw_rows, "REJECTED_BATCH"), (stage, "MOST_UNREAD"), (streams, "MOST_KEYS")):
         monkeypatch.setattr(module, name, 100)
-    monkeypatch.setattr(json_documents, "MOST_EMPTY", 100)
+    monkeypatch.setattr(json_records, "MOST_EMPTY", 100)
     raw, name = seeds(kind)[0]
     at = raw.index(before) + len(before)
     path = tmp_path / "file"
@@ -285,14 +270,14 @@ def test_rows_set_aside_do_not_end_a_file_that_is_mostly_read(
 ) -> None:
     """A few hours of texts in a year of numbers are rows set aside, however many they are."""
     monkeypatch.setattr(raw_rows, "REJECTED_BATCH", 10)
-    monkeypatch.setattr(read, "MOST_UNREAD", 20_000)
+    monkeypatch.setattr(stage, "MOST_UNREAD", 20_000)
     path = tmp_path / "file"
     path.write_text("".join(f'{{__name__="m"}} {"x" if i % 3 == 0 else i} {i}000\n' for i in range(90_000)))
     assert refusal("tsdb-dump", path, "d") == ""
 
 
 def test_a_value_of_more_entries_than_any_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lines, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(json_records, "MOST_ENTRIES", 10)
     assert parsed(b"[" + b"1," * 11 + b"1]") == ("bad_json", "more than 10 commas")
     assert decoded(b"[" + b"1," * 10 + b"1]") == [1] * 11
 
@@ -301,7 +286,7 @@ def test_lists_of_samples_of_one_series_are_bounded_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key may stand there several times; each list is held until its labels are known."""
-    monkeypatch.setattr(prometheus_json, "LARGEST_VALUE_BYTES", 100)
+    monkeypatch.setattr(prometheus, "LARGEST_VALUE_BYTES", 100)
     path = tmp_path / "file"
     values = '"values":[[1764000000,"1"],[1764000015,"2"]]'
     for times, says in ((2, ""), (3, "a series of more than 100 bytes")):
@@ -313,8 +298,8 @@ def test_lists_of_samples_of_one_series_are_bounded_together(
 
 
 def test_a_sample_without_end_is_refused_where_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bytestream, "LONGEST_TEXT_BYTES", 2048)
-    with pytest.raises(bytestream.BrokenStreamError, match="a sample of more than 2048 bytes at byte 7"):
+    monkeypatch.setattr(streams, "LONGEST_TEXT_BYTES", 2048)
+    with pytest.raises(streams.BrokenStreamError, match="a sample of more than 2048 bytes at byte 7"):
         stream(b'[[1,"1"],[1,"' + b"1" * 10_000).pairs()
 
 
@@ -322,8 +307,8 @@ def test_labels_and_messages_without_end_are_refused_early(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither is as large as a list of samples may be."""
-    monkeypatch.setattr(bytestream, "LONGEST_RECORD_BYTES", 2000)
-    monkeypatch.setattr(bytestream, "BLOCK_BYTES", 1 << 10)
+    monkeypatch.setattr(streams, "LONGEST_RECORD_BYTES", 2000)
+    monkeypatch.setattr(streams, "BLOCK_BYTES", 1 << 10)
     raw, name = seeds("prom-api")[0]
     path = tmp_path / "file"
     for before, filling in (

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from robustness.machine import hsa
 
-from hs_analysis.ingest import quarantine
+from hs_analysis.ingest import staging
 from hs_analysis.ingest.staging import Samples
 
 
 def test_any_number_of_contradictions_is_written_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """They go to disk as the rows that readers refuse do; none is lost, none of a broken file kept."""
-    monkeypatch.setattr(quarantine, "REJECTED_BATCH", 7)
+    monkeypatch.setattr(staging, "REJECTED_BATCH", 7)
     size = 1000
     t_us = np.repeat(np.arange(size // 2), 2)
     values = np.where(np.arange(size) % 3 == 0, np.nan, np.arange(size, dtype=float))
     torn = Samples(t_us, values, np.zeros(size, np.uint8), np.arange(size) % 3)
-    with tempfile.TemporaryFile() as scratch, quarantine.Quarantine(scratch) as aside:
+    with tempfile.TemporaryFile() as scratch, staging.Quarantine(scratch) as aside:
         aside.contradictions(torn, 'm{a="b"}', ["x", "y", "z"])
         batches = list(aside.batches([0, 2]))
     assert max(batch.num_rows for batch in batches) <= 7

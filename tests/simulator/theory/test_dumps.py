@@ -12,8 +12,8 @@ from simulator import History, history, pressure, shortened, write
 from simulator.dumps import write_dumps
 from simulator.scrapes import Series
 
-from hs_analysis.ingest.discover import discover
-from hs_analysis.ingest.run import ingest
+from hs_analysis.ingest.discovery import discover
+from hs_analysis.ingest.stage import ingest
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(tmp_path: Path) -> None:

@@ -1,0 +1,528 @@
+"""What becomes of each staged sample: stored, an exact copy, a contradiction, or a hidden scrape gap.
+
+The reference queries ``ingest/deduplicate``, ``ingest/fates`` and ``ingest/conflicts`` of the tests say
+the same in SQL, one series among all.
+
+The reference query ``ingest/repeats`` of the tests says the same in SQL.
+
+Two passes, so that memory is one series and one batch: the first counts repeats over all series, the second
+writes what is kept. The reference queries ``ingest/stored_samples``, ``ingest/repeats`` and
+``ingest/deduplicate`` of the tests are the same work in SQL.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from hs_analysis.ingest.quality import quality_frame, quality_of
+from hs_analysis.ingest.rows import FLAGS
+from hs_analysis.ingest.staging import Piece, Samples, Staging
+from hs_analysis.schema.frames import SAMPLES
+from hs_analysis.statistics.episodes import Mask, Run, runs
+
+FATES = ("stored", "duplicate", "conflict", "superseded")
+STORED, DUPLICATE, CONFLICT, SUPERSEDED = range(len(FATES))
+
+_FLAG_ORDER = np.argsort(np.argsort([flag or "~" for flag in FLAGS]))
+"""Rank of a flag by its text; a value that is there comes last."""
+
+Span = tuple[int, int]
+"""First and last time [us], both included."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The verdict on one series: fate codes of the samples as read, and the stored ones in time order."""
+
+    fates: np.ndarray
+    stored: np.ndarray
+
+
+def judge(samples: Samples, covered: dict[int, Sequence[Span]], on_conflict: str) -> Judged:
+    """Return the fate of every sample.
+
+    Parameters
+    ----------
+    samples
+        Samples of one series.
+    covered
+        File number → spans in which a more faithful file holds the same metric.
+    on_conflict
+        ``reject`` quarantines all sides of a contradiction; ``first``, ``last`` (by file) and ``max`` keep
+        one, a value before a missing one.
+    """
+    t_us = samples.t_us
+    fates = np.zeros(t_us.size, np.uint8)
+    for file_no, spans in covered.items():
+        own = samples.files == file_no
+        for low, high in spans:
+            fates[own & (t_us >= low) & (t_us <= high)] = SUPERSEDED
+    live = np.flatnonzero(fates == STORED)
+    if live.size == t_us.size and np.all(t_us[1:] > t_us[:-1]):
+        return Judged(fates, live)
+    order = live[np.lexsort((_FLAG_ORDER[samples.flags[live]], samples.files[live], t_us[live]))]
+    first = np.diff(t_us[order], prepend=t_us[order[0]] - 1 if order.size else 0) != 0
+    if order.size:
+        _judge_copies(samples, order, first, on_conflict, fates)
+    return Judged(fates, order[fates[order] == STORED])
+
+
+def _judge_copies(
+    samples: Samples, order: np.ndarray, first: np.ndarray, on_conflict: str, fates: np.ndarray
+) -> None:
+    """Mark copies and contradictions among samples in time order; ``first`` marks a new moment."""
+    starts = np.flatnonzero(first)
+    moment = np.cumsum(first) - 1
+    values = samples.values[order]
+    there = ~np.isnan(values)
+    copies, present = np.bincount(moment), np.bincount(moment, there)
+    low = np.minimum.reduceat(np.where(there, values, np.inf), starts)
+    high = np.maximum.reduceat(np.where(there, values, -np.inf), starts)
+    differ = (copies > 1) & (present > 0) & ((present < copies) | (low != high))
+    fates[order[~first]] = DUPLICATE
+    torn = differ[moment]
+    fates[order[torn]] = CONFLICT
+    if on_conflict != "reject" and torn.any():
+        fates[_kept(samples, order[torn], on_conflict)] = STORED
+
+
+def _kept(samples: Samples, torn: np.ndarray, on_conflict: str) -> np.ndarray:
+    """Return, of contradicting samples, the one each moment keeps."""
+    values, files = samples.values[torn], samples.files[torn]
+    missing = np.isnan(values)
+    shown = np.where(missing, 0.0, values)
+    wish = {"max": -shown, "last": -files}.get(on_conflict, files)
+    order = torn[np.lexsort((shown, files, wish, missing, samples.t_us[torn]))]
+    return order[np.flatnonzero(np.diff(samples.t_us[order], prepend=samples.t_us[order[0]] - 1))]
+
+
+COUNTS = ("series", "repeats", "clocks", "clock_repeats", "begun", "ended")
+
+GRIDS = 64
+"""Grids kept apart before they are merged into the first: bounds memory and search where every target has
+its own scrape times."""
+
+MOST_MOMENTS = 1 << 19
+"""Moments of all grids but the first that wait for a merge; more only where the first has more itself."""
+
+_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "capture": pl.String,
+    "t": pl.Datetime("us", "UTC"),
+    **dict.fromkeys(("series", "repeats", "clocks", "clock_repeats", "alive"), pl.Int64),
+}
+
+
+@dataclass
+class _Grid:
+    """Moments that several series share, and what was counted at each: shape (6, moments)."""
+
+    t_us: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass
+class Moments:
+    """Counts of all series seen so far, per capture."""
+
+    _grids: dict[str, list[_Grid]] = field(default_factory=dict)
+
+    def add(self, capture: str, t_us: np.ndarray, values: np.ndarray, *, clock_like: bool) -> None:
+        """Count one series: stored samples in time order; missing values are left out."""
+        there = ~np.isnan(values)
+        if not there.all():
+            t_us, values = t_us[there], values[there]
+        if not t_us.size:
+            return
+        counts, at = self._place(capture, t_us)
+        again = values[1:] == values[:-1]
+        counts[0, at[1:]] += 1
+        counts[1, at[1:]] += again
+        if clock_like:
+            counts[2, at[1:]] += 1
+            counts[3, at[1:]] += again
+        counts[4, at[0]] += 1
+        counts[5, at[-1]] += 1
+
+    def _place(self, capture: str, t_us: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the counts of a grid that holds all these moments, and where in it they are."""
+        grids = self._grids.setdefault(capture, [])
+        for grid in reversed(grids[-4:]):  # series of one target lie together
+            if grid.t_us.size == t_us.size and np.array_equal(grid.t_us, t_us):
+                return grid.counts, np.arange(t_us.size)
+        if grids and grids[0].t_us.size >= t_us.size:
+            at = np.minimum(np.searchsorted(grids[0].t_us, t_us), grids[0].t_us.size - 1)
+            if np.array_equal(grids[0].t_us[at], t_us):
+                return grids[0].counts, at
+        waiting = sum(grid.t_us.size for grid in grids[1:])
+        if len(grids) >= GRIDS or (grids and waiting > max(MOST_MOMENTS, grids[0].t_us.size)):
+            grids[:] = [_merged(grids)]
+            return self._place(capture, t_us)
+        grids.append(_Grid(t_us.copy(), np.zeros((len(COUNTS), t_us.size), np.int32)))
+        return grids[-1].counts, np.arange(t_us.size)
+
+    def frame(self) -> pl.DataFrame:
+        """Return the counts per capture and moment at which a series has a value and had one before, sorted.
+
+        Columns: capture, t, series, repeats, clocks, clock_repeats, alive.
+        """
+        frames = [pl.DataFrame(schema=_SCHEMA)]
+        for capture, grids in sorted(self._grids.items()):
+            whole = _merged(grids)
+            series, repeats, clocks, clock_repeats, begun, ended = whole.counts.astype(np.int64)
+            lives = np.cumsum(begun - ended) - (begun - ended)
+            frame = pl.DataFrame(
+                {
+                    "capture": pl.Series([capture]).new_from_index(0, whole.t_us.size),
+                    "t": pl.Series(whole.t_us).cast(pl.Datetime("us", "UTC")),
+                    "series": series,
+                    "repeats": repeats,
+                    "clocks": clocks,
+                    "clock_repeats": clock_repeats,
+                    "alive": lives,
+                },
+                schema=_SCHEMA,
+            )
+            frames.append(frame.filter(pl.col("series") > 0))
+        return pl.concat(frames)
+
+
+def _merged(grids: list[_Grid]) -> _Grid:
+    if len(grids) == 1:
+        return grids[0]
+    t_us, place = np.unique(np.concatenate([grid.t_us for grid in grids]), return_inverse=True)
+    counts = np.concatenate([grid.counts for grid in grids], axis=1)
+    summed = np.stack([np.bincount(place, row, minlength=t_us.size) for row in counts])
+    return _Grid(t_us, np.round(summed).astype(np.int32))
+
+
+FROZEN_SHARE = 0.97
+"""Share of series that must repeat together; Prometheus repeats all of them for up to five minutes."""
+
+FROZEN_STEPS = 3
+"""Steps in a row, so that one quiet moment is no gap."""
+
+USUAL_SHARE = 0.8
+"""Without a clock-like series a stretch counts only where series usually move: else it may be idle."""
+
+TOGETHER_SHARE = 0.5
+"""Share of the living series that must have a sample at a moment for it to speak of all of them: a dump
+with the true scrape times has one target at a time, and repeats nothing."""
+
+SETTLE_STEPS = 2
+"""Steps after a stretch in which single series may still repeat: targets are scraped one after the other."""
+
+USUAL_STEPS_FACTOR = 2.5
+"""Where the step is shorter than the scrape interval most moments repeat: there a gap is a stretch this
+many times longer than the usual one, as a pause over 2.5 intervals is a gap elsewhere."""
+
+
+def frozen_stretches(repeats: pl.DataFrame) -> pl.DataFrame:
+    """Return the stretches in which all series repeat together.
+
+    Parameters
+    ----------
+    repeats
+        Frame of `moments.Moments`: per capture and time the series and how many repeat.
+
+    Returns
+    -------
+    Frame (capture, first_t, last_t, settle_t): the repeated samples, both ends included, and until when a
+    series that still holds the same value has not been scraped yet; sorted.
+
+    Notes
+    -----
+    A series that behaves like a clock (uptime, scrape duration) never repeats while it is scraped, so where
+    one exists it must repeat too. An idle service repeats without a gap; without a clock the usual share
+    decides.
+    """
+    found: list[dict[str, object]] = []
+    for (capture,), moments in repeats.group_by("capture", maintain_order=True):
+        part = moments.filter(pl.col("series") >= TOGETHER_SHARE * pl.col("alive"))
+        if part.is_empty():
+            continue
+        times = part["t"].to_list()
+        found += [
+            {
+                "capture": capture,
+                "first_t": times[first],
+                "last_t": times[stop - 1],
+                "settle_t": times[min(stop - 1 + SETTLE_STEPS, len(times) - 1)],
+            }
+            for first, stop in _longer_than_usual(runs(_repeating(part)), part.height)
+        ]
+    time = pl.Datetime("us", "UTC")
+    frame = pl.DataFrame(
+        found, schema={"capture": pl.String} | dict.fromkeys(("first_t", "last_t", "settle_t"), time)
+    )
+    return frame.sort("capture", "first_t")
+
+
+def _repeating(part: pl.DataFrame) -> Mask:
+    """Return the moments at which all series repeat and a clock, or the usual share, says it is no idling."""
+    share = (part["repeats"] / part["series"]).to_numpy()
+    clocks = part["clocks"].to_numpy()
+    stuck = part["clock_repeats"].to_numpy() / np.maximum(clocks, 1) >= FROZEN_SHARE
+    usually_moving = float(np.median(share)) <= USUAL_SHARE
+    return np.asarray((share >= FROZEN_SHARE) & np.where(clocks > 0, stuck, usually_moving))
+
+
+def _longer_than_usual(stretches: list[Run], moments: int) -> list[Run]:
+    steps = [stop - start for start, stop in stretches]
+    least = float(FROZEN_STEPS)
+    if 2 * sum(steps) > moments:
+        least = max(least, USUAL_STEPS_FACTOR * float(np.median(steps)))
+    return [run for run, length in zip(stretches, steps, strict=True) if length >= least]
+
+
+BATCH_ROWS = 1 << 20
+
+LOOKBACK = len(FLAGS)
+"""Flag code of a value the server repeated across a gap; it joins the readers' codes."""
+
+_FLAG_TEXTS = pa.array([None, *FLAGS[1:], "lookback"], pa.string())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One series to be stored.
+
+    Attributes
+    ----------
+    series_id, capture, counter
+        Its number, its capture, and whether it counts up.
+    clock_like
+        Whether it moves at every scrape.
+    pieces
+        Where its samples lie.
+    looks_back
+        Whether a server may have repeated its values across a scrape gap.
+    """
+
+    series_id: int
+    capture: str
+    counter: bool
+    clock_like: bool
+    pieces: Sequence[Piece]
+    looks_back: bool = True
+
+
+SetAside = Callable[[int, Samples], None]
+"""Takes a series number and samples of it that contradict each other, sorted by time, file and value."""
+
+
+@dataclass
+class Settled:
+    """What the two passes found; complete when the batches have been read to the end.
+
+    Attributes
+    ----------
+    fates
+        (file number, fate) → samples.
+    frozen
+        Frozen stretches: capture, first_t, last_t, settle_t.
+    """
+
+    frozen: pl.DataFrame
+    fates: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
+    _quality: list[tuple[object, ...]] = field(default_factory=list)
+
+    @property
+    def quality(self) -> pl.DataFrame:
+        """One row per stored series."""
+        return quality_frame(self._quality)
+
+
+def settle(
+    series: Sequence[Kept],
+    staging: Staging,
+    covered: Mapping[int, Mapping[int, Sequence[Span]]],
+    on_conflict: str,
+    set_aside: SetAside,
+) -> tuple[Settled, Iterator[pa.RecordBatch]]:
+    """Return what is found and the stored samples as batches of contract SAMPLES.
+
+    Parameters
+    ----------
+    series
+        Series in the order of their numbers.
+    staging
+        Where their samples lie.
+    covered
+        Series number → file number → spans that a more faithful file holds.
+    on_conflict
+        As for `fates.judge`.
+    set_aside
+        Takes contradicting samples, a series at a time: there may be more of them than fit into memory.
+    """
+
+    def judged(one: Kept) -> tuple[Samples, Judged]:
+        samples = staging.samples(one.pieces)
+        return samples, judge(samples, dict(covered.get(one.series_id, {})), on_conflict)
+
+    moments = Moments()
+    for one in series:
+        if not one.looks_back:
+            continue
+        samples, found = judged(one)
+        stored = found.stored
+        moments.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
+    settled = Settled(frozen_stretches(moments.frame()))
+    stretches = _by_capture(settled.frozen)
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        size = 0
+        for one in series:
+            samples, found = judged(one)
+            _count(one, samples, found, settled.fates)
+            if (torn := np.flatnonzero(found.fates == CONFLICT)).size:
+                set_aside(one.series_id, _in_order(samples, torn))
+            t_us, values, flags = (
+                column[found.stored] for column in (samples.t_us, samples.values, samples.flags)
+            )
+            if not t_us.size:
+                continue
+            repeated = lookback(t_us, values, stretches.get(one.capture, ()) if one.looks_back else ())
+            values, flags = np.where(repeated, np.nan, values), np.where(repeated, np.uint8(LOOKBACK), flags)
+            settled._quality.append(  # noqa: SLF001 - the generator is part of settling
+                quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
+            )
+            rows.append((one.series_id, t_us, values, flags))
+            size += t_us.size
+            if size >= BATCH_ROWS:
+                yield _batch(rows)
+                rows, size = [], 0
+        if rows:
+            yield _batch(rows)
+
+    return settled, batches()
+
+
+def _by_capture(frozen: pl.DataFrame) -> dict[str, list[tuple[int, int, int]]]:
+    found: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    us = frozen.with_columns(pl.col("first_t", "last_t", "settle_t").dt.epoch("us"))
+    for capture, first, last, settle_at in us.select("capture", "first_t", "last_t", "settle_t").iter_rows():
+        found[capture].append((first, last, settle_at))
+    return found
+
+
+def lookback(t_us: np.ndarray, values: np.ndarray, stretches: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Return which samples of a series were repeated by the server across a gap.
+
+    Parameters
+    ----------
+    t_us, values
+        Stored samples in time order.
+    stretches
+        (first, last, settle) times [us] of frozen stretches: samples from first to last are repeats, and
+        those up to settle as long as the value is still the one held at last.
+    """
+    repeated = np.zeros(t_us.size, bool)
+    for first, last, settle_at in stretches:
+        begin, end = np.searchsorted(t_us, first), np.searchsorted(t_us, last, "right")
+        repeated[begin:end] = True
+        if end == 0 or end <= begin or t_us[end - 1] != last:
+            continue
+        held = values[end - 1]
+        for at in range(end, int(np.searchsorted(t_us, settle_at, "right"))):
+            if values[at] != held:  # NaN differs too
+                break
+            repeated[at] = True
+    return repeated
+
+
+def _in_order(samples: Samples, at: np.ndarray) -> Samples:
+    """Return some samples, sorted by time, file and value."""
+    at = at[np.lexsort((samples.values[at], samples.files[at], samples.t_us[at]))]
+    return Samples(samples.t_us[at], samples.values[at], samples.flags[at], samples.files[at])
+
+
+def _count(one: Kept, samples: Samples, found: Judged, fates: dict[tuple[int, str], int]) -> None:
+    if samples.files.size and found.stored.size == samples.files.size and len(one.pieces) == 1:
+        fates[one.pieces[0].file_no, "stored"] += samples.files.size
+        return
+    pairs, sizes = np.unique(
+        np.stack([samples.files, found.fates.astype(np.int64)]), axis=1, return_counts=True
+    )
+    for (file_no, fate), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
+        fates[file_no, FATES[fate]] += size
+
+
+def _batch(rows: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> pa.RecordBatch:
+    numbers = np.repeat([row[0] for row in rows], [row[1].size for row in rows]).astype(np.int64)
+    t_us, values, flags = (np.concatenate([row[i] for row in rows]) for i in (1, 2, 3))
+    texts = _FLAG_TEXTS.take(pa.array(flags)) if flags.any() else pa.nulls(flags.size, pa.string())
+    columns = [
+        pa.array(numbers),
+        pa.array(t_us, pa.int64()).cast(SAMPLES.field("t").type),
+        pa.array(values, pa.float64(), mask=np.isnan(values)),
+        texts,
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=SAMPLES)
+
+
+GRID_STEPS = {"series_id": pl.Int64, "step_s": pl.Float64, "file_no": pl.Int64}
+"""Columns of the result: the series, the distance of the grid's points [s], the first file that has it."""
+
+MS, SECOND = 1_000, 1_000_000
+"""Microseconds."""
+
+
+def on_grids(
+    kept: Sequence[Kept], series: pl.DataFrame, answers: Set[int], outdone: Mapping[int, Mapping[int, object]]
+) -> pl.DataFrame:
+    """Return the series whose samples lie on a query's grid, one row each, by number.
+
+    Parameters
+    ----------
+    kept
+        The series and where their samples lie.
+    series
+        ``series_id``, ``instance`` and ``interval_s`` of each.
+    answers
+        Numbers of files whose form a server's answer to a query may have.
+    outdone
+        Series number → file number → stretches that a more faithful file holds; such a file does not count.
+
+    Notes
+    -----
+    The same form holds raw samples (``metric[1d]``), whose times differ from target to target by fractions of
+    a second and keep their distance per target. So a file is on a grid when all its series of one step have
+    the same time modulo that step, and that is a whole second, or several instances have it.
+    """
+    facts = {n: (instance, step) for n, instance, step in series.select(*_FACTS).iter_rows() if step}
+    members: dict[tuple[int, int], list[Kept]] = {}
+    for one in kept:
+        step_us = _step_us(facts.get(one.series_id))
+        for number in {piece.file_no for piece in one.pieces} & answers if step_us else ():
+            if not outdone.get(one.series_id, {}).get(number):
+                members.setdefault((number, step_us), []).append(one)
+    found: dict[int, tuple[float, int]] = {}
+    for (number, step_us), own in sorted(members.items()):
+        phases = {
+            at % step_us
+            for one in own
+            for piece in one.pieces
+            if piece.file_no == number
+            for at in (piece.low_us, piece.high_us)
+        }
+        instances = {facts[one.series_id][0] for one in own} - {None}
+        if len(phases) == 1 and (phases.pop() % SECOND == 0 or len(instances) > 1):
+            for one in own:
+                found.setdefault(one.series_id, (step_us / SECOND, number))
+    rows = [(n, *found[n]) for n in sorted(found)]
+    return pl.DataFrame(rows, schema=GRID_STEPS, orient="row")
+
+
+_FACTS = ("series_id", "instance", "interval_s")
+
+
+def _step_us(facts: tuple[str | None, float] | None) -> int:
+    """Return a series' step in whole milliseconds, the resolution of Prometheus [µs]; 0 when unknown."""
+    return round(facts[1] * MS) * MS if facts else 0

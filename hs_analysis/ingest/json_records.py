@@ -1,0 +1,215 @@
+"""Files of JSON documents or of one JSON object a line, read one value at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.rows import RAW_CHARACTERS, Dump, ReadNotes, Rejection
+from hs_analysis.ingest.streams import (
+    BOM,
+    LONGEST_RECORD_BYTES,
+    MOST_BRACKETS,
+    MOST_LEVELS,
+    BrokenStreamError,
+    ByteStream,
+    deepest,
+)
+from hs_analysis.ingest.text_lines import line_blocks, shown
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""An escape that is a character only with another beside it."""
+
+TOO_LONG = f"a line of more than {LONGEST_RECORD_BYTES} bytes"
+
+MOST_ENTRIES = 1 << 24
+"""Commas of one JSON value: decoded, what stands between two takes 8 to 40 bytes."""
+
+
+def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any], bytes]]:
+    """Yield line, object and text of every line; what is no object is set aside, blank lines are no rows.
+
+    Raises
+    ------
+    InputError
+        When the file can't be opened, or a line never ends.
+    """
+    for block in line_blocks(dump, notes):
+        for number, line in enumerate(block.lines, block.number):
+            if not line.strip():
+                continue
+            found = parsed(line) if len(line) <= LONGEST_RECORD_BYTES else ("bad_json", TOO_LONG)
+            if isinstance(found, dict):
+                yield number, found, line
+            else:
+                reason, detail = found
+                reject_line(number, line, reason, detail, notes)
+
+
+def parsed(text: bytes) -> dict[str, Any] | tuple[str, str]:
+    """Return a JSON object, or reason and detail why the text is none.
+
+    Half a surrogate pair, as programs write that cut a text in the middle of a character, becomes ``?``.
+    """
+    try:
+        found = decoded(text)
+    except UnicodeDecodeError:
+        return "bad_utf8", "no UTF-8"
+    except TooDeepError as error:
+        return "bad_json", str(error)
+    except ValueError:
+        return "bad_json", "no JSON"
+    if not isinstance(found, dict):
+        return "bad_json", "no JSON object"
+    return _with_whole_characters(found) if _SURROGATE.search(text) else found
+
+
+def _with_whole_characters(found: dict[str, Any]) -> dict[str, Any]:
+    text = json.dumps(found, ensure_ascii=False)
+    whole: dict[str, Any] = json.loads(text.encode("utf-8", "replace"))
+    return whole
+
+
+class TooDeepError(ValueError):
+    """JSON that would exhaust stack or memory when it is decoded or walked over."""
+
+
+def decoded(text: bytes) -> Any:
+    """Return a JSON value.
+
+    Raises
+    ------
+    UnicodeDecodeError
+        When it is no UTF-8.
+    TooDeepError
+        When it has more brackets than MOST_BRACKETS, MOST_LEVELS inside each other, or more commas
+        than MOST_ENTRIES.
+    ValueError
+        When it is no JSON.
+    """
+    if text.count(b"{") + text.count(b"[") > MOST_LEVELS:
+        opened, levels = deepest(text)
+        if opened > MOST_BRACKETS:
+            raise TooDeepError(f"more than {MOST_BRACKETS} lists and objects")
+        if levels > MOST_LEVELS:
+            raise TooDeepError(f"brackets in more than {MOST_LEVELS} others")
+    if len(text) > MOST_ENTRIES and text.count(b",") > MOST_ENTRIES:
+        raise TooDeepError(f"more than {MOST_ENTRIES} commas")
+    return json.loads(text.decode("utf-8"))
+
+
+def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadNotes) -> None:
+    """Count a line and set it aside."""
+    notes.rows += 1
+    notes.rejections.append(Rejection(number, reason, shown(line), detail, "", ""))
+
+
+def first_object(head: bytes) -> bytes:
+    """Return the first line of a head, or all of it when it has one line only."""
+    return head.removeprefix(BOM).lstrip().partition(b"\n")[0]
+
+
+MOST_EMPTY = 1 << 16
+"""Answers of one file, or series of one answer, that may be without a sample while they are most of them:
+servers leave such series out."""
+
+
+def require_few(empty: int, seen: int, what: str, at: int) -> None:
+    """Refuse, at the thing at byte ``at``, what is mostly empty and goes on and on.
+
+    Raises
+    ------
+    BrokenStreamError
+        When more than MOST_EMPTY, and more than half of those seen, hold no sample.
+    """
+    if empty > MOST_EMPTY and 2 * empty > seen:
+        raise BrokenStreamError(f"more than {MOST_EMPTY} {what} without a sample", at)
+
+
+@contextmanager
+def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
+    """Open a file of JSON documents; a byte order mark is the caller's to skip.
+
+    With ``salvage`` what stands before the place where a document is cut is kept, and what is cut is set
+    aside with reason ``truncated``.
+
+    Raises
+    ------
+    InputError
+        When it is cut or no JSON; the message gives the byte.
+    """
+    with dump.stream() as stream:
+        try:
+            yield stream
+        except BrokenStreamError as broken:
+            if not dump.reading.salvage:
+                hint = f"{broken.hint}, or keep what is whole: --salvage"
+                what = f"{broken.what} at byte {broken.offset}"
+                raise InputError(what, where=dump.where, hint=hint) from broken
+            notes.rows += 1
+            notes.rejections.append(Rejection(broken.offset, "truncated", "", broken.what, "", ""))
+            notes.warnings.append(f"{broken.what} at byte {broken.offset}: what is whole before it was kept")
+
+
+def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield byte and object of every document, and of every item where a document is an array of objects.
+
+    What is no object is set aside. Raises what `whole` raises.
+    """
+    with whole(dump, notes) as stream:
+        stream.skip_mark()
+        while opening := stream.peek():
+            if opening == b"[":
+                at, rows, some = stream.offset, notes.rows, False
+                for found in items(stream, notes):
+                    some = True
+                    yield found
+                if not some and notes.rows == rows:
+                    reject_value(at, b"[]", "bad_json", "a list of nothing", notes)
+            else:
+                one = next_object(stream, notes)
+                if one is not None:
+                    yield one
+            stream.skip_mark()
+
+
+def items(stream: ByteStream, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield byte and object of every item of the array that comes next."""
+    stream.expect(b"[")
+    while stream.peek() != b"]":
+        found = next_object(stream, notes)
+        if found is not None:
+            yield found
+    stream.expect(b"]")
+
+
+def next_object(stream: ByteStream, notes: ReadNotes) -> tuple[int, dict[str, Any]] | None:
+    """Consume the next value; return it with its byte, or set it aside when it is no object."""
+    stream.peek()
+    at = stream.offset
+    raw = stream.value()
+    found = parsed(raw)
+    if isinstance(found, dict):
+        return at, found
+    reject_value(at, raw, *found, notes)
+    return None
+
+
+def told(value: Any) -> bytes:
+    """Return the beginning of a decoded value as JSON; the rest is not even written."""
+    text = ""
+    for piece in json.JSONEncoder().iterencode(value):
+        text += piece
+        if len(text) >= RAW_CHARACTERS:
+            break
+    return text[:RAW_CHARACTERS].encode()
+
+
+def reject_value(at: int, raw: bytes, reason: str, detail: str, notes: ReadNotes, path: str = "") -> None:
+    """Count a value and set it aside."""
+    notes.rows += 1
+    notes.rejections.append(Rejection(at, reason, shown(raw), detail, path, ""))

@@ -1,0 +1,1 @@
+"""Readers of input files, a module a family of formats."""

@@ -1,0 +1,597 @@
+"""The ingest stage: files in; series, samples, requests, benchmark points and rejected rows out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+import hs_analysis
+from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
+from hs_analysis.errors import InputError
+from hs_analysis.ingest.dedup import FATES, Kept, Span, on_grids, settle
+from hs_analysis.ingest.discovery import Discovery, InputFile
+from hs_analysis.ingest.formats import UNWRAP, WRAPPED
+from hs_analysis.ingest.quality import FileSpan, file_spans
+from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, ending, net
+from hs_analysis.ingest.rows import (
+    SENTINEL,
+    SERIES_CHARACTERS,
+    Dump,
+    RawBench,
+    RawRequests,
+    RawSeries,
+    ReadNotes,
+    Rejection,
+    series_text,
+)
+from hs_analysis.ingest.services import Identity, identify
+from hs_analysis.ingest.staging import Piece, Quarantine, Samples, Staging
+from hs_analysis.schema import settings
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty
+from hs_analysis.schema.settings import Reading
+from hs_analysis.store import read_table, write_table
+
+NOT_SUPPORTED = 1e15
+"""DCGM writes 9223372036854775794 for fields a GPU does not support; anything above this is that sentinel."""
+
+MOST_UNREAD = 1 << 17
+"""Rows of one file that may be set aside while they are more than those that are read: seconds of work."""
+
+_KNOWN = ("native_histogram", "negative_counter")
+"""Reasons of rows that are what the format says, and are left out all the same."""
+
+Labels = tuple[tuple[str, str], ...]
+Key = tuple[str, Labels]
+"""A series: its capture and its sorted labels."""
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What one file gave.
+
+    Rows read = stored + duplicates + superseded + rejected; what becomes of samples is known after
+    deduplication, ``requests`` and ``bench`` count the rows of the other two tables.
+    """
+
+    name: str
+    format: str
+    rows_read: int
+    rows_rejected: int
+    series: int
+    requests: int
+    bench: int
+    warnings: list[str]
+    infos: list[str]
+
+
+@dataclass
+class Intake:
+    """All files read.
+
+    Attributes
+    ----------
+    keys
+        Number of each series (capture, labels) that a whole file holds.
+    records, whole
+        Record and number of every file that was read to its end. Samples of a broken file may have been
+        written before it broke: only numbers in ``whole`` count.
+    requests, bench
+        Frames of contracts REQUESTS and BENCH.
+    broken
+        (file, why) of those that broke.
+    bugs
+        (file, traceback) of those whose reading ended in a way that nobody foresaw; they are broken, too.
+    guessed
+        Numbers of those whose times are a guess.
+    helps
+        HELP text per metric, where a whole file carries one; of several the first file's.
+    """
+
+    keys: dict[Key, int] = field(default_factory=dict)
+    records: list[FileRecord] = field(default_factory=list)
+    requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
+    bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    bugs: list[tuple[str, str]] = field(default_factory=list)
+    whole: list[int] = field(default_factory=list)
+    guessed: set[int] = field(default_factory=set)
+    helps: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _OneFile:
+    """What one file gave so far."""
+
+    found: dict[Key, int] = field(default_factory=dict)
+    requests: list[pl.DataFrame] = field(default_factory=list)
+    bench: list[pl.DataFrame] = field(default_factory=list)
+    notes: ReadNotes = field(default_factory=ReadNotes)
+
+
+def read_files(
+    discovery: Discovery,
+    staging: Staging,
+    quarantine: Quarantine,
+    progress: Callable[[str], None],
+    how: settings.Reading | None = None,
+) -> Intake:
+    """Read every file; samples go to ``staging``, rejected rows to ``quarantine``.
+
+    A damaged file inside a folder is noted in ``broken`` and none of it counts, and so is one on which a
+    reader breaks; such a file named on the command line is an error.
+
+    Raises
+    ------
+    InputError
+        For a named file that can't be read, or when nothing could be read at all.
+    """
+    intake = Intake()
+    reading = how or settings.Reading()
+    catalogue = with_user_rows(load_catalogue(), reading)
+    known = _Known(catalogue)
+    requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
+    first_error: InputError | None = None
+    for number, file in enumerate(discovery.files):
+        progress(file.name)
+        one = _OneFile()
+        one.notes.rejections = quarantine.rows_of(number, file.name)
+        try:
+            with net(str(file.path)):
+                _read_one(
+                    Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known
+                )
+        except InputError as error:
+            staging.drop()
+            if file.named:
+                raise ending(error) from error
+            first_error = first_error or error
+            intake.broken.append((file.name, error.what))
+            if isinstance(error, ReaderBugError):
+                intake.bugs.append((file.name, error.account))
+            continue
+        intake.keys.update(one.found)
+        intake.helps = one.notes.helps | intake.helps
+        intake.whole.append(number)
+        if one.notes.is_time_guessed:
+            intake.guessed.add(number)
+        intake.records.append(_record(file, one))
+        requests += one.requests
+        bench += one.bench
+    if not intake.records and first_error is not None:
+        raise ending(first_error) from first_error
+    intake.requests = check(
+        pl.concat([empty(REQUESTS), *requests], how="vertical_relaxed", rechunk=True), REQUESTS
+    )
+    intake.bench = check(pl.concat([empty(BENCH), *bench], how="vertical_relaxed", rechunk=True), BENCH)
+    return intake
+
+
+def _record(file: InputFile, one: _OneFile) -> FileRecord:
+    return FileRecord(
+        file.name, file.format.id, one.notes.rows, one.notes.rejections.total, len(one.found),
+        sum(frame.height for frame in one.requests), sum(frame.height for frame in one.bench),
+        one.notes.warnings, one.notes.infos,
+    )  # fmt: skip
+
+
+@dataclass
+class _Known:
+    """What is known beside the file that is read: numbers of the series so far, kinds of metrics.
+
+    A kind is asked once per series, and names are few.
+    """
+
+    catalogue: Catalogue
+    numbers: dict[Key, int] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def is_counter(self, metric: str) -> bool:
+        """Whether a metric counts up, as the catalogue or the user says, else by its name's ending."""
+        if metric not in self.kinds:
+            self.kinds[metric] = self.catalogue.kind_of(metric)
+        return self.kinds[metric] == "counter"
+
+
+def _read_one(
+    dump: Dump, file: InputFile, number: int, staging: Staging, one: _OneFile, known: _Known
+) -> None:
+    """Take what one file yields; new series are counted on in ``known``.
+
+    Raises
+    ------
+    InputError
+        When it can't be read, or after MOST_UNREAD rows of which most can't be.
+    """
+    one.notes.rejections.after_batch = partial(_require_readable, one.notes, dump.where)
+    for piece in file.format.read(dump, one.notes):
+        if isinstance(piece, RawRequests):
+            one.requests.append(_placed(piece.frame, file, REQUESTS))
+        elif isinstance(piece, RawBench):
+            one.bench.append(_placed(piece.frame, file, BENCH))
+        else:
+            series = _repaired(piece, one.notes, known)
+            if not series.t_us.size:
+                continue
+            capture = _within(file.capture, series.capture)
+            key = (capture, tuple(sorted(series.labels.items())))
+            one.found[key] = known.numbers.setdefault(key, len(known.numbers))
+            staging.add(one.found[key], series, number)
+    staging.flush(number)
+    one.notes.rejections.flush()
+
+
+def _require_readable(notes: ReadNotes, where: str, last: Rejection) -> None:
+    unread = notes.rejections.total
+    if unread >= MOST_UNREAD and 2 * unread > notes.rows and last.reason not in _KNOWN:
+        raise InputError(
+            f"{unread} of the first {notes.rows} rows can't be read, "
+            f"the last at {last.position}: {last.detail}",
+            where=where,
+            hint="look at that place, or say what format it is: --format",
+        )
+
+
+def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
+    """Return rows with their capture and file, columns as the contract orders them.
+
+    All files together are held to the contract later: a document may hold a single row.
+    """
+    inner = frame["capture"].to_list() if "capture" in frame.columns else [""] * frame.height
+    place = {
+        "capture": pl.Series("capture", [_within(file.capture, one) for one in inner], pl.String),
+        "file": pl.Series("file", [file.name] * frame.height, pl.String),
+    }
+    return pl.DataFrame([place[name] if name in place else frame[name] for name in contract.names])
+
+
+def _within(outer: str, inner: str | None) -> str:
+    """Return the name of a capture inside the one of the file's folder."""
+    return "/".join(name for name in (outer, inner) if name)
+
+
+def _repaired(series: RawSeries, notes: ReadNotes, known: _Known) -> RawSeries:
+    """Null the exporter's sentinels and quarantine what a counter can't be."""
+    metric = series.labels.get("__name__", "")
+    values, flags = series.values, series.flags
+    if metric.startswith("DCGM_FI_"):
+        blank = values > NOT_SUPPORTED
+        flags[blank], values[blank] = SENTINEL, np.nan
+    if not np.any(values < 0) or not known.is_counter(metric):
+        return series
+    bad = values < 0
+    for t, value in zip(series.t_us[bad], values[bad], strict=True):
+        notes.rejections.append(
+            Rejection(
+                series.offset, "negative_counter", f"[{t / 1e6},{value}]", "a counter is never below 0",
+                "", series_text(series.labels)[:SERIES_CHARACTERS],
+            )
+        )  # fmt: skip
+    keep = ~bad
+    return RawSeries(
+        series.labels, series.t_us[keep], values[keep], flags[keep], series.offset, series.capture
+    )
+
+
+EVER: Span = (-(2**63), 2**63 - 1)
+
+Forms = Mapping[int, int | None]
+"""File number → how faithful its form is; None gives way to every other file of its capture."""
+
+
+def forms_of(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
+    """Return how faithful each whole file is; None where its times are a guess and others know theirs."""
+    files = discovery.files
+    dated = {files[n].capture for n in intake.whole if n not in intake.guessed}
+    return {
+        n: None if n in intake.guessed and files[n].capture in dated else files[n].format.form
+        for n in intake.whole
+    }
+
+
+def covered(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[int, dict[int, list[Span]]]:
+    """Return, per series and file, the spans in which a more faithful file holds the same metric.
+
+    A file that gives way is covered for ever, whether others hold its metrics or not.
+    """
+    if len(set(forms.values())) < 2:
+        return {}
+    spans: dict[tuple[str, str], dict[int, Span]] = {}
+    named = list(zip(kept, metrics, strict=True))
+    for one, metric in named:
+        own = spans.setdefault((one.capture, metric), {})
+        for piece in one.pieces:
+            if (form := forms[piece.file_no]) is not None:
+                low, high = own.get(form, (piece.low_us, piece.high_us))
+                own[form] = min(low, piece.low_us), max(high, piece.high_us)
+
+    def better(form: int | None, own: Mapping[int, Span]) -> list[Span]:
+        return [EVER] if form is None else [span for other, span in sorted(own.items()) if other > form]
+
+    return {
+        one.series_id: {
+            piece.file_no: better(forms[piece.file_no], spans[one.capture, metric]) for piece in one.pieces
+        }
+        for one, metric in named
+    }
+
+
+def outdone(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[int, set[int]]:
+    """Return, per file, the files of a more faithful form that hold one of its metrics in its capture.
+
+    For a file that gives way to all, they are those of its captures, whatever metrics they hold.
+    """
+    if len(set(forms.values())) < 2:
+        return {}
+    holders: dict[tuple[str, str], set[int]] = {}
+    for one, metric in zip(kept, metrics, strict=True):
+        for piece in one.pieces:
+            for place in ((one.capture, metric), (one.capture, "")):
+                holders.setdefault(place, set()).add(piece.file_no)
+    found: dict[int, set[int]] = {}
+    for (_, metric), files in holders.items():
+        for file in files:
+            form = forms[file]
+            if (form is None) == (metric == ""):
+                better = {n for n in files if forms[n] is not None and (form is None or forms[n] > form)}  # type: ignore[operator]
+                found.setdefault(file, set()).update(better)
+    return found
+
+
+@dataclass(frozen=True)
+class FileCount:
+    """The invariant of one file: rows_read = rows_stored + duplicates + superseded + rows_rejected.
+
+    ``duplicates`` are exact copies of a stored sample; ``superseded`` samples are held more faithfully by
+    the files in ``superseded_by``. Requests and benchmark points are stored as they are.
+    """
+
+    name: str
+    format: str
+    rows_read: int
+    rows_stored: int
+    duplicates: int
+    rows_rejected: int
+    superseded: int
+    series: int
+    requests: int
+    bench: int
+    superseded_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What the stage leaves: the series with their quality, per-file counts, and what was passed over.
+
+    Rejected rows stay on disk: there may be more of them than fit into memory. ``helps`` is the HELP text per
+    metric, where the input has them.
+    """
+
+    series: pl.DataFrame
+    quality: pl.DataFrame
+    rejected_path: Path
+    frozen: pl.DataFrame
+    requests: pl.DataFrame
+    bench: pl.DataFrame
+    files: tuple[FileCount, ...]
+    skipped: tuple[str, ...]
+    broken: tuple[tuple[str, str], ...]
+    warnings: tuple[tuple[str, str], ...]
+    infos: tuple[tuple[str, str], ...]
+    spans: tuple[FileSpan, ...]
+    grids: pl.DataFrame
+    helps: dict[str, str]
+
+    @property
+    def rejected(self) -> pl.DataFrame:
+        """The rejected rows, read into memory; a frame of contract REJECTED."""
+        return read_table(self.rejected_path)
+
+
+def ingest(
+    discovery: Discovery,
+    data: Path,
+    progress: Callable[[str], None],
+    how: Reading | None = None,
+    as_scraped: Collection[str] = (),
+) -> Ingested:
+    """Read the files of ``discovery`` into Parquet tables below ``data``.
+
+    ``as_scraped`` are names of files that are known to hold samples as scraped, although their form is that
+    of an answer on a query's grid, which repeats values where nothing was scraped.
+
+    Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``, and
+    ``bugs.txt`` with the tracebacks where it is a bug that a file can't be read. The
+    series are the caller's to write: the samples may show more of them (`shown.shown_by_samples`).
+
+    Raises
+    ------
+    InputError
+        When nothing could be read, or there are only metrics that neither the catalogue nor the user knows.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    reading = how or Reading()
+    with (
+        tempfile.TemporaryFile(dir=data) as scratch,
+        tempfile.TemporaryFile(dir=data) as aside,
+        Quarantine(aside) as quarantine,
+    ):
+        staging = Staging(scratch)
+        intake = read_files(discovery, staging, quarantine, progress, reading)
+        _tell_bugs(data, [(p.name, p.bug.account) for p in discovery.passed if p.bug] + intake.bugs)
+        looking_back = {
+            number
+            for number in intake.whole
+            if discovery.files[number].format.looks_back and discovery.files[number].name not in as_scraped
+        }
+        return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back)
+
+
+def _tell_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
+    """Write the tracebacks of files that could not be read, where there are any."""
+    if bugs:
+        told = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
+        (data.parent / BUGS_FILE).write_text("\n".join(told), "utf-8", "backslashreplace")
+
+
+def _from_staged(
+    staging: Staging,
+    quarantine: Quarantine,
+    intake: Intake,
+    discovery: Discovery,
+    data: Path,
+    how: Reading,
+    looking_back: Set[int],
+) -> Ingested:
+    members = _members(intake, staging, how.dedup_label)
+    keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
+    catalogue = with_user_rows(load_catalogue(), how)
+    labelled = [(capture, dict(labels)) for capture, labels in keys]
+    series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
+    if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
+        _require_known(series, discovery, how)
+    forms = forms_of(intake, discovery)
+    kept = [
+        Kept(
+            number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces,
+            any(piece.file_no in looking_back for piece in members[key].pieces),
+        )
+        for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
+    ]  # fmt: skip
+    names = [file.name for file in discovery.files]
+
+    def set_aside(number: int, torn: Samples) -> None:
+        text = series_text(dict(keys[number][1]))[:SERIES_CHARACTERS]
+        quarantine.contradictions(torn, text, names)
+
+    spans = covered(kept, series["metric"], forms)
+    settled, batches = settle(kept, staging, spans, how.on_conflict, set_aside)
+    write_table(
+        pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
+    )
+    better = outdone(kept, series["metric"], forms)
+    for member in members.values():
+        for copy in member.copies:
+            settled.fates[copy.file_no, "superseded"] += copy.rows
+            better.setdefault(copy.file_no, set()).update(piece.file_no for piece in member.pieces)
+    rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
+    write_table(rejected, REJECTED, data / "rejected.parquet")
+    spacing = settled.quality.select("series_id", "interval_s")
+    series = check(
+        series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
+    )
+    for frame, contract, name in (
+        (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
+    ):  # fmt: skip
+        write_table(frame, contract, data / f"{name}.parquet")
+    return Ingested(
+        series, settled.quality, data / "rejected.parquet", settled.frozen, intake.requests, intake.bench,
+        _file_counts(intake, settled.fates, better),
+        tuple(p.name for p in discovery.passed if p.state == "skipped"),
+        tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
+        tuple((r.name, text) for r in intake.records for text in r.warnings),
+        tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
+        file_spans(
+            [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
+            staging.pieces.values(),
+        ),
+        on_grids(kept, series, looking_back, spans),
+        intake.helps,
+    )  # fmt: skip
+
+
+def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
+    """Return (file, what to do) of skipped files that hold the answers of a server all the same."""
+    return tuple((p.name, f"{p.why}, skipped: {UNWRAP}") for p in discovery.passed if p.why == WRAPPED)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """The pieces of a series, and those of its replicas that hold less and are left out."""
+
+    pieces: list[Piece]
+    copies: list[Piece]
+
+
+def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _Member]:
+    """Return every series that a whole file holds; replicas that differ in a label are one series."""
+    whole = set(intake.whole)
+    replicas: dict[Key, list[tuple[int, str, list[Piece]]]] = {}
+    for (capture, labels), number in intake.keys.items():
+        pieces = [piece for piece in staging.pieces.get(number, ()) if piece.file_no in whole]
+        rest = tuple(pair for pair in labels if pair[0] != dedup_label)
+        name = dict(labels).get(dedup_label or "", "")
+        replicas.setdefault((capture, rest), []).append((-sum(p.rows for p in pieces), name, pieces))
+    found = {}
+    for key, copies in replicas.items():
+        _, _, pieces = min(copies, key=lambda copy: copy[:2])
+        found[key] = _Member(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
+    return found
+
+
+def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue: Catalogue) -> pl.DataFrame:
+    metrics = [dict(labels).get("__name__", "") for _, labels in keys]
+    signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
+    kinds = {metric: catalogue.kind_of(metric) for metric in set(metrics)}
+    units = {s.id: s.unit for s in catalogue.signals}
+    rows = [
+        {
+            "series_id": number,
+            "metric": metric,
+            "labels": [pair for pair in labels if pair[0] != "__name__"],
+            "signal": signals[metric],
+            "emitter_role": who.emitter_role,
+            "role_evidence": who.role_evidence,
+            "service": who.service,
+            "instance": who.instance,
+            "unit_kind": who.unit_kind,
+            "gpu_type": who.gpu_type,
+            "unit": units.get(signals[metric] or ""),
+            "kind": kinds[metric],
+            "interval_s": None,
+            "capture": capture,
+            "source": who.exporter,
+        }
+        for number, ((capture, labels), metric, who) in enumerate(zip(keys, metrics, identities, strict=True))
+    ]
+    # By way of Arrow: polars builds a series of its own for the labels of every row.
+    frame = pl.from_arrow(pa.Table.from_pylist(rows, schema=SERIES))
+    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type of from_arrow
+    return frame
+
+
+def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:
+    described = {*how.metrics, *(column for table in how.tables.values() for column in table.columns)}
+    if series["signal"].null_count() < series.height or described.intersection(series["metric"]):
+        return
+    seen = sorted(set(series["metric"]))
+    shown = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
+    raise InputError(
+        f"no metric that the catalogue knows among {len(seen)} names ({shown})"
+        if seen
+        else "no series in the answers",
+        where=", ".join(sorted({str(f.path.parent if not f.named else f.path) for f in discovery.files})[:2]),
+        hint="`hsa signals` lists the names it looks for",
+    )
+
+
+def _file_counts(
+    intake: Intake, fates: Mapping[tuple[int, str], int], better: Mapping[int, set[int]]
+) -> tuple[FileCount, ...]:
+    names = {number: record.name for number, record in zip(intake.whole, intake.records, strict=True)}
+
+    def count(record: FileRecord, number: int) -> FileCount:
+        stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in FATES)
+        return FileCount(
+            record.name, record.format, record.rows_read, stored + record.requests + record.bench, duplicates,
+            record.rows_rejected + conflicts, superseded, record.series, record.requests, record.bench,
+            tuple(sorted(names[other] for other in better.get(number, ()))) if superseded else (),
+        )  # fmt: skip
+
+    return tuple(count(record, number) for record, number in zip(intake.records, intake.whole, strict=True))
