@@ -8,14 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.load import (
-    capture_numbers,
-    centred_mean,
-    saturated_rows,
-    smooth_rows,
-    work_of,
-)
-from hs_analysis.derive.wording import CENSORED_COLLECT
+from hs_analysis.derive.format import CENSORED_COLLECT
+from hs_analysis.derive.rows import capture_numbers, centred_mean, saturated_rows, smooth_rows, work_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import CensoredWindow, Demand, Refusal
 from hs_analysis.statistics.episodes import episodes

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
-from hs_analysis.derive.load import limits_of, role_rows
-from hs_analysis.derive.releases import Latest
+from hs_analysis.derive.rows import limits_of, role_rows
+from hs_analysis.derive.versions import Latest
 from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame, column
 from hs_analysis.schema.results import Capacity, Reason
 from hs_analysis.schema.settings import Settings

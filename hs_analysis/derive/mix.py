@@ -1,16 +1,22 @@
-"""The mix: prefill work per decode work, over the whole history and in stretches, and whether it moves."""
+"""The workload mix: prefill work per decode work, why it moves, and loads brought to the usual mix."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.load import capture_numbers, saturated_rows, work_of
+from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.demand import cached_share
 from hs_analysis.derive.noise import disjoint_means
+from hs_analysis.derive.rows import RoleRows, capture_numbers, saturated_rows, work_of
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import FixedCost, Mover
+from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.noise import second_difference_noise
 
 Floats = NDArray[np.float64]
@@ -182,3 +188,206 @@ def _spread(busy: Floats, noise: float) -> float:
     low, high = np.quantile(np.log(busy), [0.1, 0.9])
     scatter = NORMAL_DECILES * noise if math.isfinite(noise) else 0.0
     return math.sqrt(max(0.0, float(high - low) ** 2 - scatter**2))
+
+
+# Defaults of this project, measured on simulated services whose capacity is known.
+
+NEAR_SHARE = 0.5
+"""Rows above this share of the 99 % quantile of load tell how latency answers to the mix [ratio]."""
+
+FEWEST_ROWS = 60
+"""Fewest such rows: an hour of 60-s windows."""
+
+ELASTICITY_SD = 0.2
+"""Standard deviation of the elasticity of capacity in tokens per request that is left after the fit: 0.13 was
+seen in four histories whose mix moved, rounded up."""
+
+
+def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
+    """Return the rows with loads brought to the usual mix, where the mix moves.
+
+    A step of decode reads the KV memory of every sequence it holds: the longer prompts and answers are, the
+    fewer tokens an instance decodes within a limit. A limit met only while requests were short says too much
+    of the usual ones. With g = ln(tokens per request) about its load-weighted mean, capacity follows
+    C · exp(γ g), and load · exp(−γ g) is the load of the usual mix. γ is told by a binomial fit of the share
+    over the limit on ln load and g over all busy rows, because windows that violate see little of the mix; it
+    lies in −1..0 for decode. For prefill no elasticity could be told (queueing and cost per prompt work
+    against each other): γ = 0.
+
+    What is left of the doubt, 0.2 · |mean g of violating rows|, becomes a term of the interval. Nothing
+    changes where tokens per request are not known or move by less than a quarter between their deciles.
+    """
+    if rows.kind != "production":
+        return rows
+    judged = judge(rows, slo, drop_recovery=True)
+    tokens = rows.request_tokens
+    known = judged.kept & (rows.load > 0) & (tokens > 0)
+    if not known.any() or not judged.bad[known].any():
+        return rows
+    busy = known & (rows.load > NEAR_SHARE * np.quantile(rows.load[known], 0.99))
+    g = np.log(np.where(tokens > 0, tokens, np.nan))
+    low, high = np.quantile(g[known], [0.1, 0.9])
+    if busy.sum() < FEWEST_ROWS or high - low <= DRIFT_SPREAD:
+        return rows
+    g -= float(np.average(g[known], weights=rows.load[known] * rows.instances[known]))
+    elasticity = 0.0
+    if rows.role == "decode":
+        elasticity = _elasticity(np.log(rows.load[busy]), g[busy], rows.over_low[busy])
+    off = abs(float(g[known & judged.bad].mean()))
+    return replace(rows, load=rows.load * np.exp(-elasticity * g), mix_sd=ELASTICITY_SD * off)
+
+
+def _elasticity(x: Floats, g: Floats, share: Floats) -> float:
+    """Return d ln capacity ÷ dg: −(slope in g) ÷ (slope in ln load) of the log odds, in −1..0."""
+    import statsmodels.api as sm
+
+    design = np.column_stack([np.ones(x.size), x - x.mean(), g])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
+            try:
+                fit = sm.GLM(share, design, family=sm.families.Binomial()).fit()
+            except (ValueError, np.linalg.LinAlgError):
+                return 0.0
+    _, in_load, in_mix = (float(value) for value in fit.params)
+    if not math.isfinite(in_load) or not math.isfinite(in_mix) or in_load <= 0.0:
+        return 0.0
+    return min(max(-in_mix / in_load, -1.0), 0.0)
+
+
+MOVER_SHARE = 0.25
+"""An input that explains at least this share of the movement is named [ratio]. Default of this project."""
+
+STILL = 1e-9
+"""Variance of ln mix below which nothing moved but rounding [1]."""
+
+INPUTS: Mapping[str, str] = {
+    "isl": "prompt length",
+    "hit_rate": "share of cached prompt tokens",
+    "osl": "output length",
+}
+"""Inputs of the mix, in words: x_P ÷ x_D = ISL · (1 − hit rate) ÷ OSL."""
+
+
+def movers(frame: ServiceFrame, stretches: Sequence[Stretch]) -> tuple[Mover, ...]:
+    """Return how much of the movement of ln mix each input explains, the largest first.
+
+    ln mix = ln ISL + ln(1 − hit rate) − ln OSL, per stretch; the share of an input is the covariance of its
+    term with the sum of the terms ÷ the variance of that sum, so that the shares add up to 1 (one that moves
+    against the others is negative). Idle stretches are left out. Empty where a length is not in the input,
+    with under three busy stretches, or where nothing moves.
+
+    Parameters
+    ----------
+    frame
+        The service, for its lengths.
+    stretches
+        Stretches of its mix.
+    """
+    busy = _busy_stretches(stretches)
+    isl, osl, hit = (np.array(values) for values in zip(*(_lengths(frame, s) for s in busy), strict=True)) \
+        if busy else (np.empty(0),) * 3  # fmt: skip
+    known = np.isfinite(isl) & np.isfinite(osl) & (isl > 0) & (osl > 0)
+    if known.sum() < STRETCHES_MIN:
+        return ()
+    hit = np.where(np.isfinite(hit), hit, 0.0)
+    terms = {"isl": np.log(isl[known]), "hit_rate": np.log1p(-hit[known]), "osl": -np.log(osl[known])}
+    plain = {"isl": isl[known], "hit_rate": hit[known], "osl": osl[known]}
+    total = sum(terms.values(), np.zeros(int(known.sum())))
+    spread = float(np.var(total))
+    if not spread > STILL:
+        return ()
+    found = [
+        Mover(name, float(np.cov(term, total, bias=True)[0, 1] / spread), *_ends(plain[name]))
+        for name, term in terms.items()
+    ]
+    return tuple(sorted(found, key=lambda mover: -mover.share))
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.1, 0.9])
+    return float(low), float(high)
+
+
+def _busy_stretches(stretches: Sequence[Stretch]) -> list[Stretch]:
+    known = [s for s in stretches if math.isfinite(s.mix)]
+    if not known:
+        return []
+    least = BUSY_SHARE * float(np.quantile([s.decode for s in known], 0.95))
+    return [s for s in known if s.decode >= least]
+
+
+def _lengths(frame: ServiceFrame, stretch: Stretch) -> tuple[float, float, float]:
+    """Return prompt length, output length and hit rate of a stretch, NaN where unknown.
+
+    Lengths are means over requests: windows weigh by the requests that arrived or finished in them.
+    """
+    seconds = frame.seconds()
+    inside = (seconds >= stretch.start_s) & (seconds < stretch.end_s)
+    inside &= capture_numbers(frame) == stretch.capture
+    rate = frame.values("request_rate", "service")[inside]
+    done = frame.values("finished_rate", "service")[inside]
+    done = done if np.isfinite(done).any() else rate
+    isl = _weighted(frame.values("input_length", "service")[inside], rate)
+    osl = _weighted(frame.values("output_length", "service")[inside], done)
+    cached = frame.values("cached_prompt_tps", "service")[inside]
+    prompt = frame.values("prompt_tps", "service")[inside]
+    return isl, osl, cached_share(cached, prompt)
+
+
+def _weighted(values: Floats, weight: Floats) -> float:
+    good = np.isfinite(values) & np.isfinite(weight) & (weight > 0)
+    return float(np.average(values[good], weights=weight[good])) if good.any() else math.nan
+
+
+def movers_text(found: Sequence[Mover]) -> str:
+    """Return which inputs moved the mix, in words; empty where it is not known."""
+    named = [mover for mover in found if mover.share >= MOVER_SHARE]
+    parts = []
+    for mover in named:
+        low, high = (
+            f"{v:.0%}" if mover.input == "hit_rate" else f"{v:,.0f}" for v in (mover.low, mover.high)
+        )
+        parts.append(f"{INPUTS[mover.input]} ({mover.share:.0%} of it, {low} to {high})")
+    return " and ".join(parts)
+
+
+def fixed_costs(
+    stretches: Sequence[Stretch], scale: float, ratios: Mapping[str, float], headroom: float
+) -> tuple[FixedCost, ...]:
+    """Return what holding one ratio costs against following the mix, for each of some ratios.
+
+    A stretch needs D ∝ its decode work and P = D · r_k with r_k = mix · scale. Holding r with both pools
+    never short takes D · max(1, r_k ÷ r) · (1 + r) instances; sizing on decode alone takes D · (1 + r), and
+    leaves prefill over its target where r_k > r, over its capacity where r_k · head-room > r. Instances are
+    not rounded.
+
+    Parameters
+    ----------
+    stretches
+        Stretches of the mix; those without a mix are left out.
+    scale
+        Decode ÷ prefill work that one instance carries.
+    ratios
+        Ratios to hold, by name.
+    headroom
+        Share of capacity that a target uses [ratio].
+    """
+    known = [s for s in stretches if math.isfinite(s.mix)]
+    if len(known) < STRETCHES_MIN:
+        return ()
+    need = np.array([s.mix * scale for s in known])
+    work = np.array([s.decode * (s.end_s - s.start_s) for s in known])
+    follow = float((work * (1.0 + need)).sum())
+    out = []
+    for name, ratio in ratios.items():
+        hold = float((work * np.maximum(1.0, need / ratio) * (1.0 + ratio)).sum())
+        sized_on_decode = float((work * (1.0 + ratio)).sum())
+        short = need * headroom > ratio
+        out.append(
+            FixedCost(
+                name, ratio, hold / follow - 1.0, sized_on_decode / follow - 1.0,
+                float(work[short].sum() / work.sum()), float(max(1.0, (need / ratio).max())),
+            )
+        )  # fmt: skip
+    return tuple(out)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.load import Groups, smooth_rows
+from hs_analysis.derive.rows import Groups, smooth_rows
 from hs_analysis.statistics.noise import crossing_z, second_difference_noise
 
 Floats = NDArray[np.float64]

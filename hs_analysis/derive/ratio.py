@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
+from hs_analysis.derive.capacity_laws import Edges, log_interval, way_between
 from hs_analysis.derive.demand import instant
-from hs_analysis.derive.drift import fixed_costs, movers, movers_text
-from hs_analysis.derive.edges import Edges, way_between
-from hs_analysis.derive.fitting import log_interval
-from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch
+from hs_analysis.derive.format import RATIO_COLLECT
+from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import Target
-from hs_analysis.derive.wording import RATIO_COLLECT
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import percentile_interval

@@ -1,14 +1,18 @@
-"""What one instance should carry: head-room on a known capacity, the floor rule on an observed one."""
+"""What one instance should carry: head-room on a known capacity, for growth, or a floor that was observed."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
+from hs_analysis.derive.rows import SETTLE_S, RoleRows, centred_mean, smooth_rows, trailing_mean
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.episodes import operating_rows
 
 # Defaults of this project, measured in closed loop on simulated services (600 histories).
 
@@ -119,3 +123,105 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
         headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
     return headroom, headroom * base
+
+
+Floats = NDArray[np.float64]
+
+GROWTH_QUANTILE, CALM_GROWTH_QUANTILE = 0.995, 0.99
+"""Quantile of the growth that a target leaves room for, where the limit is near and after a calm history
+[ratio of rows]: what is over it may break the SLO, for one row in a hundred at most. Two pools share them
+where either breaks it as soon as its load is over the target. Defaults of this project, measured in closed
+loop on simulated services."""
+
+STEP_QUANTILE = 0.999
+"""Quantile of the movement that one action follows [ratio of rows]: all but what one row in a thousand did.
+Default of this project."""
+
+HIGHEST_QUANTILE = 0.99
+"""Quantile of the 5-minute load of a pool that is its highest [ratio of rows]: the one that floors are."""
+
+GROWTH_ROWS_MIN = 300
+"""Fewest rows that the quantile is read from: three of them lie over it."""
+
+
+def startup_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
+    """Return by how much the load grows within a start-up time, but for a row in a hundred or fewer [ratio].
+
+    A high quantile of x₅(t + start-up) ÷ x₅(t): a controller sizes a pool for the second, the trailing
+    5-minute mean of the pool's work, and the instances it asks for come in time for the first. After a calm
+    history that is a trailing mean too and the 99 % quantile; else the limit is near, and it is the mean
+    about that moment, which has none of the mean's own delay, and the 99.5 % quantile.
+
+    Parameters
+    ----------
+    rows
+        A role of a production history; rows without work, and pairs across captures, do not count.
+    startup_s
+        From asking for an instance to its first request [s].
+    calm
+        Whether the history kept its limits easily at its highest loads (`targets.calm_at_peak`).
+
+    Returns
+    -------
+    None with fewer than 300 pairs in the operating range, and for a load that was set on purpose.
+    """
+    seen = _trailing(rows)
+    if calm:
+        return _moved(rows, seen, seen, startup_s, CALM_GROWTH_QUANTILE)
+    about = centred_mean(rows.work, smooth_rows(rows.window_s), rows.group)
+    return _moved(rows, seen, about, startup_s, GROWTH_QUANTILE)
+
+
+def load_steps(rows: RoleRows, out_s: float, in_s: float) -> tuple[float, float] | None:
+    """Return by which share the load grows within `out_s` and falls within `in_s` [ratio of the pool].
+
+    The 99.9 % quantiles over the operating range, at least 0: a pool that may act once in that time follows
+    its load when one action may move so much. None as for `startup_growth`.
+    """
+    seen = _trailing(rows)
+    up, down = (
+        _moved(rows, seen, seen, lag_s, quantile)
+        for lag_s, quantile in ((out_s, STEP_QUANTILE), (in_s, 1.0 - STEP_QUANTILE))
+    )
+    if up is None or down is None:
+        return None
+    return max(0.0, up - 1.0), max(0.0, 1.0 - down)
+
+
+def highest_load(rows: RoleRows) -> float | None:
+    """Return the highest load of the whole pool, the 99 % quantile of its trailing 5-minute means [tokens/s].
+
+    None with fewer than 300 rows that have work, and for a load that was set on purpose.
+    """
+    seen = _trailing(rows)
+    known = seen[np.isfinite(seen) & (seen > 0)]
+    if rows.kind != "production" or known.size < GROWTH_ROWS_MIN:
+        return None
+    return float(np.quantile(known, HIGHEST_QUANTILE))
+
+
+def _trailing(rows: RoleRows) -> Floats:
+    return trailing_mean(rows.work, smooth_rows(rows.window_s), rows.group)
+
+
+def _moved(rows: RoleRows, seen: Floats, meant: Floats, lag_s: float, quantile: float) -> float | None:
+    """Return a quantile of what is meant after a time ÷ what is seen now, in the operating range."""
+    if rows.kind != "production":
+        return None
+    lag = max(1, math.ceil(lag_s / rows.window_s))
+    now, then = seen[:-lag], meant[lag:]
+    pairs = np.isfinite(now) & np.isfinite(then) & (rows.group[:-lag] == rows.group[lag:])
+    pairs = operating_rows(now, pairs) & (now > 0)
+    if int(pairs.sum()) < GROWTH_ROWS_MIN:
+        return None
+    return float(np.quantile(then[pairs] / now[pairs], quantile))
+
+
+def with_growth(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
+    """Return the capacities with `growth_ratio` set, over the start-up time or, not known, over 300 s."""
+    out = {}
+    for role, fit in fits.items():
+        startup_s = settings.startup_s.get(role, SETTLE_S)
+        growth = startup_growth(fit.judged.rows, startup_s, calm=fit.capacity.calm is True)
+        out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
+    return out

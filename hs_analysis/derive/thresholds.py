@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
+from hs_analysis.derive.format import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.derive.gpu_types import is_pool_mean
-from hs_analysis.derive.growth import highest_load, load_steps
-from hs_analysis.derive.load import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
-from hs_analysis.derive.releases import Latest
+from hs_analysis.derive.rows import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.startup import with_measured
-from hs_analysis.derive.targets import Target, estimate_of, operating_point
-from hs_analysis.derive.wording import NOISE_COLLECT, STARTUP_COLLECT
+from hs_analysis.derive.targets import Target, estimate_of, highest_load, load_steps, operating_point
+from hs_analysis.derive.versions import Latest
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings

@@ -27,7 +27,7 @@ from hs_analysis.current import (
     without_today,
 )
 from hs_analysis.derive import other_version
-from hs_analysis.derive.fitting import RULES
+from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.export import expression
 from hs_analysis.pipeline import tables

@@ -16,11 +16,11 @@ from hs_analysis.align.signal_windows import signal_windows
 from hs_analysis.derive import bench_sweeps, capture_sweeps
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.demand import demand_of
-from hs_analysis.derive.load import role_rows
+from hs_analysis.derive.gpu_speed import type_speeds
 from hs_analysis.derive.ratio import ratio_of
-from hs_analysis.derive.speeds import type_speeds
+from hs_analysis.derive.rows import role_rows
+from hs_analysis.derive.service import capacity_points, mix_table
 from hs_analysis.derive.startup import startup_of
-from hs_analysis.derive.tables import capacity_points, mix_table
 from hs_analysis.derive.thresholds import thresholds_of
 from hs_analysis.ingest.dedup import settle
 from hs_analysis.ingest.stage import read_files

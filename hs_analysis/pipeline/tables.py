@@ -26,7 +26,7 @@ from hs_analysis.schema.sweeps import TESTS
 from hs_analysis.store import read_table, write_table
 
 if TYPE_CHECKING:
-    from hs_analysis.derive.edges import Edges
+    from hs_analysis.derive.capacity_laws import Edges
 
 
 T = TypeVar("T")

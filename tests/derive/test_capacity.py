@@ -19,7 +19,7 @@ from derive.synthetic import (
 from scipy.stats import binom, norm
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.load import role_rows
+from hs_analysis.derive.rows import role_rows
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings, Slo
 

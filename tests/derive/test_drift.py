@@ -13,8 +13,7 @@ from derive.synthetic import frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.drift import fixed_costs, movers, movers_text
-from hs_analysis.derive.mix import Stretch, stretches_of
+from hs_analysis.derive.mix import Stretch, fixed_costs, movers, movers_text, stretches_of
 from hs_analysis.schema.settings import Settings, Slo
 
 HOURS = 12

@@ -10,9 +10,8 @@ from derive.synthetic import SETTINGS, day_shape
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.growth import highest_load, load_steps, startup_growth
-from hs_analysis.derive.load import RoleRows
-from hs_analysis.derive.targets import operating_point
+from hs_analysis.derive.rows import RoleRows
+from hs_analysis.derive.targets import highest_load, load_steps, operating_point, startup_growth
 from hs_analysis.schema.results import Capacity
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from hs_analysis.derive.laws import (
+from hs_analysis.derive.capacity_laws import (
     Crossing,
     at_mean_load,
     binomial_fit,

@@ -9,7 +9,7 @@ from derive.synthetic import SETTINGS, day_frame, frame_of, with_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.load import centred_mean, role_rows, trailing_mean, waits_for_decode
+from hs_analysis.derive.rows import centred_mean, role_rows, trailing_mean, waits_for_decode
 from hs_analysis.schema.settings import Settings, Slo
 
 

@@ -8,10 +8,9 @@ import pytest
 from derive.synthetic import SETTINGS, day_shape, frame_of, wander
 from scipy.stats import norm
 
-from hs_analysis.derive.fitting import RULES
-from hs_analysis.derive.load import RoleRows, role_rows
-from hs_analysis.derive.memory import VIOLATING_MIN, remembering
-from hs_analysis.derive.violations import judge
+from hs_analysis.derive.capacity import VIOLATING_MIN, remembering
+from hs_analysis.derive.capacity_laws import RULES, judge
+from hs_analysis.derive.rows import RoleRows, role_rows
 
 CHANCE, SCATTER, STEEPNESS, LIMIT = 0.04, 0.3, 15.0, 1000.0
 """Sd of what comes in a window, sd of the probit of its share, slope of that probit in ln load, and the load

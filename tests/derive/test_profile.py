@@ -13,14 +13,8 @@ from derive.bench import points
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.profile import (
-    Profile,
-    decode_rate,
-    prefill_rate,
-    profile_ratio,
-    profiles_of,
-)
-from hs_analysis.derive.speeds import equivalents
+from hs_analysis.derive.gpu_speed import equivalents
+from hs_analysis.derive.profiles import Profile, decode_rate, prefill_rate, profile_ratio, profiles_of
 from hs_analysis.schema.settings import Slo
 
 KV_TOKENS, STEP_S, READ_S, EACH_S = 9e5, 4e-3, 3e-8, 5e-5

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.derive import derive_service, other_version
-from hs_analysis.derive.releases import latest_version
+from hs_analysis.derive.versions import latest_version
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import VERSIONS, check, empty
 from hs_analysis.schema.results import Derived

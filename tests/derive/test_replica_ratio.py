@@ -18,7 +18,7 @@ from simulator.services import draw, mean_point
 from simulator.workloads import LoadShape, arrivals
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.replica_ratio import beside
+from hs_analysis.derive.ratio_from_replicas import beside
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import ReplicaRatio
 from hs_analysis.schema.results import PdRatio

@@ -9,8 +9,8 @@ import pytest
 from derive.synthetic import SETTINGS, day_frame
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.load import RoleRows, role_rows
-from hs_analysis.derive.rolling import Check, check, part_of, realised_coverage
+from hs_analysis.derive.backtest_coverage import Check, check, part_of, realised_coverage
+from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.schema.results import Capacity, RealisedCoverage
 
 TRUE = {"prefill": 4000.0, "decode": 1300.0}

@@ -15,9 +15,14 @@ from derive.synthetic import SETTINGS, Service, day_frame, with_columns
 from simulator import history, kind_of, write
 
 from hs_analysis.derive import bench_speeds, derive_service, mean_request, profiles_of
-from hs_analysis.derive.bench_speeds import pool_speeds
-from hs_analysis.derive.equivalents import in_equivalents, pods_for, type_ratios, with_pods
-from hs_analysis.derive.speeds import type_speeds
+from hs_analysis.derive.gpu_speed import (
+    in_equivalents,
+    pods_for,
+    pool_speeds,
+    type_ratios,
+    type_speeds,
+    with_pods,
+)
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.balance import GpuSpeed, weights_of
 from hs_analysis.schema.results import Capacity

@@ -15,9 +15,16 @@ from derive.synthetic import frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.bench_points import bench_sweeps
-from hs_analysis.derive.capture_sweep import capture_sweeps, segments
-from hs_analysis.derive.sweep import Trial, answer, best_of, continuous, decides
+from hs_analysis.derive.split_sweeps import (
+    Trial,
+    answer,
+    bench_sweeps,
+    best_of,
+    capture_sweeps,
+    continuous,
+    decides,
+    segments,
+)
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import SweepResult

@@ -9,10 +9,10 @@ from derive.synthetic import SETTINGS, day_shape, frame_of, wander
 from scipy.stats import norm
 
 from hs_analysis.derive.capacity import fit_capacity
-from hs_analysis.derive.load import RoleRows, role_rows
+from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.mix import ELASTICITY_SD, at_usual_mix
+from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.derive.service import _resamples
-from hs_analysis.derive.usual_mix import ELASTICITY_SD, at_usual_mix
-from hs_analysis.derive.violations import judge
 from hs_analysis.schema.aligned import ServiceFrame
 
 HOURS, LIMIT, ELASTICITY, STEEPNESS, SCATTER = 30.0, 1000.0, -0.4, 15.0, 0.3

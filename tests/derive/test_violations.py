@@ -8,15 +8,21 @@ from derive.synthetic import SETTINGS, frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.gates import load_levels, load_range, pressure_gate, production_gate
-from hs_analysis.derive.load import RoleRows, role_rows
-from hs_analysis.derive.violations import (
+from hs_analysis.derive.capacity_laws import (
     BRACKET_VIOLATING_MIN,
     Bracket,
     bracket,
     counted_onsets,
     doubtful_load,
     judge,
+)
+from hs_analysis.derive.rows import (
+    RoleRows,
+    load_levels,
+    load_range,
+    pressure_gate,
+    production_gate,
+    role_rows,
 )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from simulator import History
 from simulator.physics import Trace
 
-from hs_analysis.derive.load import saturated_rows, work_of
+from hs_analysis.derive.rows import saturated_rows, work_of
 from hs_analysis.pipeline.tables import read_frames
 
 SLOT_S = 300

@@ -13,7 +13,7 @@ from derive.synthetic import LEVEL_SHARE, SETTINGS, TRUE_SHARE, Service, day_fra
 from scipy.stats import binom
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.fitting import RULES
+from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.plan_test.commands import GENERATORS, command_lines
 from hs_analysis.plan_test.plan import STEP

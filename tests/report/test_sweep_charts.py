@@ -13,8 +13,7 @@ from derive.bench import paper
 
 from hs_analysis import evidence
 from hs_analysis.derive import bench_sweeps
-from hs_analysis.derive.bench_points import split_table
-from hs_analysis.derive.sweep import Trial, answer
+from hs_analysis.derive.split_sweeps import Trial, answer, split_table
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.report import chart_specs

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from hs_analysis.derive.capacity import fit_capacity
-from hs_analysis.derive.load import RoleRows
-from hs_analysis.derive.violations import judge
+from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.rows import RoleRows
 from hs_analysis.schema.reasons import Interval, Reason
 from hs_analysis.schema.results import Capacity, RealisedCoverage
 from hs_analysis.schema.settings import Settings, Slo

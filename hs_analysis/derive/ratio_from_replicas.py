@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.capture_sweep import LIMITED_AGE_S
-from hs_analysis.derive.fitting import DRAWS_MIN, log_interval
-from hs_analysis.derive.load import RoleRows
+from hs_analysis.derive.capacity_laws import DRAWS_MIN, log_interval
 from hs_analysis.derive.mix import Mix
+from hs_analysis.derive.rows import RoleRows
+from hs_analysis.derive.split_sweeps import LIMITED_AGE_S
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.balance import ReplicaGroup, ReplicaRatio
 from hs_analysis.schema.results import PdRatio, Reason

@@ -11,8 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis.derive.demand import instant
-from hs_analysis.derive.gates import HOURS_MIN
-from hs_analysis.derive.load import RoleRows, capture_numbers
+from hs_analysis.derive.rows import HOURS_MIN, RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.reasons import Reason
 from hs_analysis.schema.releases import SETTLED_S, Release

@@ -1,0 +1,725 @@
+"""Sweeps of prefill/decode splits in captures and benchmarks: the best one measured, and those near it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from hs_analysis import evidence
+from hs_analysis.derive.capacity_laws import Edges, way_between
+from hs_analysis.derive.mix import DRIFT_SPREAD
+from hs_analysis.derive.ratio import NEAR_BEST, integer_pairs
+from hs_analysis.derive.rows import capture_numbers, shares_over
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.frames import empty
+from hs_analysis.schema.results import Interval, Reason
+from hs_analysis.schema.settings import Slo
+from hs_analysis.schema.sweeps import SPLITS, JudgedOn, Pair, SweepResult
+
+Verdict = Literal["meets", "fails", "undecided", "unknown"]
+
+LEAST_PEAKS = 3
+"""Fewest splits whose shape says anything of the balance: one on each side of the best."""
+
+INTEGER_TOTAL_MAX = 10
+"""Up to this many instances the best split is named first and the continuous ratio only explains it: whole
+numbers are then far apart, and capacity per instance grows with the pool [instances]. Default of this
+project, measured on simulated services."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One split under one load.
+
+    Attributes
+    ----------
+    prefill, decode
+        Instances.
+    gpus
+        (prefill, decode) GPUs, None where the input does not say.
+    load
+        Requests/s offered, or requests in flight; None where the input does not say.
+    decode_tps, prefill_tps, request_throughput
+        Served by all instances together [tokens/s, tokens/s, requests/s].
+    ttft, tbt
+        Whether the limit holds at the quantile; ``unknown`` without a limit or a measurement.
+    within
+        Share of requests and token gaps inside the limits, interpolated where a limit lies inside a bucket
+        [ratio]: it may order splits, never certify one.
+    mean_only
+        Whether a latency was judged by its mean because its quantile was not measured.
+    limited
+        The role that holds the split back, by where its backlog sits; None where neither or unknown.
+    label
+        Capture or layout it comes from.
+    """
+
+    prefill: float
+    decode: float
+    gpus: tuple[float, float] | None = None
+    load: float | None = None
+    decode_tps: float | None = None
+    prefill_tps: float | None = None
+    request_throughput: float | None = None
+    ttft: Verdict = "unknown"
+    tbt: Verdict = "unknown"
+    within: float = 1.0
+    mean_only: bool = False
+    limited: Literal["prefill", "decode"] | None = None
+    label: str = ""
+
+    @property
+    def pair(self) -> Pair:
+        """The split (P, D)."""
+        return round(self.prefill), round(self.decode)
+
+    @property
+    def ratio(self) -> float:
+        """Prefill ÷ decode instances."""
+        return self.prefill / self.decode
+
+    def per_unit(self, *, by_gpu: bool) -> float:
+        """Return decode tokens/s per GPU, or per instance; NaN where they were not measured."""
+        size = sum(self.gpus) if by_gpu and self.gpus else self.prefill + self.decode
+        return math.nan if self.decode_tps is None else self.decode_tps / size
+
+    def fails(self, limits: Sequence[str]) -> bool:
+        """Whether any of these limits surely fails."""
+        return any(getattr(self, limit) == "fails" for limit in limits)
+
+    def meets(self, limits: Sequence[str]) -> bool:
+        """Whether all of these limits surely hold."""
+        return all(getattr(self, limit) == "meets" for limit in limits)
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """The ratio at which both roles run out together, or the side it lies on.
+
+    Attributes
+    ----------
+    value
+        β ÷ α: decode's served requests per instance over prefill's, where each limits a split.
+    at_least, at_most
+        Bound where every loaded split is limited by one role.
+    reason
+        Why there is no value.
+    alpha, beta
+        Requests/s of a prefill instance where prefill holds back, of a decode instance where decode does;
+        None where neither split shows it.
+    """
+
+    value: float | None
+    at_least: float | None
+    at_most: float | None
+    reason: Reason | None
+    alpha: float | None = None
+    beta: float | None = None
+
+
+def by_gpu(trials: Sequence[Trial]) -> bool:
+    """Whether splits must be compared per GPU: they say their GPUs, and these are not in proportion."""
+    sizes = {(sum(t.gpus) / (t.prefill + t.decode)) if t.gpus else None for t in trials}
+    return None not in sizes and len(sizes) > 1
+
+
+def best_of(trials: Sequence[Trial], limits: Sequence[str]) -> list[tuple[float, Trial]]:
+    """Return the best trial of each split with its score, best first.
+
+    The score is decode tokens/s per unit, times the share inside the limits; trials that surely fail a limit
+    are out. Ties go to more decode.
+
+    Parameters
+    ----------
+    trials
+        Trials of one token mix.
+    limits
+        Of ``ttft`` and ``tbt``, those that were given; none = judged on decode TPS alone.
+    """
+    per_gpu = by_gpu(trials)
+    best: dict[Pair, tuple[float, Trial]] = {}
+    for trial in trials:
+        score = trial.per_unit(by_gpu=per_gpu) * (trial.within if limits else 1.0)
+        if not math.isfinite(score) or trial.fails(limits):
+            continue
+        if trial.pair not in best or score > best[trial.pair][0]:
+            best[trial.pair] = (score, trial)
+    return sorted(best.values(), key=lambda found: (-found[0], found[1].ratio))
+
+
+def continuous(trials: Sequence[Trial]) -> Continuous:
+    """Return the continuous ratio of a sweep from where its backlogs sit.
+
+    goodput(P, D) = min(αP, βD): α = median of served ÷ P over prefill-limited splits, β = median of
+    served ÷ D over decode-limited ones, r = β ÷ α. With splits limited by one role only a bound:
+    r ≥ (highest served ÷ D) ÷ α, or r ≤ β ÷ (highest served ÷ P).
+    """
+    served = [t for t in trials if t.request_throughput is not None and t.request_throughput > 0]
+    alphas = [_rate(t) / t.prefill for t in served if t.limited == "prefill"]
+    betas = [_rate(t) / t.decode for t in served if t.limited == "decode"]
+    alpha, beta = (float(np.median(rates)) if rates else None for rates in (alphas, betas))
+    if alpha is not None and beta is not None:
+        return Continuous(beta / alpha, None, None, None, alpha, beta)
+    if alpha is not None:
+        text = "every loaded split waits for prefill: the balance lies at more prefill than any split tested"
+        bound = max(_rate(t) / t.decode for t in served) / alpha
+        return Continuous(None, bound, None, Reason("prefill_limits_all", text), alpha)
+    if beta is not None:
+        text = "every loaded split waits for decode: the balance lies at less prefill than any split tested"
+        bound = beta / max(_rate(t) / t.prefill for t in served)
+        return Continuous(None, None, bound, Reason("decode_limits_all", text), None, beta)
+    text = "no backlog shows which role holds a split back, so the balance can't be told from the splits"
+    return Continuous(None, None, None, Reason("side_unknown", text))
+
+
+def balance_of_peaks(best: Sequence[Trial]) -> Continuous | None:
+    """Return the balance of splits whose limiting side nothing shows, from the shape of what they served.
+
+    α and β are the highest decode tokens/s per prefill and per decode instance that any split reached, each a
+    lower bound of what its role can do: an indication, beside the best split measured, never in its place.
+    None unless the best split lies inside the sweep, α comes from it or a split with less prefill, and β from
+    it or one with more.
+
+    Parameters
+    ----------
+    best
+        The best trial of each split, best first.
+    """
+    known = sorted((t for t in best if t.decode_tps), key=lambda t: t.ratio)
+    if len(known) < LEAST_PEAKS or best[0].pair in (known[0].pair, known[-1].pair):
+        return None
+    by_prefill = max(known, key=lambda t: (t.decode_tps or 0.0) / t.prefill)
+    by_decode = max(known, key=lambda t: (t.decode_tps or 0.0) / t.decode)
+    if not by_prefill.ratio <= best[0].ratio <= by_decode.ratio or by_prefill is by_decode:
+        return None
+    alpha = (by_prefill.decode_tps or 0.0) / by_prefill.prefill
+    beta = (by_decode.decode_tps or 0.0) / by_decode.decode
+    text = (
+        f"no backlog shows which role holds a split back: from the highest rates per instance, {alpha:,.0f}"
+        f" decode tokens/s for each of prefill ({by_prefill.pair[0]}P{by_prefill.pair[1]}D) and {beta:,.0f}"
+        f" for each of decode ({by_decode.pair[0]}P{by_decode.pair[1]}D)"
+    )
+    return Continuous(beta / alpha, None, None, Reason("side_inferred", text))
+
+
+def _rate(trial: Trial) -> float:
+    return trial.request_throughput or 0.0
+
+
+def decides(trials: Sequence[Trial], limits: Sequence[str]) -> str | None:
+    """Return what holds the best split back: ``ttft``, ``tbt``, ``both`` or ``throughput``.
+
+    The limit whose absence would let more be served; both where only leaving out both does, throughput where
+    no limit costs anything. None without an answer or a limit.
+    """
+    with_all = best_of(trials, limits)
+    if not with_all or not limits:
+        return None
+    now = with_all[0][0]
+    gain = {}
+    for limit in limits:
+        rest = [replace(t, within=1.0) for t in trials]
+        found = best_of(rest, [other for other in limits if other != limit])
+        gain[limit] = found[0][0] - now
+    free = best_of(trials, ())[0][0] - now
+    if free <= (1.0 / NEAR_BEST - 1.0) * now:
+        return "throughput"
+    first = max(gain, key=lambda limit: gain[limit])
+    return first if gain[first] > (1.0 / NEAR_BEST - 1.0) * now else "both"
+
+
+def answer(
+    trials: Sequence[Trial], limits: Sequence[str], base: SweepResult, *, balance: Continuous | None = None
+) -> SweepResult:
+    """Return the best measured split of one token mix, the splits within 3 % of it and what explains it.
+
+    Parameters
+    ----------
+    trials
+        Trials of the mix, of two splits or more; each split competes with its best one.
+    limits
+        Of ``ttft`` and ``tbt`` those that were given; none = judged on decode TPS alone.
+    base
+        Name, mix and limits of the sweep.
+    balance
+        Its continuous ratio; read from the trials unless given.
+    """
+    judged_on: JudgedOn = "slo" if limits else "decode_tps"
+    found = balance if balance is not None else continuous(trials)
+    tested = sorted({t.pair for t in trials}, key=lambda pair: pair[0] / pair[1])
+    base = replace(
+        base, judged_on=judged_on, tested=tuple(tested), continuous=found.value, at_least=found.at_least,
+        at_most=found.at_most, continuous_reason=found.reason, unit=_unit(trials),
+        prefill_rps=found.alpha, decode_rps=found.beta,
+    )  # fmt: skip
+    ranked = best_of(trials, limits)
+    if not ranked:
+        return replace(base, status="refused", reason=_nothing(trials, limits))
+    score, best = ranked[0]
+    if not limits and found.reason is not None and found.reason.code == "side_unknown":
+        found = balance_of_peaks([t for _, t in ranked]) or found
+        base = replace(base, continuous=found.value, continuous_reason=found.reason)
+    near = tuple(t.pair for value, t in ranked if value >= NEAR_BEST * score)
+    near_ratio = _range([t.ratio for value, t in ranked if value >= NEAR_BEST * score])
+    base = replace(
+        base, best=best.pair, ratio=best.ratio, gpu_ratio=_gpu_ratio(best), score=score, near=near,
+        near_ratio=near_ratio, load=best.load, label=best.label, decides=decides(trials, limits),
+        edge=_edge(best.pair, tested),
+    )  # fmt: skip
+    return _explained(_certified(base, best, limits), best)
+
+
+def _unit(trials: Sequence[Trial]) -> str:
+    return "decode tokens/s per GPU" if by_gpu(trials) else "decode tokens/s per instance"
+
+
+def _nothing(trials: Sequence[Trial], limits: Sequence[str]) -> Reason:
+    if not any(t.decode_tps is not None for t in trials):
+        return Reason("no_throughput", "no split says how many output tokens per second it served")
+    text = f"every split tested breaks the limit on {' and '.join(limit.upper() for limit in limits)}"
+    return Reason("none_holds", text)
+
+
+def _gpu_ratio(trial: Trial) -> float | None:
+    return trial.gpus[0] / trial.gpus[1] if trial.gpus and trial.gpus[1] > 0 else None
+
+
+def _range(values: Sequence[float]) -> Interval:
+    return min(values), max(values)
+
+
+def _edge(pair: Pair, tested: Sequence[Pair]) -> str | None:
+    """Return on which edge of the sweep the best split lies: a better one may lie beyond it."""
+    if pair == tested[0]:
+        return "least_prefill"
+    return "most_prefill" if pair == tested[-1] else None
+
+
+def _certified(base: SweepResult, best: Trial, limits: Sequence[str]) -> SweepResult:
+    if limits and not best.meets(limits):
+        unsure = [limit.upper() for limit in limits if getattr(best, limit) != "meets"]
+        missing = [limit for limit in limits if getattr(best, limit) == "unknown"]
+        why = "was not measured" if missing else "lies inside a bucket of the histogram"
+        text = (
+            f"the best split by what is known; whether it holds is undecided, since the limit on"
+            f" {' and '.join(unsure)} {why}"
+        )
+        return replace(base, status="undecided", reason=Reason("undecided_edge", text, best.within))
+    if limits and best.mean_only:
+        text = "latencies are means: the quantile of the objective was not measured"
+        return replace(base, status="indicative", reason=Reason("mean_only", text))
+    if base.edge:
+        side = "less prefill" if base.edge == "least_prefill" else "more prefill"
+        text = f"the best split is the edge of the sweep: one with {side} may be better still"
+        return replace(base, status="ok", reason=Reason("edge_of_sweep", text))
+    return replace(base, status="ok")
+
+
+def _explained(base: SweepResult, best: Trial) -> SweepResult:
+    """Add whole-number splits by the continuous ratio, and how far it is from the best measured one."""
+    if base.continuous is None:
+        return base
+    total = round(best.prefill + best.decode)
+    pairs: list[Pair] = list(integer_pairs(total, base.continuous))
+    for other in (total - 1, total + 1):
+        pairs += [pair for pair in integer_pairs(other, base.continuous)[:1] if pair not in pairs]
+    apart = base.continuous / best.ratio - 1.0
+    agrees = bool(pairs) and pairs[0] == best.pair
+    said = "the same whole-number split" if agrees else f"another one ({pairs[0][0]}:{pairs[0][1]})"
+    few = "; with so few instances the measured split comes first" if total <= INTEGER_TOTAL_MAX else ""
+    text = (
+        f"balance without an objective at {base.continuous:.2f}, {apart:+.0%} against the best split measured"
+        f" ({best.ratio:.2f}); rounded to {total} instances it asks for {said}{few}"
+    )
+    return replace(base, pairs=tuple(pairs), disagreement=apart, disagreement_text=text)
+
+
+SAME = (
+    "capture", "model", "engine", "precision", "prefill_gpu_type", "decode_gpu_type", "cached_ratio", "isl",
+    "osl",
+)  # fmt: skip
+"""Columns in which the points of one ratio test agree."""
+
+QUANTILES = ((0.5, "p50"), (0.9, "p90"), (0.95, "p95"), (0.99, "p99"))
+"""Quantiles that a benchmark point may state, and the names of their columns."""
+
+TIGHTER = (1.0, 0.8, 0.6, 0.4)
+"""Shares of the limit on TBT at which a ratio test is judged too: how far a tighter limit moves the ratio.
+Default of this project."""
+
+
+@dataclass(frozen=True)
+class RatioTest:
+    """The points of one ratio test: what they agree in, and their rows of the contract ``bench``."""
+
+    base: SweepResult
+    points: pl.DataFrame
+
+
+def ratio_tests(bench: pl.DataFrame) -> Iterator[RatioTest]:
+    """Yield the ratio tests in benchmark points, by name.
+
+    A ratio test is all points with separate prefill and decode that agree in capture, model, engine,
+    precision, GPU types, share of cached tokens and lengths; points that name no model also agree in their
+    series. The parallel layout and the size of an instance may differ: a sweep chooses among layouts too,
+    and is then judged per GPU.
+    """
+    points = bench.filter(
+        (pl.col("kind") == "point") & (pl.col("prefill_instances") > 0) & (pl.col("decode_instances") > 0)
+    )
+    keys = [*SAME, pl.when(pl.col("model").is_null()).then("series").alias("own_series")]
+    for key, group in sorted(points.group_by(keys), key=lambda found: tuple(map(str, found[0]))):
+        named = dict(zip((*SAME, "own_series"), key, strict=True))
+        name = _name(named)
+        base = SweepResult(
+            name, "bench", isl=named["isl"], osl=named["osl"],
+            evidence=evidence.path(name, "derive", _what(named["isl"], named["osl"])),
+        )  # fmt: skip
+        yield RatioTest(base, group.sort("prefill_instances", "decode_instances", "concurrency", "series"))
+
+
+def _what(isl: float | None, osl: float | None) -> str:
+    return f"sweep:{isl or 0:.0f}+{osl or 0:.0f}"
+
+
+def _name(named: Mapping[str, Any]) -> str:
+    gpus = {named["prefill_gpu_type"], named["decode_gpu_type"]} - {None}
+    parts = [named["capture"], named["own_series"], named["model"], named["engine"], named["precision"]]
+    return " · ".join([*(str(part) for part in parts if part), *sorted(gpus)]) or "unnamed"
+
+
+def trials_of(points: pl.DataFrame, slo: Slo) -> tuple[Trial, ...]:
+    """Return the trials of benchmark points, in their order.
+
+    A latency is judged by its quantile of the objective, else by a higher one that was stated (which can
+    only be stricter), else by its mean.
+    """
+    return tuple(_bench_trial(row, slo) for row in points.iter_rows(named=True))
+
+
+def _bench_trial(row: Mapping[str, Any], slo: Slo) -> Trial:
+    ttft, by_mean = _bench_judged(row, "ttft", slo)
+    tbt, also = _bench_judged(row, "tbt", slo)
+    gpus = (row["prefill_gpus"], row["decode_gpus"])
+    load = row["request_rate"] if row["request_rate"] is not None else row["concurrency"]
+    return Trial(
+        row["prefill_instances"], row["decode_instances"], None if None in gpus else gpus, load,
+        row["decode_tps"], row["prefill_tps"], row["request_throughput"], ttft, tbt,
+        mean_only=by_mean or also, label=row["series"],
+    )  # fmt: skip
+
+
+def _bench_judged(row: Mapping[str, Any], latency: str, slo: Slo) -> tuple[Verdict, bool]:
+    """Return whether the limit holds, and whether only the mean says so."""
+    limit = slo.limit_s(latency)
+    if limit is None:
+        return "unknown", False
+    stated = [
+        (quantile, row[f"{latency}_{name}_s"])
+        for quantile, name in QUANTILES
+        if quantile >= slo.quantile - 1e-9 and row[f"{latency}_{name}_s"] is not None
+    ]
+    if stated:
+        quantile, value = stated[0]
+        exact = abs(quantile - slo.quantile) < 1e-9
+        return ("meets" if value <= limit else "fails" if exact else "undecided"), False
+    mean = row[f"{latency}_mean_s"]
+    return ("unknown", False) if mean is None else ("meets" if mean <= limit else "fails", True)
+
+
+def bench_sweeps(bench: pl.DataFrame, slo: Slo) -> tuple[tuple[SweepResult, ...], pl.DataFrame]:
+    """Return the answers of all ratio tests in benchmark points, and their splits (contract ``splits``).
+
+    Each test is judged under the limits given, on decode TPS alone, and, where a limit on TBT was given,
+    under 0.8, 0.6 and 0.4 of it. Points of one split alone are no test: they are among the splits only.
+    """
+    results: list[SweepResult] = []
+    tables: list[pl.DataFrame] = []
+    for test in ratio_tests(bench):
+        trials = trials_of(test.points, slo)
+        tables.append(split_table(test.base, trials))
+        if len({trial.pair for trial in trials}) < 2:
+            continue
+        for objective in _objectives(slo):
+            limits = [name for name in ("ttft", "tbt") if objective.limit_s(name) is not None]
+            base = replace(
+                test.base, ttft_s=objective.ttft_s, tbt_s=objective.tbt_s, quantile=objective.quantile
+            )
+            results.append(answer(trials_of(test.points, objective), limits, base))
+        results.append(answer(trials, (), test.base))
+    return tuple(results), pl.concat([empty(SPLITS), *tables])
+
+
+def _objectives(slo: Slo) -> list[Slo]:
+    if slo.tbt_s is None:
+        return [slo] if slo.given else []
+    return [replace(slo, tbt_s=round(slo.tbt_s * share, 9)) for share in TIGHTER]
+
+
+def split_table(base: SweepResult, trials: tuple[Trial, ...]) -> pl.DataFrame:
+    """Return the trials of one test as rows of the contract ``splits``."""
+    rows = [
+        {
+            "name": base.name, "source": base.source, "isl": base.isl, "osl": base.osl, "label": t.label,
+            "prefill_instances": t.prefill, "decode_instances": t.decode, "ratio": t.ratio, "load": t.load,
+            "prefill_tps": t.prefill_tps, "decode_tps": t.decode_tps,
+            "request_throughput": t.request_throughput, "ttft": t.ttft, "tbt": t.tbt,
+            "within_ratio": t.within, "limited": t.limited,
+        }
+        for t in trials
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=empty(SPLITS).schema)
+
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+# Defaults of this project, set on captures of real serving components.
+
+STEP_GAIN = 12.0
+"""Log likelihood that a change of the arrival rate has to gain to be a step [nats]."""
+
+STEP_RATIO = 1.15
+"""Smallest ratio of the rates of two steps, and of two load levels."""
+
+STEP_ROWS_MIN = 3
+"""Fewest windows of a step."""
+
+LOADED_SHARE = 0.8
+"""Last share of a step that is judged: before it a queue is still building [ratio]."""
+
+LIMITED_AGE_S = 3.0
+"""A role whose backlog is older than this, and older than the other's, holds the split back [s]."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One load step of one capture: the rows of its loaded part, and the requests/s offered."""
+
+    capture: int
+    rows: Integers
+    rate: float
+
+
+def segments(counts: Floats) -> list[tuple[int, int]]:
+    """Return the stretches (first, end) of a series of Poisson counts between changes of its rate.
+
+    Binary segmentation: a stretch is cut where the two rates gain more than 12 nats of likelihood and lie a
+    factor of 1.15 apart. NaN counts belong to no rate and are skipped over.
+    """
+    open_, out = [(0, counts.size)], []
+    while open_:
+        first, end = open_.pop()
+        cut = _cut(counts[first:end])
+        if cut is None:
+            out.append((first, end))
+        else:
+            open_ += [(first, first + cut), (first + cut, end)]
+    return sorted(out)
+
+
+def _cut(counts: Floats) -> int | None:
+    known = np.isfinite(counts)
+    total, rows = np.where(known, counts, 0.0).cumsum(), known.cumsum()
+    best, at = STEP_GAIN, None
+    for cut in range(1, counts.size):
+        left, right = total[cut - 1], total[-1] - total[cut - 1]
+        n, m = int(rows[cut - 1]), int(rows[-1] - rows[cut - 1])
+        if n == 0 or m == 0 or left + right == 0:
+            continue
+        gain = _log(left, n) + _log(right, m) - _log(left + right, n + m)
+        low, high = sorted((left / n, right / m))
+        if gain > best and high >= STEP_RATIO * low:
+            best, at = gain, cut
+    return at
+
+
+def _log(count: float, rows: int) -> float:
+    return count * math.log(count / rows) if count > 0 else 0.0
+
+
+def steps_of(frame: ServiceFrame) -> tuple[Step, ...]:
+    """Return the load steps of every capture; stretches of under three windows are none."""
+    rate, group = frame.values("request_rate", "service"), capture_numbers(frame)
+    served = frame.values("decode_tps", "decode")
+    found = []
+    for number in np.unique(group):
+        inside = np.flatnonzero((group == number) & np.isfinite(rate) & np.isfinite(served))
+        for first, end in segments(rate[inside] * frame.window_s):
+            rows = inside[first:end]
+            rows = rows[math.ceil((1.0 - LOADED_SHARE) * rows.size) :]
+            if end - first >= STEP_ROWS_MIN:
+                found.append(Step(int(number), rows, float(rate[rows].mean())))
+    return tuple(found)
+
+
+def _chained(values: Sequence[float], ratio: float) -> list[int]:
+    """Return a cluster number per value: sorted neighbours up to `ratio` apart belong together."""
+    order = np.argsort(values, kind="stable")
+    number, out = 0, [0] * len(values)
+    for before, after in pairwise(order):
+        number += int(values[after] > ratio * values[before])
+        out[after] = number
+    return out
+
+
+@dataclass(frozen=True)
+class MixGroup:
+    """Captures of one token mix: their numbers, and mean prompt and output length [tokens]."""
+
+    captures: tuple[int, ...]
+    isl: float
+    osl: float
+
+
+def mix_groups(frame: ServiceFrame) -> tuple[MixGroup, ...]:
+    """Return the captures by token mix: lengths of one mix are up to 25 % apart."""
+    group = capture_numbers(frame)
+    length = [frame.values(name, "service") for name in ("input_length", "output_length")]
+    means = {
+        int(n): tuple(float(np.nanmedian(x[group == n])) for x in length)
+        for n in np.unique(group)
+        if all(np.isfinite(x[group == n]).any() for x in length)
+    }
+    numbers = list(means)
+    apart = math.exp(DRIFT_SPREAD)
+    keys = list(zip(*(_chained([means[n][i] for n in numbers], apart) for i in (0, 1)), strict=True))
+    found = []
+    for key in sorted(set(keys)):
+        inside = tuple(n for n, k in zip(numbers, keys, strict=True) if k == key)
+        isl, osl = (float(np.median([means[n][i] for n in inside])) for i in (0, 1))
+        found.append(MixGroup(inside, isl, osl))
+    return tuple(found)
+
+
+def capture_sweeps(
+    frame: ServiceFrame, slo: Slo, edges: Edges | None = None
+) -> tuple[tuple[SweepResult, ...], pl.DataFrame]:
+    """Return the ratio tests in a service's captures, and their splits (contract ``splits``).
+
+    A test is two captures or more of one token mix with different splits. Splits compete within one load
+    level: under the limits at the level at which the best split serves most within them, on decode TPS alone
+    at the highest level that two splits saw. The continuous ratio is read from all levels.
+
+    Parameters
+    ----------
+    frame
+        The service.
+    slo
+        The limits.
+    edges
+        Per latency the limit and the histogram edges about it [s], for the interpolated share.
+    """
+    if not {"prefill", "decode"} <= set(frame.pools) or len(frame.captures()) < 2:
+        return (), empty(SPLITS)
+    steps = steps_of(frame)
+    results: list[SweepResult] = []
+    tables = [empty(SPLITS)]
+    for mix in mix_groups(frame):
+        own = [step for step in steps if step.capture in mix.captures]
+        trials = {id(step): _trial(frame, step, mix, slo, edges or {}) for step in own}
+        if len({t.pair for t in trials.values()}) < 2:
+            continue
+        levels = _levels(own, trials)
+        if not levels:
+            continue
+        name = f"sweep:{mix.isl:.0f}+{mix.osl:.0f}"
+        base = SweepResult(
+            frame.service, "captures", mix.isl, mix.osl,
+            evidence=evidence.path(frame.service, "derive", name),
+        )  # fmt: skip
+        results += _answers(levels, base, slo)
+        tables.append(split_table(base, tuple(trials[id(step)] for step in own)))
+    return tuple(results), pl.concat(tables)
+
+
+def _levels(steps: Sequence[Step], trials: Mapping[int, Trial]) -> list[tuple[Trial, ...]]:
+    """Return the trials by load level, lowest first; levels that one split alone saw are left out."""
+    numbers = _chained([step.rate for step in steps], STEP_RATIO)
+    found = []
+    for number in sorted(set(numbers)):
+        level = tuple(trials[id(step)] for step, n in zip(steps, numbers, strict=True) if n == number)
+        if len({t.pair for t in level}) > 1:
+            found.append(level)
+    return found
+
+
+def _answers(levels: Sequence[tuple[Trial, ...]], base: SweepResult, slo: Slo) -> list[SweepResult]:
+    every = [trial for level in levels for trial in level]
+    balance = continuous(every)
+    limits = [name for name in ("ttft", "tbt") if slo.limit_s(name) is not None]
+    out = []
+    if limits:
+        judged = replace(base, ttft_s=slo.ttft_s, tbt_s=slo.tbt_s, quantile=slo.quantile)
+        found = [answer(level, limits, judged, balance=balance) for level in levels]
+        best = max(found, key=lambda one: one.score or -1.0)
+        out.append(replace(best, decides=decides(every, limits)))
+    out.append(answer(levels[-1], (), base, balance=balance))
+    return out
+
+
+def _trial(frame: ServiceFrame, step: Step, mix: MixGroup, slo: Slo, edges: Edges) -> Trial:
+    def mean(signal: str, role: str) -> float:
+        values = frame.values(signal, role)[step.rows]
+        return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
+
+    decode_tps, first = mean("decode_tps", "decode"), mean("first_token_rate", "service")
+    prefill_tps = mean("prefill_tps_effective", "prefill")
+    ttft, within_ttft = _judged(frame, step, "ttft", slo, edges)
+    tbt, within_tbt = _judged(frame, step, "tbt", slo, edges)
+    if ttft != "unknown" and _behind(frame, step) > 1.0 - slo.quantile:
+        ttft = "fails"
+    p, d = (mean("instances", role) for role in ("prefill", "decode"))
+    return Trial(
+        p, d, None, step.rate, decode_tps, _known(prefill_tps), _known(_served(first, decode_tps, mix)),
+        ttft, tbt, within_ttft * within_tbt, limited=_limited(frame, step),
+        label=frame.captures()[step.capture],
+    )  # fmt: skip
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _served(first_tokens: float, decode_tps: float, mix: MixGroup) -> float:
+    """Return the requests/s a split finishes: output tokens by their mean length, at most first tokens."""
+    return float(np.fmin(decode_tps / mix.osl, first_tokens))
+
+
+def _behind(frame: ServiceFrame, step: Step) -> float:
+    """Return the share of arrivals by which first tokens stay behind."""
+    arrived, first = (
+        frame.values(name, "service")[step.rows] for name in ("request_rate", "first_token_rate")
+    )
+    return float(1.0 - np.nansum(first) / np.nansum(arrived)) if np.isfinite(first).any() else 0.0
+
+
+def _judged(frame: ServiceFrame, step: Step, latency: str, slo: Slo, edges: Edges) -> tuple[Verdict, float]:
+    """Return whether a limit holds in the step, and the interpolated share of samples inside it."""
+    if slo.limit_s(latency) is None:
+        return "unknown", 1.0
+    shares = [values[step.rows] for values in shares_over(frame, "service", (latency,))]
+    if not np.isfinite(shares[0]).any():
+        return "unknown", 1.0
+    low_share, high_share = (float(np.nanmean(values)) for values in shares)
+    within = 1.0 - (low_share + (high_share - low_share) * way_between(edges, latency))
+    allowed = 1.0 - slo.quantile
+    verdict: Verdict = "meets" if low_share <= allowed else "fails" if high_share > allowed else "undecided"
+    return verdict, within
+
+
+def _limited(frame: ServiceFrame, step: Step) -> Literal["prefill", "decode"] | None:
+    age = {
+        role: float(np.median(np.nan_to_num(frame.values("backlog_age_s", role)[step.rows])))
+        for role in ("prefill", "decode")
+    }
+    if age["prefill"] > LIMITED_AGE_S and age["prefill"] > age["decode"]:
+        return "prefill"
+    return "decode" if age["decode"] > LIMITED_AGE_S else None
