@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import hs_analysis
-from hs_analysis.cli import failure, streams
+from hs_analysis.cli import output
 from hs_analysis.errors import HsError, UsageError, machine_in_words
 
 REMOVED = {
@@ -49,7 +49,7 @@ class Command:
     def loaded(self, name: str) -> Any:
         """Return the whole command."""
         module = import_module(f"hs_analysis.cli.{self.module}")
-        if self.module == "steps" and name in module.STAGE_COMMANDS:
+        if self.module == "stages" and name in module.STAGE_COMMANDS:
             function, text = module.STAGE_COMMANDS[name].command(), module.STAGE_COMMANDS[name].help
         else:
             word = name.replace("-", "_")
@@ -110,9 +110,9 @@ class Commands(TyperGroup):
             with machine_in_words(""):
                 return super().invoke(ctx)
         except HsError as error:
-            for line in failure.lines(error, ctx.invoked_subcommand or "", _first_input()):
+            for line in output.lines(error, ctx.invoked_subcommand or "", _first_input()):
                 typer.echo(line, err=True)
-            raise typer.Exit(failure.exit_code(error)) from error
+            raise typer.Exit(output.exit_code(error)) from error
 
 
 def _first_input() -> str:
@@ -158,26 +158,26 @@ def program(
 EVERYTHING, DATA, STAGES, AROUND = "Everything", "Getting the data", "Stages", "Around"
 
 COMMANDS: dict[str, Command] = {
-    "run": Command("run", EVERYTHING, "Everything, in order, into one run folder."),
-    "pull": Command("collect", DATA, "Fetch the metrics from a Prometheus."),
-    "export-plan": Command("collect", DATA, "The queries to run by hand."),
-    "init": Command("init", EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
-    "ingest": Command("steps", STAGES, "Dumps into typed tables."),
-    "study": Command("steps", STAGES, "Verdicts of the signals."),
-    "derive": Command("steps", STAGES, "Demand, capacity, targets and the P/D ratio."),
-    "select": Command("steps", STAGES, "Candidate policies simulated, the best chosen."),
-    "policy": Command("steps", STAGES, "The policy as policy.yaml."),
-    "replay": Command("steps", STAGES, "Backtest of the selected policy and what stands beside it."),
-    "export": Command("steps", STAGES, "The policy as objects of other programs."),
-    "report": Command("steps", STAGES, "summary.json and report.html."),
-    "doctor": Command("look", AROUND, "What was found, its quality, what is missing."),
+    "run": Command("commands", EVERYTHING, "Everything, in order, into one run folder."),
+    "pull": Command("pull", DATA, "Fetch the metrics from a Prometheus."),
+    "export-plan": Command("pull", DATA, "The queries to run by hand."),
+    "init": Command("commands", EVERYTHING, "A commented hsa.toml, and sample dumps to try."),
+    "ingest": Command("stages", STAGES, "Dumps into typed tables."),
+    "study": Command("stages", STAGES, "Verdicts of the signals."),
+    "derive": Command("stages", STAGES, "Demand, capacity, targets and the P/D ratio."),
+    "select": Command("stages", STAGES, "Candidate policies simulated, the best chosen."),
+    "policy": Command("stages", STAGES, "The policy as policy.yaml."),
+    "replay": Command("stages", STAGES, "Backtest of the selected policy and what stands beside it."),
+    "export": Command("stages", STAGES, "The policy as objects of other programs."),
+    "report": Command("stages", STAGES, "summary.json and report.html."),
+    "doctor": Command("inspect", AROUND, "What was found, its quality, what is missing."),
     "compare": Command("compare", AROUND, "What changed between two runs."),
-    "explain": Command("look", AROUND, "How one number was found."),
-    "plan-test": Command("plan_test", AROUND, "Tests that would answer what is open."),
-    "signals": Command("look", AROUND, "The catalogue of signals and metrics."),
+    "explain": Command("inspect", AROUND, "How one number was found."),
+    "plan-test": Command("commands", AROUND, "Tests that would answer what is open."),
+    "signals": Command("inspect", AROUND, "The catalogue of signals and metrics."),
     "settings": Command("settings", AROUND, "Every setting in effect, and where it is from."),
-    "sql": Command("sql", AROUND, "The tables of a run, in SQL."),
-    "validate": Command("validate", AROUND, "A settings file or policy checked offline."),
+    "sql": Command("commands", AROUND, "The tables of a run, in SQL."),
+    "validate": Command("commands", AROUND, "A settings file or policy checked offline."),
 }
 """The commands, in the order of the help."""
 
@@ -188,9 +188,9 @@ def main() -> None:
         # Warnings of libraries speak to developers; what a user must know is a finding or a reason.
         warnings.simplefilter("ignore")
         os.environ.setdefault("PYTHONWARNINGS", "ignore")  # the same in processes that are started
-    streams.prepare()
+    output.prepare()
     try:
         app(prog_name="hsa")
     except Exception as error:
-        failure.report_bug(error)
+        output.report_bug(error)
         sys.exit(1)

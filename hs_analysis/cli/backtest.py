@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.cli import beside
-from hs_analysis.cli.shown import Block, Table
+from hs_analysis.cli.output import Block, Table
 from hs_analysis.cli.tables import Service, actions, columns_of, hours, in_gpus, in_lines
 
 WIDEST_INTERVAL = 11

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hs_analysis.cli.shown import Block, Table, text_of
+from hs_analysis.cli.output import Block, Table, text_of
 from hs_analysis.cli.tables import in_lines
 
 _FEWEST = {"P": "lowest_prefill", "D": "lowest_decode", "mixed": "lowest_mixed"}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli.groups import grouped
-from hs_analysis.cli.options import FormFlags
-from hs_analysis.cli.shown import Block, Shown, show
+from hs_analysis.cli.options import FormFlags, grouped
+from hs_analysis.cli.output import Block, Shown, show
 
 if TYPE_CHECKING:
     from hs_analysis.compare import Change, Comparison

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from hs_analysis.cli import words
+from hs_analysis.cli import flag_values
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.choices import FAULTS
 from hs_analysis.settings.file import Given, Layer
@@ -97,7 +100,7 @@ class ReadingFlags:
 
     def layer(self) -> Layer:
         """Return what was given."""
-        captures, queries = words.captures(self.capture or ()), words.queries(self.query or ())
+        captures, queries = flag_values.captures(self.capture or ()), flag_values.queries(self.query or ())
         return {
             **_simple(
                 self, "format", "tz", "time_unit", "epoch", "legend_regex", "on_conflict", "dedup_label"
@@ -123,7 +126,7 @@ class BoundsFlags:
     def layer(self) -> Layer:
         """Return what was given."""
         return {
-            name: Given(words.read(MOMENT, [text], flag), flag)
+            name: Given(flag_values.read(MOMENT, [text], flag), flag)
             for name, flag, text in (("start", "--from", self.start), ("end", "--to", self.end))
             if text is not None
         }
@@ -157,9 +160,9 @@ class HistoryFlags(BoundsFlags):
         """Return what was given."""
         found = dict(super().layer())
         if self.exclude:
-            found["excluded"] = Given(words.read(SPANS, self.exclude, "--exclude"), "--exclude")
+            found["excluded"] = Given(flag_values.read(SPANS, self.exclude, "--exclude"), "--exclude")
         if self.events:
-            found["events"] = Given(words.read(EVENT_FILES, self.events, "--events"), "--events")
+            found["events"] = Given(flag_values.read(EVENT_FILES, self.events, "--events"), "--events")
         if self.service:
             found["service"] = Given(tuple(self.service), "--service")
         if self.pressure_test is not None:
@@ -180,7 +183,7 @@ class SloFlags:
 
     def layer(self) -> Layer:
         """Return what was given."""
-        return words.slo(self.slo or ())
+        return flag_values.slo(self.slo or ())
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,7 @@ class MethodFlags:
     def layer(self) -> Layer:
         """Return what was given."""
         seed = {} if self.seed is None else {"seed": Given(self.seed, "--seed")}
-        return {**words.startup(self.startup or ()), **seed}
+        return {**flag_values.startup(self.startup or ()), **seed}
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,7 @@ class CurrentFlags:
 
     def layer(self) -> Layer:
         """Return what was given."""
-        files = words.current(self.current or ())
+        files = flag_values.current(self.current or ())
         return {"beside.current": Given(files, "--current")} if self.current else {}
 
 
@@ -242,8 +245,8 @@ class BesideFlags(CurrentFlags):
 
     def layer(self) -> Layer:
         """Return what was given."""
-        files, faults = words.policies(self.policy or ()), words.faults(self.fault or ())
-        topology = words.topology([self.topology] if self.topology else ())
+        files, faults = flag_values.policies(self.policy or ()), flag_values.faults(self.fault or ())
+        topology = flag_values.topology([self.topology] if self.topology else ())
         return {
             **super().layer(),
             **({"beside.policies": Given(files, "--policy")} if self.policy else {}),
@@ -354,5 +357,45 @@ def _simple(group: Any, *names: str) -> Layer:
         flag = f"--{name.replace('_', '-')}"
         if text is not None:
             setting = next(s for s in SETTINGS if s.flag == flag)
-            found[setting.field] = Given(words.read(setting.kind, [text], flag), flag)
+            found[setting.field] = Given(flag_values.read(setting.kind, [text], flag), flag)
     return found
+
+
+def grouped(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose parameters of a dataclass type are taken apart into the flags they group.
+
+    The order of the help is the order of the parameters, and inside a group that of its fields. Every field
+    needs a default and an ``Annotated`` type with a ``typer.Option``.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name in groups:
+            parameters += _flags(groups[parameter.name])
+        else:
+            own = parameter.replace(annotation=hints[parameter.name], kind=parameter.KEYWORD_ONLY)
+            parameters.append(own)
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        made = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
+        }
+        function(**given, **made)
+
+    # What typer looks at is the flags, not the groups.
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _flags(kind: Any) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
+        for field in fields(kind)
+    ]

@@ -11,7 +11,6 @@ import typer
 
 from hs_analysis.cli import effective
 from hs_analysis.cli.effective import Effective
-from hs_analysis.cli.groups import grouped
 from hs_analysis.cli.options import (
     ConfigFlags,
     FormFlags,
@@ -20,8 +19,9 @@ from hs_analysis.cli.options import (
     MethodFlags,
     ReadingFlags,
     SloFlags,
+    grouped,
 )
-from hs_analysis.cli.shown import Block, Shown, Table, show
+from hs_analysis.cli.output import Block, Shown, Table, show
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.settings.file import DEFAULT, Layer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hs_analysis.cli.shown import Block, Table
+from hs_analysis.cli.output import Block, Table
 
 Service = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hs_analysis.cli.backtest import current_lines
-from hs_analysis.cli.shown import Block, Shown, text_of
+from hs_analysis.cli.output import Block, Shown, text_of
 from hs_analysis.cli.tables import (
     amount,
     estimate,

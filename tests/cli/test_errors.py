@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hs_analysis.cli import failure
+from hs_analysis.cli import output
 from hs_analysis.cli.app import app
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 
@@ -116,26 +116,26 @@ def test_commands_on_what_is_no_run(
 def test_many_errors_are_counted() -> None:
     """The first three, then how many more and where to look; one line each, whatever they hold."""
     errors: list[HsError] = [InputError(f"broken\n{number}", where="f") for number in range(5)]
-    assert failure.lines(ManyErrors(errors), "run", "dumps/") == [
+    assert output.lines(ManyErrors(errors), "run", "dumps/") == [
         "hsa run: f: broken 0",
         "hsa run: f: broken 1",
         "hsa run: f: broken 2",
         "… and 2 more: hsa doctor dumps/",
     ]
-    assert len(failure.lines(ManyErrors(errors[:3]), "run")) == 3
+    assert len(output.lines(ManyErrors(errors[:3]), "run")) == 3
 
 
 def test_exit_codes_by_kind() -> None:
     """Usage is two wherever it is found, all else one."""
-    assert failure.exit_code(UsageError("x")) == 2
-    assert failure.exit_code(InputError("x")) == 1
-    assert failure.exit_code(ManyErrors([InputError("x"), InputError("y")])) == 1
+    assert output.exit_code(UsageError("x")) == 2
+    assert output.exit_code(InputError("x")) == 1
+    assert output.exit_code(ManyErrors([InputError("x"), InputError("y")])) == 1
 
 
 BUG = """
 import sys
 from hs_analysis.cli import app
-from hs_analysis.cli.work import command_line
+from hs_analysis.cli.context import command_line
 import hs_analysis.catalogue as catalogue
 def broken():
     raise ZeroDivisionError("a bug")

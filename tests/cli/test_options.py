@@ -11,8 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from hs_analysis.cli import words
-from hs_analysis.cli.groups import grouped
+from hs_analysis.cli import flag_values
 from hs_analysis.cli.options import (
     HistoryFlags,
     MachineFlags,
@@ -20,6 +19,7 @@ from hs_analysis.cli.options import (
     OutputFlags,
     ReadingFlags,
     SloFlags,
+    grouped,
 )
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.file import Layer, resolve
@@ -32,7 +32,7 @@ def given(layer: Layer) -> dict[str, Any]:
 
 def test_slo_words() -> None:
     """Limits in seconds, the share as a number or percentage, the window."""
-    assert given(words.slo(["ttft=2.5s", "tbt=50ms", "quantile=99%", "window=1m"])) == {
+    assert given(flag_values.slo(["ttft=2.5s", "tbt=50ms", "quantile=99%", "window=1m"])) == {
         "slo.ttft_s": 2.5, "slo.tbt_s": 0.05, "slo.quantile": 0.99, "slo.window_s": 60.0,
     }  # fmt: skip
 
@@ -52,18 +52,18 @@ def test_slo_words() -> None:
 def test_bad_slo_words(typed: list[str], message: str) -> None:
     """A misspelt or impossible limit is never taken for another."""
     with pytest.raises(UsageError, match=message):
-        words.slo(typed)
+        flag_values.slo(typed)
 
 
 def test_startup_for_all_and_for_one() -> None:
     """One time for every pool; a time for one pool wins over it, in either order."""
-    assert given(words.startup(["240s"])) == dict.fromkeys(
+    assert given(flag_values.startup(["240s"])) == dict.fromkeys(
         ("startup_s.prefill", "startup_s.decode", "startup_s.mixed"), 240.0
     )
-    assert given(words.startup(["prefill=4m"])) == {"startup_s.prefill": 240.0}
+    assert given(flag_values.startup(["prefill=4m"])) == {"startup_s.prefill": 240.0}
     mixed = {"startup_s.prefill": 60.0, "startup_s.decode": 240.0, "startup_s.mixed": 240.0}
-    assert given(words.startup(["240s", "prefill=60s"])) == mixed
-    assert given(words.startup(["prefill=60s", "240s"])) == mixed
+    assert given(flag_values.startup(["240s", "prefill=60s"])) == mixed
+    assert given(flag_values.startup(["prefill=60s", "240s"])) == mixed
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_startup_for_all_and_for_one() -> None:
 def test_bad_startup_words(typed: list[str], message: str) -> None:
     """Unknown pools and doubled values are refused."""
     with pytest.raises(UsageError, match=message):
-        words.startup(typed)
+        flag_values.startup(typed)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_bounds_in_order() -> None:
 def test_captures_are_names_and_places(tmp_path: Path) -> None:
     """A place must be there, a name stands once."""
     here = str(tmp_path)
-    assert words.captures([f"a={here}", f"b.c={here}"]) == {"a": here, "b.c": here}
+    assert flag_values.captures([f"a={here}", f"b.c={here}"]) == {"a": here, "b.c": here}
     for typed, message in (
         ([here], "not NAME=PATH"),
         ([f"a={here}", f"a={here}"], "given twice"),
         ([f"a={here}/none"], "no such file or folder"),
     ):
         with pytest.raises(UsageError, match=message):
-            words.captures(typed)
+            flag_values.captures(typed)
 
 
 def test_quiet_and_verbose_contradict() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hs_analysis.cli.terminal import Bars, Lines, Quiet, listener
+from hs_analysis.cli.output import Bars, Lines, Quiet, listener
 
 
 def test_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hs_analysis.cli.shown import Table
-from hs_analysis.cli.steps import _replayed
+from hs_analysis.cli.output import Table
+from hs_analysis.cli.stages import _replayed
 from hs_analysis.pipeline import results
 
 SLO = {"ttft_s": 2.5, "tbt_s": 0.05}

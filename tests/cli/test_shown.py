@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from hs_analysis.cli.shown import Shown, Table, as_csv, as_json, as_yaml, number, show, text_of
+from hs_analysis.cli.output import Shown, Table, as_csv, as_json, as_yaml, number, show, text_of
 
 scalars = (
     st.none()

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from hs_analysis.cli.shown import as_json, as_yaml
-from hs_analysis.cli.streams import takes_all
+from hs_analysis.cli.output import as_json, as_yaml, takes_all
 
 COMMAND = f"{sys.executable} -m hs_analysis signals ttft -o json"
 TEXT = {"name": "TTFT ≤ 1 s, é, \U0001f600", "lines": ["a\nb", "…"]}

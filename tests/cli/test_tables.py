@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hs_analysis.cli import backtest, beside, tables
-from hs_analysis.cli.shown import Table, _drawn, console
+from hs_analysis.cli.output import Table, _drawn, console
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 WIDTH = 100

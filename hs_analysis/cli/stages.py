@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hs_analysis.cli import backtest, gates, tables
-from hs_analysis.cli.groups import grouped
+from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
     BesideFlags,
@@ -26,9 +26,9 @@ from hs_analysis.cli.options import (
     Run,
     SloFlags,
     StrictFlags,
+    grouped,
 )
-from hs_analysis.cli.shown import Block, Shown, Table, show
-from hs_analysis.cli.work import from_inputs, on_folder
+from hs_analysis.cli.output import Block, Shown, Table, show
 from hs_analysis.schema.choices import EXPORT_TARGETS
 
 if TYPE_CHECKING:

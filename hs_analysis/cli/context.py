@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from hs_analysis.cli import effective
 from hs_analysis.cli.effective import Effective
 from hs_analysis.cli.options import OutputFlags, PlaceFlags
-from hs_analysis.cli.terminal import Lines, listener
+from hs_analysis.cli.output import Lines, listener
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.file import Layer
 

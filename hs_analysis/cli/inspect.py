@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hs_analysis.cli import gates
-from hs_analysis.cli.groups import grouped
+from hs_analysis.cli.context import looked_at
 from hs_analysis.cli.options import (
     INPUT,
     OUTPUT,
@@ -23,9 +23,9 @@ from hs_analysis.cli.options import (
     ReadingFlags,
     SloFlags,
     StrictFlags,
+    grouped,
 )
-from hs_analysis.cli.shown import Block, Shown, Table, show
-from hs_analysis.cli.work import looked_at
+from hs_analysis.cli.output import Block, Shown, Table, show
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.values import suggestion
 
@@ -128,7 +128,7 @@ def _compact(row: Mapping[str, Any]) -> dict[str, Any]:
     ``every`` has in brackets how often values change where that is rarer; ``range`` is given where the values
     tell the unit.
     """
-    from hs_analysis.cli.shown import number
+    from hs_analysis.cli.output import number
 
     interval, news = row["interval_s"], row["news_s"]
     later = f" ({number(news, 3)})" if interval and news and news > 1.5 * interval else ""

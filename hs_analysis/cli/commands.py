@@ -1,0 +1,312 @@
+"""Commands without a stage of their own: run, init, plan-test, sql, validate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from hs_analysis.cli import gates
+from hs_analysis.cli.context import from_inputs, on_folder
+from hs_analysis.cli.options import (
+    METHOD,
+    OUTPUT,
+    ConfigFlags,
+    CurrentFlags,
+    FailFlags,
+    FormFlags,
+    HistoryFlags,
+    Inputs,
+    MachineFlags,
+    MethodFlags,
+    OutputFlags,
+    PlaceFlags,
+    ReadingFlags,
+    Run,
+    SloFlags,
+    StrictFlags,
+    grouped,
+)
+from hs_analysis.cli.output import Block, Shown, Table, number, show
+from hs_analysis.cli.verdict import run_result
+from hs_analysis.errors import HsError, InputError, ManyErrors
+
+RUN_HELP = (
+    "hsa run dumps/ --slo ttft=1s --slo tbt=50ms --startup 240s\n\n"
+    "Everything, in order, into one run folder: reads the dumps, judges the signals, derives targets and the "
+    "P/D ratio, selects and backtests a policy, and writes policy.yaml, exports and report.html.\n\n"
+    "A second run with the same inputs does nothing and prints the same answer: the run remembers its "
+    "settings. With other settings it says what changes, and writes again what they concern."
+)
+
+
+@grouped
+def run(
+    inputs: Inputs,
+    settings: ConfigFlags,
+    reading: ReadingFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    current: CurrentFlags,
+    machine: MachineFlags,
+    strict: StrictFlags,
+    fail: FailFlags,
+    place: PlaceFlags,
+    out: OutputFlags,
+) -> None:
+    """Run every stage and print the answers."""
+    closed = gates.open_for(fail.fail_on or (), place.run_dir)
+    flags = (reading, history, slo, method, current, machine)
+    ran = from_inputs(
+        inputs, "report", settings.config, flags,
+        place=place, out=out, strict=strict.strict, changes_settings=True,
+    )  # fmt: skip
+
+    from hs_analysis.pipeline.results import policy_documents, read_summary
+
+    summary = read_summary(ran.folder)
+    show(run_result(summary, policy_documents(ran.folder), ran.folder), out.output, no_color=out.no_color)
+    gates.close(closed, summary, ran.folder)
+
+
+INIT_HELP = """hsa init demo --demo
+
+A commented hsa.toml with every setting; with --demo also a sample dump, and settings that fit it."""
+
+
+@grouped
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to write; made when it is not there.")
+    ] = Path(),
+    demo: Annotated[
+        bool, typer.Option("--demo", rich_help_panel=OUTPUT, help="Copy a sample dump too.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", rich_help_panel=OUTPUT, help="Write over what is there.")
+    ] = False,
+    *,
+    form: FormFlags,
+) -> None:
+    """Write the files and say what to run next."""
+    from hs_analysis.pipeline.starter import SAMPLE, write_starter
+
+    written = write_starter(folder, demo=demo, force=force)
+    dumps = str(folder / SAMPLE) if demo else "dumps/"
+    config = "" if folder == Path() else f" --config {written[0]}"
+    then = f"hsa run {dumps}{config}"
+    data = {"written": [str(path) for path in written], "next": then}
+    lines = [*(f"wrote {path}" for path in written), f"next: {then}"]
+    show(
+        Shown(data, [{"written": str(p)} for p in written], lambda: lines),
+        form.output,
+        no_color=form.no_color,
+    )
+
+
+PLAN_TEST_HELP = """hsa plan-test reports/dumps-20260701T0000-20260708T0000
+
+For each refusal and floor that a load test would answer: pools, load levels, minutes, GPU-hours, the interval
+to expect, and command lines of a load generator."""
+
+Generator = Literal["aiperf", "guidellm", "vllm"]
+
+
+@grouped
+def plan_test(
+    run: Run,
+    generator: Annotated[
+        Generator,
+        typer.Option("--generator", rich_help_panel=METHOD, help="Load generator of the command lines."),
+    ] = "aiperf",
+    *,
+    settings: ConfigFlags,
+    history: HistoryFlags,
+    slo: SloFlags,
+    method: MethodFlags,
+    machine: MachineFlags,
+    out: OutputFlags,
+) -> None:
+    """Plan the tests and print them with their commands."""
+    ran = on_folder(run, "plan-test", settings.config, (history, slo, method, machine), out=out)
+    show(_planned(ran.folder, generator), out.output, no_color=out.no_color)
+
+
+def _planned(folder: Path, generator: str) -> Shown:
+    from hs_analysis.pipeline.results import planned_tests
+
+    found = planned_tests(folder, generator)
+    flat = [{key: value for key, value in test.items() if key != "levels"} for test in found]
+    return Shown({"tests": found}, flat, lambda: _blocks(found))
+
+
+def _blocks(found: list[dict[str, Any]]) -> list[Block]:
+    if not found:
+        return ["nothing is open that a load test would answer; hsa derive prints what is"]
+    rows = [
+        {
+            **test,
+            "pools": ", ".join(
+                f"{test[role]} {role}" for role in ("prefill", "decode", "mixed") if test[role] is not None
+            ),
+            "expect": f"×÷ {number(1.0 + test['expect_ratio'])}",
+            "minutes": sum(level["minutes"] for level in test["levels"]) or None,
+        }
+        for test in found
+    ]
+    columns = [
+        ("what", "to know"), ("code", "because"), ("pools", "pools in the test"), ("minutes", "minutes"),
+        ("instance_hours", "instance-hours"), ("gpu_hours", "GPU-hours"), ("expect", "95 % interval"),
+    ]  # fmt: skip
+    blocks: list[Block] = [Table("Planned tests", columns, rows)]
+    for test in found:
+        blocks.append(f"{test['service']} {test['what']}: {test['text']}")
+        if test["levels"]:
+            heads = [("number", "level"), ("load", "tokens/s per instance"),
+                     ("request_rate", "requests/s"), ("minutes", "minutes")]  # fmt: skip
+            blocks.append(Table(f"Levels of {test['what']}", heads, test["levels"]))
+        blocks += test["commands"]
+    return blocks
+
+
+MOST_ROWS = 1000
+"""Rows printed unless said otherwise; more than a reader takes in, less than a terminal drowns in."""
+
+SQL_HELP = """hsa sql reports/dumps-20260701T0000-20260708T0000 "SUMMARIZE signals"
+
+The tables of a run in DuckDB's SQL: read-only, and nothing else within reach. Without QUERY it lists them."""
+
+
+@grouped
+def sql(
+    run: Run,
+    query: Annotated[
+        str | None,
+        typer.Argument(metavar="QUERY", help="One SELECT; FROM and DESCRIBE count.", show_default=False),
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", metavar="ROWS", min=0, rich_help_panel=OUTPUT, help="Rows to print; 0 for all of them."
+        ),
+    ] = MOST_ROWS,
+    *,
+    form: FormFlags,
+) -> None:
+    """Print the rows of a query, or the tables there are."""
+    from hs_analysis.pipeline.results import described_tables, queried, stale_note
+
+    if stale := stale_note(run):
+        typer.echo(stale, err=True)
+    if query is None:
+        listed = described_tables(run)
+        columns = [(name, name) for name in ("table", "rows", "grain", "columns")]
+        shown = Shown({"tables": listed}, listed, lambda: [Table("Tables", columns, listed)])
+        show(shown, form.output, no_color=form.no_color)
+        return
+    found = queried(run, query, limit or None)
+    rows = list(found.rows)
+    heads = [(name, name) for name in found.columns]
+    show(Shown(rows, rows, lambda: [Table("Rows", heads, rows)]), form.output, no_color=form.no_color)
+    if found.more:
+        typer.echo(f"the first {limit:,} rows; --limit 0 prints all of them", err=True)
+
+
+VALIDATE_HELP = """hsa validate hsa.toml
+
+A settings file, policy.yaml, topology file or plan.json, checked offline: every problem with its place, and
+exit code 1."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A kind of file: how to know it by (path, text), and what checks it and tells what it holds."""
+
+    kind: str
+    knows: Callable[[Path, str], bool]
+    check: Callable[[Path, str], str]
+
+
+def _settings(path: Path, _text: str) -> str:
+    from hs_analysis.settings.file import read_file, resolve
+
+    found, _ = resolve([read_file(path)], "UTC")  # the zone of a flag is not known here, and can't be wrong
+    return f"{len(found)} settings"
+
+
+def _policy(path: Path, text: str) -> str:
+    from hs_analysis.policy import load_all
+
+    policies = load_all(text, str(path))
+    if not policies:
+        raise InputError("holds no policy", where=str(path))
+    return ", ".join(f"policy of {policy.service}" for policy in policies)
+
+
+def _plan(path: Path, _text: str) -> str:
+    from hs_analysis.pipeline.plan_files import read_plan
+
+    plan = read_plan(path.parent)
+    if plan is None:
+        raise InputError("a plan of another program", where=str(path))
+    return f"{len(plan.files)} queries from {plan.start} to {plan.end}"
+
+
+def _topology(path: Path, text: str) -> str:
+    from hs_analysis.policy.topology import load_topology
+
+    found = load_topology(text, str(path))
+    gpus = sum(rack.gpus for rack in found.racks)
+    return f"{gpus} GPUs in {len(found.racks)} racks, prefill and decode within {found.affinity}"
+
+
+KINDS: tuple[Checked, ...] = (
+    Checked("settings", lambda path, _text: path.suffix == ".toml", _settings),
+    Checked("plan", lambda path, _text: path.name == "plan.json", _plan),
+    Checked("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
+    Checked("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
+)
+"""What can be checked, in the order it is tried."""
+
+
+@grouped
+def validate(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="hsa.toml, policy, topology or plan.json.", show_default=False),
+    ],
+    *,
+    form: FormFlags,
+) -> None:
+    """Check a file and print what it is."""
+    text = _text_of(file)
+    known = next((kind for kind in KINDS if kind.knows(file, text)), None)
+    if known is None:
+        kinds = "hsa.toml, policy.yaml, a topology and plan.json can be; a settings file ends in .toml"
+        raise InputError("no kind of file that can be checked", where=str(file), hint=kinds)
+    try:
+        holds = known.check(file, text)
+    except ManyErrors as error:
+        raise ManyErrors([_invalid(problem) for problem in error.errors], all_told=True) from error
+    except HsError as error:
+        raise _invalid(error) from error
+    found: dict[str, Any] = {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
+    lines = [f"{file}: valid, {holds}"]
+    show(Shown(found, [found], lambda: lines), form.output, no_color=form.no_color)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise InputError(f"can't be read ({reason})", where=str(file), hint="check the path") from error
+
+
+def _invalid(problem: HsError) -> InputError:
+    """Return a problem of a file's contents: here the file is the question, so it is no wrong usage."""
+    return InputError(problem.what, where=problem.where, hint=problem.hint)
