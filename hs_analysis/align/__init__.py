@@ -1,7 +1,6 @@
 """From series and samples to one grid per service: windows, sources, instances, offered work, saturation."""
 
-from hs_analysis.align.facts import ServiceFacts
-from hs_analysis.align.queries import Stored
-from hs_analysis.align.run import Aligned, align
+from hs_analysis.align.series import Stored
+from hs_analysis.align.stage import Aligned, ServiceFacts, align
 
 __all__ = ["Aligned", "ServiceFacts", "Stored", "align"]

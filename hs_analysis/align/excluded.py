@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import polars as pl
 
-from hs_analysis.align.increases import Increases
+from hs_analysis.align.counters import Increases
 from hs_analysis.schema.settings import Excluded
 
 Stretches: TypeAlias = tuple[tuple[float, float], ...]

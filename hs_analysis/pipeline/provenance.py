@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from hs_analysis.align.births import births_of
 from hs_analysis.align.demand import OFFERED_WORK, add_demand
-from hs_analysis.align.presence import Presence
-from hs_analysis.align.read_series import SeriesPass
-from hs_analysis.align.signal_windows import signal_windows
+from hs_analysis.align.instance_lifetimes import births_of
+from hs_analysis.align.instances import Presence
+from hs_analysis.align.series import SeriesPass
+from hs_analysis.align.signals import signal_windows
 from hs_analysis.derive import bench_sweeps, capture_sweeps
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.demand import demand_of

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 
 from hs_analysis.align import Aligned, ServiceFacts
-from hs_analysis.align.instance_rows import row_width_s
+from hs_analysis.align.instances import row_width_s
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.detail import DETAILS
 from hs_analysis.schema.frames import CONTRACTS, check, empty

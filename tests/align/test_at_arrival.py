@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.align.at_arrival import at_arrival
+from hs_analysis.align.demand import at_arrival
 
 WINDOW_S = 60.0
 FINE = 60

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.align.backlog import (
+from hs_analysis.align.requests_in_flight import (
     AGE_PER_WAIT,
     Flows,
     age_s,

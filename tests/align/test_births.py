@@ -13,7 +13,7 @@ from align.service import SETTINGS, START, STEP, Element, Scene, aligned, only, 
 from align.service import write as write_series
 from simulator import history, kind_of, write
 
-from hs_analysis.align.births import _matched, births_of
+from hs_analysis.align.instance_lifetimes import _matched, births_of
 from hs_analysis.schema.frames import LIVES, empty
 from hs_analysis.schema.settings import Excluded
 

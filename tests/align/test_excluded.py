@@ -13,8 +13,8 @@ from align.service import SETTINGS, STEP, aligned, put_on_grid, scene, write
 from polars.testing import assert_frame_equal
 
 from hs_analysis.align import Aligned
+from hs_analysis.align.counters import Increases
 from hs_analysis.align.excluded import gain_outside, stretch
-from hs_analysis.align.increases import Increases
 from hs_analysis.schema.settings import Excluded
 
 MADE = scene()

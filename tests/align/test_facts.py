@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from hs_analysis.align.facts import facts_of
+from hs_analysis.align.stage import facts_of
 from hs_analysis.schema.aligned import ServiceFrame
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from hs_analysis.align.grid import scrape_interval_s, span_s, window_s
+from hs_analysis.align.stage import scrape_interval_s, span_s, window_s
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from hs_analysis.align.infos import infos_of
+from hs_analysis.align.service_tables import infos_of
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.aligned import SignalInfo
 

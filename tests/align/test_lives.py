@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hs_analysis.align.lives import Lives, signs
+from hs_analysis.align.instance_lifetimes import Lives, signs
 from hs_analysis.align.terms import TERM_COLUMNS
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.frames import SERIES, empty

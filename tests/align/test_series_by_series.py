@@ -12,13 +12,12 @@ import pytest
 from polars.testing import assert_frame_equal
 from reference import Reference
 
-from hs_analysis.align.in_flight import net_arrivals
-from hs_analysis.align.instance_rows import instance_windows
-from hs_analysis.align.presence import Presence
-from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
-from hs_analysis.align.series_windows import WindowStore
-from hs_analysis.align.signal_windows import signal_windows
-from hs_analysis.align.tables import instants
+from hs_analysis.align.counters import WindowStore
+from hs_analysis.align.instances import Presence, instance_windows
+from hs_analysis.align.requests_in_flight import net_arrivals
+from hs_analysis.align.series import SeriesPass, first_looks, renamed, used_series
+from hs_analysis.align.service_tables import instants
+from hs_analysis.align.signals import signal_windows
 from hs_analysis.align.terms import TERM_COLUMNS
 
 WIDTH_S, LEAST, PRESENT = 60.0, 0.7, 0.5

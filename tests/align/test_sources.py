@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hs_analysis.align.sources import choose_sources
+from hs_analysis.align.signals import choose_sources
 
 
 def windows(*parts: tuple[str, str, int, list[float | None]], service: str = "s") -> pl.DataFrame:

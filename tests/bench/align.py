@@ -26,10 +26,10 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.align.presence import Presence
-from hs_analysis.align.read_series import SeriesPass, first_looks, used_series
-from hs_analysis.align.series_windows import WindowStore
-from hs_analysis.align.signal_windows import signal_windows
+from hs_analysis.align.counters import WindowStore
+from hs_analysis.align.instances import Presence
+from hs_analysis.align.series import SeriesPass, first_looks, used_series
+from hs_analysis.align.signals import signal_windows
 from hs_analysis.align.terms import TERM_COLUMNS
 from hs_analysis.schema.frames import SAMPLES
 from hs_analysis.store import series_samples, write_table

@@ -1,4 +1,4 @@
-"""Lives: when each instance started, when it was ready, when it first served and when it ended.
+"""Lifetimes: when each instance was asked for, started, was ready, first served and ended.
 
 Every series that speaks of an instance is a sign of it, whatever it counts, and so is the scrape target's own
 ``up``. One process is one life: an instance whose counters begin anew, or whose series come under a new
@@ -12,14 +12,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
-from hs_analysis.align.increases import united
+from hs_analysis.align.counters import united
 from hs_analysis.align.instances import NOT_REPORTERS, gpu_exporters, of_pools
+from hs_analysis.align.series import QueryRunner, SampleTable
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.frames import LIVES, check, empty
+from hs_analysis.schema.frames import BIRTHS, LIVES, check, empty
 
 WORK = ("prefill_tps", "prefill_tps_effective", "decode_tps", "request_rate", "completion_rate")
 """Signals whose counters show that an instance serves; without any, every counter of its engine does."""
@@ -461,3 +463,102 @@ def _without_cuts(table: pl.DataFrame) -> pl.DataFrame:
     return joined.with_columns(
         pl.when(~shared).then(pl.col("ended")), pl.when(~shared).then(pl.col("ended_by"))
     ).sort(*_KEY, "life")
+
+
+WANTED = "replicas_desired"
+"""Signal that counts the instances asked for."""
+
+_START_COLUMNS = ["service", "capture", "role", "instance"]
+_POOL = ["service", "capture", "role"]
+
+_SIGNS = {"up": "target", "process": "process"}
+"""What tells the start of a life → what says, then, when an instance was asked for."""
+
+
+def births_of(
+    lives: pl.DataFrame, samples: SampleTable, terms: pl.DataFrame, query: QueryRunner
+) -> pl.DataFrame:
+    """Return the births of every service, a frame of contract BIRTHS sorted by its key and time.
+
+    An instance was asked for when its pod was created, else at the rise of the wanted replicas that no
+    earlier instance answered (`_matched`), else when its scrape target became known, else when its process
+    started. Left out are an instance that never served; a process that started again at once in its place;
+    and one that came while its capture was not recorded, for its first sample is not its beginning.
+
+    Parameters
+    ----------
+    lives
+        Frame of contract LIVES.
+    samples
+        Frame of contract SAMPLES, or what the query runner takes for it.
+    terms
+        Term table.
+    query
+        Runs a shipped query.
+    """
+    rows = lives.filter(pl.col("watched") & pl.col("served").is_not_null()).to_dicts()
+    born = [row for row in rows if row["away_s"] is None or row["away_s"] > least_s(row["resolution_s"])]
+    if not born:
+        return empty(BIRTHS)
+    replicas = terms.filter((pl.col("signal") == WANTED) & pl.col("gpu_group").is_null())
+    changes = pl.DataFrame()
+    if any(row["created"] is None for row in born) and not replicas.is_empty():
+        wanted = replicas.select("series_id", *_POOL).unique()
+        changes = query("align/replica_changes", {}, {"samples": samples, "replicas": wanted})
+    return _table(pl.DataFrame(born, schema=lives.schema), changes)
+
+
+def _table(born: pl.DataFrame, changes: pl.DataFrame) -> pl.DataFrame:
+    """Return the contract's rows: the creation of the pod first, the rise of the wanted replicas next."""
+    raised: dict[tuple[object, ...], float] = {}
+    born = born.with_columns(pl.col("ready").dt.epoch("us").truediv(1e6).alias("first_sample_s"))
+    if not changes.is_empty():
+        for pool, own in born.sort("first_sample_s", *_START_COLUMNS).group_by(_POOL, maintain_order=True):
+            mine = changes.filter(
+                pl.all_horizontal(pl.col(name) == value for name, value in zip(_POOL, pool, strict=True))
+            )
+            raised |= {(*pool, name, at): asked for name, at, asked in _matched(own, mine)}
+    rows = []
+    for row in born.iter_rows(named=True):
+        by = _SIGNS.get(row["started_by"])
+        asked = row["started"] if by else None
+        replicas = raised.get((*(row[name] for name in _START_COLUMNS), row["first_sample_s"]))
+        if row["created"] is not None:
+            asked, by = row["created"], "pod_created"
+        elif replicas is not None:
+            asked, by = datetime.fromtimestamp(replicas, UTC), "replicas"
+        rows.append(
+            {name: row[name] for name in _START_COLUMNS}
+            | {"asked": asked, "asked_by": by, "first_sample": row["ready"], "first_served": row["served"]}
+            | {"resolution_s": row["resolution_s"]}
+        )
+    return check(
+        pl.DataFrame(rows, schema=empty(BIRTHS).schema).sort(*_START_COLUMNS, "first_sample"), BIRTHS
+    )
+
+
+def _matched(born: pl.DataFrame, changes: pl.DataFrame) -> Iterator[tuple[str, float, float]]:
+    """Yield (instance, its first sample, when it was asked for) of one pool: first asked for, first served.
+
+    A fall of the wanted number takes back the latest request that no instance has answered yet; one that
+    finds none ends an instance, which asks for nothing. An instance that finds no open request took
+    another's place and yields nothing.
+
+    Parameters
+    ----------
+    born
+        Instances with first_sample_s, in that order.
+    changes
+        Result of the query ``align/replica_changes`` for the pool.
+    """
+    open_since: list[float] = []
+    events = [(row["at_s"], 0, row["change"], "") for row in changes.iter_rows(named=True)]
+    events += [(row["first_sample_s"], 1, 0.0, row["instance"]) for row in born.iter_rows(named=True)]
+    for at, _, change, instance in sorted(events):
+        if instance:
+            if open_since:
+                yield instance, at, open_since.pop(0)
+        elif change > 0:
+            open_since += [at] * round(change)
+        else:
+            del open_since[max(0, len(open_since) - round(-change)) :]

@@ -1,20 +1,65 @@
-"""One pass over the stored samples: windows and gains of every series in use, and which instances report."""
+"""One pass over the stored samples: windows of every series in use, and which instances report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import polars as pl
 
+from hs_analysis.align.counters import (
+    BORN_INTERVALS,
+    Increases,
+    Siblings,
+    WindowStore,
+    counter_windows,
+    gain_windows,
+    gauge_windows,
+    increases_of,
+    newer_names,
+)
 from hs_analysis.align.excluded import Stretches, gain_outside
-from hs_analysis.align.in_flight import FINISHED, STARTED
-from hs_analysis.align.increases import BORN_INTERVALS, Increases, Siblings, increases_of, newer_names
-from hs_analysis.align.queries import SeriesReader
-from hs_analysis.align.series_windows import WindowStore, counter_windows, gain_windows, gauge_windows
+from hs_analysis.align.requests_in_flight import FINISHED, STARTED
+
+SampleTable = Any
+"""The samples table as the query runner takes it: a frame or a path to Parquet."""
+
+
+class QueryRunner(Protocol):
+    """Runs a shipped query on named inputs."""
+
+    def __call__(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> pl.DataFrame:
+        """Return the result of ``name``."""
+
+
+class SeriesReader(Protocol):
+    """Reads stored samples series by series."""
+
+    def __call__(self, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield (series_id, times [us UTC], values with NaN where missing) of some series, by number."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The samples of a run, which may be larger than memory.
+
+    Attributes
+    ----------
+    table
+        What the query runner takes for them.
+    read
+        Reads them series by series.
+    scratch
+        A binary file open for writing and reading, empty: windows on their way from series to signals.
+    """
+
+    table: SampleTable
+    read: SeriesReader
+    scratch: BinaryIO
+
 
 Metric = tuple[str, str]
 """Capture and metric."""

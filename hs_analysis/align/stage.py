@@ -1,39 +1,156 @@
-"""The align stage: series and samples in, one table per service out."""
+"""The align stage: series and samples in, one table per service and its recorded totals out."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import polars as pl
 
-from hs_analysis.align.births import births_of
+from hs_analysis.align.counters import WindowStore
 from hs_analysis.align.demand import add_demand
-from hs_analysis.align.excluded import (
-    Stretches,
-    row_within,
-    stretch,
-    within,
-    without,
+from hs_analysis.align.excluded import Stretches, row_within, stretch, within, without
+from hs_analysis.align.instance_lifetimes import Lives, births_of, signs
+from hs_analysis.align.instances import (
+    Presence,
+    gpu_types,
+    gpus_per_instance,
+    instance_terms,
+    instance_windows,
+    reporters,
+    row_width_s,
 )
-from hs_analysis.align.facts import ServiceFacts, facts_of
-from hs_analysis.align.grid import only_gauges, scrape_interval_s, span_s, window_s
-from hs_analysis.align.in_flight import IN_FLIGHT, net_in_flight
-from hs_analysis.align.infos import infos_of
-from hs_analysis.align.instance_rows import instance_terms, instance_windows, row_width_s
-from hs_analysis.align.instances import gpu_types, gpus_per_instance, reporters
-from hs_analysis.align.lives import Lives, signs
-from hs_analysis.align.presence import Presence
-from hs_analysis.align.queries import QueryRunner, Stored
-from hs_analysis.align.read_series import SeriesPass, first_looks, renamed, used_series
-from hs_analysis.align.series_windows import WindowStore
-from hs_analysis.align.signal_windows import signal_windows
-from hs_analysis.align.sources import choose_sources
-from hs_analysis.align.tables import long_table, wide_table
+from hs_analysis.align.requests_in_flight import IN_FLIGHT, net_in_flight
+from hs_analysis.align.series import QueryRunner, SeriesPass, Stored, first_looks, renamed, used_series
+from hs_analysis.align.service_tables import infos_of, long_table, wide_table
+from hs_analysis.align.signals import choose_sources, signal_windows
 from hs_analysis.align.terms import LimitEdges, kept_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
 from hs_analysis.schema.frames import SIGNALS, check, empty
 from hs_analysis.schema.settings import Settings
+
+
+@dataclass(frozen=True)
+class ServiceFacts:
+    """Recorded totals of a service, to reconcile with a bill; None where the input does not tell.
+
+    Tokens and requests are counter increases, gaps included; instance-hours carry the last known count over
+    gaps. Neither counts what the user excluded.
+    """
+
+    service: str
+    prompt_tokens: float | None
+    output_tokens: float | None
+    requests: float | None
+    instance_hours: float | None
+    gpu_hours: float | None
+
+
+def facts_of(
+    frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame, left_out: Stretches = ()
+) -> ServiceFacts:
+    """Return the totals of a service.
+
+    Parameters
+    ----------
+    frame
+        The aligned service.
+    totals
+        Result of the query ``align/totals``.
+    chosen
+        Rows of the chosen sources, with service, role, signal and preference.
+    left_out
+        Stretches that no total counts; ``totals`` is of the increases outside them.
+    """
+    hours = {role: _instance_hours(frame, role, left_out) for role in frame.pools}
+    gpus = frame.gpus_per_instance
+    known = bool(hours) and all(role in gpus for role in hours)
+    return ServiceFacts(
+        frame.service,
+        _total(frame.service, ("arrived_prompt_tps", "prompt_tps"), totals, chosen),
+        _total(frame.service, ("decode_tps",), totals, chosen),
+        _total(frame.service, ("request_rate", "completion_rate"), totals, chosen),
+        sum(hours.values()) if hours else None,
+        sum(hours[role] * gpus[role] for role in hours) if known else None,
+    )
+
+
+def _instance_hours(frame: ServiceFrame, role: str, left_out: Stretches) -> float:
+    """Return the instance-hours of a pool; a gap inside a capture carries the last count on."""
+    carried = pl.col(column("instances", role)).fill_null(strategy="forward").over("capture")
+    counts = frame.table.select("t", carried.alias("count")).filter(~row_within(left_out))["count"]
+    return float(counts.sum()) * frame.window_s / 3600
+
+
+def _total(
+    service: str, signals: tuple[str, ...], totals: pl.DataFrame, chosen: pl.DataFrame
+) -> float | None:
+    """Return the gain of the first signal that has one, from the source that was chosen for it."""
+    key = ["service", "role", "signal", "preference"]
+    own = totals.filter(pl.col("service") == service).join(chosen, key, how="semi")
+    for signal in signals:
+        gains = own.filter(pl.col("signal") == signal)["total"]
+        if not gains.is_empty():
+            return float(gains.sum())
+    return None
+
+
+PRODUCTION_WINDOW_S = 60.0
+"""A production window: long enough for a rate over several scrapes, short enough for a minute's SLO."""
+
+LEAST_PRESSURE_WINDOW_S = 15.0
+PRESSURE_SCRAPES = 4
+SHORT_PRESSURE_SCRAPES = 2
+ENOUGH_PRESSURE_WINDOWS = 24
+"""A pressure test's window is four scrapes, two where fewer than 24 windows would remain, and never under
+15 s; defaults of this project."""
+
+FALLBACK_INTERVAL_S = 15.0
+"""Assumed spacing when every series has a single sample; Prometheus' usual scrape interval."""
+
+
+def scrape_interval_s(series: pl.DataFrame) -> float:
+    """Return the usual time between samples [s]: the median over the series of known signals."""
+    known = series.filter(pl.col("signal").is_not_null())["interval_s"].drop_nulls()
+    value = known.median()
+    return float(value) if isinstance(value, (int, float)) and value > 0 else FALLBACK_INTERVAL_S
+
+
+def span_s(series: pl.DataFrame, quality: pl.DataFrame) -> float:
+    """Return the time that the captures cover together [s]; what lies between two captures does not count."""
+    spans = (
+        quality.join(series.select("series_id", "capture"), "series_id")
+        .group_by("capture")
+        .agg(
+            (pl.col("last_t").max() - pl.col("first_t").min()).dt.total_seconds(fractional=True).alias("span")
+        )
+    )
+    return float(spans["span"].sum())
+
+
+def only_gauges(series: pl.DataFrame) -> bool:
+    """Return whether nothing known is counted up: then one sample a window says all there is."""
+    known = series.filter(pl.col("signal").is_not_null())["kind"]
+    return known.len() > 0 and bool((known == "gauge").all())
+
+
+def window_s(kind: str, interval_s: float, span_s: float, *, only_gauges: bool = False) -> float:
+    """Return the width of a window [s] for a history of ``span_s`` seconds sampled every ``interval_s``.
+
+    A rate needs several samples of its counter. A test in which nothing is counted up has few samples and
+    needs one a window.
+    """
+    if kind == "production":
+        return max(PRODUCTION_WINDOW_S, float(math.ceil(2 * interval_s)))
+    if only_gauges:
+        return max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(interval_s)))
+    for scrapes in (PRESSURE_SCRAPES, SHORT_PRESSURE_SCRAPES):
+        width = max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(scrapes * interval_s)))
+        if span_s / width >= ENOUGH_PRESSURE_WINDOWS:
+            return width
+    return max(LEAST_PRESSURE_WINDOW_S, float(math.ceil(SHORT_PRESSURE_SCRAPES * interval_s)))
+
 
 LEAST_COVERAGE = 0.7
 """Share of a window's samples below which its value is null."""
