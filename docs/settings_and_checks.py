@@ -11,7 +11,7 @@ from reference_text import page, sentence, table
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import CHECKS
-from hs_analysis.doctor.needs import ROWS, how_to_get
+from hs_analysis.doctor.inventory import ROWS, how_to_get
 from hs_analysis.schema.settings import MetricRow, TableRow
 from hs_analysis.settings.registry import SETTINGS, Setting
 from hs_analysis.settings.sections import SECTIONS

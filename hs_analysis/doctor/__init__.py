@@ -1,11 +1,15 @@
 """What was found in the input, how good it is, and what is missing."""
 
+from hs_analysis.doctor.context import Finding, Scene, Superseded
 from hs_analysis.doctor.diagnosis import CHECKS, diagnose
-from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals
-from hs_analysis.doctor.needs import needs
-from hs_analysis.doctor.scene import Finding, Scene, Superseded
-from hs_analysis.doctor.series_checks import TOP_SHARE
-from hs_analysis.doctor.value_checks import MOST_MOMENTS, NEAR_RATIO, histogram_parts, replica_pairs
+from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals, needs
+from hs_analysis.doctor.series_checks import (
+    MOST_MOMENTS,
+    NEAR_RATIO,
+    TOP_SHARE,
+    histogram_parts,
+    replica_pairs,
+)
 
 __all__ = [
     "CHECKS",

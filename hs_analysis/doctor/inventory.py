@@ -1,12 +1,15 @@
-"""What was found per signal and role, and which signals are missing with the switch that gives them."""
+"""What was found per signal and role, what each stage lacks, and the switch that gives it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 import polars as pl
 
-from hs_analysis.doctor.scene import Scene
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.doctor.context import Scene
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, column
 
 AUXILIARY = "auxiliary"
@@ -119,3 +122,199 @@ def _roles(role: str, frame: ServiceFrame) -> tuple[str, ...]:
     if role in POOL_ROLES and column("instances", "mixed") in frame.table.columns:
         return ("mixed",)
     return (role,)
+
+
+NEEDS: dict[str, type[pl.DataType]] = dict.fromkeys(
+    ("service", "stage", "role", "need", "state", "without", "how"), pl.String
+)
+"""Columns of `needs`; ``state`` is met or lacks, ``without`` what the stage then leaves out."""
+
+ALL_STAGES = ("study", "capacity", "ratio", "selection and replay", "start-up", "guards", "cost")
+
+ROLE_LABEL = (
+    "add to the scrape job `relabel_configs: [{action: labelmap, regex: "
+    "__meta_kubernetes_pod_label_(llm_d_ai_role|role_name)}]`; or run kube-state-metrics with "
+    "`--metric-labels-allowlist=pods=[llm-d.ai/role,role-name]` and export kube_pod_labels, which is joined "
+    "on (namespace, pod); or name the pods under [roles] in hsa.toml"
+)
+"""How a pod gets its role: Prometheus' own relabelling, kube-state-metrics' flag, or the user's word."""
+
+SCRAPE_PODS = "scrape every pod by itself, not through the Service, and keep the label pod or instance"
+
+KEEP_BUCKETS = (
+    "keep every le of vllm:{family}_bucket or dynamo_frontend_{family}_bucket in metric_relabel_configs, and "
+    "export it with the rest"
+)
+
+_Met = Callable[[Scene, ServiceFrame, str], bool]
+
+
+@dataclass(frozen=True)
+class Need:
+    """One thing a stage needs.
+
+    Attributes
+    ----------
+    stage
+        Which.
+    roles
+        ``service``, or the pools it is needed of; those of a single pool are asked of ``mixed``.
+    need
+        What, in words.
+    met
+        Whether a service has it for a role.
+    without
+        What is left out where it has not.
+    how
+        How to get it: a signal of the catalogue, whose own words are used, or the words.
+    split
+        Whether only a service with two pools needs it.
+    """
+
+    stage: str
+    roles: tuple[str, ...]
+    need: str
+    met: _Met
+    without: str
+    how: str
+    split: bool = False
+
+
+def _has(*signals: str) -> _Met:
+    """Return whether any of the signals is there for the role or the service."""
+
+    def met(_scene: Scene, frame: ServiceFrame, role: str) -> bool:
+        return any(frame.has(signal, place) for signal in signals for place in (role, "service"))
+
+    return met
+
+
+def _limit(signal: str) -> _Met:
+    return lambda scene, _frame, _role: scene.settings.slo.limit_s(signal) is not None
+
+
+def _bucketed(signal: str) -> _Met:
+    """Return whether shares over the limit are known; without a limit it is that which is lacking."""
+    shares = _has(f"{signal}_over_high", f"{signal}_over_low")
+
+    def met(scene: Scene, frame: ServiceFrame, role: str) -> bool:
+        return scene.settings.slo.limit_s(signal) is None or shares(scene, frame, role)
+
+    return met
+
+
+def _offered(_scene: Scene, frame: ServiceFrame, _role: str) -> bool:
+    return frame.reference == "offered"
+
+
+def _placed(scene: Scene, frame: ServiceFrame, _role: str) -> bool:
+    own = scene.series.filter(pl.col("service") == frame.service).drop_nulls(["instance", "signal"])
+    return "unknown" not in own["emitter_role"]
+
+
+def _started(scene: Scene, _frame: ServiceFrame, role: str) -> bool:
+    return bool({role, "*"} & set(scene.settings.startup_s))
+
+
+def _counted(_scene: Scene, frame: ServiceFrame, role: str) -> bool:
+    return role in frame.gpus_per_instance
+
+
+def _priced(scene: Scene, frame: ServiceFrame, role: str) -> bool:
+    types = frame.gpu_types.get(role, ())
+    return bool(types) and set(types) <= set(scene.settings.prices)
+
+
+_SERVICE, _PREFILL, _DECODE = ("service",), ("prefill",), ("decode",)
+_POOLS = (*_PREFILL, *_DECODE)
+
+ROWS: tuple[Need, ...] = (
+    Need("study", _SERVICE, "a role for every pod", _placed, "pods without one count in no pool", ROLE_LABEL),
+    Need("study", _SERVICE, "requests that arrive", _has("request_rate", "arrived_prompt_tps"),
+         "signals are judged against served work", "request_rate"),
+    Need("study", _POOLS, "instances that report", _has("instances"), "no signal per instance", SCRAPE_PODS),
+    Need("study", _PREFILL, "prompt tokens per second", _has("prefill_tps", "prefill_tps_effective"),
+         "no throughput signal of prefill", "prefill_tps"),
+    Need("study", _DECODE, "output tokens per second", _has("decode_tps"),
+         "no throughput signal of decode", "decode_tps"),
+    Need("study", _POOLS, "SM activity", _has("sm_activity"), "no hardware signal but GPU utilisation",
+         "sm_activity"),
+    Need("capacity", _PREFILL, "a limit on TTFT", _limit("ttft"), "no capacity, no targets of prefill",
+         "--slo ttft=2s, or ttft under [slo]"),
+    Need("capacity", _DECODE, "a limit on TBT", _limit("tbt"), "no capacity, no targets of decode",
+         "--slo tbt=50ms, or tbt under [slo]"),
+    Need("capacity", _PREFILL, "TTFT", _has("ttft"), "no capacity of prefill", "ttft"),
+    Need("capacity", _PREFILL, "buckets of TTFT around the limit", _bucketed("ttft"),
+         "means stand in for the share of requests over the limit",
+         KEEP_BUCKETS.format(family="time_to_first_token_seconds")),
+    Need("capacity", _PREFILL, "prompt tokens that were computed", _has("prefill_tps_effective"),
+         "cache hits count as work, so capacity depends on the hit ratio", "prefill_tps_effective"),
+    Need("capacity", _DECODE, "TBT", _has("tbt"), "no capacity of decode", "tbt"),
+    Need("capacity", _DECODE, "buckets of TBT around the limit", _bucketed("tbt"),
+         "means stand in for the share of token gaps over the limit",
+         KEEP_BUCKETS.format(family="inter_token_latency_seconds")),
+    Need("ratio", _POOLS, "a pool of its own", _has("instances"), "no P/D ratio", ROLE_LABEL, split=True),
+    Need("ratio", _SERVICE, "prompt lengths", _has("input_length"), "the mix can't be said", "input_length",
+         split=True),
+    Need("ratio", _SERVICE, "output lengths", _has("output_length"), "the mix can't be said", "output_length",
+         split=True),
+    Need("selection and replay", _SERVICE, "offered load, not served", _offered,
+         "an overload looks like less load: the backtest flatters", "request_rate"),
+    Need("selection and replay", _POOLS, "the fleet as it was", _has("instances"),
+         "no comparison with what ran", "replicas_ready"),
+    Need("start-up", _POOLS, "seconds until a new instance serves", _started, "no cooldowns, no policy",
+         "--startup {role}=240s, or {role} under [startup]"),
+    Need("guards", _PREFILL, "TTFT", _has("ttft"), "no latency guard on prefill", "ttft"),
+    Need("guards", _PREFILL, "waiting requests", _has("queue_length"), "no queue guard on prefill",
+         "queue_length"),
+    Need("guards", _DECODE, "TBT", _has("tbt"), "no latency guard on decode", "tbt"),
+    Need("guards", _DECODE, "KV-cache usage", _has("kv_usage"), "no memory guard on decode", "kv_usage"),
+    Need("cost", _POOLS, "GPUs of an instance", _counted, "instance-hours, no GPU-hours",
+         "export a GPU metric with UUID and pod (dcgm-exporter with DCGM_EXPORTER_KUBERNETES=true), or set "
+         "{role} under [gpus]"),
+    Need("cost", _POOLS, "a price of its GPUs", _priced, "GPU-hours, no money",
+         "set the price of each GPU model under [prices]"),
+)  # fmt: skip
+"""Everything later stages need, in the order of the stages."""
+
+
+def needs(scene: Scene) -> pl.DataFrame:
+    """Return what each later stage needs and lacks, frame NEEDS.
+
+    One row per service, need and role, in the order of the services and stages. An input without metrics over
+    time lacks everything: one row a stage, without a service.
+    """
+    rows = [
+        _row(need, scene, frame, role)
+        for frame in scene.frames
+        for need in ROWS
+        for role in _roles_asked(need, frame)
+    ]
+    if not scene.frames:
+        how = "hsa export-plan prints the queries; hsa pull runs them"
+        rows = [
+            ("", stage, "service", "metrics over time", "lacks", "nothing can be said", how)
+            for stage in ALL_STAGES
+        ]
+    return pl.DataFrame(rows, schema=NEEDS, orient="row")
+
+
+def _row(need: Need, scene: Scene, frame: ServiceFrame, role: str) -> tuple[str, ...]:
+    met = need.met(scene, frame, role)
+    how = how_to_get(need, scene.catalogue).replace("{role}", role)
+    return frame.service, need.stage, role, need.need, "met" if met else "lacks", need.without, how
+
+
+def how_to_get(need: Need, catalogue: Catalogue) -> str:
+    """Return how to get what is needed: in the catalogue's words where it is a signal."""
+    known = catalogue.signal(need.how)
+    return known.enable if known else need.how
+
+
+def _roles_asked(need: Need, frame: ServiceFrame) -> tuple[str, ...]:
+    """Return the roles a need is asked for: a single pool does the work of both."""
+    if "mixed" not in frame.pools:
+        return need.roles
+    if need.split:
+        return ()
+    return tuple(dict.fromkeys("mixed" if role in POOL_ROLES else role for role in need.roles))

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import polars as pl
 
+from hs_analysis.doctor.context import Finding, Scene
 from hs_analysis.doctor.input_checks import listed, number
-from hs_analysis.doctor.scene import Finding, Scene
 from hs_analysis.schema.gpu_names import same_gpu
 
 COARSE_SHARE = 0.5

@@ -14,15 +14,12 @@ from hs_analysis.doctor import (
     CHECKS,
     Scene,
     Superseded,
-    checks,
     diagnose,
-    grid_checks,
     input_checks,
-    life_checks,
+    instance_checks,
     missing_signals,
     series_checks,
     table_checks,
-    value_checks,
 )
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.frames import REJECTED, SERIES, empty
@@ -131,13 +128,13 @@ def test_every_check_is_listed() -> None:
     written = {
         value
         for module in (
-            checks,
-            grid_checks,
             input_checks,
-            life_checks,
+            series_checks,
+            input_checks,
+            instance_checks,
             series_checks,
             table_checks,
-            value_checks,
+            series_checks,
         )
         for value in vars(module).values()
         if callable(value)
@@ -223,7 +220,7 @@ def test_a_check_speaks(check: str, changes: dict[str, Any], level: str, words: 
 
 def test_instances_without_a_service_come_before_mere_series() -> None:
     """A pool that no answer counts matters more than a series nobody asked for."""
-    found = checks.unmapped(scene(series=series([{"service": None}]), unserved=("1 instance is lost",)))
+    found = input_checks.unmapped(scene(series=series([{"service": None}]), unserved=("1 instance is lost",)))
     assert [(one.level, one.text[:18]) for one in found] == [
         ("warn", "1 instance is lost"), ("warn", "1 series belong to"),
     ]  # fmt: skip

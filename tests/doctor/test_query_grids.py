@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hs_analysis.doctor.grid_checks import scrape_distance_s
+from hs_analysis.doctor.series_checks import scrape_distance_s
 
 
 @pytest.mark.parametrize(("numbers", "late_s"), [([1, 2], 15.0), ([3], 30.0), ([1, 2, 3], 30.0)])

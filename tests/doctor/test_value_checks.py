@@ -12,7 +12,7 @@ from doctor.test_checks import START, frame, quality, scene, series
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import diagnose, needs, replica_pairs
-from hs_analysis.doctor.value_checks import SHAPES, histogram_parts
+from hs_analysis.doctor.series_checks import SHAPES, histogram_parts
 from hs_analysis.schema.frames import BENCH, REQUESTS, empty
 from hs_analysis.schema.settings import Settings, Slo
 

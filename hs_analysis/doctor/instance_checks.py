@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import polars as pl
 
+from hs_analysis.doctor.context import Finding, Scene
 from hs_analysis.doctor.input_checks import clock, listed
-from hs_analysis.doctor.scene import Finding, Scene
 from hs_analysis.schema.aligned import POOL_ROLES
 
 ENDED_STEPS, ENDED_S = 5.0, 120.0
