@@ -181,9 +181,6 @@ def path_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-# fmt: skip
-
-
 LastFlag = Annotated[
     str | None,
     typer.Option(

@@ -41,13 +41,22 @@ _PASS_WARN = ("pass", "warn")
 _ALL = ("pass", "warn", "fail")
 
 CHECKS: tuple[Check, ...] = (
-    Check(("files",), input_checks.files_read, ("pass", "fail"), "export the file again, as its message says"),
+    Check(
+        ("files",), input_checks.files_read, ("pass", "fail"),
+        "export the file again, as its message says",
+    ),
     Check(("plan",), input_checks.planned, _ALL, "repeat the command that the finding names"),
     Check(("metrics",), input_checks.metrics, _PASS_WARN, "add the metric dumps of the service"),
-    Check(("rejected",), input_checks.rows_rejected, _PASS_WARN, "see the rows: `hsa sql RUN \"FROM rejected\"`"),
+    Check(
+        ("rejected",), input_checks.rows_rejected, _PASS_WARN,
+        "see the rows: `hsa sql RUN \"FROM rejected\"`",
+    ),
     Check(("copies",), input_checks.exact_copies, ("pass",), "nothing; give each file once to save time"),
     Check(("replicas",), series_checks.replicas, ("fail",), "`--dedup-label LABEL`"),
-    Check(("server_warnings",), input_checks.server_warnings, ("warn",), "export again when every store answers"),
+    Check(
+        ("server_warnings",), input_checks.server_warnings, ("warn",),
+        "export again when every store answers",
+    ),
     Check(("notes",), input_checks.reader_notes, ("pass",), "check that the assumption holds"),
     Check(("times",), input_checks.times, _PASS_WARN, "`--time-unit`, `--tz` or `--epoch`"),
     Check(
@@ -65,7 +74,10 @@ CHECKS: tuple[Check, ...] = (
     Check(("captures",), input_checks.captures, _PASS_WARN, "nothing: captures are kept apart"),
     Check(("fleet",), instance_checks.fleet, ("pass",), "nothing: instances count while they report"),
     Check(("ended",), instance_checks.ended, ("warn",), "look why it stopped, if nobody scaled in"),
-    Check(("frozen",), instance_checks.frozen, ("warn",), "look why it stopped; nothing else: no signal uses it"),
+    Check(
+        ("frozen",), instance_checks.frozen, ("warn",),
+        "look why it stopped; nothing else: no signal uses it",
+    ),
     Check(("confounded",), series_checks.followed, ("pass",), "judge signals per instance"),
     Check(("roles",), input_checks.roles, _PASS_WARN, "see how to give roles: docs/howto/roles.md"),
     Check(("label_join",), series_checks.pod_labels, ("warn",), "export kube_pod_labels of the same pods"),
@@ -86,7 +98,10 @@ CHECKS: tuple[Check, ...] = (
     Check(("averaged",), series_checks.averaged, ("warn",), "export the values as they were sampled"),
     Check(("repeats",), input_checks.repeats, ("warn",), "scrape no faster than the exporter collects"),
     Check(("histograms",), series_checks.histograms, _ALL, "export every bucket as scraped"),
-    Check(("limits",), input_checks.limits, _ALL, "choose a limit at an edge, or add the edge to the exporter"),
+    Check(
+        ("limits",), input_checks.limits, _ALL,
+        "choose a limit at an edge, or add the edge to the exporter",
+    ),
     Check(("sources",), input_checks.disagreements, ("warn",), "find out which of the two is right"),
     Check(("offered_load", "ttft"), input_checks.references, _PASS_WARN, "export the front end's metrics"),
     Check(("length",), input_checks.lengths, _PASS_WARN, "export a longer window with `hsa pull`"),

@@ -448,14 +448,14 @@ def histograms(scene: Scene) -> list[Finding]:
     names = scene.series.select(pl.col("series_id").alias("histogram_id"), "metric")
     looked = scene.histograms.join(names, "histogram_id")
     found = []
-    for column, level, words in _FAULTS:
-        faulty = looked.filter(pl.col(column) > 0)
+    for fault, level, words in _FAULTS:
+        faulty = looked.filter(pl.col(fault) > 0)
         for (metric,), rows in faulty.sort("metric").group_by("metric", maintain_order=True):
             text = (
                 f"{str(metric).removesuffix('_bucket')} {words} ({rows.height} histograms, "
-                f"{rows[column].sum()} of {rows['moments'].sum()} moments looked at)"
+                f"{rows[fault].sum()} of {rows['moments'].sum()} moments looked at)"
             )
-            found.append(Finding("histograms", level, text, value=float(rows[column].sum())))
+            found.append(Finding("histograms", level, text, value=float(rows[fault].sum())))
     whole = f"{looked.height} histograms are cumulative, whole, and equal to their counts"
     return found or [Finding("histograms", "pass", whole)]
 

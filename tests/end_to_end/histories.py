@@ -118,7 +118,8 @@ def answered(made: Seeded, folder: Path) -> Path:
     _write_inputs(frame, folder)
     work = Work(folder, folder, settings, (), (), "0123456789ab", "0" * 64, Silent())
     for stage in (
-        study_stages.study_signals, study_stages.derive_numbers, policy_stages.select_policies, policy_stages.replay_policies,
+        study_stages.study_signals, study_stages.derive_numbers,
+        policy_stages.select_policies, policy_stages.replay_policies,
         policy_stages.write_policies, report_stages.export_policies, report_stages.write_report,
     ):  # fmt: skip
         stage(work)

@@ -139,7 +139,8 @@ def test_a_line_without_end_is_refused_where_it_begins(
 
 RECORDS = {
     "openmetrics": text_lines, "tsdb-dump": text_lines, "exposition": text_lines,
-    "promtool-text": prometheus, "aiperf-jsonl": json_records, "mooncake": json_records, "azure-csv": delimited,
+    "promtool-text": prometheus, "aiperf-jsonl": json_records, "mooncake": json_records,
+    "azure-csv": delimited,
     "nvidia-smi-csv": delimited,
 }  # fmt: skip
 """Formats whose lines are one sample, request or row, and the module that reads their lines."""
