@@ -110,6 +110,44 @@ def finished(dumps: Path, made_once: Callable[..., Path], tmp_path_factory: pyte
     return Path(shutil.copytree(made_once("small-run", fill), tmp_path_factory.mktemp("finished") / "run"))
 
 
+SHIPPED, OWN = "vllm:generation_tokens_total", "engine_tokens_out"
+"""A counter as vLLM names it, and under a name of the user's that has no ending of a counter."""
+
+OWN_TOML = f"""[metrics]
+"{OWN}" = {{ signal = "decode_tps", kind = "counter", unit = "tokens" }}
+[gpus]
+"*" = 4
+[prices]
+"NVIDIA H20" = 2.5
+"""
+
+
+@pytest.fixture(scope="session")
+def own_and_priced(made_once: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same history on GPUs of one type, four an instance, at a price; a counter has a name of the user's.
+
+    One value of that counter is broken.
+    """
+
+    def fill(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "hsa.toml").write_text(OWN_TOML)
+        history = small_history()
+        for one in history["DCGM_FI_PROF_SM_ACTIVE"]:
+            one["metric"]["modelName"] = "NVIDIA H20"
+        history[OWN] = history.pop(SHIPPED)
+        for one in history[OWN]:
+            one["metric"]["__name__"] = OWN
+            one["values"].insert(7, [one["values"][7][0] - 10, "-1"])
+        arguments = ["run", str(write_dumps(folder / "dumps", history)), "--run-dir", str(folder / "run")]
+        arguments += ["-q", *LIMITS, "--config", str(folder / "hsa.toml")]
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    made = made_once("own-and-priced", fill)
+    return Path(shutil.copytree(made / "run", tmp_path_factory.mktemp("own-and-priced") / "run"))
+
+
 LIMITS = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "120s")
 
 

@@ -6,36 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from cli.conftest import LIMITS, small_history, write_dumps
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 
-TOML = """[gpus]
-"*" = 4
-[prices]
-"NVIDIA H20" = 2.5
-"""
 
-
-@pytest.fixture(scope="module")
-def priced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole run on GPUs of one type, four an instance, at a price."""
-    folder = tmp_path_factory.mktemp("priced")
-    (folder / "hsa.toml").write_text(TOML)
-    history = small_history()
-    for one in history["DCGM_FI_PROF_SM_ACTIVE"]:
-        one["metric"]["modelName"] = "NVIDIA H20"
-    arguments = ["run", str(write_dumps(folder / "dumps", history)), "--run-dir", str(folder / "run"), "-q"]
-    done = CliRunner().invoke(
-        app, [*arguments, *LIMITS, "--config", str(folder / "hsa.toml")], catch_exceptions=False
-    )
-    assert done.exit_code == 0, done.output
-    return folder / "run"
-
-
-def test_every_policy_has_its_cost(priced: Path) -> None:
+def test_every_policy_has_its_cost(own_and_priced: Path) -> None:
     """GPU-hours at the price; in the table and the report as well."""
+    priced = own_and_priced
     rows = json.loads((priced / "summary.json").read_text())["services"][0]["replay"]["policies"]
     assert rows
     assert all(row["cost"] == pytest.approx(2.5 * row["gpu_hours"]) for row in rows if row["gpu_hours"])

@@ -214,6 +214,7 @@ def test_a_run_folder_is_no_input(run: Path, command: str) -> None:
     assert files_of(run) == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_finished_by_the_next(run: Path, dumps: Path) -> None:
     """After an end between two stages, what follows is marked; looking leaves it so, hsa run goes on."""
     from hs_analysis.pipeline import report_stages

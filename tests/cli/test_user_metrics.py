@@ -8,34 +8,16 @@ from typing import Any
 
 import polars as pl
 import pytest
-from cli.conftest import LIMITS, small_history, write_dumps
+from cli.conftest import OWN, SHIPPED
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 
-SHIPPED, OWN = "vllm:generation_tokens_total", "engine_tokens_out"
-"""The counter as vLLM names it, and under a name of the user's that has no ending of a counter."""
 
-TOML = f"""[metrics]
-"{OWN}" = {{ signal = "decode_tps", kind = "counter", unit = "tokens" }}
-"""
-
-
-@pytest.fixture(scope="module")
-def runs(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+@pytest.fixture
+def runs(finished: Path, own_and_priced: Path) -> tuple[Path, Path]:
     """The run of the history as vLLM exports it, and with the user's counter, a value of which is broken."""
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "hsa.toml").write_text(TOML)
-    history = small_history()
-    history[OWN] = history.pop(SHIPPED)
-    for one in history[OWN]:
-        one["metric"]["__name__"] = OWN
-        one["values"].insert(7, [one["values"][7][0] - 10, "-1"])
-    arguments = ["run", str(write_dumps(folder / "dumps", history)), "--run-dir", str(folder / "run"), "-q"]
-    arguments += [*LIMITS, "--config", str(folder / "hsa.toml")]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return finished, folder / "run"
+    return finished, own_and_priced
 
 
 def summary(run: Path) -> dict[str, Any]:

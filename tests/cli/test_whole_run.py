@@ -109,6 +109,7 @@ def test_second_run_does_nothing_and_answers_the_same(copied: Path, dumps: Path)
     assert before == {p: p.stat().st_mtime_ns for p in before}
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_bytes(finished: Path, dumps: Path, tmp_path: Path) -> None:
     """Another place, another time, without the file that is no dump: the same results to the byte.
 

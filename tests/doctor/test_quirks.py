@@ -150,6 +150,7 @@ def test_wva_as_openmetrics(findings: Callable[..., Findings]) -> None:
     )
 
 
+@pytest.mark.slow
 def test_wva_with_its_idle_rows(findings: Callable[..., Findings]) -> None:
     """A mapping that keeps latencies of 0 is told that they are no latencies."""
     told = shipped("wva-h100")

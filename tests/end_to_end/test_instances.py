@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from seeds import first
 
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.session import run_inputs
@@ -44,10 +45,25 @@ class Recorded:
     name: str
     step_s: float
 
+    def __str__(self) -> str:
+        return self.name
 
-@pytest.mark.parametrize("form", ["tsdb_dump.txt.gz", "query_range.core.json.gz"])
+
+DIURNAL, CYCLES = Recorded("pd-diurnal", 5.0), Recorded("pd-cycles", 15.0)
+
+
 @pytest.mark.parametrize(
-    "one", [Recorded("pd-diurnal", 5.0), Recorded("pd-cycles", 15.0)], ids=lambda r: r.name
+    ("one", "form"),
+    first(
+        2,
+        [
+            (DIURNAL, "tsdb_dump.txt.gz"),
+            (CYCLES, "query_range.core.json.gz"),
+            (DIURNAL, "query_range.core.json.gz"),
+            (CYCLES, "tsdb_dump.txt.gz"),
+        ],
+    ),
+    ids=str,
 )
 def test_every_event_of_a_recording_is_found_and_none_invented(
     real_data: Path, tmp_path: Path, one: Recorded, form: str

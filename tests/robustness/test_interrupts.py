@@ -161,6 +161,7 @@ def hold(code: int, said: str, folder: Path, number: int = signal.SIGINT) -> Non
     assert not folder.exists() or (folder / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_now_and_then(tmp_path: Path) -> None:
     """Three moments of a small run: while libraries are loaded, in ingest, and later; then it goes on."""
     source, folder = write_dumps(tmp_path / "dumps", small_history(SHORT)), tmp_path / "out/run"
