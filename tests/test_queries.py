@@ -7,6 +7,7 @@ the query's header.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -42,14 +43,19 @@ def read_csv(path: Path, columns: dict[str, str]) -> pa.Table:
     return raw.project(cast).to_arrow_table()
 
 
-def run_case(header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+@pytest.fixture(scope="module")
+def databases() -> Iterator[dict[Path, Database]]:
+    """One database for all cases of a folder of queries: opening one takes longer than a query."""
+    with Database(threads=1) as shipped, Reference(threads=1) as reference:
+        yield {QUERIES: shipped, REFERENCE: reference}
+
+
+def run_case(database: Database, header: Header, case: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return (result, expectation) of one case."""
     inputs = {table: read_csv(case / f"{table}.csv", input_columns(header, table)) for table in header.inputs}
     file = case / "params.yaml"
     params = YAML(typ="safe").load(file.read_text("utf-8")) if file.exists() else {}
-    runner = Database if header.path.is_relative_to(QUERIES) else Reference
-    with runner(threads=1) as database:
-        result = database.query(header.name, params, inputs)
+    result = database.query(header.name, params, inputs)
     expected = pl.DataFrame(pl.from_arrow(read_csv(case / "expect.csv", output_columns(header))))
     return result, expected
 
@@ -63,11 +69,11 @@ def query_of(cases: Path) -> Path:
 @pytest.mark.parametrize(
     "case", sorted(CASES.glob("*/*/*/expect.csv")), ids=lambda p: "/".join(p.parts[-4:-1])
 )
-def test_query_returns_what_the_case_expects(case: Path) -> None:
+def test_query_returns_what_the_case_expects(case: Path, databases: dict[Path, Database]) -> None:
     """The result of the query on the case's tables is the case's expect.csv, rows in order."""
     folder = case.parent
-    header = parse(query_of(folder.parent))
-    result, expected = run_case(header, folder)
+    query = query_of(folder.parent)
+    result, expected = run_case(databases[query.parents[1]], parse(query), folder)
     assert_frame_equal(result, expected, check_dtypes=False, rel_tol=1e-9, abs_tol=1e-12)
 
 

@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from end_to_end.runs import SIMULATED, Finished, Run
+from end_to_end.runs import SIMULATED, Finished, Run, here
+from hs_analysis.pipeline.summary import facts_section
 from ruamel.yaml import YAML
+
+from hs_analysis.pipeline.results import sections
+from hs_analysis.pipeline.tables import read_entries
 
 CASES = ("dev_days", pytest.param("dev_diurnal", marks=pytest.mark.slow), "dev_overload")
 
@@ -20,7 +24,7 @@ Case = Callable[[str], tuple[Run, dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def history(root: Path, real_data: Path, finished: Finished) -> Case:
+def history(root: Path, real_data: Path, finished: Finished, made_once: Callable[..., Path]) -> Case:
     """Return the run of a history with its truth. The dumps of dev_days are shipped: that run is shared."""
     shipped = root / "data_samples" / "simulated-days"
 
@@ -31,9 +35,22 @@ def history(root: Path, real_data: Path, finished: Finished) -> Case:
             dumps = sorted(path.name for path in source.glob("*.json.gz"))
             assert filecmp.cmpfiles(source, shipped, dumps, shallow=False) == (dumps, [], [])
             source = shipped
-        return finished(source, *SIMULATED), truth
+        return finished(source, *SIMULATED) if case != "dev_overload" else judged(source), truth
+
+    def judged(source: Path) -> Run:
+        """What is known of the service before a policy is selected: nothing here asks for more."""
+        folder = made_once("judged-overload", lambda folder: _derived(source, folder))
+        (summary,) = [facts_section(entry) for entry in read_entries(folder)]
+        for stage in ("study", "derive"):
+            summary |= sections(folder, stage)[0]
+        return Run(folder, {"services": [summary]})
 
     return of
+
+
+def _derived(source: Path, folder: Path) -> None:
+    here("ingest", source, "--run-dir", folder, "-q")
+    here("derive", folder, "-q", *SIMULATED)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -32,6 +32,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return write
 
 
+@pytest.fixture(scope="module")
+def seen(running: Any, written: Any) -> Any:
+    """The sample's report on a wide light screen, opened once for tests that go on where others stopped."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, trouble):
+        yield page, trouble
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
@@ -79,26 +86,26 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
         assert trouble == []
 
 
-def test_time_range_and_unknown_evidence(running: Any, written: Any) -> None:
+def test_time_range_and_unknown_evidence(seen: Any) -> None:
     """A link with a time range lands on its element; one of another run says that it is not here."""
-    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, trouble):
-        page.evaluate("location.hash = '/prod%2Fllama-70b/derive/pd_ratio?from=2026-11-02T00:00:00Z'")
-        page.wait_for_selector(".marked")
-        assert page.locator(".marked").get_attribute("id") == "/prod%2Fllama-70b/derive/pd_ratio"
-        page.evaluate("location.hash = '/other/derive/pd_ratio'")
-        page.wait_for_selector("#lost:visible")
-        assert "other/derive/pd_ratio" in page.locator("#lost").inner_text()
-        assert trouble == []
+    page, trouble = seen
+    page.evaluate("location.hash = '/prod%2Fllama-70b/derive/pd_ratio?from=2026-11-02T00:00:00Z'")
+    page.wait_for_selector('.marked[id="/prod%2Fllama-70b/derive/pd_ratio"]')
+    assert page.locator(".marked").count() == 1
+    page.evaluate("location.hash = '/other/derive/pd_ratio'")
+    page.wait_for_selector("#lost:visible")
+    assert "other/derive/pd_ratio" in page.locator("#lost").inner_text()
+    assert trouble == []
 
 
-def test_link_opens_what_hides_it(running: Any, written: Any) -> None:
+def test_link_opens_what_hides_it(seen: Any) -> None:
     """Evidence inside a folded part is unfolded when its link is opened."""
-    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
-        target = page.locator('[id="/prod%2Fllama-70b/select/decode_tps@decode"]')
-        assert not target.is_visible()
-        page.evaluate("location.hash = '/prod%2Fllama-70b/select/decode_tps@decode'")
-        page.wait_for_selector(".marked")
-        assert target.is_visible()
+    page, _ = seen
+    target = page.locator('[id="/prod%2Fllama-70b/select/decode_tps@decode"]')
+    assert not target.is_visible()
+    page.evaluate("location.hash = '/prod%2Fllama-70b/select/decode_tps@decode'")
+    page.wait_for_selector('.marked[id="/prod%2Fllama-70b/select/decode_tps@decode"]')
+    assert target.is_visible()
 
 
 def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
@@ -116,19 +123,19 @@ def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
         assert Path(saved.value.path()).read_text("utf-8").startswith("start,end,middle,ratio,low,high\n")
 
 
-def test_tables_sort_by_value(running: Any, written: Any) -> None:
+def test_tables_sort_by_value(seen: Any) -> None:
     """A click on a heading sorts by number, missing last; a second click turns it round."""
-    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
-        button = page.locator("#s1-ranking thead button").nth(2)
-        button.click()
-        column = page.locator("#s1-ranking tbody tr td:nth-child(3)")
-        values = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
-        assert values == sorted(values)
-        assert len(values) == 10
-        button.click()
-        assert page.locator("#s1-ranking thead th").nth(2).get_attribute("aria-sort") == "descending"
-        back = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
-        assert back == sorted(values, reverse=True)
+    page, _ = seen
+    button = page.locator("#s1-ranking thead button").nth(2)
+    button.click()
+    column = page.locator("#s1-ranking tbody tr td:nth-child(3)")
+    values = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
+    assert values == sorted(values)
+    assert len(values) == 10
+    button.click()
+    assert page.locator("#s1-ranking thead th").nth(2).get_attribute("aria-sort") == "descending"
+    back = [float(t.split()[0].replace("−", "-")) for t in column.all_inner_texts() if t != "–"]
+    assert back == sorted(values, reverse=True)
 
 
 def test_every_control_is_reached_by_keyboard(running: Any, written: Any) -> None:
@@ -192,10 +199,10 @@ def test_a_gap_is_no_line_on_the_page(running: Any, written: Any) -> None:
         assert page.evaluate(parts) == [2, 2]
 
 
-def test_browser_sees_the_rows_of_the_summary(running: Any, written: Any) -> None:
+def test_browser_sees_the_rows_of_the_summary(seen: Any) -> None:
     """Each role's capacity card shows the number of summary.json."""
     sample = samples.sample()
-    with opened(running, written("sample", sample), 1280, "light") as (page, _):
-        for entry in sample.summary["services"][0]["capacity"]:
-            text = page.locator(f"[id={json.dumps('/' + entry['evidence'])}] .amount").first.inner_text()
-            assert text.startswith(f"{round(entry['per_instance']):,}")
+    page, _ = seen
+    for entry in sample.summary["services"][0]["capacity"]:
+        text = page.locator(f"[id={json.dumps('/' + entry['evidence'])}] .amount").first.inner_text()
+        assert text.startswith(f"{round(entry['per_instance']):,}")
