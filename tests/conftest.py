@@ -48,6 +48,19 @@ settings.load_profile("repeatable")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Let workers collect one after another where no bytecode is kept yet: the first makes it for all."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None or (ROOT / "tests" / "align" / "__pycache__").exists():
+        return (yield)
+    path = Path(tempfile.gettempdir()) / f"hs-analysis-collecting-{run}"
+    atexit.register(path.unlink, missing_ok=True)
+    with path.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
+
+
 def pytest_collection_finish() -> None:
     """Keep modules and collected tests out of garbage collections, which would walk them again and again."""
     gc.collect()

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from end_to_end.runs import run
+from end_to_end.runs import here
+
+from hs_analysis.pipeline.results import sections
 
 LIMITS = ("--pressure-test", "--slo", "ttft=500ms", "--slo", "tbt=50ms")
 
 
 def verdict(source: Path, folder: Path, signal: str) -> dict[str, Any]:
     """Return the verdict on a signal of the only service."""
-    done = run(source, folder, "--config", str(files("hs_analysis") / "mappings" / "wva-h100.toml"), *LIMITS)
-    return next(s for s in done.service["signals"] if s["signal"] == signal and s["gpu_type"] is None)
+    config = str(files("hs_analysis") / "mappings" / "wva-h100.toml")
+    here("ingest", source, "--run-dir", folder, "--config", config, "-q")
+    here("study", folder, "--config", config, "-q", *LIMITS)
+    (service,) = sections(folder, "study")
+    return next(s for s in service["signals"] if s["signal"] == signal and s["gpu_type"] is None)
 
 
 @pytest.fixture

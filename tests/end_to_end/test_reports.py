@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 from end_to_end.runs import SAMPLES, Finished
 from report.browser import BROWSER, VIEWS, assert_view_works
+from seeds import first
 
 
 @BROWSER
 @pytest.mark.parametrize(
     ("name", "view"),
-    [
-        ("dynamo-pd", VIEWS[0]),
-        ("simulated-days", VIEWS[1]),
-        pytest.param("dynamo-pd", VIEWS[1], marks=pytest.mark.slow),
-        pytest.param("simulated-days", VIEWS[0], marks=pytest.mark.slow),
-    ],
+    first(1, reversed(list(product(sorted(SAMPLES), VIEWS)))),  # the longer report on the narrow screen
 )
 def test_the_report_of_a_sample_works(
     name: str, view: tuple[int, str], running: Any, root: Path, finished: Finished

@@ -140,13 +140,20 @@ class Recording:
         return value * source.scale
 
 
+def first_day(series):
+    """Return series with the samples of the first 24 h: the server takes long to fill, and a day has all."""
+    end = min(float(row["values"][0][0]) for row in series) + 86_400.0
+    days = [{**row, "values": [pair for pair in row["values"] if float(pair[0]) <= end]} for row in series]
+    return [row for row in days if row["values"]]
+
+
 @pytest.fixture(scope="module")
 def recordings():
     found = {}
 
     def ready(name):
         if name not in found:
-            series = read_query_range(SAMPLES / name)
+            series = first_day(read_query_range(SAMPLES / name))
             manager = prometheus_with(series)
             found[name] = (Recording(series, manager.__enter__()), manager)
         return found[name][0]
@@ -179,8 +186,8 @@ def test_an_expression_gives_the_value_of_its_pool(recordings, sample, name, rol
 
 
 @pytest.mark.parametrize("name", ["decode_tps", "prefill_tps"])
-def test_the_mean_over_days_is_the_tokens_of_the_counters(recordings, name):
-    """Integrated over 60 h, the recorded rate gives the tokens that the pool's counters gained."""
+def test_the_mean_over_a_day_is_the_tokens_of_the_counters(recordings, name):
+    """Integrated over 24 h, the recorded rate gives the tokens that the pool's counters gained."""
     recording = recordings("simulated-days")
     role = name.removesuffix("_tps")
     signal, source = recording.source(name, role)

@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, VIEWS, assert_view_works, drawn, opened
+from report.browser import BROWSER, assert_view_works, drawn, opened
+from seeds import first
 
 from hs_analysis.report import render
 
@@ -39,15 +40,12 @@ def seen(running: Any, written: Any) -> Any:
         yield page, trouble
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"),
-    [
-        pytest.param(*v, marks=[pytest.mark.slow] * (v not in VIEWS))
-        for v in product((1280, 400), ("light", "dark"))
-    ],
-)
+@pytest.mark.parametrize(("width", "scheme"), first(1, product((1280, 400), ("light", "dark"))))
 def test_report_works(running: Any, written: Any, width: int, scheme: str) -> None:
-    """Everything a report promises holds on a wide and a narrow screen, in light and in dark."""
+    """Everything a report promises holds on a wide and a narrow screen, in light and in dark.
+
+    The fast suite has the narrow dark screen with the edge cases and with the report of a run.
+    """
     sample = samples.sample()
     assert_view_works(running, written("sample", sample), sample.summary, width, scheme)
 
