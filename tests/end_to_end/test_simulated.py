@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 from end_to_end.runs import SIMULATED, Finished, Run, here
-from hs_analysis.pipeline.summary import facts_section
 from ruamel.yaml import YAML
 
+from hs_analysis.pipeline.report_stages import facts_section
 from hs_analysis.pipeline.results import sections
 from hs_analysis.pipeline.tables import read_entries
 
