@@ -32,9 +32,9 @@ def compare(
 ) -> None:
     """Print what changed from A to B."""
     from hs_analysis.compare import compare_runs
+    from hs_analysis.pipeline.records import to_plain
     from hs_analysis.pipeline.results import compared, stale_note
     from hs_analysis.pipeline.run_folder import require
-    from hs_analysis.pipeline.tables import to_plain
 
     for folder in (a, b):
         require(folder)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import UsageError
-from hs_analysis.pipeline.tables import changed
+from hs_analysis.pipeline.records import changed
 from hs_analysis.pipeline.tasks import missing_engine
 from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.settings import file

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from hs_analysis.cli import flag_values
+from hs_analysis.cli.output import Format
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.choices import FAULTS
 from hs_analysis.settings.file import Given, Layer
@@ -19,7 +20,6 @@ from hs_analysis.settings.registry import EVENT_FILES, MOMENT, SETTINGS, SPANS
 
 INPUT, HISTORY, METHOD, GATES, OUTPUT = "Input", "History", "Method", "Gates", "Output"
 
-Format = Literal["table", "json", "yaml", "csv"]
 
 Inputs = Annotated[
     list[Path],

@@ -13,12 +13,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 import hs_analysis
-from hs_analysis.cli.options import Format
 from hs_analysis.errors import HsError, MachineError, ManyErrors
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
+Format = Literal["table", "json", "yaml", "csv"]
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters and those that turn the direction of text; line ends and tabs are not among them."""
@@ -132,7 +132,7 @@ def show(shown: Shown, output: Format, *, no_color: bool = False) -> None:
 
 def as_json(data: Any, *, unicode: bool = True) -> str:
     """Return plain data as JSON text; NaN and infinities are null. Without ``unicode`` all is ASCII."""
-    from hs_analysis.pipeline.tables import to_plain
+    from hs_analysis.pipeline.records import to_plain
 
     return json.dumps(to_plain(data), indent=2, ensure_ascii=not unicode, allow_nan=False) + "\n"
 
@@ -142,7 +142,7 @@ def as_yaml(data: Any, *, unicode: bool = True) -> str:
     from ruamel.yaml import YAML
     from ruamel.yaml.representer import SafeRepresenter
 
-    from hs_analysis.pipeline.tables import to_plain
+    from hs_analysis.pipeline.records import to_plain
 
     def text(representer: Any, value: str) -> Any:
         quoted = value.lower() in _YAML_11_WORDS or value.startswith(_YAML_11_STARTS)
@@ -169,7 +169,7 @@ def as_yaml(data: Any, *, unicode: bool = True) -> str:
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return flat records as CSV with a header; null is an empty cell, lists and dicts are JSON."""
-    from hs_analysis.pipeline.tables import to_plain
+    from hs_analysis.pipeline.records import to_plain
 
     plain = [to_plain(row) for row in rows]
     buffer = io.StringIO()

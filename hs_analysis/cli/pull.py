@@ -304,7 +304,7 @@ def export_plan(
 
 
 def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
-    from hs_analysis.pipeline.tables import to_plain
+    from hs_analysis.pipeline.records import to_plain
 
     rows = [
         {**to_plain(file), "match": None, "command": command}

@@ -23,7 +23,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.output import Block, Shown, Table, show
 from hs_analysis.errors import UsageError
-from hs_analysis.pipeline.tables import to_plain
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.settings.file import DEFAULT, Layer
 from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
@@ -66,9 +66,9 @@ def settings(
 
 def _of_run(run: Path, config: Path | None, layers: list[Layer]) -> Effective:
     """Return the settings a run was made with; given ones would be refused or change the run."""
+    from hs_analysis.pipeline.records import from_plain
     from hs_analysis.pipeline.run_folder import require
     from hs_analysis.pipeline.session import of_run
-    from hs_analysis.pipeline.tables import from_plain
     from hs_analysis.schema.settings import Machine
 
     given = [one.source for layer in layers for one in layer.values()]

@@ -53,10 +53,11 @@ from hs_analysis.pipeline.ingest_stages import (
 )
 from hs_analysis.pipeline.inputs import HashedInput, inputs_sha256, list_inputs, spooled
 from hs_analysis.pipeline.manifest import Manifest
+from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.runner import Ran, lock, run_to, start_over, sweep
 from hs_analysis.pipeline.session import Asked, accepts, settings_for, signed
 from hs_analysis.pipeline.stages import Outcome, Progress, Stage, Work
-from hs_analysis.pipeline.tables import from_plain, read_entries, read_frames
+from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Database, read_table

@@ -18,7 +18,7 @@ from typing import Any
 import hs_analysis
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline.inputs import HashedInput, inputs_sha256, sha256_of
-from hs_analysis.pipeline.tables import from_plain, to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.settings import Settings
 
 MANIFEST_FILE = "manifest.json"

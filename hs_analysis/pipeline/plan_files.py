@@ -20,7 +20,7 @@ from hs_analysis.ingest.discovery import holds_no_series
 from hs_analysis.ingest.quality import FileSpan
 from hs_analysis.pipeline.inputs import HashedInput, sha256_of
 from hs_analysis.pipeline.manifest import write_text
-from hs_analysis.pipeline.tables import from_plain, to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
 
 SUMS_FILE = "SHA256SUMS"
 LEVEL = 6

@@ -33,16 +33,15 @@ from hs_analysis.export import expression
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.answers import with_answers
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
-    from_plain,
     read_entries,
     read_frame,
     read_frames,
     service_names,
     split,
-    to_plain,
     typed_rows,
     typed_signals,
 )

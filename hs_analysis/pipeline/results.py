@@ -15,12 +15,13 @@ import polars as pl
 from hs_analysis.errors import RunFolderError, UsageError
 from hs_analysis.evidence import parse
 from hs_analysis.pipeline import manifest as manifests
-from hs_analysis.pipeline import report_stages, tables
 from hs_analysis.pipeline import run_folder as folders
+from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
 from hs_analysis.pipeline.manifest import Manifest
-from hs_analysis.pipeline.tables import PLACES, from_plain, read_entries, to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.tables import PLACES, read_entries
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
@@ -80,7 +81,7 @@ def ingested(manifest: Manifest) -> Plain:
 def unserved(folder: Path, manifest: Manifest) -> list[dict[str, str]]:
     """Return a warning for every pool of a run whose instances have a role and belong to no service."""
     found = without_service(folder, from_plain(Settings, manifest.settings))
-    return report_stages.unserved_warnings([one.sentence() for one in found])
+    return summary.unserved_warnings([one.sentence() for one in found])
 
 
 def sections(folder: Path, stage: str) -> list[Plain]:
@@ -123,27 +124,27 @@ def planned_tests(folder: Path, generator: str) -> list[Plain]:
 def _study(folder: Path, service: str) -> Plain:
     from hs_analysis.pipeline.study_stages import read_all_verdicts, read_recommended
 
-    return report_stages.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
+    return summary.study_section(read_all_verdicts(folder, service), read_recommended(folder, service))
 
 
 def _derive(folder: Path, service: str) -> Plain:
     from hs_analysis.pipeline.study_stages import read_derived
 
     derived = read_derived(folder, service)
-    return report_stages.derive_section(derived) | report_stages.refusals_section(derived)
+    return summary.derive_section(derived) | summary.refusals_section(derived)
 
 
 def _select(folder: Path, service: str) -> Plain:
     from hs_analysis.pipeline.policy_stages import read_drivers, read_scores
 
-    selection = report_stages.selection_section(read_scores(folder, service))
-    return selection | report_stages.drivers_section(read_drivers(folder, service))
+    selection = summary.selection_section(read_scores(folder, service))
+    return selection | summary.drivers_section(read_drivers(folder, service))
 
 
 def _replay(folder: Path, service: str) -> Plain:
     from hs_analysis.pipeline.policy_stages import read_replay
 
-    return report_stages.replay_section(read_replay(folder, service))
+    return summary.replay_section(read_replay(folder, service))
 
 
 _SECTIONS: Mapping[str, Callable[[Path, str], Plain]] = {
@@ -172,8 +173,8 @@ def checked_summary(found: Any, where: str) -> Plain:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(version, int):
         raise RunFolderError("no summary of a run", where=where, hint="name a run folder")
-    if version not in report_stages.READABLE_VERSIONS:
-        known = " and ".join(map(str, report_stages.READABLE_VERSIONS))
+    if version not in summary.READABLE_VERSIONS:
+        known = " and ".join(map(str, summary.READABLE_VERSIONS))
         what = f"schema_version is {version}, this version of hsa reads {known}"
         raise RunFolderError(what, where=where, hint="make the run again, or use the version that wrote it")
     return found

@@ -18,6 +18,7 @@ from hs_analysis.errors import HsError, RunFolderError
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.inputs import HashedInput, is_spooled, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.stages import (
     Outcome,
     Progress,
@@ -28,7 +29,6 @@ from hs_analysis.pipeline.stages import (
     leading_to,
     setting_values,
 )
-from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.schema.settings import Machine, Settings
 
 STAGING_PREFIX = ".staging-"

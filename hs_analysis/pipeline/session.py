@@ -22,9 +22,10 @@ from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_folder as folders
 from hs_analysis.pipeline.inputs import list_inputs, spooled
 from hs_analysis.pipeline.manifest import Manifest
+from hs_analysis.pipeline.records import changed, from_plain, to_plain
 from hs_analysis.pipeline.runner import Accept, Ran, lock, run_to, sweep
 from hs_analysis.pipeline.stages import Progress, Stage, leading_to
-from hs_analysis.pipeline.tables import PLACES, changed, from_plain, to_plain
+from hs_analysis.pipeline.tables import PLACES
 from hs_analysis.schema.settings import Beside, Machine, Settings
 from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS

@@ -23,10 +23,10 @@ from hs_analysis.derive import (
 )
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import require_services
+from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tables import (
     edges_of,
-    from_plain,
     read_entries,
     read_frames,
     read_instances,

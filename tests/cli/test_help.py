@@ -64,7 +64,7 @@ def test_the_list_of_commands_loads_none_of_them() -> None:
         assert "hsa" in said
     ((_, loaded, _),) = sniffed([["sql", "--help"]], modules)
     assert "hs_analysis.cli.commands" in loaded
-    assert "hs_analysis.cli.commands" not in loaded
+    assert "hs_analysis.cli.pull" not in loaded
 
 
 def test_heavy_libraries_are_not_imported() -> None:

@@ -12,10 +12,10 @@ import pytest
 from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline.doctor_stage import examine_input
 from hs_analysis.pipeline.policy_stages import write_policies
+from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.report_stages import write_report
 from hs_analysis.pipeline.results import unserved
 from hs_analysis.pipeline.stages import Silent, Work
-from hs_analysis.pipeline.tables import from_plain
 from hs_analysis.policy import load_all
 from hs_analysis.schema.reasons import WITHOUT_SERVICE
 from hs_analysis.schema.settings import Settings

@@ -13,8 +13,8 @@ import pytest
 from end_to_end import fleets
 from end_to_end.runs import SAMPLES, Finished, Run, here, run
 
-from hs_analysis.pipeline.report_stages import facts_section
 from hs_analysis.pipeline.results import sections
+from hs_analysis.pipeline.summary import facts_section
 from hs_analysis.pipeline.tables import read_entries
 from hs_analysis.schema.frames import label_map
 

@@ -13,8 +13,8 @@ import pytest
 from end_to_end.runs import SIMULATED, Finished, Run, here
 from ruamel.yaml import YAML
 
-from hs_analysis.pipeline.report_stages import facts_section
 from hs_analysis.pipeline.results import sections
+from hs_analysis.pipeline.summary import facts_section
 from hs_analysis.pipeline.tables import read_entries
 
 CASES = ("dev_days", pytest.param("dev_diurnal", marks=pytest.mark.slow), "dev_overload")

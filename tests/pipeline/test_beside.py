@@ -16,7 +16,7 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
 
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.pipeline import policy_stages, report_stages, tables
+from hs_analysis.pipeline import policy_stages, report_stages, summary, tables
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
@@ -27,8 +27,8 @@ from hs_analysis.pipeline.policy_stages import (
     require_services,
     stored_series,
 )
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Silent, fingerprints
-from hs_analysis.pipeline.tables import from_plain, to_plain
 from hs_analysis.policy import build_policy, dump
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
@@ -158,7 +158,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> di
     replay_policies(
         SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
     )
-    section: dict[str, object] = report_stages.replay_section(read_replay(folder, FRAME.service))["replay"]
+    section: dict[str, object] = summary.replay_section(read_replay(folder, FRAME.service))["replay"]
     return section
 
 

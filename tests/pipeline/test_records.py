@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.pipeline.tables import from_plain, to_plain
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.backtests import ReplayResult
 from hs_analysis.schema.results import PdRatio, RatioWindow, Reason, SignalVerdict
 from hs_analysis.schema.settings import Settings

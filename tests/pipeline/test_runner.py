@@ -11,10 +11,10 @@ import pytest
 
 from hs_analysis.errors import RunFolderError
 from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline.records import changed, to_plain
 from hs_analysis.pipeline.runner import Ran
 from hs_analysis.pipeline.session import Asked, run_folder, run_inputs
 from hs_analysis.pipeline.stages import Outcome, Silent, Stage, by_name, following, leading_to
-from hs_analysis.pipeline.tables import changed, to_plain
 from hs_analysis.schema.settings import Settings, Slo
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from hs_analysis.pipeline import report_stages
+from hs_analysis.pipeline import summary
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
-from hs_analysis.pipeline.tables import to_plain
 from hs_analysis.policy.decision import PolicyDecision
 from hs_analysis.schema import results
 from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
@@ -139,14 +139,14 @@ def service(*, known: bool = True) -> dict[str, Any]:
     )
     numbers = derived(known=known)
     return (
-        report_stages.decision_section(DECISION)
-        | report_stages.facts_section(entry)
-        | report_stages.study_section((verdict,), best)
-        | report_stages.derive_section(numbers)
-        | report_stages.selection_section((score,) if known else ())
-        | report_stages.replay_section(replayed if known else ReplayResult(None, None))
-        | report_stages.drivers_section((tried,) if known else ())
-        | report_stages.refusals_section(numbers)
+        summary.decision_section(DECISION)
+        | summary.facts_section(entry)
+        | summary.study_section((verdict,), best)
+        | summary.derive_section(numbers)
+        | summary.selection_section((score,) if known else ())
+        | summary.replay_section(replayed if known else ReplayResult(None, None))
+        | summary.drivers_section((tried,) if known else ())
+        | summary.refusals_section(numbers)
     )
 
 
@@ -157,7 +157,7 @@ def whole(*services: dict[str, Any]) -> dict[str, Any]:
     )
     missing = [{"signal": "ttft", "role": "service", "how_to_enable": "switch"}]
     coverage = {**counts, "roles": {"prefill": 2}, "missing": missing, "skipped": ["a"], "broken": []}
-    return report_stages.compose(
+    return summary.compose(
         window={"start": "2026-07-01T00:00:00Z", "end": "2026-07-02T00:00:00Z", "step_s": 60.0},
         slo=to_plain(Slo(ttft_s=1.0)),
         inputs=[{"name": "a.json", "size": 3, "sha256": "0" * 64}],
@@ -186,8 +186,8 @@ def test_releases_are_there_only_where_one_came(validator: Draft202012Validator)
     """A history without a change keeps its bytes; one with a change keeps the schema."""
     release = Release("decode", "released", "image", "v1", "v2", "a", "b", 16.0, 8.0, "in words")
     plain, cut = derived(), replace(derived(), releases=(release,))
-    assert "releases" not in report_stages.derive_section(plain)
-    found = whole(service() | report_stages.derive_section(cut))
+    assert "releases" not in summary.derive_section(plain)
+    found = whole(service() | summary.derive_section(cut))
     assert found["services"][0]["releases"][0]["used_h"] == 16.0
     assert [e.message for e in validator.iter_errors(found)] == []
 
@@ -241,9 +241,9 @@ def test_missing_numbers_are_null() -> None:
     found = whole(service())
     assert found["services"][0]["signals"][0]["pearson"] is None
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert report_stages.compose(
-        window={"a": 1 / 3}, slo={}, inputs=[], coverage={}, services=[], warnings=[]
-    )["window"] == {"a": 0.333333333333}
+    assert summary.compose(window={"a": 1 / 3}, slo={}, inputs=[], coverage={}, services=[], warnings=[])[
+        "window"
+    ] == {"a": 0.333333333333}
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) ->
 @pytest.mark.parametrize(("after", "warned"), [(109.0, False), (111.0, True), (89.0, True), (None, False)])
 def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> None:
     """More than ten percent between the first part and the whole window."""
-    found = report_stages.refit_warnings("demo/m", derived(100.0), derived(after))
+    found = summary.refit_warnings("demo/m", derived(100.0), derived(after))
     assert bool(found) is warned
     if warned:
         assert "decode_tps@decode" in found[0]["text"]
@@ -293,15 +293,11 @@ def test_replay_warnings() -> None:
     row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     ran = PolicyReplay("recorded", None, 1.0, 0.01, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
-    assert [w["code"] for w in report_stages.replay_warnings("s", worse, "p", slo)] == [
-        "slo_worse_than_recorded"
-    ]
-    assert report_stages.replay_warnings("s", worse, None, slo) == []
-    assert report_stages.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p", slo) == []
+    assert [w["code"] for w in summary.replay_warnings("s", worse, "p", slo)] == ["slo_worse_than_recorded"]
+    assert summary.replay_warnings("s", worse, None, slo) == []
+    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (ran,)), "p", slo) == []
     bare = ReplayResult(None, None, {"status": "not_calibrated", "text": "far off"}, ())
-    assert report_stages.replay_warnings("s", bare, "p", slo) == [
-        {"code": "not_calibrated", "text": "s: far off"}
-    ]
+    assert summary.replay_warnings("s", bare, "p", slo) == [{"code": "not_calibrated", "text": "s: far off"}]
 
 
 def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
@@ -309,10 +305,8 @@ def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
     row = PolicyReplay("p", None, 1.0, 0.2, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
     ran = replace(row, policy="recorded", slo_violation_ratio=0.5)
     result = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
-    assert [w["code"] for w in report_stages.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == [
-        "slo_not_held"
-    ]
-    assert report_stages.replay_warnings("s", result, "p", Slo()) == []
+    assert [w["code"] for w in summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == ["slo_not_held"]
+    assert summary.replay_warnings("s", result, "p", Slo()) == []
 
 
 def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
@@ -320,10 +314,10 @@ def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
     for share in (0.06, 0.04):
         row = PolicyReplay("p", None, 1.0, share, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2, slo_side="unclear")
         result = ReplayResult(None, None, {"status": "calibrated"}, (row,))
-        (warning,) = report_stages.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
+        (warning,) = summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
         assert warning["code"] == "slo_side_unclear"
         assert f"{share:.2%} of windows" in warning["text"]
-        assert report_stages.replay_warnings("s", result, "p", Slo()) == []
+        assert summary.replay_warnings("s", result, "p", Slo()) == []
 
 
 def test_command_that_makes_a_run_again(tmp_path: Any) -> None:

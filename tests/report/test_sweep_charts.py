@@ -15,7 +15,7 @@ from hs_analysis import evidence
 from hs_analysis.derive import bench_sweeps
 from hs_analysis.derive.split_sweeps import Trial, answer, split_table
 from hs_analysis.errors import UsageError
-from hs_analysis.pipeline.tables import to_plain
+from hs_analysis.pipeline.records import to_plain
 from hs_analysis.report import chart_specs
 from hs_analysis.report.explain import explain, text
 from hs_analysis.report.sweep_charts import draw

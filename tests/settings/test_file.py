@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
-from hs_analysis.pipeline.tables import changed
+from hs_analysis.pipeline.records import changed
 from hs_analysis.schema.settings import MetricRow, Settings, TableRow
 from hs_analysis.settings import file
 from hs_analysis.settings.file import line_of, resolve

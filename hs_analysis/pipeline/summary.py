@@ -1,0 +1,262 @@
+"""summary.json: everything a run found, as plain data with the same keys in the same order every time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import hs_analysis
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalDriver
+from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.reasons import WITHOUT_SERVICE
+from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
+from hs_analysis.schema.settings import Excluded, Slo
+from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
+
+if TYPE_CHECKING:
+    from hs_analysis.policy.decision import PolicyDecision
+
+
+SCHEMA_VERSION = 2
+
+
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
+"""Versions that are read. 1 gave a target an interval of its own and held no decision."""
+
+
+DIGITS = 12
+"""Significant digits of a number in summary.json: below them the order of additions begins to show."""
+
+
+_TOTALS = ("prompt_tokens", "output_tokens", "requests", "instance_hours", "gpu_hours")
+
+
+_SIGNAL = (
+    "signal", "role", "source", "verdict", "pearson", "pearson_ci", "spearman", "spearman_ci", "elasticity",
+    "elasticity_ci", "snr", "lag_s", "lag_ci", "stability", "drift", "coverage", "interval_s", "n_effective",
+    "reasons", "evidence",
+)  # fmt: skip
+
+
+_CAPACITY = ("role", "gpu_type", "signal", "per_instance", "ci", "status", "basis", "reason", "evidence")
+
+
+_THRESHOLD = (
+    "signal", "role", "gpu_type", "target_per_instance", "headroom_ratio", "capacity", "scale_out_ratio",
+    "scale_in_ratio", "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
+)  # fmt: skip
+
+
+_STARTUP = ("role", "value_s", "ci", "births", "status", "source", "reason", "evidence")
+
+
+_RATIO = (
+    "value", "ci", "status", "at_least", "at_most", "reason", "by_window", "integer_pairs", "evidence",
+)  # fmt: skip
+
+
+_SELECTION = ("policy", "signal", "score", "gpu_hours", "slo_violation_ratio", "chosen")
+
+
+def compose(
+    *,
+    window: Mapping[str, Any],
+    slo: Mapping[str, Any],
+    inputs: Sequence[Mapping[str, Any]],
+    coverage: Mapping[str, Any],
+    services: Sequence[Mapping[str, Any]],
+    warnings: Sequence[Mapping[str, str]],
+    excluded: Sequence[Any] = (),
+    events: Sequence[Any] = (),
+    sweeps: Sequence[SweepResult] = (),
+    profiles: Sequence[ProfileRatio] = (),
+    bench_speeds: Sequence[BenchSpeed] = (),
+) -> dict[str, Any]:
+    """Return summary.json of a run; numbers have twelve digits, what could not be had is null."""
+    whole = {
+        "schema_version": SCHEMA_VERSION,
+        "tool_version": hs_analysis.__version__,
+        "window": window,
+        "excluded": list(excluded),
+        "events": list(events),
+        "slo": slo,
+        "inputs": list(inputs),
+        "coverage": coverage,
+        "services": list(services),
+        "sweeps": list(sweeps),
+        "profiles": list(profiles),
+        "bench_speeds": list(bench_speeds),
+        "warnings": list(warnings),
+    }
+    rounded = _rounded(to_plain(whole))
+    assert isinstance(rounded, dict)  # noqa: S101 - narrows the type
+    return rounded
+
+
+def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a service before any judgement, from its entry beside the aligned table."""
+    totals = entry["totals"] or {}
+    return {
+        "service": entry["service"],
+        "history_kind": entry["kind"],
+        "reference": entry["reference"],
+        "gpus_per_instance": entry["gpus_per_instance"] or None,
+        "totals": {name: totals.get(name) for name in _TOTALS},
+        "slo_edges": list(entry.get("slo_edges") or ()),
+    }
+
+
+def decision_section(decision: PolicyDecision) -> dict[str, Any]:
+    """Return what to do with the policy: the first key of a service."""
+    return {"decision": to_plain(decision)}
+
+
+def study_section(verdicts: Sequence[SignalVerdict], recommended: Recommendation | None) -> dict[str, Any]:
+    """Return the keys that the study fills."""
+    return {"signals": [_ordered(v, _SIGNAL) for v in verdicts], "recommended": to_plain(recommended)}
+
+
+def derive_section(derived: Derived) -> dict[str, Any]:
+    """Return the keys that the derivation fills, but for the refusals, which close a service."""
+    return {
+        "capacity": [_ordered(c, _CAPACITY) for c in derived.capacity],
+        "demand": to_plain(derived.demand),
+        "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
+        "startup": [_ordered(s, _STARTUP) for s in derived.startup],
+        "gpu_speeds": to_plain(derived.gpu_speeds),
+        **({"releases": to_plain(derived.releases)} if derived.releases else {}),
+        "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
+    }
+
+
+def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
+    """Return the keys that the selection fills."""
+    return {"selection": [_ordered(score, _SELECTION) for score in scores]}
+
+
+def replay_section(replay: ReplayResult) -> dict[str, Any]:
+    """Return the keys that the backtest fills; those of what was not asked for or priced are left out."""
+    plain = to_plain(replay)
+    if all(row.cost is None for row in replay.policies):
+        plain["policies"] = [{k: v for k, v in row.items() if k != "cost"} for row in plain["policies"]]
+    return {"replay": {k: v for k, v in plain.items() if v or k not in ("current", "faults", "placement")}}
+
+
+def drivers_section(tried: Sequence[SignalDriver]) -> dict[str, Any]:
+    """Return how every signal did as the driver of its pool."""
+    return {"drivers": to_plain(tried)}
+
+
+def refusals_section(derived: Derived) -> dict[str, Any]:
+    """Return what the data could not answer."""
+    return {"refusals": to_plain(derived.refusals)}
+
+
+def _ordered(value: Any, first: Sequence[str]) -> dict[str, Any]:
+    """Return a dataclass as a dict with the contract's keys first, in the contract's order."""
+    plain = to_plain(value)
+    return {name: plain[name] for name in (*first, *(key for key in plain if key not in first))}
+
+
+def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
+    """Return a warning for every target that differs between the first part and the whole window."""
+    from hs_analysis.policy.decision import REFIT_APART  # brings statistics that reading dumps needs none of
+
+    found = []
+    for after in whole.thresholds:
+        before = _same(after, train.thresholds)
+        if before is None or not before.target_per_instance or not after.target_per_instance:
+            continue
+        change = after.target_per_instance / before.target_per_instance - 1.0
+        if abs(change) > REFIT_APART:
+            text = (
+                f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
+                f"on the whole window, {before.target_per_instance:.4g} on its first part ({change:+.0%}): "
+                "the backtest used the latter, policy.yaml holds the former"
+            )
+            found.append({"code": "refit_differs", "text": text})
+    return found
+
+
+def _same(wanted: Threshold, among: Sequence[Threshold]) -> Threshold | None:
+    key = (wanted.signal, wanted.role, wanted.gpu_type)
+    return next((t for t in among if (t.signal, t.role, t.gpu_type) == key), None)
+
+
+def replay_warnings(service: str, replay: ReplayResult, chosen: str | None, slo: Slo) -> list[dict[str, str]]:
+    """Return a warning when the policy did worse than what ran or than the SLO, or is not calibrated."""
+    found = []
+    rows = {policy.policy: policy.slo_violation_ratio for policy in replay.policies}
+    ours, theirs = rows.get(chosen or ""), rows.get(RECORDED)
+    if ours is not None and theirs is not None and ours > theirs:
+        text = (
+            f"{service}: on the test window {chosen} breaks the SLO in {ours:.2%} of windows, "
+            f"the recorded fleet in {theirs:.2%}"
+        )
+        found.append({"code": "slo_worse_than_recorded", "text": text})
+    side = next((policy.slo_side for policy in replay.policies if policy.policy == chosen), None)
+    if ours is not None and slo.given and side == "unclear":
+        text = (
+            f"{service}: the replay can't tell whether {chosen} holds the SLO on the test window: "
+            f"{ours:.2%} of windows expected to break it, {slo.allowed_window_share:.0%} are allowed"
+        )
+        found.append({"code": "slo_side_unclear", "text": text})
+    elif ours is not None and slo.given and ours > slo.allowed_window_share:
+        text = (
+            f"{service}: on the test window {chosen} does not hold the SLO: it is broken in {ours:.2%} of "
+            f"windows, {slo.allowed_window_share:.0%} are allowed"
+        )
+        found.append({"code": "slo_not_held", "text": text})
+    if replay.calibration.get("status") == "not_calibrated":
+        text = f"{service}: {replay.calibration.get('text') or 'the backtest does not agree with history'}"
+        found.append({"code": "not_calibrated", "text": text})
+    return found
+
+
+def replaced_warning(service: str) -> dict[str, str]:
+    """Say that policy.yaml does not hold the policy that selection took and the backtest replayed."""
+    text = (
+        f"{service}: the selected policy does not stand on the whole window (its ratio or target changed "
+        "since the first part); policy.yaml holds the nearest one that does, which was not backtested"
+    )
+    return {"code": "policy_replaced", "text": text}
+
+
+def unserved_warnings(sentences: Sequence[str]) -> list[dict[str, str]]:
+    """Return a warning for every pool whose instances belong to no service: no answer counts them."""
+    return [{"code": WITHOUT_SERVICE, "text": text} for text in sentences]
+
+
+def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
+    """Say what the user left out, since totals don't count it."""
+    named = [f"{one.start} to {one.end}{f' ({one.label})' if one.label else ''}" for one in excluded[:3]]
+    more = f" and {len(excluded) - 3} more" if len(excluded) > 3 else ""
+    text = f"left out: {', '.join(named)}{more}; totals do not count these stretches"
+    return {"code": "excluded", "text": text}
+
+
+def no_history_warning() -> dict[str, str]:
+    """Return the warning that an input of benchmark points alone gives no policy."""
+    text = (
+        "the input holds benchmark points and no metric over time: ratio tests were answered, but no signal "
+        "could be judged and no policy made; add metric dumps of the service for those"
+    )
+    return {"code": "no_history", "text": text}
+
+
+def untested_warning(service: str) -> dict[str, str]:
+    """Return the warning that a policy was chosen on the very data it was fitted on."""
+    text = (
+        f"{service}: the first part of the history is too short to fit a policy, so selection used all of it "
+        "and no unseen data is left for a backtest; record at least twice as long to have one"
+    )
+    return {"code": "not_backtested", "text": text}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
