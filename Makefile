@@ -2,7 +2,7 @@
 #
 #   make demo         both samples, start to end: two answers, two reports
 #   make test         the tests, without the long sweeps
-#   make check-slow   the long sweeps, and the properties on ten times the examples
+#   make check-slow   the long sweeps, and the properties on twenty times the examples
 #   make bench        what costs time, as ratios of two things measured in the same run
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
 #   make lint         ruff, mypy, import order, query headers, generated pages, chart library

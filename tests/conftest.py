@@ -39,7 +39,7 @@ CACHE = tempfile.mkdtemp(prefix="hs-analysis-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE  # what doctor keeps of an input it only looks at
 atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
-for _profile, _examples in (("repeatable", 25), ("thorough", 400)):  # `make check-slow` is thorough
+for _profile, _examples in (("repeatable", 20), ("thorough", 400)):  # `make check-slow` is thorough
     settings.register_profile(
         _profile, derandomize=True, deadline=None, database=None, max_examples=_examples
     )

@@ -195,6 +195,7 @@ def test_twice_the_tokens_of_a_role_are_twice_its_work(tmp_path: Path, whole: Al
     )
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_matter(tmp_path: Path) -> None:
     """To the last bit, on more rows than one thread takes at a time."""
     big = scene(minutes=60 * 40, seed=1)

@@ -154,6 +154,7 @@ def test_fates_are_those_of_the_queries(rows: list[Row], on_conflict: str) -> No
     same(rows, on_conflict)
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(gaps())
 def test_repeats_across_a_gap_are_those_of_the_queries(rows: list[Row]) -> None:

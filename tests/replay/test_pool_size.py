@@ -75,6 +75,7 @@ def capacity_by_queue(servers: int, seed: int) -> float:
     return float(np.interp(0.05, np.maximum.accumulate(shares), grid))
 
 
+@pytest.mark.slow
 def test_size_law_against_queues_of_every_size() -> None:
     """Capacity an instance of pools of 2 to 16, against a pool of 16: the law is within a few per cent."""
     reference = capacity_by_queue(16, 7)

@@ -250,9 +250,13 @@ def _stabilised(
 ) -> tuple[int, HpaMemory]:
     """Take the lowest recommendation of the scale-up window, the highest of the scale-down window."""
     up_s, down_s = parameters.up.stabilization_s, parameters.down.stabilization_s
-    seen = tuple(r for r in memory.recommended if t_s - r[0] < max(up_s, down_s))
-    lowest = min([wanted, *(n for t, n in seen if t_s - t < up_s)])
-    highest = max([wanted, *(n for t, n in seen if t_s - t < down_s)])
+    seen = [r for r in memory.recommended if t_s - r[0] < up_s or t_s - r[0] < down_s]
+    lowest = highest = wanted
+    for t, count in seen:  # decided tens of thousands of times in a run
+        if count < lowest and t_s - t < up_s:
+            lowest = count
+        elif count > highest and t_s - t < down_s:
+            highest = count
     return min(max(current, lowest), highest), HpaMemory((*seen, (t_s, wanted)), memory.changes)
 
 
