@@ -117,13 +117,19 @@ def realised_coverage(
         for side in ("below", "above")
     }
     return RealisedCoverage(
-        sum(check.holds for check in seen), len(seen), float(np.ptp(_edges(seconds)[:2])),
-        (sum(sides["below"]), len(sides["below"])), (sum(sides["above"]), len(sides["above"])), None,
-    )  # fmt: skip
+        covered=sum(check.holds for check in seen),
+        blocks=len(seen),
+        block_s=float(np.ptp(_edges(seconds)[:2])),
+        below=(sum(sides["below"]), len(sides["below"])),
+        above=(sum(sides["above"]), len(sides["above"])),
+        reason=None,
+    )
 
 
 def _none(code: str, text: str) -> RealisedCoverage:
-    return RealisedCoverage(None, 0, None, (0, 0), (0, 0), Reason(code, text))
+    return RealisedCoverage(
+        covered=None, blocks=0, block_s=None, below=(0, 0), above=(0, 0), reason=Reason(code, text)
+    )
 
 
 def _edges(seconds: Floats) -> Floats:

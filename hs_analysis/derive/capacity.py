@@ -29,7 +29,7 @@ from hs_analysis.derive.format import capacity_reason
 from hs_analysis.derive.mix import at_usual_mix
 from hs_analysis.derive.rows import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
 from hs_analysis.schema.aligned import SERVED
-from hs_analysis.schema.results import Capacity, Interval, Reason
+from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
 
 Floats = NDArray[np.float64]
@@ -387,17 +387,26 @@ def _capacity(
     judged: Judged,
     value: float | None,
     ci: Interval | None,
-    basis: str | None,
+    basis: CapacityBasis | None,
     reason: Reason | None,
     method: str,
     evidence: str,
     slope: float | None = None,
 ) -> Capacity:
     rows = judged.rows
-    status = "refused" if value is None else "ok" if basis == "slo" else "floor"
+    status: Status = "refused" if value is None else "ok" if basis == "slo" else "floor"
     if value is not None and rows.edges_differ:
         method += "; the limit lies between two histogram edges, the lower one was used"
     return Capacity(
-        rows.role, None, SERVED[rows.role], value, ci, status, basis, reason, method,  # type: ignore[arg-type]
-        slope=slope, evidence=evidence,
-    )  # fmt: skip
+        role=rows.role,
+        gpu_type=None,
+        signal=SERVED[rows.role],
+        per_instance=value,
+        ci=ci,
+        status=status,
+        basis=basis,
+        reason=reason,
+        method=method,
+        slope=slope,
+        evidence=evidence,
+    )

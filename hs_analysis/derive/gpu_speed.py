@@ -79,11 +79,19 @@ def _of_group(named: Mapping[str, Any], group: pl.DataFrame, slo: Slo) -> list[B
     )
     return [
         BenchSpeed(
-            name, named["isl"], named["osl"], row["gpu"], row["decode_gpus"], row["each"], row["load"],
-            row["each"] / least["each"], least["gpu"], _caveat(row["load"] >= top, unknown),
+            name=name,
+            isl=named["isl"],
+            osl=named["osl"],
+            gpu_type=row["gpu"],
+            gpus=row["decode_gpus"],
+            tps_per_gpu=row["each"],
+            load=row["load"],
+            relative=row["each"] / least["each"],
+            reference=least["gpu"],
+            reason=_caveat(row["load"] >= top, unknown),
         )
         for row in best.iter_rows(named=True)
-    ]  # fmt: skip
+    ]
 
 
 def _caveat(at_top: bool, unknown: bool) -> Reason | None:
@@ -267,22 +275,40 @@ def _rows(
     mean = sum(counts[name] * relative[name][0] for name in counts) / sum(counts.values())
     return [
         GpuSpeed(
-            pool.role, name, counts[name], relative[name][0], relative[name][1], pool.reference,
-            relative[name][0] / mean, basis, "ok", reason, _link(frame, pool.role, name),
+            role=pool.role,
+            gpu_type=name,
+            instances=counts[name],
+            relative=relative[name][0],
+            ci=relative[name][1],
+            reference=pool.reference,
+            weight=relative[name][0] / mean,
+            basis=basis,
+            status="ok",
+            reason=reason,
+            evidence=_link(frame, pool.role, name),
         )
         for name in counts
-    ]  # fmt: skip
+    ]
 
 
 def _refused(frame: ServiceFrame, role: str, why: str) -> list[GpuSpeed]:
     text = f"the types of the {role} pool can't be weighed against each other: {why}"
     return [
         GpuSpeed(
-            role, name, None, None, None, None, None, None, "refused", Reason("speed_unknown", text),
-            _link(frame, role, name),
+            role=role,
+            gpu_type=name,
+            instances=None,
+            relative=None,
+            ci=None,
+            reference=None,
+            weight=None,
+            basis=None,
+            status="refused",
+            reason=Reason("speed_unknown", text),
+            evidence=_link(frame, role, name),
         )
         for name in frame.gpu_types[role]
-    ]  # fmt: skip
+    ]
 
 
 def _link(frame: ServiceFrame, role: str, name: str) -> str:

@@ -386,8 +386,12 @@ def fixed_costs(
         short = need * headroom > ratio
         out.append(
             FixedCost(
-                name, ratio, hold / follow - 1.0, sized_on_decode / follow - 1.0,
-                float(work[short].sum() / work.sum()), float(max(1.0, (need / ratio).max())),
+                name=name,
+                ratio=ratio,
+                extra_instance_hours=hold / follow - 1.0,
+                sized_on_decode=sized_on_decode / follow - 1.0,
+                short_share=float(work[short].sum() / work.sum()),
+                worst_load=float(max(1.0, (need / ratio).max())),
             )
-        )  # fmt: skip
+        )
     return tuple(out)

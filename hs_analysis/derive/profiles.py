@@ -196,9 +196,14 @@ def profile_ratio(
     inside = np.isfinite(prefill) & np.isfinite(decode)
     outside = float(1.0 - inside.mean()) if inside.size else 1.0
     base = ProfileRatio(
-        profile.name, float(isl.mean()) if isl.size else None, float(osl.mean()) if osl.size else None,
-        isl.size, outside, slo.ttft_s, slo.tbt_s,
-    )  # fmt: skip
+        name=profile.name,
+        isl=float(isl.mean()) if isl.size else None,
+        osl=float(osl.mean()) if osl.size else None,
+        requests=isl.size,
+        outside_ratio=outside,
+        ttft_s=slo.ttft_s,
+        tbt_s=slo.tbt_s,
+    )
     if not inside.any():
         return replace(base, reason=_outside(profile, outside))
     if (prefill[inside] <= 0).any() or (decode[inside] <= 0).any():

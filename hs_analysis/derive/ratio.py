@@ -65,7 +65,15 @@ def ratio_of(
     link = evidence.path(frame.service, "derive", "pd_ratio")
     impossible = _impossible(targets, mix)
     if impossible is not None or mix is None:
-        ratio = PdRatio(None, None, "refused", None, None, impossible, evidence=link)
+        ratio = PdRatio(
+            value=None,
+            ci=None,
+            status="refused",
+            at_least=None,
+            at_most=None,
+            reason=impossible,
+            evidence=link,
+        )
     else:
         balance = _Balance.of(targets["prefill"], targets["decode"], edges or {})
         ratio = _moved(_from_mix(targets, mix, rng, balance), frame, balance, mix, link)
@@ -171,7 +179,9 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, fo
         reason = Reason(
             "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
         )
-        return PdRatio(None, None, "refused", at_least, at_most, reason)
+        return PdRatio(
+            value=None, ci=None, status="refused", at_least=at_least, at_most=at_most, reason=reason
+        )
     known, scale, scale_draws, systematic = found.known, found.scale, found.draws, found.systematic
     by_window = tuple(
         replace(w, ci=found.stretched(w.ci) if w.ci else w.ci)
@@ -190,10 +200,29 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, fo
         band = (min(low, value), max(high, value))
         if known:
             at_least, at_most = None, None
-        return PdRatio(value, ci, "drifting", at_least, at_most, reason, band, by_window)
+        return PdRatio(
+            value=value,
+            ci=ci,
+            status="drifting",
+            at_least=at_least,
+            at_most=at_most,
+            reason=reason,
+            band=band,
+            by_window=by_window,
+        )
     if known:
-        return PdRatio(value, ci, "ok", None, None, None, by_window=by_window)
-    return PdRatio(value, ci, "floor", at_least, at_most, _floor_reason(prefill, decode), by_window=by_window)
+        return PdRatio(
+            value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None, by_window=by_window
+        )
+    return PdRatio(
+        value=value,
+        ci=ci,
+        status="floor",
+        at_least=at_least,
+        at_most=at_most,
+        reason=_floor_reason(prefill, decode),
+        by_window=by_window,
+    )
 
 
 def bounds(prefill: Target, decode: Target, mix: Mix) -> tuple[float | None, float | None]:

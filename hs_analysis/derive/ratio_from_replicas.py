@@ -97,11 +97,31 @@ def replica_ratio(
         return _refused("thin", text, groups)
     ci = log_interval(value, draws, SYSTEMATIC)
     alpha, beta = (_median(groups, role) for role in ROLES)
-    return ReplicaRatio(value, ci, "ok", None, None, None, alpha, beta, groups)
+    return ReplicaRatio(
+        value=value,
+        ci=ci,
+        status="ok",
+        at_least=None,
+        at_most=None,
+        reason=None,
+        prefill_tps=alpha,
+        decode_tps=beta,
+        groups=groups,
+    )
 
 
 def _refused(code: str, text: str, groups: tuple[ReplicaGroup, ...] = ()) -> ReplicaRatio:
-    return ReplicaRatio(None, None, "refused", None, None, Reason(code, text), None, None, groups)
+    return ReplicaRatio(
+        value=None,
+        ci=None,
+        status="refused",
+        at_least=None,
+        at_most=None,
+        reason=Reason(code, text),
+        prefill_tps=None,
+        decode_tps=None,
+        groups=groups,
+    )
 
 
 def _unmoved(pairs: Floats) -> ReplicaRatio | None:
@@ -150,7 +170,13 @@ def _groups(
             if inside.size >= GROUP_ROWS_MIN:
                 p, d = pairs[one]
                 found.append(
-                    ReplicaGroup(float(p), float(d), role, int(inside.size), float(np.median(inside)))
+                    ReplicaGroup(
+                        prefill=float(p),
+                        decode=float(d),
+                        limited=role,
+                        windows=int(inside.size),
+                        per_instance_tps=float(np.median(inside)),
+                    )
                 )
     return tuple(sorted(found, key=lambda g: (g.limited, g.prefill, g.decode)))
 

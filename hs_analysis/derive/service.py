@@ -263,7 +263,16 @@ def derive_service(
     refusals = tuple(now.collect(one, rows, frame) for one in open_)
     stretches = mix.stretches if mix is not None else history_stretches(frame)
     return DeriveResult(
-        Derived(capacity, demand, thresholds, ratio, refusals, startups, speeds, releases=now.releases),
+        Derived(
+            capacity=capacity,
+            demand=demand,
+            thresholds=thresholds,
+            pd_ratio=ratio,
+            refusals=refusals,
+            startup=startups,
+            gpu_speeds=speeds,
+            releases=now.releases,
+        ),
         capacity_points(frame, fits, settings.slo),
         capacity_curve(frame, fits, settings.slo),
         mix_table(frame, stretches, ratio),

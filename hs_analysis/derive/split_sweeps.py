@@ -379,7 +379,7 @@ def ratio_tests(bench: pl.DataFrame) -> Iterator[RatioTest]:
         named = dict(zip((*SAME, "own_series"), key, strict=True))
         name = _name(named)
         base = SweepResult(
-            name, "bench", isl=named["isl"], osl=named["osl"],
+            name=name, source="bench", isl=named["isl"], osl=named["osl"],
             evidence=evidence.path(name, "derive", _what(named["isl"], named["osl"])),
         )  # fmt: skip
         yield RatioTest(base, group.sort("prefill_instances", "decode_instances", "concurrency", "series"))
@@ -632,9 +632,12 @@ def capture_sweeps(
             continue
         name = f"sweep:{mix.isl:.0f}+{mix.osl:.0f}"
         base = SweepResult(
-            frame.service, "captures", mix.isl, mix.osl,
+            name=frame.service,
+            source="captures",
+            isl=mix.isl,
+            osl=mix.osl,
             evidence=evidence.path(frame.service, "derive", name),
-        )  # fmt: skip
+        )
         results += _answers(levels, base, slo)
         tables.append(split_table(base, tuple(trials[id(step)] for step in own)))
     return tuple(results), pl.concat(tables)

@@ -89,7 +89,16 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
             value = float(np.median(times)) - resolution / 2.0 + seen_late / 2.0
             reason = Reason("measured", text, float(times.size), float(BIRTHS_MIN))
             ci = (max(0.0, low - resolution), high + seen_late)
-            return Startup(role, max(0.0, value), ci, times.size, "ok", reason, source, link)
+            return Startup(
+                role=role,
+                value_s=max(0.0, value),
+                ci=ci,
+                births=times.size,
+                status="ok",
+                reason=reason,
+                source=source,
+                evidence=link,
+            )
     count, least = births.height, float(BIRTHS_MIN)
     asked = births["asked"].count()
     if count == 0:
@@ -108,11 +117,29 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
     if least_s <= 0.0:
         return _refused(role, reason, count, link)
     low, high = median_interval(times)
-    return Startup(role, least_s, (max(0.0, low), high), count, "floor", reason, "", link)
+    return Startup(
+        role=role,
+        value_s=least_s,
+        ci=(max(0.0, low), high),
+        births=count,
+        status="floor",
+        reason=reason,
+        source="",
+        evidence=link,
+    )
 
 
 def _refused(role: str, reason: Reason, births: int, link: str) -> Startup:
-    return Startup(role, None, None, births, "refused", reason, "", link)
+    return Startup(
+        role=role,
+        value_s=None,
+        ci=None,
+        births=births,
+        status="refused",
+        reason=reason,
+        source="",
+        evidence=link,
+    )
 
 
 def _seconds(births: pl.DataFrame, since: str) -> Floats:

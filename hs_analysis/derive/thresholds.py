@@ -128,11 +128,26 @@ def _threshold(
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
-        signal, role, None, value, capacity,
-        band.scale_out_ratio if band else None, band.scale_in_ratio if band else None, out_s, in_s,
-        status, reason, band.noise_cv if band else None, target.headroom, link, grows, falls,
-        size if band else None, total, instances,
-    )  # fmt: skip
+        signal=signal,
+        role=role,
+        gpu_type=None,
+        target_per_instance=value,
+        capacity=capacity,
+        scale_out_ratio=band.scale_out_ratio if band else None,
+        scale_in_ratio=band.scale_in_ratio if band else None,
+        cooldown_out_s=out_s,
+        cooldown_in_s=in_s,
+        status=status,
+        reason=reason,
+        noise_cv=band.noise_cv if band else None,
+        headroom_ratio=target.headroom,
+        evidence=link,
+        grows_ratio=grows,
+        falls_ratio=falls,
+        usual_instances=size if band else None,
+        highest_total=total,
+        highest_instances=instances,
+    )
 
 
 def _highest(target: Target) -> tuple[float | None, float | None]:

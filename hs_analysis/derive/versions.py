@@ -14,7 +14,7 @@ from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import HOURS_MIN, RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.reasons import Reason
-from hs_analysis.schema.releases import SETTLED_S, Release
+from hs_analysis.schema.releases import SETTLED_S, Release, ReleaseKind
 from hs_analysis.schema.results import Refusal
 
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ class _Change:
     """What one kind of evidence says of a pool: a version that came, and the sightings it leaves out."""
 
     what: str
-    kind: str
+    kind: ReleaseKind
     before: str
     after: str
     start_s: float
@@ -299,11 +299,18 @@ def _told(frame: ServiceFrame, role: str, kept: Mask, changes: Sequence[_Change]
             tried.append(change)
     return [
         Release(
-            role, change.kind, change.what, change.before, change.after,  # type: ignore[arg-type]
-            instant(change.start_s), instant(change.end_s), **hours, text=_text(role, change, hours),
+            role=role,
+            kind=change.kind,
+            what=change.what,
+            before=change.before,
+            after=change.after,
+            start=instant(change.start_s),
+            end=instant(change.end_s),
+            **hours,
+            text=_text(role, change, hours),
         )
         for change in (*chosen, *tried)
-    ]  # fmt: skip
+    ]
 
 
 def _text(role: str, change: _Change, hours: Mapping[str, float]) -> str:

@@ -228,12 +228,12 @@ def read_recommended(folder: Path, service: str) -> Recommendation | None:
 def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
     """Return everything the derive stage said of one service."""
     return Derived(
-        tables.read_rows(folder, "capacity", Capacity, service, fit),
-        tables.read_rows(folder, "demand", Demand, service, fit)[0],
-        tables.read_rows(folder, "thresholds", Threshold, service, fit),
-        tables.read_rows(folder, "pd_ratio", PdRatio, service, fit)[0],
-        tables.read_rows(folder, "refusals", Refusal, service, fit),
-        tables.read_rows(folder, "startup", Startup, service, fit),
-        tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
-        tables.read_rows(folder, "releases", Release, service, fit),
+        capacity=tables.read_rows(folder, "capacity", Capacity, service, fit),
+        demand=tables.read_rows(folder, "demand", Demand, service, fit)[0],
+        thresholds=tables.read_rows(folder, "thresholds", Threshold, service, fit),
+        pd_ratio=tables.read_rows(folder, "pd_ratio", PdRatio, service, fit)[0],
+        refusals=tables.read_rows(folder, "refusals", Refusal, service, fit),
+        startup=tables.read_rows(folder, "startup", Startup, service, fit),
+        gpu_speeds=tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
+        releases=tables.read_rows(folder, "releases", Release, service, fit),
     )

@@ -137,11 +137,23 @@ def _capacity_test(
     hours = sum(level.minutes for level in levels) / 60.0
     isl, osl = (pools[r].tokens if r in pools else None for r in ("prefill", "decode"))
     return PlannedTest(
-        frame.service, refusal.what, refusal.code, role, sizes.get("prefill"), sizes.get("decode"),
-        sizes.get("mixed"), levels, hours * sum(sizes.values()), _gpu_hours(sizes, pools, hours),
-        math.exp(NORMAL_95 * spread) - 1.0, spread, isl, osl if osl else pool.tokens,
-        _words(role, levels, minutes), evidence.path(frame.service, "derive", refusal.what),
-    )  # fmt: skip
+        service=frame.service,
+        what=refusal.what,
+        code=refusal.code,
+        role=role,
+        prefill=sizes.get("prefill"),
+        decode=sizes.get("decode"),
+        mixed=sizes.get("mixed"),
+        levels=levels,
+        instance_hours=hours * sum(sizes.values()),
+        gpu_hours=_gpu_hours(sizes, pools, hours),
+        expect_ratio=math.exp(NORMAL_95 * spread) - 1.0,
+        spread=spread,
+        isl=isl,
+        osl=osl if osl else pool.tokens,
+        text=_words(role, levels, minutes),
+        evidence=evidence.path(frame.service, "derive", refusal.what),
+    )
 
 
 def _words(role: str, levels: Sequence[Level], minutes: float) -> str:

@@ -151,7 +151,11 @@ def decide_on(grounds: Grounds) -> PolicyDecision:
     reasons = sorted((reason for _, reason in failed), key=lambda one: (len(one.text), one.text))
     recommend, why = recommendation(grounds)
     return PolicyDecision(
-        recommend, why, _level(failed), tuple(reasons), tuple(_next_steps(grounds, recommend, failed))
+        recommend=recommend,
+        why=why,
+        confidence=_level(failed),
+        confidence_reasons=tuple(reasons),
+        next_steps=tuple(_next_steps(grounds, recommend, failed)),
     )
 
 

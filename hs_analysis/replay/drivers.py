@@ -110,10 +110,10 @@ def _tried(
 ) -> SignalDriver:
     pool = pool_of(verdict.signal, verdict.role, tuple(model.pools))
     blank = SignalDriver(
-        verdict.signal,
-        verdict.role,
-        pool,
-        verdict.verdict,
+        signal=verdict.signal,
+        role=verdict.role,
+        pool=pool,
+        verdict=verdict.verdict,
         evidence=evidence.path(history.service, "select", f"driver:{verdict.signal}@{verdict.role}"),
     )
     if not pool:

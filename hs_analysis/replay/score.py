@@ -113,7 +113,19 @@ def compared(row: PolicyReplay, rows: Mapping[str, PolicyReplay]) -> PolicyRepla
 
 
 def _empty(name: str, evidence: str) -> PolicyReplay:
-    return PolicyReplay(name, None, None, None, None, None, None, None, None, None, evidence)
+    return PolicyReplay(
+        policy=name,
+        gpu_hours=None,
+        instance_hours=None,
+        slo_violation_ratio=None,
+        actions_per_day=None,
+        reversals_per_day=None,
+        overshoot_ratio=None,
+        unserved_tokens=None,
+        vs_static_peak=None,
+        vs_recorded=None,
+        evidence=evidence,
+    )
 
 
 def _hours(result: SimulationResult, role: str) -> float:

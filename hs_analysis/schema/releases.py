@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+ReleaseKind = Literal["released", "tried", "under_way"]
+
 SETTLED_S = 300.0
 """A value first seen this long after the first of its kind is a change, not a late scrape [s]."""
 
@@ -34,7 +36,7 @@ class Release:
     """
 
     role: str
-    kind: Literal["released", "tried", "under_way"]
+    kind: ReleaseKind
     what: str
     before: str
     after: str

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
+CapacityBasis = Literal["slo", "observed", "bench", "profile"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
 
 
@@ -151,7 +152,7 @@ class Capacity:
     per_instance: float | None
     ci: Interval | None
     status: Status
-    basis: Literal["slo", "observed", "bench", "profile"] | None
+    basis: CapacityBasis | None
     reason: Reason | None
     method: str = ""
     calm: bool | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hs_analysis.policy.model import Policy
@@ -201,21 +201,32 @@ def _order(entry: _Entry) -> tuple[int, float, float, str]:
 def _candidate(
     name: str, policy: Policy, entry: _Entry | None, choice: _Choice, recorded: Simulated | None
 ) -> CandidateScore:
-    followed = "+".join(p.signal for p in policy.primaries), "+".join(p.role for p in policy.primaries)
+    unknown = CandidateScore(
+        policy=name,
+        signal="+".join(p.signal for p in policy.primaries),
+        role="+".join(p.role for p in policy.primaries),
+        score=None,
+        gpu_hours=None,
+        instance_hours=None,
+        slo_violation_ratio=None,
+        actions_per_day=None,
+        chosen=False,
+        reason="could not be simulated: no demand to replay",
+    )
     if entry is None:
-        reason = "could not be simulated: no demand to replay"
-        return CandidateScore(name, *followed, None, None, None, None, None, False, reason)
+        return unknown
     saved = _saved(entry, recorded)
-    return CandidateScore(
-        name,
-        *followed,
-        saved if entry.strain <= choice.limit else None,
-        entry.row.gpu_hours,
-        entry.row.instance_hours,
-        entry.row.slo_violation_ratio,
-        entry.row.actions_per_day,
-        entry is choice.chosen,
-        "; ".join([_reason(entry, choice, saved), *([note] if (note := choice.notes.get(name)) else [])]),
+    return replace(
+        unknown,
+        score=saved if entry.strain <= choice.limit else None,
+        gpu_hours=entry.row.gpu_hours,
+        instance_hours=entry.row.instance_hours,
+        slo_violation_ratio=entry.row.slo_violation_ratio,
+        actions_per_day=entry.row.actions_per_day,
+        chosen=entry is choice.chosen,
+        reason="; ".join(
+            [_reason(entry, choice, saved), *([note] if (note := choice.notes.get(name)) else [])]
+        ),
     )
 
 

@@ -384,11 +384,11 @@ def _verdict(service: str, one: _Studied) -> SignalVerdict:
     fields = as_fields(one.measured)
     drift = fields["drift"]
     return SignalVerdict(
-        one.info.signal,
-        one.info.role,
-        one.info.source,
-        verdict,
-        reasons,
+        signal=one.info.signal,
+        role=one.info.role,
+        source=one.info.source,
+        verdict=verdict,
+        reasons=reasons,
         **fields,
         stability=None if drift is None else float(np.clip(1.0 - drift, 0.0, 1.0)),
         coverage=one.info.coverage,

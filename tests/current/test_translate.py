@@ -690,7 +690,19 @@ def test_a_planners_usage_thresholds_are_the_target_at_the_edges_of_the_band(sam
     assert numbers(found["decode_scale_down_kv_rate"]) == (40.0, 54.0)
     assert "without need" in found["decode_scale_down_kv_rate"].why
     assert found["decode_scale_up_kv_rate"].evidence == "of the policy"
-    near = Threshold("kv_usage", "decode", None, 0.7, None, 1.16, 0.58, None, None, "ok", None)
+    near = Threshold(
+        signal="kv_usage",
+        role="decode",
+        gpu_type=None,
+        target_per_instance=0.7,
+        capacity=None,
+        scale_out_ratio=1.16,
+        scale_in_ratio=0.58,
+        cooldown_out_s=None,
+        cooldown_in_s=None,
+        status="ok",
+        reason=None,
+    )
     assert advised(policy, text, (near,)) == {}
     far = replace(near, target_per_instance=0.8, evidence="of its own")
     found = advised(policy, text, (far,))

@@ -110,7 +110,16 @@ def test_growth_takes_the_place_of_a_head_room_it_exceeds(
     status: str, calm: bool | None, growth: float | None, share: float
 ) -> None:
     """Up to 1 ÷ 0.85 the usual head-room covers it; beyond, the target is what the growth leaves."""
-    capacity = Capacity("decode", None, "decode_tps", 1000.0, (900.0, 1100.0), status, "slo", None)
+    capacity = Capacity(
+        role="decode",
+        gpu_type=None,
+        signal="decode_tps",
+        per_instance=1000.0,
+        ci=(900.0, 1100.0),
+        status=status,
+        basis="slo",
+        reason=None,
+    )
     capacity = replace(capacity, calm=calm, growth_ratio=growth)
     headroom, value = operating_point(capacity, SETTINGS)
     base = 1000.0 if status == "floor" else 900.0

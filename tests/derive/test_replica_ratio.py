@@ -178,8 +178,17 @@ def test_one_stretch_of_backlog_is_too_little() -> None:
 
 def test_it_never_moves_the_balance() -> None:
     """A cross-check that disagrees says so and leaves value, interval and status alone."""
-    balance = PdRatio(1.0, (0.95, 1.05), "ok", None, None, None)
-    check = ReplicaRatio(2.0, (1.8, 2.2), "ok", None, None, None, 4000.0, 1000.0)
+    balance = PdRatio(value=1.0, ci=(0.95, 1.05), status="ok", at_least=None, at_most=None, reason=None)
+    check = ReplicaRatio(
+        value=2.0,
+        ci=(1.8, 2.2),
+        status="ok",
+        at_least=None,
+        at_most=None,
+        reason=None,
+        prefill_tps=4000.0,
+        decode_tps=1000.0,
+    )
     found = beside(balance, check)
     assert replace(found, from_replicas=None) == balance
     assert found.from_replicas is not None

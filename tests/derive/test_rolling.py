@@ -70,7 +70,16 @@ def test_the_number_tracks_how_often_intervals_hold_the_truth(half: float, sd: f
 def days() -> tuple[RoleRows, np.ndarray, Capacity]:
     """Return five days, and a capacity known on them."""
     frame = day_frame(3, prefill_peak=1.12, decode_peak=1.12, hours=120.0)
-    found = Capacity("decode", None, "decode_tps", 1300.0, (1200.0, 1400.0), "ok", "slo", None)
+    found = Capacity(
+        role="decode",
+        gpu_type=None,
+        signal="decode_tps",
+        per_instance=1300.0,
+        ci=(1200.0, 1400.0),
+        status="ok",
+        basis="slo",
+        reason=None,
+    )
     return role_rows(frame, "decode", SETTINGS), frame.seconds(), found
 
 

@@ -19,8 +19,8 @@ from hs_analysis.schema.results import SignalVerdict
 FEW = replace(SETTINGS, draws=80)
 PREFILL_TOKENS = ("offered_tps@prefill", "prefill_tps_effective@prefill", "prefill_tps@prefill")
 VERDICTS = (
-    SignalVerdict("gpu_util", "prefill", "synthetic", "proportional", ()),
-    SignalVerdict("not_there", "decode", "synthetic", "proportional", ()),
+    SignalVerdict(signal="gpu_util", role="prefill", source="synthetic", verdict="proportional", reasons=()),
+    SignalVerdict(signal="not_there", role="decode", source="synthetic", verdict="proportional", reasons=()),
 )
 
 

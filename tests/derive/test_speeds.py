@@ -73,7 +73,16 @@ def speeds(frame: ServiceFrame, typed: pl.DataFrame, **more: tuple[object, ...])
 def typed_capacity(name: str, value: float, status: str = "ok") -> Capacity:
     """Return a capacity of a type with an interval of a tenth."""
     ci = (0.9 * value, 1.1 * value)
-    return Capacity("decode", name, "decode_tps", value, ci, status, "slo", None)  # type: ignore[arg-type]
+    return Capacity(
+        role="decode",
+        gpu_type=name,
+        signal="decode_tps",
+        per_instance=value,
+        ci=ci,
+        status=status,
+        basis="slo",
+        reason=None,
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -251,7 +260,17 @@ def test_a_benchmark_names_gpus_its_own_way() -> None:
     """A model number is enough where one type there has it; set-ups of an instance's size come first."""
 
     def row(name: str, gpus: float, tps: float) -> BenchSpeed:
-        return BenchSpeed("b", 1000.0, 100.0, name, gpus, tps, 8.0, 1.0, "x")
+        return BenchSpeed(
+            name="b",
+            isl=1000.0,
+            osl=100.0,
+            gpu_type=name,
+            gpus=gpus,
+            tps_per_gpu=tps,
+            load=8.0,
+            relative=1.0,
+            reference="x",
+        )
 
     known = (row("h20_sxm", 8.0, 90.0), row("h20_sxm", 4.0, 99.0), row("l20", 8.0, 60.0))
     types, request = ("NVIDIA H20", "NVIDIA L20"), (1100.0, 90.0)

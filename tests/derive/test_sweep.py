@@ -30,7 +30,7 @@ from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import SweepResult
 
 LIMITS = Slo(ttft_s=2.0, tbt_s=0.05, quantile=0.9)
-BASE = SweepResult("made", "bench")
+BASE = SweepResult(name="made", source="bench")
 
 
 def test_the_papers_ratio_test() -> None:

@@ -24,7 +24,7 @@ ONE_CAPTURE = np.zeros(20_000, dtype=np.int64)
 
 def verdict(signal: str, role: str, kind: str = "proportional") -> SignalVerdict:
     """Return a verdict on a signal."""
-    return SignalVerdict(signal, role, "synthetic", kind, ())  # type: ignore[arg-type]
+    return SignalVerdict(signal=signal, role=role, source="synthetic", verdict=kind, reasons=())  # type: ignore[arg-type]
 
 
 VERDICTS = (

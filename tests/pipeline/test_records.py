@@ -23,16 +23,18 @@ reasons = st.builds(Reason, st.text(), st.text(), maybe, maybe)
 @given(
     st.builds(
         PdRatio,
-        maybe,
-        interval,
-        st.sampled_from(["ok", "floor", "drifting", "refused"]),
-        maybe,
-        maybe,
-        st.none() | reasons,
-        interval,
-        st.lists(st.builds(RatioWindow, st.text(), st.text(), finite, interval), max_size=3).map(tuple),
-        st.lists(st.tuples(st.integers(1, 99), st.integers(1, 99)), max_size=3).map(tuple),
-        st.text(),
+        value=maybe,
+        ci=interval,
+        status=st.sampled_from(["ok", "floor", "drifting", "refused"]),
+        at_least=maybe,
+        at_most=maybe,
+        reason=st.none() | reasons,
+        band=interval,
+        by_window=st.lists(st.builds(RatioWindow, st.text(), st.text(), finite, interval), max_size=3).map(
+            tuple
+        ),
+        integer_pairs=st.lists(st.tuples(st.integers(1, 99), st.integers(1, 99)), max_size=3).map(tuple),
+        evidence=st.text(),
     )
 )
 def test_round_trip_through_json(ratio: PdRatio) -> None:
@@ -43,7 +45,12 @@ def test_round_trip_through_json(ratio: PdRatio) -> None:
 def test_reasons_and_settings_round_trip() -> None:
     """Tuples of dataclasses, dicts and literals."""
     verdict = SignalVerdict(
-        "ttft", "service", "vllm", "guard", (Reason("flat", "it is flat", 0.1, 0.2),), snr=3.0
+        signal="ttft",
+        role="service",
+        source="vllm",
+        verdict="guard",
+        reasons=(Reason("flat", "it is flat", 0.1, 0.2),),
+        snr=3.0,
     )
     assert from_plain(SignalVerdict, to_plain(verdict)) == verdict
     settings = Settings(startup_s={"prefill": 240.0}, history_kind="pressure_test")

@@ -61,7 +61,13 @@ SERVICE = (
     "decision service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity "
     "demand thresholds startup gpu_speeds pd_ratio selection replay drivers refusals"
 )
-DECISION = PolicyDecision("keep", "why", "medium", (Reason("ratio_drifts", "it drifts"),), ("Keep.",))
+DECISION = PolicyDecision(
+    recommend="keep",
+    why="why",
+    confidence="medium",
+    confidence_reasons=(Reason("ratio_drifts", "it drifts"),),
+    next_steps=("Keep.",),
+)
 REASON = Reason("thin", "too few", 2.0, 3.0)
 
 
@@ -70,48 +76,57 @@ def derived(target: float | None = 100.0, *, known: bool = True) -> Derived:
     ci = (90.0, 110.0) if known else None
     value = 120.0 if known else None
     return Derived(
-        (
+        capacity=(
             Capacity(
-                "decode",
-                None,
-                "decode_tps",
-                value,
-                ci,
-                "ok" if known else "refused",
-                "slo" if known else None,
-                REASON,
+                role="decode",
+                gpu_type=None,
+                signal="decode_tps",
+                per_instance=value,
+                ci=ci,
+                status="ok" if known else "refused",
+                basis="slo" if known else None,
+                reason=REASON,
             ),
         ),
-        Demand(value, value, (CensoredWindow("a", "b", "backlog"),) if known else (), value),
-        (
+        demand=Demand(value, value, (CensoredWindow("a", "b", "backlog"),) if known else (), value),
+        thresholds=(
             Threshold(
-                "decode_tps",
-                "decode",
-                None,
-                target,
-                Estimate(120.0, 90.0, 140.0),
-                1.1,
-                0.8,
-                None,
-                None,
-                "floor",
-                None,
+                signal="decode_tps",
+                role="decode",
+                gpu_type=None,
+                target_per_instance=target,
+                capacity=Estimate(120.0, 90.0, 140.0),
+                scale_out_ratio=1.1,
+                scale_in_ratio=0.8,
+                cooldown_out_s=None,
+                cooldown_in_s=None,
+                status="floor",
+                reason=None,
             ),
         ),
-        PdRatio(
-            value, ci, "drifting", 1.0, None, REASON, ci, (RatioWindow("a", "b", 1.0, None),), ((3, 2),), "x"
+        pd_ratio=PdRatio(
+            value=value,
+            ci=ci,
+            status="drifting",
+            at_least=1.0,
+            at_most=None,
+            reason=REASON,
+            band=ci,
+            by_window=(RatioWindow("a", "b", 1.0, None),),
+            integer_pairs=((3, 2),),
+            evidence="x",
         ),
-        (Refusal("pd_ratio", "thin", "too few", "more"),),
-        (
+        refusals=(Refusal("pd_ratio", "thin", "too few", "more"),),
+        startup=(
             Startup(
-                "decode",
-                250.0,
-                (240.0, 270.0),
-                4,
-                "ok",
-                REASON,
-                "pod_created",
-                "demo%2Fm/derive/startup@decode",
+                role="decode",
+                value_s=250.0,
+                ci=(240.0, 270.0),
+                births=4,
+                status="ok",
+                reason=REASON,
+                source="pod_created",
+                evidence="demo%2Fm/derive/startup@decode",
             ),
         ),
     )
@@ -128,14 +143,52 @@ def service(*, known: bool = True) -> dict[str, Any]:
         ] if known else [],
     }  # fmt: skip
     verdict = SignalVerdict(
-        "ttft", "service", "vllm", "guard", (REASON,), pearson=float("nan"), pearson_ci=(0.1, 0.2)
+        signal="ttft",
+        role="service",
+        source="vllm",
+        verdict="guard",
+        reasons=(REASON,),
+        pearson=float("nan"),
+        pearson_ci=(0.1, 0.2),
     )
     best = Recommendation("decode_tps", "decode", "because", None) if known else None
-    score = CandidateScore("p", "decode_tps", "decode", 0.1, None, 2.0, 0.0, 1.0, True, "best")
-    row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    score = CandidateScore(
+        policy="p",
+        signal="decode_tps",
+        role="decode",
+        score=0.1,
+        gpu_hours=None,
+        instance_hours=2.0,
+        slo_violation_ratio=0.0,
+        actions_per_day=1.0,
+        chosen=True,
+        reason="best",
+    )
+    row = PolicyReplay(
+        policy="p",
+        gpu_hours=None,
+        instance_hours=1.0,
+        slo_violation_ratio=0.02,
+        actions_per_day=1.0,
+        reversals_per_day=0.0,
+        overshoot_ratio=0.1,
+        unserved_tokens=0.0,
+        vs_static_peak=0.3,
+        vs_recorded=0.2,
+    )
     replayed = ReplayResult(("a", "b"), ("b", "c"), {"status": "calibrated", "rows": (1, 2)}, (row,))
     tried = SignalDriver(
-        "decode_tps", "decode", "decode", "proportional", 100.0, 0.3, 0.4, 0.9, 2.0, 80.0, 0.0
+        signal="decode_tps",
+        role="decode",
+        pool="decode",
+        verdict="proportional",
+        target_per_instance=100.0,
+        load_dip_ratio=0.3,
+        dip_ratio=0.4,
+        correlation=0.9,
+        reversals_per_day=2.0,
+        instance_hours=80.0,
+        strain_ratio=0.0,
     )
     numbers = derived(known=known)
     return (
@@ -184,7 +237,18 @@ def test_composed_summary_keeps_the_schema(validator: Draft202012Validator, know
 
 def test_releases_are_there_only_where_one_came(validator: Draft202012Validator) -> None:
     """A history without a change keeps its bytes; one with a change keeps the schema."""
-    release = Release("decode", "released", "image", "v1", "v2", "a", "b", 16.0, 8.0, "in words")
+    release = Release(
+        role="decode",
+        kind="released",
+        what="image",
+        before="v1",
+        after="v2",
+        start="a",
+        end="b",
+        used_h=16.0,
+        left_out_h=8.0,
+        text="in words",
+    )
     plain, cut = derived(), replace(derived(), releases=(release,))
     assert "releases" not in summary.derive_section(plain)
     found = whole(service() | summary.derive_section(cut))
@@ -290,8 +354,30 @@ def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> 
 def test_replay_warnings() -> None:
     """Worse than what ran, and not calibrated; neither when nothing is known."""
     slo = Slo(ttft_s=1.0)
-    row = PolicyReplay("p", None, 1.0, 0.02, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
-    ran = PolicyReplay("recorded", None, 1.0, 0.01, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    row = PolicyReplay(
+        policy="p",
+        gpu_hours=None,
+        instance_hours=1.0,
+        slo_violation_ratio=0.02,
+        actions_per_day=1.0,
+        reversals_per_day=0.0,
+        overshoot_ratio=0.1,
+        unserved_tokens=0.0,
+        vs_static_peak=0.3,
+        vs_recorded=0.2,
+    )
+    ran = PolicyReplay(
+        policy="recorded",
+        gpu_hours=None,
+        instance_hours=1.0,
+        slo_violation_ratio=0.01,
+        actions_per_day=1.0,
+        reversals_per_day=0.0,
+        overshoot_ratio=0.1,
+        unserved_tokens=0.0,
+        vs_static_peak=0.3,
+        vs_recorded=0.2,
+    )
     worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", worse, "p", slo)] == ["slo_worse_than_recorded"]
     assert summary.replay_warnings("s", worse, None, slo) == []
@@ -302,7 +388,18 @@ def test_replay_warnings() -> None:
 
 def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
     """More violating windows than the SLO allows are a warning, even where the recorded fleet did worse."""
-    row = PolicyReplay("p", None, 1.0, 0.2, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2)
+    row = PolicyReplay(
+        policy="p",
+        gpu_hours=None,
+        instance_hours=1.0,
+        slo_violation_ratio=0.2,
+        actions_per_day=1.0,
+        reversals_per_day=0.0,
+        overshoot_ratio=0.1,
+        unserved_tokens=0.0,
+        vs_static_peak=0.3,
+        vs_recorded=0.2,
+    )
     ran = replace(row, policy="recorded", slo_violation_ratio=0.5)
     result = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == ["slo_not_held"]
@@ -312,7 +409,19 @@ def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
 def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
     """Over the allowed share or under it: where the side is unclear, that is what is said."""
     for share in (0.06, 0.04):
-        row = PolicyReplay("p", None, 1.0, share, 1.0, 0.0, 0.1, 0.0, 0.3, 0.2, slo_side="unclear")
+        row = PolicyReplay(
+            policy="p",
+            gpu_hours=None,
+            instance_hours=1.0,
+            slo_violation_ratio=share,
+            actions_per_day=1.0,
+            reversals_per_day=0.0,
+            overshoot_ratio=0.1,
+            unserved_tokens=0.0,
+            vs_static_peak=0.3,
+            vs_recorded=0.2,
+            slo_side="unclear",
+        )
         result = ReplayResult(None, None, {"status": "calibrated"}, (row,))
         (warning,) = summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
         assert warning["code"] == "slo_side_unclear"

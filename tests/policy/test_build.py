@@ -48,7 +48,10 @@ def test_a_policy_that_may_lack_a_pool_says_why() -> None:
 
 def test_a_measured_start_up_time_is_the_policys_where_none_is_given() -> None:
     """A time that the user gives goes before it."""
-    measured = tuple(Startup(role, 310.0, (300.0, 320.0), 4, "ok", None) for role in ("prefill", "decode"))
+    measured = tuple(
+        Startup(role=role, value_s=310.0, ci=(300.0, 320.0), births=4, status="ok", reason=None)
+        for role in ("prefill", "decode")
+    )
     numbers, unknown = replace(derived(), startup=measured), replace(SETTINGS, startup_s={"decode": 90.0})
     policy = build_policy(pd_day(), numbers, VERDICTS, DECODE, unknown, {}, {})
     assert policy.start_up_s == {"prefill": 310.0, "decode": 90.0}
@@ -107,7 +110,7 @@ def test_guard_of_a_single_pool_acts_on_it() -> None:
         numbers,
         capacity=(replace(numbers.capacity[1], role="mixed"),),
         thresholds=(replace(numbers.thresholds[1], role="mixed"),),
-        pd_ratio=PdRatio(None, None, "refused", None, None, None),
+        pd_ratio=PdRatio(value=None, ci=None, status="refused", at_least=None, at_most=None, reason=None),
     )
     frame = service({"mixed": np.full(60, 4_000.0)}, {"mixed": 4})
     policy = build_policy(frame, mixed, VERDICTS, (("decode_tps", "mixed"),), SETTINGS, {}, {})
@@ -159,7 +162,10 @@ def test_drifting_ratio_carries_its_band() -> None:
 
 def test_a_ratio_that_nothing_keeps_is_not_written() -> None:
     """Two primaries move apart, a hold moves nothing, and without a value there is nothing to follow."""
-    refused = replace(derived(), pd_ratio=PdRatio(None, None, "refused", 1.7, None, None))
+    refused = replace(
+        derived(),
+        pd_ratio=PdRatio(value=None, ci=None, status="refused", at_least=1.7, at_most=None, reason=None),
+    )
     assert built(pd_day(), DECODE).pd_ratio is not None
     assert built(pd_day(), PAIR).pd_ratio is None
     assert built(pd_day(), ()).pd_ratio is None

@@ -15,7 +15,19 @@ PAIR = "prefill_tps_effective@prefill+decode_tps@decode"
 
 def threshold(signal: str, role: str, target: float | None = 0.6) -> Threshold:
     """Return a threshold of another signal."""
-    return Threshold(signal, role, None, target, None, 1.1, 0.8, 300.0, 600.0, "ok", None)
+    return Threshold(
+        signal=signal,
+        role=role,
+        gpu_type=None,
+        target_per_instance=target,
+        capacity=None,
+        scale_out_ratio=1.1,
+        scale_in_ratio=0.8,
+        cooldown_out_s=300.0,
+        cooldown_in_s=600.0,
+        status="ok",
+        reason=None,
+    )
 
 
 def test_a_good_ratio_allows_single_signals_and_the_pair() -> None:

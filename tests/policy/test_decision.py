@@ -21,7 +21,21 @@ WEEK_S = 7 * 86_400.0
 
 def row(policy: str, saved: float | None, share: float | None, side: str | None = "under") -> PolicyReplay:
     """Return a row of the backtest."""
-    return replace(PolicyReplay(policy, None, 100.0, share, 1.0, 0.0, 0.1, 0.0, 0.3, saved), slo_side=side)
+    return replace(
+        PolicyReplay(
+            policy=policy,
+            gpu_hours=None,
+            instance_hours=100.0,
+            slo_violation_ratio=share,
+            actions_per_day=1.0,
+            reversals_per_day=0.0,
+            overshoot_ratio=0.1,
+            unserved_tokens=0.0,
+            vs_static_peak=0.3,
+            vs_recorded=saved,
+        ),
+        slo_side=side,
+    )
 
 
 def backtest(

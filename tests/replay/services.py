@@ -106,41 +106,51 @@ def derived(
 
     def capacity(role: str, value: float) -> Capacity:
         return Capacity(
-            role, None, WORK[role], value, (0.95 * value, 1.05 * value), status, "slo", None, slope=60.0
+            role=role,
+            gpu_type=None,
+            signal=WORK[role],
+            per_instance=value,
+            ci=(0.95 * value, 1.05 * value),
+            status=status,
+            basis="slo",
+            reason=None,
+            slope=60.0,
         )
 
     def threshold(role: str, value: float) -> Threshold:
         target = headroom * 0.95 * value
         return Threshold(
-            WORK[role],
-            role,
-            None,
-            target,
-            Estimate(value, 0.95 * value, 1.05 * value),
-            1.05,
-            0.75,
-            300.0,
-            600.0,
-            status,
-            None,
-            0.015,
-            headroom,
+            signal=WORK[role],
+            role=role,
+            gpu_type=None,
+            target_per_instance=target,
+            capacity=Estimate(value, 0.95 * value, 1.05 * value),
+            scale_out_ratio=1.05,
+            scale_in_ratio=0.75,
+            cooldown_out_s=300.0,
+            cooldown_in_s=600.0,
+            status=status,
+            reason=None,
+            noise_cv=0.015,
+            headroom_ratio=headroom,
             evidence=f"demo%2Fm/derive/{role}",
         )
 
     interval = None if ratio is None else (0.93 * ratio, 1.07 * ratio)
     return Derived(
-        (capacity("prefill", P_CAPACITY), capacity("decode", D_CAPACITY)),
-        Demand(None, None, (), None),
-        (threshold("prefill", P_CAPACITY), threshold("decode", D_CAPACITY)),
-        PdRatio(ratio, interval, ratio_status, None, None, None),
-        (),
+        capacity=(capacity("prefill", P_CAPACITY), capacity("decode", D_CAPACITY)),
+        demand=Demand(None, None, (), None),
+        thresholds=(threshold("prefill", P_CAPACITY), threshold("decode", D_CAPACITY)),
+        pd_ratio=PdRatio(
+            value=ratio, ci=interval, status=ratio_status, at_least=None, at_most=None, reason=None
+        ),
+        refusals=(),
     )
 
 
 def verdict(signal: str, role: str, value: str = "proportional") -> SignalVerdict:
     """Return a verdict with nothing measured."""
-    return SignalVerdict(signal, role, "made", value, ())
+    return SignalVerdict(signal=signal, role=role, source="made", verdict=value, reasons=())
 
 
 VERDICTS = (

@@ -108,7 +108,19 @@ def typed_pods(frame: ServiceFrame, **pods: np.ndarray) -> pl.DataFrame:
 def weighed(**weights: float) -> Derived:
     """Return derived numbers in which one decode pod of each GPU type counts so much."""
     speeds = (
-        GpuSpeed("decode", name, 2.0, weight, None, "slow", weight, "capacity", "ok", None, "")
+        GpuSpeed(
+            role="decode",
+            gpu_type=name,
+            instances=2.0,
+            relative=weight,
+            ci=None,
+            reference="slow",
+            weight=weight,
+            basis="capacity",
+            status="ok",
+            reason=None,
+            evidence="",
+        )
         for name, weight in weights.items()
     )
     return replace(derived(), gpu_speeds=tuple(speeds))

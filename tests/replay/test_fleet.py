@@ -142,8 +142,8 @@ def test_fleet_is_learnt_from_history_and_settings() -> None:
 
 def test_a_measured_start_up_time_stands_where_none_is_given() -> None:
     """A lower bound does not."""
-    measured = Startup("decode", 410.0, (400.0, 420.0), 5, "ok", None)
-    bound = Startup("prefill", 200.0, (190.0, 210.0), 5, "floor", None)
+    measured = Startup(role="decode", value_s=410.0, ci=(400.0, 420.0), births=5, status="ok", reason=None)
+    bound = Startup(role="prefill", value_s=200.0, ci=(190.0, 210.0), births=5, status="floor", reason=None)
     found = replace(derived(), startup=(measured, bound))
     pools = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={})).pools
     assert (pools["decode"].start_up_s, pools["decode"].start_up_from) == (410.0, "measured")

@@ -157,7 +157,18 @@ def test_saving_uses_gpu_hours_where_both_have_them() -> None:
     """1 − own ÷ baseline; nothing against an empty baseline."""
 
     def row(gpu: float | None, instance: float | None) -> PolicyReplay:
-        return PolicyReplay("x", gpu, instance, None, None, None, None, None, None, None)
+        return PolicyReplay(
+            policy="x",
+            gpu_hours=gpu,
+            instance_hours=instance,
+            slo_violation_ratio=None,
+            actions_per_day=None,
+            reversals_per_day=None,
+            overshoot_ratio=None,
+            unserved_tokens=None,
+            vs_static_peak=None,
+            vs_recorded=None,
+        )
 
     assert saving(row(60.0, 9.0), row(80.0, 10.0)) == pytest.approx(0.25)
     assert saving(row(None, 9.0), row(80.0, 10.0)) == pytest.approx(0.1)
@@ -168,7 +179,18 @@ def test_hours_are_set_against_the_rows_that_are_there() -> None:
     """Each comparison is against its own row, 0 against oneself; null where that row is missing."""
 
     def row(name: str, hours: float) -> PolicyReplay:
-        return PolicyReplay(name, None, hours, None, None, None, None, None, None, None)
+        return PolicyReplay(
+            policy=name,
+            gpu_hours=None,
+            instance_hours=hours,
+            slo_violation_ratio=None,
+            actions_per_day=None,
+            reversals_per_day=None,
+            overshoot_ratio=None,
+            unserved_tokens=None,
+            vs_static_peak=None,
+            vs_recorded=None,
+        )
 
     rows = {name: row(name, hours) for name, hours in (("static_peak", 10.0), ("recorded", 8.0))}
     few = compared(row("x", 6.0), rows)

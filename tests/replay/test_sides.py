@@ -18,7 +18,18 @@ CALIBRATED = {"status": "calibrated", "latencies": {}}
 
 def policy(share: float | None) -> PolicyReplay:
     """Return a row with a share of violating windows."""
-    return PolicyReplay("p", None, 1.0, share, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return PolicyReplay(
+        policy="p",
+        gpu_hours=None,
+        instance_hours=1.0,
+        slo_violation_ratio=share,
+        actions_per_day=0.0,
+        reversals_per_day=0.0,
+        overshoot_ratio=0.0,
+        unserved_tokens=0.0,
+        vs_static_peak=0.0,
+        vs_recorded=0.0,
+    )
 
 
 def entry(predicted: float | None, low: float, high: float, *, floor: bool = False) -> dict:

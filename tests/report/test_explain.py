@@ -25,11 +25,11 @@ def path(stage, what, start=None, end=None):
 def verdict(signal, role, word, **more):
     return asdict(
         SignalVerdict(
-            signal,
-            role,
-            "vllm",
-            word,
-            more.pop("reasons", ()),
+            signal=signal,
+            role=role,
+            source="vllm",
+            verdict=word,
+            reasons=more.pop("reasons", ()),
             evidence=path("study", f"{signal}@{role}"),
             **more,
         )
@@ -38,7 +38,19 @@ def verdict(signal, role, word, **more):
 
 def candidate(name, signal, role, chosen, **more):
     return asdict(
-        CandidateScore(name, signal, role, 0.31, None, 900.0, 0.004, 15.0, chosen, "saves most", **more)
+        CandidateScore(
+            policy=name,
+            signal=signal,
+            role=role,
+            score=0.31,
+            gpu_hours=None,
+            instance_hours=900.0,
+            slo_violation_ratio=0.004,
+            actions_per_day=15.0,
+            chosen=chosen,
+            reason="saves most",
+            **more,
+        )
     )
 
 
@@ -72,30 +84,41 @@ def summary():
         "capacity": [
             asdict(
                 Capacity(
-                    "decode",
-                    None,
-                    "decode_tps",
-                    1548.9,
-                    (1502.0, 1597.0),
-                    "ok",
-                    "slo",
-                    None,
-                    "logistic",
+                    role="decode",
+                    gpu_type=None,
+                    signal="decode_tps",
+                    per_instance=1548.9,
+                    ci=(1502.0, 1597.0),
+                    status="ok",
+                    basis="slo",
+                    reason=None,
+                    method="logistic",
                     evidence=path("derive", "capacity@decode"),
                 )
             ),
-            asdict(Capacity("decode", "NVIDIA H20", "decode_tps", None, None, "refused", None, thin)),
             asdict(
                 Capacity(
-                    "prefill",
-                    None,
-                    "prefill_tps_effective",
-                    3000.0,
-                    (2900.0, 3100.0),
-                    "floor",
-                    "observed",
-                    Reason("no_violations", "the limit was never met"),
-                    "highest load carried within the limit",
+                    role="decode",
+                    gpu_type="NVIDIA H20",
+                    signal="decode_tps",
+                    per_instance=None,
+                    ci=None,
+                    status="refused",
+                    basis=None,
+                    reason=thin,
+                )
+            ),
+            asdict(
+                Capacity(
+                    role="prefill",
+                    gpu_type=None,
+                    signal="prefill_tps_effective",
+                    per_instance=3000.0,
+                    ci=(2900.0, 3100.0),
+                    status="floor",
+                    basis="observed",
+                    reason=Reason("no_violations", "the limit was never met"),
+                    method="highest load carried within the limit",
                     evidence=path("derive", "capacity@prefill"),
                 )
             ),
@@ -104,31 +127,31 @@ def summary():
         "thresholds": [
             asdict(
                 Threshold(
-                    "decode_tps",
-                    "decode",
-                    None,
-                    1276.7,
-                    Estimate(1549.5, 1502.0, 1596.9),
-                    1.05,
-                    0.79,
-                    300.0,
-                    900.0,
-                    "ok",
-                    None,
-                    0.013,
-                    0.85,
+                    signal="decode_tps",
+                    role="decode",
+                    gpu_type=None,
+                    target_per_instance=1276.7,
+                    capacity=Estimate(1549.5, 1502.0, 1596.9),
+                    scale_out_ratio=1.05,
+                    scale_in_ratio=0.79,
+                    cooldown_out_s=300.0,
+                    cooldown_in_s=900.0,
+                    status="ok",
+                    reason=None,
+                    noise_cv=0.013,
+                    headroom_ratio=0.85,
                     evidence=path("derive", "threshold:decode_tps@decode"),
                 )
             )
         ],
         "pd_ratio": asdict(
             PdRatio(
-                0.9,
-                (0.85, 0.96),
-                "ok",
-                None,
-                None,
-                None,
+                value=0.9,
+                ci=(0.85, 0.96),
+                status="ok",
+                at_least=None,
+                at_most=None,
+                reason=None,
                 integer_pairs=((9, 10),),
                 evidence=path("derive", "pd_ratio"),
             )
@@ -143,17 +166,17 @@ def summary():
             "policies": [
                 asdict(
                     PolicyReplay(
-                        "decode_tps",
-                        7160.0,
-                        895.2,
-                        0.006,
-                        15.2,
-                        2.1,
-                        0.11,
-                        0.0,
-                        0.34,
-                        0.3,
-                        path("replay", "decode_tps"),
+                        policy="decode_tps",
+                        gpu_hours=7160.0,
+                        instance_hours=895.2,
+                        slo_violation_ratio=0.006,
+                        actions_per_day=15.2,
+                        reversals_per_day=2.1,
+                        overshoot_ratio=0.11,
+                        unserved_tokens=0.0,
+                        vs_static_peak=0.34,
+                        vs_recorded=0.3,
+                        evidence=path("replay", "decode_tps"),
                     )
                 )
             ],

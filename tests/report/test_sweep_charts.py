@@ -58,7 +58,7 @@ def limited_test() -> tuple[dict[str, Any], pl.DataFrame]:
         for p in (1.0, 2.0, 3.0, 4.0)
     )  # fmt: skip
     link = evidence.path("shop/chat", "derive", "sweep:800+100")
-    base = SweepResult("shop/chat", "captures", 800.0 + 1e-10, 100.0, evidence=link)
+    base = SweepResult(name="shop/chat", source="captures", isl=800.0 + 1e-10, osl=100.0, evidence=link)
     found = answer(trials, (), base)
     far = replace(trials[0], load=2.0, decode_tps=1.0)  # another load level of the same captures
     return {"slo": {}, "sweeps": [to_plain(found)], "services": []}, split_table(base, (*trials, far))
