@@ -1,6 +1,6 @@
-"""Write docs/reference/*.md from the code: commands, settings, signals, files and exit codes.
+"""Write docs/reference/*.md and summary.schema.json from the code.
 
-``python docs/generate.py`` writes the pages; with ``--check`` it writes nothing and exits 1 for a stale one.
+``python docs/generate.py`` writes them; with ``--check`` it writes nothing and exits 1 for a stale one.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from hs_analysis.cli.app import app
 from hs_analysis.ingest.quality import quality_of
 from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.schema.detail import DETAILS
-from hs_analysis.schema.frames import CONTRACTS
-from hs_analysis.schema.outcomes import OUTCOMES
-from hs_analysis.schema.sweeps import TESTS
+from hs_analysis.schema.frames import CONTRACTS, DETAILS
+from hs_analysis.schema.summary import SCHEMA_FILE, schema_text
+from hs_analysis.schema.tables import OUTCOMES, TESTS
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -295,21 +294,31 @@ PAGES = {
 }
 
 
+GENERATED: dict[str, Callable[[], str]] = {
+    **{f"docs/reference/{name}.md": make for name, make in PAGES.items()},
+    f"hs_analysis/schema/{SCHEMA_FILE}": schema_text,
+}
+"""File below the project → what it holds."""
+
+
 def stale() -> list[str]:
-    """Return the names of the pages that are not what the code says."""
-    paths = {name: REFERENCE / f"{name}.md" for name in PAGES}
-    return [n for n, path in paths.items() if not path.exists() or path.read_text("utf-8") != PAGES[n]()]
+    """Return the generated files that are not what the code says."""
+    return [
+        name
+        for name, make in GENERATED.items()
+        if not (ROOT / name).exists() or (ROOT / name).read_text("utf-8") != make()
+    ]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write or check the pages."""
+    """Write or check the files."""
     if "--check" in arguments:
         names = stale()
-        sys.stdout.write("".join(f"docs/reference/{name}.md is stale: run make docs\n" for name in names))
+        sys.stdout.write("".join(f"{name} is stale: run make docs\n" for name in names))
         return 1 if names else 0
     REFERENCE.mkdir(exist_ok=True)
-    for name, make in PAGES.items():
-        (REFERENCE / f"{name}.md").write_text(make(), "utf-8")
+    for name, make in GENERATED.items():
+        (ROOT / name).write_text(make(), "utf-8")
     return 0
 
 

@@ -23,8 +23,7 @@ import duckdb
 import pyarrow as pa
 from reference import REFERENCE
 
-from hs_analysis.schema.detail import DETAILS
-from hs_analysis.schema.frames import CONTRACTS
+from hs_analysis.schema.frames import CONTRACTS, DETAILS
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = ROOT / "queries"

@@ -18,7 +18,7 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
-from hs_analysis.schema.reasons import WITHOUT_SERVICE
+from hs_analysis.schema.results import WITHOUT_SERVICE
 
 if TYPE_CHECKING:
     from hs_analysis.report.choice import Choice

@@ -13,8 +13,7 @@ from scipy.special import expit, logit
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.capacity_laws import judge
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.schema.reasons import Interval, Reason
-from hs_analysis.schema.results import Capacity, RealisedCoverage
+from hs_analysis.schema.results import Capacity, Interval, RealisedCoverage, Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.resampling import moving_block_indices
 

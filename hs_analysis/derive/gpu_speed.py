@@ -22,9 +22,8 @@ from hs_analysis.derive.profiles import Profile, profile_ratio
 from hs_analysis.derive.rows import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.split_sweeps import trials_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
-from hs_analysis.schema.balance import GpuSpeed, SpeedBasis, TypeRatio, weights_of
 from hs_analysis.schema.gpu_names import same_gpu
-from hs_analysis.schema.results import Capacity, Interval, Reason
+from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit

@@ -15,8 +15,7 @@ from hs_analysis.derive.mix import Mix
 from hs_analysis.derive.rows import RoleRows
 from hs_analysis.derive.split_sweeps import LIMITED_AGE_S
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.balance import ReplicaGroup, ReplicaRatio
-from hs_analysis.schema.results import PdRatio, Reason
+from hs_analysis.schema.results import PdRatio, Reason, ReplicaGroup, ReplicaRatio
 from hs_analysis.statistics.resampling import percentile_interval
 
 Floats = NDArray[np.float64]

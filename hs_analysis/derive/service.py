@@ -30,10 +30,8 @@ from hs_analysis.derive.targets import Target, target_of, with_calm, with_growth
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.versions import Latest, latest_version
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.balance import GpuSpeed
-from hs_analysis.schema.detail import CAPACITY_CURVE, CAPACITY_POINTS, MIX
-from hs_analysis.schema.frames import check, empty
-from hs_analysis.schema.results import Capacity, Demand, Derived, PdRatio, Refusal, SignalVerdict
+from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
+from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, PdRatio, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.isotonic import monotone_fit

@@ -18,10 +18,10 @@ from hs_analysis.derive.mix import DRIFT_SPREAD
 from hs_analysis.derive.ratio import NEAR_BEST, integer_pairs
 from hs_analysis.derive.rows import capture_numbers, shares_over
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Interval, Reason
+from hs_analysis.schema.frames import SPLITS, empty
+from hs_analysis.schema.results import Interval, Pair, Reason
 from hs_analysis.schema.settings import Slo
-from hs_analysis.schema.sweeps import SPLITS, JudgedOn, Pair, SweepResult
+from hs_analysis.schema.sweeps import JudgedOn, SweepResult
 
 Verdict = Literal["meets", "fails", "undecided", "unknown"]
 

@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import HOURS_MIN, RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
-from hs_analysis.schema.reasons import Reason
-from hs_analysis.schema.releases import SETTLED_S, Release, ReleaseKind
-from hs_analysis.schema.results import Refusal
+from hs_analysis.schema.results import SETTLED_S, Reason, Refusal, Release, ReleaseKind
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -49,7 +49,7 @@ from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
 from hs_analysis.policy.build import work_target
-from hs_analysis.policy.decision import Grounds, PolicyDecision, decide_on, recorded_weekdays, with_decision
+from hs_analysis.policy.decision import Grounds, decide_on, recorded_weekdays, with_decision
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.promql.forms import NAME
@@ -68,10 +68,18 @@ from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.replay.quantiles import quantile_of
 from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import CURRENT
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.results import Derived
+from hs_analysis.schema.results import (
+    CandidateScore,
+    Derived,
+    FaultReplay,
+    PlacementOutcome,
+    PolicyDecision,
+    PolicyReplay,
+    ReplayResult,
+    SignalDriver,
+)
 from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import select_service
@@ -560,16 +568,14 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
         ReplayResult,
         {"train": row["train"], "test": row["test"], "calibration": json.loads(row["calibration"])},
     )
-    faults = tables.read(folder, "replay_faults").filter(pl.col("service") == service).drop("service", "fit")
-    placed = tables.read(folder, "replay_placement").filter(pl.col("service") == service)
     return ReplayResult(
         window.train,
         window.test,
         window.calibration,
         policies,
         read_current(folder, service),
-        tuple(faults.to_dicts()),
-        tuple(placed.drop("service", "fit").to_dicts()),
+        tables.read_rows(folder, "replay_faults", FaultReplay, service, TRAIN),
+        tables.read_rows(folder, "replay_placement", PlacementOutcome, service, TRAIN),
     )
 
 

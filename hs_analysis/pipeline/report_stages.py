@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
@@ -43,10 +43,6 @@ from hs_analysis.pipeline.study_stages import (
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.schema.settings import Settings
-
-if TYPE_CHECKING:
-    pass
-
 
 EXPORTS_FILE = "exports/index.json"
 SUMMARY_FILE = "summary.json"

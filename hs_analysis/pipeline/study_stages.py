@@ -35,15 +35,15 @@ from hs_analysis.pipeline.tables import (
     typed_signals,
 )
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.balance import GpuSpeed
-from hs_analysis.schema.releases import Release
 from hs_analysis.schema.results import (
     Capacity,
     Demand,
     Derived,
+    GpuSpeed,
     PdRatio,
     Recommendation,
     Refusal,
+    Release,
     SignalVerdict,
     Startup,
     StudyResult,

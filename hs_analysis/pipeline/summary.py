@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.schema.backtests import CandidateScore, ReplayResult, SignalDriver
 from hs_analysis.schema.baselines import RECORDED
-from hs_analysis.schema.reasons import WITHOUT_SERVICE
-from hs_analysis.schema.results import Derived, Recommendation, SignalVerdict, Threshold
+from hs_analysis.schema.declare import names_of
+from hs_analysis.schema.results import (
+    WITHOUT_SERVICE,
+    CandidateScore,
+    Derived,
+    Recommendation,
+    ReplayResult,
+    SignalDriver,
+    SignalVerdict,
+    Threshold,
+)
 from hs_analysis.schema.settings import Excluded, Slo
+from hs_analysis.schema.summary import SCHEMA_VERSION, ServiceSummary, Summary, Totals, in_order
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 if TYPE_CHECKING:
-    from hs_analysis.policy.decision import PolicyDecision
-
-
-SCHEMA_VERSION = 2
+    from hs_analysis.schema.results import PolicyDecision
 
 
 READABLE_VERSIONS = (1, SCHEMA_VERSION)
@@ -27,36 +33,6 @@ READABLE_VERSIONS = (1, SCHEMA_VERSION)
 
 DIGITS = 12
 """Significant digits of a number in summary.json: below them the order of additions begins to show."""
-
-
-_TOTALS = ("prompt_tokens", "output_tokens", "requests", "instance_hours", "gpu_hours")
-
-
-_SIGNAL = (
-    "signal", "role", "source", "verdict", "pearson", "pearson_ci", "spearman", "spearman_ci", "elasticity",
-    "elasticity_ci", "snr", "lag_s", "lag_ci", "stability", "drift", "coverage", "interval_s", "n_effective",
-    "reasons", "evidence",
-)  # fmt: skip
-
-
-_CAPACITY = ("role", "gpu_type", "signal", "per_instance", "ci", "status", "basis", "reason", "evidence")
-
-
-_THRESHOLD = (
-    "signal", "role", "gpu_type", "target_per_instance", "headroom_ratio", "capacity", "scale_out_ratio",
-    "scale_in_ratio", "cooldown_out_s", "cooldown_in_s", "status", "reason", "evidence",
-)  # fmt: skip
-
-
-_STARTUP = ("role", "value_s", "ci", "births", "status", "source", "reason", "evidence")
-
-
-_RATIO = (
-    "value", "ci", "status", "at_least", "at_most", "reason", "by_window", "integer_pairs", "evidence",
-)  # fmt: skip
-
-
-_SELECTION = ("policy", "signal", "score", "gpu_hours", "slo_violation_ratio", "chosen")
 
 
 def compose(
@@ -83,13 +59,13 @@ def compose(
         "slo": slo,
         "inputs": list(inputs),
         "coverage": coverage,
-        "services": list(services),
+        "services": [in_order(ServiceSummary, one) for one in services],
         "sweeps": list(sweeps),
         "profiles": list(profiles),
         "bench_speeds": list(bench_speeds),
         "warnings": list(warnings),
     }
-    rounded = _rounded(to_plain(whole))
+    rounded = _rounded(to_plain(in_order(Summary, whole)))
     assert isinstance(rounded, dict)  # noqa: S101 - narrows the type
     return rounded
 
@@ -102,7 +78,7 @@ def facts_section(entry: Mapping[str, Any]) -> dict[str, Any]:
         "history_kind": entry["kind"],
         "reference": entry["reference"],
         "gpus_per_instance": entry["gpus_per_instance"] or None,
-        "totals": {name: totals.get(name) for name in _TOTALS},
+        "totals": {name: totals.get(name) for name in names_of(Totals)},
         "slo_edges": list(entry.get("slo_edges") or ()),
     }
 
@@ -114,25 +90,25 @@ def decision_section(decision: PolicyDecision) -> dict[str, Any]:
 
 def study_section(verdicts: Sequence[SignalVerdict], recommended: Recommendation | None) -> dict[str, Any]:
     """Return the keys that the study fills."""
-    return {"signals": [_ordered(v, _SIGNAL) for v in verdicts], "recommended": to_plain(recommended)}
+    return {"signals": to_plain(verdicts), "recommended": to_plain(recommended)}
 
 
 def derive_section(derived: Derived) -> dict[str, Any]:
     """Return the keys that the derivation fills, but for the refusals, which close a service."""
     return {
-        "capacity": [_ordered(c, _CAPACITY) for c in derived.capacity],
+        "capacity": to_plain(derived.capacity),
         "demand": to_plain(derived.demand),
-        "thresholds": [_ordered(t, _THRESHOLD) for t in derived.thresholds],
-        "startup": [_ordered(s, _STARTUP) for s in derived.startup],
+        "thresholds": to_plain(derived.thresholds),
+        "startup": to_plain(derived.startup),
         "gpu_speeds": to_plain(derived.gpu_speeds),
         **({"releases": to_plain(derived.releases)} if derived.releases else {}),
-        "pd_ratio": _ordered(derived.pd_ratio, _RATIO),
+        "pd_ratio": to_plain(derived.pd_ratio),
     }
 
 
 def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
     """Return the keys that the selection fills."""
-    return {"selection": [_ordered(score, _SELECTION) for score in scores]}
+    return {"selection": to_plain(scores)}
 
 
 def replay_section(replay: ReplayResult) -> dict[str, Any]:
@@ -151,12 +127,6 @@ def drivers_section(tried: Sequence[SignalDriver]) -> dict[str, Any]:
 def refusals_section(derived: Derived) -> dict[str, Any]:
     """Return what the data could not answer."""
     return {"refusals": to_plain(derived.refusals)}
-
-
-def _ordered(value: Any, first: Sequence[str]) -> dict[str, Any]:
-    """Return a dataclass as a dict with the contract's keys first, in the contract's order."""
-    plain = to_plain(value)
-    return {name: plain[name] for name in (*first, *(key for key in plain if key not in first))}
 
 
 def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:

@@ -16,10 +16,8 @@ from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.align.instances import row_width_s
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
-from hs_analysis.schema.detail import DETAILS
-from hs_analysis.schema.frames import CONTRACTS, check, empty
-from hs_analysis.schema.outcomes import OUTCOMES
-from hs_analysis.schema.sweeps import TESTS
+from hs_analysis.schema.frames import check, empty
+from hs_analysis.schema.tables import TABLES
 from hs_analysis.store import read_table, write_table
 
 if TYPE_CHECKING:
@@ -71,24 +69,22 @@ PLACES = {
 }
 """Table → file or glob below the run folder; the names of the views of run.duckdb."""
 
-_CONTRACTS: dict[str, pa.Schema] = CONTRACTS | DETAILS | OUTCOMES | TESTS
-
 
 def contract(table: str) -> pa.Schema:
     """Return the contract of a table."""
-    return _CONTRACTS[table]
+    return TABLES[table]
 
 
 def write_rows(folder: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write plain records as a table of the run folder, by its contract."""
-    contract = _CONTRACTS[table]
+    contract = TABLES[table]
     frame = pl.DataFrame([to_plain(row) for row in rows], schema=empty(contract).schema)
     write_table(frame, contract, folder / PLACES[table])
 
 
 def write_frames(folder: Path, table: str, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames of one contract as one table."""
-    contract = _CONTRACTS[table]
+    contract = TABLES[table]
     whole = pl.concat([empty(contract), *(check(frame, contract) for frame in frames)])
     write_table(whole, contract, folder / PLACES[table])
 
@@ -96,7 +92,7 @@ def write_frames(folder: Path, table: str, frames: Iterable[pl.DataFrame]) -> No
 def read(folder: Path, table: str) -> pl.DataFrame:
     """Return a table of the run folder; an empty one when it has not been written."""
     path = folder / PLACES[table]
-    return read_table(path) if path.exists() else empty(_CONTRACTS[table])
+    return read_table(path) if path.exists() else empty(TABLES[table])
 
 
 def read_rows(folder: Path, table: str, kind: type[T], service: str, fit: str = "whole") -> tuple[T, ...]:

@@ -27,8 +27,7 @@ from hs_analysis.policy.model import (
     Target,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
-from hs_analysis.schema.reasons import WITHOUT_SERVICE
-from hs_analysis.schema.results import Derived, SignalVerdict, Threshold
+from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,17 @@ from numpy.typing import NDArray
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
-from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
 from hs_analysis.schema.baselines import RECORDED
-from hs_analysis.schema.results import Derived, Reason
+from hs_analysis.schema.results import (
+    Confidence,
+    Derived,
+    PolicyDecision,
+    PolicyReplay,
+    Reason,
+    Recommend,
+    ReplayResult,
+)
 from hs_analysis.schema.settings import Slo
-
-Confidence = Literal["high", "medium", "low"]
-Recommend = Literal["apply", "keep", "record"]
 
 REFIT_APART = 0.10
 """Numbers of the first part and of the whole window may differ by this [ratio]."""
@@ -120,29 +124,6 @@ class Criterion:
     fails: Callable[[Grounds], Reason | None]
     points: int
     remedy: str
-
-
-@dataclass(frozen=True)
-class PolicyDecision:
-    """``decision`` of a service in summary.json.
-
-    Attributes
-    ----------
-    recommend
-        ``apply``, ``keep`` (what runs) or ``record`` (nothing can be stood for).
-    why
-        One sentence.
-    confidence, confidence_reasons
-        Level, and the reasons against a higher one, the shortest first.
-    next_steps
-        What to do next, as sentences.
-    """
-
-    recommend: Recommend
-    why: str
-    confidence: Confidence
-    confidence_reasons: tuple[Reason, ...]
-    next_steps: tuple[str, ...]
 
 
 def decide_on(grounds: Grounds) -> PolicyDecision:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hs_analysis.schema.reasons import Estimate
+from hs_analysis.schema.results import Estimate
 
 Mode = Literal["metric", "periodic", "hold"]
 

@@ -21,7 +21,7 @@ from hs_analysis.policy.model import (
     Tier,
 )
 from hs_analysis.policy.node import Node, T
-from hs_analysis.schema.reasons import Estimate
+from hs_analysis.schema.results import Estimate
 
 ROLES = ("prefill", "decode", "mixed")
 

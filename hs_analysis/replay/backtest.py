@@ -26,14 +26,13 @@ from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
 from hs_analysis.replay.intervals import cut, with_intervals
-from hs_analysis.replay.placement import PlacementOutcome, replay_placement
+from hs_analysis.replay.placement import replay_placement
 from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, foreseen, recorded, static_peak
 from hs_analysis.replay.score import PolicyScore, compared, judged_roles, mean_violation, score
 from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import ReplayResult
 from hs_analysis.schema.baselines import (
     BASELINES,
     CURRENT,
@@ -43,9 +42,8 @@ from hs_analysis.schema.baselines import (
     STATIC_PEAK,
     TIMETABLE,
 )
-from hs_analysis.schema.detail import TIMELINE
-from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Derived
+from hs_analysis.schema.frames import TIMELINE, empty
+from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 

@@ -12,8 +12,7 @@ from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.balance import weights_of
-from hs_analysis.schema.results import Derived
+from hs_analysis.schema.results import Derived, weights_of
 from hs_analysis.schema.settings import Slo
 
 MOST_FACTOR = 3.0

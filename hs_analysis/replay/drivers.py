@@ -23,8 +23,7 @@ from hs_analysis.replay.score import DAY_S, HOUR_S, score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.backtests import SignalDriver
-from hs_analysis.schema.results import Derived, SignalVerdict
+from hs_analysis.schema.results import Derived, SignalDriver, SignalVerdict
 from hs_analysis.schema.settings import Settings
 
 BAND = Hysteresis(1.10, 0.80, "default")

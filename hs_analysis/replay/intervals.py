@@ -13,9 +13,8 @@ import numpy as np
 
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
-from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
-from hs_analysis.schema.results import Interval
+from hs_analysis.schema.results import Interval, PolicyReplay
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
 
 DAY_S, HOUR_S = 86_400.0, 3600.0

@@ -19,6 +19,7 @@ from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import SimulationResult, simulate
+from hs_analysis.schema.results import PlacementOutcome
 
 HOUR_S = 3600.0
 
@@ -41,40 +42,6 @@ class Placed:
     counts: dict[str, Floats]
     crossing: Floats
     scarce: Floats
-
-
-@dataclass(frozen=True)
-class PlacementOutcome:
-    """One policy on a topology.
-
-    Attributes
-    ----------
-    policy
-        Name.
-    unplaced_instance_hours
-        Instance-hours wanted that found no place.
-    unplaced_window_ratio
-        Share of scored windows in which any wanted instance had none.
-    crossing_ratio
-        Mean of ``Placed.crossing`` over scored windows; None with one role.
-    scarce_instance_hours
-        Instance-hours on scarce subgroups.
-    slo_violation_ratio, placed_slo_violation_ratio
-        Expected share of violating windows with every wanted instance, and with those placed; None without a
-        capacity.
-    unserved_tokens, placed_unserved_tokens
-        Work left at the end, likewise.
-    """
-
-    policy: str
-    unplaced_instance_hours: float
-    unplaced_window_ratio: float
-    crossing_ratio: float | None
-    scarce_instance_hours: float
-    slo_violation_ratio: float | None
-    placed_slo_violation_ratio: float | None
-    unserved_tokens: float
-    placed_unserved_tokens: float
 
 
 class _Racks:
@@ -246,13 +213,13 @@ def replay_placement(
     scarce = np.concatenate([one.scarce[use] for one, use in zip(placed, scored, strict=True)])
     crossed = crossing[np.isfinite(crossing)]
     return PlacementOutcome(
-        policy,
-        float(short.sum()) * window_h,
-        float((short > 0).mean()) if short.size else 0.0,
-        float(crossed.mean()) if len(model.pools) > 1 and crossed.size else None,
-        float(scarce.sum()) * window_h,
-        shares["wanted"].slo_violation_ratio,
-        shares["placed"].slo_violation_ratio,
-        shares["wanted"].unserved_tokens or 0.0,
-        shares["placed"].unserved_tokens or 0.0,
+        policy=policy,
+        unplaced_instance_hours=float(short.sum()) * window_h,
+        unplaced_window_ratio=float((short > 0).mean()) if short.size else 0.0,
+        crossing_ratio=float(crossed.mean()) if len(model.pools) > 1 and crossed.size else None,
+        scarce_instance_hours=float(scarce.sum()) * window_h,
+        slo_violation_ratio=shares["wanted"].slo_violation_ratio,
+        placed_slo_violation_ratio=shares["placed"].slo_violation_ratio,
+        unserved_tokens=shares["wanted"].unserved_tokens or 0.0,
+        placed_unserved_tokens=shares["placed"].unserved_tokens or 0.0,
     )

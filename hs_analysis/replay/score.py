@@ -10,8 +10,8 @@ import numpy as np
 from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
-from hs_analysis.schema.backtests import PolicyReplay
 from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
+from hs_analysis.schema.results import PolicyReplay
 
 HOUR_S = 3600.0
 DAY_S = 86_400.0

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hs_analysis.schema.backtests import PolicyReplay
-from hs_analysis.schema.results import Interval
+from hs_analysis.schema.results import Interval, PolicyReplay
 
 SHARE_WIDTH = 0.06
 """How far the root of a replayed share of violating windows may lie from that of the share which the physics

@@ -54,7 +54,7 @@ def explain(
     summary
         summary.json.
     details
-        Detail tables by name (`hs_analysis.schema.detail`); those that are absent give no rows.
+        Detail tables by name (`hs_analysis.schema.frames`); those that are absent give no rows.
     catalogue
         The catalogue with the rows of the run's settings; the shipped one when it has none.
     made_by

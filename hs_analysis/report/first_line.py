@@ -8,7 +8,7 @@ from typing import Any
 from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.wording import is_number, percent
-from hs_analysis.schema.reasons import WITHOUT_SERVICE
+from hs_analysis.schema.results import WITHOUT_SERVICE
 
 WELL_ABOVE = 0.01
 """An uncalibrated share above that of the recorded counts by more than this is named [ratio]; as far apart as

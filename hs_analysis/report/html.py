@@ -19,8 +19,7 @@ from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
 from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
-from hs_analysis.schema.detail import DETAILS
-from hs_analysis.schema.frames import FINDINGS, SIGNALS, empty
+from hs_analysis.schema.frames import DETAILS, FINDINGS, SIGNALS, empty
 
 POINTS_ONE_SERVICE = 1000
 """Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
@@ -51,7 +50,7 @@ def render(
     summary
         summary.json. Null means not known; missing keys count as null.
     details
-        Tables behind the charts by name, contracts of `hs_analysis.schema.detail`; a missing one is empty.
+        Tables behind the charts by name, contracts of `hs_analysis.schema.frames`; a missing one is empty.
     policies_yaml
         Text of policy.yaml per service.
     findings, signals

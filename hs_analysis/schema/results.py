@@ -1,93 +1,144 @@
-"""Results of the stages: frozen values that become the keys of summary.json.
+"""Results of the stages: frozen values whose fields are the columns of their tables and keys of summary.json.
 
-A number that could not be had is None and stands beside a reason. Ratios are prefill ÷ decode.
-Times are ISO 8601 UTC text. Intervals are (low, high).
+A number that could not be had is None and stands beside a reason. Ratios are prefill ÷ decode. Times are ISO
+8601 UTC text. Intervals are (low, high). Each field is declared here and nowhere else, see `schema.declare`;
+results with many fields take them by name alone.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hs_analysis.schema.balance import GpuSpeed, ReplicaRatio, TypeRatio, weights_of
-from hs_analysis.schema.reasons import Estimate as Estimate  # noqa: PLC0414 - importable from here
-from hs_analysis.schema.reasons import Interval as Interval  # noqa: PLC0414
-from hs_analysis.schema.reasons import Reason as Reason  # noqa: PLC0414
-from hs_analysis.schema.releases import Release
+from hs_analysis.schema.aligned import POOL_ROLES
+from hs_analysis.schema.declare import Field
 
 if TYPE_CHECKING:
     import polars as pl
 
+Interval = tuple[float, float]
+Pair = tuple[int, int]
+
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
-CapacityBasis = Literal["slo", "observed", "bench", "profile"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
+Answered = Literal["ok", "refused"]
+CapacityBasis = Literal["slo", "observed", "bench", "profile"]
+SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
+ReleaseKind = Literal["released", "tried", "under_way"]
+Confidence = Literal["high", "medium", "low"]
+Recommend = Literal["apply", "keep", "record"]
+
+WITHOUT_SERVICE = "instances_without_service"
+"""Code of the warning that instances have a role and belong to no service: no answer counts them."""
+
+SETTLED_S = 300.0
+"""A value first seen this long after the first of its kind is a change, not a late scrape [s]."""
+
+_PER_INSTANCE = "unit of the signal per instance"
+_RATIO = "prefill ÷ decode"
+_SHARE = "ratio 0..1"
+
+Signal = Annotated[str, Field("catalogue signal")]
+SignalRole = Annotated[str, Field(words=(*POOL_ROLES, "service"))]
+PoolRole = Annotated[str, Field(words=POOL_ROLES)]
+GpuType = Annotated[str | None, Field("GPU model; null = all together")]
+Evidence = Annotated[str, Field("path of the evidence")]
+Policy = Annotated[str, Field("name of the policy")]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number that was estimated, and the ends of its 95 % interval: low ≤ value ≤ high, one unit."""
+
+    value: Annotated[float, Field("the number", "as its table says")]
+    low: Annotated[float, Field("lower end of the 95 % interval", "as its table says")]
+    high: Annotated[float, Field("upper end", "as its table says")]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a verdict or a refusal is what it is: code, sentence, measured value and the rule's limit."""
+
+    code: Annotated[str, Field("cause")]
+    text: Annotated[str, Field("sentence")]
+    value: Annotated[float | None, Field("what was measured", "as the text says")] = None
+    limit: Annotated[float | None, Field("limit of the rule", "as the text says")] = None
+
+
+FloorReason = Annotated[Reason | None, Field("why it is a floor or refused")]
+RefusedReason = Annotated[Reason | None, Field("why it is refused")]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One number that would change a verdict by crossing a limit, or a gate that kept a signal from the test.
+    """One number that would change a verdict by crossing a limit, or a gate that kept it from the test."""
 
-    Attributes
-    ----------
-    code
-        Check or gate.
-    value, limit
-        What was measured, and the limit of the rule.
-    distance
-        |value − limit| ÷ limit [ratio].
-    verdict
-        Verdict on the other side, all else equal; None for a gate.
-    """
-
-    code: str
-    value: float
-    limit: float
-    distance: float
-    verdict: Verdict | None
+    code: Annotated[str, Field("check or gate")]
+    value: Annotated[float, Field("what was measured", null=True)]
+    limit: Annotated[float, Field("limit of the rule", null=True)]
+    distance: Annotated[float, Field("|value − limit| ÷ limit", "ratio", null=True)]
+    verdict: Annotated[Verdict | None, Field("verdict on the other side, all else equal; null for a gate")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SignalVerdict:
-    """What the study found for one signal of one role; `gpu_type` is null for the pool over all types."""
+    """What the study found for one signal of one role."""
 
-    signal: str
-    role: str
-    source: str
-    verdict: Verdict
-    reasons: tuple[Reason, ...]
-    pearson: float | None = None
-    pearson_ci: Interval | None = None
-    spearman: float | None = None
-    spearman_ci: Interval | None = None
-    spearman_highpass: float | None = None
-    innovation_link: float | None = None
-    elasticity: float | None = None
-    elasticity_ci: Interval | None = None
-    elasticity_all_rows: float | None = None
-    snr: float | None = None
-    lag_s: float | None = None
-    lag_ci: Interval | None = None
-    stability: float | None = None
-    drift: float | None = None
-    auc_top: float | None = None
-    coverage: float = 0.0
-    interval_s: float | None = None
-    n_effective: float | None = None
-    turns: tuple[Turn, ...] = ()
-    evidence: str = ""
-    gpu_type: str | None = None
+    signal: Signal
+    role: SignalRole
+    source: Annotated[str, Field("exporter it came from")]
+    verdict: Annotated[Verdict, Field()]
+    pearson: Annotated[float | None, Field("correlation with the reference load", "−1..1")] = None
+    pearson_ci: Annotated[Interval | None, Field("95 % interval", "−1..1")] = None
+    spearman: Annotated[float | None, Field("rank correlation with the reference load", "−1..1")] = None
+    spearman_ci: Annotated[Interval | None, Field("95 % interval", "−1..1")] = None
+    elasticity: Annotated[
+        float | None, Field("relative change of the signal per relative change of load", "ratio")
+    ] = None
+    elasticity_ci: Annotated[Interval | None, Field("95 % interval", "ratio")] = None
+    snr: Annotated[float | None, Field("spread that load explains ÷ noise", "ratio")] = None
+    lag_s: Annotated[float | None, Field("delay of the signal behind the load; negative = ahead", "s")] = None
+    lag_ci: Annotated[Interval | None, Field("95 % interval", "s")] = None
+    stability: Annotated[float | None, Field("spread of the signal at equal load", "ratio")] = None
+    drift: Annotated[
+        float | None, Field("slow change at equal load, relative to the elasticity", "ratio")
+    ] = None
+    coverage: Annotated[float, Field("share of windows with a value", _SHARE, null=True)] = 0.0
+    interval_s: Annotated[float | None, Field("time between values that carry news", "s")] = None
+    n_effective: Annotated[float | None, Field("effective sample size", "rows")] = None
+    reasons: Annotated[
+        tuple[Reason, ...], Field("why: code, sentence, measured value, the rule's limit")
+    ] = ()
+    evidence: Evidence = ""
+    spearman_highpass: Annotated[
+        float | None, Field("rank correlation without everything slower than two hours", "−1..1")
+    ] = None
+    innovation_link: Annotated[
+        float | None, Field("association of what neither series predicts of itself", "standard errors")
+    ] = None
+    elasticity_all_rows: Annotated[
+        float | None, Field("elasticity outside the operating range too", "ratio")
+    ] = None
+    auc_top: Annotated[
+        float | None, Field("how well it tells the highest loads apart; latency and queues", _SHARE)
+    ] = None
+    turns: Annotated[
+        tuple[Turn, ...], Field("single numbers that would change the verdict, nearest first")
+    ] = ()
+    gpu_type: GpuType = None
 
 
 @dataclass(frozen=True)
 class Recommendation:
     """The signal the study would scale on, the next best, and what would change the answer."""
 
-    signal: str
-    role: str
-    why: str
-    runner_up: str | None
-    changes: tuple[str, ...] = ()
+    signal: Signal
+    role: SignalRole
+    why: Annotated[str, Field("sentence")]
+    runner_up: Annotated[str | None, Field("the next best, signal@role")]
+    changes: Annotated[tuple[str, ...], Field("what would change the recommendation, in sentences")] = ()
 
 
 @dataclass(frozen=True)
@@ -115,225 +166,317 @@ class StudyResult:
         return next((v for v in self.verdicts if (v.signal, v.role, v.gpu_type) == key), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RealisedCoverage:
-    """How often the next block of history agreed with a capacity's interval that was fitted before it.
+    """How often the next block of history agreed with a capacity's interval that was fitted before it."""
 
-    Attributes
-    ----------
-    covered, blocks
-        Blocks that agreed, None where fewer than three could be checked; and blocks that were.
-    block_s
-        Length of a block [s].
-    below, above
-        (agreed, seen): blocks with enough windows just below the interval, and just above it.
-    reason
-        Why there is no number.
-    """
-
-    covered: int | None
-    blocks: int
-    block_s: float | None
-    below: tuple[int, int]
-    above: tuple[int, int]
-    reason: Reason | None
+    covered: Annotated[int | None, Field("blocks that agreed; null where fewer than three were checked")]
+    blocks: Annotated[int, Field("blocks that were checked")]
+    block_s: Annotated[float | None, Field("length of a block", "s")]
+    below: Annotated[Pair, Field("agreed and seen: blocks with enough windows just below the interval")]
+    above: Annotated[Pair, Field("agreed and seen: just above the interval")]
+    reason: Annotated[Reason | None, Field("why there is no number")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``).
+    """Work per instance at which the SLO just holds (``ok``), or the most it already carried (``floor``)."""
 
-    ``realised_coverage`` is None where it was not looked for: per GPU type, and on a part of the window.
-    """
+    role: PoolRole
+    gpu_type: GpuType
+    signal: Annotated[str, Field("signal the work is counted in")]
+    per_instance: Annotated[
+        float | None, Field("work at which the SLO just holds, or the most carried (floor)", _PER_INSTANCE)
+    ]
+    ci: Annotated[Interval | None, Field("95 % interval", _PER_INSTANCE)]
+    status: Annotated[Status, Field()]
+    basis: Annotated[CapacityBasis | None, Field()]
+    reason: FloorReason
+    evidence: Evidence = ""
+    method: Annotated[str, Field("law that gave it")] = ""
+    calm: Annotated[bool | None, Field("no latency over the limit at the highest loads")] = None
+    growth_ratio: Annotated[
+        float | None, Field("load's growth in a start-up time: q99 if calm, else q99.5", "ratio")
+    ] = None
+    slope: Annotated[float | None, Field("steepness of the fitted law in ln load", "1")] = None
+    realised_coverage: Annotated[
+        RealisedCoverage | None,
+        Field(
+            "later blocks that agree with intervals fitted before; null per GPU type and on a part of the "
+            "window",
+            "blocks",
+        ),
+    ] = None
 
-    role: str
-    gpu_type: str | None
-    signal: str
-    per_instance: float | None
-    ci: Interval | None
-    status: Status
-    basis: CapacityBasis | None
-    reason: Reason | None
-    method: str = ""
-    calm: bool | None = None
-    growth_ratio: float | None = None
-    slope: float | None = None
-    evidence: str = ""
-    realised_coverage: RealisedCoverage | None = None
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Startup:
     """Time from asking for an instance of a role to its first request, as the dump shows it.
 
-    Attributes
-    ----------
-    role
-        prefill, decode or mixed.
-    value_s
-        Median over births (``ok``), or a lower bound of it (``floor``), for then nothing says when the
-        instances were asked for.
-    ci
-        95 % interval of the median [s]; the range where fewer than six births give none.
-    births
-        Instances it rests on.
-    source
-        What says when they were asked for: ``pod_created``, ``replicas``, ``target`` or ``process``; empty
-        where nothing does.
+    A floor is a lower bound, for then nothing says when the instances were asked for. A time that is given by
+    ``--startup`` or hsa.toml goes before it.
     """
 
-    role: str
-    value_s: float | None
-    ci: Interval | None
-    births: int
-    status: Status
-    reason: Reason | None
-    source: str = ""
-    evidence: str = ""
+    role: PoolRole
+    value_s: Annotated[
+        float | None, Field("median time from asking to the first request; floor = at least this", "s")
+    ]
+    ci: Annotated[Interval | None, Field("95 % interval of the median; the range under six births", "s")]
+    births: Annotated[int, Field("instances it rests on", "instances")]
+    status: Annotated[Status, Field()]
+    source: Annotated[
+        str,
+        Field(
+            "what says when they were asked for:", words=("pod_created", "replicas", "target", "process", "")
+        ),
+    ] = ""
+    reason: FloorReason
+    evidence: Evidence = ""
 
 
 @dataclass(frozen=True)
 class CensoredWindow:
     """A stretch in which served work hides the demand."""
 
-    start: str
-    end: str
-    reason: str
+    start: Annotated[str, Field("its first moment", "UTC")]
+    end: Annotated[str, Field("its last moment", "UTC")]
+    reason: Annotated[str, Field("what hides it")]
 
 
 @dataclass(frozen=True)
 class Demand:
-    """Offered work of the service: 95 % quantile of 5-minute means per role [tokens/s]."""
+    """Offered work of the service: 95 % quantile of 5-minute means per role."""
 
-    prefill_tps: float | None
-    decode_tps: float | None
-    censored_windows: tuple[CensoredWindow, ...]
-    reconstruction_error: float | None
+    prefill_tps: Annotated[
+        float | None, Field("95 % quantile of offered cache-missed prefill work", "tokens/s")
+    ]
+    decode_tps: Annotated[float | None, Field("95 % quantile of offered decode work", "tokens/s")]
+    censored_windows: Annotated[
+        tuple[CensoredWindow, ...], Field("stretches in which served work hides demand", "UTC")
+    ]
+    reconstruction_error: Annotated[
+        float | None, Field("offered against served work where both are true", "ratio")
+    ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Threshold:
     """What one instance of a role should carry, and the band around it.
 
     A target is a decision: it has no interval of its own.
-
-    Attributes
-    ----------
-    capacity
-        What the signal reads at the capacity behind the target, with its 95 % interval [unit of the signal];
-        None without a target.
-    headroom_ratio
-        Share of the capacity that the target uses: of its lower end, or of a floor's value.
     """
 
-    signal: str
-    role: str
-    gpu_type: str | None
-    target_per_instance: float | None
-    capacity: Estimate | None
-    scale_out_ratio: float | None
-    scale_in_ratio: float | None
-    cooldown_out_s: float | None
-    cooldown_in_s: float | None
-    status: Status
-    reason: Reason | None
-    noise_cv: float | None = None
-    headroom_ratio: float | None = None
-    evidence: str = ""
-    grows_ratio: float | None = None
-    falls_ratio: float | None = None
-    usual_instances: float | None = None
-    highest_total: float | None = None
-    highest_instances: float | None = None
+    signal: Signal
+    role: SignalRole
+    gpu_type: GpuType
+    target_per_instance: Annotated[float | None, Field("what one instance should carry", _PER_INSTANCE)]
+    headroom_ratio: Annotated[
+        float | None,
+        Field("share of the capacity that the target uses: of its lower end, or of a floor's value", "ratio"),
+    ] = None
+    capacity: Annotated[
+        Estimate | None,
+        Field("what the signal reads at the capacity behind the target, and its interval", _PER_INSTANCE),
+    ]
+    scale_out_ratio: Annotated[float | None, Field("scale out above", "wanted ÷ current")]
+    scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")]
+    cooldown_out_s: Annotated[float | None, Field("pause after scaling out", "s")]
+    cooldown_in_s: Annotated[float | None, Field("pause after scaling in", "s")]
+    status: Annotated[Status, Field()]
+    reason: FloorReason
+    evidence: Evidence = ""
+    noise_cv: Annotated[float | None, Field("noise of the averaged signal ÷ its mean", "ratio")] = None
+    grows_ratio: Annotated[
+        float | None, Field("growth of the load within cooldown_out_s, q99.9", "ratio of the pool")
+    ] = None
+    falls_ratio: Annotated[
+        float | None, Field("fall of the load within cooldown_in_s, q99.9", "ratio of the pool")
+    ] = None
+    usual_instances: Annotated[
+        float | None, Field("size of the pool that scale_in_ratio was set for", "instances")
+    ] = None
+    highest_total: Annotated[
+        float | None, Field("highest total seen, where growth made the target", "unit of the signal")
+    ] = None
+    highest_instances: Annotated[float | None, Field("what that total needs without growth", "instances")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuSpeed:
+    """How fast one GPU type of a pool that mixes types is."""
+
+    role: PoolRole
+    gpu_type: Annotated[str, Field("GPU model")]
+    instances: Annotated[float | None, Field("mean pods of the type", "instances")]
+    relative: Annotated[float | None, Field("speed ÷ that of the reference type", "ratio")]
+    ci: Annotated[
+        Interval | None,
+        Field("95 % interval; the value itself where a profile or a benchmark gave it", "ratio"),
+    ]
+    reference: Annotated[str | None, Field("the most numerous type")]
+    weight: Annotated[
+        float | None, Field("what a pod of the type counts, 1 = the mean pod recorded", "equivalents")
+    ]
+    basis: Annotated[SpeedBasis | None, Field()]
+    status: Annotated[Answered, Field()]
+    reason: RefusedReason
+    evidence: Evidence = ""
+    pods: Annotated[
+        int | None, Field("pods that make up the 95 % demand, the fastest type first", "instances")
+    ] = None
+
+
+def weights_of(speeds: Sequence[GpuSpeed], role: str) -> dict[str, float]:
+    """Return what one pod of each GPU type of a role counts, 1 = the mean pod recorded; empty if unknown."""
+    return {s.gpu_type: s.weight for s in speeds if s.role == role and s.weight is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A version of one pool that came inside the window, and the rows its numbers stand on.
+
+    Capacity, targets, mix and ratio stand on the version that runs at the end. Between ``start`` and ``end``
+    both versions ran, and these rows belong to neither.
+    """
+
+    role: PoolRole
+    kind: Annotated[
+        ReleaseKind,
+        Field("released = replaced the one before, tried = went again, under_way = both run at the end"),
+    ]
+    what: Annotated[str, Field("what tells the versions apart: an image, a version label, metric names")]
+    before: Annotated[str, Field("version before")]
+    after: Annotated[str, Field("version that came")]
+    start: Annotated[str, Field("when it was first seen", "UTC")]
+    end: Annotated[str, Field("when the one that went was last seen", "UTC")]
+    used_h: Annotated[float, Field("hours that the numbers of the pool stand on", "h", null=False)]
+    left_out_h: Annotated[float, Field("hours left out for its releases", "h", null=False)]
+    text: Annotated[str, Field("the same in words")]
 
 
 @dataclass(frozen=True)
 class RatioWindow:
     """Ratio of one stretch of time."""
 
-    start: str
-    end: str
-    value: float
-    ci: Interval | None
+    start: Annotated[str, Field("its start", "UTC")]
+    end: Annotated[str, Field("its end", "UTC")]
+    value: Annotated[float, Field("the ratio", _RATIO)]
+    ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
 
 
 @dataclass(frozen=True)
 class Mover:
-    """An input of the token mix and what it has to do with the mix's movement.
+    """An input of the token mix and what it has to do with the mix's movement."""
 
-    Attributes
-    ----------
-    input
-        ``isl``, ``osl`` or ``hit_rate``.
-    share
-        Share of the variance of ln mix it explains [ratio]; negative where it moves against the rest.
-    low, high
-        10 % and 90 % quantile over stretches [tokens, or ratio].
-    """
-
-    input: str
-    share: float
-    low: float
-    high: float
+    input: Annotated[str, Field(words=("isl", "osl", "hit_rate"))]
+    share: Annotated[
+        float,
+        Field(
+            "share of the variance of ln mix it explains; negative where it moves against the rest", "ratio"
+        ),
+    ]
+    low: Annotated[float, Field("10 % quantile over stretches", "tokens, or ratio")]
+    high: Annotated[float, Field("90 % quantile over stretches", "tokens, or ratio")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FixedCost:
-    """What holding one ratio costs while the mix moves, against following it.
+    """What holding one ratio costs while the mix moves, against following it."""
 
-    Attributes
-    ----------
-    name, ratio
-        Which ratio is held.
-    extra_instance_hours
-        Instance-hours beyond following the mix, with neither pool ever over its target [ratio].
-    sized_on_decode
-        The same with both pools sized on decode alone [ratio].
-    short_share
-        Then: share of decode work that comes while prefill is over its capacity [ratio].
-    worst_load
-        Then: highest prefill load ÷ target [ratio].
-    """
-
-    name: str
-    ratio: float
-    extra_instance_hours: float
-    sized_on_decode: float
-    short_share: float
-    worst_load: float
+    name: Annotated[str, Field("which ratio is held")]
+    ratio: Annotated[float, Field("that ratio", _RATIO)]
+    extra_instance_hours: Annotated[
+        float, Field("instance-hours beyond following the mix, neither pool ever over its target", "ratio")
+    ]
+    sized_on_decode: Annotated[float, Field("the same with both pools sized on decode alone", "ratio")]
+    short_share: Annotated[
+        float, Field("then: share of decode work that comes while prefill is over its capacity", "ratio")
+    ]
+    worst_load: Annotated[float, Field("then: highest prefill load ÷ target", "ratio")]
 
 
 @dataclass(frozen=True)
+class TypeRatio:
+    """Prefill pods of one GPU type per decode pod of another; a type is None where its pool has one."""
+
+    prefill_type: Annotated[str | None, Field("GPU model of prefill")]
+    decode_type: Annotated[str | None, Field("GPU model of decode")]
+    value: Annotated[float, Field("pods per pod; it counts mean pods", _RATIO)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaGroup:
+    """What one pair of counts served while a side held it back."""
+
+    prefill: Annotated[float, Field("prefill instances", "instances")]
+    decode: Annotated[float, Field("decode instances", "instances")]
+    limited: Annotated[Literal["prefill", "decode"], Field("the side that held it back:")]
+    windows: Annotated[int, Field("windows", "rows")]
+    per_instance_tps: Annotated[float, Field("work per instance", "tokens/s")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicaRatio:
+    """The ratio that a history of changing counts shows: a cross-check, which never replaces the value."""
+
+    value: Annotated[float | None, Field("mix · β ÷ α", _RATIO)]
+    ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
+    status: Annotated[Answered, Field()]
+    at_least: Annotated[float | None, Field("bound where only one side was ever held back", _RATIO)]
+    at_most: Annotated[float | None, Field("bound where only one side was ever held back", _RATIO)]
+    reason: RefusedReason
+    prefill_tps: Annotated[
+        float | None, Field("α: work an instance serves while its pool holds requests back", "tokens/s")
+    ]
+    decode_tps: Annotated[float | None, Field("β: the same of decode", "tokens/s")]
+    groups: Annotated[tuple[ReplicaGroup, ...], Field("what it was read from, by side and counts")] = ()
+    agrees: Annotated[
+        bool | None, Field("whether the intervals meet; null where one of them is not known")
+    ] = None
+    text: Annotated[str | None, Field("the same in words")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PdRatio:
     """Prefill instances per decode instance."""
 
-    value: float | None
-    ci: Interval | None
-    status: RatioStatus
-    at_least: float | None
-    at_most: float | None
-    reason: Reason | None
-    band: Interval | None = None
-    by_window: tuple[RatioWindow, ...] = ()
-    integer_pairs: tuple[tuple[int, int], ...] = ()
-    evidence: str = ""
-    moved_by: tuple[Mover, ...] = ()
-    fixed_costs: tuple[FixedCost, ...] = ()
-    by_gpu_type: tuple[TypeRatio, ...] = ()
-    from_replicas: ReplicaRatio | None = None
+    value: Annotated[float | None, Field("instances per instance", _RATIO)]
+    ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
+    status: Annotated[RatioStatus, Field()]
+    at_least: Annotated[float | None, Field("one-sided bound", _RATIO)]
+    at_most: Annotated[float | None, Field("one-sided bound", _RATIO)]
+    reason: Annotated[Reason | None, Field("why it is not ok")]
+    by_window: Annotated[tuple[RatioWindow, ...], Field("ratio of each stretch", _RATIO)] = ()
+    integer_pairs: Annotated[tuple[Pair, ...], Field("pairs near the value, best first", "instances")] = ()
+    evidence: Evidence = ""
+    band: Annotated[Interval | None, Field("range it moves in", _RATIO)] = None
+    moved_by: Annotated[
+        tuple[Mover, ...], Field("inputs of the mix and the share of its movement of each", "ratio")
+    ] = ()
+    fixed_costs: Annotated[
+        tuple[FixedCost, ...], Field("what holding one ratio costs against following", "ratio")
+    ] = ()
+    by_gpu_type: Annotated[
+        tuple[TypeRatio, ...], Field("pods of one GPU type per pod of another that balance", _RATIO)
+    ] = ()
+    from_replicas: Annotated[
+        ReplicaRatio | None, Field("what a history of changing counts shows, a cross-check", _RATIO)
+    ] = None
 
 
 @dataclass(frozen=True)
 class Refusal:
     """A question the data could not answer, and what to record to answer it."""
 
-    what: str
-    code: str
-    text: str
-    collect: str
+    what: Annotated[str, Field("the number that is missing")]
+    code: Annotated[str, Field("cause")]
+    text: Annotated[str, Field("sentence")]
+    collect: Annotated[str, Field("what to record to answer it")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Derived:
     """Everything the derive stage says of one service."""
 
@@ -368,3 +511,213 @@ class Derived:
     def startup_of(self, role: str) -> Startup | None:
         """Return the start-up time that the dump shows of a role, None when it was not looked for."""
         return next((s for s in self.startup if s.role == role), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateScore:
+    """One candidate policy on the training window."""
+
+    policy: Annotated[str, Field("name of the candidate")]
+    signal: Signal
+    score: Annotated[float | None, Field("what selection minimises; null = could not be simulated", "hours")]
+    gpu_hours: Annotated[float | None, Field("on the training window", "GPU-hours")]
+    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]
+    chosen: Annotated[bool, Field("whether selection took it")]
+    role: Annotated[str, Field("role of the signal; several are joined by +")]
+    instance_hours: Annotated[float | None, Field("on the training window", "instance-hours")]
+    actions_per_day: Annotated[float | None, Field("scaling actions", "1/day")]
+    reason: Annotated[str, Field("why it was or was not")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalDriver:
+    """One signal as the driver of its pool on the test window."""
+
+    signal: Signal
+    role: Annotated[str, Field("role of the signal")]
+    pool: Annotated[str, Field("pool it drove; empty when none answers to it")]
+    verdict: Annotated[Verdict, Field("what the study says of it:")]
+    target_per_instance: Annotated[
+        float | None, Field("what it reads at the derived target load", _PER_INSTANCE)
+    ] = None
+    load_dip_ratio: Annotated[
+        float | None, Field("load in its lowest tenth ÷ in its highest, hourly means", "ratio")
+    ] = None
+    dip_ratio: Annotated[float | None, Field("instances at the dip of the load ÷ at its peak", "ratio")] = (
+        None
+    )
+    correlation: Annotated[float | None, Field("instances with 5-min load", "−1..1")] = None
+    reversals_per_day: Annotated[
+        float | None, Field("moves of the pool that undo the one before", "1/day")
+    ] = None
+    instance_hours: Annotated[float | None, Field("of the pool, on the test window", "instance-hours")] = None
+    strain_ratio: Annotated[float | None, Field("expected share of windows over capacity", _SHARE)] = None
+    reading: Annotated[str, Field("what that means, or why it was not tried")] = ""
+    evidence: Evidence = ""
+
+
+_DRAWN = "95 % interval; see interval_basis"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyReplay:
+    """One policy on the test window.
+
+    ``vs_static_peak``, ``vs_recorded``, ``vs_hindsight`` and ``vs_current`` are 1 − hours ÷ those of that
+    row, in GPU-hours where both have them, negative when the policy costs more; null without the row:
+    ``current`` needs the objects that scale the service today, and a replay of them that stands for what
+    ran. What keeps the SLO is not above 0 against ``hindsight``, but for the little by which the schedule
+    found there lies above the bound, and ``recorded``, which waits for no start-up.
+
+    Intervals are 95 %, from ``interval_basis`` drawn anew: whole ``days``, or ``hours`` in blocks, which
+    holds what moves within a day alone.
+    """
+
+    policy: Policy
+    gpu_hours: Annotated[float | None, Field("on the test window", "GPU-hours")]
+    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")]
+    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]
+    actions_per_day: Annotated[float | None, Field("scaling actions", "1/day")]
+    reversals_per_day: Annotated[float | None, Field("actions that undo the one before", "1/day")]
+    overshoot_ratio: Annotated[float | None, Field("instances beyond need ÷ need", "ratio")]
+    unserved_tokens: Annotated[float | None, Field("work never served", "tokens")]
+    vs_static_peak: Annotated[float | None, Field("1 − hours ÷ those of a fleet fixed at its peak", "ratio")]
+    vs_recorded: Annotated[float | None, Field("1 − hours ÷ those of the recorded counts", "ratio")]
+    evidence: Evidence = ""
+    recovery_s: Annotated[
+        float | None, Field("longest stretch in which windows are expected to violate", "s")
+    ] = None
+    pd_imbalance_ratio: Annotated[
+        float | None, Field("mean share of the room of one pool that the other can't match", _SHARE)
+    ] = None
+    slo_violation_s: Annotated[
+        float | None, Field("expected time in windows over the SLO; null where slo_violation_ratio is", "s")
+    ] = None
+    slo_violation_tokens: Annotated[
+        float | None,
+        Field(
+            "output tokens served in windows over the SLO; null where slo_violation_ratio is, and where no "
+            "pool decodes",
+            "tokens",
+        ),
+    ] = None
+    vs_hindsight: Annotated[
+        float | None,
+        Field("1 − hours ÷ those of the cheapest schedule found with the future known", "ratio"),
+    ] = None
+    vs_current: Annotated[
+        float | None,
+        Field("1 − hours ÷ those of today's autoscaler; null when not given or not comparable", "ratio"),
+    ] = None
+    instance_hours_ci: Annotated[Interval | None, Field(_DRAWN, "instance-hours")] = None
+    slo_violation_ci: Annotated[Interval | None, Field(_DRAWN, _SHARE)] = None
+    vs_recorded_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
+    slo_violation_s_ci: Annotated[Interval | None, Field(_DRAWN, "s")] = None
+    slo_violation_tokens_ci: Annotated[Interval | None, Field(_DRAWN, "tokens")] = None
+    vs_static_peak_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
+    vs_hindsight_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
+    vs_current_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
+    interval_reason: Annotated[str, Field("why there are no intervals")] = ""
+    cost: Annotated[
+        float | None,
+        Field(
+            "on the test window; null where a price is not given", "currency of [prices]",
+            absent="no price was given",
+        ),
+    ] = None  # fmt: skip
+    interval_basis: Annotated[
+        str | None, Field("what intervals are drawn from:", words=("days", "hours"))
+    ] = None
+    slo_violation_range: Annotated[
+        Interval | None, Field("how far the replay may be off; null = no claim", _SHARE)
+    ] = None
+    slo_side: Annotated[
+        str | None,
+        Field(
+            "where that range lies against the share of windows that the SLO allows:",
+            words=("under", "over", "unclear"),
+        ),
+    ] = None
+
+
+_FEWEST = "fewest {} in the fault; null = no such pool"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultReplay:
+    """One policy under one fault asked for, at all hours that it was tried at."""
+
+    policy: Policy
+    fault: Annotated[str, Field("name; none is the same hours undisturbed")]
+    text: Annotated[str, Field("what happens")]
+    places: Annotated[int | None, Field("at how many hours it was tried")] = None
+    slo_violation_ratio: Annotated[
+        float | None, Field("mean, from its start to two hours after its end", _SHARE)
+    ] = None
+    worst_violation_ratio: Annotated[float | None, Field("the same of the worst hour", _SHARE)] = None
+    recovery_s: Annotated[
+        float | None,
+        Field("longest, from its end to the last window it makes violate; null = not recovered once", "s"),
+    ] = None
+    unserved_tokens: Annotated[
+        float | None, Field("most work still waiting two hours after a fault", "tokens")
+    ] = None
+    lowest_prefill: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
+    lowest_decode: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
+    lowest_mixed: Annotated[float | None, Field(_FEWEST.format("asked for"), "instances")] = None
+    lowest_ready_prefill: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
+    lowest_ready_decode: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
+    lowest_ready_mixed: Annotated[float | None, Field(_FEWEST.format("able to serve"), "instances")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacementOutcome:
+    """One policy on a topology."""
+
+    policy: Policy
+    unplaced_instance_hours: Annotated[float, Field("wanted, and found no place", "instance-hours")]
+    unplaced_window_ratio: Annotated[float, Field("windows in which a wanted instance had none", _SHARE)]
+    crossing_ratio: Annotated[
+        float | None,
+        Field("KV traffic whose partner is in another network domain; null with one role", _SHARE),
+    ]
+    scarce_instance_hours: Annotated[float, Field("on subgroups of several GPU types", "instance-hours")]
+    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO, all placed", _SHARE)]
+    placed_slo_violation_ratio: Annotated[float | None, Field("the same with what found a place", _SHARE)]
+    unserved_tokens: Annotated[float, Field("work never served, all placed", "tokens")]
+    placed_unserved_tokens: Annotated[float, Field("the same with what found a place", "tokens")]
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """The backtest: windows, calibration of the fleet model, and one row per policy."""
+
+    train: Annotated[tuple[str, str] | None, Field("first and last moment of the training window", "UTC")]
+    test: Annotated[tuple[str, str] | None, Field("first and last moment of the test window", "UTC")]
+    calibration: Annotated[
+        dict[str, Any], Field("recorded against replayed violations of what ran", "JSON")
+    ] = field(default_factory=dict)
+    policies: Annotated[tuple[PolicyReplay, ...], Field("one row a policy")] = ()
+    current: Annotated[
+        dict[str, Any],
+        Field("today's autoscaler and what to change in it", absent="its objects were not given"),
+    ] = field(default_factory=dict)
+    faults: Annotated[
+        tuple[FaultReplay, ...], Field("policy by fault", absent="faults were not asked for")
+    ] = ()
+    placement: Annotated[
+        tuple[PlacementOutcome, ...], Field("policies on a topology", absent="no topology was given")
+    ] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyDecision:
+    """What to do, and how far to trust it: the one place where every output gets its answer from."""
+
+    recommend: Annotated[Recommend, Field("keep = what runs, record = no number can be stood for:")]
+    why: Annotated[str, Field("one sentence")]
+    confidence: Annotated[Confidence, Field()]
+    confidence_reasons: Annotated[
+        tuple[Reason, ...], Field("what speaks against a higher confidence, the shortest first")
+    ]
+    next_steps: Annotated[tuple[str, ...], Field("what to do next, as sentences")]

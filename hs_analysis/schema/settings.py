@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from hs_analysis.schema.declare import Field
 
 HistoryKind = Literal["production", "pressure_test"]
 
 
 @dataclass(frozen=True)
 class Slo:
-    """A latency objective; a limit that is None was not given and there is no default.
+    """A latency objective; a limit that is None was not given and there is no default."""
 
-    Attributes
-    ----------
-    ttft_s, tbt_s
-        Limits on time to first token and time between tokens [s].
-    quantile
-        Share of requests (TTFT) or token gaps (TBT) of a window that must be within the limit [ratio].
-    window_s
-        Width of a judged window [s].
-    allowed_window_share
-        Share of windows that may violate [ratio].
-    """
-
-    ttft_s: float | None = None
-    tbt_s: float | None = None
-    quantile: float = 0.95
-    window_s: float = 60.0
-    allowed_window_share: float = 0.05
+    ttft_s: Annotated[float | None, Field("limit on the time to first token", "s")] = None
+    tbt_s: Annotated[float | None, Field("limit on the time between tokens", "s")] = None
+    quantile: Annotated[
+        float,
+        Field(
+            "share of requests (TTFT) or token gaps (TBT) of a window that must be within the limit", "ratio"
+        ),
+    ] = 0.95
+    window_s: Annotated[float, Field("width of a judged window", "s")] = 60.0
+    allowed_window_share: Annotated[float, Field("share of windows that may break the SLO", "ratio")] = 0.05
 
     def limit_s(self, signal: str) -> float | None:
         """Return the limit on ``ttft`` or ``tbt`` in seconds, None when not given."""
@@ -167,39 +162,21 @@ class Reading:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A stretch of the history that is left out: an incident, a deploy, a load test.
+    """A stretch of the history that is left out: an incident, a deploy, a load test."""
 
-    Attributes
-    ----------
-    start, end
-        First moment that is left out, and first that is not any more, as ISO 8601 UTC text.
-    label
-        Why, in the user's words; empty when not said.
-    """
-
-    start: str
-    end: str
-    label: str = ""
+    start: Annotated[str, Field("first moment that is left out", "UTC")]
+    end: Annotated[str, Field("first moment that is not left out any more", "UTC")]
+    label: Annotated[str, Field("why, in the user's words; empty when not said")] = ""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, to be marked on the charts.
+    """Something that happened, to be marked on the charts."""
 
-    Attributes
-    ----------
-    t, end
-        When, as ISO 8601 UTC text; ``end`` is None for a moment.
-    text
-        What happened.
-    kind
-        Its kind in one word, e.g. ``deploy``; empty when not said.
-    """
-
-    t: str
-    end: str | None = None
-    text: str = ""
-    kind: str = ""
+    t: Annotated[str, Field("when it began", "UTC")]
+    end: Annotated[str | None, Field("when it ended; null for a moment", "UTC")] = None
+    text: Annotated[str, Field("what happened")] = ""
+    kind: Annotated[str, Field("its kind in one word, e.g. deploy; empty when not said")] = ""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Protocol
 
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
 from hs_analysis.schema.baselines import RECORDED
-from hs_analysis.schema.results import Derived
+from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 
 NO_WORSE_POINTS = 0.01

@@ -13,8 +13,7 @@ import polars as pl
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import POOL_ROLES, SERVED, ServiceFrame, SignalInfo, column
-from hs_analysis.schema.detail import STUDY_POINTS
-from hs_analysis.schema.frames import check, empty
+from hs_analysis.schema.frames import STUDY_POINTS, check, empty
 from hs_analysis.schema.results import Reason, Recommendation, SignalVerdict, StudyResult
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.smoothing import positive_log

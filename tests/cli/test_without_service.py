@@ -17,7 +17,7 @@ from hs_analysis.pipeline.report_stages import write_report
 from hs_analysis.pipeline.results import unserved
 from hs_analysis.pipeline.stages import Silent, Work
 from hs_analysis.policy import load_all
-from hs_analysis.schema.reasons import WITHOUT_SERVICE
+from hs_analysis.schema.results import WITHOUT_SERVICE
 from hs_analysis.schema.settings import Settings
 
 LINE = '"^pod=m-prefill-" = "demo/m"'

@@ -21,8 +21,7 @@ from simulator.workloads import LoadShape, arrivals
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.ratio_from_replicas import beside
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.balance import ReplicaRatio
-from hs_analysis.schema.results import PdRatio
+from hs_analysis.schema.results import PdRatio, ReplicaRatio
 from hs_analysis.schema.settings import Slo
 
 FEW = replace(SETTINGS, draws=60)

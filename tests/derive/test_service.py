@@ -12,8 +12,7 @@ from derive.synthetic import SETTINGS, day_frame, step_test, with_columns
 from hs_analysis import evidence
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.service import _resamples
-from hs_analysis.schema.detail import CAPACITY_CURVE, CAPACITY_POINTS, MIX
-from hs_analysis.schema.frames import check
+from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check
 from hs_analysis.schema.results import SignalVerdict
 
 FEW = replace(SETTINGS, draws=80)

@@ -24,8 +24,7 @@ from hs_analysis.derive.gpu_speed import (
     with_pods,
 )
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.balance import GpuSpeed, weights_of
-from hs_analysis.schema.results import Capacity
+from hs_analysis.schema.results import Capacity, GpuSpeed, weights_of
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import BenchSpeed
 from hs_analysis.statistics.resampling import moving_block_indices

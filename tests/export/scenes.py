@@ -19,7 +19,7 @@ from hs_analysis.policy.model import (
     Tier,
 )
 from hs_analysis.schema.frames import SERIES, check, empty
-from hs_analysis.schema.reasons import Estimate
+from hs_analysis.schema.results import Estimate
 
 DECODE_PROMQL = 'sum(rate(vllm:generation_tokens_total{namespace="prod",job="vllm-decode"}[5m]))'
 UTIL_PROMQL = 'avg(avg by (exported_pod) (avg_over_time(DCGM_FI_DEV_GPU_UTIL{a="(b\\")"}[5m]))) / 100'

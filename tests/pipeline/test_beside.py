@@ -167,8 +167,7 @@ def schema() -> dict[str, object]:
     whole = json.loads(
         Path(report_stages.__file__).parents[1].joinpath("schema/summary.schema.json").read_text("utf-8")
     )
-    part: dict[str, object] = whole["properties"]["services"]["items"]["properties"]["replay"]
-    return {"$defs": whole["$defs"], **part}
+    return {"$defs": whole["$defs"], "$ref": "#/$defs/ReplayResult"}
 
 
 def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

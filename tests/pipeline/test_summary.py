@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
@@ -13,54 +13,31 @@ from jsonschema import Draft202012Validator
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
-from hs_analysis.policy.decision import PolicyDecision
-from hs_analysis.schema import results
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay, ReplayResult, SignalDriver
-from hs_analysis.schema.outcomes import OUTCOMES
+from hs_analysis.schema.declare import declared, names_of
 from hs_analysis.schema.results import (
+    CandidateScore,
     Capacity,
     CensoredWindow,
     Demand,
     Derived,
     Estimate,
     PdRatio,
+    PolicyDecision,
+    PolicyReplay,
     RatioWindow,
     Reason,
     Recommendation,
     Refusal,
     Release,
+    ReplayResult,
+    SignalDriver,
     SignalVerdict,
     Startup,
     Threshold,
 )
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.summary import ServiceSummary, Summary
 
-CONTRACT = {
-    "signals": "signal role source verdict pearson pearson_ci spearman spearman_ci elasticity elasticity_ci "
-    "snr lag_s lag_ci stability drift coverage interval_s n_effective reasons evidence",
-    "recommended": "signal role why runner_up",
-    "capacity": "role gpu_type signal per_instance ci status basis reason evidence",
-    "demand": "prefill_tps decode_tps censored_windows reconstruction_error",
-    "thresholds": "signal role gpu_type target_per_instance headroom_ratio capacity scale_out_ratio "
-    "scale_in_ratio cooldown_out_s cooldown_in_s status reason evidence",
-    "startup": "role value_s ci births status source reason evidence",
-    "pd_ratio": "value ci status at_least at_most reason by_window integer_pairs evidence",
-    "selection": "policy signal score gpu_hours slo_violation_ratio chosen",
-    "replay": "train test calibration policies",
-    "refusals": "what code text collect",
-    "totals": "prompt_tokens output_tokens requests instance_hours gpu_hours",
-}
-POLICIES = (
-    "policy gpu_hours instance_hours slo_violation_ratio actions_per_day reversals_per_day overshoot_ratio "
-    "unserved_tokens vs_static_peak vs_recorded evidence recovery_s pd_imbalance_ratio slo_violation_s "
-    "slo_violation_tokens vs_hindsight vs_current instance_hours_ci "
-    "slo_violation_ci vs_recorded_ci slo_violation_s_ci slo_violation_tokens_ci vs_static_peak_ci "
-    "vs_hindsight_ci vs_current_ci interval_reason interval_basis slo_violation_range slo_side"
-)
-SERVICE = (
-    "decision service history_kind reference gpus_per_instance totals slo_edges signals recommended capacity "
-    "demand thresholds startup gpu_speeds pd_ratio selection replay drivers refusals"
-)
 DECISION = PolicyDecision(
     recommend="keep",
     why="why",
@@ -206,7 +183,16 @@ def service(*, known: bool = True) -> dict[str, Any]:
 def whole(*services: dict[str, Any]) -> dict[str, Any]:
     """Return a summary."""
     counts = dict.fromkeys(
-        ("rows_read", "rows_stored", "duplicates", "rows_rejected", "series", "series_unmapped"), 0
+        (
+            "rows_read",
+            "rows_stored",
+            "duplicates",
+            "superseded",
+            "rows_rejected",
+            "series",
+            "series_unmapped",
+        ),
+        0,
     )
     missing = [{"signal": "ttft", "role": "service", "how_to_enable": "switch"}]
     coverage = {**counts, "roles": {"prefill": 2}, "missing": missing, "skipped": ["a"], "broken": []}
@@ -274,30 +260,17 @@ def test_schema_refuses_what_is_not_agreed(validator: Draft202012Validator) -> N
         assert list(validator.iter_errors(bad))
 
 
-def test_keys_come_in_the_contracts_order() -> None:
-    """Listed keys first, in order; further ones after them."""
+def test_keys_come_in_the_order_of_the_fields() -> None:
+    """What is declared is what is written: each key once, in order, and none that is not declared."""
     found = whole(service())
-    assert list(found) == [
-        "schema_version",
-        "tool_version",
-        "window",
-        "excluded",
-        "events",
-        "slo",
-        "inputs",
-        "coverage",
-        "services",
-        "sweeps",
-        "profiles",
-        "bench_speeds",
-        "warnings",
-    ]
+    assert tuple(found) == names_of(Summary)
     (one,) = found["services"]
-    assert list(one) == SERVICE.split()
-    for key, names in CONTRACT.items():
-        entry = one[key][0] if isinstance(one[key], list) else one[key]
-        assert list(entry)[: len(names.split())] == names.split(), key
-    assert list(one["replay"]["policies"][0]) == POLICIES.split()
+    assert list(one) == [field.name for field in declared(ServiceSummary) if not field.field.absent]
+    assert tuple(one["capacity"][0]) == names_of(Capacity)
+    with pytest.raises(KeyError, match="ServiceSummary: growth"):
+        whole(service() | {"growth": 1.0})
+    with pytest.raises(KeyError, match="ServiceSummary: demand"):
+        whole({name: part for name, part in service().items() if name != "demand"})
 
 
 def test_missing_numbers_are_null() -> None:
@@ -308,38 +281,6 @@ def test_missing_numbers_are_null() -> None:
     assert summary.compose(window={"a": 1 / 3}, slo={}, inputs=[], coverage={}, services=[], warnings=[])[
         "window"
     ] == {"a": 0.333333333333}
-
-
-@pytest.mark.parametrize(
-    ("kind", "table"),
-    [
-        (SignalVerdict, "study"), (Recommendation, "recommended"), (Capacity, "capacity"), (Demand, "demand"),
-        (Threshold, "thresholds"), (PdRatio, "pd_ratio"), (Startup, "startup"), (Refusal, "refusals"),
-        (CandidateScore, "select"), (PolicyReplay, "replay_policies"), (SignalDriver, "drivers"),
-        (Release, "releases"),
-    ],
-)  # fmt: skip
-def test_tables_have_a_column_for_each_field(kind: type[Any], table: str) -> None:
-    """A field without a column would be lost between two stages."""
-    names = [field.name for field in fields(kind)]
-    contract = OUTCOMES[table]
-    assert sorted(contract.names) == sorted(["service", "fit", *names])
-    for field in contract:
-        assert field.metadata[b"meaning"]
-        assert b"unit" in field.metadata
-
-
-def test_every_result_field_is_in_the_schema(validator: Draft202012Validator) -> None:
-    """A field added to a result has to be declared."""
-    service_schema = validator.schema["properties"]["services"]["items"]["properties"]
-    for key, kind in (
-        ("signals", results.SignalVerdict), ("capacity", results.Capacity), ("thresholds", results.Threshold),
-        ("selection", CandidateScore), ("refusals", results.Refusal),
-        ("startup", results.Startup), ("releases", Release),
-    ):  # fmt: skip
-        assert set(service_schema[key]["items"]["properties"]) == {f.name for f in fields(kind)}
-    assert set(service_schema["pd_ratio"]["properties"]) == {f.name for f in fields(results.PdRatio)}
-    assert set(service_schema["demand"]["properties"]) == {f.name for f in fields(results.Demand)}
 
 
 @pytest.mark.parametrize(("after", "warned"), [(109.0, False), (111.0, True), (89.0, True), (None, False)])

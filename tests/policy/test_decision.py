@@ -11,8 +11,7 @@ from replay.services import SETTINGS, START, built, derived, pd_day
 
 from hs_analysis.policy.build import build_policy
 from hs_analysis.policy.decision import CRITERIA, Grounds, decide_on, recorded_weekdays, with_decision
-from hs_analysis.schema.backtests import PolicyReplay, ReplayResult
-from hs_analysis.schema.results import Refusal
+from hs_analysis.schema.results import PolicyReplay, Refusal, ReplayResult
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"

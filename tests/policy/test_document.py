@@ -31,7 +31,7 @@ from hs_analysis.policy.model import (
     Target,
     Tier,
 )
-from hs_analysis.schema.reasons import Estimate
+from hs_analysis.schema.results import Estimate
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))

@@ -19,8 +19,7 @@ from hs_analysis.replay.controllers.keda import Keda
 from hs_analysis.replay.faults import faults_named
 from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.detail import TIMELINE
-from hs_analysis.schema.frames import check
+from hs_analysis.schema.frames import TIMELINE, check
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))

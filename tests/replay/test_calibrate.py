@@ -16,8 +16,7 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.balance import GpuSpeed
-from hs_analysis.schema.results import Derived
+from hs_analysis.schema.results import Derived, GpuSpeed
 
 ROWS = 400
 

@@ -20,7 +20,7 @@ from hs_analysis.replay.score import (
     violation_tokens,
 )
 from hs_analysis.replay.simulate import simulate
-from hs_analysis.schema.backtests import PolicyReplay
+from hs_analysis.schema.results import PolicyReplay
 
 ROWS = 60
 

@@ -10,7 +10,7 @@ from replay.services import D_CAPACITY, SETTINGS, derived, service
 
 from hs_analysis.replay.backtest import replay_service
 from hs_analysis.replay.sides import SHARE_WIDTH, share_range, side_of, width_of, with_side
-from hs_analysis.schema.backtests import PolicyReplay
+from hs_analysis.schema.results import PolicyReplay
 
 ROWS = 400
 CALIBRATED = {"status": "calibrated", "latencies": {}}

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from hs_analysis.schema.detail import DETAILS
-from hs_analysis.schema.frames import empty
+from hs_analysis.schema.frames import DETAILS, empty
 
 START = datetime(2026, 11, 2, tzinfo=UTC)
 DAYS = 7

@@ -9,10 +9,18 @@ from hs_analysis import evidence
 from hs_analysis.errors import UsageError
 from hs_analysis.report.derivations import CAPACITY_FORMULAS
 from hs_analysis.report.explain import explain, text
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
-from hs_analysis.schema.detail import CAPACITY_POINTS, STUDY_POINTS, TIMELINE
-from hs_analysis.schema.frames import empty
-from hs_analysis.schema.results import Capacity, Demand, Estimate, PdRatio, Reason, SignalVerdict, Threshold
+from hs_analysis.schema.frames import CAPACITY_POINTS, STUDY_POINTS, TIMELINE, empty
+from hs_analysis.schema.results import (
+    CandidateScore,
+    Capacity,
+    Demand,
+    Estimate,
+    PdRatio,
+    PolicyReplay,
+    Reason,
+    SignalVerdict,
+    Threshold,
+)
 
 NAME = "prod/llama"
 START = datetime(2026, 11, 17, tzinfo=UTC)

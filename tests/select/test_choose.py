@@ -10,7 +10,7 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_po
 
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.replay.backtest import score_policies
-from hs_analysis.schema.backtests import CandidateScore, PolicyReplay
+from hs_analysis.schema.results import CandidateScore, PolicyReplay
 from hs_analysis.select.choose import select_service
 
 FRAME = pd_day()
