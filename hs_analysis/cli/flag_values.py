@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.schema.choices import FAULTS
+from hs_analysis.schema.names import FAULTS
 from hs_analysis.schema.settings import Document
 from hs_analysis.settings.file import Given, Layer, read_words
 from hs_analysis.settings.registry import Kind, by_key

@@ -14,7 +14,7 @@ import typer
 from hs_analysis.cli import flag_values
 from hs_analysis.cli.output import Format
 from hs_analysis.errors import UsageError
-from hs_analysis.schema.choices import FAULTS
+from hs_analysis.schema.names import FAULTS
 from hs_analysis.settings.file import Given, Layer
 from hs_analysis.settings.registry import EVENT_FILES, MOMENT, SETTINGS, SPANS
 

@@ -29,7 +29,7 @@ from hs_analysis.cli.options import (
     grouped,
 )
 from hs_analysis.cli.output import Block, Shown, Table, show
-from hs_analysis.schema.choices import EXPORT_TARGETS
+from hs_analysis.schema.names import EXPORT_TARGETS
 
 if TYPE_CHECKING:
     from hs_analysis.pipeline.runner import Ran

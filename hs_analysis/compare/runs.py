@@ -11,7 +11,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.compare.changes import Bound, Change, Measure, Place, Plain, numbers, words
 from hs_analysis.compare.documents import Walk, fields, followed, policy_changes
 from hs_analysis.errors import RunFolderError
-from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.names import RECORDED
 
 SUMMARY_SCHEMAS = (1, 2)
 POLICY_SCHEMAS = ("hs-analysis/policy/v1alpha1", "hs-analysis/policy/v1alpha2")

@@ -23,7 +23,7 @@ from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.readings import BUILT_IN
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.baselines import CURRENT
+from hs_analysis.schema.names import CURRENT
 
 APART_MOST = 0.1
 """Mean difference of replayed and recorded instances ÷ mean recorded, up to which the replay stands for what

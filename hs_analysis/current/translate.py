@@ -16,7 +16,7 @@ from hs_analysis.current.model import CurrentObject, Known
 from hs_analysis.current.queries import Answer
 from hs_analysis.errors import InputError
 from hs_analysis.replay.controllers import Autoscaler
-from hs_analysis.schema.baselines import CURRENT
+from hs_analysis.schema.names import CURRENT
 
 _WORD = {role: re.compile(rf"(?<![a-z]){role}(?![a-z])", re.IGNORECASE) for role in ("prefill", "decode")}
 _HINT = "say which pool it scales: --current prefill=FILE or --current decode=FILE"

@@ -22,7 +22,7 @@ from hs_analysis.derive.profiles import Profile, profile_ratio
 from hs_analysis.derive.rows import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.split_sweeps import trials_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
-from hs_analysis.schema.gpu_names import same_gpu
+from hs_analysis.schema.names import same_gpu
 from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import BenchSpeed

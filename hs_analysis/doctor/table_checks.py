@@ -10,7 +10,7 @@ import polars as pl
 
 from hs_analysis.doctor.context import Finding, Scene
 from hs_analysis.doctor.input_checks import listed, number
-from hs_analysis.schema.gpu_names import same_gpu
+from hs_analysis.schema.names import same_gpu
 
 COARSE_SHARE = 0.5
 """Share of requests with an arrival time of their own below which times come in steps [ratio]."""

@@ -14,7 +14,7 @@ from hs_analysis.export.lint_hpa import lint_adapter, lint_hpa
 from hs_analysis.export.model import Export, ExportOptions
 from hs_analysis.export.rules import RULES_SUFFIX, export_rules
 from hs_analysis.policy.model import Policy
-from hs_analysis.schema.choices import EXPORT_TARGETS
+from hs_analysis.schema.names import EXPORT_TARGETS
 
 Lint = Callable[[Mapping[str, Any]], list[str]]
 """One document of a file → what is wrong with it, one sentence a problem."""

@@ -68,8 +68,8 @@ from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.replay.quantiles import quantile_of
 from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.baselines import CURRENT
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.names import CURRENT
 from hs_analysis.schema.results import (
     CandidateScore,
     Derived,

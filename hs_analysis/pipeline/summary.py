@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import hs_analysis
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.schema.baselines import RECORDED
 from hs_analysis.schema.declare import names_of
+from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import (
     WITHOUT_SERVICE,
     CandidateScore,

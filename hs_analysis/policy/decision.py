@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
-from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import (
     Confidence,
     Derived,

@@ -33,16 +33,8 @@ from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.baselines import (
-    BASELINES,
-    CURRENT,
-    HINDSIGHT,
-    ORACLE,
-    RECORDED,
-    STATIC_PEAK,
-    TIMETABLE,
-)
 from hs_analysis.schema.frames import TIMELINE, empty
+from hs_analysis.schema.names import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TIMETABLE
 from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
 from hs_analysis.schema.settings import Settings
 

@@ -12,7 +12,7 @@ from hs_analysis.errors import UsageError
 from hs_analysis.replay.demand import Demand, Key, rows_of
 from hs_analysis.replay.fleet import Pool
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
-from hs_analysis.schema import choices
+from hs_analysis.schema import names as choices
 
 FAULT_S = 3600.0
 """How long a fault lasts [s]; default of this project."""

@@ -13,7 +13,7 @@ from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.replay.waiting import share_of_wait
-from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.names import RECORDED
 
 LATENCIES = ("ttft", "tbt")
 """Latencies that are foretold: mean over a window, as the curves of the fleet model have it."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
-from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
+from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import Interval, PolicyReplay
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
 

@@ -10,7 +10,7 @@ import numpy as np
 from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
-from hs_analysis.schema.baselines import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
+from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import PolicyReplay
 
 HOUR_S = 3600.0

@@ -9,7 +9,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hs_analysis.schema.baselines import BASELINES, RECORDED, STATIC_PEAK
+from hs_analysis.schema.names import BASELINES, RECORDED, STATIC_PEAK
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from hs_analysis.report.wording import (
     signal_label,
     unit_of,
 )
-from hs_analysis.schema.baselines import AUTOSCALERS
+from hs_analysis.schema.names import AUTOSCALERS
 
 
 def replay_path(name: str, entry: Mapping[str, Any]) -> str:

@@ -7,15 +7,7 @@ from typing import Any
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import fixed, number, percent, policy_name, quantity, seconds
-from hs_analysis.schema.baselines import (
-    BASELINES,
-    CURRENT,
-    HINDSIGHT,
-    ORACLE,
-    RECORDED,
-    STATIC_PEAK,
-    TIMETABLE,
-)
+from hs_analysis.schema.names import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TIMETABLE
 
 Row = Mapping[str, Any]
 

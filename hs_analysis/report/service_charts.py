@@ -13,7 +13,7 @@ from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.replay_words import DRAWN
 from hs_analysis.report.slo import allowed_share
 from hs_analysis.report.wording import is_number, policy_name
-from hs_analysis.schema.baselines import CURRENT, ORACLE, STATIC_PEAK
+from hs_analysis.schema.names import CURRENT, ORACLE, STATIC_PEAK
 
 LEAST_DRAWN = 4
 """Policies on one chart: the selected one and what `replay_words.DRAWN` names, else the next at hand."""

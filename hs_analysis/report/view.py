@@ -28,7 +28,7 @@ from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
 from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
-from hs_analysis.schema.baselines import BASELINES
+from hs_analysis.schema.names import BASELINES
 
 YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
 

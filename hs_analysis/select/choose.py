@@ -13,7 +13,7 @@ from typing import Protocol
 
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.baselines import RECORDED
+from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 

@@ -12,7 +12,7 @@ from hs_analysis.cli.app import app
 from hs_analysis.cli.options import BesideFlags, CurrentFlags
 from hs_analysis.errors import HsError
 from hs_analysis.replay import FAULTS
-from hs_analysis.schema import choices
+from hs_analysis.schema import names
 from hs_analysis.settings.file import resolve
 
 KEDA = "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: a}\nspec: {triggers: []}\n"
@@ -72,7 +72,7 @@ def test_a_topology_is_kept_whole_checked_and_shown(tmp_path: Path) -> None:
 
 def test_the_faults_of_the_command_line_are_the_rows() -> None:
     """Names and words, in order."""
-    assert {fault.name: fault.text for fault in FAULTS} == choices.FAULTS
+    assert {fault.name: fault.text for fault in FAULTS} == names.FAULTS
 
 
 def test_compare_wants_two_runs(tmp_path: Path) -> None:

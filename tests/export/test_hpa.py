@@ -15,7 +15,7 @@ from hs_analysis.export import Target as Row
 from hs_analysis.export.document import load
 from hs_analysis.export.lint_hpa import lint_adapter, lint_hpa
 from hs_analysis.policy.model import Bounds
-from hs_analysis.schema.choices import EXPORT_TARGETS
+from hs_analysis.schema.names import EXPORT_TARGETS
 
 SCHEMA = json.loads((Path(__file__).parent / "hpa.schema.json").read_text("utf-8"))
 SCALED = [name for name, policy in POLICIES.items() if policy.mode == "metric" and policy.bounds]

@@ -14,7 +14,7 @@ from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.intervals import DAY_S, LEAST_DAYS, sums
 from hs_analysis.replay.score import score, violation_tokens
 from hs_analysis.replay.simulate import simulate
-from hs_analysis.schema.baselines import AUTOSCALERS, BASELINES
+from hs_analysis.schema.names import AUTOSCALERS, BASELINES
 
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 

@@ -1,6 +1,32 @@
-"""What stands beside the policies of a replay: the fleet that ran, bounds, autoscalers of the field."""
+"""Names that users type or read: export targets, faults, baselines of a replay, GPU types.
+
+They are here, and not at their stages, so that the command line reads them without loading one.
+"""
 
 from __future__ import annotations
+
+import re
+
+EXPORT_TARGETS = {
+    "rules": "Prometheus recording rules",
+    "keda": "KEDA ScaledObjects",
+    "hpa": "HorizontalPodAutoscalers (autoscaling/v2) and the rules of prometheus-adapter behind them",
+}
+"""Export target → what it is; ``export.TARGETS`` holds one row for each."""
+
+FAULTS = {
+    "metric_gap": "no metric can be read for an hour",
+    "stale_metric": "for an hour every metric repeats its last value",
+    "stuck_start_up": "what is asked for in the hour starts only after it",
+    "no_stock": "no instance can be added for an hour",
+    "lost_group": "a quarter of every pool stops at once and is started anew",
+    "wrong_ratio": "someone halves the prefill pool (the only pool, where there is one)",
+    "doubled_traffic": "twice the traffic for an hour",
+    "clock_skew": "for an hour metrics are ten minutes late",
+    "counter_reset": "counters restart every ten minutes of the hour and read zero",
+}
+"""Fault → what happens; ``replay.FAULTS`` holds one row for each."""
+
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
 CURRENT, TIMETABLE = "current", "timetable"
@@ -29,3 +55,13 @@ BASELINES = {
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""
+
+
+_NUMBERED = re.compile(r"(?<![0-9a-z])(?:\d+x)?([a-z]{1,3}\d{2,4})")
+"""A GPU model in a name: H200, GB300, MI300, L20."""
+
+
+def same_gpu(one: str, other: str) -> bool:
+    """Whether two names share a model number: ``NVIDIA H200`` and ``h200_sxm``."""
+    left, right = (set(_NUMBERED.findall(name.lower())) for name in (one, other))
+    return bool(left & right) or one.lower() == other.lower()
