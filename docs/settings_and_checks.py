@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-from dataclasses import fields
 from typing import Any
 
 from reference_text import page, sentence, table
@@ -12,6 +10,7 @@ from reference_text import page, sentence, table
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import CHECKS
 from hs_analysis.doctor.inventory import ROWS, how_to_get
+from hs_analysis.schema.declare import declared
 from hs_analysis.schema.settings import MetricRow, TableRow
 from hs_analysis.settings.registry import SETTINGS, Setting
 from hs_analysis.settings.sections import SECTIONS
@@ -44,10 +43,8 @@ def settings_page() -> str:
         header = f"[{section.name}.fleet]" if section.name == "tables" else f"[{section.name}]"
         example = "\n".join([header, *section.example])
         parts += [f"### {section.name}", f"{sentence(section.meaning)}.", f"```toml\n{example}\n```"]
-    columns = [(f"`{f.name}`", _doc_of(TableRow, f.name)) for f in fields(TableRow)]
-    parts += ["Keys of a `[tables.NAME]`:", table(["key", "what"], columns)]
-    columns = [(f"`{f.name}`", _doc_of(MetricRow, f.name)) for f in fields(MetricRow)]
-    parts += ["Keys of a metric, and of a column of a table:", table(["key", "what"], columns)]
+    parts += ["Keys of a `[tables.NAME]`:", _keys(TableRow)]
+    parts += ["Keys of a metric, and of a column of a table:", _keys(MetricRow)]
     lead = (
         "What `hsa.toml`, `HSA_*` variables and flags can set; a flag wins over a variable, a variable over "
         "the file. A variable is `HSA_` and the key in capitals, with `_` for the dots; lists are separated "
@@ -57,12 +54,9 @@ def settings_page() -> str:
     return page("Settings", lead, parts)
 
 
-def _doc_of(kind: type[Any], name: str) -> str:
-    """Return what a dataclass's docstring says of a field."""
-    lines = inspect.cleandoc(kind.__doc__ or "").splitlines()
-    start = next(i for i, line in enumerate(lines) if name in line.split(", ") and not line.startswith(" "))
-    body = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
-    return " ".join(line.strip() for line in body).replace("``", "`")
+def _keys(kind: type[Any]) -> str:
+    """Return a row for each key that a dataclass holds."""
+    return table(["key", "what"], [(f"`{one.name}`", sentence(f"{one.meaning}.")) for one in declared(kind)])
 
 
 def checks_page() -> str:

@@ -37,127 +37,106 @@ class Slo:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """One of the user's own metrics and the catalogue signal it carries (``[metrics]`` of hsa.toml).
+    """One of the user's own metrics and the catalogue signal it carries (``[metrics]`` of hsa.toml)."""
 
-    Attributes
-    ----------
-    signal
-        Signal of the catalogue.
-    kind
-        ``gauge`` (mean of samples) or ``counter`` (increase per second).
-    unit
-        Unit of the metric, e.g. ``ms``, ``percent``, ``req/min``; None = the signal's own.
-    where
-        Label values a series must have.
-    averaged
-        How long the values, or what they were made from, were averaged over, e.g. ``"6h"`` (here in
-        seconds); None = as sampled.
-    """
-
-    signal: str
-    kind: Literal["gauge", "counter"] = "gauge"
-    unit: str | None = None
-    where: dict[str, str] = field(default_factory=dict)
-    averaged: float | None = None
+    signal: Annotated[str, Field("signal of the catalogue")]
+    kind: Annotated[
+        Literal["gauge", "counter"], Field("`gauge` (mean of samples) or `counter` (increase per second)")
+    ] = "gauge"
+    unit: Annotated[
+        str | None, Field("unit of the metric, e.g. `ms`, `percent`, `req/min`; None = the signal's own")
+    ] = None
+    where: Annotated[dict[str, str], Field("label values a series must have")] = field(default_factory=dict)
+    averaged: Annotated[
+        float | None,
+        Field(
+            'how long the values, or what they were made from, were averaged over, e.g. `"6h"` (here '
+            "in seconds); None = as sampled",
+            "s",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """How the columns of CSV or Parquet tables are read (``[tables.NAME]`` of hsa.toml).
+    """How the columns of CSV or Parquet tables are read (``[tables.NAME]`` of hsa.toml)."""
 
-    Attributes
-    ----------
-    match
-        Pattern on the file's name below the input, as in a shell.
-    holds
-        ``samples`` (metrics over time), ``requests`` (one row a request) or ``bench`` (one row a point).
-    time
-        Column of the time; None in a table without one.
-    time_unit
-        ``s``, ``ms``, ``us`` or ``ns`` of a numeric time; None = told by its size, or a text.
-    time_relative
-        Whether the time counts from the start of the log.
-    tz
-        Zone of times without one, e.g. ``UTC``.
-    labels
-        Column → label of the series, e.g. ``{"variant": "model"}``; a list in the file keeps the names. The
-        label ``capture`` makes each value a capture of its own.
-    fixed
-        Label → value that every row gets, e.g. ``{"role": "mixed"}``; ``{file}`` in it is the file's name.
-    metric, value
-        Columns of a long table: name of the metric, its value. None in a wide one.
-    columns
-        Column → what it carries; for ``requests`` and ``bench`` ``signal`` is a column of that table.
-    skip_where
-        Column → values whose rows are left out (counted as rejected, with this reason).
-    """
-
-    match: str
-    holds: Literal["samples", "requests", "bench"] = "samples"
-    time: str | None = None
-    time_unit: str | None = None
-    time_relative: bool = False
-    tz: str | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-    fixed: dict[str, str] = field(default_factory=dict)
-    metric: str | None = None
-    value: str | None = None
-    columns: dict[str, MetricRow] = field(default_factory=dict)
-    skip_where: dict[str, list[str]] = field(default_factory=dict)
+    match: Annotated[str, Field("pattern on the file's name below the input, as in a shell")]
+    holds: Annotated[
+        Literal["samples", "requests", "bench"],
+        Field("`samples` (metrics over time), `requests` (one row a request) or `bench` (one row a point)"),
+    ] = "samples"
+    time: Annotated[str | None, Field("column of the time; None in a table without one")] = None
+    time_unit: Annotated[
+        str | None, Field("`s`, `ms`, `us` or `ns` of a numeric time; None = told by its size, or a text")
+    ] = None
+    time_relative: Annotated[bool, Field("whether the time counts from the start of the log")] = False
+    tz: Annotated[str | None, Field("zone of times without one, e.g. `UTC`")] = None
+    labels: Annotated[
+        dict[str, str],
+        Field(
+            'column → label of the series, e.g. `{"variant": "model"}`; a list in the file keeps the '
+            "names. The label `capture` makes each value a capture of its own"
+        ),
+    ] = field(default_factory=dict)
+    fixed: Annotated[
+        dict[str, str],
+        Field(
+            'label → value that every row gets, e.g. `{"role": "mixed"}`; `{file}` in it is the file\'s name'
+        ),
+    ] = field(default_factory=dict)
+    metric: Annotated[str | None, Field("column of a long table: name of the metric; None in a wide one")] = (
+        None
+    )
+    value: Annotated[str | None, Field("column of a long table: its value; None in a wide one")] = None
+    columns: Annotated[
+        dict[str, MetricRow],
+        Field("column → what it carries; for `requests` and `bench` `signal` is a column of that table"),
+    ] = field(default_factory=dict)
+    skip_where: Annotated[
+        dict[str, list[str]],
+        Field("column → values whose rows are left out (counted as rejected, with this reason)"),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How input files are read; everything here changes what ingest stores.
+    """How input files are read; everything here changes what ingest stores."""
 
-    Attributes
-    ----------
-    format
-        Reader that reads every file; None = told by each file's content.
-    tz
-        Zone of times that carry none, e.g. ``Europe/Berlin``; None refuses them.
-    time_unit
-        ``s``, ``ms``, ``us`` or ``ns`` where a free-form table's numbers do not say; None infers and says so.
-    epoch
-        Start of logs whose times are relative, as ISO 8601 UTC text; None keeps them relative.
-    legend_regex
-        Named groups that turn a Grafana legend into labels.
-    on_conflict
-        What to do with different values of one series at one time: ``reject``, or keep one.
-    dedup_label
-        Label in which replicas of one Prometheus differ; the fuller copy is kept.
-    salvage
-        Keep the complete series of a document that is cut.
-    captures
-        Name of a capture → its file or folder.
-    queries
-        Pattern on the file's name below the input → PromQL whose answer it holds, or a name: what its series
-        without a name are called.
-    roles
-        Pattern on the instance → prefill, decode, mixed, encode, frontend or ignore.
-    services
-        Pattern on ``label=value`` pairs → service name.
-    metrics, tables
-        The user's own metrics and tables.
-    gpus_per_instance
-        GPUs of an instance by role, or by ``*``, where the dump does not say.
-    """
-
-    format: str | None = None
-    tz: str | None = None
-    time_unit: str | None = None
-    epoch: str | None = None
-    legend_regex: str | None = None
-    on_conflict: Literal["reject", "first", "last", "max"] = "reject"
-    dedup_label: str | None = None
-    salvage: bool = False
-    captures: dict[str, str] = field(default_factory=dict)
-    queries: dict[str, str] = field(default_factory=dict)
-    roles: dict[str, str] = field(default_factory=dict)
-    services: dict[str, str] = field(default_factory=dict)
-    metrics: dict[str, MetricRow] = field(default_factory=dict)
-    tables: dict[str, TableRow] = field(default_factory=dict)
-    gpus_per_instance: dict[str, float] = field(default_factory=dict)
+    format: Annotated[str | None, Field("reader of every file")] = None
+    tz: Annotated[str | None, Field("zone of times that carry none")] = None
+    time_unit: Annotated[str | None, Field("unit of a table's numeric times")] = None
+    epoch: Annotated[str | None, Field("start of logs whose times are relative")] = None
+    legend_regex: Annotated[str | None, Field("named groups that turn a Grafana legend into labels")] = None
+    on_conflict: Annotated[
+        Literal["reject", "first", "last", "max"],
+        Field("what to do with different values of one series at one time"),
+    ] = "reject"
+    dedup_label: Annotated[
+        str | None, Field("label in which replicas of one Prometheus differ; the fuller copy is kept")
+    ] = None
+    salvage: Annotated[bool, Field("keep the complete series of a document that is cut")] = False
+    captures: Annotated[dict[str, str], Field("name of a capture → its file or folder")] = field(
+        default_factory=dict
+    )
+    queries: Annotated[
+        dict[str, str],
+        Field(
+            "pattern on the file's name below the input → PromQL whose answer it holds, or a name: "
+            "what its series without a name are called"
+        ),
+    ] = field(default_factory=dict)
+    roles: Annotated[
+        dict[str, str], Field("pattern on the instance → prefill, decode, mixed, encode, frontend or ignore")
+    ] = field(default_factory=dict)
+    services: Annotated[dict[str, str], Field("pattern on `label=value` pairs → service name")] = field(
+        default_factory=dict
+    )
+    metrics: Annotated[dict[str, MetricRow], Field("the user's own metrics")] = field(default_factory=dict)
+    tables: Annotated[dict[str, TableRow], Field("the user's own tables")] = field(default_factory=dict)
+    gpus_per_instance: Annotated[
+        dict[str, float], Field("GPUs of an instance by role, or by `*`, where the dump does not say")
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,109 +160,71 @@ class Event:
 
 @dataclass(frozen=True)
 class Document:
-    """A text file that the user gave, kept with the run, so that a stage can be run again without it.
+    """A text file that the user gave, kept with the run, so that a stage can be run again without it."""
 
-    Attributes
-    ----------
-    name
-        The file as it was named.
-    text
-        What it holds.
-    role
-        Pool it was given for; empty when the file is to say.
-    """
-
-    name: str
-    text: str
-    role: str = ""
+    name: Annotated[str, Field("the file as it was named")]
+    text: Annotated[str, Field("what it holds")]
+    role: Annotated[str, Field("pool it was given for; empty when the file is to say")] = ""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What the backtest replays beside the selected policy.
+    """What the backtest replays beside the selected policy."""
 
-    Attributes
-    ----------
-    policies
-        policy.yaml files, edited by hand or from elsewhere.
-    current
-        Objects of the autoscaler that runs today.
-    faults
-        Names of faults, ``all`` for every one.
-    topology
-        Where instances may stand, one file at most.
-    """
-
-    policies: tuple[Document, ...] = ()
-    current: tuple[Document, ...] = ()
-    faults: tuple[str, ...] = ()
-    topology: tuple[Document, ...] = ()
+    policies: Annotated[
+        tuple[Document, ...], Field("policy.yaml files, edited by hand or from elsewhere")
+    ] = ()
+    current: Annotated[tuple[Document, ...], Field("objects of the autoscaler that runs today")] = ()
+    faults: Annotated[tuple[str, ...], Field("names of faults, `all` for every one")] = ()
+    topology: Annotated[tuple[Document, ...], Field("where instances may stand, one file at most")] = ()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything the stages need to know that is not data.
+    """Everything the stages need to know that is not data."""
 
-    Attributes
-    ----------
-    slo
-        The latency objective.
-    startup_s
-        Seconds from asking for an instance to its first request, per role; empty when unknown.
-    history_kind
-        ``production`` passes the gates on hours and cycles; ``pressure_test`` has its own.
-    start, end
-        Bounds of the window as ISO 8601 UTC text, None for all of the input.
-    excluded
-        Stretches inside it that are left out: missing, not zero.
-    events
-        What happened when, for the charts.
-    service
-        Services to go on with after ingest; empty for all of them.
-    prices
-        Price of a GPU-hour by GPU model.
-    seed
-        Seed of every resampling.
-    headroom_ratio
-        Share of the lower end of capacity that a target may use [ratio].
-    train_share
-        First share of the window that selection and replay learn on [ratio].
-    draws
-        Bootstrap replicates.
-    reading
-        How input files are read.
-    beside
-        What is replayed beside the selected policy.
-    """
-
-    slo: Slo = field(default_factory=Slo)
-    startup_s: dict[str, float] = field(default_factory=dict)
-    history_kind: HistoryKind = "production"
-    start: str | None = None
-    end: str | None = None
-    excluded: tuple[Excluded, ...] = ()
-    events: tuple[Event, ...] = ()
-    service: tuple[str, ...] = ()
-    prices: dict[str, float] = field(default_factory=dict)
-    seed: int = 0
-    headroom_ratio: float = 0.85
-    train_share: float = 0.6
-    draws: int = 200
-    reading: Reading = field(default_factory=Reading)
-    beside: Beside = field(default_factory=Beside)
+    slo: Annotated[Slo, Field("the latency objective")] = field(default_factory=Slo)
+    startup_s: Annotated[
+        dict[str, float],
+        Field("time from asking for an instance to its first request, per role; empty when unknown", "s"),
+    ] = field(default_factory=dict)
+    history_kind: Annotated[
+        HistoryKind, Field("pressure_test when someone set the load on purpose: a ramp, steps, a sweep")
+    ] = "production"
+    start: Annotated[str | None, Field("leave out what is before")] = None
+    end: Annotated[str | None, Field("leave out what is from then on")] = None
+    excluded: Annotated[
+        tuple[Excluded, ...],
+        Field("stretches to leave out (incidents, deploys, load tests), or CSV or JSON files of them"),
+    ] = ()
+    events: Annotated[tuple[Event, ...], Field("CSV or JSON files of events to mark on the charts")] = ()
+    service: Annotated[tuple[str, ...], Field("services to go on with after ingest")] = ()
+    prices: Annotated[dict[str, float], Field("price of a GPU-hour by GPU model")] = field(
+        default_factory=dict
+    )
+    seed: Annotated[int, Field("seed of every resampling")] = 0
+    headroom_ratio: Annotated[
+        float, Field("share of the lower end of capacity that a target may use", "ratio")
+    ] = 0.85
+    train_share: Annotated[
+        float,
+        Field("first share of the window that selection and backtest learn on; the rest judges", "ratio"),
+    ] = 0.6
+    draws: Annotated[int, Field("bootstrap replicates behind each interval", "replicates")] = 200
+    reading: Annotated[Reading, Field("how input files are read")] = field(default_factory=Reading)
+    beside: Annotated[Beside, Field("what is replayed beside the selected policy")] = field(
+        default_factory=Beside
+    )
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How the machine is used; nothing here changes a result.
+    """How the machine is used; nothing here changes a result."""
 
-    Attributes
-    ----------
-    memory_limit
-        What DuckDB may hold in memory before it spills to disk, e.g. ``4GB``.
-    engine
-        Where tasks run: ``local`` processes or a ``ray`` cluster.
-    """
-
-    memory_limit: str = "4GB"
-    engine: Literal["local", "ray"] = "local"
+    memory_limit: Annotated[
+        str, Field("what may be held in memory before it is spilled to disk; changes no result", "bytes")
+    ] = "4GB"
+    engine: Annotated[
+        Literal["local", "ray"],
+        Field("where tasks run: processes of this machine, or a Ray cluster; changes no result"),
+    ] = "local"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
+from hs_analysis.schema.declare import Declared, declared
 from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.settings import values
 from hs_analysis.settings.sections import SECTIONS, Section
@@ -69,26 +71,23 @@ class Setting:
         Dotted place in Settings, or ``machine.<field>``.
     kind
         Its form.
-    unit
-        Unit of the number behind it; empty for what is no number.
-    meaning
-        What it says, for the reference and for the file that ``hsa init`` writes.
     provenance
         Where the default comes from, or what happens without one.
-    example
-        A value as hsa.toml writes it.
     flag
         The flag that sets it too; empty when there is none.
+    sample
+        A value as hsa.toml writes it, where there is no default to show.
+    said
+        What it means, where it is only a part of the field.
     """
 
     key: str
     field: str
     kind: Kind
-    unit: str
-    meaning: str
     provenance: str
-    example: str
     flag: str = ""
+    sample: str = ""
+    said: str = ""
 
     @property
     def variable(self) -> str:
@@ -106,6 +105,53 @@ class Setting:
             place = place.get(part) if isinstance(place, dict) else getattr(place, part)
         return place
 
+    @property
+    def unit(self) -> str:
+        """Unit of the number behind it; empty for what is no number."""
+        return declared_at(self.field).field.unit
+
+    @property
+    def meaning(self) -> str:
+        """What it says, for the reference and for the file that ``hsa init`` writes."""
+        return self.said or declared_at(self.field).meaning
+
+    @property
+    def example(self) -> str:
+        """A value as hsa.toml writes it: the default, where there is one."""
+        if self.sample:
+            return self.sample
+        plain = f"{self.default:g}s" if self.kind is DURATION else self.default
+        return json.dumps(plain)
+
+
+def declared_at(path: str) -> Declared:
+    """Return the declaration of a field by its place in Settings or, behind ``machine.``, in Machine.
+
+    What lies below a dict is a key of it, and has the declaration of the dict.
+
+    Raises
+    ------
+    KeyError
+        For a field that is not there.
+    """
+    place: type[Any] = Settings
+    parts = path.split(".")
+    if parts[0] == MACHINE:
+        place, parts = Machine, parts[1:]
+    found = None
+    for part in parts:
+        if is_dataclass(place):
+            found = {one.name: one for one in declared(place)}[part]
+            place = found.kind
+    if found is None:
+        raise KeyError(path)
+    return found
+
+
+def _choice(path: str) -> Kind:
+    """Return the form of a setting whose field is one of a few words."""
+    return _words(*declared_at(path).words)
+
 
 def variable_of(key: str) -> str:
     """Return the environment variable of a dotted key: ``slo.ttft`` → ``HSA_SLO_TTFT``."""
@@ -115,76 +161,59 @@ def variable_of(key: str) -> str:
 _NONE = "no default: "
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("seed", "seed", Kind("whole number", (int,), values.whole_number(0)), "",
-            "seed of every resampling", "convention", "0", "--seed"),
-    Setting("draws", "draws", Kind("whole number", (int,), values.whole_number(20)), "replicates",
-            "bootstrap replicates behind each interval",
-            "this project: enough for 95 % intervals; 1000 takes five times as long", "200"),
-    Setting("headroom_ratio", "headroom_ratio", WHOLE_SHARE, "ratio",
-            "share of the lower end of capacity that a target may use",
-            "this project: room for the time a new instance needs", "0.85"),
-    Setting("train_share", "train_share", SHARE, "ratio",
-            "first share of the window that selection and backtest learn on; the rest judges",
-            "this project", "0.6"),
-    Setting("memory_limit", f"{MACHINE}.memory_limit", Kind("size", read=values.size), "bytes",
-            "what may be held in memory before it is spilled to disk; changes no result", "this project",
-            '"4GB"', "--memory-limit"),
-    Setting("engine", f"{MACHINE}.engine", _words("local", "ray"), "",
-            "where tasks run: processes of this machine, or a Ray cluster; changes no result", "this project",
-            '"local"', "--engine"),
-    Setting("slo.ttft", "slo.ttft_s", DURATION, "s", "limit on the time to first token",
-            _NONE + "without a limit capacity is a floor", '"2.5s"', "--slo ttft"),
-    Setting("slo.tbt", "slo.tbt_s", DURATION, "s", "limit on the time between tokens",
-            _NONE + "without a limit capacity is a floor", '"50ms"', "--slo tbt"),
-    Setting("slo.quantile", "slo.quantile", SHARE, "ratio",
-            "share of requests (TTFT) or token gaps (TBT) of a window that must be within the limit",
-            "common in serving SLOs: p95", "0.95", "--slo quantile"),
-    Setting("slo.window", "slo.window_s", DURATION, "s", "width of a judged window",
-            "this project: a minute, as alerts often use", '"60s"', "--slo window"),
-    Setting("slo.allowed_window_share", "slo.allowed_window_share", SHARE, "ratio",
-            "share of windows that may break the SLO", "this project", "0.05"),
+    Setting("seed", "seed", Kind("whole number", (int,), values.whole_number(0)), "convention",
+            flag="--seed"),
+    Setting("draws", "draws", Kind("whole number", (int,), values.whole_number(20)),
+            "this project: enough for 95 % intervals; 1000 takes five times as long"),
+    Setting("headroom_ratio", "headroom_ratio", WHOLE_SHARE,
+            "this project: room for the time a new instance needs"),
+    Setting("train_share", "train_share", SHARE, "this project"),
+    Setting("memory_limit", f"{MACHINE}.memory_limit", Kind("size", read=values.size), "this project",
+            flag="--memory-limit"),
+    Setting("engine", f"{MACHINE}.engine", _choice(f"{MACHINE}.engine"), "this project", flag="--engine"),
+    Setting("slo.ttft", "slo.ttft_s", DURATION, _NONE + "without a limit capacity is a floor",
+            flag="--slo ttft", sample='"2.5s"'),
+    Setting("slo.tbt", "slo.tbt_s", DURATION, _NONE + "without a limit capacity is a floor",
+            flag="--slo tbt", sample='"50ms"'),
+    Setting("slo.quantile", "slo.quantile", SHARE, "common in serving SLOs: p95", flag="--slo quantile"),
+    Setting("slo.window", "slo.window_s", DURATION, "this project: a minute, as alerts often use",
+            flag="--slo window"),
+    Setting("slo.allowed_window_share", "slo.allowed_window_share", SHARE, "this project"),
     *(
-        Setting(f"startup.{role}", f"startup_s.{role}", DURATION, "s",
-                f"from asking for {what} instance to its first request",
+        Setting(f"startup.{role}", f"startup_s.{role}", DURATION,
                 "measured where the dump shows three instances coming, else cooldowns are refused",
-                '"240s"', "--startup")
+                flag="--startup", sample='"240s"',
+                said=f"from asking for {what} instance to its first request")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
     ),
-    Setting("history.kind", "history_kind", _words("production", "pressure_test"), "",
-            "pressure_test when someone set the load on purpose: a ramp, steps, a sweep", "the usual case",
-            '"production"', "--pressure-test"),
-    Setting("history.from", "start", MOMENT, "", "leave out what is before", _NONE + "all of the input",
-            '"2026-07-01T00:00:00Z"', "--from"),
-    Setting("history.to", "end", MOMENT, "", "leave out what is from then on", _NONE + "all of the input",
-            '"2026-07-08T00:00:00Z"', "--to"),
-    Setting("history.exclude", "excluded", SPANS, "",
-            "stretches to leave out (incidents, deploys, load tests), or CSV or JSON files of them",
-            _NONE + "nothing is left out", '["2026-07-03T08:00Z..2026-07-03T09:30Z"]', "--exclude"),
-    Setting("history.events", "events", EVENT_FILES, "", "CSV or JSON files of events to mark on the charts",
-            _NONE + "no marks", '["events.json"]', "--events"),
-    Setting("history.service", "service", NAMES, "", "services to go on with after ingest",
-            _NONE + "all of them", '["chat/llama"]', "--service"),
-    Setting("reading.format", "reading.format", TEXT, "", "reader of every file", _NONE + "told by content",
-            '"prom-api"', "--format"),
-    Setting("reading.tz", "reading.tz", Kind("time zone", read=values.zone), "",
-            "zone of times that carry none", _NONE + "they are refused", '"Europe/Berlin"', "--tz"),
-    Setting("reading.time_unit", "reading.time_unit", _words("s", "ms", "us", "ns"), "",
-            "unit of a table's numeric times", _NONE + "told by their size, and said", '"ms"', "--time-unit"),
-    Setting("reading.epoch", "reading.epoch", MOMENT, "", "start of logs whose times are relative",
-            _NONE + "they stay relative", '"2026-07-01T00:00:00Z"', "--epoch"),
+    Setting("history.kind", "history_kind", _choice("history_kind"), "the usual case",
+            flag="--pressure-test"),
+    Setting("history.from", "start", MOMENT, _NONE + "all of the input", flag="--from",
+            sample='"2026-07-01T00:00:00Z"'),
+    Setting("history.to", "end", MOMENT, _NONE + "all of the input", flag="--to",
+            sample='"2026-07-08T00:00:00Z"'),
+    Setting("history.exclude", "excluded", SPANS, _NONE + "nothing is left out", flag="--exclude",
+            sample='["2026-07-03T08:00Z..2026-07-03T09:30Z"]'),
+    Setting("history.events", "events", EVENT_FILES, _NONE + "no marks", flag="--events",
+            sample='["events.json"]'),
+    Setting("history.service", "service", NAMES, _NONE + "all of them", flag="--service",
+            sample='["chat/llama"]'),
+    Setting("reading.format", "reading.format", TEXT, _NONE + "told by content", flag="--format",
+            sample='"prom-api"'),
+    Setting("reading.tz", "reading.tz", Kind("time zone", read=values.zone), _NONE + "they are refused",
+            flag="--tz", sample='"Europe/Berlin"'),
+    Setting("reading.time_unit", "reading.time_unit", _words("s", "ms", "us", "ns"),
+            _NONE + "told by their size, and said", flag="--time-unit", sample='"ms"'),
+    Setting("reading.epoch", "reading.epoch", MOMENT, _NONE + "they stay relative", flag="--epoch",
+            sample='"2026-07-01T00:00:00Z"'),
     Setting("reading.legend_regex", "reading.legend_regex",
-            Kind("regular expression", read=values.named_groups), "",
-            "named groups that turn a Grafana legend into labels", _NONE + "legends are not read",
-            "'(?P<pod>[^ ]+) (?P<model>.+)'", "--legend-regex"),
-    Setting("reading.on_conflict", "reading.on_conflict", _words("reject", "first", "last", "max"), "",
-            "what to do with different values of one series at one time", "nothing is guessed", '"reject"',
-            "--on-conflict"),
-    Setting("reading.dedup_label", "reading.dedup_label", TEXT, "",
-            "label in which replicas of one Prometheus differ; the fuller copy is kept",
-            _NONE + "they are different series", '"replica"', "--dedup-label"),
-    Setting("reading.salvage", "reading.salvage", SWITCH, "",
-            "keep the complete series of a document that is cut", "a cut file is a finding", "false",
-            "--salvage"),
+            Kind("regular expression", read=values.named_groups), _NONE + "legends are not read",
+            flag="--legend-regex", sample="'(?P<pod>[^ ]+) (?P<model>.+)'"),
+    Setting("reading.on_conflict", "reading.on_conflict", _choice("reading.on_conflict"),
+            "nothing is guessed", flag="--on-conflict"),
+    Setting("reading.dedup_label", "reading.dedup_label", TEXT, _NONE + "they are different series",
+            flag="--dedup-label", sample='"replica"'),
+    Setting("reading.salvage", "reading.salvage", SWITCH, "a cut file is a finding", flag="--salvage"),
 )  # fmt: skip
 """In the order of hsa.toml: what stands before the first section comes first."""
 

@@ -14,7 +14,7 @@ from hs_analysis.pipeline.records import changed
 from hs_analysis.schema.settings import MetricRow, Settings, TableRow
 from hs_analysis.settings import file
 from hs_analysis.settings.file import line_of, resolve
-from hs_analysis.settings.registry import MACHINE, SETTINGS
+from hs_analysis.settings.registry import MACHINE, SETTINGS, declared_at
 from hs_analysis.settings.sections import SECTIONS
 
 WHOLE = """\
@@ -209,6 +209,18 @@ def test_settings_and_fields_are_one_to_one() -> None:
     assert nested == set(Settings().reading.__dataclass_fields__)
     for setting in SETTINGS:
         assert setting.default is None or setting.default == () or setting.example
+
+
+def test_a_setting_says_what_its_field_says() -> None:
+    """Meaning, unit and default stand at the field alone; one that is not there is an error."""
+    by = {setting.key: setting for setting in SETTINGS}
+    assert (by["slo.window"].meaning, by["slo.window"].unit) == ("width of a judged window", "s")
+    assert (by["slo.window"].default, by["slo.window"].example) == (60.0, '"60s"')
+    assert by["startup.decode"].unit == "s"
+    assert by["reading.salvage"].example == "false"
+    for path in ("slo.window", "windows", "machine.disk"):
+        with pytest.raises(KeyError):
+            declared_at(path)
 
 
 def test_examples_of_the_reference_are_valid(tmp_path: Path) -> None:
