@@ -267,6 +267,8 @@ def test_keys_come_in_the_order_of_the_fields() -> None:
     (one,) = found["services"]
     assert list(one) == [field.name for field in declared(ServiceSummary) if not field.field.absent]
     assert tuple(one["capacity"][0]) == names_of(Capacity)
+    (turned,) = whole(dict(reversed(service().items())))["services"]
+    assert list(turned) == list(one)
     with pytest.raises(KeyError, match="ServiceSummary: growth"):
         whole(service() | {"growth": 1.0})
     with pytest.raises(KeyError, match="ServiceSummary: demand"):
