@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-POOL_ROLES = ("prefill", "decode", "mixed")
-"""Roles that are pools of instances, in the order results list them."""
+from hs_analysis.schema.names import POOL_ROLES as POOL_ROLES  # noqa: PLC0414 - importable from here
 
 SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
 """Served token rate that stands for the work of each role."""

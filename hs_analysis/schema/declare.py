@@ -12,6 +12,7 @@ import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 
@@ -94,7 +95,7 @@ def declared(kind: type[Any]) -> tuple[Declared, ...]:
     TypeError
         For a field without a `Field`, or with one that says nothing.
     """
-    return tuple(_fields(kind))
+    return _declared(typing.cast("Any", kind))
 
 
 def names_of(kind: type[Any]) -> tuple[str, ...]:
@@ -109,6 +110,11 @@ def without_none(hint: Any) -> tuple[Any, bool]:
     kinds = tuple(kind for kind in typing.get_args(hint) if kind is not type(None))
     kind = kinds[0] if len(kinds) == 1 else typing.Union[kinds]  # noqa: UP007 - of a tuple
     return kind, len(kinds) < len(typing.get_args(hint))
+
+
+@cache
+def _declared(kind: Any) -> tuple[Declared, ...]:
+    return tuple(_fields(kind))
 
 
 def _fields(kind: type[Any]) -> Iterator[Declared]:

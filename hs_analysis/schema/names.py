@@ -1,4 +1,4 @@
-"""Names that users type or read: export targets, faults, baselines of a replay, GPU types.
+"""Names that users type or read: roles, export targets, faults, baselines of a replay, GPU types.
 
 They are here, and not at their stages, so that the command line reads them without loading one.
 """
@@ -6,6 +6,9 @@ They are here, and not at their stages, so that the command line reads them with
 from __future__ import annotations
 
 import re
+
+POOL_ROLES = ("prefill", "decode", "mixed")
+"""Roles that are pools of instances, in the order results list them."""
 
 EXPORT_TARGETS = {
     "rules": "Prometheus recording rules",

@@ -5,14 +5,13 @@ A number that could not be had is None and stands beside a reason. Ratios are pr
 results with many fields take them by name alone.
 """
 
-from __future__ import annotations
-
+# Annotations are values here and no text: evaluating them all again would cost each start 30 ms.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.declare import Field
+from hs_analysis.schema.names import POOL_ROLES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -158,7 +157,7 @@ class StudyResult:
 
     verdicts: tuple[SignalVerdict, ...]
     recommended: Recommendation | None
-    points: pl.DataFrame
+    points: "pl.DataFrame"
 
     def verdict_of(self, signal: str, role: str) -> SignalVerdict | None:
         """Return the verdict of a signal of a role over all GPU types, None when it was not judged."""
