@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -12,12 +13,23 @@ from typing import get_args
 
 import pytest
 
+from hs_analysis.catalogue import load_catalogue
 from hs_analysis.cli.app import REMOVED
 from hs_analysis.schema import results
 
 ROOT = Path(__file__).resolve().parents[1]
-SINGLE = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "reports" / "README.md"]
+SINGLE = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "reports/README.md")]
 PAGES = sorted([*SINGLE, *(p for f in ("docs", "data_samples") for p in (ROOT / f).rglob("*.md"))])
+DEVELOPERS = sorted([ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / "dev").rglob("*.md")])
+TOP = ("hs_analysis", "tests", "queries", "docs", "data_samples", ".ci")
+"""Folders of the repository whose paths the pages for developers name."""
+
+PACKAGES = {path.name for path in (ROOT / "hs_analysis").iterdir() if path.is_dir()}
+
+PLACEHOLDER = "NAME"
+"""Stands in a path or a function for the name of what is added."""
+
+RELEASE_LINES, LINE_CHARACTERS, SENTENCE_WORDS = 30, 135, 20
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +105,63 @@ def test_status_words_are_explained() -> None:
     text = (ROOT / "README.md").read_text("utf-8")
     words = {w for kind in (results.Verdict, results.Status, results.RatioStatus) for w in get_args(kind)}
     assert {w for w in words if f"| `{w}` |" not in text} == set()
+
+
+def spans_of(page: Path) -> list[str]:
+    """Return the code spans of a page."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL))
+
+
+def defined_in(path: Path) -> set[str]:
+    """Return the names that a module defines: functions, classes, methods, fields and constants."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.add(node.target.id)
+        elif isinstance(node, ast.Assign):
+            found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return found
+
+
+@pytest.mark.parametrize("page", DEVELOPERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_paths_that_developers_are_sent_to_exist(page: Path) -> None:
+    """Every module, folder and file pattern that a page for developers names is there."""
+    named = {
+        s for s in spans_of(page) if s.partition("/")[0] in TOP and " " not in s and PLACEHOLDER not in s
+    }
+    assert {s for s in named if not (ROOT / s).exists() and not any(ROOT.glob(s))} == set()
+
+
+@pytest.mark.parametrize("page", DEVELOPERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_functions_that_developers_are_sent_to_exist(page: Path) -> None:
+    """A name of code is defined in a module that the page names, and in that one where the page says so."""
+    modules = {s for s in spans_of(page) if s.endswith(".py") and (ROOT / s).is_file()}
+    defined = set[str]().union(*(defined_in(ROOT / module) for module in modules))
+    names = {s for s in spans_of(page) if re.fullmatch(r"[A-Za-z]+(_[A-Za-z]+)*", s)}
+    code = {s for s in names if ("_" in s or s != s.lower()) and PLACEHOLDER not in s}
+    assert code - defined - {signal.id for signal in load_catalogue().signals} - PACKAGES == set()
+    text = page.read_text("utf-8")
+    for name, module in re.findall(r"`(\w+)`(?: \(|\s+in\s+)`([\w/]+\.py)`", text):
+        if PLACEHOLDER not in name + module:
+            assert name in defined_in(ROOT / module), f"{name} is not in {module}"
+
+
+@pytest.mark.parametrize("page", DEVELOPERS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_pages_for_developers_have_short_sentences(page: Path) -> None:
+    """At most twenty words a sentence on average: many readers have English as a second language."""
+    text = re.sub(r"```.*?```|^#.*$|^\|.*$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\[([^\]]*)\]\([^)]*\)|`[^`]*`", lambda found: found[1] or "code", text)
+    ends = re.split(r"(?<=[.:?!])\s+|\n\s*\n|\n\s*(?:-|\d+\.)\s", text)
+    lengths = [len(part.split()) for part in ends if len(part.split()) > 2]
+    assert sum(lengths) <= SENTENCE_WORDS * len(lengths)
+
+
+def test_a_release_of_the_changelog_is_short() -> None:
+    """What a user notices, in at most thirty lines a release; internals stand in the commits."""
+    releases = (ROOT / "CHANGELOG.md").read_text("utf-8").split("\n## ")[1:]
+    for release in releases:
+        lines = [line for line in release.splitlines()[1:] if line.strip()]
+        assert len(lines) <= RELEASE_LINES, release.splitlines()[0]
+        assert max(map(len, lines)) <= LINE_CHARACTERS

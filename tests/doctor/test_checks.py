@@ -127,15 +127,7 @@ def test_every_check_is_listed() -> None:
     """A check that is written but not listed would never run."""
     written = {
         value
-        for module in (
-            input_checks,
-            series_checks,
-            input_checks,
-            instance_checks,
-            series_checks,
-            table_checks,
-            series_checks,
-        )
+        for module in (input_checks, instance_checks, series_checks, table_checks)
         for value in vars(module).values()
         if callable(value)
         and not value.__name__.startswith("_")

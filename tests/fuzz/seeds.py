@@ -113,4 +113,6 @@ def seeds(kind: str) -> list[tuple[bytes, str]]:
     if kind == ANY:
         one_each = [(SAMPLES | TEXTS)[k][0][0] for k in sorted(SAMPLES | TEXTS)]
         return [(raw, "any") for raw in one_each] + [(gzip.compress(raw, mtime=0), "any") for raw in one_each]
+    if kind not in SAMPLES | TEXTS:
+        raise KeyError(f"no small file of {kind}: add one to SAMPLES in tests/ingest/test_any_bytes.py")
     return (SAMPLES | TEXTS)[kind] + SHORT_REPORTS.get(kind, [])
