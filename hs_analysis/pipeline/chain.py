@@ -6,10 +6,7 @@ The code of a stage is loaded when it works: reading a folder of dumps needs no 
 from __future__ import annotations
 
 from hs_analysis.pipeline.stages import Outcome, Stage, Work
-
-_HISTORY = ("history_kind", "start", "end", "excluded", "service")
-_SPLIT = ("train_share",)
-_NUMBERS = ("slo", "startup_s", "headroom_ratio", *_SPLIT)
+from hs_analysis.schema.settings import HISTORY, NUMBERS, SPLIT
 
 
 def _ingest(work: Work) -> Outcome:
@@ -88,24 +85,24 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "align", "putting services on one grid", ("ingest",),
-        ("slo.ttft_s", "slo.tbt_s", "reading", *_HISTORY),
+        ("slo.ttft_s", "slo.tbt_s", "reading", *HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/lives.parquet", "data/instances.parquet",
          "data/versions.parquet", "data/services.json", "data/disagreements.parquet"),
         _align,
     ),
     Stage(
         "doctor", "checking the input", ("align",),
-        ("slo.ttft_s", "slo.tbt_s", "startup_s", "reading", *_HISTORY),
+        ("slo.ttft_s", "slo.tbt_s", "startup_s", "reading", *HISTORY),
         ("data/findings.parquet", "data/doctor.json"),
         _doctor,
     ),
     Stage(
-        "study", "judging signals", ("align",), ("seed", "draws", *_SPLIT),
+        "study", "judging signals", ("align",), ("seed", "draws", *SPLIT),
         ("data/study.parquet", "data/recommended.parquet", "data/study_points.parquet"),
         _study,
     ),
     Stage(
-        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *_NUMBERS),
+        "derive", "deriving targets and the ratio", ("study",), ("seed", "draws", *NUMBERS),
         ("data/derived/*.parquet",), _derive,
     ),
     Stage(
@@ -113,22 +110,22 @@ STAGES: tuple[Stage, ...] = (
         ("data/planned_tests.parquet",), _plan_test,
     ),
     Stage(
-        "select", "simulating candidates", ("derive",), _NUMBERS,
+        "select", "simulating candidates", ("derive",), NUMBERS,
         ("data/select.parquet", "data/drivers.parquet"), _select,
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
-        ("seed", "draws", *_NUMBERS, "reading", "prices", "beside"),
+        ("seed", "draws", *NUMBERS, "reading", "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
     Stage(
-        "policy", "writing the policy", ("replay",), (*_NUMBERS, "reading", "service"),
+        "policy", "writing the policy", ("replay",), (*NUMBERS, "reading", "service"),
         ("policy.yaml", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage("export", "exporting", ("policy",), (), ("exports/*",), _export),
     Stage(
         "report", "drawing the report", ("doctor", "export"),
-        ("slo", "startup_s", *_HISTORY, "events", "seed", "draws", "headroom_ratio", *_SPLIT, "reading",
+        ("slo", "startup_s", *HISTORY, "events", "seed", "draws", "headroom_ratio", *SPLIT, "reading",
          "beside"),
         ("summary.json", "report.html"), _report,
     ),

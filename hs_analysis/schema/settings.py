@@ -217,6 +217,19 @@ class Settings:
     )
 
 
+HISTORY = ("history_kind", "start", "end", "excluded", "service")
+"""Fields of Settings that say which part of the input counts, and as what."""
+
+SPLIT = ("train_share",)
+"""Where the part that numbers are learnt on ends."""
+
+NUMBERS = ("slo", "startup_s", "headroom_ratio", *SPLIT)
+"""Fields that derived numbers and the policy depend on.
+
+Stages declare these groups (`hs_analysis.pipeline.chain`): a new field joins one, or is declared by those
+that read it."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """How the machine is used; nothing here changes a result."""
