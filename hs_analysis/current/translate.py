@@ -1,4 +1,4 @@
-"""From the objects of a service to one autoscaler that a replay runs, and what could not be understood."""
+"""Today's objects of a service, read into one autoscaler for the replay, with notes on what was not read."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CurrentAutoscaler:
     objects
         What was read.
     notes
-        What is not understood.
+        Parts of the objects that were not read, and what that means for the pool.
     answers
         Quantiles that it follows, (signal, role) → the expression whose values are the signal's.
     """
@@ -55,8 +55,8 @@ def translate(
     Parameters
     ----------
     manifests
-        Objects with the pool each was given for, empty where the object is to say: by the words prefill and
-        decode in what it scales, its name and its labels.
+        Objects, each with the pool that the user named; if empty, the pool follows from the words prefill and
+        decode in the scale target, the name or the labels.
     known
         The service.
     catalogue
@@ -116,7 +116,7 @@ def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> li
 
 
 def _role_of(body: Mapping[str, Any], known: Known) -> str | None:
-    """Return the pool whose word stands in what is scaled, else in the name, else in the labels."""
+    """Return the pool named by the scale target, else by the object's name or labels; None for none."""
     if len(known.pools) == 1:
         return known.pools[0]
     metadata, spec = body.get("metadata") or {}, body.get("spec") or {}

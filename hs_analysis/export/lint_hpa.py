@@ -1,7 +1,7 @@
-"""What a cluster would refuse, or take and misread, in an HPA of ours and in the adapter's rules.
+"""Offline checks of the HPAs and adapter rules that we write: what a cluster refuses or reads otherwise.
 
-After the API's own validation (autoscaling/v2) and prometheus-adapter's configuration; unknown keys are
-errors, as with ``kubectl apply --validate=strict``.
+The rules are those of the API's own validation (autoscaling/v2) and of prometheus-adapter's configuration.
+Unknown keys are errors, as with ``kubectl apply --validate=strict``.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _lint_metric(metric: Mapping[str, Any]) -> list[str]:
 
 def _lint_direction(rules: Mapping[str, Any]) -> list[str]:
     known = {"stabilizationWindowSeconds", "policies", "selectPolicy", "tolerance"}
-    found = _unknown("here", rules, known)
+    found = _unknown("keys", rules, known)
     window = rules.get("stabilizationWindowSeconds", 0)
     if not isinstance(window, int) or not 0 <= window <= MAX_STABILISATION_S:
         found.append(f"stabilizationWindowSeconds {window!r} is not 0 to {MAX_STABILISATION_S}")

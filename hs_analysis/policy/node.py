@@ -1,4 +1,4 @@
-"""Plain data of a document, read key by key, with complaints that name the key."""
+"""Checked access to the keys of a YAML document: an error names the full path of the key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ T = TypeVar("T")
 
 
 class Node:
-    """A mapping of the document that knows its place and complains about keys by name."""
+    """A mapping of a document with its path, so that an error can name the key.
+
+    ``done`` refuses keys that nobody read.
+    """
 
     def __init__(self, data: object, path: str, where: str, kind: str = "policy") -> None:
         self.path, self.where, self.kind = path, where, kind

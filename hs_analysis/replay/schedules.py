@@ -1,4 +1,4 @@
-"""Counts that need no deciding: static peak, by the hour of the day, what ran, and what the future needs."""
+"""Replica counts that are fixed in advance: static peak, timetable, recorded counts, look-ahead."""
 
 from __future__ import annotations
 

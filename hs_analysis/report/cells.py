@@ -1,4 +1,4 @@
-"""Cells, anchors and links: the smallest parts of the page's view, as plain data."""
+"""Table cells with numbers, units and evidence links, as plain data for the report's templates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def bare_path(link: str) -> str:
 
 
 def evidence_path(service: str, stage: str, what: str, given: Any = "") -> str:
-    """Return the evidence path an object brings along, else the one its place gives it."""
+    """Return the path of the link that a result carries, else a path made of service, stage and name."""
     if isinstance(given, str) and given.strip():
         return bare_path(given)
     try:
@@ -33,7 +33,7 @@ def evidence_path(service: str, stage: str, what: str, given: Any = "") -> str:
 
 @dataclass
 class Anchors:
-    """Element ids of the page: every evidence path is given to the first element that claims it.
+    """Element ids of the page. One path is the id of one element: the first that asks for it.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def status_cell(word: Any, **more: Any) -> Cell:
 def number_cell(value: Any, unit: str = "", ci: Any = None, decimals: int | None = None, **more: Any) -> Cell:
     """Return a cell of a number with unit and interval; ``sort`` carries the exact value for sorting.
 
-    ``decimals`` fixes them where a column is read downwards; else there are three significant digits.
+    With ``decimals`` all numbers of a column have as many; without, a number has three significant digits.
     """
     text, shown_unit = quantity(value, unit)
     if decimals is not None:
@@ -85,7 +85,7 @@ def estimate_cell(found: Any, unit: str = "", **more: Any) -> Cell:
 
 def linked(cell: Cell, path: str, pointer: str = "") -> Cell:
     """Return the cell as a link to its evidence; ``pointer`` names the value in summary.json."""
-    shown = path and cell["text"] != NONE  # a dash has no evidence, its reason stands beside it
+    shown = path and cell["text"] != NONE  # a dash has no evidence; the reason is in another cell
     return cell | {"href": f"#/{path}" if shown else "", "pointer": pointer}
 
 

@@ -1,4 +1,4 @@
-"""Words and order of the backtest that the page and the terminal share."""
+"""Order of the backtest's rows and the notes below them, shared by the report and the terminal."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from hs_analysis.schema.names import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECO
 Row = Mapping[str, Any]
 
 ORDER = (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
-"""Rows that follow the selected policy; the autoscalers of the field come after them as they are."""
+"""Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
-"""Rows drawn beside the selected policy: what ran, runs today, most would run, and what cannot be beaten."""
+"""Rows drawn with the selected policy: what ran, what runs today, a default HPA, and the lower bound."""
 
 
 BASES = {
-    "days": "intervals: 95 %, whole days drawn anew",
-    "hours": "intervals: 95 %, blocks of two hours drawn anew: in fewer than three days they hold what moves "
-    "within a day alone, not how days differ; none for instance-hours, which follow the cycle of the day",
+    "days": "intervals: 95 %, by resampling whole days",
+    "hours": "intervals: 95 %, by resampling blocks of two hours: fewer than three days show the changes "
+    "within a day, not those between days; none for instance-hours, which follow the cycle of the day",
 }
-"""What the intervals of a backtest hold, by ``interval_basis``."""
+"""How the intervals of a backtest were made, by ``interval_basis``."""
 
 UNCLEAR = "side unclear"
-"""What stands beside a share of windows over the limit that may lie on either side of what the SLO allows."""
+"""Mark of a share of windows over the limit that may be above or below the share that the SLO allows."""
 
 
 def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
-    """Return the rows of a backtest, the selected policy first, then what is no baseline."""
+    """Return the rows of a backtest: the selected policy, other policies, then the baselines."""
     chosen = next((r.get("policy") for r in records(service.get("selection")) if r.get("chosen")), None)
     own = [r.get("policy") for r in rows if r.get("policy") not in BASELINES]
     first = [*([chosen] if chosen else []), *own, *ORDER]
@@ -38,11 +38,11 @@ def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
 
 
 def notes(replay: Row) -> list[str]:
-    """Return what the figures rest on: intervals, calibration, start-up, the bound, what is not there."""
+    """Return the notes below the table: intervals, calibration, start-up, lower bound, rows left out."""
     rows, calibration = records(replay.get("policies")), mapping(replay.get("calibration"))
     found = []
     if rows:
-        found.append("longest stretch: in which more windows than not are expected to break the SLO")
+        found.append("longest stretch: the longest time in which most windows are expected to break the SLO")
     reasons = dict.fromkeys(str(row["interval_reason"]) for row in rows if row.get("interval_reason"))
     if reasons:
         found.append(f"no intervals: {'; '.join(reasons)}")
@@ -54,8 +54,8 @@ def notes(replay: Row) -> list[str]:
         found.append(off)
     if calibration.get("text"):
         found.append(f"fleet model {str(calibration.get('status')).replace('_', ' ')}: {calibration['text']}")
-    if told := readings(calibration):
-        found.append(told)
+    if predicted := readings(calibration):
+        found.append(predicted)
     if both := targets(calibration):
         found.append(both)
     if (least := calibration.get("least_instance_hours")) is not None:
@@ -71,20 +71,21 @@ def notes(replay: Row) -> list[str]:
 
 
 def side_unclear(row: Row) -> str:
-    """Return ``side unclear`` where a share is given and may lie on either side of what the SLO allows."""
+    """Return the mark of a share that may be above or below what the SLO allows, else empty."""
     given = row.get("slo_violation_ratio") is not None
     return UNCLEAR if given and row.get("slo_side") == "unclear" else ""
 
 
 def may_be_off(rows: Sequence[Row]) -> str:
-    """Return how far the share of the first row may be off, and which rows can't tell their side."""
+    """Return the range of the first row's share, and the rows whose share is marked as unclear."""
     parts = []
     if rows and (span := rows[0].get("slo_violation_range")):
         name, (low, high) = policy_name(str(rows[0].get("policy"))), span
         parts.append(f"windows over limit may be off: {name} has {percent(low, 2)} to {percent(high, 2)}")
     if names := [policy_name(str(row.get("policy"))) for row in rows if side_unclear(row)]:
         parts.append(
-            f"{UNCLEAR}, under or over what the SLO allows for all the replay can tell: {', '.join(names)}"
+            f"{UNCLEAR} (the replay can't say whether it is above or below what the SLO allows): "
+            f"{', '.join(names)}"
         )
     return "; ".join(parts)
 
@@ -96,11 +97,11 @@ def readings(calibration: Row) -> str:
         role = "" if entry["role"] == "service" else f" of {entry['role']}"
         latency = entry["signal"] in ("ttft", "tbt")
         unit = "s" if latency else "requests"
-        seen, told = (" ".join(quantity(entry[key], unit)) for key in ("recorded", "predicted"))
+        recorded, predicted = (" ".join(quantity(entry[key], unit)) for key in ("recorded", "predicted"))
         off = f", off by {percent(entry['error_ratio'], 2)} a window" if entry["error_ratio"] else ""
         name = entry["signal"].upper() if latency else entry["signal"].replace("_", " ")
-        parts.append(f"{name}{role} {told} where {seen} was recorded{off}")
-    return f"foretold at the recorded counts (medians): {'; '.join(parts)}" if parts else ""
+        parts.append(f"{name}{role} {predicted} where {recorded} was recorded{off}")
+    return f"predicted at the recorded counts (medians): {'; '.join(parts)}" if parts else ""
 
 
 def targets(calibration: Row) -> str:

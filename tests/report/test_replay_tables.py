@@ -150,8 +150,8 @@ def test_a_share_whose_side_cannot_be_told_says_so() -> None:
     assert [cell.get("note") for cell in cells[:3]] == ["side unclear", None, None]
     told = next(note for note in notes(service["replay"]) if note.startswith("windows over limit may be off"))
     assert told == (
-        "windows over limit may be off: decode TPS has 0 % to 2.0 %; side unclear, under or over what the "
-        "SLO allows for all the replay can tell: decode TPS"
+        "windows over limit may be off: decode TPS has 0 % to 2.0 %; side unclear (the replay can't say "
+        "whether it is above or below what the SLO allows): decode TPS"
     )
     rows[0]["slo_side"] = "over"
     assert not any("side unclear" in note for note in notes(service["replay"]))
@@ -161,7 +161,7 @@ def test_what_intervals_are_drawn_from_is_said() -> None:
     """Days, or hours that hold less; nothing where there are none."""
     service = samples.sample().summary["services"][0]
     assert not any(note.startswith("intervals: ") for note in notes(service["replay"]))
-    for basis, word in (("days", "whole days"), ("hours", "within a day alone")):
+    for basis, word in (("days", "whole days"), ("hours", "within a day")):
         service["replay"]["policies"][0]["interval_basis"] = basis
         assert any(word in note for note in notes(service["replay"]) if note.startswith("intervals: "))
 
