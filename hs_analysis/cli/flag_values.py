@@ -93,9 +93,12 @@ def queries(given: Sequence[str]) -> dict[str, str]:
 
 def policies(given: Sequence[str]) -> tuple[Document, ...]:
     """Return the files of ``--policy`` words, each a policy that can be read; ``none`` takes all away."""
+    files = _documents(given, "--policy")
+    if not files:
+        return files
+
     from hs_analysis.policy import load_all
 
-    files = _documents(given, "--policy")
     for file in files:
         if not load_all(file.text, file.name):
             raise InputError("holds no policy", where=file.name, hint="give a policy.yaml")
@@ -104,9 +107,12 @@ def policies(given: Sequence[str]) -> tuple[Document, ...]:
 
 def current(given: Sequence[str]) -> tuple[Document, ...]:
     """Return the files of ``--current`` words, ``FILE`` or ``prefill=FILE``; ``none`` takes all away."""
+    files = _documents(given, "--current")
+    if not files:
+        return files
+
     from hs_analysis.current.documents import read_manifests
 
-    files = _documents(given, "--current")
     for file in files:
         read_manifests(file.text, file.name)
     return files
@@ -114,9 +120,12 @@ def current(given: Sequence[str]) -> tuple[Document, ...]:
 
 def topology(given: Sequence[str]) -> tuple[Document, ...]:
     """Return the file of ``--topology``, one that can be read; ``none`` takes it away."""
+    files = _documents(given, "--topology")
+    if not files:
+        return files
+
     from hs_analysis.policy.topology import load_topology
 
-    files = _documents(given, "--topology")
     for file in files:
         load_topology(file.text, file.name)
     return files

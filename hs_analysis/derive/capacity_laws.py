@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import binom, norm
+from scipy.special import bdtr, expit, ndtri
 
 from hs_analysis.derive.rows import BACKLOG_S, RoleRows
 from hs_analysis.schema.results import Interval
@@ -157,7 +156,7 @@ def at_mean_load(crossing: Crossing, noise: float, slo: Slo) -> Crossing:
     return Crossing(crossing.load * math.exp(shift), steepness)
 
 
-_NORMAL: Floats = norm.ppf((np.arange(CHANCES) + 0.5) / CHANCES)
+_NORMAL: Floats = ndtri((np.arange(CHANCES) + 0.5) / CHANCES)
 
 
 def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | None:
@@ -200,7 +199,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     used = (quantile.y > low) & (quantile.y < high)
     if used.sum() < 3:
         return None
-    x, probit, goal = quantile.x[used], norm.ppf(quantile.y[used]), float(norm.ppf(share_limit(slo)))
+    x, probit, goal = quantile.x[used], ndtri(quantile.y[used]), float(ndtri(share_limit(slo)))
     weight = np.exp(-0.5 * ((probit - goal) / PROBIT_WIDTH) ** 2)
     mean_x, mean_y = np.average(x, weights=weight), np.average(probit, weights=weight)
     spread = float(np.sum(weight * (x - mean_x) ** 2))
@@ -384,7 +383,7 @@ def doubtful_load(judged: Judged, slo: Slo) -> float | None:
 
 
 def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
-    chance = binom.cdf(int(bad_above.sum()), bad_above.size, slo.allowed_window_share)
+    chance = bdtr(int(bad_above.sum()), bad_above.size, slo.allowed_window_share)
     return bool(chance <= SHOWN_LEVEL)
 
 
@@ -397,7 +396,7 @@ def mean_share(judged: Judged, slo: Slo) -> float:
     load, noise = judged.load, judged.rows.count_noise
     if not noise > 0.0 or not load.size or not load.max() > 0.0:
         return 1.0
-    return min(1.0, math.exp(float(norm.ppf(slo.allowed_window_share)) * math.sqrt(noise / load.max())))
+    return min(1.0, math.exp(float(ndtri(slo.allowed_window_share)) * math.sqrt(noise / load.max())))
 
 
 def bracket(judged: Judged, slo: Slo) -> Bracket | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import bdtr
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import ServiceFrame
@@ -166,7 +166,8 @@ def median_interval(values: Floats) -> Interval:
     values
         Sorted, at least one.
     """
-    k = max(1, int(binom.ppf(0.025, values.size, 0.5)))
+    below = bdtr(np.arange(values.size), values.size, 0.5)
+    k = max(1, int(np.searchsorted(below, 0.025)))
     return float(values[k - 1]), float(values[-k])
 
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.ingest.rows import FLAGS
 from hs_analysis.ingest.staging import Piece, Samples, Staging
-from hs_analysis.schema.frames import SAMPLES
+from hs_analysis.schema.frames import SAMPLES, arrow
 from hs_analysis.statistics.episodes import Mask, Run, runs
 
 FATES = ("stored", "duplicate", "conflict", "superseded")
@@ -285,7 +285,7 @@ BATCH_ROWS = 1 << 20
 LOOKBACK = len(FLAGS)
 """Flag code of a value the server repeated across a gap; it joins the readers' codes."""
 
-_FLAG_TEXTS = pa.array([None, *FLAGS[1:], "lookback"], pa.string())
+_FLAG_TEXTS = arrow([None, *FLAGS[1:], "lookback"], pa.string())
 
 
 @dataclass(frozen=True)
@@ -457,11 +457,11 @@ def _count(one: Kept, samples: Samples, found: Judged, fates: dict[tuple[int, st
 def _batch(rows: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> pa.RecordBatch:
     numbers = np.repeat([row[0] for row in rows], [row[1].size for row in rows]).astype(np.int64)
     t_us, values, flags = (np.concatenate([row[i] for row in rows]) for i in (1, 2, 3))
-    texts = _FLAG_TEXTS.take(pa.array(flags)) if flags.any() else pa.nulls(flags.size, pa.string())
+    texts = _FLAG_TEXTS.take(arrow(flags, pa.uint8())) if flags.any() else pa.nulls(flags.size, pa.string())
     columns = [
-        pa.array(numbers),
-        pa.array(t_us, pa.int64()).cast(SAMPLES.field("t").type),
-        pa.array(values, pa.float64(), mask=np.isnan(values)),
+        arrow(numbers, pa.int64()),
+        arrow(t_us, pa.int64()).cast(SAMPLES.field("t").type),
+        arrow(values, pa.float64()),
         texts,
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SAMPLES)

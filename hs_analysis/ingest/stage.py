@@ -34,7 +34,7 @@ from hs_analysis.ingest.rows import (
 from hs_analysis.ingest.services import Identity, identify
 from hs_analysis.ingest.staging import Piece, Quarantine, Samples, Staging
 from hs_analysis.schema import settings
-from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, check, empty
+from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, arrow, check, empty
 from hs_analysis.schema.settings import Reading
 from hs_analysis.store import read_table, write_table
 
@@ -540,30 +540,35 @@ def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
     kinds = {metric: catalogue.kind_of(metric) for metric in set(metrics)}
     units = {s.id: s.unit for s in catalogue.signals}
-    rows = [
-        {
-            "series_id": number,
-            "metric": metric,
-            "labels": [pair for pair in labels if pair[0] != "__name__"],
-            "signal": signals[metric],
-            "emitter_role": who.emitter_role,
-            "role_evidence": who.role_evidence,
-            "service": who.service,
-            "instance": who.instance,
-            "unit_kind": who.unit_kind,
-            "gpu_type": who.gpu_type,
-            "unit": units.get(signals[metric] or ""),
-            "kind": kinds[metric],
-            "interval_s": None,
-            "capture": capture,
-            "source": who.exporter,
-        }
-        for number, ((capture, labels), metric, who) in enumerate(zip(keys, metrics, identities, strict=True))
-    ]
-    # By way of Arrow: polars builds a series of its own for the labels of every row.
-    frame = pl.from_arrow(pa.Table.from_pylist(rows, schema=SERIES))
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101 - narrows the type of from_arrow
-    return frame
+    columns = {
+        "series_id": range(len(keys)),
+        "metric": metrics,
+        "labels": _label_column([labels for _, labels in keys]),
+        "signal": [signals[metric] for metric in metrics],
+        "emitter_role": [who.emitter_role for who in identities],
+        "role_evidence": [who.role_evidence for who in identities],
+        "service": [who.service for who in identities],
+        "instance": [who.instance for who in identities],
+        "unit_kind": [who.unit_kind for who in identities],
+        "gpu_type": [who.gpu_type for who in identities],
+        "unit": [units.get(signals[metric] or "") for metric in metrics],
+        "kind": [kinds[metric] for metric in metrics],
+        "capture": [capture for capture, _ in keys],
+        "source": [who.exporter for who in identities],
+    }
+    later = {name: [None] * len(keys) for name in SERIES.names if name not in columns}
+    return pl.DataFrame(columns | later, schema=empty(SERIES).schema)
+
+
+def _label_column(labels: Sequence[Labels]) -> pl.Series:
+    """Return the labels of each series without its name; polars alone builds a series for every row."""
+    pairs = [[pair for pair in each if pair[0] != "__name__"] for each in labels]
+    ends = np.cumsum([0, *(len(each) for each in pairs)])
+    names, values = ([pair[side] for each in pairs for pair in each] for side in (0, 1))
+    column = pa.MapArray.from_arrays(
+        arrow(ends, pa.int32()), arrow(names, pa.string()), arrow(values, pa.string())
+    )
+    return pl.Series(pl.from_arrow(column))
 
 
 def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hs_analysis.ingest.rows import REJECTED_BATCH, RawSeries, Rejection, Rejections
-from hs_analysis.schema.frames import REJECTED
+from hs_analysis.schema.frames import REJECTED, arrow
 
 BLOCK_ROWS = 1 << 20
 """Samples held before a block is written: what a run holds of its input at once."""
@@ -192,10 +192,10 @@ class Quarantine:
         self._writer.close()
         self._file.seek(0)
         for batch in pq.ParquetFile(self._file).iter_batches(REJECTED_BATCH):
-            kept = batch.filter(pc.is_in(batch["file_no"], pa.array(sorted(whole), pa.int64())))
+            kept = batch.filter(pc.is_in(batch["file_no"], arrow(sorted(whole), pa.int64())))
             yield kept.select(REJECTED.names).cast(REJECTED)
 
 
 def _batch(columns: Sequence[Any], schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    arrays = [arrow(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -6,32 +6,17 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 import hs_analysis
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.current import (
-    NO_POLICY,
-    CurrentAutoscaler,
-    Definitions,
-    Known,
-    Stored,
-    Withheld,
-    changes,
-    read_definitions,
-    read_manifests,
-    translate,
-    withheld,
-    without_today,
-)
 from hs_analysis.derive import other_version
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.export import expression
 from hs_analysis.pipeline import tables
-from hs_analysis.pipeline.answers import with_answers
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
@@ -83,7 +68,9 @@ from hs_analysis.schema.results import (
 from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import select_service
-from hs_analysis.store import read_table
+
+if TYPE_CHECKING:
+    from hs_analysis.current import CurrentAutoscaler, Stored, Withheld
 
 CURRENT_FILE = "data/replay/current.json"
 
@@ -144,6 +131,8 @@ def current_autoscaler(
     A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
     where the replay knows it at other counts.
     """
+    from hs_analysis.current import Definitions, Known, read_definitions, read_manifests, translate
+
     targets = {role: work_target(derived, role, settings) for role in frame.pools}
     held = {(info.signal, info.role): info.pool for info in frame.signals}
     modelled = fit_signals(frame)
@@ -176,6 +165,8 @@ def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
 
     A series that several captures hold is one series.
     """
+    from hs_analysis.current import Stored
+
     found: dict[tuple[tuple[str, str], ...], Stored] = {}
     rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
     for metric, labels, role, owner, instance in rows:
@@ -200,6 +191,8 @@ def current_record(
     (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
     today's was from what ran (``counts_apart``), without pools that no object was replayed for.
     """
+    from hs_analysis.current import NO_POLICY, changes
+
     objects = [
         {
             "kind": one.kind,
@@ -454,9 +447,13 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     others = other_version(test, train, tables.read(task.run, "versions"))
     outcome = replay_service(test, train, derived, controls, task.settings, typed, others)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
-    doubt = None if current is None else withheld(current, test, train.pools, apart)
+    doubt = None
+    if current is not None:
+        from hs_analysis.current import withheld, without_today
+
+        doubt = withheld(current, test, train.pools, apart)
+        outcome = outcome if doubt is None else without_today(outcome)
     if doubt is not None:
-        outcome = without_today(outcome)
         controls = {name: control for name, control in controls.items() if name != CURRENT}
     placed = [
         key | vars(row)
@@ -505,8 +502,11 @@ def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAuto
     files = work.settings.beside.current
     if not files:
         return None, frame
+
+    from hs_analysis.pipeline.answers import with_answers
+
     derived = read_derived(work.run, frame.service, TRAIN)
-    series = read_table(work.run / tables.PLACES["series"])
+    series = tables.read(work.run, "series")
 
     def read(whole: ServiceFrame) -> CurrentAutoscaler:
         train, _ = split(whole, work.settings.train_share)
@@ -611,7 +611,7 @@ def window_of(frame: ServiceFrame) -> dict[str, Any]:
 
 def write_policies(work: Work) -> Outcome:
     """Fit the chosen policy on the whole window and write policy.yaml."""
-    series = read_table(work.run / tables.PLACES["series"])
+    series = tables.read(work.run, "series")
     entries = {entry["service"]: entry for entry in read_entries(work.run)}
     policies, notes, decisions = [], {}, {}
     unserved = without_service(work.run, work.settings)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
-from statsmodels.regression.linear_model import OLS
-from statsmodels.tsa.tsatools import lagmat
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -35,7 +33,7 @@ class Autoregression:
     coefficients
         One per lag, shape (p,).
     aic
-        Akaike's criterion of the fit, per statsmodels.
+        Akaike's criterion of the fit: −2 ln L + 2 · rank, as statsmodels has it.
     """
 
     constant: float
@@ -49,8 +47,7 @@ class Autoregression:
 
     def innovations(self, values: Floats) -> Floats:
         """Filter a series, shape (n,); NaN where the row or one of the p rows before it is missing."""
-        history = lagmat(values, self.order, trim="forward", original="ex")
-        left = values - self.constant - history @ self.coefficients
+        left = values - self.constant - _lags(values, self.order) @ self.coefficients
         left[: self.order] = np.nan
         return np.asarray(left, dtype=float)
 
@@ -101,16 +98,37 @@ def _fit(values: Floats, order: int, rows: Flags) -> Autoregression | None:
     target = values[rows]
     if np.ptp(target) <= 0.0:
         return None
-    history = lagmat(np.nan_to_num(values), order, trim="forward", original="ex")[rows]
-    model = OLS(target, np.column_stack([np.ones(target.size), history]))
+    design = np.column_stack([np.ones(target.size), _lags(np.nan_to_num(values), order)[rows]])
+    found, rank = _least_squares(design, target)
+    half, left = target.size / 2.0, target - design @ found
+    with np.errstate(divide="ignore"):
+        spread = np.log(np.sum(left**2) / target.size)
+    log_likelihood = -half * np.log(2 * np.pi) - half * spread - half
+    return Autoregression(float(found[0]), found[1:], float(2.0 * rank - 2.0 * log_likelihood))
+
+
+def _lags(values: Floats, order: int) -> Floats:
+    """Return the values 1 .. `order` rows before each row, shape (n, order); 0 before the first row."""
+    found = np.zeros((values.size, order + 1))
+    for lag in range(1, order + 1):
+        found[lag:, lag] = values[:-lag]
+    return found[:, 1:]
+
+
+def _least_squares(design: Floats, target: Floats) -> tuple[Floats, int]:
+    """Return the coefficients and the rank of an ordinary least-squares fit.
+
+    The fit of statsmodels' OLS by QR, without the pseudoinverse of the whole design and the covariance that
+    it makes for its errors, and without the 100 MB that importing it takes.
+    """
+    basis, triangle = np.linalg.qr(design)
     try:
-        result = model.fit(method="qr")
-        found, aic = np.asarray(result.params, dtype=float), float(result.aic)
+        np.linalg.inv(triangle.T @ triangle)  # raises where the normal equations are singular
+        solved = np.linalg.solve(triangle, basis.T @ target)
+        return np.asarray(solved, dtype=float), int(np.linalg.matrix_rank(triangle))
     except np.linalg.LinAlgError:
         # A queue that was empty but for its last row: a lag that never moves takes no part.
-        found = np.linalg.lstsq(model.exog, target, rcond=None)[0]
-        aic = 2.0 * found.size - 2.0 * float(model.loglike(found))
-    return Autoregression(float(found[0]), found[1:], aic)
+        return np.linalg.lstsq(design, target, rcond=None)[0], design.shape[1]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import isotonic_regression
+from scipy.optimize import isotonic_regression
 
 Floats = NDArray[np.float64]
 
@@ -79,6 +79,6 @@ def monotone_fit(
     knots = np.bincount(number, weights * x) / mass
     means = np.bincount(number, weights * y) / mass
     signs = (True, False) if increasing is None else (increasing,)
-    fits = [(isotonic_regression(means, sample_weight=mass, increasing=sign), sign) for sign in signs]
+    fits = [(isotonic_regression(means, weights=mass, increasing=sign).x, sign) for sign in signs]
     values, sign = min(fits, key=lambda fit: float(np.sum(mass * (means - fit[0]) ** 2)))
     return MonotoneFit(knots, np.asarray(values, dtype=float), sign)

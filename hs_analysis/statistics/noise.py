@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtri
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def crossing_z(a_day: float, window_s: float) -> float:
 
     z = Φ⁻¹(1 − a ÷ (2 · 86400 ÷ W)) with a crossings allowed a day and a look every W seconds.
     """
-    return float(norm.ppf(1.0 - a_day / (2.0 * 86_400.0 / window_s)))
+    return float(ndtri(1.0 - a_day / (2.0 * 86_400.0 / window_s)))
 
 
 STEP_SD = 3.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+
+from hs_analysis.statistics.ranks import mean_ranks
 
 Floats = NDArray[np.float64]
 
@@ -33,6 +34,6 @@ def top_separation(x: Floats, y: Floats) -> float | None:
     calm = y[x < np.median(x)]
     if top.size == 0 or calm.size == 0:
         return None
-    ranks = rankdata(np.concatenate((top, calm)))
+    ranks = mean_ranks(np.concatenate((top, calm)))
     wins = ranks[: top.size].sum() - top.size * (top.size + 1) / 2.0
     return float(wins / (top.size * calm.size))

@@ -7,9 +7,12 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from hs_analysis.schema.frames import arrow
 
 READ_BYTES = 1 << 20
 """Buffer of a column that is read [byte]; with the default a whole column chunk is held beside its values."""
@@ -82,7 +85,7 @@ def _nulled(table: pa.Table, hit: np.ndarray, flag: str) -> pa.Table:
     """Return the rows with some values null, and why."""
     if not hit.any():
         return table
-    mask = pa.array(hit)
+    mask = arrow(hit, pa.bool_())
     values, flags = table.column("value"), table.column("flag")
     fresh = pc.and_(mask, pc.is_valid(values))
     flags = pc.if_else(fresh, pa.scalar(flag, flags.type), flags)
@@ -109,7 +112,7 @@ def _runs(file: pq.ParquetFile, wanted: np.ndarray, columns: list[str]) -> Itera
             if first == after:
                 continue
         table = file.read_row_group(group, columns=["series_id", *columns], use_threads=False)
-        numbers = table.column("series_id").to_numpy()
+        numbers = _plain(table.column("series_id"))
         if not numbers.size:
             continue
         read = [_plain(table.column(name)) for name in columns]
@@ -123,10 +126,10 @@ def _runs(file: pq.ParquetFile, wanted: np.ndarray, columns: list[str]) -> Itera
 def _plain(column: pa.ChunkedArray) -> np.ndarray:
     """Return times in microseconds, values with NaN where missing, and of flags which say a repeat."""
     if pa.types.is_timestamp(column.type):
-        return np.asarray(column.cast(pa.int64()).to_numpy())
-    if pa.types.is_string(column.type):
-        return np.asarray(pc.fill_null(pc.equal(column, "lookback"), fill_value=False).to_numpy())
-    return np.asarray(column.to_numpy())
+        column = column.cast(pa.int64())
+    elif pa.types.is_string(column.type):
+        column = pc.fill_null(pc.equal(column, "lookback"), fill_value=False)
+    return pl.Series(pl.from_arrow(column)).to_numpy()  # Arrow's own brings pandas, as in `arrow`
 
 
 def _whole(runs: Iterator[_Run]) -> Iterator[_Run]:

@@ -214,7 +214,7 @@ def _moves_together(x: Floats, y: Floats) -> float | None:
     """Return Spearman's correlation of the second differences of the logs; None below 60 of them."""
     moves = [np.diff(positive_log(s), 2) for s in (x, y)]
     known = np.isfinite(moves[0]) & np.isfinite(moves[1])
-    return float(rank_correlation(moves[0][known], moves[1][known])) if known.sum() >= 60 else None
+    return rank_correlation(moves[0][known], moves[1][known]) if known.sum() >= 60 else None
 
 
 def _mixed_types(frame: ServiceFrame, pair: Pair) -> Reason | None:

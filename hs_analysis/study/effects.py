@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
+from hs_analysis.statistics.ranks import drawn_ranks, mean_ranks
 from hs_analysis.statistics.resampling import block_correlations, percentile_interval
 from hs_analysis.statistics.smoothing import highpass, positive_log
 
@@ -172,9 +172,9 @@ def correlation(x: Floats, y: Floats) -> Floats:
     return rho
 
 
-def rank_correlation(x: Floats, y: Floats) -> Floats:
-    """Return Spearman's correlation along the last axis, ties at their mean rank."""
-    return correlation(rankdata(x, axis=-1), rankdata(y, axis=-1))
+def rank_correlation(x: Floats, y: Floats) -> float:
+    """Return Spearman's correlation of complete rows, shape (n,), ties at their mean rank."""
+    return float(correlation(mean_ranks(x), mean_ranks(y)))
 
 
 def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = None) -> Association:
@@ -189,17 +189,17 @@ def associate(x: Floats, y: Floats, resamples: Integers, block: int | None = Non
     block
         Rows of a block where whole circular blocks were drawn; None where rows or runs were.
     """
-    drawn_x, drawn_y = x[resamples], y[resamples]
     if block is None:
-        draws = correlation(drawn_x, drawn_y)
+        draws = correlation(x[resamples], y[resamples])
     else:
         draws = block_correlations(x, y, resamples[:, ::block], block)
-    linear, ranked = float(correlation(x, y)), float(rank_correlation(x, y))
+    linear, ranked = float(correlation(x, y)), rank_correlation(x, y)
+    ranks = correlation(drawn_ranks(x, resamples), drawn_ranks(y, resamples))
     return Association(
         linear,
         percentile_interval(draws, holding=linear),
         ranked,
-        percentile_interval(rank_correlation(drawn_x, drawn_y), holding=ranked),
+        percentile_interval(ranks, holding=ranked),
     )
 
 
@@ -220,7 +220,7 @@ def highpass_rank_correlation(x: Floats, y: Floats, step_s: float) -> float | No
     if both.sum() < 12:
         return None
     left_x, left_y = (highpass(np.where(both, s, np.nan), half)[both] for s in (x, y))
-    return float(rank_correlation(left_x, left_y))
+    return rank_correlation(left_x, left_y)
 
 
 NOISE_BINS = 60

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr
 
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.autoregression import (
@@ -18,6 +18,7 @@ from hs_analysis.statistics.autoregression import (
     lag_sums,
     peak_lag,
 )
+from hs_analysis.statistics.ranks import mean_ranks
 from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import running_mean
 from hs_analysis.study.effects import HIGHPASS_S, load_fit
@@ -113,7 +114,7 @@ def find_link(x: Floats, y: Floats, step_s: float, shape: Shape = "plain") -> Li
     totals, squares, pairs = lag_sums(news_x, news_y, reach)
     # sqrt(rows) times the correlation, weighed down by sqrt(pairs / rows)
     strength = float((_ratios(totals, pairs) / np.sqrt(_loudness(news_x, news_y, reach))).max())
-    chance = min(1.0, totals.size * float(norm.sf(_ratios(totals, squares).max())))
+    chance = min(1.0, totals.size * float(ndtr(-_ratios(totals, squares).max())))
     return Link(strength, chance, rows)
 
 
@@ -231,7 +232,7 @@ def _ranks(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Return the ranks of both series over the rows in which both have a value, NaN elsewhere."""
     both = np.isfinite(x) & np.isfinite(y)
     ranked_x, ranked_y = np.full(x.size, np.nan), np.full(y.size, np.nan)
-    ranked_x[both], ranked_y[both] = rankdata(x[both]), rankdata(y[both])
+    ranked_x[both], ranked_y[both] = mean_ranks(x[both]), mean_ranks(y[both])
     return ranked_x, ranked_y
 
 

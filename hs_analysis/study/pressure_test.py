@@ -391,7 +391,7 @@ def _mix_caps(frame: ServiceFrame, pair: Pair) -> tuple[Cap, ...]:
 def _ramp_caps(rows: StudyRows) -> tuple[Cap, ...]:
     """Bound what was seen on a ramp that went one way, unless the steps of load and signal go together."""
     used = rows.used
-    course = float(rank_correlation(rows.load[used], rows.grid.start_s[used]))
+    course = rank_correlation(rows.load[used], rows.grid.start_s[used])
     if abs(course) <= ONE_WAY:
         return ()
     pairs = np.flatnonzero(used[1:] & used[:-1] & (rows.grid.capture[1:] == rows.grid.capture[:-1]))
@@ -400,7 +400,7 @@ def _ramp_caps(rows: StudyRows) -> tuple[Cap, ...]:
     known = np.isfinite(step_x) & np.isfinite(step_y)
     link = 0.0
     if known.sum() >= 3:
-        link = math.sqrt(int(known.sum())) * float(rank_correlation(step_x[known], step_y[known]))
+        link = math.sqrt(int(known.sum())) * rank_correlation(step_x[known], step_y[known])
     if link >= STEP_LINK_MIN:
         return ()
     text = (
