@@ -1,4 +1,4 @@
-"""Make the chart library that the package carries, from vl-convert; ``--check`` writes nothing.
+"""Make the chart library and the charts that the package carries; ``--check`` writes nothing.
 
 ``python tests/chart_library.py`` after a new altair or vl-convert; exits 1 with ``--check`` for a stale file.
 """
@@ -10,7 +10,7 @@ import sys
 import altair as alt
 import vl_convert
 
-from hs_analysis.report import library
+from hs_analysis.report import chart_specs, chart_templates, library
 
 
 def made() -> str:
@@ -27,12 +27,14 @@ def made() -> str:
 
 
 def main() -> int:
-    """Write the file, or compare it."""
+    """Write the files, or compare them."""
+    wanted = {library.FILE: made(), chart_templates.FILE: chart_specs.made()}
+    stale = [file for file, text in wanted.items() if not file.is_file() or file.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
-        current = library.FILE.read_text("utf-8") == made()
-        sys.stdout.write("" if current else f"{library.FILE.name} is stale: make chart-library\n")
-        return int(not current)
-    library.FILE.write_text(made(), "utf-8")
+        sys.stdout.write("".join(f"{file.name} is stale: make chart-library\n" for file in stale))
+        return int(bool(stale))
+    for file in stale:
+        file.write_text(wanted[file], "utf-8")
     return 0
 
 

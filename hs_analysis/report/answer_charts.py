@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import chart_specs
+from hs_analysis.report import chart_templates
 from hs_analysis.report.charts import Chart, line_rows, make
 from hs_analysis.report.choice import records
 from hs_analysis.report.load_groups import quantile_groups, share_groups
@@ -80,7 +80,7 @@ def capacity(
     places = {
         "X": f"work per {role} instance (tokens/s)",
         "Y": f"{of} over the limit (%)",
-        "COLOUR": chart_specs.ROLE_COLOURS.get(role, "var(--c-service)"),
+        "COLOUR": chart_templates.ROLE_COLOURS.get(role, "var(--c-service)"),
         "DOMAIN": [m["text"] for m in marks],
     }
     header = ["load", "share", "low", "high", "windows", "fit"]

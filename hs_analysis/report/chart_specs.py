@@ -1,31 +1,21 @@
-"""One Vega-Lite specification per kind of chart, made and checked by Altair once, filled per chart.
+"""One Vega-Lite specification per kind of chart, made and checked by Altair: what ``chart_templates`` fills.
 
-A template reads its rows from the named dataset ``main`` (the CSV that the page shows behind the chart) and
-its few marks from ``bands``, ``events`` and ``marks``. Strings such as ``@Y@`` are places that `fill`
-replaces. Colours are CSS variables of the page, so that one drawing serves light, dark and print.
+Nothing of a run loads this module: ``made`` writes the file that the package carries.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any
 
 import altair as alt
 
+from hs_analysis.report.chart_templates import BEST, FAILS, HERE, LOAD, LONE, NEAR, OTHER
+
 Layers = alt.LayerChart | alt.FacetChart
 
 HEIGHT_PX = 240
-ROW_PX = 22
-
-ROLE_COLOURS = {
-    "prefill": "var(--c-prefill)",
-    "decode": "var(--c-decode)",
-    "mixed": "var(--c-mixed)",
-    "service": "var(--c-service)",
-}
-"""One colour a role on every chart; the palette stays apart for colour-blind readers."""
 
 # Labels of a time axis by what a tick falls on; UTC, 24 hours.
 CLOCK = {
@@ -38,92 +28,10 @@ CLOCK = {
     "year": "%b %d",
 }
 
-LONE = "lone"
-"""Name of the layer of single values; a chart without any goes without it."""
-
 VERDICTS = ("proportional", "guard", "unusable", "unknown")
-
-# The rest of each chart's look; handed to the renderer once per page.
-CONFIG: dict[str, Any] = {
-    "background": "transparent",
-    "font": 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
-    "aria": False,  # the figure around each chart carries the text alternative
-    "view": {"stroke": "transparent"},
-    "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
-        "gridColor": "var(--grid)",
-        "domainColor": "var(--rule)",
-        "tickColor": "var(--rule)",
-        "titleFontWeight": "normal",
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titlePadding": 8,
-        "labelLimit": 150,
-    },
-    "axisX": {"grid": False},
-    "axisY": {
-        "domain": False,
-        "ticks": False,
-        "titleAngle": 0,
-        "titleAlign": "left",
-        "titleAnchor": "end",
-        "titleBaseline": "bottom",
-        "titleX": 0,
-        "titleY": -8,
-    },
-    "legend": {
-        "labelColor": "var(--ink)",
-        "titleColor": "var(--muted)",
-        "orient": "bottom",
-        "labelFontSize": 12,
-        "labelLimit": 260,
-        "title": None,
-        "symbolType": "stroke",
-        "symbolSize": 160,
-        "columns": 2,
-        "offset": 12,
-    },
-    "text": {"color": "var(--muted)", "fontSize": 11},
-    "line": {"strokeWidth": 1.75},
-    "point": {"size": 28},
-}
 
 # Fewer ticks on a narrow chart, and none that run into each other.
 ROOM: dict[str, Any] = {"labelOverlap": True, "tickCount": {"expr": "max(3, floor(width / 80))"}}
-
-
-def fill(template: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a fresh specification with every ``@NAME@`` replaced by its value."""
-    filled = _replace(json.loads(template), values)
-    assert isinstance(filled, dict)  # noqa: S101 - narrows the type of json
-    return filled
-
-
-def _replace(node: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(node, dict):
-        return {key: _replace(child, values) for key, child in node.items()}
-    if isinstance(node, list):
-        children = [_replace(child, values) for child in node]
-        if node and isinstance(node[0], str) and isinstance(children[0], list):
-            return children[0]  # a place for a whole list: a domain, its colours, its dashes
-        return children
-    if isinstance(node, str) and node.startswith("@") and node.endswith("@"):
-        return values[node[1:-1]]
-    return node
-
-
-def template(build: Callable[[], Layers]) -> Callable[[], str]:
-    """Build a chart once a process and keep it as JSON text."""
-
-    @lru_cache(maxsize=1)
-    def text() -> str:
-        spec = build().properties(width="container", height=HEIGHT_PX).to_dict()
-        plain = {k: v for k, v in spec.items() if k not in ("$schema", "config", "datasets")}
-        return json.dumps(plain, sort_keys=True, ensure_ascii=False)
-
-    text.__doc__ = build.__doc__
-    return text
 
 
 def csv_rows(**parse: str) -> alt.NamedData:
@@ -186,7 +94,6 @@ def _lone(base: alt.Chart, y: alt.Y, colour: alt.Color) -> alt.Chart:
     return drawn
 
 
-@template
 def coverage_strip() -> Layers:
     """One row per signal and event: thick where complete, thin where partial, empty where missing."""
     colours = ["var(--c-good)", "var(--c-warn)", "var(--c-bad)"]
@@ -214,7 +121,6 @@ def coverage_strip() -> Layers:
     return alt.layer(rule)
 
 
-@template
 def elasticity_dots() -> Layers:
     """Elasticity of every signal with its interval, on the zone in which a signal is proportional."""
     base = alt.Chart(csv_rows(elasticity="number", low="number", high="number"))
@@ -241,7 +147,6 @@ def elasticity_dots() -> Layers:
     return alt.layer(zone, bar, dot)
 
 
-@template
 def scatter_fit() -> Layers:
     """Draw the chosen signal against load, with the monotone fit."""
     base = alt.Chart(csv_rows(load="number", value="number", fit="number"))
@@ -267,7 +172,6 @@ def scatter_fit() -> Layers:
     return alt.layer(points, line)
 
 
-@template
 def series() -> Layers:
     """Lines over time; a gap is a gap, stretches are bands, events rules, training and test are split."""
     base = alt.Chart(csv_rows(t="date", value="number", lone="number"))
@@ -278,7 +182,6 @@ def series() -> Layers:
     return alt.layer(_bands(), _events(), lines, _lone(base, y, colour), *_split())
 
 
-@template
 def steps() -> Layers:
     """Instances over time, one stepped line per policy."""
     base = alt.Chart(csv_rows(t="date", value="number", lone="number"))
@@ -294,7 +197,6 @@ def steps() -> Layers:
     return alt.layer(_bands(), _events(), lines, _lone(base, y, colour), _actions(counts))
 
 
-@template
 def capacity() -> Layers:
     """Share of windows over the limit against load per instance: groups of windows, fit, limit, answer."""
     x_axis = alt.Axis(title="@X@", format="~s", **ROOM)
@@ -337,7 +239,6 @@ def capacity() -> Layers:
     )
 
 
-@template
 def ratio() -> Layers:
     """Draw the balanced ratio of each stretch with its interval, on the band of the one answer."""
     base = alt.Chart(
@@ -380,10 +281,68 @@ def ratio() -> Layers:
     )
 
 
-ROWS = ("coverage", "elasticity", "drivers")
-"""Kinds of chart that have one row per name in the first column."""
+def drivers() -> Layers:
+    """One row per driver: instances at the dip ÷ at the peak, and the load's own."""
+    kinds = [HERE, LOAD]
+    base = alt.Chart(csv_rows(ratio="number"))
+    y = alt.Y("driver:N", sort=None, axis=alt.Axis(title=None, grid=True))
+    axis = alt.Axis(title="dip ÷ peak", grid=False, **ROOM)
+    scale = alt.Scale(domainMin=0)
+    legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5, columns=2)
+    colours = ["var(--c-decode)", "var(--ink)"]
+    zone = (
+        alt.Chart(named_rows("bands"))
+        .mark_rect(color="var(--band)")
+        .encode(x=alt.X("low:Q", axis=axis, scale=scale), x2="high:Q", tooltip=["text:N"])
+    )
+    dots = base.mark_point(filled=True, size=80, opacity=1).encode(
+        x=alt.X("ratio:Q", axis=axis, scale=scale),
+        y=y,
+        color=alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend),
+        shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=["circle", "cross"]), legend=legend),
+        tooltip=[alt.Tooltip("driver:N"), alt.Tooltip("kind:N", title="of"), alt.Tooltip("ratio:Q")],
+    )
+    return alt.layer(zone, dots)
 
-TEMPLATES: dict[str, Callable[[], str]] = {
+
+def sweep() -> Layers:
+    """Draw served tokens by split, least prefill first; what each role alone could do as lines."""
+    base = alt.Chart(csv_rows(tps="number", prefill_line="number", decode_line="number"))
+    x = alt.X("split:N", sort=None, axis=alt.Axis(title="prefill and decode instances", labelAngle=0))
+    y: dict[str, Any] = {"axis": alt.Axis(title="@Y@", format="~s"), "scale": alt.Scale(zero=True)}
+    kinds = [BEST, NEAR, OTHER, FAILS]
+    legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5, columns=4)
+    colours = ["var(--c-good)", "var(--c-decode)", "var(--c-load)", "var(--c-bad)"]
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend)
+    shape = alt.Shape(
+        "kind:N",
+        scale=alt.Scale(domain=kinds, range=["diamond", "square", "circle", "cross"]),
+        legend=legend,
+    )
+    size = alt.Size("kind:N", scale=alt.Scale(domain=kinds, range=[170, 90, 60, 60]), legend=None)
+    tips = [
+        alt.Tooltip("split:N"),
+        alt.Tooltip("tps:Q", title="tokens/s", format=",.4~g"),
+        alt.Tooltip("kind:N", title="is"),
+        alt.Tooltip("limited:N", title="held back by"),
+        alt.Tooltip("load:N"),
+    ]
+    lines = [
+        base.transform_filter(f"isValid(datum.{field})")
+        .mark_line(color=f"var(--c-{role})", strokeDash=dash)
+        .encode(x=x, y=alt.Y(f"{field}:Q", **y), order="order:Q")
+        for field, role, dash in (
+            ("prefill_line", "prefill", [6, 4]),
+            ("decode_line", "decode", [2, 3]),
+        )
+    ]
+    dots = base.mark_point(filled=True, opacity=1).encode(
+        x=x, y=alt.Y("tps:Q", **y), color=colour, shape=shape, size=size, tooltip=tips
+    )
+    return alt.layer(*lines, dots)
+
+
+KINDS: dict[str, Callable[[], Layers]] = {
     "coverage": coverage_strip,
     "elasticity": elasticity_dots,
     "scatter": scatter_fit,
@@ -391,5 +350,18 @@ TEMPLATES: dict[str, Callable[[], str]] = {
     "steps": steps,
     "capacity": capacity,
     "ratio": ratio,
+    "drivers": drivers,
+    "sweep": sweep,
 }
-"""Every kind of chart by name; each value returns the template as JSON text."""
+"""What draws each kind of chart."""
+
+
+def made() -> str:
+    """Return the specifications of all kinds as the text of ``chart_templates.json``."""
+    found = {kind: _plain(build()) for kind, build in KINDS.items()}
+    return json.dumps(found, sort_keys=True, ensure_ascii=False, indent=1) + "\n"
+
+
+def _plain(chart: Layers) -> dict[str, Any]:
+    spec = chart.properties(width="container", height=HEIGHT_PX).to_dict()
+    return {name: part for name, part in spec.items() if name not in ("$schema", "config", "datasets")}

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.report import chart_specs, marks, policy_specs, sweep_specs
+from hs_analysis.report import chart_templates, marks
 from hs_analysis.report.decisions import dots
 from hs_analysis.report.thinning import csv_number, csv_text, csv_time, lone, thin
 from hs_analysis.report.wording import (
@@ -32,10 +32,6 @@ POINTS_AN_ACTION = 16
 
 FIT_POINTS = 120
 """Most points of a fitted line; a monotone curve needs no more."""
-
-
-TEMPLATES = chart_specs.TEMPLATES | policy_specs.TEMPLATES | sweep_specs.TEMPLATES
-"""Every kind of chart by name."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ def make(
     ``words`` are title, reading and alternative text; ``table`` is header and rows of the CSV. Layers whose
     dataset is empty are left out.
     """
-    spec = chart_specs.fill(TEMPLATES[kind](), places or {})
+    spec = chart_templates.fill(kind, places or {})
     header, rows = table
     given = {name: list(part) for name, part in sorted((datasets or {}).items()) if part}
     single = "lone" in header and any(row[header.index("lone")] for row in rows)
@@ -89,7 +85,7 @@ def make(
         layer
         for layer in spec["layer"]
         if layer.get("data", spec.get("data"))["name"] in kept
-        and (single or layer.get("name") != chart_specs.LONE)
+        and (single or layer.get("name") != chart_templates.LONE)
     ]
     spec["datasets"] = given
     if kind == "series" and len({row[1] for row in rows}) == 1:
@@ -97,8 +93,8 @@ def make(
             for channel in ("color", "strokeWidth"):
                 if channel in layer["encoding"]:
                     layer["encoding"][channel]["legend"] = None
-    if kind in chart_specs.ROWS:
-        spec["height"] = chart_specs.ROW_PX * len({row[0] for row in rows})
+    if kind in chart_templates.ROWS:
+        spec["height"] = chart_templates.ROW_PX * len({row[0] for row in rows})
     return Chart(key, kind, *words, spec, csv_text(header, rows), len(rows))
 
 
@@ -202,7 +198,7 @@ def scatter(
         f"One point per row of the study; the line is the monotone fit the noise is measured about.{part}"
     )
     y_title, y_format = axis_of(signal, role)
-    colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
+    colour = chart_templates.ROLE_COLOURS.get(role, chart_templates.ROLE_COLOURS["service"])
     if per_instance and is_pool_total(signal):
         y_title = (
             y_title.replace(" (", " per instance (", 1) if " (" in y_title else f"{y_title} per instance"
@@ -270,7 +266,7 @@ def against_time(
         + marks.words(saturated, left_out, happened)
         + (" Dotted rule: training ends, test begins." if divided else "")
     )
-    colour = chart_specs.ROLE_COLOURS.get(role, chart_specs.ROLE_COLOURS["service"])
+    colour = chart_templates.ROLE_COLOURS.get(role, chart_templates.ROLE_COLOURS["service"])
     places = {
         "Y": "share of own 95 % quantile",
         "FORMAT": "%",
@@ -327,7 +323,7 @@ def replay_steps(
     if not rows:
         return None
     colours = [
-        chart_specs.ROLE_COLOURS[role],
+        chart_templates.ROLE_COLOURS[role],
         "var(--c-load)",
         "var(--ink)",
         "var(--c-service)",

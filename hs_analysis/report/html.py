@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 from markupsafe import Markup
 
-from hs_analysis.report import chart_specs, service_charts, sweep_charts, view
+from hs_analysis.report import chart_templates, service_charts, sweep_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
@@ -95,7 +95,7 @@ def render(
             script=Markup(_text("script.js")),  # noqa: S704 - shipped with the package
             bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
-                {"config": chart_specs.CONFIG, "layers": [json.loads(text) for text in layers]}
+                {"config": chart_templates.CONFIG, "layers": [json.loads(text) for text in layers]}
             ),
         )
     )

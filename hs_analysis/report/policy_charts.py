@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hs_analysis.report.chart_templates import HERE, LOAD
 from hs_analysis.report.charts import Chart, make
 from hs_analysis.report.driver_words import NEAR_PEAK, finding, in_order
-from hs_analysis.report.policy_specs import HERE, LOAD
 from hs_analysis.report.thinning import csv_number
 from hs_analysis.report.wording import is_number, signal_label
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from hs_analysis.report.chart_templates import BEST, FAILS, NEAR, OTHER
 from hs_analysis.report.charts import Chart, make
 from hs_analysis.report.choice import mapping, records
-from hs_analysis.report.sweep_specs import BEST, FAILS, NEAR, OTHER
 from hs_analysis.report.sweeps import judged_text, mix_text, pair_text
 from hs_analysis.report.thinning import csv_number
 from hs_analysis.report.wording import is_number, number

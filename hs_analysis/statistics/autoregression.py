@@ -128,7 +128,8 @@ def _least_squares(design: Floats, target: Floats) -> tuple[Floats, int]:
         return np.asarray(solved, dtype=float), int(np.linalg.matrix_rank(triangle))
     except np.linalg.LinAlgError:
         # A queue that was empty but for its last row: a lag that never moves takes no part.
-        return np.linalg.lstsq(design, target, rcond=None)[0], design.shape[1]
+        found = np.linalg.lstsq(design, target, rcond=None)[0]
+        return np.asarray(found, dtype=float), design.shape[1]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pytest
 from chart_library import made
 from report import sample as samples
 
-from hs_analysis.report import library, render
+from hs_analysis.report import chart_specs, chart_templates, library, render
 from hs_analysis.report.html import island
 
 HOSTILE = """</script><script>alert(1)</script><img src=x onerror=alert(2)>"'&{{ 7*7 }}</pre>"""
@@ -133,6 +133,11 @@ def test_chart_library_is_there_once(html: str) -> None:
 def test_chart_library_is_what_vl_convert_makes() -> None:
     """The file in the package is the bundle of the version of Vega-Lite that altair writes charts for."""
     assert library.chart_library() == made()
+
+
+def test_chart_templates_are_what_altair_makes() -> None:
+    """The file in the package holds the specifications as the code draws them, checked by Altair's schema."""
+    assert chart_templates.FILE.read_text("utf-8") == chart_specs.made()
 
 
 def test_data_islands_are_json_and_rows_are_csv(html: str) -> None:

@@ -16,7 +16,7 @@ from hs_analysis.derive import bench_sweeps
 from hs_analysis.derive.split_sweeps import Trial, answer, split_table
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
-from hs_analysis.report import chart_specs
+from hs_analysis.report import chart_templates
 from hs_analysis.report.explain import explain, text
 from hs_analysis.report.sweep_charts import draw
 from hs_analysis.schema.settings import Slo
@@ -46,7 +46,7 @@ def test_the_papers_figure(published: tuple[dict[str, Any], pl.DataFrame]) -> No
     assert "10P6D serves most, ratio 1.67" in b.title
     assert not any(row["prefill_line"] or row["decode_line"] for row in rows(a.csv))
     assert "Dashed" not in a.reading
-    spec = {**a.spec, "width": 900, "config": chart_specs.CONFIG, "datasets": {"main": a.csv}}
+    spec = {**a.spec, "width": 900, "config": chart_templates.CONFIG, "datasets": {"main": a.csv}}
     assert vl_convert.vegalite_to_svg(json.dumps(spec)).count("<path") > 6
 
 
