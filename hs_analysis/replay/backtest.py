@@ -141,7 +141,7 @@ def replay_service(
 def score_policies(
     frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
 ) -> dict[str, PolicyScore]:
-    """Simulate policies on the window they were fitted on: what selection ranks, the baselines among them."""
+    """Simulate policies on the window they were fitted on: what selection ranks, ``recorded`` among them."""
     if not _replayable(frame, frame):
         return {}
     return _run(frame, frame, derived, policies, settings, whole=False).scores
@@ -219,7 +219,7 @@ def _run(
     *,
     whole: bool,
 ) -> _Run:
-    """Replay policies and baselines; autoscalers of the field and hindsight only for the ``whole`` table."""
+    """Replay policies and the recorded counts; the other baselines only for the ``whole`` table."""
     taken = sorted(set(policies) & set(BASELINES) - {CURRENT})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
@@ -227,13 +227,14 @@ def _run(
     if whole:
         model = replace(model, instance_prices=instance_prices(history, settings.prices))
     parts = taking_over(demands(frame, model.pools), history)
-    static = static_peak(history, model)
     results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
-    results[STATIC_PEAK] = [simulate(constant(static, part), part, model) for part in parts]
+    if whole:
+        static = static_peak(history, model)
+        results[STATIC_PEAK] = [simulate(constant(static, part), part, model) for part in parts]
     results[RECORDED] = [simulate(recorded(model, part), part, model) for part in parts]
-    results[ORACLE] = [simulate(foreseen(model, part), part, model) for part in parts]
     accounts: dict[str, Any] = {}
     if whole:
+        results[ORACLE] = [simulate(foreseen(model, part), part, model) for part in parts]
         best = hindsight(parts, model)
         results[HINDSIGHT] = list(best.results)
         known = sizing(history, model, derived, policies.values())

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.rule import Observation, State, decide
 from hs_analysis.replay.controllers.table import Autoscaler, step
@@ -182,12 +184,15 @@ class ScheduleAtWork:
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
+        self.counts: dict[str, list[float]] = {
+            role: np.asarray(counts, float).tolist() for role, counts in schedule.counts.items()
+        }
 
     def act(self, row: int, t_s: float, pools: dict[str, Pool], log: Rows) -> Act:  # noqa: ARG002 - one protocol
         """Set or ask for the counts of the row."""
         change = 0.0
         for role, pool in pools.items():
-            count = float(self.schedule.counts[role][row])
+            count = self.counts[role][row]
             if math.isnan(count) or count == pool.desired:
                 continue
             if row:

@@ -311,12 +311,20 @@ class Pool:
             Tokens served, and the share of all waiting tokens that this was (1 when nothing waited).
         """
         waiting = self.backlog + arriving
-        if math.isinf(self.model.ceiling):
-            served = waiting if self.ready > 0 else 0.0
-        else:
-            served = min(waiting, self.ready * self.model.ceiling * seconds)
+        served = min(waiting, self.room(seconds))
         self.backlog = waiting - served
         return served, served / waiting if waiting > 0 else 1.0
+
+    def room(self, seconds: float) -> float:
+        """Return the most that can be served [tokens]."""
+        if math.isinf(self.model.ceiling):
+            return math.inf if self.ready > 0 else 0.0
+        return self.ready * self.model.ceiling * seconds
+
+    def is_calm(self, until_s: float) -> bool:
+        """Say whether nothing waits, for service or for stock, and nothing becomes ready until then."""
+        starting = bool(self.starting) and self.starting[0][0] <= until_s + 1e-9
+        return not (self.backlog or self.pending or starting)
 
     def age_s(self) -> float:
         """Return how long the queue takes to serve [s]; infinite when work waits and nothing is ready."""

@@ -14,7 +14,8 @@ from hs_analysis.replay.demand import Demand, Floats, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
 from hs_analysis.replay.waiting import share_of_wait
-from hs_analysis.schema.frames import TIMELINE, check
+from hs_analysis.schema.detail import TIMELINE
+from hs_analysis.schema.frames import check
 
 STEP_S = 15.0
 """Longest step of the fluid [s]; default of this project."""
@@ -97,7 +98,11 @@ class Simulation:
         self.log = _Log(roles, demand.rows)
         self.worker = at_work(control, demand, model, trouble.alter)
         self.times, self.gaps = demand.t_s.tolist(), demand.gap.tolist()
-        self.rates = {role: demand.offered[role].tolist() for role in roles}
+        self.steps = max(1, math.ceil(demand.window_s / STEP_S - 1e-9))
+        self.step_s = demand.window_s / self.steps
+        work = {role: demand.offered[role] * self.step_s for role in roles}
+        self.work = {role: tokens.tolist() for role, tokens in work.items()}
+        self.row_work = {role: _added(tokens, self.steps).tolist() for role, tokens in work.items()}
         self.row, self.waiting = 0, 0.0
 
     def advance(self, last: int) -> None:
@@ -130,13 +135,71 @@ class Simulation:
         if not self.gaps[row]:
             act = self.worker.act(row, t_s, pools, log)
             log.direction[row], log.reason[row], draining = act.direction, act.reason, act.draining or {}
-            offered = {role: rates[row] for role, rates in self.rates.items()}
-            self.waiting = _run_row(row, t_s, self.demand.window_s, offered, pools, self.waiting, log)
+            if self._is_calm(row, t_s):
+                self._run_calm_row(row)
+            else:
+                self._run_row(row, t_s)
         for role, pool in pools.items():
             log.desired[role][row] = pool.desired
             log.paid[role][row] = pool.desired - pool.pending + draining.get(role, 0)
             log.queued[role][row] = pool.backlog
         self.worker.record(row, log)
+
+    def _is_calm(self, row: int, t_s: float) -> bool:
+        """Say whether nothing becomes ready in a row and every pool serves what comes as it comes."""
+        if self.waiting:
+            return False
+        last_s = t_s + (self.steps - 1) * self.step_s
+        return all(
+            pool.is_calm(last_s) and self.work[role][row] <= pool.room(self.step_s)
+            for role, pool in self.pools.items()
+        )
+
+    def _run_calm_row(self, row: int) -> None:
+        """Let such a row pass: all of its steps are the same, and leave no queue."""
+        log = self.log
+        for role, pool in self.pools.items():
+            log.arrived[role][row] = log.served[role][row] = self.row_work[role][row]
+            share, ready = pool.ready / self.steps, 0.0
+            for _ in range(self.steps):
+                ready += share
+            log.ready[role][row] = ready
+            log.age[role][row] = log.wait[role][row] = 0.0
+
+    def _run_row(self, row: int, t_s: float) -> None:
+        """Let a row pass in steps; decode work whose prompts still wait for prefill is kept back [tokens]."""
+        pools, log, waiting, steps, seconds = self.pools, self.log, self.waiting, self.steps, self.step_s
+        totals = {role: [0.0, 0.0, 0.0, 0.0, 0.0] for role in pools}
+        for step in range(steps):
+            handed = 1.0
+            for role, pool in pools.items():
+                pool.advance(t_s + step * seconds)
+                arriving = self.work[role][row]
+                if role == "decode" and "prefill" in pools:
+                    waiting += arriving
+                    arriving = waiting * handed
+                    waiting -= arriving
+                served, share = pool.serve(arriving, seconds)
+                handed = share if role == "prefill" else handed
+                total = totals[role]
+                total[0] += arriving
+                total[1] += served
+                total[2] += pool.ready / steps
+                age_s = pool.age_s()
+                total[3] = max(total[3], age_s)
+                total[4] += age_s / steps
+        for role, total in totals.items():
+            log.arrived[role][row], log.served[role][row], log.ready[role][row] = total[:3]
+            log.age[role][row], log.wait[role][row] = total[3:]
+        self.waiting = waiting
+
+
+def _added(tokens: Floats, steps: int) -> Floats:
+    """Return what comes in the steps of each row, added step by step as the pools add it [tokens]."""
+    total = np.zeros_like(tokens)
+    for _ in range(steps):
+        total = total + tokens
+    return total
 
 
 class _Log:
@@ -158,50 +221,6 @@ class _Log:
             mine, theirs = getattr(self, name), getattr(other, name)
             for role, values in mine.items():
                 values[:rows] = theirs[role][:rows]
-
-
-def _run_row(
-    row: int,
-    t_s: float,
-    window_s: float,
-    rates: Mapping[str, float],
-    pools: dict[str, Pool],
-    waiting: float,
-    log: _Log,
-) -> float:
-    """Let one row pass in steps; return the decode work whose prompts still wait for prefill [tokens]."""
-    steps = max(1, math.ceil(window_s / STEP_S - 1e-9))
-    seconds = window_s / steps
-    totals = {role: [0.0, 0.0, 0.0, 0.0, 0.0] for role in pools}
-    after_prefill = "prefill" in pools
-    parts = [
-        (pool, rates[role] * seconds, role == "decode" and after_prefill, role == "prefill", totals[role])
-        for role, pool in pools.items()
-    ]
-    for step in range(steps):  # the innermost loop of every replay: no call that would change nothing
-        handed = 1.0
-        for pool, offered, is_fed, feeds, total in parts:
-            if pool.starting or pool.pending:
-                pool.advance(t_s + step * seconds)
-            arriving = offered
-            if is_fed:
-                waiting += offered
-                arriving = waiting * handed
-                waiting -= arriving
-            served, share = pool.serve(arriving, seconds)
-            if feeds:
-                handed = share
-            total[0] += arriving
-            total[1] += served
-            total[2] += pool.ready / steps
-            if pool.backlog > 0:
-                age_s = pool.age_s()
-                total[3] = max(total[3], age_s)
-                total[4] += age_s / steps
-    for role, total in totals.items():
-        log.arrived[role][row], log.served[role][row], log.ready[role][row] = total[:3]
-        log.age[role][row], log.wait[role][row] = total[3:]
-    return waiting
 
 
 def _result(demand: Demand, model: FleetModel, log: _Log) -> SimulationResult:
