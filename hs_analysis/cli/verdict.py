@@ -62,10 +62,9 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
 
 
 def _by_service(policies: Sequence[str]) -> dict[str, str]:
-    from ruamel.yaml import YAML
+    from hs_analysis.report.choice import policy_document
 
-    yaml = YAML(typ="safe", pure=True)
-    return {str(yaml.load(text)["metadata"]["service"]): text for text in policies if text.strip()}
+    return {str(policy_document(text)["metadata"]["service"]): text for text in policies if text.strip()}
 
 
 def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:

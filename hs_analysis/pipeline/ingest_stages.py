@@ -373,7 +373,7 @@ def wanted_series(work: Work) -> pl.DataFrame:
     UsageError
         When a service that was asked for is not in the input.
     """
-    series, wanted = read_table(work.run / tables.PLACES["series"]), work.settings.service
+    series, wanted = tables.read(work.run, "series"), work.settings.service
     if not wanted:
         return series
     known = series["service"].drop_nulls().unique().sort().to_list()
@@ -385,7 +385,7 @@ def wanted_series(work: Work) -> pl.DataFrame:
 
 def without_service(run: Path, settings: Settings) -> tuple[Unserved, ...]:
     """Return the instances that have a role and no service; if services were asked for, near those."""
-    found = unserved_instances(read_table(run / tables.PLACES["series"]), catalogue_of(settings))
+    found = unserved_instances(tables.read(run, "series"), catalogue_of(settings))
     wanted = set(settings.service)
     return tuple(one for one in found if not wanted or wanted.intersection(one.beside))
 

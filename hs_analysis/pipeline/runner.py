@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 import hs_analysis
 from hs_analysis.errors import HsError, RunFolderError
 from hs_analysis.pipeline import manifest as manifests
+from hs_analysis.pipeline.handover import handing_on
 from hs_analysis.pipeline.inputs import HashedInput, is_spooled, sha256_of
 from hs_analysis.pipeline.manifest import FileRecord, Manifest, StageRecord
 from hs_analysis.pipeline.records import to_plain
@@ -89,17 +90,18 @@ def run_to(
         accept(name, folder, manifest)
     if not work:
         _keep(folder, manifest)
-    for index, stage in enumerate(work, start=1):
-        progress.started(stage.name, stage.does, index, len(work))
-        for path in _edited(stage, manifest, folder):
-            progress.noted(f"{path} was changed by hand since {stage.name} wrote it; it is written again")
-        if not stage.needs and not inputs_checked:
-            check_unchanged(manifest.input_files())
-        manifest = _run_one(
-            stage, prints[stage.name], folder, manifest, settings, progress, machine or Machine()
-        )
-        folder = settle(stage.name, folder, manifest)
-        accept(stage.name, folder, manifest)
+    with handing_on():
+        for index, stage in enumerate(work, start=1):
+            progress.started(stage.name, stage.does, index, len(work))
+            for path in _edited(stage, manifest, folder):
+                progress.noted(f"{path} was changed by hand since {stage.name} wrote it; it is written again")
+            if not stage.needs and not inputs_checked:
+                check_unchanged(manifest.input_files())
+            manifest = _run_one(
+                stage, prints[stage.name], folder, manifest, settings, progress, machine or Machine()
+            )
+            folder = settle(stage.name, folder, manifest)
+            accept(stage.name, folder, manifest)
     return Ran(tuple(stage.name for stage in work), skipped, folder, manifest)
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.align.instances import row_width_s
 from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.handover import hand_on, handed, is_handing_on
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.frames import check, empty
 from hs_analysis.schema.tables import TABLES
@@ -79,26 +80,44 @@ def write_rows(folder: Path, table: str, rows: Sequence[Mapping[str, Any]]) -> N
     """Write plain records as a table of the run folder, by its contract."""
     contract = TABLES[table]
     frame = pl.DataFrame([to_plain(row) for row in rows], schema=empty(contract).schema)
-    write_table(frame, contract, folder / PLACES[table])
+    _write(folder, table, check(frame, contract))
 
 
 def write_frames(folder: Path, table: str, frames: Iterable[pl.DataFrame]) -> None:
     """Write frames of one contract as one table."""
     contract = TABLES[table]
-    whole = pl.concat([empty(contract), *(check(frame, contract) for frame in frames)])
-    write_table(whole, contract, folder / PLACES[table])
+    _write(folder, table, pl.concat([empty(contract), *(check(frame, contract) for frame in frames)]))
+
+
+def _write(folder: Path, table: str, frame: pl.DataFrame) -> None:
+    path = folder / PLACES[table]
+    write_table(frame, TABLES[table], path)
+    if is_handing_on():  # in one piece, as it is read
+        hand_on(("table", table), [path], frame.rechunk(), _size(frame))
+
+
+def _size(frame: pl.DataFrame) -> int:
+    return int(frame.estimated_size())
 
 
 def read(folder: Path, table: str) -> pl.DataFrame:
     """Return a table of the run folder; an empty one when it has not been written."""
     path = folder / PLACES[table]
-    return read_table(path) if path.exists() else empty(TABLES[table])
+
+    def found() -> pl.DataFrame:
+        return read_table(path) if path.exists() else empty(TABLES[table])
+
+    return handed(("table", table), [path], found, _size).clone()
 
 
 def read_rows(folder: Path, table: str, kind: type[T], service: str, fit: str = "whole") -> tuple[T, ...]:
     """Return the results of one service and fit as dataclasses, in the order they were written."""
-    frame = read(folder, table).filter((pl.col("service") == service) & (pl.col("fit") == fit))
-    return tuple(from_plain(kind, row) for row in frame.iter_rows(named=True))
+
+    def found() -> tuple[T, ...]:
+        frame = read(folder, table).filter((pl.col("service") == service) & (pl.col("fit") == fit))
+        return tuple(from_plain(kind, row) for row in frame.iter_rows(named=True))
+
+    return handed((table, kind, service, fit), [folder / PLACES[table]], found)
 
 
 def write_json(folder: Path, name: str, data: Any) -> None:
@@ -161,12 +180,19 @@ def edges_of(entry: Mapping[str, Any]) -> Edges:
 
 def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:
     """Return the aligned services as alignment left them."""
-    signals = _untyped(folder)
-    return tuple(_frame(entry, signals) for entry in read_entries(folder))
+
+    def found() -> tuple[ServiceFrame, ...]:
+        signals = _untyped(folder)
+        return tuple(_frame(entry, signals) for entry in read_entries(folder))
+
+    files = [folder / PLACES["signals"], folder / SERVICES_FILE]
+    return handed("frames", files, found, lambda frames: sum(_size(frame.table) for frame in frames))
 
 
 def read_frame(folder: Path, service: str) -> ServiceFrame:
     """Return one of the aligned services, without putting the others on their grids."""
+    if is_handing_on():
+        return next(frame for frame in read_frames(folder) if frame.service == service)
     entry = next(entry for entry in read_entries(folder) if entry["service"] == service)
     return _frame(entry, _untyped(folder))
 

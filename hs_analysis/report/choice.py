@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -66,7 +67,7 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
     The policy document says which signals size the pools; without one the chosen candidate does, else the
     recommendation.
     """
-    document = _document(policy_yaml)
+    document = policy_document(policy_yaml)
     spec = mapping(document.get("spec"))
     chosen = next((row for row in records(service.get("selection")) if row.get("chosen")), {})
     replay = records(mapping(service.get("replay")).get("policies"))
@@ -109,7 +110,9 @@ def entry_of(rows: Sequence[Mapping[str, Any]], signal: str, role: str) -> Mappi
     return keyed.get((signal, role)) or keyed.get((signal, "service")) or {}
 
 
-def _document(text: str) -> Mapping[str, Any]:
+@lru_cache(maxsize=64)
+def policy_document(text: str) -> Mapping[str, Any]:
+    """Return a policy document as plain data, empty for what is none."""
     try:
         return mapping(YAML(typ="safe", pure=True).load(text)) if text.strip() else {}
     except YAMLError:

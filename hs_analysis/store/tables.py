@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -16,9 +15,6 @@ from hs_analysis.store.database import parquet_pattern
 
 ROW_GROUP_ROWS = 1 << 20
 """Rows of a Parquet row group: about a million, so that a group is one unit of work."""
-
-KEPT_BYTES = 1 << 16
-"""Largest table that is kept after it was read [bytes]: results, not samples or signals."""
 
 
 def _writer_options(contract: pa.Schema) -> dict[str, object]:
@@ -64,19 +60,7 @@ def write_table(data: pl.DataFrame | pa.RecordBatchReader, contract: pa.Schema, 
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """Return a Parquet table as a frame.
-
-    Stages ask for the small tables of results up to twenty times a run: those are kept as long as the file is
-    the same one, which another file under its name never is, because tables are written anew and renamed.
-    """
-    found = path.stat()
-    if found.st_size > KEPT_BYTES:
-        return pl.read_parquet(path)
-    return _kept(path, found.st_ino, found.st_mtime_ns, found.st_size).clone()
-
-
-@lru_cache(maxsize=128)
-def _kept(path: Path, *_file: int) -> pl.DataFrame:
+    """Return a Parquet table as a frame."""
     return pl.read_parquet(path)
 
 

@@ -154,7 +154,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> di
     monkeypatch.setattr(policy_stages, "read_derived", lambda *_: derived())
     monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
     settings = replace(SETTINGS, beside=given)
-    monkeypatch.setattr(policy_stages, "read_table", lambda _: SERIES)
+    tables.write_frames(folder, "series", [SERIES])
     replay_policies(
         SimpleNamespace(run=folder, out=folder, settings=settings, progress=Silent(), machine=Machine())
     )

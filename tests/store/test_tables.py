@@ -101,16 +101,3 @@ def test_views_are_replaced_as_a_whole(tmp_path: Path) -> None:
         assert connection.sql("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall() == [
             ("new",)
         ]
-
-
-def test_a_table_that_was_written_again_is_read_again(tmp_path: Path) -> None:
-    """Small tables are kept between two readings: no longer than their file, and no reader changes them."""
-    path, later = tmp_path / "samples.parquet", SAMPLE.with_columns(pl.col("value") + 1.0)
-    write_table(SAMPLE, SAMPLES, path)
-    read_table(path).replace_column(2, pl.Series("value", [7.0, 7.0]))
-    assert read_table(path).equals(SAMPLE)
-    write_table(later, SAMPLES, path)
-    assert read_table(path).equals(later)
-    path.unlink()
-    with pytest.raises(FileNotFoundError):
-        read_table(path)
