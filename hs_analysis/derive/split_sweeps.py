@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +31,10 @@ INTEGER_TOTAL_MAX = 10
 """Up to this many instances the best split is named first and the continuous ratio only explains it: whole
 numbers are then far apart, and capacity per instance grows with the pool [instances]. Default of this
 project, measured on simulated services."""
+
+
+SAME_RATIO = 1e-9
+"""Rounding of a ratio that is at its limit: values just that far apart belong together [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -560,14 +563,19 @@ def steps_of(frame: ServiceFrame) -> tuple[Step, ...]:
     return tuple(found)
 
 
-def _chained(values: Sequence[float], ratio: float) -> list[int]:
-    """Return a cluster number per value: sorted neighbours up to `ratio` apart belong together."""
+def chained(values: Sequence[float], ratio: float) -> list[int]:
+    """Return a cluster number per value, by size: sorted neighbours up to `ratio` apart belong together."""
+    if not values:
+        return []
+
+    from sklearn.cluster import DBSCAN  # takes a second to load, and few runs hold a ratio test
+
     order = np.argsort(values, kind="stable")
-    number, out = 0, [0] * len(values)
-    for before, after in pairwise(order):
-        number += int(values[after] > ratio * values[before])
-        out[after] = number
-    return out
+    logs = np.log(np.maximum(np.asarray(values, float)[order], np.finfo(float).tiny))
+    reach = math.log(ratio) * (1.0 + SAME_RATIO)
+    numbers = np.empty(order.size, np.int64)
+    numbers[order] = DBSCAN(eps=reach, min_samples=1).fit_predict(logs[:, None])
+    return [int(number) for number in numbers]
 
 
 @dataclass(frozen=True)
@@ -590,7 +598,7 @@ def mix_groups(frame: ServiceFrame) -> tuple[MixGroup, ...]:
     }
     numbers = list(means)
     apart = math.exp(DRIFT_SPREAD)
-    keys = list(zip(*(_chained([means[n][i] for n in numbers], apart) for i in (0, 1)), strict=True))
+    keys = list(zip(*(chained([means[n][i] for n in numbers], apart) for i in (0, 1)), strict=True))
     found = []
     for key in sorted(set(keys)):
         inside = tuple(n for n, k in zip(numbers, keys, strict=True) if k == key)
@@ -645,7 +653,7 @@ def capture_sweeps(
 
 def _levels(steps: Sequence[Step], trials: Mapping[int, Trial]) -> list[tuple[Trial, ...]]:
     """Return the trials by load level, lowest first; levels that one split alone saw are left out."""
-    numbers = _chained([step.rate for step in steps], STEP_RATIO)
+    numbers = chained([step.rate for step in steps], STEP_RATIO)
     found = []
     for number in sorted(set(numbers)):
         level = tuple(trials[id(step)] for step, n in zip(steps, numbers, strict=True) if n == number)

@@ -21,6 +21,7 @@ from hs_analysis.derive.split_sweeps import (
     bench_sweeps,
     best_of,
     capture_sweeps,
+    chained,
     continuous,
     decides,
     segments,
@@ -280,6 +281,14 @@ def test_captures_of_real_components_agree_with_the_clients_truth(pd_sweep: tupl
     assert found["promptheavy", "slo"].continuous == pytest.approx(2.15, rel=0.05)
     assert found["decodeheavy", "slo"].continuous == pytest.approx(0.56, rel=0.05)
     assert all(one.pairs[0] == one.best for one in found.values())
+
+
+def test_values_chain_up_to_a_ratio() -> None:
+    """Neighbours just so far apart belong together, by size; none are no cluster, and zero is one of its own."""
+    assert chained([2.3, 1.0, 2.0, 1.15], 1.15) == [1, 0, 1, 0]
+    assert chained([1.0, 1.16, 1.3], 1.15) == [0, 1, 1]
+    assert chained([0.0, 1.0, 0.0], 1.15) == [0, 1, 0]
+    assert chained([], 1.15) == []
 
 
 def test_measured_hardware_moves_to_decode_as_tbt_tightens(real_data: Path) -> None:
