@@ -21,6 +21,7 @@ HEAVY = (
     "altair", "scipy", "statsmodels", "sklearn", "polars", "duckdb", "pandas", "pyarrow", "numba", "jinja2",
 )  # fmt: skip
 STATISTICS = ("altair", "scipy", "statsmodels", "sklearn", "numba", "jinja2")
+NOT_IN_RUNS = ("altair", "scipy.stats", "statsmodels", "sklearn", "pandas", "hs_analysis.current")
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
 
 SNIFF = """
@@ -83,6 +84,20 @@ def test_reading_dumps_loads_no_statistics(dumps: Path, tmp_path: Path) -> None:
     for arguments, (code, loaded, said) in zip(commands, sniffed(commands, STATISTICS), strict=True):
         assert (code, loaded) == (0, []), arguments
         assert json.loads(said), arguments
+
+
+def test_a_run_loads_no_library_for_a_few_numbers() -> None:
+    """The stages, a frame and an Arrow array bring none of what takes seconds and 100 MB to load."""
+    code = (
+        "import json, sys, pyarrow\n"
+        "from hs_analysis.pipeline import doctor_stage, policy_stages, report_stages\n"
+        "from hs_analysis.report import html\n"
+        "from hs_analysis.schema.frames import SERIES, arrow, empty\n"
+        "empty(SERIES), arrow([1], pyarrow.int64())\n"
+        f"print(json.dumps([name for name in {NOT_IN_RUNS!r} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -284,7 +284,7 @@ def test_captures_of_real_components_agree_with_the_clients_truth(pd_sweep: tupl
 
 
 def test_values_chain_up_to_a_ratio() -> None:
-    """Neighbours just so far apart belong together, by size; none are no cluster, and zero is one of its own."""
+    """Neighbours just so far apart belong together, by size; zero is one of its own."""
     assert chained([2.3, 1.0, 2.0, 1.15], 1.15) == [1, 0, 1, 0]
     assert chained([1.0, 1.16, 1.3], 1.15) == [0, 1, 1]
     assert chained([0.0, 1.0, 0.0], 1.15) == [0, 1, 0]

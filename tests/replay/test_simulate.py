@@ -23,7 +23,7 @@ from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings
-from hs_analysis.replay.simulate import simulate, timeline
+from hs_analysis.replay.simulate import Simulation, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 
 DECODE = (("decode_tps", "decode"),)
@@ -46,6 +46,21 @@ def test_constant_load_ends_in_constant_counts(primaries) -> None:
     for counts in result.desired.values():
         assert np.unique(counts[-300:]).size == 1
     assert result.desired["decode"][-1] == 3
+
+
+def test_a_calm_row_passes_in_one_step_as_it_does_in_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in which nothing waits or starts give the same numbers, bit by bit, as when they are stepped."""
+    frame, calm = pd_day(), []
+    judge = Simulation._is_calm
+    monkeypatch.setattr(Simulation, "_is_calm", lambda *row: calm.append(judge(*row)) or calm[-1])
+    quick = replayed(frame, PAIR)
+    assert 0 < sum(calm) < len(calm)
+    monkeypatch.setattr(Simulation, "_is_calm", lambda *_: False)
+    stepped = replayed(frame, PAIR)
+    assert quick.reason == stepped.reason
+    for name in ("desired", "ready", "paid", "arrived", "served", "queued", "violation"):
+        for role, values in getattr(quick, name).items():
+            assert np.array_equal(values, getattr(stepped, name)[role], equal_nan=True), (name, role)
 
 
 def test_counts_keep_their_bounds() -> None:

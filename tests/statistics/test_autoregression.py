@@ -4,7 +4,9 @@ import math
 
 import numpy as np
 import pytest
+from statsmodels.regression.linear_model import OLS
 from statsmodels.tsa.ar_model import AutoReg
+from statsmodels.tsa.tsatools import lagmat
 
 from hs_analysis.statistics.autoregression import (
     complete_rows,
@@ -32,6 +34,23 @@ def test_fit_equals_autoreg_without_gaps(series):
     theirs = AutoReg(series, 6).fit()
     assert np.array([ours.constant, *ours.coefficients]) == pytest.approx(theirs.params, abs=1e-9)
     assert ours.innovations(series)[6:] == pytest.approx(theirs.resid, abs=1e-9)
+
+
+def test_criterion_is_that_of_ordinary_least_squares(series):
+    """Coefficients and AIC are those of statsmodels' OLS by QR, bit by bit: it chooses the same order."""
+    for order in (1, 6, 10):
+        ours, whole = fit_autoregression(series, order), complete_rows(series, order)
+        history = lagmat(series, order, trim="forward", original="ex")[whole]
+        theirs = OLS(series[whole], np.column_stack([np.ones(whole.sum()), history])).fit(method="qr")
+        assert np.array_equal([ours.constant, *ours.coefficients], theirs.params)
+        assert ours.aic == theirs.aic
+
+
+def test_a_lag_that_never_moves_takes_no_part():
+    """A queue that was empty but for its last row has a fit."""
+    fit = fit_autoregression(np.array([0.0] * 40 + [3.0]), 2)
+    assert fit.coefficients.tolist() == [0.0, 0.0]
+    assert fit.constant == pytest.approx(3.0 / 39)
 
 
 def test_a_gap_masks_the_rows_that_look_back_on_it(series):
