@@ -174,7 +174,7 @@ class DeriveResult:
     derived
         Demand, capacity, thresholds, ratio and refusals.
     capacity_points, capacity_curve, mix
-        Frames under the contracts of the same names in ``schema.detail``.
+        Frames under the contracts of the same names in ``schema.tables``.
     """
 
     derived: Derived

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.align.instances import row_width_s
-from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.handover import hand_on, handed, is_handing_on
+from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.frames import check, empty
 from hs_analysis.schema.tables import TABLES

@@ -14,8 +14,7 @@ from hs_analysis.replay.demand import Demand, Floats, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
 from hs_analysis.replay.waiting import share_of_wait
-from hs_analysis.schema.detail import TIMELINE
-from hs_analysis.schema.frames import check
+from hs_analysis.schema.frames import TIMELINE, check
 
 STEP_S = 15.0
 """Longest step of the fluid [s]; default of this project."""
