@@ -26,25 +26,25 @@ from hs_analysis.ingest.staging import Piece, Samples, Staging
 from hs_analysis.schema.frames import SAMPLES, arrow
 from hs_analysis.statistics.episodes import Mask, Run, runs
 
-FATES = ("stored", "duplicate", "conflict", "superseded")
-STORED, DUPLICATE, CONFLICT, SUPERSEDED = range(len(FATES))
+OUTCOMES = ("stored", "duplicate", "conflict", "superseded")
+STORED, DUPLICATE, CONFLICT, SUPERSEDED = range(len(OUTCOMES))
 
 _FLAG_ORDER = np.argsort(np.argsort([flag or "~" for flag in FLAGS]))
 """Rank of a flag by its text; a value that is there comes last."""
 
-Span = tuple[int, int]
+RangeUs = tuple[int, int]
 """First and last time [us], both included."""
 
 
 @dataclass(frozen=True)
-class Judged:
+class Deduplicated:
     """The verdict on one series: fate codes of the samples as read, and the stored ones in time order."""
 
     fates: np.ndarray
     stored: np.ndarray
 
 
-def judge(samples: Samples, covered: dict[int, Sequence[Span]], on_conflict: str) -> Judged:
+def deduplicate(samples: Samples, covered: dict[int, Sequence[RangeUs]], on_conflict: str) -> Deduplicated:
     """Return the fate of every sample.
 
     Parameters
@@ -65,15 +65,15 @@ def judge(samples: Samples, covered: dict[int, Sequence[Span]], on_conflict: str
             fates[own & (t_us >= low) & (t_us <= high)] = SUPERSEDED
     live = np.flatnonzero(fates == STORED)
     if live.size == t_us.size and np.all(t_us[1:] > t_us[:-1]):
-        return Judged(fates, live)
+        return Deduplicated(fates, live)
     order = live[np.lexsort((_FLAG_ORDER[samples.flags[live]], samples.files[live], t_us[live]))]
     first = np.diff(t_us[order], prepend=t_us[order[0]] - 1 if order.size else 0) != 0
     if order.size:
-        _judge_copies(samples, order, first, on_conflict, fates)
-    return Judged(fates, order[fates[order] == STORED])
+        _mark_copies(samples, order, first, on_conflict, fates)
+    return Deduplicated(fates, order[fates[order] == STORED])
 
 
-def _judge_copies(
+def _mark_copies(
     samples: Samples, order: np.ndarray, first: np.ndarray, on_conflict: str, fates: np.ndarray
 ) -> None:
     """Mark copies and contradictions among samples in time order; ``first`` marks a new moment."""
@@ -89,10 +89,10 @@ def _judge_copies(
     torn = differ[moment]
     fates[order[torn]] = CONFLICT
     if on_conflict != "reject" and torn.any():
-        fates[_kept(samples, order[torn], on_conflict)] = STORED
+        fates[_winners(samples, order[torn], on_conflict)] = STORED
 
 
-def _kept(samples: Samples, torn: np.ndarray, on_conflict: str) -> np.ndarray:
+def _winners(samples: Samples, torn: np.ndarray, on_conflict: str) -> np.ndarray:
     """Return, of contradicting samples, the one each moment keeps."""
     values, files = samples.values[torn], samples.files[torn]
     missing = np.isnan(values)
@@ -102,13 +102,13 @@ def _kept(samples: Samples, torn: np.ndarray, on_conflict: str) -> np.ndarray:
     return order[np.flatnonzero(np.diff(samples.t_us[order], prepend=samples.t_us[order[0]] - 1))]
 
 
-COUNTS = ("series", "repeats", "clocks", "clock_repeats", "begun", "ended")
+REPEAT_COUNTS = ("series", "repeats", "clocks", "clock_repeats", "begun", "ended")
 
-GRIDS = 64
+MOST_GRIDS = 64
 """Grids kept apart before they are merged into the first: bounds memory and search where every target has
 its own scrape times."""
 
-MOST_MOMENTS = 1 << 19
+MOST_TIMES = 1 << 19
 """Moments of all grids but the first that wait for a merge; more only where the first has more itself."""
 
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -119,7 +119,7 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 @dataclass
-class _Grid:
+class _RepeatGrid:
     """Moments that several series share, and what was counted at each: shape (6, moments)."""
 
     t_us: np.ndarray
@@ -127,10 +127,10 @@ class _Grid:
 
 
 @dataclass
-class Moments:
+class RepeatedSamples:
     """Counts of all series seen so far, per capture."""
 
-    _grids: dict[str, list[_Grid]] = field(default_factory=dict)
+    _grids: dict[str, list[_RepeatGrid]] = field(default_factory=dict)
 
     def add(self, capture: str, t_us: np.ndarray, values: np.ndarray, *, clock_like: bool) -> None:
         """Count one series: stored samples in time order; missing values are left out."""
@@ -160,10 +160,10 @@ class Moments:
             if np.array_equal(grids[0].t_us[at], t_us):
                 return grids[0].counts, at
         waiting = sum(grid.t_us.size for grid in grids[1:])
-        if len(grids) >= GRIDS or (grids and waiting > max(MOST_MOMENTS, grids[0].t_us.size)):
-            grids[:] = [_merged(grids)]
+        if len(grids) >= MOST_GRIDS or (grids and waiting > max(MOST_TIMES, grids[0].t_us.size)):
+            grids[:] = [_merged_grids(grids)]
             return self._place(capture, t_us)
-        grids.append(_Grid(t_us.copy(), np.zeros((len(COUNTS), t_us.size), np.int32)))
+        grids.append(_RepeatGrid(t_us.copy(), np.zeros((len(REPEAT_COUNTS), t_us.size), np.int32)))
         return grids[-1].counts, np.arange(t_us.size)
 
     def frame(self) -> pl.DataFrame:
@@ -173,7 +173,7 @@ class Moments:
         """
         frames = [pl.DataFrame(schema=_SCHEMA)]
         for capture, grids in sorted(self._grids.items()):
-            whole = _merged(grids)
+            whole = _merged_grids(grids)
             series, repeats, clocks, clock_repeats, begun, ended = whole.counts.astype(np.int64)
             lives = np.cumsum(begun - ended) - (begun - ended)
             frame = pl.DataFrame(
@@ -192,13 +192,13 @@ class Moments:
         return pl.concat(frames)
 
 
-def _merged(grids: list[_Grid]) -> _Grid:
+def _merged_grids(grids: list[_RepeatGrid]) -> _RepeatGrid:
     if len(grids) == 1:
         return grids[0]
     t_us, place = np.unique(np.concatenate([grid.t_us for grid in grids]), return_inverse=True)
     counts = np.concatenate([grid.counts for grid in grids], axis=1)
     summed = np.stack([np.bincount(place, row, minlength=t_us.size) for row in counts])
-    return _Grid(t_us, np.round(summed).astype(np.int32))
+    return _RepeatGrid(t_us, np.round(summed).astype(np.int32))
 
 
 FROZEN_SHARE = 0.97
@@ -214,7 +214,7 @@ TOGETHER_SHARE = 0.5
 """Share of the living series that must have a sample at a moment for it to speak of all of them: a dump
 with the true scrape times has one target at a time, and repeats nothing."""
 
-SETTLE_STEPS = 2
+FREEZE_DELAY_STEPS = 2
 """Steps after a stretch in which single series may still repeat: targets are scraped one after the other."""
 
 USUAL_STEPS_FACTOR = 2.5
@@ -222,7 +222,7 @@ USUAL_STEPS_FACTOR = 2.5
 many times longer than the usual one, as a pause over 2.5 intervals is a gap elsewhere."""
 
 
-def frozen_stretches(repeats: pl.DataFrame) -> pl.DataFrame:
+def frozen_ranges(repeats: pl.DataFrame) -> pl.DataFrame:
     """Return the stretches in which all series repeat together.
 
     Parameters
@@ -252,9 +252,9 @@ def frozen_stretches(repeats: pl.DataFrame) -> pl.DataFrame:
                 "capture": capture,
                 "first_t": times[first],
                 "last_t": times[stop - 1],
-                "settle_t": times[min(stop - 1 + SETTLE_STEPS, len(times) - 1)],
+                "settle_t": times[min(stop - 1 + FREEZE_DELAY_STEPS, len(times) - 1)],
             }
-            for first, stop in _longer_than_usual(runs(_repeating(part)), part.height)
+            for first, stop in _longer_than_usual(runs(_repeating_times(part)), part.height)
         ]
     time = pl.Datetime("us", "UTC")
     frame = pl.DataFrame(
@@ -263,7 +263,7 @@ def frozen_stretches(repeats: pl.DataFrame) -> pl.DataFrame:
     return frame.sort("capture", "first_t")
 
 
-def _repeating(part: pl.DataFrame) -> Mask:
+def _repeating_times(part: pl.DataFrame) -> Mask:
     """Return the moments at which all series repeat and a clock, or the usual share, says it is no idling."""
     share = (part["repeats"] / part["series"]).to_numpy()
     clocks = part["clocks"].to_numpy()
@@ -282,14 +282,14 @@ def _longer_than_usual(stretches: list[Run], moments: int) -> list[Run]:
 
 BATCH_ROWS = 1 << 20
 
-LOOKBACK = len(FLAGS)
+LOOKBACK_FLAG = len(FLAGS)
 """Flag code of a value the server repeated across a gap; it joins the readers' codes."""
 
 _FLAG_TEXTS = arrow([None, *FLAGS[1:], "lookback"], pa.string())
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredSeries:
     """One series to be stored.
 
     Attributes
@@ -312,12 +312,12 @@ class Kept:
     looks_back: bool = True
 
 
-SetAside = Callable[[int, Samples], None]
+OnContradictions = Callable[[int, Samples], None]
 """Takes a series number and samples of it that contradict each other, sorted by time, file and value."""
 
 
 @dataclass
-class Settled:
+class Deduplication:
     """What the two passes found; complete when the batches have been read to the end.
 
     Attributes
@@ -338,13 +338,13 @@ class Settled:
         return quality_frame(self._quality)
 
 
-def settle(
-    series: Sequence[Kept],
+def stored_batches(
+    series: Sequence[StoredSeries],
     staging: Staging,
-    covered: Mapping[int, Mapping[int, Sequence[Span]]],
+    covered: Mapping[int, Mapping[int, Sequence[RangeUs]]],
     on_conflict: str,
-    set_aside: SetAside,
-) -> tuple[Settled, Iterator[pa.RecordBatch]]:
+    set_aside: OnContradictions,
+) -> tuple[Deduplication, Iterator[pa.RecordBatch]]:
     """Return what is found and the stored samples as batches of contract SAMPLES.
 
     Parameters
@@ -361,18 +361,18 @@ def settle(
         Takes contradicting samples, a series at a time: there may be more of them than fit into memory.
     """
 
-    def judged(one: Kept) -> tuple[Samples, Judged]:
+    def judged(one: StoredSeries) -> tuple[Samples, Deduplicated]:
         samples = staging.samples(one.pieces)
-        return samples, judge(samples, dict(covered.get(one.series_id, {})), on_conflict)
+        return samples, deduplicate(samples, dict(covered.get(one.series_id, {})), on_conflict)
 
-    moments = Moments()
+    moments = RepeatedSamples()
     for one in series:
         if not one.looks_back:
             continue
         samples, found = judged(one)
         stored = found.stored
         moments.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
-    settled = Settled(frozen_stretches(moments.frame()))
+    settled = Deduplication(frozen_ranges(moments.frame()))
     stretches = _by_capture(settled.frozen)
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -380,7 +380,7 @@ def settle(
         size = 0
         for one in series:
             samples, found = judged(one)
-            _count(one, samples, found, settled.fates)
+            _count_outcomes(one, samples, found, settled.fates)
             if (torn := np.flatnonzero(found.fates == CONFLICT)).size:
                 set_aside(one.series_id, _in_order(samples, torn))
             t_us, values, flags = (
@@ -388,8 +388,13 @@ def settle(
             )
             if not t_us.size:
                 continue
-            repeated = lookback(t_us, values, stretches.get(one.capture, ()) if one.looks_back else ())
-            values, flags = np.where(repeated, np.nan, values), np.where(repeated, np.uint8(LOOKBACK), flags)
+            repeated = repeated_across_gap(
+                t_us, values, stretches.get(one.capture, ()) if one.looks_back else ()
+            )
+            values, flags = (
+                np.where(repeated, np.nan, values),
+                np.where(repeated, np.uint8(LOOKBACK_FLAG), flags),
+            )
             settled._quality.append(  # noqa: SLF001 - the generator is part of settling
                 quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
             )
@@ -412,7 +417,9 @@ def _by_capture(frozen: pl.DataFrame) -> dict[str, list[tuple[int, int, int]]]:
     return found
 
 
-def lookback(t_us: np.ndarray, values: np.ndarray, stretches: Sequence[tuple[int, int, int]]) -> np.ndarray:
+def repeated_across_gap(
+    t_us: np.ndarray, values: np.ndarray, stretches: Sequence[tuple[int, int, int]]
+) -> np.ndarray:
     """Return which samples of a series were repeated by the server across a gap.
 
     Parameters
@@ -443,7 +450,9 @@ def _in_order(samples: Samples, at: np.ndarray) -> Samples:
     return Samples(samples.t_us[at], samples.values[at], samples.flags[at], samples.files[at])
 
 
-def _count(one: Kept, samples: Samples, found: Judged, fates: dict[tuple[int, str], int]) -> None:
+def _count_outcomes(
+    one: StoredSeries, samples: Samples, found: Deduplicated, fates: dict[tuple[int, str], int]
+) -> None:
     if samples.files.size and found.stored.size == samples.files.size and len(one.pieces) == 1:
         fates[one.pieces[0].file_no, "stored"] += samples.files.size
         return
@@ -451,7 +460,7 @@ def _count(one: Kept, samples: Samples, found: Judged, fates: dict[tuple[int, st
         np.stack([samples.files, found.fates.astype(np.int64)]), axis=1, return_counts=True
     )
     for (file_no, fate), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
-        fates[file_no, FATES[fate]] += size
+        fates[file_no, OUTCOMES[fate]] += size
 
 
 def _batch(rows: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> pa.RecordBatch:
@@ -474,8 +483,11 @@ MS, SECOND = 1_000, 1_000_000
 """Microseconds."""
 
 
-def on_grids(
-    kept: Sequence[Kept], series: pl.DataFrame, answers: Set[int], outdone: Mapping[int, Mapping[int, object]]
+def series_on_query_grids(
+    kept: Sequence[StoredSeries],
+    series: pl.DataFrame,
+    answers: Set[int],
+    outdone: Mapping[int, Mapping[int, object]],
 ) -> pl.DataFrame:
     """Return the series whose samples lie on a query's grid, one row each, by number.
 
@@ -497,7 +509,7 @@ def on_grids(
     the same time modulo that step, and that is a whole second, or several instances have it.
     """
     facts = {n: (instance, step) for n, instance, step in series.select(*_FACTS).iter_rows() if step}
-    members: dict[tuple[int, int], list[Kept]] = {}
+    members: dict[tuple[int, int], list[StoredSeries]] = {}
     for one in kept:
         step_us = _step_us(facts.get(one.series_id))
         for number in {piece.file_no for piece in one.pieces} & answers if step_us else ():

@@ -19,7 +19,7 @@ from hs_analysis.catalogue.rows import measured
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.rows import NAN, NULL, Dump, ReadNotes, Rejection, flagged
 from hs_analysis.ingest.streams import BOM, LONGEST_RECORD_BYTES
-from hs_analysis.ingest.text_lines import DECIMAL, LineBlock, line_blocks, shown
+from hs_analysis.ingest.text_lines import DECIMAL, LineBlock, as_text, line_blocks
 
 DELIMITERS = (",", ";", "\t", "|")
 
@@ -216,7 +216,7 @@ def _cut(
             cells, reason, detail = _cells(record, len(header), delimiter)
         if reason:
             notes.rows += 1
-            notes.rejections.append(Rejection(block.number + at, reason, shown(record), detail, "", ""))
+            notes.rejections.append(Rejection(block.number + at, reason, as_text(record), detail, "", ""))
         else:
             rows.append(cells)
             places.append(block.number + at)

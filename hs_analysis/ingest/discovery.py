@@ -13,24 +13,24 @@ from hs_analysis.ingest.formats import (
     NO_DUMP,
     UNWRAP,
     WRAPPED,
-    Damage,
+    FileStart,
     Format,
-    Look,
+    KnownDamage,
+    describe_unknown,
     format_named,
     sniff,
-    unknown,
 )
-from hs_analysis.ingest.reader_errors import ReaderBugError, ending, net
+from hs_analysis.ingest.reader_errors import ReaderBugError, catch_reader_bugs, command_error
 from hs_analysis.ingest.readers.prometheus import is_empty_promtool_json
 from hs_analysis.ingest.readers.table import HOW_TO_MAP
 from hs_analysis.ingest.readers.tsdb import is_tsdb
 from hs_analysis.ingest.streams import ByteStream, open_decompressed
 from hs_analysis.schema.settings import Reading
 
-NO_TEXT = "its name is no UTF-8"
+NOT_UTF8 = "its name is no UTF-8"
 
 
-def is_text(path: Path | str) -> bool:
+def is_utf8(path: Path | str) -> bool:
     """Whether a path is text."""
     try:
         str(path).encode()
@@ -39,14 +39,14 @@ def is_text(path: Path | str) -> bool:
     return True
 
 
-def shown(path: Path | str) -> str:
+def printable_path(path: Path | str) -> str:
     """Return a path with escapes for what is no text in it."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 EXPORT_ALL = "export with /api/v1/query_range and save the JSON answers there"
 
-NOTHING = "no dump"
+NO_INPUT = "no dump"
 """Why a file of a folder is skipped that is nothing a reader might be told to read."""
 
 
@@ -65,7 +65,7 @@ class InputFile:
 
 
 @dataclass(frozen=True)
-class Passed:
+class PassedOver:
     """A file that is not read: ``skipped`` (no reader knows it) or ``broken`` (a dump that can't be read).
 
     ``bug`` is there where nobody foresaw that it can't be read.
@@ -82,7 +82,7 @@ class Discovery:
     """Files to read and files passed over, both in sorted order."""
 
     files: tuple[InputFile, ...]
-    passed: tuple[Passed, ...]
+    passed: tuple[PassedOver, ...]
 
 
 def _head(path: Path) -> tuple[bytes, str]:
@@ -127,14 +127,14 @@ def discover(inputs: Sequence[Path], how: Reading | None = None) -> Discovery:
         if not given.exists()
     ]
     reading = how or Reading()
-    looks = [_look(path, name, named, reading) for path, name, named in _candidates(inputs)]
+    looks = [_classified(path, name, named, reading) for path, name, named in _candidates(inputs)]
     errors = missing + [look for look in looks if isinstance(look, HsError)]
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors)
     files = tuple(look for look in looks if isinstance(look, InputFile))
-    passed = tuple(look for look in looks if isinstance(look, Passed))
+    passed = tuple(look for look in looks if isinstance(look, PassedOver))
     if not files:
-        raise _nothing(inputs, passed)
+        raise _nothing_found(inputs, passed)
     return Discovery(files, passed)
 
 
@@ -161,24 +161,24 @@ def holds_no_series(path: Path) -> bool:
     return not damage and is_empty_promtool_json(head)
 
 
-def _look(path: Path, name: str, named: bool, reading: Reading) -> InputFile | Passed | HsError:
+def _classified(path: Path, name: str, named: bool, reading: Reading) -> InputFile | PassedOver | HsError:
     """Return what a file is; an error only for a named one."""
-    if not is_text(name):
+    if not is_utf8(name):
         if named:
-            return InputError(NO_TEXT, where=shown(path), hint="rename it")
-        return Passed(shown(name), "broken", f"{NO_TEXT}; rename it")
+            return InputError(NOT_UTF8, where=printable_path(path), hint="rename it")
+        return PassedOver(printable_path(name), "broken", f"{NOT_UTF8}; rename it")
     try:
-        with net(str(path)):
+        with catch_reader_bugs(str(path)):
             kind = _known_format(path, name, reading)
     except InputError as error:
         bug = error if isinstance(error, ReaderBugError) else None
-        return ending(error) if named else Passed(name, "broken", error.what, bug)
+        return command_error(error) if named else PassedOver(name, "broken", error.what, bug)
     if kind is not None:
         return InputFile(path, name, _capture(path, name, named, kind, reading), named, kind)
-    what, hint = unknown(_head(path)[0], path)
+    what, hint = describe_unknown(_head(path)[0], path)
     if named:
         return InputError(what, where=str(path), hint=hint)
-    return Passed(name, "skipped", NOTHING if what == NO_DUMP else what)
+    return PassedOver(name, "skipped", NO_INPUT if what == NO_DUMP else what)
 
 
 def _capture(path: Path, name: str, named: bool, kind: Format, reading: Reading) -> str:
@@ -202,8 +202,8 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
     if path.is_dir():
         return format_named("tsdb")
     head, damage = _head(path)
-    kind = sniff(Look(head, name, reading, path))
-    if reading.format is not None and not isinstance(kind, Damage):
+    kind = sniff(FileStart(head, name, reading, path))
+    if reading.format is not None and not isinstance(kind, KnownDamage):
         kind = format_named(reading.format)
     if isinstance(kind, Format):
         return kind
@@ -211,21 +211,21 @@ def _known_format(path: Path, name: str, reading: Reading) -> Format | None:
         raise InputError(
             f"{damage} after byte {len(head)}", where=str(path), hint="copy or export the file again"
         )
-    if isinstance(kind, Damage):
+    if isinstance(kind, KnownDamage):
         raise InputError(kind.what(head), where=str(path), hint=kind.hint)
     return None
 
 
-def _nothing(inputs: Sequence[Path], passed: Sequence[Passed]) -> InputError:
+def _nothing_found(inputs: Sequence[Path], passed: Sequence[PassedOver]) -> InputError:
     where = ", ".join(str(path) for path in inputs)
     broken = [p for p in passed if p.state == "broken"]
     if broken and (bug := broken[0].bug):
-        return ending(bug)
+        return command_error(bug)
     if broken:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
         what = f"nothing readable: {broken[0].name}: {broken[0].why}{more}"
         hint = EXPORT_ALL
-    elif table := next((p for p in passed if p.why != NOTHING), None):
+    elif table := next((p for p in passed if p.why != NO_INPUT), None):
         verb = "" if table.why == WRAPPED else "is "
         what = f"no metric dump in {len(passed)} files; {table.name} {verb}{table.why}"
         hint = UNWRAP if table.why == WRAPPED else HOW_TO_MAP

@@ -140,7 +140,7 @@ PANEL, DIFFERENCES = -2, -1
 
 
 @dataclass(frozen=True)
-class Look:
+class FileStart:
     """What a format is told by.
 
     ``head`` is the first decompressed bytes, at most HEAD_BYTES of them; ``name`` the path below the input.
@@ -182,7 +182,7 @@ class Format:
     """
 
     id: str
-    recognise: Callable[[Look], bool]
+    recognise: Callable[[FileStart], bool]
     read: Callable[[Dump, ReadNotes], Iterator[Piece]]
     form: int = QUERY_RANGE
     momentary: bool = False
@@ -190,7 +190,7 @@ class Format:
 
 
 @dataclass(frozen=True)
-class Damage:
+class KnownDamage:
     """Something that pretends to be a dump: how to know it, what it is, what to do."""
 
     id: str
@@ -206,7 +206,7 @@ _CONTENT = re.compile(rb'"(resultType|errorType)"\s*:|"data"\s*:\s*\{\s*"result"
 """What makes it one: a result or an error; with sorted keys the result stands before its type."""
 
 
-def _is_api_answer(look: Look) -> bool:
+def _is_api_answer(look: FileStart) -> bool:
     return _starts_as_answer(look.text)
 
 
@@ -267,26 +267,26 @@ FORMATS: tuple[Format, ...] = (
 )
 """A table the user described comes first: the description is by name, and they know their file."""
 
-DAMAGES: tuple[Damage, ...] = (
-    Damage(
+DAMAGES: tuple[KnownDamage, ...] = (
+    KnownDamage(
         "empty",
         lambda head: not head.strip(),
         lambda _: "an empty file",
         "repeat the export and check its exit code",
     ),
-    Damage(
+    KnownDamage(
         "html",
         lambda head: head[:1] == b"<",
         lambda head: f"{_html_title(head)}, not a metric dump",
         "log in or fix the URL or token, then export again",
     ),
-    Damage(
+    KnownDamage(
         "vm-native",
         is_vm_native,
         lambda _: "a binary export of VictoriaMetrics",
         "export it as JSON lines with /api/v1/export",
     ),
-    Damage(
+    KnownDamage(
         "cut",
         _is_cut,
         lambda head: f"JSON that ends in the middle at byte {len(head)}",
@@ -295,7 +295,7 @@ DAMAGES: tuple[Damage, ...] = (
 )
 
 
-def sniff(look: Look) -> Format | Damage | None:
+def sniff(look: FileStart) -> Format | KnownDamage | None:
     """Return the format of a file, the damage it shows, or None for what is not a dump."""
     for damage in DAMAGES:
         if damage.recognise(look.text):
@@ -330,7 +330,7 @@ MOST_NAMES = 20
 """Columns that a message lists."""
 
 
-def unknown(head: bytes, path: Path) -> tuple[str, str]:
+def describe_unknown(head: bytes, path: Path) -> tuple[str, str]:
     """Return what a file is and what to do: a table lists its columns, so that they can be mapped.
 
     Answers that a script put together under names of its own are told: nobody but it knows what they answer.

@@ -31,7 +31,7 @@ from hs_analysis.schema.frames import FROZEN_SERIES, check, empty, label_map
 FLAG = "frozen"
 """Why the value of such a sample is null."""
 
-HELD = ("running", "queue_length", "in_flight", "prefill_outstanding")
+HELD_SIGNALS = ("running", "queue_length", "in_flight", "prefill_outstanding")
 """Signals that count requests an instance holds: above zero it is not idle."""
 
 OF_PROMETHEUS = frozenset(("scrape_duration_seconds", "node_time_seconds"))
@@ -65,10 +65,10 @@ WORKS_SHARE = 0.5
 PEERS_MAX = 16
 """Peers that are looked at, evenly spaced by name [count]."""
 
-Reader = Callable[[Iterable[int]], Iterator[tuple[int, np.ndarray, np.ndarray]]]
+ReadSeries = Callable[[Iterable[int]], Iterator[tuple[int, np.ndarray, np.ndarray]]]
 """Yields (series_id, times [us UTC], values with NaN where missing) of some series."""
 
-Span = tuple[int, int]
+RangeUs = tuple[int, int]
 """The last true sample and the last repeat [us since 1970, UTC]: samples later than the first, up to the
 second, are no measurement."""
 
@@ -76,15 +76,15 @@ _KEY = ["service", "capture", "emitter_role", "instance"]
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FrozenSeries:
     """What was found, as a frame of contract FROZEN_SERIES, and the stretches of each series."""
 
     table: pl.DataFrame
-    spans: Mapping[int, tuple[Span, ...]]
+    spans: Mapping[int, tuple[RangeUs, ...]]
 
 
 @dataclass
-class _Case:
+class _Candidate:
     """A stretch in which an instance, or one gauge of it, may be frozen, and what speaks for it.
 
     Moments are microseconds since 1970, UTC: ``seen`` and ``moved`` before the stretch, ``inside`` and
@@ -92,7 +92,7 @@ class _Case:
     """
 
     key: tuple[str, ...]
-    span: Span
+    span: RangeUs
     metric: str = ""
     series_id: int | None = None
     held: bool = False
@@ -138,7 +138,9 @@ def _mean_share(series: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(np.mean([_share(moved, seen) for moved, seen in series]))
 
 
-def frozen_series(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, read: Reader) -> Frozen:
+def frozen_series(
+    series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, read: ReadSeries
+) -> FrozenSeries:
     """Return the series of instances that stand still while what they speak of has gone on.
 
     Parameters
@@ -152,13 +154,13 @@ def frozen_series(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalo
     read
         Reads stored samples.
     """
-    own = _own(series, quality, catalogue)
-    found = list(_unanswered(series, own, read))
+    own = _own_series(series, quality, catalogue)
+    found = list(_unanswered_targets(series, own, read))
     engines = own.filter("engine")
     cases = [*_still_pods(engines), *_still_gauges(engines)]
-    _look_inside(cases, engines, catalogue, read)
+    _count_inside(cases, engines, catalogue, read)
     open_ones = [case for case in cases if case.stands()]
-    _look_at_peers(open_ones, engines, read)
+    _count_peers(open_ones, engines, read)
     told = [(case, by) for case in open_ones if (by := case.frozen_by())]
     whole = {case.key: case for case, _ in told if case.series_id is None}
     found += [
@@ -169,11 +171,11 @@ def frozen_series(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalo
     return _result(found)
 
 
-_Found = tuple[tuple[str, ...], str, Span, str, list[int]]
+_Found = tuple[tuple[str, ...], str, RangeUs, str, list[int]]
 """Instance, metric or nothing for all of them, stretch, what tells it, and the series concerned."""
 
 
-def _own(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+def _own_series(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     """Return the series that an instance of a pool exports itself, and what is known of each.
 
     ``engine`` are those of an exporter that the catalogue knows: only they tell whether it stands still.
@@ -208,7 +210,7 @@ def _own(series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue) -> p
     )
 
 
-def _still_pods(own: pl.DataFrame) -> Iterator[_Case]:
+def _still_pods(own: pl.DataFrame) -> Iterator[_Candidate]:
     """Yield the stretches in which no series of an instance changes that did before."""
     engines = own.filter(~pl.col("of_gpu") & ~pl.col("bucket") & (pl.col("changes") >= MOVES))
     for key, rows in engines.group_by(_KEY, maintain_order=True):
@@ -217,10 +219,12 @@ def _still_pods(own: pl.DataFrame) -> Iterator[_Case]:
         spans = {(last, int(rows["last_t"].max()))}  # type: ignore[arg-type]
         whole = rows.filter(pl.col("rows") >= 0.5 * pl.col("rows").max())
         spans.add((int(whole["still_from"].max()), int(whole["still_to"].min())))  # type: ignore[arg-type]
-        yield from (_Case(tuple(map(str, key)), span) for span in sorted(spans) if span[1] - span[0] >= least)
+        yield from (
+            _Candidate(tuple(map(str, key)), span) for span in sorted(spans) if span[1] - span[0] >= least
+        )
 
 
-def _still_gauges(own: pl.DataFrame) -> Iterator[_Case]:
+def _still_gauges(own: pl.DataFrame) -> Iterator[_Candidate]:
     """Yield the stretches in which a gauge that moves stands still for far longer than its peers do."""
     gauges = own.filter(
         (pl.col("kind") == "gauge")
@@ -251,15 +255,17 @@ def _still_gauges(own: pl.DataFrame) -> Iterator[_Case]:
         columns
     ).iter_rows():
         span = (changed, last) if tail >= longest else (since, until)
-        yield _Case(tuple(key), span, metric, series_id)
+        yield _Candidate(tuple(key), span, metric, series_id)
 
 
-def _look_inside(cases: list[_Case], own: pl.DataFrame, catalogue: Catalogue, read: Reader) -> None:
+def _count_inside(cases: list[_Candidate], own: pl.DataFrame, catalogue: Catalogue, read: ReadSeries) -> None:
     """Let each case see the series of its instance."""
-    by_key: dict[tuple[str, ...], list[_Case]] = defaultdict(list)
+    by_key: dict[tuple[str, ...], list[_Candidate]] = defaultdict(list)
     for case in cases:
         by_key[case.key].append(case)
-    held = {m for s in catalogue.signals if s.id in HELD for source in s.sources for m in source.metrics}
+    held = {
+        m for s in catalogue.signals if s.id in HELD_SIGNALS for source in s.sources for m in source.metrics
+    }
     keys = pl.DataFrame(list(by_key), schema=dict.fromkeys(_KEY, pl.String), orient="row")
     looked = own.filter(~pl.col("bucket")).join(keys, _KEY, how="semi")
     facts = {
@@ -271,16 +277,16 @@ def _look_inside(cases: list[_Case], own: pl.DataFrame, catalogue: Catalogue, re
         moved = np.flatnonzero(np.diff(values) != 0) + 1
         for case in by_key[tuple(key)]:
             if case.series_id == series_id:
-                _see_gauge(case, t_us, values, moved)
+                _count_gauge(case, t_us, values, moved)
             elif case.series_id is not None and kind == "counter" and not clock:
                 rose = t_us[moved[values[moved] > values[moved - 1]]]
                 case.worked = np.union1d(case.worked, _within(rose, case.span))
             elif case.series_id is None and not of_gpu:
-                _see_pod(case, t_us, values, t_us[moved], held=metric in held, clock=clock)
+                _count_pod(case, t_us, values, t_us[moved], held=metric in held, clock=clock)
 
 
-def _see_pod(
-    case: _Case, t_us: np.ndarray, values: np.ndarray, moved: np.ndarray, *, held: bool, clock: bool
+def _count_pod(
+    case: _Candidate, t_us: np.ndarray, values: np.ndarray, moved: np.ndarray, *, held: bool, clock: bool
 ) -> None:
     """Let the case of a whole instance see one of its series."""
     inside = _within(t_us, case.span)
@@ -295,7 +301,7 @@ def _see_pod(
         case.clock_still |= clock and usually and not _within(moved, case.span).size
 
 
-def _see_gauge(case: _Case, t_us: np.ndarray, values: np.ndarray, moved: np.ndarray) -> None:
+def _count_gauge(case: _Candidate, t_us: np.ndarray, values: np.ndarray, moved: np.ndarray) -> None:
     """Let the case of one gauge see itself."""
     times = t_us[moved]
     outside = (t_us <= case.span[0]) | (t_us > case.span[1])
@@ -309,9 +315,9 @@ def _see_gauge(case: _Case, t_us: np.ndarray, values: np.ndarray, moved: np.ndar
     case.at_rest = bool(stuck in (values.min(), values.max()))
 
 
-def _look_at_peers(cases: list[_Case], own: pl.DataFrame, read: Reader) -> None:
+def _count_peers(cases: list[_Candidate], own: pl.DataFrame, read: ReadSeries) -> None:
     """Let each case see how often the other instances of its pool changed in its stretch."""
-    wanted: dict[int, list[tuple[_Case, str]]] = defaultdict(list)
+    wanted: dict[int, list[tuple[_Candidate, str]]] = defaultdict(list)
     engines = own.filter(~pl.col("bucket"))
     for case in cases:
         pool = engines.filter(
@@ -342,7 +348,7 @@ def _look_at_peers(cases: list[_Case], own: pl.DataFrame, read: Reader) -> None:
             case.peers[instance] = [(known[0], known[1])]
 
 
-def _unanswered(series: pl.DataFrame, own: pl.DataFrame, read: Reader) -> Iterator[_Found]:
+def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: ReadSeries) -> Iterator[_Found]:
     """Yield the stretches in which a target does not answer and its series hold their value all the same."""
     targets = series.filter((pl.col("metric") == "up") & pl.col("instance").is_not_null())
     keyed = targets.join(own.select(_KEY).unique(), _KEY, how="semi")
@@ -350,14 +356,14 @@ def _unanswered(series: pl.DataFrame, own: pl.DataFrame, read: Reader) -> Iterat
         row["series_id"]: (tuple(row[name] for name in _KEY), _target(row["labels"]))
         for row in keyed.select("series_id", "labels", *_KEY).iter_rows(named=True)
     }
-    down: dict[tuple[tuple[str, ...], tuple[str, str]], list[Span]] = {}
+    down: dict[tuple[tuple[str, ...], tuple[str, str]], list[RangeUs]] = {}
     for series_id, t_us, values in _present(read(where)):
         spans = _zeros(t_us, values)
         if spans:
             down.setdefault(where[series_id], []).extend(spans)
     keys = pl.DataFrame([key for key, _ in down], schema=dict.fromkeys(_KEY, pl.String), orient="row")
     rows = own.join(keys.unique(), _KEY, how="semi").filter(~pl.col("of_gpu"))
-    members: dict[int, list[Span]] = {}
+    members: dict[int, list[RangeUs]] = {}
     for row in rows.select("series_id", "labels", *_KEY).iter_rows(named=True):
         key, target = tuple(row[name] for name in _KEY), _target(row["labels"])
         spans = [span for (k, t), some in down.items() if k == key and _same(t, target) for span in some]
@@ -366,12 +372,12 @@ def _unanswered(series: pl.DataFrame, own: pl.DataFrame, read: Reader) -> Iterat
     yield from _repeated(members, rows, read)
 
 
-def _repeated(members: Mapping[int, list[Span]], rows: pl.DataFrame, read: Reader) -> Iterator[_Found]:
+def _repeated(members: Mapping[int, list[RangeUs]], rows: pl.DataFrame, read: ReadSeries) -> Iterator[_Found]:
     """Yield the stretches in which every series of an instance that has samples holds its value."""
     keys = {row[0]: tuple(row[1:]) for row in rows.select("series_id", *_KEY).iter_rows()}
-    held: dict[tuple[tuple[str, ...], Span], list[int]] = defaultdict(list)
-    moved: set[tuple[tuple[str, ...], Span]] = set()
-    last: dict[tuple[tuple[str, ...], Span], int] = defaultdict(int)
+    held: dict[tuple[tuple[str, ...], RangeUs], list[int]] = defaultdict(list)
+    moved: set[tuple[tuple[str, ...], RangeUs]] = set()
+    last: dict[tuple[tuple[str, ...], RangeUs], int] = defaultdict(int)
     for series_id, t_us, values in _present(read(members)):
         for span in members[series_id]:
             first, after = np.searchsorted(t_us, span, "right")
@@ -388,7 +394,7 @@ def _repeated(members: Mapping[int, list[Span]], rows: pl.DataFrame, read: Reade
             yield key, "", (span[0], last[place]), "up", sorted(held[place])
 
 
-def _zeros(t_us: np.ndarray, values: np.ndarray) -> list[Span]:
+def _zeros(t_us: np.ndarray, values: np.ndarray) -> list[RangeUs]:
     """Return the stretches in which a target does not answer, from the last answer on."""
     zero = np.concatenate([[False], values == 0, [False]])
     starts, stops = np.flatnonzero(zero[1:] & ~zero[:-1]), np.flatnonzero(zero[:-1] & ~zero[1:])
@@ -417,17 +423,17 @@ def _present(
             yield series_id, t_us[there], values[there]
 
 
-def _within(t_us: np.ndarray, span: Span) -> np.ndarray:
+def _within(t_us: np.ndarray, span: RangeUs) -> np.ndarray:
     """Return the moments after the start of a stretch up to its end."""
     first, after = np.searchsorted(t_us, span, "right")
     return t_us[first:after]
 
 
-def _overlap(case: _Case, other: _Case | None) -> bool:
+def _overlap(case: _Candidate, other: _Candidate | None) -> bool:
     return other is not None and case.span[0] < other.span[1] and other.span[0] < case.span[1]
 
 
-def _ids(case: _Case, own: pl.DataFrame) -> list[int]:
+def _ids(case: _Candidate, own: pl.DataFrame) -> list[int]:
     """Return the series that a case concerns: one gauge, or all of an instance that stand still with it.
 
     A side-car of the pod may go on.
@@ -443,8 +449,8 @@ def _ids(case: _Case, own: pl.DataFrame) -> list[int]:
     return rows["series_id"].to_list()
 
 
-def _result(found: list[_Found]) -> Frozen:
-    spans: dict[int, set[Span]] = defaultdict(set)
+def _result(found: list[_Found]) -> FrozenSeries:
+    spans: dict[int, set[RangeUs]] = defaultdict(set)
     rows = []
     for key, metric, span, by, series in sorted(found):
         rows.append((*key, metric, span[0], span[1], by, len(series)))
@@ -455,4 +461,4 @@ def _result(found: list[_Found]) -> Frozen:
     plain = {name: pl.Int64 if name in ("after", "until") else kinds[name] for name in names}
     moments = pl.col("after", "until").cast(pl.Datetime("us", "UTC"))
     table = pl.DataFrame(rows, schema=plain, orient="row").with_columns(moments)
-    return Frozen(check(table, FROZEN_SERIES), {n: tuple(sorted(own)) for n, own in spans.items()})
+    return FrozenSeries(check(table, FROZEN_SERIES), {n: tuple(sorted(own)) for n, own in spans.items()})

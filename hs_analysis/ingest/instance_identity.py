@@ -18,12 +18,12 @@ NO_NAMESPACE = "-"
 NO_MODEL = frozenset(("", "undefined"))
 """Values of a model label that name none; some TensorRT-LLM servers write the second."""
 
-PlaceKey = tuple[str, str, str]
+OriginKey = tuple[str, str, str]
 """A place: capture, namespace and name of the scaling unit."""
 
 
 @dataclass(frozen=True)
-class Placed:
+class SeriesOrigin:
     """One series: its exporter, and the place it speaks of.
 
     ``place`` is the replica group, pod, scrape target or host, None when the labels name none; ``unit_kind``
@@ -42,12 +42,12 @@ class Placed:
     model: str | None
 
     @property
-    def key(self) -> PlaceKey | None:
+    def key(self) -> OriginKey | None:
         """The place as a key, None when there is none."""
         return (self.capture, self.namespace, self.place) if self.place else None
 
     @property
-    def pod_key(self) -> PlaceKey | None:
+    def pod_key(self) -> OriginKey | None:
         """The pod as a key, None when there is none."""
         return (self.capture, self.namespace, self.pod) if self.pod else None
 
@@ -57,12 +57,14 @@ def first_label(labels: Mapping[str, str], names: Sequence[str]) -> str | None:
     return next((labels[name] for name in names if labels.get(name)), None)
 
 
-def placed(series: Sequence[tuple[str, Mapping[str, str]]], catalogue: Catalogue) -> list[Placed]:
+def series_origins(
+    series: Sequence[tuple[str, Mapping[str, str]]], catalogue: Catalogue
+) -> list[SeriesOrigin]:
     """Return the place of every series, given as (capture, labels with ``__name__``).
 
     Series of a pod that other series count to a replica group belong to the group too.
     """
-    rows = [_placed(capture, labels, catalogue) for capture, labels in series]
+    rows = [_origin(capture, labels, catalogue) for capture, labels in series]
     groups = {
         row.pod_key: row.place for row in rows if row.unit_kind == "group" and row.place and row.pod_key
     }
@@ -85,15 +87,15 @@ def group_of(labels: Mapping[str, str]) -> str | None:
     return None
 
 
-def _placed(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> Placed:
+def _origin(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> SeriesOrigin:
     metric = labels.get("__name__", "")
     exporter = catalogue.exporter_of(metric)
     pod = _pod(metric, labels, exporter)
-    place, kind = _place(metric, labels, exporter, pod)
+    place, kind = _unit_of(metric, labels, exporter, pod)
     namespace = first_label(labels, NAMESPACE_LABELS) or NO_NAMESPACE
     model = (labels.get(exporter.model) if exporter.model else None) or ""
     named = model.lower() if model not in NO_MODEL else None
-    return Placed(metric, labels, exporter, capture, namespace, place, kind, pod, named)
+    return SeriesOrigin(metric, labels, exporter, capture, namespace, place, kind, pod, named)
 
 
 def _counts_pods(metric: str, exporter: Exporter) -> bool:
@@ -115,7 +117,7 @@ def _pod(metric: str, labels: Mapping[str, str], exporter: Exporter) -> str | No
     return first_label(labels, POD_LABELS)
 
 
-def _place(
+def _unit_of(
     metric: str, labels: Mapping[str, str], exporter: Exporter, pod: str | None
 ) -> tuple[str | None, str | None]:
     if exporter.name == MAPPING and labels.get("instance"):

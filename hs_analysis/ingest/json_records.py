@@ -17,9 +17,9 @@ from hs_analysis.ingest.streams import (
     MOST_LEVELS,
     BrokenStreamError,
     ByteStream,
-    deepest,
+    nesting_of,
 )
-from hs_analysis.ingest.text_lines import line_blocks, shown
+from hs_analysis.ingest.text_lines import as_text, line_blocks
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escape that is a character only with another beside it."""
@@ -42,7 +42,7 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
         for number, line in enumerate(block.lines, block.number):
             if not line.strip():
                 continue
-            found = parsed(line) if len(line) <= LONGEST_RECORD_BYTES else ("bad_json", TOO_LONG)
+            found = parse_object(line) if len(line) <= LONGEST_RECORD_BYTES else ("bad_json", TOO_LONG)
             if isinstance(found, dict):
                 yield number, found, line
             else:
@@ -50,13 +50,13 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
                 reject_line(number, line, reason, detail, notes)
 
 
-def parsed(text: bytes) -> dict[str, Any] | tuple[str, str]:
+def parse_object(text: bytes) -> dict[str, Any] | tuple[str, str]:
     """Return a JSON object, or reason and detail why the text is none.
 
     Half a surrogate pair, as programs write that cut a text in the middle of a character, becomes ``?``.
     """
     try:
-        found = decoded(text)
+        found = decode_json(text)
     except UnicodeDecodeError:
         return "bad_utf8", "no UTF-8"
     except TooDeepError as error:
@@ -78,7 +78,7 @@ class TooDeepError(ValueError):
     """JSON that would exhaust stack or memory when it is decoded or walked over."""
 
 
-def decoded(text: bytes) -> Any:
+def decode_json(text: bytes) -> Any:
     """Return a JSON value.
 
     Raises
@@ -92,7 +92,7 @@ def decoded(text: bytes) -> Any:
         When it is no JSON.
     """
     if text.count(b"{") + text.count(b"[") > MOST_LEVELS:
-        opened, levels = deepest(text)
+        opened, levels = nesting_of(text)
         if opened > MOST_BRACKETS:
             raise TooDeepError(f"more than {MOST_BRACKETS} lists and objects")
         if levels > MOST_LEVELS:
@@ -105,7 +105,7 @@ def decoded(text: bytes) -> Any:
 def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadNotes) -> None:
     """Count a line and set it aside."""
     notes.rows += 1
-    notes.rejections.append(Rejection(number, reason, shown(line), detail, "", ""))
+    notes.rejections.append(Rejection(number, reason, as_text(line), detail, "", ""))
 
 
 def first_object(head: bytes) -> bytes:
@@ -131,7 +131,7 @@ def require_few(empty: int, seen: int, what: str, at: int) -> None:
 
 
 @contextmanager
-def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
+def open_json(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
     """Open a file of JSON documents; a byte order mark is the caller's to skip.
 
     With ``salvage`` what stands before the place where a document is cut is kept, and what is cut is set
@@ -158,9 +158,9 @@ def whole(dump: Dump, notes: ReadNotes) -> Iterator[ByteStream]:
 def objects(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield byte and object of every document, and of every item where a document is an array of objects.
 
-    What is no object is set aside. Raises what `whole` raises.
+    What is no object is set aside. Raises what `open_json` raises.
     """
-    with whole(dump, notes) as stream:
+    with open_json(dump, notes) as stream:
         stream.skip_mark()
         while opening := stream.peek():
             if opening == b"[":
@@ -192,14 +192,14 @@ def next_object(stream: ByteStream, notes: ReadNotes) -> tuple[int, dict[str, An
     stream.peek()
     at = stream.offset
     raw = stream.value()
-    found = parsed(raw)
+    found = parse_object(raw)
     if isinstance(found, dict):
         return at, found
     reject_value(at, raw, *found, notes)
     return None
 
 
-def told(value: Any) -> bytes:
+def excerpt(value: Any) -> bytes:
     """Return the beginning of a decoded value as JSON; the rest is not even written."""
     text = ""
     for piece in json.JSONEncoder().iterencode(value):
@@ -212,4 +212,4 @@ def told(value: Any) -> bytes:
 def reject_value(at: int, raw: bytes, reason: str, detail: str, notes: ReadNotes, path: str = "") -> None:
     """Count a value and set it aside."""
     notes.rows += 1
-    notes.rejections.append(Rejection(at, reason, shown(raw), detail, path, ""))
+    notes.rejections.append(Rejection(at, reason, as_text(raw), detail, path, ""))

@@ -193,7 +193,7 @@ def _frame(table: pa.Table, dump: Dump) -> pl.DataFrame:
             f"{size:,} bytes of texts in {table.num_rows:,} rows are more than can be read at once",
             where=dump.where, hint="leave out columns of long texts, or write it in parts",
         )  # fmt: skip
-    columns = [_known_type(column) for column in table.columns]
+    columns = [_castable(column) for column in table.columns]
     plain = pa.table(columns, names=table.column_names)  # without metadata, which may be no UTF-8
     plain.validate(full=True)  # a text that is no UTF-8 would be taken for one
     frame = pl.from_arrow(plain)
@@ -250,7 +250,7 @@ def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def _known_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _castable(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as a type that polars casts to text and numbers."""
     plain = _without_dictionaries(column.type)
     if plain != column.type:
@@ -265,10 +265,10 @@ def _known_type(column: pa.ChunkedArray) -> pa.ChunkedArray:
     elif pa.types.is_date32(kind):
         days = column.cast(pa.int32()).cast(pa.int64())
         column = pc.multiply(days, 86_400).cast(pa.timestamp("s"))
-    return _placeable(column) if pa.types.is_timestamp(column.type) else column
+    return _four_digit_years(column) if pa.types.is_timestamp(column.type) else column
 
 
-def _placeable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _four_digit_years(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return times without those that are in no year of four digits: they have no text."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit]
     latest = min(LATEST_S * per_second, 2**63 - 1)

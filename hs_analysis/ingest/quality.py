@@ -93,7 +93,7 @@ def quality_frame(rows: list[tuple[object, ...]]) -> pl.DataFrame:
     return frame.cast({name: kind for name, kind in QUALITY.items() if plain[name] != kind})
 
 
-US = 1e6
+MICROSECONDS = 1e6
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ def _span(name: str, series: int, pieces: Sequence[Piece]) -> FileSpan:
     return FileSpan(
         name,
         series,
-        min((p.low_us for p in pieces), default=0) / US if pieces else None,
-        max((p.high_us for p in pieces), default=0) / US if pieces else None,
-        min(spacings) / US if spacings else None,
+        min((p.low_us for p in pieces), default=0) / MICROSECONDS if pieces else None,
+        max((p.high_us for p in pieces), default=0) / MICROSECONDS if pieces else None,
+        min(spacings) / MICROSECONDS if spacings else None,
     )
 
 
@@ -151,7 +151,7 @@ PLAINLY_PERCENT = 2.0
 ENOUGH_OVER = 3
 """Values above one that are no glitch [count]; default of this project."""
 
-FULL_PERCENT = 100.5
+MOST_PERCENT = 100.5
 """A percentage does not go above this [percent]."""
 
 LIKE_SIBLINGS = 5.0
@@ -213,7 +213,7 @@ def bounded_series(series: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={"series_id": pl.Int64, "steps": pl.Float64}, orient="row")
 
 
-def judge_scales(
+def infer_scales(
     series: pl.DataFrame,
     ranges: pl.DataFrame,
     catalogue: Catalogue,
@@ -288,7 +288,7 @@ def _repaired(one: _Range, unit: str, why: str) -> _Verdict:
 
 def _by_values(one: _Range) -> _Verdict | None:
     """Return the verdict that the values alone give, None when they fit either unit."""
-    if one.low < 0 or one.high > FULL_PERCENT:
+    if one.low < 0 or one.high > MOST_PERCENT:
         return None, f"mismatch: {one.shown} is neither a ratio nor a percentage"
     if one.high >= PLAINLY_PERCENT and one.over >= ENOUGH_OVER:
         return _repaired(one, "percent", "values")
@@ -316,7 +316,7 @@ def _otherwise(one: _Range, said: str | None, proved: Mapping[str, float]) -> _V
     """Return the verdict on values that fit either unit: by siblings, the HELP text, the documentation."""
     other = next((unit for unit in proved if unit != one.documented), None)
     if other and one.high > 0:
-        if said is None and other == "percent" and _alike(one.high, proved[other]):
+        if said is None and other == "percent" and _similar(one.high, proved[other]):
             return _repaired(one, "percent", "siblings")
         if said is None:
             why = f"{other} elsewhere against the documented {one.documented}, and this one fits both"
@@ -326,5 +326,5 @@ def _otherwise(one: _Range, said: str | None, proved: Mapping[str, float]) -> _V
     return None, f"assumed: {one.shown}, {one.documented} as documented"
 
 
-def _alike(one: float, other: float) -> bool:
+def _similar(one: float, other: float) -> bool:
     return one * LIKE_SIBLINGS >= other and other * LIKE_SIBLINGS >= one

@@ -30,7 +30,7 @@ class ReaderBugError(InputError):
     """
 
     def __init__(self, error: BaseException, where: str) -> None:
-        self.kind = f"this is a bug in hsa ({type(error).__name__} at {_place(error)})"
+        self.kind = f"this is a bug in hsa ({type(error).__name__} at {_innermost_line(error)})"
         self.account = "".join(traceback.format_exception(error))
         """The traceback, for who mends it."""
         super().__init__(
@@ -40,7 +40,7 @@ class ReaderBugError(InputError):
 
 
 @contextmanager
-def net(where: str) -> Iterator[None]:
+def catch_reader_bugs(where: str) -> Iterator[None]:
     """Turn any error that is neither in words, nor the machine's, nor an interrupt into a ReaderBugError.
 
     Parameters
@@ -58,7 +58,7 @@ def net(where: str) -> Iterator[None]:
         raise ReaderBugError(error, where) from error
 
 
-def _place(error: BaseException) -> str:
+def _innermost_line(error: BaseException) -> str:
     """Return the innermost line of this program that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if Path(f.filename).is_relative_to(_PACKAGE)] or frames
@@ -67,7 +67,7 @@ def _place(error: BaseException) -> str:
     return f"{name.as_posix()} line {own[-1].lineno}"
 
 
-def ending(error: InputError) -> InputError:
+def command_error(error: InputError) -> InputError:
     """Return an error that ends the command; the traceback of a bug is kept in a file, which it names.
 
     It is among the temporary files, as a command that fails leaves no folder; equal tracebacks share one.

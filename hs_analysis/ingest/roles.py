@@ -19,8 +19,8 @@ import polars as pl
 from hs_analysis.catalogue import MAPPING, Catalogue
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
 from hs_analysis.errors import UsageError
-from hs_analysis.ingest.instance_identity import Placed, PlaceKey
-from hs_analysis.ingest.quality import OVER_ONE, bounded_series, judge_scales
+from hs_analysis.ingest.instance_identity import OriginKey, SeriesOrigin
+from hs_analysis.ingest.quality import OVER_ONE, bounded_series, infer_scales
 from hs_analysis.patterns import check, hits
 from hs_analysis.schema.frames import label_map
 
@@ -32,7 +32,7 @@ DYNAMO_COMPONENT = "dynamo_component"
 
 UNKNOWN = ("unknown", "none")
 
-SHOWN_MISSES = 5
+MOST_MISSES = 5
 """Pods a join's miss names [count]."""
 
 _WORDS = {role: re.compile(rf"(?<![a-z]){role}(?![a-z])", re.IGNORECASE) for role in ("prefill", "decode")}
@@ -70,7 +70,7 @@ class PodLabelJoin:
             (self.contradictory, "pods have several roles in kube_pod_labels: none is taken"),
         )
         return tuple(
-            f"{len(pods)} {what} ({', '.join(pods[:SHOWN_MISSES])}{', …' * (len(pods) > SHOWN_MISSES)})"
+            f"{len(pods)} {what} ({', '.join(pods[:MOST_MISSES])}{', …' * (len(pods) > MOST_MISSES)})"
             for pods, what in kinds
             if pods
         )
@@ -82,7 +82,7 @@ def whole_word_role(name: str) -> str | None:
     return hits[0] if len(hits) == 1 else None
 
 
-def roles_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None) -> list[Role]:
+def roles_of(rows: Sequence[SeriesOrigin], mapped: Mapping[str, str] | None = None) -> list[Role]:
     """Return (role, evidence) per series.
 
     Parameters
@@ -108,14 +108,14 @@ def roles_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None) ->
     patterns = _patterns(mapped or {}, rows)
     workers = _dynamo_workers(rows)
     labelled = {i: role for i, row in enumerate(rows) if (role := _by_label(row, workers))}
-    settled = _settled(rows, labelled)
+    settled = _roles_by_place(rows, labelled)
     return [_by_user(row, patterns) or _role_of(row, settled, labelled.get(i)) for i, row in enumerate(rows)]
 
 
-def pod_label_join(rows: Sequence[Placed]) -> PodLabelJoin:
+def pod_label_join(rows: Sequence[SeriesOrigin]) -> PodLabelJoin:
     """Return how the series of engines match kube_pod_labels on (namespace, pod)."""
-    labels: dict[PlaceKey, set[str]] = defaultdict(set)
-    engines: set[PlaceKey] = set()
+    labels: dict[OriginKey, set[str]] = defaultdict(set)
+    engines: set[OriginKey] = set()
     for row in rows:
         if row.pod_key is None:
             continue
@@ -136,11 +136,13 @@ def pod_label_join(rows: Sequence[Placed]) -> PodLabelJoin:
     )
 
 
-def _names(keys: set[PlaceKey]) -> tuple[str, ...]:
+def _names(keys: set[OriginKey]) -> tuple[str, ...]:
     return tuple(sorted(f"{namespace}/{pod}" for _, namespace, pod in keys))
 
 
-def _patterns(mapped: Mapping[str, str], rows: Sequence[Placed]) -> list[tuple[str, frozenset[str], str]]:
+def _patterns(
+    mapped: Mapping[str, str], rows: Sequence[SeriesOrigin]
+) -> list[tuple[str, frozenset[str], str]]:
     """Return each pattern of the user's with the names of `rows` that it is found in, and its role."""
     found = []
     names = {name for row in rows if mapped for name in _names_of(row) if name}
@@ -153,12 +155,12 @@ def _patterns(mapped: Mapping[str, str], rows: Sequence[Placed]) -> list[tuple[s
     return found
 
 
-def _names_of(row: Placed) -> tuple[str | None, ...]:
+def _names_of(row: SeriesOrigin) -> tuple[str | None, ...]:
     """Return the names that a pattern of the user's may be on."""
     return row.place, row.pod, _workload(row)
 
 
-def _by_user(row: Placed, patterns: Sequence[tuple[str, frozenset[str], str]]) -> Role | None:
+def _by_user(row: SeriesOrigin, patterns: Sequence[tuple[str, frozenset[str], str]]) -> Role | None:
     for pattern, named, role in patterns:
         if not named.isdisjoint(_names_of(row)):
             return role, f"user:{pattern}"
@@ -167,17 +169,17 @@ def _by_user(row: Placed, patterns: Sequence[tuple[str, frozenset[str], str]]) -
     return None
 
 
-def _workload(row: Placed) -> str | None:
+def _workload(row: SeriesOrigin) -> str | None:
     """Return the Deployment or StatefulSet that a series of kube-state-metrics speaks of."""
     return row.labels.get("deployment") or row.labels.get("statefulset")
 
 
-def _graph(row: Placed) -> tuple[str, str, str]:
+def _graph(row: SeriesOrigin) -> tuple[str, str, str]:
     """Return what one Dynamo deployment shares; its namespace label is not the Kubernetes one."""
     return row.capture, row.namespace, row.labels.get("dynamo_namespace", "")
 
 
-def _dynamo_workers(rows: Sequence[Placed]) -> set[tuple[str, str, str]]:
+def _dynamo_workers(rows: Sequence[SeriesOrigin]) -> set[tuple[str, str, str]]:
     """Return the Dynamo deployments that have prefill workers."""
     return {
         _graph(row)
@@ -186,7 +188,7 @@ def _dynamo_workers(rows: Sequence[Placed]) -> set[tuple[str, str, str]]:
     }
 
 
-def _by_label(row: Placed, disaggregated: set[tuple[str, str, str]]) -> Role | None:
+def _by_label(row: SeriesOrigin, disaggregated: set[tuple[str, str, str]]) -> Role | None:
     for label, values in row.exporter.role_label.items():
         if role := values.get(row.labels.get(label, "")):
             does_both = label == DYNAMO_COMPONENT and role == "decode" and _graph(row) not in disaggregated
@@ -194,11 +196,11 @@ def _by_label(row: Placed, disaggregated: set[tuple[str, str, str]]) -> Role | N
     return None
 
 
-def _settled(rows: Sequence[Placed], labelled: Mapping[int, Role]) -> dict[PlaceKey, Role]:
+def _roles_by_place(rows: Sequence[SeriesOrigin], labelled: Mapping[int, Role]) -> dict[OriginKey, Role]:
     """Return the role per place that front-end metrics, role labels or pod labels settle."""
-    by_label: dict[PlaceKey, set[Role]] = defaultdict(set)
-    by_pod_label: dict[PlaceKey, set[Role]] = defaultdict(set)
-    frontends: dict[PlaceKey, Role] = {}
+    by_label: dict[OriginKey, set[Role]] = defaultdict(set)
+    by_pod_label: dict[OriginKey, set[Role]] = defaultdict(set)
+    frontends: dict[OriginKey, Role] = {}
     for i, row in enumerate(rows):
         if row.key is None:
             continue
@@ -219,15 +221,15 @@ def _by_pod_label(labels: Mapping[str, str]) -> Role | None:
     return None
 
 
-def _unanimous(found: Mapping[PlaceKey, set[Role]]) -> dict[PlaceKey, Role]:
+def _unanimous(found: Mapping[OriginKey, set[Role]]) -> dict[OriginKey, Role]:
     return {key: min(roles) for key, roles in found.items() if len({role for role, _ in roles}) == 1}
 
 
-def _frontend(row: Placed) -> Role:
+def _frontend(row: SeriesOrigin) -> Role:
     return "frontend", f"metric:{row.exporter.prefix_of(row.metric)}"
 
 
-def _role_of(row: Placed, settled: Mapping[PlaceKey, Role], own: Role | None) -> Role:
+def _role_of(row: SeriesOrigin, settled: Mapping[OriginKey, Role], own: Role | None) -> Role:
     if row.exporter.frontend:
         return _frontend(row)
     by_labels = settled.get(row.key) if row.key else own or _by_pod_label(row.labels)
@@ -278,11 +280,11 @@ QUANTITIES: dict[str, tuple[tuple[str, str | None], ...]] = {
 
 COUNTERS = {"series_id": pl.Int64, "quantity": pl.String}
 ENGINES = ("vllm", "trtllm")
-_PLACE = ("capture", "service", "instance")
+_INSTANCE = ("capture", "service", "instance")
 
 
 @dataclass(frozen=True)
-class _Worker:
+class _EngineTotals:
     """Totals of one instance; None where the engine does not count it."""
 
     key: tuple[str, str, str]
@@ -323,7 +325,7 @@ class _Worker:
         return self.received_share is not None and self.received_share > RECEIVES
 
 
-def behaviour_counters(series: pl.DataFrame) -> pl.DataFrame:
+def role_counters(series: pl.DataFrame) -> pl.DataFrame:
     """Return the counters whose totals are needed: those of services with an engine of unknown role.
 
     Parameters
@@ -351,7 +353,7 @@ def behaviour_counters(series: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(found, schema=COUNTERS, orient="row").sort("series_id", "quantity")
 
 
-def behaviour_roles(series: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
+def infer_roles(series: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     """Return the series with the roles that instances of unknown role show by what they count.
 
     Parameters
@@ -374,10 +376,10 @@ def behaviour_roles(series: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
         return series
     shown = pl.DataFrame(
         [(*key, *role) for key, role in sorted(decided.items())],
-        schema=[*_PLACE, "shown_role", "shown_by"],
+        schema=[*_INSTANCE, "shown_role", "shown_by"],
         orient="row",
     )
-    joined = series.join(shown, list(_PLACE), how="left", maintain_order="left")
+    joined = series.join(shown, list(_INSTANCE), how="left", maintain_order="left")
     takes = (pl.col("emitter_role") == "unknown") & pl.col("shown_role").is_not_null()
     return joined.with_columns(
         pl.when(takes).then("shown_role").otherwise("emitter_role").alias("emitter_role"),
@@ -385,12 +387,12 @@ def behaviour_roles(series: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
     ).select(series.columns)
 
 
-def _workers(series: pl.DataFrame, totals: pl.DataFrame) -> list[_Worker]:
+def _workers(series: pl.DataFrame, totals: pl.DataFrame) -> list[_EngineTotals]:
     summed = (
-        totals.join(series.select("series_id", "emitter_role", *_PLACE), "series_id")
-        .group_by(*_PLACE, "quantity")
+        totals.join(series.select("series_id", "emitter_role", *_INSTANCE), "series_id")
+        .group_by(*_INSTANCE, "quantity")
         .agg(pl.col("total").sum(), pl.col("emitter_role").first())
-        .sort(*_PLACE, "quantity")
+        .sort(*_INSTANCE, "quantity")
     )
     counts: dict[tuple[str, str, str], dict[str, float]] = {}
     roles: dict[tuple[str, str, str], str] = {}
@@ -398,10 +400,10 @@ def _workers(series: pl.DataFrame, totals: pl.DataFrame) -> list[_Worker]:
         key = (row["capture"], row["service"], row["instance"])
         counts.setdefault(key, {})[row["quantity"]] = row["total"]
         roles[key] = row["emitter_role"]
-    return [_Worker(key, roles[key], *map(own.get, QUANTITIES)) for key, own in counts.items()]
+    return [_EngineTotals(key, roles[key], *map(own.get, QUANTITIES)) for key, own in counts.items()]
 
 
-def _decided(workers: list[_Worker]) -> Mapping[tuple[str, str, str], tuple[str, str]]:
+def _decided(workers: list[_EngineTotals]) -> Mapping[tuple[str, str, str], tuple[str, str]]:
     """Return the roles of one service's unknown workers in one capture."""
     unknown = [worker for worker in workers if worker.role == "unknown"]
     prefilling = [w for w in workers if w.role == "prefill" or (w.role == "unknown" and w.answers_one_token)]
@@ -425,7 +427,7 @@ def _decided(workers: list[_Worker]) -> Mapping[tuple[str, str, str], tuple[str,
     }
 
 
-def _by_computing(unknown: Iterable[_Worker]) -> Mapping[tuple[str, str, str], tuple[str, str]]:
+def _by_computing(unknown: Iterable[_EngineTotals]) -> Mapping[tuple[str, str, str], tuple[str, str]]:
     """Return mixed for workers that generate and compute their own prompts, with no prefill worker around."""
     return {
         w.key: ("mixed", "behaviour:computes_its_prompts")
@@ -434,30 +436,30 @@ def _by_computing(unknown: Iterable[_Worker]) -> Mapping[tuple[str, str, str], t
     }
 
 
-def _arrived(prefilling: Iterable[_Worker], decoding: Iterable[_Worker]) -> bool:
+def _arrived(prefilling: Iterable[_EngineTotals], decoding: Iterable[_EngineTotals]) -> bool:
     """Whether the prompt tokens that one side prefilled are those that the other received."""
     made, received = [w.prompt for w in prefilling], [w.received for w in decoding if w.receives]
-    sent = _known_sum(made)
-    got = _known_sum(received)
+    sent = _complete_sum(made)
+    got = _complete_sum(received)
     if not sent or not got:
         return False
     low, high = TOKENS_ARRIVED
     return low <= got / sent <= high
 
 
-def _same_requests(prefilling: Iterable[_Worker], decoding: Iterable[_Worker]) -> bool:
+def _same_requests(prefilling: Iterable[_EngineTotals], decoding: Iterable[_EngineTotals]) -> bool:
     """Whether both sides finished the same requests over the same prompt tokens, and none says otherwise."""
     sides = [list(prefilling), list(decoding)]
     if any(w.received_share is not None for w in sides[1]):
         return False  # the engines count what they received: that decides
     for quantity in ("finished", "prompt"):
-        one, other = (_known_sum([getattr(w, quantity) for w in side]) for side in sides)
+        one, other = (_complete_sum([getattr(w, quantity) for w in side]) for side in sides)
         if not one or not other or abs(one - other) > SAME_REQUESTS * max(one, other):
             return False
     return True
 
 
-def _known_sum(values: Iterable[float | None]) -> float | None:
+def _complete_sum(values: Iterable[float | None]) -> float | None:
     """Return the sum, None when a part of it is not known or there is none."""
     parts = list(values)
     return None if not parts or any(part is None for part in parts) else sum(part for part in parts if part)
@@ -474,7 +476,7 @@ class QueryRunner(Protocol):
         """Return the result of ``name``."""
 
 
-def shown_by_samples(
+def infer_from_samples(
     series: pl.DataFrame,
     samples: Any,
     catalogue: Catalogue,
@@ -500,15 +502,15 @@ def shown_by_samples(
     -------
     Frame of contract SERIES; a role that is known stays.
     """
-    counters = behaviour_counters(series)
+    counters = role_counters(series)
     if counters.height:
         totals = [
             query("ingest/behaviour_totals", {}, {"samples": samples, "counters": some})
             for some in counters.sort("series_id").iter_slices(COUNTERS_AT_ONCE)
         ]
-        series = behaviour_roles(series, pl.concat(totals))
+        series = infer_roles(series, pl.concat(totals))
     bounded = bounded_series(series, catalogue)
     if bounded.is_empty():
         return series
     ranges = query("ingest/value_ranges", {"over_one": OVER_ONE}, {"samples": samples, "bounded": bounded})
-    return judge_scales(series, ranges, catalogue, help_texts)
+    return infer_scales(series, ranges, catalogue, help_texts)

@@ -163,20 +163,20 @@ class RawSeries:
 
 
 @dataclass
-class RawRequests:
+class RequestRows:
     """Rows of a request log: a frame of contract REQUESTS without ``file``; ``capture`` may be left out."""
 
     frame: pl.DataFrame
 
 
 @dataclass
-class RawBench:
+class BenchRows:
     """Points of a benchmark or a profile: a frame of BENCH without ``file``; ``capture`` may be left out."""
 
     frame: pl.DataFrame
 
 
-Piece: TypeAlias = RawSeries | RawRequests | RawBench
+Piece: TypeAlias = RawSeries | RequestRows | BenchRows
 """What a reader may yield."""
 
 
@@ -381,13 +381,13 @@ def _whole_time_s(row: Mapping[str, Any]) -> float | None:
     return None if ttft is None or gaps is None else ttft + gaps
 
 
-def raw_bench(rows: Sequence[Mapping[str, Any]]) -> RawBench:
+def raw_bench(rows: Sequence[Mapping[str, Any]]) -> BenchRows:
     """Return points from rows of values; what a row does not say is null."""
     unknown = {name for row in rows for name in row} - set(BENCH_SCHEMA)
     if unknown:
         raise KeyError(f"no columns of bench: {', '.join(sorted(unknown))}")
     filled = [{name: row.get(name) for name in BENCH_SCHEMA} for row in rows]
-    return RawBench(pl.DataFrame(filled, schema=BENCH_SCHEMA))
+    return BenchRows(pl.DataFrame(filled, schema=BENCH_SCHEMA))
 
 
 REQUEST_SCHEMA: dict[str, pl.DataType] = {
@@ -396,7 +396,7 @@ REQUEST_SCHEMA: dict[str, pl.DataType] = {
 """Columns a reader fills; capture and file are added where the file is known."""
 
 
-def raw_requests(columns: Mapping[str, Any], height: int) -> RawRequests:
+def raw_requests(columns: Mapping[str, Any], height: int) -> RequestRows:
     """Return requests from columns of values; what is not given is null, and NaN is null too.
 
     Parameters
@@ -407,7 +407,7 @@ def raw_requests(columns: Mapping[str, Any], height: int) -> RawRequests:
         Number of rows.
     """
     frame = {name: _series(name, dtype, columns.get(name), height) for name, dtype in REQUEST_SCHEMA.items()}
-    return RawRequests(pl.DataFrame(frame))
+    return RequestRows(pl.DataFrame(frame))
 
 
 def _series(name: str, dtype: pl.DataType, values: Any, height: int) -> pl.Series:

@@ -22,10 +22,10 @@ from hs_analysis.ingest.instance_identity import (
     NAMESPACE_LABELS,
     NO_NAMESPACE,
     POD_LABELS,
-    Placed,
-    PlaceKey,
+    OriginKey,
+    SeriesOrigin,
     first_label,
-    placed,
+    series_origins,
 )
 from hs_analysis.ingest.roles import EMITTER_ROLES, PodLabelJoin, pod_label_join, roles_of
 from hs_analysis.patterns import check, hits
@@ -48,7 +48,7 @@ _Key = tuple[str, str, str, str]
 """What series may share: its kind, capture, namespace and name."""
 
 
-def services_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None) -> list[str | None]:
+def services_of(rows: Sequence[SeriesOrigin], mapped: Mapping[str, str] | None = None) -> list[str | None]:
     """Return the service per series; None where several may be meant.
 
     Parameters
@@ -64,24 +64,24 @@ def services_of(rows: Sequence[Placed], mapped: Mapping[str, str] | None = None)
     UsageError
         When a pattern is no regular expression.
     """
-    named = _named(rows, _told(rows, mapped or {}))
+    named = _named(rows, _by_user_or_label(rows, mapped or {}))
     only = _only(rows, named)
     if all(service is None for service in named):
         return [DEFAULT_SERVICE] * len(rows)
     if all(only.get(row.capture) for row in rows):
         return [service or only[row.capture] for row, service in zip(rows, named, strict=True)]
-    pods = _of_places(rows, named)
-    shared = shared_by_place(rows, named)
-    joined = _joined(shared)
+    pods = _by_place(rows, named)
+    shared = labels_by_place(rows, named)
+    joined = _services_by_place(shared)
     by_workload = _Workloads(shared, joined)
 
-    def inherited(row: Placed) -> str | None:
+    def inherited(row: SeriesOrigin) -> str | None:
         for key in (row.pod_key, row.key):
             if key and (found := pods.get(key)):
                 return found
         if row.key:
             return joined.services[row.key]
-        alone = Shared(row.capture, row.namespace)
+        alone = SharedLabels(row.capture, row.namespace)
         alone.learn(row)
         return by_workload.of(row) or joined.evidence.of(alone)
 
@@ -101,27 +101,27 @@ def controllers_of(pod: str) -> tuple[str, ...]:
     return (found[1],) if found else ()
 
 
-def _named(rows: Sequence[Placed], told: Mapping[int, str]) -> list[str | None]:
+def _named(rows: Sequence[SeriesOrigin], told: Mapping[int, str]) -> list[str | None]:
     """Return the service of the series that the user or their own model names."""
     namespaces: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         if row.model:
             namespaces[row.model].add(row.namespace)
 
-    def name(row: Placed) -> str | None:
+    def name(row: SeriesOrigin) -> str | None:
         if not row.model:
             return None
         known = namespaces[row.model] - {NO_NAMESPACE}
         inherits = row.namespace == NO_NAMESPACE and len(known) == 1
         return f"{min(known) if inherits else row.namespace}/{row.model}"
 
-    given = _given_places(rows, told)
+    given = _agreed_places(rows, told)
     return [
         told.get(i) or (given.get(row.key) if row.key else None) or name(row) for i, row in enumerate(rows)
     ]
 
 
-def _told(rows: Sequence[Placed], mapped: Mapping[str, str]) -> dict[int, str]:
+def _by_user_or_label(rows: Sequence[SeriesOrigin], mapped: Mapping[str, str]) -> dict[int, str]:
     """Return the service of the series that a pattern of the user's, or their own label, names."""
     pairs = [_pairs(row) for row in rows] if mapped else []
     every = {pair for some in pairs for pair in some}
@@ -134,19 +134,19 @@ def _told(rows: Sequence[Placed], mapped: Mapping[str, str]) -> dict[int, str]:
     return own | found
 
 
-def _pairs(row: Placed) -> set[str]:
+def _pairs(row: SeriesOrigin) -> set[str]:
     """Return the labels of a series as the user's patterns see them, ``label=value``."""
     return {f"{label}={value}" for label, value in row.labels.items() if label != "__name__"}
 
 
-def _is_mapped(row: Placed) -> bool:
+def _is_mapped(row: SeriesOrigin) -> bool:
     """Whether a series is of the user's own rows and names its service; others' label means another thing."""
     return row.exporter.name == MAPPING and bool(row.labels.get("service"))
 
 
-def _given_places(rows: Sequence[Placed], told: Mapping[int, str]) -> dict[PlaceKey, str]:
+def _agreed_places(rows: Sequence[SeriesOrigin], told: Mapping[int, str]) -> dict[OriginKey, str]:
     """Return the places all of whose told series agree on the service."""
-    found: dict[PlaceKey, set[str]] = defaultdict(set)
+    found: dict[OriginKey, set[str]] = defaultdict(set)
     for i, service in told.items():
         key = rows[i].key
         if key:
@@ -154,7 +154,7 @@ def _given_places(rows: Sequence[Placed], told: Mapping[int, str]) -> dict[Place
     return {key: next(iter(names)) for key, names in found.items() if len(names) == 1}
 
 
-def _only(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[str, str]:
+def _only(rows: Sequence[SeriesOrigin], named: Sequence[str | None]) -> dict[str, str]:
     """Return the service per capture that has exactly one, or has none while the whole input has one."""
     found: dict[str, set[str]] = {row.capture: set() for row in rows}
     for row, service in zip(rows, named, strict=True):
@@ -168,9 +168,9 @@ def _only(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[str, str]
     }
 
 
-def _of_places(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[PlaceKey, str]:
+def _by_place(rows: Sequence[SeriesOrigin], named: Sequence[str | None]) -> dict[OriginKey, str]:
     """Return the pods and places whose series name exactly one service."""
-    found: dict[PlaceKey, set[str]] = defaultdict(set)
+    found: dict[OriginKey, set[str]] = defaultdict(set)
     for row, service in zip(rows, named, strict=True):
         for key in {row.pod_key, row.key} - {None}:
             if service and key:
@@ -179,7 +179,7 @@ def _of_places(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[Plac
 
 
 @dataclass
-class Shared:
+class SharedLabels:
     """What the series of one place say that others may say too."""
 
     capture: str
@@ -193,7 +193,7 @@ class Shared:
     services: set[str] = field(default_factory=set)
     frontend: bool = False
 
-    def learn(self, row: Placed) -> None:
+    def learn(self, row: SeriesOrigin) -> None:
         """Add what one series of the place says."""
         if row.pod and row.pod not in self.pods:
             self.pods.add(row.pod)
@@ -228,13 +228,15 @@ def _values(labels: Mapping[str, str], names: Sequence[str]) -> set[str]:
     return {value for value in found if value}
 
 
-def shared_by_place(rows: Sequence[Placed], named: Sequence[str | None]) -> dict[PlaceKey, Shared]:
+def labels_by_place(
+    rows: Sequence[SeriesOrigin], named: Sequence[str | None]
+) -> dict[OriginKey, SharedLabels]:
     """Return what the series of every place share; ``named`` is the known service per series."""
-    found: dict[PlaceKey, Shared] = {}
+    found: dict[OriginKey, SharedLabels] = {}
     for row, service in zip(rows, named, strict=True):
         if row.key is None:
             continue
-        place = found.setdefault(row.key, Shared(row.capture, row.namespace))
+        place = found.setdefault(row.key, SharedLabels(row.capture, row.namespace))
         place.learn(row)
         if service:
             place.services.add(service)
@@ -247,14 +249,14 @@ def shared_by_place(rows: Sequence[Placed], named: Sequence[str | None]) -> dict
     return found
 
 
-class _Evidence:
+class _ServiceEvidence:
     """Which services are known by what places share.
 
     An engine shows where its service runs. A front end may serve several, and shows only where those are that
     no engine shows.
     """
 
-    def __init__(self, places: Mapping[PlaceKey, Shared]) -> None:
+    def __init__(self, places: Mapping[OriginKey, SharedLabels]) -> None:
         self._found: dict[_Key, set[str]] = defaultdict(set)
         self._dynamo: dict[tuple[str, str], set[str]] = defaultdict(set)
         by_engines: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -273,7 +275,7 @@ class _Evidence:
                 for service in services:
                     self._dynamo[key[1], service].add(key[3])
 
-    def of(self, one: Shared) -> str | None:
+    def of(self, one: SharedLabels) -> str | None:
         """Return the service of the first step that exactly one fits."""
         for keys in one.steps():
             found = set().union(*(self._found.get(key, ()) for key in keys))
@@ -281,42 +283,42 @@ class _Evidence:
                 return service
         return None
 
-    def _fits(self, service: str, one: Shared) -> bool:
+    def _fits(self, service: str, one: SharedLabels) -> bool:
         """Whether a service is known in none of the other Dynamo namespaces only."""
         known = self._dynamo.get((one.capture, service), set())
         return not one.dynamo or not known or bool(one.dynamo & known)
 
 
-def _by_kind(one: Shared) -> Iterator[tuple[str, tuple[_Key, ...]]]:
+def _by_kind(one: SharedLabels) -> Iterator[tuple[str, tuple[_Key, ...]]]:
     for keys in one.steps():
         if keys:
             yield keys[0][0], keys
 
 
 @dataclass(frozen=True)
-class _Joined:
+class _PlaceServices:
     """The service per place, None where none is known, and what it was told by."""
 
-    services: dict[PlaceKey, str | None]
-    evidence: _Evidence
+    services: dict[OriginKey, str | None]
+    evidence: _ServiceEvidence
 
 
-def _joined(places: Mapping[PlaceKey, Shared]) -> _Joined:
+def _services_by_place(places: Mapping[OriginKey, SharedLabels]) -> _PlaceServices:
     """Return the service of every place; one whose series name several has none."""
-    evidence = _Evidence(places)
+    evidence = _ServiceEvidence(places)
 
-    def service(one: Shared) -> str | None:
+    def service(one: SharedLabels) -> str | None:
         if one.services:
             return next(iter(one.services)) if len(one.services) == 1 else None
         return evidence.of(one)
 
-    return _Joined({key: service(one) for key, one in places.items()}, evidence)
+    return _PlaceServices({key: service(one) for key, one in places.items()}, evidence)
 
 
 class _Workloads:
     """Which service a Deployment or StatefulSet runs, by its pods."""
 
-    def __init__(self, places: Mapping[PlaceKey, Shared], joined: _Joined) -> None:
+    def __init__(self, places: Mapping[OriginKey, SharedLabels], joined: _PlaceServices) -> None:
         self._run: dict[_Key, set[str]] = defaultdict(set)
         self._pods: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         for key, one in places.items():
@@ -328,7 +330,7 @@ class _Workloads:
             names = one.pods or {key[2]}
             self._pods[one.capture, one.namespace] += [(pod, service) for pod in sorted(names)]
 
-    def of(self, row: Placed) -> str | None:
+    def of(self, row: SeriesOrigin) -> str | None:
         """Return the only service of a workload's pods, by owner, else by how their names begin."""
         name = row.labels.get("deployment") or row.labels.get("statefulset")
         if not name:
@@ -343,7 +345,7 @@ class _Workloads:
 NOT_ENGINES = ("prometheus", "ksm", "node")
 """Exporters whose series alone do not show that an instance serves: they speak of whatever runs."""
 
-SHOWN = 5
+MOST_SHOWN = 5
 """Names that a sentence lists before it says how many more there are [count]."""
 
 UNNAMED = "unnamed"
@@ -442,12 +444,12 @@ def unserved_instances(series: pl.DataFrame, catalogue: Catalogue) -> tuple[Unse
         (capture, {**label_map(labels), "__name__": metric})
         for capture, metric, labels in series.select("capture", "metric", "labels").iter_rows()
     ]
-    rows = placed(labelled, catalogue)
+    rows = series_origins(labelled, catalogue)
     services = series["service"].to_list()
-    fleet = _Fleet(rows, services, series["emitter_role"].to_list())
+    fleet = _Places(rows, services, series["emitter_role"].to_list())
     wanted = set(doubtful["series_id"])
     lost = {row.key for row, number in zip(rows, series["series_id"], strict=True) if number in wanted}
-    pools: dict[tuple[str, ...], list[PlaceKey]] = defaultdict(list)
+    pools: dict[tuple[str, ...], list[OriginKey]] = defaultdict(list)
     for key in sorted(key for key in lost if key and not fleet.places[key].services):
         one = fleet.places[key]
         pools[one.namespace, fleet.role_of(key), _owner(one), *sorted(one.dynamo)].append(key)
@@ -457,25 +459,27 @@ def unserved_instances(series: pl.DataFrame, catalogue: Catalogue) -> tuple[Unse
     return tuple(sorted(found, key=lambda one: (one.namespace, one.role, one.instances)))
 
 
-def not_known_whole(found: Iterable[Unserved]) -> frozenset[str]:
+def partly_known_services(found: Iterable[Unserved]) -> frozenset[str]:
     """Return the services in whose namespace there are instances without a service."""
     return frozenset(service for one in found for service in one.beside)
 
 
-def _owner(one: Shared) -> str:
+def _owner(one: SharedLabels) -> str:
     """Return what runs the pods of a place, the farthest that is known; empty where nothing is."""
     return min(one.deployments or one.controllers, default="")
 
 
-class _Fleet:
+class _Places:
     """All places of an input, and what their series are labelled with."""
 
-    def __init__(self, rows: Sequence[Placed], services: Sequence[str | None], roles: Sequence[str]) -> None:
-        self.places = shared_by_place(rows, services)
-        self._fitting: dict[PlaceKey, tuple[str, ...]] = {}  # of places without a service
-        self._proposed: dict[PlaceKey, str] = {}
-        self._roles: dict[PlaceKey, set[str]] = defaultdict(set)
-        self._pairs: dict[PlaceKey, set[tuple[str, str]]] = defaultdict(set)
+    def __init__(
+        self, rows: Sequence[SeriesOrigin], services: Sequence[str | None], roles: Sequence[str]
+    ) -> None:
+        self.places = labels_by_place(rows, services)
+        self._fitting: dict[OriginKey, tuple[str, ...]] = {}  # of places without a service
+        self._proposed: dict[OriginKey, str] = {}
+        self._roles: dict[OriginKey, set[str]] = defaultdict(set)
+        self._pairs: dict[OriginKey, set[tuple[str, str]]] = defaultdict(set)
         self._served: set[tuple[str, str]] = set()
         for row, service, role in zip(rows, services, roles, strict=True):
             pairs = [(label, value) for label, value in row.labels.items() if label != "__name__"]
@@ -484,11 +488,11 @@ class _Fleet:
                 self._roles[row.key].add(role)
                 self._pairs[row.key].update(pairs)
 
-    def role_of(self, key: PlaceKey) -> str:
+    def role_of(self, key: OriginKey) -> str:
         """Return the role of a place; series that say none don't count."""
         return min((role for role in self._roles[key] if role in EMITTER_ROLES), default="unknown")
 
-    def propose(self, pool: Sequence[PlaceKey]) -> None:
+    def propose(self, pool: Sequence[OriginKey]) -> None:
         """Choose a service for the places of a pool, or a name for one of their own."""
         first = self.places[pool[0]]
         fitting = self._by_likelihood(pool)
@@ -497,7 +501,7 @@ class _Fleet:
             self._fitting[key] = tuple(fitting)
             self._proposed[key] = fitting[0] if fitting else f"{first.namespace}/{name}"
 
-    def unserved(self, pool: Sequence[PlaceKey]) -> Unserved:
+    def unserved(self, pool: Sequence[OriginKey]) -> Unserved:
         """Return what is to be said of the places of one pool; every pool must have been proposed for."""
         namespace = self.places[pool[0]].namespace
         fitting = self._fitting[pool[0]]
@@ -511,14 +515,14 @@ class _Fleet:
             self._proposed[pool[0]],
         )
 
-    def _beside(self, pool: Sequence[PlaceKey]) -> list[str]:
+    def _beside(self, pool: Sequence[OriginKey]) -> list[str]:
         """Return the services of the pool's namespace."""
         where = {(capture, namespace) for capture, namespace, _ in pool}
         return sorted(
             {s for key, one in self.places.items() if (key[0], key[1]) in where for s in one.services}
         )
 
-    def _by_likelihood(self, pool: Sequence[PlaceKey]) -> list[str]:
+    def _by_likelihood(self, pool: Sequence[OriginKey]) -> list[str]:
         """Return the services of the pool's namespace that are not known in other Dynamo namespaces only.
 
         Those without an instance of the role, found or proposed, come first, then those whose pods are called
@@ -540,7 +544,7 @@ class _Fleet:
         ]
         return sorted(fitting, key=lambda service: (service in has, -alike[service], service))
 
-    def _patterns(self, pool: Sequence[PlaceKey]) -> Iterator[str]:
+    def _patterns(self, pool: Sequence[OriginKey]) -> Iterator[str]:
         """Yield keys for ``[services]`` that pick every place of a pool, and none that is another service's.
 
         A label of the whole pool, the beginning that its pods' names share, or its names.
@@ -567,7 +571,7 @@ class _Fleet:
         elsewhere = (self._pairs[key] for key, other in self._proposed.items() if other != service)
         return self._served.union(*elsewhere)
 
-    def _names(self, key: PlaceKey, label: str) -> set[str]:
+    def _names(self, key: OriginKey, label: str) -> set[str]:
         """Return the values of a label that are names of the place; an exporter's own pod is none."""
         own = self.places[key].pods | {key[2]}
         return {value for name, value in self._pairs[key] if name == label and value in own}
@@ -598,12 +602,12 @@ def _quoted(text: str) -> str:
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return between.join(names[:SHOWN]) + more
+    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
+    return between.join(names[:MOST_SHOWN]) + more
 
 
 @dataclass(frozen=True)
-class Identity:
+class SeriesIdentity:
     """What the labels of one series say."""
 
     exporter: str
@@ -618,7 +622,7 @@ class Identity:
 
 def identify(
     series: Sequence[tuple[str, Mapping[str, str]]], catalogue: Catalogue, reading: Reading | None = None
-) -> list[Identity]:
+) -> list[SeriesIdentity]:
     """Return the identity of every series.
 
     Parameters
@@ -640,7 +644,7 @@ def identify(
         When a pattern of the settings is no regular expression, or names a role that does not exist.
     """
     told = reading or Reading()
-    rows = placed(series, catalogue)
+    rows = series_origins(series, catalogue)
     gpus = _gpu_types(rows)
     roles = roles_of(rows, told.roles)
     result = []
@@ -648,19 +652,21 @@ def identify(
         gpu_id = row.labels.get(row.exporter.gpu_id) if row.exporter.gpu_id else None
         gpu_type = gpus.get(row.key) if row.key else None
         result.append(
-            Identity(row.exporter.name, role, evidence, service, row.place, row.unit_kind, gpu_type, gpu_id)
+            SeriesIdentity(
+                row.exporter.name, role, evidence, service, row.place, row.unit_kind, gpu_type, gpu_id
+            )
         )
     return result
 
 
 def joined_pod_labels(series: Sequence[tuple[str, Mapping[str, str]]], catalogue: Catalogue) -> PodLabelJoin:
     """Return how the pods of engines match kube_pod_labels, for series given as to `identify`."""
-    return pod_label_join(placed(series, catalogue))
+    return pod_label_join(series_origins(series, catalogue))
 
 
-def _gpu_types(rows: Sequence[Placed]) -> dict[PlaceKey, str]:
+def _gpu_types(rows: Sequence[SeriesOrigin]) -> dict[OriginKey, str]:
     """Return the GPU model per place: the target label gpu_type, else the GPU exporter's own label."""
-    found: dict[PlaceKey, Counter[str]] = defaultdict(Counter)
+    found: dict[OriginKey, Counter[str]] = defaultdict(Counter)
     for row in rows:
         own = row.labels.get(row.exporter.gpu_type) if row.exporter.gpu_type else None
         name = row.labels.get("gpu_type") or own

@@ -15,23 +15,23 @@ import pyarrow as pa
 import hs_analysis
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.dedup import FATES, Kept, Span, on_grids, settle
+from hs_analysis.ingest.dedup import OUTCOMES, RangeUs, StoredSeries, series_on_query_grids, stored_batches
 from hs_analysis.ingest.discovery import Discovery, InputFile
 from hs_analysis.ingest.formats import UNWRAP, WRAPPED
 from hs_analysis.ingest.quality import FileSpan, file_spans
-from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, ending, net
+from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, catch_reader_bugs, command_error
 from hs_analysis.ingest.rows import (
     SENTINEL,
     SERIES_CHARACTERS,
+    BenchRows,
     Dump,
-    RawBench,
-    RawRequests,
     RawSeries,
     ReadNotes,
     Rejection,
+    RequestRows,
     series_text,
 )
-from hs_analysis.ingest.services import Identity, identify
+from hs_analysis.ingest.services import SeriesIdentity, identify
 from hs_analysis.ingest.staging import Piece, Quarantine, Samples, Staging
 from hs_analysis.schema import settings
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, arrow, check, empty
@@ -44,7 +44,7 @@ NOT_SUPPORTED = 1e15
 MOST_UNREAD = 1 << 17
 """Rows of one file that may be set aside while they are more than those that are read: seconds of work."""
 
-_KNOWN = ("native_histogram", "negative_counter")
+_NOTED_TYPES = ("native_histogram", "negative_counter")
 """Reasons of rows that are what the format says, and are left out all the same."""
 
 Labels = tuple[tuple[str, str], ...]
@@ -53,7 +53,7 @@ Key = tuple[str, Labels]
 
 
 @dataclass(frozen=True)
-class FileRecord:
+class FileRead:
     """What one file gave.
 
     Rows read = stored + duplicates + superseded + rejected; what becomes of samples is known after
@@ -95,7 +95,7 @@ class Intake:
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
-    records: list[FileRecord] = field(default_factory=list)
+    records: list[FileRead] = field(default_factory=list)
     requests: pl.DataFrame = field(default_factory=lambda: empty(REQUESTS))
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     broken: list[tuple[str, str]] = field(default_factory=list)
@@ -135,7 +135,7 @@ def read_files(
     intake = Intake()
     reading = how or settings.Reading()
     catalogue = with_user_rows(load_catalogue(), reading)
-    known = _Known(catalogue)
+    known = _SeenSoFar(catalogue)
     requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
@@ -143,14 +143,14 @@ def read_files(
         one = _OneFile()
         one.notes.rejections = quarantine.rows_of(number, file.name)
         try:
-            with net(str(file.path)):
+            with catch_reader_bugs(str(file.path)):
                 _read_one(
                     Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known
                 )
         except InputError as error:
             staging.drop()
             if file.named:
-                raise ending(error) from error
+                raise command_error(error) from error
             first_error = first_error or error
             intake.broken.append((file.name, error.what))
             if isinstance(error, ReaderBugError):
@@ -165,7 +165,7 @@ def read_files(
         requests += one.requests
         bench += one.bench
     if not intake.records and first_error is not None:
-        raise ending(first_error) from first_error
+        raise command_error(first_error) from first_error
     intake.requests = check(
         pl.concat([empty(REQUESTS), *requests], how="vertical_relaxed", rechunk=True), REQUESTS
     )
@@ -173,8 +173,8 @@ def read_files(
     return intake
 
 
-def _record(file: InputFile, one: _OneFile) -> FileRecord:
-    return FileRecord(
+def _record(file: InputFile, one: _OneFile) -> FileRead:
+    return FileRead(
         file.name, file.format.id, one.notes.rows, one.notes.rejections.total, len(one.found),
         sum(frame.height for frame in one.requests), sum(frame.height for frame in one.bench),
         one.notes.warnings, one.notes.infos,
@@ -182,7 +182,7 @@ def _record(file: InputFile, one: _OneFile) -> FileRecord:
 
 
 @dataclass
-class _Known:
+class _SeenSoFar:
     """What is known beside the file that is read: numbers of the series so far, kinds of metrics.
 
     A kind is asked once per series, and names are few.
@@ -200,7 +200,7 @@ class _Known:
 
 
 def _read_one(
-    dump: Dump, file: InputFile, number: int, staging: Staging, one: _OneFile, known: _Known
+    dump: Dump, file: InputFile, number: int, staging: Staging, one: _OneFile, known: _SeenSoFar
 ) -> None:
     """Take what one file yields; new series are counted on in ``known``.
 
@@ -211,12 +211,12 @@ def _read_one(
     """
     one.notes.rejections.after_batch = partial(_require_readable, one.notes, dump.where)
     for piece in file.format.read(dump, one.notes):
-        if isinstance(piece, RawRequests):
-            one.requests.append(_placed(piece.frame, file, REQUESTS))
-        elif isinstance(piece, RawBench):
-            one.bench.append(_placed(piece.frame, file, BENCH))
+        if isinstance(piece, RequestRows):
+            one.requests.append(_with_origin(piece.frame, file, REQUESTS))
+        elif isinstance(piece, BenchRows):
+            one.bench.append(_with_origin(piece.frame, file, BENCH))
         else:
-            series = _repaired(piece, one.notes, known)
+            series = _without_sentinels(piece, one.notes, known)
             if not series.t_us.size:
                 continue
             capture = _within(file.capture, series.capture)
@@ -229,7 +229,7 @@ def _read_one(
 
 def _require_readable(notes: ReadNotes, where: str, last: Rejection) -> None:
     unread = notes.rejections.total
-    if unread >= MOST_UNREAD and 2 * unread > notes.rows and last.reason not in _KNOWN:
+    if unread >= MOST_UNREAD and 2 * unread > notes.rows and last.reason not in _NOTED_TYPES:
         raise InputError(
             f"{unread} of the first {notes.rows} rows can't be read, "
             f"the last at {last.position}: {last.detail}",
@@ -238,7 +238,7 @@ def _require_readable(notes: ReadNotes, where: str, last: Rejection) -> None:
         )
 
 
-def _placed(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
+def _with_origin(frame: pl.DataFrame, file: InputFile, contract: pa.Schema) -> pl.DataFrame:
     """Return rows with their capture and file, columns as the contract orders them.
 
     All files together are held to the contract later: a document may hold a single row.
@@ -256,7 +256,7 @@ def _within(outer: str, inner: str | None) -> str:
     return "/".join(name for name in (outer, inner) if name)
 
 
-def _repaired(series: RawSeries, notes: ReadNotes, known: _Known) -> RawSeries:
+def _without_sentinels(series: RawSeries, notes: ReadNotes, known: _SeenSoFar) -> RawSeries:
     """Null the exporter's sentinels and quarantine what a counter can't be."""
     metric = series.labels.get("__name__", "")
     values, flags = series.values, series.flags
@@ -279,13 +279,13 @@ def _repaired(series: RawSeries, notes: ReadNotes, known: _Known) -> RawSeries:
     )
 
 
-EVER: Span = (-(2**63), 2**63 - 1)
+ALL_TIME: RangeUs = (-(2**63), 2**63 - 1)
 
-Forms = Mapping[int, int | None]
+Precedence = Mapping[int, int | None]
 """File number → how faithful its form is; None gives way to every other file of its capture."""
 
 
-def forms_of(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
+def source_precedence(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
     """Return how faithful each whole file is; None where its times are a guess and others know theirs."""
     files = discovery.files
     dated = {files[n].capture for n in intake.whole if n not in intake.guessed}
@@ -295,14 +295,16 @@ def forms_of(intake: Intake, discovery: Discovery) -> dict[int, int | None]:
     }
 
 
-def covered(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[int, dict[int, list[Span]]]:
+def covered_ranges(
+    kept: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
+) -> dict[int, dict[int, list[RangeUs]]]:
     """Return, per series and file, the spans in which a more faithful file holds the same metric.
 
     A file that gives way is covered for ever, whether others hold its metrics or not.
     """
     if len(set(forms.values())) < 2:
         return {}
-    spans: dict[tuple[str, str], dict[int, Span]] = {}
+    spans: dict[tuple[str, str], dict[int, RangeUs]] = {}
     named = list(zip(kept, metrics, strict=True))
     for one, metric in named:
         own = spans.setdefault((one.capture, metric), {})
@@ -311,8 +313,8 @@ def covered(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[
                 low, high = own.get(form, (piece.low_us, piece.high_us))
                 own[form] = min(low, piece.low_us), max(high, piece.high_us)
 
-    def better(form: int | None, own: Mapping[int, Span]) -> list[Span]:
-        return [EVER] if form is None else [span for other, span in sorted(own.items()) if other > form]
+    def better(form: int | None, own: Mapping[int, RangeUs]) -> list[RangeUs]:
+        return [ALL_TIME] if form is None else [span for other, span in sorted(own.items()) if other > form]
 
     return {
         one.series_id: {
@@ -322,7 +324,9 @@ def covered(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[
     }
 
 
-def outdone(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[int, set[int]]:
+def superseding_files(
+    kept: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
+) -> dict[int, set[int]]:
     """Return, per file, the files of a more faithful form that hold one of its metrics in its capture.
 
     For a file that gives way to all, they are those of its captures, whatever metrics they hold.
@@ -345,7 +349,7 @@ def outdone(kept: Sequence[Kept], metrics: Iterable[str], forms: Forms) -> dict[
 
 
 @dataclass(frozen=True)
-class FileCount:
+class FileRows:
     """The invariant of one file: rows_read = rows_stored + duplicates + superseded + rows_rejected.
 
     ``duplicates`` are exact copies of a stored sample; ``superseded`` samples are held more faithfully by
@@ -379,7 +383,7 @@ class Ingested:
     frozen: pl.DataFrame
     requests: pl.DataFrame
     bench: pl.DataFrame
-    files: tuple[FileCount, ...]
+    files: tuple[FileRows, ...]
     skipped: tuple[str, ...]
     broken: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
@@ -424,7 +428,7 @@ def ingest(
     ):
         staging = Staging(scratch)
         intake = read_files(discovery, staging, quarantine, progress, reading)
-        _tell_bugs(data, [(p.name, p.bug.account) for p in discovery.passed if p.bug] + intake.bugs)
+        _write_bugs(data, [(p.name, p.bug.account) for p in discovery.passed if p.bug] + intake.bugs)
         looking_back = {
             number
             for number in intake.whole
@@ -433,7 +437,7 @@ def ingest(
         return _from_staged(staging, quarantine, intake, discovery, data, reading, looking_back)
 
 
-def _tell_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
+def _write_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
     """Write the tracebacks of files that could not be read, where there are any."""
     if bugs:
         told = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
@@ -449,16 +453,16 @@ def _from_staged(
     how: Reading,
     looking_back: Set[int],
 ) -> Ingested:
-    members = _members(intake, staging, how.dedup_label)
+    members = _series_pieces(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     catalogue = with_user_rows(load_catalogue(), how)
     labelled = [(capture, dict(labels)) for capture, labels in keys]
     series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
-        _require_known(series, discovery, how)
-    forms = forms_of(intake, discovery)
+        _require_known_series(series, discovery, how)
+    forms = source_precedence(intake, discovery)
     kept = [
-        Kept(
+        StoredSeries(
             number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces,
             any(piece.file_no in looking_back for piece in members[key].pieces),
         )
@@ -470,12 +474,12 @@ def _from_staged(
         text = series_text(dict(keys[number][1]))[:SERIES_CHARACTERS]
         quarantine.contradictions(torn, text, names)
 
-    spans = covered(kept, series["metric"], forms)
-    settled, batches = settle(kept, staging, spans, how.on_conflict, set_aside)
+    spans = covered_ranges(kept, series["metric"], forms)
+    settled, batches = stored_batches(kept, staging, spans, how.on_conflict, set_aside)
     write_table(
         pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
     )
-    better = outdone(kept, series["metric"], forms)
+    better = superseding_files(kept, series["metric"], forms)
     for member in members.values():
         for copy in member.copies:
             settled.fates[copy.file_no, "superseded"] += copy.rows
@@ -501,7 +505,7 @@ def _from_staged(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
-        on_grids(kept, series, looking_back, spans),
+        series_on_query_grids(kept, series, looking_back, spans),
         intake.helps,
     )  # fmt: skip
 
@@ -512,14 +516,14 @@ def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
 
 
 @dataclass(frozen=True)
-class _Member:
+class _SeriesPieces:
     """The pieces of a series, and those of its replicas that hold less and are left out."""
 
     pieces: list[Piece]
     copies: list[Piece]
 
 
-def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _Member]:
+def _series_pieces(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _SeriesPieces]:
     """Return every series that a whole file holds; replicas that differ in a label are one series."""
     whole = set(intake.whole)
     replicas: dict[Key, list[tuple[int, str, list[Piece]]]] = {}
@@ -531,11 +535,13 @@ def _members(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[
     found = {}
     for key, copies in replicas.items():
         _, _, pieces = min(copies, key=lambda copy: copy[:2])
-        found[key] = _Member(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
+        found[key] = _SeriesPieces(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
     return found
 
 
-def _series_frame(keys: Sequence[Key], identities: Sequence[Identity], catalogue: Catalogue) -> pl.DataFrame:
+def _series_frame(
+    keys: Sequence[Key], identities: Sequence[SeriesIdentity], catalogue: Catalogue
+) -> pl.DataFrame:
     metrics = [dict(labels).get("__name__", "") for _, labels in keys]
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
     kinds = {metric: catalogue.kind_of(metric) for metric in set(metrics)}
@@ -571,7 +577,7 @@ def _label_column(labels: Sequence[Labels]) -> pl.Series:
     return pl.Series(pl.from_arrow(column))
 
 
-def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:
+def _require_known_series(series: pl.DataFrame, discovery: Discovery, how: Reading) -> None:
     described = {*how.metrics, *(column for table in how.tables.values() for column in table.columns)}
     if series["signal"].null_count() < series.height or described.intersection(series["metric"]):
         return
@@ -588,12 +594,12 @@ def _require_known(series: pl.DataFrame, discovery: Discovery, how: Reading) -> 
 
 def _file_counts(
     intake: Intake, fates: Mapping[tuple[int, str], int], better: Mapping[int, set[int]]
-) -> tuple[FileCount, ...]:
+) -> tuple[FileRows, ...]:
     names = {number: record.name for number, record in zip(intake.whole, intake.records, strict=True)}
 
-    def count(record: FileRecord, number: int) -> FileCount:
-        stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in FATES)
-        return FileCount(
+    def count(record: FileRead, number: int) -> FileRows:
+        stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in OUTCOMES)
+        return FileRows(
             record.name, record.format, record.rows_read, stored + record.requests + record.bench, duplicates,
             record.rows_rejected + conflicts, superseded, record.series, record.requests, record.bench,
             tuple(sorted(names[other] for other in better.get(number, ()))) if superseded else (),

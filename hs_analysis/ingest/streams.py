@@ -32,7 +32,7 @@ _IS_MARK = _STEPS != 0
 _IS_MARK[_QUOTE] = True
 
 
-class Told(NamedTuple):
+class BracketState(NamedTuple):
     """How far brackets are told: ``end`` is the byte after the last one, or where more bytes are needed.
 
     ``depth`` brackets are open there, ``opened`` were opened in all. ``cut`` says that an unfinished text, or
@@ -45,25 +45,25 @@ class Told(NamedTuple):
     cut: bool = False
 
 
-def tell(data: bytes, told: Told, most_levels: int) -> Told:
+def scan_brackets(data: bytes, told: BracketState, most_levels: int) -> BracketState:
     """Tell brackets on from ``told.end``, which is outside of texts.
 
     Returns at the bracket that closes the first one, at one that lies in more than ``most_levels`` others, at
     the end of the data, and now and then between.
     """
-    return _one(data, told) if told.opened < FEW else _many(data, told, most_levels)
+    return _scan_few(data, told) if told.opened < FEW else _scan_many(data, told, most_levels)
 
 
-def _one(data: bytes, told: Told) -> Told:
+def _scan_few(data: bytes, told: BracketState) -> BracketState:
     match = _TO_BRACKET.match(data, told.end)
     assert match is not None  # noqa: S101 - it matches nothing, too
     if not match[1]:
         return told._replace(end=match.end(), cut=True)
     step = _STEP[match[1]]
-    return Told(match.end(), told.depth + step, told.opened + (step > 0))
+    return BracketState(match.end(), told.depth + step, told.opened + (step > 0))
 
 
-def _many(data: bytes, told: Told, most_levels: int) -> Told:
+def _scan_many(data: bytes, told: BracketState, most_levels: int) -> BracketState:
     _, depth, opened, _ = told
     for end, places, steps in _chunks(data, told.end):
         levels = depth + np.cumsum(steps, dtype=np.int32)
@@ -71,14 +71,14 @@ def _many(data: bytes, told: Told, most_levels: int) -> Told:
         if stops.size:
             last = int(stops[0])
             opened += int(np.count_nonzero(steps[: last + 1] > 0))
-            return Told(int(places[last]) + 1, int(levels[last]), opened)
+            return BracketState(int(places[last]) + 1, int(levels[last]), opened)
         depth = int(levels[-1]) if levels.size else depth
         opened += int(np.count_nonzero(steps > 0))
-        told = Told(end, depth, opened, cut=True)
+        told = BracketState(end, depth, opened, cut=True)
     return told._replace(cut=True)
 
 
-def deepest(data: bytes) -> tuple[int, int]:
+def nesting_of(data: bytes) -> tuple[int, int]:
     """Return how many lists and objects a JSON text opens, and how many of them lie in each other at most."""
     depth = opened = most = 0
     for _, _, steps in _chunks(data, 0):
@@ -427,9 +427,9 @@ class ByteStream:
 
     def _bracketed(self, *, keep: bool, most_bytes: int | None = None) -> int:
         """Find the end of the list or object that comes next; return how many bytes before it are kept."""
-        begin, seen, told = self.offset, 0, Told(0)
+        begin, seen, told = self.offset, 0, BracketState(0)
         while True:
-            told = tell(self._data, told._replace(end=self._at + seen, cut=False), MOST_LEVELS)
+            told = scan_brackets(self._data, told._replace(end=self._at + seen, cut=False), MOST_LEVELS)
             seen = told.end - self._at
             if not keep:
                 self._at, seen = told.end, 0

@@ -61,7 +61,7 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
         try:
             for read in stream.lines():
                 if number == 1:
-                    _say_odd(read, notes)
+                    _note_oddities(read, notes)
                 block = read.removeprefix(BOM) if number == 1 else read
                 if not block.endswith(b"\n"):
                     rest = block
@@ -75,7 +75,7 @@ def line_blocks(dump: Dump, notes: ReadNotes) -> Iterator[LineBlock]:
         yield LineBlock(number, _remainder(stream, rest, number, notes), last=True)
 
 
-def _say_odd(block: bytes, notes: ReadNotes) -> None:
+def _note_oddities(block: bytes, notes: ReadNotes) -> None:
     """Note what the first bytes have that other programs stumble over; it is left out here."""
     if block.startswith(BOM):
         notes.infos.append("begins with a byte order mark, which is left out")
@@ -93,7 +93,7 @@ def _remainder(stream: ByteStream, rest: bytes, number: int, notes: ReadNotes) -
     if rest:
         notes.rows += 1
         notes.rejections.append(
-            Rejection(number, "truncated", shown(rest), "the line is cut by the end of the archive", "", "")
+            Rejection(number, "truncated", as_text(rest), "the line is cut by the end of the archive", "", "")
         )
     return []
 
@@ -102,7 +102,7 @@ def _ended(lines: list[bytes]) -> list[bytes]:
     return [line.rstrip(b"\r") for line in lines]
 
 
-def shown(raw: bytes) -> str:
+def as_text(raw: bytes) -> str:
     """Return bytes as text for the rejected table."""
     return raw[:1000].decode("utf-8", "replace")
 
@@ -320,7 +320,7 @@ except ImportError:  # a platform without the wheel: slower, same numbers
 else:
     _new_parser = simdjson.Parser
 
-STAND_INS = (
+PLACEHOLDERS = (
     (b"+Inf", b"-1.5e308", np.inf),
     (b"-Inf", b"-1.25e308", -np.inf),
     (b"NaN", b"-1.125e308", np.nan),
@@ -371,7 +371,7 @@ def _piece(text: bytes) -> np.ndarray | None:
 def _by_simdjson(text: bytes) -> np.ndarray | None:
     replaced: list[tuple[float, float, int]] = []
     if b"N" in text or b"I" in text:
-        for word, stand_in, meaning in STAND_INS:
+        for word, stand_in, meaning in PLACEHOLDERS:
             if count := text.count(word):
                 text = text.replace(word, stand_in)
                 replaced.append((float(stand_in), meaning, count))
@@ -459,7 +459,7 @@ class Syntax:
 
 
 @dataclass
-class _Samples:
+class _SampleRows:
     """Samples of many series, in file order."""
 
     series: list[np.ndarray] = field(default_factory=list)
@@ -474,7 +474,7 @@ class _Samples:
         self.rows += values.size
 
 
-class _Reader:
+class _LineReader:
     """One file on its way through: series met, samples gathered, and where it is."""
 
     def __init__(self, syntax: Syntax, notes: ReadNotes) -> None:
@@ -483,7 +483,7 @@ class _Reader:
         self._known = SeriesTexts()
         self._labels: list[dict[str, str] | BadLabelsError | None] = []
         self._first_lines: list[int] = []
-        self._gathered = _Samples()
+        self._gathered = _SampleRows()
         self._line = 1
         self.dropped = 0
         self.first_s: float | None = None
@@ -516,7 +516,7 @@ class _Reader:
         series = np.concatenate(self._gathered.series)
         t_us = np.concatenate(self._gathered.t_us)
         values, flags = flagged(np.concatenate(self._gathered.values))
-        self._gathered = _Samples()
+        self._gathered = _SampleRows()
         if np.any(series[1:] < series[:-1]):
             order = np.argsort(series, kind="stable")
             series, t_us, values, flags = series[order], t_us[order], values[order], flags[order]
@@ -668,7 +668,7 @@ def read_lines(stream: ByteStream, where: str, syntax: Syntax, notes: ReadNotes)
     InputError
         When a line never ends.
     """
-    reader = _Reader(syntax, notes)
+    reader = _LineReader(syntax, notes)
     try:
         stream.skip_mark()
         for block in stream.lines():

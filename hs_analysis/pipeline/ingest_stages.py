@@ -23,9 +23,9 @@ from hs_analysis.errors import InputError, RunFolderError, UsageError
 from hs_analysis.ingest.discovery import Discovery, InputFile, discover
 from hs_analysis.ingest.frozen_series import FLAG, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of
-from hs_analysis.ingest.roles import shown_by_samples
+from hs_analysis.ingest.roles import infer_from_samples
 from hs_analysis.ingest.services import Unserved, unserved_instances
-from hs_analysis.ingest.stage import FileCount, Ingested, ingest
+from hs_analysis.ingest.stage import FileRows, Ingested, ingest
 from hs_analysis.ingest.versions import version_spans
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.inputs import inputs_sha256
@@ -203,7 +203,7 @@ def ingest_inputs(work: Work) -> Outcome:
     with work_database(work) as database:
         samples = work.out / tables.PLACES["samples"]
         catalogue = catalogue_of(work.settings)
-        series = shown_by_samples(found.series, samples, catalogue, database.query, found.helps)
+        series = infer_from_samples(found.series, samples, catalogue, database.query, found.helps)
     quality = _without_frozen(work, series, found.quality, catalogue)
     write_table(series, SERIES, work.out / tables.PLACES["series"])
     counts = _counts(found)
@@ -297,7 +297,7 @@ def _files(work: Work, found: Ingested, discovery: Discovery) -> list[dict[str, 
     )
 
 
-def _plain(file: FileCount) -> dict[str, Any]:
+def _plain(file: FileRows) -> dict[str, Any]:
     """Return a file's counts; what supersedes it only where something does."""
     plain = asdict(file)
     better = list(plain.pop("superseded_by"))

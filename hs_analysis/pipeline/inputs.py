@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from hs_analysis.errors import HsError, InputError, ManyErrors
-from hs_analysis.ingest.discovery import NO_TEXT, is_text, shown
+from hs_analysis.ingest.discovery import NOT_UTF8, is_utf8, printable_path
 from hs_analysis.interrupts import temporary_folder, undone
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -67,9 +67,9 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[HashedInput, ...]:
     for argument in arguments:
         try:
             for path, name, named in _walk(argument):
-                if named or not is_text(argument):
+                if named or not is_utf8(argument):
                     _require_text(path)
-                elif not is_text(Path(name)):
+                elif not is_utf8(Path(name)):
                     continue
                 key = path.resolve()
                 if key not in found:
@@ -86,8 +86,8 @@ def list_inputs(arguments: Sequence[Path]) -> tuple[HashedInput, ...]:
 
 def _require_text(path: Path) -> None:
     """Raise for a path that no text file could name."""
-    if not is_text(path.resolve()):
-        raise InputError(NO_TEXT, where=shown(path), hint="rename it")
+    if not is_utf8(path.resolve()):
+        raise InputError(NOT_UTF8, where=printable_path(path), hint="rename it")
 
 
 def _walk(argument: Path) -> Iterable[tuple[Path, str, bool]]:

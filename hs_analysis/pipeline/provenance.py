@@ -22,7 +22,7 @@ from hs_analysis.derive.rows import role_rows
 from hs_analysis.derive.service import capacity_points, mix_table
 from hs_analysis.derive.startup import startup_of
 from hs_analysis.derive.thresholds import thresholds_of
-from hs_analysis.ingest.dedup import settle
+from hs_analysis.ingest.dedup import stored_batches
 from hs_analysis.ingest.stage import read_files
 from hs_analysis.policy import build_policy
 from hs_analysis.replay import replay_service, score_policies, try_signals
@@ -32,7 +32,7 @@ from hs_analysis.study import study_service
 Maker: TypeAlias = Callable[..., Any] | str
 """A function, or the name of a query as `hs_analysis.store.query_text` takes it."""
 
-WINDOWS: tuple[Maker, ...] = (settle, SeriesPass.read, signal_windows)
+WINDOWS: tuple[Maker, ...] = (stored_batches, SeriesPass.read, signal_windows)
 """From samples to windows of a signal."""
 
 ROWS: tuple[Maker, ...] = (*WINDOWS, Presence.counts, add_demand, OFFERED_WORK)
@@ -42,7 +42,7 @@ MAKERS: dict[str, tuple[Maker, ...]] = {
     "signals": (*ROWS, study_service),
     "capacity": (*ROWS, role_rows, fit_capacity, capacity_points),
     "thresholds": (*ROWS, fit_capacity, thresholds_of),
-    "startup": (settle, births_of, startup_of),
+    "startup": (stored_batches, births_of, startup_of),
     "gpu_speeds": (*WINDOWS, type_speeds),
     "pd_ratio": (*ROWS, ratio_of, mix_table),
     "sweeps": (*ROWS, capture_sweeps),

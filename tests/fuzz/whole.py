@@ -15,7 +15,7 @@ from hs_analysis.errors import HsError
 from hs_analysis.ingest.discovery import Discovery, InputFile, discover
 from hs_analysis.ingest.formats import format_named
 from hs_analysis.ingest.rows import Dump
-from hs_analysis.ingest.stage import _Known, _OneFile, _read_one, ingest
+from hs_analysis.ingest.stage import _OneFile, _read_one, _SeenSoFar, ingest
 from hs_analysis.ingest.staging import Staging
 
 
@@ -62,7 +62,7 @@ def refused_or_read(kind: str, path: Path, name: str) -> HsError | None:
     try:
         file = _input(kind, path, name)
         dump = Dump(file.path, str(file.path), file.name, reading)
-        _read_one(dump, file, 0, staging, one, _Known(_catalogue()))
+        _read_one(dump, file, 0, staging, one, _SeenSoFar(_catalogue()))
     except HsError as error:
         return _in_words(error)
     for rejection in one.notes.rejections:

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.ingest.rows import FLAGS, Dump, Piece, RawBench, RawRequests, RawSeries, ReadNotes
+from hs_analysis.ingest.rows import FLAGS, BenchRows, Dump, Piece, RawSeries, ReadNotes, RequestRows
 from hs_analysis.schema.frames import BENCH, REQUESTS, check
 from hs_analysis.schema.settings import Reading
 
@@ -42,7 +42,7 @@ def accounted(pieces: list[Piece], notes: ReadNotes) -> bool:
     """Whether rows seen = rows yielded + rows rejected, and frames keep their contracts."""
     for piece in pieces:
         if not isinstance(piece, RawSeries):
-            contract = BENCH if isinstance(piece, RawBench) else REQUESTS
+            contract = BENCH if isinstance(piece, BenchRows) else REQUESTS
             capture = [] if "capture" in piece.frame.columns else [pl.lit("").alias("capture")]
             check(piece.frame.with_columns(pl.lit("f").alias("file"), *capture), contract)
     return notes.rows == sum(size(piece) for piece in pieces) + len(notes.rejections)
@@ -64,5 +64,5 @@ def frame(pieces: list[Any]) -> pl.DataFrame:
     """Return requests or benchmark points as one frame."""
     kind = {type(piece) for piece in pieces}
     assert len(kind) == 1
-    assert kind <= {RawBench, RawRequests}
+    assert kind <= {BenchRows, RequestRows}
     return pl.concat([piece.frame for piece in pieces])

@@ -17,7 +17,7 @@ from ingest.reading import frame, read, series
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers.aiperf import carried_on, read_aiperf_jsonl, read_aiperf_parquet
 
 T, S = 1_764_072_000_000_000, 1_000_000
@@ -185,6 +185,6 @@ def test_requests_with_how_they_ended() -> None:
     assert [(r.position, r.reason) for r in notes.rejections] == [
         (5, "bad_ts"), (6, "bad_value"), (7, "bad_json"),
     ]  # fmt: skip
-    found = sniff(Look(text.encode()))
+    found = sniff(FileStart(text.encode()))
     assert isinstance(found, Format)
     assert found.id == "aiperf-jsonl"

@@ -19,7 +19,7 @@ from ingest.test_table import BENCH, LONG, REQUEST_LOG, WIDE
 from ingest.test_traces import AZURE, BURSTGPT
 
 from hs_analysis.errors import HsError
-from hs_analysis.ingest.formats import FORMATS, Look, sniff
+from hs_analysis.ingest.formats import FORMATS, FileStart, sniff
 from hs_analysis.schema.settings import Reading
 
 MOONCAKE = '{"timestamp": 0, "input_length": 1024, "output_length": 80, "hash_ids": [1, 2]}\n'
@@ -107,4 +107,4 @@ def test_bent_samples(kind: str, data: st.DataObject) -> None:
 
 @given(raw=st.binary(max_size=200))
 def test_any_head_is_told(raw: bytes) -> None:
-    sniff(Look(raw, "x.csv"))
+    sniff(FileStart(raw, "x.csv"))

@@ -17,7 +17,7 @@ from simulator.scrapes import Series
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest import roles as shown
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.roles import behaviour_counters, behaviour_roles, shown_by_samples
+from hs_analysis.ingest.roles import infer_from_samples, infer_roles, role_counters
 from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.store import Database
@@ -49,9 +49,9 @@ def judged(*workers: dict[str, float], roles: Iterable[str] | None = None) -> li
     totals = [row.pop("total") for row in rows]
     numbered = [{"series_id": i, **row} for i, row in enumerate(rows)]
     series = check(pl.DataFrame(numbered, schema=empty(SERIES).schema), SERIES)
-    counters = behaviour_counters(series)
+    counters = role_counters(series)
     told = pl.DataFrame({"series_id": range(len(rows)), "total": totals})
-    shown = behaviour_roles(series, counters.join(told, "series_id"))
+    shown = infer_roles(series, counters.join(told, "series_id"))
     found = shown.select("instance", "emitter_role", "role_evidence").unique().sort("instance")
     return [row[1:] for row in found.iter_rows()]
 
@@ -139,7 +139,7 @@ def shown_roles(source: Path, folder: Path) -> dict[str, str]:
             return database.query(name, params, inputs)
 
         samples = folder / "data" / "samples" / "*.parquet"
-        series = shown_by_samples(found.series, samples, load_catalogue(), query)
+        series = infer_from_samples(found.series, samples, load_catalogue(), query)
     return dict(series.drop_nulls("instance").select("instance", "emitter_role").unique().iter_rows())
 
 

@@ -12,14 +12,14 @@ from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers.benchmarks import (
     read_genai_perf,
     read_inferencex,
     read_sglang_bench,
     read_vllm_bench,
 )
-from hs_analysis.ingest.rows import RawBench, RawRequests, day
+from hs_analysis.ingest.rows import BenchRows, RequestRows, day
 from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.frames import BENCH, REQUESTS, check
 
@@ -38,15 +38,15 @@ DETAILS: dict[str, Any] = {
 
 
 def known(raw: bytes) -> str:
-    found = sniff(Look(raw[: 1 << 16]))
+    found = sniff(FileStart(raw[: 1 << 16]))
     assert isinstance(found, Format)
     return found.id
 
 
 def parts(pieces: list[Any]) -> tuple[pl.DataFrame, list[Any]]:
     """Return the points as one frame, and the requests."""
-    bench = [piece for piece in pieces if isinstance(piece, RawBench)]
-    return frame(bench), [piece for piece in pieces if isinstance(piece, RawRequests)]
+    bench = [piece for piece in pieces if isinstance(piece, BenchRows)]
+    return frame(bench), [piece for piece in pieces if isinstance(piece, RequestRows)]
 
 
 def test_vllm_summaries_are_in_ms_and_appended_runs_are_documents() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.ingest import streams
-from hs_analysis.ingest.streams import Told, deepest, tell
+from hs_analysis.ingest.streams import BracketState, nesting_of, scan_brackets
 
 VALUES = st.recursive(
     st.one_of(st.text('[]{}"\\ab', max_size=12), st.integers()),
@@ -27,10 +27,10 @@ def counted(value: Any) -> tuple[int, int]:
     return 1 + sum(n for n, _ in inner), 1 + max((levels for _, levels in inner), default=0)
 
 
-def closing(data: bytes, most: int = 100) -> Told:
-    told = Told(0)
+def closing(data: bytes, most: int = 100) -> BracketState:
+    told = BracketState(0)
     while not told.cut and (told.depth or not told.opened) and told.depth <= most:
-        told = tell(data, told, most)
+        told = scan_brackets(data, told, most)
     return told
 
 
@@ -43,8 +43,8 @@ def test_brackets_are_those_of_the_decoded_value(value: Any, chunk: int, few: in
         patch.setattr(streams, "LARGEST_CHUNK_BYTES", chunk + 7)
         patch.setattr(streams, "FEW", few)
         opened, levels = counted([value])
-        assert deepest(raw) == (opened, levels)
-        assert closing(raw + b'] "[" {') == Told(len(raw), 0, opened)
+        assert nesting_of(raw) == (opened, levels)
+        assert closing(raw + b'] "[" {') == BracketState(len(raw), 0, opened)
         if levels > 1:
             deep = closing(raw, levels - 1)
             assert (deep.depth, raw[deep.end - 1 : deep.end] in (b"[", b"{")) == (levels, True)
@@ -62,6 +62,6 @@ def test_what_is_cut_is_told_on_from_where_it_is_cut(value: Any, at: int) -> Non
         patch.setattr(streams, "FEW", 1)
         told = closing(raw[:at])._replace(cut=False)
         while told.depth or not told.opened:
-            told = tell(raw, told, 100)
+            told = scan_brackets(raw, told, 100)
             assert not told.cut
         assert told.end == len(raw)

@@ -17,7 +17,7 @@ from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError, ManyErrors
 from hs_analysis.ingest import discovery as module
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import Damage, Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, KnownDamage, sniff
 from hs_analysis.ingest.stage import ingest
 
 DUMP = body(element("up", [(1764000000, 1)]))
@@ -45,7 +45,7 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
 )
 def test_an_answer_is_known_by_its_content(document: bytes) -> None:
     """Keys may stand in any order: with sorted ones the type comes after a result larger than the head."""
-    found = sniff(Look(document[: 1 << 16]))
+    found = sniff(FileStart(document[: 1 << 16]))
     assert isinstance(found, Format)
     assert found.id == "prom-api"
 
@@ -62,8 +62,8 @@ def test_an_answer_is_known_by_its_content(document: bytes) -> None:
 )
 def test_damage_says_what_it_is(head: bytes, what: str) -> None:
     """What pretends to be a dump is told apart from what is none."""
-    found = sniff(Look(head))
-    assert isinstance(found, Damage)
+    found = sniff(FileStart(head))
+    assert isinstance(found, KnownDamage)
     assert found.what(head) == what
 
 
@@ -79,7 +79,7 @@ def test_damage_says_what_it_is(head: bytes, what: str) -> None:
 )
 def test_other_files_are_no_dump(head: bytes) -> None:
     """Configuration, metadata answers and binaries are none of the tool's business."""
-    assert sniff(Look(head)) is None
+    assert sniff(FileStart(head)) is None
 
 
 def test_folders_give_captures_and_leave_the_rest_aside(tmp_path: Path) -> None:

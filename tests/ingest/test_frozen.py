@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from hs_analysis.ingest.dedup import frozen_stretches
+from hs_analysis.ingest.dedup import frozen_ranges
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,7 +35,7 @@ def found(*frames: pl.DataFrame) -> list[tuple[str, float, float]]:
     """Return (capture, first step, last step) of the stretches."""
     return [
         (c, (a - START).total_seconds() / 15, (b - START).total_seconds() / 15)
-        for c, a, b, _ in frozen_stretches(pl.concat(frames)).iter_rows()
+        for c, a, b, _ in frozen_ranges(pl.concat(frames)).iter_rows()
     ]
 
 
@@ -88,10 +88,10 @@ def test_targets_are_scraped_again_one_after_the_other() -> None:
     gap = moments([20, 20, 100, 100, 100, 20, 20, 20])
     end = moments([20, 20, 20, 20, 100, 100, 100, 20])
     for frame, steps in ((gap, 6), (end, 7)):
-        settled = frozen_stretches(frame)["settle_t"][0]
+        settled = frozen_ranges(frame)["settle_t"][0]
         assert (settled - START).total_seconds() / 15 == steps
 
 
 def test_nothing_to_judge_gives_no_rows() -> None:
     """An empty input keeps the columns."""
-    assert frozen_stretches(moments([])).columns == ["capture", "first_t", "last_t", "settle_t"]
+    assert frozen_ranges(moments([])).columns == ["capture", "first_t", "last_t", "settle_t"]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.frozen_series import Frozen, frozen_series
+from hs_analysis.ingest.frozen_series import FrozenSeries, frozen_series
 from hs_analysis.ingest.quality import quality_frame, quality_of
 from hs_analysis.schema.frames import SERIES, empty
 
@@ -54,7 +54,7 @@ def idle(pod: Pod) -> None:
         pod[metric] = np.where(TIMES > STOPPED, 0.0, pod[metric])
 
 
-def found(pods: dict[str, Pod]) -> Frozen:
+def found(pods: dict[str, Pod]) -> FrozenSeries:
     """Return what is frozen."""
     catalogue = load_catalogue()
     named = [(pod, metric, values) for pod, own in sorted(pods.items()) for metric, values in own.items()]

@@ -11,7 +11,7 @@ from ingest.reading import read, series
 
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers.grafana_csv import LOSSY, read_grafana_csv
 from hs_analysis.ingest.stage import ingest
 from hs_analysis.schema.settings import MetricRow, Reading
@@ -32,7 +32,7 @@ def panel(text: str, name: str = "KV usage-data.csv", **how: Any):  # type: igno
     ],
 )  # fmt: skip
 def test_it_is_known_by_its_first_column(head: bytes) -> None:
-    found = sniff(Look(head))
+    found = sniff(FileStart(head))
     assert isinstance(found, Format)
     assert found.id == "grafana-csv"
 

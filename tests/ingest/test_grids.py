@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import polars as pl
 
-from hs_analysis.ingest.dedup import Kept, on_grids
+from hs_analysis.ingest.dedup import StoredSeries, series_on_query_grids
 from hs_analysis.ingest.staging import Piece
 
 MS = 1_000
 AT = 1_764_000_000_000 * MS
 
 
-def kept(number: int, *offsets_ms: int, file_no: int = 0, rows: int = 10) -> Kept:
+def kept(number: int, *offsets_ms: int, file_no: int = 0, rows: int = 10) -> StoredSeries:
     """A series with one piece of ten samples per offset of its first."""
     pieces = [
         Piece(0, rows, 0, rows, file_no, AT + ms * MS, AT + (ms + 15_000 * (rows - 1)) * MS)
         for ms in offsets_ms
     ]
-    return Kept(number, "", True, False, pieces)
+    return StoredSeries(number, "", True, False, pieces)
 
 
-def found(*series: Kept, instances: list[str | None], outdone=None, answers=frozenset({0})) -> list[int]:
+def found(
+    *series: StoredSeries, instances: list[str | None], outdone=None, answers=frozenset({0})
+) -> list[int]:
     """Numbers of the series on a grid."""
     facts = {
         "series_id": [one.series_id for one in series], "instance": instances,
         "interval_s": [15.0] * len(series),
     }  # fmt: skip
-    grids = on_grids(series, pl.DataFrame(facts), answers, outdone or {})
+    grids = series_on_query_grids(series, pl.DataFrame(facts), answers, outdone or {})
     assert set(grids["step_s"]) <= {15.0}
     return grids["series_id"].to_list()
 

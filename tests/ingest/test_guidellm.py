@@ -9,10 +9,10 @@ import pytest
 from ingest.reading import read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers import benchmarks
 from hs_analysis.ingest.readers.benchmarks import read_guidellm
-from hs_analysis.ingest.rows import RawBench, RawRequests
+from hs_analysis.ingest.rows import BenchRows, RequestRows
 
 T = 1_764_072_000
 
@@ -58,7 +58,7 @@ def test_points_and_requests(at_once: int, monkeypatch: pytest.MonkeyPatch) -> N
     raw = json.dumps(REPORT, indent=1).encode()
     pieces, notes = read(read_guidellm, raw, "benchmarks.json")
     assert notes.rows == 8
-    points = [p.frame.row(0, named=True) for p in pieces if isinstance(p, RawBench)]
+    points = [p.frame.row(0, named=True) for p in pieces if isinstance(p, BenchRows)]
     assert len(points) == 2
     row = points[0]
     assert (row["model"], row["request_rate"], row["concurrency"], row["requests"]) == (
@@ -76,7 +76,7 @@ def test_points_and_requests(at_once: int, monkeypatch: pytest.MonkeyPatch) -> N
         None,
     )
     assert (row["tbt_mean_s"], row["tbt_p50_s"]) == (None, None)
-    found = [r for p in pieces if isinstance(p, RawRequests) for r in p.frame.iter_rows(named=True)][:3]
+    found = [r for p in pieces if isinstance(p, RequestRows) for r in p.frame.iter_rows(named=True)][:3]
     assert [r["status"] for r in found] == ["ok", "ok", "incomplete"]
     assert [r["arrival"].timestamp() for r in found] == [T, T + 1.5, T + 2]
     assert [r["output_tokens"] for r in found] == [11.0, 11.0, None]
@@ -86,13 +86,13 @@ def test_points_and_requests(at_once: int, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_it_is_known_by_its_benchmarks_and_a_cut_one_is_told() -> None:
     raw = json.dumps(REPORT).encode()
-    found = sniff(Look(raw))
+    found = sniff(FileStart(raw))
     assert isinstance(found, Format)
     assert found.id == "guidellm"
     with pytest.raises(InputError, match=r"ends in the middle at byte \d+"):
         read(read_guidellm, raw[:-200], "benchmarks.json")
     pieces, notes = read(read_guidellm, raw[:-200], "benchmarks.json", salvage=True)
-    assert sum(isinstance(p, RawBench) for p in pieces) == 1
+    assert sum(isinstance(p, BenchRows) for p in pieces) == 1
     assert [r.reason for r in notes.rejections] == ["truncated"]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hs_analysis.catalogue import load_catalogue, with_user_rows
 from hs_analysis.errors import UsageError
 from hs_analysis.ingest.roles import whole_word_role
-from hs_analysis.ingest.services import Identity, identify, joined_pod_labels
+from hs_analysis.ingest.services import SeriesIdentity, identify, joined_pod_labels
 from hs_analysis.schema.settings import MetricRow, Reading
 
 Labels = Mapping[str, str]
@@ -23,7 +23,7 @@ def named(*series: Labels, capture: str = "") -> list[tuple[str, Labels]]:
     return [(capture, {"__name__" if k == "n" else k: v for k, v in one.items()}) for one in series]
 
 
-def of(*series: Labels, capture: str = "", reading: Reading | None = None) -> list[Identity]:
+def of(*series: Labels, capture: str = "", reading: Reading | None = None) -> list[SeriesIdentity]:
     """Return the identity of series given by labels."""
     told = reading or Reading()
     return identify(named(*series, capture=capture), with_user_rows(load_catalogue(), told), told)

@@ -11,7 +11,7 @@ from ingest.mappings import shipped
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.catalogue.rows import factor
-from hs_analysis.ingest.readers.table import Mapped, fill_of
+from hs_analysis.ingest.readers.table import MappedTable, fill_of
 from hs_analysis.schema.frames import BENCH, REQUESTS
 from hs_analysis.settings import file
 
@@ -38,7 +38,7 @@ def test_every_column_goes_to_a_signal_or_a_column_in_its_unit(name: str) -> Non
     catalogue = load_catalogue()
     for table, row in shipped(name).tables.items():
         if row.holds != "samples":
-            assert fill_of(Mapped(table, row, "file"), name).targets
+            assert fill_of(MappedTable(table, row, "file"), name).targets
             continue
         assert row.time is not None
         for column in row.columns.values():

@@ -15,7 +15,7 @@ from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError
 from hs_analysis.ingest import formats
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.reader_errors import ReaderBugError, net
+from hs_analysis.ingest.reader_errors import ReaderBugError, catch_reader_bugs
 from hs_analysis.ingest.rows import Dump, Piece, ReadNotes
 
 T = 1764000000
@@ -91,7 +91,7 @@ def test_nothing_readable_is_an_error(
 def test_a_file_on_which_telling_its_format_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same net: the file is passed over as broken, others are found."""
 
-    def tell(look: formats.Look) -> None:
+    def tell(look: formats.FileStart) -> None:
         raise RecursionError(look.name)
 
     folder = _folder(tmp_path, good=True)
@@ -113,7 +113,7 @@ def test_a_file_on_which_telling_its_format_breaks(tmp_path: Path, monkeypatch: 
 )
 def test_what_is_no_bug_passes(error: BaseException) -> None:
     """The machine's refusals, interrupts and errors in words are none of the net's."""
-    with pytest.raises(type(error)) as told, net("f"):
+    with pytest.raises(type(error)) as told, catch_reader_bugs("f"):
         raise error
     assert told.value is error
     assert not isinstance(told.value, ReaderBugError)

@@ -8,7 +8,7 @@ import pytest
 from ingest.reading import read, series
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers.gpu_logs import read_amd_smi, read_dcgmi_dmon, read_nvidia_smi
 
 T, S = 1_764_072_000_000_000, 1_000_000
@@ -122,6 +122,6 @@ def test_dmon_without_times_says_how_to_write_them() -> None:
     ],
 )  # fmt: skip
 def test_logs_are_known_by_their_header(text: str, kind: str) -> None:
-    found = sniff(Look(text.encode()))
+    found = sniff(FileStart(text.encode()))
     assert isinstance(found, Format)
     assert found.id == kind

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.ingest import text_lines
-from hs_analysis.ingest.text_lines import STAND_INS, bulk_numbers
+from hs_analysis.ingest.text_lines import PLACEHOLDERS, bulk_numbers
 
 TEXTS = st.one_of(
     st.floats().map(lambda v: "NaN" if math.isnan(v) else repr(v).replace("inf", "+Inf").replace("-+", "-")),
     st.integers(-(2**70), 2**70).map(str),
     st.sampled_from(["1e+06", "-0", "NaN", "+Inf", "-Inf", "Inf", "5.", ".5", "+7", "1e400"]),
-    st.sampled_from([word.decode() for _, word, _ in STAND_INS]),
+    st.sampled_from([word.decode() for _, word, _ in PLACEHOLDERS]),
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ingest.texts import Samples, merged, obvious_line, plain_quoted, read_bytes, reasons
 
-from hs_analysis.ingest.formats import Look, sniff
+from hs_analysis.ingest.formats import FileStart, sniff
 from hs_analysis.ingest.readers.prometheus import read_openmetrics
 
 T = 1764000000
@@ -123,7 +123,7 @@ def test_names_in_quotes_are_read(tmp_path: Path) -> None:
 )
 def test_recognised_by_its_lines(head: bytes, known: str | None) -> None:
     """Times in seconds make OpenMetrics, none or milliseconds a page."""
-    found = sniff(Look(head))
+    found = sniff(FileStart(head))
     assert (found.id if found else None) == known
 
 

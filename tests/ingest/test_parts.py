@@ -7,7 +7,7 @@ import math
 import polars as pl
 import pytest
 
-from hs_analysis.ingest.readers.table import ENOUGH_ROWS, Parts
+from hs_analysis.ingest.readers.table import ENOUGH_ROWS, PartColumns
 
 ROWS = 2 * ENOUGH_ROWS
 ALL = [100.0 + 50.0 * math.sin(i / 9) for i in range(ROWS)]
@@ -15,7 +15,7 @@ ALL = [100.0 + 50.0 * math.sin(i / 9) for i in range(ROWS)]
 
 def said(part: list[float | None], name: str = "known_rps", rows: int = ROWS) -> list[str]:
     """Return what is said of a column beside ``all_rps``, looked at in two batches."""
-    parts = Parts(["all_rps", "ttft_ms"], [name])
+    parts = PartColumns(["all_rps", "ttft_ms"], [name])
     table = pl.DataFrame({"all_rps": ALL, "ttft_ms": ALL, name: part})[:rows]
     parts.take(table[: rows // 2])
     parts.take(table[rows // 2 :])
@@ -29,7 +29,7 @@ def test_a_part_is_told_with_its_share() -> None:
         "known_rps, which is not read, is never above all_rps and 40% of it in all: values that were made "
         "from it speak of that share only"
     ]
-    parts = Parts(["all_rps"], ["known_rps"])
+    parts = PartColumns(["all_rps"], ["known_rps"])
     parts.take(
         pl.DataFrame({"all_rps": [str(v) for v in ALL], "known_rps": [str(v) if v else "" for v in part]})
     )

@@ -9,7 +9,7 @@ import pytest
 from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Format, Look, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
 from hs_analysis.ingest.readers.profiles import read_dynamo_profile, read_silicon
 
 COLUMNS = (
@@ -26,7 +26,7 @@ ROWS = (
 
 
 def known(raw: bytes) -> str:
-    found = sniff(Look(raw))
+    found = sniff(FileStart(raw))
     assert isinstance(found, Format)
     return found.id
 

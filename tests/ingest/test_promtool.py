@@ -9,7 +9,7 @@ import pytest
 from ingest.texts import read_bytes, reasons
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Look, sniff
+from hs_analysis.ingest.formats import FileStart, sniff
 from hs_analysis.ingest.readers.prometheus import read_promtool_json, read_promtool_text
 from hs_analysis.ingest.rows import Dump, ReadNotes
 from hs_analysis.schema.settings import Reading
@@ -34,9 +34,9 @@ def test_a_bare_list_is_read_like_an_answer(tmp_path: Path) -> None:
 
 def test_empty_lists_before_others(tmp_path: Path) -> None:
     """The answers to several queries in one file, of which the first found nothing; alone they are none."""
-    assert sniff(Look(b"[]\n[]\n")) is None
+    assert sniff(FileStart(b"[]\n[]\n")) is None
     several = b"[]\n" + LIST + b"\n[]\n"
-    found = sniff(Look(several))
+    found = sniff(FileStart(several))
     assert found is not None
     assert found.id == "promtool-json"
     assert (
@@ -120,7 +120,7 @@ def test_bad_lines_of_text_are_rejected_with_their_line(tmp_path: Path) -> None:
 )
 def test_recognised_by_their_beginning(head: bytes, known: str | None) -> None:
     """Lists of other things are left to others."""
-    found = sniff(Look(head))
+    found = sniff(FileStart(head))
     assert (found.id if found else None) == known
 
 

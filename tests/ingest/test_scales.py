@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import MAPPING, load_catalogue, with_user_rows
-from hs_analysis.ingest.quality import OVER_ONE, bounded_series, judge_scales, unit_in_help
+from hs_analysis.ingest.quality import OVER_ONE, bounded_series, infer_scales, unit_in_help
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.schema.settings import MetricRow, Reading
 from hs_analysis.store import Database
@@ -44,7 +44,7 @@ def verdicts(
             {"over_one": OVER_ONE},
             {"samples": kept, "bounded": bounded_series(frame, CATALOGUE)},
         )
-    found = check(judge_scales(frame, ranges, CATALOGUE, help_texts), SERIES)
+    found = check(infer_scales(frame, ranges, CATALOGUE, help_texts), SERIES)
     return [
         (repair, evidence and evidence.partition(":")[0])
         for repair, evidence in found.select("repair", "scale_evidence").iter_rows()

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from reference import Reference
 
-from hs_analysis.ingest.dedup import GRIDS, Kept, Moments, Settled, Span, frozen_stretches, settle
+from hs_analysis.ingest.dedup import (
+    MOST_GRIDS,
+    Deduplication,
+    RangeUs,
+    RepeatedSamples,
+    StoredSeries,
+    frozen_ranges,
+    stored_batches,
+)
 from hs_analysis.ingest.rows import FLAGS, NAN, STALE, RawSeries
 from hs_analysis.ingest.staging import Samples, Staging
 from hs_analysis.schema.frames import SAMPLES, empty
@@ -67,7 +75,7 @@ Conflict = tuple[int, int, int, float | None]
 """File number, series, time [us] and value of a sample that contradicts another."""
 
 
-def settled(rows: list[Row], on_conflict: str) -> tuple[Settled, pl.DataFrame, list[Conflict]]:
+def settled(rows: list[Row], on_conflict: str) -> tuple[Deduplication, pl.DataFrame, list[Conflict]]:
     """Settle rows; series 0 and 1 are one metric, 2 and 3 another; series 0 moves at every scrape."""
     conflicts: list[Conflict] = []
 
@@ -81,14 +89,14 @@ def settled(rows: list[Row], on_conflict: str) -> tuple[Settled, pl.DataFrame, l
     with tempfile.TemporaryFile() as scratch:
         staging = staged(rows, scratch)  # type: ignore[arg-type]
         numbers = sorted(staging.pieces)
-        kept = [Kept(n, "", n % 2 == 0, n == 0, staging.pieces[n]) for n in numbers]
-        better: dict[int, Span] = {}
+        kept = [StoredSeries(n, "", n % 2 == 0, n == 0, staging.pieces[n]) for n in numbers]
+        better: dict[int, RangeUs] = {}
         for n in numbers:
             for piece in (p for p in staging.pieces[n] if FILES[p.file_no] == 2):
                 low, high = better.get(n // 2, (piece.low_us, piece.high_us))
                 better[n // 2] = min(low, piece.low_us), max(high, piece.high_us)
         covered = {n: {f: [better[n // 2]] for f in (0, 1)} for n in numbers if n // 2 in better}
-        found, batches = settle(kept, staging, covered, on_conflict, set_aside)
+        found, batches = stored_batches(kept, staging, covered, on_conflict, set_aside)
         table = pa.Table.from_batches(list(batches), SAMPLES)
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
@@ -116,7 +124,7 @@ def by_queries(rows: list[Row], on_conflict: str) -> dict[str, pl.DataFrame]:
             capture=pl.lit(""), clock_like=pl.col("series_id") == 0
         )
         repeats = database.query("ingest/repeats", inputs={"judged": judged, "captured": captured})
-        frozen = frozen_stretches(repeats)
+        frozen = frozen_ranges(repeats)
         samples = database.query(
             "ingest/stored_samples", inputs={"judged": judged, "captured": captured, "frozen": frozen}
         )
@@ -166,9 +174,10 @@ def test_many_grids_count_as_one() -> None:
     """More targets than grids kept apart, each with its own scrape times, count as if seen at once."""
     rng = np.random.default_rng(7)
     series = [
-        (np.sort(rng.choice(500, 30, replace=False)), rng.integers(0, 2, 30) * 1.0) for _ in range(3 * GRIDS)
+        (np.sort(rng.choice(500, 30, replace=False)), rng.integers(0, 2, 30) * 1.0)
+        for _ in range(3 * MOST_GRIDS)
     ]
-    moments = Moments()
+    moments = RepeatedSamples()
     for t_us, values in series:
         moments.add("", t_us, values, clock_like=False)
     frame = moments.frame()
@@ -179,7 +188,7 @@ def test_many_grids_count_as_one() -> None:
     at = frame["t"].dt.epoch("us").to_numpy()
     assert frame["series"].to_list() == expected[at, 0].tolist()
     assert frame["repeats"].to_list() == expected[at, 1].tolist()
-    assert frame["series"].sum() == 3 * GRIDS * 29
+    assert frame["series"].sum() == 3 * MOST_GRIDS * 29
 
 
 def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +198,7 @@ def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.M
     frames = []
     for most in (1 << 19, 500):
         monkeypatch.setattr("hs_analysis.ingest.dedup.MOST_MOMENTS", most)
-        moments, held = Moments(), 0
+        moments, held = RepeatedSamples(), 0
         for t_us in series:
             moments.add("", t_us, t_us % 3 * 1.0, clock_like=False)
             held = max(held, sum(grid.t_us.size for grid in moments._grids[""]))
@@ -200,7 +209,7 @@ def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.M
 
 def test_alive_counts_series_that_have_begun_and_not_ended() -> None:
     """A series counts as alive from after its first to its last sample."""
-    moments = Moments()
+    moments = RepeatedSamples()
     moments.add("", np.array([1, 2, 3]), np.array([1.0, 1.0, 1.0]), clock_like=True)
     moments.add("", np.array([2, 3, 4]), np.array([5.0, np.nan, 6.0]), clock_like=False)
     rows = moments.frame().drop("capture", "t").rows()
@@ -215,8 +224,8 @@ def test_what_no_server_repeated_is_kept() -> None:
             values = [1.0, 2.0, 3.0, *[4.0] * 5, 5.0, 6.0, 7.0, 8.0]
             rows = [(0, t, value, 0, 0) for t, value in enumerate(values)]
             staging = staged(rows, scratch)  # type: ignore[arg-type]
-            _, batches = settle(
-                [Kept(0, "", False, False, staging.pieces[0], looks_back)], staging, {}, "reject",
+            _, batches = stored_batches(
+                [StoredSeries(0, "", False, False, staging.pieces[0], looks_back)], staging, {}, "reject",
                 lambda _series, _torn: None,
             )  # fmt: skip
             return [value for batch in batches for value in batch.column("value").to_pylist()]

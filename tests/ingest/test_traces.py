@@ -8,8 +8,8 @@ import pytest
 from ingest.reading import frame, read
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.formats import Format, Look, refuse_distribution, refuse_servegen, sniff
-from hs_analysis.ingest.readers.traces import UNPLACED, read_azure, read_burstgpt, read_mooncake
+from hs_analysis.ingest.formats import FileStart, Format, refuse_distribution, refuse_servegen, sniff
+from hs_analysis.ingest.readers.traces import NO_ARRIVALS, read_azure, read_burstgpt, read_mooncake
 
 T = 1_764_072_000_000_000
 
@@ -48,7 +48,7 @@ def test_burstgpt() -> None:
     assert got["arrival_s"].to_list() == [5.0, 6.5]
     assert got["status"].to_list() == ["ok", "failed"]
     assert got["e2e_s"].to_list() == [2.1, 0.1]
-    assert notes.warnings == [UNPLACED]
+    assert notes.warnings == [NO_ARRIVALS]
     got = frame(read(read_burstgpt, BURSTGPT.encode(), epoch="2025-11-25T12:00:00Z")[0])
     assert got["arrival"].dt.epoch("us").to_list() == [T + 5_000_000, T + 6_500_000]
 
@@ -89,7 +89,7 @@ CDF = "cluster,series,value_pct,cdf_pct\nseren,gpu_util,0.0,0.1\n"
     ],
 )  # fmt: skip
 def test_traces_are_known_by_their_content(text: str, kind: str) -> None:
-    found = sniff(Look(text.encode()))
+    found = sniff(FileStart(text.encode()))
     assert isinstance(found, Format)
     assert found.id == kind
 
@@ -103,4 +103,4 @@ def test_parameters_of_a_generator_and_distributions_are_refused_with_a_sentence
 
 def test_a_distribution_with_times_is_a_series() -> None:
     """A quantile over time is data."""
-    assert sniff(Look(b"timestamp,quantile,value\n1764072000,0.5,3\n")) is None
+    assert sniff(FileStart(b"timestamp,quantile,value\n1764072000,0.5,3\n")) is None

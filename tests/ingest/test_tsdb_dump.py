@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.texts import Samples, go_quoted, merged, obvious_line, read_bytes, reasons
 
 from hs_analysis.ingest import streams, text_lines
-from hs_analysis.ingest.formats import Look, sniff
+from hs_analysis.ingest.formats import FileStart, sniff
 from hs_analysis.ingest.readers.tsdb import read_tsdb_dump
 
 T_MS = 1764000000000
@@ -165,5 +165,5 @@ def test_old_times_warn_with_both_readings(tmp_path: Path) -> None:
 )
 def test_recognised_by_its_lines(head: bytes, known: str | None) -> None:
     """The name of the file says nothing."""
-    found = sniff(Look(head))
+    found = sniff(FileStart(head))
     assert (found.id if found else None) == known

@@ -13,7 +13,7 @@ from ingest.texts import Samples, merged, read_bytes, reasons
 from hs_analysis.errors import InputError
 from hs_analysis.ingest import streams
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import Look, sniff
+from hs_analysis.ingest.formats import FileStart, sniff
 from hs_analysis.ingest.readers import victoriametrics
 from hs_analysis.ingest.readers.victoriametrics import read_vm_jsonl
 
@@ -140,5 +140,5 @@ def test_the_binary_export_says_what_to_do(tmp_path: Path) -> None:
 )
 def test_recognised_by_its_line(head: bytes, known: str | None) -> None:
     """An element of an API answer has pairs, an export plain numbers."""
-    found = sniff(Look(head))
+    found = sniff(FileStart(head))
     assert (found.id if found else None) == known

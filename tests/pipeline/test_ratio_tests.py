@@ -14,7 +14,7 @@ from derive.bench import paper, points
 from pipeline.traced import traced
 
 from hs_analysis.ingest import formats
-from hs_analysis.ingest.rows import Dump, RawBench, ReadNotes
+from hs_analysis.ingest.rows import BenchRows, Dump, ReadNotes
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.session import run_inputs
@@ -23,13 +23,13 @@ from hs_analysis.schema.frames import BENCH, empty
 from hs_analysis.schema.settings import Settings, Slo
 
 
-def read_made(dump: Dump, notes: ReadNotes) -> Iterator[RawBench]:
+def read_made(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows]:
     """Yield the points of a JSON document of rows of the contract."""
     schema = {name: kind for name, kind in empty(BENCH).schema.items() if name not in ("capture", "file")}
     with dump.handle() as handle:
         rows = json.load(handle)["bench"]
     notes.rows += len(rows)
-    yield RawBench(pl.DataFrame(rows, schema=schema))
+    yield BenchRows(pl.DataFrame(rows, schema=schema))
 
 
 @pytest.fixture

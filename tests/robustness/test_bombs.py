@@ -11,7 +11,7 @@ from fuzz.whole import refused_or_read
 from robustness.fillings import FILLINGS, LINES, PARTS, PEAK_MB, SECONDS, TAKEN_MB, TEXT_FORMATS, bomb
 from robustness.machine import hsa, plain_refusal
 
-from hs_analysis.ingest.formats import HEAD_BYTES, Look, sniff
+from hs_analysis.ingest.formats import HEAD_BYTES, FileStart, sniff
 
 ENDLESS = ("prom-api", "vm-jsonl", "openmetrics", "vllm-bench", "azure-csv")
 """A list of samples, lines of three kinds, and a value that is decoded whole."""
@@ -87,7 +87,7 @@ SLOW_ONCE: tuple[tuple[str, bytes, bytes], ...] = (
 def cpu_s(kind: str, raw: bytes, name: str, path: Path) -> float:
     path.write_bytes(raw)
     begin = time.process_time()
-    sniff(Look(raw[:HEAD_BYTES], name))
+    sniff(FileStart(raw[:HEAD_BYTES], name))
     refused_or_read(kind, path, name)
     return time.process_time() - begin
 

@@ -14,7 +14,7 @@ from robustness.fillings import FILLINGS, LINES, TEXT_FORMATS
 from hs_analysis.ingest import delimited, json_records, stage, streams, text_lines
 from hs_analysis.ingest import rows as raw_rows
 from hs_analysis.ingest.formats import format_named
-from hs_analysis.ingest.json_records import decoded, parsed
+from hs_analysis.ingest.json_records import decode_json, parse_object
 from hs_analysis.ingest.readers import prometheus
 from hs_analysis.ingest.rows import RAW_CHARACTERS, SERIES_CHARACTERS, Dump, ReadNotes, Rejection, Rejections
 from hs_analysis.ingest.streams import MOST_LEVELS
@@ -61,8 +61,8 @@ def test_depth_is_told_with_its_byte() -> None:
     with pytest.raises(streams.BrokenStreamError) as caught:
         stream(raw).value()
     assert caught.value.offset == raw.rfind(b"[" * 200) + MOST_LEVELS - 1
-    assert decoded(b'["' + b"[" * 200 + b'"]') == ["[" * 200]
-    assert parsed(deep(MOST_LEVELS + 1)) == ("bad_json", f"brackets in more than {MOST_LEVELS} others")
+    assert decode_json(b'["' + b"[" * 200 + b'"]') == ["[" * 200]
+    assert parse_object(deep(MOST_LEVELS + 1)) == ("bad_json", f"brackets in more than {MOST_LEVELS} others")
 
 
 def stream(raw: bytes, size: int = 1 << 10) -> streams.ByteStream:
@@ -279,8 +279,8 @@ def test_rows_set_aside_do_not_end_a_file_that_is_mostly_read(
 
 def test_a_value_of_more_entries_than_any_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_records, "MOST_ENTRIES", 10)
-    assert parsed(b"[" + b"1," * 11 + b"1]") == ("bad_json", "more than 10 commas")
-    assert decoded(b"[" + b"1," * 10 + b"1]") == [1] * 11
+    assert parse_object(b"[" + b"1," * 11 + b"1]") == ("bad_json", "more than 10 commas")
+    assert decode_json(b"[" + b"1," * 10 + b"1]") == [1] * 11
 
 
 def test_lists_of_samples_of_one_series_are_bounded_together(

@@ -18,10 +18,10 @@ from hs_analysis.ingest.rows import (
     NULL,
     STALE,
     Dump,
-    RawRequests,
     RawSeries,
     ReadNotes,
     Rejection,
+    RequestRows,
     flagged,
     number,
     raw_requests,
@@ -236,7 +236,7 @@ _LATENCIES = {
 """Column → names that versions of aiperf give it."""
 
 
-def read_aiperf_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
+def read_aiperf_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RequestRows]:
     """Yield the requests of a run, with how each ended; those of the warm-up are marked ``warmup``.
 
     Times are nanoseconds since 1970.
@@ -258,7 +258,7 @@ def read_aiperf_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
         yield _piece(rows, notes)
 
 
-def _piece(rows: Sequence[Mapping[str, Any]], notes: ReadNotes) -> RawRequests:
+def _piece(rows: Sequence[Mapping[str, Any]], notes: ReadNotes) -> RequestRows:
     notes.rows += len(rows)
     return raw_requests({name: [row[name] for row in rows] for name in rows[0]}, len(rows))
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from hs_analysis.ingest.json_records import items, objects, parsed, reject_value, told, whole
+from hs_analysis.ingest.json_records import excerpt, items, objects, open_json, parse_object, reject_value
 from hs_analysis.ingest.rows import (
     MEASURED,
     POINT,
+    BenchRows,
     Dump,
-    RawBench,
-    RawRequests,
     ReadNotes,
+    RequestRows,
     bench_series_text,
     day,
     latencies,
@@ -76,7 +76,7 @@ def _has_any(head: bytes, *names: str) -> bool:
     return any(_has(head, name) for name in names)
 
 
-def read_vllm_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def read_vllm_bench(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     """Yield a point a run; runs appended to one file are several documents.
 
     Summaries are in ms. With ``--save-detailed`` the requests are yielded too: lengths, TTFT and gaps in s,
@@ -91,27 +91,27 @@ def read_vllm_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequ
     yield from _runs(dump, notes, lambda row: _served(row, "vllm-bench"))
 
 
-def read_sglang_bench(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def read_sglang_bench(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     """Yield a point a line of SGLang's bench_serving, and its requests where details were saved."""
     yield from _runs(dump, notes, lambda row: _served(row, "sglang-bench"))
 
 
-def read_inferencex(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def read_inferencex(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     """Yield a point a row of InferenceX; throughputs are per GPU there, latencies in s."""
     yield from _runs(dump, notes, _inferencex)
 
 
-def read_genai_perf(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def read_genai_perf(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     """Yield the point that a summary of genai-perf or aiperf is; it has no series over time."""
     yield from _runs(dump, notes, _genai_perf)
 
 
-def _runs(dump: Dump, notes: ReadNotes, point: Callable[[Row], Row]) -> Iterator[RawBench | RawRequests]:
+def _runs(dump: Dump, notes: ReadNotes, point: Callable[[Row], Row]) -> Iterator[BenchRows | RequestRows]:
     rows: list[Row] = []
     for at, found in objects(dump, notes):
         row = point(found)
         if detail := point_fault(row) or _too_many(found):
-            reject_value(at, told(found), "bad_value", detail, notes)
+            reject_value(at, excerpt(found), "bad_value", detail, notes)
             continue
         notes.rows += 1
         rows.append(row)
@@ -176,7 +176,7 @@ def _rounded(length: float | None) -> float | None:
     return None if length is None else float(f"{length:.2g}")
 
 
-def _requests(run: Row) -> RawRequests | None:
+def _requests(run: Row) -> RequestRows | None:
     """Return the requests of a run whose details were saved, None when they were not.
 
     Its lists stand side by side, one entry a request; a list of another length says nothing.
@@ -361,7 +361,7 @@ def is_guidellm(head: bytes) -> bool:
     return head[:1] == b"{" and re.search(rb'"benchmarks"\s*:\s*\[', head) is not None
 
 
-def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     """Yield the points and requests of a report; memory is one request, whatever its size.
 
     Times are Unix seconds. Percentiles are over successful requests.
@@ -372,7 +372,7 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
         When it is cut or no JSON.
     """
     report: Row = {}
-    with whole(dump, notes) as stream:
+    with open_json(dump, notes) as stream:
         stream.skip_mark()
         while stream.peek():
             at, rows = stream.offset, notes.rows
@@ -393,11 +393,11 @@ def read_guidellm(dump: Dump, notes: ReadNotes) -> Iterator[RawBench | RawReques
 def _small(stream: ByteStream) -> Any:
     """Consume a value; return it decoded when it is an object, else nothing."""
     stream.peek()
-    found = parsed(stream.value())
+    found = parse_object(stream.value())
     return found if isinstance(found, dict) else {}
 
 
-def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[RawBench | RawRequests]:
+def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[BenchRows | RequestRows]:
     parts: Row = {}
     stream.peek()
     at = stream.offset
@@ -420,13 +420,13 @@ def _benchmark(stream: ByteStream, report: Row, notes: ReadNotes) -> Iterator[Ra
             stream.skip()
     row = _point(parts, report)
     if detail := point_fault(row):
-        reject_value(at, told(parts), "bad_value", detail, notes, "benchmarks")
+        reject_value(at, excerpt(parts), "bad_value", detail, notes, "benchmarks")
         return
     notes.rows += 1
     yield raw_bench([row])
 
 
-def _guidellm_requests(stream: ByteStream, status: str, notes: ReadNotes) -> Iterator[RawRequests]:
+def _guidellm_requests(stream: ByteStream, status: str, notes: ReadNotes) -> Iterator[RequestRows]:
     rows: list[Row] = []
     for at, found in items(stream, notes):
         row = _request(found)
@@ -434,7 +434,7 @@ def _guidellm_requests(stream: ByteStream, status: str, notes: ReadNotes) -> Ite
         if all(value is None for value in row.values()):
             detail = "neither a time nor a number"
         if detail:
-            reject_value(at, told(found), "bad_value", detail, notes, "requests")
+            reject_value(at, excerpt(found), "bad_value", detail, notes, "requests")
             continue
         rows.append(row)
         if len(rows) >= ROWS_AT_ONCE:
@@ -461,7 +461,7 @@ def _request(found: Row) -> Row:
     }
 
 
-def _piece(rows: list[Row], status: str, notes: ReadNotes) -> RawRequests:
+def _piece(rows: list[Row], status: str, notes: ReadNotes) -> RequestRows:
     notes.rows += len(rows)
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     return raw_requests({**columns, "status": [status] * len(rows)}, len(rows))

@@ -18,12 +18,12 @@ from hs_analysis.errors import HsError, InputError
 from hs_analysis.ingest.delimited import Records, header_names, numbers, read_delimited, with_unit
 from hs_analysis.ingest.readers.table import reject_row, timed
 from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes, Rejection, series_text
-from hs_analysis.ingest.text_lines import line_blocks, shown
+from hs_analysis.ingest.text_lines import as_text, line_blocks
 from hs_analysis.ingest.timestamps import Clock
 
 
 @dataclass(frozen=True)
-class Column:
+class LogColumn:
     """What a column of a log is called by the exporter, and the unit it has there."""
 
     metric: str
@@ -31,34 +31,34 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Tool:
+class LogTool:
     """How a tool's CSV is read: columns by name without unit, labels of a card, and the label of the host."""
 
     name: str
-    columns: Mapping[str, Column]
+    columns: Mapping[str, LogColumn]
     labels: Mapping[str, str]
     host: str
     cards: tuple[str, ...]
 
 
-_UTIL, _ACTIVITY = Column("DCGM_FI_DEV_GPU_UTIL", "percent"), Column("gpu_gfx_activity", "percent")
+_UTIL, _ACTIVITY = LogColumn("DCGM_FI_DEV_GPU_UTIL", "percent"), LogColumn("gpu_gfx_activity", "percent")
 
-NVIDIA_SMI = Tool(
+NVIDIA_SMI = LogTool(
     "nvidia-smi",
     {
         "utilization.gpu": _UTIL,
-        "utilization.memory": Column("DCGM_FI_DEV_MEM_COPY_UTIL", "percent"),
-        "memory.used": Column("DCGM_FI_DEV_FB_USED", "MiB"),
-        "memory.free": Column("DCGM_FI_DEV_FB_FREE", "MiB"),
-        "memory.total": Column("DCGM_FI_DEV_FB_TOTAL", "MiB"),
-        "power.draw": Column("DCGM_FI_DEV_POWER_USAGE", "W"),
-        "power.draw.average": Column("DCGM_FI_DEV_POWER_USAGE", "W"),
-        "temperature.gpu": Column("DCGM_FI_DEV_GPU_TEMP", "C"),
-        "temperature.memory": Column("DCGM_FI_DEV_MEMORY_TEMP", "C"),
-        "clocks.sm": Column("DCGM_FI_DEV_SM_CLOCK", "MHz"),
-        "clocks.current.sm": Column("DCGM_FI_DEV_SM_CLOCK", "MHz"),
-        "clocks.mem": Column("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
-        "clocks.current.memory": Column("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
+        "utilization.memory": LogColumn("DCGM_FI_DEV_MEM_COPY_UTIL", "percent"),
+        "memory.used": LogColumn("DCGM_FI_DEV_FB_USED", "MiB"),
+        "memory.free": LogColumn("DCGM_FI_DEV_FB_FREE", "MiB"),
+        "memory.total": LogColumn("DCGM_FI_DEV_FB_TOTAL", "MiB"),
+        "power.draw": LogColumn("DCGM_FI_DEV_POWER_USAGE", "W"),
+        "power.draw.average": LogColumn("DCGM_FI_DEV_POWER_USAGE", "W"),
+        "temperature.gpu": LogColumn("DCGM_FI_DEV_GPU_TEMP", "C"),
+        "temperature.memory": LogColumn("DCGM_FI_DEV_MEMORY_TEMP", "C"),
+        "clocks.sm": LogColumn("DCGM_FI_DEV_SM_CLOCK", "MHz"),
+        "clocks.current.sm": LogColumn("DCGM_FI_DEV_SM_CLOCK", "MHz"),
+        "clocks.mem": LogColumn("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
+        "clocks.current.memory": LogColumn("DCGM_FI_DEV_MEM_CLOCK", "MHz"),
     },
     {"index": "gpu", "uuid": "UUID", "gpu_uuid": "UUID", "name": "modelName", "gpu_name": "modelName",
      "pci.bus_id": "pci_bus_id", "gpu_bus_id": "pci_bus_id"},
@@ -67,17 +67,17 @@ NVIDIA_SMI = Tool(
 )  # fmt: skip
 """nvidia-smi --help-query-gpu, and dcgm-exporter's names for the same."""
 
-AMD_SMI = Tool(
+AMD_SMI = LogTool(
     "amd-smi",
     {
         "gfx": _ACTIVITY, "gfx_util": _ACTIVITY, "gfx_activity": _ACTIVITY, "gfx_%": _ACTIVITY,
-        "mem": Column("gpu_umc_activity", "percent"), "mem_util": Column("gpu_umc_activity", "percent"),
-        "umc_activity": Column("gpu_umc_activity", "percent"),
-        "power_usage": Column("gpu_package_power", "W"), "power": Column("gpu_package_power", "W"),
-        "socket_power": Column("gpu_package_power", "W"),
-        "vram_used": Column("gpu_used_vram", "MB"), "used_vram": Column("gpu_used_vram", "MB"),
-        "hotspot_temperature": Column("gpu_junction_temperature", "C"),
-        "memory_temperature": Column("gpu_memory_temperature", "C"),
+        "mem": LogColumn("gpu_umc_activity", "percent"), "mem_util": LogColumn("gpu_umc_activity", "percent"),
+        "umc_activity": LogColumn("gpu_umc_activity", "percent"),
+        "power_usage": LogColumn("gpu_package_power", "W"), "power": LogColumn("gpu_package_power", "W"),
+        "socket_power": LogColumn("gpu_package_power", "W"),
+        "vram_used": LogColumn("gpu_used_vram", "MB"), "used_vram": LogColumn("gpu_used_vram", "MB"),
+        "hotspot_temperature": LogColumn("gpu_junction_temperature", "C"),
+        "memory_temperature": LogColumn("gpu_memory_temperature", "C"),
     },
     {"gpu": "gpu_id", "xcp": "gpu_partition_id"},
     "hostname",
@@ -141,7 +141,7 @@ def read_amd_smi(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     yield from _read(AMD_SMI, dump, notes)
 
 
-def _read(tool: Tool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
+def _read(tool: LogTool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     clock = Clock(dump.where, dump.reading.tz, dump.reading.time_unit)
     said = False
     for records in read_delimited(dump, notes):
@@ -156,7 +156,7 @@ def _read(tool: Tool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             )  # fmt: skip
         if not said:
             said = True
-            _say(tool, dump, [bare for bare, _ in names.values()], notes)
+            _note_columns(tool, dump, [bare for bare, _ in names.values()], notes)
         kept, t_us = timed(records, time, clock, notes)
         fixed = {tool.host: host_of(dump)}
         for column, (target, unit) in known.items():
@@ -167,7 +167,7 @@ def _read(tool: Tool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     clock.require_zone()
 
 
-def _say(tool: Tool, dump: Dump, names: Sequence[str], notes: ReadNotes) -> None:
+def _note_columns(tool: LogTool, dump: Dump, names: Sequence[str], notes: ReadNotes) -> None:
     notes.infos.append(f"{tool.name} names no host: {host_of(dump)!r} was taken from the file's name")
     if not set(tool.cards).intersection(names):
         notes.warnings.append(f"no column tells cards apart; log one of {', '.join(tool.cards)} too")
@@ -177,7 +177,7 @@ def _say(tool: Tool, dump: Dump, names: Sequence[str], notes: ReadNotes) -> None
 
 
 def card_series(
-    records: Records, column: str, target: Column, unit: str, t_us: np.ndarray, labels: Mapping[str, str],
+    records: Records, column: str, target: LogColumn, unit: str, t_us: np.ndarray, labels: Mapping[str, str],
     fixed: Mapping[str, str], notes: ReadNotes,
 ) -> Iterator[RawSeries]:  # fmt: skip
     """Yield one series a card of one column."""
@@ -306,7 +306,7 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
 
 def _reject(number: int, line: bytes, detail: str, notes: ReadNotes) -> None:
     notes.rows += 1
-    notes.rejections.append(Rejection(number, "bad_value", shown(line), detail, "", ""))
+    notes.rejections.append(Rejection(number, "bad_value", as_text(line), detail, "", ""))
 
 
 def _dmon_series(
@@ -327,6 +327,6 @@ def _dmon_series(
     records = Records(frame, np.array([row[0] for row in whole], np.int64), [row[1] for row in whole])
     kept, t_us = timed(records, "time#", clock, notes)
     for i, name in enumerate(names):
-        target = Column(DMON_FIELDS.get(name.upper(), name), "")
+        target = LogColumn(DMON_FIELDS.get(name.upper(), name), "")
         fixed = {"Hostname": host_of(dump)}
         yield from card_series(kept, f"{i}", target, "", t_us, {"gpu#": "gpu"}, fixed, notes)

@@ -137,7 +137,7 @@ def _labels(legend: str, dump: Dump) -> dict[str, str] | None:
     """Return the labels of a legend that is a series as Prometheus writes it, or a metric that is known."""
     series = _PROMETHEUS.fullmatch(legend)
     if series is None:
-        return {"__name__": legend} if _known(legend, dump.reading) else None
+        return {"__name__": legend} if _known_metric(legend, dump.reading) else None
     return {"__name__": series[1] or _stem(dump), **dict(_LABEL.findall(series[2]))}
 
 
@@ -154,7 +154,7 @@ def _named(legend: str, places: Mapping[str, Span] | None, dump: Dump) -> dict[s
     return {"__name__": metric, **groups}
 
 
-def _known(name: str, reading: Reading) -> bool:
+def _known_metric(name: str, reading: Reading) -> bool:
     return name in reading.metrics or load_catalogue().first_signal(name) is not None
 
 

@@ -28,8 +28,8 @@ from hs_analysis.ingest.rows import (
     MEASURED,
     POINT,
     PREFILL,
+    BenchRows,
     Dump,
-    RawBench,
     ReadNotes,
     bench_fault,
     bench_series_text,
@@ -79,7 +79,7 @@ def is_dynamo_profile(head: bytes) -> bool:
     return set(PREFILL_PROFILE) <= names or set(DECODE_PROFILE) <= names
 
 
-def read_silicon(dump: Dump, notes: ReadNotes) -> Iterator[RawBench]:
+def read_silicon(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows]:
     """Yield the points of a silicon table, aggregated and disaggregated.
 
     GPUs of a role = workers × TP × PP × attention data-parallel size; without worker counts they are null.
@@ -94,7 +94,7 @@ def _points(
     notes: ReadNotes,
     point: Callable[[Mapping[str, str | None]], dict[str, Any]],
     needed: Sequence[str],
-) -> Iterator[RawBench]:
+) -> Iterator[BenchRows]:
     """Yield a point a record; a record with a cell that is no number, or that can't be, is set aside."""
     for records in read_delimited(dump, notes):
         require_names(records.cells.columns, needed, "table of measured points", dump.where)
@@ -164,7 +164,7 @@ def _layout(cells: Mapping[str, str | None], *, apart: bool) -> list[str]:
     return parts
 
 
-def read_dynamo_profile(dump: Dump, notes: ReadNotes) -> Iterator[RawBench]:
+def read_dynamo_profile(dump: Dump, notes: ReadNotes) -> Iterator[BenchRows]:
     """Yield the points of Dynamo's planner profile: prefill over length, decode over KV use and context.
 
     One worker of one GPU group is profiled: rates are per GPU, so ``*_gpus`` and ``*_instances`` are 1.

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.json_records import decoded, require_few
+from hs_analysis.ingest.json_records import decode_json, require_few
 from hs_analysis.ingest.rows import (
     FLAGS,
     LATEST_S,
@@ -205,7 +205,7 @@ def instance_of(name: str) -> str:
 
 MATRIX_TYPES = ("matrix", "vector")
 
-SAID = ("status", "errorType", "error", "warnings", "infos", "isPartial", "resultType")
+ENVELOPE_KEYS = ("status", "errorType", "error", "warnings", "infos", "isPartial", "resultType")
 """Keys of an envelope, and of its ``data``, beside the result."""
 
 PART_BYTES = 16 << 20
@@ -296,7 +296,7 @@ def read_documents(
             require_few(empty, answers, "answers", at)
             stream.skip_mark()
     except BrokenStreamError as broken:
-        what = f"{broken.what} at byte {broken.offset}{_after(notes)}"
+        what = f"{broken.what} at byte {broken.offset}{_counting_on(notes)}"
         if not (salvage and broken.is_end and notes.last_series):
             or_else = ", or keep the complete series with --salvage" if broken.is_end else ""
             raise InputError(what, where=where, hint=broken.hint + or_else) from broken
@@ -312,7 +312,7 @@ def read_documents(
         )
 
 
-def _after(notes: ReadNotes) -> str:
+def _counting_on(notes: ReadNotes) -> str:
     if not notes.last_series:
         return ""
     until = ""
@@ -327,7 +327,7 @@ def _decoded(stream: ByteStream) -> Any:
     at = stream.offset
     raw = stream.value(small=True)
     try:
-        return decoded(raw)
+        return decode_json(raw)
     except ValueError:
         raise BrokenStreamError("no JSON", at) from None
 
@@ -337,11 +337,11 @@ def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator
     has_result = False
     for key in stream.object_keys():
         if key != "data" or stream.peek() != b"{":
-            _take_said(key, stream, envelope)
+            _take_envelope_key(key, stream, envelope)
             continue
         for inner in stream.object_keys():
             if inner != "result" or stream.peek() != b"[":
-                _take_said(inner, stream, envelope)
+                _take_envelope_key(inner, stream, envelope)
                 continue
             _require_matrix(envelope, where)
             has_result = True
@@ -356,9 +356,9 @@ def _read_document(stream: ByteStream, where: str, notes: ReadNotes) -> Iterator
     notes.infos += _texts(envelope.get("infos"))
 
 
-def _take_said(key: str, stream: ByteStream, envelope: dict[str, Any]) -> None:
+def _take_envelope_key(key: str, stream: ByteStream, envelope: dict[str, Any]) -> None:
     """Keep what an envelope says under a key that is read; pass over all others, however much they hold."""
-    if key in SAID:
+    if key in ENVELOPE_KEYS:
         envelope[key] = _decoded(stream)
     else:
         stream.skip()
@@ -460,7 +460,7 @@ def _labels(raw: bytes) -> dict[str, str] | Rejection:
     """Return the labels, or why they can't be read."""
     shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
     try:
-        found = decoded(raw)
+        found = decode_json(raw)
         labels = {str(key): value if isinstance(value, str) else str(value) for key, value in found.items()}
         for key, value in labels.items():
             (key + value).encode("utf-8")  # half a surrogate pair has no UTF-8 form
@@ -612,7 +612,7 @@ def is_promtool_text(head: bytes) -> bool:
 
 
 @dataclass
-class _Open:
+class _OpenSeries:
     """The series whose samples are being read; None as labels when they can't be."""
 
     labels: dict[str, str] | None
@@ -640,7 +640,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         When a line never ends.
     """
     told = query_of(dump.name, dump.reading)
-    series = _Open(None, 0)
+    series = _OpenSeries(None, 0)
     line = 0
     with dump.stream(LINE_BLOCK_BYTES) as stream:
         try:
@@ -652,7 +652,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     arrow = _ARROW.match(raw, match.end()) if match else None
                     if match and arrow:
                         yield from series.taken()
-                        series = _opened(match.group(), line, notes, told)
+                        series = _open_series(match.group(), line, notes, told)
                     if (point := raw[arrow.end() :] if arrow else raw).strip():
                         _point(point, line, series, notes, is_cut=not block.endswith(b"\n"))
                     if len(series.values) >= GATHER_ROWS:
@@ -667,20 +667,20 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             )
 
 
-def _opened(text: bytes, line: int, notes: ReadNotes, told: str | None) -> _Open:
+def _open_series(text: bytes, line: int, notes: ReadNotes, told: str | None) -> _OpenSeries:
     """Return a new series; one without a name is called as ``told``."""
     try:
         labels = parse_series(text, go_escapes=True)
     except BadLabelsError as error:
         _reject(notes, line, error.reason, text, f"{error}; its samples are left out")
-        return _Open(None, line)
+        return _OpenSeries(None, line)
     if told and "__name__" not in labels:
         labels["__name__"] = told
     notes.last_series = labels.get("__name__", "")
-    return _Open(labels, line)
+    return _OpenSeries(labels, line)
 
 
-def _point(raw: bytes, line: int, series: _Open, notes: ReadNotes, *, is_cut: bool) -> None:
+def _point(raw: bytes, line: int, series: _OpenSeries, notes: ReadNotes, *, is_cut: bool) -> None:
     """Take one ``value @[seconds]``."""
     short = len(raw) <= LONGEST_RECORD_BYTES
     match = _POINT.fullmatch(raw.decode("utf-8", "replace").strip()) if short else None

@@ -22,13 +22,13 @@ from hs_analysis.ingest.rows import (
     POINT,
     REQUEST_SCHEMA,
     SERIES_CHARACTERS,
+    BenchRows,
     Dump,
     Piece,
-    RawBench,
-    RawRequests,
     RawSeries,
     ReadNotes,
     Rejection,
+    RequestRows,
     bench_fault,
     bench_series_text,
     raw_bench,
@@ -61,7 +61,7 @@ TIME_DETAILS = {
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MappedTable:
     """A described table: its name in hsa.toml, the description, and the file's name without its endings."""
 
     name: str
@@ -74,20 +74,20 @@ class Mapped:
         return f"[tables.{self.name}]"
 
 
-def mapped_tables(name: str, reading: Reading) -> list[Mapped]:
+def mapped_tables(name: str, reading: Reading) -> list[MappedTable]:
     """Return the descriptions whose pattern fits a file's name; the ending of an archive does not count."""
     bare = name
     for ending in ARCHIVE_ENDINGS:
         bare = bare.removesuffix(ending)
     tried = {name, bare, name.rpartition("/")[2], bare.rpartition("/")[2]}
     return [
-        Mapped(table, row, bare.rpartition("/")[2].partition(".")[0])
+        MappedTable(table, row, bare.rpartition("/")[2].partition(".")[0])
         for table, row in sorted(reading.tables.items())
         if any(fnmatchcase(one, row.match) for one in tried)
     ]
 
 
-def require_columns(table: Mapped, columns: Sequence[str], where: str) -> None:
+def require_columns(table: MappedTable, columns: Sequence[str], where: str) -> None:
     """Hold a description to the columns the file has.
 
     Raises
@@ -121,7 +121,7 @@ def clock_of(row: TableRow, dump: Dump) -> Clock:
     )  # fmt: skip
 
 
-def kept_rows(records: Records, table: Mapped, notes: ReadNotes) -> Records:
+def without_skipped(records: Records, table: MappedTable, notes: ReadNotes) -> Records:
     """Set aside the rows that the description leaves out."""
     out = np.zeros(records.cells.height, bool)
     for column, values in sorted(table.row.skip_where.items()):
@@ -163,7 +163,7 @@ _TRUE = frozenset({"true", "1", "yes", "disagg"})
 
 
 @dataclass(frozen=True)
-class Fill:
+class ColumnFill:
     """Which columns of a file fill which columns of the table of requests or benchmark points.
 
     Attributes
@@ -180,14 +180,14 @@ class Fill:
         Column of the file that names the capture.
     """
 
-    table: Mapped
+    table: MappedTable
     known: Mapping[str, Any]
     targets: tuple[tuple[str, str, float], ...]
     extra: tuple[tuple[str, str], ...]
     captures: str | None
 
 
-def fill_of(table: Mapped, where: str) -> Fill:
+def fill_of(table: MappedTable, where: str) -> ColumnFill:
     """Return how a description fills the table it names.
 
     Raises
@@ -212,7 +212,7 @@ def fill_of(table: Mapped, where: str) -> Fill:
         for column, mapped in sorted(row.columns.items())
     ]
     labels = sorted(row.labels.items())
-    return Fill(
+    return ColumnFill(
         table, known,
         tuple(targets + [(column, label, 1.0) for column, label in labels if label in known]),
         tuple((column, label) for column, label in labels if label not in known and label != CAPTURE),
@@ -229,8 +229,14 @@ def _factor(contract: pa.Schema, name: str, unit: str | None, setting: str) -> f
 
 
 def request_piece(
-    records: Records, t_us: np.ndarray | None, start_us: int, fill: Fill, notes: ReadNotes, *, placed: bool
-) -> RawRequests | None:
+    records: Records,
+    t_us: np.ndarray | None,
+    start_us: int,
+    fill: ColumnFill,
+    notes: ReadNotes,
+    *,
+    placed: bool,
+) -> RequestRows | None:
     """Return the requests of a batch; a row with a cell that can't be read is set aside.
 
     Parameters
@@ -259,7 +265,7 @@ def request_piece(
     return piece
 
 
-def bench_piece(records: Records, fill: Fill, notes: ReadNotes) -> RawBench | None:
+def bench_piece(records: Records, fill: ColumnFill, notes: ReadNotes) -> BenchRows | None:
     """Return the benchmark points of a batch; a row with a cell that can't be read is set aside."""
     records, found, _ = _filled(records, fill, notes)
     rows, keep = [], np.ones(records.cells.height, bool)
@@ -278,7 +284,9 @@ def bench_piece(records: Records, fill: Fill, notes: ReadNotes) -> RawBench | No
     return piece
 
 
-def _filled(records: Records, fill: Fill, notes: ReadNotes) -> tuple[Records, dict[str, Any], np.ndarray]:
+def _filled(
+    records: Records, fill: ColumnFill, notes: ReadNotes
+) -> tuple[Records, dict[str, Any], np.ndarray]:
     """Return the rows whose cells can be read, their columns, and which rows they are."""
     height = records.cells.height
     found: dict[str, Any] = {}
@@ -304,7 +312,7 @@ def _filled(records: Records, fill: Fill, notes: ReadNotes) -> tuple[Records, di
     return chosen(records, keep), {name: [values[i] for i in at] for name, values in found.items()}, keep
 
 
-def _fixed(fill: Fill, name: str, text: str) -> Any:
+def _fixed(fill: ColumnFill, name: str, text: str) -> Any:
     if fill.known[name] != pl.Float64:
         return text
     try:
@@ -314,7 +322,7 @@ def _fixed(fill: Fill, name: str, text: str) -> Any:
         raise InputError(what, hint="correct hsa.toml") from None
 
 
-def _captured(frame: pl.DataFrame, records: Records, fill: Fill) -> pl.DataFrame:
+def _captured(frame: pl.DataFrame, records: Records, fill: ColumnFill) -> pl.DataFrame:
     if fill.captures is None:
         return frame
     names = records.cells[fill.captures].cast(pl.String, strict=False).fill_null("")
@@ -326,7 +334,7 @@ def _counts(cells: pl.Series) -> pl.Series:
     return cells.str.replace(r"^([0-9]+)\s*[xX×].*$", "$1") if cells.dtype == pl.String else cells
 
 
-def _point(cells: Mapping[str, Any], records: Records, i: int, fill: Fill) -> dict[str, Any]:
+def _point(cells: Mapping[str, Any], records: Records, i: int, fill: ColumnFill) -> dict[str, Any]:
     row: dict[str, Any] = {"format": FORMAT, "kind": POINT}
     for name, value in cells.items():
         if name in BENCH_NUMBERS:
@@ -357,7 +365,7 @@ ALIKE = 0.5
 """Correlation from which on two columns speak of one thing [ratio]; default of this project."""
 
 
-class Parts:
+class PartColumns:
     """Compares columns of one unit over all rows of a table, batch by batch.
 
     Columns are of one unit when the last words of their names are the same: ``all_rps`` and ``known_rps``.
@@ -433,7 +441,7 @@ def records_of(dump: Dump, notes: ReadNotes) -> Iterator[Records]:
     return read_parquet(dump) if dump.head(len(MAGIC)) == MAGIC else read_delimited(dump, notes)
 
 
-def _read_as(table: Mapped, dump: Dump, notes: ReadNotes) -> Iterator[Piece]:
+def _read_as(table: MappedTable, dump: Dump, notes: ReadNotes) -> Iterator[Piece]:
     clock = clock_of(table.row, dump)
     if table.row.holds == "samples" and table.row.time is None:
         raise InputError(f"{table.setting} names no time column", where=dump.where, hint=HOW_TO_MAP)
@@ -443,20 +451,22 @@ def _read_as(table: Mapped, dump: Dump, notes: ReadNotes) -> Iterator[Piece]:
     notes.warnings += warnings
     notes.infos += infos
     if table.row.time_relative and dump.reading.epoch is None:
-        notes.warnings.append(_unplaced(table))
+        notes.warnings.append(_without_start(table))
     clock.require_zone()
 
 
-def _pieces(table: Mapped, fill: Fill | None, clock: Clock, dump: Dump, notes: ReadNotes) -> Iterator[Piece]:
+def _pieces(
+    table: MappedTable, fill: ColumnFill | None, clock: Clock, dump: Dump, notes: ReadNotes
+) -> Iterator[Piece]:
     row = table.row
     relative = row.time_relative
     start_us = clock.epoch_us if relative else None
-    parts: Parts | None = None
+    parts: PartColumns | None = None
     for records in records_of(dump, notes):
         if parts is None:
             require_columns(table, records.cells.columns, dump.where)
-            parts = _say_unread(table, records.cells.columns, notes)
-        kept = kept_rows(records, table, notes)
+            parts = _note_unread(table, records.cells.columns, notes)
+        kept = without_skipped(records, table, notes)
         parts.take(kept.cells)
         if fill is None:
             yield from _samples(kept, table, clock, notes)
@@ -476,22 +486,22 @@ def _pieces(table: Mapped, fill: Fill | None, clock: Clock, dump: Dump, notes: R
     notes.infos += parts.sentences() if parts else []
 
 
-def _unplaced(table: Mapped) -> str:
+def _without_start(table: MappedTable) -> str:
     placed = "placed at 1970-01-01" if table.row.holds == "samples" else "left without an arrival time"
     return f"times count from the start of the log and are {placed}: --epoch joins them with other files"
 
 
-def _say_unread(table: Mapped, columns: Sequence[str], notes: ReadNotes) -> Parts:
+def _note_unread(table: MappedTable, columns: Sequence[str], notes: ReadNotes) -> PartColumns:
     """Note the columns that are not read; return what finds out whether they are parts of those that are."""
     row, held = table.row, _value_columns(table, columns)
     read = {row.time, row.metric, row.value, *row.labels, *row.skip_where, *held}
     unread = [name for name in columns if name not in read]
     if unread:
         notes.infos.append(f"columns that {table.setting} does not read: {', '.join(unread[:20])}")
-    return Parts(held if row.holds == "samples" else (), unread)
+    return PartColumns(held if row.holds == "samples" else (), unread)
 
 
-def _value_columns(table: Mapped, columns: Sequence[str]) -> list[str]:
+def _value_columns(table: MappedTable, columns: Sequence[str]) -> list[str]:
     """Return the columns of a wide table that hold values: those named, else all that say nothing else."""
     row = table.row
     if row.metric is not None:
@@ -502,7 +512,7 @@ def _value_columns(table: Mapped, columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in other]
 
 
-def _samples(records: Records, table: Mapped, clock: Clock, notes: ReadNotes) -> Iterator[RawSeries]:
+def _samples(records: Records, table: MappedTable, clock: Clock, notes: ReadNotes) -> Iterator[RawSeries]:
     assert table.row.time is not None  # noqa: S101 - checked where the table is opened
     kept, t_us = timed(records, table.row.time, clock, notes)
     groups = list(_groups(kept.cells, [*_metric(table), *table.row.labels]))
@@ -515,13 +525,13 @@ def _samples(records: Records, table: Mapped, clock: Clock, notes: ReadNotes) ->
         yield from _column(kept, table, column, t_us, groups, notes)
 
 
-def _metric(table: Mapped) -> list[str]:
+def _metric(table: MappedTable) -> list[str]:
     return [table.row.metric] if table.row.metric is not None else []
 
 
 def _column(
     records: Records,
-    table: Mapped,
+    table: MappedTable,
     column: str,
     t_us: np.ndarray,
     groups: Sequence[tuple[dict[str, str], np.ndarray]],
@@ -547,7 +557,7 @@ def _column(
             )
 
 
-def _labels(cells: Mapping[str, str], table: Mapped, name: str) -> tuple[dict[str, str], str]:
+def _labels(cells: Mapping[str, str], table: MappedTable, name: str) -> tuple[dict[str, str], str]:
     """Return the labels of a series and its capture; an empty cell is no label."""
     named = {label: cells[column] for column, label in table.row.labels.items() if cells.get(column)}
     fixed = {label: text.replace(FILE, table.stem) for label, text in table.row.fixed.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from hs_analysis.ingest.delimited import Records, chosen, numbers, read_delimited, require_names
 from hs_analysis.ingest.json_records import first_object, json_lines, reject_line
 from hs_analysis.ingest.readers.table import reject_row, timed
-from hs_analysis.ingest.rows import Dump, RawRequests, ReadNotes, number, raw_requests, since_start
+from hs_analysis.ingest.rows import Dump, ReadNotes, RequestRows, number, raw_requests, since_start
 from hs_analysis.ingest.streams import BOM
 from hs_analysis.ingest.timestamps import Clock, epoch_us
 
@@ -26,7 +26,7 @@ MOONCAKE_BLOCK_TOKENS = 512
 
 ROWS_AT_ONCE = 1 << 16
 
-UNPLACED = (
+NO_ARRIVALS = (
     "times count from the start of the log: without --epoch requests have no arrival time, only arrival_s"
 )
 
@@ -53,7 +53,7 @@ def _header(head: bytes) -> str:
     return head.removeprefix(BOM).partition(b"\n")[0].decode("utf-8", "replace").strip()
 
 
-def read_azure(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
+def read_azure(dump: Dump, notes: ReadNotes) -> Iterator[RequestRows]:
     """Yield the requests of an Azure trace: wall-clock times without a zone, 100 ns digits, two lengths.
 
     Raises
@@ -80,12 +80,12 @@ def read_azure(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
     clock.require_zone()
 
 
-def read_burstgpt(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
+def read_burstgpt(dump: Dump, notes: ReadNotes) -> Iterator[RequestRows]:
     """Yield the requests of BurstGPT: seconds from the first day; 0 response tokens is a failed request."""
     epoch = epoch_us(dump.reading.epoch)
     clock = Clock(dump.where, unit="s", relative=True)
     if epoch is None:
-        notes.warnings.append(UNPLACED)
+        notes.warnings.append(NO_ARRIVALS)
     for records in read_delimited(dump, notes):
         require_names(records.cells.columns, BURSTGPT, "BurstGPT trace", dump.where)
         kept, t_us = timed(records, "Timestamp", clock, notes)
@@ -125,7 +125,7 @@ def _lengths(
 
 
 @dataclass
-class Prefixes:
+class PrefixCache:
     """Blocks seen so far, to tell what an endless prefix cache would have found.
 
     ``blocks`` counts prompt blocks, ``hits`` the leading ones that stood in an earlier prompt.
@@ -145,7 +145,7 @@ class Prefixes:
         self.seen.update(ids)
 
 
-def read_mooncake(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
+def read_mooncake(dump: Dump, notes: ReadNotes) -> Iterator[RequestRows]:
     """Yield the requests of a Mooncake trace: milliseconds from the start, lengths, ids of prompt blocks.
 
     ``cached_tokens`` stays null, because the trace does not say what a cache found; what an endless one
@@ -153,8 +153,8 @@ def read_mooncake(dump: Dump, notes: ReadNotes) -> Iterator[RawRequests]:
     """
     epoch = epoch_us(dump.reading.epoch)
     if epoch is None:
-        notes.warnings.append(UNPLACED)
-    prefixes = Prefixes()
+        notes.warnings.append(NO_ARRIVALS)
+    prefixes = PrefixCache()
     rows: list[tuple[float, float, float]] = []
     for line, found, raw in json_lines(dump, notes):
         row = tuple(number(found.get(name)) for name in ("timestamp", "input_length", "output_length"))
@@ -185,7 +185,7 @@ def _mooncake_fault(row: Sequence[float | None], ids: Any) -> str:
     return "" if good else "hash_ids is a list of ids"
 
 
-def _mooncake(rows: Sequence[tuple[float, float, float]], epoch: int | None, notes: ReadNotes) -> RawRequests:
+def _mooncake(rows: Sequence[tuple[float, float, float]], epoch: int | None, notes: ReadNotes) -> RequestRows:
     table = np.array(rows, np.float64)
     notes.rows += len(rows)
     t_us = np.round(np.minimum(table[:, 0], 1e15) * 1e3).astype(np.int64)

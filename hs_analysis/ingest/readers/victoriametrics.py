@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.json_records import decoded
+from hs_analysis.ingest.json_records import decode_json
 from hs_analysis.ingest.rows import (
     LATEST_S,
     NAN,
@@ -35,7 +35,7 @@ _FIELDS = re.compile(
 )
 """A line as the server writes it, from which numbers can be cut without parsing the whole."""
 
-STALE_STAND_IN = b"-1.0625e308"
+STALE_SENTINEL = b"-1.0625e308"
 """What ``null`` is parsed as in bulk: a number that no metric holds, as for `numbers.STAND_INS`."""
 
 LARGEST_ODD_BYTES = 16 << 20
@@ -133,7 +133,7 @@ def _in_bulk(raw: bytes, line: int) -> tuple[RawSeries, int] | None:
     if match is None:
         return None
     stale_count = match[2].count(b"null")
-    values = bulk_numbers(match[2].replace(b"null", STALE_STAND_IN) if stale_count else match[2])
+    values = bulk_numbers(match[2].replace(b"null", STALE_SENTINEL) if stale_count else match[2])
     times = bulk_numbers(match[3])
     if values is None or times is None or values.size != times.size:
         return None
@@ -142,7 +142,7 @@ def _in_bulk(raw: bytes, line: int) -> tuple[RawSeries, int] | None:
     labels = _labels(_decoded(match[1]))
     if labels is None:
         return None
-    stale = np.flatnonzero(values == float(STALE_STAND_IN))
+    stale = np.flatnonzero(values == float(STALE_SENTINEL))
     if stale.size != stale_count:
         return None
     finite, flags = flagged(values)
@@ -155,7 +155,7 @@ def _in_bulk(raw: bytes, line: int) -> tuple[RawSeries, int] | None:
 
 def _decoded(raw: bytes) -> Any:
     try:
-        return decoded(raw)
+        return decode_json(raw)
     except ValueError:
         return None
 
