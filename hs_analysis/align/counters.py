@@ -18,10 +18,10 @@ import polars as pl
 GAP_INTERVALS = 2.5
 """A pause longer than so many usual intervals belongs to no window's rate."""
 
-BORN_INTERVALS = 1.5
+STARTED_INTERVALS = 1.5
 """A counter whose first sample comes so many intervals after its siblings' first was born late."""
 
-MOST_AT_BIRTH = 10.0
+MOST_AT_START = 10.0
 """A first value over so many times the largest gain of its siblings is an old counter seen late [ratio];
 default of this project."""
 
@@ -44,12 +44,12 @@ class Increases:
         return Increases(self.t0[kept], self.t1[kept], self.gain[kept], self.gap[kept])
 
 
-Birth = tuple[float, float]
+StartTimes = tuple[float, float]
 """When a counter born late began to count [s since 1970, UTC], and its count at its first sample."""
 
 
 def increases_of(
-    t_s: np.ndarray, values: np.ndarray, interval_s: float, birth: Birth | None = None
+    t_s: np.ndarray, values: np.ndarray, interval_s: float, birth: StartTimes | None = None
 ) -> Increases:
     """Return the increases of one counter; after a reset the new value is the increase.
 
@@ -72,7 +72,7 @@ def increases_of(
     return Increases(t0, t1, gain, t1 - t0 > GAP_INTERVALS * interval_s)
 
 
-class Siblings:
+class MetricSiblings:
     """The counters of one metric and capture: they tell what a counter that comes later counted from."""
 
     def __init__(self) -> None:
@@ -82,24 +82,24 @@ class Siblings:
     def add(self, t_s: np.ndarray, values: np.ndarray) -> None:
         """Take the samples of a counter in time order, none missing and at least one."""
         if not np.array_equal(t_s, self._moments):
-            self._moments = united(self._moments, t_s)
+            self._moments = merged_times(self._moments, t_s)
         if values.size > 1:
             largest = float(np.where(values[1:] < values[:-1], values[1:], np.diff(values)).max())
             self._largest = largest if self._largest is None else max(self._largest, largest)
 
-    def birth(self, first_s: float, first_value: float, interval_s: float) -> Birth | None:
+    def birth(self, first_s: float, first_value: float, interval_s: float) -> StartTimes | None:
         """Return the birth of a counter that was added, by its first sample; None when it was no birth.
 
         It counted from zero since the last look at any sibling.
         """
-        late = first_s > self._moments[0] + BORN_INTERVALS * interval_s
-        if not late or self._largest is None or first_value > MOST_AT_BIRTH * self._largest:
+        late = first_s > self._moments[0] + STARTED_INTERVALS * interval_s
+        if not late or self._largest is None or first_value > MOST_AT_START * self._largest:
             return None
         last_look = self._moments[np.searchsorted(self._moments, first_s) - 1]
         return min(float(last_look), first_s - interval_s), first_value
 
 
-def united(known: np.ndarray, more: np.ndarray) -> np.ndarray:
+def merged_times(known: np.ndarray, more: np.ndarray) -> np.ndarray:
     """Return two sets of moments as one; each is sorted and free of repeats."""
     if not known.size:
         return more
@@ -193,7 +193,7 @@ def _per_slot(slots: np.ndarray, *columns: np.ndarray) -> tuple[int, np.ndarray,
     return first, sums[0], sums[1]
 
 
-Kind = Literal["windows", "gains"]
+StoredKind = Literal["windows", "gains"]
 """Windows; what counters gained in each."""
 
 
@@ -209,9 +209,9 @@ class WindowStore:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._end = 0
-        self._places: dict[tuple[Kind, int], tuple[int, int, int]] = {}
+        self._places: dict[tuple[StoredKind, int], tuple[int, int, int]] = {}
 
-    def put(self, kind: Kind, series_id: int, windows: SeriesWindows) -> None:
+    def put(self, kind: StoredKind, series_id: int, windows: SeriesWindows) -> None:
         """Keep the windows of a series; one without any is forgotten."""
         size = windows.value.size
         if size:
@@ -221,12 +221,12 @@ class WindowStore:
             self._places[kind, series_id] = (self._end, windows.first, size)
             self._end += 2 * size * 8
 
-    def bounds(self, kind: Kind, series_id: int) -> tuple[int, int] | None:
+    def bounds(self, kind: StoredKind, series_id: int) -> tuple[int, int] | None:
         """Return the first window of a series and the one after its last, None when it has none."""
         place = self._places.get((kind, series_id))
         return None if place is None else (place[1], place[1] + place[2])
 
-    def get(self, kind: Kind, series_id: int) -> SeriesWindows | None:
+    def get(self, kind: StoredKind, series_id: int) -> SeriesWindows | None:
         """Return the windows of a series, None when it has none."""
         place = self._places.get((kind, series_id))
         if place is None:

@@ -134,7 +134,7 @@ CENTRED, TRAILING = 1.0, 0.0
 """How much of a mean of tokens per request lies ahead of its row: as much as behind, or nothing."""
 
 
-def _get(table: pl.DataFrame, signal: str, role: str) -> np.ndarray:
+def _column(table: pl.DataFrame, signal: str, role: str) -> np.ndarray:
     name = column(signal, role)
     if name not in table.columns:
         return np.full(table.height, np.nan)
@@ -148,15 +148,15 @@ def _first_known(*candidates: np.ndarray) -> np.ndarray:
 def _flows(table: pl.DataFrame, decode: str, bounded: bool) -> Flows:
     """Collect the flows; ``decode`` is the role that decodes: decode, or mixed in a single pool."""
     return Flows(
-        started=_get(table, "request_rate", "service"),
-        first_tokens=_get(table, "first_token_rate", "service"),
-        completed=_get(table, "completion_rate", "service"),
-        waiting_prefill=_get(table, "queue_length", "prefill"),
-        waiting_decode=_get(table, "queue_length", decode),
+        started=_column(table, "request_rate", "service"),
+        first_tokens=_column(table, "first_token_rate", "service"),
+        completed=_column(table, "completion_rate", "service"),
+        waiting_prefill=_column(table, "queue_length", "prefill"),
+        waiting_decode=_column(table, "queue_length", decode),
         running_prefill=np.full(table.height, np.nan),
-        running_decode=_get(table, "running", decode),
-        in_flight=_get(table, "in_flight", "service"),
-        wait_s=_get(table, "ttft", "service") if bounded else np.full(table.height, np.nan),
+        running_decode=_column(table, "running", decode),
+        in_flight=_column(table, "in_flight", "service"),
+        wait_s=_column(table, "ttft", "service") if bounded else np.full(table.height, np.nan),
     )
 
 
@@ -234,7 +234,7 @@ def add_demand(
     offered = offered and work[CENTRED]["decode_tps"].null_count() < whole.height
     result = whole
     for ahead, name in ((CENTRED, "offered_tps"), (TRAILING, "offered_tps_trailing")):
-        decoded = pl.coalesce(work[ahead]["decode_tps"], _stand_in(whole, decode, offered))
+        decoded = pl.coalesce(work[ahead]["decode_tps"], _served_decode(whole, decode, offered))
         result = result.with_columns(
             decoded.alias(column(name, decode)), work[ahead]["prefill_tps"].alias(column(name, "prefill"))
         )
@@ -261,7 +261,7 @@ def _work(
     return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
-def _stand_in(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:
+def _served_decode(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:
     """Return the served decode rate, null where offered work is known elsewhere and this window saturated."""
     if column("decode_tps", decode) not in table.columns:
         return pl.lit(None, pl.Float64)
@@ -301,20 +301,22 @@ def _inside(flows: Flows) -> np.ndarray:
 def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
     # A recorded mean length stands for the tokens of the requests it is a mean over.
     started = table["_started"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    length = _get(table, "output_length", "service")
+    length = _column(table, "output_length", "service")
     columns: dict[str, np.ndarray | pl.Series] = {
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
         "in_flight": table["_in_flight"],
-        "arrived_tps": _get(table, "arrived_prompt_tps", "service"),
-        "prompt_tps": _get(table, "prompt_tps", "service"),
-        "effective_tps": _get(table, "prefill_tps_effective", "prefill" if decode == "decode" else "mixed"),
-        "first_token_rate": _first_known(
-            _get(table, "first_token_rate", "service"), _get(table, "completion_rate", "service")
+        "arrived_tps": _column(table, "arrived_prompt_tps", "service"),
+        "prompt_tps": _column(table, "prompt_tps", "service"),
+        "effective_tps": _column(
+            table, "prefill_tps_effective", "prefill" if decode == "decode" else "mixed"
         ),
-        "output_tps": _first_known(_get(table, "finished_output_tps", "service"), length * started),
+        "first_token_rate": _first_known(
+            _column(table, "first_token_rate", "service"), _column(table, "completion_rate", "service")
+        ),
+        "output_tps": _first_known(_column(table, "finished_output_tps", "service"), length * started),
         "finished_rate": _first_known(
-            _get(table, "finished_rate", "service"), np.where(np.isfinite(length), started, np.nan)
+            _column(table, "finished_rate", "service"), np.where(np.isfinite(length), started, np.nan)
         ),
     }
     frame = pl.DataFrame(

@@ -12,41 +12,41 @@ import polars as pl
 from hs_analysis.align.counters import Increases
 from hs_analysis.schema.settings import Excluded
 
-Stretches: TypeAlias = tuple[tuple[float, float], ...]
+TimeRanges: TypeAlias = tuple[tuple[float, float], ...]
 """First moment and first that is not left out any more [s since 1970, UTC], whole windows."""
 
 
-def stretch(one: Excluded, window_s: float) -> tuple[float, float]:
+def widened(one: Excluded, window_s: float) -> tuple[float, float]:
     """Return an excluded stretch widened to whole windows: a window that it touches is left out."""
     start, end = (datetime.fromisoformat(text).timestamp() for text in (one.start, one.end))
     return math.floor(start / window_s) * window_s, math.ceil(end / window_s) * window_s
 
 
-def within(left_out: Stretches) -> pl.Expr:
+def is_excluded(left_out: TimeRanges) -> pl.Expr:
     """Whether a row's window is left out; ``t`` is its start in Unix seconds."""
     return _any(left_out, pl.col("t"))
 
 
-def row_within(left_out: Stretches, moment: str = "t") -> pl.Expr:
+def row_is_excluded(left_out: TimeRanges, moment: str = "t") -> pl.Expr:
     """Whether a row's window is left out; ``moment`` is the column of its start as a timestamp."""
     return _any(left_out, pl.col(moment).dt.epoch("us") / 1e6)
 
 
-def _any(left_out: Stretches, t: pl.Expr) -> pl.Expr:
+def _any(left_out: TimeRanges, t: pl.Expr) -> pl.Expr:
     return pl.any_horizontal(pl.lit(False), *((t >= start) & (t < end) for start, end in left_out))
 
 
-def without(table: pl.DataFrame, left_out: Stretches) -> pl.DataFrame:
+def without_excluded(table: pl.DataFrame, left_out: TimeRanges) -> pl.DataFrame:
     """Return a service's table with every value of the windows left out as null; the grid stays whole."""
     if not left_out:
         return table
     values = [name for name in table.columns if name not in ("capture", "t")]
     return table.with_columns(
-        pl.when(~row_within(left_out)).then(pl.col(name)).alias(name) for name in values
+        pl.when(~row_is_excluded(left_out)).then(pl.col(name)).alias(name) for name in values
     )
 
 
-def gain_outside(increases: Increases, left_out: Stretches) -> float:
+def gain_outside(increases: Increases, left_out: TimeRanges) -> float:
     """Return what a counter gained outside the stretches; an increase counts by the share of its time."""
     if not left_out:
         return float(increases.gain.sum())
@@ -58,7 +58,7 @@ def gain_outside(increases: Increases, left_out: Stretches) -> float:
     return float((increases.gain * outside).sum())
 
 
-def _merged(left_out: Stretches) -> Stretches:
+def _merged(left_out: TimeRanges) -> TimeRanges:
     """Return the stretches with those that overlap as one."""
     found: list[tuple[float, float]] = []
     for start, end in sorted(left_out):

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from hs_analysis.align.counters import united
+from hs_analysis.align.counters import merged_times
 from hs_analysis.align.instances import NOT_REPORTERS, gpu_exporters, of_pools
 from hs_analysis.align.series import QueryRunner, SampleTable
 from hs_analysis.catalogue import Catalogue
@@ -61,11 +61,13 @@ _KEY = ("service", "capture", "role", "instance")
 Key = tuple[str, str, str, str]
 """Service, capture, role and instance."""
 
-Span = tuple[float, float]
+RangeS = tuple[float, float]
 """Two moments [s since 1970, UTC]."""
 
 
-def signs(series: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue, usual_s: float) -> pl.DataFrame:
+def lifetime_signs(
+    series: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue, usual_s: float
+) -> pl.DataFrame:
     """Return the series that tell of the lives of instances, and what each tells.
 
     Parameters
@@ -91,7 +93,7 @@ def signs(series: pl.DataFrame, terms: pl.DataFrame, catalogue: Catalogue, usual
         of_pools(series)
         .filter(~pl.col("metric").str.ends_with("_bucket"))
         .join(_work(terms), "series_id", how="left")
-        .with_columns(_tells(catalogue).alias("tells"), pl.col("interval_s").fill_null(usual_s))
+        .with_columns(_sign_of(catalogue).alias("tells"), pl.col("interval_s").fill_null(usual_s))
         .drop_nulls("tells")
         .select(
             "series_id", "service", "capture", pl.col("emitter_role").alias("role"), "instance", "metric",
@@ -115,7 +117,7 @@ def _work(terms: pl.DataFrame) -> pl.DataFrame:
     return counters.select("series_id", pl.lit(value=True).alias("works")).unique()
 
 
-def _tells(catalogue: Catalogue) -> pl.Expr:
+def _sign_of(catalogue: Catalogue) -> pl.Expr:
     metric, source = pl.col("metric"), pl.col("source")
     others = source.is_in(NOT_REPORTERS)
     nameless = (metric == "") | ((source == "prometheus") & metric.str.contains(":", literal=True))
@@ -135,7 +137,7 @@ def _tells(catalogue: Catalogue) -> pl.Expr:
 
 
 @dataclass
-class _Seen:
+class _Sightings:
     """What the series of an instance showed; moments in seconds since 1970, UTC."""
 
     interval_s: float = np.inf
@@ -146,22 +148,22 @@ class _Seen:
     down: np.ndarray = field(default_factory=lambda: np.empty(0))
     created: np.ndarray = field(default_factory=lambda: np.empty(0))
     processes: np.ndarray = field(default_factory=lambda: np.empty(0))
-    falls: list[Span] = field(default_factory=list)
+    falls: list[RangeS] = field(default_factory=list)
     families: dict[str, list[tuple[float, float, float]]] = field(default_factory=lambda: defaultdict(list))
 
     def take(self, tells: str, metric: str, t_s: np.ndarray, values: np.ndarray) -> None:
         if tells == "up":
-            self.up = united(self.up, t_s[values > 0])
-            self.down = united(self.down, t_s[values == 0])
+            self.up = merged_times(self.up, t_s[values > 0])
+            self.down = merged_times(self.down, t_s[values == 0])
             return
         if tells == "created":
-            self.created = united(self.created, np.unique(values[values > 0]))
+            self.created = merged_times(self.created, np.unique(values[values > 0]))
             return
-        self.moments = united(self.moments, t_s)
+        self.moments = merged_times(self.moments, t_s)
         if tells == "process":
-            self.processes = united(self.processes, np.unique(values[values > 0]))
+            self.processes = merged_times(self.processes, np.unique(values[values > 0]))
         elif tells == "uptime":
-            self.processes = united(self.processes, _starts(t_s, values))
+            self.processes = merged_times(self.processes, _starts(t_s, values))
         elif tells in ("work", "counter"):
             self._count(tells, metric, t_s, values)
 
@@ -170,9 +172,9 @@ class _Seen:
         fell = np.flatnonzero(steps < 0)
         rose = t_s[(steps > 0) | ((steps < 0) & (values > 0))]
         if tells == "work":
-            self.worked = united(self.worked, rose)
+            self.worked = merged_times(self.worked, rose)
         else:
-            self.counted = united(self.counted, rose)
+            self.counted = merged_times(self.counted, rose)
         self.falls += [(float(t_s[at - 1]), float(t_s[at])) for at in fell.tolist()]
         moved = float(rose[0]) if rose.size else np.inf
         self.families[metric].append((float(t_s[0]), float(t_s[-1]), moved))
@@ -209,7 +211,7 @@ class _Recorded:
 
 
 @dataclass(frozen=True)
-class _Break:
+class _Absence:
     """An instance that was there last at ``ended`` and again at ``back`` [s since 1970, UTC]."""
 
     ended: float
@@ -217,13 +219,13 @@ class _Break:
     anew: bool
 
 
-class Lives:
+class InstanceLifetimes:
     """Takes the samples of series, one after the other, and tells the lives of instances.
 
     Parameters
     ----------
     told
-        Result of `signs`.
+        Result of `lifetime_signs`.
     captures
         Capture of each series that is read: any sample shows that its capture was recorded then.
     slot_s
@@ -235,8 +237,8 @@ class Lives:
         self._told = {row[0]: row[1:] for row in told.select(columns).iter_rows()}
         self._captures, self._slot_s = captures, slot_s
         self._recorded: dict[str, _Recorded] = defaultdict(_Recorded)
-        self._ends: dict[str, Span] = {}
-        self._seen: dict[Key, _Seen] = defaultdict(_Seen)
+        self._ends: dict[str, RangeS] = {}
+        self._seen: dict[Key, _Sightings] = defaultdict(_Sightings)
 
     def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:
         """Take the values of a series and their moments [s since 1970, UTC], in order and at least one."""
@@ -267,7 +269,7 @@ class Lives:
         )
         return check(_without_cuts(table), LIVES)
 
-    def _rows(self, key: Key, seen: _Seen) -> Iterator[dict[str, object]]:
+    def _rows(self, key: Key, seen: _Sightings) -> Iterator[dict[str, object]]:
         """Yield the lives of one instance; an instance that never answered has none."""
         if not seen.moments.size:
             return
@@ -299,7 +301,7 @@ class Lives:
             }  # fmt: skip
 
     def _start(
-        self, seen: _Seen, down: np.ndarray, ready: float, before: _Break | None, begun: float
+        self, seen: _Sightings, down: np.ndarray, ready: float, before: _Absence | None, begun: float
     ) -> tuple[float | None, str | None]:
         """Return the first sign of a life inside the window, None for one that was there before it."""
         since = begun if before is None else before.ended
@@ -323,20 +325,21 @@ class Lives:
         return ready, "series"
 
     @staticmethod
-    def _down(seen: _Seen) -> np.ndarray:
+    def _down(seen: _Sightings) -> np.ndarray:
         """Return when the instance's target did not answer, and no other target of it did."""
-        here = united(seen.moments, seen.up) if seen.up.size else seen.moments
+        here = merged_times(seen.moments, seen.up) if seen.up.size else seen.moments
         near = np.searchsorted(here, seen.down - 0.5 * seen.interval_s, "right")
         after = np.searchsorted(here, seen.down + 0.5 * seen.interval_s, "left")
         return np.asarray(seen.down[near == after])
 
-    def _breaks(self, capture: str, seen: _Seen) -> Iterator[_Break]:
+    def _breaks(self, capture: str, seen: _Sightings) -> Iterator[_Absence]:
         """Yield where one life ends and the next begins, in order."""
         interval = seen.interval_s
         restarts = list(_restarts(seen))
         pauses = np.flatnonzero(np.diff(seen.moments) > GAP_INTERVALS * interval)
         away = [
-            _Break(float(seen.moments[at]), float(seen.moments[at + 1]), anew=False) for at in pauses.tolist()
+            _Absence(float(seen.moments[at]), float(seen.moments[at + 1]), anew=False)
+            for at in pauses.tolist()
         ]
         found = list(restarts)
         for pause in away:
@@ -346,13 +349,13 @@ class Lives:
                 found.append(pause)
         yield from sorted(found, key=lambda one: one.back)
 
-    def _watched(self, capture: str, pause: _Break) -> bool:
+    def _watched(self, capture: str, pause: _Absence) -> bool:
         """Whether the capture was recorded while an instance was not seen."""
         first, after = (int(at // self._slot_s) for at in (pause.ended, pause.back))
         there = self._recorded[capture].within(first + 1, after)
         return there >= WATCHED_SHARE * max(after - first - 1, 1)
 
-    def _watched_before(self, capture: str, ready: float, seen: _Seen) -> bool:
+    def _watched_before(self, capture: str, ready: float, seen: _Sightings) -> bool:
         """Whether the capture was recorded just before an instance was first seen.
 
         Left out are the last two slots: after a gap targets are scraped one after the other.
@@ -369,7 +372,7 @@ def least_s(interval_s: float) -> float:
     return max(CHANGED_AFTER_S, CHANGED_AFTER_SAMPLES * interval_s)
 
 
-def _long(one: _Break, interval_s: float) -> bool:
+def _long(one: _Absence, interval_s: float) -> bool:
     return one.back - one.ended > least_s(interval_s)
 
 
@@ -384,22 +387,22 @@ def _latest(moments: np.ndarray, after: float, until: float) -> float | None:
     return float(inside[-1]) if inside.size else None
 
 
-def _how(breaks: list[_Break], life: int) -> str:
+def _how(breaks: list[_Absence], life: int) -> str:
     return "reset" if life < len(breaks) and breaks[life].anew else "series"
 
 
-def _ended(last: float, over: float, gone: np.ndarray, seen: _Seen) -> bool:
+def _ended(last: float, over: float, gone: np.ndarray, seen: _Sightings) -> bool:
     """Whether an instance was gone before its capture was over."""
     if gone.size >= DOWN_SAMPLES and not np.any(seen.up > last):
         return True
     return over - last > least_s(seen.interval_s)
 
 
-def _restarts(seen: _Seen) -> Iterator[_Break]:
+def _restarts(seen: _Sightings) -> Iterator[_Absence]:
     """Yield the moments at which an instance's counters begin anew, by falling or under a new identity."""
     falls = set(seen.falls)
     events = sorted([*seen.falls, *_renewals(seen)], key=lambda span: span[1])
-    groups: list[list[Span]] = []
+    groups: list[list[RangeS]] = []
     for span in events:
         if groups and span[1] - groups[-1][0][1] <= TOGETHER_INTERVALS * seen.interval_s:
             groups[-1].append(span)
@@ -411,10 +414,10 @@ def _restarts(seen: _Seen) -> Iterator[_Break]:
         fell = sum(span in falls for span in group)
         going = _going_on(seen, ended, max(after for _, after in group)) - fell
         if len(group) >= going:
-            yield _Break(ended, back, anew=True)
+            yield _Absence(ended, back, anew=True)
 
 
-def _renewals(seen: _Seen) -> Iterator[Span]:
+def _renewals(seen: _Sightings) -> Iterator[RangeS]:
     """Yield where all series of a counter end and others of the same name begin: a new identity."""
     for own in seen.families.values():
         last = -np.inf
@@ -424,7 +427,7 @@ def _renewals(seen: _Seen) -> Iterator[Span]:
             last = max(last, until)
 
 
-def _going_on(seen: _Seen, before: float, after: float) -> int:
+def _going_on(seen: _Sightings, before: float, after: float) -> int:
     """Return how many counters that had moved before a stretch are there after it, fallen or not."""
     return sum(
         first <= before and last >= after and moved <= before
@@ -475,7 +478,7 @@ _SIGNS = {"up": "target", "process": "process"}
 """What tells the start of a life → what says, then, when an instance was asked for."""
 
 
-def births_of(
+def instance_startups(
     lives: pl.DataFrame, samples: SampleTable, terms: pl.DataFrame, query: QueryRunner
 ) -> pl.DataFrame:
     """Return the births of every service, a frame of contract BIRTHS sorted by its key and time.

@@ -11,10 +11,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from hs_analysis.align.counters import WindowStore, slots_of, united
-from hs_analysis.align.excluded import Stretches
+from hs_analysis.align.counters import WindowStore, merged_times, slots_of
+from hs_analysis.align.excluded import TimeRanges
 from hs_analysis.align.service_tables import instants
-from hs_analysis.align.terms import Emitted, Span, Term, emitted, grouped, span_of
+from hs_analysis.align.terms import (
+    EmitterParts,
+    TermRow,
+    WindowRange,
+    emitter_parts,
+    grouped,
+    window_range_of,
+)
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame
 from hs_analysis.schema.frames import INSTANCES, check, empty, label_map
@@ -199,7 +206,7 @@ def _spread(names: pl.Series) -> list[str]:
 def instance_windows(
     terms: pl.DataFrame,
     store: WindowStore,
-    left_out: Stretches,
+    left_out: TimeRanges,
     width_s: float,
     row_s: float,
     least_coverage: float,
@@ -226,10 +233,10 @@ def instance_windows(
     parts = {formula: len({term["term"] for term in own}) for formula, own in formulas.items()}
     frames = []
     for key, own in sorted(grouped(rows, *_ROLE_POOL, "signal", "instance").items()):
-        span = span_of(own, store)
+        span = window_range_of(own, store)
         if span is not None:
             t = np.arange(span.first, span.after) * width_s
-            kept = _kept(t, left_out)
+            kept = _outside(t, left_out)
             by_window, there = _of_instance(own, parts, store, span, least_coverage)
             row, value = _rows(
                 own[0]["pool"], by_window, there & kept, np.floor(t / row_s), row_s / width_s, least_coverage
@@ -246,7 +253,7 @@ def instance_windows(
     return check(pl.concat(frames), INSTANCES) if frames else empty(INSTANCES)
 
 
-def _kept(t: np.ndarray, left_out: Stretches) -> np.ndarray:
+def _outside(t: np.ndarray, left_out: TimeRanges) -> np.ndarray:
     """Return which windows, by their starts [s], lie in none of the stretches."""
     kept = np.ones(t.size, bool)
     for first, after in left_out:
@@ -255,17 +262,17 @@ def _kept(t: np.ndarray, left_out: Stretches) -> np.ndarray:
 
 
 def _of_instance(
-    terms: Sequence[Term],
+    terms: Sequence[TermRow],
     parts: Mapping[tuple[Any, ...], int],
     store: WindowStore,
-    span: Span,
+    span: WindowRange,
     least_coverage: float,
-) -> tuple[Emitted, np.ndarray]:
+) -> tuple[EmitterParts, np.ndarray]:
     """Return an instance's parts per window from its newest names that have them all, and where there are."""
-    best: tuple[Emitted, np.ndarray] | None = None
+    best: tuple[EmitterParts, np.ndarray] | None = None
     for (generation,), own in sorted(grouped(terms, "generation").items()):
         formula = (*(terms[0][name] for name in (*_ROLE_POOL, "signal")), generation)
-        found = emitted(own, store, span, least_coverage)
+        found = emitter_parts(own, store, span, least_coverage)
         whole = found.parts == parts[formula]
         best = (found, whole) if best is None else (best[0].put(found, whole & ~best[1]), whole | best[1])
     assert best is not None  # noqa: S101 - every term has a generation
@@ -273,7 +280,7 @@ def _of_instance(
 
 
 def _rows(
-    kind: str, windows: Emitted, there: np.ndarray, row: np.ndarray, windows_a_row: float, least: float
+    kind: str, windows: EmitterParts, there: np.ndarray, row: np.ndarray, windows_a_row: float, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the number of each row with enough windows, and its value, NaN where there is none."""
     first = int(row[0])
@@ -298,7 +305,7 @@ INSTANCE_WINDOWS = {
 }  # fmt: skip
 """Columns of the result, as the reference query gives them."""
 
-Pool = tuple[str, str, str, str | None]
+PoolKey = tuple[str, str, str, str | None]
 """Service, capture, role and GPU model, None = all together."""
 
 
@@ -315,17 +322,17 @@ class Presence:
 
     def __init__(self, reporters: pl.DataFrame, width_s: float) -> None:
         self._width_s = width_s
-        self._proves: dict[int, list[tuple[Pool, str, float]]] = {}
+        self._proves: dict[int, list[tuple[PoolKey, str, float]]] = {}
         for series_id, *pool, instance, interval_s in reporters.select(
             "series_id", *_POOL, "instance", "interval_s"
         ).iter_rows():
             self._proves.setdefault(series_id, []).append(((*pool,), instance, interval_s))
-        self._seen: dict[Pool, dict[str, _Instance]] = {}
+        self._seen: dict[PoolKey, dict[str, _InstanceTimes]] = {}
 
     def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:  # noqa: ARG002
         """Take the moments at which a series has a value [s since 1970, UTC], in order and at least one."""
         for pool, instance, interval_s in self._proves.get(series_id, ()):
-            known = self._seen.setdefault(pool, {}).setdefault(instance, _Instance())
+            known = self._seen.setdefault(pool, {}).setdefault(instance, _InstanceTimes())
             known.add(t_s, interval_s, self._width_s)
 
     def counts(self, present_share: float) -> pl.DataFrame:
@@ -343,7 +350,7 @@ class Presence:
         ]
         return pl.concat([pl.DataFrame(schema=INSTANCE_WINDOWS), *frames])
 
-    def _pool(self, pool: Pool, seen: Mapping[str, _Instance], present_share: float) -> pl.DataFrame:
+    def _pool(self, pool: PoolKey, seen: Mapping[str, _InstanceTimes], present_share: float) -> pl.DataFrame:
         shares = [one.shares(self._width_s) for one in seen.values()]
         first = min(low for low, _ in shares)
         count, there = (np.zeros(max(low + s.size for low, s in shares) - first) for _ in range(2))
@@ -362,7 +369,7 @@ class Presence:
         )  # fmt: skip
 
 
-class _Instance:
+class _InstanceTimes:
     """The moments at which an instance reported, and the shortest interval of its series in each window."""
 
     def __init__(self) -> None:
@@ -372,7 +379,7 @@ class _Instance:
 
     def add(self, t_s: np.ndarray, interval_s: float, width_s: float) -> None:
         if not np.array_equal(t_s, self._moments):
-            self._moments = united(self._moments, t_s)
+            self._moments = merged_times(self._moments, t_s)
         slots = slots_of(t_s[[0, -1]], width_s)
         first, after = int(slots[0]), int(slots[1]) + 1
         if self._interval_s.size:

@@ -135,7 +135,7 @@ class Flows:
     wait_s: np.ndarray
 
 
-def _known(values: np.ndarray) -> bool:
+def _is_known(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).any())
 
 
@@ -147,9 +147,9 @@ def unqueued_excess(flows: Flows) -> np.ndarray:
     parts = (flows.waiting_prefill, flows.waiting_decode, flows.running_prefill, flows.running_decode)
     rest = flows.in_flight.copy()
     for part in parts:
-        if _known(part):
+        if _is_known(part):
             rest -= part
-    if not _known(rest):
+    if not _is_known(rest):
         return rest
     usual = float(np.nanquantile(rest, IDLE_QUANTILE))
     return np.maximum(rest - usual, 0.0)
@@ -176,7 +176,7 @@ def longest_age_s(flows: Flows) -> np.ndarray:
     queue of thousands. A true queue shows in the time to first token too. Where requests start and no first
     token comes there is no bound; in an idle window the last one holds.
     """
-    if not _known(flows.wait_s):
+    if not _is_known(flows.wait_s):
         return np.full(flows.wait_s.size, np.inf)
     known = np.isfinite(flows.wait_s)
     last = np.maximum.accumulate(np.where(known, np.arange(known.size), -1))
@@ -191,14 +191,14 @@ def backlog_ages(flows: Flows) -> dict[str, np.ndarray]:
     when neither is.
     """
     excess, bound_s = unqueued_excess(flows), longest_age_s(flows)
-    outflow_prefill = flows.first_tokens if _known(flows.first_tokens) else flows.completed
-    outflow_decode = flows.completed if _known(flows.completed) else flows.first_tokens
+    outflow_prefill = flows.first_tokens if _is_known(flows.first_tokens) else flows.completed
+    outflow_decode = flows.completed if _is_known(flows.completed) else flows.first_tokens
     ages = {}
     for role, waiting, outflow in (
         ("prefill", flows.waiting_prefill, outflow_prefill),
         ("decode", flows.waiting_decode, outflow_decode),
     ):
-        hidden = not _known(waiting)
+        hidden = not _is_known(waiting)
         age = age_s(excess if hidden else waiting, outflow)
         ages[role] = np.minimum(age, bound_s) if hidden else age
     return ages
@@ -211,7 +211,7 @@ def saturated(ages: np.ndarray, window_s: float, kind: str) -> np.ndarray:
     10 s, one row dilated, stretches within 120 s joined, shorter than 120 s dropped. Pressure test: age over
     3 s, every window kept.
     """
-    if not _known(ages):
+    if not _is_known(ages):
         return np.full(ages.size, np.nan)
     with np.errstate(invalid="ignore"):
         hot = ages > (PRODUCTION_AGE_S if kind == "production" else PRESSURE_AGE_S)

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align.counters import (
-    BORN_INTERVALS,
+    STARTED_INTERVALS,
     Increases,
-    Siblings,
+    MetricSiblings,
     WindowStore,
     counter_windows,
     gain_windows,
@@ -21,7 +21,7 @@ from hs_analysis.align.counters import (
     increases_of,
     newer_names,
 )
-from hs_analysis.align.excluded import Stretches, gain_outside
+from hs_analysis.align.excluded import TimeRanges, gain_outside
 from hs_analysis.align.requests_in_flight import FINISHED, STARTED
 
 SampleTable = Any
@@ -43,7 +43,7 @@ class SeriesReader(Protocol):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredSamples:
     """The samples of a run, which may be larger than memory.
 
     Attributes
@@ -61,12 +61,12 @@ class Stored:
     scratch: BinaryIO
 
 
-Metric = tuple[str, str]
+MetricKey = tuple[str, str]
 """Capture and metric."""
 
 
 @dataclass(frozen=True)
-class Used:
+class UsedSeries:
     """A series that carries a signal.
 
     Attributes
@@ -81,20 +81,20 @@ class Used:
         Whether its gains are kept window by window, too.
     """
 
-    metric: Metric
+    metric: MetricKey
     interval_s: float
     counter: bool
     flow: bool
 
 
-class Watcher(Protocol):
+class SeriesWatcher(Protocol):
     """Looks at series one after the other."""
 
     def add(self, series_id: int, t_s: np.ndarray, values: np.ndarray) -> None:
         """Take the values of a series and their moments [s since 1970, UTC], in order and at least one."""
 
 
-Samples = tuple[int, np.ndarray, np.ndarray]
+SeriesSamples = tuple[int, np.ndarray, np.ndarray]
 """Number of a series, its times and its values."""
 
 
@@ -119,13 +119,13 @@ class SeriesPass:
 
     def __init__(
         self,
-        used: Mapping[int, Used],
-        begun_s: Mapping[Metric, float],
+        used: Mapping[int, UsedSeries],
+        begun_s: Mapping[MetricKey, float],
         newer: Mapping[int, set[int]],
         store: WindowStore,
-        watchers: Sequence[Watcher],
+        watchers: Sequence[SeriesWatcher],
         width_s: float,
-        left_out: Stretches,
+        left_out: TimeRanges,
     ) -> None:
         self._used, self._begun_s, self._newer = used, begun_s, newer
         self._store, self._watchers = store, watchers
@@ -151,7 +151,7 @@ class SeriesPass:
         columns = {"series_id": list(self._totals), "gain": list(self._totals.values())}
         return pl.DataFrame(columns, schema={"series_id": pl.Int64, "gain": pl.Float64})
 
-    def _others(self, samples: Iterator[Samples]) -> Iterator[Samples]:
+    def _others(self, samples: Iterator[SeriesSamples]) -> Iterator[SeriesSamples]:
         """Take what gauges and reporters show, and hand the counters on."""
         for series_id, t_s, values in _present(samples):
             for watcher in self._watchers:
@@ -163,17 +163,17 @@ class SeriesPass:
                 windows = gauge_windows(t_s, values, used.interval_s, self._width_s)
                 self._store.put("windows", series_id, windows)
 
-    def _increases(self, counters: Iterator[Samples]) -> Iterator[tuple[int, Increases]]:
+    def _increases(self, counters: Iterator[SeriesSamples]) -> Iterator[tuple[int, Increases]]:
         """Yield the increases of counters that come metric by metric.
 
         One that may have been born late waits until all its siblings are known.
         """
         for metric, family in groupby(counters, key=lambda one: self._used[one[0]].metric):
-            siblings, late = Siblings(), []
+            siblings, late = MetricSiblings(), []
             for series_id, t_s, values in family:
                 siblings.add(t_s, values)
                 interval_s = self._used[series_id].interval_s
-                if t_s[0] > self._begun_s[metric] + BORN_INTERVALS * interval_s:
+                if t_s[0] > self._begun_s[metric] + STARTED_INTERVALS * interval_s:
                     late.append((series_id, t_s, values))
                 else:
                     yield series_id, increases_of(t_s, values, interval_s)
@@ -197,7 +197,7 @@ class SeriesPass:
             self._totals[series_id] = gain_outside(increases, self._left_out)
 
 
-def _present(samples: Iterator[Samples]) -> Iterator[Samples]:
+def _present(samples: Iterator[SeriesSamples]) -> Iterator[SeriesSamples]:
     """Yield series without their missing values and with times in seconds; none that has no value."""
     for series_id, t_us, values in samples:
         there = ~np.isnan(values)
@@ -205,7 +205,7 @@ def _present(samples: Iterator[Samples]) -> Iterator[Samples]:
             yield series_id, t_us[there] / 1e6, values[there]
 
 
-def used_series(series: pl.DataFrame, terms: pl.DataFrame, usual_s: float) -> dict[int, Used]:
+def used_series(series: pl.DataFrame, terms: pl.DataFrame, usual_s: float) -> dict[int, UsedSeries]:
     """Return the series that carry signals.
 
     Parameters
@@ -221,15 +221,17 @@ def used_series(series: pl.DataFrame, terms: pl.DataFrame, usual_s: float) -> di
     rows = series.join(terms.select("series_id", "read").unique().sort("series_id", "read"), "series_id")
     columns = ("series_id", "capture", "metric", "interval_s", "read")
     return {
-        n: Used((capture, metric), usual_s if interval_s is None else interval_s, read == "rate", n in flows)
+        n: UsedSeries(
+            (capture, metric), usual_s if interval_s is None else interval_s, read == "rate", n in flows
+        )
         for n, capture, metric, interval_s, read in rows.select(columns).iter_rows()
     }
 
 
-def first_looks(used: Mapping[int, Used], quality: pl.DataFrame) -> dict[Metric, float]:
+def first_scrapes(used: Mapping[int, UsedSeries], quality: pl.DataFrame) -> dict[MetricKey, float]:
     """Return when the first counter of each metric has its first row [s since 1970, UTC]."""
     first = quality.drop_nulls("first_t").select("series_id", pl.col("first_t").dt.epoch("us") / 1e6)
-    found: dict[Metric, float] = {}
+    found: dict[MetricKey, float] = {}
     for series_id, at in first.iter_rows():
         if (one := used.get(series_id)) is not None and one.counter:
             found[one.metric] = min(at, found.get(one.metric, at))

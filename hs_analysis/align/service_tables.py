@@ -21,7 +21,7 @@ DERIVED = {
 SHARE_SIGNALS = ("ttft_over_low", "ttft_over_high", "tbt_over_low", "tbt_over_high")
 
 
-def infos_of(
+def signal_infos(
     table: pl.DataFrame,
     own: pl.DataFrame,
     terms: pl.DataFrame,

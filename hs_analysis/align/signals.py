@@ -12,8 +12,15 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align.counters import WindowStore
-from hs_analysis.align.instances import Pool, nulls_last
-from hs_analysis.align.terms import Emitted, Span, Term, emitted, grouped, span_of
+from hs_analysis.align.instances import PoolKey, nulls_last
+from hs_analysis.align.terms import (
+    EmitterParts,
+    TermRow,
+    WindowRange,
+    emitter_parts,
+    grouped,
+    window_range_of,
+)
 
 SIGNAL_WINDOWS = {
     "service": pl.String, "capture": pl.String, "role": pl.String, "gpu_group": pl.String,
@@ -55,15 +62,15 @@ def signal_windows(
     formulas = grouped(terms.iter_rows(named=True), *_FORMULA)
     for key in sorted(formulas, key=lambda one: (*one[:3], nulls_last(one[3]), *one[4:])):
         own = formulas[key]
-        span = span_of(own, store)
+        span = window_range_of(own, store)
         if span is not None:
             pool = _pool(own, store, span)
             there = _spread(counted.get(key[:4]), span) if pool.pooled.any() else np.full(span.size, np.nan)
-            frames.append(_judged(own[0], pool, there, span, width_s, least_coverage))
+            frames.append(_formula_rows(own[0], pool, there, span, width_s, least_coverage))
     return pl.concat(frames)
 
 
-def _counted(instances: pl.DataFrame, width_s: float) -> dict[Pool, tuple[np.ndarray, np.ndarray]]:
+def _counted(instances: pl.DataFrame, width_s: float) -> dict[PoolKey, tuple[np.ndarray, np.ndarray]]:
     """Return window numbers and instances of each pool."""
     key = ["service", "capture", "role", "gpu_group"]
     return {
@@ -72,7 +79,7 @@ def _counted(instances: pl.DataFrame, width_s: float) -> dict[Pool, tuple[np.nda
     }
 
 
-def _spread(counts: tuple[np.ndarray, np.ndarray] | None, span: Span) -> np.ndarray:
+def _spread(counts: tuple[np.ndarray, np.ndarray] | None, span: WindowRange) -> np.ndarray:
     """Return the instances in each window of a stretch, NaN where not known."""
     found = np.full(span.size, np.nan)
     if counts is not None:
@@ -82,7 +89,7 @@ def _spread(counts: tuple[np.ndarray, np.ndarray] | None, span: Span) -> np.ndar
     return found
 
 
-class _Pool:
+class _PoolWindows:
     """The emitters of a formula added up; shape (windows,) each."""
 
     def __init__(self, size: int) -> None:
@@ -90,7 +97,7 @@ class _Pool:
         self.emitters, self.reporting, self.begun, self.ended = (np.zeros(size) for _ in range(4))
         self.pooled, self.there = (np.zeros(size, bool) for _ in range(2))
 
-    def add(self, one: Emitted, parts: int, *, pooled: bool) -> None:
+    def add(self, one: EmitterParts, parts: int, *, pooled: bool) -> None:
         """Add an emitter; a window in which a part of the formula is missing is no zero."""
         there, whole = one.parts > 0, one.parts == parts
         self.total += np.where(whole, one.total, 0.0)
@@ -106,9 +113,9 @@ class _Pool:
             self.ended[there.size - 1 - np.argmax(there[::-1])] += 1
 
 
-def _pool(terms: Sequence[Term], store: WindowStore, span: Span) -> _Pool:
+def _pool(terms: Sequence[TermRow], store: WindowStore, span: WindowRange) -> _PoolWindows:
     parts = len({term["term"] for term in terms})
-    found = _Pool(span.size)
+    found = _PoolWindows(span.size)
     emitters = grouped(terms, "emitter")
     for emitter in sorted(emitters, key=lambda one: nulls_last(one[0])):
         own = emitters[emitter]
@@ -117,12 +124,12 @@ def _pool(terms: Sequence[Term], store: WindowStore, span: Span) -> _Pool:
     return found
 
 
-def _of_emitter(terms: Sequence[Term], parts: int, store: WindowStore, span: Span) -> Emitted:
+def _of_emitter(terms: Sequence[TermRow], parts: int, store: WindowStore, span: WindowRange) -> EmitterParts:
     """Return an emitter's parts; where its metrics were renamed, old and new ones are one, never two.
 
     In each window the generation counts that has the whole formula, then the best coverage, then the newer.
     """
-    generations = (emitted(own, store, span) for own in _by_generation(terms))
+    generations = (emitter_parts(own, store, span) for own in _by_generation(terms))
     best = next(generations)
     for older in generations:
         there, has = older.parts > 0, best.parts > 0
@@ -133,14 +140,19 @@ def _of_emitter(terms: Sequence[Term], parts: int, store: WindowStore, span: Spa
     return best
 
 
-def _by_generation(terms: Sequence[Term]) -> Iterator[list[Term]]:
+def _by_generation(terms: Sequence[TermRow]) -> Iterator[list[TermRow]]:
     """Yield the terms of each generation of names, the newest first."""
     found = grouped(terms, "generation")
     yield from (found[key] for key in sorted(found))
 
 
-def _judged(
-    term: Term, pool: _Pool, instances: np.ndarray, span: Span, width_s: float, least_coverage: float
+def _formula_rows(
+    term: TermRow,
+    pool: _PoolWindows,
+    instances: np.ndarray,
+    span: WindowRange,
+    width_s: float,
+    least_coverage: float,
 ) -> pl.DataFrame:
     """Return the rows of a formula: its value where enough of the pool is there.
 
@@ -152,7 +164,7 @@ def _judged(
     with np.errstate(invalid="ignore", divide="ignore"):
         share = pool.covered / np.where(np.isnan(instances), alive, pool.emitters)
         coverage = np.where(pool.emitters > 0, share, 0.0)
-        value = _pooled(term["pool"], pool, instances)
+        value = _pool_value(term["pool"], pool, instances)
         few = (coverage < least_coverage) | (pool.reporting < LEAST_REPORTING * instances)
     slots = np.flatnonzero(pool.there)
     columns: Mapping[str, np.ndarray] = {
@@ -169,7 +181,7 @@ def _judged(
     )
 
 
-def _pooled(kind: str, pool: _Pool, instances: np.ndarray) -> np.ndarray:
+def _pool_value(kind: str, pool: _PoolWindows, instances: np.ndarray) -> np.ndarray:
     """Return the value of the pool, NaN where there is none."""
     if kind == "mean":
         return pool.mean / pool.emitters

@@ -9,8 +9,8 @@ import polars as pl
 
 from hs_analysis.align.counters import WindowStore
 from hs_analysis.align.demand import add_demand
-from hs_analysis.align.excluded import Stretches, row_within, stretch, within, without
-from hs_analysis.align.instance_lifetimes import Lives, births_of, signs
+from hs_analysis.align.excluded import TimeRanges, is_excluded, row_is_excluded, widened, without_excluded
+from hs_analysis.align.instance_lifetimes import InstanceLifetimes, instance_startups, lifetime_signs
 from hs_analysis.align.instances import (
     Presence,
     gpu_types,
@@ -21,10 +21,17 @@ from hs_analysis.align.instances import (
     row_width_s,
 )
 from hs_analysis.align.requests_in_flight import IN_FLIGHT, net_in_flight
-from hs_analysis.align.series import QueryRunner, SeriesPass, Stored, first_looks, renamed, used_series
-from hs_analysis.align.service_tables import infos_of, long_table, wide_table
+from hs_analysis.align.series import (
+    QueryRunner,
+    SeriesPass,
+    StoredSamples,
+    first_scrapes,
+    renamed,
+    used_series,
+)
+from hs_analysis.align.service_tables import long_table, signal_infos, wide_table
 from hs_analysis.align.signals import choose_sources, signal_windows
-from hs_analysis.align.terms import LimitEdges, kept_edges, resolve_terms
+from hs_analysis.align.terms import LimitEdges, chosen_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
 from hs_analysis.schema.frames import SIGNALS, check, empty
@@ -48,7 +55,7 @@ class ServiceFacts:
 
 
 def facts_of(
-    frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame, left_out: Stretches = ()
+    frame: ServiceFrame, totals: pl.DataFrame, chosen: pl.DataFrame, left_out: TimeRanges = ()
 ) -> ServiceFacts:
     """Return the totals of a service.
 
@@ -76,10 +83,10 @@ def facts_of(
     )
 
 
-def _instance_hours(frame: ServiceFrame, role: str, left_out: Stretches) -> float:
+def _instance_hours(frame: ServiceFrame, role: str, left_out: TimeRanges) -> float:
     """Return the instance-hours of a pool; a gap inside a capture carries the last count on."""
     carried = pl.col(column("instances", role)).fill_null(strategy="forward").over("capture")
-    counts = frame.table.select("t", carried.alias("count")).filter(~row_within(left_out))["count"]
+    counts = frame.table.select("t", carried.alias("count")).filter(~row_is_excluded(left_out))["count"]
     return float(counts.sum()) * frame.window_s / 3600
 
 
@@ -174,7 +181,7 @@ class Aligned:
 
 
 @dataclass(frozen=True)
-class _Windows:
+class _AllServices:
     """All services on one grid, before they are told apart."""
 
     width_s: float
@@ -185,12 +192,12 @@ class _Windows:
     instances: pl.DataFrame
     lives: pl.DataFrame
     signals: pl.DataFrame
-    left_out: Stretches
+    left_out: TimeRanges
 
 
 def align(
     series: pl.DataFrame,
-    samples: Stored,
+    samples: StoredSamples,
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
@@ -217,7 +224,7 @@ def align(
     Aligned, services sorted by name; a service without any value is left out.
     """
     terms, edges = resolve_terms(series, catalogue, settings.slo)
-    windows = _windows(series, samples, quality, terms, catalogue, settings)
+    windows = _all_services(series, samples, quality, terms, catalogue, settings)
     left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
@@ -225,21 +232,21 @@ def align(
     totals = query("align/totals", {}, {"gains": windows.gains, "terms": terms.drop("read")})
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
-        own = chosen.filter((pl.col("service") == service) & ~within(left_out))
-        frame = _service(service, own, windows, series, quality, catalogue, settings, left_out, query)
+        own = chosen.filter((pl.col("service") == service) & ~is_excluded(left_out))
+        frame = _service_frame(service, own, windows, series, quality, catalogue, settings, left_out, query)
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
             facts.append(facts_of(frame, totals, chosen, left_out))
     signals = check(pl.concat(longs), SIGNALS) if longs else empty(SIGNALS)
-    births = births_of(windows.lives, samples.table, terms, query)
-    births = births.filter(~row_within(left_out, "first_served"))
+    births = instance_startups(windows.lives, samples.table, terms, query)
+    births = births.filter(~row_is_excluded(left_out, "first_served"))
     per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind)
     return Aligned(
         tuple(frames),
         signals,
         tuple(facts),
-        kept_edges(edges, chosen),
+        chosen_edges(edges, chosen),
         disagreements,
         windows.lives,
         births,
@@ -248,7 +255,7 @@ def align(
 
 
 def _instances(
-    frames: tuple[ServiceFrame, ...], windows: _Windows, chosen: pl.DataFrame, kind: str
+    frames: tuple[ServiceFrame, ...], windows: _AllServices, chosen: pl.DataFrame, kind: str
 ) -> pl.DataFrame:
     """Return the candidate signals of each instance, on rows of whole windows."""
     terms = instance_terms(frames, windows.terms, chosen)
@@ -257,46 +264,46 @@ def _instances(
     return instance_windows(terms, windows.store, windows.left_out, width, row_s, LEAST_COVERAGE)
 
 
-def _windows(
+def _all_services(
     series: pl.DataFrame,
-    samples: Stored,
+    samples: StoredSamples,
     quality: pl.DataFrame,
     terms: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
-) -> _Windows:
+) -> _AllServices:
     interval = scrape_interval_s(series)
     kind, spanned = settings.history_kind, span_s(series, quality)
     width = window_s(kind, interval, spanned, only_gauges=only_gauges(series))
-    left_out = tuple(stretch(one, width) for one in settings.excluded)
+    left_out = tuple(widened(one, width) for one in settings.excluded)
     used = used_series(series, terms, interval)
     proof = reporters(series, interval, catalogue)
     store, presence = WindowStore(samples.scratch), Presence(proof, width)
-    told = signs(series, terms, catalogue, interval)
-    lives = Lives(told, dict(series.select("series_id", "capture").iter_rows()), interval)
+    told = lifetime_signs(series, terms, catalogue, interval)
+    lives = InstanceLifetimes(told, dict(series.select("series_id", "capture").iter_rows()), interval)
     whole = SeriesPass(
-        used, first_looks(used, quality), renamed(terms), store, (presence, lives), width, left_out
+        used, first_scrapes(used, quality), renamed(terms), store, (presence, lives), width, left_out
     )
     gains = whole.read({*proof["series_id"], *told["series_id"]}, samples.read)
     instances = presence.counts(PRESENT_SHARE)
     signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)
-    return _Windows(width, interval, terms, store, gains, instances, lives.table(), signals, left_out)
+    return _AllServices(width, interval, terms, store, gains, instances, lives.table(), signals, left_out)
 
 
-def _service(
+def _service_frame(
     service: str,
     own: pl.DataFrame,
-    windows: _Windows,
+    windows: _AllServices,
     series: pl.DataFrame,
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
-    left_out: Stretches,
+    left_out: TimeRanges,
     query: QueryRunner,
 ) -> ServiceFrame | None:
     """Return the frame of a service from its chosen rows, None when it has no value at all."""
     together = pl.col("gpu_group").is_null()
-    counts = windows.instances.filter((pl.col("service") == service) & together & ~within(left_out))
+    counts = windows.instances.filter((pl.col("service") == service) & together & ~is_excluded(left_out))
     table = wide_table(own.filter(together), counts, windows.width_s)
     if table.is_empty():
         return None
@@ -308,11 +315,11 @@ def _service(
         ttft_bounds_wait=_ttft_bounds_wait(own, catalogue),
         cached_at_end=_cached_at_end(own, catalogue),
     )
-    table = without(table, left_out)
+    table = without_excluded(table, left_out)
     terms = windows.terms.filter(pl.col("service") == service)
     return ServiceFrame(
         service, windows.width_s, settings.history_kind, reference, table,
-        infos_of(table.filter(~row_within(left_out)), own, terms, quality, catalogue, windows.interval_s),
+        signal_infos(table.filter(~row_is_excluded(left_out)), own, terms, quality, catalogue, windows.interval_s),
         gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
         gpu_types(series, service),
     )  # fmt: skip

@@ -72,7 +72,7 @@ class _Carrier:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _SeriesRow:
     series_id: int
     metric: str
     labels: Mapping[str, str]
@@ -84,21 +84,21 @@ class _Row:
     repair: float | None
 
 
-def _rows(series: pl.DataFrame) -> list[_Row]:
+def _rows(series: pl.DataFrame) -> list[_SeriesRow]:
     columns = (
         "series_id", "metric", "labels", "emitter_role", "service", "capture", "instance", "gpu_type",
         "repair",
     )  # fmt: skip
     scaled = ~pl.col("scale_evidence").fill_null("").str.starts_with(MISMATCH)
     mapped = series.filter(pl.col("service").is_not_null() & scaled).select(columns)
-    return [_Row(labels=label_map(row.pop("labels")), **row) for row in mapped.iter_rows(named=True)]
+    return [_SeriesRow(labels=label_map(row.pop("labels")), **row) for row in mapped.iter_rows(named=True)]
 
 
 def _matches(labels: Mapping[str, str], where: Mapping[str, tuple[str, ...]]) -> bool:
     return all(labels.get(label) in values for label, values in where.items())
 
 
-def _role(signal: Signal, source: Source, row: _Row) -> str | None:
+def _role(signal: Signal, source: Source, row: _SeriesRow) -> str | None:
     """Return the role a series gives to a signal, None when it may not carry it."""
     if any(row.labels.get(rank, "0") not in ("", "0") for rank in source.repeats):
         return None
@@ -133,10 +133,10 @@ def resolve_terms(
     terms
         Columns ``TERM_COLUMNS``; pools with several GPU types appear once per type and once for all.
     edges
-        One per service and histogram of a latency signal with a limit; `kept_edges` picks the ones used.
+        One per service and histogram of a latency signal with a limit; `chosen_edges` picks the ones used.
     """
     rows = _rows(series)
-    by_metric: dict[str, list[_Row]] = {}
+    by_metric: dict[str, list[_SeriesRow]] = {}
     for row in rows:
         by_metric.setdefault(row.metric, []).append(row)
     terms: list[dict[str, object]] = []
@@ -154,7 +154,7 @@ def resolve_terms(
 
 
 def _formula(
-    signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_Row]]
+    signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_SeriesRow]]
 ) -> list[_Term]:
     """Return a source's terms where a service's capture has every one of them: a missing part is no zero.
 
@@ -174,7 +174,9 @@ def _formula(
     return terms
 
 
-def _carried(carrier: _Carrier, rows: Sequence[_Row], number: int, side: str, sign: float) -> list[_Term]:
+def _carried(
+    carrier: _Carrier, rows: Sequence[_SeriesRow], number: int, side: str, sign: float
+) -> list[_Term]:
     signal, source = carrier.signal, carrier.source
     result: list[_Term] = []
     for row in rows:
@@ -195,7 +197,11 @@ def _carried(carrier: _Carrier, rows: Sequence[_Row], number: int, side: str, si
 
 
 def _over_limit(
-    signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_Row]], limit: float
+    signal: Signal,
+    source: Source,
+    preference: int,
+    by_metric: Mapping[str, Sequence[_SeriesRow]],
+    limit: float,
 ) -> tuple[list[_Term], list[EdgeCandidate]]:
     """Return the terms of the shares over the two edges around a limit: (all − under edge) ÷ all.
 
@@ -222,8 +228,8 @@ def _over_limit(
 
 
 def _buckets(
-    signal: Signal, source: Source, by_metric: Mapping[str, Sequence[_Row]]
-) -> Iterator[tuple[int, float, _Row]]:
+    signal: Signal, source: Source, by_metric: Mapping[str, Sequence[_SeriesRow]]
+) -> Iterator[tuple[int, float, _SeriesRow]]:
     """Yield (generation of the name, upper edge, series) of a source's histogram."""
     for generation, names in enumerate(source.names):
         for row in by_metric.get(f"{names.histogram}_bucket", []):
@@ -232,7 +238,7 @@ def _buckets(
                 yield generation, edge, row
 
 
-def _common_edges(own: Sequence[tuple[int, float, _Row]]) -> list[float]:
+def _common_edges(own: Sequence[tuple[int, float, _SeriesRow]]) -> list[float]:
     """Return the edges that every generation of a histogram's names has, sorted."""
     by_generation: dict[int, set[float]] = {}
     for generation, edge, _ in own:
@@ -240,7 +246,7 @@ def _common_edges(own: Sequence[tuple[int, float, _Row]]) -> list[float]:
     return sorted(set.intersection(*by_generation.values())) if by_generation else []
 
 
-def _share_over(carrier: _Carrier, own: Sequence[tuple[float, _Row]], edge: float) -> list[_Term]:
+def _share_over(carrier: _Carrier, own: Sequence[tuple[float, _SeriesRow]], edge: float) -> list[_Term]:
     everything = [row for at, row in own if at == math.inf]
     under = [row for at, row in own if at == edge]
     return [
@@ -259,7 +265,7 @@ def _around(limit: float, known: Sequence[float]) -> tuple[float | None, float]:
     return low, min(edge for edge in known if edge > limit)
 
 
-def _edge(row: _Row) -> float | None:
+def _edge(row: _SeriesRow) -> float | None:
     """Return the upper edge of a bucket, None when the label is no number."""
     try:
         edge = float(row.labels["le"])
@@ -268,7 +274,7 @@ def _edge(row: _Row) -> float | None:
     return None if math.isnan(edge) else edge
 
 
-def kept_edges(
+def chosen_edges(
     candidates: Sequence[EdgeCandidate], chosen: pl.DataFrame
 ) -> tuple[tuple[str, LimitEdges], ...]:
     """Return (service, edges) of the histograms that were chosen, in the order of the candidates.
@@ -288,7 +294,7 @@ def kept_edges(
     )
 
 
-def _with_gpu_groups(table: pl.DataFrame, rows: Sequence[_Row]) -> pl.DataFrame:
+def _with_gpu_groups(table: pl.DataFrame, rows: Sequence[_SeriesRow]) -> pl.DataFrame:
     """Repeat the terms of pools that hold several GPU types once per type."""
     types = {row.series_id: row.gpu_type for row in rows}
     typed = table.with_columns(
@@ -303,7 +309,7 @@ def _with_gpu_groups(table: pl.DataFrame, rows: Sequence[_Row]) -> pl.DataFrame:
     return pl.concat([table, typed.join(several.select("service", "role"), ["service", "role"], how="semi")])
 
 
-def _one_role_per_pool(table: pl.DataFrame, rows: Sequence[_Row]) -> pl.DataFrame:
+def _one_role_per_pool(table: pl.DataFrame, rows: Sequence[_SeriesRow]) -> pl.DataFrame:
     """Give a single pool's front-end signals the pool's role: decode work of a mixed pool is the pool's."""
     pools: dict[str, set[str]] = {}
     for row in rows:
@@ -316,12 +322,12 @@ def _one_role_per_pool(table: pl.DataFrame, rows: Sequence[_Row]) -> pl.DataFram
     )
 
 
-Term = Mapping[str, Any]
+TermRow = Mapping[str, Any]
 """A row of the term table."""
 
 
 @dataclass(frozen=True)
-class Emitted:
+class EmitterParts:
     """What one emitter gives under one generation of names; shape (windows,) each.
 
     Attributes
@@ -340,14 +346,14 @@ class Emitted:
     coverage: np.ndarray
     parts: np.ndarray
 
-    def put(self, other: Emitted, where: np.ndarray) -> Emitted:
+    def put(self, other: EmitterParts, where: np.ndarray) -> EmitterParts:
         """Return these with the windows of a mask taken from another."""
         pairs = ((getattr(self, name), getattr(other, name)) for name in self.__dataclass_fields__)
-        return Emitted(*(np.where(where, theirs, own) for own, theirs in pairs))
+        return EmitterParts(*(np.where(where, theirs, own) for own, theirs in pairs))
 
 
 @dataclass(frozen=True)
-class Span:
+class WindowRange:
     """A stretch of windows: number of the first, and of the one after the last."""
 
     first: int
@@ -370,19 +376,19 @@ class Span:
         return slice(windows.first - self.first, windows.first - self.first + windows.value.size)
 
 
-def span_of(terms: Iterable[Term], store: WindowStore) -> Span | None:
+def window_range_of(terms: Iterable[TermRow], store: WindowStore) -> WindowRange | None:
     """Return the stretch in which any series of the terms has a window, None where none has."""
     series = {term["series_id"] for term in terms}
     found = [bounds for n in series if (bounds := store.bounds("windows", n)) is not None]
-    return Span(min(first for first, _ in found), max(after for _, after in found)) if found else None
+    return WindowRange(min(first for first, _ in found), max(after for _, after in found)) if found else None
 
 
-def emitted(
-    terms: Sequence[Term],
+def emitter_parts(
+    terms: Sequence[TermRow],
     store: WindowStore,
-    span: Span,
+    span: WindowRange,
     least_coverage: float | None = None,
-) -> Emitted:
+) -> EmitterParts:
     """Return the parts of one emitter's formula in each window of a stretch.
 
     Parameters
@@ -398,7 +404,7 @@ def emitted(
     """
     total, mean, below, parts = (np.zeros(span.size) for _ in range(4))
     coverage = np.full(span.size, np.inf)
-    by_term: dict[tuple[int, bool], list[Term]] = {}
+    by_term: dict[tuple[int, bool], list[TermRow]] = {}
     for term in terms:
         by_term.setdefault((term["term"], term["side"] == "num"), []).append(term)
     # sums are ordered: floats added in another order differ in their last bits
@@ -412,11 +418,11 @@ def emitted(
             mean += value / np.maximum(count, 1.0)
         else:
             below += value
-    return Emitted(total, mean, below, coverage, parts)
+    return EmitterParts(total, mean, below, coverage, parts)
 
 
 def _added_up(
-    terms: Sequence[Term], store: WindowStore, span: Span, least_coverage: float | None
+    terms: Sequence[TermRow], store: WindowStore, span: WindowRange, least_coverage: float | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return sum, number and greatest coverage of the series of one term in each window.
 
@@ -436,9 +442,9 @@ def _added_up(
     return value, count, covered
 
 
-def grouped(terms: Iterable[Term], *names: str) -> dict[tuple[Any, ...], list[Term]]:
+def grouped(terms: Iterable[TermRow], *names: str) -> dict[tuple[Any, ...], list[TermRow]]:
     """Return the terms by some of their columns, groups and terms in their order."""
-    found: dict[tuple[Any, ...], list[Term]] = {}
+    found: dict[tuple[Any, ...], list[TermRow]] = {}
     for term in terms:
         found.setdefault(tuple(term[name] for name in names), []).append(term)
     return found

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.align import Stored, align
+from hs_analysis.align import StoredSamples, align
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, RunFolderError, UsageError
 from hs_analysis.ingest.discovery import Discovery, InputFile, discover
@@ -350,7 +350,7 @@ def align_services(work: Work) -> Outcome:
     ):
         quality = quality_within(work, series, samples)
         versions = version_spans(series, quality, catalogue_of(work.settings))
-        stored = Stored(samples, partial(series_samples, samples), scratch)
+        stored = StoredSamples(samples, partial(series_samples, samples), scratch)
         aligned = align(series, stored, quality, catalogue_of(work.settings), work.settings, database.query)
     if not aligned.frames and not bench_rows(work) and (series.height or not _other_rows(work)):
         raise InputError(

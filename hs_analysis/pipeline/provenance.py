@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from hs_analysis.align.demand import OFFERED_WORK, add_demand
-from hs_analysis.align.instance_lifetimes import births_of
+from hs_analysis.align.instance_lifetimes import instance_startups
 from hs_analysis.align.instances import Presence
 from hs_analysis.align.series import SeriesPass
 from hs_analysis.align.signals import signal_windows
@@ -42,7 +42,7 @@ MAKERS: dict[str, tuple[Maker, ...]] = {
     "signals": (*ROWS, study_service),
     "capacity": (*ROWS, role_rows, fit_capacity, capacity_points),
     "thresholds": (*ROWS, fit_capacity, thresholds_of),
-    "startup": (stored_batches, births_of, startup_of),
+    "startup": (stored_batches, instance_startups, startup_of),
     "gpu_speeds": (*WINDOWS, type_speeds),
     "pd_ratio": (*ROWS, ratio_of, mix_table),
     "sweeps": (*ROWS, capture_sweeps),

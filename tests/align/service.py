@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hs_analysis.align import Aligned, Stored, align
+from hs_analysis.align import Aligned, StoredSamples, align
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.stage import Ingested, ingest
@@ -142,7 +142,7 @@ def put_on_grid(
     with Database(threads=threads) as database, tempfile.TemporaryFile() as scratch:
         found = ingest(discover([source]), folder / "data", lambda _name: None)
         samples = folder / "data" / "samples" / "*.parquet"
-        stored = Stored(samples, partial(series_samples, samples), scratch)
+        stored = StoredSamples(samples, partial(series_samples, samples), scratch)
         aligned = align(found.series, stored, found.quality, load_catalogue(), settings, database.query)
     return found, aligned
 

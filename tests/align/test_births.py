@@ -13,7 +13,7 @@ from align.service import SETTINGS, START, STEP, Element, Scene, aligned, only, 
 from align.service import write as write_series
 from simulator import history, kind_of, write
 
-from hs_analysis.align.instance_lifetimes import _matched, births_of
+from hs_analysis.align.instance_lifetimes import _matched, instance_startups
 from hs_analysis.schema.frames import LIVES, empty
 from hs_analysis.schema.settings import Excluded
 
@@ -144,7 +144,7 @@ def test_which_lives_are_births() -> None:
     ]
     lives = pl.DataFrame([plain | row for row in rows], schema=empty(LIVES).schema)
     terms = pl.DataFrame(schema={"signal": pl.String, "gpu_group": pl.String})
-    found = births_of(lives, None, terms, lambda *_: pl.DataFrame())
+    found = instance_startups(lives, None, terms, lambda *_: pl.DataFrame())
     assert found.select("instance", "asked", "asked_by").rows() == [
         ("back", at[2], "target"), ("came", at[2], "target"), ("made", at[1], "pod_created"),
         ("process", at[2], "process"), ("seen", None, None),

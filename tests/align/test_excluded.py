@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 from hs_analysis.align import Aligned
 from hs_analysis.align.counters import Increases
-from hs_analysis.align.excluded import gain_outside, stretch
+from hs_analysis.align.excluded import gain_outside, widened
 from hs_analysis.schema.settings import Excluded
 
 MADE = scene()
@@ -109,11 +109,11 @@ def test_leaving_out_nothing_changes_nothing(tmp_path: Path, whole: Aligned) -> 
 
 def test_stretches_are_widened_to_windows() -> None:
     """A window that is touched is left out as a whole; one that only borders is not."""
-    assert stretch(Excluded("2026-07-01T00:00:30Z", "2026-07-01T00:01:01Z"), 60.0) == (
+    assert widened(Excluded("2026-07-01T00:00:30Z", "2026-07-01T00:01:01Z"), 60.0) == (
         1782864000.0,
         1782864120.0,
     )
-    assert stretch(Excluded("2026-07-01T00:01:00Z", "2026-07-01T00:02:00Z"), 60.0) == (
+    assert widened(Excluded("2026-07-01T00:01:00Z", "2026-07-01T00:02:00Z"), 60.0) == (
         1782864060.0,
         1782864120.0,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from hs_analysis.align.service_tables import infos_of
+from hs_analysis.align.service_tables import signal_infos
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.aligned import SignalInfo
 
@@ -47,7 +47,7 @@ QUALITY = pl.DataFrame(
 
 def info(name: str) -> SignalInfo:
     """Return what is known of one column."""
-    found = infos_of(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)
+    found = signal_infos(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)
     return next(one for one in found if f"{one.signal}@{one.role}" == name)
 
 
@@ -80,6 +80,6 @@ def test_coverage_is_the_share_of_windows_with_a_value() -> None:
     """Nulls are missing."""
     assert info("gpu_util@decode").coverage == 0.75
     assert info("request_rate@service").coverage == 0.5
-    assert [one.signal for one in infos_of(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)] == [
+    assert [one.signal for one in signal_infos(TABLE, OWN, TERMS, QUALITY, load_catalogue(), 15.0)] == [
         "gpu_util", "request_rate", "tbt_over_low", "instances",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hs_analysis.align.instance_lifetimes import Lives, signs
+from hs_analysis.align.instance_lifetimes import InstanceLifetimes, lifetime_signs
 from hs_analysis.align.terms import TERM_COLUMNS
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.frames import SERIES, empty
@@ -32,7 +32,7 @@ def lives(samples: Iterable[Sampled], *, roles: dict[str, str] | None = None) ->
         series.append((t + BEGIN, np.broadcast_to(np.asarray(values, float), t.shape)))
     columns = ("series_id", "service", "capture", "role", "instance", "metric", "interval_s", "tells")
     told = pl.DataFrame(rows, schema=list(columns), orient="row")
-    watch = Lives(told, dict.fromkeys(range(len(rows)), ""), STEP)
+    watch = InstanceLifetimes(told, dict.fromkeys(range(len(rows)), ""), STEP)
     for number, (t_s, values) in enumerate(series):
         watch.add(number, t_s, values)
     moments = ("started", "ready", "served", "ended")
@@ -204,7 +204,7 @@ def test_every_series_of_an_instance_is_a_sign_of_it() -> None:
     ]
     alone = {**made[-1], "series_id": len(made), "instance": "p1"}
     series = pl.DataFrame([*made, alone], schema=empty(SERIES).schema)
-    told = signs(series, pl.DataFrame(schema=TERM_COLUMNS), load_catalogue(), STEP)
+    told = lifetime_signs(series, pl.DataFrame(schema=TERM_COLUMNS), load_catalogue(), STEP)
     assert dict(told.filter(pl.col("instance") == "p0").select("metric", "tells").iter_rows()) == {
         "up": "up", "my_gauge": "sample", "kube_pod_created": "created",
         "dynamo_component_requests_total": "counter", "dynamo_component_uptime_seconds": "uptime",

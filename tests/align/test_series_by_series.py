@@ -16,7 +16,7 @@ from seeds import first
 from hs_analysis.align.counters import WindowStore
 from hs_analysis.align.instances import Presence, instance_windows
 from hs_analysis.align.requests_in_flight import net_arrivals
-from hs_analysis.align.series import SeriesPass, first_looks, renamed, used_series
+from hs_analysis.align.series import SeriesPass, first_scrapes, renamed, used_series
 from hs_analysis.align.service_tables import instants
 from hs_analysis.align.signals import signal_windows
 from hs_analysis.align.terms import TERM_COLUMNS
@@ -164,7 +164,7 @@ def by_series(one: Made) -> tuple[Results, WindowStore]:
     store, presence = WindowStore(io.BytesIO()), Presence(one.reporters, WIDTH_S)
     used = used_series(one.series.drop("read", "generation"), one.terms, 15.0)
     whole = SeriesPass(
-        used, first_looks(used, one.quality), renamed(one.terms), store, (presence,), WIDTH_S, ()
+        used, first_scrapes(used, one.quality), renamed(one.terms), store, (presence,), WIDTH_S, ()
     )
     gains = whole.read(set(one.reporters["series_id"]), one.read)
     instances = presence.counts(PRESENT)

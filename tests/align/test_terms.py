@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from hs_analysis.align.terms import TERM_COLUMNS, LimitEdges, kept_edges, resolve_terms
+from hs_analysis.align.terms import TERM_COLUMNS, LimitEdges, chosen_edges, resolve_terms
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.frames import SERIES, check, empty
 from hs_analysis.schema.settings import Slo
@@ -198,7 +198,7 @@ def test_only_edges_of_chosen_histograms_are_kept() -> None:
     """What is reported is what the shares came from, even between two histograms of one exporter."""
     one, two = LimitEdges("tbt", "vllm", 0.05, 0.05, 0.05), LimitEdges("tbt", "vllm", 0.05, 0.01, 0.1)
     chosen = pl.DataFrame({"service": ["s"], "signal": ["tbt_over_high"], "preference": [102]})
-    assert kept_edges([("s", 1, one), ("s", 102, two), ("other", 102, one)], chosen) == (("s", two),)
+    assert chosen_edges([("s", 1, one), ("s", 102, two), ("other", 102, one)], chosen) == (("s", two),)
 
 
 OLD_TBT, NEW_TBT = "vllm:time_per_output_token_seconds", "vllm:inter_token_latency_seconds"

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from hs_analysis.align.counters import WindowStore
 from hs_analysis.align.instances import Presence
-from hs_analysis.align.series import SeriesPass, first_looks, used_series
+from hs_analysis.align.series import SeriesPass, first_scrapes, used_series
 from hs_analysis.align.signals import signal_windows
 from hs_analysis.align.terms import TERM_COLUMNS
 from hs_analysis.schema.frames import SAMPLES
@@ -108,7 +108,7 @@ def ours(path: Path) -> int:
     with tempfile.TemporaryFile() as scratch:
         store, presence = WindowStore(scratch), Presence(series, WIDTH_S)
         used = used_series(series, terms, STEP_S)
-        whole = SeriesPass(used, first_looks(used, quality), {}, store, (presence,), WIDTH_S, ())
+        whole = SeriesPass(used, first_scrapes(used, quality), {}, store, (presence,), WIDTH_S, ())
         whole.read(set(numbers), partial(series_samples, path))
         signals = signal_windows(terms, store, presence.counts(0.5), WIDTH_S, 0.7)
         windows = (store.get("windows", n) for n in numbers)

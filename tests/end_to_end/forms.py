@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from hs_analysis.align import Stored, align
+from hs_analysis.align import StoredSamples, align
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.stage import Ingested, ingest
@@ -94,6 +94,6 @@ def aligned(inputs: Sequence[Path], out: Path) -> tuple[Ingested, pl.DataFrame]:
     found = ingest(discover(inputs), out, lambda _name: None)
     samples = out / "samples" / "part-0.parquet"
     with Database(threads=1) as database, tempfile.TemporaryFile() as scratch:
-        stored = Stored(samples, partial(series_samples, samples), scratch)
+        stored = StoredSamples(samples, partial(series_samples, samples), scratch)
         done = align(found.series, stored, found.quality, load_catalogue(), Settings(), database.query)
     return found, done.signals
