@@ -9,7 +9,7 @@ from reference_text import page, sentence, table
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import CHECKS
-from hs_analysis.doctor.inventory import ROWS, how_to_get
+from hs_analysis.doctor.inventory import REQUIREMENT_ROWS, how_to_get
 from hs_analysis.schema.declare import declared
 from hs_analysis.schema.settings import MetricRow, TableRow
 from hs_analysis.settings.registry import SETTINGS, Setting
@@ -79,7 +79,7 @@ def checks_page() -> str:
             need.without,
             how_to_get(need, catalogue).replace("{role}", "ROLE"),
         )
-        for need in ROWS
+        for need in REQUIREMENT_ROWS
     ]
     parts = [
         table(["check", "what it looks at", "may say", "what to do"], rows),

@@ -1,29 +1,23 @@
 """What was found in the input, how good it is, and what is missing."""
 
-from hs_analysis.doctor.context import Finding, Scene, Superseded
+from hs_analysis.doctor.context import DoctorContext, Finding, SupersededFile
 from hs_analysis.doctor.diagnosis import CHECKS, diagnose
-from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals, needs
-from hs_analysis.doctor.series_checks import (
-    MOST_MOMENTS,
-    NEAR_RATIO,
-    TOP_SHARE,
-    histogram_parts,
-    replica_pairs,
-)
+from hs_analysis.doctor.inventory import INVENTORY, inventory, missing_signals, requirements
+from hs_analysis.doctor.series_checks import MOST_TIMES, NEAR_RATIO, TOP_SHARE, histogram_parts, replica_pairs
 
 __all__ = [
     "CHECKS",
     "INVENTORY",
-    "MOST_MOMENTS",
+    "MOST_TIMES",
     "NEAR_RATIO",
     "TOP_SHARE",
+    "DoctorContext",
     "Finding",
-    "Scene",
-    "Superseded",
+    "SupersededFile",
     "diagnose",
     "histogram_parts",
     "inventory",
     "missing_signals",
-    "needs",
     "replica_pairs",
+    "requirements",
 ]

@@ -31,7 +31,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Superseded:
+class SupersededFile:
     """A file of whose ``of`` rows ``rows`` are held more faithfully ``by`` other files."""
 
     name: str
@@ -47,7 +47,7 @@ class Superseded:
 
 
 @dataclass(frozen=True)
-class Scene:
+class DoctorContext:
     """The run as the checks see it; all frames as the stages left them.
 
     Attributes
@@ -95,7 +95,7 @@ class Scene:
     frozen: pl.DataFrame
     resets: pl.DataFrame
     skipped: tuple[str, ...]
-    superseded: tuple[Superseded, ...]
+    superseded: tuple[SupersededFile, ...]
     broken: tuple[tuple[str, str], ...]
     server_warnings: tuple[tuple[str, str], ...]
     frames: tuple[ServiceFrame, ...]

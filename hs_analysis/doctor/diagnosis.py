@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from hs_analysis.doctor import input_checks, instance_checks, series_checks, table_checks
-from hs_analysis.doctor.context import Finding, Scene
+from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.schema.frames import FINDINGS, check, empty
 
 
@@ -32,7 +32,7 @@ class Check:
     """
 
     names: tuple[str, ...]
-    run: Callable[[Scene], list[Finding]]
+    run: Callable[[DoctorContext], list[Finding]]
     levels: tuple[str, ...]
     then: str
 
@@ -116,7 +116,7 @@ CHECKS: tuple[Check, ...] = (
 """All checks, in the order their findings are stored."""
 
 
-def diagnose(scene: Scene) -> pl.DataFrame:
+def diagnose(scene: DoctorContext) -> pl.DataFrame:
     """Run every check; return a frame of contract FINDINGS, checks in order."""
     rows = [
         {

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from hs_analysis.doctor.context import Finding, Scene
+from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.frames import label_map
@@ -29,11 +29,11 @@ RENEWED_LABELS = ("worker_id", "pod_uid", "uid", "container_id")
 RUNTIMES = ("go_", "process_", "python_", "promhttp_", "scrape_", "prometheus_")
 """Beginnings of what every client library and Prometheus itself export."""
 
-MOST_SHOWN = 3
+MOST_NAMES = 3
 """Names a sentence lists."""
 
 
-def listed(names: Iterable[object], most: int = MOST_SHOWN) -> str:
+def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
     """Return the first names in order, and how many more there are."""
     all_names = sorted({str(name) for name in names})
     return ", ".join(all_names[:most]) + (
@@ -46,12 +46,12 @@ def number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def clock(moment: datetime) -> str:
+def time_text(moment: datetime) -> str:
     """Return a time for a sentence."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def metrics(scene: Scene) -> list[Finding]:
+def metrics(scene: DoctorContext) -> list[Finding]:
     """Whether there are metrics over time at all: without them nothing can be studied."""
     if scene.series.height:
         return [Finding("metrics", "pass", f"{scene.series.height:,} series over time")]
@@ -63,7 +63,7 @@ def metrics(scene: Scene) -> list[Finding]:
     return [Finding("metrics", "warn", text)]
 
 
-def reader_notes(scene: Scene) -> list[Finding]:
+def reader_notes(scene: DoctorContext) -> list[Finding]:
     """Pass on what readers assumed, left out, or found odd in the files."""
     files: dict[str, list[str]] = {}
     for name, text in scene.notes:
@@ -71,7 +71,7 @@ def reader_notes(scene: Scene) -> list[Finding]:
     return [Finding("notes", "pass", f"{listed(names)}: {text}") for text, names in files.items()]
 
 
-def exact_copies(scene: Scene) -> list[Finding]:
+def exact_copies(scene: DoctorContext) -> list[Finding]:
     """Count samples that are there more than once with the same value."""
     if not scene.copies:
         return []
@@ -81,7 +81,7 @@ def exact_copies(scene: Scene) -> list[Finding]:
     return [Finding("copies", "pass", text, value=float(count))]
 
 
-def times(scene: Scene) -> list[Finding]:
+def times(scene: DoctorContext) -> list[Finding]:
     """Find times before 2015, and times that have not been yet, with the readings in other units."""
     if scene.quality.is_empty():
         return []
@@ -89,10 +89,10 @@ def times(scene: Scene) -> list[Finding]:
     latest = None if scene.now is None else scene.now + AHEAD
     found = []
     if isinstance(first, datetime) and first < OLDEST:
-        text = f"the first sample is from {clock(first)}, before Prometheus: {_readings(first, latest)}"
+        text = f"the first sample is from {time_text(first)}, before Prometheus: {_readings(first, latest)}"
         found.append(Finding("times", "warn", text, start=first))
     if isinstance(last, datetime) and latest is not None and last > latest:
-        text = f"the last sample is from {clock(last)}, which has not been yet: {_readings(last, latest)}"
+        text = f"the last sample is from {time_text(last)}, which has not been yet: {_readings(last, latest)}"
         found.append(Finding("times", "warn", text, end=last))
     return found or [Finding("times", "pass", "all times lie between 2015 and now")]
 
@@ -105,14 +105,14 @@ def _readings(moment: datetime, latest: datetime | None) -> str:
             continue
         other = datetime.fromtimestamp(seconds, UTC)
         if latest is None or other <= latest:
-            return f"it is {clock(other)} if {words} were read; give --time-unit, or export again"
+            return f"it is {time_text(other)} if {words} were read; give --time-unit, or export again"
     return (
         "no other unit makes it a time since 2015; times from the start of a log need --epoch, "
         "a clock that is off needs --tz or its data re-exported"
     )
 
 
-def unknown_metrics(scene: Scene) -> list[Finding]:
+def unknown_metrics(scene: DoctorContext) -> list[Finding]:
     """Metrics of exporters nobody knows, which carry no signal: they may be the user's own."""
     orphans = scene.series.filter(pl.col("signal").is_null())
     exporters = {one.name: one.prefixes for one in scene.catalogue.exporters}
@@ -134,7 +134,7 @@ def unknown_metrics(scene: Scene) -> list[Finding]:
     return [Finding("unknown_metric", "pass", text, value=float(len(set(strange))))]
 
 
-def captures(scene: Scene) -> list[Finding]:
+def captures(scene: DoctorContext) -> list[Finding]:
     """Separate runs of a service, and the signals that some of them lack."""
     found = []
     for frame in scene.frames:
@@ -160,7 +160,7 @@ def captures(scene: Scene) -> list[Finding]:
     return found
 
 
-def renewed(scene: Scene) -> list[Finding]:
+def renewed(scene: DoctorContext) -> list[Finding]:
     """Instances whose process got a new identity: it started again, and its series began anew."""
     placed = scene.series.filter(pl.col("emitter_role").is_in(POOL_ROLES) & pl.col("instance").is_not_null())
     rows = placed.join(scene.quality.select("series_id", "first_t", "last_t"), "series_id")
@@ -177,7 +177,7 @@ def renewed(scene: Scene) -> list[Finding]:
     return [
         Finding(
             "renewed", "warn",
-            f"{instance} has another {label} from {clock(first)} on ({old}, then {new}): it started again; "
+            f"{instance} has another {label} from {time_text(first)} on ({old}, then {new}): it started again; "
             f"series are joined by instance, never by {label}", service=service, start=first, end=first,
         )
         for (service, _, instance, label), values in sorted(lives.items())
@@ -204,7 +204,7 @@ SAME_RESTART_S = 60.0
 """Resets of one instance closer together than this are one restart."""
 
 
-def files_read(scene: Scene) -> list[Finding]:
+def files_read(scene: DoctorContext) -> list[Finding]:
     """Broken files, files no reader knows, and files whose samples others hold more faithfully."""
     found = [Finding("files", "fail", f"{name} was not read: {why}") for name, why in scene.broken]
     if scene.skipped:
@@ -225,7 +225,7 @@ def files_read(scene: Scene) -> list[Finding]:
     return found or [Finding("files", "pass", "every file was read")]
 
 
-def planned(scene: Scene) -> list[Finding]:
+def planned(scene: DoctorContext) -> list[Finding]:
     """Chunks of plan.json that are missing, short, or at another step."""
     if scene.plan is None:
         return []
@@ -233,7 +233,7 @@ def planned(scene: Scene) -> list[Finding]:
     return found or [Finding("plan", "pass", "every file of plan.json is there, whole and at its step")]
 
 
-def rows_rejected(scene: Scene) -> list[Finding]:
+def rows_rejected(scene: DoctorContext) -> list[Finding]:
     """Quarantined rows by reason."""
     if scene.rejected.is_empty():
         return [Finding("rejected", "pass", "no row was quarantined")]
@@ -247,18 +247,18 @@ def rows_rejected(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def server_warnings(scene: Scene) -> list[Finding]:
+def server_warnings(scene: DoctorContext) -> list[Finding]:
     """Report what the server said when it answered: parts of the data may be missing."""
     return [Finding("server_warnings", "warn", f"{name}: {text}") for name, text in scene.server_warnings]
 
 
-def scrape_gaps(scene: Scene) -> list[Finding]:
+def scrape_gaps(scene: DoctorContext) -> list[Finding]:
     """Stretches in which the server repeated the last value because nothing was scraped."""
     found = []
     for row in scene.frozen.iter_rows(named=True):
         seconds = (row["last_t"] - row["first_t"]).total_seconds()
         text = (
-            f"nothing was scraped from {clock(row['first_t'])} to {clock(row['last_t'])}: every series "
+            f"nothing was scraped from {time_text(row['first_t'])} to {time_text(row['last_t'])}: every series "
             "repeats its last value; these samples are null, the increase over the gap counts in totals only"
         )
         found.append(
@@ -269,7 +269,7 @@ def scrape_gaps(scene: Scene) -> list[Finding]:
     return found or [Finding("scrape_gap", "pass", "no stretch in which all series repeat together")]
 
 
-def holes(scene: Scene) -> list[Finding]:
+def holes(scene: DoctorContext) -> list[Finding]:
     """Pauses inside series."""
     if scene.series.is_empty():
         return []
@@ -284,7 +284,7 @@ def holes(scene: Scene) -> list[Finding]:
     return [Finding("holes", "warn", text, value=longest)]
 
 
-def restarts(scene: Scene) -> list[Finding]:
+def restarts(scene: DoctorContext) -> list[Finding]:
     """Counters that fell back: instances that started again."""
     if scene.series.is_empty():
         return []
@@ -301,12 +301,14 @@ def restarts(scene: Scene) -> list[Finding]:
         last[key] = row["t"]
         if before is not None and row["t"] - before <= timedelta(seconds=SAME_RESTART_S):
             continue
-        text = f"{key[1]} started again by {clock(row['t'])}: its counters fell back and count on from zero"
+        text = (
+            f"{key[1]} started again by {time_text(row['t'])}: its counters fell back and count on from zero"
+        )
         found.append(Finding("restarts", "warn", text, service=key[0], start=row["t"], end=row["t"]))
     return found
 
 
-def roles(scene: Scene) -> list[Finding]:
+def roles(scene: DoctorContext) -> list[Finding]:
     """How the roles were decided, and what has none."""
     placed = scene.series.filter(pl.col("instance").is_not_null() & pl.col("signal").is_not_null())
     counts = (
@@ -325,10 +327,10 @@ def roles(scene: Scene) -> list[Finding]:
     if any(f.level == "warn" for f in found):
         hint = "name pods with the word prefill or decode, or export a role label, so that their series count"
         found.append(Finding("roles", "warn", hint))
-    return found + _one_sided(scene)
+    return found + _one_role_only(scene)
 
 
-def _one_sided(scene: Scene) -> list[Finding]:
+def _one_role_only(scene: DoctorContext) -> list[Finding]:
     """Return the services that have decode instances and none that prefill, or the reverse."""
     return [
         Finding(
@@ -341,7 +343,7 @@ def _one_sided(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def unmapped(scene: Scene) -> list[Finding]:
+def unmapped(scene: DoctorContext) -> list[Finding]:
     """Series that belong to no service; first the instances that have a role."""
     if scene.series.is_empty():
         return []
@@ -357,7 +359,7 @@ def unmapped(scene: Scene) -> list[Finding]:
     return [*lost, Finding("services", "warn", text, value=float(orphans.height))]
 
 
-def scales(scene: Scene) -> list[Finding]:
+def scales(scene: DoctorContext) -> list[Finding]:
     """Ratios out of range: a percentage read as a ratio."""
     found = []
     for frame in scene.frames:
@@ -375,7 +377,7 @@ def scales(scene: Scene) -> list[Finding]:
     return found or [Finding("scale", "pass", "all ratios lie within 0 and 1")]
 
 
-def repeats(scene: Scene) -> list[Finding]:
+def repeats(scene: DoctorContext) -> list[Finding]:
     """Find exporters that collect more rarely than they are scraped."""
     gauges = scene.series.join(scene.quality.drop("interval_s"), "series_id").filter(
         (pl.col("source") == "dcgm") & (pl.col("news_s") > REPEAT_FACTOR * pl.col("interval_s"))
@@ -395,7 +397,7 @@ def repeats(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def limits(scene: Scene) -> list[Finding]:
+def limits(scene: DoctorContext) -> list[Finding]:
     """Latency limits that lie between two histogram edges."""
     found = []
     for service, edge in scene.edges:
@@ -418,7 +420,7 @@ def limits(scene: Scene) -> list[Finding]:
     return found
 
 
-def disagreements(scene: Scene) -> list[Finding]:
+def disagreements(scene: DoctorContext) -> list[Finding]:
     """Two sources of one signal that differ."""
     return [
         Finding(
@@ -431,7 +433,7 @@ def disagreements(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def references(scene: Scene) -> list[Finding]:
+def references(scene: DoctorContext) -> list[Finding]:
     """Whether offered load is known, and whether TTFT holds the queue in front of the engines."""
     found = []
     for frame in scene.frames:
@@ -463,7 +465,7 @@ def references(scene: Scene) -> list[Finding]:
     return found
 
 
-def lengths(scene: Scene) -> list[Finding]:
+def lengths(scene: DoctorContext) -> list[Finding]:
     """Histories too short for a verdict."""
     found = []
     for frame in scene.frames:
@@ -478,7 +480,7 @@ def lengths(scene: Scene) -> list[Finding]:
     return found or [Finding("length", "pass", "the history is long enough to be judged")]
 
 
-def missing(scene: Scene) -> list[Finding]:
+def missing(scene: DoctorContext) -> list[Finding]:
     """Signals of the catalogue that the input lacks."""
     return [
         Finding("missing", "warn", f"no {row['signal']} of {row['role']}: {row['how_to_enable']}")

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import polars as pl
 
-from hs_analysis.doctor.context import Finding, Scene
-from hs_analysis.doctor.input_checks import clock, listed
+from hs_analysis.doctor.context import DoctorContext, Finding
+from hs_analysis.doctor.input_checks import listed, time_text
 from hs_analysis.schema.aligned import POOL_ROLES
 
 ENDED_STEPS, ENDED_S = 5.0, 120.0
@@ -19,7 +19,7 @@ ENOUGH_ROWS = 10
 MOST_NAMED = 5
 """Instances that a sentence names [count]; all are in data/lives.parquet."""
 
-TOLD_BY = {
+FROZEN_BY = {
     "up": "its target does not answer (up is 0), and samples come all the same",
     "clock": "even what moves at every scrape, as its uptime, stands still",
     "peers": "the others of its pool move on",
@@ -29,7 +29,7 @@ TOLD_BY = {
 _KEY = ["service", "capture", "role", "instance"]
 
 
-def fleet(scene: Scene) -> list[Finding]:
+def fleet(scene: DoctorContext) -> list[Finding]:
     """Instances that were not there all the time: they came, went, or started again under the same name."""
     found = []
     for (service, role), lives in scene.lives.sort(_KEY).group_by("service", "role", maintain_order=True):
@@ -39,39 +39,39 @@ def fleet(scene: Scene) -> list[Finding]:
         text = f"all {total} {role} instances were there from start to end: nothing scaled"
         if part:
             text = (
-                f"{part} of {total} {role} instances came or went: {_told(moved)}; they count only while "
+                f"{part} of {total} {role} instances came or went: {_moved_instances(moved)}; they count only while "
                 "they report, and a last value is no zero"
             )
         found.append(Finding("fleet", "pass", text, service=str(service), value=float(part)))
     return sorted(found, key=lambda one: (one.service, one.text))
 
 
-def _told(moved: pl.DataFrame) -> str:
+def _moved_instances(moved: pl.DataFrame) -> str:
     """Name the first instances that came or went, with the times."""
     words = []
     for (capture, instance), lives in moved.sort("life").group_by("capture", "instance", maintain_order=True):
         rows = lives.to_dicts()
-        told = [f"came by {clock(rows[0]['ready'])}"] if rows[0]["ready"] and rows[0]["life"] == 1 else []
+        told = [f"came by {time_text(rows[0]['ready'])}"] if rows[0]["ready"] and rows[0]["life"] == 1 else []
         told += [
-            f"was away from {clock(one['ended'])} to {clock(later['ready'])}"
+            f"was away from {time_text(one['ended'])} to {time_text(later['ready'])}"
             for one, later in pairwise(rows)
             if one["ended"] and later["ready"]
         ]
-        told += [f"ended at {clock(rows[-1]['ended'])}"] if rows[-1]["ended"] else []
+        told += [f"ended at {time_text(rows[-1]['ended'])}"] if rows[-1]["ended"] else []
         name = f"{capture}/{instance}" if capture else str(instance)
         words.append(f"{name} {' and '.join(told)}")
     more = f"; and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
     return "; ".join(words[:MOST_NAMED]) + more
 
 
-def ended(scene: Scene) -> list[Finding]:
+def ended(scene: DoctorContext) -> list[Finding]:
     """Instances that stopped to answer for good, and signals that end while their instance goes on."""
     newest = scene.lives.sort("life").group_by(_KEY, maintain_order=True).last()
     dead = newest.filter(pl.col("ended").is_not_null() & (pl.col("ended_by") == "up")).sort(_KEY)
     found = [
         Finding(
             "ended", "warn",
-            f"{row['instance']} ({row['role']}) does not answer from {clock(row['ended'])} on: its target is "
+            f"{row['instance']} ({row['role']}) does not answer from {time_text(row['ended'])} on: its target is "
             "known (up is 0) and its series end; it counts no more",
             service=row["service"], start=row["ended"],
         )
@@ -81,14 +81,14 @@ def ended(scene: Scene) -> list[Finding]:
         Finding(
             "ended", "warn",
             f"{row['instance']} ({row['role']}) ends its {listed(row['metrics'])} ({row['signal']}) at "
-            f"{clock(row['last'])} while its other series go on; the others of its pool stand for it",
+            f"{time_text(row['last'])} while its other series go on; the others of its pool stand for it",
             service=row["service"], start=row["last"], end=row["over"],
         )
         for row in _ended_signals(scene).iter_rows(named=True)
     ]  # fmt: skip
 
 
-def _ended_signals(scene: Scene) -> pl.DataFrame:
+def _ended_signals(scene: DoctorContext) -> pl.DataFrame:
     """Return signals of instances a series of which ends before the instance does, and not in the whole pool.
 
     A series whose signal goes on under another name or identity from then on has not ended.
@@ -129,15 +129,15 @@ def _ended_signals(scene: Scene) -> pl.DataFrame:
     )
 
 
-def frozen(scene: Scene) -> list[Finding]:
+def frozen(scene: DoctorContext) -> list[Finding]:
     """Instances and gauges whose last value is repeated after they had gone."""
     found = []
     for row in scene.frozen_series.iter_rows(named=True):
         what = f"{row['metric']} of {row['instance']}" if row["metric"] else f"{row['instance']}"
         stands = "stands" if row["metric"] else f"({row['role']}) stands"
         text = (
-            f"{what} {stands} still from {clock(row['after'])} to {clock(row['until'])}: "
-            f"{TOLD_BY[row['told_by']]}; what repeats is null in {row['series']} series and feeds no signal"
+            f"{what} {stands} still from {time_text(row['after'])} to {time_text(row['until'])}: "
+            f"{FROZEN_BY[row['told_by']]}; what repeats is null in {row['series']} series and feeds no signal"
         )
         found.append(
             Finding(

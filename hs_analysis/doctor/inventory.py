@@ -9,7 +9,7 @@ from datetime import datetime
 import polars as pl
 
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.doctor.context import Scene
+from hs_analysis.doctor.context import DoctorContext
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, column
 
 AUXILIARY = "auxiliary"
@@ -27,7 +27,7 @@ INVENTORY |= {"difference": pl.Float64}
 """Columns of `inventory`."""
 
 
-def inventory(scene: Scene) -> pl.DataFrame:
+def inventory(scene: DoctorContext) -> pl.DataFrame:
     """Return one row per service, role and signal of the catalogue.
 
     Columns: service, role, signal, source, series, rows, first, last, span_s, interval_s (usual spacing),
@@ -89,7 +89,7 @@ def _scale(carried: pl.DataFrame) -> str | None:
     return ", ".join(kinds) or ("documented" if carried.height else None)
 
 
-def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: Scene) -> pl.DataFrame:
+def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: DoctorContext) -> pl.DataFrame:
     """Return the series that carry a signal of a role, by the metrics the catalogue gives for the source."""
     known = scene.catalogue.signal(signal)
     metrics = {
@@ -100,7 +100,7 @@ def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: Sce
     return pooled if role in POOL_ROLES and pooled.height else found
 
 
-def missing_signals(scene: Scene) -> list[dict[str, str]]:
+def missing_signals(scene: DoctorContext) -> list[dict[str, str]]:
     """Return the wanted signals of the catalogue that no service has: signal, role, how_to_enable; sorted."""
     missing: dict[tuple[str, str], str] = {}
     for frame in scene.frames:
@@ -124,10 +124,10 @@ def _roles(role: str, frame: ServiceFrame) -> tuple[str, ...]:
     return (role,)
 
 
-NEEDS: dict[str, type[pl.DataType]] = dict.fromkeys(
+REQUIREMENTS: dict[str, type[pl.DataType]] = dict.fromkeys(
     ("service", "stage", "role", "need", "state", "without", "how"), pl.String
 )
-"""Columns of `needs`; ``state`` is met or lacks, ``without`` what the stage then leaves out."""
+"""Columns of `requirements`; ``state`` is met or lacks, ``without`` what the stage then leaves out."""
 
 ALL_STAGES = ("study", "capacity", "ratio", "selection and replay", "start-up", "guards", "cost")
 
@@ -146,11 +146,11 @@ KEEP_BUCKETS = (
     "export it with the rest"
 )
 
-_Met = Callable[[Scene, ServiceFrame, str], bool]
+_IsMet = Callable[[DoctorContext, ServiceFrame, str], bool]
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """One thing a stage needs.
 
     Attributes
@@ -174,53 +174,53 @@ class Need:
     stage: str
     roles: tuple[str, ...]
     need: str
-    met: _Met
+    met: _IsMet
     without: str
     how: str
     split: bool = False
 
 
-def _has(*signals: str) -> _Met:
+def _has(*signals: str) -> _IsMet:
     """Return whether any of the signals is there for the role or the service."""
 
-    def met(_scene: Scene, frame: ServiceFrame, role: str) -> bool:
+    def met(_scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
         return any(frame.has(signal, place) for signal in signals for place in (role, "service"))
 
     return met
 
 
-def _limit(signal: str) -> _Met:
+def _limit(signal: str) -> _IsMet:
     return lambda scene, _frame, _role: scene.settings.slo.limit_s(signal) is not None
 
 
-def _bucketed(signal: str) -> _Met:
+def _bucketed(signal: str) -> _IsMet:
     """Return whether shares over the limit are known; without a limit it is that which is lacking."""
     shares = _has(f"{signal}_over_high", f"{signal}_over_low")
 
-    def met(scene: Scene, frame: ServiceFrame, role: str) -> bool:
+    def met(scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
         return scene.settings.slo.limit_s(signal) is None or shares(scene, frame, role)
 
     return met
 
 
-def _offered(_scene: Scene, frame: ServiceFrame, _role: str) -> bool:
+def _offered(_scene: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
     return frame.reference == "offered"
 
 
-def _placed(scene: Scene, frame: ServiceFrame, _role: str) -> bool:
+def _has_role(scene: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
     own = scene.series.filter(pl.col("service") == frame.service).drop_nulls(["instance", "signal"])
     return "unknown" not in own["emitter_role"]
 
 
-def _started(scene: Scene, _frame: ServiceFrame, role: str) -> bool:
+def _started(scene: DoctorContext, _frame: ServiceFrame, role: str) -> bool:
     return bool({role, "*"} & set(scene.settings.startup_s))
 
 
-def _counted(_scene: Scene, frame: ServiceFrame, role: str) -> bool:
+def _counted(_scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
     return role in frame.gpus_per_instance
 
 
-def _priced(scene: Scene, frame: ServiceFrame, role: str) -> bool:
+def _priced(scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
     types = frame.gpu_types.get(role, ())
     return bool(types) and set(types) <= set(scene.settings.prices)
 
@@ -228,57 +228,57 @@ def _priced(scene: Scene, frame: ServiceFrame, role: str) -> bool:
 _SERVICE, _PREFILL, _DECODE = ("service",), ("prefill",), ("decode",)
 _POOLS = (*_PREFILL, *_DECODE)
 
-ROWS: tuple[Need, ...] = (
-    Need("study", _SERVICE, "a role for every pod", _placed, "pods without one count in no pool", ROLE_LABEL),
-    Need("study", _SERVICE, "requests that arrive", _has("request_rate", "arrived_prompt_tps"),
+REQUIREMENT_ROWS: tuple[Requirement, ...] = (
+    Requirement("study", _SERVICE, "a role for every pod", _has_role, "pods without one count in no pool", ROLE_LABEL),
+    Requirement("study", _SERVICE, "requests that arrive", _has("request_rate", "arrived_prompt_tps"),
          "signals are judged against served work", "request_rate"),
-    Need("study", _POOLS, "instances that report", _has("instances"), "no signal per instance", SCRAPE_PODS),
-    Need("study", _PREFILL, "prompt tokens per second", _has("prefill_tps", "prefill_tps_effective"),
+    Requirement("study", _POOLS, "instances that report", _has("instances"), "no signal per instance", SCRAPE_PODS),
+    Requirement("study", _PREFILL, "prompt tokens per second", _has("prefill_tps", "prefill_tps_effective"),
          "no throughput signal of prefill", "prefill_tps"),
-    Need("study", _DECODE, "output tokens per second", _has("decode_tps"),
+    Requirement("study", _DECODE, "output tokens per second", _has("decode_tps"),
          "no throughput signal of decode", "decode_tps"),
-    Need("study", _POOLS, "SM activity", _has("sm_activity"), "no hardware signal but GPU utilisation",
+    Requirement("study", _POOLS, "SM activity", _has("sm_activity"), "no hardware signal but GPU utilisation",
          "sm_activity"),
-    Need("capacity", _PREFILL, "a limit on TTFT", _limit("ttft"), "no capacity, no targets of prefill",
+    Requirement("capacity", _PREFILL, "a limit on TTFT", _limit("ttft"), "no capacity, no targets of prefill",
          "--slo ttft=2s, or ttft under [slo]"),
-    Need("capacity", _DECODE, "a limit on TBT", _limit("tbt"), "no capacity, no targets of decode",
+    Requirement("capacity", _DECODE, "a limit on TBT", _limit("tbt"), "no capacity, no targets of decode",
          "--slo tbt=50ms, or tbt under [slo]"),
-    Need("capacity", _PREFILL, "TTFT", _has("ttft"), "no capacity of prefill", "ttft"),
-    Need("capacity", _PREFILL, "buckets of TTFT around the limit", _bucketed("ttft"),
+    Requirement("capacity", _PREFILL, "TTFT", _has("ttft"), "no capacity of prefill", "ttft"),
+    Requirement("capacity", _PREFILL, "buckets of TTFT around the limit", _bucketed("ttft"),
          "means stand in for the share of requests over the limit",
          KEEP_BUCKETS.format(family="time_to_first_token_seconds")),
-    Need("capacity", _PREFILL, "prompt tokens that were computed", _has("prefill_tps_effective"),
+    Requirement("capacity", _PREFILL, "prompt tokens that were computed", _has("prefill_tps_effective"),
          "cache hits count as work, so capacity depends on the hit ratio", "prefill_tps_effective"),
-    Need("capacity", _DECODE, "TBT", _has("tbt"), "no capacity of decode", "tbt"),
-    Need("capacity", _DECODE, "buckets of TBT around the limit", _bucketed("tbt"),
+    Requirement("capacity", _DECODE, "TBT", _has("tbt"), "no capacity of decode", "tbt"),
+    Requirement("capacity", _DECODE, "buckets of TBT around the limit", _bucketed("tbt"),
          "means stand in for the share of token gaps over the limit",
          KEEP_BUCKETS.format(family="inter_token_latency_seconds")),
-    Need("ratio", _POOLS, "a pool of its own", _has("instances"), "no P/D ratio", ROLE_LABEL, split=True),
-    Need("ratio", _SERVICE, "prompt lengths", _has("input_length"), "the mix can't be said", "input_length",
+    Requirement("ratio", _POOLS, "a pool of its own", _has("instances"), "no P/D ratio", ROLE_LABEL, split=True),
+    Requirement("ratio", _SERVICE, "prompt lengths", _has("input_length"), "the mix can't be said", "input_length",
          split=True),
-    Need("ratio", _SERVICE, "output lengths", _has("output_length"), "the mix can't be said", "output_length",
+    Requirement("ratio", _SERVICE, "output lengths", _has("output_length"), "the mix can't be said", "output_length",
          split=True),
-    Need("selection and replay", _SERVICE, "offered load, not served", _offered,
+    Requirement("selection and replay", _SERVICE, "offered load, not served", _offered,
          "an overload looks like less load: the backtest flatters", "request_rate"),
-    Need("selection and replay", _POOLS, "the fleet as it was", _has("instances"),
+    Requirement("selection and replay", _POOLS, "the fleet as it was", _has("instances"),
          "no comparison with what ran", "replicas_ready"),
-    Need("start-up", _POOLS, "seconds until a new instance serves", _started, "no cooldowns, no policy",
+    Requirement("start-up", _POOLS, "seconds until a new instance serves", _started, "no cooldowns, no policy",
          "--startup {role}=240s, or {role} under [startup]"),
-    Need("guards", _PREFILL, "TTFT", _has("ttft"), "no latency guard on prefill", "ttft"),
-    Need("guards", _PREFILL, "waiting requests", _has("queue_length"), "no queue guard on prefill",
+    Requirement("guards", _PREFILL, "TTFT", _has("ttft"), "no latency guard on prefill", "ttft"),
+    Requirement("guards", _PREFILL, "waiting requests", _has("queue_length"), "no queue guard on prefill",
          "queue_length"),
-    Need("guards", _DECODE, "TBT", _has("tbt"), "no latency guard on decode", "tbt"),
-    Need("guards", _DECODE, "KV-cache usage", _has("kv_usage"), "no memory guard on decode", "kv_usage"),
-    Need("cost", _POOLS, "GPUs of an instance", _counted, "instance-hours, no GPU-hours",
+    Requirement("guards", _DECODE, "TBT", _has("tbt"), "no latency guard on decode", "tbt"),
+    Requirement("guards", _DECODE, "KV-cache usage", _has("kv_usage"), "no memory guard on decode", "kv_usage"),
+    Requirement("cost", _POOLS, "GPUs of an instance", _counted, "instance-hours, no GPU-hours",
          "export a GPU metric with UUID and pod (dcgm-exporter with DCGM_EXPORTER_KUBERNETES=true), or set "
          "{role} under [gpus]"),
-    Need("cost", _POOLS, "a price of its GPUs", _priced, "GPU-hours, no money",
+    Requirement("cost", _POOLS, "a price of its GPUs", _priced, "GPU-hours, no money",
          "set the price of each GPU model under [prices]"),
 )  # fmt: skip
 """Everything later stages need, in the order of the stages."""
 
 
-def needs(scene: Scene) -> pl.DataFrame:
+def requirements(scene: DoctorContext) -> pl.DataFrame:
     """Return what each later stage needs and lacks, frame NEEDS.
 
     One row per service, need and role, in the order of the services and stages. An input without metrics over
@@ -287,8 +287,8 @@ def needs(scene: Scene) -> pl.DataFrame:
     rows = [
         _row(need, scene, frame, role)
         for frame in scene.frames
-        for need in ROWS
-        for role in _roles_asked(need, frame)
+        for need in REQUIREMENT_ROWS
+        for role in _roles_of(need, frame)
     ]
     if not scene.frames:
         how = "hsa export-plan prints the queries; hsa pull runs them"
@@ -296,22 +296,22 @@ def needs(scene: Scene) -> pl.DataFrame:
             ("", stage, "service", "metrics over time", "lacks", "nothing can be said", how)
             for stage in ALL_STAGES
         ]
-    return pl.DataFrame(rows, schema=NEEDS, orient="row")
+    return pl.DataFrame(rows, schema=REQUIREMENTS, orient="row")
 
 
-def _row(need: Need, scene: Scene, frame: ServiceFrame, role: str) -> tuple[str, ...]:
+def _row(need: Requirement, scene: DoctorContext, frame: ServiceFrame, role: str) -> tuple[str, ...]:
     met = need.met(scene, frame, role)
     how = how_to_get(need, scene.catalogue).replace("{role}", role)
     return frame.service, need.stage, role, need.need, "met" if met else "lacks", need.without, how
 
 
-def how_to_get(need: Need, catalogue: Catalogue) -> str:
+def how_to_get(need: Requirement, catalogue: Catalogue) -> str:
     """Return how to get what is needed: in the catalogue's words where it is a signal."""
     known = catalogue.signal(need.how)
     return known.enable if known else need.how
 
 
-def _roles_asked(need: Need, frame: ServiceFrame) -> tuple[str, ...]:
+def _roles_of(need: Requirement, frame: ServiceFrame) -> tuple[str, ...]:
     """Return the roles a need is asked for: a single pool does the work of both."""
     if "mixed" not in frame.pools:
         return need.roles

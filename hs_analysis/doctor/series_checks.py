@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from hs_analysis.catalogue.rows import BASES, measured
-from hs_analysis.doctor.context import Finding, Level, Scene
+from hs_analysis.doctor.context import DoctorContext, Finding, Level
 from hs_analysis.doctor.input_checks import listed, number
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.frames import label_map
@@ -34,7 +34,7 @@ FOLLOWS = 0.5
 project."""
 
 
-def series_scales(scene: Scene) -> list[Finding]:
+def series_scales(scene: DoctorContext) -> list[Finding]:
     """Report series whose unit is not the documented one, or can't be told."""
     judged = scene.series.drop_nulls("scale_evidence").with_columns(
         pl.col("scale_evidence").str.split(":").list.first().alias("why")
@@ -50,12 +50,12 @@ def series_scales(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def pod_labels(scene: Scene) -> list[Finding]:
+def pod_labels(scene: DoctorContext) -> list[Finding]:
     """Pods that the join with kube_pod_labels missed."""
     return [Finding("label_join", "warn", text) for text in scene.pod_labels]
 
 
-def releases(scene: Scene) -> list[Finding]:
+def releases(scene: DoctorContext) -> list[Finding]:
     """Versions, images and metric names that changed inside the window."""
     rows = [] if scene.releases is None else scene.releases.iter_rows(named=True)
     return [
@@ -68,7 +68,7 @@ def releases(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def tails(scene: Scene) -> list[Finding]:
+def tails(scene: DoctorContext) -> list[Finding]:
     """Latencies whose few highest values carry most of the variance: a cliff, not a slope."""
     if scene.tails is None or scene.tails.is_empty():
         return []
@@ -85,7 +85,7 @@ def tails(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def followed(scene: Scene) -> list[Finding]:
+def followed(scene: DoctorContext) -> list[Finding]:
     """Pools whose size moves with the load: what comes of which can't be told apart in totals."""
     found = []
     for frame in scene.frames:
@@ -111,7 +111,7 @@ def _rank_correlation(frame: ServiceFrame, load: str, size: str) -> tuple[float,
     return number(both.select(pl.corr(load, size, method="spearman")).item()), both.height
 
 
-def averaged(scene: Scene) -> list[Finding]:
+def averaged(scene: DoctorContext) -> list[Finding]:
     """Values that the mapping says were averaged before they were written."""
     spans: dict[float, list[str]] = {}
     for name, row in _mapped(scene):
@@ -127,7 +127,7 @@ def averaged(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _mapped(scene: Scene) -> list[tuple[str, MetricRow]]:
+def _mapped(scene: DoctorContext) -> list[tuple[str, MetricRow]]:
     """Return the metrics of the user's that the input has, and what the settings say of them."""
     reading = scene.settings.reading
     tables = [table.columns for table in reading.tables.values() if table.holds == "samples"]
@@ -136,7 +136,7 @@ def _mapped(scene: Scene) -> list[tuple[str, MetricRow]]:
     return [(name, row) for name, row in sorted(rows.items()) if name in there]
 
 
-def named_units(scene: Scene) -> list[Finding]:
+def named_units(scene: DoctorContext) -> list[Finding]:
     """Metrics of the user's whose name tells another unit than they are read in."""
     found = []
     for name, row in _mapped(scene):
@@ -193,7 +193,7 @@ REPLICA_LABELS = (
 """Labels in which the servers of a highly available pair differ: defaults of the Prometheus operator,
 Thanos, Cortex and Mimir."""
 
-MOST_MOMENTS = 500
+MOST_TIMES = 500
 """Moments at which each histogram is looked at [count]; a fault of an exporter shows at every scrape."""
 
 
@@ -203,7 +203,7 @@ SHAPES: dict[str, type[pl.DataType]] = dict.fromkeys(
 """Columns of the query ``doctor/shapes``."""
 
 
-def shaped(scene: Scene) -> pl.DataFrame:
+def with_shape(scene: DoctorContext) -> pl.DataFrame:
     """Return the series whose values were looked at, with their quality and shape."""
     shapes = pl.DataFrame(schema=SHAPES) if scene.shapes is None else scene.shapes
     quality = scene.quality.drop("interval_s")
@@ -219,9 +219,9 @@ def _names(rows: pl.DataFrame) -> str:
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
-def spacing(scene: Scene) -> list[Finding]:
+def spacing(scene: DoctorContext) -> list[Finding]:
     """Find steps between samples that are not all the same, and samples that come in pairs."""
-    looked = shaped(scene).filter(pl.col("steps") > 0)
+    looked = with_shape(scene).filter(pl.col("steps") > 0)
     if looked.is_empty():
         return []
     found = []
@@ -252,9 +252,9 @@ def _usual(rows: pl.DataFrame) -> str:
     return f"{usual[0]:.4g}" if len(usual) == 1 else f"{usual[0]:.4g} to {usual[-1]:.4g}"
 
 
-def resolution(scene: Scene) -> list[Finding]:
+def resolution(scene: DoctorContext) -> list[Finding]:
     """Percentages that come in whole numbers: smaller changes can't be seen."""
-    looked = shaped(scene).filter(pl.col("steps") >= ENOUGH)
+    looked = with_shape(scene).filter(pl.col("steps") >= ENOUGH)
     found = []
     for (metric,), rows in looked.group_by("metric", maintain_order=True):
         reader = scene.catalogue.reader_of(str(metric))
@@ -272,11 +272,11 @@ def resolution(scene: Scene) -> list[Finding]:
     return sorted(found, key=lambda one: one.text)
 
 
-def constants(scene: Scene) -> list[Finding]:
+def constants(scene: DoctorContext) -> list[Finding]:
     """Signals that never change in any of their series."""
     still = (pl.col("high") == pl.col("low")).all()
     counts = (
-        shaped(scene)
+        with_shape(scene)
         .filter((pl.col("rows") >= ENOUGH) & pl.col("signal").is_not_null())
         .group_by("service", "signal", "metric", "emitter_role")
         .agg(pl.len(), still.alias("still"), pl.col("low").first())
@@ -294,9 +294,9 @@ def constants(scene: Scene) -> list[Finding]:
     ]  # fmt: skip
 
 
-def kinds(scene: Scene) -> list[Finding]:
+def kinds(scene: DoctorContext) -> list[Finding]:
     """Counters whose values fall often, and gauges that only ever rise."""
-    looked = shaped(scene).filter(pl.col("signal").is_not_null())
+    looked = with_shape(scene).filter(pl.col("signal").is_not_null())
     changes = pl.col("rises") + pl.col("falls")
     falling = looked.filter(
         (pl.col("kind") == "counter") & (changes >= ENOUGH) & (pl.col("falls") > GAUGE_FALLS * changes)
@@ -318,10 +318,10 @@ def kinds(scene: Scene) -> list[Finding]:
     return found
 
 
-def idle_zeros(scene: Scene) -> list[Finding]:
+def idle_zeros(scene: DoctorContext) -> list[Finding]:
     """Latencies of 0: what a source writes when there was no traffic, not a fast answer."""
     latency = [s.id for s in scene.catalogue.signals if s.family == "latency"]
-    looked = shaped(scene).filter(
+    looked = with_shape(scene).filter(
         pl.col("signal").is_in(latency) & (pl.col("kind") == "gauge") & (pl.col("zeros") > 0)
     )
     return [
@@ -362,7 +362,7 @@ def replica_pairs(series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(pairs, schema=schema | {"reach_s": pl.Float64}, orient="row")
 
 
-def replicas(scene: Scene) -> list[Finding]:
+def replicas(scene: DoctorContext) -> list[Finding]:
     """Series that are there twice because two Prometheus servers scraped the same pods."""
     if scene.twins is None or scene.twins.is_empty():
         return []
@@ -441,7 +441,7 @@ _FAULTS: tuple[tuple[str, Level, str], ...] = (
 """Column of the query ``doctor/histograms``, level and words."""
 
 
-def histograms(scene: Scene) -> list[Finding]:
+def histograms(scene: DoctorContext) -> list[Finding]:
     """Histograms that do not hold together: edges missing or changed, buckets that fall, another count."""
     if scene.histograms is None or scene.histograms.is_empty():
         return []
@@ -464,7 +464,7 @@ CERTAIN_RATIO = 0.02
 """A rate that is off by less is as good as one from scrapes [ratio]; default of this project."""
 
 
-def query_grids(scene: Scene) -> list[Finding]:
+def query_grids(scene: DoctorContext) -> list[Finding]:
     """Find counters at the times of a query, not of scrapes, and say how far rates from them may be off.
 
     A server answers at each point of the grid with the last sample before it, so that a counter is late by up

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from hs_analysis.doctor.context import Finding, Scene
+from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.doctor.input_checks import listed, number
 from hs_analysis.schema.names import same_gpu
 
@@ -47,7 +47,7 @@ _MODEL = re.compile(r"^([a-z]+\d{3})[a-z]$")
 """A model's number and the letter behind it, which tables leave out: MI300 and MI300X."""
 
 
-def request_logs(scene: Scene) -> list[Finding]:
+def request_logs(scene: DoctorContext) -> list[Finding]:
     """Request logs: what they can't say, and arrivals that come in steps."""
     found = []
     for name, log in _files(scene.requests):
@@ -85,7 +85,7 @@ def _steps(name: str, log: pl.DataFrame) -> Iterator[Finding]:
         yield Finding("arrivals", "warn", text, value=step)
 
 
-def benchmarks(scene: Scene) -> list[Finding]:
+def benchmarks(scene: DoctorContext) -> list[Finding]:
     """Benchmark points: worker counts, estimates, mixed versions, days and sizes, names, repeats, prices."""
     files: dict[Finding, list[str]] = {}
     for name, rows in _files(scene.bench):
@@ -173,7 +173,7 @@ def _spelled(bench: pl.DataFrame) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _covered(scene: Scene) -> list[Finding]:
+def _covered(scene: DoctorContext) -> list[Finding]:
     """Return which GPU types were measured, and which of the fleet's were not."""
     columns = ("prefill_gpu_type", "decode_gpu_type")
     measured = sorted({one for column in columns for one in scene.bench[column].drop_nulls()})

@@ -19,17 +19,17 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.doctor import (
     INVENTORY,
-    MOST_MOMENTS,
+    MOST_TIMES,
     NEAR_RATIO,
     TOP_SHARE,
-    Scene,
-    Superseded,
+    DoctorContext,
+    SupersededFile,
     diagnose,
     histogram_parts,
     inventory,
     missing_signals,
-    needs,
     replica_pairs,
+    requirements,
 )
 from hs_analysis.errors import RunFolderError, machine_in_words
 from hs_analysis.ingest.rows import SERIES_CHARACTERS, series_text
@@ -81,7 +81,7 @@ def examine_input(work: Work) -> Outcome:
         for m in missing
     ]
     tables.write_frames(work.out, "findings", [findings])
-    needed = needs(scene)
+    needed = requirements(scene)
     written = {"signals": [*found, *absent], "missing": missing, "needs": needed.to_dicts()}
     tables.write_json(work.out, DOCTOR_FILE, written)
     levels = findings["level"].to_list()
@@ -90,7 +90,7 @@ def examine_input(work: Work) -> Outcome:
     return Outcome(f"checks: {counts}; signals missing {len(missing)}, needs not met {lacking}")
 
 
-def _scene(work: Work) -> Scene:
+def _scene(work: Work) -> DoctorContext:
     series = wanted_series(work)
     inputs = tables.read_json(work.run, INPUTS_FILE)
     counts = inputs["counts"]
@@ -107,14 +107,14 @@ def _scene(work: Work) -> Scene:
     edges = [
         (entry["service"], _edge(edge)) for entry in read_entries(work.run) for edge in entry["slo_edges"]
     ]
-    return Scene(
+    return DoctorContext(
         series=series,
         quality=quality,
         rejected=pl.read_parquet(work.run / tables.PLACES["rejected"], columns=["reason"]),
         frozen=read_table(work.run / FROZEN_FILE),
         resets=resets,
         skipped=tuple(counts["skipped"]),
-        superseded=tuple(from_plain(Superseded, one) for one in counts["superseded_files"]),
+        superseded=tuple(from_plain(SupersededFile, one) for one in counts["superseded_files"]),
         broken=tuple((b["name"], b["why"]) for b in counts["broken"]),
         server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
         frames=read_frames(work.run),
@@ -233,7 +233,7 @@ def _histograms(
     )
     interval_s, span_s = bounds.row(0)
     width_us = round(interval_s * 1e6)
-    every = max(1, math.ceil(span_s / (MOST_MOMENTS * interval_s)))
+    every = max(1, math.ceil(span_s / (MOST_TIMES * interval_s)))
     return database.query(
         "doctor/histograms",
         {"period_us": every * width_us, "width_us": width_us},

@@ -12,8 +12,8 @@ import pytest
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.doctor import (
     CHECKS,
-    Scene,
-    Superseded,
+    DoctorContext,
+    SupersededFile,
     diagnose,
     input_checks,
     instance_checks,
@@ -93,7 +93,7 @@ def info(
     return SignalInfo(signal, role, source, unit, "mean", family, 30.0, 1.0)
 
 
-def scene(**changes: Any) -> Scene:
+def scene(**changes: Any) -> DoctorContext:
     """Return a scene with nothing to complain of."""
     frozen = pl.DataFrame(
         schema={"capture": pl.String, "first_t": pl.Datetime("us", "UTC"), "last_t": pl.Datetime("us", "UTC")}
@@ -110,7 +110,7 @@ def scene(**changes: Any) -> Scene:
         schema=dict.fromkeys(("service", "role", "signal", "source", "other"), pl.String)
         | {"difference": pl.Float64}
     )
-    plain = Scene(
+    plain = DoctorContext(
         series([{}]), quality([{}]), empty(REJECTED), frozen, resets, (), (), (), (), (frame({}),), (),
         differ, load_catalogue(), Settings(),
     )  # fmt: skip
@@ -143,13 +143,13 @@ def test_every_check_is_listed() -> None:
         ("files", {"skipped": ("truth.json",)}, "pass", "truth.json"),
         (
             "files",
-            {"superseded": (Superseded("a.om", 9, 9, ("b.txt", "c.txt", "d.txt")),)},
+            {"superseded": (SupersededFile("a.om", 9, 9, ("b.txt", "c.txt", "d.txt")),)},
             "pass",
             "1 files add nothing, others hold their samples more faithfully: a.om by b.txt, c.txt and 1 more",
         ),
         (
             "files",
-            {"superseded": (Superseded("a.om", 1500, 4000, ("b.txt",)),)},
+            {"superseded": (SupersededFile("a.om", 1500, 4000, ("b.txt",)),)},
             "pass",
             "read only where no other file holds their samples more faithfully: a.om (1,500 of 4,000 rows) "
             "by b.txt",

@@ -11,7 +11,7 @@ import pytest
 from doctor.test_checks import START, frame, quality, scene, series
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.doctor import diagnose, needs, replica_pairs
+from hs_analysis.doctor import diagnose, replica_pairs, requirements
 from hs_analysis.doctor.series_checks import SHAPES, histogram_parts
 from hs_analysis.schema.frames import BENCH, REQUESTS, empty
 from hs_analysis.schema.settings import Settings, Slo
@@ -204,7 +204,7 @@ def test_no_metrics_pass_nothing() -> None:
     requests = pl.concat([bare, log], how="diagonal")
     found = diagnose(scene(series=series([]), quality=quality([{}]).clear(), frames=(), requests=requests))
     assert set(found["check"]) == {"files", "metrics", "rejected", "requests"}
-    lacking = needs(scene(series=series([]), frames=(), requests=requests))
+    lacking = requirements(scene(series=series([]), frames=(), requests=requests))
     assert set(lacking["state"]) == {"lacks"}
     assert lacking.height == 7
 
@@ -229,7 +229,7 @@ def test_needs_name_the_switch() -> None:
     """What is met is said too; a single pool has no ratio to ask for."""
     two = frame({"instances@prefill": 2.0, "instances@decode": 3.0, "tbt@decode": 0.03})
     limited = replace(Settings(), slo=Slo(tbt_s=0.05), startup_s={"decode": 240.0})
-    found = needs(scene(frames=(two,), settings=limited))
+    found = requirements(scene(frames=(two,), settings=limited))
     state = {(row["stage"], row["role"], row["need"]): row["state"] for row in found.iter_rows(named=True)}
     assert state["capacity", "decode", "TBT"] == state["capacity", "decode", "a limit on TBT"] == "met"
     assert state["capacity", "prefill", "a limit on TTFT"] == "lacks"
@@ -238,14 +238,14 @@ def test_needs_name_the_switch() -> None:
     how = dict(found.filter(pl.col("role") == "prefill").select("need", "how").iter_rows())
     assert how["SM activity"] == next(s.enable for s in load_catalogue().signals if s.id == "sm_activity")
     assert how["seconds until a new instance serves"].startswith("--startup prefill=240s")
-    one = needs(scene(frames=(frame({"instances@mixed": 2.0}),)))
+    one = requirements(scene(frames=(frame({"instances@mixed": 2.0}),)))
     assert "ratio" not in set(one["stage"])
     assert set(one["role"]) == {"service", "mixed"}
 
 
 def test_pods_without_a_role_are_asked_for_a_label() -> None:
     lost = series([{"emitter_role": "unknown", "role_evidence": "none"}])
-    found = needs(scene(series=lost, frames=(frame({"instances@decode": 1.0}),)))
+    found = requirements(scene(series=lost, frames=(frame({"instances@decode": 1.0}),)))
     row = found.filter(pl.col("need") == "a role for every pod").row(0, named=True)
     assert row["state"] == "lacks"
     assert "labelmap" in row["how"]
