@@ -28,7 +28,7 @@ from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.access import Access, Secret
-    from hs_analysis.collect.plan import Plan, Request
+    from hs_analysis.collect.plan import Plan, PlanRequest
     from hs_analysis.pipeline.pull import Pulled, Wanted
 
 
@@ -365,16 +365,16 @@ def pull(
     timeout_s = seconds(timeout, "--timeout")
 
     from hs_analysis.collect.access import base_url
-    from hs_analysis.collect.fetch import Limits
-    from hs_analysis.collect.server import Pace, Server
+    from hs_analysis.collect.fetch import ServerLimits
+    from hs_analysis.collect.server import Pace, PrometheusServer
     from hs_analysis.pipeline.pull import pull as run_pull
 
     progress = listener(quiet=form.quiet, no_color=form.no_color)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
-        server = Server(base_url(url), access, pace, progress.noted, timeout_s)
+        server = PrometheusServer(base_url(url), access, pace, progress.noted, timeout_s)
         pulled = run_pull(
-            server, out, request, Limits(max_samples),
+            server, out, request, ServerLimits(max_samples),
             now=_now(), progress=progress, want=want, force=replace,
         )  # fmt: skip
     finally:
@@ -465,7 +465,7 @@ def _request(
     namespace: str | None,
     exporter: list[str] | None,
     want: Wanted,
-) -> Request:
+) -> PlanRequest:
     """Return what was asked for.
 
     Raises
@@ -473,7 +473,7 @@ def _request(
     UsageError
         For what can't be understood, before anything is read or asked.
     """
-    from hs_analysis.collect.plan import Request
+    from hs_analysis.collect.plan import PlanRequest
     from hs_analysis.collect.selectors import parse_matchers
 
     if given.start is not None and last is not None:
@@ -484,7 +484,7 @@ def _request(
     for name in exporter or ():
         if name not in known:
             raise UsageError(f"no such exporter {name!r}", where="--exporter", hint=suggestion(name, known))
-    return Request(
+    return PlanRequest(
         start=bounds.get("start"), end=bounds.get("end"),
         last_s=seconds(last, "--last") if last else None, step_s=seconds(step, "--step") if step else None,
         match=match, namespace=namespace, exporters=tuple(exporter or ()), own=want.own,

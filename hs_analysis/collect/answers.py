@@ -28,7 +28,7 @@ _MARKS = (b",", b":", b"[", b"{")
 
 
 @dataclass(frozen=True)
-class Answer:
+class RangeAnswer:
     """A matrix that was asked for over a stretch of time.
 
     Attributes
@@ -61,7 +61,7 @@ class TooManySeriesError(Exception):
     """The answer lists more series than are read at once."""
 
 
-def judged(body: bytes, start: float, end: float, metric: str | None = None) -> Answer:
+def range_answer(body: bytes, start: float, end: float, metric: str | None = None) -> RangeAnswer:
     """Return what the answer to a query over a stretch of time holds.
 
     The body is parsed whole, so that a cut one is never taken for a short one.
@@ -100,7 +100,7 @@ def judged(body: bytes, start: float, end: float, metric: str | None = None) -> 
         if own:
             key = hash(frozenset(labels.items()))
             counted[key] = max(counted.get(key, 0), len(own))  # a series that comes twice is there once
-    return Answer(
+    return RangeAnswer(
         frozenset(counted), sum(counted.values()), outside,
         first if first <= last else None, last if first <= last else None, _warnings(document),
     )  # fmt: skip
@@ -265,7 +265,7 @@ def _success(body: bytes) -> Any:
     try:
         status = document["status"]
     except (KeyError, TypeError, IndexError, ValueError):
-        raise NotAnAnswerError(described(body)) from None
+        raise NotAnAnswerError(what_it_is(body)) from None
     if status != "success":
         raise NotAnAnswerError(f"an error ({str(document.get('error'))[:200]})")
     return document
@@ -281,7 +281,7 @@ def _parsed(body: bytes) -> Any:
     except (ValueError, RuntimeError, MemoryError) as error:
         if len(body) > 4096 and "depth" in str(error).lower():
             raise NotAnAnswerError("JSON nested too deep") from None
-        raise NotAnAnswerError(described(body)) from None
+        raise NotAnAnswerError(what_it_is(body)) from None
 
 
 def _rows(document: Any, kind: str) -> Iterator[Any]:
@@ -364,10 +364,10 @@ def error_of(body: bytes) -> tuple[str, str]:
         document = _parsed(body)
         return str(document["errorType"]), str(document["error"])
     except (NotAnAnswerError, ValueError, KeyError, TypeError, IndexError):
-        return "", described(body)
+        return "", what_it_is(body)
 
 
-def described(body: bytes) -> str:
+def what_it_is(body: bytes) -> str:
     """Return in a few words what a body is that is no API answer."""
     text = body[:4096].decode("utf-8", "replace").strip()
     if not text:

@@ -100,7 +100,7 @@ class PlanFinding:
     command: str
 
 
-_Judge = Callable[[PlannedFile, FileFacts, float, float], str | None]
+_FileCheck = Callable[[PlannedFile, FileFacts, float, float], str | None]
 
 
 def missing_from_plan(
@@ -130,13 +130,13 @@ def missing_from_plan(
     together are not held against it.
     """
     facts = {_key(one.name): one for one in files}
-    spans = _spans(plan.files, facts)
+    spans = _sample_ranges(plan.files, facts)
     found: list[PlanFinding] = []
     for metric in dict.fromkeys(file.metric for file in plan.files):
         own = [file for file in plan.files if file.metric == metric]
         found += _absent(own, facts, url, folder)
-        for code, judge in _JUDGES.items():
-            found += _judged(own, facts, spans, code, judge, url)
+        for code, judge in _FILE_CHECKS.items():
+            found += _findings(own, facts, spans, code, judge, url)
     known = list(received)
     found += lost_from_plan(plan, known, url, folder)
     held = {one.file for one in known}
@@ -144,7 +144,7 @@ def missing_from_plan(
     return tuple(found)
 
 
-def looks_whole(file: PlannedFile, series: int, points: int, outside: int = 0) -> bool:
+def is_complete(file: PlannedFile, series: int, points: int, outside: int = 0) -> bool:
     """Return whether a file holds all that its plan expects, but for a scrape or two of each series.
 
     False too where the plan does not say how much that is: nobody listed the series, or knows how often they
@@ -159,7 +159,7 @@ def looks_whole(file: PlannedFile, series: int, points: int, outside: int = 0) -
 
 def fell_short(file: PlannedFile, one: Received) -> bool:
     """Return whether a file holds less than the server has, or samples of other times."""
-    return any(told(file, one) for told in _TOLD.values())
+    return any(told(file, one) for told in _LOSSES.values())
 
 
 def arrived_late(file: PlannedFile, series: int, now: float) -> int:
@@ -199,7 +199,7 @@ def lost_from_plan(
         found.append(PlanFinding("nothing_came", "fail", text, names, command))
     for metric in dict.fromkeys(file.metric for file, _ in there):
         own = [(file, one) for file, one in there if file.metric == metric]
-        for code, told in _TOLD.items():
+        for code, told in _LOSSES.items():
             bad = [(file, one) for file, one in own if told(file, one)]
             if bad:
                 text = f"{metric}: {bad[0][0].file} {told(*bad[0])}{_more(bad, len(own))}"
@@ -237,17 +237,17 @@ def _elsewhere(file: PlannedFile, one: Received) -> str | None:
         return None
     return (
         f"holds {one.outside:,} samples outside its stretch of {iso(file.start)} to {iso(file.end)}: "
-        f"its times go from {_moment(one.first_s)} to {_moment(one.last_s)}"
+        f"its times go from {_time_text(one.first_s)} to {_time_text(one.last_s)}"
     )
 
 
-_TOLD: dict[Code, Callable[[PlannedFile, Received], str | None]] = {
+_LOSSES: dict[Code, Callable[[PlannedFile, Received], str | None]] = {
     "lost_samples": _lost,
     "other_times": _elsewhere,
 }
 
 
-def _moment(moment: float | None) -> str:
+def _time_text(moment: float | None) -> str:
     """Return a time as text, also one that no calendar has."""
     try:
         return "?" if moment is None else iso(moment)
@@ -290,7 +290,7 @@ def _unlike(plan: Plan, facts: Mapping[str, FileFacts], held: Collection[str], u
             if one.first_s < file.start - EDGE_S or one.last_s > file.end + EDGE_S:
                 text = (
                     f"{metric}: {file.file} holds samples outside its stretch of {iso(file.start)} to "
-                    f"{iso(file.end)}: its times go from {_moment(one.first_s)} to {_moment(one.last_s)}"
+                    f"{iso(file.end)}: its times go from {_time_text(one.first_s)} to {_time_text(one.last_s)}"
                 )
                 command = curl(file, Caller(url))
                 found.append(PlanFinding("other_times", "fail", text, (file.file,), command))
@@ -324,12 +324,12 @@ def _key(name: str) -> str:
     return name.removesuffix(".gz")
 
 
-def _stretch(file: PlannedFile) -> tuple[str, float, float]:
+def _chunk_key(file: PlannedFile) -> tuple[str, float, float]:
     """Return whose files of a stretch are held together: an exporter's; of the user's own, each metric's."""
     return (file.metric if file.exporter == MAPPING else file.exporter, file.start, file.end)
 
 
-def _spans(
+def _sample_ranges(
     files: Sequence[PlannedFile], facts: Mapping[str, FileFacts]
 ) -> dict[tuple[str, float, float], tuple[float, float]]:
     """Return the earliest and latest sample of any file per exporter and stretch."""
@@ -338,7 +338,7 @@ def _spans(
         one = facts.get(_key(file.file))
         if one is None or one.first_s is None or one.last_s is None:
             continue
-        key = _stretch(file)
+        key = _chunk_key(file)
         first, last = spans.get(key, (one.first_s, one.last_s))
         spans[key] = (min(first, one.first_s), max(last, one.last_s))
     return spans
@@ -359,19 +359,19 @@ def _absent(
     return [PlanFinding("missing_chunk", "fail", text, tuple(file.file for file in missing), command)]
 
 
-def _judged(
+def _findings(
     own: Sequence[PlannedFile],
     facts: Mapping[str, FileFacts],
     spans: Mapping[tuple[str, float, float], tuple[float, float]],
     code: Literal["short_chunk", "wrong_step"],
-    judge: _Judge,
+    judge: _FileCheck,
     url: str,
 ) -> list[PlanFinding]:
     bad: list[PlannedFile] = []
     why = ""
     for file in own:
         one = facts.get(_key(file.file))
-        span = spans.get(_stretch(file))
+        span = spans.get(_chunk_key(file))
         text = judge(file, one, *span) if one and span else None
         if text:
             bad.append(file)
@@ -405,7 +405,7 @@ def _other_step(file: PlannedFile, one: FileFacts, _first_s: float, _last_s: flo
     return f"has a sample every {one.spacing_s:g} s, the plan says {file.step_s:g} s"
 
 
-_JUDGES: dict[Literal["short_chunk", "wrong_step"], _Judge] = {
+_FILE_CHECKS: dict[Literal["short_chunk", "wrong_step"], _FileCheck] = {
     "short_chunk": _short,
     "wrong_step": _other_step,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hs_analysis.collect.answers import Answer, judged, series_of, total_of
+from hs_analysis.collect.answers import RangeAnswer, range_answer, series_of, total_of
 from hs_analysis.collect.plan import (
     MOST_POINTS,
     Api,
@@ -18,7 +18,13 @@ from hs_analysis.collect.plan import (
     parameters,
 )
 from hs_analysis.collect.selectors import query_of, with_matcher
-from hs_analysis.collect.server import QueryError, Server, SilentError, TooHeavyError, TooManyPointsError
+from hs_analysis.collect.server import (
+    PrometheusServer,
+    QueryError,
+    SilentError,
+    TooHeavyError,
+    TooManyPointsError,
+)
 from hs_analysis.errors import ServerError
 
 DEEPEST = 14
@@ -29,7 +35,7 @@ MOST_SILENT_PARTS = 4
 
 
 @dataclass
-class Limits:
+class ServerLimits:
     """What a server takes at once; it shrinks when it says so or is late, and stays so for the next files.
 
     ``points`` is the most points of a series in one query, ``samples`` the most series × points of one, where
@@ -50,7 +56,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Part:
+class QueryPart:
     """A part of what a file holds: some of its series over some of its points; ``depth`` counts halvings.
 
     ``divides``: whether its selectors can be narrowed; a query of the user's can't. ``metric`` is the name of
@@ -67,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedFile:
     """What a file holds.
 
     Attributes
@@ -91,7 +97,7 @@ class Fetched:
     outside: int
     first_s: float | None
     last_s: float | None
-    asked: tuple[Part, ...]
+    asked: tuple[QueryPart, ...]
     warnings: tuple[str, ...]
 
     @property
@@ -100,7 +106,9 @@ class Fetched:
         return len(self.asked)
 
 
-def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[bytes], object]) -> Fetched:
+def fetch(
+    file: PlannedFile, server: PrometheusServer, limits: ServerLimits, write: Callable[[bytes], object]
+) -> FetchedFile:
     """Ask for a file's points and write the answers as they came, one JSON document a part.
 
     A query over too many points is halved in time; one that is too heavy is split by series, then in time.
@@ -117,14 +125,14 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
         part
         for match in reversed(file.selections)
         for part in _in_time(
-            Part(file.api, match, file.chunk, file.step_s, bool(file.match), _name_of(file)), points
+            QueryPart(file.api, match, file.chunk, file.step_s, bool(file.match), _name_of(file)), points
         )
     ]
-    answers: list[tuple[Part, Answer]] = []
+    answers: list[tuple[QueryPart, RangeAnswer]] = []
     while waiting:
         part = waiting.pop()
         try:
-            answer = _asked(part, server, write)
+            answer = _answers(part, server, write)
         except TooManyPointsError as error:
             waiting += _shorter(part, limits, server, str(error))
         except TooHeavyError as error:
@@ -135,18 +143,18 @@ def fetch(file: PlannedFile, server: Server, limits: Limits, write: Callable[[by
             waiting += _lighter(part, server, str(error))
         else:
             answers.append((part, answer))
-    return _together(answers, server)
+    return _combined(answers, server)
 
 
 def _name_of(file: PlannedFile) -> str | None:
     return file.metric if file.match else None
 
 
-def _together(answers: Sequence[tuple[Part, Answer]], server: Server) -> Fetched:
+def _combined(answers: Sequence[tuple[QueryPart, RangeAnswer]], server: PrometheusServer) -> FetchedFile:
     """Return what the answers to all parts hold."""
     got = [answer for _, answer in answers]
     warnings = dict.fromkeys(server.access.masked(text) for answer in got for text in answer.warnings)
-    return Fetched(
+    return FetchedFile(
         series=len(frozenset[int]().union(*(answer.keys for answer in got))),
         points=sum(answer.points for answer in got),
         outside=sum(answer.outside for answer in got),
@@ -157,7 +165,7 @@ def _together(answers: Sequence[tuple[Part, Answer]], server: Server) -> Fetched
     )
 
 
-def counted(asked: Sequence[Part], server: Server) -> int | None:
+def counted(asked: Sequence[QueryPart], server: PrometheusServer) -> int | None:
     """Return how many samples a server counts in some parts, by itself; None when it does not say.
 
     What it counts is what it should have given: series that began, ended or paused have fewer samples than
@@ -172,9 +180,9 @@ def counted(asked: Sequence[Part], server: Server) -> int | None:
     return total
 
 
-def _asked(part: Part, server: Server, write: Callable[[bytes], object]) -> Answer:
-    def read(body: bytes) -> tuple[bytes, Answer]:
-        return body, judged(body, part.chunk.start, part.chunk.end, part.metric)
+def _answers(part: QueryPart, server: PrometheusServer, write: Callable[[bytes], object]) -> RangeAnswer:
+    def read(body: bytes) -> tuple[bytes, RangeAnswer]:
+        return body, range_answer(body, part.chunk.start, part.chunk.end, part.metric)
 
     body, answer = server.ask(part.api, parameters(part.api, part.match, part.chunk, part.step_s), read)
     if server.access.shows_in(body):
@@ -183,24 +191,24 @@ def _asked(part: Part, server: Server, write: Callable[[bytes], object]) -> Answ
     return answer
 
 
-def _in_time(part: Part, points: int) -> list[Part]:
+def _in_time(part: QueryPart, points: int) -> list[QueryPart]:
     """Return a part's chunks of at most some points, the first one last: parts are taken from the end."""
     smaller = cut(part.api, part.chunk.start, part.chunk.end, part.step_s, points)
     return [replace(part, chunk=chunk) for chunk in smaller][::-1]
 
 
-def _halved(part: Part) -> list[Part]:
+def _halved(part: QueryPart) -> list[QueryPart]:
     return _in_time(replace(part, depth=part.depth + 1), -(-part.chunk.points // 2))
 
 
-def _shorter(part: Part, limits: Limits, server: Server, text: str) -> list[Part]:
+def _shorter(part: QueryPart, limits: ServerLimits, server: PrometheusServer, text: str) -> list[QueryPart]:
     if part.chunk.points == 1 or part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     limits.points = min(limits.points, -(-part.chunk.points // 2))
     return _halved(part)
 
 
-def _lighter(part: Part, server: Server, text: str) -> list[Part]:
+def _lighter(part: QueryPart, server: PrometheusServer, text: str) -> list[QueryPart]:
     if part.depth >= DEEPEST:
         raise _gives_up(part, server, text)
     series = _listed(part, server) if part.divides else []
@@ -212,7 +220,7 @@ def _lighter(part: Part, server: Server, text: str) -> list[Part]:
     return _halved(part)
 
 
-def _listed(part: Part, server: Server) -> list[dict[str, str]]:
+def _listed(part: QueryPart, server: PrometheusServer) -> list[dict[str, str]]:
     """Return the labels of a part's series; none when the server does not list them."""
     bounds = [("start", number(part.chunk.start)), ("end", number(part.chunk.end))]
     try:
@@ -221,7 +229,7 @@ def _listed(part: Part, server: Server) -> list[dict[str, str]]:
         return []
 
 
-def _gives_up(part: Part, server: Server, text: str) -> QueryError:
+def _gives_up(part: QueryPart, server: PrometheusServer, text: str) -> QueryError:
     return QueryError(
         f"{query_of(part.match)} can't be had even in parts ({text})", where=server.base,
         hint="narrow it with --match or --namespace, or ask for a shorter window",

@@ -27,7 +27,7 @@ from zlib import crc32
 
 from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
-from hs_analysis.collect.selectors import Matcher, Selector, one_of, others, query_of
+from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, complement, one_of, query_of
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.settings import Reading
 
@@ -35,7 +35,7 @@ Reach = Literal["pods", "targets", "cluster", "own"]
 
 
 @dataclass(frozen=True)
-class Need:
+class WantedMetric:
     """A metric to ask for.
 
     ``signal`` is the first one that reads it, None for a witness. ``reach`` tells which of its series
@@ -55,7 +55,7 @@ class Need:
         return self.reach == "own" and is_query(self.metric)
 
 
-WITNESSES = (
+SUPPORTING_METRICS = (
     "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels",
     "kube_pod_container_info",
 )  # fmt: skip
@@ -74,7 +74,7 @@ NAMESPACE_ALTERNATIVES = ("exported_namespace", "namespace")
 """Where a series' Kubernetes namespace is: an exporter's own namespace gives way to the exported one."""
 
 
-def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, ...]:
+def wanted_metrics(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[WantedMetric, ...]:
     """Return the metrics a study reads, every name a signal may have, in catalogue order, each once.
 
     Parameters
@@ -89,14 +89,14 @@ def needed(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[Need, .
     What the user maps under ``[metrics]`` is of the exporter ``mapping``: a metric's name, or a query. Names
     of another kind (a legend, a column) are no server's.
     """
-    found: dict[str, Need] = {}
+    found: dict[str, WantedMetric] = {}
     for signal in catalogue.signals:
         for source in signal.sources:
             families = [names.histogram for names in source.names if names.histogram and signal.id in LIMITED]
             for metric in [*source.metrics, *(f"{family}_bucket" for family in families)]:
-                found.setdefault(metric, _need(catalogue, metric, signal.id))
-    for metric in WITNESSES:
-        found.setdefault(metric, _need(catalogue, metric, None))
+                found.setdefault(metric, _wanted(catalogue, metric, signal.id))
+    for metric in SUPPORTING_METRICS:
+        found.setdefault(metric, _wanted(catalogue, metric, None))
     return tuple(
         need
         for need in found.values()
@@ -115,13 +115,15 @@ def own_notes(asked: Reading) -> tuple[str, ...]:
     return (*notes, *(f"{text!r} of [queries] carries no signal: map it under [metrics]" for text in unread))
 
 
-def _need(catalogue: Catalogue, metric: str, signal: str | None) -> Need:
+def _wanted(catalogue: Catalogue, metric: str, signal: str | None) -> WantedMetric:
     exporter = catalogue.exporter_of(metric)
     reach = "cluster" if exporter.watches_gpus else _REACH.get(exporter.name, "pods")
-    return Need(metric, signal, exporter.name, reach)
+    return WantedMetric(metric, signal, exporter.name, reach)
 
 
-def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) -> Selector:
+def selector_of(
+    need: WantedMetric, matchers: Sequence[LabelMatcher], namespace: str | None
+) -> SeriesSelector:
     """Return the selector of a metric under the user's matchers and namespace.
 
     A series that was relabelled carries its pod's namespace as ``exported_namespace``; where that is absent
@@ -129,33 +131,42 @@ def selector_of(need: Need, matchers: Sequence[Matcher], namespace: str | None) 
     does what a recording rule made, so that of the user's own metrics series with neither are kept.
     """
     if need.is_query:
-        return Selector(need.metric)
-    selector = Selector(need.metric).narrowed(*matchers)
+        return SeriesSelector(need.metric)
+    selector = SeriesSelector(need.metric).narrowed(*matchers)
     if need.metric == "kube_pod_labels":
         selector = selector.spread(
             [
-                (*(Matcher(earlier, "=", "") for earlier in ROLE_LABELS[:i]), Matcher(label, "!=", ""))
+                (
+                    *(LabelMatcher(earlier, "=", "") for earlier in ROLE_LABELS[:i]),
+                    LabelMatcher(label, "!=", ""),
+                )
                 for i, label in enumerate(ROLE_LABELS)
             ]
         )
     if namespace and need.reach != "targets":
         own = need.reach == "own"
-        selector = in_namespaces(selector, [Matcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)], without=own)
+        selector = in_namespaces(
+            selector, [LabelMatcher(NAMESPACE_ALTERNATIVES[0], "=", namespace)], without=own
+        )
     return selector
 
 
-def in_namespaces(selector: Selector, exported: Sequence[Matcher], *, without: bool = False) -> Selector:
+def in_namespaces(
+    selector: SeriesSelector, exported: Sequence[LabelMatcher], *, without: bool = False
+) -> SeriesSelector:
     """Return a selector with matchers on ``exported_namespace`` that fall back to ``namespace``.
 
     ``without``: series that have neither match too.
     """
     exported_label, label = NAMESPACE_ALTERNATIVES
-    fallback = [Matcher(label, m.operator, m.value) for m in exported]
-    neither = [(Matcher(exported_label, "=", ""), Matcher(label, "=", ""))] if without else []
-    return selector.spread([tuple(exported), (Matcher(exported_label, "=", ""), *fallback), *neither])
+    fallback = [LabelMatcher(label, m.operator, m.value) for m in exported]
+    neither = [(LabelMatcher(exported_label, "=", ""), LabelMatcher(label, "=", ""))] if without else []
+    return selector.spread([tuple(exported), (LabelMatcher(exported_label, "=", ""), *fallback), *neither])
 
 
-def around(need: Need, selector: Selector, service: Iterable[Mapping[str, str]]) -> Selector:
+def around_service(
+    need: WantedMetric, selector: SeriesSelector, service: Iterable[Mapping[str, str]]
+) -> SeriesSelector:
     """Return a selector narrowed to the surroundings of the service's own series.
 
     Scrape targets are those of the service's jobs; what kube-state-metrics says is that of its namespaces.
@@ -191,15 +202,15 @@ _NAMED_ROLES = ("prefill", "decode")
 
 
 @dataclass(frozen=True)
-class Share:
+class MetricShare:
     """A part of a metric's series that makes one file a chunk.
 
     ``step_s`` is the distance of the grid's points, or of samples as scraped, which is ``assumed`` where
     nobody measured or said it [s]; ``series`` is how many the server lists, None when it was not asked.
     """
 
-    need: Need
-    selector: Selector
+    need: WantedMetric
+    selector: SeriesSelector
     step_s: float
     series: int | None = None
     role: str | None = None
@@ -209,15 +220,20 @@ class Share:
 
 
 def shares_of(
-    need: Need, selector: Selector, step_s: float, series: Sequence[Labels], most: int, catalogue: Catalogue
-) -> list[Share]:
+    need: WantedMetric,
+    selector: SeriesSelector,
+    step_s: float,
+    series: Sequence[Labels],
+    most: int,
+    catalogue: Catalogue,
+) -> list[MetricShare]:
     """Return the shares of a metric, each of at most ``most`` series where labels allow it.
 
     All in one when they fit; else by role; what is still too large by pod groups. The user's queries are not
     divided: no matcher goes into them.
     """
     if len(series) <= most or need.is_query:
-        return [Share(need, selector, step_s, len(series))]
+        return [MetricShare(need, selector, step_s, len(series))]
     return [
         share
         for role, matchers in _by_role(need, series, catalogue)
@@ -226,8 +242,8 @@ def shares_of(
 
 
 def _by_role(
-    need: Need, series: Sequence[Labels], catalogue: Catalogue
-) -> list[tuple[str | None, tuple[Matcher, ...]]]:
+    need: WantedMetric, series: Sequence[Labels], catalogue: Catalogue
+) -> list[tuple[str | None, tuple[LabelMatcher, ...]]]:
     """Return (role, matchers) parts: by the exporter's role label, else by the words in the pod's name."""
     exporter = next(e for e in catalogue.exporters if e.name == need.exporter)
     for label, roles in exporter.role_label.items():
@@ -240,20 +256,29 @@ def _by_role(
     pod = next((label for label in SPLIT_LABELS[:3] if any(row.get(label) for row in series)), None)
     if pod is None:
         return [(None, ())]
-    first, second = (Matcher(pod, "=~", f".*{role}.*") for role in _NAMED_ROLES)
-    return [(_NAMED_ROLES[0], (first,)), (_NAMED_ROLES[1], (others(first), second)), _rest([first, second])]
+    first, second = (LabelMatcher(pod, "=~", f".*{role}.*") for role in _NAMED_ROLES)
+    return [
+        (_NAMED_ROLES[0], (first,)),
+        (_NAMED_ROLES[1], (complement(first), second)),
+        _rest([first, second]),
+    ]
 
 
-def _rest(matchers: Sequence[Matcher]) -> tuple[str | None, tuple[Matcher, ...]]:
-    return "other", tuple(others(matcher) for matcher in matchers)
+def _rest(matchers: Sequence[LabelMatcher]) -> tuple[str | None, tuple[LabelMatcher, ...]]:
+    return "other", tuple(complement(matcher) for matcher in matchers)
 
 
 def _by_group(
-    need: Need, selector: Selector, step_s: float, series: Sequence[Labels], most: int, role: str | None
-) -> list[Share]:
+    need: WantedMetric,
+    selector: SeriesSelector,
+    step_s: float,
+    series: Sequence[Labels],
+    most: int,
+    role: str | None,
+) -> list[MetricShare]:
     """Return the non-empty pod groups of a part; a part nothing was listed for is kept, for what may come."""
     parts = [selector]
-    done: list[tuple[Selector, int]] = []
+    done: list[tuple[SeriesSelector, int]] = []
     while parts:
         part = parts.pop()
         own = [row for row in series if part.accepts(row)]
@@ -264,19 +289,19 @@ def _by_group(
             parts += [part.narrowed(matcher) for matcher in reversed(cut)]
     numbered = len(done) > 1
     return [
-        Share(need, part, step_s, count, role, number if numbered else None)
+        MetricShare(need, part, step_s, count, role, number if numbered else None)
         for number, (part, count) in enumerate(done)
     ]
 
 
-def halves(series: Sequence[Labels]) -> tuple[Matcher, Matcher] | None:
+def halves(series: Sequence[Labels]) -> tuple[LabelMatcher, LabelMatcher] | None:
     """Return a matcher for about half of some series, and its complement; None when no label divides them."""
     for label in SPLIT_LABELS:
         values = sorted({row.get(label, "") for row in series})
         if len(values) > 1:
             named = [value for value in values if value]
             first = one_of(label, named[: max(1, len(named) // 2)])
-            return first, others(first)
+            return first, complement(first)
     return None
 
 
@@ -295,7 +320,7 @@ LONGEST_NAME = 60
 
 
 @dataclass(frozen=True)
-class Request:
+class PlanRequest:
     """What the user asked for, as it was given; None is not given.
 
     ``last_s`` and ``step_s`` in seconds, ``start`` and ``end`` ISO 8601 UTC; ``own`` are the metrics and
@@ -386,7 +411,7 @@ class Plan:
     """
 
     schema: str
-    request: Request
+    request: PlanRequest
     start: str
     end: str
     files: tuple[PlannedFile, ...]
@@ -408,7 +433,7 @@ def chunks(start: float, end: float, step_s: float, points: int = MOST_POINTS) -
         yield Chunk(at / 1000, (at + (size - 1) * step) / 1000, size)
 
 
-def stretches(start: float, end: float, step_s: float, points: int = MOST_POINTS) -> Iterator[Chunk]:
+def time_ranges(start: float, end: float, step_s: float, points: int = MOST_POINTS) -> Iterator[Chunk]:
     """Yield stretches of time that cover [start, end], Unix seconds, each millisecond in exactly one.
 
     A series sampled every ``step_s`` has at most ``points`` samples in one. A stretch ends at a point of the
@@ -424,7 +449,7 @@ def stretches(start: float, end: float, step_s: float, points: int = MOST_POINTS
 
 def cut(api: Api, start: float, end: float, step_s: float, points: int) -> Iterator[Chunk]:
     """Yield the chunks of a window as an API is asked for them."""
-    yield from (stretches if api == "query" else chunks)(start, end, step_s, points)
+    yield from (time_ranges if api == "query" else chunks)(start, end, step_s, points)
 
 
 def parameters(api: Api, match: Sequence[str], chunk: Chunk, step_s: float) -> list[tuple[str, str]]:
@@ -464,9 +489,9 @@ def _ms(seconds: float) -> int:
 
 
 def make_plan(
-    request: Request,
+    request: PlanRequest,
     window: tuple[float, float],
-    shares: Iterable[Share],
+    shares: Iterable[MetricShare],
     absent: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Plan:
@@ -488,7 +513,7 @@ def make_plan(
     return Plan(PLAN_SCHEMA, request, start, end, files, tuple(absent), tuple(notes))
 
 
-def _files(share: Share, window: tuple[float, float]) -> Iterator[PlannedFile]:
+def _files(share: MetricShare, window: tuple[float, float]) -> Iterator[PlannedFile]:
     points = MOST_POINTS if not share.series else max(1, min(MOST_POINTS, MOST_SAMPLES // share.series))
     query = query_of(share.selector.match)
     match = () if share.need.is_query else share.selector.match
@@ -522,7 +547,7 @@ def _gridded(file: PlannedFile) -> PlannedFile | None:
     return None
 
 
-def file_name(share: Share, chunk: int) -> str:
+def file_name(share: MetricShare, chunk: int) -> str:
     """Return the name of a share's file: metric, role and pod group where split, number of the chunk.
 
     A colon becomes two underscores, so that `trtllm:x` and `trtllm_x` have files of their own. A query's name

@@ -17,7 +17,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 @dataclass(frozen=True)
-class Matcher:
+class LabelMatcher:
     """One label matcher; regular expressions are anchored, an absent label counts as empty."""
 
     label: str
@@ -38,14 +38,14 @@ class Matcher:
 
 
 @dataclass(frozen=True)
-class Selector:
+class SeriesSelector:
     """The series of a metric that match any of some alternatives, each a conjunction of matchers.
 
     The alternatives exclude each other, so that ``or`` between them gives each series once.
     """
 
     metric: str
-    alternatives: tuple[tuple[Matcher, ...], ...] = ((),)
+    alternatives: tuple[tuple[LabelMatcher, ...], ...] = ((),)
 
     @property
     def match(self) -> tuple[str, ...]:
@@ -58,11 +58,11 @@ class Selector:
             all(matcher.accepts(labels) for matcher in matchers) for matchers in self.alternatives
         )
 
-    def narrowed(self, *matchers: Matcher) -> Selector:
+    def narrowed(self, *matchers: LabelMatcher) -> SeriesSelector:
         """Return the selector with more matchers in every alternative."""
         return replace(self, alternatives=tuple((*known, *matchers) for known in self.alternatives))
 
-    def spread(self, alternatives: Sequence[tuple[Matcher, ...]]) -> Selector:
+    def spread(self, alternatives: Sequence[tuple[LabelMatcher, ...]]) -> SeriesSelector:
         """Return the selector with every alternative split into several that exclude each other."""
         return replace(
             self, alternatives=tuple((*known, *more) for known in self.alternatives for more in alternatives)
@@ -74,7 +74,7 @@ def query_of(match: Iterable[str]) -> str:
     return " or ".join(match)
 
 
-def with_matcher(selector: str, matcher: Matcher) -> str:
+def with_matcher(selector: str, matcher: LabelMatcher) -> str:
     """Return a selector's text with one more matcher."""
     if not selector.endswith("}"):
         return f"{selector}{{{matcher.text}}}"
@@ -82,17 +82,17 @@ def with_matcher(selector: str, matcher: Matcher) -> str:
     return f"{selector[: selector.index('{')]}{{{inside + ',' if inside else ''}{matcher.text}}}"
 
 
-def one_of(label: str, values: Iterable[str]) -> Matcher:
+def one_of(label: str, values: Iterable[str]) -> LabelMatcher:
     """Return the matcher of a label that has one of some values; metacharacters in them are taken as text."""
-    return Matcher(label, "=~", "|".join(_SPECIAL.sub(r"\\\1", value) for value in values))
+    return LabelMatcher(label, "=~", "|".join(_SPECIAL.sub(r"\\\1", value) for value in values))
 
 
-def others(matcher: Matcher) -> Matcher:
+def complement(matcher: LabelMatcher) -> LabelMatcher:
     """Return the matcher of every series that a ``=~`` matcher leaves out."""
-    return Matcher(matcher.label, "!~", matcher.value)
+    return LabelMatcher(matcher.label, "!~", matcher.value)
 
 
-def parse_matchers(text: str, flag: str) -> tuple[Matcher, ...]:
+def parse_matchers(text: str, flag: str) -> tuple[LabelMatcher, ...]:
     """Return the matchers of a label selector: ``{cluster="a",job=~"vllm.*"}``, braces may be left out.
 
     Raises
@@ -103,7 +103,7 @@ def parse_matchers(text: str, flag: str) -> tuple[Matcher, ...]:
     inside = text.strip()
     if inside.startswith("{") and inside.endswith("}"):
         inside = inside[1:-1]
-    found: list[Matcher] = []
+    found: list[LabelMatcher] = []
     at = 0
     while at < len(inside.rstrip().rstrip(",")):
         one = _MATCHER.match(inside, at)
@@ -114,12 +114,12 @@ def parse_matchers(text: str, flag: str) -> tuple[Matcher, ...]:
                 hint='write e.g. --match \'cluster="prod",job=~"vllm.*"\'',
             )
         label, operator, value = one.groups()
-        found.append(Matcher(label, operator, _unescaped(value)))  # type: ignore[arg-type]
+        found.append(LabelMatcher(label, operator, _unescaped(value)))  # type: ignore[arg-type]
         at = one.end() + 1
     return tuple(found)
 
 
-def _selector_text(metric: str, matchers: Sequence[Matcher]) -> str:
+def _selector_text(metric: str, matchers: Sequence[LabelMatcher]) -> str:
     return f"{metric}{{{','.join(m.text for m in matchers)}}}" if matchers else metric
 
 

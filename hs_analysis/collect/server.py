@@ -364,7 +364,7 @@ class _BusyError(Exception):
 
 
 @dataclass
-class Server:
+class PrometheusServer:
     """One server and who asks it.
 
     Attributes
@@ -393,7 +393,7 @@ class Server:
     def __post_init__(self) -> None:
         self._wire = Wire(self.access.tls())
 
-    def located(self) -> Server:
+    def located(self) -> PrometheusServer:
         """Return the server at the address where its API answers.
 
         Raises
@@ -403,7 +403,7 @@ class Server:
         """
         first: ServerError | None = None
         for base in candidates(self.base):
-            there = Server(base, self.access, self.pace, self.noted, self.timeout_s)
+            there = PrometheusServer(base, self.access, self.pace, self.noted, self.timeout_s)
             try:
                 there._answered("query", [("query", "1")], data_of)
             except (TooHeavyError, TooManyPointsError) as error:
@@ -438,7 +438,7 @@ class Server:
             return self._answered(what, parameters, read)
         except NotAnAnswerError as error:
             raise QueryError(
-                f"the answer to {_shown(what, parameters)} is {self.access.masked(str(error))}",
+                f"the answer to {_query_text(what, parameters)} is {self.access.masked(str(error))}",
                 where=self.base, hint="ask again; a proxy may have cut or changed it",
             ) from None  # fmt: skip
 
@@ -475,7 +475,7 @@ class Server:
         except Exception as error:
             # `from None`: what the library holds of a request includes its headers.
             raise QueryError(
-                f"the answer to {_shown(what, parameters)} could not be read ({self._place(error)})",
+                f"the answer to {_query_text(what, parameters)} could not be read ({self._place(error)})",
                 where=self.base, hint="this is a bug in hsa: please report it",
             ) from None  # fmt: skip
 
@@ -649,7 +649,7 @@ def _same_origin(here: str, location: str) -> tuple[str, str] | None:
     return f"{there.scheme}://{there.netloc}{path}", quote(there.query, safe="=&%+/:@!$'()*,;?~-._")
 
 
-def _shown(what: str, parameters: Parameters) -> str:
+def _query_text(what: str, parameters: Parameters) -> str:
     """Return a query in the words of an error: what was asked, and for what."""
     asked = next((value for name, value in parameters if name in ("query", "match[]")), "")
     return f"{what} {asked[:200]}".rstrip()

@@ -16,20 +16,20 @@ from hs_analysis.collect.plan import (
     MOST_SAMPLES,
     Api,
     Labels,
-    Need,
-    Share,
-    around,
+    MetricShare,
+    WantedMetric,
+    around_service,
     cut,
     number,
     selector_of,
     shares_of,
 )
-from hs_analysis.collect.selectors import Matcher, Selector, one_of, query_of
+from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, one_of, query_of
 from hs_analysis.collect.server import (
     LONGEST_GET,
+    PrometheusServer,
     QueryError,
     RefusedError,
-    Server,
     TooHeavyError,
     TooManyPointsError,
 )
@@ -37,10 +37,10 @@ from hs_analysis.errors import ServerError
 
 Item = TypeVar("Item")
 
-LOOK_S = 900
+LOOKBACK_S = 900
 """Raw samples are looked at over this long to tell the scrape interval [s]; longer than any usual one."""
 
-LOOKS = 5
+LOOKBACKS = 5
 """At so many places of the window, the latest first, until samples are found."""
 
 MOST_LISTED = 300_000
@@ -65,31 +65,31 @@ TRIED_S = 60
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundMetric:
     """A metric the server has: its selector and the labels of its series in the window."""
 
-    need: Need
-    selector: Selector
+    need: WantedMetric
+    selector: SeriesSelector
     series: tuple[Labels, ...]
 
 
 @dataclass(frozen=True)
-class Survey:
+class ServerSurvey:
     """What was found, which metrics are absent, and what to know of the user's own."""
 
-    found: tuple[Found, ...]
+    found: tuple[FoundMetric, ...]
     absent: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
 def survey(
-    server: Server,
-    needs: Sequence[Need],
-    matchers: Sequence[Matcher],
+    server: PrometheusServer,
+    needs: Sequence[WantedMetric],
+    matchers: Sequence[LabelMatcher],
     namespace: str | None,
     window: tuple[float, float],
     progress: Callable[[int, int], None],
-) -> Survey:
+) -> ServerSurvey:
     """Ask the server for the series of every needed metric in a window [Unix s].
 
     The service's own metrics come first; scrape targets and Kubernetes objects are then narrowed to its jobs
@@ -101,21 +101,23 @@ def survey(
     ServerError
         When the server has none of the service's metrics, or lists no series.
     """
-    found: list[Found] = []
+    found: list[FoundMetric] = []
     absent: list[str] = []
     notes: list[str] = []
     named = names(server, [need.metric for need in needs if not need.is_query], matchers, window)
     for reach in (True, False):
         some = [need for need in needs if (need.reach == "pods") == reach]
         service = [row for one in found if one.need.reach == "pods" for row in one.series]
-        selectors = {need: around(need, selector_of(need, matchers, namespace), service) for need in some}
-        asked = [selectors[need] for need in some if _known(need, named)]
+        selectors = {
+            need: around_service(need, selector_of(need, matchers, namespace), service) for need in some
+        }
+        asked = [selectors[need] for need in some if _not_absent(need, named)]
         progress(0 if reach else len(needs) - len(some), len(needs))
         there = listed_together(server, asked, window)
         for need in some:
             series = _tried(server, need, window, notes) if need.is_query else there.get(need.metric)
             if series:
-                found.append(Found(need, selectors[need], tuple(series)))
+                found.append(FoundMetric(need, selectors[need], tuple(series)))
                 continue
             absent.append(need.metric)
             if need.reach == "own" and not (need.is_query and series is None):
@@ -127,15 +129,18 @@ def survey(
         )  # fmt: skip
     order = {need.metric: place for place, need in enumerate(needs)}
     found.sort(key=lambda one: order[one.need.metric])
-    return Survey(tuple(found), tuple(sorted(absent, key=order.__getitem__)), tuple(notes))
+    return ServerSurvey(tuple(found), tuple(sorted(absent, key=order.__getitem__)), tuple(notes))
 
 
-def _known(need: Need, named: frozenset[str] | None) -> bool:
+def _not_absent(need: WantedMetric, named: frozenset[str] | None) -> bool:
     return not need.is_query and (named is None or need.metric in named)
 
 
 def names(
-    server: Server, metrics: Sequence[str], matchers: Sequence[Matcher], window: tuple[float, float]
+    server: PrometheusServer,
+    metrics: Sequence[str],
+    matchers: Sequence[LabelMatcher],
+    window: tuple[float, float],
 ) -> frozenset[str] | None:
     """Return which of some metrics a server knows by name, perhaps more than it has in the window.
 
@@ -156,7 +161,7 @@ def names(
     return None
 
 
-def _named(metrics: Sequence[str], matchers: Sequence[Matcher]) -> str:
+def _named(metrics: Sequence[str], matchers: Sequence[LabelMatcher]) -> str:
     """Return the selector of all series that have one of some names."""
     return "{" + ",".join(one.text for one in (one_of("__name__", metrics), *matchers)) + "}"
 
@@ -175,10 +180,12 @@ def _parts(items: Sequence[Item], text: Callable[[Item], str]) -> list[list[Item
     return [part for part in parts if part]
 
 
-def _tried(server: Server, need: Need, window: tuple[float, float], notes: list[str]) -> list[Labels] | None:
+def _tried(
+    server: PrometheusServer, need: WantedMetric, window: tuple[float, float], notes: list[str]
+) -> list[Labels] | None:
     """Return the labels a query of the user's gives at some moments of a window; None when it is refused."""
     found: dict[tuple[tuple[str, str], ...], Labels] = {}
-    for at in _moments(window, 0.0):
+    for at in _lookback_times(window, 0.0):
         try:
             rows = server.ask("query", [("query", need.metric), ("time", number(at))], vector_of)
         except (QueryError, TooHeavyError, TooManyPointsError) as error:
@@ -198,14 +205,14 @@ def _what(error: Exception) -> str:
     return error.what if isinstance(error, QueryError) else str(error)
 
 
-def _moments(window: tuple[float, float], look_s: float) -> list[float]:
+def _lookback_times(window: tuple[float, float], look_s: float) -> list[float]:
     """Return moments of a window [Unix s] to look at, the latest first, each with ``look_s`` before it."""
     start, end = window
-    return [end - (end - start - look_s) * place / max(LOOKS - 1, 1) for place in range(LOOKS)]
+    return [end - (end - start - look_s) * place / max(LOOKBACKS - 1, 1) for place in range(LOOKBACKS)]
 
 
 def listed_together(
-    server: Server, selectors: Sequence[Selector], window: tuple[float, float]
+    server: PrometheusServer, selectors: Sequence[SeriesSelector], window: tuple[float, float]
 ) -> dict[str, list[Labels]]:
     """Return the labels of the series of several metrics in a window, by metric; each as `listed` gives it.
 
@@ -237,7 +244,7 @@ def listed_together(
 
 
 def _at_once(
-    server: Server, part: Sequence[Selector], window: tuple[float, float]
+    server: PrometheusServer, part: Sequence[SeriesSelector], window: tuple[float, float]
 ) -> dict[str, list[Labels]] | None:
     """Return the series of several metrics, by metric, from one answer; None where there is none such."""
     bounds = [("start", number(window[0])), ("end", number(window[1]))]
@@ -255,7 +262,7 @@ def _at_once(
     return {metric: [own[key] for key in sorted(own)] for metric, own in unique.items()}
 
 
-def listed(server: Server, selector: Selector, window: tuple[float, float]) -> list[Labels]:
+def listed(server: PrometheusServer, selector: SeriesSelector, window: tuple[float, float]) -> list[Labels]:
     """Return the labels of a selector's series in a window, in a fixed order, each once.
 
     A server that does not look through a long window at once is asked for parts of it.
@@ -281,7 +288,9 @@ def listed(server: Server, selector: Selector, window: tuple[float, float]) -> l
     return [found[key] for key in sorted(found)]
 
 
-def intervals(server: Server, found: Sequence[Found], window: tuple[float, float]) -> dict[str, float]:
+def intervals(
+    server: PrometheusServer, found: Sequence[FoundMetric], window: tuple[float, float]
+) -> dict[str, float]:
     """Return the scrape interval of each metric [s], as the times of its raw samples show it.
 
     Metrics of the same jobs are scraped together and asked for once. A query has no raw samples.
@@ -299,7 +308,7 @@ def intervals(server: Server, found: Sequence[Found], window: tuple[float, float
     return result
 
 
-def _interval(server: Server, one: Found, window: tuple[float, float]) -> float | None:
+def _interval(server: PrometheusServer, one: FoundMetric, window: tuple[float, float]) -> float | None:
     """Return the shortest of the jobs' usual intervals, so that nothing is dropped; None when unseen."""
     seen = [
         interval
@@ -309,15 +318,17 @@ def _interval(server: Server, one: Found, window: tuple[float, float]) -> float 
     return min(seen) if seen else None
 
 
-def _interval_of_job(server: Server, one: Found, job: str, window: tuple[float, float]) -> float | None:
+def _interval_of_job(
+    server: PrometheusServer, one: FoundMetric, job: str, window: tuple[float, float]
+) -> float | None:
     label = next((name for name in ("instance", "pod") if one.series[0].get(name)), None)
     own = [row for row in one.series if row.get("job", "") == job]
-    selector = one.selector.narrowed(Matcher("job", "=", job))
+    selector = one.selector.narrowed(LabelMatcher("job", "=", job))
     if label:
         selector = selector.narrowed(one_of(label, sorted({row.get(label, "") for row in own})[-3:]))
     start, end = window
-    look = min(LOOK_S, max(end - start, 1.0))
-    for at in _moments(window, look):
+    look = min(LOOKBACK_S, max(end - start, 1.0))
+    for at in _lookback_times(window, look):
         query = query_of(f"{text}[{look:.0f}s]" for text in selector.match[:1])
         try:
             times = server.ask("query", [("query", query), ("time", number(at))], times_of)
@@ -338,7 +349,7 @@ def usual_spacing(times: Sequence[Sequence[float]]) -> float | None:
     return whole if whole >= 1 and abs(usual - whole) <= 0.1 else usual
 
 
-def refuses_ranges(server: Server, selector: str, at: float) -> str | None:
+def refuses_ranges(server: PrometheusServer, selector: str, at: float) -> str | None:
     """Return how a server refuses the samples as scraped of a selector up to a moment [Unix s]; None if not.
 
     A server that finds a minute of one metric too heavy will give no more of it.
@@ -350,7 +361,7 @@ def refuses_ranges(server: Server, selector: str, at: float) -> str | None:
     return None if kind == "matrix" else f"the server answers a range selector with a {kind}"
 
 
-def asked_how(need: Need, interval_s: float | None, step_s: float | None) -> tuple[Api, float, bool]:
+def how_to_ask(need: WantedMetric, interval_s: float | None, step_s: float | None) -> tuple[Api, float, bool]:
     """Return how a metric is asked for, at which spacing [s], and whether that is an assumption.
 
     Samples as scraped, unless a step longer than their interval says that fewer are wanted. A query has none.
@@ -362,21 +373,21 @@ def asked_how(need: Need, interval_s: float | None, step_s: float | None) -> tup
 
 
 def shares(
-    survey_: Survey,
+    survey_: ServerSurvey,
     intervals_: dict[str, float],
     step_s: float | None,
     window: tuple[float, float],
     catalogue: Catalogue,
-) -> list[Share]:
+) -> list[MetricShare]:
     """Return every metric's shares, as ``asked_how`` says.
 
     A query is asked at the shortest interval of all: what it reads may change as often.
     """
-    result: list[Share] = []
+    result: list[MetricShare] = []
     shortest = min(intervals_.values(), default=None)
     for one in survey_.found:
         measured = shortest if one.need.is_query else intervals_.get(one.need.metric)
-        api, step, assumed = asked_how(one.need, measured, step_s)
+        api, step, assumed = how_to_ask(one.need, measured, step_s)
         points = max((chunk.points for chunk in cut(api, *window, step, MOST_POINTS)), default=1)
         most = max(1, MOST_SAMPLES // points)
         parts = shares_of(one.need, one.selector, step, one.series, most, catalogue)
@@ -384,7 +395,9 @@ def shares(
     return result
 
 
-def step_notes(parts: Sequence[Share], intervals_: dict[str, float], step_s: float | None) -> tuple[str, ...]:
+def step_notes(
+    parts: Sequence[MetricShare], intervals_: dict[str, float], step_s: float | None
+) -> tuple[str, ...]:
     """Return what to know of the step: one longer than the scrape interval loses samples."""
     if step_s is None:
         assumed = any(part.assumed and part.need.is_query for part in parts)

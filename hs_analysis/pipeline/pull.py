@@ -16,29 +16,29 @@ from hs_analysis.collect.check import (
     Received,
     arrived_late,
     fell_short,
-    looks_whole,
+    is_complete,
     lost_from_plan,
 )
-from hs_analysis.collect.fetch import Fetched, Limits, counted, fetch
+from hs_analysis.collect.fetch import FetchedFile, ServerLimits, counted, fetch
 from hs_analysis.collect.plan import (
     PLAN_FILE,
     Labels,
+    MetricShare,
     Plan,
     PlannedFile,
-    Request,
-    Share,
+    PlanRequest,
     make_plan,
-    needed,
     on_grid,
     own_notes,
     selector_of,
+    wanted_metrics,
 )
 from hs_analysis.collect.selectors import parse_matchers
-from hs_analysis.collect.server import QueryError, Server
+from hs_analysis.collect.server import PrometheusServer, QueryError
 from hs_analysis.collect.survey import (
-    Found,
-    Survey,
-    asked_how,
+    FoundMetric,
+    ServerSurvey,
+    how_to_ask,
     intervals,
     names,
     refuses_ranges,
@@ -73,7 +73,7 @@ class Got:
 
     file: PlannedFile
     size: int
-    fetched: Fetched | None
+    fetched: FetchedFile | None
     received: Received | None
 
 
@@ -120,7 +120,7 @@ def wanted(reading: Reading) -> Wanted:
     return Wanted(catalogue, own, own_notes(reading))
 
 
-def window_of(request: Request, now: float) -> tuple[float, float]:
+def window_of(request: PlanRequest, now: float) -> tuple[float, float]:
     """Return the window of a request [Unix s]: up to ``now`` and a week long unless said."""
     end = datetime.fromisoformat(request.end).timestamp() if request.end else now
     if request.start:
@@ -134,7 +134,7 @@ def window_of(request: Request, now: float) -> tuple[float, float]:
     return start, end
 
 
-def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, want: Wanted) -> Plan:
+def offline_plan(request: PlanRequest, now: float, series: Sequence[Labels] | None, want: Wanted) -> Plan:
     """Return a plan made without a server.
 
     Parameters
@@ -149,18 +149,18 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, 
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
     found, absent = [], []
-    for need in needed(want.catalogue, request.exporters):
+    for need in wanted_metrics(want.catalogue, request.exporters):
         selector = selector_of(need, matchers, request.namespace)
         rows = tuple(row for row in series or () if selector.accepts(row))
         if series is not None and not rows and not need.is_query:
             absent.append(need.metric)
         else:
-            found.append(Found(need, selector, rows))
+            found.append(FoundMetric(need, selector, rows))
     if series is None:
         parts = [_unlisted(one, request.step_s) for one in found]
     else:
         known = [one for one in found if not one.need.is_query]
-        parts = shares(Survey(tuple(known), ()), {}, request.step_s, window, want.catalogue)
+        parts = shares(ServerSurvey(tuple(known), ()), {}, request.step_s, window, want.catalogue)
         parts += [_unlisted(one, request.step_s) for one in found if one.need.is_query]
     if not parts:
         raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
@@ -168,13 +168,13 @@ def offline_plan(request: Request, now: float, series: Sequence[Labels] | None, 
     return make_plan(request, window, parts, absent, notes)
 
 
-def _unlisted(one: Found, step_s: float | None) -> Share:
+def _unlisted(one: FoundMetric, step_s: float | None) -> MetricShare:
     """Return the one share of a metric whose series nobody listed."""
-    api, step, assumed = asked_how(one.need, None, step_s)
-    return Share(one.need, one.selector, step, api=api, assumed=assumed)
+    api, step, assumed = how_to_ask(one.need, None, step_s)
+    return MetricShare(one.need, one.selector, step, api=api, assumed=assumed)
 
 
-def _unnarrowed(request: Request, parts: Sequence[Share]) -> tuple[str, ...]:
+def _unnarrowed(request: PlanRequest, parts: Sequence[MetricShare]) -> tuple[str, ...]:
     """Return a note when series are to be picked by flags that queries of the user's do not obey."""
     queries = sorted({part.need.metric for part in parts if part.need.is_query})
     if not queries or not (request.match or request.namespace):
@@ -182,14 +182,16 @@ def _unnarrowed(request: Request, parts: Sequence[Share]) -> tuple[str, ...]:
     return (f"--match and --namespace do not go into queries of [metrics]: {', '.join(queries)}",)
 
 
-def online_plan(server: Server, request: Request, now: float, progress: Progress, want: Wanted) -> Plan:
+def online_plan(
+    server: PrometheusServer, request: PlanRequest, now: float, progress: Progress, want: Wanted
+) -> Plan:
     """Return the plan that fits a server: its metrics, their scrape intervals, their series split to size."""
     began = time.perf_counter()
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
     progress.started("plan", "looking for metrics", 1, 2)
     found = survey(
-        server, needed(want.catalogue, request.exporters), matchers, request.namespace, window,
+        server, wanted_metrics(want.catalogue, request.exporters), matchers, request.namespace, window,
         lambda done, total: progress.advanced(done, total, "metrics"),
     )  # fmt: skip
     measured = intervals(server, found.found, window)
@@ -203,7 +205,7 @@ def online_plan(server: Server, request: Request, now: float, progress: Progress
     return plan
 
 
-def answerable(server: Server, plan: Plan, there: Collection[str] = ()) -> Plan:
+def answerable(server: PrometheusServer, plan: Plan, there: Collection[str] = ()) -> Plan:
     """Return a plan whose files, but for those that are ``there``, the server can give.
 
     One that takes no range selectors is asked for points of a grid instead, which a note says.
@@ -248,10 +250,10 @@ def _make(folder: Path) -> None:
 
 
 def pull(
-    server: Server,
+    server: PrometheusServer,
     folder: Path,
-    request: Request,
-    limits: Limits,
+    request: PlanRequest,
+    limits: ServerLimits,
     *,
     now: float,
     progress: Progress,
@@ -291,9 +293,9 @@ def pull(
 
 
 def _settled(
-    server: Server,
+    server: PrometheusServer,
     folder: Path,
-    request: Request,
+    request: PlanRequest,
     *,
     now: float,
     progress: Progress,
@@ -317,8 +319,8 @@ def _settled(
     return plan
 
 
-def _require_same(folder: Path, planned: Request, asked: Request) -> None:
-    for field in fields(Request):
+def _require_same(folder: Path, planned: PlanRequest, asked: PlanRequest) -> None:
+    for field in fields(PlanRequest):
         given, was = getattr(asked, field.name), getattr(planned, field.name)
         if given not in (None, ()) and given != was:
             raise RunFolderError(
@@ -372,7 +374,13 @@ class _Pull:
     """One pass over a plan's files: those that are not there yet, or were not whole when they came."""
 
     def __init__(
-        self, server: Server, folder: Path, plan: Plan, limits: Limits, progress: Progress, now: float
+        self,
+        server: PrometheusServer,
+        folder: Path,
+        plan: Plan,
+        limits: ServerLimits,
+        progress: Progress,
+        now: float,
     ) -> None:
         self._server, self._folder, self._plan, self._limits = server, folder, plan, limits
         self._progress, self._now = progress, now
@@ -439,14 +447,14 @@ class _Pull:
         size = (self._folder / file.file).stat().st_size
         return Got(file, size, fetched, self._received.get(file.file))
 
-    def _checked(self, file: PlannedFile, fetched: Fetched) -> Received:
+    def _checked(self, file: PlannedFile, fetched: FetchedFile) -> Received:
         """Return what came of a file; where it is less than planned, with how much the server counts."""
         facts = Received(
             file.file, fetched.series, fetched.points, fetched.outside, fetched.first_s, fetched.last_s
         )
         unlisted = file.expected_series is None and self._named is not None
         absent = unlisted and file.metric not in (self._named or ()) and not fetched.points
-        if absent or looks_whole(file, fetched.series, fetched.points, fetched.outside):
+        if absent or is_complete(file, fetched.series, fetched.points, fetched.outside):
             return facts
         total = counted(fetched.asked, self._server)
         if total is None:

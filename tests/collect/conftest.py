@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
 from hs_analysis.collect.access import Access
-from hs_analysis.collect.server import Pace, Server
+from hs_analysis.collect.server import Pace, PrometheusServer
 
 
 class Clock:
@@ -46,7 +46,7 @@ def ask(clock: Clock) -> Iterator[Callable]:
         stack.append(serves)
         notes: list[str] = []
         pace = Pace(rate, lambda: clock.now, clock.sleep)
-        return Server(url, access or Access(), pace, notes.append, timeout_s), asked, notes
+        return PrometheusServer(url, access or Access(), pace, notes.append, timeout_s), asked, notes
 
     yield make
     for serves in reversed(stack):

@@ -7,9 +7,17 @@ import json
 from collect.recording_server import PODS, scraped
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.plan import Api, PlannedFile, Request, Share, make_plan, needed, selector_of
-from hs_analysis.collect.server import Server
+from hs_analysis.collect.fetch import ServerLimits, fetch
+from hs_analysis.collect.plan import (
+    Api,
+    MetricShare,
+    PlannedFile,
+    PlanRequest,
+    make_plan,
+    selector_of,
+    wanted_metrics,
+)
+from hs_analysis.collect.server import PrometheusServer
 
 START = 1_764_000_000.0
 METRIC = "vllm:generation_tokens_total"
@@ -19,15 +27,15 @@ def planned(
     points: int, step_s: float = 15.0, series: int | None = None, api: Api = "query_range"
 ) -> PlannedFile:
     """One file of the small Prometheus' metric."""
-    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
-    share = Share(need, selector_of(need, (), None), step_s, series, api=api)
-    return make_plan(Request(), (START, START + step_s * (points - 1)), [share]).files[0]
+    need = next(n for n in wanted_metrics(load_catalogue()) if n.metric == METRIC)
+    share = MetricShare(need, selector_of(need, (), None), step_s, series, api=api)
+    return make_plan(PlanRequest(), (START, START + step_s * (points - 1)), [share]).files[0]
 
 
-def got(file: PlannedFile, server: Server, limits: Limits | None = None):
+def got(file: PlannedFile, server: PrometheusServer, limits: ServerLimits | None = None):
     """Fetch a file; return what came and its points by series, as (pod, time) pairs."""
     bodies: list[bytes] = []
-    fetched = fetch(file, server, limits or Limits(1_000_000), bodies.append)
+    fetched = fetch(file, server, limits or ServerLimits(1_000_000), bodies.append)
     rows = [row for body in bodies for row in json.loads(body)["data"]["result"]]
     return fetched, [(row["metric"]["pod"], t) for row in rows for t, _ in row["values"]]
 

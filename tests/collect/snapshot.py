@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.collect.access import Access
-from hs_analysis.collect.fetch import Limits
-from hs_analysis.collect.plan import Request
-from hs_analysis.collect.server import Pace, Server
+from hs_analysis.collect.fetch import ServerLimits
+from hs_analysis.collect.plan import PlanRequest
+from hs_analysis.collect.server import Pace, PrometheusServer
 from hs_analysis.pipeline.pull import Pulled, pull
 from hs_analysis.pipeline.stages import Silent
 
@@ -31,11 +31,11 @@ def unpacked(into: Path) -> Path:
     return snapshot
 
 
-def fetch_into(folder: Path, url: str, limits: Limits | None = None, **request: Any) -> Pulled:
+def fetch_into(folder: Path, url: str, limits: ServerLimits | None = None, **request: Any) -> Pulled:
     """Pull without waiting between queries."""
-    server = Server(url, Access(), Pace(1e9, time.monotonic, time.sleep), lambda _: None)
-    asked = Request(**{"start": START, "end": END, **request})
-    return pull(server, folder, asked, limits or Limits(10**6), now=0.0, progress=Silent())
+    server = PrometheusServer(url, Access(), Pace(1e9, time.monotonic, time.sleep), lambda _: None)
+    asked = PlanRequest(**{"start": START, "end": END, **request})
+    return pull(server, folder, asked, limits or ServerLimits(10**6), now=0.0, progress=Silent())
 
 
 def finished(folder: Path) -> list[Path]:

@@ -21,8 +21,15 @@ from collect.test_refusals import certificate
 from hs_analysis.collect import server as collect_server
 from hs_analysis.collect.access import Access, Secret
 from hs_analysis.collect.answers import kind_of, series_of
-from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.server import MOST_SILENT, Pace, QueryError, Server, SilentError, TooHeavyError
+from hs_analysis.collect.fetch import ServerLimits, fetch
+from hs_analysis.collect.server import (
+    MOST_SILENT,
+    Pace,
+    PrometheusServer,
+    QueryError,
+    SilentError,
+    TooHeavyError,
+)
 from hs_analysis.errors import ServerError
 
 __all__ = ["certificate"]
@@ -35,9 +42,11 @@ ANSWER = framed(b'{"status":"success","data":{"resultType":"matrix","result":[]}
 CHUNKED = framed(b"", headers=("Transfer-Encoding: chunked", "Content-Length:"))
 
 
-def client(url: str, timeout_s: float = TIMEOUT_S, access: Access | None = None) -> Server:
+def client(url: str, timeout_s: float = TIMEOUT_S, access: Access | None = None) -> PrometheusServer:
     """A client that waits for nothing but answers."""
-    return Server(url, access or Access(), Pace(1e9, lambda: 0.0, lambda _: None), lambda _: None, timeout_s)
+    return PrometheusServer(
+        url, access or Access(), Pace(1e9, lambda: 0.0, lambda _: None), lambda _: None, timeout_s
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +95,7 @@ def test_a_hanging_server_ends_the_pull() -> None:
         errors: list[ServerError] = []
         for file in files:
             with pytest.raises(ServerError) as caught:
-                fetch(file, server, Limits(10**6), lambda _: None)
+                fetch(file, server, ServerLimits(10**6), lambda _: None)
             errors.append(caught.value)
             if not isinstance(caught.value, QueryError):
                 break
@@ -108,7 +117,7 @@ def test_a_server_of_crumbs_ends_the_pull(monkeypatch: pytest.MonkeyPatch) -> No
     with hostile(answer) as (url, asked):
         server = client(url, 0.5)
         with pytest.raises(ServerError, match=r"gave no whole answer to 3 requests, each within 0\.5 s"):
-            fetch(planned(40, api="query", series=4), server, Limits(10**6), lambda _: None)
+            fetch(planned(40, api="query", series=4), server, ServerLimits(10**6), lambda _: None)
         assert sum(one.for_data for one in asked) < 20
 
 
@@ -121,7 +130,7 @@ def test_later_files_begin_as_small_as_the_last_one_had_to() -> None:
         return Raw((b"", b""), 30.0) if late else Raw((framed(reply.body),))
 
     with hostile(answer) as (url, asked):
-        server, limits = client(url, 0.5), Limits(10**6)
+        server, limits = client(url, 0.5), ServerLimits(10**6)
         for late in (True, False):
             asked.clear()
             fetch(planned(40, api="query", series=4), server, limits, lambda _: None)
@@ -334,7 +343,7 @@ def test_matrices_that_are_none(row: object, what: str) -> None:
     document = success_of({"resultType": "matrix", "result": [row]})
     kept: list[bytes] = []
     with hostile(lambda _asked: whole(document)) as (url, _), pytest.raises(QueryError, match=what):
-        fetch(planned(5), client(url, 20.0), Limits(10**6), kept.append)
+        fetch(planned(5), client(url, 20.0), ServerLimits(10**6), kept.append)
     assert kept == []
 
 

@@ -9,11 +9,19 @@ from hs_analysis.collect.check import (
     FileFacts,
     Received,
     arrived_late,
-    looks_whole,
+    is_complete,
     lost_from_plan,
     missing_from_plan,
 )
-from hs_analysis.collect.plan import Api, Plan, Request, Share, make_plan, needed, selector_of
+from hs_analysis.collect.plan import (
+    Api,
+    MetricShare,
+    Plan,
+    PlanRequest,
+    make_plan,
+    selector_of,
+    wanted_metrics,
+)
 
 START, STEP_S = 1_764_000_000.0, 15.0
 METRICS = ("vllm:num_requests_waiting", "vllm:num_requests_running", "up")
@@ -21,9 +29,11 @@ METRICS = ("vllm:num_requests_waiting", "vllm:num_requests_running", "up")
 
 def two_chunks(api: Api = "query_range", assumed: bool = False) -> Plan:
     """A plan of three metrics in two chunks."""
-    needs = [need for need in needed(load_catalogue()) if need.metric in METRICS]
-    shares = [Share(need, selector_of(need, (), None), STEP_S, api=api, assumed=assumed) for need in needs]
-    return make_plan(Request(), (START, START + 20_000 * STEP_S), shares)
+    needs = [need for need in wanted_metrics(load_catalogue()) if need.metric in METRICS]
+    shares = [
+        MetricShare(need, selector_of(need, (), None), STEP_S, api=api, assumed=assumed) for need in needs
+    ]
+    return make_plan(PlanRequest(), (START, START + 20_000 * STEP_S), shares)
 
 
 def whole(plan: Plan) -> dict[str, FileFacts]:
@@ -185,14 +195,14 @@ def test_all_files_of_a_metric_are_one_finding() -> None:
 def test_when_a_file_holds_what_the_plan_expects() -> None:
     """But for a scrape or two a series; where the plan does not know, it is not said to be whole."""
     (file, *_) = listed().files
-    assert looks_whole(file, 3, 3 * 11_000)
-    assert looks_whole(file, 3, 3 * 11_000 - 7)
-    assert not looks_whole(file, 3, 3 * 11_000 - 8)
-    assert not looks_whole(file, 2, 3 * 11_000)
-    assert not looks_whole(file, 3, 3 * 11_000, outside=1)
-    assert not looks_whole(replace(file, expected_series=None), 3, 3 * 11_000)
-    assert not looks_whole(replace(file, expected_points=None), 3, 3 * 11_000)
-    assert looks_whole(replace(file, expected_series=0, expected_points=None), 0, 0)
+    assert is_complete(file, 3, 3 * 11_000)
+    assert is_complete(file, 3, 3 * 11_000 - 7)
+    assert not is_complete(file, 3, 3 * 11_000 - 8)
+    assert not is_complete(file, 2, 3 * 11_000)
+    assert not is_complete(file, 3, 3 * 11_000, outside=1)
+    assert not is_complete(replace(file, expected_series=None), 3, 3 * 11_000)
+    assert not is_complete(replace(file, expected_points=None), 3, 3 * 11_000)
+    assert is_complete(replace(file, expected_series=0, expected_points=None), 0, 0)
 
 
 def test_what_may_still_be_on_its_way() -> None:

@@ -16,7 +16,7 @@ from export.prometheus_server import over
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
-from hs_analysis.collect.plan import Need, Share, file_name, selector_of
+from hs_analysis.collect.plan import MetricShare, WantedMetric, file_name, selector_of
 
 GAUGE = "dynamo_work_handler_queue_depth"
 COUNTER = "dynamo_component_router_requests_started_total"
@@ -160,7 +160,7 @@ def test_files_of_queries_that_begin_alike_differ() -> None:
     """By the checksum of the query; the words before it are for people."""
     names = set()
     for tail in ("a", "b"):
-        need = Need(f"sum(rate({'x' * 90}{tail}[1m]))", "ttft", "mapping", "own")
-        names.add(file_name(Share(need, selector_of(need, (), "chat"), 15.0), 0))
+        need = WantedMetric(f"sum(rate({'x' * 90}{tail}[1m]))", "ttft", "mapping", "own")
+        names.add(file_name(MetricShare(need, selector_of(need, (), "chat"), 15.0), 0))
     assert len(names) == 2
     assert all(len(name) < 90 and name.startswith("sum_rate_xxx") for name in names)

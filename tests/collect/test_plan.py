@@ -14,28 +14,28 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.plan import (
     MOST_POINTS,
     MOST_SAMPLES,
-    WITNESSES,
+    SUPPORTING_METRICS,
     Caller,
-    Request,
-    Share,
-    around,
+    MetricShare,
+    PlanRequest,
+    around_service,
     chunks,
     curl,
     make_plan,
-    needed,
     on_grid,
     parameters,
     promtool,
     promtool_lacks,
     selector_of,
     shares_of,
-    stretches,
+    time_ranges,
+    wanted_metrics,
 )
-from hs_analysis.collect.selectors import Matcher, query_of
+from hs_analysis.collect.selectors import LabelMatcher, query_of
 from hs_analysis.errors import UsageError
 
 CATALOGUE = load_catalogue()
-NEEDS = {need.metric: need for need in needed(CATALOGUE)}
+NEEDS = {need.metric: need for need in wanted_metrics(CATALOGUE)}
 DAY = 86_400.0
 START = 1_764_000_000.0
 
@@ -83,7 +83,7 @@ def test_a_chunk_ends_a_step_before_the_next() -> None:
 def test_stretches_cover_the_time_once(start_ms: int, length_ms: int, step_s: float, size: int) -> None:
     """Each begins a millisecond after the one before; none holds more samples than it should."""
     start, end = start_ms / 1000, (start_ms + length_ms) / 1000
-    got = list(stretches(start, end, step_s, size))
+    got = list(time_ranges(start, end, step_s, size))
     edges = [(round(1000 * one.start), round(1000 * one.end)) for one in got]
     assert edges[0][0] == start_ms
     assert edges[-1][1] == start_ms + length_ms
@@ -100,20 +100,20 @@ def test_what_was_to_be_scraped_becomes_the_same_grid(start_s: int, length_ms: i
     """A plan for a server without range selectors asks for what a plan of points asks for."""
     need = NEEDS["up"]
     window = (float(start_s), start_s + length_ms / 1000)
-    share = Share(need, selector_of(need, (), None), 5.0, 400 * series)
+    share = MetricShare(need, selector_of(need, (), None), 5.0, 400 * series)
     raw, grid = [replace(share, api="query")], [share]
     if not list(chunks(*window, 5.0)):
         return
-    there = on_grid(make_plan(Request(), window, raw), (), "why")
+    there = on_grid(make_plan(PlanRequest(), window, raw), (), "why")
     assert there.notes == ("why",)
-    assert there.files == make_plan(Request(), window, grid).files
-    kept = make_plan(Request(), window, raw)
+    assert there.files == make_plan(PlanRequest(), window, grid).files
+    kept = make_plan(PlanRequest(), window, raw)
     assert on_grid(kept, [kept.files[0].file], "why").files[0] == kept.files[0]
 
 
 def test_a_range_selector_holds_its_stretch() -> None:
     """A millisecond more than from edge to edge, for the early one is left out."""
-    week = list(stretches(START, START + 7 * DAY, 15.0))
+    week = list(time_ranges(START, START + 7 * DAY, 15.0))
     assert len(week) == 4
     asked = [parameters("query", ("up",), one, 15.0) for one in week]
     assert asked[:2] == [
@@ -130,22 +130,26 @@ def test_every_metric_of_the_catalogue_is_needed_once() -> None:
     limited = [s for s in CATALOGUE.signals if s.id in ("ttft", "tbt")]
     families = [names.histogram for s in limited for source in s.sources for names in source.names]
     buckets = {f"{family}_bucket" for family in families if family}
-    assert set(NEEDS) == terms | buckets | set(WITNESSES)
+    assert set(NEEDS) == terms | buckets | set(SUPPORTING_METRICS)
     assert "vllm:gpu_cache_usage_perc" in NEEDS
     assert NEEDS["vllm:time_to_first_token_seconds_bucket"].signal == "ttft"
-    assert set(WITNESSES) - {"up", "kube_pod_labels", "kube_pod_container_info"} <= CATALOGUE.clock_like
+    assert (
+        set(SUPPORTING_METRICS) - {"up", "kube_pod_labels", "kube_pod_container_info"} <= CATALOGUE.clock_like
+    )
 
 
 def test_only_some_exporters() -> None:
     """Metrics of the exporters asked for, and the witnesses."""
-    assert {n.exporter for n in needed(CATALOGUE, ["vllm"]) if n.signal} == {"vllm"}
-    assert "up" in {n.metric for n in needed(CATALOGUE, ["vllm"])}
+    assert {n.exporter for n in wanted_metrics(CATALOGUE, ["vllm"]) if n.signal} == {"vllm"}
+    assert "up" in {n.metric for n in wanted_metrics(CATALOGUE, ["vllm"])}
 
 
 def test_nothing_is_summed_on_the_server() -> None:
     """Every query is raw selectors: no function, no aggregation."""
     plan = make_plan(
-        Request(), (START, START + DAY), [Share(n, selector_of(n, (), "ns"), 15.0) for n in NEEDS.values()]
+        PlanRequest(),
+        (START, START + DAY),
+        [MetricShare(n, selector_of(n, (), "ns"), 15.0) for n in NEEDS.values()],
     )
     selector = r"[a-zA-Z_:][\w:]*(\{[^{}]*\})?"
     assert all(re.fullmatch(f"{selector}( or {selector})*", file.query) for file in plan.files)
@@ -185,12 +189,14 @@ def test_targets_and_cluster_are_narrowed_to_the_service() -> None:
         NEEDS["kube_deployment_status_replicas_ready"],
         NEEDS["DCGM_FI_DEV_GPU_UTIL"],
     )
-    assert query_of(around(up, selector_of(up, (), None), service).match) == 'up{job=~"frontend|vllm"}'
-    near = around(ready, selector_of(ready, (), None), service)
+    assert (
+        query_of(around_service(up, selector_of(up, (), None), service).match) == 'up{job=~"frontend|vllm"}'
+    )
+    near = around_service(ready, selector_of(ready, (), None), service)
     assert near.accepts({"__name__": ready.metric, "namespace": "chat"})
     assert not near.accepts({"__name__": ready.metric, "namespace": "other"})
-    assert around(up, selector_of(up, (), None), [*service, {}]).match == ("up",)
-    assert around(gpu, selector_of(gpu, (), None), service).match == (gpu.metric,)
+    assert around_service(up, selector_of(up, (), None), [*service, {}]).match == ("up",)
+    assert around_service(gpu, selector_of(gpu, (), None), service).match == (gpu.metric,)
 
 
 def fleet(metric: str, pods: int, edges: int) -> list[dict[str, str]]:
@@ -210,7 +216,7 @@ def test_large_metrics_are_split_by_role_then_by_pods() -> None:
     for row in series:
         assert sum(share.selector.accepts(row) for share in shares) == 1
     assert max(share.series for share in shares) <= most
-    plan = make_plan(Request(), (START, START + 7 * DAY), shares)
+    plan = make_plan(PlanRequest(), (START, START + 7 * DAY), shares)
     assert all(f.expected_series * f.expected_points <= MOST_SAMPLES for f in plan.files)
     assert len({f.file for f in plan.files}) == len(plan.files)
     assert len(shares_of(need, selector_of(need, (), None), 15.0, series[:48], most, CATALOGUE)) == 1
@@ -234,22 +240,22 @@ def test_series_no_label_divides_get_shorter_chunks() -> None:
     need = NEEDS["vllm:generation_tokens_total"]
     series = [{"__name__": need.metric, "engine": str(n)} for n in range(2_000)]
     shares = shares_of(need, selector_of(need, (), None), 15.0, series, 454, CATALOGUE)
-    plan = make_plan(Request(), (START, START + 7 * DAY), shares)
+    plan = make_plan(PlanRequest(), (START, START + 7 * DAY), shares)
     assert max(f.expected_points for f in plan.files) == 2_500
 
 
 def test_a_window_without_a_point() -> None:
     """A usage error, not an empty plan."""
-    share = Share(NEEDS["up"], selector_of(NEEDS["up"], (), None), 60.0)
+    share = MetricShare(NEEDS["up"], selector_of(NEEDS["up"], (), None), 60.0)
     with pytest.raises(UsageError, match="holds no point"):
-        make_plan(Request(), (START + 1, START + 2), [share])
+        make_plan(PlanRequest(), (START + 1, START + 2), [share])
 
 
 def test_commands() -> None:
     """Ready to run; secrets stand there as the shell word that gives them."""
     need = NEEDS["up"]
-    selector = selector_of(need, (Matcher("job", "=", "it's"),), None)
-    (file,) = make_plan(Request(), (START, START + 60), [Share(need, selector, 15.0)]).files
+    selector = selector_of(need, (LabelMatcher("job", "=", "it's"),), None)
+    (file,) = make_plan(PlanRequest(), (START, START + 60), [MetricShare(need, selector, 15.0)]).files
     caller = Caller("https://m.example/prometheus", tenant="a|b", token="$HSA_TOKEN", ca_file="my ca.pem")
     assert curl(file, caller) == (
         '[ -s up.000.json.gz ] || { curl -fsSG -H "Authorization: Bearer $HSA_TOKEN" '
@@ -268,8 +274,8 @@ def test_commands_for_samples_as_scraped() -> None:
     need = NEEDS["DCGM_FI_DEV_GPU_UTIL"]
     for namespace, count in ((None, 1), ("chat", 2)):
         selector = selector_of(need, (), namespace)
-        share = Share(need, selector, 15.0, api="query", assumed=True)
-        (file,) = make_plan(Request(), (START, START + 60), [share]).files
+        share = MetricShare(need, selector, 15.0, api="query", assumed=True)
+        (file,) = make_plan(PlanRequest(), (START, START + 60), [share]).files
         assert file.expected_points is None
         for command in (curl(file, Caller("http://p")), promtool(file, Caller("http://p"))):
             assert command.count("[60001ms]") == command.count("time=1764000060") == count

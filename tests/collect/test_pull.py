@@ -21,7 +21,7 @@ import pytest
 from collect.snapshot import END, START, WINDOW, Key, fetch_into, finished, points, unpacked
 from outside import needs
 
-from hs_analysis.collect.fetch import Limits
+from hs_analysis.collect.fetch import ServerLimits
 
 STEP_S, LOOK_BACK_S = 5.0, 300.0
 
@@ -163,7 +163,7 @@ def test_doctor_knows_the_plan(pulled: Path, hsa, tmp_path: Path) -> None:
 
 def test_small_parts_give_the_same_points(prometheus: str, pulled: Path, tmp_path: Path) -> None:
     """Files fetched in many documents hold each point once."""
-    fetch_into(tmp_path / "dumps", prometheus, Limits(samples=200, points=50))
+    fetch_into(tmp_path / "dumps", prometheus, ServerLimits(samples=200, points=50))
     assert points(tmp_path / "dumps") == points(pulled)
 
 
@@ -179,7 +179,7 @@ def test_the_point_limit_met_on_purpose(prometheus: str, tmp_path: Path) -> None
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "MOST_POINTS", 20_000)
-        over = fetch_into(tmp_path / "dumps", prometheus, Limits(10**9, 20_000), **asked)
+        over = fetch_into(tmp_path / "dumps", prometheus, ServerLimits(10**9, 20_000), **asked)
     assert {got.file.expected_points for got in over.files} == {13_243}
     assert {got.fetched.parts for got in over.files if got.fetched} == {2}
     assert {k: sorted(v) for k, v in points(tmp_path / "dumps").items()} == {
@@ -199,7 +199,7 @@ def test_samples_as_scraped_have_no_point_limit(prometheus: str, pulled: Path, t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plans, "MOST_POINTS", 20_000)
-        over = fetch_into(tmp_path / "dumps", prometheus, Limits(10**9, 20_000), **asked)
+        over = fetch_into(tmp_path / "dumps", prometheus, ServerLimits(10**9, 20_000), **asked)
     assert {got.file.expected_points for got in over.files} == {17_524}
     assert {got.fetched.parts for got in over.files if got.fetched} == {1}
     start = datetime.fromisoformat(START).timestamp()

@@ -14,8 +14,8 @@ from collect.recording_server import Asked, Reply, serving, small_prometheus, su
 from outside import needs
 
 from hs_analysis.collect.access import Access, Secret
-from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.server import Pace, QueryError, Server
+from hs_analysis.collect.fetch import ServerLimits, fetch
+from hs_analysis.collect.server import Pace, PrometheusServer, QueryError
 from hs_analysis.collect.survey import usual_spacing
 from hs_analysis.errors import ServerError
 
@@ -63,7 +63,7 @@ def test_an_answer_that_quotes_the_token_is_not_kept(ask: Callable) -> None:
     server, _, _ = ask(lambda _: echo, Access(token=Secret(TOKEN)))
     kept: list[bytes] = []
     with pytest.raises(QueryError, match="quotes the credentials"):
-        fetch(planned(5), server, Limits(10**6), kept.append)
+        fetch(planned(5), server, ServerLimits(10**6), kept.append)
     assert kept == []
 
 
@@ -98,7 +98,7 @@ def test_the_api_is_found_under_its_prefix(ask: Callable) -> None:
     server, _, _ = ask(mimir)
     assert server.located().base == f"{server.base}/prometheus"
     plain, _, _ = ask(lambda asked: Reply(404) if "prometheus" in asked.path else small_prometheus(asked))
-    wrong = Server(f"{plain.base}/prometheus", plain.access, plain.pace, plain.noted)
+    wrong = PrometheusServer(f"{plain.base}/prometheus", plain.access, plain.pace, plain.noted)
     assert wrong.located().base == plain.base
     page, _, _ = ask(lambda _: Reply(200, b"<html><title>Welcome</title>"))
     with pytest.raises(ServerError, match=rf"{page.base}: is no Prometheus API: an HTML page \(Welcome\)"):
@@ -117,7 +117,7 @@ def test_nobody_there(clock: Clock) -> None:
     """Refused connections and unknown hosts are one clear line at once."""
     pace = Pace(1e9, lambda: 0.0, clock.sleep)
     with pytest.raises(ServerError, match=r"http://127\.0\.0\.1:9: can't be reached \(Connection refused\)"):
-        Server("http://127.0.0.1:9", Access(), pace, str).located()
+        PrometheusServer("http://127.0.0.1:9", Access(), pace, str).located()
     assert clock.slept == []
 
 
@@ -162,14 +162,14 @@ def test_tls(certificate: Path) -> None:
         with pytest.raises(
             ServerError, match=r"its certificate is not trusted .*; name its authority with --ca-file"
         ):
-            Server(url, Access(), pace, str).located()
-        assert sorted(got(planned(5), Server(url, Access(ca_file=pem), pace, str))[1]) == grid(5)
-        assert sorted(got(planned(5), Server(url, Access(insecure=True), pace, str))[1]) == grid(5)
+            PrometheusServer(url, Access(), pace, str).located()
+        assert sorted(got(planned(5), PrometheusServer(url, Access(ca_file=pem), pace, str))[1]) == grid(5)
+        assert sorted(got(planned(5), PrometheusServer(url, Access(insecure=True), pace, str))[1]) == grid(5)
         with pytest.raises(ServerError, match=r"the connection broke|can't be reached"):
-            Server(url.replace("https", "http"), Access(), pace, str).located()
+            PrometheusServer(url.replace("https", "http"), Access(), pace, str).located()
     context.verify_mode = ssl.CERT_REQUIRED
     with serving(small_prometheus, context) as (url, _):
         access = Access(ca_file=pem, client_cert=pem)
-        assert sorted(got(planned(5), Server(url, access, pace, str))[1]) == grid(5)
+        assert sorted(got(planned(5), PrometheusServer(url, access, pace, str))[1]) == grid(5)
         with pytest.raises(ServerError, match=r"TLS failed .*--client-cert|the connection broke"):
-            Server(url, Access(ca_file=pem), pace, str).located()
+            PrometheusServer(url, Access(ca_file=pem), pace, str).located()

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from hs_analysis.collect.plan import halves
 from hs_analysis.collect.selectors import (
-    Matcher,
-    Selector,
+    LabelMatcher,
+    SeriesSelector,
+    complement,
     one_of,
-    others,
     parse_matchers,
     query_of,
     with_matcher,
@@ -26,23 +26,25 @@ SERIES = st.lists(
 
 def test_text_of_a_selector() -> None:
     """A bare metric has no braces; alternatives are joined by or; quotes and backslashes are escaped."""
-    plain = Selector("up")
+    plain = SeriesSelector("up")
     assert query_of(plain.match) == "up"
-    two = plain.spread([(Matcher("a", "=", 'x"\\'),), (Matcher("a", "=", ""), Matcher("b", "!~", "y|z"))])
+    two = plain.spread(
+        [(LabelMatcher("a", "=", 'x"\\'),), (LabelMatcher("a", "=", ""), LabelMatcher("b", "!~", "y|z"))]
+    )
     assert query_of(two.match) == 'up{a="x\\"\\\\"} or up{a="",b!~"y|z"}'
 
 
 def test_absent_labels_are_empty_and_patterns_are_anchored() -> None:
     """As in Prometheus."""
-    assert Matcher("pod", "=", "").accepts({})
-    assert Matcher("pod", "!~", "a").accepts({"pod": "ab"})
-    assert not Matcher("pod", "=~", "a").accepts({"pod": "ab"})
+    assert LabelMatcher("pod", "=", "").accepts({})
+    assert LabelMatcher("pod", "!~", "a").accepts({"pod": "ab"})
+    assert not LabelMatcher("pod", "=~", "a").accepts({"pod": "ab"})
 
 
 @given(st.lists(st.tuples(st.sampled_from(["=", "!=", "=~", "!~"]), NAMES), min_size=1, max_size=3))
 def test_matchers_are_read_back_as_written(pairs: list[tuple]) -> None:
     """What text writes, parse_matchers reads."""
-    matchers = tuple(Matcher("pod", operator, value) for operator, value in pairs)
+    matchers = tuple(LabelMatcher("pod", operator, value) for operator, value in pairs)
     assert parse_matchers("{" + ",".join(m.text for m in matchers) + "}", "--match") == matchers
 
 
@@ -64,7 +66,7 @@ def test_halves_are_a_partition(series: list[dict], later: list[dict]) -> None:
     for row in series + later:
         assert first.accepts(row) != second.accepts(row)
     assert {first.accepts(row) for row in series} == {True, False}
-    assert others(first) == second
+    assert complement(first) == second
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def test_halves_are_a_partition(series: list[dict], later: list[dict]) -> None:
 )
 def test_one_more_matcher(selector: str, expected: str) -> None:
     """The text of a selector takes another matcher, whatever stands in it."""
-    assert with_matcher(selector, Matcher("pod", "=", "p")) == expected
+    assert with_matcher(selector, LabelMatcher("pod", "=", "p")) == expected
 
 
 @pytest.mark.parametrize("text", ["pod", "pod=p", 'pod="p" job="j"', 'pod=="p"', '"pod"="p"', 'a="b",,c="d"'])
@@ -91,7 +93,7 @@ def test_what_is_no_matcher(text: str) -> None:
 def test_matchers_with_blanks_and_a_last_comma() -> None:
     """Blanks around a matcher and a comma at the end are allowed, as in PromQL."""
     assert parse_matchers(' { a = "b" , c!="d", } ', "--match") == (
-        Matcher("a", "=", "b"),
-        Matcher("c", "!=", "d"),
+        LabelMatcher("a", "=", "b"),
+        LabelMatcher("c", "!=", "d"),
     )
     assert parse_matchers("", "--match") == ()

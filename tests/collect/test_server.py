@@ -24,8 +24,8 @@ from collect.recording_server import (
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.collect.answers import kind_of
-from hs_analysis.collect.fetch import Limits, fetch
-from hs_analysis.collect.plan import Api, needed, selector_of
+from hs_analysis.collect.fetch import ServerLimits, fetch
+from hs_analysis.collect.plan import Api, selector_of, wanted_metrics
 from hs_analysis.collect.server import ATTEMPTS, LONGEST_GET, QueryError, backoff_s, retry_after_s
 from hs_analysis.collect.survey import listed
 from hs_analysis.errors import ServerError
@@ -98,7 +98,7 @@ def test_retry_after_forms() -> None:
 def test_queries_keep_their_distance(ask: Callable, clock: Clock) -> None:
     """At two a second, five parts take two seconds."""
     server, _, _ = ask(small_prometheus, rate=2.0)
-    fetched, _ = got(planned(50, series=4), server, Limits(samples=40))
+    fetched, _ = got(planned(50, series=4), server, ServerLimits(samples=40))
     assert fetched.parts == 5
     assert clock.now == pytest.approx(2.0)
 
@@ -119,7 +119,7 @@ def test_a_limit_of_length_halves_chunks_and_is_remembered(ask: Callable, api: A
         return small_prometheus(asked)
 
     server, asked, _ = ask(strict)
-    limits = Limits(10**9)
+    limits = ServerLimits(10**9)
     file = planned(11_000, api=api)
     fetched, points = got(file, server, limits)
     assert sorted(points) == expected(file)
@@ -150,7 +150,7 @@ def test_parts_of_what_was_scraped_lose_nothing(ask: Callable, server_of: Script
     """Whichever edges a server takes in; where it takes both, a sample on an edge comes twice, alike."""
     server, _, _ = ask(server_of)
     file = planned(40, series=4, api="query")
-    fetched, points = got(file, server, Limits(samples))
+    fetched, points = got(file, server, ServerLimits(samples))
     assert sorted({(pod, t) for pod, t in points if t >= file.start}) == expected(file)
     assert all(t >= file.start - 0.001 for _, t in points)
     twice = [one for one in set(points) if points.count(one) > 1]
@@ -228,7 +228,7 @@ def test_series_are_listed_in_parts_where_a_server_wants_it(ask: Callable) -> No
         return small_prometheus(asked)
 
     server, asked, _ = ask(script)
-    need = next(n for n in needed(load_catalogue()) if n.metric == METRIC)
+    need = next(n for n in wanted_metrics(load_catalogue()) if n.metric == METRIC)
     rows = listed(server, selector_of(need, (), None), (START, START + 3 * 86_400))
     assert [row["pod"] for row in rows] == sorted(PODS)
     assert len(asked) == 7
@@ -280,7 +280,7 @@ def test_a_wrong_answer_is_not_kept(ask: Callable, body: bytes, what: str) -> No
     server, _, _ = ask(lambda _: Reply(200, body))
     kept: list[bytes] = []
     with pytest.raises(QueryError, match=what):
-        fetch(planned(5), server, Limits(10**6), kept.append)
+        fetch(planned(5), server, ServerLimits(10**6), kept.append)
     assert kept == []
 
 
@@ -293,10 +293,10 @@ def test_warnings_and_partial_answers_are_kept(ask: Callable) -> None:
     ):
         server, _, _ = ask(lambda _, more=more: success(matrix, **more))
         bodies: list[bytes] = []
-        assert fetch(planned(5), server, Limits(10**6), bodies.append).warnings == (told,)
+        assert fetch(planned(5), server, ServerLimits(10**6), bodies.append).warnings == (told,)
         assert json.loads(bodies[0]).items() >= more.items()
     server, _, _ = ask(lambda _: success(matrix, isPartial=False))
-    assert fetch(planned(5), server, Limits(10**6), lambda _: None).warnings == ()
+    assert fetch(planned(5), server, ServerLimits(10**6), lambda _: None).warnings == ()
 
 
 def test_compressed_answers(ask: Callable) -> None:

@@ -9,9 +9,9 @@ from collect.recording_server import Asked, Reply, Script, failure, success
 from collect.snapshot import END, START
 
 from hs_analysis.collect.access import Access
-from hs_analysis.collect.plan import LONGEST_NAME, Plan, Request
+from hs_analysis.collect.plan import LONGEST_NAME, Plan, PlanRequest
 from hs_analysis.collect.selectors import parse_matchers
-from hs_analysis.collect.server import LONGEST_GET, Pace, Server
+from hs_analysis.collect.server import LONGEST_GET, Pace, PrometheusServer
 from hs_analysis.collect.survey import names
 from hs_analysis.pipeline.pull import online_plan, wanted
 from hs_analysis.pipeline.stages import Silent
@@ -53,9 +53,9 @@ def refusing(when: Callable[[Asked], bool], how: Reply) -> Script:
     return lambda asked: how if when(asked) else honest(asked)
 
 
-def planned(server: Server) -> Plan:
+def planned(server: PrometheusServer) -> Plan:
     """The plan of an hour."""
-    request = Request(start="2025-11-24T16:00:00Z", end="2025-11-24T17:00:00Z")
+    request = PlanRequest(start="2025-11-24T16:00:00Z", end="2025-11-24T17:00:00Z")
     return online_plan(server, request, 0.0, Silent(), wanted(Reading()))
 
 
@@ -121,7 +121,7 @@ def test_a_list_of_no_known_name_is_not_relied_upon(ask: Callable) -> None:
     assert names(refused_but_all(ask), METRICS, narrow, WINDOW) == frozenset(METRICS)
 
 
-def refused_but_all(ask: Callable) -> Server:
+def refused_but_all(ask: Callable) -> PrometheusServer:
     """A server that gives names only without a matcher."""
     return ask(SERVERS["names not by matcher"])[0]
 
@@ -133,8 +133,10 @@ def test_a_prometheus_gives_the_plan_of_one_question_a_metric(
     from hs_analysis.collect import survey
 
     def plan() -> Plan:
-        server = Server(prometheus, Access(), Pace(1e9, lambda: 0.0, lambda _: None), lambda _: None)
-        return online_plan(server, Request(start=START, end=END), 0.0, Silent(), wanted(Reading()))
+        server = PrometheusServer(
+            prometheus, Access(), Pace(1e9, lambda: 0.0, lambda _: None), lambda _: None
+        )
+        return online_plan(server, PlanRequest(start=START, end=END), 0.0, Silent(), wanted(Reading()))
 
     quick = plan()
     monkeypatch.setattr(survey, "names", lambda *_: None)

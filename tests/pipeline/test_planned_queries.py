@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from cli.conftest import START, STEP_S, small_history, write_dumps
 
-from hs_analysis.collect.plan import PLAN_SCHEMA, Plan, PlannedFile, Request
+from hs_analysis.collect.plan import PLAN_SCHEMA, Plan, PlannedFile, PlanRequest
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.plan_files import read_plan, store_plan
 from hs_analysis.pipeline.session import run_inputs
@@ -45,7 +45,7 @@ def recorded(folder: Path, plan: PlannedFile | None) -> Path:
     (folder / FILE).write_text(json.dumps(body))
     if plan is not None:
         start, end = "2026-07-01T00:00:00Z", "2026-07-01T01:00:00Z"
-        store_plan(folder, Plan(PLAN_SCHEMA, Request(), start, end, (plan,)))
+        store_plan(folder, Plan(PLAN_SCHEMA, PlanRequest(), start, end, (plan,)))
     return folder
 
 
@@ -112,7 +112,7 @@ def test_samples_as_scraped_lie_on_no_grid(tmp_path: Path, api: str, open_ended:
         for path in sorted(folder.iterdir())
     )
     start, end = "2026-07-01T00:00:00Z", "2026-07-01T01:00:00Z"
-    store_plan(folder, Plan(PLAN_SCHEMA, Request(), start, end, files))
+    store_plan(folder, Plan(PLAN_SCHEMA, PlanRequest(), start, end, files))
     series(folder, tmp_path / "run", Reading())
     for name in ("grids", "frozen"):
         assert pl.read_parquet(tmp_path / f"run/data/{name}.parquet").is_empty() is not open_ended, name
@@ -120,8 +120,8 @@ def test_samples_as_scraped_lie_on_no_grid(tmp_path: Path, api: str, open_ended:
 
 def test_a_plan_written_before_says_how_it_was_asked(tmp_path: Path) -> None:
     """Without the word, by query_range."""
-    store_plan(tmp_path, Plan(PLAN_SCHEMA, Request(), "a", "b", (planned("x"),)))
+    store_plan(tmp_path, Plan(PLAN_SCHEMA, PlanRequest(), "a", "b", (planned("x"),)))
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert plan["files"][0].pop("api") == "query_range"
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    assert read_plan(tmp_path) == Plan(PLAN_SCHEMA, Request(), "a", "b", (planned("x"),))
+    assert read_plan(tmp_path) == Plan(PLAN_SCHEMA, PlanRequest(), "a", "b", (planned("x"),))
