@@ -35,15 +35,15 @@ TERM_KEYS = {"metric", "where", "minus"}
 
 
 @dataclass(frozen=True)
-class _Place:
+class _CatalogueRow:
     """A row of the file, for messages: its path in the document and its keys from the top."""
 
     file: str
     text: str
     path: tuple[str | int, ...]
 
-    def row(self, *keys: str | int) -> _Place:
-        return _Place(self.file, self.text, (*self.path, *keys))
+    def row(self, *keys: str | int) -> _CatalogueRow:
+        return _CatalogueRow(self.file, self.text, (*self.path, *keys))
 
     def fault(self, what: str, hint: str = "") -> InputError:
         shown = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in self.path).lstrip(".")
@@ -77,7 +77,7 @@ def parse_catalogue(text: str, file: str = "signals.yaml") -> Catalogue:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise InputError(f"no YAML: {error.problem}", where=f"{file}{line}") from error
-    top = _Place(file, text, ())
+    top = _CatalogueRow(file, text, ())
     faults: list[HsError] = list(_unknown_keys(top, raw, TOP_KEYS))
     faults += [InputError(f"{key} is missing", where=file) for key in sorted(TOP_KEYS - set(raw))]
     if faults:
@@ -97,18 +97,20 @@ def parse_catalogue(text: str, file: str = "signals.yaml") -> Catalogue:
     return found
 
 
-def _unknown_keys(place: _Place, row: Mapping[str, Any], known: set[str]) -> Iterator[InputError]:
+def _unknown_keys(place: _CatalogueRow, row: Mapping[str, Any], known: set[str]) -> Iterator[InputError]:
     for key in row:
         if key not in known:
             yield place.fault(f"no such field {key!r}", hint=f"fields: {', '.join(sorted(known))}")
 
 
-def _one_of(place: _Place, name: str, value: object, allowed: Sequence[str], faults: list[HsError]) -> None:
+def _one_of(
+    place: _CatalogueRow, name: str, value: object, allowed: Sequence[str], faults: list[HsError]
+) -> None:
     if value not in allowed:
         faults.append(place.fault(f"{name} is {value!r}", hint=f"one of {', '.join(allowed)}"))
 
 
-def _exporter(place: _Place, name: str, row: Mapping[str, Any], faults: list[HsError]) -> Exporter:
+def _exporter(place: _CatalogueRow, name: str, row: Mapping[str, Any], faults: list[HsError]) -> Exporter:
     faults += _unknown_keys(place, row, EXPORTER_KEYS)
     match = row.get("match", ())
     if "match" not in row or "versions" not in row:
@@ -130,7 +132,7 @@ def _exporter(place: _Place, name: str, row: Mapping[str, Any], faults: list[HsE
 
 
 def _signal(
-    place: _Place, row: Mapping[str, Any], exporters: Mapping[str, Exporter], faults: list[HsError]
+    place: _CatalogueRow, row: Mapping[str, Any], exporters: Mapping[str, Exporter], faults: list[HsError]
 ) -> Signal | None:
     before = len(faults)
     faults += _unknown_keys(place, row, SIGNAL_KEYS)
@@ -156,7 +158,7 @@ def _signal(
 
 
 def _source(
-    place: _Place,
+    place: _CatalogueRow,
     row: Mapping[str, Any],
     signal: Mapping[str, Any],
     exporters: Mapping[str, Exporter],
@@ -194,7 +196,7 @@ def _source(
 
 
 def _scale(
-    place: _Place, row: Mapping[str, Any], signal: Mapping[str, Any], pool: str, faults: list[HsError]
+    place: _CatalogueRow, row: Mapping[str, Any], signal: Mapping[str, Any], pool: str, faults: list[HsError]
 ) -> float:
     """Return the factor from the exporter's unit: a counter's unit is what it counts."""
     unit = row.get("unit")
@@ -207,7 +209,7 @@ def _scale(
         return 1.0
 
 
-def _older(place: _Place, row: Mapping[str, Any], pool: str, faults: list[HsError]) -> Names:
+def _older(place: _CatalogueRow, row: Mapping[str, Any], pool: str, faults: list[HsError]) -> Names:
     faults += _unknown_keys(place, row, OLDER_KEYS)
     if bool(row.get("until")) == bool(row.get("renamed")):
         what = "older names need `until`, the last version that wrote them, or `renamed`, what renames them"
@@ -216,7 +218,9 @@ def _older(place: _Place, row: Mapping[str, Any], pool: str, faults: list[HsErro
     return Names(_terms(place, row, pool, faults), row.get("histogram"), until, renamed)
 
 
-def _terms(place: _Place, row: Mapping[str, Any], pool: str, faults: list[HsError]) -> tuple[Term, ...]:
+def _terms(
+    place: _CatalogueRow, row: Mapping[str, Any], pool: str, faults: list[HsError]
+) -> tuple[Term, ...]:
     if histogram := row.get("histogram"):
         above, below = Term(f"{histogram}_sum", {}, 1.0, "num"), Term(f"{histogram}_count", {}, 1.0, "den")
         return (above, below)
@@ -240,7 +244,7 @@ def _where(raw: Mapping[str, Any] | None) -> dict[str, tuple[str, ...]]:
     return {k: tuple(map(str, v)) if isinstance(v, list) else (str(v),) for k, v in (raw or {}).items()}
 
 
-def _across_rows(catalogue: Catalogue, top: _Place) -> Iterator[InputError]:
+def _across_rows(catalogue: Catalogue, top: _CatalogueRow) -> Iterator[InputError]:
     """Find metrics under another exporter, kinds that contradict each other, and ids given twice."""
     kinds: dict[str, str] = {}
     current = {t.metric for s in catalogue.signals for source in s.sources for t in source.terms}

@@ -12,9 +12,9 @@ from hs_analysis.errors import UsageError
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 """Name endings that mark a counter where the catalogue knows no better (OpenMetrics naming)."""
 
-Side = Literal["num", "den"]
-Pool = Literal["sum", "mean", "ratio"]
-Read = Literal["rate", "gauge"]
+FormulaSide = Literal["num", "den"]
+Pooling = Literal["sum", "mean", "ratio"]
+ReadKind = Literal["rate", "gauge"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Term:
     metric: str
     where: dict[str, tuple[str, ...]]
     sign: float
-    side: Side
+    side: FormulaSide
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class Source:
     """
 
     source: str
-    read: Read
+    read: ReadKind
     scale: float
     emitters: tuple[str, ...]
     role_label: dict[str, dict[str, str]]
@@ -138,7 +138,7 @@ class Source:
     histogram: str | None
     older: tuple[Names, ...] = ()
     unit: str = ""
-    pool: Pool | None = None
+    pool: Pooling | None = None
     repeats: tuple[str, ...] = ()
     steps: float | None = None
     since: str = ""
@@ -183,7 +183,7 @@ class Signal:
     meaning: str
     unit: str
     family: str
-    pool: Pool
+    pool: Pooling
     role: str
     sources: tuple[Source, ...]
     enable: str
@@ -250,10 +250,10 @@ class Catalogue:
         return "counter" if metric.endswith(COUNTER_SUFFIXES) else "gauge"
 
 
-Quantity = tuple[str, int]
+UnitQuantity = tuple[str, int]
 """What is measured, and how often it is divided by time: ("tokens", 1) is tokens per second."""
 
-BASES: dict[str, tuple[Quantity, float]] = {
+BASES: dict[str, tuple[UnitQuantity, float]] = {
     "ratio": (("share", 0), 1.0), "percent": (("share", 0), 0.01), "%": (("share", 0), 0.01),
     "s": (("time", 0), 1.0), "ms": (("time", 0), 1e-3), "us": (("time", 0), 1e-6),
     "ns": (("time", 0), 1e-9), "min": (("time", 0), 60.0), "h": (("time", 0), 3600.0),
@@ -281,7 +281,7 @@ def known_units() -> str:
     return ", ".join(unit for unit in BASES if unit not in ("%", "1", "B")) + "; any of them per s, min or h"
 
 
-def measured(unit: str) -> tuple[Quantity, float] | None:
+def measured(unit: str) -> tuple[UnitQuantity, float] | None:
     """Return quantity and factor of a unit, None when it is not known."""
     above, _, below = unit.partition("/")
     base = BASES.get(above.strip())
