@@ -9,8 +9,8 @@ from typing import Any
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.schema.names import FAULTS
 from hs_analysis.schema.settings import Document
-from hs_analysis.settings.file import Given, Layer, read_words
-from hs_analysis.settings.registry import Kind, by_key
+from hs_analysis.settings.file import GivenValue, Layer, read_words
+from hs_analysis.settings.registry import ValueKind, by_key
 from hs_analysis.settings.values import seconds, suggestion
 
 POOLS = ("prefill", "decode", "mixed")
@@ -18,14 +18,14 @@ NONE = "none"
 SLO_KEYS = ("ttft", "tbt", "quantile", "window")
 
 
-def read(kind: Kind, texts: Sequence[str], flag: str) -> Any:
+def read(kind: ValueKind, texts: Sequence[str], flag: str) -> Any:
     """Return the value of a flag; paths are relative to the current folder."""
     return read_words(kind, list(texts), flag, Path())
 
 
 def slo(given: Sequence[str]) -> Layer:
     """Return the settings of ``--slo`` words: ``ttft=2.5s``, ``tbt=50ms``, ``quantile=…``, ``window=60s``."""
-    found: dict[str, Given] = {}
+    found: dict[str, GivenValue] = {}
     for word in given:
         key, equals, value = (part.strip() for part in word.partition("="))
         if not equals or not value:
@@ -35,7 +35,7 @@ def slo(given: Sequence[str]) -> Layer:
         setting, flag = by_key()[f"slo.{key}"], f"--slo {key}"
         if setting.field in found:
             raise UsageError(f"{key} is given twice", where="--slo", hint="keep one")
-        found[setting.field] = Given(setting.kind.read(value, flag), flag)
+        found[setting.field] = GivenValue(setting.kind.read(value, flag), flag)
     return found
 
 
@@ -56,7 +56,7 @@ def startup(given: Sequence[str]) -> Layer:
         times[name] = seconds(text, f"--startup {name}".rstrip())
     every = times.pop("", None)
     for_all = {} if every is None else dict.fromkeys(POOLS, every)
-    return {f"startup_s.{role}": Given(time, "--startup") for role, time in (for_all | times).items()}
+    return {f"startup_s.{role}": GivenValue(time, "--startup") for role, time in (for_all | times).items()}
 
 
 def _halves(word: str, flag: str, form: str, example: str) -> tuple[str, str]:

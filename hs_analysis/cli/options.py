@@ -15,7 +15,7 @@ from hs_analysis.cli import flag_values
 from hs_analysis.cli.output import Format
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.names import FAULTS
-from hs_analysis.settings.file import Given, Layer
+from hs_analysis.settings.file import GivenValue, Layer
 from hs_analysis.settings.registry import EVENT_FILES, MOMENT, SETTINGS, SPANS
 
 INPUT, HISTORY, METHOD, GATES, OUTPUT = "Input", "History", "Method", "Gates", "Output"
@@ -105,9 +105,9 @@ class ReadingFlags:
             **_simple(
                 self, "format", "tz", "time_unit", "epoch", "legend_regex", "on_conflict", "dedup_label"
             ),
-            **({"reading.captures": Given(captures, "--capture")} if captures else {}),
-            **({"reading.queries": Given(queries, "--query")} if queries else {}),
-            **({"reading.salvage": Given(True, "--salvage")} if self.salvage else {}),
+            **({"reading.captures": GivenValue(captures, "--capture")} if captures else {}),
+            **({"reading.queries": GivenValue(queries, "--query")} if queries else {}),
+            **({"reading.salvage": GivenValue(True, "--salvage")} if self.salvage else {}),
         }
 
 
@@ -126,7 +126,7 @@ class BoundsFlags:
     def layer(self) -> Layer:
         """Return what was given."""
         return {
-            name: Given(flag_values.read(MOMENT, [text], flag), flag)
+            name: GivenValue(flag_values.read(MOMENT, [text], flag), flag)
             for name, flag, text in (("start", "--from", self.start), ("end", "--to", self.end))
             if text is not None
         }
@@ -160,14 +160,14 @@ class HistoryFlags(BoundsFlags):
         """Return what was given."""
         found = dict(super().layer())
         if self.exclude:
-            found["excluded"] = Given(flag_values.read(SPANS, self.exclude, "--exclude"), "--exclude")
+            found["excluded"] = GivenValue(flag_values.read(SPANS, self.exclude, "--exclude"), "--exclude")
         if self.events:
-            found["events"] = Given(flag_values.read(EVENT_FILES, self.events, "--events"), "--events")
+            found["events"] = GivenValue(flag_values.read(EVENT_FILES, self.events, "--events"), "--events")
         if self.service:
-            found["service"] = Given(tuple(self.service), "--service")
+            found["service"] = GivenValue(tuple(self.service), "--service")
         if self.pressure_test is not None:
             kind, flag = ("pressure_test", "--pressure-test") if self.pressure_test else ("production",) * 2
-            found["history_kind"] = Given(kind, flag if flag.startswith("-") else f"--{flag}")
+            found["history_kind"] = GivenValue(kind, flag if flag.startswith("-") else f"--{flag}")
         return found
 
 
@@ -201,7 +201,7 @@ class MethodFlags:
 
     def layer(self) -> Layer:
         """Return what was given."""
-        seed = {} if self.seed is None else {"seed": Given(self.seed, "--seed")}
+        seed = {} if self.seed is None else {"seed": GivenValue(self.seed, "--seed")}
         return {**flag_values.startup(self.startup or ()), **seed}
 
 
@@ -220,7 +220,7 @@ class CurrentFlags:
     def layer(self) -> Layer:
         """Return what was given."""
         files = flag_values.current(self.current or ())
-        return {"beside.current": Given(files, "--current")} if self.current else {}
+        return {"beside.current": GivenValue(files, "--current")} if self.current else {}
 
 
 @dataclass(frozen=True)
@@ -249,9 +249,9 @@ class BesideFlags(CurrentFlags):
         topology = flag_values.topology([self.topology] if self.topology else ())
         return {
             **super().layer(),
-            **({"beside.policies": Given(files, "--policy")} if self.policy else {}),
-            **({"beside.faults": Given(faults, "--fault")} if self.fault else {}),
-            **({"beside.topology": Given(topology, "--topology")} if self.topology else {}),
+            **({"beside.policies": GivenValue(files, "--policy")} if self.policy else {}),
+            **({"beside.faults": GivenValue(faults, "--fault")} if self.fault else {}),
+            **({"beside.topology": GivenValue(topology, "--topology")} if self.topology else {}),
         }
 
 
@@ -357,7 +357,7 @@ def _simple(group: Any, *names: str) -> Layer:
         flag = f"--{name.replace('_', '-')}"
         if text is not None:
             setting = next(s for s in SETTINGS if s.flag == flag)
-            found[setting.field] = Given(flag_values.read(setting.kind, [text], flag), flag)
+            found[setting.field] = GivenValue(flag_values.read(setting.kind, [text], flag), flag)
     return found
 
 

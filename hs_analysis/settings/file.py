@@ -14,7 +14,7 @@ from typing import Any
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 from hs_analysis.settings import time_ranges
-from hs_analysis.settings.registry import REMOVED, SETTINGS, Kind, Setting, by_key
+from hs_analysis.settings.registry import REMOVED, SETTINGS, Setting, ValueKind, by_key
 from hs_analysis.settings.sections import SECTIONS, Section
 from hs_analysis.settings.values import moment, suggestion
 
@@ -65,7 +65,7 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenValue:
     """A setting as one source gave it.
 
     Attributes
@@ -84,7 +84,7 @@ class Given:
         return self.value(tz) if callable(self.value) else self.value
 
 
-Layer = Mapping[str, Given]
+Layer = Mapping[str, GivenValue]
 """What one source gives, by dotted name of a field of Settings (or ``machine.<field>``)."""
 
 
@@ -103,7 +103,7 @@ def resolve(layers: Sequence[Layer], tz: str | None = None) -> tuple[dict[str, A
     UsageError
         When a time can't be read, or the window ends before it starts.
     """
-    won: dict[str, Given] = {}
+    won: dict[str, GivenValue] = {}
     for layer in layers:
         won |= layer
     zone = won[TZ].value if TZ in won else tz
@@ -152,16 +152,16 @@ def read_file(path: Path) -> Layer:
         raise InputError(f"can't be read ({error})", where=str(path)) from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"not TOML: {error}", where=str(path), hint="hsa init writes a valid one") from error
-    return _File(path, text).layer(data)
+    return _SettingsFile(path, text).layer(data)
 
 
-class _File:
+class _SettingsFile:
     """One file as it is read: its place, its text for line numbers, and the problems found so far."""
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
         self._text = text
-        self._found: dict[str, Given] = {}
+        self._found: dict[str, GivenValue] = {}
         self._errors: list[HsError] = []
 
     def layer(self, data: Mapping[str, Any]) -> Layer:
@@ -228,17 +228,17 @@ class _File:
         where, kind = self._where("", path), setting.kind
         words = value if kind.many else [value]
         if not isinstance(words, list):
-            raise UsageError(f"{_shown(value)} is no list", where=where, hint=f"write {setting.example}")
+            raise UsageError(f"{_quoted(value)} is no list", where=where, hint=f"write {setting.example}")
         for word in words:
             if type(word) not in kind.toml:
-                what = f"expected {kind.name}, found {_shown(word)}"
+                what = f"expected {kind.name}, found {_quoted(word)}"
                 raise UsageError(what, where=where, hint=f"write e.g. {path[-1]} = {setting.example}")
-        texts = [_shown(word) if not isinstance(word, str) else word for word in words]
+        texts = [_quoted(word) if not isinstance(word, str) else word for word in words]
         return read_words(kind, texts, where, self._path.parent)
 
     def _give(self, field: str, value: Any, path: tuple[str, ...]) -> None:
         line = line_of(self._text, path)
-        self._found[field] = Given(value, f"{self._path} line {line}" if line else str(self._path))
+        self._found[field] = GivenValue(value, f"{self._path} line {line}" if line else str(self._path))
 
     def _refuse(self, what: str, path: tuple[str, ...], hint: str) -> None:
         self._errors.append(UsageError(what, where=self._where("", path), hint=hint))
@@ -250,7 +250,7 @@ class _File:
         return f"{place}: {'.'.join(whole)}"
 
 
-def read_words(kind: Kind, texts: list[str], where: str, folder: Path) -> Any:
+def read_words(kind: ValueKind, texts: list[str], where: str, folder: Path) -> Any:
     """Return the value of a setting from its texts: one, or several of a list.
 
     What holds times becomes a function of the time zone, which may come from a stronger source.
@@ -265,7 +265,7 @@ def read_words(kind: Kind, texts: list[str], where: str, folder: Path) -> Any:
     return found if kind.many else found[0]
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return repr(value) if isinstance(value, str) else str(value)
@@ -296,7 +296,7 @@ def read_environment(environment: Mapping[str, str]) -> tuple[Layer, tuple[str, 
         elif text:
             words = [word.strip() for word in text.split(",") if word.strip()]
             value = read_words(setting.kind, words if setting.kind.many else [text], name, Path())
-            layer[setting.field] = Given(value, name)
+            layer[setting.field] = GivenValue(value, name)
     return layer, tuple(warnings)
 
 

@@ -20,7 +20,7 @@ MACHINE = "machine"
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """A form that values have.
 
     Attributes
@@ -44,19 +44,19 @@ class Kind:
     local: str = ""
 
 
-DURATION = Kind("duration", read=values.seconds)
-SHARE = Kind("share, 0 to 1", (float, int, str), values.share)
-WHOLE_SHARE = Kind("share, 0 to 1", (float, int, str), values.whole_share)
-SWITCH = Kind("true or false", (bool,), values.switch)
-MOMENT = Kind("time", (str, datetime), local="moment")
-SPANS = Kind("list of START..END or files", many=True, local="excluded")
-EVENT_FILES = Kind("list of files", many=True, local="events")
-NAMES = Kind("list of names", many=True)
-TEXT = Kind("text")
+DURATION = ValueKind("duration", read=values.seconds)
+SHARE = ValueKind("share, 0 to 1", (float, int, str), values.share)
+WHOLE_SHARE = ValueKind("share, 0 to 1", (float, int, str), values.whole_share)
+SWITCH = ValueKind("true or false", (bool,), values.switch)
+MOMENT = ValueKind("time", (str, datetime), local="moment")
+SPANS = ValueKind("list of START..END or files", many=True, local="excluded")
+EVENT_FILES = ValueKind("list of files", many=True, local="events")
+NAMES = ValueKind("list of names", many=True)
+TEXT = ValueKind("text")
 
 
-def _words(*known: str) -> Kind:
-    return Kind(", ".join(known[:-1]) + f" or {known[-1]}", read=values.word_of(*known))
+def _words(*known: str) -> ValueKind:
+    return ValueKind(", ".join(known[:-1]) + f" or {known[-1]}", read=values.word_of(*known))
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Setting:
 
     key: str
     field: str
-    kind: Kind
+    kind: ValueKind
     provenance: str
     flag: str = ""
     sample: str = ""
@@ -148,7 +148,7 @@ def declared_at(path: str) -> Declared:
     return found
 
 
-def _choice(path: str) -> Kind:
+def _choice(path: str) -> ValueKind:
     """Return the form of a setting whose field is one of a few words."""
     return _words(*declared_at(path).words)
 
@@ -161,14 +161,14 @@ def variable_of(key: str) -> str:
 _NONE = "no default: "
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("seed", "seed", Kind("whole number", (int,), values.whole_number(0)), "convention",
+    Setting("seed", "seed", ValueKind("whole number", (int,), values.whole_number(0)), "convention",
             flag="--seed"),
-    Setting("draws", "draws", Kind("whole number", (int,), values.whole_number(20)),
+    Setting("draws", "draws", ValueKind("whole number", (int,), values.whole_number(20)),
             "this project: enough for 95 % intervals; 1000 takes five times as long"),
     Setting("headroom_ratio", "headroom_ratio", WHOLE_SHARE,
             "this project: room for the time a new instance needs"),
     Setting("train_share", "train_share", SHARE, "this project"),
-    Setting("memory_limit", f"{MACHINE}.memory_limit", Kind("size", read=values.size), "this project",
+    Setting("memory_limit", f"{MACHINE}.memory_limit", ValueKind("size", read=values.size), "this project",
             flag="--memory-limit"),
     Setting("engine", f"{MACHINE}.engine", _choice(f"{MACHINE}.engine"), "this project", flag="--engine"),
     Setting("slo.ttft", "slo.ttft_s", DURATION, _NONE + "without a limit capacity is a floor",
@@ -200,14 +200,14 @@ SETTINGS: tuple[Setting, ...] = (
             sample='["chat/llama"]'),
     Setting("reading.format", "reading.format", TEXT, _NONE + "told by content", flag="--format",
             sample='"prom-api"'),
-    Setting("reading.tz", "reading.tz", Kind("time zone", read=values.zone), _NONE + "they are refused",
+    Setting("reading.tz", "reading.tz", ValueKind("time zone", read=values.zone), _NONE + "they are refused",
             flag="--tz", sample='"Europe/Berlin"'),
     Setting("reading.time_unit", "reading.time_unit", _words("s", "ms", "us", "ns"),
             _NONE + "told by their size, and said", flag="--time-unit", sample='"ms"'),
     Setting("reading.epoch", "reading.epoch", MOMENT, _NONE + "they stay relative", flag="--epoch",
             sample='"2026-07-01T00:00:00Z"'),
     Setting("reading.legend_regex", "reading.legend_regex",
-            Kind("regular expression", read=values.named_groups), _NONE + "legends are not read",
+            ValueKind("regular expression", read=values.named_groups), _NONE + "legends are not read",
             flag="--legend-regex", sample="'(?P<pod>[^ ]+) (?P<model>.+)'"),
     Setting("reading.on_conflict", "reading.on_conflict", _choice("reading.on_conflict"),
             "nothing is guessed", flag="--on-conflict"),

@@ -66,14 +66,14 @@ def _below(where: Where, *parts: str) -> Where:
 
 def _text(value: Any, where: Where, *path: str) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"{_shown(value)} is no text", where=where(path), hint="write it in quotes")
+        raise UsageError(f"{_quoted(value)} is no text", where=where(path), hint="write it in quotes")
     return values.plain(value, where(path))
 
 
 def _table(value: Any, where: Where, *path: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise UsageError(
-            f"{_shown(value)} is no table", where=where(path), hint='write { name = "value", … }'
+            f"{_quoted(value)} is no table", where=where(path), hint='write { name = "value", … }'
         )
     return value
 
@@ -82,11 +82,11 @@ def _number(value: Any, where: Where, *, zero: bool) -> float:
     known = isinstance(value, int | float) and not isinstance(value, bool)
     if not known or not (0 <= value < float("inf")) or (value == 0 and not zero):
         least = "from 0 on" if zero else "above 0"
-        raise UsageError(f"{_shown(value)} is no number {least}", where=where(()), hint="write e.g. 1.0")
+        raise UsageError(f"{_quoted(value)} is no number {least}", where=where(()), hint="write e.g. 1.0")
     return float(value)
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     return (
         repr(value)
         if isinstance(value, str)
@@ -199,7 +199,9 @@ def _table_row(value: Any, where: Where) -> TableRow:
     relative = row.get("time_relative", False)
     if not isinstance(relative, bool):
         raise UsageError(
-            f"{_shown(relative)} is neither true nor false", where=where(("time_relative",)), hint="no quotes"
+            f"{_quoted(relative)} is neither true nor false",
+            where=where(("time_relative",)),
+            hint="no quotes",
         )
     unit = row.get("time_unit")
     return TableRow(

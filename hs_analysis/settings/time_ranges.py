@@ -50,7 +50,7 @@ def excluded(words: Sequence[str], where: str, folder: Path, tz: str | None) -> 
     for word in words:
         start, between, end = word.partition(BETWEEN)
         if between and not (folder / word).is_file():
-            found.add(_stretch(start, end, "", where, tz))
+            found.add(_time_range(start, end, "", where, tz))
         else:
             found |= set(_of_file(word, where, folder, tz, _excluded_of))
     return tuple(sorted(found, key=lambda one: (_instant(one.start), _instant(one.end), one.label)))
@@ -64,7 +64,7 @@ def events(words: Sequence[str], where: str, folder: Path, tz: str | None) -> tu
     return tuple(sorted(found, key=lambda one: (_instant(one.t), one.end or "", one.kind, one.text)))
 
 
-def _stretch(start: str, end: str, label: str, where: str, tz: str | None) -> Excluded:
+def _time_range(start: str, end: str, label: str, where: str, tz: str | None) -> Excluded:
     first, last = moment(start, where, tz), moment(end, where, tz)
     if _instant(first) >= _instant(last):
         raise UsageError(f"{start} is not before {end}", where=where, hint="swap them")
@@ -118,13 +118,13 @@ def _excluded_of(record: Mapping[str, Any], where: str, tz: str | None) -> Exclu
     end = _first(record, END)
     if end is None:
         raise _lacks(record, END, where)
-    return _stretch(_start(record, where), end, _text(record), where, tz)
+    return _time_range(_start(record, where), end, _text(record), where, tz)
 
 
 def _event_of(record: Mapping[str, Any], where: str, tz: str | None) -> Event:
     start, end = _start(record, where), _first(record, END)
     if end is not None:
-        span = _stretch(start, end, "", where, tz)
+        span = _time_range(start, end, "", where, tz)
         return Event(span.start, span.end, _text(record), _first(record, KIND) or "")
     return Event(moment(start, where, tz), None, _text(record), _first(record, KIND) or "")
 

@@ -6,7 +6,7 @@ import pytest
 
 from hs_analysis.errors import UsageError
 from hs_analysis.settings import file
-from hs_analysis.settings.file import Given, resolve
+from hs_analysis.settings.file import GivenValue, resolve
 from hs_analysis.settings.registry import SETTINGS
 
 
@@ -75,14 +75,14 @@ def test_variables_of_others_are_left_alone() -> None:
 
 def test_later_layers_win() -> None:
     """A stronger source replaces a value and its origin; others stay."""
-    weak = {"seed": Given(1, "hsa.toml line 1"), "slo.ttft_s": Given(1.0, "hsa.toml line 2")}
-    values, origins = resolve([weak, {"seed": Given(2, "HSA_SEED")}, {"seed": Given(3, "--seed")}])
+    weak = {"seed": GivenValue(1, "hsa.toml line 1"), "slo.ttft_s": GivenValue(1.0, "hsa.toml line 2")}
+    values, origins = resolve([weak, {"seed": GivenValue(2, "HSA_SEED")}, {"seed": GivenValue(3, "--seed")}])
     assert values == {"seed": 3, "slo.ttft_s": 1.0}
     assert origins == {"seed": "--seed", "slo.ttft_s": "hsa.toml line 2"}
 
 
 def test_the_zone_of_one_source_reads_times_of_another() -> None:
     """--tz on the command line tells how a time without a zone in hsa.toml is read."""
-    start = Given(lambda tz: f"read in {tz}", "hsa.toml line 1")
-    assert resolve([{"start": start}, {"reading.tz": Given("UTC", "--tz")}])[0]["start"] == "read in UTC"
+    start = GivenValue(lambda tz: f"read in {tz}", "hsa.toml line 1")
+    assert resolve([{"start": start}, {"reading.tz": GivenValue("UTC", "--tz")}])[0]["start"] == "read in UTC"
     assert resolve([{"start": start}], "Europe/Berlin")[0]["start"] == "read in Europe/Berlin"
