@@ -12,7 +12,7 @@ from hs_analysis.cli.options import FormFlags, grouped
 from hs_analysis.cli.output import Block, Shown, show
 
 if TYPE_CHECKING:
-    from hs_analysis.compare import Change, Comparison
+    from hs_analysis.compare import Comparison, RunChange
 
 COMPARE_HELP = """hsa compare reports/june reports/july
 
@@ -71,7 +71,7 @@ def sentence(found: Comparison) -> str:
     return "Nothing changed."
 
 
-def told(change: Change) -> str:
+def told(change: RunChange) -> str:
     """Return one change as ``what: old → new unit``, with what the two numbers say of each other."""
     named = change.path.startswith(_NAMED) or isinstance(change.before or change.after, Mapping)
     if named and change.relation in ("added", "removed"):
@@ -115,7 +115,7 @@ def _percent(ratio: float) -> str:
     return f"{text} %".replace("-", "−")
 
 
-def _sides(change: Change) -> tuple[str, str, str]:
+def _sides(change: RunChange) -> tuple[str, str, str]:
     """Return old, new and their unit as text, with as many digits as tell them apart."""
     sides = (change.before, change.after)
     if all(value is None or _is_number(value) for value in sides):
@@ -138,7 +138,7 @@ def _exact(value: Any) -> str:
     return "none" if value is None else repr(value)
 
 
-def _number(change: Change, side: str, digits: int) -> str:
+def _number(change: RunChange, side: str, digits: int) -> str:
     """Return a number with its sign and interval: ``≥ 900 (floor)``, ``1,200 [1,100, 1,300]``."""
     from hs_analysis.report.wording import number
 
@@ -169,7 +169,7 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _of_service(change: Change, found: Comparison) -> str:
+def _of_service(change: RunChange, found: Comparison) -> str:
     several = len({one.service for one in found.changes if one.service}) > 1
     return f"{change.service}: " if change.service and several else ""
 
@@ -193,7 +193,7 @@ def _blocks(found: Comparison) -> list[Block]:
     return ["\n".join([*lines, "", *_closing(found)])]
 
 
-def _section(heading: str, changes: Sequence[Change]) -> list[str]:
+def _section(heading: str, changes: Sequence[RunChange]) -> list[str]:
     return [f"  {heading}", *(f"    {told(change)}" for change in changes)] if changes else []
 
 

@@ -1,6 +1,6 @@
 """Two runs side by side: whether the decision changed, which settings and answers differ, and how."""
 
-from hs_analysis.compare.changes import Change
-from hs_analysis.compare.runs import Comparison, Run, compare_runs
+from hs_analysis.compare.changes import RunChange
+from hs_analysis.compare.runs import ComparedRun, Comparison, compare_runs
 
-__all__ = ["Change", "Comparison", "Run", "compare_runs"]
+__all__ = ["ComparedRun", "Comparison", "RunChange", "compare_runs"]

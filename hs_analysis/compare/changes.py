@@ -61,7 +61,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Change:
+class RunChange:
     """One answer or setting in both runs.
 
     Attributes
@@ -107,8 +107,8 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a change is of: the first four fields of `Change`, with the unit and the weight that it has.
+class Subject:
+    """What a change is of: the first four fields of `RunChange`, with the unit and the weight that it has.
 
     ``acts`` is ``any`` when every difference asks for action, ``moved`` when one beyond `MOVED` does, else
     empty.
@@ -122,20 +122,20 @@ class Place:
     acts: Literal["", "any", "moved"] = ""
 
 
-def numbers(place: Place, before: Measure, after: Measure) -> Change:
+def number_change(place: Subject, before: Measure, after: Measure) -> RunChange:
     """Return how a number differs; that of the same value and interval is ``same``."""
     relation = _relation(before, after)
     moved = None
     if before.value and after.value is not None:
         moved = after.value / before.value - 1.0
-    return Change(
+    return RunChange(
         place.service, place.part, place.path, place.what, before.value, after.value, place.unit,
         before.interval, after.interval, before.bound, after.bound, relation, moved,
         _relevance(place, relation, moved),
     )  # fmt: skip
 
 
-def words(place: Place, before: Any, after: Any) -> Change:
+def text_change(place: Subject, before: Any, after: Any) -> RunChange:
     """Return how an answer in words, or a whole list or mapping, differs."""
     if before == after:
         relation: Relation = "same"
@@ -146,19 +146,19 @@ def words(place: Place, before: Any, after: Any) -> Change:
     return _worded(place, before, after, relation, _relevance(place, relation, None))
 
 
-def in_one_schema(place: Place, before: Any, after: Any) -> Change:
+def schema_change(place: Subject, before: Any, after: Any) -> RunChange:
     """Return a field that only one of two schemas knows."""
     return _worded(place, before, after, "one_schema", "note")
 
 
-def _worded(place: Place, before: Any, after: Any, relation: Relation, relevance: Relevance) -> Change:
-    return Change(
+def _worded(place: Subject, before: Any, after: Any, relation: Relation, relevance: Relevance) -> RunChange:
+    return RunChange(
         place.service, place.part, place.path, place.what, before, after, place.unit,
         None, None, "", "", relation, None, relevance,
     )  # fmt: skip
 
 
-def _relevance(place: Place, relation: Relation, moved: float | None) -> Relevance:
+def _relevance(place: Subject, relation: Relation, moved: float | None) -> Relevance:
     if place.part == "input":
         return "context"
     if not place.acts or relation == "same":

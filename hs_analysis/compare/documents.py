@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hs_analysis.compare.changes import (
-    Change,
     Measure,
-    Place,
     Plain,
-    in_one_schema,
-    numbers,
-    words,
+    RunChange,
+    Subject,
+    number_change,
+    schema_change,
+    text_change,
 )
 
 LEFT_OUT = frozenset({"evidence"})
@@ -71,7 +71,7 @@ _ABSENT: Any = object()
 
 
 @dataclass(frozen=True)
-class Walk:
+class DocumentWalk:
     """Where a walk through two documents stands.
 
     ``service`` and ``part`` are of its changes; ``path`` are the keys so far, entries of lists in brackets;
@@ -86,18 +86,18 @@ class Walk:
     unit: str = ""
     status: Segments = ("", "")
 
-    def to(self, key: str) -> Walk:
+    def to(self, key: str) -> DocumentWalk:
         """Return the walk one key further."""
         return replace(self, path=(*self.path, key))
 
-    def place(self, unit: str | None = None) -> Place:
+    def place(self, unit: str | None = None) -> Subject:
         """Return what a change at this point is of."""
         path = self.path
         found = unit if unit is not None else _unit(path)
-        return Place(self.service, self.part, _dotted(path), in_words(path), found, _acts(path))
+        return Subject(self.service, self.part, _dotted(path), in_words(path), found, _acts(path))
 
 
-def policy_changes(service: str, a: Plain, b: Plain) -> Iterator[Change]:
+def policy_changes(service: str, a: Plain, b: Plain) -> Iterator[RunChange]:
     """Yield every field of two policy documents of a service, those that are the same too.
 
     Parameters
@@ -107,13 +107,13 @@ def policy_changes(service: str, a: Plain, b: Plain) -> Iterator[Change]:
     a, b
         The documents as plain data. Fields that only one of two different schemas knows are ``one_schema``.
     """
-    walk = Walk(service, "policy", ("spec",), a.get("schema") == b.get("schema"))
+    walk = DocumentWalk(service, "policy", ("spec",), a.get("schema") == b.get("schema"))
     specs = [document.get("spec") or {} for document in (a, b)]
     metrics = (" + ".join(followed(document)) or None for document in (a, b))
-    yield words(walk.to("primaries").place(), *metrics)
+    yield text_change(walk.to("primaries").place(), *metrics)
     yield from fields(walk, specs[0], specs[1])
     confidence = [(document.get("status") or {}).get("confidence") for document in (a, b)]
-    yield words(Place(service, "policy", "status.confidence", "confidence"), *confidence)
+    yield text_change(Subject(service, "policy", "status.confidence", "confidence"), *confidence)
 
 
 def followed(document: Plain) -> list[str]:
@@ -122,7 +122,7 @@ def followed(document: Plain) -> list[str]:
     return [f"{primary.get('signal')}@{primary.get('role')}" for primary in primaries]
 
 
-def fields(walk: Walk, a: Any, b: Any) -> Iterator[Change]:
+def fields(walk: DocumentWalk, a: Any, b: Any) -> Iterator[RunChange]:
     """Yield every field of two values at a place: mappings by key, lists of mappings by name, else whole."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         yield from _mappings(walk, a, b)
@@ -135,10 +135,10 @@ def fields(walk: Walk, a: Any, b: Any) -> Iterator[Change]:
     elif _is_number(a) or _is_number(b):
         yield _number(walk, a, b)
     else:
-        yield words(walk.place(), _bare(a), _bare(b))
+        yield text_change(walk.place(), _bare(a), _bare(b))
 
 
-def _mappings(walk: Walk, a: Plain, b: Plain) -> Iterator[Change]:
+def _mappings(walk: DocumentWalk, a: Plain, b: Plain) -> Iterator[RunChange]:
     a, b = _by_role(a, b)
     if walk.path[1:2] == ("primaries",) and "unit" in {**a, **b}:
         walk = replace(walk, unit=str(b.get("unit") or a.get("unit") or ""))
@@ -151,7 +151,7 @@ def _mappings(walk: Walk, a: Plain, b: Plain) -> Iterator[Change]:
     if "value" in {**a, **b}:
         sides = [_measure(walk, side, status) for side, status in zip((a, b), walk.status, strict=True)]
         place = walk.place(_unit_of_value(walk))
-        yield numbers(replace(place, path=f"{place.path}.value"), *sides)
+        yield number_change(replace(place, path=f"{place.path}.value"), *sides)
         left_out |= {"value"}
         if all(side.interval or side.bound for side in sides):
             left_out |= {"low", "high"}
@@ -160,7 +160,7 @@ def _mappings(walk: Walk, a: Plain, b: Plain) -> Iterator[Change]:
             yield from fields(walk.to(str(key)), a.get(key, _ABSENT), b.get(key, _ABSENT))
 
 
-def _measure(walk: Walk, node: Plain, status: str) -> Measure:
+def _measure(walk: DocumentWalk, node: Plain, status: str) -> Measure:
     """Return the number of a mapping with ``value``.
 
     A capacity that is a floor is a bound. A target is a decision, which has no interval; a ratio has one
@@ -188,21 +188,21 @@ def _by_role(a: Plain, b: Plain) -> tuple[Plain, Plain]:
     return spread(a), spread(b)
 
 
-def _in_one(walk: Walk, a: Any, b: Any) -> Iterator[Change]:
+def _in_one(walk: DocumentWalk, a: Any, b: Any) -> Iterator[RunChange]:
     """Yield what only one document has; an empty value says the same as none."""
     before, after = (None if side is _ABSENT or side in (None, {}, []) else _bare(side) for side in (a, b))
     key, holder = walk.path[-1], walk.path[-2] if len(walk.path) > 1 else ""
     thing = key.startswith("[") or key in ROLES or holder in _NAMED_MAPS
     if walk.one_schema or thing:
-        yield words(walk.place(), before, after)
+        yield text_change(walk.place(), before, after)
     else:
-        yield in_one_schema(walk.place(), before, after)
+        yield schema_change(walk.place(), before, after)
 
 
-def _number(walk: Walk, a: Any, b: Any) -> Change:
+def _number(walk: DocumentWalk, a: Any, b: Any) -> RunChange:
     if all(side is None or _is_number(side) for side in (a, b)):
-        return numbers(walk.place(), Measure(a), Measure(b))
-    return words(walk.place(), _bare(a), _bare(b))
+        return number_change(walk.place(), Measure(a), Measure(b))
+    return text_change(walk.place(), _bare(a), _bare(b))
 
 
 def _items(value: Any) -> bool:
@@ -252,7 +252,7 @@ def _unit(path: Segments) -> str:
     return next((unit for key in reversed(holders) for end, unit in _UNITS.items() if key.endswith(end)), "")
 
 
-def _unit_of_value(walk: Walk) -> str:
+def _unit_of_value(walk: DocumentWalk) -> str:
     if walk.path[-1] == "pd_ratio":
         return "prefill per decode"
     return f"{walk.unit} per instance" if walk.unit else _unit(walk.path)

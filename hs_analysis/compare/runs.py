@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.compare.changes import Bound, Change, Measure, Place, Plain, numbers, words
-from hs_analysis.compare.documents import Walk, fields, followed, policy_changes
+from hs_analysis.compare.changes import Bound, Measure, Plain, RunChange, Subject, number_change, text_change
+from hs_analysis.compare.documents import DocumentWalk, fields, followed, policy_changes
 from hs_analysis.errors import RunFolderError
 from hs_analysis.schema.names import RECORDED
 
@@ -27,7 +27,7 @@ SCORES = (
 
 
 @dataclass(frozen=True)
-class Run:
+class ComparedRun:
     """What is compared of a run.
 
     Attributes
@@ -64,12 +64,12 @@ class Comparison:
         Paths of fields that only one of two schemas knows.
     """
 
-    changes: tuple[Change, ...]
+    changes: tuple[RunChange, ...]
     unchanged: Mapping[str, int] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()
 
     @property
-    def to_act(self) -> tuple[Change, ...]:
+    def to_act(self) -> tuple[RunChange, ...]:
         """Changes of the decision."""
         return tuple(change for change in self.changes if change.relevance == "act")
 
@@ -84,7 +84,7 @@ class Comparison:
         return any(change.relevance != "context" for change in self.changes)
 
 
-def compare_runs(a: Run, b: Run) -> Comparison:
+def compare_runs(a: ComparedRun, b: ComparedRun) -> Comparison:
     """Return what differs between two runs and how much is the same.
 
     Services are paired by name; one that only one run has is a change.
@@ -106,7 +106,7 @@ def compare_runs(a: Run, b: Run) -> Comparison:
     )
 
 
-def _refuse_unknown(run: Run) -> None:
+def _refuse_unknown(run: ComparedRun) -> None:
     version = run.summary.get("schema_version")
     if version not in SUMMARY_SCHEMAS:
         what = f"summary.json has schema_version {version!r}, and this version of hsa reads 1 and 2"
@@ -118,26 +118,26 @@ def _refuse_unknown(run: Run) -> None:
             raise RunFolderError(what, where=run.name, hint="compare with the newer version of hsa")
 
 
-def _all(a: Run, b: Run) -> Iterator[Change]:
+def _all(a: ComparedRun, b: ComparedRun) -> Iterator[RunChange]:
     services = [{str(one["service"]): one for one in run.summary.get("services") or []} for run in (a, b)]
     for name in dict.fromkeys([*services[0], *services[1]]):
         there = [name in one or None for one in services]
-        place = Place(name, "decision", "service", "service", acts="any")
-        yield words(place, *("there" if one else None for one in there))
+        place = Subject(name, "decision", "service", "service", acts="any")
+        yield text_change(place, *("there" if one else None for one in there))
         if all(there):
             yield from _service(name, a, b, services[0][name], services[1][name])
     yield from _input(a.summary, b.summary)
 
 
-def _service(name: str, a: Run, b: Run, first: Plain, second: Plain) -> Iterator[Change]:
+def _service(name: str, a: ComparedRun, b: ComparedRun, first: Plain, second: Plain) -> Iterator[RunChange]:
     documents = [run.policy(name) for run in (a, b)]
     policies = [document or {} for document in documents]
     yield from _decision(name, a, b, first, second, policies)
     if None not in documents:
         yield from policy_changes(name, *policies)
     else:
-        place = Place(name, "policy", "policy.yaml", "policy", acts="any")
-        yield words(place, *(" + ".join(followed(one)) if one else None for one in policies))
+        place = Subject(name, "policy", "policy.yaml", "policy", acts="any")
+        yield text_change(place, *(" + ".join(followed(one)) if one else None for one in policies))
     yield from _verdicts(name, first, second, policies)
     yield from _estimates(name, first, second)
     yield from _targets(name, first, second, policies)
@@ -147,17 +147,17 @@ def _service(name: str, a: Run, b: Run, first: Plain, second: Plain) -> Iterator
 
 
 def _decision(
-    name: str, a: Run, b: Run, first: Plain, second: Plain, policies: Sequence[Plain]
-) -> Iterator[Change]:
+    name: str, a: ComparedRun, b: ComparedRun, first: Plain, second: Plain, policies: Sequence[Plain]
+) -> Iterator[RunChange]:
     versions = [run.summary.get("schema_version") for run in (a, b)]
     if "decision" in first or "decision" in second:
-        walk = Walk(name, "decision", ("decision",), versions[0] == versions[1])
+        walk = DocumentWalk(name, "decision", ("decision",), versions[0] == versions[1])
         yield from fields(walk, first.get("decision") or {}, second.get("decision") or {})
     best = [_signal(one["recommended"]) if one.get("recommended") else None for one in (first, second)]
-    yield words(Place(name, "decision", "recommended", "recommended metric", acts="any"), *best)
+    yield text_change(Subject(name, "decision", "recommended", "recommended metric", acts="any"), *best)
     if followed(policies[0]) == followed(policies[1]):  # else the policies themselves tell it
-        place = Place(name, "decision", "selection", "selected policy", acts="any")
-        yield words(place, *(_selected(one) for one in (first, second)))
+        place = Subject(name, "decision", "selection", "selected policy", acts="any")
+        yield text_change(place, *(_selected(one) for one in (first, second)))
 
 
 def _selected(service: Plain) -> str | None:
@@ -165,36 +165,36 @@ def _selected(service: Plain) -> str | None:
     return next((str(row["policy"]) for row in rows if row.get("chosen")), None)
 
 
-def _verdicts(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+def _verdicts(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[RunChange]:
     """Yield the verdicts of all signals; those on which a decision stands ask for action."""
     decisive = {metric for policy in policies for metric in followed(policy)}
     decisive |= {_signal(one["recommended"]) for one in (first, second) if one.get("recommended")}
     for of, before, after in _joined(first, second, "signals", _signal):
         acts: Literal["", "any"] = "any" if of in decisive else ""
-        place = Place(name, "signals", f"signals[{of}].verdict", f"verdict on {of}", acts=acts)
-        yield words(place, before.get("verdict"), after.get("verdict"))
+        place = Subject(name, "signals", f"signals[{of}].verdict", f"verdict on {of}", acts=acts)
+        yield text_change(place, before.get("verdict"), after.get("verdict"))
 
 
-def _estimates(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+def _estimates(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     """Yield capacities, start-up times and demand: what targets and cooldowns were made from."""
     for of, before, after in _joined(first, second, "capacity", _pool):
         path, what = f"capacity[{of}]", f"capacity of one {of} instance"
         signal = str(after.get("signal") or before.get("signal"))
         sides = [_measure(row, "per_instance") for row in (before, after)]
         unit = f"{_unit_of(signal)} per instance".strip()
-        yield numbers(Place(name, "capacity", f"{path}.per_instance", what, unit), *sides)
-        status = Place(name, "capacity", f"{path}.status", f"{what}, status", acts="any")
-        yield words(status, before.get("status"), after.get("status"))
+        yield number_change(Subject(name, "capacity", f"{path}.per_instance", what, unit), *sides)
+        status = Subject(name, "capacity", f"{path}.status", f"{what}, status", acts="any")
+        yield text_change(status, before.get("status"), after.get("status"))
     for of, before, after in _joined(first, second, "startup", _pool):
-        place = Place(name, "capacity", f"startup[{of}].value_s", f"start-up time of {of}", "s")
-        yield numbers(place, _measure(before, "value_s"), _measure(after, "value_s"))
+        place = Subject(name, "capacity", f"startup[{of}].value_s", f"start-up time of {of}", "s")
+        yield number_change(place, _measure(before, "value_s"), _measure(after, "value_s"))
     demand = [one.get("demand") or {} for one in (first, second)]
     for key, what in (("prefill_tps", "prefill work offered"), ("decode_tps", "decode work offered")):
-        place = Place(name, "capacity", f"demand.{key}", f"{what}, 95 % quantile", "tokens/s")
-        yield numbers(place, *(Measure(one.get(key)) for one in demand))
+        place = Subject(name, "capacity", f"demand.{key}", f"{what}, 95 % quantile", "tokens/s")
+        yield number_change(place, *(Measure(one.get(key)) for one in demand))
 
 
-def _targets(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+def _targets(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[RunChange]:
     """Yield targets of signals that not both policies follow: those are fields of the policies."""
     known = set(followed(policies[0])) & set(followed(policies[1]))
     for of, before, after in _joined(first, second, "thresholds", _signal):
@@ -204,48 +204,48 @@ def _targets(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) 
         # A target is a decision and has no interval of its own, whatever schema 1 wrote beside it.
         sides = [Measure(row.get("target_per_instance")) for row in (before, after)]
         unit = f"{_unit_of(of.partition('@')[0])} per instance".strip()
-        yield numbers(Place(name, "capacity", f"{path}.target_per_instance", what, unit), *sides)
-        status = Place(name, "capacity", f"{path}.status", f"{what}, status")
-        yield words(status, before.get("status"), after.get("status"))
+        yield number_change(Subject(name, "capacity", f"{path}.target_per_instance", what, unit), *sides)
+        status = Subject(name, "capacity", f"{path}.status", f"{what}, status")
+        yield text_change(status, before.get("status"), after.get("status"))
 
 
-def _ratio(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[Change]:
+def _ratio(name: str, first: Plain, second: Plain, policies: Sequence[Plain]) -> Iterator[RunChange]:
     """Yield the ratio: its one-sided bounds, and the number itself where not both policies hold it."""
     before, after = (one.get("pd_ratio") or {} for one in (first, second))
-    for key, bound, what in _SIDES:
-        place = Place(name, "capacity", f"pd_ratio.{key}", f"P/D ratio, {what}", _PD)
-        yield numbers(place, *(Measure(one.get(key), bound=bound) for one in (before, after)))
+    for key, bound, what in _RATIO_BOUNDS:
+        place = Subject(name, "capacity", f"pd_ratio.{key}", f"P/D ratio, {what}", _PD)
+        yield number_change(place, *(Measure(one.get(key), bound=bound) for one in (before, after)))
     if all((policy.get("spec") or {}).get("pd_ratio") for policy in policies):
         return
-    place = Place(name, "capacity", "pd_ratio.value", "P/D ratio", _PD, "moved")
-    yield numbers(place, *(_measure(one, "value", floor="") for one in (before, after)))
-    status = Place(name, "capacity", "pd_ratio.status", "P/D ratio, status", acts="any")
-    yield words(status, before.get("status"), after.get("status"))
+    place = Subject(name, "capacity", "pd_ratio.value", "P/D ratio", _PD, "moved")
+    yield number_change(place, *(_measure(one, "value", floor="") for one in (before, after)))
+    status = Subject(name, "capacity", "pd_ratio.status", "P/D ratio, status", acts="any")
+    yield text_change(status, before.get("status"), after.get("status"))
 
 
 _PD = "prefill per decode"
-_SIDES: tuple[tuple[str, Bound, str], ...] = (
+_RATIO_BOUNDS: tuple[tuple[str, Bound, str], ...] = (
     ("at_least", "at_least", "at least"),
     ("at_most", "at_most", "at most"),
 )
 
 
-def _backtest(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+def _backtest(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     replays = [one.get("replay") or {} for one in (first, second)]
     calibration = [(one.get("calibration") or {}).get("status") for one in replays]
-    yield words(Place(name, "backtest", "replay.calibration.status", "calibration"), *calibration)
+    yield text_change(Subject(name, "backtest", "replay.calibration.status", "calibration"), *calibration)
     shown = {_selected(first), _selected(second), RECORDED}
     for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
         part = "backtest" if of in shown else "other backtests"
         if not before or not after:
             told = [{key: row.get(key) for key, *_ in SCORES} if row else None for row in (before, after)]
-            yield words(Place(name, part, f"replay.policies[{of}]", f"backtest of {of}"), *told)
+            yield text_change(Subject(name, part, f"replay.policies[{of}]", f"backtest of {of}"), *told)
             continue
         for key, what, unit, ci in SCORES:
             sides = [Measure(row.get(key), _score_interval(row, ci)) for row in (before, after)]
             if any(side.value is not None for side in sides):
-                place = Place(name, part, f"replay.policies[{of}].{key}", f"{of}: {what}", unit)
-                yield numbers(place, *sides)
+                place = Subject(name, part, f"replay.policies[{of}].{key}", f"{of}: {what}", unit)
+                yield number_change(place, *sides)
 
 
 def _score_interval(row: Plain, key: str) -> tuple[float, float] | None:
@@ -253,27 +253,27 @@ def _score_interval(row: Plain, key: str) -> tuple[float, float] | None:
     return None if row.get("interval_basis") == "hours" else _pair(row.get(key))
 
 
-def _refusals(name: str, first: Plain, second: Plain) -> Iterator[Change]:
+def _refusals(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     """Yield what was not answered, by what it is of: another cause is a change."""
     for of, before, after in _joined(first, second, "refusals", lambda row: str(row["what"])):
-        place = Place(name, "notes", f"refusals[{of}].code", f"not answered, {of}")
-        yield words(place, before.get("code"), after.get("code"))
+        place = Subject(name, "notes", f"refusals[{of}].code", f"not answered, {of}")
+        yield text_change(place, before.get("code"), after.get("code"))
 
 
-def _input(a: Plain, b: Plain) -> Iterator[Change]:
+def _input(a: Plain, b: Plain) -> Iterator[RunChange]:
     """Yield what the runs were made from: window, limits, inputs, version; and their warnings."""
     codes = [dict.fromkeys(str(one.get("code")) for one in run.get("warnings") or []) for run in (a, b)]
     for code in dict.fromkeys([*codes[0], *codes[1]]):
-        place = Place("", "notes", f"warnings[{code}]", f"warning {code}")
-        yield words(place, *(code if code in one else None for one in codes))
+        place = Subject("", "notes", f"warnings[{code}]", f"warning {code}")
+        yield text_change(place, *(code if code in one else None for one in codes))
     windows = [run.get("window") or {} for run in (a, b)]
     spans = [f"{one['start']} to {one['end']}" if one.get("start") else None for one in windows]
-    yield words(Place("", "input", "window", "window"), *spans)
+    yield text_change(Subject("", "input", "window", "window"), *spans)
     limits = [run.get("slo") or {} for run in (a, b)]
-    yield from fields(Walk("", "input", ("slo",), one_schema=False), *limits)
-    yield words(Place("", "input", "inputs", "inputs"), *_inputs(a, b))
+    yield from fields(DocumentWalk("", "input", ("slo",), one_schema=False), *limits)
+    yield text_change(Subject("", "input", "inputs", "inputs"), *_inputs(a, b))
     versions = [run.get("tool_version") for run in (a, b)]
-    yield words(Place("", "input", "tool_version", "version of hsa"), *versions)
+    yield text_change(Subject("", "input", "tool_version", "version of hsa"), *versions)
 
 
 def _inputs(a: Plain, b: Plain) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Answer, explore
 
 if TYPE_CHECKING:
-    from hs_analysis.compare import Run
+    from hs_analysis.compare import ComparedRun
 
 Plain = dict[str, Any]
 
@@ -201,7 +201,7 @@ def parsed_policies(folder: Path) -> list[Plain]:
     return [document for document in YAML(typ="safe", pure=True).load_all(policy_text(folder)) if document]
 
 
-def compared(folder: Path, summary: Plain | None = None) -> Run:
+def compared(folder: Path, summary: Plain | None = None) -> ComparedRun:
     """Return what `hsa compare` looks at in a run folder: summary.json, and policy.yaml where there is one.
 
     A ``summary`` that is given is taken instead of the folder's.
@@ -213,7 +213,7 @@ def compared(folder: Path, summary: Plain | None = None) -> Run:
     """
     from ruamel.yaml.error import YAMLError
 
-    from hs_analysis.compare import Run
+    from hs_analysis.compare import ComparedRun
     from hs_analysis.pipeline.policy_stages import POLICY_FILE
     from hs_analysis.pipeline.report_stages import SUMMARY_FILE
 
@@ -229,7 +229,7 @@ def compared(folder: Path, summary: Plain | None = None) -> Run:
     except (YAMLError, ValueError) as error:
         where = str(folder / POLICY_FILE)
         raise RunFolderError("not YAML", where=where, hint=f"hsa validate {where}") from error
-    return Run(str(folder), found, policies)
+    return ComparedRun(str(folder), found, policies)
 
 
 def exported(folder: Path) -> list[Plain]:

@@ -15,13 +15,13 @@ SEED = 1
 """Seed handed to the generators, so that a test can be repeated."""
 
 
-def _text(words: Sequence[object]) -> str:
+def _joined(words: Sequence[object]) -> str:
     return shlex.join(str(word) for word in words)
 
 
 def aiperf(level: Level, isl: int, osl: int, model: str) -> str:
     """Return the aiperf command of one level."""
-    return _text(
+    return _joined(
         ["aiperf", "profile", "--model", model, "--url", URL, "--endpoint-type", "chat", "--streaming",
          "--request-rate", f"{level.request_rate:.4g}", "--arrival-pattern", "poisson",
          "--benchmark-duration", round(60 * level.minutes), "--isl", isl, "--osl", osl,
@@ -31,7 +31,7 @@ def aiperf(level: Level, isl: int, osl: int, model: str) -> str:
 
 def guidellm(level: Level, isl: int, osl: int, model: str) -> str:
     """Return the guidellm command of one level."""
-    return _text(
+    return _joined(
         ["guidellm", "benchmark", "run", "--target", URL, "--model", model, "--profile", "poisson",
          "--rate", f"{level.request_rate:.4g}", "--max-seconds", round(60 * level.minutes),
          "--data", f"prompt_tokens={isl},output_tokens={osl}", "--random-seed", SEED,
@@ -42,7 +42,7 @@ def guidellm(level: Level, isl: int, osl: int, model: str) -> str:
 def vllm_bench(level: Level, isl: int, osl: int, model: str) -> str:
     """Return the vLLM command of one level; it counts prompts, not seconds."""
     prompts = math.ceil((level.request_rate or 0.0) * 60 * level.minutes)
-    return _text(
+    return _joined(
         ["vllm", "bench", "serve", "--backend", "openai", "--base-url", URL, "--endpoint", "/v1/completions",
          "--model", model, "--dataset-name", "random", "--random-input-len", isl, "--random-output-len", osl,
          "--ignore-eos", "--request-rate", f"{level.request_rate:.4g}", "--num-prompts", prompts,

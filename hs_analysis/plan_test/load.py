@@ -21,7 +21,7 @@ MEAN_S = 300.0
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolLoad:
     """One role as a test meets it.
 
     Attributes
@@ -48,7 +48,7 @@ class Pool:
     noise: float | None
 
 
-def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, Pool]:
+def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, PoolLoad]:
     """Return the pools of a service whose work and size are known, by role."""
     found = {}
     for role in frame.pools:
@@ -64,7 +64,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, Pool]:
         noise = signal.noise_cv if signal is not None else None
         usual = max(1, round(float(np.nanmedian(counts))))
         gpus = frame.gpus_per_instance.get(role)
-        found[role] = Pool(role, usual, gpus, carried, _tokens(frame, work), noise)
+        found[role] = PoolLoad(role, usual, gpus, carried, _tokens(frame, work), noise)
     return {role: pool for role, pool in found.items() if pool.carried > 0}
 
 
@@ -84,7 +84,7 @@ def _tokens(frame: ServiceFrame, work: Floats) -> float | None:
     return tokens if tokens > 0 else None
 
 
-def window_noise(pool: Pool, rate: float, window_s: float, usual_rate: float | None) -> float:
+def window_noise(pool: PoolLoad, rate: float, window_s: float, usual_rate: float | None) -> float:
     """Return the standard deviation of ln load of one window at a request rate.
 
     The noise of 5-minute means of this very history, scaled with the requests a window holds:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hs_analysis import evidence
-from hs_analysis.plan_test.load import Pool, pools_of, usual_rate, window_noise
+from hs_analysis.plan_test.load import PoolLoad, pools_of, usual_rate, window_noise
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Derived, Refusal
 from hs_analysis.schema.sweeps import Level, PlannedTest
@@ -24,10 +24,10 @@ SEARCH = (0.6, 2.5)
 """Levels of a search, as a share of what is known to be carried: the lowest keeps the limit for sure, the
 highest is beyond where any floor measured on simulated services lay under its capacity [ratio]."""
 
-ABOUT = (0.6, 1.3)
+ABOUT_LIMIT = (0.6, 1.3)
 """Levels about a limit that was met but not pinned, as a share of it [ratio]."""
 
-DOWN = 3
+DOWN_LEVELS = 3
 """Levels repeated on the way down: memory that fills and caches that warm look like load on a ramp up."""
 
 MINUTES_MIN = 5.0
@@ -113,11 +113,11 @@ def plan_service(frame: ServiceFrame, derived: Derived, precision: Precision) ->
 
 
 def _capacity_test(
-    frame: ServiceFrame, refusal: Refusal, pools: Mapping[str, Pool], precision: Precision
+    frame: ServiceFrame, refusal: Refusal, pools: Mapping[str, PoolLoad], precision: Precision
 ) -> PlannedTest:
     role = refusal.what.partition("@")[2]
     pool = pools[role]
-    low, high = ABOUT if refusal.code in PINNED else SEARCH
+    low, high = ABOUT_LIMIT if refusal.code in PINNED else SEARCH
     count = math.ceil(math.log(high / low) / math.log(STEP))
     loads = [pool.carried * low * (high / low) ** (i / count) for i in range(count + 1)]
     size = _test_size(pool)
@@ -132,7 +132,7 @@ def _capacity_test(
     spread = math.sqrt(precision.systematic[role] ** 2 + math.log(STEP) ** 2 / 12.0 + noise**2 / held)
     levels = tuple(
         Level(i + 1, load, load * size / pool.tokens if pool.tokens else None, minutes)
-        for i, load in enumerate([*loads, *loads[-2 : -2 - DOWN : -1]])
+        for i, load in enumerate([*loads, *loads[-2 : -2 - DOWN_LEVELS : -1]])
     )
     hours = sum(level.minutes for level in levels) / 60.0
     isl, osl = (pools[r].tokens if r in pools else None for r in ("prefill", "decode"))
@@ -151,22 +151,22 @@ def _capacity_test(
         spread=spread,
         isl=isl,
         osl=osl if osl else pool.tokens,
-        text=_words(role, levels, minutes),
+        text=_summary(role, levels, minutes),
         evidence=evidence.path(frame.service, "derive", refusal.what),
     )
 
 
-def _words(role: str, levels: Sequence[Level], minutes: float) -> str:
+def _summary(role: str, levels: Sequence[Level], minutes: float) -> str:
     latency = {"prefill": "TTFT", "decode": "TBT"}.get(role, "TTFT or TBT")
     return (
         f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance, {STEP - 1:.0%} and"
         f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat the"
-        f" last {DOWN} levels before that on the way down; record the same metrics and give them to hsa run"
+        f" last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them to hsa run"
         f" --pressure-test"
     )
 
 
-def _test_size(pool: Pool) -> int:
+def _test_size(pool: PoolLoad) -> int:
     """Return the fewest instances that carry, each, what they carry in the usual pool, to 5 %.
 
     Prefill loses to its size, decode nothing; two at least, so that routing is part of the test.
@@ -178,7 +178,7 @@ def _test_size(pool: Pool) -> int:
     return int(sizes[np.argmax(kept >= 1.0 - SIZE_ERROR)])
 
 
-def _other_size(role: str, pools: Mapping[str, Pool], rate: float | None) -> dict[str, int]:
+def _other_size(role: str, pools: Mapping[str, PoolLoad], rate: float | None) -> dict[str, int]:
     """Return how many instances of the other pool keep it under what it is known to carry."""
     other = OTHER.get(role)
     if other is None or other not in pools:
@@ -194,7 +194,7 @@ def _interval_s(frame: ServiceFrame) -> float:
     return min((info.interval_s for info in frame.signals if info.interval_s > 0), default=WINDOW_MIN_S)
 
 
-def _gpu_hours(sizes: Mapping[str, int], pools: Mapping[str, Pool], hours: float) -> float | None:
+def _gpu_hours(sizes: Mapping[str, int], pools: Mapping[str, PoolLoad], hours: float) -> float | None:
     gpus = [(count, pools[role].gpus) for role, count in sizes.items()]
     if any(each is None for _, each in gpus):
         return None

@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from hs_analysis.cli.compare import sentence, told
-from hs_analysis.compare import Run, compare_runs
+from hs_analysis.compare import ComparedRun, compare_runs
 from hs_analysis.compare.documents import policy_changes
 from hs_analysis.errors import RunFolderError
 
@@ -17,7 +17,7 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
 def golden(name):
     policies = list(YAML(typ="safe", pure=True).load_all((GOLDEN / name / "policy.yaml").read_text("utf-8")))
-    return Run(name, json.loads((GOLDEN / name / "summary.json").read_text("utf-8")), policies)
+    return ComparedRun(name, json.loads((GOLDEN / name / "summary.json").read_text("utf-8")), policies)
 
 
 ONE, TWO = golden("simulated-days"), golden("dynamo-pd")
