@@ -23,14 +23,14 @@ from hs_analysis.cli.options import (
     MachineFlags,
     MethodFlags,
     OutputFlags,
-    PlaceFlags,
     ReadingFlags,
-    Run,
+    RunFolder,
+    RunFolderFlags,
     SloFlags,
     StrictFlags,
     grouped,
 )
-from hs_analysis.cli.output import Block, Shown, Table, number, show
+from hs_analysis.cli.output import Block, CommandOutput, Table, number, write_output
 from hs_analysis.cli.verdict import run_result
 from hs_analysis.errors import HsError, InputError, ManyErrors
 
@@ -55,11 +55,11 @@ def run(
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
-    place: PlaceFlags,
+    place: RunFolderFlags,
     out: OutputFlags,
 ) -> None:
     """Run every stage and print the answers."""
-    closed = gates.open_for(fail.fail_on or (), place.run_dir)
+    closed = gates.summary_gates(fail.fail_on or (), place.run_dir)
     flags = (reading, history, slo, method, current, machine)
     ran = from_inputs(
         inputs, "report", settings.config, flags,
@@ -69,8 +69,10 @@ def run(
     from hs_analysis.pipeline.results import policy_documents, read_summary
 
     summary = read_summary(ran.folder)
-    show(run_result(summary, policy_documents(ran.folder), ran.folder), out.output, no_color=out.no_color)
-    gates.close(closed, summary, ran.folder)
+    write_output(
+        run_result(summary, policy_documents(ran.folder), ran.folder), out.output, no_color=out.no_color
+    )
+    gates.check_gates(closed, summary, ran.folder)
 
 
 INIT_HELP = """hsa init demo --demo
@@ -101,8 +103,8 @@ def init(
     then = f"hsa run {dumps}{config}"
     data = {"written": [str(path) for path in written], "next": then}
     lines = [*(f"wrote {path}" for path in written), f"next: {then}"]
-    show(
-        Shown(data, [{"written": str(p)} for p in written], lambda: lines),
+    write_output(
+        CommandOutput(data, [{"written": str(p)} for p in written], lambda: lines),
         form.output,
         no_color=form.no_color,
     )
@@ -118,7 +120,7 @@ Generator = Literal["aiperf", "guidellm", "vllm"]
 
 @grouped
 def plan_test(
-    run: Run,
+    run: RunFolder,
     generator: Annotated[
         Generator,
         typer.Option("--generator", rich_help_panel=METHOD, help="Load generator of the command lines."),
@@ -133,15 +135,15 @@ def plan_test(
 ) -> None:
     """Plan the tests and print them with their commands."""
     ran = on_folder(run, "plan-test", settings.config, (history, slo, method, machine), out=out)
-    show(_planned(ran.folder, generator), out.output, no_color=out.no_color)
+    write_output(_planned(ran.folder, generator), out.output, no_color=out.no_color)
 
 
-def _planned(folder: Path, generator: str) -> Shown:
+def _planned(folder: Path, generator: str) -> CommandOutput:
     from hs_analysis.pipeline.results import planned_tests
 
     found = planned_tests(folder, generator)
     flat = [{key: value for key, value in test.items() if key != "levels"} for test in found]
-    return Shown({"tests": found}, flat, lambda: _blocks(found))
+    return CommandOutput({"tests": found}, flat, lambda: _blocks(found))
 
 
 def _blocks(found: list[dict[str, Any]]) -> list[Block]:
@@ -183,7 +185,7 @@ The tables of a run in DuckDB's SQL: read-only, and nothing else within reach. W
 
 @grouped
 def sql(
-    run: Run,
+    run: RunFolder,
     query: Annotated[
         str | None,
         typer.Argument(metavar="QUERY", help="One SELECT; FROM and DESCRIBE count.", show_default=False),
@@ -205,13 +207,15 @@ def sql(
     if query is None:
         listed = described_tables(run)
         columns = [(name, name) for name in ("table", "rows", "grain", "columns")]
-        shown = Shown({"tables": listed}, listed, lambda: [Table("Tables", columns, listed)])
-        show(shown, form.output, no_color=form.no_color)
+        shown = CommandOutput({"tables": listed}, listed, lambda: [Table("Tables", columns, listed)])
+        write_output(shown, form.output, no_color=form.no_color)
         return
     found = queried(run, query, limit or None)
     rows = list(found.rows)
     heads = [(name, name) for name in found.columns]
-    show(Shown(rows, rows, lambda: [Table("Rows", heads, rows)]), form.output, no_color=form.no_color)
+    write_output(
+        CommandOutput(rows, rows, lambda: [Table("Rows", heads, rows)]), form.output, no_color=form.no_color
+    )
     if found.more:
         typer.echo(f"the first {limit:,} rows; --limit 0 prints all of them", err=True)
 
@@ -223,7 +227,7 @@ exit code 1."""
 
 
 @dataclass(frozen=True)
-class Checked:
+class FileKind:
     """A kind of file: how to know it by (path, text), and what checks it and tells what it holds."""
 
     kind: str
@@ -264,11 +268,11 @@ def _topology(path: Path, text: str) -> str:
     return f"{gpus} GPUs in {len(found.racks)} racks, prefill and decode within {found.affinity}"
 
 
-KINDS: tuple[Checked, ...] = (
-    Checked("settings", lambda path, _text: path.suffix == ".toml", _settings),
-    Checked("plan", lambda path, _text: path.name == "plan.json", _plan),
-    Checked("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
-    Checked("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
+KINDS: tuple[FileKind, ...] = (
+    FileKind("settings", lambda path, _text: path.suffix == ".toml", _settings),
+    FileKind("plan", lambda path, _text: path.name == "plan.json", _plan),
+    FileKind("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
+    FileKind("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
 )
 """What can be checked, in the order it is tried."""
 
@@ -296,7 +300,7 @@ def validate(
         raise _invalid(error) from error
     found: dict[str, Any] = {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
     lines = [f"{file}: valid, {holds}"]
-    show(Shown(found, [found], lambda: lines), form.output, no_color=form.no_color)
+    write_output(CommandOutput(found, [found], lambda: lines), form.output, no_color=form.no_color)
 
 
 def _text_of(file: Path) -> str:

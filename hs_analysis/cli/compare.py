@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hs_analysis.cli.options import FormFlags, grouped
-from hs_analysis.cli.output import Block, Shown, show
+from hs_analysis.cli.output import Block, CommandOutput, write_output
 
 if TYPE_CHECKING:
     from hs_analysis.compare import Comparison, RunChange
@@ -52,7 +52,7 @@ def compare(
         "unchanged": dict(found.unchanged),
         "not_compared": list(found.not_compared),
     }
-    show(Shown(data, rows, lambda: _blocks(found)), form.output, no_color=form.no_color)
+    write_output(CommandOutput(data, rows, lambda: _blocks(found)), form.output, no_color=form.no_color)
 
 
 def sentence(found: Comparison) -> str:
@@ -61,7 +61,7 @@ def sentence(found: Comparison) -> str:
     notes = sum(change.relevance == "note" for change in found.changes)
     if acts:
         more = f"; and {len(acts) - 1} more" if len(acts) > 1 else ""
-        return f"Something changed that you must act on: {_of_service(acts[0], found)}{told(acts[0])}{more}."
+        return f"Something changed that you must act on: {_of_service(acts[0], found)}{change_text(acts[0])}{more}."
     if notes:
         differ = "1 other thing differs" if notes == 1 else f"{notes} other things differ"
         return f"Nothing changed that you must act on; {differ}."
@@ -71,12 +71,12 @@ def sentence(found: Comparison) -> str:
     return "Nothing changed."
 
 
-def told(change: RunChange) -> str:
+def change_text(change: RunChange) -> str:
     """Return one change as ``what: old → new unit``, with what the two numbers say of each other."""
     named = change.path.startswith(_NAMED) or isinstance(change.before or change.after, Mapping)
     if named and change.relation in ("added", "removed"):
         return f"{change.what} is {'new' if change.relation == 'added' else 'gone'}"
-    before, after, unit = _sides(change)
+    before, after, unit = _before_and_after(change)
     plain = change.relation in ("moved", "overlap", "apart") and change.unit != "ratio"
     moved = f" ({_percent(change.moved_ratio)})" if plain and change.moved_ratio else ""
     tail = f"; {_TAILS[change.relation]}" if change.relation in _TAILS else ""
@@ -115,7 +115,7 @@ def _percent(ratio: float) -> str:
     return f"{text} %".replace("-", "−")
 
 
-def _sides(change: RunChange) -> tuple[str, str, str]:
+def _before_and_after(change: RunChange) -> tuple[str, str, str]:
     """Return old, new and their unit as text, with as many digits as tell them apart."""
     sides = (change.before, change.after)
     if all(value is None or _is_number(value) for value in sides):
@@ -189,12 +189,12 @@ def _blocks(found: Comparison) -> list[Block]:
             lines.append(f"  backtest of other policies: {others} scores differ (--output json has them)")
     context = [change for change in found.changes if change.relevance == "context"]
     if context:
-        lines += ["", "made from", *(f"  {told(change)}" for change in context)]
+        lines += ["", "made from", *(f"  {change_text(change)}" for change in context)]
     return ["\n".join([*lines, "", *_closing(found)])]
 
 
 def _section(heading: str, changes: Sequence[RunChange]) -> list[str]:
-    return [f"  {heading}", *(f"    {told(change)}" for change in changes)] if changes else []
+    return [f"  {heading}", *(f"    {change_text(change)}" for change in changes)] if changes else []
 
 
 def _closing(found: Comparison) -> Iterator[str]:

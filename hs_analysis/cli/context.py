@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from hs_analysis.cli import effective
 from hs_analysis.cli.effective import Effective
-from hs_analysis.cli.options import OutputFlags, PlaceFlags
-from hs_analysis.cli.output import Lines, listener
+from hs_analysis.cli.options import OutputFlags, RunFolderFlags
+from hs_analysis.cli.output import ProgressLines, progress_listener
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.file import Layer
 
@@ -36,7 +36,7 @@ def from_inputs(
     config: Path | None,
     flags: Sequence[Flags],
     *,
-    place: PlaceFlags,
+    place: RunFolderFlags,
     out: OutputFlags,
     strict: bool = False,
     changes_settings: bool = False,
@@ -53,17 +53,17 @@ def from_inputs(
     from hs_analysis.pipeline.chain import STAGES
     from hs_analysis.pipeline.session import run_inputs
 
-    progress = listener(quiet=out.quiet, no_color=out.no_color)
-    _say(used, progress, verbose=out.verbose)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
+    _report_settings(used, progress, verbose=out.verbose)
     try:
         ran = run_inputs(
             arguments, target, used.settings,
             stages=STAGES, progress=progress, run_dir=place.run_dir, force=place.force,
-            asked=_asked(used, strict=strict, stdin=stdin, changes_settings=changes_settings),
+            asked=_invocation(used, strict=strict, stdin=stdin, changes_settings=changes_settings),
         )  # fmt: skip
     finally:
         progress.close()
-    _say_stale(ran, progress)
+    _report_stale(ran, progress)
     progress.noted(f"run folder: {ran.folder}")
     return ran
 
@@ -86,21 +86,21 @@ def on_folder(
 
     before = require(folder)
     used = effective.for_run(of_run(before), before.origins, config, layers)
-    progress = listener(quiet=out.quiet, no_color=out.no_color)
-    _say(used, progress, verbose=out.verbose)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
+    _report_settings(used, progress, verbose=out.verbose)
     try:
         ran = run_folder(
             folder, target, used.changes, stages=STAGES, progress=progress,
-            asked=_asked(used, strict=strict),
+            asked=_invocation(used, strict=strict),
         )  # fmt: skip
     finally:
         progress.close()
-    _say_stale(ran, progress)
+    _report_stale(ran, progress)
     return ran
 
 
 @contextmanager
-def looked_at(
+def inspected_folder(
     paths: Sequence[Path],
     target: str,
     config: Path | None,
@@ -118,7 +118,7 @@ def looked_at(
     from hs_analysis.pipeline.run_folder import is_run, require
     from hs_analysis.pipeline.session import of_run
 
-    progress = listener(quiet=out.quiet, no_color=out.no_color)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
     run = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
     if run and run_dir:
         raise UsageError("is for INPUT, and this is a run folder", where="--run-dir", hint="leave it out")
@@ -126,26 +126,28 @@ def looked_at(
         before = require(run)
         used = effective.for_run(of_run(before), before.origins, config, layers)
         looking = look_at_run(
-            run, target, stages=STAGES, progress=progress, asked=_asked(used, strict=strict)
+            run, target, stages=STAGES, progress=progress, asked=_invocation(used, strict=strict)
         )
     else:
         used = effective.for_inputs(config, layers)
         paths = [*paths, *_captures_outside(used, paths)]
-        asked = _asked(used, strict=strict, stdin=_stdin(paths))
+        asked = _invocation(used, strict=strict, stdin=_stdin(paths))
         looking = look_at_inputs(
             paths, target, used.settings, stages=STAGES, progress=progress, run_dir=run_dir, asked=asked
         )
-    _say(used, progress, verbose=out.verbose)
+    _report_settings(used, progress, verbose=out.verbose)
     try:
         with looking as ran:
             progress.close()
-            _say_stale(ran, progress)
+            _report_stale(ran, progress)
             yield ran
     finally:
         progress.close()
 
 
-def _asked(used: Effective, *, strict: bool, stdin: bool = False, changes_settings: bool = False) -> Asked:
+def _invocation(
+    used: Effective, *, strict: bool, stdin: bool = False, changes_settings: bool = False
+) -> Asked:
     """Return how this command was given."""
     from hs_analysis.pipeline.session import Asked
 
@@ -161,7 +163,7 @@ def _asked(used: Effective, *, strict: bool, stdin: bool = False, changes_settin
     )
 
 
-def _say_stale(ran: Ran, progress: Lines) -> None:
+def _report_stale(ran: Ran, progress: ProgressLines) -> None:
     """Say which stages are of before, and what brings them up to date."""
     from hs_analysis.pipeline.chain import STAGES
     from hs_analysis.pipeline.session import stale_line
@@ -188,7 +190,7 @@ def _stdin(arguments: Sequence[Path]) -> bool:
     return asked
 
 
-def _say(used: Effective, progress: Lines, *, verbose: bool) -> None:
+def _report_settings(used: Effective, progress: ProgressLines, *, verbose: bool) -> None:
     """Tell variables that set nothing, and with -v the settings file and every setting that is no default."""
     for warning in used.warnings:
         progress.noted(f"warning: {warning}")

@@ -112,7 +112,7 @@ NUMBERS: dict[str, Callable[[Summary], Iterator[tuple[str, float | None]]]] = {
 _DOCTOR = ("check-failed", "coverage", "rows_rejected")
 
 
-def open_for(conditions: Sequence[str], run_dir: Path | None) -> list[Gate]:
+def summary_gates(conditions: Sequence[str], run_dir: Path | None) -> list[Gate]:
     """Return the gates of a command that ends with summary.json.
 
     Parameters
@@ -131,7 +131,7 @@ def open_for(conditions: Sequence[str], run_dir: Path | None) -> list[Gate]:
     return [_gate(text, run_dir) for text in conditions]
 
 
-def of_doctor(conditions: Sequence[str]) -> list[Gate]:
+def doctor_gates(conditions: Sequence[str]) -> list[Gate]:
     """Return the gates of ``hsa doctor``, which knows the input and no answer."""
     for text in conditions:
         name = re.split(r"[<>:]", text)[0].strip()
@@ -141,7 +141,7 @@ def of_doctor(conditions: Sequence[str]) -> list[Gate]:
     return [_gate(text, None) for text in conditions]
 
 
-def close(gates: Sequence[Gate], summary: Summary, folder: Path) -> None:
+def check_gates(gates: Sequence[Gate], summary: Summary, folder: Path) -> None:
     """Raise when a condition holds: one line a condition, with the first places where it does.
 
     Raises
@@ -226,13 +226,13 @@ def _decision_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summa
     earlier = compared(path if path.is_dir() else path.parent) if _summary_of(path).is_file() else None
 
     def reasons(summary: Summary, folder: Path) -> Iterator[str]:
-        from hs_analysis.cli.compare import told
+        from hs_analysis.cli.compare import change_text
         from hs_analysis.compare import compare_runs
 
         if earlier is None:  # the first run in its folder: nothing has changed yet
             return
         for change in compare_runs(earlier, compared(folder, dict(summary))).to_act:
-            yield f"{change.service}: {told(change)}"
+            yield f"{change.service}: {change_text(change)}"
 
     return reasons
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hs_analysis.cli import gates
-from hs_analysis.cli.context import looked_at
+from hs_analysis.cli.context import inspected_folder
 from hs_analysis.cli.options import (
     INPUT,
     OUTPUT,
@@ -25,7 +25,7 @@ from hs_analysis.cli.options import (
     StrictFlags,
     grouped,
 )
-from hs_analysis.cli.output import Block, Shown, Table, show
+from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
 from hs_analysis.settings.values import suggestion
 
@@ -65,13 +65,13 @@ def doctor(
     out: OutputFlags,
 ) -> None:  # fmt: skip
     """Print the findings, and what is there and what is missing per signal and role."""
-    conditions = gates.of_doctor(fail.fail_on or ())
+    conditions = gates.doctor_gates(fail.fail_on or ())
     flags = (reading, history, slo, machine)
-    with looked_at(
+    with inspected_folder(
         paths, "doctor", settings.config, flags, run_dir=run_dir, out=out, strict=strict.strict
     ) as ran:
-        show(_diagnosis(ran.folder), out.output, no_color=out.no_color)
-        gates.close(conditions, _as_summary(ran), ran.folder)
+        write_output(_diagnosis(ran.folder), out.output, no_color=out.no_color)
+        gates.check_gates(conditions, _as_summary(ran), ran.folder)
 
 
 def _as_summary(ran: Ran) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def _as_summary(ran: Ran) -> dict[str, Any]:
     }
 
 
-def _diagnosis(folder: Path) -> Shown:
+def _diagnosis(folder: Path) -> CommandOutput:
     from hs_analysis.pipeline.results import diagnosis
 
     found = diagnosis(folder)
@@ -105,7 +105,7 @@ def _diagnosis(folder: Path) -> Shown:
         Table("Signals missing", _MISSING, absent),
         Table("What later stages lack", _NEEDS, lacking, empty="nothing"),
     ]
-    return Shown(found, found["signals"], lambda: blocks)
+    return CommandOutput(found, found["signals"], lambda: blocks)
 
 
 _FINDINGS = [(name, name) for name in ("check", "level", "service", "text")]
@@ -185,7 +185,7 @@ def explain(
 
         return [text(found, listed=verbose)]
 
-    show(Shown(found, [flat], blocks), form.output, no_color=form.no_color)
+    write_output(CommandOutput(found, [flat], blocks), form.output, no_color=form.no_color)
 
 
 SIGNALS_HELP = """hsa signals ttft
@@ -233,7 +233,7 @@ def signals(
         noted = {note: source["source"] for source in rows[0]["sources"] for note in source["notes"]}
         blocks += [f"{exporter}: {note}" for note, exporter in noted.items()]
         blocks.append(f"to switch it on: {rows[0]['enable']}")
-    show(Shown({"signals": rows}, flat, lambda: blocks), form.output, no_color=form.no_color)
+    write_output(CommandOutput({"signals": rows}, flat, lambda: blocks), form.output, no_color=form.no_color)
 
 
 def _metrics(row: dict[str, Any]) -> list[str]:

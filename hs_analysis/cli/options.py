@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from hs_analysis.cli import flag_values
-from hs_analysis.cli.output import Format
+from hs_analysis.cli.output import OutputFormat
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.names import FAULTS
 from hs_analysis.settings.file import GivenValue, Layer
@@ -27,7 +27,7 @@ Inputs = Annotated[
         metavar="INPUT", help="Files or folders of Prometheus dumps; - is standard input.", show_default=False
     ),
 ]
-Run = Annotated[
+RunFolder = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run folder, as hsa run or hsa ingest made it.", show_default=False),
 ]
@@ -224,7 +224,7 @@ class CurrentFlags:
 
 
 @dataclass(frozen=True)
-class BesideFlags(CurrentFlags):
+class ScenarioFlags(CurrentFlags):
     """What is replayed beside the selected policy."""
 
     policy: Annotated[
@@ -303,7 +303,7 @@ class StrictFlags:
 
 
 @dataclass(frozen=True)
-class PlaceFlags:
+class RunFolderFlags:
     """Where a run goes."""
 
     run_dir: Annotated[
@@ -326,7 +326,8 @@ class FormFlags:
     """Form of the result."""
 
     output: Annotated[
-        Format, typer.Option("--output", "-o", rich_help_panel=OUTPUT, help="Form of the result on stdout.")
+        OutputFormat,
+        typer.Option("--output", "-o", rich_help_panel=OUTPUT, help="Form of the result on stdout."),
     ] = "table"
     no_color: Annotated[bool, _flag(OUTPUT, "No colour; NO_COLOR does the same.", "--no-color")] = False
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-Format = Literal["table", "json", "yaml", "csv"]
+OutputFormat = Literal["table", "json", "yaml", "csv"]
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters and those that turn the direction of text; line ends and tabs are not among them."""
@@ -36,7 +36,7 @@ def printable(text: str) -> str:
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
-class _Closed(io.TextIOBase):
+class _ClosedStream(io.TextIOBase):
     """Standard output of a process that was started without one."""
 
     def write(self, _text: str) -> int:
@@ -63,7 +63,7 @@ def prepare() -> None:
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if sys.stdout is None:
-        sys.stdout = _Closed()
+        sys.stdout = _ClosedStream()
     elif not takes_all(sys.stdout) and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
@@ -98,7 +98,7 @@ Block = str | Table
 
 
 @dataclass(frozen=True)
-class Shown:
+class CommandOutput:
     """A result in all its forms.
 
     Attributes
@@ -116,7 +116,7 @@ class Shown:
     blocks: Callable[[], Sequence[Block]]
 
 
-def show(shown: Shown, output: Format, *, no_color: bool = False) -> None:
+def write_output(shown: CommandOutput, output: OutputFormat, *, no_color: bool = False) -> None:
     """Write a result to stdout."""
     if output == "table":
         _show_blocks(shown.blocks(), no_color=no_color)
@@ -299,7 +299,7 @@ def report_bug(error: BaseException) -> None:
     )
 
 
-class Lines:
+class ProgressLines:
     """A line for each stage that worked or had nothing to do."""
 
     def _print(self, text: str) -> None:
@@ -327,7 +327,7 @@ class Lines:
         """Do nothing."""
 
 
-class Bars(Lines):
+class ProgressBars(ProgressLines):
     """A bar for the stage at work, with unit, rate and time left; finished stages become lines."""
 
     def __init__(self, *, no_color: bool) -> None:
@@ -390,15 +390,15 @@ class Bars(Lines):
             self._bar = None
 
 
-class Quiet(Lines):
+class NoProgress(ProgressLines):
     """Nothing at all."""
 
     def _print(self, text: str) -> None:
         pass
 
 
-def listener(*, quiet: bool, no_color: bool) -> Lines:
+def progress_listener(*, quiet: bool, no_color: bool) -> ProgressLines:
     """Return the listener that fits stderr and the flags."""
     if quiet:
-        return Quiet()
-    return Bars(no_color=no_color) if sys.stderr.isatty() else Lines()
+        return NoProgress()
+    return ProgressBars(no_color=no_color) if sys.stderr.isatty() else ProgressLines()

@@ -21,7 +21,7 @@ from hs_analysis.cli.options import (
     QuietFlags,
     grouped,
 )
-from hs_analysis.cli.output import Block, Shown, Table, listener, show
+from hs_analysis.cli.output import Block, CommandOutput, Table, progress_listener, write_output
 from hs_analysis.errors import DataMissing, ManyErrors, UsageError
 from hs_analysis.settings.file import resolve
 from hs_analysis.settings.values import seconds, suggestion
@@ -295,15 +295,15 @@ def export_plan(
     if lack:
         raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
     path = write_plan(out, plan, force=replace)
-    progress = listener(quiet=form.quiet, no_color=form.no_color)
+    progress = progress_listener(quiet=form.quiet, no_color=form.no_color)
     for note in plan.notes:
         progress.noted(f"note: {note}")
     progress.noted(f"wrote {path}: {len(plan.files)} files; run the commands in {out}")
     commands = [TOOLS[tool](file, caller) for file in plan.files]
-    show(_planned(plan, path, commands), form.output, no_color=form.no_color)
+    write_output(_planned(plan, path, commands), form.output, no_color=form.no_color)
 
 
-def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
+def _planned(plan: Plan, path: Path, commands: list[str]) -> CommandOutput:
     from hs_analysis.pipeline.records import to_plain
 
     rows = [
@@ -312,7 +312,7 @@ def _planned(plan: Plan, path: Path, commands: list[str]) -> Shown:
     ]
     rows = [{key: value for key, value in row.items() if key != "match"} for row in rows]
     data = {"plan": str(path), "start": plan.start, "end": plan.end, "notes": plan.notes, "files": rows}
-    return Shown(data, rows, lambda: ["set -e", *commands])
+    return CommandOutput(data, rows, lambda: ["set -e", *commands])
 
 
 PULL_HELP = (
@@ -369,7 +369,7 @@ def pull(
     from hs_analysis.collect.server import Pace, PrometheusServer
     from hs_analysis.pipeline.pull import pull as run_pull
 
-    progress = listener(quiet=form.quiet, no_color=form.no_color)
+    progress = progress_listener(quiet=form.quiet, no_color=form.no_color)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
         server = PrometheusServer(base_url(url), access, pace, progress.noted, timeout_s)
@@ -379,7 +379,7 @@ def pull(
         )  # fmt: skip
     finally:
         progress.close()
-    show(_pulled(pulled, out), form.output, no_color=form.no_color)
+    write_output(_pulled(pulled, out), form.output, no_color=form.no_color)
     if strict and pulled.lost:
         raise ManyErrors(
             [DataMissing(one.text, hint=f"ask again: {one.command}") for one in pulled.lost],
@@ -387,7 +387,7 @@ def pull(
         )
 
 
-def _pulled(pulled: Pulled, out: Path) -> Shown:
+def _pulled(pulled: Pulled, out: Path) -> CommandOutput:
     files = [
         {
             "file": got.file.file, "metric": got.file.metric, "signal": got.file.signal,
@@ -429,7 +429,7 @@ def _pulled(pulled: Pulled, out: Path) -> Shown:
             f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=…",
         ]
 
-    return Shown(data, files, blocks)
+    return CommandOutput(data, files, blocks)
 
 
 def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:

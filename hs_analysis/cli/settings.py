@@ -21,7 +21,7 @@ from hs_analysis.cli.options import (
     SloFlags,
     grouped,
 )
-from hs_analysis.cli.output import Block, Shown, Table, show
+from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.settings.file import DEFAULT, Layer
@@ -61,7 +61,7 @@ def settings(
     file = used.config or "none"
     blocks: list[Block] = [Table("Settings", columns, listed), f"settings file: {file}"]
     data = {"settings_file": used.config or None, "settings": listed}
-    show(Shown(data, listed, lambda: blocks), form.output, no_color=form.no_color)
+    write_output(CommandOutput(data, listed, lambda: blocks), form.output, no_color=form.no_color)
 
 
 def _of_run(run: Path, config: Path | None, layers: list[Layer]) -> Effective:

@@ -13,7 +13,6 @@ from hs_analysis.cli import backtest, gates, tables
 from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
-    BesideFlags,
     ConfigFlags,
     FailFlags,
     HistoryFlags,
@@ -21,14 +20,15 @@ from hs_analysis.cli.options import (
     MachineFlags,
     MethodFlags,
     OutputFlags,
-    PlaceFlags,
     ReadingFlags,
-    Run,
+    RunFolder,
+    RunFolderFlags,
+    ScenarioFlags,
     SloFlags,
     StrictFlags,
     grouped,
 )
-from hs_analysis.cli.output import Block, Shown, Table, show
+from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.schema.names import EXPORT_TARGETS
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class StageCommand:
     name: str
     example: str
     does: str
-    present: Callable[[Path], Shown]
+    present: Callable[[Path], CommandOutput]
 
     @property
     def help(self) -> str:
@@ -66,7 +66,7 @@ class StageCommand:
 
         @grouped
         def run_stage(
-            run: Run,
+            run: RunFolder,
             settings: ConfigFlags,
             history: HistoryFlags,
             slo: SloFlags,
@@ -75,17 +75,17 @@ class StageCommand:
             out: OutputFlags,
         ) -> None:
             ran = on_folder(run, self.name, settings.config, (history, slo, method, machine), out=out)
-            show(self.present(ran.folder), out.output, no_color=out.no_color)
+            write_output(self.present(ran.folder), out.output, no_color=out.no_color)
 
         return run_stage
 
 
 def _sections(
     stage: str, blocks: Callable[[tables.Service], list[Block]], rows: Callable[[tables.Service], list[Any]]
-) -> Callable[[Path], Shown]:
+) -> Callable[[Path], CommandOutput]:
     """Return a reader of the part of summary.json that a stage fills."""
 
-    def present(folder: Path) -> Shown:
+    def present(folder: Path) -> CommandOutput:
         from hs_analysis.pipeline.results import profile_ratios, ratio_tests, sections
 
         services = sections(folder, stage)
@@ -95,12 +95,14 @@ def _sections(
         given = profile_ratios(folder) if stage == "derive" else []
         data |= {"profiles": given} if given else {}
         lines = [*map(tables.ratio_test, tests), *map(tables.profile_ratio, given)]
-        return Shown(data, flat, lambda: [*(b for service in services for b in blocks(service)), *lines])
+        return CommandOutput(
+            data, flat, lambda: [*(b for service in services for b in blocks(service)), *lines]
+        )
 
     return present
 
 
-def _policy(folder: Path) -> Shown:
+def _policy(folder: Path) -> CommandOutput:
     from hs_analysis.pipeline.results import parsed_policies, policy_text
 
     documents = parsed_policies(folder)
@@ -109,13 +111,13 @@ def _policy(folder: Path) -> Shown:
         for document in documents
         for primary in document["spec"]["primaries"] or [{}]
     ]
-    return Shown({"policies": documents}, rows, lambda: [policy_text(folder).rstrip("\n")])
+    return CommandOutput({"policies": documents}, rows, lambda: [policy_text(folder).rstrip("\n")])
 
 
-def _report(folder: Path) -> Shown:
+def _report(folder: Path) -> CommandOutput:
     page = folder / "report.html"
     found = {"report": str(page), "summary": str(folder / "summary.json"), "bytes": page.stat().st_size}
-    return Shown(found, [found], lambda: [f"summary: {found['summary']}", f"report: {page}"])
+    return CommandOutput(found, [found], lambda: [f"summary: {found['summary']}", f"report: {page}"])
 
 
 _RUN = "reports/dumps-20260701T0000-20260708T0000"
@@ -167,22 +169,22 @@ and all of them under faults."""
 
 @grouped
 def replay(
-    run: Run,
+    run: RunFolder,
     settings: ConfigFlags,
     history: HistoryFlags,
     slo: SloFlags,
     method: MethodFlags,
-    beside: BesideFlags,
+    beside: ScenarioFlags,
     machine: MachineFlags,
     out: OutputFlags,
 ) -> None:
     """Replay, and print the backtest."""
     flags = (history, slo, method, beside, machine)
     ran = on_folder(run, "replay", settings.config, flags, out=out)
-    show(_replayed(ran), out.output, no_color=out.no_color)
+    write_output(_replayed(ran), out.output, no_color=out.no_color)
 
 
-def _replayed(ran: Ran) -> Shown:
+def _replayed(ran: Ran) -> CommandOutput:
     """Return the backtest; people first read whom it leaves out and where it breaks the SLO more."""
     from hs_analysis.pipeline.results import sections, unserved
     from hs_analysis.report import first_line
@@ -207,7 +209,7 @@ Write summary.json and report.html: one file that opens without a network."""
 
 @grouped
 def report(
-    run: Run,
+    run: RunFolder,
     settings: ConfigFlags,
     history: HistoryFlags,
     slo: SloFlags,
@@ -217,13 +219,13 @@ def report(
     out: OutputFlags,
 ) -> None:
     """Write the report and print where it is."""
-    closed = gates.open_for(fail.fail_on or (), run)
+    closed = gates.summary_gates(fail.fail_on or (), run)
     ran = on_folder(run, "report", settings.config, (history, slo, method, machine), out=out)
 
     from hs_analysis.pipeline.results import read_summary
 
-    show(_report(ran.folder), out.output, no_color=out.no_color)
-    gates.close(closed, read_summary(ran.folder), ran.folder)
+    write_output(_report(ran.folder), out.output, no_color=out.no_color)
+    gates.check_gates(closed, read_summary(ran.folder), ran.folder)
 
 
 INGEST_HELP = """hsa ingest dumps/
@@ -238,16 +240,16 @@ def ingest(
     reading: ReadingFlags,
     machine: MachineFlags,
     strict: StrictFlags,
-    place: PlaceFlags,
+    place: RunFolderFlags,
     out: OutputFlags,
 ) -> None:
     """Read dumps into a run folder and print what each file gave."""
     flags = (reading, machine)
     ran = from_inputs(inputs, "ingest", settings.config, flags, place=place, out=out, strict=strict.strict)
-    show(_ingested(ran), out.output, no_color=out.no_color)
+    write_output(_ingested(ran), out.output, no_color=out.no_color)
 
 
-def _ingested(ran: Ran) -> Shown:
+def _ingested(ran: Ran) -> CommandOutput:
     from hs_analysis.pipeline.results import ingested
 
     found = {"run_dir": str(ran.folder), **ingested(ran.manifest)}
@@ -265,7 +267,9 @@ def _ingested(ran: Ran) -> Shown:
     none = "no metrics over time: hsa doctor says what there is and what is needed"
     notes.append(f"window: {found['start']} to {found['end']}" if found["start"] else none)
     notes.append(f"run folder: {ran.folder}")
-    return Shown(found, found["files"], lambda: [Table("Files read", columns, found["files"]), *notes])
+    return CommandOutput(
+        found, found["files"], lambda: [Table("Files read", columns, found["files"]), *notes]
+    )
 
 
 EXPORT_HELP = f"""hsa export {_RUN} --target keda
@@ -278,7 +282,7 @@ _TARGETS_HELP = "; ".join(f"{name}: {title}" for name, title in EXPORT_TARGETS.i
 
 @grouped
 def export(
-    run: Run,
+    run: RunFolder,
     target: Annotated[
         list[str] | None,
         typer.Option(
@@ -297,10 +301,10 @@ def export(
     """Write the exports and print the files of the targets asked for, with their losses."""
     targets = _known_targets(target or [], tuple(EXPORT_TARGETS))
     ran = on_folder(run, "export", settings.config, (history, slo, method, machine), out=out)
-    show(_exported(ran.folder, targets), out.output, no_color=out.no_color)
+    write_output(_exported(ran.folder, targets), out.output, no_color=out.no_color)
 
 
-def _exported(folder: Path, targets: Sequence[str]) -> Shown:
+def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
     from hs_analysis.pipeline.results import exported
 
     found = [
@@ -315,7 +319,9 @@ def _exported(folder: Path, targets: Sequence[str]) -> Shown:
     ]
     columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
     wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
-    return Shown({"exports": found}, losses, lambda: [*wrote, Table("Not expressed", columns, losses)])
+    return CommandOutput(
+        {"exports": found}, losses, lambda: [*wrote, Table("Not expressed", columns, losses)]
+    )
 
 
 def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:

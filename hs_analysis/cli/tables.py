@@ -93,11 +93,11 @@ def derived(service: Service) -> list[Block]:
         *releases.lines(service),
         Table(
             f"Capacity of {service['service']}",
-            _told_apart(columns_of("role gpu capacity status basis covered"), capacity),
+            _without_single_type(columns_of("role gpu capacity status basis covered"), capacity),
             capacity,
         ),
         *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
-        Table("Targets", _told_apart(columns, thresholds), thresholds),
+        Table("Targets", _without_single_type(columns, thresholds), thresholds),
         "[1] scale out above, in below: wanted ÷ current instances; [2] after scaling out / in",
         *_noted("target", service.get("thresholds"), lambda entry: f"{entry['signal']}@{entry['role']}"),
         *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
@@ -109,7 +109,9 @@ def derived(service: Service) -> list[Block]:
     ]
 
 
-def _told_apart(columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _without_single_type(
+    columns: list[tuple[str, str]], rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
     """Leave out the column of GPU types where there is nothing to tell apart."""
     alike = {row["gpu"] for row in rows} <= {"all"}
     return [column for column in columns if not (alike and column[0] == "gpu")]

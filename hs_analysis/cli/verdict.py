@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hs_analysis.cli.backtest import current_lines
-from hs_analysis.cli.output import Block, Shown, text_of
+from hs_analysis.cli.output import Block, CommandOutput, text_of
 from hs_analysis.cli.tables import (
     amount,
     estimate,
@@ -32,7 +32,7 @@ _ON_TOP = (
 )  # said in the first lines
 
 
-def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> Shown:
+def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> CommandOutput:
     """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
     from hs_analysis.report import first_line
     from hs_analysis.report.choice import choose
@@ -58,7 +58,7 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     blocks += [f"warning ({w['code']}): {w['text']}" for w in summary["warnings"] if w["code"] not in _ON_TOP]
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
-    return Shown(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
+    return CommandOutput(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
 
 
 def _by_service(policies: Sequence[str]) -> dict[str, str]:

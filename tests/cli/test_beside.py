@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hs_analysis.cli.app import app
-from hs_analysis.cli.options import BesideFlags, CurrentFlags
+from hs_analysis.cli.options import CurrentFlags, ScenarioFlags
 from hs_analysis.errors import HsError
 from hs_analysis.replay import FAULTS
 from hs_analysis.schema import names
@@ -41,15 +41,15 @@ def test_files_are_kept_whole_and_without_credentials(tmp_path: Path) -> None:
 def test_what_can_not_be_used_is_refused_before_anything_runs(flags: dict[str, object], says: str) -> None:
     """One line with the place."""
     with pytest.raises(HsError) as caught:
-        BesideFlags(**flags).layer()
+        ScenarioFlags(**flags).layer()
     assert caught.value.line().startswith(says)
 
 
 def test_nothing_given_changes_nothing_and_none_takes_away() -> None:
     """A run keeps what stands beside it until it is taken away."""
-    assert BesideFlags().layer() == {}
+    assert ScenarioFlags().layer() == {}
     taken = resolve(
-        [BesideFlags(policy=["none"], current=["none"], fault=["none"], topology="none").layer()]
+        [ScenarioFlags(policy=["none"], current=["none"], fault=["none"], topology="none").layer()]
     )[0]
     assert set(taken.values()) == {()}
 
@@ -61,7 +61,7 @@ def test_a_topology_is_kept_whole_checked_and_shown(tmp_path: Path) -> None:
         "schema: hs-analysis/topology/v1alpha1\naffinity: s2\n"
         "racks:\n  - {s2: a, s1: a1, gpu_type: H20, gpus: 12}\n"
     )
-    (kept,) = resolve([BesideFlags(topology=str(path)).layer()])[0]["beside.topology"]
+    (kept,) = resolve([ScenarioFlags(topology=str(path)).layer()])[0]["beside.topology"]
     assert (kept.name, kept.text) == (str(path), path.read_text())
     done = CliRunner().invoke(app, ["validate", str(path)])
     assert done.stdout == f"{path}: valid, 12 GPUs in 1 racks, prefill and decode within s2\n"

@@ -36,7 +36,7 @@ def summary(**service: Any) -> dict[str, Any]:
 def failed(condition: str, found: dict[str, Any], folder: Path = Path()) -> str:
     """Return the line of a condition that holds, empty when it does not."""
     try:
-        gates.close(gates.open_for([condition], folder), found, folder)
+        gates.check_gates(gates.summary_gates([condition], folder), found, folder)
     except GateFailed as error:
         return error.line()
     return ""
@@ -126,7 +126,7 @@ def test_what_is_no_summary_of_ours_is_refused_in_one_line(tmp_path: Path, found
     """With the file and what to do."""
     (tmp_path / "summary.json").write_text(json.dumps(found))
     with pytest.raises(RunFolderError) as caught:
-        gates.open_for([f"verdict-changed:{tmp_path}"], None)
+        gates.summary_gates([f"verdict-changed:{tmp_path}"], None)
     line = caught.value.line()
     assert says in line
     assert "summary.json" in line
@@ -137,10 +137,10 @@ def test_without_a_name_the_run_folder_itself_is_compared(tmp_path: Path) -> Non
     """What it held before the run counts, and a first run changes nothing."""
     assert failed("verdict-changed", summary(), tmp_path) == ""
     (tmp_path / "summary.json").write_text(json.dumps(summary(recommended=None)))
-    opened = gates.open_for(["verdict-changed"], tmp_path)
+    opened = gates.summary_gates(["verdict-changed"], tmp_path)
     (tmp_path / "summary.json").write_text(json.dumps(summary()))  # as the run does, between the two
     with pytest.raises(GateFailed, match="recommended signal was unknown, is decode_tps@decode"):
-        gates.close(opened, summary(), tmp_path)
+        gates.check_gates(opened, summary(), tmp_path)
 
 
 def run_folder(folder: Path, change: tuple[str, str] = ("", "")) -> Path:
@@ -168,24 +168,24 @@ def test_the_decision_is_compared_with_an_earlier_run(
     before, now = run_folder(tmp_path / "before"), run_folder(tmp_path / "now", change)
     found = json.loads((now / "summary.json").read_text("utf-8"))
     for named in (before, before / "summary.json"):
-        opened = gates.open_for([f"decision-changed:{named}"], None)
+        opened = gates.summary_gates([f"decision-changed:{named}"], None)
         if not line:
-            gates.close(opened, found, now)
+            gates.check_gates(opened, found, now)
             continue
         with pytest.raises(GateFailed) as caught:
-            gates.close(opened, found, now)
+            gates.check_gates(opened, found, now)
         assert line in caught.value.line()
 
 
 def test_the_decision_of_the_folder_itself_is_read_before_the_run_writes_over_it(tmp_path: Path) -> None:
     """Without a name the policy that stood there counts; a first run changes nothing."""
     found = json.loads((GOLDEN / "summary.json").read_text("utf-8"))
-    gates.close(gates.open_for(["decision-changed"], tmp_path), found, tmp_path)
+    gates.check_gates(gates.summary_gates(["decision-changed"], tmp_path), found, tmp_path)
     run_folder(tmp_path)
-    opened = gates.open_for(["decision-changed"], tmp_path)
+    opened = gates.summary_gates(["decision-changed"], tmp_path)
     run_folder(tmp_path, ("mode: metric", "mode: hold"))  # as the run does, between the two
     with pytest.raises(GateFailed, match="mode: metric → hold"):
-        gates.close(opened, found, tmp_path)
+        gates.check_gates(opened, found, tmp_path)
 
 
 def test_one_line_a_condition() -> None:
@@ -195,9 +195,9 @@ def test_one_line_a_condition() -> None:
     ]
     conditions = ["coverage<0.9", "ratio-drifting", "rows_rejected>0", "vs_recorded<0", "refused"]
     found = summary(signals=signals, pd_ratio={"status": "drifting"})
-    opened = gates.open_for(conditions, Path())
+    opened = gates.summary_gates(conditions, Path())
     with pytest.raises(ManyErrors) as caught:
-        gates.close(opened, found, Path())
+        gates.check_gates(opened, found, Path())
     assert len(caught.value.errors) == 4
     assert caught.value.all_told
     assert caught.value.errors[0].line().endswith("… and 2 more")
@@ -220,19 +220,19 @@ def test_one_line_a_condition() -> None:
 def test_what_is_no_condition(condition: str, message: str) -> None:
     """A misspelt gate never stays open."""
     with pytest.raises(UsageError, match=message.replace("?", r"\?")):
-        gates.open_for([condition], Path())
+        gates.summary_gates([condition], Path())
 
 
 def test_an_earlier_run_is_needed() -> None:
     """Without a run folder or a name there is nothing to compare with."""
     for name in ("verdict-changed", "decision-changed"):
         with pytest.raises(UsageError, match=f"{name}:RUN, or go on in one with --run-dir"):
-            gates.open_for([name], None)
+            gates.summary_gates([name], None)
 
 
 def test_doctor_knows_the_input_only() -> None:
     """What needs the whole answer is refused there, with where to use it."""
-    assert len(gates.of_doctor(["coverage<0.9", "check-failed", "rows_rejected>0"])) == 3
+    assert len(gates.doctor_gates(["coverage<0.9", "check-failed", "rows_rejected>0"])) == 3
     for condition in ("refused", "slo_violation_ratio>0.01", "verdict-changed:x", "decision-changed:x"):
         with pytest.raises(UsageError, match="needs the whole answer; use hsa run"):
-            gates.of_doctor([condition])
+            gates.doctor_gates([condition])

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hs_analysis.cli.output import Bars, Lines, Quiet, listener
+from hs_analysis.cli.output import NoProgress, ProgressBars, ProgressLines, progress_listener
 
 
 def test_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """One line for a finished or skipped stage, none for steps, all on stderr."""
-    lines = listener(quiet=False, no_color=False)
-    assert type(lines) is Lines
+    lines = progress_listener(quiet=False, no_color=False)
+    assert type(lines) is ProgressLines
     lines.started("study", "judging", 1, 2)
     lines.advanced(1, 5, "fits")
     lines.finished("study", 1.25, "signals 3")
@@ -33,8 +33,8 @@ def test_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """With -q neither progress nor remarks."""
-    quiet = listener(quiet=True, no_color=False)
-    assert type(quiet) is Quiet
+    quiet = progress_listener(quiet=True, no_color=False)
+    assert type(quiet) is NoProgress
     quiet.finished("study", 1.0, "")
     quiet.noted("hello")
     assert capsys.readouterr() == ("", "")
@@ -51,8 +51,8 @@ def test_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
-    bars = listener(quiet=False, no_color=True)
-    assert type(bars) is Bars
+    bars = progress_listener(quiet=False, no_color=True)
+    assert type(bars) is ProgressBars
     bars.started("ingest", "reading the dumps", 1, 3)
     bars.advanced(2, 7, "files")
     assert bars._bar is not None

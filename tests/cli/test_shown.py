@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from hs_analysis.cli.output import Shown, Table, as_csv, as_json, as_yaml, number, show, text_of
+from hs_analysis.cli.output import (
+    CommandOutput,
+    Table,
+    as_csv,
+    as_json,
+    as_yaml,
+    number,
+    text_of,
+    write_output,
+)
 
 scalars = (
     st.none()
@@ -66,7 +75,7 @@ def test_table_off_a_terminal_is_never_cut(capsys: pytest.CaptureFixture[str]) -
         [("a", "name"), ("b", "amount")],
         [{"a": f"[red]{long}", "b": 1234.5}, {"a": "y", "b": None}],
     )
-    show(Shown({}, [], lambda: ["a line", table, Table("More", [], [])]), "table")
+    write_output(CommandOutput({}, [], lambda: ["a line", table, Table("More", [], [])]), "table")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "a line"
     assert any(f"[red]{long}" in line for line in lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hs_analysis.cli.compare import sentence, told
+from hs_analysis.cli.compare import change_text, sentence
 from hs_analysis.compare import ComparedRun, compare_runs
 from hs_analysis.compare.documents import policy_changes
 from hs_analysis.errors import RunFolderError
@@ -117,7 +117,7 @@ def test_a_field_that_no_code_knows_is_compared():
     one.policies[0]["spec"]["guards"][0]["window"] = {"over_s": 60}
     found = compared(spec("guards", 0, "window", {"over_s": 90}), one)
     assert (only(found).path, only(found).unit) == ("spec.guards[ttft@prefill].window.over_s", "s")
-    assert told(only(found)) == "guards ttft@prefill, window, over: 60 → 90 s (+50.0 %)"
+    assert change_text(only(found)) == "guards ttft@prefill, window, over: 60 → 90 s (+50.0 %)"
     gone = only(compared(lambda document, _: document["spec"]["guards"][0].pop("window"), one))
     assert (gone.relation, gone.relevance) == ("removed", "note")
 
@@ -161,14 +161,14 @@ def test_other_cooldowns_are_told_and_ask_for_no_action():
     """Old → new with the unit, pool by pool."""
     found = compared(scaled(1.5, "cooldown", "by_role", "decode", "scale_in_s"))
     assert (only(found).path, only(found).relevance) == ("spec.cooldown.decode.scale_in_s", "note")
-    assert told(only(found)) == "cooldown, decode, scale in: 600 → 900 s (+50.0 %)"
+    assert change_text(only(found)) == "cooldown, decode, scale in: 600 → 900 s (+50.0 %)"
 
 
 def test_another_metric_is_told_as_such_first():
     """The metrics that are followed, then the entries that came and went."""
     found = compared(spec("primaries", 0, "signal", "gpu_util"))
-    assert told(found.changes[0]) == f"metric: {METRIC} → gpu_util@prefill"
-    assert {told(change) for change in found.changes[1:]} >= {
+    assert change_text(found.changes[0]) == f"metric: {METRIC} → gpu_util@prefill"
+    assert {change_text(change) for change in found.changes[1:]} >= {
         f"metric {METRIC} is gone",
         "metric gpu_util@prefill is new",
     }
@@ -179,7 +179,7 @@ def test_verdicts_count_where_the_decision_stands_on_them():
     rows = ONE.summary["services"][0]["signals"]
     best = next(n for n, row in enumerate(rows) if row["signal"] == "decode_tps")
     found = compared(lambda _, service: service["signals"][best].update(verdict="guard"))
-    assert told(only(found)) == "verdict on decode_tps@decode: proportional → guard"
+    assert change_text(only(found)) == "verdict on decode_tps@decode: proportional → guard"
     assert found.decision_changed
     other = next(n for n, row in enumerate(rows) if row["verdict"] == "unusable")
     assert not compared(lambda _, service: service["signals"][other].update(verdict="guard")).decision_changed
@@ -217,8 +217,8 @@ def test_a_floor_is_a_bound_and_two_estimates_have_intervals(before, after, rela
     found = compared(capacity(**after), base)
     change = next(one for one in found.changes if one.path == "capacity[decode].per_instance")
     assert change.relation == relation
-    assert says in told(change)
-    assert ("overlap" in told(change)) is (relation in ("overlap", "apart"))
+    assert says in change_text(change)
+    assert ("overlap" in change_text(change)) is (relation in ("overlap", "apart"))
 
 
 def test_a_drifting_ratio_has_a_band_and_no_interval():
@@ -288,7 +288,7 @@ def test_the_capacity_of_a_target_is_read_from_the_policy():
     floor = compared(spec("primaries", 0, "target_per_instance", "status", "floor"), newer)
     assert [one.relation for one in floor.changes if "capacity" in one.path] == ["within_bound"]
     kept = compared(lambda _, service: service["decision"].update(recommend="keep"), newer)
-    assert told(only(kept)) == "recommend: apply → keep"
+    assert change_text(only(kept)) == "recommend: apply → keep"
     assert kept.decision_changed
 
 
@@ -321,7 +321,7 @@ def test_another_input_alone_is_no_change():
     other.summary["inputs"].pop()
     found = compare_runs(ONE, other)
     assert (found.changed, {change.relevance for change in found.changes}) == (False, {"context"})
-    assert [told(change) for change in found.changes] == [
+    assert [change_text(change) for change in found.changes] == [
         "SLO, TTFT: 2.5 → 2 s (−20.0 %)",
         "inputs: 21 files → 20 files, 20 of them the same",
     ]
@@ -341,7 +341,7 @@ def test_intervals_of_hours_do_not_tell_runs_apart():
             runs.append(run)
         change = only(compare_runs(*runs))
         assert (change.path, change.relation) == (f"replay.policies[{name}].vs_recorded", relation)
-        assert told(change).startswith(
+        assert change_text(change).startswith(
             f"{name}: saved against recorded: 10 → 30 %" if basis == "hours" else name
         )
 
@@ -349,5 +349,5 @@ def test_intervals_of_hours_do_not_tell_runs_apart():
 def test_a_small_difference_is_shown_with_the_digits_that_tell_it():
     """Old and new never read alike."""
     change = only(compared(scaled(1.0001, "hysteresis", "by_role", "decode", "scale_out_ratio")))
-    before, after = told(change).removesuffix(" (+0.0 %)").partition(": ")[2].split(" → ")
+    before, after = change_text(change).removesuffix(" (+0.0 %)").partition(": ")[2].split(" → ")
     assert before != after
