@@ -61,7 +61,8 @@ def sentence(found: Comparison) -> str:
     notes = sum(change.relevance == "note" for change in found.changes)
     if acts:
         more = f"; and {len(acts) - 1} more" if len(acts) > 1 else ""
-        return f"Something changed that you must act on: {_of_service(acts[0], found)}{change_text(acts[0])}{more}."
+        first = f"{_of_service(acts[0], found)}{change_text(acts[0])}"
+        return f"Something changed that you must act on: {first}{more}."
     if notes:
         differ = "1 other thing differs" if notes == 1 else f"{notes} other things differ"
         return f"Nothing changed that you must act on; {differ}."

@@ -177,7 +177,8 @@ def renewed(scene: DoctorContext) -> list[Finding]:
     return [
         Finding(
             "renewed", "warn",
-            f"{instance} has another {label} from {time_text(first)} on ({old}, then {new}): it started again; "
+            f"{instance} has another {label} from {time_text(first)} on ({old}, then {new}): "
+            f"it started again; "
             f"series are joined by instance, never by {label}", service=service, start=first, end=first,
         )
         for (service, _, instance, label), values in sorted(lives.items())
@@ -258,7 +259,8 @@ def scrape_gaps(scene: DoctorContext) -> list[Finding]:
     for row in scene.frozen.iter_rows(named=True):
         seconds = (row["last_t"] - row["first_t"]).total_seconds()
         text = (
-            f"nothing was scraped from {time_text(row['first_t'])} to {time_text(row['last_t'])}: every series "
+            f"nothing was scraped from {time_text(row['first_t'])} to {time_text(row['last_t'])}: "
+            "every series "
             "repeats its last value; these samples are null, the increase over the gap counts in totals only"
         )
         found.append(

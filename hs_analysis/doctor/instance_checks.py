@@ -39,8 +39,8 @@ def fleet(scene: DoctorContext) -> list[Finding]:
         text = f"all {total} {role} instances were there from start to end: nothing scaled"
         if part:
             text = (
-                f"{part} of {total} {role} instances came or went: {_moved_instances(moved)}; they count only while "
-                "they report, and a last value is no zero"
+                f"{part} of {total} {role} instances came or went: {_moved_instances(moved)}; "
+                "they count only while they report, and a last value is no zero"
             )
         found.append(Finding("fleet", "pass", text, service=str(service), value=float(part)))
     return sorted(found, key=lambda one: (one.service, one.text))
@@ -71,8 +71,8 @@ def ended(scene: DoctorContext) -> list[Finding]:
     found = [
         Finding(
             "ended", "warn",
-            f"{row['instance']} ({row['role']}) does not answer from {time_text(row['ended'])} on: its target is "
-            "known (up is 0) and its series end; it counts no more",
+            f"{row['instance']} ({row['role']}) does not answer from {time_text(row['ended'])} on: "
+            "its target is known (up is 0) and its series end; it counts no more",
             service=row["service"], start=row["ended"],
         )
         for row in dead.iter_rows(named=True)

@@ -160,8 +160,8 @@ def _summary(role: str, levels: Sequence[Level], minutes: float) -> str:
     latency = {"prefill": "TTFT", "decode": "TBT"}.get(role, "TTFT or TBT")
     return (
         f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance, {STEP - 1:.0%} and"
-        f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat the"
-        f" last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them to hsa run"
+        f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat"
+        f" the last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them to hsa run"
         f" --pressure-test"
     )
 
