@@ -60,7 +60,18 @@ def signal_infos(
         interval = effective.get((signal, role, preference)) or usual_s
         share = 1.0 - table[name].null_count() / table.height
         unit, pool, family = _catalogued(signal, preference, catalogue)
-        infos.append(SignalInfo(signal, role, source, unit, pool, family, float(interval), share))
+        infos.append(
+            SignalInfo(
+                signal=signal,
+                role=role,
+                source=source,
+                unit=unit,
+                pool=pool,
+                family=family,
+                interval_s=float(interval),
+                coverage=share,
+            )
+        )
     return tuple(infos)
 
 

@@ -233,7 +233,17 @@ def align(
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
         own = chosen.filter((pl.col("service") == service) & ~is_excluded(left_out))
-        frame = _service_frame(service, own, windows, series, quality, catalogue, settings, left_out, query)
+        frame = _service_frame(
+            service=service,
+            own=own,
+            windows=windows,
+            series=series,
+            quality=quality,
+            catalogue=catalogue,
+            settings=settings,
+            left_out=left_out,
+            query=query,
+        )
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
@@ -243,14 +253,14 @@ def align(
     births = births.filter(~row_is_excluded(left_out, "first_served"))
     per_instance = _instances(tuple(frames), windows, chosen, settings.history_kind)
     return Aligned(
-        tuple(frames),
-        signals,
-        tuple(facts),
-        chosen_edges(edges, chosen),
-        disagreements,
-        windows.lives,
-        births,
-        per_instance,
+        frames=tuple(frames),
+        signals=signals,
+        facts=tuple(facts),
+        edges=chosen_edges(edges, chosen),
+        disagreements=disagreements,
+        lives=windows.lives,
+        births=births,
+        instances=per_instance,
     )
 
 
@@ -287,7 +297,17 @@ def _all_services(
     gains = whole.read({*proof["series_id"], *told["series_id"]}, samples.read)
     instances = presence.counts(PRESENT_SHARE)
     signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)
-    return _AllServices(width, interval, terms, store, gains, instances, lives.table(), signals, left_out)
+    return _AllServices(
+        width_s=width,
+        interval_s=interval,
+        terms=terms,
+        store=store,
+        gains=gains,
+        instances=instances,
+        lives=lives.table(),
+        signals=signals,
+        left_out=left_out,
+    )
 
 
 def _service_frame(
@@ -318,11 +338,17 @@ def _service_frame(
     table = without_excluded(table, left_out)
     terms = windows.terms.filter(pl.col("service") == service)
     return ServiceFrame(
-        service, windows.width_s, settings.history_kind, reference, table,
-        signal_infos(table.filter(~row_is_excluded(left_out)), own, terms, quality, catalogue, windows.interval_s),
-        gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
-        gpu_types(series, service),
-    )  # fmt: skip
+        service=service,
+        window_s=windows.width_s,
+        kind=settings.history_kind,
+        reference=reference,
+        table=table,
+        signals=signal_infos(
+            table.filter(~row_is_excluded(left_out)), own, terms, quality, catalogue, windows.interval_s
+        ),
+        gpus_per_instance=gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
+        gpu_types=gpu_types(series, service),
+    )
 
 
 def _frontends(catalogue: Catalogue) -> list[str]:

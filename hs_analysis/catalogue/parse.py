@@ -152,9 +152,16 @@ def _signal(
         for i, source in enumerate(row["sources"])
     ]
     return Signal(
-        row["id"], row["meaning"], row["unit"], row["family"], row["pool"], row["role"],
-        tuple(s for s in sources if s), row["enable"], bool(row.get("wanted", True)),
-    )  # fmt: skip
+        row["id"],
+        meaning=row["meaning"],
+        unit=row["unit"],
+        family=row["family"],
+        pool=row["pool"],
+        role=row["role"],
+        sources=tuple(s for s in sources if s),
+        enable=row["enable"],
+        wanted=bool(row.get("wanted", True)),
+    )
 
 
 def _source(

@@ -144,14 +144,14 @@ def server_access(
             "both are given", where="the token and the user", hint="keep one: bearer or basic authentication"
         )
     return Access(
-        token,
-        user,
-        password,
-        tenant,
-        path_text(ca_file),
-        path_text(client_cert),
-        path_text(client_key),
-        insecure,
+        token=token,
+        user=user,
+        password=password,
+        tenant=tenant,
+        ca_file=path_text(ca_file),
+        client_cert=path_text(client_cert),
+        client_key=path_text(client_key),
+        insecure=insecure,
     )
 
 
@@ -360,7 +360,14 @@ def pull(
     want = _wanted(config)
     request = _request(bounds, last, step, match, namespace, exporter, want)
     access = server_access(
-        token_file, user, password_file, tenant, ca_file, client_cert, client_key, insecure
+        token_file=token_file,
+        user=user,
+        password_file=password_file,
+        tenant=tenant,
+        ca_file=ca_file,
+        client_cert=client_cert,
+        client_key=client_key,
+        insecure=insecure,
     )
     timeout_s = seconds(timeout, "--timeout")
 

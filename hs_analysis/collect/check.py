@@ -290,7 +290,8 @@ def _unlike(plan: Plan, facts: Mapping[str, FileFacts], held: Collection[str], u
             if one.first_s < file.start - EDGE_S or one.last_s > file.end + EDGE_S:
                 text = (
                     f"{metric}: {file.file} holds samples outside its stretch of "
-                    f"{iso(file.start)} to {iso(file.end)}: its times go from {_time_text(one.first_s)} to {_time_text(one.last_s)}"
+                    f"{iso(file.start)} to {iso(file.end)}: its times go from "
+                    f"{_time_text(one.first_s)} to {_time_text(one.last_s)}"
                 )
                 command = curl(file, Caller(url))
                 found.append(PlanFinding("other_times", "fail", text, (file.file,), command))

@@ -129,10 +129,21 @@ def number_change(place: Subject, before: Measure, after: Measure) -> RunChange:
     if before.value and after.value is not None:
         moved = after.value / before.value - 1.0
     return RunChange(
-        place.service, place.part, place.path, place.what, before.value, after.value, place.unit,
-        before.interval, after.interval, before.bound, after.bound, relation, moved,
-        _relevance(place, relation, moved),
-    )  # fmt: skip
+        service=place.service,
+        part=place.part,
+        path=place.path,
+        what=place.what,
+        before=before.value,
+        after=after.value,
+        unit=place.unit,
+        before_interval=before.interval,
+        after_interval=after.interval,
+        before_bound=before.bound,
+        after_bound=after.bound,
+        relation=relation,
+        moved_ratio=moved,
+        relevance=_relevance(place, relation, moved),
+    )
 
 
 def text_change(place: Subject, before: Any, after: Any) -> RunChange:
@@ -153,9 +164,21 @@ def schema_change(place: Subject, before: Any, after: Any) -> RunChange:
 
 def _worded(place: Subject, before: Any, after: Any, relation: Relation, relevance: Relevance) -> RunChange:
     return RunChange(
-        place.service, place.part, place.path, place.what, before, after, place.unit,
-        None, None, "", "", relation, None, relevance,
-    )  # fmt: skip
+        service=place.service,
+        part=place.part,
+        path=place.path,
+        what=place.what,
+        before=before,
+        after=after,
+        unit=place.unit,
+        before_interval=None,
+        after_interval=None,
+        before_bound="",
+        after_bound="",
+        relation=relation,
+        moved_ratio=None,
+        relevance=relevance,
+    )
 
 
 def _relevance(place: Subject, relation: Relation, moved: float | None) -> Relevance:

@@ -178,7 +178,7 @@ def renewed(scene: DoctorContext) -> list[Finding]:
         Finding(
             "renewed", "warn",
             f"{instance} has another {label} from {time_text(first)} on ({old}, then {new}): "
-            f"it started again; "
+            "it started again; "
             f"series are joined by instance, never by {label}", service=service, start=first, end=first,
         )
         for (service, _, instance, label), values in sorted(lives.items())
@@ -260,8 +260,8 @@ def scrape_gaps(scene: DoctorContext) -> list[Finding]:
         seconds = (row["last_t"] - row["first_t"]).total_seconds()
         text = (
             f"nothing was scraped from {time_text(row['first_t'])} to {time_text(row['last_t'])}: "
-            "every series "
-            "repeats its last value; these samples are null, the increase over the gap counts in totals only"
+            "every series repeats its last value; these samples are null, the increase over the gap counts "
+            "in totals only"
         )
         found.append(
             Finding("scrape_gap", "warn", text, value=seconds, start=row["first_t"], end=row["last_t"])

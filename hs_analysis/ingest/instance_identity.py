@@ -95,7 +95,17 @@ def _origin(capture: str, labels: Mapping[str, str], catalogue: Catalogue) -> Se
     namespace = first_label(labels, NAMESPACE_LABELS) or NO_NAMESPACE
     model = (labels.get(exporter.model) if exporter.model else None) or ""
     named = model.lower() if model not in NO_MODEL else None
-    return SeriesOrigin(metric, labels, exporter, capture, namespace, place, kind, pod, named)
+    return SeriesOrigin(
+        metric=metric,
+        labels=labels,
+        exporter=exporter,
+        capture=capture,
+        namespace=namespace,
+        place=place,
+        unit_kind=kind,
+        pod=pod,
+        model=named,
+    )
 
 
 def _counts_pods(metric: str, exporter: Exporter) -> bool:

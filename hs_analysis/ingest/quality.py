@@ -273,8 +273,9 @@ def _ranges(series: pl.DataFrame, ranges: pl.DataFrame, catalogue: Catalogue) ->
         if documented and reader:
             rows.append(
                 _Range(
-                    row["series_id"], (row["capture"], row["metric"]), documented,
-                    reader[1].steps is not None, row["low"], row["high"], row["over"], row["between"],
+                    series_id=row["series_id"], group=(row["capture"], row["metric"]), documented=documented,
+                    rounds=reader[1].steps is not None, low=row["low"], high=row["high"],
+                    over=row["over"], between=row["between"],
                 )
             )  # fmt: skip
     return rows

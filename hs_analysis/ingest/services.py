@@ -653,7 +653,14 @@ def identify(
         gpu_type = gpus.get(row.key) if row.key else None
         result.append(
             SeriesIdentity(
-                row.exporter.name, role, evidence, service, row.place, row.unit_kind, gpu_type, gpu_id
+                exporter=row.exporter.name,
+                emitter_role=role,
+                role_evidence=evidence,
+                service=service,
+                instance=row.place,
+                unit_kind=row.unit_kind,
+                gpu_type=gpu_type,
+                gpu_id=gpu_id,
             )
         )
     return result

@@ -175,10 +175,16 @@ def read_files(
 
 def _record(file: InputFile, one: _OneFile) -> FileRead:
     return FileRead(
-        file.name, file.format.id, one.notes.rows, one.notes.rejections.total, len(one.found),
-        sum(frame.height for frame in one.requests), sum(frame.height for frame in one.bench),
-        one.notes.warnings, one.notes.infos,
-    )  # fmt: skip
+        name=file.name,
+        format=file.format.id,
+        rows_read=one.notes.rows,
+        rows_rejected=one.notes.rejections.total,
+        series=len(one.found),
+        requests=sum(frame.height for frame in one.requests),
+        bench=sum(frame.height for frame in one.bench),
+        warnings=one.notes.warnings,
+        infos=one.notes.infos,
+    )
 
 
 @dataclass
@@ -495,19 +501,24 @@ def _from_staged(
     ):  # fmt: skip
         write_table(frame, contract, data / f"{name}.parquet")
     return Ingested(
-        series, settled.quality, data / "rejected.parquet", settled.frozen, intake.requests, intake.bench,
-        _file_counts(intake, settled.fates, better),
-        tuple(p.name for p in discovery.passed if p.state == "skipped"),
-        tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
-        tuple((r.name, text) for r in intake.records for text in r.warnings),
-        tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
-        file_spans(
+        series=series,
+        quality=settled.quality,
+        rejected_path=data / "rejected.parquet",
+        frozen=settled.frozen,
+        requests=intake.requests,
+        bench=intake.bench,
+        files=_file_counts(intake, settled.fates, better),
+        skipped=tuple(p.name for p in discovery.passed if p.state == "skipped"),
+        broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
+        warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
+        infos=tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
+        spans=file_spans(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
-        series_on_query_grids(kept, series, looking_back, spans),
-        intake.helps,
-    )  # fmt: skip
+        grids=series_on_query_grids(kept, series, looking_back, spans),
+        helps=intake.helps,
+    )
 
 
 def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
@@ -600,9 +611,19 @@ def _file_counts(
     def count(record: FileRead, number: int) -> FileRows:
         stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in OUTCOMES)
         return FileRows(
-            record.name, record.format, record.rows_read, stored + record.requests + record.bench, duplicates,
-            record.rows_rejected + conflicts, superseded, record.series, record.requests, record.bench,
-            tuple(sorted(names[other] for other in better.get(number, ()))) if superseded else (),
-        )  # fmt: skip
+            name=record.name,
+            format=record.format,
+            rows_read=record.rows_read,
+            rows_stored=stored + record.requests + record.bench,
+            duplicates=duplicates,
+            rows_rejected=record.rows_rejected + conflicts,
+            superseded=superseded,
+            series=record.series,
+            requests=record.requests,
+            bench=record.bench,
+            superseded_by=tuple(sorted(names[other] for other in better.get(number, ())))
+            if superseded
+            else (),
+        )
 
     return tuple(count(record, number) for record, number in zip(intake.records, intake.whole, strict=True))

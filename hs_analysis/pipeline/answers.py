@@ -83,7 +83,16 @@ def with_answers(
         known = np.isfinite(values)
         columns.append(pl.Series(column(signal, role), values).fill_nan(None))
         infos.append(
-            SignalInfo(signal, role, "derived", "s", "ratio", "latency", frame.window_s, float(known.mean()))
+            SignalInfo(
+                signal=signal,
+                role=role,
+                source="derived",
+                unit="s",
+                pool="ratio",
+                family="latency",
+                interval_s=frame.window_s,
+                coverage=float(known.mean()),
+            )
         )
     return replace(frame, table=frame.table.with_columns(columns), signals=(*frame.signals, *infos))
 

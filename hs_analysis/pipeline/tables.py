@@ -230,9 +230,15 @@ def _frame(entry: Mapping[str, Any], signals: pl.DataFrame) -> ServiceFrame:
     absent = [pl.lit(None, pl.Float64).alias(name) for name in names if name not in table.columns]
     table = table.with_columns(absent).select("capture", "t", *names).sort("capture", "t")
     return ServiceFrame(
-        entry["service"], entry["window_s"], entry["kind"], entry["reference"], table, infos,
-        dict(entry["gpus_per_instance"]), {role: tuple(found) for role, found in entry["gpu_types"].items()},
-    )  # fmt: skip
+        service=entry["service"],
+        window_s=entry["window_s"],
+        kind=entry["kind"],
+        reference=entry["reference"],
+        table=table,
+        signals=infos,
+        gpus_per_instance=dict(entry["gpus_per_instance"]),
+        gpu_types={role: tuple(found) for role, found in entry["gpu_types"].items()},
+    )
 
 
 def _grid(own: pl.DataFrame, window_s: float) -> pl.DataFrame:

@@ -161,8 +161,8 @@ def _summary(role: str, levels: Sequence[Level], minutes: float) -> str:
     return (
         f"step the load of {role} up from {levels[0].load:,.0f} tokens/s per instance, {STEP - 1:.0%} and"
         f" {minutes:.0f} minutes a level; stop two levels after {latency} breaks its limit, then repeat"
-        f" the last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them to hsa run"
-        f" --pressure-test"
+        f" the last {DOWN_LEVELS} levels before that on the way down; record the same metrics and give them"
+        f" to hsa run --pressure-test"
     )
 
 

@@ -128,6 +128,12 @@ class ServiceFrame:
         """Return the same service with only the rows of the mask, for train and test parts."""
         table = self.table.filter(mask if isinstance(mask, pl.Expr) else pl.Series(mask))
         return ServiceFrame(
-            self.service, self.window_s, self.kind, self.reference, table, self.signals,
-            self.gpus_per_instance, self.gpu_types,
-        )  # fmt: skip
+            service=self.service,
+            window_s=self.window_s,
+            kind=self.kind,
+            reference=self.reference,
+            table=table,
+            signals=self.signals,
+            gpus_per_instance=self.gpus_per_instance,
+            gpu_types=self.gpu_types,
+        )

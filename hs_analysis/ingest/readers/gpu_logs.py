@@ -160,7 +160,16 @@ def _read(tool: LogTool, dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         kept, t_us = timed(records, time, clock, notes)
         fixed = {tool.host: host_of(dump)}
         for column, (target, unit) in known.items():
-            yield from card_series(kept, column, target, unit, t_us, labels, fixed, notes)
+            yield from card_series(
+                records=kept,
+                column=column,
+                target=target,
+                unit=unit,
+                t_us=t_us,
+                labels=labels,
+                fixed=fixed,
+                notes=notes,
+            )
     warnings, infos = clock.notes()
     notes.warnings += warnings
     notes.infos += infos
@@ -329,4 +338,13 @@ def _dmon_series(
     for i, name in enumerate(names):
         target = LogColumn(DMON_FIELDS.get(name.upper(), name), "")
         fixed = {"Hostname": host_of(dump)}
-        yield from card_series(kept, f"{i}", target, "", t_us, {"gpu#": "gpu"}, fixed, notes)
+        yield from card_series(
+            records=kept,
+            column=f"{i}",
+            target=target,
+            unit="",
+            t_us=t_us,
+            labels={"gpu#": "gpu"},
+            fixed=fixed,
+            notes=notes,
+        )
