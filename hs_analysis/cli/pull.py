@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,13 +23,14 @@ from hs_analysis.cli.options import (
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, progress_listener, write_output
+from hs_analysis.cli.tables import columns_of
 from hs_analysis.errors import DataMissing, ManyErrors, UsageError
 from hs_analysis.settings.file import resolve
 from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.access import Access, Secret
-    from hs_analysis.collect.plan import Plan, PlanRequest
+    from hs_analysis.collect.plan import Caller, Plan, PlanRequest
     from hs_analysis.pipeline.pull import Pulled, Wanted
 
 
@@ -42,58 +44,6 @@ UrlFlag = Annotated[
         help=URL_HELP,
     ),
 ]  # fmt: skip
-TokenFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--token-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
-        help="File with the bearer token; or HSA_TOKEN.",
-    ),
-]  # fmt: skip
-UserFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--user", metavar="NAME", envvar="HSA_USER", rich_help_panel=SERVER, show_default=False,
-        help="User of basic authentication.",
-    ),
-]  # fmt: skip
-PasswordFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--password-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
-        help="File with the password; or HSA_PASSWORD.",
-    ),
-]  # fmt: skip
-TenantFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--tenant", metavar="ID", envvar="HSA_TENANT", rich_help_panel=SERVER, show_default=False,
-        help="Sent as X-Scope-OrgID (Mimir, Cortex).",
-    ),
-]  # fmt: skip
-CaFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
-        help="PEM file of the authority that signed the server's certificate.",
-    ),
-]  # fmt: skip
-CertFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--client-cert", metavar="FILE", rich_help_panel=SERVER, show_default=False,
-        help="PEM file of the client's certificate.",
-    ),
-]  # fmt: skip
-KeyFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--client-key", metavar="FILE", rich_help_panel=SERVER, show_default=False,
-        help="PEM file of its key, where the certificate's file does not hold it.",
-    ),
-]  # fmt: skip
-InsecureFlag = Annotated[
-    bool, typer.Option("--insecure", rich_help_panel=SERVER, help="Do not check the server's certificate.")
-]
 RateFlag = Annotated[
     float,
     typer.Option(
@@ -118,41 +68,109 @@ TimeoutFlag = Annotated[
 ]  # fmt: skip
 
 
-def server_access(
-    token_file: Path | None,
-    user: str | None,
-    password_file: Path | None,
-    tenant: str | None,
-    ca_file: Path | None,
-    client_cert: Path | None,
-    client_key: Path | None,
-    insecure: bool,
-) -> Access:
-    """Return who asks, with the credentials read from their files or the environment.
+@dataclass(frozen=True)
+class AccessFlags:
+    """Who asks the server."""
 
-    Raises
-    ------
-    UsageError
-        For files that can't be read or hold no credential, and for two ways to be let in at once.
-    """
-    from hs_analysis.collect.access import Access
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
+            help="File with the bearer token; or HSA_TOKEN.",
+        ),
+    ] = None  # fmt: skip
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", metavar="NAME", envvar="HSA_USER", rich_help_panel=SERVER, show_default=False,
+            help="User of basic authentication.",
+        ),
+    ] = None  # fmt: skip
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
+            help="File with the password; or HSA_PASSWORD.",
+        ),
+    ] = None  # fmt: skip
+    tenant: Annotated[
+        str | None,
+        typer.Option(
+            "--tenant", metavar="ID", envvar="HSA_TENANT", rich_help_panel=SERVER, show_default=False,
+            help="Sent as X-Scope-OrgID (Mimir, Cortex).",
+        ),
+    ] = None  # fmt: skip
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca-file", metavar="FILE", rich_help_panel=SERVER, show_default=False,
+            help="PEM file of the authority that signed the server's certificate.",
+        ),
+    ] = None  # fmt: skip
+    client_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--client-cert", metavar="FILE", rich_help_panel=SERVER, show_default=False,
+            help="PEM file of the client's certificate.",
+        ),
+    ] = None  # fmt: skip
+    client_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--client-key", metavar="FILE", rich_help_panel=SERVER, show_default=False,
+            help="PEM file of its key, where the certificate's file does not hold it.",
+        ),
+    ] = None  # fmt: skip
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", rich_help_panel=SERVER, help="Do not check the server's certificate."),
+    ] = False
 
-    token = _credential(token_file, "--token-file", "HSA_TOKEN")
-    password = _credential(password_file, "--password-file", "HSA_PASSWORD")
-    if token is not None and (user is not None or password is not None):
-        raise UsageError(
-            "both are given", where="the token and the user", hint="keep one: bearer or basic authentication"
+    def access(self) -> Access:
+        """Return who asks, with the credentials read from their files or the environment.
+
+        Raises
+        ------
+        UsageError
+            For files that can't be read or hold no credential, and for two ways to be let in at once.
+        """
+        from hs_analysis.collect.access import Access
+
+        token = _credential(self.token_file, "--token-file", "HSA_TOKEN")
+        password = _credential(self.password_file, "--password-file", "HSA_PASSWORD")
+        if token is not None and (self.user is not None or password is not None):
+            raise UsageError(
+                "both are given",
+                where="the token and the user",
+                hint="keep one: bearer or basic authentication",
+            )
+        return Access(
+            token=token,
+            user=self.user,
+            password=password,
+            tenant=self.tenant,
+            ca_file=path_text(self.ca_file),
+            client_cert=path_text(self.client_cert),
+            client_key=path_text(self.client_key),
+            insecure=self.insecure,
         )
-    return Access(
-        token=token,
-        user=user,
-        password=password,
-        tenant=tenant,
-        ca_file=path_text(ca_file),
-        client_cert=path_text(client_cert),
-        client_key=path_text(client_key),
-        insecure=insecure,
-    )
+
+    def caller(self, url: str) -> Caller:
+        """Return who asks which server, as commands say it: credentials are named and not read."""
+        from hs_analysis.collect.access import base_url
+        from hs_analysis.collect.plan import Caller
+
+        return Caller(
+            url=base_url(url),
+            tenant=self.tenant,
+            token=shell_word(self.token_file, "HSA_TOKEN"),
+            user=self.user,
+            password=shell_word(self.password_file, "HSA_PASSWORD"),
+            ca_file=path_text(self.ca_file),
+            client_cert=path_text(self.client_cert),
+            client_key=path_text(self.client_key),
+            insecure=self.insecure,
+        )
 
 
 def _credential(file: Path | None, flag: str, variable: str) -> Secret | None:
@@ -181,42 +199,79 @@ def path_text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-LastFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--last", metavar="TIME", rich_help_panel=INPUT, show_default=False,
-        help="The window up to --to, or to now: 7d, 36h; a week unless said.",
-    ),
-]  # fmt: skip
-StepFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--step", metavar="TIME", rich_help_panel=INPUT, show_default=False,
-        help="Fewer samples: one every so long, where that is longer than the scrape interval, which pull "
-        "asks the server for and export-plan takes as 15s. All of them, as scraped, unless said.",
-    ),
-]  # fmt: skip
-MatchFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--match", metavar="SELECTOR", rich_help_panel=INPUT, show_default=False,
-        help="Only series with these labels: 'cluster=\"prod\",job=~\"vllm.*\"'.",
-    ),
-]  # fmt: skip
-NamespaceFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--namespace", metavar="NAME", rich_help_panel=INPUT, show_default=False,
-        help="Only this Kubernetes namespace; exported_namespace counts before namespace.",
-    ),
-]  # fmt: skip
-ExporterFlag = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--exporter", metavar="NAME", rich_help_panel=INPUT, show_default=False,
-        help="Only metrics of this exporter (vllm, sglang, dcgm, …); repeat it, all of them unless said.",
-    ),
-]  # fmt: skip
+@dataclass(frozen=True)
+class SelectionFlags:
+    """Which samples are asked for."""
+
+    last: Annotated[
+        str | None,
+        typer.Option(
+            "--last", metavar="TIME", rich_help_panel=INPUT, show_default=False,
+            help="The window up to --to, or to now: 7d, 36h; a week unless said.",
+        ),
+    ] = None  # fmt: skip
+    step: Annotated[
+        str | None,
+        typer.Option(
+            "--step", metavar="TIME", rich_help_panel=INPUT, show_default=False,
+            help="Fewer samples: one every so long, where that is longer than the scrape interval, which "
+            "pull asks the server for and export-plan takes as 15s. All of them, as scraped, unless said.",
+        ),
+    ] = None  # fmt: skip
+    match: Annotated[
+        str | None,
+        typer.Option(
+            "--match", metavar="SELECTOR", rich_help_panel=INPUT, show_default=False,
+            help="Only series with these labels: 'cluster=\"prod\",job=~\"vllm.*\"'.",
+        ),
+    ] = None  # fmt: skip
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "--namespace", metavar="NAME", rich_help_panel=INPUT, show_default=False,
+            help="Only this Kubernetes namespace; exported_namespace counts before namespace.",
+        ),
+    ] = None  # fmt: skip
+    exporter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exporter", metavar="NAME", rich_help_panel=INPUT, show_default=False,
+            help="Only metrics of this exporter (vllm, sglang, dcgm, …); repeat it, all of them unless said.",
+        ),
+    ] = None  # fmt: skip
+
+    def request(self, bounds: BoundsFlags, want: Wanted) -> PlanRequest:
+        """Return what was asked for.
+
+        Raises
+        ------
+        UsageError
+            For what can't be understood, before anything is read or asked.
+        """
+        from hs_analysis.collect.plan import PlanRequest
+        from hs_analysis.collect.selectors import parse_matchers
+
+        if bounds.start is not None and self.last is not None:
+            raise UsageError("both say where the window starts", where="--from and --last", hint="keep one")
+        window: Mapping[str, str] = resolve([bounds.layer()])[0]
+        parse_matchers(self.match or "", "--match")
+        known = [one.name for one in want.catalogue.exporters]
+        for name in self.exporter or ():
+            if name not in known:
+                hint = suggestion(name, known)
+                raise UsageError(f"no such exporter {name!r}", where="--exporter", hint=hint)
+        return PlanRequest(
+            start=window.get("start"),
+            end=window.get("end"),
+            last_s=seconds(self.last, "--last") if self.last else None,
+            step_s=seconds(self.step, "--step") if self.step else None,
+            match=self.match,
+            namespace=self.namespace,
+            exporters=tuple(self.exporter or ()),
+            own=want.own,
+        )
+
+
 OutFlag = Annotated[
     Path,
     typer.Option("--out", metavar="DIR", rich_help_panel=OUTPUT, help="Folder of plan.json and the files."),
@@ -239,11 +294,8 @@ EXPORT_PLAN_HELP = (
 
 @grouped
 def export_plan(
-    last: LastFlag = None,
-    step: StepFlag = None,
-    match: MatchFlag = None,
-    namespace: NamespaceFlag = None,
-    exporter: ExporterFlag = None,
+    *,
+    selection: SelectionFlags,
     series: Annotated[
         Path | None,
         typer.Option(
@@ -260,34 +312,19 @@ def export_plan(
         str,
         typer.Option("--url", metavar="URL", envvar="HSA_URL", rich_help_panel=SERVER, help=URL_HELP),
     ] = "http://localhost:9090",
-    token_file: TokenFlag = None,
-    user: UserFlag = None,
-    password_file: PasswordFlag = None,
-    tenant: TenantFlag = None,
-    ca_file: CaFlag = None,
-    client_cert: CertFlag = None,
-    client_key: KeyFlag = None,
-    insecure: InsecureFlag = False,
+    access: AccessFlags,
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
-    *,
     config: ConfigFlags,
     bounds: BoundsFlags,
     form: QuietFlags,
 ) -> None:  # fmt: skip
     """Write plan.json and print the commands that run it."""
     want = _wanted(config)
-    request = _request(bounds, last, step, match, namespace, exporter, want)
+    request = selection.request(bounds, want)
+    caller = access.caller(url)
 
-    from hs_analysis.collect.access import base_url
-    from hs_analysis.collect.plan import TOOLS, Caller, promtool_lacks
-
-    caller = Caller(
-        url=base_url(url), tenant=tenant, token=shell_word(token_file, "HSA_TOKEN"), user=user,
-        password=shell_word(password_file, "HSA_PASSWORD"),
-        ca_file=path_text(ca_file), client_cert=path_text(client_cert), client_key=path_text(client_key),
-        insecure=insecure,
-    )  # fmt: skip
+    from hs_analysis.collect.plan import TOOLS, promtool_lacks
     from hs_analysis.pipeline.pull import offline_plan, write_plan
 
     plan = offline_plan(request, _now(), _series(series) if series else None, want)
@@ -326,22 +363,12 @@ PULL_HELP = (
 
 @grouped
 def pull(
+    *,
     url: UrlFlag,
     config: ConfigFlags,
     bounds: BoundsFlags,
-    last: LastFlag = None,
-    step: StepFlag = None,
-    match: MatchFlag = None,
-    namespace: NamespaceFlag = None,
-    exporter: ExporterFlag = None,
-    token_file: TokenFlag = None,
-    user: UserFlag = None,
-    password_file: PasswordFlag = None,
-    tenant: TenantFlag = None,
-    ca_file: CaFlag = None,
-    client_cert: CertFlag = None,
-    client_key: KeyFlag = None,
-    insecure: InsecureFlag = False,
+    selection: SelectionFlags,
+    access: AccessFlags,
     rate: RateFlag = 5.0,
     max_samples: SamplesFlag = 1_000_000,
     timeout: TimeoutFlag = "2m",
@@ -351,24 +378,14 @@ def pull(
         bool,
         typer.Option("--strict", rich_help_panel=GATES, help=STRICT_HELP),
     ] = False,
-    *,
     form: QuietFlags,
 ) -> None:
     """Run the plan on a server and print what came."""
     import time
 
     want = _wanted(config)
-    request = _request(bounds, last, step, match, namespace, exporter, want)
-    access = server_access(
-        token_file=token_file,
-        user=user,
-        password_file=password_file,
-        tenant=tenant,
-        ca_file=ca_file,
-        client_cert=client_cert,
-        client_key=client_key,
-        insecure=insecure,
-    )
+    request = selection.request(bounds, want)
+    who = access.access()
     timeout_s = seconds(timeout, "--timeout")
 
     from hs_analysis.collect.access import base_url
@@ -379,7 +396,7 @@ def pull(
     progress = progress_listener(quiet=form.quiet, no_color=form.no_color)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
-        server = PrometheusServer(base_url(url), access, pace, progress.noted, timeout_s)
+        server = PrometheusServer(base_url(url), who, pace, progress.noted, timeout_s)
         pulled = run_pull(
             server, out, request, ServerLimits(max_samples),
             now=_now(), progress=progress, want=want, force=replace,
@@ -406,37 +423,38 @@ def _pulled(pulled: Pulled, out: Path) -> CommandOutput:
         }
         for got in pulled.files
     ]  # fmt: skip
-    warnings = [{"file": file, "text": text} for file, text in pulled.warnings]
-    findings = [
-        {"code": one.code, "level": one.level, "text": one.text, "files": one.files, "command": one.command}
-        for one in pulled.findings
-    ]
     data = {
         "out": str(out), "start": pulled.plan.start, "end": pulled.plan.end, "files": files,
-        "absent": pulled.plan.absent, "warnings": warnings, "findings": findings,
+        "absent": pulled.plan.absent,
+        "warnings": [{"file": file, "text": text} for file, text in pulled.warnings],
+        "findings": [
+            {
+                "code": one.code, "level": one.level, "text": one.text, "files": one.files,
+                "command": one.command,
+            }
+            for one in pulled.findings
+        ],
         "notes": pulled.plan.notes,
     }  # fmt: skip
+    return CommandOutput(data, files, lambda: _pulled_blocks(data))
 
-    def blocks() -> list[Block]:
-        columns = [
-            ("metric", "metric"), ("signal", "signal"), ("exporter", "exporter"), ("files", "files"),
-            ("series", "series"), ("points", "points"), ("bytes", "bytes"),
-        ]  # fmt: skip
-        shown: list[Block] = [Table("Metrics", columns, _by_metric(files))]
-        if warnings:
-            shown.append(Table("The server warned", [("file", "file"), ("text", "text")], warnings))
-        if findings:
-            shown.append(Table("Other than planned", [("level", "level"), ("text", "finding")], findings))
-        absent = len(pulled.plan.absent)
-        return [
-            *shown,
-            f"window: {pulled.plan.start} to {pulled.plan.end}",
-            f"not on this server: {absent} other metrics of the catalogue",
-            f"files: {out}",
-            f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=…",
-        ]
 
-    return CommandOutput(data, files, blocks)
+def _pulled_blocks(data: Mapping[str, Any]) -> list[Block]:
+    columns = columns_of("metric signal exporter files series points bytes")
+    blocks: list[Block] = [Table("Metrics", columns, _by_metric(data["files"]))]
+    if data["warnings"]:
+        blocks.append(Table("The server warned", columns_of("file text"), data["warnings"]))
+    if data["findings"]:
+        columns = [("level", "level"), ("text", "finding")]
+        blocks.append(Table("Other than planned", columns, data["findings"]))
+    out = data["out"]
+    return [
+        *blocks,
+        f"window: {data['start']} to {data['end']}",
+        f"not on this server: {len(data['absent'])} other metrics of the catalogue",
+        f"files: {out}",
+        f"next: hsa doctor {out}, then hsa run {out} --slo ttft=… --slo tbt=…",
+    ]
 
 
 def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -462,40 +480,6 @@ def _wanted(config: ConfigFlags) -> Wanted:
     from hs_analysis.pipeline.pull import wanted
 
     return wanted(for_inputs(config.config, []).settings.reading)
-
-
-def _request(
-    given: BoundsFlags,
-    last: str | None,
-    step: str | None,
-    match: str | None,
-    namespace: str | None,
-    exporter: list[str] | None,
-    want: Wanted,
-) -> PlanRequest:
-    """Return what was asked for.
-
-    Raises
-    ------
-    UsageError
-        For what can't be understood, before anything is read or asked.
-    """
-    from hs_analysis.collect.plan import PlanRequest
-    from hs_analysis.collect.selectors import parse_matchers
-
-    if given.start is not None and last is not None:
-        raise UsageError("both say where the window starts", where="--from and --last", hint="keep one")
-    bounds: Mapping[str, str] = resolve([given.layer()])[0]
-    parse_matchers(match or "", "--match")
-    known = [one.name for one in want.catalogue.exporters]
-    for name in exporter or ():
-        if name not in known:
-            raise UsageError(f"no such exporter {name!r}", where="--exporter", hint=suggestion(name, known))
-    return PlanRequest(
-        start=bounds.get("start"), end=bounds.get("end"),
-        last_s=seconds(last, "--last") if last else None, step_s=seconds(step, "--step") if step else None,
-        match=match, namespace=namespace, exporters=tuple(exporter or ()), own=want.own,
-    )  # fmt: skip
 
 
 def _series(path: Path) -> list[dict[str, str]]:
