@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 
@@ -230,20 +231,19 @@ def align(
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
     chosen = pl.concat([chosen, net])
     totals = query("align/totals", {}, {"gains": windows.gains, "terms": terms.drop("read")})
+    frame_of = partial(
+        _service_frame,
+        windows=windows,
+        series=series,
+        quality=quality,
+        catalogue=catalogue,
+        settings=settings,
+        query=query,
+    )
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
         own = chosen.filter((pl.col("service") == service) & ~is_excluded(left_out))
-        frame = _service_frame(
-            service=service,
-            own=own,
-            windows=windows,
-            series=series,
-            quality=quality,
-            catalogue=catalogue,
-            settings=settings,
-            left_out=left_out,
-            query=query,
-        )
+        frame = frame_of(service, own)
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
@@ -318,10 +318,10 @@ def _service_frame(
     quality: pl.DataFrame,
     catalogue: Catalogue,
     settings: Settings,
-    left_out: TimeRanges,
     query: QueryRunner,
 ) -> ServiceFrame | None:
     """Return the frame of a service from its chosen rows, None when it has no value at all."""
+    left_out = windows.left_out
     together = pl.col("gpu_group").is_null()
     counts = windows.instances.filter((pl.col("service") == service) & together & ~is_excluded(left_out))
     table = wide_table(own.filter(together), counts, windows.width_s)

@@ -1,20 +1,19 @@
 """What becomes of each staged sample: stored, an exact copy, a contradiction, or a hidden scrape gap.
 
-The reference queries ``ingest/deduplicate``, ``ingest/fates`` and ``ingest/conflicts`` of the tests say
-the same in SQL, one series among all.
+Two passes, so that memory is one series and one batch: the first counts over all series which samples repeat
+the one before, and so where a server repeated last values across a scrape gap; the second writes what is
+stored. Series whose samples lie on the grid of a query, not of scrapes, are found by the same steps.
 
-The reference query ``ingest/repeats`` of the tests says the same in SQL.
-
-Two passes, so that memory is one series and one batch: the first counts repeats over all series, the second
-writes what is kept. The reference queries ``ingest/stored_samples``, ``ingest/repeats`` and
-``ingest/deduplicate`` of the tests are the same work in SQL.
+The reference queries ``ingest/deduplicate``, ``ingest/fates``, ``ingest/conflicts``, ``ingest/repeats`` and
+``ingest/stored_samples`` of the tests are the same work in SQL.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -38,14 +37,14 @@ RangeUs = tuple[int, int]
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """The verdict on one series: fate codes of the samples as read, and the stored ones in time order."""
+    """The verdict on one series: outcome codes of the samples as read, and the stored ones in time order."""
 
-    fates: np.ndarray
+    outcomes: np.ndarray
     stored: np.ndarray
 
 
 def deduplicate(samples: Samples, covered: dict[int, Sequence[RangeUs]], on_conflict: str) -> Deduplicated:
-    """Return the fate of every sample.
+    """Return the outcome of every sample.
 
     Parameters
     ----------
@@ -58,23 +57,23 @@ def deduplicate(samples: Samples, covered: dict[int, Sequence[RangeUs]], on_conf
         one, a value before a missing one.
     """
     t_us = samples.t_us
-    fates = np.zeros(t_us.size, np.uint8)
+    outcomes = np.zeros(t_us.size, np.uint8)
     for file_no, spans in covered.items():
         own = samples.files == file_no
         for low, high in spans:
-            fates[own & (t_us >= low) & (t_us <= high)] = SUPERSEDED
-    live = np.flatnonzero(fates == STORED)
+            outcomes[own & (t_us >= low) & (t_us <= high)] = SUPERSEDED
+    live = np.flatnonzero(outcomes == STORED)
     if live.size == t_us.size and np.all(t_us[1:] > t_us[:-1]):
-        return Deduplicated(fates, live)
+        return Deduplicated(outcomes, live)
     order = live[np.lexsort((_FLAG_ORDER[samples.flags[live]], samples.files[live], t_us[live]))]
     first = np.diff(t_us[order], prepend=t_us[order[0]] - 1 if order.size else 0) != 0
     if order.size:
-        _mark_copies(samples, order, first, on_conflict, fates)
-    return Deduplicated(fates, order[fates[order] == STORED])
+        _mark_copies(samples, order, first, on_conflict, outcomes)
+    return Deduplicated(outcomes, order[outcomes[order] == STORED])
 
 
 def _mark_copies(
-    samples: Samples, order: np.ndarray, first: np.ndarray, on_conflict: str, fates: np.ndarray
+    samples: Samples, order: np.ndarray, first: np.ndarray, on_conflict: str, outcomes: np.ndarray
 ) -> None:
     """Mark copies and contradictions among samples in time order; ``first`` marks a new moment."""
     starts = np.flatnonzero(first)
@@ -85,11 +84,11 @@ def _mark_copies(
     low = np.minimum.reduceat(np.where(there, values, np.inf), starts)
     high = np.maximum.reduceat(np.where(there, values, -np.inf), starts)
     differ = (copies > 1) & (present > 0) & ((present < copies) | (low != high))
-    fates[order[~first]] = DUPLICATE
+    outcomes[order[~first]] = DUPLICATE
     torn = differ[moment]
-    fates[order[torn]] = CONFLICT
+    outcomes[order[torn]] = CONFLICT
     if on_conflict != "reject" and torn.any():
-        fates[_winners(samples, order[torn], on_conflict)] = STORED
+        outcomes[_winners(samples, order[torn], on_conflict)] = STORED
 
 
 def _winners(samples: Samples, torn: np.ndarray, on_conflict: str) -> np.ndarray:
@@ -322,20 +321,22 @@ class Deduplication:
 
     Attributes
     ----------
-    fates
-        (file number, fate) → samples.
     frozen
-        Frozen stretches: capture, first_t, last_t, settle_t.
+        Times in which a server repeated last values: capture, first_t, last_t, settle_t.
+    outcomes
+        (file number, outcome) → samples.
+    qualities
+        Rows of `quality_of`, one per stored series.
     """
 
     frozen: pl.DataFrame
-    fates: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
-    _quality: list[tuple[object, ...]] = field(default_factory=list)
+    outcomes: dict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
+    qualities: list[tuple[object, ...]] = field(default_factory=list)
 
     @property
     def quality(self) -> pl.DataFrame:
         """One row per stored series."""
-        return quality_frame(self._quality)
+        return quality_frame(self.qualities)
 
 
 def stored_batches(
@@ -356,57 +357,75 @@ def stored_batches(
     covered
         Series number → file number → spans that a more faithful file holds.
     on_conflict
-        As for `fates.judge`.
+        As for `deduplicate`.
     set_aside
         Takes contradicting samples, a series at a time: there may be more of them than fit into memory.
     """
+    read = partial(_read, staging=staging, covered=covered, on_conflict=on_conflict)
+    found = Deduplication(frozen_ranges(_repeats(series, read)))
+    return found, _in_batches(_stored_rows(series, read, found, set_aside))
 
-    def judged(one: StoredSeries) -> tuple[Samples, Deduplicated]:
-        samples = staging.samples(one.pieces)
-        return samples, deduplicate(samples, dict(covered.get(one.series_id, {})), on_conflict)
 
-    moments = RepeatedSamples()
+_Read = Callable[[StoredSeries], tuple[Samples, Deduplicated]]
+_StoredRows = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+"""Series number, times, values and flags."""
+
+
+def _read(
+    one: StoredSeries,
+    staging: Staging,
+    covered: Mapping[int, Mapping[int, Sequence[RangeUs]]],
+    on_conflict: str,
+) -> tuple[Samples, Deduplicated]:
+    samples = staging.samples(one.pieces)
+    return samples, deduplicate(samples, dict(covered.get(one.series_id, {})), on_conflict)
+
+
+def _repeats(series: Sequence[StoredSeries], read: _Read) -> pl.DataFrame:
+    """Return what `RepeatedSamples` counts in the stored samples of all series that may be repeated."""
+    repeats = RepeatedSamples()
     for one in series:
-        if not one.looks_back:
+        if one.looks_back:
+            samples, found = read(one)
+            stored = found.stored
+            repeats.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
+    return repeats.frame()
+
+
+def _stored_rows(
+    series: Sequence[StoredSeries], read: _Read, result: Deduplication, set_aside: OnContradictions
+) -> Iterator[_StoredRows]:
+    """Yield the samples of each series that has any; `result` and `set_aside` take the rest."""
+    ranges = _by_capture(result.frozen)
+    for one in series:
+        samples, found = read(one)
+        _count_outcomes(one, samples, found, result.outcomes)
+        if (torn := np.flatnonzero(found.outcomes == CONFLICT)).size:
+            set_aside(one.series_id, _in_order(samples, torn))
+        t_us, values, flags = (
+            column[found.stored] for column in (samples.t_us, samples.values, samples.flags)
+        )
+        if not t_us.size:
             continue
-        samples, found = judged(one)
-        stored = found.stored
-        moments.add(one.capture, samples.t_us[stored], samples.values[stored], clock_like=one.clock_like)
-    settled = Deduplication(frozen_ranges(moments.frame()))
-    stretches = _by_capture(settled.frozen)
+        repeated = repeated_across_gap(t_us, values, ranges.get(one.capture, ()) if one.looks_back else ())
+        values = np.where(repeated, np.nan, values)
+        result.qualities.append(
+            quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
+        )
+        yield one.series_id, t_us, values, np.where(repeated, np.uint8(LOOKBACK_FLAG), flags)
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        rows: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
-        size = 0
-        for one in series:
-            samples, found = judged(one)
-            _count_outcomes(one, samples, found, settled.fates)
-            if (torn := np.flatnonzero(found.fates == CONFLICT)).size:
-                set_aside(one.series_id, _in_order(samples, torn))
-            t_us, values, flags = (
-                column[found.stored] for column in (samples.t_us, samples.values, samples.flags)
-            )
-            if not t_us.size:
-                continue
-            repeated = repeated_across_gap(
-                t_us, values, stretches.get(one.capture, ()) if one.looks_back else ()
-            )
-            values, flags = (
-                np.where(repeated, np.nan, values),
-                np.where(repeated, np.uint8(LOOKBACK_FLAG), flags),
-            )
-            settled._quality.append(  # noqa: SLF001 - the generator is part of settling
-                quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
-            )
-            rows.append((one.series_id, t_us, values, flags))
-            size += t_us.size
-            if size >= BATCH_ROWS:
-                yield _batch(rows)
-                rows, size = [], 0
-        if rows:
+
+def _in_batches(stored: Iterable[_StoredRows]) -> Iterator[pa.RecordBatch]:
+    rows: list[_StoredRows] = []
+    size = 0
+    for one in stored:
+        rows.append(one)
+        size += one[1].size
+        if size >= BATCH_ROWS:
             yield _batch(rows)
-
-    return settled, batches()
+            rows, size = [], 0
+    if rows:
+        yield _batch(rows)
 
 
 def _by_capture(frozen: pl.DataFrame) -> dict[str, list[tuple[int, int, int]]]:
@@ -451,19 +470,19 @@ def _in_order(samples: Samples, at: np.ndarray) -> Samples:
 
 
 def _count_outcomes(
-    one: StoredSeries, samples: Samples, found: Deduplicated, fates: dict[tuple[int, str], int]
+    one: StoredSeries, samples: Samples, found: Deduplicated, outcomes: dict[tuple[int, str], int]
 ) -> None:
     if samples.files.size and found.stored.size == samples.files.size and len(one.pieces) == 1:
-        fates[one.pieces[0].file_no, "stored"] += samples.files.size
+        outcomes[one.pieces[0].file_no, "stored"] += samples.files.size
         return
     pairs, sizes = np.unique(
-        np.stack([samples.files, found.fates.astype(np.int64)]), axis=1, return_counts=True
+        np.stack([samples.files, found.outcomes.astype(np.int64)]), axis=1, return_counts=True
     )
-    for (file_no, fate), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
-        fates[file_no, OUTCOMES[fate]] += size
+    for (file_no, outcome), size in zip(pairs.T.tolist(), sizes.tolist(), strict=True):
+        outcomes[file_no, OUTCOMES[outcome]] += size
 
 
-def _batch(rows: Sequence[tuple[int, np.ndarray, np.ndarray, np.ndarray]]) -> pa.RecordBatch:
+def _batch(rows: Sequence[_StoredRows]) -> pa.RecordBatch:
     numbers = np.repeat([row[0] for row in rows], [row[1].size for row in rows]).astype(np.int64)
     t_us, values, flags = (np.concatenate([row[i] for row in rows]) for i in (1, 2, 3))
     texts = _FLAG_TEXTS.take(arrow(flags, pa.uint8())) if flags.any() else pa.nulls(flags.size, pa.string())

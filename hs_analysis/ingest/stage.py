@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from hs_analysis.ingest.rows import (
     RequestRows,
     series_text,
 )
-from hs_analysis.ingest.services import SeriesIdentity, identify
+from hs_analysis.ingest.services import identify
 from hs_analysis.ingest.staging import Piece, Quarantine, Samples, Staging
 from hs_analysis.schema import settings
 from hs_analysis.schema.frames import BENCH, REJECTED, REQUESTS, SAMPLES, SERIES, arrow, check, empty
@@ -134,19 +134,17 @@ def read_files(
     """
     intake = Intake()
     reading = how or settings.Reading()
-    catalogue = with_user_rows(load_catalogue(), reading)
-    known = _SeenSoFar(catalogue)
+    known = _SeenSoFar(with_user_rows(load_catalogue(), reading))
     requests, bench = list[pl.DataFrame](), list[pl.DataFrame]()
     first_error: InputError | None = None
     for number, file in enumerate(discovery.files):
         progress(file.name)
         one = _OneFile()
         one.notes.rejections = quarantine.rows_of(number, file.name)
+        dump = Dump(file.path, str(file.path), file.name, reading)
         try:
-            with catch_reader_bugs(str(file.path)):
-                _read_one(
-                    Dump(file.path, str(file.path), file.name, reading), file, number, staging, one, known
-                )
+            with catch_reader_bugs(dump.where):
+                _read_one(dump, file, number, staging, one, known)
         except InputError as error:
             staging.drop()
             if file.named:
@@ -156,21 +154,27 @@ def read_files(
             if isinstance(error, ReaderBugError):
                 intake.bugs.append((file.name, error.account))
             continue
-        intake.keys.update(one.found)
-        intake.helps = one.notes.helps | intake.helps
-        intake.whole.append(number)
-        if one.notes.is_time_guessed:
-            intake.guessed.add(number)
-        intake.records.append(_record(file, one))
+        _take(intake, number, file, one)
         requests += one.requests
         bench += one.bench
     if not intake.records and first_error is not None:
         raise command_error(first_error) from first_error
-    intake.requests = check(
-        pl.concat([empty(REQUESTS), *requests], how="vertical_relaxed", rechunk=True), REQUESTS
-    )
-    intake.bench = check(pl.concat([empty(BENCH), *bench], how="vertical_relaxed", rechunk=True), BENCH)
+    intake.requests, intake.bench = _together(requests, REQUESTS), _together(bench, BENCH)
     return intake
+
+
+def _take(intake: Intake, number: int, file: InputFile, one: _OneFile) -> None:
+    """Take a file that was read to its end."""
+    intake.keys.update(one.found)
+    intake.helps = one.notes.helps | intake.helps
+    intake.whole.append(number)
+    if one.notes.is_time_guessed:
+        intake.guessed.add(number)
+    intake.records.append(_record(file, one))
+
+
+def _together(frames: Sequence[pl.DataFrame], contract: pa.Schema) -> pl.DataFrame:
+    return check(pl.concat([empty(contract), *frames], how="vertical_relaxed", rechunk=True), contract)
 
 
 def _record(file: InputFile, one: _OneFile) -> FileRead:
@@ -418,7 +422,7 @@ def ingest(
 
     Writes ``samples/part-0.parquet``, ``rejected.parquet``, ``requests.parquet`` and ``bench.parquet``, and
     ``bugs.txt`` with the tracebacks where it is a bug that a file can't be read. The
-    series are the caller's to write: the samples may show more of them (`shown.shown_by_samples`).
+    series are the caller's to write: the samples may show more of them (`roles.infer_from_samples`).
 
     Raises
     ------
@@ -462,52 +466,25 @@ def _from_staged(
     members = _series_pieces(intake, staging, how.dedup_label)
     keys = sorted(members, key=lambda key: (key[0], dict(key[1]).get("__name__", ""), key[1]))
     catalogue = with_user_rows(load_catalogue(), how)
-    labelled = [(capture, dict(labels)) for capture, labels in keys]
-    series = _series_frame(keys, identify(labelled, catalogue, how), catalogue)
+    series = _series_frame(keys, catalogue, how)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known_series(series, discovery, how)
+    kept = _stored_series(keys, members, series, catalogue, looking_back)
     forms = source_precedence(intake, discovery)
-    kept = [
-        StoredSeries(
-            number, key[0], kind == "counter", metric in catalogue.clock_like, members[key].pieces,
-            any(piece.file_no in looking_back for piece in members[key].pieces),
-        )
-        for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
-    ]  # fmt: skip
-    names = [file.name for file in discovery.files]
-
-    def set_aside(number: int, torn: Samples) -> None:
-        text = series_text(dict(keys[number][1]))[:SERIES_CHARACTERS]
-        quarantine.contradictions(torn, text, names)
-
     spans = covered_ranges(kept, series["metric"], forms)
-    settled, batches = stored_batches(kept, staging, spans, how.on_conflict, set_aside)
-    write_table(
-        pa.RecordBatchReader.from_batches(SAMPLES, batches), SAMPLES, data / "samples" / "part-0.parquet"
-    )
+    set_aside = partial(_set_aside, quarantine, keys, [file.name for file in discovery.files])
+    found, batches = stored_batches(kept, staging, spans, how.on_conflict, set_aside)
+    _write_tables(data, batches, intake, quarantine)
     better = superseding_files(kept, series["metric"], forms)
-    for member in members.values():
-        for copy in member.copies:
-            settled.fates[copy.file_no, "superseded"] += copy.rows
-            better.setdefault(copy.file_no, set()).update(piece.file_no for piece in member.pieces)
-    rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
-    write_table(rejected, REJECTED, data / "rejected.parquet")
-    spacing = settled.quality.select("series_id", "interval_s")
-    series = check(
-        series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES
-    )
-    for frame, contract, name in (
-        (intake.requests, REQUESTS, "requests"), (intake.bench, BENCH, "bench"),
-    ):  # fmt: skip
-        write_table(frame, contract, data / f"{name}.parquet")
+    _count_copies(members.values(), found.outcomes, better)
     return Ingested(
-        series=series,
-        quality=settled.quality,
+        series=_with_intervals(series, found.quality),
+        quality=found.quality,
         rejected_path=data / "rejected.parquet",
-        frozen=settled.frozen,
+        frozen=found.frozen,
         requests=intake.requests,
         bench=intake.bench,
-        files=_file_counts(intake, settled.fates, better),
+        files=_file_counts(intake, found.outcomes, better),
         skipped=tuple(p.name for p in discovery.passed if p.state == "skipped"),
         broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
@@ -519,6 +496,61 @@ def _from_staged(
         grids=series_on_query_grids(kept, series, looking_back, spans),
         helps=intake.helps,
     )
+
+
+def _stored_series(
+    keys: Sequence[Key],
+    members: Mapping[Key, _SeriesPieces],
+    series: pl.DataFrame,
+    catalogue: Catalogue,
+    looking_back: Set[int],
+) -> list[StoredSeries]:
+    """Return the series to be stored, by number; ``looking_back`` are files whose server repeats values."""
+    return [
+        StoredSeries(
+            series_id=number,
+            capture=key[0],
+            counter=kind == "counter",
+            clock_like=metric in catalogue.clock_like,
+            pieces=members[key].pieces,
+            looks_back=any(piece.file_no in looking_back for piece in members[key].pieces),
+        )
+        for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
+    ]
+
+
+def _set_aside(
+    quarantine: Quarantine, keys: Sequence[Key], names: Sequence[str], number: int, torn: Samples
+) -> None:
+    """Quarantine the contradicting samples of a series."""
+    quarantine.contradictions(torn, series_text(dict(keys[number][1]))[:SERIES_CHARACTERS], names)
+
+
+def _with_intervals(series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
+    spacing = quality.select("series_id", "interval_s")
+    return check(series.drop("interval_s").join(spacing, "series_id", "left", maintain_order="left"), SERIES)
+
+
+def _write_tables(
+    data: Path, batches: Iterator[pa.RecordBatch], intake: Intake, quarantine: Quarantine
+) -> None:
+    """Write samples first: contradictions among them are rejected rows."""
+    samples = pa.RecordBatchReader.from_batches(SAMPLES, batches)
+    write_table(samples, SAMPLES, data / "samples" / "part-0.parquet")
+    rejected = pa.RecordBatchReader.from_batches(REJECTED, quarantine.batches(intake.whole))
+    write_table(rejected, REJECTED, data / "rejected.parquet")
+    write_table(intake.requests, REQUESTS, data / "requests.parquet")
+    write_table(intake.bench, BENCH, data / "bench.parquet")
+
+
+def _count_copies(
+    members: Iterable[_SeriesPieces], outcomes: dict[tuple[int, str], int], better: dict[int, set[int]]
+) -> None:
+    """Count the samples of replicas that were left out as superseded by the replica that was kept."""
+    for member in members:
+        for copy in member.copies:
+            outcomes[copy.file_no, "superseded"] += copy.rows
+            better.setdefault(copy.file_no, set()).update(piece.file_no for piece in member.pieces)
 
 
 def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
@@ -550,9 +582,8 @@ def _series_pieces(intake: Intake, staging: Staging, dedup_label: str | None) ->
     return found
 
 
-def _series_frame(
-    keys: Sequence[Key], identities: Sequence[SeriesIdentity], catalogue: Catalogue
-) -> pl.DataFrame:
+def _series_frame(keys: Sequence[Key], catalogue: Catalogue, how: Reading) -> pl.DataFrame:
+    identities = identify([(capture, dict(labels)) for capture, labels in keys], catalogue, how)
     metrics = [dict(labels).get("__name__", "") for _, labels in keys]
     signals = {metric: catalogue.first_signal(metric) for metric in set(metrics)}
     kinds = {metric: catalogue.kind_of(metric) for metric in set(metrics)}
@@ -604,12 +635,14 @@ def _require_known_series(series: pl.DataFrame, discovery: Discovery, how: Readi
 
 
 def _file_counts(
-    intake: Intake, fates: Mapping[tuple[int, str], int], better: Mapping[int, set[int]]
+    intake: Intake, outcomes: Mapping[tuple[int, str], int], better: Mapping[int, set[int]]
 ) -> tuple[FileRows, ...]:
     names = {number: record.name for number, record in zip(intake.whole, intake.records, strict=True)}
 
     def count(record: FileRead, number: int) -> FileRows:
-        stored, duplicates, conflicts, superseded = (fates.get((number, fate), 0) for fate in OUTCOMES)
+        stored, duplicates, conflicts, superseded = (
+            outcomes.get((number, outcome), 0) for outcome in OUTCOMES
+        )
         return FileRows(
             name=record.name,
             format=record.format,

@@ -149,7 +149,7 @@ def same(rows: list[Row], on_conflict: str) -> None:
     assert_frame_equal(samples, pl.concat([empty(SAMPLES), expected["samples"]]))
     assert_frame_equal(found.quality, expected["quality"], check_dtypes=False)
     fates = {(f, fate): n for f, fate, n in expected["fates"].iter_rows()}
-    assert dict(found.fates) == fates
+    assert dict(found.outcomes) == fates
     conflicts = expected["conflicts"].select("file_no", "series_id", "t_us", "value").rows()
     assert sorted(torn, key=str) == sorted(conflicts, key=str)
 
@@ -197,7 +197,7 @@ def test_the_counts_do_not_depend_on_when_grids_are_merged(monkeypatch: pytest.M
     series = [np.flatnonzero(draw.random(300) > 0.01) for _ in range(200)]
     frames = []
     for most in (1 << 19, 500):
-        monkeypatch.setattr("hs_analysis.ingest.dedup.MOST_MOMENTS", most)
+        monkeypatch.setattr("hs_analysis.ingest.dedup.MOST_TIMES", most)
         moments, held = RepeatedSamples(), 0
         for t_us in series:
             moments.add("", t_us, t_us % 3 * 1.0, clock_like=False)

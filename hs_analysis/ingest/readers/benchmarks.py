@@ -234,13 +234,11 @@ def _inferencex(found: Row) -> Row:
     metrics = found.get("metrics")
     run = {**found, **metrics} if isinstance(metrics, dict) else found
     apart = run.get("disagg") in (True, "true", "True")
-    type_of = _text(run.get("hw") or run.get("hardware"))
     decode_gpus = _first(number(run.get("num_decode_gpu")) if apart else None, number(run.get("tp")),
                          number(run.get("num_decode_gpu")))  # fmt: skip
     prefill_gpus = number(run.get("num_prefill_gpu")) if apart else None
     made = times(number(run.get("output_tput_per_gpu")), decode_gpus)
-    gpus = times(1.0, decode_gpus) if not apart else _sum(prefill_gpus, decode_gpus)
-    total = times(number(run.get("tput_per_gpu")), gpus)
+    total = times(number(run.get("tput_per_gpu")), _sum(prefill_gpus, decode_gpus) if apart else decode_gpus)
     sent = _first(
         times(number(run.get("input_tput_per_gpu")), prefill_gpus if apart else decode_gpus),
         _minus(total, made),
@@ -257,8 +255,8 @@ def _inferencex(found: Row) -> Row:
         "decode_instances": number(run.get("decode_num_workers")) if apart else 1.0,
         "prefill_gpus": prefill_gpus,
         "decode_gpus": decode_gpus,
-        "prefill_gpu_type": (_text(run.get("prefill_hw")) or type_of) if apart else None,
-        "decode_gpu_type": _text(run.get("decode_hw")) or type_of,
+        "prefill_gpu_type": _hardware(run, "prefill_hw") if apart else None,
+        "decode_gpu_type": _hardware(run, "decode_hw"),
         "isl": number(run.get("isl")),
         "osl": number(run.get("osl")),
         "concurrency": number(run.get("conc")),
@@ -272,6 +270,11 @@ def _inferencex(found: Row) -> Row:
     extra = [f"{key} {value}" for key in ("spec_decoding", "image") if (value := _text(run.get(key)))]
     row["series"] = bench_series_text(row, extra)
     return row
+
+
+def _hardware(run: Row, key: str) -> str | None:
+    """Return the GPU type of a pool, else that of the whole run."""
+    return _text(run.get(key)) or _text(run.get("hw") or run.get("hardware"))
 
 
 def _sum(*values: float | None) -> float | None:

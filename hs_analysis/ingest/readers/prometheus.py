@@ -424,18 +424,13 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
         labels.position, labels.path = labels_at, f"{place}.metric"
         samples = sum(len(_PAIR.findall(body)) for _, body in bodies)
         labels.detail += f"; all {samples} samples of the series are left out"
-        notes.rows += 1
-        notes.rejections.append(labels)
+        _set_aside(labels, notes)
         return
     notes.last_series = labels.get("__name__") or series_text(labels)[:RAW_CHARACTERS]
     if histograms_at >= 0:
-        notes.rows += 1
-        notes.rejections.append(
-            Rejection(
-                histograms_at, "native_histogram", notes.last_series[:RAW_CHARACTERS],
-                "native histograms are not read", place, series_text(labels),
-            )
-        )  # fmt: skip
+        name, text = notes.last_series[:RAW_CHARACTERS], series_text(labels)
+        left_out = "native histograms are not read"
+        _set_aside(Rejection(histograms_at, "native_histogram", name, left_out, place, text), notes)
     while bodies:
         samples_before = 0
         for at, part in _parts(*bodies.pop(0)):
@@ -443,6 +438,11 @@ def _read_element(stream: ByteStream, notes: ReadNotes, place: str) -> Iterator[
             samples_before += part.count(b"[") - 1
             if series.t_us.size:
                 yield series
+
+
+def _set_aside(row: Rejection, notes: ReadNotes) -> None:
+    notes.rows += 1
+    notes.rejections.append(row)
 
 
 def _parts(at: int, body: bytes) -> Iterator[tuple[int, bytes]]:
