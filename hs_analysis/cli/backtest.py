@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hs_analysis.cli import beside
-from hs_analysis.cli.output import Block, Table
+from hs_analysis.cli.output import Block, Table, text_of
 from hs_analysis.cli.tables import Service, actions, columns_of, hours, in_gpus, in_lines
 
 WIDEST_INTERVAL = 11
@@ -15,30 +14,12 @@ WIDEST_INTERVAL = 11
 
 def replay(service: Service) -> list[Block]:
     """Return the policies as replayed on the test window, and what the figures rest on."""
-    from hs_analysis.report.replay_words import in_order, notes, side_unclear
-    from hs_analysis.report.wording import interval, percent, seconds, span
+    from hs_analysis.report.replay_words import in_order, notes
+    from hs_analysis.report.wording import span
 
     found = service.get("replay") or {}
     entries = in_order(found.get("policies") or [], service)
-    rows = [
-        {
-            "policy": in_lines(entry["policy"]),
-            "hours": hours(entry.get("instance_hours")),
-            "gpu": hours(entry.get("gpu_hours")),
-            "cost": hours(entry.get("cost")),
-            "recorded": _ranged(
-                percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
-            ),
-            "peak": percent(entry.get("vs_static_peak")),
-            "over": _ranged(
-                percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
-            )
-            + (f"\n{said}" if (said := side_unclear(entry)) else ""),
-            "longest": seconds(entry.get("recovery_s")),
-            "actions": actions(entry.get("actions_per_day")),
-        }
-        for entry in entries
-    ]
+    rows = [_policy_row(entry) for entry in entries]
     columns = [
         ("policy", "policy"), ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"),
         *([("cost", "cost")] if any("cost" in entry for entry in entries) else []),
@@ -54,9 +35,32 @@ def replay(service: Service) -> list[Block]:
         *_more(entries),
         *notes(found),
         *current(found.get("current") or {}),
-        *beside.faults(found.get("faults") or []),
-        *beside.placement(found.get("placement") or []),
+        *faults(found.get("faults") or []),
+        *placement(found.get("placement") or []),
     ]
+
+
+def _policy_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    from hs_analysis.report.replay_words import side_unclear
+    from hs_analysis.report.wording import interval, percent, seconds
+
+    over = _ranged(
+        percent(entry.get("slo_violation_ratio")), interval(entry.get("slo_violation_ci"), "ratio")
+    )
+    unclear = side_unclear(entry)
+    return {
+        "policy": in_lines(entry["policy"]),
+        "hours": hours(entry.get("instance_hours")),
+        "gpu": hours(entry.get("gpu_hours")),
+        "cost": hours(entry.get("cost")),
+        "recorded": _ranged(
+            percent(entry.get("vs_recorded")), interval(entry.get("vs_recorded_ci"), "ratio")
+        ),
+        "peak": percent(entry.get("vs_static_peak")),
+        "over": over + (f"\n{unclear}" if unclear else ""),
+        "longest": seconds(entry.get("recovery_s")),
+        "actions": actions(entry.get("actions_per_day")),
+    }
 
 
 def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
@@ -103,6 +107,62 @@ def _ranged(text: str, inside: str) -> str:
     if len(inside) > WIDEST_INTERVAL:
         inside = inside.replace(" to ", "\n to ")
     return f"{text}\n[{inside}]" if inside else text
+
+
+_FEWEST = {"P": "lowest_prefill", "D": "lowest_decode", "mixed": "lowest_mixed"}
+
+
+def faults(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return the table of policy × fault; none when none was asked for."""
+    if not found:
+        return []
+    pools = {name: key for name, key in _FEWEST.items() if any(row.get(key) is not None for row in found)}
+    columns = [
+        ("policy", "policy"), ("fault", "fault"), ("slo_violation_ratio", "over\nlimit"),
+        ("worst_violation_ratio", "worst\nhour"), ("recovery_s", "recovery\n[s]"),
+        ("unserved_tokens", "unserved\n[tokens]"),
+        ("fewest", f"fewest\n{' / '.join(pools)}"),
+    ]  # fmt: skip
+    rows = [{**row, "fewest": " / ".join(text_of(row[pool]) for pool in pools.values())} for row in found]
+    places = max(int(row.get("places") or 1) for row in found)
+    hours = (
+        f"tried in {places} hours of steep climbs of the load"
+        if places > 1
+        else "in the steepest climb of the load"
+    )
+    return [
+        Table(f"Under faults of an hour, {hours}", *_with_values(columns, rows)),
+        "over limit: share of windows over the SLO's limits, mean of those hours; fewest: ready instances",
+    ]
+
+
+def placement(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return the table of policies on a topology; none when none was given."""
+    if not found:
+        return []
+    columns = [
+        ("policy", "policy"), ("unplaced_instance_hours", "unplaced\ninstance-h"),
+        ("unplaced_window_ratio", "windows\nshort"), ("crossing_ratio", "KV traffic\ncrossing"),
+        ("scarce_instance_hours", "scarce\ninstance-h"), ("slo_violation_ratio", "over limit,\nall placed"),
+        ("placed_slo_violation_ratio", "over limit,\nas placed"),
+        ("placed_unserved_tokens", "unserved\n[tokens]"),
+    ]  # fmt: skip
+    return [Table("On the topology: wanted counts, placed", *_with_values(columns, found))]
+
+
+def _with_values(
+    columns: Sequence[tuple[str, str]], found: Sequence[Mapping[str, Any]]
+) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
+    """Return the columns that have a value, and the rows with shares in per cent and narrow names."""
+    from hs_analysis.report.wording import percent
+
+    kept = [column for column in columns if any(row.get(column[0]) is not None for row in found)]
+    rows = [
+        {key: percent(row.get(key)) if key.endswith("_ratio") else row.get(key) for key, _ in kept}
+        | {"policy": in_lines(row["policy"])}
+        for row in found
+    ]
+    return kept, rows
 
 
 def current(found: Mapping[str, Any]) -> list[Block]:

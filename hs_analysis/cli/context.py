@@ -119,15 +119,13 @@ def inspected_folder(
     from hs_analysis.pipeline.session import of_run
 
     progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
-    run = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
-    if run and run_dir:
-        raise UsageError("is for INPUT, and this is a run folder", where="--run-dir", hint="leave it out")
-    if run:
+    if len(paths) == 1 and is_run(run := paths[0]):
+        if run_dir:
+            raise UsageError("is for INPUT, and this is a run folder", where="--run-dir", hint="leave it out")
         before = require(run)
         used = effective.for_run(of_run(before), before.origins, config, layers)
-        looking = look_at_run(
-            run, target, stages=STAGES, progress=progress, asked=_invocation(used, strict=strict)
-        )
+        asked = _invocation(used, strict=strict)
+        looking = look_at_run(run, target, stages=STAGES, progress=progress, asked=asked)
     else:
         used = effective.for_inputs(config, layers)
         paths = [*paths, *_captures_outside(used, paths)]

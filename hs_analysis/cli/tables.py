@@ -57,11 +57,29 @@ def derived(service: Service) -> list[Block]:
     """Return capacity, thresholds, what is to be known of them, the P/D ratio and what was not answered."""
     from hs_analysis.report import releases
     from hs_analysis.report.replica_words import beside_ratio
-    from hs_analysis.report.rolling_words import coverage_count
     from hs_analysis.report.slo import edges
-    from hs_analysis.report.wording import fixed, seconds, unit_of
 
-    capacity = [
+    return [
+        *releases.lines(service),
+        _capacity_table(service),
+        *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
+        _target_table(service),
+        "[1] scale out above, in below: wanted ÷ current instances; [2] after scaling out / in",
+        *_noted("target", service.get("thresholds"), lambda entry: f"{entry['signal']}@{entry['role']}"),
+        *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
+        *edges(service),
+        f"P/D ratio: {ratio(service)}",
+        *beside_ratio(service),
+        *fixed_costs(service),
+        *refusals(service),
+    ]
+
+
+def _capacity_table(service: Service) -> Table:
+    from hs_analysis.report.rolling_words import coverage_count
+    from hs_analysis.report.wording import unit_of
+
+    rows = [
         {
             "role": entry["role"],
             "gpu": entry.get("gpu_type") or "all",
@@ -72,7 +90,14 @@ def derived(service: Service) -> list[Block]:
         }
         for entry in service.get("capacity") or []
     ]
-    thresholds = [
+    columns = columns_of("role gpu capacity status basis covered")
+    return Table(f"Capacity of {service['service']}", _without_single_type(columns, rows), rows)
+
+
+def _target_table(service: Service) -> Table:
+    from hs_analysis.report.wording import fixed, seconds, unit_of
+
+    rows = [
         {
             "signal": f"{entry['signal']}@{entry['role']}",
             "gpu": entry.get("gpu_type") or "all",
@@ -89,24 +114,7 @@ def derived(service: Service) -> list[Block]:
         ("headroom", "of\ncapacity"), ("band", "out/in [1]"),
         ("cooldown", "cooldown [2]"), ("status", "status"),
     ]  # fmt: skip
-    return [
-        *releases.lines(service),
-        Table(
-            f"Capacity of {service['service']}",
-            _without_single_type(columns_of("role gpu capacity status basis covered"), capacity),
-            capacity,
-        ),
-        *_noted("capacity", service.get("capacity"), lambda entry: entry["role"]),
-        Table("Targets", _without_single_type(columns, thresholds), thresholds),
-        "[1] scale out above, in below: wanted ÷ current instances; [2] after scaling out / in",
-        *_noted("target", service.get("thresholds"), lambda entry: f"{entry['signal']}@{entry['role']}"),
-        *(startup_line(entry) for entry in service.get("startup") or [] if entry["births"]),
-        *edges(service),
-        f"P/D ratio: {ratio(service)}",
-        *beside_ratio(service),
-        *fixed_costs(service),
-        *refusals(service),
-    ]
+    return Table("Targets", _without_single_type(columns, rows), rows)
 
 
 def _without_single_type(

@@ -10,7 +10,7 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.doctor.context import DoctorContext
-from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, column
+from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, SignalInfo, column
 
 AUXILIARY = "auxiliary"
 
@@ -49,33 +49,37 @@ def inventory(scene: DoctorContext) -> pl.DataFrame:
             if scene.catalogue.signal(info.signal) is None:
                 continue
             carried = _carrying(own, info.signal, info.role, info.source, scene)
-            first, last = carried["first_t"].min(), carried["last_t"].max()
-            other, difference = differing.get((frame.service, info.role, info.signal), (None, None))
-            rows.append(
-                {
-                    "service": frame.service,
-                    "role": info.role,
-                    "signal": info.signal,
-                    "source": info.source,
-                    "series": carried.height,
-                    "rows": int(carried["rows"].sum()),
-                    "first": first,
-                    "last": last,
-                    "span_s": _seconds(first, last),
-                    "interval_s": carried["interval_s"].median(),
-                    "news_s": carried["news_s"].median(),
-                    "gaps": int(carried["gaps"].sum()),
-                    "resets": int(carried["resets"].sum()),
-                    "low": carried["low"].min(),
-                    "high": carried["high"].max(),
-                    "coverage": info.coverage,
-                    "scale": _scale(carried),
-                    "role_evidence": ", ".join(sorted(set(carried["role_evidence"]))),
-                    "other_source": other,
-                    "difference": difference,
-                }
-            )
+            difference = differing.get((frame.service, info.role, info.signal), (None, None))
+            rows.append(_inventory_row(frame.service, info, carried, *difference))
     return pl.DataFrame(rows, schema=INVENTORY)
+
+
+def _inventory_row(
+    service: str, info: SignalInfo, carried: pl.DataFrame, other: str | None, difference: float | None
+) -> dict[str, object]:
+    first, last = carried["first_t"].min(), carried["last_t"].max()
+    return {
+        "service": service,
+        "role": info.role,
+        "signal": info.signal,
+        "source": info.source,
+        "series": carried.height,
+        "rows": int(carried["rows"].sum()),
+        "first": first,
+        "last": last,
+        "span_s": _seconds(first, last),
+        "interval_s": carried["interval_s"].median(),
+        "news_s": carried["news_s"].median(),
+        "gaps": int(carried["gaps"].sum()),
+        "resets": int(carried["resets"].sum()),
+        "low": carried["low"].min(),
+        "high": carried["high"].max(),
+        "coverage": info.coverage,
+        "scale": _scale(carried),
+        "role_evidence": ", ".join(sorted(set(carried["role_evidence"]))),
+        "other_source": other,
+        "difference": difference,
+    }
 
 
 def _seconds(first: object, last: object) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hs_analysis.cli import backtest, beside, tables
+from hs_analysis.cli import backtest, tables
 from hs_analysis.cli.output import Table, _drawn, console
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -124,7 +124,7 @@ def test_faults_are_shares_in_per_cent() -> None:
         "lowest_prefill": 5, "lowest_decode": 2, "lowest_mixed": None, "places": 12,
     }  # fmt: skip
     other = {**row, "recovery_s": 300.0, "slo_violation_ratio": 3.068e-06}
-    table, note = beside.faults([row, other])
+    table, note = backtest.faults([row, other])
     assert isinstance(table, Table)
     text = drawn(table)
     lines = text.splitlines()
@@ -136,13 +136,13 @@ def test_faults_are_shares_in_per_cent() -> None:
     assert units.split() == ["policy", "fault", "limit", "hour", "[s]", "[tokens]", "P", "/", "D"]
     assert max(map(len, lines[1:])) <= 80
     assert str(note).startswith("over limit: share of windows")
-    assert beside.faults([]) == []
+    assert backtest.faults([]) == []
 
 
 def test_places_are_shares_in_per_cent() -> None:
     """Hours and tokens stay numbers."""
     row = {"policy": "a", "unplaced_instance_hours": 1.5, "unplaced_window_ratio": 0.0123}
-    (table,) = beside.placement([row])
+    (table,) = backtest.placement([row])
     assert isinstance(table, Table)
     assert list(table.rows) == [row | {"unplaced_window_ratio": "1.2 %"}]
 
