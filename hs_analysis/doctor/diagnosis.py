@@ -1,4 +1,4 @@
-"""The named checks as rows: each looks at the scene and says pass, warn or fail.
+"""The named checks as rows: each looks at the context and says pass, warn or fail.
 
 A new check is a function and a row in CHECKS.
 """
@@ -116,7 +116,7 @@ CHECKS: tuple[Check, ...] = (
 """All checks, in the order their findings are stored."""
 
 
-def diagnose(scene: DoctorContext) -> pl.DataFrame:
+def diagnose(context: DoctorContext) -> pl.DataFrame:
     """Run every check; return a frame of contract FINDINGS, checks in order."""
     rows = [
         {
@@ -124,6 +124,6 @@ def diagnose(scene: DoctorContext) -> pl.DataFrame:
             "start": f.start, "end": f.end,
         }
         for one in CHECKS
-        for f in one.run(scene)
+        for f in one.run(context)
     ]  # fmt: skip
     return check(pl.DataFrame(rows, schema=empty(FINDINGS).schema), FINDINGS)

@@ -51,11 +51,11 @@ def time_text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def metrics(scene: DoctorContext) -> list[Finding]:
+def metrics(context: DoctorContext) -> list[Finding]:
     """Whether there are metrics over time at all: without them nothing can be studied."""
-    if scene.series.height:
-        return [Finding("metrics", "pass", f"{scene.series.height:,} series over time")]
-    there = [(scene.requests, "requests"), (scene.bench, "benchmark points")]
+    if context.series.height:
+        return [Finding("metrics", "pass", f"{context.series.height:,} series over time")]
+    there = [(context.requests, "requests"), (context.bench, "benchmark points")]
     rest = " and ".join(
         f"{frame.height:,} {what}" for frame, what in there if frame is not None and frame.height
     )
@@ -63,30 +63,30 @@ def metrics(scene: DoctorContext) -> list[Finding]:
     return [Finding("metrics", "warn", text)]
 
 
-def reader_notes(scene: DoctorContext) -> list[Finding]:
+def reader_notes(context: DoctorContext) -> list[Finding]:
     """Pass on what readers assumed, left out, or found odd in the files."""
     files: dict[str, list[str]] = {}
-    for name, text in scene.notes:
+    for name, text in context.notes:
         files.setdefault(text, []).append(name)
     return [Finding("notes", "pass", f"{listed(names)}: {text}") for text, names in files.items()]
 
 
-def exact_copies(scene: DoctorContext) -> list[Finding]:
+def exact_copies(context: DoctorContext) -> list[Finding]:
     """Count samples that are there more than once with the same value."""
-    if not scene.copies:
+    if not context.copies:
         return []
-    count = sum(rows for _, rows in scene.copies)
-    where = listed(name for name, _ in scene.copies)
+    count = sum(rows for _, rows in context.copies)
+    where = listed(name for name, _ in context.copies)
     text = f"{count:,} samples are there again with the same time and value, and stored once ({where})"
     return [Finding("copies", "pass", text, value=float(count))]
 
 
-def times(scene: DoctorContext) -> list[Finding]:
+def times(context: DoctorContext) -> list[Finding]:
     """Find times before 2015, and times that have not been yet, with the readings in other units."""
-    if scene.quality.is_empty():
+    if context.quality.is_empty():
         return []
-    first, last = scene.quality["first_t"].min(), scene.quality["last_t"].max()
-    latest = None if scene.now is None else scene.now + AHEAD
+    first, last = context.quality["first_t"].min(), context.quality["last_t"].max()
+    latest = None if context.now is None else context.now + AHEAD
     found = []
     if isinstance(first, datetime) and first < OLDEST:
         text = f"the first sample is from {time_text(first)}, before Prometheus: {_readings(first, latest)}"
@@ -112,11 +112,11 @@ def _readings(moment: datetime, latest: datetime | None) -> str:
     )
 
 
-def unknown_metrics(scene: DoctorContext) -> list[Finding]:
+def unknown_metrics(context: DoctorContext) -> list[Finding]:
     """Metrics of exporters nobody knows, which carry no signal: they may be the user's own."""
-    orphans = scene.series.filter(pl.col("signal").is_null())
-    exporters = {one.name: one.prefixes for one in scene.catalogue.exporters}
-    known = set(scene.catalogue.clock_like) | {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
+    orphans = context.series.filter(pl.col("signal").is_null())
+    exporters = {one.name: one.prefixes for one in context.catalogue.exporters}
+    known = set(context.catalogue.clock_like) | {"up", "scrape_duration_seconds", "scrape_samples_scraped"}
     strange = [
         metric
         for metric, source in orphans.select("metric", "source").unique().iter_rows()
@@ -134,10 +134,10 @@ def unknown_metrics(scene: DoctorContext) -> list[Finding]:
     return [Finding("unknown_metric", "pass", text, value=float(len(set(strange))))]
 
 
-def captures(scene: DoctorContext) -> list[Finding]:
+def captures(context: DoctorContext) -> list[Finding]:
     """Separate runs of a service, and the signals that some of them lack."""
     found = []
-    for frame in scene.frames:
+    for frame in context.frames:
         names = [name for name in frame.captures() if name]
         if len(names) < 2:
             continue
@@ -160,10 +160,12 @@ def captures(scene: DoctorContext) -> list[Finding]:
     return found
 
 
-def renewed(scene: DoctorContext) -> list[Finding]:
+def renewed(context: DoctorContext) -> list[Finding]:
     """Instances whose process got a new identity: it started again, and its series began anew."""
-    placed = scene.series.filter(pl.col("emitter_role").is_in(POOL_ROLES) & pl.col("instance").is_not_null())
-    rows = placed.join(scene.quality.select("series_id", "first_t", "last_t"), "series_id")
+    placed = context.series.filter(
+        pl.col("emitter_role").is_in(POOL_ROLES) & pl.col("instance").is_not_null()
+    )
+    rows = placed.join(context.quality.select("series_id", "first_t", "last_t"), "series_id")
     lives: dict[tuple[str, str, str, str], dict[str, tuple[datetime, datetime]]] = {}
     for service, capture, instance, raw, first, last in rows.select(
         "service", "capture", "instance", "labels", "first_t", "last_t"
@@ -205,15 +207,15 @@ SAME_RESTART_S = 60.0
 """Resets of one instance closer together than this are one restart."""
 
 
-def files_read(scene: DoctorContext) -> list[Finding]:
+def files_read(context: DoctorContext) -> list[Finding]:
     """Broken files, files no reader knows, and files whose samples others hold more faithfully."""
-    found = [Finding("files", "fail", f"{name} was not read: {why}") for name, why in scene.broken]
-    if scene.skipped:
-        shown = ", ".join(scene.skipped[:5]) + (" and more" if len(scene.skipped) > 5 else "")
-        text = f"{len(scene.skipped)} files are no dump a reader knows and were skipped: {shown}"
-        found.append(Finding("files", "pass", text, value=float(len(scene.skipped))))
-    whole = [one for one in scene.superseded if one.rows == one.of]
-    parts = [one for one in scene.superseded if one.rows < one.of]
+    found = [Finding("files", "fail", f"{name} was not read: {why}") for name, why in context.broken]
+    if context.skipped:
+        shown = ", ".join(context.skipped[:5]) + (" and more" if len(context.skipped) > 5 else "")
+        text = f"{len(context.skipped)} files are no dump a reader knows and were skipped: {shown}"
+        found.append(Finding("files", "pass", text, value=float(len(context.skipped))))
+    whole = [one for one in context.superseded if one.rows == one.of]
+    parts = [one for one in context.superseded if one.rows < one.of]
     for some, words in (
         (whole, "add nothing, others hold their samples more faithfully"),
         (parts, "are read only where no other file holds their samples more faithfully"),
@@ -226,19 +228,19 @@ def files_read(scene: DoctorContext) -> list[Finding]:
     return found or [Finding("files", "pass", "every file was read")]
 
 
-def planned(scene: DoctorContext) -> list[Finding]:
+def planned(context: DoctorContext) -> list[Finding]:
     """Chunks of plan.json that are missing, short, or at another step."""
-    if scene.plan is None:
+    if context.plan is None:
         return []
-    found = [Finding("plan", "fail" if level == "fail" else "warn", text) for level, text in scene.plan]
+    found = [Finding("plan", "fail" if level == "fail" else "warn", text) for level, text in context.plan]
     return found or [Finding("plan", "pass", "every file of plan.json is there, whole and at its step")]
 
 
-def rows_rejected(scene: DoctorContext) -> list[Finding]:
+def rows_rejected(context: DoctorContext) -> list[Finding]:
     """Quarantined rows by reason."""
-    if scene.rejected.is_empty():
+    if context.rejected.is_empty():
         return [Finding("rejected", "pass", "no row was quarantined")]
-    counts = scene.rejected.group_by("reason").len().sort("reason")
+    counts = context.rejected.group_by("reason").len().sort("reason")
     return [
         Finding(
             "rejected", "warn", f"{row['len']} rows quarantined: {row['reason']}; see data/rejected.parquet",
@@ -248,15 +250,15 @@ def rows_rejected(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def server_warnings(scene: DoctorContext) -> list[Finding]:
+def server_warnings(context: DoctorContext) -> list[Finding]:
     """Report what the server said when it answered: parts of the data may be missing."""
-    return [Finding("server_warnings", "warn", f"{name}: {text}") for name, text in scene.server_warnings]
+    return [Finding("server_warnings", "warn", f"{name}: {text}") for name, text in context.server_warnings]
 
 
-def scrape_gaps(scene: DoctorContext) -> list[Finding]:
+def scrape_gaps(context: DoctorContext) -> list[Finding]:
     """Stretches in which the server repeated the last value because nothing was scraped."""
     found = []
-    for row in scene.frozen.iter_rows(named=True):
+    for row in context.frozen.iter_rows(named=True):
         seconds = (row["last_t"] - row["first_t"]).total_seconds()
         text = (
             f"nothing was scraped from {time_text(row['first_t'])} to {time_text(row['last_t'])}: "
@@ -266,34 +268,34 @@ def scrape_gaps(scene: DoctorContext) -> list[Finding]:
         found.append(
             Finding("scrape_gap", "warn", text, value=seconds, start=row["first_t"], end=row["last_t"])
         )
-    if scene.series.is_empty():
+    if context.series.is_empty():
         return []
     return found or [Finding("scrape_gap", "pass", "no stretch in which all series repeat together")]
 
 
-def holes(scene: DoctorContext) -> list[Finding]:
+def holes(context: DoctorContext) -> list[Finding]:
     """Pauses inside series."""
-    if scene.series.is_empty():
+    if context.series.is_empty():
         return []
-    with_gaps = scene.quality.filter(pl.col("gaps") > 0)
+    with_gaps = context.quality.filter(pl.col("gaps") > 0)
     if with_gaps.is_empty():
         return [Finding("holes", "pass", "no series pauses for more than 2.5 intervals")]
     longest = max(with_gaps["longest_gap_s"].to_list())
     text = (
-        f"{with_gaps.height} of {scene.quality.height} series pause, the longest for {longest:.0f} s; "
+        f"{with_gaps.height} of {context.quality.height} series pause, the longest for {longest:.0f} s; "
         "windows there are null"
     )
     return [Finding("holes", "warn", text, value=longest)]
 
 
-def restarts(scene: DoctorContext) -> list[Finding]:
+def restarts(context: DoctorContext) -> list[Finding]:
     """Counters that fell back: instances that started again."""
-    if scene.series.is_empty():
+    if context.series.is_empty():
         return []
-    if scene.resets.is_empty():
+    if context.resets.is_empty():
         return [Finding("restarts", "pass", "no counter fell back")]
-    who = scene.resets.join(
-        scene.series.select("series_id", "service", "instance", "capture"), "series_id"
+    who = context.resets.join(
+        context.series.select("series_id", "service", "instance", "capture"), "series_id"
     ).sort("service", "instance", "t")
     found: list[Finding] = []
     last: dict[tuple[str, str], datetime] = {}
@@ -310,9 +312,9 @@ def restarts(scene: DoctorContext) -> list[Finding]:
     return found
 
 
-def roles(scene: DoctorContext) -> list[Finding]:
+def roles(context: DoctorContext) -> list[Finding]:
     """How the roles were decided, and what has none."""
-    placed = scene.series.filter(pl.col("instance").is_not_null() & pl.col("signal").is_not_null())
+    placed = context.series.filter(pl.col("instance").is_not_null() & pl.col("signal").is_not_null())
     counts = (
         placed.group_by("emitter_role", "role_evidence")
         .agg(pl.col("instance").n_unique())
@@ -329,10 +331,10 @@ def roles(scene: DoctorContext) -> list[Finding]:
     if any(f.level == "warn" for f in found):
         hint = "name pods with the word prefill or decode, or export a role label, so that their series count"
         found.append(Finding("roles", "warn", hint))
-    return found + _one_role_only(scene)
+    return found + _one_role_only(context)
 
 
-def _one_role_only(scene: DoctorContext) -> list[Finding]:
+def _one_role_only(context: DoctorContext) -> list[Finding]:
     """Return the services that have decode instances and none that prefill, or the reverse."""
     return [
         Finding(
@@ -340,31 +342,31 @@ def _one_role_only(scene: DoctorContext) -> list[Finding]:
             f"there are {frame.pools[0]} instances and no others: if they do both, say so under [roles] "
             'in hsa.toml ("." = "mixed"); if not, the other pool was not exported', service=frame.service,
         )
-        for frame in scene.frames
+        for frame in context.frames
         if frame.pools in (("prefill",), ("decode",))
     ]  # fmt: skip
 
 
-def unmapped(scene: DoctorContext) -> list[Finding]:
+def unmapped(context: DoctorContext) -> list[Finding]:
     """Series that belong to no service; first the instances that have a role."""
-    if scene.series.is_empty():
+    if context.series.is_empty():
         return []
-    orphans = scene.series.filter(pl.col("service").is_null())
+    orphans = context.series.filter(pl.col("service").is_null())
     if orphans.is_empty():
-        return [Finding("services", "pass", f"every series belongs to one of {len(scene.frames)} services")]
+        return [Finding("services", "pass", f"every series belongs to one of {len(context.frames)} services")]
     metrics = ", ".join(sorted(set(orphans["metric"]))[:3])
     text = (
         f"{orphans.height} series belong to no service ({metrics}): no model, and nothing that exactly one "
         "service shares"
     )
-    lost = [Finding("services", "warn", sentence) for sentence in scene.unserved]
+    lost = [Finding("services", "warn", sentence) for sentence in context.unserved]
     return [*lost, Finding("services", "warn", text, value=float(orphans.height))]
 
 
-def scales(scene: DoctorContext) -> list[Finding]:
+def scales(context: DoctorContext) -> list[Finding]:
     """Ratios out of range: a percentage read as a ratio."""
     found = []
-    for frame in scene.frames:
+    for frame in context.frames:
         for info in frame.signals:
             if info.unit != "ratio" or info.family == "auxiliary":
                 continue
@@ -374,14 +376,14 @@ def scales(scene: DoctorContext) -> list[Finding]:
                     f"{info.signal} of {info.role} reaches {high:.3g}; a ratio ends at 1: its unit is another"
                 )
                 found.append(Finding("scale", "fail", text, service=frame.service, value=high))
-    if not scene.frames:
+    if not context.frames:
         return []
     return found or [Finding("scale", "pass", "all ratios lie within 0 and 1")]
 
 
-def repeats(scene: DoctorContext) -> list[Finding]:
+def repeats(context: DoctorContext) -> list[Finding]:
     """Find exporters that collect more rarely than they are scraped."""
-    gauges = scene.series.join(scene.quality.drop("interval_s"), "series_id").filter(
+    gauges = context.series.join(context.quality.drop("interval_s"), "series_id").filter(
         (pl.col("source") == "dcgm") & (pl.col("news_s") > REPEAT_FACTOR * pl.col("interval_s"))
     )
     counts = (
@@ -399,10 +401,10 @@ def repeats(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def limits(scene: DoctorContext) -> list[Finding]:
+def limits(context: DoctorContext) -> list[Finding]:
     """Latency limits that lie between two histogram edges."""
     found = []
-    for service, edge in scene.edges:
+    for service, edge in context.edges:
         signal, limit, low, high = edge["signal"], edge["limit_s"], edge["low_s"], edge["high_s"]
         if low == high:
             text, level = (
@@ -422,7 +424,7 @@ def limits(scene: DoctorContext) -> list[Finding]:
     return found
 
 
-def disagreements(scene: DoctorContext) -> list[Finding]:
+def disagreements(context: DoctorContext) -> list[Finding]:
     """Two sources of one signal that differ."""
     return [
         Finding(
@@ -431,14 +433,14 @@ def disagreements(scene: DoctorContext) -> list[Finding]:
             f"{row['difference']:.0%} (median); {row['source']} is used",
             service=row["service"], value=row["difference"],
         )
-        for row in scene.disagreements.iter_rows(named=True)
+        for row in context.disagreements.iter_rows(named=True)
     ]  # fmt: skip
 
 
-def references(scene: DoctorContext) -> list[Finding]:
+def references(context: DoctorContext) -> list[Finding]:
     """Whether offered load is known, and whether TTFT holds the queue in front of the engines."""
     found = []
-    for frame in scene.frames:
+    for frame in context.frames:
         if frame.reference == "served":
             text = "started requests are not exported: served rates stand in, a lower bound when saturated"
             found.append(Finding("offered_load", "warn", text, service=frame.service))
@@ -453,7 +455,7 @@ def references(scene: DoctorContext) -> list[Finding]:
             )
         ttft = frame.info("ttft", "service")
         if ttft is not None and not next(
-            e.frontend for e in scene.catalogue.exporters if e.name == ttft.source
+            e.frontend for e in context.catalogue.exporters if e.name == ttft.source
         ):
             text = (
                 f"ttft_excludes_queue: TTFT comes from {ttft.source}; waiting before the engine is left out"
@@ -467,24 +469,24 @@ def references(scene: DoctorContext) -> list[Finding]:
     return found
 
 
-def lengths(scene: DoctorContext) -> list[Finding]:
+def lengths(context: DoctorContext) -> list[Finding]:
     """Histories too short for a verdict."""
     found = []
-    for frame in scene.frames:
+    for frame in context.frames:
         hours = frame.table.height * frame.window_s / 3600
         if frame.kind == "production" and hours < SHORT_HOURS:
             text = (
                 f"{hours:.1f} h of history: 8 h with a real ramp are the practical minimum, 12 h are better"
             )
             found.append(Finding("length", "warn", text, service=frame.service, value=hours))
-    if not scene.frames:
+    if not context.frames:
         return []
     return found or [Finding("length", "pass", "the history is long enough to be judged")]
 
 
-def missing(scene: DoctorContext) -> list[Finding]:
+def missing(context: DoctorContext) -> list[Finding]:
     """Signals of the catalogue that the input lacks."""
     return [
         Finding("missing", "warn", f"no {row['signal']} of {row['role']}: {row['how_to_enable']}")
-        for row in missing_signals(scene)
+        for row in missing_signals(context)
     ]

@@ -29,10 +29,10 @@ FROZEN_BY = {
 _KEY = ["service", "capture", "role", "instance"]
 
 
-def fleet(scene: DoctorContext) -> list[Finding]:
+def fleet(context: DoctorContext) -> list[Finding]:
     """Instances that were not there all the time: they came, went, or started again under the same name."""
     found = []
-    for (service, role), lives in scene.lives.sort(_KEY).group_by("service", "role", maintain_order=True):
+    for (service, role), lives in context.lives.sort(_KEY).group_by("service", "role", maintain_order=True):
         total = lives.select("capture", "instance").unique().height
         moved = lives.filter(pl.col("started").is_not_null() | pl.col("ended").is_not_null())
         part = moved.select("capture", "instance").unique().height
@@ -64,9 +64,9 @@ def _moved_instances(moved: pl.DataFrame) -> str:
     return "; ".join(words[:MOST_NAMED]) + more
 
 
-def ended(scene: DoctorContext) -> list[Finding]:
+def ended(context: DoctorContext) -> list[Finding]:
     """Instances that stopped to answer for good, and signals that end while their instance goes on."""
-    newest = scene.lives.sort("life").group_by(_KEY, maintain_order=True).last()
+    newest = context.lives.sort("life").group_by(_KEY, maintain_order=True).last()
     dead = newest.filter(pl.col("ended").is_not_null() & (pl.col("ended_by") == "up")).sort(_KEY)
     found = [
         Finding(
@@ -84,17 +84,17 @@ def ended(scene: DoctorContext) -> list[Finding]:
             f"{time_text(row['last'])} while its other series go on; the others of its pool stand for it",
             service=row["service"], start=row["last"], end=row["over"],
         )
-        for row in _ended_signals(scene).iter_rows(named=True)
+        for row in _ended_signals(context).iter_rows(named=True)
     ]  # fmt: skip
 
 
-def _ended_signals(scene: DoctorContext) -> pl.DataFrame:
+def _ended_signals(context: DoctorContext) -> pl.DataFrame:
     """Return signals of instances a series of which ends before the instance does, and not in the whole pool.
 
     A series whose signal goes on under another name or identity from then on has not ended.
     """
     rows = (
-        scene.series.filter(
+        context.series.filter(
             pl.col("signal").is_not_null()
             & pl.col("service").is_not_null()
             & pl.col("instance").is_not_null()
@@ -102,7 +102,7 @@ def _ended_signals(scene: DoctorContext) -> pl.DataFrame:
             & ~pl.col("source").is_in(["prometheus", "ksm", "node"])
             & ~pl.col("metric").str.ends_with("_bucket")
         )
-        .join(scene.quality.drop("interval_s"), "series_id")
+        .join(context.quality.drop("interval_s"), "series_id")
         .rename({"emitter_role": "role"})
     )
     slack = pl.max_horizontal(pl.lit(ENDED_S), ENDED_STEPS * pl.col("interval_s").fill_null(60.0))
@@ -129,10 +129,10 @@ def _ended_signals(scene: DoctorContext) -> pl.DataFrame:
     )
 
 
-def frozen(scene: DoctorContext) -> list[Finding]:
+def frozen(context: DoctorContext) -> list[Finding]:
     """Instances and gauges whose last value is repeated after they had gone."""
     found = []
-    for row in scene.frozen_series.iter_rows(named=True):
+    for row in context.frozen_series.iter_rows(named=True):
         what = f"{row['metric']} of {row['instance']}" if row["metric"] else f"{row['instance']}"
         stands = "stands" if row["metric"] else f"({row['role']}) stands"
         text = (

@@ -27,7 +27,7 @@ INVENTORY |= {"difference": pl.Float64}
 """Columns of `inventory`."""
 
 
-def inventory(scene: DoctorContext) -> pl.DataFrame:
+def inventory(context: DoctorContext) -> pl.DataFrame:
     """Return one row per service, role and signal of the catalogue.
 
     Columns: service, role, signal, source, series, rows, first, last, span_s, interval_s (usual spacing),
@@ -35,20 +35,20 @@ def inventory(scene: DoctorContext) -> pl.DataFrame:
     windows with a value), scale (how the unit is known), role_evidence, other_source and difference (median
     relative difference to another source of the same signal; null where there is none or it agrees).
     """
-    joined = scene.series.join(scene.quality.drop("interval_s"), "series_id").filter(
+    joined = context.series.join(context.quality.drop("interval_s"), "series_id").filter(
         pl.col("signal").is_not_null()
     )
     differing = {
         (row["service"], row["role"], row["signal"]): (row["other"], row["difference"])
-        for row in scene.disagreements.sort("difference").iter_rows(named=True)
+        for row in context.disagreements.sort("difference").iter_rows(named=True)
     }
     rows = []
-    for frame in scene.frames:
+    for frame in context.frames:
         own = joined.filter(pl.col("service") == frame.service)
         for info in frame.signals:
-            if scene.catalogue.signal(info.signal) is None:
+            if context.catalogue.signal(info.signal) is None:
                 continue
-            carried = _carrying(own, info.signal, info.role, info.source, scene)
+            carried = _carrying(own, info.signal, info.role, info.source, context)
             difference = differing.get((frame.service, info.role, info.signal), (None, None))
             rows.append(_inventory_row(frame.service, info, carried, *difference))
     return pl.DataFrame(rows, schema=INVENTORY)
@@ -93,9 +93,9 @@ def _scale(carried: pl.DataFrame) -> str | None:
     return ", ".join(kinds) or ("documented" if carried.height else None)
 
 
-def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: DoctorContext) -> pl.DataFrame:
+def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, context: DoctorContext) -> pl.DataFrame:
     """Return the series that carry a signal of a role, by the metrics the catalogue gives for the source."""
-    known = scene.catalogue.signal(signal)
+    known = context.catalogue.signal(signal)
     metrics = {
         metric for row in (known.sources if known else ()) if row.source == source for metric in row.metrics
     }
@@ -104,11 +104,11 @@ def _carrying(own: pl.DataFrame, signal: str, role: str, source: str, scene: Doc
     return pooled if role in POOL_ROLES and pooled.height else found
 
 
-def missing_signals(scene: DoctorContext) -> list[dict[str, str]]:
+def missing_signals(context: DoctorContext) -> list[dict[str, str]]:
     """Return the wanted signals of the catalogue that no service has: signal, role, how_to_enable; sorted."""
     missing: dict[tuple[str, str], str] = {}
-    for frame in scene.frames:
-        for signal in scene.catalogue.signals:
+    for frame in context.frames:
+        for signal in context.catalogue.signals:
             if signal.family == AUXILIARY or not signal.wanted:
                 continue
             for role in _roles(signal.role, frame):
@@ -187,46 +187,46 @@ class Requirement:
 def _has(*signals: str) -> _IsMet:
     """Return whether any of the signals is there for the role or the service."""
 
-    def met(_scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
+    def met(_context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
         return any(frame.has(signal, place) for signal in signals for place in (role, "service"))
 
     return met
 
 
 def _limit(signal: str) -> _IsMet:
-    return lambda scene, _frame, _role: scene.settings.slo.limit_s(signal) is not None
+    return lambda context, _frame, _role: context.settings.slo.limit_s(signal) is not None
 
 
 def _bucketed(signal: str) -> _IsMet:
     """Return whether shares over the limit are known; without a limit it is that which is lacking."""
     shares = _has(f"{signal}_over_high", f"{signal}_over_low")
 
-    def met(scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
-        return scene.settings.slo.limit_s(signal) is None or shares(scene, frame, role)
+    def met(context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
+        return context.settings.slo.limit_s(signal) is None or shares(context, frame, role)
 
     return met
 
 
-def _offered(_scene: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
+def _offered(_context: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
     return frame.reference == "offered"
 
 
-def _has_role(scene: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
-    own = scene.series.filter(pl.col("service") == frame.service).drop_nulls(["instance", "signal"])
+def _has_role(context: DoctorContext, frame: ServiceFrame, _role: str) -> bool:
+    own = context.series.filter(pl.col("service") == frame.service).drop_nulls(["instance", "signal"])
     return "unknown" not in own["emitter_role"]
 
 
-def _started(scene: DoctorContext, _frame: ServiceFrame, role: str) -> bool:
-    return bool({role, "*"} & set(scene.settings.startup_s))
+def _started(context: DoctorContext, _frame: ServiceFrame, role: str) -> bool:
+    return bool({role, "*"} & set(context.settings.startup_s))
 
 
-def _counted(_scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
+def _counted(_context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
     return role in frame.gpus_per_instance
 
 
-def _priced(scene: DoctorContext, frame: ServiceFrame, role: str) -> bool:
+def _priced(context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
     types = frame.gpu_types.get(role, ())
-    return bool(types) and set(types) <= set(scene.settings.prices)
+    return bool(types) and set(types) <= set(context.settings.prices)
 
 
 _SERVICE, _PREFILL, _DECODE = ("service",), ("prefill",), ("decode",)
@@ -286,19 +286,19 @@ REQUIREMENT_ROWS: tuple[Requirement, ...] = (
 """Everything later stages need, in the order of the stages."""
 
 
-def requirements(scene: DoctorContext) -> pl.DataFrame:
+def requirements(context: DoctorContext) -> pl.DataFrame:
     """Return what each later stage needs and lacks, frame NEEDS.
 
     One row per service, need and role, in the order of the services and stages. An input without metrics over
     time lacks everything: one row a stage, without a service.
     """
     rows = [
-        _row(need, scene, frame, role)
-        for frame in scene.frames
+        _row(need, context, frame, role)
+        for frame in context.frames
         for need in REQUIREMENT_ROWS
         for role in _roles_of(need, frame)
     ]
-    if not scene.frames:
+    if not context.frames:
         how = "hsa export-plan prints the queries; hsa pull runs them"
         rows = [
             ("", stage, "service", "metrics over time", "lacks", "nothing can be said", how)
@@ -307,9 +307,9 @@ def requirements(scene: DoctorContext) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=REQUIREMENTS, orient="row")
 
 
-def _row(need: Requirement, scene: DoctorContext, frame: ServiceFrame, role: str) -> tuple[str, ...]:
-    met = need.met(scene, frame, role)
-    how = how_to_get(need, scene.catalogue).replace("{role}", role)
+def _row(need: Requirement, context: DoctorContext, frame: ServiceFrame, role: str) -> tuple[str, ...]:
+    met = need.met(context, frame, role)
+    how = how_to_get(need, context.catalogue).replace("{role}", role)
     return frame.service, need.stage, role, need.need, "met" if met else "lacks", need.without, how
 
 

@@ -34,9 +34,9 @@ FOLLOWS = 0.5
 project."""
 
 
-def series_scales(scene: DoctorContext) -> list[Finding]:
+def series_scales(context: DoctorContext) -> list[Finding]:
     """Report series whose unit is not the documented one, or can't be told."""
-    judged = scene.series.drop_nulls("scale_evidence").with_columns(
+    judged = context.series.drop_nulls("scale_evidence").with_columns(
         pl.col("scale_evidence").str.split(":").list.first().alias("why")
     )
     odd = judged.filter(pl.col("repair").is_not_null() | pl.col("why").is_in(["mismatch", "doubtful"]))
@@ -50,14 +50,14 @@ def series_scales(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def pod_labels(scene: DoctorContext) -> list[Finding]:
+def pod_labels(context: DoctorContext) -> list[Finding]:
     """Pods that the join with kube_pod_labels missed."""
-    return [Finding("label_join", "warn", text) for text in scene.pod_labels]
+    return [Finding("label_join", "warn", text) for text in context.pod_labels]
 
 
-def releases(scene: DoctorContext) -> list[Finding]:
+def releases(context: DoctorContext) -> list[Finding]:
     """Versions, images and metric names that changed inside the window."""
-    rows = [] if scene.releases is None else scene.releases.iter_rows(named=True)
+    rows = [] if context.releases is None else context.releases.iter_rows(named=True)
     return [
         Finding(
             "release", "warn",
@@ -68,11 +68,11 @@ def releases(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def tails(scene: DoctorContext) -> list[Finding]:
+def tails(context: DoctorContext) -> list[Finding]:
     """Latencies whose few highest values carry most of the variance: a cliff, not a slope."""
-    if scene.tails is None or scene.tails.is_empty():
+    if context.tails is None or context.tails.is_empty():
         return []
-    steep = scene.tails.filter((pl.col("moments") >= ENOUGH_VALUES) & (pl.col("carried") >= CARRIED_SHARE))
+    steep = context.tails.filter((pl.col("moments") >= ENOUGH_VALUES) & (pl.col("carried") >= CARRIED_SHARE))
     return [
         Finding(
             "tail", "warn",
@@ -85,10 +85,10 @@ def tails(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def followed(scene: DoctorContext) -> list[Finding]:
+def followed(context: DoctorContext) -> list[Finding]:
     """Pools whose size moves with the load: what comes of which can't be told apart in totals."""
     found = []
-    for frame in scene.frames:
+    for frame in context.frames:
         for role in frame.pools if frame.has("request_rate", "service") else ():
             rho, count = _rank_correlation(
                 frame, column("request_rate", "service"), column("instances", role)
@@ -111,10 +111,10 @@ def _rank_correlation(frame: ServiceFrame, load: str, size: str) -> tuple[float,
     return number(both.select(pl.corr(load, size, method="spearman")).item()), both.height
 
 
-def averaged(scene: DoctorContext) -> list[Finding]:
+def averaged(context: DoctorContext) -> list[Finding]:
     """Values that the mapping says were averaged before they were written."""
     spans: dict[float, list[str]] = {}
-    for name, row in _mapped(scene):
+    for name, row in _mapped(context):
         if row.averaged is not None:
             spans.setdefault(row.averaged, []).append(name)
     return [
@@ -127,20 +127,20 @@ def averaged(scene: DoctorContext) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _mapped(scene: DoctorContext) -> list[tuple[str, MetricRow]]:
+def _mapped(context: DoctorContext) -> list[tuple[str, MetricRow]]:
     """Return the metrics of the user's that the input has, and what the settings say of them."""
-    reading = scene.settings.reading
+    reading = context.settings.reading
     tables = [table.columns for table in reading.tables.values() if table.holds == "samples"]
     rows = {name: row for columns in (*tables, reading.metrics) for name, row in columns.items()}
-    there = set(scene.series["metric"])
+    there = set(context.series["metric"])
     return [(name, row) for name, row in sorted(rows.items()) if name in there]
 
 
-def named_units(scene: DoctorContext) -> list[Finding]:
+def named_units(context: DoctorContext) -> list[Finding]:
     """Metrics of the user's whose name tells another unit than they are read in."""
     found = []
-    for name, row in _mapped(scene):
-        signal, told = scene.catalogue.signal(row.signal), _unit_in(name)
+    for name, row in _mapped(context):
+        signal, told = context.catalogue.signal(row.signal), _unit_in(name)
         if signal is None or told is None or row.kind == "counter":
             continue
         read = row.unit or signal.unit
@@ -203,11 +203,11 @@ SHAPES: dict[str, type[pl.DataType]] = dict.fromkeys(
 """Columns of the query ``doctor/shapes``."""
 
 
-def with_shape(scene: DoctorContext) -> pl.DataFrame:
+def with_shape(context: DoctorContext) -> pl.DataFrame:
     """Return the series whose values were looked at, with their quality and shape."""
-    shapes = pl.DataFrame(schema=SHAPES) if scene.shapes is None else scene.shapes
-    quality = scene.quality.drop("interval_s")
-    return scene.series.join(quality, "series_id").join(shapes, "series_id")
+    shapes = pl.DataFrame(schema=SHAPES) if context.shapes is None else context.shapes
+    quality = context.quality.drop("interval_s")
+    return context.series.join(quality, "series_id").join(shapes, "series_id")
 
 
 def _names(rows: pl.DataFrame) -> str:
@@ -219,9 +219,9 @@ def _names(rows: pl.DataFrame) -> str:
     return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
 
 
-def spacing(scene: DoctorContext) -> list[Finding]:
+def spacing(context: DoctorContext) -> list[Finding]:
     """Find steps between samples that are not all the same, and samples that come in pairs."""
-    looked = with_shape(scene).filter(pl.col("steps") > 0)
+    looked = with_shape(context).filter(pl.col("steps") > 0)
     if looked.is_empty():
         return []
     found = []
@@ -252,12 +252,12 @@ def _usual(rows: pl.DataFrame) -> str:
     return f"{usual[0]:.4g}" if len(usual) == 1 else f"{usual[0]:.4g} to {usual[-1]:.4g}"
 
 
-def resolution(scene: DoctorContext) -> list[Finding]:
+def resolution(context: DoctorContext) -> list[Finding]:
     """Percentages that come in whole numbers: smaller changes can't be seen."""
-    looked = with_shape(scene).filter(pl.col("steps") >= ENOUGH)
+    looked = with_shape(context).filter(pl.col("steps") >= ENOUGH)
     found = []
     for (metric,), rows in looked.group_by("metric", maintain_order=True):
-        reader = scene.catalogue.reader_of(str(metric))
+        reader = context.catalogue.reader_of(str(metric))
         if reader is None or reader[1].unit not in ("percent", "%"):
             continue
         low, high = rows["low"].min(), rows["high"].max()
@@ -272,11 +272,11 @@ def resolution(scene: DoctorContext) -> list[Finding]:
     return sorted(found, key=lambda one: one.text)
 
 
-def constants(scene: DoctorContext) -> list[Finding]:
+def constants(context: DoctorContext) -> list[Finding]:
     """Signals that never change in any of their series."""
     still = (pl.col("high") == pl.col("low")).all()
     counts = (
-        with_shape(scene)
+        with_shape(context)
         .filter((pl.col("rows") >= ENOUGH) & pl.col("signal").is_not_null())
         .group_by("service", "signal", "metric", "emitter_role")
         .agg(pl.len(), still.alias("still"), pl.col("low").first())
@@ -290,18 +290,20 @@ def constants(scene: DoctorContext) -> list[Finding]:
             service=row["service"] or "", value=row["low"],
         )
         for row in counts.sort("service", "metric", "emitter_role").iter_rows(named=True)
-        if (known := scene.catalogue.signal(row["signal"])) and known.family != "auxiliary"
+        if (known := context.catalogue.signal(row["signal"])) and known.family != "auxiliary"
     ]  # fmt: skip
 
 
-def kinds(scene: DoctorContext) -> list[Finding]:
+def kinds(context: DoctorContext) -> list[Finding]:
     """Counters whose values fall often, and gauges that only ever rise."""
-    looked = with_shape(scene).filter(pl.col("signal").is_not_null())
+    looked = with_shape(context).filter(pl.col("signal").is_not_null())
     changes = pl.col("rises") + pl.col("falls")
     falling = looked.filter(
         (pl.col("kind") == "counter") & (changes >= ENOUGH) & (pl.col("falls") > GAUGE_FALLS * changes)
     )
-    rising = looked.filter((pl.col("kind") == "gauge") & ~pl.col("metric").is_in(scene.catalogue.clock_like))
+    rising = looked.filter(
+        (pl.col("kind") == "gauge") & ~pl.col("metric").is_in(context.catalogue.clock_like)
+    )
     rising = rising.filter(((pl.col("falls").sum() == 0) & (pl.col("rises").sum() >= ENOUGH)).over("metric"))
     odd: tuple[tuple[pl.DataFrame, Level, str, str], ...] = (
         (falling, "fail", "falls too often for a counter: its rate is wrong", "gauge"),
@@ -318,10 +320,10 @@ def kinds(scene: DoctorContext) -> list[Finding]:
     return found
 
 
-def idle_zeros(scene: DoctorContext) -> list[Finding]:
+def idle_zeros(context: DoctorContext) -> list[Finding]:
     """Latencies of 0: what a source writes when there was no traffic, not a fast answer."""
-    latency = [s.id for s in scene.catalogue.signals if s.family == "latency"]
-    looked = with_shape(scene).filter(
+    latency = [s.id for s in context.catalogue.signals if s.family == "latency"]
+    looked = with_shape(context).filter(
         pl.col("signal").is_in(latency) & (pl.col("kind") == "gauge") & (pl.col("zeros") > 0)
     )
     return [
@@ -362,12 +364,12 @@ def replica_pairs(series: pl.DataFrame, quality: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(pairs, schema=schema | {"reach_s": pl.Float64}, orient="row")
 
 
-def replicas(scene: DoctorContext) -> list[Finding]:
+def replicas(context: DoctorContext) -> list[Finding]:
     """Series that are there twice because two Prometheus servers scraped the same pods."""
-    if scene.twins is None or scene.twins.is_empty():
+    if context.twins is None or context.twins.is_empty():
         return []
     counts = (
-        scene.twins.with_columns((pl.col("alike") >= TWIN_SHARE * pl.col("compared")).alias("twin"))
+        context.twins.with_columns((pl.col("alike") >= TWIN_SHARE * pl.col("compared")).alias("twin"))
         .group_by("label")
         .agg(pl.len(), pl.col("twin").sum())
         .filter(2 * pl.col("twin") > pl.col("len"))
@@ -441,12 +443,12 @@ _FAULTS: tuple[tuple[str, Level, str], ...] = (
 """Column of the query ``doctor/histograms``, level and words."""
 
 
-def histograms(scene: DoctorContext) -> list[Finding]:
+def histograms(context: DoctorContext) -> list[Finding]:
     """Histograms that do not hold together: edges missing or changed, buckets that fall, another count."""
-    if scene.histograms is None or scene.histograms.is_empty():
+    if context.histograms is None or context.histograms.is_empty():
         return []
-    names = scene.series.select(pl.col("series_id").alias("histogram_id"), "metric")
-    looked = scene.histograms.join(names, "histogram_id")
+    names = context.series.select(pl.col("series_id").alias("histogram_id"), "metric")
+    looked = context.histograms.join(names, "histogram_id")
     found = []
     for fault, level, words in _FAULTS:
         faulty = looked.filter(pl.col(fault) > 0)
@@ -464,7 +466,7 @@ CERTAIN_RATIO = 0.02
 """A rate that is off by less is as good as one from scrapes [ratio]; default of this project."""
 
 
-def query_grids(scene: DoctorContext) -> list[Finding]:
+def query_grids(context: DoctorContext) -> list[Finding]:
     """Find counters at the times of a query, not of scrapes, and say how far rates from them may be off.
 
     A server answers at each point of the grid with the last sample before it, so that a counter is late by up
@@ -472,13 +474,13 @@ def query_grids(scene: DoctorContext) -> list[Finding]:
     interval ÷ window, where the load changes by as much as itself from one end to the other. In a real
     capture (5 s of 60 s, bursty load) 99 % of the rates were within that.
     """
-    if scene.grids is None or scene.grids.is_empty() or not scene.frames:
+    if context.grids is None or context.grids.is_empty() or not context.frames:
         return []
-    counters = scene.series.filter(pl.col("kind") == "counter").join(scene.grids, "series_id")
+    counters = context.series.filter(pl.col("kind") == "counter").join(context.grids, "series_id")
     if counters.is_empty():
         return []
-    late_s = scrape_distance_s(counters, scene.quality)
-    window_s = min(frame.window_s for frame in scene.frames)
+    late_s = scrape_distance_s(counters, context.quality)
+    window_s = min(frame.window_s for frame in context.frames)
     steps = listed(f"{step:g}" for step in counters["step_s"].unique())
     files = counters["file"].n_unique()
     which = (

@@ -47,10 +47,10 @@ _MODEL = re.compile(r"^([a-z]+\d{3})[a-z]$")
 """A model's number and the letter behind it, which tables leave out: MI300 and MI300X."""
 
 
-def request_logs(scene: DoctorContext) -> list[Finding]:
+def request_logs(context: DoctorContext) -> list[Finding]:
     """Request logs: what they can't say, and arrivals that come in steps."""
     found = []
-    for name, log in _files(scene.requests):
+    for name, log in _files(context.requests):
         lacking = [
             words for column, words in REQUEST_COLUMNS.items() if log[column].null_count() == log.height
         ]
@@ -85,16 +85,16 @@ def _steps(name: str, log: pl.DataFrame) -> Iterator[Finding]:
         yield Finding("arrivals", "warn", text, value=step)
 
 
-def benchmarks(scene: DoctorContext) -> list[Finding]:
+def benchmarks(context: DoctorContext) -> list[Finding]:
     """Benchmark points: worker counts, estimates, mixed versions, days and sizes, names, repeats, prices."""
     files: dict[Finding, list[str]] = {}
-    for name, rows in _files(scene.bench):
+    for name, rows in _files(context.bench):
         for check in (_workers, _estimated, _mixed, _repeated, _computed, _profile, _priced):
             for finding in check(rows):
                 files.setdefault(finding, []).append(name)
     found = [replace(finding, text=f"{listed(names)}: {finding.text}") for finding, names in files.items()]
     found.sort(key=lambda one: (one.check, one.text))
-    return found + _spelled(scene.bench) + _covered(scene)
+    return found + _spelled(context.bench) + _covered(context)
 
 
 def _files(table: pl.DataFrame | None) -> list[tuple[str, pl.DataFrame]]:
@@ -173,15 +173,15 @@ def _spelled(bench: pl.DataFrame) -> list[Finding]:
     ]  # fmt: skip
 
 
-def _covered(scene: DoctorContext) -> list[Finding]:
+def _covered(context: DoctorContext) -> list[Finding]:
     """Return which GPU types were measured, and which of the fleet's were not."""
     columns = ("prefill_gpu_type", "decode_gpu_type")
-    measured = sorted({one for column in columns for one in scene.bench[column].drop_nulls()})
+    measured = sorted({one for column in columns for one in context.bench[column].drop_nulls()})
     if not measured:
         return []
     named = f"GPU types measured: {listed(measured, MOST_TYPES)}; points say nothing of others"
     found = [Finding("bench_gpus", "pass", named, value=float(len(measured)))]
-    for frame in scene.frames:
+    for frame in context.frames:
         runs = sorted({one for types in frame.gpu_types.values() for one in types})
         lacking = [one for one in runs if not any(same_gpu(one, other) for other in measured)]
         if lacking:
