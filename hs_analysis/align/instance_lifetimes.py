@@ -224,7 +224,7 @@ class InstanceLifetimes:
 
     Parameters
     ----------
-    told
+    signs
         Result of `lifetime_signs`.
     captures
         Capture of each series that is read: any sample shows that its capture was recorded then.
@@ -232,9 +232,9 @@ class InstanceLifetimes:
         Width of the slots in which a capture is recorded or not [s].
     """
 
-    def __init__(self, told: pl.DataFrame, captures: dict[int, str], slot_s: float) -> None:
+    def __init__(self, signs: pl.DataFrame, captures: dict[int, str], slot_s: float) -> None:
         columns = ("series_id", *_KEY, "metric", "interval_s", "tells")
-        self._told = {row[0]: row[1:] for row in told.select(columns).iter_rows()}
+        self._signs = {row[0]: row[1:] for row in signs.select(columns).iter_rows()}
         self._captures, self._slot_s = captures, slot_s
         self._recorded: dict[str, _Recorded] = defaultdict(_Recorded)
         self._ends: dict[str, RangeS] = {}
@@ -247,9 +247,9 @@ class InstanceLifetimes:
             self._recorded[capture].add((t_s // self._slot_s).astype(np.int64))
             first, last = self._ends.get(capture, (np.inf, -np.inf))
             self._ends[capture] = min(first, float(t_s[0])), max(last, float(t_s[-1]))
-        told = self._told.get(series_id)
-        if told is not None:
-            *key, metric, interval_s, tells = told
+        signs = self._signs.get(series_id)
+        if signs is not None:
+            *key, metric, interval_s, tells = signs
             seen = self._seen[(key[0], key[1], key[2], key[3])]
             if tells not in ("up", "created"):
                 seen.interval_s = min(seen.interval_s, interval_s)

@@ -97,7 +97,7 @@ def reporters(series: pl.DataFrame, interval_s: float, catalogue: Catalogue) -> 
 
 
 def gpus_per_instance(
-    series: pl.DataFrame, service: str, catalogue: Catalogue, told: Mapping[str, float]
+    series: pl.DataFrame, service: str, catalogue: Catalogue, given_gpus: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the GPUs of one instance per role: the median over instances of distinct GPUs, else the user's.
 
@@ -109,7 +109,7 @@ def gpus_per_instance(
         Service.
     catalogue
         Which exporters watch GPUs, and the label that names one.
-    told
+    given_gpus
         The user's numbers by role, or by ``*`` for every role; a role without either is left out.
     """
     pools = of_pools(series).filter(pl.col("service") == service)
@@ -123,7 +123,7 @@ def gpus_per_instance(
     per = seen.group_by("emitter_role", "capture", "instance").agg(pl.col("gpu").n_unique())
     medians = per.group_by("emitter_role").agg(pl.col("gpu").median()).sort("emitter_role")
     counted = {row["emitter_role"]: float(row["gpu"]) for row in medians.iter_rows(named=True)}
-    given = {role: told.get(role, told.get("*")) for role in sorted(set(pools["emitter_role"]))}
+    given = {role: given_gpus.get(role, given_gpus.get("*")) for role in sorted(set(pools["emitter_role"]))}
     return {role: float(gpus) for role, gpus in given.items() if gpus is not None} | counted
 
 

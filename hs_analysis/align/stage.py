@@ -289,12 +289,12 @@ def _all_services(
     used = used_series(series, terms, interval)
     proof = reporters(series, interval, catalogue)
     store, presence = WindowStore(samples.scratch), Presence(proof, width)
-    told = lifetime_signs(series, terms, catalogue, interval)
-    lives = InstanceLifetimes(told, dict(series.select("series_id", "capture").iter_rows()), interval)
+    signs = lifetime_signs(series, terms, catalogue, interval)
+    lives = InstanceLifetimes(signs, dict(series.select("series_id", "capture").iter_rows()), interval)
     whole = SeriesPass(
         used, first_scrapes(used, quality), renamed(terms), store, (presence, lives), width, left_out
     )
-    gains = whole.read({*proof["series_id"], *told["series_id"]}, samples.read)
+    gains = whole.read({*proof["series_id"], *signs["series_id"]}, samples.read)
     instances = presence.counts(PRESENT_SHARE)
     signals = signal_windows(terms, store, instances, width, LEAST_COVERAGE)
     return _AllServices(

@@ -123,8 +123,8 @@ def _before_and_after(change: RunChange) -> tuple[str, str, str]:
         pairs = ([_number(change, side, digits) for side in ("before", "after")] for digits in _DIGITS)
         before, after = next((pair for pair in pairs if pair[0] != pair[1]), [_exact(side) for side in sides])
         unit = change.unit.replace("ratio", "%", 1) if change.unit.startswith("ratio") else change.unit
-        told = f" {unit}" if unit else ""
-        return (before + told, after, "") if change.after is None else (before, after, told)
+        unit_text = f" {unit}" if unit else ""
+        return (before + unit_text, after, "") if change.after is None else (before, after, unit_text)
     before, after = _words(change.before), _words(change.after)
     if max(len(before), len(after)) > LONG:
         return f"\n      was {before}", f"\n      is  {after}", ""

@@ -97,11 +97,11 @@ def _diagnosis(folder: Path) -> CommandOutput:
     absent = [row for row in found["signals"] if row["state"] == "missing"]
     lacking = [row for row in found["needs"] if row["state"] == "lacks"]
     rows = [_compact(row) for row in signals_found]
-    told = {"service"} if len({row["service"] for row in rows}) < 2 else set()
-    told |= set() if any(row["differs"] for row in rows) else {"differs"}
+    left_out = {"service"} if len({row["service"] for row in rows}) < 2 else set()
+    left_out |= set() if any(row["differs"] for row in rows) else {"differs"}
     blocks: list[Block] = [
         Table("Findings", _FINDINGS, found["findings"]),
-        Table("Signals found", [column for column in _SIGNALS if column[0] not in told], rows),
+        Table("Signals found", [column for column in _SIGNALS if column[0] not in left_out], rows),
         Table("Signals missing", _MISSING, absent),
         Table("What later stages lack", _NEEDS, lacking, empty="nothing"),
     ]

@@ -159,7 +159,7 @@ def is_complete(file: PlannedFile, series: int, points: int, outside: int = 0) -
 
 def fell_short(file: PlannedFile, one: Received) -> bool:
     """Return whether a file holds less than the server has, or samples of other times."""
-    return any(told(file, one) for told in _LOSSES.values())
+    return any(loss_of(file, one) for loss_of in _LOSSES.values())
 
 
 def arrived_late(file: PlannedFile, series: int, now: float) -> int:
@@ -199,10 +199,10 @@ def lost_from_plan(
         found.append(PlanFinding("nothing_came", "fail", text, names, command))
     for metric in dict.fromkeys(file.metric for file, _ in there):
         own = [(file, one) for file, one in there if file.metric == metric]
-        for code, told in _LOSSES.items():
-            bad = [(file, one) for file, one in own if told(file, one)]
+        for code, loss_of in _LOSSES.items():
+            bad = [(file, one) for file, one in own if loss_of(file, one)]
             if bad:
-                text = f"{metric}: {bad[0][0].file} {told(*bad[0])}{_more(bad, len(own))}"
+                text = f"{metric}: {bad[0][0].file} {loss_of(*bad[0])}{_more(bad, len(own))}"
                 names = tuple(file.file for file, _ in bad)
                 found.append(PlanFinding(code, "fail", text, names, command))
         if not found or found[-1].code != "nothing_came":

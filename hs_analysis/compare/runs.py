@@ -238,8 +238,8 @@ def _backtest(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
         part = "backtest" if of in shown else "other backtests"
         if not before or not after:
-            told = [{key: row.get(key) for key, *_ in SCORES} if row else None for row in (before, after)]
-            yield text_change(Subject(name, part, f"replay.policies[{of}]", f"backtest of {of}"), *told)
+            scores = [{key: row.get(key) for key, *_ in SCORES} if row else None for row in (before, after)]
+            yield text_change(Subject(name, part, f"replay.policies[{of}]", f"backtest of {of}"), *scores)
             continue
         for key, what, unit, ci in SCORES:
             sides = [Measure(row.get(key), _score_interval(row, ci)) for row in (before, after)]

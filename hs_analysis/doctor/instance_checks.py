@@ -51,15 +51,17 @@ def _moved_instances(moved: pl.DataFrame) -> str:
     words = []
     for (capture, instance), lives in moved.sort("life").group_by("capture", "instance", maintain_order=True):
         rows = lives.to_dicts()
-        told = [f"came by {time_text(rows[0]['ready'])}"] if rows[0]["ready"] and rows[0]["life"] == 1 else []
-        told += [
+        events = (
+            [f"came by {time_text(rows[0]['ready'])}"] if rows[0]["ready"] and rows[0]["life"] == 1 else []
+        )
+        events += [
             f"was away from {time_text(one['ended'])} to {time_text(later['ready'])}"
             for one, later in pairwise(rows)
             if one["ended"] and later["ready"]
         ]
-        told += [f"ended at {time_text(rows[-1]['ended'])}"] if rows[-1]["ended"] else []
+        events += [f"ended at {time_text(rows[-1]['ended'])}"] if rows[-1]["ended"] else []
         name = f"{capture}/{instance}" if capture else str(instance)
-        words.append(f"{name} {' and '.join(told)}")
+        words.append(f"{name} {' and '.join(events)}")
     more = f"; and {len(words) - MOST_NAMED} more" if len(words) > MOST_NAMED else ""
     return "; ".join(words[:MOST_NAMED]) + more
 

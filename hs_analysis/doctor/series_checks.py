@@ -36,10 +36,10 @@ project."""
 
 def series_scales(context: DoctorContext) -> list[Finding]:
     """Report series whose unit is not the documented one, or can't be told."""
-    judged = context.series.drop_nulls("scale_evidence").with_columns(
+    marked = context.series.drop_nulls("scale_evidence").with_columns(
         pl.col("scale_evidence").str.split(":").list.first().alias("why")
     )
-    odd = judged.filter(pl.col("repair").is_not_null() | pl.col("why").is_in(["mismatch", "doubtful"]))
+    odd = marked.filter(pl.col("repair").is_not_null() | pl.col("why").is_in(["mismatch", "doubtful"]))
     counts = odd.group_by("metric", "why").agg(pl.len(), pl.col("scale_evidence").min().alias("seen"))
     return [
         Finding(
@@ -140,15 +140,15 @@ def named_units(context: DoctorContext) -> list[Finding]:
     """Metrics of the user's whose name tells another unit than they are read in."""
     found = []
     for name, row in _mapped(context):
-        signal, told = context.catalogue.signal(row.signal), _unit_in(name)
-        if signal is None or told is None or row.kind == "counter":
+        signal, suffix = context.catalogue.signal(row.signal), _unit_in(name)
+        if signal is None or suffix is None or row.kind == "counter":
             continue
         read = row.unit or signal.unit
-        ours, theirs = measured(told), measured(read)
+        ours, theirs = measured(suffix), measured(read)
         if ours and theirs and ours[0] == theirs[0] and ours[1] != theirs[1]:
             text = (
-                f"{name} is read in {read}, but its name says {told}: if the name is right, {row.signal} is "
-                f'off by a factor of {max(ours[1] / theirs[1], theirs[1] / ours[1]):.4g}; set unit = "{told}"'
+                f"{name} is read in {read}, but its name says {suffix}: if the name is right, {row.signal} is "
+                f'off by a factor of {max(ours[1] / theirs[1], theirs[1] / ours[1]):.4g}; set unit = "{suffix}"'
             )
             found.append(Finding("named_unit", "warn", text))
     return found
@@ -221,11 +221,11 @@ def _names(rows: pl.DataFrame) -> str:
 
 def spacing(context: DoctorContext) -> list[Finding]:
     """Find steps between samples that are not all the same, and samples that come in pairs."""
-    looked = with_shape(context).filter(pl.col("steps") > 0)
-    if looked.is_empty():
+    shapes = with_shape(context).filter(pl.col("steps") > 0)
+    if shapes.is_empty():
         return []
     found = []
-    paired = looked.filter(pl.col("close") > PAIRED_SHARE * pl.col("steps"))
+    paired = shapes.filter(pl.col("close") > PAIRED_SHARE * pl.col("steps"))
     if paired.height:
         text = (
             f"{paired['close'].sum():,} samples of {paired.height} series ({_names(paired)}) come right "
@@ -233,7 +233,7 @@ def spacing(context: DoctorContext) -> list[Finding]:
             "counts of samples mean nothing"
         )
         found.append(Finding("spacing", "warn", text, value=float(paired["close"].sum())))
-    uneven = looked.filter(pl.col("uneven") > 0)
+    uneven = shapes.filter(pl.col("uneven") > 0)
     if uneven.height:
         share = number((uneven["uneven"] / uneven["steps"]).max())
         level: Level = "warn" if share >= UNEVEN_SHARE else "pass"
@@ -241,7 +241,7 @@ def spacing(context: DoctorContext) -> list[Finding]:
         shorter = f", the shortest {low:.4g} s" if low < 0.9 * usual else ""
         text = (
             f"steps off the usual {_usual(uneven)} s: {uneven['uneven'].sum():,} in {uneven.height} of "
-            f"{looked.height} series ({_names(uneven)}){shorter}; rates use the true times, lags are no finer"
+            f"{shapes.height} series ({_names(uneven)}){shorter}; rates use the true times, lags are no finer"
         )
         found.append(Finding("spacing", level, text, value=share))
     return found or [Finding("spacing", "pass", "every series keeps its step")]
@@ -254,9 +254,9 @@ def _usual(rows: pl.DataFrame) -> str:
 
 def resolution(context: DoctorContext) -> list[Finding]:
     """Percentages that come in whole numbers: smaller changes can't be seen."""
-    looked = with_shape(context).filter(pl.col("steps") >= ENOUGH)
+    shapes = with_shape(context).filter(pl.col("steps") >= ENOUGH)
     found = []
-    for (metric,), rows in looked.group_by("metric", maintain_order=True):
+    for (metric,), rows in shapes.group_by("metric", maintain_order=True):
         reader = context.catalogue.reader_of(str(metric))
         if reader is None or reader[1].unit not in ("percent", "%"):
             continue
@@ -296,12 +296,12 @@ def constants(context: DoctorContext) -> list[Finding]:
 
 def kinds(context: DoctorContext) -> list[Finding]:
     """Counters whose values fall often, and gauges that only ever rise."""
-    looked = with_shape(context).filter(pl.col("signal").is_not_null())
+    shapes = with_shape(context).filter(pl.col("signal").is_not_null())
     changes = pl.col("rises") + pl.col("falls")
-    falling = looked.filter(
+    falling = shapes.filter(
         (pl.col("kind") == "counter") & (changes >= ENOUGH) & (pl.col("falls") > GAUGE_FALLS * changes)
     )
-    rising = looked.filter(
+    rising = shapes.filter(
         (pl.col("kind") == "gauge") & ~pl.col("metric").is_in(context.catalogue.clock_like)
     )
     rising = rising.filter(((pl.col("falls").sum() == 0) & (pl.col("rises").sum() >= ENOUGH)).over("metric"))
@@ -323,7 +323,7 @@ def kinds(context: DoctorContext) -> list[Finding]:
 def idle_zeros(context: DoctorContext) -> list[Finding]:
     """Latencies of 0: what a source writes when there was no traffic, not a fast answer."""
     latency = [s.id for s in context.catalogue.signals if s.family == "latency"]
-    looked = with_shape(context).filter(
+    shapes = with_shape(context).filter(
         pl.col("signal").is_in(latency) & (pl.col("kind") == "gauge") & (pl.col("zeros") > 0)
     )
     return [
@@ -333,7 +333,7 @@ def idle_zeros(context: DoctorContext) -> list[Finding]:
             "fast answer; leave those rows out (skip_where in the mapping)",
             value=float(rows["zeros"].sum()),
         )
-        for (metric,), rows in looked.sort("metric").group_by("metric", maintain_order=True)
+        for (metric,), rows in shapes.sort("metric").group_by("metric", maintain_order=True)
     ]  # fmt: skip
 
 
@@ -403,9 +403,9 @@ def histogram_parts(series: pl.DataFrame, families: frozenset[str]) -> tuple[pl.
     """
     numbers: dict[tuple[object, ...], int] = {}
     buckets, counts = list[tuple[int, int, float]](), list[tuple[int, int]]()
-    looked = series.select("series_id", "capture", "metric", "labels").sort("series_id")
+    labelled = series.select("series_id", "capture", "metric", "labels").sort("series_id")
     for ending in ("_bucket", "_count"):
-        for one, capture, metric, raw in looked.iter_rows():
+        for one, capture, metric, raw in labelled.iter_rows():
             family = metric.removesuffix(ending)
             if family == metric or family not in families:
                 continue
@@ -448,17 +448,17 @@ def histograms(context: DoctorContext) -> list[Finding]:
     if context.histograms is None or context.histograms.is_empty():
         return []
     names = context.series.select(pl.col("series_id").alias("histogram_id"), "metric")
-    looked = context.histograms.join(names, "histogram_id")
+    checked = context.histograms.join(names, "histogram_id")
     found = []
     for fault, level, words in _FAULTS:
-        faulty = looked.filter(pl.col(fault) > 0)
+        faulty = checked.filter(pl.col(fault) > 0)
         for (metric,), rows in faulty.sort("metric").group_by("metric", maintain_order=True):
             text = (
                 f"{str(metric).removesuffix('_bucket')} {words} ({rows.height} histograms, "
                 f"{rows[fault].sum()} of {rows['moments'].sum()} moments looked at)"
             )
             found.append(Finding("histograms", level, text, value=float(rows[fault].sum())))
-    whole = f"{looked.height} histograms are cumulative, whole, and equal to their counts"
+    whole = f"{checked.height} histograms are cumulative, whole, and equal to their counts"
     return found or [Finding("histograms", "pass", whole)]
 
 

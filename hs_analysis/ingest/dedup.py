@@ -271,12 +271,12 @@ def _repeating_times(part: pl.DataFrame) -> Mask:
     return np.asarray((share >= FROZEN_SHARE) & np.where(clocks > 0, stuck, usually_moving))
 
 
-def _longer_than_usual(stretches: list[Run], moments: int) -> list[Run]:
-    steps = [stop - start for start, stop in stretches]
+def _longer_than_usual(ranges: list[Run], moments: int) -> list[Run]:
+    steps = [stop - start for start, stop in ranges]
     least = float(FROZEN_STEPS)
     if 2 * sum(steps) > moments:
         least = max(least, USUAL_STEPS_FACTOR * float(np.median(steps)))
-    return [run for run, length in zip(stretches, steps, strict=True) if length >= least]
+    return [run for run, length in zip(ranges, steps, strict=True) if length >= least]
 
 
 BATCH_ROWS = 1 << 20
@@ -437,7 +437,7 @@ def _by_capture(frozen: pl.DataFrame) -> dict[str, list[tuple[int, int, int]]]:
 
 
 def repeated_across_gap(
-    t_us: np.ndarray, values: np.ndarray, stretches: Sequence[tuple[int, int, int]]
+    t_us: np.ndarray, values: np.ndarray, ranges: Sequence[tuple[int, int, int]]
 ) -> np.ndarray:
     """Return which samples of a series were repeated by the server across a gap.
 
@@ -445,12 +445,12 @@ def repeated_across_gap(
     ----------
     t_us, values
         Stored samples in time order.
-    stretches
+    ranges
         (first, last, settle) times [us] of frozen stretches: samples from first to last are repeats, and
         those up to settle as long as the value is still the one held at last.
     """
     repeated = np.zeros(t_us.size, bool)
-    for first, last, settle_at in stretches:
+    for first, last, settle_at in ranges:
         begin, end = np.searchsorted(t_us, first), np.searchsorted(t_us, last, "right")
         repeated[begin:end] = True
         if end == 0 or end <= begin or t_us[end - 1] != last:
@@ -503,22 +503,22 @@ MS, SECOND = 1_000, 1_000_000
 
 
 def series_on_query_grids(
-    kept: Sequence[StoredSeries],
+    stored: Sequence[StoredSeries],
     series: pl.DataFrame,
     answers: Set[int],
-    outdone: Mapping[int, Mapping[int, object]],
+    superseding: Mapping[int, Mapping[int, object]],
 ) -> pl.DataFrame:
     """Return the series whose samples lie on a query's grid, one row each, by number.
 
     Parameters
     ----------
-    kept
+    stored
         The series and where their samples lie.
     series
         ``series_id``, ``instance`` and ``interval_s`` of each.
     answers
         Numbers of files whose form a server's answer to a query may have.
-    outdone
+    superseding
         Series number → file number → stretches that a more faithful file holds; such a file does not count.
 
     Notes
@@ -529,10 +529,10 @@ def series_on_query_grids(
     """
     facts = {n: (instance, step) for n, instance, step in series.select(*_FACTS).iter_rows() if step}
     members: dict[tuple[int, int], list[StoredSeries]] = {}
-    for one in kept:
+    for one in stored:
         step_us = _step_us(facts.get(one.series_id))
         for number in {piece.file_no for piece in one.pieces} & answers if step_us else ():
-            if not outdone.get(one.series_id, {}).get(number):
+            if not superseding.get(one.series_id, {}).get(number):
                 members.setdefault((number, step_us), []).append(one)
     found: dict[int, tuple[float, int]] = {}
     for (number, step_us), own in sorted(members.items()):

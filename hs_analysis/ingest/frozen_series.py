@@ -161,11 +161,11 @@ def frozen_series(
     _count_inside(cases, engines, catalogue, read)
     open_ones = [case for case in cases if case.stands()]
     _count_peers(open_ones, engines, read)
-    told = [(case, by) for case in open_ones if (by := case.frozen_by())]
-    whole = {case.key: case for case, _ in told if case.series_id is None}
+    frozen = [(case, by) for case in open_ones if (by := case.frozen_by())]
+    whole = {case.key: case for case, _ in frozen if case.series_id is None}
     found += [
         (case.key, case.metric, case.span, by, _ids(case, own))
-        for case, by in told
+        for case, by in frozen
         if case.series_id is None or not _overlap(case, whole.get(case.key))
     ]
     return _result(found)
@@ -267,10 +267,10 @@ def _count_inside(cases: list[_Candidate], own: pl.DataFrame, catalogue: Catalog
         m for s in catalogue.signals if s.id in HELD_SIGNALS for source in s.sources for m in source.metrics
     }
     keys = pl.DataFrame(list(by_key), schema=dict.fromkeys(_KEY, pl.String), orient="row")
-    looked = own.filter(~pl.col("bucket")).join(keys, _KEY, how="semi")
+    counted = own.filter(~pl.col("bucket")).join(keys, _KEY, how="semi")
     facts = {
         row[0]: row[1:]
-        for row in looked.select("series_id", *_KEY, "metric", "kind", "clock", "of_gpu").iter_rows()
+        for row in counted.select("series_id", *_KEY, "metric", "kind", "clock", "of_gpu").iter_rows()
     }
     for series_id, t_us, values in _present(read(facts)):
         *key, metric, kind, clock, of_gpu = facts[series_id]

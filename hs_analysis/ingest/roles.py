@@ -374,12 +374,12 @@ def infer_roles(series: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
         decided |= _decided([worker for worker in workers if worker.key[:2] == group])
     if not decided:
         return series
-    shown = pl.DataFrame(
+    inferred = pl.DataFrame(
         [(*key, *role) for key, role in sorted(decided.items())],
         schema=[*_INSTANCE, "shown_role", "shown_by"],
         orient="row",
     )
-    joined = series.join(shown, list(_INSTANCE), how="left", maintain_order="left")
+    joined = series.join(inferred, list(_INSTANCE), how="left", maintain_order="left")
     takes = (pl.col("emitter_role") == "unknown") & pl.col("shown_role").is_not_null()
     return joined.with_columns(
         pl.when(takes).then("shown_role").otherwise("emitter_role").alias("emitter_role"),
@@ -413,16 +413,18 @@ def _decided(workers: list[_EngineTotals]) -> Mapping[tuple[str, str, str], tupl
     if not decoding:
         return {}
     if _arrived(prefilling, decoding):
-        shown = {
+        inferred = {
             w.key: ("decode", "behaviour:receives_its_prompts")
             for w in unknown
             if w in decoding and w.receives
         }
     elif _same_requests(prefilling, decoding):
-        shown = {w.key: ("decode", "behaviour:finishes_what_prefill_began") for w in unknown if w in decoding}
+        inferred = {
+            w.key: ("decode", "behaviour:finishes_what_prefill_began") for w in unknown if w in decoding
+        }
     else:
         return {}
-    return shown | {
+    return inferred | {
         w.key: ("prefill", "behaviour:answers_with_one_token") for w in unknown if w in prefilling
     }
 

@@ -357,11 +357,13 @@ def with_throughput(row: Mapping[str, Any]) -> dict[str, Any]:
     mean length. A profile of one role is left as it is.
     """
     done = dict(row)
-    told = [name for name in ("request_throughput", "prefill_tps", "decode_tps") if row.get(name) is not None]
-    basis = MEASURED if told else ""
+    reported = [
+        name for name in ("request_throughput", "prefill_tps", "decode_tps") if row.get(name) is not None
+    ]
+    basis = MEASURED if reported else ""
     if row.get("request_throughput") is None:
         found = ratio(row.get("requests"), row.get("duration_s"))
-        if found is None and not told:
+        if found is None and not reported:
             found = ratio(row.get("concurrency"), _whole_time_s(row))
             basis = CLOSED_LOOP if found is not None else basis
         elif found is not None:

@@ -101,7 +101,7 @@ def controllers_of(pod: str) -> tuple[str, ...]:
     return (found[1],) if found else ()
 
 
-def _named(rows: Sequence[SeriesOrigin], told: Mapping[int, str]) -> list[str | None]:
+def _named(rows: Sequence[SeriesOrigin], stated: Mapping[int, str]) -> list[str | None]:
     """Return the service of the series that the user or their own model names."""
     namespaces: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -115,9 +115,9 @@ def _named(rows: Sequence[SeriesOrigin], told: Mapping[int, str]) -> list[str | 
         inherits = row.namespace == NO_NAMESPACE and len(known) == 1
         return f"{min(known) if inherits else row.namespace}/{row.model}"
 
-    given = _agreed_places(rows, told)
+    given = _agreed_places(rows, stated)
     return [
-        told.get(i) or (given.get(row.key) if row.key else None) or name(row) for i, row in enumerate(rows)
+        stated.get(i) or (given.get(row.key) if row.key else None) or name(row) for i, row in enumerate(rows)
     ]
 
 
@@ -144,10 +144,10 @@ def _is_mapped(row: SeriesOrigin) -> bool:
     return row.exporter.name == MAPPING and bool(row.labels.get("service"))
 
 
-def _agreed_places(rows: Sequence[SeriesOrigin], told: Mapping[int, str]) -> dict[OriginKey, str]:
+def _agreed_places(rows: Sequence[SeriesOrigin], stated: Mapping[int, str]) -> dict[OriginKey, str]:
     """Return the places all of whose told series agree on the service."""
     found: dict[OriginKey, set[str]] = defaultdict(set)
-    for i, service in told.items():
+    for i, service in stated.items():
         key = rows[i].key
         if key:
             found[key].add(service)
@@ -643,12 +643,12 @@ def identify(
     UsageError
         When a pattern of the settings is no regular expression, or names a role that does not exist.
     """
-    told = reading or Reading()
+    how = reading or Reading()
     rows = series_origins(series, catalogue)
     gpus = _gpu_types(rows)
-    roles = roles_of(rows, told.roles)
+    roles = roles_of(rows, how.roles)
     result = []
-    for row, (role, evidence), service in zip(rows, roles, services_of(rows, told.services), strict=True):
+    for row, (role, evidence), service in zip(rows, roles, services_of(rows, how.services), strict=True):
         gpu_id = row.labels.get(row.exporter.gpu_id) if row.exporter.gpu_id else None
         gpu_type = gpus.get(row.key) if row.key else None
         result.append(

@@ -306,7 +306,7 @@ def source_precedence(intake: Intake, discovery: Discovery) -> dict[int, int | N
 
 
 def covered_ranges(
-    kept: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
+    stored: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
 ) -> dict[int, dict[int, list[RangeUs]]]:
     """Return, per series and file, the spans in which a more faithful file holds the same metric.
 
@@ -315,7 +315,7 @@ def covered_ranges(
     if len(set(forms.values())) < 2:
         return {}
     spans: dict[tuple[str, str], dict[int, RangeUs]] = {}
-    named = list(zip(kept, metrics, strict=True))
+    named = list(zip(stored, metrics, strict=True))
     for one, metric in named:
         own = spans.setdefault((one.capture, metric), {})
         for piece in one.pieces:
@@ -335,7 +335,7 @@ def covered_ranges(
 
 
 def superseding_files(
-    kept: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
+    stored: Sequence[StoredSeries], metrics: Iterable[str], forms: Precedence
 ) -> dict[int, set[int]]:
     """Return, per file, the files of a more faithful form that hold one of its metrics in its capture.
 
@@ -344,7 +344,7 @@ def superseding_files(
     if len(set(forms.values())) < 2:
         return {}
     holders: dict[tuple[str, str], set[int]] = {}
-    for one, metric in zip(kept, metrics, strict=True):
+    for one, metric in zip(stored, metrics, strict=True):
         for piece in one.pieces:
             for place in ((one.capture, metric), (one.capture, "")):
                 holders.setdefault(place, set()).add(piece.file_no)
@@ -450,8 +450,8 @@ def ingest(
 def _write_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
     """Write the tracebacks of files that could not be read, where there are any."""
     if bugs:
-        told = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
-        (data.parent / BUGS_FILE).write_text("\n".join(told), "utf-8", "backslashreplace")
+        lines = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
+        (data.parent / BUGS_FILE).write_text("\n".join(lines), "utf-8", "backslashreplace")
 
 
 def _from_staged(
@@ -469,13 +469,13 @@ def _from_staged(
     series = _series_frame(keys, catalogue, how)
     if not intake.requests.height and not intake.bench.height:  # with these alone there is no metric to know
         _require_known_series(series, discovery, how)
-    kept = _stored_series(keys, members, series, catalogue, looking_back)
+    stored = _stored_series(keys, members, series, catalogue, looking_back)
     forms = source_precedence(intake, discovery)
-    spans = covered_ranges(kept, series["metric"], forms)
+    spans = covered_ranges(stored, series["metric"], forms)
     set_aside = partial(_set_aside, quarantine, keys, [file.name for file in discovery.files])
-    found, batches = stored_batches(kept, staging, spans, how.on_conflict, set_aside)
+    found, batches = stored_batches(stored, staging, spans, how.on_conflict, set_aside)
     _write_tables(data, batches, intake, quarantine)
-    better = superseding_files(kept, series["metric"], forms)
+    better = superseding_files(stored, series["metric"], forms)
     _count_copies(members.values(), found.outcomes, better)
     return Ingested(
         series=_with_intervals(series, found.quality),
@@ -493,7 +493,7 @@ def _from_staged(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
         ),
-        grids=series_on_query_grids(kept, series, looking_back, spans),
+        grids=series_on_query_grids(stored, series, looking_back, spans),
         helps=intake.helps,
     )
 

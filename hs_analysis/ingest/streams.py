@@ -45,27 +45,27 @@ class BracketState(NamedTuple):
     cut: bool = False
 
 
-def scan_brackets(data: bytes, told: BracketState, most_levels: int) -> BracketState:
+def scan_brackets(data: bytes, state: BracketState, most_levels: int) -> BracketState:
     """Tell brackets on from ``told.end``, which is outside of texts.
 
     Returns at the bracket that closes the first one, at one that lies in more than ``most_levels`` others, at
     the end of the data, and now and then between.
     """
-    return _scan_few(data, told) if told.opened < FEW else _scan_many(data, told, most_levels)
+    return _scan_few(data, state) if state.opened < FEW else _scan_many(data, state, most_levels)
 
 
-def _scan_few(data: bytes, told: BracketState) -> BracketState:
-    match = _TO_BRACKET.match(data, told.end)
+def _scan_few(data: bytes, state: BracketState) -> BracketState:
+    match = _TO_BRACKET.match(data, state.end)
     assert match is not None  # noqa: S101 - it matches nothing, too
     if not match[1]:
-        return told._replace(end=match.end(), cut=True)
+        return state._replace(end=match.end(), cut=True)
     step = _STEP[match[1]]
-    return BracketState(match.end(), told.depth + step, told.opened + (step > 0))
+    return BracketState(match.end(), state.depth + step, state.opened + (step > 0))
 
 
-def _scan_many(data: bytes, told: BracketState, most_levels: int) -> BracketState:
-    _, depth, opened, _ = told
-    for end, places, steps in _chunks(data, told.end):
+def _scan_many(data: bytes, state: BracketState, most_levels: int) -> BracketState:
+    _, depth, opened, _ = state
+    for end, places, steps in _chunks(data, state.end):
         levels = depth + np.cumsum(steps, dtype=np.int32)
         stops = np.flatnonzero((levels == 0) | (levels > most_levels))
         if stops.size:
@@ -74,8 +74,8 @@ def _scan_many(data: bytes, told: BracketState, most_levels: int) -> BracketStat
             return BracketState(int(places[last]) + 1, int(levels[last]), opened)
         depth = int(levels[-1]) if levels.size else depth
         opened += int(np.count_nonzero(steps > 0))
-        told = BracketState(end, depth, opened, cut=True)
-    return told._replace(cut=True)
+        state = BracketState(end, depth, opened, cut=True)
+    return state._replace(cut=True)
 
 
 def nesting_of(data: bytes) -> tuple[int, int]:
@@ -427,21 +427,21 @@ class ByteStream:
 
     def _bracketed(self, *, keep: bool, most_bytes: int | None = None) -> int:
         """Find the end of the list or object that comes next; return how many bytes before it are kept."""
-        begin, seen, told = self.offset, 0, BracketState(0)
+        begin, seen, state = self.offset, 0, BracketState(0)
         while True:
-            told = scan_brackets(self._data, told._replace(end=self._at + seen, cut=False), MOST_LEVELS)
-            seen = told.end - self._at
+            state = scan_brackets(self._data, state._replace(end=self._at + seen, cut=False), MOST_LEVELS)
+            seen = state.end - self._at
             if not keep:
-                self._at, seen = told.end, 0
-            if told.depth > MOST_LEVELS:
+                self._at, seen = state.end, 0
+            if state.depth > MOST_LEVELS:
                 at = self.offset + seen - 1
                 raise BrokenStreamError(f"brackets in more than {MOST_LEVELS} others", at)
-            if keep and told.opened > MOST_BRACKETS:
+            if keep and state.opened > MOST_BRACKETS:
                 what = f"a value of more than {MOST_BRACKETS} lists and objects"
                 raise BrokenStreamError(what, begin, _IN_PARTS)
-            if told.cut:
+            if state.cut:
                 self._more(begin, seen, most_bytes)
-            elif told.depth == 0:
+            elif state.depth == 0:
                 return seen
 
     def _more(self, begin: int, seen: int, most_bytes: int | None) -> None:

@@ -691,7 +691,7 @@ def _early(first_s: float, syntax: Syntax) -> str:
     stamp = first_s * syntax.per_second
     other = "seconds" if syntax.per_second != 1 else "milliseconds"
     other_s = stamp if syntax.per_second != 1 else stamp / 1000
-    told = f"the first time {stamp:.0f} is {datetime.fromtimestamp(first_s, UTC):%Y-%m-%d}"
+    reading = f"the first time {stamp:.0f} is {datetime.fromtimestamp(first_s, UTC):%Y-%m-%d}"
     if not EARLIEST_S <= other_s < LATEST_S:
-        return told
-    return f"{told}; as {other} it would be {datetime.fromtimestamp(other_s, UTC):%Y-%m-%d}"
+        return reading
+    return f"{reading}; as {other} it would be {datetime.fromtimestamp(other_s, UTC):%Y-%m-%d}"

@@ -237,8 +237,8 @@ def read_prometheus_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         not seconds. Messages give the byte.
     """
     with dump.stream() as stream:
-        told = query_of(dump.name, dump.reading)
-        yield from read_answers(stream, dump.where, notes, salvage=dump.reading.salvage, told=told)
+        called = query_of(dump.name, dump.reading)
+        yield from read_answers(stream, dump.where, notes, salvage=dump.reading.salvage, called=called)
 
 
 def query_of(name: str, reading: Reading) -> str | None:
@@ -252,14 +252,14 @@ def query_of(name: str, reading: Reading) -> str | None:
 
 
 def read_answers(
-    stream: ByteStream, where: str, notes: ReadNotes, *, salvage: bool = False, told: str | None = None
+    stream: ByteStream, where: str, notes: ReadNotes, *, salvage: bool = False, called: str | None = None
 ) -> Iterator[RawSeries]:
     """Yield the series of every API answer in a stream; errors name ``where`` and the byte."""
 
     def document() -> Iterator[RawSeries]:
         return _read_document(stream, where, notes)
 
-    yield from read_documents(stream, where, notes, document, salvage, told)
+    yield from read_documents(stream, where, notes, document, salvage, called)
 
 
 def read_documents(
@@ -268,9 +268,9 @@ def read_documents(
     notes: ReadNotes,
     document: Callable[[], Iterator[RawSeries]],
     salvage: bool,
-    told: str | None = None,
+    called: str | None = None,
 ) -> Iterator[RawSeries]:
-    """Yield the series of every document in a stream; those without a name are called as ``told``.
+    """Yield the series of every document in a stream; those without a name are called as ``called``.
 
     A stream that ends in the middle of one is an error that names the last complete series. With ``salvage``
     the complete ones are kept and the place of the cut is a rejected row.
@@ -288,7 +288,7 @@ def read_documents(
             for series in document():
                 if "__name__" not in series.labels:
                     nameless += 1
-                    series.labels |= {"__name__": told} if told else {}
+                    series.labels |= {"__name__": called} if called else {}
                 notes.last_t_us = int(series.t_us[-1])
                 some = True
                 yield series
@@ -303,8 +303,10 @@ def read_documents(
         notes.rows += 1
         notes.rejections.append(Rejection(broken.offset, "truncated", "", what, "", notes.last_series))
         notes.warnings.append(f"truncated: {what}; the complete series before it are kept")
-    if nameless and told:
-        notes.infos.append(f"{nameless} series without a name are called {told}, the query that they answer")
+    if nameless and called:
+        notes.infos.append(
+            f"{nameless} series without a name are called {called}, the query that they answer"
+        )
     elif nameless:
         notes.warnings.append(
             f"{nameless} series have no name, because a function or an aggregation took it: export the "
@@ -458,16 +460,16 @@ def _parts(at: int, body: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _labels(raw: bytes) -> dict[str, str] | Rejection:
     """Return the labels, or why they can't be read."""
-    shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+    raw_text = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
     try:
         found = decode_json(raw)
         labels = {str(key): value if isinstance(value, str) else str(value) for key, value in found.items()}
         for key, value in labels.items():
             (key + value).encode("utf-8")  # half a surrogate pair has no UTF-8 form
     except UnicodeError:
-        return Rejection(0, "bad_utf8", shown, "labels are not UTF-8", "", shown)
+        return Rejection(0, "bad_utf8", raw_text, "labels are not UTF-8", "", raw_text)
     except (ValueError, AttributeError):
-        return Rejection(0, "bad_json", shown, "labels are no JSON object", "", shown)
+        return Rejection(0, "bad_json", raw_text, "labels are no JSON object", "", raw_text)
     return labels
 
 
@@ -520,9 +522,9 @@ def _pair_by_pair(
 
     def reject(position: int, reason: str, raw: bytes, detail: str, number: int) -> None:
         path = f"{place}.values[{before + number}]"
-        shown = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+        raw_text = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
         series = series_text(labels)[:SERIES_CHARACTERS]
-        notes.rejections.append(Rejection(at + position, reason, shown, detail, path, series))
+        notes.rejections.append(Rejection(at + position, reason, raw_text, detail, path, series))
 
     for number, match in enumerate(_PAIR.finditer(body, 1)):
         between = body[end : match.start()].strip(b" \t\r\n,")
@@ -598,10 +600,10 @@ def read_promtool_json(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     InputError
         As for an API answer.
     """
-    told = query_of(dump.name, dump.reading)
+    called = query_of(dump.name, dump.reading)
     with dump.stream() as stream:
         yield from read_documents(
-            stream, dump.where, notes, lambda: read_result(stream, notes, ""), dump.reading.salvage, told
+            stream, dump.where, notes, lambda: read_result(stream, notes, ""), dump.reading.salvage, called
         )
 
 
@@ -639,7 +641,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     InputError
         When a line never ends.
     """
-    told = query_of(dump.name, dump.reading)
+    called = query_of(dump.name, dump.reading)
     series = _OpenSeries(None, 0)
     line = 0
     with dump.stream(LINE_BLOCK_BYTES) as stream:
@@ -652,7 +654,7 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                     arrow = _ARROW.match(raw, match.end()) if match else None
                     if match and arrow:
                         yield from series.taken()
-                        series = _open_series(match.group(), line, notes, told)
+                        series = _open_series(match.group(), line, notes, called)
                     if (point := raw[arrow.end() :] if arrow else raw).strip():
                         _point(point, line, series, notes, is_cut=not block.endswith(b"\n"))
                     if len(series.values) >= GATHER_ROWS:
@@ -667,15 +669,15 @@ def read_promtool_text(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             )
 
 
-def _open_series(text: bytes, line: int, notes: ReadNotes, told: str | None) -> _OpenSeries:
-    """Return a new series; one without a name is called as ``told``."""
+def _open_series(text: bytes, line: int, notes: ReadNotes, called: str | None) -> _OpenSeries:
+    """Return a new series; one without a name is called as ``called``."""
     try:
         labels = parse_series(text, go_escapes=True)
     except BadLabelsError as error:
         _reject(notes, line, error.reason, text, f"{error}; its samples are left out")
         return _OpenSeries(None, line)
-    if told and "__name__" not in labels:
-        labels["__name__"] = told
+    if called and "__name__" not in labels:
+        labels["__name__"] = called
     notes.last_series = labels.get("__name__", "")
     return _OpenSeries(labels, line)
 
@@ -702,5 +704,5 @@ def _point(raw: bytes, line: int, series: _OpenSeries, notes: ReadNotes, *, is_c
 
 def _reject(notes: ReadNotes, line: int, reason: str, raw: bytes, detail: str) -> None:
     notes.rows += 1
-    shown = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
-    notes.rejections.append(Rejection(line, reason, shown, detail, "", ""))
+    raw_text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+    notes.rejections.append(Rejection(line, reason, raw_text, detail, "", ""))
