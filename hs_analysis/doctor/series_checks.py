@@ -147,8 +147,9 @@ def named_units(context: DoctorContext) -> list[Finding]:
         ours, theirs = measured(suffix), measured(read)
         if ours and theirs and ours[0] == theirs[0] and ours[1] != theirs[1]:
             text = (
-                f"{name} is read in {read}, but its name says {suffix}: if the name is right, {row.signal} is "
-                f'off by a factor of {max(ours[1] / theirs[1], theirs[1] / ours[1]):.4g}; set unit = "{suffix}"'
+                f"{name} is read in {read}, but its name says {suffix}: if the name is right, "
+                f"{row.signal} is off by a factor of {max(ours[1] / theirs[1], theirs[1] / ours[1]):.4g}; "
+                f'set unit = "{suffix}"'
             )
             found.append(Finding("named_unit", "warn", text))
     return found
