@@ -115,7 +115,10 @@ QUIRKS: dict[str, tuple[tuple[str, str | tuple[str, ...]], ...]] = {
         ("the dump has a hole there", ("holes",)),
         ("no role label was added", ("roles",)),
         ("Not present: GPU utilisation, SM activity", ("missing",)),
-        ("a bare array of series", "read like the answer itself: tests/ingest/test_promtool.py"),
+        (
+            "a bare array of series",
+            "read like the answer itself: tests/ingest/readers/test_prometheus_promtool.py",
+        ),
         ("**Not written by Prometheus**", "another form of the same samples: `files` lists it as superseded"),
         ("`worker_id` is hex on worker pages and decimal", "never a key: series are joined by instance"),
     ),

@@ -20,7 +20,7 @@ from hs_analysis.statistics.resampling import moving_block_indices
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-# Defaults of this project; checked by simulation (tests/derive/test_rolling.py).
+# Defaults of this project; checked by simulation (tests/derive/test_backtest_coverage.py).
 
 DAY_S, HALF_DAY_S = 86400.0, 43200.0
 """Length of a block: a day where there are four of them, else half a day [s]."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from fuzz.tars import small_tars
 from ingest.bodies import body, element
 from ingest.mappings import tables
+from ingest.readers.test_table import BENCH, LONG, REQUEST_LOG, WIDE
+from ingest.readers.test_tsdb_blocks import SIMPLE, make_tsdb
 from ingest.test_any_bytes import SAMPLES
-from ingest.test_table import BENCH, LONG, REQUEST_LOG, WIDE
-from ingest.test_tsdb_blocks import SIMPLE, make_tsdb
 
 from hs_analysis.schema.settings import Reading
 

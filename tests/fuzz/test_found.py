@@ -14,8 +14,8 @@ from export.prometheus_server import needs
 from fuzz.seeds import ANY, seeds
 from fuzz.tars import small_tars
 from fuzz.whole import refused_or_read
-from ingest.test_aiperf import at
-from ingest.test_traces import AZURE
+from ingest.readers.test_aiperf import at
+from ingest.readers.test_traces import AZURE
 
 from hs_analysis.ingest.formats import FORMATS
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest.mappings import tables
+from ingest.readers.test_aiperf import at, parquet, record
+from ingest.readers.test_benchmarks import DETAILS, ROW, SGLANG, VLLM
+from ingest.readers.test_benchmarks_guidellm import REPORT
+from ingest.readers.test_gpu_logs import AMD, DMON, NVIDIA
+from ingest.readers.test_profiles import COLUMNS, DECODE, PREFILL, ROWS, arrays
+from ingest.readers.test_table import BENCH, LONG, REQUEST_LOG, WIDE
+from ingest.readers.test_traces import AZURE, BURSTGPT
 from ingest.reading import read
-from ingest.test_aiperf import at, parquet, record
-from ingest.test_bench_json import DETAILS, ROW, SGLANG, VLLM
-from ingest.test_guidellm import REPORT
-from ingest.test_node_logs import AMD, DMON, NVIDIA
-from ingest.test_profiles import COLUMNS, DECODE, PREFILL, ROWS, arrays
-from ingest.test_table import BENCH, LONG, REQUEST_LOG, WIDE
-from ingest.test_traces import AZURE, BURSTGPT
 
 from hs_analysis.errors import HsError
 from hs_analysis.ingest.formats import FORMATS, FileStart, sniff
