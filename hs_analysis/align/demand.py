@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align.requests_in_flight import Flows, backlog_ages, saturated
-from hs_analysis.align.series import QueryRunner
 from hs_analysis.schema.aligned import column
+from hs_analysis.schema.runners import QueryRunner
 from hs_analysis.statistics.episodes import dilate
 
 GAUGE_ROWS = 5

@@ -19,9 +19,9 @@ import polars as pl
 
 from hs_analysis.align.counters import merged_times
 from hs_analysis.align.instances import NOT_REPORTERS, gpu_exporters, of_pools
-from hs_analysis.align.series import QueryRunner, SampleTable
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.frames import BIRTHS, LIVES, check, empty
+from hs_analysis.schema.runners import QueryRunner, SampleTable
 
 WORK = ("prefill_tps", "prefill_tps_effective", "decode_tps", "request_rate", "completion_rate")
 """Signals whose counters show that an instance serves; without any, every counter of its engine does."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import polars as pl
@@ -23,23 +23,7 @@ from hs_analysis.align.counters import (
 )
 from hs_analysis.align.excluded import TimeRanges, gain_outside
 from hs_analysis.align.requests_in_flight import FINISHED, STARTED
-
-SampleTable = Any
-"""The samples table as the query runner takes it: a frame or a path to Parquet."""
-
-
-class QueryRunner(Protocol):
-    """Runs a shipped query on named inputs."""
-
-    def __call__(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> pl.DataFrame:
-        """Return the result of ``name``."""
-
-
-class SeriesReader(Protocol):
-    """Reads stored samples series by series."""
-
-    def __call__(self, wanted: Iterable[int]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yield (series_id, times [us UTC], values with NaN where missing) of some series, by number."""
+from hs_analysis.schema.runners import SampleTable, SeriesReader
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from hs_analysis.align.instances import (
 )
 from hs_analysis.align.requests_in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.series import (
-    QueryRunner,
     SeriesPass,
     StoredSamples,
     first_scrapes,
@@ -36,6 +35,7 @@ from hs_analysis.align.terms import LimitEdges, chosen_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
 from hs_analysis.schema.frames import SIGNALS, check, empty
+from hs_analysis.schema.runners import QueryRunner
 from hs_analysis.schema.settings import Settings
 
 

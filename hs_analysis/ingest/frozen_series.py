@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +27,7 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.frames import FROZEN_SERIES, check, empty, label_map
+from hs_analysis.schema.runners import SeriesReader
 
 FLAG = "frozen"
 """Why the value of such a sample is null."""
@@ -65,10 +66,7 @@ WORKS_SHARE = 0.5
 PEERS_MAX = 16
 """Peers that are looked at, evenly spaced by name [count]."""
 
-ReadSeries = Callable[[Iterable[int]], Iterator[tuple[int, np.ndarray, np.ndarray]]]
-"""Yields (series_id, times [us UTC], values with NaN where missing) of some series."""
-
-RangeUs = tuple[int, int]
+FrozenRange = tuple[int, int]
 """The last true sample and the last repeat [us since 1970, UTC]: samples later than the first, up to the
 second, are no measurement."""
 
@@ -80,7 +78,7 @@ class FrozenSeries:
     """What was found, as a frame of contract FROZEN_SERIES, and the stretches of each series."""
 
     table: pl.DataFrame
-    spans: Mapping[int, tuple[RangeUs, ...]]
+    spans: Mapping[int, tuple[FrozenRange, ...]]
 
 
 @dataclass
@@ -92,7 +90,7 @@ class _Candidate:
     """
 
     key: tuple[str, ...]
-    span: RangeUs
+    span: FrozenRange
     metric: str = ""
     series_id: int | None = None
     held: bool = False
@@ -139,7 +137,7 @@ def _mean_share(series: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def frozen_series(
-    series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, read: ReadSeries
+    series: pl.DataFrame, quality: pl.DataFrame, catalogue: Catalogue, read: SeriesReader
 ) -> FrozenSeries:
     """Return the series of instances that stand still while what they speak of has gone on.
 
@@ -171,7 +169,7 @@ def frozen_series(
     return _result(found)
 
 
-_Found = tuple[tuple[str, ...], str, RangeUs, str, list[int]]
+_Found = tuple[tuple[str, ...], str, FrozenRange, str, list[int]]
 """Instance, metric or nothing for all of them, stretch, what tells it, and the series concerned."""
 
 
@@ -258,7 +256,9 @@ def _still_gauges(own: pl.DataFrame) -> Iterator[_Candidate]:
         yield _Candidate(tuple(key), span, metric, series_id)
 
 
-def _count_inside(cases: list[_Candidate], own: pl.DataFrame, catalogue: Catalogue, read: ReadSeries) -> None:
+def _count_inside(
+    cases: list[_Candidate], own: pl.DataFrame, catalogue: Catalogue, read: SeriesReader
+) -> None:
     """Let each case see the series of its instance."""
     by_key: dict[tuple[str, ...], list[_Candidate]] = defaultdict(list)
     for case in cases:
@@ -315,7 +315,7 @@ def _count_gauge(case: _Candidate, t_us: np.ndarray, values: np.ndarray, moved: 
     case.at_rest = bool(stuck in (values.min(), values.max()))
 
 
-def _count_peers(cases: list[_Candidate], own: pl.DataFrame, read: ReadSeries) -> None:
+def _count_peers(cases: list[_Candidate], own: pl.DataFrame, read: SeriesReader) -> None:
     """Let each case see how often the other instances of its pool changed in its stretch."""
     wanted: dict[int, list[tuple[_Candidate, str]]] = defaultdict(list)
     engines = own.filter(~pl.col("bucket"))
@@ -348,7 +348,7 @@ def _count_peers(cases: list[_Candidate], own: pl.DataFrame, read: ReadSeries) -
             case.peers[instance] = [(known[0], known[1])]
 
 
-def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: ReadSeries) -> Iterator[_Found]:
+def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: SeriesReader) -> Iterator[_Found]:
     """Yield the stretches in which a target does not answer and its series hold their value all the same."""
     targets = series.filter((pl.col("metric") == "up") & pl.col("instance").is_not_null())
     keyed = targets.join(own.select(_KEY).unique(), _KEY, how="semi")
@@ -356,14 +356,14 @@ def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: ReadSerie
         row["series_id"]: (tuple(row[name] for name in _KEY), _target(row["labels"]))
         for row in keyed.select("series_id", "labels", *_KEY).iter_rows(named=True)
     }
-    down: dict[tuple[tuple[str, ...], tuple[str, str]], list[RangeUs]] = {}
+    down: dict[tuple[tuple[str, ...], tuple[str, str]], list[FrozenRange]] = {}
     for series_id, t_us, values in _present(read(where)):
         spans = _zeros(t_us, values)
         if spans:
             down.setdefault(where[series_id], []).extend(spans)
     keys = pl.DataFrame([key for key, _ in down], schema=dict.fromkeys(_KEY, pl.String), orient="row")
     rows = own.join(keys.unique(), _KEY, how="semi").filter(~pl.col("of_gpu"))
-    members: dict[int, list[RangeUs]] = {}
+    members: dict[int, list[FrozenRange]] = {}
     for row in rows.select("series_id", "labels", *_KEY).iter_rows(named=True):
         key, target = tuple(row[name] for name in _KEY), _target(row["labels"])
         spans = [span for (k, t), some in down.items() if k == key and _same(t, target) for span in some]
@@ -372,12 +372,14 @@ def _unanswered_targets(series: pl.DataFrame, own: pl.DataFrame, read: ReadSerie
     yield from _repeated(members, rows, read)
 
 
-def _repeated(members: Mapping[int, list[RangeUs]], rows: pl.DataFrame, read: ReadSeries) -> Iterator[_Found]:
+def _repeated(
+    members: Mapping[int, list[FrozenRange]], rows: pl.DataFrame, read: SeriesReader
+) -> Iterator[_Found]:
     """Yield the stretches in which every series of an instance that has samples holds its value."""
     keys = {row[0]: tuple(row[1:]) for row in rows.select("series_id", *_KEY).iter_rows()}
-    held: dict[tuple[tuple[str, ...], RangeUs], list[int]] = defaultdict(list)
-    moved: set[tuple[tuple[str, ...], RangeUs]] = set()
-    last: dict[tuple[tuple[str, ...], RangeUs], int] = defaultdict(int)
+    held: dict[tuple[tuple[str, ...], FrozenRange], list[int]] = defaultdict(list)
+    moved: set[tuple[tuple[str, ...], FrozenRange]] = set()
+    last: dict[tuple[tuple[str, ...], FrozenRange], int] = defaultdict(int)
     for series_id, t_us, values in _present(read(members)):
         for span in members[series_id]:
             first, after = np.searchsorted(t_us, span, "right")
@@ -394,7 +396,7 @@ def _repeated(members: Mapping[int, list[RangeUs]], rows: pl.DataFrame, read: Re
             yield key, "", (span[0], last[place]), "up", sorted(held[place])
 
 
-def _zeros(t_us: np.ndarray, values: np.ndarray) -> list[RangeUs]:
+def _zeros(t_us: np.ndarray, values: np.ndarray) -> list[FrozenRange]:
     """Return the stretches in which a target does not answer, from the last answer on."""
     zero = np.concatenate([[False], values == 0, [False]])
     starts, stops = np.flatnonzero(zero[1:] & ~zero[:-1]), np.flatnonzero(zero[:-1] & ~zero[1:])
@@ -423,7 +425,7 @@ def _present(
             yield series_id, t_us[there], values[there]
 
 
-def _within(t_us: np.ndarray, span: RangeUs) -> np.ndarray:
+def _within(t_us: np.ndarray, span: FrozenRange) -> np.ndarray:
     """Return the moments after the start of a stretch up to its end."""
     first, after = np.searchsorted(t_us, span, "right")
     return t_us[first:after]
@@ -450,7 +452,7 @@ def _ids(case: _Candidate, own: pl.DataFrame) -> list[int]:
 
 
 def _result(found: list[_Found]) -> FrozenSeries:
-    spans: dict[int, set[RangeUs]] = defaultdict(set)
+    spans: dict[int, set[FrozenRange]] = defaultdict(set)
     rows = []
     for key, metric, span, by, series in sorted(found):
         rows.append((*key, metric, span[0], span[1], by, len(series)))

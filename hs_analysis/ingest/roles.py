@@ -12,7 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
@@ -23,6 +23,7 @@ from hs_analysis.ingest.instance_identity import OriginKey, SeriesOrigin
 from hs_analysis.ingest.quality import OVER_ONE, bounded_series, infer_scales
 from hs_analysis.patterns import check, hits
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.runners import QueryRunner
 
 EMITTER_ROLES = ("prefill", "decode", "mixed", "encode", "frontend", "ignore")
 
@@ -469,13 +470,6 @@ def _complete_sum(values: Iterable[float | None]) -> float | None:
 
 COUNTERS_AT_ONCE = 8
 """Counters whose samples a query holds at once: a week at 15 s of them is 320,000 samples."""
-
-
-class QueryRunner(Protocol):
-    """Runs a shipped query on named inputs."""
-
-    def __call__(self, name: str, params: Mapping[str, Any], inputs: Mapping[str, Any]) -> pl.DataFrame:
-        """Return the result of ``name``."""
 
 
 def infer_from_samples(
