@@ -1,0 +1,177 @@
+"""The shape of the package: no cycle, short functions, no splinters, and one meaning for each class name.
+
+Each rule has a list of what does not keep it yet, by package or by name; a line leaves the list with the work
+that mends it, and none is added without a reason beside it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+LONGEST_BODY = 40
+"""Lines of a function's body without its docstring: what fits one screen."""
+
+SMALLEST_MODULE = 60
+"""Lines below which a module with a single importer is a part of that importer."""
+
+LATER = ("current", "export", "policy", "promql", "replay", "report", "select")
+"""Packages that are rewritten later: only the rule against cycles holds there today."""
+
+LONG_FUNCTIONS = {
+    "hs_analysis.derive.service.derive_service",
+    "hs_analysis.pipeline.doctor_stage._scene",
+    "hs_analysis.pipeline.ingest_stages.ingest_inputs",
+    "hs_analysis.pipeline.study_stages.derive_numbers",
+}
+"""Functions over the limit that are still to be cut."""
+
+SMALL_MODULES = {
+    "hs_analysis.pipeline.starter": "what hsa init copies: writing two files loads no stage",
+}
+"""Small modules with one importer, and why each stands alone."""
+
+SHARED_NAMES = {
+    "Check": "a named check of the doctor, a line of the verdict rule, a block that an interval is held to",
+}
+"""Class names that several modules use, and why."""
+
+
+def reshaped(module: str) -> bool:
+    """Whether a module is in a package that all rules hold for."""
+    return module.split(".")[1:2] not in [[package] for package in LATER]
+
+
+def modules(root: Path) -> dict[str, ast.Module]:
+    """Return the syntax tree of every module of the package by its dotted name."""
+    found = {}
+    for path in sorted((root / "hs_analysis").rglob("*.py")):
+        parts = path.relative_to(root).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def trees(root: Path) -> dict[str, ast.Module]:
+    """Return all modules, read once."""
+    return modules(root)
+
+
+def for_types_only(tree: ast.Module) -> set[int]:
+    """Return the nodes that stand under ``if TYPE_CHECKING``."""
+    return {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+
+
+def imported(tree: ast.Module, known: set[str]) -> set[str]:
+    """Return the modules of the package that a module imports when it runs, inside functions too."""
+    skipped = for_types_only(tree)
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in node.names:
+                full = f"{node.module}.{name.name}"
+                found |= {full if full in known else node.module} & known
+        elif isinstance(node, ast.Import):
+            found |= {name.name for name in node.names} & known
+    return found
+
+
+def bodies(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yield every function with the lines of its body, its docstring left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+            yield node.name, (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+
+
+def cycle_of(imports: dict[str, set[str]]) -> list[str]:
+    """Return a cycle of imports, empty when there is none."""
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def small_ones(lines: dict[str, int], imports: dict[str, set[str]]) -> set[str]:
+    """Return the modules under the limit that a single module imports."""
+    importers = defaultdict(set)
+    for module, used in imports.items():
+        for one in used:
+            importers[one].add(module)
+    return {
+        module for module, length in lines.items() if length < SMALLEST_MODULE and len(importers[module]) == 1
+    }
+
+
+def shared_names(trees: dict[str, ast.Module]) -> dict[str, list[str]]:
+    """Return the class names that several modules define, with those modules."""
+    owners = defaultdict(list)
+    for module, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                owners[node.name].append(module)
+    return {name: found for name, found in owners.items() if len(found) > 1}
+
+
+def test_no_module_imports_itself_by_way_of_others(trees: dict[str, ast.Module]) -> None:
+    """The imports of all modules, those inside functions too, make no cycle."""
+    assert cycle_of({module: imported(tree, set(trees)) for module, tree in trees.items()}) == []
+
+
+def test_functions_fit_one_screen(trees: dict[str, ast.Module]) -> None:
+    """No function's body is longer than the limit, but for those that are listed."""
+    long = {
+        f"{module}.{name}"
+        for module, tree in trees.items()
+        if reshaped(module)
+        for name, lines in bodies(tree)
+        if lines > LONGEST_BODY
+    }
+    assert long - LONG_FUNCTIONS == set()
+
+
+def test_small_modules_have_a_reason(root: Path, trees: dict[str, ast.Module]) -> None:
+    """A module under the limit that one module imports is listed with a reason."""
+    lines = {}
+    for module in trees:
+        path = root.joinpath(*module.split(".")).with_suffix(".py")
+        if path.exists():
+            lines[module] = path.read_text("utf-8").count("\n")
+    imports = {module: imported(tree, set(trees)) for module, tree in trees.items()}
+    small = {module for module in small_ones(lines, imports) if reshaped(module)}
+    assert small - set(SMALL_MODULES) == set()
+
+
+def test_a_class_name_has_one_meaning(trees: dict[str, ast.Module]) -> None:
+    """No two modules define a class of the same name, but for those that are listed with a reason."""
+    found = shared_names({module: tree for module, tree in trees.items() if reshaped(module)})
+    assert {name: owners for name, owners in found.items() if name not in SHARED_NAMES} == {}
+
+
+def test_each_rule_sees_what_breaks_it() -> None:
+    """A cycle, a long body, a splinter and a shared name are found in made modules."""
+    long = "def f():\n    'A sentence.'\n" + "    x = 1\n" * (LONGEST_BODY + 1)
+    made = {
+        "p.a": ast.parse("from p import b\nclass Same: ..."),
+        "p.b": ast.parse("def f():\n    from p import a\nclass Same: ..."),
+        "p.c": ast.parse("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p import a"),
+    }
+    imports = {module: imported(tree, set(made)) for module, tree in made.items()}
+    assert sorted(set(cycle_of(imports))) == ["p.a", "p.b"]
+    assert imports["p.c"] == set()
+    assert list(bodies(ast.parse(long))) == [("f", LONGEST_BODY + 1)]
+    assert small_ones({"p.a": 59, "p.b": 60}, imports) == {"p.a"}
+    assert shared_names(made) == {"Same": ["p.a", "p.b"]}
