@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 import pyarrow as pa
 import typer
 from reference_text import page, sentence, table
-from settings_and_checks import checks_page, settings_page
+from settings_and_checks import checks_page, constants_page, settings_page
 
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
@@ -290,6 +290,7 @@ PAGES = {
     "files": files_page,
     "exit-codes": exit_codes_page,
     "settings": settings_page,
+    "constants": constants_page,
     "checks": checks_page,
 }
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from reference_text import page, sentence, table
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.cli.settings import constant_row, constants
 from hs_analysis.doctor import CHECKS
 from hs_analysis.doctor.inventory import REQUIREMENT_ROWS, how_to_get
+from hs_analysis.schema.constants import Constant
 from hs_analysis.schema.declare import declared
 from hs_analysis.schema.settings import MetricRow, TableRow
 from hs_analysis.settings.registry import SETTINGS, Setting
@@ -57,6 +61,32 @@ def settings_page() -> str:
 def _keys(kind: type[Any]) -> str:
     """Return a row for each key that a dataclass holds."""
     return table(["key", "what"], [(f"`{one.name}`", sentence(f"{one.meaning}.")) for one in declared(kind)])
+
+
+def constants_page() -> str:
+    """Return the reference of every constant that tunes an answer, stage by stage."""
+    rows = list(constants())
+    parts = [table(["provenance", "constants"], [(kind, str(n)) for kind, n in _counted(rows)])]
+    for stage in dict.fromkeys(row.stage for row in rows):
+        of = [row for row in rows if row.stage == stage]
+        cells = [
+            (f"`{row.name}`", f"`{constant_row(row)['value']}`", row.unit, sentence(row.meaning),
+             f"{row.provenance}: {row.source}" if row.source else row.provenance)
+            for row in of
+        ]  # fmt: skip
+        parts += [f"## {stage}", table(["constant", "value", "unit", "what it decides", "provenance"], cells)]
+    lead = (
+        "The numbers that tune an answer and are no settings, as `hsa settings --all` lists them. `shared` "
+        "holds for several stages, `policy` for the selection too. A default was set by judgement, a "
+        "measured number was set on the data named. "
+        "Not listed are units, mathematical facts, formats, defaults of other autoscalers, and "
+        "how fine a grid or a sum is."
+    )
+    return page("Constants", lead, parts)
+
+
+def _counted(rows: Sequence[Constant]) -> list[tuple[str, int]]:
+    return Counter(row.provenance for row in rows).most_common()
 
 
 def checks_page() -> str:

@@ -24,6 +24,7 @@ from hs_analysis.align.terms import (
 )
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame
+from hs_analysis.schema.constants import SUSTAINED_S
 from hs_analysis.schema.frames import INSTANCES, check, empty, label_map
 
 NOT_REPORTERS = ("prometheus", "ksm", "node")
@@ -145,9 +146,6 @@ def gpu_types(series: pl.DataFrame, service: str) -> dict[str, tuple[str, ...]]:
 INSTANCES_MAX = 64
 """Most instances of a role that are kept, evenly spaced by name: enough for a slope, bounded in size."""
 
-ROW_S = 300.0
-"""Width of a row [s]: the study's rows behind association and elasticity; in a pressure test one window."""
-
 _SIGNAL = ["service", "role", "signal"]
 _ROLE_POOL = ["service", "capture", "role"]
 
@@ -194,7 +192,7 @@ def instance_terms(
 
 def row_width_s(kind: str, window_s: float) -> float:
     """Return the width of a row [s]: whole windows, about five minutes; in a pressure test one window."""
-    return window_s if kind == "pressure_test" else window_s * max(1, round(ROW_S / window_s))
+    return window_s if kind == "pressure_test" else window_s * max(1, round(SUSTAINED_S / window_s))
 
 
 def _spread(names: pl.Series) -> list[str]:

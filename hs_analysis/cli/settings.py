@@ -1,9 +1,10 @@
-"""``hsa settings``: every setting in effect, its value as hsa.toml writes it, and where it is from."""
+"""``hsa settings``: every setting in effect and where it is from; every constant that tunes an answer."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from hs_analysis.cli.options import (
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.constants import Constant, declared
 from hs_analysis.settings.file import DEFAULT, Layer
 from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
@@ -31,7 +33,18 @@ from hs_analysis.settings.sections import SECTIONS
 SETTINGS_HELP = """hsa settings --slo ttft=1s
 
 Every setting that a run would use here, or that a run folder was made with, and where each is from: default,
-hsa.toml, an HSA_* variable or a flag."""
+hsa.toml, an HSA_* variable or a flag. --all adds the constants that tune an answer, with what each rests on:
+an outside source, a measurement, or a default of this project. They cannot be set."""
+
+STAGES = {
+    "shared": "hs_analysis.schema.constants",
+    "statistics": "hs_analysis.statistics.constants",
+    "study": "hs_analysis.study.constants",
+    "derive": "hs_analysis.derive.constants",
+    "policy": "hs_analysis.policy.constants",
+    "replay": "hs_analysis.replay.constants",
+}
+"""Where the constants of each stage are declared; those of the policy hold for the selection too."""
 
 
 @grouped
@@ -43,6 +56,10 @@ def settings(
         ),
     ] = None,
     *,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Also list every constant that tunes an answer: value, unit, provenance."),
+    ] = False,
     config: ConfigFlags,
     reading: ReadingFlags,
     history: HistoryFlags,
@@ -60,8 +77,34 @@ def settings(
     columns = [(name, name) for name in ("setting", "value", "unit", "source")]
     file = used.config or "none"
     blocks: list[Block] = [Table("Settings", columns, listed), f"settings file: {file}"]
-    data = {"settings_file": used.config or None, "settings": listed}
+    data: dict[str, Any] = {"settings_file": used.config or None, "settings": listed}
+    if everything:
+        found = [constant_row(one) for one in constants()]
+        data["constants"] = found
+        blocks += [Table("Constants", [(name, name) for name in CONSTANT_COLUMNS], found)]
+        listed = [{name: row.get(name) for name in LISTED_COLUMNS} for row in (*listed, *found)]
     write_output(CommandOutput(data, listed, lambda: blocks), form.output, no_color=form.no_color)
+
+
+CONSTANT_COLUMNS = ("constant", "value", "unit", "source", "meaning")
+LISTED_COLUMNS = ("setting", "value", "unit", "source", "constant", "meaning")
+"""Columns of a CSV with settings and constants in one table."""
+
+
+def constants() -> Iterator[Constant]:
+    """Yield every constant that tunes an answer, stage by stage."""
+    for stage, module in STAGES.items():
+        yield from declared(stage, import_module(module))
+
+
+def constant_row(one: Constant) -> dict[str, Any]:
+    """Return a constant as a row: name with its stage, value, unit, what it rests on, and meaning."""
+    value = one.value if isinstance(one.value, int | float) else json.dumps(one.value)
+    source = f"{one.provenance}: {one.source}" if one.source else one.provenance
+    return {
+        "constant": f"{one.stage}.{one.name}", "value": value, "unit": one.unit, "source": source,
+        "meaning": one.meaning,
+    }  # fmt: skip
 
 
 def _of_run(run: Path, config: Path | None, layers: list[Layer]) -> Effective:

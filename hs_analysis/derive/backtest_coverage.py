@@ -12,7 +12,9 @@ from scipy.special import expit, logit
 
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.constants import EVENTS_MIN, REPEAT_BAND
 from hs_analysis.derive.rows import RoleRows
+from hs_analysis.schema.constants import BLOCK_S, DAY_S, GROUP_MIN, VIOLATION_SLOPE
 from hs_analysis.schema.results import Capacity, Interval, RealisedCoverage, Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.resampling import moving_block_indices
@@ -22,30 +24,17 @@ Mask = NDArray[np.bool_]
 
 # Defaults of this project; checked by simulation (tests/derive/test_backtest_coverage.py).
 
-DAY_S, HALF_DAY_S = 86400.0, 43200.0
+HALF_DAY_S = DAY_S / 2
 """Length of a block: a day where there are four of them, else half a day [s]."""
 
-BLOCKS_MIN = 4
+BLOCKS_MIN = 1 + GROUP_MIN
 """Fewest blocks of a history: one to fit on, three to check."""
-
-CHECKS_MIN = 3
-"""Fewest blocks that could be checked for a number to be printed."""
 
 CHECKS_MAX = 6
 """Most blocks that are checked, the latest: each costs a fit on all that came before it."""
 
 DRAWS = 60
 """Bootstrap draws of a fit on the past: fewer than of the answer, since only its interval is used."""
-
-BAND = 0.10
-"""How far below and above the interval windows are looked at, as a share of its end [ratio]."""
-
-SLOPE = 60.0
-"""Steepness of the log odds of violating in ln load where the law that was fitted has none; measured on
-simulated services."""
-
-WINDOWS_MIN = 10
-"""Fewest windows of a band that say something."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +94,10 @@ def realised_coverage(
         return _none("too_short", "the history is shorter than two days: nothing to fit on and check after")
     checks = rolling_checks(rows, blocks, settings)
     seen = [check for check in checks if check.seen]
-    if len(seen) < CHECKS_MIN:
+    if len(seen) < GROUP_MIN:
         text = (
             f"{len(seen)} of {len(blocks) - 1} later blocks had a capacity known before them and 10 windows"
-            f" just below or above its interval; {CHECKS_MIN} are needed"
+            f" just below or above its interval; {GROUP_MIN} are needed"
         )
         return replace(_none("few_blocks", text), blocks=len(seen))
     sides = {
@@ -153,12 +142,12 @@ def rolling_checks(rows: RoleRows, blocks: list[Mask], settings: Settings) -> li
     for number in range(max(1, len(blocks) - CHECKS_MAX), len(blocks)):
         past = part_of(rows, np.logical_or.reduce(blocks[:number]))
         rng = np.random.default_rng([settings.seed, number])
-        block = max(1, round(3600.0 / rows.window_s))
+        block = max(1, round(BLOCK_S / rows.window_s))
         resamples = moving_block_indices(past.load.size, block, DRAWS, rng)
         capacity = fit_capacity(past, settings, resamples, rng, "").capacity
         if capacity.status == "ok" and capacity.ci is not None:
             block_rows = part_of(rows, blocks[number])
-            found.append(check(block_rows, settings.slo, capacity.ci, capacity.slope or SLOPE))
+            found.append(check(block_rows, settings.slo, capacity.ci, capacity.slope or VIOLATION_SLOPE))
     return found
 
 
@@ -169,7 +158,7 @@ def part_of(rows: RoleRows, mask: Mask) -> RoleRows:
     return replace(rows, **cut)
 
 
-def check(rows: RoleRows, slo: Slo, ci: Interval, slope: float = SLOPE) -> Check:
+def check(rows: RoleRows, slo: Slo, ci: Interval, slope: float = VIOLATION_SLOPE) -> Check:
     """Hold one block's windows against an interval (see `realised_coverage`).
 
     Windows count by the load that lasted, as capacities do; those that work off an old backlog are left out.
@@ -177,12 +166,12 @@ def check(rows: RoleRows, slo: Slo, ci: Interval, slope: float = SLOPE) -> Check
     judged = judge(rows, slo, drop_recovery=True)
     load, bad = rows.sustained[judged.kept], judged.bad[judged.kept]
     low, high = ci
-    below = (load >= (1.0 - BAND) * low) & (load <= low)
-    above = (load >= high) & (load <= (1.0 + BAND) * high)
+    below = (load >= (1.0 - REPEAT_BAND) * low) & (load <= low)
+    above = (load >= high) & (load <= (1.0 + REPEAT_BAND) * high)
     return Check(
         ci,
-        _surplus(load[below], bad[below], low, slope, slo) <= 0.0 if below.sum() >= WINDOWS_MIN else None,
-        _surplus(load[above], bad[above], high, slope, slo) >= 0.0 if above.sum() >= WINDOWS_MIN else None,
+        _surplus(load[below], bad[below], low, slope, slo) <= 0.0 if below.sum() >= EVENTS_MIN else None,
+        _surplus(load[above], bad[above], high, slope, slo) >= 0.0 if above.sum() >= EVENTS_MIN else None,
     )
 
 

@@ -25,10 +25,21 @@ from hs_analysis.derive.capacity_laws import (
     judge,
     log_interval,
 )
+from hs_analysis.derive.constants import (
+    BRACKET_WIDTH,
+    CARRY_OVER_ROWS,
+    END_SHARE,
+    EVENTS_MIN,
+    INDICATIVE,
+    SYSTEMATIC_FEW,
+    VIOLATING_MIN,
+    WIDE,
+)
 from hs_analysis.derive.format import capacity_reason
 from hs_analysis.derive.mix import at_usual_mix
-from hs_analysis.derive.rows import PREFILL_MEMORY_ROWS, RoleRows, trailing_mean
+from hs_analysis.derive.rows import RoleRows, trailing_mean
 from hs_analysis.schema.aligned import SERVED
+from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, ROWS_MIN, TEST_VIOLATING_MIN
 from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -36,9 +47,6 @@ Floats = NDArray[np.float64]
 
 PARTS = np.linspace(0.0, 1.0, 21)
 """Parts of a latency that may answer to the window before [ratio]."""
-
-VIOLATING_MIN = 10
-"""Fewest violating windows that tell the part: ten events for each number fitted (Peduzzi et al. 1996)."""
 
 
 def remembering(rows: RoleRows, slo: Slo) -> RoleRows:
@@ -59,7 +67,7 @@ def remembering(rows: RoleRows, slo: Slo) -> RoleRows:
     judged = judge(rows, slo, drop_recovery=True)
     known = judged.kept & (rows.load > 0) & (rows.earlier > 0)
     bad = judged.bad[known]
-    if bad.sum() < VIOLATING_MIN:
+    if bad.sum() < EVENTS_MIN:
         return rows
     load, earlier = rows.load[known], rows.earlier[known]
     tail = in_tail(np.log(load), bad)
@@ -82,31 +90,7 @@ def _likelihood(x: Floats, bad: NDArray[np.bool_]) -> float:
 
 Integers = NDArray[np.int64]
 
-# All constants below: defaults of this project, measured on simulated services and captures with a known
-# answer.
-
-WIDE = 0.30
-"""Interval of a fit, as a share of the value, above which the bracket is tried, and its own limit there."""
-
-BRACKET_WIDTH = 0.15
-"""Widest bracket that stands alone, as a share of its geometric mean."""
-
-BRACKET_SYSTEMATIC = 0.035
-"""Standard deviation of ln capacity that no resampling of a bracket sees."""
-
-INDICATIVE = 0.5
-"""Interval, as a share of the value, above which a capacity is called indicative."""
-
-FLOOR_QUANTILE = 0.99
-"""Quantile of the loads carried within the SLO that a floor states [ratio]."""
-
-FLOOR_ROWS_MIN = 12
-"""Fewest rows within the SLO that a floor rests on."""
-
-LOWEST_SHARE, LOWEST_ROWS = 0.05, 3
-"""Rows with the lowest loads that stand for the lowest level seen: share of rows, and fewest."""
-
-THIN_BELOW = {"production": 3, "pressure_test": 5}
+THIN_BELOW = {"production": VIOLATING_MIN, "pressure_test": TEST_VIOLATING_MIN}
 """Below this many violating windows a limit was touched, not met."""
 
 GATES: dict[str, Callable[[RoleRows], Reason | None]] = {
@@ -270,7 +254,7 @@ def _bracketed(
 ) -> CapacityFit:
     ends, systematic = (
         np.array([between.low, between.high]),
-        math.hypot(BRACKET_SYSTEMATIC, judged.rows.mix_sd),
+        math.hypot(SYSTEMATIC_FEW, judged.rows.mix_sd),
     )
     ci, factor = _edges(judged, between.value, log_interval(between.value, ends, systematic), upper)
     reason = _caveat(judged.rows.role, between.value, ci, factor)
@@ -304,7 +288,7 @@ def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | Non
     ends = [between.low] if between is not None else []
     doubtful = doubtful_load(judged, slo)
     if doubtful is not None:
-        ends.append(doubtful * math.exp(-math.hypot(BRACKET_SYSTEMATIC, rows.mix_sd)))
+        ends.append(doubtful * math.exp(-math.hypot(SYSTEMATIC_FEW, rows.mix_sd)))
     return min(ends, default=None)
 
 
@@ -322,7 +306,7 @@ def _floor(
     in the mean): then not even that load held.
     """
     held = judged.held & judged.kept
-    if int(held.sum()) >= FLOOR_ROWS_MIN:
+    if int(held.sum()) >= ROWS_MIN:
         fit = _quantile_floor(judged, held, broken_at, reason, resamples, evidence)
         upto = judged.kept & (judged.rows.sustained <= (fit.low or 0.0))
         windows, samples = judged.bad[upto], judged.rows.over_low[upto]
@@ -343,13 +327,13 @@ def _quantile_floor(
     evidence: str,
 ) -> CapacityFit:
     load, carried = _sustained(judged.rows, carried)
-    if int(carried.sum()) < FLOOR_ROWS_MIN or not load[carried].max() > 0:
+    if int(carried.sum()) < ROWS_MIN or not load[carried].max() > 0:
         return _refused(judged, reason, resamples, evidence)
     limit = math.inf if cap is None else cap
-    most = float(np.quantile(load[carried], FLOOR_QUANTILE))
+    most = float(np.quantile(load[carried], HIGHEST_QUANTILE))
     value = min(most, limit)
     chosen = [load[rows[carried[rows]]] for rows in resamples]
-    draws = np.array([min(np.quantile(c, FLOOR_QUANTILE), limit) if c.size else math.nan for c in chosen])
+    draws = np.array([min(np.quantile(c, HIGHEST_QUANTILE), limit) if c.size else math.nan for c in chosen])
     ci = log_interval(value, draws, 0.0)
     method = "highest load carried" + (" within the limit" if np.isfinite(judged.rows.over_low).any() else "")
     method += ", lowered below loads that may break it" if value < most else ""
@@ -363,7 +347,7 @@ def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.f
     """Return the load that lasted: a 5-min mean in production; a pressure test's last three windows."""
     if rows.kind == "production":
         return rows.sustained, carried & np.isfinite(rows.sustained)
-    load = trailing_mean(np.where(carried, rows.load, np.nan), PREFILL_MEMORY_ROWS, rows.group)
+    load = trailing_mean(np.where(carried, rows.load, np.nan), CARRY_OVER_ROWS, rows.group)
     return load, np.isfinite(load)
 
 
@@ -371,8 +355,8 @@ def _refused(judged: Judged, reason: Reason, resamples: Integers, evidence: str)
     """Return no number; where even the lowest loads break the limit, they are an upper bound."""
     high = None
     load, bad = judged.load, judged.bad[judged.kept]
-    lowest_rows = np.argsort(load, kind="stable")[: max(LOWEST_ROWS, round(LOWEST_SHARE * load.size))]
-    if load.size >= FLOOR_ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not judged.rows.edges_differ:
+    lowest_rows = np.argsort(load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * load.size))]
+    if load.size >= ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not judged.rows.edges_differ:
         high = lowest = float(load[lowest_rows].max())
         if reason.code == "cannot_fit":
             text = (

@@ -14,7 +14,42 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import bdtr, expit, ndtri
 
-from hs_analysis.derive.rows import BACKLOG_S, RoleRows
+from hs_analysis.derive.constants import (
+    BRACKET_LOW_RANK,
+    CLEAN_ROWS,
+    DRAWS_MIN,
+    END_RANK,
+    EPISODE_GAP_S,
+    EVENTS_MIN,
+    LEVEL_GROUPS,
+    LOAD_SHARE_MIN,
+    LOGISTIC_REACH,
+    ONSET_ROWS,
+    ONSET_VIOLATING_SHARE,
+    PROBIT_WIDTH,
+    QUANTILE_BIN_ROWS,
+    QUANTILE_BINS_MAX,
+    QUANTILE_RANGE,
+    REACH,
+    RECOVERY_LOAD_SHARE,
+    SYSTEMATIC,
+    SYSTEMATIC_FEW,
+    SYSTEMATIC_TEST,
+    TAIL_MARGIN,
+    TAIL_QUANTILE,
+    VIOLATING_MIN,
+)
+from hs_analysis.derive.rows import RoleRows
+from hs_analysis.schema.constants import (
+    BACKLOG_S,
+    CLAIM_CHANCE,
+    GROUP_MIN,
+    HIGHEST_QUANTILE,
+    MAJORITY,
+    MINUTE_ROWS_MIN,
+    NORMAL_95,
+    TEST_VIOLATING_MIN,
+)
 from hs_analysis.schema.results import Interval
 from hs_analysis.schema.settings import Slo
 from hs_analysis.statistics.binomial import logistic_line
@@ -24,44 +59,12 @@ from hs_analysis.statistics.resampling import percentile_interval
 
 Floats = NDArray[np.float64]
 
-# All constants below: defaults of this project, measured on simulated services whose capacity is known.
-
-TAIL_QUANTILE = 0.02
-"""Quantile of the load of violating rows where the logistic law's tail begins [ratio]."""
-
-TAIL_MARGIN = 0.25
-"""How far below that quantile the tail reaches, in ln load."""
-
-LOGISTIC_REACH = 1.1
-"""Largest crossing of the logistic law, as a share of the highest load seen [ratio]."""
-
 COUNT_STEP = 0.0025
 """Width of the cells of ln load in which rows are counted for the binomial fit: 0.25 % of load."""
-
-BIN_ROWS = 20
-"""Fewest rows of a bin of the quantile law: below it a 95 % quantile is the maximum."""
-
-BINS_MAX = 48
-"""Most bins of the quantile law."""
-
-QUANTILE_RANGE = (0.002, 0.8)
-"""Bins used by the quantile law: those whose quantile of the share lies between [ratio]."""
-
-LOAD_SHARE_MIN = 0.6
-"""Rows used by the quantile law: those above this share of the highest load [ratio]."""
-
-PROBIT_WIDTH = 0.7
-"""Standard deviation of the Gaussian weight about the crossing, in probits."""
 
 CHANCES = 1000
 """Equally probable values of a normal variable that an average over chance is taken over: 50 of them lie in
 the tail of 5 %."""
-
-LEVEL_GROUPS = 20
-"""Pressure test: load groups of the monotone fit."""
-
-LEVEL_ROWS = 3
-"""Pressure test: fewest windows of a load group."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,7 @@ def binomial_fit(x: Floats, bad: NDArray[np.bool_]) -> tuple[float, float] | Non
     # Counted from the lowest load, so that the unit of load does not move a row into another cell.
     cell = np.unique(np.round((x - x.min()) / COUNT_STEP), return_inverse=True)[1].reshape(-1)
     rows = np.bincount(cell)
-    if rows.size < 3:
+    if rows.size < GROUP_MIN:
         return None
     centre = np.bincount(cell, x) / rows
     over = np.bincount(cell, bad).astype(float)
@@ -188,8 +191,8 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     """
     lowest, near = load.min(), load > LOAD_SHARE_MIN * load.max()
     load, share = load[near], share[near]
-    bins = min(BINS_MAX, load.size // BIN_ROWS)
-    if bins < 3:
+    bins = min(QUANTILE_BINS_MAX, load.size // QUANTILE_BIN_ROWS)
+    if bins < GROUP_MIN:
         return None
     order = np.argsort(load, kind="stable")[load.size % bins :]
     x = np.log(load[order]).reshape(bins, -1).mean(axis=1)
@@ -197,7 +200,7 @@ def quantile_law(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     quantile = monotone_fit(x, np.quantile(share[order].reshape(bins, -1), level, axis=1), increasing=True)
     low, high = QUANTILE_RANGE
     used = (quantile.y > low) & (quantile.y < high)
-    if used.sum() < 3:
+    if used.sum() < GROUP_MIN:
         return None
     x, probit, goal = quantile.x[used], ndtri(quantile.y[used]), float(ndtri(share_limit(slo)))
     weight = np.exp(-0.5 * ((probit - goal) / PROBIT_WIDTH) ** 2)
@@ -217,7 +220,7 @@ def levels(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
     The law of pressure tests, which have too few windows for the others. None where the lowest group is over
     the limit already or no group is.
     """
-    groups = min(LEVEL_GROUPS, load.size // LEVEL_ROWS)
+    groups = min(LEVEL_GROUPS, load.size // GROUP_MIN)
     if groups < 2:
         return None
     fit = monotone_fit(load, share, bins=groups, increasing=True)
@@ -231,39 +234,6 @@ def levels(load: Floats, share: Floats, slo: Slo) -> Crossing | None:
 
 
 Mask = NDArray[np.bool_]
-
-# All constants below: defaults of this project, measured on simulated services whose capacity is known.
-
-CLEAN_ROWS = 5
-"""Clean rows that end a violation run."""
-
-ONSET_ROWS = 2
-"""First rows of a run: they carry the load that broke the limit."""
-
-RECOVERY_LOAD_SHARE = 0.9
-"""Later rows of a run below this share of the onset load recover from old backlog and say nothing of
-capacity."""
-
-EPISODE_GAP_S = 600.0
-"""Violating windows further apart than this are separate episodes [s]."""
-
-ONSET_VIOLATING_SHARE = 0.05
-"""An onset counts if at least this share of the rows at its load or more violate [ratio]."""
-
-BRACKET_VIOLATING_MIN = 3
-"""Fewest violating rows at an onset's load or more: at light loads a window breaks the limit by chance now
-and then, and one or two of them at the top of an autoscaled history's narrow loads are already 5 % of the
-rows there. With fewer, autoscaled histories gave capacities 16 to 24 % under the truth."""
-
-SHOWN_LEVEL = 0.05
-"""Chance of taking a load for one that holds although just more windows violate there than may [ratio]: one
-in 20, as the intervals have it."""
-
-BRACKET_CLEAN_MIN = 60
-"""Fewest clean rows of a bracket."""
-
-BRACKET_CLEAN_LOW, BRACKET_CLEAN_HIGH = 10, 3
-"""Ranks of the clean loads, from the highest, that set the lower and the upper end of a bracket."""
 
 
 @dataclass(frozen=True)
@@ -364,7 +334,7 @@ def counted_onsets(judged: Judged) -> Floats:
 
 
 def _counts(bad_above: Mask) -> bool:
-    enough = int(bad_above.sum()) >= BRACKET_VIOLATING_MIN
+    enough = int(bad_above.sum()) >= VIOLATING_MIN
     return enough and bool(bad_above.mean() >= ONSET_VIOLATING_SHARE)
 
 
@@ -384,7 +354,7 @@ def doubtful_load(judged: Judged, slo: Slo) -> float | None:
 
 def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
     chance = bdtr(int(bad_above.sum()), bad_above.size, slo.allowed_window_share)
-    return bool(chance <= SHOWN_LEVEL)
+    return bool(chance <= CLAIM_CHANCE)
 
 
 def mean_share(judged: Judged, slo: Slo) -> float:
@@ -407,45 +377,15 @@ def bracket(judged: Judged, slo: Slo) -> Bracket | None:
     """
     onsets = counted_onsets(judged)
     clean = np.sort(judged.rows.load[judged.held & judged.kept])[::-1]
-    if clean.size < BRACKET_CLEAN_MIN or onsets.size == 0:
+    if clean.size < MINUTE_ROWS_MIN or onsets.size == 0:
         return None
-    low = min(float(onsets[0]), float(clean[BRACKET_CLEAN_LOW - 1]))
-    high = max(float(onsets[0]), float(clean[BRACKET_CLEAN_HIGH - 1]))
+    low = min(float(onsets[0]), float(clean[BRACKET_LOW_RANK - 1]))
+    high = max(float(onsets[0]), float(clean[END_RANK - 1]))
     share = mean_share(judged, slo)
     return Bracket(share * low, share * high)
 
 
 Integers = NDArray[np.int64]
-
-# All constants below: defaults of this project, measured on simulated services and captures with a known
-# answer.
-
-NORMAL_95 = 1.96
-"""Half-width of a 95 % normal interval in standard deviations."""
-
-REACH = 1.15
-"""A capacity further than this above the 99 % quantile of load was never approached."""
-
-REACH_QUANTILE = 0.99
-"""The quantile of load meant there [ratio]."""
-
-DRAWS_MIN = 0.8
-"""Share of bootstrap draws in which a law must hold [ratio]."""
-
-FEW_DRAWS_MIN = 0.5
-"""The same with few episodes: one draw of blocks in three leaves a single one out, which says nothing
-[ratio]."""
-
-LOGISTIC_BAD_MIN, LOGISTIC_EPISODES_MIN = 10, 3
-"""Violating windows and separate episodes that the logistic law needs: ten events for each slope fitted
-(Peduzzi et al. 1996), not all of one incident. Of fewer episodes it has the larger systematic term."""
-
-TEST_WINDOWS_MIN = 5
-"""Pressure test: fewest windows over and under the limit."""
-
-GAP_ROWS = 3
-"""The interval always reaches the third load on either side of the value: a law can't see inside a gap of
-loads."""
 
 
 @dataclass(frozen=True)
@@ -492,11 +432,11 @@ class Rule:
 
 
 def _needs_episodes(judged: Judged) -> bool:
-    return judged.bad_kept >= LOGISTIC_BAD_MIN and judged.episodes >= LOGISTIC_EPISODES_MIN
+    return judged.bad_kept >= EVENTS_MIN and judged.episodes >= GROUP_MIN
 
 
 def _needs_both_sides(judged: Judged) -> bool:
-    return min(judged.bad_kept, int((judged.held & judged.kept).sum())) >= TEST_WINDOWS_MIN
+    return min(judged.bad_kept, int((judged.held & judged.kept).sum())) >= TEST_VIOLATING_MIN
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -505,27 +445,25 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "logistic",
             logistic,
             _needs_episodes,
-            {"prefill": 0.02, "decode": 0.02, "mixed": 0.02},
+            dict.fromkeys(SYSTEMATIC_TEST, SYSTEMATIC),
             single_windows=True,
         ),
         Rule(
             "logistic, few episodes",
             logistic,
-            lambda judged: judged.bad_kept >= LOGISTIC_BAD_MIN,
-            {"prefill": 0.035, "decode": 0.035, "mixed": 0.035},
+            lambda judged: judged.bad_kept >= EVENTS_MIN,
+            dict.fromkeys(SYSTEMATIC_TEST, SYSTEMATIC_FEW),
             single_windows=True,
-            draws_min=FEW_DRAWS_MIN,
+            draws_min=MAJORITY,
         ),
         Rule(
             "quantile law",
             quantile_law,
             lambda _: True,
-            {"prefill": 0.035, "decode": 0.035, "mixed": 0.035},
+            dict.fromkeys(SYSTEMATIC_TEST, SYSTEMATIC_FEW),
         ),
     ),
-    "pressure_test": (
-        Rule("load levels", levels, _needs_both_sides, {"prefill": 0.15, "decode": 0.08, "mixed": 0.15}),
-    ),
+    "pressure_test": (Rule("load levels", levels, _needs_both_sides, SYSTEMATIC_TEST),),
 }
 """Laws by kind of history, in the order they are tried."""
 
@@ -565,7 +503,7 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
     load = judged.rows.sustained[judged.kept & (judged.rows.sustained > 0)]
     if crossing is None or not load.size:
         return None
-    reach = REACH * np.quantile(load, REACH_QUANTILE)
+    reach = REACH * np.quantile(load, HIGHEST_QUANTILE)
     if crossing.load > reach:
         return None
     found = [rule.crossing(judged, slo, rows) for rows in resamples]
@@ -581,8 +519,8 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
 def _gap(load: Floats, value: float) -> Interval:
     """Return the third load on either side of the value; the value itself on a side that has fewer."""
     below, above = np.sort(load[load <= value]), np.sort(load[load >= value])
-    low = float(below[-GAP_ROWS]) if below.size >= GAP_ROWS else value
-    high = float(above[GAP_ROWS - 1]) if above.size >= GAP_ROWS else value
+    low = float(below[-END_RANK]) if below.size >= END_RANK else value
+    high = float(above[END_RANK - 1]) if above.size >= END_RANK else value
     return low, high
 
 

@@ -8,22 +8,15 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.derive.constants import CENSORED_S
 from hs_analysis.derive.format import CENSORED_COLLECT
 from hs_analysis.derive.rows import capture_numbers, centred_mean, saturated_rows, smooth_rows, work_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import DEMAND_QUANTILE
 from hs_analysis.schema.results import CensoredWindow, Demand, Refusal
 from hs_analysis.statistics.episodes import episodes
 
 Floats = NDArray[np.float64]
-
-DEMAND_QUANTILE = 0.95
-"""Quantile of 5-minute means that is called the demand [ratio]. Default of this project."""
-
-MERGE_GAP_S = 120.0
-"""Production: saturated stretches with at most this much time between them are one [s]."""
-
-CENSORED_MIN_S = 120.0
-"""Production: shorter saturated stretches are not listed [s]."""
 
 
 def instant(seconds: float) -> str:
@@ -64,11 +57,11 @@ def censored_windows(frame: ServiceFrame) -> tuple[CensoredWindow, ...]:
     """
     group, seconds = capture_numbers(frame), frame.seconds()
     production = frame.kind == "production"
-    gap = MERGE_GAP_S / frame.window_s if production else 0.0
+    gap = CENSORED_S / frame.window_s if production else 0.0
     found = []
     for role in frame.pools:
         for start, stop in episodes(saturated_rows(frame, role), gap, group):
-            if production and (stop - start) * frame.window_s < CENSORED_MIN_S:
+            if production and (stop - start) * frame.window_s < CENSORED_S:
                 continue
             end = seconds[stop - 1] + frame.window_s
             found.append((seconds[start], end, f"{role} has an old backlog"))

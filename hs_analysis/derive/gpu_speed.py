@@ -15,13 +15,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.derive.capacity_laws import DRAWS_MIN, log_interval
+from hs_analysis.derive.capacity_laws import log_interval
+from hs_analysis.derive.constants import DRAWS_MIN, LENGTHS_WITHIN, QUEUE_BIN_ROWS, QUEUE_BINS_MAX, SYSTEMATIC
 from hs_analysis.derive.demand import mean_request
 from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.profiles import Profile, profile_ratio
 from hs_analysis.derive.rows import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.split_sweeps import trials_of
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
+from hs_analysis.schema.constants import GPU_MIX_MOVED, LOAD_RANGE_QUANTILES, MINUTE_ROWS_MIN
 from hs_analysis.schema.names import same_gpu
 from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
 from hs_analysis.schema.settings import Settings, Slo
@@ -30,10 +32,6 @@ from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
 
 SAME = ("capture", "file", "model", "engine", "precision", "cached_ratio", "isl", "osl")
 """Columns in which the points of one comparison agree."""
-
-LENGTHS_WITHIN = 2.0
-"""Factor within which a benchmark's lengths must lie of the service's mean request [ratio]. Default of this
-project: speeds of types against each other move less with the lengths than speeds do."""
 
 
 def bench_speeds(bench: pl.DataFrame, slo: Slo) -> tuple[BenchSpeed, ...]:
@@ -150,26 +148,11 @@ def _row_of(name: str, rows: Sequence[BenchSpeed], gpus: float | None) -> BenchS
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Defaults of this project.
-
 QUEUE = ("running", "queue_length")
 """Signals that add up to the requests an instance holds."""
 
-QUEUE_ENDS = (0.05, 0.95)
-"""Quantiles of a type's requests per instance between which its curve counts."""
-
 QUEUE_POINTS = 20
 """Queue lengths at which two curves are compared."""
-
-QUEUE_ROWS_MIN = 60
-"""Fewest windows of a type with requests per instance that both types saw: an hour of minutes."""
-
-BINS, BIN_ROWS = 40, 6
-"""Most bins of a curve of served work on requests held, and fewest rows of one."""
-
-QUEUE_SYSTEMATIC = 0.02
-"""Standard deviation of ln speed beyond resampling, the same as for a capacity: requests are gauges, read a
-few times a minute."""
 
 Relative = dict[str, tuple[float, Interval]]
 """Speed of each type ÷ that of the reference type, with its 95 % interval."""
@@ -419,7 +402,7 @@ def _by_queue(frame: ServiceFrame, pool: Typed, resamples: Integers) -> Relative
         draws = np.array([math.nan if one is None else one for one in found])
         if np.isfinite(draws).mean() < DRAWS_MIN:
             return f"too few windows in which {name} and {pool.reference} held equally many requests"
-        out[name] = (value, log_interval(value, draws, QUEUE_SYSTEMATIC))
+        out[name] = (value, log_interval(value, draws, SYSTEMATIC))
     return {name: out[name] for name in pool.instances}
 
 
@@ -447,7 +430,9 @@ def _at_equal_queue(
 ) -> float | None:
     """Return served work ÷ the reference's, the mean of ln over queue lengths that both held."""
     pairs = [_seen(held[rows], served[rows]) for held, served in (own, reference)]
-    ends = [np.quantile(held, QUEUE_ENDS) if held.size else np.array([1.0, 0.0]) for held, _ in pairs]
+    ends = [
+        np.quantile(held, LOAD_RANGE_QUANTILES) if held.size else np.array([1.0, 0.0]) for held, _ in pairs
+    ]
     low, high = max(float(end[0]) for end in ends), min(float(end[1]) for end in ends)
     if not 0.0 < low < high:
         return None
@@ -455,7 +440,7 @@ def _at_equal_queue(
     found = []
     for held, served in pairs:
         inside = (held >= low) & (held <= high)
-        if int(inside.sum()) < QUEUE_ROWS_MIN:
+        if int(inside.sum()) < MINUTE_ROWS_MIN:
             return None
         fit = _curve(held[inside], served[inside])
         found.append(fit.predict(at))
@@ -468,11 +453,9 @@ def _seen(held: Floats, served: Floats) -> tuple[Floats, Floats]:
 
 
 def _curve(held: Floats, served: Floats) -> MonotoneFit:
-    return monotone_fit(held, served, bins=max(2, min(BINS, held.size // BIN_ROWS)), increasing=True)
-
-
-MOVES = 0.02
-"""Half-range of a pool's mean weight from which its mix of types is said to have moved [ratio]."""
+    return monotone_fit(
+        held, served, bins=max(2, min(QUEUE_BINS_MAX, held.size // QUEUE_BIN_ROWS)), increasing=True
+    )
 
 
 def in_equivalents(
@@ -494,7 +477,7 @@ def in_equivalents(
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(pods > 0, weighed / pods, math.nan)
         known = mean[np.isfinite(mean)]
-        if not known.size or np.ptp(known) < 2 * MOVES:
+        if not known.size or np.ptp(known) < 2 * GPU_MIX_MOVED:
             continue
         moved.append(role)
         counts = frame.values("instances", role) * np.where(np.isfinite(mean), mean, 1.0)

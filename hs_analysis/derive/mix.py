@@ -11,47 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.constants import (
+    ELASTICITY_SD,
+    MOVER_SHARE,
+    STRETCH_COVERAGE,
+    STRETCH_PARTS,
+    TEST_STRETCHES,
+)
 from hs_analysis.derive.demand import cached_share
 from hs_analysis.derive.noise import disjoint_means
 from hs_analysis.derive.rows import RoleRows, capture_numbers, saturated_rows, work_of
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import (
+    BLOCK_S,
+    DECILES,
+    DEMAND_QUANTILE,
+    GROUP_MIN,
+    HIGHEST_QUANTILE,
+    MINUTE_ROWS_MIN,
+    MIX_MOVED_RATIO,
+    NEAR_SHARE,
+)
 from hs_analysis.schema.results import FixedCost, Mover
 from hs_analysis.schema.settings import Slo
+from hs_analysis.statistics.constants import OPERATING_SHARE
 from hs_analysis.statistics.noise import second_difference_noise
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-# Defaults of this project, measured on simulated services unless said otherwise.
-
-STRETCH_S = 3600.0
-"""Production: length of a stretch [s]."""
-
-STRETCH_PARTS = 6
-"""Production: equal parts of a stretch whose scatter tells its noise (10-minute means)."""
-
-TEST_STRETCHES = 18
-"""Pressure test: stretches that the longest capture is cut into. Chosen between 12 and 24, not measured."""
-
-TEST_STRETCH_ROWS_MIN = 3
-"""Pressure test: fewest windows of a stretch."""
-
-STRETCH_COVERAGE = 0.3
-"""Share of the rows of a stretch that must show both roles unsaturated [ratio]."""
-
-BUSY_SHARE = 0.2
-"""Stretches under this share of the 95 % quantile of decode work are idle: their mix sizes nothing
-[ratio]."""
-
-DRIFT_SPREAD = math.log(1.25)
+DRIFT_SPREAD = math.log(MIX_MOVED_RATIO)
 """Spread of ln mix (q90 − q10, noise taken off) above which no single ratio is right."""
 
 NORMAL_DECILES = 2.56
 """q90 − q10 of a normal variable in standard deviations."""
-
-STRETCHES_MIN = 3
-"""Fewest busy stretches whose spread is told."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +100,9 @@ class Mix:
 def stretch_rows(frame: ServiceFrame) -> int:
     """Return the rows of a stretch: an hour, or in a test 1/18 of the longest capture and at least 3."""
     if frame.kind == "production":
-        return max(1, round(STRETCH_S / frame.window_s))
+        return max(1, round(BLOCK_S / frame.window_s))
     longest = int(np.bincount(capture_numbers(frame)).max()) if frame.table.height else 0
-    return max(TEST_STRETCH_ROWS_MIN, round(longest / TEST_STRETCHES))
+    return max(GROUP_MIN, round(longest / TEST_STRETCHES))
 
 
 def stretches_of(frame: ServiceFrame, prefill: Floats, decode: Floats) -> tuple[Stretch, ...]:
@@ -159,7 +153,7 @@ def _busy(stretches: tuple[Stretch, ...]) -> Floats:
     known = np.isfinite(mix) & (mix > 0)
     if not known.any():
         return np.empty(0)
-    busy: Floats = mix[known & (decode >= BUSY_SHARE * np.quantile(decode[known], 0.95))]
+    busy: Floats = mix[known & (decode >= OPERATING_SHARE * np.quantile(decode[known], DEMAND_QUANTILE))]
     return busy
 
 
@@ -183,24 +177,11 @@ def stretch_noise(frame: ServiceFrame, prefill: Floats, decode: Floats) -> float
 
 
 def _spread(busy: Floats, noise: float) -> float:
-    if busy.size < STRETCHES_MIN:
+    if busy.size < GROUP_MIN:
         return math.nan
-    low, high = np.quantile(np.log(busy), [0.1, 0.9])
+    low, high = np.quantile(np.log(busy), DECILES)
     scatter = NORMAL_DECILES * noise if math.isfinite(noise) else 0.0
     return math.sqrt(max(0.0, float(high - low) ** 2 - scatter**2))
-
-
-# Defaults of this project, measured on simulated services whose capacity is known.
-
-NEAR_SHARE = 0.5
-"""Rows above this share of the 99 % quantile of load tell how latency answers to the mix [ratio]."""
-
-FEWEST_ROWS = 60
-"""Fewest such rows: an hour of 60-s windows."""
-
-ELASTICITY_SD = 0.2
-"""Standard deviation of the elasticity of capacity in tokens per request that is left after the fit: 0.13 was
-seen in four histories whose mix moved, rounded up."""
 
 
 def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
@@ -224,10 +205,10 @@ def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
     known = judged.kept & (rows.load > 0) & (tokens > 0)
     if not known.any() or not judged.bad[known].any():
         return rows
-    busy = known & (rows.load > NEAR_SHARE * np.quantile(rows.load[known], 0.99))
+    busy = known & (rows.load > NEAR_SHARE * np.quantile(rows.load[known], HIGHEST_QUANTILE))
     g = np.log(np.where(tokens > 0, tokens, np.nan))
-    low, high = np.quantile(g[known], [0.1, 0.9])
-    if busy.sum() < FEWEST_ROWS or high - low <= DRIFT_SPREAD:
+    low, high = np.quantile(g[known], DECILES)
+    if busy.sum() < MINUTE_ROWS_MIN or high - low <= DRIFT_SPREAD:
         return rows
     g -= float(np.average(g[known], weights=rows.load[known] * rows.instances[known]))
     elasticity = 0.0
@@ -254,9 +235,6 @@ def _elasticity(x: Floats, g: Floats, share: Floats) -> float:
         return 0.0
     return min(max(-in_mix / in_load, -1.0), 0.0)
 
-
-MOVER_SHARE = 0.25
-"""An input that explains at least this share of the movement is named [ratio]. Default of this project."""
 
 STILL = 1e-9
 """Variance of ln mix below which nothing moved but rounding [1]."""
@@ -288,7 +266,7 @@ def movers(frame: ServiceFrame, stretches: Sequence[Stretch]) -> tuple[Mover, ..
     isl, osl, hit = (np.array(values) for values in zip(*(_lengths(frame, s) for s in busy), strict=True)) \
         if busy else (np.empty(0),) * 3  # fmt: skip
     known = np.isfinite(isl) & np.isfinite(osl) & (isl > 0) & (osl > 0)
-    if known.sum() < STRETCHES_MIN:
+    if known.sum() < GROUP_MIN:
         return ()
     hit = np.where(np.isfinite(hit), hit, 0.0)
     terms = {"isl": np.log(isl[known]), "hit_rate": np.log1p(-hit[known]), "osl": -np.log(osl[known])}
@@ -305,7 +283,7 @@ def movers(frame: ServiceFrame, stretches: Sequence[Stretch]) -> tuple[Mover, ..
 
 
 def _ends(values: Floats) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.1, 0.9])
+    low, high = np.quantile(values, DECILES)
     return float(low), float(high)
 
 
@@ -313,7 +291,7 @@ def _busy_stretches(stretches: Sequence[Stretch]) -> list[Stretch]:
     known = [s for s in stretches if math.isfinite(s.mix)]
     if not known:
         return []
-    least = BUSY_SHARE * float(np.quantile([s.decode for s in known], 0.95))
+    least = OPERATING_SHARE * float(np.quantile([s.decode for s in known], DEMAND_QUANTILE))
     return [s for s in known if s.decode >= least]
 
 
@@ -374,7 +352,7 @@ def fixed_costs(
         Share of capacity that a target uses [ratio].
     """
     known = [s for s in stretches if math.isfinite(s.mix)]
-    if len(known) < STRETCHES_MIN:
+    if len(known) < GROUP_MIN:
         return ()
     need = np.array([s.mix * scale for s in known])
     work = np.array([s.decode * (s.end_s - s.start_s) for s in known])

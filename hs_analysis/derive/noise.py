@@ -8,31 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.derive.constants import BAND_MIN
 from hs_analysis.derive.rows import Groups, smooth_rows
+from hs_analysis.schema.constants import (
+    COOLDOWN_IN_S,
+    COVERAGE_MIN,
+    FALSE_CROSSINGS_PER_DAY,
+    ROWS_MIN,
+    SHORTEST_S,
+    SUSTAINED_S,
+)
 from hs_analysis.statistics.noise import crossing_z, second_difference_noise
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-# Defaults of this project, measured on simulated services at flat load (0.02 actions a day).
-
-SIGNAL_MEAN_S = 300.0
-"""A controller follows the mean of a signal over this time [s]."""
-
-FALSE_CROSSINGS_PER_DAY = 0.1
-"""Crossings of the dead band that noise alone may cause [1/day]."""
-
-SCALE_OUT_BAND_MIN, SCALE_IN_BAND_MIN = 0.05, 0.10
-"""Narrowest dead band above and below 1 [ratio]."""
-
-COOLDOWN_OUT_MIN_S, COOLDOWN_IN_MIN_S = 60.0, 600.0
-"""Shortest cooldowns [s]."""
-
-MEANS_MIN = 12
-"""Fewest disjoint means whose second differences are used; below it rows are used, scaled as white noise."""
-
-COVERAGE_MIN = 0.7
-"""Share of the rows of a disjoint mean that must have a value [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +53,10 @@ def noise_cv(values: Floats, window_s: float, group: Groups, *, set_load: bool =
     are fewer than 12 means, or where the load was set on purpose: a test moves within minutes, and second
     differences of 5-minute means would call that noise.
     """
-    rows = smooth_rows(window_s, SIGNAL_MEAN_S)
+    rows = smooth_rows(window_s, SUSTAINED_S)
     means = disjoint_means(values, rows, group)
     level = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
-    if not set_load and sum(int(np.isfinite(piece).sum()) for piece in means) >= MEANS_MIN:
+    if not set_load and sum(int(np.isfinite(piece).sum()) for piece in means) >= ROWS_MIN:
         noise = second_difference_noise(means)
     else:
         noise = second_difference_noise(disjoint_means(values, 1, group)) / math.sqrt(rows)
@@ -80,9 +69,9 @@ def dead_band(cv: float, instances: float) -> Band:
     z = Φ⁻¹(1 − a / (2 · 86400 / W)); θ_out = max(0.05, z·cv); θ_in = max(0.10, z·cv + 1/n): rounding up to
     whole instances must not trigger scale-in.
     """
-    z = crossing_z(FALSE_CROSSINGS_PER_DAY, SIGNAL_MEAN_S)
-    out = max(SCALE_OUT_BAND_MIN, z * cv)
-    into = max(SCALE_IN_BAND_MIN, z * cv + 1.0 / instances)
+    z = crossing_z(FALSE_CROSSINGS_PER_DAY, SUSTAINED_S)
+    out = max(BAND_MIN[0], z * cv)
+    into = max(BAND_MIN[1], z * cv + 1.0 / instances)
     return Band(1.0 + out, max(0.0, 1.0 - into), cv)
 
 
@@ -92,4 +81,4 @@ def cooldowns(startup_s: float) -> tuple[float, float]:
     Noise is kept out by the mean and the band. To wait for as long as the load itself remembers would keep
     what a ramp asked for long after it: on simulated services that cost hours and held no limit better.
     """
-    return max(COOLDOWN_OUT_MIN_S, SIGNAL_MEAN_S), max(COOLDOWN_IN_MIN_S, 2.0 * startup_s)
+    return max(SHORTEST_S, SUSTAINED_S), max(COOLDOWN_IN_S, 2.0 * startup_s)

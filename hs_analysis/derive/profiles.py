@@ -10,15 +10,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hs_analysis.derive.constants import OUTSIDE_MAX
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import ProfileRatio
 
 Floats = NDArray[np.float64]
-
-OUTSIDE_MAX = 0.05
-"""Share of requests outside a profile's grid above which it answers nothing for them [ratio]. Default of
-this project."""
 
 SAME = ("capture", "model", "engine", "precision")
 """Columns in which the two profiles of a pair agree."""

@@ -10,31 +10,17 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity_laws import Edges, log_interval, way_between
+from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.format import RATIO_COLLECT
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import Target
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
+from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import percentile_interval
 
 Floats = NDArray[np.float64]
-
-# Defaults of this project, measured on simulated services unless said otherwise.
-
-SYSTEMATIC_SHARE = 0.8
-"""Share of both capacities' systematic terms that the ratio keeps: they err in the same direction in part."""
-
-FLOOR_MIX_QUANTILE = 0.95
-"""Quantile of the hourly mix that a floor ratio provides for; the mean mix breaks the SLO when the mix
-moves."""
-
-BAND_QUANTILES = (0.1, 0.9)
-"""Quantiles of the hourly ratio that span the recommended band of a drifting mix; the band holds the
-value, which for a floor is a higher quantile."""
-
-NEAR_BEST = 0.97
-"""Splits within this share of the best split's throughput are named with it."""
 
 
 def ratio_of(
@@ -190,13 +176,13 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, fo
     )
     balance = mix.value * scale
     balance_ci = found.stretched(log_interval(balance, mix.draws * scale_draws, systematic))
-    safe = float(np.quantile(mix.busy, FLOOR_MIX_QUANTILE)) * scale if mix.busy.size else balance
+    safe = float(np.quantile(mix.busy, DEMAND_QUANTILE)) * scale if mix.busy.size else balance
     value, ci = (
         (balance, balance_ci) if known else (safe, _safe_interval(safe, mix, scale_draws, systematic, rng))
     )
     if mix.moves:
         reason = _moves(mix, known)
-        low, high = (float(end) for end in np.quantile(mix.busy, BAND_QUANTILES) * scale)
+        low, high = (float(end) for end in np.quantile(mix.busy, DECILES) * scale)
         band = (min(low, value), max(high, value))
         if known:
             at_least, at_most = None, None
@@ -248,7 +234,7 @@ def _safe_interval(
     if not mix.busy.size:
         return log_interval(safe, mix.draws * scale_draws, systematic)
     picks = rng.integers(0, mix.busy.size, (scale_draws.size, mix.busy.size))
-    draws = np.quantile(mix.busy[picks], FLOOR_MIX_QUANTILE, axis=1) * scale_draws
+    draws = np.quantile(mix.busy[picks], DEMAND_QUANTILE, axis=1) * scale_draws
     return log_interval(safe, draws, systematic)
 
 

@@ -10,32 +10,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.capacity_laws import DRAWS_MIN, log_interval
+from hs_analysis.derive.capacity_laws import log_interval
+from hs_analysis.derive.constants import APART_MIN, DRAWS_MIN, EVENTS_MIN, RATIO_SYSTEMATIC
 from hs_analysis.derive.mix import Mix
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.derive.split_sweeps import LIMITED_AGE_S
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, TEST_BACKLOG_S
 from hs_analysis.schema.results import PdRatio, Reason, ReplicaGroup, ReplicaRatio
 from hs_analysis.statistics.resampling import percentile_interval
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-
-# Defaults of this project.
-
-GROUP_ROWS_MIN = 3
-"""Fewest limited windows of one pair of counts: the same as of a step of a sweep."""
-
-LIMITED_ROWS_MIN = 10
-"""Fewest limited windows of a side over all pairs."""
-
-APART_MIN = 1.1
-"""Ratio of the largest to the smallest P/D among the recorded pairs from which they moved apart."""
-
-SYSTEMATIC = 0.05
-"""Standard deviation of ln ratio beyond resampling: capacity per instance grows with the pool (some percent
-between two sizes), and a backlog that lasts is not the same as a limit held."""
 
 ROLES: tuple[Literal["prefill"], Literal["decode"]] = ("prefill", "decode")
 
@@ -94,7 +80,7 @@ def replica_ratio(
     if np.isfinite(draws).mean() < DRAWS_MIN:
         text = "all windows limited by one of the sides lie in one stretch: too few to tell an interval"
         return _refused("thin", text, groups)
-    ci = log_interval(value, draws, SYSTEMATIC)
+    ci = log_interval(value, draws, RATIO_SYSTEMATIC)
     alpha, beta = (_median(groups, role) for role in ROLES)
     return ReplicaRatio(
         value=value,
@@ -137,8 +123,8 @@ def _unmoved(pairs: Floats) -> ReplicaRatio | None:
 def _limited(rows: Mapping[str, RoleRows]) -> dict[str, Mask]:
     """Return the windows that each side limits: an old backlog there, older than the other side's."""
     age = {role: np.nan_to_num(rows[role].backlog_s, nan=0.0) for role in ROLES}
-    prefill = (age["prefill"] > LIMITED_AGE_S) & (age["prefill"] > age["decode"])
-    decode = (age["decode"] > LIMITED_AGE_S) & ~prefill
+    prefill = (age["prefill"] > TEST_BACKLOG_S) & (age["prefill"] > age["decode"])
+    decode = (age["decode"] > TEST_BACKLOG_S) & ~prefill
     group = rows["prefill"].group
     same = np.r_[False, group[1:] == group[:-1]]
     found = {}
@@ -166,7 +152,7 @@ def _groups(
         picked = np.flatnonzero(use) if chosen is None else chosen[use[chosen]]
         for one in np.unique(pair[picked]):
             inside = each[picked[pair[picked] == one]]
-            if inside.size >= GROUP_ROWS_MIN:
+            if inside.size >= GROUP_MIN:
                 p, d = pairs[one]
                 found.append(
                     ReplicaGroup(
@@ -198,7 +184,7 @@ def _held_back(groups: tuple[ReplicaGroup, ...]) -> dict[str, int]:
 def _value(groups: tuple[ReplicaGroup, ...], mix: float) -> tuple[float, ReplicaRatio | None]:
     """Return mix · β ÷ α, NaN with the refusal where a side was not limited for long enough."""
     windows = _held_back(groups)
-    short = [role for role in ROLES if windows[role] < LIMITED_ROWS_MIN]
+    short = [role for role in ROLES if windows[role] < EVENTS_MIN]
     if len(short) == 2:
         text = "neither pool was held back by a backlog for long, so nothing shows what they can do"
         return math.nan, _refused("never_limited", text)
@@ -214,7 +200,7 @@ def _bound(
 ) -> tuple[float | None, float | None]:
     """Return (at_least, at_most): the role never held back can do at least what it was seen to do."""
     windows = _held_back(groups)
-    limited = {role for role in ROLES if windows[role] >= LIMITED_ROWS_MIN}
+    limited = {role for role in ROLES if windows[role] >= EVENTS_MIN}
     if len(limited) != 1:
         return None, None
     (side,) = limited
@@ -224,7 +210,7 @@ def _bound(
     seen = seen[np.isfinite(seen) & _settled(rows)]
     if not seen.size:
         return None, None
-    most, low_high = float(np.quantile(seen, 0.99)), percentile_interval(mix.draws)
+    most, low_high = float(np.quantile(seen, HIGHEST_QUANTILE)), percentile_interval(mix.draws)
     low, high = low_high if all(map(math.isfinite, low_high)) else (mix.value, mix.value)
     if side == "prefill":
         return low * most / _median(groups, "prefill"), None

@@ -8,7 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.derive.constants import CARRY_OVER_ROWS, MIX_S, RESIDENCE_ROWS_MAX
 from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame
+from hs_analysis.schema.constants import (
+    BACKLOG_S,
+    COVERAGE_MIN,
+    HOUR_S,
+    HOURS_MIN,
+    LOAD_RANGE_QUANTILES,
+    RANGE_MIN,
+    ROWS_MIN,
+    STARTUP_S,
+    SUSTAINED_S,
+    TEST_LEVEL_STEP,
+    TEST_LEVELS_MIN,
+    TEST_RANGE_MIN,
+)
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.episodes import FLOWS, operating_rows, steady
@@ -17,29 +32,6 @@ from hs_analysis.statistics.noise import count_noise, steps
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Groups = NDArray[np.int64]
-
-SMOOTH_S = 300.0
-"""Centred mean of a load that counts as sustained [s]. Default of this project, measured on simulated
-services."""
-
-MIX_S = 1800.0
-"""Centred mean of the tokens of a request [s]: mixes move over hours, and a window holds few requests."""
-
-SMOOTH_COVERAGE = 0.7
-"""Share of the rows of a mean that must have a value [ratio]; the same as for a window's samples."""
-
-PREFILL_MEMORY_ROWS = 3
-"""Pressure test: windows whose mean load a prefill window answers to, because a queue outlives the window
-that made it. Default of this project, set on captures with a known answer."""
-
-RESIDENCE_ROWS_MAX = 20
-"""Pressure test: most windows that the residence time of a decode request may span."""
-
-BACKLOG_S = 1.0
-"""Backlog older than this is a backlog [s]. Default of this project, measured on simulated services."""
-
-SETTLE_S = 300.0
-"""Production: time left out after a change of the instance count where the start-up time is not known [s]."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +163,13 @@ def _window_mean(values: Floats, back: NDArray[np.int64], ahead: NDArray[np.int6
     count = np.r_[0, np.cumsum(good)]
     held = count[high] - count[low]
     out = np.full(n, np.nan)
-    enough = held >= SMOOTH_COVERAGE * (high - low)
+    enough = held >= COVERAGE_MIN * (high - low)
     enough &= held > 0
     out[enough] = (total[high] - total[low])[enough] / held[enough]
     return out
 
 
-def smooth_rows(window_s: float, span_s: float = SMOOTH_S) -> int:
+def smooth_rows(window_s: float, span_s: float = SUSTAINED_S) -> int:
     """Return how many rows of `window_s` make `span_s`, at least 1."""
     return max(1, round(span_s / window_s))
 
@@ -247,7 +239,7 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         load = np.where(steps(per_instance, noise, group), np.nan, per_instance)
     limits = limits_of(role, settings.slo)
     saturated = saturated_rows(frame, role)
-    settled = _settled(frame, instances, work, settings.startup_s.get(role, SETTLE_S), group)
+    settled = _settled(frame, instances, work, settings.startup_s.get(role, STARTUP_S), group)
     usable = settled.copy()
     if not offered:
         usable &= ~saturated
@@ -299,7 +291,7 @@ def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group:
     if frame.kind == "production":
         return centred_mean(per_instance, smooth_rows(frame.window_s), group)
     if role == "prefill":
-        return trailing_mean(per_instance, PREFILL_MEMORY_ROWS, group)
+        return trailing_mean(per_instance, CARRY_OVER_ROWS, group)
     with np.errstate(invalid="ignore", divide="ignore"):
         residence_s = frame.values("running", role) / frame.values("first_token_rate", "service")
     rows = np.nan_to_num(residence_s / frame.window_s, nan=1.0, posinf=1.0)
@@ -320,7 +312,7 @@ def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: fl
     changed &= (instances != instances[before]) & (group == group[before])
     rows = max(1, math.ceil(startup_s / frame.window_s))
     if frame.kind == "pressure_test":
-        rows = PREFILL_MEMORY_ROWS
+        rows = CARRY_OVER_ROWS
     return ~(trailing_mean(np.where(changed, 1.0, 0.0), rows, group) > 0.0)
 
 
@@ -355,28 +347,8 @@ def waits_for_decode(frame: ServiceFrame) -> Mask:
     return mask
 
 
-# All constants below: defaults of this project, measured on simulated services.
-
-HOURS_MIN = 6.0
-"""Production: fewest hours of known load [h]."""
-
-STEADY_MIN_S = 3600.0
+STEADY_MIN_S = ROWS_MIN * SUSTAINED_S
 """Production: time without saturation that tells a load range [s]: twelve 5-minute rows."""
-
-RANGE_MIN = 1.6
-"""Production: smallest load range, q95 ÷ q05 in the operating range."""
-
-TEST_WINDOWS_MIN = 12
-"""Pressure test: fewest usable windows."""
-
-TEST_RANGE_MIN = 2.0
-"""Pressure test: smallest range of load per instance."""
-
-TEST_LEVELS_MIN = 3
-"""Pressure test: fewest load levels."""
-
-TEST_LEVEL_STEP = 1.25
-"""Pressure test: levels are this factor apart."""
 
 
 def load_range(load: Floats) -> float:
@@ -384,7 +356,8 @@ def load_range(load: Floats) -> float:
     inside = load[operating_rows(load, np.isfinite(load) & (load > 0))]
     if inside.size == 0:
         return math.nan
-    return float(np.quantile(inside, 0.95) / np.quantile(inside, 0.05))
+    low, high = np.quantile(inside, LOAD_RANGE_QUANTILES)
+    return float(high / low)
 
 
 def production_gate(rows: RoleRows) -> Reason | None:
@@ -394,7 +367,7 @@ def production_gate(rows: RoleRows) -> Reason | None:
     keeps the former tight. Saturated rows do not count, unless there is under an hour of others.
     """
     usable = rows.usable & np.isfinite(rows.sustained)
-    hours = float(usable.sum()) * rows.window_s / 3600.0
+    hours = float(usable.sum()) * rows.window_s / HOUR_S
     if hours < HOURS_MIN:
         text = f"{hours:.1f} h of known load, at least {HOURS_MIN:.0f} h are needed"
         return Reason("thin", text, hours, HOURS_MIN)
@@ -416,9 +389,9 @@ def _too_narrow(found: float, least: float) -> Reason:
 def pressure_gate(rows: RoleRows) -> Reason | None:
     """Return why a pressure test can't pin a capacity, None when it may: windows, load range and levels."""
     load = rows.sustained[rows.usable & np.isfinite(rows.sustained)]
-    if load.size < TEST_WINDOWS_MIN:
-        text = f"{load.size} usable windows, at least {TEST_WINDOWS_MIN} are needed"
-        return Reason("thin", text, float(load.size), float(TEST_WINDOWS_MIN))
+    if load.size < ROWS_MIN:
+        text = f"{load.size} usable windows, at least {ROWS_MIN} are needed"
+        return Reason("thin", text, float(load.size), float(ROWS_MIN))
     reach = load_range(load)
     if not reach >= TEST_RANGE_MIN:
         return _too_narrow(reach, TEST_RANGE_MIN)

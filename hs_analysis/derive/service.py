@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.backtest_coverage import realised_coverage
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
-from hs_analysis.derive.capacity_laws import LEVEL_GROUPS, LEVEL_ROWS, Edges, violating
+from hs_analysis.derive.capacity_laws import Edges, violating
+from hs_analysis.derive.constants import CARRY_OVER_ROWS, LEVEL_GROUPS, REACH
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.format import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.derive.gpu_speed import in_equivalents, type_ratios, type_speeds, with_pods
@@ -30,6 +31,7 @@ from hs_analysis.derive.targets import Target, target_of, with_calm, with_growth
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.versions import Latest, latest_version
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
 from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, PdRatio, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings, Slo
@@ -120,7 +122,7 @@ def _probability(fit: CapacityFit, grid: Floats, slo: Slo) -> Floats:
     judged = fit.judged
     known = judged.kept & np.isfinite(judged.rows.sustained)
     if fit.capacity.method.startswith("load levels"):
-        bins = max(2, min(LEVEL_GROUPS, int(known.sum()) // LEVEL_ROWS))
+        bins = max(2, min(LEVEL_GROUPS, int(known.sum()) // GROUP_MIN))
         share = judged.rows.over_low[known]
         return monotone_fit(judged.rows.load[known], share, bins=bins, increasing=True).predict(grid)
     bad = judged.bad[known].astype(float)
@@ -152,17 +154,6 @@ def history_stretches(frame: ServiceFrame) -> tuple[Stretch, ...]:
     pool = "mixed" if "mixed" in frame.pools else "decode"
     prefill = frame.values(SERVED["prefill"], "mixed") if pool == "mixed" else work_of(frame, "prefill")[0]
     return stretches_of(frame, prefill, work_of(frame, pool)[0])
-
-
-BLOCK_S = 3600.0
-"""Production: length of a bootstrap block [s]. Default of this project, measured on simulated services."""
-
-TEST_BLOCK_ROWS = 3
-"""Pressure test: windows of a bootstrap block. Default of this project, set on captures with a known
-answer."""
-
-BEYOND = 1.15
-"""How far above a floor the load has to be taken to learn more: the reach of the laws."""
 
 
 @dataclass(frozen=True)
@@ -313,7 +304,7 @@ def _needs(demand: Demand, targets: dict[str, Target]) -> dict[str, float | None
 def _resamples(frame: ServiceFrame, settings: Settings, rng: np.random.Generator) -> NDArray[np.int64]:
     if frame.table.height == 0:
         return np.empty((settings.draws, 0), dtype=np.int64)
-    block = max(1, round(BLOCK_S / frame.window_s)) if frame.kind == "production" else TEST_BLOCK_ROWS
+    block = max(1, round(BLOCK_S / frame.window_s)) if frame.kind == "production" else CARRY_OVER_ROWS
     return moving_block_indices(frame.table.height, block, settings.draws, rng)
 
 
@@ -326,7 +317,7 @@ def _capacity_refusals(
         capacity = fit.capacity
         if capacity.status != "ok" and capacity.reason is not None:
             above = capacity.per_instance or fit.high
-            out.append(capacity_refusal(role, capacity.reason, above and BEYOND * above, test=test))
+            out.append(capacity_refusal(role, capacity.reason, above and REACH * above, test=test))
         types = frame.gpu_types.get(role, ())
         told = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
         if len(types) > max(1, len(told)):

@@ -13,24 +13,18 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity_laws import Edges, way_between
+from hs_analysis.derive.constants import INTEGER_TOTAL_MAX, LOADED_SHARE, NEAR_BEST, STEP_GAIN, STEP_RATIO
 from hs_analysis.derive.mix import DRIFT_SPREAD
-from hs_analysis.derive.ratio import NEAR_BEST, integer_pairs
+from hs_analysis.derive.ratio import integer_pairs
 from hs_analysis.derive.rows import capture_numbers, shares_over
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import GROUP_MIN, TEST_BACKLOG_S
 from hs_analysis.schema.frames import SPLITS, empty
 from hs_analysis.schema.results import Interval, Pair, Reason
 from hs_analysis.schema.settings import Slo
 from hs_analysis.schema.sweeps import JudgedOn, SweepResult
 
 Verdict = Literal["meets", "fails", "undecided", "unknown"]
-
-LEAST_PEAKS = 3
-"""Fewest splits whose shape says anything of the balance: one on each side of the best."""
-
-INTEGER_TOTAL_MAX = 10
-"""Up to this many instances the best split is named first and the continuous ratio only explains it: whole
-numbers are then far apart, and capacity per instance grows with the pool [instances]. Default of this
-project, measured on simulated services."""
 
 
 SAME_RATIO = 1e-9
@@ -196,7 +190,7 @@ def balance_of_peaks(best: Sequence[Trial]) -> Continuous | None:
         The best trial of each split, best first.
     """
     known = sorted((t for t in best if t.decode_tps), key=lambda t: t.ratio)
-    if len(known) < LEAST_PEAKS or best[0].pair in (known[0].pair, known[-1].pair):
+    if len(known) < GROUP_MIN or best[0].pair in (known[0].pair, known[-1].pair):
         return None
     by_prefill = max(known, key=lambda t: (t.decode_tps or 0.0) / t.prefill)
     by_decode = max(known, key=lambda t: (t.decode_tps or 0.0) / t.decode)
@@ -484,23 +478,6 @@ def split_table(base: SweepResult, trials: tuple[Trial, ...]) -> pl.DataFrame:
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# Defaults of this project, set on captures of real serving components.
-
-STEP_GAIN = 12.0
-"""Log likelihood that a change of the arrival rate has to gain to be a step [nats]."""
-
-STEP_RATIO = 1.15
-"""Smallest ratio of the rates of two steps, and of two load levels."""
-
-STEP_ROWS_MIN = 3
-"""Fewest windows of a step."""
-
-LOADED_SHARE = 0.8
-"""Last share of a step that is judged: before it a queue is still building [ratio]."""
-
-LIMITED_AGE_S = 3.0
-"""A role whose backlog is older than this, and older than the other's, holds the split back [s]."""
-
 
 @dataclass(frozen=True)
 class Step:
@@ -558,7 +535,7 @@ def steps_of(frame: ServiceFrame) -> tuple[Step, ...]:
         for first, end in segments(rate[inside] * frame.window_s):
             rows = inside[first:end]
             rows = rows[math.ceil((1.0 - LOADED_SHARE) * rows.size) :]
-            if end - first >= STEP_ROWS_MIN:
+            if end - first >= GROUP_MIN:
                 found.append(Step(int(number), rows, float(rate[rows].mean())))
     return tuple(found)
 
@@ -731,6 +708,6 @@ def _limited(frame: ServiceFrame, step: Step) -> Literal["prefill", "decode"] | 
         role: float(np.median(np.nan_to_num(frame.values("backlog_age_s", role)[step.rows])))
         for role in ("prefill", "decode")
     }
-    if age["prefill"] > LIMITED_AGE_S and age["prefill"] > age["decode"]:
+    if age["prefill"] > TEST_BACKLOG_S and age["prefill"] > age["decode"]:
         return "prefill"
-    return "decode" if age["decode"] > LIMITED_AGE_S else None
+    return "decode" if age["decode"] > TEST_BACKLOG_S else None

@@ -12,14 +12,11 @@ from scipy.special import bdtr
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import CLAIM_CHANCE, GROUP_MIN
 from hs_analysis.schema.results import Interval, Reason, Startup
 from hs_analysis.schema.settings import Settings
 
 Floats = NDArray[np.float64]
-
-BIRTHS_MIN = 3
-"""Fewest births that a start-up time rests on. Default of this project: with three the middle one is no
-extreme, and lies between the other two whatever one of them is."""
 
 ASKED_BY = {
     "pod_created": "the creation of its pod",
@@ -79,7 +76,7 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
     for source, words in ASKED_BY.items():
         known = births.filter(pl.col("asked_by") == source)
         times, resolution = _seconds(known, "asked"), _resolution(known)
-        if times.size >= BIRTHS_MIN:
+        if times.size >= GROUP_MIN:
             text = (
                 f"median of {times.size} births, each from {words} to its first request, "
                 f"to within {resolution:.0f} s" + (f"; {LEFT_OUT[source]}" if source in LEFT_OUT else "")
@@ -87,7 +84,7 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
             low, high = median_interval(times)
             seen_late = resolution if source in SEEN_LATE else 0.0
             value = float(np.median(times)) - resolution / 2.0 + seen_late / 2.0
-            reason = Reason("measured", text, float(times.size), float(BIRTHS_MIN))
+            reason = Reason("measured", text, float(times.size), float(GROUP_MIN))
             ci = (max(0.0, low - resolution), high + seen_late)
             return Startup(
                 role=role,
@@ -99,11 +96,11 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
                 source=source,
                 evidence=link,
             )
-    count, least = births.height, float(BIRTHS_MIN)
+    count, least = births.height, float(GROUP_MIN)
     asked = births["asked"].count()
     if count == 0:
         return _refused(role, Reason("no_births", f"no {role} instance came while recording"), 0, link)
-    if count < BIRTHS_MIN or asked:
+    if count < GROUP_MIN or asked:
         told = f", {asked} of them with the time they were asked for" if asked < count else ""
         text = f"only {count} {role} instances came while recording{told}"
         return _refused(role, Reason("few_births", text, float(asked), least), count, link)
@@ -167,7 +164,7 @@ def median_interval(values: Floats) -> Interval:
         Sorted, at least one.
     """
     below = bdtr(np.arange(values.size), values.size, 0.5)
-    k = max(1, int(np.searchsorted(below, 0.025)))
+    k = max(1, int(np.searchsorted(below, CLAIM_CHANCE / 2.0)))
     return float(values[k - 1]), float(values[-k])
 
 

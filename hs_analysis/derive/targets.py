@@ -9,24 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.capacity import CapacityFit
-from hs_analysis.derive.rows import SETTLE_S, RoleRows, centred_mean, smooth_rows, trailing_mean
+from hs_analysis.derive.constants import (
+    CALM_GROWTH_QUANTILE,
+    CALM_OVER_MAX,
+    END_SHARE,
+    GROWTH_QUANTILE,
+    GROWTH_ROWS_MIN,
+    STEP_QUANTILE,
+)
+from hs_analysis.derive.rows import RoleRows, centred_mean, smooth_rows, trailing_mean
+from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
-
-# Defaults of this project, measured in closed loop on simulated services (600 histories).
-
-CALM_LOAD_SHARE = 0.05
-"""The busiest rows that calm is judged on [ratio of rows]."""
-
-CALM_OVER_MAX = 0.002
-"""Calm: mean share of samples over the limit there [ratio]."""
-
-CALM_ROWS_MIN = 3
-"""Fewest busiest rows that calm is judged on."""
-
-CALM_HEADROOM = 1.0
-"""Share of a floor that a target may use after a calm history [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +62,8 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
     """
     rows = fit.judged.rows
     load, share = rows.sustained[rows.judged], rows.over_low[rows.judged]
-    count = int(np.ceil(CALM_LOAD_SHARE * load.size))
-    if not rows.limits or count < CALM_ROWS_MIN:
+    count = int(np.ceil(END_SHARE * load.size))
+    if not rows.limits or count < GROUP_MIN:
         return None
     busiest = np.argsort(load, kind="stable")[-count:]
     return bool(share[busiest].mean() < CALM_OVER_MAX)
@@ -118,7 +113,7 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
     floor = capacity.status == "floor"
     headroom = settings.headroom_ratio
     if floor and capacity.calm:
-        headroom = CALM_HEADROOM
+        headroom = 1.0
     if capacity.growth_ratio is not None and settings.headroom_ratio * capacity.growth_ratio > 1.0:
         headroom = min(headroom, 1.0 / capacity.growth_ratio)
     base = capacity.per_instance if floor else capacity.ci[0]
@@ -126,22 +121,6 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
 
 
 Floats = NDArray[np.float64]
-
-GROWTH_QUANTILE, CALM_GROWTH_QUANTILE = 0.995, 0.99
-"""Quantile of the growth that a target leaves room for, where the limit is near and after a calm history
-[ratio of rows]: what is over it may break the SLO, for one row in a hundred at most. Two pools share them
-where either breaks it as soon as its load is over the target. Defaults of this project, measured in closed
-loop on simulated services."""
-
-STEP_QUANTILE = 0.999
-"""Quantile of the movement that one action follows [ratio of rows]: all but what one row in a thousand did.
-Default of this project."""
-
-HIGHEST_QUANTILE = 0.99
-"""Quantile of the 5-minute load of a pool that is its highest [ratio of rows]: the one that floors are."""
-
-GROWTH_ROWS_MIN = 300
-"""Fewest rows that the quantile is read from: three of them lie over it."""
 
 
 def startup_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
@@ -221,7 +200,7 @@ def with_growth(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, C
     """Return the capacities with `growth_ratio` set, over the start-up time or, not known, over 300 s."""
     out = {}
     for role, fit in fits.items():
-        startup_s = settings.startup_s.get(role, SETTLE_S)
+        startup_s = settings.startup_s.get(role, STARTUP_S)
         growth = startup_growth(fit.judged.rows, startup_s, calm=fit.capacity.calm is True)
         out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
     return out

@@ -18,21 +18,13 @@ from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import Target, estimate_of, highest_load, load_steps, operating_point
 from hs_analysis.derive.versions import Latest
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import monotone_fit
 
 Floats = NDArray[np.float64]
-
-FIT_BINS = 60
-"""Bins of the monotone fit of a signal on load, the same as for its noise. Default of this project."""
-
-FIT_ROWS_PER_BIN = 3
-"""Fewest rows of such a bin."""
-
-FIT_ROWS_MIN = 12
-"""Fewest rows that a signal's value at the target load is read from."""
 
 SERVICE_POOL = ("mixed", "decode")
 """A service signal (request rate) is counted per instance of the first of these pools that exists."""
@@ -111,7 +103,7 @@ def _threshold(
     reason, status = target.reason, target.status
     if value is None and target.value is not None:
         status = "refused"
-        reason = Reason("thin", f"fewer than {FIT_ROWS_MIN} rows hold both {signal} and the load of {pool}")
+        reason = Reason("thin", f"fewer than {ROWS_MIN} rows hold both {signal} and the load of {pool}")
     values = np.where(saturated_rows(frame, pool), np.nan, now.signal(pool, frame.values(signal, role)))
     group = target.fit.judged.rows.group
     counts = now.signal(pool, frame.values("instances", pool))
@@ -240,9 +232,9 @@ def signal_at(
     if rows.role == "prefill":
         used &= ~saturated_rows(frame, "decode")
     used = operating_rows(rows.sustained, used)
-    if int(used.sum()) < FIT_ROWS_MIN:
+    if int(used.sum()) < ROWS_MIN:
         return None, None
-    bins = min(FIT_BINS, int(used.sum()) // FIT_ROWS_PER_BIN)
+    bins = min(FIT_BINS, int(used.sum()) // GROUP_MIN)
     fit = monotone_fit(rows.sustained[used], values[used], bins=bins)
     known = target.capacity
     at = np.array([target.value, known.value, known.low, known.high])

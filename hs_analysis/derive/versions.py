@@ -10,17 +10,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hs_analysis.derive.constants import VERSION_S
 from hs_analysis.derive.demand import instant
-from hs_analysis.derive.rows import HOURS_MIN, RoleRows, capture_numbers
+from hs_analysis.derive.rows import RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.constants import HOUR_S, HOURS_MIN
 from hs_analysis.schema.results import SETTLED_S, Reason, Refusal, Release, ReleaseKind
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-DAY_S = 86400.0
-"""History of a new version that is enough for most answers [s]: of simulated days that came near the limit
-nearly all gave a decode target, and most a prefill target."""
 
 IMAGES = "kube_pod_container_info"
 """Which image each container runs: kube-state-metrics' metric that tells a restart from a release."""
@@ -149,11 +147,11 @@ def _wait(role: str, alone_s: float, rows: RoleRows, frame: ServiceFrame) -> str
         )
     end_s = float(frame.seconds().max()) + frame.window_s
     known_s = float((rows.usable & np.isfinite(rows.sustained)).sum()) * rows.window_s
-    if alone_s + DAY_S <= end_s:
+    if alone_s + VERSION_S <= end_s:
         return ""
-    text = f"a whole day of the new {role} version will have been recorded by {minute(alone_s + DAY_S)}"
-    if known_s < HOURS_MIN * 3600.0:
-        soonest = minute(end_s + HOURS_MIN * 3600.0 - known_s)
+    text = f"a whole day of the new {role} version will have been recorded by {minute(alone_s + VERSION_S)}"
+    if known_s < HOURS_MIN * HOUR_S:
+        soonest = minute(end_s + HOURS_MIN * HOUR_S - known_s)
         text += f", the {HOURS_MIN:.0f} h that any answer needs not before {soonest}"
     return text
 
@@ -285,7 +283,7 @@ def _told(frame: ServiceFrame, role: str, kept: Mask, changes: Sequence[_Change]
     Several kinds of evidence show one roll-out; what was tried before a later release is beside the point.
     """
     ran = frame.values("instances", role) > 0
-    hours = {side: float((ran & mask).sum()) * frame.window_s / 3600.0 for side, mask in
+    hours = {side: float((ran & mask).sum()) * frame.window_s / HOUR_S for side, mask in
              (("used_h", kept), ("left_out_h", ~kept))}  # fmt: skip
     lasting = [change for change in changes if change.kind != "tried"]
     latest = max((change.start_s for change in lasting), default=-np.inf)

@@ -53,6 +53,7 @@ from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.replay.quantiles import quantile_of
 from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import SUSTAINED_S
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.names import CURRENT
 from hs_analysis.schema.results import (
@@ -655,7 +656,7 @@ def _expressions(
         recipe = next((s for s in recipes if s is not None), None)
         if recipe is None:
             continue
-        width = max(300.0, frame.window_s) if role != "service" else frame.window_s
+        width = max(SUSTAINED_S, frame.window_s) if role != "service" else frame.window_s
         found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
         queries[(signal, info.role)] = found.expr
         warnings += found.warnings

@@ -131,7 +131,7 @@ def refusals_section(derived: Derived) -> dict[str, Any]:
 
 def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
     """Return a warning for every target that differs between the first part and the whole window."""
-    from hs_analysis.policy.decision import REFIT_APART  # brings statistics that reading dumps needs none of
+    from hs_analysis.policy.constants import APART_MAX  # brings statistics that reading dumps needs none of
 
     found = []
     for after in whole.thresholds:
@@ -139,7 +139,7 @@ def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[st
         if before is None or not before.target_per_instance or not after.target_per_instance:
             continue
         change = after.target_per_instance / before.target_per_instance - 1.0
-        if abs(change) > REFIT_APART:
+        if abs(change) > APART_MAX:
             text = (
                 f"{service}: the target of {after.signal}@{after.role} is {after.target_per_instance:.4g} "
                 f"on the whole window, {before.target_per_instance:.4g} on its first part ({change:+.0%}): "

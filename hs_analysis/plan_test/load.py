@@ -9,15 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import HIGHEST_QUANTILE, SUSTAINED_S
 from hs_analysis.schema.results import Derived
 
 Floats = NDArray[np.float64]
-
-CARRIED_QUANTILE = 0.99
-"""Load that a pool is known to carry: this quantile of its windows [ratio]; as a floor is read."""
-
-MEAN_S = 300.0
-"""Width of the means whose noise the thresholds state [s]."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, PoolLoad]:
             continue
         capacity = derived.capacity_of(role)
         known = capacity.per_instance if capacity is not None else None
-        carried = known if known is not None else float(np.nanquantile(per_instance, CARRIED_QUANTILE))
+        carried = known if known is not None else float(np.nanquantile(per_instance, HIGHEST_QUANTILE))
         signal = derived.threshold_of(SERVED[role], role)
         noise = signal.noise_cv if signal is not None else None
         usual = max(1, round(float(np.nanmedian(counts))))
@@ -93,7 +88,7 @@ def window_noise(pool: PoolLoad, rate: float, window_s: float, usual_rate: float
     """
     requests = max(rate * window_s, 1.0)
     if pool.noise is not None and usual_rate is not None and usual_rate > 0:
-        return pool.noise * math.sqrt(MEAN_S * usual_rate / requests)
+        return pool.noise * math.sqrt(SUSTAINED_S * usual_rate / requests)
     return math.sqrt(2.0 / requests)
 
 

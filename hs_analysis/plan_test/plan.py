@@ -11,6 +11,7 @@ import numpy as np
 from hs_analysis import evidence
 from hs_analysis.plan_test.load import PoolLoad, pools_of, usual_rate, window_noise
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import NORMAL_95, SYSTEMATIC_SHARE, TEST_VIOLATING_MIN
 from hs_analysis.schema.results import Derived, Refusal
 from hs_analysis.schema.sweeps import Level, PlannedTest
 from hs_analysis.statistics.queueing import size_factor
@@ -33,9 +34,6 @@ DOWN_LEVELS = 3
 MINUTES_MIN = 5.0
 """Shortest level [min]; measured on captures of real components: five minutes about the limit."""
 
-WINDOWS_MIN = 5
-"""Fewest windows of a level: that many over and under the limit are needed."""
-
 NOISE_SHARE = 1.0 / 3.0
 """Share of the systematic term that the noise of a level's mean may reach [ratio]: below it more minutes buy
 nothing."""
@@ -48,12 +46,6 @@ WINDOW_MIN_S = 15.0
 
 SIZE_ERROR = 0.05
 """Loss of capacity that a smaller pool in the test may cause [ratio]."""
-
-NORMAL_95 = 1.96
-"""Half-width of a 95 % normal interval in standard deviations."""
-
-RATIO_SHARE = 0.8
-"""Share of both capacities' systematic terms that a ratio keeps."""
 
 SEARCHED = ("no_violations", "thin", "load_range", "no_common_rows", "hours")
 """Refusals of a capacity that a search upwards answers."""
@@ -126,7 +118,7 @@ def _capacity_test(
     window_s = max(WINDOW_MIN_S, SCRAPES * _interval_s(frame))
     middle = pool.carried * size / pool.tokens if pool.tokens else None
     noise = window_noise(pool, middle or 1.0, window_s, usual_rate(frame))
-    windows = max(WINDOWS_MIN, math.ceil((noise / (NOISE_SHARE * precision.systematic[role])) ** 2))
+    windows = max(TEST_VIOLATING_MIN, math.ceil((noise / (NOISE_SHARE * precision.systematic[role])) ** 2))
     minutes = max(MINUTES_MIN, math.ceil(windows * window_s / 60.0))
     held = 60.0 * minutes / window_s
     spread = math.sqrt(precision.systematic[role] ** 2 + math.log(STEP) ** 2 / 12.0 + noise**2 / held)
@@ -206,7 +198,7 @@ def _ratio_test(
 ) -> PlannedTest:
     """Return the sum of the tests of both pools: the ratio follows from their capacities."""
     sampling = sum(test.spread**2 - precision.systematic[test.role] ** 2 for test in needed)
-    systematic = RATIO_SHARE * math.hypot(*(precision.systematic[role] for role in OTHER))
+    systematic = SYSTEMATIC_SHARE * math.hypot(*(precision.systematic[role] for role in OTHER))
     spread = math.sqrt(systematic**2 + sampling)
     gpu_hours = [test.gpu_hours for test in needed]
     first = needed[0]

@@ -11,6 +11,14 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
+from hs_analysis.policy.constants import (
+    LEAST_INSTANCES,
+    MAX_IN_FRACTION,
+    MAX_OVER_OBSERVED,
+    OBSERVE_WINDOWS,
+    SCALE_IN_RATIO,
+    SCALE_OUT_RATIO,
+)
 from hs_analysis.policy.guards import guards_of
 from hs_analysis.policy.model import (
     Bounds,
@@ -27,22 +35,13 @@ from hs_analysis.policy.model import (
     Target,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.constants import COOLDOWN_IN_S, SUSTAINED_S
 from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
 
 __all__ = ["build_policy", "candidate_primaries", "work_target"]
 
-# Defaults of this project, used where the data gave no number; the policy marks each with "default".
-AVERAGING_S = 300.0  # trailing mean a primary is judged on [s]; the dead band is measured on such means
-SCALE_OUT_RATIO = 1.10  # wanted ÷ current, where the noise of the signal is unknown
-SCALE_IN_RATIO = 0.80
-COOLDOWN_OUT_S = 300.0  # the averaging window: one action per independent look at the signal
-COOLDOWN_IN_S = 600.0  # least rest before removing instances, where the start-up time is unknown
-OBSERVE_WINDOWS = 2  # soft scale-in watches this many SLO windows
-MAX_IN_FRACTION = 0.5  # most of a pool that one action removes, however fast its load falls
-LEAST_INSTANCES = 2
-MAX_OVER_OBSERVED = 2  # upper bound ÷ most instances ever seen
 WEIGHED = ("throughput", "load")  # families of signals that count work: a faster GPU takes more of it
 LARGEST_PAIR = 16  # largest decode count tried for a whole-number pair
 
@@ -95,7 +94,7 @@ def build_policy(
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
         start_up_s=derived.measured_startup_s | settings.startup_s,
-        averaging_s=max(AVERAGING_S, frame.window_s), replay=dict(meta.get("replay", {})),
+        averaging_s=max(SUSTAINED_S, frame.window_s), replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     return _with_bands(draft, derived)
 
@@ -234,7 +233,7 @@ def _need(frame: ServiceFrame, derived: Derived, role: str, settings: Settings) 
     name = column("offered_tps", role)
     if target is None or name not in frame.table.columns:
         return 0.0
-    rows = max(1, round(AVERAGING_S / frame.window_s))
+    rows = max(1, round(SUSTAINED_S / frame.window_s))
     means = frame.table.select(pl.col(name).cast(pl.Float64).rolling_mean(rows).over("capture")).to_series()
     known = means.drop_nulls().drop_nans()
     return 0.0 if known.is_empty() else _number(known.max()) / target
@@ -309,7 +308,7 @@ def _cooldown(threshold: Threshold | None) -> Cooldown:
     in_s = threshold.cooldown_in_s if threshold else None
     if threshold is not None and out_s is not None and in_s is not None:
         return Cooldown(out_s, in_s, threshold.evidence)
-    out_s = COOLDOWN_OUT_S if out_s is None else out_s
+    out_s = SUSTAINED_S if out_s is None else out_s
     return Cooldown(out_s, COOLDOWN_IN_S if in_s is None else in_s, "default")
 
 

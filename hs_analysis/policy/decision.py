@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
+from hs_analysis.policy.constants import APART_MAX, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
+from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import (
     Confidence,
@@ -30,19 +32,10 @@ from hs_analysis.schema.results import (
 )
 from hs_analysis.schema.settings import Slo
 
-REFIT_APART = 0.10
-"""Numbers of the first part and of the whole window may differ by this [ratio]."""
-
-EDGE_APART = 0.10
-"""A latency limit may lie this far above the histogram edge that it is judged at [ratio]."""
-
 DAYS_NEEDED = 7
 """Days that a history needs to hold each weekday."""
 
-WHOLE_WEEK_SHARE = 0.99
-"""Share of those days that counts as all of them: the last scrapes of an export are often cut [ratio]."""
-
-WEEKDAY_SEEN_S = DAY_S / 2
+WEEKDAY_SEEN_S = MAJORITY * DAY_S
 """A weekday is seen once this much of it was recorded [s]. Default of this project."""
 
 CAP, ONE, LOW = 0, 1, 2
@@ -282,10 +275,10 @@ def _refit_alike(grounds: Grounds) -> Reason | None:
         text = f"the first part of the history gives {grounds.chosen}, the whole of it {now}"
         return Reason("other_signals", text)
     name, change = max(_moves(grounds), key=lambda move: abs(move[1]), default=("", 0.0))
-    if abs(change) <= REFIT_APART:
+    if abs(change) <= APART_MAX:
         return None
     text = f"{name} moves by {change:+.0%} from the first part of the history to the whole of it"
-    return Reason("numbers_moved", text, abs(change), REFIT_APART)
+    return Reason("numbers_moved", text, abs(change), APART_MAX)
 
 
 def _moves(grounds: Grounds) -> Iterator[tuple[str, float]]:
@@ -327,14 +320,14 @@ def _at_an_edge(grounds: Grounds) -> Reason | None:
     for edge in grounds.slo_edges:
         limit, low = edge["limit_s"], edge.get("low_s")
         moved = 1.0 if not low else limit / low - 1.0
-        if moved > EDGE_APART:
+        if moved > APART_MAX:
             name = str(edge["signal"]).upper()
             at = f"is judged at {low:g} s, not at {limit:g} s" if low else f"can't be judged at {limit:g} s"
             apart.append((moved, f"{name} {at}"))
     if not apart:
         return None
     moved, text = max(apart)
-    return Reason("bucket_edge", text, moved, EDGE_APART)
+    return Reason("bucket_edge", text, moved, APART_MAX)
 
 
 def _no_floor(grounds: Grounds) -> Reason | None:

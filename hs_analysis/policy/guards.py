@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import polars as pl
 
+from hs_analysis.policy.constants import DEFAULT_TIERS, UPPER_TIER_RANGE
 from hs_analysis.policy.model import Guard, Tier
 from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.constants import FALSE_CROSSINGS_PER_DAY, MINUTE_ROWS_MIN, NEAR_SHARE
 from hs_analysis.schema.results import SignalVerdict
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.noise import crossing_z, second_difference_noise, second_differences
@@ -17,23 +19,8 @@ from hs_analysis.statistics.noise import crossing_z, second_difference_noise, se
 GUARDS = (("ttft", "prefill"), ("tbt", "decode"))
 """Which pool a latency speaks of."""
 
-GUARD_TIERS = (Tier(1.0, 0.10), Tier(1.2, 0.20))
+GUARD_TIERS = tuple(Tier(*tier) for tier in DEFAULT_TIERS)
 """Where a guard's noise is unknown; as readers of HeteroScale give them."""
-
-NEAR_LIMIT = 0.5
-"""Noise is read where the latency is at least this share of its limit [ratio]: at light loads a window holds
-few requests, and their scatter is not that of a pool in need. Default of this project."""
-
-DIFFERENCES_MIN = 60
-"""Fewest second differences near the limit that a guard's noise rests on: an hour of minutes."""
-
-FALSE_CROSSINGS_PER_DAY = 0.1
-"""Crossings of the upper tier that noise alone may cause at the limit [1/day], as for a dead
-band."""
-
-LEAST_UPPER, MOST_UPPER = 1.05, 2.0
-"""Where the upper tier lies at least and at most [× limit]: no closer than the narrowest dead band, and twice
-the limit is a shortage whatever the noise."""
 
 
 def guards_of(
@@ -67,13 +54,13 @@ def guard_tiers(frame: ServiceFrame, signal: str, role: str, limit_s: float) -> 
     name = column(signal, role)
     if name not in frame.table.columns:
         return GUARD_TIERS, "default"
-    near = pl.when(pl.col(name) >= NEAR_LIMIT * limit_s).then(pl.col(name).log())
+    near = pl.when(pl.col(name) >= NEAR_SHARE * limit_s).then(pl.col(name).log())
     rows = frame.table.select("capture", near.cast(pl.Float64).fill_null(math.nan).alias("log"))
     pieces = [part["log"].to_numpy() for part in rows.partition_by("capture", maintain_order=True)]
     noise = second_difference_noise(pieces)
-    if second_differences(pieces).size < DIFFERENCES_MIN or not noise > 0.0:
+    if second_differences(pieces).size < MINUTE_ROWS_MIN or not noise > 0.0:
         return GUARD_TIERS, "default"
     upper = math.exp(crossing_z(FALSE_CROSSINGS_PER_DAY, frame.window_s) * noise)
-    above = float(np.clip(upper, LEAST_UPPER, MOST_UPPER))
+    above = float(np.clip(upper, *UPPER_TIER_RANGE))
     lower, higher = GUARD_TIERS
     return (lower, Tier(above, higher.add_fraction)), "noise"

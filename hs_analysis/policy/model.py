@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hs_analysis.schema.constants import SUSTAINED_S
 from hs_analysis.schema.results import Estimate
 
 Mode = Literal["metric", "periodic", "hold"]
@@ -230,7 +231,7 @@ class Policy:
     tool_version: str = ""
     window_s: float = 60.0
     start_up_s: dict[str, float] = field(default_factory=dict)
-    averaging_s: float = 300.0
+    averaging_s: float = SUSTAINED_S
     replay: dict[str, object] = field(default_factory=dict)
 
     @property

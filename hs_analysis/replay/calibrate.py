@@ -8,33 +8,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hs_analysis.policy.constants import SAME_SHARE_POINTS
+from hs_analysis.replay.constants import MOST_FACTOR
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
 from hs_analysis.schema.results import Derived, weights_of
 from hs_analysis.schema.settings import Slo
 
-MOST_FACTOR = 3.0
-"""Predicted and observed shares of violating windows may differ by this factor …"""
-
-MOST_POINTS = 0.01
-"""… or by this much [ratio]; both are defaults of this project, measured on simulated services."""
-
-
-MIX_MOVED = 1.25
-"""Factor between the token lengths of two windows from which a capacity of one does not hold in the other;
-that by which a mix is called drifting. Default of this project."""
-
-DECILES = (0.1, 0.9)
-"""Quantiles of the windows of a part at which parts are compared [ratio]."""
-
 LENGTHS = {"input_length": "prompt", "output_length": "output"}
-
-TYPES_MOVED = 0.02
-"""How far the mean pod of a window may be from the one that capacity was measured on before the mix of GPU
-types counts as moved [ratio]. At the default slope of 60 a load that is off by this much is off by
-``MOST_FACTOR`` in the odds of a violation: exp(60 · 0.02) = 3.3."""
 
 
 def moved_lengths(train: ServiceFrame, test: ServiceFrame) -> tuple[str, ...]:
@@ -49,7 +33,7 @@ def moved_lengths(train: ServiceFrame, test: ServiceFrame) -> tuple[str, ...]:
         if before is None or after is None:
             continue
         low, high = before[0] / after[0], after[1] / before[1]
-        if max(low, high) > MIX_MOVED:
+        if max(low, high) > MIX_MOVED_RATIO:
             was, now = (before[1], after[1]) if high >= low else (before[0], after[0])
             found.append(f"{words} length {was:,.0f} to {now:,.0f} tokens")
     return tuple(found)
@@ -99,7 +83,7 @@ def moved_types(test: ServiceFrame, derived: Derived, typed: pl.DataFrame | None
         if not means.size:
             continue
         low, high = (float(np.quantile(means, share)) for share in DECILES)
-        if max(1.0 - low, high - 1.0) > TYPES_MOVED:
+        if max(1.0 - low, high - 1.0) > GPU_MIX_MOVED:
             found.append(f"a {role} pod {low:.2f} to {high:.2f} of the mean pod of the training window")
     return tuple(found)
 
@@ -198,7 +182,7 @@ def _observed(result: SimulationResult, latency: str, slo: Slo) -> tuple[Floats,
 def _agree(predicted: float, observed: tuple[float, float]) -> bool:
     """Whether the prediction lies within 1 point or a factor 3 of the nearest end of the observed range."""
     nearest = min(max(predicted, observed[0]), observed[1])
-    if abs(predicted - nearest) <= MOST_POINTS:
+    if abs(predicted - nearest) <= SAME_SHARE_POINTS:
         return True
     smaller, larger = sorted((predicted, nearest))
     return smaller > 0 and larger / smaller <= MOST_FACTOR

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from hs_analysis.replay.constants import CEILING_OVER_CAPACITY, FULLEST
 from hs_analysis.replay.demand import Key, demands
-from hs_analysis.replay.signals import FULLEST, SignalModel, batch_limit, tokens_per_request, work_signal
+from hs_analysis.replay.signals import SignalModel, batch_limit, tokens_per_request, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Capacity
-
-CEILING_OVER_CAPACITY = 1.1
-"""A pool serves more than its SLO allows; where history shows no higher rate, this much more (a default)."""
 
 
 def ceiling(

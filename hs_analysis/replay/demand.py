@@ -9,21 +9,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.replay.constants import SETTLING_S
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Key = tuple[str, str]
-
-LOAD_WINDOW_S = 300.0
-"""Trailing mean of load that counts and violations are judged on [s]; default of this project."""
-
-RECENT_WINDOW_S = 60.0
-"""Trailing mean beside it by which a window violates: a burst is late at its onset and over at its end
-[s]; default of this project, measured on simulated services."""
-
-BEFORE_S = 3600.0
-"""Longest average that the first rows of a replay are read with [s]; default of this project."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +129,9 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
 def taking_over(parts: tuple[Demand, ...], history: ServiceFrame, lead_s: float = 0.0) -> tuple[Demand, ...]:
     """Let the rows that the history ends with stand before each capture, where it follows them at once.
 
-    The last ``BEFORE_S`` of them are no part of the replay: they are what averages reach back to in its first
-    rows. With ``lead_s``, so much of the history is replayed first: those rows come on top, and what stands
-    before them is earlier.
+    The last ``SETTLING_S`` of them are no part of the replay: they are what averages reach back to in its
+    first rows. With ``lead_s``, so much of the history is replayed first: those rows come on top, and what
+    comes before them is earlier.
     """
     ended = {part.capture: part for part in demands(history, parts[0].offered if parts else ())}
     found = []
@@ -150,7 +142,7 @@ def taking_over(parts: tuple[Demand, ...], history: ServiceFrame, lead_s: float 
             if gap_s < part.window_s / 2:
                 lead = rows_of(lead_s, part.window_s) if lead_s else 0
                 first = max(0, past.rows - lead)
-                rows = slice(max(0, first - rows_of(BEFORE_S, part.window_s)), first)
+                rows = slice(max(0, first - rows_of(SETTLING_S, part.window_s)), first)
                 before = {key: column[rows] for key, column in past.recorded.items()}
                 found.append(replace(_joined(past, first, part), before=before))
                 continue
@@ -220,7 +212,7 @@ def answering_load(load: Floats, window_s: float) -> Floats:
     Their geometric mean; the last minute alone where the longer mean is infinite. Shape (n,), NaN where the
     row is.
     """
-    lasting, recent = (trailing_mean(load, rows_of(s, window_s)) for s in (LOAD_WINDOW_S, RECENT_WINDOW_S))
+    lasting, recent = (trailing_mean(load, rows_of(s, window_s)) for s in (SUSTAINED_S, SHORTEST_S))
     with np.errstate(invalid="ignore"):
         return np.where(np.isinf(lasting), recent, np.sqrt(lasting * recent))
 
@@ -229,7 +221,7 @@ def peak(demand: tuple[Demand, ...], role: str) -> float:
     """Return the highest trailing 5-min mean of a pool's offered work [tokens/s] over scored rows, or NaN."""
     best = math.nan
     for part in demand:
-        means = trailing_mean(part.offered[role], rows_of(LOAD_WINDOW_S, part.window_s))[part.scored]
+        means = trailing_mean(part.offered[role], rows_of(SUSTAINED_S, part.window_s))[part.scored]
         if means.size:
             best = float(np.nanmax([best, float(np.max(means))]))
     return best

@@ -16,40 +16,26 @@ import numpy as np
 
 from hs_analysis import evidence
 from hs_analysis.policy.build import build_policy, work_target
+from hs_analysis.policy.constants import SCALE_IN_RATIO, SCALE_OUT_RATIO
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.constants import NO_DIP, RESTLESS_PER_DAY, SETTLING_S
+from hs_analysis.replay.demand import Demand, Floats, Mask, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.score import DAY_S, HOUR_S, score
+from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import COOLDOWN_IN_S, DAY_S, HOUR_S, MAJORITY, SUSTAINED_S
 from hs_analysis.schema.results import Derived, SignalDriver, SignalVerdict
 from hs_analysis.schema.settings import Settings
+from hs_analysis.statistics.constants import TOP_SHARE
 
-BAND = Hysteresis(1.10, 0.80, "default")
-REST = Cooldown(300.0, 600.0, "default")
+BAND = Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
+REST = Cooldown(SUSTAINED_S, COOLDOWN_IN_S, "default")
 """Dead band and cooldowns [s] of every driver; the defaults of a policy whose signal's noise is unknown."""
 
-SMOOTH_S = 3600.0
-"""Trailing mean of load by which dip and peak are told [s]: longer than cooldowns and start-up together."""
-
-WARM_UP_S = 3600.0
-"""Left out at the start of a capture [s]: counts start from what ran, not from what the driver wants."""
-
-LEAST_S = 4 * 3600.0
+LEAST_S = 4 * SETTLING_S
 """Shortest capture that is tried [s]; a shorter one ends before a fleet has come down and up again."""
-
-TENTH = 0.10
-"""Share of rows of lowest load that are the dip, and of highest load that are the peak [ratio]."""
-
-NO_DIP = 0.90
-"""From this dip ÷ peak on a load has no dip, and a fleet counts as staying near its peak [ratio]."""
-
-FOLLOWS = 0.50
-"""Share of the load's fall that a fleet has to take part in to follow it [ratio]."""
-
-RESTLESS_PER_DAY = 24.0
-"""Reversals above this, one an hour, are no answer to a daily load [1/day]."""
 
 
 def try_signals(
@@ -118,7 +104,9 @@ def _tried(
     if not pool:
         return replace(blank, reading="not tried: no pool answers to it")
     if not parts:
-        return replace(blank, reading=f"not tried: no capture of the test window has {LEAST_S / 3600:.0f} h")
+        return replace(
+            blank, reading=f"not tried: no capture of the test window has {LEAST_S / HOUR_S:.0f} h"
+        )
     load = target_load(history, derived, pool, settings)
     if load is None:
         return replace(blank, reading=f"not tried: no target load of {pool} is known")
@@ -160,7 +148,7 @@ def target_load(history: ServiceFrame, derived: Derived, pool: str, settings: Se
     highest = -math.inf
     for part in demands(history):
         with np.errstate(invalid="ignore", divide="ignore"):
-            load = _mean(part, pool, LOAD_WINDOW_S) / part.column("instances", pool)
+            load = _mean(part, pool, SUSTAINED_S) / part.column("instances", pool)
         highest = max(highest, float(load[np.isfinite(load)].max(initial=-math.inf)))
     return min(target, settings.headroom_ratio * highest) if highest > 0 else target
 
@@ -195,8 +183,8 @@ def _measured(
     blank: SignalDriver, policy: Policy, pool: str, parts: Sequence[Demand], model: FleetModel
 ) -> SignalDriver:
     results = [simulate(policy, part, model) for part in parts]
-    load = np.concatenate([_mean(part, pool, SMOOTH_S) for part in parts])
-    quick = np.concatenate([_mean(part, pool, LOAD_WINDOW_S) for part in parts])
+    load = np.concatenate([_mean(part, pool, SETTLING_S) for part in parts])
+    quick = np.concatenate([_mean(part, pool, SUSTAINED_S) for part in parts])
     counts = np.concatenate([result.desired[pool] for result in results])
     kept = np.concatenate([_after_warm_up(part) for part in parts]) & np.isfinite(load)
     dip, peak = _tenths(load, kept)
@@ -222,13 +210,13 @@ def _mean(part: Demand, pool: str, seconds: float) -> Floats:
 
 
 def _after_warm_up(part: Demand) -> Mask:
-    kept: Mask = part.scored & (part.t_s - part.t_s[0] >= WARM_UP_S)
+    kept: Mask = part.scored & (part.t_s - part.t_s[0] >= SETTLING_S)
     return kept
 
 
 def _tenths(load: Floats, kept: Mask) -> tuple[Mask, Mask]:
     """Return the rows of lowest and of highest load, a tenth of those kept each."""
-    low, high = np.quantile(load[kept], (TENTH, 1.0 - TENTH))
+    low, high = np.quantile(load[kept], (TOP_SHARE, 1.0 - TOP_SHARE))
     with np.errstate(invalid="ignore"):
         return kept & (load <= low), kept & (load >= high)
 
@@ -258,7 +246,7 @@ def reading(load_dip: float | None, count_dip: float | None, reversals_per_day: 
     if count_dip > NO_DIP:
         return "stays near its peak: hardly scales in"
     followed = (1.0 - count_dip) / (1.0 - load_dip)
-    words = "follows the dip" if followed >= FOLLOWS else "follows the dip in part"
+    words = "follows the dip" if followed >= MAJORITY else "follows the dip in part"
     return words + (
         ", but turns round more than once an hour" if reversals_per_day > RESTLESS_PER_DAY else ""
     )

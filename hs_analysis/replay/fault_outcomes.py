@@ -13,28 +13,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hs_analysis.replay.constants import SETTLING_S, SKEW_S, STEEP, WATCHED
 from hs_analysis.replay.control import Control
 from hs_analysis.replay.demand import Demand, Floats, fill, rows_of
-from hs_analysis.replay.faults import FAULT_S, FAULTS, NO_FAULT, SKEW_S, Fault, Stretch
+from hs_analysis.replay.faults import FAULTS, NO_FAULT, Fault, Stretch
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import Simulation, SimulationResult, combined_violation
-
-WATCHED = 2
-"""How many of its lengths a fault is watched after its end; default of this project."""
+from hs_analysis.schema.constants import MAJORITY
 
 PLACES = 12
 """At how many hours a fault is tried at most; default of this project: on simulated days mean shares under a
 metric gap at 6, 12 and 24 hours were 7.6, 6.5 and 8.2 %, those of single hours 0 to 20 %."""
 
-STEEP = 0.5
-"""Share of the steepest climb of an hour from which one is steep [ratio]; default of this project."""
-
-LEAD_S = 2 * 3600.0
+LEAD_S = 2 * SETTLING_S
 """Time that policies run before the first fault can hit, so that they run counts of their own and not what
 they took over [s]; default of this project."""
-
-VIOLATES = 0.5
-"""Chance from which a window counts as violating when recovery is timed [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +71,7 @@ def steep_stretches(demand: Demand, model: FleetModel, lead: int = 0) -> tuple[S
     A start is a row from ``lead`` on from which the load climbs in an hour at least ``STEEP`` of the steepest
     climb, in instances at capacity or target.
     """
-    rows = rows_of(FAULT_S, demand.window_s)
+    rows = rows_of(SETTLING_S, demand.window_s)
     need = np.zeros(demand.rows)
     for role, pool in model.pools.items():
         per_instance = (
@@ -173,7 +166,7 @@ def _struck(before: Simulation, fault: Fault, stretch: Stretch, demand: Demand) 
 
 def watched_until(stretch: Stretch, demand: Demand) -> int:
     """Return the row at which a fault in a stretch is no longer looked at."""
-    return min(demand.rows, stretch.last + WATCHED * rows_of(FAULT_S, demand.window_s))
+    return min(demand.rows, stretch.last + WATCHED * rows_of(SETTLING_S, demand.window_s))
 
 
 @dataclass(frozen=True)
@@ -196,7 +189,7 @@ class _Hit:
     def recovery_s(self) -> float | None:
         """From the end to the last window that violates though it does not undisturbed; None without end."""
         end = watched_until(self.stretch, self.result.demand)
-        hit, usual = (np.nan_to_num(chance[:end]) > VIOLATES for chance in (self.chance, self.usual))
+        hit, usual = (np.nan_to_num(chance[:end]) > MAJORITY for chance in (self.chance, self.usual))
         late = np.flatnonzero((hit & ~usual)[self.stretch.last :])
         if late.size == 0:
             return 0.0

@@ -9,22 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hs_analysis.errors import UsageError
+from hs_analysis.replay.constants import LOST_SHARE, RATIO_SHARE, SKEW_S
 from hs_analysis.replay.demand import Demand, Key, rows_of
 from hs_analysis.replay.fleet import Pool
 from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
 from hs_analysis.schema import names as choices
-
-FAULT_S = 3600.0
-"""How long a fault lasts [s]; default of this project."""
-
-LOST_SHARE = 0.25
-"""Share of a pool that is lost at once, at least one instance; default of this project."""
-
-RATIO_SHARE = 0.5
-"""Share of the prefill pool that is wrongly taken for good; default of this project."""
-
-SKEW_S = 600.0
-"""How far a wrong clock shifts what is read [s]; default of this project."""
 
 
 @dataclass(frozen=True)

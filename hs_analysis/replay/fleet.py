@@ -11,32 +11,15 @@ import numpy as np
 
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.ceilings import ceiling
+from hs_analysis.replay.constants import CARRIED, CARRIED_COUNT_QUANTILE, NEAR_CAPACITY, SLOPE_RANGE
 from hs_analysis.replay.demand import Floats, Key, demands
 from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling
 from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
+from hs_analysis.schema.constants import BACKLOG_S, STARTUP_S, VIOLATION_SLOPE
 from hs_analysis.schema.results import Derived
-from hs_analysis.schema.settings import Settings
+from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.queueing import size_factor, steepness_factor
-
-START_UP_S = 300.0
-"""Start-up time where neither settings nor dump gave one [s]; default of this project, on the safe side."""
-
-SLOPE = 60.0
-"""Steepness of the violation law in ln(load ÷ capacity) without a fit; measured on simulated services."""
-
-LEAST_SLOPE, MOST_SLOPE = 5.0, 500.0
-"""A fitted slope outside these says more about its sample than about the pool; it is held inside."""
-
-NEAR_CAPACITY = 0.85
-"""Share of capacity from which a row says how large the pool was whose limit was seen [ratio]."""
-
-CARRIED, FEW = 0.95, 0.1
-"""Share of a floor from which a row carried it, and the quantile of such rows' counts that is known to
-[ratio]; defaults of this project."""
-
-BACKLOG_LIMIT_S = 1.0
-"""A backlog older than this breaks the SLO of everything in it [s]; measured on simulated services."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +117,11 @@ def _pool(
 ) -> PoolModel:
     capacity = derived.capacity_of(role)
     value = capacity.per_instance if capacity and capacity.status != "refused" else None
-    slope = min(max(capacity.slope, LEAST_SLOPE), MOST_SLOPE) if capacity and capacity.slope else SLOPE
+    slope = (
+        min(max(capacity.slope, SLOPE_RANGE[0]), SLOPE_RANGE[1])
+        if capacity and capacity.slope
+        else VIOLATION_SLOPE
+    )
     return PoolModel(
         role,
         value,
@@ -153,7 +140,7 @@ def _start_up(derived: Derived, role: str, settings: Settings) -> tuple[float, s
     if role in settings.startup_s:
         return settings.startup_s[role], "settings"
     measured = derived.measured_startup_s.get(role)
-    return (START_UP_S, "default") if measured is None else (measured, "measured")
+    return (STARTUP_S, "default") if measured is None else (measured, "measured")
 
 
 def _reference(history: ServiceFrame, role: str, capacity: float | None, *, floor: bool) -> float | None:
@@ -172,12 +159,12 @@ def _reference(history: ServiceFrame, role: str, capacity: float | None, *, floo
     chosen = count[near] if near.any() else count[seen]
     if not chosen.size:
         return None
-    return float(np.quantile(chosen, FEW) if floor else chosen.mean())
+    return float(np.quantile(chosen, CARRIED_COUNT_QUANTILE) if floor else chosen.mean())
 
 
 def log_odds(allowed: float) -> float:
     """Return the log odds of violating at capacity: those of the allowed share, of 5 % where it is 0 or 1."""
-    share = allowed if 0 < allowed < 1 else 0.05
+    share = allowed if 0 < allowed < 1 else Slo.allowed_window_share
     return math.log(share / (1 - share))
 
 
@@ -209,7 +196,7 @@ def violation_probability(
         Shape (rows,), 0..1; NaN where the load is NaN or the capacity unknown and no backlog speaks.
     """
     if pool.capacity is None:
-        return np.where(age_s > BACKLOG_LIMIT_S, 1.0, np.nan)
+        return np.where(age_s > BACKLOG_S, 1.0, np.nan)
     odds = log_odds(allowed)
     capacity, slope = np.full_like(load, pool.capacity), np.full_like(load, pool.slope)
     if ready is not None:
@@ -218,7 +205,7 @@ def violation_probability(
     with np.errstate(divide="ignore", over="ignore"):
         exponent = np.clip(-(slope * np.log(load / capacity) + odds), -700.0, 700.0)
         probability = 1.0 / (1.0 + np.exp(exponent))
-    return np.where(age_s > BACKLOG_LIMIT_S, 1.0, probability)
+    return np.where(age_s > BACKLOG_S, 1.0, probability)
 
 
 class Pool:

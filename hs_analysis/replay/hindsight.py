@@ -19,8 +19,7 @@ from hs_analysis.replay.demand import Demand, Floats, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, violation_probability
 from hs_analysis.replay.schedules import asked_ahead, foreseen
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
-
-HOUR_S = 3600.0
+from hs_analysis.schema.constants import HOUR_S
 
 HIGHEST_PRICE = 1e9
 """Instances that one violating window may cost at most; beyond it chances are as small as they get."""

@@ -11,18 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from hs_analysis.replay.constants import BLOCK_HOURS
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
+from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import Interval, PolicyReplay
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
 
-DAY_S, HOUR_S = 86_400.0, 3600.0
-
-LEAST_DAYS = 3
-"""Fewest days an interval is drawn from; with fewer there is nothing to tell days apart by."""
-
-LEAST_HOURS, BLOCK_HOURS = 8, 2
+LEAST_HOURS = 4 * BLOCK_HOURS
 """Fewest hours an interval is drawn from, and hours that stay together: episodes over the limit last less,
 and a block is a quarter of the window at most. Defaults of this project."""
 
@@ -102,7 +99,7 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
     of the day, which no drawing of hours keeps. With fewer than eight hours there is none at all, and the
     reason is given.
     """
-    if (pieces[row.policy].days.rows > 0).sum() >= LEAST_DAYS:
+    if (pieces[row.policy].days.rows > 0).sum() >= GROUP_MIN:
         basis, block, cuts = "days", 1, {name: of.days for name, of in pieces.items()}
     elif (pieces[row.policy].hours.rows > 0).sum() >= LEAST_HOURS:
         basis, block, cuts = "hours", BLOCK_HOURS, {name: of.hours for name, of in pieces.items()}

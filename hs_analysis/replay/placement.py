@@ -19,9 +19,8 @@ from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.score import score
 from hs_analysis.replay.simulate import SimulationResult, simulate
+from hs_analysis.schema.constants import HOUR_S
 from hs_analysis.schema.results import PlacementOutcome
-
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)

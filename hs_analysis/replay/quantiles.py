@@ -15,15 +15,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEAST_RANGES = 20
-"""Separate ranges' worth of windows that a quantile needs to be known in [ranges]; as many as a curve of a
-mean needs windows; default of this project."""
-
-LEAST_SEPARATION = 0.75
-"""P(a quantile at the highest tenth of load > one at the calm half) from which it follows load [ratio]:
-halfway between no link (0.5) and one without exception. Measured on two captures: 0.92 to 1 of the latencies
-that answer to the pool, 0.45 to 0.58 of one that does not. Default of this project."""
-
 UNKNOWN = float("inf")
 """Reading of a quantile whose value the replay does not know: Prometheus has one, so that nothing is missing
 to an autoscaler, and a count holds on it."""

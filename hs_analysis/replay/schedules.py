@@ -10,10 +10,11 @@ import numpy as np
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.policy.timetable import DAY_HOURS, DAY_MINUTES, DAY_S, daily, planned_counts
 from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Demand, Floats, demands, peak, rows_of
+from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.score import HOUR_S, needed
+from hs_analysis.replay.score import needed
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import HOUR_S, SUSTAINED_S
 
 
 def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
@@ -44,7 +45,7 @@ def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, .
     for role, pool in model.pools.items():
         hours = np.concatenate([part.t_s % DAY_S // HOUR_S for part in parts]).astype(int)
         # A 5-min mean that began in the hour before says what that hour needed.
-        own = np.concatenate([part.t_s % HOUR_S + part.window_s >= LOAD_WINDOW_S for part in parts])
+        own = np.concatenate([part.t_s % HOUR_S + part.window_s >= SUSTAINED_S for part in parts])
         ran = np.concatenate([part.counts(role) for part in parts])
         counts = ran
         if pool.target is not None:

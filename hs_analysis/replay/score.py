@@ -7,17 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hs_analysis.replay.demand import LOAD_WINDOW_S, Floats, rows_of, trailing_mean
+from hs_analysis.replay.demand import Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
+from hs_analysis.schema.constants import DAY_S, HOUR_S, MAJORITY, SUSTAINED_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import PolicyReplay
-
-HOUR_S = 3600.0
-DAY_S = 86_400.0
-
-LIKELY = 0.5
-"""Chance from which a window counts as violating when stretches are measured [ratio]."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +181,7 @@ def needed(offered: Floats, window_s: float, target: float) -> Floats:
     """Return the instances that the trailing 5-min load needs at a target, at least 1; NaN in a gap."""
     with np.errstate(invalid="ignore"):
         return np.maximum(
-            1.0, np.ceil(trailing_mean(offered, rows_of(LOAD_WINDOW_S, window_s)) / target - 1e-9)
+            1.0, np.ceil(trailing_mean(offered, rows_of(SUSTAINED_S, window_s)) / target - 1e-9)
         )
 
 
@@ -196,7 +191,7 @@ def _longest_s(results: Sequence[SimulationResult], roles: tuple[str, ...]) -> f
         return None
     longest = 0.0
     for result in results:
-        short = result.scored & (np.nan_to_num(combined_violation(result, roles)) > LIKELY)
+        short = result.scored & (np.nan_to_num(combined_violation(result, roles)) > MAJORITY)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], short, [False]]).astype(np.int8)))
         lengths = edges[1::2] - edges[::2]
         longest = max(longest, float(lengths.max(initial=0)) * result.demand.window_s)

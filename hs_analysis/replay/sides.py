@@ -7,13 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from hs_analysis.replay.constants import SHARE_WIDTH
 from hs_analysis.schema.results import Interval, PolicyReplay
-
-SHARE_WIDTH = 0.06
-"""How far the root of a replayed share of violating windows may lie from that of the share which the physics
-has [√ratio]. Roots, because shares of rare windows spread alike on that scale (Anscombe 1948). Of 63 closed
-loops of 25 simulated services whose replay was calibrated (policies as written, a tenth and a fifth leaner on
-counted tokens; shares of 0 to 15 % of 14 to 19 hours) 61 were within it; the largest was 0.073."""
 
 OVER, UNDER, UNCLEAR = "over", "under", "unclear"
 

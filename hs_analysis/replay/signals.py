@@ -9,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN, FULLEST, LOAD_BINS, QUANTILE_LINK_MIN
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands, rows_of, trailing_mean
-from hs_analysis.replay.quantiles import LEAST_RANGES, LEAST_SEPARATION, Quantile, quantile_of
+from hs_analysis.replay.quantiles import Quantile, quantile_of
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
+from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.separation import top_separation
 
@@ -43,23 +45,8 @@ IN_FRONT = "router_queue"
 WHOLE_S = "e2e_latency"
 """Latency of a whole request: it follows the last pool's load, and gains every wait."""
 
-BINS = 48
-"""Bins of load in which the median of a signal is taken before the monotone fit; default of this project."""
-
-CLEAR_WAIT_S = 10.0
-"""Age of a backlog from which a wait tells itself from the noise of an estimated age [s]; a default."""
-
-FULLEST = 0.95
-"""Share of the load at which a batch grows without end, up to which its law is used [ratio]; a default."""
-
-QUIET_S = 1.0
-"""Age of a backlog up to which the work of a row is served as it comes [s]; a default."""
-
 BEYOND_POINTS = 8
 """Points that a curve is carried on by."""
-
-LEAST_ROWS = 20
-"""Fewest rows for a curve."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +178,7 @@ def waited(demand: Demand, role: str) -> Mask:
     Shape (rows,).
     """
     altered = np.zeros(demand.rows, bool) if demand.altered is None else demand.altered
-    late: Mask = demand.column("backlog_age_s", role) > QUIET_S
+    late: Mask = demand.column("backlog_age_s", role) > BACKLOG_S
     return altered | late | (demand.column("saturated", role) > 0)
 
 
@@ -246,14 +233,14 @@ def fit_quantile(history: ServiceFrame, info: SignalInfo) -> SignalModel | str:
     if asked is None or pool is None:
         return "it answers to the load of no one pool of this service"
     load, value = _quiet_ranges(demands(history), (info.signal, info.role), pool, asked)
-    least = max(LEAST_ROWS, LEAST_RANGES * rows_of(asked.range_s, history.window_s))
+    least = CURVE_ROWS_MIN * rows_of(asked.range_s, history.window_s)
     if load.size < least:
         return f"it is known in {load.size} windows without a queue, and a curve of it needs {least}"
     link = top_separation(load, value)
-    if link is None or link < LEAST_SEPARATION:
+    if link is None or link < QUANTILE_LINK_MIN:
         return (
             f"it does not follow the load of {pool}: at the highest tenth of load it is above that of the "
-            f"calm half in {100.0 * (link or 0.0):.0f} % of pairs, and {100.0 * LEAST_SEPARATION:.0f} % are "
+            f"calm half in {100.0 * (link or 0.0):.0f} % of pairs, and {100.0 * QUANTILE_LINK_MIN:.0f} % are "
             "needed"
         )
     curve = _fitted(load, value, pool, per_instance=False)
@@ -269,7 +256,7 @@ def _quiet_ranges(parts: tuple[Demand, ...], key: Key, pool: str, asked: Quantil
         use = part.scored & np.isfinite(load)
         held = part.offered if asked.latency in ("ttft", WHOLE_S) else (pool,)  # whose waits are in it
         for role in held:
-            use &= ~(part.column("backlog_age_s", role) > QUIET_S)
+            use &= ~(part.column("backlog_age_s", role) > BACKLOG_S)
         whole = trailing_mean(use.astype(float), rows) == 1.0
         mean, value = trailing_mean(load, rows), part.column(*key)
         known = whole & np.isfinite(mean) & np.isfinite(value)
@@ -331,22 +318,22 @@ def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool
         load = _ratio(part.offered[pool], instances)
         value, age = part.column(*key), part.column("backlog_age_s", pool)
         value = _ratio(value, instances) if per_instance else value
-        use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > QUIET_S)
+        use = np.isfinite(load) & np.isfinite(value) & part.scored & ~(age > BACKLOG_S)
         if key[0] in (INSIDE, IN_FRONT, WHOLE_S):  # what waits for any pool is in it
             for role in part.offered:
-                use &= ~(part.column("backlog_age_s", role) > QUIET_S)
+                use &= ~(part.column("backlog_age_s", role) > BACKLOG_S)
         if key[0] == "ttft":  # first tokens may wait for decode, whose load is not on this axis
             use &= ~(part.column("backlog_age_s", "decode") > CLEAR_WAIT_S)
         loads.append(load[use])
         values.append(value[use])
     x, y = np.concatenate(loads), np.concatenate(values)
-    return None if x.size < LEAST_ROWS else _fitted(x, y, pool, per_instance=per_instance)
+    return None if x.size < CURVE_ROWS_MIN else _fitted(x, y, pool, per_instance=per_instance)
 
 
 def _fitted(x: Floats, y: Floats, pool: str, *, per_instance: bool) -> SignalModel:
     """Return the monotone curve through the medians of equal-count bins of load."""
     order = np.argsort(x, kind="stable")
-    groups = np.array_split(order, min(BINS, x.size // (LEAST_ROWS // 2)))
+    groups = np.array_split(order, min(LOAD_BINS, x.size // (CURVE_ROWS_MIN // 2)))
     centres = np.array([np.median(x[g]) for g in groups])
     medians = np.array([np.median(y[g]) for g in groups])
     fitted = monotone_fit(centres, medians, increasing=True)

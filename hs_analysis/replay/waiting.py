@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN
 from hs_analysis.replay.demand import Demand, Floats, Key, demands
-from hs_analysis.replay.signals import CLEAR_WAIT_S, LEAST_ROWS, WHOLE_S, SignalModel
+from hs_analysis.replay.signals import WHOLE_S, SignalModel
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import MAJORITY
 
 Waits = Mapping[str, Mapping[str, float]]
 """Latency → pool → seconds that the latency gains per second of age of the pool's backlog."""
-
-BEFORE_FIRST = 0.5
-"""Share of decode's wait found in TTFT from which all of it is taken to lie there [ratio]; a default."""
 
 FIRST_TOKEN_FROM_DECODE: Waits = {"ttft": {"prefill": 1.0, "mixed": 1.0, "decode": 1.0}, "tbt": {}}
 """What holds without a history of backlogs: Dynamo, vLLM and SGLang send the first token from decode, so that
@@ -35,7 +34,7 @@ def fit_waits(history: ServiceFrame, signals: Mapping[Key, SignalModel], *, meas
     if curve is None or curve.kind != "curve" or not {"prefill", "decode"} <= set(history.pools):
         return FIRST_TOKEN_FROM_DECODE
     shares = np.concatenate([_share_before(part, curve) for part in parts]) if parts else np.empty(0)
-    before = measured if shares.size < LEAST_ROWS else bool(np.median(shares) >= BEFORE_FIRST)
+    before = measured if shares.size < CURVE_ROWS_MIN else bool(np.median(shares) >= MAJORITY)
     if before:
         return FIRST_TOKEN_FROM_DECODE
     tokens = [part.offered["decode"] / part.column("request_rate", "service") for part in parts]

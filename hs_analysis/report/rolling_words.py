@@ -8,8 +8,7 @@ from typing import Any
 from hs_analysis.report.cells import reason_text
 from hs_analysis.report.choice import mapping
 from hs_analysis.report.wording import is_number
-
-DAY_S = 86400.0
+from hs_analysis.schema.constants import DAY_S
 
 
 def coverage_count(capacity: Mapping[str, Any]) -> str:

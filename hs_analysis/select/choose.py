@@ -11,25 +11,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_OVERLOAD, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
-
-NO_WORSE_POINTS = 0.01
-"""A policy is no worse than what ran while its violations are at most this much higher [ratio of windows]."""
-
-SAME_HOURS = 0.02
-"""Hours closer than this are the same [ratio]: the worst fluid replay was 2.2 % off on simulated services."""
-
-SAME_MODELLED_HOURS = 0.06
-"""The same where a policy follows other signals than counted tokens [ratio]: replayed hours of six such
-policies were 0.2 to 7.1 % off the simulated service, those of 27 that follow counted tokens under 1.5 % but
-for one of 4.3 %."""
-
-SAME_STRAIN = 0.001
-"""Violations closer than this are the same [ratio of windows]; default of this project."""
 
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
@@ -162,7 +149,7 @@ def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) ->
     """Return the largest share that still counts as feasible, and where it comes from."""
     if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
         return allowed, "the SLO allows"
-    return recorded.strain_ratio + NO_WORSE_POINTS, "one point above what ran allows"
+    return recorded.strain_ratio + SAME_SHARE_POINTS, "one point above what ran allows"
 
 
 def _worth_it(entries: list[_Entry]) -> list[_Entry]:
@@ -182,7 +169,7 @@ def _fewest(entries: list[_Entry]) -> float:
 def _best(entries: list[_Entry]) -> _Entry:
     """Return the cheapest and safest."""
     near = [e for e in entries if e.hours <= _fewest(entries) * (1 + SAME_HOURS)]
-    return min(near, key=lambda e: (round(e.strain / SAME_STRAIN), *_order(e)))
+    return min(near, key=lambda e: (round(e.strain / SAME_OVERLOAD), *_order(e)))
 
 
 def _eligible(entries: list[_Entry]) -> list[_Entry]:

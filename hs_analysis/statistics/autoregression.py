@@ -9,17 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
+from hs_analysis.statistics.constants import ORDER_MAX, PREWHITENING_ORDER
+
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-PREWHITENING_ORDER = 6
-"""Order of the fit behind links and lags; default of this project, measured on simulated services."""
-
 STRETCH_ROWS = 2048
 """Rows transformed at once where sums of lagged products are wanted: 16 KiB a line stay in the cache."""
-
-ORDER_MAX = 10
-"""Largest order that the information criterion may choose; default of this project."""
 
 
 @dataclass(frozen=True)

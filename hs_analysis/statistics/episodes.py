@@ -9,6 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import DEMAND_QUANTILE
+from hs_analysis.statistics.constants import OPERATING_SHARE, STEADY_SHARE, STEADY_SIGMAS
+
 Mask = NDArray[np.bool_]
 Groups = NDArray[np.int64]
 Run = tuple[int, int]
@@ -114,11 +117,6 @@ def runs_until_clean(
     return out
 
 
-OPERATING_SHARE = 0.2
-"""Rows count from this share of the 95 % quantile of load on [ratio]. Below it a pool idles. Default of this
-project, measured on simulated services."""
-
-
 def operating_rows(load: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which rows lie in the operating range of some of them, shape (n,).
 
@@ -131,16 +129,9 @@ def operating_rows(load: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArr
     """
     if not among.any():
         return among
-    inside: NDArray[np.bool_] = among & (load >= OPERATING_SHARE * np.quantile(load[among], 0.95))
+    inside: NDArray[np.bool_] = among & (load >= OPERATING_SHARE * np.quantile(load[among], DEMAND_QUANTILE))
     return inside
 
-
-STEADY_SHARE = 0.20
-"""Departures of a steady window are within this share of arrivals [ratio]; default of this project, measured
-on captures of real serving components."""
-
-STEADY_SIGMAS = 2.0
-"""... or within this many square roots of the arrivals, whichever is wider; default of this project."""
 
 FLOWS = {
     "prefill": ("request_rate", "first_token_rate"),

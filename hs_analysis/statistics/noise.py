@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-Floats = NDArray[np.float64]
+from hs_analysis.schema.constants import DAY_S
+from hs_analysis.statistics.constants import DIFFERENCES_MIN, STEP_SD
 
-DIFFERENCES_MIN = 5
-"""Fewest second differences that tell noise."""
+Floats = NDArray[np.float64]
 
 MAD_TO_SD = 1.4826
 """Standard deviation of a normal variable in units of its median absolute deviation."""
@@ -42,12 +42,7 @@ def crossing_z(a_day: float, window_s: float) -> float:
 
     z = Φ⁻¹(1 − a ÷ (2 · 86400 ÷ W)) with a crossings allowed a day and a look every W seconds.
     """
-    return float(ndtri(1.0 - a_day / (2.0 * 86_400.0 / window_s)))
-
-
-STEP_SD = 3.0
-"""Difference of two neighbouring rows, in its standard deviations, that chance does not explain: by chance
-once in 370 pairs."""
+    return float(ndtri(1.0 - a_day / (2.0 * DAY_S / window_s)))
 
 
 def count_noise(values: Floats, group: NDArray[np.int64]) -> float:

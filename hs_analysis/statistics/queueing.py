@@ -12,13 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from hs_analysis.statistics.constants import SIZE_LOSS
 
-SIZE_LOSS = 0.55
-"""γ of prefill pools: a pool of n carries 1 − γ ÷ n of a large one's load per instance under a TTFT limit.
-Measured by pressing twelve simulated services (TTFT limit 7 to 14 service times) at 1 to 20 instances:
-capacities ÷ that of 20 were 0.74, 0.84, 0.89, 0.94 and 0.96 on average at 2, 3, 4, 6 and 8, where the law
-gives 0.75, 0.84, 0.89, 0.93 and 0.96."""
+Floats = NDArray[np.float64]
 
 
 def size_factor(ready: Floats, reference: float | None) -> Floats:

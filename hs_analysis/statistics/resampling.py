@@ -8,17 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from hs_analysis.schema.constants import CLAIM_CHANCE
+from hs_analysis.statistics.constants import EFFECTIVE_MIN, QUIET_BAND, QUIET_LAGS
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-QUIET_LAGS = 5
-"""Lags in a row whose correlation must be small before a series has forgotten; Politis & White (2004)."""
-
-QUIET_BAND = 2.0
-"""Width of the band of small correlations in units of sqrt(log10 n / n); Politis & White (2004)."""
-
-EFFECTIVE_MIN = 3.0
-"""Smallest effective sample size reported: below it a correlation has no degrees of freedom."""
 
 
 def autocorrelation(values: Floats, lags: int) -> Floats:
@@ -173,7 +167,7 @@ def block_correlations(x: Floats, y: Floats, starts: Integers, block: int) -> Fl
 
 
 def percentile_interval(
-    draws: Floats, level: float = 0.95, holding: float | None = None
+    draws: Floats, level: float = 1.0 - CLAIM_CHANCE, holding: float | None = None
 ) -> tuple[float, float]:
     """Return the central interval of bootstrap draws; NaN draws are left out, (NaN, NaN) below two draws.
 

@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import GROUP_MIN
+from hs_analysis.statistics.constants import TOP_SHARE
 from hs_analysis.statistics.ranks import mean_ranks
 
 Floats = NDArray[np.float64]
-
-TOP_SHARE = 0.1
-"""Share of rows with the highest load that a guard must tell from the calm half [ratio]; default of this
-project."""
-
-TOP_ROWS_MIN = 3
-"""Fewest rows in that top; default of this project."""
 
 
 def top_separation(x: Floats, y: Floats) -> float | None:
@@ -27,9 +22,9 @@ def top_separation(x: Floats, y: Floats) -> float | None:
     x, y
         Complete rows, shape (n,).
     """
-    if x.size < 2 * TOP_ROWS_MIN:
+    if x.size < 2 * GROUP_MIN:
         return None
-    most = np.sort(x)[-min(TOP_ROWS_MIN, x.size)]
+    most = np.sort(x)[-min(GROUP_MIN, x.size)]
     top = y[x >= min(np.quantile(x, 1.0 - TOP_SHARE), most)]
     calm = y[x < np.median(x)]
     if top.size == 0 or calm.size == 0:

@@ -8,45 +8,32 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, MAJORITY
 from hs_analysis.schema.results import Reason
+from hs_analysis.statistics.noise import MAD_TO_SD
 from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.constants import (
+    DRIFT_MAX,
+    JUMP_MIN,
+    PART_ROWS_MIN,
+    SHIFT_MIN,
+    SIGNALS_MIN,
+    TOGETHER_S,
+    TREND_S,
+)
 from hs_analysis.study.effects import relative
 from hs_analysis.study.signal_statistics import Measured, StudyRows
 from hs_analysis.study.verdict import judge
 
 Floats = NDArray[np.float64]
 
-REACH_S = 7200.0
-"""Length of the stretches before and after a moment whose means are compared [s]; default of this project."""
-
-PART_MIN_S = 21600.0
+PART_MIN_S = HOURS_MIN * HOUR_S
 """Shortest part of the window on either side [s]: what a signal must have to be judged at all."""
 
-JUMP_MIN = 8.0
-"""Size of a jump against the usual difference of two stretches (1.4826 · median absolute difference): default
-of this project. Simulated: a release had 13 to 34; in 29 histories without one 6.3 was the most."""
 
-SHIFT_MIN = 0.05
-"""Smallest jump of ln(signal) that counts: 5 % is what a mix or a cache moves a relation by."""
-
-KEPT_MIN = 0.5
-"""Share of the jump that must be left between the medians of the whole parts: an incident goes, a version
-stays."""
-
-TOGETHER_S = 2700.0
-"""Jumps within this time are one change [s]: pods are replaced one after another."""
-
-SIGNALS_MIN = 2
-"""Signals that must jump together: one alone may be its exporter's doing."""
-
-
-MOVED_MIN = 0.10
+MOVED_MIN = DRIFT_MAX / 2.0
 """Shift of ln(signal) relative to the elasticity from which a signal is judged on the part after a change
 alone: half of the drift that is allowed; default of this project."""
-
-
-ROWS_MIN = 36
-"""Fewest rows in the operating range for a scan: three hours of five minutes."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +66,22 @@ def find_jump(rows: StudyRows) -> Jump | None:
         The rows a signal is judged on; one capture.
     """
     edge = round(PART_MIN_S / rows.grid.step_s)
-    reach = max(2, round(REACH_S / rows.grid.step_s))
+    reach = max(2, round(TREND_S / rows.grid.step_s))
     log_x = positive_log(np.where(rows.used, rows.load, np.nan))
     log_y = positive_log(np.where(rows.used, rows.value, np.nan))
     good = np.flatnonzero(np.isfinite(log_x) & np.isfinite(log_y))
     last = int(good[-1]) + 1 if good.size else 0
     moments = np.arange(edge, last - edge + 1)
-    if good.size < ROWS_MIN or moments.size == 0:
+    if good.size < PART_ROWS_MIN or moments.size == 0:
         return None
     at, step, law = _best_step(log_x[good], log_y[good], good, moments)
     left = np.full(log_y.size, np.nan)
     left[good] = log_y[good] - law
     jumps = _differences(left, reach)
     near = np.abs(np.arange(left.size) - at) <= reach
-    usual = 1.4826 * _typical(np.abs(jumps[~near]))
+    usual = MAD_TO_SD * _typical(np.abs(jumps[~near]))
     size = abs(float(jumps[at])) if np.isfinite(jumps[at]) else 0.0
-    if usual <= 0.0 or size < max(SHIFT_MIN, JUMP_MIN * usual) or abs(step) < KEPT_MIN * size:
+    if usual <= 0.0 or size < max(SHIFT_MIN, JUMP_MIN * usual) or abs(step) < MAJORITY * size:
         return None
     return Jump(float(rows.grid.start_s[at]), size / usual)
 
@@ -127,7 +114,7 @@ def moved_by(rows: StudyRows, measured: Measured, at_s: float) -> float:
     log_x = positive_log(np.where(rows.used, rows.load, np.nan))
     log_y = positive_log(np.where(rows.used, rows.value, np.nan))
     good = np.flatnonzero(np.isfinite(log_x) & np.isfinite(log_y))
-    if not 0 < (good >= at).sum() < good.size or good.size < ROWS_MIN:
+    if not 0 < (good >= at).sum() < good.size or good.size < PART_ROWS_MIN:
         return 0.0
     _, step, _ = _best_step(log_x[good], log_y[good], good, np.array([at]))
     return relative(abs(step), measured.elasticity)

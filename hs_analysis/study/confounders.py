@@ -16,40 +16,36 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.constants import (
+    BLOCK_S,
+    DAY_S,
+    HOUR_S,
+    LOAD_RANGE_QUANTILES,
+    MAJORITY,
+    MINUTE_ROWS_MIN,
+)
 from hs_analysis.schema.results import Reason
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.effects import ELASTICITY_FLOOR, block_drift, log_residuals, rank_correlation, relative
+from hs_analysis.study.constants import (
+    BLOCKS_MIN,
+    CLOSED_LOOP_RANGE_MIN,
+    DRIFT_MAX,
+    ELASTICITY_BAND,
+    ELASTICITY_FLOOR,
+    FINISH_LEAD,
+    FINISH_MIN,
+    FLAT,
+    INSTANCE_ROWS_MIN,
+    PART_ROWS_MIN,
+    SAME_VALUE,
+    SLOPES_APART_SE,
+    TREND_S,
+)
+from hs_analysis.study.effects import block_drift, log_residuals, rank_correlation, relative
 from hs_analysis.study.reference_load import Grid, Pair
-from hs_analysis.study.signal_statistics import FLAT, Cap, Measured, StudyRows
+from hs_analysis.study.signal_statistics import Cap, Measured, StudyRows
 
 Floats = NDArray[np.float64]
-
-RATIO_DRIFT_MAX = 0.20
-"""Largest drift of signal ÷ load over 3-h blocks for a signal that is the load but for one factor: as for any
-other relation."""
-
-WEEKEND_SHIFT_MAX = 0.20
-"""Largest shift between weekdays and weekend relative to the elasticity: as for drift; default of this
-project."""
-
-DAY_ROWS_MIN = 36
-"""Fewest rows of either kind of day: three hours of five minutes; default of this project."""
-
-DAY_S = 86400.0
-
-ENDED_S = 7200.0
-"""A signal without a value in so long a last stretch has ended [s]; default of this project."""
-
-SAME_VALUE = 1e-3
-"""Relative distance within which two values of a latency are one."""
-
-SAME_SHARE_MAX = 0.5
-"""Largest share of rows with one and the same latency; default of this project."""
-
-FINISH_MIN, FINISH_LEAD = 0.95, 0.05
-"""Rank correlation of minute-to-minute moves with finished work from which a counter moves on finish, and by
-how much it must beat that with started work; counters that move with each token reached 0.93 on simulated
-services whose requests last longer than a window."""
 
 FACTORS = {
     "prefill_tps": ("cache_moved", "the share of prompts found in the cache"),
@@ -100,10 +96,12 @@ def _ended(frame: ServiceFrame, pair: Pair) -> Reason | None:
     loaded = np.flatnonzero(np.isfinite(frame.values("offered_tps", pair.load_role)))
     seconds = frame.seconds()
     silent = float(seconds[loaded[-1]] - seconds[present[-1]]) if present.size and loaded.size else 0.0
-    if silent < ENDED_S:
+    if silent < TREND_S:
         return None
-    text = f"not tested: its last value is {silent / 3600:.1f} h older than the end of the load: it has ended"
-    return Reason("ended", text, silent / 3600, ENDED_S / 3600)
+    text = (
+        f"not tested: its last value is {silent / HOUR_S:.1f} h older than the end of the load: it has ended"
+    )
+    return Reason("ended", text, silent / HOUR_S, TREND_S / HOUR_S)
 
 
 def _one_bucket(pair: Pair, rows: StudyRows) -> Reason | None:
@@ -114,13 +112,13 @@ def _one_bucket(pair: Pair, rows: StudyRows) -> Reason | None:
     ordered = np.sort(values)
     ends = np.searchsorted(ordered, ordered * (1.0 + SAME_VALUE), side="right")
     share = float((ends - np.arange(values.size)).max()) / values.size
-    if share <= SAME_SHARE_MAX:
+    if share <= MAJORITY:
         return None
     text = (
         f"not tested: {share:.0%} of its rows are one and the same value, as a quantile inside one bucket of "
         "a histogram is: record _sum and _count, or finer buckets"
     )
-    return Reason("one_bucket", text, share, SAME_SHARE_MAX)
+    return Reason("one_bucket", text, share, MAJORITY)
 
 
 def _factor_moved(pair: Pair, rows: StudyRows) -> Cap | None:
@@ -134,10 +132,10 @@ def _factor_moved(pair: Pair, rows: StudyRows) -> Cap | None:
     code, factor = FACTORS[pair.info.signal]
     ratio = positive_log(np.where(rows.used, rows.value, np.nan)) - positive_log(rows.load)
     drift = block_drift(ratio, rows.grid.start_s)
-    if drift is None or drift <= RATIO_DRIFT_MAX:
+    if drift is None or drift <= DRIFT_MAX:
         return None
     text = f"{factor} moved: over three-hour blocks its ratio to the work has a spread of {drift:.2f}"
-    return Cap("unusable", Reason(code, text, drift, RATIO_DRIFT_MAX))
+    return Cap("unusable", Reason(code, text, drift, DRIFT_MAX))
 
 
 def _weekend_differs(rows: StudyRows, measured: Measured) -> Cap | None:
@@ -147,15 +145,15 @@ def _weekend_differs(rows: StudyRows, measured: Measured) -> Cap | None:
     left = log_residuals(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
     known = np.isfinite(left)
     weekend = (np.floor(rows.grid.start_s / DAY_S) + 3.0) % 7.0 >= 5.0  # 1 January 1970 was a Thursday
-    if min((known & weekend).sum(), (known & ~weekend).sum()) < DAY_ROWS_MIN:
+    if min((known & weekend).sum(), (known & ~weekend).sum()) < PART_ROWS_MIN:
         return None
     shift = relative(
         abs(float(np.median(left[known & weekend]) - np.median(left[known & ~weekend]))), measured.elasticity
     )
-    if shift <= WEEKEND_SHIFT_MAX:
+    if shift <= DRIFT_MAX:
         return None
     text = f"at equal load it reads otherwise on weekends (UTC): shifted by {shift:.2f} of the elasticity"
-    return Cap("unusable", Reason("weekend_differs", text, shift, WEEKEND_SHIFT_MAX))
+    return Cap("unusable", Reason("weekend_differs", text, shift, DRIFT_MAX))
 
 
 def _raw_prefill(pair: Pair) -> Reason | None:
@@ -214,7 +212,7 @@ def _moves_together(x: Floats, y: Floats) -> float | None:
     """Return Spearman's correlation of the second differences of the logs; None below 60 of them."""
     moves = [np.diff(positive_log(s), 2) for s in (x, y)]
     known = np.isfinite(moves[0]) & np.isfinite(moves[1])
-    return rank_correlation(moves[0][known], moves[1][known]) if known.sum() >= 60 else None
+    return rank_correlation(moves[0][known], moves[1][known]) if known.sum() >= MINUTE_ROWS_MIN else None
 
 
 def _mixed_types(frame: ServiceFrame, pair: Pair) -> Reason | None:
@@ -227,26 +225,9 @@ def _mixed_types(frame: ServiceFrame, pair: Pair) -> Reason | None:
 
 Flags = NDArray[np.bool_]
 
-FACTOR = 2.0
+FACTOR = ELASTICITY_BAND[1] / ELASTICITY_BAND[0]
 """Factor between the slope within instances and that of the pool from which they disagree: the width of the
 band of proportional elasticities, 1.4 ÷ 0.7."""
-
-SURE = 4.0
-"""Standard errors by which the two slopes must differ as well; default of this project, for dozens of signals
-are looked at and hours of one day are not independent."""
-
-RANGE_MIN = 1.25
-"""Smallest q95 ÷ q05 of the load within instances, and of the pool's, for a slope; as for a pool whose load
-per instance an autoscaler held still."""
-
-ROWS_MIN = 24
-"""Fewest rows of an instance that counts: two hours of five minutes; default of this project."""
-
-BLOCK_S = 3600.0
-"""Length of the blocks that are independent for the standard error [s]; default of this project."""
-
-BLOCKS_MIN = 6
-"""Fewest such blocks; default of this project."""
 
 
 @dataclass(frozen=True)
@@ -333,7 +314,7 @@ def slopes(load: Floats, value: Floats, instance: NDArray[np.int64], second: Flo
     log_load, log_value = positive_log(load), positive_log(value)
     good = np.isfinite(log_load) & np.isfinite(log_value)
     counts = np.bincount(instance[good], minlength=int(instance.max(initial=0)) + 1)
-    good &= counts[instance] >= ROWS_MIN
+    good &= counts[instance] >= INSTANCE_ROWS_MIN
     if np.unique(instance[good]).size < 2:
         return None
     times, row = np.unique(second[good], return_inverse=True)
@@ -343,7 +324,7 @@ def slopes(load: Floats, value: Floats, instance: NDArray[np.int64], second: Flo
     pool_x, pool_y = pool_x - pool_x.mean(), pool_y - pool_y.mean()
     block = np.unique(times // BLOCK_S, return_inverse=True)[1]
     blocks = int(block.max()) + 1
-    if blocks < BLOCKS_MIN or min(_reach(x), _reach(pool_x)) < math.log(RANGE_MIN):
+    if blocks < BLOCKS_MIN or min(_reach(x), _reach(pool_x)) < math.log(CLOSED_LOOP_RANGE_MIN):
         return None
     slope_within, pull_within = _slope(x, y, block[row], blocks)
     slope_pool, pull_pool = _slope(pool_x, pool_y, block, blocks)
@@ -359,7 +340,7 @@ def _means(values: Floats, group: NDArray[np.int64]) -> Floats:
 
 
 def _reach(values: Floats) -> float:
-    low, high = np.quantile(values, [0.05, 0.95])
+    low, high = np.quantile(values, LOAD_RANGE_QUANTILES)
     return float(high - low)
 
 
@@ -373,7 +354,11 @@ def _slope(x: Floats, y: Floats, block: NDArray[np.int64], blocks: int) -> tuple
 def _cap(found: Slopes) -> Cap | None:
     small, large = sorted((abs(found.within), abs(found.pool)))
     apart = found.within * found.pool <= 0 or large > FACTOR * small
-    if large < ELASTICITY_FLOOR or not apart or abs(found.within - found.pool) <= SURE * found.error:
+    if (
+        large < ELASTICITY_FLOOR
+        or not apart
+        or abs(found.within - found.pool) <= SLOPES_APART_SE * found.error
+    ):
         return None
     text = (
         f"on the load per instance its elasticity is {found.within:.2f} within instances but "

@@ -9,31 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import (
+    FIT_BINS,
+    GROUP_MIN,
+    LOAD_RANGE_QUANTILES,
+    MAJORITY,
+    NORMAL_95,
+    ROWS_MIN,
+)
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.episodes import operating_rows
 from hs_analysis.statistics.isotonic import MonotoneFit, monotone_fit
+from hs_analysis.statistics.noise import MAD_TO_SD
 from hs_analysis.statistics.ranks import drawn_ranks, mean_ranks
 from hs_analysis.statistics.resampling import block_correlations, percentile_interval
 from hs_analysis.statistics.smoothing import highpass, positive_log
+from hs_analysis.study.constants import (
+    DRIFT_BLOCK_ROWS,
+    DRIFT_BLOCK_S,
+    ELASTICITY_BINS,
+    ELASTICITY_FLOOR,
+    ELASTICITY_SYSTEMATIC_SD,
+    PEAK_SHARE,
+    TREND_S,
+)
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Integers = NDArray[np.int64]
-
-ELASTICITY_BINS = 12
-"""Equal-count load bins whose medians carry the slope; default of this project."""
-
-ELASTICITY_SYSTEMATIC_SD = 0.03
-"""One standard deviation of the slope that no resampling sees; default of this project, measured on simulated
-services (coverage of the 95 % interval 0.79 without, 0.93 with it)."""
-
-SPREAD_KEPT = 0.5
-"""Share of the spread of ln(load) that a resample must keep to count for the interval of the slope; default
-of this project."""
-
-PEAK_SHARE = 0.3
-"""Load above this share of the peak counts as high when local slopes are reported [ratio]; the paper's plots
-(arXiv:2508.19559, Fig. 2) bend near it."""
 
 
 def operating_range(load: Floats) -> Flags:
@@ -45,7 +48,7 @@ def load_range(load: Floats) -> float:
     """Return q95 ÷ q05 of complete loads, shape (n,); NaN without rows, infinite when q05 is 0."""
     if load.size == 0:
         return math.nan
-    low, high = np.quantile(load, [0.05, 0.95])
+    low, high = np.quantile(load, LOAD_RANGE_QUANTILES)
     return float(high / low) if low > 0 else math.inf
 
 
@@ -89,7 +92,7 @@ def elasticity(x: Floats, y: Floats, bins: int = ELASTICITY_BINS) -> float | Non
     log_x, log_y = _logs(x, y)
     if log_x.size < 2 * bins:
         bins = log_x.size // 2
-    if bins < 3:
+    if bins < GROUP_MIN:
         return None
     slope = float(binned_slope(log_x, log_y, bins))
     return slope if math.isfinite(slope) else None
@@ -116,9 +119,9 @@ def elasticity_interval(
     drawn = log_x[resamples]
     slopes = binned_slope(drawn, log_y[resamples], bins)
     # A resample that lost most of the load range says nothing about the slope.
-    kept = np.std(drawn, axis=-1) >= SPREAD_KEPT * np.std(log_x)
+    kept = np.std(drawn, axis=-1) >= MAJORITY * np.std(log_x)
     low, high = percentile_interval(np.where(kept, slopes, np.nan))
-    added = 1.96 * ELASTICITY_SYSTEMATIC_SD
+    added = NORMAL_95 * ELASTICITY_SYSTEMATIC_SD
     return value - math.hypot(max(value - low, 0.0), added), value + math.hypot(max(high - value, 0.0), added)
 
 
@@ -144,10 +147,6 @@ def _logs(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     log_x, log_y = positive_log(x), positive_log(y)
     good = np.isfinite(log_x) & np.isfinite(log_y)
     return log_x[good], log_y[good]
-
-
-HIGHPASS_S = 7200.0
-"""Width of the running mean taken away before the high-pass check [s]; default of this project."""
 
 
 @dataclass(frozen=True)
@@ -215,32 +214,16 @@ def highpass_rank_correlation(x: Floats, y: Floats, step_s: float) -> float | No
     step_s
         Width of a row [s].
     """
-    half = max(1, round(HIGHPASS_S / step_s / 2.0))
+    half = max(1, round(TREND_S / step_s / 2.0))
     both = np.isfinite(x) & np.isfinite(y)
-    if both.sum() < 12:
+    if both.sum() < ROWS_MIN:
         return None
     left_x, left_y = (highpass(np.where(both, s, np.nan), half)[both] for s in (x, y))
     return rank_correlation(left_x, left_y)
 
 
-NOISE_BINS = 60
-"""Equal-count load bins of the isotonic fit behind the noise; default of this project."""
-
-ROWS_PER_BIN = 3
-"""Fewest rows of such a bin: with fewer the fit follows single rows and there is no noise left."""
-
 SNR_CAP = 1000.0
 """Largest signal-to-noise ratio reported: above it the noise is below the resolution of the numbers."""
-
-DRIFT_BLOCK_S = 10800.0
-"""Length of the blocks whose median residuals are compared [s]; default of this project."""
-
-DRIFT_BLOCK_ROWS = 6
-"""Fewest rows of such a block; default of this project."""
-
-ELASTICITY_FLOOR = 0.3
-"""Smallest elasticity that drift is measured against, so that a flat signal cannot look unsteady by division;
-default of this project."""
 
 
 def signal_to_noise(x: Floats, y: Floats) -> float:
@@ -258,8 +241,8 @@ def signal_to_noise(x: Floats, y: Floats) -> float:
         return 0.0
     fit = load_fit(x, y).predict(x)
     residual = y - fit
-    low, high = np.quantile(fit, [0.05, 0.95])
-    noise = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
+    low, high = np.quantile(fit, LOAD_RANGE_QUANTILES)
+    noise = MAD_TO_SD * float(np.median(np.abs(residual - np.median(residual))))
     # A MAD of rounding specks is a MAD of 0.
     speck = 1e-12 * float(np.abs(y).max())
     if noise <= speck:
@@ -272,7 +255,7 @@ def signal_to_noise(x: Floats, y: Floats) -> float:
 def load_fit(x: Floats, y: Floats) -> MonotoneFit:
     """Return the monotone fit of a signal on its load through at most 60 bins of at least 3 rows."""
     rows = int((np.isfinite(x) & np.isfinite(y)).sum())
-    return monotone_fit(x, y, bins=max(2, min(NOISE_BINS, rows // ROWS_PER_BIN)))
+    return monotone_fit(x, y, bins=max(2, min(FIT_BINS, rows // GROUP_MIN)))
 
 
 def log_residuals(x: Floats, y: Floats) -> Floats:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from hs_analysis.schema.constants import MINUTE_ROWS_MIN
 from hs_analysis.schema.results import Interval
 from hs_analysis.statistics.autoregression import (
     correlate,
@@ -21,7 +22,8 @@ from hs_analysis.statistics.autoregression import (
 from hs_analysis.statistics.ranks import mean_ranks
 from hs_analysis.statistics.resampling import percentile_interval
 from hs_analysis.statistics.smoothing import running_mean
-from hs_analysis.study.effects import HIGHPASS_S, load_fit
+from hs_analysis.study.constants import LAG_PEAK, LAG_REACH_S, SURROGATES, TREND_S
+from hs_analysis.study.effects import load_fit
 
 Floats = NDArray[np.float64]
 
@@ -30,18 +32,6 @@ Shape = Literal["plain", "counts", "ranks"]
 one size (Pearson's residual, McCullagh & Nelder 1989) and, unlike roots of the rows, stays linear where rows
 hold a handful; or subtracted from ranks, because a few spikes of a latency carry most of its variance and
 would be all that the filter sees."""
-
-REACH_S = 900.0
-"""Largest lag looked at [s]; default of this project."""
-
-ROWS_MIN = 60
-"""Fewest filtered rows for a link; default of this project."""
-
-SURROGATES = 9
-"""Shifts over which the link to expect is taken; default of this project."""
-
-LAG_PEAK = 3.0
-"""A lag is reported when the peak exceeds this many 1/sqrt(n); default of this project."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +92,15 @@ def find_link(x: Floats, y: Floats, step_s: float, shape: Shape = "plain") -> Li
     Link | None
         None with fewer than 60 filtered rows.
     """
-    left_x, left_y = _moves(x, y, max(1, round(HIGHPASS_S / step_s / 2.0)), shape)
+    left_x, left_y = _moves(x, y, max(1, round(TREND_S / step_s / 2.0)), shape)
     model = fit_autoregression(left_y)
     if model is None:
         return None
     news_x, news_y = model.innovations(left_x), model.innovations(left_y)
     rows = int((np.isfinite(news_x) & np.isfinite(news_y)).sum())
-    if rows < ROWS_MIN:
+    if rows < MINUTE_ROWS_MIN:
         return None
-    reach = max(1, round(REACH_S / step_s))
+    reach = max(1, round(LAG_REACH_S / step_s))
     totals, squares, pairs = lag_sums(news_x, news_y, reach)
     # sqrt(rows) times the correlation, weighed down by sqrt(pairs / rows)
     strength = float((_ratios(totals, pairs) / np.sqrt(_loudness(news_x, news_y, reach))).max())
@@ -175,7 +165,7 @@ def expected_strength(
     if shape == "counts":
         y = np.sqrt(y)
     fit = load_fit(x, y).predict(x)
-    rest, reach = y - fit, round(HIGHPASS_S / step_s)
+    rest, reach = y - fit, round(TREND_S / step_s)
     if x.size <= 2 * reach:
         return None
     shifts = rng.integers(reach, x.size - reach, size=SURROGATES)
@@ -215,9 +205,9 @@ def find_lag(x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Gen
         return None
     news_x, news_y = (model.innovations(np.where(both, s, np.nan)) for s in (x, y))
     rows = int((np.isfinite(news_x) & np.isfinite(news_y)).sum())
-    if rows < ROWS_MIN:
+    if rows < MINUTE_ROWS_MIN:
         return None
-    reach = max(1, round(REACH_S / step_s))
+    reach = max(1, round(LAG_REACH_S / step_s))
     products = cross_products(news_x, news_y, reach)
     found = correlate(products, rows)
     if float(found.max()) * math.sqrt(rows) <= LAG_PEAK:

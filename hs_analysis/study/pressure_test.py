@@ -9,12 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import (
+    DECILES,
+    GROUP_MIN,
+    MIX_MOVED_RATIO,
+    ROWS_MIN,
+    SHORTEST_S,
+    TEST_LEVEL_STEP,
+    TEST_LEVELS_MIN,
+    TEST_RANGE_MIN,
+)
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import FLOWS, steady
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.effects import (
+from hs_analysis.study.constants import (
+    DRIFT_MAX,
     ELASTICITY_BINS,
+    ONE_WAY,
+    RESIDENCES,
+    SIDE_MIN,
+    STEP_LINK_MIN,
+    WINDOWS_PREFERRED,
+)
+from hs_analysis.study.effects import (
     load_fit,
     load_range,
     log_residuals,
@@ -38,15 +56,6 @@ from hs_analysis.study.verdict import SEVERITY, judge, kind_of
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-RESIDENCES = 3.0
-"""Residence times of a decode request that a window should hold; default of this project."""
-
-WINDOWS_PREFERRED = 24
-"""Windows that must remain for a wider window to be preferred; default of this project."""
-
-MIX_SPREAD_MAX = 1.25
-"""q90 ÷ q10 of the tokens per request above which the mix moved; default of this project."""
 
 
 def usual_instances(frame: ServiceFrame, role: str) -> Flags:
@@ -133,7 +142,7 @@ def mix_spread(frame: ServiceFrame, role: str, rows: Flags | None = None) -> flo
     tokens = tokens[np.isfinite(tokens) & (tokens > 0) & (True if rows is None else rows)]
     if tokens.size < 2:
         return None
-    low, high = np.quantile(tokens, [0.1, 0.9])
+    low, high = np.quantile(tokens, DECILES)
     return float(high / low)
 
 
@@ -148,38 +157,8 @@ Integers = NDArray[np.int64]
 
 # Limits of this module: defaults of this project, measured on captures of real serving components.
 
-WINDOWS_MIN = 12
-"""Fewest usable windows."""
-
-RANGE_MIN = 2.0
-"""Smallest q95 ÷ q05 of the load per instance."""
-
-LEVELS_MIN = 3
-"""Fewest levels of the load."""
-
-LEVEL_STEP = 1.25
-"""Load ratio of two levels."""
-
-FEW_WINDOWS = 60
+FEW_WINDOWS = 5 * ELASTICITY_BINS
 """Below this many windows the elasticity has n/5 bins, 4 to 12."""
-
-RISE_S = 60.0
-"""The load rises or falls over this long on each side [s]."""
-
-SIDE_MIN = 8
-"""Fewest rising and fewest falling windows for a hysteresis."""
-
-ONE_WAY = 0.8
-"""|Spearman(load, time)| above which the ramp went one way."""
-
-STEP_LINK_MIN = 2.0
-"""sqrt(n) times the Spearman of window-to-window changes that a one-way ramp needs."""
-
-RUNS_MIN = 3
-"""Fewest runs that may be pooled."""
-
-RUN_OFFSET_MAX = 0.20
-"""Largest standard deviation of the runs' median residuals relative to the elasticity."""
 
 
 def study_pressure(
@@ -203,19 +182,19 @@ def study_pressure(
     """
     rows = _usable_rows(frame, pair)
     runs = [int(run) for run in np.unique(rows.grid.capture[np.isfinite(rows.load)])]
-    if len(runs) < RUNS_MIN:
+    if len(runs) < GROUP_MIN:
         return _apart(frame, pair, rows, runs, settings, rng)
     pooled = _measure(frame, pair, rows, _run_resample(rows, settings, rng), settings, rng)
     if pooled.gates:
         return pooled, rows
     offset = _run_offset(rows, pooled)
     # Latencies and queues are not judged on shifts of their relation, so shifts between runs don't part them.
-    if offset <= RUN_OFFSET_MAX or kind_of(pair.info.family) != "rate":
+    if offset <= DRIFT_MAX or kind_of(pair.info.family) != "rate":
         text = f"{len(runs)} runs pooled on load per instance, {offset:.2f} of the elasticity apart"
-        return pooled.noting(Reason("runs_pooled", text, offset, RUN_OFFSET_MAX)), rows
+        return pooled.noting(Reason("runs_pooled", text, offset, DRIFT_MAX)), rows
     alone, rows = _apart(frame, pair, rows, runs, settings, rng)
     text = f"the runs do not lie on one curve: {offset:.2f} of the elasticity apart, so each was judged alone"
-    return alone.noting(Reason("runs_differ", text, offset, RUN_OFFSET_MAX)), rows
+    return alone.noting(Reason("runs_differ", text, offset, DRIFT_MAX)), rows
 
 
 def _usable_rows(frame: ServiceFrame, pair: Pair) -> StudyRows:
@@ -264,7 +243,7 @@ def _apart(
         names = frame.captures()
         listed = ", ".join(f"{names[run]} {verdict}" for run, verdict in zip(runs, verdicts, strict=True))
         text = f"each run judged alone, the numbers are those of {names[runs[chosen]]}: {listed}"
-        measured = measured.noting(Reason("runs_alone", text, float(len(parts)), float(RUNS_MIN)))
+        measured = measured.noting(Reason("runs_alone", text, float(len(parts)), float(GROUP_MIN)))
     fit, used = np.full(rows.load.size, np.nan), np.zeros(rows.load.size, dtype=bool)
     for part in parts:
         fit, used = np.where(np.isfinite(part.fit), part.fit, fit), used | part.used
@@ -318,19 +297,20 @@ def _bins(windows: int) -> int:
 
 def _gates(load: Floats) -> tuple[Reason, ...]:
     failed: list[Reason] = []
-    if load.size < WINDOWS_MIN:
-        text = f"not tested: {load.size} steady windows, at least {WINDOWS_MIN} are needed"
-        return (Reason("too_few_rows", text, float(load.size), float(WINDOWS_MIN)),)
+    if load.size < ROWS_MIN:
+        text = f"not tested: {load.size} steady windows, at least {ROWS_MIN} are needed"
+        return (Reason("too_few_rows", text, float(load.size), float(ROWS_MIN)),)
     span = load_range(load)
-    if span < RANGE_MIN:
+    if span < TEST_RANGE_MIN:
         text = (
-            f"not tested: load per instance moved by a factor of {span:.2f}, at least {RANGE_MIN:g} is needed"
+            f"not tested: load per instance moved by a factor of {span:.2f}, "
+            f"at least {TEST_RANGE_MIN:g} is needed"
         )
-        failed.append(Reason("load_range", text, span, RANGE_MIN))
+        failed.append(Reason("load_range", text, span, TEST_RANGE_MIN))
     levels = count_levels(load)
-    if levels < LEVELS_MIN:
-        text = f"not tested: {levels} load levels 25 % apart, at least {LEVELS_MIN} are needed"
-        failed.append(Reason("too_few_levels", text, float(levels), float(LEVELS_MIN)))
+    if levels < TEST_LEVELS_MIN:
+        text = f"not tested: {levels} load levels 25 % apart, at least {TEST_LEVELS_MIN} are needed"
+        failed.append(Reason("too_few_levels", text, float(levels), float(TEST_LEVELS_MIN)))
     return tuple(failed)
 
 
@@ -338,7 +318,7 @@ def count_levels(load: Floats) -> int:
     """Return how many loads can be picked so that each is at least 25 % above the one before."""
     levels, last = 0, 0.0
     for value in np.sort(load):
-        if value > 0 and value >= LEVEL_STEP * last:
+        if value > 0 and value >= TEST_LEVEL_STEP * last:
             levels, last = levels + 1, float(value)
     return levels
 
@@ -362,7 +342,7 @@ def _half_shift(residuals: Floats, grid: Grid, slope: float | None) -> float | N
 
 def _hysteresis(residuals: Floats, grid: Grid, offered: Floats, slope: float | None) -> float | None:
     """Return the shift between rising and falling load; None with fewer than 8 windows of either."""
-    reach = max(1, round(RISE_S / grid.step_s))
+    reach = max(1, round(SHORTEST_S / grid.step_s))
     rise = np.full(offered.size, np.nan)
     if offered.size > 2 * reach:
         rise[reach:-reach] = offered[2 * reach :] - offered[: -2 * reach]
@@ -376,14 +356,14 @@ def _hysteresis(residuals: Floats, grid: Grid, offered: Floats, slope: float | N
 def _mix_caps(frame: ServiceFrame, pair: Pair) -> tuple[Cap, ...]:
     """Bound what a moving token mix makes blind or two-valued."""
     spread = mix_spread(frame, pair.load_role, np.isfinite(pair.load))
-    if spread is None or spread <= MIX_SPREAD_MAX or pair.info.family not in ("load", "memory"):
+    if spread is None or spread <= MIX_MOVED_RATIO or pair.info.family not in ("load", "memory"):
         return ()
     text = f"tokens per request moved by a factor of {spread:.2f}"
     if pair.info.family == "load":
-        reason = Reason("mix_moved", f"{text}: requests do not stand for work", spread, MIX_SPREAD_MAX)
+        reason = Reason("mix_moved", f"{text}: requests do not stand for work", spread, MIX_MOVED_RATIO)
         return (Cap("unusable", reason),)
     reason = Reason(
-        "mix_moved", f"{text}: the same work then holds more or less memory", spread, MIX_SPREAD_MAX
+        "mix_moved", f"{text}: the same work then holds more or less memory", spread, MIX_MOVED_RATIO
     )
     return (Cap("guard", reason),)
 

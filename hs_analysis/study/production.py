@@ -9,10 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, RANGE_MIN, ROWS_MIN, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.confounders import find_traps
+from hs_analysis.study.constants import (
+    CLOSED_LOOP_RANGE_MIN,
+    DRIFT_MAX,
+    LATE_S,
+    LINK_MIN,
+    LINK_SWING,
+    ROW_INTERVALS,
+)
 from hs_analysis.study.effects import (
     block_drift,
     elasticity,
@@ -32,41 +41,10 @@ from hs_analysis.study.signal_statistics import (
     interval_note,
     measure_effects,
 )
-from hs_analysis.study.verdict import LINK_MIN, judge
+from hs_analysis.study.verdict import judge
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-
-ROW_S = 300.0
-"""Width of the rows behind association and elasticity [s]; default of this project."""
-
-LINK_ROW_S = 60.0
-"""Narrowest rows of the innovation link and the lag [s]; default of this project."""
-
-ROW_INTERVALS = 2.0
-"""A row of the association holds at least this many effective intervals of its signal, one of the link at
-least one: rows closer than that repeat old values."""
-
-HOURS_MIN = 6.0
-"""Shortest history that is judged [h]; default of this project, measured on simulated services."""
-
-ROWS_MIN = 12
-"""Fewest rows in the operating range; default of this project."""
-
-RANGE_MIN = 1.6
-"""Smallest q95 ÷ q05 of the load; default of this project, measured on simulated services."""
-
-RANGE_MIN_CLOSED_LOOP = 1.25
-"""The same per instance where an autoscaler held the load per instance still; default of this project."""
-
-LINK_SWING = 1.7
-"""How far chance may push a link down in one history of twenty: it is about normal with sd 1."""
-
-LATE_S = 120.0
-"""Lag from which a signal is called late [s]; default of this project."""
-
-HALVES_GAP = 0.2
-"""Difference of the elasticities of both halves that is worth a note; default of this project."""
 
 
 def study_production(
@@ -85,14 +63,14 @@ def study_production(
     rng
         Source of resamples.
     """
-    grid = lay_grid(frame, _windows(ROW_S, ROW_INTERVALS * pair.info.interval_s, frame.window_s))
+    grid = lay_grid(frame, _windows(SUSTAINED_S, ROW_INTERVALS * pair.info.interval_s, frame.window_s))
     pair, range_min = _normalise(frame, pair, grid)
     load, value = grid.mean(pair.load), grid.mean(pair.value)
     both = np.isfinite(load) & np.isfinite(value)
     load, value = np.where(both, load, np.nan), np.where(both, value, np.nan)
     used = operating_range(load)
     rows = StudyRows(grid, load, value, load_fit(load, value).predict(load), used)
-    hours = float(pair.recorded.sum()) * frame.window_s / 3600.0
+    hours = float(pair.recorded.sum()) * frame.window_s / HOUR_S
     gates = _gates(load, used, hours, range_min)
     if gates:
         return Measured(pair.info.family, rows=int(used.sum()), gates=gates), rows
@@ -120,7 +98,7 @@ def _normalise(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, float
     # A tight closed loop holds the load per instance still: rates can still be told from their totals.
     if pair.info.family in ("throughput", "load"):
         return pair, RANGE_MIN
-    return divided, RANGE_MIN_CLOSED_LOOP
+    return divided, CLOSED_LOOP_RANGE_MIN
 
 
 def _gates(load: Floats, used: Flags, hours: float, range_min: float) -> tuple[Reason, ...]:
@@ -164,7 +142,7 @@ class _News:
 
 def _news(frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator) -> _News:
     """Return the innovation link and the lag, on the narrowest rows that hold news of the signal."""
-    grid = lay_grid(frame, _windows(LINK_ROW_S, pair.info.interval_s, frame.window_s))
+    grid = lay_grid(frame, _windows(SHORTEST_S, pair.info.interval_s, frame.window_s))
     load, value = grid.mean(pair.load), grid.mean(pair.value)
     x, y = (np.where(s >= 0, s, np.nan) for s in (load, value))
     shape: Shape = "counts"
@@ -247,7 +225,7 @@ def _notes(measured: Measured, rows: StudyRows) -> tuple[Reason, ...]:
     number = np.flatnonzero(rows.used)
     early, late = np.array_split(number, 2)
     halves = [elasticity(rows.load[part], rows.value[part]) for part in (early, late)]
-    if halves[0] is not None and halves[1] is not None and abs(halves[0] - halves[1]) > HALVES_GAP:
+    if halves[0] is not None and halves[1] is not None and abs(halves[0] - halves[1]) > DRIFT_MAX:
         text = f"elasticity is {halves[0]:.2f} in the first half and {halves[1]:.2f} in the second"
-        notes.append(Reason("halves_differ", text, abs(halves[0] - halves[1]), HALVES_GAP))
+        notes.append(Reason("halves_differ", text, abs(halves[0] - halves[1]), DRIFT_MAX))
     return tuple(notes)

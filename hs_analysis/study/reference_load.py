@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.constants import COVERAGE_MIN, LOAD_RANGE_QUANTILES, TEST_BACKLOG_S
 from hs_analysis.schema.results import Reason
+from hs_analysis.study.constants import POOL_MOVED_RATIO, TREND_S
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -19,13 +21,6 @@ PREFILL_LATENCIES = ("ttft", "queue_time", "prefill_time")
 
 FIRST_TOKEN_SIGNALS = ("ttft", "prefill_tps", "prefill_tps_effective")
 """Counted at the first token, which decode emits: a shortage of either role distorts them."""
-
-POOL_MOVED_RATIO = 1.05
-"""q95 ÷ q05 of the instance count above which a pool counts as moved; default of this project."""
-
-SET_LOAD_BACKLOG_S = 3.0
-"""Age of the backlog from which a window of a pressure test is saturated [s]; default of this project,
-measured on captures of real serving components."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def saturated(frame: ServiceFrame, info: SignalInfo, role: str) -> Flags:
     for pool in pools:
         flags |= frame.values("saturated", pool) > 0.5
         if frame.kind == "pressure_test":
-            flags |= frame.values("backlog_age_s", pool) > SET_LOAD_BACKLOG_S
+            flags |= frame.values("backlog_age_s", pool) > TEST_BACKLOG_S
     return flags
 
 
@@ -88,7 +83,7 @@ def pools_moved(frame: ServiceFrame, role: str) -> bool:
     counts = counts[np.isfinite(counts) & (counts > 0)]
     if counts.size == 0:
         return False
-    low, high = np.quantile(counts, [0.05, 0.95])
+    low, high = np.quantile(counts, LOAD_RANGE_QUANTILES)
     return bool(high > POOL_MOVED_RATIO * low)
 
 
@@ -136,12 +131,6 @@ def _no_reference(info: SignalInfo, role: str) -> Reason:
 
 Integers = NDArray[np.int64]
 
-VALID_SHARE = 0.7
-"""Share of a row's windows that must have a value [ratio]; default of this project."""
-
-SEAM_S = 7200.0
-"""Missing rows between two captures [s], so that no lag or running mean of the study reaches across."""
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -173,7 +162,7 @@ class Grid:
         axis[self.position] = values
         return axis.reshape(-1, self.factor)
 
-    def mean(self, values: Floats, *, valid_share: float = VALID_SHARE) -> Floats:
+    def mean(self, values: Floats, *, valid_share: float = COVERAGE_MIN) -> Floats:
         """Return the mean of each row's windows, shape (rows,); NaN where too few of them have a value."""
         windows = self.windows(values)
         good = np.isfinite(windows)
@@ -188,7 +177,7 @@ def lay_grid(frame: ServiceFrame, factor: int) -> Grid:
     """Lay rows of `factor` windows over the table, each capture from its own first window on."""
     seconds = frame.seconds()
     names = frame.table["capture"].to_numpy()
-    seam = math.ceil(SEAM_S / (factor * frame.window_s))
+    seam = math.ceil(TREND_S / (factor * frame.window_s))
     position = np.zeros(seconds.size, dtype=np.int64)
     starts: list[Floats] = []
     captures: list[Integers] = []

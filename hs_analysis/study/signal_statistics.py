@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import ROWS_MIN
 from hs_analysis.schema.results import Interval, Reason, Verdict
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
 from hs_analysis.statistics.separation import top_separation
 from hs_analysis.statistics.smoothing import positive_log
+from hs_analysis.study.constants import CURVED, ELASTICITY_BINS, FLAT, INDICATIVE_N, REVERSE_GAP
 from hs_analysis.study.effects import (
-    ELASTICITY_BINS,
     associate,
     correlation,
     elasticity,
@@ -47,19 +48,6 @@ class Draws:
 
 Resample = Callable[[Flags], Draws]
 """From a mask of grid rows to resamples of them."""
-
-FLAT = 0.10
-"""Elasticity below which a signal is flat; default of this project."""
-
-INDICATIVE_N = 8.0
-"""Effective sample size below which an interval is only indicative; default of this project."""
-
-CURVED = 0.3
-"""Difference of local slopes from which a relation is called bent; default of this project."""
-
-REVERSE_GAP = 0.1
-"""Difference of the slope and the inverse slope of load on signal from which both are printed; default of
-this project."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +243,7 @@ def _shape_notes(family: str, x: Floats, y: Floats, slope: float | None) -> tupl
 
 def _reverse_slope(x: Floats, y: Floats) -> tuple[float, float] | None:
     log_x, log_y = positive_log(x), positive_log(y)
-    if log_x.size < 12:
+    if log_x.size < ROWS_MIN:
         return None
     rho = float(correlation(log_x, log_y))
     # Below this the inverse slope says only that the two are unrelated, which Spearman says already.

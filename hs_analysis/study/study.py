@@ -13,38 +13,27 @@ import polars as pl
 
 from hs_analysis import evidence
 from hs_analysis.schema.aligned import POOL_ROLES, SERVED, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.constants import MIX_MOVED_RATIO, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.frames import STUDY_POINTS, check, empty
 from hs_analysis.schema.results import Reason, Recommendation, SignalVerdict, StudyResult
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.smoothing import positive_log
 from hs_analysis.study.changes import after_change, common_change, find_jump
 from hs_analysis.study.confounders import find_simpson
+from hs_analysis.study.constants import DRIFT_MAX, SNR_RANKS, SNR_SIZING
 from hs_analysis.study.effects import block_drift
-from hs_analysis.study.pressure_test import MIX_SPREAD_MAX, mix_spread, study_pressure
+from hs_analysis.study.pressure_test import mix_spread, study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.reference_load import Pair, lay_grid, pair_signal
 from hs_analysis.study.signal_statistics import Measured, StudyRows, as_fields
 from hs_analysis.study.verdict import correct_chances, judge, turns
 
-DRIFT_STEP = 0.05
+DRIFT_STEP = DRIFT_MAX / 4.0
 """Relative drifts that round to the same multiple of this count as equal: a quarter of what is allowed;
 default of this project."""
 
-SNR_LEAST = 5.0
-"""Signal to noise that a proportional signal has at least; ranks go up with each doubling of it."""
-
-SNR_RANKS = 2
-"""Doublings above which more signal to noise helps nobody (20 = noise of 5 % of the swing); default of this
-project."""
-
-LAG_STEP_S = 60.0
-"""Lags that round to the same multiple count as equal [s]: one production row."""
-
 CHANGES_NAMED = 2
 """Limits of the recommended signal that are named; default of this project."""
-
-LENGTHS_DRIFT_MAX = 0.20
-"""Largest drift of the tokens per request at which requests can stand for tokens; default of this project."""
 
 
 def recommend(frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...]) -> Recommendation | None:
@@ -70,8 +59,8 @@ def recommend(frame: ServiceFrame, verdicts: tuple[SignalVerdict, ...]) -> Recom
 
 def _rank(verdict: SignalVerdict) -> tuple[float, float, float, int, float]:
     drift = round((verdict.drift or 0.0) / DRIFT_STEP)
-    doublings = math.floor(math.log2(max(verdict.snr or SNR_LEAST, SNR_LEAST) / SNR_LEAST))
-    lag = round(max(verdict.lag_s or 0.0, 0.0) / LAG_STEP_S)
+    doublings = math.floor(math.log2(max(verdict.snr or SNR_SIZING, SNR_SIZING) / SNR_SIZING))
+    lag = round(max(verdict.lag_s or 0.0, 0.0) / SHORTEST_S)
     order = ("decode_tps", "prefill_tps_effective", "prefill_tps")
     tie = order.index(verdict.signal) if verdict.signal in order else len(order)
     return drift, -min(doublings, SNR_RANKS), lag, tie, -(verdict.snr or 0.0)
@@ -114,8 +103,8 @@ def _lengths_steady(frame: ServiceFrame) -> bool:
     """
     if frame.kind == "pressure_test":
         spreads = [mix_spread(frame, role) for role in POOL_ROLES if frame.has("offered_tps", role)]
-        return all(spread is not None and spread <= MIX_SPREAD_MAX for spread in spreads)
-    grid = lay_grid(frame, max(1, round(300.0 / frame.window_s)))
+        return all(spread is not None and spread <= MIX_MOVED_RATIO for spread in spreads)
+    grid = lay_grid(frame, max(1, round(SUSTAINED_S / frame.window_s)))
     requests = frame.values("request_rate", "service")
     for role in POOL_ROLES:
         if not frame.has("offered_tps", role):
@@ -123,16 +112,12 @@ def _lengths_steady(frame: ServiceFrame) -> bool:
         with np.errstate(invalid="ignore", divide="ignore"):
             tokens = np.where(requests > 0, frame.values("offered_tps", role) / requests, np.nan)
         drift = block_drift(positive_log(grid.mean(tokens)), grid.start_s)
-        if drift is None or drift > LENGTHS_DRIFT_MAX:
+        if drift is None or drift > DRIFT_MAX:
             return False
     return True
 
 
 CODE = "mixed_gpu_types"
-
-TYPES_APART = 0.2
-"""Difference of the elasticities of two types from which they disagree, whatever the verdicts; as between
-the halves of a history; default of this project."""
 
 
 def type_frames(frame: ServiceFrame, typed: pl.DataFrame) -> tuple[tuple[str, str, ServiceFrame], ...]:
@@ -210,10 +195,10 @@ def say_types(pool: SignalVerdict, types: Sequence[SignalVerdict]) -> SignalVerd
     tested = [one for one in types if one.verdict != "unknown"]
     slopes = [one.elasticity for one in tested if one.elasticity is not None]
     gap = max(slopes) - min(slopes) if len(slopes) > 1 else 0.0
-    if len(tested) < 2 or (len({one.verdict for one in tested}) == 1 and gap <= TYPES_APART):
+    if len(tested) < 2 or (len({one.verdict for one in tested}) == 1 and gap <= DRIFT_MAX):
         return pool
     text = "its GPU types disagree: " + ", ".join(_said(one) for one in tested)
-    reason = Reason(CODE, f"{text}; one number over all of them moves with their share", gap, TYPES_APART)
+    reason = Reason(CODE, f"{text}; one number over all of them moves with their share", gap, DRIFT_MAX)
     others = tuple(one for one in pool.reasons if one.code != CODE)
     return replace(pool, reasons=(*others, reason))
 

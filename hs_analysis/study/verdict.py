@@ -9,8 +9,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hs_analysis.schema.constants import CLAIM_CHANCE
 from hs_analysis.schema.results import Reason, Turn, Verdict
-from hs_analysis.study.signal_statistics import FLAT, Measured
+from hs_analysis.study.constants import (
+    DRIFT_MAX,
+    ELASTICITY_BAND,
+    FLAT,
+    HIGHPASS_RANK_MIN,
+    LATENCY_DRIFT_MAX,
+    LINK_MIN,
+    NONLINEAR,
+    PEAK_RANK_MIN,
+    RANK_MIN,
+    RANK_SIZING,
+    RANK_TEST_MIN,
+    SNR_MIN,
+    SNR_SIZING,
+    TURN_NEAR,
+)
+from hs_analysis.study.signal_statistics import Measured
 
 SEVERITY: dict[Verdict, int] = {"proportional": 0, "guard": 1, "unusable": 2, "unknown": 3}
 """Verdicts from best to worst."""
@@ -50,74 +67,63 @@ class Check:
     history: Literal["", "production", "pressure_test"] = ""
 
 
-RANK_MIN, RANK_SIZING = 0.65, 0.82
-"""Spearman below which a signal does not follow its load, and below which it orders loads too loosely to size
-a pool: what is left of a perfect relation over evenly spread loads when the signal to noise is 3, and 5,
-1 ÷ sqrt(1 + 12 ÷ snr²). With a higher limit no signal between the two limits on noise could ever pass."""
+def _every(limit: float) -> dict[Kind, float]:
+    return {"rate": limit, "latency": limit, "queue": limit}
 
-LINK_MIN = 5.0
-"""Innovation link below which a signal may share no more than a clock with its load. Of 3,200 signals of made
-strangers under one clock, 10 to 48 h long, none reached it (largest 4.7), nor did any of 1,426 pairs of
-simulated services (largest 4.8)."""
 
-CHANCE_MAX = 0.05
-"""Largest chance that any of the signals tested on one service gets its link without following the load,
-after Holm's correction (1979) for their number; default of this project."""
+def _waits(limit: float) -> dict[Kind, float]:
+    return {"latency": limit, "queue": limit}
 
-NONLINEAR = 0.15
-"""|Spearman − Pearson| from which a latency or queue is said not to be linear; default of this project."""
 
-# Limits: defaults of this project, set on simulated services whose answers are known by intervention, and
-# checked against independent pairs of public series (none passed) and captures of real serving components.
 CHECKS: tuple[Check, ...] = (
     Check("spearman", "rank", "Spearman", True, {"rate": RANK_MIN}, "unusable",
           "it does not follow the load", "production"),
-    Check("spearman", "rank", "Spearman", True, {"rate": 0.85}, "unusable",
+    Check("spearman", "rank", "Spearman", True, {"rate": RANK_TEST_MIN}, "unusable",
           "it does not follow the load", "pressure_test"),  # minutes, and no link to lean on
-    Check("auc_top", "rank", "P(top load > calm load)", True, {"latency": 0.95, "queue": 0.95}, "unusable",
+    Check("auc_top", "rank", "P(top load > calm load)", True, _waits(PEAK_RANK_MIN), "unusable",
           "it does not tell peak load from calm"),
     Check("spearman_highpass", "common_clock", "Spearman without the 2-h mean", True,
-          {"rate": 0.10, "latency": 0.10, "queue": 0.10}, "unusable",
+          _every(HIGHPASS_RANK_MIN), "unusable",
           "it shares a clock or a trend with the load, not its moves"),
     Check("innovation_link", "no_innovation_link", "innovation link", True,
-          {"rate": LINK_MIN, "latency": LINK_MIN, "queue": LINK_MIN}, "unusable",
+          _every(LINK_MIN), "unusable",
           "news in the load does not reach it: a common clock or trend"),
     Check("link_chance", "chance", "chance of its link over all signals tested", False,
-          {"rate": CHANCE_MAX, "latency": CHANCE_MAX, "queue": CHANCE_MAX}, "unusable",
+          _every(CLAIM_CHANCE), "unusable",
           "among so many signals an unrelated one may look like this"),
-    Check("snr", "noise", "signal to noise", True, {"rate": 3.0, "latency": 3.0, "queue": 3.0}, "unusable",
+    Check("snr", "noise", "signal to noise", True, _every(SNR_MIN), "unusable",
           "its noise hides the load"),
     Check("elasticity", "flat", "elasticity", True,
-          {"rate": FLAT, "latency": FLAT, "queue": FLAT}, "unusable",
+          _every(FLAT), "unusable",
           "it hardly moves with the load"),
     Check("drift", "drift", "drift relative to elasticity", False,
-          {"rate": 0.20, "latency": 0.60}, "unusable",
+          {"rate": DRIFT_MAX, "latency": LATENCY_DRIFT_MAX}, "unusable",
           "its relation to the load moves over the hours"),
-    Check("half_shift", "drift", "shift between halves", False, {"rate": 0.20}, "unusable",
+    Check("half_shift", "drift", "shift between halves", False, {"rate": DRIFT_MAX}, "unusable",
           "its relation to the load differs between the first and the second half"),
     Check("hysteresis", "hysteresis", "shift between rising and falling load", False,
-          {"rate": 0.20}, "unusable",
+          {"rate": DRIFT_MAX}, "unusable",
           "it reads differently when load rises and when it falls"),
-    Check("elasticity", "elasticity_low", "elasticity", True, {"rate": 0.70}, "guard",
+    Check("elasticity", "elasticity_low", "elasticity", True, {"rate": ELASTICITY_BAND[0]}, "guard",
           "it moves less than in proportion to the load"),
-    Check("elasticity", "elasticity_high", "elasticity", False, {"rate": 1.40}, "guard",
+    Check("elasticity", "elasticity_high", "elasticity", False, {"rate": ELASTICITY_BAND[1]}, "guard",
           "it moves more than in proportion to the load"),
     Check("spearman", "rank_weak", "Spearman", True, {"rate": RANK_SIZING}, "guard",
           "it orders loads too loosely to size a pool"),
-    Check("snr", "noise", "signal to noise", True, {"rate": 5.0, "latency": 5.0, "queue": 5.0}, "guard",
+    Check("snr", "noise", "signal to noise", True, _every(SNR_SIZING), "guard",
           "too noisy to size a pool"),
     # Latencies and queues are guards by class; this says what they lack beside it.
     Check("nonlinearity", "not_linear", "|Spearman − Pearson|", False,
-          {"latency": NONLINEAR, "queue": NONLINEAR}, "guard",
+          _waits(NONLINEAR), "guard",
           "it does not move in a line with the load"),
 )  # fmt: skip
 
 EDGES: tuple[tuple[str, float, float], ...] = (
-    ("elasticity", 1.40, 0.10),
-    ("elasticity", 0.70, 0.06),
-    ("elasticity", FLAT, 0.03),
-    ("snr", 3.0, 0.9),
-    ("snr", 5.0, 1.0),
+    ("elasticity", ELASTICITY_BAND[1], TURN_NEAR["elasticity_high"]),
+    ("elasticity", ELASTICITY_BAND[0], TURN_NEAR["elasticity_low"]),
+    ("elasticity", FLAT, TURN_NEAR["flat"]),
+    ("snr", SNR_MIN, TURN_NEAR["snr"]),
+    ("snr", SNR_SIZING, TURN_NEAR["snr_sizing"]),
 )
 """Number, limit and how near it an answer can turn over with the next history; measured on simulated
 services."""
@@ -183,13 +189,14 @@ def _figure(value: float) -> str:
 def _passes(measured: Measured) -> Reason:
     """Return the reason of a proportional verdict, with the number nearest to its limit in its range."""
     slope = measured.elasticity or 0.0
-    near = 0.70 if slope - 0.70 < 1.40 - slope else 1.40
+    low, high = ELASTICITY_BAND
+    near = low if slope - low < high - slope else high
     parts = [f"elasticity {_distance(slope, near)}"]
     if measured.snr is not None:
-        parts.append(f"signal to noise {_distance(measured.snr, 5.0)}")
+        parts.append(f"signal to noise {_distance(measured.snr, SNR_SIZING)}")
     shift = measured.drift if measured.drift is not None else measured.half_shift
     if shift is not None:
-        parts.append(f"drift {_distance(shift, 0.20)}")
+        parts.append(f"drift {_distance(shift, DRIFT_MAX)}")
     return Reason("passes", "it moves in proportion to the load: " + ", ".join(parts), slope, near)
 
 
@@ -269,7 +276,7 @@ def correct_chances(measured: Sequence[Measured]) -> list[Measured]:
             f"chance of its innovation link without following the load: {chance:.1g} after Holm's correction "
             f"for {len(tested)} signals tested"
         )
-        reason = Reason("tests", text, float(chance), CHANCE_MAX)
+        reason = Reason("tests", text, float(chance), CLAIM_CHANCE)
         found[k] = replace(measured[k], link_chance=float(chance)).noting(reason)
     return found
 

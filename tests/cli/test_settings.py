@@ -63,6 +63,21 @@ def test_settings_in_every_form(here: Path) -> None:
     assert call("settings", "-o", "csv").stdout.startswith("setting,value,unit,source\n")
 
 
+def test_all_adds_the_constants_with_what_each_rests_on(here: Path) -> None:
+    """JSON holds them beside the settings, CSV below them, and without --all there are none."""
+    done = json.loads(call("settings", "--all", "-o", "json").stdout)
+    found = {row["constant"]: row for row in done["constants"]}
+    assert found["shared.SUSTAINED_S"]["value"] == 300.0
+    assert found["shared.SUSTAINED_S"]["unit"] == "s"
+    assert found["derive.EVENTS_MIN"]["source"] == "outside source: Peduzzi et al. (1996)"
+    assert found["policy.SCALE_OUT_RATIO"]["source"] == "default"
+    assert len(done["settings"]) > 20
+    rows = call("settings", "--all", "-o", "csv").stdout.splitlines()
+    assert rows[0] == "setting,value,unit,source,constant,meaning"
+    assert len(rows) == 1 + len(done["settings"]) + len(found)
+    assert "constants" not in json.loads(call("settings", "-o", "json").stdout)
+
+
 @pytest.mark.parametrize(
     ("text", "arguments", "environment", "message"),
     [

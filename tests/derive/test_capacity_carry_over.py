@@ -8,8 +8,9 @@ import pytest
 from derive.synthetic import SETTINGS, day_shape, frame_of, wander
 from scipy.stats import norm
 
-from hs_analysis.derive.capacity import VIOLATING_MIN, remembering
+from hs_analysis.derive.capacity import remembering
 from hs_analysis.derive.capacity_laws import RULES, judge
+from hs_analysis.derive.constants import EVENTS_MIN
 from hs_analysis.derive.rows import RoleRows, role_rows
 
 CHANCE, SCATTER, STEEPNESS, LIMIT = 0.04, 0.3, 15.0, 1000.0
@@ -75,6 +76,6 @@ def test_too_few_violations_and_pressure_tests_keep_the_own_load() -> None:
     assert remembering(test, SETTINGS.slo) is test
     bad = np.flatnonzero(judge(rows, SETTINGS.slo, drop_recovery=True).bad)
     share = rows.over_low.copy()
-    share[bad[VIOLATING_MIN - 1 :]] = 0.0
+    share[bad[EVENTS_MIN - 1 :]] = 0.0
     few = replace(rows, over_low=share)
     assert remembering(few, SETTINGS.slo) is few

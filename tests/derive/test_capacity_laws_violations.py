@@ -8,14 +8,8 @@ from derive.synthetic import SETTINGS, frame_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.derive.capacity_laws import (
-    BRACKET_VIOLATING_MIN,
-    Bracket,
-    bracket,
-    counted_onsets,
-    doubtful_load,
-    judge,
-)
+from hs_analysis.derive.capacity_laws import Bracket, bracket, counted_onsets, doubtful_load, judge
+from hs_analysis.derive.constants import VIOLATING_MIN
 from hs_analysis.derive.rows import (
     RoleRows,
     load_levels,
@@ -147,7 +141,7 @@ def test_every_counted_onset_has_three_violations_at_its_load_or_more(rows: list
     judged = judge(rows_of(load, bad), SETTINGS.slo, drop_recovery=True)
     for onset in counted_onsets(judged):
         above = judged.bad & judged.kept & (judged.rows.load >= onset)
-        assert int(above.sum()) >= BRACKET_VIOLATING_MIN
+        assert int(above.sum()) >= VIOLATING_MIN
 
 
 def test_bracket_lies_between_clean_and_violating_loads() -> None:

@@ -10,7 +10,8 @@ from scipy.stats import norm
 
 from hs_analysis.derive.capacity import fit_capacity
 from hs_analysis.derive.capacity_laws import judge
-from hs_analysis.derive.mix import ELASTICITY_SD, at_usual_mix
+from hs_analysis.derive.constants import ELASTICITY_SD
+from hs_analysis.derive.mix import at_usual_mix
 from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.derive.service import _resamples
 from hs_analysis.schema.aligned import ServiceFrame

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, service
 
-from hs_analysis.replay.ceilings import CEILING_OVER_CAPACITY, by_latency
+from hs_analysis.replay.ceilings import by_latency
+from hs_analysis.replay.constants import CEILING_OVER_CAPACITY, FULLEST
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.signals import FULLEST, fit_signals
+from hs_analysis.replay.signals import fit_signals
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.aligned import ServiceFrame
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, day, derived, service, verdict
 
-from hs_analysis.replay.drivers import NO_DIP, pool_of, reading, try_signals
+from hs_analysis.replay.constants import NO_DIP
+from hs_analysis.replay.drivers import pool_of, reading, try_signals
 from hs_analysis.schema.aligned import ServiceFrame
 
 PAPER: dict[tuple[str, str], float] = {

@@ -11,9 +11,10 @@ from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.controllers import CONTROLLERS
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.intervals import DAY_S, LEAST_DAYS, sums
+from hs_analysis.replay.intervals import sums
 from hs_analysis.replay.score import score, violation_tokens
 from hs_analysis.replay.simulate import simulate
+from hs_analysis.schema.constants import DAY_S, GROUP_MIN
 from hs_analysis.schema.names import AUTOSCALERS, BASELINES
 
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -81,7 +82,7 @@ def test_equal_days_have_no_spread() -> None:
     assert found.over_s == pytest.approx(found.over_s[:1].repeat(4), rel=0.05)
     assert found.judged_s.tolist() == [86_400.0] * 4
     assert found.over_tokens.sum() == pytest.approx(violation_tokens([result], ("decode",)))
-    assert LEAST_DAYS == 3
+    assert GROUP_MIN == 3
 
 
 def test_a_short_rest_joins_the_day_before() -> None:

@@ -16,7 +16,8 @@ from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
 from hs_analysis.replay.simulate import simulate
-from hs_analysis.statistics.queueing import SIZE_LOSS, size_factor, steepness_factor
+from hs_analysis.statistics.constants import SIZE_LOSS
+from hs_analysis.statistics.queueing import size_factor, steepness_factor
 
 SERVICE_S, LIMIT_S = 0.4, 1.6
 """A prompt takes 0.4 s; the first token may take 2 s, so that it may wait 1.6 s."""

@@ -1,0 +1,60 @@
+"""Numbers of the policy and of its selection that tune an answer."""
+
+from __future__ import annotations
+
+# Where the data gave no number; the policy marks each with "default".
+
+SCALE_OUT_RATIO = 1.10
+"""Wanted ÷ current from which instances are added where the noise of the signal is unknown [ratio]. Default
+of this project."""
+
+SCALE_IN_RATIO = 0.80
+"""Wanted ÷ current from which instances are removed there [ratio]. Default of this project."""
+
+OBSERVE_WINDOWS = 2
+"""SLO windows that soft scale-in watches [windows]. Default of this project."""
+
+MAX_IN_FRACTION = 0.5
+"""Most of a pool that one action removes, however fast its load falls [ratio]. Default of this project."""
+
+LEAST_INSTANCES = 2
+"""Lower bound of a pool that had more than one [instances]. Default of this project."""
+
+MAX_OVER_OBSERVED = 2
+"""Upper bound ÷ most instances ever seen [ratio]. Default of this project."""
+
+DEFAULT_TIERS = ((1.0, 0.10), (1.2, 0.20))
+"""Tiers of a guard whose noise is unknown: its limit, and the share of instances added [× limit, ratio].
+From HeteroScale (arXiv:2508.19559), as its readers give them."""
+
+UPPER_TIER_RANGE = (1.05, 2.0)
+"""Where the upper tier lies at least and at most: no closer than the narrowest dead band, and twice the
+limit is a shortage whatever the noise [× limit]. Default of this project."""
+
+# Where the answer is yes, no or not yet.
+
+APART_MAX = 0.1
+"""Distance up to which the target of the first part and of the whole window agree, and up to which a latency
+limit may lie above the histogram edge it is judged at [ratio]. Default of this project."""
+
+WHOLE_WEEK_SHARE = 0.99
+"""Share of seven days that counts as all of them: the last scrapes of an export are often cut [ratio].
+Default of this project."""
+
+# Selection.
+
+SAME_SHARE_POINTS = 0.01
+"""Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
+prediction against what was observed [ratio of windows]. Measured on simulated services."""
+
+SAME_OVERLOAD = 0.001
+"""Violations of two candidates closer than this are the same [ratio of windows]. Default of this project."""
+
+SAME_HOURS = 0.02
+"""GPU-hours closer than this are the same: the worst fluid replay was 2.2 % off [ratio]. Measured on
+simulated services."""
+
+SAME_MODELLED_HOURS = 0.06
+"""The same where a policy follows other signals than counted tokens: replayed hours of six such policies
+were 0.2 to 7.1 % off, those of 27 that follow counted tokens under 1.5 % but for one of 4.3 % [ratio].
+Measured on simulated services."""
