@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from hs_analysis.derive.capacity import fit_capacity
-from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.constants import EVENTS_MIN, REPEAT_BAND
 from hs_analysis.derive.rows import RoleRows
 from hs_analysis.schema.constants import BLOCK_S, DAY_S, GROUP_MIN, VIOLATION_SLOPE
@@ -38,7 +38,7 @@ DRAWS = 60
 
 
 @dataclass(frozen=True)
-class Check:
+class CoverageCheck:
     """One block against the interval fitted before it; a side is None where too few windows were there."""
 
     ci: Interval
@@ -92,8 +92,8 @@ def realised_coverage(
     blocks = _blocks(seconds)
     if len(blocks) < BLOCKS_MIN:
         return _none("too_short", "the history is shorter than two days: nothing to fit on and check after")
-    checks = rolling_checks(rows, blocks, settings)
-    seen = [check for check in checks if check.seen]
+    checks = coverage_checks(rows, blocks, settings)
+    seen = [check_block for check_block in checks if check_block.seen]
     if len(seen) < GROUP_MIN:
         text = (
             f"{len(seen)} of {len(blocks) - 1} later blocks had a capacity known before them and 10 windows"
@@ -101,13 +101,13 @@ def realised_coverage(
         )
         return replace(_none("few_blocks", text), blocks=len(seen))
     sides = {
-        side: [value for check in seen if (value := getattr(check, side)) is not None]
+        side: [value for check_block in seen if (value := getattr(check_block, side)) is not None]
         for side in ("below", "above")
     }
     return RealisedCoverage(
-        covered=sum(check.holds for check in seen),
+        covered=sum(check_block.holds for check_block in seen),
         blocks=len(seen),
-        block_s=float(np.ptp(_edges(seconds)[:2])),
+        block_s=float(np.ptp(_block_bounds(seconds)[:2])),
         below=(sum(sides["below"]), len(sides["below"])),
         above=(sum(sides["above"]), len(sides["above"])),
         reason=None,
@@ -120,7 +120,7 @@ def _none(code: str, text: str) -> RealisedCoverage:
     )
 
 
-def _edges(seconds: Floats) -> Floats:
+def _block_bounds(seconds: Floats) -> Floats:
     if not seconds.size:
         return np.zeros(0)
     start, end = float(seconds.min()), float(seconds.max())
@@ -130,13 +130,13 @@ def _edges(seconds: Floats) -> Floats:
 
 def _blocks(seconds: Floats) -> list[Mask]:
     """Return the rows of each block; a last one under half its length is left out."""
-    edges = _edges(seconds)
-    found = [(seconds >= a) & (seconds < b) for a, b in pairwise(edges)]
+    block_bounds = _block_bounds(seconds)
+    found = [(seconds >= a) & (seconds < b) for a, b in pairwise(block_bounds)]
     most = max((int(mask.sum()) for mask in found), default=0)
     return [mask for mask in found if mask.sum() >= most / 2]
 
 
-def rolling_checks(rows: RoleRows, blocks: list[Mask], settings: Settings) -> list[Check]:
+def coverage_checks(rows: RoleRows, blocks: list[Mask], settings: Settings) -> list[CoverageCheck]:
     """Return the checks of the latest blocks, oldest first; a block without a capacity before it has none."""
     found = []
     for number in range(max(1, len(blocks) - CHECKS_MAX), len(blocks)):
@@ -147,7 +147,9 @@ def rolling_checks(rows: RoleRows, blocks: list[Mask], settings: Settings) -> li
         capacity = fit_capacity(past, settings, resamples, rng, "").capacity
         if capacity.status == "ok" and capacity.ci is not None:
             block_rows = part_of(rows, blocks[number])
-            found.append(check(block_rows, settings.slo, capacity.ci, capacity.slope or VIOLATION_SLOPE))
+            found.append(
+                check_block(block_rows, settings.slo, capacity.ci, capacity.slope or VIOLATION_SLOPE)
+            )
     return found
 
 
@@ -158,17 +160,17 @@ def part_of(rows: RoleRows, mask: Mask) -> RoleRows:
     return replace(rows, **cut)
 
 
-def check(rows: RoleRows, slo: Slo, ci: Interval, slope: float = VIOLATION_SLOPE) -> Check:
+def check_block(rows: RoleRows, slo: Slo, ci: Interval, slope: float = VIOLATION_SLOPE) -> CoverageCheck:
     """Hold one block's windows against an interval (see `realised_coverage`).
 
     Windows count by the load that lasted, as capacities do; those that work off an old backlog are left out.
     """
-    judged = judge(rows, slo, drop_recovery=True)
-    load, bad = rows.sustained[judged.kept], judged.bad[judged.kept]
+    labelled = label_rows(rows, slo, drop_recovery=True)
+    load, bad = rows.sustained[labelled.kept], labelled.bad[labelled.kept]
     low, high = ci
     below = (load >= (1.0 - REPEAT_BAND) * low) & (load <= low)
     above = (load >= high) & (load <= (1.0 + REPEAT_BAND) * high)
-    return Check(
+    return CoverageCheck(
         ci,
         _surplus(load[below], bad[below], low, slope, slo) <= 0.0 if below.sum() >= EVENTS_MIN else None,
         _surplus(load[above], bad[above], high, slope, slo) >= 0.0 if above.sum() >= EVENTS_MIN else None,

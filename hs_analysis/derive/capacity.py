@@ -11,18 +11,17 @@ from numpy.typing import NDArray
 from scipy.special import log_expit
 
 from hs_analysis.derive import capacity_laws
-from hs_analysis.derive import rows as gates
 from hs_analysis.derive.capacity_laws import (
     RULES,
     Bracket,
     Fitted,
-    Judged,
+    LabelledRows,
     attempt,
     binomial_fit,
     bracket,
     doubtful_load,
     in_tail,
-    judge,
+    label_rows,
     log_interval,
 )
 from hs_analysis.derive.constants import (
@@ -36,8 +35,8 @@ from hs_analysis.derive.constants import (
     WIDE,
 )
 from hs_analysis.derive.format import capacity_reason
-from hs_analysis.derive.mix import at_usual_mix
-from hs_analysis.derive.rows import RoleRows, trailing_mean
+from hs_analysis.derive.mix import adjust_workload_mix
+from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean
 from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, ROWS_MIN, TEST_VIOLATING_MIN
 from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
@@ -49,7 +48,7 @@ PARTS = np.linspace(0.0, 1.0, 21)
 """Parts of a latency that may answer to the window before [ratio]."""
 
 
-def remembering(rows: RoleRows, slo: Slo) -> RoleRows:
+def with_carry_over(rows: RoleRows, slo: Slo) -> RoleRows:
     """Return the rows of a production history under the load that their latency answers to.
 
     A request that came at the end of a window is served in the next, and the queue it joined was made by
@@ -64,9 +63,9 @@ def remembering(rows: RoleRows, slo: Slo) -> RoleRows:
     """
     if rows.kind != "production":
         return rows
-    judged = judge(rows, slo, drop_recovery=True)
-    known = judged.kept & (rows.load > 0) & (rows.earlier > 0)
-    bad = judged.bad[known]
+    labelled = label_rows(rows, slo, drop_recovery=True)
+    known = labelled.kept & (rows.load > 0) & (rows.earlier > 0)
+    bad = labelled.bad[known]
     if bad.sum() < EVENTS_MIN:
         return rows
     load, earlier = rows.load[known], rows.earlier[known]
@@ -94,8 +93,8 @@ THIN_BELOW = {"production": VIOLATING_MIN, "pressure_test": TEST_VIOLATING_MIN}
 """Below this many violating windows a limit was touched, not met."""
 
 GATES: dict[str, Callable[[RoleRows], Reason | None]] = {
-    "production": gates.production_gate,
-    "pressure_test": gates.pressure_gate,
+    "production": production_gate,
+    "pressure_test": pressure_gate,
 }
 
 
@@ -107,7 +106,7 @@ class CapacityFit:
     ----------
     capacity
         The result.
-    judged
+    labelled
         The rows it rests on.
     draws
         Value in each bootstrap draw, NaN where it failed, shape (draws,).
@@ -124,7 +123,7 @@ class CapacityFit:
     """
 
     capacity: Capacity
-    judged: Judged
+    labelled: LabelledRows
     draws: Floats
     systematic: float = 0.0
     low: float | None = None
@@ -151,44 +150,44 @@ def fit_capacity(
     evidence
         Evidence path of the result.
     """
-    rows = at_usual_mix(remembering(rows, settings.slo), settings.slo)
-    judged = judge(rows, settings.slo, drop_recovery=rows.kind == "production")
+    rows = adjust_workload_mix(with_carry_over(rows, settings.slo), settings.slo)
+    labelled = label_rows(rows, settings.slo, drop_recovery=rows.kind == "production")
     if not np.isfinite(rows.load).any():
         nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"
         code = "no_load" if np.isfinite(rows.work).any() else nothing
-        return _refused(judged, capacity_reason(code, rows.role), resamples, evidence)
+        return _refused(labelled, capacity_reason(code, rows.role), resamples, evidence)
     if not rows.limits or not np.isfinite(rows.over_low).any():
         code = "no_latency_histogram" if rows.limits else "no_slo"
-        return _observed(judged, capacity_reason(code, rows.role), resamples, evidence)
+        return _observed(labelled, capacity_reason(code, rows.role), resamples, evidence)
     gate = GATES[rows.kind](rows)
     if gate is not None:
-        return _floor(judged, settings, gate, _broken_at(judged, settings.slo, None), resamples, evidence)
-    answer = _answer(judged, settings, resamples)
+        return _floor(labelled, settings, gate, _broken_at(labelled, settings.slo, None), resamples, evidence)
+    answer = _answer(labelled, settings, resamples)
     if answer is None:
-        broken_at = _broken_at(judged, settings.slo, bracket(judged, settings.slo))
-        return _floor(judged, settings, _why_not(judged), broken_at, resamples, evidence)
+        broken_at = _broken_at(labelled, settings.slo, bracket(labelled, settings.slo))
+        return _floor(labelled, settings, _why_not(labelled), broken_at, resamples, evidence)
     if rows.alone:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
-        return _floor(judged, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
+        return _floor(labelled, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
     upper = _at_upper_edge(rows, settings, resamples)
     if isinstance(answer, Bracket):
-        return _bracketed(judged, answer, upper, len(resamples), rng, evidence)
-    return _fitted(judged, answer, upper, evidence)
+        return _bracketed(labelled, answer, upper, len(resamples), rng, evidence)
+    return _fitted(labelled, answer, upper, evidence)
 
 
-def _answer(judged: Judged, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
+def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
     """Return the law or the bracket that answers, None where nothing does.
 
     The first law with an interval up to 30 % wide; else a bracket narrower than 15 % (30 % where it
     replaces a wider law); else the narrowest of the wide laws.
     """
     fitted = []
-    for rule in RULES[judged.rows.kind]:
-        fit = attempt(rule, judged, settings.slo, resamples)
+    for rule in RULES[labelled.rows.kind]:
+        fit = attempt(rule, labelled, settings.slo, resamples)
         if fit is not None and fit.width <= WIDE:
             return fit
         fitted += [fit] if fit is not None else []
-    between = bracket(judged, settings.slo) if judged.rows.kind == "production" else None
+    between = bracket(labelled, settings.slo) if labelled.rows.kind == "production" else None
     if between is not None and between.width < (WIDE if fitted else BRACKET_WIDTH):
         return between
     return min(fitted, key=lambda fit: fit.width, default=None)
@@ -196,19 +195,21 @@ def _answer(judged: Judged, settings: Settings, resamples: Integers) -> Fitted |
 
 def _at_upper_edge(rows: RoleRows, settings: Settings, resamples: Integers) -> float | None:
     """Return the capacity by the limit's upper edge, None where nothing answers or both edges are one."""
-    if not rows.edges_differ:
+    if not rows.bucket_bounds_differ:
         return None
     upper = replace(rows, over_low=rows.over_high)
-    judged = judge(upper, settings.slo, drop_recovery=rows.kind == "production")
-    answer = _answer(judged, settings, resamples)
+    labelled = label_rows(upper, settings.slo, drop_recovery=rows.kind == "production")
+    answer = _answer(labelled, settings, resamples)
     if isinstance(answer, Bracket):
         return answer.value
     return answer.crossing.load if answer is not None else None
 
 
-def _edges(judged: Judged, value: float, ci: Interval, upper: float | None) -> tuple[Interval, float | None]:
+def _over_bucket_bounds(
+    labelled: LabelledRows, value: float, ci: Interval, upper: float | None
+) -> tuple[Interval, float | None]:
     """Return the interval stretched to the upper edge's capacity, and the factor between both edges."""
-    if not judged.rows.edges_differ:
+    if not labelled.rows.bucket_bounds_differ:
         return ci, 1.0
     if upper is None:
         return ci, None
@@ -216,26 +217,26 @@ def _edges(judged: Judged, value: float, ci: Interval, upper: float | None) -> t
     return (ci[0], ci[1] * factor), factor
 
 
-def _why_not(judged: Judged) -> Reason:
+def _why_not(labelled: LabelledRows) -> Reason:
     """Tell apart a limit never met, met too seldom, and met but not pinned."""
-    role, count = judged.rows.role, judged.bad_kept
-    if int((judged.bad & judged.rows.judged).sum()) == 0:
+    role, count = labelled.rows.role, labelled.bad_kept
+    if int((labelled.bad & labelled.rows.labelled).sum()) == 0:
         return capacity_reason("no_violations", role)
-    least = THIN_BELOW[judged.rows.kind]
+    least = THIN_BELOW[labelled.rows.kind]
     if count < least:
         return capacity_reason("thin", role, f"{count} windows over the limit", float(count), float(least))
     return capacity_reason(
-        "cannot_fit", role, f"{count} windows over it in {judged.episodes} episodes", float(count)
+        "cannot_fit", role, f"{count} windows over it in {labelled.episodes} episodes", float(count)
     )
 
 
-def _fitted(judged: Judged, fit: Fitted, upper: float | None, evidence: str) -> CapacityFit:
+def _fitted(labelled: LabelledRows, fit: Fitted, upper: float | None, evidence: str) -> CapacityFit:
     value = fit.crossing.load
-    ci, factor = _edges(judged, value, fit.ci, upper)
-    reason = _caveat(judged.rows.role, value, ci, factor)
-    capacity = _capacity(judged, value, ci, "slo", reason, fit.rule.name, evidence, fit.crossing.slope)
+    ci, factor = _over_bucket_bounds(labelled, value, fit.ci, upper)
+    reason = _caveat(labelled.rows.role, value, ci, factor)
+    capacity = _capacity(labelled, value, ci, "slo", reason, fit.rule.name, evidence, fit.crossing.slope)
     high = None if factor is None else ci[1]
-    return CapacityFit(capacity, judged, fit.draws, fit.systematic, ci[0], high, factor, fit.crossing)
+    return CapacityFit(capacity, labelled, fit.draws, fit.systematic, ci[0], high, factor, fit.crossing)
 
 
 def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reason | None:
@@ -250,50 +251,59 @@ def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reas
 
 
 def _bracketed(
-    judged: Judged, between: Bracket, upper: float | None, draws: int, rng: np.random.Generator, evidence: str
+    labelled: LabelledRows,
+    between: Bracket,
+    upper: float | None,
+    draws: int,
+    rng: np.random.Generator,
+    evidence: str,
 ) -> CapacityFit:
     ends, systematic = (
         np.array([between.low, between.high]),
-        math.hypot(SYSTEMATIC_FEW, judged.rows.mix_sd),
+        math.hypot(SYSTEMATIC_FEW, labelled.rows.mix_sd),
     )
-    ci, factor = _edges(judged, between.value, log_interval(between.value, ends, systematic), upper)
-    reason = _caveat(judged.rows.role, between.value, ci, factor)
-    capacity = _capacity(judged, between.value, ci, "slo", reason, "bracket", evidence)
+    ci, factor = _over_bucket_bounds(
+        labelled, between.value, log_interval(between.value, ends, systematic), upper
+    )
+    reason = _caveat(labelled.rows.role, between.value, ci, factor)
+    capacity = _capacity(labelled, between.value, ci, "slo", reason, "bracket", evidence)
     inside = np.exp(rng.uniform(math.log(between.low), math.log(between.high), draws))
     high = None if factor is None else ci[1]
-    return CapacityFit(capacity, judged, inside, systematic, ci[0], high, factor)
+    return CapacityFit(capacity, labelled, inside, systematic, ci[0], high, factor)
 
 
-def _observed(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
+def _observed(labelled: LabelledRows, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
     """Return the most the pool carried, with no claim on latency: nobody knows whether the SLO held."""
-    rows = judged.rows
+    rows = labelled.rows
     return _quantile_floor(
-        judged, rows.usable & np.isfinite(rows.sustained), None, reason, resamples, evidence
+        labelled, rows.usable & np.isfinite(rows.sustained), None, reason, resamples, evidence
     )
 
 
-def _broken_at(judged: Judged, slo: Slo, between: Bracket | None) -> float | None:
+def _broken_at(labelled: LabelledRows, slo: Slo, between: Bracket | None) -> float | None:
     """Return the lowest load that may break the limit, None without one: no floor lies above it.
 
     In production the lowest mean load at which violations began and nothing shows that the SLO held, less one
     systematic error of a bracket, or the lower end of a bracket. In a pressure test the load at which the
     mean share reaches what the SLO allows, however few windows say so, less one systematic error of that law.
     """
-    rows = judged.rows
+    rows = labelled.rows
     if rows.kind == "pressure_test":
-        known = rows.judged & (rows.load > 0)  # windows that fill or drain too: a floor errs on the low side
+        known = rows.labelled & (
+            rows.load > 0
+        )  # windows that fill or drain too: a floor errs on the low side
         crossing = capacity_laws.levels(rows.load[known], rows.over_low[known], slo)
         error = RULES["pressure_test"][0].systematic[rows.role]
         return crossing.load * math.exp(-error) if crossing is not None else None
     ends = [between.low] if between is not None else []
-    doubtful = doubtful_load(judged, slo)
+    doubtful = doubtful_load(labelled, slo)
     if doubtful is not None:
         ends.append(doubtful * math.exp(-math.hypot(SYSTEMATIC_FEW, rows.mix_sd)))
     return min(ends, default=None)
 
 
 def _floor(
-    judged: Judged,
+    labelled: LabelledRows,
     settings: Settings,
     reason: Reason,
     broken_at: float | None,
@@ -305,42 +315,44 @@ def _floor(
     Refused where up to that load more windows violate than the SLO allows (in a pressure test: more samples
     in the mean): then not even that load held.
     """
-    held = judged.held & judged.kept
+    held = labelled.held & labelled.kept
     if int(held.sum()) >= ROWS_MIN:
-        fit = _quantile_floor(judged, held, broken_at, reason, resamples, evidence)
-        upto = judged.kept & (judged.rows.sustained <= (fit.low or 0.0))
-        windows, samples = judged.bad[upto], judged.rows.over_low[upto]
+        fit = _quantile_floor(labelled, held, broken_at, reason, resamples, evidence)
+        upto = labelled.kept & (labelled.rows.sustained <= (fit.low or 0.0))
+        windows, samples = labelled.bad[upto], labelled.rows.over_low[upto]
         kept_slo = upto.any() and windows.mean() <= settings.slo.allowed_window_share
-        if judged.rows.kind == "pressure_test":
+        if labelled.rows.kind == "pressure_test":
             kept_slo = upto.any() and samples.mean() <= capacity_laws.share_limit(settings.slo)
         if kept_slo:
             return fit
-    return _refused(judged, reason, resamples, evidence)
+    return _refused(labelled, reason, resamples, evidence)
 
 
 def _quantile_floor(
-    judged: Judged,
+    labelled: LabelledRows,
     carried: NDArray[np.bool_],
     cap: float | None,
     reason: Reason,
     resamples: Integers,
     evidence: str,
 ) -> CapacityFit:
-    load, carried = _sustained(judged.rows, carried)
+    load, carried = _sustained(labelled.rows, carried)
     if int(carried.sum()) < ROWS_MIN or not load[carried].max() > 0:
-        return _refused(judged, reason, resamples, evidence)
+        return _refused(labelled, reason, resamples, evidence)
     limit = math.inf if cap is None else cap
     most = float(np.quantile(load[carried], HIGHEST_QUANTILE))
     value = min(most, limit)
     chosen = [load[rows[carried[rows]]] for rows in resamples]
     draws = np.array([min(np.quantile(c, HIGHEST_QUANTILE), limit) if c.size else math.nan for c in chosen])
     ci = log_interval(value, draws, 0.0)
-    method = "highest load carried" + (" within the limit" if np.isfinite(judged.rows.over_low).any() else "")
+    method = "highest load carried" + (
+        " within the limit" if np.isfinite(labelled.rows.over_low).any() else ""
+    )
     method += ", lowered below loads that may break it" if value < most else ""
-    capacity = _capacity(judged, value, ci, "observed", reason, method, evidence)
+    capacity = _capacity(labelled, value, ci, "observed", reason, method, evidence)
     # Without a limit nobody knows what latency that load had: it bounds nothing.
-    low = value if judged.rows.limits and np.isfinite(judged.rows.over_low).any() else None
-    return CapacityFit(capacity, judged, draws, low=low)
+    low = value if labelled.rows.limits and np.isfinite(labelled.rows.over_low).any() else None
+    return CapacityFit(capacity, labelled, draws, low=low)
 
 
 def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -351,24 +363,24 @@ def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.f
     return load, np.isfinite(load)
 
 
-def _refused(judged: Judged, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
+def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
     """Return no number; where even the lowest loads break the limit, they are an upper bound."""
     high = None
-    load, bad = judged.load, judged.bad[judged.kept]
+    load, bad = labelled.load, labelled.bad[labelled.kept]
     lowest_rows = np.argsort(load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * load.size))]
-    if load.size >= ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not judged.rows.edges_differ:
+    if load.size >= ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not labelled.rows.bucket_bounds_differ:
         high = lowest = float(load[lowest_rows].max())
         if reason.code == "cannot_fit":
             text = (
                 f"{reason.text}; the lowest load seen, {lowest:.0f} tokens/s per instance, already breaks it"
             )
             reason = Reason(reason.code, text, reason.value, reason.limit)
-    capacity = _capacity(judged, None, None, None, reason, "", evidence)
-    return CapacityFit(capacity, judged, np.full(len(resamples), math.nan), high=high)
+    capacity = _capacity(labelled, None, None, None, reason, "", evidence)
+    return CapacityFit(capacity, labelled, np.full(len(resamples), math.nan), high=high)
 
 
 def _capacity(
-    judged: Judged,
+    labelled: LabelledRows,
     value: float | None,
     ci: Interval | None,
     basis: CapacityBasis | None,
@@ -377,9 +389,9 @@ def _capacity(
     evidence: str,
     slope: float | None = None,
 ) -> Capacity:
-    rows = judged.rows
+    rows = labelled.rows
     status: Status = "refused" if value is None else "ok" if basis == "slo" else "floor"
-    if value is not None and rows.edges_differ:
+    if value is not None and rows.bucket_bounds_differ:
         method += "; the limit lies between two histogram edges, the lower one was used"
     return Capacity(
         role=rows.role,

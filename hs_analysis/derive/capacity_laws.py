@@ -237,8 +237,8 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The judged rows of a role under one SLO.
+class LabelledRows:
+    """The rows of a role, labelled as within or over one SLO.
 
     Attributes
     ----------
@@ -291,7 +291,7 @@ class Bracket:
         return (self.high - self.low) / self.value
 
 
-def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
+def label_rows(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> LabelledRows:
     """Return which rows violate, held and may enter a fit.
 
     A run of violations lasts until five rows are clean and the role's backlog is under 1 s. Its rows after
@@ -302,13 +302,13 @@ def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
     the end of a step) violates under another load than its own. Such windows are dropped up to the highest
     load that was clean and steady; above it they can only be evidence.
     """
-    judged = rows.judged
-    bad = violating(rows.over_low, slo) & judged
-    held = ~bad & judged
+    labelled = rows.labelled
+    bad = violating(rows.over_low, slo) & labelled
+    held = ~bad & labelled
     calm = ~(rows.backlog_s >= BACKLOG_S)
     spans = runs_until_clean(bad, held, calm, CLEAN_ROWS, rows.group)
     onsets = np.array([_onset(rows.load, span) for span in spans])
-    kept = judged.copy()
+    kept = labelled.copy()
     if drop_recovery:
         for (start, stop), onset in zip(spans, onsets, strict=True):
             later = slice(start + ONSET_ROWS, stop)
@@ -318,7 +318,7 @@ def judge(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> Judged:
         kept &= rows.steady | (rows.load > (clean.max() if clean.size else np.inf))
     gap = EPISODE_GAP_S / rows.window_s
     separate = episodes(bad & kept, gap, rows.group)
-    return Judged(rows, bad, held, kept, onsets, int((bad & kept).sum()), len(separate))
+    return LabelledRows(rows, bad, held, kept, onsets, int((bad & kept).sum()), len(separate))
 
 
 def _onset(load: Floats, span: Run) -> float:
@@ -326,10 +326,10 @@ def _onset(load: Floats, span: Run) -> float:
     return float(np.fmax.reduce(first))
 
 
-def counted_onsets(judged: Judged) -> Floats:
+def counted_onsets(labelled: LabelledRows) -> Floats:
     """Return the onset loads at or above which at least 3 and 5 % of the kept rows violate, ascending."""
-    load, bad = judged.load, judged.bad[judged.kept]
-    counted = [onset for onset in judged.onsets if _counts(bad[load >= onset])]
+    load, bad = labelled.load, labelled.bad[labelled.kept]
+    counted = [onset for onset in labelled.onsets if _counts(bad[load >= onset])]
     return np.sort(np.array(counted, dtype=float))
 
 
@@ -338,7 +338,7 @@ def _counts(bad_above: Mask) -> bool:
     return enough and bool(bad_above.mean() >= ONSET_VIOLATING_SHARE)
 
 
-def doubtful_load(judged: Judged, slo: Slo) -> float | None:
+def doubtful_load(labelled: LabelledRows, slo: Slo) -> float | None:
     """Return the lowest mean load at which violations began and nothing shows that the SLO holds, else None.
 
     A load is shown to hold where so few of the n kept windows at it or more violate as would be unlikely if
@@ -347,9 +347,11 @@ def doubtful_load(judged: Judged, slo: Slo) -> float | None:
     single one among the highest loads has few: it is no capacity, but may be the limit. Windows count as
     independent.
     """
-    load, bad = judged.load, judged.bad[judged.kept]
-    doubtful = [onset for onset in judged.onsets if onset > 0 and not _shown_to_hold(bad[load >= onset], slo)]
-    return mean_share(judged, slo) * float(min(doubtful)) if doubtful else None
+    load, bad = labelled.load, labelled.bad[labelled.kept]
+    doubtful = [
+        onset for onset in labelled.onsets if onset > 0 and not _shown_to_hold(bad[load >= onset], slo)
+    ]
+    return mean_share(labelled, slo) * float(min(doubtful)) if doubtful else None
 
 
 def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
@@ -357,31 +359,31 @@ def _shown_to_hold(bad_above: Mask, slo: Slo) -> bool:
     return bool(chance <= CLAIM_CHANCE)
 
 
-def mean_share(judged: Judged, slo: Slo) -> float:
+def mean_share(labelled: LabelledRows, slo: Slo) -> float:
     """Return the mean load under which the allowed share of windows gets more than a load, ÷ that load.
 
     exp(Φ⁻¹(allowed) · sd), sd that of ln load of single windows at the highest loads: a capacity speaks of a
     mean load, and onsets and clean loads are what came by chance.
     """
-    load, noise = judged.load, judged.rows.count_noise
+    load, noise = labelled.load, labelled.rows.count_noise
     if not noise > 0.0 or not load.size or not load.max() > 0.0:
         return 1.0
     return min(1.0, math.exp(float(ndtri(slo.allowed_window_share)) * math.sqrt(noise / load.max())))
 
 
-def bracket(judged: Judged, slo: Slo) -> Bracket | None:
+def bracket(labelled: LabelledRows, slo: Slo) -> Bracket | None:
     """Return the bracket of the capacity, a mean load, between clean loads and onset loads of single windows.
 
     Low end: the smaller of the lowest onset and the 10th-highest clean load; high end: the larger of the
     lowest onset and the 3rd-highest clean load. None under 60 clean rows, or when no onset counts.
     """
-    onsets = counted_onsets(judged)
-    clean = np.sort(judged.rows.load[judged.held & judged.kept])[::-1]
+    onsets = counted_onsets(labelled)
+    clean = np.sort(labelled.rows.load[labelled.held & labelled.kept])[::-1]
     if clean.size < MINUTE_ROWS_MIN or onsets.size == 0:
         return None
     low = min(float(onsets[0]), float(clean[BRACKET_LOW_RANK - 1]))
     high = max(float(onsets[0]), float(clean[END_RANK - 1]))
-    share = mean_share(judged, slo)
+    share = mean_share(labelled, slo)
     return Bracket(share * low, share * high)
 
 
@@ -411,32 +413,32 @@ class Rule:
 
     name: str
     law: Law
-    needs: Callable[[Judged], bool]
+    needs: Callable[[LabelledRows], bool]
     systematic: dict[str, float]
     single_windows: bool = False
     draws_min: float = DRAWS_MIN
 
-    def load(self, judged: Judged) -> Floats:
+    def load(self, labelled: LabelledRows) -> Floats:
         """Return the load of every row that the law reads [tokens/s per instance]."""
-        return judged.rows.load if self.single_windows else judged.rows.sustained
+        return labelled.rows.load if self.single_windows else labelled.rows.sustained
 
-    def crossing(self, judged: Judged, slo: Slo, rows: Integers) -> Crossing | None:
+    def crossing(self, labelled: LabelledRows, slo: Slo, rows: Integers) -> Crossing | None:
         """Return where the SLO just holds by these rows, in mean load; None where the law does not hold."""
-        rows = rows[judged.kept[rows]]
-        load, share = self.load(judged)[rows], judged.rows.over_low[rows]
+        rows = rows[labelled.kept[rows]]
+        load, share = self.load(labelled)[rows], labelled.rows.over_low[rows]
         known = load > 0
         found = self.law(load[known], share[known], slo) if known.any() else None
         if found is None or not self.single_windows:
             return found
-        return at_mean_load(found, judged.rows.count_noise, slo)
+        return at_mean_load(found, labelled.rows.count_noise, slo)
 
 
-def _needs_episodes(judged: Judged) -> bool:
-    return judged.bad_kept >= EVENTS_MIN and judged.episodes >= GROUP_MIN
+def _needs_episodes(labelled: LabelledRows) -> bool:
+    return labelled.bad_kept >= EVENTS_MIN and labelled.episodes >= GROUP_MIN
 
 
-def _needs_both_sides(judged: Judged) -> bool:
-    return min(judged.bad_kept, int((judged.held & judged.kept).sum())) >= TEST_VIOLATING_MIN
+def _needs_both_sides(labelled: LabelledRows) -> bool:
+    return min(labelled.bad_kept, int((labelled.held & labelled.kept).sum())) >= TEST_VIOLATING_MIN
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -451,7 +453,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             "logistic, few episodes",
             logistic,
-            lambda judged: judged.bad_kept >= EVENTS_MIN,
+            lambda labelled: labelled.bad_kept >= EVENTS_MIN,
             dict.fromkeys(SYSTEMATIC_TEST, SYSTEMATIC_FEW),
             single_windows=True,
             draws_min=MAJORITY,
@@ -484,7 +486,7 @@ class Fitted:
         return (self.ci[1] - self.ci[0]) / self.crossing.load
 
 
-def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted | None:
+def attempt(rule: Rule, labelled: LabelledRows, slo: Slo, resamples: Integers) -> Fitted | None:
     """Return a law's answer, None where it does not hold.
 
     It does not hold where its needs are not met, where its crossing lies more than 15 % above the 99 %
@@ -492,27 +494,27 @@ def attempt(rule: Rule, judged: Judged, slo: Slo, resamples: Integers) -> Fitted
 
     Parameters
     ----------
-    rule, judged, slo
+    rule, labelled, slo
         The law, the rows it may use and the objective.
     resamples
         Row numbers of each draw over all rows of the table, shape (draws, rows).
     """
-    if not rule.needs(judged):
+    if not rule.needs(labelled):
         return None
-    crossing = rule.crossing(judged, slo, np.arange(judged.kept.size))
-    load = judged.rows.sustained[judged.kept & (judged.rows.sustained > 0)]
+    crossing = rule.crossing(labelled, slo, np.arange(labelled.kept.size))
+    load = labelled.rows.sustained[labelled.kept & (labelled.rows.sustained > 0)]
     if crossing is None or not load.size:
         return None
     reach = REACH * np.quantile(load, HIGHEST_QUANTILE)
     if crossing.load > reach:
         return None
-    found = [rule.crossing(judged, slo, rows) for rows in resamples]
+    found = [rule.crossing(labelled, slo, rows) for rows in resamples]
     draws = np.array([one.load if one is not None and one.load <= reach else math.nan for one in found])
     if np.isfinite(draws).mean() < rule.draws_min:
         return None
-    systematic = math.hypot(rule.systematic[judged.rows.role], judged.rows.mix_sd)
+    systematic = math.hypot(rule.systematic[labelled.rows.role], labelled.rows.mix_sd)
     low, high = log_interval(crossing.load, draws, systematic)
-    gap_low, gap_high = _gap(rule.load(judged)[judged.kept], crossing.load)
+    gap_low, gap_high = _gap(rule.load(labelled)[labelled.kept], crossing.load)
     return Fitted(rule, crossing, draws, systematic, (min(low, gap_low), max(high, gap_high)))
 
 
@@ -537,16 +539,16 @@ def log_interval(value: float, draws: Floats, systematic: float) -> Interval:
     return value * math.exp(-below), value * math.exp(above)
 
 
-Edges = Mapping[str, tuple[float, float, float]]
+BucketBounds = Mapping[str, tuple[float, float, float]]
 """Per latency its limit and the histogram edges below and above it [s]; no edge above is infinite."""
 
 
-def way_between(edges: Edges, latency: str) -> float:
+def way_between(bucket_bounds: BucketBounds, latency: str) -> float:
     """Return where the limit lies between its edges, 0 at the lower and 1 at the upper one.
 
-    0 where nothing is known of the edges or none is above: the lower edge then stands for the limit.
+    0 where nothing is known of the edges or none is above: the lower edge is then used as the limit.
     """
-    limit, below, above = edges.get(latency, (0.0, 0.0, 0.0))
+    limit, below, above = bucket_bounds.get(latency, (0.0, 0.0, 0.0))
     if not math.isfinite(above) or above <= below:
         return 0.0
     return min(max((limit - below) / (above - below), 0.0), 1.0)

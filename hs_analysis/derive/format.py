@@ -1,4 +1,4 @@
-"""What is said of a number that could not be had: why, and what to record to have it."""
+"""Texts for a number that is missing: why, and what to record to get it."""
 
 from __future__ import annotations
 

@@ -237,11 +237,11 @@ def type_speeds(
         )
         basis, relative = next((one for one in tried if one[1] is not None), (None, None))
         if relative is None:
-            told = _by_queue(frame, pool, resamples)
-            if isinstance(told, str):
-                found += _by_bench(frame, pool, bench, told) or _refused(frame, role, told)
+            of_queue = _by_queue(frame, pool, resamples)
+            if isinstance(of_queue, str):
+                found += _by_bench(frame, pool, bench, of_queue) or _refused(frame, role, of_queue)
                 continue
-            basis, relative = "equal_queue", told
+            basis, relative = "equal_queue", of_queue
         found += _rows(frame, pool, basis, relative)
     return tuple(found)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.rows import limits_of, role_rows
-from hs_analysis.derive.versions import Latest
+from hs_analysis.derive.versions import ActiveVersion
 from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame, column
 from hs_analysis.schema.results import Capacity, Reason
 from hs_analysis.schema.settings import Settings
@@ -26,7 +26,7 @@ def type_capacities(
     frame: ServiceFrame,
     typed: pl.DataFrame,
     pool: CapacityFit,
-    now: Latest,
+    active: ActiveVersion,
     settings: Settings,
     resamples: Integers,
     rng: np.random.Generator,
@@ -40,9 +40,9 @@ def type_capacities(
     typed
         Its rows of the contract SIGNALS that have a GPU type.
     pool
-        The pool's capacity over all types: what a type gets whose own can't be told, with the reason.
-    now
-        Which rows speak of the versions that run now.
+        The pool's capacity over all types: what a type gets whose own can't be estimated, with the reason.
+    active
+        The rows of the active versions.
     settings, resamples, rng
         As of `fit_capacity`.
     """
@@ -58,7 +58,7 @@ def type_capacities(
         if part is None or missing:
             found.append(_of_pool(pool.capacity, gpu_type, missing, link))
             continue
-        fit = fit_capacity(now.of(role_rows(part, role, settings)), settings, resamples, rng, link)
+        fit = fit_capacity(active.of(role_rows(part, role, settings)), settings, resamples, rng, link)
         if fit.capacity.status == "refused":
             why = fit.capacity.reason.text if fit.capacity.reason else "its own load can't be judged"
             found.append(_of_pool(pool.capacity, gpu_type, why, link))

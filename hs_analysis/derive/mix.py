@@ -1,4 +1,4 @@
-"""The workload mix: prefill work per decode work, why it moves, and loads brought to the usual mix."""
+"""The workload mix: prefill work per decode work, why it moves, and loads adjusted for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.constants import (
     ELASTICITY_SD,
     MOVER_SHARE,
@@ -79,7 +79,7 @@ class Mix:
     busy
         Mix of the stretches with enough decode work.
     noise
-        Standard deviation of ln mix of one stretch, NaN where it can't be told.
+        Standard deviation of ln mix of one stretch, NaN where it can't be estimated.
     spread
         q90 − q10 of ln mix over busy stretches with the noise taken off; NaN under three stretches.
     """
@@ -184,15 +184,15 @@ def _spread(busy: Floats, noise: float) -> float:
     return math.sqrt(max(0.0, float(high - low) ** 2 - scatter**2))
 
 
-def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
-    """Return the rows with loads brought to the usual mix, where the mix moves.
+def adjust_workload_mix(rows: RoleRows, slo: Slo) -> RoleRows:
+    """Return the rows with loads adjusted to the mean mix, where the mix moves.
 
     A step of decode reads the KV memory of every sequence it holds: the longer prompts and answers are, the
     fewer tokens an instance decodes within a limit. A limit met only while requests were short says too much
-    of the usual ones. With g = ln(tokens per request) about its load-weighted mean, capacity follows
-    C · exp(γ g), and load · exp(−γ g) is the load of the usual mix. γ is told by a binomial fit of the share
+    of the mean ones. With g = ln(tokens per request) about its load-weighted mean, capacity follows
+    C · exp(γ g), and load · exp(−γ g) is the load at the mean mix. γ is fitted by a binomial fit of the share
     over the limit on ln load and g over all busy rows, because windows that violate see little of the mix; it
-    lies in −1..0 for decode. For prefill no elasticity could be told (queueing and cost per prompt work
+    lies in −1..0 for decode. For prefill no elasticity could be fitted (queueing and cost per prompt work
     against each other): γ = 0.
 
     What is left of the doubt, 0.2 · |mean g of violating rows|, becomes a term of the interval. Nothing
@@ -200,10 +200,10 @@ def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
     """
     if rows.kind != "production":
         return rows
-    judged = judge(rows, slo, drop_recovery=True)
+    labelled = label_rows(rows, slo, drop_recovery=True)
     tokens = rows.request_tokens
-    known = judged.kept & (rows.load > 0) & (tokens > 0)
-    if not known.any() or not judged.bad[known].any():
+    known = labelled.kept & (rows.load > 0) & (tokens > 0)
+    if not known.any() or not labelled.bad[known].any():
         return rows
     busy = known & (rows.load > NEAR_SHARE * np.quantile(rows.load[known], HIGHEST_QUANTILE))
     g = np.log(np.where(tokens > 0, tokens, np.nan))
@@ -214,7 +214,7 @@ def at_usual_mix(rows: RoleRows, slo: Slo) -> RoleRows:
     elasticity = 0.0
     if rows.role == "decode":
         elasticity = _elasticity(np.log(rows.load[busy]), g[busy], rows.over_low[busy])
-    off = abs(float(g[known & judged.bad].mean()))
+    off = abs(float(g[known & labelled.bad].mean()))
     return replace(rows, load=rows.load * np.exp(-elasticity * g), mix_sd=ELASTICITY_SD * off)
 
 

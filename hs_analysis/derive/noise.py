@@ -47,7 +47,7 @@ def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
 
 
 def noise_cv(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> float:
-    """Return the noise of 5-minute means of a signal as a share of its mean, NaN where it can't be told.
+    """Return the noise of 5-minute means of a signal as a share of its mean, NaN where it can't be estimated.
 
     From second differences of disjoint 5-minute means; of rows (scaled by √ of rows per mean) where there
     are fewer than 12 means, or where the load was set on purpose: a test moves within minutes, and second
@@ -78,7 +78,7 @@ def dead_band(cv: float, instances: float) -> Band:
 def cooldowns(startup_s: float) -> tuple[float, float]:
     """Return the cooldowns (out, in) in seconds: max(60, W) and max(600, 2 · start-up).
 
-    Noise is kept out by the mean and the band. To wait for as long as the load itself remembers would keep
+    Noise is kept out by the mean and the band. To wait for the correlation time of the load would keep
     what a ramp asked for long after it: on simulated services that cost hours and held no limit better.
     """
     return max(SHORTEST_S, SUSTAINED_S), max(COOLDOWN_IN_S, 2.0 * startup_s)

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.derive.capacity_laws import Edges, log_interval, way_between
+from hs_analysis.derive.capacity_laws import BucketBounds, log_interval, way_between
 from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.format import RATIO_COLLECT
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
-from hs_analysis.derive.targets import Target
+from hs_analysis.derive.targets import LoadTarget
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
@@ -25,10 +25,10 @@ Floats = NDArray[np.float64]
 
 def ratio_of(
     frame: ServiceFrame,
-    targets: dict[str, Target],
+    targets: dict[str, LoadTarget],
     mix: Mix | None,
     rng: np.random.Generator,
-    edges: Edges | None = None,
+    bucket_bounds: BucketBounds | None = None,
 ) -> tuple[PdRatio, tuple[Refusal, ...]]:
     """Return the ratio of a service and, where it is not `ok`, what would pin it.
 
@@ -42,7 +42,7 @@ def ratio_of(
         Its mix, None where the pools have no common unsaturated rows.
     rng
         Source of the resampled stretches of a floor.
-    edges
+    bucket_bounds
         Per latency the limit and the histogram edges about it. A ratio weighs one pool against the other, so
         no edge is the safe one: where a limit lies between two of them, capacities are taken at the limit
         itself, on the straight line between those at the edges. Capacity grows ever more slowly with the
@@ -61,7 +61,7 @@ def ratio_of(
             evidence=link,
         )
     else:
-        balance = _Balance.of(targets["prefill"], targets["decode"], edges or {})
+        balance = _Balance.of(targets["prefill"], targets["decode"], bucket_bounds or {})
         ratio = _moved(_from_mix(targets, mix, rng, balance), frame, balance, mix, link)
         ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
     if ratio.status == "ok" or ratio.reason is None:
@@ -95,7 +95,7 @@ class _Balance:
     headroom: float
 
     @classmethod
-    def of(cls, prefill: Target, decode: Target, edges: Edges) -> _Balance:
+    def of(cls, prefill: LoadTarget, decode: LoadTarget, bucket_bounds: BucketBounds) -> _Balance:
         factors = (prefill.fit.edge_factor, decode.fit.edge_factor)
         known = prefill.status == "ok" and decode.status == "ok" and None not in factors
         systematic = SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
@@ -108,7 +108,7 @@ class _Balance:
             # interval.
             factor = (decode.value or math.nan) / (prefill.value or math.nan) / scale
             return cls(False, scale * factor, draws * factor, systematic, 1.0, 1.0, prefill.headroom)
-        p_at, d_at = (_at_limit(target, edges) for target in (prefill, decode))
+        p_at, d_at = (_at_limit(target, bucket_bounds) for target in (prefill, decode))
         p_most, d_most = (factor or 1.0 for factor in factors)
         moved, down, up = d_at / p_at, p_at / p_most / d_at, p_at * d_most / d_at
         return cls(True, scale * moved, draws * moved, systematic, down, up, prefill.headroom)
@@ -118,10 +118,10 @@ class _Balance:
         return ci[0] * self.down, ci[1] * self.up
 
 
-def _at_limit(target: Target, edges: Edges) -> float:
+def _at_limit(target: LoadTarget, bucket_bounds: BucketBounds) -> float:
     """Return the capacity at the limit ÷ that at its lower edge."""
     (latency,) = LATENCIES[target.role]
-    way = way_between(edges, latency)
+    way = way_between(bucket_bounds, latency)
     return 1.0 + ((target.fit.edge_factor or 1.0) - 1.0) * way
 
 
@@ -141,14 +141,14 @@ def _moved(ratio: PdRatio, frame: ServiceFrame, balance: _Balance, mix: Mix, lin
     return replace(ratio, fixed_costs=costs)
 
 
-def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
+def _impossible(targets: dict[str, LoadTarget], mix: Mix | None) -> Reason | None:
     if "mixed" in targets and "prefill" not in targets:
         return Reason("single_pool", "one pool does prefill and decode: there is no ratio")
     missing = [role for role in ("prefill", "decode") if role not in targets]
     if missing:
         text = f"the input shows no {' and no '.join(missing)} instances, so there is nothing to balance"
         return Reason("one_role", text)
-    if not np.isfinite(targets["prefill"].fit.judged.rows.work).any():
+    if not np.isfinite(targets["prefill"].fit.labelled.rows.work).any():
         return Reason(
             "no_cache_missed", "cache-missed prompt tokens are not in the input, so prefill work is unknown"
         )
@@ -157,7 +157,7 @@ def _impossible(targets: dict[str, Target], mix: Mix | None) -> Reason | None:
     return None
 
 
-def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, found: _Balance) -> PdRatio:
+def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator, found: _Balance) -> PdRatio:
     prefill, decode = targets["prefill"], targets["decode"]
     at_least, at_most = bounds(prefill, decode, mix)
     if prefill.value is None or decode.value is None:
@@ -211,7 +211,7 @@ def _from_mix(targets: dict[str, Target], mix: Mix, rng: np.random.Generator, fo
     )
 
 
-def bounds(prefill: Target, decode: Target, mix: Mix) -> tuple[float | None, float | None]:
+def bounds(prefill: LoadTarget, decode: LoadTarget, mix: Mix) -> tuple[float | None, float | None]:
     """Return (at_least, at_most) of the balanced ratio mix · C_D ÷ C_P from what is known of either capacity.
 
     A capacity that is known counts with the far end of its interval, a floor bounds it from below only, a
@@ -257,7 +257,7 @@ def _moves(mix: Mix, known: bool) -> Reason:
     return Reason("mix_moves", f"{text}; the value is {what}", factor, math.exp(DRIFT_SPREAD))
 
 
-def _floor_reason(prefill: Target, decode: Target) -> Reason:
+def _floor_reason(prefill: LoadTarget, decode: LoadTarget) -> Reason:
     floors = [target.role for target in (prefill, decode) if target.status == "floor"]
     if not floors:
         text = (

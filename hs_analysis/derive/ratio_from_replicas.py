@@ -217,8 +217,8 @@ def _bound(
     return None, high * _median(groups, "decode") / most
 
 
-def beside(ratio: PdRatio, found: ReplicaRatio | None) -> PdRatio:
-    """Return the ratio with what the recorded counts show beside it, and whether they agree.
+def with_replica_ratio(ratio: PdRatio, found: ReplicaRatio | None) -> PdRatio:
+    """Return the ratio with the one that the recorded counts show, and whether they agree.
 
     The value of the balance stays as it is. They agree where their 95 % intervals meet.
     """

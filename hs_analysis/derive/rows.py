@@ -59,7 +59,7 @@ class RoleRows:
         Work per instance that lasted: a centred 5-minute mean in production, else as `load` [tokens/s].
     count_noise
         Variance ÷ mean of `load` at one mean load: the chance in what comes [tokens/s]; NaN where it can't
-        be told, and in a pressure test, whose loads are means.
+        be estimated, and in a pressure test, whose loads are means.
     limits
         Latencies of this role that were given a limit: ``ttft``, ``tbt``.
     over_low, over_high
@@ -83,7 +83,7 @@ class RoleRows:
         Standard deviation of ln capacity because the limit was met under another token mix than usual.
     alone
         Whether this is one pool of two in production and the other is not in the input: what held requests
-        back, there or here, can't be told.
+        back, there or here, can't be seen.
     """
 
     role: str
@@ -109,12 +109,12 @@ class RoleRows:
     alone: bool = False
 
     @property
-    def judged(self) -> Mask:
+    def labelled(self) -> Mask:
         """Rows with a usable load and a known share."""
         return self.usable & np.isfinite(self.load) & np.isfinite(self.over_low)
 
     @property
-    def edges_differ(self) -> bool:
+    def bucket_bounds_differ(self) -> bool:
         """Whether the limit lies between two histogram edges, so that some windows are undecided."""
         both = np.isfinite(self.over_low) & np.isfinite(self.over_high)
         return bool(np.any(self.over_low[both] - self.over_high[both] > 1e-9))
@@ -202,12 +202,12 @@ def shares_over(frame: ServiceFrame, role: str, limits: tuple[str, ...]) -> tupl
     """
     low, high = np.full(frame.table.height, np.nan), np.full(frame.table.height, np.nan)
     for signal in limits:
-        edges = _edges(frame, signal, role)
+        edges = _bucket_bounds(frame, signal, role)
         low, high = np.fmax(low, edges[0]), np.fmax(high, edges[1])
     return low, high
 
 
-def _edges(frame: ServiceFrame, signal: str, role: str) -> tuple[Floats, Floats]:
+def _bucket_bounds(frame: ServiceFrame, signal: str, role: str) -> tuple[Floats, Floats]:
     for emitter in (role, "service", "decode"):
         if frame.has(f"{signal}_over_low", emitter):
             low = frame.values(f"{signal}_over_low", emitter)
@@ -273,7 +273,7 @@ def _request_tokens(frame: ServiceFrame, role: str, work: Floats, group: Groups)
 
 
 def _count_noise(work: Floats, instances: Floats, group: Groups) -> float:
-    """Noise of work per instance: that of the pool's work, shared by as many instances as usual."""
+    """Noise of work per instance: that of the pool's work, shared by the mean number of instances."""
     known = instances[instances > 0]
     return count_noise(work, group) / float(np.median(known)) if known.size else math.nan
 
@@ -301,7 +301,7 @@ def _answering_load(frame: ServiceFrame, role: str, per_instance: Floats, group:
 def _settled(frame: ServiceFrame, instances: Floats, work: Floats, startup_s: float, group: Groups) -> Mask:
     """Rows in which the instance count has been the same for one start-up time.
 
-    In a pressure test the count has to hold for the three windows that a load remembers: a start-up time
+    In a pressure test the count has to hold for the three windows that carry over: a start-up time
     would leave nothing of it. No instance and no work is a hole in the input, not a pool scaled to zero.
     """
     known = np.isfinite(instances) & ((instances > 0) | np.isfinite(work))
@@ -348,7 +348,7 @@ def waits_for_decode(frame: ServiceFrame) -> Mask:
 
 
 STEADY_MIN_S = ROWS_MIN * SUSTAINED_S
-"""Production: time without saturation that tells a load range [s]: twelve 5-minute rows."""
+"""Production: time without saturation that a load range is read from [s]: twelve 5-minute rows."""
 
 
 def load_range(load: Floats) -> float:

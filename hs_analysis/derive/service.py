@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.backtest_coverage import realised_coverage
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
-from hs_analysis.derive.capacity_laws import Edges, violating
+from hs_analysis.derive.capacity_laws import BucketBounds, violating
 from hs_analysis.derive.constants import CARRY_OVER_ROWS, LEVEL_GROUPS, REACH
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.format import MIXED_TYPES_COLLECT, capacity_refusal
@@ -24,12 +24,12 @@ from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.mix import Stretch, mix_of, stretches_of
 from hs_analysis.derive.profiles import Profile
 from hs_analysis.derive.ratio import ratio_of
-from hs_analysis.derive.ratio_from_replicas import beside, replica_ratio
+from hs_analysis.derive.ratio_from_replicas import replica_ratio, with_replica_ratio
 from hs_analysis.derive.rows import role_rows, work_of
 from hs_analysis.derive.startup import startups_of, with_measured
-from hs_analysis.derive.targets import Target, target_of, with_calm, with_growth
+from hs_analysis.derive.targets import LoadTarget, target_of, with_calm, with_ramp_headroom
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
-from hs_analysis.derive.versions import Latest, latest_version
+from hs_analysis.derive.versions import ActiveVersion, active_version
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
@@ -68,7 +68,7 @@ def capacity_points(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo)
     """
     frames = []
     for role, fit in fits.items():
-        rows = fit.judged.rows
+        rows = fit.labelled.rows
         fails, held = (
             violating(rows.over_high, slo),
             ~violating(rows.over_low, slo) & np.isfinite(rows.over_low),
@@ -82,7 +82,7 @@ def capacity_points(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo)
             "over_low_ratio": _nullable(rows.over_low),
             "over_high_ratio": _nullable(rows.over_high),
             "violates": [True if f else False if h else None for f, h in zip(fails, held, strict=True)],
-            "used": fit.judged.kept,
+            "used": fit.labelled.kept,
         }
         frames.append(_frame(columns, CAPACITY_POINTS))
     return _stack(frames, CAPACITY_POINTS)
@@ -97,7 +97,7 @@ def capacity_curve(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo) 
     """
     frames = []
     for role, fit in fits.items():
-        load = fit.judged.rows.sustained[fit.judged.kept]
+        load = fit.labelled.rows.sustained[fit.labelled.kept]
         load = load[load > 0]
         if load.size < 2 or not load.max() > load.min():
             continue
@@ -119,15 +119,15 @@ def _probability(fit: CapacityFit, grid: Floats, slo: Slo) -> Floats:
         odds = math.log(allowed / (1.0 - allowed)) + crossing.slope * np.log(grid / crossing.load)
         curve: Floats = 0.5 * (1.0 + np.tanh(odds / 2.0))
         return curve
-    judged = fit.judged
-    known = judged.kept & np.isfinite(judged.rows.sustained)
+    labelled = fit.labelled
+    known = labelled.kept & np.isfinite(labelled.rows.sustained)
     if fit.capacity.method.startswith("load levels"):
         bins = max(2, min(LEVEL_GROUPS, int(known.sum()) // GROUP_MIN))
-        share = judged.rows.over_low[known]
-        return monotone_fit(judged.rows.load[known], share, bins=bins, increasing=True).predict(grid)
-    bad = judged.bad[known].astype(float)
+        share = labelled.rows.over_low[known]
+        return monotone_fit(labelled.rows.load[known], share, bins=bins, increasing=True).predict(grid)
+    bad = labelled.bad[known].astype(float)
     bins = min(CURVE_BINS, max(2, bad.size // 3))
-    return monotone_fit(judged.rows.sustained[known], bad, bins=bins, increasing=True).predict(grid)
+    return monotone_fit(labelled.rows.sustained[known], bad, bins=bins, increasing=True).predict(grid)
 
 
 def mix_table(frame: ServiceFrame, stretches: tuple[Stretch, ...], ratio: PdRatio) -> pl.DataFrame:
@@ -179,8 +179,8 @@ def derive_service(
     verdicts: tuple[SignalVerdict, ...],
     settings: Settings,
     typed: pl.DataFrame | None = None,
-    births: pl.DataFrame | None = None,
-    edges: Edges | None = None,
+    instance_startups: pl.DataFrame | None = None,
+    bucket_bounds: BucketBounds | None = None,
     profiles: Sequence[Profile] = (),
     *,
     bench: Sequence[BenchSpeed] = (),
@@ -194,15 +194,15 @@ def derive_service(
     frame
         The aligned service.
     verdicts
-        What the study found: every proportional signal gets a threshold beside the served token rates.
+        What the study found: every proportional signal gets a threshold, as the served token rates do.
     settings
         SLO, start-up times, head-room, draws and seed; equal seeds give equal results.
     typed
         Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
-    births
+    instance_startups
         Rows of the contract BIRTHS; None when they were not looked for.
-    edges
-        Per latency the limit and the histogram edges about it [s]; without them the lower edge stands for a
+    bucket_bounds
+        Per latency the limit and the histogram edges about it [s]; without them the lower edge is used as a
         limit that lies between two.
     profiles
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
@@ -210,46 +210,50 @@ def derive_service(
         How the GPU types of benchmarks compare, where profiles and the history don't tell.
     versions
         Rows of the contract VERSIONS: capacities, targets, the mix and the ratio speak of the version that
-        runs at the end (`latest_version`), demand and growth of the whole window; None when not looked for.
+        runs at the end (`active_version`), demand and growth of the whole window; None when not looked for.
     rolling
         Whether to check the intervals of the capacities on later blocks of the history, which takes a fit
         a block.
     """
     given = settings
-    now = Latest() if versions is None else latest_version(frame, versions)
-    startups = startups_of(frame, now.births(births)) if births is not None else ()
+    active = ActiveVersion() if versions is None else active_version(frame, versions)
+    startups = (
+        startups_of(frame, active.instance_startups(instance_startups))
+        if instance_startups is not None
+        else ()
+    )
     settings = with_measured(given, startups)
     seeds = np.random.SeedSequence(settings.seed).spawn(2 + len(frame.pools))
     resamples = _resamples(frame, settings, np.random.default_rng(seeds[0]))
-    fits = _capacities(frame, now, settings, resamples, seeds[2:])
+    fits = _capacities(frame, active, settings, resamples, seeds[2:])
     typed_capacity: tuple[Capacity, ...] = ()
     speeds: tuple[GpuSpeed, ...] = ()
     if typed is not None:
-        typed = now.typed(frame, typed)
+        typed = active.typed(frame, typed)
         for fit, seed in zip(fits.values(), seeds[2:], strict=True):
             rng = np.random.default_rng(seed.spawn(1)[0])
-            typed_capacity += type_capacities(frame, typed, fit, now, settings, resamples, rng)
+            typed_capacity += type_capacities(frame, typed, fit, active, settings, resamples, rng)
         speeds = type_speeds(frame, typed, typed_capacity, profiles, settings, resamples, bench)
         frame, moved = in_equivalents(frame, typed, speeds)
         if moved:
-            again = _capacities(frame, now, settings, resamples, seeds[2:])
+            again = _capacities(frame, active, settings, resamples, seeds[2:])
             fits |= {role: again[role] for role in moved}
     if rolling:
         fits = {role: _checked(fit, frame, settings) for role, fit in fits.items()}
     targets = {role: target_of(fit, settings) for role, fit in fits.items()}
-    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, now)
-    common = now.both(frame)
+    thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, active)
+    common = active.both(frame)
     mix = mix_of(common, resamples) if {"prefill", "decode"} <= set(targets) else None
-    ratio, unbalanced = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), edges)
-    rows = {role: fit.judged.rows for role, fit in fits.items()}
-    ratio = beside(ratio, replica_ratio(common, rows, mix, resamples))
+    ratio, unbalanced = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), bucket_bounds)
+    rows = {role: fit.labelled.rows for role, fit in fits.items()}
+    ratio = with_replica_ratio(ratio, replica_ratio(common, rows, mix, resamples))
     ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
     demand, censored = demand_of(frame)
     capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
     thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
     speeds = with_pods(speeds, _needs(demand, targets))
     open_ = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
-    refusals = tuple(now.collect(one, rows, frame) for one in open_)
+    refusals = tuple(active.collect(one, rows, frame) for one in open_)
     stretches = mix.stretches if mix is not None else history_stretches(frame)
     return DeriveResult(
         Derived(
@@ -260,7 +264,7 @@ def derive_service(
             refusals=refusals,
             startup=startups,
             gpu_speeds=speeds,
-            releases=now.releases,
+            releases=active.releases,
         ),
         capacity_points(frame, fits, settings.slo),
         capacity_curve(frame, fits, settings.slo),
@@ -270,7 +274,7 @@ def derive_service(
 
 def _capacities(
     frame: ServiceFrame,
-    now: Latest,
+    active: ActiveVersion,
     settings: Settings,
     resamples: NDArray[np.int64],
     seeds: Sequence[np.random.SeedSequence],
@@ -279,19 +283,19 @@ def _capacities(
     found = {}
     for role, seed in zip(frame.pools, seeds, strict=True):
         link = evidence.path(frame.service, "derive", f"capacity@{role}")
-        rows = now.of(role_rows(frame, role, settings))
+        rows = active.of(role_rows(frame, role, settings))
         fit = fit_capacity(rows, settings, resamples, np.random.default_rng(seed), link)
-        reason = now.said(role, fit.capacity.reason)
+        reason = active.with_version_note(role, fit.capacity.reason)
         found[role] = replace(fit, capacity=replace(fit.capacity, reason=reason))
-    return with_growth(with_calm(found), settings)
+    return with_ramp_headroom(with_calm(found), settings)
 
 
 def _checked(fit: CapacityFit, frame: ServiceFrame, settings: Settings) -> CapacityFit:
-    found = realised_coverage(fit.capacity, fit.judged.rows, frame.seconds(), settings)
+    found = realised_coverage(fit.capacity, fit.labelled.rows, frame.seconds(), settings)
     return replace(fit, capacity=replace(fit.capacity, realised_coverage=found))
 
 
-def _needs(demand: Demand, targets: dict[str, Target]) -> dict[str, float | None]:
+def _needs(demand: Demand, targets: dict[str, LoadTarget]) -> dict[str, float | None]:
     """Return the instances that the 95 % demand needs at the target, None where one is unknown."""
     work = {"prefill": demand.prefill_tps, "decode": demand.decode_tps, "mixed": demand.decode_tps}
     found = {}
@@ -319,8 +323,8 @@ def _capacity_refusals(
             above = capacity.per_instance or fit.high
             out.append(capacity_refusal(role, capacity.reason, above and REACH * above, test=test))
         types = frame.gpu_types.get(role, ())
-        told = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
-        if len(types) > max(1, len(told)):
+        known = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
+        if len(types) > max(1, len(known)):
             text = f"the {role} pool holds {' and '.join(types)}: its capacity is a mean over them"
             out.append(
                 Refusal(f"capacity@{role}", "mixed_gpu_types", text, MIXED_TYPES_COLLECT.format(role=role))

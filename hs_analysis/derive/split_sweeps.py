@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.derive.capacity_laws import Edges, way_between
+from hs_analysis.derive.capacity_laws import BucketBounds, way_between
 from hs_analysis.derive.constants import INTEGER_TOTAL_MAX, LOADED_SHARE, NEAR_BEST, STEP_GAIN, STEP_RATIO
 from hs_analysis.derive.mix import DRIFT_SPREAD
 from hs_analysis.derive.ratio import integer_pairs
@@ -180,7 +180,7 @@ def balance_of_peaks(best: Sequence[Trial]) -> Continuous | None:
     """Return the balance of splits whose limiting side nothing shows, from the shape of what they served.
 
     α and β are the highest decode tokens/s per prefill and per decode instance that any split reached, each a
-    lower bound of what its role can do: an indication, beside the best split measured, never in its place.
+    lower bound of what its role can do: an indication next to the best split measured, never in its place.
     None unless the best split lies inside the sweep, α comes from it or a split with less prefill, and β from
     it or one with more.
 
@@ -402,8 +402,8 @@ def trials_of(points: pl.DataFrame, slo: Slo) -> tuple[Trial, ...]:
 
 
 def _bench_trial(row: Mapping[str, Any], slo: Slo) -> Trial:
-    ttft, by_mean = _bench_judged(row, "ttft", slo)
-    tbt, also = _bench_judged(row, "tbt", slo)
+    ttft, by_mean = _bench_verdict(row, "ttft", slo)
+    tbt, also = _bench_verdict(row, "tbt", slo)
     gpus = (row["prefill_gpus"], row["decode_gpus"])
     load = row["request_rate"] if row["request_rate"] is not None else row["concurrency"]
     return Trial(
@@ -413,7 +413,7 @@ def _bench_trial(row: Mapping[str, Any], slo: Slo) -> Trial:
     )  # fmt: skip
 
 
-def _bench_judged(row: Mapping[str, Any], latency: str, slo: Slo) -> tuple[Verdict, bool]:
+def _bench_verdict(row: Mapping[str, Any], latency: str, slo: Slo) -> tuple[Verdict, bool]:
     """Return whether the limit holds, and whether only the mean says so."""
     limit = slo.limit_s(latency)
     if limit is None:
@@ -585,7 +585,7 @@ def mix_groups(frame: ServiceFrame) -> tuple[MixGroup, ...]:
 
 
 def capture_sweeps(
-    frame: ServiceFrame, slo: Slo, edges: Edges | None = None
+    frame: ServiceFrame, slo: Slo, bucket_bounds: BucketBounds | None = None
 ) -> tuple[tuple[SweepResult, ...], pl.DataFrame]:
     """Return the ratio tests in a service's captures, and their splits (contract ``splits``).
 
@@ -599,7 +599,7 @@ def capture_sweeps(
         The service.
     slo
         The limits.
-    edges
+    bucket_bounds
         Per latency the limit and the histogram edges about it [s], for the interpolated share.
     """
     if not {"prefill", "decode"} <= set(frame.pools) or len(frame.captures()) < 2:
@@ -609,7 +609,7 @@ def capture_sweeps(
     tables = [empty(SPLITS)]
     for mix in mix_groups(frame):
         own = [step for step in steps if step.capture in mix.captures]
-        trials = {id(step): _trial(frame, step, mix, slo, edges or {}) for step in own}
+        trials = {id(step): _trial(frame, step, mix, slo, bucket_bounds or {}) for step in own}
         if len({t.pair for t in trials.values()}) < 2:
             continue
         levels = _levels(own, trials)
@@ -645,23 +645,23 @@ def _answers(levels: Sequence[tuple[Trial, ...]], base: SweepResult, slo: Slo) -
     limits = [name for name in ("ttft", "tbt") if slo.limit_s(name) is not None]
     out = []
     if limits:
-        judged = replace(base, ttft_s=slo.ttft_s, tbt_s=slo.tbt_s, quantile=slo.quantile)
-        found = [answer(level, limits, judged, balance=balance) for level in levels]
+        labelled = replace(base, ttft_s=slo.ttft_s, tbt_s=slo.tbt_s, quantile=slo.quantile)
+        found = [answer(level, limits, labelled, balance=balance) for level in levels]
         best = max(found, key=lambda one: one.score or -1.0)
         out.append(replace(best, decides=decides(every, limits)))
     out.append(answer(levels[-1], (), base, balance=balance))
     return out
 
 
-def _trial(frame: ServiceFrame, step: Step, mix: MixGroup, slo: Slo, edges: Edges) -> Trial:
+def _trial(frame: ServiceFrame, step: Step, mix: MixGroup, slo: Slo, bucket_bounds: BucketBounds) -> Trial:
     def mean(signal: str, role: str) -> float:
         values = frame.values(signal, role)[step.rows]
         return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 
     decode_tps, first = mean("decode_tps", "decode"), mean("first_token_rate", "service")
     prefill_tps = mean("prefill_tps_effective", "prefill")
-    ttft, within_ttft = _judged(frame, step, "ttft", slo, edges)
-    tbt, within_tbt = _judged(frame, step, "tbt", slo, edges)
+    ttft, within_ttft = _slo_verdict(frame, step, "ttft", slo, bucket_bounds)
+    tbt, within_tbt = _slo_verdict(frame, step, "tbt", slo, bucket_bounds)
     if ttft != "unknown" and _behind(frame, step) > 1.0 - slo.quantile:
         ttft = "fails"
     p, d = (mean("instances", role) for role in ("prefill", "decode"))
@@ -689,7 +689,9 @@ def _behind(frame: ServiceFrame, step: Step) -> float:
     return float(1.0 - np.nansum(first) / np.nansum(arrived)) if np.isfinite(first).any() else 0.0
 
 
-def _judged(frame: ServiceFrame, step: Step, latency: str, slo: Slo, edges: Edges) -> tuple[Verdict, float]:
+def _slo_verdict(
+    frame: ServiceFrame, step: Step, latency: str, slo: Slo, bucket_bounds: BucketBounds
+) -> tuple[Verdict, float]:
     """Return whether a limit holds in the step, and the interpolated share of samples inside it."""
     if slo.limit_s(latency) is None:
         return "unknown", 1.0
@@ -697,7 +699,7 @@ def _judged(frame: ServiceFrame, step: Step, latency: str, slo: Slo, edges: Edge
     if not np.isfinite(shares[0]).any():
         return "unknown", 1.0
     low_share, high_share = (float(np.nanmean(values)) for values in shares)
-    within = 1.0 - (low_share + (high_share - low_share) * way_between(edges, latency))
+    within = 1.0 - (low_share + (high_share - low_share) * way_between(bucket_bounds, latency))
     allowed = 1.0 - slo.quantile
     verdict: Verdict = "meets" if low_share <= allowed else "fails" if high_share > allowed else "undecided"
     return verdict, within

@@ -36,17 +36,17 @@ SEEN_LATE = ("replicas", "target")
 """What shows the asking in the first sample after it, up to one interval late."""
 
 
-def startups_of(frame: ServiceFrame, births: pl.DataFrame) -> tuple[Startup, ...]:
+def startups_of(frame: ServiceFrame, instance_startups: pl.DataFrame) -> tuple[Startup, ...]:
     """Return the start-up time of every pool of a service.
 
     Parameters
     ----------
     frame
-        The service; births after its last row are not looked at.
-    births
+        The service; instances that start after its last row are not looked at.
+    instance_startups
         Rows of the contract BIRTHS.
     """
-    own = births.filter(pl.col("service") == frame.service)
+    own = instance_startups.filter(pl.col("service") == frame.service)
     own = (
         own.filter(pl.col("first_served").is_between(*_bounds(frame))) if frame.table.height else own.head(0)
     )
@@ -60,12 +60,12 @@ def _bounds(frame: ServiceFrame) -> tuple[pl.Expr, pl.Expr]:
     return first, last
 
 
-def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
-    """Return the median time from asking to serving of a role's births.
+def startup_of(instance_startups: pl.DataFrame, role: str, service: str) -> Startup:
+    """Return the median time from asking to serving of a role's instances.
 
-    ``ok`` with at least three births whose asking is known, all by the best of the ways that has as many; a
-    scrape target and a process begin later than the asking, and the reason says what is left out then. Else
-    ``floor``, a lower bound, with three births of which only the first sample is known: the instance had
+    ``ok`` with at least three instances whose asking is known, all by the best of the ways that has as many;
+    a scrape target and a process begin later than the asking, and the reason says what is left out then. Else
+    ``floor``, a lower bound, with three instances of which only the first sample is known: the instance had
     started before it. Else refused.
 
     The first request came at most one scrape interval r before the sample that shows it, so the value is the
@@ -74,7 +74,7 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
     """
     link = evidence.path(service, "derive", f"startup@{role}")
     for source, words in ASKED_BY.items():
-        known = births.filter(pl.col("asked_by") == source)
+        known = instance_startups.filter(pl.col("asked_by") == source)
         times, resolution = _seconds(known, "asked"), _resolution(known)
         if times.size >= GROUP_MIN:
             text = (
@@ -96,15 +96,15 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
                 source=source,
                 evidence=link,
             )
-    count, least = births.height, float(GROUP_MIN)
-    asked = births["asked"].count()
+    count, least = instance_startups.height, float(GROUP_MIN)
+    asked = instance_startups["asked"].count()
     if count == 0:
         return _refused(role, Reason("no_births", f"no {role} instance came while recording"), 0, link)
     if count < GROUP_MIN or asked:
-        told = f", {asked} of them with the time they were asked for" if asked < count else ""
-        text = f"only {count} {role} instances came while recording{told}"
+        with_request = f", {asked} of them with the time they were asked for" if asked < count else ""
+        text = f"only {count} {role} instances came while recording{with_request}"
         return _refused(role, Reason("few_births", text, float(asked), least), count, link)
-    times = _seconds(births, "first_sample") - _resolution(births)
+    times = _seconds(instance_startups, "first_sample") - _resolution(instance_startups)
     text = (
         f"{count} {role} instances came, but nothing says when they were asked for: from an instance's first "
         "sample to its first request is a lower bound, and no start-up time"
@@ -126,12 +126,12 @@ def startup_of(births: pl.DataFrame, role: str, service: str) -> Startup:
     )
 
 
-def _refused(role: str, reason: Reason, births: int, link: str) -> Startup:
+def _refused(role: str, reason: Reason, instance_startups: int, link: str) -> Startup:
     return Startup(
         role=role,
         value_s=None,
         ci=None,
-        births=births,
+        births=instance_startups,
         status="refused",
         reason=reason,
         source="",
@@ -139,15 +139,17 @@ def _refused(role: str, reason: Reason, births: int, link: str) -> Startup:
     )
 
 
-def _seconds(births: pl.DataFrame, since: str) -> Floats:
-    """Return the seconds from a moment to the first request, sorted; births without the moment left out."""
-    spans = (births["first_served"] - births[since]).drop_nulls().dt.total_microseconds()
+def _seconds(instance_startups: pl.DataFrame, since: str) -> Floats:
+    """Return the seconds from a moment to the first request, sorted, without those that lack the moment."""
+    spans = (
+        (instance_startups["first_served"] - instance_startups[since]).drop_nulls().dt.total_microseconds()
+    )
     return np.sort(spans.to_numpy() / 1e6)
 
 
-def _resolution(births: pl.DataFrame) -> float:
-    """Return the usual time between the samples that the births were read off [s], 0 where unknown."""
-    spacing = births["resolution_s"].drop_nulls().to_numpy()
+def _resolution(instance_startups: pl.DataFrame) -> float:
+    """Return the median time between the samples that starts were read off [s], 0 where unknown."""
+    spacing = instance_startups["resolution_s"].drop_nulls().to_numpy()
     return float(np.median(spacing)) if spacing.size else 0.0
 
 

@@ -25,7 +25,7 @@ from hs_analysis.statistics.episodes import operating_rows
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """Work that one instance of a role should carry [tokens/s].
 
     Attributes
@@ -60,8 +60,8 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
     True if the mean share of samples over the limit's lower edge is under 0.2 % in the 5 % of rows with the
     highest load per instance. None without a limit or with fewer than 60 judged rows.
     """
-    rows = fit.judged.rows
-    load, share = rows.sustained[rows.judged], rows.over_low[rows.judged]
+    rows = fit.labelled.rows
+    load, share = rows.sustained[rows.labelled], rows.over_low[rows.labelled]
     count = int(np.ceil(END_SHARE * load.size))
     if not rows.limits or count < GROUP_MIN:
         return None
@@ -75,7 +75,7 @@ def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
     None for a role without a limit of its own: nothing is known of its latency.
     """
     own = {role: calm_at_peak(fit) for role, fit in fits.items()}
-    known = [calm for role, calm in own.items() if fits[role].judged.rows.limits]
+    known = [calm for role, calm in own.items() if fits[role].labelled.rows.limits]
     calm = bool(known) and all(value is True for value in known)
     return {
         role: replace(fit, capacity=replace(fit.capacity, calm=None if own[role] is None else calm))
@@ -83,7 +83,7 @@ def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
     }
 
 
-def target_of(fit: CapacityFit, settings: Settings) -> Target:
+def target_of(fit: CapacityFit, settings: Settings) -> LoadTarget:
     """Return what one instance of the role should carry.
 
     Known capacity: head-room × the lower end of its interval. Floor: 1.0 × the floor after a calm history,
@@ -94,7 +94,7 @@ def target_of(fit: CapacityFit, settings: Settings) -> Target:
     headroom, value = operating_point(capacity, settings)
     status = "refused" if value is None else capacity.status
     _, still = operating_point(replace(capacity, growth_ratio=None), settings)
-    return Target(
+    return LoadTarget(
         capacity.role, value, estimate_of(capacity), status, capacity.reason, headroom, fit, still
     )  # fmt: skip
 
@@ -123,7 +123,7 @@ def operating_point(capacity: Capacity, settings: Settings) -> tuple[float, floa
 Floats = NDArray[np.float64]
 
 
-def startup_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
+def ramp_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
     """Return by how much the load grows within a start-up time, but for a row in a hundred or fewer [ratio].
 
     A high quantile of x₅(t + start-up) ÷ x₅(t): a controller sizes a pool for the second, the trailing
@@ -155,7 +155,7 @@ def load_steps(rows: RoleRows, out_s: float, in_s: float) -> tuple[float, float]
     """Return by which share the load grows within `out_s` and falls within `in_s` [ratio of the pool].
 
     The 99.9 % quantiles over the operating range, at least 0: a pool that may act once in that time follows
-    its load when one action may move so much. None as for `startup_growth`.
+    its load when one action may move so much. None as for `ramp_growth`.
     """
     seen = _trailing(rows)
     up, down = (
@@ -196,11 +196,11 @@ def _moved(rows: RoleRows, seen: Floats, meant: Floats, lag_s: float, quantile: 
     return float(np.quantile(then[pairs] / now[pairs], quantile))
 
 
-def with_growth(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
+def with_ramp_headroom(fits: dict[str, CapacityFit], settings: Settings) -> dict[str, CapacityFit]:
     """Return the capacities with `growth_ratio` set, over the start-up time or, not known, over 300 s."""
     out = {}
     for role, fit in fits.items():
         startup_s = settings.startup_s.get(role, STARTUP_S)
-        growth = startup_growth(fit.judged.rows, startup_s, calm=fit.capacity.calm is True)
+        growth = ramp_growth(fit.labelled.rows, startup_s, calm=fit.capacity.calm is True)
         out[role] = replace(fit, capacity=replace(fit.capacity, growth_ratio=growth))
     return out

@@ -15,8 +15,8 @@ from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
 from hs_analysis.derive.rows import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.startup import with_measured
-from hs_analysis.derive.targets import Target, estimate_of, highest_load, load_steps, operating_point
-from hs_analysis.derive.versions import Latest
+from hs_analysis.derive.targets import LoadTarget, estimate_of, highest_load, load_steps, operating_point
+from hs_analysis.derive.versions import ActiveVersion
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
@@ -40,19 +40,19 @@ def pool_of(role: str, pools: tuple[str, ...]) -> str | None:
 def thresholds_of(
     frame: ServiceFrame,
     verdicts: tuple[SignalVerdict, ...],
-    targets: dict[str, Target],
+    targets: dict[str, LoadTarget],
     settings: Settings,
     startups: Sequence[Startup] = (),
-    now: Latest | None = None,
+    active: ActiveVersion | None = None,
 ) -> tuple[tuple[Threshold, ...], tuple[Refusal, ...]]:
     """Return the thresholds of a service, and what could not be had of them.
 
     One for the served token rate of each pool, and one for every other signal that the study found
     proportional. A request rate (role ``service``) is counted per instance of the decode or mixed pool.
-    Cooldowns use the start-up time that was given, else the one that was measured. With ``now`` noise and
-    counts are those of the version that runs now.
+    Cooldowns use the start-up time that was given, else the one that was measured. With ``active`` noise and
+    counts are those of the active version.
     """
-    now = now or Latest()
+    active = active or ActiveVersion()
     wanted = [(SERVED[pool], pool) for pool in targets]
     wanted += sorted(
         (v.signal, v.role)
@@ -62,7 +62,7 @@ def thresholds_of(
         and pool_of(v.role, frame.pools) in targets
     )
     times = _startup_times(targets, settings, startups)
-    found = tuple(_threshold(frame, signal, role, targets, times, now) for signal, role in wanted)
+    found = tuple(_threshold(frame, signal, role, targets, times, active) for signal, role in wanted)
     return found, _refusals(found, times)
 
 
@@ -76,7 +76,7 @@ class _StartupTime:
 
 
 def _startup_times(
-    targets: dict[str, Target], settings: Settings, startups: Sequence[Startup]
+    targets: dict[str, LoadTarget], settings: Settings, startups: Sequence[Startup]
 ) -> dict[str, _StartupTime]:
     shown = {one.role: one for one in startups}
     effective = with_measured(settings, startups).startup_s
@@ -90,9 +90,9 @@ def _threshold(
     frame: ServiceFrame,
     signal: str,
     role: str,
-    targets: dict[str, Target],
+    targets: dict[str, LoadTarget],
     times: dict[str, _StartupTime],
-    now: Latest,
+    active: ActiveVersion,
 ) -> Threshold:
     pool = pool_of(role, tuple(targets)) or role
     target = targets[pool]
@@ -104,9 +104,9 @@ def _threshold(
     if value is None and target.value is not None:
         status = "refused"
         reason = Reason("thin", f"fewer than {ROWS_MIN} rows hold both {signal} and the load of {pool}")
-    values = np.where(saturated_rows(frame, pool), np.nan, now.signal(pool, frame.values(signal, role)))
-    group = target.fit.judged.rows.group
-    counts = now.signal(pool, frame.values("instances", pool))
+    values = np.where(saturated_rows(frame, pool), np.nan, active.signal(pool, frame.values(signal, role)))
+    group = target.fit.labelled.rows.group
+    counts = active.signal(pool, frame.values("instances", pool))
     cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
     size = _usual_size(counts)
     band = dead_band(cv, size) if math.isfinite(cv) and size > 0 else None
@@ -114,7 +114,7 @@ def _threshold(
     out_s, in_s = (None, None)
     if startup.seconds is not None:
         out_s, in_s = cooldowns(startup.seconds)
-    moves = load_steps(target.fit.judged.rows, out_s, in_s) if out_s and in_s else None
+    moves = load_steps(target.fit.labelled.rows, out_s, in_s) if out_s and in_s else None
     grows, falls = moves or (None, None)
     total, instances = _highest(target) if signal == SERVED[pool] else (None, None)
     if reason is None:
@@ -142,19 +142,19 @@ def _threshold(
     )
 
 
-def _highest(target: Target) -> tuple[float | None, float | None]:
+def _highest(target: LoadTarget) -> tuple[float | None, float | None]:
     """Return the highest total of a pool's work, and the instances that it needs when it grows no further.
 
     Only where growth made the target: what grew to the highest total that was ever seen grew no further.
     """
     if target.value is None or target.without_growth is None or target.without_growth <= target.value:
         return None, None
-    total = highest_load(target.fit.judged.rows)
+    total = highest_load(target.fit.labelled.rows)
     return (None, None) if total is None else (total, total / target.without_growth)
 
 
 def _usual_size(counts: Floats) -> float:
-    """Return the size of the pool that a usual instance-hour was in, 0 where none ran: Σ n² ÷ Σ n.
+    """Return the size of the pool that the mean instance-hour was in, 0 where none ran: Σ n² ÷ Σ n.
 
     The median would be the size of the quiet hours in a pool that moves, and one of 1 ÷ 3 as a step of its
     band would hold it large in the busy ones.
@@ -181,8 +181,8 @@ def type_thresholds(
 ) -> tuple[Threshold, ...]:
     """Return what an instance of each GPU type should carry of its pool's served token rate.
 
-    Band and cooldowns are the pool's: one controller moves all types. A type whose own capacity can't be told
-    has none, for the pool's mean is no number of its.
+    Band and cooldowns are the pool's: one controller moves all types. A type whose own capacity is
+    unknown has none, for the pool's mean is no number of its.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def type_thresholds(
 
 
 def signal_at(
-    frame: ServiceFrame, signal: str, role: str, target: Target
+    frame: ServiceFrame, signal: str, role: str, target: LoadTarget
 ) -> tuple[float | None, Estimate | None]:
     """Return what a signal reads per instance at the target load, and at the capacity and its interval.
 
@@ -220,7 +220,7 @@ def signal_at(
     """
     if target.value is None or target.capacity is None:
         return None, None
-    rows = target.fit.judged.rows
+    rows = target.fit.labelled.rows
     values = frame.values(signal, role)
     info = frame.info(signal, role)
     if info is None or info.pool == "sum":

@@ -1,4 +1,4 @@
-"""The rows of the version that runs now: what a release inside the window leaves to each pool."""
+"""The rows of the active version: what a release inside the window leaves to each pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 IMAGES = "kube_pod_container_info"
-"""Which image each container runs: kube-state-metrics' metric that tells a restart from a release."""
+"""Which image each container runs: kube-state-metrics' metric that distinguishes a restart from a release."""
 
 TELLS = ("version", "sign", "template")
 """Kinds of evidence, the plainest first; a driver is the node's and no release of an engine."""
@@ -54,17 +54,17 @@ class _Change:
 
 
 @dataclass(frozen=True)
-class Latest:
-    """The rows that speak of the version each pool runs at the end of a window.
+class ActiveVersion:
+    """The rows of the version that each pool runs at the end of a window, its active version.
 
     Attributes
     ----------
     rows
         Per pool that had a release the rows it leaves, shape (rows,); pools without one are not in it.
     releases
-        What is said of them, by pool and time.
+        What is reported of them, by pool and time.
     since_s
-        Per pool from when on instances that came are of the version that runs now [Unix s].
+        Per pool from when on instances that came are of the active version [Unix s].
     alone_s
         Per pool from when on that version runs alone [Unix s]; infinite where it does not yet.
     """
@@ -75,7 +75,7 @@ class Latest:
     alone_s: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, rows: RoleRows) -> RoleRows:
-        """Return a pool's rows with only those usable that speak of the version that runs now.
+        """Return a pool's rows with only those usable that are of the active version.
 
         Work stays: how traffic moves has nothing to do with what serves it.
         """
@@ -97,7 +97,8 @@ class Latest:
     def both(self, frame: ServiceFrame) -> ServiceFrame:
         """Return the service without the pools' values where either pool ran another version.
 
-        The cache hit rate is the engine's and the output length the model's, so the mix is that of now.
+        The cache hit rate is the engine's and the output length the model's, so the mix is the
+        active version's.
         """
         if not self.rows:
             return frame
@@ -107,22 +108,22 @@ class Latest:
         return replace(frame, table=frame.table.with_columns(hidden))
 
     def typed(self, frame: ServiceFrame, typed: pl.DataFrame) -> pl.DataFrame:
-        """Return the rows per GPU type of the versions that run now."""
+        """Return the rows per GPU type of the active versions."""
         for role, kept in self.rows.items():
             windows = frame.table.select("capture", "t").filter(pl.Series(kept))
             own = typed.join(windows, ["capture", "t"], how="semi", maintain_order="left")
             typed = pl.concat([typed.filter(pl.col("role") != role), own.filter(pl.col("role") == role)])
         return typed
 
-    def births(self, births: pl.DataFrame) -> pl.DataFrame:
-        """Return the births of instances of the versions that run now."""
+    def instance_startups(self, instance_startups: pl.DataFrame) -> pl.DataFrame:
+        """Return the starts of instances of the active versions."""
         for role, since_s in self.since_s.items():
             late = pl.col("first_served").dt.epoch("us") >= round(1e6 * since_s)
-            births = births.filter((pl.col("role") != role) | late)
-        return births
+            instance_startups = instance_startups.filter((pl.col("role") != role) | late)
+        return instance_startups
 
-    def said(self, role: str, reason: Reason | None) -> Reason | None:
-        """Return the reason of a pool's number with what it stands on."""
+    def with_version_note(self, role: str, reason: Reason | None) -> Reason | None:
+        """Return the reason of a pool's number with the hours of the active version."""
         own = [one for one in self.releases if one.role == role and one.kind != "tried"]
         if reason is None or not own:
             return reason
@@ -131,8 +132,8 @@ class Latest:
 
     def collect(self, refusal: Refusal, rows: Mapping[str, RoleRows], frame: ServiceFrame) -> Refusal:
         """Return a refusal of a capacity or of the ratio with when enough will have been recorded."""
-        latest = sorted(self.alone_s, key=lambda role: self.alone_s[role])[-1:]
-        asks = {"pd_ratio": latest} | {f"capacity@{role}": [role] for role in self.alone_s}
+        last = sorted(self.alone_s, key=lambda role: self.alone_s[role])[-1:]
+        asks = {"pd_ratio": last} | {f"capacity@{role}": [role] for role in self.alone_s}
         waits = [_wait(role, self.alone_s[role], rows[role], frame) for role in asks.get(refusal.what, ())]
         text = "".join(waits)
         return replace(refusal, collect=f"{refusal.collect}; {text}") if text else refusal
@@ -161,18 +162,18 @@ def minute(seconds: float) -> str:
     return f"{instant(60.0 * np.ceil(seconds / 60.0))[:16]}Z"
 
 
-def latest_version(frame: ServiceFrame, versions: pl.DataFrame) -> Latest:
+def active_version(frame: ServiceFrame, versions: pl.DataFrame) -> ActiveVersion:
     """Return what the releases inside a window leave of it to the versions that run at its end.
 
     A release that took the place of the version before leaves the rows after that one was last seen. One that
     was tried and went again costs the rows it ran in. Where two versions run at the end, the one that most
-    instances run is the one of now: rows in which both ran belong to neither, so that nothing is left to a
+    instances run is the active one: rows in which both ran belong to neither, so that nothing is left to a
     roll-out that is half done. A row on either side of what was seen goes too, for an instance runs before
     its first sample and after its last.
 
-    Versions that were there from the start are no release, nor is a value that an instance tells beside
-    another. A template's hash changes with a mere restart: it counts only where nothing names the version,
-    and not in a pressure test, whose pools are made anew for every split.
+    Versions that were there from the start are no release, nor is a value that an instance reports
+    together with another. A template's hash changes with a mere restart: it counts only where nothing names
+    the version, and not in a pressure test, whose pools are made anew for every split.
 
     Parameters
     ----------
@@ -182,8 +183,8 @@ def latest_version(frame: ServiceFrame, versions: pl.DataFrame) -> Latest:
         Rows of contract VERSIONS.
     """
     if not frame.table.height:
-        return Latest()
-    rows, since, alone, said = {}, {}, {}, []
+        return ActiveVersion()
+    rows, since, alone, releases = {}, {}, {}, []
     for role in frame.pools:
         changes = [
             change for what, seen in _evidence(frame, versions, role) for change in _changes(what, seen)
@@ -191,12 +192,12 @@ def latest_version(frame: ServiceFrame, versions: pl.DataFrame) -> Latest:
         if not changes:
             continue
         rows[role] = ~np.logical_or.reduce([_touched(frame, change.out) for change in changes])
-        said += _told(frame, role, rows[role], changes)
+        releases += _releases_of(frame, role, rows[role], changes)
         lasting = [change for change in changes if change.kind == "released" or change.lost]
         if lasting:
             since[role] = max(change.start_s for change in lasting)
             alone[role] = max(np.inf if c.lost else max(c.start_s, c.end_s) for c in lasting)
-    return Latest(rows, tuple(said), since, alone)
+    return ActiveVersion(rows, tuple(releases), since, alone)
 
 
 def _evidence(frame: ServiceFrame, versions: pl.DataFrame, role: str) -> list[tuple[str, list[_Seen]]]:
@@ -228,23 +229,23 @@ def _changes(what: str, seen: Sequence[_Seen]) -> list[_Change]:
     at_end = [s for s in seen if s.last_s > end - SETTLED_S]
     final = {s.value for s in at_end}
     come = {value for value in first if first[value] - start >= SETTLED_S}
-    new, beside, gone = final & come, final - come, set(first) - final
+    new, others, gone = final & come, final - come, set(first) - final
     if not new:
         return _tried(what, seen, gone & come, _most(at_end, final))
     at = min(first[value] for value in new)
-    replaced = {v for v in gone if first[v] < at and (not beside or last[v] >= at)}
+    replaced = {v for v in gone if first[v] < at and (not others or last[v] >= at)}
     after = _most(at_end, new)
     if replaced:
         out = tuple(s for s in seen if s.value in replaced)
         before = max(replaced, key=lambda value: (last[value], value))
         lasting = _Change(what, "released", before, after, at, last[before], out)
         return [*_tried(what, seen, gone - replaced, after), lasting]
-    before = _most(at_end, beside)
-    theirs, ours = ({s.instance for s in at_end if s.value in side} for side in (beside, new))
+    before = _most(at_end, others)
+    theirs, ours = ({s.instance for s in at_end if s.value in side} for side in (others, new))
     if not ours - theirs:
         return _tried(what, seen, gone & come, before)
     lost = len(ours) >= len(theirs)
-    out = tuple(s for s in seen if s.value in (beside if lost else new))
+    out = tuple(s for s in seen if s.value in (others if lost else new))
     under_way = _Change(what, "under_way", before, after, at, end, out, lost)
     return [*_tried(what, seen, gone & come, after if lost else before), under_way]
 
@@ -277,17 +278,17 @@ def _touched(frame: ServiceFrame, out: Sequence[_Seen]) -> Mask:
     return touched
 
 
-def _told(frame: ServiceFrame, role: str, kept: Mask, changes: Sequence[_Change]) -> list[Release]:
-    """Return what is said of a pool: the change that lasts by its plainest evidence, and those tried after.
+def _releases_of(frame: ServiceFrame, role: str, kept: Mask, changes: Sequence[_Change]) -> list[Release]:
+    """Return what is reported of a pool: the change that lasts by its best evidence, and those tried after.
 
-    Several kinds of evidence show one roll-out; what was tried before a later release is beside the point.
+    Several kinds of evidence show one roll-out; what was tried before a later release does not matter.
     """
     ran = frame.values("instances", role) > 0
     hours = {side: float((ran & mask).sum()) * frame.window_s / HOUR_S for side, mask in
              (("used_h", kept), ("left_out_h", ~kept))}  # fmt: skip
     lasting = [change for change in changes if change.kind != "tried"]
-    latest = max((change.start_s for change in lasting), default=-np.inf)
-    chosen = [c for c in lasting if max(c.start_s, c.end_s) > latest - SETTLED_S][:1]
+    last = max((change.start_s for change in lasting), default=-np.inf)
+    chosen = [c for c in lasting if max(c.start_s, c.end_s) > last - SETTLED_S][:1]
     tried: list[_Change] = []
     for change in sorted((c for c in changes if c.kind == "tried"), key=lambda c: c.start_s):
         apart = all(change.start_s > other.end_s + SETTLED_S for other in tried)

@@ -22,7 +22,7 @@ from hs_analysis.schema.tables import TABLES
 from hs_analysis.store import read_table, write_table
 
 if TYPE_CHECKING:
-    from hs_analysis.derive.capacity_laws import Edges
+    from hs_analysis.derive.capacity_laws import BucketBounds
 
 
 T = TypeVar("T")
@@ -170,7 +170,7 @@ def service_names(folder: Path) -> tuple[str, ...]:
     return tuple(str(entry["service"]) for entry in read_entries(folder))
 
 
-def edges_of(entry: Mapping[str, Any]) -> Edges:
+def edges_of(entry: Mapping[str, Any]) -> BucketBounds:
     """Return the histogram edges about each limit of a service."""
     return {
         edge["signal"]: (edge["limit_s"], edge["low_s"], edge["high_s"] or math.inf)

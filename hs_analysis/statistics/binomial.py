@@ -12,7 +12,7 @@ STEPS_MAX = 100
 """Steps after which a fit is taken as it is: outcomes that a load separates have no finite maximum."""
 
 DEVIANCE_STEP = 1e-8
-"""Change of the deviance from which on a fit stands still."""
+"""Change of the deviance from which on a fit has converged."""
 
 CERTAIN = float(np.finfo(float).eps)
 """Closest that a probability comes to 0 or 1."""
@@ -23,7 +23,7 @@ def logistic_line(x: Floats, hits: Floats, trials: Floats) -> tuple[float, float
 
     Iteratively reweighted least squares (McCullagh & Nelder 1989, §2.5), step by step as statsmodels' GLM of
     the binomial family does it, which takes ten times as long for its objects. Where `x` separates hits from
-    misses the slope grows until the deviance stands still; the line then crosses any odds inside the gap.
+    misses the slope grows until the deviance has converged; the line then crosses any odds inside the gap.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 A wait longer than T has the chance P(W > 0) · exp(−n·(1 − ρ)·T ÷ S) in a pool of n servers at utilisation ρ
 with service time S (M/M/n; Kleinrock 1975, *Queueing Systems* I). Where T is several times S it is the
-exponent that decides, so that the same chance stands at 1 − ρ = γ ÷ n: a small pool breaks a latency limit at
+exponent that decides, so that the same chance is at 1 − ρ = γ ÷ n: a small pool breaks a latency limit at
 a lower load per instance than a large one, and over a wider range of loads. Fluid models do not know it: they
 under-predict waiting near the limit.
 """

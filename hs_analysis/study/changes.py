@@ -22,7 +22,7 @@ from hs_analysis.study.constants import (
     TREND_S,
 )
 from hs_analysis.study.effects import relative
-from hs_analysis.study.signal_statistics import Measured, StudyRows
+from hs_analysis.study.signal_statistics import SignalStatistics, StudyRows
 from hs_analysis.study.verdict import judge
 
 Floats = NDArray[np.float64]
@@ -45,7 +45,7 @@ class Jump:
     at_s
         When, in Unix seconds.
     size
-        In units of the usual difference of two stretches.
+        In units of the typical difference of two stretches.
     """
 
     at_s: float
@@ -53,7 +53,7 @@ class Jump:
 
 
 def find_jump(rows: StudyRows) -> Jump | None:
-    """Return the largest lasting jump of a signal at equal load, None where none stands out.
+    """Return the largest lasting jump of a signal at equal load, None where none is large enough.
 
     ln(signal) is laid on a parabola of ln(load) and a step, for each moment the step could be at; the moment
     with the least rest is taken (a scan of F ratios, Quandt 1960). What the parabola leaves then must jump
@@ -79,11 +79,11 @@ def find_jump(rows: StudyRows) -> Jump | None:
     left[good] = log_y[good] - law
     jumps = _differences(left, reach)
     near = np.abs(np.arange(left.size) - at) <= reach
-    usual = MAD_TO_SD * _typical(np.abs(jumps[~near]))
+    typical = MAD_TO_SD * _typical(np.abs(jumps[~near]))
     size = abs(float(jumps[at])) if np.isfinite(jumps[at]) else 0.0
-    if usual <= 0.0 or size < max(SHIFT_MIN, JUMP_MIN * usual) or abs(step) < MAJORITY * size:
+    if typical <= 0.0 or size < max(SHIFT_MIN, JUMP_MIN * typical) or abs(step) < MAJORITY * size:
         return None
-    return Jump(float(rows.grid.start_s[at]), size / usual)
+    return Jump(float(rows.grid.start_s[at]), size / typical)
 
 
 def _best_step(
@@ -108,7 +108,7 @@ def _typical(sizes: Floats) -> float:
     return float(np.median(known)) if known.size else 0.0
 
 
-def moved_by(rows: StudyRows, measured: Measured, at_s: float) -> float:
+def moved_by(rows: StudyRows, stats: SignalStatistics, at_s: float) -> float:
     """Return how far ln(signal) at equal load shifted at a moment, relative to the elasticity."""
     at = int(np.searchsorted(np.nan_to_num(rows.grid.start_s, nan=np.inf), at_s))
     log_x = positive_log(np.where(rows.used, rows.load, np.nan))
@@ -117,15 +117,15 @@ def moved_by(rows: StudyRows, measured: Measured, at_s: float) -> float:
     if not 0 < (good >= at).sum() < good.size or good.size < PART_ROWS_MIN:
         return 0.0
     _, step, _ = _best_step(log_x[good], log_y[good], good, np.array([at]))
-    return relative(abs(step), measured.elasticity)
+    return relative(abs(step), stats.elasticity)
 
 
 def after_change(
-    whole: tuple[Measured, StudyRows | None],
+    whole: tuple[SignalStatistics, StudyRows | None],
     at_s: float,
     when: str,
-    part: Callable[[bool], tuple[Measured, StudyRows | None]],
-) -> tuple[Measured, StudyRows | None]:
+    part: Callable[[bool], tuple[SignalStatistics, StudyRows | None]],
+) -> tuple[SignalStatistics, StudyRows | None]:
     """Return a signal as judged after a change where it moved by it, as judged on all rows elsewhere.
 
     Two versions are never averaged: the numbers are those of the version that runs now, and the reason says
@@ -140,10 +140,10 @@ def after_change(
     part
         Judges the signal on the part from the change on (True) or before it (False).
     """
-    measured, rows = whole
-    if measured.gates or rows is None or measured.family == "queue":
+    stats, rows = whole
+    if stats.gates or rows is None or stats.family == "queue":
         return whole
-    moved = moved_by(rows, measured, at_s)
+    moved = moved_by(rows, stats, at_s)
     if moved < MOVED_MIN:
         return whole
     now, rows_now = part(True)

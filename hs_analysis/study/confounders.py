@@ -43,7 +43,7 @@ from hs_analysis.study.constants import (
 )
 from hs_analysis.study.effects import block_drift, log_residuals, rank_correlation, relative
 from hs_analysis.study.reference_load import Grid, Pair
-from hs_analysis.study.signal_statistics import Cap, Measured, StudyRows
+from hs_analysis.study.signal_statistics import Cap, SignalStatistics, StudyRows
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ FACTORS = {
 
 
 @dataclass(frozen=True)
-class Traps:
+class Confounders:
     """What was found: gates that close, verdicts that are bounded, and what a reader should know."""
 
     gates: tuple[Reason, ...] = ()
@@ -63,27 +63,29 @@ class Traps:
     notes: tuple[Reason, ...] = ()
 
 
-def find_traps(frame: ServiceFrame, pair: Pair, rows: StudyRows, measured: Measured) -> Traps:
-    """Look for every trap that one signal can be in.
+def find_confounders(
+    frame: ServiceFrame, pair: Pair, rows: StudyRows, stats: SignalStatistics
+) -> Confounders:
+    """Look for every confounder of one signal.
 
     Parameters
     ----------
     frame
         The service.
     pair
-        The signal beside its load, as judged.
+        The signal and its load, as judged.
     rows
         The rows it was judged on.
-    measured
+    stats
         What was measured on them.
     """
     gates = (_ended(frame, pair), _one_bucket(pair, rows))
-    caps = (_factor_moved(pair, rows), _weekend_differs(rows, measured))
+    caps = (_factor_moved(pair, rows), _weekend_differs(rows, stats))
     notes = (
         _raw_prefill(pair), _censored(frame, pair), _per_instance(pair), _repeats(frame, pair),
         _moves_on_finish(frame, pair), _mixed_types(frame, pair),
     )  # fmt: skip
-    return Traps(
+    return Confounders(
         tuple(gate for gate in gates if gate),
         tuple(cap for cap in caps if cap),
         tuple(note for note in notes if note),
@@ -138,9 +140,9 @@ def _factor_moved(pair: Pair, rows: StudyRows) -> Cap | None:
     return Cap("unusable", Reason(code, text, drift, DRIFT_MAX))
 
 
-def _weekend_differs(rows: StudyRows, measured: Measured) -> Cap | None:
+def _weekend_differs(rows: StudyRows, stats: SignalStatistics) -> Cap | None:
     """Find a relation to the load that is another one on Saturdays and Sundays (UTC)."""
-    if measured.family in ("queue", "latency"):
+    if stats.family in ("queue", "latency"):
         return None
     left = log_residuals(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
     known = np.isfinite(left)
@@ -148,7 +150,7 @@ def _weekend_differs(rows: StudyRows, measured: Measured) -> Cap | None:
     if min((known & weekend).sum(), (known & ~weekend).sum()) < PART_ROWS_MIN:
         return None
     shift = relative(
-        abs(float(np.median(left[known & weekend]) - np.median(left[known & ~weekend]))), measured.elasticity
+        abs(float(np.median(left[known & weekend]) - np.median(left[known & ~weekend]))), stats.elasticity
     )
     if shift <= DRIFT_MAX:
         return None
@@ -250,7 +252,7 @@ def find_simpson(
     Parameters
     ----------
     pair
-        The signal beside its load.
+        The signal and its load.
     rows
         The rows it was judged on: others don't speak.
     captures
@@ -260,7 +262,7 @@ def find_simpson(
 
     Returns
     -------
-    None where the slopes agree, or can't be told: a queue (mostly zero), the served rate itself (it is the
+    None where the slopes agree or are unknown: a queue (mostly zero), the served rate itself (it is the
     load of the instance), a pool whose instances don't export both, too few rows or too little range.
     """
     role = pair.info.role

@@ -148,7 +148,7 @@ def expected_strength(
     """Return the link this very signal would have if it followed the load: what the history can tell at all.
 
     The signal is taken apart into its monotone fit on the load and the rest; the rest is shifted in time, so
-    that it keeps its size and memory but owes the load nothing, and added again.
+    that it keeps its size and autocorrelation but owes the load nothing, and added again.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def find_lag(x: Floats, y: Floats, step_s: float, draws: int, rng: np.random.Gen
     Returns
     -------
     Lag | None
-        None with fewer than 60 filtered rows, or when no peak stands out.
+        None with fewer than 60 filtered rows, or when no peak is high enough.
     """
     both = np.isfinite(x) & np.isfinite(y)
     model = fit_autoregression(np.where(both, x, np.nan))

@@ -45,8 +45,8 @@ from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, la
 from hs_analysis.study.signal_statistics import (
     Cap,
     Draws,
-    Measured,
     Resample,
+    SignalStatistics,
     StudyRows,
     block_resample,
     interval_note,
@@ -59,7 +59,7 @@ Flags = NDArray[np.bool_]
 
 
 def usual_instances(frame: ServiceFrame, role: str) -> Flags:
-    """Return the windows in which the pool had its capture's usual size, shape (windows,).
+    """Return the windows in which the pool had its capture's most frequent size, shape (windows,).
 
     All True when the input does not count instances.
     """
@@ -80,7 +80,7 @@ def usual_instances(frame: ServiceFrame, role: str) -> Flags:
 def steady_rows(frame: ServiceFrame, grid: Grid, role: str) -> Flags | None:
     """Return the rows in which a role's departures match its arrivals; None when these are not counted.
 
-    Departures must be within max(20 %, 2 sqrt(arrivals)) of arrivals. This stands in for a settling time
+    Departures must be within max(20 %, 2 sqrt(arrivals)) of arrivals. This replaces a settling time
     after each step of the load.
     """
     names = FLOWS.get(role)
@@ -163,18 +163,18 @@ FEW_WINDOWS = 5 * ELASTICITY_BINS
 
 def study_pressure(
     frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
-) -> tuple[Measured, StudyRows]:
+) -> tuple[SignalStatistics, StudyRows]:
     """Measure one signal of a pressure test.
 
     Runs of three or more captures are pooled on load per instance where they lie on one curve; else each run
-    is measured alone and the worst tested verdict stands.
+    is measured alone and the worst tested verdict counts.
 
     Parameters
     ----------
     frame
         The service; every capture is a run.
     pair
-        The signal beside its load.
+        The signal and its load.
     settings
         Number of bootstrap draws.
     rng
@@ -227,27 +227,27 @@ def _apart(
     runs: list[int],
     settings: Settings,
     rng: np.random.Generator,
-) -> tuple[Measured, StudyRows]:
-    """Measure each run alone; the worst tested verdict stands, with the most windows among equals."""
+) -> tuple[SignalStatistics, StudyRows]:
+    """Measure each run alone; the worst tested verdict counts, with the most windows among equals."""
     parts = [_only(rows, run) for run in runs] or [rows]
     found = [_measure(frame, pair, p, block_resample(p, settings.draws, rng), settings, rng) for p in parts]
-    verdicts = [judge(measured)[0] for measured in found]
+    verdicts = [judge(stats)[0] for stats in found]
 
     def standing(k: int) -> tuple[int, int]:
         severity = SEVERITY[verdicts[k]] if verdicts[k] != "unknown" else -1
         return severity, found[k].rows
 
     chosen = max(range(len(found)), key=standing)
-    measured = found[chosen]
+    stats = found[chosen]
     if len(parts) > 1:
         names = frame.captures()
         listed = ", ".join(f"{names[run]} {verdict}" for run, verdict in zip(runs, verdicts, strict=True))
         text = f"each run judged alone, the numbers are those of {names[runs[chosen]]}: {listed}"
-        measured = measured.noting(Reason("runs_alone", text, float(len(parts)), float(GROUP_MIN)))
+        stats = stats.noting(Reason("runs_alone", text, float(len(parts)), float(GROUP_MIN)))
     fit, used = np.full(rows.load.size, np.nan), np.zeros(rows.load.size, dtype=bool)
     for part in parts:
         fit, used = np.where(np.isfinite(part.fit), part.fit, fit), used | part.used
-    return measured, replace(rows, fit=fit, used=used)
+    return stats, replace(rows, fit=fit, used=used)
 
 
 def _measure(
@@ -257,30 +257,28 @@ def _measure(
     resample: Resample,
     settings: Settings,
     rng: np.random.Generator,
-) -> Measured:
+) -> SignalStatistics:
     family, used = pair.info.family, rows.used
     basis = (_basis(int(used.sum()), rows.grid.step_s),)
     gates = _gates(rows.load[used])
     if gates:
-        return Measured(family, rows=int(used.sum()), gates=gates, notes=basis)
-    measured = measure_effects(family, rows.load, rows.value, used, resample, _bins(int(used.sum())))
-    never_moved = bool(measured.caps)
-    measured = replace(
-        measured, history="pressure_test", spearman_highpass=None, innovation_link=None, drift=None
-    )
+        return SignalStatistics(family, rows=int(used.sum()), gates=gates, notes=basis)
+    stats = measure_effects(family, rows.load, rows.value, used, resample, _bins(int(used.sum())))
+    never_moved = bool(stats.caps)
+    stats = replace(stats, history="pressure_test", spearman_highpass=None, innovation_link=None, drift=None)
     if never_moved:
-        return measured.noting(*basis)
+        return stats.noting(*basis)
     residuals = log_residuals(np.where(used, rows.load, np.nan), np.where(used, rows.value, np.nan))
     lag = find_lag(positive_log(rows.load), positive_log(rows.value), rows.grid.step_s, settings.draws, rng)
-    measured = replace(
-        measured,
+    stats = replace(
+        stats,
         lag_s=None if lag is None else lag.lag_s,
         lag_ci=None if lag is None else lag.ci,
-        half_shift=_half_shift(residuals, rows.grid, measured.elasticity),
-        hysteresis=_hysteresis(residuals, rows.grid, _offered(frame, pair, rows.grid), measured.elasticity),
-        caps=measured.caps + _mix_caps(frame, pair) + _ramp_caps(rows),
+        half_shift=_half_shift(residuals, rows.grid, stats.elasticity),
+        hysteresis=_hysteresis(residuals, rows.grid, _offered(frame, pair, rows.grid), stats.elasticity),
+        caps=stats.caps + _mix_caps(frame, pair) + _ramp_caps(rows),
     )
-    return interval_note(measured.noting(*basis))
+    return interval_note(stats.noting(*basis))
 
 
 def _basis(windows: int, step_s: float) -> Reason:
@@ -390,7 +388,7 @@ def _ramp_caps(rows: StudyRows) -> tuple[Cap, ...]:
     return (Cap("guard", Reason("one_way_ramp", text, link, STEP_LINK_MIN)),)
 
 
-def _run_offset(rows: StudyRows, pooled: Measured) -> float:
+def _run_offset(rows: StudyRows, pooled: SignalStatistics) -> float:
     """Return the spread of the runs' median residuals about the common curve, relative to the elasticity."""
     residuals = log_residuals(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
     known = np.isfinite(residuals)

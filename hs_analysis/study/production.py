@@ -13,7 +13,7 @@ from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, RANGE_MIN, ROWS_MIN,
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.smoothing import positive_log
-from hs_analysis.study.confounders import find_traps
+from hs_analysis.study.confounders import find_confounders
 from hs_analysis.study.constants import (
     CLOSED_LOOP_RANGE_MIN,
     DRIFT_MAX,
@@ -35,7 +35,7 @@ from hs_analysis.study.effects import (
 from hs_analysis.study.innovations import Lag, Link, Shape, expected_strength, find_lag, find_link
 from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, lay_grid, pools_moved
 from hs_analysis.study.signal_statistics import (
-    Measured,
+    SignalStatistics,
     StudyRows,
     block_resample,
     interval_note,
@@ -49,7 +49,7 @@ Flags = NDArray[np.bool_]
 
 def study_production(
     frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Generator
-) -> tuple[Measured, StudyRows]:
+) -> tuple[SignalStatistics, StudyRows]:
     """Measure one signal of a production history.
 
     Parameters
@@ -57,7 +57,7 @@ def study_production(
     frame
         The service.
     pair
-        The signal beside its load.
+        The signal and its load.
     settings
         Seed and number of bootstrap draws.
     rng
@@ -73,12 +73,12 @@ def study_production(
     hours = float(pair.recorded.sum()) * frame.window_s / HOUR_S
     gates = _gates(load, used, hours, range_min)
     if gates:
-        return Measured(pair.info.family, rows=int(used.sum()), gates=gates), rows
-    measured = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
-    if measured.spearman_highpass is not None:  # it never moved: nothing to filter
-        return measured, rows
+        return SignalStatistics(pair.info.family, rows=int(used.sum()), gates=gates), rows
+    stats = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
+    if stats.spearman_highpass is not None:  # it never moved: nothing to filter
+        return stats, rows
     news = _news(frame, pair, settings, rng)
-    return _complete(frame, pair, measured, rows, news), rows
+    return _complete(frame, pair, stats, rows, news), rows
 
 
 def _windows(row_s: float, news_s: float, window_s: float) -> int:
@@ -95,7 +95,7 @@ def _normalise(frame: ServiceFrame, pair: Pair, grid: Grid) -> tuple[Pair, float
     load = grid.mean(divided.load)
     if load_range(load[operating_range(load)]) >= RANGE_MIN:
         return divided, RANGE_MIN
-    # A tight closed loop holds the load per instance still: rates can still be told from their totals.
+    # A tight closed loop holds the load per instance still: rates can still be judged by their totals.
     if pair.info.family in ("throughput", "load"):
         return pair, RANGE_MIN
     return divided, CLOSED_LOOP_RANGE_MIN
@@ -157,16 +157,18 @@ def _news(frame: ServiceFrame, pair: Pair, settings: Settings, rng: np.random.Ge
     )
 
 
-def _complete(frame: ServiceFrame, pair: Pair, measured: Measured, rows: StudyRows, news: _News) -> Measured:
+def _complete(
+    frame: ServiceFrame, pair: Pair, stats: SignalStatistics, rows: StudyRows, news: _News
+) -> SignalStatistics:
     """Add what only hours of load can tell: the clock checks, lag, drift and halves."""
     logs = positive_log(rows.load), _shaped(pair, rows.load, rows.value)[1]
     used_load, used_value = (np.where(rows.used, s, np.nan) for s in (rows.load, rows.value))
     drift = None
     if pair.info.family != "queue":
         shift = block_drift(log_residuals(used_load, used_value), rows.grid.start_s)
-        drift = None if shift is None else relative(shift, measured.elasticity)
-    measured = replace(
-        measured,
+        drift = None if shift is None else relative(shift, stats.elasticity)
+    stats = replace(
+        stats,
         spearman_highpass=highpass_rank_correlation(*logs, rows.grid.step_s),
         history="production",
         innovation_link=None if news.link is None else news.link.strength,
@@ -175,21 +177,21 @@ def _complete(frame: ServiceFrame, pair: Pair, measured: Measured, rows: StudyRo
         lag_ci=None if news.lag is None else news.lag.ci,
         drift=drift,
     )
-    traps = find_traps(frame, pair, rows, measured)
-    measured = replace(measured, caps=measured.caps + traps.caps)
-    gates = traps.gates or _untested(measured, pair) or _powerless(measured, news.expected)
-    notes = _notes(measured, rows) + traps.notes
-    return interval_note(replace(measured, gates=gates).noting(*notes))
+    confounders = find_confounders(frame, pair, rows, stats)
+    stats = replace(stats, caps=stats.caps + confounders.caps)
+    gates = confounders.gates or _untested(stats, pair) or _powerless(stats, news.expected)
+    notes = _notes(stats, rows) + confounders.notes
+    return interval_note(replace(stats, gates=gates).noting(*notes))
 
 
-def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
+def _untested(stats: SignalStatistics, pair: Pair) -> tuple[Reason, ...]:
     """Return a gate for each check that the rows were too few for."""
     lacking = [
-        ("innovation link", measured.innovation_link, "60 windows in a row of filtered load"),
-        ("high-pass check", measured.spearman_highpass, "12 rows with positive load and signal"),
+        ("innovation link", stats.innovation_link, "60 windows in a row of filtered load"),
+        ("high-pass check", stats.spearman_highpass, "12 rows with positive load and signal"),
         (
             "drift",
-            measured.drift if pair.info.family != "queue" else 0.0,
+            stats.drift if pair.info.family != "queue" else 0.0,
             "two 3-h blocks in the operating range",
         ),
     ]
@@ -200,28 +202,28 @@ def _untested(measured: Measured, pair: Pair) -> tuple[Reason, ...]:
     )
 
 
-def _powerless(measured: Measured, expected: Callable[[], float | None]) -> tuple[Reason, ...]:
+def _powerless(stats: SignalStatistics, expected: Callable[[], float | None]) -> tuple[Reason, ...]:
     """Return a gate where only the link fails, and would fail as well if the signal followed the load."""
-    if measured.innovation_link is None or measured.innovation_link >= LINK_MIN:
+    if stats.innovation_link is None or stats.innovation_link >= LINK_MIN:
         return ()
-    if judge(replace(measured, innovation_link=None, link_chance=None))[0] == "unusable":
+    if judge(replace(stats, innovation_link=None, link_chance=None))[0] == "unusable":
         return ()
     hoped = expected()
     if hoped is None or hoped >= LINK_MIN + LINK_SWING:
         return ()
     text = (
-        f"not tested: its innovation link is {measured.innovation_link:.1f}, and a signal with its noise "
+        f"not tested: its innovation link is {stats.innovation_link:.1f}, and a signal with its noise "
         f"that follows this load would reach {hoped:.1f}; {LINK_MIN + LINK_SWING:g} are needed to tell it "
         "from a common clock: record more hours, or scrape more often"
     )
     return (Reason("link_power", text, hoped, LINK_MIN + LINK_SWING),)
 
 
-def _notes(measured: Measured, rows: StudyRows) -> tuple[Reason, ...]:
+def _notes(stats: SignalStatistics, rows: StudyRows) -> tuple[Reason, ...]:
     notes: list[Reason] = []
-    if measured.lag_s is not None and measured.lag_s > LATE_S:
-        text = f"it follows the load after {measured.lag_s:.0f} s: add that to the time a scale-out takes"
-        notes.append(Reason("late", text, measured.lag_s, LATE_S))
+    if stats.lag_s is not None and stats.lag_s > LATE_S:
+        text = f"it follows the load after {stats.lag_s:.0f} s: add that to the time a scale-out takes"
+        notes.append(Reason("late", text, stats.lag_s, LATE_S))
     number = np.flatnonzero(rows.used)
     early, late = np.array_split(number, 2)
     halves = [elasticity(rows.load[part], rows.value[part]) for part in (early, late)]

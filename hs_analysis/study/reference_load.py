@@ -88,7 +88,7 @@ def pools_moved(frame: ServiceFrame, role: str) -> bool:
 
 
 def pair_signal(frame: ServiceFrame, info: SignalInfo) -> Pair | Reason:
-    """Return a signal beside its load, or the reason why there is no load to judge it on."""
+    """Return a signal with its load, or the reason why there is no load to judge it on."""
     role = load_role(frame, info)
     if not frame.has(info.signal, info.role):
         return Reason("no_data", f"{column(info.signal, info.role)} holds no value")

@@ -80,7 +80,7 @@ class StudyRows:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SignalStatistics:
     """Effect sizes of one signal; a number that does not apply or could not be had is None.
 
     Attributes
@@ -94,7 +94,7 @@ class Measured:
     caps
         Circumstances that bound the verdict.
     notes
-        What a reader should know beside the verdict.
+        What a reader should know apart from the verdict.
     history
         Kind of history, where checks differ between the two; empty before it is known.
     link_chance
@@ -132,14 +132,14 @@ class Measured:
     nonlinearity: float | None = None
     n_effective: float | None = None
 
-    def noting(self, *reasons: Reason) -> Measured:
+    def noting(self, *reasons: Reason) -> SignalStatistics:
         """Return the same with more notes."""
         return replace(self, notes=self.notes + reasons)
 
 
 def measure_effects(
     family: str, x: Floats, y: Floats, used: Flags, resample: Resample, bins: int = ELASTICITY_BINS
-) -> Measured:
+) -> SignalStatistics:
     """Return association, elasticity, noise and guard power of a signal on its load.
 
     Association and elasticity use the rows `used`; noise, guard power and `elasticity_all_rows` use all.
@@ -169,7 +169,7 @@ def measure_effects(
         interval = elasticity_interval(slope, x[positive], y[positive], resample(positive).rows, bins)
     everything = both & (x > 0) & (y > 0)
     known = found.pearson is not None and found.spearman is not None
-    return Measured(
+    return SignalStatistics(
         family,
         rows=int(used.sum()),
         notes=_shape_notes(family, x[positive], y[positive], slope),
@@ -187,10 +187,10 @@ def measure_effects(
     )
 
 
-def _motionless(family: str, rows: int) -> Measured:
+def _motionless(family: str, rows: int) -> SignalStatistics:
     """Return what is known of a signal that had one value however the load moved."""
     reason = Reason("flat", "it had one and the same value however the load moved", 0.0, FLAT)
-    return Measured(
+    return SignalStatistics(
         family,
         rows=rows,
         caps=(Cap("unusable", reason),),
@@ -206,7 +206,7 @@ def _motionless(family: str, rows: int) -> Measured:
 
 
 def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Resample:
-    """Return a circular block bootstrap whose blocks are as long as the used rows remember."""
+    """Return a circular block bootstrap whose blocks are as long as the used rows are correlated."""
     block = block_length(np.where(rows.used, rows.load, np.nan), np.where(rows.used, rows.value, np.nan))
 
     def resample(mask: Flags) -> Draws:
@@ -217,13 +217,13 @@ def block_resample(rows: StudyRows, draws: int, rng: np.random.Generator) -> Res
     return resample
 
 
-def interval_note(measured: Measured) -> Measured:
+def interval_note(stats: SignalStatistics) -> SignalStatistics:
     """Say so when the intervals rest on few independent pieces."""
-    count = measured.n_effective
+    count = stats.n_effective
     if count is None or count >= INDICATIVE_N:
-        return measured
+        return stats
     text = f"intervals are indicative: the rows hold about {count:.0f} independent pieces"
-    return measured.noting(Reason("indicative_interval", text, count, INDICATIVE_N))
+    return stats.noting(Reason("indicative_interval", text, count, INDICATIVE_N))
 
 
 def _shape_notes(family: str, x: Floats, y: Floats, slope: float | None) -> tuple[Reason, ...]:
@@ -253,7 +253,7 @@ def _reverse_slope(x: Floats, y: Floats) -> tuple[float, float] | None:
     return forward, forward / rho**2
 
 
-def as_fields(measured: Measured) -> dict[str, Any]:
+def as_fields(stats: SignalStatistics) -> dict[str, Any]:
     """Return the numbers that a verdict carries, by its field names.
 
     The drift of a pressure test is the larger of its two shifts.
@@ -263,8 +263,8 @@ def as_fields(measured: Measured) -> dict[str, Any]:
         "elasticity", "elasticity_ci", "elasticity_all_rows", "snr", "lag_s", "lag_ci", "drift", "auc_top",
         "n_effective",
     )  # fmt: skip
-    fields = {name: getattr(measured, name) for name in names}
-    shifts = [shift for shift in (measured.half_shift, measured.hysteresis) if shift is not None]
-    if measured.drift is None and shifts:
+    fields = {name: getattr(stats, name) for name in names}
+    shifts = [shift for shift in (stats.half_shift, stats.hysteresis) if shift is not None]
+    if stats.drift is None and shifts:
         fields["drift"] = max(shifts)
     return fields

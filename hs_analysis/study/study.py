@@ -25,7 +25,7 @@ from hs_analysis.study.effects import block_drift
 from hs_analysis.study.pressure_test import mix_spread, study_pressure
 from hs_analysis.study.production import study_production
 from hs_analysis.study.reference_load import Pair, lay_grid, pair_signal
-from hs_analysis.study.signal_statistics import Measured, StudyRows, as_fields
+from hs_analysis.study.signal_statistics import SignalStatistics, StudyRows, as_fields
 from hs_analysis.study.verdict import correct_chances, judge, turns
 
 DRIFT_STEP = DRIFT_MAX / 4.0
@@ -179,7 +179,7 @@ def of_type(verdict: SignalVerdict, service: str, gpu_type: str) -> SignalVerdic
     return replace(verdict, gpu_type=gpu_type, evidence=evidence.path(service, "study", what))
 
 
-def say_types(pool: SignalVerdict, types: Sequence[SignalVerdict]) -> SignalVerdict:
+def with_type_note(pool: SignalVerdict, types: Sequence[SignalVerdict]) -> SignalVerdict:
     """Return the pool's verdict with what its GPU types say where these disagree.
 
     Types disagree where the verdicts of those that were tested differ, or their elasticities by more than
@@ -197,13 +197,13 @@ def say_types(pool: SignalVerdict, types: Sequence[SignalVerdict]) -> SignalVerd
     gap = max(slopes) - min(slopes) if len(slopes) > 1 else 0.0
     if len(tested) < 2 or (len({one.verdict for one in tested}) == 1 and gap <= DRIFT_MAX):
         return pool
-    text = "its GPU types disagree: " + ", ".join(_said(one) for one in tested)
+    text = "its GPU types disagree: " + ", ".join(_type_text(one) for one in tested)
     reason = Reason(CODE, f"{text}; one number over all of them moves with their share", gap, DRIFT_MAX)
     others = tuple(one for one in pool.reasons if one.code != CODE)
     return replace(pool, reasons=(*others, reason))
 
 
-def _said(one: SignalVerdict) -> str:
+def _type_text(one: SignalVerdict) -> str:
     slope = "" if one.elasticity is None else f" (elasticity {one.elasticity:.2f})"
     return f"{one.gpu_type} {one.verdict}{slope}"
 
@@ -212,7 +212,7 @@ def _said(one: SignalVerdict) -> str:
 class _Studied:
     info: SignalInfo
     pair: Pair | None
-    measured: Measured
+    stats: SignalStatistics
     rows: StudyRows | None
 
 
@@ -252,13 +252,13 @@ def study_service(
     studied = _split_at_change(frame, studied, settings)
     if instances is not None and frame.kind == "production":
         studied = [_within_instances(frame, one, instances) for one in studied]
-    corrected = correct_chances([one.measured for one in studied])
-    studied = [replace(one, measured=measured) for one, measured in zip(studied, corrected, strict=True)]
+    corrected = correct_chances([one.stats for one in studied])
+    studied = [replace(one, stats=stats) for one, stats in zip(studied, corrected, strict=True)]
     studied = [_settle_circular(frame, one, studied) for one in studied]
     verdicts = tuple(_verdict(frame.service, one) for one in studied)
     types = _per_type(frame, settings, typed)
     verdicts = tuple(
-        say_types(pool, [v for v in types if (v.signal, v.role) == (pool.signal, pool.role)])
+        with_type_note(pool, [v for v in types if (v.signal, v.role) == (pool.signal, pool.role)])
         for pool in verdicts
     )
     points = [_points(frame, one.info, one.rows) for one in studied if one.rows is not None]
@@ -268,12 +268,12 @@ def study_service(
 
 def _within_instances(frame: ServiceFrame, one: _Studied, instances: pl.DataFrame) -> _Studied:
     """Bound the verdict on a signal whose relation to the load is another one within instances."""
-    if one.pair is None or one.rows is None or one.measured.gates:
+    if one.pair is None or one.rows is None or one.stats.gates:
         return one
     cap = find_simpson(one.pair, one.rows, frame.captures(), instances)
     if cap is None:
         return one
-    return replace(one, measured=replace(one.measured, caps=(*one.measured.caps, cap)))
+    return replace(one, stats=replace(one.stats, caps=(*one.stats.caps, cap)))
 
 
 def _per_type(
@@ -295,7 +295,7 @@ def _split_at_change(frame: ServiceFrame, studied: list[_Studied], settings: Set
     jumps = [
         find_jump(one.rows)
         for one in studied
-        if one.rows is not None and not one.measured.gates and one.info.family != "queue"
+        if one.rows is not None and not one.stats.gates and one.info.family != "queue"
     ]
     at_s = common_change([jump for jump in jumps if jump is not None])
     if at_s is None:
@@ -304,12 +304,12 @@ def _split_at_change(frame: ServiceFrame, studied: list[_Studied], settings: Set
     late = frame.seconds() >= at_s
 
     def parts(one: _Studied) -> _Studied:
-        def part(after: bool) -> tuple[Measured, StudyRows | None]:
+        def part(after: bool) -> tuple[SignalStatistics, StudyRows | None]:
             alone = _study(frame.rows(late if after else ~late), one.info, settings)
-            return alone.measured, alone.rows
+            return alone.stats, alone.rows
 
-        measured, rows = after_change((one.measured, one.rows), at_s, when, part)
-        return replace(one, measured=measured, rows=rows)
+        stats, rows = after_change((one.stats, one.rows), at_s, when, part)
+        return replace(one, stats=stats, rows=rows)
 
     return [parts(one) for one in studied]
 
@@ -317,12 +317,12 @@ def _split_at_change(frame: ServiceFrame, studied: list[_Studied], settings: Set
 def _study(frame: ServiceFrame, info: SignalInfo, settings: Settings) -> _Studied:
     pair = pair_signal(frame, info)
     if isinstance(pair, Reason):
-        return _Studied(info, None, Measured(info.family, gates=(pair,)), None)
+        return _Studied(info, None, SignalStatistics(info.family, gates=(pair,)), None)
     # Each signal has a stream of its own, so that a signal more or less changes no other interval.
     rng = np.random.default_rng([settings.seed, zlib.crc32(pair.name.encode())])
     study = study_pressure if frame.kind == "pressure_test" else study_production
-    measured, rows = study(frame, pair, settings, rng)
-    return _Studied(info, pair, measured, rows)
+    stats, rows = study(frame, pair, settings, rng)
+    return _Studied(info, pair, stats, rows)
 
 
 def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]) -> _Studied:
@@ -333,7 +333,7 @@ def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]
     windows are known (and were left out), and another signal of the same pool, from a counter or gauge of its
     own, follows the same load. In a pressure test it stays untested.
     """
-    if one.pair is None or not one.pair.circular or one.measured.gates:
+    if one.pair is None or not one.pair.circular or one.stats.gates:
         return one
     role = one.pair.load_role
     witness = next((other for other in studied if _is_witness(other, role)), None)
@@ -343,29 +343,29 @@ def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]
         if frame.kind == "pressure_test":
             lack = "in a pressure test it is the load itself"
         reason = Reason("circular_reference", f"not tested: its reference is its own served rate, and {lack}")
-        return replace(one, measured=_gated(one.measured, reason))
+        return replace(one, stats=_gated(one.stats, reason))
     name = column(witness.info.signal, witness.info.role)
     text = (
         "the reference is its own served rate, so the association is perfect by construction: it counts "
         f"because saturated windows are left out and {name} follows the same load"
     )
-    return replace(one, measured=one.measured.noting(Reason("served_reference", text)))
+    return replace(one, stats=one.stats.noting(Reason("served_reference", text)))
 
 
 def _is_witness(other: _Studied, role: str) -> bool:
     if other.pair is None or other.pair.circular or other.pair.load_role != role:
         return False
-    return judge(other.measured)[0] in ("proportional", "guard")
+    return judge(other.stats)[0] in ("proportional", "guard")
 
 
-def _gated(measured: Measured, reason: Reason) -> Measured:
-    notes = tuple(note for note in measured.notes if note.code != "tests")
-    return Measured(measured.family, rows=measured.rows, gates=(reason,), notes=notes)
+def _gated(stats: SignalStatistics, reason: Reason) -> SignalStatistics:
+    notes = tuple(note for note in stats.notes if note.code != "tests")
+    return SignalStatistics(stats.family, rows=stats.rows, gates=(reason,), notes=notes)
 
 
 def _verdict(service: str, one: _Studied) -> SignalVerdict:
-    verdict, reasons = judge(one.measured)
-    fields = as_fields(one.measured)
+    verdict, reasons = judge(one.stats)
+    fields = as_fields(one.stats)
     drift = fields["drift"]
     return SignalVerdict(
         signal=one.info.signal,
@@ -377,7 +377,7 @@ def _verdict(service: str, one: _Studied) -> SignalVerdict:
         stability=None if drift is None else float(np.clip(1.0 - drift, 0.0, 1.0)),
         coverage=one.info.coverage,
         interval_s=one.info.interval_s,
-        turns=turns(one.measured),
+        turns=turns(one.stats),
         evidence=evidence.path(service, "study", column(one.info.signal, one.info.role)),
     )
 

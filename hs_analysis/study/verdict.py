@@ -27,7 +27,7 @@ from hs_analysis.study.constants import (
     SNR_SIZING,
     TURN_NEAR,
 )
-from hs_analysis.study.signal_statistics import Measured
+from hs_analysis.study.signal_statistics import SignalStatistics
 
 SEVERITY: dict[Verdict, int] = {"proportional": 0, "guard": 1, "unusable": 2, "unknown": 3}
 """Verdicts from best to worst."""
@@ -36,13 +36,13 @@ Kind = Literal["rate", "latency", "queue"]
 
 
 @dataclass(frozen=True)
-class Check:
+class VerdictCheck:
     """One line of the verdict rule.
 
     Attributes
     ----------
     number
-        Field of `Measured` it looks at; not applied where that is None.
+        Field of `SignalStatistics` it looks at; not applied where that is None.
     code, label
         Reason code, and the words for the number.
     above
@@ -75,50 +75,50 @@ def _waits(limit: float) -> dict[Kind, float]:
     return {"latency": limit, "queue": limit}
 
 
-CHECKS: tuple[Check, ...] = (
-    Check("spearman", "rank", "Spearman", True, {"rate": RANK_MIN}, "unusable",
+CHECKS: tuple[VerdictCheck, ...] = (
+    VerdictCheck("spearman", "rank", "Spearman", True, {"rate": RANK_MIN}, "unusable",
           "it does not follow the load", "production"),
-    Check("spearman", "rank", "Spearman", True, {"rate": RANK_TEST_MIN}, "unusable",
+    VerdictCheck("spearman", "rank", "Spearman", True, {"rate": RANK_TEST_MIN}, "unusable",
           "it does not follow the load", "pressure_test"),  # minutes, and no link to lean on
-    Check("auc_top", "rank", "P(top load > calm load)", True, _waits(PEAK_RANK_MIN), "unusable",
+    VerdictCheck("auc_top", "rank", "P(top load > calm load)", True, _waits(PEAK_RANK_MIN), "unusable",
           "it does not tell peak load from calm"),
-    Check("spearman_highpass", "common_clock", "Spearman without the 2-h mean", True,
+    VerdictCheck("spearman_highpass", "common_clock", "Spearman without the 2-h mean", True,
           _every(HIGHPASS_RANK_MIN), "unusable",
           "it shares a clock or a trend with the load, not its moves"),
-    Check("innovation_link", "no_innovation_link", "innovation link", True,
+    VerdictCheck("innovation_link", "no_innovation_link", "innovation link", True,
           _every(LINK_MIN), "unusable",
           "news in the load does not reach it: a common clock or trend"),
-    Check("link_chance", "chance", "chance of its link over all signals tested", False,
+    VerdictCheck("link_chance", "chance", "chance of its link over all signals tested", False,
           _every(CLAIM_CHANCE), "unusable",
           "among so many signals an unrelated one may look like this"),
-    Check("snr", "noise", "signal to noise", True, _every(SNR_MIN), "unusable",
+    VerdictCheck("snr", "noise", "signal to noise", True, _every(SNR_MIN), "unusable",
           "its noise hides the load"),
-    Check("elasticity", "flat", "elasticity", True,
+    VerdictCheck("elasticity", "flat", "elasticity", True,
           _every(FLAT), "unusable",
           "it hardly moves with the load"),
-    Check("drift", "drift", "drift relative to elasticity", False,
+    VerdictCheck("drift", "drift", "drift relative to elasticity", False,
           {"rate": DRIFT_MAX, "latency": LATENCY_DRIFT_MAX}, "unusable",
           "its relation to the load moves over the hours"),
-    Check("half_shift", "drift", "shift between halves", False, {"rate": DRIFT_MAX}, "unusable",
+    VerdictCheck("half_shift", "drift", "shift between halves", False, {"rate": DRIFT_MAX}, "unusable",
           "its relation to the load differs between the first and the second half"),
-    Check("hysteresis", "hysteresis", "shift between rising and falling load", False,
+    VerdictCheck("hysteresis", "hysteresis", "shift between rising and falling load", False,
           {"rate": DRIFT_MAX}, "unusable",
           "it reads differently when load rises and when it falls"),
-    Check("elasticity", "elasticity_low", "elasticity", True, {"rate": ELASTICITY_BAND[0]}, "guard",
+    VerdictCheck("elasticity", "elasticity_low", "elasticity", True, {"rate": ELASTICITY_BAND[0]}, "guard",
           "it moves less than in proportion to the load"),
-    Check("elasticity", "elasticity_high", "elasticity", False, {"rate": ELASTICITY_BAND[1]}, "guard",
+    VerdictCheck("elasticity", "elasticity_high", "elasticity", False, {"rate": ELASTICITY_BAND[1]}, "guard",
           "it moves more than in proportion to the load"),
-    Check("spearman", "rank_weak", "Spearman", True, {"rate": RANK_SIZING}, "guard",
+    VerdictCheck("spearman", "rank_weak", "Spearman", True, {"rate": RANK_SIZING}, "guard",
           "it orders loads too loosely to size a pool"),
-    Check("snr", "noise", "signal to noise", True, _every(SNR_SIZING), "guard",
+    VerdictCheck("snr", "noise", "signal to noise", True, _every(SNR_SIZING), "guard",
           "too noisy to size a pool"),
-    # Latencies and queues are guards by class; this says what they lack beside it.
-    Check("nonlinearity", "not_linear", "|Spearman − Pearson|", False,
+    # Latencies and queues are guards by class; this names what else they lack.
+    VerdictCheck("nonlinearity", "not_linear", "|Spearman − Pearson|", False,
           _waits(NONLINEAR), "guard",
           "it does not move in a line with the load"),
 )  # fmt: skip
 
-EDGES: tuple[tuple[str, float, float], ...] = (
+CLOSE_CALLS: tuple[tuple[str, float, float], ...] = (
     ("elasticity", ELASTICITY_BAND[1], TURN_NEAR["elasticity_high"]),
     ("elasticity", ELASTICITY_BAND[0], TURN_NEAR["elasticity_low"]),
     ("elasticity", FLAT, TURN_NEAR["flat"]),
@@ -139,35 +139,35 @@ def kind_of(family: str) -> Kind:
     return "latency" if family == "latency" else "queue" if family == "queue" else "rate"
 
 
-def judge(measured: Measured) -> tuple[Verdict, tuple[Reason, ...]]:
+def judge(stats: SignalStatistics) -> tuple[Verdict, tuple[Reason, ...]]:
     """Return the verdict and its reasons: what decided it first, then what a reader should know.
 
     A failed gate gives ``unknown`` (not tested); ``unusable`` means tested and failed.
     """
-    if measured.gates:
-        return "unknown", measured.gates + measured.notes
-    bounds = _bounds(measured)
+    if stats.gates:
+        return "unknown", stats.gates + stats.notes
+    bounds = _bounds(stats)
     verdict = _worst(bounds)
     deciding = tuple(reason for bound, reason in bounds if bound == verdict)
     if verdict == "proportional":
-        deciding = (_passes(measured),)
-    return verdict, deciding + _edges(measured, verdict) + measured.notes
+        deciding = (_passes(stats),)
+    return verdict, deciding + _close_calls(stats, verdict) + stats.notes
 
 
-def _bounds(measured: Measured) -> list[tuple[Verdict, Reason]]:
+def _bounds(stats: SignalStatistics) -> list[tuple[Verdict, Reason]]:
     """Return the best verdict that each failed check and each circumstance allows."""
-    kind = kind_of(measured.family)
+    kind = kind_of(stats.family)
     found: list[tuple[Verdict, Reason]] = []
     for check in CHECKS:
-        value, limit = getattr(measured, check.number), check.limits.get(kind)
-        if value is None or limit is None or check.history not in ("", measured.history):
+        value, limit = getattr(stats, check.number), check.limits.get(kind)
+        if value is None or limit is None or check.history not in ("", stats.history):
             continue
         if value < limit if check.above else value > limit:
             text = f"{check.meaning}: {check.label} {_distance(value, limit)}"
             found.append((check.failing, Reason(check.code, text, value, limit)))
     if kind != "rate":
         found.append(("guard", Reason("class", CLASS_TEXT[kind])))
-    return found + [(cap.verdict, cap.reason) for cap in measured.caps]
+    return found + [(cap.verdict, cap.reason) for cap in stats.caps]
 
 
 def _worst(bounds: list[tuple[Verdict, Reason]]) -> Verdict:
@@ -186,47 +186,47 @@ def _figure(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:.1g}"
 
 
-def _passes(measured: Measured) -> Reason:
+def _passes(stats: SignalStatistics) -> Reason:
     """Return the reason of a proportional verdict, with the number nearest to its limit in its range."""
-    slope = measured.elasticity or 0.0
+    slope = stats.elasticity or 0.0
     low, high = ELASTICITY_BAND
     near = low if slope - low < high - slope else high
     parts = [f"elasticity {_distance(slope, near)}"]
-    if measured.snr is not None:
-        parts.append(f"signal to noise {_distance(measured.snr, SNR_SIZING)}")
-    shift = measured.drift if measured.drift is not None else measured.half_shift
+    if stats.snr is not None:
+        parts.append(f"signal to noise {_distance(stats.snr, SNR_SIZING)}")
+    shift = stats.drift if stats.drift is not None else stats.half_shift
     if shift is not None:
         parts.append(f"drift {_distance(shift, DRIFT_MAX)}")
     return Reason("passes", "it moves in proportion to the load: " + ", ".join(parts), slope, near)
 
 
-def turns(measured: Measured) -> tuple[Turn, ...]:
+def turns(stats: SignalStatistics) -> tuple[Turn, ...]:
     """Return each single number that would change the verdict by crossing a limit of the rule, nearest first.
 
     For a signal that was not tested: the gates, all of which have to open.
     """
-    if measured.gates:
+    if stats.gates:
         return tuple(
             Turn(gate.code, gate.value, gate.limit, _apart(gate.value, gate.limit), None)
-            for gate in measured.gates
+            for gate in stats.gates
             if gate.value is not None and gate.limit is not None
         )
-    verdict, kind = _worst(_bounds(measured)), kind_of(measured.family)
+    verdict, kind = _worst(_bounds(stats)), kind_of(stats.family)
     found: list[Turn] = []
     for check in CHECKS:
-        value, limit = getattr(measured, check.number), check.limits.get(kind)
-        if value is None or limit is None or check.history not in ("", measured.history):
+        value, limit = getattr(stats, check.number), check.limits.get(kind)
+        if value is None or limit is None or check.history not in ("", stats.history):
             continue
-        other = _worst(_bounds(_with(measured, check.number, _beyond(value, limit))))
+        other = _worst(_bounds(_with(stats, check.number, _beyond(value, limit))))
         if other != verdict:
             found.append(Turn(check.code, value, limit, _apart(value, limit), other))
     return tuple(sorted(found, key=lambda turn: (turn.distance, turn.code)))
 
 
-def _with(measured: Measured, number: str, value: float) -> Measured:
+def _with(stats: SignalStatistics, number: str, value: float) -> SignalStatistics:
     """Return the same with another value of the named number."""
     changed: dict[str, Any] = {number: value}
-    return replace(measured, **changed)
+    return replace(stats, **changed)
 
 
 def _apart(value: float, limit: float) -> float:
@@ -239,14 +239,14 @@ def _beyond(value: float, limit: float) -> float:
     return limit * (0.999 if value >= limit else 1.001)
 
 
-def _edges(measured: Measured, verdict: Verdict) -> tuple[Reason, ...]:
+def _close_calls(stats: SignalStatistics, verdict: Verdict) -> tuple[Reason, ...]:
     """Name each limit so near that a slightly different number would turn the verdict over."""
     found: list[Reason] = []
-    for number, limit, width in EDGES:
-        value = getattr(measured, number)
+    for number, limit, width in CLOSE_CALLS:
+        value = getattr(stats, number)
         if value is None or abs(value - limit) > width:
             continue
-        other = _worst(_bounds(_with(measured, number, _beyond(value, limit))))
+        other = _worst(_bounds(_with(stats, number, _beyond(value, limit))))
         if other != verdict:
             words = "elasticity" if number == "elasticity" else "signal to noise"
             text = f"close call: {words} {_distance(value, limit)}; past it the verdict is {other}"
@@ -254,7 +254,7 @@ def _edges(measured: Measured, verdict: Verdict) -> tuple[Reason, ...]:
     return tuple(found)
 
 
-def correct_chances(measured: Sequence[Measured]) -> list[Measured]:
+def correct_chances(stats: Sequence[SignalStatistics]) -> list[SignalStatistics]:
     """Replace each signal's own chance by that over all signals tested on the service, and say so.
 
     Holm's step-down correction (1979) holds whatever the signals have to do with each other: with it the
@@ -262,22 +262,22 @@ def correct_chances(measured: Sequence[Measured]) -> list[Measured]:
 
     Parameters
     ----------
-    measured
+    stats
         All signals of a service; those that were not tested, or have no link, are left as they are.
     """
-    tested = [k for k, one in enumerate(measured) if not one.gates and one.link_chance is not None]
+    tested = [k for k, one in enumerate(stats) if not one.gates and one.link_chance is not None]
     if not tested:
-        return list(measured)
-    own = [measured[k].link_chance for k in tested]
+        return list(stats)
+    own = [stats[k].link_chance for k in tested]
     corrected = holm(np.array(own, dtype=float))
-    found = list(measured)
+    found = list(stats)
     for k, chance in zip(tested, corrected, strict=True):
         text = (
             f"chance of its innovation link without following the load: {chance:.1g} after Holm's correction "
             f"for {len(tested)} signals tested"
         )
         reason = Reason("tests", text, float(chance), CLAIM_CHANCE)
-        found[k] = replace(measured[k], link_chance=float(chance)).noting(reason)
+        found[k] = replace(stats[k], link_chance=float(chance)).noting(reason)
     return found
 
 

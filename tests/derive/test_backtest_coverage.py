@@ -10,7 +10,7 @@ from derive.synthetic import SETTINGS, day_frame
 from seeds import first
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.backtest_coverage import Check, check, part_of, realised_coverage
+from hs_analysis.derive.backtest_coverage import CoverageCheck, check_block, part_of, realised_coverage
 from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.schema.results import Capacity, RealisedCoverage
 
@@ -39,12 +39,12 @@ def test_each_side_is_held_to_its_end() -> None:
     load = np.r_[np.full(40, 98.0), np.full(40, 106.0)]
     clean, broken = np.zeros(40, dtype=bool), np.ones(40, dtype=bool)
     slo, ci = SETTINGS.slo, (100.0, 104.0)
-    assert check(made(load, np.r_[clean, broken]), slo, ci) == Check(ci, True, True)
-    assert check(made(load, np.r_[broken, broken]), slo, ci).below is False
-    assert check(made(load, np.r_[clean, clean]), slo, ci).above is False
-    few = check(made(load[35:], np.r_[clean[:5], broken]), slo, ci)
+    assert check_block(made(load, np.r_[clean, broken]), slo, ci) == CoverageCheck(ci, True, True)
+    assert check_block(made(load, np.r_[broken, broken]), slo, ci).below is False
+    assert check_block(made(load, np.r_[clean, clean]), slo, ci).above is False
+    few = check_block(made(load[35:], np.r_[clean[:5], broken]), slo, ci)
     assert (few.below, few.above, few.holds) == (None, True, True)
-    assert not check(made(load, np.r_[clean, broken]), slo, (200.0, 300.0)).seen
+    assert not check_block(made(load, np.r_[clean, broken]), slo, (200.0, 300.0)).seen
 
 
 @pytest.mark.parametrize(("half", "sd"), first(2, [(0.04, 0.08), (0.08, 0.04), (0.04, 0.04), (0.08, 0.08)]))
@@ -58,7 +58,7 @@ def test_the_number_tracks_how_often_intervals_hold_the_truth(half: float, sd: f
             for _ in range(10):
                 value = capacity * np.exp(rng.normal(0.0, sd))
                 ci = (float(value * np.exp(-half)), float(value * np.exp(half)))
-                found = check(rows, SETTINGS.slo, ci, SLOPE)
+                found = check_block(rows, SETTINGS.slo, ci, SLOPE)
                 if found.seen:
                     seen, told = seen + 1, told + found.holds
                     real += ci[0] <= capacity <= ci[1]

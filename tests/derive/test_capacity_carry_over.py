@@ -8,8 +8,8 @@ import pytest
 from derive.synthetic import SETTINGS, day_shape, frame_of, wander
 from scipy.stats import norm
 
-from hs_analysis.derive.capacity import remembering
-from hs_analysis.derive.capacity_laws import RULES, judge
+from hs_analysis.derive.capacity import with_carry_over
+from hs_analysis.derive.capacity_laws import RULES, label_rows
 from hs_analysis.derive.constants import EVENTS_MIN
 from hs_analysis.derive.rows import RoleRows, role_rows
 
@@ -49,7 +49,7 @@ def test_the_part_of_the_window_before_is_recovered(part: float) -> None:
     """None, some and all of a latency that answers to the window before; chance shrinks as a mean's does."""
     for seed in range(3):
         rows, _ = rows_with_memory(part, seed)
-        found = remembering(rows, SETTINGS.slo)
+        found = with_carry_over(rows, SETTINGS.slo)
         told = part_of(rows, found)
         assert told == pytest.approx(part, abs=0.1)
         assert found.count_noise == pytest.approx(rows.count_noise * ((1 - told) ** 2 + told**2))
@@ -60,9 +60,9 @@ def test_a_latency_that_remembers_does_not_pull_capacity_down() -> None:
     blurred, errors = [], []
     for seed in range(8):
         rows, true = rows_with_memory(0.4, seed)
-        for found, error in ((rows, blurred), (remembering(rows, SETTINGS.slo), errors)):
-            judged = judge(found, SETTINGS.slo, drop_recovery=True)
-            crossing = RULES["production"][0].crossing(judged, SETTINGS.slo, np.arange(judged.kept.size))
+        for found, error in ((rows, blurred), (with_carry_over(rows, SETTINGS.slo), errors)):
+            labelled = label_rows(found, SETTINGS.slo, drop_recovery=True)
+            crossing = RULES["production"][0].crossing(labelled, SETTINGS.slo, np.arange(labelled.kept.size))
             assert crossing is not None
             error.append(math.log(crossing.load / true))
     assert np.mean(blurred) < -0.015
@@ -73,9 +73,9 @@ def test_too_few_violations_and_pressure_tests_keep_the_own_load() -> None:
     """Under ten violating windows nothing tells the part; the loads of a test are means already."""
     rows, _ = rows_with_memory(0.4, 0)
     test = replace(rows, kind="pressure_test")
-    assert remembering(test, SETTINGS.slo) is test
-    bad = np.flatnonzero(judge(rows, SETTINGS.slo, drop_recovery=True).bad)
+    assert with_carry_over(test, SETTINGS.slo) is test
+    bad = np.flatnonzero(label_rows(rows, SETTINGS.slo, drop_recovery=True).bad)
     share = rows.over_low.copy()
     share[bad[EVENTS_MIN - 1 :]] = 0.0
     few = replace(rows, over_low=share)
-    assert remembering(few, SETTINGS.slo) is few
+    assert with_carry_over(few, SETTINGS.slo) is few

@@ -1,4 +1,4 @@
-"""Loads of a moving mix, brought to the usual one."""
+"""Loads of a moving mix, adjusted to its mean."""
 
 import math
 from dataclasses import replace
@@ -9,9 +9,9 @@ from derive.synthetic import SETTINGS, day_shape, frame_of, wander
 from scipy.stats import norm
 
 from hs_analysis.derive.capacity import fit_capacity
-from hs_analysis.derive.capacity_laws import judge
+from hs_analysis.derive.capacity_laws import label_rows
 from hs_analysis.derive.constants import ELASTICITY_SD
-from hs_analysis.derive.mix import at_usual_mix
+from hs_analysis.derive.mix import adjust_workload_mix
 from hs_analysis.derive.rows import RoleRows, role_rows
 from hs_analysis.derive.service import _resamples
 from hs_analysis.schema.aligned import ServiceFrame
@@ -72,13 +72,13 @@ def test_capacity_is_that_of_the_usual_mix() -> None:
 def test_loads_are_brought_to_the_usual_mix_by_the_elasticity_told() -> None:
     """Load × exp(-γ g) with γ near the true one, and what is left of the doubt as a term of the interval."""
     rows = rows_of(frame_with_mix(0))
-    found = at_usual_mix(rows, SETTINGS.slo)
-    judged = judge(rows, SETTINGS.slo, drop_recovery=True)
+    found = adjust_workload_mix(rows, SETTINGS.slo)
+    labelled = label_rows(rows, SETTINGS.slo, drop_recovery=True)
     g = np.log(rows.request_tokens)
-    g -= np.average(g[judged.kept], weights=rows.load[judged.kept])
-    told = -np.polyfit(g[judged.kept], np.log(found.load / rows.load)[judged.kept], 1)[0]
+    g -= np.average(g[labelled.kept], weights=rows.load[labelled.kept])
+    told = -np.polyfit(g[labelled.kept], np.log(found.load / rows.load)[labelled.kept], 1)[0]
     assert told == pytest.approx(ELASTICITY, abs=0.16)
-    off = abs(float(g[judged.bad & judged.kept].mean()))
+    off = abs(float(g[labelled.bad & labelled.kept].mean()))
     assert off > 0.05
     assert found.mix_sd == pytest.approx(ELASTICITY_SD * off)
 
@@ -86,7 +86,7 @@ def test_loads_are_brought_to_the_usual_mix_by_the_elasticity_told() -> None:
 def test_prefill_keeps_its_loads_and_gets_the_doubt() -> None:
     """No elasticity of prefill can be told: the interval alone says that the limit was met at another mix."""
     rows = rows_of(frame_with_mix(0, role="prefill"), "prefill")
-    found = at_usual_mix(rows, SETTINGS.slo)
+    found = adjust_workload_mix(rows, SETTINGS.slo)
     np.testing.assert_array_equal(found.load, rows.load)
     assert found.mix_sd > 0.01
 
@@ -95,9 +95,9 @@ def test_prefill_keeps_its_loads_and_gets_the_doubt() -> None:
 def test_a_mix_that_stays_changes_nothing(moved: float) -> None:
     """Tokens per request within a quarter between their deciles, or unknown: rows as they came."""
     rows = rows_of(frame_with_mix(0, moved))
-    assert at_usual_mix(rows, SETTINGS.slo) is rows
+    assert adjust_workload_mix(rows, SETTINGS.slo) is rows
     frame = frame_with_mix(0)
     bare = ServiceFrame(**{**vars(frame), "table": frame.table.drop("input_length@service")})
     unknown = rows_of(bare)
     assert np.isnan(unknown.request_tokens).all()
-    assert at_usual_mix(unknown, SETTINGS.slo) is unknown
+    assert adjust_workload_mix(unknown, SETTINGS.slo) is unknown

@@ -49,7 +49,7 @@ def test_a_limit_between_two_edges_is_weighed_at_the_limit_itself() -> None:
     low = frame.values("ttft_over_low", "service")
     frame = with_columns(frame, {"ttft_over_high@service": np.where(low > 0.05, low / 2.0, 0.0)})
     at_low, between, at_high = (
-        derive_service(frame, (), FEW, edges={"ttft": (limit, 1.0, 2.0)}).derived.pd_ratio
+        derive_service(frame, (), FEW, bucket_bounds={"ttft": (limit, 1.0, 2.0)}).derived.pd_ratio
         for limit in (1.0, 1.5, 2.0)
     )
     assert at_high.value < between.value < at_low.value

@@ -19,7 +19,7 @@ from simulator.services import draw, mean_point
 from simulator.workloads import LoadShape, arrivals
 
 from hs_analysis.derive import derive_service
-from hs_analysis.derive.ratio_from_replicas import beside
+from hs_analysis.derive.ratio_from_replicas import with_replica_ratio
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import PdRatio, ReplicaRatio
 from hs_analysis.schema.settings import Slo
@@ -188,10 +188,10 @@ def test_it_never_moves_the_balance() -> None:
         prefill_tps=4000.0,
         decode_tps=1000.0,
     )
-    found = beside(balance, check)
+    found = with_replica_ratio(balance, check)
     assert replace(found, from_replicas=None) == balance
     assert found.from_replicas is not None
     assert found.from_replicas.agrees is False
     assert "disagree" in (found.from_replicas.text or "")
-    unknown = beside(replace(balance, value=None, ci=None), check)
+    unknown = with_replica_ratio(replace(balance, value=None, ci=None), check)
     assert unknown.from_replicas == check

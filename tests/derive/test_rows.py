@@ -133,8 +133,8 @@ def test_first_tokens_that_wait_for_decode_are_not_prefills(frame) -> None:
     age[10:20] = 50.0
     waiting = with_columns(frame, {"backlog_age_s@decode": age})
     assert np.flatnonzero(waits_for_decode(waiting)).tolist() == list(range(10, 20))
-    assert not role_rows(waiting, "prefill", SETTINGS).judged[10:20].any()
-    assert role_rows(waiting, "decode", SETTINGS).judged[10:20].all()
+    assert not role_rows(waiting, "prefill", SETTINGS).labelled[10:20].any()
+    assert role_rows(waiting, "decode", SETTINGS).labelled[10:20].all()
     both = with_columns(
         waiting, {"saturated@prefill": (age > 0).astype(float), "backlog_age_s@prefill": age / 2}
     )
@@ -172,4 +172,4 @@ def test_missing_shares_are_unknown_not_zero(frame) -> None:
     blank = replace(
         frame, table=frame.table.with_columns(pl.lit(None, pl.Float64).alias("ttft_over_low@service"))
     )
-    assert not role_rows(blank, "prefill", SETTINGS).judged.any()
+    assert not role_rows(blank, "prefill", SETTINGS).labelled.any()

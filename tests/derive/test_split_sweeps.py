@@ -294,9 +294,9 @@ def test_values_chain_up_to_a_ratio() -> None:
 def test_measured_hardware_moves_to_decode_as_tbt_tightens(real_data: Path) -> None:
     """Under TTFT ≤ 2 s no best ratio has more prefill at 20 ms than at 50 ms, and two services' halve."""
     results, _ = bench_sweeps(silicon(real_data), Slo(ttft_s=2.0, tbt_s=0.05))
-    judged = [one for one in results if one.judged_on == "slo" and one.best]
+    labelled = [one for one in results if one.judged_on == "slo" and one.best]
     by_test: dict[tuple[str, float, float], dict[float, SweepResult]] = {}
-    for one in judged:
+    for one in labelled:
         by_test.setdefault((one.name, one.isl, one.osl), {})[one.tbt_s] = one
     moved = {
         key: (limits[0.05].gpu_ratio, limits[0.02].gpu_ratio)
@@ -307,6 +307,6 @@ def test_measured_hardware_moves_to_decode_as_tbt_tightens(real_data: Path) -> N
     assert all(tight <= loose for loose, tight in moved.values())
     halved = {key[0]: pair for key, pair in moved.items() if pair[1] <= 0.5 * pair[0]}
     assert {name.rsplit(" · ", 1)[1] for name in halved} == {"b200_sxm", "h200_sxm"}
-    decided = {one.decides for one in judged}
+    decided = {one.decides for one in labelled}
     assert decided == {"ttft", "tbt", "both", "throughput"}
-    assert {one.status for one in judged} == {"indicative"}
+    assert {one.status for one in labelled} == {"indicative"}

@@ -129,7 +129,7 @@ def test_only_births_of_the_part_count() -> None:
 def test_cooldowns_rest_on_the_measured_time_and_say_so() -> None:
     """Where none is given; a given one goes before it, and the other pool asks for one."""
     unknown, table = replace(SETTINGS, startup_s={}), births([1000.0, 1015.0, 1030.0])
-    derived = derive_service(frame(), (), unknown, births=table).derived
+    derived = derive_service(frame(), (), unknown, instance_startups=table).derived
     decode = derived.threshold_of("decode_tps", "decode")
     prefill = derived.threshold_of("prefill_tps_effective", "prefill")
     assert decode is not None
@@ -139,6 +139,8 @@ def test_cooldowns_rest_on_the_measured_time_and_say_so() -> None:
     assert [r.what for r in derived.refusals if r.code == "startup_unknown"] == ["cooldown@prefill"]
     assert derived.startup_of("decode") is not None
     given = replace(SETTINGS, startup_s={"decode": 900.0, "prefill": 900.0})
-    told = derive_service(frame(), (), given, births=table).derived.threshold_of("decode_tps", "decode")
+    told = derive_service(frame(), (), given, instance_startups=table).derived.threshold_of(
+        "decode_tps", "decode"
+    )
     assert told is not None
     assert told.cooldown_in_s == pytest.approx(1800.0)

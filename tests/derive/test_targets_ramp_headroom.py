@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.derive.targets import highest_load, load_steps, operating_point, startup_growth
+from hs_analysis.derive.targets import highest_load, load_steps, operating_point, ramp_growth
 from hs_analysis.schema.results import Capacity
 
 
@@ -36,7 +36,7 @@ def _doubling(times: int) -> np.ndarray:
 @pytest.mark.parametrize("calm", [True, False])
 def test_a_steady_load_does_not_grow(calm: bool) -> None:
     """Nothing has to be left free for it."""
-    assert startup_growth(_rows(np.full(1440, 700.0)), 240.0, calm=calm) == pytest.approx(1.0)
+    assert ramp_growth(_rows(np.full(1440, 700.0)), 240.0, calm=calm) == pytest.approx(1.0)
 
 
 def test_doublings_count_when_they_fill_the_rows_that_may_be_over() -> None:
@@ -45,9 +45,9 @@ def test_doublings_count_when_they_fill_the_rows_that_may_be_over() -> None:
     Ten doublings fill a row in two hundred with the first and one in a hundred with the second; one fills
     none. The mean about the moment has doubled by then.
     """
-    assert startup_growth(_rows(_doubling(10)), 240.0, calm=True) == pytest.approx(2.0 / 1.2)
-    assert startup_growth(_rows(_doubling(10)), 240.0, calm=False) == pytest.approx(2.0)
-    assert startup_growth(_rows(_doubling(1)), 240.0, calm=True) < 1.1
+    assert ramp_growth(_rows(_doubling(10)), 240.0, calm=True) == pytest.approx(2.0 / 1.2)
+    assert ramp_growth(_rows(_doubling(10)), 240.0, calm=False) == pytest.approx(2.0)
+    assert ramp_growth(_rows(_doubling(1)), 240.0, calm=True) < 1.1
 
 
 def test_the_slow_obvious_way_gives_the_same() -> None:
@@ -61,7 +61,7 @@ def test_the_slow_obvious_way_gives_the_same() -> None:
         least = 0.2 * np.quantile([now for now, _ in pairs], 0.95)
         share = 0.99 if calm else 0.995
         grown = np.quantile([after / now for now, after in pairs if now >= least], share)
-        assert startup_growth(_rows(work), 300.0, calm=calm) == pytest.approx(grown)
+        assert ramp_growth(_rows(work), 300.0, calm=calm) == pytest.approx(grown)
 
 
 def test_the_highest_load_is_that_of_the_busiest_hundredth() -> None:
@@ -87,17 +87,17 @@ def test_one_action_follows_what_the_load_did_between_two() -> None:
 def test_the_unit_of_work_does_not_matter(scale: float, seed: int) -> None:
     """Growth is a ratio."""
     work = np.random.default_rng(seed).uniform(1.0, 2.0, 600)
-    once, scaled = (startup_growth(_rows(by * work), 240.0, calm=True) for by in (1.0, scale))
+    once, scaled = (ramp_growth(_rows(by * work), 240.0, calm=True) for by in (1.0, scale))
     assert scaled == pytest.approx(once)
 
 
 def test_what_can_not_be_told_is_not_told() -> None:
     """A load set on purpose, too few rows, no work at all, and pairs across captures only."""
-    assert startup_growth(_rows(_doubling(10), "pressure_test"), 240.0, calm=True) is None
-    assert startup_growth(_rows(_doubling(10)[:200]), 240.0, calm=True) is None
-    assert startup_growth(_rows(np.full(1440, np.nan)), 240.0, calm=True) is None
-    assert startup_growth(_rows(_doubling(10), group=np.arange(1440) // 4), 240.0, calm=True) is None
-    assert startup_growth(_rows(_doubling(10)[:3]), 240.0, calm=True) is None
+    assert ramp_growth(_rows(_doubling(10), "pressure_test"), 240.0, calm=True) is None
+    assert ramp_growth(_rows(_doubling(10)[:200]), 240.0, calm=True) is None
+    assert ramp_growth(_rows(np.full(1440, np.nan)), 240.0, calm=True) is None
+    assert ramp_growth(_rows(_doubling(10), group=np.arange(1440) // 4), 240.0, calm=True) is None
+    assert ramp_growth(_rows(_doubling(10)[:3]), 240.0, calm=True) is None
 
 
 @pytest.mark.parametrize(

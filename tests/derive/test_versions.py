@@ -1,4 +1,4 @@
-"""A release inside the window: which rows are left to the version that runs now, and what is said of them."""
+"""A release inside the window: which rows are left to the active version, and what is reported of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.derive import derive_service, other_version
-from hs_analysis.derive.versions import latest_version
+from hs_analysis.derive.versions import active_version
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import VERSIONS, check, empty
 from hs_analysis.schema.results import Derived
@@ -46,7 +46,7 @@ def idle(minutes: int, role: str = "decode") -> ServiceFrame:
 
 def left(versions: pl.DataFrame, minutes: int = 30, role: str = "decode") -> list[int] | None:
     """Return the minutes that a pool's releases leave, None where it had none."""
-    kept = latest_version(idle(minutes, role), versions).rows.get(role)
+    kept = active_version(idle(minutes, role), versions).rows.get(role)
     return None if kept is None else np.flatnonzero(kept).tolist()
 
 
@@ -54,7 +54,7 @@ def test_rows_after_the_old_version_is_gone_are_left() -> None:
     """v2 from minute 10, v1 until minute 14: the minute after it may still hold its last requests."""
     versions = seen((IMAGE, "v1", "a", 0, 12), (IMAGE, "v1", "b", 0, 14), (IMAGE, "v2", "c", 10, 29))
     assert left(versions) == list(range(16, 30))
-    (said,) = latest_version(idle(30), versions).releases
+    (said,) = active_version(idle(30), versions).releases
     assert (said.kind, said.what, said.before, said.after) == ("released", IMAGE, "v1", "v2")
     assert (said.start, said.end) == ("2026-01-01T00:10:00Z", "2026-01-01T00:14:00Z")
     assert (said.used_h, said.left_out_h) == pytest.approx((14 / 60, 16 / 60))
@@ -68,7 +68,7 @@ def test_the_last_of_several_releases_counts() -> None:
     """v1, then v2 after a stop, then v3."""
     versions = seen((IMAGE, "v1", "a", 0, 8), (IMAGE, "v2", "b", 11, 20), (IMAGE, "v3", "c", 20, 29))
     assert left(versions) == list(range(22, 30))
-    (said,) = latest_version(idle(30), versions).releases
+    (said,) = active_version(idle(30), versions).releases
     assert (said.before, said.after) == ("v2", "v3")
 
 
@@ -80,9 +80,9 @@ def test_a_restart_cuts_nothing() -> None:
     driver = seen(("driver", "550", "a", 0, 14), ("driver", "570", "b", 12, 29), tells="driver")
     assert left(pl.concat([image, hashes, driver])) is None
     assert left(hashes) == list(range(16, 30)), "nothing else names the version: it may be another"
-    assert "kube_pod_container_info" in latest_version(idle(30), hashes).releases[0].text
+    assert "kube_pod_container_info" in active_version(idle(30), hashes).releases[0].text
     test = replace(idle(30), kind="pressure_test")
-    assert latest_version(test, hashes).releases == (), "pools of a sweep are made anew"
+    assert active_version(test, hashes).releases == (), "pools of a sweep are made anew"
 
 
 def test_a_version_that_was_tried_costs_its_time_only() -> None:
@@ -91,7 +91,7 @@ def test_a_version_that_was_tried_costs_its_time_only() -> None:
     between = seen((IMAGE, "v1", "a", 0, 9), (IMAGE, "v2", "b", 10, 15), (IMAGE, "v1", "c", 16, 29))
     for versions in (beside, between):
         assert left(versions) == [*range(8), *range(17, 30)]
-        (said,) = latest_version(idle(30), versions).releases
+        (said,) = active_version(idle(30), versions).releases
         assert (said.kind, said.before, said.after) == ("tried", "v1", "v2")
 
 
@@ -99,10 +99,10 @@ def test_a_canary_after_a_release_and_one_before_it() -> None:
     """The one before is beside the point; the one after costs its time."""
     before = seen((IMAGE, "v1", "a", 0, 20), (IMAGE, "v2", "b", 8, 10), (IMAGE, "v3", "c", 18, 59))
     assert left(before, 60) == list(range(22, 60))
-    assert [one.kind for one in latest_version(idle(60), before).releases] == ["released"]
+    assert [one.kind for one in active_version(idle(60), before).releases] == ["released"]
     after = seen((IMAGE, "v1", "a", 0, 20), (IMAGE, "v2", "b", 18, 59), (IMAGE, "v3", "c", 40, 45))
     assert left(after, 60) == [*range(22, 38), *range(47, 60)]
-    assert [one.kind for one in latest_version(idle(60), after).releases] == ["released", "tried"]
+    assert [one.kind for one in active_version(idle(60), after).releases] == ["released", "tried"]
 
 
 def test_two_versions_at_the_end() -> None:
@@ -111,7 +111,7 @@ def test_two_versions_at_the_end() -> None:
     assert left(canary) == list(range(18))
     rollout = seen((IMAGE, "v1", "a", 0, 29), (IMAGE, "v2", "b", 18, 29), (IMAGE, "v2", "c", 20, 29))
     assert left(rollout) == []
-    assert "most instances v2" in latest_version(idle(30), rollout).releases[0].text
+    assert "most instances v2" in active_version(idle(30), rollout).releases[0].text
 
 
 def test_what_was_there_from_the_start_is_no_release() -> None:
@@ -132,7 +132,7 @@ def test_the_plainest_evidence_speaks() -> None:
             seen(("names", "old", "a", 0, 22), ("names", "new", "b", 18, 59), tells="sign"),
         ]
     )
-    (said,) = latest_version(idle(60), versions).releases
+    (said,) = active_version(idle(60), versions).releases
     assert said.what == IMAGE
 
 
@@ -148,9 +148,9 @@ SIGHTINGS = st.lists(
 def test_no_row_that_is_left_ran_what_was_replaced(found: list[tuple[str, str, int, int]], chance) -> None:
     """Whatever was seen when, and in whatever order it is listed."""
     rows = [(IMAGE, value, name, min(a, b), max(a, b)) for value, name, a, b in found]
-    result = latest_version(idle(60), seen(*rows))
+    result = active_version(idle(60), seen(*rows))
     chance.shuffle(rows)
-    again = latest_version(idle(60), seen(*rows))
+    again = active_version(idle(60), seen(*rows))
     assert again.releases == result.releases
     assert [mask.tolist() for mask in again.rows.values()] == [mask.tolist() for mask in result.rows.values()]
     for one in result.releases:

@@ -1,4 +1,4 @@
-"""Traps are found where they are, and nowhere else."""
+"""Confounders are found where they are, and nowhere else."""
 
 import dataclasses
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from hs_analysis.schema.results import Reason
-from hs_analysis.study.signal_statistics import Cap, Measured
+from hs_analysis.study.signal_statistics import Cap, SignalStatistics
 from hs_analysis.study.verdict import judge, turns
 
-GOOD = Measured(
+GOOD = SignalStatistics(
     "hardware", rows=200, history="production", spearman=0.95, spearman_highpass=0.5, innovation_link=9.0,
     link_chance=1e-6,
     elasticity=1.0,
