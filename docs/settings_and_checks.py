@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from reference_text import page, sentence, table
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.cli.settings import constant_row, constants
+from hs_analysis.cli.settings import constants
 from hs_analysis.doctor import CHECKS
 from hs_analysis.doctor.inventory import REQUIREMENT_ROWS, how_to_get
 from hs_analysis.schema.constants import Constant
@@ -70,7 +71,7 @@ def constants_page() -> str:
     for stage in dict.fromkeys(row.stage for row in rows):
         of = [row for row in rows if row.stage == stage]
         cells = [
-            (f"`{row.name}`", f"`{constant_row(row)['value']}`", row.unit, sentence(row.meaning),
+            (f"`{row.name}`", f"`{json.dumps(row.value)}`", row.unit, sentence(row.meaning),
              f"{row.provenance}: {row.source}" if row.source else row.provenance)
             for row in of
         ]  # fmt: skip

@@ -81,6 +81,7 @@ def settings(
     if everything:
         found = [constant_row(one) for one in constants()]
         data["constants"] = found
+        found = [row | {"value": json.dumps(row["value"])} for row in found]
         blocks += [Table("Constants", [(name, name) for name in CONSTANT_COLUMNS], found)]
         listed = [{name: row.get(name) for name in LISTED_COLUMNS} for row in (*listed, *found)]
     write_output(CommandOutput(data, listed, lambda: blocks), form.output, no_color=form.no_color)
@@ -99,10 +100,9 @@ def constants() -> Iterator[Constant]:
 
 def constant_row(one: Constant) -> dict[str, Any]:
     """Return a constant as a row: name with its stage, value, unit, what it rests on, and meaning."""
-    value = one.value if isinstance(one.value, int | float) else json.dumps(one.value)
     source = f"{one.provenance}: {one.source}" if one.source else one.provenance
     return {
-        "constant": f"{one.stage}.{one.name}", "value": value, "unit": one.unit, "source": source,
+        "constant": f"{one.stage}.{one.name}", "value": one.value, "unit": one.unit, "source": source,
         "meaning": one.meaning,
     }  # fmt: skip
 

@@ -15,7 +15,6 @@ from hs_analysis.schema.constants import (
     COVERAGE_MIN,
     FALSE_CROSSINGS_PER_DAY,
     ROWS_MIN,
-    SHORTEST_S,
     SUSTAINED_S,
 )
 from hs_analysis.statistics.noise import crossing_z, second_difference_noise
@@ -76,9 +75,9 @@ def dead_band(cv: float, instances: float) -> Band:
 
 
 def cooldowns(startup_s: float) -> tuple[float, float]:
-    """Return the cooldowns (out, in) in seconds: max(60, W) and max(600, 2 · start-up).
+    """Return the cooldowns (out, in) in seconds: W and max(600, 2 · start-up).
 
     Noise is kept out by the mean and the band. To wait for the correlation time of the load would keep
     what a ramp asked for long after it: on simulated services that cost hours and held no limit better.
     """
-    return max(SHORTEST_S, SUSTAINED_S), max(COOLDOWN_IN_S, 2.0 * startup_s)
+    return SUSTAINED_S, max(COOLDOWN_IN_S, 2.0 * startup_s)

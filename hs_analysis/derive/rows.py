@@ -13,6 +13,7 @@ from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame
 from hs_analysis.schema.constants import (
     BACKLOG_S,
     COVERAGE_MIN,
+    GROUP_MIN,
     HOUR_S,
     HOURS_MIN,
     LOAD_RANGE_QUANTILES,
@@ -21,7 +22,6 @@ from hs_analysis.schema.constants import (
     STARTUP_S,
     SUSTAINED_S,
     TEST_LEVEL_STEP,
-    TEST_LEVELS_MIN,
     TEST_RANGE_MIN,
 )
 from hs_analysis.schema.results import Reason
@@ -396,9 +396,9 @@ def pressure_gate(rows: RoleRows) -> Reason | None:
     if not reach >= TEST_RANGE_MIN:
         return _too_narrow(reach, TEST_RANGE_MIN)
     count = load_levels(load)
-    if count < TEST_LEVELS_MIN:
-        text = f"{count} load levels {TEST_LEVEL_STEP - 1:.0%} apart, at least {TEST_LEVELS_MIN} are needed"
-        return Reason("load_range", text, float(count), float(TEST_LEVELS_MIN))
+    if count < GROUP_MIN:
+        text = f"{count} load levels {TEST_LEVEL_STEP - 1:.0%} apart, at least {GROUP_MIN} are needed"
+        return Reason("load_range", text, float(count), float(GROUP_MIN))
     return None
 
 

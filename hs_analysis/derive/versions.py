@@ -14,8 +14,8 @@ from hs_analysis.derive.constants import VERSION_S
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.rows import RoleRows, capture_numbers
 from hs_analysis.schema.aligned import ServiceFrame, column
-from hs_analysis.schema.constants import HOUR_S, HOURS_MIN
-from hs_analysis.schema.results import SETTLED_S, Reason, Refusal, Release, ReleaseKind
+from hs_analysis.schema.constants import HOUR_S, HOURS_MIN, SETTLED_S
+from hs_analysis.schema.results import Reason, Refusal, Release, ReleaseKind
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -10,8 +10,8 @@ import polars as pl
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import POOL_ROLES
+from hs_analysis.schema.constants import SETTLED_S
 from hs_analysis.schema.frames import VERSIONS, check, empty, label_map
-from hs_analysis.schema.results import SETTLED_S
 
 IMAGES = "kube_pod_container_info"
 HELPERS = ("istio-proxy", "linkerd-proxy", "routing-proxy", "dcgm-exporter", "otel-collector")

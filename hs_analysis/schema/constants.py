@@ -87,8 +87,7 @@ SUSTAINED_S = 300.0
 the shortest rest before instances are added where noise is unknown [s]. Measured on simulated services."""
 
 SHORTEST_S = 60.0
-"""Shortest time over which a move of the load is looked at, and shortest rest after an action [s]. Measured
-on simulated services."""
+"""Shortest time over which a move of the load is looked at [s]. Measured on simulated services."""
 
 BLOCK_S = 3600.0
 """Length of the blocks of a production history that count as independent [s]. Measured on simulated
@@ -97,6 +96,10 @@ services."""
 STARTUP_S = 300.0
 """Start-up time where neither settings nor dump gave one, and time left out after a change of the instance
 count [s]. Default of this project."""
+
+SETTLED_S = 300.0
+"""A version first seen this long after the first one is a change, not a late scrape [s]. Default of this
+project."""
 
 COOLDOWN_IN_S = 600.0
 """Shortest rest before instances are removed [s]. Measured on simulated services."""
@@ -115,8 +118,8 @@ MINUTE_ROWS_MIN = 60
 """Fewest one-minute rows where single windows are looked at: an hour [rows]. Default of this project."""
 
 GROUP_MIN = 3
-"""Fewest values that say what is typical: the middle one of three is no extreme [values]. Default of this
-project."""
+"""Fewest values that say what is typical, and levels of load that show a relation: the middle one of three
+is no extreme [values]. Default of this project."""
 
 COVERAGE_MIN = 0.7
 """Share of the rows of a mean that must have a value [ratio]. Default of this project."""
@@ -127,9 +130,6 @@ services."""
 
 TEST_RANGE_MIN = 2.0
 """Smallest range of load per instance of a pressure test [ratio]. Default of this project."""
-
-TEST_LEVELS_MIN = 3
-"""Fewest levels of load of a pressure test [levels]. Default of this project."""
 
 TEST_LEVEL_STEP = 1.25
 """Factor between two levels of load of a pressure test [ratio]. Default of this project."""

@@ -32,9 +32,6 @@ Recommend = Literal["apply", "keep", "record"]
 WITHOUT_SERVICE = "instances_without_service"
 """Code of the warning that instances have a role and belong to no service: no answer counts them."""
 
-SETTLED_S = 300.0
-"""A value first seen this long after the first of its kind is a change, not a late scrape [s]."""
-
 _PER_INSTANCE = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
 _SHARE = "ratio 0..1"

@@ -16,7 +16,6 @@ from hs_analysis.schema.constants import (
     ROWS_MIN,
     SHORTEST_S,
     TEST_LEVEL_STEP,
-    TEST_LEVELS_MIN,
     TEST_RANGE_MIN,
 )
 from hs_analysis.schema.results import Reason
@@ -306,9 +305,9 @@ def _gates(load: Floats) -> tuple[Reason, ...]:
         )
         failed.append(Reason("load_range", text, span, TEST_RANGE_MIN))
     levels = count_levels(load)
-    if levels < TEST_LEVELS_MIN:
-        text = f"not tested: {levels} load levels 25 % apart, at least {TEST_LEVELS_MIN} are needed"
-        failed.append(Reason("too_few_levels", text, float(levels), float(TEST_LEVELS_MIN)))
+    if levels < GROUP_MIN:
+        text = f"not tested: {levels} load levels 25 % apart, at least {GROUP_MIN} are needed"
+        failed.append(Reason("too_few_levels", text, float(levels), float(GROUP_MIN)))
     return tuple(failed)
 
 

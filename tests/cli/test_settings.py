@@ -69,6 +69,7 @@ def test_all_adds_the_constants_with_what_each_rests_on(here: Path) -> None:
     found = {row["constant"]: row for row in done["constants"]}
     assert found["shared.SUSTAINED_S"]["value"] == 300.0
     assert found["shared.SUSTAINED_S"]["unit"] == "s"
+    assert found["shared.DECILES"]["value"] == [0.1, 0.9]
     assert found["derive.EVENTS_MIN"]["source"] == "outside source: Peduzzi et al. (1996)"
     assert found["policy.SCALE_OUT_RATIO"]["source"] == "default"
     assert len(done["settings"]) > 20
