@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, day, derived, service, verdict
@@ -131,7 +133,7 @@ def test_what_can_not_be_tried_says_why() -> None:
     assert unknown[("kv_usage", "decode")].reading.startswith("not tried: what it reads")
     assert unknown[("decode_tps", "")].reading == "not tried: no pool answers to it"
     refused = derived()
-    refused = type(refused)((), refused.demand, (), refused.pd_ratio, ())
+    refused = replace(refused, capacity=(), thresholds=(), refusals=())
     assert tried(two_days(), numbers=refused)[("decode_tps", "decode")].reading.startswith("not tried")
     assert all(row.dip_ratio is None for row in [*tried(short).values(), *unknown.values()])
 
