@@ -7,7 +7,7 @@ Everything else that escapes is a bug and keeps its traceback.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -161,3 +161,9 @@ class ManyErrors(HsError):  # noqa: N818 - several errors, so the plural
         self.more = more
         self.all_told = all_told
         super().__init__("; ".join(error.line() for error in errors))
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first ``most`` names for a sentence, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more

@@ -324,3 +324,11 @@ def factor(unit: str, wanted: str, *, counter: bool = False, where: str = "") ->
         hint = f"units that do: {', '.join(fitting)}, per s, min or h for a rate" if fitting else ""
         raise UsageError(f"{read} does not measure a signal in {wanted}", where=where, hint=hint)
     return size / target[1]
+
+
+def conversion(unit: str, wanted: str) -> float | None:
+    """Return the factor from one unit to another, None when they don't measure the same."""
+    try:
+        return factor(unit, wanted)
+    except UsageError:
+        return None

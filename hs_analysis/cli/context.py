@@ -12,7 +12,7 @@ from hs_analysis.cli import effective
 from hs_analysis.cli.effective import Effective
 from hs_analysis.cli.options import OutputFlags, RunFolderFlags
 from hs_analysis.cli.output import ProgressLines, progress_listener
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import UsageError, first_of
 from hs_analysis.settings.file import Layer
 
 if TYPE_CHECKING:
@@ -207,8 +207,7 @@ def _short(value: object) -> str:
     """Return a value for one line: of a long list the first items and how many more."""
     if not isinstance(value, list):
         return str(value)
-    more = f" and {len(value) - MOST_ITEMS} more" if len(value) > MOST_ITEMS else ""
-    return ", ".join(map(str, value[:MOST_ITEMS])) + more
+    return first_of(list(map(str, value)), MOST_ITEMS)
 
 
 def command_line() -> tuple[str, ...]:

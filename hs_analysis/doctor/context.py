@@ -10,6 +10,7 @@ from typing import Literal
 import polars as pl
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import BENCH, FROZEN_SERIES, LIVES, REQUESTS, empty
 from hs_analysis.schema.settings import Settings
@@ -41,9 +42,8 @@ class SupersededFile:
 
     def sentence(self) -> str:
         """Return the file, how much of it, and the files that hold it better."""
-        better = ", ".join(self.by[:2]) + (f" and {len(self.by) - 2} more" if len(self.by) > 2 else "")
         part = "" if self.rows == self.of else f" ({self.rows:,} of {self.of:,} rows)"
-        return f"{self.name}{part} by {better}"
+        return f"{self.name}{part} by {first_of(self.by, 2)}"
 
 
 @dataclass(frozen=True)

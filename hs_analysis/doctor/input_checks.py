@@ -11,6 +11,7 @@ import polars as pl
 
 from hs_analysis.doctor.context import DoctorContext, Finding
 from hs_analysis.doctor.inventory import missing_signals
+from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.frames import label_map
 
@@ -35,10 +36,7 @@ MOST_NAMES = 3
 
 def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
     """Return the first names in order, and how many more there are."""
-    all_names = sorted({str(name) for name in names})
-    return ", ".join(all_names[:most]) + (
-        f" and {len(all_names) - most} more" if len(all_names) > most else ""
-    )
+    return first_of(sorted({str(name) for name in names}), most)
 
 
 def number(value: object) -> float:

@@ -8,7 +8,8 @@ import polars as pl
 
 from hs_analysis.catalogue.rows import BASES, measured
 from hs_analysis.doctor.context import DoctorContext, Finding, Level
-from hs_analysis.doctor.input_checks import listed, number
+from hs_analysis.doctor.input_checks import MOST_NAMES, listed, number
+from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import MetricRow
@@ -213,11 +214,11 @@ def with_shape(context: DoctorContext) -> pl.DataFrame:
 
 def _names(rows: pl.DataFrame) -> str:
     """Return up to three series as metric and instance, for a sentence."""
-    shown = sorted(
+    names = sorted(
         f"{metric} of {instance}" if instance else str(metric)
         for metric, instance in rows.select("metric", "instance").unique().iter_rows()
     )
-    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
+    return first_of(names, MOST_NAMES)
 
 
 def spacing(context: DoctorContext) -> list[Finding]:

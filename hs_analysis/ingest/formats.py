@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hs_analysis.errors import InputError, UsageError
+from hs_analysis.errors import InputError, UsageError, first_of
 from hs_analysis.ingest.delimited import split_header
 from hs_analysis.ingest.parquet_rows import MAGIC, column_names
 from hs_analysis.ingest.readers.aiperf import (
@@ -337,9 +337,8 @@ def describe_unknown(head: bytes, path: Path) -> tuple[str, str]:
     """
     columns = column_names(path) if head[: len(MAGIC)] == MAGIC else _csv_columns(head)
     if columns:
-        shown = ", ".join(name[:60] for name in columns[:MOST_NAMES])
-        more = f" and {len(columns) - MOST_NAMES} more" if len(columns) > MOST_NAMES else ""
-        return f"a table that no reader knows, with the columns {shown}{more}", HOW_TO_MAP
+        named = first_of([name[:60] for name in columns], MOST_NAMES)
+        return f"a table that no reader knows, with the columns {named}", HOW_TO_MAP
     return (WRAPPED, UNWRAP) if _ANSWER.search(head) else (NO_DUMP, EXPORT)
 
 

@@ -19,7 +19,7 @@ from hs_analysis.ingest.streams import (
     ByteStream,
     nesting_of,
 )
-from hs_analysis.ingest.text_lines import as_text, line_blocks
+from hs_analysis.ingest.text_lines import as_text, line_blocks, reject_line
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """An escape that is a character only with another beside it."""
@@ -100,12 +100,6 @@ def decode_json(text: bytes) -> Any:
     if len(text) > MOST_ENTRIES and text.count(b",") > MOST_ENTRIES:
         raise TooDeepError(f"more than {MOST_ENTRIES} commas")
     return json.loads(text.decode("utf-8"))
-
-
-def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadNotes) -> None:
-    """Count a line and set it aside."""
-    notes.rows += 1
-    notes.rejections.append(Rejection(number, reason, as_text(line), detail, "", ""))
 
 
 def first_object(head: bytes) -> bytes:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.delimited import Records
 from hs_analysis.ingest.rows import Dump
-from hs_analysis.ingest.streams import DAMAGED, DAMAGES
+from hs_analysis.ingest.streams import DAMAGED, DAMAGES, LARGEST_RATIO, most_unpacked_bytes
 
 MAGIC = b"PAR1"
 
@@ -24,11 +24,6 @@ BATCH_ROWS = 1 << 17
 
 MOST_CELLS = 1 << 27
 """Cells of a table that is read whole: about 2 GB."""
-
-LARGEST_RATIO = 50
-SMALLEST_LIMIT_BYTES = 64 << 20
-"""What is compressed inside, as Parquet and zipped arrays, does not inflate to so much more than its size."""
-
 
 MOST_LEAVES = 1 << 22
 """Values inside the lists of a batch: each is an object of its own on its way to text, some 100 bytes."""
@@ -146,7 +141,7 @@ def inflated(handle: BinaryIO, dump: Dump) -> bytes:
     InputError
         When it is cut or damaged, or inflates to far more than such a file can.
     """
-    limit = SMALLEST_LIMIT_BYTES + LARGEST_RATIO * dump.path.stat().st_size
+    limit = most_unpacked_bytes(dump.path)
     try:
         data = handle.read(limit + 1)
     except DAMAGES as error:

@@ -22,6 +22,9 @@ from hs_analysis.schema.settings import Reading
 LATEST_S = 4_102_444_800.0
 """Times after 2100-01-01 are not Unix seconds."""
 
+UNIT_S = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+"""Seconds of the units that load generators write."""
+
 RAW_CHARACTERS = 200
 SERIES_CHARACTERS = 500
 """How much of a rejected row and of its labels is kept."""

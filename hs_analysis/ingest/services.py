@@ -18,6 +18,7 @@ import polars as pl
 
 from hs_analysis.catalogue import MAPPING, Catalogue
 from hs_analysis.catalogue.pod_labels import DYNAMO_NAMESPACES, GRAPHS, POD_LABEL_PREFIX, WORKLOADS
+from hs_analysis.errors import first_of
 from hs_analysis.ingest.instance_identity import (
     NAMESPACE_LABELS,
     NO_NAMESPACE,
@@ -396,7 +397,7 @@ class Unserved:
         if self.pattern is None:
             return None
         others = [f'"{name}"' for name in self.fitting if name != self.proposed]
-        comment = f"  # or {_listed(others, ' or ')}" if others else ""
+        comment = f"  # or {first_of(others, MOST_SHOWN, ' or ')}" if others else ""
         return f"{_quoted(self.pattern)} = {_quoted(self.proposed)}{comment}"
 
     def sentence(self) -> str:
@@ -406,14 +407,16 @@ class Unserved:
         who = f"{len(self.instances)} {self.role} instance{'s' * several}{where}"
         why = "no service of the input fits"
         if self.fitting:
-            why = f"nothing says that {'they are' if several else 'it is'} of {_listed(self.fitting, ' or ')}"
+            fitting = first_of(self.fitting, MOST_SHOWN, " or ")
+            why = f"nothing says that {'they are' if several else 'it is'} of {fitting}"
         then = (
             f"add under [services] in hsa.toml: {self.line}"
             if self.line
             else "give their series a label of their own, and name it under [services] in hsa.toml"
         )
         verb, them = ("belong", "them") if several else ("belongs", "it")
-        left_out = f"{who} {verb} to no service, and no answer counts {them} ({_listed(self.instances)})"
+        names = first_of(self.instances, MOST_SHOWN)
+        left_out = f"{who} {verb} to no service, and no answer counts {them} ({names})"
         return f"{left_out}: {why}; {then}"
 
 
@@ -599,11 +602,6 @@ def _escaped(text: str) -> str:
 def _quoted(text: str) -> str:
     """Return a TOML string; what JSON escapes is escaped alike in TOML."""
     return json.dumps(text, ensure_ascii=False)
-
-
-def _listed(names: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else ""
-    return between.join(names[:MOST_SHOWN]) + more
 
 
 @dataclass(frozen=True)

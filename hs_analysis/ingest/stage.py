@@ -14,7 +14,7 @@ import pyarrow as pa
 
 import hs_analysis
 from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
-from hs_analysis.errors import InputError
+from hs_analysis.errors import InputError, first_of
 from hs_analysis.ingest.dedup import OUTCOMES, RangeUs, StoredSeries, series_on_query_grids, stored_batches
 from hs_analysis.ingest.discovery import Discovery, InputFile
 from hs_analysis.ingest.formats import UNWRAP, WRAPPED
@@ -624,9 +624,8 @@ def _require_known_series(series: pl.DataFrame, discovery: Discovery, how: Readi
     if series["signal"].null_count() < series.height or described.intersection(series["metric"]):
         return
     seen = sorted(set(series["metric"]))
-    shown = ", ".join(seen[:3]) + (f" and {len(seen) - 3} more" if len(seen) > 3 else "")
     raise InputError(
-        f"no metric that the catalogue knows among {len(seen)} names ({shown})"
+        f"no metric that the catalogue knows among {len(seen)} names ({first_of(seen, 3)})"
         if seen
         else "no series in the answers",
         where=", ".join(sorted({str(f.path.parent if not f.named else f.path) for f in discovery.files})[:2]),

@@ -181,6 +181,15 @@ else:
     DAMAGES = (*DAMAGES, isal_zlib.error)  # type: ignore[arg-type]  # its stubs say instance
 
 
+LARGEST_RATIO = 50
+_SMALLEST_LIMIT_BYTES = 64 << 20
+
+
+def most_unpacked_bytes(path: Path) -> int:
+    """Return the bytes that a file of compressed content may unpack to: Parquet, zipped arrays, a TSDB."""
+    return _SMALLEST_LIMIT_BYTES + LARGEST_RATIO * path.stat().st_size
+
+
 class BrokenStreamError(Exception):
     """The stream is cut, damaged or no JSON at ``offset``; an InputError where the file is known.
 

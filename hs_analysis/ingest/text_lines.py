@@ -103,8 +103,14 @@ def _ended(lines: list[bytes]) -> list[bytes]:
 
 
 def as_text(raw: bytes) -> str:
-    """Return bytes as text for the rejected table."""
-    return raw[:1000].decode("utf-8", "replace")
+    """Return bytes as text for the rejected table, at most RAW_CHARACTERS of it."""
+    return raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
+
+
+def reject_line(number: int, line: bytes, reason: str, detail: str, notes: ReadNotes) -> None:
+    """Count a line and set it aside."""
+    notes.rows += 1
+    notes.rejections.append(Rejection(number, reason, as_text(line), detail, "", ""))
 
 
 _QUOTED = rb'"(?:[^"\\\n]++|\\.)*+"'
@@ -627,7 +633,7 @@ class _LineReader:
         self._notes.rows += 1
         self._notes.rejections.append(
             Rejection(
-                line, reason, raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS], detail,
+                line, reason, as_text(raw), detail,
                 "", series[: 4 * SERIES_CHARACTERS].decode("utf-8", "replace")[:SERIES_CHARACTERS],
             )
         )  # fmt: skip

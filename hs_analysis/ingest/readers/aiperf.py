@@ -12,11 +12,12 @@ import polars as pl
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.errors import InputError
-from hs_analysis.ingest.json_records import first_object, json_lines, reject_line
+from hs_analysis.ingest.json_records import first_object, json_lines
 from hs_analysis.ingest.parquet_rows import MAGIC, column_names, held_whole, open_parquet
 from hs_analysis.ingest.rows import (
     NULL,
     STALE,
+    UNIT_S,
     Dump,
     RawSeries,
     ReadNotes,
@@ -27,6 +28,7 @@ from hs_analysis.ingest.rows import (
     raw_requests,
     request_fault,
 )
+from hs_analysis.ingest.text_lines import reject_line
 
 FIXED = ("endpoint_url", "metric_name", "metric_type", "unit", "description", "timestamp_ns")
 VALUES = ("value", "sum", "count", "bucket_le", "bucket_count")
@@ -221,8 +223,6 @@ def is_aiperf_jsonl(head: bytes) -> bool:
     return line[:1] == b"{" and all(k in line for k in (b'"metadata"', b'"metrics"', b'"request_start_ns"'))
 
 
-_SECONDS = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-
 _LENGTHS = {
     "prompt_tokens": ("input_sequence_length", "isl"),
     "cached_tokens": ("usage_prompt_cache_read_tokens", "cached_tokens"),
@@ -273,7 +273,7 @@ def _request(found: Mapping[str, Any]) -> dict[str, Any] | tuple[str, str]:
         return "bad_ts", "request_start_ns is no time in nanoseconds"
     values: dict[str, float | None] = {
         name: _metric(metrics, names, None) for name, names in _LENGTHS.items()
-    } | {name: _metric(metrics, names, _SECONDS) for name, names in _LATENCIES.items()}
+    } | {name: _metric(metrics, names, UNIT_S) for name, names in _LATENCIES.items()}
     if values["e2e_s"] is None and end is not None and end >= start:
         values["e2e_s"] = (end - start) / 1e9
     if detail := request_fault(values):

@@ -10,6 +10,7 @@ from hs_analysis.ingest.json_records import excerpt, items, objects, open_json, 
 from hs_analysis.ingest.rows import (
     MEASURED,
     POINT,
+    UNIT_S,
     BenchRows,
     Dump,
     ReadNotes,
@@ -27,8 +28,6 @@ from hs_analysis.ingest.rows import (
     with_throughput,
 )
 from hs_analysis.ingest.streams import ByteStream
-
-_MS = 1e-3
 
 POINTS_AT_ONCE = 1 << 10
 
@@ -159,9 +158,9 @@ def _served(run: Row, name: str) -> Row:
         "decode_tps": number(run.get("output_throughput")),
         "prefill_tps": _first(number(run.get("input_throughput")), ratio(sent, duration)),
     }
-    row |= latencies("ttft", {q: run.get(f"{stat}_ttft_ms") for q, stat in _STATISTICS.items()}, _MS)
+    row |= latencies("ttft", {q: run.get(f"{stat}_ttft_ms") for q, stat in _STATISTICS.items()}, UNIT_S["ms"])
     gap = "tpot" if "mean_tpot_ms" in run else "itl"
-    row |= latencies("tbt", {q: run.get(f"{stat}_{gap}_ms") for q, stat in _STATISTICS.items()}, _MS)
+    row |= latencies("tbt", {q: run.get(f"{stat}_{gap}_ms") for q, stat in _STATISTICS.items()}, UNIT_S["ms"])
     row = with_throughput(row)
     row["series"] = bench_series_text({**row, "isl": _rounded(row["isl"]), "osl": _rounded(row["osl"])})
     return row
@@ -282,7 +281,6 @@ def _sum(*values: float | None) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-_TIMES = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": _MS, "us": 1e-6, "ns": 1e-9}
 _SUMMARY = {"mean": "avg", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}
 
 
@@ -323,7 +321,7 @@ def _average(run: Mapping[str, Any], name: str) -> float | None:
 
 def _seconds(run: Mapping[str, Any], name: str, stat: str) -> float | None:
     found = _metric(run, name)
-    return times(number(found.get(stat)), _TIMES.get(str(found.get("unit", "ms"))))
+    return times(number(found.get(stat)), UNIT_S.get(str(found.get("unit", "ms"))))
 
 
 def _setting(config: Any, name: str) -> float | None:
@@ -458,8 +456,8 @@ def _request(found: Row) -> Row:
         "prompt_tokens": first("prompt_tokens"),
         "cached_tokens": first("cached_tokens"),
         "output_tokens": first("output_tokens"),
-        "ttft_s": None if first_token is None else first_token * _MS,
-        "tbt_s": None if gap is None else gap * _MS,
+        "ttft_s": None if first_token is None else first_token * UNIT_S["ms"],
+        "tbt_s": None if gap is None else gap * UNIT_S["ms"],
         "e2e_s": first("request_latency"),
     }
 
@@ -490,8 +488,8 @@ def _point(parts: Row, report: Row) -> Row:
         "prefill_tps": _successful(metrics, "prompt_tokens_per_second").get("mean"),
         "decode_tps": _successful(metrics, "output_tokens_per_second").get("mean"),
     }
-    row |= latencies("ttft", _successful(metrics, "time_to_first_token_ms"), _MS)
-    row |= latencies("tbt", _successful(metrics, "inter_token_latency_ms"), _MS)
+    row |= latencies("ttft", _successful(metrics, "time_to_first_token_ms"), UNIT_S["ms"])
+    row |= latencies("tbt", _successful(metrics, "inter_token_latency_ms"), UNIT_S["ms"])
     row = with_throughput(row)
     row["series"] = bench_series_text(row)
     return row

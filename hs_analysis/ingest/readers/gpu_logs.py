@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from hs_analysis.catalogue.rows import factor, measured
-from hs_analysis.errors import HsError, InputError
+from hs_analysis.catalogue.rows import conversion
+from hs_analysis.errors import InputError
 from hs_analysis.ingest.delimited import Records, header_names, numbers, read_delimited, with_unit
 from hs_analysis.ingest.readers.table import reject_row, timed
-from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes, Rejection, series_text
-from hs_analysis.ingest.text_lines import as_text, line_blocks
+from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes, series_text
+from hs_analysis.ingest.text_lines import line_blocks, reject_line
 from hs_analysis.ingest.timestamps import Clock
 
 
@@ -231,14 +231,7 @@ def _cell(text: str, wanted: str) -> float | None:
 def _size(unit: str, wanted: str) -> float | None:
     """Return the factor from one unit to another, None when they don't measure the same."""
     spelled = _SPELLED.get(unit, unit)
-    if spelled in ("", wanted):
-        return 1.0
-    if measured(spelled) is None or measured(wanted) is None:
-        return None
-    try:
-        return factor(spelled, wanted)
-    except HsError:
-        return None
+    return 1.0 if spelled in ("", wanted) else conversion(spelled, wanted)
 
 
 DMON_FIELDS = {
@@ -291,7 +284,7 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         for number, line in enumerate(block.lines, block.number):
             text = line[:LONGEST_LINE_BYTES].decode("utf-8", "replace").strip()
             if len(line) > LONGEST_LINE_BYTES:
-                _reject(number, line, "no line of dcgmi dmon", notes)
+                reject_line(number, line, "bad_value", "no line of dcgmi dmon", notes)
             elif header := _HEADER.fullmatch(text):
                 yield from _dmon_series(rows, names, dump, clock, notes)
                 rows, names = [], header["names"].split()
@@ -304,18 +297,13 @@ def read_dcgmi_dmon(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
                 card = name if kind == "GPU" else f"{kind} {name}"
                 rows.append((number, text, entity["time"], card, entity["rest"].split()))
             elif text and text.split()[-1] not in ("ID", "Id"):
-                _reject(number, line, "no line of dcgmi dmon", notes)
+                reject_line(number, line, "bad_value", "no line of dcgmi dmon", notes)
         yield from _dmon_series(rows, names, dump, clock, notes)
         rows = []
     warnings, infos = clock.notes()
     notes.warnings += warnings
     notes.infos += [*infos, f"dcgmi names no host: {host_of(dump)!r} was taken from the file's name"]
     clock.require_zone()
-
-
-def _reject(number: int, line: bytes, detail: str, notes: ReadNotes) -> None:
-    notes.rows += 1
-    notes.rejections.append(Rejection(number, "bad_value", as_text(line), detail, "", ""))
 
 
 def _dmon_series(
@@ -326,7 +314,9 @@ def _dmon_series(
     whole = [row for row in rows if len(row[4]) == len(names)]
     for number, text, _, _, cells in rows:
         if len(cells) != len(names):
-            _reject(number, text.encode(), f"{len(cells)} values, the header has {len(names)}", notes)
+            reject_line(
+                number, text.encode(), "bad_value", f"{len(cells)} values, the header has {len(names)}", notes
+            )
     if not whole:
         return
     frame = pl.DataFrame(

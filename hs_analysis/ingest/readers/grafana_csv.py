@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.catalogue.rows import factor, measured
-from hs_analysis.errors import HsError, InputError, UsageError
+from hs_analysis.catalogue.rows import conversion, measured
+from hs_analysis.errors import InputError, UsageError, first_of
 from hs_analysis.ingest.delimited import (
     Records,
     header_names,
@@ -113,11 +113,10 @@ def _labelled(legends: Sequence[str], dump: Dump) -> dict[str, dict[str, str]]:
     found = dict(zip(legends, read, strict=True))
     missing = [legend for legend, labels in found.items() if labels is None]
     if missing:
-        shown = ", ".join(repr(legend)[:60] for legend in missing[:20])
-        more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+        named = first_of([repr(legend)[:60] for legend in missing], 20)
         what = "do not match --legend-regex" if pattern is not None else "carry no labels"
         raise InputError(
-            f"legends that {what}: {shown}{more}", where=dump.where,
+            f"legends that {what}: {named}", where=dump.where,
             hint=r"name the parts, for example --legend-regex '(?P<pod>\S+) (?P<metric>.*)'",
         )  # fmt: skip
     return {legend: labels for legend, labels in found.items() if labels is not None}
@@ -193,19 +192,12 @@ def _undone(text: str, metric: str, reading: Reading) -> float | None:
         return value
     row = reading.metrics.get(metric)
     if row is not None and row.unit is not None:
-        size = _size(unit, row.unit)
+        size = conversion(unit, row.unit)
         return None if size is None else value * size
     for signal in load_catalogue().signals:
         for source in signal.sources:
             if len(source.terms) == 1 and source.terms[0].metric == metric and source.read == "gauge":
-                size = _size(unit, signal.unit)
+                size = conversion(unit, signal.unit)
                 return None if size is None else value * size / source.scale
     base = measured(unit)
     return None if base is None else value * base[1]
-
-
-def _size(unit: str, wanted: str) -> float | None:
-    try:
-        return factor(unit, wanted)
-    except HsError:
-        return None

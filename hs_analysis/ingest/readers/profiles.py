@@ -28,6 +28,7 @@ from hs_analysis.ingest.rows import (
     MEASURED,
     POINT,
     PREFILL,
+    UNIT_S,
     BenchRows,
     Dump,
     ReadNotes,
@@ -50,7 +51,6 @@ _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+(?:\.\d+)?)")
 
 _MEASURED = re.compile(r"\bmeasured=([0-9T:.Z-]+)")
 
-_MS = 1e-3
 
 ZIP = b"PK\x03\x04"
 
@@ -137,8 +137,8 @@ def _silicon(cells: Mapping[str, str | None]) -> dict[str, Any]:
         "isl": _number(cells, "isl"),
         "osl": _number(cells, "osl"),
         "concurrency": float(concurrency[1]) if concurrency else None,
-        "ttft_mean_s": times(_number(cells, "silicon_ttft_ms"), _MS),
-        "tbt_mean_s": times(_number(cells, "silicon_tpot_ms"), _MS),
+        "ttft_mean_s": times(_number(cells, "silicon_ttft_ms"), UNIT_S["ms"]),
+        "tbt_mean_s": times(_number(cells, "silicon_tpot_ms"), UNIT_S["ms"]),
     }
     for role in ("prefill", "decode") if apart else ("decode",):
         prefix = f"{role}_" if apart else ""
@@ -230,7 +230,7 @@ def _profile(cells: Mapping[str, Any]) -> dict[str, Any]:
         row |= {
             "kind": PREFILL, "prefill_instances": 1.0, "prefill_gpus": 1.0,
             "isl": _number(cells, "prefill_isl"),
-            "ttft_mean_s": times(_number(cells, "prefill_ttft"), _MS),
+            "ttft_mean_s": times(_number(cells, "prefill_ttft"), UNIT_S["ms"]),
             "prefill_tps": _number(cells, "prefill_thpt_per_gpu"),
         }  # fmt: skip
     else:
@@ -238,7 +238,7 @@ def _profile(cells: Mapping[str, Any]) -> dict[str, Any]:
             "kind": DECODE, "decode_instances": 1.0, "decode_gpus": 1.0,
             "kv_usage": _number(cells, "x_kv_usage"),
             "context_tokens": _number(cells, "y_context_length"),
-            "tbt_mean_s": times(_number(cells, "z_itl"), _MS),
+            "tbt_mean_s": times(_number(cells, "z_itl"), UNIT_S["ms"]),
             "decode_tps": _number(cells, "z_thpt_per_gpu"),
         }  # fmt: skip
     row["series"] = f"profile of {row['kind']}, per GPU"

@@ -46,10 +46,12 @@ from hs_analysis.ingest.text_lines import (
     VALUE,
     BadLabelsError,
     Syntax,
+    as_text,
     bulk_numbers,
     openmetrics_unquoted,
     parse_series,
     read_lines,
+    reject_line,
     sample_tails,
 )
 from hs_analysis.schema.settings import Reading
@@ -460,7 +462,7 @@ def _parts(at: int, body: bytes) -> Iterator[tuple[int, bytes]]:
 
 def _labels(raw: bytes) -> dict[str, str] | Rejection:
     """Return the labels, or why they can't be read."""
-    raw_text = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+    raw_text = as_text(raw)
     try:
         found = decode_json(raw)
         labels = {str(key): value if isinstance(value, str) else str(value) for key, value in found.items()}
@@ -522,7 +524,7 @@ def _pair_by_pair(
 
     def reject(position: int, reason: str, raw: bytes, detail: str, number: int) -> None:
         path = f"{place}.values[{before + number}]"
-        raw_text = raw.decode("utf-8", "replace")[:RAW_CHARACTERS]
+        raw_text = as_text(raw)
         series = series_text(labels)[:SERIES_CHARACTERS]
         notes.rejections.append(Rejection(at + position, reason, raw_text, detail, path, series))
 
@@ -674,7 +676,7 @@ def _open_series(text: bytes, line: int, notes: ReadNotes, called: str | None) -
     try:
         labels = parse_series(text, go_escapes=True)
     except BadLabelsError as error:
-        _reject(notes, line, error.reason, text, f"{error}; its samples are left out")
+        reject_line(line, text, error.reason, f"{error}; its samples are left out", notes)
         return _OpenSeries(None, line)
     if called and "__name__" not in labels:
         labels["__name__"] = called
@@ -689,20 +691,14 @@ def _point(raw: bytes, line: int, series: _OpenSeries, notes: ReadNotes, *, is_c
     if match is None:
         cut = is_cut and not raw.rstrip().endswith(b"]")
         detail = "the last line has no end" if cut else "expected value @[seconds]"
-        _reject(notes, line, "truncated" if cut else "bad_line", raw, detail)
+        reject_line(line, raw, "truncated" if cut else "bad_line", detail, notes)
     elif not VALUE.fullmatch(match[1]):
-        _reject(notes, line, "bad_value", raw, "expected a number")
+        reject_line(line, raw, "bad_value", "expected a number", notes)
     elif not abs(float(match[2])) < LATEST_S:
-        _reject(notes, line, "bad_ts", raw, f"{match[2]} is not Unix seconds")
+        reject_line(line, raw, "bad_ts", f"{match[2]} is not Unix seconds", notes)
     elif series.labels is None:
-        _reject(notes, line, "bad_line", raw, "the series of this sample can't be read")
+        reject_line(line, raw, "bad_line", "the series of this sample can't be read", notes)
     else:
         notes.rows += 1
         series.values.append(float(match[1]))
         series.times_s.append(float(match[2]))
-
-
-def _reject(notes: ReadNotes, line: int, reason: str, raw: bytes, detail: str) -> None:
-    notes.rows += 1
-    raw_text = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
-    notes.rejections.append(Rejection(line, reason, raw_text, detail, "", ""))

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from hs_analysis.catalogue.rows import factor, measured
-from hs_analysis.errors import InputError
+from hs_analysis.errors import InputError, first_of
 from hs_analysis.ingest.delimited import Records, chosen, numbers, read_delimited
 from hs_analysis.ingest.parquet_rows import MAGIC, read_parquet
 from hs_analysis.ingest.rows import (
@@ -108,8 +108,7 @@ def require_columns(table: MappedTable, columns: Sequence[str], where: str) -> N
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name)[:60] for name in names[:20])
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    return first_of([repr(name)[:60] for name in names], 20)
 
 
 def clock_of(row: TableRow, dump: Dump) -> Clock:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from hs_analysis.ingest.delimited import Records, chosen, numbers, read_delimited, require_names
-from hs_analysis.ingest.json_records import first_object, json_lines, reject_line
+from hs_analysis.ingest.json_records import first_object, json_lines
 from hs_analysis.ingest.readers.table import reject_row, timed
 from hs_analysis.ingest.rows import Dump, ReadNotes, RequestRows, number, raw_requests, since_start
 from hs_analysis.ingest.streams import BOM
+from hs_analysis.ingest.text_lines import reject_line
 from hs_analysis.ingest.timestamps import Clock, epoch_us
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")

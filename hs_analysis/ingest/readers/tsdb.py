@@ -14,7 +14,14 @@ from typing import IO, BinaryIO, cast
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
-from hs_analysis.ingest.streams import DAMAGED, DAMAGES, LINE_BLOCK_BYTES, ByteStream
+from hs_analysis.ingest.streams import (
+    DAMAGED,
+    DAMAGES,
+    LARGEST_RATIO,
+    LINE_BLOCK_BYTES,
+    ByteStream,
+    most_unpacked_bytes,
+)
 from hs_analysis.ingest.text_lines import Syntax, read_lines, sample_tails
 from hs_analysis.interrupts import temporary_folder, undone
 
@@ -46,10 +53,6 @@ def read_dump_lines(stream: ByteStream, where: str, notes: ReadNotes) -> Iterato
     """Yield the samples of a stream of dump lines; errors name ``where``."""
     yield from read_lines(stream, where, SYNTAX, notes)
 
-
-LARGEST_RATIO = 50
-SMALLEST_LIMIT_BYTES = 64 << 20
-"""A snapshot's chunks are compressed already: a tar that unpacks to so much more than its size is none."""
 
 _BLOCK_FILE = re.compile(r"(?:^|/)([0-9A-HJKMNP-TV-Z]{26}/(?:meta\.json|index|tombstones|chunks/\d{6}))$")
 _WAL_FILE = re.compile(r"(?:^|/)(wal/(?:checkpoint\.\d+/)?\d{8})$")
@@ -138,7 +141,7 @@ def _prepared(dump: Dump, made: Path) -> Iterator[Path]:
             _link(dump.path, made)
         else:
             with dump.handle() as handle:
-                limit = SMALLEST_LIMIT_BYTES + LARGEST_RATIO * dump.path.stat().st_size
+                limit = most_unpacked_bytes(dump.path)
                 _unpack(handle, made, limit, dump.where)
     except OSError as error:
         raise InputError(

@@ -26,7 +26,7 @@ from hs_analysis.ingest.rows import (
     series_text,
 )
 from hs_analysis.ingest.streams import BrokenStreamError
-from hs_analysis.ingest.text_lines import bulk_numbers
+from hs_analysis.ingest.text_lines import bulk_numbers, reject_line
 
 _BEGIN = re.compile(rb'\{\s*"metric"\s*:\s*\{')
 _BARE_VALUES = re.compile(rb'"values"\s*:\s*\[\s*[^"\[\s]')
@@ -105,7 +105,9 @@ def _line(raw: bytes, line: int, notes: ReadNotes, *, is_last: bool) -> tuple[Ra
         notes.last_series = found[0].labels.get("__name__", "")
         return found
     if len(raw) > LARGEST_ODD_BYTES:
-        _reject(raw, line, "bad_json", f"no plain numbers, and more than {LARGEST_ODD_BYTES} bytes", notes)
+        reject_line(
+            line, raw, "bad_json", f"no plain numbers, and more than {LARGEST_ODD_BYTES} bytes", notes
+        )
         return None, 0
     fixed = 0
     document = _decoded(raw)
@@ -116,15 +118,11 @@ def _line(raw: bytes, line: int, notes: ReadNotes, *, is_last: bool) -> tuple[Ra
     problem = _problem(document)
     if problem:
         reason = "truncated" if is_last and document is None else "bad_json"
-        _reject(raw, line, reason, "the last line has no end" if reason == "truncated" else problem, notes)
+        reject_line(
+            line, raw, reason, "the last line has no end" if reason == "truncated" else problem, notes
+        )
         return None, 0
     return _one_by_one(document, line, notes), fixed
-
-
-def _reject(raw: bytes, line: int, reason: str, detail: str, notes: ReadNotes) -> None:
-    notes.rows += 1
-    shown = raw[: 4 * RAW_CHARACTERS].decode("utf-8", "replace")[:RAW_CHARACTERS]
-    notes.rejections.append(Rejection(line, reason, shown, detail, "", ""))
 
 
 def _in_bulk(raw: bytes, line: int) -> tuple[RawSeries, int] | None:
