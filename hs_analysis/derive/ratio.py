@@ -187,28 +187,17 @@ def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator
         if known:
             at_least, at_most = None, None
         return PdRatio(
-            value=value,
-            ci=ci,
-            status="drifting",
-            at_least=at_least,
-            at_most=at_most,
-            reason=reason,
-            band=band,
-            by_window=by_window,
-        )
+            value=value, ci=ci, status="drifting", at_least=at_least, at_most=at_most, reason=reason,
+            band=band, by_window=by_window,
+        )  # fmt: skip
     if known:
         return PdRatio(
             value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None, by_window=by_window
         )
     return PdRatio(
-        value=value,
-        ci=ci,
-        status="floor",
-        at_least=at_least,
-        at_most=at_most,
-        reason=_floor_reason(prefill, decode),
-        by_window=by_window,
-    )
+        value=value, ci=ci, status="floor", at_least=at_least, at_most=at_most,
+        reason=_floor_reason(prefill, decode), by_window=by_window,
+    )  # fmt: skip
 
 
 def bounds(prefill: LoadTarget, decode: LoadTarget, mix: Mix) -> tuple[float | None, float | None]:

@@ -83,16 +83,9 @@ def replica_ratio(
     ci = log_interval(value, draws, RATIO_SYSTEMATIC)
     alpha, beta = (_median(groups, role) for role in ROLES)
     return ReplicaRatio(
-        value=value,
-        ci=ci,
-        status="ok",
-        at_least=None,
-        at_most=None,
-        reason=None,
-        prefill_tps=alpha,
-        decode_tps=beta,
-        groups=groups,
-    )
+        value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None,
+        prefill_tps=alpha, decode_tps=beta, groups=groups,
+    )  # fmt: skip
 
 
 def _refused(code: str, text: str, groups: tuple[ReplicaGroup, ...] = ()) -> ReplicaRatio:

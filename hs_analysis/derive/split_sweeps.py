@@ -26,7 +26,6 @@ from hs_analysis.schema.sweeps import JudgedOn, SweepResult
 
 Verdict = Literal["meets", "fails", "undecided", "unknown"]
 
-
 SAME_RATIO = 1e-9
 """Rounding of a ratio that is at its limit: values just that far apart belong together [ratio]."""
 

@@ -87,15 +87,9 @@ def startup_of(instance_startups: pl.DataFrame, role: str, service: str) -> Star
             reason = Reason("measured", text, float(times.size), float(GROUP_MIN))
             ci = (max(0.0, low - resolution), high + seen_late)
             return Startup(
-                role=role,
-                value_s=max(0.0, value),
-                ci=ci,
-                births=times.size,
-                status="ok",
-                reason=reason,
-                source=source,
-                evidence=link,
-            )
+                role=role, value_s=max(0.0, value), ci=ci, births=times.size,
+                status="ok", reason=reason, source=source, evidence=link,
+            )  # fmt: skip
     count, least = instance_startups.height, float(GROUP_MIN)
     asked = instance_startups["asked"].count()
     if count == 0:
@@ -115,15 +109,9 @@ def startup_of(instance_startups: pl.DataFrame, role: str, service: str) -> Star
         return _refused(role, reason, count, link)
     low, high = median_interval(times)
     return Startup(
-        role=role,
-        value_s=least_s,
-        ci=(max(0.0, low), high),
-        births=count,
-        status="floor",
-        reason=reason,
-        source="",
-        evidence=link,
-    )
+        role=role, value_s=least_s, ci=(max(0.0, low), high), births=count,
+        status="floor", reason=reason, source="", evidence=link,
+    )  # fmt: skip
 
 
 def _refused(role: str, reason: Reason, instance_startups: int, link: str) -> Startup:

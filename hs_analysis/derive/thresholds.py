@@ -120,26 +120,15 @@ def _threshold(
     if reason is None:
         reason = _gap(band is None, startup, pool)
     return Threshold(
-        signal=signal,
-        role=role,
-        gpu_type=None,
-        target_per_instance=value,
-        capacity=capacity,
+        signal=signal, role=role, gpu_type=None,
+        target_per_instance=value, capacity=capacity, headroom_ratio=target.headroom,
         scale_out_ratio=band.scale_out_ratio if band else None,
         scale_in_ratio=band.scale_in_ratio if band else None,
-        cooldown_out_s=out_s,
-        cooldown_in_s=in_s,
-        status=status,
-        reason=reason,
-        noise_cv=band.noise_cv if band else None,
-        headroom_ratio=target.headroom,
-        evidence=link,
-        grows_ratio=grows,
-        falls_ratio=falls,
-        usual_instances=size if band else None,
-        highest_total=total,
-        highest_instances=instances,
-    )
+        noise_cv=band.noise_cv if band else None, usual_instances=size if band else None,
+        cooldown_out_s=out_s, cooldown_in_s=in_s, grows_ratio=grows, falls_ratio=falls,
+        highest_total=total, highest_instances=instances,
+        status=status, reason=reason, evidence=link,
+    )  # fmt: skip
 
 
 def _highest(target: LoadTarget) -> tuple[float | None, float | None]:

@@ -477,8 +477,9 @@ def _from_staged(
     _write_tables(data, batches, intake, quarantine)
     better = superseding_files(stored, series["metric"], forms)
     _count_copies(members.values(), found.outcomes, better)
+    series = _with_intervals(series, found.quality)
     return Ingested(
-        series=_with_intervals(series, found.quality),
+        series=series,
         quality=found.quality,
         rejected_path=data / "rejected.parquet",
         frozen=found.frozen,

@@ -42,6 +42,7 @@ from hs_analysis.pipeline.study_stages import (
 )
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.policy import Policy, dump, load_all
+from hs_analysis.schema.results import Derived, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"
@@ -103,6 +104,21 @@ def write_report(work: Work) -> Outcome:
     return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")
 
 
+def _service(run: Path, entry: Mapping[str, Any], derived: Derived, replay: ReplayResult) -> dict[str, Any]:
+    """Return the keys of one service, in the order of summary.json."""
+    name = entry["service"]
+    return (
+        summary.decision_section(read_decision(run, name))
+        | summary.facts_section(entry)
+        | summary.study_section(read_all_verdicts(run, name), read_recommended(run, name))
+        | summary.derive_section(derived)
+        | summary.selection_section(read_scores(run, name))
+        | summary.replay_section(replay)
+        | summary.drivers_section(read_drivers(run, name))
+        | summary.refusals_section(derived)
+    )
+
+
 def _summary(work: Work) -> dict[str, Any]:
     services: list[dict[str, Any]] = []
     warnings = summary.unserved_warnings([one.sentence() for one in without_service(work.run, work.settings)])
@@ -112,16 +128,7 @@ def _summary(work: Work) -> dict[str, Any]:
     for entry in read_entries(work.run):
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
-        services.append(
-            summary.decision_section(read_decision(work.run, name))
-            | summary.facts_section(entry)
-            | summary.study_section(read_all_verdicts(work.run, name), read_recommended(work.run, name))
-            | summary.derive_section(derived)
-            | summary.selection_section(read_scores(work.run, name))
-            | summary.replay_section(replay)
-            | summary.drivers_section(read_drivers(work.run, name))
-            | summary.refusals_section(derived)
-        )
+        services.append(_service(work.run, entry, derived, replay))
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
         warnings += summary.replay_warnings(

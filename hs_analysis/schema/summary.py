@@ -34,7 +34,7 @@ class SummaryWindow:
 
 
 @dataclass(frozen=True)
-class InputFile:
+class InputFileSummary:
     """One input file and what became of its rows; counts are missing for a file that no reader knows."""
 
     name: Annotated[str, Field("path below the input")]
@@ -231,7 +231,7 @@ class Summary:
     ]
     events: Annotated[tuple[Event, ...], Field("what the user says happened when")]
     slo: Annotated[Slo, Field("the objective; a limit that was not given is null")]
-    inputs: Annotated[tuple[InputFile, ...], Field("the input files")]
+    inputs: Annotated[tuple[InputFileSummary, ...], Field("the input files")]
     coverage: Annotated[Coverage, Field("what became of them")]
     services: Annotated[tuple[ServiceSummary, ...], Field("one entry a service")]
     sweeps: Annotated[

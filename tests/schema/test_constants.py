@@ -26,7 +26,7 @@ FINE = {
     "derive/gpu_speed.py": {"QUEUE_POINTS"},
     "derive/mix.py": {"NORMAL_DECILES", "STILL"},
     "derive/service.py": {"CURVE_POINTS", "CURVE_BINS"},
-    "derive/split_sweeps.py": {"TIGHTER"},
+    "derive/split_sweeps.py": {"TIGHTER", "SAME_RATIO"},
     "policy/build.py": {"LARGEST_PAIR"},
     "policy/decision.py": {"DAYS_NEEDED", "MOST_STEPS", "CAP, ONE, LOW"},
     "policy/document.py": {"WIDTH"},
