@@ -45,8 +45,8 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
     answers = [answer(service, choice) for service, choice in chosen]
     slo = summary.get("slo") or {}
-    blocks: list[Block] = [line for each in chosen if (line := first_line.keep(*each))]
-    blocks += [f"WARNING: {text}" for text in first_line.without_service(summary)]
+    blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
+    blocks += [line for each in chosen if (line := first_line.keep(*each))]
     blocks += [line for each in chosen for line in first_line.warnings(*each, slo)]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
