@@ -163,12 +163,12 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from collect.one_file import planned
 from collect.test_bounds import client
 from hs_analysis.collect.answers import series_of
-from hs_analysis.collect.fetch import Limits, fetch
+from hs_analysis.collect.fetch import ServerLimits, fetch
 from hs_analysis.collect.server import TooHeavyError
 from hs_analysis.errors import ServerError
 server = client(sys.argv[1], 60.0)
 for ask in (
-    lambda: fetch(planned(1), server, Limits(10**6), lambda _: None),
+    lambda: fetch(planned(1), server, ServerLimits(10**6), lambda _: None),
     lambda: server.ask("series", [("match[]", "up")], series_of),
     lambda: server.located(),
 ):
