@@ -169,24 +169,31 @@ class Simulation:
         """Let a row pass in steps; decode work whose prompts still wait for prefill is kept back [tokens]."""
         pools, log, waiting, steps, seconds = self.pools, self.log, self.waiting, self.steps, self.step_s
         totals = {role: [0.0, 0.0, 0.0, 0.0, 0.0] for role in pools}
-        for step in range(steps):
+        after_prefill = "prefill" in pools
+        parts = [
+            (pool, self.work[role][row], role == "decode" and after_prefill, role == "prefill", totals[role])
+            for role, pool in pools.items()
+        ]
+        for step in range(steps):  # the innermost loop of every replay: no call that would change nothing
             handed = 1.0
-            for role, pool in pools.items():
-                pool.advance(t_s + step * seconds)
-                arriving = self.work[role][row]
-                if role == "decode" and "prefill" in pools:
-                    waiting += arriving
+            for pool, offered, is_fed, feeds, total in parts:
+                if pool.starting or pool.pending:
+                    pool.advance(t_s + step * seconds)
+                arriving = offered
+                if is_fed:
+                    waiting += offered
                     arriving = waiting * handed
                     waiting -= arriving
                 served, share = pool.serve(arriving, seconds)
-                handed = share if role == "prefill" else handed
-                total = totals[role]
+                if feeds:
+                    handed = share
                 total[0] += arriving
                 total[1] += served
                 total[2] += pool.ready / steps
-                age_s = pool.age_s()
-                total[3] = max(total[3], age_s)
-                total[4] += age_s / steps
+                if pool.backlog > 0:
+                    age_s = pool.age_s()
+                    total[3] = max(total[3], age_s)
+                    total[4] += age_s / steps
         for role, total in totals.items():
             log.arrived[role][row], log.served[role][row], log.ready[role][row] = total[:3]
             log.age[role][row], log.wait[role][row] = total[3:]
