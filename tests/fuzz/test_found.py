@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def with_half(raw: bytes) -> bytes:
     return re.sub(rb":\s*\"", lambda found: found[0] + HALF.encode(), raw)
 
 
+def huge_header() -> bytes:
+    """Return a member of a tar whose extended header gives a length that no machine can count to."""
+    record = b"9" * 20 + b" path=x\n"
+    head = tarfile.TarInfo("x")
+    head.type, head.size = tarfile.XHDTYPE, len(record)
+    return (
+        head.tobuf(tarfile.USTAR_FORMAT)
+        + record.ljust(512, b"\0")
+        + tarfile.TarInfo("y").tobuf()
+        + bytes(1024)
+    )
+
+
 FOUND: tuple[tuple[str, str, bytes, str], ...] = (
     ("aiperf-parquet", "m.parquet", not_utf8(), "Invalid UTF8"),
     ("table", "fleet.csv", not_utf8(), "Invalid UTF8"),
@@ -79,6 +93,7 @@ FOUND: tuple[tuple[str, str, bytes, str], ...] = (
     ),
     ("dynamo-profile", "r.npz", deflated(seeds("dynamo-profile")[2][0], damaged_at=60), "cut or damaged"),
     ("tsdb", "db.tar", deflated(small_tars()[0], damaged_at=60), "no whole tar"),
+    ("tsdb", "db.tar", huge_header() + small_tars()[0], "no whole tar"),
     *((kind, name, with_half(raw), "") for kind in BENCHMARKS for raw, name in seeds(kind)[:1]),
 )
 """Format, name, bytes, and what the refusal says; empty when the file is read, if only as nothing."""

@@ -204,7 +204,11 @@ def _unpack(handle: BinaryIO, made: Path, limit: int, where: str) -> None:
                 with target.open("wb") as file:
                     shutil.copyfileobj(content, file)
                 blocks.add(match[1].partition("/")[0])
-    except tarfile.TarError as error:
+    except (
+        tarfile.TarError,
+        OverflowError,
+        ValueError,
+    ) as error:  # tarfile lets numbers of damaged headers pass
         raise InputError(f"no whole tar of a snapshot: {error}", where=where, hint="copy it again") from error
     except DAMAGES as error:
         if isinstance(error, OSError) and error.errno is not None:
