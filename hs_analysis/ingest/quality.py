@@ -253,7 +253,7 @@ def infer_scales(
     )
     bare = series.drop("repair", "scale_evidence", strict=False)
     return bare.join(table, "series_id", how="left", maintain_order="left").select(
-        *series.columns, *({"repair", "scale_evidence"} - set(series.columns))
+        *series.columns, *(name for name in ("repair", "scale_evidence") if name not in series.columns)
     )
 
 

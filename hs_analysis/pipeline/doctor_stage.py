@@ -74,12 +74,7 @@ def examine_input(work: Work) -> Outcome:
     findings = diagnose(scene)
     missing = missing_signals(scene)
     found = [{"state": "found", **row} for row in inventory(scene).to_dicts()]
-    absent = [
-        {"state": "missing", "service": "", "role": m["role"], "signal": m["signal"]}
-        | dict.fromkeys(INVENTORY.keys() - {"service", "role", "signal"})
-        | {"how_to_enable": m["how_to_enable"]}
-        for m in missing
-    ]
+    absent = [{"state": "missing", **dict.fromkeys(INVENTORY), "service": "", **one} for one in missing]
     tables.write_frames(work.out, "findings", [findings])
     needed = requirements(scene)
     written = {"signals": [*found, *absent], "missing": missing, "needs": needed.to_dicts()}

@@ -79,3 +79,13 @@ def test_the_answer_of_a_sample_is_the_one_kept(name: str, root: Path, finished:
 def test_a_changed_number_is_seen() -> None:
     """The comparison is not blind."""
     assert _differences({"a": [1.0, {"b": 2.0}]}, {"a": [1.0, {"b": 2.1}]}) == ["/a/1/b: kept 2.0, found 2.1"]
+
+
+def test_missing_signals_are_written_as_found_ones(root: Path, finished: Finished) -> None:
+    """The keys of doctor.json stand in one order in every row: none comes from a set."""
+    done = finished(root / "data_samples" / "dynamo-pd", *SAMPLES["dynamo-pd"])
+    rows = json.loads((done.folder / "data" / "doctor.json").read_text("utf-8"))["signals"]
+    found, missing = ([row for row in rows if row["state"] == state] for state in ("found", "missing"))
+    order = list(found[0])
+    assert missing
+    assert all([key for key in row if key in order] == order for row in missing)
