@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hs_analysis.current.model import Stored
+from hs_analysis.errors import first_of
 from hs_analysis.promql.forms import NAME, CopiedLabel, Form, Matcher, Matching, Refused, Selector, walk
 from hs_analysis.promql.history import picked
 
@@ -91,10 +92,10 @@ def _unmet(matcher: Matcher, labels: Sequence[Mapping[str, str]], metric: str) -
     if not values:
         known = sorted({name for one in labels for name in one} - {NAME})
         return f"no series of {metric} has a label {matcher.label}, only {', '.join(known)}"
-    shown = sorted(values)[:SHOWN]
-    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     near = _nearest(matcher.value, values) if len(values) > 1 else ""
-    return f"no series of {metric} has {matcher}, its {matcher.label} is {', '.join(shown)}{more}{near}"
+    return (
+        f"no series of {metric} has {matcher}, its {matcher.label} is {first_of(sorted(values), SHOWN)}{near}"
+    )
 
 
 def _nearest(text: str, known: Iterable[str]) -> str:

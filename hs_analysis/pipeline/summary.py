@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import hs_analysis
+from hs_analysis.errors import first_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.names import RECORDED
@@ -200,9 +201,8 @@ def unserved_warnings(sentences: Sequence[str]) -> list[dict[str, str]]:
 
 def excluded_warning(excluded: Sequence[Excluded]) -> dict[str, str]:
     """Say what the user left out, since totals don't count it."""
-    named = [f"{one.start} to {one.end}{f' ({one.label})' if one.label else ''}" for one in excluded[:3]]
-    more = f" and {len(excluded) - 3} more" if len(excluded) > 3 else ""
-    text = f"left out: {', '.join(named)}{more}; totals do not count these stretches"
+    named = [f"{one.start} to {one.end}{f' ({one.label})' if one.label else ''}" for one in excluded]
+    text = f"left out: {first_of(named, 3)}; totals do not count these stretches"
     return {"code": "excluded", "text": text}
 
 
