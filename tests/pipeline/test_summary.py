@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from replay.services import policy_replay
 
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.records import to_plain
@@ -23,7 +24,6 @@ from hs_analysis.schema.results import (
     Estimate,
     PdRatio,
     PolicyDecision,
-    PolicyReplay,
     RatioWindow,
     Reason,
     Recommendation,
@@ -46,6 +46,13 @@ DECISION = PolicyDecision(
     next_steps=("Keep.",),
 )
 REASON = Reason("thin", "too few", 2.0, 3.0)
+
+
+ROW = policy_replay(
+    "p", instance_hours=1.0, slo_violation_ratio=0.02, actions_per_day=1.0, reversals_per_day=0.0,
+    overshoot_ratio=0.1, unserved_tokens=0.0, vs_static_peak=0.3, vs_recorded=0.2,
+)  # fmt: skip
+"""A policy on the test window."""
 
 
 def derived(target: float | None = 100.0, *, known: bool = True) -> Derived:
@@ -141,18 +148,7 @@ def service(*, known: bool = True) -> dict[str, Any]:
         chosen=True,
         reason="best",
     )
-    row = PolicyReplay(
-        policy="p",
-        gpu_hours=None,
-        instance_hours=1.0,
-        slo_violation_ratio=0.02,
-        actions_per_day=1.0,
-        reversals_per_day=0.0,
-        overshoot_ratio=0.1,
-        unserved_tokens=0.0,
-        vs_static_peak=0.3,
-        vs_recorded=0.2,
-    )
+    row = ROW
     replayed = ReplayResult(("a", "b"), ("b", "c"), {"status": "calibrated", "rows": (1, 2)}, (row,))
     tried = SignalDriver(
         signal="decode_tps",
@@ -297,30 +293,8 @@ def test_targets_that_moved_are_a_warning(after: float | None, warned: bool) -> 
 def test_replay_warnings() -> None:
     """Worse than what ran, and not calibrated; neither when nothing is known."""
     slo = Slo(ttft_s=1.0)
-    row = PolicyReplay(
-        policy="p",
-        gpu_hours=None,
-        instance_hours=1.0,
-        slo_violation_ratio=0.02,
-        actions_per_day=1.0,
-        reversals_per_day=0.0,
-        overshoot_ratio=0.1,
-        unserved_tokens=0.0,
-        vs_static_peak=0.3,
-        vs_recorded=0.2,
-    )
-    ran = PolicyReplay(
-        policy="recorded",
-        gpu_hours=None,
-        instance_hours=1.0,
-        slo_violation_ratio=0.01,
-        actions_per_day=1.0,
-        reversals_per_day=0.0,
-        overshoot_ratio=0.1,
-        unserved_tokens=0.0,
-        vs_static_peak=0.3,
-        vs_recorded=0.2,
-    )
+    row = ROW
+    ran = replace(ROW, policy="recorded", slo_violation_ratio=0.01)
     worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", worse, "p", slo)] == ["slo_worse_than_recorded"]
     assert summary.replay_warnings("s", worse, None, slo) == []
@@ -331,18 +305,7 @@ def test_replay_warnings() -> None:
 
 def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
     """More violating windows than the SLO allows are a warning, even where the recorded fleet did worse."""
-    row = PolicyReplay(
-        policy="p",
-        gpu_hours=None,
-        instance_hours=1.0,
-        slo_violation_ratio=0.2,
-        actions_per_day=1.0,
-        reversals_per_day=0.0,
-        overshoot_ratio=0.1,
-        unserved_tokens=0.0,
-        vs_static_peak=0.3,
-        vs_recorded=0.2,
-    )
+    row = replace(ROW, slo_violation_ratio=0.2)
     ran = replace(row, policy="recorded", slo_violation_ratio=0.5)
     result = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))] == ["slo_not_held"]
@@ -352,19 +315,7 @@ def test_a_policy_that_breaks_the_slo_is_said_to() -> None:
 def test_a_side_that_the_replay_cannot_tell_is_no_break_and_no_pass() -> None:
     """Over the allowed share or under it: where the side is unclear, that is what is said."""
     for share in (0.06, 0.04):
-        row = PolicyReplay(
-            policy="p",
-            gpu_hours=None,
-            instance_hours=1.0,
-            slo_violation_ratio=share,
-            actions_per_day=1.0,
-            reversals_per_day=0.0,
-            overshoot_ratio=0.1,
-            unserved_tokens=0.0,
-            vs_static_peak=0.3,
-            vs_recorded=0.2,
-            slo_side="unclear",
-        )
+        row = replace(ROW, slo_violation_ratio=share, slo_side="unclear")
         result = ReplayResult(None, None, {"status": "calibrated"}, (row,))
         (warning,) = summary.replay_warnings("s", result, "p", Slo(ttft_s=1.0))
         assert warning["code"] == "slo_side_unclear"

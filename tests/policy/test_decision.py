@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from replay.services import SETTINGS, START, built, derived, pd_day
+from replay.services import SETTINGS, START, built, derived, pd_day, policy_replay
 
 from hs_analysis.policy.build import build_policy
 from hs_analysis.policy.decision import CRITERIA, Grounds, decide_on, recorded_weekdays, with_decision
@@ -21,9 +21,8 @@ WEEK_S = 7 * 86_400.0
 def row(policy: str, saved: float | None, share: float | None, side: str | None = "under") -> PolicyReplay:
     """Return a row of the backtest."""
     return replace(
-        PolicyReplay(
-            policy=policy,
-            gpu_hours=None,
+        policy_replay(
+            policy,
             instance_hours=100.0,
             slo_violation_ratio=share,
             actions_per_day=1.0,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,7 @@ from hs_analysis.schema.results import (
     Derived,
     Estimate,
     PdRatio,
+    PolicyReplay,
     SignalVerdict,
     Threshold,
 )
@@ -166,6 +168,12 @@ def built(
 ) -> Policy:
     """Return a policy built the way a run builds it."""
     return build_policy(frame, numbers or derived(), VERDICTS, primaries, SETTINGS, {}, {})
+
+
+def policy_replay(policy: str, **figures: Any) -> PolicyReplay:
+    """Return a row of a backtest; figures that are not given are unknown."""
+    unknown = {one.name: None for one in fields(PolicyReplay) if one.default is MISSING}
+    return PolicyReplay(**unknown | {"policy": policy} | figures)  # type: ignore[arg-type]
 
 
 def plain_policy(**changes: object) -> Policy:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from replay.services import SETTINGS, derived, service
+from replay.services import SETTINGS, derived, policy_replay, service
 
 from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
@@ -157,18 +157,7 @@ def test_saving_uses_gpu_hours_where_both_have_them() -> None:
     """1 − own ÷ baseline; nothing against an empty baseline."""
 
     def row(gpu: float | None, instance: float | None) -> PolicyReplay:
-        return PolicyReplay(
-            policy="x",
-            gpu_hours=gpu,
-            instance_hours=instance,
-            slo_violation_ratio=None,
-            actions_per_day=None,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        )
+        return policy_replay("x", gpu_hours=gpu, instance_hours=instance)
 
     assert saving(row(60.0, 9.0), row(80.0, 10.0)) == pytest.approx(0.25)
     assert saving(row(None, 9.0), row(80.0, 10.0)) == pytest.approx(0.1)
@@ -179,18 +168,7 @@ def test_hours_are_set_against_the_rows_that_are_there() -> None:
     """Each comparison is against its own row, 0 against oneself; null where that row is missing."""
 
     def row(name: str, hours: float) -> PolicyReplay:
-        return PolicyReplay(
-            policy=name,
-            gpu_hours=None,
-            instance_hours=hours,
-            slo_violation_ratio=None,
-            actions_per_day=None,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        )
+        return policy_replay(name, instance_hours=hours)
 
     rows = {name: row(name, hours) for name, hours in (("static_peak", 10.0), ("recorded", 8.0))}
     few = compared(row("x", 6.0), rows)

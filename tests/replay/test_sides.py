@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from replay.services import D_CAPACITY, SETTINGS, derived, service
+from replay.services import D_CAPACITY, SETTINGS, derived, policy_replay, service
 
 from hs_analysis.replay.backtest import replay_service
 from hs_analysis.replay.constants import SHARE_WIDTH
@@ -19,9 +19,8 @@ CALIBRATED = {"status": "calibrated", "latencies": {}}
 
 def policy(share: float | None) -> PolicyReplay:
     """Return a row with a share of violating windows."""
-    return PolicyReplay(
-        policy="p",
-        gpu_hours=None,
+    return policy_replay(
+        "p",
         instance_hours=1.0,
         slo_violation_ratio=share,
         actions_per_day=0.0,

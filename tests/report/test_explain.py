@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
+from replay.services import policy_replay
 
 from hs_analysis import evidence
 from hs_analysis.errors import UsageError
@@ -16,7 +17,6 @@ from hs_analysis.schema.results import (
     Demand,
     Estimate,
     PdRatio,
-    PolicyReplay,
     Reason,
     SignalVerdict,
     Threshold,
@@ -173,8 +173,8 @@ def summary():
             "test": ["2026-11-21T00:00:00Z", "2026-11-24T00:00:00Z"],
             "policies": [
                 asdict(
-                    PolicyReplay(
-                        policy="decode_tps",
+                    policy_replay(
+                        "decode_tps",
                         gpu_hours=7160.0,
                         instance_hours=895.2,
                         slo_violation_ratio=0.006,

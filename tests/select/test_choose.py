@@ -6,7 +6,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 import pytest
-from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, primary
+from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, policy_replay, primary
 
 from hs_analysis.policy.candidates import candidate_primaries
 from hs_analysis.replay.backtest import score_policies
@@ -30,18 +30,7 @@ def choose(
     """Select among candidates of (hours, strain, actions a day), and return the scores by name."""
 
     def row(name: str, hours: float, actions: float = 0.0) -> PolicyReplay:
-        return PolicyReplay(
-            policy=name,
-            gpu_hours=None,
-            instance_hours=hours,
-            slo_violation_ratio=None,
-            actions_per_day=actions,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        )
+        return policy_replay(name, instance_hours=hours, actions_per_day=actions)
 
     table = {name: Outcome(row(name, h, a), s) for name, (h, s, a) in candidates.items()}
     table["recorded"] = Outcome(row("recorded", recorded[0]), recorded[1])
@@ -101,18 +90,7 @@ def test_over_floors_counted_tokens_come_before_fewer_violations() -> None:
     floor = primary("running", "decode", 20.0)
     floor = replace(floor, target_per_instance=replace(floor.target_per_instance, status="floor"))
     policies = {"gauge": plain_policy(primaries=(floor,)), "tokens": plain_policy()}
-    row = PolicyReplay(
-        policy="x",
-        gpu_hours=None,
-        instance_hours=60.0,
-        slo_violation_ratio=None,
-        actions_per_day=5.0,
-        reversals_per_day=None,
-        overshoot_ratio=None,
-        unserved_tokens=None,
-        vs_static_peak=None,
-        vs_recorded=None,
-    )
+    row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
     for strains in ((0.5, 0.6), (0.01, 0.02), (0.01, 0.6)):
         table = {name: Outcome(row, s) for name, s in zip(policies, strains, strict=True)}
         scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_, t=table: t)
@@ -124,18 +102,7 @@ def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
     """What a utilisation reads at counts that never ran is a model; a total is not."""
     mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
     policies = {"a_mean": mean, "b_total": plain_policy()}
-    row = PolicyReplay(
-        policy="x",
-        gpu_hours=None,
-        instance_hours=60.0,
-        slo_violation_ratio=None,
-        actions_per_day=5.0,
-        reversals_per_day=None,
-        overshoot_ratio=None,
-        unserved_tokens=None,
-        vs_static_peak=None,
-        vs_recorded=None,
-    )
+    row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
     table = {"a_mean": Outcome(replace(row, actions_per_day=1.0), 0.0), "b_total": Outcome(row, 0.0)}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == ["b_total"]
@@ -146,18 +113,7 @@ def test_another_signal_wins_by_more_than_its_replay_may_be_off(hours: float, wi
     """Against 60 hours of counted tokens a gauge has to save 6 %, whatever its violations."""
     mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
     policies = {"gauge": mean, "tokens": plain_policy()}
-    row = PolicyReplay(
-        policy="x",
-        gpu_hours=None,
-        instance_hours=60.0,
-        slo_violation_ratio=None,
-        actions_per_day=5.0,
-        reversals_per_day=None,
-        overshoot_ratio=None,
-        unserved_tokens=None,
-        vs_static_peak=None,
-        vs_recorded=None,
-    )
+    row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
     table = {"gauge": Outcome(replace(row, instance_hours=hours), 0.0), "tokens": Outcome(row, 0.01)}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == [wins]
@@ -177,42 +133,9 @@ def test_unknown_capacity_is_said_and_not_held_against_a_candidate() -> None:
 def test_gpu_hours_decide_where_they_are_known() -> None:
     """Fewer instances of a larger kind may cost more."""
     rows = {
-        "few": PolicyReplay(
-            policy="few",
-            gpu_hours=90.0,
-            instance_hours=10.0,
-            slo_violation_ratio=None,
-            actions_per_day=0.0,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        ),
-        "many": PolicyReplay(
-            policy="many",
-            gpu_hours=60.0,
-            instance_hours=30.0,
-            slo_violation_ratio=None,
-            actions_per_day=0.0,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        ),
-        "recorded": PolicyReplay(
-            policy="recorded",
-            gpu_hours=100.0,
-            instance_hours=40.0,
-            slo_violation_ratio=None,
-            actions_per_day=0.0,
-            reversals_per_day=None,
-            overshoot_ratio=None,
-            unserved_tokens=None,
-            vs_static_peak=None,
-            vs_recorded=None,
-        ),
+        "few": policy_replay("few", gpu_hours=90.0, instance_hours=10.0, actions_per_day=0.0),
+        "many": policy_replay("many", gpu_hours=60.0, instance_hours=30.0, actions_per_day=0.0),
+        "recorded": policy_replay("recorded", gpu_hours=100.0, instance_hours=40.0, actions_per_day=0.0),
     }
     policies = {name: plain_policy() for name in ("few", "many")}
     table = {name: Outcome(row, 0.0) for name, row in rows.items()}
