@@ -12,7 +12,6 @@ from hs_analysis.policy.model import Guard, Policy, Primary
 
 # A Kubernetes label value holds 63 characters and KEDA puts the object's name into one; the role follows it.
 NAME_LENGTH = 52
-COMMENT_WIDTH = 110
 
 _READ = re.compile(r"\b(rate|increase|avg_over_time|max_over_time)\(.*?\[(\w+)\]", re.DOTALL)
 _OPERATIONS = {"avg_over_time": "avg", "max_over_time": "max"}

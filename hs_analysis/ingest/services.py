@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -460,11 +460,6 @@ def unserved_instances(series: pl.DataFrame, catalogue: Catalogue) -> tuple[Unse
         fleet.propose(pool)
     found = (fleet.unserved(pool) for pool in pools.values())
     return tuple(sorted(found, key=lambda one: (one.namespace, one.role, one.instances)))
-
-
-def partly_known_services(found: Iterable[Unserved]) -> frozenset[str]:
-    """Return the services in whose namespace there are instances without a service."""
-    return frozenset(service for one in found for service in one.beside)
 
 
 def _owner(one: SharedLabels) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from hs_analysis.align import Aligned, ServiceFacts
+from hs_analysis.align import Aligned
 from hs_analysis.align.instances import row_width_s
 from hs_analysis.pipeline.handover import hand_on, handed, is_handing_on
 from hs_analysis.pipeline.records import from_plain, to_plain
@@ -209,11 +209,6 @@ def read_instances(folder: Path, part: ServiceFrame) -> pl.DataFrame:
     windows = part.table.select("capture", "t")
     ends = windows.with_columns(pl.col("t") - pl.duration(microseconds=rest_us))
     return own.join(windows, ["capture", "t"], how="semi").join(ends, ["capture", "t"], how="semi")
-
-
-def totals_of(entry: Mapping[str, Any]) -> ServiceFacts | None:
-    """Return the recorded totals of a service."""
-    return from_plain(ServiceFacts, entry["totals"]) if entry["totals"] else None
 
 
 def _frame(entry: Mapping[str, Any], signals: pl.DataFrame) -> ServiceFrame:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.ingest.services import Unserved, identify, partly_known_services, unserved_instances
+from hs_analysis.ingest.services import Unserved, identify, unserved_instances
 from hs_analysis.schema.settings import Reading
 
 Labels = Mapping[str, str]
@@ -76,7 +76,7 @@ def test_a_pool_that_two_services_may_own_is_named_with_the_line_that_settles_it
     (found,) = unserved((*TWO, *LOST))
     assert (found.namespace, found.role, len(found.instances)) == ("ns", "prefill", 3)
     assert found.line == '"^pod=ctx-" = "ns/a"  # or "ns/b"'
-    assert partly_known_services([found]) == {"ns/a", "ns/b"}
+    assert set(found.beside) == {"ns/a", "ns/b"}
     assert found.sentence() == (
         "3 prefill instances of namespace ns belong to no service, and no answer counts them "
         "(ctx-7d9f8b6c5-x2z4b, ctx-7d9f8b6c5-x2z4c, ctx-7d9f8b6c5-x2z4d): nothing says that they are of "
@@ -108,7 +108,7 @@ def test_a_namespace_without_a_service_gets_one_of_its_own() -> None:
     rows = (*TWO, worker(pod="p-0", namespace="new"), worker("backend", pod="d-0", namespace="new"))
     found = unserved(rows)
     assert [one.fitting for one in found] == [(), ()]
-    assert partly_known_services(found) == set()
+    assert {service for one in found for service in one.beside} == set()
     assert told_by(found) == {"^namespace=new$": "new/unnamed"}
     assert "no service of the input fits" in found[0].sentence()
     assert unserved(rows, told_by(found)) == ()
