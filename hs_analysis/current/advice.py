@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hs_analysis.controllers import hpa
+from hs_analysis.controllers.keda import Keda
 from hs_analysis.current.documents import DYNAMO
 from hs_analysis.current.model import Change, CurrentObject, MetricRead
 from hs_analysis.current.planner_advice import planner_changes
 from hs_analysis.policy.model import Policy, Primary
-from hs_analysis.replay.controllers import hpa
-from hs_analysis.replay.controllers.keda import Keda
 from hs_analysis.schema.results import Threshold
 
 SAME = 0.01

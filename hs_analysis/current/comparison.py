@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
+from hs_analysis.controllers.hpa import Hpa
+from hs_analysis.controllers.keda import Keda
 from hs_analysis.current.model import CurrentObject, MetricRead
 from hs_analysis.current.translate import CurrentAutoscaler
 from hs_analysis.replay.backtest import ReplayOutcome
-from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
-from hs_analysis.replay.controllers.hpa import Hpa
-from hs_analysis.replay.controllers.keda import Keda
 from hs_analysis.replay.demand import Floats
 from hs_analysis.replay.readings import BUILT_IN
 from hs_analysis.replay.signals import work_signal

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.current.model import Known
 from hs_analysis.current.targets import quantity
 from hs_analysis.errors import InputError
-from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
 
 POOLS = {"disagg": ("prefill", "decode"), "prefill": ("prefill",), "decode": ("decode",), "agg": ("mixed",)}
 SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner/config"

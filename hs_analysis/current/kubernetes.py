@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.controllers import hpa
+from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.current.adapter import Asked, external_query, object_query, pods_query
 from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.formulas import read_formula
@@ -16,8 +18,6 @@ from hs_analysis.current.queries import Answer, Query, read_query
 from hs_analysis.current.targets import metric_read, quantity
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Refused
-from hs_analysis.replay.controllers import hpa
-from hs_analysis.replay.controllers.keda import Fallback, Keda
 
 
 @dataclass(frozen=True)

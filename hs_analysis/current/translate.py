@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.controllers import Autoscaler
 from hs_analysis.current.definitions import Definitions
 from hs_analysis.current.documents import DYNAMO, HPA, Manifest
 from hs_analysis.current.dynamo import read_planner
@@ -15,7 +16,6 @@ from hs_analysis.current.kubernetes import Reader, left_out, read_hpa, read_scal
 from hs_analysis.current.model import CurrentObject, Known
 from hs_analysis.current.queries import Answer
 from hs_analysis.errors import InputError
-from hs_analysis.replay.controllers import Autoscaler
 from hs_analysis.schema.names import CURRENT
 
 _WORD = {role: re.compile(rf"(?<![a-z]){role}(?![a-z])", re.IGNORECASE) for role in ("prefill", "decode")}

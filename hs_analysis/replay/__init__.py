@@ -1,5 +1,6 @@
 """Backtest: policies, autoscalers of the field and baselines on a window that was not learnt from; faults."""
 
+from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.backtest import (
     ReplayOutcome,
     replay_service,
@@ -7,7 +8,6 @@ from hs_analysis.replay.backtest import (
     replay_service_placement,
     score_policies,
 )
-from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.drivers import try_signals
 from hs_analysis.replay.fault_outcomes import FaultOutcome
 from hs_analysis.replay.faults import FAULTS, NO_FAULT, faults_named

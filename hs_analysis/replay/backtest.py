@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from hs_analysis import evidence
+from hs_analysis.controllers import CONTROLLERS, Sizing
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
 from hs_analysis.replay.control import Control
-from hs_analysis.replay.controllers import CONTROLLERS, Sizing
 from hs_analysis.replay.demand import Demand, demands, taking_over
 from hs_analysis.replay.fault_outcomes import LEAD_S, FaultOutcome, replay_faults
 from hs_analysis.replay.faults import Fault

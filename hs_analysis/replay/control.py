@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hs_analysis.controllers.registry import Autoscaler, step
+from hs_analysis.controllers.view import PoolView
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.rule import Observation, State, decide
-from hs_analysis.replay.controllers.table import Autoscaler, step
-from hs_analysis.replay.controllers.view import PoolView
 from hs_analysis.replay.demand import Demand, Floats, Key, rows_of
 from hs_analysis.replay.fleet import FleetModel, Pool
 from hs_analysis.replay.readings import Alter, Readings, Rows, latency

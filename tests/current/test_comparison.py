@@ -9,13 +9,13 @@ import polars as pl
 import pytest
 from replay.services import SETTINGS, day, derived, service
 
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
+from hs_analysis.controllers.hpa import Hpa, Metric
+from hs_analysis.controllers.keda import Keda
 from hs_analysis.current import CurrentAutoscaler, withheld
 from hs_analysis.current.comparison import bounds_of, likely_cause
 from hs_analysis.current.model import Addend, CurrentObject, MetricRead
-from hs_analysis.replay.controllers import Autoscaler
-from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
-from hs_analysis.replay.controllers.hpa import Hpa, Metric
-from hs_analysis.replay.controllers.keda import Keda
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.foretold import counts_apart

@@ -12,6 +12,10 @@ from current.histories import of_pods
 from replay.services import SETTINGS, derived
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
+from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.current import Definitions, Known, changes, read_definitions, read_manifests, translate
 from hs_analysis.errors import InputError
 from hs_analysis.export import document, export
@@ -23,10 +27,6 @@ from hs_analysis.pipeline.stages import Silent
 from hs_analysis.pipeline.tables import PLACES, read_frames, split
 from hs_analysis.policy import load_all
 from hs_analysis.replay.control import Control
-from hs_analysis.replay.controllers import Autoscaler
-from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput
-from hs_analysis.replay.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
-from hs_analysis.replay.controllers.keda import Fallback, Keda
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate

@@ -12,6 +12,8 @@ import pytest
 from end_to_end.runs import SAMPLES, Finished, Run
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.current import (
     Answer,
     CurrentAutoscaler,
@@ -30,8 +32,6 @@ from hs_analysis.pipeline.study_stages import read_derived
 from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
-from hs_analysis.replay.controllers import Autoscaler
-from hs_analysis.replay.controllers.hpa import Hpa, Metric
 from hs_analysis.replay.demand import Demand, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.quantiles import quantile_of

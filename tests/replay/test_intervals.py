@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, built, day, derived, plain_policy, primary, service
 
+from hs_analysis.controllers import CONTROLLERS
 from hs_analysis.replay.backtest import replay_service
 from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.controllers import CONTROLLERS
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.intervals import sums

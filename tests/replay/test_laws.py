@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from replay.services import SETTINGS, built, derived, pd_day, service
 
+from hs_analysis.controllers import CONTROLLERS, Autoscaler
+from hs_analysis.controllers.dynamo import DynamoLoad
 from hs_analysis.replay.backtest import sizing
 from hs_analysis.replay.control import Control, Schedule
-from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler
-from hs_analysis.replay.controllers.dynamo import DynamoLoad
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.simulate import SimulationResult, simulate

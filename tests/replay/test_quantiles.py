@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, derived, service
 
-from hs_analysis.replay.controllers import hpa, keda
-from hs_analysis.replay.controllers.hpa import Hpa, Metric
-from hs_analysis.replay.controllers.keda import Keda
-from hs_analysis.replay.controllers.view import PoolView
+from hs_analysis.controllers import hpa, keda
+from hs_analysis.controllers.hpa import Hpa, Metric
+from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.view import PoolView
 from hs_analysis.replay.demand import demands, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from controllers.views import view, walk
 from hypothesis import given
 from hypothesis import strategies as st
-from replay.views import view, walk
 
-from hs_analysis.replay.controllers.hpa import (
+from hs_analysis.controllers.hpa import (
     SCALE_DOWN,
     Hpa,
     HpaMemory,

@@ -6,17 +6,17 @@ import dataclasses
 import math
 
 import pytest
+from controllers.views import view, walk
 from hypothesis import given
 from hypothesis import strategies as st
-from replay.views import view, walk
 
-from hs_analysis.replay.controllers import CONTROLLERS, Autoscaler, RatioConstraint, Sizing
-from hs_analysis.replay.controllers.aibrix import Apa, Kpa, decide_apa
-from hs_analysis.replay.controllers.dynamo import DynamoLoad, DynamoThroughput, decide_load
-from hs_analysis.replay.controllers.hpa import Hpa, Metric, Operand
-from hs_analysis.replay.controllers.keda import Fallback, Keda, decide
-from hs_analysis.replay.controllers.kthena import Kthena, within_ratio
-from hs_analysis.replay.controllers.table import step
+from hs_analysis.controllers import CONTROLLERS, Autoscaler, RatioConstraint, Sizing
+from hs_analysis.controllers.aibrix import Apa, Kpa, decide_apa
+from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput, decide_load
+from hs_analysis.controllers.hpa import Hpa, Metric, Operand
+from hs_analysis.controllers.keda import Fallback, Keda, decide
+from hs_analysis.controllers.kthena import Kthena, within_ratio
+from hs_analysis.controllers.registry import step
 
 NAN = math.nan
 TRIGGER = Hpa((Metric("load", 100.0),))

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hs_analysis.replay.controllers import aibrix, dynamo, hpa, keda, kthena
-from hs_analysis.replay.controllers.kthena import RatioConstraint, within_ratio
-from hs_analysis.replay.controllers.view import Answer, PoolView
+from hs_analysis.controllers import aibrix, dynamo, hpa, keda, kthena
+from hs_analysis.controllers.kthena import RatioConstraint, within_ratio
+from hs_analysis.controllers.view import PoolView, Reply
 
-Rule = Callable[[Any, PoolView, Any], Answer]
+Rule = Callable[[Any, PoolView, Any], Reply]
 """(parameters, what is seen, memory of the answer before, None at first) → the count asked for."""
 
 

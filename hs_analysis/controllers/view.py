@@ -61,7 +61,7 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Reply:
     """The count a controller asks for, what it wants to remember, and why."""
 
     count: int

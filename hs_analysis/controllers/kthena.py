@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from hs_analysis.replay.controllers import hpa
-from hs_analysis.replay.controllers.hpa import Hpa, HpaMemory, Metric, RatePolicy, Rules
-from hs_analysis.replay.controllers.view import Answer, PoolView, documented
+from hs_analysis.controllers import hpa
+from hs_analysis.controllers.hpa import Hpa, HpaMemory, Metric, RatePolicy, Rules
+from hs_analysis.controllers.view import PoolView, Reply, documented
 
 SOURCES = "https://github.com/volcano-sh/kthena, pkg/apis/workload/v1alpha1"
 
@@ -65,7 +65,7 @@ class KthenaMemory:
     panic_until_s: float = -math.inf
 
 
-def decide(parameters: Kthena, view: PoolView, memory: KthenaMemory | None) -> Answer:
+def decide(parameters: Kthena, view: PoolView, memory: KthenaMemory | None) -> Reply:
     """Ask for the count of one role, before the ratio is looked at."""
     memory = memory or KthenaMemory()
     scaler = Hpa(
@@ -85,7 +85,7 @@ def decide(parameters: Kthena, view: PoolView, memory: KthenaMemory | None) -> A
         rush = Rules(0.0, (RatePolicy("Percent", parameters.panic_percent, parameters.sync_s),))
         scaler = replace(scaler, up=rush, down=Rules(0.0, (), "Disabled"))
     answer = hpa.decide_on(scaler, values, view, memory.limits)
-    return Answer(answer.count, KthenaMemory(answer.memory, until), answer.reason)
+    return Reply(answer.count, KthenaMemory(answer.memory, until), answer.reason)
 
 
 def within_ratio(counts: Mapping[str, int], constraint: RatioConstraint) -> dict[str, int]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from hs_analysis.replay.controllers import hpa
-from hs_analysis.replay.controllers.hpa import Hpa, HpaMemory
-from hs_analysis.replay.controllers.view import Answer, PoolView, documented
+from hs_analysis.controllers import hpa
+from hs_analysis.controllers.hpa import Hpa, HpaMemory
+from hs_analysis.controllers.view import PoolView, Reply, documented
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
 PROMETHEUS_DOC = "https://keda.sh/docs/latest/scalers/prometheus/"
@@ -65,7 +65,7 @@ class KedaMemory:
     active_s: float | None = None
 
 
-def decide(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> Answer:
+def decide(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> Reply:
     """Ask for the count of one ScaledObject."""
     memory = memory or KedaMemory(active_s=view.t_s)
     empty = 0.0 if parameters.ignore_null_values else None
@@ -81,15 +81,15 @@ def decide(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> Answe
         and not active
         and view.t_s - (memory.active_s or 0.0) >= parameters.cooldown_period_s
     ):
-        return Answer(resting, memory, f"no trigger is active: rests at {resting}")
+        return Reply(resting, memory, f"no trigger is active: rests at {resting}")
     least = max(1, parameters.min_replica_count)
     if view.desired < least and active:
-        return Answer(least, memory, f"a trigger is active: out to {least}")
+        return Reply(least, memory, f"a trigger is active: out to {least}")
     if view.desired < least:
-        return Answer(view.desired, memory, "no trigger is active: hold")
+        return Reply(view.desired, memory, "no trigger is active: hold")
     scaler = replace(parameters.hpa, min_replicas=least, max_replicas=parameters.max_replica_count)
     answer = hpa.decide_on(scaler, _with_fallback(parameters, values, view, failures), view, memory.hpa)
-    return Answer(answer.count, replace(memory, hpa=answer.memory), answer.reason)
+    return Reply(answer.count, replace(memory, hpa=answer.memory), answer.reason)
 
 
 def _resting(parameters: Keda) -> int | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from hs_analysis.replay.controllers.view import Answer, PoolView, documented, round_up
+from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
 SOURCES = "https://github.com/vllm-project/aibrix, pkg/controller/podautoscaler (not in its documentation)"
@@ -81,12 +81,12 @@ class KpaMemory:
     history: History = ()
 
 
-def decide_apa(parameters: Apa, view: PoolView, memory: History | None) -> Answer:
+def decide_apa(parameters: Apa, view: PoolView, memory: History | None) -> Reply:
     """Ask for current × use ÷ target outside the tolerances, at most doubled or halved at once."""
     value = view.mean(parameters.signal, parameters.averaging_s)
     current = view.desired
     if value is None:
-        return Answer(current, memory or (), f"{parameters.signal} is missing: hold")
+        return Reply(current, memory or (), f"{parameters.signal} is missing: hold")
     running = max(1.0, min(view.ready, float(current)))
     ratio = (value / running if parameters.total else value) / parameters.target
     goal = current
@@ -96,17 +96,17 @@ def decide_apa(parameters: Apa, view: PoolView, memory: History | None) -> Answe
         goal = max(round_up(current * ratio), math.floor(current / parameters.max_scale_down_rate))
     goal = _bounded(goal, parameters)
     count, history = _cooled(goal, current, view.t_s, memory or (), parameters)
-    return Answer(count, history, f"{parameters.signal} is {ratio:.2f} of its target, wants {goal}")
+    return Reply(count, history, f"{parameters.signal} is {ratio:.2f} of its target, wants {goal}")
 
 
-def decide_kpa(parameters: Kpa, view: PoolView, memory: KpaMemory | None) -> Answer:
+def decide_kpa(parameters: Kpa, view: PoolView, memory: KpaMemory | None) -> Reply:
     """Ask for what the stable window needs, in panic the most that either window asked for."""
     memory = memory or KpaMemory()
     stable = view.mean(parameters.signal, parameters.stable_window_s)
     panic = view.mean(parameters.signal, parameters.panic_window_s)
     current, ready = view.desired, max(1, int(min(view.ready, view.desired) + 1e-9))
     if stable is None or panic is None:
-        return Answer(current, memory, f"{parameters.signal} is missing: hold")
+        return Reply(current, memory, f"{parameters.signal} is missing: hold")
     most = max(1, math.ceil(parameters.max_scale_up_rate * ready))
     least = math.floor(ready / parameters.max_scale_down_rate)
     wanted, urgent = (min(max(round_up(v / parameters.target), least), most) for v in (stable, panic))
@@ -118,7 +118,7 @@ def decide_kpa(parameters: Kpa, view: PoolView, memory: KpaMemory | None) -> Ans
     goal = _bounded(held if since is not None else wanted, parameters)
     count, history = _cooled(goal, current, view.t_s, memory.history, parameters)
     mode = "panic" if since is not None else "stable"
-    return Answer(count, KpaMemory(since, held, history), f"{mode} mode wants {goal}")
+    return Reply(count, KpaMemory(since, held, history), f"{mode} mode wants {goal}")
 
 
 def _bounded(count: int, parameters: Apa | Kpa) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hs_analysis.replay.controllers.view import Answer, PoolView, documented, round_up
+from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
 
 DOC = "https://docs.nvidia.com/dynamo/latest/components/planner/planner-guide"
 SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner"
@@ -71,17 +71,17 @@ class DynamoThroughput:
         return (self.signal,)
 
 
-def decide_load(parameters: DynamoLoad, view: PoolView, memory: None) -> Answer:
+def decide_load(parameters: DynamoLoad, view: PoolView, memory: None) -> Reply:
     """Add or remove one worker past the thresholds; observe only while workers are starting."""
     value, current = view.last(parameters.signal), view.desired
     if value is None:
-        return Answer(current, memory, f"{parameters.signal} is missing: hold")
+        return Reply(current, memory, f"{parameters.signal} is missing: hold")
     if view.ready < current - 1e-6:
-        return Answer(current, memory, "scaling in progress: hold")
+        return Reply(current, memory, "scaling in progress: hold")
     if view.role == "prefill":
         whole = 1.0 if parameters.limits else parameters.context_tokens
         if not whole:
-            return Answer(current, memory, "context length is not known: hold")
+            return Reply(current, memory, "context length is not known: hold")
         level = value / max(1.0, view.ready) / whole
         above, below = parameters.limits or PREFILL_LIMITS[parameters.optimization_target]
         out, idle = level >= above, level < below or level <= 0.0
@@ -91,16 +91,16 @@ def decide_load(parameters: DynamoLoad, view: PoolView, memory: None) -> Answer:
         out, idle = level > above, level < below
     goal = current + 1 if out else current - 1 if idle else current
     count = min(max(goal, parameters.min_endpoint), max(parameters.max_replicas, current))
-    return Answer(count, memory, f"{parameters.signal} stands at {level:.2f}, limits {above:g} and {below:g}")
+    return Reply(count, memory, f"{parameters.signal} stands at {level:.2f}, limits {above:g} and {below:g}")
 
 
-def decide_throughput(parameters: DynamoThroughput, view: PoolView, memory: float | None) -> Answer:
+def decide_throughput(parameters: DynamoThroughput, view: PoolView, memory: float | None) -> Reply:
     """Size the pool once an interval for the demand of the last one."""
     current = view.desired
     if memory is not None and view.t_s - memory < parameters.adjustment_s - 1e-6:
-        return Answer(current, memory)
+        return Reply(current, memory)
     value = view.mean(parameters.signal, parameters.adjustment_s)
     if value is None:
-        return Answer(current, memory, f"{parameters.signal} is missing: hold")
+        return Reply(current, memory, f"{parameters.signal} is missing: hold")
     wanted = max(round_up(value / parameters.per_engine), parameters.min_endpoint)
-    return Answer(min(wanted, parameters.max_replicas), view.t_s, f"predicted demand needs {wanted}")
+    return Reply(min(wanted, parameters.max_replicas), view.t_s, f"predicted demand needs {wanted}")

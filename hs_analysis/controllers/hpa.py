@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hs_analysis.replay.controllers.view import Answer, PoolView, documented, round_up
+from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
 
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
 NEVER = -math.inf
@@ -140,7 +140,7 @@ class HpaMemory:
     changes: tuple[tuple[float, int], ...] = ()
 
 
-def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Answer:
+def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Reply:
     """Ask for the count of one HorizontalPodAutoscaler.
 
     A metric that can't be read holds the count; when others can, they may grow the pool but not shrink it.
@@ -151,7 +151,7 @@ def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Answer:
 
 def decide_on(
     parameters: Hpa, values: Sequence[float | None], view: PoolView, memory: HpaMemory | None
-) -> Answer:
+) -> Reply:
     """Ask for a count, given one value per metric. The controller syncs several times within a row."""
     # Metrics known or not: within its windows a start keeps what it found.
     memory = memory or HpaMemory(((view.t_s, view.desired),))
@@ -168,7 +168,7 @@ def decide_on(
             kept = tuple(c for c in memory.changes if t_s - c[0] < _longest(parameters))
             memory = HpaMemory(memory.recommended, (*kept, (t_s, count - before)))
     why = "metric is missing" if wanted is None else f"wants {wanted} of {view.desired}"
-    return Answer(count, memory, f"{why}: {_direction(count, view.desired)}")
+    return Reply(count, memory, f"{why}: {_direction(count, view.desired)}")
 
 
 def recommendation(parameters: Hpa, values: Sequence[float | None], view: PoolView) -> int | None:
@@ -218,7 +218,7 @@ def replicas_for(
     unready
         Pods not yet ready.
     target, current, tolerance
-        Wanted mean, pods now, and how near 1 the ratio must be to change nothing.
+        Reply mean, pods now, and how near 1 the ratio must be to change nothing.
 
     Notes
     -----

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hs_analysis.replay.controllers.table import RULES
-from hs_analysis.replay.controllers.view import PoolView
+from hs_analysis.controllers.registry import RULES
+from hs_analysis.controllers.view import PoolView
 
 
 def view(
