@@ -1,0 +1,212 @@
+"""What controllers see and answer, for many lanes at once.
+
+A lane is one controller on one fleet: a candidate policy, a baseline, or one of them under a fault. All lanes
+of a batch have controllers of one structure (the same signals and kinds of rule) and differ in numbers, so
+that a rule is written once for arrays; a single controller is a batch of one. Why a lane decided what it did
+is a code (`Why`), which `in_words` turns into a sentence where somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Key = tuple[str, str]
+"""(signal, role) of a reading."""
+
+ROUNDING = 1e-9
+"""Relative slack before a count is rounded up [ratio]: 3 × target ÷ target must stay 3 in floating point."""
+
+
+class Why(IntEnum):
+    """Why a pool was asked for what it was."""
+
+    NOTHING = 0
+    HOLDS = 1
+    GROWS = 2
+    SHRINKS = 3
+    MISSING = 4
+    RESTS = 5
+    STEP_LIMIT = 6
+    VETOED = 7
+    BLIND = 8
+    GUARD = 9
+    RESTORED = 10
+    RATIO = 11
+    BOUND = 12
+    PLANNED = 13
+    NO_PLAN = 14
+    ON_HOLD = 15
+    STARTING = 16
+    FALLBACK = 17
+    PANIC = 18
+    IDLE = 19
+
+
+WORDS: Mapping[Why, str] = {
+    Why.NOTHING: "",
+    Why.HOLDS: "the signal asks for {wanted}: hold",
+    Why.GROWS: "the signal asks for {wanted}: out to {after}",
+    Why.SHRINKS: "the signal asks for {wanted}: in to {after}",
+    Why.MISSING: "the signal is missing: hold",
+    Why.RESTS: "the signal asks for {wanted}, resting after an action: hold",
+    Why.STEP_LIMIT: "the signal asks for {wanted}, a step limit allows {after}",
+    Why.VETOED: "the signal asks for {wanted}, a guard is over its limit: hold",
+    Why.BLIND: "the signal asks for {wanted}, a guard is missing: hold",
+    Why.GUARD: "a guard is over its limit: out to {after}",
+    Why.RESTORED: "a guard is over its limit: instances under observation come back, {after}",
+    Why.RATIO: "follows the ratio: {after}",
+    Why.BOUND: "the signal asks for {wanted}, a bound allows {after}",
+    Why.PLANNED: "timetable: {after}",
+    Why.NO_PLAN: "no timetable entry for this time: hold",
+    Why.ON_HOLD: "the policy is on hold",
+    Why.STARTING: "instances are starting: hold",
+    Why.FALLBACK: "the signal is missing, the fallback asks for {after}",
+    Why.PANIC: "panic asks for {wanted}: {after}",
+    Why.IDLE: "no trigger is active: rests at {after}",
+}
+"""Sentence of each code; ``wanted`` are the instances asked for before limits, ``after`` the count."""
+
+
+def in_words(code: int, wanted: float, after: float) -> str:
+    """Return a code as a sentence; ``wanted`` may be NaN where nothing was asked for."""
+    return WORDS[Why(code)].format(
+        wanted="nothing" if np.isnan(wanted) else f"{wanted:.4g}", after=f"{after:g}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """What was scraped: per reading the last values of each lane, shape (rows, lanes), oldest first.
+
+    NaN where nothing was scraped, or before the first row. ``window_s`` is the width of a row. Every reading
+    has the same rows, the newest of them completed just now.
+    """
+
+    window_s: float
+    values: Mapping[Key, Floats]
+
+    def last(self, key: Key) -> Floats:
+        """Return the newest value of each lane, NaN where it brought none. Shape (lanes,)."""
+        newest: Floats = self.values[key][-1]
+        return newest
+
+    def mean(self, key: Key, seconds: float) -> Floats:
+        """Return the mean of the known values of the last ``seconds``, NaN without any. Shape (lanes,).
+
+        As a range query answers: a gap shorter than the range is bridged, a longer one is not.
+        """
+        rows = self.values[key][-self._rows(seconds) :]
+        if len(rows) == 1:
+            return self.last(key)
+        known = ~np.isnan(rows)
+        count = known.sum(axis=0)
+        total = np.where(known, rows, 0.0).sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            return np.where(count > 0, total / count, np.nan)
+
+    def highest(self, key: Key, window_s: float, over_s: float) -> Floats:
+        """Return the highest of the means over ``window_s`` that ended in the last ``over_s``.
+
+        Shape (lanes,), NaN where none of them is known: ``max_over_time(avg_over_time(x[w])[over:row])``.
+        """
+        rows, width = self.values[key], self._rows(window_s)
+        ends = min(self._rows(over_s), len(rows))
+        if width == 1:
+            newest: Floats = np.fmax.reduce(rows[-ends:], axis=0)
+            return newest
+        means = [
+            Scraped(self.window_s, {key: rows[: len(rows) - back]}).mean(key, window_s)
+            for back in range(ends)
+            if len(rows) > back
+        ]
+        found: Floats = np.fmax.reduce(means)
+        return found
+
+    def _rows(self, seconds: float) -> int:
+        return max(1, round(seconds / self.window_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The pools of each lane when a decision is due, and what was scraped up to then.
+
+    Attributes
+    ----------
+    t_s
+        Time of the decision [Unix s], shape (lanes,).
+    window_s
+        Time to the next one [s].
+    desired, ready
+        Instances asked for (whole numbers) and able to serve, per role, shape (lanes,) each.
+    scraped
+        Readings; nothing later than ``t_s``.
+    reporting
+        Instances that were ready in each row that was scraped, per role, as rows of ``scraped``.
+    """
+
+    t_s: Floats
+    window_s: float
+    desired: Mapping[str, Floats]
+    ready: Mapping[str, Floats]
+    scraped: Scraped
+    reporting: Mapping[str, Floats] = field(default_factory=dict)
+
+    @property
+    def lanes(self) -> int:
+        """Number of lanes."""
+        return self.t_s.size
+
+
+@dataclass(slots=True)
+class Orders:
+    """What is asked for, shape (lanes,) per role.
+
+    Attributes
+    ----------
+    counts
+        Instances asked for; a role that is absent keeps its count.
+    code, wanted
+        `Why`, and the instances that the signal asks for before limits, NaN without.
+    restored
+        How many of those added never stopped running; absent = none.
+    draining
+        Instances taken out that run on under observation, and are paid for; absent = none.
+    """
+
+    counts: dict[str, Floats]
+    code: dict[str, Integers]
+    wanted: dict[str, Floats]
+    restored: dict[str, Floats] = field(default_factory=dict)
+    draining: dict[str, Floats] = field(default_factory=dict)
+
+
+class Batch(Protocol):
+    """Controllers of one structure with their memory, one per lane."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+
+    def step(self, fleet: Fleet) -> Orders:
+        """Decide in every lane, and remember what is needed for the next decision."""
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
+
+
+def round_up(instances: Floats) -> Floats:
+    """Return the least whole numbers that are enough; float noise adds none. NaN stays NaN."""
+    return np.ceil(instances * (1.0 - ROUNDING))
