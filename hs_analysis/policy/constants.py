@@ -47,12 +47,9 @@ SAME_SHARE_POINTS = 0.01
 """Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
 prediction against what was observed [ratio of windows]. Measured on simulated services."""
 
-SAME_OVERLOAD = 0.001
-"""Violations of two candidates closer than this are the same [ratio of windows]. Default of this project."""
-
-SAME_HOURS = 0.02
-"""GPU-hours closer than this are the same: the worst fluid replay was 2.2 % off [ratio]. Measured on
-simulated services."""
+SAME_HOURS = 0.002
+"""Hours of two candidates closer than this are the same: then the one of fewer actions is taken [ratio].
+Default of this project."""
 
 SAME_MODELLED_HOURS = 0.06
 """The same where a policy follows other signals than counted tokens: replayed hours of six such policies

@@ -9,8 +9,7 @@ from hs_analysis.replay.backtest import (
     score_policies,
 )
 from hs_analysis.replay.drivers import try_signals
-from hs_analysis.replay.fault_outcomes import FaultOutcome
-from hs_analysis.replay.faults import FAULTS, NO_FAULT, faults_named
+from hs_analysis.replay.faults import FAULTS, NO_FAULT, FaultOutcome, faults_named
 from hs_analysis.schema.names import BASELINES
 from hs_analysis.schema.results import PlacementOutcome
 

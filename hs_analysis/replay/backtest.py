@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,14 +14,12 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.controllers import CONTROLLERS, Sizing
 from hs_analysis.errors import UsageError
-from hs_analysis.policy.model import Policy
+from hs_analysis.policy.build import bounds_of
 from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
-from hs_analysis.replay.control import Control
-from hs_analysis.replay.demand import Demand, demands, taking_over
-from hs_analysis.replay.fault_outcomes import LEAD_S, FaultOutcome, replay_faults
-from hs_analysis.replay.faults import Fault
+from hs_analysis.replay.demand import Demand, demands, rows_of, taking_over
+from hs_analysis.replay.faults import FAULTS, LEAD_S, Fault, FaultOutcome, fault_shares, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.foretold import foretold
 from hs_analysis.replay.hindsight import hindsight
@@ -31,10 +29,19 @@ from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, fores
 from hs_analysis.replay.score import PolicyScore, compared, judged_roles, mean_violation, score
 from hs_analysis.replay.sides import with_side
 from hs_analysis.replay.signals import work_signal
-from hs_analysis.replay.simulate import SimulationResult, simulate, timeline
+from hs_analysis.replay.simulate import Control, Run, SimulationResult, simulate_all, timeline
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, empty
-from hs_analysis.schema.names import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TIMETABLE
+from hs_analysis.schema.names import (
+    BASELINES,
+    CURRENT,
+    DEFAULT_HPA,
+    HINDSIGHT,
+    ORACLE,
+    RECORDED,
+    STATIC_PEAK,
+    TIMETABLE,
+)
 from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
 from hs_analysis.schema.settings import Settings
 
@@ -108,7 +115,7 @@ def replay_service(
             "text": "no pool with instance counts and demand: nothing to replay",
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
-    run = _run(frame_test, frame_train, derived_train, policies, settings, whole=True)
+    run = _run(frame_test, frame_train, derived_train, policies, settings)
     moved = moved_lengths(frame_train, frame_test)
     types = moved_types(frame_test, derived_train, typed)
     calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types, versions)
@@ -138,13 +145,58 @@ def replay_service(
     return ReplayOutcome(result, pl.concat(tables) if tables else empty(TIMELINE))
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One candidate on the window it was fitted on.
+
+    Attributes
+    ----------
+    score
+        Its figures undisturbed.
+    fault_ratio
+        Mean chance of violating under each fault, and under bursts, by name [ratio]; empty where no pool has
+        a capacity.
+    """
+
+    score: PolicyScore
+    fault_ratio: Mapping[str, float]
+
+
 def score_policies(
-    frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
-) -> dict[str, PolicyScore]:
-    """Simulate policies on the window they were fitted on: what selection ranks, ``recorded`` among them."""
+    frame: ServiceFrame, derived: Derived, policies: Mapping[str, Control], settings: Settings
+) -> dict[str, Trial]:
+    """Simulate controls on the window they were fitted on: what selection ranks.
+
+    Undisturbed on every capture, and under faults and bursts in the steep hours of the longest. ``recorded``
+    is among them, and the default HPA on the derived targets (``hpa``) where one can be set up.
+    """
     if not _replayable(frame, frame):
         return {}
-    return _run(frame, frame, derived, policies, settings, whole=False).scores
+    model = fit_fleet(frame, derived, settings)
+    default = next(row for row in CONTROLLERS if row.name == DEFAULT_HPA).size(
+        sizing(frame, model, derived, settings)
+    )
+    controls = {name: control for name, control in policies.items() if name != DEFAULT_HPA}
+    controls |= {} if isinstance(default, str) else {DEFAULT_HPA: default}
+    parts = demands(frame, model.pools)
+    longest = max(parts, key=lambda one: one.rows)
+    results: dict[str, list[SimulationResult]] = {name: [] for name in (*controls, RECORDED)}
+    shares = np.full((len(controls), len(FAULTS)), np.nan)
+    for part in parts:
+        every = {**controls, RECORDED: recorded(model, part)}
+        run = Run(tuple(every.values()), part, model)
+        if part is longest:
+            lead = min(rows_of(LEAD_S, part.window_s), part.rows // 4)
+            shares = fault_shares(run, FAULTS, lead)
+        run.advance(part.rows)
+        for name, result in zip(every, run.results(), strict=True):
+            results[name].append(result)
+    found = {}
+    for row, (name, replayed) in enumerate(results.items()):
+        scored = score(name, replayed, model, evidence.path(frame.service, "replay", name))
+        named = {fault.name: float(shares[row, at]) for at, fault in enumerate(FAULTS)}
+        found[name] = Trial(scored, {fault: x for fault, x in named.items() if not math.isnan(x)})
+    return found
 
 
 def replay_service_faults(
@@ -165,7 +217,7 @@ def replay_service_faults(
     model = fit_fleet(frame_train, derived_train, settings)
     longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
     (part,) = taking_over((longest,), frame_train, LEAD_S)
-    known = sizing(frame_train, model, derived_train, policies.values())
+    known = sizing(frame_train, model, derived_train, settings)
     sized = {row.name: row.size(known) for row in CONTROLLERS}
     controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
     controls |= {name: scaler for name, scaler in sized.items() if not isinstance(scaler, str)}
@@ -196,14 +248,12 @@ def replay_service_placement(
     sizes = sizes_of(topology, model.gpus_per_instance, tuple(model.pools), where)
     parts = taking_over(demands(frame_test, model.pools), frame_train)
     static = static_peak(frame_train, model)
-    found = []
-    for name in (*policies, STATIC_PEAK, RECORDED):
-        results = []
-        for part in parts:
-            fixed = constant(static, part) if name == STATIC_PEAK else recorded(model, part)
-            results.append(simulate(policies.get(name, fixed), part, model))
-        found.append(replay_placement(name, results, model, topology, sizes))
-    return tuple(found)
+    results = _results(
+        parts,
+        model,
+        lambda part: {**policies, STATIC_PEAK: constant(static, part), RECORDED: recorded(model, part)},
+    )
+    return tuple(replay_placement(name, one, model, topology, sizes) for name, one in results.items())
 
 
 def _replayable(frame: ServiceFrame, history: ServiceFrame) -> bool:
@@ -216,44 +266,46 @@ def _run(
     derived: Derived,
     policies: Mapping[str, Control],
     settings: Settings,
-    *,
-    whole: bool,
 ) -> _Run:
-    """Replay policies and the recorded counts; the other baselines only for the ``whole`` table."""
+    """Replay policies and all baselines."""
     taken = sorted(set(policies) & set(BASELINES) - {CURRENT})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)
-    if whole:
-        model = replace(model, instance_prices=instance_prices(history, settings.prices))
+    model = replace(model, instance_prices=instance_prices(history, settings.prices))
     parts = taking_over(demands(frame, model.pools), history)
-    results = {name: [simulate(policy, part, model) for part in parts] for name, policy in policies.items()}
-    if whole:
-        static = static_peak(history, model)
-        results[STATIC_PEAK] = [simulate(constant(static, part), part, model) for part in parts]
-    results[RECORDED] = [simulate(recorded(model, part), part, model) for part in parts]
     accounts: dict[str, Any] = {}
-    if whole:
-        results[ORACLE] = [simulate(foreseen(model, part), part, model) for part in parts]
-        best = hindsight(parts, model)
-        results[HINDSIGHT] = list(best.results)
-        known = sizing(history, model, derived, policies.values())
-        sized = {row.name: row.size(known) for row in CONTROLLERS}
-        results |= {
-            name: [simulate(scaler, part, model) for part in parts]
-            for name, scaler in sized.items()
-            if not isinstance(scaler, str)
-        }
-        accounts = {
-            "least_instance_hours": best.least_instance_hours,
-            "not_expressed": {name: why for name, why in sized.items() if isinstance(why, str)},
-        }
-        entries = day_plan(history, model)
-        if isinstance(entries, str):
-            accounts["not_expressed"][TIMETABLE] = entries
-        else:
-            results[TIMETABLE] = [simulate(by_the_clock(entries, part), part, model) for part in parts]
-            accounts["timetable"] = [written(entry) for entry in entries]
+    static = static_peak(history, model)
+    known = sizing(history, model, derived, settings)
+    sized = {row.name: row.size(known) for row in CONTROLLERS}
+    entries = day_plan(history, model)
+    field = {name: one for name, one in sized.items() if not isinstance(one, str)}
+    not_expressed = {name: why for name, why in sized.items() if isinstance(why, str)}
+
+    def controls(part: Demand) -> dict[str, Control]:
+        found: dict[str, Control] = {**policies, STATIC_PEAK: constant(static, part)}
+        found |= {RECORDED: recorded(model, part), ORACLE: foreseen(model, part), **field}
+        if not isinstance(entries, str):
+            found[TIMETABLE] = by_the_clock(entries, part)
+        return found
+
+    results = _results(parts, model, controls)
+    best = hindsight(parts, model)
+    before = (*policies, STATIC_PEAK, RECORDED, ORACLE)
+    results = {
+        **{name: results[name] for name in before},
+        HINDSIGHT: list(best.results),
+        **{name: one for name, one in results.items() if name not in before},
+    }
+    if isinstance(entries, str):
+        not_expressed[TIMETABLE] = entries
+    else:
+        accounts["timetable"] = [written(entry) for entry in entries]
+    accounts = {
+        "least_instance_hours": best.least_instance_hours,
+        "not_expressed": not_expressed,
+        **accounts,
+    }
     scores = {
         name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
         for name, replayed in results.items()
@@ -263,15 +315,24 @@ def _run(
     return _Run(model, parts, results, scores, accounts)
 
 
-def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies: Iterable[Control]) -> Sizing:
-    """Return what autoscalers are sized by: the targets and bounds that the policies have.
+def _results(
+    parts: Sequence[Demand], model: FleetModel, controls: Callable[[Demand], Mapping[str, Control]]
+) -> dict[str, list[SimulationResult]]:
+    """Replay the controls of each capture, by name."""
+    found: dict[str, list[SimulationResult]] = {}
+    for part in parts:
+        named = controls(part)
+        for name, result in zip(named, simulate_all(tuple(named.values()), part, model), strict=True):
+            found.setdefault(name, []).append(result)
+    return found
 
-    Without a policy among them the bounds are 1 … twice the most instances of the history. The band of the
-    ratio is its interval or band, one tenth to either side where it has none.
+
+def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings) -> Sizing:
+    """Return what autoscalers are sized by: the targets and bounds that policies have.
+
+    The band of the ratio is its interval or band, one tenth to either side where it has none.
     """
-    bounds = {role: (1, max(2, 2 * _most(history, role))) for role in model.pools}
-    for policy in (one for one in policies if isinstance(one, Policy)):
-        bounds |= {role: (b.min, b.max) for role, b in policy.bounds.items() if role in bounds}
+    bounds = {role: (one.min, one.max) for role, one in bounds_of(history, derived, settings).items()}
     found = derived.pd_ratio
     band = found.band if found.status == "drifting" else found.ci
     ratio = None
@@ -285,11 +346,6 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, policies:
         bounds,
         ratio,
     )
-
-
-def _most(history: ServiceFrame, role: str) -> int:
-    counts = history.values("instances", role)
-    return math.ceil(float(np.nanmax(counts))) if np.isfinite(counts).any() else 1
 
 
 def _accounts(run: _Run, frame_test: ServiceFrame) -> dict[str, Any]:

@@ -89,3 +89,6 @@ RATIO_SHARE = 0.5
 
 SKEW_S = 600.0
 """How far a wrong clock shifts what is read [s]. Default of this project."""
+
+BURST_S = 600.0
+"""How long a burst stays at twice the load [s]. Default of this project."""

@@ -193,24 +193,26 @@ def rows_of(seconds: float, window_s: float) -> int:
 def trailing_mean(values: Floats, rows: int) -> Floats:
     """Return the mean of the last ``rows`` values up to and with each one, over those that are not NaN.
 
-    Shape (n,). NaN where the row itself is NaN; the first rows average what there is. An infinite value
-    makes the means that hold it infinite.
+    Shape (n,) or (n, lanes). NaN where the row itself is NaN; the first rows average what there is. An
+    infinite value makes the means that hold it infinite.
     """
-    if values.size == 0:
+    if values.size == 0 or rows == 1:
         return values.copy()
-    padded = np.concatenate([np.full(rows - 1, np.nan), values])
-    views = np.lib.stride_tricks.sliding_window_view(padded, rows)
-    known = ~np.isnan(views)
-    total = np.where(known, views, 0.0).sum(axis=1)
+    known = ~np.isnan(values)
+    total, count = np.where(known, values, 0.0), known.astype(float)
+    sums, counts = total.copy(), count.copy()
+    for back in range(1, min(rows, len(values))):
+        sums[back:] += total[:-back]
+        counts[back:] += count[:-back]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(np.isnan(values), np.nan, total / known.sum(axis=1))
+        return np.where(known, sums / counts, np.nan)
 
 
 def answering_load(load: Floats, window_s: float) -> Floats:
     """Return the load that the latency of each row answers to: the last minute and the last five, as one.
 
-    Their geometric mean; the last minute alone where the longer mean is infinite. Shape (n,), NaN where the
-    row is.
+    Their geometric mean; the last minute alone where the longer mean is infinite. Shape (n,) or (n, lanes);
+    NaN where the row is.
     """
     lasting, recent = (trailing_mean(load, rows_of(s, window_s)) for s in (SUSTAINED_S, SHORTEST_S))
     with np.errstate(invalid="ignore"):

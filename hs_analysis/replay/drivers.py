@@ -17,13 +17,14 @@ import numpy as np
 from hs_analysis import evidence
 from hs_analysis.policy.build import build_policy, work_target
 from hs_analysis.policy.constants import SCALE_IN_RATIO, SCALE_OUT_RATIO
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
 from hs_analysis.replay.constants import NO_DIP, RESTLESS_PER_DAY, SETTLING_S
 from hs_analysis.replay.demand import Demand, Floats, Mask, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
-from hs_analysis.replay.simulate import SimulationResult, simulate
+from hs_analysis.replay.simulate import SimulationResult, simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import COOLDOWN_IN_S, DAY_S, HOUR_S, MAJORITY, SUSTAINED_S
 from hs_analysis.schema.results import Derived, SignalDriver, SignalVerdict
@@ -31,7 +32,7 @@ from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.constants import TOP_SHARE
 
 BAND = Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
-REST = Cooldown(SUSTAINED_S, COOLDOWN_IN_S, "default")
+REST = Cooldown(0.0, COOLDOWN_IN_S, "default")
 """Dead band and cooldowns [s] of every driver; the defaults of a policy whose signal's noise is unknown."""
 
 LEAST_S = 4 * SETTLING_S
@@ -69,13 +70,17 @@ def try_signals(
     rest = replace(
         base,
         mode="metric",
+        controller="heteroscale",
         pd_ratio=None,
         guards=(),
         soft_scale_in=None,
         hysteresis=dict.fromkeys(model.pools, BAND),
         cooldown=dict.fromkeys(model.pools, REST),
     )
-    return tuple(_tried(one, rest, parts, model, frame_train, derived_train, settings) for one in verdicts)
+    tried = [_driver(one, rest, parts, model, frame_train, derived_train, settings) for one in verdicts]
+    controls = [control_of(policy) for _, policy in tried if policy is not None]
+    results = iter(zip(*(simulate_all(controls, part, model) for part in parts), strict=True))
+    return tuple(row if policy is None else _measured(row, next(results), model) for row, policy in tried)
 
 
 def _work_pair(history: ServiceFrame, model: FleetModel) -> tuple[tuple[str, str], ...]:
@@ -84,7 +89,7 @@ def _work_pair(history: ServiceFrame, model: FleetModel) -> tuple[tuple[str, str
     return tuple((signal, role) for signal, role in pairs if signal)
 
 
-def _tried(
+def _driver(
     verdict: SignalVerdict,
     rest: Policy,
     parts: Sequence[Demand],
@@ -92,7 +97,8 @@ def _tried(
     history: ServiceFrame,
     derived: Derived,
     settings: Settings,
-) -> SignalDriver:
+) -> tuple[SignalDriver, Policy | None]:
+    """Return the row of a signal and the policy that it drives; no policy where it can't be tried."""
     pool = pool_of(verdict.signal, verdict.role, tuple(model.pools))
     blank = SignalDriver(
         signal=verdict.signal,
@@ -102,17 +108,17 @@ def _tried(
         evidence=evidence.path(history.service, "select", f"driver:{verdict.signal}@{verdict.role}"),
     )
     if not pool:
-        return replace(blank, reading="not tried: no pool answers to it")
+        return replace(blank, reading="not tried: no pool answers to it"), None
     if not parts:
-        return replace(
-            blank, reading=f"not tried: no capture of the test window has {LEAST_S / HOUR_S:.0f} h"
-        )
+        why = f"not tried: no capture of the test window has {LEAST_S / HOUR_S:.0f} h"
+        return replace(blank, reading=why), None
     load = target_load(history, derived, pool, settings)
     if load is None:
-        return replace(blank, reading=f"not tried: no target load of {pool} is known")
+        return replace(blank, reading=f"not tried: no target load of {pool} is known"), None
     target = driver_target(verdict.signal, verdict.role, pool, load, model, demands(history))
     if target is None:
-        return replace(blank, reading="not tried: what it reads at the target load is not known, or zero")
+        why = "not tried: what it reads at the target load is not known, or zero"
+        return replace(blank, reading=why), None
     info = history.info(verdict.signal, verdict.role)
     driver = Primary(
         verdict.signal,
@@ -124,8 +130,7 @@ def _tried(
         "sum" if info is not None and info.pool == "sum" else "mean",
     )
     others = tuple(one for one in rest.primaries if one.role != pool)
-    policy = replace(rest, primaries=(driver, *others))
-    return _measured(replace(blank, target_per_instance=target), policy, pool, parts, model)
+    return replace(blank, target_per_instance=target), replace(rest, primaries=(driver, *others))
 
 
 def pool_of(signal: str, role: str, pools: Sequence[str]) -> str:
@@ -179,10 +184,8 @@ def _reading(
     return load * float(np.median(shares)) if shares.size else None
 
 
-def _measured(
-    blank: SignalDriver, policy: Policy, pool: str, parts: Sequence[Demand], model: FleetModel
-) -> SignalDriver:
-    results = [simulate(policy, part, model) for part in parts]
+def _measured(blank: SignalDriver, results: Sequence[SimulationResult], model: FleetModel) -> SignalDriver:
+    pool, parts = blank.pool, [result.demand for result in results]
     load = np.concatenate([_mean(part, pool, SETTLING_S) for part in parts])
     quick = np.concatenate([_mean(part, pool, SUSTAINED_S) for part in parts])
     counts = np.concatenate([result.desired[pool] for result in results])

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
+from hs_analysis.controllers.lanes import Integers
 from hs_analysis.policy.build import work_target
 from hs_analysis.replay.ceilings import ceiling
 from hs_analysis.replay.constants import CARRIED, CARRIED_COUNT_QUANTILE, NEAR_CAPACITY, SLOPE_RANGE
-from hs_analysis.replay.demand import Floats, Key, demands
+from hs_analysis.replay.demand import Floats, Key, Mask, demands
 from hs_analysis.replay.signals import SignalModel, fit_signals, to_ceiling
 from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, Waits, fit_waits
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
@@ -209,113 +211,133 @@ def violation_probability(
 
 
 class Pool:
-    """State of one pool while time runs: instances asked for, starting, ready, and the work in its queue.
+    """One pool of every lane while time runs: what is asked for, starts, is ready, and waits to be served.
 
-    Ready instances are the least of those asked for over the last start-up time: removal takes the latest
-    still-starting instance first. Restored instances never stopped running, so they are ready at once. What
-    there is no ``stock`` for waits (``pending``) and starts as soon as there is some.
+    All state is of shape (lanes,), but for ``starting``, shape (rows that a start takes + 1, lanes): what was
+    launched in this row comes first. Removal takes what waits for stock, then the latest that starts, then
+    what is ready. Restored instances never stopped running, so that they are ready at once. What there is no
+    ``stock`` for is ``pending`` and starts as soon as there is some; what is launched while a lane is
+    ``blocked`` is ``stuck`` until `restart`. Counts change at the start of a row alone.
     """
 
-    def __init__(self, model: PoolModel, count: float) -> None:
-        self.model = model
-        self.desired = self.ready = count
-        self.starting: list[tuple[float, float]] = []
-        self.pending = 0.0
-        self.stock = math.inf
-        self.start_up_s = model.start_up_s
-        self.backlog = 0.0
+    def __init__(self, model: PoolModel, counts: Floats, window_s: float, steps: int) -> None:
+        self.model, self.window_s = model, window_s
+        took = math.ceil(model.start_up_s * steps / window_s - 1e-9)
+        self.rows_to_start, self.step_to_start = divmod(took, steps)
+        lanes = counts.size
+        self.desired, self.ready = counts.copy(), counts.copy()
+        self.starting = np.zeros((self.rows_to_start + 1, lanes))
+        self.pending, self.stuck, self.backlog = (np.zeros(lanes) for _ in range(3))
+        self.stock = np.full(lanes, math.inf)
+        self.blocked = np.zeros(lanes, bool)
 
-    def copy(self) -> Pool:
-        """Return a pool in the same state, which goes its own way from here."""
+    def take(self, lanes: Integers) -> Self:
+        """Return a pool in the state that this one has in some lanes, which goes its own way from here."""
         other = copy(self)
-        other.starting = list(self.starting)
+        for name in ("desired", "ready", "pending", "stuck", "backlog", "stock", "blocked"):
+            setattr(other, name, getattr(self, name)[lanes])
+        other.starting = self.starting[:, lanes]
         return other
 
-    def ask(self, count: float, t_s: float, restored: float = 0.0) -> None:
-        """Change the count asked for; ``restored`` of an increase are ready at once."""
-        change = count - self.desired
-        if change > 0:
-            self.ready += min(restored, change)
-            self.pending += max(0.0, change - restored)
-            self._launch(t_s)
-        elif change < 0:
-            self._remove(-change)
-        self.desired = count
+    def begin_row(self) -> None:
+        """Let the time of a row pass for what starts; what was due before is ready."""
+        if self.starting.any():
+            self.ready += self.starting[-1]
+            self.starting[1:] = self.starting[:-1].copy()
+            self.starting[0] = 0.0
 
-    def lose(self, count: float, t_s: float) -> None:
+    def ask(self, counts: Floats, restored: Floats | None = None) -> None:
+        """Change the counts asked for; ``restored`` of an increase are ready at once."""
+        change = counts - self.desired
+        if not change.any():
+            return
+        more = np.maximum(change, 0.0)
+        if restored is not None:
+            back = np.minimum(restored, more)
+            self.ready += back
+            more -= back
+        self.pending += more
+        self._remove(np.maximum(-change, 0.0))
+        self.desired = counts.copy()
+        self.launch()
+
+    def lose(self, counts: Floats) -> None:
         """Lose running instances; those asked for are started anew."""
-        lost = min(count, self.ready)
+        lost = np.minimum(counts, self.ready)
         self.ready -= lost
         self.pending += lost
-        self._launch(t_s)
+        self.launch()
 
-    def restart(self, t_s: float) -> None:
+    def restart(self, lanes: Mask) -> None:
         """Start anew what would never become ready."""
-        self.pending += sum(count for at, count in self.starting if math.isinf(at))
-        self.starting = [entry for entry in self.starting if math.isfinite(entry[0])]
-        self._launch(t_s)
+        self.pending += np.where(lanes, self.stuck, 0.0)
+        self.stuck = np.where(lanes, 0.0, self.stuck)
+        self.launch()
 
-    def hold(self, count: float) -> None:
-        """Set counts that are known to be running already, as recorded ones are."""
-        self.desired = self.ready = count
-        self.pending = 0.0
-        self.starting.clear()
+    def hold(self, counts: Floats, lanes: Integers) -> None:
+        """Set counts of some lanes that are known to be running already, as recorded ones are."""
+        for values in (self.desired, self.ready):
+            values[lanes] = counts
+        for values in (self.pending, self.stuck):
+            values[lanes] = 0.0
+        self.starting[:, lanes] = 0.0
 
-    def advance(self, t_s: float) -> None:
-        """Make ready what has started by now, and start what now finds stock."""
-        while self.starting and self.starting[0][0] <= t_s + 1e-9:
-            self.ready += self.starting.pop(0)[1]
-        if self.pending:
-            self._launch(t_s)
+    def launch(self) -> None:
+        """Start what waits and finds stock."""
+        if not self.pending.any():
+            return
+        running = self.ready + self.starting.sum(axis=0) + self.stuck
+        started = np.minimum(self.pending, np.maximum(0.0, self.stock - running))
+        self.pending -= started
+        self.stuck += np.where(self.blocked, started, 0.0)
+        self.starting[0] += np.where(self.blocked, 0.0, started)
 
-    def _launch(self, t_s: float) -> None:
-        running = self.ready + sum(n for _, n in self.starting) if math.isfinite(self.stock) else 0.0
-        started = min(self.pending, max(0.0, self.stock - running))
-        if started > 0:
-            self.pending -= started
-            self.starting.append((t_s + self.start_up_s, started))
-            if len(self.starting) > 1 and self.starting[-1][0] < self.starting[-2][0]:
-                self.starting.sort()
+    def _remove(self, counts: Floats) -> None:
+        for waits in (self.pending, self.stuck):
+            gone = np.minimum(counts, waits)
+            np.subtract(waits, gone, out=waits)
+            counts = counts - gone
+        if self.starting.any():
+            later = np.cumsum(self.starting, axis=0) - self.starting
+            went = np.clip(counts - later, 0.0, self.starting)
+            self.starting -= went
+            counts = counts - went.sum(axis=0)
+        self.ready -= counts
 
-    def _remove(self, count: float) -> None:
-        """Take what waits first, then the latest that starts, then what is ready."""
-        waiting = min(count, self.pending)
-        self.pending -= waiting
-        count -= waiting
-        while count > 0 and self.starting:
-            at, last = self.starting.pop()
-            if last > count:
-                self.starting.append((at, last - count))
-            count = max(0.0, count - last)
-        self.ready -= count
+    def become_ready(self, step: int) -> None:
+        """Make ready what has started by a step of the row."""
+        if step == self.step_to_start:
+            self.ready += self.starting[-1]
+            self.starting[-1] = 0.0
 
-    def serve(self, arriving: float, seconds: float) -> tuple[float, float]:
+    def serve(self, arriving: Floats, seconds: float) -> tuple[Floats, Floats]:
         """Take in tokens, serve what fits, queue the rest.
 
         Returns
         -------
         tuple
-            Tokens served, and the share of all waiting tokens that this was (1 when nothing waited).
+            Tokens served, and the share of all waiting tokens that this was (1 when nothing waited), shape
+            (lanes,) each.
         """
         waiting = self.backlog + arriving
-        served = min(waiting, self.room(seconds))
+        served = np.minimum(waiting, self.room(seconds))
         self.backlog = waiting - served
-        return served, served / waiting if waiting > 0 else 1.0
+        return served, np.divide(served, waiting, out=np.ones_like(waiting), where=waiting > 0)
 
-    def room(self, seconds: float) -> float:
-        """Return the most that can be served [tokens]."""
+    def room(self, seconds: float) -> Floats:
+        """Return the most that can be served [tokens], shape (lanes,)."""
         if math.isinf(self.model.ceiling):
-            return math.inf if self.ready > 0 else 0.0
-        return self.ready * self.model.ceiling * seconds
+            return np.where(self.ready > 0, math.inf, 0.0)
+        return self.ready * (self.model.ceiling * seconds)
 
-    def is_calm(self, until_s: float) -> bool:
-        """Say whether nothing waits, for service or for stock, and nothing becomes ready until then."""
-        starting = bool(self.starting) and self.starting[0][0] <= until_s + 1e-9
-        return not (self.backlog or self.pending or starting)
+    def is_calm(self, arriving: Floats, seconds: float) -> bool:
+        """Say whether in no lane anything waits, becomes ready in this row, or would have to wait."""
+        if self.backlog.any() or self.starting[-1].any():
+            return False
+        return bool((arriving <= self.room(seconds)).all())
 
-    def age_s(self) -> float:
-        """Return how long the queue takes to serve [s]; infinite when work waits and nothing is ready."""
-        if self.backlog <= 0:
-            return 0.0
+    def age_s(self) -> Floats:
+        """Return how long the queue takes to serve [s], shape (lanes,); infinite when nothing is ready."""
         rate = self.ready * self.model.ceiling
-        return self.backlog / rate if rate > 0 else math.inf
+        age = np.divide(self.backlog, rate, out=np.full_like(rate, math.inf), where=rate > 0)
+        return np.where(self.backlog > 0, age, 0.0)

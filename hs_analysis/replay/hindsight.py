@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import Demand, Floats, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, violation_probability
 from hs_analysis.replay.schedules import asked_ahead, foreseen
-from hs_analysis.replay.simulate import SimulationResult, combined_violation, simulate
+from hs_analysis.replay.simulate import Schedule, SimulationResult, combined_violation, simulate
 from hs_analysis.schema.constants import HOUR_S
 
 HIGHEST_PRICE = 1e9

@@ -7,13 +7,7 @@ own answers, and at other counts it follows the load of the pool that the latenc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float64]
 
 UNKNOWN = float("inf")
 """Reading of a quantile whose value the replay does not know: Prometheus has one, so that nothing is missing
@@ -42,11 +36,3 @@ def quantile_of(signal: str) -> Quantile | None:
     return (
         Quantile(found["latency"], float(found["percent"]) / 100.0, float(found["range"])) if found else None
     )
-
-
-def waited_share(share: float, waits_s: Sequence[float]) -> float:
-    """Return the wait that a share of the requests of some rows have at most [s].
-
-    Requests of a row wait alike: the order in which they come is kept.
-    """
-    return float(np.quantile(waits_s, share, method="inverted_cdf")) if any(waits_s) else 0.0

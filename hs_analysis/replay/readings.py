@@ -1,149 +1,274 @@
-"""What a controller could have scraped at counts that were never run: one value a signal and row."""
+"""What a controller could have scraped at counts that were never run: one value a signal, row and lane."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Self
 
-from hs_analysis.replay.alike import SAME, Alike
-from hs_analysis.replay.demand import Demand, Key, rows_of
+import numpy as np
+
+from hs_analysis.controllers.lanes import Integers, Scraped
+from hs_analysis.replay.demand import Demand, Floats, Key, Mask, rows_of
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of, waited_share
-from hs_analysis.replay.signals import SignalModel, factors, kept_ratio
-from hs_analysis.replay.waiting import Waits, waited_s, waits_of
+from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of
+from hs_analysis.replay.signals import SignalModel, factors, kept_ratio, waited
+from hs_analysis.replay.waiting import waits_of
+
+SAME = 1e-9
+"""Part of a row's sum or mean by which its steps differ from it in floating point [ratio]."""
 
 BUILT_IN = ("queued_tokens",)
 """Readings of the simulated pool itself: work waiting [tokens]; a front end or engine can export it."""
 
-Alter = Callable[[Key, int, float, Sequence[float]], float]
-"""(signal and role, row, true reading, what was scraped before) → what is scraped instead."""
+OFFERED = ("request_rate", "offered_tps", "offered_tps_trailing")
+"""Recorded columns that rise with the demand when a fault raises it."""
 
 
-class Rows(Protocol):
-    """Rows of a simulation so far, per pool."""
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A completed row, shape (lanes,) per pool: tokens served and left in the queue, instances ready (mean).
 
-    served: dict[str, list[float]]
-    queued: dict[str, list[float]]
-    ready: dict[str, list[float]]
-    wait: dict[str, list[float]]
+    ``wait`` is the mean age of the backlog [s]; ``factor`` what a fault makes of the demand [ratio];
+    ``altered`` whether it does.
+    """
+
+    served: Mapping[str, Floats]
+    queued: Mapping[str, Floats]
+    ready: Mapping[str, Floats]
+    wait: Mapping[str, Floats]
+    factor: Floats
+    altered: Mask
+
+
+class SameState:
+    """Follows row by row in which lanes a pool is in the state that was recorded (``same``).
+
+    Work and counts that are the same leave the same queues: such a pool reads what was recorded, latencies
+    and waits included. A pool is in that state from the first row on, loses it in a row with another count,
+    and gets it back after a row in which nothing waited, here or there (``calm``). A decode pool also needs
+    its work as it came then: from a prefill pool that is in its recorded state or calm. A gap ends both, and
+    so does a row whose demand is altered. Shape (lanes,) per pool.
+    """
+
+    def __init__(self, demand: Demand, lanes: int) -> None:
+        self.counts = {role: demand.column("instances", role) for role in demand.offered}
+        self.waited = {role: waited(demand, role) for role in demand.offered}
+        self.same = {role: np.ones(lanes, bool) for role in demand.offered}
+        self.calm = {role: np.ones(lanes, bool) for role in demand.offered}
+
+    def see(self, row: int, passed: Passed) -> None:
+        """Take in the completed row."""
+        for role, counts in self.counts.items():
+            ready = passed.ready[role]
+            ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME * ready) & ~passed.altered
+            self.same[role] = ran & (self.same[role] | self.calm[role])
+            self.calm[role] = (passed.wait[role] == 0) & ~passed.altered & ~self.waited[role][row]
+        if "decode" in self.same and "prefill" in self.same:
+            self.same["decode"] = self.same["decode"] & self.undisturbed("prefill")
+
+    def undisturbed(self, role: str) -> Mask:
+        """Say whether what a pool hands on came as it was recorded."""
+        return self.same[role] | self.calm[role]
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the states of some lanes."""
+        other = copy(self)
+        other.same = {role: flags[lanes] for role, flags in self.same.items()}
+        other.calm = {role: flags[lanes] for role, flags in self.calm.items()}
+        return other
+
+
+class History:
+    """The last rows of some series, of every lane; as many as ``depth``, NaN before the first one.
+
+    Each row is written twice, so that the last rows are always one block.
+    """
+
+    def __init__(self, depth: int, lanes: int, before: Floats | None = None) -> None:
+        self.depth, self.next = depth, 0
+        self.rows = np.full((2 * depth, lanes), math.nan)
+        for value in () if before is None else before[-depth:].tolist():
+            self.add(np.full(lanes, value))
+
+    def add(self, values: Floats) -> None:
+        """Add the newest row."""
+        self.rows[self.next] = self.rows[self.next + self.depth] = values
+        self.next = (self.next + 1) % self.depth
+
+    def last(self) -> Floats:
+        """Return the last rows, oldest first, shape (depth, lanes); not to be changed."""
+        found: Floats = self.rows[self.next : self.next + self.depth]
+        return found
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the history of some lanes."""
+        other = copy(self)
+        other.rows = self.rows[:, lanes]
+        return other
 
 
 class Readings:
-    """Scraped values per (signal, role), shape (rows,) each, NaN where nothing was or is yet.
+    """What the controllers of a batch scrape: per (signal, role) the last rows of each lane.
 
-    With ``waits`` a latency also holds the wait of the simulated backlogs that it measures.
+    Parameters
+    ----------
+    keys, reach_s
+        Readings, and how far back they are read [s].
+    demand, model
+        What was recorded, and how signals answer.
+    lanes
+        How many.
     """
 
     def __init__(
-        self,
-        keys: Iterable[Key],
-        demand: Demand,
-        model: FleetModel,
-        alter: Alter | None = None,
-        *,
-        waits: bool = False,
+        self, keys: Sequence[Key], reach_s: float, demand: Demand, model: FleetModel, lanes: int
     ) -> None:
-        self.alike = Alike(demand)
-        self.keys = tuple(dict.fromkeys(keys))
-        self.window_s = demand.window_s
-        self.alter = alter
-        self.scraped: dict[Key, list[float]] = {key: [math.nan] * demand.rows for key in self.keys}
-        self.offered = {role: (work * demand.window_s).tolist() for role, work in demand.offered.items()}
-        found = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
-        self.columns: dict[Key, list[float]] = {key: demand.column(*at).tolist() for key, at in found.items()}
-        self.models = {key: model.signals.get(at) for key, at in found.items()}
-        self.factors: dict[Key, list[float]] = {
-            key: factors(signal, found[key], demand).tolist()
+        self.keys, self.demand, self.window_s = tuple(dict.fromkeys(keys)), demand, demand.window_s
+        depth = rows_of(reach_s, demand.window_s)
+        self.at = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
+        self.columns = {key: demand.column(*at) for key, at in self.at.items()}
+        self.models = {key: model.signals.get(at) for key, at in self.at.items()}
+        self.factors = {
+            key: factors(signal, self.at[key], demand)
             for key, signal in self.models.items()
             if signal is not None and signal.kind == "served"
         }
-        self.kept: dict[Key, list[float]] = {
-            key: kept_ratio(signal, found[key], demand).tolist()
+        self.kept = {
+            key: kept_ratio(signal, self.at[key], demand)
             for key, signal in self.models.items()
             if signal is not None
         }
-        self.waits: dict[Key, Mapping[str, float]] = {
-            key: waits_of(model.waits, _latency(found[key][0]), found[key][1], demand.offered)
-            if waits
-            else {}
-            for key in self.keys
+        self.waits = {
+            key: waits_of(model.waits, _latency(at[0]), at[1], demand.offered) for key, at in self.at.items()
         }
         self.quantiles = {key: asked for key in self.keys if (asked := quantile_of(key[0]))}
-        self.off = dict.fromkeys(self.quantiles, -1)
-        self.before: dict[Key, list[float]] = {key: demand.past(*at).tolist() for key, at in found.items()}
+        self.off = {key: np.full(lanes, -1) for key in self.quantiles}
+        self.was_altered = np.zeros(lanes, bool)
+        longest = max((rows_of(q.range_s, demand.window_s) for q in self.quantiles.values()), default=0)
+        self.past = {
+            (name, role): History(longest, lanes)
+            for role in (demand.offered if longest else ())
+            for name in ("served", "ready", "wait")
+        }
+        self.scraped = {key: History(depth, lanes, demand.past(*at)) for key, at in self.at.items()}
+        self.reporting = {
+            role: History(depth, lanes, demand.past("instances", role)) for role in demand.offered
+        }
 
-    def record(self, row: int, log: Rows) -> None:
-        """Scrape the completed row, if its signals were there."""
-        self.alike.see(row, log)
-        for key in self.keys:
-            value = self._reading(key, row, log)
-            seen = self.scraped[key]
-            seen[row] = self.alter(key, row, value, seen[:row]) if self.alter else value
+    def read(self, row: int, passed: Passed, state: SameState) -> dict[Key, Floats]:
+        """Return what each signal reads in a completed row, NaN where it was not there. Shape (lanes,)."""
+        for (name, role), past in self.past.items():
+            past.add(getattr(passed, name)[role])
+        for role, counts in self.reporting.items():
+            counts.add(passed.ready[role])
+        found = {key: self._reading(key, row, passed, state) for key in self.keys}
+        self.was_altered = passed.altered
+        return found
 
-    def take(self, other: Readings, rows: int) -> None:
-        """Take over what another one of the same signals scraped in the first ``rows``."""
-        for key, values in self.scraped.items():
-            values[:rows] = other.scraped[key][:rows]
-        self.alike.take(other.alike)
-        self.off = dict(other.off)
+    def record(self, values: Mapping[Key, Floats]) -> None:
+        """Keep what was scraped of a row."""
+        for key, value in values.items():
+            self.scraped[key].add(value)
 
-    def _reading(self, key: Key, row: int, log: Rows) -> float:
-        model, recorded = self.models[key], self.columns[key][row]
+    def seen(self) -> Scraped:
+        """Return what the controllers may look at."""
+        return Scraped(self.window_s, {key: history.last() for key, history in self.scraped.items()})
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the readings of some lanes."""
+        other = copy(self)
+        other.was_altered = self.was_altered[lanes]
+        other.off = {key: rows[lanes] for key, rows in self.off.items()}
+        for name in ("past", "scraped", "reporting"):
+            setattr(other, name, {key: one.take(lanes) for key, one in getattr(self, name).items()})
+        return other
+
+    def _reading(self, key: Key, row: int, passed: Passed, state: SameState) -> Floats:
+        model, lanes = self.models[key], passed.factor.size
         if model is None and key[0] in BUILT_IN:
-            return log.queued[key[1]][row] if key[1] in log.queued else math.nan
-        if model is None or math.isnan(recorded):
-            return math.nan
+            return passed.queued.get(key[1], np.full(lanes, math.nan))
+        recorded = np.full(lanes, self.columns[key][row])
+        if self.at[key][0] in OFFERED:
+            recorded = recorded * passed.factor
+        if model is None or math.isnan(self.columns[key][row]):
+            return np.full(lanes, math.nan)
         if model.kind == "quantile":
-            return self._quantile(key, model, row, log)
-        if model.kind == "recorded" or self._as_it_was(key, model):
+            return self._quantile(key, model, row, recorded, state)
+        if model.kind == "recorded":
             return recorded
-        served, ready = log.served[model.pool][row] / self.window_s, log.ready[model.pool][row]
-        kept = self.kept[key][row]
-        known = not math.isnan(kept) and passed(log.served[model.pool][row], self.offered[model.pool][row])
-        if model.kind == "served":
-            return served * (kept if known else self.factors[key][row])
-        if not ready > 0:
-            return math.nan
-        value = _curved(model, served, ready, log.queued[model.pool][row])
-        waiting = sum(log.queued[role][row] / tokens for role, tokens in model.waits)
-        waited = sum(
-            share * log.wait[pool][row] for pool, share in self.waits[key].items() if pool in log.wait
-        )
-        return (value * kept if known else value) + waiting + waited
+        same = self._as_it_was(key, model, state)
+        if same.all():
+            return recorded
+        return np.where(same, recorded, self._elsewhere(key, model, row, passed))
 
-    def _quantile(self, key: Key, model: SignalModel, row: int, log: Rows) -> float:
+    def _elsewhere(self, key: Key, model: SignalModel, row: int, passed: Passed) -> Floats:
+        """Return what a signal reads where its pool is not as it was recorded."""
+        served, ready = passed.served[model.pool], passed.ready[model.pool]
+        offered = self.demand.offered[model.pool][row] * self.window_s * passed.factor
+        kept = np.where(passed.altered | self.was_altered, math.nan, self.kept[key][row])
+        known = ~np.isnan(kept) & is_passed(served, offered)
+        rate = served / self.window_s
+        if model.kind == "served":
+            return rate * np.where(known, kept, self.factors[key][row])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            value = np.interp(rate / ready, model.loads, model.values)
+        if model.per_instance:
+            value = value * ready
+        if model.kind == "queue" and model.tokens_per_request:
+            value = value + passed.queued[model.pool] / model.tokens_per_request
+        value = np.where(known, value * kept, value)
+        for role, tokens in model.waits:
+            value = value + passed.queued[role] / tokens
+        for role, share in self.waits[key].items():
+            if role in passed.wait:
+                value = value + share * passed.wait[role]
+        return np.where(ready > 0, value, math.nan)
+
+    def _quantile(self, key: Key, model: SignalModel, row: int, recorded: Floats, state: SameState) -> Floats:
         """Return a quantile over its range: as recorded where all its rows were so, else of their load.
 
         Nothing that the history never showed is read: above its highest load per instance, while nothing
         waits, the value is unknown.
         """
-        asked, recorded = self.quantiles[key], self.columns[key][row]
-        first = max(0, row + 1 - rows_of(asked.range_s, self.window_s))
-        if not self._as_it_was(key, model):
-            self.off[key] = row
-        if self.off[key] < first:
+        asked = self.quantiles[key]
+        rows = min(rows_of(asked.range_s, self.window_s), row + 1)
+        self.off[key] = np.where(self._as_it_was(key, model, state), self.off[key], row)
+        if (self.off[key] <= row - rows).all():
             return recorded
-        ready, served = log.ready[model.pool][first : row + 1], log.served[model.pool][first : row + 1]
-        loads = [work / self.window_s / count for work, count in zip(served, ready, strict=True) if count > 0]
-        if not loads:
-            return math.nan
-        load, waited = sum(loads) / len(loads), self._waited(key, asked, log, first, row + 1)
-        if load > model.known_to * (1.0 + SAME) and not waited > 0:
-            return UNKNOWN
-        return model.at(load) + waited
+        ready = self.past["ready", model.pool].last()[-rows:]
+        served = self.past["served", model.pool].last()[-rows:]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            loads = np.where(ready > 0, served / self.window_s / ready, math.nan)
+        known = ~np.isnan(loads)
+        count = known.sum(axis=0)
+        load = np.where(known, loads, 0.0).sum(axis=0) / np.maximum(count, 1)
+        waited_s = self._waited(key, asked, rows, recorded.size)
+        value = np.interp(load, model.loads, model.values) + waited_s
+        value = np.where((load > model.known_to * (1.0 + SAME)) & ~(waited_s > 0), UNKNOWN, value)
+        value = np.where(count > 0, value, math.nan)
+        return np.where(self.off[key] <= row - rows, recorded, value)
 
-    def _waited(self, key: Key, asked: Quantile, log: Rows, first: int, after: int) -> float:
-        """Return what the waits of some rows add to a quantile over them [s]."""
-        shares = [(share, log.wait[pool]) for pool, share in self.waits[key].items() if pool in log.wait]
-        rows = [sum(share * wait[row] for share, wait in shares) for row in range(first, after)]
-        return waited_share(asked.share, rows)
+    def _waited(self, key: Key, asked: Quantile, rows: int, lanes: int) -> Floats:
+        """Return what the waits of the last rows add to a quantile over them [s]: requests wait alike."""
+        total = np.zeros((rows, lanes))
+        for role, share in self.waits[key].items():
+            if ("wait", role) in self.past:
+                total += share * np.nan_to_num(self.past["wait", role].last()[-rows:])
+        found: Floats = np.quantile(total, asked.share, axis=0, method="inverted_cdf")
+        return found
 
-    def _as_it_was(self, key: Key, model: SignalModel) -> bool:
+    def _as_it_was(self, key: Key, model: SignalModel, state: SameState) -> Mask:
         """Whether a signal reads what was recorded: its pool is as it was, and what else it holds came so."""
         held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
-        others = held & set(self.alike.same)
-        return self.alike.same.get(model.pool, False) and all(map(self.alike.undisturbed, others))
+        same = state.same.get(model.pool)
+        if same is None:
+            return np.zeros(self.was_altered.size, bool)
+        for role in sorted(held & set(state.same)):
+            same = same & state.undisturbed(role)
+        return same
 
 
 def read_from(key: Key, model: FleetModel) -> Key | None:
@@ -151,30 +276,13 @@ def read_from(key: Key, model: FleetModel) -> Key | None:
     return next((at for at in (key, (key[0], "service")) if at in model.signals), None)
 
 
-def passed(served: float, offered: float) -> bool:
+def is_passed(served: Floats, offered: Floats) -> Mask:
     """Say whether a pool served in a row what came in it: nothing waited, before or after [tokens]."""
-    return abs(served - offered) <= SAME * offered
+    same: Mask = np.abs(served - offered) <= SAME * offered
+    return same
 
 
 def _latency(signal: str) -> str:
     """Return the latency that a signal is, or is a quantile of."""
     asked = quantile_of(signal)
     return asked.latency if asked else signal
-
-
-def _curved(model: SignalModel, served_tps: float, ready: float, queued_tokens: float) -> float:
-    value = model.at(served_tps / ready) * (ready if model.per_instance else 1.0)
-    if model.kind == "queue" and model.tokens_per_request:
-        value += queued_tokens / model.tokens_per_request
-    return value
-
-
-def latency(
-    name: str, model: SignalModel, role: str, row: int, window_s: float, log: Rows, waits: Waits
-) -> float | None:
-    """Return the mean latency at the simulated load, plus the mean wait for queues [s]; None in a gap."""
-    ready = log.ready[role][row]
-    if not ready > 0:
-        return None
-    means = {pool: wait[row] for pool, wait in log.wait.items()}
-    return model.at(log.served[role][row] / window_s / ready) + waited_s(waits, name, means)

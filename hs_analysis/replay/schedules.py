@@ -9,10 +9,10 @@ import numpy as np
 
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.policy.timetable import DAY_HOURS, DAY_MINUTES, DAY_S, daily, planned_counts
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import Demand, Floats, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.score import needed
+from hs_analysis.replay.simulate import Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import HOUR_S, SUSTAINED_S
 

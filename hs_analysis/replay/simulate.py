@@ -1,18 +1,25 @@
-"""Run a policy, or fixed counts, against recorded demand: one decision a row, and no look-ahead."""
+"""Run controllers, or fixed counts, against recorded demand: one decision a row, and no look-ahead.
+
+All that run on one capture run at once: a lane each. Lanes whose controllers have one structure share a batch
+(`controllers.registry`), and a lane may be struck by a fault that the others know nothing of.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import polars as pl
 
-from hs_analysis.replay.control import Control, at_work
-from hs_analysis.replay.demand import Demand, Floats, Mask, answering_load
+from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure
+from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
+from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
-from hs_analysis.replay.trouble import NO_TROUBLE, Trouble
+from hs_analysis.replay.readings import Passed, Readings, SameState, read_from
 from hs_analysis.replay.waiting import share_of_wait
 from hs_analysis.schema.frames import TIMELINE, check
 
@@ -21,8 +28,24 @@ STEP_S = 15.0
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Counts per row and pool that need no deciding.
+
+    ``running`` says that they are what was able to serve, as recorded counts are; otherwise they are asked
+    for at the start of the row and become ready a start-up time later.
+    """
+
+    counts: Mapping[str, Floats]
+    running: bool = True
+
+
+Control = Autoscaler | HeteroScale | Schedule
+"""Anything that a replay can run."""
+
+
+@dataclass(frozen=True)
 class SimulationResult:
-    """One capture replayed. Arrays have shape (rows,), the dicts one array per pool.
+    """One control on one capture. Arrays have shape (rows,), the dicts one array per pool.
 
     Attributes
     ----------
@@ -34,8 +57,10 @@ class SimulationResult:
         Work that reached the pool and left it in the row, and its queue at the end of the row [tokens].
     violation
         Expected share of violating windows per pool; NaN where it can't be said.
-    direction, reason
-        What the controller did at the start of the row, and why; empty for a schedule without change.
+    code, wanted
+        `Why` each pool was asked for its count, and the instances that the signal asked for; NaN without.
+    decides
+        Whether something decided: a schedule does not.
     """
 
     demand: Demand
@@ -46,63 +71,154 @@ class SimulationResult:
     served: dict[str, Floats]
     queued: dict[str, Floats]
     violation: dict[str, Floats]
-    direction: tuple[str, ...]
-    reason: tuple[str, ...]
+    code: dict[str, Integers]
+    wanted: dict[str, Floats]
+    decides: bool = True
 
     @property
     def scored(self) -> Mask:
         """Rows that count."""
         return self.demand.scored
 
+    def directions(self) -> list[str]:
+        """Return per row ``out`` if any pool grew, else ``in`` if any shrank, else ``hold``."""
+        change = [np.diff(counts, prepend=counts[:1]) for counts in self.desired.values()]
+        highest, lowest = np.max(change, axis=0), np.min(change, axis=0)
+        still = "hold" if self.decides else ""
+        words = np.where(highest > 0, "out", np.where(lowest < 0, "in", still))
+        return np.where(self.demand.gap, "", words).tolist()
 
-def simulate(
-    control: Control, demand: Demand, model: FleetModel, trouble: Trouble = NO_TROUBLE
-) -> SimulationResult:
-    """Replay one capture.
+    def reasons(self) -> list[str]:
+        """Return per row why the pools were asked for their counts, in words."""
+        if not self.decides:
+            return [""] * self.demand.rows
+        texts = [
+            [
+                f"{role}: {in_words(code, wanted, after)}" if code else ""
+                for code, wanted, after in zip(
+                    codes.tolist(), self.wanted[role].tolist(), self.desired[role].tolist(), strict=True
+                )
+            ]
+            for role, codes in self.code.items()
+        ]
+        return ["; ".join(filter(None, row)) for row in zip(*texts, strict=True)]
+
+
+def simulate(control: Control, demand: Demand, model: FleetModel) -> SimulationResult:
+    """Replay one control on one capture: see `simulate_all`."""
+    return simulate_all([control], demand, model)[0]
+
+
+def simulate_all(
+    controls: Sequence[Control], demand: Demand, model: FleetModel
+) -> tuple[SimulationResult, ...]:
+    """Replay controls on one capture, each as if it were alone.
 
     Parameters
     ----------
-    control
-        A policy or an autoscaler, started from the recorded counts of the first row; or a schedule.
+    controls
+        Autoscalers or policies, started from the recorded counts of the first row; or schedules.
     demand
         Offered work per row. In a gap the state is held: nothing arrives, is served, decided or scored.
     model
         Capacities, ceilings, start-up times and signal curves; learnt on other rows for an honest backtest.
-    trouble
-        What goes wrong with the fleet and with what is scraped; nothing by default.
 
     Returns
     -------
-    SimulationResult
-        Row ``i`` is decided on rows before ``i`` only. Work is kept: arrived + queued = served + left.
+    tuple
+        In the order of ``controls``. Row ``i`` is decided on rows before ``i`` only. Work is kept:
+        arrived + queued = served + left.
     """
-    run = Simulation(control, demand, model, trouble)
+    run = Run(controls, demand, model)
     run.advance(demand.rows)
-    return run.result()
+    return run.results()
 
 
-class Simulation:
-    """A replay while time runs: rows before ``row`` have passed.
+@dataclass
+class Lot:
+    """Lanes that share a batch, side by side: where they stand, their controllers, and what these read."""
 
-    ``branch`` goes on from there under other demand or trouble, so that what several faults share runs once.
-    """
+    where: slice
+    batch: Batch
+    readings: Readings
 
-    def __init__(
-        self, control: Control, demand: Demand, model: FleetModel, trouble: Trouble = NO_TROUBLE
-    ) -> None:
-        self.control, self.demand, self.model, self.trouble = control, demand, model, trouble
-        roles = tuple(model.pools)
-        start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
-        self.pools = {role: Pool(model.pools[role], start[role]) for role in roles}
-        self.log = _Log(roles, demand.rows)
-        self.worker = at_work(control, demand, model, trouble.alter)
-        self.times, self.gaps = demand.t_s.tolist(), demand.gap.tolist()
+    def take(self, where: slice, lanes: Integers) -> Lot:
+        """Return the same controllers on other lanes."""
+        return Lot(where, self.batch.take(lanes), self.readings.take(lanes))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Lanes whose counts need no deciding, side by side."""
+
+    where: slice
+    schedules: tuple[Schedule, ...]
+
+
+class Strike:
+    """What goes wrong in some lanes; nothing by default. A fault overrides what it touches."""
+
+    def demand_factor(self, row: int) -> Floats | None:
+        """Return what the demand of a row is multiplied by, shape (lanes,); None for nothing."""
+
+    def before_row(self, row: int, pools: Mapping[str, Pool]) -> None:
+        """Act on the pools before a row is decided."""
+
+    def scraped(self, row: int, key: Key, true: Floats, lot: Lot) -> Floats:  # noqa: ARG002 - overridden
+        """Return what is scraped instead of what is true, shape (lanes of the lot,)."""
+        return true
+
+
+@dataclass
+class _Log:
+    """Rows that have passed, per pool, shape (rows, lanes)."""
+
+    desired: dict[str, Floats] = field(default_factory=dict)
+    ready: dict[str, Floats] = field(default_factory=dict)
+    paid: dict[str, Floats] = field(default_factory=dict)
+    arrived: dict[str, Floats] = field(default_factory=dict)
+    served: dict[str, Floats] = field(default_factory=dict)
+    queued: dict[str, Floats] = field(default_factory=dict)
+    age: dict[str, Floats] = field(default_factory=dict)
+    wait: dict[str, Floats] = field(default_factory=dict)
+    wanted: dict[str, Floats] = field(default_factory=dict)
+    code: dict[str, Integers] = field(default_factory=dict)
+
+    @classmethod
+    def blank(cls, roles: Iterable[str], rows: int, lanes: int) -> Self:
+        log = cls()
+        for role in roles:
+            for name in ("desired", "ready", "paid", "arrived", "served", "queued", "age", "wait", "wanted"):
+                getattr(log, name)[role] = np.full((rows, lanes), math.nan)
+            log.code[role] = np.zeros((rows, lanes), np.int64)
+        return log
+
+
+class Run:
+    """Lanes on one capture while time runs: rows from ``first`` on before ``row`` have passed."""
+
+    def __init__(self, controls: Sequence[Control], demand: Demand, model: FleetModel) -> None:
+        self.demand, self.model, self.strike = demand, model, Strike()
+        self.controls, self.order = tuple(controls), _by_structure(controls)
+        lanes, roles = len(controls), tuple(model.pools)
         self.steps = max(1, math.ceil(demand.window_s / STEP_S - 1e-9))
         self.step_s = demand.window_s / self.steps
-        work = {role: demand.offered[role] * self.step_s for role in roles}
-        self.work = {role: tokens.tolist() for role, tokens in work.items()}
-        self.row_work = {role: _added(tokens, self.steps).tolist() for role, tokens in work.items()}
-        self.row, self.waiting = 0, 0.0
+        start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
+        self.pools = {
+            role: Pool(model.pools[role], np.full(lanes, start[role]), demand.window_s, self.steps)
+            for role in roles
+        }
+        self.first = self.row = 0
+        self.waiting = np.zeros(lanes)
+        self.state = SameState(demand, lanes)
+        self.draining = {role: np.zeros(lanes) for role in roles}
+        self.lots, self.fixed = self._lots(), self._fixed()
+        self.log = _Log.blank(roles, demand.rows, lanes)
+
+    @property
+    def lanes(self) -> int:
+        """How many run."""
+        return self.waiting.size
 
     def advance(self, last: int) -> None:
         """Let the rows before ``last`` pass."""
@@ -110,154 +226,270 @@ class Simulation:
             self._pass(self.row)
             self.row += 1
 
-    def branch(self, demand: Demand, trouble: Trouble = NO_TROUBLE) -> Simulation:
-        """Return a simulation that stands where this one does, and goes on with ``demand`` and ``trouble``.
+    def branch(self, copies: int, last: int, strike: Strike) -> Run:
+        """Return a run that stands where this one does, each lane several times, and goes on to ``last``.
 
-        ``demand`` has the same rows as this one's up to here; it may end elsewhere.
+        Lanes of one lot stay side by side: all of the first copy, then all of the second. Schedules are left
+        as they are. Rows that have passed are not in its log.
         """
-        other = Simulation(self.control, demand, self.model, trouble)
-        other.pools = {role: pool.copy() for role, pool in self.pools.items()}
-        other.log.take(self.log, self.row)
-        other.worker.take(self.worker, self.row)  # type: ignore[arg-type]  # of the same control
-        other.row, other.waiting = self.row, self.waiting
+        other = copy(self)
+        taken, lots, begin = [], [], 0
+        for where, lot in [(one.where, one) for one in self.lots] + [
+            (where, None) for where, _ in self.fixed
+        ]:
+            own = np.arange(where.start, where.stop)
+            taken.append(np.tile(own, copies))
+            end = begin + copies * own.size
+            if lot is not None:
+                lots.append(lot.take(slice(begin, end), np.tile(np.arange(own.size), copies)))
+            begin = end
+        lanes = np.concatenate(taken) if taken else np.zeros(0, np.int64)
+        other.pools = {role: pool.take(lanes) for role, pool in self.pools.items()}
+        other.draining = {role: counts[lanes] for role, counts in self.draining.items()}
+        other.waiting, other.state, other.lots = self.waiting[lanes], self.state.take(lanes), lots
+        other.fixed = []
+        begin = sum(lot.where.stop - lot.where.start for lot in lots)
+        for where, schedules in self.fixed:
+            end = begin + copies * (where.stop - where.start)
+            other.fixed.append((slice(begin, end), schedules * copies))
+            begin = end
+        other.order = self.order[lanes]
+        other.first, other.strike = self.row, strike
+        other.log = _Log.blank(self.pools, last - self.row, lanes.size)
         return other
 
-    def result(self) -> SimulationResult:
-        """Return all rows, once they have passed."""
-        return _result(self.demand, self.model, self.log)
-
-    def _pass(self, row: int) -> None:
-        t_s, pools, log = self.times[row], self.pools, self.log
-        draining: Mapping[str, int] = {}
-        if self.trouble.strike is not None:
-            self.trouble.strike(row, t_s, pools)
-        if not self.gaps[row]:
-            act = self.worker.act(row, t_s, pools, log)
-            log.direction[row], log.reason[row], draining = act.direction, act.reason, act.draining or {}
-            if self._is_calm(row, t_s):
-                self._run_calm_row(row)
-            else:
-                self._run_row(row, t_s)
-        for role, pool in pools.items():
-            log.desired[role][row] = pool.desired
-            log.paid[role][row] = pool.desired - pool.pending + draining.get(role, 0)
-            log.queued[role][row] = pool.backlog
-        self.worker.record(row, log)
-
-    def _is_calm(self, row: int, t_s: float) -> bool:
-        """Say whether nothing becomes ready in a row and every pool serves what comes as it comes."""
-        if self.waiting:
-            return False
-        last_s = t_s + (self.steps - 1) * self.step_s
-        return all(
-            pool.is_calm(last_s) and self.work[role][row] <= pool.room(self.step_s)
-            for role, pool in self.pools.items()
+    def results(self) -> tuple[SimulationResult, ...]:
+        """Return all rows, once they have passed, in the order of the controls."""
+        violation = violations(self.log, self.model, self.demand)
+        back = np.argsort(self.order)
+        return tuple(
+            _result(self.demand, self.log, violation, int(lane), isinstance(control, Schedule))
+            for control, lane in zip(self.controls, back, strict=True)
         )
 
-    def _run_calm_row(self, row: int) -> None:
-        """Let such a row pass: all of its steps are the same, and leave no queue."""
-        log = self.log
-        for role, pool in self.pools.items():
-            log.arrived[role][row] = log.served[role][row] = self.row_work[role][row]
-            share, ready = pool.ready / self.steps, 0.0
-            for _ in range(self.steps):
-                ready += share
-            log.ready[role][row] = ready
-            log.age[role][row] = log.wait[role][row] = 0.0
+    def _lots(self) -> list[Lot]:
+        """Group the lanes that decide, in the order of the lanes."""
+        lots = []
+        for where, members in _groups([self.controls[i] for i in self.order]):
+            if isinstance(members[0], Schedule):
+                continue
+            seen = [_seen(one, self.model) for one in members]
+            batch = batch_of(seen)
+            readings = Readings(batch.keys, batch.reach_s, self.demand, self.model, len(members))
+            lots.append(Lot(where, batch, readings))
+        return lots
 
-    def _run_row(self, row: int, t_s: float) -> None:
-        """Let a row pass in steps; decode work whose prompts still wait for prefill is kept back [tokens]."""
-        pools, log, waiting, steps, seconds = self.pools, self.log, self.waiting, self.steps, self.step_s
-        totals = {role: [0.0, 0.0, 0.0, 0.0, 0.0] for role in pools}
-        after_prefill = "prefill" in pools
-        parts = [
-            (pool, self.work[role][row], role == "decode" and after_prefill, role == "prefill", totals[role])
-            for role, pool in pools.items()
+    def _fixed(self) -> list[Fixed]:
+        groups = _groups([self.controls[i] for i in self.order])
+        return [
+            Fixed(where, tuple(one for one in members if isinstance(one, Schedule)))
+            for where, members in groups
+            if isinstance(members[0], Schedule)
         ]
-        for step in range(steps):  # the innermost loop of every replay: no call that would change nothing
-            handed = 1.0
-            for pool, offered, is_fed, feeds, total in parts:
-                if pool.starting or pool.pending:
-                    pool.advance(t_s + step * seconds)
-                arriving = offered
-                if is_fed:
-                    waiting += offered
+
+    def _pass(self, row: int) -> None:
+        at = row - self.first
+        factor = self.strike.demand_factor(row)
+        altered = np.zeros(self.lanes, bool) if factor is None else factor != 1.0
+        factor = np.ones(self.lanes) if factor is None else factor
+        for pool in self.pools.values():
+            pool.begin_row()
+        self.strike.before_row(row, self.pools)
+        if not self.demand.gap[row]:
+            self._act(row)
+            self._serve(row, at, factor)
+        for role, pool in self.pools.items():
+            self.log.desired[role][at] = pool.desired
+            self.log.paid[role][at] = pool.desired - pool.pending + self.draining[role]
+            self.log.queued[role][at] = pool.backlog
+        self._scrape(row, at, factor, altered)
+
+    def _act(self, row: int) -> None:
+        """Let every lane decide on completed rows, and ask its pools for the counts."""
+        for group in self.fixed:
+            self._follow(row, group.where, group.schedules)
+        if row == 0 and not self.demand.before:
+            return  # nothing was scraped yet, which is not the same as a metric that is missing
+        asked = {role: pool.desired.copy() for role, pool in self.pools.items()}
+        restored = {role: np.zeros(self.lanes) for role in self.pools}
+        for lot in self.lots:
+            orders = lot.batch.step(self._fleet(row, lot))
+            self._note(row, lot.where, orders)
+            for role, counts in orders.counts.items():
+                asked[role][lot.where] = counts
+            for role, counts in orders.restored.items():
+                restored[role][lot.where] = counts
+            for role, counts in orders.draining.items():
+                self.draining[role][lot.where] = counts
+        for role, pool in self.pools.items():
+            pool.ask(asked[role], restored[role])
+
+    def _fleet(self, row: int, lot: Lot) -> Fleet:
+        """Return what the controllers of a lot see."""
+        lanes = lot.where.stop - lot.where.start
+        return Fleet(
+            np.full(lanes, self.demand.t_s[row]),
+            self.demand.window_s,
+            {role: pool.desired[lot.where] for role, pool in self.pools.items()},
+            {role: pool.ready[lot.where] for role, pool in self.pools.items()},
+            lot.readings.seen(),
+            {role: history.last() for role, history in lot.readings.reporting.items()},
+        )
+
+    def _note(self, row: int, where: slice, orders: Orders) -> None:
+        for role, codes in orders.code.items():
+            self.log.code[role][row - self.first, where] = codes
+            self.log.wanted[role][row - self.first, where] = orders.wanted[role]
+
+    def _follow(self, row: int, where: slice, schedules: tuple[Schedule, ...]) -> None:
+        """Set, or ask for, the counts of the row."""
+        for role, pool in self.pools.items():
+            wanted = np.array([schedule.counts[role][row] for schedule in schedules])
+            wanted = np.where(np.isnan(wanted), pool.desired[where], wanted)
+            if schedules[0].running or row == 0:
+                change = wanted != pool.desired[where]
+                if change.any():
+                    lanes = np.arange(where.start, where.stop)[change]
+                    pool.hold(wanted[change], lanes)
+            else:
+                counts = pool.desired.copy()
+                counts[where] = wanted
+                pool.ask(counts)
+
+    def _serve(self, row: int, at: int, factor: Floats) -> None:
+        """Let a row pass; decode work whose prompts still wait for prefill is kept back [tokens]."""
+        work = {role: self.demand.offered[role][row] * self.step_s * factor for role in self.pools}
+        calm = not self.waiting.any() and all(
+            pool.is_calm(work[role], self.step_s) for role, pool in self.pools.items()
+        )
+        log = self.log
+        if calm:
+            for role, pool in self.pools.items():
+                log.arrived[role][at] = log.served[role][at] = work[role] * self.steps
+                log.ready[role][at] = pool.ready
+                log.age[role][at] = log.wait[role][at] = 0.0
+            return
+        sums = {role: np.zeros((4, self.lanes)) for role in self.pools}
+        highest = {role: np.zeros(self.lanes) for role in self.pools}
+        after_prefill = "prefill" in self.pools
+        for step in range(self.steps):
+            handed = np.ones(self.lanes)
+            for role, pool in self.pools.items():
+                pool.become_ready(step)
+                arriving = work[role]
+                if role == "decode" and after_prefill:
+                    waiting = self.waiting + arriving
                     arriving = waiting * handed
-                    waiting -= arriving
-                served, share = pool.serve(arriving, seconds)
-                if feeds:
+                    self.waiting = waiting - arriving
+                served, share = pool.serve(arriving, self.step_s)
+                if role == "prefill":
                     handed = share
-                total[0] += arriving
-                total[1] += served
-                total[2] += pool.ready / steps
-                if pool.backlog > 0:
-                    age_s = pool.age_s()
-                    total[3] = max(total[3], age_s)
-                    total[4] += age_s / steps
-        for role, total in totals.items():
-            log.arrived[role][row], log.served[role][row], log.ready[role][row] = total[:3]
-            log.age[role][row], log.wait[role][row] = total[3:]
-        self.waiting = waiting
+                age_s = pool.age_s()
+                sums[role] += (arriving, served, pool.ready / self.steps, age_s / self.steps)
+                np.maximum(highest[role], age_s, out=highest[role])
+        for role, (arrived, served, ready, wait) in sums.items():
+            log.arrived[role][at], log.served[role][at], log.ready[role][at] = arrived, served, ready
+            log.age[role][at], log.wait[role][at] = highest[role], wait
+
+    def _scrape(self, row: int, at: int, factor: Floats, altered: Mask) -> None:
+        """Let the controllers' signals be scraped, as far as they are there."""
+        log = self.log
+        every = slice(0, self.lanes)
+        passed = _passed(log, at, every, factor, altered)
+        self.state.see(row, passed)
+        for lot in self.lots:
+            here = _passed(log, at, lot.where, factor[lot.where], altered[lot.where])
+            state = copy(self.state)
+            state.same = {role: flags[lot.where] for role, flags in self.state.same.items()}
+            state.calm = {role: flags[lot.where] for role, flags in self.state.calm.items()}
+            true = lot.readings.read(row, here, state)
+            lot.readings.record(
+                {key: self.strike.scraped(row, key, value, lot) for key, value in true.items()}
+            )
 
 
-def _added(tokens: Floats, steps: int) -> Floats:
-    """Return what comes in the steps of each row, added step by step as the pools add it [tokens]."""
-    total = np.zeros_like(tokens)
-    for _ in range(steps):
-        total = total + tokens
-    return total
+def _passed(log: _Log, at: int, where: slice, factor: Floats, altered: Mask) -> Passed:
+    def row(values: Mapping[str, Floats]) -> dict[str, Floats]:
+        return {role: rows[at, where] for role, rows in values.items()}
+
+    return Passed(row(log.served), row(log.queued), row(log.ready), row(log.wait), factor, altered)
 
 
-class _Log:
-    """Rows of one simulation while it runs; lists, because single elements of arrays are slow."""
-
-    def __init__(self, roles: tuple[str, ...], rows: int) -> None:
-        def blank() -> dict[str, list[float]]:
-            return {role: [math.nan] * rows for role in roles}
-
-        self.desired, self.ready, self.paid = blank(), blank(), blank()
-        self.age, self.wait = blank(), blank()  # of a backlog: highest and mean of the row [s]
-        self.arrived, self.served, self.queued = blank(), blank(), blank()
-        self.direction, self.reason = [""] * rows, [""] * rows
-
-    def take(self, other: _Log, rows: int) -> None:
-        """Take over the first ``rows`` of another log of the same pools."""
-        self.direction[:rows], self.reason[:rows] = other.direction[:rows], other.reason[:rows]
-        for name in ("desired", "ready", "paid", "age", "wait", "arrived", "served", "queued"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            for role, values in mine.items():
-                values[:rows] = theirs[role][:rows]
+def _by_structure(controls: Sequence[Control]) -> Integers:
+    """Return the order in which controls of one structure stand side by side, schedules last."""
+    kinds: dict[object, list[int]] = {}
+    for number, control in enumerate(controls):
+        kinds.setdefault(_kind(control), []).append(number)
+    deciding = [n for kind, numbers in kinds.items() if not _is_fixed(kind) for n in numbers]
+    fixed = [n for kind, numbers in kinds.items() if _is_fixed(kind) for n in numbers]
+    return np.array([*deciding, *fixed], np.int64)
 
 
-def _result(demand: Demand, model: FleetModel, log: _Log) -> SimulationResult:
-    def arrays(lists: Mapping[str, list[float]]) -> dict[str, Floats]:
-        return {role: np.array(values, float) for role, values in lists.items()}
+def _kind(control: Control) -> object:
+    return ("schedule", control.running) if isinstance(control, Schedule) else structure(control)
 
-    arrived, ready, age = arrays(log.arrived), arrays(log.ready), arrays(log.age)
-    violation = {}
+
+def _is_fixed(kind: object) -> bool:
+    return isinstance(kind, tuple) and kind[:1] == ("schedule",)
+
+
+def _groups(ordered: Sequence[Control]) -> list[tuple[slice, list[Control]]]:
+    found: list[tuple[slice, list[Control]]] = []
+    for number, control in enumerate(ordered):
+        if found and _kind(found[-1][1][0]) == _kind(control):
+            where, members = found[-1]
+            found[-1] = (slice(where.start, number + 1), [*members, control])
+        else:
+            found.append((slice(number, number + 1), [control]))
+    return found
+
+
+def _seen(control: Control, model: FleetModel) -> Autoscaler | HeteroScale:
+    """Return a control without guards whose latency this history can't say at other counts."""
+    if isinstance(control, Schedule):
+        raise TypeError("a schedule reads nothing")
+    if isinstance(control, Autoscaler):
+        return control
+
+    def known(key: Key) -> bool:
+        at = read_from(key, model)
+        return at is not None and model.signals[at].kind == "curve"
+
+    pools = {
+        role: replace(one, guards=tuple(g for g in one.guards if known((g.signal, role))))
+        for role, one in control.pools.items()
+    }
+    return replace(control, pools=pools)
+
+
+def violations(log: _Log, model: FleetModel, demand: Demand) -> dict[str, Floats]:
+    """Return the expected share of violating windows per pool, shape (rows, lanes)."""
+    found = {}
     before_first = share_of_wait(model.waits, "ttft", "decode")
     for role, pool in model.pools.items():
-        waited = age[role]
-        if role == "prefill" and "decode" in age and before_first:
-            waited = waited + before_first * age["decode"]
+        waited = log.age[role]
+        if role == "prefill" and "decode" in log.age and before_first:
+            waited = waited + before_first * log.age["decode"]
         with np.errstate(invalid="ignore", divide="ignore"):
-            load = arrived[role] / demand.window_s / ready[role]
+            load = log.arrived[role] / demand.window_s / log.ready[role]
         # Work with nothing ready is an infinite load; no work with nothing ready is none.
-        load = np.where(np.isnan(load) & ~demand.gap, 0.0, load)
+        load = np.where(np.isnan(load) & ~np.isnan(log.arrived[role]), 0.0, load)
         answered = answering_load(load, demand.window_s)
-        violation[role] = violation_probability(answered, waited, pool, model.allowed, ready[role])
+        found[role] = violation_probability(answered, waited, pool, model.allowed, log.ready[role])
+    return found
+
+
+def _result(
+    demand: Demand, log: _Log, violation: Mapping[str, Floats], lane: int, fixed: bool
+) -> SimulationResult:
+    def of(values: Mapping[str, Floats]) -> dict[str, Floats]:
+        return {role: np.ascontiguousarray(rows[:, lane]) for role, rows in values.items()}
+
+    code = {role: np.ascontiguousarray(rows[:, lane]) for role, rows in log.code.items()}
     return SimulationResult(
-        demand,
-        arrays(log.desired),
-        ready,
-        arrays(log.paid),
-        arrived,
-        arrays(log.served),
-        arrays(log.queued),
-        violation,
-        tuple(log.direction),
-        tuple(log.reason),
-    )
+        demand, of(log.desired), of(log.ready), of(log.paid), of(log.arrived), of(log.served),
+        of(log.queued), of(violation), code, of(log.wanted), not fixed,
+    )  # fmt: skip
 
 
 def _first(values: Floats) -> float:
@@ -269,10 +501,17 @@ def combined_violation(result: SimulationResult, roles: tuple[str, ...]) -> Floa
 
     Shape (rows,); NaN where no pool can say or in a gap; NaN everywhere without roles.
     """
-    kept = np.ones(result.demand.rows)
+    return any_of(result.violation, roles, result.demand.rows)
+
+
+def any_of(violation: Mapping[str, Floats], roles: tuple[str, ...], rows: int) -> Floats:
+    """Return the chance that any of some pools violates; shape of the arrays, NaN (rows,) without roles."""
+    if not roles:
+        return np.full(rows, np.nan)
+    kept = np.ones_like(violation[roles[0]])
     for role in roles:
-        kept = kept * (1.0 - result.violation[role])
-    return 1.0 - kept if roles else np.full(result.demand.rows, np.nan)
+        kept = kept * (1.0 - violation[role])
+    return 1.0 - kept
 
 
 def output_pool(pools: Iterable[str]) -> str | None:
@@ -304,8 +543,8 @@ def timeline(service: str, name: str, result: SimulationResult, judged: tuple[st
             "ready_prefill": values(result.ready, prefill),
             "ready_decode": values(result.ready, decode),
             "violation_probability": pl.Series(combined_violation(result, judged), nan_to_null=True),
-            "action": pl.Series(list(result.direction), dtype=pl.String),
-            "reason": pl.Series(list(result.reason), dtype=pl.String),
+            "action": pl.Series(result.directions(), dtype=pl.String),
+            "reason": pl.Series(result.reasons(), dtype=pl.String),
         }
     )
     return check(frame, TIMELINE)

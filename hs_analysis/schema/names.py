@@ -17,6 +17,8 @@ EXPORT_TARGETS = {
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
+BURST = "burst"
+
 FAULTS = {
     "metric_gap": "no metric can be read for an hour",
     "stale_metric": "for an hour every metric repeats its last value",
@@ -27,14 +29,15 @@ FAULTS = {
     "doubled_traffic": "twice the traffic for an hour",
     "clock_skew": "for an hour metrics are ten minutes late",
     "counter_reset": "counters restart every ten minutes of the hour and read zero",
+    BURST: "the load doubles within a start-up time, stays for ten minutes and goes as it came",
 }
 """Fault → what happens; ``replay.FAULTS`` holds one row for each."""
 
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
-CURRENT, TIMETABLE = "current", "timetable"
+CURRENT, TIMETABLE, DEFAULT_HPA = "current", "timetable", "hpa"
 AUTOSCALERS = {
-    "hpa": "Kubernetes HPA with default behaviour on each pool's own work",
+    DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
     "aibrix_apa": "AIBrix APA with default tolerances and rates",
     "aibrix_kpa": "AIBrix KPA with default stable and panic windows",

@@ -523,6 +523,16 @@ class CandidateScore:
     instance_hours: Annotated[float | None, Field("on the training window", "instance-hours")]
     actions_per_day: Annotated[float | None, Field("scaling actions", "1/day")]
     reason: Annotated[str, Field("why it was or was not")]
+    controller: Annotated[str, Field("whose semantics it was simulated with")] = ""
+    fault_violation_ratio: Annotated[
+        float | None, Field("share of windows over capacity under the faults, their mean", _SHARE)
+    ] = None
+    burst_violation_ratio: Annotated[
+        float | None, Field("the same under bursts that double the load within a start-up time", _SHARE)
+    ] = None
+    front: Annotated[
+        bool, Field("no other is better in hours, violations and violations under faults at once")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

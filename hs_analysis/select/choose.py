@@ -1,7 +1,8 @@
-"""Choose the policy: each candidate simulated on the training window, the cheapest that holds the SLO wins.
+"""Choose what to deploy: the cheapest candidate that holds the SLO and bears faults as a default HPA does.
 
 HeteroScale's workload-centric policy curation (arXiv:2508.19559, Algorithm 1): the study gives ratio and
-targets, simulation gives the score, the best score wins.
+targets, simulation gives the score, the best score wins. What is simulated is the object that will run, by the
+semantics of its controller, undisturbed, under faults and under bursts, on the window it was fitted on.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_OVERLOAD, SAME_SHARE_POINTS
+from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.names import RECORDED
+from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
 
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
+
+FRAIL = "not feasible: faults or bursts break the SLO more often than with a default HPA on the same targets"
+"""Why a candidate that holds the SLO undisturbed is not feasible."""
 
 TOO_CLOSE = (
     "not chosen: what it saves over candidates that follow more counted tokens is less than the "
@@ -28,16 +32,28 @@ TOO_CLOSE = (
 """Why a feasible candidate of fewer hours than the chosen one's was passed over."""
 
 
-class Simulated(Protocol):
-    """What a simulation says of one policy."""
+class Scored(Protocol):
+    """Figures of one control, undisturbed."""
 
     @property
     def row(self) -> PolicyReplay:
-        """The figures."""
+        """Hours, actions and violations."""
 
     @property
     def strain_ratio(self) -> float | None:
         """Share of windows expected over capacity [ratio]."""
+
+
+class Simulated(Protocol):
+    """What a simulation says of one control."""
+
+    @property
+    def score(self) -> Scored:
+        """Figures, undisturbed."""
+
+    @property
+    def fault_ratio(self) -> Mapping[str, float]:
+        """Chance of violating under each fault and under bursts, by name [ratio]; empty where not known."""
 
 
 Simulate = Callable[[ServiceFrame, Derived, Mapping[str, Policy], Settings], Mapping[str, Simulated]]
@@ -49,6 +65,8 @@ class _Entry:
     policy: Policy
     row: PolicyReplay
     known_strain: float | None
+    faults: float | None
+    burst: float | None
 
     @property
     def strain(self) -> float:
@@ -58,6 +76,15 @@ class _Entry:
     @property
     def hours(self) -> float:
         return self.row.gpu_hours if self.row.gpu_hours is not None else self.row.instance_hours or 0.0
+
+    @property
+    def actions(self) -> float:
+        return self.row.actions_per_day or 0.0
+
+    def bears(self, default: _Entry | None) -> bool:
+        """Say whether faults and bursts do no more to it than to a default HPA on the same targets."""
+        pairs = () if default is None else ((self.faults, default.faults), (self.burst, default.burst))
+        return all(ours is None or theirs is None or ours <= theirs for ours, theirs in pairs)
 
     @property
     def modelled(self) -> int:
@@ -75,6 +102,7 @@ class _Choice:
     """The largest feasible share and whose rule that is, the one chosen, and why others could not be.
 
     ``among`` says which of the feasible candidates the chosen one is the best of; nothing for all.
+    ``recorded`` are the figures of what ran.
     """
 
     limit: float
@@ -82,6 +110,8 @@ class _Choice:
     chosen: _Entry | None
     notes: Mapping[str, str]
     among: str
+    feasible: frozenset[str]
+    recorded: Scored | None
 
 
 def select_service(
@@ -91,61 +121,80 @@ def select_service(
     settings: Settings,
     simulate: Simulate,
 ) -> tuple[CandidateScore, ...]:
-    """Rank candidate policies on the training window and choose one.
+    """Rank candidates on the training window and choose one.
 
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
-    was given) is within the SLO's ``allowed_window_share``. If no candidate is, those at most one point worse
-    than the recorded counts are; if none is even that, the least violating candidate is chosen and the reason
-    says so. A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
+    was given) is within the SLO's ``allowed_window_share``, and faults and bursts break the SLO no more often
+    than with a default HPA on the same targets. If none holds the SLO, those at most one point worse than the
+    recorded counts do; if none is even that, the least violating candidate is chosen and the reason says so.
+    A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
-    ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. What a
-    signal other than counted tokens reads at other counts is itself a model: a candidate that follows one has
-    to save 6 % of the hours of the cheapest that follows fewer. Within 2 % of the fewest hours, which a
-    replay can't tell apart, fewer violations win, then fewer actions, fewer hours, the name.
-    Where targets are floors the share over capacity is only an upper bound, which orders nothing: then only
-    policies of the most counted tokens may be chosen.
+    ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins, and within
+    0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other counts
+    is itself a model: a candidate that follows one has to save 6 % of the hours of the cheapest that follows
+    fewer. Where targets are floors the share over capacity is only an upper bound, which orders nothing: then
+    only policies of the most counted tokens may be chosen.
 
     Parameters
     ----------
     simulate
-        ``simulate(frame, derived, policies, settings)`` gives the figures by name, ``recorded`` among them.
+        ``simulate(frame, derived, policies, settings)`` gives the figures by name, ``recorded`` among them,
+        and ``hpa``, the default HPA, where one can be set up.
 
     Returns
     -------
     tuple
-        One score per candidate sorted by name, exactly one chosen unless none could be simulated. Independent
-        of the order of ``candidates``.
+        One score per candidate sorted by name, exactly one chosen unless none could be simulated; then the
+        default HPA, which is never chosen by that name. Independent of the order of ``candidates``.
     """
     ordered = {name: candidates[name] for name in sorted(candidates)}
     found = simulate(frame_train, derived_train, ordered, settings) if ordered else {}
     entries = [
-        _Entry(name, policy, found[name].row, found[name].strain_ratio)
-        for name, policy in ordered.items()
-        if name in found and found[name].row.instance_hours is not None
+        _entry(name, policy, found[name]) for name, policy in ordered.items() if _is_known(found, name)
     ]
     recorded = found.get(RECORDED)
-    choice = _choose(entries, settings, recorded)
+    default = None
+    if entries and _is_known(found, DEFAULT_HPA):
+        default = _entry(DEFAULT_HPA, entries[0].policy, found[DEFAULT_HPA])
+    choice = _choose(entries, default, settings, recorded.score if recorded else None)
     by_name = {entry.name: entry for entry in entries}
-    return tuple(
-        _candidate(name, policy, by_name.get(name), choice, recorded) for name, policy in ordered.items()
-    )
+    scores = [_candidate(name, one, by_name.get(name), choice) for name, one in ordered.items()]
+    if default is not None:
+        scores.append(_comparator(default, choice))
+    return _with_front(scores)
 
 
-def _choose(entries: list[_Entry], settings: Settings, recorded: Simulated | None) -> _Choice:
+def _is_known(found: Mapping[str, Simulated], name: str) -> bool:
+    return name in found and found[name].score.row.instance_hours is not None
+
+
+def _entry(name: str, policy: Policy, simulated: Simulated) -> _Entry:
+    ratios = simulated.fault_ratio
+    faults = [ratio for fault, ratio in ratios.items() if fault != BURST]
+    mean = sum(faults) / len(faults) if faults else None
+    scored = simulated.score
+    return _Entry(name, policy, scored.row, scored.strain_ratio, mean, ratios.get(BURST))
+
+
+def _choose(
+    entries: list[_Entry], default: _Entry | None, settings: Settings, recorded: Scored | None
+) -> _Choice:
     """Return the best of the feasible, or the least violating, and why others were passed over."""
     limit, rule = _limit(entries, settings.slo.allowed_window_share, recorded)
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
     eligible = _eligible(entries)
-    feasible = [e for e in eligible if e.strain <= limit]
+    held = [e for e in eligible if e.strain <= limit]
+    feasible = [e for e in held if e.bears(default)]
     worth = _worth_it(feasible)
     chosen = _best(worth) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
     notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
+    notes |= {e.name: FRAIL for e in held if e not in feasible}
     close = {e.name: TOO_CLOSE for e in feasible if e not in worth and e.hours < _fewest(worth)}
     among = " that follow the most counted tokens" if close else ""
-    return _Choice(limit, rule, chosen, notes | close, among)
+    return _Choice(limit, rule, chosen, notes | close, among, frozenset(e.name for e in feasible), recorded)
 
 
-def _limit(entries: list[_Entry], allowed: float, recorded: Simulated | None) -> tuple[float, str]:
+def _limit(entries: list[_Entry], allowed: float, recorded: Scored | None) -> tuple[float, str]:
     """Return the largest share that still counts as feasible, and where it comes from."""
     if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
         return allowed, "the SLO allows"
@@ -167,9 +216,9 @@ def _fewest(entries: list[_Entry]) -> float:
 
 
 def _best(entries: list[_Entry]) -> _Entry:
-    """Return the cheapest and safest."""
+    """Return the cheapest and calmest."""
     near = [e for e in entries if e.hours <= _fewest(entries) * (1 + SAME_HOURS)]
-    return min(near, key=lambda e: (round(e.strain / SAME_OVERLOAD), *_order(e)))
+    return min(near, key=_order)
 
 
 def _eligible(entries: list[_Entry]) -> list[_Entry]:
@@ -184,13 +233,12 @@ def _order(entry: _Entry) -> tuple[int, float, float, str]:
     return entry.modelled, entry.row.actions_per_day or 0.0, entry.hours, entry.name
 
 
-def _candidate(
-    name: str, policy: Policy, entry: _Entry | None, choice: _Choice, recorded: Simulated | None
-) -> CandidateScore:
+def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice) -> CandidateScore:
     unknown = CandidateScore(
         policy=name,
         signal="+".join(p.signal for p in policy.primaries),
         role="+".join(p.role for p in policy.primaries),
+        controller=policy.controller,
         score=None,
         gpu_hours=None,
         instance_hours=None,
@@ -201,22 +249,65 @@ def _candidate(
     )
     if entry is None:
         return unknown
-    saved = _saved(entry, recorded)
+    saved = _saved(entry, choice.recorded)
+    note = choice.notes.get(name)
     return replace(
-        unknown,
-        score=saved if entry.strain <= choice.limit else None,
+        _with_figures(unknown, entry),
+        score=saved if entry.name in choice.feasible else None,
+        chosen=entry is choice.chosen,
+        reason="; ".join([_reason(entry, choice, saved), *([note] if note else [])]),
+    )
+
+
+def _with_figures(score: CandidateScore, entry: _Entry) -> CandidateScore:
+    return replace(
+        score,
         gpu_hours=entry.row.gpu_hours,
         instance_hours=entry.row.instance_hours,
         slo_violation_ratio=entry.row.slo_violation_ratio,
         actions_per_day=entry.row.actions_per_day,
-        chosen=entry is choice.chosen,
-        reason="; ".join(
-            [_reason(entry, choice, saved), *([note] if (note := choice.notes.get(name)) else [])]
-        ),
+        fault_violation_ratio=entry.faults,
+        burst_violation_ratio=entry.burst,
     )
 
 
-def _saved(entry: _Entry, recorded: Simulated | None) -> float | None:
+def _comparator(default: _Entry, choice: _Choice) -> CandidateScore:
+    """Return the row of the default HPA: what no candidate may be worse than."""
+    blank = CandidateScore(
+        policy=DEFAULT_HPA,
+        signal="",
+        role="",
+        controller="hpa",
+        score=_saved(default, choice.recorded),
+        gpu_hours=None,
+        instance_hours=None,
+        slo_violation_ratio=None,
+        actions_per_day=None,
+        chosen=False,
+        reason="comparison: an HPA with Kubernetes' defaults on the derived targets",
+    )
+    return _with_figures(blank, default)
+
+
+def _with_front(scores: list[CandidateScore]) -> tuple[CandidateScore, ...]:
+    """Mark the candidates that no other beats in hours, violations and violations under faults at once."""
+
+    def costs(one: CandidateScore) -> tuple[float, float, float]:
+        hours = one.gpu_hours if one.gpu_hours is not None else one.instance_hours
+        return hours or math.inf, one.slo_violation_ratio or 0.0, one.fault_violation_ratio or 0.0
+
+    every = [costs(one) for one in scores]
+    return tuple(
+        replace(one, front=not any(_dominates(other, own) for other in every) and own[0] < math.inf)
+        for one, own in zip(scores, every, strict=True)
+    )
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+
+def _saved(entry: _Entry, recorded: Scored | None) -> float | None:
     if recorded is None:
         return None
     base = recorded.row.gpu_hours if entry.row.gpu_hours is not None else recorded.row.instance_hours
@@ -236,6 +327,6 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
         start = f"no candidate is shown to be feasible; chosen: {why}" if chosen else "not feasible"
         return f"{start}: {share}, {rule} {choice.limit:.2%}"
     hours = f"{saved:.1%} of the recorded hours saved" if saved is not None else f"{entry.hours:.1f} hours"
-    best = f"the fewest hours of the feasible candidates{choice.among}, or within 2 % of them the safest"
-    start = f"chosen: {best} and calmest; " if chosen else ""
+    best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the calmest"
+    start = f"chosen: {best}; " if chosen else ""
     return f"{start}{hours}, {share}, {rule} {choice.limit:.2%}"
