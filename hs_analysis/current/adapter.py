@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hs_analysis.current.model import Stored
-from hs_analysis.export.selector import escaped, quoted
+from hs_analysis.export.queries import escaped, quoted
 from hs_analysis.promql import Refused, Selector, parse, picked
 from hs_analysis.promql.forms import NAME
 

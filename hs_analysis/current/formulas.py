@@ -12,12 +12,10 @@ import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
+from hs_analysis.current.model import How
 from hs_analysis.promql import Refused
-
-How = Literal["sum", "max", "min"]
-"""What is made of several answers."""
 
 _WORDS = re.compile(
     r"(?P<space>\s+|//[^\n]*|/\*.*?\*/)"

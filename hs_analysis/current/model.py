@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+How = Literal["sum", "max", "min"]
+"""What is made of several signals."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -103,7 +106,7 @@ class MetricRead:
     scale: float
     text: str
     others: tuple[Addend, ...] = ()
-    how: Literal["sum", "max", "min"] = "sum"
+    how: How = "sum"
 
     @property
     def name(self) -> str:

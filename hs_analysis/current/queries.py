@@ -14,9 +14,8 @@ from typing import NoReturn
 
 from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
 from hs_analysis.current.definitions import Definitions, resolved
-from hs_analysis.current.formulas import How
 from hs_analysis.current.misfits import misfit
-from hs_analysis.current.model import Known, Stored
+from hs_analysis.current.model import How, Known, Stored
 from hs_analysis.current.selected import Row, copied, joined, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
 from hs_analysis.promql.forms import (

@@ -1,18 +1,70 @@
-"""HorizontalPodAutoscalers: one a pool on the external metric of its signal, and the adapter's rules."""
+"""HorizontalPodAutoscalers: one a pool on the external metric of its signal, and the adapter's rules.
+
+The checks are those of the API's own validation (autoscaling/v2) and of prometheus-adapter's configuration.
+Unknown keys are errors, as with ``kubectl apply --validate=strict``.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hs_analysis.export import adapter, document, naming, rules, sizing
-from hs_analysis.export.behaviour import behaviour
-from hs_analysis.export.items import concerning
-from hs_analysis.export.model import Export, ExportOptions, Loss
-from hs_analysis.export.sizing import Sizing
+from hs_analysis.export import kubernetes, model, rules
+from hs_analysis.export.kubernetes import (
+    LEAST_THRESHOLD,
+    MAX_PERIOD_S,
+    MAX_STABILISATION_S,
+    PoolSizing,
+    behaviour,
+    number,
+    object_problems,
+)
+from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
+from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Policy
 
-TARGET = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
-KIND = ("autoscaling/v2", "HorizontalPodAutoscaler")
+ADAPTER_TARGET = "prometheus-adapter externalRules (add them to the adapter's configuration)"
+ADAPTER_SUFFIX = "adapter.yaml"
+
+# Labels that select by a Kubernetes selector; `service` holds a slash, which no label value may.
+SELECTED = ("policy", "role")
+
+
+def metric_name(policy: Policy, sizing: PoolSizing) -> str:
+    """Return the name of the external metric: the record's, and the service, as names are global."""
+    record = model.record_name(sizing.primary, total=sizing.total).partition(":")[2]
+    return re.sub(r"[^a-z0-9]+", "_", f"{record}_{model.file_stem(policy.service)}".lower()).strip("_")
+
+
+def selector_labels(policy: Policy, sizing: PoolSizing) -> dict[str, str]:
+    """Return the labels by which an HPA picks the series."""
+    labels = model.record_labels(policy, sizing.primary.role)
+    return {name: labels[name] for name in SELECTED}
+
+
+def external_rules(policy: Policy, sizings: Sequence[PoolSizing]) -> dict[str, Any]:
+    """Return one rule per external metric, in the order of the sizings.
+
+    The recorded series carry no namespace label, so that the rules are not namespaced.
+    """
+    rules: dict[str, dict[str, Any]] = {}
+    for sizing in sizings:
+        labels = model.record_labels(policy, sizing.primary.role)
+        record = model.record_name(sizing.primary, total=sizing.total)
+        service = f"service={quoted(labels['service'])}"
+        name = metric_name(policy, sizing)
+        rules[name] = {
+            "seriesQuery": f'{{__name__="{record}",{service}}}',
+            "resources": {"namespaced": False},
+            "name": {"as": name},
+            "metricsQuery": f"sum(<<.Series>>{{<<.LabelMatchers>>,{service}}})",
+        }
+    return {"externalRules": list(rules.values())}
+
+
+HPA_TARGET = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
+HPA_KIND = ("autoscaling/v2", "HorizontalPodAutoscaler")
 HPA_SUFFIX = "hpa.yaml"
 
 _SYNC = "Kubernetes decides every 15 s"
@@ -32,7 +84,7 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
         if policy.mode == "hold":
             why = "; ".join(policy.refusals) or "the policy is on hold"
         return Export("hpa", files, (Loss("*", "refused", f"no object is written: {why}"),))
-    pools, losses = sizing.sizings(policy)
+    pools, losses = kubernetes.sizings(policy)
     bounded = [pool for pool in pools if pool.role in policy.bounds]
     losses += [
         Loss(
@@ -46,25 +98,23 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
         body, lost = _object(policy, pool, options)
         objects.append(body)
         losses += lost
-    losses += sizing.unsized(policy, {pool.role for pool in bounded})
+    losses += kubernetes.unsized(policy, {pool.role for pool in bounded})
     if not objects:
         losses.append(Loss("*", "refused", "no object is written"))
     found = concerning([*_known(policy), *losses], policy)
     if objects:
-        stem = naming.file_stem(policy.service)
-        head = naming.header(policy, options, TARGET, found)
-        head += naming.comment(["", *(pool.origin for pool in bounded), *_check_lines(policy, objects)])
-        files[f"{stem}.{HPA_SUFFIX}"] = head + document.dump(objects)
-        head = naming.header(policy, options, adapter.TARGET, ())
-        files[f"{stem}.{adapter.ADAPTER_SUFFIX}"] = head + document.dump(
-            [adapter.external_rules(policy, bounded)]
-        )
+        stem = model.file_stem(policy.service)
+        head = model.header(policy, options, HPA_TARGET, found)
+        head += model.comment(["", *(pool.origin for pool in bounded), *_check_lines(policy, objects)])
+        files[f"{stem}.{HPA_SUFFIX}"] = head + model.dump_documents(objects)
+        head = model.header(policy, options, ADAPTER_TARGET, ())
+        files[f"{stem}.{ADAPTER_SUFFIX}"] = head + model.dump_documents([external_rules(policy, bounded)])
     return Export("hpa", files, found)
 
 
 def _known(policy: Policy) -> list[Loss]:
     return [
-        *sizing.known_losses(),
+        *kubernetes.known_losses(),
         Loss("window_s", "approximated", _SYNC),
         Loss("periodic", "dropped", "an HPA keeps no timetable"),
         Loss(
@@ -74,33 +124,134 @@ def _known(policy: Policy) -> list[Loss]:
     ]
 
 
-def _object(policy: Policy, pool: Sizing, options: ExportOptions) -> tuple[dict[str, Any], list[Loss]]:
+def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[dict[str, Any], list[Loss]]:
     scaling, losses = behaviour(policy, pool.role, pool.primary.role, options.kubernetes)
     bounds = policy.bounds[pool.role]
     if bounds.min < 1:
         losses.append(Loss(f"bounds.{pool.role}.min", "approximated", _NO_ZERO.format(role=pool.role)))
     spec = {
-        "scaleTargetRef": sizing.scaled_object(policy, pool.role, options),
+        "scaleTargetRef": kubernetes.scaled_object(policy, pool.role, options),
         "minReplicas": max(1, bounds.min),
         "maxReplicas": max(1, bounds.max),
         "metrics": [_metric(policy, pool)],
         "behavior": scaling,
     }
-    return sizing.manifest(policy, pool.role, options, KIND, spec), losses
+    return kubernetes.manifest(policy, pool.role, options, HPA_KIND, spec), losses
 
 
-def _metric(policy: Policy, pool: Sizing) -> dict[str, Any]:
+def _metric(policy: Policy, pool: PoolSizing) -> dict[str, Any]:
     metric = {
-        "name": adapter.metric_name(policy, pool),
-        "selector": {"matchLabels": adapter.selector(policy, pool)},
+        "name": metric_name(policy, pool),
+        "selector": {"matchLabels": selector_labels(policy, pool)},
     }
-    target = {"type": "AverageValue", "averageValue": naming.plain_number(pool.threshold)}
+    target = {"type": "AverageValue", "averageValue": model.plain_number(pool.threshold)}
     return {"type": "External", "external": {"metric": metric, "target": target}}
 
 
 def _check_lines(policy: Policy, objects: list[dict[str, Any]]) -> list[str]:
-    file = f"{naming.file_stem(policy.service)}.{adapter.ADAPTER_SUFFIX}"
+    file = f"{model.file_stem(policy.service)}.{ADAPTER_SUFFIX}"
     return [
         f"The external metrics need the rules of {file} in prometheus-adapter, or like ones in another.",
-        f"Check before applying: namespace, and the scaled objects ({sizing.workload_names(objects)}).",
+        f"Check before applying: namespace, and the scaled objects ({kubernetes.workload_names(objects)}).",
     ]
+
+
+_SELECT = ("Max", "Min", "Disabled")
+_VALUE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_METRIC = re.compile(r"[a-z0-9_.-]+")
+_SPEC = {"scaleTargetRef", "minReplicas", "maxReplicas", "metrics", "behavior"}
+
+
+def lint_hpa(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a HorizontalPodAutoscaler, one sentence a problem; empty when nothing is."""
+    spec = manifest.get("spec") or {}
+    found = object_problems(manifest, ("autoscaling/v2", "HorizontalPodAutoscaler"))
+    found += _unknown("spec", spec, _SPEC)
+    if not (spec.get("scaleTargetRef") or {}).get("kind"):
+        found.append("spec.scaleTargetRef.kind is missing")
+    least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
+    if not 1 <= least <= most:
+        found.append(f"replica counts {least} to {most} are not 1 ≤ min ≤ max")
+    metrics = spec.get("metrics") or []
+    if not metrics:
+        found.append("spec.metrics is empty")
+    for number_, metric in enumerate(metrics):
+        found += [f"spec.metrics[{number_}]: {text}" for text in _metric_problems(metric)]
+    scaling = spec.get("behavior") or {}
+    found += _unknown("spec.behavior", scaling, {"scaleUp", "scaleDown"})
+    for direction, written in scaling.items():
+        found += [f"spec.behavior.{direction}: {text}" for text in _direction_problems(written)]
+    return found
+
+
+def _metric_problems(metric: Mapping[str, Any]) -> list[str]:
+    if metric.get("type") != "External" or set(metric) != {"type", "external"}:
+        return [f"type {metric.get('type')!r} with {', '.join(sorted(metric))} is not one we write"]
+    external = metric["external"]
+    name = (external.get("metric") or {}).get("name")
+    target = external.get("target") or {}
+    found = _unknown("external", external, {"metric", "target"})
+    found += _unknown("external.metric", external.get("metric") or {}, {"name", "selector"})
+    if not isinstance(name, str) or not _METRIC.fullmatch(name):
+        found.append(f"external.metric.name {name!r} is not a metric name")
+    selector = (external.get("metric") or {}).get("selector") or {}
+    found += _unknown("external.metric.selector", selector, {"matchLabels"})
+    for key, value in (selector.get("matchLabels") or {}).items():
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            found.append(f"label {key}: {value!r} is not a label value")
+    if target.get("type") != "AverageValue" or set(target) != {"type", "averageValue"}:
+        found.append("external.target is not one averageValue of type AverageValue")
+    elif not isinstance(target["averageValue"], str) or number(target["averageValue"]) < LEAST_THRESHOLD:
+        found.append(f"averageValue {target['averageValue']!r} is not a text of at least {LEAST_THRESHOLD}")
+    return found
+
+
+def _direction_problems(rules: Mapping[str, Any]) -> list[str]:
+    known = {"stabilizationWindowSeconds", "policies", "selectPolicy", "tolerance"}
+    found = _unknown("keys", rules, known)
+    window = rules.get("stabilizationWindowSeconds", 0)
+    if not isinstance(window, int) or not 0 <= window <= MAX_STABILISATION_S:
+        found.append(f"stabilizationWindowSeconds {window!r} is not 0 to {MAX_STABILISATION_S}")
+    if rules.get("selectPolicy", "Max") not in _SELECT:
+        found.append(f"selectPolicy {rules['selectPolicy']!r} is not one of {', '.join(_SELECT)}")
+    if "tolerance" in rules and not (isinstance(rules["tolerance"], str) and number(rules["tolerance"]) >= 0):
+        found.append(f"tolerance {rules['tolerance']!r} is not a text of at least 0")
+    policies = rules.get("policies") or []
+    if not policies and rules.get("selectPolicy") != "Disabled":
+        found.append("policies is empty")
+    for policy in policies:
+        found += _unknown("policies", policy, {"type", "value", "periodSeconds"})
+        if policy.get("type") not in ("Pods", "Percent"):
+            found.append(f"policy type {policy.get('type')!r} is not Pods or Percent")
+        if not isinstance(policy.get("value"), int) or policy["value"] < 1:
+            found.append(f"policy value {policy.get('value')!r} is not a whole number above 0")
+        period = policy.get("periodSeconds")
+        if not isinstance(period, int) or not 1 <= period <= MAX_PERIOD_S:
+            found.append(f"periodSeconds {period!r} is not 1 to {MAX_PERIOD_S}")
+    return found
+
+
+def lint_adapter(config: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with rules of prometheus-adapter, one sentence a problem."""
+    found = _unknown("the file", config, {"externalRules"})
+    rules = config.get("externalRules") or []
+    if not rules:
+        found.append("externalRules is empty")
+    names = [(rule.get("name") or {}).get("as") for rule in rules]
+    found += [f"{name} is given twice" for name in sorted({n for n in names if n and names.count(n) > 1})]
+    for rule, name in zip(rules, names, strict=True):
+        found += _unknown(str(name), rule, {"seriesQuery", "resources", "name", "metricsQuery"})
+        if not name or not _METRIC.fullmatch(str(name)):
+            found.append(f"name.as {name!r} is not a metric name")
+        if not str(rule.get("seriesQuery", "")).startswith('{__name__="'):
+            found.append(f"{name}: seriesQuery does not name a series")
+        if (rule.get("resources") or {}).get("namespaced") is not False:
+            found.append(f"{name}: resources.namespaced is not false, and the series has no namespace label")
+        query = str(rule.get("metricsQuery", ""))
+        if not query.startswith("sum(<<.Series>>{<<.LabelMatchers>>"):
+            found.append(f"{name}: metricsQuery is not a sum over <<.Series>> and <<.LabelMatchers>>")
+    return found
+
+
+def _unknown(where: str, found: Mapping[str, Any], known: Iterable[str]) -> list[str]:
+    return [f"{where}: {key} is unknown" for key in sorted(set(found) - set(known))]

@@ -1,10 +1,19 @@
-"""What an export is: files, and what the target could not hold."""
+"""What an export is: files with names, a header and YAML text, and a list of what the target can't hold."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from hs_analysis.export.queries import quoted
+from hs_analysis.policy.model import Guard, Policy, Primary
 
 
 @dataclass(frozen=True)
@@ -84,3 +93,166 @@ class ExportOptions:
     kubernetes: tuple[int, int] = (1, 35)
     policy_sha256: str = ""
     notes: tuple[str, ...] = ()
+
+
+def items(policy: Policy) -> dict[str, Any]:
+    """Return every value that the policy sets, by paths such as ``guards[0].tiers[0].above_ratio``.
+
+    What is None or empty was not set and is left out; a block of which nothing is set stands for itself.
+    """
+    return dict(_walk(policy, ""))
+
+
+def concerning(losses: Sequence[Loss], policy: Policy) -> tuple[Loss, ...]:
+    """Return the losses that speak of something the policy sets, each once, in the order given."""
+    paths = list(items(policy))
+    return tuple(loss for loss in dict.fromkeys(losses) if any(map(loss.covers, paths)))
+
+
+def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if value is None or value in ("", (), {}):
+        return
+    if is_dataclass(value):
+        below = [_walk(getattr(value, f.name), f"{path}.{f.name}".lstrip(".")) for f in fields(value)]
+        found = [item for part in below for item in part]
+        yield from found or [(path, value)]
+    elif isinstance(value, dict):
+        for key in sorted(value):
+            yield from _walk(value[key], f"{path}.{key}")
+    elif isinstance(value, tuple) and not isinstance(value[0], str):
+        for index, item in enumerate(value):
+            yield from _walk(item, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+# A Kubernetes label value holds 63 characters and KEDA puts the object's name into one; the role follows it.
+NAME_LENGTH = 52
+
+_READ = re.compile(r"\b(rate|increase|avg_over_time|max_over_time)\(.*?\[(\w+)\]", re.DOTALL)
+_OPERATIONS = {"avg_over_time": "avg", "max_over_time": "max"}
+
+
+def model_name(service: str) -> str:
+    """Return the service's model as a Kubernetes name; a hash is added where something had to go."""
+    model = service.split("/", 1)[-1]
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") or "service"
+    if name == model and len(name) <= NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(model.encode()).hexdigest()[:6]
+    return f"{name[: NAME_LENGTH - 7].rstrip('-')}-{digest}"
+
+
+def namespace_of(service: str) -> str | None:
+    """Return the Kubernetes namespace in a service's name, None where it has none."""
+    namespace, slash, _ = service.partition("/")
+    return namespace if slash and re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", namespace) else None
+
+
+def file_stem(service: str) -> str:
+    """Return the beginning of the file names of a service, different for different services."""
+    namespace = namespace_of(service)
+    return f"{namespace}.{model_name(service)}" if namespace else model_name(service)
+
+
+def record_name(item: Primary | Guard, *, total: bool = False) -> str:
+    """Return the name under which an expression is recorded, ``level:name:operation``.
+
+    ``total`` names the sum over instances of a signal that is a mean over them.
+    """
+    found = _READ.search(item.promql)
+    operation = "value"
+    if found:
+        # A ratio of two totals is a mean: of a latency over its requests, say.
+        kind = "mean" if ") / sum(" in item.promql else _OPERATIONS.get(found.group(1), found.group(1))
+        operation = f"{kind}{found.group(2)}"
+    name = re.sub(r"[^A-Za-z0-9_]", "_", item.signal)
+    return f"service:hs_{name}{'_total' if total else ''}:{operation}"
+
+
+def record_labels(policy: Policy, role: str) -> dict[str, str]:
+    """Return the labels of a recorded series: enough to find exactly one of them."""
+    date = str(policy.window.get("end", ""))[:10]
+    name = model_name(policy.service)
+    return {"policy": f"{name}-{date}" if date else name, "service": policy.service, "role": role}
+
+
+def recorded(policy: Policy, item: Primary | Guard, *, total: bool = False) -> str:
+    """Return the query of a recorded series; ``sum`` makes it end in exactly one."""
+    matchers = ",".join(f"{k}={quoted(v)}" for k, v in record_labels(policy, item.role).items())
+    return f"sum({record_name(item, total=total)}{{{matchers}}})"
+
+
+def header(policy: Policy, options: ExportOptions, target: str, losses: Sequence[Loss]) -> str:
+    """Return the comment a file starts with: what made it, from what, and what it does not say."""
+    rest = sorted(set(policy.window) - {"start", "end"})
+    window = f"{policy.window.get('start', '?')} to {policy.window.get('end', '?')}"
+    window += "".join(f", {key} {policy.window[key]}" for key in rest)
+    lines = [
+        f"{target}, written by hs_analysis {policy.tool_version or '(version unknown)'}",
+        f"service: {policy.service}",
+        f"policy: sha256 {options.policy_sha256 or 'unknown'}, run {policy.run or 'unknown'}",
+        f"data: {window}; inputs sha256 {policy.inputs_sha256 or 'unknown'}",
+    ]
+    if losses:
+        lines += ["", "Not said here, or not quite:"]
+        lines += [f"- {loss.item} ({loss.kind}): {loss.text}" for loss in losses]
+    return comment(lines)
+
+
+def comment(lines: Sequence[str]) -> str:
+    """Return lines as YAML comments; a line break inside a line can't end the comment."""
+    return "".join(f"# {_visible(' '.join(line.split()))}".rstrip() + "\n" for line in lines)
+
+
+def _visible(text: str) -> str:
+    """Return a text with what can't be seen as escapes: YAML allows no control characters, not even here."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def plain_number(value: float) -> str:
+    """Return a number as a decimal string of six significant digits, without an exponent."""
+    text = f"{value:.6g}"
+    if "e" not in text:
+        return text
+    digits = max(0, 6 - int(text.partition("e")[2]) - 1)
+    text = f"{float(text):.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+# Expressions stay on one line: a folded query is hard to copy.
+_WIDTH = 100_000
+# Text that Kubernetes' YAML 1.1 would read as a boolean, null, time or number, although YAML 1.2 would not.
+_MISREAD = re.compile(
+    r"y|n|yes|no|on|off|true|false|null|~|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?|[-+]?[.0-9][0-9_.e+-]*"
+    r"|0[xob][0-9a-f_]+|[-+]?\.(inf|nan)",
+    re.IGNORECASE,
+)
+
+
+def dump_documents(documents: Sequence[Any]) -> str:
+    """Return plain values as YAML documents in the order given, keys in the order they were put in."""
+    yaml = YAML()
+    yaml.width = _WIDTH
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    parts = []
+    for body in documents:
+        stream = io.StringIO()
+        yaml.dump(_quoted(body), stream)
+        parts.append(stream.getvalue())
+    return "---\n".join(parts)
+
+
+def load_documents(text: str) -> list[Any]:
+    """Return the documents of a YAML text as plain values."""
+    return list(YAML(typ="safe", pure=True).load_all(text))
+
+
+def _quoted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_quoted(key): _quoted(below) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_quoted(below) for below in value]
+    if isinstance(value, str) and _MISREAD.fullmatch(value):
+        return DoubleQuotedScalarString(value)
+    return value

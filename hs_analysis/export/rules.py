@@ -1,12 +1,13 @@
-"""Prometheus recording rules: short, lasting names for the policy's signals."""
+"""Prometheus recording rules: short, lasting names for the policy's signals, and the check of the file."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from hs_analysis.export import document, naming, promql
-from hs_analysis.export.items import concerning
-from hs_analysis.export.model import Export, ExportOptions, Loss
+from hs_analysis.export import model, queries
+from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
 from hs_analysis.policy.model import Guard, Policy, Primary
 
 TARGET = "Prometheus recording rules (checked with promtool 2.42)"
@@ -49,7 +50,7 @@ def export_rules(policy: Policy, options: ExportOptions) -> Export:
     losses = [Loss(item, "dropped", "recording rules hold the signals only") for item in _DROPPED]
     losses += missing_expressions(policy)
     text = rules_text(policy, options)
-    files = {f"{naming.file_stem(policy.service)}.{RULES_SUFFIX}": text} if text else {}
+    files = {f"{model.file_stem(policy.service)}.{RULES_SUFFIX}": text} if text else {}
     return Export("rules", files, concerning(losses, policy))
 
 
@@ -70,12 +71,12 @@ def rules_text(policy: Policy, options: ExportOptions) -> str:
     if not rules:
         return ""
     group = {
-        "name": f"hs_analysis_{naming.file_stem(policy.service)}",
-        "interval": promql.duration(options.scrape_interval_s),
+        "name": f"hs_analysis_{model.file_stem(policy.service)}",
+        "interval": queries.duration(options.scrape_interval_s),
         "rules": rules,
     }
-    notes = naming.comment(["", *(f"Note: {note}" for note in options.notes)]) if options.notes else ""
-    return naming.header(policy, options, TARGET, ()) + notes + document.dump([{"groups": [group]}])
+    notes = model.comment(["", *(f"Note: {note}" for note in options.notes)]) if options.notes else ""
+    return model.header(policy, options, TARGET, ()) + notes + model.dump_documents([{"groups": [group]}])
 
 
 def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:
@@ -88,9 +89,42 @@ def _items(policy: Policy) -> list[tuple[str, Primary | Guard]]:
 def _rules_of(policy: Policy, item: Primary | Guard) -> list[dict[str, Any]]:
     if not item.promql:
         return []
-    labels = naming.record_labels(policy, item.role)
-    rules = [{"record": naming.record_name(item), "expr": item.promql, "labels": labels}]
-    total = promql.pool_total(item.promql) if isinstance(item, Primary) and item.pool == "mean" else None
+    labels = model.record_labels(policy, item.role)
+    rules = [{"record": model.record_name(item), "expr": item.promql, "labels": labels}]
+    total = queries.pool_total(item.promql) if isinstance(item, Primary) and item.pool == "mean" else None
     if total is not None:
-        rules.append({"record": naming.record_name(item, total=True), "expr": total, "labels": dict(labels)})
+        rules.append({"record": model.record_name(item, total=True), "expr": total, "labels": dict(labels)})
     return rules
+
+
+_RECORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z0-9_]+:[A-Za-z0-9_]+")
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
+
+
+def lint_rules(groups: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a recording-rules file, one sentence a problem; empty when nothing is."""
+    found, seen = [], set()
+    if set(groups) != {"groups"}:
+        found.append("a rules file holds groups and nothing else")
+    for group in groups.get("groups") or []:
+        name = group.get("name")
+        if not name or name in seen:
+            found.append(f"group name {name!r} is missing or used twice")
+        seen.add(name)
+        if not _DURATION.fullmatch(str(group.get("interval", "15s"))):
+            found.append(f"interval {group['interval']!r} is not a duration")
+        found += [f"{name}: {text}" for rule in group.get("rules") or [] for text in _rule_problems(rule)]
+    return found
+
+
+def _rule_problems(rule: Mapping[str, Any]) -> list[str]:
+    found = []
+    if not _RECORD.fullmatch(str(rule.get("record", ""))):
+        found.append(f"record {rule.get('record')!r} is not level:name:operation")
+    if not str(rule.get("expr", "")).strip():
+        found.append(f"{rule.get('record')}: expr is missing")
+    for label, value in (rule.get("labels") or {}).items():
+        if not _LABEL.fullmatch(label) or not isinstance(value, str):
+            found.append(f"{rule.get('record')}: label {label!r} is no label name or its value no string")
+    return found

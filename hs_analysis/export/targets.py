@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from hs_analysis.export.adapter import ADAPTER_SUFFIX
-from hs_analysis.export.hpa import HPA_SUFFIX, export_hpa
-from hs_analysis.export.keda import KEDA_SUFFIX, export_keda
-from hs_analysis.export.lint import lint_rules, lint_scaled_object
-from hs_analysis.export.lint_hpa import lint_adapter, lint_hpa
-from hs_analysis.export.model import Export, ExportOptions
-from hs_analysis.export.rules import RULES_SUFFIX, export_rules
+from hs_analysis.errors import ContractError, UsageError
+from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
+from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
+from hs_analysis.export.model import Export, ExportOptions, Loss, comment, file_stem, load_documents
+from hs_analysis.export.rules import RULES_SUFFIX, export_rules, lint_rules
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
+
+LOSSES_SUFFIX = "losses.json"
+NOT_RECOMMENDED = (
+    "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
+)
+"""First line of every file of such a policy, and its first loss."""
 
 Lint = Callable[[Mapping[str, Any]], list[str]]
 """One document of a file → what is wrong with it, one sentence a problem."""
 
 
 @dataclass(frozen=True)
-class Target:
+class ExportTarget:
     """One target.
 
     Attributes
@@ -50,11 +55,54 @@ class Target:
 
 _RULES: Mapping[str, Lint] = {RULES_SUFFIX: lint_rules}
 
-ROWS: tuple[Target, ...] = (
-    Target("rules", export_rules, _RULES),
-    Target("keda", export_keda, {**_RULES, KEDA_SUFFIX: lint_scaled_object}),
-    Target("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
+ROWS: tuple[ExportTarget, ...] = (
+    ExportTarget("rules", export_rules, _RULES),
+    ExportTarget("keda", export_keda, {**_RULES, KEDA_SUFFIX: lint_scaled_object}),
+    ExportTarget("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
 )
 
-TARGETS: dict[str, Target] = {row.name: row for row in ROWS}
+TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}
 """Targets by name. The recording rules come with every one."""
+
+
+def export(policy: Policy, target: str, options: ExportOptions | None = None) -> Export:
+    """Return a policy as the files of one target, checked, with the losses as a file of their own.
+
+    Parameters
+    ----------
+    policy
+        The policy; its primaries and guards carry their PromQL.
+    target
+        A key of `TARGETS`.
+    options
+        What the policy does not know of the cluster.
+
+    Raises
+    ------
+    UsageError
+        For an unknown target.
+    ContractError
+        When a written object would be refused or misread: a bug here, not the user's mistake.
+    """
+    row = TARGETS.get(target)
+    if row is None:
+        raise UsageError(f"no export target {target!r}", hint=f"one of {', '.join(TARGETS)}")
+    made = row.build(policy, options or ExportOptions())
+    if not policy.recommended:
+        files = {name: comment([NOT_RECOMMENDED]) + text for name, text in made.files.items()}
+        warned = (Loss("recommended", "dropped", NOT_RECOMMENDED), *made.losses)
+        made = Export(made.target, files, warned)
+    for name, text in made.files.items():
+        problems = _problems(row, name, text)
+        if problems:
+            raise ContractError("; ".join(problems), where=f"{target}/{name}")
+    losses = json.dumps([asdict(loss) for loss in made.losses], indent=2, ensure_ascii=False) + "\n"
+    files = {**made.files, f"{file_stem(policy.service)}.{LOSSES_SUFFIX}": losses}
+    return Export(made.target, files, made.losses)
+
+
+def _problems(target: ExportTarget, name: str, text: str) -> list[str]:
+    lint = target.lint_of(name)
+    if lint is None:
+        return ["no check of this kind of file"]
+    return [problem for body in load_documents(text) for problem in lint(body)]

@@ -18,8 +18,9 @@ from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RateP
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.current import Definitions, Known, changes, read_definitions, read_manifests, translate
 from hs_analysis.errors import InputError
-from hs_analysis.export import document, export
-from hs_analysis.export.naming import plain_number
+from hs_analysis.export import export
+from hs_analysis.export import model as document
+from hs_analysis.export.model import plain_number
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.policy_stages import stored_series
 from hs_analysis.pipeline.session import run_inputs
@@ -76,7 +77,7 @@ def keda(name="chat-decode", query=TOKENS, **spec):
         },
     }
     body["spec"].update(spec)
-    return document.dump([body])
+    return document.dump_documents([body])
 
 
 def read(*texts, roles=None, known=KNOWN):

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from hs_analysis.cli.verdict import run_result
 from hs_analysis.export import NOT_RECOMMENDED
-from hs_analysis.export.naming import plain_number
+from hs_analysis.export.model import plain_number
 from hs_analysis.policy import dump, load_all
 from hs_analysis.policy.rounding import DIGITS
 from hs_analysis.report.headlines import HEADLINES

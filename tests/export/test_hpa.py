@@ -11,9 +11,9 @@ from export.test_keda import POLICIES, paths
 
 from hs_analysis.errors import ContractError
 from hs_analysis.export import TARGETS, Export, ExportOptions, export
-from hs_analysis.export import Target as Row
-from hs_analysis.export.document import load
-from hs_analysis.export.lint_hpa import lint_adapter, lint_hpa
+from hs_analysis.export import ExportTarget as Row
+from hs_analysis.export.hpa import lint_adapter, lint_hpa
+from hs_analysis.export.model import load_documents
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.names import EXPORT_TARGETS
 
@@ -27,11 +27,11 @@ def files(policy, options=None):
 
 def objects(policy, options=None):
     texts = [text for name, text in files(policy, options).items() if name.endswith(".hpa.yaml")]
-    return {body["metadata"]["name"]: body for text in texts for body in load(text)}
+    return {body["metadata"]["name"]: body for text in texts for body in load_documents(text)}
 
 
 def adapter_rules(policy):
-    return load(files(policy)["prod.chat.adapter.yaml"])[0]
+    return load_documents(files(policy)["prod.chat.adapter.yaml"])[0]
 
 
 def external(body):
@@ -118,7 +118,7 @@ def test_each_pool_has_its_own_band_and_cooldown():
 def test_tolerance_follows_the_cluster_version(version, kept, says):
     """Below 1.33 the field is dropped and reported, up to 1.34 it is kept with a warning."""
     made = export(full_policy(), "hpa", ExportOptions(kubernetes=version))
-    body = load(made.files["prod.chat.hpa.yaml"])[0]
+    body = load_documents(made.files["prod.chat.hpa.yaml"])[0]
     assert ("tolerance" in body["spec"]["behavior"]["scaleUp"]) is kept
     texts = [loss.text for loss in made.losses if loss.item == "hysteresis.decode"]
     assert bool(texts) is bool(says)
@@ -131,7 +131,7 @@ def test_every_metric_is_served_by_a_rule_of_the_adapter_over_a_recorded_series(
         rules = {rule["name"]["as"]: rule for rule in adapter_rules(policy)["externalRules"]}
         records = {
             rule["record"]: rule["labels"]
-            for group in load(files(policy)["prod.chat.rules.yaml"])[0]["groups"]
+            for group in load_documents(files(policy)["prod.chat.rules.yaml"])[0]["groups"]
             for rule in group["rules"]
         }
         for body in objects(policy).values():

@@ -9,9 +9,8 @@ from export.scenes import UTIL_PROMQL, full_policy, series_frame
 
 from hs_analysis.errors import UsageError
 from hs_analysis.export import ExportOptions, Workload, export, workloads_of
-from hs_analysis.export.document import load
-from hs_analysis.export.lint import lint_scaled_object
-from hs_analysis.export.naming import file_stem, model_name, plain_number
+from hs_analysis.export.keda import lint_scaled_object
+from hs_analysis.export.model import file_stem, load_documents, model_name, plain_number
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Primary, Target
 
 SCHEMA = json.loads((Path(__file__).parent / "scaledobject.schema.json").read_text("utf-8"))
@@ -20,7 +19,7 @@ SCHEMA = json.loads((Path(__file__).parent / "scaledobject.schema.json").read_te
 def objects(policy, options=None):
     made = export(policy, "keda", options)
     texts = [text for name, text in made.files.items() if name.endswith("scaledobjects.yaml")]
-    return {body["metadata"]["name"]: body for text in texts for body in load(text)}
+    return {body["metadata"]["name"]: body for text in texts for body in load_documents(text)}
 
 
 def trigger(body):
@@ -146,7 +145,7 @@ def test_a_mean_signal_is_summed_over_the_pool():
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "0.7"
     rules = {
         rule["record"]: rule["expr"]
-        for rule in load(made.files["prod.chat.rules.yaml"])[0]["groups"][0]["rules"]
+        for rule in load_documents(made.files["prod.chat.rules.yaml"])[0]["groups"][0]["rules"]
     }
     assert rules["service:hs_gpu_util_total:avg5m"] == "sum" + UTIL_PROMQL.removeprefix("avg")
     assert rules["service:hs_gpu_util:avg5m"] == UTIL_PROMQL
@@ -204,7 +203,7 @@ def test_an_unknown_scale_in_cooldown_disables_scale_in():
 def test_tolerance_follows_the_cluster_version(version, kept, says):
     """Below 1.33 the field is dropped and reported, up to 1.34 it is kept with a warning."""
     made = export(full_policy(), "keda", ExportOptions(kubernetes=version))
-    body = load(made.files["prod.chat.scaledobjects.yaml"])[0]
+    body = load_documents(made.files["prod.chat.scaledobjects.yaml"])[0]
     up = body["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleUp"]
     assert ("tolerance" in up) is kept
     texts = [loss.text for loss in made.losses if loss.item == "hysteresis.decode"]
@@ -215,7 +214,7 @@ def test_tolerance_follows_the_cluster_version(version, kept, says):
 def test_cooldowns_beyond_the_api_are_cut_and_reported():
     """periodSeconds holds 1800 and stabilisation 3600; the cut is a loss."""
     made = export(POLICIES["long cooldowns"], "keda")
-    behaviour = load(made.files["prod.chat.scaledobjects.yaml"])[0]["spec"]["advanced"]
+    behaviour = load_documents(made.files["prod.chat.scaledobjects.yaml"])[0]["spec"]["advanced"]
     behaviour = behaviour["horizontalPodAutoscalerConfig"]["behavior"]
     assert behaviour["scaleUp"]["policies"][0]["periodSeconds"] == 1800
     assert behaviour["scaleDown"]["stabilizationWindowSeconds"] == 3600

@@ -11,8 +11,8 @@ from outside import needs
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.export import export
-from hs_analysis.export.document import load
-from hs_analysis.export.promql import expression, pool_total
+from hs_analysis.export.model import load_documents
+from hs_analysis.export.queries import expression, pool_total
 from hs_analysis.policy.model import Guard, Primary, Target, Tier
 
 pytestmark = pytest.mark.outside("promtool", "prometheus")
@@ -253,7 +253,7 @@ def test_each_rule_of_the_written_file_gives_one_series(recordings, tmp_path):
         check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    rules = load(made.files[name])[0]["groups"][0]["rules"]
+    rules = load_documents(made.files[name])[0]["groups"][0]["rules"]
     assert len(rules) == 4
     for rule in rules:
         ((labels, value),) = instant(recording.url, rule["expr"], recording.start + 36_000)
@@ -268,7 +268,7 @@ def test_a_signal_that_sizes_and_guards_is_recorded_once(tmp_path):
     text = export(full_policy(primaries=(primary,), guards=(guard,)), "rules").files["prod.chat.rules.yaml"]
     path = tmp_path / "rules.yaml"
     path.write_text(text, "utf-8")
-    assert len(load(text)[0]["groups"][0]["rules"]) == 1
+    assert len(load_documents(text)[0]["groups"][0]["rules"]) == 1
     subprocess.run(
         [needs("promtool"), "check", "rules", "--lint-fatal", path], capture_output=True, check=True
     )

@@ -14,7 +14,7 @@ from export.prometheus_server import prometheus_with, read_query_range
 from export.test_rules_on_prometheus import DYNAMO, SIMULATED, Recording
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.export.promql import expression
+from hs_analysis.export.queries import expression
 from hs_analysis.promql import PROMETHEUS_2, Grid, History, Refused, evaluate, parse, require_kinds
 
 pytestmark = pytest.mark.outside("promtool", "prometheus")

@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.catalogue import Signal, Source, Term
-from hs_analysis.export.promql import duration, expression, pool_total, range_window
-from hs_analysis.export.selector import Matcher, escaped, quoted
+from hs_analysis.export.queries import (
+    PromqlMatcher,
+    duration,
+    escaped,
+    expression,
+    pool_total,
+    quoted,
+    range_window,
+)
 
 
 def recipe(*terms, read="rate", scale=1.0, emitters=("prefill", "decode", "mixed"), role_label=None):
@@ -294,7 +301,7 @@ def test_a_matcher_picks_its_value_and_no_other(value, other):
     import re
 
     assert (re.fullmatch(escaped(value), other) is not None) == (value == other)
-    assert Matcher("a", (value,)).matches({"a": other}) == (value == other)
+    assert PromqlMatcher("a", (value,)).matches({"a": other}) == (value == other)
     assert quoted(value).startswith('"')
     assert "\n" not in quoted(value)
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from hs_analysis.export.document import dump, load
+from hs_analysis.export.model import dump_documents, load_documents
 
 WORDS = [
     "y",
@@ -41,16 +41,16 @@ def test_text_stays_text_for_readers_of_yaml_1_1(word):
     """Kubernetes reads YAML 1.1: `no` and `1900` written as text must not come back as false or a number."""
     old = YAML(typ="safe", pure=True)
     old.version = (1, 1)
-    assert old.load(dump([{"key": word}])) == {"key": word}
+    assert old.load(dump_documents([{"key": word}])) == {"key": word}
 
 
 @given(st.lists(st.dictionaries(TEXT.filter(len), VALUES, min_size=1, max_size=3), min_size=1, max_size=2))
 def test_documents_read_back_as_they_were(documents):
     """Whatever is in them, several documents of one text are the values that went in."""
-    assert load(dump(documents)) == documents
+    assert load_documents(dump_documents(documents)) == documents
 
 
 def test_a_long_query_stays_on_one_line():
     """Nothing is folded, so a query can be copied."""
     query = "sum(rate(m_total[5m])) + " * 40
-    assert f"expr: {query}".strip() in dump([{"expr": query.strip()}])
+    assert f"expr: {query}".strip() in dump_documents([{"expr": query.strip()}])
