@@ -2,21 +2,20 @@
 
 from hs_analysis.current.advice import changes
 from hs_analysis.current.comparison import NO_POLICY, Withheld, withheld, without_today
-from hs_analysis.current.definitions import Definitions
-from hs_analysis.current.documents import Manifest, read_definitions, read_manifests
+from hs_analysis.current.documents import AutoscalerManifest, Definitions, read_definitions, read_manifests
 from hs_analysis.current.model import Change, CurrentObject, Known, Stored
-from hs_analysis.current.queries import Answer
+from hs_analysis.current.queries import QuantileAnswer
 from hs_analysis.current.translate import CurrentAutoscaler, translate
 
 __all__ = [
     "NO_POLICY",
-    "Answer",
+    "AutoscalerManifest",
     "Change",
     "CurrentAutoscaler",
     "CurrentObject",
     "Definitions",
     "Known",
-    "Manifest",
+    "QuantileAnswer",
     "Stored",
     "Withheld",
     "changes",

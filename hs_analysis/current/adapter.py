@@ -131,7 +131,7 @@ def _singular(resource: str) -> str:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedMetric:
     """A metric as an HPA asks for it: its name, its selector's labels, and the HPA's namespace where said."""
 
     name: str
@@ -139,7 +139,7 @@ class Asked:
     namespace: str = ""
 
 
-def external_query(asked: Asked, series: Iterable[Stored], rules: Sequence[AdapterRule]) -> str:
+def external_query(asked: AskedMetric, series: Iterable[Stored], rules: Sequence[AdapterRule]) -> str:
     """Return the query behind an External metric.
 
     Raises
@@ -152,7 +152,7 @@ def external_query(asked: Asked, series: Iterable[Stored], rules: Sequence[Adapt
     return re.sub(r"\bby\s*\(\s*<<\.GroupBy>>\s*\)", "", text)
 
 
-def pods_query(asked: Asked, series: Sequence[Stored], pool: str, rules: Sequence[AdapterRule]) -> str:
+def pods_query(asked: AskedMetric, series: Sequence[Stored], pool: str, rules: Sequence[AdapterRule]) -> str:
     """Return the query behind a metric of a pool's pods, summed over them: its mean is what an HPA compares.
 
     Raises
@@ -177,7 +177,7 @@ def pods_query(asked: Asked, series: Sequence[Stored], pool: str, rules: Sequenc
 
 
 def object_query(
-    asked: Asked, kind: str, name: str, series: Iterable[Stored], rules: Sequence[AdapterRule]
+    asked: AskedMetric, kind: str, name: str, series: Iterable[Stored], rules: Sequence[AdapterRule]
 ) -> str:
     """Return the query behind a metric of one object, such as a Service, that an HPA describes.
 
@@ -193,11 +193,11 @@ def object_query(
     return _grouped(_filled(rule, metric, inside), label)
 
 
-def _matchers(asked: Asked) -> list[str]:
+def _matchers(asked: AskedMetric) -> list[str]:
     return [f"{label}={quoted(value)}" for label, value in asked.labels.items()]
 
 
-def _within(rule: AdapterRule, asked: Asked) -> list[str]:
+def _within(rule: AdapterRule, asked: AskedMetric) -> list[str]:
     """Return the matcher of the object's namespace, which the adapter adds to each query."""
     known = rule.namespaced and asked.namespace
     return [f"{rule.label_of('namespace')}={quoted(asked.namespace)}"] if known else []

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
+from hs_analysis.current.kubernetes import quantity
 from hs_analysis.current.model import Known
-from hs_analysis.current.targets import quantity
 from hs_analysis.errors import InputError
 
 POOLS = {"disagg": ("prefill", "decode"), "prefill": ("prefill",), "decode": ("decode",), "agg": ("mixed",)}

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from hs_analysis.catalogue import Catalogue, Names, Signal, Source, Term
-from hs_analysis.current.definitions import Definitions, resolved
-from hs_analysis.current.misfits import misfit
+from hs_analysis.current.documents import Definitions, resolved
 from hs_analysis.current.model import How, Known, Stored
-from hs_analysis.current.selected import Row, copied, joined, rows_of
+from hs_analysis.current.selectors import Row, copied, joined, misfit, rows_of
 from hs_analysis.promql import Form, Refused, Selector, parse, require_kinds
 from hs_analysis.promql.forms import (
     BUCKET,
@@ -65,7 +64,7 @@ _OVER = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class QuantileAnswer:
     """An expression without recorded names, and units of its signal per unit of its values [ratio]."""
 
     form: Form
@@ -107,11 +106,11 @@ class Query:
     notes: tuple[str, ...] = ()
     others: tuple[Query, ...] = ()
     how: How = "sum"
-    answer: Answer | None = None
+    answer: QuantileAnswer | None = None
 
 
 @dataclass(frozen=True)
-class _Part:
+class _QueryPart:
     """One metric of a query: its series, how each is read, and what is made of them.
 
     ``side`` and ``sign`` are those of a formula's term; ``scale`` is the query's answer per reading.
@@ -211,11 +210,11 @@ def _quantile(
         over = f"the {form.quantile:g} quantile of {signal.id} over {part.range_s:g} s"
         return f"{over} {_NO_VALUE}: {known.unmodelled[name, role]}"
     said = (*notes, FOLLOWS_LOAD)
-    answer = Answer(form, source.scale)
+    answer = QuantileAnswer(form, source.scale)
     return Query(name, role, "ratio", "avg", source.scale / factor, 0.0, said, answer=answer)
 
 
-def _buckets(form: HistogramQuantile, series: Sequence[Stored]) -> _Part:
+def _buckets(form: HistogramQuantile, series: Sequence[Stored]) -> _QueryPart:
     """Return the buckets that a quantile is taken of, all of one histogram.
 
     Raises
@@ -242,7 +241,7 @@ def _buckets(form: HistogramQuantile, series: Sequence[Stored]) -> _Part:
     return part
 
 
-def _histograms(part: _Part, catalogue: Catalogue) -> Iterator[_Candidate]:
+def _histograms(part: _QueryPart, catalogue: Catalogue) -> Iterator[_Candidate]:
     """Yield the latencies whose histogram has these buckets."""
     for signal in catalogue.signals:
         for source in signal.sources if signal.family == "latency" else ():
@@ -259,7 +258,7 @@ def _refuse(what: str, place: str) -> NoReturn:
     raise Refused(what, where=place)
 
 
-def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Part, ...]:
+def _parts(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_QueryPart, ...]:
     """Return the metrics that a query is made of.
 
     Raises
@@ -329,7 +328,7 @@ def _without_name(row: Row) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, value) for name, value in row.labels.items() if name != "__name__"))
 
 
-def _only(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_Part, ...]:
+def _only(form: Form, series: Sequence[Stored], notes: list[str]) -> tuple[_QueryPart, ...]:
     """Return the parts of what an aggregation is over where that is one series already; else nothing."""
     if isinstance(form, Aggregate):
         groups = {_grouped(row, form) for row in _rows_inside(form, series)}
@@ -351,7 +350,7 @@ def _rows_inside(form: Aggregate, series: Sequence[Stored]) -> tuple[Row, ...]:
     return _leaf(inner, series).rows
 
 
-def _scaled(part: _Part, scale: float, sign: float) -> _Part:
+def _scaled(part: _QueryPart, scale: float, sign: float) -> _QueryPart:
     return replace(part, scale=part.scale * scale, sign=sign)
 
 
@@ -388,7 +387,9 @@ def _require_factor(value: float, place: str) -> None:
         _refuse(f"the factor {value:g} makes no signal of it", place)
 
 
-def _ratio(form: Binary, above: Sequence[_Part], below: Sequence[_Part], scale: float) -> tuple[_Part, ...]:
+def _ratio(
+    form: Binary, above: Sequence[_QueryPart], below: Sequence[_QueryPart], scale: float
+) -> tuple[_QueryPart, ...]:
     """Return the parts of a ratio; a sum over the count of the same series is their mean."""
     if len(above) == 1 and len(below) == 1:
         one, other = above[0], below[0]
@@ -402,7 +403,7 @@ def _ratio(form: Binary, above: Sequence[_Part], below: Sequence[_Part], scale: 
     return (*top, *(replace(one, side="den", scale=1.0 / one.scale) for one in below))
 
 
-def _aggregated(form: Form, series: Sequence[Stored]) -> _Part:
+def _aggregated(form: Form, series: Sequence[Stored]) -> _QueryPart:
     """Return one metric and what is made of its series: ``sum``, ``avg`` or ``count``."""
     if not isinstance(form, Aggregate):
         part = _leaf(form, series)
@@ -434,7 +435,7 @@ def _is_one_of_no_pool(form: Aggregate, series: Sequence[Stored]) -> bool:
     return len(rows) == 1 and series[rows[0].number].emitter not in POOL_ROLES
 
 
-def _aggregated_within(form: Aggregate, series: Sequence[Stored]) -> _Part:
+def _aggregated_within(form: Aggregate, series: Sequence[Stored]) -> _QueryPart:
     """Return a metric that is aggregated within each instance first."""
     part = _leaf(form.of, series)
     groups: dict[tuple[tuple[str, str], ...], set[str | None]] = {}
@@ -453,7 +454,7 @@ def _grouped(row: Row, form: Aggregate) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(inside))
 
 
-def _leaf(form: Form, series: Sequence[Stored]) -> _Part:
+def _leaf(form: Form, series: Sequence[Stored]) -> _QueryPart:
     """Return the series of one metric and how each is read."""
     factor = _factor(form)
     if factor is not None:
@@ -478,12 +479,14 @@ def _leaf(form: Form, series: Sequence[Stored]) -> _Part:
             _refuse(f"{_named(form)} {_NO_VALUE}", form.place)
 
 
-def _picked(selector: Selector, series: Sequence[Stored], read: str, range_s: float, place: str) -> _Part:
+def _picked(
+    selector: Selector, series: Sequence[Stored], read: str, range_s: float, place: str
+) -> _QueryPart:
     rows = rows_of(selector, series)
     metrics = sorted({row.labels["__name__"] for row in rows})
     if len(metrics) > 1:
         _refuse(f"one selector picks {len(metrics)} metrics: {', '.join(metrics)}", selector.place)
-    return _Part(metrics[0], rows, read, range_s, place=place)
+    return _QueryPart(metrics[0], rows, read, range_s, place=place)
 
 
 def _named(form: Form) -> str:
@@ -512,7 +515,7 @@ def _named(form: Form) -> str:
 
 
 def _of_parts(
-    parts: Sequence[_Part], pool: str, known: Known, catalogue: Catalogue, notes: tuple[str, ...]
+    parts: Sequence[_QueryPart], pool: str, known: Known, catalogue: Catalogue, notes: tuple[str, ...]
 ) -> Query | str:
     """Return the signal whose series the parts are, exactly."""
     tried = list(_candidates(parts, catalogue))
@@ -551,7 +554,7 @@ def _fitting(tried: Sequence[_Candidate], pool: str, known: Known) -> list[tuple
     ]
 
 
-def _by_pool(parts: Sequence[_Part], known: Known) -> tuple[_Part, ...]:
+def _by_pool(parts: Sequence[_QueryPart], known: Known) -> tuple[_QueryPart, ...]:
     """Return a sum over several pools' series of ours as the pools' own sums; nothing for anything else."""
     if len(parts) > 1 or parts[0].over != "sum":
         return ()
@@ -573,7 +576,7 @@ def _sum_of(found: Sequence[Query | str], notes: tuple[str, ...]) -> Query | str
 
 
 def _query(
-    parts: Sequence[_Part], signal: Signal, source: Source, role: str, adds: str, notes: tuple[str, ...]
+    parts: Sequence[_QueryPart], signal: Signal, source: Source, role: str, adds: str, notes: tuple[str, ...]
 ) -> Query | str:
     above = [part for part in parts if part.side == "num"]
     below = [part for part in parts if part.side == "den"]
@@ -590,11 +593,11 @@ def _query(
     return Query(signal.id, role, adds, over, scale, span, said)
 
 
-_Candidate = tuple[Signal, Source, tuple[tuple[Term, _Part], ...]]
+_Candidate = tuple[Signal, Source, tuple[tuple[Term, _QueryPart], ...]]
 """A signal, its source, and which part of the query each term of its formula is."""
 
 
-def _candidates(parts: Sequence[_Part], catalogue: Catalogue) -> Iterator[_Candidate]:
+def _candidates(parts: Sequence[_QueryPart], catalogue: Catalogue) -> Iterator[_Candidate]:
     """Yield the sources whose formula is made of exactly these metrics, read as they are."""
     for signal in catalogue.signals:
         for source in signal.sources:
@@ -604,7 +607,9 @@ def _candidates(parts: Sequence[_Part], catalogue: Catalogue) -> Iterator[_Candi
                     yield signal, source, pairs
 
 
-def _paired(parts: Sequence[_Part], source: Source, names: Names) -> tuple[tuple[Term, _Part], ...] | None:
+def _paired(
+    parts: Sequence[_QueryPart], source: Source, names: Names
+) -> tuple[tuple[Term, _QueryPart], ...] | None:
     if len(names.terms) != len(parts) or any(part.read != source.read for part in parts):
         return None
     left = list(parts)

@@ -9,12 +9,11 @@ from typing import Any
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.current.definitions import Definitions
-from hs_analysis.current.documents import DYNAMO, HPA, Manifest
+from hs_analysis.current.documents import DYNAMO, HPA, AutoscalerManifest, Definitions
 from hs_analysis.current.dynamo import read_planner
 from hs_analysis.current.kubernetes import Reader, left_out, read_hpa, read_scaled_object
 from hs_analysis.current.model import CurrentObject, Known
-from hs_analysis.current.queries import Answer
+from hs_analysis.current.queries import QuantileAnswer
 from hs_analysis.errors import InputError
 from hs_analysis.schema.names import CURRENT
 
@@ -41,11 +40,11 @@ class CurrentAutoscaler:
     scaler: Autoscaler | None
     objects: tuple[CurrentObject, ...]
     notes: tuple[str, ...]
-    answers: Mapping[tuple[str, str], Answer] = field(default_factory=dict)
+    answers: Mapping[tuple[str, str], QuantileAnswer] = field(default_factory=dict)
 
 
 def translate(
-    manifests: Sequence[tuple[Manifest, str]],
+    manifests: Sequence[tuple[AutoscalerManifest, str]],
     known: Known,
     catalogue: Catalogue,
     definitions: Definitions | None = None,
@@ -92,7 +91,7 @@ def translate(
     return CurrentAutoscaler(scaler, tuple(found), tuple(notes), reader.answers)
 
 
-def _objects(manifest: Manifest, given: str, known: Known, reader: Reader) -> list[CurrentObject]:
+def _objects(manifest: AutoscalerManifest, given: str, known: Known, reader: Reader) -> list[CurrentObject]:
     body, where = manifest.body, manifest.where
     if manifest.kind == DYNAMO:
         return [

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from hs_analysis.current import Answer
+from hs_analysis.current import QuantileAnswer
 from hs_analysis.promql import (
     PROMETHEUS_3,
     Form,
@@ -69,7 +69,7 @@ def answers_at_ends(
 
 def with_answers(
     frame: ServiceFrame,
-    asked: Mapping[tuple[str, str], Answer],
+    asked: Mapping[tuple[str, str], QuantileAnswer],
     series: pl.DataFrame,
     samples: Path,
 ) -> ServiceFrame:

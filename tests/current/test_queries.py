@@ -6,9 +6,9 @@ import pytest
 from current.histories import READABLE, known, of_pods
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.current.definitions import definitions_in
+from hs_analysis.current.documents import definitions_in
+from hs_analysis.current.kubernetes import TWICE_DIVIDED, metric_read, quantity
 from hs_analysis.current.queries import EMPTY_IS_ZERO, FOLLOWS_LOAD, Query, read_query
-from hs_analysis.current.targets import TWICE_DIVIDED, metric_read, quantity
 from hs_analysis.promql.forms import HistogramQuantile
 
 CATALOGUE = load_catalogue()

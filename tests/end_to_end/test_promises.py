@@ -23,8 +23,8 @@ from hs_analysis.current import (
     read_manifests,
     translate,
 )
-from hs_analysis.current.adapter import Asked, external_query
-from hs_analysis.current.definitions import resolved
+from hs_analysis.current.adapter import AskedMetric, external_query
+from hs_analysis.current.documents import resolved
 from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.answers import answers_at_ends, with_answers
 from hs_analysis.pipeline.policy_stages import stored_series
@@ -114,7 +114,7 @@ def exported(sample: Sample, target: str) -> Iterator[tuple[str, str, Form, floa
                 parts = [entry["external"]["metric"] for entry in spec["metrics"]]
                 texts = [
                     external_query(
-                        Asked(part["name"], part.get("selector", {}).get("matchLabels", {})),
+                        AskedMetric(part["name"], part.get("selector", {}).get("matchLabels", {})),
                         known.series,
                         definitions.adapter,
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hs_analysis.current.formulas import read_formula
+from hs_analysis.current.kubernetes import read_formula
 from hs_analysis.promql import Refused
 
 NAMES = ("queue", "running", "kv")
