@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import hs_analysis
-from hs_analysis.catalogue import Catalogue
 from hs_analysis.derive import other_version
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.export import expression
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
+from hs_analysis.pipeline.objects import (
+    CURRENT_FILE,
+    Key,
+    current_autoscaler,
+    current_record,
+    deployed,
+    expressions,
+    read_current,
+)
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
@@ -33,14 +40,15 @@ from hs_analysis.pipeline.tables import (
 from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
-from hs_analysis.policy.build import work_target
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.decision import Grounds, decide_on, recorded_weekdays, with_decision
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.topology import load_topology
-from hs_analysis.promql.forms import NAME
 from hs_analysis.replay import (
     NO_FAULT,
     ReplayOutcome,
+    Trial,
+    fault_means,
     faults_named,
     replay_service,
     replay_service_faults,
@@ -48,14 +56,10 @@ from hs_analysis.replay import (
     score_policies,
     try_signals,
 )
-from hs_analysis.replay.control import Control
 from hs_analysis.replay.foretold import counts_apart
-from hs_analysis.replay.quantiles import quantile_of
-from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
+from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.constants import SUSTAINED_S
-from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import CURRENT
+from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL
 from hs_analysis.schema.results import (
     CandidateScore,
     Derived,
@@ -68,12 +72,10 @@ from hs_analysis.schema.results import (
 )
 from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
-from hs_analysis.select import select_service
+from hs_analysis.select import Knobs, knobs_by_name, select_service, with_knobs
 
 if TYPE_CHECKING:
-    from hs_analysis.current import CurrentAutoscaler, Stored, Withheld
-
-CURRENT_FILE = "data/replay/current.json"
+    from hs_analysis.current import CurrentAutoscaler, Withheld
 
 
 def policies_beside(files: Sequence[Document], frame: ServiceFrame) -> dict[str, Policy]:
@@ -120,133 +122,9 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return f"{name} ({number + 1})" if number else name
 
 
-def current_autoscaler(
-    files: Sequence[Document],
-    frame: ServiceFrame,
-    derived: Derived,
-    settings: Settings,
-    series: pl.DataFrame,
-) -> CurrentAutoscaler:
-    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``).
-
-    A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
-    where the replay knows it at other counts.
-    """
-    from hs_analysis.current import Definitions, Known, read_definitions, read_manifests, translate
-
-    targets = {role: work_target(derived, role, settings) for role in frame.pools}
-    held = {(info.signal, info.role): info.pool for info in frame.signals}
-    modelled = fit_signals(frame)
-    known = Known(
-        tuple(frame.pools),
-        {key: adds for key, adds in held.items() if key in modelled},
-        {role: target for role, target in targets.items() if target is not None},
-        {role: work_signal(frame, role) for role in frame.pools},
-        stored_series(series, frame.service),
-        frozenset(held) - frozenset(modelled),
-        unmodelled_quantiles(frame),
-    )
-    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
-    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
-    return translate(manifests, known, catalogue_of(settings), definitions)
-
-
-def unmodelled_quantiles(frame: ServiceFrame) -> dict[tuple[str, str], str]:
-    """Return the quantiles among a service's columns that a replay does not know at other counts, and why."""
-    found = {
-        (info.signal, info.role): fit_quantile(frame, info)
-        for info in frame.signals
-        if quantile_of(info.signal)
-    }
-    return {key: why for key, why in found.items() if isinstance(why, str)}
-
-
-def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
-    """Return what the queries of today's objects pick from: all series, those of the service told apart.
-
-    A series that several captures hold is one series.
-    """
-    from hs_analysis.current import Stored
-
-    found: dict[tuple[tuple[str, str], ...], Stored] = {}
-    rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
-    for metric, labels, role, owner, instance in rows:
-        named = {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
-        found.setdefault(tuple(sorted(named.items())), Stored(named, role, owner == service, instance))
-    return tuple(found.values())
-
-
-def current_record(
-    found: CurrentAutoscaler,
-    advised: Policy,
-    derived: Derived,
-    rows: Sequence[PolicyReplay],
-    chosen: str | None,
-    counts: Sequence[Mapping[str, Any]],
-    doubt: Withheld | None,
-) -> dict[str, Any]:
-    """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
-
-    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
-    and violations of both on the test window, null with a ``reason`` where they may not be compared
-    (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
-    today's was from what ran (``counts_apart``), without pools that no object was replayed for.
-    """
-    from hs_analysis.current import NO_POLICY, changes
-
-    objects = [
-        {
-            "kind": one.kind,
-            "name": one.name,
-            "where": one.where,
-            "role": one.role,
-            "replayed": one.parameters is not None,
-            "metrics": to_plain(one.metrics),
-        }
-        for one in found.objects
-    ]
-    by_name = {row.policy: row for row in rows}
-    ours, theirs = by_name.get(chosen or ""), by_name.get(CURRENT)
-    both = ours is not None and theirs is not None and doubt is None
-    reason = None if both else doubt or NO_POLICY
-    return {
-        "objects": objects,
-        "not_understood": list(found.notes),
-        "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
-        "compared": _compared(ours, theirs) if both and ours and theirs else None,
-        "reason": to_plain(reason),
-        "counts": [one for one in counts if found.scaler and one["pool"] in found.scaler.pools],
-    }
-
-
-def _compared(ours: PolicyReplay, theirs: PolicyReplay) -> dict[str, Any]:
-    in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
-    hours = [row.gpu_hours if in_gpus else row.instance_hours for row in (theirs, ours)]
-    now, then = hours
-    return {
-        "policy": ours.policy,
-        "unit": "GPU-hours" if in_gpus else "instance-hours",
-        "current_hours": now,
-        "policy_hours": then,
-        "saved": ours.vs_current,
-        "current_slo_violation_ratio": theirs.slo_violation_ratio,
-        "policy_slo_violation_ratio": ours.slo_violation_ratio,
-    }
-
-
-def read_current(folder: Path, service: str) -> dict[str, Any]:
-    """Return what was told of today's autoscaler of a service; empty when none was given."""
-    if not (folder / CURRENT_FILE).exists():
-        return {}
-    found: dict[str, Any] = tables.read_json(folder, CURRENT_FILE).get(service, {})
-    return found
-
-
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
 DECISIONS_FILE = "data/decisions.json"
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -264,10 +142,27 @@ class ServiceTask:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The candidate that selection took, and the part of the window it was fitted and scored on."""
+    """The candidate that selection took.
+
+    Attributes
+    ----------
+    policy
+        Its name.
+    fit
+        The part of the window it was fitted and scored on.
+    controller
+        Whose semantics it was selected with.
+    signals
+        Name of the signals that size its pools.
+    knobs
+        What its controller is set to.
+    """
 
     policy: str
     fit: str
+    controller: str
+    signals: str
+    knobs: Knobs
 
 
 def select_policies(work: Work) -> Outcome:
@@ -309,12 +204,19 @@ def _select_one(task: ServiceTask) -> _Selected:
     fit = TRAIN
     for fit, part in parts(frame, task.settings.train_share, (TRAIN, WHOLE)).items():
         derived = read_derived(task.run, frame.service, fit)
-        candidates = _candidates(task, part, fit)
-        scores = select_service(part, derived, candidates, task.settings, score_policies)
+        candidates = _candidates(task, part, fit, controller_of(task.settings))
+        scores = select_service(part, derived, candidates, task.settings, _simulated)
         if any(score.chosen for score in scores):
             break
     key = {"service": frame.service, "fit": fit}
     return _Selected([key | vars(score) for score in scores], _drivers(task, frame))
+
+
+def _simulated(
+    frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
+) -> Mapping[str, Trial]:
+    """Simulate policies as the objects that would run them."""
+    return score_policies(frame, derived, {n: control_of(p) for n, p in policies.items()}, settings)
 
 
 def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
@@ -326,12 +228,17 @@ def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
     return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
 
 
-def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str) -> dict[str, Policy]:
+def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controller: str) -> dict[str, Policy]:
+    """Return every candidate of a controller by name, fitted on a part of the window."""
     verdicts = read_verdicts(work.run, part.service, fit)
     derived = read_derived(work.run, part.service, fit)
-    return {
+    made = {
         name: build_policy(part, derived, verdicts, primaries, work.settings, {}, {})
         for name, primaries in candidate_primaries(verdicts, derived).items()
+    }
+    return {
+        name: with_knobs(made[signals], knobs, controller)
+        for name, (signals, knobs) in knobs_by_name(made, controller).items()
     }
 
 
@@ -349,7 +256,11 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
     for fit in (TRAIN, WHOLE):
         for score in tables.read_rows(folder, "select", CandidateScore, service, fit):
             if score.chosen:
-                return Chosen(score.policy, fit)
+                names = candidate_primaries(
+                    read_verdicts(folder, service, fit), read_derived(folder, service, fit)
+                )
+                signals, knobs = knobs_by_name(names, score.controller)[score.policy]
+                return Chosen(score.policy, fit, score.controller, signals, knobs)
     return None
 
 
@@ -378,22 +289,13 @@ def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) 
         current, frame = (None, aligned) if is_doubted else _current(work, aligned)
         train, test = split(frame, work.settings.train_share)
         derived = read_derived(work.run, frame.service, TRAIN)
-        controls = _controls(work, train, current)
-        for one in replay_service_faults(test, train, derived, controls, work.settings, faults):
+        controls = _controls(work, aligned, train, current)
+        for one in replay_service_faults(test, train, derived, controls.of, work.settings, faults):
             row = vars(one) | {"service": frame.service, "fit": TRAIN, "text": texts[one.fault]}
             for name in ("lowest", "lowest_ready"):
                 row |= {f"{name}_{role}": count for role, count in row.pop(name).items()}
             rows.append(row)
     return rows
-
-
-def _replayed(work: Work | ServiceTask, train: ServiceFrame) -> dict[str, Policy]:
-    """Return what is replayed on unseen data: the chosen policy."""
-    chosen = chosen_policy(work.run, train.service)
-    if chosen is None or chosen.fit != TRAIN:
-        return {}
-    candidates = _candidates(work, train, TRAIN)
-    return {chosen.policy: candidates[chosen.policy]}
 
 
 def replay_policies(work: Work) -> Outcome:
@@ -443,10 +345,10 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     train, test = split(frame, task.settings.train_share)
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)
-    controls = _controls(task, train, current)
+    controls = _controls(task, frame, train, current)
     typed = typed_rows(typed_signals(task.run), test)
     others = other_version(test, train, tables.read(task.run, "versions"))
-    outcome = replay_service(test, train, derived, controls, task.settings, typed, others)
+    outcome = replay_service(test, train, derived, controls.of, task.settings, typed, others)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
     doubt = None
     if current is not None:
@@ -454,18 +356,18 @@ def _replay_one(task: ServiceTask) -> _Backtest:
 
         doubt = withheld(current, test, train.pools, apart)
         outcome = outcome if doubt is None else without_today(outcome)
-    if doubt is not None:
-        controls = {name: control for name, control in controls.items() if name != CURRENT}
+    named = {name: one for name, one in controls.of.items() if doubt is None or name != CURRENT}
     placed = [
         key | vars(row)
         for file in task.settings.beside.topology
         for row in replay_service_placement(
-            test, train, derived, controls, task.settings, load_topology(file.text, file.name), file.name
+            test, train, derived, named, task.settings, load_topology(file.text, file.name), file.name
         )
     ]
     found = outcome.result
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
+    known |= {"deployed": controls.said, "under_faults": _under_faults(task, test, train, derived, named)}
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
@@ -476,6 +378,24 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         doubt is not None,
         placed,
     )
+
+
+def _under_faults(
+    task: ServiceTask,
+    test: ServiceFrame,
+    train: ServiceFrame,
+    derived: Derived,
+    controls: Mapping[str, Control],
+) -> dict[str, Any]:
+    """Return how often faults and bursts break the SLO on the test window: of the headline and a default HPA.
+
+    Empty without a policy that was fitted on the first part.
+    """
+    chosen = chosen_policy(task.run, test.service)
+    if chosen is None or chosen.policy not in controls:
+        return {}
+    shares = fault_means(test, train, derived, {chosen.policy: controls[chosen.policy]}, task.settings)
+    return {"policy": shares.get(chosen.policy), DEFAULT_HPA: shares.get(DEFAULT_HPA)}
 
 
 def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
@@ -520,15 +440,63 @@ def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAuto
     return read(frame), frame
 
 
+@dataclass(frozen=True)
+class _Controls:
+    """What is replayed, by name, and what is said of the object that a policy becomes."""
+
+    of: dict[str, Control]
+    said: dict[str, Any]
+
+
 def _controls(
-    work: Work | ServiceTask, train: ServiceFrame, current: CurrentAutoscaler | None
-) -> dict[str, Control]:
-    """Return what is replayed: the selected policy, the files given, today's objects."""
-    found: dict[str, Control] = {**_replayed(work, train)}
-    found |= policies_beside(work.settings.beside.policies, train)
+    work: Work | ServiceTask, frame: ServiceFrame, train: ServiceFrame, current: CurrentAutoscaler | None
+) -> _Controls:
+    """Return what is replayed: the selected policy as it is deployed, the files given, today's objects.
+
+    The selected policy stands three times: its object with numbers of the first part, which is the headline;
+    the same with those of the whole window, as the exports hold it, which has seen the test window; and
+    HeteroScale's own rule with the numbers of the first part, which says what the controller can't.
+    """
+    found: dict[str, Control] = {}
+    said: dict[str, Any] = {}
+    chosen = chosen_policy(work.run, train.service)
+    if chosen is not None and chosen.fit == TRAIN:
+        series = tables.read(work.run, "series")
+        first = _fitted(work, train, TRAIN, chosen, series)
+        headline = deployed(first, train, read_derived(work.run, train.service, TRAIN), work.settings, series)
+        found[chosen.policy] = headline.control
+        written = deployed(
+            _fitted(work, frame, WHOLE, chosen, series), frame, read_derived(work.run, train.service),
+            work.settings, series,
+        )  # fmt: skip
+        found[IN_SAMPLE] = written.control
+        if chosen.controller != "heteroscale":
+            found[NEUTRAL] = control_of(replace(first, controller="heteroscale"))
+        said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
+        said["differs"] = list(headline.differs)
+    files = policies_beside(work.settings.beside.policies, train)
+    found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
         found[CURRENT] = current.scaler
-    return found
+    return _Controls(found, said)
+
+
+def _fitted(
+    work: Work | ServiceTask, frame: ServiceFrame, fit: str, chosen: Chosen, series: pl.DataFrame
+) -> Policy:
+    """Return the chosen policy with numbers of a part of the window, and the PromQL of its signals.
+
+    Where the signals of the candidate do not stand on the whole window, those take their place that share
+    most with them.
+    """
+    verdicts, derived = (
+        read_verdicts(work.run, frame.service, fit),
+        read_derived(work.run, frame.service, fit),
+    )
+    primaries, _ = policy_primaries(work.run, frame.service, fit)
+    queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings))
+    made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, {})
+    return with_knobs(made, chosen.knobs, chosen.controller)
 
 
 def _told(
@@ -544,6 +512,8 @@ def _told(
     verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
+    if chosen is not None:
+        advised = with_knobs(advised, chosen.knobs, chosen.controller)
     return current_record(
         current,
         advised,
@@ -580,8 +550,8 @@ def read_replay(folder: Path, service: str) -> ReplayResult:
     )
 
 
-def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]:
-    """Return the signals of the policy, and whether they are those that selection took.
+def policy_primaries(folder: Path, service: str, fit: str = WHOLE) -> tuple[tuple[Key, ...], bool]:
+    """Return the signals of the policy on a part of the window, and whether they are those that were chosen.
 
     A candidate of the first part of the window may not stand on the whole of it: the mix drifted since, or a
     target became a floor. Then the candidate of the whole window takes its place that shares most signals.
@@ -590,8 +560,8 @@ def policy_primaries(folder: Path, service: str) -> tuple[tuple[Key, ...], bool]
     if chosen is None:
         return (), True
     verdicts, derived = read_verdicts(folder, service, chosen.fit), read_derived(folder, service, chosen.fit)
-    taken = candidate_primaries(verdicts, derived)[chosen.policy]
-    standing = candidate_primaries(read_verdicts(folder, service), read_derived(folder, service))
+    taken = candidate_primaries(verdicts, derived)[chosen.signals]
+    standing = candidate_primaries(read_verdicts(folder, service, fit), read_derived(folder, service, fit))
     if taken in standing.values() or not standing:
         return taken, True
     return min(standing.values(), key=lambda keys: (-len(set(keys) & set(taken)), len(keys))), False
@@ -620,11 +590,14 @@ def write_policies(work: Work) -> Outcome:
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
-        queries, warnings = _expressions(frame, keys, series, catalogue_of(work.settings))
+        queries, warnings = expressions(frame, keys, series, catalogue_of(work.settings))
         lost = [one for one in unserved if frame.service in one.beside]
         meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
+        chosen = chosen_policy(work.run, frame.service)
+        if chosen is not None:
+            made = with_knobs(made, chosen.knobs, chosen.controller)
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
         decision = decide_on(replace(grounds, unserved_instances=count))
@@ -638,29 +611,6 @@ def write_policies(work: Work) -> Outcome:
         for policy in policies
     )
     return Outcome("; ".join(modes))
-
-
-def _expressions(
-    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
-) -> tuple[dict[Key, str], list[str]]:
-    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
-    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
-    queries: dict[Key, str] = {}
-    warnings: list[str] = []
-    for signal, role in keys:
-        info = frame.info(signal, role) or frame.info(signal, "service")
-        known = catalogue.signal(signal)
-        if info is None or known is None:
-            continue
-        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
-        recipe = next((s for s in recipes if s is not None), None)
-        if recipe is None:
-            continue
-        width = max(SUSTAINED_S, frame.window_s) if role != "service" else frame.window_s
-        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
-        queries[(signal, info.role)] = found.expr
-        warnings += found.warnings
-    return queries, list(dict.fromkeys(warnings))
 
 
 def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.backtest import (
     ReplayOutcome,
+    Trial,
+    fault_means,
     replay_service,
     replay_service_faults,
     replay_service_placement,
@@ -22,6 +24,8 @@ __all__ = [
     "FaultOutcome",
     "PlacementOutcome",
     "ReplayOutcome",
+    "Trial",
+    "fault_means",
     "faults_named",
     "replay_service",
     "replay_service_faults",

@@ -34,9 +34,12 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, empty
 from hs_analysis.schema.names import (
     BASELINES,
+    BURST,
     CURRENT,
     DEFAULT_HPA,
     HINDSIGHT,
+    IN_SAMPLE,
+    NEUTRAL,
     ORACLE,
     RECORDED,
     STATIC_PEAK,
@@ -173,11 +176,7 @@ def score_policies(
     if not _replayable(frame, frame):
         return {}
     model = fit_fleet(frame, derived, settings)
-    default = next(row for row in CONTROLLERS if row.name == DEFAULT_HPA).size(
-        sizing(frame, model, derived, settings)
-    )
-    controls = {name: control for name, control in policies.items() if name != DEFAULT_HPA}
-    controls |= {} if isinstance(default, str) else {DEFAULT_HPA: default}
+    controls = {**policies, **_default_hpa(frame, model, derived, settings)}
     parts = demands(frame, model.pools)
     longest = max(parts, key=lambda one: one.rows)
     results: dict[str, list[SimulationResult]] = {name: [] for name in (*controls, RECORDED)}
@@ -197,6 +196,44 @@ def score_policies(
         named = {fault.name: float(shares[row, at]) for at, fault in enumerate(FAULTS)}
         found[name] = Trial(scored, {fault: x for fault, x in named.items() if not math.isnan(x)})
     return found
+
+
+def fault_means(
+    frame_test: ServiceFrame,
+    frame_train: ServiceFrame,
+    derived_train: Derived,
+    policies: Mapping[str, Control],
+    settings: Settings,
+) -> dict[str, dict[str, float]]:
+    """Return how often faults and bursts break the SLO on the longest capture of the test window.
+
+    Per control, the default HPA among them where one can be set up: ``faults``, the mean chance of violating
+    over the nine faults, and ``bursts`` [ratio]. Empty where nothing can run or no capacity is known.
+    """
+    if not _replayable(frame_test, frame_train):
+        return {}
+    model = fit_fleet(frame_train, derived_train, settings)
+    longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
+    (part,) = taking_over((longest,), frame_train, LEAD_S)
+    controls = {**policies, **_default_hpa(frame_train, model, derived_train, settings)}
+    run = Run(tuple(controls.values()), part, model)
+    shares = fault_shares(run, FAULTS, part.rows - longest.rows)
+    found = {}
+    for name, row in zip(controls, shares, strict=True):
+        named = {fault.name: share for fault, share in zip(FAULTS, row.tolist(), strict=True)}
+        bursts = named.pop(BURST)
+        if not math.isnan(bursts):
+            found[name] = {"faults": float(np.mean(list(named.values()))), "bursts": bursts}
+    return found
+
+
+def _default_hpa(
+    history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings
+) -> dict[str, Control]:
+    """Return an HPA with Kubernetes' defaults on the derived targets; empty where it can't be set up."""
+    row = next(one for one in CONTROLLERS if one.name == DEFAULT_HPA)
+    found = row.size(sizing(history, model, derived, settings))
+    return {} if isinstance(found, str) else {DEFAULT_HPA: found}
 
 
 def replay_service_faults(
@@ -268,7 +305,7 @@ def _run(
     settings: Settings,
 ) -> _Run:
     """Replay policies and all baselines."""
-    taken = sorted(set(policies) & set(BASELINES) - {CURRENT})
+    taken = sorted(set(policies) & set(BASELINES) - {CURRENT, IN_SAMPLE, NEUTRAL})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)

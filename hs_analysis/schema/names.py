@@ -36,6 +36,7 @@ FAULTS = {
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
 CURRENT, TIMETABLE, DEFAULT_HPA = "current", "timetable", "hpa"
+IN_SAMPLE, NEUTRAL = "in_sample", "heteroscale"
 AUTOSCALERS = {
     DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -58,6 +59,10 @@ BASELINES = {
     HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
     "the future known, start-up time included",
     CURRENT: "the autoscaler that runs today, as its objects say (--current)",
+    IN_SAMPLE: "the selected policy as the exports hold it, fitted on the whole window: it has seen the test "
+    "window",
+    NEUTRAL: "HeteroScale's own rule with the numbers of the selected policy: the difference is what the "
+    "target of the export can't say",
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""

@@ -1,5 +1,6 @@
-"""Selection: candidates simulated on the training window, the best one chosen."""
+"""Which candidate to deploy: what a controller can be set to, simulated on the training window."""
 
+from hs_analysis.select.candidates import Knobs, knobs_by_name, knobs_of, with_knobs
 from hs_analysis.select.choose import select_service
 
-__all__ = ["select_service"]
+__all__ = ["Knobs", "knobs_by_name", "knobs_of", "select_service", "with_knobs"]

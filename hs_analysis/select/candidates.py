@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hs_analysis.policy.model import Hysteresis, Policy
@@ -12,7 +12,7 @@ DEFAULT_BAND = (1.1, 0.9)
 https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/ ("Algorithm details")."""
 
 DEFAULT_OVER_S = 300.0
-"""Time of which an HPA takes the highest recommendation before it removes [s]; same page, "Default behavior"."""
+"""Time of which an HPA takes the highest recommendation before it removes [s]; same page."""
 
 WAYS_IN: tuple[tuple[float, float], ...] = ((300.0, 0.8), (600.0, 0.8), (900.0, 0.9), (900.0, 0.8))
 """Time of which the highest reading has to ask for fewer instances [s], and wanted ÷ current below which it
@@ -58,21 +58,17 @@ def knobs_of(controller: str) -> tuple[Knobs, ...]:
     return (DEFAULTS, *ways, *wider)
 
 
-def candidates_of(policies: Mapping[str, Policy], controller: str) -> dict[str, Policy]:
-    """Return every policy with every setting of a controller, by name.
+def knobs_by_name(signals: Iterable[str], controller: str) -> dict[str, tuple[str, Knobs]]:
+    """Return every candidate of a controller by name: the signals that size its pools, and its knobs.
 
     Parameters
     ----------
-    policies
-        Policies by the names of the signals that size them, with the bands that the noise of these asks for.
+    signals
+        Names of the signals, as `policy.candidates.candidate_primaries` gives them.
     controller
         keda, hpa or heteroscale.
     """
-    return {
-        f"{name}, {knobs.name}": with_knobs(policy, knobs, controller)
-        for name, policy in policies.items()
-        for knobs in knobs_of(controller)
-    }
+    return {f"{name}, {knobs.name}": (name, knobs) for name in signals for knobs in knobs_of(controller)}
 
 
 def with_knobs(policy: Policy, knobs: Knobs, controller: str) -> Policy:

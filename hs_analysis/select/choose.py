@@ -1,8 +1,8 @@
 """Choose what to deploy: the cheapest candidate that holds the SLO and bears faults as a default HPA does.
 
 HeteroScale's workload-centric policy curation (arXiv:2508.19559, Algorithm 1): the study gives ratio and
-targets, simulation gives the score, the best score wins. What is simulated is the object that will run, by the
-semantics of its controller, undisturbed, under faults and under bursts, on the window it was fitted on.
+targets, simulation gives the score, the best score wins. What is simulated is the object that will run, by
+the semantics of its controller, undisturbed, under faults and under bursts, on the window it was fitted on.
 """
 
 from __future__ import annotations
@@ -130,10 +130,10 @@ def select_service(
     A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins, and within
-    0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other counts
-    is itself a model: a candidate that follows one has to save 6 % of the hours of the cheapest that follows
-    fewer. Where targets are floors the share over capacity is only an upper bound, which orders nothing: then
-    only policies of the most counted tokens may be chosen.
+    0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other
+    counts is itself a model: a candidate that follows one has to save 6 % of the hours of the cheapest that
+    follows fewer. Where targets are floors the share over capacity is only an upper bound, which orders
+    nothing: then only policies of the most counted tokens may be chosen.
 
     Parameters
     ----------

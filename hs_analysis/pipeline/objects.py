@@ -1,0 +1,247 @@
+"""The objects that scale a service: today's, and the one that a policy becomes, written and read back.
+
+Selection, backtest, headline and exports speak of the same object. What an exporter writes and the reader of
+``--current`` reads again is what a cluster would run; where it can't be read back, the reason is kept and the
+policy's own parameters are replayed in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from hs_analysis.catalogue import Catalogue
+from hs_analysis.controllers import Autoscaler, HeteroScale
+from hs_analysis.errors import HsError
+from hs_analysis.export import ExportOptions, export, expression
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.ingest_stages import catalogue_of
+from hs_analysis.pipeline.records import to_plain
+from hs_analysis.policy import Policy, dump, load
+from hs_analysis.policy.build import work_target
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.rounding import rounded
+from hs_analysis.promql.forms import NAME
+from hs_analysis.replay.quantiles import quantile_of
+from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import SHORTEST_S
+from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.names import CURRENT
+from hs_analysis.schema.results import Derived, PolicyReplay
+from hs_analysis.schema.settings import Document, Settings
+
+if TYPE_CHECKING:
+    from hs_analysis.current import CurrentAutoscaler, Stored, Withheld
+
+CURRENT_FILE = "data/replay/current.json"
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A policy as the object that will run.
+
+    Attributes
+    ----------
+    control
+        What a replay runs.
+    why_not
+        Why it is not what was read back from the exported file; empty where it is.
+    differs
+        Pools whose parameters as read back are not those of the policy.
+    """
+
+    control: Autoscaler | HeteroScale
+    why_not: str = ""
+    differs: tuple[str, ...] = ()
+
+
+def deployed(
+    policy: Policy,
+    frame: ServiceFrame,
+    derived: Derived,
+    settings: Settings,
+    series: pl.DataFrame,
+    interval_s: float = 15.0,
+) -> Deployed:
+    """Write a policy for its controller, read the files back, and return what was read.
+
+    Parameters
+    ----------
+    policy
+        The policy, with the PromQL of its signals.
+    frame, derived, settings
+        The window that it was fitted on, its numbers, and the settings of the run.
+    series
+        Series of all services (``SERIES``): what queries pick from.
+    interval_s
+        Scrape interval of the service [s].
+    """
+    own = control_of(policy)
+    if policy.mode != "metric":
+        return Deployed(own, f"a policy in mode {policy.mode} follows no metric")
+    if policy.controller == "heteroscale":
+        return Deployed(control_of(load(dump(rounded(policy)))))
+    files = export(rounded(policy), policy.controller, ExportOptions(scrape_interval_s=interval_s)).files
+    texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
+    try:
+        found = current_autoscaler(texts, frame, derived, settings, series)
+    except HsError as error:
+        return Deployed(own, str(error))
+    if found.scaler is None or set(found.scaler.pools) != set(policy.sized_roles):
+        notes = "; ".join(found.notes) or "no object could be written"
+        return Deployed(own, notes)
+    read = replace(found.scaler, name=policy.controller)
+    pools = own.pools if isinstance(own, Autoscaler) else {}
+    return Deployed(read, differs=tuple(role for role, one in read.pools.items() if one != pools.get(role)))
+
+
+def current_autoscaler(
+    files: Sequence[Document],
+    frame: ServiceFrame,
+    derived: Derived,
+    settings: Settings,
+    series: pl.DataFrame,
+) -> CurrentAutoscaler:
+    """Return today's autoscaler as its objects set it up, on the series of all services (``SERIES``).
+
+    A quantile is read wherever its buckets are; once the frame has it as a column (``with_answers``), only
+    where the replay knows it at other counts.
+    """
+    from hs_analysis.current import Definitions, Known, read_definitions, read_manifests, translate
+
+    targets = {role: work_target(derived, role, settings) for role in frame.pools}
+    held = {(info.signal, info.role): info.pool for info in frame.signals}
+    modelled = fit_signals(frame)
+    known = Known(
+        tuple(frame.pools),
+        {key: adds for key, adds in held.items() if key in modelled},
+        {role: target for role, target in targets.items() if target is not None},
+        {role: work_signal(frame, role) for role in frame.pools},
+        stored_series(series, frame.service),
+        frozenset(held) - frozenset(modelled),
+        unmodelled_quantiles(frame),
+    )
+    manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
+    definitions = sum((read_definitions(file.text, file.name) for file in files), Definitions())
+    return translate(manifests, known, catalogue_of(settings), definitions)
+
+
+def unmodelled_quantiles(frame: ServiceFrame) -> dict[tuple[str, str], str]:
+    """Return the quantiles among a service's columns that a replay does not know at other counts, and why."""
+    found = {
+        (info.signal, info.role): fit_quantile(frame, info)
+        for info in frame.signals
+        if quantile_of(info.signal)
+    }
+    return {key: why for key, why in found.items() if isinstance(why, str)}
+
+
+def stored_series(series: pl.DataFrame, service: str) -> tuple[Stored, ...]:
+    """Return what the queries of today's objects pick from: all series, those of the service told apart.
+
+    A series that several captures hold is one series.
+    """
+    from hs_analysis.current import Stored
+
+    found: dict[tuple[tuple[str, str], ...], Stored] = {}
+    rows = series.select("metric", "labels", "emitter_role", "service", "instance").iter_rows()
+    for metric, labels, role, owner, instance in rows:
+        named = {name: value for name, value in label_map(labels).items() if value} | {NAME: metric}
+        found.setdefault(tuple(sorted(named.items())), Stored(named, role, owner == service, instance))
+    return tuple(found.values())
+
+
+def current_record(
+    found: CurrentAutoscaler,
+    advised: Policy,
+    derived: Derived,
+    rows: Sequence[PolicyReplay],
+    chosen: str | None,
+    counts: Sequence[Mapping[str, Any]],
+    doubt: Withheld | None,
+) -> dict[str, Any]:
+    """Return what is told of today's autoscaler, as plain data: ``replay.current`` of summary.json.
+
+    ``objects``, ``not_understood``, ``changes`` (to the numbers of policy.yaml), ``compared``: the hours
+    and violations of both on the test window, null with a ``reason`` where they may not be compared
+    (``doubt``, as ``withheld`` returns it) or no policy was replayed, and ``counts``: how far the replay of
+    today's was from what ran (``counts_apart``), without pools that no object was replayed for.
+    """
+    from hs_analysis.current import NO_POLICY, changes
+
+    objects = [
+        {
+            "kind": one.kind,
+            "name": one.name,
+            "where": one.where,
+            "role": one.role,
+            "replayed": one.parameters is not None,
+            "metrics": to_plain(one.metrics),
+        }
+        for one in found.objects
+    ]
+    by_name = {row.policy: row for row in rows}
+    ours, theirs = by_name.get(chosen or ""), by_name.get(CURRENT)
+    both = ours is not None and theirs is not None and doubt is None
+    reason = None if both else doubt or NO_POLICY
+    return {
+        "objects": objects,
+        "not_understood": list(found.notes),
+        "changes": to_plain(changes(found.objects, advised, derived.thresholds)),
+        "compared": _compared(ours, theirs) if both and ours and theirs else None,
+        "reason": to_plain(reason),
+        "counts": [one for one in counts if found.scaler and one["pool"] in found.scaler.pools],
+    }
+
+
+def _compared(ours: PolicyReplay, theirs: PolicyReplay) -> dict[str, Any]:
+    in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
+    hours = [row.gpu_hours if in_gpus else row.instance_hours for row in (theirs, ours)]
+    now, then = hours
+    return {
+        "policy": ours.policy,
+        "unit": "GPU-hours" if in_gpus else "instance-hours",
+        "current_hours": now,
+        "policy_hours": then,
+        "saved": ours.vs_current,
+        "current_slo_violation_ratio": theirs.slo_violation_ratio,
+        "policy_slo_violation_ratio": ours.slo_violation_ratio,
+    }
+
+
+def read_current(folder: Path, service: str) -> dict[str, Any]:
+    """Return what was told of today's autoscaler of a service; empty when none was given."""
+    if not (folder / CURRENT_FILE).exists():
+        return {}
+    found: dict[str, Any] = tables.read_json(folder, CURRENT_FILE).get(service, {})
+    return found
+
+
+def expressions(
+    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
+) -> tuple[dict[Key, str], list[str]]:
+    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
+    queries: dict[Key, str] = {}
+    warnings: list[str] = []
+    for signal, role in keys:
+        info = frame.info(signal, role) or frame.info(signal, "service")
+        known = catalogue.signal(signal)
+        if info is None or known is None:
+            continue
+        recipes = [s.named(metrics) for s in known.sources if s.source == info.source]
+        recipe = next((s for s in recipes if s is not None), None)
+        if recipe is None:
+            continue
+        width = max(SHORTEST_S, frame.window_s) if role != "service" else frame.window_s
+        found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
+        queries[(signal, info.role)] = found.expr
+        warnings += found.warnings
+    return queries, list(dict.fromkeys(warnings))
