@@ -41,7 +41,14 @@ from hs_analysis.pipeline.tasks import map_tasks
 from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.decision import Grounds, decide_on, recorded_weekdays, with_decision
+from hs_analysis.policy.decision import (
+    Consequences,
+    Grounds,
+    decide_on,
+    pool_counts,
+    recorded_weekdays,
+    with_decision,
+)
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
@@ -59,7 +66,7 @@ from hs_analysis.replay import (
 from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL
+from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED
 from hs_analysis.schema.results import (
     CandidateScore,
     Derived,
@@ -226,6 +233,11 @@ def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
     verdicts = read_verdicts(task.run, frame.service)
     tried = try_signals(test, train, derived, verdicts, task.settings)
     return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
+
+
+def controller_of(settings: Settings) -> str:
+    """Return the controller that policies are selected for."""
+    return getattr(settings, "target", None) or "keda"
 
 
 def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controller: str) -> dict[str, Policy]:
@@ -600,7 +612,7 @@ def write_policies(work: Work) -> Outcome:
             made = with_knobs(made, chosen.knobs, chosen.controller)
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
-        decision = decide_on(replace(grounds, unserved_instances=count))
+        decision = decide_on(replace(grounds, unserved_instances=count), _consequences(work, frame, made))
         policies.append(rounded(with_decision(made, decision)))
         notes[frame.service], decisions[frame.service] = warnings, decision
     (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
@@ -641,6 +653,22 @@ def _grounds(
         read_replay(work.run, frame.service), work.settings.slo, frame.kind,
         tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
     )  # fmt: skip
+
+
+def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequences:
+    """Return what applying a policy would change, from the row that is the headline."""
+    replay, chosen = read_replay(work.run, frame.service), chosen_policy(work.run, frame.service)
+    timeline = tables.read(work.run, "timeline").filter(pl.col("service") == frame.service)
+    name = chosen.policy if chosen else ""
+    return Consequences(
+        target=policy.controller,
+        metric=" + ".join(f"{p.signal}@{p.role}" for p in policy.primaries),
+        pools=pool_counts(timeline, name, policy.sized_roles),
+        row=next((row for row in replay.policies if row.policy == name), None),
+        recorded=next((row for row in replay.policies if row.policy == RECORDED), None),
+        under_faults=replay.calibration.get("under_faults") or {},
+        test=replay.test,
+    )
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

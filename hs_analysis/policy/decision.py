@@ -9,10 +9,11 @@ a row that only caps keeps ``high`` out and adds nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
@@ -20,15 +21,18 @@ from hs_analysis.policy.constants import APART_MAX, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
 from hs_analysis.schema.constants import MAJORITY
-from hs_analysis.schema.names import RECORDED
+from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import (
     Confidence,
+    CountsAtLoad,
     Derived,
     PolicyDecision,
     PolicyReplay,
+    PoolDecision,
     Reason,
     Recommend,
     ReplayResult,
+    SloRisk,
 )
 from hs_analysis.schema.settings import Slo
 
@@ -119,8 +123,104 @@ class Criterion:
     remedy: str
 
 
-def decide_on(grounds: Grounds) -> PolicyDecision:
-    """Return what to do with a policy and how far to trust it."""
+@dataclass(frozen=True)
+class Consequences:
+    """What applying a policy would change.
+
+    Attributes
+    ----------
+    target, metric
+        Its controller, and the signals that size the pools.
+    pools
+        Counts now and recommended.
+    row, recorded
+        Rows of the replay: the object that will run, and what ran; None without a backtest.
+    under_faults
+        Chance of violating under ``faults`` and ``bursts``, of ``policy`` and of the default HPA.
+    test
+        The window it was replayed on.
+    """
+
+    target: str = ""
+    metric: str = ""
+    pools: tuple[PoolDecision, ...] = ()
+    row: PolicyReplay | None = None
+    recorded: PolicyReplay | None = None
+    under_faults: Mapping[str, Any] = field(default_factory=dict)
+    test: tuple[str, str] | None = None
+
+    def risk(self) -> SloRisk:
+        """Return how often the policy is expected to break the SLO."""
+        ours, default = (self.under_faults.get(name) or {} for name in ("policy", DEFAULT_HPA))
+        return SloRisk(
+            undisturbed=self.row.slo_violation_ratio if self.row else None,
+            undisturbed_range=self.row.slo_violation_range if self.row else None,
+            recorded=self.recorded.slo_violation_ratio if self.recorded else None,
+            under_faults=ours.get("faults"),
+            under_bursts=ours.get("bursts"),
+            default_hpa_under_faults=default.get("faults"),
+            default_hpa_under_bursts=default.get("bursts"),
+        )
+
+    def saved(self, figure: str) -> float | None:
+        """Return what was recorded less what the policy needs, of a figure that both have."""
+        pair = [getattr(row, figure) if row else None for row in (self.recorded, self.row)]
+        return pair[0] - pair[1] if None not in pair else None
+
+
+def pool_counts(timeline: pl.DataFrame, policy: str, roles: Sequence[str]) -> tuple[PoolDecision, ...]:
+    """Return the counts of pools as recorded and as a policy asked for, over all windows and at three loads.
+
+    Parameters
+    ----------
+    timeline
+        Rows of the contract TIMELINE of one service.
+    policy
+        Name of its rows; without any the pools have no recommended counts.
+    roles
+        Pools; a single one stands in the decode columns.
+    """
+    found = []
+    for role in roles:
+        column = "prefill" if role == "prefill" else "decode"
+        rows = timeline.select(
+            "policy", "capture", "t", load=pl.col(f"load_{column}"), count=pl.col(f"desired_{column}")
+        )
+        now = rows.filter(pl.col("policy") == RECORDED).drop("policy")
+        then = rows.filter(pl.col("policy") == policy).select("capture", "t", recommended="count")
+        both = now.join(then, on=["capture", "t"], how="left").filter(pl.col("load").is_not_null())
+        at_load = {name: _at(both, *span) for name, span in _LOADS.items() if both.height}
+        found.append(
+            PoolDecision(
+                role=role, now=_mean(both, "count"), recommended=_mean(both, "recommended"), at_load=at_load
+            )
+        )
+    return tuple(found)
+
+
+_LOADS = {"low": (0.0, 0.1), "usual": (0.45, 0.55), "peak": (0.9, 1.0)}
+"""Part of the windows, by their load, that stands for a load [quantile]."""
+
+
+def _at(rows: pl.DataFrame, low: float, high: float) -> CountsAtLoad:
+    ends = [rows["load"].quantile(share, "nearest") for share in (low, high)]
+    near = rows.filter(pl.col("load").is_between(*ends))
+    load = near["load"].mean()
+    return CountsAtLoad(
+        load=float(load) if isinstance(load, float) else 0.0,
+        now=_mean(near, "count"),
+        recommended=_mean(near, "recommended"),
+    )
+
+
+def _mean(rows: pl.DataFrame, name: str) -> float | None:
+    value = rows[name].drop_nulls().drop_nans().mean() if rows.height else None
+    return float(value) if isinstance(value, float) else None
+
+
+def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> PolicyDecision:
+    """Return what to do with a policy, what that changes, and how far to trust it."""
+    after = consequences or Consequences()
     failed = [(row, reason) for row in CRITERIA if (reason := row.fails(grounds)) is not None]
     reasons = sorted((reason for _, reason in failed), key=lambda one: (len(one.text), one.text))
     recommend, why = recommendation(grounds)
@@ -130,6 +230,16 @@ def decide_on(grounds: Grounds) -> PolicyDecision:
         confidence=_level(failed),
         confidence_reasons=tuple(reasons),
         next_steps=tuple(_next_steps(grounds, recommend, failed)),
+        target=after.target,
+        metric=after.metric,
+        pools=after.pools,
+        hours_saved_ratio=after.row.vs_recorded if after.row else None,
+        hours_saved_ci=after.row.vs_recorded_ci if after.row else None,
+        instance_hours_saved=after.saved("instance_hours"),
+        gpu_hours_saved=after.saved("gpu_hours"),
+        cost_saved=after.saved("cost"),
+        slo_risk=after.risk(),
+        backtested=after.test if after.row else None,
     )
 
 

@@ -717,6 +717,48 @@ class ReplayResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CountsAtLoad:
+    """Instances of one pool at one load of the test window, means over the windows near it."""
+
+    load: Annotated[float, Field("offered work of the pool", "tokens/s")]
+    now: Annotated[float | None, Field("as recorded", "instances")] = None
+    recommended: Annotated[float | None, Field("as the policy asked for in the replay", "instances")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolDecision:
+    """Instances of one pool, as recorded and as recommended."""
+
+    role: Annotated[str, Field("prefill, decode or mixed")]
+    now: Annotated[float | None, Field("mean over the test window", "instances")] = None
+    recommended: Annotated[float | None, Field("mean over the test window", "instances")] = None
+    at_load: Annotated[
+        dict[str, CountsAtLoad],
+        Field("at the load that a tenth of the windows is below (low), the median (usual), and the highest "
+              "tenth (peak)"),
+    ] = field(default_factory=dict)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class SloRisk:
+    """How often the policy is expected to break the SLO."""
+
+    undisturbed: Annotated[float | None, Field("share of windows of the test window", _SHARE)] = None
+    undisturbed_range: Annotated[Interval | None, Field("how far the replay may be off", _SHARE)] = None
+    recorded: Annotated[float | None, Field("the same of what ran, in the same model", _SHARE)] = None
+    under_faults: Annotated[
+        float | None, Field("share of windows under the nine faults in steep hours, their mean", _SHARE)
+    ] = None
+    under_bursts: Annotated[
+        float | None, Field("the same under bursts that double the load within a start-up time", _SHARE)
+    ] = None
+    default_hpa_under_faults: Annotated[
+        float | None, Field("under the faults, an HPA with Kubernetes' defaults on the same targets", _SHARE)
+    ] = None
+    default_hpa_under_bursts: Annotated[float | None, Field("the same under bursts", _SHARE)] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyDecision:
     """What to do, and how far to trust it: the one place where every output gets its answer from."""
 
@@ -727,3 +769,25 @@ class PolicyDecision:
         tuple[Reason, ...], Field("what speaks against a higher confidence, the shortest first")
     ]
     next_steps: Annotated[tuple[str, ...], Field("what to do next, as sentences")]
+    target: Annotated[str, Field("controller that the policy is for")] = ""
+    metric: Annotated[str, Field("signals that size the pools")] = ""
+    pools: Annotated[tuple[PoolDecision, ...], Field("instances now and recommended, per pool")] = ()
+    hours_saved_ratio: Annotated[
+        float | None, Field("1 − hours ÷ those recorded, negative when it costs more", "ratio")
+    ] = None
+    hours_saved_ci: Annotated[Interval | None, Field(_DRAWN, "ratio")] = None
+    instance_hours_saved: Annotated[float | None, Field("on the test window", "instance-hours")] = None
+    gpu_hours_saved: Annotated[
+        float | None, Field("on the test window; null where GPUs per instance are not known", "GPU-hours")
+    ] = None
+    cost_saved: Annotated[
+        float | None,
+        Field("on the test window; null where a price is not given", "currency of [prices]",
+              absent="no price was given"),
+    ] = None  # fmt: skip
+    slo_risk: Annotated[SloRisk, Field("how often it is expected to break the SLO")] = field(
+        default_factory=SloRisk
+    )
+    backtested: Annotated[
+        tuple[str, str] | None, Field("start and end of the window it was replayed on, that it never saw")
+    ] = None
