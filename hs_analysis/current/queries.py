@@ -35,8 +35,7 @@ from hs_analysis.promql.forms import (
     is_scalar,
     walk,
 )
-from hs_analysis.replay.quantiles import Quantile
-from hs_analysis.replay.signals import IN_FRONT
+from hs_analysis.replay.signals import IN_FRONT, Quantile
 from hs_analysis.schema.aligned import POOL_ROLES
 
 DEFAULT_RANGE_S = 60.0

@@ -26,8 +26,7 @@ from hs_analysis.policy.build import work_target
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.promql.forms import NAME
-from hs_analysis.replay.quantiles import quantile_of
-from hs_analysis.replay.signals import fit_quantile, fit_signals, work_signal
+from hs_analysis.replay.signals import fit_quantile, fit_signals, quantile_of, work_signal
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.frames import label_map

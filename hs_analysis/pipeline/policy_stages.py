@@ -63,7 +63,7 @@ from hs_analysis.replay import (
     score_policies,
     try_signals,
 )
-from hs_analysis.replay.foretold import counts_apart
+from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED

@@ -17,17 +17,29 @@ from hs_analysis.errors import UsageError
 from hs_analysis.policy.build import bounds_of
 from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
-from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
+from hs_analysis.replay.baselines import (
+    by_the_clock,
+    constant,
+    day_plan,
+    foreseen,
+    offline_optimum,
+    recorded,
+    static_peak,
+)
+from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
 from hs_analysis.replay.demand import Demand, demands, rows_of, taking_over
 from hs_analysis.replay.faults import FAULTS, LEAD_S, Fault, FaultOutcome, fault_shares, replay_faults
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
-from hs_analysis.replay.foretold import foretold
-from hs_analysis.replay.hindsight import hindsight
-from hs_analysis.replay.intervals import cut, with_intervals
 from hs_analysis.replay.placement import replay_placement
-from hs_analysis.replay.schedules import by_the_clock, constant, day_plan, foreseen, recorded, static_peak
-from hs_analysis.replay.score import PolicyScore, compared, judged_roles, mean_violation, score
-from hs_analysis.replay.sides import with_side
+from hs_analysis.replay.score import (
+    PolicyScore,
+    compared,
+    cut,
+    judged_roles,
+    mean_violation,
+    score,
+    with_intervals,
+)
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import Control, Run, SimulationResult, simulate_all, timeline
 from hs_analysis.schema.aligned import ServiceFrame
@@ -122,7 +134,7 @@ def replay_service(
     moved = moved_lengths(frame_train, frame_test)
     types = moved_types(frame_test, derived_train, typed)
     calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types, versions)
-    calibration["readings"] = foretold(run.results[RECORDED], run.model)
+    calibration["readings"] = prediction_errors(run.results[RECORDED], run.model)
     judged = judged_roles(run.model)
     sure = tuple(role for role in judged if run.model.pools[role].status == "ok")
     rows = tuple(
@@ -327,7 +339,7 @@ def _run(
         return found
 
     results = _results(parts, model, controls)
-    best = hindsight(parts, model)
+    best = offline_optimum(parts, model)
     before = (*policies, STATIC_PEAK, RECORDED, ORACLE)
     results = {
         **{name: results[name] for name in before},

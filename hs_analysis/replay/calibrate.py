@@ -1,21 +1,31 @@
-"""Is the fleet model fit to speak of latency? Replay the counts that ran and compare with what was seen."""
+"""Is the fleet model fit to speak of latency? Replay the counts that ran and compare with what was seen.
+
+What the replay says beside what was recorded: latencies and queues at the counts that ran, and counts.
+
+On which side of what the SLO allows a replayed policy lies, as far as a replay can tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
-from hs_analysis.replay.constants import MOST_FACTOR
-from hs_analysis.replay.demand import Floats
-from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.constants import MOST_FACTOR, SHARE_WIDTH
+from hs_analysis.replay.demand import Floats, Key
+from hs_analysis.replay.fleet import FleetModel, PoolModel
+from hs_analysis.replay.queue_attribution import wait_share
+from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
-from hs_analysis.schema.results import Derived, weights_of
+from hs_analysis.schema.names import RECORDED
+from hs_analysis.schema.results import Derived, Interval, PolicyReplay, weights_of
 from hs_analysis.schema.settings import Slo
 
 LENGTHS = {"input_length": "prompt", "output_length": "output"}
@@ -228,3 +238,195 @@ def _text(
     if floors:
         parts.append(f"the capacity of {' and '.join(floors)} is a floor: violation shares are upper bounds")
     return "; ".join(parts)
+
+
+LATENCIES = ("ttft", "tbt")
+"""Latencies that are foretold: mean over a window, as the curves of the fleet model have it."""
+
+
+def prediction_errors(results: Sequence[SimulationResult], model: FleetModel) -> list[dict[str, Any]]:
+    """Compare predicted with recorded latencies and queues, window by window.
+
+    Parameters
+    ----------
+    results
+        The recorded counts, replayed; the curves come from ``model``, learnt on other rows for an honest
+        answer.
+
+    Returns
+    -------
+    list
+        One entry per latency and queue that the model has a curve for: ``signal``, ``role``, ``pool``;
+        ``windows`` that are scored and have both; ``recorded`` and ``predicted``, medians over them [unit of
+        the signal]; ``error``, the median of |predicted − recorded|; ``error_ratio``, the same ÷ recorded
+        over windows where that is above 0, None without any. Entries without a window are left out.
+    """
+    found = []
+    for key, curve in model.signals.items():
+        if key[0] not in LATENCIES and curve.kind != "queue":
+            continue
+        pairs = [_pair(result, key, curve, model) for result in results]
+        predicted, recorded = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        if not predicted.size:
+            continue
+        off = np.abs(predicted - recorded)
+        some = recorded > 0
+        found.append(
+            {
+                "signal": key[0],
+                "role": key[1],
+                "pool": curve.pool,
+                "windows": int(predicted.size),
+                "recorded": float(np.median(recorded)),
+                "predicted": float(np.median(predicted)),
+                "error": float(np.median(off)),
+                "error_ratio": float(np.median(off[some] / recorded[some])) if some.any() else None,
+            }
+        )
+    return found
+
+
+def counts_apart(timeline: pl.DataFrame, policy: str, pools: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare the counts that a replay of today's autoscaler had ready with those that ran.
+
+    Parameters
+    ----------
+    timeline
+        Rows of the contract TIMELINE, the recorded counts among the policies.
+    policy
+        Name of the replayed autoscaler.
+    pools
+        Pools of the service: a single pool stands in the columns of decode.
+
+    Returns
+    -------
+    list
+        One entry per pool: ``pool``; ``rows`` that have both; ``recorded`` and ``replayed``, mean instances;
+        ``apart``, the mean of |replayed − recorded| [instances]; ``apart_ratio``, the same ÷ ``recorded``.
+        Pools without such rows are left out.
+    """
+    found = []
+    single = next((pool for pool in pools if pool not in ("prefill", "decode")), "decode")
+    for pool, column in (("prefill", "ready_prefill"), (single, "ready_decode")):
+        both = (
+            timeline.filter(pl.col("policy") == policy)
+            .select("capture", "t", pl.col(column).alias("replayed"))
+            .join(
+                timeline.filter(pl.col("policy") == RECORDED).select(
+                    "capture", "t", pl.col(column).alias("recorded")
+                ),
+                on=["capture", "t"],
+            )
+            .drop_nulls()
+            .drop_nans()
+        )
+        if both.height:
+            replayed, recorded = both["replayed"].to_numpy(), both["recorded"].to_numpy()
+            apart, mean = float(np.abs(replayed - recorded).mean()), float(recorded.mean())
+            found.append(
+                {
+                    "pool": pool,
+                    "rows": both.height,
+                    "recorded": mean,
+                    "replayed": float(replayed.mean()),
+                    "apart": apart,
+                    "apart_ratio": apart / mean if mean else None,
+                }
+            )
+    return found
+
+
+def _pair(result: SimulationResult, key: Key, curve: SignalModel, model: FleetModel) -> tuple[Floats, Floats]:
+    """Return predicted and recorded values of the scored rows that have both, shape (rows,) each."""
+    ready = result.ready[curve.pool]
+    recorded = result.demand.column(*key)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        load = result.served[curve.pool] / result.demand.window_s / ready
+        predicted = np.interp(load, curve.loads, curve.values)
+        if curve.kind == "queue":
+            predicted = predicted * (ready if curve.per_instance else 1.0)
+            predicted = predicted + result.queued[curve.pool] / (curve.tokens_per_request or np.inf)
+        else:
+            for role, pool in model.pools.items():
+                if share := wait_share(model.waits, key[0], role):
+                    predicted = predicted + share * _age_s(result, role, pool)
+    both = result.scored & np.isfinite(predicted) & np.isfinite(recorded)
+    return predicted[both], recorded[both]
+
+
+def _age_s(result: SimulationResult, role: str, pool: PoolModel) -> Floats:
+    """Return how long the queue at the end of each row takes to serve [s], shape (rows,); 0 without one."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        age = result.queued[role] / (result.ready[role] * pool.ceiling)
+    return np.where(result.queued[role] > 0, age, 0.0)
+
+
+OVER, UNDER, UNCLEAR = "over", "under", "unclear"
+
+
+def width_of(calibration: Mapping[str, Any]) -> float:
+    """Return how far roots of shares may be off in this history [√ratio].
+
+    ``SHARE_WIDTH``, or how far the recorded counts were foretold, per latency, if that is more. Over a floor
+    the model is meant to predict too much; there only too little counts.
+    """
+    widths = [SHARE_WIDTH]
+    for entry in calibration.get("latencies", {}).values():
+        if entry["predicted"] is None:
+            continue
+        predicted, (low, high) = entry["predicted"], entry["observed"]
+        seen = low if entry.get("upper_bound") and predicted > low else min(max(predicted, low), high)
+        off = math.sqrt(seen) - math.sqrt(predicted)
+        widths.append(max(0.0, off) if entry.get("upper_bound") else abs(off))
+    return max(widths)
+
+
+def share_range(share: float, measured: float, width: float) -> Interval:
+    """Return the shares between which the true one lies, as far as a replay can tell.
+
+    Parameters
+    ----------
+    share
+        Replayed share of violating windows, an upper bound over floors [ratio].
+    measured
+        The same of the pools alone whose capacity was measured: others are not known to violate [ratio].
+    width
+        See ``width_of``.
+    """
+    low = max(0.0, math.sqrt(measured) - width) ** 2
+    return low, min(1.0, math.sqrt(share) + width) ** 2
+
+
+def side_of(span: Interval, mark: float) -> str:
+    """Return whether a range of shares lies ``under`` a mark (or on it), ``over`` it, or is ``unclear``."""
+    if span[1] <= mark:
+        return UNDER
+    return OVER if span[0] > mark else UNCLEAR
+
+
+def with_side(
+    row: PolicyReplay, measured: float | None, calibration: Mapping[str, Any], allowed: float
+) -> PolicyReplay:
+    """Add the range of a row's share of violating windows, and its side of the share that the SLO allows.
+
+    A share that is not calibrated has no range, and its side is unclear. Without a share, because no limit or
+    no capacity is known, there is neither.
+
+    Parameters
+    ----------
+    row
+        Figures of one policy.
+    measured
+        Its share in the pools of measured capacity; None without such a pool.
+    calibration
+        Of the replay, see ``calibrate``.
+    allowed
+        Share of windows that the SLO allows [ratio].
+    """
+    share = row.slo_violation_ratio
+    if share is None:
+        return row
+    if calibration["status"] != "calibrated":
+        return replace(row, slo_side=UNCLEAR)
+    span = share_range(share, measured or 0.0, width_of(calibration))
+    return replace(row, slo_violation_range=span, slo_side=side_of(span, allowed))

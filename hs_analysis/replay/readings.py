@@ -13,9 +13,16 @@ import numpy as np
 from hs_analysis.controllers.lanes import Integers, Scraped
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, rows_of
 from hs_analysis.replay.fleet import FleetModel
-from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of
-from hs_analysis.replay.signals import SignalModel, factors, kept_ratio, waited
-from hs_analysis.replay.waiting import waits_of
+from hs_analysis.replay.queue_attribution import waits_of
+from hs_analysis.replay.signals import (
+    UNKNOWN,
+    Quantile,
+    SignalModel,
+    factors,
+    kept_ratio,
+    quantile_of,
+    waited,
+)
 
 SAME = 1e-9
 """Part of a row's sum or mean by which its steps differ from it in floating point [ratio]."""

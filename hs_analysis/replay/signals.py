@@ -1,8 +1,15 @@
-"""What a signal would have read at counts that were never run."""
+"""Quantiles of a latency that an autoscaler asks for: their names, and when they follow the load.
+
+A quantile over a range is a signal of its own, such as ``ttft_p95_300s``: its recorded values are the query's
+own answers, and at other counts it follows the load of the pool that the latency answers to.
+
+What a signal would have read at counts that were never run.
+"""
 
 from __future__ import annotations
 
 import math
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,11 +18,39 @@ import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN, FULLEST, LOAD_BINS, QUANTILE_LINK_MIN
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands, rows_of, trailing_mean
-from hs_analysis.replay.quantiles import Quantile, quantile_of
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.separation import top_separation
+
+UNKNOWN = float("inf")
+"""Reading of a quantile whose value the replay does not know: Prometheus has one, so that nothing is missing
+to an autoscaler, and a count holds on it."""
+
+_NAME = re.compile(r"(?P<latency>.+)_p(?P<percent>\d+(?:\.\d+)?)_(?P<range>\d+(?:\.\d+)?)s")
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A quantile of a latency: its signal, the share at or below it [ratio], the range of its query [s]."""
+
+    latency: str
+    share: float
+    range_s: float
+
+    @property
+    def name(self) -> str:
+        """Name as a signal, such as ``ttft_p95_300s``."""
+        return f"{self.latency}_p{100.0 * self.share:.10g}_{self.range_s:.10g}s"
+
+
+def quantile_of(signal: str) -> Quantile | None:
+    """Return the quantile that a signal's name says; None for other signals."""
+    found = _NAME.fullmatch(signal)
+    return (
+        Quantile(found["latency"], float(found["percent"]) / 100.0, float(found["range"])) if found else None
+    )
+
 
 WORK_SIGNALS = {
     "prefill": ("prefill_tps_effective", "offered_tps"),
@@ -152,11 +187,11 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
     """
     if not (model.kind == "served" or model.kept):
         return np.full(demand.rows, np.nan)
-    ratio = _ratio(demand.column(*key), told(model, demand))
+    ratio = _ratio(demand.column(*key), expected_reading(model, demand))
     return np.where(_quiet(demand) & np.isfinite(ratio), ratio, np.nan)
 
 
-def told(model: SignalModel, demand: Demand) -> Floats:
+def expected_reading(model: SignalModel, demand: Demand) -> Floats:
     """Return what the model says that a signal of a pool reads, while nothing waits, at the counts that ran.
 
     Shape (rows,); of served work that is the work which comes. NaN for a signal of no pool, such as the

@@ -19,8 +19,8 @@ from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
+from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.readings import Passed, Readings, SameState, read_from
-from hs_analysis.replay.waiting import share_of_wait
 from hs_analysis.schema.frames import TIMELINE, check
 
 STEP_S = 15.0
@@ -465,7 +465,7 @@ def _seen(control: Control, model: FleetModel) -> Autoscaler | HeteroScale:
 def violations(log: _Log, model: FleetModel, demand: Demand) -> dict[str, Floats]:
     """Return the expected share of violating windows per pool, shape (rows, lanes)."""
     found = {}
-    before_first = share_of_wait(model.waits, "ttft", "decode")
+    before_first = wait_share(model.waits, "ttft", "decode")
     for role, pool in model.pools.items():
         waited = log.age[role]
         if role == "prefill" and "decode" in log.age and before_first:

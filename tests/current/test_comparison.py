@@ -16,9 +16,9 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.current import CurrentAutoscaler, withheld
 from hs_analysis.current.comparison import bounds_of, likely_cause
 from hs_analysis.current.model import Addend, CurrentObject, MetricRead
+from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.aligned import ServiceFrame
 

@@ -10,7 +10,7 @@ from current.published import CATALOGUE, outcome
 from ruamel.yaml import YAML
 
 from hs_analysis.promql import parse, selectors
-from hs_analysis.replay.quantiles import quantile_of
+from hs_analysis.replay.signals import quantile_of
 
 TABLE = YAML(typ="safe").load((Path(__file__).parent / "published_queries.yaml").read_text("utf-8"))
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from current.histories import known as of_service
 from current.histories import of_pods
+from hs_analysis.replay.control import Control
 from replay.services import SETTINGS, derived
 
 from hs_analysis.catalogue import load_catalogue
@@ -27,7 +28,6 @@ from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
 from hs_analysis.pipeline.tables import PLACES, read_frames, split
 from hs_analysis.policy import load_all
-from hs_analysis.replay.control import Control
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate

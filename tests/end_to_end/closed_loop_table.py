@@ -11,7 +11,7 @@ import numpy as np
 from end_to_end.recovery import Line
 from scipy.stats import gamma
 
-from hs_analysis.replay.sides import UNCLEAR, side_of
+from hs_analysis.replay.calibrate import UNCLEAR, side_of
 from hs_analysis.schema.settings import Slo
 
 HOURS_OFF = 0.03

@@ -34,8 +34,7 @@ from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
 from hs_analysis.replay.demand import Demand, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.quantiles import quantile_of
-from hs_analysis.replay.signals import waited
+from hs_analysis.replay.signals import quantile_of, waited
 from hs_analysis.replay.simulate import Simulation
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Beside, Document, Settings

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.controllers import Autoscaler
@@ -15,9 +16,8 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
-from hs_analysis.replay.control import Schedule
+from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.faults import faults_named
-from hs_analysis.replay.foretold import counts_apart
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, service
 
-from hs_analysis.replay.ceilings import by_latency
 from hs_analysis.replay.constants import CEILING_OVER_CAPACITY, FULLEST
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
-from hs_analysis.replay.fleet import FleetModel, fit_fleet
+from hs_analysis.replay.fleet import FleetModel, fit_fleet, throughput_by_latency
 from hs_analysis.replay.signals import fit_signals
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.aligned import ServiceFrame
@@ -61,10 +60,10 @@ def test_a_capacity_that_was_measured_keeps_its_ceiling() -> None:
 def test_without_latencies_a_floor_queues_a_little_over_what_it_carried() -> None:
     """Nothing else is known; a TBT that does not rise has no limit either."""
     frame = calm()
-    assert by_latency(frame, "prefill", fit_signals(frame)) == 0.0
+    assert throughput_by_latency(frame, "prefill", fit_signals(frame)) == 0.0
     assert model_of(frame, "floor").pools["prefill"].ceiling == model_of(frame, "ok").pools["prefill"].ceiling
     flat = calm(tbt__decode=np.full(ROWS, 0.01))
-    assert by_latency(flat, "decode", fit_signals(flat)) == 0.0
+    assert throughput_by_latency(flat, "decode", fit_signals(flat)) == 0.0
 
 
 def test_load_beyond_a_floor_does_not_wait_in_a_queue_that_nobody_saw() -> None:

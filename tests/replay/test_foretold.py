@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, SETTINGS, day, derived, service
 
+from hs_analysis.replay.baselines import recorded
+from hs_analysis.replay.calibrate import prediction_errors
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.foretold import foretold
-from hs_analysis.replay.schedules import recorded
 from hs_analysis.replay.simulate import simulate
 
 LOAD = day(400, 3 * D_CAPACITY)
@@ -22,7 +22,7 @@ def told(factor: float = 1.0, **columns: np.ndarray) -> dict[str, dict]:
     model = fit_fleet(learnt, derived(), SETTINGS)
     seen = service({"decode": LOAD}, {"decode": 4}, tbt__decode=tbt * factor, **columns)
     results = [simulate(recorded(model, part), part, model) for part in demands(seen)]
-    return {entry["signal"]: entry for entry in foretold(results, model)}
+    return {entry["signal"]: entry for entry in prediction_errors(results, model)}
 
 
 def test_a_latency_that_follows_load_is_foretold() -> None:

@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day, service
 
-from hs_analysis.replay.control import Schedule
+from hs_analysis.replay.baselines import asked_ahead, offline_optimum
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
-from hs_analysis.replay.hindsight import hindsight
-from hs_analysis.replay.schedules import asked_ahead
 from hs_analysis.replay.score import compared, score
 from hs_analysis.replay.simulate import simulate
 
@@ -53,7 +52,7 @@ def test_bound_against_every_choice_of_counts() -> None:
         for counts in itertools.product(chance, repeat=4)
         if sum(chance[n][i] for i, n in enumerate(counts)) <= model.allowed * 4
     )
-    found = hindsight(demands(frame), model)
+    found = offline_optimum(demands(frame), model)
     assert found.least_instance_hours is not None
     least = found.least_instance_hours * 12
     assert best - 2.0 <= least <= best + 1e-9
@@ -63,7 +62,7 @@ def test_hindsight_keeps_the_slo_with_fewer_hours_than_the_target_needs() -> Non
     """On a day: within the allowance, and at most a tenth above the bound."""
     frame = pd_day()
     model = fit_fleet(frame, derived(), SETTINGS)
-    found = hindsight(demands(frame), model)
+    found = offline_optimum(demands(frame), model)
     best = score("hindsight", found.results, model)
     assert best.strain_ratio is not None
     assert best.strain_ratio <= SETTINGS.slo.allowed_window_share
@@ -78,7 +77,7 @@ def test_nothing_that_keeps_the_slo_saves_against_hindsight(load: list[float]) -
     frame = service({"decode": np.array(load)}, {"decode": 3}, window_s=300.0)
     model = fit_fleet(frame, derived(), SETTINGS)
     (part,) = demands(frame)
-    bound = score("hindsight", hindsight([part], model).results, model).row
+    bound = score("hindsight", offline_optimum([part], model).results, model).row
     kept = []
     for counts in itertools.product((1.0, 2.0, 3.0, 4.0), repeat=4):
         asked = Schedule({"decode": np.array(counts)}, running=False)
@@ -96,7 +95,7 @@ def test_a_tighter_slo_costs_more() -> None:
     model = fit_fleet(frame, derived(), SETTINGS)
     bounds = []
     for allowed in (0.2, 0.05, 0.001):
-        found = hindsight(demands(frame), replace(model, allowed=allowed)).least_instance_hours
+        found = offline_optimum(demands(frame), replace(model, allowed=allowed)).least_instance_hours
         assert found is not None
         bounds.append(found)
     assert bounds == sorted(bounds)
@@ -106,6 +105,6 @@ def test_without_a_capacity_there_is_no_bound() -> None:
     """The recorded counts stand in, and nothing is claimed."""
     frame = service({"decode": np.full(60, 3000.0)}, {"decode": 3})
     model = fit_fleet(frame, replace(derived(), capacity=(), thresholds=()), SETTINGS)
-    found = hindsight(demands(frame), model)
+    found = offline_optimum(demands(frame), model)
     assert found.least_instance_hours is None
     assert found.results[0].desired["decode"] == pytest.approx(3.0)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import SETTINGS, built, day, derived, plain_policy, primary, service
 
 from hs_analysis.controllers import CONTROLLERS
 from hs_analysis.replay.backtest import replay_service
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.intervals import sums
-from hs_analysis.replay.score import score, violation_tokens
+from hs_analysis.replay.score import score, sums, violation_tokens
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.constants import DAY_S, GROUP_MIN
 from hs_analysis.schema.names import AUTOSCALERS, BASELINES

@@ -16,9 +16,8 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.controllers.view import PoolView
 from hs_analysis.replay.demand import demands, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.quantiles import UNKNOWN, Quantile, quantile_of
 from hs_analysis.replay.readings import Readings
-from hs_analysis.replay.signals import SignalModel, fit_quantile
+from hs_analysis.replay.signals import UNKNOWN, Quantile, SignalModel, fit_quantile, quantile_of
 from hs_analysis.schema.aligned import ServiceFrame
 
 ROWS = 600

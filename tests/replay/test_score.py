@@ -6,19 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import SETTINGS, derived, policy_replay, service
 
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, instance_prices
-from hs_analysis.replay.score import (
-    compared,
-    needed,
-    saving,
-    score,
-    violation_s,
-    violation_tokens,
-)
+from hs_analysis.replay.score import compared, needed, saving, score, violation_s, violation_tokens
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.results import PolicyReplay
 

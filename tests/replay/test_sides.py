@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from replay.services import D_CAPACITY, SETTINGS, derived, policy_replay, service
 
 from hs_analysis.replay.backtest import replay_service
+from hs_analysis.replay.calibrate import share_range, side_of, width_of, with_side
 from hs_analysis.replay.constants import SHARE_WIDTH
-from hs_analysis.replay.sides import share_range, side_of, width_of, with_side
 from hs_analysis.schema.results import PolicyReplay
 
 ROWS = 400

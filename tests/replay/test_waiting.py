@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, service
 
+from hs_analysis.replay.baselines import recorded
+from hs_analysis.replay.calibrate import prediction_errors
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.foretold import foretold
-from hs_analysis.replay.schedules import recorded
+from hs_analysis.replay.queue_attribution import FIRST_TOKEN_FROM_DECODE, waited_s
 from hs_analysis.replay.signals import SignalModel, to_ceiling
 from hs_analysis.replay.simulate import simulate
-from hs_analysis.replay.waiting import FIRST_TOKEN_FROM_DECODE, waited_s
 from hs_analysis.schema.aligned import ServiceFrame
 
 ROWS = 200
@@ -62,7 +62,7 @@ def test_the_wait_of_an_overloaded_decode_pool_is_foretold_in_ttft_and_not_in_tb
     past = np.full(ROWS, 1.5 * 4 * model.pools["decode"].ceiling)
     part = demands(history(np.full(ROWS, 500.0), answers=past))[0]
     result = simulate(recorded(model, part), part, model)
-    told = {entry["signal"]: entry for entry in foretold([result], model)}
+    told = {entry["signal"]: entry for entry in prediction_errors([result], model)}
     age_s = np.median(result.queued["decode"]) / (4 * model.pools["decode"].ceiling)
     assert age_s > 1000
     assert told["ttft"]["predicted"] == pytest.approx(age_s, rel=0.01)
@@ -70,7 +70,7 @@ def test_the_wait_of_an_overloaded_decode_pool_is_foretold_in_ttft_and_not_in_tb
     assert result.violation["prefill"].mean() > 0.9
     late = replace(model, waits=AFTER_FIRST)
     result = simulate(recorded(late, part), part, late)
-    told = {entry["signal"]: entry for entry in foretold([result], late)}
+    told = {entry["signal"]: entry for entry in prediction_errors([result], late)}
     assert told["ttft"]["predicted"] < 1.0
     assert told["tbt"]["predicted"] == pytest.approx(0.01 * age_s, rel=0.05)
     assert result.violation["prefill"].mean() < 0.1

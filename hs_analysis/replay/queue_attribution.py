@@ -64,11 +64,11 @@ def waits_of(waits: Waits, latency: str, role: str, pools: Iterable[str]) -> Map
     return waits.get(latency, {})
 
 
-def share_of_wait(waits: Waits, latency: str, pool: str) -> float:
+def wait_share(waits: Waits, latency: str, pool: str) -> float:
     """Return what a latency gains per second that a pool's backlog is old [ratio]."""
     return waits.get(latency, {}).get(pool, 0.0)
 
 
 def waited_s(waits: Waits, latency: str, ages: Mapping[str, float]) -> float:
     """Return what a latency gains from the backlogs of the pools [s], given their ages [s]."""
-    return sum(share * age for pool, age in ages.items() if (share := share_of_wait(waits, latency, pool)))
+    return sum(share * age for pool, age in ages.items() if (share := wait_share(waits, latency, pool)))
