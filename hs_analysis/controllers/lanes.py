@@ -8,10 +8,11 @@ is a code (`Why`), which `in_words` turns into a sentence where somebody reads i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ class Why(IntEnum):
     FALLBACK = 17
     PANIC = 18
     IDLE = 19
+    DISABLED = 20
 
 
 WORDS: Mapping[Why, str] = {
@@ -72,6 +74,7 @@ WORDS: Mapping[Why, str] = {
     Why.FALLBACK: "the signal is missing, the fallback asks for {after}",
     Why.PANIC: "panic asks for {wanted}: {after}",
     Why.IDLE: "no trigger is active: rests at {after}",
+    Why.DISABLED: "the signal asks for {wanted}, scale-in is off: hold",
 }
 """Sentence of each code; ``wanted`` are the instances asked for before limits, ``after`` the count."""
 
@@ -189,6 +192,15 @@ class Orders:
     draining: dict[str, Floats] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class PoolOrders:
+    """What a controller of one pool asks for, shape (lanes,): count, `Why`, and instances before limits."""
+
+    count: Floats
+    code: Integers
+    wanted: Floats
+
+
 class Batch(Protocol):
     """Controllers of one structure with their memory, one per lane."""
 
@@ -210,3 +222,53 @@ class Batch(Protocol):
 def round_up(instances: Floats) -> Floats:
     """Return the least whole numbers that are enough; float noise adds none. NaN stays NaN."""
     return np.ceil(instances * (1.0 - ROUNDING))
+
+
+def key_of(signal: str, role: str) -> Key:
+    """Return the reading of a pool's signal; ``signal@role`` is the reading of another pool."""
+    name, _, owner = signal.partition("@")
+    return name, owner or role
+
+
+def by_lane(read: Callable[..., Floats], *widths: Floats) -> Floats:
+    """Return what is read with the widths of each lane, once for each distinct set of them. Shape (lanes,).
+
+    Parameters
+    ----------
+    read
+        Takes one number for each of ``widths`` and answers for all lanes.
+    widths
+        Parameters of the reading [s], shape (lanes,) each.
+    """
+    first = [float(one[0]) for one in widths]
+    found = read(*first)
+    if all((one == one[0]).all() for one in widths):
+        return found
+    for distinct in np.unique(np.stack(widths), axis=1).T.tolist():
+        if distinct != first:
+            same = np.all([one == value for one, value in zip(widths, distinct, strict=True)], axis=0)
+            found = np.where(same, read(*distinct), found)
+    return found
+
+
+class PerLane:
+    """Something whose arrays have one value a lane, the lane as their last axis."""
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same for some lanes; one may come twice, and nothing is shared with the original."""
+        taken = copy.copy(self)
+        for name, value in vars(self).items():
+            setattr(taken, name, _taken(value, lanes))
+        return taken
+
+
+def _taken(value: Any, lanes: Integers) -> Any:
+    if isinstance(value, np.ndarray):
+        return value[..., lanes]
+    if isinstance(value, PerLane):
+        return value.take(lanes)
+    if isinstance(value, dict):
+        return {key: _taken(one, lanes) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_taken(one, lanes) for one in value)
+    return value

@@ -1,0 +1,480 @@
+"""HeteroScale's rule: one signal sizes a pool in proportion, a ratio sizes the other, guards add and veto.
+
+Proportional control after HeteroScale (arXiv:2508.19559, section on scaling policies). Growth follows the
+newest reading, shrinking the highest of the last minutes: what freezes or delays one mean in both directions
+holds a shortage. The rule sizes on the instances asked for, so that those which are still starting count. All
+constants are parameters, none is in the code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from hs_analysis.controllers.lanes import (
+    ROUNDING,
+    Fleet,
+    Floats,
+    Integers,
+    Key,
+    Mask,
+    Orders,
+    PerLane,
+    PoolOrders,
+    Scraped,
+    Why,
+    by_lane,
+    key_of,
+    round_up,
+)
+from hs_analysis.controllers.view import documented
+
+Mode = Literal["metric", "periodic", "hold"]
+
+PAPER = "HeteroScale, arXiv:2508.19559"
+MEASURED = "measured on simulated services, docs/method.md"
+MINUTE_S = 60.0
+WEEK_MINUTES = 7 * 24 * 60
+EPOCH_MINUTE = 3 * 24 * 60
+"""Minute of the week at the Unix epoch, counted from Monday 00:00 UTC: 1970-01-01 was a Thursday."""
+
+
+@dataclass(frozen=True)
+class LatencyGuard:
+    """A latency that may add instances to a pool and forbid removal, never size it.
+
+    Attributes
+    ----------
+    signal, role
+        The reading [s].
+    limit_s
+        Its limit [s].
+    tiers
+        (above [× limit], share of the pool that is added): the largest share whose tier is passed counts.
+    """
+
+    signal: str
+    role: str
+    limit_s: float
+    tiers: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How one pool is scaled.
+
+    Attributes
+    ----------
+    signal
+        What sizes it; empty for a pool that follows the ratio or that nothing sizes. ``signal@role`` is the
+        reading of another pool.
+    target
+        What one instance should carry [unit of the signal].
+    adds_up
+        ``sum``: the signal is a pool total, total ÷ target instances. ``mean``: it is a mean over instances,
+        those that report × mean ÷ target.
+    scale_out_ratio, scale_in_ratio
+        Out above the first, in below the second [wanted ÷ current].
+    rest_out_s
+        Rest before a scale-out, from the last one [s].
+    rest_in_s
+        Rest before a scale-in, from the last action of either direction [s]; None = scale-in is off.
+    dampening
+        Share of the wanted change that one action takes [ratio].
+    max_out_fraction, max_in_fraction
+        Largest share of the pool that one action adds or removes, one instance at least; None = no limit.
+    least, most
+        Bounds [instances]; ``most`` None = none.
+    start_up_s
+        From asking for an instance to its first request [s]: so long a guard waits for what was asked for.
+    guards
+        Latencies that speak of this pool.
+    """
+
+    signal: str = ""
+    target: float = float("nan")
+    adds_up: Literal["sum", "mean"] = "sum"
+    scale_out_ratio: float = field(default=1.05, metadata=documented("ratio", MEASURED))
+    scale_in_ratio: float = field(default=0.8, metadata=documented("ratio", MEASURED))
+    rest_out_s: float = field(default=0.0, metadata=documented("s", MEASURED))
+    rest_in_s: float | None = field(default=300.0, metadata=documented("s", MEASURED))
+    dampening: float = field(default=1.0, metadata=documented("ratio", "no dampening"))
+    max_out_fraction: float | None = field(default=None, metadata=documented("ratio", MEASURED))
+    max_in_fraction: float | None = field(default=None, metadata=documented("ratio", "no limit"))
+    least: int = field(default=1, metadata=documented("instances", "one instance"))
+    most: int | None = field(default=None, metadata=documented("instances", "no limit"))
+    start_up_s: float = field(default=0.0, metadata=documented("s", "not known"))
+    guards: tuple[LatencyGuard, ...] = ()
+
+
+@dataclass(frozen=True)
+class RatioUpkeep:
+    """The pool ``leader`` is sized by its signal, the other one by prefill ÷ decode = ``value``.
+
+    ``max_deviation`` is how far the ratio of the two may be off while the leader stays as it is.
+    """
+
+    leader: Literal["prefill", "decode"]
+    value: float
+    max_deviation: float = 0.0
+
+    @property
+    def follower(self) -> str:
+        """The pool that follows."""
+        return "prefill" if self.leader == "decode" else "decode"
+
+
+@dataclass(frozen=True)
+class HeteroScale:
+    """HeteroScale's rule set up for one service.
+
+    Attributes
+    ----------
+    pools
+        Per role; a pool that is absent keeps its count.
+    upkeep
+        What keeps the ratio; None where each pool has a signal of its own, or no ratio is known.
+    window_s, over_s
+        Width of the reading that growth follows, and how far back the highest of them is taken for
+        shrinking [s].
+    observe_s
+        How long instances taken out run on and may come back [s]; None = they end at once.
+    mode
+        ``metric``: follow the signals. ``periodic``: follow ``plan``. ``hold``: change nothing.
+    plan
+        Per role the count of each minute of the week from Monday 00:00 UTC, 10,080 values; NaN = keep it.
+    """
+
+    pools: Mapping[str, Pool]
+    upkeep: RatioUpkeep | None = None
+    window_s: float = field(default=60.0, metadata=documented("s", MEASURED))
+    over_s: float = field(default=300.0, metadata=documented("s", MEASURED))
+    observe_s: float | None = field(default=None, metadata=documented("s", PAPER))
+    mode: Mode = "metric"
+    plan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+def structure(control: HeteroScale) -> Hashable:
+    """Return what controls have to have in common to share a batch: all that is not a number."""
+    if control.mode != "metric":
+        return control.mode, tuple(sorted(control.pools))
+    pools = tuple(
+        (role, pool.signal, pool.adds_up, tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards))
+        for role, pool in sorted(control.pools.items())
+    )
+    return control.mode, pools, control.upkeep.leader if control.upkeep else None
+
+
+def follower_count(leader: str, leader_count: Floats, ratio: Floats) -> Floats:
+    """Return the size of the other pool: ⌈D × ratio⌉ when decode leads, ⌈P ÷ ratio⌉ when prefill leads."""
+    exact = leader_count * ratio if leader == "decode" else leader_count / ratio
+    return np.maximum(1.0, round_up(exact))
+
+
+def _limit(value: float | None) -> float:
+    return np.inf if value is None else value
+
+
+_NUMBERS: Mapping[str, Callable[[Pool], float]] = {
+    "target": lambda pool: pool.target,
+    "above": lambda pool: pool.scale_out_ratio,
+    "below": lambda pool: pool.scale_in_ratio,
+    "rest_out": lambda pool: pool.rest_out_s,
+    "rest_in": lambda pool: _limit(pool.rest_in_s),
+    "dampening": lambda pool: pool.dampening,
+    "max_out": lambda pool: _limit(pool.max_out_fraction),
+    "max_in": lambda pool: _limit(pool.max_in_fraction),
+    "least": lambda pool: pool.least,
+    "most": lambda pool: _limit(pool.most),
+    "start_up": lambda pool: pool.start_up_s,
+}
+"""What a pool is in numbers; infinite where there is none: no limit, or a rest that never ends."""
+
+
+class _Guard(PerLane):
+    """One guard of all lanes."""
+
+    def __init__(self, guards: Sequence[LatencyGuard]) -> None:
+        self.key = (guards[0].signal, guards[0].role)
+        self.limit = np.array([guard.limit_s for guard in guards])
+        self.above, self.add = (
+            np.array([[tier[part] for tier in guard.tiers] for guard in guards]).reshape(len(guards), -1).T
+            for part in (0, 1)
+        )
+
+
+class _Lanes(PerLane):
+    """One pool of all lanes: its numbers, and what was done to it."""
+
+    def __init__(self, pools: Sequence[Pool], role: str) -> None:
+        self.key = key_of(pools[0].signal, role) if pools[0].signal else None
+        self.role = role
+        self.mean = pools[0].adds_up == "mean"
+        self.guards = [_Guard(found) for found in zip(*(pool.guards for pool in pools), strict=True)]
+        self.of = {name: np.array([read(p) for p in pools], float) for name, read in _NUMBERS.items()}
+        self.last_out_s = np.full(len(pools), -np.inf)
+        self.last_in_s = np.full(len(pools), -np.inf)
+        self.draining = np.zeros(len(pools))
+        self.since_s = np.full(len(pools), -np.inf)
+
+
+@dataclass(slots=True)
+class _Alarm:
+    """The worst guard of a pool: latency ÷ limit (0 without), share to add (-inf without); one is unseen."""
+
+    ratio: Floats
+    add: Floats
+    blind: Mask
+
+
+class HeteroScaleBatch(PerLane):
+    """HeteroScale's rule in many lanes.
+
+    Order of a decision: size by the signals inside dead band, rests and step limits; keep the ratio; let
+    guards add; restore instances under observation where a guard is over its limit; hold the bounds. A signal
+    that is missing holds its pools: a guard may grow them, nothing shrinks them.
+    """
+
+    def __init__(self, controls: Sequence[HeteroScale]) -> None:
+        first = controls[0]
+        self._mode = first.mode
+        self._pools = {role: _Lanes([c.pools[role] for c in controls], role) for role in first.pools}
+        self._leader = first.upkeep.leader if first.upkeep else None
+        self._follower = first.upkeep.follower if first.upkeep else None
+        ups = [c.upkeep for c in controls]
+        self._ratio = np.array([up.value if up else np.nan for up in ups])
+        self._deviation = np.array([up.max_deviation if up else 0.0 for up in ups])
+        self._window_s = np.array([c.window_s for c in controls], float)
+        self._over_s = np.array([c.over_s for c in controls], float)
+        self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
+        nothing = (np.nan,) * WEEK_MINUTES
+        self._plans = {
+            role: np.array([c.plan.get(role, nothing) for c in controls], float).T
+            for role in (first.pools if first.mode == "periodic" else ())
+        }
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that it needs."""
+        if self._mode != "metric":
+            return ()
+        found = [pool.key for pool in self._pools.values() if pool.key]
+        found += [guard.key for pool in self._pools.values() for guard in pool.guards]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]."""
+        return float((self._window_s + self._over_s).max()) if self._mode == "metric" else 0.0
+
+    def step(self, fleet: Fleet) -> Orders:
+        """Decide in every lane, and remember what was done."""
+        pools = {role: self._pools[role] for role in fleet.desired if role in self._pools}
+        alarms = {role: self._alarm(pool, fleet) for role, pool in pools.items()}
+        asked = {role: _keep(fleet.desired[role], Why.NOTHING) for role in pools}
+        if self._mode == "hold":
+            asked = {role: _keep(fleet.desired[role], Why.ON_HOLD) for role in pools}
+        elif self._mode == "periodic":
+            asked = {role: self._planned(role, fleet) for role in pools}
+        else:
+            self._by_signals(pools, alarms, asked, fleet)
+            for role, pool in pools.items():
+                _guard_step(pool, alarms[role], fleet.t_s, fleet.desired[role], asked[role])
+        orders = Orders({}, {}, {})
+        for role, pool in pools.items():
+            self._settle(pool, alarms[role], asked[role], fleet, orders)
+        return orders
+
+    def _by_signals(
+        self,
+        pools: Mapping[str, _Lanes],
+        alarms: Mapping[str, _Alarm],
+        asked: dict[str, PoolOrders],
+        fleet: Fleet,
+    ) -> None:
+        """Size the pools that have a signal, and the one that follows."""
+        for role, pool in pools.items():
+            if pool.key is None:
+                continue
+            paired = pools.get(self._follower or "") if role == self._leader else None
+            watched = [alarms[role]] + ([alarms[paired.role]] if paired else [])
+            newest, highest = self._readings(pool, fleet)
+            asked[role] = _size(pool, newest, highest, watched, fleet)
+            if paired:
+                asked[paired.role] = self._follow(pool, paired, asked[role], alarms[paired.role], fleet)
+
+    def _planned(self, role: str, fleet: Fleet) -> PoolOrders:
+        """Return the count of the minute, UTC; where none is planned the pool keeps its own."""
+        minute = (fleet.t_s // MINUTE_S + EPOCH_MINUTE).astype(np.int64) % WEEK_MINUTES
+        planned = self._plans[role][minute, np.arange(fleet.lanes)]
+        known = ~np.isnan(planned)
+        count = np.where(known, planned, fleet.desired[role])
+        return PoolOrders(count, np.where(known, Why.PLANNED, Why.NO_PLAN), planned)
+
+    def _readings(self, pool: _Lanes, fleet: Fleet) -> tuple[Floats, Floats]:
+        """Return the newest and the highest recent total of a pool's signal."""
+        key, scraped = pool.key or ("", ""), fleet.scraped
+        if pool.mean:
+            running = fleet.reporting.get(pool.role, fleet.desired[pool.role])
+            scraped = Scraped(scraped.window_s, {key: scraped.values[key] * running})
+        newest = by_lane(lambda window_s: scraped.mean(key, window_s), self._window_s)
+        highest = by_lane(
+            lambda window_s, over_s: scraped.highest(key, window_s, over_s), self._window_s, self._over_s
+        )
+        return newest, highest
+
+    def _alarm(self, pool: _Lanes, fleet: Fleet) -> _Alarm:
+        worst = _Alarm(np.zeros(fleet.lanes), np.full(fleet.lanes, -np.inf), np.zeros(fleet.lanes, bool))
+        if self._mode != "metric":
+            return worst
+        for guard in pool.guards:
+            key = guard.key
+            ratio = by_lane(lambda s, key=key: fleet.scraped.mean(key, s), self._window_s) / guard.limit
+            known = np.isfinite(ratio)
+            passed = np.where(ratio > guard.above, guard.add, -np.inf)
+            worse = known & (ratio > worst.ratio)
+            worst.blind |= ~known
+            worst.add = np.where(worse, passed.max(axis=0, initial=-np.inf), worst.add)
+            worst.ratio = np.where(worse, ratio, worst.ratio)
+        return worst
+
+    def _follow(
+        self, leader: _Lanes, pool: _Lanes, led: PoolOrders, alarm: _Alarm, fleet: Fleet
+    ) -> PoolOrders:
+        """Size the other pool: with the leader in its direction, else back inside the tolerance."""
+        before, current = fleet.desired[leader.role], fleet.desired[pool.role]
+        most = np.maximum(leader.of["most"], before)
+        count = np.minimum(np.maximum(led.count, leader.of["least"]), most)
+        goal = follower_count(leader.role, count, self._ratio)
+        grows, shrinks, blind = count > before, count < before, led.code == Why.MISSING
+        together = np.where(grows, np.maximum(current, goal), np.minimum(current, goal))
+        moves = (grows | shrinks) & ~blind
+        asked = PoolOrders(
+            np.where(moves, together, current),
+            np.where(blind, Why.MISSING, np.where(moves, Why.RATIO, Why.NOTHING)),
+            np.where(moves, goal, np.nan),
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            prefill, decode = (current, before) if pool.role == "prefill" else (before, current)
+            now = prefill / (decode if pool.role == "prefill" else np.maximum(decode, 1.0))
+        off = ~blind & ~moves & (goal != current) & (np.abs(now - self._ratio) > self._deviation)
+        _step_out(pool, fleet.t_s, current, goal, off & (goal > current), asked)
+        into = off & (goal < current)
+        _step_in(pool, fleet.t_s, current, goal, into, _veto([alarm], np.zeros(fleet.lanes, bool)), asked)
+        asked.code = np.where(off & (asked.count != current), Why.RATIO, asked.code)
+        asked.wanted = np.where(off, goal, asked.wanted)
+        return asked
+
+    def _settle(self, pool: _Lanes, alarm: _Alarm, asked: PoolOrders, fleet: Fleet, orders: Orders) -> None:
+        """Restore or end observations, hold the bounds, and remember what was done."""
+        t_s, before = fleet.t_s, fleet.desired[pool.role]
+        soft = ~np.isnan(self._observe_s)
+        over = t_s - pool.since_s >= np.where(soft, self._observe_s, 0.0)
+        pool.draining = np.where(over, 0.0, pool.draining)
+        back = before + pool.draining
+        comes_back = (pool.draining > 0) & (alarm.ratio > 1.0) & (back >= asked.count)
+        after = np.where(comes_back, back, asked.count)
+        code = np.where(comes_back, Why.RESTORED, asked.code)
+        bounded = np.maximum(np.minimum(after, np.maximum(pool.of["most"], before)), pool.of["least"])
+        code = np.where(bounded == after, code, Why.BOUND)
+        restored = np.minimum(pool.draining, np.maximum(0.0, bounded - before))
+        out, into = bounded > before, bounded < before
+        pool.last_out_s = np.where(out, t_s, pool.last_out_s)
+        pool.last_in_s = np.where(into, t_s, pool.last_in_s)
+        leaves = into & soft
+        pool.draining = np.where(leaves, pool.draining + before - bounded, pool.draining - restored)
+        pool.since_s = np.where(leaves, t_s, pool.since_s)
+        role = pool.role
+        orders.counts[role], orders.code[role], orders.wanted[role] = bounded, code, asked.wanted
+        if soft.any():
+            orders.restored[role], orders.draining[role] = restored, pool.draining.copy()
+
+
+def _keep(count: Floats, why: Why) -> PoolOrders:
+    return PoolOrders(count, np.full(count.size, why, np.int64), np.full(count.size, np.nan))
+
+
+def _size(
+    pool: _Lanes, newest: Floats, highest: Floats, alarms: Sequence[_Alarm], fleet: Fleet
+) -> PoolOrders:
+    """Size one pool in proportion: dead band on wanted ÷ current, then rests and step limits."""
+    current, target = fleet.desired[pool.role], pool.of["target"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        need, peak = newest / target, highest / target
+        running = np.maximum(current, 1.0)
+        seen = np.isfinite(need) & (newest >= 0) & (target > 0)
+        goal, low = np.maximum(1.0, round_up(need)), np.maximum(1.0, round_up(peak))
+        none = seen & (current <= 0)
+        out = seen & ~none & (need / running > pool.of["above"]) & (goal > current)
+        into = seen & ~none & ~out & (peak / running < pool.of["below"]) & (low < current)
+    asked = PoolOrders(
+        np.where(none, goal, current),
+        np.where(none, Why.GROWS, np.where(seen, Why.HOLDS, Why.MISSING)),
+        np.where(into, peak, np.where(seen, need, np.nan)),
+    )
+    _step_out(pool, fleet.t_s, current, goal, out, asked)
+    _step_in(pool, fleet.t_s, current, low, into, _veto(alarms, newest == 0), asked)
+    return asked
+
+
+def _veto(alarms: Sequence[_Alarm], idle: Mask) -> Integers:
+    """Return why a pool may not shrink, `Why.NOTHING` where it may. An idle pool has no latency to see."""
+    blind = np.any([alarm.blind for alarm in alarms], axis=0) & ~idle
+    over = np.any([alarm.ratio > 1.0 for alarm in alarms], axis=0)
+    return np.where(over, Why.VETOED, np.where(blind, Why.BLIND, Why.NOTHING))
+
+
+def _share(fraction: Floats, current: Floats, *, up: bool) -> Floats:
+    """Return how many instances one action may move: rounded to the larger step out, the smaller one in."""
+    with np.errstate(invalid="ignore"):
+        exact = fraction * current
+        whole = np.ceil(exact - ROUNDING) if up else np.floor(exact + ROUNDING)
+    return np.where(np.isinf(fraction), np.inf, np.maximum(1.0, whole))
+
+
+def _step_out(
+    pool: _Lanes, t_s: Floats, current: Floats, goal: Floats, wants: Mask, asked: PoolOrders
+) -> None:
+    """Grow towards the goal: rounded up, so that a small pool is never slower than its fraction."""
+    if not wants.any():
+        return
+    rests = wants & (t_s - pool.last_out_s < pool.of["rest_out"])
+    change = np.maximum(1.0, np.ceil(pool.of["dampening"] * (goal - current) - ROUNDING))
+    after = current + np.minimum(change, _share(pool.of["max_out"], current, up=True))
+    acts = wants & ~rests
+    asked.count = np.where(acts, after, asked.count)
+    grows = np.where(after < goal, Why.STEP_LIMIT, Why.GROWS)
+    asked.code = np.where(rests, Why.RESTS, np.where(acts, grows, asked.code))
+
+
+def _step_in(
+    pool: _Lanes, t_s: Floats, current: Floats, goal: Floats, wants: Mask, veto: Integers, asked: PoolOrders
+) -> None:
+    """Shrink towards the goal: rounded down, one instance at least, unless a guard or a rest forbids it."""
+    if not wants.any():
+        return
+    off = np.isinf(pool.of["rest_in"])
+    rests = t_s - np.maximum(pool.last_in_s, pool.last_out_s) < pool.of["rest_in"]
+    change = np.maximum(1.0, np.floor(pool.of["dampening"] * (current - goal) + ROUNDING))
+    after = current - np.minimum(change, _share(pool.of["max_in"], current, up=False))
+    acts = wants & (veto == Why.NOTHING) & ~off & ~rests
+    asked.count = np.where(acts, after, asked.count)
+    shrinks = np.where(after > goal, Why.STEP_LIMIT, Why.SHRINKS)
+    held = np.where(veto != Why.NOTHING, veto, np.where(off, Why.DISABLED, Why.RESTS))
+    asked.code = np.where(acts, shrinks, np.where(wants, held, asked.code))
+
+
+def _guard_step(pool: _Lanes, alarm: _Alarm, t_s: Floats, current: Floats, asked: PoolOrders) -> None:
+    """Let the worst guard of a pool add instances, unless those asked for before can't have started yet."""
+    if not (alarm.add > -np.inf).any():
+        return
+    waits = t_s - pool.last_out_s < np.maximum(pool.of["rest_out"], pool.of["start_up"])
+    share = np.where(alarm.add > -np.inf, alarm.add, 0.0)
+    add = np.maximum(1.0, np.ceil(share * current - ROUNDING))
+    goal = current + np.minimum(add, _share(pool.of["max_out"], current, up=True))
+    acts = (alarm.add > -np.inf) & ~waits & (goal > asked.count)
+    asked.count = np.where(acts, goal, asked.count)
+    asked.code = np.where(acts, Why.GUARD, asked.code)
