@@ -1,7 +1,30 @@
-"""Autoscalers of the field as functions over one observation: rules, parameters and how they are sized."""
+"""Everything that can run a policy: parameters and rules of autoscalers, for arrays of lanes."""
 
+from hs_analysis.controllers.heteroscale import HeteroScale
 from hs_analysis.controllers.kthena import RatioConstraint
-from hs_analysis.controllers.registry import CONTROLLERS, Autoscaler, Controller, Sizing
-from hs_analysis.controllers.view import PoolView, Reply
+from hs_analysis.controllers.lanes import Batch, Fleet, Orders, Scraped, Why, in_words
+from hs_analysis.controllers.registry import (
+    CONTROLLERS,
+    Autoscaler,
+    Controller,
+    Sizing,
+    batch_of,
+    structure,
+)
 
-__all__ = ["CONTROLLERS", "Autoscaler", "Controller", "PoolView", "RatioConstraint", "Reply", "Sizing"]
+__all__ = [
+    "CONTROLLERS",
+    "Autoscaler",
+    "Batch",
+    "Controller",
+    "Fleet",
+    "HeteroScale",
+    "Orders",
+    "RatioConstraint",
+    "Scraped",
+    "Sizing",
+    "Why",
+    "batch_of",
+    "in_words",
+    "structure",
+]

@@ -9,16 +9,27 @@ shrink.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
+import numpy as np
+
+from hs_analysis.controllers.lanes import (
+    Fleet,
+    Floats,
+    Key,
+    Mask,
+    PerLane,
+    PoolOrders,
+    Why,
+    by_lane,
+    key_of,
+    round_up,
+)
+from hs_analysis.controllers.view import documented
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
 SOURCES = "https://github.com/vllm-project/aibrix, pkg/controller/podautoscaler (not in its documentation)"
-
-History = tuple[tuple[float, int], ...]
-"""(time [Unix s], recommendation) within the longer cooldown window."""
 
 
 @dataclass(frozen=True)
@@ -72,67 +83,119 @@ class Kpa:
         return (self.signal,)
 
 
-@dataclass(frozen=True, slots=True)
-class KpaMemory:
-    """When panic was last due [Unix s], the most it asked for, and recommendations."""
-
-    panic_s: float | None = None
-    most: int = 0
-    history: History = ()
+def structure(parameters: Apa | Kpa) -> Hashable:
+    """Return what parameters have to have in common to share a batch."""
+    return parameters.signal, isinstance(parameters, Apa) and parameters.total
 
 
-def decide_apa(parameters: Apa, view: PoolView, memory: History | None) -> Reply:
-    """Ask for current × use ÷ target outside the tolerances, at most doubled or halved at once."""
-    value = view.mean(parameters.signal, parameters.averaging_s)
-    current = view.desired
-    if value is None:
-        return Reply(current, memory or (), f"{parameters.signal} is missing: hold")
-    running = max(1.0, min(view.ready, float(current)))
-    ratio = (value / running if parameters.total else value) / parameters.target
-    goal = current
-    if ratio > 1 + parameters.up_tolerance:
-        goal = min(round_up(current * ratio), math.ceil(parameters.max_scale_up_rate * current))
-    elif ratio < 1 - parameters.down_tolerance:
-        goal = max(round_up(current * ratio), math.floor(current / parameters.max_scale_down_rate))
-    goal = _bounded(goal, parameters)
-    count, history = _cooled(goal, current, view.t_s, memory or (), parameters)
-    return Reply(count, history, f"{parameters.signal} is {ratio:.2f} of its target, wants {goal}")
+class _Cooled(PerLane):
+    """Bounds and cooldown windows: within the window of a direction its extreme recommendation counts."""
+
+    def __init__(self, parameters: Sequence[Apa | Kpa]) -> None:
+        self.least = np.array([one.min_replicas for one in parameters], float)
+        self.most = np.array([one.max_replicas for one in parameters], float)
+        self.up_s = np.array([one.up_cooldown_s for one in parameters], float)
+        self.down_s = np.array([one.down_cooldown_s for one in parameters], float)
+        self.seen: list[tuple[Floats, Floats]] = []
+
+    def count(self, goal: Floats, current: Floats, t_s: Floats, known: Mask) -> PoolOrders:
+        """Return what is asked for where a goal is known, and remember it; elsewhere the count holds."""
+        bounded = np.minimum(np.maximum(goal, self.least), self.most)
+        reach = np.maximum(self.up_s, self.down_s)
+        self.seen = [one for one in self.seen if (t_s - one[0] < reach).any()]
+        highest = lowest = bounded
+        for then, asked in self.seen:
+            age = t_s - then  # NaN where nothing was recommended then
+            highest = np.where(age < self.up_s, np.maximum(highest, asked), highest)
+            lowest = np.where(age < self.down_s, np.minimum(lowest, asked), lowest)
+        self.seen.append((np.where(known, t_s, np.nan), bounded))
+        after = np.where(bounded > current, highest, np.where(bounded < current, lowest, current))
+        count = np.where(known, after, current)
+        code = np.where(count > current, Why.GROWS, np.where(count < current, Why.SHRINKS, Why.HOLDS))
+        return PoolOrders(count, np.where(known, code, Why.MISSING), np.where(known, bounded, np.nan))
 
 
-def decide_kpa(parameters: Kpa, view: PoolView, memory: KpaMemory | None) -> Reply:
-    """Ask for what the stable window needs, in panic the most that either window asked for."""
-    memory = memory or KpaMemory()
-    stable = view.mean(parameters.signal, parameters.stable_window_s)
-    panic = view.mean(parameters.signal, parameters.panic_window_s)
-    current, ready = view.desired, max(1, int(min(view.ready, view.desired) + 1e-9))
-    if stable is None or panic is None:
-        return Reply(current, memory, f"{parameters.signal} is missing: hold")
-    most = max(1, math.ceil(parameters.max_scale_up_rate * ready))
-    least = math.floor(ready / parameters.max_scale_down_rate)
-    wanted, urgent = (min(max(round_up(v / parameters.target), least), most) for v in (stable, panic))
-    over = round_up(panic / parameters.target) / ready >= parameters.panic_threshold
-    since = view.t_s if over else memory.panic_s
-    if since is not None and not over and view.t_s - since > parameters.stable_window_s:
-        since = None
-    held = max(memory.most, wanted, urgent) if since is not None else 0
-    goal = _bounded(held if since is not None else wanted, parameters)
-    count, history = _cooled(goal, current, view.t_s, memory.history, parameters)
-    mode = "panic" if since is not None else "stable"
-    return Reply(count, KpaMemory(since, held, history), f"{mode} mode wants {goal}")
+class ApaBatch(PerLane):
+    """APA in many lanes: current × use ÷ target outside the tolerances, at most doubled or halved at once."""
+
+    def __init__(self, parameters: Sequence[Apa], role: str) -> None:
+        first = parameters[0]
+        self._role, self._key, self._total = role, key_of(first.signal, role), first.total
+        self._target = np.array([one.target for one in parameters], float)
+        self._averaging_s = np.array([one.averaging_s for one in parameters], float)
+        self._up = np.array([1 + one.up_tolerance for one in parameters])
+        self._down = np.array([1 - one.down_tolerance for one in parameters])
+        self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
+        self._down_rate = np.array([one.max_scale_down_rate for one in parameters], float)
+        self._cooled = _Cooled(parameters)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that it needs."""
+        return (self._key,)
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]."""
+        return float(self._averaging_s.max())
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane."""
+        value = by_lane(lambda seconds: fleet.scraped.mean(self._key, seconds), self._averaging_s)
+        current = fleet.desired[self._role]
+        running = np.maximum(1.0, np.minimum(fleet.ready[self._role], current))
+        ratio = (value / running if self._total else value) / self._target
+        out, into = ratio > self._up, ratio < self._down
+        needed = round_up(current * ratio)
+        most, least = np.ceil(self._up_rate * current), np.floor(current / self._down_rate)
+        goal = np.where(out, np.minimum(needed, most), np.where(into, np.maximum(needed, least), current))
+        return self._cooled.count(goal, current, fleet.t_s, ~np.isnan(value))
 
 
-def _bounded(count: int, parameters: Apa | Kpa) -> int:
-    return min(max(count, parameters.min_replicas), parameters.max_replicas)
+class KpaBatch(PerLane):
+    """KPA in many lanes: what the stable window needs, in panic the most that either window asked for."""
 
+    def __init__(self, parameters: Sequence[Kpa], role: str) -> None:
+        self._role, self._key = role, key_of(parameters[0].signal, role)
+        self._target = np.array([one.target for one in parameters], float)
+        self._stable_s = np.array([one.stable_window_s for one in parameters], float)
+        self._panic_s = np.array([one.panic_window_s for one in parameters], float)
+        self._threshold = np.array([one.panic_threshold for one in parameters], float)
+        self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
+        self._down_rate = np.array([one.max_scale_down_rate for one in parameters], float)
+        self._cooled = _Cooled(parameters)
+        self._since_s = np.full(len(parameters), np.nan)  # when panic was last due
+        self._most = np.zeros(len(parameters))
 
-def _cooled(
-    goal: int, current: int, t_s: float, history: History, parameters: Apa | Kpa
-) -> tuple[int, History]:
-    """Take the extreme recommendation of the direction's window."""
-    reach = max(parameters.up_cooldown_s, parameters.down_cooldown_s)
-    seen = (*((t, n) for t, n in history if t_s - t < reach), (t_s, goal))
-    if goal == current:
-        return current, seen
-    window_s = parameters.up_cooldown_s if goal > current else parameters.down_cooldown_s
-    inside = [n for t, n in seen if t_s - t < window_s or t == t_s]
-    return (max(inside) if goal > current else min(inside)), seen
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that it needs."""
+        return (self._key,)
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]."""
+        return float(np.maximum(self._stable_s, self._panic_s).max())
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane."""
+        scraped, current = fleet.scraped, fleet.desired[self._role]
+        stable = by_lane(lambda seconds: scraped.mean(self._key, seconds), self._stable_s)
+        panic = by_lane(lambda seconds: scraped.mean(self._key, seconds), self._panic_s)
+        known = ~(np.isnan(stable) | np.isnan(panic))
+        ready = np.maximum(1.0, np.floor(np.minimum(fleet.ready[self._role], current) + 1e-9))
+        most = np.maximum(1.0, np.ceil(self._up_rate * ready))
+        least = np.floor(ready / self._down_rate)
+        calm, urgent = round_up(stable / self._target), round_up(panic / self._target)
+        wanted, rush = (np.minimum(np.maximum(one, least), most) for one in (calm, urgent))
+        over = urgent / ready >= self._threshold
+        since_s = np.where(over, fleet.t_s, self._since_s)
+        since_s = np.where(fleet.t_s - since_s > self._stable_s, np.nan, since_s)
+        panics = ~np.isnan(since_s)
+        held = np.where(panics, np.maximum(np.maximum(self._most, wanted), rush), 0.0)
+        self._since_s = np.where(known, since_s, self._since_s)
+        self._most = np.where(known, held, self._most)
+        goal = np.where(panics, held, wanted)
+        orders = self._cooled.count(goal, current, fleet.t_s, known)
+        orders.code = np.where(known & panics, Why.PANIC, orders.code)
+        return orders

@@ -10,10 +10,26 @@ hides itself. Workers of a pool are alike in the replay, so that "any" and "all"
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
+import numpy as np
+
+from hs_analysis.controllers.lanes import (
+    Fleet,
+    Floats,
+    Integers,
+    Key,
+    Mask,
+    PerLane,
+    PoolOrders,
+    Why,
+    by_lane,
+    key_of,
+    round_up,
+)
+from hs_analysis.controllers.view import documented
 
 DOC = "https://docs.nvidia.com/dynamo/latest/components/planner/planner-guide"
 SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner"
@@ -71,36 +87,90 @@ class DynamoThroughput:
         return (self.signal,)
 
 
-def decide_load(parameters: DynamoLoad, view: PoolView, memory: None) -> Reply:
-    """Add or remove one worker past the thresholds; observe only while workers are starting."""
-    value, current = view.last(parameters.signal), view.desired
-    if value is None:
-        return Reply(current, memory, f"{parameters.signal} is missing: hold")
-    if view.ready < current - 1e-6:
-        return Reply(current, memory, "scaling in progress: hold")
-    if view.role == "prefill":
-        whole = 1.0 if parameters.limits else parameters.context_tokens
-        if not whole:
-            return Reply(current, memory, "context length is not known: hold")
-        level = value / max(1.0, view.ready) / whole
-        above, below = parameters.limits or PREFILL_LIMITS[parameters.optimization_target]
-        out, idle = level >= above, level < below or level <= 0.0
-    else:
-        level = value
-        above, below = parameters.limits or DECODE_LIMITS[parameters.optimization_target]
-        out, idle = level > above, level < below
-    goal = current + 1 if out else current - 1 if idle else current
-    count = min(max(goal, parameters.min_endpoint), max(parameters.max_replicas, current))
-    return Reply(count, memory, f"{parameters.signal} stands at {level:.2f}, limits {above:g} and {below:g}")
+def structure(parameters: DynamoLoad | DynamoThroughput) -> Hashable:
+    """Return what parameters have to have in common to share a batch."""
+    return parameters.signal
 
 
-def decide_throughput(parameters: DynamoThroughput, view: PoolView, memory: float | None) -> Reply:
-    """Size the pool once an interval for the demand of the last one."""
-    current = view.desired
-    if memory is not None and view.t_s - memory < parameters.adjustment_s - 1e-6:
-        return Reply(current, memory)
-    value = view.mean(parameters.signal, parameters.adjustment_s)
-    if value is None:
-        return Reply(current, memory, f"{parameters.signal} is missing: hold")
-    wanted = max(round_up(value / parameters.per_engine), parameters.min_endpoint)
-    return Reply(min(wanted, parameters.max_replicas), view.t_s, f"predicted demand needs {wanted}")
+class DynamoLoadBatch(PerLane):
+    """Load-based scaling in many lanes: one worker past the thresholds, and none while workers start."""
+
+    def __init__(self, parameters: Sequence[DynamoLoad], role: str) -> None:
+        self._role, self._key = role, key_of(parameters[0].signal, role)
+        table = PREFILL_LIMITS if role == "prefill" else DECODE_LIMITS
+        limits = [one.limits or table[one.optimization_target] for one in parameters]
+        self._above, self._below = np.array(limits, float).T
+        # Tokens of a worker that count 1: its context length, unknown = 0, or a token where limits are set.
+        self._whole = np.array([1.0 if one.limits else one.context_tokens or 0.0 for one in parameters])
+        self._least = np.array([one.min_endpoint for one in parameters], float)
+        self._most = np.array([one.max_replicas for one in parameters], float)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that it needs."""
+        return (self._key,)
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]: the newest row."""
+        return 0.0
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane."""
+        value, current = fleet.scraped.last(self._key), fleet.desired[self._role]
+        ready = fleet.ready[self._role]
+        missing = np.isnan(value)
+        if self._role == "prefill":
+            missing |= self._whole == 0
+            level = value / np.maximum(1.0, ready) / np.where(self._whole == 0, np.nan, self._whole)
+            out, idle = level >= self._above, (level < self._below) | (level <= 0.0)
+        else:
+            out, idle = value > self._above, value < self._below
+        starting = ready < current - 1e-6
+        goal = np.where(out, current + 1, np.where(idle, current - 1, current))
+        after = np.minimum(np.maximum(goal, self._least), np.maximum(self._most, current))
+        held = missing | starting
+        count = np.where(held, current, after)
+        code = np.where(missing, Why.MISSING, np.where(starting, Why.STARTING, _moved(goal, count, current)))
+        return PoolOrders(count, code, np.where(held, np.nan, goal))
+
+
+class DynamoThroughputBatch(PerLane):
+    """Throughput-based scaling in many lanes: once an interval, for the demand of the last one."""
+
+    def __init__(self, parameters: Sequence[DynamoThroughput], role: str) -> None:
+        self._role, self._key = role, key_of(parameters[0].signal, role)
+        self._per_engine = np.array([one.per_engine for one in parameters], float)
+        self._adjustment_s = np.array([one.adjustment_s for one in parameters], float)
+        self._least = np.array([one.min_endpoint for one in parameters], float)
+        self._most = np.array([one.max_replicas for one in parameters], float)
+        self._decided_s = np.full(len(parameters), -np.inf)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that it needs."""
+        return (self._key,)
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]."""
+        return float(self._adjustment_s.max())
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane whose interval is over."""
+        current, t_s = fleet.desired[self._role], fleet.t_s
+        due = t_s - self._decided_s >= self._adjustment_s - 1e-6
+        value = by_lane(lambda seconds: fleet.scraped.mean(self._key, seconds), self._adjustment_s)
+        acts = due & ~np.isnan(value)
+        goal = round_up(value / self._per_engine)
+        count = np.where(acts, np.minimum(np.maximum(goal, self._least), self._most), current)
+        self._decided_s = np.where(acts, t_s, self._decided_s)
+        code = np.where(acts, _moved(goal, count, current), np.where(due, Why.MISSING, Why.NOTHING))
+        return PoolOrders(count, code, np.where(acts, goal, np.nan))
+
+
+def _moved(goal: Floats, count: Floats, current: Floats) -> Integers:
+    """Return why a count is asked for: its direction, or the bound that stopped it."""
+    code = np.where(count > current, Why.GROWS, np.where(count < current, Why.SHRINKS, Why.HOLDS))
+    bounded: Mask = count != goal
+    return np.where(bounded, Why.BOUND, code)

@@ -265,7 +265,7 @@ class PerLane:
 def _taken(value: Any, lanes: Integers) -> Any:
     if isinstance(value, np.ndarray):
         return value[..., lanes]
-    if isinstance(value, PerLane):
+    if callable(getattr(value, "take", None)):
         return value.take(lanes)
     if isinstance(value, dict):
         return {key: _taken(one, lanes) for key, one in value.items()}

@@ -1,17 +1,17 @@
-"""The autoscalers a replay knows: their rules, parameters, what they observe, and how they are sized."""
+"""The autoscalers that are known: parameters, batches, what they observe, and how they are sized."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, Self
 
-from hs_analysis.controllers import aibrix, dynamo, hpa, keda, kthena
+import numpy as np
+
+from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthena
+from hs_analysis.controllers.heteroscale import HeteroScale, HeteroScaleBatch
 from hs_analysis.controllers.kthena import RatioConstraint, within_ratio
-from hs_analysis.controllers.view import PoolView, Reply
-
-Rule = Callable[[Any, PoolView, Any], Reply]
-"""(parameters, what is seen, memory of the answer before, None at first) → the count asked for."""
+from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Key, Orders, PerLane, PoolOrders, Why
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,24 @@ class Autoscaler:
     name: str
     pools: Mapping[str, Any]
     together: RatioConstraint | None = None
+
+
+class PoolBatch(Protocol):
+    """One controller a lane for one pool, with memory; made from ``(parameters of each lane, role)``."""
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Decide in every lane, and remember what is needed for the next decision."""
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same controllers, with all that they remember, for some lanes."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +79,12 @@ class Controller:
         Its row in the replay table.
     title
         What it is, in a few words.
-    rule
-        Decides one pool.
     parameters
         Dataclass of one pool's parameters; each field with a default says where it is documented.
+    batch
+        Decides one pool in many lanes.
+    structure
+        What parameters have to have in common to share a batch.
     observes
         What it looks at, in words.
     source
@@ -75,36 +95,12 @@ class Controller:
 
     name: str
     title: str
-    rule: Rule
     parameters: type
+    batch: Callable[[Sequence[Any], str], PoolBatch]
+    structure: Callable[[Any], Hashable]
     observes: str
     source: str
     size: Callable[[Sizing], Autoscaler | str] = field(repr=False)
-
-
-def step(
-    scaler: Autoscaler, views: Mapping[str, PoolView], memory: Mapping[str, Any]
-) -> tuple[dict[str, int], dict[str, Any], str]:
-    """Let every pool's rule decide, then bind the pools together.
-
-    Returns
-    -------
-    tuple
-        Counts of the pools that have parameters, memories, and the reasons in words.
-    """
-    answers = {
-        role: RULES[type(one)](one, views[role], memory.get(role))
-        for role, one in scaler.pools.items()
-        if role in views
-    }
-    counts = {role: answer.count for role, answer in answers.items()}
-    reasons = [f"{role}: {answer.reason}" for role, answer in answers.items() if answer.reason]
-    if scaler.together is not None and {"prefill", "decode"} <= set(counts):
-        bound = within_ratio(counts, scaler.together)
-        if bound != counts:
-            reasons.append(f"ratio: {bound['prefill']} to {bound['decode']}")
-        counts = bound
-    return counts, {role: answer.memory for role, answer in answers.items()}, "; ".join(reasons)
 
 
 def _by_work(sizing: Sizing, name: str, make: Callable[[str, float, int, int], Any]) -> Autoscaler | str:
@@ -192,34 +188,115 @@ def _size_kthena(sizing: Sizing) -> Autoscaler | str:
 
 CONTROLLERS: tuple[Controller, ...] = (
     Controller(
-        "hpa", "Kubernetes HPA with default behaviour", hpa.decide, hpa.Hpa,
+        "hpa", "Kubernetes HPA with default behaviour", hpa.Hpa, hpa.HpaBatch, hpa.structure,
         "pool total ÷ target (AverageValue), pods not ready", hpa.DOC, _size_hpa,
     ),
     Controller(
-        "keda", "KEDA ScaledObject with default settings", keda.decide, keda.Keda,
+        "keda", "KEDA ScaledObject with default settings", keda.Keda, keda.KedaBatch, keda.structure,
         "the same through a Prometheus trigger, where an empty answer counts as zero", keda.DOC, _size_keda,
     ),
     Controller(
-        "aibrix_apa", "AIBrix APA", aibrix.decide_apa, aibrix.Apa,
+        "aibrix_apa", "AIBrix APA", aibrix.Apa, aibrix.ApaBatch, aibrix.structure,
         "pool total per ready pod against its target", aibrix.DOC, _size_apa,
     ),
     Controller(
-        "aibrix_kpa", "AIBrix KPA", aibrix.decide_kpa, aibrix.Kpa,
+        "aibrix_kpa", "AIBrix KPA", aibrix.Kpa, aibrix.KpaBatch, aibrix.structure,
         "pool total over a stable and a panic window", aibrix.DOC, _size_kpa,
     ),
     Controller(
-        "dynamo_load", "Dynamo planner, load-based thresholds", dynamo.decide_load, dynamo.DynamoLoad,
-        "queued prefill tokens per worker, KV-cache usage", dynamo.DOC, _size_dynamo_load,
+        "dynamo_load", "Dynamo planner, load-based thresholds", dynamo.DynamoLoad, dynamo.DynamoLoadBatch,
+        dynamo.structure, "queued prefill tokens per worker, KV-cache usage", dynamo.DOC, _size_dynamo_load,
     ),
     Controller(
-        "dynamo_throughput", "Dynamo planner, throughput-based", dynamo.decide_throughput,
-        dynamo.DynamoThroughput, "completed work of the last interval", dynamo.DOC, _size_dynamo_throughput,
+        "dynamo_throughput", "Dynamo planner, throughput-based", dynamo.DynamoThroughput,
+        dynamo.DynamoThroughputBatch, dynamo.structure, "completed work of the last interval", dynamo.DOC,
+        _size_dynamo_throughput,
     ),
     Controller(
-        "kthena", "Kthena with the derived band as ratio constraint", kthena.decide, kthena.Kthena,
-        "pool total ÷ target per role, then prefill ÷ decode", kthena.SOURCES, _size_kthena,
+        "kthena", "Kthena with the derived band as ratio constraint", kthena.Kthena, kthena.KthenaBatch,
+        kthena.structure, "pool total ÷ target per role, then prefill ÷ decode", kthena.SOURCES, _size_kthena,
     ),
 )  # fmt: skip
-"""Reactive autoscalers. HeteroScale's rule is ``policy.rule``; fixed counts are ``replay.schedules``."""
+"""Reactive autoscalers. HeteroScale's rule is ``heteroscale``; fixed counts need no controller."""
 
-RULES: dict[type, Rule] = {row.parameters: row.rule for row in CONTROLLERS}
+_ROWS: Mapping[type, Controller] = {row.parameters: row for row in CONTROLLERS}
+
+
+class AutoscalerBatch(PerLane):
+    """Autoscalers of one structure in many lanes: every pool decides alone, then the ratio binds them.
+
+    Nothing is decided in a lane that no row reached: it would be read as a metric that is missing.
+    """
+
+    def __init__(self, controls: Sequence[Autoscaler]) -> None:
+        first = controls[0]
+        self._pools: dict[str, PoolBatch] = {
+            role: _ROWS[type(one)].batch([c.pools[role] for c in controls], role)
+            for role, one in first.pools.items()
+        }
+        bands = [c.together for c in controls]
+        self._bands = None if first.together is None else np.array(bands, object)
+        self._seen = np.zeros(len(controls), bool)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+        return tuple(dict.fromkeys(key for pool in self._pools.values() for key in pool.keys))
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+        return max((pool.reach_s for pool in self._pools.values()), default=0.0)
+
+    def step(self, fleet: Fleet) -> Orders:
+        """Decide in every lane."""
+        found = {role: pool.step(fleet) for role, pool in self._pools.items() if role in fleet.desired}
+        orders = Orders(
+            {role: one.count for role, one in found.items()},
+            {role: one.code for role, one in found.items()},
+            {role: one.wanted for role, one in found.items()},
+        )
+        if self._bands is not None and {"prefill", "decode"} <= set(found):
+            bound = within_ratio(orders.counts, self._bands.tolist())
+            for role in ("prefill", "decode"):
+                moved = bound[role] != orders.counts[role]
+                orders.code[role] = np.where(moved, Why.RATIO, orders.code[role])
+            orders.counts.update(bound)
+        self._wait_for_a_row(fleet, orders)
+        return orders
+
+    def _wait_for_a_row(self, fleet: Fleet, orders: Orders) -> None:
+        """Keep the counts of lanes where no reading ever brought a value."""
+        if self._seen.all():
+            return
+        for key in self.keys:
+            self._seen |= ~np.isnan(fleet.scraped.values[key]).all(axis=0)
+        for role, count in orders.counts.items():
+            orders.counts[role] = np.where(self._seen, count, fleet.desired[role])
+            orders.code[role] = np.where(self._seen, orders.code[role], Why.MISSING)
+
+
+def structure(control: Autoscaler | HeteroScale) -> Hashable:
+    """Return what controls have to have in common to share a batch: all that is not a number."""
+    if isinstance(control, HeteroScale):
+        return HeteroScale, heteroscale.structure(control)
+    pools = tuple(
+        (role, type(one), _ROWS[type(one)].structure(one)) for role, one in sorted(control.pools.items())
+    )
+    return Autoscaler, pools, control.together is not None
+
+
+def batch_of(controls: Sequence[Autoscaler | HeteroScale]) -> Batch:
+    """Return the batch that runs controls, one a lane.
+
+    Raises
+    ------
+    ValueError
+        When they differ in structure.
+    """
+    if len({structure(control) for control in controls}) != 1:
+        raise ValueError("controls of one batch need one structure")
+    ours = [control for control in controls if isinstance(control, HeteroScale)]
+    if ours:
+        return HeteroScaleBatch(ours)
+    return AutoscalerBatch([control for control in controls if isinstance(control, Autoscaler)])

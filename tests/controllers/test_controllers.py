@@ -10,63 +10,13 @@ from controllers.views import view, walk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.controllers import CONTROLLERS, Autoscaler, RatioConstraint, Sizing
-from hs_analysis.controllers.aibrix import Apa, Kpa, decide_apa
-from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput, decide_load
+from hs_analysis.controllers import RatioConstraint
 from hs_analysis.controllers.hpa import Hpa, Metric, Operand
 from hs_analysis.controllers.keda import Fallback, Keda, decide
 from hs_analysis.controllers.kthena import Kthena, within_ratio
-from hs_analysis.controllers.registry import step
 
 NAN = math.nan
 TRIGGER = Hpa((Metric("load", 100.0),))
-
-
-def sizing(**changes: object) -> Sizing:
-    """Return what a P/D service knows of itself."""
-    known = Sizing(
-        targets={"prefill": 2000.0, "decode": 1000.0},
-        work={"prefill": "prefill_tps_effective", "decode": "decode_tps"},
-        readable=frozenset(
-            {
-                ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"),
-                *((s, r) for s in ("kv_usage", "queue_length") for r in ("prefill", "decode")),
-            }
-        ),
-        bounds={"prefill": (1, 20), "decode": (1, 10)},
-        ratio=(2.0, 1.8, 2.2),
-    )  # fmt: skip
-    return dataclasses.replace(known, **changes)
-
-
-def test_every_row_says_where_its_numbers_come_from() -> None:
-    """Names and parameter types are unique; defaults have a source; each is sized or says why."""
-    assert len({row.name for row in CONTROLLERS}) == len({row.parameters for row in CONTROLLERS}) == 7
-    for row in CONTROLLERS:
-        assert row.source.startswith("https://")
-        assert row.observes
-        for field in dataclasses.fields(row.parameters):
-            if field.default is not dataclasses.MISSING and field.name not in (
-                "signal", "context_tokens",
-            ):  # fmt: skip
-                assert field.metadata["source"], (row.name, field.name)
-        assert isinstance(row.size(sizing()), (Autoscaler, str))
-        assert isinstance(row.size(sizing(targets={}, readable=frozenset())), str)
-
-
-def test_sized_by_the_same_targets() -> None:
-    """At the target load every work-following autoscaler asks for the same counts."""
-    readings = {"prefill_tps_effective": [12_000.0], "decode_tps": [6_000.0]}
-    for row in CONTROLLERS:
-        scaler = row.size(sizing())
-        if isinstance(scaler, str):
-            continue
-        views = {
-            "prefill": view(readings, 6, role="prefill"),
-            "decode": view(readings, 6),
-        }
-        scaler = dataclasses.replace(scaler, together=None)
-        assert step(scaler, views, {})[0] == {"prefill": 6, "decode": 6}, row.name
 
 
 def test_keda_reads_an_empty_answer_as_zero_unless_told_otherwise() -> None:
@@ -126,58 +76,6 @@ def test_keda_rests_at_zero_after_its_cooldown_and_wakes() -> None:
     idle = Keda(TRIGGER, min_replica_count=3, idle_replica_count=0)
     assert walk(idle, [300.0] + [0.0] * 6 + [250.0], 3)[-2:] == [0, 3]
     assert decide(Keda(TRIGGER, activation_threshold=50.0), view([40.0], 0), None).count == 0
-
-
-def test_aibrix_apa_tolerances_and_rates() -> None:
-    """Within 10 % nothing; otherwise in proportion, at most doubled or halved."""
-    apa = Apa("load", 100.0)
-    loads = (440.0, 441.0, 2000.0, 370.0, 361.0, 10.0)
-    assert [decide_apa(apa, view([v], 4), None).count for v in loads] == [4, 5, 8, 4, 4, 2]
-    assert decide_apa(apa, view([NAN], 4), None).count == 4
-    assert decide_apa(dataclasses.replace(apa, total=False), view([150.0], 4), None).count == 6
-
-
-def test_aibrix_kpa_panics_and_does_not_shrink_until_the_surge_is_in_the_stable_window() -> None:
-    """A burst over twice the pool is followed by the panic window and held for the stable window."""
-    kpa = Kpa("load", 100.0, down_cooldown_s=0.0)
-    counts = walk(kpa, [400.0, 400.0, 900.0] + [100.0] * 6, 4)
-    assert counts[:3] == [4, 4, 8]
-    assert counts[3:6] == [8, 8, 8]
-    assert counts[-1] < 8
-
-
-def test_dynamo_thresholds_move_one_worker() -> None:
-    """Prefill by queued tokens of a worker ÷ context, decode by KV usage; nothing while workers start."""
-    prefill = DynamoLoad("queued_tokens", context_tokens=1000.0)
-    decode = DynamoLoad("kv_usage")
-
-    def asks(parameters: DynamoLoad, value: float, role: str, ready: float = 4.0) -> int:
-        return decide_load(
-            parameters, view({parameters.signal: [value]}, 4, ready=ready, role=role), None
-        ).count
-
-    assert [asks(prefill, v, "prefill") for v in (4000.0, 3999.0, 400.0, 399.0)] == [5, 4, 4, 3]
-    assert [asks(decode, v, "decode") for v in (1.01, 1.0, 0.6, 0.59)] == [5, 4, 4, 3]
-    assert asks(decode, 1.5, "decode", ready=3.0) == 4
-    eager = dataclasses.replace(decode, optimization_target="latency")
-    assert [asks(eager, v, "decode") for v in (0.41, 0.2, 0.09)] == [5, 4, 3]
-
-
-def test_dynamo_thresholds_may_be_set_by_hand() -> None:
-    """Queued tokens of a worker for prefill, KV usage for decode, without a context length."""
-    tokens = DynamoLoad("load", limits=(18_000.0, 4000.0))
-    counts = {
-        queue: decide_load(tokens, view([queue], 2, role="prefill"), None).count
-        for queue in (36_000.0, 20_000.0, 7000.0)
-    }
-    assert counts == {36_000.0: 3, 20_000.0: 2, 7000.0: 1}
-    usage = DynamoLoad("load", limits=(0.8, 0.4))
-    assert [decide_load(usage, view([v], 2), None).count for v in (0.85, 0.6, 0.3)] == [3, 2, 1]
-
-
-def test_dynamo_throughput_acts_once_an_interval() -> None:
-    """Every 180 s, on the mean of the interval."""
-    assert walk(DynamoThroughput("load", 100.0), [450.0, 900.0, 900.0, 900.0, 900.0], 4) == [5, 5, 5, 9, 9]
 
 
 @pytest.mark.parametrize(
