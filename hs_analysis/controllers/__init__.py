@@ -10,6 +10,7 @@ from hs_analysis.controllers.registry import (
     Sizing,
     batch_of,
     structure,
+    with_slots,
 )
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "batch_of",
     "in_words",
     "structure",
+    "with_slots",
 ]

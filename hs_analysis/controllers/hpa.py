@@ -1,23 +1,47 @@
-"""Kubernetes' HorizontalPodAutoscaler, version autoscaling/v2: ratio, missing pods, windows, rate policies.
+"""Kubernetes' HorizontalPodAutoscaler, version autoscaling/v2: ratio, starting pods, windows, rate policies.
 
 After the documentation, https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
-("Algorithm details", "Configurable scaling behavior"), and KEP-853 for the order of stabilisation and rate:
-https://github.com/kubernetes/enhancements/tree/master/keps/sig-autoscaling/853-configurable-hpa-scale-velocity.
-The count it starts from counts as a recommendation, ``recordInitialRecommendation`` of
-https://github.com/kubernetes/kubernetes, pkg/controller/podautoscaler/horizontal.go.
+("Algorithm details", "Configurable scaling behavior"), KEP-853 for the order of stabilisation and rate
+(https://github.com/kubernetes/enhancements/tree/master/keps/sig-autoscaling/853-configurable-hpa-scale-velocity),
+and https://github.com/kubernetes/kubernetes, pkg/controller/podautoscaler, for what they leave open: the count
+that is found counts as a recommendation, a count outside the bounds goes to the bound without a look at the
+metrics, and a pool of zero is left alone unless zero is allowed.
+
+The rules are written for arrays, one lane a controller (`hs_analysis.controllers.lanes`). A row holds several
+syncs. Readings do not change within a row, so what is recommended is constant in it; windows and rate
+policies are followed sync by sync.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+import copy
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
-from hs_analysis.controllers.view import PoolView, Reply, documented, round_up
+import numpy as np
+
+from hs_analysis.controllers.lanes import (
+    Fleet,
+    Floats,
+    Integers,
+    Key,
+    Mask,
+    PoolOrders,
+    Scraped,
+    Why,
+    key_of,
+    round_up,
+)
+from hs_analysis.controllers.view import documented
 
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
-NEVER = -math.inf
+
+SLACK = 1e-12
+"""Slack of a tolerance [ratio]: 1.1 is within 0.1 of 1 in floating point, too."""
+
+INSTANT_S = 1e-9
+"""Slack of an age beside a window or a period [s]."""
 
 Tolerances = tuple[float, float]
 """How far below and above 1 a ratio may be without a change."""
@@ -87,20 +111,6 @@ class Metric:
     how: Literal["sum", "max", "min"] = "sum"
     each: bool = False
 
-    def value(self, view: PoolView, empty: float | None = None) -> float | None:
-        """Return what the metric reads [unit of the first signal]; ``empty`` where nothing was scraped."""
-        first = view.mean(self.signal, self.averaging_s)
-        if not self.others:
-            return empty if first is None else first
-        rest = [(one.weight, view.mean(one.signal, one.averaging_s)) for one in self.others]
-        readings = [first, *(None if value is None else weight * value for weight, value in rest)]
-        if self.each:
-            readings = [empty if value is None else value for value in readings]
-        known = [value for value in readings if value is not None]
-        if len(known) < len(readings):
-            return empty
-        return sum(known) if self.how == "sum" else max(known) if self.how == "max" else min(known)
-
 
 @dataclass(frozen=True)
 class Hpa:
@@ -129,96 +139,49 @@ class Hpa:
         return down, up
 
 
-@dataclass(frozen=True, slots=True)
-class HpaMemory:
-    """Recommendations and changes that a window or a period still reaches: (time [Unix s], instances).
+def structure(parameters: Hpa) -> Hashable:
+    """Return what controllers of one batch have in common; they may differ in every other number.
 
-    The first recommendation is the count that the controller found when it first saw its pool.
+    Common are the metrics' readings, ranges and kinds, the sync period, and per direction how many rate
+    policies of which kind there are and which one is selected.
     """
-
-    recommended: tuple[tuple[float, int], ...]
-    changes: tuple[tuple[float, int], ...] = ()
-
-
-def decide(parameters: Hpa, view: PoolView, memory: HpaMemory | None) -> Reply:
-    """Ask for the count of one HorizontalPodAutoscaler.
-
-    A metric that can't be read holds the count; when others can, they may grow the pool but not shrink it.
-    """
-    values = tuple(metric.value(view) for metric in parameters.metrics)
-    return decide_on(parameters, values, view, memory)
+    metrics = tuple(
+        (m.signal, m.kind, m.averaging_s, tuple((o.signal, o.averaging_s) for o in m.others), m.how, m.each)
+        for m in parameters.metrics
+    )
+    directions = tuple(
+        (r.select, tuple(p.kind for p in r.policies)) for r in (parameters.up, parameters.down)
+    )
+    return metrics, parameters.sync_s, directions
 
 
-def decide_on(
-    parameters: Hpa, values: Sequence[float | None], view: PoolView, memory: HpaMemory | None
-) -> Reply:
-    """Ask for a count, given one value per metric. The controller syncs several times within a row."""
-    # Metrics known or not: within its windows a start keeps what it found.
-    memory = memory or HpaMemory(((view.t_s, view.desired),))
-    count = view.desired
-    wanted = recommendation(parameters, values, view)
-    for sync in range(max(1, round(view.window_s / parameters.sync_s))):
-        t_s = view.t_s + sync * parameters.sync_s
-        before = count
-        if wanted is not None:
-            count, memory = _stabilised(parameters, wanted, before, t_s, memory)
-            count = _limited(parameters, count, before, t_s, memory)
-        count = min(max(count, parameters.min_replicas), parameters.max_replicas)
-        if count != before:
-            kept = tuple(c for c in memory.changes if t_s - c[0] < _longest(parameters))
-            memory = HpaMemory(memory.recommended, (*kept, (t_s, count - before)))
-    why = "metric is missing" if wanted is None else f"wants {wanted} of {view.desired}"
-    return Reply(count, memory, f"{why}: {_direction(count, view.desired)}")
+def numbers(values: Sequence[float]) -> Floats:
+    """Return numbers of lanes as an array."""
+    return np.asarray(values, dtype=float)
 
 
-def recommendation(parameters: Hpa, values: Sequence[float | None], view: PoolView) -> int | None:
-    """Return the largest count of the metrics that can be read; None when it can't be told.
-
-    With one metric missing a smaller count than the current one is not recommended.
-    """
-    counts = [
-        _of_metric(metric, value, view, parameters.tolerances)
-        for metric, value in zip(parameters.metrics, values, strict=True)
-    ]
-    known = [count for count in counts if count is not None]
-    if not known or (len(known) < len(counts) and max(known) < view.desired):
-        return None
-    return max(known)
-
-
-def _of_metric(metric: Metric, value: float | None, view: PoolView, tolerance: Tolerances) -> int | None:
-    if value is None or not math.isfinite(value):
-        return None
-    current, ready = view.desired, max(1, min(view.desired, int(view.ready + 1e-9)))
-    if current == 0:
-        return max(1, round_up(value / metric.target)) if value > 0 else 0
-    if metric.kind == "AverageValue":
-        return (
-            current if _near(value / metric.target / current, tolerance) else round_up(value / metric.target)
-        )
-    if metric.kind == "Value":
-        ratio = value / metric.target
-        return current if _near(ratio, tolerance) else round_up(ratio * ready)
-    return replicas_for([value] * ready, current - ready, metric.target, current, tolerance)
+def in_tolerance(ratio: Floats, below: Floats, above: Floats) -> Mask:
+    """Whether a ratio is near enough to 1 for no change; NaN is not."""
+    found: Mask = (ratio >= 1.0 - below - SLACK) & (ratio <= 1.0 + above + SLACK)
+    return found
 
 
 def replicas_for(
-    metrics: Sequence[float | None],
-    unready: int,
-    target: float,
-    current: int,
-    tolerance: Tolerances = (0.1, 0.1),
-) -> int:
-    """Return the count for a metric of single pods.
+    mean: Floats, known: Floats, missing: Floats, unready: Floats, target: Floats, current: Floats,
+    below: Floats, above: Floats,
+) -> Floats:  # fmt: skip
+    """Return the counts for a metric of single pods.
 
     Parameters
     ----------
-    metrics
-        Value of each ready pod; None = missing. At least one must be known.
+    mean
+        Mean of the ready pods that have a value; NaN stays NaN.
+    known, missing
+        Ready pods with a value (at least one) and without.
     unready
         Pods not yet ready.
-    target, current, tolerance
-        Reply mean, pods now, and how near 1 the ratio must be to change nothing.
+    target, current, below, above
+        Mean to keep, pods now, and how near 1 the ratio must be to change nothing.
 
     Notes
     -----
@@ -226,70 +189,455 @@ def replicas_for(
     more; pods not yet ready count at zero when more are asked for. If that turns the direction round or comes
     within the tolerance, the count stays.
     """
-    known = [value for value in metrics if value is not None]
-    missing = len(metrics) - len(known)
-    ratio = sum(known) / len(known) / target
-    rebalance = unready > 0 and ratio > 1
-    if not missing and not rebalance:
-        return current if _near(ratio, tolerance) else round_up(ratio * len(known))
-    pods = len(known) + missing + (unready if rebalance else 0)
-    new = (sum(known) + (missing * target if ratio < 1 else 0.0)) / pods / target
-    if _near(new, tolerance) or (ratio < 1) != (new < 1):
-        return current
+    ratio = mean / target
+    low = ratio < 1.0
+    rebalance = (unready > 0) & (ratio > 1.0)
+    plain = np.where(in_tolerance(ratio, below, above), current, round_up(ratio * known))
+    pods = known + missing + np.where(rebalance, unready, 0.0)
+    total = mean * known + np.where(low, missing * target, 0.0)
+    new = total / pods / target
     count = round_up(new * pods)
-    return current if (new < 1) == (count > current) else count
+    turned = (low != (new < 1.0)) | ((new < 1.0) == (count > current))
+    filled = np.where(in_tolerance(new, below, above) | turned, current, count)
+    # No comparison may turn a mean that is not known into a count.
+    return np.where(np.isnan(mean), np.nan, np.where((missing > 0) | rebalance, filled, plain))
 
 
-def _near(ratio: float, tolerance: Tolerances) -> bool:
-    down, up = tolerance
-    return 1.0 - down - 1e-12 <= ratio <= 1.0 + up + 1e-12
+class History:
+    """The newest rows of an array first: a window on a longer one, so that a new row moves nothing."""
+
+    def __init__(self, depth: int, lanes: int, fill: float) -> None:
+        self.depth = depth
+        self._rows = np.full((2 * depth + 64, lanes), fill)
+        self._first = len(self._rows) - depth
+
+    def add(self, row: Floats) -> None:
+        """Put a row before the others; the oldest one may go."""
+        if not self.depth:
+            return
+        if not self._first:
+            kept = self.depth - 1
+            self._first = len(self._rows) - kept
+            self._rows[self._first :] = self._rows[:kept]
+        self._first -= 1
+        self._rows[self._first] = row
+
+    def newest(self, rows: int) -> Floats:
+        """Return the newest rows, newest first, as a view. Shape (rows, lanes)."""
+        found: Floats = self._rows[self._first : self._first + rows]
+        return found
+
+    def take(self, lanes: Integers) -> History:
+        """Return the same for some lanes, in memory of its own."""
+        taken = copy.copy(self)
+        taken._rows = self._rows[:, lanes]
+        return taken
 
 
-def _stabilised(
-    parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory
-) -> tuple[int, HpaMemory]:
-    """Take the lowest recommendation of the scale-up window, the highest of the scale-down window."""
-    up_s, down_s = parameters.up.stabilization_s, parameters.down.stabilization_s
-    seen = [r for r in memory.recommended if t_s - r[0] < up_s or t_s - r[0] < down_s]
-    lowest = highest = wanted
-    for t, count in seen:  # decided tens of thousands of times in a run
-        if count < lowest and t_s - t < up_s:
-            lowest = count
-        elif count > highest and t_s - t < down_s:
-            highest = count
-    return min(max(current, lowest), highest), HpaMemory((*seen, (t_s, wanted)), memory.changes)
+@dataclass(slots=True)
+class MetricLanes:
+    """One metric of all lanes: what they have in common, and their numbers, shape (lanes,) each."""
+
+    like: Metric
+    target: Floats
+    weights: tuple[Floats, ...]
+
+    @staticmethod
+    def of(metrics: Sequence[Metric]) -> MetricLanes:
+        """Return metrics that have readings, ranges and kind in common, one a lane."""
+        weights = zip(*([other.weight for other in metric.others] for metric in metrics), strict=True)
+        return MetricLanes(metrics[0], numbers([m.target for m in metrics]), tuple(map(numbers, weights)))
+
+    def take(self, lanes: Integers) -> MetricLanes:
+        """Return the same for some lanes."""
+        return MetricLanes(self.like, self.target[lanes], tuple(weight[lanes] for weight in self.weights))
+
+    def keys(self, role: str) -> tuple[Key, ...]:
+        """Return its readings."""
+        others = (key_of(other.signal, role) for other in self.like.others)
+        return (key_of(self.like.signal, role), *others)
+
+    @property
+    def reach_s(self) -> float:
+        """How far back it reads [s]."""
+        return max(self.like.averaging_s, *(other.averaging_s for other in self.like.others), 0.0)
+
+    def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
+        """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
+        keys = self.keys(role)
+        value = scraped.mean(keys[0], self.like.averaging_s)
+        for key, other, weight in zip(keys[1:], self.like.others, self.weights, strict=True):
+            more = weight * scraped.mean(key, other.averaging_s)
+            if self.like.each and empty is not None:
+                value, more = (np.where(np.isnan(one), empty, one) for one in (value, more))
+            if self.like.how == "sum":
+                value = value + more
+            else:
+                value = (np.maximum if self.like.how == "max" else np.minimum)(value, more)
+        return value if empty is None else np.where(np.isnan(value), empty, value)
+
+    def counts(self, value: Floats, current: Floats, ready: Floats, below: Floats, above: Floats) -> Floats:
+        """Return the instances that its value asks for, NaN where it can't be read. Shape (lanes,).
+
+        ``ready`` are whole pods, at least one. A pool of zero has no pods to read a metric of kind Pods from.
+        """
+        value = np.where(np.isfinite(value), value, np.nan)
+        target, kind = self.target, self.like.kind
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if kind == "Pods":
+                none = np.zeros_like(value)
+                found = replicas_for(value, ready, none, current - ready, target, current, below, above)
+            else:
+                share = value / target
+                ratio = share / current if kind == "AverageValue" else share
+                asked = share if kind == "AverageValue" else share * ready
+                found = np.where(in_tolerance(ratio, below, above), current, round_up(asked))
+        empty = current == 0
+        if empty.any():
+            woken = np.where(value > 0, np.maximum(1.0, round_up(value / target)), value * 0.0)
+            found = np.where(empty, np.nan if kind == "Pods" else woken, found)
+        return found
 
 
-def _limited(parameters: Hpa, wanted: int, current: int, t_s: float, memory: HpaMemory) -> int:
-    """Hold the rate policies of the direction taken."""
-    if wanted == current:
-        return current
-    up = wanted > current
-    rules = parameters.up if up else parameters.down
-    if rules.select == "Disabled":
-        return current
-    ends = [_end_of(policy, current, t_s, memory, up=up) for policy in rules.policies]
-    widest = rules.select == "Max"
-    if up:
-        return max(current, min(wanted, max(ends) if widest else min(ends))) if ends else wanted
-    return min(current, max(wanted, min(ends) if widest else max(ends))) if ends else wanted
+@dataclass(slots=True)
+class PolicyLanes:
+    """One rate policy of all lanes, shape (lanes,) each."""
+
+    kind: str
+    value: Floats
+    period_s: Floats
+
+    def take(self, lanes: Integers) -> PolicyLanes:
+        """Return the same for some lanes."""
+        return PolicyLanes(self.kind, self.value[lanes], self.period_s[lanes])
+
+    def end(self, began: Floats, sign: int, *, rounds_down: bool) -> Floats:
+        """Return the count that it allows, from where its period began, in one direction (1 or −1).
+
+        Kubernetes rounds a percentage in favour of the change (up: ceil, down: truncated), in the floating
+        point of its source; with ``rounds_down`` the change itself is rounded down.
+        """
+        if self.kind == "Pods":
+            return began + sign * self.value
+        if rounds_down:
+            return began + sign * np.floor(began * self.value / 100.0)
+        exact = began * (1.0 + sign * (self.value / 100.0))
+        return np.ceil(exact) if sign > 0 else np.trunc(exact)
 
 
-def _end_of(policy: RatePolicy, current: int, t_s: float, memory: HpaMemory, *, up: bool) -> int:
-    """Return the count a policy allows, counted from where its period began."""
-    began = current - sum(change for t, change in memory.changes if t_s - t < policy.period_s)
-    sign = 1 if up else -1
-    if policy.kind == "Pods":
-        return began + sign * policy.value
-    exact = began * (100 + sign * policy.value) / 100
-    return math.ceil(exact - 1e-9) if up else math.floor(exact + 1e-9)
+@dataclass(slots=True)
+class DirectionLanes:
+    """``scaleUp`` or ``scaleDown`` of all lanes."""
+
+    sign: int
+    select: str
+    window_s: Floats
+    policies: tuple[PolicyLanes, ...]
+    rounds_down: bool
+
+    @staticmethod
+    def of(rules: Sequence[Rules], sign: int, *, rounds_down: bool) -> DirectionLanes:
+        """Return rules that have kinds of policies in common, one a lane."""
+        policies = tuple(
+            PolicyLanes(
+                column[0].kind, numbers([p.value for p in column]), numbers([p.period_s for p in column])
+            )
+            for column in zip(*(one.policies for one in rules), strict=True)
+        )
+        windows = numbers([one.stabilization_s for one in rules])
+        return DirectionLanes(sign, rules[0].select, windows, policies, rounds_down)
+
+    def take(self, lanes: Integers) -> DirectionLanes:
+        """Return the same for some lanes."""
+        policies = tuple(policy.take(lanes) for policy in self.policies)
+        return replace(self, window_s=self.window_s[lanes], policies=policies)
+
+    def limit(self, before: Floats, began: Sequence[Floats]) -> Floats:
+        """Return the farthest count that the policies allow; ``began`` is one count a policy."""
+        if self.select == "Disabled":
+            return before
+        if not self.policies:
+            return np.full_like(before, self.sign * np.inf)
+        ends = [
+            policy.end(start, self.sign, rounds_down=self.rounds_down)
+            for policy, start in zip(self.policies, began, strict=True)
+        ]
+        farthest = (self.select == "Max") == (self.sign > 0)
+        found = ends[0]
+        for end in ends[1:]:
+            found = np.maximum(found, end) if farthest else np.minimum(found, end)
+        return np.maximum(before, found) if self.sign > 0 else np.minimum(before, found)
 
 
-def _longest(parameters: Hpa) -> float:
-    return max(
-        (p.period_s for rules in (parameters.up, parameters.down) for p in rules.policies), default=0.0
-    )
+@dataclass(slots=True)
+class Pace:
+    """How windows and periods fall onto rows and syncs of one width; arrays per sync of a row, then lane.
+
+    Attributes
+    ----------
+    window_s, syncs
+        Width of a row [s] and syncs in it.
+    rows
+        Earlier rows whose last sync lies within the stabilisation window, up and down.
+    back
+        Per policy, up and down: syncs back to the last one that its period does not reach (1 = the one
+        before). The count that it left is where the period began.
+    """
+
+    window_s: float
+    syncs: int
+    rows: tuple[Integers, Integers]
+    back: tuple[tuple[Integers, ...], tuple[Integers, ...]]
+
+    @staticmethod
+    def of(window_s: float, sync_s: float, up: DirectionLanes, down: DirectionLanes) -> Pace:
+        """Return the pace of two directions."""
+        syncs = max(1, round(window_s / sync_s))
+        directions = (up, down)
+        longest = max((float(d.window_s.max(initial=0.0)) for d in directions), default=0.0)
+        rows = np.arange(1, int((longest + syncs * sync_s) / window_s) + 2)
+        last = [rows * window_s + (at - (syncs - 1)) * sync_s for at in range(syncs)]
+        reached = tuple(
+            np.stack([np.searchsorted(ages, d.window_s - INSTANT_S) for ages in last]) for d in directions
+        )
+        periods = [float(p.period_s.max(initial=0.0)) for d in directions for p in d.policies]
+        slots = np.arange(1, syncs * (int(max(periods, default=0.0) / window_s) + 3))
+        ages = [_sync_ages(slots, at, syncs, sync_s, window_s) for at in range(syncs)]
+        back = tuple(
+            tuple(
+                np.stack([np.searchsorted(age, p.period_s - INSTANT_S) + 1 for age in ages])
+                for p in d.policies
+            )
+            for d in directions
+        )
+        return Pace(window_s, syncs, (reached[0], reached[1]), (back[0], back[1]))
+
+    def take(self, lanes: Integers) -> Pace:
+        """Return the same for some lanes."""
+        up, down = (tuple(one[:, lanes] for one in direction) for direction in self.back)
+        return replace(self, rows=(self.rows[0][:, lanes], self.rows[1][:, lanes]), back=(up, down))
 
 
-def _direction(after: int, before: int) -> str:
-    return f"out to {after}" if after > before else f"in to {after}" if after < before else "hold"
+def _sync_ages(slots: Integers, at: int, syncs: int, sync_s: float, window_s: float) -> Floats:
+    """Return how long before sync ``at`` of a row the syncs lie that are ``slots`` back [s]."""
+    rows = np.maximum(0, slots - at - 1) // syncs + (slots > at)
+    ages: Floats = rows * window_s + (slots - rows * syncs) * sync_s
+    return ages
+
+
+class HpaBatch:
+    """HorizontalPodAutoscalers of one pool, one a lane, with what they remember.
+
+    They remember recommendations a row, the count that was found, and the sum of their own changes at each
+    sync. Memory is changed in place by `step`. Steps follow each other by whole rows of one width; rows that
+    were left out are rows without a sync.
+
+    Parameters
+    ----------
+    parameters
+        One controller a lane, of one `structure`.
+    role
+        The pool that they scale.
+    rounds_down
+        Whether a rate policy's percentage rounds the change down (Kthena) or in its favour (Kubernetes).
+    """
+
+    def __init__(self, parameters: Sequence[Hpa], role: str, *, rounds_down: bool = False) -> None:
+        if len({structure(one) for one in parameters}) != 1:
+            raise ValueError("controllers of one batch need one structure")
+        self.role, self.sync_s = role, parameters[0].sync_s
+        self.metrics = tuple(map(MetricLanes.of, zip(*(one.metrics for one in parameters), strict=True)))
+        self.up = DirectionLanes.of([one.up for one in parameters], 1, rounds_down=rounds_down)
+        self.down = DirectionLanes.of([one.down for one in parameters], -1, rounds_down=rounds_down)
+        self.least = numbers([one.min_replicas for one in parameters])
+        self.most = numbers([one.max_replicas for one in parameters])
+        self.below = numbers([one.tolerances[0] for one in parameters])
+        self.above = numbers([one.tolerances[1] for one in parameters])
+        lanes = len(parameters)
+        self.found, self.found_s = np.full(lanes, np.nan), np.full(lanes, np.nan)
+        self.changed = np.zeros(lanes)
+        self.last_s = np.full(lanes, np.nan)
+        self.pace: Pace | None = None
+        self.recommended = History(0, lanes, np.nan)
+        self.changes = History(0, lanes, 0.0)
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+        return tuple(dict.fromkeys(key for metric in self.metrics for key in metric.keys(self.role)))
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+        return max(metric.reach_s for metric in self.metrics)
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
+        taken = copy.copy(self)
+        taken.metrics = tuple(metric.take(lanes) for metric in self.metrics)
+        taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
+        for name in ("least", "most", "below", "above", "found", "found_s", "changed", "last_s"):
+            setattr(taken, name, getattr(self, name)[lanes])
+        taken.pace = None if self.pace is None else self.pace.take(lanes)
+        taken.recommended, taken.changes = self.recommended.take(lanes), self.changes.take(lanes)
+        return taken
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Ask for the count of every pool.
+
+        A metric that can't be read holds the count; when others can, they may grow the pool but not shrink
+        it.
+        """
+        values = [metric.read(fleet.scraped, self.role) for metric in self.metrics]
+        return self.follow(self.recommend(values, fleet), fleet)
+
+    def recommend(self, values: Sequence[Floats], fleet: Fleet) -> Floats:
+        """Return the largest count of the metrics that can be read, NaN where it can't be told.
+
+        With one metric missing a smaller count than the current one is not recommended.
+        """
+        current = fleet.desired[self.role]
+        ready = np.maximum(1.0, np.minimum(current, np.floor(fleet.ready[self.role] + 1e-9)))
+        counts = [
+            metric.counts(value, current, ready, self.below, self.above)
+            for metric, value in zip(self.metrics, values, strict=True)
+        ]
+        if len(counts) == 1:
+            return counts[0]
+        largest: Floats = np.fmax.reduce(counts)
+        partly = np.isnan(np.stack(counts)).any(axis=0)
+        return np.where(partly & (largest < current), np.nan, largest)
+
+    def follow(
+        self,
+        wanted: Floats,
+        fleet: Fleet,
+        *,
+        on: Mask | None = None,
+        rush: tuple[Mask, Floats] | None = None,
+    ) -> PoolOrders:
+        """Ask for counts, given what the metrics ask for.
+
+        Parameters
+        ----------
+        wanted
+            Instances, NaN where it can't be told.
+        fleet
+            The pools; of the readings nothing is used.
+        on
+            Lanes in which the controller runs in this row; absent = all.
+        rush
+            Lanes that neither wait for a window nor shrink, and by how much they may grow in a sync [%].
+        """
+        pace = self._in_time(fleet)
+        start = fleet.desired[self.role]
+        on = np.ones(start.shape, bool) if on is None else on
+        new = on & np.isnan(self.found_s)
+        if new.any():  # metrics known or not: within its windows a start keeps what it found
+            self.found[new], self.found_s[new] = start[new], fleet.t_s[new]
+        wanted = np.where(on, wanted, np.nan)
+        outside = on & (start > 0) & ((start < self.least) | (start > self.most))
+        able = ~np.isnan(wanted) & ((start > 0) | (self.least == 0))
+        count, code = self._row(pace, wanted, start, able, outside, fleet.t_s - self.found_s, rush)
+        recorded = able if pace.syncs > 1 else able & ~outside
+        self.recommended.add(np.where(recorded, wanted, np.nan))
+        code[on & ~able & ~outside] = Why.MISSING
+        code[on & (start == 0) & (self.least > 0)] = Why.IDLE
+        code[~on] = Why.NOTHING
+        return PoolOrders(count, code, wanted)
+
+    def _in_time(self, fleet: Fleet) -> Pace:
+        """Return the pace of the rows, and let rows pass that were left out."""
+        lanes = self.found.size
+        if self.pace is None:
+            self.pace = Pace.of(fleet.window_s, self.sync_s, self.up, self.down)
+            rows = max(int(one.max(initial=0)) for one in self.pace.rows)
+            back = max((int(one.max(initial=1)) for both in self.pace.back for one in both), default=1)
+            self.recommended = History(rows, lanes, np.nan)
+            self.changes = History(back if back > 1 else 0, lanes, 0.0)
+        elif fleet.window_s != self.pace.window_s:
+            raise ValueError(f"rows of {self.pace.window_s:g} s were followed by one of {fleet.window_s:g} s")
+        elif lanes:
+            passed = round(float(fleet.t_s[0] - self.last_s[0]) / self.pace.window_s)
+            for _ in range(min(passed - 1, max(self.recommended.depth, self.changes.depth))):
+                self.recommended.add(np.full(lanes, np.nan))
+                for _ in range(self.pace.syncs):
+                    self.changes.add(self.changed)
+        self.last_s = fleet.t_s
+        return self.pace
+
+    def _row(
+        self, pace: Pace, wanted: Floats, start: Floats, able: Mask, outside: Mask, age_s: Floats,
+        rush: tuple[Mask, Floats] | None,
+    ) -> tuple[Floats, Integers]:  # fmt: skip
+        """Run the syncs of a row; return the counts after it and why."""
+        lowest = self._extremes(wanted, pace.rows[0], np.fmin)
+        highest = self._extremes(wanted, pace.rows[1], np.fmax)
+        recent = bool((age_s < max(self.up.window_s.max(), self.down.window_s.max())).any())
+        count, limited = start, np.zeros(start.shape, bool)
+        bounded = outside.copy()
+        for at in range(pace.syncs):
+            low = self._row_of(lowest, pace.rows[0][at])
+            high = self._row_of(highest, pace.rows[1][at])
+            if recent:
+                age = age_s + at * self.sync_s
+                low = np.where(age < self.up.window_s, np.minimum(low, self.found), low)
+                high = np.where(age < self.down.window_s, np.maximum(high, self.found), high)
+            if rush is not None:
+                low, high = np.where(rush[0], wanted, low), np.where(rush[0], wanted, high)
+            before = count
+            asked = np.where(able, np.minimum(np.maximum(before, low), high), before)
+            allowed = self._limited(pace, at, asked, before, rush)
+            if at == 0:
+                allowed = np.where(outside, before, allowed)
+            limited = allowed != asked
+            count = np.where(able | outside, np.minimum(np.maximum(allowed, self.least), self.most), before)
+            bounded |= able & (count != allowed)
+            self.changed = self.changed + (count - before)
+            self.changes.add(self.changed)
+        code = np.where(count > start, Why.GROWS, np.where(count < start, Why.SHRINKS, Why.HOLDS))
+        code[limited] = Why.STEP_LIMIT
+        code[bounded] = Why.BOUND
+        return count, code.astype(np.int64)
+
+    def _extremes(self, wanted: Floats, rows: Integers, which: np.ufunc) -> Floats:
+        """Return the extreme recommendation of this row and 0, 1, 2 … rows before it, as far as needed."""
+        reach = int(rows.max(initial=0))
+        if not reach:
+            return wanted[None]
+        seen = np.concatenate([wanted[None], self.recommended.newest(reach)])
+        found: Floats = which.accumulate(seen, axis=0)
+        return found
+
+    def _row_of(self, extremes: Floats, rows: Integers) -> Floats:
+        """Return each lane's entry of a table by age."""
+        if len(extremes) == 1:
+            return extremes[0]
+        found: Floats = np.take_along_axis(extremes, rows[None], axis=0)[0]
+        return found
+
+    def _limited(
+        self, pace: Pace, at: int, asked: Floats, before: Floats, rush: tuple[Mask, Floats] | None
+    ) -> Floats:
+        """Hold the rate policies of the direction taken."""
+        result = asked
+        for direction, back in ((self.up, pace.back[0]), (self.down, pace.back[1])):
+            moving = asked > before if direction.sign > 0 else asked < before
+            if not moving.any():
+                continue
+            end = direction.limit(before, [self._began(slots[at], before) for slots in back])
+            nearest = np.minimum(asked, end) if direction.sign > 0 else np.maximum(asked, end)
+            if rush is not None:
+                most = before + np.floor(before * rush[1] / 100.0)
+                hurried = np.minimum(asked, most) if direction.sign > 0 else before
+                nearest = np.where(rush[0], hurried, nearest)
+            result = np.where(moving, nearest, result)
+        return result
+
+    def _began(self, back: Integers, before: Floats) -> Floats:
+        """Return the counts where a period began: the own changes since then are taken back."""
+        reach = int(back.max(initial=1))
+        if reach == 1:
+            return before
+        left = np.take_along_axis(self.changes.newest(reach), back[None] - 1, axis=0)[0]
+        return before - (self.changed - left)

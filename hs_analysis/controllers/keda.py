@@ -1,19 +1,26 @@
 """KEDA's ScaledObject: a HorizontalPodAutoscaler, activation from and to zero, fallback, empty queries.
 
 After https://keda.sh/docs/latest/reference/scaledobject-spec/ and, for ``ignoreNullValues``,
-https://keda.sh/docs/latest/scalers/prometheus/. KEDA's metrics server asks the source whenever the HPA does,
-so that ``pollingInterval`` governs zero and failures alone; cached metrics are not modelled.
+https://keda.sh/docs/latest/scalers/prometheus/; what they leave open (a trigger in error is not active and
+does not renew the cooldown, one that falls back is active, both polls and the HPA's requests count as
+failures) after https://github.com/kedacore/keda, pkg/scaling and pkg/fallback. KEDA's metrics server asks the
+source whenever the HPA does, so that ``pollingInterval`` governs zero and failures alone; cached metrics are
+not modelled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
+
+import numpy as np
 
 from hs_analysis.controllers import hpa
-from hs_analysis.controllers.hpa import Hpa, HpaMemory
-from hs_analysis.controllers.view import PoolView, Reply, documented
+from hs_analysis.controllers.hpa import Hpa, HpaBatch, numbers
+from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why
+from hs_analysis.controllers.view import documented
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
 PROMETHEUS_DOC = "https://keda.sh/docs/latest/scalers/prometheus/"
@@ -21,7 +28,7 @@ PROMETHEUS_DOC = "https://keda.sh/docs/latest/scalers/prometheus/"
 
 @dataclass(frozen=True)
 class Fallback:
-    """What stands in for a trigger that failed more than ``failure_threshold`` polls in a row."""
+    """What stands in for a trigger that failed more than ``failure_threshold`` times in a row."""
 
     failure_threshold: int
     replicas: int
@@ -34,8 +41,8 @@ class Fallback:
 class Keda:
     """One ScaledObject.
 
-    ``hpa`` holds the triggers (a fallback needs AverageValue) and ``horizontalPodAutoscalerConfig``; its own
-    bounds are not used. ``ignore_null_values``: an empty answer of Prometheus counts as zero.
+    ``hpa`` holds the triggers (AverageValue or Value) and ``horizontalPodAutoscalerConfig``; its own bounds
+    are not used. ``ignore_null_values``: an empty answer of Prometheus counts as zero.
     """
 
     hpa: Hpa
@@ -56,63 +63,131 @@ class Keda:
         return self.hpa.signals
 
 
-@dataclass(frozen=True, slots=True)
-class KedaMemory:
-    """The HPA's memory, failed polls in a row, and when a trigger was last active [Unix s]."""
-
-    hpa: HpaMemory | None = None
-    failures: int = 0
-    active_s: float | None = None
+def structure(parameters: Keda) -> Hashable:
+    """Return what ScaledObjects of one batch have in common; they may differ in every other number."""
+    behavior = None if parameters.fallback is None else parameters.fallback.behavior
+    return hpa.structure(parameters.hpa), behavior, parameters.idle_replica_count is not None
 
 
-def decide(parameters: Keda, view: PoolView, memory: KedaMemory | None) -> Reply:
-    """Ask for the count of one ScaledObject."""
-    memory = memory or KedaMemory(active_s=view.t_s)
-    empty = 0.0 if parameters.ignore_null_values else None
-    values = [metric.value(view, empty) for metric in parameters.hpa.metrics]
-    failed = None in values
-    polls = max(1, round(view.window_s / parameters.polling_interval_s))
-    failures = memory.failures + polls if failed else 0
-    active = failed or any(v is not None and v > parameters.activation_threshold for v in values)
-    memory = KedaMemory(memory.hpa, failures, view.t_s if active else memory.active_s)
-    resting = _resting(parameters)
-    if (
-        resting is not None
-        and not active
-        and view.t_s - (memory.active_s or 0.0) >= parameters.cooldown_period_s
-    ):
-        return Reply(resting, memory, f"no trigger is active: rests at {resting}")
-    least = max(1, parameters.min_replica_count)
-    if view.desired < least and active:
-        return Reply(least, memory, f"a trigger is active: out to {least}")
-    if view.desired < least:
-        return Reply(view.desired, memory, "no trigger is active: hold")
-    scaler = replace(parameters.hpa, min_replicas=least, max_replicas=parameters.max_replica_count)
-    answer = hpa.decide_on(scaler, _with_fallback(parameters, values, view, failures), view, memory.hpa)
-    return Reply(answer.count, replace(memory, hpa=answer.memory), answer.reason)
+class KedaBatch:
+    """ScaledObjects of one pool, one a lane, with what they remember.
 
+    They remember the HPA's memory, failures in a row of each trigger, and when one was last active [Unix s].
+    Memory is changed in place by `step`.
 
-def _resting(parameters: Keda) -> int | None:
-    """Return the count without activity, None when it is the minimum of the HPA."""
-    if parameters.idle_replica_count is not None:
-        return parameters.idle_replica_count
-    return 0 if parameters.min_replica_count == 0 else None
+    Parameters
+    ----------
+    parameters
+        One ScaledObject a lane, of one `structure`.
+    role
+        The pool that they scale.
+    """
 
+    def __init__(self, parameters: Sequence[Keda], role: str) -> None:
+        if len({structure(one) for one in parameters}) != 1:
+            raise ValueError("controllers of one batch need one structure")
+        self.role = role
+        bounded = [
+            replace(one.hpa, min_replicas=max(1, one.min_replica_count), max_replicas=one.max_replica_count)
+            for one in parameters
+        ]
+        self.hpa = HpaBatch(bounded, role)
+        self.behavior = None if parameters[0].fallback is None else parameters[0].fallback.behavior
+        self.idles = parameters[0].idle_replica_count is not None
+        self.least = numbers([one.min_replica_count for one in parameters])
+        self.rest = numbers([one.idle_replica_count or 0 for one in parameters])
+        self.polling_s = numbers([one.polling_interval_s for one in parameters])
+        self.cooldown_s = numbers([one.cooldown_period_s for one in parameters])
+        self.activation = numbers([one.activation_threshold for one in parameters])
+        self.empty = numbers([0.0 if one.ignore_null_values else np.nan for one in parameters])
+        fallbacks = [one.fallback or Fallback(0, 0) for one in parameters]
+        self.threshold = numbers([one.failure_threshold for one in fallbacks])
+        self.replicas = numbers([one.replicas for one in fallbacks])
+        self.failures = np.zeros((len(self.hpa.metrics), len(parameters)))
+        self.active_s = np.full(len(parameters), np.nan)
 
-def _with_fallback(
-    parameters: Keda, values: Sequence[float | None], view: PoolView, failures: int
-) -> tuple[float | None, ...]:
-    """Replace the value of a failed trigger by target × fallback replicas, once it failed often enough."""
-    fallback = parameters.fallback
-    if fallback is None or failures <= fallback.failure_threshold:
-        return tuple(values)
-    wanted = {
-        "static": fallback.replicas,
-        "currentReplicas": view.desired,
-        "currentReplicasIfHigher": max(view.desired, fallback.replicas),
-        "currentReplicasIfLower": min(view.desired, fallback.replicas),
-    }[fallback.behavior]
-    return tuple(
-        metric.target * wanted if value is None and metric.kind == "AverageValue" else value
-        for metric, value in zip(parameters.hpa.metrics, values, strict=True)
-    )
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+        return self.hpa.keys
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+        return self.hpa.reach_s
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
+        taken = copy.copy(self)
+        taken.hpa = self.hpa.take(lanes)
+        for name in (
+            "least", "rest", "polling_s", "cooldown_s", "activation", "empty", "threshold", "replicas",
+            "active_s",
+        ):  # fmt: skip
+            setattr(taken, name, getattr(self, name)[lanes])
+        taken.failures = self.failures[:, lanes]
+        return taken
+
+    def step(self, fleet: Fleet) -> PoolOrders:
+        """Ask for the count of every pool."""
+        desired = fleet.desired[self.role]
+        values = [metric.read(fleet.scraped, self.role, self.empty) for metric in self.hpa.metrics]
+        failed = np.isnan(np.stack(values))
+        fallen = self._fallen(failed, desired, fleet.window_s)
+        # A trigger that falls back is active; one in error is not, and does not renew the cooldown.
+        active = (np.stack(values) > self.activation).any(axis=0) | fallen.any(axis=0)
+        error = (failed & ~fallen).any(axis=0)
+        wakes = active & ((desired == 0) | (self.idles & (desired < self.least)))
+        self.active_s = np.where(np.isnan(self.active_s) | (active), fleet.t_s, self.active_s)
+        quiet = ~active & ~(error & ((self.behavior is None) | (self.replicas != 0)))
+        rests = self._rests(quiet, desired, fleet.t_s)
+        raised = quiet & (not self.idles) & (desired < self.least)
+        wanted = self.hpa.recommend(self._with_fallback(values, fallen, fleet), fleet)
+        orders = self.hpa.follow(wanted, fleet, on=~(wakes | rests | raised))
+        lifted = wakes | raised
+        orders.count = np.where(lifted, np.maximum(1.0, self.least), np.where(rests, self.rest, orders.count))
+        orders.code[lifted] = np.where(orders.count > desired, Why.GROWS, Why.HOLDS)[lifted]
+        orders.code[rests] = Why.IDLE
+        replaced = fallen.any(axis=0) & ~lifted & ~rests & (orders.code != Why.STEP_LIMIT)
+        orders.code[replaced] = Why.FALLBACK
+        return orders
+
+    def _fallen(self, failed: Mask, desired: Floats, window_s: float) -> Mask:
+        """Count failures; return the triggers that fall back, shape (triggers, lanes).
+
+        KEDA counts its own polls and, while there are pods, the HPA's requests of the row that was empty.
+        """
+        asked = np.maximum(1.0, np.round(window_s / self.polling_s))
+        asked = asked + np.where(desired > 0, max(1, round(window_s / self.hpa.sync_s)), 0)
+        self.failures = np.where(failed, self.failures + asked, 0.0)
+        if self.behavior is None:
+            return np.zeros_like(failed)
+        found: Mask = failed & (self.failures > self.threshold)
+        for row, metric in enumerate(self.hpa.metrics):
+            found[row] &= metric.like.kind != "Pods"
+        return found
+
+    def _rests(self, quiet: Mask, desired: Floats, t_s: Floats) -> Mask:
+        """Return the lanes that go to, or stay at, their count without activity."""
+        cooled = quiet & (t_s - self.active_s >= self.cooldown_s)
+        found: Mask = cooled & ((desired > self.rest) if self.idles else (desired > 0) & (self.least == 0))
+        return found
+
+    def _with_fallback(self, values: Sequence[Floats], fallen: Mask, fleet: Fleet) -> list[Floats]:
+        """Replace the value of a trigger that falls back by the one that asks for the fallback's count."""
+        if not fallen.any():
+            return list(values)
+        desired = fleet.desired[self.role]
+        wanted = {
+            "static": self.replicas,
+            "currentReplicas": desired,
+            "currentReplicasIfHigher": np.maximum(desired, self.replicas),
+            "currentReplicasIfLower": np.minimum(desired, self.replicas),
+        }[self.behavior or "static"]
+        ready = np.minimum(desired, np.floor(fleet.ready[self.role] + 1e-9))
+        found = []
+        for value, metric, down in zip(values, self.hpa.metrics, fallen, strict=True):
+            with np.errstate(divide="ignore", invalid="ignore"):
+                pods = wanted / np.where(ready > 0, ready, np.nan) if metric.like.kind == "Value" else wanted
+            found.append(np.where(down, metric.target * pods, value))
+        return found

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
 
 from hs_analysis.controllers import aibrix, dynamo, heteroscale, hpa, keda, kthena
 from hs_analysis.controllers.heteroscale import HeteroScale, HeteroScaleBatch
-from hs_analysis.controllers.kthena import RatioConstraint, within_ratio
-from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Key, Orders, PerLane, PoolOrders, Why
+from hs_analysis.controllers.kthena import RatioBand, RatioConstraint, within_ratio
+from hs_analysis.controllers.lanes import (
+    Batch,
+    Fleet,
+    Integers,
+    Key,
+    Orders,
+    PerLane,
+    PoolOrders,
+    Why,
+    key_of,
+)
 
 
 @dataclass(frozen=True)
@@ -234,8 +244,8 @@ class AutoscalerBatch(PerLane):
             role: _ROWS[type(one)].batch([c.pools[role] for c in controls], role)
             for role, one in first.pools.items()
         }
-        bands = [c.together for c in controls]
-        self._bands = None if first.together is None else np.array(bands, object)
+        bands = [c.together for c in controls if c.together is not None]
+        self._bands = RatioBand.of(bands) if bands else None
         self._seen = np.zeros(len(controls), bool)
 
     @property
@@ -257,7 +267,7 @@ class AutoscalerBatch(PerLane):
             {role: one.wanted for role, one in found.items()},
         )
         if self._bands is not None and {"prefill", "decode"} <= set(found):
-            bound = within_ratio(orders.counts, self._bands.tolist())
+            bound = within_ratio(orders.counts, self._bands)
             for role in ("prefill", "decode"):
                 moved = bound[role] != orders.counts[role]
                 orders.code[role] = np.where(moved, Why.RATIO, orders.code[role])
@@ -274,6 +284,32 @@ class AutoscalerBatch(PerLane):
         for role, count in orders.counts.items():
             orders.counts[role] = np.where(self._seen, count, fleet.desired[role])
             orders.code[role] = np.where(self._seen, orders.code[role], Why.MISSING)
+
+
+def with_slots(control: Autoscaler | HeteroScale) -> tuple[Autoscaler | HeteroScale, dict[Key, Key]]:
+    """Return a control that reads numbered slots, and which reading each slot holds.
+
+    Controls that differ in signals alone have the same structure once they read slots, so that they share a
+    batch; what fills the slots of a lane is up to the caller.
+    """
+    slots: dict[Key, Key] = {}
+
+    def renamed(value: Any, role: str) -> Any:
+        if isinstance(value, tuple):
+            return tuple(renamed(one, role) for one in value)
+        if not is_dataclass(value) or isinstance(value, type):
+            return value
+        changes = {one.name: renamed(getattr(value, one.name), role) for one in fields(value)}
+        signal, owner = getattr(value, "signal", ""), getattr(value, "role", role)
+        if signal:
+            reading = key_of(signal, owner)
+            number = next((slot for slot, held in slots.items() if (slot[1], held) == (owner, reading)), None)
+            slot = number or (f"slot{len(slots)}", owner)
+            slots[slot], changes["signal"] = reading, slot[0]
+        return replace(value, **changes)
+
+    pools = {role: renamed(one, role) for role, one in sorted(control.pools.items())}
+    return replace(control, pools=pools), slots
 
 
 def structure(control: Autoscaler | HeteroScale) -> Hashable:

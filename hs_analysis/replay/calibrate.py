@@ -357,7 +357,7 @@ def _pair(result: SimulationResult, key: Key, curve: SignalModel, model: FleetMo
 def _age_s(result: SimulationResult, role: str, pool: PoolModel) -> Floats:
     """Return how long the queue at the end of each row takes to serve [s], shape (rows,); 0 without one."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        age = result.queued[role] / (result.ready[role] * pool.ceiling)
+        age = result.queued[role] / (result.ready[role] * pool.max_throughput)
     return np.where(result.queued[role] > 0, age, 0.0)
 
 

@@ -1,7 +1,4 @@
-"""The most an instance can serve whatever the latency: where a pool begins to queue.
-
-The fleet as a fluid: pools that start late, serve up to a ceiling, queue the rest, and hand work on.
-"""
+"""The fleet as a fluid: pools that start late, serve up to a ceiling, queue the rest, and hand work on."""
 
 from __future__ import annotations
 
@@ -106,7 +103,7 @@ class PoolModel:
         ``ok``; ``floor`` = capacity is at least this, so that violations are over-predicted; ``refused``.
     slope
         Steepness of ln odds of violation in ln(load ÷ capacity).
-    ceiling
+    max_throughput
         Most an instance can serve, whatever the latency [tokens/s]; infinite when nothing is known.
     start_up_s
         From asking for an instance to its first request [s].
@@ -160,7 +157,7 @@ def fit_fleet(history: ServiceFrame, derived: Derived, settings: Settings) -> Fl
     waits = fit_waits(history, signals, measured=measured)
     for key, curve in signals.items():
         if key[0] == "tbt" and curve.pool == "decode":
-            signals[key] = to_ceiling(curve, pools["decode"].ceiling)
+            signals[key] = to_ceiling(curve, pools["decode"].max_throughput)
     gpus = dict(history.gpus_per_instance)
     return FleetModel(pools, signals, settings.slo.allowed_window_share, gpus, waits=waits)
 
@@ -394,9 +391,9 @@ class Pool:
 
     def room(self, seconds: float) -> Floats:
         """Return the most that can be served [tokens], shape (lanes,)."""
-        if math.isinf(self.model.ceiling):
+        if math.isinf(self.model.max_throughput):
             return np.where(self.ready > 0, math.inf, 0.0)
-        return self.ready * (self.model.ceiling * seconds)
+        return self.ready * (self.model.max_throughput * seconds)
 
     def is_calm(self, arriving: Floats, seconds: float) -> bool:
         """Say whether in no lane anything waits, becomes ready in this row, or would have to wait."""
@@ -406,6 +403,6 @@ class Pool:
 
     def age_s(self) -> Floats:
         """Return how long the queue takes to serve [s], shape (lanes,); infinite when nothing is ready."""
-        rate = self.ready * self.model.ceiling
+        rate = self.ready * self.model.max_throughput
         age = np.divide(self.backlog, rate, out=np.full_like(rate, math.inf), where=rate > 0)
         return np.where(self.backlog > 0, age, 0.0)

@@ -91,16 +91,17 @@ class SameState:
 class History:
     """The last rows of some series, of every lane; as many as ``depth``, NaN before the first one.
 
-    Each row is written twice, so that the last rows are always one block.
+    Each row is written twice, so that the last rows are always one block. ``before`` are the rows before the
+    first one, shape (rows,) or (rows, lanes).
     """
 
     def __init__(self, depth: int, lanes: int, before: Floats | None = None) -> None:
         self.depth, self.next = depth, 0
         self.rows = np.full((2 * depth, lanes), math.nan)
-        for value in () if before is None else before[-depth:].tolist():
-            self.add(np.full(lanes, value))
+        for value in () if before is None else before[-depth:]:
+            self.add(value)
 
-    def add(self, values: Floats) -> None:
+    def add(self, values: Floats | float) -> None:
         """Add the newest row."""
         self.rows[self.next] = self.rows[self.next + self.depth] = values
         self.next = (self.next + 1) % self.depth
@@ -118,12 +119,14 @@ class History:
 
 
 class Readings:
-    """What the controllers of a batch scrape: per (signal, role) the last rows of each lane.
+    """What the controllers of a batch scrape: per slot the last rows of each lane.
 
     Parameters
     ----------
-    keys, reach_s
-        Readings, and how far back they are read [s].
+    slots
+        Per slot the reading (signal, role) that it holds in each lane.
+    reach_s
+        How far back they are read [s].
     demand, model
         What was recorded, and how signals answer.
     lanes
@@ -131,9 +134,16 @@ class Readings:
     """
 
     def __init__(
-        self, keys: Sequence[Key], reach_s: float, demand: Demand, model: FleetModel, lanes: int
+        self,
+        slots: Mapping[Key, Sequence[Key]],
+        reach_s: float,
+        demand: Demand,
+        model: FleetModel,
+        lanes: int,
     ) -> None:
-        self.keys, self.demand, self.window_s = tuple(dict.fromkeys(keys)), demand, demand.window_s
+        self.demand, self.window_s = demand, demand.window_s
+        self.keys = tuple(dict.fromkeys(key for held in slots.values() for key in held))
+        self.held = {slot: np.array([self.keys.index(key) for key in held]) for slot, held in slots.items()}
         depth = rows_of(reach_s, demand.window_s)
         self.at = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
         self.columns = {key: demand.column(*at) for key, at in self.at.items()}
@@ -160,20 +170,26 @@ class Readings:
             for role in (demand.offered if longest else ())
             for name in ("served", "ready", "wait")
         }
-        self.scraped = {key: History(depth, lanes, demand.past(*at)) for key, at in self.at.items()}
+        before = [demand.past(*at) for at in self.at.values()]
+        self.scraped = {
+            slot: History(depth, lanes, np.stack([before[key] for key in held.tolist()], axis=1))
+            for slot, held in self.held.items()
+        }
         self.reporting = {
             role: History(depth, lanes, demand.past("instances", role)) for role in demand.offered
         }
 
     def read(self, row: int, passed: Passed, state: SameState) -> dict[Key, Floats]:
-        """Return what each signal reads in a completed row, NaN where it was not there. Shape (lanes,)."""
+        """Return what each slot reads in a completed row, NaN where it was not there. Shape (lanes,)."""
         for (name, role), past in self.past.items():
             past.add(getattr(passed, name)[role])
         for role, counts in self.reporting.items():
             counts.add(passed.ready[role])
-        found = {key: self._reading(key, row, passed, state) for key in self.keys}
+        every = [self._reading(key, row, passed, state) for key in self.keys]
         self.was_altered = passed.altered
-        return found
+        lanes = np.arange(passed.factor.size)
+        table = np.stack(every) if len(every) > 1 else None
+        return {slot: every[0] if table is None else table[held, lanes] for slot, held in self.held.items()}
 
     def record(self, values: Mapping[Key, Floats]) -> None:
         """Keep what was scraped of a row."""
@@ -188,6 +204,7 @@ class Readings:
         """Return the readings of some lanes."""
         other = copy(self)
         other.was_altered = self.was_altered[lanes]
+        other.held = {slot: held[lanes] for slot, held in self.held.items()}
         other.off = {key: rows[lanes] for key, rows in self.off.items()}
         for name in ("past", "scraped", "reporting"):
             setattr(other, name, {key: one.take(lanes) for key, one in getattr(self, name).items()})

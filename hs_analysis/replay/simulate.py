@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure
+from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load
 from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
@@ -199,7 +199,9 @@ class Run:
 
     def __init__(self, controls: Sequence[Control], demand: Demand, model: FleetModel) -> None:
         self.demand, self.model, self.strike = demand, model, Strike()
-        self.controls, self.order = tuple(controls), _by_structure(controls)
+        self.controls = tuple(_seen(control, model) for control in controls)
+        groups = _by_structure(self.controls)
+        self.order = np.array([lane for group in groups for lane in group], np.int64)
         lanes, roles = len(controls), tuple(model.pools)
         self.steps = max(1, math.ceil(demand.window_s / STEP_S - 1e-9))
         self.step_s = demand.window_s / self.steps
@@ -212,7 +214,7 @@ class Run:
         self.waiting = np.zeros(lanes)
         self.state = SameState(demand, lanes)
         self.draining = {role: np.zeros(lanes) for role in roles}
-        self.lots, self.fixed = self._lots(), self._fixed()
+        self.lots, self.fixed = self._placed(groups)
         self.log = _Log.blank(roles, demand.rows, lanes)
 
     @property
@@ -233,29 +235,24 @@ class Run:
         as they are. Rows that have passed are not in its log.
         """
         other = copy(self)
-        taken, lots, begin = [], [], 0
-        for where, lot in [(one.where, one) for one in self.lots] + [
-            (where, None) for where, _ in self.fixed
-        ]:
-            own = np.arange(where.start, where.stop)
-            taken.append(np.tile(own, copies))
-            end = begin + copies * own.size
-            if lot is not None:
-                lots.append(lot.take(slice(begin, end), np.tile(np.arange(own.size), copies)))
-            begin = end
-        lanes = np.concatenate(taken) if taken else np.zeros(0, np.int64)
-        other.pools = {role: pool.take(lanes) for role, pool in self.pools.items()}
-        other.draining = {role: counts[lanes] for role, counts in self.draining.items()}
-        other.waiting, other.state, other.lots = self.waiting[lanes], self.state.take(lanes), lots
-        other.fixed = []
-        begin = sum(lot.where.stop - lot.where.start for lot in lots)
-        for where, schedules in self.fixed:
-            end = begin + copies * (where.stop - where.start)
-            other.fixed.append((slice(begin, end), schedules * copies))
-            begin = end
-        other.order = self.order[lanes]
+        other.lots, other.fixed = [], []
+        taken, begin = [np.zeros(0, np.int64)], 0
+        for group in (*self.lots, *self.fixed):
+            where = group.where
+            lanes = np.tile(np.arange(where.stop - where.start), copies)
+            there = slice(begin, begin + lanes.size)
+            if isinstance(group, Lot):
+                other.lots.append(group.take(there, lanes))
+            else:
+                other.fixed.append(Fixed(there, group.schedules * copies))
+            taken.append(where.start + lanes)
+            begin = there.stop
+        own = np.concatenate(taken)
+        other.pools = {role: pool.take(own) for role, pool in self.pools.items()}
+        other.draining = {role: counts[own] for role, counts in self.draining.items()}
+        other.waiting, other.state, other.order = self.waiting[own], self.state.take(own), self.order[own]
         other.first, other.strike = self.row, strike
-        other.log = _Log.blank(self.pools, last - self.row, lanes.size)
+        other.log = _Log.blank(self.pools, last - self.row, own.size)
         return other
 
     def results(self) -> tuple[SimulationResult, ...]:
@@ -267,25 +264,23 @@ class Run:
             for control, lane in zip(self.controls, back, strict=True)
         )
 
-    def _lots(self) -> list[Lot]:
-        """Group the lanes that decide, in the order of the lanes."""
-        lots = []
-        for where, members in _groups([self.controls[i] for i in self.order]):
-            if isinstance(members[0], Schedule):
+    def _placed(self, groups: Sequence[Sequence[int]]) -> tuple[list[Lot], list[Fixed]]:
+        """Give each group of controls its lanes, side by side."""
+        lots, fixed, begin = [], [], 0
+        for group in groups:
+            where = slice(begin, begin + len(group))
+            begin = where.stop
+            members = [self.controls[number] for number in group]
+            schedules = tuple(one for one in members if isinstance(one, Schedule))
+            if schedules:
+                fixed.append(Fixed(where, schedules))
                 continue
-            seen = [_seen(one, self.model) for one in members]
-            batch = batch_of(seen)
-            readings = Readings(batch.keys, batch.reach_s, self.demand, self.model, len(members))
+            slotted = [with_slots(one) for one in members if not isinstance(one, Schedule)]
+            batch = batch_of([one for one, _ in slotted])
+            slots = {slot: [held[slot] for _, held in slotted] for slot in slotted[0][1]}
+            readings = Readings(slots, batch.reach_s, self.demand, self.model, len(members))
             lots.append(Lot(where, batch, readings))
-        return lots
-
-    def _fixed(self) -> list[Fixed]:
-        groups = _groups([self.controls[i] for i in self.order])
-        return [
-            Fixed(where, tuple(one for one in members if isinstance(one, Schedule)))
-            for where, members in groups
-            if isinstance(members[0], Schedule)
-        ]
+        return lots, fixed
 
     def _pass(self, row: int) -> None:
         at = row - self.first
@@ -415,40 +410,21 @@ def _passed(log: _Log, at: int, where: slice, factor: Floats, altered: Mask) -> 
     return Passed(row(log.served), row(log.queued), row(log.ready), row(log.wait), factor, altered)
 
 
-def _by_structure(controls: Sequence[Control]) -> Integers:
-    """Return the order in which controls of one structure stand side by side, schedules last."""
-    kinds: dict[object, list[int]] = {}
+def _by_structure(controls: Sequence[Control]) -> list[list[int]]:
+    """Return the numbers of controls that share a structure, in groups; schedules come last."""
+    deciding: dict[object, list[int]] = {}
+    fixed: dict[object, list[int]] = {}
     for number, control in enumerate(controls):
-        kinds.setdefault(_kind(control), []).append(number)
-    deciding = [n for kind, numbers in kinds.items() if not _is_fixed(kind) for n in numbers]
-    fixed = [n for kind, numbers in kinds.items() if _is_fixed(kind) for n in numbers]
-    return np.array([*deciding, *fixed], np.int64)
-
-
-def _kind(control: Control) -> object:
-    return ("schedule", control.running) if isinstance(control, Schedule) else structure(control)
-
-
-def _is_fixed(kind: object) -> bool:
-    return isinstance(kind, tuple) and kind[:1] == ("schedule",)
-
-
-def _groups(ordered: Sequence[Control]) -> list[tuple[slice, list[Control]]]:
-    found: list[tuple[slice, list[Control]]] = []
-    for number, control in enumerate(ordered):
-        if found and _kind(found[-1][1][0]) == _kind(control):
-            where, members = found[-1]
-            found[-1] = (slice(where.start, number + 1), [*members, control])
+        if isinstance(control, Schedule):
+            fixed.setdefault(control.running, []).append(number)
         else:
-            found.append((slice(number, number + 1), [control]))
-    return found
+            deciding.setdefault(structure(with_slots(control)[0]), []).append(number)
+    return [*deciding.values(), *fixed.values()]
 
 
-def _seen(control: Control, model: FleetModel) -> Autoscaler | HeteroScale:
+def _seen(control: Control, model: FleetModel) -> Control:
     """Return a control without guards whose latency this history can't say at other counts."""
-    if isinstance(control, Schedule):
-        raise TypeError("a schedule reads nothing")
-    if isinstance(control, Autoscaler):
+    if not isinstance(control, HeteroScale):
         return control
 
     def known(key: Key) -> bool:
@@ -456,7 +432,7 @@ def _seen(control: Control, model: FleetModel) -> Autoscaler | HeteroScale:
         return at is not None and model.signals[at].kind == "curve"
 
     pools = {
-        role: replace(one, guards=tuple(g for g in one.guards if known((g.signal, role))))
+        role: replace(one, guards=tuple(guard for guard in one.guards if known((guard.signal, guard.role))))
         for role, one in control.pools.items()
     }
     return replace(control, pools=pools)

@@ -45,23 +45,23 @@ def model_of(frame: ServiceFrame, status: str) -> FleetModel:
 def test_a_floor_queues_where_latencies_say_and_not_where_the_load_ended() -> None:
     """One prompt after the other at the lowest TTFT; a batch at its own limit, to the width of a bin."""
     pools = model_of(told(), "floor").pools
-    assert pools["prefill"].ceiling == pytest.approx(TOKENS / TTFT_S)
-    assert pools["prefill"].ceiling > CEILING_OVER_CAPACITY * P_CAPACITY
-    assert pools["decode"].ceiling == pytest.approx(FULLEST * BATCH_LIMIT, rel=0.01)
+    assert pools["prefill"].max_throughput == pytest.approx(TOKENS / TTFT_S)
+    assert pools["prefill"].max_throughput > CEILING_OVER_CAPACITY * P_CAPACITY
+    assert pools["decode"].max_throughput == pytest.approx(FULLEST * BATCH_LIMIT, rel=0.01)
 
 
 def test_a_capacity_that_was_measured_keeps_its_ceiling() -> None:
     """Latencies say nothing against a limit that was met."""
     for role, ceiling in model_of(told(), "ok").pools.items():
         capacity = {"prefill": P_CAPACITY, "decode": D_CAPACITY}[role]
-        assert ceiling.ceiling < 1.3 * capacity
+        assert ceiling.max_throughput < 1.3 * capacity
 
 
 def test_without_latencies_a_floor_queues_a_little_over_what_it_carried() -> None:
     """Nothing else is known; a TBT that does not rise has no limit either."""
     frame = calm()
     assert throughput_by_latency(frame, "prefill", fit_signals(frame)) == 0.0
-    assert model_of(frame, "floor").pools["prefill"].ceiling == model_of(frame, "ok").pools["prefill"].ceiling
+    assert model_of(frame, "floor").pools["prefill"].max_throughput == model_of(frame, "ok").pools["prefill"].max_throughput
     flat = calm(tbt__decode=np.full(ROWS, 0.01))
     assert throughput_by_latency(flat, "decode", fit_signals(flat)) == 0.0
 

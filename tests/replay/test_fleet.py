@@ -52,7 +52,7 @@ def test_restored_instances_are_ready_at_once() -> None:
 def run_static(rates: np.ndarray, ceiling: float, window_s: float = 60.0):
     """Simulate one decode instance at a rate per row."""
     frame = service({"decode": rates}, {"decode": 1}, window_s=window_s)
-    model = FleetModel({"decode": replace(MODEL, ceiling=ceiling)}, {}, 0.05)
+    model = FleetModel({"decode": replace(MODEL, max_throughput=ceiling)}, {}, 0.05)
     return simulate(Schedule({"decode": np.ones(len(rates))}), demands(frame)[0], model)
 
 
@@ -83,7 +83,7 @@ def test_work_is_conserved_between_pools() -> None:
     frame = pd_day(400)
     model = FleetModel(
         PAIRED
-        | {r: replace(p, ceiling=c) for (r, p), c in zip(PAIRED.items(), (1500.0, 600.0), strict=True)},
+        | {r: replace(p, max_throughput=c) for (r, p), c in zip(PAIRED.items(), (1500.0, 600.0), strict=True)},
         {},
         0.05,
     )
@@ -124,11 +124,11 @@ def test_fleet_is_learnt_from_history_and_settings() -> None:
     """Ceiling: the highest rate seen, at least 1.1 × the upper end of capacity; defaults are marked."""
     model = fit_fleet(pd_day(), derived(), SETTINGS)
     seen = float(np.max(pd_day().values("decode_tps", "decode") / 4))
-    assert model.pools["decode"].ceiling == pytest.approx(max(seen, 1.1 * 1.05 * D_CAPACITY))
+    assert model.pools["decode"].max_throughput == pytest.approx(max(seen, 1.1 * 1.05 * D_CAPACITY))
     assert model.pools["prefill"].capacity == P_CAPACITY
     assert model.pools["prefill"].judged == ("ttft",)
     busy = service({"decode": np.full(60, 9000.0)}, {"decode": 4})
-    assert fit_fleet(busy, derived(), SETTINGS).pools["decode"].ceiling == 2250.0
+    assert fit_fleet(busy, derived(), SETTINGS).pools["decode"].max_throughput == 2250.0
     bare = fit_fleet(pd_day(), replace(derived(), capacity=()), Settings())
     pool = bare.pools["decode"]
     assert (pool.capacity, pool.status, pool.start_up_s, pool.start_up_from) == (

@@ -174,7 +174,7 @@ def test_a_guard_is_known_at_the_first_decision() -> None:
 def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
     """A queue that grows evenly through a window makes its requests wait half of the last one's wait."""
     model = fleet(noisy(tbt__decode=0.02 + SMOOTH / 1e6))
-    pools = {"decode": replace(model.pools["decode"], ceiling=100.0)}
+    pools = {"decode": replace(model.pools["decode"], max_throughput=100.0)}
     model = replace(model, pools=pools, waits={"tbt": {"decode": 1.0}})
     flat = SignalModel("curve", "decode", loads=(0.0, 1.0), values=(0.0, 0.0))
     model = replace(model, signals={**model.signals, ("tbt", "decode"): flat})

@@ -85,7 +85,7 @@ def test_violations_and_unserved_work() -> None:
     results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
     found = score("x", results, model)
     assert found.row.slo_violation_ratio == pytest.approx(0.5, abs=0.01)
-    ceiling = model.pools["decode"].ceiling
+    ceiling = model.pools["decode"].max_throughput
     assert found.row.unserved_tokens == pytest.approx(30 * 60 * (9_000.0 - ceiling))
 
 

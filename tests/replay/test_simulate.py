@@ -200,7 +200,7 @@ def test_units_of_work_change_nothing() -> None:
         ),
     )
     pools = {
-        r: replace(p, capacity=p.capacity / 1000, ceiling=p.ceiling / 1000, target=p.target / 1000)
+        r: replace(p, capacity=p.capacity / 1000, max_throughput=p.max_throughput / 1000, target=p.target / 1000)
         for r, p in model.pools.items()
     }
     one = simulate(policy, demands(frame)[0], model)
@@ -233,7 +233,7 @@ def test_served_signals_stall_where_the_pool_saturates() -> None:
         pd_ratio=None, primaries=(primary("decode_tps", "decode", 1250.0),), averaging_s=60.0
     )
     result = simulate(policy, demands(frame)[0], model)
-    ceiling = model.pools["decode"].ceiling
+    ceiling = model.pools["decode"].max_throughput
     assert result.desired["decode"][32] == np.ceil(result.ready["decode"][30] * ceiling / 1250.0)
 
 

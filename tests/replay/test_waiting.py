@@ -59,11 +59,11 @@ def test_without_a_backlog_the_first_token_is_taken_to_come_from_decode() -> Non
 def test_the_wait_of_an_overloaded_decode_pool_is_foretold_in_ttft_and_not_in_tbt() -> None:
     """Answers past the ceiling: their wait delays first tokens, gaps stay those of a full batch."""
     model = model_of(history(np.full(ROWS, 0.4), np.zeros(ROWS)))
-    past = np.full(ROWS, 1.5 * 4 * model.pools["decode"].ceiling)
+    past = np.full(ROWS, 1.5 * 4 * model.pools["decode"].max_throughput)
     part = demands(history(np.full(ROWS, 500.0), answers=past))[0]
     result = simulate(recorded(model, part), part, model)
     told = {entry["signal"]: entry for entry in prediction_errors([result], model)}
-    age_s = np.median(result.queued["decode"]) / (4 * model.pools["decode"].ceiling)
+    age_s = np.median(result.queued["decode"]) / (4 * model.pools["decode"].max_throughput)
     assert age_s > 1000
     assert told["ttft"]["predicted"] == pytest.approx(age_s, rel=0.01)
     assert told["tbt"]["predicted"] < 0.2
