@@ -63,7 +63,7 @@ class LatencyGuard:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolRule:
     """How one pool is scaled.
 
     Attributes
@@ -148,7 +148,7 @@ class HeteroScale:
         Per role the count of each minute of the week from Monday 00:00 UTC, 10,080 values; NaN = keep it.
     """
 
-    pools: Mapping[str, Pool]
+    pools: Mapping[str, PoolRule]
     upkeep: RatioUpkeep | None = None
     window_s: float = field(default=60.0, metadata=documented("s", MEASURED))
     over_s: float = field(default=300.0, metadata=documented("s", MEASURED))
@@ -178,7 +178,7 @@ def _limit(value: float | None) -> float:
     return np.inf if value is None else value
 
 
-_NUMBERS: Mapping[str, Callable[[Pool], float]] = {
+_NUMBERS: Mapping[str, Callable[[PoolRule], float]] = {
     "target": lambda pool: pool.target,
     "above": lambda pool: pool.scale_out_ratio,
     "below": lambda pool: pool.scale_in_ratio,
@@ -209,7 +209,7 @@ class _Guard(PerLane):
 class _Lanes(PerLane):
     """One pool of all lanes: its numbers, and what was done to it."""
 
-    def __init__(self, pools: Sequence[Pool], role: str) -> None:
+    def __init__(self, pools: Sequence[PoolRule], role: str) -> None:
         self.key = key_of(pools[0].signal, role) if pools[0].signal else None
         self.role = role
         self.mean = pools[0].adds_up == "mean"

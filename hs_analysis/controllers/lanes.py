@@ -194,7 +194,17 @@ class Orders:
 
 @dataclass(slots=True)
 class PoolOrders:
-    """What a controller of one pool asks for, shape (lanes,): count, `Why`, and instances before limits."""
+    """What the controllers of one pool ask for, shape (lanes,) each.
+
+    Attributes
+    ----------
+    count
+        Instances asked for (whole numbers).
+    code
+        `Why`.
+    wanted
+        Instances that the signal asks for before windows, limits and bounds; NaN without.
+    """
 
     count: Floats
     code: Integers
@@ -219,15 +229,15 @@ class Batch(Protocol):
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
 
 
+def key_of(signal: str, role: str) -> Key:
+    """Return the reading of a pool's signal; ``signal@role`` is a reading of another pool."""
+    name, _, owner = signal.partition("@")
+    return name, owner or role
+
+
 def round_up(instances: Floats) -> Floats:
     """Return the least whole numbers that are enough; float noise adds none. NaN stays NaN."""
     return np.ceil(instances * (1.0 - ROUNDING))
-
-
-def key_of(signal: str, role: str) -> Key:
-    """Return the reading of a pool's signal; ``signal@role`` is the reading of another pool."""
-    name, _, owner = signal.partition("@")
-    return name, owner or role
 
 
 def by_lane(read: Callable[..., Floats], *widths: Floats) -> Floats:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hs_analysis.controllers.heteroscale import HeteroScale, LatencyGuard, Pool
+from hs_analysis.controllers.heteroscale import HeteroScale, LatencyGuard, PoolRule
 from hs_analysis.controllers.lanes import ROUNDING, Key, Why
 
 
@@ -155,7 +155,7 @@ def veto(alarms: Sequence[Alarm], *, idle: bool) -> Why:
     return Why.BLIND if any(alarm.blind for alarm in alarms) and not idle else Why.NOTHING
 
 
-def step_out(pool: Pool, current: int, goal: int, t_s: float, memory: Memory, wanted: float) -> Decided:
+def step_out(pool: PoolRule, current: int, goal: int, t_s: float, memory: Memory, wanted: float) -> Decided:
     """Grow towards the goal."""
     if t_s - memory.last_out_s < pool.rest_out_s:
         return Decided(current, Why.RESTS, wanted)
@@ -164,13 +164,13 @@ def step_out(pool: Pool, current: int, goal: int, t_s: float, memory: Memory, wa
     return Decided(after, Why.STEP_LIMIT if after < goal else Why.GROWS, wanted)
 
 
-def most_out(pool: Pool, current: int) -> int:
+def most_out(pool: PoolRule, current: int) -> int:
     """Return how many instances one action may add."""
     share = pool.max_out_fraction
     return 10**9 if share is None else max(1, math.ceil(share * current - ROUNDING))
 
 
-def step_in(pool: Pool, current: int, goal: int, t_s: float, memory: Memory, wanted: float) -> Decided:
+def step_in(pool: PoolRule, current: int, goal: int, t_s: float, memory: Memory, wanted: float) -> Decided:
     """Shrink towards the goal."""
     if pool.rest_in_s is None:
         return Decided(current, Why.DISABLED, wanted)
@@ -211,7 +211,7 @@ def follow(
     return replace(found, code=Why.RATIO) if found.count != current else found
 
 
-def guarded(pool: Pool, alarm: Alarm, seen: Seen, role: str, memory: Memory, asked: Decided) -> Decided:
+def guarded(pool: PoolRule, alarm: Alarm, seen: Seen, role: str, memory: Memory, asked: Decided) -> Decided:
     """Let the worst guard add instances."""
     tiers = [add for above, add in (alarm.guard.tiers if alarm.guard else ()) if alarm.ratio > above]
     if not tiers or seen.t_s - memory.last_out_s < max(pool.rest_out_s, pool.start_up_s):

@@ -19,7 +19,7 @@ from hs_analysis.controllers.heteroscale import (
     HeteroScale,
     HeteroScaleBatch,
     LatencyGuard,
-    Pool,
+    PoolRule,
     RatioUpkeep,
     follower_count,
     structure,
@@ -29,7 +29,7 @@ from hs_analysis.controllers.lanes import Orders, Why
 DECODE = ("decode_tps", "decode")
 TTFT = ("ttft", "prefill")
 NAN = math.nan
-PLAIN = Pool(
+PLAIN = PoolRule(
     scale_out_ratio=1.1, scale_in_ratio=0.8, rest_out_s=300.0, rest_in_s=600.0, most=100, start_up_s=240.0
 )
 TIERS = ((1.0, 0.1), (1.2, 0.2))
@@ -166,7 +166,7 @@ def test_rests_count_from_the_last_action() -> None:
 
 def test_growth_needs_no_rest_by_default() -> None:
     """Instances asked for and not ready are counted, so that each minute may ask for more."""
-    batch = HeteroScaleBatch([HeteroScale({"decode": Pool("decode_tps", 100.0)})])
+    batch = HeteroScaleBatch([HeteroScale({"decode": PoolRule("decode_tps", 100.0)})])
     counts = [
         batch.step(fleet({DECODE: [load]}, {"decode": count}, t_s=t)).counts["decode"][0]
         for t, load, count in ((0.0, 600.0, 4), (60.0, 900.0, 6), (120.0, 5000.0, 9), (180.0, 100.0, 50))
@@ -360,10 +360,10 @@ def controls(shape: str) -> st.SearchStrategy[HeteroScale]:
     if leader:
         signals = {leader: signals[leader]}
 
-    def pool(role: str, guards: st.SearchStrategy[Any]) -> st.SearchStrategy[Pool]:
+    def pool(role: str, guards: st.SearchStrategy[Any]) -> st.SearchStrategy[PoolRule]:
         name, target = signals.get(role, ("", NAN))
         return st.builds(
-            Pool, st.just(name), st.just(0.5 if mean == "mean" else target), st.just(mean), **NUMBERS,
+            PoolRule, st.just(name), st.just(0.5 if mean == "mean" else target), st.just(mean), **NUMBERS,
             guards=guards,
         )  # fmt: skip
 

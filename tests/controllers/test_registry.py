@@ -20,7 +20,7 @@ from hs_analysis.controllers import (
 )
 from hs_analysis.controllers.aibrix import Apa
 from hs_analysis.controllers.dynamo import DynamoThroughput
-from hs_analysis.controllers.heteroscale import Pool
+from hs_analysis.controllers.heteroscale import PoolRule
 
 NAN = float("nan")
 WORK = {("prefill_tps_effective", "prefill"): [12_000.0], ("decode_tps", "decode"): [6_000.0]}
@@ -88,7 +88,7 @@ def test_lanes_of_one_structure_share_a_batch() -> None:
         Autoscaler("d", {"decode": DynamoThroughput("load", 100.0)}),
         apa("e", 100.0, prefill=Apa("load", 100.0)),
         dataclasses.replace(same, together=RatioConstraint(1.0, 2.0, (1, 9), (1, 9))),
-        HeteroScale({"decode": Pool("load", 100.0)}),
+        HeteroScale({"decode": PoolRule("load", 100.0)}),
     ):
         assert structure(odd) != structure(same)
         with pytest.raises(ValueError, match="one structure"):
