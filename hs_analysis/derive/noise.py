@@ -11,16 +11,29 @@ from numpy.typing import NDArray
 from hs_analysis.derive.constants import BAND_MIN
 from hs_analysis.derive.rows import Groups, smooth_rows
 from hs_analysis.schema.constants import (
-    COOLDOWN_IN_S,
     COVERAGE_MIN,
     FALSE_CROSSINGS_PER_DAY,
+    REST_IN_S,
+    REST_OUT_S,
     ROWS_MIN,
+    SHORTEST_S,
     SUSTAINED_S,
 )
-from hs_analysis.statistics.noise import crossing_z, second_difference_noise
+from hs_analysis.statistics.noise import crossing_z, largest_sd, second_difference_noise
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise of the two readings of a signal as shares of their means: the newest, and the highest of 5 min.
+
+    NaN where it can't be estimated.
+    """
+
+    newest_cv: float
+    highest_cv: float
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Band:
 
     scale_out_ratio: float
     scale_in_ratio: float
-    noise_cv: float
+    noise: Noise
 
 
 def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
@@ -45,39 +58,62 @@ def disjoint_means(values: Floats, rows: int, group: Groups) -> list[Floats]:
     return out
 
 
-def noise_cv(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> float:
-    """Return the noise of 5-minute means of a signal as a share of its mean, NaN where it can't be estimated.
+def disjoint_maxima(values: Floats, rows: int, group: Groups) -> list[Floats]:
+    """Return the highest of consecutive blocks of `rows` values of each capture, NaN under 70 % coverage."""
+    out = []
+    for number in np.unique(group):
+        part = values[group == number]
+        part = part[: part.size // rows * rows].reshape(-1, rows)
+        held = np.isfinite(part).sum(axis=1)
+        highest = np.where(np.isfinite(part), part, -np.inf).max(axis=1, initial=-np.inf)
+        out.append(np.where(held >= COVERAGE_MIN * rows, highest, np.nan))
+    return out
 
-    From second differences of disjoint 5-minute means; of rows (scaled by √ of rows per mean) where there
-    are fewer than 12 means, or where the load was set on purpose: a test moves within minutes, and second
-    differences of 5-minute means would call that noise.
+
+def noise_of(values: Floats, window_s: float, group: Groups, *, set_load: bool = False) -> Noise:
+    """Return the noise of the readings that a policy compares, as shares of their means.
+
+    The newest reading is the mean of 60 s, or a row where rows are wider; the highest is that of five such
+    readings. From second differences of disjoint means of 60 s and of disjoint 5-minute maxima. From rows, as
+    if they were independent, where there are fewer than 12 blocks, or where the load was set on purpose: a
+    test moves within minutes, and second differences of blocks would call that noise.
     """
-    rows = smooth_rows(window_s, SUSTAINED_S)
+    rows = smooth_rows(window_s, SHORTEST_S)
     means = disjoint_means(values, rows, group)
-    level = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
-    if not set_load and sum(int(np.isfinite(piece).sum()) for piece in means) >= ROWS_MIN:
-        noise = second_difference_noise(means)
-    else:
-        noise = second_difference_noise(disjoint_means(values, 1, group)) / math.sqrt(rows)
-    return noise / level if level > 0 else math.nan
+    per_highest = smooth_rows(max(window_s, SHORTEST_S), SUSTAINED_S)
+    first = np.concatenate([np.full(piece.size, n) for n, piece in enumerate(means)]).astype(np.int64)
+    maxima = disjoint_maxima(np.concatenate(means), per_highest, first)
+    of_rows = second_difference_noise(disjoint_means(values, 1, group)) / math.sqrt(rows)
+    few = {True: of_rows, False: of_rows * largest_sd(per_highest)}
+    found = []
+    for blocks in (means, maxima):
+        known = np.concatenate(blocks)
+        known = known[np.isfinite(known)]
+        level = float(known.mean()) if known.size else math.nan
+        enough = not set_load and known.size >= ROWS_MIN
+        noise = second_difference_noise(blocks) if enough else few[blocks is means]
+        found.append(noise / level if level > 0 else math.nan)
+    return Noise(*found)
 
 
-def dead_band(cv: float, instances: float) -> Band:
-    """Return the dead band for a signal of noise `cv` on a pool of `instances`.
+def dead_band(noise: Noise, instances: float, window_s: float) -> Band:
+    """Return the dead band for a signal on a pool of `instances` that is looked at every `window_s`.
 
-    z = Φ⁻¹(1 − a / (2 · 86400 / W)); θ_out = max(0.05, z·cv); θ_in = max(0.10, z·cv + 1/n): rounding up to
-    whole instances must not trigger scale-in.
+    z = Φ⁻¹(1 − a / (2 · 86400 / W)) with W = 60 s, or a row where rows are wider; θ_out = max(0.05, z·cv of
+    the newest reading); θ_in = max(0.20, z·cv of the highest + 1/n): rounding up to whole instances must not
+    trigger scale-in.
     """
-    z = crossing_z(FALSE_CROSSINGS_PER_DAY, SUSTAINED_S)
-    out = max(BAND_MIN[0], z * cv)
-    into = max(BAND_MIN[1], z * cv + 1.0 / instances)
-    return Band(1.0 + out, max(0.0, 1.0 - into), cv)
+    z = crossing_z(FALSE_CROSSINGS_PER_DAY, max(window_s, SHORTEST_S))
+    out = max(BAND_MIN[0], z * noise.newest_cv)
+    into = max(BAND_MIN[1], z * noise.highest_cv + 1.0 / instances)
+    return Band(1.0 + out, max(0.0, 1.0 - into), noise)
 
 
-def cooldowns(startup_s: float) -> tuple[float, float]:
-    """Return the cooldowns (out, in) in seconds: W and max(600, 2 · start-up).
+def cooldowns() -> tuple[float, float]:
+    """Return the rests (out, in) in seconds.
 
-    Noise is kept out by the mean and the band. To wait for the correlation time of the load would keep
-    what a ramp asked for long after it: on simulated services that cost hours and held no limit better.
+    None before a scale-out: instances that were asked for and are not ready are counted. Noise is kept out by
+    the readings and the band. To wait for the correlation time of the load would keep what a ramp asked for
+    long after it: on simulated services that cost hours and held no limit better.
     """
-    return SUSTAINED_S, max(COOLDOWN_IN_S, 2.0 * startup_s)
+    return REST_OUT_S, REST_IN_S

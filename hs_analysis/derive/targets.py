@@ -15,10 +15,9 @@ from hs_analysis.derive.constants import (
     END_SHARE,
     GROWTH_QUANTILE,
     GROWTH_ROWS_MIN,
-    STEP_QUANTILE,
 )
 from hs_analysis.derive.rows import RoleRows, centred_mean, smooth_rows, trailing_mean
-from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, STARTUP_S
+from hs_analysis.schema.constants import GROUP_MIN, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Status
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
@@ -40,8 +39,6 @@ class LoadTarget:
         Share used [ratio].
     fit
         The capacity it comes from.
-    without_growth
-        The value if load did not grow while an instance starts [tokens/s].
     """
 
     role: str
@@ -51,7 +48,6 @@ class LoadTarget:
     reason: Reason | None
     headroom: float
     fit: CapacityFit
-    without_growth: float | None = None
 
 
 def calm_at_peak(fit: CapacityFit) -> bool | None:
@@ -93,10 +89,7 @@ def target_of(fit: CapacityFit, settings: Settings) -> LoadTarget:
     capacity = fit.capacity
     headroom, value = operating_point(capacity, settings)
     status = "refused" if value is None else capacity.status
-    _, still = operating_point(replace(capacity, growth_ratio=None), settings)
-    return LoadTarget(
-        capacity.role, value, estimate_of(capacity), status, capacity.reason, headroom, fit, still
-    )  # fmt: skip
+    return LoadTarget(capacity.role, value, estimate_of(capacity), status, capacity.reason, headroom, fit)
 
 
 def estimate_of(capacity: Capacity) -> Estimate | None:
@@ -149,34 +142,6 @@ def ramp_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None
         return _moved(rows, seen, seen, startup_s, CALM_GROWTH_QUANTILE)
     about = centred_mean(rows.work, smooth_rows(rows.window_s), rows.group)
     return _moved(rows, seen, about, startup_s, GROWTH_QUANTILE)
-
-
-def load_steps(rows: RoleRows, out_s: float, in_s: float) -> tuple[float, float] | None:
-    """Return by which share the load grows within `out_s` and falls within `in_s` [ratio of the pool].
-
-    The 99.9 % quantiles over the operating range, at least 0: a pool that may act once in that time follows
-    its load when one action may move so much. None as for `ramp_growth`.
-    """
-    seen = _trailing(rows)
-    up, down = (
-        _moved(rows, seen, seen, lag_s, quantile)
-        for lag_s, quantile in ((out_s, STEP_QUANTILE), (in_s, 1.0 - STEP_QUANTILE))
-    )
-    if up is None or down is None:
-        return None
-    return max(0.0, up - 1.0), max(0.0, 1.0 - down)
-
-
-def highest_load(rows: RoleRows) -> float | None:
-    """Return the highest load of the whole pool, the 99 % quantile of its trailing 5-minute means [tokens/s].
-
-    None with fewer than 300 rows that have work, and for a load that was set on purpose.
-    """
-    seen = _trailing(rows)
-    known = seen[np.isfinite(seen) & (seen > 0)]
-    if rows.kind != "production" or known.size < GROWTH_ROWS_MIN:
-        return None
-    return float(np.quantile(known, HIGHEST_QUANTILE))
 
 
 def _trailing(rows: RoleRows) -> Floats:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.format import NOISE_COLLECT, STARTUP_COLLECT
 from hs_analysis.derive.gpu_types import is_pool_mean
-from hs_analysis.derive.noise import cooldowns, dead_band, noise_cv
+from hs_analysis.derive.noise import cooldowns, dead_band, noise_of
 from hs_analysis.derive.rows import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.startup import with_measured
-from hs_analysis.derive.targets import LoadTarget, estimate_of, highest_load, load_steps, operating_point
+from hs_analysis.derive.targets import LoadTarget, estimate_of, operating_point
 from hs_analysis.derive.versions import ActiveVersion
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
-from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN
+from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.episodes import operating_rows
@@ -28,6 +28,9 @@ Floats = NDArray[np.float64]
 
 SERVICE_POOL = ("mixed", "decode")
 """A service signal (request rate) is counted per instance of the first of these pools that exists."""
+
+
+_UNKNOWN = "the start-up time of {pool} is not known: {seconds:.0f} s stand in for it"
 
 
 def pool_of(role: str, pools: tuple[str, ...]) -> str | None:
@@ -49,8 +52,7 @@ def thresholds_of(
 
     One for the served token rate of each pool, and one for every other signal that the study found
     proportional. A request rate (role ``service``) is counted per instance of the decode or mixed pool.
-    Cooldowns use the start-up time that was given, else the one that was measured. With ``active`` noise and
-    counts are those of the active version.
+    With ``active`` noise and counts are those of the active version.
     """
     active = active or ActiveVersion()
     wanted = [(SERVED[pool], pool) for pool in targets]
@@ -107,39 +109,22 @@ def _threshold(
     values = np.where(saturated_rows(frame, pool), np.nan, active.signal(pool, frame.values(signal, role)))
     group = target.fit.labelled.rows.group
     counts = active.signal(pool, frame.values("instances", pool))
-    cv = noise_cv(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
+    noise = noise_of(values, frame.window_s, group, set_load=frame.kind == "pressure_test")
     size = _usual_size(counts)
-    band = dead_band(cv, size) if math.isfinite(cv) and size > 0 else None
-    startup = times[pool]
-    out_s, in_s = (None, None)
-    if startup.seconds is not None:
-        out_s, in_s = cooldowns(startup.seconds)
-    moves = load_steps(target.fit.labelled.rows, out_s, in_s) if out_s and in_s else None
-    grows, falls = moves or (None, None)
-    total, instances = _highest(target) if signal == SERVED[pool] else (None, None)
+    known = math.isfinite(noise.newest_cv) and math.isfinite(noise.highest_cv) and size > 0
+    band = dead_band(noise, size, frame.window_s) if known else None
+    out_s, in_s = cooldowns()
     if reason is None:
-        reason = _gap(band is None, startup, pool)
+        reason = _gap(band is None, times[pool], pool)
     return Threshold(
         signal=signal, role=role, gpu_type=None,
         target_per_instance=value, capacity=capacity, headroom_ratio=target.headroom,
         scale_out_ratio=band.scale_out_ratio if band else None,
         scale_in_ratio=band.scale_in_ratio if band else None,
-        noise_cv=band.noise_cv if band else None, usual_instances=size if band else None,
-        cooldown_out_s=out_s, cooldown_in_s=in_s, grows_ratio=grows, falls_ratio=falls,
-        highest_total=total, highest_instances=instances,
+        noise_cv=noise.newest_cv if band else None, usual_instances=size if band else None,
+        cooldown_out_s=out_s, cooldown_in_s=in_s,
         status=status, reason=reason, evidence=link,
     )  # fmt: skip
-
-
-def _highest(target: LoadTarget) -> tuple[float | None, float | None]:
-    """Return the highest total of a pool's work, and the instances that it needs when it grows no further.
-
-    Only where growth made the target: what grew to the highest total that was ever seen grew no further.
-    """
-    if target.value is None or target.without_growth is None or target.without_growth <= target.value:
-        return None, None
-    total = highest_load(target.fit.labelled.rows)
-    return (None, None) if total is None else (total, total / target.without_growth)
 
 
 def _usual_size(counts: Floats) -> float:
@@ -153,15 +138,15 @@ def _usual_size(counts: Floats) -> float:
 
 
 def _gap(no_band: bool, startup: _StartupTime, pool: str) -> Reason | None:
-    """Say what a threshold lacks, or that its cooldowns rest on a start-up time that was measured."""
+    """Say what a threshold lacks, or that its pool's start-up time was measured."""
     if no_band:
         return Reason("noise_unknown", "too few rows in a row to tell the signal's noise, so no dead band")
     if startup.seconds is None:
-        return Reason("startup_unknown", f"the start-up time of {pool} is not known, so no cooldowns")
+        return Reason("startup_unknown", _UNKNOWN.format(pool=pool, seconds=STARTUP_S))
     if startup.given or startup.shown is None or startup.shown.reason is None:
         return None
     shown = startup.shown.reason.text
-    text = f"the cooldowns rest on a start-up time of {startup.seconds:.0f} s, measured: {shown}"
+    text = f"a start-up takes {startup.seconds:.0f} s, measured: {shown}"
     return Reason("startup_measured", text, startup.seconds)
 
 
@@ -192,7 +177,7 @@ def type_thresholds(
             replace(
                 pool, gpu_type=name, target_per_instance=value, capacity=estimate_of(capacity),
                 status=capacity.status, reason=capacity.reason or pool.reason, headroom_ratio=headroom,
-                evidence=link, highest_total=None, highest_instances=None,
+                evidence=link,
             )
         )  # fmt: skip
     return tuple(found)
@@ -235,9 +220,9 @@ def signal_at(
 def _refusals(found: tuple[Threshold, ...], times: dict[str, _StartupTime]) -> tuple[Refusal, ...]:
     out = [
         Refusal(
-            f"cooldown@{pool}",
+            f"startup@{pool}",
             "startup_unknown",
-            f"the start-up time of {pool} is not known, so its cooldowns can't be set" + _shown(startup),
+            _UNKNOWN.format(pool=pool, seconds=STARTUP_S) + _shown(startup),
             STARTUP_COLLECT.format(role=pool),
         )
         for pool, startup in times.items()

@@ -67,12 +67,10 @@ DERIVATIONS: dict[str, Derivation] = {
         "target of {name}",
         "The target is head-room times the lower end of capacity, or the floor under the floor rule; where "
         "the load grows by more within a start-up time than the head-room leaves free (growth_ratio of the "
-        "capacity), 1 ÷ that growth is the head-room, but the highest total seen (highest_total) needs "
-        "highest_instances and no more. For a signal other than served tokens it is what a monotone fit of "
-        "that signal on load reads at this work. The dead band is as wide as the noise of the signal's "
-        "5-minute mean needs, plus one instance of rounding on the way in, and wider in a pool below its "
-        "usual size; the cooldowns follow from the start-up time. One action may move what the load moved "
-        "between two (grows_ratio, falls_ratio).",
+        "capacity), 1 ÷ that growth is the head-room. For a signal other than served tokens it is what a "
+        "monotone fit of that signal on load reads at this work. Growth follows the newest minute, shrinking "
+        "the highest minute of the last five. The dead band is as wide as the noise of these two readings "
+        "needs, plus one instance of rounding on the way in.",
         "target = head-room × capacity;  out when wanted ÷ current > 1 + θ_out, in when < 1 − θ_in;  "
         "θ = z × noise ÷ mean, with z for the false crossings allowed a day",
         "capacity_points",

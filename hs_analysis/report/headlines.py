@@ -37,12 +37,8 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "scale_in_ratio": ("scale in below", "× target"),
         "cooldown_out_s": ("cooldown out", "s"),
         "cooldown_in_s": ("cooldown in", "s"),
-        "noise_cv": ("noise of the 5-minute mean", "ratio"),
-        "grows_ratio": ("growth within the cooldown out, q99.9", "of the pool"),
-        "falls_ratio": ("fall within the cooldown in, q99.9", "of the pool"),
+        "noise_cv": ("noise of the newest reading", "ratio"),
         "usual_instances": ("usual size of the pool", "instances"),
-        "highest_total": ("highest total seen", ""),
-        "highest_instances": ("instances it needs without growth", ""),
     },
     "startup": {"births": ("instances that came", "")},
     "gpu_speeds": {

@@ -84,10 +84,12 @@ NORMAL_95 = 1.96  # half-width of a 95 % normal interval in standard deviations
 
 SUSTAINED_S = 300.0
 """Mean over which a load counts as sustained, and over which a signal, a policy and a violation are judged;
-the shortest rest before instances are added where noise is unknown [s]. Measured on simulated services."""
+how far back the highest reading is taken before instances are removed [s]. Measured on simulated
+services."""
 
 SHORTEST_S = 60.0
-"""Shortest time over which a move of the load is looked at [s]. Measured on simulated services."""
+"""Shortest time over which a move of the load is looked at, and the reading that growth follows [s]. Measured
+on simulated services."""
 
 BLOCK_S = 3600.0
 """Length of the blocks of a production history that count as independent [s]. Measured on simulated
@@ -101,8 +103,12 @@ SETTLED_S = 300.0
 """A version first seen this long after the first one is a change, not a late scrape [s]. Default of this
 project."""
 
-COOLDOWN_IN_S = 600.0
-"""Shortest rest before instances are removed [s]. Measured on simulated services."""
+REST_OUT_S = 0.0
+"""Rest before instances are added, from the last time they were: those that start are counted [s]. Measured
+on three simulated physics."""
+
+REST_IN_S = 300.0
+"""Rest before instances are removed, from the last change [s]. Measured on three simulated physics."""
 
 # How much is enough.
 

@@ -281,22 +281,12 @@ class Threshold:
     status: Annotated[Status, Field()]
     reason: FloorReason
     evidence: Evidence = ""
-    noise_cv: Annotated[float | None, Field("noise of the averaged signal ÷ its mean", "ratio")] = None
-    grows_ratio: Annotated[
-        float | None, Field("growth of the load within cooldown_out_s, q99.9", "ratio of the pool")
-    ] = None
-    falls_ratio: Annotated[
-        float | None, Field("fall of the load within cooldown_in_s, q99.9", "ratio of the pool")
+    noise_cv: Annotated[
+        float | None, Field("noise of the newest reading ÷ its mean", "ratio")
     ] = None
     usual_instances: Annotated[
         float | None, Field("size of the pool that scale_in_ratio was set for", "instances")
     ] = None
-    highest_total: Annotated[
-        float | None, Field("highest total seen, where growth made the target", "unit of the signal")
-    ] = None
-    highest_instances: Annotated[float | None, Field("what that total needs without growth", "instances")] = (
-        None
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

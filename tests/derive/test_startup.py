@@ -126,21 +126,15 @@ def test_only_births_of_the_part_count() -> None:
     assert [one.births for one in startups_of(early, table)] == [0, 3]
 
 
-def test_cooldowns_rest_on_the_measured_time_and_say_so() -> None:
-    """Where none is given; a given one goes before it, and the other pool asks for one."""
+def test_a_measured_time_stands_where_none_is_given_and_says_so() -> None:
+    """A given one goes before it, and the other pool asks for one; cooldowns wait for neither."""
     unknown, table = replace(SETTINGS, startup_s={}), births([1000.0, 1015.0, 1030.0])
     derived = derive_service(frame(), (), unknown, instance_startups=table).derived
     decode = derived.threshold_of("decode_tps", "decode")
     prefill = derived.threshold_of("prefill_tps_effective", "prefill")
     assert decode is not None
     assert prefill is not None
-    assert decode.cooldown_in_s == pytest.approx(2000.0)
-    assert prefill.cooldown_in_s is None
-    assert [r.what for r in derived.refusals if r.code == "startup_unknown"] == ["cooldown@prefill"]
+    assert (prefill.cooldown_in_s, decode.cooldown_in_s) == (300.0, 300.0)
+    assert [r.what for r in derived.refusals if r.code == "startup_unknown"] == ["startup@prefill"]
     assert derived.startup_of("decode") is not None
-    given = replace(SETTINGS, startup_s={"decode": 900.0, "prefill": 900.0})
-    told = derive_service(frame(), (), given, instance_startups=table).derived.threshold_of(
-        "decode_tps", "decode"
-    )
-    assert told is not None
-    assert told.cooldown_in_s == pytest.approx(1800.0)
+    assert derived.measured_startup_s == {"decode": 1000.0}

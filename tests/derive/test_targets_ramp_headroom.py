@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.derive.targets import highest_load, load_steps, operating_point, ramp_growth
+from hs_analysis.derive.targets import operating_point, ramp_growth
 from hs_analysis.schema.results import Capacity
 
 
@@ -62,25 +62,6 @@ def test_the_slow_obvious_way_gives_the_same() -> None:
         share = 0.99 if calm else 0.995
         grown = np.quantile([after / now for now, after in pairs if now >= least], share)
         assert ramp_growth(_rows(work), 300.0, calm=calm) == pytest.approx(grown)
-
-
-def test_the_highest_load_is_that_of_the_busiest_hundredth() -> None:
-    """A level is its own; ten minutes at three times of it in a day are too short; a test has none."""
-    level = np.full(1440, 700.0)
-    assert highest_load(_rows(level)) == 700.0
-    level[600:610] *= 3.0
-    assert highest_load(_rows(level)) < 1400.0
-    level[610:640] *= 3.0
-    assert highest_load(_rows(level)) == pytest.approx(2100.0)
-    assert highest_load(_rows(level, "pressure_test")) is None
-    assert highest_load(_rows(level[:299])) is None
-
-
-def test_one_action_follows_what_the_load_did_between_two() -> None:
-    """A load that doubles within five minutes and halves within ten: the whole pool more, half of it less."""
-    assert load_steps(_rows(_doubling(10)), 300.0, 600.0) == pytest.approx((1.0, 0.5))
-    assert load_steps(_rows(np.full(1440, 700.0)), 300.0, 600.0) == (0.0, 0.0)
-    assert load_steps(_rows(_doubling(10), "pressure_test"), 300.0, 600.0) is None
 
 
 @given(st.floats(0.01, 1e6), st.integers(0, 50))

@@ -5,18 +5,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from derive.synthetic import SETTINGS, Service, day_frame, frame_of, make_frame, step_test, with_columns
+from derive.synthetic import SETTINGS, Service, day_frame, frame_of, step_test, with_columns
 from scipy.stats import norm
 
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.noise import (
+    Noise,
     cooldowns,
     dead_band,
+    disjoint_maxima,
     disjoint_means,
-    noise_cv,
+    noise_of,
     second_difference_noise,
 )
 from hs_analysis.schema.results import Estimate, SignalVerdict
+from hs_analysis.statistics.noise import largest_sd
 
 TRUE = {"prefill": Service().prefill_capacity, "decode": Service().decode_capacity}
 ONE_CAPTURE = np.zeros(20_000, dtype=np.int64)
@@ -56,49 +59,74 @@ def test_noise_is_blind_to_a_straight_course() -> None:
     assert math.isnan(second_difference_noise([np.array([1.0, 2.0, 4.0])]))
 
 
-def test_noise_of_means_from_rows_and_from_means_agree() -> None:
-    """A short test, whose noise is scaled from its rows, gives what a long history gives from its means."""
+def test_disjoint_maxima_leave_thin_blocks_out() -> None:
+    """The highest of each block of a capture, missing values aside; blocks need 70 % of their rows."""
+    values = np.array([1.0, 3.0, 2.0, np.nan, 7.0, np.nan, np.nan, np.nan, 4.0, 2.0, 5.0, 1.0])
+    first, second = disjoint_maxima(values, 4, np.array([0] * 8 + [1] * 4))
+    assert first[0] == 3.0
+    assert math.isnan(first[1])
+    assert second.tolist() == [5.0]
+
+
+def test_noise_of_readings_from_rows_and_from_blocks_agree() -> None:
+    """A short test, whose noise is scaled from its rows, gives what a long one gives from readings."""
     rng = np.random.default_rng(1)
     values = 100 + rng.normal(0, 10, 20_000)
-    long = noise_cv(values, 60.0, ONE_CAPTURE)
-    short = noise_cv(values[:55], 60.0, ONE_CAPTURE[:55])  # eleven 5-minute means
-    assert long == pytest.approx(0.1 / math.sqrt(5), rel=0.05)
-    assert short == pytest.approx(long, rel=0.4)
+    long = noise_of(values, 15.0, ONE_CAPTURE)
+    short = noise_of(values[:44], 15.0, ONE_CAPTURE[:44])  # eleven minutes
+    assert long.newest_cv == pytest.approx(0.1 / 2.0, rel=0.05)
+    assert long.highest_cv == pytest.approx(0.669 * 0.05 / (1 + 1.163 * 0.05), rel=0.07)
+    assert short.newest_cv == pytest.approx(long.newest_cv, rel=0.4)
+    assert short.highest_cv == pytest.approx(long.highest_cv, rel=0.4)
+
+
+def test_rows_wider_than_a_minute_are_readings() -> None:
+    """Five-minute rows are compared as they are, alone and as the highest."""
+    values = 100 + np.random.default_rng(5).normal(0, 10, 5000)
+    found = noise_of(values, 300.0, ONE_CAPTURE[:5000])
+    assert found.newest_cv == found.highest_cv == pytest.approx(0.1, rel=0.05)
+    assert largest_sd(1) == pytest.approx(1.0, rel=1e-4)
+    assert largest_sd(5) == pytest.approx(0.66898, rel=1e-4)
 
 
 def test_a_load_set_on_purpose_is_not_noise() -> None:
-    """Fast cycles inflate second differences of 5-minute means, not those of rows."""
+    """Fast cycles inflate second differences of minutes and of their maxima, not those of rows."""
     rows = np.arange(400)
     values = 100 + 60 * np.sin(2 * np.pi * rows * 20 / 900) + np.random.default_rng(2).normal(0, 1, rows.size)
-    assert noise_cv(values, 20.0, ONE_CAPTURE[:400], set_load=True) < 0.01
-    assert noise_cv(values, 20.0, ONE_CAPTURE[:400]) > 0.05
+    still = noise_of(values, 20.0, ONE_CAPTURE[:400], set_load=True)
+    moving = noise_of(values, 20.0, ONE_CAPTURE[:400])
+    assert max(still.newest_cv, still.highest_cv) < 0.03
+    assert min(moving.newest_cv, moving.highest_cv) > 0.04
 
 
 def test_dead_band_keeps_noise_and_rounding_out() -> None:
     """θ_out = z·cv and θ_in = z·cv + 1/n with z for a tenth of a false crossing a day, and least widths."""
-    z = norm.ppf(1 - 0.1 / (2 * 288))
-    assert z == pytest.approx(3.6, abs=0.05)
-    band = dead_band(0.05, 4)
+    z = norm.ppf(1 - 0.1 / (2 * 1440))
+    assert z == pytest.approx(4.0, abs=0.05)
+    band = dead_band(Noise(0.05, 0.03), 4, 60.0)
     assert band.scale_out_ratio == pytest.approx(1 + z * 0.05)
-    assert band.scale_in_ratio == pytest.approx(1 - z * 0.05 - 0.25)
-    quiet = dead_band(0.0, 100)
-    assert (quiet.scale_out_ratio, quiet.scale_in_ratio) == (1.05, 0.90)
-    assert dead_band(0.5, 1).scale_in_ratio == 0.0  # a single instance is never removed for noise
+    assert band.scale_in_ratio == pytest.approx(1 - z * 0.03 - 0.25)
+    seldom = dead_band(Noise(0.05, 0.03), 4, 300.0)
+    assert seldom.scale_out_ratio == pytest.approx(1 + norm.ppf(1 - 0.1 / (2 * 288)) * 0.05)
+    quiet = dead_band(Noise(0.0, 0.0), 100, 60.0)
+    assert (quiet.scale_out_ratio, quiet.scale_in_ratio) == (1.05, 0.80)
+    assert dead_band(Noise(0.5, 0.5), 1, 60.0).scale_in_ratio == 0.0  # a single instance stays
 
 
 def test_dead_band_is_seldom_crossed_by_noise() -> None:
-    """A month of 5-minute means of pure noise crosses the band about as often as the rule allows."""
+    """A month of minutes of pure noise crosses the band about as often as the rule allows."""
     rng = np.random.default_rng(3)
-    values = 1 + rng.normal(0, 0.02, 30 * 288)
-    band = dead_band(noise_cv(values, 300.0, ONE_CAPTURE[: values.size]), 4)
+    values = 1 + rng.normal(0, 0.02, 30 * 1440)
+    one = np.zeros(values.size, dtype=np.int64)
+    band = dead_band(noise_of(values, 60.0, one), 4, 60.0)
+    highest = np.lib.stride_tricks.sliding_window_view(values, 5).max(axis=1)
     assert (values > band.scale_out_ratio).sum() <= 8  # 3 expected at 0.1 a day on both sides
-    assert (values < band.scale_in_ratio).sum() == 0
+    assert (highest < band.scale_in_ratio).sum() == 0
 
 
-def test_cooldowns_wait_for_the_start_up() -> None:
-    """Out: one window; in: the longer of ten minutes and two start-ups."""
-    assert cooldowns(60.0) == (300.0, 600.0)
-    assert cooldowns(500.0) == (300.0, 1000.0)
+def test_growth_needs_no_rest_and_shrinking_five_minutes() -> None:
+    """Whatever the start-up takes: what was asked for and is not ready is counted."""
+    assert cooldowns() == (0.0, 300.0)
 
 
 def test_target_is_headroom_times_the_lower_end() -> None:
@@ -161,19 +189,19 @@ def test_every_proportional_signal_reads_its_value_at_the_target() -> None:
     assert len(derived.thresholds) == 6
 
 
-def test_unknown_start_up_refuses_cooldowns_only() -> None:
-    """Without a start-up time there is a target and a dead band, no cooldown, and a word on what to give."""
+def test_an_unknown_start_up_is_asked_for_and_changes_no_number() -> None:
+    """Without a start-up time there is a target, a dead band and rests, and a word on what to give."""
     frame = day_frame(0, prefill_peak=0.6, decode_peak=0.6, hours=12)
     derived = derive_service(frame, (), replace(SETTINGS, startup_s={"prefill": 100.0})).derived
     decode = derived.threshold_of("decode_tps", "decode")
     assert decode.target_per_instance is not None
     assert decode.scale_out_ratio is not None
-    assert (decode.cooldown_out_s, decode.cooldown_in_s) == (None, None)
-    assert derived.threshold_of("prefill_tps_effective", "prefill").cooldown_in_s >= 600
+    assert (decode.cooldown_out_s, decode.cooldown_in_s) == (0.0, 300.0)
     refused = {r.what: r for r in derived.refusals}
-    assert refused["cooldown@decode"].code == "startup_unknown"
-    assert "--startup" in refused["cooldown@decode"].collect
-    assert "cooldown@prefill" not in refused
+    assert refused["startup@decode"].code == "startup_unknown"
+    assert "--startup" in refused["startup@decode"].collect
+    assert "300 s" in refused["startup@decode"].text
+    assert "startup@prefill" not in refused
 
 
 def test_a_refused_capacity_refuses_its_targets_with_its_reason() -> None:
@@ -192,22 +220,3 @@ def test_a_test_of_minutes_has_a_usable_band() -> None:
     assert 1.05 <= band.scale_out_ratio < 1.2
     assert 0.5 < band.scale_in_ratio <= 0.75
     assert band.usual_instances == 4.0
-
-
-def test_room_for_growth_ends_at_the_highest_load_seen() -> None:
-    """A fleet of four that met doublings within minutes needs no more than four for its highest load.
-
-    A plain day, whose growth the head-room covers, says no such total.
-    """
-    service = Service()
-    level = np.where(np.arange(1440) % 240 < 120, 1.0, 0.5)
-    requests = 0.6 * service.decode * service.decode_capacity / 300.0 * level
-    steps = make_frame(service, requests, 400.0, 300.0, 0)
-    found = derive_service(steps, (), SETTINGS).derived
-    threshold, capacity = found.threshold_of("decode_tps", "decode"), found.capacity_of("decode")
-    assert capacity.status == "floor"
-    assert threshold.target_per_instance < 0.75 * capacity.per_instance
-    assert threshold.highest_instances == pytest.approx(service.decode, rel=0.02)
-    assert threshold.highest_total == pytest.approx(service.decode * capacity.per_instance, rel=0.02)
-    plain = derive_service(day_frame(0, prefill_peak=0.6, decode_peak=0.6, hours=24), (), SETTINGS).derived
-    assert plain.threshold_of("decode_tps", "decode").highest_total is None
