@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,6 @@ import polars as pl
 from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
 from hs_analysis.policy.constants import (
     LEAST_INSTANCES,
-    MAX_IN_FRACTION,
     MAX_OVER_OBSERVED,
     OBSERVE_WINDOWS,
     SCALE_IN_RATIO,
@@ -24,18 +23,18 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
-    Highest,
     Hysteresis,
     Mode,
     Policy,
     Primary,
     Ratio,
+    Reading,
     SoftScaleIn,
     Step,
     Target,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
-from hs_analysis.schema.constants import COOLDOWN_IN_S, SUSTAINED_S
+from hs_analysis.schema.constants import REST_IN_S, REST_OUT_S, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
@@ -94,7 +93,8 @@ def build_policy(
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
         start_up_s=derived.measured_startup_s | settings.startup_s,
-        averaging_s=max(SUSTAINED_S, frame.window_s), replay=dict(meta.get("replay", {})),
+        reading=Reading(max(SHORTEST_S, frame.window_s), max(SUSTAINED_S, frame.window_s)),
+        replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     return _with_bands(draft, derived)
 
@@ -144,15 +144,7 @@ def _primary(
         target,
         "sum" if pool == "sum" else "mean",
         weights,
-        None if weights or pool != "sum" else _highest(threshold),
     )
-
-
-def _highest(threshold: Threshold | None) -> Highest | None:
-    """Return the highest total seen, where growth made the target; pools that mix GPU types have none."""
-    if threshold is None or threshold.highest_total is None or threshold.highest_instances is None:
-        return None
-    return Highest(threshold.highest_total, threshold.highest_instances)
 
 
 def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | None:
@@ -256,7 +248,6 @@ def _with_bands(policy: Policy, derived: Derived) -> Policy:
         policy,
         hysteresis={role: _band(threshold) for role, threshold in found.items()},
         cooldown={role: _cooldown(threshold) for role, threshold in found.items()},
-        step=_step(found.values()),
     )
 
 
@@ -268,48 +259,19 @@ def _own_work(derived: Derived, role: str) -> Threshold | None:
     return found if known else None
 
 
-def _step(found: Iterable[Threshold | None]) -> Step:
-    """Let one action move what the load of a pool moves between two, at most half of the pool at once in.
-
-    A pool shrinks once it is its band too large, so that is to go as well as what the load fell.
-    """
-    usual = Step()
-    known = [one for one in found if one is not None]
-    out = max((one.grows_ratio for one in known if one.grows_ratio is not None), default=0.0)
-    into = max((_falls(one) for one in known), default=0.0)
-    if out <= usual.max_out_fraction and into <= usual.max_in_fraction:
-        return usual
-    return Step(
-        usual.dampening,
-        max(usual.max_out_fraction, min(1.0, out)),
-        max(usual.max_in_fraction, min(MAX_IN_FRACTION, into)),
-        "data",
-    )
-
-
-def _falls(threshold: Threshold) -> float:
-    """Return the share of a pool that may be to go at once [ratio]; 0 where its fall or band is not known."""
-    if threshold.falls_ratio is None or threshold.scale_in_ratio is None:
-        return 0.0
-    return threshold.falls_ratio + 1.0 - threshold.scale_in_ratio
-
-
 def _band(threshold: Threshold | None) -> Hysteresis:
     if threshold is None or threshold.scale_out_ratio is None or threshold.scale_in_ratio is None:
         return Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
-    return Hysteresis(
-        threshold.scale_out_ratio, threshold.scale_in_ratio, threshold.evidence, threshold.usual_instances
-    )
+    return Hysteresis(threshold.scale_out_ratio, threshold.scale_in_ratio, threshold.evidence)
 
 
 def _cooldown(threshold: Threshold | None) -> Cooldown:
-    """Replace a cooldown that was refused (start-up time unknown) by the default, marked as such."""
+    """Return the rests of a threshold; the defaults, marked as such, where it has none."""
     out_s = threshold.cooldown_out_s if threshold else None
     in_s = threshold.cooldown_in_s if threshold else None
     if threshold is not None and out_s is not None and in_s is not None:
         return Cooldown(out_s, in_s, threshold.evidence)
-    out_s = SUSTAINED_S if out_s is None else out_s
-    return Cooldown(out_s, COOLDOWN_IN_S if in_s is None else in_s, "default")
+    return Cooldown(REST_OUT_S if out_s is None else out_s, REST_IN_S if in_s is None else in_s, "default")
 
 
 def _unserved(meta: Mapping[str, Any]) -> tuple[str, ...]:

@@ -14,9 +14,6 @@ SCALE_IN_RATIO = 0.80
 OBSERVE_WINDOWS = 2
 """SLO windows that soft scale-in watches [windows]. Default of this project."""
 
-MAX_IN_FRACTION = 0.5
-"""Most of a pool that one action removes, however fast its load falls [ratio]. Default of this project."""
-
 LEAST_INSTANCES = 2
 """Lower bound of a pool that had more than one [instances]. Default of this project."""
 

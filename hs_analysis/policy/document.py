@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
 from hs_analysis.policy import timetable
-from hs_analysis.policy.model import Hysteresis, Policy, Primary, Ratio, Target
+from hs_analysis.policy.model import Policy, Primary, Ratio, Reading, Target
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ HEADER = """What to scale on, at which targets, with how many prefill per decode
 WIDTH = 100_000
 """Longest line [characters]: queries stay on one line, so that they can be copied."""
 
-HIGHEST = "the highest total seen: growth ended there, so up to it no more instances than these are asked for"
 WEIGHTS = "what one pod of a type counts: the target is that of a pod that counts 1, the mean pod recorded"
 
 STATUS_WORDS = {
@@ -134,15 +133,15 @@ def _spec(policy: Policy) -> CommentedMap:
         unit=policy.unit,
         primaries=[_primary(p) for p in policy.primaries],
         pd_ratio=_ratio(policy.pd_ratio) if policy.pd_ratio else None,
-        hysteresis=_by_role(policy, {r: _band(h) for r, h in policy.hysteresis.items()}, _widest_band),
+        controller=policy.controller,
+        reading=_reading(policy.reading),
+        hysteresis=_by_role(policy, {r: _fields(h) for r, h in policy.hysteresis.items()}, _widest_band),
         cooldown=_by_role(policy, {r: _fields(c) for r, c in policy.cooldown.items()}, _longest_cooldown),
         step=_fields(policy.step),
         guards=[_fields(g) | {"tiers": [_fields(t) for t in g.tiers]} for g in policy.guards],
         soft_scale_in=_fields(policy.soft_scale_in) if policy.soft_scale_in else None,
         bounds=_map(**{role: _fields(b) for role, b in policy.bounds.items()}),
-        evaluation=_map(
-            window_s=policy.window_s, averaging_s=policy.averaging_s, start_up_s=_map(**policy.start_up_s)
-        ),
+        evaluation=_map(window_s=policy.window_s, start_up_s=_map(**policy.start_up_s)),
         on_missing_metric=policy.on_missing_metric,
         periodic=[_map(**timetable.written(entry)) for entry in policy.periodic],
         placement=_map(**policy.placement),
@@ -173,7 +172,6 @@ def _primary(primary: Primary) -> CommentedMap:
         pool=primary.pool,
         target_per_instance=_target(primary.target_per_instance),
         gpu_types=_map(**primary.gpu_types),
-        **({} if primary.highest is None else {"highest": _fields(primary.highest)}),
     )
 
 
@@ -191,12 +189,14 @@ def _ratio(ratio: Ratio) -> CommentedMap:
     return found | {"gpu_types": _map(**weights)} if weights else found
 
 
-def _band(band: Hysteresis) -> CommentedMap:
-    """Return the band; the size it was set for only where it moves with the size of the pool."""
-    found = _fields(band)
-    if band.usual_instances is None:
-        del found["usual_instances"]
-    return found
+def _reading(reading: Reading) -> CommentedMap:
+    """Return the reading; what each direction follows is the same in every policy."""
+    return _map(
+        **{
+            "window_s": float(reading.window_s), "out": "newest", "in": "highest",
+            "over_s": float(reading.over_s),
+        }
+    )  # fmt: skip
 
 
 def _widest_band(entries: list[CommentedMap]) -> CommentedMap:
@@ -233,14 +233,15 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "primaries": "one entry sizes both pools where there is a pd_ratio; two size a pool each.\n"
         "Instances = total ÷ target, or for a pool mean current × value ÷ target, rounded up",
         "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else _no_ratio(policy),
-        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal);\n"
-        "a pool below its usual_instances shrinks later",
+        "controller": "what runs this policy: it was selected and replayed by the rules of this controller",
+        "reading": "growth follows the newest mean over window_s, shrinking the highest of them in over_s",
+        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal)",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
-        "step": "largest part of a pool changed at once; at least one instance",
+        "step": "largest part of a pool changed at once, at least one instance; null = no limit",
         "guards": "latency that may add instances and forbid removal, never size a pool",
         "soft_scale_in": "removed instances leave discovery, run on this long, and come back on a breach",
         "bounds": "twice the most ever seen, or the highest need; at least 2, or 1 where one was enough",
-        "evaluation": "seconds between decisions, trailing mean of a primary, and start-up time used",
+        "evaluation": "seconds between decisions, and start-up time used",
         "on_missing_metric": "a missing metric never removes an instance",
         "placement": "network affinity (null = not known) and GPU types seen",
     }  # fmt: skip
@@ -248,8 +249,6 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         _comment(spec, key, text)
     for entry in spec["primaries"]:
         _comment(entry, "target_per_instance", _target_words(entry["target_per_instance"]), indent=6)
-        if "highest" in entry:
-            _comment(entry, "highest", HIGHEST, indent=6)
         if entry["gpu_types"]:
             _comment(entry, "gpu_types", WEIGHTS, indent=6)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from hs_analysis.schema.constants import SUSTAINED_S
+from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import Estimate
 
 Mode = Literal["metric", "periodic", "hold"]
+Runner = Literal["heteroscale", "keda", "hpa"]
+"""What can run a policy."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,6 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Highest:
-    """The highest pool total that history saw [unit of the signal], and the instances that it needs.
-
-    A target that leaves room for growth asks for more than these near that total, where growth had ended:
-    up to it no more are wanted than ``instances``, and beyond it one more per target_per_instance.
-    """
-
-    total: float
-    instances: float
-
-
-@dataclass(frozen=True)
 class Primary:
     """A signal that sizes pools: total ÷ target_per_instance = instances of ``role``.
 
@@ -64,7 +53,6 @@ class Primary:
     target_per_instance: Target
     pool: Literal["sum", "mean"] = "sum"
     gpu_types: dict[str, float] = field(default_factory=dict)
-    highest: Highest | None = None
 
 
 @dataclass(frozen=True)
@@ -90,37 +78,24 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Hysteresis:
-    """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances.
+class Reading:
+    """What of a signal is compared with its target [s].
 
-    ``usual_instances`` is the size of the pool that scale_in_ratio was set for: a smaller one shrinks later.
-    None for a band that is the same at every size.
+    Growth follows the newest mean over ``window_s``, shrinking the highest of those that ended in the last
+    ``over_s``.
     """
+
+    window_s: float = SHORTEST_S
+    over_s: float = SUSTAINED_S
+
+
+@dataclass(frozen=True)
+class Hysteresis:
+    """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances."""
 
     scale_out_ratio: float
     scale_in_ratio: float
     evidence: str = ""
-    usual_instances: float | None = None
-
-    @property
-    def way_back_ratio(self) -> float:
-        """The noise that a pool leaves below one instance less before it shrinks, at its usual size [ratio].
-
-        Half of θ_in − 1 ÷ usual: noise that acts and takes it back has to cross this and θ_out.
-        """
-        instance = 1.0 / self.usual_instances if self.usual_instances else 0.0
-        return max(0.0, 1.0 - self.scale_in_ratio - instance) / 2.0
-
-    def scale_in_at(self, instances: float) -> float:
-        """Return the ratio below which a pool of a size shrinks, at most scale_in_ratio.
-
-        1 − 1 ÷ n − `way_back_ratio` × √(usual ÷ n) in a pool below its usual size: one instance is a larger
-        share of it, and the noise of independent requests is larger.
-        """
-        if self.usual_instances is None:
-            return self.scale_in_ratio
-        wider = max(1.0, math.sqrt(self.usual_instances / instances))
-        return min(self.scale_in_ratio, 1.0 - 1.0 / instances - self.way_back_ratio * wider)
 
 
 @dataclass(frozen=True)
@@ -138,11 +113,14 @@ class Cooldown:
 
 @dataclass(frozen=True)
 class Step:
-    """Limits of one action: share of the wanted change taken, and largest share of the pool moved."""
+    """Limits of one action: share of the wanted change taken, and largest share of the pool moved.
+
+    None = no limit. At least one instance may always be moved.
+    """
 
     dampening: float = 1.0
-    max_out_fraction: float = 0.25
-    max_in_fraction: float = 0.10
+    max_out_fraction: float | None = None
+    max_in_fraction: float | None = None
     provenance: str = "default"
 
 
@@ -202,9 +180,9 @@ class Policy:
     ``hysteresis`` and ``cooldown`` are per role: pools differ in noise and size, so they differ in band.
     ``recommended`` is false where what runs should be kept, or nothing can be stood for; ``confidence`` is
     high, medium or low with its reasons as sentences; ``refusals`` are sentences with the code in front.
-    ``window_s`` is the width of an observed window and the time between two decisions; ``averaging_s`` is the
-    trailing stretch over which a primary is averaged before it is compared with its target; ``start_up_s`` is
-    the time from asking for an instance to its first request, per role. ``replay`` is what a backtest said.
+    ``controller`` is whose semantics it was selected and replayed with. ``window_s`` is the width of an
+    observed window and the time between two decisions; ``start_up_s`` is the time from asking for an instance
+    to its first request, per role. ``replay`` is what a backtest said.
     """
 
     service: str
@@ -231,7 +209,8 @@ class Policy:
     tool_version: str = ""
     window_s: float = 60.0
     start_up_s: dict[str, float] = field(default_factory=dict)
-    averaging_s: float = SUSTAINED_S
+    controller: Runner = "keda"
+    reading: Reading = field(default_factory=Reading)
     replay: dict[str, object] = field(default_factory=dict)
 
     @property

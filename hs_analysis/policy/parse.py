@@ -9,12 +9,13 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
-    Highest,
     Hysteresis,
     PeriodicEntry,
     Policy,
     Primary,
     Ratio,
+    Reading,
+    Runner,
     SoftScaleIn,
     Step,
     Target,
@@ -24,6 +25,13 @@ from hs_analysis.policy.node import Node, T
 from hs_analysis.schema.results import Estimate
 
 ROLES = ("prefill", "decode", "mixed")
+
+NO_LONGER_HELD = {
+    "evaluation": ("averaging_s",),  # one trailing mean in both directions, before `reading`
+    "hysteresis": ("usual_instances",),  # a band that was wider in a smaller pool
+    "primary": ("highest",),  # a total beyond which alone more instances were wanted
+}
+"""Keys of files of before, per part of the document: they are read over, and decide nothing."""
 
 
 def parse_policy(document: object, where: str) -> Policy:
@@ -45,6 +53,7 @@ def parse_policy(document: object, where: str) -> Policy:
     root.read.add("schema")
     meta, spec, status = root.node("metadata"), root.node("spec"), root.node("status")
     evaluation = spec.node("evaluation")
+    _read_over(evaluation, "evaluation")
     primaries = spec.items("primaries", _primary)
     ratio = spec.optional("pd_ratio", _ratio)
     policy = Policy(
@@ -71,8 +80,9 @@ def parse_policy(document: object, where: str) -> Policy:
         run=meta.text("run"),
         tool_version=meta.text("tool_version"),
         window_s=evaluation.number("window_s"),
-        averaging_s=evaluation.number("averaging_s"),
         start_up_s=_numbers(evaluation.node("start_up_s")),
+        controller=_controller(spec),
+        reading=spec.child("reading", _reading) if "reading" in spec.data else Reading(),
         replay=status.plain("replay"),
     )
     sized = policy.sized_roles
@@ -84,8 +94,31 @@ def parse_policy(document: object, where: str) -> Policy:
     return policy
 
 
+def _read_over(node: Node, part: str) -> None:
+    """Accept the keys that files of before hold."""
+    node.read.update(NO_LONGER_HELD[part])
+
+
+def _controller(spec: Node) -> Runner:
+    """Return what runs the policy; files of before were made for no object in particular: the default."""
+    if "controller" not in spec.data:
+        return "keda"
+    return spec.text("controller", ("heteroscale", "keda", "hpa"))  # type: ignore[return-value]
+
+
+def _reading(node: Node) -> Reading:
+    node.text("out", ("newest",))
+    node.text("in", ("highest",))
+    found = Reading(node.number("window_s"), node.number("over_s"))
+    for key, value in (("window_s", found.window_s), ("over_s", found.over_s)):
+        if value <= 0:
+            raise node.wrong(key, f"expected more than 0, found {value!r}")
+    return found
+
+
 def _primary(node: Node) -> Primary:
     pool = node.text("pool", ("sum", "mean"))
+    _read_over(node, "primary")
     return Primary(
         node.text("signal"),
         node.text("role", ROLES),
@@ -95,16 +128,7 @@ def _primary(node: Node) -> Primary:
         node.child("target_per_instance", _target),
         pool,  # type: ignore[arg-type]
         _weights(node),
-        node.child("highest", _highest) if "highest" in node.data else None,
     )
-
-
-def _highest(node: Node) -> Highest:
-    found = Highest(node.number("total"), node.number("instances"))
-    for key, value in (("total", found.total), ("instances", found.instances)):
-        if value <= 0:
-            raise node.wrong(key, f"expected more than 0, found {value!r}")
-    return found
 
 
 def _target(node: Node) -> Target:
@@ -147,16 +171,10 @@ def _ratio(node: Node) -> Ratio:
 
 
 def _hysteresis(node: Node) -> Hysteresis:
-    band = Hysteresis(
-        node.number("scale_out_ratio"),
-        node.number("scale_in_ratio"),
-        node.text("evidence"),
-        node.number("usual_instances") if "usual_instances" in node.data else None,
-    )
+    _read_over(node, "hysteresis")
+    band = Hysteresis(node.number("scale_out_ratio"), node.number("scale_in_ratio"), node.text("evidence"))
     if band.scale_in_ratio > band.scale_out_ratio:
         raise node.wrong("scale_in_ratio", "is above scale_out_ratio")
-    if band.usual_instances is not None and band.usual_instances <= 0:
-        raise node.wrong("usual_instances", f"expected more than 0, found {band.usual_instances!r}")
     return band
 
 
@@ -180,8 +198,8 @@ def _roles(node: Node, read: Callable[[Node], T]) -> dict[str, T]:
 def _step(node: Node) -> Step:
     return Step(
         node.number("dampening"),
-        node.number("max_out_fraction"),
-        node.number("max_in_fraction"),
+        node.maybe("max_out_fraction"),
+        node.maybe("max_in_fraction"),
         node.text("provenance"),
     )
 

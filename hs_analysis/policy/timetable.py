@@ -7,12 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hs_analysis.policy.model import PeriodicEntry
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_S = 86_400
 DAY_HOURS = 24
 DAY_MINUTES = 1440
+WEEK_MINUTES = 7 * DAY_MINUTES
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
 
@@ -39,6 +43,22 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
             counts = {"prefill": entry.prefill, "decode": entry.decode}
             return {role: count for role, count in counts.items() if count is not None}
     return {}
+
+
+def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> NDArray[np.float64]:
+    """Return the count of a role for each minute of the week from Monday 00:00 UTC, NaN where none holds.
+
+    As `planned_counts`: the first entry that holds counts, also where it leaves the role as it is.
+    """
+    plan = np.full(WEEK_MINUTES, math.nan)
+    for entry in reversed(entries):
+        count = {"prefill": entry.prefill, "decode": entry.decode}.get(role)
+        start, end = _minutes(entry.start), _minutes(entry.end)
+        span = np.arange(start, end if start < end else end + DAY_MINUTES)
+        days = {DAYS.index(day[:3].lower()) for day in entry.days} or set(range(len(DAYS)))
+        for day in days:
+            plan[(day * DAY_MINUTES + span) % WEEK_MINUTES] = math.nan if count is None else count
+    return plan
 
 
 def daily(need: Mapping[str, Sequence[int]], start_up_s: Mapping[str, float]) -> tuple[PeriodicEntry, ...]:

@@ -130,7 +130,7 @@ def test_missing_numbers_get_defaults_marked_as_such() -> None:
     )
     policy = built(pd_day(), DECODE, replace(numbers, thresholds=(numbers.thresholds[0], bare)))
     assert policy.hysteresis["decode"].evidence == "default"
-    assert policy.cooldown["decode"] == Cooldown(300.0, 600.0, "default")
+    assert policy.cooldown["decode"] == Cooldown(0.0, 300.0, "default")
 
 
 def test_no_target_means_hold_with_the_reason() -> None:
@@ -200,20 +200,13 @@ def test_a_prefill_floor_keeps_a_pool_whose_instances_carry_most_of_it(
 
 
 @pytest.mark.parametrize(
-    ("grows", "falls", "step"),
-    [(None, None, (0.25, 0.10, "default")), (0.1, None, (0.25, 0.10, "default")),
-     (0.1, 0.05, (0.25, 0.30, "data")), (0.4, 0.05, (0.4, 0.30, "data")),
-     (1.7, 0.8, (1.0, 0.5, "data")), (0.1, 0.2, (0.25, 0.45, "data"))],
-)  # fmt: skip
-def test_one_action_moves_what_the_load_moved(
-    grows: float | None, falls: float | None, step: tuple[float, float, str]
+    ("window_s", "reading"), [(60.0, (60.0, 300.0)), (15.0, (60.0, 300.0)), (600.0, (600.0, 600.0))]
+)
+def test_growth_reads_a_minute_and_shrinking_the_highest_of_five(
+    window_s: float, reading: tuple[float, float]
 ) -> None:
-    """Never less than the defaults; never over the pool out, and half of it in, its band of 0.25 included."""
-    numbers = derived()
-    moved = tuple(
-        replace(one, grows_ratio=grows, falls_ratio=falls) if one.role == "decode" else one
-        for one in numbers.thresholds
-    )
-    found = built(pd_day(), DECODE, replace(numbers, thresholds=moved)).step
-    assert (found.max_out_fraction, found.max_in_fraction) == pytest.approx(step[:2])
-    assert (found.dampening, found.provenance) == (1.0, step[2])
+    """Rows wider than that are read as they are; no step is limited, and KEDA runs it."""
+    policy = built(pd_day(window_s=window_s), DECODE)
+    assert (policy.reading.window_s, policy.reading.over_s) == reading
+    assert (policy.step.max_out_fraction, policy.step.max_in_fraction) == (None, None)
+    assert policy.controller == "keda"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 from importlib.resources import files
@@ -20,12 +21,12 @@ from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
     Guard,
-    Highest,
     Hysteresis,
     PeriodicEntry,
     Policy,
     Primary,
     Ratio,
+    Reading,
     SoftScaleIn,
     Step,
     Target,
@@ -64,10 +65,9 @@ PRIMARY = st.builds(
     TARGET,
     st.sampled_from(["sum", "mean"]),
     st.dictionaries(TEXT, NUMBER, max_size=2),
-    st.none() | st.builds(Highest, NUMBER, NUMBER),
 )
 RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
-BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT, st.none() | st.floats(0.5, 1e3))
+BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT)
 TIERS = st.lists(st.builds(Tier, NUMBER, NUMBER), max_size=2).map(tuple)
 PLAIN = st.dictionaries(
     TEXT, st.none() | TEXT | st.integers() | NUMBER | st.booleans() | st.lists(TEXT), max_size=2
@@ -81,7 +81,7 @@ POLICY = st.builds(
     pd_ratio=st.none() | RATIO,
     hysteresis=by_role(BAND),
     cooldown=by_role(st.builds(Cooldown, MAYBE, MAYBE, TEXT)),
-    step=st.builds(Step, NUMBER, NUMBER, NUMBER, TEXT),
+    step=st.builds(Step, NUMBER, MAYBE, MAYBE, TEXT),
     guards=st.lists(
         st.builds(Guard, TEXT, st.sampled_from(ROLES), NUMBER, TEXT, TIERS, TEXT), max_size=2
     ).map(tuple),
@@ -109,7 +109,8 @@ POLICY = st.builds(
     tool_version=TEXT,
     window_s=NUMBER,
     start_up_s=by_role(NUMBER),
-    averaging_s=NUMBER,
+    controller=st.sampled_from(["heteroscale", "keda", "hpa"]),
+    reading=st.builds(Reading, NUMBER, NUMBER),
     replay=PLAIN,
 )
 
@@ -153,7 +154,39 @@ def test_the_schema_before_is_still_read() -> None:
     target = policy.primaries[0].target_per_instance
     assert (target.value, target.capacity, target.headroom_ratio) == (2811.1, None, None)
     assert (policy.recommended, policy.confidence) == (True, "high")
+    assert (policy.controller, policy.reading) == ("keda", Reading(60.0, 300.0))
     assert load(dump(policy)) == policy
+
+
+def test_keys_of_before_are_read_over() -> None:
+    """A trailing mean, a band by size and a highest total decide nothing any more, and are no mistake."""
+    policy = built(pd_day(), PAIR)
+    document = YAML(typ="safe", pure=True).load(dump(policy))
+    spec = document["spec"]
+    del spec["controller"], spec["reading"]
+    spec["evaluation"]["averaging_s"] = 300.0
+    spec["hysteresis"]["by_role"]["decode"]["usual_instances"] = 4.0
+    spec["primaries"][0]["highest"] = {"total": 9000.0, "instances": 4.0}
+    stream = io.StringIO()
+    YAML(typ="safe", pure=True).dump(document, stream)
+    assert load(stream.getvalue()) == policy
+
+
+def test_the_reading_says_what_each_direction_follows() -> None:
+    """The words are fixed: a file that asks for another reading is refused, naming the key."""
+    text = dump(plain_policy(reading=Reading(60.0, 600.0)))
+    assert YAML(typ="safe").load(text)["spec"]["reading"] == {
+        "window_s": 60.0, "out": "newest", "in": "highest", "over_s": 600.0,
+    }  # fmt: skip
+    for old, new, key in (
+        ("out: newest", "out: mean", "spec.reading.out"),
+        ("in: highest", "in: newest", "spec.reading.in"),
+        ("over_s: 600.0", "over_s: 0", "spec.reading.over_s"),
+        ("controller: keda", "controller: llm-d", "spec.controller"),
+    ):
+        assert old in text
+        with pytest.raises(InputError, match=key):
+            load(text.replace(old, new))
 
 
 def test_a_capacity_outside_its_interval_is_refused() -> None:
@@ -174,8 +207,6 @@ def test_built_policies_survive_the_document() -> None:
     shared = replace(single, hysteresis=dict.fromkeys(single.sized_roles, Hysteresis(1.2, 0.9)))
     flat = YAML(typ="safe").load(dump(shared))["spec"]["hysteresis"]
     assert list(flat) == ["scale_out_ratio", "scale_in_ratio", "evidence"]
-    sized = replace(shared, hysteresis=dict.fromkeys(single.sized_roles, Hysteresis(1.2, 0.9, "", 8.5)))
-    assert YAML(typ="safe").load(dump(sized))["spec"]["hysteresis"]["usual_instances"] == 8.5
     both = YAML(typ="safe").load(dump(pair))["spec"]["hysteresis"]
     assert (both["scale_out_ratio"], both["scale_in_ratio"]) == (1.2, 0.7)
     assert set(both["by_role"]) == {"prefill", "decode"}
@@ -187,8 +218,8 @@ def test_structure_is_the_published_one() -> None:
     assert list(document) == ["schema", "metadata", "spec", "status"]
     assert document["schema"] == "hs-analysis/policy/v1alpha2"
     assert list(document["metadata"]) == ["service", "window", "tool_version", "inputs_sha256", "run"]
-    published = ["mode", "unit", "primaries", "pd_ratio", "hysteresis", "cooldown", "step", "guards"]
-    published += ["soft_scale_in", "bounds", "on_missing_metric", "periodic", "placement"]
+    published = ["mode", "unit", "primaries", "pd_ratio", "controller", "reading", "hysteresis", "cooldown"]
+    published += ["step", "guards", "soft_scale_in", "bounds", "on_missing_metric", "periodic", "placement"]
     assert [key for key in document["spec"] if key != "evaluation"] == published
     assert set(document["status"]) == {
         "recommended", "confidence", "confidence_reasons", "refusals", "replay",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hs_analysis.policy.model import PeriodicEntry
-from hs_analysis.policy.timetable import daily, planned_counts
+from hs_analysis.policy.timetable import DAYS, WEEK_MINUTES, daily, planned_counts, weekly_plan
 
 COUNTS = st.lists(st.integers(1, 9), min_size=24, max_size=24)
 
@@ -41,6 +43,29 @@ def test_every_hour_has_what_it_needs_when_it_begins(
         for role, need in (("prefill", prefill), ("decode", decode)):
             assert counts[role] >= max(need[minute // 60], need[ready])
             assert counts[role] in need
+
+
+CLOCK = st.builds(lambda h, m: f"{h:02d}:{m:02d}", st.integers(0, 23), st.sampled_from([0, 1, 30, 59]))
+ENTRY = st.builds(
+    PeriodicEntry,
+    CLOCK,
+    CLOCK,
+    st.lists(st.sampled_from(DAYS), max_size=3).map(tuple),
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(0, 9),
+)
+
+
+@given(st.lists(ENTRY, max_size=4).map(tuple))
+def test_the_plan_of_the_week_is_the_timetable_minute_by_minute(entries: tuple[PeriodicEntry, ...]) -> None:
+    """From Monday 00:00 UTC; the first entry that holds decides, past midnight too."""
+    monday = 4 * 86_400.0
+    for role in ("prefill", "decode"):
+        plan = weekly_plan(entries, role)
+        assert plan.size == WEEK_MINUTES
+        for minute in range(0, WEEK_MINUTES, 29):
+            planned = planned_counts(entries, monday + 60.0 * minute).get(role)
+            assert (None if math.isnan(plan[minute]) else plan[minute]) == planned
 
 
 def test_clock_of_the_last_minutes() -> None:
