@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hs_analysis.errors import ContractError, UsageError
+from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
 from hs_analysis.export.model import Export, ExportOptions, Loss, comment, file_stem, load_documents
@@ -59,6 +60,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("rules", export_rules, _RULES),
     ExportTarget("keda", export_keda, {**_RULES, KEDA_SUFFIX: lint_scaled_object}),
     ExportTarget("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
+    ExportTarget("heteroscale", export_heteroscale, {**_RULES, POLICY_SUFFIX: lint_policy}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

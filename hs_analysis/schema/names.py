@@ -14,6 +14,7 @@ EXPORT_TARGETS = {
     "rules": "Prometheus recording rules",
     "keda": "KEDA ScaledObjects",
     "hpa": "HorizontalPodAutoscalers (autoscaling/v2) and the rules of prometheus-adapter behind them",
+    "heteroscale": "policy document for a controller that runs HeteroScale's own rule",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
