@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hs_analysis.controllers.hpa import Hpa
+from hs_analysis.errors import ContractError
 from hs_analysis.export import kubernetes, model, rules
 from hs_analysis.export.kubernetes import (
     LEAST_THRESHOLD,
     MAX_PERIOD_S,
     MAX_STABILISATION_S,
     PoolSizing,
-    behaviour,
     number,
     object_problems,
 )
@@ -66,6 +67,7 @@ def external_rules(policy: Policy, sizings: Sequence[PoolSizing]) -> dict[str, A
 HPA_TARGET = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
 HPA_KIND = ("autoscaling/v2", "HorizontalPodAutoscaler")
 HPA_SUFFIX = "hpa.yaml"
+CONTROLLER = "hpa"
 
 _SYNC = "Kubernetes decides every 15 s"
 _NO_ZERO = "minReplicas 0 needs a feature gate: {role} keeps 1"
@@ -84,7 +86,7 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
         if policy.mode == "hold":
             why = "; ".join(policy.refusals) or "the policy is on hold"
         return Export("hpa", files, (Loss("*", "refused", f"no object is written: {why}"),))
-    pools, losses = kubernetes.sizings(policy)
+    pools, losses = kubernetes.sizings(policy, CONTROLLER)
     bounded = [pool for pool in pools if pool.role in policy.bounds]
     losses += [
         Loss(
@@ -114,7 +116,7 @@ def export_hpa(policy: Policy, options: ExportOptions) -> Export:
 
 def _known(policy: Policy) -> list[Loss]:
     return [
-        *kubernetes.known_losses(),
+        *kubernetes.known_losses(policy, CONTROLLER),
         Loss("window_s", "approximated", _SYNC),
         Loss("periodic", "dropped", "an HPA keeps no timetable"),
         Loss(
@@ -125,14 +127,23 @@ def _known(policy: Policy) -> list[Loss]:
 
 
 def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[dict[str, Any], list[Loss]]:
-    scaling, losses = behaviour(policy, pool.role, pool.primary.role, options.kubernetes)
-    bounds = policy.bounds[pool.role]
-    if bounds.min < 1:
+    """Return one HorizontalPodAutoscaler.
+
+    Raises
+    ------
+    ContractError
+        When the parameters are those of another controller.
+    """
+    scaler = pool.scaler
+    if not isinstance(scaler, Hpa):
+        raise ContractError(f"{pool.role}: {type(scaler).__name__} is no HorizontalPodAutoscaler")
+    scaling, losses = kubernetes.behavior(policy, pool, options.kubernetes)
+    if scaler.min_replicas != policy.bounds[pool.role].min:
         losses.append(Loss(f"bounds.{pool.role}.min", "approximated", _NO_ZERO.format(role=pool.role)))
     spec = {
         "scaleTargetRef": kubernetes.scaled_object(policy, pool.role, options),
-        "minReplicas": max(1, bounds.min),
-        "maxReplicas": max(1, bounds.max),
+        "minReplicas": scaler.min_replicas,
+        "maxReplicas": scaler.max_replicas,
         "metrics": [_metric(policy, pool)],
         "behavior": scaling,
     }
@@ -216,10 +227,9 @@ def _direction_problems(rules: Mapping[str, Any]) -> list[str]:
         found.append(f"selectPolicy {rules['selectPolicy']!r} is not one of {', '.join(_SELECT)}")
     if "tolerance" in rules and not (isinstance(rules["tolerance"], str) and number(rules["tolerance"]) >= 0):
         found.append(f"tolerance {rules['tolerance']!r} is not a text of at least 0")
-    policies = rules.get("policies") or []
-    if not policies and rules.get("selectPolicy") != "Disabled":
+    if rules.get("policies") == []:
         found.append("policies is empty")
-    for policy in policies:
+    for policy in rules.get("policies") or []:
         found += _unknown("policies", policy, {"type", "value", "periodSeconds"})
         if policy.get("type") not in ("Pods", "Percent"):
             found.append(f"policy type {policy.get('type')!r} is not Pods or Percent")

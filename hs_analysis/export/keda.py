@@ -9,11 +9,161 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hs_analysis.controllers.keda import Keda
+from hs_analysis.errors import ContractError
 from hs_analysis.export import kubernetes, model, rules
-from hs_analysis.export.kubernetes import LEAST_THRESHOLD, behaviour, number, object_problems
+from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
 from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
-from hs_analysis.policy.model import Bounds, PeriodicEntry, Policy
+from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS
+
+TARGET = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
+CONTROLLER = "keda"
+KIND = ("keda.sh/v1alpha1", "ScaledObject")
+KEDA_SUFFIX = "scaledobjects.yaml"
+_SYNC = "Kubernetes decides every 15 s"
+
+# Objects, where their numbers come from in words, and losses.
+_Built = tuple[list[dict[str, Any]], list[str], list[Loss]]
+
+
+def export_keda(policy: Policy, options: ExportOptions) -> Export:
+    """Return the ScaledObjects and recording rules of a policy, with everything they do not say.
+
+    In mode hold no object is written; the refusals are the losses.
+    """
+    files = _rules_file(policy, options)
+    if policy.mode == "hold":
+        why = "; ".join(policy.refusals) or "the policy is on hold"
+        return Export("keda", files, (Loss("*", "refused", f"no object is written: {why}"),))
+    known = [*kubernetes.known_losses(policy, CONTROLLER), Loss("window_s", "approximated", _SYNC)]
+    build = _timetable_objects if policy.mode == "periodic" else _metric_objects
+    objects, origins, more = build(policy, options)
+    losses = concerning([*known, *more], policy)
+    if objects:
+        text = model.header(policy, options, TARGET, losses)
+        text += model.comment(["", *origins, *_check_lines(objects)])
+        text += model.dump_documents(objects)
+        files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
+    return Export("keda", files, losses)
+
+
+def _rules_file(policy: Policy, options: ExportOptions) -> dict[str, str]:
+    return dict(rules.export_rules(policy, options).files)
+
+
+def _metric_objects(policy: Policy, options: ExportOptions) -> _Built:
+    losses = rules.missing_expressions(policy)
+    losses.append(Loss("periodic", "dropped", "a policy in mode metric keeps no timetable"))
+    pools, more = kubernetes.sizings(policy, CONTROLLER)
+    losses += more
+    objects = []
+    for pool in pools:
+        body, lost = _object(policy, pool, options)
+        objects.append(body)
+        losses += lost
+    losses += kubernetes.unsized(policy, {pool.role for pool in pools})
+    return objects, [pool.origin for pool in pools], losses
+
+
+def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[dict[str, Any], list[Loss]]:
+    """Return one ScaledObject, every field of the parameters that is not KEDA's own default among it.
+
+    Raises
+    ------
+    ContractError
+        When the parameters are those of another controller.
+    """
+    scaler = pool.scaler
+    if not isinstance(scaler, Keda):
+        raise ContractError(f"{pool.role}: {type(scaler).__name__} is no ScaledObject")
+    scaling, losses = kubernetes.behavior(policy, pool, options.kubernetes)
+    metadata = {
+        "serverAddress": options.server_address,
+        "query": model.recorded(policy, pool.primary, total=pool.total),
+        "threshold": model.plain_number(pool.threshold),
+        # KEDA's own default reads an empty answer as 0 and scales in (kedacore/keda#3065).
+        "ignoreNullValues": str(scaler.ignore_null_values).lower(),
+    }
+    if scaler.activation_threshold:
+        metadata["activationThreshold"] = model.plain_number(scaler.activation_threshold)
+    trigger = {
+        "type": "prometheus",
+        "name": _trigger_name(pool.primary.signal),
+        "metricType": "AverageValue",
+        "metadata": metadata,
+    }
+    spec = {
+        "scaleTargetRef": kubernetes.scaled_object(policy, pool.role, options),
+        **_counts(scaler),
+        "advanced": {"horizontalPodAutoscalerConfig": {"behavior": scaling}},
+        "triggers": [trigger],
+    }
+    return kubernetes.manifest(policy, pool.role, options, KIND, spec), losses
+
+
+def _counts(scaler: Keda) -> dict[str, Any]:
+    """Return bounds and fallback; polling and cooldown only where the pool can go to zero.
+
+    KEDA uses neither above zero, and its webhook warns of both.
+    """
+    found: dict[str, Any] = {}
+    if scaler.min_replica_count == 0 or scaler.idle_replica_count is not None:
+        found["pollingInterval"] = round(scaler.polling_interval_s)
+        found["cooldownPeriod"] = round(scaler.cooldown_period_s)
+    if scaler.idle_replica_count is not None:
+        found["idleReplicaCount"] = scaler.idle_replica_count
+    # Never left out: KEDA's own minimum is 0.
+    found["minReplicaCount"] = scaler.min_replica_count
+    found["maxReplicaCount"] = scaler.max_replica_count
+    if scaler.fallback is not None:
+        found["fallback"] = {
+            "failureThreshold": scaler.fallback.failure_threshold,
+            "replicas": scaler.fallback.replicas,
+            "behavior": scaler.fallback.behavior,
+        }
+    return found
+
+
+def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
+    text = "a timetable policy sizes no pool by a signal"
+    losses = [
+        Loss(item, "dropped", text)
+        for item in ("primaries", "pd_ratio", "reading", "hysteresis", "cooldown", "step", "controller")
+    ]
+    losses.append(Loss("on_missing_metric", "dropped", "a timetable reads no metric"))
+    losses.append(
+        Loss(
+            "periodic",
+            "approximated",
+            "between entries the minimum holds, and of two entries the larger wins",
+        )
+    )
+    objects, covered = [], set()
+    for role in ("prefill", "decode"):
+        triggers = cron_triggers(policy.periodic, role)
+        if not triggers:
+            continue
+        covered.add(role)
+        bounds = policy.bounds.get(role)
+        spec = {
+            "scaleTargetRef": kubernetes.scaled_object(policy, role, options),
+            # Never left out: KEDA's own minimum is 0.
+            "minReplicaCount": bounds.min if bounds else 1,
+            **({"maxReplicaCount": bounds.max} if bounds else {}),
+            "triggers": triggers,
+        }
+        objects.append(kubernetes.manifest(policy, role, options, KIND, spec))
+    return objects, [], losses + kubernetes.unsized(policy, covered)
+
+
+def _trigger_name(signal: str) -> str:
+    return signal.replace("_", "-")
+
+
+def _check_lines(objects: list[dict[str, Any]]) -> list[str]:
+    names = kubernetes.workload_names(objects)
+    return [f"Check before applying: serverAddress, namespace, and the scaled objects ({names})."]
 
 
 def cron_triggers(entries: Sequence[PeriodicEntry], role: str) -> list[dict[str, Any]]:
@@ -48,125 +198,6 @@ def _cron(clock: str, days: Sequence[str], shift: int) -> str:
     numbers = sorted({(DAYS.index(day[:3].lower()) + shift) % 7 for day in days})
     names = ",".join(DAYS[number] for number in numbers) or "*"
     return f"{minutes} {hours % 24} * * {names}"
-
-
-TARGET = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
-# Failed queries in a row before the fallback holds the pool (the value of KEDA's own examples).
-FAILURE_THRESHOLD = 3
-KIND = ("keda.sh/v1alpha1", "ScaledObject")
-KEDA_SUFFIX = "scaledobjects.yaml"
-_POLLING = "Kubernetes decides every 15 s, whatever the polling interval"
-
-# Objects, where their numbers come from in words, and losses.
-_Built = tuple[list[dict[str, Any]], list[str], list[Loss]]
-
-
-def export_keda(policy: Policy, options: ExportOptions) -> Export:
-    """Return the ScaledObjects and recording rules of a policy, with everything they do not say.
-
-    In mode hold no object is written; the refusals are the losses.
-    """
-    files = _rules_file(policy, options)
-    if policy.mode == "hold":
-        why = "; ".join(policy.refusals) or "the policy is on hold"
-        return Export("keda", files, (Loss("*", "refused", f"no object is written: {why}"),))
-    known = [*kubernetes.known_losses(), Loss("window_s", "approximated", _POLLING)]
-    build = _timetable_objects if policy.mode == "periodic" else _metric_objects
-    objects, origins, more = build(policy, options)
-    losses = concerning([*known, *more], policy)
-    if objects:
-        text = model.header(policy, options, TARGET, losses)
-        text += model.comment(["", *origins, *_check_lines(objects)])
-        text += model.dump_documents(objects)
-        files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
-    return Export("keda", files, losses)
-
-
-def _rules_file(policy: Policy, options: ExportOptions) -> dict[str, str]:
-    return dict(rules.export_rules(policy, options).files)
-
-
-def _metric_objects(policy: Policy, options: ExportOptions) -> _Built:
-    losses = rules.missing_expressions(policy)
-    losses.append(Loss("periodic", "dropped", "a policy in mode metric keeps no timetable"))
-    if policy.on_missing_metric != "hold":
-        losses.append(Loss("on_missing_metric", "approximated", "the pool goes to its largest count"))
-    pools, more = kubernetes.sizings(policy)
-    losses += more
-    objects = []
-    for pool in pools:
-        scaling, lost = behaviour(policy, pool.role, pool.primary.role, options.kubernetes)
-        losses += lost
-        bounds = policy.bounds.get(pool.role)
-        trigger = {
-            "type": "prometheus",
-            "name": _trigger_name(pool.primary.signal),
-            "metricType": "AverageValue",
-            "metadata": {
-                "serverAddress": options.server_address,
-                "query": model.recorded(policy, pool.primary, total=pool.total),
-                "threshold": model.plain_number(pool.threshold),
-                # KEDA's own default reads an empty answer as 0 and scales in (kedacore/keda#3065).
-                "ignoreNullValues": "false",
-            },
-        }
-        spec = _spec(policy, pool.role, options, bounds)
-        spec["fallback"] = _fallback(policy, bounds)
-        spec["advanced"] = {"horizontalPodAutoscalerConfig": {"behavior": scaling}}
-        spec["triggers"] = [trigger]
-        objects.append(kubernetes.manifest(policy, pool.role, options, KIND, spec))
-    losses += kubernetes.unsized(policy, {pool.role for pool in pools})
-    return objects, [pool.origin for pool in pools], losses
-
-
-def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
-    text = "a timetable policy sizes no pool by a signal"
-    losses = [
-        Loss(item, "dropped", text) for item in ("primaries", "pd_ratio", "hysteresis", "cooldown", "step")
-    ]
-    losses.append(Loss("on_missing_metric", "dropped", "a timetable reads no metric"))
-    losses.append(
-        Loss(
-            "periodic",
-            "approximated",
-            "between entries the minimum holds, and of two entries the larger wins",
-        )
-    )
-    objects, covered = [], set()
-    for role in ("prefill", "decode"):
-        triggers = cron_triggers(policy.periodic, role)
-        if not triggers:
-            continue
-        covered.add(role)
-        spec = _spec(policy, role, options, policy.bounds.get(role))
-        spec["triggers"] = triggers
-        objects.append(kubernetes.manifest(policy, role, options, KIND, spec))
-    return objects, [], losses + kubernetes.unsized(policy, covered)
-
-
-def _spec(policy: Policy, role: str, options: ExportOptions, bounds: Bounds | None) -> dict[str, Any]:
-    return {
-        "scaleTargetRef": kubernetes.scaled_object(policy, role, options),
-        "pollingInterval": max(1, round(policy.window_s)),
-        # Never left out: KEDA's own minimum is 0.
-        "minReplicaCount": bounds.min if bounds else 1,
-        **({"maxReplicaCount": bounds.max} if bounds else {}),
-    }
-
-
-def _fallback(policy: Policy, bounds: Bounds | None) -> dict[str, Any]:
-    # The largest count is the safe one, for a KEDA that is too old to know currentReplicas as well.
-    fallback = {"failureThreshold": FAILURE_THRESHOLD, "replicas": bounds.max if bounds else 1}
-    return {**fallback, "behavior": "currentReplicas" if policy.on_missing_metric == "hold" else "static"}
-
-
-def _trigger_name(signal: str) -> str:
-    return signal.replace("_", "-")
-
-
-def _check_lines(objects: list[dict[str, Any]]) -> list[str]:
-    names = kubernetes.workload_names(objects)
-    return [f"Check before applying: serverAddress, namespace, and the scaled objects ({names})."]
 
 
 REQUIRED_METADATA = {
@@ -224,7 +255,10 @@ def _replica_problems(spec: Mapping[str, Any]) -> list[str]:
     least, most = spec.get("minReplicaCount", 0), spec.get("maxReplicaCount", DEFAULT_MAX_REPLICAS)
     if least < 0 or most < 1 or least > most:
         return [f"replica counts {least} to {most} are not 0 ≤ min ≤ max and max ≥ 1"]
-    return []
+    if least == 0 or "idleReplicaCount" in spec:
+        return []
+    idle = ("pollingInterval", "cooldownPeriod")
+    return [f"spec.{key} does nothing where the minimum is above 0" for key in idle if key in spec]
 
 
 def _fallback_problems(spec: Mapping[str, Any], triggers: list[Mapping[str, Any]]) -> list[str]:

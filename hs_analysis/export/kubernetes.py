@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
 
+from hs_analysis.controllers import Autoscaler
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Rules
+from hs_analysis.controllers.keda import Keda
+from hs_analysis.errors import ContractError
 from hs_analysis.export import model, queries
 from hs_analysis.export.model import ExportOptions, Loss, Workload
 from hs_analysis.export.queries import labels_by_role
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy, Primary
+
+Body = dict[str, Any]
+"""A part of an object as plain values."""
+
+SAME = 1e-6
+"""Numbers nearer than this are the same: an object's have six digits [ratio]."""
 
 GROUP_WORKLOAD = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet")
 
@@ -35,7 +47,6 @@ DROPPED = {
     "refusals": "a status, not a setting",
     "*.target_per_instance.capacity": "a threshold is one number: comments name its capacity",
     "*.target_per_instance.headroom_ratio": "it is in the threshold",
-    "*.highest": "one threshold at every load: near the highest total seen more instances than the policy's",
     "*.gpu_types": "every pod counts the same, whatever its GPU: right for the recorded mix of types",
     "*.unit": "thresholds carry no unit",
     "*.source": "named by the query only",
@@ -45,63 +56,116 @@ DROPPED = {
 }
 APPROXIMATED = {
     "guards": "recorded, but nothing acts on it: a latency divided by instances is no target; alert on it",
-    "averaging_s": "the range inside the recorded expression decides",
 }
 
 
 @dataclass(frozen=True)
 class PoolSizing:
-    """What one pool's threshold is made of.
+    """What one pool's object is written from.
 
     Attributes
     ----------
     role
         The pool that is scaled.
+    scaler
+        The controller's parameters: bounds, rules, and one metric with the target per instance of ``role``.
     primary
-        The signal; its role is the pool it was measured on.
-    total
-        Whether its recorded pool total is read, because the signal is a mean over instances.
-    threshold
-        Of the signal's pool total, per instance of ``role`` [unit of the signal].
+        The signal that the metric reads; its role is the pool it was measured on.
     origin
         Where the threshold comes from, as a sentence.
     """
 
     role: str
+    scaler: Hpa | Keda
     primary: Primary
-    total: bool
-    threshold: float
     origin: str
 
+    @property
+    def hpa(self) -> Hpa:
+        """Metrics and rules."""
+        return self.scaler.hpa if isinstance(self.scaler, Keda) else self.scaler
 
-def known_losses() -> list[Loss]:
-    """Return the losses that every Kubernetes autoscaler object has."""
+    @property
+    def total(self) -> bool:
+        """Whether the recorded pool total is read, because the signal is a mean over instances."""
+        return self.primary.pool == "mean"
+
+    @property
+    def threshold(self) -> float:
+        """Of the signal's pool total, per instance of ``role`` [unit of the signal]."""
+        return self.hpa.metrics[0].target
+
+
+def known_losses(policy: Policy, controller: str) -> list[Loss]:
+    """Return the losses of every Kubernetes autoscaler object, and those of another controller's policy."""
     found = [Loss(item, "dropped", text) for item, text in DROPPED.items()]
-    return found + [Loss(item, "approximated", text) for item, text in APPROXIMATED.items()]
+    found += [Loss(item, "approximated", text) for item, text in APPROXIMATED.items()]
+    if policy.controller != controller:
+        text = _TRANSLATED.format(was=policy.controller, now=controller)
+        found += [Loss(item, "approximated", text) for item in ("controller", "reading", "cooldown", "step")]
+    return found
 
 
-def sizings(policy: Policy) -> tuple[list[PoolSizing], list[Loss]]:
-    """Return what sizes each pool: its own primary, or the only primary through the ratio."""
-    found, losses = [], []
+def sizings(policy: Policy, controller: str) -> tuple[list[PoolSizing], list[Loss]]:
+    """Return what each pool's object is written from: the parameters with which the controller runs.
+
+    Parameters
+    ----------
+    policy
+        A policy in mode metric.
+    controller
+        ``keda`` or ``hpa``.
+    """
+    losses, carried = [], []
     for index, primary in enumerate(policy.primaries):
-        path = f"primaries[{index}]"
-        target = primary.target_per_instance.value
-        total = _needs_total(primary)
-        if total is None or target is None or target <= 0:
-            text = "no object: " + ("its query gives no pool total" if total is None else "it has no target")
-            losses.append(Loss(path, "refused", text))
-            continue
-        origin = _origin(primary, target)
-        found.append(PoolSizing(primary.role, primary, total, target, origin))
-    if len(policy.primaries) == 1 and found:
-        follower, lost = _follower(policy, found[0])
-        found += follower
-        losses += lost
-    elif policy.pd_ratio is not None:
-        losses.append(
-            Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")
-        )
-    return found, losses
+        why = _uncarried(primary)
+        if why:
+            losses.append(Loss(f"primaries[{index}]", "refused", f"no object: {why}"))
+        else:
+            carried.append(primary)
+    if not carried:
+        return [], losses
+    control = control_of(replace(policy, controller=controller))
+    pools = control.pools if isinstance(control, Autoscaler) else {}
+    found: list[PoolSizing] = []
+    for role in (*(primary.role for primary in carried), *sorted(pools)):
+        if role in pools and role not in {pool.role for pool in found}:
+            sized = _sizing(policy, role, pools[role], carried)
+            found += [sized] if sized else []
+    return found, losses + _ratio_losses(policy, found)
+
+
+def _uncarried(primary: Primary) -> str:
+    """Return why no object can follow a primary, empty where one can."""
+    target = primary.target_per_instance.value
+    if not primary.promql or (primary.pool == "mean" and queries.pool_total(primary.promql) is None):
+        return "its query gives no pool total"
+    return "" if target and target > 0 else "it has no target"
+
+
+def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Primary]) -> PoolSizing | None:
+    """Return what a pool's object is written from; None where its signal can't be carried out.
+
+    Raises
+    ------
+    ContractError
+        When the parameters hold more than one signal: no policy has such a pool.
+    """
+    hpa = scaler.hpa if isinstance(scaler, Keda) else scaler
+    if len(hpa.metrics) != 1 or hpa.metrics[0].others:
+        raise ContractError(f"{role} has {len(hpa.signals)} signals, and an object is written for one")
+    signal, _, measured = hpa.metrics[0].signal.partition("@")
+    wanted = (signal, measured or role)
+    primary = next((one for one in carried if (one.signal, one.role) == wanted), None)
+    if primary is None:
+        return None
+    given = primary.target_per_instance.value or 0.0
+    origin = (
+        _origin(primary, given)
+        if primary.role == role
+        else _tied(policy, role, primary, hpa.metrics[0].target)
+    )
+    return PoolSizing(role, scaler, primary, origin)
 
 
 def _origin(primary: Primary, target: float) -> str:
@@ -117,31 +181,29 @@ def _origin(primary: Primary, target: float) -> str:
     return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 
 
-def _needs_total(primary: Primary) -> bool | None:
-    """Whether the mean has to become a sum first; None when there is no pool total to be had."""
-    if not primary.promql:
-        return None
-    if primary.pool == "sum":
-        return False
-    return True if queries.pool_total(primary.promql) else None
-
-
-def _follower(policy: Policy, leader: PoolSizing) -> tuple[list[PoolSizing], list[Loss]]:
-    """Return the other pool, tied by dividing the same signal by another threshold."""
+def _tied(policy: Policy, role: str, leader: Primary, threshold: float) -> str:
+    """Say how a pool is tied: the leader's signal is divided by another threshold."""
     ratio = policy.pd_ratio.value if policy.pd_ratio else None
-    role = {"decode": "prefill", "prefill": "decode"}.get(leader.role)
-    if role is None or not ratio:
-        return [], [Loss("pd_ratio", "dropped", "no ratio is known, so only one pool is scaled")]
-    threshold, sign = (
-        (leader.threshold / ratio, "÷") if role == "prefill" else (leader.threshold * ratio, "×")
-    )
-    numbers = [model.plain_number(value) for value in (threshold, leader.threshold, ratio)]
-    origin = (
+    given = leader.target_per_instance.value or 0.0
+    numbers = [model.plain_number(value) for value in (threshold, given, ratio or 0.0)]
+    sign = "÷" if role == "prefill" else "×"
+    return (
         f"{role}: threshold {numbers[0]} = {numbers[1]} per {leader.role} instance {sign} ratio {numbers[2]}"
     )
-    text = f"{role} follows the signal, not the rounded count of {leader.role}: at times a little smaller"
-    sizing = PoolSizing(role, leader.primary, leader.total, threshold, origin)
-    return [sizing], [Loss("pd_ratio.value", "approximated", text)]
+
+
+def _ratio_losses(policy: Policy, pools: Sequence[PoolSizing]) -> list[Loss]:
+    """Return what of the ratio two objects that size their pools apart do not hold."""
+    tied = [pool for pool in pools if pool.role != pool.primary.role]
+    if tied:
+        text = (
+            f"{tied[0].role} follows the signal, not the rounded count of {tied[0].primary.role}: at times a "
+            "little smaller"
+        )
+        return [Loss("pd_ratio.value", "approximated", text)]
+    if len(policy.primaries) == 1:
+        return [Loss("pd_ratio", "dropped", "no ratio is known, so only one pool is scaled")]
+    return [Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")]
 
 
 def unsized(policy: Policy, covered: set[str]) -> list[Loss]:
@@ -195,116 +257,106 @@ MAX_PERIOD_S = 1800
 TOLERANCE_KNOWN = (1, 33)
 TOLERANCE_ON = (1, 35)
 
-_COOLDOWN_TEXT = (
-    "{window} s of stabilisation take the highest answer of that time and {period} s limit the steps: "
-    "close to a cooldown, not equal"
+_TRANSLATED = (
+    "selected and replayed for {was}; the nearest that {now} can say is written, and it acts otherwise"
 )
-_STEP_TEXT = "{share} % a period, rounded to the larger step; the policy rounds to the smaller one"
-_SIZE_TEXT = "one tolerance at every size: below {usual} instances the policy shrinks later than this does"
-_DISABLED_TEXT = "the scale-in cooldown of {role} is unknown: scale-in is off; give --startup and run again"
+_DISABLED = "the scale-in cooldown of {role} is unknown: scale-in is off; give --startup and run again"
+_UNLIMITED = "nothing rests: Kubernetes' own limits of a step apply to {role}"
 
 
-def behaviour(
-    policy: Policy, role: str, leader: str, kubernetes: tuple[int, int]
-) -> tuple[dict[str, Any], list[Loss]]:
-    """Return ``scaleUp`` and ``scaleDown`` of a role, and what of the policy they don't hold.
+def behavior(policy: Policy, pool: PoolSizing, kubernetes: tuple[int, int]) -> tuple[Body, list[Loss]]:
+    """Return ``behavior`` of a pool's object, and what of the policy it does not hold."""
+    item = f"hysteresis.{_key(policy.hysteresis, pool)}"
+    body, losses = behavior_of(pool.hpa.up, pool.hpa.down, kubernetes, item)
+    return body, losses + behavior_losses(policy, pool)
+
+
+def behavior_of(up: Rules, down: Rules, kubernetes: tuple[int, int], item: str) -> tuple[Body, list[Loss]]:
+    """Return ``behavior`` of an HPA, and what of the rules a version of Kubernetes does not know.
+
+    Rate policies are written where they are not Kubernetes' own, ``selectPolicy`` where it is not ``Max``.
 
     Parameters
     ----------
-    policy
-        The policy.
-    role
-        Role whose pool is scaled.
-    leader
-        Role whose signal sizes it; its dead band and cooldown are used where the role has none of its own.
+    up, down
+        Rules of the two directions; seconds are whole, as the fields hold them.
     kubernetes
         Version that decides which fields exist.
+    item
+        Path of the dead band in the policy, for its loss.
     """
-    up, up_losses = _up(policy, role, leader)
-    down, down_losses = _down(policy, role, leader)
-    band, band_losses = _tolerances(policy, role, leader, kubernetes)
-    for rules, tolerance in ((up, band.get("scaleUp")), (down, band.get("scaleDown"))):
-        if tolerance is not None:
-            rules["tolerance"] = tolerance
-    return {"scaleUp": up, "scaleDown": down}, up_losses + down_losses + band_losses
-
-
-def _key(table: dict[str, Any], role: str, leader: str) -> str | None:
-    return next((name for name in (role, leader) if name in table), None)
-
-
-def _up(policy: Policy, role: str, leader: str) -> tuple[dict[str, Any], list[Loss]]:
-    key = _key(policy.cooldown, role, leader)
-    rest = policy.cooldown[key].scale_out_s if key else None
-    # Without a cooldown the policy may act once a window.
-    period, losses = _whole(rest if rest is not None else policy.window_s, 1, MAX_PERIOD_S)
-    share, rounded = _percent(policy.step.max_out_fraction)
-    found = []
-    if losses:
-        found.append(Loss(f"cooldown.{key}.scale_out_s", "approximated", f"{losses}: {period} s"))
-    if rounded:
-        found.append(Loss("step.max_out_fraction", "approximated", f"whole percents only: {share} %"))
-    step = {"type": "Percent", "value": share, "periodSeconds": period}
-    return {"stabilizationWindowSeconds": 0, "policies": [step]}, found
-
-
-def _down(policy: Policy, role: str, leader: str) -> tuple[dict[str, Any], list[Loss]]:
-    key = _key(policy.cooldown, role, leader)
-    rest = policy.cooldown[key].scale_in_s if key else None
-    if rest is None:
-        text = _DISABLED_TEXT.format(role=role)
-        losses = [
-            Loss(f"cooldown.{key}" if key else "step.max_in_fraction", "approximated", text),
-            Loss("step.max_in_fraction", "dropped", f"scale-in of {role} is off"),
-        ]
-        return {"selectPolicy": "Disabled"}, losses
-    window, _ = _whole(rest, 0, MAX_STABILISATION_S)
-    period, _ = _whole(rest, 1, MAX_PERIOD_S)
-    share, _ = _percent(policy.step.max_in_fraction)
-    losses = [
-        Loss(
-            f"cooldown.{key}.scale_in_s", "approximated", _COOLDOWN_TEXT.format(window=window, period=period)
-        ),
-        Loss("step.max_in_fraction", "approximated", _STEP_TEXT.format(share=share)),
-    ]
-    step = {"type": "Percent", "value": share, "periodSeconds": period}
-    return {"stabilizationWindowSeconds": window, "policies": [step]}, losses
-
-
-def _tolerances(
-    policy: Policy, role: str, leader: str, kubernetes: tuple[int, int]
-) -> tuple[dict[str, str], list[Loss]]:
-    key = _key(policy.hysteresis, role, leader)
-    if key is None:
-        return {}, []
-    version = ".".join(map(str, kubernetes))
-    if kubernetes < TOLERANCE_KNOWN:
-        text = f"Kubernetes {version} has no tolerance field; its cluster-wide 10 % applies to {role}"
-        return {}, [Loss(f"hysteresis.{key}", "dropped", text)]
-    band = policy.hysteresis[key]
-    found = {
-        "scaleUp": model.plain_number(max(0.0, round(band.scale_out_ratio - 1.0, 4))),
-        "scaleDown": model.plain_number(max(0.0, round(1.0 - band.scale_in_ratio, 4))),
+    known = kubernetes >= TOLERANCE_KNOWN
+    body = {
+        "scaleUp": _direction(up, SCALE_UP, tolerance=known),
+        "scaleDown": _direction(down, SCALE_DOWN, tolerance=known),
     }
-    losses = []
-    if kubernetes < TOLERANCE_ON:
+    version = ".".join(map(str, kubernetes))
+    losses: list[Loss] = []
+    if up.tolerance is None and down.tolerance is None:
+        return body, losses
+    if not known:
+        text = f"Kubernetes {version} has no tolerance field; its cluster-wide 10 % applies"
+        losses.append(Loss(item, "dropped", text))
+    elif kubernetes < TOLERANCE_ON:
         text = f"Kubernetes {version} ignores tolerance unless the gate HPAConfigurableTolerance is on"
-        losses.append(Loss(f"hysteresis.{key}", "approximated", text))
-    if band.usual_instances is not None:
-        text = _SIZE_TEXT.format(usual=model.plain_number(round(band.usual_instances, 1)))
-        losses.append(Loss(f"hysteresis.{key}.usual_instances", "dropped", text))
-    return found, losses
+        losses.append(Loss(item, "approximated", text))
+    return body, losses
 
 
-def _percent(fraction: float) -> tuple[int, bool]:
-    percent = max(1, round(fraction * 100))
-    return percent, abs(percent - fraction * 100) > 1e-6
+def _direction(rules: Rules, default: Rules, *, tolerance: bool) -> Body:
+    body: Body = {"stabilizationWindowSeconds": round(rules.stabilization_s)}
+    if rules.policies != default.policies:
+        body["policies"] = [
+            {"type": one.kind, "value": one.value, "periodSeconds": round(one.period_s)}
+            for one in rules.policies
+        ]
+    if rules.select != "Max":
+        body["selectPolicy"] = rules.select
+    if tolerance and rules.tolerance is not None:
+        body["tolerance"] = model.plain_number(rules.tolerance)
+    return body
 
 
-def _whole(seconds: float, least: int, most: int) -> tuple[int, str]:
-    """Return whole seconds within the API's limits, and why they are not the seconds asked for."""
-    whole = min(max(round(seconds), least), most)
-    return whole, f"the field holds whole seconds from {least} to {most}" if whole != seconds else ""
+def behavior_losses(policy: Policy, pool: PoolSizing) -> list[Loss]:
+    """Return the numbers of the policy that the rules of a pool do not hold as they are."""
+    rest_of, band_of = (_key(table, pool) for table in (policy.cooldown, policy.hysteresis))
+    up, down = pool.hpa.up, pool.hpa.down
+    pairs: list[tuple[str, float | None, float | None]] = [
+        ("reading.over_s", policy.reading.over_s, down.stabilization_s)
+    ]
+    read_s = model.range_s(pool.primary.promql)
+    pairs += [("reading.window_s", pool.hpa.metrics[0].averaging_s, read_s)] if read_s else []
+    if band_of in policy.hysteresis:
+        band, (below, above) = policy.hysteresis[band_of], pool.hpa.tolerances
+        pairs.append((f"hysteresis.{band_of}.scale_out_ratio", band.scale_out_ratio, 1.0 + above))
+        pairs.append((f"hysteresis.{band_of}.scale_in_ratio", band.scale_in_ratio, 1.0 - below))
+    rest = policy.cooldown.get(rest_of)
+    for name, rules, default in (("out", up, SCALE_UP), ("in", down, SCALE_DOWN)):
+        limit = rules.policies[0] if rules.policies != default.policies else None
+        seconds = getattr(rest, f"scale_{name}_s", None)
+        pairs.append((f"cooldown.{rest_of}.scale_{name}_s", seconds, limit.period_s if limit else None))
+        share = getattr(policy.step, f"max_{name}_fraction")
+        pairs.append((f"step.max_{name}_fraction", share, limit.value / 100.0 if limit else None))
+    found = [_unlike(item, wanted, held, pool.role) for item, wanted, held in pairs if wanted is not None]
+    if down.select == "Disabled":
+        item = f"cooldown.{rest_of}" if rest_of in policy.cooldown else "step.max_in_fraction"
+        found.append(Loss(item, "approximated", _DISABLED.format(role=pool.role)))
+    return [loss for loss in found if loss is not None]
+
+
+def _key(table: Mapping[str, Any], pool: PoolSizing) -> str:
+    """Return whose entry a pool has: its own, else that of the pool whose signal sizes it."""
+    return pool.role if pool.role in table else pool.primary.role
+
+
+def _unlike(item: str, wanted: float, held: float | None, role: str) -> Loss | None:
+    """Return a loss where the number that is held is not the policy's."""
+    if held is None:
+        return Loss(item, "dropped", _UNLIMITED.format(role=role))
+    if math.isclose(wanted, held, rel_tol=SAME, abs_tol=SAME):
+        return None
+    text = f"{model.plain_number(held)} for {role} instead of {model.plain_number(wanted)}"
+    return Loss(item, "approximated", text)
 
 
 # Label → (apiVersion, kind) of the object it names: kube-state-metrics' own labels, and LeaderWorkerSet's.

@@ -130,6 +130,8 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 NAME_LENGTH = 52
 
 _READ = re.compile(r"\b(rate|increase|avg_over_time|max_over_time)\(.*?\[(\w+)\]", re.DOTALL)
+_DURATION = re.compile(r"(\d+)(ms|[smhd])")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _OPERATIONS = {"avg_over_time": "avg", "max_over_time": "max"}
 
 
@@ -168,6 +170,14 @@ def record_name(item: Primary | Guard, *, total: bool = False) -> str:
         operation = f"{kind}{found.group(2)}"
     name = re.sub(r"[^A-Za-z0-9_]", "_", item.signal)
     return f"service:hs_{name}{'_total' if total else ''}:{operation}"
+
+
+def range_s(promql: str) -> float | None:
+    """Return the range over which an expression reads its samples [s]; None where it takes the newest."""
+    found = _READ.search(promql)
+    if found is None:
+        return None
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(found.group(2)))
 
 
 def record_labels(policy: Policy, role: str) -> dict[str, str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
+from hs_analysis.controllers.keda import Keda
+from hs_analysis.export.model import plain_number
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -13,6 +17,7 @@ from hs_analysis.policy.model import (
     Policy,
     Primary,
     Ratio,
+    Reading,
     SoftScaleIn,
     Step,
     Target,
@@ -74,7 +79,7 @@ def full_policy(**changes) -> Policy:
         "pd_ratio": Ratio(1, 2, 0.5, 0.45, 0.56, 0.06, "ok", "prod%2Fchat/derive/pd_ratio"),
         "hysteresis": {
             "prefill": Hysteresis(1.08, 0.85, "prod%2Fchat/derive/prefill"),
-            "decode": Hysteresis(1.05, 0.9, "prod%2Fchat/derive/decode", 12.0),
+            "decode": Hysteresis(1.05, 0.9, "prod%2Fchat/derive/decode"),
         },
         "cooldown": {"prefill": Cooldown(300.0, 700.0, "e1"), "decode": Cooldown(240.0, 600.0, "e2")},
         "step": Step(0.9, 0.25, 0.10, "default"),
@@ -97,7 +102,27 @@ def full_policy(**changes) -> Policy:
         "tool_version": "0.1.0",
         "window_s": 60.0,
         "start_up_s": {"decode": 240.0},
-        "averaging_s": 300.0,
+        "controller": "keda",
+        "reading": Reading(60.0, 300.0),
         "replay": {"gpu_hours": 10.0},
     }
     return Policy(**{**items, **changes})
+
+
+def as_written(pools, kubernetes=(1, 35)):
+    """Return a controller's parameters per pool as its objects can hold them.
+
+    Targets have six digits; a Kubernetes without the field takes the cluster-wide tolerance.
+    """
+
+    def held(hpa):
+        metrics = tuple(replace(one, target=float(plain_number(one.target))) for one in hpa.metrics)
+        hpa = replace(hpa, metrics=metrics)
+        if kubernetes >= (1, 33):
+            return hpa
+        return replace(hpa, up=replace(hpa.up, tolerance=None), down=replace(hpa.down, tolerance=None))
+
+    return {
+        role: replace(one, hpa=held(one.hpa)) if isinstance(one, Keda) else held(one)
+        for role, one in pools.items()
+    }

@@ -40,6 +40,7 @@ POLICIES = {
     "bare": full_policy(hysteresis={}, cooldown={}, bounds={}, guards=(), periodic=()),
     "groups": full_policy(unit="group"),
     "long cooldowns": full_policy(cooldown={"decode": Cooldown(4000.0, 9000.0)}),
+    "to zero": full_policy(bounds={"prefill": Bounds(0, 12), "decode": Bounds(0, 24)}),
 }
 
 
@@ -88,6 +89,7 @@ def test_a_mutated_key_fails_schema_or_lint():
         (lambda b: b["spec"].update(minReplicaCount=30), "replica counts"),
         (lambda b: b["spec"].update(triggers=[]), "triggers is empty"),
         (lambda b: b["spec"].pop("fallback"), "fallback is missing"),
+        (lambda b: b["spec"].update(pollingInterval=15), "pollingInterval does nothing"),
         (lambda b: b["spec"]["fallback"].pop("replicas"), "fallback.replicas"),
         (lambda b: trigger(b)["metadata"].update(ignoreNullValues="true"), "empty answer would scale in"),
         (lambda b: trigger(b)["metadata"].update(threshold="0.0002"), "at least 0.001"),
@@ -168,8 +170,8 @@ def test_a_primary_that_can_not_be_carried_out_gets_no_object_and_a_loss(primary
     assert any(loss.item == "primaries[0]" and loss.kind == "refused" for loss in losses)
 
 
-def test_behaviour_carries_steps_cooldowns_and_band():
-    """The numbers of the role's own cooldown and hysteresis are found in the object."""
+def test_an_object_carries_bounds_rules_and_fallback_of_the_parameters():
+    """The pool's own numbers are found in the object; polling and cooldown, which KEDA ignores, are not."""
     found = objects(full_policy())["chat-decode"]["spec"]
     behaviour = found["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behaviour["scaleUp"] == {
@@ -178,11 +180,12 @@ def test_behaviour_carries_steps_cooldowns_and_band():
         "tolerance": "0.05",
     }
     assert behaviour["scaleDown"] == {
-        "stabilizationWindowSeconds": 600,
+        "stabilizationWindowSeconds": 300,
         "policies": [{"type": "Percent", "value": 10, "periodSeconds": 600}],
         "tolerance": "0.1",
     }
-    assert (found["minReplicaCount"], found["maxReplicaCount"], found["pollingInterval"]) == (3, 24, 60)
+    assert (found["minReplicaCount"], found["maxReplicaCount"]) == (3, 24)
+    assert not {"pollingInterval", "cooldownPeriod"} & set(found)
     assert found["fallback"] == {"failureThreshold": 3, "replicas": 24, "behavior": "currentReplicas"}
 
 
@@ -217,7 +220,7 @@ def test_cooldowns_beyond_the_api_are_cut_and_reported():
     behaviour = load_documents(made.files["prod.chat.scaledobjects.yaml"])[0]["spec"]["advanced"]
     behaviour = behaviour["horizontalPodAutoscalerConfig"]["behavior"]
     assert behaviour["scaleUp"]["policies"][0]["periodSeconds"] == 1800
-    assert behaviour["scaleDown"]["stabilizationWindowSeconds"] == 3600
+    assert behaviour["scaleDown"]["policies"][0]["periodSeconds"] == 1800
     assert any(loss.item == "cooldown.decode.scale_out_s" and "1800" in loss.text for loss in made.losses)
 
 
