@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
-from hs_analysis.controllers import hpa
+from hs_analysis.controllers import Autoscaler, hpa
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.current.documents import DYNAMO
 from hs_analysis.current.dynamo import LATENCIES, LOAD_KEYS, keyed
 from hs_analysis.current.model import Change, CurrentObject, MetricRead
-from hs_analysis.policy.model import Policy, Primary
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import Policy
 from hs_analysis.schema.results import Threshold
 
 SAME_PERCENT = 2.0
@@ -142,10 +144,10 @@ def _of_object(
     def change(item: str, now: Any, then: Any, why: str, evidence: str = "") -> Change:
         return Change(one.where, one.name, one.role, item, now, then, why, evidence)
 
-    sized = _sizing(policy, one.role)
-    if sized is not None:
-        yield from _target(one, sized, thresholds, change)
     keda = one.parameters if isinstance(one.parameters, Keda) else None
+    wanted = _wanted(one.role, policy, "keda" if keda else "hpa")
+    if wanted is not None:
+        yield from _target(one, wanted.metrics[0], policy, thresholds, change)
     least, most = (
         (keda.min_replica_count, keda.max_replica_count)
         if keda
@@ -160,26 +162,36 @@ def _of_object(
     if keda is not None and keda.ignore_null_values:
         why = "an empty answer of Prometheus counts as zero load and scales in (kedacore/keda#3065)"
         yield change("ignoreNullValues", "true", "false", why)
-    yield from _dynamics(one.role, parameters, policy, change)
+    if wanted is not None:
+        yield from _dynamics(one.role, parameters, wanted, policy, change)
+
+
+def _wanted(role: str, policy: Policy, controller: Literal["keda", "hpa"]) -> hpa.Hpa | None:
+    """Return metric and rules with which a controller follows the policy in a pool; None for none."""
+    control = control_of(replace(policy, controller=controller))
+    found = control.pools.get(role) if isinstance(control, Autoscaler) else None
+    return found.hpa if isinstance(found, Keda) else found
 
 
 def _target(
-    one: CurrentObject, sized: tuple[Primary, float], thresholds: Sequence[Threshold], change: Any
+    one: CurrentObject, wanted: hpa.Metric, policy: Policy, thresholds: Sequence[Threshold], change: Any
 ) -> Iterator[Change]:
-    primary, target = sized
-    alone = [read for read in one.metrics if not read.others]
-    same = [read for read in alone if (read.signal, read.role) == (primary.signal, primary.role)]
+    signal, _, measured = wanted.signal.partition("@")
+    source = (signal, measured or one.role)
+    primary = next(p for p in policy.primaries if (p.signal, p.role) == source)
     evidence = primary.target_per_instance.evidence
+    alone = [read for read in one.metrics if not read.others]
+    same = [read for read in alone if (read.signal, read.role) == source]
     if not same:
         for read in alone:
             own = _own_threshold(read, one.role, thresholds)
             if own is not None and own.target_per_instance:
                 yield from _number(read, own.target_per_instance, own.evidence, change)
         now = ", ".join(read.name for read in one.metrics) or "nothing that was read"
-        why = f"{primary.signal}@{primary.role} was chosen: at {target:.4g} {primary.unit} per instance"
-        yield change("metric", now, f"{primary.signal}@{primary.role}", why, evidence)
+        why = f"{'@'.join(source)} was chosen: at {wanted.target:.4g} {primary.unit} per instance"
+        yield change("metric", now, "@".join(source), why, evidence)
         return
-    yield from _number(same[0], target, evidence, change)
+    yield from _number(same[0], wanted.target, evidence, change)
 
 
 def _own_threshold(read: MetricRead, role: str, thresholds: Sequence[Threshold]) -> Threshold | None:
@@ -205,34 +217,17 @@ def _plain(read: MetricRead, value: float) -> float:
     return value / read.scale
 
 
-def _sizing(policy: Policy, role: str) -> tuple[Primary, float] | None:
-    """Return the primary that sizes a pool, and its target per instance of it, tied as the exports do."""
-    for primary in policy.primaries:
-        target = primary.target_per_instance.value
-        if primary.role == role and target:
-            return primary, target
-    ratio = policy.pd_ratio.value if policy.pd_ratio else None
-    if len(policy.primaries) != 1 or not ratio or role not in ("prefill", "decode"):
-        return None
-    leader = policy.primaries[0]
-    target = leader.target_per_instance.value
-    if not target or leader.role == role:
-        return None
-    return leader, target / ratio if role == "prefill" else target * ratio
-
-
-def _dynamics(role: str, parameters: hpa.Hpa, policy: Policy, change: Any) -> Iterator[Change]:
-    band, rest = policy.hysteresis.get(role), policy.cooldown.get(role)
-    if band is not None:
-        pairs = zip(("scaleDown", "scaleUp"), parameters.tolerances, strict=True)
-        wanted = {"scaleDown": 1.0 - band.scale_in_ratio, "scaleUp": band.scale_out_ratio - 1.0}
-        for side, now in pairs:
-            then = round(wanted[side], 4)
-            if abs(now - then) > SAME_TOLERANCE:
-                why = "narrower than the signal's noise" if now < then else "the signal is quieter than that"
-                yield change(f"{side}.tolerance", now, then, why, band.evidence)
-    if rest is not None and rest.scale_in_s is not None:
-        now = parameters.down.stabilization_s
-        if parameters.down.select != "Disabled" and now < rest.scale_in_s * (1.0 - SAME):
-            why = "shorter than it takes to get an instance back: load that returns finds it gone"
-            yield change("scaleDown.stabilizationWindowSeconds", now, rest.scale_in_s, why, rest.evidence)
+def _dynamics(
+    role: str, parameters: hpa.Hpa, wanted: hpa.Hpa, policy: Policy, change: Any
+) -> Iterator[Change]:
+    sides = (("scaleDown", wanted.down), ("scaleUp", wanted.up))
+    for (side, rules), now in zip(sides, parameters.tolerances, strict=True):
+        then = rules.tolerance
+        if then is not None and abs(now - then) > SAME_TOLERANCE:
+            why = "narrower than the signal's noise" if now < then else "the signal is quieter than that"
+            band = policy.hysteresis.get(role)
+            yield change(f"{side}.tolerance", now, then, why, band.evidence if band else "")
+    now, then = parameters.down.stabilization_s, wanted.down.stabilization_s
+    if parameters.down.select != "Disabled" and now < then * (1.0 - SAME):
+        why = "shorter than the policy looks back: load that returns finds its instances gone"
+        yield change("scaleDown.stabilizationWindowSeconds", now, then, why)

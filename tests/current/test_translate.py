@@ -9,25 +9,26 @@ import numpy as np
 import pytest
 from current.histories import known as of_service
 from current.histories import of_pods
-from hs_analysis.replay.control import Control
+from export.scenes import as_written
 from replay.services import SETTINGS, derived
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.dynamo import DynamoLoad, DynamoThroughput
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
-from hs_analysis.controllers.keda import Fallback, Keda
+from hs_analysis.controllers.keda import Keda
 from hs_analysis.current import Definitions, Known, changes, read_definitions, read_manifests, translate
 from hs_analysis.errors import InputError
 from hs_analysis.export import export
 from hs_analysis.export import model as document
-from hs_analysis.export.model import plain_number
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.policy_stages import stored_series
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
 from hs_analysis.pipeline.tables import PLACES, read_frames, split
 from hs_analysis.policy import load_all
+from hs_analysis.policy.controls import control_of
+from hs_analysis.replay.control import Control
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
@@ -538,37 +539,9 @@ def sample(tmp_path_factory):
     return frame, policy, read_table(folder / PLACES["series"])
 
 
-def direct(policy, role):
-    """Return the HPA of a pool straight from the numbers of a policy, as Kubernetes can hold them."""
-    (leader,) = policy.primaries
-    target = leader.target_per_instance.value * (policy.pd_ratio.value if role == "decode" else 1.0)
-    name = leader.signal if role == leader.role else f"{leader.signal}@{leader.role}"
-    metric = Metric(name, float(plain_number(target)), "AverageValue", policy.averaging_s)
-    band, rest = policy.hysteresis[role], policy.cooldown[role]
-    steps = policy.step
-    out = RatePolicy("Percent", round(100 * steps.max_out_fraction), round(rest.scale_out_s))
-    back = RatePolicy("Percent", round(100 * steps.max_in_fraction), round(rest.scale_in_s))
-    up = Rules(0.0, (out,), tolerance=round(band.scale_out_ratio - 1.0, 4))
-    down = Rules(round(rest.scale_in_s), (back,), tolerance=round(1.0 - band.scale_in_ratio, 4))
-    bounds = policy.bounds[role]
-    return Hpa((metric,), bounds.min, bounds.max, up=up, down=down)
-
-
-def as_keda(one, policy):
-    """Return the same as a ScaledObject of ours: nothing counts as zero, and a failing query holds."""
-    return Keda(
-        replace(one, min_replicas=1, max_replicas=100),
-        min_replica_count=one.min_replicas,
-        max_replica_count=one.max_replicas,
-        polling_interval_s=policy.window_s,
-        ignore_null_values=False,
-        fallback=Fallback(3, one.max_replicas, "currentReplicas"),
-    )
-
-
 @pytest.mark.parametrize("target", ["hpa", "keda"])
-def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, target):
-    """Export, read through --current, replay on the sample: count for count the direct translation."""
+def test_an_exported_object_read_back_decides_as_the_policys_controller_does(sample, target):
+    """Export, read through --current, replay on the sample: count for count the controller of the policy."""
     frame, policy, series = sample
     train, test = split(frame, SETTINGS.train_share)
     known = Known(
@@ -580,9 +553,7 @@ def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, 
     written = ("hpa.yaml", "scaledobjects.yaml", "rules.yaml", "adapter.yaml")
     found = read(*(text for name, text in files.items() if name.endswith(written)), known=known)
     assert found.notes == ()
-    wanted = {role: direct(policy, role) for role in frame.pools}
-    if target == "keda":
-        wanted = {role: as_keda(one, policy) for role, one in wanted.items()}
+    wanted = as_written(control_of(replace(policy, controller=target)).pools)
     assert found.scaler.pools == wanted
     model = fit_fleet(train, derived(), SETTINGS)
     (part,) = demands(test, model.pools)
@@ -601,11 +572,13 @@ def test_an_exported_object_read_back_decides_as_the_policys_numbers_do(sample, 
 def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     """A target too low, a window too short, an empty answer that counts as zero; and the chosen signal."""
     _, policy, _ = sample
+    quick = {"stabilizationWindowSeconds": 60}
     text = keda(
         "m-prefill",
         "sum(rate(vllm:prompt_tokens_total[5m])) / 1000",
         minReplicaCount=policy.bounds["prefill"].min,
         maxReplicaCount=policy.bounds["prefill"].max,
+        advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": quick}}},
     ).replace("900", "1.4")
     known = replace(KNOWN, readable={("prefill_tps", "prefill"): "sum"})
     (leader,) = policy.primaries
@@ -616,7 +589,8 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
     assert "more instances than needed" in found["target"].why
     assert found["target"].evidence == leader.target_per_instance.evidence
     assert (found["ignoreNullValues"].now, found["ignoreNullValues"].then) == ("true", "false")
-    assert found["scaleDown.stabilizationWindowSeconds"].now == 300.0
+    window = found["scaleDown.stabilizationWindowSeconds"]
+    assert (window.now, window.then) == (60.0, policy.reading.over_s)
     assert {"min", "max", "metric"}.isdisjoint(found)
     other = {one.item: one for one in changes(read(text, known=known).objects, policy)}
     assert (other["metric"].now, other["metric"].then) == (
