@@ -23,8 +23,15 @@ from hs_analysis.policy.model import Policy, Primary
 Body = dict[str, Any]
 """A part of an object as plain values."""
 
-SAME = 1e-6
+SAME = 1e-5
 """Numbers nearer than this are the same: an object's have six digits [ratio]."""
+
+THOUSANDTHS = 1000.0
+LEAST_THRESHOLD = 1.0 / THOUSANDTHS
+"""Targets are handed on in thousandths, anything less becomes 0 [unit of the signal]."""
+
+NOISE = 1e-6
+"""What floating point may lack of a whole thousandth [thousandths]."""
 
 GROUP_WORKLOAD = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet")
 
@@ -92,8 +99,8 @@ class PoolSizing:
 
     @property
     def threshold(self) -> float:
-        """Of the signal's pool total, per instance of ``role`` [unit of the signal]."""
-        return self.hpa.metrics[0].target
+        """Of the signal's pool total, per instance of ``role`` [unit of the signal], as objects hold it."""
+        return held_target(self.hpa.metrics[0].target)
 
 
 def known_losses(policy: Policy, controller: str) -> list[Loss]:
@@ -135,12 +142,23 @@ def sizings(policy: Policy, controller: str) -> tuple[list[PoolSizing], list[Los
     return found, losses + _ratio_losses(policy, found)
 
 
+def held_target(target: float) -> float:
+    """Return a target as KEDA and the HPA work with it: whole thousandths, never more than was asked for.
+
+    KEDA cuts a threshold off there (``GetMetricTargetMili`` of pkg/scalers/scaler.go), and the HPA compares
+    in thousandths (``MilliValue`` of pkg/controller/podautoscaler/horizontal.go).
+    """
+    return float(model.plain_number(math.floor(THOUSANDTHS * target + NOISE) / THOUSANDTHS))
+
+
 def _uncarried(primary: Primary) -> str:
     """Return why no object can follow a primary, empty where one can."""
     target = primary.target_per_instance.value
     if not primary.promql or (primary.pool == "mean" and queries.pool_total(primary.promql) is None):
         return "its query gives no pool total"
-    return "" if target and target > 0 else "it has no target"
+    if not target or target <= 0:
+        return "it has no target"
+    return "" if held_target(target) > 0 else _SMALL
 
 
 def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Primary]) -> PoolSizing | None:
@@ -157,7 +175,7 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
     signal, _, measured = hpa.metrics[0].signal.partition("@")
     wanted = (signal, measured or role)
     primary = next((one for one in carried if (one.signal, one.role) == wanted), None)
-    if primary is None:
+    if primary is None or held_target(hpa.metrics[0].target) <= 0:
         return None
     given = primary.target_per_instance.value or 0.0
     origin = (
@@ -257,6 +275,7 @@ MAX_PERIOD_S = 1800
 TOLERANCE_KNOWN = (1, 33)
 TOLERANCE_ON = (1, 35)
 
+_SMALL = f"its target is below {LEAST_THRESHOLD}, the least that objects hold: choose another signal"
 _TRANSLATED = (
     "selected and replayed for {was}; the nearest that {now} can say is written, and it acts otherwise"
 )
@@ -330,6 +349,10 @@ def behavior_losses(policy: Policy, pool: PoolSizing) -> list[Loss]:
         band, (below, above) = policy.hysteresis[band_of], pool.hpa.tolerances
         pairs.append((f"hysteresis.{band_of}.scale_out_ratio", band.scale_out_ratio, 1.0 + above))
         pairs.append((f"hysteresis.{band_of}.scale_in_ratio", band.scale_in_ratio, 1.0 - below))
+    own = next((i for i, one in enumerate(policy.primaries) if one.role == pool.role), None)
+    if own is not None:
+        item = f"primaries[{own}].target_per_instance.value"
+        pairs.append((item, pool.hpa.metrics[0].target, pool.threshold))
     rest = policy.cooldown.get(rest_of)
     for name, rules, default in (("out", up, SCALE_UP), ("in", down, SCALE_DOWN)):
         limit = rules.policies[0] if rules.policies != default.policies else None
@@ -387,8 +410,6 @@ def workloads_of(series: pl.DataFrame, service: str) -> dict[str, Workload]:
     return found
 
 
-# KEDA hands targets on in thousandths; anything less becomes 0.
-LEAST_THRESHOLD = 0.001
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import polars as pl
@@ -112,11 +113,12 @@ def full_policy(**changes) -> Policy:
 def as_written(pools, kubernetes=(1, 35)):
     """Return a controller's parameters per pool as its objects can hold them.
 
-    Targets have six digits; a Kubernetes without the field takes the cluster-wide tolerance.
+    Targets have six digits and whole thousandths; where the field is unknown the cluster's tolerance applies.
     """
 
     def held(hpa):
-        metrics = tuple(replace(one, target=float(plain_number(one.target))) for one in hpa.metrics)
+        targets = [float(plain_number(math.floor(1000 * one.target + 1e-6) / 1000)) for one in hpa.metrics]
+        metrics = tuple(replace(one, target=t) for one, t in zip(hpa.metrics, targets, strict=True))
         hpa = replace(hpa, metrics=metrics)
         if kubernetes >= (1, 33):
             return hpa

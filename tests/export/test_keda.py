@@ -160,6 +160,7 @@ def test_a_mean_signal_is_summed_over_the_pool():
         Primary("decode_tps", "decode", "tokens/s", "", "vllm", Target(1.0)),
         Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(None, status="refused")),
         Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(0.0)),
+        Primary("decode_tps", "decode", "tokens/s", "sum(a)", "vllm", Target(0.0009)),
     ],
 )
 def test_a_primary_that_can_not_be_carried_out_gets_no_object_and_a_loss(primary):

@@ -10,7 +10,7 @@ from export.scenes import full_policy
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, RatePolicy, Rules
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.kubernetes import behavior_of
-from hs_analysis.policy.model import Reading, Step
+from hs_analysis.policy.model import Reading, Step, Target
 
 TWO = (RatePolicy("Pods", 2, 60.0), RatePolicy("Percent", 10, 120.0))
 
@@ -82,3 +82,18 @@ def test_a_number_that_the_object_can_not_hold_is_a_loss():
     assert "3600" in losses["reading.over_s"].text
     assert "0.12" in losses["step.max_in_fraction"].text
     assert losses["cooldown.decode.scale_out_s"].kind == "dropped"
+
+
+def test_a_small_target_is_written_as_objects_work_with_it():
+    """Whole thousandths, rounded down, in both objects; the loss has both numbers."""
+    primary = replace(full_policy().primaries[0], target_per_instance=Target(0.0579))
+    for target, key in (("keda", "threshold"), ("hpa", "averageValue")):
+        made = export(full_policy(primaries=(primary,), controller=target), target)
+        text = "".join(
+            text
+            for name, text in made.files.items()
+            if name.endswith("s.yaml" if target == "keda" else "hpa.yaml")
+        )
+        assert f'{key}: "0.057"' in text
+        (loss,) = [loss for loss in made.losses if loss.item == "primaries[0].target_per_instance.value"]
+        assert "0.057 for decode instead of 0.0579" in loss.text
