@@ -28,6 +28,7 @@ from hs_analysis.cli.options import (
     RunFolderFlags,
     SloFlags,
     StrictFlags,
+    TargetFlags,
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, number, write_output
@@ -52,6 +53,7 @@ def run(
     slo: SloFlags,
     method: MethodFlags,
     current: CurrentFlags,
+    controller: TargetFlags,
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
@@ -60,7 +62,7 @@ def run(
 ) -> None:
     """Run every stage and print the answers."""
     closed = gates.summary_gates(fail.fail_on or (), place.run_dir)
-    flags = (reading, history, slo, method, current, machine)
+    flags = (reading, history, slo, method, current, controller, machine)
     ran = from_inputs(
         inputs, "report", settings.config, flags,
         place=place, out=out, strict=strict.strict, changes_settings=True,

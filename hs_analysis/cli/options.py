@@ -224,6 +224,46 @@ class CurrentFlags:
 
 
 @dataclass(frozen=True)
+class StageFlags:
+    """Flags of one stage alone; most have none."""
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return {}
+
+
+@dataclass(frozen=True)
+class TargetFlags(StageFlags):
+    """What the policy is selected for."""
+
+    target: Annotated[
+        str | None,
+        _flag(METHOD, "Controller that is to run the policy: it is selected, replayed and written for this "
+              "one; the kind of --current, else keda, unless said.", "--target",
+              metavar="keda|hpa|heteroscale"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return _simple(self, "target")
+
+
+@dataclass(frozen=True)
+class ModeFlags(StageFlags):
+    """What the policy follows."""
+
+    mode: Annotated[
+        str | None,
+        _flag(METHOD, "What the policy follows: metrics, or a timetable made of the history; metric unless "
+              "said.", "--mode", metavar="metric|periodic"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return _simple(self, "mode")
+
+
+@dataclass(frozen=True)
 class ScenarioFlags(CurrentFlags):
     """What is replayed beside the selected policy."""
 

@@ -26,6 +26,7 @@ from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import Constant, declared
+from hs_analysis.schema.settings import CountLimits
 from hs_analysis.settings.file import DEFAULT, Layer
 from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
@@ -151,6 +152,8 @@ def _value(used: Effective, field: str) -> Any:
     place: Any = used.machine if first == MACHINE else getattr(used.settings, first)
     for part in rest:
         place = place.get(part) if isinstance(place, Mapping) else getattr(place, part)
+    if isinstance(place, CountLimits):
+        return str(place)
     if isinstance(place, tuple):
         return [_words(one) for one in place]
     return place

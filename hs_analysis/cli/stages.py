@@ -19,13 +19,16 @@ from hs_analysis.cli.options import (
     Inputs,
     MachineFlags,
     MethodFlags,
+    ModeFlags,
     OutputFlags,
     ReadingFlags,
     RunFolder,
     RunFolderFlags,
     ScenarioFlags,
     SloFlags,
+    StageFlags,
     StrictFlags,
+    TargetFlags,
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
@@ -49,12 +52,15 @@ class StageCommand:
         What it does, in a paragraph.
     present
         Reads the result from the run folder.
+    own
+        Flags of this stage alone.
     """
 
     name: str
     example: str
     does: str
     present: Callable[[Path], CommandOutput]
+    own: type[StageFlags] = StageFlags
 
     @property
     def help(self) -> str:
@@ -64,20 +70,21 @@ class StageCommand:
     def command(self) -> Callable[..., None]:
         """Return the function that typer turns into the command."""
 
-        @grouped
         def run_stage(
             run: RunFolder,
             settings: ConfigFlags,
             history: HistoryFlags,
             slo: SloFlags,
             method: MethodFlags,
+            own: StageFlags,
             machine: MachineFlags,
             out: OutputFlags,
         ) -> None:
-            ran = on_folder(run, self.name, settings.config, (history, slo, method, machine), out=out)
+            ran = on_folder(run, self.name, settings.config, (history, slo, method, own, machine), out=out)
             write_output(self.present(ran.folder), out.output, no_color=out.no_color)
 
-        return run_stage
+        run_stage.__annotations__["own"] = self.own
+        return grouped(run_stage)
 
 
 def _sections(
@@ -148,17 +155,19 @@ _STAGES: tuple[StageCommand, ...] = (
             lambda service: [*tables.selection(service), *tables.drivers(service)],
             lambda service: service["selection"],
         ),
+        TargetFlags,
     ),
     StageCommand(
         "policy",
         f"{_RUN} -q > policy.yaml",
         "Write policy.yaml, fitted on the whole window, and print it; comments say where numbers come from.",
         _policy,
+        ModeFlags,
     ),
 )
 
 STAGE_COMMANDS = {one.name: one for one in _STAGES}
-"""The commands of stages that have no flags of their own, by name."""
+"""The commands of stages that only show what the stage found, by name."""
 
 REPLAY_HELP = f"""hsa replay {_RUN} --fault all
 

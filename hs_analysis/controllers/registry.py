@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -22,6 +22,7 @@ from hs_analysis.controllers.lanes import (
     Why,
     key_of,
 )
+from hs_analysis.schema.settings import ControllerName, Settings
 
 
 @dataclass(frozen=True)
@@ -336,3 +337,27 @@ def batch_of(controls: Sequence[Autoscaler | HeteroScale]) -> Batch:
     if ours:
         return HeteroScaleBatch(ours)
     return AutoscalerBatch([control for control in controls if isinstance(control, Autoscaler)])
+
+
+DEFAULT_TARGET: ControllerName = "keda"
+"""What a policy is for where nobody says it and nothing runs today that tells."""
+
+TARGET_OF_KIND: dict[str, ControllerName] = {"ScaledObject": "keda", "HorizontalPodAutoscaler": "hpa"}
+"""Kind of today's object → the controller behind it, the strongest first: KEDA keeps an HPA of its own."""
+
+
+def target_of(settings: Settings, current_kinds: Iterable[str]) -> ControllerName:
+    """Return the controller that the policy is selected, replayed and written for.
+
+    Parameters
+    ----------
+    settings
+        ``target`` wins where it was given.
+    current_kinds
+        Kinds of today's objects (``--current``), as their documents name them. A ScaledObject makes it KEDA,
+        also beside an HPA; an HPA makes it the HPA. Other kinds tell nothing.
+    """
+    if settings.target is not None:
+        return settings.target
+    kinds = set(current_kinds)
+    return next((target for kind, target in TARGET_OF_KIND.items() if kind in kinds), DEFAULT_TARGET)

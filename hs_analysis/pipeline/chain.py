@@ -6,7 +6,7 @@ The code of a stage is loaded when it works: reading a folder of dumps needs no 
 from __future__ import annotations
 
 from hs_analysis.pipeline.stages import Outcome, Stage, Work
-from hs_analysis.schema.settings import HISTORY, NUMBERS, SPLIT
+from hs_analysis.schema.settings import HISTORY, LIMITS, NUMBERS, SPLIT
 
 
 def _ingest(work: Work) -> Outcome:
@@ -75,6 +75,9 @@ def _report(work: Work) -> Outcome:
     return write_report(work)
 
 
+CONTROLLER = (*LIMITS, "target", "beside.current")
+"""What selection chooses for, and within which limits: every later stage speaks of the same object."""
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "ingest", "reading the dumps", (), ("reading",),
@@ -110,23 +113,27 @@ STAGES: tuple[Stage, ...] = (
         ("data/planned_tests.parquet",), _plan_test,
     ),
     Stage(
-        "select", "simulating candidates", ("derive",), NUMBERS,
+        "select", "simulating candidates", ("derive",),
+        (*NUMBERS, *CONTROLLER),
         ("data/select.parquet", "data/drivers.parquet"), _select,
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
-        ("seed", "draws", *NUMBERS, "reading", "prices", "beside"),
+        ("seed", "draws", *NUMBERS, *LIMITS, "target", "reading", "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
     Stage(
-        "policy", "writing the policy", ("replay",), (*NUMBERS, "reading", "service"),
+        "policy", "writing the policy", ("replay",),
+        (*NUMBERS, *CONTROLLER, "policy_mode", "reading", "service"),
         ("policy.yaml", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
-    Stage("export", "exporting", ("policy",), (), ("exports/*",), _export),
+    Stage(
+        "export", "exporting", ("policy",), (*CONTROLLER, "server_address"), ("exports/*",), _export,
+    ),
     Stage(
         "report", "drawing the report", ("doctor", "export"),
         ("slo", "startup_s", *HISTORY, "events", "seed", "draws", "headroom_ratio", *SPLIT, "reading",
-         "beside"),
+         "beside", "target"),
         ("summary.json", "report.html"), _report,
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 import hs_analysis
+from hs_analysis.controllers.registry import target_of
 from hs_analysis.derive import other_version
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
@@ -77,7 +78,7 @@ from hs_analysis.schema.results import (
     ReplayResult,
     SignalDriver,
 )
-from hs_analysis.schema.settings import Document, Settings
+from hs_analysis.schema.settings import ControllerName, Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import Knobs, knobs_by_name, select_service, with_knobs
 
@@ -193,7 +194,8 @@ def select_policies(work: Work) -> Outcome:
     tried = sum(row["dip_ratio"] is not None for row in drivers)
     return Outcome(
         f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}; "
-        f"signals tried as drivers {tried} of {len(drivers)}"
+        f"signals tried as drivers {tried} of {len(drivers)}",
+        counts={"target": controller_of(work.settings)},
     )
 
 
@@ -235,9 +237,15 @@ def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
     return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
 
 
-def controller_of(settings: Settings) -> str:
-    """Return the controller that policies are selected for."""
-    return getattr(settings, "target", None) or "keda"
+def controller_of(settings: Settings) -> ControllerName:
+    """Return the controller that policies are selected for, by ``target`` and the kinds of today's objects."""
+    if settings.target is not None or not settings.beside.current:
+        return target_of(settings, ())
+
+    from hs_analysis.current import read_manifests
+
+    files = settings.beside.current
+    return target_of(settings, [one.kind for file in files for one in read_manifests(file.text, file.name)])
 
 
 def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controller: str) -> dict[str, Policy]:

@@ -70,6 +70,7 @@ def export_policies(work: Work) -> Outcome:
             scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
             policy_sha256=sha256,
             notes=tuple(notes.get(policy.service, ())),
+            server_address=work.settings.server_address or ExportOptions.server_address,
         )
         for target in TARGETS:
             made = export(policy, target, options)
@@ -210,6 +211,7 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
     words += [f"--seed {settings.seed}"] if settings.seed else []
     for one in settings.beside.current:
         words.append(f"--current {shlex.quote(f'{one.role}=' * bool(one.role) + Path(one.name).name)}")
+    words += [f"--target {settings.target}"] if settings.target else []
     spelt = {name: getattr(defaults, name) for name in _SPELT}
     share = replace(defaults.slo, allowed_window_share=slo.allowed_window_share)
     if replace(settings, **spelt | {"slo": share}) != defaults:
@@ -219,5 +221,6 @@ def reproduce(arguments: Sequence[Path], settings: Settings) -> str:
 
 _SPELT = (
     "startup_s", "history_kind", "start", "end", "excluded", "events", "service", "prices", "seed", "beside",
+    "target",
 )  # fmt: skip
 """Settings beside the SLO that the command spells out, or that change no number."""

@@ -31,9 +31,13 @@ from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
 from hs_analysis.store import write_view_database
 
-COMMAND_SETTINGS = ("beside", "events", "prices")
+COMMAND_SETTINGS = ("beside", "events", "prices", "target", "server_address", "policy_mode")
 """Fields of Settings that belong to the command that gives them: no data, verdict or fitted number depends on
 them. They are recorded and used again by later commands, and never compared."""
+
+STAGE_OF = {"target": "select", "policy_mode": "policy"}
+"""Field of Settings → the stage whose own command alone, beside hsa run, changes it once the stage is done:
+hsa.toml may name another controller, a report of a run still speaks of the one that was selected for."""
 
 _LONGEST = 60  # characters of a value in a message
 
@@ -78,19 +82,29 @@ def apart(manifest: Manifest, settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if to_plain(value) != to_plain(_value(run, name))}
 
 
-def with_given(run: Settings, given: Mapping[str, Any], target: str, stages: Sequence[Stage]) -> Settings:
+def with_given(
+    manifest: Manifest,
+    given: Mapping[str, Any],
+    target: str,
+    stages: Sequence[Stage],
+    *,
+    changes_settings: bool = False,
+) -> Settings:
     """Return a run's settings with what a command gives.
 
     A command's own settings count where a stage that it brings up to date depends on them: prices in a
-    hsa.toml do not reach the study.
+    hsa.toml do not reach the study. Those of one stage (``STAGE_OF``) count for the command of that stage,
+    while the stage is not done, and where the command may change the run.
     """
     used = {name for stage in leading_to(target, stages) for name in stage.settings}
+    fixed = {name for name, stage in STAGE_OF.items() if stage != target and stage in manifest.stages}
     counts = {
         name: value
         for name, value in given.items()
-        if not _is_commands(name) or any(_overlap(name, one) for one in used)
+        if not _is_commands(name)
+        or (any(_overlap(name, one) for one in used) and (changes_settings or name not in fixed))
     }
-    return changed(run, counts)
+    return changed(of_run(manifest), counts)
 
 
 def differences(
@@ -356,7 +370,7 @@ def settings_for(
         raise refusal(folder, found)
     if found:
         progress.noted(announcement(found, stages))
-    return with_given(of_run(manifest), given, target, stages)
+    return with_given(manifest, given, target, stages, changes_settings=asked.changes_settings)
 
 
 def signed(manifest: Manifest, asked: Asked, used: Settings) -> Manifest:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from hs_analysis.schema.declare import Field
 
 HistoryKind = Literal["production", "pressure_test"]
+ControllerName = Literal["keda", "hpa", "heteroscale"]
+PolicyMode = Literal["metric", "periodic"]
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,18 @@ class Beside:
 
 
 @dataclass(frozen=True)
+class CountLimits:
+    """Least and most instances that the user allows a pool; either end may be open."""
+
+    min: Annotated[int | None, Field("least instances; null where the user set none", "instances")] = None
+    max: Annotated[int | None, Field("most instances; null where the user set none", "instances")] = None
+
+    def __str__(self) -> str:
+        """Return it as a variable holds it: ``2..40``, ``2..`` or ``..40``."""
+        return "..".join("" if end is None else str(end) for end in (self.min, self.max))
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data."""
 
@@ -211,6 +225,24 @@ class Settings:
         Field("first share of the window that selection and backtest learn on; the rest judges", "ratio"),
     ] = 0.6
     draws: Annotated[int, Field("bootstrap replicates behind each interval", "replicates")] = 200
+    bounds: Annotated[
+        dict[str, CountLimits],
+        Field("least and most instances of a pool that selection, replay, policy and exports keep"),
+    ] = field(default_factory=dict)
+    gpus_limit: Annotated[
+        int | None,
+        Field("most GPUs that all pools of a service may hold together", "GPUs"),
+    ] = None
+    target: Annotated[
+        ControllerName | None,
+        Field("controller that is to run the policy, and that it is selected and replayed for:"),
+    ] = None
+    server_address: Annotated[
+        str | None, Field("address of Prometheus as the autoscaler sees it, in exported objects")
+    ] = None
+    policy_mode: Annotated[
+        PolicyMode, Field("whether the policy follows metrics or a timetable made of the history:")
+    ] = "metric"
     reading: Annotated[Reading, Field("how input files are read")] = field(default_factory=Reading)
     beside: Annotated[Beside, Field("what is replayed beside the selected policy")] = field(
         default_factory=Beside
@@ -224,7 +256,10 @@ SPLIT = ("train_share",)
 """Where the part that numbers are learnt on ends."""
 
 NUMBERS = ("slo", "startup_s", "headroom_ratio", *SPLIT)
-"""Fields that derived numbers and the policy depend on.
+"""Fields that derived numbers and the policy depend on."""
+
+LIMITS = ("bounds", "gpus_limit")
+"""Limits of the user's own on counts: no derived number depends on them, every policy does.
 
 Stages declare these groups (`hs_analysis.pipeline.chain`): a new field joins one, or is declared by those
 that read it."""

@@ -226,6 +226,8 @@ class _SettingsFile:
 
     def _value(self, setting: Setting, value: Any, path: tuple[str, ...]) -> Any:
         where, kind = self._where("", path), setting.kind
+        if kind.ends and isinstance(value, Mapping):
+            value = self._both_ends(kind, value, path)
         words = value if kind.many else [value]
         if not isinstance(words, list):
             raise UsageError(f"{_quoted(value)} is no list", where=where, hint=f"write {setting.example}")
@@ -235,6 +237,18 @@ class _SettingsFile:
                 raise UsageError(what, where=where, hint=f"write e.g. {path[-1]} = {setting.example}")
         texts = [_quoted(word) if not isinstance(word, str) else word for word in words]
         return read_words(kind, texts, where, self._path.parent)
+
+    def _both_ends(self, kind: ValueKind, table: Mapping[str, Any], path: tuple[str, ...]) -> str:
+        """Return the text that a table of two ends stands for: { min = 2, max = 40 } is 2..40."""
+        for key, end in table.items():
+            where = self._where("", (*path, key))
+            if key not in kind.ends:
+                raise UsageError(f"no such key {key!r}", where=where, hint=suggestion(key, kind.ends))
+            if type(end) is not int:
+                what = f"expected whole number, found {_quoted(end)}"
+                raise UsageError(what, where=where, hint=f"write e.g. {key} = 2")
+            kind.read(f"{end}..", where)
+        return "..".join(str(table.get(key, "")) for key in kind.ends)
 
     def _give(self, field: str, value: Any, path: tuple[str, ...]) -> None:
         line = line_of(self._text, path)

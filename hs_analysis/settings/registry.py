@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from hs_analysis.schema.declare import Declared, declared
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.settings import values
 from hs_analysis.settings.sections import SECTIONS, Section
@@ -35,6 +36,9 @@ class ValueKind:
         Whether the setting is a list; a variable separates them by commas.
     local
         Whether it holds times, which may need a zone from elsewhere: moment, excluded or events.
+    ends
+        Keys of the table that hsa.toml may write instead of the text ``START..END``, its two ends; empty for
+        what is no such pair.
     """
 
     name: str
@@ -42,6 +46,7 @@ class ValueKind:
     read: Callable[[str, str], Any] = values.plain
     many: bool = False
     local: str = ""
+    ends: tuple[str, ...] = ()
 
 
 DURATION = ValueKind("duration", read=values.seconds)
@@ -51,6 +56,11 @@ SWITCH = ValueKind("true or false", (bool,), values.switch)
 MOMENT = ValueKind("time", (str, datetime), local="moment")
 SPANS = ValueKind("list of START..END or files", many=True, local="excluded")
 EVENT_FILES = ValueKind("list of files", many=True, local="events")
+COUNTS = ValueKind(
+    "MIN..MAX, in hsa.toml also { min, max }; either may be left out",
+    read=values.count_limits,
+    ends=("min", "max"),
+)
 NAMES = ValueKind("list of names", many=True)
 TEXT = ValueKind("text")
 
@@ -198,6 +208,20 @@ SETTINGS: tuple[Setting, ...] = (
             sample='["events.json"]'),
     Setting("history.service", "service", NAMES, _NONE + "all of them", flag="--service",
             sample='["chat/llama"]'),
+    *(
+        Setting(f"bounds.{role}", f"bounds.{role}", COUNTS,
+                _NONE + "the policy's own, from the counts that ran",
+                sample="{ min = 2, max = 40 }", said=f"least and most instances of the {role} pool")
+        for role in POOL_ROLES
+    ),
+    Setting("bounds.gpus", "gpus_limit", ValueKind("whole number", (int,), values.whole_number(1)),
+            _NONE + "as many as the pools may grow to", sample="256"),
+    Setting("export.target", "target", _choice("target"),
+            _NONE + "the kind of --current, else keda", flag="--target", sample='"keda"'),
+    Setting("export.server_address", "server_address", ValueKind("address", read=values.web_address),
+            _NONE + "that of a usual kube-prometheus, to check",
+            sample='"http://prometheus.monitoring.svc:9090"'),
+    Setting("policy.mode", "policy_mode", _choice("policy_mode"), "the usual case", flag="--mode"),
     Setting("reading.format", "reading.format", TEXT, _NONE + "told by content", flag="--format",
             sample='"prom-api"'),
     Setting("reading.tz", "reading.tz", ValueKind("time zone", read=values.zone), _NONE + "they are refused",

@@ -7,10 +7,12 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hs_analysis import patterns
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.settings import CountLimits
 
 UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -70,6 +72,52 @@ def whole_number(least: int) -> Callable[[str, str], int]:
         return int(text)
 
     return read
+
+
+def count_limits(text: str, where: str) -> CountLimits:
+    """Return least and most instances, given as ``2..40``, ``2..`` or ``..40``.
+
+    Raises
+    ------
+    UsageError
+        When an end is no whole number from 1 on, both are missing, or the least is above the most.
+    """
+    first, dots, last = (part.strip() for part in text.partition(".."))
+    if not dots:
+        raise UsageError(f"{text!r} is not MIN..MAX", where=where, hint="write e.g. 2..40, 2.. or ..40")
+    least, most = (whole_number(1)(end, where) if end else None for end in (first, last))
+    return in_order(least, most, where)
+
+
+def in_order(least: int | None, most: int | None, where: str) -> CountLimits:
+    """Return the limits of a pool, after checking that one is given and the least is not above the most."""
+    if least is None and most is None:
+        raise UsageError("it limits nothing", where=where, hint="give min, max or both")
+    if least is not None and most is not None and least > most:
+        raise UsageError(f"min {least} is above max {most}", where=where, hint="swap them")
+    return CountLimits(least, most)
+
+
+def web_address(text: str, where: str) -> str:
+    """Return an address of a server over HTTP as text.
+
+    Raises
+    ------
+    UsageError
+        When it has another scheme, no host, or credentials, which would end up in files that are shared.
+    """
+    example = "write e.g. http://prometheus.monitoring.svc:9090"
+    try:
+        parts = urlsplit(text.strip())
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        known = False
+    if not known or re.search(r"\s", text.strip()):
+        raise UsageError(f"{text!r} is no address of a server", where=where, hint=example)
+    if "@" in parts.netloc:
+        hint = "leave them out: the autoscaler takes them from a secret"
+        raise UsageError("the address holds credentials", where=where, hint=hint)
+    return text.strip()
 
 
 def switch(text: str, where: str) -> bool:

@@ -22,7 +22,7 @@ from hs_analysis.pipeline.inputs import list_inputs
 from hs_analysis.pipeline.stages import Silent, Work, by_name
 from hs_analysis.pipeline.tables import read_frames, split, write_aligned
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.settings import Reading, Settings, Slo
+from hs_analysis.schema.settings import Beside, Reading, Settings, Slo
 
 
 class Watch:
@@ -36,6 +36,7 @@ class Watch:
         note = self.read.add
         slo_names, names = {f.name for f in fields(Slo)}, {f.name for f in fields(Settings)}
         reading_names = {f.name for f in fields(Reading)}
+        beside_names = {f.name for f in fields(Beside)}
 
         class WatchedSlo(Slo):
             def __getattribute__(self, name: str) -> Any:
@@ -49,15 +50,23 @@ class Watch:
                     note(f"reading.{name}")
                 return super().__getattribute__(name)
 
+        class WatchedBeside(Beside):
+            def __getattribute__(self, name: str) -> Any:
+                if name in beside_names:
+                    note(f"beside.{name}")
+                return super().__getattribute__(name)
+
         class WatchedSettings(Settings):
             def __getattribute__(self, name: str) -> Any:
                 copied = sys._getframe(1).f_globals["__name__"] == "dataclasses"  # replace() copies all
-                if name in names and name not in ("slo", "reading") and not copied:
+                if name in names and name not in ("slo", "reading", "beside") and not copied:
                     note(name)
                 return super().__getattribute__(name)
 
         slo = WatchedSlo(ttft_s=2.5, tbt_s=0.05)
-        return WatchedSettings(slo=slo, startup_s={"prefill": 120.0}, draws=20, reading=WatchedReading())
+        return WatchedSettings(
+            slo=slo, startup_s={"prefill": 120.0}, draws=20, reading=WatchedReading(), beside=WatchedBeside()
+        )
 
 
 def test_stages_read_only_settings_they_declare(dumps: Path, tmp_path: Path) -> None:

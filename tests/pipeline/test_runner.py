@@ -15,7 +15,7 @@ from hs_analysis.pipeline.records import changed, to_plain
 from hs_analysis.pipeline.runner import Ran
 from hs_analysis.pipeline.session import Asked, run_folder, run_inputs
 from hs_analysis.pipeline.stages import Outcome, Silent, Stage, by_name, following, leading_to
-from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.settings import CountLimits, Settings, Slo
 
 
 @pytest.fixture
@@ -101,6 +101,73 @@ def test_a_stage_refuses_settings_that_finished_stages_had_otherwise(counting: A
     assert manifests.read(dump.parent / "run") == before
     assert again(counting, dump, "tell", **{"slo.ttft_s": 1.0, "seed": 4}).worked == ("tell",)
     assert again(counting, dump, "side").manifest.settings["seed"] == 4
+
+
+def for_a_controller(counting: Any) -> tuple[Stage, ...]:
+    """Return the fake stages with the names and settings of selection and policy."""
+    ingest, judge, tell, _ = counting.stages()
+    select = replace(judge, name="select", settings=("slo.ttft_s", "target"))
+    return ingest, select, replace(tell, name="policy", needs=("select",), settings=("policy_mode",))
+
+
+def on(counting: Any, dump: Path, command: str, **given: Any) -> Ran:
+    """Run a command on the folder of the stages of `for_a_controller`."""
+    stages = for_a_controller(counting)
+    asked = Asked(("hsa", command))
+    return run_folder(
+        dump.parent / "run", command, given, stages=stages, progress=Silent(), asked=asked
+    )  # fmt: skip
+
+
+def test_only_select_and_run_take_another_controller(counting: Any, dump: Path) -> None:
+    """It is never compared: select chooses again and marks what follows, later commands keep the one chosen.
+
+    A run that has selected nothing yet takes the one that is given, whatever command gives it.
+    """
+    stages, folder = for_a_controller(counting), dump.parent / "run"
+    run_inputs([dump], "ingest", Settings(), stages=stages, progress=Silent(), run_dir=folder)
+    assert on(counting, dump, "policy", target="hpa").worked == ("select", "policy")
+    later = on(counting, dump, "policy", target="keda")
+    assert (later.worked, later.manifest.settings["target"]) == ((), "hpa")
+    assert on(counting, dump, "select", target="hpa").worked == ()
+    chosen = on(counting, dump, "select", target="keda").manifest.stages
+    assert chosen["select"].settings["target"] == "keda"
+    assert chosen["policy"].stale == "select was written again after it"
+    assert on(counting, dump, "policy").worked == ("policy",)
+    asked = Asked(("hsa", "run"), given={"target": "heteroscale"}, changes_settings=True)
+    ran = run_inputs(
+        [dump], "policy", Settings(), stages=stages, progress=Silent(), run_dir=folder, asked=asked
+    )
+    assert ran.worked == ("select", "policy")
+    assert ran.manifest.stages["select"].settings["target"] == "heteroscale"
+
+
+def test_the_mode_of_the_policy_is_that_of_its_command(counting: Any, dump: Path) -> None:
+    """hsa policy changes it and nothing before it; another command leaves it."""
+    stages, folder = for_a_controller(counting), dump.parent / "run"
+    run_inputs([dump], "policy", Settings(), stages=stages, progress=Silent(), run_dir=folder)
+    assert on(counting, dump, "select", policy_mode="periodic").worked == ()
+    ran = on(counting, dump, "policy", policy_mode="periodic")
+    assert ran.worked == ("policy",)
+    assert ran.manifest.stages["policy"].settings == {"policy_mode": "periodic"}
+
+
+def test_limits_of_counts_are_compared(counting: Any, dump: Path) -> None:
+    """They are the run's: a stage refuses others with both in words, and none of the user's is no limit."""
+    ingest, select, policy = for_a_controller(counting)
+    stages = (ingest, replace(select, settings=("bounds", "gpus_limit")), policy)
+    folder = dump.parent / "run"
+    settings = Settings(bounds={"decode": CountLimits(2, 40)})
+    run_inputs([dump], "policy", settings, stages=stages, progress=Silent(), run_dir=folder)
+    given = {"bounds.decode": CountLimits(2, 30), "bounds.prefill": CountLimits(None, 9), "gpus_limit": 8}
+    with pytest.raises(RunFolderError) as caught:
+        run_folder(folder, "policy", given, stages=stages, progress=Silent())
+    for text in (
+        "bounds.decode 2..40 → 2..30", "bounds.prefill not given → ..9", "bounds.gpus not given → 8",
+    ):  # fmt: skip
+        assert text in str(caught.value)
+    same = {"bounds.decode": CountLimits(2, 40)}
+    assert run_folder(folder, "policy", same, stages=stages, progress=Silent()).worked == ()
 
 
 def test_a_stage_marks_what_was_made_from_what_it_writes_again(

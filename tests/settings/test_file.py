@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
-from hs_analysis.pipeline.records import changed
-from hs_analysis.schema.settings import MetricRow, Settings, TableRow
+from hs_analysis.pipeline.records import changed, to_plain
+from hs_analysis.schema.settings import CountLimits, MetricRow, Settings, TableRow
 from hs_analysis.settings import file
 from hs_analysis.settings.file import line_of, resolve
 from hs_analysis.settings.registry import MACHINE, SETTINGS, declared_at
@@ -57,6 +57,16 @@ labels = { variant = "model" }
 columns = { started = { signal = "arrival" } }
 [gpus]
 prefill = 8
+[policy]
+mode = "periodic"
+[export]
+target = "hpa"
+server_address = "https://prometheus.example:9090/path"
+[bounds]
+prefill = { max = 12 }
+decode = { min = 2, max = 40 }
+mixed = "2.."
+gpus = 256
 [prices]
 "NVIDIA H20" = 1
 """
@@ -101,6 +111,13 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     )  # fmt: skip
     assert reading.tables["log"].labels == {"variant": "model"}
     assert reading.gpus_per_instance == {"prefill": 8.0}
+    assert found.bounds == {
+        "prefill": CountLimits(None, 12), "decode": CountLimits(2, 40), "mixed": CountLimits(2),
+    }  # fmt: skip
+    assert found.gpus_limit == 256
+    assert (found.target, found.policy_mode) == ("hpa", "periodic")
+    assert found.server_address == "https://prometheus.example:9090/path"
+    assert changed(Settings(), to_plain(found)) == found
     assert found.prices == {"NVIDIA H20": 1.0}
     assert origins["slo.ttft_s"] == f"{tmp_path}/hsa.toml line 4"
     assert origins["reading.tables"] == f"{tmp_path}/hsa.toml line 27"
@@ -144,6 +161,21 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ),
         ("[gpus]\ndecod = 8", "did you mean decode?"),
         ("[gpus]\ndecode = 0", "no number above 0"),
+        ("[bounds]\ndecode = { min = 5, max = 2 }", "line 2: bounds.decode: min 5 is above max 2; swap them"),
+        ("[bounds.decode]\nmin = 2\nmax = 2.5", "3: bounds.decode.max: expected whole number, found 2.5"),
+        ("[bounds]\ndecode = { min = 0 }", "bounds.decode.min: '0' is not a whole number from 1 on"),
+        ("[bounds]\ndecode = { max = true }", "bounds.decode.max: expected whole number, found true"),
+        ("[bounds]\ndecode = { mx = 2 }", "bounds.decode.mx: no such key 'mx'; did you mean max?"),
+        ("[bounds]\ndecode = {}", "bounds.decode: it limits nothing; give min, max or both"),
+        ("[bounds]\ndecode = 5", "bounds.decode: expected MIN..MAX, in hsa.toml also { min, max }"),
+        ("[bounds]\ndecode = '5'", "bounds.decode: '5' is not MIN..MAX; write e.g. 2..40, 2.. or ..40"),
+        ("[bounds]\nencode = { max = 5 }", "bounds.encode: no such key 'encode' in [bounds]; did you mean"),
+        ("[bounds]\ngpus = 0", "hsa.toml line 2: bounds.gpus: '0' is not a whole number from 1 on"),
+        ("[export]\ntarget = 'kda'", "export.target: 'kda' is none of its values; did you mean keda?"),
+        ("[export]\nserver_address = 'prometheus:9090'", "'prometheus:9090' is no address of a server"),
+        ("[export]\nserver_address = 'http://a:b@prom:9090'", "the address holds credentials; leave"),
+        ("[export]\nserver_address = 'http://prom:99999'", "is no address of a server"),
+        ("[policy]\nmode = 'daily'", "policy.mode: 'daily' is none of its values; known: metric, periodic"),
         ("[prices]\nH20 = '1'", "no number from 0 on"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.settings import CountLimits
 from hs_analysis.settings import file
 from hs_analysis.settings.file import GivenValue, resolve
 from hs_analysis.settings.registry import SETTINGS
@@ -22,7 +23,8 @@ def test_values_are_read_as_in_the_file() -> None:
     variables = {
         "HSA_SLO_TTFT": "2s", "HSA_SEED": "3", "HSA_READING_SALVAGE": "true", "HSA_SLO_QUANTILE": "99%",
         "HSA_HISTORY_SERVICE": "a/b, c", "HSA_SLO_TBT": "", "HSA_READING_TZ": "Europe/Berlin",
-        "HSA_HISTORY_FROM": "2026-07-01T02:00", "HOME": "x",
+        "HSA_HISTORY_FROM": "2026-07-01T02:00", "HOME": "x", "HSA_BOUNDS_DECODE": "2..40",
+        "HSA_BOUNDS_PREFILL": "..9", "HSA_BOUNDS_GPUS": "64", "HSA_EXPORT_TARGET": "hpa",
     }  # fmt: skip
     layer, warnings = file.read_environment(variables)
     values, origins = resolve([layer])
@@ -30,6 +32,8 @@ def test_values_are_read_as_in_the_file() -> None:
     assert values == {
         "slo.ttft_s": 2.0, "seed": 3, "reading.salvage": True, "slo.quantile": 0.99, "service": ("a/b", "c"),
         "reading.tz": "Europe/Berlin", "start": "2026-07-01T00:00:00Z",
+        "bounds.decode": CountLimits(2, 40), "bounds.prefill": CountLimits(None, 9), "gpus_limit": 64,
+        "target": "hpa",
     }  # fmt: skip
     assert origins["slo.ttft_s"] == "HSA_SLO_TTFT"
 
@@ -38,6 +42,8 @@ def test_wrong_values_name_the_variable() -> None:
     """A variable that can't be understood is an error, never ignored."""
     with pytest.raises(UsageError, match="HSA_SLO_TTFT: '2' has no unit"):
         file.read_environment({"HSA_SLO_TTFT": "2"})
+    with pytest.raises(UsageError, match="HSA_BOUNDS_DECODE: min 9 is above max 2"):
+        file.read_environment({"HSA_BOUNDS_DECODE": "9..2"})
 
 
 @pytest.mark.parametrize(
