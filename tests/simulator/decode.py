@@ -19,7 +19,7 @@ The law is the usual roofline reading of batched decoding; the numbers are choic
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -97,12 +97,11 @@ class _Log:
         wanted = self.first + self.seconds - max(second, self.first)
         if wanted <= 0:
             return np.zeros((0, COLUMNS))
-        parts: list[Floats] = []
-        for part in reversed(self.parts):
-            parts.insert(0, part)
-            if sum(map(len, parts)) >= wanted:
-                break
-        return np.concatenate(parts)[-wanted:]
+        found, place = 0, len(self.parts)
+        while found < wanted:
+            place -= 1
+            found += len(self.parts[place])
+        return np.concatenate(self.parts[place:])[-wanted:]
 
 
 def serve_decode(
@@ -160,6 +159,7 @@ class DecodePool:
         self._changes: dict[int, list[tuple[int, bool]]] = {}
         self._logs: dict[int, _Log] = {}
         self._alive: list[int] = []
+        self._lost: list[Integers] = []
         self._states = np.zeros(0, INSTANCE)
         room = min(law.batch, prompt.size)
         self._batch_ends, self._batch = np.zeros((0, room)), np.zeros((0, room), np.int64)
@@ -202,6 +202,23 @@ class DecodePool:
         self.lives[number] = replace(self.lives[number], close_s=float(second))
         self._changes.setdefault(second, []).append((number, False))
 
+    def kill(self, number: int, second: int) -> Integers:
+        """Let an instance end at once, before a second; return the requests that are lost with it."""
+        self.lives[number] = replace(self.lives[number], close_s=float(second))
+        state = self._states[number : number + 1]
+        for name in ("open", "running", "waiting", "load", "held", "reserved", "tokens"):
+            state[name] = 0
+        state["head"] = NOBODY
+        self._alive.remove(number)
+        lost = np.flatnonzero((self.chosen == number) & np.isinf(self.ends))
+        self._lost.append(lost)
+        return lost
+
+    @property
+    def lost(self) -> Integers:
+        """The requests that were lost with an instance."""
+        return np.concatenate([np.zeros(0, np.int64), *self._lost])
+
     def reopen(self, number: int, second: int) -> None:
         """Take a closed instance back from a second on; what it idled away meanwhile is logged as idle."""
         self.lives[number] = replace(self.lives[number], close_s=FOREVER_S)
@@ -215,28 +232,45 @@ class DecodePool:
     def send(self, numbers: Integers, arrives_s: Floats) -> None:
         """Let requests come, sorted by arrival and none before those sent earlier; before their second."""
         self._requests["arrives"][numbers] = arrives_s
-        self._coming = np.r_[self._coming, numbers]
+        self._coming = np.concatenate([self._coming, numbers])
 
     def advance(self, second: int, factors: Floats) -> None:
         """Let seconds pass, from `second` on, in which all steps take `factors` of their time."""
+        for _ in self._advance(second, factors):
+            pass
+
+    def block(self, second: int, factors: Floats) -> Floats:
+        """Let seconds pass as `advance`, and return them: NaN where an instance was not there.
+
+        Shape (instances, seconds, `COLUMNS`).
+        """
+        rows = np.full((len(self.lives), factors.size, COLUMNS), np.nan)
+        for start, logged in self._advance(second, factors):
+            for number, found in logged.items():
+                rows[number, start - second : start - second + len(found)] = found
+        return rows
+
+    def _advance(self, second: int, factors: Floats) -> Iterator[tuple[int, dict[int, Floats]]]:
         end = second + factors.size
         cuts = sorted({second, end, *range(second, end, BLOCK_S), *self._changes})
         inside = [cut for cut in cuts if second <= cut <= end]
         for start, stop in itertools.pairwise(inside):
             if start in self._changes:
                 self._open_and_close(start)
-            self._pass(start, factors[start - second : stop - second])
+            yield start, self._pass(start, factors[start - second : stop - second])
 
-    def _pass(self, second: int, factors: Floats) -> None:
+    def _pass(self, second: int, factors: Floats) -> dict[int, Floats]:
         law, alive = self.law, np.array(self._alive, np.int64)
         log = np.empty((len(self.lives), factors.size, COLUMNS))
         there, sent = pass_seconds(
             self._states, alive, alive.size, self._requests, self._coming, self._batch_ends, self._batch,
             second, factors, (law.fixed_s, law.sequence_s, law.token_s), (law.batch, law.kv_tokens), log,
         )  # fmt: skip
-        for number in self._alive:
-            self._logs[number].add(log[number, : int(self._states["logged"][number])].copy())
+        rows = {n: log[n, : int(self._states["logged"][n])].copy() for n in self._alive}
+        for number, found in rows.items():
+            self._logs[number].add(found)
         self._alive, self._coming = alive[:there].tolist(), self._coming[sent:]
+        return rows
 
     def recent(self, since: int) -> dict[int, Seconds]:
         """Return the seconds from one on of every instance that ever opened, gone or not, by its number."""

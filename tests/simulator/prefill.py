@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.batching import SERVER, pass_line
+from simulator.batching import SERVER, Records, pass_line
 from simulator.lives import FOREVER_S, Life
 
 Floats = NDArray[np.float64]
@@ -75,6 +75,16 @@ class PrefillPool:
     def reopen(self, number: int) -> None:
         """Take a closed instance back, with the work it still has."""
         self.close(number, FOREVER_S)
+
+    @property
+    def servers(self) -> Records:
+        """All instances there have been, as `batching.SERVER`."""
+        return self._servers
+
+    def kill(self, number: int, at_s: float) -> None:
+        """Let an instance end at once; what it had is no longer its own."""
+        self.close(number, at_s)
+        self._servers["free"][number] = min(at_s, float(self._servers["free"][number]))
 
     def serve(self, reach_s: Floats, service_s: Floats) -> PrefillTrace:
         """Serve the next requests: first come, first served on the instances that accept work.
