@@ -1,58 +1,77 @@
-"""Run a written policy against the simulated physics itself, and judge it there.
+"""The judge: exported files at work in the simulated physics, on a day that nobody has seen.
 
-Two questions: did the replay foretell what the policy does on the very same demand (`foretold`), and is a
-policy from an over-provisioned history safe on another day of the same service (`fresh`). The truth side
-knows the decision rule of the policy and nothing of the replay.
+``hsa run`` sees the dumps of one history of a service; the files it exported then run another day of the same
+service by the semantics of their controller (`simulator.autoscalers`), every 15 s, on what a Prometheus has
+scraped (`simulator.prometheus`): undisturbed, at flat load, under nine faults and under bursts. Beside them:
+what ran, a static peak, and a HorizontalPodAutoscaler with Kubernetes' defaults on the same derived targets.
+Nothing of the package's own replay or controllers takes part.
+
+    PYTHONPATH=tests python -m end_to_end.closed_loop --seeds 10 --faults 2 --jobs 2 --out scores.jsonl
+
+appends one line a history to the file, leaves out those that are in it already, and prints the table of all.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
+import multiprocessing
 import shutil
-from collections import deque
-from collections.abc import Mapping, Sequence
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from end_to_end.closed_loop_table import Foretold, Fresh
+import polars as pl
+from end_to_end.closed_loop_table import (
+    CLASSES,
+    EXPORTED,
+    FLAT,
+    FLAT_DAYS,
+    RECORDED,
+    STATIC_PEAK,
+    USUAL_HPA,
+    Judged,
+    table,
+)
 from end_to_end.runs import here
 from simulator import History, Kind, fresh_history, history, kind_of, write
+from simulator.autoscalers import SYNC_S, Hpa, Scaled, Target, static, steering_of
+from simulator.exported import Scene, autoscalers
+from simulator.faults import FAULTS, Spell, burst, crowded, even_spells, steep_spells
 from simulator.lives import FOREVER_S, Life
-from simulator.measures import tbt_over, ttft_over
-from simulator.physics import Service, Trace
-from simulator.sights import LOOK_S, Sight
-from simulator.steering import Order, Steered, steer
+from simulator.measures import offered, tbt_over, ttft_over
+from simulator.physics import Trace
+from simulator.pressure import WORK, capacity
+from simulator.prometheus import Prometheus
+from simulator.services import mean_point
+from simulator.steering import Steered, Steering, steer
 from simulator.workloads import Arrivals, LoadShape, TokenMix, arrivals, grid, mix_path
 
-from hs_analysis.pipeline.study_stages import TRAIN, read_derived
-from hs_analysis.pipeline.tables import read_frames, split
-from hs_analysis.policy import Observation, Policy, State, decide, load
-from hs_analysis.replay import replay_service
-from hs_analysis.schema.results import PolicyReplay, ReplayResult
-from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.schema.settings import Slo
 
-SHOWN = {
-    ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),
-    ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"), ("queue_length", "decode"),
-    *((name, role) for name in ("gpu_util", "sm_activity", "kv_usage", "running")
-      for role in ("prefill", "decode")),
-}  # fmt: skip
-"""Signals that the closed loop shows a policy; one that follows another is not judged."""
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
-WRITTEN = "written"
+BLOCK_S = 300
+"""Work is offered to an instance over five minutes, as capacities are measured [s]."""
 
-WARM_S = 3600
-"""Time with the recorded counts before a policy takes over in the middle of a history [s]."""
-
-FLAT_HOURS, SETTLING_HOURS = 8.0, 2.0
+SETTLING_HOURS = 2.0
+FLAT_HOURS = SETTLING_HOURS + 24.0 * FLAT_DAYS
 """Length of a flat load, and of its start, in which a pool comes to its size [h]."""
 
-FORETOLD_KINDS = ("near_limit_days", "autoscaled", "drifting_mix", "ramps_and_bursts", "roomy_day")
-"""Kinds whose pools keep their laws, so that a policy's own counts are the only difference."""
+STEEP_HOURS, BURSTS = 3, 6
+"""How often a day each fault is tried, and how many bursts come."""
+
+OWN_WORK = {"prefill": "prefill_tps_effective", "decode": "decode_tps"}
+READING_S = 60.0
+"""What the usual HPA follows in each pool: the rate of its own work over a minute."""
 
 PEAKS = (0.5, 0.6, 0.75, 0.9)
 LOADS: dict[str, tuple[LoadShape, TokenMix]] = {
@@ -63,222 +82,187 @@ LOADS: dict[str, tuple[LoadShape, TokenMix]] = {
 }
 
 
-def roomy_kinds() -> tuple[Kind, ...]:
-    """Return kinds of over-provisioned day: four loads at four peaks, and each load autoscaled to 0.6.
+def kinds() -> tuple[Kind, ...]:
+    """Return the kinds of history that are judged: four loads at four static peaks and autoscaled to 0.6,
+    near the limit, and small pools.
 
-    Pools are of 4 to 20 instances, the sizes that the floor rule was set on.
+    Pools are of 4 to 20 instances, small ones of 2 to 4.
     """
     roomy = replace(kind_of("roomy_day"), instances=(4, 20))
-    made = []
-    for name, (load_shape, mix) in LOADS.items():
-        shaped = replace(roomy, load=load_shape, mix=mix)
-        made += [
-            replace(shaped, name=f"{name}_{peak:g}", prefill_peak=(peak, peak), decode_peak=(peak, peak))
-            for peak in PEAKS
-        ]
-        usual = (0.86, 0.86)
-        made.append(
-            replace(shaped, name=f"{name}_scaled", prefill_peak=usual, decode_peak=usual, event="autoscaled")
+
+    def of(name: str, load: str, peak: float, **changed: Any) -> Kind:
+        shape, mix = LOADS[load]
+        return replace(
+            roomy,
+            name=name,
+            load=shape,
+            mix=mix,
+            prefill_peak=(peak, peak),
+            decode_peak=(peak, peak),
+            **changed,
         )
-    return tuple(made)
 
-
-class PolicyAtWork:
-    """A policy that steers: it averages what was seen and asks the rule, once a look."""
-
-    def __init__(self, policy: Policy, start_unix_s: float, from_s: float = 0.0) -> None:
-        self.policy, self.start_unix_s, self.from_s = policy, start_unix_s, from_s
-        self.state = State()
-        self.seen: deque[Sight] = deque(maxlen=max(1, round(policy.averaging_s / LOOK_S)))
-        self.actions = 0
-
-    def __call__(self, sight: Sight) -> Mapping[str, Order]:
-        """Decide on what was seen up to now."""
-        self.seen.append(sight)
-        if sight.t_s < self.from_s:
-            return {}
-        observation = Observation(
-            self.start_unix_s + sight.t_s,
-            {(p.signal, p.role): self._mean(p.signal, p.role) for p in self.policy.primaries},
-            dict(sight.asked),
-            {p.role: self._ready(p.role) for p in self.policy.primaries if p.pool == "mean"},
-            {(g.signal, g.role): sight.values.get(f"{g.signal}@service") for g in self.policy.guards},
-        )
-        decision, self.state = decide(self.policy, observation, self.state)
-        self.actions += decision.direction != "hold"
-        return {change.role: Order(change.after, change.restored) for change in decision.roles}
-
-    def _mean(self, signal: str, role: str) -> float | None:
-        name = f"{signal}@{'service' if signal == 'request_rate' else role}"
-        known = [sight.values[name] for sight in self.seen if name in sight.values]
-        return sum(known) / len(known) if name in self.seen[-1].values else None
-
-    def _ready(self, role: str) -> float:
-        return sum(sight.ready[role] for sight in self.seen) / len(self.seen)
-
-
-def unreadable(policy: Policy) -> str:
-    """Say why a policy can't be steered by what the loop shows; empty when it can."""
-    if policy.mode != "metric":
-        return f"policy is on {policy.mode}"
-    other = [p.signal for p in policy.primaries if (p.signal, p.role) not in SHOWN]
-    return f"follows {', '.join(other)}" if other else ""
-
-
-def violating(trace: Trace, slo: Slo) -> dict[str, np.ndarray[Any, np.dtype[np.bool_]]]:
-    """Return per latency which windows were over the objective; one without samples was not."""
-    late = 1.0 - slo.quantile
-    shares = {
-        "ttft": ttft_over(trace, slo.ttft_s or math.inf, slo.window_s),
-        "tbt": tbt_over(trace, slo.tbt_s or math.inf, slo.window_s),
-    }
-    return {name: np.nan_to_num(share) > late for name, share in shares.items()}
+    found = []
+    for load in LOADS:
+        found += [of(f"{load}_{peak:g}", load, peak) for peak in PEAKS]
+        found.append(of(f"{load}_scaled", load, 0.86, event="autoscaled"))
+    found += [of(f"{load}_limit", load, 1.02, instances=(3, 6)) for load in ("day", "ramps")]
+    found += [of(f"{load}_small", load, 0.75, instances=(2, 4)) for load in ("day", "ramps")]
+    return tuple(found)
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a run wrote of a history: policy, summary of the service, and where."""
+    """What a run wrote of a history: the summary of the service, and where."""
 
-    policy: Policy
     service: dict[str, Any]
     run_dir: Path
 
+    def exports(self, target: str) -> list[str]:
+        """Return the texts of the files of an export target."""
+        return [
+            path.read_text("utf-8") for path in sorted((self.run_dir / "exports" / target).glob("*.yaml"))
+        ]
 
-def policy_of(made: History, folder: Path) -> Written:
-    """Run the command line on the dumps of a history alone, and read its policy."""
-    dumps, run_dir = folder / f"{made.kind.name}-{made.seed}", folder / f"{made.kind.name}-{made.seed}-run"
+    def targets(self) -> dict[str, float]:
+        """Return the derived target of each role's own work [tokens/s per instance]."""
+        rows = pl.read_parquet(self.run_dir / "data" / "derived" / "thresholds.parquet").filter(
+            pl.col("fit") == "whole",
+            pl.col("gpu_type").is_null(),
+            pl.col("target_per_instance").is_not_null(),
+        )
+        found = rows.select("role", "signal", "target_per_instance").rows()
+        return {role: value for role, signal, value in found if OWN_WORK.get(role) == signal}
+
+
+def written_of(made: History, folder: Path, *options: str) -> Written:
+    """Run the command line on the dumps of a history alone."""
+    name = f"{made.kind.name}-{made.seed}"
+    dumps, run_dir = folder / name, folder / f"{name}-run"
     write(made, dumps)
     slo = made.kind.slo
     here(
         "run", dumps, "--run-dir", run_dir, "-q", "--startup", f"{made.startup_s:.0f}s",
-        "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s",
+        "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s", *options,
     )  # fmt: skip
     shutil.rmtree(dumps)
-    return Written(load((run_dir / "policy.yaml").read_text("utf-8")), _service(run_dir), run_dir)
-
-
-def _service(run_dir: Path) -> dict[str, Any]:
     (service,) = json.loads((run_dir / "summary.json").read_text("utf-8"))["services"]
-    return dict(service)
+    return Written(dict(service), run_dir)
 
 
-def _watch_s(policy: Policy) -> float:
-    return policy.soft_scale_in.observe_s if policy.soft_scale_in else 0.0
+Runner = Callable[[Scene], Steering]
+"""Makes what steers a run, of what its queries are asked of."""
 
 
-def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Write a policy from a history, replay it on the test window, and run the physics under it there."""
-    made = history(kind, seed)
-    written = policy_of(made, folder)
-    policy = written.policy
-    reason = unreadable(policy)
-    if not reason:
-        replayed = _replayed(made, written)
-    shutil.rmtree(written.run_dir)
-    if reason:
-        return asdict(Foretold(kind, seed, reason))
-    row = next(p for p in replayed.policies if p.policy == WRITTEN)
-    assert replayed.test is not None
-    start, end = (datetime.fromisoformat(t).timestamp() - made.start_unix_s for t in replayed.test)
-    steered, actions = _on_test_window(made, policy, round(start), round(end))
-    windows = slice(WARM_S // LOOK_S, None)
-    over = violating(steered.trace, made.kind.slo)
-    return asdict(
-        Foretold(
-            kind, seed, "", _statuses(policy), row.slo_violation_range, row.instance_hours,
-            steered.instance_hours(WARM_S, WARM_S + end - start),
-            _share(row, replayed.calibration), float((over["ttft"] | over["tbt"])[windows].mean()),
-            float(over["ttft"][windows].mean()), float(over["tbt"][windows].mean()),
-            row.actions_per_day, actions * 86400.0 / (end - start),
-        )
-    )  # fmt: skip
+def exported_runner(written: Written, target: str) -> Runner:
+    """Return what runs the files of an export target as they are written."""
+    texts = written.exports(target)
+    return lambda scene: steering_of(autoscalers(texts, scene))
 
 
-def _replayed(made: History, written: Written) -> ReplayResult:
-    """Replay the written policy itself, not its fit on the training window, on the run's test window."""
-    (frame,) = read_frames(written.run_dir)
-    startup_s = {"prefill": made.startup_s, "decode": made.startup_s}
-    settings = Settings(slo=made.kind.slo, startup_s=startup_s)
-    train, test = split(frame, settings.train_share)
-    derived = read_derived(written.run_dir, frame.service, TRAIN)
-    return replay_service(test, train, derived, {WRITTEN: written.policy}, settings).result
+def usual_hpa_runner(targets: Mapping[str, float], bounds: Mapping[str, tuple[int, int]]) -> Runner:
+    """Return HorizontalPodAutoscalers with Kubernetes' defaults on targets of each pool's own work."""
+
+    def runner(scene: Scene) -> Steering:
+        def scaled(role: str) -> Scaled:
+            def query(at_s: float) -> float | None:
+                return scene.prometheus.rate(OWN_WORK[role], role, READING_S, scene.moment(at_s))
+
+            return Scaled(Hpa((Target(targets[role]),), *bounds[role]), (query,), (None,), (False,))
+
+        return steering_of({role: scaled(role) for role in targets})
+
+    return runner
 
 
-def _share(row: PolicyReplay, calibration: Mapping[str, Any]) -> float:
-    """Return the replayed share of violating windows, also where the replay says not to rely on it."""
-    found = row.slo_violation_ratio
-    found = calibration.get("uncalibrated_shares", {}).get(WRITTEN) if found is None else found
-    return math.nan if found is None else float(found)
+def static_runner(counts: Mapping[str, int]) -> Runner:
+    """Return what keeps the same counts."""
+    return lambda scene: static(counts)
 
 
-def _on_test_window(made: History, policy: Policy, start: int, end: int) -> tuple[Steered, int]:
-    """Run the physics over the test window, from the counts recorded at its start, under its own requests."""
-    begin = start - WARM_S
-    requests = made.trace.requests
-    inside = (requests.time_s >= begin) & (requests.time_s < end)
-    same = Arrivals(
-        requests.time_s[inside] - begin,
-        *(v[inside] for v in (requests.prompt, requests.cached, requests.output)),
-    )
-    lives = {
-        role: tuple(_settled(one) for one in pool if one.open_s <= start < one.close_s)
-        for role, pool in made.trace.service.lives.items()
+def violating(trace: Trace, slo: Slo) -> dict[str, Flags]:
+    """Return per latency which windows were over the objective.
+
+    One without samples was not, unless somebody waited for a first token, or a sequence for its next one, at
+    its end for longer than the limit.
+    """
+    late = 1.0 - slo.quantile
+    limits = {"ttft": slo.ttft_s or math.inf, "tbt": slo.tbt_s or math.inf}
+    shares = {
+        "ttft": ttft_over(trace, limits["ttft"], slo.window_s),
+        "tbt": tbt_over(trace, limits["tbt"], slo.window_s),
     }
-    work = PolicyAtWork(policy, made.start_unix_s + begin, WARM_S)
-    steered = _steered(made, made.trace.service.with_lives(**lives), same, (end - begin) / 3600.0, work)
-    return steered, work.actions
+    since = {"ttft": trace.requests.time_s, "tbt": trace.stays["decode"].enter_s}
+    until = {"ttft": trace.first_s, "tbt": trace.end_s}
+    found = {}
+    for name, share in shares.items():
+        found[name] = np.nan_to_num(share) > late
+        for window in np.flatnonzero(np.isnan(share)):
+            end = slo.window_s * (window + 1.0)
+            found[name][window] = ((since[name] + limits[name] < end) & (until[name] > end)).any()
+    return found
 
 
-def _settled(life: Life) -> Life:
+@dataclass(frozen=True)
+class Case:
+    """A day that policies are run on: the service, its counts at the start, load, and what goes wrong.
+
+    Actions are counted once it has settled.
+    """
+
+    day: History
+    requests: Arrivals
+    hours: float
+    spells: tuple[Spell, ...] = ()
+    settles_s: float = 0.0
+
+    @property
+    def fault(self) -> str:
+        """The name of what goes wrong; empty when nothing does."""
+        return self.spells[0].fault.name if self.spells else ""
+
+    def run(self, runner: Runner, look_s: int = SYNC_S) -> Steered:
+        """Run the day from the counts that were recorded at its start."""
+        made = self.day
+        looks = made.kind.setup.looks
+        kept = Prometheus(looks, self.hours, np.random.default_rng([made.seed, 15]))
+        pools = {role: there(lives, 0.0) for role, lives in made.trace.service.lives.items()}
+        return steer(
+            made.trace.service.with_lives(**pools), self.requests, self.hours,
+            np.random.default_rng([made.seed, len(self.requests)]),
+            runner(Scene(kept, self.spells, made.start_unix_s)),
+            startup_s=made.startup_s, look_s=look_s, prometheus=kept, spells=self.spells,
+        )  # fmt: skip
+
+
+def settled(life: Life) -> Life:
+    """Return an instance that was there before the start and never goes."""
     return replace(life, open_s=-1.0, close_s=FOREVER_S)
 
 
-def _steered(
-    made: History, service: Service, requests: Arrivals, hours: float, work: PolicyAtWork
-) -> Steered:
-    rng = np.random.default_rng([made.seed, len(requests)])
-    return steer(
-        service, requests, hours, rng, work, startup_s=made.startup_s, watch_s=_watch_s(work.policy),
-        looks=made.kind.setup.looks,
-    )  # fmt: skip
+def there(lives: Sequence[Life], at_s: float) -> tuple[Life, ...]:
+    """Return the instances that take requests at a time, settled."""
+    return tuple(settled(one) for one in lives if one.open_s <= at_s < one.close_s)
 
 
-def _statuses(policy: Policy) -> str:
-    return "+".join(str(p.target_per_instance.status) for p in policy.primaries)
+def cases(day: History, *, faults: bool) -> Iterator[Case]:
+    """Return the day undisturbed, and with ``faults`` under each fault in steep hours and under bursts."""
+    requests, hours = day.trace.requests, day.kind.hours
+    yield Case(day, requests, hours)
+    if not faults:
+        return
+    rng = np.random.default_rng([day.seed, 18])
+    for fault in FAULTS:
+        spells = steep_spells(fault, day.drawn.rate, STEEP_HOURS)
+        yield Case(day, crowded(requests, spells, rng), hours, spells)
+    spells = even_spells(burst(day.startup_s), hours, BURSTS, rng)
+    yield Case(day, crowded(requests, spells, rng), hours, spells)
 
 
-def fresh(kind: Kind, seed: int, folder: Path) -> dict[str, Any]:
-    """Write a policy from an over-provisioned history and run it on a day that nobody has seen."""
-    made = history(kind, seed)
-    written = policy_of(made, folder)
-    shutil.rmtree(written.run_dir)
-    policy = written.policy
-    if unreadable(policy):
-        return asdict(Fresh(kind.name, seed, unreadable(policy), _statuses(policy)))
-    day = fresh_history(made, 1)
-    end_s = kind.hours * 3600.0
-    counts = {role: _at(lives, 0.0) for role, lives in day.trace.service.lives.items()}
-    steered = _steered(
-        day, day.trace.service.with_lives(**counts), day.trace.requests, kind.hours,
-        PolicyAtWork(policy, day.start_unix_s),
-    )  # fmt: skip
-    before, after = violating(day.trace, kind.slo), violating(steered.trace, kind.slo)
-    found = Fresh(
-        kind.name, seed, "", _statuses(policy), _recorded_hours(day, end_s),
-        steered.instance_hours(0.0, end_s), float((before["ttft"] | before["tbt"]).mean()),
-        float((after["ttft"] | after["tbt"]).mean()), float(after["ttft"].mean()),
-        float(after["tbt"].mean()),
-    )  # fmt: skip
-    cause = _cause(steered, after, policy) if found.broken else ""
-    actions, pool_days = flat_actions(made, policy)
-    return asdict(replace(found, cause=cause, flat_actions=actions, flat_pool_days=pool_days))
+def flat_case(made: History) -> Case:
+    """Return hours in which the load stands still, at some level from 0.3 of the peak on.
 
-
-def flat_actions(made: History, policy: Policy) -> tuple[int, float]:
-    """Return how often a policy acts while the load stands still, and in how many days of a pool.
-
-    The load is at some level from 0.3 of the peak on. The rate and the means of the mix are constant;
-    arrivals and lengths are as random as ever.
+    The rate and the means of the mix are constant; arrivals and lengths are as random as ever.
     """
     rng = np.random.default_rng([made.seed, 1])
     steps = grid(FLAT_HOURS).size
@@ -287,51 +271,238 @@ def flat_actions(made: History, policy: Policy) -> tuple[int, float]:
     rate = np.full(steps, peak * rng.uniform(0.3, 1.0))
     path = mix_path(mix, FLAT_HOURS, rng)
     still = replace(path, **{name: np.full(steps, v.mean()) for name, v in vars(path).items()})
-    requests = arrivals(rate, still, mix, rng)
-    counts = {role: _at(lives, 0.0) for role, lives in made.trace.service.lives.items()}
-    steered = _steered(
-        made, made.trace.service.with_lives(**counts), requests, FLAT_HOURS,
-        PolicyAtWork(policy, made.start_unix_s, policy.averaging_s),
-    )  # fmt: skip
-    asked = np.array(list(steered.asked.values()))[:, round(SETTLING_HOURS * 3600) // LOOK_S :]
+    return Case(made, arrivals(rate, still, mix, rng), FLAT_HOURS, settles_s=SETTLING_HOURS * 3600.0)
+
+
+def judged(runner: str, case: Case, steered: Steered) -> Judged:
+    """Measure a run."""
+    slo = case.day.kind.slo
+    over = violating(steered.trace, slo)
+    both = over["ttft"] | over["tbt"]
+    inside = np.zeros(both.size, bool)
+    for spell in case.spells:
+        begin, end = (round(moment // slo.window_s) for moment in spell.judged)
+        inside[begin:end] = True
+    asked = np.array(list(steered.asked.values()))[:, round(case.settles_s) // SYNC_S :]
     moved = np.diff(asked, axis=1) != 0
-    return int(moved.sum()), len(asked) * (FLAT_HOURS - SETTLING_HOURS) / 24.0
+    days = (case.hours - case.settles_s / 3600.0) / 24.0
+    digest = zlib.crc32(repr(sorted(steered.asked.items())).encode())
+    return Judged(
+        runner, case.fault, steered.instance_hours(0.0, case.hours * 3600.0), float(both.mean()),
+        float(over["ttft"].mean()), float(over["tbt"].mean()),
+        float(both[inside].mean()) if inside.any() else math.nan, int(inside.sum()),
+        float(moved.any(axis=0).sum()) / days, float(moved.sum()) / days / len(moved),
+        int(steered.lost.size), digest,
+    )  # fmt: skip
 
 
-def _at(lives: Sequence[Life], at_s: float) -> tuple[Life, ...]:
-    return tuple(_settled(one) for one in lives if one.open_s <= at_s < one.close_s)
-
-
-def _recorded_hours(day: History, end_s: float) -> float:
-    """Return what the recorded pools cost: as long as each accepted work, and its start-up time before."""
-    total = 0.0
+def recorded(day: History) -> Judged:
+    """Measure what ran: each instance is paid as long as it takes requests, and its start-up time before."""
+    end_s, total, moments = day.kind.hours * 3600.0, 0.0, []
     for lives in day.trace.service.lives.values():
         for one in lives:
             asked = max(0.0, one.open_s - day.startup_s) if one.open_s > 0 else 0.0
             total += min(one.close_s, end_s) - asked
-    return total / 3600.0
+            moments += [t for t in (asked, one.close_s) if 0.0 < t < end_s]
+    over = violating(day.trace, day.kind.slo)
+    both = over["ttft"] | over["tbt"]
+    days = day.kind.hours / 24.0
+    return Judged(
+        RECORDED, "", total / 3600.0, float(both.mean()), float(over["ttft"].mean()),
+        float(over["tbt"].mean()),
+        actions=len(set(moments)) / days, pool_actions=len(moments) / days / 2.0,
+    )  # fmt: skip
 
 
-def _cause(steered: Steered, over: Mapping[str, Any], policy: Policy) -> str:
-    """Say of the violating windows which limit, how large the pool was, and how load stood to its target."""
-    texts = []
-    trace = steered.trace
-    for latency, role in (("ttft", "prefill"), ("tbt", "decode")):
-        bad = np.flatnonzero(over[latency])
-        target = next((p.target_per_instance.value for p in policy.primaries if p.role == role), None)
-        if not bad.size or not target:
-            continue
-        middles = (bad + 0.5) * LOOK_S
-        lives = trace.service.lives[role]
-        ready = np.array([max(1, len(_at(lives, t))) for t in middles])
-        tokens = trace.requests.missed if role == "prefill" else trace.requests.output
-        gained = np.r_[0.0, np.cumsum(tokens)]
-        at = trace.requests.time_s
-        now, then = (gained[np.searchsorted(at, middles - ago)] for ago in (-30.0, 270.0))
-        load = (now - then) / 300.0 / ready / target
-        growing = np.array([steered.asked[role][w] for w in bad]) > ready
-        texts.append(
-            f"{bad.size} windows by {latency}: {role} of {np.median(ready):.0f} at {np.median(load):.2f} "
-            f"of its target, {growing.mean():.0%} while instances were starting"
-        )
-    return "; ".join(texts)
+def work(trace: Trace) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Return offered work per role and five minutes [tokens/s]."""
+    found = offered(trace, BLOCK_S)
+    return {role: found[WORK[role]] for role in ("prefill", "decode")}
+
+
+def bound_hours(day: History) -> float | None:
+    """Return the least instance-hours that any counts could have: the future and true capacities known.
+
+    ⌈five-minute load ÷ capacity of an instance⌉ per pool, at least one; capacities are those of pressure
+    tests on the usual pool with the day's mean mix. None where a pool has none.
+    """
+    point = mean_point(day.drawn.rate, day.drawn.path)
+    pools = {role: there(lives, day.kind.hours * 1800.0) for role, lives in day.trace.service.lives.items()}
+    still = day.trace.service.with_lives(**pools)
+    total = 0.0
+    for role, load in work(day.trace).items():
+        most = capacity(still, role, point, day.kind.mix, day.kind.slo, day.seed)
+        if most is None:
+            return None
+        total += float(np.maximum(1.0, np.ceil(load / most)).sum()) * BLOCK_S / 3600.0
+    return total
+
+
+def runners_of(made: History, written: Written, target: str) -> dict[str, Runner]:
+    """Return what is run: the exported files, the usual HPA and the static peak on the derived targets.
+
+    Raises
+    ------
+    ValueError
+        Saying why there is nothing to run.
+    """
+    objects = autoscalers(written.exports(target), Scene(Prometheus(made.kind.setup.looks, 0.0, _none())))
+    if not objects:
+        raise ValueError("no object is exported")
+    for one in objects.values():
+        for query in one.queries:
+            query(0.0)  # what can't be read is said before anything is run
+    targets, peaks = written.targets(), work(made.trace)
+    missing = sorted(set(OWN_WORK) - set(targets))
+    if missing:
+        raise ValueError(f"no derived target for {', '.join(missing)}")
+    counts = {role: len(there(lives, 0.0)) for role, lives in made.trace.service.lives.items()}
+    bounds = {
+        role: (objects[role].hpa.least, objects[role].hpa.most) if role in objects else (1, 2 * counts[role])
+        for role in OWN_WORK
+    }
+    peak = {role: max(1, math.ceil(float(peaks[role].max()) / targets[role])) for role in OWN_WORK}
+    return {
+        EXPORTED: exported_runner(written, target),
+        USUAL_HPA: usual_hpa_runner(targets, bounds),
+        STATIC_PEAK: static_runner(peak),
+    }
+
+
+def _none() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def judge(
+    kind: Kind,
+    seed: int,
+    folder: Path,
+    target: str = "keda",
+    faults: bool = False,
+    options: Sequence[str] = (),
+    *,
+    extra: Callable[[History, Written], Mapping[str, Runner]] = lambda made, written: {},
+) -> dict[str, Any]:
+    """Judge what is exported of one history on a fresh day; return a score for a JSON line.
+
+    Parameters
+    ----------
+    kind, seed
+        What the history is made from.
+    folder
+        Where dumps and run folder are kept meanwhile.
+    target
+        Export target whose files are run: keda or hpa.
+    faults
+        Whether each fault and bursts are tried too.
+    options
+        More options of ``hsa run``.
+    extra
+        More to run, by name: a policy of the package's own rule, say.
+    """
+    begun = time.perf_counter()
+    made = history(kind, seed)
+    written = written_of(made, folder, *options)
+    score: dict[str, Any] = {
+        "kind": kind.name,
+        "seed": seed,
+        "target": target,
+        "faults": faults,
+        "skipped": "",
+    }
+    try:
+        runners = {**runners_of(made, written, target), **extra(made, written)}
+    except ValueError as error:
+        score["skipped"], runners = str(error), {}
+    score["decision"] = written.service.get("decision")
+    day = fresh_history(made, 1)
+    score |= {
+        "bound": bound_hours(day),
+        "runs": [asdict(recorded(day))],
+        "pipeline_s": time.perf_counter() - begun,
+    }
+    lasted: list[float] = []
+    todo = [("", case) for case in cases(day, faults=faults)] + [(FLAT, flat_case(made))]
+    for label, case in todo if runners else ():
+        for name, runner in runners.items():
+            if label and name == STATIC_PEAK:
+                continue
+            started = time.perf_counter()
+            found = judged(name, case, case.run(runner))
+            lasted.append((time.perf_counter() - started) / case.hours * 24.0)
+            score["runs"].append(asdict(replace(found, fault=label or found.fault)))
+    shutil.rmtree(written.run_dir)
+    score |= {
+        "day_s": float(np.median(lasted)) if lasted else math.nan,
+        "seconds": time.perf_counter() - begun,
+    }
+    return score
+
+
+def in_processes(
+    function: Callable[..., dict[str, Any]], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[dict[str, Any]]:
+    """Yield what a function returns of each task, as they are done."""
+    context = multiprocessing.get_context("spawn")  # a forked copy of a threaded library can hang
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        for future in as_completed([pool.submit(function, *task) for task in tasks]):
+            yield future.result()
+
+
+def judge_all(
+    chosen: Sequence[tuple[Kind, int, bool]], out: Path, jobs: int, target: str, options: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Judge histories (kind, seed, whether under faults), adding each score to a file; return them.
+
+    Those that are in the file already are not judged again; of two scores of one history that with faults is
+    returned.
+    """
+    known = [json.loads(line) for line in out.read_text("utf-8").splitlines()] if out.exists() else []
+    known = [score for score in known if score["target"] == target]
+    done = {(score["kind"], score["seed"], faults) for score in known for faults in (False, score["faults"])}
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [
+            (kind, seed, Path(folder), target, faults, options)
+            for kind, seed, faults in chosen
+            if (kind.name, seed, faults) not in done
+        ]
+        for number, score in enumerate(in_processes(judge, tasks, jobs), 1):
+            known.append(score)
+            with out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(score) + "\n")
+            sys.stderr.write(f"{number}/{len(tasks)} {_done_text(score)}\n")
+    best = {(s["kind"], s["seed"]): s for s in sorted(known, key=lambda score: score["faults"])}
+    wanted = {(kind.name, seed) for kind, seed, _ in chosen}
+    return [best[key] for key in sorted(best) if key in wanted]
+
+
+def _done_text(score: Mapping[str, Any]) -> str:
+    text = (
+        f"{score['kind']}-{score['seed']}: {score['seconds']:.0f} s, {score['pipeline_s']:.0f} s of them "
+        f"before the loops, {score['day_s']:.1f} s a closed-loop day"
+    )
+    return f"{text}; not judged: {score['skipped']}" if score["skipped"] else text
+
+
+def main() -> None:
+    """Judge histories by the options of the command line and print the table."""
+    options = argparse.ArgumentParser(description="Exported files at work in the simulated physics.")
+    options.add_argument("--seeds", type=int, default=10, help="histories of each kind")
+    options.add_argument("--first-seed", type=int, default=1, help="seed of the first one")
+    options.add_argument("--faults", type=int, default=0, help="so many of them also under faults and bursts")
+    options.add_argument("--classes", nargs="*", default=[], help=f"of {', '.join(CLASSES)}; all by default")
+    options.add_argument("--jobs", type=int, default=2, help="processes")
+    options.add_argument("--target", default="keda", choices=("keda", "hpa"), help="whose files are run")
+    options.add_argument("--out", type=Path, required=True, help="JSON lines, one a history; added to")
+    options.add_argument("--option", action="append", default=[], help="one more word of `hsa run`")
+    given = options.parse_args()
+    wanted = [k for k in kinds() if not given.classes or any(CLASSES[c](k.name) for c in given.classes)]
+    chosen = [
+        (kind, given.first_seed + seed, seed < given.faults) for seed in range(given.seeds) for kind in wanted
+    ]
+    scores = judge_all(chosen, given.out, given.jobs, given.target, given.option)
+    sys.stdout.write("\n".join(table(scores)) + "\n")
+
+
+if __name__ == "__main__":
+    main()
