@@ -87,7 +87,7 @@ def build_policy(
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
         hysteresis={}, cooldown={}, step=Step(), guards=guards, soft_scale_in=_soft(guards, settings),
-        bounds=_bounds(frame, derived, settings),
+        bounds=bounds_of(frame, derived, settings),
         placement={"affinity": None, "gpu_types": {r: list(frame.gpu_types.get(r, ())) for r in frame.pools}},
         refusals=_unserved(meta) + _refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
@@ -188,7 +188,7 @@ def _soft(guards: tuple[Guard, ...], settings: Settings) -> SoftScaleIn | None:
     return SoftScaleIn(OBSERVE_WINDOWS * settings.slo.window_s, condition)
 
 
-def _bounds(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[str, Bounds]:
+def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[str, Bounds]:
     """Twice what was ever seen, or what the highest demand needs at the target where that is more.
 
     At least 2, or 1 where one instance was seen to be enough: a pool of one carries less than each of many

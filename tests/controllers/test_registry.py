@@ -129,6 +129,5 @@ def test_nothing_is_decided_before_a_row_was_seen() -> None:
     assert orders.counts["decode"].tolist() == [6, 1]
     assert orders.code["decode"][0] == Why.MISSING
     taken = batch.take(np.array([1, 1, 0]))
-    assert taken.step(fleet({k: [NAN] for k in WORK}, {"prefill": [6] * 3, "decode": [6] * 3})).counts[
-        "decode"
-    ].tolist() == [1, 1, 6]
+    seen = fleet({key: [NAN] for key in WORK}, {"prefill": [6] * 3, "decode": [6] * 3}, t_s=540.0)
+    assert taken.step(seen).counts["decode"].tolist() == [1, 1, 6]
