@@ -1,11 +1,11 @@
 """Kubernetes' HorizontalPodAutoscaler, version autoscaling/v2: ratio, starting pods, windows, rate policies.
 
 After the documentation, https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/
-("Algorithm details", "Configurable scaling behavior"), KEP-853 for the order of stabilisation and rate
-(https://github.com/kubernetes/enhancements/tree/master/keps/sig-autoscaling/853-configurable-hpa-scale-velocity),
-and https://github.com/kubernetes/kubernetes, pkg/controller/podautoscaler, for what they leave open: the count
-that is found counts as a recommendation, a count outside the bounds goes to the bound without a look at the
-metrics, and a pool of zero is left alone unless zero is allowed.
+("Algorithm details", "Configurable scaling behavior"), and KEP-853 for the order of stabilisation and rate
+(https://github.com/kubernetes/enhancements, keps/sig-autoscaling/853-configurable-hpa-scale-velocity).
+What they leave open is after https://github.com/kubernetes/kubernetes, pkg/controller/podautoscaler: the
+count that is found counts as a recommendation, a count outside the bounds goes to the bound without a look at
+the metrics, and a pool of zero is left alone unless zero is allowed.
 
 The rules are written for arrays, one lane a controller (`hs_analysis.controllers.lanes`). A row holds several
 syncs. Readings do not change within a row, so what is recommended is constant in it; windows and rate
@@ -229,8 +229,8 @@ class History:
 
     def take(self, lanes: Integers) -> History:
         """Return the same for some lanes, in memory of its own."""
-        taken = copy.copy(self)
-        taken._rows = self._rows[:, lanes]
+        taken = History(self.depth, lanes.size, 0.0)
+        taken._rows, taken._first = self._rows[:, lanes], self._first
         return taken
 
 
@@ -320,9 +320,11 @@ class PolicyLanes:
         if self.kind == "Pods":
             return began + sign * self.value
         if rounds_down:
-            return began + sign * np.floor(began * self.value / 100.0)
-        exact = began * (1.0 + sign * (self.value / 100.0))
-        return np.ceil(exact) if sign > 0 else np.trunc(exact)
+            change: Floats = np.floor(began * self.value / 100.0)
+            return began + sign * change
+        exact: Floats = began * (1.0 + sign * (self.value / 100.0))
+        end: Floats = np.ceil(exact) if sign > 0 else np.trunc(exact)
+        return end
 
 
 @dataclass(slots=True)
@@ -370,7 +372,7 @@ class DirectionLanes:
 
 
 @dataclass(slots=True)
-class Pace:
+class SyncGrid:
     """How windows and periods fall onto rows and syncs of one width; arrays per sync of a row, then lane.
 
     Attributes
@@ -390,8 +392,8 @@ class Pace:
     back: tuple[tuple[Integers, ...], tuple[Integers, ...]]
 
     @staticmethod
-    def of(window_s: float, sync_s: float, up: DirectionLanes, down: DirectionLanes) -> Pace:
-        """Return the pace of two directions."""
+    def of(window_s: float, sync_s: float, up: DirectionLanes, down: DirectionLanes) -> SyncGrid:
+        """Return the grid of two directions."""
         syncs = max(1, round(window_s / sync_s))
         directions = (up, down)
         longest = max((float(d.window_s.max(initial=0.0)) for d in directions), default=0.0)
@@ -410,9 +412,9 @@ class Pace:
             )
             for d in directions
         )
-        return Pace(window_s, syncs, (reached[0], reached[1]), (back[0], back[1]))
+        return SyncGrid(window_s, syncs, (reached[0], reached[1]), (back[0], back[1]))
 
-    def take(self, lanes: Integers) -> Pace:
+    def take(self, lanes: Integers) -> SyncGrid:
         """Return the same for some lanes."""
         up, down = (tuple(one[:, lanes] for one in direction) for direction in self.back)
         return replace(self, rows=(self.rows[0][:, lanes], self.rows[1][:, lanes]), back=(up, down))
@@ -457,7 +459,7 @@ class HpaBatch:
         self.found, self.found_s = np.full(lanes, np.nan), np.full(lanes, np.nan)
         self.changed = np.zeros(lanes)
         self.last_s = np.full(lanes, np.nan)
-        self.pace: Pace | None = None
+        self.grid: SyncGrid | None = None
         self.recommended = History(0, lanes, np.nan)
         self.changes = History(0, lanes, 0.0)
 
@@ -478,7 +480,7 @@ class HpaBatch:
         taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
         for name in ("least", "most", "below", "above", "found", "found_s", "changed", "last_s"):
             setattr(taken, name, getattr(self, name)[lanes])
-        taken.pace = None if self.pace is None else self.pace.take(lanes)
+        taken.grid = None if self.grid is None else self.grid.take(lanes)
         taken.recommended, taken.changes = self.recommended.take(lanes), self.changes.take(lanes)
         return taken
 
@@ -529,7 +531,7 @@ class HpaBatch:
         rush
             Lanes that neither wait for a window nor shrink, and by how much they may grow in a sync [%].
         """
-        pace = self._in_time(fleet)
+        grid = self._in_time(fleet)
         start = fleet.desired[self.role]
         on = np.ones(start.shape, bool) if on is None else on
         new = on & np.isnan(self.found_s)
@@ -538,47 +540,47 @@ class HpaBatch:
         wanted = np.where(on, wanted, np.nan)
         outside = on & (start > 0) & ((start < self.least) | (start > self.most))
         able = ~np.isnan(wanted) & ((start > 0) | (self.least == 0))
-        count, code = self._row(pace, wanted, start, able, outside, fleet.t_s - self.found_s, rush)
-        recorded = able if pace.syncs > 1 else able & ~outside
+        count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s, rush)
+        recorded = able if grid.syncs > 1 else able & ~outside
         self.recommended.add(np.where(recorded, wanted, np.nan))
         code[on & ~able & ~outside] = Why.MISSING
         code[on & (start == 0) & (self.least > 0)] = Why.IDLE
         code[~on] = Why.NOTHING
         return PoolOrders(count, code, wanted)
 
-    def _in_time(self, fleet: Fleet) -> Pace:
-        """Return the pace of the rows, and let rows pass that were left out."""
+    def _in_time(self, fleet: Fleet) -> SyncGrid:
+        """Return the grid of the rows, and let rows pass that were left out."""
         lanes = self.found.size
-        if self.pace is None:
-            self.pace = Pace.of(fleet.window_s, self.sync_s, self.up, self.down)
-            rows = max(int(one.max(initial=0)) for one in self.pace.rows)
-            back = max((int(one.max(initial=1)) for both in self.pace.back for one in both), default=1)
+        if self.grid is None:
+            self.grid = SyncGrid.of(fleet.window_s, self.sync_s, self.up, self.down)
+            rows = max(int(one.max(initial=0)) for one in self.grid.rows)
+            back = max((int(one.max(initial=1)) for both in self.grid.back for one in both), default=1)
             self.recommended = History(rows, lanes, np.nan)
             self.changes = History(back if back > 1 else 0, lanes, 0.0)
-        elif fleet.window_s != self.pace.window_s:
-            raise ValueError(f"rows of {self.pace.window_s:g} s were followed by one of {fleet.window_s:g} s")
+        elif fleet.window_s != self.grid.window_s:
+            raise ValueError(f"rows of {self.grid.window_s:g} s were followed by one of {fleet.window_s:g} s")
         elif lanes:
-            passed = round(float(fleet.t_s[0] - self.last_s[0]) / self.pace.window_s)
+            passed = round(float(fleet.t_s[0] - self.last_s[0]) / self.grid.window_s)
             for _ in range(min(passed - 1, max(self.recommended.depth, self.changes.depth))):
                 self.recommended.add(np.full(lanes, np.nan))
-                for _ in range(self.pace.syncs):
+                for _ in range(self.grid.syncs):
                     self.changes.add(self.changed)
         self.last_s = fleet.t_s
-        return self.pace
+        return self.grid
 
     def _row(
-        self, pace: Pace, wanted: Floats, start: Floats, able: Mask, outside: Mask, age_s: Floats,
+        self, grid: SyncGrid, wanted: Floats, start: Floats, able: Mask, outside: Mask, age_s: Floats,
         rush: tuple[Mask, Floats] | None,
     ) -> tuple[Floats, Integers]:  # fmt: skip
         """Run the syncs of a row; return the counts after it and why."""
-        lowest = self._extremes(wanted, pace.rows[0], np.fmin)
-        highest = self._extremes(wanted, pace.rows[1], np.fmax)
+        lowest = self._extremes(wanted, grid.rows[0], np.fmin)
+        highest = self._extremes(wanted, grid.rows[1], np.fmax)
         recent = bool((age_s < max(self.up.window_s.max(), self.down.window_s.max())).any())
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
-        for at in range(pace.syncs):
-            low = self._row_of(lowest, pace.rows[0][at])
-            high = self._row_of(highest, pace.rows[1][at])
+        for at in range(grid.syncs):
+            low = self._row_of(lowest, grid.rows[0][at])
+            high = self._row_of(highest, grid.rows[1][at])
             if recent:
                 age = age_s + at * self.sync_s
                 low = np.where(age < self.up.window_s, np.minimum(low, self.found), low)
@@ -587,7 +589,7 @@ class HpaBatch:
                 low, high = np.where(rush[0], wanted, low), np.where(rush[0], wanted, high)
             before = count
             asked = np.where(able, np.minimum(np.maximum(before, low), high), before)
-            allowed = self._limited(pace, at, asked, before, rush)
+            allowed = self._limited(grid, at, asked, before, rush)
             if at == 0:
                 allowed = np.where(outside, before, allowed)
             limited = allowed != asked
@@ -611,17 +613,17 @@ class HpaBatch:
 
     def _row_of(self, extremes: Floats, rows: Integers) -> Floats:
         """Return each lane's entry of a table by age."""
-        if len(extremes) == 1:
-            return extremes[0]
-        found: Floats = np.take_along_axis(extremes, rows[None], axis=0)[0]
+        found: Floats = extremes[0]
+        if len(extremes) > 1:
+            found = np.take_along_axis(extremes, rows[None], axis=0)[0]
         return found
 
     def _limited(
-        self, pace: Pace, at: int, asked: Floats, before: Floats, rush: tuple[Mask, Floats] | None
+        self, grid: SyncGrid, at: int, asked: Floats, before: Floats, rush: tuple[Mask, Floats] | None
     ) -> Floats:
         """Hold the rate policies of the direction taken."""
         result = asked
-        for direction, back in ((self.up, pace.back[0]), (self.down, pace.back[1])):
+        for direction, back in ((self.up, grid.back[0]), (self.down, grid.back[1])):
             moving = asked > before if direction.sign > 0 else asked < before
             if not moving.any():
                 continue
@@ -639,5 +641,5 @@ class HpaBatch:
         reach = int(back.max(initial=1))
         if reach == 1:
             return before
-        left = np.take_along_axis(self.changes.newest(reach), back[None] - 1, axis=0)[0]
+        left: Floats = np.take_along_axis(self.changes.newest(reach), back[None] - 1, axis=0)[0]
         return before - (self.changed - left)

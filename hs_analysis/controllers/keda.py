@@ -138,7 +138,9 @@ class KedaBatch:
         active = (np.stack(values) > self.activation).any(axis=0) | fallen.any(axis=0)
         error = (failed & ~fallen).any(axis=0)
         wakes = active & ((desired == 0) | (self.idles & (desired < self.least)))
-        self.active_s = np.where(np.isnan(self.active_s) | (active), fleet.t_s, self.active_s)
+        self.active_s = np.where(
+            np.isnan(self.active_s) | (active & (wakes | ~error)), fleet.t_s, self.active_s
+        )
         quiet = ~active & ~(error & ((self.behavior is None) | (self.replicas != 0)))
         rests = self._rests(quiet, desired, fleet.t_s)
         raised = quiet & (not self.idles) & (desired < self.least)

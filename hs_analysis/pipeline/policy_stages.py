@@ -238,7 +238,7 @@ def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
 
 
 def controller_of(settings: Settings) -> ControllerName:
-    """Return the controller that policies are selected for, by ``target`` and the kinds of today's objects."""
+    """Return the controller that policies are selected for: the target, else the kind of today's objects."""
     if settings.target is not None or not settings.beside.current:
         return target_of(settings, ())
 

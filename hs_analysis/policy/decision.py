@@ -164,8 +164,8 @@ class Consequences:
 
     def saved(self, figure: str) -> float | None:
         """Return what was recorded less what the policy needs, of a figure that both have."""
-        pair = [getattr(row, figure) if row else None for row in (self.recorded, self.row)]
-        return pair[0] - pair[1] if None not in pair else None
+        before, after = (getattr(row, figure) if row else None for row in (self.recorded, self.row))
+        return None if before is None or after is None else float(before - after)
 
 
 def pool_counts(timeline: pl.DataFrame, policy: str, roles: Sequence[str]) -> tuple[PoolDecision, ...]:
@@ -203,8 +203,8 @@ _LOADS = {"low": (0.0, 0.1), "usual": (0.45, 0.55), "peak": (0.9, 1.0)}
 
 
 def _at(rows: pl.DataFrame, low: float, high: float) -> CountsAtLoad:
-    ends = [rows["load"].quantile(share, "nearest") for share in (low, high)]
-    near = rows.filter(pl.col("load").is_between(*ends))
+    least, most = (rows["load"].quantile(share, "nearest") for share in (low, high))
+    near = rows.filter(pl.col("load").is_between(least, most))
     load = near["load"].mean()
     return CountsAtLoad(
         load=float(load) if isinstance(load, float) else 0.0,

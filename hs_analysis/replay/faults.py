@@ -178,7 +178,8 @@ class FaultStrike(Strike):
     def __init__(self, faults: Sequence[Fault], stretch: Stretch, run: Run) -> None:
         self.faults, self.stretch, self.model = tuple(faults), stretch, run.model
         self.window_s, self.t_s = run.demand.window_s, run.demand.t_s
-        sizes = [group.where.stop - group.where.start for group in (*run.lots, *run.fixed)]
+        places = [lot.where for lot in run.lots] + [fixed.where for fixed in run.fixed]
+        sizes = [where.stop - where.start for where in places]
         parts = [np.repeat(np.arange(len(self.faults)), size) for size in sizes]
         self.of_lane: Integers = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         self.lag = rows_of(SKEW_S, self.window_s)

@@ -86,7 +86,8 @@ class SimulationResult:
         highest, lowest = np.max(change, axis=0), np.min(change, axis=0)
         still = "hold" if self.decides else ""
         words = np.where(highest > 0, "out", np.where(lowest < 0, "in", still))
-        return np.where(self.demand.gap, "", words).tolist()
+        found: list[str] = np.where(self.demand.gap, "", words).tolist()
+        return found
 
     def reasons(self) -> list[str]:
         """Return per row why the pools were asked for their counts, in words."""
@@ -237,7 +238,8 @@ class Run:
         other = copy(self)
         other.lots, other.fixed = [], []
         taken, begin = [np.zeros(0, np.int64)], 0
-        for group in (*self.lots, *self.fixed):
+        every: list[Lot | Fixed] = [*self.lots, *self.fixed]
+        for group in every:
             where = group.where
             lanes = np.tile(np.arange(where.stop - where.start), copies)
             there = slice(begin, begin + lanes.size)

@@ -281,9 +281,7 @@ class Threshold:
     status: Annotated[Status, Field()]
     reason: FloorReason
     evidence: Evidence = ""
-    noise_cv: Annotated[
-        float | None, Field("noise of the newest reading ÷ its mean", "ratio")
-    ] = None
+    noise_cv: Annotated[float | None, Field("noise of the newest reading ÷ its mean", "ratio")] = None
     usual_instances: Annotated[
         float | None, Field("size of the pool that scale_in_ratio was set for", "instances")
     ] = None
