@@ -5,30 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from controllers.views import view, walk
+from controllers.batches import asks, batch_of, fleet, pods, walk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.controllers.hpa import (
-    SCALE_DOWN,
-    Hpa,
-    HpaMemory,
-    Metric,
-    RatePolicy,
-    Rules,
-    decide,
-    replicas_for,
-)
+from hs_analysis.controllers.hpa import Hpa, Metric, RatePolicy, Rules
 
 PODS = Hpa((Metric("load", 100.0, "Pods"),), sync_s=60.0)
 TOTAL = Hpa((Metric("load", 100.0),), max_replicas=10_000, sync_s=60.0)
 AT_ONCE = Rules(0.0, ())
 
 
-@pytest.mark.parametrize(("value", "pods"), [(200.0, 8), (50.0, 2), (110.0, 4), (90.0, 4), (111.0, 5)])
-def test_ratio_and_tolerance(value: float, pods: int) -> None:
+@pytest.mark.parametrize(("value", "count"), [(200.0, 8), (50.0, 2), (110.0, 4), (90.0, 4), (111.0, 5)])
+def test_ratio_and_tolerance(value: float, count: int) -> None:
     """200m of 100m doubles, 50m halves, and a ratio within 0.1 of 1 changes nothing."""
-    assert replicas_for([value] * 4, 0, 100.0, 4) == pods
+    assert pods([value] * 4, 0, 100.0, 4) == count
 
 
 def test_each_direction_may_have_its_own_tolerance() -> None:
@@ -36,33 +27,33 @@ def test_each_direction_may_have_its_own_tolerance() -> None:
     own = replace(
         TOTAL, up=replace(AT_ONCE, tolerance=0.05), down=replace(AT_ONCE, tolerance=0.3), tolerance=0.2
     )
-    wants = {load: decide(own, view([load], 10), None).count for load in (1040.0, 1060.0, 720.0, 690.0)}
+    wants = {load: asks(own, [load], 10) for load in (1040.0, 1060.0, 720.0, 690.0)}
     assert wants == {1040.0: 10, 1060.0: 11, 720.0: 10, 690.0: 7}
     assert replace(own, down=AT_ONCE).tolerances == (0.2, 0.05)
 
 
 def test_missing_pods_dampen() -> None:
     """Missing pods stand at the target when fewer are asked for, at zero when more are."""
-    assert replicas_for([20.0, 20.0, None, None], 0, 100.0, 4) == 3
-    assert replicas_for([300.0, 300.0, None, None], 0, 100.0, 4) == 6
-    assert replicas_for([150.0, 150.0, None, None], 0, 100.0, 4) == 4
+    assert pods([20.0, 20.0, None, None], 0, 100.0, 4) == 3
+    assert pods([300.0, 300.0, None, None], 0, 100.0, 4) == 6
+    assert pods([150.0, 150.0, None, None], 0, 100.0, 4) == 4
 
 
 def test_unready_pods_dampen_scaling_up_only() -> None:
     """Pods not yet ready count at zero when more are asked for; they are left out of a scale-down."""
-    assert replicas_for([300.0, 300.0], 2, 100.0, 4) == 6
-    assert replicas_for([150.0, 150.0], 2, 100.0, 4) == 4
-    assert replicas_for([50.0, 50.0], 2, 100.0, 4) == 1
+    assert pods([300.0, 300.0], 2, 100.0, 4) == 6
+    assert pods([150.0, 150.0], 2, 100.0, 4) == 4
+    assert pods([50.0, 50.0], 2, 100.0, 4) == 1
 
 
 def test_the_largest_of_several_metrics_wins_and_a_missing_one_forbids_shrinking() -> None:
     """Each metric gives a count; with one unreadable the others may only grow the pool."""
     both = replace(TOTAL, metrics=(Metric("load", 100.0), Metric("other", 10.0)), down=AT_ONCE)
-    assert decide(both, view({"load": [500.0], "other": [20.0]}, 4), None).count == 5
+    assert asks(both, {"load": [500.0], "other": [20.0]}, 4) == 5
     blind = {"load": [100.0], "other": [float("nan")]}
-    assert decide(both, view(blind, 4), None).count == 4
-    assert decide(both, view({**blind, "load": [600.0]}, 4), None).count == 6
-    assert decide(both, view({"load": [float("nan")], "other": [float("nan")]}, 4), None).count == 4
+    assert asks(both, blind, 4) == 4
+    assert asks(both, {**blind, "load": [600.0]}, 4) == 6
+    assert asks(both, {"load": [float("nan")], "other": [float("nan")]}, 4) == 4
 
 
 def test_documented_scale_down_from_80_to_10() -> None:
@@ -137,16 +128,16 @@ def test_scale_up_window_takes_the_lowest() -> None:
 def test_value_target_uses_ready_pods() -> None:
     """Value: ready pods × value ÷ target."""
     whole = replace(TOTAL, metrics=(Metric("load", 100.0, "Value"),))
-    assert decide(whole, view([150.0], 6, ready=4.0), None).count == 6
-    assert decide(whole, view([300.0], 6, ready=4.0), None).count == 12
+    assert asks(whole, [150.0], 6, ready=4.0) == 6
+    assert asks(whole, [300.0], 6, ready=4.0) == 12
 
 
 def test_bounds_hold_even_without_a_metric() -> None:
     """Below the minimum or above the maximum is put right."""
     bounded = replace(TOTAL, min_replicas=3, max_replicas=5)
-    assert decide(bounded, view([float("nan")], 1), None).count == 3
-    assert decide(bounded, view([float("nan")], 9), None).count == 5
-    assert decide(bounded, view([9000.0], 4), None).count == 5
+    assert asks(bounded, [float("nan")], 1) == 3
+    assert asks(bounded, [float("nan")], 9) == 5
+    assert asks(bounded, [9000.0], 4) == 5
 
 
 @given(
@@ -154,15 +145,53 @@ def test_bounds_hold_even_without_a_metric() -> None:
     st.integers(1, 40),
     st.sampled_from([15.0, 60.0, 300.0]),
 )
-def test_counts_stay_in_bounds_and_memory_stays_small(
-    values: list[float], start: int, window_s: float
-) -> None:
-    """Whatever is read: within the bounds, and nothing older than the windows is kept."""
+def test_counts_stay_in_bounds(values: list[float], start: int, window_s: float) -> None:
+    """Whatever is read: within the bounds."""
     parameters = replace(TOTAL, min_replicas=2, max_replicas=30, sync_s=15.0)
     assert all(2 <= count <= 30 for count in walk(parameters, values, start, window_s=window_s))
-    memory = HpaMemory(((0.0, 5),), ((0.0, 1),))
-    answer = decide(parameters, view([0.0] * 100, 5), memory)
-    assert all(100 * 60.0 - t < SCALE_DOWN.stabilization_s + 60.0 for t, _ in answer.memory.recommended)
+
+
+def test_a_count_outside_the_bounds_goes_to_the_bound_and_the_metric_has_its_say_a_sync_later() -> None:
+    """Two found, ten wanted, three at least: 3, then 10. Ten found, three wanted, six at most: 6, then 3."""
+    free = replace(TOTAL, sync_s=15.0, min_replicas=3, max_replicas=20, up=AT_ONCE, down=AT_ONCE)
+    assert walk(free, [1000.0] * 2, 2, window_s=15.0) == [3, 10]
+    assert walk(replace(free, max_replicas=6), [300.0] * 2, 10, window_s=15.0) == [6, 3]
+    assert walk(free, [1000.0], 2) == [10]
+
+
+def test_a_pool_of_zero_is_left_alone_unless_zero_is_allowed() -> None:
+    """Scaling is disabled at zero while the minimum is one; with a minimum of zero load wakes the pool."""
+    assert walk(TOTAL, [500.0] * 3, 0) == [0, 0, 0]
+    assert walk(replace(TOTAL, min_replicas=0), [0.0, 500.0], 0) == [0, 4]
+    assert walk(replace(TOTAL, min_replicas=0, metrics=(Metric("load", 1.0, "Pods"),)), [500.0], 0) == [0]
+
+
+def test_percentages_are_rounded_in_favour_of_the_change() -> None:
+    """25 % of 3 is one pod in either direction; 110 % of 100 is 111 in the source's floating point."""
+    quarter = Rules(0.0, (RatePolicy("Percent", 25, 60.0),))
+    free = replace(TOTAL, up=quarter, down=quarter)
+    assert walk(free, [1e6], 3) == [4]
+    assert walk(free, [0.0], 3) == [2]
+    tenth = replace(TOTAL, up=Rules(0.0, (RatePolicy("Percent", 10, 60.0),)))
+    assert walk(tenth, [1e6], 100) == [111]
+
+
+def test_rows_that_were_left_out_are_rows_without_a_sync() -> None:
+    """The count found holds for 300 s, however few of its rows were run."""
+    batch = batch_of([TOTAL])
+    seen = [fleet({"load": [300.0] * 9}, [10], rows=rows) for rows in (1, 3, 5, 6)]
+    assert [int(batch.step(one).count[0]) for one in seen] == [10, 10, 10, 3]
+    with pytest.raises(ValueError, match="rows of 60 s"):
+        batch.step(fleet({"load": [300.0] * 9}, [10], window_s=15.0))
+
+
+def test_a_batch_has_one_structure() -> None:
+    """Numbers differ between lanes; kinds, readings and policies do not."""
+    other = replace(TOTAL, metrics=(Metric("load", 70.0),), tolerance=0.2, max_replicas=3)
+    seen = fleet({"load": [500.0]}, [4, 4])
+    assert batch_of([TOTAL, other]).step(seen).count.tolist() == [5, 3]
+    with pytest.raises(ValueError, match="one structure"):
+        batch_of([TOTAL, PODS])
 
 
 def test_each_direction_looks_back_over_its_own_window() -> None:
