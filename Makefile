@@ -74,6 +74,7 @@ bench: $(READY)
 	$(BIN)/python tests/bench/align.py
 	$(BIN)/python tests/bench/scale.py
 	$(BIN)/python tests/bench/study.py
+	$(BIN)/python tests/bench/autoscalers.py
 
 # atheris lives in its own environment, which sees the libraries of .venv: it is not needed to run or test.
 FUZZ_SECONDS ?= 60
