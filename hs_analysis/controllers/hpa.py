@@ -602,6 +602,20 @@ class HpaBatch:
         code[bounded] = Why.BOUND
         return count, code.astype(np.int64)
 
+    def _is_settled(self, count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
+        """Say whether no sync of the rest of the row changes a count.
+
+        The windows of the last sync of a row reach least far back, so that ``low`` and ``high``, the extremes
+        at that time, are the narrowest of the row.
+        """
+        inside = (low <= count) & (count <= high) & (self.least <= count) & (count <= self.most)
+        return bool((inside | ~able).all())
+
+    def _let_pass(self, syncs: int) -> None:
+        """Let syncs pass without a change."""
+        for _ in range(syncs if self.changes.depth else 0):
+            self.changes.add(self.changed)
+
     def _extremes(self, wanted: Floats, rows: Integers, which: np.ufunc) -> Floats:
         """Return the extreme recommendation of this row and 0, 1, 2 … rows before it, as far as needed."""
         reach = int(rows.max(initial=0))

@@ -133,6 +133,10 @@ class KedaBatch:
         desired = fleet.desired[self.role]
         values = [metric.read(fleet.scraped, self.role, self.empty) for metric in self.hpa.metrics]
         failed = np.isnan(np.stack(values))
+        if not (self.idles or failed.any()) and ((self.least > 0) & (desired >= self.least)).all():
+            # Nothing fails, rests or wakes: the HPA alone decides.
+            self.failures = np.zeros_like(self.failures)
+            return self.hpa.follow(self.hpa.recommend(values, fleet), fleet)
         fallen = self._fallen(failed, desired, fleet.window_s)
         # A trigger that falls back is active; one in error is not, and does not renew the cooldown.
         active = (np.stack(values) > self.activation).any(axis=0) | fallen.any(axis=0)
