@@ -47,6 +47,10 @@ TWICE_DIVIDED = (
     "alone, whatever the load; use Value, or a sum"
 )
 
+OF_ANOTHER_POOL = (
+    "a sum of {signal} over the instances of {role} moves with their number, and is not replayed"
+)
+
 
 def quantity(value: object) -> float | None:
     """Return a Kubernetes quantity (``3800``, ``45m``, ``2Ki``) as a number; None when it is none."""
@@ -55,9 +59,13 @@ def quantity(value: object) -> float | None:
 
 
 def metric_read(
-    query: Query, kind: str, target: float, text: str
+    query: Query, kind: str, target: float, text: str, pool: str
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
-    """Return a metric with its target in the signal's unit, and what to note; None when it can't be run."""
+    """Return a pool's metric with its target in the signal's unit, and what to note; None if it can't be run.
+
+    A mean summed over the instances of another pool needs the count of that pool, which no rule of this one
+    sees.
+    """
     forms = {(_adds(one), one.over) for one in (query, *query.others)}
     if len(forms) > 1:
         told = (f"{one.over} of {one.signal}@{one.role}" for one in (query, *query.others))
@@ -66,6 +74,8 @@ def metric_read(
     found = _KINDS.get((adds, over, kind))
     if found is None:
         return None, (*query.notes, f"{over} of {query.signal} with {kind} is not read")
+    if found == "Pods" and query.role not in (pool, "service"):
+        return None, (*query.notes, OF_ANOTHER_POOL.format(signal=query.signal, role=query.role))
     notes = query.notes
     if (adds, over, kind) == ("mean", "avg", "AverageValue"):
         notes = (*notes, TWICE_DIVIDED)
@@ -438,7 +448,7 @@ def _alone(
         said: tuple[str, ...] = (found,) if isinstance(found, str) else ()
         if isinstance(found, Query):
             kind, text = str(trigger.get("metricType", "AverageValue")), str(metadata.get("query", ""))
-            metric, said = _with_target(found, kind, metadata.get("threshold", ""), "threshold", text)
+            metric, said = _with_target(found, kind, metadata.get("threshold", ""), "threshold", text, pool)
             if metric is not None:
                 read.append(_activated(metric, metadata.get("activationThreshold", "0"), [trigger]))
         notes += [f"triggers[{number}]: {text}" for text in said]
@@ -480,7 +490,7 @@ def _composed(
     notes += [f"scalingModifiers.formula: {text}" for part in found for text in part.notes]
     whole = replace(found[0], others=tuple(found[1:]), how=weighed.how, notes=())
     kind = str(modifiers.get("metricType", "AverageValue"))
-    metric, said = _with_target(whole, kind, modifiers.get("target", ""), "target", formula)
+    metric, said = _with_target(whole, kind, modifiers.get("target", ""), "target", formula, pool)
     notes += [f"scalingModifiers: {text}" for text in said]
     used = [named[name] for name, _ in weighed.terms]
     if len(set(map(_ignores, used))) > 1:
@@ -530,7 +540,8 @@ def _hpa_metric(
     if isinstance(query, str):
         return None, (f"{name}: {query}",)
     said = str(target.get("type", "AverageValue"))
-    return _with_target(query, said, target.get("averageValue", target.get("value", "")), "target", name)
+    written = target.get("averageValue", target.get("value", ""))
+    return _with_target(query, said, written, "target", name, pool)
 
 
 def _reported(kind: str, part: Mapping[str, Any]) -> str:
@@ -574,12 +585,12 @@ def _query_of(trigger: Mapping[str, Any], pool: str, reader: Reader) -> Query | 
 
 
 def _with_target(
-    query: Query, kind: str, written: Any, called: str, text: str
+    query: Query, kind: str, written: Any, called: str, text: str, pool: str
 ) -> tuple[MetricRead | None, tuple[str, ...]]:
     value = quantity(written)
     if value is None or value <= 0:
         return None, (f"{text}: no {called} above 0",)
-    return metric_read(query, kind, value, text)
+    return metric_read(query, kind, value, text, pool)
 
 
 def _behaviour(body: Mapping[str, Any], where: str) -> tuple[hpa.Rules, hpa.Rules]:

@@ -353,22 +353,24 @@ def test_a_lone_series_needs_no_sum():
 def test_a_target_meets_the_signal_in_its_unit():
     """A percent threshold on a share, and a sum over instances of a share."""
     used = f"{K}{{{DECODE}}}"
-    made, notes = metric_read(read(f"avg({used}) * 100"), "Value", 70.0, "q")
+    made, notes = metric_read(read(f"avg({used}) * 100"), "Value", 70.0, "q", "decode")
     assert (made.kind, made.target, notes) == ("Value", pytest.approx(0.7), ())
-    made, notes = metric_read(read(f"sum({used}) + sum({RUNNING})"), "AverageValue", 5.0, "q")
+    made, notes = metric_read(read(f"sum({used}) + sum({RUNNING})"), "AverageValue", 5.0, "q", "decode")
     assert made is None
     assert notes == ("sum of kv_usage@decode and sum of running@decode do not add up over instances alike",)
-    made, _ = metric_read(read(f"2 * sum({W}{{{DECODE}}}) + sum({RUNNING})"), "AverageValue", 8.0, "q")
+    made, _ = metric_read(
+        read(f"2 * sum({W}{{{DECODE}}}) + sum({RUNNING})"), "AverageValue", 8.0, "q", "decode"
+    )
     assert (made.target, made.kind, made.name) == (
         4.0,
         "AverageValue",
         "queue_length@decode + running@decode",
     )
-    made, _ = metric_read(read(f"sum({used})"), "AverageValue", 0.7, "q")
+    made, _ = metric_read(read(f"sum({used})"), "AverageValue", 0.7, "q", "decode")
     assert made.kind == "Pods"
-    made, notes = metric_read(read(f"avg({used})"), "AverageValue", 0.7, "q")
+    made, notes = metric_read(read(f"avg({used})"), "AverageValue", 0.7, "q", "decode")
     assert (made.kind, notes) == ("AverageValue", (TWICE_DIVIDED,))
-    made, notes = metric_read(read(f"avg(rate({TOKENS}[1m]))"), "AverageValue", 900.0, "q")
+    made, notes = metric_read(read(f"avg(rate({TOKENS}[1m]))"), "AverageValue", 900.0, "q", "decode")
     assert made is None
     assert "not read" in notes[-1]
 

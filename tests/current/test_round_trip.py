@@ -29,7 +29,7 @@ USAGE = (
     "kv_usage", "decode",
     'avg(avg by (pod) (avg_over_time(vllm:kv_cache_usage_perc{job="vllm-decode"}[1m])))', "mean",
 )  # fmt: skip
-LED = ((DECODE,), (PREFILL,), (USAGE,), (PREFILL, DECODE), (PREFILL, USAGE))
+LED = ((DECODE,), (PREFILL,), (PREFILL, DECODE), (PREFILL, USAGE))
 """Signals of the primaries: one that sizes both pools by the ratio, or one a pool."""
 
 percents = st.none() | st.integers(1, 100).map(lambda percent: percent / 100.0)
@@ -86,3 +86,16 @@ def test_what_is_written_is_read_back_as_the_controllers_parameters(drawn, versi
     found = back(policy, controller, version)
     assert found.notes == ()
     assert found.scaler.pools == as_written(control_of(policy).pools, version)
+
+
+def test_a_pool_tied_to_the_mean_of_another_is_written_and_not_replayed():
+    """The object divides the total over the leader's instances, whose number no rule of the pool sees."""
+    policy = full_policy(
+        service="demo/m-large",
+        controller="hpa",
+        primaries=(Primary(*USAGE[:2], "", USAGE[2], "vllm", Target(0.6), "mean"),),
+        reading=Reading(60.0, 300.0),
+    )
+    found = back(policy, "hpa", (1, 35))
+    assert found.scaler.pools == {"decode": control_of(policy).pools["decode"]}
+    assert "a sum of kv_usage over the instances of decode moves with" in found.notes[0]

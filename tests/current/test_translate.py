@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from current.histories import known as of_service
 from current.histories import of_pods
-from export.scenes import as_written
 from replay.services import SETTINGS, derived
 
 from hs_analysis.catalogue import load_catalogue
@@ -21,14 +20,14 @@ from hs_analysis.current import Definitions, Known, changes, read_definitions, r
 from hs_analysis.errors import InputError
 from hs_analysis.export import export
 from hs_analysis.export import model as document
+from hs_analysis.export.model import range_s
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.policy_stages import stored_series
+from hs_analysis.pipeline.objects import stored_series
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
 from hs_analysis.pipeline.tables import PLACES, read_frames, split
 from hs_analysis.policy import load_all
 from hs_analysis.policy.controls import control_of
-from hs_analysis.replay.control import Control
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate
@@ -553,12 +552,14 @@ def test_an_exported_object_read_back_decides_as_the_policys_controller_does(sam
     written = ("hpa.yaml", "scaledobjects.yaml", "rules.yaml", "adapter.yaml")
     found = read(*(text for name, text in files.items() if name.endswith(written)), known=known)
     assert found.notes == ()
-    wanted = as_written(control_of(replace(policy, controller=target)).pools)
+    read_s = range_s(policy.primaries[0].promql)
+    own = replace(policy, controller=target, reading=replace(policy.reading, window_s=read_s))
+    wanted = control_of(own).pools
     assert found.scaler.pools == wanted
     model = fit_fleet(train, derived(), SETTINGS)
     (part,) = demands(test, model.pools)
 
-    def counts(control: Control) -> dict[str, np.ndarray]:
+    def counts(control: Autoscaler) -> dict[str, np.ndarray]:
         return simulate(control, part, model).desired
 
     ours, theirs = counts(found.scaler), counts(Autoscaler("direct", wanted))
