@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.errors import ContractError
@@ -67,7 +67,7 @@ def external_rules(policy: Policy, sizings: Sequence[PoolSizing]) -> dict[str, A
 HPA_TARGET = "HorizontalPodAutoscaler autoscaling/v2 (checked against Kubernetes 1.33 to 1.37)"
 HPA_KIND = ("autoscaling/v2", "HorizontalPodAutoscaler")
 HPA_SUFFIX = "hpa.yaml"
-CONTROLLER = "hpa"
+CONTROLLER: Final = "hpa"
 
 _SYNC = "Kubernetes decides every 15 s"
 _NO_ZERO = "minReplicas 0 needs a feature gate: {role} keeps 1"

@@ -7,7 +7,7 @@ KEDA's own trigger list, its validation rules and its documentation say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
@@ -18,7 +18,7 @@ from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS
 
 TARGET = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
-CONTROLLER = "keda"
+CONTROLLER: Final = "keda"
 KIND = ("keda.sh/v1alpha1", "ScaledObject")
 KEDA_SUFFIX = "scaledobjects.yaml"
 _SYNC = "Kubernetes decides every 15 s"

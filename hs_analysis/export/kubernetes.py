@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -17,7 +17,7 @@ from hs_analysis.errors import ContractError
 from hs_analysis.export import model, queries
 from hs_analysis.export.model import ExportOptions, Loss, Workload
 from hs_analysis.export.queries import labels_by_role
-from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.controls import THOUSANDTHS, control_of, held_target
 from hs_analysis.policy.model import Policy, Primary
 
 Body = dict[str, Any]
@@ -26,12 +26,8 @@ Body = dict[str, Any]
 SAME = 1e-5
 """Numbers nearer than this are the same: an object's have six digits [ratio]."""
 
-THOUSANDTHS = 1000.0
 LEAST_THRESHOLD = 1.0 / THOUSANDTHS
 """Targets are handed on in thousandths, anything less becomes 0 [unit of the signal]."""
-
-NOISE = 1e-6
-"""What floating point may lack of a whole thousandth [thousandths]."""
 
 GROUP_WORKLOAD = ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet")
 
@@ -78,6 +74,8 @@ class PoolSizing:
         The controller's parameters: bounds, rules, and one metric with the target per instance of ``role``.
     primary
         The signal that the metric reads; its role is the pool it was measured on.
+    threshold
+        Of the signal's pool total, per instance of ``role`` [unit of the signal].
     origin
         Where the threshold comes from, as a sentence.
     """
@@ -85,6 +83,7 @@ class PoolSizing:
     role: str
     scaler: Hpa | Keda
     primary: Primary
+    threshold: float
     origin: str
 
     @property
@@ -97,11 +96,6 @@ class PoolSizing:
         """Whether the recorded pool total is read, because the signal is a mean over instances."""
         return self.primary.pool == "mean"
 
-    @property
-    def threshold(self) -> float:
-        """Of the signal's pool total, per instance of ``role`` [unit of the signal], as objects hold it."""
-        return held_target(self.hpa.metrics[0].target)
-
 
 def known_losses(policy: Policy, controller: str) -> list[Loss]:
     """Return the losses of every Kubernetes autoscaler object, and those of another controller's policy."""
@@ -113,7 +107,7 @@ def known_losses(policy: Policy, controller: str) -> list[Loss]:
     return found
 
 
-def sizings(policy: Policy, controller: str) -> tuple[list[PoolSizing], list[Loss]]:
+def sizings(policy: Policy, controller: Literal["keda", "hpa"]) -> tuple[list[PoolSizing], list[Loss]]:
     """Return what each pool's object is written from: the parameters with which the controller runs.
 
     Parameters
@@ -142,15 +136,6 @@ def sizings(policy: Policy, controller: str) -> tuple[list[PoolSizing], list[Los
     return found, losses + _ratio_losses(policy, found)
 
 
-def held_target(target: float) -> float:
-    """Return a target as KEDA and the HPA work with it: whole thousandths, never more than was asked for.
-
-    KEDA cuts a threshold off there (``GetMetricTargetMili`` of pkg/scalers/scaler.go), and the HPA compares
-    in thousandths (``MilliValue`` of pkg/controller/podautoscaler/horizontal.go).
-    """
-    return float(model.plain_number(math.floor(THOUSANDTHS * target + NOISE) / THOUSANDTHS))
-
-
 def _uncarried(primary: Primary) -> str:
     """Return why no object can follow a primary, empty where one can."""
     target = primary.target_per_instance.value
@@ -158,7 +143,7 @@ def _uncarried(primary: Primary) -> str:
         return "its query gives no pool total"
     if not target or target <= 0:
         return "it has no target"
-    return "" if held_target(target) > 0 else _SMALL
+    return "" if target >= LEAST_THRESHOLD else _SMALL
 
 
 def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Primary]) -> PoolSizing | None:
@@ -175,15 +160,17 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
     signal, _, measured = hpa.metrics[0].signal.partition("@")
     wanted = (signal, measured or role)
     primary = next((one for one in carried if (one.signal, one.role) == wanted), None)
-    if primary is None or held_target(hpa.metrics[0].target) <= 0:
+    if primary is None:
         return None
-    given = primary.target_per_instance.value or 0.0
-    origin = (
-        _origin(primary, given)
-        if primary.role == role
-        else _tied(policy, role, primary, hpa.metrics[0].target)
-    )
-    return PoolSizing(role, scaler, primary, origin)
+    given, threshold = primary.target_per_instance.value or 0.0, hpa.metrics[0].target
+    if primary.role == role:
+        return PoolSizing(role, scaler, primary, threshold, _origin(primary, given))
+    ratio = (policy.pd_ratio.value if policy.pd_ratio else None) or 1.0
+    if primary.pool == "mean":  # the parameters follow the mean, an object divides the leader's total
+        threshold = held_target(given / ratio if role == "prefill" else given * ratio)
+    if threshold < LEAST_THRESHOLD:
+        return None
+    return PoolSizing(role, scaler, primary, threshold, _tied(role, primary, threshold, ratio))
 
 
 def _origin(primary: Primary, target: float) -> str:
@@ -199,11 +186,10 @@ def _origin(primary: Primary, target: float) -> str:
     return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 
 
-def _tied(policy: Policy, role: str, leader: Primary, threshold: float) -> str:
+def _tied(role: str, leader: Primary, threshold: float, ratio: float) -> str:
     """Say how a pool is tied: the leader's signal is divided by another threshold."""
-    ratio = policy.pd_ratio.value if policy.pd_ratio else None
     given = leader.target_per_instance.value or 0.0
-    numbers = [model.plain_number(value) for value in (threshold, given, ratio or 0.0)]
+    numbers = [model.plain_number(value) for value in (threshold, given, ratio)]
     sign = "÷" if role == "prefill" else "×"
     return (
         f"{role}: threshold {numbers[0]} = {numbers[1]} per {leader.role} instance {sign} ratio {numbers[2]}"
@@ -214,10 +200,10 @@ def _ratio_losses(policy: Policy, pools: Sequence[PoolSizing]) -> list[Loss]:
     """Return what of the ratio two objects that size their pools apart do not hold."""
     tied = [pool for pool in pools if pool.role != pool.primary.role]
     if tied:
-        text = (
-            f"{tied[0].role} follows the signal, not the rounded count of {tied[0].primary.role}: at times a "
-            "little smaller"
-        )
+        role, leader = tied[0].role, tied[0].primary.role
+        text = f"{role} follows the signal, not the rounded count of {leader}: at times a little smaller"
+        if tied[0].primary.pool == "mean":
+            text = f"{role} follows the total over {leader}; its replay follows the mean over {leader}"
         return [Loss("pd_ratio.value", "approximated", text)]
     if len(policy.primaries) == 1:
         return [Loss("pd_ratio", "dropped", "no ratio is known, so only one pool is scaled")]
@@ -352,7 +338,7 @@ def behavior_losses(policy: Policy, pool: PoolSizing) -> list[Loss]:
     own = next((i for i, one in enumerate(policy.primaries) if one.role == pool.role), None)
     if own is not None:
         item = f"primaries[{own}].target_per_instance.value"
-        pairs.append((item, pool.hpa.metrics[0].target, pool.threshold))
+        pairs.append((item, policy.primaries[own].target_per_instance.value, pool.threshold))
     rest = policy.cooldown.get(rest_of)
     for name, rules, default in (("out", up, SCALE_UP), ("in", down, SCALE_DOWN)):
         limit = rules.policies[0] if rules.policies != default.policies else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import polars as pl
 
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.export.model import plain_number
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -111,15 +109,9 @@ def full_policy(**changes) -> Policy:
 
 
 def as_written(pools, kubernetes=(1, 35)):
-    """Return a controller's parameters per pool as its objects can hold them.
-
-    Targets have six digits and whole thousandths; where the field is unknown the cluster's tolerance applies.
-    """
+    """Return a controller's parameters per pool as a version holds them: the tolerance is new in 1.33."""
 
     def held(hpa):
-        targets = [float(plain_number(math.floor(1000 * one.target + 1e-6) / 1000)) for one in hpa.metrics]
-        metrics = tuple(replace(one, target=t) for one, t in zip(hpa.metrics, targets, strict=True))
-        hpa = replace(hpa, metrics=metrics)
         if kubernetes >= (1, 33):
             return hpa
         return replace(hpa, up=replace(hpa.up, tolerance=None), down=replace(hpa.down, tolerance=None))

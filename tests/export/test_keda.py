@@ -145,6 +145,8 @@ def test_a_mean_signal_is_summed_over_the_pool():
         "sum(service:hs_gpu_util_total:avg5m{"
     )
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "0.7"
+    assert trigger(found["chat-prefill"])["metadata"]["threshold"] == "1.4", "0.7 ÷ ratio 0.5"
+    assert "follows the total over decode" in {loss.item: loss.text for loss in made.losses}["pd_ratio.value"]
     rules = {
         rule["record"]: rule["expr"]
         for rule in load_documents(made.files["prod.chat.rules.yaml"])[0]["groups"][0]["rules"]
