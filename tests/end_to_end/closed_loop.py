@@ -42,12 +42,14 @@ from end_to_end.closed_loop_table import (
     table,
 )
 from end_to_end.runs import here
+from ruamel.yaml import YAML
 from simulator import History, Kind, fresh_history, history, kind_of, write
 from simulator.autoscalers import SYNC_S, Hpa, Scaled, Target, static, steering_of
 from simulator.exported import Scene, autoscalers
 from simulator.faults import FAULTS, Spell, burst, crowded, even_spells, steep_spells
+from simulator.heteroscale import HeteroScale
 from simulator.lives import FOREVER_S, Life
-from simulator.measures import offered, tbt_over, ttft_over
+from simulator.measures import Looks, offered, tbt_over, ttft_over
 from simulator.physics import Trace
 from simulator.pressure import WORK, capacity
 from simulator.prometheus import Prometheus
@@ -68,6 +70,9 @@ FLAT_HOURS = SETTLING_HOURS + 24.0 * FLAT_DAYS
 
 STEEP_HOURS, BURSTS = 3, 6
 """How often a day each fault is tried, and how many bursts come."""
+
+HETEROSCALE, POLICY_SCHEMA = "heteroscale", "hs-analysis/policy/"
+"""The target whose files are a policy document, and what its schema begins with."""
 
 OWN_WORK = {"prefill": "prefill_tps_effective", "decode": "decode_tps"}
 READING_S = 60.0
@@ -157,7 +162,37 @@ Runner = Callable[[Scene], Steering]
 def exported_runner(written: Written, target: str) -> Runner:
     """Return what runs the files of an export target as they are written."""
     texts = written.exports(target)
-    return lambda scene: steering_of(autoscalers(texts, scene))
+    if target == HETEROSCALE:
+        found = [text for text in texts if f"schema: {POLICY_SCHEMA}" in text]
+        return document_runner(found[0]) if found else lambda scene: static({})
+
+    def runner(scene: Scene) -> Steering:
+        found = autoscalers(texts, scene)
+        for query in (query for one in found.values() for query in one.queries):
+            query(0.0)  # what can't be read is said before anything is run
+        return steering_of(found)
+
+    return runner
+
+
+def chosen_runner(written: Written) -> Runner:
+    """Return what runs the chosen policy by its own controller.
+
+    Raises
+    ------
+    ValueError
+        Saying why there is nothing to run.
+    """
+    text = (written.run_dir / "policy.yaml").read_text("utf-8")
+    controller = YAML(typ="safe").load(text)["spec"].get("controller", HETEROSCALE)
+    runner = document_runner(text) if controller == HETEROSCALE else exported_runner(written, controller)
+    runner(Scene(Prometheus(Looks(), 0.0, np.random.default_rng(0))))  # what can't be read is said now
+    return runner
+
+
+def document_runner(text: str) -> Runner:
+    """Return what runs a policy document by HeteroScale's own rule."""
+    return lambda scene: HeteroScale(text, scene)
 
 
 def usual_hpa_runner(targets: Mapping[str, float], bounds: Mapping[str, tuple[int, int]]) -> Runner:
@@ -227,11 +262,12 @@ class Case:
         looks = made.kind.setup.looks
         kept = Prometheus(looks, self.hours, np.random.default_rng([made.seed, 15]))
         pools = {role: there(lives, 0.0) for role, lives in made.trace.service.lives.items()}
+        steering = runner(Scene(kept, self.spells, made.start_unix_s))
         return steer(
             made.trace.service.with_lives(**pools), self.requests, self.hours,
-            np.random.default_rng([made.seed, len(self.requests)]),
-            runner(Scene(kept, self.spells, made.start_unix_s)),
+            np.random.default_rng([made.seed, len(self.requests)]), steering,
             startup_s=made.startup_s, look_s=look_s, prometheus=kept, spells=self.spells,
+            watch_s=steering.watch_s if isinstance(steering, HeteroScale) else 0.0,
         )  # fmt: skip
 
 
@@ -346,31 +382,33 @@ def runners_of(made: History, written: Written, target: str) -> dict[str, Runner
     ValueError
         Saying why there is nothing to run.
     """
-    objects = autoscalers(written.exports(target), Scene(Prometheus(made.kind.setup.looks, 0.0, _none())))
-    if not objects:
+    texts = written.exports(target)
+    bounds, exported = _bounds(texts), exported_runner(written, target)
+    if not bounds:
         raise ValueError("no object is exported")
-    for one in objects.values():
-        for query in one.queries:
-            query(0.0)  # what can't be read is said before anything is run
+    exported(Scene(Prometheus(made.kind.setup.looks, 0.0, np.random.default_rng(0))))
     targets, peaks = written.targets(), work(made.trace)
     missing = sorted(set(OWN_WORK) - set(targets))
     if missing:
         raise ValueError(f"no derived target for {', '.join(missing)}")
     counts = {role: len(there(lives, 0.0)) for role, lives in made.trace.service.lives.items()}
-    bounds = {
-        role: (objects[role].hpa.least, objects[role].hpa.most) if role in objects else (1, 2 * counts[role])
-        for role in OWN_WORK
-    }
+    bounds = {role: (1, 2 * counts[role]) for role in OWN_WORK} | bounds
     peak = {role: max(1, math.ceil(float(peaks[role].max()) / targets[role])) for role in OWN_WORK}
     return {
-        EXPORTED: exported_runner(written, target),
+        EXPORTED: exported,
         USUAL_HPA: usual_hpa_runner(targets, bounds),
         STATIC_PEAK: static_runner(peak),
     }
 
 
-def _none() -> np.random.Generator:
-    return np.random.default_rng(0)
+def _bounds(texts: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return the least and most instances of each role that exported files hold."""
+    bodies = [body for text in texts for body in YAML(typ="safe").load_all(text) if body]
+    for body in bodies:
+        if str(body.get("schema", "")).startswith(POLICY_SCHEMA):
+            return {role: (one["min"], one["max"]) for role, one in body["spec"]["bounds"].items()}
+    scene = Scene(Prometheus(Looks(), 0.0, np.random.default_rng(0)))
+    return {role: (one.hpa.least, one.hpa.most) for role, one in autoscalers(texts, scene).items()}
 
 
 def judge(
@@ -392,7 +430,7 @@ def judge(
     folder
         Where dumps and run folder are kept meanwhile.
     target
-        Export target whose files are run: keda or hpa.
+        Export target whose files are run: keda, hpa or heteroscale.
     faults
         Whether each fault and bursts are tried too.
     options
@@ -492,7 +530,9 @@ def main() -> None:
     options.add_argument("--faults", type=int, default=0, help="so many of them also under faults and bursts")
     options.add_argument("--classes", nargs="*", default=[], help=f"of {', '.join(CLASSES)}; all by default")
     options.add_argument("--jobs", type=int, default=2, help="processes")
-    options.add_argument("--target", default="keda", choices=("keda", "hpa"), help="whose files are run")
+    options.add_argument(
+        "--target", default="keda", choices=("keda", "hpa", HETEROSCALE), help="whose files are run"
+    )
     options.add_argument("--out", type=Path, required=True, help="JSON lines, one a history; added to")
     options.add_argument("--option", action="append", default=[], help="one more word of `hsa run`")
     given = options.parse_args()

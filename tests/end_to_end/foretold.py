@@ -1,43 +1,34 @@
 """Run a written policy against the simulated physics itself: did the replay foretell what it does?
 
-The truth side knows the decision rule of the policy and nothing of the replay; it looks once a minute, as the
-rule does. What exported files do there is judged in `closed_loop`.
+The truth side runs what the policy's controller reads: its exported files, or the policy document for
+HeteroScale's own rule. It knows nothing of the replay. What exported files do on another day is judged in
+`closed_loop`.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from end_to_end.closed_loop import Written, settled, violating, written_of
+from end_to_end.closed_loop import Case, Runner, Written, chosen_runner, there, violating, written_of
 from end_to_end.foretold_table import Foretold
 from simulator import History, history
-from simulator.physics import Service
-from simulator.sights import LOOK_S, Sight
-from simulator.steering import Order, Steered, steer
+from simulator.exported import Scene
+from simulator.steering import Steered, Steering
 from simulator.workloads import Arrivals
 
 from hs_analysis.pipeline.study_stages import TRAIN, read_derived
 from hs_analysis.pipeline.tables import read_frames, split
-from hs_analysis.policy import Observation, Policy, State, decide, load
+from hs_analysis.policy import Policy, load
 from hs_analysis.replay import replay_service
 from hs_analysis.schema.results import PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings
-
-SHOWN = {
-    ("request_rate", "prefill"), ("request_rate", "decode"), ("prefill_tps", "prefill"),
-    ("prefill_tps_effective", "prefill"), ("decode_tps", "decode"), ("queue_length", "decode"),
-    *((name, role) for name in ("gpu_util", "sm_activity", "kv_usage", "running")
-      for role in ("prefill", "decode")),
-}  # fmt: skip
-"""Signals that the closed loop shows a policy; one that follows another is not judged."""
 
 WRITTEN = "written"
 
@@ -48,58 +39,16 @@ FORETOLD_KINDS = ("near_limit_days", "autoscaled", "drifting_mix", "ramps_and_bu
 """Kinds whose pools keep their laws, so that a policy's own counts are the only difference."""
 
 
-class PolicyAtWork:
-    """A policy that steers: it averages what was seen and asks the rule, once a look."""
-
-    def __init__(self, policy: Policy, start_unix_s: float, from_s: float = 0.0) -> None:
-        self.policy, self.start_unix_s, self.from_s = policy, start_unix_s, from_s
-        self.state = State()
-        self.seen: deque[Sight] = deque(maxlen=max(1, round(policy.averaging_s / LOOK_S)))
-        self.actions = 0
-
-    def __call__(self, sight: Sight) -> Mapping[str, Order]:
-        """Decide on what was seen up to now."""
-        self.seen.append(sight)
-        if sight.t_s < self.from_s:
-            return {}
-        observation = Observation(
-            self.start_unix_s + sight.t_s,
-            {(p.signal, p.role): self._mean(p.signal, p.role) for p in self.policy.primaries},
-            dict(sight.asked),
-            {p.role: self._ready(p.role) for p in self.policy.primaries if p.pool == "mean"},
-            {(g.signal, g.role): sight.values.get(f"{g.signal}@service") for g in self.policy.guards},
-        )
-        decision, self.state = decide(self.policy, observation, self.state)
-        self.actions += decision.direction != "hold"
-        return {change.role: Order(change.after, change.restored) for change in decision.roles}
-
-    def _mean(self, signal: str, role: str) -> float | None:
-        name = f"{signal}@{'service' if signal == 'request_rate' else role}"
-        known = [sight.values[name] for sight in self.seen if name in sight.values]
-        return sum(known) / len(known) if name in self.seen[-1].values else None
-
-    def _ready(self, role: str) -> float:
-        return sum(sight.ready[role] for sight in self.seen) / len(self.seen)
-
-
-def unreadable(policy: Policy) -> str:
-    """Say why a policy can't be steered by what the loop shows; empty when it can."""
-    if policy.mode != "metric":
-        return f"policy is on {policy.mode}"
-    other = [p.signal for p in policy.primaries if (p.signal, p.role) not in SHOWN]
-    return f"follows {', '.join(other)}" if other else ""
-
-
-def _watch_s(policy: Policy) -> float:
-    return policy.soft_scale_in.observe_s if policy.soft_scale_in else 0.0
-
-
 def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
     """Write a policy from a history, replay it on the test window, and run the physics under it there."""
     made = history(kind, seed)
     written = written_of(made, folder)
     policy = load((written.run_dir / "policy.yaml").read_text("utf-8"))
-    reason = unreadable(policy)
+    reason, runner = "", None
+    try:
+        runner = chosen_runner(written)
+    except ValueError as error:
+        reason = str(error)
     if not reason:
         replayed = _replayed(made, written, policy)
     shutil.rmtree(written.run_dir)
@@ -108,8 +57,8 @@ def foretold(kind: str, seed: int, folder: Path) -> dict[str, Any]:
     row = next(p for p in replayed.policies if p.policy == WRITTEN)
     assert replayed.test is not None
     start, end = (datetime.fromisoformat(t).timestamp() - made.start_unix_s for t in replayed.test)
-    steered, actions = _on_test_window(made, policy, round(start), round(end))
-    windows = slice(WARM_S // LOOK_S, None)
+    steered, actions = _on_test_window(made, runner, round(start), round(end))
+    windows = slice(round(WARM_S / made.kind.slo.window_s), None)
     over = violating(steered.trace, made.kind.slo)
     return asdict(
         Foretold(
@@ -139,8 +88,11 @@ def _share(row: PolicyReplay, calibration: Mapping[str, Any]) -> float:
     return math.nan if found is None else float(found)
 
 
-def _on_test_window(made: History, policy: Policy, start: int, end: int) -> tuple[Steered, int]:
-    """Run the physics over the test window, from the counts recorded at its start, under its own requests."""
+def _on_test_window(made: History, runner: Runner, start: int, end: int) -> tuple[Steered, int]:
+    """Run the physics over the test window, from the counts recorded at its start, under its own requests.
+
+    Return what happened, and how often counts changed once the policy had taken over.
+    """
     begin = start - WARM_S
     requests = made.trace.requests
     inside = (requests.time_s >= begin) & (requests.time_s < end)
@@ -148,23 +100,19 @@ def _on_test_window(made: History, policy: Policy, start: int, end: int) -> tupl
         requests.time_s[inside] - begin,
         *(v[inside] for v in (requests.prompt, requests.cached, requests.output)),
     )
-    lives = {
-        role: tuple(settled(one) for one in pool if one.open_s <= start < one.close_s)
-        for role, pool in made.trace.service.lives.items()
-    }
-    work = PolicyAtWork(policy, made.start_unix_s + begin, WARM_S)
-    steered = _steered(made, made.trace.service.with_lives(**lives), same, (end - begin) / 3600.0, work)
-    return steered, work.actions
-
-
-def _steered(
-    made: History, service: Service, requests: Arrivals, hours: float, work: PolicyAtWork
-) -> Steered:
-    rng = np.random.default_rng([made.seed, len(requests)])
-    return steer(
-        service, requests, hours, rng, work, startup_s=made.startup_s, watch_s=_watch_s(work.policy),
-        looks=made.kind.setup.looks,
+    pools = {role: there(lives, start) for role, lives in made.trace.service.lives.items()}
+    day = replace(
+        made, start_unix_s=made.start_unix_s + begin,
+        trace=replace(made.trace, service=made.trace.service.with_lives(**pools)),
     )  # fmt: skip
+
+    def later(scene: Scene) -> Steering:
+        steering = runner(scene)
+        return lambda sight: steering(sight) if sight.t_s >= WARM_S else {}
+
+    steered = Case(day, same, (end - begin) / 3600.0).run(later)
+    asked = np.array(list(steered.asked.values()))
+    return steered, int((np.diff(asked, axis=1) != 0).any(axis=0).sum())
 
 
 def _statuses(policy: Policy) -> str:

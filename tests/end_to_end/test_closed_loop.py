@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -16,8 +17,10 @@ import pytest
 from end_to_end import closed_loop
 from end_to_end.closed_loop import (
     Case,
+    Written,
     bound_hours,
     cases,
+    chosen_runner,
     flat_case,
     judge_all,
     judged,
@@ -49,8 +52,10 @@ from simulator import History, fresh_history, history
 from simulator.autoscalers import Scaled
 from simulator.exported import Scene, autoscalers
 from simulator.faults import BURST, FAULTS
+from simulator.heteroscale import HeteroScale
 from simulator.measures import Looks, offered
 from simulator.prometheus import Prometheus
+from simulator.steering import Sight
 
 SEEDS = int(os.environ.get("HSA_LOOP_SEEDS", "1"))
 """Histories per kind; 10 give 240."""
@@ -171,6 +176,25 @@ def _objects(finished: Finished, root: Path, target: str) -> dict[str, Scaled]:
     files = sorted((run_dir / "exports" / target).glob("*.yaml"))
     scene = Scene(Prometheus(Looks(15, 30), 1.0, np.random.default_rng(0)))
     return autoscalers([path.read_text("utf-8") for path in files], scene)
+
+
+def test_the_chosen_policy_is_run_by_its_own_controller(
+    finished: Finished, root: Path, tmp_path: Path
+) -> None:
+    """The exported files where the document names KEDA or an HPA, the document where it names the rule."""
+    folder = finished(root / "data_samples" / "simulated-days", *SAMPLES["simulated-days"]).folder
+    text = (folder / "policy.yaml").read_text("utf-8")
+    (tmp_path / "exports").symlink_to(folder / "exports")
+    scene = Scene(Prometheus(Looks(15, 30), 1.0, np.random.default_rng(0)))
+    named = re.sub(r"(?m)^  controller:.*\n", "", text)
+    for controller in ("keda", "hpa", "heteroscale"):
+        found = named.replace("spec:\n", f"spec:\n  controller: {controller}\n", 1)
+        (tmp_path / "policy.yaml").write_text(found, "utf-8")
+        steering = chosen_runner(Written({}, tmp_path))(scene)
+        assert isinstance(steering, HeteroScale) == (controller == "heteroscale")
+        counts = {"prefill": 3, "decode": 3}
+        orders = steering(Sight(60.0, counts, counts))
+        assert {role: order.count for role, order in orders.items()} == counts  # nothing can be read
 
 
 def test_scores_are_kept_and_not_made_again(

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from simulator.sights import Sight
-from simulator.steering import Order, Steering
+from simulator.steering import Order, Sight, Steering
 
 SYNC_S = 15
 """Time between two decisions of an HPA [s]: the default of --horizontal-pod-autoscaler-sync-period."""

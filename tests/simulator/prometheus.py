@@ -1,7 +1,7 @@
 """What a Prometheus keeps of the pools at work, and what its queries answer while they work.
 
 Every target is scraped at an offset of its own, a whole second; a GPU is read by its collector at a phase of
-its own and repeats the last reading in between (`sights` has the same targets). An engine is there from the
+its own and repeats the last reading in between An engine is there from the
 moment it takes requests until it is closed and empty; one that dies is gone at once. Readings of GPUs are
 kept without the exporter's noise and rounding, which pools of several instances average away.
 
@@ -40,6 +40,12 @@ BUSY, SEEN, UTIL, SM, CARRIED = range(4, 9)
 """What is carried from look to look beside the counters: seconds that GPUs were busy (decode: that their SMs
 were), as of now and of the last reading; that reading; and how many these are."""
 
+STARTED, FIRSTS, TTFT, GAPS, GAP, FRONT = range(6)
+"""What the front end counts: requests started, first tokens and their latencies, gaps between tokens and
+their lengths [s]; and how many these are."""
+
+LATENCIES = {"ttft": (TTFT, FIRSTS), "tbt": (GAP, GAPS)}
+
 COUNTERS = {"prefill_tps": PROMPT, "prefill_tps_effective": MISSED, "decode_tps": TOKENS}
 """The counter whose rate a signal is; a decode instance's prompt tokens are not kept."""
 
@@ -73,6 +79,43 @@ class _Targets:
     reset: Floats
 
 
+@dataclass(frozen=True)
+class Passed:
+    """What passed the front end in some seconds.
+
+    Attributes
+    ----------
+    started_s
+        Moments at which requests came [s].
+    first_s, ttft_s
+        Moments of first tokens, and how long they took [s].
+    joined_s, handed_s
+        Moments at which sequences joined a decode batch, and how long that took since the first token [s].
+    tokens, gaps_s
+        Tokens of each second, and the sum of the gaps before them [s].
+    """
+
+    started_s: Floats
+    first_s: Floats
+    ttft_s: Floats
+    joined_s: Floats
+    handed_s: Floats
+    tokens: Floats
+    gaps_s: Floats
+
+    def until(self, moment: int, from_s: int) -> Floats:
+        """Return what the front end has counted up to a moment, shape (`FRONT`,)."""
+        first, joined = self.first_s <= moment, self.joined_s <= moment
+        seconds = slice(0, moment - from_s)
+        return np.array(
+            [
+                (self.started_s <= moment).sum(), first.sum(), self.ttft_s[first].sum(),
+                self.tokens[seconds].sum(), self.gaps_s[seconds].sum() + self.handed_s[joined].sum(),
+            ],
+            float,
+        )  # fmt: skip
+
+
 @dataclass
 class Prometheus:
     """A Prometheus that scrapes the pools while they work.
@@ -94,8 +137,9 @@ class Prometheus:
     rng: np.random.Generator
     front_s: int = field(init=False)
     targets: dict[str, _Targets] = field(init=False)
-    _arrived: Floats = field(init=False)
-    _arrived_before: float = 0.0
+    front: Floats = field(init=False)
+    _passed: Floats = field(init=False)
+    _reset: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         """Draw the front end's offset; no target is known yet."""
@@ -108,7 +152,8 @@ class Prometheus:
             )
             for role in ("prefill", "decode")
         }  # fmt: skip
-        self._arrived = np.full((1, points), np.nan)
+        self.front = np.full((points, FRONT), np.nan)
+        self._passed, self._reset = np.zeros(FRONT), np.zeros(FRONT)
 
     def of(self, role: str, instances: int) -> _Targets:
         """Return the targets of the instances there have been, drawing the offsets of new ones."""
@@ -128,8 +173,8 @@ class Prometheus:
         for one in self.targets.values():
             moments = self._moments(one.age_s[:, None])
             one.kept[(moments >= from_s) & (moments < to_s)] = np.nan
-        moments = self._moments(np.array([[self.front_s]]))
-        self._arrived[(moments >= from_s) & (moments < to_s)] = np.nan
+        moments = self._moments(np.array([self.front_s]))
+        self.front[(moments >= from_s) & (moments < to_s)] = np.nan
 
     def restart_counters(self, from_s: int, to_s: int) -> None:
         """Let each target's counters begin at zero with its first scrape in (from, to], which is lost."""
@@ -138,15 +183,16 @@ class Prometheus:
             _restart(one.kept, one.reset, one.age_s, from_s, to_s, every, COUNTED)
         for moment in _grid(self.front_s, from_s, to_s, every)[:1]:
             point = (moment + self.front_s) // every
-            self._arrived_before += float(np.nan_to_num(self._arrived[0, point]))
-            self._arrived[0, point] = np.nan
+            self._reset += np.nan_to_num(self.front[point])
+            self.front[point] = np.nan
 
-    def scrape_front(self, arrivals_s: Floats, from_s: int, to_s: int) -> None:
-        """Scrape the front end in (from, to]."""
+    def scrape_front(self, passed: Passed, from_s: int, to_s: int) -> None:
+        """Scrape the front end in (from, to], in which something has passed it."""
         every = self.looks.scrape_s
         for moment in _grid(self.front_s, from_s, to_s, every):
-            count = float(np.searchsorted(arrivals_s, moment, side="right"))
-            self._arrived[0, (moment + self.front_s) // every] = count - self._arrived_before
+            counted = self._passed + passed.until(moment, from_s)
+            self.front[(moment + self.front_s) // every] = counted - self._reset
+        self._passed = self._passed + passed.until(to_s, from_s)
 
     def scrape_prefill(
         self, servers: Records, there: Integers, columns: tuple[Any, ...], from_s: int, to_s: int
@@ -206,11 +252,24 @@ class Prometheus:
         """
         every = self.looks.scrape_s
         if signal == "request_rate":
-            ages = np.array([self.front_s])
-            return _rate(self._arrived, ages, every, float(range_s), float(at_s), pooled == "avg")
+            return self._front_rate(STARTED, range_s, at_s)
         one = self.targets[role]
         rows = one.kept[:, :, COUNTERS[signal]]
         return _rate(rows, one.age_s, every, float(range_s), float(at_s), pooled == "avg")
+
+    def latency(self, signal: str, range_s: float, at_s: float) -> float | None:
+        """Return the mean latency that the front end has seen [s]: ttft or tbt; arguments as `rate`.
+
+        The rate of its sum ÷ the rate of its count, None where nothing was counted.
+        """
+        total, count = LATENCIES[signal]
+        spent, counted = (self._front_rate(row, range_s, at_s) for row in (total, count))
+        return spent / counted if spent is not None and counted else None
+
+    def _front_rate(self, row: int, range_s: float, at_s: float) -> float | None:
+        ages = np.array([self.front_s])
+        rows = self.front[None, :, row]
+        return _rate(rows, ages, self.looks.scrape_s, float(range_s), float(at_s), average=False)
 
     def mean(
         self, signal: str, role: str, range_s: float, at_s: float, pooled: Pooling = "sum"
@@ -230,7 +289,7 @@ class Prometheus:
 
     def _moments(self, ages: Integers) -> Integers:
         """Return when the point of each column was scraped, by age; shape (ages, points)."""
-        return np.arange(self._arrived.shape[1]) * self.looks.scrape_s - ages
+        return np.arange(len(self.front)) * self.looks.scrape_s - ages
 
 
 def _grid(age_s: int, from_s: int, to_s: int, every_s: int) -> range:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from simulator.decode import DecodePool
 from simulator.faults import Spell
 from simulator.lives import Life
-from simulator.measures import EVERY_SECOND, Looks
 from simulator.physics import (
+    GAP_SPREAD,
     Service,
     Stay,
     Trace,
@@ -30,11 +30,13 @@ from simulator.physics import (
     prefill_work_s,
 )
 from simulator.prefill import PrefillPool
-from simulator.prometheus import Prometheus
-from simulator.sights import LOOK_S, Scrapes, Sight, Stays, decode_seen, prefill_seen
+from simulator.prometheus import Passed, Prometheus
 from simulator.workloads import GRID_S, Arrivals
 
 Floats = NDArray[np.float64]
+
+LOOK_S = 60
+"""Time between two looks where nothing else is said [s]."""
 
 SLOWNESS_SD = 0.02
 """sd of the slowness of instances that come, as of those of a recorded history."""
@@ -46,6 +48,18 @@ class Order:
 
     count: int
     restored: int = 0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is seen at a look: now [s since the start of the history], and the counts of each role.
+
+    ``asked`` are the instances that are wanted, ``ready`` those that took requests when the look ended.
+    """
+
+    t_s: float
+    asked: Mapping[str, int]
+    ready: Mapping[str, int]
 
 
 Steering = Callable[[Sight], Mapping[str, Order]]
@@ -150,7 +164,6 @@ def steer(
     *,
     startup_s: float,
     watch_s: float = 0.0,
-    looks: Looks = EVERY_SECOND,
     look_s: int = LOOK_S,
     prometheus: Prometheus | None = None,
     spells: Sequence[Spell] = (),
@@ -173,29 +186,23 @@ def steer(
         From asking for an instance to its first request [s].
     watch_s
         How long an instance sent away is kept, and paid, at least [s].
-    looks
-        How often targets are scraped and GPUs are read (`sights`); without it everything up to the look is
-        shown.
     look_s
         Time between two looks [s].
     prometheus
-        What scrapes the pools; with it sights hold counts only, and the steering queries it.
+        What scrapes the pools, for the steering to query.
     spells
         What goes wrong when.
 
     Raises
     ------
     ValueError
-        For a service of one shared pool; for looks that the sights of `LOOK_S` can't show.
+        For a service of one shared pool.
     """
     if service.shared:
         raise ValueError("steering knows prefill and decode pools, not a shared one")
-    if prometheus is None and look_s != LOOK_S:
-        raise ValueError(f"what is seen every {LOOK_S} s is all that is shown without a Prometheus")
     slow, delay = chances(service, requests, hours, rng)
     reach = requests.time_s + delay
-    scrapes = Scrapes(looks, rng.spawn(1)[0])
-    run = _Run(service, requests, reach, slow, scrapes, prometheus)
+    run = _Run(service, requests, reach, slow, prometheus)
     asked: dict[str, list[int]] = {role: [] for role in run.crews}
     for now in range(0, round(hours * 3600.0), look_s):
         market = _market(spells, now, startup_s, rng)
@@ -231,10 +238,9 @@ class _Run:
         requests: Arrivals,
         reach: Floats,
         slow: Floats,
-        scrapes: Scrapes,
         prometheus: Prometheus | None,
     ) -> None:
-        self.service, self.requests, self.reach, self.scrapes = service, requests, reach, scrapes
+        self.service, self.requests, self.reach = service, requests, reach
         self.prometheus = prometheus
         self.scale = np.repeat(slow, int(GRID_S))
         self.prefill = PrefillPool(service.lives["prefill"])
@@ -254,6 +260,7 @@ class _Run:
         self.next = 0  # all before it went to prefill
         self.moving, self.arrives = np.zeros(0, np.int64), np.zeros(0)  # caches on their way to decode
         self.inside = np.zeros(0, np.int64)  # what prefill instances have, as far as it is scraped
+        self.joining = np.zeros(0, np.int64)  # what was sent to decode and has joined no batch
 
     def strike(self, spell: Spell, now: int, market: _Market, rng: np.random.Generator) -> None:
         """Let happen what happens at the start of a fault."""
@@ -293,7 +300,9 @@ class _Run:
         self.next = until
         order = np.lexsort((self.moving, self.arrives))
         there = int(np.searchsorted(self.arrives[order], then, side="left"))
-        self.decode.send(self.moving[order[:there]], self.arrives[order[:there]])
+        sent_on = self.moving[order[:there]]
+        self.decode.send(sent_on, self.arrives[order[:there]])
+        self.joining = np.concatenate([self.joining, sent_on])
         self.moving, self.arrives = self.moving[order[there:]], self.arrives[order[there:]]
         if self.prometheus is None:
             self.decode.advance(now, self.scale[now:then])
@@ -316,7 +325,7 @@ class _Run:
         columns = (
             self.life, self.reach, self.start, self.first, self.handed, requests.prompt, self.missed,
         )  # fmt: skip
-        kept.scrape_front(requests.time_s, now, then)
+        kept.scrape_front(self._passed(block, now, then), now, then)
         self.inside = kept.scrape_prefill(self.prefill.servers, self.inside, columns, now, then)
         kept.scrape_decode(block, (law.fixed_s, law.sequence_s, law.token_s, law.kv_tokens), now)
         for spell in spells:
@@ -326,17 +335,26 @@ class _Run:
             if now in spell and not spell.fault.scraped:
                 kept.silence(now, then + 1)
 
+    def _passed(self, block: Floats, now: int, then: int) -> Passed:
+        """Return what passed the front end: what was sent to decode joins a batch there."""
+        time_s = self.requests.time_s
+        came = slice(*np.searchsorted(time_s, (now, then), side="right").tolist())
+        first = self.inside[(self.first[self.inside] > now) & (self.first[self.inside] <= then)]
+        starts = self.decode.starts[self.joining]
+        joined = self.joining[starts <= then]
+        self.joining = self.joining[starts > then]
+        tokens, gaps = np.nan_to_num(block[:, :, 2]), np.nan_to_num(block[:, :, 3])
+        return Passed(
+            time_s[came], self.first[first], self.first[first] - time_s[first], self.decode.starts[joined],
+            self.decode.starts[joined] - self.first[joined], tokens.sum(axis=0),
+            (tokens * gaps).sum(axis=0) * math.exp(GAP_SPREAD**2 / 2.0),
+        )  # fmt: skip
+
     def sight(self, now: int) -> Sight:
-        """Return what the last look saw."""
+        """Return what is seen now."""
         ready = {role: crew.ready(now) for role, crew in self.crews.items()}
         asked = {role: len(crew.there) for role, crew in self.crews.items()}
-        if self.prometheus is not None:
-            return Sight(float(now), {}, asked, ready)
-        stays = Stays(self.requests, self.missed, self.life, self.start, self.first, self.decode)
-        there = len(self.prefill.lives)
-        values = prefill_seen(self.scrapes, stays, now, there, max(1, ready["prefill"]))
-        values |= decode_seen(self.scrapes, stays, self.service, now)
-        return Sight(float(now), values, asked, ready)
+        return Sight(float(now), asked, ready)
 
     def trace(self, hours: float) -> Trace:
         """Return everything that happened, as a fixed schedule of the same lives would have left it."""

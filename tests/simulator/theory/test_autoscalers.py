@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 from simulator.autoscalers import DOWN, UP, Fallback, Hpa, Policy, Reading, Rules, Scaled, Target, steering_of
-from simulator.sights import Sight
-from simulator.steering import Order
+from simulator.steering import Order, Sight
 
 AT_ONCE = Rules(0, (Policy("Percent", 100, 15),))
 
@@ -152,7 +151,7 @@ def test_an_empty_answer_is_zero_where_keda_ignores_nulls() -> None:
     for zero, wanted in ((True, 1), (False, 5)):
         hpa = _hpa(down=AT_ONCE)
         scaled = Scaled(hpa, (lambda at_s: None,), (None,), (zero,))
-        orders = steering_of({"decode": scaled})(Sight(0.0, {}, {"decode": 5}, {"decode": 5}))
+        orders = steering_of({"decode": scaled})(Sight(0.0, {"decode": 5}, {"decode": 5}))
         assert orders == {"decode": Order(wanted)}
 
 

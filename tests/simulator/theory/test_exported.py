@@ -75,7 +75,7 @@ def kept() -> Prometheus:
             for row in range(one.kept.shape[2]):
                 one.kept[number, :, row] = 15.0 * pace * points if row < 4 else points / 1000.0 * (number + 1)
     found.front_s = 0
-    found.scrape_front(np.arange(0.0, 3600.0, 0.1), 0, 3600)
+    found.front[:] = 150.0 * np.arange(len(found.front))[:, None]
     return found
 
 

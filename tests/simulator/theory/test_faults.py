@@ -13,8 +13,7 @@ from simulator.lives import Life
 from simulator.measures import Looks
 from simulator.physics import Service
 from simulator.prometheus import Prometheus
-from simulator.sights import Sight
-from simulator.steering import Order, Steered, steer
+from simulator.steering import Order, Sight, Steered, steer
 from simulator.workloads import GRID_S, TokenMix, steady_arrivals
 
 HOURS, FROM_S, STARTUP_S = 2.0, 1200.0, 240.0

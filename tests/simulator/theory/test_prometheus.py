@@ -13,8 +13,7 @@ from simulator.physics import Service, simulate
 from simulator.prometheus import Prometheus
 from simulator.readings import kv_usage, sm_activity, utilisation
 from simulator.scrapes import Target
-from simulator.sights import Sight
-from simulator.steering import Order, Steered, Steering, steer
+from simulator.steering import Order, Sight, Steered, Steering, steer
 from simulator.surroundings import dynamo_frontend
 from simulator.workloads import Arrivals, TokenMix, steady_arrivals
 
@@ -139,6 +138,26 @@ def test_the_front_end_counts_requests_as_its_metric_page_does(moved: tuple[Stee
     inside = (sample > 1140.0) & (sample <= 1200.0)
     wanted = _extrapolated(sample[inside], started[inside], 1140.0, 1200.0)
     assert kept.rate("request_rate", "service", 60.0, 1200.0) == pytest.approx(wanted)
+
+
+def test_latencies_are_those_of_the_front_ends_histograms(moved: tuple[Steered, Prometheus]) -> None:
+    """Mean time to first token exactly; mean gap within what whole tokens and seconds leave."""
+    steered, kept = moved
+    sample = np.arange(len(kept.front)) * 15.0 - kept.front_s
+    nothing = np.zeros(sample.size, bool)
+    series = {
+        one.labels["__name__"]: one.values
+        for one in dynamo_frontend(steered.trace, Target({}, sample, ~nothing, nothing), "m")
+    }
+    points = (sample > 1140.0) & (sample <= 1500.0)
+    for signal, name, within in (
+        ("ttft", "dynamo_frontend_time_to_first_token_seconds", 1e-6),
+        ("tbt", "dynamo_frontend_inter_token_latency_seconds", 0.01),
+    ):
+        total, count = (series[f"{name}_{part}"][points] for part in ("sum", "count"))
+        wanted = (total[-1] - total[0]) / (count[-1] - count[0])
+        assert kept.latency(signal, 360.0, 1500.0) == pytest.approx(wanted, rel=within)
+    assert kept.latency("ttft", 10.0, 1500.0) is None
 
 
 @pytest.mark.parametrize("role", ["prefill", "decode"])
