@@ -129,6 +129,15 @@ def test_rows_finer_than_the_window_are_averaged_and_coarser_ones_are_used_as_th
     assert ask(control(), gap, window_s=15.0)[1].wanted["decode"][0] == 3.5
 
 
+def test_lanes_may_read_windows_of_their_own() -> None:
+    """One batch holds lanes that average over one and two minutes, and look back over one and five."""
+    found = [control(window_s=w, over_s=o) for w, o in ((60.0, 300.0), (120.0, 60.0), (60.0, 60.0))]
+    rows = [390.0, 100.0, 100.0, 300.0, 100.0]
+    seen = fleet({DECODE: rows, TTFT: [NAN] * 5}, {"prefill": [8] * 3, "decode": [4] * 3})
+    orders = HeteroScaleBatch(found).step(seen)
+    assert orders.counts["decode"].tolist() == [4, 2, 1]
+
+
 def test_mixed_pool_has_one_count() -> None:
     """A single pool is sized alone."""
     one = HeteroScale({"mixed": replace(PLAIN, signal="decode_tps", target=100.0)})
