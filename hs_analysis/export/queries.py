@@ -20,6 +20,7 @@ import polars as pl
 
 from hs_analysis.catalogue import Signal, Source, Term, is_query
 from hs_analysis.schema.aligned import POOL_ROLES
+from hs_analysis.schema.constants import SCRAPES_PER_WINDOW
 
 Labels = Mapping[str, str]
 
@@ -296,8 +297,6 @@ def _word_pattern(pods: Sequence[str], role: str) -> str:
     return f"{flag}.*{role}.*"
 
 
-# A rate needs two samples in its window even when one scrape fails or comes late (Prometheus' own advice).
-SCRAPES_PER_WINDOW = 4
 _UNNARROWED = "is a query of yours, taken as it is: it must pick the series of this service and role itself"
 _PLAIN_METRIC = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 

@@ -239,7 +239,7 @@ def expressions(
         recipe = next((s for s in recipes if s is not None), None)
         if recipe is None:
             continue
-        width = max(SHORTEST_S, frame.window_s) if role != "service" else frame.window_s
+        width = max(SHORTEST_S, frame.window_s)
         found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
         queries[(signal, info.role)] = found.expr
         warnings += found.warnings

@@ -80,7 +80,7 @@ from hs_analysis.schema.results import (
 )
 from hs_analysis.schema.settings import ControllerName, Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
-from hs_analysis.select import Knobs, knobs_by_name, select_service, with_knobs
+from hs_analysis.select import Knobs, can_hold, knobs_by_name, select_service, with_knobs
 
 if TYPE_CHECKING:
     from hs_analysis.current import CurrentAutoscaler, Withheld
@@ -256,9 +256,10 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
         name: build_policy(part, derived, verdicts, primaries, work.settings, {}, {})
         for name, primaries in candidate_primaries(verdicts, derived).items()
     }
+    held = [name for name, policy in made.items() if can_hold(policy, controller)]
     return {
         name: with_knobs(made[signals], knobs, controller)
-        for name, (signals, knobs) in knobs_by_name(made, controller).items()
+        for name, (signals, knobs) in knobs_by_name(held, controller).items()
     }
 
 

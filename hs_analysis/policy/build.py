@@ -19,6 +19,7 @@ from hs_analysis.policy.constants import (
     SCALE_OUT_RATIO,
 )
 from hs_analysis.policy.guards import guards_of
+from hs_analysis.policy.limits import limited, shares_of
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -34,7 +35,13 @@ from hs_analysis.policy.model import (
     Target,
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
-from hs_analysis.schema.constants import REST_IN_S, REST_OUT_S, SHORTEST_S, SUSTAINED_S
+from hs_analysis.schema.constants import (
+    REST_IN_S,
+    REST_OUT_S,
+    SCRAPES_PER_WINDOW,
+    SHORTEST_S,
+    SUSTAINED_S,
+)
 from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
@@ -93,7 +100,7 @@ def build_policy(
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
         start_up_s=derived.measured_startup_s | settings.startup_s,
-        reading=Reading(max(SHORTEST_S, frame.window_s), max(SUSTAINED_S, frame.window_s)),
+        reading=_reading(frame, primaries),
         replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     return _with_bands(draft, derived)
@@ -193,7 +200,8 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
 
     At least 2, or 1 where one instance was seen to be enough: a pool of one carries less than each of many
     do, since nothing evens out its arrivals. For the same reason a prefill pool with a floor keeps the size
-    at which an instance loses no more than the head-room against the pool that carried the floor.
+    at which an instance loses no more than the head-room against the pool that carried the floor. The user's
+    limits come last.
     """
     bounds = {}
     for role in frame.pools:
@@ -209,7 +217,19 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
         bounds[role] = Bounds(
             least_instances, max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
         )
+    bounds = limited(bounds, settings, frame.gpus_per_instance)
+    if settings.gpus_limit is not None:
+        peak = {role: _need(frame, derived, role, settings) for role in bounds}
+        bounds = shares_of(settings.gpus_limit, bounds, frame.gpus_per_instance, peak)
     return bounds
+
+
+def _reading(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> Reading:
+    """Return how far back the signals are read: the newest minute, but no less than four of their scrapes."""
+    infos = [frame.info(signal, role) or frame.info(signal, "service") for signal, role in primaries]
+    scrapes = [info.interval_s for info in infos if info is not None and math.isfinite(info.interval_s)]
+    window_s = max([SHORTEST_S, frame.window_s, *(SCRAPES_PER_WINDOW * every for every in scrapes)])
+    return Reading(float(math.ceil(window_s)), max(SUSTAINED_S, window_s))
 
 
 def _evened_out(usual: float, settings: Settings) -> int:

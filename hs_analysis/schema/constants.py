@@ -91,6 +91,10 @@ SHORTEST_S = 60.0
 """Shortest time over which a move of the load is looked at, and the reading that growth follows [s]. Measured
 on simulated services."""
 
+SCRAPES_PER_WINDOW = 4
+"""Scrapes that the range of a query holds at least: a rate needs two samples even when one scrape fails or
+comes late [scrapes]. Default of this project, as Prometheus' users are advised."""
+
 BLOCK_S = 3600.0
 """Length of the blocks of a production history that count as independent [s]. Measured on simulated
 services."""

@@ -71,6 +71,16 @@ def knobs_by_name(signals: Iterable[str], controller: str) -> dict[str, tuple[st
     return {f"{name}, {knobs.name}": (name, knobs) for name in signals for knobs in knobs_of(controller)}
 
 
+def can_hold(policy: Policy, controller: str) -> bool:
+    """Say whether the objects of a controller can hold a policy's signals.
+
+    A pool that follows the ratio goes by the leader's total in an HPA or a ScaledObject; of a mean over the
+    leader's instances no such total can be asked for.
+    """
+    follows_mean = policy.pd_ratio is not None and any(one.pool == "mean" for one in policy.primaries)
+    return controller == "heteroscale" or not follows_mean
+
+
 def with_knobs(policy: Policy, knobs: Knobs, controller: str) -> Policy:
     """Return a policy for a controller, set to some knobs."""
     bands = {role: _band(band, knobs) for role, band in policy.hysteresis.items()}

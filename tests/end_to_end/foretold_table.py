@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from end_to_end.recovery import Line
-from hs_analysis.replay.calibrate import UNCLEAR, side_of
 
+from hs_analysis.replay.calibrate import UNCLEAR, side_of
 from hs_analysis.schema.settings import Slo
 
 HOURS_OFF = 0.03

@@ -61,7 +61,10 @@ def test_without_latencies_a_floor_queues_a_little_over_what_it_carried() -> Non
     """Nothing else is known; a TBT that does not rise has no limit either."""
     frame = calm()
     assert throughput_by_latency(frame, "prefill", fit_signals(frame)) == 0.0
-    assert model_of(frame, "floor").pools["prefill"].max_throughput == model_of(frame, "ok").pools["prefill"].max_throughput
+    assert (
+        model_of(frame, "floor").pools["prefill"].max_throughput
+        == model_of(frame, "ok").pools["prefill"].max_throughput
+    )
     flat = calm(tbt__decode=np.full(ROWS, 0.01))
     assert throughput_by_latency(flat, "decode", fit_signals(flat)) == 0.0
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, pd_day, service
 
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import FleetModel, Pool, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.simulate import simulate
@@ -83,7 +83,9 @@ def test_work_is_conserved_between_pools() -> None:
     frame = pd_day(400)
     model = FleetModel(
         PAIRED
-        | {r: replace(p, max_throughput=c) for (r, p), c in zip(PAIRED.items(), (1500.0, 600.0), strict=True)},
+        | {
+            r: replace(p, max_throughput=c) for (r, p), c in zip(PAIRED.items(), (1500.0, 600.0), strict=True)
+        },
         {},
         0.05,
     )

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import (
     SETTINGS,
     built,
@@ -19,7 +20,6 @@ from replay.services import (
 )
 
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings
@@ -200,7 +200,9 @@ def test_units_of_work_change_nothing() -> None:
         ),
     )
     pools = {
-        r: replace(p, capacity=p.capacity / 1000, max_throughput=p.max_throughput / 1000, target=p.target / 1000)
+        r: replace(
+            p, capacity=p.capacity / 1000, max_throughput=p.max_throughput / 1000, target=p.target / 1000
+        )
         for r, p in model.pools.items()
     }
     one = simulate(policy, demands(frame)[0], model)
