@@ -82,12 +82,13 @@ def deployed(
     interval_s
         Scrape interval of the service [s].
     """
+    policy = rounded(policy)
     own = control_of(policy)
     if policy.mode != "metric":
         return Deployed(own, f"a policy in mode {policy.mode} follows no metric")
     if policy.controller == "heteroscale":
-        return Deployed(control_of(load(dump(rounded(policy)))))
-    files = export(rounded(policy), policy.controller, ExportOptions(scrape_interval_s=interval_s)).files
+        return Deployed(control_of(load(dump(policy))))
+    files = export(policy, policy.controller, ExportOptions(scrape_interval_s=interval_s)).files
     texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
     try:
         found = current_autoscaler(texts, frame, derived, settings, series)
