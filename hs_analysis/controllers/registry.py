@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+import copy
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol, Self
 
@@ -14,11 +15,13 @@ from hs_analysis.controllers.kthena import RatioBand, RatioConstraint, within_ra
 from hs_analysis.controllers.lanes import (
     Batch,
     Fleet,
+    Floats,
     Integers,
     Key,
     Orders,
     PerLane,
     PoolOrders,
+    Scraped,
     Why,
     key_of,
 )
@@ -102,6 +105,8 @@ class Controller:
         Where the algorithm is described.
     size
         Default parameters sized by the derived targets, or the reason why it can't be expressed here.
+    looks_at_role
+        Whether the rule is another one for prefill than for decode.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Controller:
     observes: str
     source: str
     size: Callable[[Sizing], Autoscaler | str] = field(repr=False)
+    looks_at_role: bool = False
 
 
 def _by_work(sizing: Sizing, name: str, make: Callable[[str, float, int, int], Any]) -> Autoscaler | str:
@@ -217,6 +223,7 @@ CONTROLLERS: tuple[Controller, ...] = (
     Controller(
         "dynamo_load", "Dynamo planner, load-based thresholds", dynamo.DynamoLoad, dynamo.DynamoLoadBatch,
         dynamo.structure, "queued prefill tokens per worker, KV-cache usage", dynamo.DOC, _size_dynamo_load,
+        looks_at_role=True,
     ),
     Controller(
         "dynamo_throughput", "Dynamo planner, throughput-based", dynamo.DynamoThroughput,
@@ -233,6 +240,89 @@ CONTROLLERS: tuple[Controller, ...] = (
 _ROWS: Mapping[type, Controller] = {row.parameters: row for row in CONTROLLERS}
 
 
+class _Stack(PerLane):
+    """The pools of one kind of controller, all roles of all lanes side by side in one batch.
+
+    A rule that does not look at the role decides once for all pools; its lanes are those of the first role,
+    then those of the next.
+    """
+
+    def __init__(self, pools: Mapping[str, Sequence[Any]], row: Controller) -> None:
+        self.roles, self.lanes = tuple(pools), len(next(iter(pools.values())))
+        renamed = {role: [_by_position(one, role) for one in members] for role, members in pools.items()}
+        # A single role keeps its name: its rule may look at it.
+        self.role = self.roles[0] if len(self.roles) == 1 else "pools"
+        self.batch = row.batch([one for members in renamed.values() for one, _ in members], self.role)
+        self.read = {
+            slot: tuple(renamed[role][0][1][slot] for role in self.roles)
+            for slot in renamed[self.roles[0]][0][1]
+        }
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Readings that they need."""
+        return tuple(dict.fromkeys(key for keys in self.read.values() for key in keys))
+
+    @property
+    def reach_s(self) -> float:
+        """How far back they read [s]."""
+        return self.batch.reach_s
+
+    def step(self, fleet: Fleet) -> dict[str, PoolOrders]:
+        """Decide in every lane, per role."""
+        found = self.batch.step(self._beside(fleet))
+        parts = {}
+        for number, role in enumerate(self.roles):
+            own = slice(number * self.lanes, (number + 1) * self.lanes)
+            parts[role] = PoolOrders(found.count[own], found.code[own], found.wanted[own])
+        return parts
+
+    def take(self, lanes: Integers) -> Self:
+        """Return the same for some lanes."""
+        taken = copy.copy(self)
+        taken.lanes = lanes.size
+        taken.batch = self.batch.take(
+            np.concatenate([n * self.lanes + lanes for n in range(len(self.roles))])
+        )
+        return taken
+
+    def _beside(self, fleet: Fleet) -> Fleet:
+        """Return what is seen with the pools of all roles side by side."""
+        seen = fleet.scraped
+
+        def joined(values: Sequence[Floats]) -> Floats:
+            return values[0] if len(values) == 1 else np.concatenate(values, axis=-1)
+
+        values = {
+            (slot, self.role): joined([seen.values[key] for key in keys]) for slot, keys in self.read.items()
+        }
+        return Fleet(
+            joined([fleet.t_s] * len(self.roles)),
+            fleet.window_s,
+            {self.role: joined([fleet.desired[role] for role in self.roles])},
+            {self.role: joined([fleet.ready[role] for role in self.roles])},
+            Scraped(seen.window_s, values),
+        )
+
+
+def _by_position(parameters: Any, role: str) -> tuple[Any, dict[str, Key]]:
+    """Return one pool's parameters with signals named by their order, and which reading each name is."""
+    names: dict[str, str] = {}
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(renamed, value))
+        if not is_dataclass(value) or isinstance(value, type):
+            return value
+        changes = {one.name: renamed(getattr(value, one.name)) for one in fields(value)}
+        if signal := getattr(value, "signal", ""):
+            changes["signal"] = names.setdefault(signal, f"reading{len(names)}")
+        return replace(value, **changes)
+
+    found = renamed(parameters)
+    return found, {name: key_of(signal, role) for signal, name in names.items()}
+
+
 class AutoscalerBatch(PerLane):
     """Autoscalers of one structure in many lanes: every pool decides alone, then the ratio binds them.
 
@@ -240,11 +330,8 @@ class AutoscalerBatch(PerLane):
     """
 
     def __init__(self, controls: Sequence[Autoscaler]) -> None:
-        first = controls[0]
-        self._pools: dict[str, PoolBatch] = {
-            role: _ROWS[type(one)].batch([c.pools[role] for c in controls], role)
-            for role, one in first.pools.items()
-        }
+        pools = {role: [c.pools[role] for c in controls] for role in controls[0].pools}
+        self._stacks = tuple(_stacked(pools))
         bands = [c.together for c in controls if c.together is not None]
         self._bands = RatioBand.of(bands) if bands else None
         self._seen = np.zeros(len(controls), bool)
@@ -252,16 +339,16 @@ class AutoscalerBatch(PerLane):
     @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that they need."""
-        return tuple(dict.fromkeys(key for pool in self._pools.values() for key in pool.keys))
+        return tuple(dict.fromkeys(key for stack in self._stacks for key in stack.keys))
 
     @property
     def reach_s(self) -> float:
         """How far back they read [s]."""
-        return max((pool.reach_s for pool in self._pools.values()), default=0.0)
+        return max((stack.reach_s for stack in self._stacks), default=0.0)
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane."""
-        found = {role: pool.step(fleet) for role, pool in self._pools.items() if role in fleet.desired}
+        found = {role: orders for stack in self._stacks for role, orders in stack.step(fleet).items()}
         orders = Orders(
             {role: one.count for role, one in found.items()},
             {role: one.code for role, one in found.items()},
@@ -285,6 +372,17 @@ class AutoscalerBatch(PerLane):
         for role, count in orders.counts.items():
             orders.counts[role] = np.where(self._seen, count, fleet.desired[role])
             orders.code[role] = np.where(self._seen, orders.code[role], Why.MISSING)
+
+
+def _stacked(pools: Mapping[str, Sequence[Any]]) -> Iterator[_Stack]:
+    """Yield the pools of a batch, those side by side whose rule and structure are the same."""
+    groups: dict[Hashable, list[str]] = {}
+    for role, members in pools.items():
+        row = _ROWS[type(members[0])]
+        alike = row.structure(_by_position(members[0], role)[0])
+        groups.setdefault((row.name, role if row.looks_at_role else "", alike), []).append(role)
+    for roles in groups.values():
+        yield _Stack({role: pools[role] for role in roles}, _ROWS[type(pools[roles[0]][0])])
 
 
 def with_slots(control: Autoscaler | HeteroScale) -> tuple[Autoscaler | HeteroScale, dict[Key, Key]]:

@@ -28,7 +28,15 @@ from hs_analysis.replay.baselines import (
 )
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
 from hs_analysis.replay.demand import Demand, demands, rows_of, taking_over
-from hs_analysis.replay.faults import FAULTS, LEAD_S, Fault, FaultOutcome, fault_shares, replay_faults
+from hs_analysis.replay.faults import (
+    FAULTS,
+    LEAD_S,
+    PLACES_TO_SELECT,
+    Fault,
+    FaultOutcome,
+    fault_shares,
+    replay_faults,
+)
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.placement import replay_placement
 from hs_analysis.replay.score import (
@@ -198,7 +206,7 @@ def score_policies(
         run = Run(tuple(every.values()), part, model)
         if part is longest:
             lead = min(rows_of(LEAD_S, part.window_s), part.rows // 4)
-            shares = fault_shares(run, FAULTS, lead)
+            shares = fault_shares(run, FAULTS, lead, PLACES_TO_SELECT)
         run.advance(part.rows)
         for name, result in zip(every, run.results(), strict=True):
             results[name].append(result)

@@ -35,6 +35,9 @@ PLACES = 12
 """At how many hours a fault is tried at most; default of this project: on simulated days mean shares under a
 metric gap at 6, 12 and 24 hours were 7.6, 6.5 and 8.2 %, those of single hours 0 to 20 %."""
 
+PLACES_TO_SELECT = 6
+"""The same where candidates are ranked, all by the same hours; default of this project."""
+
 LEAD_S = 2 * SETTLING_S
 """Time that policies run before the first fault can hit, so that they run counts of their own and not what
 they took over [s]; default of this project."""
@@ -258,8 +261,10 @@ class FaultOutcome:
     unserved_tokens: float
 
 
-def steep_stretches(demand: Demand, model: FleetModel, lead: int = 0) -> tuple[Stretch, ...]:
-    """Return the hours that faults are tried at, in order: at most ``PLACES``, spread evenly over all starts.
+def steep_stretches(
+    demand: Demand, model: FleetModel, lead: int = 0, places: int = PLACES
+) -> tuple[Stretch, ...]:
+    """Return the hours that faults are tried at, in order: at most ``places``, spread evenly over all starts.
 
     A start is a row from ``lead`` on from which the load climbs in an hour at least ``STEEP`` of the steepest
     climb, in instances at capacity or target.
@@ -280,7 +285,7 @@ def steep_stretches(demand: Demand, model: FleetModel, lead: int = 0) -> tuple[S
     starts = np.flatnonzero(climb >= STEEP * steepest) if steepest > 0 else np.array([climb.argmax()])
     # Row 0 has nothing scraped before it.
     starts = np.unique(np.maximum(starts, min(2, demand.rows - 1)))
-    picked = np.unique(np.linspace(0, starts.size - 1, min(PLACES, starts.size)).round().astype(int))
+    picked = np.unique(np.linspace(0, starts.size - 1, min(places, starts.size)).round().astype(int))
     return tuple(Stretch(int(at), int(min(at + rows, demand.rows))) for at in starts[picked])
 
 
@@ -379,13 +384,13 @@ def struck(
         yield stretch, hit, strike
 
 
-def fault_shares(run: Run, faults: Sequence[Fault], lead: int) -> Floats:
+def fault_shares(run: Run, faults: Sequence[Fault], lead: int, places: int = PLACES) -> Floats:
     """Return the mean chance of violating of each control under each fault, shape (controls, faults).
 
     The run passes up to the last hour that faults are tried at. NaN where no pool has a capacity. See
     `FaultOutcome.slo_violation_ratio`.
     """
-    stretches = steep_stretches(run.demand, run.model, lead)
+    stretches = steep_stretches(run.demand, run.model, lead, places)
     total = np.zeros((run.lanes, len(faults)))
     for stretch, hit, strike in struck(run, faults, stretches):
         total[hit.order, strike.of_lane] += _watch(hit, _chances(hit), stretch).shares()
