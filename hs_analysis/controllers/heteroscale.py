@@ -31,6 +31,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
 )
 from hs_analysis.controllers.view import documented
+from hs_analysis.schema.clock import UTC_NAME, wall_clock_s
 
 Mode = Literal["metric", "periodic", "hold"]
 
@@ -145,7 +146,9 @@ class HeteroScale:
     mode
         ``metric``: follow the signals. ``periodic``: follow ``plan``. ``hold``: change nothing.
     plan
-        Per role the count of each minute of the week from Monday 00:00 UTC, 10,080 values; NaN = keep it.
+        Per role the count of each minute of the week from Monday 00:00, 10,080 values; NaN = keep it.
+    zone
+        Whose clock tells the minute (IANA name).
     """
 
     pools: Mapping[str, PoolRule]
@@ -155,12 +158,13 @@ class HeteroScale:
     observe_s: float | None = field(default=None, metadata=documented("s", PAPER))
     mode: Mode = "metric"
     plan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    zone: str = UTC_NAME
 
 
 def structure(control: HeteroScale) -> Hashable:
     """Return what controls have to have in common to share a batch: all that is not a number."""
     if control.mode != "metric":
-        return control.mode, tuple(sorted(control.pools))
+        return control.mode, control.zone, tuple(sorted(control.pools))
     pools = tuple(
         (role, pool.signal, pool.adds_up, tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards))
         for role, pool in sorted(control.pools.items())
@@ -241,6 +245,7 @@ class HeteroScaleBatch(PerLane):
     def __init__(self, controls: Sequence[HeteroScale]) -> None:
         first = controls[0]
         self._mode = first.mode
+        self._zone = first.zone
         self._pools = {role: _Lanes([c.pools[role] for c in controls], role) for role in first.pools}
         self._leader = first.upkeep.leader if first.upkeep else None
         self._follower = first.upkeep.follower if first.upkeep else None
@@ -307,8 +312,9 @@ class HeteroScaleBatch(PerLane):
                 asked[paired.role] = self._follow(pool, paired, asked[role], alarms[paired.role], fleet)
 
     def _planned(self, role: str, fleet: Fleet) -> PoolOrders:
-        """Return the count of the minute, UTC; where none is planned the pool keeps its own."""
-        minute = (fleet.t_s // MINUTE_S + EPOCH_MINUTE).astype(np.int64) % WEEK_MINUTES
+        """Return the count of the minute of the week; where none is planned the pool keeps its own."""
+        shown_s = wall_clock_s(fleet.t_s, self._zone)
+        minute = (shown_s // MINUTE_S + EPOCH_MINUTE).astype(np.int64) % WEEK_MINUTES
         planned = self._plans[role][minute, np.arange(fleet.lanes)]
         known = ~np.isnan(planned)
         count = np.where(known, planned, fleet.desired[role])

@@ -15,7 +15,7 @@ from hs_analysis.export import kubernetes, model, rules
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
 from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
 from hs_analysis.policy.model import PeriodicEntry, Policy
-from hs_analysis.policy.timetable import DAYS
+from hs_analysis.policy.timetable import DAYS, cron_entries
 
 TARGET = "KEDA ScaledObject keda.sh/v1alpha1 (checked against KEDA 2.20)"
 CONTROLLER: Final = "keda"
@@ -136,12 +136,13 @@ def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
         Loss(
             "periodic",
             "approximated",
-            "between entries the minimum holds, and of two entries the larger wins",
+            "between entries the minimum holds, of two entries the larger wins, and where the zone changes "
+            "its clock in the night an entry that ends then ends up to an hour later",
         )
     )
     objects, covered = [], set()
     for role in ("prefill", "decode"):
-        triggers = cron_triggers(policy.periodic, role)
+        triggers = cron_triggers(cron_entries(policy), role)
         if not triggers:
             continue
         covered.add(role)
@@ -174,7 +175,7 @@ def cron_triggers(entries: Sequence[PeriodicEntry], role: str) -> list[dict[str,
         if count is None:
             continue
         metadata = {
-            "timezone": "UTC",
+            "timezone": entry.zone,
             "start": _cron(entry.start, entry.days, 0),
             "end": _cron(entry.end, entry.days, int(_past_midnight(entry))),
             "desiredReplicas": str(count),
@@ -239,6 +240,8 @@ def _trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
     found = [f"metadata.{key} is missing" for key in REQUIRED_METADATA[kind] if not metadata.get(key)]
     found += [f"metadata.{key} is unknown" for key in sorted(set(metadata) - KNOWN_METADATA[kind])]
     found += [f"metadata.{key} is not a string" for key, v in metadata.items() if not isinstance(v, str)]
+    if kind == "cron" and not found and metadata["start"] == metadata["end"]:
+        found.append("metadata.start is metadata.end, which KEDA refuses")
     if kind == "prometheus" and not found:
         if metadata["ignoreNullValues"] != "false":
             found.append("metadata.ignoreNullValues is not 'false': an empty answer would scale in")

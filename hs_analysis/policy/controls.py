@@ -14,7 +14,8 @@ from hs_analysis.controllers.heteroscale import LatencyGuard, PoolRule, RatioUpk
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.policy.model import Bounds, Cooldown, Guard, Hysteresis, Policy, Primary
-from hs_analysis.policy.timetable import weekly_plan
+from hs_analysis.policy.timetable import cron_entries, weekly_plan
+from hs_analysis.schema.clock import UTC_NAME
 
 ROLES = ("prefill", "decode", "mixed")
 THOUSANDTHS = 1000.0
@@ -77,6 +78,7 @@ def _heteroscale(policy: Policy) -> HeteroScale:
         soft.observe_s if soft else None,
         policy.mode,
         plan,
+        _zone(policy),
     )
 
 
@@ -123,12 +125,19 @@ def _cron(policy: Policy) -> HeteroScale:
     """Return planned counts as KEDA's cron triggers give them: the largest entry, else the minimum."""
     plan = {}
     for role in ROLES:
-        counts = [weekly_plan((entry,), role) for entry in policy.periodic]
+        counts = [weekly_plan((entry,), role) for entry in cron_entries(policy)]
         planned = np.fmax.reduce(counts) if counts else np.array([math.nan])
         if not np.isnan(planned).all():
             least = (policy.bounds.get(role) or UNBOUNDED).min
             plan[role] = tuple(np.where(np.isnan(planned), least, planned).tolist())
-    return HeteroScale({role: _pool(policy, role) for role in plan}, mode="periodic", plan=plan)
+    return HeteroScale(
+        {role: _pool(policy, role) for role in plan}, mode="periodic", plan=plan, zone=_zone(policy)
+    )
+
+
+def _zone(policy: Policy) -> str:
+    """Return the zone of a timetable, whose entries have one."""
+    return next((entry.zone for entry in policy.periodic), UTC_NAME)
 
 
 @dataclass(frozen=True)

@@ -164,13 +164,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class PeriodicEntry:
-    """Fixed counts for a time of day."""
+    """Fixed counts for a time of day, as the clock of a zone (IANA name) shows it."""
 
     start: str
     end: str
     days: tuple[str, ...]
     decode: int | None
     prefill: int | None
+    zone: str = "UTC"
 
 
 @dataclass(frozen=True)

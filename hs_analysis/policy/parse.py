@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hs_analysis.policy.model import (
     Bounds,
@@ -22,6 +23,7 @@ from hs_analysis.policy.model import (
     Tier,
 )
 from hs_analysis.policy.node import Node, T
+from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.results import Estimate
 
 ROLES = ("prefill", "decode", "mixed")
@@ -85,6 +87,9 @@ def parse_policy(document: object, where: str) -> Policy:
         reading=spec.child("reading", _reading) if "reading" in spec.data else Reading(),
         replay=status.plain("replay"),
     )
+    zones = sorted({entry.zone for entry in policy.periodic})
+    if len(zones) > 1:
+        raise spec.wrong("periodic", f"entries are in {' and '.join(zones)}, expected one time zone")
     sized = policy.sized_roles
     bands = spec.optional("hysteresis", lambda node: _by_role(node, sized, _hysteresis))
     cooldowns = spec.optional("cooldown", lambda node: _by_role(node, sized, _cooldown))
@@ -237,7 +242,18 @@ def _periodic(node: Node) -> PeriodicEntry:
         node.texts("days"),
         node.maybe_whole("decode"),
         node.maybe_whole("prefill"),
+        _zone(node) if "zone" in node.data else UTC_NAME,
     )
+
+
+def _zone(node: Node) -> str:
+    """Read the name of a time zone that there is; files of before have none and mean UTC."""
+    name = node.text("zone")
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise node.wrong("zone", f"no such time zone {name!r}, write e.g. Europe/Berlin") from error
+    return name
 
 
 def _weights(node: Node) -> dict[str, float]:

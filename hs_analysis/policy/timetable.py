@@ -1,24 +1,28 @@
-"""Periodic policies: counts by time of day and day of the week, in UTC."""
+"""Periodic policies: counts by time of day and day of the week, as the clock of a zone shows them."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.policy.model import PeriodicEntry
+from hs_analysis.policy.model import Bounds, PeriodicEntry, Policy
+from hs_analysis.schema.clock import DAY_MINUTES, repeated_times, skipped_times, wall_clock_s
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_S = 86_400
 DAY_HOURS = 24
-DAY_MINUTES = 1440
 WEEK_MINUTES = 7 * DAY_MINUTES
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
+
+RULES_YEAR = 2026
+"""Year whose changes of the clock count where a policy says no window: the rules of most zones are older."""
 
 
 def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, int]:
@@ -27,8 +31,9 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
     Parameters
     ----------
     entries
-        ``start`` and ``end`` as ``HH:MM`` UTC, end exclusive; an end at or before the start runs past
-        midnight and belongs to the day it started on. No days means every day.
+        ``start`` and ``end`` as ``HH:MM`` of the clock of ``zone``, end exclusive; an end at or before the
+        start runs past midnight and belongs to the day it started on. No days means every day. What lies in
+        an hour that the clock skips does not happen that day, what lies in a repeated hour happens twice.
     t_s
         Time [Unix s].
 
@@ -37,8 +42,10 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
     dict
         Instances per role; a role whose count is None is absent.
     """
-    minute, weekday = int(t_s % DAY_S) // 60, (int(t_s // DAY_S) + EPOCH_WEEKDAY) % 7
+    shown = {zone: float(wall_clock_s(t_s, zone)) for zone in {entry.zone for entry in entries}}
     for entry in entries:
+        here_s = shown[entry.zone]
+        minute, weekday = int(here_s % DAY_S) // 60, (int(here_s // DAY_S) + EPOCH_WEEKDAY) % 7
         if _holds(entry, minute, weekday):
             counts = {"prefill": entry.prefill, "decode": entry.decode}
             return {role: count for role, count in counts.items() if count is not None}
@@ -46,7 +53,9 @@ def planned_counts(entries: tuple[PeriodicEntry, ...], t_s: float) -> dict[str, 
 
 
 def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> NDArray[np.float64]:
-    """Return the count of a role for each minute of the week from Monday 00:00 UTC, NaN where none holds.
+    """Return the count of a role for each minute of the week from Monday 00:00, NaN where none holds.
+
+    The clock is that of the zone of the entries, which have one.
 
     As `planned_counts`: the first entry that holds counts, also where it leaves the role as it is.
     """
@@ -61,13 +70,84 @@ def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> NDArray[np.float
     return plan
 
 
+def periodic_policy(policy: Policy, entries: Sequence[PeriodicEntry], tz: str) -> Policy:
+    """Return a policy that follows a timetable in place of its primaries.
+
+    Parameters
+    ----------
+    policy
+        The policy of the service; its signals, bands and guards stay in it and decide nothing in this mode.
+    entries
+        The timetable; times of day are those of the clock of ``tz``. Its counts are brought within the bounds
+        of the policy, which hold the user's own limits.
+    tz
+        IANA name of the zone, e.g. ``Europe/Berlin``.
+    """
+    return replace(
+        policy,
+        mode="periodic",
+        periodic=tuple(
+            replace(
+                entry,
+                zone=tz,
+                decode=_within(entry.decode, policy.bounds.get("decode")),
+                prefill=_within(entry.prefill, policy.bounds.get("prefill")),
+            )
+            for entry in entries
+        ),
+    )
+
+
+def _within(count: int | None, bounds: Bounds | None) -> int | None:
+    return count if count is None or bounds is None else min(max(count, bounds.min), bounds.max)
+
+
+def cron_entries(policy: Policy) -> tuple[PeriodicEntry, ...]:
+    """Return the timetable of a policy as KEDA's cron triggers can hold it.
+
+    KEDA takes a trigger for active when its next end comes before its next start. So the two have to differ:
+    an entry of a whole day becomes two halves. And what the clock of the zone skips or repeats matters, in
+    the year in which the window of the policy ends and the next: an end that is skipped would leave its
+    trigger inactive from the day before, so it moves to the end of the stretch; a start at the beginning of
+    such a stretch would come a day early or an hour late, so it moves a minute ahead. A start inside it is
+    left: once a year it comes a day early, and once with the second pass of the repeated hour.
+    """
+    end = str(policy.window.get("end", ""))[:4]
+    year = int(end) if end.isdecimal() else RULES_YEAR
+    return tuple(part for entry in policy.periodic for part in _around_changes(entry, year))
+
+
+def _around_changes(entry: PeriodicEntry, year: int) -> Iterator[PeriodicEntry]:
+    years = (year, year + 1)
+    skipped = {one for y in years for one in skipped_times(entry.zone, y)}
+    changed = skipped | {one for y in years for one in repeated_times(entry.zone, y)}
+    first, last = _minutes(entry.start) % DAY_MINUTES, _minutes(entry.end) % DAY_MINUTES
+    start = first - any(first == begin for begin, _ in changed)
+    end = _not_in(last if last > first else last + DAY_MINUTES, skipped)
+    middle = _not_in(first + DAY_MINUTES // 2, changed)
+    spans = [(start, end)] if end - start < DAY_MINUTES else [(start, middle), (middle, end)]
+    for begin, finish in spans:
+        days = tuple(
+            DAYS[(DAYS.index(day[:3].lower()) + begin // DAY_MINUTES) % len(DAYS)] for day in entry.days
+        )
+        yield replace(entry, start=_clock(begin), end=_clock(finish), days=days)
+
+
+def _not_in(minute: int, stretches: Set[tuple[int, int]]) -> int:
+    """Return a time, moved to the end of the stretch of the day that it lies in."""
+    for first, last in sorted(stretches):
+        if first <= minute % DAY_MINUTES < (last or DAY_MINUTES):
+            return minute + (last - minute) % DAY_MINUTES
+    return minute
+
+
 def daily(need: Mapping[str, Sequence[int]], start_up_s: Mapping[str, float]) -> tuple[PeriodicEntry, ...]:
     """Return the timetable of every day that has the instances of each hour ready when the hour begins.
 
     Parameters
     ----------
     need
-        Instances per role, ``prefill`` and ``decode`` or one of them, in each hour of the day (UTC), 24 each.
+        Instances per role, ``prefill`` and ``decode`` or one of them, in each hour of the day, 24 each.
     start_up_s
         From asking for an instance to its first request, per role [s]: what an hour needs is asked for that
         much before it, rounded up to whole minutes.
@@ -99,6 +179,7 @@ def written(entry: PeriodicEntry) -> dict[str, Any]:
         "days": list(entry.days),
         "decode": entry.decode,
         "prefill": entry.prefill,
+        "zone": entry.zone,
     }
 
 

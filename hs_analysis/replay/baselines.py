@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hs_analysis.policy.model import PeriodicEntry
-from hs_analysis.policy.timetable import DAY_HOURS, DAY_MINUTES, DAY_S, daily, planned_counts
+from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
 from hs_analysis.replay.demand import Demand, Floats, answering_load, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, violation_probability
 from hs_analysis.replay.score import needed
 from hs_analysis.replay.simulate import Schedule, SimulationResult, combined_violation, simulate
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.clock import DAY_MINUTES, UTC_NAME, wall_clock_s
 from hs_analysis.schema.constants import HOUR_S, SUSTAINED_S
 
 
@@ -42,8 +43,12 @@ def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
     return counts
 
 
-def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, ...] | str:
-    """Return the timetable that a window's needs by hour of the day (UTC) make, or why there is none.
+def day_plan(
+    history: ServiceFrame, model: FleetModel, zone: str = UTC_NAME
+) -> tuple[PeriodicEntry, ...] | str:
+    """Return the timetable that a window's needs by hour of the day make, or why there is none.
+
+    Hours are those that the clock of ``zone`` shows.
 
     An hour needs what the highest 5-min load in it on any day does at the target, limited as in
     `static_peak`; the most recorded in it where no target is known.
@@ -52,9 +57,12 @@ def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, .
         return "a timetable knows prefill and decode pools"
     needs, parts = {}, demands(history)
     for role, pool in model.pools.items():
-        hours = np.concatenate([part.t_s % DAY_S // HOUR_S for part in parts]).astype(int)
+        shown = [wall_clock_s(part.t_s, zone) for part in parts]
+        hours = np.concatenate([t_s % DAY_S // HOUR_S for t_s in shown]).astype(int)
         # A 5-min mean that began in the hour before says what that hour needed.
-        own = np.concatenate([part.t_s % HOUR_S + part.window_s >= SUSTAINED_S for part in parts])
+        own = np.concatenate(
+            [t % HOUR_S + p.window_s >= SUSTAINED_S for t, p in zip(shown, parts, strict=True)]
+        )
         ran = np.concatenate([part.counts(role) for part in parts])
         counts = ran
         if pool.target is not None:
@@ -65,13 +73,15 @@ def day_plan(history: ServiceFrame, model: FleetModel) -> tuple[PeriodicEntry, .
         if np.unique(hours[known]).size < DAY_HOURS:
             return "the training window does not hold every hour of a day"
         needs[role] = [max(1, round(float(counts[known & (hours == h)].max()))) for h in range(DAY_HOURS)]
-    return daily(needs, {role: pool.start_up_s for role, pool in model.pools.items()})
+    entries = daily(needs, {role: pool.start_up_s for role, pool in model.pools.items()})
+    return tuple(replace(entry, zone=zone) for entry in entries)
 
 
 def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:
-    """Return the counts of a timetable whose entries hold over the whole of every day."""
-    day = [planned_counts(entries, 60.0 * minute) for minute in range(DAY_MINUTES)]
-    minutes = (part.t_s % DAY_S // 60).astype(int)
+    """Return the counts of a timetable of one zone whose entries hold over the whole of every day."""
+    same = tuple(replace(entry, zone=UTC_NAME) for entry in entries)
+    day = [planned_counts(same, 60.0 * minute) for minute in range(DAY_MINUTES)]
+    minutes = (wall_clock_s(part.t_s, entries[0].zone) % DAY_S // 60).astype(int)
     counts = {role: np.array([planned[role] for planned in day], float)[minutes] for role in day[0]}
     return Schedule(counts, running=False)
 

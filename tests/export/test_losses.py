@@ -18,6 +18,7 @@ OTHER_TEXT = {
     "days": ("sun",),
     "start": "07:00",
     "end": "21:00",
+    "zone": "Asia/Tokyo",
 }
 
 

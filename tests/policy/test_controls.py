@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,26 @@ def test_a_timetable_keeps_the_count_or_the_minimum_between_entries() -> None:
         decode[name] = batch.step(seen).counts["decode"].tolist()
     assert decode == {"heteroscale": [6, 6, 4], "keda": [7, 6, 2]}
     assert pools(replace(policy, controller="hpa")) == {}
+
+
+def test_a_timetable_is_run_on_the_clock_of_its_zone() -> None:
+    """Nine in Berlin over both changes; an end in the hour that is skipped comes at three for KEDA."""
+    entries = (
+        PeriodicEntry("09:00", "17:00", (), 6, None, "Europe/Berlin"),
+        PeriodicEntry("22:00", "02:30", ("sat",), 5, None, "Europe/Berlin"),
+    )
+    policy = plain_policy(mode="periodic", periodic=entries, bounds={"decode": Bounds(2, 50)})
+    moments = [
+        (2026, 3, 28, 8, 0), (2026, 3, 29, 7, 0), (2026, 10, 24, 7, 0), (2026, 10, 25, 8, 0),
+        (2026, 10, 25, 7, 59), (2026, 7, 5, 0, 45), (2026, 7, 5, 1, 0),
+    ]  # fmt: skip
+    t_s = np.array([datetime(*moment, tzinfo=UTC).timestamp() for moment in moments])  # type: ignore[misc]
+    seen = fleet({}, {"decode": [4] * len(moments)}, t_s=t_s)
+    decode = {}
+    for name in ("heteroscale", "keda"):
+        batch = batch_of([control_of(replace(policy, controller=name))] * len(moments))
+        decode[name] = batch.step(seen).counts["decode"].tolist()
+    assert decode == {"heteroscale": [6, 6, 6, 6, 4, 4, 4], "keda": [6, 6, 6, 6, 2, 5, 2]}
 
 
 def test_one_policy_runs_as_any_controller() -> None:

@@ -95,6 +95,7 @@ POLICY = st.builds(
             st.lists(TEXT, max_size=2).map(tuple),
             st.none() | COUNT,
             st.none() | COUNT,
+            st.just("Europe/Berlin"),
         ),
         max_size=2,
     ).map(tuple),
@@ -279,3 +280,18 @@ def test_errors_name_the_key(change: tuple[str, str], message: str) -> None:
     assert message in str(error.value)
     assert str(error.value).startswith("today.yaml")
     assert "\n" not in str(error.value)
+
+
+def test_a_timetable_without_a_zone_is_in_utc() -> None:
+    """Files of before have none; a zone that is not there is refused with its place."""
+    entry = PeriodicEntry("08:00", "20:00", (), 3, 2, "Europe/Berlin")
+    text = dump(plain_policy(mode="periodic", periodic=(entry,)))
+    assert load(text).periodic == (entry,)
+    line = "      zone: Europe/Berlin\n"
+    assert line in text
+    assert load(text.replace(line, "")).periodic == (replace(entry, zone="UTC"),)
+    with pytest.raises(InputError, match=r"spec\.periodic\[0\]\.zone: no such time zone 'Berlin'"):
+        load(text.replace(line, "      zone: Berlin\n"))
+    two = dump(plain_policy(mode="periodic", periodic=(entry, replace(entry, zone="Asia/Tokyo"))))
+    with pytest.raises(InputError, match=r"spec\.periodic: entries are in Asia/Tokyo and Europe/Berlin"):
+        load(two)
