@@ -51,6 +51,7 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.policy.rounding import rounded
+from hs_analysis.policy.timetable import periodic_policy
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
     NO_FAULT,
@@ -64,9 +65,11 @@ from hs_analysis.replay import (
     score_policies,
     try_signals,
 )
+from hs_analysis.replay.baselines import day_plan_of
 from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED
 from hs_analysis.schema.results import (
     CandidateScore,
@@ -619,6 +622,7 @@ def write_policies(work: Work) -> Outcome:
         chosen = chosen_policy(work.run, frame.service)
         if chosen is not None:
             made = with_knobs(made, chosen.knobs, chosen.controller)
+        made = in_mode(made, frame, derived, work.settings)
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
         decision = decide_on(replace(grounds, unserved_instances=count), _consequences(work, frame, made))
@@ -632,6 +636,21 @@ def write_policies(work: Work) -> Outcome:
         for policy in policies
     )
     return Outcome("; ".join(modes))
+
+
+def in_mode(policy: Policy, frame: ServiceFrame, derived: Derived, settings: Settings) -> Policy:
+    """Return a policy in the mode that was asked for: as it is, or with the timetable of its history.
+
+    Times are those of the zone of ``--tz``, else UTC. A history that makes no timetable leaves the policy as
+    it is, with the reason among its refusals.
+    """
+    if settings.policy_mode == "metric":
+        return policy
+    zone = settings.reading.tz or UTC_NAME
+    entries = day_plan_of(frame, derived, settings, zone)
+    if isinstance(entries, str):
+        return replace(policy, refusals=(*policy.refusals, f"no_timetable: {entries}"))
+    return periodic_policy(policy, entries, zone)
 
 
 def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:

@@ -19,12 +19,14 @@ import numpy as np
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
 from hs_analysis.replay.demand import Demand, Floats, answering_load, demands, peak, rows_of
-from hs_analysis.replay.fleet import FleetModel, PoolModel, violation_probability
+from hs_analysis.replay.fleet import FleetModel, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.score import needed
 from hs_analysis.replay.simulate import Schedule, SimulationResult, combined_violation, simulate
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import DAY_MINUTES, UTC_NAME, wall_clock_s
 from hs_analysis.schema.constants import HOUR_S, SUSTAINED_S
+from hs_analysis.schema.results import Derived
+from hs_analysis.schema.settings import Settings
 
 
 def static_peak(history: ServiceFrame, model: FleetModel) -> dict[str, int]:
@@ -75,6 +77,13 @@ def day_plan(
         needs[role] = [max(1, round(float(counts[known & (hours == h)].max()))) for h in range(DAY_HOURS)]
     entries = daily(needs, {role: pool.start_up_s for role, pool in model.pools.items()})
     return tuple(replace(entry, zone=zone) for entry in entries)
+
+
+def day_plan_of(
+    history: ServiceFrame, derived: Derived, settings: Settings, zone: str
+) -> tuple[PeriodicEntry, ...] | str:
+    """Return the timetable of a service by the clock of a zone, or why there is none: see `day_plan`."""
+    return day_plan(history, fit_fleet(history, derived, settings), zone)
 
 
 def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from replay.services import SETTINGS, VERDICTS, derived, pd_day
+from replay.services import SETTINGS, VERDICTS, derived, pd_day, plain_policy, service
 
 from hs_analysis.pipeline import policy_stages
-from hs_analysis.pipeline.policy_stages import TRAIN, Chosen, fault_rows, policy_primaries
+from hs_analysis.pipeline.policy_stages import (
+    TRAIN,
+    Chosen,
+    controller_of,
+    fault_rows,
+    in_mode,
+    policy_primaries,
+)
+from hs_analysis.policy.model import Bounds
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.settings import Beside, ControllerName, Document, Reading, Settings
 
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 
@@ -62,3 +74,52 @@ def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: None)
     found = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["no_stock"])
     assert found[0]["policy"] == "recorded"
+
+
+def three_days(hour_of: int) -> ServiceFrame:
+    """Return three equal days: 10,000 tokens/s in the eight hours from an hour of UTC on, else 2,000."""
+    hour = np.arange(3 * 1440) / 60 % 24
+    load = np.where((hour - hour_of) % 24 < 8, 10_000.0, 2_000.0)
+    return service({"decode": load}, {"decode": 9})
+
+
+@pytest.mark.parametrize(("tz", "wall"), [(None, 0), ("Europe/Berlin", 1), ("America/New_York", -5)])
+def test_the_timetable_of_a_history_is_on_the_clock_of_the_user(tz: str | None, wall: int) -> None:
+    """Eight in UTC, in winter, is nine in Berlin and three in New York; asked for a start-up time before."""
+    frame = three_days(8)
+    settings = replace(SETTINGS, policy_mode="periodic", reading=Reading(tz=tz))
+    found = in_mode(plain_policy(bounds={"decode": Bounds(1, 20)}), frame, derived(), settings)
+    assert found.mode == "periodic"
+    assert {entry.zone for entry in found.periodic} == {tz or "UTC"}
+    (busy,) = [entry for entry in found.periodic if entry.decode == 8]
+    assert (busy.start, busy.end) == (f"{7 + wall:02d}:56", f"{16 + wall:02d}:00")
+
+
+def test_a_history_without_every_hour_keeps_its_metrics() -> None:
+    """Twelve hours make no timetable: the policy follows its signals, and says why."""
+    policy = plain_policy()
+    found = in_mode(policy, pd_day(720), derived(), replace(SETTINGS, policy_mode="periodic"))
+    assert (found.mode, found.primaries) == (policy.mode, policy.primaries)
+    assert found.refusals[-1] == "no_timetable: the training window does not hold every hour of a day"
+    assert in_mode(policy, pd_day(720), derived(), SETTINGS) == policy
+
+
+KEDA, HPA = "keda.sh/v1alpha1\nkind: ScaledObject", "autoscaling/v2\nkind: HorizontalPodAutoscaler"
+
+
+@pytest.mark.parametrize(
+    ("target", "objects", "want"),
+    [
+        (None, (), "keda"),
+        (None, (HPA,), "hpa"),
+        (None, (HPA, KEDA), "keda"),
+        ("heteroscale", (HPA,), "heteroscale"),
+    ],
+)
+def test_the_controller_is_asked_for_or_that_of_today(
+    target: ControllerName | None, objects: tuple[str, ...], want: str
+) -> None:
+    """Without a target the kind of what runs today decides."""
+    texts = [f"apiVersion: {one}\nmetadata: {{name: a}}\nspec: {{}}\n" for one in objects]
+    beside = Beside(current=tuple(Document("today.yaml", text) for text in texts))
+    assert controller_of(Settings(target=target, beside=beside)) == want
