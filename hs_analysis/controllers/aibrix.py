@@ -23,10 +23,10 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Why,
     by_lane,
+    documented,
     key_of,
     round_up,
 )
-from hs_analysis.controllers.view import documented
 
 DOC = "https://aibrix.readthedocs.io/latest/features/autoscaling/metric-based-autoscaling.html"
 SOURCES = "https://github.com/vllm-project/aibrix, pkg/controller/podautoscaler (not in its documentation)"

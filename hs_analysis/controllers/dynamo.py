@@ -26,10 +26,10 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Why,
     by_lane,
+    documented,
     key_of,
     round_up,
 )
-from hs_analysis.controllers.view import documented
 
 DOC = "https://docs.nvidia.com/dynamo/latest/components/planner/planner-guide"
 SOURCES = "https://github.com/ai-dynamo/dynamo, components/src/dynamo/planner"

@@ -27,10 +27,10 @@ from hs_analysis.controllers.lanes import (
     Scraped,
     Why,
     by_lane,
+    documented,
     key_of,
     round_up,
 )
-from hs_analysis.controllers.view import documented
 from hs_analysis.schema.clock import UTC_NAME, wall_clock_s
 
 Mode = Literal["metric", "periodic", "hold"]

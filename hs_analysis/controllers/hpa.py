@@ -30,10 +30,10 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     Why,
+    documented,
     key_of,
     round_up,
 )
-from hs_analysis.controllers.view import documented
 
 DOC = "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"
 

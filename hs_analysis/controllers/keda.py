@@ -19,8 +19,7 @@ import numpy as np
 
 from hs_analysis.controllers import hpa
 from hs_analysis.controllers.hpa import Hpa, HpaBatch, numbers
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why
-from hs_analysis.controllers.view import documented
+from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why, documented
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
 PROMETHEUS_DOC = "https://keda.sh/docs/latest/scalers/prometheus/"

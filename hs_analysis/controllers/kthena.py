@@ -17,8 +17,7 @@ import numpy as np
 
 from hs_analysis.controllers import hpa
 from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, RatePolicy, Rules, numbers
-from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why
-from hs_analysis.controllers.view import documented
+from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why, documented
 
 SOURCES = "https://github.com/volcano-sh/kthena, pkg/apis/workload/v1alpha1"
 

@@ -4,6 +4,8 @@ A lane is one controller on one fleet: a candidate policy, a baseline, or one of
 of a batch have controllers of one structure (the same signals and kinds of rule) and differ in numbers, so
 that a rule is written once for arrays; a single controller is a batch of one. Why a lane decided what it did
 is a code (`Why`), which `in_words` turns into a sentence where somebody reads it.
+
+How a parameter of a controller says where its default comes from.
 """
 
 from __future__ import annotations
@@ -282,3 +284,8 @@ def _taken(value: Any, lanes: Integers) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_taken(one, lanes) for one in value)
     return value
+
+
+def documented(unit: str, source: str) -> dict[str, str]:
+    """Return the metadata of a parameter's field: its unit and where its default is documented."""
+    return {"unit": unit, "source": source}

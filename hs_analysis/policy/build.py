@@ -29,7 +29,7 @@ from hs_analysis.policy.model import (
     Policy,
     Primary,
     Ratio,
-    Reading,
+    SignalReading,
     SoftScaleIn,
     Step,
     Target,
@@ -224,12 +224,12 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
     return bounds
 
 
-def _reading(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> Reading:
+def _reading(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> SignalReading:
     """Return how far back the signals are read: the newest minute, but no less than four of their scrapes."""
     infos = [frame.info(signal, role) or frame.info(signal, "service") for signal, role in primaries]
     scrapes = [info.interval_s for info in infos if info is not None and math.isfinite(info.interval_s)]
     window_s = max([SHORTEST_S, frame.window_s, *(SCRAPES_PER_WINDOW * every for every in scrapes)])
-    return Reading(float(math.ceil(window_s)), max(SUSTAINED_S, window_s))
+    return SignalReading(float(math.ceil(window_s)), max(SUSTAINED_S, window_s))
 
 
 def _evened_out(usual: float, settings: Settings) -> int:

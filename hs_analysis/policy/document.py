@@ -19,7 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
 from hs_analysis.policy import timetable
-from hs_analysis.policy.model import Policy, Primary, Ratio, Reading, Target
+from hs_analysis.policy.model import Policy, Primary, Ratio, SignalReading, Target
 from hs_analysis.policy.parse import parse_policy
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _ratio(ratio: Ratio) -> CommentedMap:
     return found | {"gpu_types": _map(**weights)} if weights else found
 
 
-def _reading(reading: Reading) -> CommentedMap:
+def _reading(reading: SignalReading) -> CommentedMap:
     """Return the reading; what each direction follows is the same in every policy."""
     return _map(
         **{

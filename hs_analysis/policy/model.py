@@ -78,7 +78,7 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SignalReading:
     """What of a signal is compared with its target [s].
 
     Growth follows the newest mean over ``window_s``, shrinking the highest of those that ended in the last
@@ -211,7 +211,7 @@ class Policy:
     window_s: float = 60.0
     start_up_s: dict[str, float] = field(default_factory=dict)
     controller: Runner = "keda"
-    reading: Reading = field(default_factory=Reading)
+    reading: SignalReading = field(default_factory=SignalReading)
     replay: dict[str, object] = field(default_factory=dict)
 
     @property

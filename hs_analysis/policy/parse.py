@@ -15,8 +15,8 @@ from hs_analysis.policy.model import (
     Policy,
     Primary,
     Ratio,
-    Reading,
     Runner,
+    SignalReading,
     SoftScaleIn,
     Step,
     Target,
@@ -84,7 +84,7 @@ def parse_policy(document: object, where: str) -> Policy:
         window_s=evaluation.number("window_s"),
         start_up_s=_numbers(evaluation.node("start_up_s")),
         controller=_controller(spec),
-        reading=spec.child("reading", _reading) if "reading" in spec.data else Reading(),
+        reading=spec.child("reading", _reading) if "reading" in spec.data else SignalReading(),
         replay=status.plain("replay"),
     )
     zones = sorted({entry.zone for entry in policy.periodic})
@@ -111,10 +111,10 @@ def _controller(spec: Node) -> Runner:
     return spec.text("controller", ("heteroscale", "keda", "hpa"))  # type: ignore[return-value]
 
 
-def _reading(node: Node) -> Reading:
+def _reading(node: Node) -> SignalReading:
     node.text("out", ("newest",))
     node.text("in", ("highest",))
-    found = Reading(node.number("window_s"), node.number("over_s"))
+    found = SignalReading(node.number("window_s"), node.number("over_s"))
     for key, value in (("window_s", found.window_s), ("over_s", found.over_s)):
         if value <= 0:
             raise node.wrong(key, f"expected more than 0, found {value!r}")

@@ -26,7 +26,7 @@ from hs_analysis.replay.constants import (
     WATCHED,
 )
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, fill, rows_of
-from hs_analysis.replay.fleet import FleetModel, Pool
+from hs_analysis.replay.fleet import FleetModel, PoolLanes
 from hs_analysis.replay.simulate import Control, Lot, Run, Strike, any_of, violations
 from hs_analysis.schema import names as choices
 from hs_analysis.schema.constants import MAJORITY
@@ -94,35 +94,35 @@ class Fault:
     name: str
     text: str
     scrape: Callable[[Scrape], Floats] | None = None
-    begins: Callable[[Pool, Mask], None] | None = None
-    ends: Callable[[Pool, Mask], None] | None = None
+    begins: Callable[[PoolLanes, Mask], None] | None = None
+    ends: Callable[[PoolLanes, Mask], None] | None = None
     roles: tuple[str, ...] = ()
     demand: Callable[[float, float], float] | None = None
 
 
-def _block(pool: Pool, lanes: Mask) -> None:
+def _block(pool: PoolLanes, lanes: Mask) -> None:
     pool.blocked = pool.blocked | lanes
 
 
-def _unblock(pool: Pool, lanes: Mask) -> None:
+def _unblock(pool: PoolLanes, lanes: Mask) -> None:
     pool.blocked = pool.blocked & ~lanes
     pool.restart(lanes)
 
 
-def _sell_out(pool: Pool, lanes: Mask) -> None:
+def _sell_out(pool: PoolLanes, lanes: Mask) -> None:
     pool.stock = np.where(lanes, pool.ready + pool.starting.sum(axis=0) + pool.stuck, pool.stock)
 
 
-def _restock(pool: Pool, lanes: Mask) -> None:
+def _restock(pool: PoolLanes, lanes: Mask) -> None:
     pool.stock = np.where(lanes, math.inf, pool.stock)
     pool.launch()
 
 
-def _lose(pool: Pool, lanes: Mask) -> None:
+def _lose(pool: PoolLanes, lanes: Mask) -> None:
     pool.lose(np.where(lanes, np.maximum(1.0, np.floor(LOST_SHARE * pool.ready)), 0.0))
 
 
-def _misjudge(pool: Pool, lanes: Mask) -> None:
+def _misjudge(pool: PoolLanes, lanes: Mask) -> None:
     fewer = np.maximum(1.0, np.floor(RATIO_SHARE * pool.desired))
     pool.ask(np.where(lanes, fewer, pool.desired))
 
@@ -197,7 +197,7 @@ class FaultStrike(Strike):
         factors = [fault.demand(since_s, start_up_s) if fault.demand else 1.0 for fault in self.faults]
         return np.array(factors)[self.of_lane]
 
-    def before_row(self, row: int, pools: Mapping[str, Pool]) -> None:
+    def before_row(self, row: int, pools: Mapping[str, PoolLanes]) -> None:
         """Strike the pools before the first row of the fault, and let go before the first after it."""
         if row not in (self.stretch.first, self.stretch.last):
             return

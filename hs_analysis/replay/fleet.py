@@ -275,7 +275,7 @@ def violation_probability(
     return np.where(age_s > BACKLOG_S, 1.0, probability)
 
 
-class Pool:
+class PoolLanes:
     """One pool of every lane while time runs: what is asked for, starts, is ready, and waits to be served.
 
     All state is of shape (lanes,), but for ``starting``, shape (rows that a start takes + 1, lanes): what was

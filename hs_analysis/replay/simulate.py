@@ -18,7 +18,7 @@ import polars as pl
 from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
 from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load
-from hs_analysis.replay.fleet import FleetModel, Pool, violation_probability
+from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.readings import Passed, Readings, SameState, read_from
 from hs_analysis.schema.frames import TIMELINE, check
@@ -162,7 +162,7 @@ class Strike:
     def demand_factor(self, row: int) -> Floats | None:
         """Return what the demand of a row is multiplied by, shape (lanes,); None for nothing."""
 
-    def before_row(self, row: int, pools: Mapping[str, Pool]) -> None:
+    def before_row(self, row: int, pools: Mapping[str, PoolLanes]) -> None:
         """Act on the pools before a row is decided."""
 
     def scraped(self, row: int, key: Key, true: Floats, lot: Lot) -> Floats:  # noqa: ARG002 - overridden
@@ -208,7 +208,7 @@ class Run:
         self.step_s = demand.window_s / self.steps
         start = {role: max(1.0, float(np.round(_first(demand.counts(role))))) for role in roles}
         self.pools = {
-            role: Pool(model.pools[role], np.full(lanes, start[role]), demand.window_s, self.steps)
+            role: PoolLanes(model.pools[role], np.full(lanes, start[role]), demand.window_s, self.steps)
             for role in roles
         }
         self.first = self.row = 0

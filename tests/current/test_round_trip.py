@@ -11,16 +11,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.current import Definitions, read_definitions, read_manifests, translate
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import (
-    Bounds,
-    Cooldown,
-    Hysteresis,
-    Primary,
-    Ratio,
-    Reading,
-    Step,
-    Target,
-)
+from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, Primary, Ratio, SignalReading, Step, Target
 
 CATALOGUE = load_catalogue()
 DECODE = ("decode_tps", "decode", 'sum(rate(vllm:generation_tokens_total{job="vllm-decode"}[1m]))', "sum")
@@ -55,7 +46,7 @@ def policies(draw, controller):
         controller=controller,
         primaries=primaries,
         pd_ratio=Ratio(1, 1, value, value, value, 0.1, "ok") if len(primaries) == 1 else None,
-        reading=Reading(60.0, float(draw(st.integers(0, 3600)))),
+        reading=SignalReading(60.0, float(draw(st.integers(0, 3600)))),
         hysteresis={
             role: Hysteresis(round(1.0 + draw(digits(0.0, 0.9)), 4), round(1.0 - draw(digits(0.0, 0.9)), 4))
             for role in least
@@ -94,7 +85,7 @@ def test_a_pool_tied_to_the_mean_of_another_is_written_and_not_replayed():
         service="demo/m-large",
         controller="hpa",
         primaries=(Primary(*USAGE[:2], "", USAGE[2], "vllm", Target(0.6), "mean"),),
-        reading=Reading(60.0, 300.0),
+        reading=SignalReading(60.0, 300.0),
     )
     found = back(policy, "hpa", (1, 35))
     assert found.scaler.pools == {"decode": control_of(policy).pools["decode"]}

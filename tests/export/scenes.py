@@ -16,7 +16,7 @@ from hs_analysis.policy.model import (
     Policy,
     Primary,
     Ratio,
-    Reading,
+    SignalReading,
     SoftScaleIn,
     Step,
     Target,
@@ -102,7 +102,7 @@ def full_policy(**changes) -> Policy:
         "window_s": 60.0,
         "start_up_s": {"decode": 240.0},
         "controller": "keda",
-        "reading": Reading(60.0, 300.0),
+        "reading": SignalReading(60.0, 300.0),
         "replay": {"gpu_hours": 10.0},
     }
     return Policy(**{**items, **changes})

@@ -10,7 +10,7 @@ from export.scenes import full_policy
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, RatePolicy, Rules
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.kubernetes import behavior_of
-from hs_analysis.policy.model import Reading, Step, Target
+from hs_analysis.policy.model import SignalReading, Step, Target
 
 TWO = (RatePolicy("Pods", 2, 60.0), RatePolicy("Percent", 10, 120.0))
 
@@ -76,7 +76,7 @@ def test_a_policy_of_the_very_controller_is_held_but_for_what_it_can_not_say(tar
 
 def test_a_number_that_the_object_can_not_hold_is_a_loss():
     """Windows are cut at an hour and shares are whole percents; what nothing limits is dropped."""
-    policy = full_policy(reading=Reading(60.0, 7200.0), step=Step(1.0, None, 0.125))
+    policy = full_policy(reading=SignalReading(60.0, 7200.0), step=Step(1.0, None, 0.125))
     losses = {loss.item: loss for loss in export(policy, "keda").losses}
     assert "300" in losses["reading.window_s"].text, "the range of the recorded expression"
     assert "3600" in losses["reading.over_s"].text

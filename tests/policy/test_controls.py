@@ -24,7 +24,7 @@ from hs_analysis.policy.model import (
     PeriodicEntry,
     Policy,
     Ratio,
-    Reading,
+    SignalReading,
     SoftScaleIn,
     Step,
 )
@@ -45,7 +45,7 @@ def test_heteroscale_has_every_knob() -> None:
         controller="heteroscale",
         guards=(guard(),),
         soft_scale_in=SoftScaleIn(120.0, "ttft > 1 s"),
-        reading=Reading(60.0, 600.0),
+        reading=SignalReading(60.0, 600.0),
         step=Step(0.5, None, 0.25),
         cooldown={"prefill": Cooldown(None, None), "decode": Cooldown(60.0, 300.0)},
         bounds={"decode": Bounds(2, 9)},
@@ -110,7 +110,7 @@ def test_limits_of_the_policy_become_rate_policies() -> None:
         controller="hpa",
         step=Step(1.0, 0.254, 0.5),
         cooldown={"prefill": Cooldown(0.0, None), "decode": Cooldown(120.0, 3000.0)},
-        reading=Reading(60.0, 7200.0),
+        reading=SignalReading(60.0, 7200.0),
     )
     found = pools(policy)
     assert found["decode"].up.policies == (RatePolicy("Percent", 25, 120.0),)

@@ -26,7 +26,7 @@ from hs_analysis.policy.model import (
     Policy,
     Primary,
     Ratio,
-    Reading,
+    SignalReading,
     SoftScaleIn,
     Step,
     Target,
@@ -111,7 +111,7 @@ POLICY = st.builds(
     window_s=NUMBER,
     start_up_s=by_role(NUMBER),
     controller=st.sampled_from(["heteroscale", "keda", "hpa"]),
-    reading=st.builds(Reading, NUMBER, NUMBER),
+    reading=st.builds(SignalReading, NUMBER, NUMBER),
     replay=PLAIN,
 )
 
@@ -155,7 +155,7 @@ def test_the_schema_before_is_still_read() -> None:
     target = policy.primaries[0].target_per_instance
     assert (target.value, target.capacity, target.headroom_ratio) == (2811.1, None, None)
     assert (policy.recommended, policy.confidence) == (True, "high")
-    assert (policy.controller, policy.reading) == ("keda", Reading(60.0, 300.0))
+    assert (policy.controller, policy.reading) == ("keda", SignalReading(60.0, 300.0))
     assert load(dump(policy)) == policy
 
 
@@ -175,7 +175,7 @@ def test_keys_of_before_are_read_over() -> None:
 
 def test_the_reading_says_what_each_direction_follows() -> None:
     """The words are fixed: a file that asks for another reading is refused, naming the key."""
-    text = dump(plain_policy(reading=Reading(60.0, 600.0)))
+    text = dump(plain_policy(reading=SignalReading(60.0, 600.0)))
     assert YAML(typ="safe").load(text)["spec"]["reading"] == {
         "window_s": 60.0, "out": "newest", "in": "highest", "over_s": 600.0,
     }  # fmt: skip

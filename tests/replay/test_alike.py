@@ -6,10 +6,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+from hs_analysis.replay.alike import Alike
 from replay.services import SETTINGS, derived, guard, plain_policy, primary, service
 
 from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
-from hs_analysis.replay.alike import Alike
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings

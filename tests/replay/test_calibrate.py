@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+from hs_analysis.replay.control import Schedule
 from replay.services import D_CAPACITY, SETTINGS, derived, service
 
 from hs_analysis.replay.backtest import replay_service
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import simulate

@@ -17,7 +17,7 @@ from hs_analysis.replay.backtest import replay_service_faults, sizing
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.demand import demands, taking_over
 from hs_analysis.replay.faults import FAULTS, Stretch, faults_named
-from hs_analysis.replay.fleet import Pool, fit_fleet
+from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.signals import kept_ratio
 from hs_analysis.replay.simulate import Simulation, combined_violation, simulate
 
@@ -218,7 +218,7 @@ def test_faults_cost_what_they_should(table: dict) -> None:
 
 def test_stock_holds_what_waits_and_releases_it() -> None:
     """Without stock an increase waits and is not paid for; with it, it starts."""
-    pool = Pool(MODEL.pools["decode"], 4.0)
+    pool = PoolLanes(MODEL.pools["decode"], 4.0)
     pool.stock = 5.0
     pool.ask(8.0, 0.0)
     assert (pool.pending, pool.starting) == (3.0, [(240.0, 1.0)])
@@ -246,7 +246,7 @@ def test_what_finds_no_stock_is_not_paid_for() -> None:
 
 def test_lost_instances_come_back_after_a_start_up() -> None:
     """They are started anew, within the stock."""
-    pool = Pool(MODEL.pools["decode"], 4.0)
+    pool = PoolLanes(MODEL.pools["decode"], 4.0)
     pool.lose(1.0, 0.0)
     assert (pool.ready, pool.desired) == (3.0, 4.0)
     pool.advance(239.0)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, pd_day, service
 
 from hs_analysis.replay.demand import demands
-from hs_analysis.replay.fleet import FleetModel, Pool, PoolModel, fit_fleet, violation_probability
+from hs_analysis.replay.fleet import FleetModel, PoolLanes, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.simulate import simulate
 from hs_analysis.schema.results import Startup
 from hs_analysis.schema.settings import Settings
@@ -25,7 +25,7 @@ PAIRED = {"prefill": replace(MODEL, role="prefill", judged=("ttft",)), "decode":
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.sampled_from([0.0, 60.0, 240.0, 250.0]))
 def test_ready_is_the_least_desired_over_the_last_start_up(counts: list[int], start_up_s: float) -> None:
     """Cohorts that start late give the same ready count as the rolling minimum of what was asked for."""
-    pool = Pool(replace(MODEL, start_up_s=start_up_s), counts[0])
+    pool = PoolLanes(replace(MODEL, start_up_s=start_up_s), counts[0])
     asked = [(-math.inf, counts[0])]
     for step, count in enumerate(counts):
         t_s = step * 60.0
@@ -41,7 +41,7 @@ def test_ready_is_the_least_desired_over_the_last_start_up(counts: list[int], st
 
 def test_restored_instances_are_ready_at_once() -> None:
     """What never stopped running serves again without a start-up."""
-    pool = Pool(MODEL, 6)
+    pool = PoolLanes(MODEL, 6)
     pool.ask(4, 0.0)
     pool.ask(7, 60.0, restored=2)
     assert (pool.desired, pool.ready) == (7, 6)

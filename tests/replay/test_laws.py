@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hs_analysis.replay.control import Control, Schedule
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from replay.services import SETTINGS, built, derived, pd_day, service
@@ -13,7 +14,6 @@ from replay.services import SETTINGS, built, derived, pd_day, service
 from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.controllers.dynamo import DynamoLoad
 from hs_analysis.replay.backtest import sizing
-from hs_analysis.replay.control import Control, Schedule
 from hs_analysis.replay.demand import Demand, demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.simulate import SimulationResult, simulate

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 import simpy
+from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import P_CAPACITY, SETTINGS, derived, pd_day, service
 from replay.theory import erlang_c, md1_mean_wait, mmc_wait_tail, poisson_times, waits
 
-from hs_analysis.replay.control import Schedule
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
 from hs_analysis.replay.simulate import simulate

@@ -13,7 +13,7 @@ from replay.services import SETTINGS, derived, service
 from hs_analysis.controllers import hpa, keda
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.view import PoolView
+from hs_analysis.controllers.lanes import PoolView
 from hs_analysis.replay.demand import demands, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings

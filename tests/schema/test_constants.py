@@ -35,7 +35,7 @@ FINE = {
     "policy/timetable.py": {"DAY_S", "DAY_HOURS", "DAY_MINUTES", "EPOCH_WEEKDAY"},
     "replay/alike.py": {"SAME"},
     "controllers/dynamo.py": {"PREFILL_LIMITS", "DECODE_LIMITS"},
-    "controllers/view.py": {"ROUNDING"},
+    "controllers/lanes.py": {"ROUNDING"},
     "replay/fault_outcomes.py": {"PLACES"},
     "replay/hindsight.py": {"HIGHEST_PRICE", "HALVINGS", "BUDGETS"},
     "replay/signals.py": {"BEYOND_POINTS"},
