@@ -225,9 +225,13 @@ def read_current(folder: Path, service: str) -> dict[str, Any]:
 
 
 def expressions(
-    frame: ServiceFrame, keys: Iterable[Key], series: pl.DataFrame, catalogue: Catalogue
+    frame: ServiceFrame,
+    keys: Iterable[Key],
+    series: pl.DataFrame,
+    catalogue: Catalogue,
+    window_s: float = SHORTEST_S,
 ) -> tuple[dict[Key, str], list[str]]:
-    """Return the PromQL of signals for the user's own Prometheus, and what to know of it."""
+    """Return the PromQL of signals over a range [s] for the user's Prometheus, and what to know of it."""
     metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
     queries: dict[Key, str] = {}
     warnings: list[str] = []
@@ -240,7 +244,7 @@ def expressions(
         recipe = next((s for s in recipes if s is not None), None)
         if recipe is None:
             continue
-        width = max(SHORTEST_S, frame.window_s)
+        width = max(window_s, frame.window_s)
         found = expression(known, recipe, info.role, series, service=frame.service, window_s=width)
         queries[(signal, info.role)] = found.expr
         warnings += found.warnings

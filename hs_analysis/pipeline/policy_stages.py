@@ -70,6 +70,7 @@ from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
+from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED
 from hs_analysis.schema.results import (
     CandidateScore,
@@ -260,10 +261,12 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
         for name, primaries in candidate_primaries(verdicts, derived).items()
     }
     held = [name for name, policy in made.items() if can_hold(policy, controller)]
-    return {
-        name: with_knobs(made[signals], knobs, controller)
-        for name, (signals, knobs) in knobs_by_name(held, controller).items()
-    }
+    found: dict[str, Policy] = {}
+    for name, (signals, knobs) in knobs_by_name(held, controller).items():
+        policy = with_knobs(made[signals], knobs, controller)
+        if policy not in found.values():  # where scrapes are rare, two ranges are the same
+            found[name] = policy
+    return found
 
 
 def read_scores(folder: Path, service: str) -> tuple[CandidateScore, ...]:
@@ -518,7 +521,7 @@ def _fitted(
         read_derived(work.run, frame.service, fit),
     )
     primaries, _ = policy_primaries(work.run, frame.service, fit)
-    queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings))
+    queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.window_s)
     made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, {})
     return with_knobs(made, chosen.knobs, chosen.controller)
 
@@ -614,12 +617,13 @@ def write_policies(work: Work) -> Outcome:
         verdicts = read_verdicts(work.run, frame.service)
         primaries, _ = policy_primaries(work.run, frame.service)
         keys = [*primaries, *((v.signal, v.role) for v in verdicts if v.signal in ("ttft", "tbt"))]
-        queries, warnings = expressions(frame, keys, series, catalogue_of(work.settings))
+        chosen = chosen_policy(work.run, frame.service)
+        window_s = chosen.knobs.window_s if chosen else SHORTEST_S
+        queries, warnings = expressions(frame, keys, series, catalogue_of(work.settings), window_s)
         lost = [one for one in unserved if frame.service in one.beside]
         meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
-        chosen = chosen_policy(work.run, frame.service)
         if chosen is not None:
             made = with_knobs(made, chosen.knobs, chosen.controller)
         made = in_mode(made, frame, derived, work.settings)
