@@ -420,6 +420,22 @@ class SyncGrid:
         return replace(self, rows=(self.rows[0][:, lanes], self.rows[1][:, lanes]), back=(up, down))
 
 
+GROWS, SHRINKS, HOLDS, STEP_LIMIT, BOUND = (
+    int(one) for one in (Why.GROWS, Why.SHRINKS, Why.HOLDS, Why.STEP_LIMIT, Why.BOUND)
+)  # plain numbers: members of an enumeration are slow to look up, once a row and pool
+
+
+def _why(count: Floats, start: Floats, limited: Mask, bounded: Mask) -> Integers:
+    """Return the codes of counts after a row."""
+    code = np.full(count.shape, HOLDS)
+    if count is not start:
+        code[count > start] = GROWS
+        code[count < start] = SHRINKS
+        code[limited] = STEP_LIMIT
+    code[bounded] = BOUND
+    return code
+
+
 def _sync_ages(slots: Integers, at: int, syncs: int, sync_s: float, window_s: float) -> Floats:
     """Return how long before sync ``at`` of a row the syncs lie that are ``slots`` back [s]."""
     rows = np.maximum(0, slots - at - 1) // syncs + (slots > at)
@@ -578,7 +594,11 @@ class HpaBatch:
         recent = bool((age_s < max(self.up.window_s.max(), self.down.window_s.max())).any())
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
+        ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
         for at in range(grid.syncs):
+            if rush is None and (at or not outside.any()) and self._is_settled(count, able, *ends):
+                self._let_pass(grid.syncs - at)
+                break
             low = self._row_of(lowest, grid.rows[0][at])
             high = self._row_of(highest, grid.rows[1][at])
             if recent:
@@ -597,10 +617,7 @@ class HpaBatch:
             bounded |= able & (count != allowed)
             self.changed = self.changed + (count - before)
             self.changes.add(self.changed)
-        code = np.where(count > start, Why.GROWS, np.where(count < start, Why.SHRINKS, Why.HOLDS))
-        code[limited] = Why.STEP_LIMIT
-        code[bounded] = Why.BOUND
-        return count, code.astype(np.int64)
+        return count, _why(count, start, limited, bounded)
 
     def _is_settled(self, count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
         """Say whether no sync of the rest of the row changes a count.

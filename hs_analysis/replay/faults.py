@@ -211,12 +211,12 @@ class FaultStrike(Strike):
         """Return what is scraped of a row instead of what is true."""
         past = self.true.setdefault((lot.where.start, key), [])
         if not past:
-            past.extend(lot.readings.scraped[key].last()[-self.lag - 1 :])
+            past.extend(lot.slots.scraped[key].last()[-self.lag - 1 :])
         past.append(true)
         if row not in self.stretch:
             return true
         shown, own = true.copy(), self.of_lane[lot.where]
-        before = lot.readings.scraped[key].last()[-1]
+        before = lot.slots.scraped[key].last()[-1]
         late = past[max(0, len(past) - 1 - self.lag)]
         for number, fault in enumerate(self.faults):
             if fault.scrape is not None:

@@ -118,15 +118,59 @@ class History:
         return other
 
 
-class Readings:
-    """What the controllers of a batch scrape: per slot the last rows of each lane.
+class Slots:
+    """What the controllers of a batch scraped: per slot the last rows of each of its lanes.
 
     Parameters
     ----------
-    slots
-        Per slot the reading (signal, role) that it holds in each lane.
-    reach_s
-        How far back they are read [s].
+    held
+        Per slot the number of the reading that it holds in each lane.
+    depth
+        How many rows are kept.
+    before
+        What each reading was in the rows before the first one, shape (rows,) each.
+    """
+
+    def __init__(
+        self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float
+    ) -> None:
+        self.held, self.window_s = held, window_s
+        self.scraped = {
+            slot: History(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
+            for slot, numbers in held.items()
+        }
+
+    def of(self, table: Floats) -> dict[Key, Floats]:
+        """Return what the slots hold of a row of all readings, shape (keys, lanes of the batch)."""
+        lanes = np.arange(table.shape[1])
+        return {slot: table[0] if len(table) == 1 else table[held, lanes] for slot, held in self.held.items()}
+
+    def record(self, values: Mapping[Key, Floats]) -> None:
+        """Keep what was scraped of a row."""
+        for slot, value in values.items():
+            self.scraped[slot].add(value)
+
+    def seen(self) -> Scraped:
+        """Return what the controllers may look at."""
+        return Scraped(self.window_s, {slot: history.last() for slot, history in self.scraped.items()})
+
+    def take(self, lanes: Integers) -> Self:
+        """Return what some lanes scraped."""
+        other = copy(self)
+        other.held = {slot: held[lanes] for slot, held in self.held.items()}
+        other.scraped = {slot: history.take(lanes) for slot, history in self.scraped.items()}
+        return other
+
+
+class Readings:
+    """What signals read in every lane of a run, row by row.
+
+    Parameters
+    ----------
+    keys
+        Readings (signal, role), each once.
+    depth
+        Rows for which it is kept which instances reported.
     demand, model
         What was recorded, and how signals answer.
     lanes
@@ -134,17 +178,9 @@ class Readings:
     """
 
     def __init__(
-        self,
-        slots: Mapping[Key, Sequence[Key]],
-        reach_s: float,
-        demand: Demand,
-        model: FleetModel,
-        lanes: int,
+        self, keys: Sequence[Key], depth: int, demand: Demand, model: FleetModel, lanes: int
     ) -> None:
-        self.demand, self.window_s = demand, demand.window_s
-        self.keys = tuple(dict.fromkeys(key for held in slots.values() for key in held))
-        self.held = {slot: np.array([self.keys.index(key) for key in held]) for slot, held in slots.items()}
-        depth = rows_of(reach_s, demand.window_s)
+        self.demand, self.window_s, self.keys = demand, demand.window_s, tuple(keys)
         self.at = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
         self.columns = {key: demand.column(*at) for key, at in self.at.items()}
         self.models = {key: model.signals.get(at) for key, at in self.at.items()}
@@ -170,43 +206,31 @@ class Readings:
             for role in (demand.offered if longest else ())
             for name in ("served", "ready", "wait")
         }
-        before = [demand.past(*at) for at in self.at.values()]
-        self.scraped = {
-            slot: History(depth, lanes, np.stack([before[key] for key in held.tolist()], axis=1))
-            for slot, held in self.held.items()
-        }
         self.reporting = {
             role: History(depth, lanes, demand.past("instances", role)) for role in demand.offered
         }
 
-    def read(self, row: int, passed: Passed, state: SameState) -> dict[Key, Floats]:
-        """Return what each slot reads in a completed row, NaN where it was not there. Shape (lanes,)."""
+    def read(self, row: int, passed: Passed, state: SameState) -> Floats:
+        """Return what each signal reads in a completed row, NaN where it was not there.
+
+        Shape (keys, lanes).
+        """
         for (name, role), past in self.past.items():
             past.add(getattr(passed, name)[role])
         for role, counts in self.reporting.items():
             counts.add(passed.ready[role])
-        every = [self._reading(key, row, passed, state) for key in self.keys]
+        found = np.empty((len(self.keys), passed.factor.size))
+        for number, key in enumerate(self.keys):
+            found[number] = self._reading(key, row, passed, state)
         self.was_altered = passed.altered
-        lanes = np.arange(passed.factor.size)
-        table = np.stack(every) if len(every) > 1 else None
-        return {slot: every[0] if table is None else table[held, lanes] for slot, held in self.held.items()}
-
-    def record(self, values: Mapping[Key, Floats]) -> None:
-        """Keep what was scraped of a row."""
-        for key, value in values.items():
-            self.scraped[key].add(value)
-
-    def seen(self) -> Scraped:
-        """Return what the controllers may look at."""
-        return Scraped(self.window_s, {key: history.last() for key, history in self.scraped.items()})
+        return found
 
     def take(self, lanes: Integers) -> Self:
         """Return the readings of some lanes."""
         other = copy(self)
         other.was_altered = self.was_altered[lanes]
-        other.held = {slot: held[lanes] for slot, held in self.held.items()}
         other.off = {key: rows[lanes] for key, rows in self.off.items()}
-        for name in ("past", "scraped", "reporting"):
+        for name in ("past", "reporting"):
             setattr(other, name, {key: one.take(lanes) for key, one in getattr(self, name).items()})
         return other
 

@@ -17,10 +17,10 @@ import polars as pl
 
 from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load
+from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
-from hs_analysis.replay.readings import Passed, Readings, SameState, read_from
+from hs_analysis.replay.readings import Passed, Readings, SameState, Slots, read_from
 from hs_analysis.schema.frames import TIMELINE, check
 
 STEP_S = 15.0
@@ -141,11 +141,11 @@ class Lot:
 
     where: slice
     batch: Batch
-    readings: Readings
+    slots: Slots
 
     def take(self, where: slice, lanes: Integers) -> Lot:
         """Return the same controllers on other lanes."""
-        return Lot(where, self.batch.take(lanes), self.readings.take(lanes))
+        return Lot(where, self.batch.take(lanes), self.slots.take(lanes))
 
 
 @dataclass(frozen=True)
@@ -215,7 +215,7 @@ class Run:
         self.waiting = np.zeros(lanes)
         self.state = SameState(demand, lanes)
         self.draining = {role: np.zeros(lanes) for role in roles}
-        self.lots, self.fixed = self._placed(groups)
+        self.lots, self.fixed, self.readings = self._placed(groups)
         self.log = _Log.blank(roles, demand.rows, lanes)
 
     @property
@@ -252,7 +252,8 @@ class Run:
         own = np.concatenate(taken)
         other.pools = {role: pool.take(own) for role, pool in self.pools.items()}
         other.draining = {role: counts[own] for role, counts in self.draining.items()}
-        other.waiting, other.state, other.order = self.waiting[own], self.state.take(own), self.order[own]
+        other.waiting, other.order = self.waiting[own], self.order[own]
+        other.state, other.readings = self.state.take(own), self.readings.take(own)
         other.first, other.strike = self.row, strike
         other.log = _Log.blank(self.pools, last - self.row, own.size)
         return other
@@ -266,9 +267,10 @@ class Run:
             for control, lane in zip(self.controls, back, strict=True)
         )
 
-    def _placed(self, groups: Sequence[Sequence[int]]) -> tuple[list[Lot], list[Fixed]]:
+    def _placed(self, groups: Sequence[Sequence[int]]) -> tuple[list[Lot], list[Fixed], Readings]:
         """Give each group of controls its lanes, side by side."""
-        lots, fixed, begin = [], [], 0
+        fixed, begin = [], 0
+        batches: list[tuple[slice, Batch, dict[Key, list[Key]]]] = []
         for group in groups:
             where = slice(begin, begin + len(group))
             begin = where.stop
@@ -278,11 +280,17 @@ class Run:
                 fixed.append(Fixed(where, schedules))
                 continue
             slotted = [with_slots(one) for one in members if not isinstance(one, Schedule)]
-            batch = batch_of([one for one, _ in slotted])
-            slots = {slot: [held[slot] for _, held in slotted] for slot in slotted[0][1]}
-            readings = Readings(slots, batch.reach_s, self.demand, self.model, len(members))
-            lots.append(Lot(where, batch, readings))
-        return lots, fixed
+            held = {slot: [slots[slot] for _, slots in slotted] for slot in slotted[0][1]}
+            batches.append((where, batch_of([one for one, _ in slotted]), held))
+        keys = tuple(dict.fromkeys(k for *_, held in batches for slot in held.values() for k in slot))
+        depths = [rows_of(batch.reach_s, self.demand.window_s) for _, batch, _ in batches]
+        readings = Readings(keys, max(depths, default=1), self.demand, self.model, len(self.controls))
+        before = [self.demand.past(*readings.at[key]) for key in keys]
+        lots = []
+        for (where, batch, held), depth in zip(batches, depths, strict=True):
+            numbers = {slot: np.array([keys.index(key) for key in one]) for slot, one in held.items()}
+            lots.append(Lot(where, batch, Slots(numbers, depth, before, self.demand.window_s)))
+        return lots, fixed, readings
 
     def _pass(self, row: int) -> None:
         at = row - self.first
@@ -329,8 +337,8 @@ class Run:
             self.demand.window_s,
             {role: pool.desired[lot.where] for role, pool in self.pools.items()},
             {role: pool.ready[lot.where] for role, pool in self.pools.items()},
-            lot.readings.seen(),
-            {role: history.last() for role, history in lot.readings.reporting.items()},
+            lot.slots.seen(),
+            {role: history.last()[:, lot.where] for role, history in self.readings.reporting.items()},
         )
 
     def _note(self, row: int, where: slice, orders: Orders) -> None:
@@ -391,25 +399,18 @@ class Run:
     def _scrape(self, row: int, at: int, factor: Floats, altered: Mask) -> None:
         """Let the controllers' signals be scraped, as far as they are there."""
         log = self.log
-        every = slice(0, self.lanes)
-        passed = _passed(log, at, every, factor, altered)
+
+        def of(values: Mapping[str, Floats]) -> dict[str, Floats]:
+            return {role: rows[at] for role, rows in values.items()}
+
+        passed = Passed(of(log.served), of(log.queued), of(log.ready), of(log.wait), factor, altered)
         self.state.see(row, passed)
+        table = self.readings.read(row, passed, self.state)
         for lot in self.lots:
-            here = _passed(log, at, lot.where, factor[lot.where], altered[lot.where])
-            state = copy(self.state)
-            state.same = {role: flags[lot.where] for role, flags in self.state.same.items()}
-            state.calm = {role: flags[lot.where] for role, flags in self.state.calm.items()}
-            true = lot.readings.read(row, here, state)
-            lot.readings.record(
-                {key: self.strike.scraped(row, key, value, lot) for key, value in true.items()}
+            true = lot.slots.of(table[:, lot.where])
+            lot.slots.record(
+                {slot: self.strike.scraped(row, slot, value, lot) for slot, value in true.items()}
             )
-
-
-def _passed(log: _Log, at: int, where: slice, factor: Floats, altered: Mask) -> Passed:
-    def row(values: Mapping[str, Floats]) -> dict[str, Floats]:
-        return {role: rows[at, where] for role, rows in values.items()}
-
-    return Passed(row(log.served), row(log.queued), row(log.ready), row(log.wait), factor, altered)
 
 
 def _by_structure(controls: Sequence[Control]) -> list[list[int]]:
