@@ -262,7 +262,7 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     }
     held = [name for name, policy in made.items() if can_hold(policy, controller)]
     found: dict[str, Policy] = {}
-    for name, (signals, knobs) in knobs_by_name(held, controller).items():
+    for name, (signals, knobs) in knobs_by_name(held).items():
         policy = with_knobs(made[signals], knobs, controller)
         if policy not in found.values():  # where scrapes are rare, two ranges are the same
             found[name] = policy
@@ -286,7 +286,7 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
                 names = candidate_primaries(
                     read_verdicts(folder, service, fit), read_derived(folder, service, fit)
                 )
-                signals, knobs = knobs_by_name(names, score.controller)[score.policy]
+                signals, knobs = knobs_by_name(names)[score.policy]
                 return Chosen(score.policy, fit, score.controller, signals, knobs)
     return None
 
