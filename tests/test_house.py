@@ -20,7 +20,7 @@ LONGEST_BODY = 40
 SMALLEST_MODULE = 60
 """Lines below which a module with a single importer is a part of that importer."""
 
-LATER = ("policy", "promql", "replay", "report", "select")
+LATER = ("promql", "report")
 """Packages that are rewritten later: only the rule against cycles holds there today."""
 
 LONG_FUNCTIONS = {

@@ -203,7 +203,7 @@ def replicas_for(
     return np.where(np.isnan(mean), np.nan, np.where((missing > 0) | rebalance, filled, plain))
 
 
-class History:
+class NewestFirst:
     """The newest rows of an array first: a window on a longer one, so that a new row moves nothing."""
 
     def __init__(self, depth: int, lanes: int, fill: float) -> None:
@@ -227,9 +227,9 @@ class History:
         found: Floats = self._rows[self._first : self._first + rows]
         return found
 
-    def take(self, lanes: Integers) -> History:
+    def take(self, lanes: Integers) -> NewestFirst:
         """Return the same for some lanes, in memory of its own."""
-        taken = History(self.depth, lanes.size, 0.0)
+        taken = NewestFirst(self.depth, lanes.size, 0.0)
         taken._rows, taken._first = self._rows[:, lanes], self._first
         return taken
 
@@ -476,8 +476,8 @@ class HpaBatch:
         self.changed = np.zeros(lanes)
         self.last_s = np.full(lanes, np.nan)
         self.grid: SyncGrid | None = None
-        self.recommended = History(0, lanes, np.nan)
-        self.changes = History(0, lanes, 0.0)
+        self.recommended = NewestFirst(0, lanes, np.nan)
+        self.changes = NewestFirst(0, lanes, 0.0)
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -571,8 +571,8 @@ class HpaBatch:
             self.grid = SyncGrid.of(fleet.window_s, self.sync_s, self.up, self.down)
             rows = max(int(one.max(initial=0)) for one in self.grid.rows)
             back = max((int(one.max(initial=1)) for both in self.grid.back for one in both), default=1)
-            self.recommended = History(rows, lanes, np.nan)
-            self.changes = History(back if back > 1 else 0, lanes, 0.0)
+            self.recommended = NewestFirst(rows, lanes, np.nan)
+            self.changes = NewestFirst(back if back > 1 else 0, lanes, 0.0)
         elif fleet.window_s != self.grid.window_s:
             raise ValueError(f"rows of {self.grid.window_s:g} s were followed by one of {fleet.window_s:g} s")
         elif lanes:

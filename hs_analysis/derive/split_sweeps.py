@@ -479,7 +479,7 @@ Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Step:
+class LoadStep:
     """One load step of one capture: the rows of its loaded part, and the requests/s offered."""
 
     capture: int
@@ -524,7 +524,7 @@ def _log(count: float, rows: int) -> float:
     return count * math.log(count / rows) if count > 0 else 0.0
 
 
-def steps_of(frame: ServiceFrame) -> tuple[Step, ...]:
+def steps_of(frame: ServiceFrame) -> tuple[LoadStep, ...]:
     """Return the load steps of every capture; stretches of under three windows are none."""
     rate, group = frame.values("request_rate", "service"), capture_numbers(frame)
     served = frame.values("decode_tps", "decode")
@@ -535,7 +535,7 @@ def steps_of(frame: ServiceFrame) -> tuple[Step, ...]:
             rows = inside[first:end]
             rows = rows[math.ceil((1.0 - LOADED_SHARE) * rows.size) :]
             if end - first >= GROUP_MIN:
-                found.append(Step(int(number), rows, float(rate[rows].mean())))
+                found.append(LoadStep(int(number), rows, float(rate[rows].mean())))
     return tuple(found)
 
 
@@ -627,7 +627,7 @@ def capture_sweeps(
     return tuple(results), pl.concat(tables)
 
 
-def _levels(steps: Sequence[Step], trials: Mapping[int, Trial]) -> list[tuple[Trial, ...]]:
+def _levels(steps: Sequence[LoadStep], trials: Mapping[int, Trial]) -> list[tuple[Trial, ...]]:
     """Return the trials by load level, lowest first; levels that one split alone saw are left out."""
     numbers = chained([step.rate for step in steps], STEP_RATIO)
     found = []
@@ -652,7 +652,9 @@ def _answers(levels: Sequence[tuple[Trial, ...]], base: SweepResult, slo: Slo) -
     return out
 
 
-def _trial(frame: ServiceFrame, step: Step, mix: MixGroup, slo: Slo, bucket_bounds: BucketBounds) -> Trial:
+def _trial(
+    frame: ServiceFrame, step: LoadStep, mix: MixGroup, slo: Slo, bucket_bounds: BucketBounds
+) -> Trial:
     def mean(signal: str, role: str) -> float:
         values = frame.values(signal, role)[step.rows]
         return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
@@ -680,7 +682,7 @@ def _served(first_tokens: float, decode_tps: float, mix: MixGroup) -> float:
     return float(np.fmin(decode_tps / mix.osl, first_tokens))
 
 
-def _behind(frame: ServiceFrame, step: Step) -> float:
+def _behind(frame: ServiceFrame, step: LoadStep) -> float:
     """Return the share of arrivals by which first tokens stay behind."""
     arrived, first = (
         frame.values(name, "service")[step.rows] for name in ("request_rate", "first_token_rate")
@@ -689,7 +691,7 @@ def _behind(frame: ServiceFrame, step: Step) -> float:
 
 
 def _slo_verdict(
-    frame: ServiceFrame, step: Step, latency: str, slo: Slo, bucket_bounds: BucketBounds
+    frame: ServiceFrame, step: LoadStep, latency: str, slo: Slo, bucket_bounds: BucketBounds
 ) -> tuple[Verdict, float]:
     """Return whether a limit holds in the step, and the interpolated share of samples inside it."""
     if slo.limit_s(latency) is None:
@@ -704,7 +706,7 @@ def _slo_verdict(
     return verdict, within
 
 
-def _limited(frame: ServiceFrame, step: Step) -> Literal["prefill", "decode"] | None:
+def _limited(frame: ServiceFrame, step: LoadStep) -> Literal["prefill", "decode"] | None:
     age = {
         role: float(np.median(np.nan_to_num(frame.values("backlog_age_s", role)[step.rows])))
         for role in ("prefill", "decode")

@@ -55,8 +55,8 @@ from hs_analysis.policy.timetable import periodic_policy
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.replay import (
     NO_FAULT,
+    CandidateOutcome,
     ReplayOutcome,
-    Trial,
     fault_means,
     faults_named,
     replay_service,
@@ -227,7 +227,7 @@ def _select_one(task: ServiceTask) -> _Selected:
 
 def _simulated(
     frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
-) -> Mapping[str, Trial]:
+) -> Mapping[str, CandidateOutcome]:
     """Simulate policies as the objects that would run them."""
     return score_policies(frame, derived, {n: control_of(p) for n, p in policies.items()}, settings)
 

@@ -56,10 +56,25 @@ def parse_policy(document: object, where: str) -> Policy:
     meta, spec, status = root.node("metadata"), root.node("spec"), root.node("status")
     evaluation = spec.node("evaluation")
     _read_over(evaluation, "evaluation")
+    policy = _with_status(_rules(meta.text("service"), spec, evaluation), meta, status)
+    zones = sorted({entry.zone for entry in policy.periodic})
+    if len(zones) > 1:
+        raise spec.wrong("periodic", f"entries are in {' and '.join(zones)}, expected one time zone")
+    sized = policy.sized_roles
+    bands = spec.optional("hysteresis", lambda node: _by_role(node, sized, _hysteresis))
+    cooldowns = spec.optional("cooldown", lambda node: _by_role(node, sized, _cooldown))
+    policy = replace(policy, hysteresis=bands or {}, cooldown=cooldowns or {})
+    for node in (evaluation, spec, status, meta, root):
+        node.done(None)
+    return policy
+
+
+def _rules(service: str, spec: Node, evaluation: Node) -> Policy:
+    """Return what runs a service, but for bands and rests, which need to know the sized pools."""
     primaries = spec.items("primaries", _primary)
     ratio = spec.optional("pd_ratio", _ratio)
-    policy = Policy(
-        service=meta.text("service"),
+    return Policy(
+        service=service,
         mode=spec.text("mode", ("metric", "periodic", "hold")),  # type: ignore[arg-type]
         unit=spec.text("unit"),
         primaries=primaries,
@@ -73,6 +88,17 @@ def parse_policy(document: object, where: str) -> Policy:
         on_missing_metric=spec.text("on_missing_metric", ("hold",)),
         periodic=spec.items("periodic", _periodic),
         placement=spec.plain("placement"),
+        window_s=evaluation.number("window_s"),
+        start_up_s=_numbers(evaluation.node("start_up_s")),
+        controller=_controller(spec),
+        reading=spec.child("reading", _reading) if "reading" in spec.data else SignalReading(),
+    )
+
+
+def _with_status(policy: Policy, meta: Node, status: Node) -> Policy:
+    """Return a policy with where it comes from and what is said of it."""
+    return replace(
+        policy,
         recommended=status.flag("recommended") if "recommended" in status.data else True,
         confidence=status.text("confidence", ("high", "medium", "low")),
         confidence_reasons=status.texts("confidence_reasons") if "confidence_reasons" in status.data else (),
@@ -81,22 +107,8 @@ def parse_policy(document: object, where: str) -> Policy:
         inputs_sha256=meta.text("inputs_sha256"),
         run=meta.text("run"),
         tool_version=meta.text("tool_version"),
-        window_s=evaluation.number("window_s"),
-        start_up_s=_numbers(evaluation.node("start_up_s")),
-        controller=_controller(spec),
-        reading=spec.child("reading", _reading) if "reading" in spec.data else SignalReading(),
         replay=status.plain("replay"),
     )
-    zones = sorted({entry.zone for entry in policy.periodic})
-    if len(zones) > 1:
-        raise spec.wrong("periodic", f"entries are in {' and '.join(zones)}, expected one time zone")
-    sized = policy.sized_roles
-    bands = spec.optional("hysteresis", lambda node: _by_role(node, sized, _hysteresis))
-    cooldowns = spec.optional("cooldown", lambda node: _by_role(node, sized, _cooldown))
-    policy = replace(policy, hysteresis=bands or {}, cooldown=cooldowns or {})
-    for node in (evaluation, spec, status, meta, root):
-        node.done(None)
-    return policy
 
 
 def _read_over(node: Node, part: str) -> None:

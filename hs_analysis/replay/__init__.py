@@ -2,8 +2,8 @@
 
 from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.replay.backtest import (
+    CandidateOutcome,
     ReplayOutcome,
-    Trial,
     fault_means,
     replay_service,
     replay_service_faults,
@@ -21,10 +21,10 @@ __all__ = [
     "FAULTS",
     "NO_FAULT",
     "Autoscaler",
+    "CandidateOutcome",
     "FaultOutcome",
     "PlacementOutcome",
     "ReplayOutcome",
-    "Trial",
     "fault_means",
     "faults_named",
     "replay_service",

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis import evidence
-from hs_analysis.controllers import CONTROLLERS, Sizing
+from hs_analysis.controllers import CONTROLLERS, Autoscaler, Sizing
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.build import bounds_of
 from hs_analysis.policy.timetable import written
@@ -27,7 +27,7 @@ from hs_analysis.replay.baselines import (
     static_peak,
 )
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
-from hs_analysis.replay.demand import Demand, demands, rows_of, taking_over
+from hs_analysis.replay.demand import DemandTrace, demands, rows_of, taking_over
 from hs_analysis.replay.faults import (
     FAULTS,
     LEAD_S,
@@ -82,7 +82,7 @@ class _Run:
     """All controls replayed on one window."""
 
     model: FleetModel
-    parts: tuple[Demand, ...]
+    parts: tuple[DemandTrace, ...]
     results: dict[str, list[SimulationResult]]
     scores: dict[str, PolicyScore]
     accounts: dict[str, Any]
@@ -169,7 +169,7 @@ def replay_service(
 
 
 @dataclass(frozen=True)
-class Trial:
+class CandidateOutcome:
     """One candidate on the window it was fitted on.
 
     Attributes
@@ -187,7 +187,7 @@ class Trial:
 
 def score_policies(
     frame: ServiceFrame, derived: Derived, policies: Mapping[str, Control], settings: Settings
-) -> dict[str, Trial]:
+) -> dict[str, CandidateOutcome]:
     """Simulate controls on the window they were fitted on: what selection ranks.
 
     Undisturbed on every capture, and under faults and bursts in the steep hours of the longest. ``recorded``
@@ -214,7 +214,7 @@ def score_policies(
     for row, (name, replayed) in enumerate(results.items()):
         scored = score(name, replayed, model, evidence.path(frame.service, "replay", name))
         named = {fault.name: float(shares[row, at]) for at, fault in enumerate(FAULTS)}
-        found[name] = Trial(scored, {fault: x for fault, x in named.items() if not math.isnan(x)})
+        found[name] = CandidateOutcome(scored, {fault: x for fault, x in named.items() if not math.isnan(x)})
     return found
 
 
@@ -274,10 +274,8 @@ def replay_service_faults(
     model = fit_fleet(frame_train, derived_train, settings)
     longest = max(demands(frame_test, model.pools), key=lambda one: one.rows)
     (part,) = taking_over((longest,), frame_train, LEAD_S)
-    known = sizing(frame_train, model, derived_train, settings)
-    sized = {row.name: row.size(known) for row in CONTROLLERS}
-    controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part)}
-    controls |= {name: scaler for name, scaler in sized.items() if not isinstance(scaler, str)}
+    field, _ = _autoscalers(frame_train, model, derived_train, settings)
+    controls: dict[str, Control] = {**policies, RECORDED: recorded(model, part), **field}
     return replay_faults(controls, part, model, faults, part.rows - longest.rows)
 
 
@@ -331,15 +329,11 @@ def _run(
     model = fit_fleet(history, derived, settings)
     model = replace(model, instance_prices=instance_prices(history, settings.prices))
     parts = taking_over(demands(frame, model.pools), history)
-    accounts: dict[str, Any] = {}
     static = static_peak(history, model)
-    known = sizing(history, model, derived, settings)
-    sized = {row.name: row.size(known) for row in CONTROLLERS}
+    field, not_expressed = _autoscalers(history, model, derived, settings)
     entries = day_plan(history, model)
-    field = {name: one for name, one in sized.items() if not isinstance(one, str)}
-    not_expressed = {name: why for name, why in sized.items() if isinstance(why, str)}
 
-    def controls(part: Demand) -> dict[str, Control]:
+    def controls(part: DemandTrace) -> dict[str, Control]:
         found: dict[str, Control] = {**policies, STATIC_PEAK: constant(static, part)}
         found |= {RECORDED: recorded(model, part), ORACLE: foreseen(model, part), **field}
         if not isinstance(entries, str):
@@ -354,26 +348,41 @@ def _run(
         HINDSIGHT: list(best.results),
         **{name: one for name, one in results.items() if name not in before},
     }
+    accounts: dict[str, Any] = {
+        "least_instance_hours": best.least_instance_hours,
+        "not_expressed": not_expressed,
+    }
     if isinstance(entries, str):
         not_expressed[TIMETABLE] = entries
     else:
         accounts["timetable"] = [written(entry) for entry in entries]
-    accounts = {
-        "least_instance_hours": best.least_instance_hours,
-        "not_expressed": not_expressed,
-        **accounts,
-    }
+    return _Run(model, parts, results, _scores(frame.service, results, model), accounts)
+
+
+def _scores(
+    service: str, results: Mapping[str, Sequence[SimulationResult]], model: FleetModel
+) -> dict[str, PolicyScore]:
+    """Return the figures of each control, set beside those of the baselines."""
     scores = {
-        name: score(name, replayed, model, evidence.path(frame.service, "replay", name))
+        name: score(name, replayed, model, evidence.path(service, "replay", name))
         for name, replayed in results.items()
     }
     rows = {name: found.row for name, found in scores.items()}
-    scores = {name: replace(found, row=compared(found.row, rows)) for name, found in scores.items()}
-    return _Run(model, parts, results, scores, accounts)
+    return {name: replace(found, row=compared(found.row, rows)) for name, found in scores.items()}
+
+
+def _autoscalers(
+    history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings
+) -> tuple[dict[str, Autoscaler], dict[str, str]]:
+    """Return the autoscalers of the field on the derived targets, and why others can't be set up, by name."""
+    known = sizing(history, model, derived, settings)
+    sized = {row.name: row.size(known) for row in CONTROLLERS}
+    field = {name: one for name, one in sized.items() if not isinstance(one, str)}
+    return field, {name: why for name, why in sized.items() if isinstance(why, str)}
 
 
 def _results(
-    parts: Sequence[Demand], model: FleetModel, controls: Callable[[Demand], Mapping[str, Control]]
+    parts: Sequence[DemandTrace], model: FleetModel, controls: Callable[[DemandTrace], Mapping[str, Control]]
 ) -> dict[str, list[SimulationResult]]:
     """Replay the controls of each capture, by name."""
     found: dict[str, list[SimulationResult]] = {}

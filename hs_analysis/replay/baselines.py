@@ -18,7 +18,7 @@ import numpy as np
 
 from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.policy.timetable import DAY_HOURS, DAY_S, daily, planned_counts
-from hs_analysis.replay.demand import Demand, Floats, answering_load, demands, peak, rows_of
+from hs_analysis.replay.demand import DemandTrace, Floats, answering_load, demands, peak, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolModel, fit_fleet, violation_probability
 from hs_analysis.replay.score import needed
 from hs_analysis.replay.simulate import Schedule, SimulationResult, combined_violation, simulate
@@ -86,7 +86,7 @@ def day_plan_of(
     return day_plan(history, fit_fleet(history, derived, settings), zone)
 
 
-def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:
+def by_the_clock(entries: tuple[PeriodicEntry, ...], part: DemandTrace) -> Schedule:
     """Return the counts of a timetable of one zone whose entries hold over the whole of every day."""
     same = tuple(replace(entry, zone=UTC_NAME) for entry in entries)
     day = [planned_counts(same, 60.0 * minute) for minute in range(DAY_MINUTES)]
@@ -95,17 +95,17 @@ def by_the_clock(entries: tuple[PeriodicEntry, ...], part: Demand) -> Schedule:
     return Schedule(counts, running=False)
 
 
-def constant(counts: Mapping[str, int], part: Demand) -> Schedule:
+def constant(counts: Mapping[str, int], part: DemandTrace) -> Schedule:
     """Return the same counts in every row."""
     return Schedule({role: np.full(part.rows, float(count)) for role, count in counts.items()})
 
 
-def recorded(model: FleetModel, part: Demand) -> Schedule:
+def recorded(model: FleetModel, part: DemandTrace) -> Schedule:
     """Return the counts that ran."""
     return Schedule({role: part.counts(role) for role in model.pools})
 
 
-def foreseen(model: FleetModel, part: Demand) -> Schedule:
+def foreseen(model: FleetModel, part: DemandTrace) -> Schedule:
     """Return counts at the target that are ready when their load comes; recorded ones without a target."""
     counts: dict[str, Floats] = {}
     for role, pool in model.pools.items():
@@ -159,7 +159,7 @@ class OfflineOptimum:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class _PoolChoice:
     """Rows of one pool: cost in instances and chance of violating per count, shape (counts, rows)."""
 
     counts: Floats
@@ -171,7 +171,7 @@ class _Choice:
         return self.counts[best], float(self.chances[best, np.arange(best.size)].sum())
 
 
-def offline_optimum(parts: Sequence[Demand], model: FleetModel) -> OfflineOptimum:
+def offline_optimum(parts: Sequence[DemandTrace], model: FleetModel) -> OfflineOptimum:
     """Find the fewest instances that keep the expected share of violating windows within the SLO.
 
     Pools without a capacity follow what their load needs at the target. The allowance is shared by all
@@ -203,7 +203,7 @@ def offline_optimum(parts: Sequence[Demand], model: FleetModel) -> OfflineOptimu
     return OfflineOptimum(tuple(found), tuple(results), least)
 
 
-def _choice_of(part: Demand, role: str, pool: PoolModel, allowed: float) -> _Choice:
+def _choice_of(part: DemandTrace, role: str, pool: PoolModel, allowed: float) -> _PoolChoice:
     load = answering_load(part.offered[role], part.window_s)[part.scored]
     highest = float(np.nanmax(load)) if load.size else 0.0
     most = max(1, math.ceil(2.0 * highest / (pool.capacity or math.inf)))
@@ -213,10 +213,10 @@ def _choice_of(part: Demand, role: str, pool: PoolModel, allowed: float) -> _Cho
         chances[i] = violation_probability(
             load / count, np.zeros(load.size), pool, allowed, np.full(load.size, count)
         )
-    return _Choice(counts, np.nan_to_num(chances, nan=0.0))
+    return _PoolChoice(counts, np.nan_to_num(chances, nan=0.0))
 
 
-def _price(choices: Sequence[_Choice], budget: float) -> tuple[float, float]:
+def _price(choices: Sequence[_PoolChoice], budget: float) -> tuple[float, float]:
     """Return the lowest price at which the chances fit the budget, and the best bound of Σ instances."""
     bound = -math.inf
 
@@ -237,10 +237,10 @@ def _price(choices: Sequence[_Choice], budget: float) -> tuple[float, float]:
 
 
 def _asked_for(
-    part: Demand,
+    part: DemandTrace,
     index: int,
     base: Schedule,
-    choices: dict[tuple[int, str], _Choice],
+    choices: dict[tuple[int, str], _PoolChoice],
     price: float,
     model: FleetModel,
 ) -> Schedule:
@@ -256,7 +256,7 @@ def _asked_for(
 
 
 def _replayed(
-    schedules: Sequence[Schedule], parts: Sequence[Demand], model: FleetModel
+    schedules: Sequence[Schedule], parts: Sequence[DemandTrace], model: FleetModel
 ) -> list[SimulationResult]:
     return [simulate(schedule, part, model) for schedule, part in zip(schedules, parts, strict=True)]
 

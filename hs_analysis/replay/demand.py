@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Demand:
+class DemandTrace:
     """The work offered in one capture, and what was recorded beside it.
 
     Attributes
@@ -65,7 +65,7 @@ class Demand:
         """Rows that count."""
         return ~self.gap & ~self.censored
 
-    def until(self, row: int) -> Demand:
+    def until(self, row: int) -> DemandTrace:
         """Return the rows before one."""
         return replace(
             self,
@@ -92,7 +92,7 @@ class Demand:
         return fill(self.column("instances", role))
 
 
-def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[Demand, ...]:
+def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[DemandTrace, ...]:
     """Cut a service into one demand per capture, in table order.
 
     A row is censored when a pool is saturated and the load columns are served rates, not offered work.
@@ -122,11 +122,13 @@ def demands(frame: ServiceFrame, roles: Iterable[str] | None = None) -> tuple[De
         for role in pools:
             saturated |= recorded.get(("saturated", role), nothing) > 0
         censored = saturated & ~gap & (frame.reference == "served")
-        found.append(Demand(name, t_s[rows], frame.window_s, offered, recorded, gap, censored))
+        found.append(DemandTrace(name, t_s[rows], frame.window_s, offered, recorded, gap, censored))
     return tuple(found)
 
 
-def taking_over(parts: tuple[Demand, ...], history: ServiceFrame, lead_s: float = 0.0) -> tuple[Demand, ...]:
+def taking_over(
+    parts: tuple[DemandTrace, ...], history: ServiceFrame, lead_s: float = 0.0
+) -> tuple[DemandTrace, ...]:
     """Let the rows that the history ends with stand before each capture, where it follows them at once.
 
     The last ``SETTLING_S`` of them are no part of the replay: they are what averages reach back to in its
@@ -150,7 +152,7 @@ def taking_over(parts: tuple[Demand, ...], history: ServiceFrame, lead_s: float 
     return tuple(found)
 
 
-def _joined(past: Demand, first: int, part: Demand) -> Demand:
+def _joined(past: DemandTrace, first: int, part: DemandTrace) -> DemandTrace:
     """Return a capture with the rows of an earlier part of it, from ``first`` on, before its own."""
     nothing = np.full(past.rows, np.nan)
 
@@ -219,7 +221,7 @@ def answering_load(load: Floats, window_s: float) -> Floats:
         return np.where(np.isinf(lasting), recent, np.sqrt(lasting * recent))
 
 
-def peak(demand: tuple[Demand, ...], role: str) -> float:
+def peak(demand: tuple[DemandTrace, ...], role: str) -> float:
     """Return the highest trailing 5-min mean of a pool's offered work [tokens/s] over scored rows, or NaN."""
     best = math.nan
     for part in demand:

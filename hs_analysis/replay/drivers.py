@@ -20,7 +20,7 @@ from hs_analysis.policy.constants import SCALE_IN_RATIO, SCALE_OUT_RATIO
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy, Primary, Target
 from hs_analysis.replay.constants import NO_DIP, RESTLESS_PER_DAY, SETTLING_S
-from hs_analysis.replay.demand import Demand, Floats, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, Floats, Mask, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
@@ -92,7 +92,7 @@ def _work_pair(history: ServiceFrame, model: FleetModel) -> tuple[tuple[str, str
 def _driver(
     verdict: SignalVerdict,
     rest: Policy,
-    parts: Sequence[Demand],
+    parts: Sequence[DemandTrace],
     model: FleetModel,
     history: ServiceFrame,
     derived: Derived,
@@ -159,7 +159,7 @@ def target_load(history: ServiceFrame, derived: Derived, pool: str, settings: Se
 
 
 def driver_target(
-    signal: str, role: str, pool: str, load: float, model: FleetModel, history: Sequence[Demand]
+    signal: str, role: str, pool: str, load: float, model: FleetModel, history: Sequence[DemandTrace]
 ) -> float | None:
     """Return what a signal reads where an instance carries ``load`` [unit of the signal, per instance].
 
@@ -171,7 +171,7 @@ def driver_target(
 
 
 def _reading(
-    model: SignalModel, signal: str, role: str, pool: str, load: float, history: Sequence[Demand]
+    model: SignalModel, signal: str, role: str, pool: str, load: float, history: Sequence[DemandTrace]
 ) -> float | None:
     if model.kind == "served":
         return load * model.factor
@@ -208,11 +208,11 @@ def _measured(blank: SignalDriver, results: Sequence[SimulationResult], model: F
     )
 
 
-def _mean(part: Demand, pool: str, seconds: float) -> Floats:
+def _mean(part: DemandTrace, pool: str, seconds: float) -> Floats:
     return trailing_mean(part.offered[pool], rows_of(seconds, part.window_s))
 
 
-def _after_warm_up(part: Demand) -> Mask:
+def _after_warm_up(part: DemandTrace) -> Mask:
     kept: Mask = part.scored & (part.t_s - part.t_s[0] >= SETTLING_S)
     return kept
 

@@ -25,7 +25,7 @@ from hs_analysis.replay.constants import (
     STEEP,
     WATCHED,
 )
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, fill, rows_of
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes
 from hs_analysis.replay.simulate import Control, Lot, Run, Strike, any_of, violations
 from hs_analysis.schema import names as choices
@@ -44,7 +44,7 @@ they took over [s]; default of this project."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FaultRows:
     """Rows of a fault: from ``first`` on, before ``last``."""
 
     first: int
@@ -178,7 +178,7 @@ class FaultStrike(Strike):
     ``of_lane`` says which fault strikes a lane, as a number in ``faults``; shape (lanes,).
     """
 
-    def __init__(self, faults: Sequence[Fault], stretch: Stretch, run: Run) -> None:
+    def __init__(self, faults: Sequence[Fault], stretch: FaultRows, run: Run) -> None:
         self.faults, self.stretch, self.model = tuple(faults), stretch, run.model
         self.window_s, self.t_s = run.demand.window_s, run.demand.t_s
         places = [lot.where for lot in run.lots] + [fixed.where for fixed in run.fixed]
@@ -262,8 +262,8 @@ class FaultOutcome:
 
 
 def steep_stretches(
-    demand: Demand, model: FleetModel, lead: int = 0, places: int = PLACES
-) -> tuple[Stretch, ...]:
+    demand: DemandTrace, model: FleetModel, lead: int = 0, places: int = PLACES
+) -> tuple[FaultRows, ...]:
     """Return the hours that faults are tried at, in order: at most ``places``, spread evenly over all starts.
 
     A start is a row from ``lead`` on from which the load climbs in an hour at least ``STEEP`` of the steepest
@@ -286,7 +286,7 @@ def steep_stretches(
     # Row 0 has nothing scraped before it.
     starts = np.unique(np.maximum(starts, min(2, demand.rows - 1)))
     picked = np.unique(np.linspace(0, starts.size - 1, min(places, starts.size)).round().astype(int))
-    return tuple(Stretch(int(at), int(min(at + rows, demand.rows))) for at in starts[picked])
+    return tuple(FaultRows(int(at), int(min(at + rows, demand.rows))) for at in starts[picked])
 
 
 def _ahead(values: Floats, rows: int) -> Floats:
@@ -295,7 +295,7 @@ def _ahead(values: Floats, rows: int) -> Floats:
     return means
 
 
-def watched_until(stretch: Stretch, demand: Demand) -> int:
+def watched_until(stretch: FaultRows, demand: DemandTrace) -> int:
     """Return the row at which a fault in a stretch is no longer looked at."""
     return min(demand.rows, stretch.last + WATCHED * rows_of(SETTLING_S, demand.window_s))
 
@@ -350,7 +350,7 @@ def _chances(run: Run) -> Floats:
     return any_of(violations(run.log, run.model, run.demand), known, run.row - run.first)
 
 
-def _watch(run: Run, chance: Floats, stretch: Stretch) -> _Watched:
+def _watch(run: Run, chance: Floats, stretch: FaultRows) -> _Watched:
     """Return what came of the lanes of a run from the start of a stretch to the end of the watch."""
     last = watched_until(stretch, run.demand)
     rows = slice(stretch.first - run.first, last - run.first)
@@ -365,8 +365,8 @@ def _watch(run: Run, chance: Floats, stretch: Stretch) -> _Watched:
 
 
 def struck(
-    run: Run, faults: Sequence[Fault], stretches: Sequence[Stretch]
-) -> Iterator[tuple[Stretch, Run, FaultStrike]]:
+    run: Run, faults: Sequence[Fault], stretches: Sequence[FaultRows]
+) -> Iterator[tuple[FaultRows, Run, FaultStrike]]:
     """Let a run pass undisturbed up to the last stretch and, from some time before each, under every fault.
 
     Yields
@@ -399,7 +399,7 @@ def fault_shares(run: Run, faults: Sequence[Fault], lead: int, places: int = PLA
 
 def replay_faults(
     policies: Mapping[str, Control],
-    demand: Demand,
+    demand: DemandTrace,
     model: FleetModel,
     faults: Sequence[Fault] = FAULTS,
     lead: int = 0,

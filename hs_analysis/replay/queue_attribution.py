@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN
-from hs_analysis.replay.demand import Demand, Floats, Key, demands
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, demands
 from hs_analysis.replay.signals import WHOLE_S, SignalModel
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import MAJORITY
@@ -44,7 +44,7 @@ def fit_waits(history: ServiceFrame, signals: Mapping[Key, SignalModel], *, meas
     return {"ttft": {"prefill": 1.0}, "tbt": gap}
 
 
-def _share_before(part: Demand, curve: SignalModel) -> Floats:
+def _share_before(part: DemandTrace, curve: SignalModel) -> Floats:
     """Return what share of decode's wait TTFT holds, in windows with a clear one. Shape (windows,)."""
     age, own = part.column("backlog_age_s", "decode"), part.column("backlog_age_s", "prefill")
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from hs_analysis.controllers.lanes import Integers, Scraped
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, rows_of
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, rows_of
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.queue_attribution import waits_of
 from hs_analysis.replay.signals import (
@@ -60,7 +60,7 @@ class SameState:
     so does a row whose demand is altered. Shape (lanes,) per pool.
     """
 
-    def __init__(self, demand: Demand, lanes: int) -> None:
+    def __init__(self, demand: DemandTrace, lanes: int) -> None:
         self.counts = {role: demand.column("instances", role) for role in demand.offered}
         self.waited = {role: waited(demand, role) for role in demand.offered}
         self.same = {role: np.ones(lanes, bool) for role in demand.offered}
@@ -88,7 +88,7 @@ class SameState:
         return other
 
 
-class History:
+class LastRows:
     """The last rows of some series, of every lane; as many as ``depth``, NaN before the first one.
 
     Each row is written twice, so that the last rows are always one block. ``before`` are the rows before the
@@ -136,7 +136,7 @@ class Slots:
     ) -> None:
         self.held, self.window_s = held, window_s
         self.scraped = {
-            slot: History(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
+            slot: LastRows(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
             for slot, numbers in held.items()
         }
 
@@ -178,7 +178,7 @@ class Readings:
     """
 
     def __init__(
-        self, keys: Sequence[Key], depth: int, demand: Demand, model: FleetModel, lanes: int
+        self, keys: Sequence[Key], depth: int, demand: DemandTrace, model: FleetModel, lanes: int
     ) -> None:
         self.demand, self.window_s, self.keys = demand, demand.window_s, tuple(keys)
         self.at = {key: read_from(key, model) or (key[0], "service") for key in self.keys}
@@ -202,12 +202,12 @@ class Readings:
         self.was_altered = np.zeros(lanes, bool)
         longest = max((rows_of(q.range_s, demand.window_s) for q in self.quantiles.values()), default=0)
         self.past = {
-            (name, role): History(longest, lanes)
+            (name, role): LastRows(longest, lanes)
             for role in (demand.offered if longest else ())
             for name in ("served", "ready", "wait")
         }
         self.reporting = {
-            role: History(depth, lanes, demand.past("instances", role)) for role in demand.offered
+            role: LastRows(depth, lanes, demand.past("instances", role)) for role in demand.offered
         }
 
     def read(self, row: int, passed: Passed, state: SameState) -> Floats:

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from hs_analysis.replay.constants import CLEAR_WAIT_S, CURVE_ROWS_MIN, FULLEST, LOAD_BINS, QUANTILE_LINK_MIN
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, demands, rows_of, trailing_mean
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.constants import BACKLOG_S
 from hs_analysis.statistics.isotonic import monotone_fit
@@ -164,7 +164,7 @@ def fit_signals(history: ServiceFrame) -> dict[Key, SignalModel]:
     return models
 
 
-def factors(model: SignalModel, key: Key, demand: Demand) -> Floats:
+def factors(model: SignalModel, key: Key, demand: DemandTrace) -> Floats:
     """Return the recorded signal ÷ recorded work per row, the model's median where either is missing.
 
     Shape (rows,). 1 for the work signal itself.
@@ -175,7 +175,7 @@ def factors(model: SignalModel, key: Key, demand: Demand) -> Floats:
     return np.where(np.isfinite(ratio), ratio, model.factor)
 
 
-def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
+def kept_ratio(model: SignalModel, key: Key, demand: DemandTrace) -> Floats:
     """Return what each row read ÷ what the model says of the counts that ran.
 
     Requests of one row are longer, or come later in it, than those of another, whatever the counts. So a
@@ -191,7 +191,7 @@ def kept_ratio(model: SignalModel, key: Key, demand: Demand) -> Floats:
     return np.where(_quiet(demand) & np.isfinite(ratio), ratio, np.nan)
 
 
-def expected_reading(model: SignalModel, demand: Demand) -> Floats:
+def expected_reading(model: SignalModel, demand: DemandTrace) -> Floats:
     """Return what the model says that a signal of a pool reads, while nothing waits, at the counts that ran.
 
     Shape (rows,); of served work that is the work which comes. NaN for a signal of no pool, such as the
@@ -207,7 +207,7 @@ def expected_reading(model: SignalModel, demand: Demand) -> Floats:
     return value * counts if model.per_instance else value
 
 
-def waited(demand: Demand, role: str) -> Mask:
+def waited(demand: DemandTrace, role: str) -> Mask:
     """Return the rows as recorded in which a pool had work waiting, or whose demand is altered.
 
     Shape (rows,).
@@ -217,7 +217,7 @@ def waited(demand: Demand, role: str) -> Mask:
     return altered | late | (demand.column("saturated", role) > 0)
 
 
-def _quiet(demand: Demand) -> Mask:
+def _quiet(demand: DemandTrace) -> Mask:
     """Return the rows as recorded in and before which no pool had work waiting. Shape (rows,)."""
     waits = np.zeros(demand.rows, bool)
     for role in demand.offered:
@@ -227,7 +227,7 @@ def _quiet(demand: Demand) -> Mask:
     return quiet
 
 
-def _fit(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
+def _fit(history: ServiceFrame, parts: tuple[DemandTrace, ...], info: SignalInfo) -> SignalModel | None:
     key = (info.signal, info.role)
     if quantile_of(info.signal):
         quantile = fit_quantile(history, info)
@@ -282,7 +282,9 @@ def fit_quantile(history: ServiceFrame, info: SignalInfo) -> SignalModel | str:
     return replace(curve, kind="quantile", known_to=float(load.max()))
 
 
-def _quiet_ranges(parts: tuple[Demand, ...], key: Key, pool: str, asked: Quantile) -> tuple[Floats, Floats]:
+def _quiet_ranges(
+    parts: tuple[DemandTrace, ...], key: Key, pool: str, asked: Quantile
+) -> tuple[Floats, Floats]:
     """Return mean loads per instance and values of a quantile, of rows in whose range nothing waited."""
     loads, values = [], []
     for part in parts:
@@ -307,7 +309,7 @@ def _answering(history: ServiceFrame, signal: str, role: str) -> str | None:
     return next((pool for pool in pools if pool in history.pools), None)
 
 
-def _served(history: ServiceFrame, parts: tuple[Demand, ...], key: Key, pool: str) -> SignalModel:
+def _served(history: ServiceFrame, parts: tuple[DemandTrace, ...], key: Key, pool: str) -> SignalModel:
     """Return a signal that follows the served work of a pool, by its median ratio to it."""
     work = work_signal(history, pool)
     both = [_ratio(part.column(*key), part.column(work, pool)) for part in parts if work]
@@ -316,7 +318,7 @@ def _served(history: ServiceFrame, parts: tuple[Demand, ...], key: Key, pool: st
     return SignalModel("served", pool, float(np.median(ratio)) if ratio.size else 1.0, work)
 
 
-def _inside(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) -> SignalModel | None:
+def _inside(history: ServiceFrame, parts: tuple[DemandTrace, ...], info: SignalInfo) -> SignalModel | None:
     """Return a level of requests: a curve of one pool's load while nothing waits, and the backlogs.
 
     All in the service follow the last pool's load. What a front end holds follows the first one's, and only
@@ -337,7 +339,7 @@ def _inside(history: ServiceFrame, parts: tuple[Demand, ...], info: SignalInfo) 
     return replace(curve, kind="inside", kept=info.signal == INSIDE, waits=known)
 
 
-def tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
+def tokens_per_request(parts: tuple[DemandTrace, ...], pool: str) -> float | None:
     """Return the median work of a request in a pool [tokens]; None without a request rate."""
     each = [_ratio(part.offered[pool], part.column("request_rate", "service")) for part in parts]
     known = np.concatenate(each) if each else np.empty(0)
@@ -345,7 +347,7 @@ def tokens_per_request(parts: tuple[Demand, ...], pool: str) -> float | None:
     return float(np.median(known)) if known.size else None
 
 
-def _curve(parts: tuple[Demand, ...], key: Key, pool: str, *, per_instance: bool) -> SignalModel | None:
+def _curve(parts: tuple[DemandTrace, ...], key: Key, pool: str, *, per_instance: bool) -> SignalModel | None:
     """Fit the medians of bins of load by isotonic regression (Barlow et al. 1972); None with too few rows."""
     loads, values = [], []
     for part in parts:

@@ -17,7 +17,7 @@ import polars as pl
 
 from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
 from hs_analysis.controllers.lanes import Batch, Fleet, Integers, Orders, in_words
-from hs_analysis.replay.demand import Demand, Floats, Key, Mask, answering_load, rows_of
+from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, answering_load, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes, violation_probability
 from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.readings import Passed, Readings, SameState, Slots, read_from
@@ -63,7 +63,7 @@ class SimulationResult:
         Whether something decided: a schedule does not.
     """
 
-    demand: Demand
+    demand: DemandTrace
     desired: dict[str, Floats]
     ready: dict[str, Floats]
     paid: dict[str, Floats]
@@ -105,13 +105,13 @@ class SimulationResult:
         return ["; ".join(filter(None, row)) for row in zip(*texts, strict=True)]
 
 
-def simulate(control: Control, demand: Demand, model: FleetModel) -> SimulationResult:
+def simulate(control: Control, demand: DemandTrace, model: FleetModel) -> SimulationResult:
     """Replay one control on one capture: see `simulate_all`."""
     return simulate_all([control], demand, model)[0]
 
 
 def simulate_all(
-    controls: Sequence[Control], demand: Demand, model: FleetModel
+    controls: Sequence[Control], demand: DemandTrace, model: FleetModel
 ) -> tuple[SimulationResult, ...]:
     """Replay controls on one capture, each as if it were alone.
 
@@ -198,7 +198,7 @@ class _Log:
 class Run:
     """Lanes on one capture while time runs: rows from ``first`` on before ``row`` have passed."""
 
-    def __init__(self, controls: Sequence[Control], demand: Demand, model: FleetModel) -> None:
+    def __init__(self, controls: Sequence[Control], demand: DemandTrace, model: FleetModel) -> None:
         self.demand, self.model, self.strike = demand, model, Strike()
         self.controls = tuple(_seen(control, model) for control in controls)
         groups = _by_structure(self.controls)
@@ -441,7 +441,7 @@ def _seen(control: Control, model: FleetModel) -> Control:
     return replace(control, pools=pools)
 
 
-def violations(log: _Log, model: FleetModel, demand: Demand) -> dict[str, Floats]:
+def violations(log: _Log, model: FleetModel, demand: DemandTrace) -> dict[str, Floats]:
     """Return the expected share of violating windows per pool, shape (rows, lanes)."""
     found = {}
     before_first = wait_share(model.waits, "ttft", "decode")
@@ -459,7 +459,7 @@ def violations(log: _Log, model: FleetModel, demand: Demand) -> dict[str, Floats
 
 
 def _result(
-    demand: Demand, log: _Log, violation: Mapping[str, Floats], lane: int, fixed: bool
+    demand: DemandTrace, log: _Log, violation: Mapping[str, Floats], lane: int, fixed: bool
 ) -> SimulationResult:
     def of(values: Mapping[str, Floats]) -> dict[str, Floats]:
         return {role: np.ascontiguousarray(rows[:, lane]) for role, rows in values.items()}

@@ -93,7 +93,7 @@ on simulated services."""
 
 SCRAPES_PER_WINDOW = 4
 """Scrapes that the range of a query holds at least: a rate needs two samples even when one scrape fails or
-comes late [scrapes]. Default of this project, as Prometheus' users are advised."""
+comes late [scrapes]. Default of this project."""
 
 BLOCK_S = 3600.0
 """Length of the blocks of a production history that count as independent [s]. Measured on simulated

@@ -32,7 +32,7 @@ from hs_analysis.pipeline.study_stages import read_derived
 from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
-from hs_analysis.replay.demand import Demand, demands, rows_of, trailing_mean
+from hs_analysis.replay.demand import DemandTrace, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.signals import quantile_of, waited
 from hs_analysis.replay.simulate import Simulation
@@ -194,7 +194,7 @@ def test_at_recorded_counts_a_quantile_reads_what_its_query_answers(sample: Samp
         assert len(np.unique(seen[known])) > 40
 
 
-def lasting(part: Demand, range_s: float) -> np.ndarray:
+def lasting(part: DemandTrace, range_s: float) -> np.ndarray:
     """Return the rows in whose range, and two rows before it, there was neither a gap nor a queue."""
     rows = rows_of(range_s, part.window_s) + 2
     calm = ~part.gap

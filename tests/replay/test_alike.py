@@ -10,7 +10,7 @@ from hs_analysis.replay.alike import Alike
 from replay.services import SETTINGS, derived, guard, plain_policy, primary, service
 
 from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
-from hs_analysis.replay.demand import Demand, demands
+from hs_analysis.replay.demand import DemandTrace, demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Readings
 from hs_analysis.replay.simulate import simulate
@@ -22,7 +22,7 @@ SLO_S = 0.03
 
 
 def seen(
-    part: Demand, ready: dict[str, list[float]], wait: dict[str, list[float]] | None = None
+    part: DemandTrace, ready: dict[str, list[float]], wait: dict[str, list[float]] | None = None
 ) -> dict[str, list[bool]]:
     """Return which pools stand as recorded after each of the first rows."""
     alike = Alike(part)

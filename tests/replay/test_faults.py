@@ -16,7 +16,7 @@ from hs_analysis.errors import UsageError
 from hs_analysis.replay.backtest import replay_service_faults, sizing
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.demand import demands, taking_over
-from hs_analysis.replay.faults import FAULTS, Stretch, faults_named
+from hs_analysis.replay.faults import FAULTS, FaultRows, faults_named
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.signals import kept_ratio
 from hs_analysis.replay.simulate import Simulation, combined_violation, simulate
@@ -95,7 +95,7 @@ def test_a_load_that_never_climbs_is_hit_once() -> None:
     """There is one hour then; row 0 is none, because nothing was scraped before it."""
     frame = service({"decode": np.full(300, 3_000.0)}, {"decode": 3})
     (part,) = demands(frame)
-    assert steep_stretches(part, fit_fleet(frame, derived(), SETTINGS)) == (Stretch(2, 62),)
+    assert steep_stretches(part, fit_fleet(frame, derived(), SETTINGS)) == (FaultRows(2, 62),)
 
 
 LONG = ("one", "hpa", "aibrix_kpa")

@@ -14,7 +14,7 @@ from replay.services import SETTINGS, built, derived, pd_day, service
 from hs_analysis.controllers import CONTROLLERS, Autoscaler
 from hs_analysis.controllers.dynamo import DynamoLoad
 from hs_analysis.replay.backtest import sizing
-from hs_analysis.replay.demand import Demand, demands
+from hs_analysis.replay.demand import DemandTrace, demands
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame
@@ -49,7 +49,7 @@ MODEL = fit_fleet(FRAME, derived(), SETTINGS)
 (DEMAND,) = demands(FRAME)
 
 
-def controls(frame: ServiceFrame, model: FleetModel, demand: Demand) -> dict[str, Control]:
+def controls(frame: ServiceFrame, model: FleetModel, demand: DemandTrace) -> dict[str, Control]:
     """Return one control of every kind."""
     ours = {"one": built(frame, DECODE), "two": built(frame, PAIR)}
     found: dict[str, Control] = dict(ours)
