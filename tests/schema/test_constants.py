@@ -37,6 +37,7 @@ FINE = {
     },
     "policy/decision.py": {"DAYS_NEEDED", "MOST_STEPS", "CAP, ONE, LOW", "_LOADS"},
     "policy/document.py": {"WIDTH"},
+    "policy/limits.py": {"SLACK_GPUS"},
     "policy/rounding.py": {"DIGITS"},
     "policy/timetable.py": {"DAY_S", "DAY_HOURS", "DAY_MINUTES", "EPOCH_WEEKDAY"},
     "controllers/dynamo.py": {"PREFILL_LIMITS", "DECODE_LIMITS"},
