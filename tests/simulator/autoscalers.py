@@ -64,14 +64,8 @@ class Target:
 class Hpa:
     """One HorizontalPodAutoscaler with what its controller remembers; changed in place.
 
-    Attributes
-    ----------
-    targets
-        One per external metric.
-    least, most
-        Bounds of the count.
-    up, down
-        Rules of the two directions.
+    ``targets`` has one entry per external metric, ``least`` and ``most`` bound the count, ``up`` and ``down``
+    are the rules of the two directions.
     """
 
     targets: tuple[Target, ...]
@@ -174,7 +168,10 @@ def _since(events: Sequence[tuple[float, int]], moment_s: float) -> list[int]:
 
 @dataclass
 class Fallback:
-    """KEDA's answer to a query that failed more often in a row than the threshold; changed in place."""
+    """KEDA's answer to a query that failed more often in a row than the threshold; changed in place.
+
+    Requests of the HPA are counted, not polls of KEDA's own: those would bring it some seconds earlier.
+    """
 
     threshold: int
     replicas: int
