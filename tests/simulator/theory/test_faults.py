@@ -125,6 +125,8 @@ def test_a_lost_group_is_replaced_and_what_it_decoded_is_lost() -> None:
         assert len(dead) == 1
         stay = trace.stays[role]
         ended = stay.end_s[stay.life == dead[0]]
+        seconds = trace.seconds[role][dead[0]]
+        assert seconds.first + seconds.running.size <= FROM_S + (role == "prefill")
         assert ended[np.isfinite(ended)].max() <= FROM_S
         series = _ran("lost_group").kept.targets[role]
         assert np.isnan(series.kept[dead[0], int(FROM_S // 15) + 2 :, 0]).all()
