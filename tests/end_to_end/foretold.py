@@ -25,7 +25,7 @@ from simulator.workloads import Arrivals
 
 from hs_analysis.pipeline.study_stages import TRAIN, read_derived
 from hs_analysis.pipeline.tables import read_frames, split
-from hs_analysis.policy import Policy, load
+from hs_analysis.policy import Policy, control_of, load
 from hs_analysis.replay import replay_service
 from hs_analysis.schema.results import PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings
@@ -78,7 +78,7 @@ def _replayed(made: History, written: Written, policy: Policy) -> ReplayResult:
     settings = Settings(slo=made.kind.slo, startup_s=startup_s)
     train, test = split(frame, settings.train_share)
     derived = read_derived(written.run_dir, frame.service, TRAIN)
-    return replay_service(test, train, derived, {WRITTEN: policy}, settings).result
+    return replay_service(test, train, derived, {WRITTEN: control_of(policy)}, settings).result
 
 
 def _share(row: PolicyReplay, calibration: Mapping[str, Any]) -> float:
