@@ -43,9 +43,11 @@ STAGES = {
     "study": "hs_analysis.study.constants",
     "derive": "hs_analysis.derive.constants",
     "policy": "hs_analysis.policy.constants",
+    "select": "hs_analysis.select.constants",
     "replay": "hs_analysis.replay.constants",
 }
-"""Where the constants of each stage are declared; those of the policy hold for the selection too."""
+"""Where the constants of each stage are declared; those of the policy hold for the selection
+too."""
 
 
 @grouped

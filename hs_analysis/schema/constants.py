@@ -92,8 +92,8 @@ SHORTEST_S = 60.0
 on simulated services."""
 
 SCRAPES_PER_WINDOW = 4
-"""Scrapes that the range of a query holds at least: a rate needs two samples even when one scrape fails or
-comes late [scrapes]. Default of this project."""
+"""Scrapes that the range of a query holds at least, as users of Prometheus are advised: a rate needs two
+samples even when one scrape fails or comes late [scrapes]. Default of this project."""
 
 BLOCK_S = 3600.0
 """Length of the blocks of a production history that count as independent [s]. Measured on simulated

@@ -6,18 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hs_analysis.policy.model import Policy
-
-READINGS_S = (60.0, 90.0, 120.0)
-"""Range of the query that a controller follows [s]: a minute is fresh, two are calmer. Measured on simulated
-services."""
-
-WAYS_IN: tuple[tuple[float, float], ...] = ((300.0, 0.9), (600.0, 0.9), (300.0, 0.8))
-"""Time of which the highest reading has to ask for fewer instances [s], and wanted ÷ current below which it
-does [ratio]. Measured on simulated services at flat load and under a day's load."""
-
-WAYS_OUT = (1.05, 1.1)
-"""Wanted ÷ current above which instances come [ratio]; 1.1 is the tolerance of an HPA. Measured on simulated
-services."""
+from hs_analysis.select.constants import READINGS_S, WAYS_IN, WAYS_OUT
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def test_run_folder_holds_what_it_should(finished: Path) -> None:
     }  # fmt: skip
     assert wanted <= names
     assert {n.split("/")[1] for n in names if n.startswith("exports/") and n.count("/") == 2} == {
+        "heteroscale",
         "hpa",
         "keda",
         "rules",
