@@ -166,7 +166,7 @@ def structure(control: HeteroScale) -> Hashable:
     if control.mode != "metric":
         return control.mode, control.zone, tuple(sorted(control.pools))
     pools = tuple(
-        (role, pool.signal, pool.adds_up, tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards))
+        (role, pool.signal, tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards))
         for role, pool in sorted(control.pools.items())
     )
     return control.mode, pools, control.upkeep.leader if control.upkeep else None
@@ -216,7 +216,7 @@ class _Lanes(PerLane):
     def __init__(self, pools: Sequence[PoolRule], role: str) -> None:
         self.key = key_of(pools[0].signal, role) if pools[0].signal else None
         self.role = role
-        self.mean = pools[0].adds_up == "mean"
+        self.is_mean = np.array([pool.adds_up == "mean" for pool in pools])
         self.guards = [_Guard(found) for found in zip(*(pool.guards for pool in pools), strict=True)]
         self.of = {name: np.array([read(p) for p in pools], float) for name, read in _NUMBERS.items()}
         self.last_out_s = np.full(len(pools), -np.inf)
@@ -323,9 +323,10 @@ class HeteroScaleBatch(PerLane):
     def _readings(self, pool: _Lanes, fleet: Fleet) -> tuple[Floats, Floats]:
         """Return the newest and the highest recent total of a pool's signal."""
         key, scraped = pool.key or ("", ""), fleet.scraped
-        if pool.mean:
+        if pool.is_mean.any():
             running = fleet.reporting.get(pool.role, fleet.desired[pool.role])
-            scraped = Scraped(scraped.window_s, {key: scraped.values[key] * running})
+            total = np.where(pool.is_mean, scraped.values[key] * running, scraped.values[key])
+            scraped = Scraped(scraped.window_s, {key: total})
         newest = by_lane(lambda window_s: scraped.mean(key, window_s), self._window_s)
         highest = by_lane(
             lambda window_s, over_s: scraped.highest(key, window_s, over_s), self._window_s, self._over_s

@@ -15,7 +15,7 @@ policies are followed sync by sync.
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
@@ -30,6 +30,7 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     Why,
+    by_lane,
     documented,
     key_of,
     round_up,
@@ -142,11 +143,11 @@ class Hpa:
 def structure(parameters: Hpa) -> Hashable:
     """Return what controllers of one batch have in common; they may differ in every other number.
 
-    Common are the metrics' readings, ranges and kinds, the sync period, and per direction how many rate
-    policies of which kind there are and which one is selected.
+    Common are the metrics' readings, the sync period, and per direction how many rate policies of which kind
+    there are and which one is selected.
     """
     metrics = tuple(
-        (m.signal, m.kind, m.averaging_s, tuple((o.signal, o.averaging_s) for o in m.others), m.how, m.each)
+        (m.signal, tuple((o.signal, o.averaging_s) for o in m.others), m.how, m.each)
         for m in parameters.metrics
     )
     directions = tuple(
@@ -240,17 +241,32 @@ class MetricLanes:
 
     like: Metric
     target: Floats
+    averaging_s: Floats
+    kinds: Mapping[str, Mask]
     weights: tuple[Floats, ...]
 
     @staticmethod
     def of(metrics: Sequence[Metric]) -> MetricLanes:
-        """Return metrics that have readings, ranges and kind in common, one a lane."""
+        """Return metrics that have readings in common, one a lane."""
         weights = zip(*([other.weight for other in metric.others] for metric in metrics), strict=True)
-        return MetricLanes(metrics[0], numbers([m.target for m in metrics]), tuple(map(numbers, weights)))
+        kinds = np.array([metric.kind for metric in metrics])
+        return MetricLanes(
+            metrics[0],
+            numbers([metric.target for metric in metrics]),
+            numbers([metric.averaging_s for metric in metrics]),
+            {str(kind): kinds == kind for kind in np.unique(kinds)},
+            tuple(map(numbers, weights)),
+        )
 
     def take(self, lanes: Integers) -> MetricLanes:
         """Return the same for some lanes."""
-        return MetricLanes(self.like, self.target[lanes], tuple(weight[lanes] for weight in self.weights))
+        return MetricLanes(
+            self.like,
+            self.target[lanes],
+            self.averaging_s[lanes],
+            {kind: own[lanes] for kind, own in self.kinds.items()},
+            tuple(weight[lanes] for weight in self.weights),
+        )
 
     def keys(self, role: str) -> tuple[Key, ...]:
         """Return its readings."""
@@ -260,12 +276,13 @@ class MetricLanes:
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return max(self.like.averaging_s, *(other.averaging_s for other in self.like.others), 0.0)
+        others = (other.averaging_s for other in self.like.others)
+        return max(float(self.averaging_s.max(initial=0.0)), *others, 0.0)
 
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
         keys = self.keys(role)
-        value = scraped.mean(keys[0], self.like.averaging_s)
+        value = by_lane(lambda over_s: scraped.mean(keys[0], over_s), self.averaging_s)
         for key, other, weight in zip(keys[1:], self.like.others, self.weights, strict=True):
             more = weight * scraped.mean(key, other.averaging_s)
             if self.like.each and empty is not None:
@@ -282,7 +299,17 @@ class MetricLanes:
         ``ready`` are whole pods, at least one. A pool of zero has no pods to read a metric of kind Pods from.
         """
         value = np.where(np.isfinite(value), value, np.nan)
-        target, kind = self.target, self.like.kind
+        found: Floats | None = None
+        for kind, own in self.kinds.items():
+            count = self._of_kind(kind, value, current, ready, below, above)
+            found = count if found is None else np.where(own, count, found)
+        return np.full_like(value, np.nan) if found is None else found
+
+    def _of_kind(
+        self, kind: str, value: Floats, current: Floats, ready: Floats, below: Floats, above: Floats
+    ) -> Floats:
+        """Return the instances that its value asks for as a metric of one kind."""
+        target = self.target
         with np.errstate(divide="ignore", invalid="ignore"):
             if kind == "Pods":
                 none = np.zeros_like(value)

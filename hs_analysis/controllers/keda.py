@@ -169,7 +169,7 @@ class KedaBatch:
             return np.zeros_like(failed)
         found: Mask = failed & (self.failures > self.threshold)
         for row, metric in enumerate(self.hpa.metrics):
-            found[row] &= metric.like.kind != "Pods"
+            found[row] &= ~metric.kinds.get("Pods", np.zeros(desired.size, bool))
         return found
 
     def _rests(self, quiet: Mask, desired: Floats, t_s: Floats) -> Mask:
@@ -193,6 +193,7 @@ class KedaBatch:
         found = []
         for value, metric, down in zip(values, self.hpa.metrics, fallen, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
-                pods = wanted / np.where(ready > 0, ready, np.nan) if metric.like.kind == "Value" else wanted
+                of_whole = metric.kinds.get("Value", np.zeros(desired.size, bool))
+                pods = np.where(of_whole, wanted / np.where(ready > 0, ready, np.nan), wanted)
             found.append(np.where(down, metric.target * pods, value))
         return found
