@@ -44,6 +44,10 @@ SAME_SHARE_POINTS = 0.01
 """Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
 prediction against what was observed [ratio of windows]. Measured on simulated services."""
 
+FLAT_ACTIONS_MAX = 0.3
+"""Actions that noise alone may cause at flat load, or as many as those of a default HPA [1/day and pool].
+Default of this project."""
+
 SAME_HOURS = 0.002
 """Hours of two candidates closer than this are the same: then the one of fewer actions is taken [ratio].
 Default of this project."""

@@ -179,10 +179,13 @@ class CandidateOutcome:
     fault_ratio
         Mean chance of violating under each fault, and under bursts, by name [ratio]; empty where no pool has
         a capacity.
+    flat_actions
+        Actions a pool and day while the load stands still; None where that is not known.
     """
 
     score: PolicyScore
     fault_ratio: Mapping[str, float]
+    flat_actions: float | None = None
 
 
 def score_policies(
@@ -210,6 +213,7 @@ def score_policies(
         run.advance(part.rows)
         for name, result in zip(every, run.results(), strict=True):
             results[name].append(result)
+    flats = _flat(controls, parts, model, derived, settings.seed)
     found = {}
     for row, (name, replayed) in enumerate(results.items()):
         scored = score(name, replayed, model, evidence.path(frame.service, "replay", name))

@@ -518,6 +518,9 @@ class CandidateScore:
     burst_violation_ratio: Annotated[
         float | None, Field("the same under bursts that double the load within a start-up time", _SHARE)
     ] = None
+    flat_actions_per_day: Annotated[
+        float | None, Field("actions of a pool while the load stands still, by noise alone", "1/day")
+    ] = None
     front: Annotated[
         bool, Field("no other is better in hours, violations and violations under faults at once")
     ] = False

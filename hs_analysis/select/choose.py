@@ -12,7 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hs_analysis.policy.constants import SAME_HOURS, SAME_MODELLED_HOURS, SAME_SHARE_POINTS
+from hs_analysis.policy.constants import (
+    FLAT_ACTIONS_MAX,
+    SAME_HOURS,
+    SAME_MODELLED_HOURS,
+    SAME_SHARE_POINTS,
+)
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
@@ -24,6 +29,9 @@ BARRED = "not eligible: over floors only counted tokens are followed"
 
 FRAIL = "not feasible: faults or bursts break the SLO more often than with a default HPA on the same targets"
 """Why a candidate that holds the SLO undisturbed is not feasible."""
+
+RESTLESS = "not feasible: noise alone makes it act at flat load more often than a default HPA"
+"""Why a candidate that bears faults is not feasible."""
 
 TOO_CLOSE = (
     "not chosen: what it saves over candidates that follow more counted tokens is less than the "
@@ -55,6 +63,10 @@ class Simulated(Protocol):
     def fault_ratio(self) -> Mapping[str, float]:
         """Chance of violating under each fault and under bursts, by name [ratio]; empty where not known."""
 
+    @property
+    def flat_actions(self) -> float | None:
+        """Actions a pool and day while the load stands still; None where not known."""
+
 
 Simulate = Callable[[ServiceFrame, Derived, Mapping[str, Policy], Settings], Mapping[str, Simulated]]
 
@@ -67,6 +79,7 @@ class _Entry:
     known_strain: float | None
     faults: float | None
     burst: float | None
+    flat: float | None
 
     @property
     def strain(self) -> float:
@@ -85,6 +98,16 @@ class _Entry:
         """Say whether faults and bursts do no more to it than to a default HPA on the same targets."""
         pairs = () if default is None else ((self.faults, default.faults), (self.burst, default.burst))
         return all(ours is None or theirs is None or ours <= theirs for ours, theirs in pairs)
+
+    def is_steady(self, default: _Entry | None) -> bool:
+        """Say whether it acts at flat load no more often than is allowed, or than a default HPA does.
+
+        HeteroScale's rule has no excuse in what a default HPA does.
+        """
+        limit = FLAT_ACTIONS_MAX
+        if default is not None and default.flat is not None and self.policy.controller != "heteroscale":
+            limit = max(limit, default.flat)
+        return self.flat is None or self.flat <= limit
 
     @property
     def modelled(self) -> int:
@@ -124,8 +147,8 @@ def select_service(
     """Rank candidates on the training window and choose one.
 
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
-    was given) is within the SLO's ``allowed_window_share``, and faults and bursts break the SLO no more often
-    than with a default HPA on the same targets. If none holds the SLO, those at most one point worse than the
+    was given) is within the SLO's ``allowed_window_share``, faults and bursts break the SLO no more often than
+    with a default HPA on the same targets, and noise alone makes it act no more often. If none holds the SLO, those at most one point worse than the
     recorded counts do; if none is even that, the least violating candidate is chosen and the reason says so.
     A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
@@ -173,7 +196,8 @@ def _entry(name: str, policy: Policy, simulated: Simulated) -> _Entry:
     faults = [ratio for fault, ratio in ratios.items() if fault != BURST]
     mean = sum(faults) / len(faults) if faults else None
     scored = simulated.score
-    return _Entry(name, policy, scored.row, scored.strain_ratio, mean, ratios.get(BURST))
+    flat = simulated.flat_actions
+    return _Entry(name, policy, scored.row, scored.strain_ratio, mean, ratios.get(BURST), flat)
 
 
 def _choose(
@@ -184,11 +208,13 @@ def _choose(
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
     eligible = _eligible(entries)
     held = [e for e in eligible if e.strain <= limit]
-    feasible = [e for e in held if e.bears(default)]
+    bearing = [e for e in held if e.bears(default)]
+    feasible = [e for e in bearing if e.is_steady(default)] or bearing
     worth = _worth_it(feasible)
     chosen = _best(worth) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
     notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
-    notes |= {e.name: FRAIL for e in held if e not in feasible}
+    notes |= {e.name: FRAIL for e in held if e not in bearing}
+    notes |= {e.name: RESTLESS for e in bearing if e not in feasible}
     close = {e.name: TOO_CLOSE for e in feasible if e not in worth and e.hours < _fewest(worth)}
     among = " that follow the most counted tokens" if close else ""
     return _Choice(limit, rule, chosen, notes | close, among, frozenset(e.name for e in feasible), recorded)
@@ -268,6 +294,7 @@ def _with_figures(score: CandidateScore, entry: _Entry) -> CandidateScore:
         actions_per_day=entry.row.actions_per_day,
         fault_violation_ratio=entry.faults,
         burst_violation_ratio=entry.burst,
+        flat_actions_per_day=entry.flat,
     )
 
 

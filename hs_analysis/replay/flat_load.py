@@ -1,0 +1,142 @@
+"""How often a controller acts although the load stands still: what noise alone makes it do.
+
+Pools at flat load need no fleet: each reading is what an instance count that does not change would read, times
+independent noise of the size that the history has. A controller that decides every 15 s does so here, on ranges
+that overlap, which the minutes of a recorded history do not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hs_analysis.controllers import Autoscaler, HeteroScale, batch_of, structure, with_slots
+from hs_analysis.controllers.hpa import Hpa
+from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Scraped
+from hs_analysis.replay.demand import rows_of
+from hs_analysis.replay.readings import LastRows
+from hs_analysis.schema.constants import DAY_S, HOUR_S, SHORTEST_S
+
+LEVELS, WATCHED_S, SETTLED_S = 8, 5.0 * HOUR_S, 1.0 * HOUR_S
+"""Loads that are tried, how long each is watched, and how long pools have to come to their size [levels, s, s].
+Default of this project: one action is 0.3 a pool and day."""
+
+
+@dataclass(frozen=True)
+class _Reads:
+    """What one pool reads: its first signal, target per instance, and whether that is a mean over instances."""
+
+    signal: Key
+    target: float
+    is_mean: bool
+
+
+def flat_actions(
+    controls: Sequence[Autoscaler | HeteroScale],
+    needs: Mapping[str, tuple[float, float]],
+    noise_cv: Mapping[Key, float],
+    seed: int,
+) -> Floats:
+    """Return the actions a pool and day of each control while the load stands still.
+
+    Parameters
+    ----------
+    controls
+        Each reads one signal a pool; NaN for one that does not.
+    needs
+        Instances that the load of a pool asks for, least and most, per role: levels are drawn in between.
+    noise_cv
+        Noise of the mean over a minute, as a share of it, by (signal, role); 0 where it is not known.
+    seed
+        Of levels and noise, the same for every control.
+
+    Returns
+    -------
+    ndarray
+        Shape (controls,).
+    """
+    found = np.full(len(controls), np.nan)
+    groups: dict[Any, list[int]] = {}
+    for number, control in enumerate(controls):
+        if all(_reads(control, role) is not None for role in control.pools):
+            groups.setdefault(structure(with_slots(control)[0]), []).append(number)
+    for numbers in groups.values():
+        members = [controls[number] for number in numbers]
+        found[numbers] = _actions(members, needs, noise_cv, seed)
+    return found
+
+
+def _reads(control: Autoscaler | HeteroScale, role: str) -> _Reads | None:
+    one = control.pools[role]
+    if isinstance(control, HeteroScale):
+        return _Reads((one.signal, role), one.target, one.adds_up == "mean") if one.signal else None
+    scaler = one.hpa if isinstance(one, Keda) else one
+    if not isinstance(scaler, Hpa) or len(scaler.metrics) != 1 or scaler.metrics[0].others:
+        return None
+    metric = scaler.metrics[0]
+    name, _, owner = metric.signal.partition("@")
+    return _Reads((name, owner or role), metric.target, metric.kind != "AverageValue")
+
+
+def _actions(
+    controls: Sequence[Autoscaler | HeteroScale],
+    needs: Mapping[str, tuple[float, float]],
+    noise_cv: Mapping[Key, float],
+    seed: int,
+) -> Floats:
+    """Run controls of one structure, each at every level; return their actions a pool and day."""
+    is_hpa = isinstance(controls[0], Autoscaler)
+    window_s = 15.0 if is_hpa else SHORTEST_S
+    slotted = [with_slots(one) for one in controls]
+    lanes: Integers = np.repeat(np.arange(len(controls)), LEVELS)
+    batch = batch_of([one for one, _ in slotted]).take(lanes)
+    rng = np.random.default_rng(seed)
+    depth = rows_of(batch.reach_s, window_s)
+    roles = tuple(controls[0].pools)
+    level = {
+        role: np.tile(np.linspace(*needs[role], LEVELS) + rng.random(LEVELS), len(controls)) for role in roles
+    }
+    desired = {role: np.ceil(level[role]) for role in roles}
+    reads = {role: [_reads(one, role) for one in controls] for role in roles}
+    target = {role: np.array([r.target for r in reads[role] if r])[lanes] for role in roles}
+    is_mean = {role: np.array([r.is_mean for r in reads[role] if r])[lanes] for role in roles}
+    spread = {
+        role: np.array([noise_cv.get(r.signal, 0.0) for r in reads[role] if r])[lanes]
+        * np.sqrt(SHORTEST_S / window_s)
+        for role in roles
+    }
+    slots = {slot: LastRows(depth, lanes.size) for slot in slotted[0][1]}
+    acted = np.zeros(lanes.size)
+    for row in range(rows_of(SETTLED_S + WATCHED_S, window_s)):
+        for slot, kept in slots.items():
+            role = slot[1] if slot[1] in roles else roles[0]
+            drawn = np.tile(rng.standard_normal(LEVELS), len(controls))
+            total = target[role] * level[role] * np.maximum(0.0, 1.0 + spread[role] * drawn)
+            kept.add(np.where(is_mean[role], total / np.maximum(desired[role], 1.0), total))
+        orders = batch.step(_fleet(row, window_s, desired, slots))
+        if row * window_s >= SETTLED_S:
+            acted += sum((orders.counts[role] != desired[role]).astype(float) for role in orders.counts)
+        desired |= {role: counts.copy() for role, counts in orders.counts.items()}
+    pool_days = WATCHED_S / DAY_S * len(roles)
+    return acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
+
+
+def _fleet(row: int, window_s: float, desired: Mapping[str, Floats], slots: Mapping[Key, LastRows]) -> Fleet:
+    lanes = next(iter(desired.values())).size
+    values = {slot: kept.last() for slot, kept in slots.items()}
+    reporting = {
+        role: np.broadcast_to(counts, (len(next(iter(values.values()))), lanes))
+        for role, counts in desired.items()
+    }
+    return Fleet(
+        np.full(lanes, row * window_s),
+        window_s,
+        dict(desired),
+        dict(desired),
+        Scraped(window_s, values),
+        reporting,
+    )
