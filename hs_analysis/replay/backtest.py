@@ -218,8 +218,32 @@ def score_policies(
     for row, (name, replayed) in enumerate(results.items()):
         scored = score(name, replayed, model, evidence.path(frame.service, "replay", name))
         named = {fault.name: float(shares[row, at]) for at, fault in enumerate(FAULTS)}
-        found[name] = CandidateOutcome(scored, {fault: x for fault, x in named.items() if not math.isnan(x)})
+        flat = flats.get(name, math.nan)
+        known = {fault: share for fault, share in named.items() if not math.isnan(share)}
+        found[name] = CandidateOutcome(scored, known, None if math.isnan(flat) else flat)
     return found
+
+
+def _flat(
+    controls: Mapping[str, Control],
+    parts: Sequence[DemandTrace],
+    model: FleetModel,
+    derived: Derived,
+    seed: int,
+) -> dict[str, float]:
+    """Return the actions a pool and day of controls at flat load, at the sizes that the history asks for."""
+    deciding = {name: one for name, one in controls.items() if not isinstance(one, Schedule)}
+    needs = {}
+    for role, pool in model.pools.items():
+        load = np.concatenate([part.offered[role][part.scored] for part in parts])
+        if pool.target is None or not load.size:
+            return {}
+        low, high = np.quantile(load, DECILES) / pool.target
+        needs[role] = (float(low), float(high))
+    whole = [one for one in derived.thresholds if one.gpu_type is None]
+    noise = {(one.signal, one.role): one.noise_cv or 0.0 for one in whole}
+    found = flat_actions(tuple(deciding.values()), needs, noise, seed)
+    return dict(zip(deciding, found.tolist(), strict=True))
 
 
 def fault_means(

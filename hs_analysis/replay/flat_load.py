@@ -1,8 +1,8 @@
 """How often a controller acts although the load stands still: what noise alone makes it do.
 
-Pools at flat load need no fleet: each reading is what an instance count that does not change would read, times
-independent noise of the size that the history has. A controller that decides every 15 s does so here, on ranges
-that overlap, which the minutes of a recorded history do not show.
+Pools at flat load need no fleet: a reading is what the load asks for, times independent noise of the size that
+the history has. A controller that decides every 15 s does so here, on ranges that overlap, which the minutes of
+a recorded history do not show.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from hs_analysis.replay.readings import LastRows
 from hs_analysis.schema.constants import DAY_S, HOUR_S, SHORTEST_S
 
 LEVELS, WATCHED_S, SETTLED_S = 8, 5.0 * HOUR_S, 1.0 * HOUR_S
-"""Loads that are tried, how long each is watched, and how long pools have to come to their size [levels, s, s].
-Default of this project: one action is 0.3 a pool and day."""
+"""Loads tried, how long each is watched, and how long pools have to come to their size [levels, s, s].
+Default of this project: of a pool and day one action is 0.3."""
 
 
 @dataclass(frozen=True)
 class _Reads:
-    """What one pool reads: its first signal, target per instance, and whether that is a mean over instances."""
+    """What one pool reads: its signal, target per instance, and whether it is a mean over instances."""
 
     signal: Key
     target: float
@@ -122,7 +122,8 @@ def _actions(
             acted += sum((orders.counts[role] != desired[role]).astype(float) for role in orders.counts)
         desired |= {role: counts.copy() for role, counts in orders.counts.items()}
     pool_days = WATCHED_S / DAY_S * len(roles)
-    return acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
+    found: Floats = acted.reshape(len(controls), LEVELS).mean(axis=1) / pool_days
+    return found
 
 
 def _fleet(row: int, window_s: float, desired: Mapping[str, Floats], slots: Mapping[Key, LastRows]) -> Fleet:

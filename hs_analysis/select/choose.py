@@ -147,10 +147,11 @@ def select_service(
     """Rank candidates on the training window and choose one.
 
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
-    was given) is within the SLO's ``allowed_window_share``, faults and bursts break the SLO no more often than
-    with a default HPA on the same targets, and noise alone makes it act no more often. If none holds the SLO, those at most one point worse than the
-    recorded counts do; if none is even that, the least violating candidate is chosen and the reason says so.
-    A history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
+    was given) is within the SLO's ``allowed_window_share``, faults and bursts break the SLO no more often
+    than with a default HPA on the same targets, and noise alone makes it act no more often at flat load. If
+    none holds the SLO, those at most one point worse than the recorded counts do; if none is even that, the
+    least violating candidate is chosen and the reason says so. A history that broke its SLO so never makes a
+    cheap violator win while a candidate holds the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins, and within
     0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other
