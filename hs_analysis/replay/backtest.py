@@ -37,6 +37,7 @@ from hs_analysis.replay.faults import (
     fault_shares,
     replay_faults,
 )
+from hs_analysis.replay.flat_load import flat_actions
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.placement import replay_placement
 from hs_analysis.replay.score import (
@@ -49,8 +50,9 @@ from hs_analysis.replay.score import (
     with_intervals,
 )
 from hs_analysis.replay.signals import work_signal
-from hs_analysis.replay.simulate import Control, Run, SimulationResult, simulate_all, timeline
+from hs_analysis.replay.simulate import Control, Run, Schedule, SimulationResult, simulate_all, timeline
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.constants import DECILES
 from hs_analysis.schema.frames import TIMELINE, empty
 from hs_analysis.schema.names import (
     BASELINES,

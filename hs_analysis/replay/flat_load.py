@@ -1,8 +1,8 @@
 """How often a controller acts although the load stands still: what noise alone makes it do.
 
-Pools at flat load need no fleet: a reading is what the load asks for, times independent noise of the size that
-the history has. A controller that decides every 15 s does so here, on ranges that overlap, which the minutes of
-a recorded history do not show.
+Pools at flat load need no fleet: a reading is what the load asks for, times independent noise of the size
+that the history has. A controller that decides every 15 s does so here, on ranges that overlap, which the
+minutes of a recorded history do not show.
 """
 
 from __future__ import annotations
