@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hs_analysis.cli.output import Block, Table
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
 
 Service = Mapping[str, Any]
 
@@ -199,32 +200,48 @@ def profile_ratio(found: Mapping[str, Any]) -> str:
 
 
 def selection(service: Service) -> list[Block]:
-    """Return the candidates as simulated on the training window, the chosen one first, and why."""
+    """Return the candidates on the training window that no other beats, the chosen one first, and why."""
+    from hs_analysis.report.replay_words import left_out
     from hs_analysis.report.wording import percent
 
     entries = sorted(service.get("selection") or [], key=lambda entry: not entry.get("chosen"))
     rows = [
         {
-            "policy": in_lines(entry["policy"]),
-            "chosen": "chosen" if entry.get("chosen") else "",
+            "policy": _candidate(entry),
             "score": percent(entry.get("score")),
             "hours": hours(entry.get("instance_hours")),
             "gpu": hours(entry.get("gpu_hours")),
-            "over": percent(entry.get("slo_violation_ratio")),
+            "slo": percent(entry.get("slo_violation_ratio")),
+            "faults": percent(entry.get("fault_violation_ratio")),
+            "bursts": percent(entry.get("burst_violation_ratio")),
             "actions": actions(entry.get("actions_per_day")),
         }
         for entry in entries
     ]
     columns = [
-        ("policy", "policy"), ("chosen", ""), ("score", "saved vs\nrecorded"),
-        ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"), ("over", "windows\nover limit"),
-        ("actions", "actions\nper day"),
+        ("policy", "policy\n reads, adds above, removes below"), ("score", "saved vs\nrecorded"),
+        ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"), ("slo", "over\nlimit"),
+        ("faults", "under\nfaults"), ("bursts", "under\nbursts"), ("actions", "actions\nper day"),
     ]  # fmt: skip
     title = f"Candidates of {service['service']} on the training window"
     columns = in_gpus(columns, rows)
     reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
     none = "no signal may size a pool, so there was nothing to simulate"
-    return [Table(title, columns, rows, empty=none), *reasons]
+    note = "over limit: share of windows over the SLO's limits, undisturbed, under faults and under bursts"
+    return [Table(title, columns, rows, empty=none), *([note] if rows else []), *left_out(service), *reasons]
+
+
+def _candidate(entry: Mapping[str, Any]) -> str:
+    """Return the signals of a candidate, what its controller is set to, and whether it is chosen."""
+    from hs_analysis.report.wording import fixed
+
+    lines = [in_lines(str(entry["policy"]).partition(", ")[0])]
+    if entry.get("over_s") is not None:
+        reads, out = f"{fixed(entry['reading_s'], 0)} s", fixed(entry["scale_out_ratio"], 2)
+        lines.append(
+            f" {reads}, {out}, {fixed(entry['scale_in_ratio'], 2)} for {fixed(entry['over_s'], 0)} s"
+        )
+    return "\n".join([*lines, *([" (chosen)"] if entry.get("chosen") else [])])
 
 
 def drivers(service: Service) -> list[Block]:
@@ -276,8 +293,14 @@ def actions(value: float | None) -> str:
 
 
 def in_lines(policy: str) -> str:
-    """Return a policy's name with one signal a line, so that a table of pairs stays narrow."""
-    return policy.replace("+", "\n+")
+    """Return a policy's name with one signal a line, and its settings below: so that tables stay narrow."""
+    signals, comma, settings = policy.partition(", ")
+    below = [f"\n {part}" for part in settings.split(", ")] if comma else []
+    return signals.replace("+", "\n+") + "".join(below) + _KINDS.get(policy, "")
+
+
+_KINDS = {IN_SAMPLE: "\n (has seen the\n test window)", NEUTRAL: "\n (its own rule)"}
+"""What a row of a backtest is, where its name does not say it."""
 
 
 def refusals(service: Service) -> list[Block]:

@@ -79,6 +79,7 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         "selected_policy": choice.policy or None,
         "mode": choice.mode or None,
         "recommend": choice.decision.get("recommend"),
+        "target": choice.decision.get("target") or None,
         "confidence": choice.confidence or None,
         "confidence_reasons": [one["text"] for one in choice.decision.get("confidence_reasons") or []],
         "targets": [
@@ -98,6 +99,8 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
         "pd_ratio_ci": found.get("ci"),
         "pd_ratio_status": found.get("status"),
         "pd_ratio_reason": reason_text(found.get("reason")) or None,
+        "pools": list(choice.decision.get("pools") or []),
+        "slo_risk": dict(choice.decision.get("slo_risk") or {}),
         "saved_vs_recorded": choice.selected.get("vs_recorded"),
         "saved_vs_static_peak": choice.selected.get("vs_static_peak"),
         "slo_violation_ratio": choice.selected.get("slo_violation_ratio"),
@@ -108,7 +111,7 @@ def answer(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
 
 
 def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    from hs_analysis.report import first_line, releases
+    from hs_analysis.report import decision_words, first_line, releases
     from hs_analysis.report.assumed import assumed
     from hs_analysis.report.choice import primary_thresholds
     from hs_analysis.report.replica_words import replica_text
@@ -122,7 +125,8 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
         f"  SLO: {objective(slo)}",
         *(f"  note: {text}" for text in edges(service)),
         *(f"  {line}" for line in releases.lines(service)),
-        *([f"  decision: {first_line.decided(choice)}"] if choice.decision else []),
+        *([f"  decision: {decision_words.decided(choice)}"] if choice.decision else []),
+        *(f"    {line}" for line in decision_words.lines(choice)),
         f"  recommended signal: {recommended(service)}",
         f"  selected policy: {_selected(choice)}",
     ]

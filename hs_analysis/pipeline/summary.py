@@ -9,7 +9,7 @@ import hs_analysis
 from hs_analysis.errors import first_of
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.declare import names_of
-from hs_analysis.schema.names import RECORDED
+from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import (
     WITHOUT_SERVICE,
     CandidateScore,
@@ -108,8 +108,14 @@ def derive_section(derived: Derived) -> dict[str, Any]:
 
 
 def selection_section(scores: Sequence[CandidateScore]) -> dict[str, Any]:
-    """Return the keys that the selection fills."""
-    return {"selection": to_plain(scores)}
+    """Return the keys that the selection fills.
+
+    Hundreds of candidates differ in little: the chosen one is listed, those that no other beats, and the
+    default HPA, which none may be worse than. The rest is counted; data/select.parquet holds them all.
+    """
+    shown = [one for one in scores if one.chosen or one.front or one.policy == DEFAULT_HPA]
+    shown.sort(key=lambda one: not one.chosen)
+    return {"selection": to_plain(shown), "selection_left_out": len(scores) - len(shown)}
 
 
 def replay_section(replay: ReplayResult) -> dict[str, Any]:

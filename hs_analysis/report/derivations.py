@@ -136,10 +136,13 @@ DERIVATIONS: dict[str, Derivation] = {
     ),
     "selection": Derivation(
         "score of the candidate {name}",
-        "The candidate is simulated on the training window with targets fitted on that window, and held to "
-        "the share of violating windows that the objective allows. Of the candidates that keep it, the one "
-        "that saves most wins, one that follows other signals than counted tokens only by 6 % of the hours; "
-        "what a replay cannot tell apart is decided by violations, then by actions.",
+        "A candidate is a set of signals and the settings of the controller that will run them. Each is "
+        "simulated by that controller's own rules on the training window, with targets fitted there: "
+        "undisturbed, under faults and under bursts. A candidate is feasible when it keeps the share of "
+        "violating windows that the objective allows, and faults and bursts break the objective no more "
+        "often than with a default HPA on the same targets. Of the feasible ones the one that saves most "
+        "wins, one that follows other signals than counted tokens only by 6 % of the hours; within 0.2 % of "
+        "the hours the one of fewer actions.",
         "score = 1 − hours of the candidate ÷ hours recorded",
         "",
         (f"{HETEROSCALE}, Algorithm 1",),
@@ -147,9 +150,10 @@ DERIVATIONS: dict[str, Derivation] = {
     "replay": Derivation(
         "backtest of {name}",
         "The policy runs step by step over the test window, on the recorded demand, with numbers fitted on "
-        "the training window only. It sees what was already scraped, instances count from the moment they "
-        "are asked for, work that finds no room waits. Hours and actions can be trusted; shares of windows "
-        "near the limit are estimates, and the calibration says how good.",
+        "the training window only. The selected one is replayed as the object that its controller would run: "
+        "written by the exporter and read back. It sees what was already scraped, instances count from the "
+        "moment they are asked for, work that finds no room waits. Hours and actions can be trusted; shares "
+        "of windows near the limit are estimates, and the calibration says how good.",
         "instance-hours = Σ instances × step;  saving = 1 − hours of the policy ÷ hours of the baseline",
         "timeline",
         (f"{HETEROSCALE}, Algorithm 1",),

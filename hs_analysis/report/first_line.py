@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hs_analysis.report.choice import Choice, mapping, records
+from hs_analysis.report.decision_words import RECOMMEND
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.wording import is_number, percent
 from hs_analysis.schema.results import WITHOUT_SERVICE
@@ -52,18 +53,10 @@ def without_service(summary: Mapping[str, Any], most: int = MOST_POOLS) -> list[
 def keep(service: Mapping[str, Any], choice: Choice) -> str:
     """Return the first line of an answer that is not to apply anything, empty for one that is."""
     decision = choice.decision
-    words = {"keep": "keep what runs", "record": "keep what runs and record more"}
-    said = words.get(str(decision.get("recommend")))
-    return f"{service['service']}: {said}: {decision.get('why')}." if said else ""
-
-
-def decided(choice: Choice) -> str:
-    """Return what to do, and the confidence with its reasons."""
-    decision = choice.decision
-    reasons = "; ".join(str(one["text"]) for one in decision.get("confidence_reasons") or [])
-    said = {"apply": "apply the policy", "keep": "keep what runs", "record": "keep what runs and record more"}
-    what = said.get(str(decision.get("recommend")), "")
-    return f"{what}, confidence {choice.confidence}{f' ({reasons})' if reasons else ''}"
+    recommend = str(decision.get("recommend"))
+    if recommend not in ("keep", "record"):
+        return ""
+    return f"{service['service']}: {RECOMMEND[recommend]}: {decision.get('why')}."
 
 
 def ratio_kept(service: Mapping[str, Any], choice: Choice) -> str:

@@ -53,9 +53,15 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "reconstruction_error": ("error of the reconstruction", "ratio"),
     },
     "selection": {
+        "reading_s": ("reads the mean of", "s"),
+        "scale_out_ratio": ("scale out above", "× target"),
+        "scale_in_ratio": ("scale in below", "× target"),
+        "over_s": ("for", "s"),
         "instance_hours": ("instance-hours", ""),
         "gpu_hours": ("GPU-hours", ""),
         "slo_violation_ratio": ("windows over the limit", "ratio"),
+        "fault_violation_ratio": ("windows over capacity under faults", "ratio"),
+        "burst_violation_ratio": ("windows over capacity under bursts", "ratio"),
         "actions_per_day": ("actions per day", ""),
     },
     "replay": {

@@ -16,7 +16,7 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, mapping, records
 from hs_analysis.report.driver_words import in_order as drivers_in_order
-from hs_analysis.report.replay_words import in_order, side_unclear
+from hs_analysis.report.replay_words import in_order, left_out, side_unclear
 from hs_analysis.report.wording import (
     is_number,
     number,
@@ -156,7 +156,7 @@ def drivers(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str
 
 
 def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
-    """Return the candidates simulated on the training window, best score first."""
+    """Return the candidates of the training window that no other beats, the chosen one first."""
     entries = records(service.get("selection"))
     entries.sort(
         key=lambda e: (
@@ -167,29 +167,42 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
     )
     rows = []
     for entry in entries:
-        pairs = zip(
-            str(entry.get("signal") or "").split("+"), str(entry.get("role") or "").split("+"), strict=False
-        )
-        sized = " and ".join(signal_label(signal, role) for signal, role in pairs if signal)
+        policy = str(entry.get("policy") or "candidate")
+        label = policy_name(policy)
         chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
         cells: list[Cell] = [
-            text_cell(policy_name(str(entry.get("policy"))), note=sized),
+            text_cell(policy_name(policy.partition(", ")[0])),
+            number_cell(entry.get("reading_s"), "seconds"),
+            number_cell(entry.get("scale_out_ratio"), "", None, 2),
+            number_cell(entry.get("scale_in_ratio"), "", None, 2),
+            number_cell(entry.get("over_s"), "seconds"),
             number_cell(entry.get("score"), "ratio"),
             hours_cell(entry.get("instance_hours")),
             hours_cell(entry.get("gpu_hours")),
             number_cell(entry.get("slo_violation_ratio"), "ratio"),
+            number_cell(entry.get("fault_violation_ratio"), "ratio"),
+            number_cell(entry.get("burst_violation_ratio"), "ratio"),
+            number_cell(entry.get("actions_per_day"), "", None, 1),
             chosen if entry.get("chosen") else text_cell("no"),
             text_cell(entry.get("reason"), wide=True),
         ]
-        path = evidence_path(name, "select", str(entry.get("policy") or "candidate"))
-        rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
+        path = evidence_path(name, "select", policy)
+        rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
     heads = [
         "candidate",
+        "reads the mean of",
+        "scale out above",
+        "scale in below",
+        "for",
         "recorded hours saved",
         "instance-hours",
         "GPU-hours",
         "windows over limit",
+        "under faults",
+        "under bursts",
+        "actions per day",
         "chosen",
         "why",
     ]
-    return table("Candidate policies simulated on the training window", heads, rows)
+    found = table("Candidate policies simulated on the training window", heads, rows)
+    return found | {"left_out": left_out(service)}

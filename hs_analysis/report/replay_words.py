@@ -6,12 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.decision_words import object_notes
 from hs_analysis.report.wording import fixed, number, percent, policy_name, quantity, seconds
-from hs_analysis.schema.names import BASELINES, CURRENT, HINDSIGHT, ORACLE, RECORDED, STATIC_PEAK, TIMETABLE
+from hs_analysis.schema.names import (
+    BASELINES,
+    CURRENT,
+    HINDSIGHT,
+    IN_SAMPLE,
+    NEUTRAL,
+    ORACLE,
+    RECORDED,
+    STATIC_PEAK,
+    TIMETABLE,
+)
 
 Row = Mapping[str, Any]
 
-ORDER = (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
+ORDER = (IN_SAMPLE, NEUTRAL, RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
 """Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
@@ -37,10 +48,21 @@ def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
     return sorted(rows, key=lambda r: first.index(r["policy"]) if r.get("policy") in first else len(first))
 
 
+def left_out(service: Row) -> list[str]:
+    """Return how many candidates are not listed, and where they are; nothing where all are."""
+    count = service.get("selection_left_out") or 0
+    if not count:
+        return []
+    return [
+        f"{count} more in data/select.parquet: others beat each of them in hours, violations and violations "
+        "under faults"
+    ]
+
+
 def notes(replay: Row) -> list[str]:
-    """Return the notes below the table: intervals, calibration, start-up, lower bound, rows left out."""
+    """Return the notes below the table: what was replayed, intervals, calibration, bound, rows left out."""
     rows, calibration = records(replay.get("policies")), mapping(replay.get("calibration"))
-    found = []
+    found = object_notes(replay)
     if rows:
         found.append("longest stretch: the longest time in which most windows are expected to break the SLO")
     reasons = dict.fromkeys(str(row["interval_reason"]) for row in rows if row.get("interval_reason"))

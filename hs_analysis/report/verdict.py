@@ -18,6 +18,7 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
+from hs_analysis.report.decision_words import LOADS, moved, target_name
 from hs_analysis.report.replay_tables import replay_path
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
@@ -74,6 +75,7 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
             _targets(name, service, choice, pointer),
             _ratio(name, service, choice, pointer),
             _saving(name, service, choice, pointer),
+            *_change(name, choice, pointer),
         ],
         "refusals": [
             {key: str(row.get(key) or "") for key in ("what", "code", "text", "collect")}
@@ -309,6 +311,44 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
         note += "; intervals hold what moves within a day alone"
     note += f"; without intervals: {why}." if tested and (why := row.get("interval_reason")) else "."
     return {"label": "Replay", "cells": cells, "note": note}
+
+
+def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
+    """Return the instances now and then, and the risk for the SLO; nothing without a backtest."""
+    decision = choice.decision
+    if not decision.get("backtested") or not choice.selected:
+        return []
+    path, at = replay_path(name, choice.selected), f"{pointer}/decision"
+    cells = []
+    for place, pool in enumerate(records(decision.get("pools"))):
+        before = f"{pool.get('role')}: {fixed(pool.get('now'), 1)} now →"
+        cell = number_cell(pool.get("recommended"), "", None, 1, strong=True, before=before)
+        loads = mapping(pool.get("at_load"))
+        note = ", ".join(f"at {load} load {moved(mapping(loads[load]))}" for load in LOADS if load in loads)
+        cells.append(linked(cell, path, f"{at}/pools/{place}/recommended") | {"note": note})
+    target = f" with {of}" if (of := target_name(decision)) else ""
+    facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": _MEANS}] if cells else []
+    risk = mapping(decision.get("slo_risk"))
+    cells = []
+    for key, words, other, label in _RISKS:
+        if is_number(risk.get(key)):
+            cell = linked(number_cell(risk[key], "ratio", strong=True), path, f"{at}/slo_risk/{key}")
+            if is_number(risk.get(other)):
+                there = linked(number_cell(risk[other], "ratio"), path, f"{at}/slo_risk/{other}")
+                cell["detail"] = there | {"label": label}
+            cells.append(cell | {"per": words})
+    return [*facts, {"label": "SLO risk", "cells": cells, "note": _UNDER}] if cells else facts
+
+
+_MEANS = "means over the test window, as recorded and as the policy asks for in the replay"
+_UNDER = "faults and bursts: in steep hours of the test window, the mean over all kinds"
+_HPA = "a default HPA on the same targets:"
+_RISKS = (
+    ("undisturbed", "of windows over the limit, undisturbed", "recorded", "the recorded counts:"),
+    ("under_faults", "under faults", "default_hpa_under_faults", _HPA),
+    ("under_bursts", "under bursts", "default_hpa_under_bursts", _HPA),
+)
+"""Figure of the risk, its words, the one beside it, and whose that is."""
 
 
 def interval_of(pair: Any, *, turned: bool) -> Any:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from hs_analysis.catalogue import load_catalogue
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
 
 NONE = "–"
 """What stands where a number could not be had; the reason stands beside it."""
@@ -79,11 +80,18 @@ def on_type(entry: Mapping[str, Any]) -> str:
 
 
 def policy_name(policy: str) -> str:
-    """Return a policy's name in words; ``signal@role`` joined by ``+`` names it by its signals."""
-    if "@" not in policy:
-        return policy.replace("_", " ")
-    pairs = (part.partition("@") for part in policy.split("+"))
-    return " + ".join(signal_label(signal, role) for signal, _, role in pairs)
+    """Return a policy's name in words: the signals of ``signal@role`` joined by ``+``, then its settings.
+
+    What a controller is set to follows the signals behind a comma. Baselines that need it say what they are.
+    """
+    signals, comma, settings = policy.partition(", ")
+    if "@" not in signals:
+        return _ROWS.get(policy, policy.replace("_", " "))
+    pairs = (part.partition("@") for part in signals.split("+"))
+    return " + ".join(signal_label(signal, role) for signal, _, role in pairs) + comma + settings
+
+
+_ROWS = {IN_SAMPLE: "exported numbers (in sample)", NEUTRAL: "HeteroScale's own rule (neutral)"}
 
 
 def status(word: str | None) -> dict[str, str]:

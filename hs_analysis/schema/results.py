@@ -503,7 +503,13 @@ class CandidateScore:
 
     policy: Annotated[str, Field("name of the candidate")]
     signal: Signal
-    score: Annotated[float | None, Field("what selection minimises; null = could not be simulated", "hours")]
+    score: Annotated[
+        float | None,
+        Field(
+            "1 − hours ÷ those recorded, what selection maximises; null = not feasible, or not simulated",
+            "ratio",
+        ),
+    ]
     gpu_hours: Annotated[float | None, Field("on the training window", "GPU-hours")]
     slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]
     chosen: Annotated[bool, Field("whether selection took it")]
@@ -524,6 +530,12 @@ class CandidateScore:
     front: Annotated[
         bool, Field("no other is better in hours, violations and violations under faults at once")
     ] = False
+    reading_s: Annotated[float | None, Field("range of the query that the controller follows", "s")] = None
+    scale_out_ratio: Annotated[float | None, Field("scale out above", "wanted ÷ current")] = None
+    scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")] = None
+    over_s: Annotated[
+        float | None, Field("the highest reading of this time decides whether instances go", "s")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,7 +197,11 @@ class ServiceSummary:
         tuple[found.Release, ...], Field("versions that came inside the window", absent="none came")
     ]
     pd_ratio: Annotated[found.PdRatio, Field("prefill instances per decode instance")]
-    selection: Annotated[tuple[found.CandidateScore, ...], Field("candidate policies, the best first")]
+    selection: Annotated[
+        tuple[found.CandidateScore, ...],
+        Field("the chosen candidate, those that no other beats, and the default HPA; the chosen one first"),
+    ]
+    selection_left_out: Annotated[int, Field("candidates that only data/select.parquet lists")]
     replay: Annotated[found.ReplayResult, Field("the backtest")]
     drivers: Annotated[
         tuple[found.SignalDriver, ...],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from hs_analysis.policy.constants import (
     FLAT_ACTIONS_MAX,
@@ -23,6 +23,7 @@ from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
+from hs_analysis.select.candidates import DEFAULTS
 
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
@@ -262,6 +263,7 @@ def _order(entry: _Entry) -> tuple[int, float, float, str]:
 
 def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice) -> CandidateScore:
     unknown = CandidateScore(
+        **_settings(policy),
         policy=name,
         signal="+".join(p.signal for p in policy.primaries),
         role="+".join(p.role for p in policy.primaries),
@@ -284,6 +286,17 @@ def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice)
         chosen=entry is choice.chosen,
         reason="; ".join([_reason(entry, choice, saved), *([note] if note else [])]),
     )
+
+
+def _settings(policy: Policy) -> dict[str, Any]:
+    """Return what the controller of a candidate is set to; its pools share one band."""
+    band = next(iter(policy.hysteresis.values()), None)
+    return {
+        "reading_s": policy.reading.window_s,
+        "over_s": policy.reading.over_s,
+        "scale_out_ratio": band.scale_out_ratio if band else None,
+        "scale_in_ratio": band.scale_in_ratio if band else None,
+    }
 
 
 def _with_figures(score: CandidateScore, entry: _Entry) -> CandidateScore:
@@ -313,6 +326,10 @@ def _comparator(default: _Entry, choice: _Choice) -> CandidateScore:
         actions_per_day=None,
         chosen=False,
         reason="comparison: an HPA with Kubernetes' defaults on the derived targets",
+        reading_s=DEFAULTS.window_s,
+        scale_out_ratio=DEFAULTS.out_ratio,
+        scale_in_ratio=DEFAULTS.in_ratio,
+        over_s=DEFAULTS.over_s,
     )
     return _with_figures(blank, default)
 
@@ -354,7 +371,9 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
         )
         start = f"no candidate is shown to be feasible; chosen: {why}" if chosen else "not feasible"
         return f"{start}: {share}, {rule} {choice.limit:.2%}"
-    hours = f"{saved:.1%} of the recorded hours saved" if saved is not None else f"{entry.hours:.1f} hours"
+    hours = f"{entry.hours:.1f} hours"
+    if saved is not None:
+        hours = f"{abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours than recorded"
     best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the calmest"
     start = f"chosen: {best}; " if chosen else ""
     return f"{start}{hours}, {share}, {rule} {choice.limit:.2%}"

@@ -96,7 +96,7 @@ def edited(run: Path, copy: Path, *changes: tuple[str, str]) -> Path:
 
 def test_compare_begins_with_whether_one_must_act(finished: Path, tmp_path: Path) -> None:
     """The first line says it, the changes follow with old and new, a line counts what is the same."""
-    cooled = edited(finished, tmp_path / "cooled", ("scale_in_s: ", "scale_in_s: 1"))
+    longer = edited(finished, tmp_path / "longer", ("over_s: ", "over_s: 1"))
     held = edited(finished, tmp_path / "held", ("mode: metric", "mode: hold"))
 
     def lines(*arguments: Path) -> list[str]:
@@ -107,9 +107,9 @@ def test_compare_begins_with_whether_one_must_act(finished: Path, tmp_path: Path
     same = lines(finished, finished)
     assert same[0] == "Nothing changed."
     assert same[-1].startswith("unchanged: ")
-    first, *rest = lines(finished, cooled)
+    first, *rest = lines(finished, longer)
     assert first.startswith("Nothing changed that you must act on; ")
-    assert any("cooldown" in line and ", scale in: " in line and " s (+" in line for line in rest)
+    assert any("reading" in line and ", over: " in line and " s (+" in line for line in rest)
     assert lines(finished, held)[0] == "Something changed that you must act on: mode: metric → hold."
 
 

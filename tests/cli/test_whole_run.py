@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
@@ -333,3 +334,14 @@ def test_bounds_cut_the_history(dumps: Path, tmp_path: Path) -> None:
     assert late.exit_code == 1
     assert "no sample lies between" in late.stderr
     assert late.stdout == ""
+
+
+def test_summary_lists_the_candidates_that_no_other_beats_and_counts_the_rest(finished: Path) -> None:
+    """The chosen one first, the front, and the default HPA; the table holds all of them."""
+    (service,) = json.loads((finished / "summary.json").read_text())["services"]
+    table = pl.read_parquet(finished / "data" / "select.parquet")
+    shown = table.filter(pl.col("chosen") | pl.col("front") | (pl.col("policy") == "hpa"))
+    names = [one["policy"] for one in service["selection"]]
+    assert sorted(names) == sorted(shown["policy"])
+    assert [one["chosen"] for one in service["selection"]] == [True, *([False] * (len(names) - 1))]
+    assert service["selection_left_out"] == table.height - len(names) > 0

@@ -1,0 +1,131 @@
+"""The decision in words: for which controller, how many instances then, what that saves and risks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hs_analysis.report.choice import Choice, mapping, records
+from hs_analysis.report.wording import fixed, interval, is_number, number, percent, policy_name, span
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
+
+Row = Mapping[str, Any]
+
+TARGETS = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
+"""Controller → its name in an answer."""
+
+LOADS = ("low", "usual", "peak")
+
+RECOMMEND = {
+    "apply": "apply the policy",
+    "keep": "keep what runs",
+    "record": "keep what runs and record more",
+}
+
+
+def decided(choice: Choice) -> str:
+    """Return what to do and with which controller, and the confidence with its reasons."""
+    decision = choice.decision
+    reasons = "; ".join(str(one["text"]) for one in decision.get("confidence_reasons") or [])
+    what = RECOMMEND.get(str(decision.get("recommend")), "")
+    name = target_name(decision) if decision.get("recommend") == "apply" else ""
+    target = f" with {name}" if name else ""
+    return f"{what}{target}, confidence {choice.confidence}{f' ({reasons})' if reasons else ''}"
+
+
+def target_name(decision: Row) -> str:
+    """Return the name of the controller that a policy is for, empty where none is said."""
+    target = str(decision.get("target") or "")
+    return TARGETS.get(target, target)
+
+
+def lines(choice: Choice) -> list[str]:
+    """Return what the policy changes: counts of each pool, hours, SLO risk, and on what it was replayed.
+
+    Empty without a backtest of it.
+    """
+    decision = choice.decision
+    if not decision.get("backtested"):
+        return []
+    found = [pool_line(pool) for pool in records(decision.get("pools"))]
+    found += [line for line in (hours_line(decision), risk_line(mapping(decision.get("slo_risk")))) if line]
+    return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
+
+
+def pool_line(pool: Row) -> str:
+    """Return the counts of one pool: their mean, and those at low, usual and peak load."""
+    at_load = mapping(pool.get("at_load"))
+    parts = [f"{moved(mapping(at_load.get(name)))} at {name} load" for name in LOADS if at_load.get(name)]
+    loads = f"; {', '.join(parts)}" if parts else ""
+    return f"{pool.get('role')} instances, now → recommended: {moved(pool)} on average{loads}"
+
+
+def moved(counts: Row) -> str:
+    """Return ``11.0 → 7.6``."""
+    return f"{fixed(counts.get('now'), 1)} → {fixed(counts.get('recommended'), 1)}"
+
+
+def hours_line(decision: Row) -> str:
+    """Return what the policy saves, or costs more, against what ran; empty where it is not known."""
+    share = decision.get("hours_saved_ratio")
+    if not is_number(share):
+        return ""
+    more = share < 0
+    inside = interval(_turned(decision.get("hours_saved_ci"), turned=more), "ratio")
+    amounts = []
+    for key, unit in (
+        ("instance_hours_saved", "instance-hours"), ("gpu_hours_saved", "GPU-hours"), ("cost_saved", "cost"),
+    ):  # fmt: skip
+        value = decision.get(key)
+        if is_number(value):
+            amounts.append(f"{number(abs(value))} {unit}")
+    between = f" [{inside}]" if inside else ""
+    said = f" ({', '.join(amounts)})" if amounts else ""
+    return f"hours: {percent(abs(share))}{between} {'more' if more else 'fewer'} than recorded{said}"
+
+
+def risk_line(risk: Row) -> str:
+    """Return how often the SLO is expected to break: undisturbed, under faults and under bursts."""
+    parts = []
+    if is_number(risk.get("undisturbed")):
+        inside = interval(risk.get("undisturbed_range"), "ratio")
+        between = f" [{inside}]" if inside else ""
+        ran = f" (what ran: {percent(risk['recorded'])})" if is_number(risk.get("recorded")) else ""
+        parts.append(f"{percent(risk['undisturbed'])}{between} of windows undisturbed{ran}")
+    for name in ("faults", "bursts"):
+        share, other = risk.get(f"under_{name}"), risk.get(f"default_hpa_under_{name}")
+        if is_number(share):
+            default = f" (default HPA: {percent(other)})" if is_number(other) else ""
+            parts.append(f"{percent(share)} under {name}{default}")
+    return f"SLO risk: {', '.join(parts)}" if parts else ""
+
+
+def _turned(pair: Any, *, turned: bool) -> Any:
+    """Return an interval with the sign of the number beside it, whose minus was put into words."""
+    if not turned or not isinstance(pair, Sequence) or not all(is_number(end) for end in pair):
+        return pair
+    return [-pair[1], -pair[0]]
+
+
+def object_notes(replay: Row) -> list[str]:
+    """Return what was replayed for the selected policy, and what the rows beside it are.
+
+    Its object is written by the exporter and read back. Beside it are the same object with the exported
+    numbers, which have seen the test window, and HeteroScale's own rule, which no target limits.
+    """
+    said = mapping(mapping(replay.get("calibration")).get("deployed"))
+    rows = {str(row.get("policy")): row for row in records(replay.get("policies"))}
+    if not said:
+        return []
+    name, why = target_name(said), str(said.get("why_not") or "")
+    found = [f"selected policy: replayed as its {name} file, written and read back"]
+    if why:
+        found = [f"selected policy: replayed by its own parameters, its {name} file was not read back: {why}"]
+    elif pools := " and ".join(map(str, said.get("differs") or [])):
+        found.append(f"read back, the parameters of {pools} are not those of the policy")
+    notes = {
+        IN_SAMPLE: "the same file with the numbers of the whole window, as it is exported; "
+        "it has seen the test window",
+        NEUTRAL: f"run with the same numbers; the distance is what {name} can't say",
+    }
+    return found + [f"{policy_name(row)}: {text}" for row, text in notes.items() if row in rows]
