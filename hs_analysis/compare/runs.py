@@ -26,6 +26,10 @@ SCORES = (
 """Figures of a replayed policy that are compared: key, words, unit, key of the interval."""
 
 
+SELECTED = "the selected policy"
+"""Stands for the selected policies of two runs whose names differ."""
+
+
 @dataclass(frozen=True)
 class ComparedRun:
     """What is compared of a run.
@@ -152,12 +156,45 @@ def _decision(
     versions = [run.summary.get("schema_version") for run in (a, b)]
     if "decision" in first or "decision" in second:
         walk = DocumentWalk(name, "decision", ("decision",), versions[0] == versions[1])
-        yield from fields(walk, first.get("decision") or {}, second.get("decision") or {})
+        sides = [one.get("decision") or {} for one in (first, second)]
+        kept = [{key: value for key, value in side.items() if key not in _FIGURES} for side in sides]
+        yield from fields(walk, *kept)
+        for path, what in _DECISION_SHARES:
+            values = [Measure(_at(side, path.split("."))) for side in sides]
+            if any(side.value is not None for side in values):
+                yield number_change(Subject(name, "decision", f"decision.{path}", what, "ratio"), *values)
     best = [_signal(one["recommended"]) if one.get("recommended") else None for one in (first, second)]
     yield text_change(Subject(name, "decision", "recommended", "recommended metric", acts="any"), *best)
     if followed(policies[0]) == followed(policies[1]):  # else the policies themselves tell it
-        place = Subject(name, "decision", "selection", "selected policy", acts="any")
+        # What is left is what the controller is set to: as in the policy, no matter that one must act on.
+        place = Subject(name, "decision", "selection", "selected policy")
         yield text_change(place, *(_selected(one) for one in (first, second)))
+
+
+_FIGURES = frozenset(
+    {
+        "why", "hours_saved_ratio", "hours_saved_ci", "instance_hours_saved", "gpu_hours_saved", "cost_saved",
+        "slo_risk",
+    }
+)  # fmt: skip
+"""Parts of a decision that are figures of its backtest, which is compared itself, but for these shares."""
+
+_DECISION_SHARES = (
+    ("hours_saved_ratio", "hours saved"),
+    ("slo_risk.undisturbed", "SLO risk, undisturbed"),
+    ("slo_risk.under_faults", "SLO risk, under faults"),
+    ("slo_risk.under_bursts", "SLO risk, under bursts"),
+    ("slo_risk.default_hpa_under_faults", "SLO risk, default HPA under faults"),
+    ("slo_risk.default_hpa_under_bursts", "SLO risk, default HPA under bursts"),
+)
+
+
+def _at(side: Plain, path: Sequence[str]) -> float | None:
+    """Return a number of a decision, None where a run has none."""
+    found: Any = side
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _selected(service: Plain) -> str | None:
@@ -234,8 +271,13 @@ def _backtest(name: str, first: Plain, second: Plain) -> Iterator[RunChange]:
     replays = [one.get("replay") or {} for one in (first, second)]
     calibration = [(one.get("calibration") or {}).get("status") for one in replays]
     yield text_change(Subject(name, "backtest", "replay.calibration.status", "calibration"), *calibration)
-    shown = {_selected(first), _selected(second), RECORDED}
-    for of, before, after in _joined(replays[0], replays[1], "policies", lambda row: str(row["policy"])):
+    names = {_selected(one) for one in (first, second)}
+    # Candidates of other settings have other names; both are what their run would apply.
+    same = dict.fromkeys(names, SELECTED) if len(names) > 1 else {}
+    shown = {*names, SELECTED, RECORDED}
+    for of, before, after in _joined(
+        replays[0], replays[1], "policies", lambda row: same.get(str(row["policy"]), str(row["policy"]))
+    ):
         part = "backtest" if of in shown else "other backtests"
         if not before or not after:
             scores = [{key: row.get(key) for key, *_ in SCORES} if row else None for row in (before, after)]

@@ -351,3 +351,39 @@ def test_a_small_difference_is_shown_with_the_digits_that_tell_it():
     change = only(compared(scaled(1.0001, "hysteresis", "by_role", "decode", "scale_out_ratio")))
     before, after = change_text(change).removesuffix(" (+0.0 %)").partition(": ")[2].split(" → ")
     assert before != after
+
+
+def test_another_setting_of_the_controller_is_no_matter_to_act_on():
+    """The name of the candidate differs, and its backtest is compared with that of the other one."""
+
+    def tuned(_document, service):
+        for row in (*service["selection"], *service["replay"]["policies"]):
+            if row["policy"] == name:
+                row.update(policy=f"{name}, 60 s mean, out above 1.1", actions_per_day=actions + 5)
+
+    (chosen,) = (row for row in ONE.summary["services"][0]["selection"] if row["chosen"])
+    row = ONE.summary["services"][0]["replay"]["policies"][0]
+    name, actions = chosen["policy"], row["actions_per_day"]
+    assert row["policy"] == name
+    found = compared(tuned)
+    assert not found.decision_changed
+    assert [change.path for change in found.changes] == [
+        "selection", "replay.policies[the selected policy].actions_per_day",
+    ]  # fmt: skip
+
+
+def test_the_figures_of_a_decision_are_shares():
+    """Hours saved and risk are percentages; what the backtest holds as well is not listed twice."""
+
+    def decided(saved, risk):
+        found = copy.deepcopy(ONE)
+        found.summary["services"][0]["decision"].update(
+            why=f"saves {saved}", hours_saved_ratio=saved, hours_saved_ci=[saved, saved],
+            instance_hours_saved=100 * saved, slo_risk={"under_faults": risk},
+        )  # fmt: skip
+        return found
+
+    found = compare_runs(decided(0.1, 0.02), decided(0.2, 0.03))
+    assert [change_text(change) for change in found.changes] == [
+        "hours saved: 10 → 20 %", "SLO risk, under faults: 2 → 3 %",
+    ]  # fmt: skip

@@ -118,8 +118,8 @@ def test_notes_say_which_object_was_replayed(said: dict[str, Any], first: list[s
     )
     assert found == [
         *first,
-        "exported numbers (in sample): the same file with the numbers of the whole window, as it is exported; "
-        "it has seen the test window",
+        "exported numbers (in sample): the same file with the numbers of the whole window, as it is "
+        "exported; it has seen the test window",
         "HeteroScale's own rule (neutral): run with the same numbers; the distance is what HPA can't say",
     ]
 
