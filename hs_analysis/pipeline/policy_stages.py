@@ -263,7 +263,7 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     held = [name for name, policy in made.items() if can_hold(policy, controller)]
     found: dict[str, Policy] = {}
     for name, (signals, knobs) in knobs_by_name(held).items():
-        policy = with_knobs(made[signals], knobs, controller)
+        policy = with_knobs(made[signals], knobs, controller, name)
         if policy not in found.values():  # where scrapes are rare, two ranges are the same
             found[name] = policy
     return found
@@ -426,7 +426,7 @@ def _under_faults(
 
 
 def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
-    """Return targets, bands and P/D ratio as the backtest had them, beside those of the whole window."""
+    """Return targets and P/D ratio as the backtest had them, beside those of the whole window."""
     before = {(t.signal, t.role): t for t in train.thresholds if t.gpu_type is None}
     targets = []
     for now in (one for one in whole.thresholds if one.gpu_type is None):
@@ -437,8 +437,6 @@ def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
                 "role": now.role,
                 "first_part": then.target_per_instance if then else None,
                 "whole": now.target_per_instance,
-                "first_part_band": (then.scale_out_ratio, then.scale_in_ratio) if then else None,
-                "whole_band": (now.scale_out_ratio, now.scale_in_ratio),
             }
         )
     ratios = {"first_part": train.pd_ratio.value, "whole": whole.pd_ratio.value}
@@ -523,7 +521,7 @@ def _fitted(
     primaries, _ = policy_primaries(work.run, frame.service, fit)
     queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.window_s)
     made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, {})
-    return with_knobs(made, chosen.knobs, chosen.controller)
+    return with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
 
 
 def _told(
@@ -540,7 +538,7 @@ def _told(
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
     if chosen is not None:
-        advised = with_knobs(advised, chosen.knobs, chosen.controller)
+        advised = with_knobs(advised, chosen.knobs, chosen.controller, chosen.policy)
     return current_record(
         current,
         advised,
@@ -625,7 +623,7 @@ def write_policies(work: Work) -> Outcome:
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
         if chosen is not None:
-            made = with_knobs(made, chosen.knobs, chosen.controller)
+            made = with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
         made = in_mode(made, frame, derived, work.settings)
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)

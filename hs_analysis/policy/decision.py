@@ -392,23 +392,15 @@ def _refit_alike(grounds: Grounds) -> Reason | None:
 
 
 def _moves(grounds: Grounds) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of the policy that both fits have, and their relative change."""
+    """Yield the numbers of the policy that both fits have, and their relative change; both have one band."""
     for primary in grounds.policy.primaries:
         fits = [signal_threshold(d, primary.signal, primary.role) for d in (grounds.first, grounds.whole)]
-        for key, what in _FITTED.items():
-            before, after = (getattr(fit, key) if fit else None for fit in fits)
-            if before and after:
-                yield f"the {what} of {primary.signal}@{primary.role}", after / before - 1.0
+        before, after = (fit.target_per_instance if fit else None for fit in fits)
+        if before and after:
+            yield f"the target of {primary.signal}@{primary.role}", after / before - 1.0
     before, after = grounds.first.pd_ratio.value, grounds.whole.pd_ratio.value
     if grounds.policy.pd_ratio is not None and before and after:
         yield "the P/D ratio", after / before - 1.0
-
-
-_FITTED = {
-    "target_per_instance": "target",
-    "scale_out_ratio": "ratio to scale out",
-    "scale_in_ratio": "ratio to scale in",
-}
 
 
 def _ratio_steady(grounds: Grounds) -> Reason | None:

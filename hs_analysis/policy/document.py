@@ -235,7 +235,7 @@ def _comment_spec(spec: CommentedMap, policy: Policy) -> None:
         "pd_ratio": _ratio_words(policy.pd_ratio) if policy.pd_ratio else _no_ratio(policy),
         "controller": "what runs this policy: it was selected and replayed by the rules of this controller",
         "reading": "growth follows the newest mean over window_s, shrinking the highest of them in over_s",
-        "hysteresis": "act only when wanted ÷ current leaves this band (from the noise of the signal)",
+        "hysteresis": "act only when wanted ÷ current leaves this band (as the chosen candidate has it)",
         "cooldown": "rest after an action [s]; null = unknown, then nothing is removed",
         "step": "largest part of a pool changed at once, at least one instance; null = no limit",
         "guards": "latency that may add instances and forbid removal, never size a pool",

@@ -7,7 +7,7 @@ from typing import Any
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.decision_words import object_notes
-from hs_analysis.report.wording import fixed, number, percent, policy_name, quantity, seconds
+from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
 from hs_analysis.schema.names import (
     BASELINES,
     CURRENT,
@@ -127,10 +127,9 @@ def readings(calibration: Row) -> str:
 
 
 def targets(calibration: Row) -> str:
-    """Return targets with their bands, and the P/D ratio, of the first part and of the whole window."""
+    """Return targets and the P/D ratio of the first part and of the whole window."""
     parts = [
         f"{entry['signal']}@{entry['role']} {number(entry['first_part'])} and {number(entry['whole'])}"
-        f"{_bands(entry)}"
         for entry in records(calibration.get("targets"))
         if entry["first_part"] and entry["whole"]
     ]
@@ -139,15 +138,6 @@ def targets(calibration: Row) -> str:
         parts.append(f"P/D ratio {number(ratio['first_part'])} and {number(ratio['whole'])}")
     says = "targets fitted on the first part (the backtest's) and on the whole window (policy.yaml's)"
     return f"{says}: {'; '.join(parts)}" if parts else ""
-
-
-def _bands(entry: Row) -> str:
-    """Return ``(out/in 1.11/0.73 and 1.10/0.74)``, one pair where both are alike, nothing where unknown."""
-    pairs = [entry.get("first_part_band"), entry.get("whole_band")]
-    if not all(pair and None not in pair for pair in pairs):
-        return ""
-    texts = dict.fromkeys("/".join(fixed(end, 2) for end in pair or ()) for pair in pairs)
-    return f" (out/in {' and '.join(texts)})"
 
 
 def start_up(calibration: Row) -> str:

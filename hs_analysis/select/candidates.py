@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hs_analysis.policy.model import Policy
+from hs_analysis import evidence
+from hs_analysis.policy.model import Cooldown, Hysteresis, Policy
 from hs_analysis.select.constants import READINGS_S, WAYS_IN, WAYS_OUT
 
 
@@ -68,19 +69,17 @@ def can_hold(policy: Policy, controller: str) -> bool:
     return controller == "heteroscale" or not follows_mean
 
 
-def with_knobs(policy: Policy, knobs: Knobs, controller: str) -> Policy:
-    """Return a policy for a controller, set to some knobs."""
-    bands = {
-        role: replace(band, scale_out_ratio=knobs.out_ratio, scale_in_ratio=knobs.in_ratio)
-        for role, band in policy.hysteresis.items()
-    }
+def with_knobs(policy: Policy, knobs: Knobs, controller: str, candidate: str) -> Policy:
+    """Return a policy for a controller, set to some knobs, with a link to the candidate that has them."""
+    link = evidence.path(policy.service, "select", candidate)
+    bands = {role: Hysteresis(knobs.out_ratio, knobs.in_ratio, link) for role in policy.hysteresis}
     window_s = max(policy.reading.window_s, knobs.window_s)
     cooldown = dict(policy.cooldown)
     step = policy.step
     if controller != "heteroscale":
         # What an HPA waits for is its stabilisation window alone.
         cooldown = {
-            role: replace(one, scale_out_s=0.0, scale_in_s=None if one.scale_in_s is None else 0.0)
+            role: Cooldown(0.0, None if one.scale_in_s is None else 0.0, link)
             for role, one in cooldown.items()
         }
         step = replace(step, max_out_fraction=None, max_in_fraction=None)

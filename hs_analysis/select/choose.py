@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.policy.constants import (
     FLAT_ACTIONS_MAX,
     SAME_HOURS,
@@ -23,7 +24,6 @@ from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
-from hs_analysis.select.candidates import DEFAULTS
 
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
@@ -312,6 +312,10 @@ def _with_figures(score: CandidateScore, entry: _Entry) -> CandidateScore:
     )
 
 
+_HPA = Hpa((Metric("", 1.0),))
+"""An HPA as Kubernetes sets it up where nothing is said."""
+
+
 def _comparator(default: _Entry, choice: _Choice) -> CandidateScore:
     """Return the row of the default HPA: what no candidate may be worse than."""
     blank = CandidateScore(
@@ -326,10 +330,10 @@ def _comparator(default: _Entry, choice: _Choice) -> CandidateScore:
         actions_per_day=None,
         chosen=False,
         reason="comparison: an HPA with Kubernetes' defaults on the derived targets",
-        reading_s=DEFAULTS.window_s,
-        scale_out_ratio=DEFAULTS.out_ratio,
-        scale_in_ratio=DEFAULTS.in_ratio,
-        over_s=DEFAULTS.over_s,
+        reading_s=_HPA.metrics[0].averaging_s,
+        scale_out_ratio=1.0 + _HPA.tolerance,
+        scale_in_ratio=1.0 - _HPA.tolerance,
+        over_s=_HPA.down.stabilization_s,
     )
     return _with_figures(blank, default)
 

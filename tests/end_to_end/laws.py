@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hs_analysis.cli.verdict import run_result
+from hs_analysis.evidence import path as evidence_path
 from hs_analysis.export import NOT_RECOMMENDED
 from hs_analysis.export.model import plain_number
 from hs_analysis.policy import dump, load_all
@@ -29,7 +30,8 @@ SLACK = 1e-9
 INTERVALS = {
     "per_instance": ("ci",), "value": ("ci", "band"), "value_s": ("ci",), "relative": ("ci",),
     "slo_violation_ratio": ("slo_violation_ci", "slo_violation_range"),
-    "instance_hours": ("instance_hours_ci",),
+    "instance_hours": ("instance_hours_ci",), "hours_saved_ratio": ("hours_saved_ci",),
+    "undisturbed": ("undisturbed_range",),
 }  # fmt: skip
 """Key of a number → keys of its intervals; every other ``x`` has ``x_ci``."""
 
@@ -93,6 +95,7 @@ def apart_in_the_policy(summary: Mapping[str, Any], documents: list[Any]) -> Ite
         for key in ("hysteresis", "cooldown"):
             for role, row in ((spec[key] or {}).get("by_role") or {"": spec[key] or {}}).items():
                 yield from _band_apart(key, role, row, thresholds)
+        yield from _knobs_apart(spec, service)
         status = document["status"]
         reasons = [reason["text"] for reason in decision["confidence_reasons"]]
         if (status["confidence"], status["confidence_reasons"]) != (decision["confidence"], reasons):
@@ -108,6 +111,25 @@ def _band_apart(key: str, role: str, row: Mapping[str, Any], thresholds: Mapping
         for ours, theirs in names.items():
             if not _same(row[ours], thresholds[row["evidence"]][theirs]):
                 yield f"{key} {role} {ours}: {row[ours]} and {thresholds[row['evidence']][theirs]}"
+
+
+def _knobs_apart(spec: Mapping[str, Any], service: Mapping[str, Any]) -> Iterator[str]:
+    """Yield settings of the controller that are not those of the chosen candidate, or have no link to it."""
+    chosen = next((row for row in service["selection"] if row["chosen"]), None)
+    if chosen is None or spec["mode"] != "metric":
+        return
+    link = evidence_path(service["service"], "select", chosen["policy"])
+    for role, row in (spec["hysteresis"].get("by_role") or {"": spec["hysteresis"]}).items():
+        yield from (
+            f"hysteresis {role} {key}: {row[key]} and {chosen[key]}"
+            for key in ("scale_out_ratio", "scale_in_ratio")
+            if not _same(row[key], chosen[key])
+        )
+        if row["evidence"] != link:
+            yield f"hysteresis {role} links to {row['evidence']}"
+    for key, column in (("window_s", "reading_s"), ("over_s", "over_s")):
+        if not _same(spec["reading"][key], chosen[column]):
+            yield f"reading {key}: {spec['reading'][key]} and {chosen[column]}"
 
 
 def _same(written: Any, found: Any) -> bool:
@@ -130,7 +152,11 @@ def apart_in_the_terminal(summary: Mapping[str, Any], documents: list[Any], text
     for document, service in zip(documents, summary["services"], strict=True):
         spec, decision = document["spec"], service["decision"]
         name = "+".join(f"{p['signal']}@{p['role']}" for p in spec["primaries"])
-        wanted = "hold: keep the counts as they are" if spec["mode"] == "hold" else name
+        chosen = next((row["policy"] for row in service["selection"] if row["chosen"]), "")
+        same = chosen.partition(", ")[0] == name
+        wanted = chosen if same else name
+        if spec["mode"] == "hold":
+            wanted = "hold: keep the counts as they are"
         (shown,) = re.findall(r"^  selected policy: (.*)$", text, re.M)
         if shown != wanted:
             yield f"selected policy {shown}, in policy.yaml {wanted}"
@@ -169,7 +195,8 @@ def apart_in_the_exports(folder: Path, documents: list[Any]) -> Iterator[str]:
             if target is not None:
                 ratio = (spec["pd_ratio"] or {}).get("value")
                 allowed |= {target, *((target / ratio, target * ratio) if ratio else ())}
-        texts = {plain_number(value) for value in allowed}
+        # Kubernetes compares in thousandths and cuts the rest off; the file says what it will compare with.
+        texts = {plain_number(math.floor(1000.0 * value + 1e-6) / 1000.0) for value in allowed}
         for path in sorted((folder / "exports").rglob("*")):
             if path.is_file():
                 yield from _export_apart(path, texts, spec, document["status"]["recommended"])

@@ -203,7 +203,7 @@ def scraped(control: Autoscaler, part: DemandTrace, model: FleetModel) -> dict[t
     for row in range(part.rows):
         run.advance(row + 1)
         for slot, key in slots.items():
-            rows[key].append(lot.readings.seen().last(slot)[0])
+            rows[key].append(lot.slots.seen().last(slot)[0])
     return {key: np.array(values) for key, values in rows.items()}
 
 
