@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.policy.build import build_policy
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -21,6 +22,9 @@ from hs_analysis.policy.model import (
     Target,
     Tier,
 )
+from hs_analysis.replay.demand import DemandTrace
+from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.simulate import SimulationResult, simulate
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.results import (
     Capacity,
@@ -203,3 +207,8 @@ def primary(signal: str, role: str, target: float, pool: str = "sum") -> Primary
 def guard(signal: str = "ttft", role: str = "prefill", slo_s: float = 1.0) -> Guard:
     """Return a guard with the default tiers."""
     return Guard(signal, role, slo_s, "", (Tier(1.0, 0.1), Tier(1.2, 0.2)))
+
+
+def replayed(policy: Policy, part: DemandTrace, model: FleetModel) -> SimulationResult:
+    """Replay a policy by HeteroScale's own rule on one capture."""
+    return simulate(control_of(replace(policy, controller="heteroscale")), part, model)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from hs_analysis.replay.control import Schedule
 from replay.services import SETTINGS, built, derived, pd_day, service
 
 from hs_analysis.controllers import Autoscaler
@@ -18,6 +17,7 @@ from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
 from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.faults import faults_named
+from hs_analysis.replay.simulate import Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
 

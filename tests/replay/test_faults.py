@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hs_analysis.replay.control import Schedule
-from hs_analysis.replay.fault_outcomes import PLACES, replay_faults, steep_stretches, watched_until
 from replay.services import SETTINGS, built, day, derived, pd_day, service
 
 from hs_analysis.controllers import CONTROLLERS
@@ -16,10 +14,18 @@ from hs_analysis.errors import UsageError
 from hs_analysis.replay.backtest import replay_service_faults, sizing
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.demand import demands, taking_over
-from hs_analysis.replay.faults import FAULTS, FaultRows, faults_named
+from hs_analysis.replay.faults import (
+    FAULTS,
+    PLACES,
+    FaultRows,
+    faults_named,
+    replay_faults,
+    steep_stretches,
+    watched_until,
+)
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.signals import kept_ratio
-from hs_analysis.replay.simulate import Simulation, combined_violation, simulate
+from hs_analysis.replay.simulate import Schedule, Simulation, combined_violation, simulate
 
 FRAME = pd_day(480)
 MODEL = fit_fleet(FRAME, derived(), SETTINGS)

@@ -1,4 +1,4 @@
-"""The fluid fleet against references and theory: start-up, queues, violation law, ceilings."""
+"""The fluid fleet against references and theory: start-up, queues, violation law, most it can serve."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import D_CAPACITY, P_CAPACITY, SETTINGS, derived, pd_day, service
 
+from hs_analysis.replay.constants import CEILING_OVER_CAPACITY, FULLEST
 from hs_analysis.replay.demand import demands
-from hs_analysis.replay.fleet import FleetModel, PoolLanes, PoolModel, fit_fleet, violation_probability
-from hs_analysis.replay.simulate import simulate
+from hs_analysis.replay.fleet import (
+    FleetModel,
+    PoolLanes,
+    PoolModel,
+    fit_fleet,
+    throughput_by_latency,
+    violation_probability,
+)
+from hs_analysis.replay.signals import fit_signals
+from hs_analysis.replay.simulate import Schedule, simulate
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import Startup
 from hs_analysis.schema.settings import Settings
 
@@ -22,31 +31,53 @@ MODEL = PoolModel("decode", 100.0, "ok", 60.0, 110.0, 240.0, "settings", ("tbt",
 PAIRED = {"prefill": replace(MODEL, role="prefill", judged=("ttft",)), "decode": MODEL}
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=60), st.sampled_from([0.0, 60.0, 240.0, 250.0]))
-def test_ready_is_the_least_desired_over_the_last_start_up(counts: list[int], start_up_s: float) -> None:
+def lanes_of(model: PoolModel, *counts: float) -> PoolLanes:
+    """Return a pool of one lane a count, in rows of four steps of 15 s."""
+    return PoolLanes(model, np.array(counts, float), 60.0, 4)
+
+
+def pass_row(pool: PoolLanes, *, steps: int = 4) -> None:
+    """Let a row pass."""
+    for step in range(steps):
+        pool.become_ready(step)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=60),
+    st.sampled_from([0.0, 60.0, 240.0, 250.0]),
+)
+def test_ready_is_the_least_desired_over_the_last_start_up(
+    counts: list[tuple[int, int]], start_up_s: float
+) -> None:
     """Cohorts that start late give the same ready count as the rolling minimum of what was asked for."""
-    pool = PoolLanes(replace(MODEL, start_up_s=start_up_s), counts[0])
+    pool = lanes_of(replace(MODEL, start_up_s=start_up_s), *counts[0])
     asked = [(-math.inf, counts[0])]
-    for step, count in enumerate(counts):
-        t_s = step * 60.0
-        pool.ask(count, t_s)
-        asked.append((t_s, count))
-        pool.advance(t_s)
-        since = t_s - start_up_s
-        valid = [
-            c for (at, c), (until, _) in zip(asked, [*asked[1:], (math.inf, 0)], strict=True) if until > since
-        ]
-        assert pool.ready == min(valid)
+    for row, pair in enumerate(counts):
+        t_s = row * 60.0
+        pool.begin_row()
+        pool.ask(np.array(pair, float))
+        asked.append((t_s, pair))
+        for step in range(4):
+            pool.become_ready(step)
+            since = t_s + 15.0 * step - start_up_s
+            until = [at for at, _ in asked[1:]] + [math.inf]
+            valid = [pair for (_, pair), end in zip(asked, until, strict=True) if end > since]
+            assert pool.ready.tolist() == [min(one) for one in zip(*valid, strict=True)]
 
 
 def test_restored_instances_are_ready_at_once() -> None:
-    """What never stopped running serves again without a start-up."""
-    pool = PoolLanes(MODEL, 6)
-    pool.ask(4, 0.0)
-    pool.ask(7, 60.0, restored=2)
-    assert (pool.desired, pool.ready) == (7, 6)
-    pool.advance(300.0)
-    assert pool.ready == 7
+    """What never stopped running serves again without a start-up; in the next lane nothing comes back."""
+    pool = lanes_of(MODEL, 6, 6)
+    pool.ask(np.array([4.0, 4.0]))
+    pool.begin_row()
+    pool.ask(np.array([7.0, 7.0]), np.array([2.0, 0.0]))
+    assert (pool.desired.tolist(), pool.ready.tolist()) == ([7, 7], [6, 4])
+    for _ in range(4):
+        pass_row(pool)
+        assert pool.ready.tolist() == [6, 4]
+        pool.begin_row()
+    pass_row(pool, steps=1)
+    assert pool.ready.tolist() == [7, 7]
 
 
 def run_static(rates: np.ndarray, ceiling: float, window_s: float = 60.0):
@@ -152,3 +183,69 @@ def test_a_measured_start_up_time_stands_where_none_is_given() -> None:
     assert pools["prefill"].start_up_from == "default"
     told = fit_fleet(pd_day(), found, replace(SETTINGS, startup_s={"decode": 90.0})).pools["decode"]
     assert (told.start_up_s, told.start_up_from) == (90.0, "settings")
+
+
+ROWS = 400
+SHARE = np.linspace(0.2, 0.9, ROWS)
+BATCH_LIMIT = 2.0 * D_CAPACITY
+TOKENS, TTFT_S = 1000.0, 0.2
+
+
+def calm(**latencies: np.ndarray) -> ServiceFrame:
+    """Return a service whose pools of ten and four never came near a limit."""
+    prompts = SHARE * 10 * P_CAPACITY
+    return service(
+        {"prefill": prompts, "decode": SHARE * 4 * D_CAPACITY},
+        {"prefill": 10, "decode": 4},
+        request_rate__service=prompts / TOKENS,
+        **latencies,
+    )
+
+
+def with_latencies() -> ServiceFrame:
+    """Return it with the latencies of a batch that ends at ``BATCH_LIMIT`` and of prompts that wait late."""
+    tbt = 0.01 / (1 - SHARE * D_CAPACITY / BATCH_LIMIT)
+    return calm(tbt__decode=tbt, ttft__service=TTFT_S + 0.3 * np.maximum(0.0, SHARE - 0.6))
+
+
+def model_of(frame: ServiceFrame, status: str) -> FleetModel:
+    """Fit the fleet on the whole history."""
+    return fit_fleet(frame, derived(status=status), SETTINGS)
+
+
+def test_a_floor_queues_where_latencies_say_and_not_where_the_load_ended() -> None:
+    """One prompt after the other at the lowest TTFT; a batch at its own limit, to the width of a bin."""
+    pools = model_of(with_latencies(), "floor").pools
+    assert pools["prefill"].max_throughput == pytest.approx(TOKENS / TTFT_S)
+    assert pools["prefill"].max_throughput > CEILING_OVER_CAPACITY * P_CAPACITY
+    assert pools["decode"].max_throughput == pytest.approx(FULLEST * BATCH_LIMIT, rel=0.01)
+
+
+def test_a_capacity_that_was_measured_keeps_its_ceiling() -> None:
+    """Latencies say nothing against a limit that was met."""
+    for role, ceiling in model_of(with_latencies(), "ok").pools.items():
+        capacity = {"prefill": P_CAPACITY, "decode": D_CAPACITY}[role]
+        assert ceiling.max_throughput < 1.3 * capacity
+
+
+def test_without_latencies_a_floor_queues_a_little_over_what_it_carried() -> None:
+    """Nothing else is known; a TBT that does not rise has no limit either."""
+    frame = calm()
+    assert throughput_by_latency(frame, "prefill", fit_signals(frame)) == 0.0
+    assert (
+        model_of(frame, "floor").pools["prefill"].max_throughput
+        == model_of(frame, "ok").pools["prefill"].max_throughput
+    )
+    flat = calm(tbt__decode=np.full(ROWS, 0.01))
+    assert throughput_by_latency(flat, "decode", fit_signals(flat)) == 0.0
+
+
+def test_load_beyond_a_floor_does_not_wait_in_a_queue_that_nobody_saw() -> None:
+    """A third over the floor, the pools of a calm history serve what comes; still not within the SLO."""
+    model = model_of(with_latencies(), "floor")
+    high = {"prefill": np.full(60, 13.0 * P_CAPACITY), "decode": np.full(60, 5.2 * D_CAPACITY)}
+    (part,) = demands(service(high, {"prefill": 10, "decode": 4}))
+    counts = {"prefill": np.full(60, 10.0), "decode": np.full(60, 4.0)}
+    result = simulate(Schedule(counts), part, model)
+    assert max(queue[-1] for queue in result.queued.values()) == 0.0
+    assert result.violation["decode"].min() > 0.9

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import simpy
-from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import P_CAPACITY, SETTINGS, derived, pd_day, service
@@ -15,7 +14,7 @@ from replay.theory import erlang_c, md1_mean_wait, mmc_wait_tail, poisson_times,
 
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
-from hs_analysis.replay.simulate import simulate
+from hs_analysis.replay.simulate import Schedule, simulate
 from hs_analysis.statistics.constants import SIZE_LOSS
 from hs_analysis.statistics.queueing import size_factor, steepness_factor
 

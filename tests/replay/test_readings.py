@@ -1,20 +1,20 @@
-"""What a controller reads at counts that never ran: the row as it was recorded, and the rows before."""
+"""What a controller reads: what was recorded where the pool is as it was, else the row at other counts."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from replay.services import SETTINGS, day, derived, guard, plain_policy, primary, service
+from replay.services import SETTINGS, day, derived, guard, plain_policy, primary, replayed, service
 
-from hs_analysis.policy.model import Bounds
-from hs_analysis.replay.demand import demands, taking_over
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import Bounds, Policy, SoftScaleIn
+from hs_analysis.replay.demand import DemandTrace, demands, taking_over
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
-from hs_analysis.replay.readings import Readings
+from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.replay.signals import SignalModel
-from hs_analysis.replay.simulate import simulate
+from hs_analysis.replay.simulate import Lot, Run, Strike
 from hs_analysis.schema.aligned import ServiceFrame
 
 ROWS = 240
@@ -45,38 +45,55 @@ def fleet(frame: ServiceFrame) -> FleetModel:
     return replace(model, signals={**model.signals, UTIL: exact})
 
 
+def passed(
+    served: dict[str, float], ready: dict[str, float], queued: dict[str, float] | None = None,
+    wait: dict[str, float] | None = None, *, altered: bool = False,
+) -> Passed:  # fmt: skip
+    """Return a completed row of one lane [tokens, instances, tokens, s]."""
+
+    def lane(values: dict[str, float]) -> dict[str, np.ndarray]:
+        return {role: np.array([float(value)]) for role, value in values.items()}
+
+    nothing = dict.fromkeys(served, 0.0)
+    both = lane(queued or nothing), lane(ready), lane(wait or nothing)
+    return Passed(lane(served), *both, np.ones(1), np.array([altered]))
+
+
+def read_at(
+    keys: list[tuple[str, str]], part: DemandTrace, model: FleetModel, rows: dict[int, Passed]
+) -> dict[tuple[str, str], float]:
+    """Return the readings of the last of some completed rows of one lane."""
+    readings = Readings({key: [key] for key in keys}, 60.0, part, model, 1)
+    state, found = SameState(part, 1), {}
+    for row, one in rows.items():
+        state.see(row, one)
+        found = readings.read(row, one, state)
+        readings.record(found)
+    return {key: float(value[0]) for key, value in found.items()}
+
+
 def read(frame: ServiceFrame, row: int, ready: float, served: float = 1.0) -> dict[tuple[str, str], float]:
     """Return the readings of a row at a count that serves a share of what came."""
     (part,) = demands(frame)
-    readings = Readings([WORK, UTIL], part, fleet(frame))
-    tokens = [0.0] * ROWS
-    tokens[row] = served * float(SMOOTH[row]) * 60.0
-    log = SimpleNamespace(
-        served={"decode": tokens}, ready={"decode": [ready] * ROWS}, queued={"decode": [0.0] * ROWS},
-        wait={"decode": [0.0] * ROWS},
-    )  # fmt: skip
-    readings.record(row, log)
-    return {key: readings.scraped[key][row] for key in (WORK, UTIL)}
+    seen = passed({"decode": served * float(SMOOTH[row]) * 60.0}, {"decode": ready})
+    return read_at([WORK, UTIL], part, fleet(frame), {row: seen})
 
 
-def backlogged(name: str, *, waits: bool = True, source: str = "made", **more: np.ndarray) -> float:
+def backlogged(name: str, *, source: str = "made", **more: np.ndarray) -> float:
     """Return what a reading of the service is at other counts; 40 requests wait for prefill, 5 for decode.
 
     That is the row of the highest load; what waits is 5 s old in front of prefill and 2 s in front of decode.
     """
-    load = {"prefill": 4.0 * SMOOTH, "decode": SMOOTH}
+    load, row = {"prefill": 4.0 * SMOOTH, "decode": SMOOTH}, ROWS // 2
     frame = service(load, {"prefill": 8, "decode": 4}, request_rate__service=SMOOTH / 200.0, **more)
     frame = replace(frame, signals=tuple(replace(info, source=source) for info in frame.signals))
     (part,) = demands(frame)
-    readings = Readings([(name, "decode")], part, fit_fleet(frame, derived(), SETTINGS), waits=waits)
-    log = SimpleNamespace(
-        served={role: (each * 60.0).tolist() for role, each in load.items()},
-        ready={"prefill": [7.0] * ROWS, "decode": [8.0] * ROWS},
-        queued={"prefill": [40 * 800.0] * ROWS, "decode": [5 * 200.0] * ROWS},
-        wait={"prefill": [5.0] * ROWS, "decode": [2.0] * ROWS},
-    )
-    readings.record(ROWS // 2, log)
-    return readings.scraped[name, "decode"][ROWS // 2]
+    seen = passed(
+        {role: float(each[row]) * 60.0 for role, each in load.items()}, {"prefill": 7.0, "decode": 8.0},
+        {"prefill": 40 * 800.0, "decode": 5 * 200.0}, {"prefill": 5.0, "decode": 2.0},
+    )  # fmt: skip
+    key = (name, "decode")
+    return read_at([key], part, fit_fleet(frame, derived(), SETTINGS), {row: seen})[key]
 
 
 def test_all_requests_in_the_service_are_those_that_run_and_those_that_wait() -> None:
@@ -101,7 +118,6 @@ def test_a_latency_that_an_autoscaler_follows_holds_the_wait(name: str, wait_s: 
     """A mean time to first token, and that of a whole request; gaps between tokens know nothing of it."""
     flat = {f"{name}__service": np.full(ROWS, 0.3)}
     assert backlogged(name, **flat) == pytest.approx(0.3 + wait_s)
-    assert backlogged(name, waits=False, **flat) == pytest.approx(0.3)
 
 
 def test_while_nothing_waits_a_row_reads_what_it_read() -> None:
@@ -137,19 +153,23 @@ def halves(frame: ServiceFrame, cut: int) -> tuple[ServiceFrame, ServiceFrame]:
 
 
 def test_the_first_decision_knows_the_rows_before() -> None:
-    """A mean of five rows, the last four of them 600 and one of 100: 500 of 100 a piece, not 100."""
-    load = np.array([600.0] * 10 + [600.0, 600.0, 600.0, 600.0, 100.0] + [100.0] * 5)
+    """Growth on the newest row, 600 of 100 a piece; shrinking on the highest of five, once 600 is past."""
+    load = np.array([100.0] * 10 + [600.0, 600.0, 600.0, 600.0, 600.0] + [100.0] * 5)
     frame = service({"decode": load}, {"decode": 2})
     past, own = halves(frame, 15)
     model = fit_fleet(day_of_work(), derived(), SETTINGS)
     (part,) = taking_over(demands(own), past)
     policy = plain_policy(**ALONE)
-    assert simulate(policy, part, model).desired["decode"][0] == 5
-    assert simulate(policy, demands(own)[0], model).desired["decode"][0] == 2
+    assert replayed(policy, part, model).desired["decode"][0] == 6
+    assert replayed(policy, demands(own)[0], model).desired["decode"][0] == 2
     (alone,) = taking_over(demands(own), frame)
     assert alone.before == {}
     (later,) = taking_over(demands(halves(frame, 16)[1]), past)
     assert later.before == {}
+    falls = np.array([600.0] * 14 + [100.0] * 6)
+    past, own = halves(service({"decode": falls}, {"decode": 6}), 15)
+    (late,) = taking_over(demands(own), past)
+    assert replayed(policy, late, model).desired["decode"].tolist() == [6.0, 6.0, 6.0, 6.0, 1.0]
 
 
 def day_of_work() -> ServiceFrame:
@@ -166,9 +186,23 @@ def test_a_guard_is_known_at_the_first_decision() -> None:
     policy = plain_policy(**ALONE, guards=(guard("tbt", "decode", 0.05),))
     policy = replace(policy, primaries=(primary("decode_tps", "decode", 1_000.0),))
     (part,) = taking_over(demands(own), past)
-    assert simulate(policy, part, model).desired["decode"][0] < 40
+    assert replayed(policy, part, model).desired["decode"][0] < 40
     blind = {key: values for key, values in part.before.items() if key[0] != "tbt"}
-    assert simulate(policy, replace(part, before=blind), model).desired["decode"][0] == 40
+    assert replayed(policy, replace(part, before=blind), model).desired["decode"][0] == 40
+
+
+class Watching(Strike):
+    """Changes nothing, and keeps what one reading of the first lane was."""
+
+    def __init__(self, watched: tuple[str, str]) -> None:
+        self.watched = watched
+        self.seen: list[float] = []
+
+    def scraped(self, row: int, key: tuple[str, str], true: np.ndarray, lot: Lot) -> np.ndarray:
+        """Keep the value."""
+        if lot.readings.keys[lot.readings.held[key][0]] == self.watched:
+            self.seen.append(float(true[0]))
+        return true
 
 
 def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
@@ -178,16 +212,107 @@ def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
     model = replace(model, pools=pools, waits={"tbt": {"decode": 1.0}})
     flat = SignalModel("curve", "decode", loads=(0.0, 1.0), values=(0.0, 0.0))
     model = replace(model, signals={**model.signals, ("tbt", "decode"): flat})
-    frame = service({"decode": np.full(3, 180.0)}, {"decode": 1}, tbt__decode=np.full(3, np.nan))
-    seen: list[float] = []
-
-    def alter(key: tuple[str, str], row: int, value: float, before: object) -> float:
-        if key[0] == "tbt":
-            seen.append(value)
-        return value
-
-    held = plain_policy(**ALONE, guards=(guard("tbt", "decode", 1e6),))
-    held = replace(held, primaries=(primary("decode_tps", "decode", 1e6),))
-    simulate(held, demands(frame)[0], model, SimpleNamespace(alter=alter, strike=None))
+    frame = service({"decode": np.full(3, 180.0)}, {"decode": 2}, tbt__decode=np.zeros(3))
+    held = plain_policy(**ALONE, guards=(guard("tbt", "decode", 1e6),), controller="heteroscale")
+    held = replace(held, primaries=(primary("decode_tps", "decode", 1e6),), mode="hold")
+    held = replace(held, mode="metric", bounds={"decode": Bounds(1, 1)})
+    run = Run([control_of(held)], demands(frame)[0], model)
+    run.pools["decode"].hold(np.ones(1), np.zeros(1, np.int64))
+    run.strike = watching = Watching(("tbt", "decode"))
+    run.advance(3)
     ages = 0.8 * 15.0 * np.arange(1, 13)
-    assert seen == pytest.approx(ages.reshape(3, 4).mean(axis=1))
+    assert watching.seen == pytest.approx(ages.reshape(3, 4).mean(axis=1))
+
+
+FLAT = np.full(ROWS, 3_000.0)
+SLO_S = 0.03
+
+
+def same_state(
+    part: DemandTrace,
+    ready: dict[str, list[float]],
+    wait: dict[str, list[float]] | None = None,
+    altered: int = 0,
+) -> dict[str, list[bool]]:
+    """Return which pools stand as recorded after each of the first rows; of ``altered`` the demand is not."""
+    state = SameState(part, 1)
+    found: dict[str, list[bool]] = {role: [] for role in ready}
+    for row in range(len(next(iter(ready.values())))):
+        counts = {role: values[row] for role, values in ready.items()}
+        ages = dict.fromkeys(ready, 0.0) | {role: one[row] for role, one in (wait or {}).items()}
+        state.see(row, passed(dict.fromkeys(ready, 1.0), counts, None, ages, altered=row < altered))
+        for role, same in state.same.items():
+            found[role].append(bool(same[0]))
+    return found
+
+
+def test_a_pool_stands_as_recorded_until_its_count_differs() -> None:
+    """Then from the row after one in which nothing waited, here or there; a recorded queue is no loss."""
+    age_s = np.where(np.isin(np.arange(ROWS), (1, 4)), 3.0, 0.0)
+    (part,) = demands(service({"decode": FLAT}, {"decode": 4}, backlog_age_s__decode=age_s))
+    found = same_state(
+        part,
+        {"decode": [4.0, 4.0, 3.0, 4.0, 4.0, 4.0, 4.0, np.nan, 4.0, 4.0]},
+        {"decode": [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, np.nan, 0.0, 0.0]},
+    )
+    assert found["decode"] == [True, True, False, False, True, True, True, False, False, True]
+
+
+def test_decode_stands_as_recorded_while_its_work_comes_as_it_did() -> None:
+    """A prefill pool of another size hands it on as it did, unless somebody waits there."""
+    (part,) = demands(service({"prefill": FLAT, "decode": FLAT}, {"prefill": 4, "decode": 4}))
+    ready = {"prefill": [4.0, 3.0, 3.0, 3.0, 3.0], "decode": [4.0] * 5}
+    assert same_state(part, ready)["decode"] == [True] * 5
+    found = same_state(part, ready, {"prefill": [1.0, 0.0, 1.0, 0.0, 0.0]})
+    assert found["prefill"] == [True, False, False, False, False]
+    assert found["decode"] == [True, True, False, True, True]
+
+
+def test_altered_demand_is_no_recorded_state() -> None:
+    """What a fault changed is like no row that was recorded, nor are the rows after it but for a calm one."""
+    (part,) = demands(service({"decode": FLAT}, {"decode": 4}))
+    found = same_state(part, {"decode": [4.0] * 5}, altered=3)
+    assert found["decode"] == [False, False, False, False, True]
+
+
+def late_once() -> ServiceFrame:
+    """Return a day whose latency is above 30 ms in one row, at a load like that of others."""
+    late_s = np.where(np.arange(ROWS) == 150, 0.2, 0.02)
+    return service({"decode": FLAT}, {"decode": 4}, tbt__decode=late_s)
+
+
+def holding(slo_s: float = SLO_S, least: int = 4) -> Policy:
+    """Return a policy that holds its pool, four or more, until a guard adds."""
+    return plain_policy(
+        primaries=(primary("decode_tps", "decode", 1_000.0),), guards=(guard("tbt", "decode", slo_s),),
+        bounds={"decode": Bounds(least, 50)}, pd_ratio=None, soft_scale_in=SoftScaleIn(120.0, "tbt > 30 ms"),
+    )  # fmt: skip
+
+
+def test_a_guard_reads_the_recorded_latency_at_the_recorded_count() -> None:
+    """And the curve at another one; a window without a latency adds nothing."""
+    frame = late_once()
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    alone = replayed(holding(), part, model)
+    assert alone.desired["decode"][150] == 4
+    assert alone.desired["decode"][151] == 5
+    assert "a guard is over its limit" in alone.reasons()[151]
+    assert replayed(holding(least=6), part, model).desired["decode"].max() == 6
+    blank = np.where(np.arange(ROWS) == 150, np.nan, part.column("tbt", "decode"))
+    unseen = replace(part, recorded=part.recorded | {("tbt", "decode"): blank})
+    assert replayed(holding(), unseen, model).desired["decode"].max() == 4
+
+
+def test_a_queue_as_recorded_reads_as_recorded() -> None:
+    """A row in which work waited reads its own value, where the replay has the same count."""
+    age_s = np.where(np.arange(ROWS) == 1, 3.0, 0.0)
+    queue = np.where(np.arange(ROWS) == 1, 40.0, 0.0)
+    frame = service({"decode": FLAT}, {"decode": 4}, backlog_age_s__decode=age_s, queue_length__decode=queue)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    (part,) = demands(frame)
+    tokens = {"decode": 3_000.0 * 60.0}
+    for ready, read_as in ((4.0, 40.0), (5.0, 0.0)):
+        rows = dict.fromkeys(range(2), passed(tokens, {"decode": ready}))
+        found = read_at([("queue_length", "decode")], part, model, rows)
+        assert found["queue_length", "decode"] == read_as

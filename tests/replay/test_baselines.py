@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hs_analysis.replay.control import Schedule
 from hypothesis import given
 from hypothesis import strategies as st
 from replay.services import SETTINGS, derived, pd_day, service
@@ -16,7 +15,7 @@ from hs_analysis.replay.baselines import asked_ahead, offline_optimum
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, violation_probability
 from hs_analysis.replay.score import compared, score
-from hs_analysis.replay.simulate import simulate
+from hs_analysis.replay.simulate import Schedule, simulate
 
 
 def serves(asked: tuple[int, ...], ready: np.ndarray, start: int) -> bool:

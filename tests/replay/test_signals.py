@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from controllers.batches import asks
 from replay.services import SETTINGS, derived, service
 
-from hs_analysis.controllers import hpa, keda
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
-from hs_analysis.controllers.lanes import PoolView
 from hs_analysis.replay.demand import demands, trailing_mean
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.readings import Readings
+from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.replay.signals import UNKNOWN, Quantile, SignalModel, fit_quantile, quantile_of
 from hs_analysis.schema.aligned import ServiceFrame
 
@@ -51,24 +49,29 @@ def fitted(frame: ServiceFrame) -> SignalModel | str:
     return fit_quantile(frame, info)
 
 
-def served_at(counts: np.ndarray, waits_s: np.ndarray | None = None) -> SimpleNamespace:
-    """Return the rows of a replay that serves everything as it comes at some counts."""
-    return SimpleNamespace(
-        served={"prefill": (LOAD * 60.0).tolist()},
-        ready={"prefill": counts.tolist()},
-        queued={"prefill": [0.0] * ROWS},
-        wait={"prefill": (np.zeros(ROWS) if waits_s is None else waits_s).tolist()},
+def passed(row: int, counts: np.ndarray, waits_s: np.ndarray | None = None) -> Passed:
+    """Return a row of lanes that serve all that comes, at counts of shape (rows,) or (rows, lanes)."""
+    ready = np.atleast_1d(counts[row]).astype(float)
+    lanes = ready.size
+    wait = np.full(lanes, 0.0 if waits_s is None else waits_s[row])
+    served = {"prefill": np.full(lanes, LOAD[row] * 60.0)}
+    still = np.zeros(lanes, bool)
+    return Passed(
+        served, {"prefill": np.zeros(lanes)}, {"prefill": ready}, {"prefill": wait}, np.ones(lanes), still
     )
 
 
 def read(counts: np.ndarray, waits_s: np.ndarray | None = None) -> np.ndarray:
-    """Return what the quantile reads at some counts."""
+    """Return what the quantile reads at some counts, one lane a column of them."""
     (part,) = demands(history())
-    readings = Readings([KEY], part, fit_fleet(history(), derived(), SETTINGS), waits=True)
-    log = served_at(counts, waits_s)
+    lanes = np.atleast_1d(counts[0]).size
+    readings = Readings({KEY: [KEY] * lanes}, 60.0, part, fit_fleet(history(), derived(), SETTINGS), lanes)
+    state, found = SameState(part, lanes), []
     for row in range(ROWS):
-        readings.record(row, log)
-    return np.array(readings.scraped[KEY])
+        one = passed(row, counts, waits_s)
+        state.see(row, one)
+        found.append(readings.read(row, one, state)[KEY])
+    return np.squeeze(np.array(found))
 
 
 @pytest.mark.parametrize(
@@ -162,26 +165,36 @@ def test_a_quantile_of_a_pool_that_the_service_lacks_has_no_model() -> None:
     assert fit_quantile(frame, info) == "it answers to the load of no one pool of this service"
 
 
-@pytest.mark.parametrize("scaler", ["hpa", "keda"])
-def test_an_autoscaler_holds_on_a_quantile_that_is_not_known(scaler: str) -> None:
+@pytest.mark.parametrize("scaler", [Hpa, Keda])
+def test_an_autoscaler_holds_on_a_quantile_that_is_not_known(scaler: type) -> None:
     """Nor is it a query without an answer, which KEDA takes for zero."""
-    one = Hpa((Metric(NAME, 1.0, "Value", 0.0),), 1, 20)
-    view = PoolView("prefill", 0.0, 60.0, 7, 7.0, {NAME: [UNKNOWN]}, 1)
-    if scaler == "hpa":
-        assert hpa.decide(one, view, None).count == 7
-    else:
-        assert keda.decide(Keda(one, max_replica_count=20), view, None).count == 7
+    hpa = Hpa((Metric(NAME, 1.0, "Value", 0.0),), 1, 20)
+    one = hpa if scaler is Hpa else Keda(hpa, max_replica_count=20)
+    assert asks(one, {NAME: [UNKNOWN]}, 7) == 7
+    assert asks(one, {NAME: [2.0]}, 7) > 7
+
+
+def test_lanes_read_a_quantile_each_for_itself() -> None:
+    """Three lanes at other counts are three readings alone."""
+    lanes = np.stack([np.full(ROWS, 4.0), np.where(np.arange(ROWS) < 300, 4.0, 5.0), np.full(ROWS, 3.0)], 1)
+    together = read(lanes)
+    for lane in range(3):
+        assert np.array_equal(together[:, lane], read(lanes[:, lane]))
 
 
 def test_a_replay_that_goes_on_from_another_knows_what_that_one_saw() -> None:
     """Under faults a replay branches off: the rows that were not as recorded are still in the range."""
     counts = np.where(np.arange(ROWS) < 300, 5.0, 4.0)
     (part,) = demands(history())
-    model, log = fit_fleet(history(), derived(), SETTINGS), served_at(counts)
-    first, other = (Readings([KEY], part, model, waits=True) for _ in range(2))
-    for row in range(300):
-        first.record(row, log)
-    other.take(first, 300)
-    for row in range(300, ROWS):
-        other.record(row, log)
-    assert other.scraped[KEY] == read(counts).tolist()
+    model = fit_fleet(history(), derived(), SETTINGS)
+    readings, state = Readings({KEY: [KEY]}, 60.0, part, model, 1), SameState(part, 1)
+    found = []
+    for row in range(ROWS):
+        if row == 300:
+            readings, state = readings.take(np.array([0, 0])), state.take(np.array([0, 0]))
+        one = passed(row, np.repeat(counts[:, None], 1 if row < 300 else 2, axis=1))
+        state.see(row, one)
+        values = readings.read(row, one, state)[KEY]
+        assert (values == values[0]).all()
+        found.append(float(values[0]))
+    assert found == read(counts).tolist()
