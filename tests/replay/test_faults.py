@@ -7,25 +7,37 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from replay.services import SETTINGS, built, day, derived, pd_day, service
+from replay.services import SETTINGS, built, day, derived, pd_day, plain_policy, primary, service
 
 from hs_analysis.controllers import CONTROLLERS
 from hs_analysis.errors import UsageError
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import Bounds
 from hs_analysis.replay.backtest import replay_service_faults, sizing
 from hs_analysis.replay.baselines import recorded
-from hs_analysis.replay.demand import demands, taking_over
+from hs_analysis.replay.demand import DemandTrace, demands, taking_over
 from hs_analysis.replay.faults import (
     FAULTS,
     PLACES,
     FaultRows,
+    FaultStrike,
+    fault_shares,
     faults_named,
     replay_faults,
     steep_stretches,
+    struck,
     watched_until,
 )
-from hs_analysis.replay.fleet import PoolLanes, fit_fleet
-from hs_analysis.replay.signals import kept_ratio
-from hs_analysis.replay.simulate import Schedule, Simulation, combined_violation, simulate
+from hs_analysis.replay.fleet import FleetModel, PoolLanes, fit_fleet
+from hs_analysis.replay.simulate import (
+    Control,
+    Run,
+    Schedule,
+    SimulationResult,
+    Strike,
+    combined_violation,
+    simulate,
+)
 
 FRAME = pd_day(480)
 MODEL = fit_fleet(FRAME, derived(), SETTINGS)
@@ -34,14 +46,18 @@ DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 LEAD = 60
 """Rows in which policies come down from the recorded counts."""
-OURS = {"one": built(FRAME, DECODE), "two": built(FRAME, PAIR)}
+POLICIES = {
+    name: replace(built(FRAME, keys), controller="heteroscale")
+    for name, keys in (("one", DECODE), ("two", PAIR))
+}
+OURS = {name: control_of(policy) for name, policy in POLICIES.items()}
+FIELD = {row.name: row.size(sizing(FRAME, MODEL, derived(), SETTINGS)) for row in CONTROLLERS}
 
 
 @pytest.fixture(scope="module")
 def table() -> dict:
     """Our policies and KEDA with defaults under every fault, by (policy, fault)."""
-    known = sizing(FRAME, MODEL, derived(), OURS.values())
-    keda = next(row for row in CONTROLLERS if row.name == "keda").size(known)
+    keda = FIELD["keda"]
     assert not isinstance(keda, str)
     rows = replay_faults({**OURS, "keda": keda}, DEMAND, MODEL, lead=LEAD)
     assert len(rows) == 3 * (1 + len(FAULTS))
@@ -49,11 +65,11 @@ def table() -> dict:
 
 
 def test_faults_have_names_and_words() -> None:
-    """The nine of the command line; an unknown one is a usage error that lists them."""
+    """The nine of the command line and bursts; an unknown one is a usage error that lists them."""
     names = [fault.name for fault in FAULTS]
     assert names == [
         "metric_gap", "stale_metric", "stuck_start_up", "no_stock", "lost_group", "wrong_ratio",
-        "doubled_traffic", "clock_skew", "counter_reset",
+        "doubled_traffic", "clock_skew", "counter_reset", "burst",
     ]  # fmt: skip
     assert all(fault.text for fault in FAULTS)
     assert faults_named(["all"]) == FAULTS
@@ -63,18 +79,82 @@ def test_faults_have_names_and_words() -> None:
     assert "metric_gap" in (caught.value.hint or "")
 
 
+def hit_by(
+    fault: str, control: Control, part: DemandTrace, model: FleetModel, rows: FaultRows, last: int
+) -> Run:
+    """Return a run of one lane before a row, with a fault in some rows, that began with the first row."""
+    run = Run([control], part, model)
+    run.strike = FaultStrike(faults_named([fault]), rows, run)
+    run.advance(last)
+    return run
+
+
+def result_of(
+    fault: str, control: Control, part: DemandTrace, model: FleetModel, rows: FaultRows
+) -> SimulationResult:
+    """Replay one control with a fault in some rows."""
+    return hit_by(fault, control, part, model, rows, part.rows).results()[0]
+
+
 def test_doubled_traffic_is_seen() -> None:
     """A policy reads the doubled work, not what was recorded of the rows that were doubled."""
     stretch = steep_stretches(DEMAND, MODEL)[0]
-    (doubled,) = (fault for fault in FAULTS if fault.name == "doubled_traffic")
-    more = doubled.demand(stretch, DEMAND)
-    signal = ("decode_tps", "decode")
-    kept = kept_ratio(MODEL.signals[signal], signal, more)
-    assert np.isnan(kept[stretch.first : stretch.last]).all()
-    np.testing.assert_array_equal(
-        kept[: stretch.first], kept_ratio(MODEL.signals[signal], signal, DEMAND)[: stretch.first]
-    )
-    assert np.isfinite(kept[: stretch.first]).any()
+    run = hit_by("doubled_traffic", OURS["two"], DEMAND, MODEL, stretch, stretch.first + 3)
+    (lot,) = run.lots
+    slot = next(slot for slot, held in lot.readings.held.items() if lot.readings.keys[held[0]] == DECODE[0])
+    seen, row = lot.readings.scraped[slot].last()[-1, 0], stretch.first + 2
+    recorded_rate, twice = DEMAND.column("decode_tps", "decode")[row], 2 * DEMAND.offered["prefill"][row]
+    assert seen > 1.3 * recorded_rate
+    assert seen == pytest.approx(run.log.served["decode"][row, 0] / 60.0)
+    assert run.log.arrived["prefill"][row, 0] == pytest.approx(60.0 * twice)
+
+
+def test_a_burst_doubles_within_a_start_up_and_goes_as_it_came() -> None:
+    """Start-up 240 s, in rows of 60 s: four up, ten minutes at twice the load, four down, nothing after."""
+    frame = service({"decode": np.full(400, 3_000.0)}, {"decode": 3})
+    (part,) = demands(frame)
+    model, stretch = fit_fleet(frame, derived(), SETTINGS), FaultRows(100, 160)
+    counts = Schedule({"decode": np.full(400, 9.0)})
+    arrived = result_of("burst", counts, part, model, stretch).arrived["decode"] / 60.0 / 3_000.0
+    up = [1.0, 1.25, 1.5, 1.75]
+    np.testing.assert_allclose(arrived[100:104], up)
+    np.testing.assert_allclose(arrived[104:115], 2.0)
+    np.testing.assert_allclose(arrived[115:118], up[:0:-1])
+    np.testing.assert_allclose(np.r_[arrived[:100], arrived[118:]], 1.0)
+
+
+def test_faults_strike_their_own_lanes() -> None:
+    """Each of two controls under each of ten faults: what happens in one lane is in no other."""
+    run = Run([OURS["two"], recorded(MODEL, DEMAND)], DEMAND, MODEL)
+    stretch = steep_stretches(DEMAND, MODEL, LEAD)[0]
+    ((_, hit, strike),) = struck(run, FAULTS, [stretch])
+    assert (hit.lanes, strike.of_lane.size) == (20, 20)
+    rows = slice(stretch.first - hit.first, stretch.last - hit.first)
+    for lane, (control, fault) in enumerate(zip(hit.order.tolist(), strike.of_lane.tolist(), strict=True)):
+        name = FAULTS[fault].name
+        alone = hit_by(name, run.controls[control], DEMAND, MODEL, stretch, watched_until(stretch, DEMAND))
+        for kind in ("desired", "ready", "arrived", "queued"):
+            for role in MODEL.pools:
+                whole = getattr(alone.log, kind)[role][hit.first : alone.row, 0]
+                found = getattr(hit.log, kind)[role][:, lane]
+                np.testing.assert_allclose(found, whole, rtol=1e-9, err_msg=f"{name} {control} {kind} {role}")
+        more = (
+            hit.log.arrived["prefill"][rows, lane]
+            / DEMAND.offered["prefill"][stretch.first : stretch.last]
+            / 60
+        )
+        assert (more.max() > 1.5) == (name in ("doubled_traffic", "burst"))
+
+
+def test_shares_of_faults_are_those_of_the_table(table: dict) -> None:
+    """The short way to the mean chance under each fault gives what the whole table does."""
+    found = fault_shares(Run(tuple(OURS.values()), DEMAND, MODEL), FAULTS, LEAD)
+    assert found.shape == (2, len(FAULTS))
+    for row, policy in enumerate(OURS):
+        for column, fault in enumerate(FAULTS):
+            assert found[row, column] == pytest.approx(table[policy, fault.name].slo_violation_ratio)
+    bare = replace(MODEL, pools={role: replace(pool, capacity=None) for role, pool in MODEL.pools.items()})
+    assert np.isnan(fault_shares(Run(tuple(OURS.values()), DEMAND, bare), FAULTS[:2], LEAD)).all()
 
 
 def _ramps(*heights: float) -> np.ndarray:
@@ -114,40 +194,39 @@ CONTROLS = [
 
 @pytest.mark.parametrize("control", [*CONTROLS, "recorded"])
 def test_a_fault_is_what_a_whole_replay_with_it_is(control: str) -> None:
-    """A simulation that goes on from the undisturbed one does what one from the first row does, exactly."""
-    known = sizing(FRAME, MODEL, derived(), OURS.values())
-    others = {row.name: row.size(known) for row in CONTROLLERS} | {"recorded": recorded(MODEL, DEMAND)}
+    """A run that goes on from the undisturbed one does what one from the first row does, exactly."""
+    others = {**FIELD, "recorded": recorded(MODEL, DEMAND)}
     one = OURS.get(control) or others[control]
     stretch = steep_stretches(DEMAND, MODEL)[-1]
-    run = Simulation(one, DEMAND, MODEL)
-    run.advance(stretch.first - 10)
-    for fault in FAULTS:
-        hit = fault.demand(stretch, DEMAND).until(watched_until(stretch, DEMAND))
-        whole = simulate(one, hit, MODEL, fault.trouble(stretch, hit))
-        branch = run.branch(hit, fault.trouble(stretch, hit))
-        branch.advance(hit.rows)
-        found = branch.result()
-        for name in ("desired", "ready", "paid", "queued", "violation"):
-            for role, values in getattr(whole, name).items():
-                np.testing.assert_array_equal(getattr(found, name)[role], values, fault.name)
-        assert found.reason == whole.reason
+    last = watched_until(stretch, DEMAND)
+    run = Run([one], DEMAND, MODEL)
+    ((_, hit, strike),) = struck(run, FAULTS, [stretch])
+    for lane, fault in enumerate(strike.of_lane.tolist()):
+        name = FAULTS[fault].name
+        whole = hit_by(name, one, DEMAND, MODEL, stretch, last)
+        for kind in ("desired", "ready", "paid", "queued", "code"):
+            for role, values in getattr(whole.log, kind).items():
+                found = getattr(hit.log, kind)[role][:, lane]
+                np.testing.assert_allclose(
+                    found, values[hit.first : last, 0], rtol=1e-9, err_msg=f"{name} {kind}"
+                )
     run.advance(DEMAND.rows)
     for role, values in simulate(one, DEMAND, MODEL).desired.items():
-        np.testing.assert_array_equal(run.result().desired[role], values)
+        np.testing.assert_array_equal(run.results()[0].desired[role], values)
 
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_branch_remembers(control: str) -> None:
-    """Going on from any row is the same replay: cooldowns, averages and what starts are taken over."""
-    known = sizing(FRAME, MODEL, derived(), OURS.values())
-    one = OURS.get(control) or next(row for row in CONTROLLERS if row.name == control).size(known)
-    calm, run = simulate(one, DEMAND, MODEL), Simulation(one, DEMAND, MODEL)
+    """Going on from any row is the same replay: rests, windows and what starts are taken over."""
+    one = OURS.get(control) or FIELD[control]
+    calm, run = simulate(one, DEMAND, MODEL), Run([one], DEMAND, MODEL)
     for row in range(4, 400, 6):
         run.advance(row)
-        branch = run.branch(DEMAND.until(row + 20))
+        branch = run.branch(2, row + 20, Strike())
         branch.advance(row + 20)
-        for role, counts in branch.result().desired.items():
-            np.testing.assert_array_equal(counts, calm.desired[role][: row + 20])
+        for role, counts in branch.log.desired.items():
+            for lane in range(2):
+                np.testing.assert_array_equal(counts[:, lane], calm.desired[role][row : row + 20])
 
 
 def test_mean_and_worst_are_those_of_the_hours() -> None:
@@ -157,7 +236,7 @@ def test_mean_and_worst_are_those_of_the_hours() -> None:
     assert len(stretches) > 1
     shares = []
     for stretch in stretches:
-        result = simulate(OURS["two"], DEMAND, MODEL, fault.trouble(stretch, DEMAND))
+        result = result_of("stuck_start_up", OURS["two"], DEMAND, MODEL, stretch)
         rows = slice(stretch.first, watched_until(stretch, DEMAND))
         shares.append(combined_violation(result, ("prefill", "decode"))[rows].mean())
     calm, hit = replay_faults({"two": OURS["two"]}, DEMAND, MODEL, (fault,))
@@ -187,11 +266,10 @@ def test_counts_taken_over_are_gone_before_a_fault() -> None:
 @pytest.mark.parametrize("fault", ["metric_gap", "stale_metric"])
 def test_no_policy_of_ours_shrinks_when_it_cannot_see(table: dict, policy: str, fault: str) -> None:
     """A gap holds the counts; a frozen metric never takes more than the load itself would have taken."""
-    (trouble,) = faults_named([fault])
     calm = simulate(OURS[policy], DEMAND, MODEL).desired
     fewest: dict[str, float] = dict.fromkeys(MODEL.pools, math.inf)
     for stretch in steep_stretches(DEMAND, MODEL, LEAD):
-        result = simulate(OURS[policy], DEMAND, MODEL, trouble.trouble(stretch, DEMAND))
+        result = result_of(fault, OURS[policy], DEMAND, MODEL, stretch)
         inside = slice(stretch.first, stretch.last)
         for role, counts in result.desired.items():
             before, held = counts[stretch.first - 1], counts[inside].min()
@@ -202,7 +280,7 @@ def test_no_policy_of_ours_shrinks_when_it_cannot_see(table: dict, policy: str, 
 
 def test_keda_with_defaults_falls_to_its_minimum_in_a_gap(table: dict) -> None:
     """The trap that a ScaledObject without ignoreNullValues=false sets; ours violates less."""
-    assert table[("keda", "metric_gap")].lowest["decode"] == OURS["one"].bounds["decode"].min
+    assert table[("keda", "metric_gap")].lowest["decode"] == POLICIES["one"].bounds["decode"].min
     assert (
         table[("keda", "metric_gap")].slo_violation_ratio > table[("two", "metric_gap")].slo_violation_ratio
     )
@@ -222,19 +300,36 @@ def test_faults_cost_what_they_should(table: dict) -> None:
         assert table[(policy, "wrong_ratio")].lowest["prefill"] < calm.lowest["prefill"]
 
 
+def lanes_of(*counts: float) -> PoolLanes:
+    """Return decode pools, one a count, in rows of four steps of 15 s; a start takes 240 s."""
+    return PoolLanes(MODEL.pools["decode"], np.array(counts), 60.0, 4)
+
+
+def pass_rows(pool: PoolLanes, rows: int) -> None:
+    """Let whole rows pass."""
+    for _ in range(rows):
+        for step in range(4):
+            pool.become_ready(step)
+        pool.begin_row()
+
+
 def test_stock_holds_what_waits_and_releases_it() -> None:
-    """Without stock an increase waits and is not paid for; with it, it starts."""
-    pool = PoolLanes(MODEL.pools["decode"], 4.0)
-    pool.stock = 5.0
-    pool.ask(8.0, 0.0)
-    assert (pool.pending, pool.starting) == (3.0, [(240.0, 1.0)])
-    pool.ask(7.0, 60.0)
-    assert pool.pending == 2.0
-    pool.stock = math.inf
-    pool.advance(120.0)
-    assert (pool.pending, pool.starting[-1]) == (0.0, (360.0, 2.0))
-    pool.advance(360.0)
-    assert pool.ready == pool.desired == 7.0
+    """Without stock an increase waits and is not paid for; with it, it starts. The next lane has stock."""
+    pool = lanes_of(4.0, 4.0)
+    pool.stock = np.array([5.0, math.inf])
+    pool.ask(np.array([8.0, 8.0]))
+    assert (pool.pending.tolist(), pool.starting.sum(axis=0).tolist()) == ([3, 0], [1, 4])
+    pass_rows(pool, 1)
+    pool.ask(np.array([7.0, 7.0]))
+    assert (pool.pending.tolist(), pool.starting.sum(axis=0).tolist()) == ([2, 0], [1, 3])
+    pass_rows(pool, 1)
+    pool.stock = np.full(2, math.inf)
+    pool.launch()
+    assert (pool.pending.tolist(), pool.starting[0].tolist()) == ([0, 0], [2, 0])
+    pass_rows(pool, 3)
+    assert pool.ready.tolist() == [5, 7]
+    pass_rows(pool, 2)
+    assert pool.ready.tolist() == pool.desired.tolist() == [7, 7]
 
 
 def test_what_finds_no_stock_is_not_paid_for() -> None:
@@ -244,21 +339,33 @@ def test_what_finds_no_stock_is_not_paid_for() -> None:
     (part,) = demands(frame)
     stretch = steep_stretches(part, model)[0]
     counts = np.where(np.arange(part.rows) <= stretch.first, 3.0, 10.0)
-    (fault,) = faults_named(["no_stock"])
-    result = simulate(Schedule({"decode": counts}, running=False), part, model, fault.trouble(stretch, part))
+    result = result_of("no_stock", Schedule({"decode": counts}, running=False), part, model, stretch)
     assert result.paid["decode"][stretch.first + 5] == 3.0
     assert result.paid["decode"][stretch.last + 5] == 10.0
 
 
 def test_lost_instances_come_back_after_a_start_up() -> None:
-    """They are started anew, within the stock."""
-    pool = PoolLanes(MODEL.pools["decode"], 4.0)
-    pool.lose(1.0, 0.0)
-    assert (pool.ready, pool.desired) == (3.0, 4.0)
-    pool.advance(239.0)
-    assert pool.ready == 3.0
-    pool.advance(240.0)
-    assert pool.ready == 4.0
+    """They are started anew, within the stock; a lane that lost none goes on."""
+    pool = lanes_of(4.0, 4.0)
+    pool.lose(np.array([1.0, 0.0]))
+    assert (pool.ready.tolist(), pool.desired.tolist()) == ([3, 4], [4, 4])
+    pass_rows(pool, 4)
+    assert pool.ready.tolist() == [3, 4]
+    pool.become_ready(0)
+    assert pool.ready.tolist() == [4, 4]
+
+
+def test_the_latest_that_starts_is_removed_first() -> None:
+    """Then what started before it, then what is ready; what waits for stock goes before all."""
+    pool = lanes_of(4.0)
+    pool.ask(np.array([6.0]))
+    pass_rows(pool, 1)
+    pool.stock = np.array([7.0])
+    pool.ask(np.array([9.0]))
+    assert (pool.pending[0], pool.starting[0, 0], pool.starting[1, 0]) == (2, 1, 2)
+    for count, left in ((8.0, (1, 1, 2, 4)), (6.0, (0, 0, 2, 4)), (5.0, (0, 0, 1, 4)), (3.0, (0, 0, 0, 3))):
+        pool.ask(np.array([count]))
+        assert (pool.pending[0], pool.starting[0, 0], pool.starting[1, 0], pool.ready[0]) == left
 
 
 def test_stuck_instances_start_when_the_fault_ends() -> None:
@@ -269,8 +376,7 @@ def test_stuck_instances_start_when_the_fault_ends() -> None:
     (part,) = demands(frame)
     stretch = steep_stretches(part, model)[0]
     counts = np.where(np.arange(part.rows) < stretch.first + 5, 3.0, 10.0)
-    (fault,) = faults_named(["stuck_start_up"])
-    result = simulate(Schedule({"decode": counts}, running=False), part, model, fault.trouble(stretch, part))
+    result = result_of("stuck_start_up", Schedule({"decode": counts}, running=False), part, model, stretch)
     assert result.ready["decode"][stretch.last + 3] == 3.0
     assert result.ready["decode"][stretch.last + 4] == 10.0
 
@@ -282,14 +388,18 @@ def test_skewed_readings_are_ten_minutes_old() -> None:
     model = fit_fleet(frame, derived(), SETTINGS)
     (part,) = demands(frame)
     stretch = steep_stretches(part, model)[0]
-    (fault,) = faults_named(["clock_skew"])
-    alter = fault.trouble(stretch, part).alter
-    assert alter is not None
-    seen: list[float] = []
-    for row in range(stretch.last):
-        seen.append(alter(("decode_tps", "decode"), row, float(row), seen))
-    assert seen[stretch.first - 1] == stretch.first - 1
-    assert seen[stretch.first :] == [row - 10.0 for row in range(stretch.first, stretch.last)]
+    model = replace(model, pools={"decode": replace(model.pools["decode"], max_throughput=math.inf)})
+    policy = plain_policy(
+        primaries=(primary("decode_tps", "decode", 1_000.0),), pd_ratio=None, controller="heteroscale",
+        bounds={"decode": Bounds(1, 50)},
+    )  # fmt: skip
+    run = hit_by("clock_skew", control_of(policy), part, model, stretch, stretch.last)
+    (lot,) = run.lots
+    seen = lot.readings.scraped[("slot0", "decode")].last()[:, 0]
+    np.testing.assert_allclose(seen, load[stretch.last - 10 - seen.size : stretch.last - 10])
+    before = hit_by("clock_skew", control_of(policy), part, model, stretch, stretch.first)
+    seen = before.lots[0].readings.scraped[("slot0", "decode")].last()[:, 0]
+    np.testing.assert_allclose(seen, load[stretch.first - seen.size : stretch.first])
 
 
 def test_faults_of_a_service() -> None:
