@@ -205,7 +205,7 @@ def score_policies(
     parts = demands(frame, model.pools)
     longest = max(parts, key=lambda one: one.rows)
     results: dict[str, list[SimulationResult]] = {name: [] for name in (*controls, RECORDED)}
-    shares = np.full((len(controls), len(FAULTS)), np.nan)
+    shares = np.full((len(results), len(FAULTS)), np.nan)
     for part in parts:
         every = {**controls, RECORDED: recorded(model, part)}
         run = Run(tuple(every.values()), part, model)

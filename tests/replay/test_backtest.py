@@ -13,10 +13,14 @@ from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import UsageError
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import PeriodicEntry
-from hs_analysis.replay.backtest import replay_service, replay_service_faults, score_policies
+from hs_analysis.replay.backtest import fault_means, replay_service, replay_service_faults, score_policies
+from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.calibrate import counts_apart
-from hs_analysis.replay.faults import faults_named
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.faults import FAULTS, faults_named, replay_faults
+from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.simulate import Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
@@ -34,7 +38,10 @@ def halves(frame: ServiceFrame) -> tuple[ServiceFrame, ServiceFrame]:
 def outcome(frame: ServiceFrame | None = None, numbers=None, settings=SETTINGS):
     """Replay the built decode-led and paired policies on the last 40 % of a day."""
     train, test = halves(frame or pd_day())
-    policies = {"one": built(train, DECODE, numbers), "two": built(train, PAIR, numbers)}
+    policies = {
+        "one": control_of(built(train, DECODE, numbers)),
+        "two": control_of(built(train, PAIR, numbers)),
+    }
     return replay_service(test, train, numbers or derived(), policies, settings), test
 
 
@@ -134,7 +141,7 @@ def test_a_timetable_decides_what_its_entries_in_a_policy_do() -> None:
         for e in found.result.calibration["timetable"]
     )
     policy = replace(built(train, DECODE), mode="periodic", periodic=entries)
-    rows = replay_service(test, train, derived(), {"mine": policy}, SETTINGS).timeline
+    rows = replay_service(test, train, derived(), {"mine": control_of(policy)}, SETTINGS).timeline
     counts = [
         rows.filter(pl.col("policy") == name)["desired_decode"].to_list() for name in ("mine", "timetable")
     ]
@@ -196,7 +203,7 @@ def test_uncalibrated_latency_is_withheld_and_kept_aside() -> None:
         tbt_over_high__decode=np.zeros(rows),
     )
     train, test = halves(frame)
-    found = replay_service(test, train, derived(), {"p": built(train, DECODE)}, SETTINGS).result
+    found = replay_service(test, train, derived(), {"p": control_of(built(train, DECODE))}, SETTINGS).result
     assert found.calibration["status"] == "not_calibrated"
     for row in found.policies:
         assert row.slo_violation_ratio is None
@@ -218,7 +225,7 @@ def test_a_policy_may_not_take_a_baselines_name() -> None:
     """Rows must tell apart."""
     train, test = halves(pd_day())
     with pytest.raises(UsageError, match="may not be named 'oracle'"):
-        replay_service(test, train, derived(), {"oracle": built(train, DECODE)}, SETTINGS)
+        replay_service(test, train, derived(), {"oracle": control_of(built(train, DECODE))}, SETTINGS)
 
 
 def test_service_without_counts_is_not_replayed() -> None:
@@ -226,7 +233,7 @@ def test_service_without_counts_is_not_replayed() -> None:
     frame = pd_day()
     bare = replace(frame, table=frame.table.drop("instances@prefill", "instances@decode"))
     train, test = halves(bare)
-    found = replay_service(test, train, derived(), {"p": built(frame, DECODE)}, SETTINGS)
+    found = replay_service(test, train, derived(), {"p": control_of(built(frame, DECODE))}, SETTINGS)
     assert (found.result.policies, found.timeline.height) == ((), 0)
     assert found.result.calibration["status"] == "not_tested"
     assert score_policies(bare, derived(), {}, SETTINGS) == {}
@@ -275,3 +282,60 @@ def test_reasons_name_what_cannot_be_expressed() -> None:
         "timetable": "the training window does not hold every hour of a day",
     }
     assert found.result.calibration["least_instance_hours"] > 0
+
+
+def test_the_deployed_policy_may_stand_in_sample_and_as_the_neutral_rule() -> None:
+    """Its rows are named like baselines, which no file of a user may be."""
+    train, test = halves(pd_day(480))
+    policy = built(train, PAIR)
+    policies = {
+        "mine": control_of(policy),
+        "in_sample": control_of(policy),
+        "heteroscale": control_of(replace(policy, controller="heteroscale")),
+    }
+    rows = by_name(replay_service(test, train, derived(), policies, SETTINGS).result)
+    assert list(rows)[:3] == list(policies)
+    same = replace(rows["in_sample"], policy="mine", evidence=rows["mine"].evidence)
+    assert same == rows["mine"]
+    assert rows["heteroscale"].instance_hours != rows["mine"].instance_hours
+
+
+def test_candidates_are_scored_undisturbed_and_under_every_fault() -> None:
+    """Beside what ran, and a default HPA; the shares are those of the table of faults."""
+    frame = pd_day(480)
+    ours = {"two": control_of(built(frame, PAIR))}
+    found = score_policies(frame, derived(), ours, SETTINGS)
+    assert list(found) == ["two", "hpa", "recorded"]
+    rows = {
+        row.policy: row for row in replay_service(frame, frame, derived(), ours, SETTINGS).result.policies
+    }
+    for name, one in found.items():
+        assert one.score.row.instance_hours == pytest.approx(rows[name].instance_hours)
+        assert one.score.row.slo_violation_ratio == pytest.approx(rows[name].slo_violation_ratio)
+    (part,) = demands(frame)
+    model = fit_fleet(frame, derived(), SETTINGS)
+    table = replay_faults({**ours, "recorded": recorded(model, part)}, part, model, FAULTS, 120)
+    for row in (one for one in table if one.fault != "none"):
+        assert found[row.policy].fault_ratio[row.fault] == pytest.approx(row.slo_violation_ratio)
+    assert all(set(one.fault_ratio) == {fault.name for fault in FAULTS} for one in found.values())
+    bare = replace(derived(), capacity=(), thresholds=())
+    assert score_policies(frame, bare, ours, SETTINGS)["two"].fault_ratio == {}
+
+
+def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
+    """Of the test window, of the policy and of a default HPA; nothing where no capacity is known."""
+    train, test = halves(pd_day(720))
+    ours = {"two": control_of(built(train, PAIR))}
+    found = fault_means(test, train, derived(), ours, SETTINGS)
+    assert list(found) == ["two", "hpa"]
+    rows = replay_service_faults(test, train, derived(), ours, SETTINGS, FAULTS)
+    for name, means in found.items():
+        own = {row.fault: row.slo_violation_ratio for row in rows if row.policy == name}
+        assert means["bursts"] == pytest.approx(own.pop("burst"))
+        del own["none"]
+        assert len(own) == 9
+        assert means["faults"] == pytest.approx(sum(own.values()) / 9)
+    bare = replace(derived(), capacity=(), thresholds=())
+    assert fault_means(test, train, bare, ours, SETTINGS) == {}
+    dark = replace(test, table=test.table.drop("instances@prefill", "instances@decode"))
+    assert fault_means(dark, train, derived(), ours, SETTINGS) == {}

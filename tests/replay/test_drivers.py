@@ -81,9 +81,11 @@ def test_shapes_of_the_paper() -> None:
 
 
 def test_a_signal_that_stays_up_pays_for_it() -> None:
-    """What does not scale in has more hours than what does."""
+    """What does not scale in has more hours than what does, though that has an instance more at the peak."""
     found = tried(two_days())
-    assert found[("gpu_util", "decode")].instance_hours > 1.1 * found[("decode_tps", "decode")].instance_hours
+    assert (
+        found[("gpu_util", "decode")].instance_hours > 1.05 * found[("decode_tps", "decode")].instance_hours
+    )
 
 
 def derived_load(frame: ServiceFrame) -> np.ndarray:

@@ -6,9 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from replay.services import SETTINGS, built, day, derived, plain_policy, policy_replay, primary, service
+from replay.services import (
+    SETTINGS,
+    built,
+    day,
+    derived,
+    plain_policy,
+    policy_replay,
+    primary,
+    replayed,
+    service,
+)
 
 from hs_analysis.controllers import CONTROLLERS
+from hs_analysis.policy.controls import control_of
 from hs_analysis.replay.backtest import replay_service
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet, instance_prices
@@ -199,7 +210,7 @@ def test_intervals_hold_the_figure_and_days_take_three() -> None:
     frame = days(6)
     rows = np.arange(frame.table.height)
     train = frame.rows(rows < 576)
-    policies = {"pair": built(train, PAIR), "current": built(train, PAIR[1:])}
+    policies = {"pair": control_of(built(train, PAIR)), "current": control_of(built(train, PAIR[1:]))}
     found = replay_service(frame.rows(rows >= 576), train, derived(), policies, SETTINGS).result.policies
     for row in found:
         assert (row.interval_reason, row.interval_basis) == ("", "days")
@@ -270,7 +281,7 @@ def test_recovery_is_the_longest_stretch_over_the_limit() -> None:
     assert held.row.recovery_s is not None
     assert held.row.recovery_s >= 20 * 60
     policy = plain_policy(pd_ratio=None, primaries=(primary("decode_tps", "decode", 1000.0),))
-    grown = score("y", [simulate(policy, part, model)], model)
+    grown = score("y", [replayed(policy, part, model)], model)
     assert 0 < grown.row.recovery_s < held.row.recovery_s
 
 
