@@ -74,6 +74,8 @@ class Sizing:
         Least and most instances per pool.
     ratio
         (value, low, high) of prefill ÷ decode; None when it is not known.
+    reading_s
+        Range of the query that an HPA or a ScaledObject follows [s]: what a policy of the service reads too.
     """
 
     targets: Mapping[str, float | None]
@@ -81,6 +83,7 @@ class Sizing:
     readable: frozenset[tuple[str, str]]
     bounds: Mapping[str, tuple[int, int]]
     ratio: tuple[float, float, float] | None = None
+    reading_s: float = 60.0
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,15 @@ def _by_work(sizing: Sizing, name: str, make: Callable[[str, float, int, int], A
     return Autoscaler(name, pools)
 
 
+def _metric(sizing: Sizing, signal: str, target: float) -> hpa.Metric:
+    return hpa.Metric(signal, target, averaging_s=sizing.reading_s)
+
+
 def _size_hpa(sizing: Sizing) -> Autoscaler | str:
     return _by_work(
-        sizing, "hpa", lambda signal, target, least, most: hpa.Hpa((hpa.Metric(signal, target),), least, most)
+        sizing,
+        "hpa",
+        lambda signal, target, least, most: hpa.Hpa((_metric(sizing, signal, target),), least, most),
     )
 
 
@@ -144,7 +153,7 @@ def _size_keda(sizing: Sizing) -> Autoscaler | str:
         sizing,
         "keda",
         lambda signal, target, least, most: keda.Keda(
-            hpa.Hpa((hpa.Metric(signal, target),)), min_replica_count=least, max_replica_count=most
+            hpa.Hpa((_metric(sizing, signal, target),)), min_replica_count=least, max_replica_count=most
         ),
     )
 

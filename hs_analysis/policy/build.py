@@ -100,7 +100,7 @@ def build_policy(
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
         tool_version=str(meta.get("tool_version", "")), window_s=frame.window_s,
         start_up_s=derived.measured_startup_s | settings.startup_s,
-        reading=_reading(frame, primaries),
+        reading=reading_of(frame, primaries),
         replay=dict(meta.get("replay", {})),
     )  # fmt: skip
     return _with_bands(draft, derived)
@@ -224,7 +224,7 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
     return bounds
 
 
-def _reading(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> SignalReading:
+def reading_of(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> SignalReading:
     """Return how far back the signals are read: the newest minute, but no less than four of their scrapes."""
     infos = [frame.info(signal, role) or frame.info(signal, "service") for signal, role in primaries]
     scrapes = [info.interval_s for info in infos if info is not None and math.isfinite(info.interval_s)]

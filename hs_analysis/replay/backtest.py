@@ -14,7 +14,8 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.controllers import CONTROLLERS, Autoscaler, Sizing
 from hs_analysis.errors import UsageError
-from hs_analysis.policy.build import bounds_of
+from hs_analysis.policy.build import bounds_of, reading_of
+from hs_analysis.policy.controls import held_target
 from hs_analysis.policy.timetable import written
 from hs_analysis.policy.topology import Topology, sizes_of
 from hs_analysis.replay.baselines import (
@@ -424,7 +425,9 @@ def _results(
 
 
 def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings: Settings) -> Sizing:
-    """Return what autoscalers are sized by: the targets and bounds that policies have.
+    """Return what autoscalers are sized by: targets, bounds and reading that policies have.
+
+    Targets are what Kubernetes can hold, so that the same parameters give the same counts.
 
     The band of the ratio is its interval or band, one tenth to either side where it has none.
     """
@@ -435,12 +438,17 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings:
     if found.value is not None:
         low, high = band or (0.9 * found.value, 1.1 * found.value)
         ratio = (found.value, low, high)
+    work = {role: work_signal(history, role) for role in model.pools}
     return Sizing(
-        {role: pool.target for role, pool in model.pools.items()},
-        {role: work_signal(history, role) for role in model.pools},
+        {
+            role: None if pool.target is None else held_target(pool.target)
+            for role, pool in model.pools.items()
+        },
+        work,
         frozenset(model.signals),
         bounds,
         ratio,
+        reading_of(history, [(signal, role) for role, signal in work.items() if signal]).window_s,
     )
 
 
