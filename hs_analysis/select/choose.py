@@ -150,9 +150,9 @@ def select_service(
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
     was given) is within the SLO's ``allowed_window_share``, faults and bursts break the SLO no more often
     than with a default HPA on the same targets, and noise alone makes it act no more often at flat load. If
-    none holds the SLO, those at most one point worse than the recorded counts do; if none is even that, the
-    least violating candidate is chosen and the reason says so. A history that broke its SLO so never makes a
-    cheap violator win while a candidate holds the SLO.
+    none holds the SLO, those at most one point worse than the recorded counts do; if none is even that, or
+    none bears faults, bursts and noise, the least violating candidate is chosen and the reason says so. A
+    history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins, and within
     0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other
@@ -379,5 +379,7 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     if saved is not None:
         hours = f"{abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours than recorded"
     best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the calmest"
+    if chosen and entry.name not in choice.feasible:
+        best = "no candidate is shown to be feasible, and it violates least undisturbed"
     start = f"chosen: {best}; " if chosen else ""
     return f"{start}{hours}, {share}, {rule} {choice.limit:.2%}"

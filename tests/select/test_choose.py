@@ -2,41 +2,84 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, policy_replay, primary
 
 from hs_analysis.policy.candidates import candidate_primaries
-from hs_analysis.replay.backtest import score_policies
-from hs_analysis.schema.results import CandidateScore, PolicyReplay
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.model import Policy
+from hs_analysis.replay.backtest import CandidateOutcome, score_policies
+from hs_analysis.replay.baselines import recorded
+from hs_analysis.replay.demand import demands
+from hs_analysis.replay.fleet import fit_fleet
+from hs_analysis.replay.score import score
+from hs_analysis.replay.simulate import simulate_all
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
+from hs_analysis.schema.settings import Settings
+from hs_analysis.select.candidates import DEFAULTS, Knobs, knobs_by_name, knobs_of, with_knobs
 from hs_analysis.select.choose import select_service
 
 FRAME = pd_day()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A simulated candidate with set figures."""
+class Figures:
+    """Set figures, undisturbed."""
 
     row: PolicyReplay
     strain_ratio: float | None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A simulated candidate with set figures."""
+
+    score: Figures
+    fault_ratio: Mapping[str, float]
+
+
+def outcome(row: PolicyReplay, strain: float | None, faults: Mapping[str, float] | None = None) -> Outcome:
+    """Return set figures, by default of a simulation that knows nothing of faults."""
+    return Outcome(Figures(row, strain), faults or {})
+
+
 def choose(
-    candidates: dict[str, tuple[float, float | None, float]], recorded: tuple[float, float] = (100.0, 0.0)
+    candidates: dict[str, tuple[float, float | None, float]],
+    recorded: tuple[float, float] = (100.0, 0.0),
+    faults: Mapping[str, tuple[float, float]] | None = None,
 ):
-    """Select among candidates of (hours, strain, actions a day), and return the scores by name."""
+    """Select among candidates of (hours, strain, actions a day), and return the scores by name.
+
+    ``faults`` are the chances of violating under each of two faults (alike) and under bursts, by name; the
+    one of ``hpa`` is that of a default HPA on the same targets, of 80 hours.
+    """
+    borne = {
+        name: {"metric_gap": fault, "no_stock": fault, "burst": burst}
+        for name, (fault, burst) in (faults or {}).items()
+    }
 
     def row(name: str, hours: float, actions: float = 0.0) -> PolicyReplay:
         return policy_replay(name, instance_hours=hours, actions_per_day=actions)
 
-    table = {name: Outcome(row(name, h, a), s) for name, (h, s, a) in candidates.items()}
-    table["recorded"] = Outcome(row("recorded", recorded[0]), recorded[1])
+    table = {name: outcome(row(name, h, a), s, borne.get(name)) for name, (h, s, a) in candidates.items()}
+    table["recorded"] = outcome(row("recorded", recorded[0]), recorded[1])
+    if "hpa" in borne:
+        table["hpa"] = outcome(row("hpa", 80.0, 9.0), 0.01, borne["hpa"])
     policies = {name: plain_policy(service=name) for name in candidates}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     return {score.policy: score for score in scores}
+
+
+def simulated(
+    frame: ServiceFrame, numbers: Derived, policies: Mapping[str, Policy], settings: Settings
+) -> Mapping[str, CandidateOutcome]:
+    """Simulate policies by their controllers."""
+    return score_policies(frame, numbers, {n: control_of(one) for n, one in policies.items()}, settings)
 
 
 def chosen(scores: dict[str, CandidateScore]) -> str:
@@ -77,12 +120,77 @@ def test_least_violating_when_nothing_is_feasible() -> None:
     assert scores["a"].reason.startswith("no candidate is shown to be feasible; chosen: it violates least")
 
 
-def test_hours_too_close_to_call_go_to_the_safer_then_the_calmer() -> None:
-    """Within 2 % of the cheapest fewer violations win, then fewer actions, then the name."""
-    assert chosen(choose({"a": (60.0, 0.03, 9.0), "b": (60.5, 0.01, 9.0)})) == "b"
-    assert chosen(choose({"a": (60.0, 0.0101, 30.0), "b": (60.5, 0.0104, 9.0)})) == "b"
-    assert chosen(choose({"a": (60.0, 0.01, 9.0), "b": (60.0, 0.01, 9.0)})) == "a"
-    assert chosen(choose({"a": (60.0, 0.03, 9.0), "b": (61.3, 0.01, 9.0)})) == "a"
+def test_hours_too_close_to_call_go_to_the_calmer() -> None:
+    """Within 0.2 % of the cheapest fewer actions win, then fewer hours, then the name."""
+    assert chosen(choose({"a": (60.0, 0.01, 30.0), "b": (60.1, 0.04, 9.0)})) == "b"
+    assert chosen(choose({"a": (60.0, 0.01, 30.0), "b": (60.2, 0.01, 9.0)})) == "a"
+    assert chosen(choose({"a": (60.1, 0.01, 9.0), "b": (60.0, 0.03, 9.0)})) == "b"
+    assert chosen(choose({"b": (60.0, 0.01, 9.0), "a": (60.0, 0.01, 9.0)})) == "a"
+
+
+def test_a_candidate_bears_faults_and_bursts_as_a_default_hpa_does() -> None:
+    """One that is worse under either is not feasible, however cheap; one no worse than it is."""
+    candidates = {"a": (60.0, 0.01, 9.0), "b": (65.0, 0.01, 9.0), "c": (70.0, 0.01, 9.0)}
+    borne = {"a": (0.06, 0.01), "b": (0.04, 0.03), "c": (0.05, 0.02), "hpa": (0.05, 0.02)}
+    scores = choose(candidates, faults=borne)
+    assert chosen(scores) == "c"
+    for name in ("a", "b"):
+        assert scores[name].score is None
+        assert scores[name].reason.endswith("more often than with a default HPA on the same targets")
+        assert "not feasible: faults or bursts break the SLO" in scores[name].reason
+    assert (scores["c"].fault_violation_ratio, scores["c"].burst_violation_ratio) == (0.05, 0.02)
+
+
+def test_the_default_hpa_is_a_row_that_is_never_chosen_by_that_name() -> None:
+    """It stands last, for comparison, with its own figures."""
+    scores = choose({"a": (90.0, 0.01, 9.0)}, faults={"a": (0.01, 0.01), "hpa": (0.05, 0.02)})
+    assert list(scores) == ["a", "hpa"]
+    hpa = scores["hpa"]
+    assert (hpa.instance_hours, hpa.fault_violation_ratio, hpa.burst_violation_ratio) == (80.0, 0.05, 0.02)
+    assert (hpa.chosen, hpa.controller, hpa.score) == (False, "hpa", pytest.approx(0.2))
+    assert hpa.reason.startswith("comparison: an HPA with Kubernetes' defaults")
+    assert chosen(scores) == "a"
+    assert list(choose({"a": (90.0, 0.01, 9.0)})) == ["a"]
+
+
+def test_faults_that_are_not_known_bar_nobody() -> None:
+    """Neither a candidate of which nothing is known, nor one beside an HPA of which nothing is."""
+    borne = {"b": (0.9, 0.9), "hpa": (0.05, 0.02)}
+    scores = choose({"a": (60.0, 0.01, 9.0), "b": (50.0, 0.01, 9.0)}, faults=borne)
+    assert chosen(scores) == "a"
+    assert chosen(choose({"a": (60.0, 0.01, 9.0), "b": (50.0, 0.01, 9.0)}, faults={"b": (0.9, 0.9)})) == "b"
+
+
+def test_when_none_bears_faults_the_one_that_holds_the_slo_best_is_chosen_and_says_so() -> None:
+    """All break it more often than the default HPA under faults: none has a score."""
+    borne = {"a": (0.06, 0.02), "b": (0.07, 0.02), "hpa": (0.05, 0.02)}
+    scores = choose({"a": (60.0, 0.02, 9.0), "b": (50.0, 0.01, 9.0)}, faults=borne)
+    assert chosen(scores) == "b"
+    assert scores["b"].score is None
+    assert scores["b"].reason.startswith(
+        "chosen: no candidate is shown to be feasible, and it violates least"
+    )
+    assert "faults or bursts break the SLO more often" in scores["b"].reason
+    assert "fewest hours" not in scores["b"].reason
+
+
+def test_the_front_is_what_no_other_beats_in_hours_violations_and_faults_at_once() -> None:
+    """Cheaper at the same violations is better; dearer stays while it has fewer of either kind."""
+
+    def row(name: str, hours: float, violations: float) -> PolicyReplay:
+        return policy_replay(name, instance_hours=hours, slo_violation_ratio=violations, actions_per_day=1.0)
+
+    figures = {
+        "cheap": (50.0, 0.03, 0.20), "calm": (70.0, 0.01, 0.20), "firm": (70.0, 0.03, 0.05),
+        "beaten": (71.0, 0.03, 0.05), "same": (50.0, 0.03, 0.20),
+    }  # fmt: skip
+    table = {
+        name: outcome(row(name, hours, share), share, {"no_stock": fault})
+        for name, (hours, share, fault) in figures.items()
+    }
+    policies = {name: plain_policy() for name in figures}
+    scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
+    assert {score.policy for score in scores if score.front} == {"cheap", "same", "calm", "firm"}
 
 
 def test_over_floors_counted_tokens_come_before_fewer_violations() -> None:
@@ -92,7 +200,7 @@ def test_over_floors_counted_tokens_come_before_fewer_violations() -> None:
     policies = {"gauge": plain_policy(primaries=(floor,)), "tokens": plain_policy()}
     row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
     for strains in ((0.5, 0.6), (0.01, 0.02), (0.01, 0.6)):
-        table = {name: Outcome(row, s) for name, s in zip(policies, strains, strict=True)}
+        table = {name: outcome(row, s) for name, s in zip(policies, strains, strict=True)}
         scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_, t=table: t)
         assert [s.policy for s in scores if s.chosen] == ["tokens"]
         assert ("counted tokens" in scores[0].reason) == (strains[0] <= 0.05)
@@ -103,7 +211,7 @@ def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
     mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
     policies = {"a_mean": mean, "b_total": plain_policy()}
     row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
-    table = {"a_mean": Outcome(replace(row, actions_per_day=1.0), 0.0), "b_total": Outcome(row, 0.0)}
+    table = {"a_mean": outcome(replace(row, actions_per_day=1.0), 0.0), "b_total": outcome(row, 0.0)}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == ["b_total"]
 
@@ -114,7 +222,7 @@ def test_another_signal_wins_by_more_than_its_replay_may_be_off(hours: float, wi
     mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
     policies = {"gauge": mean, "tokens": plain_policy()}
     row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
-    table = {"gauge": Outcome(replace(row, instance_hours=hours), 0.0), "tokens": Outcome(row, 0.01)}
+    table = {"gauge": outcome(replace(row, instance_hours=hours), 0.0), "tokens": outcome(row, 0.01)}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == [wins]
     reasons = {s.policy: s.reason for s in scores}
@@ -138,7 +246,7 @@ def test_gpu_hours_decide_where_they_are_known() -> None:
         "recorded": policy_replay("recorded", gpu_hours=100.0, instance_hours=40.0, actions_per_day=0.0),
     }
     policies = {name: plain_policy() for name in ("few", "many")}
-    table = {name: Outcome(row, 0.0) for name, row in rows.items()}
+    table = {name: outcome(row, 0.0) for name, row in rows.items()}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == ["many"]
     assert next(s.score for s in scores if s.policy == "few") == pytest.approx(0.1)
@@ -149,21 +257,61 @@ def test_candidates_that_could_not_be_simulated_are_kept_with_the_reason() -> No
     scores = select_service(FRAME, derived(), {"a": plain_policy()}, SETTINGS, lambda *_: {})
     assert [(s.policy, s.chosen, s.score) for s in scores] == [("a", False, None)]
     assert "could not be simulated" in scores[0].reason
-    assert select_service(FRAME, derived(), {}, SETTINGS, score_policies) == ()
+    assert select_service(FRAME, derived(), {}, SETTINGS, simulated) == ()
 
 
-def test_order_of_candidates_changes_nothing() -> None:
-    """Every order of the real candidates on a simulated day gives the same scores."""
-    candidates = {name: built(FRAME, keys) for name, keys in candidate_primaries(VERDICTS, derived()).items()}
+def candidates_of(controller: str, settings: tuple[Knobs, ...]) -> dict[str, Policy]:
+    """Return every candidate of a controller on a simulated day, with some of its settings."""
+    keys = candidate_primaries(VERDICTS, derived())
+    found = knobs_by_name(keys, controller)
+    return {
+        name: with_knobs(built(FRAME, keys[signals]), knobs, controller)
+        for name, (signals, knobs) in found.items()
+        if knobs in settings
+    }
+
+
+@pytest.fixture(scope="module")
+def scored() -> dict[str, CandidateOutcome]:
+    """Every candidate of an HPA with three of its settings, simulated once."""
+    return dict(simulated(FRAME, derived(), candidates_of("hpa", THREE), SETTINGS))
+
+
+THREE = (DEFAULTS, knobs_of("hpa")[1], knobs_of("hpa")[5])
+
+
+def test_order_of_candidates_changes_nothing(scored: dict[str, CandidateOutcome]) -> None:
+    """Any order of the real candidates on a simulated day gives the same scores."""
+    candidates = candidates_of("hpa", THREE)
+    rng = np.random.default_rng(0)
+    orders = [list(candidates), list(candidates)[::-1], list(rng.permutation(list(candidates)))]
     found = [
-        select_service(FRAME, derived(), dict(order), SETTINGS, score_policies)
-        for order in itertools.permutations(candidates.items())
+        select_service(FRAME, derived(), {n: candidates[n] for n in order}, SETTINGS, lambda *_: scored)
+        for order in orders
     ]
     assert all(scores == found[0] for scores in found)
-    assert sum(score.chosen for score in found[0]) == 1
-    winner = next(score for score in found[0] if score.chosen)
+    (winner,) = [score for score in found[0] if score.chosen]
     assert winner.score is not None
     assert winner.score > 0.1
+
+
+def test_kubernetes_own_settings_are_the_default_hpa(scored: dict[str, CandidateOutcome]) -> None:
+    """The candidate that sets nothing has the figures of the comparison, faults and bursts included."""
+    (name,) = [name for name in scored if "+" in name and DEFAULTS.name in name]
+    one, default = scored[name], scored["hpa"]
+    assert one.fault_ratio == pytest.approx(default.fault_ratio, abs=1e-12)
+    assert one.score.row.instance_hours == pytest.approx(default.score.row.instance_hours)
+
+
+def undisturbed(
+    frame: ServiceFrame, numbers: Derived, policies: Mapping[str, Policy], settings: Settings
+) -> Mapping[str, Outcome]:
+    """Simulate policies by their controllers, without faults and without a default HPA beside them."""
+    model, (part,) = fit_fleet(frame, numbers, settings), demands(frame)
+    controls = {name: control_of(one) for name, one in policies.items()} | {"recorded": recorded(model, part)}
+    results = simulate_all(tuple(controls.values()), part, model)
+    scores = {name: score(name, [one], model) for name, one in zip(controls, results, strict=True)}
+    return {name: outcome(one.row, one.strain_ratio) for name, one in scores.items()}
 
 
 def test_a_tighter_slo_never_makes_a_selection_cheaper() -> None:
@@ -171,9 +319,9 @@ def test_a_tighter_slo_never_makes_a_selection_cheaper() -> None:
     lean = {name: built(FRAME, keys, derived(headroom=h)) for h, (name, keys) in zip(
         (0.8, 1.0, 1.1), candidate_primaries(VERDICTS, derived()).items(), strict=True)}  # fmt: skip
     hours = []
-    for allowed in (0.5, 0.05, 0.0001):
+    for allowed in (0.9, 0.2, 0.05, 0.0001):
         settings = replace(SETTINGS, slo=replace(SETTINGS.slo, allowed_window_share=allowed))
-        scores = select_service(FRAME, derived(), lean, settings, score_policies)
-        feasible = [s.instance_hours for s in scores if s.chosen and s.score is not None]
-        hours += feasible
+        scores = select_service(FRAME, derived(), lean, settings, undisturbed)
+        hours += [s.instance_hours for s in scores if s.chosen and s.score is not None]
+    assert len(set(hours)) > 1
     assert hours == sorted(hours)
