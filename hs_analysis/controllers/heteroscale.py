@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from hs_analysis.controllers.hpa import Operand
 from hs_analysis.controllers.lanes import (
     ROUNDING,
     Fleet,
@@ -93,6 +94,8 @@ class PoolRule:
         From asking for an instance to its first request [s]: so long a guard waits for what was asked for.
     guards
         Latencies that speak of this pool.
+    others
+        More readings that are added to the signal, in units of it.
     """
 
     signal: str = ""
@@ -109,6 +112,7 @@ class PoolRule:
     most: int | None = field(default=None, metadata=documented("instances", "no limit"))
     start_up_s: float = field(default=0.0, metadata=documented("s", "not known"))
     guards: tuple[LatencyGuard, ...] = ()
+    others: tuple[Operand, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,12 @@ def structure(control: HeteroScale) -> Hashable:
     if control.mode != "metric":
         return control.mode, control.zone, tuple(sorted(control.pools))
     pools = tuple(
-        (role, pool.signal, tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards))
+        (
+            role,
+            pool.signal,
+            tuple((g.signal, g.role, len(g.tiers)) for g in pool.guards),
+            tuple((o.signal, o.averaging_s) for o in pool.others),
+        )
         for role, pool in sorted(control.pools.items())
     )
     return control.mode, pools, control.upkeep.leader if control.upkeep else None
@@ -217,6 +226,10 @@ class _Lanes(PerLane):
         self.key = key_of(pools[0].signal, role) if pools[0].signal else None
         self.role = role
         self.is_mean = np.array([pool.adds_up == "mean" for pool in pools])
+        self.others = [
+            (key_of(one.signal, role), one.averaging_s, np.array([p.others[n].weight for p in pools]))
+            for n, one in enumerate(pools[0].others)
+        ]
         self.guards = [_Guard(found) for found in zip(*(pool.guards for pool in pools), strict=True)]
         self.of = {name: np.array([read(p) for p in pools], float) for name, read in _NUMBERS.items()}
         self.last_out_s = np.full(len(pools), -np.inf)
@@ -267,6 +280,7 @@ class HeteroScaleBatch(PerLane):
         if self._mode != "metric":
             return ()
         found = [pool.key for pool in self._pools.values() if pool.key]
+        found += [key for pool in self._pools.values() for key, *_ in pool.others]
         found += [guard.key for pool in self._pools.values() for guard in pool.guards]
         return tuple(dict.fromkeys(found))
 
@@ -327,11 +341,29 @@ class HeteroScaleBatch(PerLane):
             running = fleet.reporting.get(pool.role, fleet.desired[pool.role])
             total = np.where(pool.is_mean, scraped.values[key] * running, scraped.values[key])
             scraped = Scraped(scraped.window_s, {key: total})
+        if pool.others:
+            return self._readings_of_several(pool, key, fleet.scraped)
         newest = by_lane(lambda window_s: scraped.mean(key, window_s), self._window_s)
         highest = by_lane(
             lambda window_s, over_s: scraped.highest(key, window_s, over_s), self._window_s, self._over_s
         )
         return newest, highest
+
+    def _readings_of_several(self, pool: _Lanes, key: Key, scraped: Scraped) -> tuple[Floats, Floats]:
+        """Return the newest and the highest recent sum of a pool's signal and of what is added to it."""
+
+        def total(seen: Scraped, window_s: float) -> Floats:
+            found = seen.mean(key, window_s)
+            for other, averaging_s, weight in pool.others:
+                found = found + weight * seen.mean(other, averaging_s)
+            return found
+
+        def highest(window_s: float, over_s: float) -> Floats:
+            found: Floats = np.fmax.reduce([total(seen, window_s) for seen in scraped.ended_in(over_s)])
+            return found
+
+        newest = by_lane(lambda window_s: total(scraped, window_s), self._window_s)
+        return newest, by_lane(highest, self._window_s, self._over_s)
 
     def _alarm(self, pool: _Lanes, fleet: Fleet) -> _Alarm:
         worst = _Alarm(np.zeros(fleet.lanes), np.full(fleet.lanes, -np.inf), np.zeros(fleet.lanes, bool))

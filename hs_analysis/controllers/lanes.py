@@ -11,7 +11,7 @@ How a parameter of a controller says where its default comes from.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, Self
@@ -135,6 +135,13 @@ class Scraped:
         ]
         found: Floats = np.fmax.reduce(means)
         return found
+
+    def ended_in(self, seconds: float) -> Iterator[Scraped]:
+        """Yield what had been scraped at the end of each row of the last ``seconds``, the newest first."""
+        depth = max((len(rows) for rows in self.values.values()), default=0)
+        yield self
+        for back in range(1, min(self._rows(seconds), depth)):
+            yield Scraped(self.window_s, {key: rows[:-back] for key, rows in self.values.items()})
 
     def _rows(self, seconds: float) -> int:
         return max(1, round(seconds / self.window_s))

@@ -152,11 +152,11 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
     Raises
     ------
     ContractError
-        When the parameters hold more than one signal: no policy has such a pool.
+        When the parameters hold more metrics than one: no policy has such a pool.
     """
     hpa = scaler.hpa if isinstance(scaler, Keda) else scaler
-    if len(hpa.metrics) != 1 or hpa.metrics[0].others:
-        raise ContractError(f"{role} has {len(hpa.signals)} signals, and an object is written for one")
+    if len(hpa.metrics) != 1:
+        raise ContractError(f"{role} has {len(hpa.signals)} signals, and an object is written for one metric")
     signal, _, measured = hpa.metrics[0].signal.partition("@")
     wanted = (signal, measured or role)
     primary = next((one for one in carried if (one.signal, one.role) == wanted), None)

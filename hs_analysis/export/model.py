@@ -169,6 +169,8 @@ def record_name(item: Primary | Guard, *, total: bool = False) -> str:
         kind = "mean" if ") / sum(" in item.promql else _OPERATIONS.get(found.group(1), found.group(1))
         operation = f"{kind}{found.group(2)}"
     name = re.sub(r"[^A-Za-z0-9_]", "_", item.signal)
+    if isinstance(item, Primary) and item.waiting:
+        name += "_and_waiting"
     return f"service:hs_{name}{'_total' if total else ''}:{operation}"
 
 

@@ -53,6 +53,7 @@ from hs_analysis.policy.decision import (
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.timetable import periodic_policy
 from hs_analysis.policy.topology import load_topology
+from hs_analysis.policy.waiting import QUEUE, with_waiting
 from hs_analysis.replay import (
     NO_FAULT,
     CandidateOutcome,
@@ -84,7 +85,15 @@ from hs_analysis.schema.results import (
 )
 from hs_analysis.schema.settings import ControllerName, Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
-from hs_analysis.select import Knobs, can_hold, knobs_by_name, select_service, with_knobs
+from hs_analysis.select import (
+    Knobs,
+    can_hold,
+    candidate_of,
+    chosen_knobs,
+    knobs_of,
+    select_service,
+    with_knobs,
+)
 
 if TYPE_CHECKING:
     from hs_analysis.current import CurrentAutoscaler, Withheld
@@ -262,10 +271,11 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     }
     held = [name for name, policy in made.items() if can_hold(policy, controller)]
     found: dict[str, Policy] = {}
-    for name, (signals, knobs) in knobs_by_name(held).items():
-        policy = with_knobs(made[signals], knobs, controller, name)
-        if policy not in found.values():  # where scrapes are rare, two ranges are the same
-            found[name] = policy
+    for signals in held:
+        plain, counted = made[signals], with_waiting(made[signals], part, {})
+        for knobs in knobs_of(plain.reading.window_s, waits=counted != plain):
+            name = candidate_of(signals, knobs)
+            found[name] = with_knobs(counted if knobs.waits else plain, knobs, controller, name)
     return found
 
 
@@ -283,11 +293,7 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
     for fit in (TRAIN, WHOLE):
         for score in tables.read_rows(folder, "select", CandidateScore, service, fit):
             if score.chosen:
-                names = candidate_primaries(
-                    read_verdicts(folder, service, fit), read_derived(folder, service, fit)
-                )
-                signals, knobs = knobs_by_name(names)[score.policy]
-                return Chosen(score.policy, fit, score.controller, signals, knobs)
+                return Chosen(score.policy, fit, score.controller, *chosen_knobs(score))
     return None
 
 
@@ -521,7 +527,21 @@ def _fitted(
     primaries, _ = policy_primaries(work.run, frame.service, fit)
     queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.window_s)
     made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, {})
-    return with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
+    return _as_chosen(made, chosen, frame, series, work.settings)
+
+
+def _as_chosen(
+    policy: Policy, chosen: Chosen | None, frame: ServiceFrame, series: pl.DataFrame, settings: Settings
+) -> Policy:
+    """Return a policy with what selection chose: what counts as work, knobs and controller."""
+    if chosen is None:
+        return policy
+    if chosen.knobs.waits:
+        window_s = policy.reading.window_s
+        queue = [(QUEUE, role) for role in policy.sized_roles]
+        queries, _ = expressions(frame, queue, series, catalogue_of(settings), window_s)
+        policy = with_waiting(policy, frame, queries)
+    return with_knobs(policy, chosen.knobs, chosen.controller, chosen.policy)
 
 
 def _told(
@@ -537,8 +557,7 @@ def _told(
     verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
     chosen = chosen_policy(work.run, frame.service)
-    if chosen is not None:
-        advised = with_knobs(advised, chosen.knobs, chosen.controller, chosen.policy)
+    advised = _as_chosen(advised, chosen, frame, tables.read(work.run, "series"), work.settings)
     return current_record(
         current,
         advised,
@@ -622,8 +641,7 @@ def write_policies(work: Work) -> Outcome:
         meta = _meta(work, frame, series) | {"unserved": [one.sentence() for one in lost]}
         derived = read_derived(work.run, frame.service)
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
-        if chosen is not None:
-            made = with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
+        made = _as_chosen(made, chosen, frame, series, work.settings)
         made = in_mode(made, frame, derived, work.settings)
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.controllers.heteroscale import LatencyGuard, PoolRule, RatioUpkeep
-from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, RatePolicy, Rules
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, Operand, RatePolicy, Rules
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.policy.model import Bounds, Cooldown, Guard, Hysteresis, Policy, Primary
 from hs_analysis.policy.timetable import cron_entries, weekly_plan
@@ -113,7 +113,17 @@ def _pool(policy: Policy, role: str) -> PoolRule:
         most=bounds.max if bounds else None,
         start_up_s=policy.start_up_s.get(role, 0.0),
         guards=tuple(_guard(guard) for guard in policy.guards if guard.role == role),
+        others=_others(primary, role) if primary else (),
     )
+
+
+def _others(primary: Primary, role: str) -> tuple[Operand, ...]:
+    """Return what a pool reads beside the signal of its primary: what waits."""
+    waiting = primary.waiting
+    if waiting is None:
+        return ()
+    signal = waiting.signal if role == waiting.role else f"{waiting.signal}@{waiting.role}"
+    return (Operand(signal, waiting.window_s, waiting.weight),)
 
 
 def _guard(guard: Guard) -> LatencyGuard:
@@ -170,7 +180,13 @@ def _hpa(policy: Policy, sized: _Sized) -> Hpa:
     primary, role = sized.primary, sized.role
     signal = primary.signal if role == primary.role else f"{primary.signal}@{primary.role}"
     kind = "Pods" if primary.pool == "mean" else "AverageValue"
-    metric = Metric(signal, held_target(sized.target), kind, policy.reading.window_s)  # type: ignore[arg-type]
+    metric = Metric(
+        signal,
+        held_target(sized.target),
+        kind,  # type: ignore[arg-type]
+        policy.reading.window_s,
+        _others(primary, role),
+    )
     bounds = policy.bounds.get(role, UNBOUNDED)
     band = policy.hysteresis.get(role) or policy.hysteresis.get(primary.role)
     rest = policy.cooldown.get(role) or policy.cooldown.get(primary.role) or Cooldown(None, None)

@@ -172,6 +172,7 @@ def _primary(primary: Primary) -> CommentedMap:
         pool=primary.pool,
         target_per_instance=_target(primary.target_per_instance),
         gpu_types=_map(**primary.gpu_types),
+        waiting=_fields(primary.waiting) if primary.waiting else None,
     )
 
 

@@ -37,12 +37,41 @@ class Target:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Requests that wait for a pool, and what they add to the served work that sizes it.
+
+    Attributes
+    ----------
+    signal, role
+        Where they are counted [requests].
+    tokens_per_request
+        Work of one [tokens].
+    within_s
+        Time in which they should be gone [s].
+    window_s
+        Width of the mean that is read [s].
+    """
+
+    signal: str
+    role: str
+    tokens_per_request: float
+    within_s: float
+    window_s: float
+
+    @property
+    def weight(self) -> float:
+        """Work a second that one of them adds, to six digits, as a query says it [tokens/s per request]."""
+        return float(f"{self.tokens_per_request / self.within_s:.6g}")
+
+
+@dataclass(frozen=True)
 class Primary:
     """A signal that sizes pools: total ÷ target_per_instance = instances of ``role``.
 
     ``pool`` says how the signal adds up: ``sum`` for pool totals; ``mean`` for pool means such as
     utilisation, where the wanted count is current × value ÷ target. ``gpu_types`` holds what one pod of a
-    type counts, for a pool that mixes types: the target is then that of a pod that counts 1.
+    type counts, for a pool that mixes types: the target is then that of a pod that counts 1. ``waiting`` is
+    what waits and counts as work; ``promql`` adds it up.
     """
 
     signal: str
@@ -53,6 +82,7 @@ class Primary:
     target_per_instance: Target
     pool: Literal["sum", "mean"] = "sum"
     gpu_types: dict[str, float] = field(default_factory=dict)
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True)

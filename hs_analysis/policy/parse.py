@@ -21,6 +21,7 @@ from hs_analysis.policy.model import (
     Step,
     Target,
     Tier,
+    Waiting,
 )
 from hs_analysis.policy.node import Node, T
 from hs_analysis.schema.clock import UTC_NAME
@@ -145,7 +146,22 @@ def _primary(node: Node) -> Primary:
         node.child("target_per_instance", _target),
         pool,  # type: ignore[arg-type]
         _weights(node),
+        node.optional("waiting", _waiting) if "waiting" in node.data else None,
     )
+
+
+def _waiting(node: Node) -> Waiting:
+    found = Waiting(
+        node.text("signal"),
+        node.text("role", ROLES),
+        node.number("tokens_per_request"),
+        node.number("within_s"),
+        node.number("window_s"),
+    )
+    for key in ("tokens_per_request", "within_s", "window_s"):
+        if getattr(found, key) <= 0:
+            raise node.wrong(key, f"expected more than 0, found {getattr(found, key)!r}")
+    return found
 
 
 def _target(node: Node) -> Target:

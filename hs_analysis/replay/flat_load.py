@@ -46,7 +46,7 @@ def flat_actions(
     Parameters
     ----------
     controls
-        Each reads one signal a pool; NaN for one that does not.
+        Each reads one signal a pool, and perhaps what waits, which is nothing; NaN for any other.
     needs
         Instances that the load of a pool asks for, least and most, per role: levels are drawn in between.
     noise_cv
@@ -75,7 +75,7 @@ def _reads(control: Autoscaler | HeteroScale, role: str) -> _Reads | None:
     if isinstance(control, HeteroScale):
         return _Reads((one.signal, role), one.target, one.adds_up == "mean") if one.signal else None
     scaler = one.hpa if isinstance(one, Keda) else one
-    if not isinstance(scaler, Hpa) or len(scaler.metrics) != 1 or scaler.metrics[0].others:
+    if not isinstance(scaler, Hpa) or len(scaler.metrics) != 1:
         return None
     metric = scaler.metrics[0]
     name, _, owner = metric.signal.partition("@")
@@ -109,14 +109,17 @@ def _actions(
         * np.sqrt(SHORTEST_S / window_s)
         for role in roles
     }
+    own = {r.signal for found in reads.values() for r in found if r}
     slots = {slot: LastRows(depth, lanes.size) for slot in slotted[0][1]}
+    empty = {slot for slot, held in slotted[0][1].items() if held not in own}
     acted = np.zeros(lanes.size)
     for row in range(rows_of(SETTLED_S + WATCHED_S, window_s)):
         for slot, kept in slots.items():
             role = slot[1] if slot[1] in roles else roles[0]
             drawn = np.tile(rng.standard_normal(LEVELS), len(controls))
             total = target[role] * level[role] * np.maximum(0.0, 1.0 + spread[role] * drawn)
-            kept.add(np.where(is_mean[role], total / np.maximum(desired[role], 1.0), total))
+            value = np.where(is_mean[role], total / np.maximum(desired[role], 1.0), total)
+            kept.add(0.0 if slot in empty else value)
         orders = batch.step(_fleet(row, window_s, desired, slots))
         if row * window_s >= SETTLED_S:
             acted += sum((orders.counts[role] != desired[role]).astype(float) for role in orders.counts)

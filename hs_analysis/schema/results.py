@@ -536,6 +536,9 @@ class CandidateScore:
     over_s: Annotated[
         float | None, Field("the highest reading of this time decides whether instances go", "s")
     ] = None
+    counts_waiting: Annotated[
+        bool, Field("whether requests that wait count beside the work that is served")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

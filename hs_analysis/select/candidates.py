@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hs_analysis import evidence
+from hs_analysis.policy.candidates import candidate_name
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy
-from hs_analysis.select.constants import READINGS_S, WAYS_IN, WAYS_OUT
+from hs_analysis.schema.results import CandidateScore
+from hs_analysis.select.constants import IN_RATIO, OUT_RATIOS, READINGS, SUSTAINED
 
 
 @dataclass(frozen=True)
@@ -24,39 +25,66 @@ class Knobs:
         The highest reading of this time decides whether instances go [s].
     in_ratio
         Wanted ÷ current below which they go [ratio].
+    waits
+        Whether work that waits counts beside the work that is served.
     """
 
     window_s: float
     out_ratio: float
     over_s: float
     in_ratio: float
+    waits: bool = False
 
     @property
     def name(self) -> str:
         """The knobs in words, as part of a candidate's name."""
         return (
-            f"{self.window_s:g} s mean, out above {self.out_ratio:g}, "
-            f"in below {self.in_ratio:g} for {self.over_s:g} s"
+            f"{self.window_s:g} s mean{' with what waits' if self.waits else ''}, "
+            f"out above {self.out_ratio:g}, in below {self.in_ratio:g} for {self.over_s:g} s"
         )
 
-
-def knobs_of() -> tuple[Knobs, ...]:
-    """Return the settings that are simulated.
-
-    Kubernetes' own are among them: a tolerance of 10 % and the highest recommendation of five minutes.
-    """
-    return tuple(Knobs(window_s, out, *way) for window_s in READINGS_S for out in WAYS_OUT for way in WAYS_IN)
+    @classmethod
+    def kubernetes(cls, window_s: float) -> Knobs:
+        """Return Kubernetes' own: a tolerance of 10 %, the highest recommendation of five minutes."""
+        return cls(window_s, OUT_RATIOS[-1], SUSTAINED[0], IN_RATIO)
 
 
-def knobs_by_name(signals: Iterable[str]) -> dict[str, tuple[str, Knobs]]:
-    """Return every candidate by name: the signals that size its pools, and its knobs.
+def knobs_of(shortest_s: float, *, waits: bool) -> tuple[Knobs, ...]:
+    """Return the settings that are simulated, Kubernetes' own among them.
 
     Parameters
     ----------
-    signals
-        Names of the signals, as `policy.candidates.candidate_primaries` gives them.
+    shortest_s
+        Shortest range that the scrapes of a service allow [s].
+    waits
+        Whether it is known what waits; it then counts in all of them but Kubernetes' own.
     """
-    return {f"{name}, {knobs.name}": (name, knobs) for name in signals for knobs in knobs_of()}
+    usual = Knobs.kubernetes(shortest_s)
+    tried = [
+        Knobs(part * shortest_s, out, over_s, IN_RATIO, waits)
+        for part in READINGS
+        for out in OUT_RATIOS
+        for over_s in SUSTAINED
+    ]
+    return tuple(dict.fromkeys([usual, *tried]))
+
+
+def candidate_of(signals: str, knobs: Knobs) -> str:
+    """Return the name of a candidate: the signals that size its pools, and its knobs."""
+    return f"{signals}, {knobs.name}"
+
+
+def chosen_knobs(score: CandidateScore) -> tuple[str, Knobs]:
+    """Return what a row of the selection was: the names of its signals, and its knobs."""
+    pairs = zip(score.signal.split("+"), score.role.split("+"), strict=True)
+    knobs = Knobs(
+        score.reading_s or 0.0,
+        score.scale_out_ratio or 1.0,
+        score.over_s or 0.0,
+        score.scale_in_ratio or 1.0,
+        score.counts_waiting,
+    )
+    return candidate_name(tuple(pairs)), knobs
 
 
 def can_hold(policy: Policy, controller: str) -> bool:

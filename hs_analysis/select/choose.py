@@ -17,6 +17,7 @@ from hs_analysis.policy.constants import (
     FLAT_ACTIONS_MAX,
     SAME_HOURS,
     SAME_MODELLED_HOURS,
+    SAME_RISK,
     SAME_SHARE_POINTS,
 )
 from hs_analysis.policy.model import Policy
@@ -111,6 +112,11 @@ class _Entry:
         return self.flat is None or self.flat <= limit
 
     @property
+    def risk(self) -> float:
+        """Violating windows undisturbed, under faults and under bursts together [sum of shares]."""
+        return self.strain + (self.faults or 0.0) + (self.burst or 0.0)
+
+    @property
     def modelled(self) -> int:
         """How many primaries are not counted tokens: what those read at other counts is itself a model."""
         return sum(p.signal not in SERVED.values() for p in self.policy.primaries)
@@ -154,8 +160,9 @@ def select_service(
     none bears faults, bursts and noise, the least violating candidate is chosen and the reason says so. A
     history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
 
-    ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins, and within
-    0.2 % of the fewest hours the fewest actions. What a signal other than counted tokens reads at other
+    ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within
+    0.2 % of the fewest hours the fewest violations undisturbed, under faults and under bursts win, and of
+    those that have as few the fewest actions. What a signal other than counted tokens reads at other
     counts is itself a model: a candidate that follows one has to save 6 % of the hours of the cheapest that
     follows fewer. Where targets are floors the share over capacity is only an upper bound, which orders
     nothing: then only policies of the most counted tokens may be chosen.
@@ -244,9 +251,10 @@ def _fewest(entries: list[_Entry]) -> float:
 
 
 def _best(entries: list[_Entry]) -> _Entry:
-    """Return the cheapest and calmest."""
+    """Return the cheapest; of those that cost the same the safest, of those as safe the calmest."""
     near = [e for e in entries if e.hours <= _fewest(entries) * (1 + SAME_HOURS)]
-    return min(near, key=_order)
+    limit = (1 + SAME_RISK) * min(e.risk for e in near)
+    return min((e for e in near if e.risk <= limit), key=_order)
 
 
 def _eligible(entries: list[_Entry]) -> list[_Entry]:
@@ -296,6 +304,7 @@ def _settings(policy: Policy) -> dict[str, Any]:
         "over_s": policy.reading.over_s,
         "scale_out_ratio": band.scale_out_ratio if band else None,
         "scale_in_ratio": band.scale_in_ratio if band else None,
+        "counts_waiting": any(primary.waiting for primary in policy.primaries),
     }
 
 
@@ -378,7 +387,7 @@ def _reason(entry: _Entry, choice: _Choice, saved: float | None) -> str:
     hours = f"{entry.hours:.1f} hours"
     if saved is not None:
         hours = f"{abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours than recorded"
-    best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the calmest"
+    best = f"the fewest hours of the feasible candidates{choice.among}, or within 0.2 % of them the safest"
     if chosen and entry.name not in choice.feasible:
         best = "no candidate is shown to be feasible, and it violates least undisturbed"
     start = f"chosen: {best}; " if chosen else ""
