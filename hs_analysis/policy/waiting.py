@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from hs_analysis.policy.model import Policy, Primary, Waiting
+from hs_analysis.policy.rounding import DIGITS
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 
 QUEUE, REQUESTS = "queue_length", "request_rate"
@@ -64,7 +65,7 @@ def _added(
 
 
 def _tokens_per_request(frame: ServiceFrame, signal: str, role: str) -> float | None:
-    """Return the median work of a request [tokens]; None without a request rate."""
+    """Return the median work of a request [tokens], as a policy writes it; None without a request rate."""
     if not frame.has(signal, role) or not frame.has(REQUESTS, "service"):
         return None
     work, requests = frame.values(signal, role), frame.values(REQUESTS, "service")
@@ -72,4 +73,4 @@ def _tokens_per_request(frame: ServiceFrame, signal: str, role: str) -> float | 
         each = np.where(requests > 0, work / requests, np.nan)
     each = each[np.isfinite(each)]
     found = float(np.median(each)) if each.size else 0.0
-    return found if found > 0 else None
+    return float(f"{found:.{DIGITS}g}") if found > 0 else None

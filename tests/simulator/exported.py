@@ -4,7 +4,7 @@ The files are those that ``hsa export`` writes for KEDA and for an HPA: ScaledOb
 HorizontalPodAutoscalers, recording rules, and the adapter's rules. Nothing of the package reads them here.
 A query is understood by the names of the generator's metrics (`METRICS`): one metric, a function over a
 range, a sum or a mean over instances, a factor, and at most one function over a subquery around each of query
-and rule. Everything else is refused by a ValueError.
+and rule; or a sum of such. Everything else is refused by a ValueError.
 """
 
 from __future__ import annotations
@@ -302,6 +302,9 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     ValueError
         For more than one metric, or a form that is not understood.
     """
+    terms = _terms(text)
+    if len(terms) > 1:
+        return _sum([expression(term, role, prometheus) for term in terms])
     bare = re.sub(r'"[^"]*"', '""', text)
     names = [word for word in _WORDS.findall(bare) if word in METRICS]
     others = set(re.findall(r"([A-Za-z_:][A-Za-z0-9_:]*)\s*[{\[]", bare)) - {JOINED, *METRICS}
@@ -311,6 +314,24 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     inner, pooled = _inner(bare, names[0], signal, prometheus)
     role = role if role in ("prefill", "decode") else _role_in(text, signal)
     return _around(bare, _times(_of(inner, signal, role, pooled, prometheus), unit), 60.0)
+
+
+def _terms(text: str) -> list[str]:
+    """Return what is added up, the text itself where nothing is."""
+    hidden = re.sub(r'"[^"]*"', lambda quoted: "x" * len(quoted.group()), text)
+    depths = np.cumsum([(char in "({[") - (char in ")}]") for char in hidden])
+    ends = [n for n, char in enumerate(hidden) if char == "+" and depths[n] == 0]
+    return [text[a:b] for a, b in zip([0, *(n + 1 for n in ends)], [*ends, len(text)], strict=True)]
+
+
+def _sum(queries: Sequence[Query]) -> Query:
+    """Return the sum of queries, nothing where one answers nothing."""
+
+    def total(at_s: float) -> Reading:
+        found = [query(at_s) for query in queries]
+        return None if None in found else float(sum(one for one in found if one is not None))
+
+    return total
 
 
 @dataclass(frozen=True)
