@@ -80,13 +80,19 @@ def metric_read(
     if (adds, over, kind) == ("mean", "avg", "AverageValue"):
         notes = (*notes, TWICE_DIVIDED)
     others = tuple(
-        Addend(one.signal, one.role, one.averaging_s, query.scale / one.scale) for one in query.others
+        Addend(one.signal, one.role, one.averaging_s, _factor_of(query.scale / one.scale))
+        for one in query.others
     )
     read = MetricRead(
         query.signal, query.role, target * query.scale, found, query.averaging_s, query.scale, text, others,
         query.how,
     )  # fmt: skip
     return read, notes
+
+
+def _factor_of(scale: float) -> float:
+    """Return a factor as a query says it: without the last digits that dividing back and forth changes."""
+    return float(f"{scale:.12g}")
 
 
 def _adds(query: Query) -> str:
