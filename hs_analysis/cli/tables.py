@@ -215,6 +215,7 @@ def selection(service: Service) -> list[Block]:
             "faults": percent(entry.get("fault_violation_ratio")),
             "bursts": percent(entry.get("burst_violation_ratio")),
             "actions": actions(entry.get("actions_per_day")),
+            "flat": actions(entry.get("flat_actions_per_day")),
         }
         for entry in entries
     ]
@@ -222,12 +223,16 @@ def selection(service: Service) -> list[Block]:
         ("policy", "policy\n reads, adds above, removes below"), ("score", "saved vs\nrecorded"),
         ("hours", "instance-\nhours"), ("gpu", "GPU-\nhours"), ("slo", "over\nlimit"),
         ("faults", "under\nfaults"), ("bursts", "under\nbursts"), ("actions", "actions\nper day"),
+        ("flat", "flat\nload"),
     ]  # fmt: skip
     title = f"Candidates of {service['service']} on the training window"
     columns = in_gpus(columns, rows)
     reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
     none = "no signal may size a pool, so there was nothing to simulate"
-    note = "over limit: share of windows over the SLO's limits, undisturbed, under faults and under bursts"
+    note = (
+        "over limit: share of windows over the SLO's limits, undisturbed, under faults and under bursts; flat "
+        "load: actions a pool and day that noise alone makes it take"
+    )
     return [Table(title, columns, rows, empty=none), *([note] if rows else []), *left_out(service), *reasons]
 
 

@@ -63,6 +63,7 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "fault_violation_ratio": ("windows over capacity under faults", "ratio"),
         "burst_violation_ratio": ("windows over capacity under bursts", "ratio"),
         "actions_per_day": ("actions per day", ""),
+        "flat_actions_per_day": ("actions a pool and day at flat load", ""),
     },
     "replay": {
         "gpu_hours": ("GPU-hours", ""),

@@ -168,7 +168,6 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
     rows = []
     for entry in entries:
         policy = str(entry.get("policy") or "candidate")
-        label = policy_name(policy)
         chosen: Cell = {"text": "", "status": {"sign": "✓", "word": "chosen", "tone": "good"}}
         cells: list[Cell] = [
             text_cell(policy_name(policy.partition(", ")[0])),
@@ -183,11 +182,12 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
             number_cell(entry.get("fault_violation_ratio"), "ratio"),
             number_cell(entry.get("burst_violation_ratio"), "ratio"),
             number_cell(entry.get("actions_per_day"), "", None, 1),
+            number_cell(entry.get("flat_actions_per_day"), "", None, 1),
             chosen if entry.get("chosen") else text_cell("no"),
             text_cell(entry.get("reason"), wide=True),
         ]
         path = evidence_path(name, "select", policy)
-        rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
+        rows.append({"id": anchors.claim(path, str(cells[0]["text"])), "cells": cells, "path": path})
     heads = [
         "candidate",
         "reads the mean of",
@@ -201,6 +201,7 @@ def selection(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[s
         "under faults",
         "under bursts",
         "actions per day",
+        "at flat load",
         "chosen",
         "why",
     ]

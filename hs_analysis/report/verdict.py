@@ -314,7 +314,10 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
 
 
 def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
-    """Return the instances now and then, and the risk for the SLO; nothing without a backtest."""
+    """Return the instances now and then, and the risk for the SLO; nothing without a backtest.
+
+    Their links lead to the row of the backtest, which shows hours and violations, not these figures.
+    """
     decision = choice.decision
     if not decision.get("backtested") or not choice.selected:
         return []
@@ -325,7 +328,7 @@ def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
         cell = number_cell(pool.get("recommended"), "", None, 1, strong=True, before=before)
         loads = mapping(pool.get("at_load"))
         note = ", ".join(f"at {load} load {moved(mapping(loads[load]))}" for load in LOADS if load in loads)
-        cells.append(linked(cell, path, f"{at}/pools/{place}/recommended") | {"note": note})
+        cells.append(linked(cell, path, f"{at}/pools/{place}/recommended") | {"note": note, "plain": True})
     target = f" with {of}" if (of := target_name(decision)) else ""
     facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": _MEANS}] if cells else []
     risk = mapping(decision.get("slo_risk"))
@@ -335,8 +338,8 @@ def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
             cell = linked(number_cell(risk[key], "ratio", strong=True), path, f"{at}/slo_risk/{key}")
             if is_number(risk.get(other)):
                 there = linked(number_cell(risk[other], "ratio"), path, f"{at}/slo_risk/{other}")
-                cell["detail"] = there | {"label": label}
-            cells.append(cell | {"per": words})
+                cell["detail"] = there | {"label": label, "plain": True}
+            cells.append(cell | {"per": words, "plain": True})
     return [*facts, {"label": "SLO risk", "cells": cells, "note": _UNDER}] if cells else facts
 
 
