@@ -230,7 +230,7 @@ def selection(service: Service) -> list[Block]:
     reasons = [f"{entry['policy']}: {entry['reason']}" for entry in entries if entry.get("reason")]
     none = "no signal may size a pool, so there was nothing to simulate"
     note = (
-        "over limit: share of windows over the SLO's limits, undisturbed, under faults and under bursts; flat "
+        "over limit: share of windows over the SLO's limits, undisturbed, under faults and bursts; flat "
         "load: actions a pool and day that noise alone makes it take"
     )
     return [Table(title, columns, rows, empty=none), *([note] if rows else []), *left_out(service), *reasons]
