@@ -114,7 +114,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "select", "simulating candidates", ("derive",),
-        (*NUMBERS, *CONTROLLER),
+        ("seed", *NUMBERS, *CONTROLLER),
         ("data/select.parquet", "data/drivers.parquet"), _select,
     ),
     Stage(
