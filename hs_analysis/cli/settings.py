@@ -46,8 +46,7 @@ STAGES = {
     "select": "hs_analysis.select.constants",
     "replay": "hs_analysis.replay.constants",
 }
-"""Where the constants of each stage are declared; those of the policy hold for the selection
-too."""
+"""Where the constants of each stage are declared."""
 
 
 @grouped

@@ -38,25 +38,8 @@ WHOLE_WEEK_SHARE = 0.99
 """Share of seven days that counts as all of them: the last scrapes of an export are often cut [ratio].
 Default of this project."""
 
-# Selection.
+# Selection, and how a replay is judged.
 
 SAME_SHARE_POINTS = 0.01
 """Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
 prediction against what was observed [ratio of windows]. Measured on simulated services."""
-
-FLAT_ACTIONS_MAX = 0.3
-"""Actions that noise alone may cause at flat load, or as many as those of a default HPA [1/day and pool].
-Default of this project."""
-
-SAME_HOURS = 0.002
-"""Hours of two candidates closer than this are the same: then the one of fewer actions is taken [ratio].
-Default of this project."""
-
-SAME_RISK = 0.05
-"""By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may
-differ and count as as many [ratio]. Default of this project."""
-
-SAME_MODELLED_HOURS = 0.06
-"""The same where a policy follows other signals than counted tokens: replayed hours of six such policies
-were 0.2 to 7.1 % off, those of 27 that follow counted tokens under 1.5 % but for one of 4.3 % [ratio].
-Measured on simulated services."""

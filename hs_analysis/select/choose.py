@@ -13,18 +13,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from hs_analysis.controllers.hpa import Hpa, Metric
-from hs_analysis.policy.constants import (
-    FLAT_ACTIONS_MAX,
-    SAME_HOURS,
-    SAME_MODELLED_HOURS,
-    SAME_RISK,
-    SAME_SHARE_POINTS,
-)
+from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
+from hs_analysis.select.constants import (
+    FLAT_ACTIONS_MAX,
+    SAME_FLAT_ACTIONS,
+    SAME_HOURS,
+    SAME_MODELLED_HOURS,
+    SAME_RISK,
+)
 
 BARRED = "not eligible: over floors only counted tokens are followed"
 """Why a candidate that holds the SLO was not up for choice."""
@@ -108,7 +109,7 @@ class _Entry:
         """
         limit = FLAT_ACTIONS_MAX
         if default is not None and default.flat is not None and self.policy.controller != "heteroscale":
-            limit = max(limit, default.flat)
+            limit = max(limit, default.flat + SAME_FLAT_ACTIONS)
         return self.flat is None or self.flat <= limit
 
     @property
