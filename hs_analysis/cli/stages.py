@@ -147,9 +147,11 @@ _STAGES: tuple[StageCommand, ...] = (
     StageCommand(
         "select",
         _RUN,
-        "Simulate a policy for every signal that may size pools on the training window, and choose the one "
-        "that saves most within the SLO (HeteroScale's Algorithm 1). Then let every studied signal, "
-        "qualified or not, drive its pool over the test window: does the fleet follow when the load dips?",
+        "Simulate every signal that may size pools with every setting of the controller that will run the "
+        "policy, on the training window: undisturbed, under faults and bursts, and at flat load. Choose the "
+        "one that saves most within the SLO and bears them as a default HPA does (HeteroScale's Algorithm "
+        "1). Then let every studied signal, qualified or not, drive its pool over the test window: does the "
+        "fleet follow when the load dips?",
         _sections(
             "select",
             lambda service: [*tables.selection(service), *tables.drivers(service)],

@@ -23,8 +23,8 @@ FLAT_ACTIONS_MAX = 0.3
 Default of this project."""
 
 SAME_FLAT_ACTIONS = 0.6
-"""Actions at flat load that differ by no more count as as many [1/day and pool]: two of those that are watched
-for 3.3 days of a pool. Default of this project."""
+"""Actions at flat load that differ by no more count as as many [1/day and pool]: two of those watched in 3.3
+days of a pool. Default of this project."""
 
 SAME_HOURS = 0.002
 """Hours of two candidates closer than this are the same: then the safer one is taken [ratio]. Default of this

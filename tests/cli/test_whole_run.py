@@ -345,3 +345,16 @@ def test_summary_lists_the_candidates_that_no_other_beats_and_counts_the_rest(fi
     assert sorted(names) == sorted(shown["policy"])
     assert [one["chosen"] for one in service["selection"]] == [True, *([False] * (len(names) - 1))]
     assert service["selection_left_out"] == table.height - len(names) > 0
+
+
+def test_no_two_candidates_are_the_same(finished: Path) -> None:
+    """Candidates differ in what they follow, and their names tell the range that is read."""
+    table = pl.read_parquet(finished / "data" / "select.parquet")
+    settings = (
+        "signal", "role", "reading_s", "scale_out_ratio", "scale_in_ratio", "over_s", "counts_waiting",
+    )  # fmt: skip
+    assert table.select(settings).is_unique().all()
+    for name, reading_s in table.filter(pl.col("policy").str.contains(" s mean"))[
+        "policy", "reading_s"
+    ].rows():
+        assert f", {reading_s:g} s mean" in name
