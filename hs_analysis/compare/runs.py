@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.compare.changes import Bound, Measure, Plain, RunChange, Subject, number_change, text_change
+from hs_analysis.compare.changes import (
+    Bound,
+    Measure,
+    Plain,
+    RunChange,
+    Subject,
+    number_change,
+    schema_change,
+    text_change,
+)
 from hs_analysis.compare.documents import DocumentWalk, fields, followed, policy_changes
 from hs_analysis.errors import RunFolderError
 from hs_analysis.schema.names import RECORDED
@@ -161,8 +170,11 @@ def _decision(
         yield from fields(walk, *kept)
         for path, what in _DECISION_SHARES:
             values = [Measure(_at(side, path.split("."))) for side in sides]
-            if any(side.value is not None for side in values):
-                yield number_change(Subject(name, "decision", f"decision.{path}", what, "ratio"), *values)
+            place = Subject(name, "decision", f"decision.{path}", what, "ratio")
+            if walk.one_schema and any(side.value is not None for side in values):
+                yield number_change(place, *values)
+            elif any(side.value is not None for side in values):
+                yield schema_change(place, *(side.value for side in values))
     best = [_signal(one["recommended"]) if one.get("recommended") else None for one in (first, second)]
     yield text_change(Subject(name, "decision", "recommended", "recommended metric", acts="any"), *best)
     if followed(policies[0]) == followed(policies[1]):  # else the policies themselves tell it

@@ -57,12 +57,14 @@ def test_what_a_release_leaves_stands_above_the_numbers() -> None:
 
 
 def test_backtest_puts_the_selected_policy_first() -> None:
-    """Then what ran; what is missing and why is said below."""
+    """Then its file in sample and the neutral rule, then what ran; what is missing and why is said below."""
     found = service("simulated-days")
     table, *notes = backtest.replay(found)
     assert isinstance(table, Table)
     chosen = next(entry["policy"] for entry in found["selection"] if entry["chosen"])
-    assert [row["policy"] for row in table.rows][:2] == [chosen, "recorded"]
+    beside = ["in_sample\n (has seen the\n test window)", "heteroscale\n (its own rule)"]
+    assert [row["policy"] for row in table.rows][:4] == [tables.in_lines(chosen), *beside, "recorded"]
+    assert tables.in_lines("a@p+b@d, 60 s mean, out above 1.1") == "a@p\n+b@d\n 60 s mean\n out above 1.1"
     assert any("within a day" in str(note) for note in notes)
     assert any(str(note).startswith("not replayed: dynamo load: ") for note in notes)
 

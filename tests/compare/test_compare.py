@@ -20,7 +20,17 @@ def golden(name):
     return ComparedRun(name, json.loads((GOLDEN / name / "summary.json").read_text("utf-8")), policies)
 
 
-ONE, TWO = golden("simulated-days"), golden("dynamo-pd")
+def by_role(run):
+    """Return a run whose policy says band and rest for each pool, with rests to compare."""
+    spec = run.policies[0]["spec"]
+    spec["cooldown"] |= {"scale_out_s": 300.0, "scale_in_s": 600.0}
+    for key in ("hysteresis", "cooldown"):
+        shared = {name: value for name, value in spec[key].items() if name != "by_role"}
+        spec[key] = shared | {"by_role": {role: dict(shared) for role in ("prefill", "decode")}}
+    return run
+
+
+ONE, TWO = by_role(golden("simulated-days")), golden("dynamo-pd")
 METRIC = "prefill_tps_effective@prefill"
 TARGET = f"spec.primaries[{METRIC}].target_per_instance.value"
 
@@ -135,7 +145,7 @@ def test_a_field_that_no_code_knows_is_compared():
         (spec("bounds", "prefill", "max", 25), True),
         (spec("bounds", "prefill", "min", 3), True),
         (spec("mode", "hold"), True),
-        (spec("controller", "keda"), True),
+        (spec("controller", "hpa"), True),
         (spec("primaries", 0, "target_per_instance", "status", "floor"), True),
         (spec("primaries", 0, "promql", "sum(x)"), True),
         (spec("primaries", 0, "signal", "gpu_util"), True),
@@ -250,7 +260,7 @@ def test_entries_are_paired_by_name():
 
 
 def first_schema(run):
-    """Return a run as the first schemas wrote it: targets with ends of their own, and no decision."""
+    """Return a run as the first schemas wrote it: targets with ends of their own, no decision, no reading."""
     found = copy.deepcopy(run)
     found.summary["schema_version"] = 1
     service = found.summary["services"][0]
@@ -260,6 +270,8 @@ def first_schema(run):
         row["target_ci"] = [row["target_per_instance"], 2 * row["target_per_instance"]]
     document = found.policies[0]
     document["schema"] = "hs-analysis/policy/v1alpha1"
+    for key in ("reading", "controller"):
+        document["spec"].pop(key, None)
     for primary in document["spec"]["primaries"]:
         target = primary["target_per_instance"]
         del target["headroom_ratio"], target["capacity"]
@@ -271,8 +283,10 @@ def test_two_schemas_are_compared_in_what_both_have():
     """A field of one schema alone is listed and is no change."""
     older, newer = first_schema(ONE), copy.deepcopy(ONE)
     newer.policies[0]["spec"]["reading"] = {"window_s": 60.0, "out": "newest"}
+    newer.summary["services"][0]["decision"]["slo_risk"] = {"under_faults": 0.02}
     found = compare_runs(older, newer)
     assert (found.changes, found.decision_changed) == ((), False)
+    assert "decision.slo_risk.under_faults" in found.not_compared
     target = f"spec.primaries[{METRIC}].target_per_instance"
     assert {f"{target}.headroom_ratio", f"{target}.capacity", "spec.reading"} <= set(found.not_compared)
     newer.policies[0]["spec"]["primaries"][0]["target_per_instance"]["value"] *= 1.2
