@@ -191,7 +191,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("slo.allowed_window_share", "slo.allowed_window_share", SHARE, "this project"),
     *(
         Setting(f"startup.{role}", f"startup_s.{role}", DURATION,
-                "measured where the dump shows three instances coming, else cooldowns are refused",
+                "measured where the dump shows three instances coming, else 300 s stand in for it",
                 flag="--startup", sample='"240s"',
                 said=f"from asking for {what} instance to its first request")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
