@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hs_analysis.controllers.lanes import (
+    ByLane,
     Fleet,
     Floats,
     Key,
@@ -22,7 +23,6 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Why,
-    by_lane,
     documented,
     key_of,
     round_up,
@@ -122,7 +122,7 @@ class ApaBatch(PerLane):
         first = parameters[0]
         self._role, self._key, self._total = role, key_of(first.signal, role), first.total
         self._target = np.array([one.target for one in parameters], float)
-        self._averaging_s = np.array([one.averaging_s for one in parameters], float)
+        self._averaging = ByLane([one.averaging_s for one in parameters])
         self._up = np.array([1 + one.up_tolerance for one in parameters])
         self._down = np.array([1 - one.down_tolerance for one in parameters])
         self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
@@ -137,11 +137,11 @@ class ApaBatch(PerLane):
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return float(self._averaging_s.max())
+        return self._averaging.longest_s
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Decide in every lane."""
-        value = by_lane(lambda seconds: fleet.scraped.mean(self._key, seconds), self._averaging_s)
+        value = self._averaging.read(lambda seconds: fleet.scraped.mean(self._key, seconds))
         current = fleet.desired[self._role]
         running = np.maximum(1.0, np.minimum(fleet.ready[self._role], current))
         ratio = (value / running if self._total else value) / self._target
@@ -159,7 +159,8 @@ class KpaBatch(PerLane):
         self._role, self._key = role, key_of(parameters[0].signal, role)
         self._target = np.array([one.target for one in parameters], float)
         self._stable_s = np.array([one.stable_window_s for one in parameters], float)
-        self._panic_s = np.array([one.panic_window_s for one in parameters], float)
+        self._stable = ByLane(self._stable_s.tolist())
+        self._panic = ByLane([one.panic_window_s for one in parameters])
         self._threshold = np.array([one.panic_threshold for one in parameters], float)
         self._up_rate = np.array([one.max_scale_up_rate for one in parameters], float)
         self._down_rate = np.array([one.max_scale_down_rate for one in parameters], float)
@@ -175,13 +176,13 @@ class KpaBatch(PerLane):
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return float(np.maximum(self._stable_s, self._panic_s).max())
+        return max(self._stable.longest_s, self._panic.longest_s)
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Decide in every lane."""
         scraped, current = fleet.scraped, fleet.desired[self._role]
-        stable = by_lane(lambda seconds: scraped.mean(self._key, seconds), self._stable_s)
-        panic = by_lane(lambda seconds: scraped.mean(self._key, seconds), self._panic_s)
+        stable = self._stable.read(lambda seconds: scraped.mean(self._key, seconds))
+        panic = self._panic.read(lambda seconds: scraped.mean(self._key, seconds))
         known = ~(np.isnan(stable) | np.isnan(panic))
         ready = np.maximum(1.0, np.floor(np.minimum(fleet.ready[self._role], current) + 1e-9))
         most = np.maximum(1.0, np.ceil(self._up_rate * ready))

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from hs_analysis.controllers.lanes import (
+    ByLane,
     Fleet,
     Floats,
     Integers,
@@ -25,7 +26,6 @@ from hs_analysis.controllers.lanes import (
     PerLane,
     PoolOrders,
     Why,
-    by_lane,
     documented,
     key_of,
     round_up,
@@ -142,6 +142,7 @@ class DynamoThroughputBatch(PerLane):
         self._role, self._key = role, key_of(parameters[0].signal, role)
         self._per_engine = np.array([one.per_engine for one in parameters], float)
         self._adjustment_s = np.array([one.adjustment_s for one in parameters], float)
+        self._interval = ByLane(self._adjustment_s.tolist())
         self._least = np.array([one.min_endpoint for one in parameters], float)
         self._most = np.array([one.max_replicas for one in parameters], float)
         self._decided_s = np.full(len(parameters), -np.inf)
@@ -154,13 +155,13 @@ class DynamoThroughputBatch(PerLane):
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return float(self._adjustment_s.max())
+        return self._interval.longest_s
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Decide in every lane whose interval is over."""
         current, t_s = fleet.desired[self._role], fleet.t_s
         due = t_s - self._decided_s >= self._adjustment_s - 1e-6
-        value = by_lane(lambda seconds: fleet.scraped.mean(self._key, seconds), self._adjustment_s)
+        value = self._interval.read(lambda seconds: fleet.scraped.mean(self._key, seconds))
         acts = due & ~np.isnan(value)
         goal = round_up(value / self._per_engine)
         count = np.where(acts, np.minimum(np.maximum(goal, self._least), self._most), current)

@@ -17,6 +17,7 @@ import numpy as np
 from hs_analysis.controllers.hpa import Operand
 from hs_analysis.controllers.lanes import (
     ROUNDING,
+    ByLane,
     Fleet,
     Floats,
     Integers,
@@ -27,7 +28,6 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     Why,
-    by_lane,
     documented,
     key_of,
     round_up,
@@ -265,8 +265,8 @@ class HeteroScaleBatch(PerLane):
         ups = [c.upkeep for c in controls]
         self._ratio = np.array([up.value if up else np.nan for up in ups])
         self._deviation = np.array([up.max_deviation if up else 0.0 for up in ups])
-        self._window_s = np.array([c.window_s for c in controls], float)
-        self._over_s = np.array([c.over_s for c in controls], float)
+        self._window = ByLane([c.window_s for c in controls])
+        self._window_and_over = ByLane([c.window_s for c in controls], [c.over_s for c in controls])
         self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
         nothing = (np.nan,) * WEEK_MINUTES
         self._plans = {
@@ -287,7 +287,7 @@ class HeteroScaleBatch(PerLane):
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return float((self._window_s + self._over_s).max()) if self._mode == "metric" else 0.0
+        return self._window_and_over.longest_s if self._mode == "metric" else 0.0
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane, and remember what was done."""
@@ -343,10 +343,8 @@ class HeteroScaleBatch(PerLane):
             scraped = Scraped(scraped.window_s, {key: total})
         if pool.others:
             return self._readings_of_several(pool, key, fleet.scraped)
-        newest = by_lane(lambda window_s: scraped.mean(key, window_s), self._window_s)
-        highest = by_lane(
-            lambda window_s, over_s: scraped.highest(key, window_s, over_s), self._window_s, self._over_s
-        )
+        newest = self._window.read(lambda window_s: scraped.mean(key, window_s))
+        highest = self._window_and_over.read(lambda window_s, over_s: scraped.highest(key, window_s, over_s))
         return newest, highest
 
     def _readings_of_several(self, pool: _Lanes, key: Key, scraped: Scraped) -> tuple[Floats, Floats]:
@@ -362,8 +360,8 @@ class HeteroScaleBatch(PerLane):
             found: Floats = np.fmax.reduce([total(seen, window_s) for seen in scraped.ended_in(over_s)])
             return found
 
-        newest = by_lane(lambda window_s: total(scraped, window_s), self._window_s)
-        return newest, by_lane(highest, self._window_s, self._over_s)
+        newest = self._window.read(lambda window_s: total(scraped, window_s))
+        return newest, self._window_and_over.read(highest)
 
     def _alarm(self, pool: _Lanes, fleet: Fleet) -> _Alarm:
         worst = _Alarm(np.zeros(fleet.lanes), np.full(fleet.lanes, -np.inf), np.zeros(fleet.lanes, bool))
@@ -371,7 +369,7 @@ class HeteroScaleBatch(PerLane):
             return worst
         for guard in pool.guards:
             key = guard.key
-            ratio = by_lane(lambda s, key=key: fleet.scraped.mean(key, s), self._window_s) / guard.limit
+            ratio = self._window.read(lambda s, key=key: fleet.scraped.mean(key, s)) / guard.limit
             known = np.isfinite(ratio)
             passed = np.where(ratio > guard.above, guard.add, -np.inf)
             worse = known & (ratio > worst.ratio)

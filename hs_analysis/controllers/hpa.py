@@ -22,6 +22,7 @@ from typing import Literal, Self
 import numpy as np
 
 from hs_analysis.controllers.lanes import (
+    ByLane,
     Fleet,
     Floats,
     Integers,
@@ -30,7 +31,6 @@ from hs_analysis.controllers.lanes import (
     PoolOrders,
     Scraped,
     Why,
-    by_lane,
     documented,
     key_of,
     round_up,
@@ -241,7 +241,7 @@ class MetricLanes:
 
     like: Metric
     target: Floats
-    averaging_s: Floats
+    averaging: ByLane
     kinds: Mapping[str, Mask]
     weights: tuple[Floats, ...]
 
@@ -253,7 +253,7 @@ class MetricLanes:
         return MetricLanes(
             metrics[0],
             numbers([metric.target for metric in metrics]),
-            numbers([metric.averaging_s for metric in metrics]),
+            ByLane([metric.averaging_s for metric in metrics]),
             {str(kind): kinds == kind for kind in np.unique(kinds)},
             tuple(map(numbers, weights)),
         )
@@ -263,7 +263,7 @@ class MetricLanes:
         return MetricLanes(
             self.like,
             self.target[lanes],
-            self.averaging_s[lanes],
+            self.averaging.take(lanes),
             {kind: own[lanes] for kind, own in self.kinds.items()},
             tuple(weight[lanes] for weight in self.weights),
         )
@@ -277,12 +277,12 @@ class MetricLanes:
     def reach_s(self) -> float:
         """How far back it reads [s]."""
         others = (other.averaging_s for other in self.like.others)
-        return max(float(self.averaging_s.max(initial=0.0)), *others, 0.0)
+        return max(self.averaging.longest_s, *others, 0.0)
 
     def read(self, scraped: Scraped, role: str, empty: Floats | None = None) -> Floats:
         """Return what it reads [unit of the first signal]; ``empty`` (or NaN) where nothing was scraped."""
         keys = self.keys(role)
-        value = by_lane(lambda over_s: scraped.mean(keys[0], over_s), self.averaging_s)
+        value = self.averaging.read(lambda over_s: scraped.mean(keys[0], over_s))
         for key, other, weight in zip(keys[1:], self.like.others, self.weights, strict=True):
             more = weight * scraped.mean(key, other.averaging_s)
             if self.like.each and empty is not None:

@@ -11,7 +11,7 @@ How a parameter of a controller says where its default comes from.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Protocol, Self
@@ -109,14 +109,7 @@ class Scraped:
 
         As a range query answers: a gap shorter than the range is bridged, a longer one is not.
         """
-        rows = self.values[key][-self._rows(seconds) :]
-        if len(rows) == 1:
-            return self.last(key)
-        known = ~np.isnan(rows)
-        count = known.sum(axis=0)
-        total = np.where(known, rows, 0.0).sum(axis=0)
-        with np.errstate(invalid="ignore"):
-            return np.where(count > 0, total / count, np.nan)
+        return _mean(self.values[key][-self._rows(seconds) :])
 
     def highest(self, key: Key, window_s: float, over_s: float) -> Floats:
         """Return the highest of the means over ``window_s`` that ended in the last ``over_s``.
@@ -128,12 +121,8 @@ class Scraped:
         if width == 1:
             newest: Floats = np.fmax.reduce(rows[-ends:], axis=0)
             return newest
-        means = [
-            Scraped(self.window_s, {key: rows[: len(rows) - back]}).mean(key, window_s)
-            for back in range(ends)
-            if len(rows) > back
-        ]
-        found: Floats = np.fmax.reduce(means)
+        last = range(len(rows), len(rows) - ends, -1)
+        found: Floats = np.fmax.reduce([_mean(rows[max(0, end - width) : end]) for end in last])
         return found
 
     def ended_in(self, seconds: float) -> Iterator[Scraped]:
@@ -145,6 +134,21 @@ class Scraped:
 
     def _rows(self, seconds: float) -> int:
         return max(1, round(seconds / self.window_s))
+
+
+def _mean(rows: Floats) -> Floats:
+    """Return the mean of the known values of each lane, NaN without any. Shape (lanes,)."""
+    if len(rows) == 1:
+        newest: Floats = rows[0]
+        return newest
+    total: Floats = rows.sum(axis=0)
+    if not np.isnan(total).any():
+        return total / len(rows)
+    known = ~np.isnan(rows)
+    count = known.sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, total / count, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,27 +253,6 @@ def round_up(instances: Floats) -> Floats:
     return np.ceil(instances * (1.0 - ROUNDING))
 
 
-def by_lane(read: Callable[..., Floats], *widths: Floats) -> Floats:
-    """Return what is read with the widths of each lane, once for each distinct set of them. Shape (lanes,).
-
-    Parameters
-    ----------
-    read
-        Takes one number for each of ``widths`` and answers for all lanes.
-    widths
-        Parameters of the reading [s], shape (lanes,) each.
-    """
-    first = [float(one[0]) for one in widths]
-    found = read(*first)
-    if all((one == one[0]).all() for one in widths):
-        return found
-    for distinct in np.unique(np.stack(widths), axis=1).T.tolist():
-        if distinct != first:
-            same = np.all([one == value for one, value in zip(widths, distinct, strict=True)], axis=0)
-            found = np.where(same, read(*distinct), found)
-    return found
-
-
 class PerLane:
     """Something whose arrays have one value a lane, the lane as their last axis."""
 
@@ -291,6 +274,33 @@ def _taken(value: Any, lanes: Integers) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_taken(one, lanes) for one in value)
     return value
+
+
+class ByLane(PerLane):
+    """Widths of a reading, a set of them a lane: what is read once for each distinct set.
+
+    Parameters
+    ----------
+    widths
+        Parameters of the reading [s], shape (lanes,) each.
+    """
+
+    def __init__(self, *widths: Sequence[float]) -> None:
+        sets = list(zip(*widths, strict=True))
+        self.distinct = tuple(dict.fromkeys(sets))
+        self.lanes_of = tuple(np.array([one == found for one in sets]) for found in self.distinct)
+
+    @property
+    def longest_s(self) -> float:
+        """The longest sum of a set [s]."""
+        return float(max(map(sum, self.distinct)))
+
+    def read(self, read: Callable[..., Floats]) -> Floats:
+        """Return what ``read`` answers for all lanes to the widths of each lane. Shape (lanes,)."""
+        found = read(*self.distinct[0])
+        for widths, own in zip(self.distinct[1:], self.lanes_of[1:], strict=True):
+            found = np.where(own, read(*widths), found)
+        return found
 
 
 def documented(unit: str, source: str) -> dict[str, str]:
