@@ -408,6 +408,8 @@ class SyncGrid:
         Width of a row [s] and syncs in it.
     rows
         Earlier rows whose last sync lies within the stabilisation window, up and down.
+    reach
+        The most of them in any lane, up and down.
     back
         Per policy, up and down: syncs back to the last one that its period does not reach (1 = the one
         before). The count that it left is where the period began.
@@ -416,6 +418,7 @@ class SyncGrid:
     window_s: float
     syncs: int
     rows: tuple[Integers, Integers]
+    reach: tuple[int, int]
     back: tuple[tuple[Integers, ...], tuple[Integers, ...]]
 
     @staticmethod
@@ -439,7 +442,8 @@ class SyncGrid:
             )
             for d in directions
         )
-        return SyncGrid(window_s, syncs, (reached[0], reached[1]), (back[0], back[1]))
+        up_reach, down_reach = (int(one.max(initial=0)) for one in reached)
+        return SyncGrid(window_s, syncs, (reached[0], reached[1]), (up_reach, down_reach), (back[0], back[1]))
 
     def take(self, lanes: Integers) -> SyncGrid:
         """Return the same for some lanes."""
@@ -447,18 +451,36 @@ class SyncGrid:
         return replace(self, rows=(self.rows[0][:, lanes], self.rows[1][:, lanes]), back=(up, down))
 
 
-GROWS, SHRINKS, HOLDS, STEP_LIMIT, BOUND = (
-    int(one) for one in (Why.GROWS, Why.SHRINKS, Why.HOLDS, Why.STEP_LIMIT, Why.BOUND)
+GROWS, SHRINKS, HOLDS, STEP_LIMIT, BOUND, MISSING, IDLE, NOTHING = (
+    int(one)
+    for one in (
+        Why.GROWS,
+        Why.SHRINKS,
+        Why.HOLDS,
+        Why.STEP_LIMIT,
+        Why.BOUND,
+        Why.MISSING,
+        Why.IDLE,
+        Why.NOTHING,
+    )
 )  # plain numbers: members of an enumeration are slow to look up, once a row and pool
+
+
+def _is_settled(count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
+    """Say whether no sync of the rest of a row changes a count that is within its bounds.
+
+    The windows of the last sync of a row reach least far back, so that ``low`` and ``high``, the extremes at
+    that time, are the narrowest of the row.
+    """
+    return bool((((low <= count) & (count <= high)) | ~able).all())
 
 
 def _why(count: Floats, start: Floats, limited: Mask, bounded: Mask) -> Integers:
     """Return the codes of counts after a row."""
     code = np.full(count.shape, HOLDS)
-    if count is not start:
-        code[count > start] = GROWS
-        code[count < start] = SHRINKS
-        code[limited] = STEP_LIMIT
+    code[count > start] = GROWS
+    code[count < start] = SHRINKS
+    code[limited] = STEP_LIMIT
     code[bounded] = BOUND
     return code
 
@@ -499,6 +521,7 @@ class HpaBatch:
         self.below = numbers([one.tolerances[0] for one in parameters])
         self.above = numbers([one.tolerances[1] for one in parameters])
         lanes = len(parameters)
+        self.lanes = np.arange(lanes)
         self.found, self.found_s = np.full(lanes, np.nan), np.full(lanes, np.nan)
         self.changed = np.zeros(lanes)
         self.last_s = np.full(lanes, np.nan)
@@ -519,6 +542,7 @@ class HpaBatch:
     def take(self, lanes: Integers) -> Self:
         """Return the same controllers, with all that they remember, for some lanes; one may come twice."""
         taken = copy.copy(self)
+        taken.lanes = np.arange(lanes.size)
         taken.metrics = tuple(metric.take(lanes) for metric in self.metrics)
         taken.up, taken.down = self.up.take(lanes), self.down.take(lanes)
         for name in ("least", "most", "below", "above", "found", "found_s", "changed", "last_s"):
@@ -576,27 +600,37 @@ class HpaBatch:
         """
         grid = self._in_time(fleet)
         start = fleet.desired[self.role]
-        on = np.ones(start.shape, bool) if on is None else on
-        new = on & np.isnan(self.found_s)
-        if new.any():  # metrics known or not: within its windows a start keeps what it found
-            self.found[new], self.found_s[new] = start[new], fleet.t_s[new]
-        wanted = np.where(on, wanted, np.nan)
-        outside = on & (start > 0) & ((start < self.least) | (start > self.most))
-        able = ~np.isnan(wanted) & ((start > 0) | (self.least == 0))
+        runs = start > 0
+        outside = runs & ((start < self.least) | (start > self.most))
+        if on is not None:
+            wanted, outside = np.where(on, wanted, np.nan), outside & on
+        self._find(start, fleet.t_s, on)
+        able = ~np.isnan(wanted) & (runs | (self.least == 0))
         count, code = self._row(grid, wanted, start, able, outside, fleet.t_s - self.found_s, rush)
         recorded = able if grid.syncs > 1 else able & ~outside
-        self.recommended.add(np.where(recorded, wanted, np.nan))
-        code[on & ~able & ~outside] = Why.MISSING
-        code[on & (start == 0) & (self.least > 0)] = Why.IDLE
-        code[~on] = Why.NOTHING
+        if recorded.all():
+            self.recommended.add(wanted)
+        else:
+            self.recommended.add(np.where(recorded, wanted, np.nan))
+            code[~able & ~outside] = MISSING
+            code[~runs & (self.least > 0)] = IDLE
+            if on is not None:
+                code[~on] = NOTHING
         return PoolOrders(count, code, wanted)
+
+    def _find(self, start: Floats, t_s: Floats, on: Mask | None) -> None:
+        """Remember the count that is found at the first run, metrics known or not: windows keep it."""
+        new = np.isnan(self.found_s)
+        if new.any():
+            new = new if on is None else new & on
+            self.found[new], self.found_s[new] = start[new], t_s[new]
 
     def _in_time(self, fleet: Fleet) -> SyncGrid:
         """Return the grid of the rows, and let rows pass that were left out."""
         lanes = self.found.size
         if self.grid is None:
             self.grid = SyncGrid.of(fleet.window_s, self.sync_s, self.up, self.down)
-            rows = max(int(one.max(initial=0)) for one in self.grid.rows)
+            rows = max(self.grid.reach)
             back = max((int(one.max(initial=1)) for both in self.grid.back for one in both), default=1)
             self.recommended = NewestFirst(rows, lanes, np.nan)
             self.changes = NewestFirst(back if back > 1 else 0, lanes, 0.0)
@@ -616,14 +650,18 @@ class HpaBatch:
         rush: tuple[Mask, Floats] | None,
     ) -> tuple[Floats, Integers]:  # fmt: skip
         """Run the syncs of a row; return the counts after it and why."""
-        lowest = self._extremes(wanted, grid.rows[0], np.fmin)
-        highest = self._extremes(wanted, grid.rows[1], np.fmax)
+        lowest = self._extremes(wanted, grid.reach[0], np.fmin)
+        highest = self._extremes(wanted, grid.reach[1], np.fmax)
+        ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
+        disturbed = rush is not None or bool(outside.any())
+        if not disturbed and _is_settled(start, able, *ends):
+            self._let_pass(grid.syncs)
+            return start, np.full(start.shape, HOLDS)
         recent = bool((age_s < max(self.up.window_s.max(), self.down.window_s.max())).any())
         count, limited = start, np.zeros(start.shape, bool)
         bounded = outside.copy()
-        ends = self._row_of(lowest, grid.rows[0][-1]), self._row_of(highest, grid.rows[1][-1])
         for at in range(grid.syncs):
-            if rush is None and (at or not outside.any()) and self._is_settled(count, able, *ends):
+            if at and rush is None and _is_settled(count, able, *ends):
                 self._let_pass(grid.syncs - at)
                 break
             low = self._row_of(lowest, grid.rows[0][at])
@@ -646,23 +684,13 @@ class HpaBatch:
             self.changes.add(self.changed)
         return count, _why(count, start, limited, bounded)
 
-    def _is_settled(self, count: Floats, able: Mask, low: Floats, high: Floats) -> bool:
-        """Say whether no sync of the rest of the row changes a count.
-
-        The windows of the last sync of a row reach least far back, so that ``low`` and ``high``, the extremes
-        at that time, are the narrowest of the row.
-        """
-        inside = (low <= count) & (count <= high) & (self.least <= count) & (count <= self.most)
-        return bool((inside | ~able).all())
-
     def _let_pass(self, syncs: int) -> None:
         """Let syncs pass without a change."""
         for _ in range(syncs if self.changes.depth else 0):
             self.changes.add(self.changed)
 
-    def _extremes(self, wanted: Floats, rows: Integers, which: np.ufunc) -> Floats:
-        """Return the extreme recommendation of this row and 0, 1, 2 … rows before it, as far as needed."""
-        reach = int(rows.max(initial=0))
+    def _extremes(self, wanted: Floats, reach: int, which: np.ufunc) -> Floats:
+        """Return the extreme recommendation of this row and 0, 1, 2 … ``reach`` rows before it."""
         if not reach:
             return wanted[None]
         seen = np.concatenate([wanted[None], self.recommended.newest(reach)])
@@ -671,9 +699,7 @@ class HpaBatch:
 
     def _row_of(self, extremes: Floats, rows: Integers) -> Floats:
         """Return each lane's entry of a table by age."""
-        found: Floats = extremes[0]
-        if len(extremes) > 1:
-            found = np.take_along_axis(extremes, rows[None], axis=0)[0]
+        found: Floats = extremes[0] if len(extremes) == 1 else extremes[rows, self.lanes]
         return found
 
     def _limited(
@@ -699,5 +725,5 @@ class HpaBatch:
         reach = int(back.max(initial=1))
         if reach == 1:
             return before
-        left: Floats = np.take_along_axis(self.changes.newest(reach), back[None] - 1, axis=0)[0]
+        left: Floats = self.changes.newest(reach)[back - 1, self.lanes]
         return before - (self.changed - left)

@@ -131,7 +131,7 @@ class KedaBatch:
         """Ask for the count of every pool."""
         desired = fleet.desired[self.role]
         values = [metric.read(fleet.scraped, self.role, self.empty) for metric in self.hpa.metrics]
-        failed = np.isnan(np.stack(values))
+        failed = np.isnan(np.array(values))
         if not (self.idles or failed.any()) and ((self.least > 0) & (desired >= self.least)).all():
             # Nothing fails, rests or wakes: the HPA alone decides.
             self.failures = np.zeros_like(self.failures)

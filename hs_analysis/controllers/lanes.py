@@ -142,7 +142,7 @@ def _mean(rows: Floats) -> Floats:
         newest: Floats = rows[0]
         return newest
     total: Floats = rows.sum(axis=0)
-    if not np.isnan(total).any():
+    if len(rows) and not np.isnan(total).any():
         return total / len(rows)
     known = ~np.isnan(rows)
     count = known.sum(axis=0)
