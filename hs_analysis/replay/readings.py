@@ -68,11 +68,12 @@ class SameState:
 
     def see(self, row: int, passed: Passed) -> None:
         """Take in the completed row."""
+        usual = ~passed.altered
         for role, counts in self.counts.items():
             ready = passed.ready[role]
-            ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME * ready) & ~passed.altered
+            ran = (ready > 0) & (np.abs(ready - counts[row]) <= SAME * ready) & usual
             self.same[role] = ran & (self.same[role] | self.calm[role])
-            self.calm[role] = (passed.wait[role] == 0) & ~passed.altered & ~self.waited[role][row]
+            self.calm[role] = (passed.wait[role] == 0) & usual & (not self.waited[role][row])
         if "decode" in self.same and "prefill" in self.same:
             self.same["decode"] = self.same["decode"] & self.undisturbed("prefill")
 
@@ -197,6 +198,7 @@ class Readings:
         self.waits = {
             key: waits_of(model.waits, _latency(at[0]), at[1], demand.offered) for key, at in self.at.items()
         }
+        self.holds = {key: self._held(key) for key in self.keys}
         self.quantiles = {key: asked for key in self.keys if (asked := quantile_of(key[0]))}
         self.off = {key: np.full(lanes, -1) for key in self.quantiles}
         self.was_altered = np.zeros(lanes, bool)
@@ -219,9 +221,12 @@ class Readings:
             past.add(getattr(passed, name)[role])
         for role, counts in self.reporting.items():
             counts.add(passed.ready[role])
+        usual = ~(passed.altered | self.was_altered)
+        came = {role: rate[row] * self.window_s * passed.factor for role, rate in self.demand.offered.items()}
+        kept = {role: usual & is_passed(passed.served[role], work) for role, work in came.items()}
         found = np.empty((len(self.keys), passed.factor.size))
         for number, key in enumerate(self.keys):
-            found[number] = self._reading(key, row, passed, state)
+            found[number] = self._reading(key, row, passed, state, kept)
         self.was_altered = passed.altered
         return found
 
@@ -234,15 +239,18 @@ class Readings:
             setattr(other, name, {key: one.take(lanes) for key, one in getattr(self, name).items()})
         return other
 
-    def _reading(self, key: Key, row: int, passed: Passed, state: SameState) -> Floats:
+    def _reading(
+        self, key: Key, row: int, passed: Passed, state: SameState, kept: Mapping[str, Mask]
+    ) -> Floats:
+        """Return what one signal reads; ``kept`` per pool: lanes in which all that came was served."""
         model, lanes = self.models[key], passed.factor.size
         if model is None and key[0] in BUILT_IN:
             return passed.queued.get(key[1], np.full(lanes, math.nan))
         recorded = np.full(lanes, self.columns[key][row])
-        if self.at[key][0] in OFFERED:
-            recorded = recorded * passed.factor
         if model is None or math.isnan(self.columns[key][row]):
             return np.full(lanes, math.nan)
+        if self.at[key][0] in OFFERED:
+            recorded = recorded * passed.factor
         if model.kind == "quantile":
             return self._quantile(key, model, row, recorded, state)
         if model.kind == "recorded":
@@ -250,24 +258,23 @@ class Readings:
         same = self._as_it_was(key, model, state)
         if same.all():
             return recorded
-        return np.where(same, recorded, self._elsewhere(key, model, row, passed))
+        return np.where(same, recorded, self._elsewhere(key, model, row, passed, kept[model.pool]))
 
-    def _elsewhere(self, key: Key, model: SignalModel, row: int, passed: Passed) -> Floats:
+    def _elsewhere(self, key: Key, model: SignalModel, row: int, passed: Passed, kept: Mask) -> Floats:
         """Return what a signal reads where its pool is not as it was recorded."""
-        served, ready = passed.served[model.pool], passed.ready[model.pool]
-        offered = self.demand.offered[model.pool][row] * self.window_s * passed.factor
-        kept = np.where(passed.altered | self.was_altered, math.nan, self.kept[key][row])
-        known = ~np.isnan(kept) & is_passed(served, offered)
-        rate = served / self.window_s
+        ready, ratio = passed.ready[model.pool], self.kept[key][row]
+        rate = passed.served[model.pool] / self.window_s
         if model.kind == "served":
-            return rate * np.where(known, kept, self.factors[key][row])
+            factor = self.factors[key][row]
+            return rate * (factor if math.isnan(ratio) else np.where(kept, ratio, factor))
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.interp(rate / ready, model.loads, model.values)
         if model.per_instance:
             value = value * ready
         if model.kind == "queue" and model.tokens_per_request:
             value = value + passed.queued[model.pool] / model.tokens_per_request
-        value = np.where(known, value * kept, value)
+        if not math.isnan(ratio):
+            value = np.where(kept, value * ratio, value)
         for role, tokens in model.waits:
             value = value + passed.queued[role] / tokens
         for role, share in self.waits[key].items():
@@ -308,13 +315,20 @@ class Readings:
         found: Floats = np.quantile(total, asked.share, axis=0, method="inverted_cdf")
         return found
 
+    def _held(self, key: Key) -> tuple[str, ...]:
+        """Return the pools whose waits a signal holds, beside the one whose load it follows."""
+        model = self.models[key]
+        if model is None:
+            return ()
+        held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
+        return tuple(sorted(held & set(self.demand.offered)))
+
     def _as_it_was(self, key: Key, model: SignalModel, state: SameState) -> Mask:
         """Whether a signal reads what was recorded: its pool is as it was, and what else it holds came so."""
-        held = {*self.waits[key], *(role for role, _ in model.waits)} - {model.pool}
         same = state.same.get(model.pool)
         if same is None:
             return np.zeros(self.was_altered.size, bool)
-        for role in sorted(held & set(state.same)):
+        for role in self.holds[key]:
             same = same & state.undisturbed(role)
         return same
 

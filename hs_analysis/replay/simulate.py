@@ -374,8 +374,9 @@ class Run:
                 log.ready[role][at] = pool.ready
                 log.age[role][at] = log.wait[role][at] = 0.0
             return
-        sums = {role: np.zeros((4, self.lanes)) for role in self.pools}
-        highest = {role: np.zeros(self.lanes) for role in self.pools}
+        for role in self.pools:
+            for passed in (log.arrived, log.served, log.ready, log.wait, log.age):
+                passed[role][at] = 0.0
         after_prefill = "prefill" in self.pools
         for step in range(self.steps):
             handed = np.ones(self.lanes)
@@ -389,12 +390,13 @@ class Run:
                 served, share = pool.serve(arriving, self.step_s)
                 if role == "prefill":
                     handed = share
-                age_s = pool.age_s()
-                sums[role] += (arriving, served, pool.ready / self.steps, age_s / self.steps)
-                np.maximum(highest[role], age_s, out=highest[role])
-        for role, (arrived, served, ready, wait) in sums.items():
-            log.arrived[role][at], log.served[role][at], log.ready[role][at] = arrived, served, ready
-            log.age[role][at], log.wait[role][at] = highest[role], wait
+                log.arrived[role][at] += arriving
+                log.served[role][at] += served
+                log.ready[role][at] += pool.ready / self.steps
+                if pool.backlog.any():
+                    age_s = pool.age_s()
+                    log.wait[role][at] += age_s / self.steps
+                    np.maximum(log.age[role][at], age_s, out=log.age[role][at])
 
     def _scrape(self, row: int, at: int, factor: Floats, altered: Mask) -> None:
         """Let the controllers' signals be scraped, as far as they are there."""
