@@ -22,13 +22,20 @@ from hs_analysis.pipeline.policy_stages import (
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Beside, ControllerName, Document, Reading, Settings
+from hs_analysis.select import knobs_of
 
+KNOBS = knobs_of()[0]
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
+
+
+def taken(signals: str) -> Chosen:
+    """Return what selection took: signals by name, for KEDA."""
+    return Chosen(f"{signals}, {KNOBS.name}", TRAIN, "keda", signals, KNOBS)
 
 
 def written(monkeypatch: pytest.MonkeyPatch, chosen: str | None, whole_ratio: str) -> tuple[object, bool]:
     """Return the policy of a service whose first part had a good ratio and whose whole has another."""
-    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: Chosen(chosen, TRAIN) if chosen else None)
+    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: taken(chosen) if chosen else None)
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(
         policy_stages,
@@ -61,13 +68,17 @@ def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(policy_stages, "read_frames", lambda _: (frame,))
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(policy_stages, "read_derived", lambda *_: derived())
-    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
+    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: taken("decode_tps@decode"))
     rows = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["metric_gap"])
+    name = taken("decode_tps@decode").policy
     assert [(row["policy"], row["fault"]) for row in rows[:3]] == [
-        ("decode_tps@decode", "none"),
-        ("decode_tps@decode", "metric_gap"),
-        ("recorded", "none"),
+        (name, "none"),
+        (name, "metric_gap"),
+        ("in_sample", "none"),
     ]
+    assert list(dict.fromkeys(row["policy"] for row in rows))[:4] == [
+        name, "in_sample", "heteroscale", "recorded"
+    ]  # fmt: skip
     assert rows[1]["text"] == "no metric can be read for an hour"
     assert rows[1]["lowest_decode"] >= 1
     assert {"lowest_prefill", "lowest_ready_prefill", "recovery_s", "unserved_tokens"} <= set(rows[0])

@@ -18,6 +18,7 @@ from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import policy_stages, report_stages, summary, tables
 from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.pipeline.objects import current_autoscaler, stored_series
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
     Chosen,
@@ -25,15 +26,15 @@ from hs_analysis.pipeline.policy_stages import (
     read_replay,
     replay_policies,
     require_services,
-    stored_series,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.stages import Silent, fingerprints
 from hs_analysis.policy import build_policy, dump
 from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.readings import Readings
+from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.schema.settings import Beside, Document, Machine, Settings
+from hs_analysis.select.candidates import DEFAULTS, with_knobs
 
 DECODE = (("decode_tps", "decode"),)
 FRONT, LENGTH = "dynamo_frontend", "input_sequence_tokens"
@@ -77,8 +78,12 @@ HELD = (Document("p.yaml", held("prefill", 11)), Document("d.yaml", held("decode
 """Objects whose replay stands for the eleven and four instances that ran."""
 
 
+CHOSEN = Chosen(f"decode_tps@decode, {DEFAULTS.name}", TRAIN, "keda", "decode_tps@decode", DEFAULTS)
+
+
 def policy_text(**changes: object) -> str:
     policy = build_policy(FRAME, derived(), VERDICTS, DECODE, SETTINGS, {}, {})
+    policy = with_knobs(policy, CHOSEN.knobs, CHOSEN.controller)
     return dump(replace(policy, **changes))
 
 
@@ -124,7 +129,10 @@ def test_objects_of_today_need_one_service() -> None:
 
 
 def test_the_replay_stands_on_what_the_files_say() -> None:
-    """Another text, fault or object runs replay and what follows again, nothing before; JSON keeps it."""
+    """Another text, fault or object runs replay and what follows again; an object says what is selected for.
+
+    JSON keeps it.
+    """
     given = Beside((Document("p", "text"),), (Document("k", KEDA, "decode"),), ("all",))
     plain = json.loads(json.dumps(to_plain(Settings(beside=given))))
     assert from_plain(Settings, plain).beside == given
@@ -138,21 +146,22 @@ def test_the_replay_stands_on_what_the_files_say() -> None:
     seen = set()
     for one in changed:
         after = fingerprints(STAGES, Settings(beside=one), "in", "code")
-        assert {name for name in after if after[name] != before[name]} == {
-            "replay", "policy", "export", "report",
-        }  # fmt: skip
+        again = {"replay", "policy", "export", "report"} | ({"select"} if one.current else set())
+        assert {name for name in after if after[name] != before[name]} == again
         seen.add(after["replay"])
     assert len(seen) == len(changed)
 
 
-def replayed(monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside) -> dict[str, object]:
+def replayed(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside, chosen: Chosen | None = CHOSEN
+) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
     monkeypatch.setattr(policy_stages, "read_frame", lambda *_: FRAME)
     monkeypatch.setattr(policy_stages, "read_frames", lambda _: (FRAME,))
     monkeypatch.setattr(policy_stages, "service_names", lambda _: (FRAME.service,))
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(policy_stages, "read_derived", lambda *_: derived())
-    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: Chosen("decode_tps@decode", TRAIN))
+    monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: chosen)
     settings = replace(SETTINGS, beside=given)
     tables.write_frames(folder, "series", [SERIES])
     replay_policies(
@@ -176,19 +185,24 @@ def test_everything_beside_is_in_the_replay(monkeypatch: pytest.MonkeyPatch, tmp
     found = replayed(monkeypatch, tmp_path, given)
     jsonschema.validate(found, schema())
     rows = {row["policy"]: row for row in found["policies"]}
-    assert list(rows)[:3] == ["decode_tps@decode", "p.yaml", "current"]
+    assert list(rows)[:5] == [CHOSEN.policy, "in_sample", "heteroscale", "p.yaml", "current"]
     same = ("instance_hours", "actions_per_day", "slo_violation_ratio")
-    assert [rows["p.yaml"][k] for k in same] == [rows["decode_tps@decode"][k] for k in same]
+    assert [rows["p.yaml"][k] for k in same] == [rows[CHOSEN.policy][k] for k in same]
     current = found["current"]
-    assert current["compared"]["policy_hours"] == rows["decode_tps@decode"]["instance_hours"]
+    assert current["compared"]["policy_hours"] == rows[CHOSEN.policy]["instance_hours"]
     assert current["compared"]["current_hours"] == rows["current"]["instance_hours"]
-    share = rows["decode_tps@decode"]["instance_hours"] / rows["current"]["instance_hours"]
+    share = rows[CHOSEN.policy]["instance_hours"] / rows["current"]["instance_hours"]
     assert current["compared"]["saved"] == pytest.approx(1.0 - share)
-    assert rows["decode_tps@decode"]["vs_current"] == pytest.approx(1.0 - share)
+    assert rows[CHOSEN.policy]["vs_current"] == pytest.approx(1.0 - share)
     target = next(one for one in current["changes"] if (one["item"], one["role"]) == ("target", "decode"))
-    assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0))
+    assert (target["now"], target["then"]) == (400.0, pytest.approx(0.85 * 0.95 * 1551.0, rel=1e-5))
     assert current["not_understood"] == []
     assert current["reason"] is None
+    said = found["calibration"]["deployed"]
+    assert (said["target"], said["read_back"], bool(said["why_not"])) == ("keda", False, True)
+    shares = found["calibration"]["under_faults"]
+    assert set(shares) == {"policy", "hpa"}
+    assert all(0.0 <= shares[name][kind] <= 1.0 for name in shares for kind in ("faults", "bursts"))
     assert {one["pool"]: one["apart"] for one in current["counts"]} == {"prefill": 0.0, "decode": 0.0}
     faults = [(row["policy"], row["fault"]) for row in found["faults"]]
     assert ("p.yaml", "no_stock") in faults
@@ -227,8 +241,7 @@ def test_today_that_stands_beside_no_policy_has_that_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Its own row stays; there is nothing to set it against."""
-    monkeypatch.setattr(policy_stages, "_replayed", lambda *_: {})
-    found = replayed(monkeypatch, tmp_path, Beside(current=HELD))
+    found = replayed(monkeypatch, tmp_path, Beside(current=HELD), None)
     jsonschema.validate(found, schema())
     assert found["current"]["compared"] is None
     assert found["current"]["reason"] == {
@@ -262,11 +275,11 @@ def test_a_topology_gives_a_row_a_policy(monkeypatch: pytest.MonkeyPatch, tmp_pa
     found = replayed(monkeypatch, tmp_path, Beside(topology=(Document("racks.yaml", TOPOLOGY),)))
     jsonschema.validate(found, schema())
     rows = {row["policy"]: row for row in found["placement"]}
-    assert list(rows) == ["decode_tps@decode", "static_peak", "recorded"]
+    assert list(rows) == [CHOSEN.policy, "in_sample", "heteroscale", "static_peak", "recorded"]
     assert rows["recorded"]["unplaced_window_ratio"] == 1.0
     assert rows["recorded"]["crossing_ratio"] > 0.0
     assert rows["recorded"]["scarce_instance_hours"] == 0.0
-    assert tables.read(tmp_path, "replay_placement").height == 3
+    assert tables.read(tmp_path, "replay_placement").height == 5
     assert "placement" not in replayed(monkeypatch, tmp_path / "none", Beside())
 
 
@@ -289,7 +302,7 @@ def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
         if "/" in query:
             text = text.replace("type: prometheus", "type: prometheus\n      metricType: Value")
         files = (Document("k.yaml", text),)
-        return policy_stages.current_autoscaler(files, frame, derived(), SETTINGS, series)
+        return current_autoscaler(files, frame, derived(), SETTINGS, series)
 
     refused = read("sum(dynamo_frontend_queued_requests)")
     assert refused.scaler is None
@@ -303,15 +316,12 @@ def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
         (metric,) = found.scaler.pools["decode"].hpa.metrics
         (demand,) = demands(frame)
         model = fit_fleet(frame, derived(), SETTINGS)
-        readings = Readings([(metric.signal, "decode")], demand, model)
-        counts = {role: float(count) for role, count in (("prefill", 11), ("decode", 8))}
-        log = SimpleNamespace(
-            arrived=(work := {role: (each * 60.0).tolist() for role, each in load.items()}),
-            served=work,
-            ready={role: [count] * rows for role, count in counts.items()},
-            queued=(none := {role: [0.0] * rows for role in counts}),
-            wait=none,
-        )
+        key = (metric.signal, "decode")
+        readings, state = Readings({key: [key]}, 60.0, demand, model, 1), SameState(demand, 1)
+        counts = {role: np.array([count]) for role, count in (("prefill", 11.0), ("decode", 8.0))}
+        none = {role: np.zeros(1) for role in counts}
         for row in range(20):
-            readings.record(row, log)
-        assert readings.scraped[metric.signal, "decode"][:20] == pytest.approx(values[:20].tolist())
+            work = {role: each[row : row + 1] * 60.0 for role, each in load.items()}
+            one = Passed(work, none, counts, none, np.ones(1), np.zeros(1, bool))
+            state.see(row, one)
+            assert readings.read(row, one, state)[key][0] == pytest.approx(values[row])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -200,13 +201,23 @@ def test_a_prefill_floor_keeps_a_pool_whose_instances_carry_most_of_it(
 
 
 @pytest.mark.parametrize(
-    ("window_s", "reading"), [(60.0, (60.0, 300.0)), (15.0, (60.0, 300.0)), (600.0, (600.0, 600.0))]
+    ("window_s", "scrape_s", "reading"),
+    [
+        (60.0, 15.0, (60.0, 300.0)),
+        (15.0, 15.0, (60.0, 300.0)),
+        (600.0, 15.0, (600.0, 600.0)),
+        (60.0, 30.0, (120.0, 300.0)),
+        (60.0, 90.5, (362.0, 362.0)),
+        (60.0, math.nan, (60.0, 300.0)),
+    ],
 )
 def test_growth_reads_a_minute_and_shrinking_the_highest_of_five(
-    window_s: float, reading: tuple[float, float]
+    window_s: float, scrape_s: float, reading: tuple[float, float]
 ) -> None:
-    """Rows wider than that are read as they are; no step is limited, and KEDA runs it."""
-    policy = built(pd_day(window_s=window_s), DECODE)
+    """Wider rows are read as they are, and rare scrapes by four; no step is limited, and KEDA runs it."""
+    frame = pd_day(window_s=window_s)
+    frame = replace(frame, signals=tuple(replace(one, interval_s=scrape_s) for one in frame.signals))
+    policy = built(frame, DECODE)
     assert (policy.reading.window_s, policy.reading.over_s) == reading
     assert (policy.step.max_out_fraction, policy.step.max_in_fraction) == (None, None)
     assert policy.controller == "keda"

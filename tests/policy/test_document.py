@@ -161,7 +161,7 @@ def test_the_schema_before_is_still_read() -> None:
 
 def test_keys_of_before_are_read_over() -> None:
     """A trailing mean, a band by size and a highest total decide nothing any more, and are no mistake."""
-    policy = built(pd_day(), PAIR)
+    policy = replace(built(pd_day(), PAIR), reading=SignalReading())
     document = YAML(typ="safe", pure=True).load(dump(policy))
     spec = document["spec"]
     del spec["controller"], spec["reading"]

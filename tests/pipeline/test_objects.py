@@ -1,0 +1,109 @@
+"""The object that a policy becomes: written, read back, and what is replayed where that can't be done."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from export.scenes import series_frame
+from replay.services import SETTINGS, built, derived, pd_day
+
+from hs_analysis.controllers import Autoscaler, HeteroScale
+from hs_analysis.pipeline.objects import Deployed, deployed
+from hs_analysis.policy import Policy
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.rounding import rounded
+from hs_analysis.select import knobs_of, with_knobs
+
+FRAME = pd_day(240)
+PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
+QUERIES = {
+    "decode": "sum(rate(vllm:generation_tokens_total[2m]))",
+    "prefill": 'sum(rate(vllm:prompt_tokens_by_source_total{source="local_compute"}[2m]))',
+}
+SERIES = series_frame(
+    [
+        {"metric": metric, "labels": {"pod": pod, **of}, "emitter_role": role, "service": FRAME.service}
+        for role, metric, of in (
+            ("decode", "vllm:generation_tokens_total", {}),
+            ("prefill", "vllm:prompt_tokens_by_source_total", {"source": "local_compute"}),
+        )
+        for pod in (f"m-{role}-0", f"m-{role}-1")
+    ]
+)
+
+
+def policy_for(controller: str, keys: tuple[tuple[str, str], ...] = PAIR, setting: int = 1) -> Policy:
+    """Return the policy of a service for a controller, with the queries of its signals."""
+    policy = with_knobs(built(FRAME, keys), knobs_of(controller)[setting], controller)
+    queried = tuple(replace(one, promql=QUERIES[one.role]) for one in policy.primaries)
+    return replace(policy, primaries=queried)
+
+
+def become(policy: Policy) -> Deployed:
+    """Return the object that a policy becomes."""
+    return deployed(policy, FRAME, derived(), SETTINGS, SERIES)
+
+
+@pytest.mark.parametrize("controller", ["keda", "hpa"])
+@pytest.mark.parametrize("keys", [PAIR, PAIR[1:]], ids=["pair", "ratio"])
+def test_what_is_read_back_is_the_policys_own_control(
+    controller: str, keys: tuple[tuple[str, str], ...]
+) -> None:
+    """Targets, bounds, windows, tolerances and fallback of every setting; also of a pool that follows."""
+    for setting in range(len(knobs_of(controller))):
+        policy = policy_for(controller, keys, setting)
+        found = become(policy)
+        assert (found.why_not, found.differs) == ("", ())
+        own = control_of(rounded(policy))
+        assert isinstance(found.control, Autoscaler)
+        assert isinstance(own, Autoscaler)
+        assert found.control.pools == own.pools
+        assert set(found.control.pools) == {"prefill", "decode"}
+
+
+def test_what_the_object_holds_otherwise_is_named() -> None:
+    """A query over five minutes reads five minutes, whatever the policy was selected with."""
+    policy = policy_for("keda")
+    slow = tuple(replace(one, promql=one.promql.replace("[2m]", "[5m]")) for one in policy.primaries[1:])
+    found = become(replace(policy, primaries=(policy.primaries[0], *slow)))
+    assert (found.why_not, found.differs) == ("", ("decode",))
+    assert isinstance(found.control, Autoscaler)
+    assert found.control.pools["decode"].hpa.metrics[0].averaging_s == 300.0
+
+
+@pytest.mark.parametrize("controller", ["keda", "hpa"])
+def test_without_queries_the_policys_own_parameters_are_replayed_and_it_says_why(controller: str) -> None:
+    """A file that can't be read back is not what was replayed."""
+    policy = policy_for(controller)
+    blank = replace(policy, primaries=tuple(replace(one, promql="") for one in policy.primaries))
+    found = become(blank)
+    assert found.control == control_of(blank)
+    assert found.why_not
+    half = replace(policy, primaries=(policy.primaries[0], blank.primaries[1]))
+    assert become(half).why_not
+    assert become(half).control == control_of(half)
+
+
+def test_queries_that_find_nothing_are_told() -> None:
+    """A metric that no series of the run has can't be read back."""
+    policy = policy_for("keda")
+    named = tuple(replace(one, promql="sum(rate(nobody_total[2m]))") for one in policy.primaries)
+    found = become(replace(policy, primaries=named))
+    assert "nobody_total" in found.why_not
+
+
+def test_heteroscales_rule_is_read_back_from_its_policy() -> None:
+    """The controller reads policy.yaml itself: with the digits that are written there."""
+    policy = policy_for("heteroscale")
+    found = become(policy)
+    assert isinstance(found.control, HeteroScale)
+    assert found == Deployed(control_of(rounded(policy)))
+
+
+@pytest.mark.parametrize("mode", ["hold", "periodic"])
+def test_a_policy_that_follows_no_metric_is_no_object(mode: str) -> None:
+    """It says so, and its own control is what runs."""
+    policy = replace(policy_for("keda"), mode=mode)
+    found = become(policy)
+    assert found == Deployed(control_of(policy), f"a policy in mode {mode} follows no metric")
