@@ -41,8 +41,6 @@ class DemandTrace:
     before
         The last rows before the first one, recorded as in ``recorded``: what a controller that takes over
         has seen by then. Empty where nothing is known of them.
-    altered
-        Rows whose demand a fault changed, so that what was recorded tells nothing of them; None without any.
     """
 
     capture: str
@@ -53,7 +51,6 @@ class DemandTrace:
     gap: Mask
     censored: Mask
     before: dict[Key, Floats] = field(default_factory=dict)
-    altered: Mask | None = None
 
     @property
     def rows(self) -> int:
@@ -64,18 +61,6 @@ class DemandTrace:
     def scored(self) -> Mask:
         """Rows that count."""
         return ~self.gap & ~self.censored
-
-    def until(self, row: int) -> DemandTrace:
-        """Return the rows before one."""
-        return replace(
-            self,
-            t_s=self.t_s[:row],
-            offered={role: rate[:row] for role, rate in self.offered.items()},
-            recorded={key: values[:row] for key, values in self.recorded.items()},
-            gap=self.gap[:row],
-            censored=self.censored[:row],
-            altered=None if self.altered is None else self.altered[:row],
-        )
 
     def column(self, signal: str, role: str) -> Floats:
         """Return a recorded column, NaN everywhere when the frame had none. Shape (rows,)."""

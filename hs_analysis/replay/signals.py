@@ -208,13 +208,9 @@ def expected_reading(model: SignalModel, demand: DemandTrace) -> Floats:
 
 
 def waited(demand: DemandTrace, role: str) -> Mask:
-    """Return the rows as recorded in which a pool had work waiting, or whose demand is altered.
-
-    Shape (rows,).
-    """
-    altered = np.zeros(demand.rows, bool) if demand.altered is None else demand.altered
+    """Return the rows as recorded in which a pool had work waiting. Shape (rows,)."""
     late: Mask = demand.column("backlog_age_s", role) > BACKLOG_S
-    return altered | late | (demand.column("saturated", role) > 0)
+    return late | (demand.column("saturated", role) > 0)
 
 
 def _quiet(demand: DemandTrace) -> Mask:

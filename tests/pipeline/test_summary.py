@@ -19,11 +19,13 @@ from hs_analysis.schema.results import (
     CandidateScore,
     Capacity,
     CensoredWindow,
+    CountsAtLoad,
     Demand,
     Derived,
     Estimate,
     PdRatio,
     PolicyDecision,
+    PoolDecision,
     RatioWindow,
     Reason,
     Recommendation,
@@ -32,6 +34,7 @@ from hs_analysis.schema.results import (
     ReplayResult,
     SignalDriver,
     SignalVerdict,
+    SloRisk,
     Startup,
     Threshold,
 )
@@ -44,6 +47,18 @@ DECISION = PolicyDecision(
     confidence="medium",
     confidence_reasons=(Reason("ratio_drifts", "it drifts"),),
     next_steps=("Keep.",),
+    target="keda",
+    metric="decode_tps@decode",
+    pools=(
+        PoolDecision(
+            role="decode", now=4.0, recommended=3.0, at_load={"low": CountsAtLoad(load=1.0, now=4.0)}
+        ),
+    ),
+    hours_saved_ratio=0.2,
+    hours_saved_ci=(0.1, 0.3),
+    instance_hours_saved=5.0,
+    slo_risk=SloRisk(undisturbed=0.01, undisturbed_range=(0.0, 0.02), under_bursts=0.05),
+    backtested=("2026-07-01T00:00:00Z", "2026-07-02T00:00:00Z"),
 )
 REASON = Reason("thin", "too few", 2.0, 3.0)
 

@@ -6,12 +6,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from replay.services import SETTINGS, START, built, derived, pd_day, policy_replay
 
 from hs_analysis.policy.build import build_policy
-from hs_analysis.policy.decision import CRITERIA, Grounds, decide_on, recorded_weekdays, with_decision
-from hs_analysis.schema.results import PolicyReplay, Refusal, ReplayResult
+from hs_analysis.policy.decision import (
+    CRITERIA,
+    Consequences,
+    Grounds,
+    decide_on,
+    pool_counts,
+    recorded_weekdays,
+    with_decision,
+)
+from hs_analysis.schema.results import PolicyReplay, PoolDecision, Refusal, ReplayResult, SloRisk
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"
@@ -190,3 +199,87 @@ def test_weekdays_are_counted_in_recorded_time() -> None:
     made = decide_on(grounds(weekday_s=recorded_weekdays(hole, 60.0)[1]))
     assert [reason.code for reason in made.confidence_reasons] == ["weekdays_not_seen"]
     assert recorded_weekdays(np.array([]), 60.0) == (0.0, (0.0,) * 7)
+
+
+def timeline(
+    counts: dict[str, list[float | None]], load: list[float | None], role: str = "decode"
+) -> pl.DataFrame:
+    """Return rows of one pool of some policies on one capture; the other pool has none."""
+    rows = [
+        {
+            "policy": policy, "capture": "", "t": at, "load_decode": None, "load_prefill": None,
+            "desired_decode": None, "desired_prefill": None,
+        }
+        | {f"load_{role}": load[at], f"desired_{role}": asked[at]}
+        for policy, asked in counts.items()
+        for at in range(len(load))
+    ]  # fmt: skip
+    kinds = dict.fromkeys(("load_decode", "load_prefill", "desired_decode", "desired_prefill"), pl.Float64)
+    return pl.DataFrame(rows, schema_overrides=kinds)
+
+
+def test_counts_are_told_over_all_windows_and_at_three_loads() -> None:
+    """Loads 1 to 100: the lowest tenth, those about the median, the highest tenth; now 10, then load ÷ 10."""
+    load = [float(x) for x in range(1, 101)]
+    table = timeline({"recorded": [10.0] * 100, "mine": [x / 10 for x in load]}, load)
+    (pool,) = pool_counts(table, "mine", ("decode",))
+    assert (pool.role, pool.now, pool.recommended) == ("decode", 10.0, pytest.approx(5.05))
+    found = {name: (at.load, at.now, at.recommended) for name, at in pool.at_load.items()}
+    assert list(found) == ["low", "usual", "peak"]
+    for name, low, high in (("low", 1, 11), ("usual", 46, 56), ("peak", 90, 100)):
+        mean, now, then = found[name]
+        assert low <= mean <= high
+        assert now == 10.0
+        assert then == pytest.approx(mean / 10)
+    assert found["low"][0] == pytest.approx(6.0, abs=0.6)
+    assert found["usual"][0] == pytest.approx(50.5, abs=0.6)
+    assert found["peak"][0] == pytest.approx(95.0, abs=0.6)
+
+
+def test_counts_of_gaps_and_of_what_was_not_replayed_are_left_out() -> None:
+    """A row without load is none; without the policy's rows only today is known; no rows, nothing is."""
+    table = timeline({"recorded": [2.0, 9.0, 4.0]}, [10.0, None, 30.0], "prefill")
+    (pool,) = pool_counts(table, "mine", ("prefill",))
+    assert (pool.now, pool.recommended) == (3.0, None)
+    assert (pool.at_load["peak"].now, pool.at_load["peak"].recommended) == (4.0, None)
+    (mixed,) = pool_counts(timeline({"recorded": [3.0]}, [5.0]), "mine", ("mixed",))
+    assert (mixed.role, mixed.now) == ("mixed", 3.0)
+    (nothing,) = pool_counts(table, "mine", ("decode",))
+    assert (nothing.now, nothing.recommended, nothing.at_load) == (None, None, {})
+
+
+def consequences(**changes: Any) -> Consequences:
+    """Return what a policy changes: 60 of 100 instance-hours, in 80 of 120 GPU-hours."""
+    ours = replace(row(NAME, 0.4, 0.01), instance_hours=60.0, gpu_hours=80.0, slo_violation_range=(0.0, 0.03))
+    ran = replace(row("recorded", 0.0, 0.02), gpu_hours=120.0)
+    shares = {"policy": {"faults": 0.02, "bursts": 0.05}, "hpa": {"faults": 0.03, "bursts": 0.06}}
+    pools = (PoolDecision(role="decode", now=4.0, recommended=3.0),)
+    span = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z")
+    return replace(Consequences("keda", NAME, pools, ours, ran, shares, span), **changes)
+
+
+def test_a_decision_says_what_it_changes_and_what_it_risks() -> None:
+    """Target, metric, counts, hours, risk undisturbed and under faults beside a default HPA, and the test."""
+    made = decide_on(grounds(), consequences())
+    assert (made.target, made.metric, made.backtested) == ("keda", NAME, consequences().test)
+    assert made.pools == consequences().pools
+    assert (made.hours_saved_ratio, made.instance_hours_saved, made.gpu_hours_saved) == (0.4, 40.0, 40.0)
+    assert made.cost_saved is None
+    assert made.slo_risk == SloRisk(
+        undisturbed=0.01, undisturbed_range=(0.0, 0.03), recorded=0.02, under_faults=0.02, under_bursts=0.05,
+        default_hpa_under_faults=0.03, default_hpa_under_bursts=0.06,
+    )  # fmt: skip
+    priced = consequences(
+        row=replace(consequences().row, cost=7.0), recorded=replace(consequences().recorded, cost=10.0)
+    )
+    assert decide_on(grounds(), priced).cost_saved == 3.0
+
+
+def test_without_a_backtest_nothing_is_claimed_of_hours_and_risk() -> None:
+    """Only what ran is known of; the window of a test that no policy was in is none."""
+    made = decide_on(grounds(replay=ReplayResult(None, None)), consequences(row=None, under_faults={}))
+    assert (made.hours_saved_ratio, made.instance_hours_saved, made.gpu_hours_saved) == (None, None, None)
+    assert (made.backtested, made.slo_risk) == (None, SloRisk(recorded=0.02))
+    bare = decide_on(grounds())
+    assert (bare.target, bare.pools, bare.slo_risk) == ("", (), SloRisk())
+    assert bare.recommend == decide_on(grounds(), consequences()).recommend

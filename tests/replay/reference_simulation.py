@@ -136,9 +136,9 @@ class ScalarSimulation:
         self.kept = {key: kept_ratio(one, key, demand).tolist() for key, one in read.items()}
         self.factors = {key: factors(one, key, demand).tolist() for key, one in read.items()}
 
-    def run(self) -> Rows:
-        """Let every row pass."""
-        for row in range(self.demand.rows):
+    def run(self, last: int) -> Rows:
+        """Let the rows before one pass."""
+        for row in range(last):
             t_s, gap = float(self.demand.t_s[row]), bool(self.demand.gap[row])
             factor = self.trouble.factor(row)
             for pool in self.pools.values():
@@ -282,6 +282,9 @@ def simulate_slowly(
     demand: DemandTrace,
     model: FleetModel,
     trouble: Trouble | None = None,
+    last: int | None = None,
 ) -> Rows:
-    """Replay one control on one capture."""
-    return ScalarSimulation(control, demand, model, trouble or Trouble()).run()
+    """Replay one control on one capture, up to a row."""
+    return ScalarSimulation(control, demand, model, trouble or Trouble()).run(
+        demand.rows if last is None else last
+    )

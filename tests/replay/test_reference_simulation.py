@@ -108,7 +108,7 @@ def assert_equal(found: SimulationResult, slow: Rows, why: object) -> None:
 def test_lanes_equal_the_reference(seed: int, pair: bool, window_s: float) -> None:
     """Eleven controls run together give what each gives alone in the reference."""
     rng = np.random.default_rng(seed)
-    part, model = trace(rng, pair=pair, window_s=window_s)
+    part, model = trace(rng, pair=pair, window_s=window_s, rows=160 if window_s < 300.0 else 60)
     every = controls(rng, part, model)
     results = simulate_all(every, part, model)
     assert sum(float(result.queued["decode"].max()) > 0 for result in results) > 3
@@ -179,10 +179,8 @@ def test_faults_equal_the_reference(seed: int, pair: bool) -> None:
     moved = set()
     for lane, (number, fault) in enumerate(zip(hit.order.tolist(), strike.of_lane.tolist(), strict=True)):
         name, control = FAULTS[fault].name, every[number]
-        slow = simulate_slowly(
-            control, part.until(last), model, trouble_of(name, stretch, 10, 60.0, start_up_s)
-        )
-        calm = simulate_slowly(control, part.until(last), model)
+        slow = simulate_slowly(control, part, model, trouble_of(name, stretch, 10, 60.0, start_up_s), last)
+        calm = simulate_slowly(control, part, model, None, last)
         for kind in ("desired", "ready", "served", "queued"):
             for role, values in slow.of[kind].items():
                 found = getattr(hit.log, kind)[role][:, lane]
