@@ -428,9 +428,11 @@ def _by_structure(controls: Sequence[Control]) -> list[list[int]]:
 
 
 def _seen(control: Control, model: FleetModel) -> Control:
-    """Return a control without guards whose latency this history can't say at other counts."""
-    if not isinstance(control, HeteroScale):
+    """Return a control without pools that are not there, and guards that can't be said at other counts."""
+    if isinstance(control, Schedule):
         return control
+    if isinstance(control, Autoscaler):
+        return replace(control, pools={r: one for r, one in control.pools.items() if r in model.pools})
 
     def known(key: Key) -> bool:
         at = read_from(key, model)

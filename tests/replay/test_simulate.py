@@ -18,6 +18,7 @@ from replay.services import (
 )
 from replay.services import replayed as by_rule
 
+from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
 from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
@@ -365,8 +366,8 @@ def test_a_simulated_backlog_is_requests_in_the_queue() -> None:
     )  # fmt: skip
     state = SameState(demand, 1)
     state.see(0, seen)
-    found = Readings({key: [key]}, 60.0, demand, model, 1).read(0, seen, state)
-    assert found[key][0] == pytest.approx(1.5 + 10.0)
+    found = Readings([key], 1, demand, model, 1).read(0, seen, state)
+    assert found[0, 0] == pytest.approx(1.5 + 10.0)
 
 
 def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:
@@ -380,3 +381,14 @@ def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:
     assert (trailing_mean(load, 5) > 100.0).tolist().index(True) == 11
     np.testing.assert_array_equal(answering_load(np.array([np.inf, 50.0]), 60.0), [np.inf, 50.0])
     np.testing.assert_array_equal(answering_load(np.array([1.0, np.nan]), 300.0), [1.0, np.nan])
+
+
+@pytest.mark.parametrize("controller", ["keda", "hpa", "heteroscale"])
+def test_a_pool_that_is_not_there_is_left_out(controller: str) -> None:
+    """A policy that sizes prefill by the ratio runs a service of which only decode is known."""
+    frame = service({"decode": day(200, 3_000.0)}, {"decode": 3})
+    policy = replace(built(pd_day(200), DECODE), controller=controller)
+    assert policy.sized_roles == ("prefill", "decode")
+    result = simulate(control_of(policy), demands(frame)[0], fit_fleet(frame, derived(), SETTINGS))
+    assert list(result.desired) == ["decode"]
+    assert np.unique(result.desired["decode"]).size > 1
