@@ -188,7 +188,8 @@ def select_service(
     recorded = found.get(RECORDED)
     default = None
     if entries and _is_known(found, DEFAULT_HPA):
-        default = _entry(DEFAULT_HPA, entries[0].policy, found[DEFAULT_HPA])
+        freshest = min((entry.policy for entry in entries), key=lambda one: one.reading.window_s)
+        default = _entry(DEFAULT_HPA, freshest, found[DEFAULT_HPA])
     choice = _choose(entries, default, settings, recorded.score if recorded else None)
     by_name = {entry.name: entry for entry in entries}
     scores = [_candidate(name, one, by_name.get(name), choice) for name, one in ordered.items()]
@@ -340,7 +341,7 @@ def _comparator(default: _Entry, choice: _Choice) -> CandidateScore:
         actions_per_day=None,
         chosen=False,
         reason="comparison: an HPA with Kubernetes' defaults on the derived targets",
-        reading_s=_HPA.metrics[0].averaging_s,
+        reading_s=default.policy.reading.window_s,
         scale_out_ratio=1.0 + _HPA.tolerance,
         scale_in_ratio=1.0 - _HPA.tolerance,
         over_s=_HPA.down.stabilization_s,

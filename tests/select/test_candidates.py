@@ -8,59 +8,68 @@ import pytest
 from replay.services import plain_policy, primary
 
 from hs_analysis.controllers import Autoscaler
-from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP
+from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Cooldown, Hysteresis, SignalReading, Step
+from hs_analysis.policy.model import Cooldown, SignalReading, Step
 from hs_analysis.select import can_hold, knobs_by_name, knobs_of, with_knobs
-from hs_analysis.select.candidates import DEFAULTS, WAYS_IN, Knobs
+from hs_analysis.select.candidates import Knobs
 
-NOISY = plain_policy(hysteresis={"prefill": Hysteresis(1.3, 0.6), "decode": Hysteresis(1.02, 0.95)})
+KUBERNETES = Knobs(60.0, 1.1, 300.0, 0.9)
+"""What an HPA does where nothing is set."""
 
 
-@pytest.mark.parametrize("controller", ["keda", "hpa", "heteroscale"])
-def test_every_candidate_has_a_name_of_its_own(controller: str) -> None:
-    """Signals and knobs can be read off it; KEDA and the HPA also have Kubernetes' own settings."""
-    named = knobs_by_name(["a@decode", "b@prefill"], controller)
-    assert len(named) == 2 * len(knobs_of(controller))
-    assert set(named.values()) == {(s, k) for s in ("a@decode", "b@prefill") for k in knobs_of(controller)}
-    assert all(name.startswith(f"{signals}, in below") for name, (signals, _) in named.items())
-    assert (DEFAULTS in knobs_of(controller)) == (controller != "heteroscale")
-    assert {(one.over_s, one.in_ratio) for one in knobs_of(controller)} >= set(WAYS_IN)
+def test_every_candidate_has_a_name_of_its_own() -> None:
+    """Signals and knobs can be read off it, and Kubernetes' own settings are among them."""
+    named = knobs_by_name(["a@decode", "b@prefill"])
+    assert len(named) == 2 * len(knobs_of()) == 2 * len(set(knobs_of()))
+    assert set(named.values()) == {(s, k) for s in ("a@decode", "b@prefill") for k in knobs_of()}
+    assert all(name.startswith(f"{signals}, ") for name, (signals, _) in named.items())
+    assert KUBERNETES in knobs_of()
+    assert KUBERNETES.name == "60 s mean, out above 1.1, in below 0.9 for 300 s"
 
 
 def test_kubernetes_own_settings_give_its_own_object() -> None:
-    """Tolerances of 10 % whatever the noise, five minutes of stabilisation, default policies."""
-    control = control_of(with_knobs(NOISY, DEFAULTS, "hpa"))
+    """Tolerances of 10 %, five minutes of stabilisation, default policies: an HPA that says nothing."""
+    control = control_of(with_knobs(plain_policy(), KUBERNETES, "hpa", "mine"))
+    silent = Hpa((Metric("", 1.0),))
     assert isinstance(control, Autoscaler)
     for one in control.pools.values():
-        assert one.tolerances == (0.1, 0.1)
+        assert one.tolerances == pytest.approx(silent.tolerances)
         assert (one.down.stabilization_s, one.up.stabilization_s) == (300.0, 0.0)
         assert (one.up.policies, one.down.policies) == (SCALE_UP.policies, SCALE_DOWN.policies)
+        assert one.metrics[0].averaging_s == silent.metrics[0].averaging_s
 
 
-def test_a_band_is_never_narrower_than_its_noise_asks() -> None:
-    """The way in is at least as wide as the knob and the noise; the way out too, where the knob has one."""
-    knobs = Knobs(900.0, 0.8, 1.1)
-    bands = with_knobs(NOISY, knobs, "keda").hysteresis
-    assert bands["prefill"] == replace(NOISY.hysteresis["prefill"], scale_out_ratio=1.3, scale_in_ratio=0.6)
-    assert (bands["decode"].scale_out_ratio, bands["decode"].scale_in_ratio) == (1.1, 0.8)
-    as_noise = with_knobs(NOISY, replace(knobs, out_ratio=None), "keda").hysteresis
-    assert as_noise["decode"].scale_out_ratio == 1.02
+def test_knobs_set_the_controller_the_reading_and_the_band_with_a_link_to_the_candidate() -> None:
+    """In every pool alike; the link opens the candidate that selection scored."""
+    knobs = Knobs(90.0, 1.05, 600.0, 0.8)
+    made = with_knobs(plain_policy(), knobs, "keda", "decode_tps@decode, x")
+    assert (made.controller, made.reading) == ("keda", SignalReading(90.0, 600.0))
+    for band in made.hysteresis.values():
+        assert (band.scale_out_ratio, band.scale_in_ratio) == (1.05, 0.8)
+        assert band.evidence == "demo%2Fm/select/decode_tps@decode%2C%20x"
 
 
-def test_knobs_set_the_controller_the_reading_and_what_an_object_cannot_hold() -> None:
-    """An HPA has no rests and no steps of the policy's; HeteroScale's rule keeps them."""
-    own = plain_policy(step=Step(0.5, 2.0, 0.5), reading=SignalReading(60.0, 300.0))
-    knobs = knobs_of("heteroscale")[2]
-    ours = with_knobs(own, knobs, "heteroscale")
-    assert (ours.controller, ours.reading) == ("heteroscale", SignalReading(60.0, knobs.over_s))
+def test_a_range_is_no_shorter_than_the_scrapes_of_the_service_allow() -> None:
+    """A policy that needs two minutes keeps them; the time of the highest is at least one range."""
+    slow = plain_policy(reading=SignalReading(120.0, 300.0))
+    assert with_knobs(slow, KUBERNETES, "keda", "x").reading == SignalReading(120.0, 300.0)
+    slower = plain_policy(reading=SignalReading(900.0, 900.0))
+    assert with_knobs(slower, KUBERNETES, "keda", "x").reading == SignalReading(900.0, 900.0)
+
+
+def test_an_object_has_no_rests_and_no_steps_of_the_policys() -> None:
+    """What an HPA waits for is its stabilisation window; HeteroScale's rule keeps its own."""
+    own = plain_policy(step=Step(0.5, 2.0, 0.5))
+    ours = with_knobs(own, KUBERNETES, "heteroscale", "x")
     assert (ours.step, ours.cooldown) == (own.step, own.cooldown)
-    theirs = with_knobs(own, knobs, "keda")
-    assert theirs.controller == "keda"
+    theirs = with_knobs(own, KUBERNETES, "keda", "x")
     assert (theirs.step.max_out_fraction, theirs.step.max_in_fraction) == (None, None)
-    assert theirs.cooldown == dict.fromkeys(own.cooldown, Cooldown(0.0, 0.0))
+    rests = {(one.scale_out_s, one.scale_in_s) for one in theirs.cooldown.values()}
+    assert rests == {(0.0, 0.0)}
     off = replace(own, cooldown=dict.fromkeys(own.cooldown, Cooldown(300.0, None)))
-    assert with_knobs(off, knobs, "hpa").cooldown["decode"] == Cooldown(0.0, None)
+    rests = {(r.scale_out_s, r.scale_in_s) for r in with_knobs(off, KUBERNETES, "hpa", "x").cooldown.values()}
+    assert rests == {(0.0, None)}
 
 
 def test_a_pool_that_follows_a_mean_is_held_by_heteroscale_alone() -> None:

@@ -10,6 +10,7 @@ import pytest
 from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, policy_replay, primary
 
 from hs_analysis.policy.candidates import candidate_primaries
+from hs_analysis.policy.constants import FLAT_ACTIONS_MAX
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.backtest import CandidateOutcome, score_policies
@@ -21,7 +22,7 @@ from hs_analysis.replay.simulate import simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
-from hs_analysis.select.candidates import DEFAULTS, Knobs, knobs_by_name, knobs_of, with_knobs
+from hs_analysis.select.candidates import Knobs, knobs_by_name, with_knobs
 from hs_analysis.select.choose import select_service
 
 FRAME = pd_day()
@@ -41,11 +42,17 @@ class Outcome:
 
     score: Figures
     fault_ratio: Mapping[str, float]
+    flat_actions: float | None = None
 
 
-def outcome(row: PolicyReplay, strain: float | None, faults: Mapping[str, float] | None = None) -> Outcome:
-    """Return set figures, by default of a simulation that knows nothing of faults."""
-    return Outcome(Figures(row, strain), faults or {})
+def outcome(
+    row: PolicyReplay,
+    strain: float | None,
+    faults: Mapping[str, float] | None = None,
+    flat: float | None = None,
+) -> Outcome:
+    """Return set figures, by default of a simulation that knows nothing of faults and of flat load."""
+    return Outcome(Figures(row, strain), faults or {}, flat)
 
 
 def choose(
@@ -161,6 +168,27 @@ def test_faults_that_are_not_known_bar_nobody() -> None:
     assert chosen(choose({"a": (60.0, 0.01, 9.0), "b": (50.0, 0.01, 9.0)}, faults={"b": (0.9, 0.9)})) == "b"
 
 
+def test_a_candidate_acts_at_flat_load_no_more_than_is_allowed_or_a_default_hpa_does() -> None:
+    """An HPA may act as often as that one; HeteroScale's rule keeps its own limit. Others are out."""
+
+    def pick(flats: dict[str, float | None], controller: str) -> dict[str, CandidateScore]:
+        rows = {
+            name: policy_replay(name, instance_hours=50.0 + n, actions_per_day=1.0)
+            for n, name in enumerate(flats)
+        }
+        table = {name: outcome(rows[name], 0.01, None, flat) for name, flat in flats.items()}
+        policies = {name: plain_policy(controller=controller) for name in flats if name != "hpa"}
+        return {s.policy: s for s in select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)}
+
+    flats = {"a": 12.0, "b": 8.0, "c": FLAT_ACTIONS_MAX, "d": None, "hpa": 9.0}
+    assert chosen(pick(flats, "hpa")) == "b"
+    assert "noise alone makes it act at flat load" in pick(flats, "hpa")["a"].reason
+    assert pick(flats, "hpa")["a"].score is None
+    assert chosen(pick(flats, "heteroscale")) == "c"
+    assert chosen(pick({"a": 12.0, "b": 10.0, "hpa": 9.0}, "hpa")) == "a"
+    assert pick(flats, "hpa")["hpa"].flat_actions_per_day == 9.0
+
+
 def test_when_none_bears_faults_the_one_that_holds_the_slo_best_is_chosen_and_says_so() -> None:
     """All break it more often than the default HPA under faults: none has a score."""
     borne = {"a": (0.06, 0.02), "b": (0.07, 0.02), "hpa": (0.05, 0.02)}
@@ -263,9 +291,9 @@ def test_candidates_that_could_not_be_simulated_are_kept_with_the_reason() -> No
 def candidates_of(controller: str, settings: tuple[Knobs, ...]) -> dict[str, Policy]:
     """Return every candidate of a controller on a simulated day, with some of its settings."""
     keys = candidate_primaries(VERDICTS, derived())
-    found = knobs_by_name(keys, controller)
+    found = knobs_by_name(keys)
     return {
-        name: with_knobs(built(FRAME, keys[signals]), knobs, controller)
+        name: with_knobs(built(FRAME, keys[signals]), knobs, controller, name)
         for name, (signals, knobs) in found.items()
         if knobs in settings
     }
@@ -277,7 +305,9 @@ def scored() -> dict[str, CandidateOutcome]:
     return dict(simulated(FRAME, derived(), candidates_of("hpa", THREE), SETTINGS))
 
 
-THREE = (DEFAULTS, knobs_of("hpa")[1], knobs_of("hpa")[5])
+DEFAULTS = Knobs(60.0, 1.1, 300.0, 0.9)
+"""Kubernetes' own, on as fresh a reading as scrapes allow."""
+THREE = (DEFAULTS, Knobs(60.0, 1.05, 600.0, 0.9), Knobs(120.0, 1.05, 300.0, 0.8))
 
 
 def test_order_of_candidates_changes_nothing(scored: dict[str, CandidateOutcome]) -> None:
