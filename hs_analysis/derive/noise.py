@@ -13,8 +13,7 @@ from hs_analysis.derive.rows import Groups, smooth_rows
 from hs_analysis.schema.constants import (
     COVERAGE_MIN,
     FALSE_CROSSINGS_PER_DAY,
-    REST_IN_S,
-    REST_OUT_S,
+    RESTS_S,
     ROWS_MIN,
     SHORTEST_S,
     SUSTAINED_S,
@@ -116,4 +115,4 @@ def cooldowns() -> tuple[float, float]:
     the readings and the band. To wait for the correlation time of the load would keep what a ramp asked for
     long after it: on simulated services that cost hours and held no limit better.
     """
-    return REST_OUT_S, REST_IN_S
+    return RESTS_S

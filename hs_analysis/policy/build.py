@@ -36,8 +36,7 @@ from hs_analysis.policy.model import (
 )
 from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.constants import (
-    REST_IN_S,
-    REST_OUT_S,
+    RESTS_S,
     SCRAPES_PER_WINDOW,
     SHORTEST_S,
     SUSTAINED_S,
@@ -291,7 +290,7 @@ def _cooldown(threshold: Threshold | None) -> Cooldown:
     in_s = threshold.cooldown_in_s if threshold else None
     if threshold is not None and out_s is not None and in_s is not None:
         return Cooldown(out_s, in_s, threshold.evidence)
-    return Cooldown(REST_OUT_S if out_s is None else out_s, REST_IN_S if in_s is None else in_s, "default")
+    return Cooldown(RESTS_S[0] if out_s is None else out_s, RESTS_S[1] if in_s is None else in_s, "default")
 
 
 def _unserved(meta: Mapping[str, Any]) -> tuple[str, ...]:

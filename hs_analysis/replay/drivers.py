@@ -26,13 +26,13 @@ from hs_analysis.replay.score import score
 from hs_analysis.replay.signals import SERVICE_LOAD, SignalModel, work_signal
 from hs_analysis.replay.simulate import SimulationResult, simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.constants import DAY_S, HOUR_S, MAJORITY, REST_IN_S, REST_OUT_S, SUSTAINED_S
+from hs_analysis.schema.constants import DAY_S, HOUR_S, MAJORITY, RESTS_S, SUSTAINED_S
 from hs_analysis.schema.results import Derived, SignalDriver, SignalVerdict
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.constants import TOP_SHARE
 
 BAND = Hysteresis(SCALE_OUT_RATIO, SCALE_IN_RATIO, "default")
-REST = Cooldown(REST_OUT_S, REST_IN_S, "default")
+REST = Cooldown(*RESTS_S, "default")
 """Dead band and cooldowns [s] of every driver; the defaults of a policy whose signal's noise is unknown."""
 
 LEAST_S = 4 * SETTLING_S

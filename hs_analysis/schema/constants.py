@@ -107,12 +107,9 @@ SETTLED_S = 300.0
 """A version first seen this long after the first one is a change, not a late scrape [s]. Default of this
 project."""
 
-REST_OUT_S = 0.0
-"""Rest before instances are added, from the last time they were: those that start are counted [s]. Measured
-on three simulated physics."""
-
-REST_IN_S = 300.0
-"""Rest before instances are removed, from the last change [s]. Measured on three simulated physics."""
+RESTS_S = (0.0, 300.0)
+"""Rest before instances are added, from the last time they were (none: those that start are counted), and
+before they are removed, from the last change [s]. Measured on three simulated physics."""
 
 # How much is enough.
 

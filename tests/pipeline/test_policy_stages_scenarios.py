@@ -34,7 +34,7 @@ from hs_analysis.replay.demand import demands
 from hs_analysis.replay.fleet import fit_fleet
 from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.schema.settings import Beside, Document, Machine, Settings
-from hs_analysis.select.candidates import DEFAULTS, with_knobs
+from hs_analysis.select import knobs_of, with_knobs
 
 DECODE = (("decode_tps", "decode"),)
 FRONT, LENGTH = "dynamo_frontend", "input_sequence_tokens"
@@ -78,12 +78,13 @@ HELD = (Document("p.yaml", held("prefill", 11)), Document("d.yaml", held("decode
 """Objects whose replay stands for the eleven and four instances that ran."""
 
 
-CHOSEN = Chosen(f"decode_tps@decode, {DEFAULTS.name}", TRAIN, "keda", "decode_tps@decode", DEFAULTS)
+KNOBS = knobs_of()[0]
+CHOSEN = Chosen(f"decode_tps@decode, {KNOBS.name}", TRAIN, "keda", "decode_tps@decode", KNOBS)
 
 
 def policy_text(**changes: object) -> str:
     policy = build_policy(FRAME, derived(), VERDICTS, DECODE, SETTINGS, {}, {})
-    policy = with_knobs(policy, CHOSEN.knobs, CHOSEN.controller)
+    policy = with_knobs(policy, CHOSEN.knobs, CHOSEN.controller, CHOSEN.policy)
     return dump(replace(policy, **changes))
 
 
@@ -317,11 +318,11 @@ def test_a_signal_without_a_value_at_other_counts_is_not_replayed() -> None:
         (demand,) = demands(frame)
         model = fit_fleet(frame, derived(), SETTINGS)
         key = (metric.signal, "decode")
-        readings, state = Readings({key: [key]}, 60.0, demand, model, 1), SameState(demand, 1)
+        readings, state = Readings([key], 1, demand, model, 1), SameState(demand, 1)
         counts = {role: np.array([count]) for role, count in (("prefill", 11.0), ("decode", 8.0))}
         none = {role: np.zeros(1) for role in counts}
         for row in range(20):
             work = {role: each[row : row + 1] * 60.0 for role, each in load.items()}
             one = Passed(work, none, counts, none, np.ones(1), np.zeros(1, bool))
             state.see(row, one)
-            assert readings.read(row, one, state)[key][0] == pytest.approx(values[row])
+            assert readings.read(row, one, state)[0, 0] == pytest.approx(values[row])

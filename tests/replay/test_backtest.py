@@ -18,10 +18,10 @@ from hs_analysis.policy.model import PeriodicEntry
 from hs_analysis.replay.backtest import fault_means, replay_service, replay_service_faults, score_policies
 from hs_analysis.replay.baselines import recorded
 from hs_analysis.replay.calibrate import counts_apart
-from hs_analysis.replay.demand import demands
-from hs_analysis.replay.faults import FAULTS, faults_named, replay_faults
+from hs_analysis.replay.demand import demands, taking_over
+from hs_analysis.replay.faults import FAULTS, LEAD_S, PLACES_TO_SELECT, fault_shares, faults_named
 from hs_analysis.replay.fleet import fit_fleet
-from hs_analysis.replay.simulate import Schedule
+from hs_analysis.replay.simulate import Run, Schedule
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import TIMELINE, check
 
@@ -314,9 +314,10 @@ def test_candidates_are_scored_undisturbed_and_under_every_fault() -> None:
         assert one.score.row.slo_violation_ratio == pytest.approx(rows[name].slo_violation_ratio)
     (part,) = demands(frame)
     model = fit_fleet(frame, derived(), SETTINGS)
-    table = replay_faults({**ours, "recorded": recorded(model, part)}, part, model, FAULTS, 120)
-    for row in (one for one in table if one.fault != "none"):
-        assert found[row.policy].fault_ratio[row.fault] == pytest.approx(row.slo_violation_ratio)
+    run = Run((ours["two"], recorded(model, part)), part, model)
+    shares = fault_shares(run, FAULTS, 120, PLACES_TO_SELECT)
+    for name, row in zip(("two", "recorded"), shares.tolist(), strict=True):
+        assert [found[name].fault_ratio[fault.name] for fault in FAULTS] == pytest.approx(row)
     assert all(set(one.fault_ratio) == {fault.name for fault in FAULTS} for one in found.values())
     bare = replace(derived(), capacity=(), thresholds=())
     assert score_policies(frame, bare, ours, SETTINGS)["two"].fault_ratio == {}
@@ -328,13 +329,13 @@ def test_faults_are_told_as_one_mean_and_bursts_apart() -> None:
     ours = {"two": control_of(built(train, PAIR))}
     found = fault_means(test, train, derived(), ours, SETTINGS)
     assert list(found) == ["two", "hpa"]
-    rows = replay_service_faults(test, train, derived(), ours, SETTINGS, FAULTS)
-    for name, means in found.items():
-        own = {row.fault: row.slo_violation_ratio for row in rows if row.policy == name}
-        assert means["bursts"] == pytest.approx(own.pop("burst"))
-        del own["none"]
-        assert len(own) == 9
-        assert means["faults"] == pytest.approx(sum(own.values()) / 9)
+    (part,) = taking_over(demands(test), train, LEAD_S)
+    run = Run((ours["two"],), part, fit_fleet(train, derived(), SETTINGS))
+    (row,) = fault_shares(run, FAULTS, 120, PLACES_TO_SELECT).tolist()
+    own = dict(zip((fault.name for fault in FAULTS), row, strict=True))
+    assert found["two"]["bursts"] == pytest.approx(own.pop("burst"))
+    assert len(own) == 9
+    assert found["two"]["faults"] == pytest.approx(sum(own.values()) / 9)
     bare = replace(derived(), capacity=(), thresholds=())
     assert fault_means(test, train, bare, ours, SETTINGS) == {}
     dark = replace(test, table=test.table.drop("instances@prefill", "instances@decode"))

@@ -63,13 +63,12 @@ def read_at(
     keys: list[tuple[str, str]], part: DemandTrace, model: FleetModel, rows: dict[int, Passed]
 ) -> dict[tuple[str, str], float]:
     """Return the readings of the last of some completed rows of one lane."""
-    readings = Readings({key: [key] for key in keys}, 60.0, part, model, 1)
-    state, found = SameState(part, 1), {}
+    readings, state = Readings(keys, 1, part, model, 1), SameState(part, 1)
+    found = np.empty((len(keys), 1))
     for row, one in rows.items():
         state.see(row, one)
         found = readings.read(row, one, state)
-        readings.record(found)
-    return {key: float(value[0]) for key, value in found.items()}
+    return dict(zip(keys, found[:, 0].tolist(), strict=True))
 
 
 def read(frame: ServiceFrame, row: int, ready: float, served: float = 1.0) -> dict[tuple[str, str], float]:
@@ -194,13 +193,13 @@ def test_a_guard_is_known_at_the_first_decision() -> None:
 class Watching(Strike):
     """Changes nothing, and keeps what one reading of the first lane was."""
 
-    def __init__(self, watched: tuple[str, str]) -> None:
-        self.watched = watched
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.seen: list[float] = []
 
     def scraped(self, row: int, key: tuple[str, str], true: np.ndarray, lot: Lot) -> np.ndarray:
         """Keep the value."""
-        if lot.readings.keys[lot.readings.held[key][0]] == self.watched:
+        if lot.slots.held[key][0] == self.number:
             self.seen.append(float(true[0]))
         return true
 
@@ -218,7 +217,7 @@ def test_a_guard_reads_the_mean_wait_of_its_window() -> None:
     held = replace(held, mode="metric", bounds={"decode": Bounds(1, 1)})
     run = Run([control_of(held)], demands(frame)[0], model)
     run.pools["decode"].hold(np.ones(1), np.zeros(1, np.int64))
-    run.strike = watching = Watching(("tbt", "decode"))
+    run.strike = watching = Watching(run.readings.keys.index(("tbt", "decode")))
     run.advance(3)
     ages = 0.8 * 15.0 * np.arange(1, 13)
     assert watching.seen == pytest.approx(ages.reshape(3, 4).mean(axis=1))

@@ -65,12 +65,12 @@ def read(counts: np.ndarray, waits_s: np.ndarray | None = None) -> np.ndarray:
     """Return what the quantile reads at some counts, one lane a column of them."""
     (part,) = demands(history())
     lanes = np.atleast_1d(counts[0]).size
-    readings = Readings({KEY: [KEY] * lanes}, 60.0, part, fit_fleet(history(), derived(), SETTINGS), lanes)
+    readings = Readings([KEY], 1, part, fit_fleet(history(), derived(), SETTINGS), lanes)
     state, found = SameState(part, lanes), []
     for row in range(ROWS):
         one = passed(row, counts, waits_s)
         state.see(row, one)
-        found.append(readings.read(row, one, state)[KEY])
+        found.append(readings.read(row, one, state)[0])
     return np.squeeze(np.array(found))
 
 
@@ -187,14 +187,14 @@ def test_a_replay_that_goes_on_from_another_knows_what_that_one_saw() -> None:
     counts = np.where(np.arange(ROWS) < 300, 5.0, 4.0)
     (part,) = demands(history())
     model = fit_fleet(history(), derived(), SETTINGS)
-    readings, state = Readings({KEY: [KEY]}, 60.0, part, model, 1), SameState(part, 1)
+    readings, state = Readings([KEY], 1, part, model, 1), SameState(part, 1)
     found = []
     for row in range(ROWS):
         if row == 300:
             readings, state = readings.take(np.array([0, 0])), state.take(np.array([0, 0]))
         one = passed(row, np.repeat(counts[:, None], 1 if row < 300 else 2, axis=1))
         state.see(row, one)
-        values = readings.read(row, one, state)[KEY]
+        values = readings.read(row, one, state)[0]
         assert (values == values[0]).all()
         found.append(float(values[0]))
     assert found == read(counts).tolist()
