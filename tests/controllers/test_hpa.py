@@ -186,12 +186,18 @@ def test_rows_that_were_left_out_are_rows_without_a_sync() -> None:
 
 
 def test_a_batch_has_one_structure() -> None:
-    """Numbers differ between lanes; kinds, readings and policies do not."""
+    """Numbers and kinds of target differ between lanes; readings and policies do not."""
     other = replace(TOTAL, metrics=(Metric("load", 70.0),), tolerance=0.2, max_replicas=3)
     seen = fleet({"load": [500.0]}, [4, 4])
     assert batch_of([TOTAL, other]).step(seen).count.tolist() == [5, 3]
-    with pytest.raises(ValueError, match="one structure"):
-        batch_of([TOTAL, PODS])
+    each = [int(batch_of([one]).step(fleet({"load": [150.0]}, [4])).count[0]) for one in (TOTAL, PODS)]
+    assert batch_of([TOTAL, PODS]).step(fleet({"load": [150.0]}, [4, 4])).count.tolist() == each == [4, 6]
+    for changed in (
+        replace(TOTAL, metrics=(Metric("other", 100.0),)),
+        replace(TOTAL, up=Rules(0.0, (RatePolicy("Pods", 1, 60.0),))),
+    ):
+        with pytest.raises(ValueError, match="one structure"):
+            batch_of([TOTAL, changed])
 
 
 def test_each_direction_looks_back_over_its_own_window() -> None:
