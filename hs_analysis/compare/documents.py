@@ -39,6 +39,7 @@ ACTS: tuple[tuple[Segments, Literal["any", "moved"]], ...] = (
     (("spec", "bounds", "*"), "moved"),
     (("spec", "bounds", "*", "min"), "moved"),
     (("spec", "bounds", "*", "max"), "moved"),
+    (("spec", "bounds", "gpus", "limit"), "moved"),
     (("spec", "periodic", "*"), "any"),
     (("spec", "periodic", "*", "*"), "moved"),
     (("decision", "recommend"), "any"),
@@ -246,6 +247,8 @@ def _fits(one: str, key: str) -> bool:
 
 
 def _unit(path: Segments) -> str:
+    if path == ("spec", "bounds", "gpus", "limit"):
+        return "GPUs"
     if path[:2] == ("spec", "bounds") or (path[:2] == ("spec", "periodic") and path[-1] in ROLES):
         return "instances"
     holders = [key for key in path[-2:] if not key.startswith("[")]

@@ -44,6 +44,29 @@ EPOCH_MINUTE = 3 * 24 * 60
 """Minute of the week at the Unix epoch, counted from Monday 00:00 UTC: 1970-01-01 was a Thursday."""
 
 
+SLACK_GPUS = 1e-9
+"""What a sum of GPUs may lie above its limit [GPUs]: shares of a GPU add up in floating point."""
+
+
+@dataclass(frozen=True)
+class GpuLimit:
+    """GPUs that all pools of a service may hold together.
+
+    Attributes
+    ----------
+    limit
+        Most GPUs of the service.
+    per_instance
+        GPUs of an instance, per role of every pool.
+    most
+        Most instances per role where pools are scaled together: what the others leave at their least.
+    """
+
+    limit: int
+    per_instance: Mapping[str, float]
+    most: Mapping[str, int] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class LatencyGuard:
     """A latency that may add instances to a pool and forbid removal, never size it.
@@ -90,6 +113,9 @@ class PoolRule:
         Largest share of the pool that one action adds or removes, one instance at least; None = no limit.
     least, most
         Bounds [instances]; ``most`` None = none.
+    is_strict
+        Whether a pool that stands above ``most`` comes down to it at once, as a limit of the user's own asks;
+        else it keeps its count until the signal asks for less.
     start_up_s
         From asking for an instance to its first request [s]: so long a guard waits for what was asked for.
     guards
@@ -110,6 +136,7 @@ class PoolRule:
     max_in_fraction: float | None = field(default=None, metadata=documented("ratio", "no limit"))
     least: int = field(default=1, metadata=documented("instances", "one instance"))
     most: int | None = field(default=None, metadata=documented("instances", "no limit"))
+    is_strict: bool = field(default=False, metadata=documented("flag", "a guessed bound removes nothing"))
     start_up_s: float = field(default=0.0, metadata=documented("s", "not known"))
     guards: tuple[LatencyGuard, ...] = ()
     others: tuple[Operand, ...] = ()
@@ -153,6 +180,8 @@ class HeteroScale:
         Per role the count of each minute of the week from Monday 00:00, 10,080 values; NaN = keep it.
     zone
         Whose clock tells the minute (IANA name).
+    gpus
+        GPUs that the pools may hold together; None = no limit.
     """
 
     pools: Mapping[str, PoolRule]
@@ -163,6 +192,7 @@ class HeteroScale:
     mode: Mode = "metric"
     plan: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     zone: str = UTC_NAME
+    gpus: GpuLimit | None = None
 
 
 def structure(control: HeteroScale) -> Hashable:
@@ -187,6 +217,44 @@ def follower_count(leader: str, leader_count: Floats, ratio: Floats) -> Floats:
     return np.maximum(1.0, round_up(exact))
 
 
+def within_gpus(
+    wanted: Mapping[str, Floats],
+    kept: Mapping[str, Floats],
+    gpus_per_instance: Mapping[str, Floats],
+    limit: Floats,
+) -> dict[str, Floats]:
+    """Return wanted counts that hold no more GPUs than the limit: all pools give the same share of growth.
+
+    Parameters
+    ----------
+    wanted
+        Instances per role (whole numbers), shape (lanes,) each. What fits comes back as it is.
+    kept
+        Instances per role that no pool goes below; at most what is wanted. Where these alone are beyond the
+        limit they come back.
+    gpus_per_instance, limit
+        GPUs of an instance per role, and of all pools, shape (lanes,) each.
+
+    Returns
+    -------
+    dict
+        Per role ⌊kept + share × (wanted − kept)⌋ with one share for all pools of a lane, then what the
+        rounding left, one instance a pool in the order of ``wanted``.
+    """
+    growth = {role: count - kept[role] for role, count in wanted.items()}
+    used = np.sum([kept[role] * gpus_per_instance[role] for role in wanted], axis=0)
+    total = np.sum([growth[role] * gpus_per_instance[role] for role in wanted], axis=0)
+    share = np.divide(limit - used, total, out=np.ones_like(total), where=total > 0)
+    share = np.clip(share, 0.0, 1.0)
+    counts = {role: kept[role] + np.floor(share * growth[role] + SLACK_GPUS) for role in wanted}
+    held = np.sum([count * gpus_per_instance[role] for role, count in counts.items()], axis=0)
+    for role, count in wanted.items():
+        more = (counts[role] < count) & (held + gpus_per_instance[role] <= limit + SLACK_GPUS)
+        counts[role] = counts[role] + more
+        held = held + more * gpus_per_instance[role]
+    return counts
+
+
 def _limit(value: float | None) -> float:
     return np.inf if value is None else value
 
@@ -202,6 +270,7 @@ _NUMBERS: Mapping[str, Callable[[PoolRule], float]] = {
     "max_in": lambda pool: _limit(pool.max_in_fraction),
     "least": lambda pool: pool.least,
     "most": lambda pool: _limit(pool.most),
+    "is_strict": lambda pool: pool.is_strict,
     "start_up": lambda pool: pool.start_up_s,
 }
 """What a pool is in numbers; infinite where there is none: no limit, or a rest that never ends."""
@@ -251,8 +320,9 @@ class HeteroScaleBatch(PerLane):
     """HeteroScale's rule in many lanes.
 
     Order of a decision: size by the signals inside dead band, rests and step limits; keep the ratio; let
-    guards add; restore instances under observation where a guard is over its limit; hold the bounds. A signal
-    that is missing holds its pools: a guard may grow them, nothing shrinks them.
+    guards add; restore instances under observation where a guard is over its limit; hold the bounds, and the
+    GPUs of all pools together. A signal that is missing holds its pools: a guard may grow them, nothing
+    shrinks them.
     """
 
     def __init__(self, controls: Sequence[HeteroScale]) -> None:
@@ -268,6 +338,11 @@ class HeteroScaleBatch(PerLane):
         self._window = ByLane([c.window_s for c in controls])
         self._window_and_over = ByLane([c.window_s for c in controls], [c.over_s for c in controls])
         self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
+        self._gpus_limit = np.array([c.gpus.limit if c.gpus else np.inf for c in controls])
+        self._gpus = {
+            role: np.array([c.gpus.per_instance.get(role, 0.0) if c.gpus else 0.0 for c in controls])
+            for role in first.pools
+        }
         nothing = (np.nan,) * WEEK_MINUTES
         self._plans = {
             role: np.array([c.plan.get(role, nothing) for c in controls], float).T
@@ -302,9 +377,13 @@ class HeteroScaleBatch(PerLane):
             self._by_signals(pools, alarms, asked, fleet)
             for role, pool in pools.items():
                 _guard_step(pool, alarms[role], fleet.t_s, fleet.desired[role], asked[role])
+        for role, pool in pools.items():
+            asked[role] = self._bounded(pool, alarms[role], asked[role], fleet)
+        if np.isfinite(self._gpus_limit).any():
+            self._keep_gpus(pools, asked, fleet)
         orders = Orders({}, {}, {})
         for role, pool in pools.items():
-            self._settle(pool, alarms[role], asked[role], fleet, orders)
+            self._remember(pool, asked[role], fleet, orders)
         return orders
 
     def _by_signals(
@@ -383,8 +462,7 @@ class HeteroScaleBatch(PerLane):
     ) -> PoolOrders:
         """Size the other pool: with the leader in its direction, else back inside the tolerance."""
         before, current = fleet.desired[leader.role], fleet.desired[pool.role]
-        most = np.maximum(leader.of["most"], before)
-        count = np.minimum(np.maximum(led.count, leader.of["least"]), most)
+        count = np.minimum(np.maximum(led.count, leader.of["least"]), _most(leader, before))
         goal = follower_count(leader.role, count, self._ratio)
         grows, shrinks, blind = count > before, count < before, led.code == Why.MISSING
         together = np.where(grows, np.maximum(current, goal), np.minimum(current, goal))
@@ -405,29 +483,60 @@ class HeteroScaleBatch(PerLane):
         asked.wanted = np.where(off, goal, asked.wanted)
         return asked
 
-    def _settle(self, pool: _Lanes, alarm: _Alarm, asked: PoolOrders, fleet: Fleet, orders: Orders) -> None:
-        """Restore or end observations, hold the bounds, and remember what was done."""
-        t_s, before = fleet.t_s, fleet.desired[pool.role]
+    def _bounded(self, pool: _Lanes, alarm: _Alarm, asked: PoolOrders, fleet: Fleet) -> PoolOrders:
+        """Restore or end observations, and hold the bounds."""
+        before = fleet.desired[pool.role]
         soft = ~np.isnan(self._observe_s)
-        over = t_s - pool.since_s >= np.where(soft, self._observe_s, 0.0)
+        over = fleet.t_s - pool.since_s >= np.where(soft, self._observe_s, 0.0)
         pool.draining = np.where(over, 0.0, pool.draining)
         back = before + pool.draining
         comes_back = (pool.draining > 0) & (alarm.ratio > 1.0) & (back >= asked.count)
         after = np.where(comes_back, back, asked.count)
         code = np.where(comes_back, Why.RESTORED, asked.code)
-        bounded = np.maximum(np.minimum(after, np.maximum(pool.of["most"], before)), pool.of["least"])
-        code = np.where(bounded == after, code, Why.BOUND)
-        restored = np.minimum(pool.draining, np.maximum(0.0, bounded - before))
-        out, into = bounded > before, bounded < before
+        bounded = np.maximum(np.minimum(after, _most(pool, before)), pool.of["least"])
+        return PoolOrders(bounded, np.where(bounded == after, code, Why.BOUND), asked.wanted)
+
+    def _keep_gpus(self, pools: Mapping[str, _Lanes], asked: dict[str, PoolOrders], fleet: Fleet) -> None:
+        """Let the pools grow into the GPUs that are left, each by the same share of what it asks for.
+
+        No pool loses running instances so that another may grow. What is under observation still holds its
+        GPUs. Only a fleet that stands above the limit is cut, each pool by the same share above its least.
+        """
+        soft = ~np.isnan(self._observe_s)
+        held, wanted = {}, {}
+        for role, pool in pools.items():
+            before, count = fleet.desired[role], asked[role].count
+            held[role] = np.where(soft, before + pool.draining, np.minimum(before, count))
+            wanted[role] = np.maximum(held[role], count)
+        found = within_gpus(wanted, held, self._gpus, self._gpus_limit)
+        counts = {role: asked[role].count - (wanted[role] - found[role]) for role in pools}
+        least = {role: np.minimum(counts[role], pool.of["least"]) for role, pool in pools.items()}
+        counts = within_gpus(counts, least, self._gpus, self._gpus_limit)
+        for role, one in asked.items():
+            cut = counts[role] < one.count
+            asked[role] = PoolOrders(counts[role], np.where(cut, Why.GPU_LIMIT, one.code), one.wanted)
+
+    def _remember(self, pool: _Lanes, asked: PoolOrders, fleet: Fleet, orders: Orders) -> None:
+        """Remember what was done, and write the orders of a pool."""
+        t_s, before, after = fleet.t_s, fleet.desired[pool.role], asked.count
+        soft = ~np.isnan(self._observe_s)
+        restored = np.minimum(pool.draining, np.maximum(0.0, after - before))
+        out, into = after > before, after < before
         pool.last_out_s = np.where(out, t_s, pool.last_out_s)
         pool.last_in_s = np.where(into, t_s, pool.last_in_s)
         leaves = into & soft
-        pool.draining = np.where(leaves, pool.draining + before - bounded, pool.draining - restored)
+        pool.draining = np.where(leaves, pool.draining + before - after, pool.draining - restored)
         pool.since_s = np.where(leaves, t_s, pool.since_s)
         role = pool.role
-        orders.counts[role], orders.code[role], orders.wanted[role] = bounded, code, asked.wanted
+        orders.counts[role], orders.code[role], orders.wanted[role] = after, asked.code, asked.wanted
         if soft.any():
             orders.restored[role], orders.draining[role] = restored, pool.draining.copy()
+
+
+def _most(pool: _Lanes, before: Floats) -> Floats:
+    """Return the most instances of a pool, where it stands now."""
+    most = pool.of["most"]
+    return np.where(pool.of["is_strict"] > 0, most, np.maximum(most, before))
 
 
 def _keep(count: Floats, why: Why) -> PoolOrders:

@@ -53,6 +53,7 @@ class Why(IntEnum):
     PANIC = 18
     IDLE = 19
     DISABLED = 20
+    GPU_LIMIT = 21
 
 
 WORDS: Mapping[Why, str] = {
@@ -77,6 +78,7 @@ WORDS: Mapping[Why, str] = {
     Why.PANIC: "panic asks for {wanted}: {after}",
     Why.IDLE: "no trigger is active: rests at {after}",
     Why.DISABLED: "the signal asks for {wanted}, scale-in is off: hold",
+    Why.GPU_LIMIT: "the signal asks for {wanted}, the GPUs of the service allow {after}",
 }
 """Sentence of each code; ``wanted`` are the instances asked for before limits, ``after`` the count."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from hs_analysis.controllers.heteroscale import GpuLimit
 from hs_analysis.policy.candidates import candidate_primaries, signal_threshold
 from hs_analysis.policy.constants import (
     LEAST_INSTANCES,
@@ -19,7 +20,7 @@ from hs_analysis.policy.constants import (
     SCALE_OUT_RATIO,
 )
 from hs_analysis.policy.guards import guards_of
-from hs_analysis.policy.limits import limited, shares_of
+from hs_analysis.policy.limits import limited, shares_of, together_of
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -93,7 +94,7 @@ def build_policy(
     draft = Policy(
         service=frame.service, mode=mode, unit=str(meta.get("unit", "pod")), primaries=sized, pd_ratio=ratio,
         hysteresis={}, cooldown={}, step=Step(), guards=guards, soft_scale_in=_soft(guards, settings),
-        bounds=bounds_of(frame, derived, settings),
+        bounds=bounds_of(frame, derived, settings), gpus=gpus_of(frame, derived, settings),
         placement={"affinity": None, "gpu_types": {r: list(frame.gpu_types.get(r, ())) for r in frame.pools}},
         refusals=_unserved(meta) + _refusals(derived, mode, primaries), window=dict(meta.get("window", {})),
         inputs_sha256=str(meta.get("inputs_sha256", "")), run=str(meta.get("run", "")),
@@ -200,8 +201,25 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
     At least 2, or 1 where one instance was seen to be enough: a pool of one carries less than each of many
     do, since nothing evens out its arrivals. For the same reason a prefill pool with a floor keeps the size
     at which an instance loses no more than the head-room against the pool that carried the floor. The user's
-    limits come last.
+    limits come last; where GPUs are limited the maxima of all pools fit together, since objects that scale
+    pools apart know nothing of each other.
     """
+    bounds = _alone(frame, derived, settings)
+    if settings.gpus_limit is not None:
+        peak = {role: _need(frame, derived, role, settings) for role in bounds}
+        bounds = shares_of(settings.gpus_limit, bounds, frame.gpus_per_instance, peak)
+    return bounds
+
+
+def gpus_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> GpuLimit | None:
+    """Return the user's limit on GPUs for a controller that steps all pools at once; None without one."""
+    if settings.gpus_limit is None:
+        return None
+    return together_of(settings.gpus_limit, _alone(frame, derived, settings), frame.gpus_per_instance)
+
+
+def _alone(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict[str, Bounds]:
+    """Return the bounds of each pool while the others are at their least."""
     bounds = {}
     for role in frame.pools:
         counts = frame.table[column("instances", role)].drop_nulls().drop_nans()
@@ -216,11 +234,7 @@ def bounds_of(frame: ServiceFrame, derived: Derived, settings: Settings) -> dict
         bounds[role] = Bounds(
             least_instances, max(MAX_OVER_OBSERVED * high, math.ceil(most), least_instances)
         )
-    bounds = limited(bounds, settings, frame.gpus_per_instance)
-    if settings.gpus_limit is not None:
-        peak = {role: _need(frame, derived, role, settings) for role in bounds}
-        bounds = shares_of(settings.gpus_limit, bounds, frame.gpus_per_instance, peak)
-    return bounds
+    return limited(bounds, settings, frame.gpus_per_instance)
 
 
 def reading_of(frame: ServiceFrame, primaries: Sequence[tuple[str, str]]) -> SignalReading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.controllers.heteroscale import LatencyGuard, PoolRule, RatioUpkeep
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, Operand, RatePolicy, Rules
 from hs_analysis.controllers.keda import Fallback, Keda
+from hs_analysis.policy.limits import SETTING
 from hs_analysis.policy.model import Bounds, Cooldown, Guard, Hysteresis, Policy, Primary
 from hs_analysis.policy.timetable import cron_entries, weekly_plan
 from hs_analysis.schema.clock import UTC_NAME
@@ -79,6 +80,7 @@ def _heteroscale(policy: Policy) -> HeteroScale:
         policy.mode,
         plan,
         _zone(policy),
+        policy.gpus,
     )
 
 
@@ -97,6 +99,7 @@ def _pool(policy: Policy, role: str) -> PoolRule:
     band = policy.hysteresis.get(role) or Hysteresis(1.0, 1.0)
     rest = policy.cooldown.get(role) or Cooldown(None, None)
     bounds = policy.bounds.get(role)
+    together = policy.gpus.most.get(role) if policy.gpus else None
     target = primary.target_per_instance.value if primary else None
     return PoolRule(
         signal=primary.signal if primary else "",
@@ -110,7 +113,8 @@ def _pool(policy: Policy, role: str) -> PoolRule:
         max_out_fraction=policy.step.max_out_fraction,
         max_in_fraction=policy.step.max_in_fraction,
         least=bounds.min if bounds else 0,
-        most=bounds.max if bounds else None,
+        most=(together or bounds.max) if bounds else None,
+        is_strict=bounds is not None and bounds.provenance == SETTING,
         start_up_s=policy.start_up_s.get(role, 0.0),
         guards=tuple(_guard(guard) for guard in policy.guards if guard.role == role),
         others=_others(primary, role) if primary else (),
@@ -140,8 +144,9 @@ def _cron(policy: Policy) -> HeteroScale:
         if not np.isnan(planned).all():
             least = (policy.bounds.get(role) or UNBOUNDED).min
             plan[role] = tuple(np.where(np.isnan(planned), least, planned).tolist())
+    apart = replace(policy, gpus=None)  # each object holds a maximum of its own
     return HeteroScale(
-        {role: _pool(policy, role) for role in plan}, mode="periodic", plan=plan, zone=_zone(policy)
+        {role: _pool(apart, role) for role in plan}, mode="periodic", plan=plan, zone=_zone(policy)
     )
 
 

@@ -38,6 +38,9 @@ WIDTH = 100_000
 
 WEIGHTS = "what one pod of a type counts: the target is that of a pod that counts 1, the mean pod recorded"
 
+GPUS = """all pools together hold no more. Objects that scale pools apart keep it by max; a controller that
+steps all pools at once keeps it in its step, and lets a pool have up to most"""
+
 STATUS_WORDS = {
     "ok": "measured",
     "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
@@ -140,12 +143,25 @@ def _spec(policy: Policy) -> CommentedMap:
         step=_fields(policy.step),
         guards=[_fields(g) | {"tiers": [_fields(t) for t in g.tiers]} for g in policy.guards],
         soft_scale_in=_fields(policy.soft_scale_in) if policy.soft_scale_in else None,
-        bounds=_map(**{role: _fields(b) for role, b in policy.bounds.items()}),
+        bounds=_bounds(policy),
         evaluation=_map(window_s=policy.window_s, start_up_s=_map(**policy.start_up_s)),
         on_missing_metric=policy.on_missing_metric,
         periodic=[_map(**timetable.written(entry)) for entry in policy.periodic],
         placement=_map(**policy.placement),
     )
+
+
+def _bounds(policy: Policy) -> CommentedMap:
+    """Return the bounds of each pool, and the limit on GPUs where there is one."""
+    found = _map(**{role: _fields(b) for role, b in policy.bounds.items()})
+    if policy.gpus is not None:
+        found["gpus"] = _map(
+            limit=policy.gpus.limit,
+            per_instance=_map(**{role: float(gpus) for role, gpus in policy.gpus.per_instance.items()}),
+            most=_map(**policy.gpus.most),
+        )
+        _comment(found, "gpus", GPUS, indent=4)
+    return found
 
 
 def _fields(value: DataclassInstance) -> CommentedMap:

@@ -1,7 +1,8 @@
 """Limits of the user's own on counts: least and most instances of a pool, and the GPUs of a whole service.
 
-A limit on GPUs binds pools together, so it is no bound of one pool. What steps all pools at once keeps it by
-`within_gpus`; two objects that scale their pools apart can only hold a maximum each, by `shares_of`.
+A limit on GPUs binds pools together, so it is no bound of one pool. What steps all pools at once keeps it in
+its step (`controllers.heteroscale.within_gpus`), with `together_of`; two objects that scale their pools apart
+can only hold a maximum each, by `shares_of`.
 """
 
 from __future__ import annotations
@@ -10,18 +11,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from hs_analysis.controllers.heteroscale import SLACK_GPUS, GpuLimit
 from hs_analysis.errors import UsageError
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.settings import Settings
 
 SETTING = "setting"
 """Provenance of bounds that a setting gave."""
-
-SLACK_GPUS = 1e-9
-"""What a sum of GPUs may lie above its limit [GPUs]: shares of a GPU add up in floating point."""
 
 
 def limited(
@@ -66,49 +62,6 @@ def fits_gpus(counts: Mapping[str, int], gpus_per_instance: Mapping[str, float],
         Instances per role; each needs its GPUs in ``gpus_per_instance`` [GPUs].
     """
     return sum(count * gpus_per_instance[role] for role, count in counts.items()) <= limit + SLACK_GPUS
-
-
-def within_gpus(
-    wanted: Mapping[str, NDArray[np.int64]],
-    least: Mapping[str, int],
-    gpus_per_instance: Mapping[str, float],
-    limit: int,
-) -> dict[str, NDArray[np.int64]]:
-    """Return wanted counts that hold no more GPUs than the limit: all pools give the same share of growth.
-
-    Parameters
-    ----------
-    wanted
-        Instances per role, one value a lane; arrays of one shape. What fits comes back as it is.
-    least
-        Instances per role that no pool goes below; a pool that wants fewer keeps what it wants. Together they
-        fit the limit.
-    gpus_per_instance
-        GPUs of an instance per role.
-
-    Returns
-    -------
-    dict
-        Per role ⌊least + share × (wanted − least)⌋ with one share for all pools of a lane, then what the
-        rounding left, one instance a pool in the order of ``wanted``.
-    """
-    floor = {role: np.minimum(count, least[role]) for role, count in wanted.items()}
-    room = {role: (count - floor[role]) * gpus_per_instance[role] for role, count in wanted.items()}
-    used = sum(count * gpus_per_instance[role] for role, count in floor.items())
-    total = np.asarray(sum(room.values()), float)
-    share = np.ones_like(total)
-    np.divide(limit - used, total, out=share, where=total > 0)
-    share = np.clip(share, 0.0, 1.0)
-    counts = {
-        role: (floor[role] + np.floor(share * (count - floor[role]) + SLACK_GPUS)).astype(np.int64)
-        for role, count in wanted.items()
-    }
-    held = np.asarray(sum(count * gpus_per_instance[role] for role, count in counts.items()), float)
-    for role, count in wanted.items():
-        more = (counts[role] < count) & (held + gpus_per_instance[role] <= limit + SLACK_GPUS)
-        counts[role] = counts[role] + more
-        held = held + more * gpus_per_instance[role]
-    return counts
 
 
 def shares_of(
@@ -156,6 +109,18 @@ def shares_of(
         role: one if counts[role] == one.max else Bounds(one.min, counts[role], SETTING)
         for role, one in bounds.items()
     }
+
+
+def together_of(limit: int, bounds: Mapping[str, Bounds], gpus_per_instance: Mapping[str, float]) -> GpuLimit:
+    """Return what a controller that steps all pools at once keeps: the limit, and the most of each pool.
+
+    Parameters
+    ----------
+    limit, bounds, gpus_per_instance
+        As for `shares_of`.
+    """
+    gpus = _known(bounds, gpus_per_instance)
+    return GpuLimit(limit, {role: gpus[role] for role in bounds}, {r: one.max for r, one in bounds.items()})
 
 
 def _part(count: int, peak: float | None) -> float:

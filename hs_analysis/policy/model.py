@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hs_analysis.controllers.heteroscale import GpuLimit
 from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.results import Estimate
 
@@ -214,6 +215,8 @@ class Policy:
     ``controller`` is whose semantics it was selected and replayed with. ``window_s`` is the width of an
     observed window and the time between two decisions; ``start_up_s`` is the time from asking for an instance
     to its first request, per role. ``replay`` is what a backtest said.
+    ``gpus`` is the user's limit on GPUs for a controller that steps all pools at once; ``bounds`` keep it
+    too.
     """
 
     service: str
@@ -243,6 +246,7 @@ class Policy:
     controller: Runner = "keda"
     reading: SignalReading = field(default_factory=SignalReading)
     replay: dict[str, object] = field(default_factory=dict)
+    gpus: GpuLimit | None = None
 
     @property
     def sized_roles(self) -> tuple[str, ...]:

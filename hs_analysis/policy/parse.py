@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from hs_analysis.controllers.heteroscale import GpuLimit
 from hs_analysis.policy.model import (
     Bounds,
     Cooldown,
@@ -85,7 +86,8 @@ def _rules(service: str, spec: Node, evaluation: Node) -> Policy:
         step=spec.child("step", _step),
         guards=spec.items("guards", _guard),
         soft_scale_in=spec.optional("soft_scale_in", _soft),
-        bounds=spec.child("bounds", lambda node: _roles(node, _bounds)),
+        bounds=spec.child("bounds", _all_bounds),
+        gpus=_gpus(spec.node("bounds")),
         on_missing_metric=spec.text("on_missing_metric", ("hold",)),
         periodic=spec.items("periodic", _periodic),
         placement=spec.plain("placement"),
@@ -254,6 +256,25 @@ def _guard(node: Node) -> Guard:
 
 def _soft(node: Node) -> SoftScaleIn:
     return SoftScaleIn(node.number("observe_s"), node.text("restore_when"), node.text("provenance"))
+
+
+def _all_bounds(node: Node) -> dict[str, Bounds]:
+    node.read.add("gpus")
+    return _roles(node, _bounds)
+
+
+def _gpus(bounds: Node) -> GpuLimit | None:
+    """Read the limit on GPUs; most policies have none."""
+    return bounds.child("gpus", _gpu_limit) if "gpus" in bounds.data else None
+
+
+def _gpu_limit(node: Node) -> GpuLimit:
+    gpus = node.child("per_instance", _numbers)
+    for role, count in gpus.items():
+        if count <= 0:
+            raise node.wrong(f"per_instance.{role}", f"expected more than 0, found {count!r}")
+    most = node.child("most", lambda one: {str(role): one.whole(role) for role in one.data})
+    return GpuLimit(node.whole("limit"), gpus, most)
 
 
 def _bounds(node: Node) -> Bounds:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy
 
-from hs_analysis.errors import UsageError
-from hs_analysis.policy.limits import fits_gpus, limited, shares_of, within_gpus
+from hs_analysis.errors import InputError, UsageError
+from hs_analysis.policy.build import build_policy
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.document import dump, load
+from hs_analysis.policy.limits import fits_gpus, limited, shares_of, together_of
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.settings import CountLimits, Settings
 
@@ -89,15 +94,6 @@ def test_maxima_that_fit_stay_and_a_pool_that_is_full_leaves_the_rest() -> None:
         shares_of(27, BOUNDS, GPUS, {})
 
 
-def test_growth_is_cut_by_one_share_in_every_lane() -> None:
-    """What fits stays; else both pools get the same share of what they want beyond the least."""
-    wanted = {"prefill": np.array([4, 10, 20]), "decode": np.array([5, 20, 3])}
-    found = within_gpus(wanted, {"prefill": 2, "decode": 3}, GPUS, 96)
-    assert {role: counts.tolist() for role, counts in found.items()} == {
-        "prefill": [4, 6, 10], "decode": [5, 12, 3],
-    }  # fmt: skip
-
-
 COUNT = st.integers(1, 60)
 GPU = st.sampled_from([0.5, 1.0, 2.0, 3.0, 8.0, 1 / 3])
 
@@ -129,23 +125,6 @@ def test_shares_never_exceed_the_limit_nor_fall_below_the_least(made: Any) -> No
         assert most[role] == bounds[role].max or not fits_gpus(more, gpus, limit)
 
 
-@given(pools(), st.lists(st.tuples(COUNT, COUNT), min_size=1, max_size=5))
-def test_lanes_never_exceed_the_limit_nor_what_is_wanted(made: Any, wanted: list[tuple[int, int]]) -> None:
-    """A lane keeps its least where it wants that much; what fits comes back as it is."""
-    bounds, gpus, _, limit = made
-    least = {role: one.min for role, one in bounds.items()}
-    asked = {role: np.array([pair[n] for pair in wanted]) for n, role in enumerate(bounds)}
-    found = within_gpus(asked, least, gpus, limit)
-    for lane in range(len(wanted)):
-        counts = {role: int(one[lane]) for role, one in found.items()}
-        whole = {role: int(one[lane]) for role, one in asked.items()}
-        assert fits_gpus(counts, gpus, limit)
-        for role, count in counts.items():
-            assert min(whole[role], least[role]) <= count <= whole[role]
-        if fits_gpus(whole, gpus, limit):
-            assert counts == whole
-
-
 @given(pools(), st.data())
 def test_bounds_keep_the_users_ends(made: Any, data: st.DataObject) -> None:
     """Least is at least 1 and within the user's ends, and the most leaves the least of the others."""
@@ -169,3 +148,34 @@ def test_bounds_keep_the_users_ends(made: Any, data: st.DataObject) -> None:
             assert one.max <= (ends[role].max or 0)
         others = {other: found[other].min for other in found if other != role}
         assert settings.gpus_limit is None or fits_gpus(others | {role: one.max}, gpus, limit)
+
+
+def test_policy_of_limited_gpus_is_written_and_read_back() -> None:
+    """The limit, GPUs of an instance and the most of each pool; a number that can't be names its key."""
+    policy = plain_policy(gpus=together_of(96, BOUNDS, GPUS), bounds=BOUNDS)
+    text = dump(policy)
+    assert load(text) == policy
+    assert "gpus:\n" in text
+    assert "gpus:\n" not in dump(plain_policy())
+    with pytest.raises(InputError, match=r"spec.bounds.gpus.per_instance.decode: expected more than 0"):
+        load(text.replace("decode: 4.0", "decode: 0.0"))
+
+
+def test_pools_stepped_together_may_have_what_the_others_leave() -> None:
+    """Maxima of objects apart fit the limit together; the rule that steps both has the limit itself."""
+    frame = pd_day(120, gpus={"prefill": 8.0, "decode": 8.0})
+    settings = replace(SETTINGS, gpus_limit=120)
+    policy = build_policy(frame, derived(), VERDICTS, (("decode_tps", "decode"),), settings, {}, {})
+    assert fits_gpus({role: one.max for role, one in policy.bounds.items()}, frame.gpus_per_instance, 120)
+    assert built(frame, (("decode_tps", "decode"),)).gpus is None
+    apart = control_of(replace(policy, controller="hpa"))
+    assert {role: one.max_replicas for role, one in apart.pools.items()} == {
+        role: one.max for role, one in policy.bounds.items()
+    }
+    rule = control_of(replace(policy, controller="heteroscale"))
+    assert rule.gpus is not None
+    assert rule.gpus.limit == 120
+    for role, other in (("prefill", "decode"), ("decode", "prefill")):
+        assert rule.pools[role].is_strict
+        assert rule.pools[role].most > policy.bounds[role].max
+        assert (rule.pools[role].most + policy.bounds[other].min) * 8.0 <= 120
