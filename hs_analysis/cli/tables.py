@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hs_analysis.cli.output import Block, Table
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
 
 Service = Mapping[str, Any]
 
@@ -304,7 +304,11 @@ def in_lines(policy: str) -> str:
     return signals.replace("+", "\n+") + "".join(below) + _KINDS.get(policy, "")
 
 
-_KINDS = {IN_SAMPLE: "\n (has seen the\n test window)", NEUTRAL: "\n (its own rule)"}
+_KINDS = {
+    IN_SAMPLE: "\n (has seen the\n test window)",
+    NEUTRAL: "\n (its own rule)",
+    UNLIMITED: "\n (no limits)",
+}
 """What a row of a backtest is, where its name does not say it."""
 
 

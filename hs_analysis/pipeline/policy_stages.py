@@ -46,6 +46,7 @@ from hs_analysis.policy.decision import (
     Consequences,
     Grounds,
     decide_on,
+    limit_cost,
     pool_counts,
     recorded_weekdays,
     with_decision,
@@ -68,15 +69,18 @@ from hs_analysis.replay import (
 )
 from hs_analysis.replay.baselines import day_plan_of
 from hs_analysis.replay.calibrate import counts_apart
+from hs_analysis.replay.limit_cost import has_limits, without_limits
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import SHORTEST_S
-from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED
+from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED, UNLIMITED
 from hs_analysis.schema.results import (
     CandidateScore,
     Derived,
     FaultReplay,
+    LimitCost,
+    LimitHeld,
     PlacementOutcome,
     PolicyDecision,
     PolicyReplay,
@@ -501,6 +505,12 @@ def _controls(
             work.settings, series,
         )  # fmt: skip
         found[IN_SAMPLE] = written.control
+        if has_limits(work.settings):
+            free = without_limits(work.settings)
+            alike = _fitted(work, train, TRAIN, chosen, series, free)
+            found[UNLIMITED] = deployed(
+                alike, train, read_derived(work.run, train.service, TRAIN), free, series
+            ).control
         if chosen.controller != "heteroscale":
             found[NEUTRAL] = control_of(replace(first, controller="heteroscale"))
         said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
@@ -513,9 +523,16 @@ def _controls(
 
 
 def _fitted(
-    work: Work | ServiceTask, frame: ServiceFrame, fit: str, chosen: Chosen, series: pl.DataFrame
+    work: Work | ServiceTask,
+    frame: ServiceFrame,
+    fit: str,
+    chosen: Chosen,
+    series: pl.DataFrame,
+    settings: Settings | None = None,
 ) -> Policy:
     """Return the chosen policy with numbers of a part of the window, and the PromQL of its signals.
+
+    ``settings`` stand in for those of the run.
 
     Where the signals of the candidate do not stand on the whole window, those take their place that share
     most with them.
@@ -526,7 +543,7 @@ def _fitted(
     )
     primaries, _ = policy_primaries(work.run, frame.service, fit)
     queries, _ = expressions(frame, primaries, series, catalogue_of(work.settings), chosen.knobs.window_s)
-    made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, {})
+    made = build_policy(frame, derived, verdicts, primaries, settings or work.settings, queries, {})
     return _as_chosen(made, chosen, frame, series, work.settings)
 
 
@@ -716,7 +733,18 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
         recorded=next((row for row in replay.policies if row.policy == RECORDED), None),
         under_faults=replay.calibration.get("under_faults") or {},
         test=replay.test,
+        limits=_limit_cost(work, replay, name),
     )
+
+
+def _limit_cost(work: Work, replay: ReplayResult, name: str) -> LimitCost | None:
+    """Return what limits of the user's own cost the policy that is the headline."""
+    held = (replay.calibration.get("held_by_limits") or {}).get(name) or []
+    rows = {row.policy: row for row in replay.policies}
+    return limit_cost(
+        [from_plain(LimitHeld, one) for one in held], work.settings.reading.tz or UTC_NAME,
+        rows.get(name), rows.get(UNLIMITED),
+    )  # fmt: skip
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

@@ -26,6 +26,8 @@ from hs_analysis.schema.results import (
     Confidence,
     CountsAtLoad,
     Derived,
+    LimitCost,
+    LimitHeld,
     PolicyDecision,
     PolicyReplay,
     PoolDecision,
@@ -139,6 +141,8 @@ class Consequences:
         Chance of violating under ``faults`` and ``bursts``, of ``policy`` and of the default HPA.
     test
         The window it was replayed on.
+    limits
+        What limits of the user's own cost there; None where none held a pool.
     """
 
     target: str = ""
@@ -148,6 +152,7 @@ class Consequences:
     recorded: PolicyReplay | None = None
     under_faults: Mapping[str, Any] = field(default_factory=dict)
     test: tuple[str, str] | None = None
+    limits: LimitCost | None = None
 
     def risk(self) -> SloRisk:
         """Return how often the policy is expected to break the SLO."""
@@ -166,6 +171,32 @@ class Consequences:
         """Return what was recorded less what the policy needs, of a figure that both have."""
         before, after = (getattr(row, figure) if row else None for row in (self.recorded, self.row))
         return None if before is None or after is None else float(before - after)
+
+
+def limit_cost(
+    held: Sequence[LimitHeld], zone: str, row: PolicyReplay | None, without: PolicyReplay | None
+) -> LimitCost | None:
+    """Return what limits of the user's own cost; None where none held a pool.
+
+    Parameters
+    ----------
+    held
+        Pools that limits held in the replay.
+    zone
+        Time zone in which hours are said (IANA name).
+    row, without
+        The object that will run, with its limits and without.
+    """
+    if not held:
+        return None
+    return LimitCost(
+        pools=tuple(held),
+        zone=zone,
+        slo_violation_ratio=row.slo_violation_ratio if row else None,
+        slo_violation_ratio_without=without.slo_violation_ratio if without else None,
+        instance_hours=row.instance_hours if row else None,
+        instance_hours_without=without.instance_hours if without else None,
+    )
 
 
 def pool_counts(timeline: pl.DataFrame, policy: str, roles: Sequence[str]) -> tuple[PoolDecision, ...]:
@@ -240,6 +271,7 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
         cost_saved=after.saved("cost"),
         slo_risk=after.risk(),
         backtested=after.test if after.row else None,
+        limits=after.limits,
     )
 
 

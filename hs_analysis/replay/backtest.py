@@ -40,6 +40,7 @@ from hs_analysis.replay.faults import (
 )
 from hs_analysis.replay.flat_load import flat_actions
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
+from hs_analysis.replay.limit_cost import has_limits, held_by_limits
 from hs_analysis.replay.placement import replay_placement
 from hs_analysis.replay.score import (
     PolicyScore,
@@ -67,6 +68,7 @@ from hs_analysis.schema.names import (
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
+    UNLIMITED,
 )
 from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
 from hs_analysis.schema.settings import Settings
@@ -159,6 +161,9 @@ def replay_service(
             for row in rows
         )
     calibration |= _accounts(run, frame_test)
+    if has_limits(settings):
+        held = {name: held_by_limits(run.results[name], settings) for name in policies}
+        calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in held.items()}
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
@@ -354,7 +359,7 @@ def _run(
     settings: Settings,
 ) -> _Run:
     """Replay policies and all baselines."""
-    taken = sorted(set(policies) & set(BASELINES) - {CURRENT, IN_SAMPLE, NEUTRAL})
+    taken = sorted(set(policies) & set(BASELINES) - {CURRENT, IN_SAMPLE, NEUTRAL, UNLIMITED})
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)

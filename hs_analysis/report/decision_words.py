@@ -6,8 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.wording import fixed, interval, is_number, number, percent, policy_name, span
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
+from hs_analysis.report.wording import (
+    fixed,
+    interval,
+    is_number,
+    local_time,
+    number,
+    percent,
+    plain,
+    policy_name,
+    span,
+)
+from hs_analysis.schema.clock import UTC_NAME
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
 
 Row = Mapping[str, Any]
 
@@ -49,6 +60,7 @@ def lines(choice: Choice) -> list[str]:
         return []
     found = [pool_line(pool) for pool in records(decision.get("pools"))]
     found += [line for line in (hours_line(decision), risk_line(mapping(decision.get("slo_risk")))) if line]
+    found += [limit_line(limits)] if (limits := mapping(decision.get("limits"))) else []
     return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
 
 
@@ -100,6 +112,28 @@ def risk_line(risk: Row) -> str:
     return f"SLO risk: {', '.join(parts)}" if parts else ""
 
 
+def limit_line(limits: Row) -> str:
+    """Return which pools limits of the user's own held, when, and what that costs."""
+    zone = str(limits.get("zone") or UTC_NAME)
+    held = [
+        f"{pool.get('role')} in {plain(pool.get('windows'))} windows "
+        f"({local_time(pool.get('first'), zone)} to {local_time(pool.get('last'), zone)} {zone})"
+        for pool in records(limits.get("pools"))
+    ]
+    costs = []
+    for key, words in _COSTS.items():
+        ours, without = limits.get(key), limits.get(f"{key}_without")
+        if is_number(ours) and is_number(without):
+            said = percent if key == "slo_violation_ratio" else number
+            costs.append(f"{said(ours)} {words}, {said(without)} without them")
+    cost = f": {'; '.join(costs)}" if costs else ""
+    return f"your limits hold {' and '.join(held)} below what the controller wants{cost}"
+
+
+_COSTS = {"slo_violation_ratio": "of windows over the SLO", "instance_hours": "instance-hours"}
+"""Figure of what a limit costs, and its words."""
+
+
 def _turned(pair: Any, *, turned: bool) -> Any:
     """Return an interval with the sign of the number beside it, whose minus was put into words."""
     if not turned or not isinstance(pair, Sequence) or not all(is_number(end) for end in pair):
@@ -127,5 +161,6 @@ def object_notes(replay: Row) -> list[str]:
         IN_SAMPLE: "the same file with the numbers of the whole window, as it is exported; "
         "it has seen the test window",
         NEUTRAL: f"run with the same numbers; the distance is what {name} can't say",
+        UNLIMITED: "the same file without the limits of [bounds]: what they cost",
     }
     return found + [f"{policy_name(row)}: {text}" for row, text in notes.items() if row in rows]

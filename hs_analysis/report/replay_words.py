@@ -18,11 +18,12 @@ from hs_analysis.schema.names import (
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
+    UNLIMITED,
 )
 
 Row = Mapping[str, Any]
 
-ORDER = (IN_SAMPLE, NEUTRAL, RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
+ORDER = (IN_SAMPLE, NEUTRAL, UNLIMITED, RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
 """Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
+from zoneinfo import ZoneInfo
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
 
 NONE = "–"
 """What stands where a number could not be had; the reason stands beside it."""
@@ -91,7 +92,11 @@ def policy_name(policy: str) -> str:
     return " + ".join(signal_label(signal, role) for signal, _, role in pairs) + comma + settings
 
 
-_ROWS = {IN_SAMPLE: "exported numbers (in sample)", NEUTRAL: "HeteroScale's own rule (neutral)"}
+_ROWS = {
+    IN_SAMPLE: "exported numbers (in sample)",
+    NEUTRAL: "HeteroScale's own rule (neutral)",
+    UNLIMITED: "without your limits",
+}
 
 
 def status(word: str | None) -> dict[str, str]:
@@ -225,6 +230,12 @@ def moment(text: Any) -> str:
     if when is None:
         return NONE
     return when.strftime("%Y-%m-%d %H:%M:%S" if when.second else "%Y-%m-%d %H:%M")
+
+
+def local_time(text: Any, zone: str) -> str:
+    """Return a time as the clock of a zone (IANA name) shows it, ``2026-11-02 10:15``; an en dash unknown."""
+    when = parse_time(text)
+    return NONE if when is None else when.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M")
 
 
 def span(start: Any, end: Any) -> str:

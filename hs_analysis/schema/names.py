@@ -37,7 +37,7 @@ FAULTS = {
 
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
 CURRENT, TIMETABLE, DEFAULT_HPA = "current", "timetable", "hpa"
-IN_SAMPLE, NEUTRAL = "in_sample", "heteroscale"
+IN_SAMPLE, NEUTRAL, UNLIMITED = "in_sample", "heteroscale", "unlimited"
 AUTOSCALERS = {
     DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -64,6 +64,7 @@ BASELINES = {
     "window",
     NEUTRAL: "HeteroScale's own rule with the numbers of the selected policy: the difference is what the "
     "target of the export can't say",
+    UNLIMITED: "the selected policy without the limits of [bounds]: the difference is what they cost",
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""

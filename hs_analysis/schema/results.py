@@ -765,6 +765,30 @@ class SloRisk:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LimitHeld:
+    """When limits of the user's own held one pool below what its controller wanted."""
+
+    role: Annotated[str, Field("prefill, decode or mixed")]
+    windows: Annotated[int, Field("windows in which the count was held", "windows")]
+    first: Annotated[str, Field("start of the first of them", "UTC")]
+    last: Annotated[str, Field("end of the last of them", "UTC")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitCost:
+    """What limits of the user's own cost on the test window: the same object with and without them."""
+
+    pools: Annotated[tuple[LimitHeld, ...], Field("pools that were held")]
+    zone: Annotated[str, Field("time zone of the settings, in which the hours are said (IANA name)")]
+    slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)] = None
+    slo_violation_ratio_without: Annotated[float | None, Field("the same without the limits", _SHARE)] = None
+    instance_hours: Annotated[float | None, Field("on the test window", "instance-hours")] = None
+    instance_hours_without: Annotated[
+        float | None, Field("the same without the limits", "instance-hours")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyDecision:
     """What to do, and how far to trust it: the one place where every output gets its answer from."""
 
@@ -797,3 +821,8 @@ class PolicyDecision:
     backtested: Annotated[
         tuple[str, str] | None, Field("start and end of the window it was replayed on, that it never saw")
     ] = None
+    limits: Annotated[
+        LimitCost | None,
+        Field("what limits of the user's own cost where they held a pool below what its controller wanted",
+              absent="no limit was given, or none held a pool in the replay"),
+    ] = None  # fmt: skip
