@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
+from scipy.special import digamma
 
 from hs_analysis.controllers.lanes import Integers
 from hs_analysis.policy.build import work_target
@@ -31,7 +32,7 @@ from hs_analysis.replay.signals import (
     work_signal,
 )
 from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
-from hs_analysis.schema.constants import BACKLOG_S, STARTUP_S, VIOLATION_SLOPE
+from hs_analysis.schema.constants import BACKLOG_S, GRACE_S, STARTUP_S, VIOLATION_SLOPE
 from hs_analysis.schema.results import Capacity, Derived
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.statistics.queueing import size_factor, steepness_factor
@@ -113,6 +114,9 @@ class PoolModel:
         Latencies with an SLO limit that this pool answers for; empty when none.
     target
         Work per instance to steer to [tokens/s]; None when unknown.
+    drain_s
+        How long an instance that leaves is paid for, on average: until its requests end or its grace period
+        does [s].
     reference
         Instances of the pool whose capacity was measured, or that carried the floor, where capacity depends
         on the size (prefill); else None.
@@ -128,6 +132,7 @@ class PoolModel:
     judged: tuple[str, ...]
     target: float | None
     reference: float | None = None
+    drain_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,7 @@ def _pool(
         tuple(name for name in LATENCIES[role] if settings.slo.limit_s(name) is not None),
         work_target(derived, role, settings),
         _reference(history, role, value, floor=capacity is not None and capacity.status == "floor"),
+        drain_s(history, role, settings),
     )
 
 
@@ -208,6 +214,27 @@ def _start_up(derived: Derived, role: str, settings: Settings) -> tuple[float, s
         return settings.startup_s[role], "settings"
     measured = derived.measured_startup_s.get(role)
     return (STARTUP_S, "default") if measured is None else (measured, "measured")
+
+
+def drain_s(history: ServiceFrame, role: str, settings: Settings) -> float:
+    """Return how long an instance that leaves is paid for [s]: until the last of its requests ends.
+
+    Requests in a prefill pool end with their first token, in others with their last. Where their lengths are
+    taken as exponential the last of n ends after their mean × (1 + 1/2 + … + 1/n); n is Little's, requests
+    in the pool ÷ instances, over the windows in which all is known. No pod outlives its grace period, which
+    also stands in where that time is not recorded.
+    """
+    grace_s = settings.grace_s.get(role, GRACE_S)
+    signal = "ttft" if role == "prefill" else "e2e_latency"
+    owner = "service" if history.has(signal, "service") else role
+    mean_s, rate = history.values(signal, owner), history.values("request_rate", "service")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        running = rate * mean_s / history.values("instances", role)
+    known = np.isfinite(running) & np.isfinite(mean_s)
+    if not known.any():
+        return grace_s
+    last_s = mean_s[known] * (digamma(np.maximum(running[known], 1.0) + 1.0) + np.euler_gamma)
+    return float(min(grace_s, last_s.mean()))
 
 
 def _reference(history: ServiceFrame, role: str, capacity: float | None, *, floor: bool) -> float | None:
@@ -275,14 +302,26 @@ def violation_probability(
     return np.where(age_s > BACKLOG_S, 1.0, probability)
 
 
+def _take_latest(rows: Floats, counts: Floats) -> Floats:
+    """Take counts out of rows, shape (rows, lanes), the latest first; return what was not in them."""
+    if not rows.any():
+        return counts
+    later = np.cumsum(rows, axis=0) - rows
+    went = np.clip(counts - later, 0.0, rows)
+    rows -= went
+    left: Floats = counts - went.sum(axis=0)
+    return left
+
+
 class PoolLanes:
     """One pool of every lane while time runs: what is asked for, starts, is ready, and waits to be served.
 
     All state is of shape (lanes,), but for ``starting``, shape (rows that a start takes + 1, lanes): what was
-    launched in this row comes first. Removal takes what waits for stock, then the latest that starts, then
-    what is ready. Restored instances never stopped running, so that they are ready at once. What there is no
-    ``stock`` for is ``pending`` and starts as soon as there is some; what is launched while a lane is
-    ``blocked`` is ``stuck`` until `restart`. Counts change at the start of a row alone.
+    launched in this row comes first, and ``leaving``, shape (rows that leaving takes, lanes): what was ready
+    and was taken out in this row comes first. Removal takes what waits for stock, then the latest that
+    starts, then what is ready. Restored instances never stopped running, so that they are ready at once. What
+    there is no ``stock`` for is ``pending`` and starts as soon as there is some; what is launched while a
+    lane is ``blocked`` is ``stuck`` until `restart`. Counts change at the start of a row alone.
     """
 
     def __init__(self, model: PoolModel, counts: Floats, window_s: float, steps: int) -> None:
@@ -292,6 +331,9 @@ class PoolLanes:
         lanes = counts.size
         self.desired, self.ready = counts.copy(), counts.copy()
         self.starting = np.zeros((self.rows_to_start + 1, lanes))
+        rows_to_leave = max(1, math.ceil(model.drain_s / window_s - 1e-9))
+        self.leaving = np.zeros((rows_to_leave, lanes))
+        self.paid_share = np.clip(model.drain_s / window_s - np.arange(rows_to_leave), 0.0, 1.0)
         self.pending, self.stuck, self.backlog = (np.zeros(lanes) for _ in range(3))
         self.stock = np.full(lanes, math.inf)
         self.blocked = np.zeros(lanes, bool)
@@ -301,8 +343,16 @@ class PoolLanes:
         other = copy(self)
         for name in ("desired", "ready", "pending", "stuck", "backlog", "stock", "blocked"):
             setattr(other, name, getattr(self, name)[lanes])
-        other.starting = self.starting[:, lanes]
+        other.starting, other.leaving = self.starting[:, lanes], self.leaving[:, lanes]
         return other
+
+    def paid(self, observed: Floats) -> Floats:
+        """Return the instances paid for in this row: running, starting, and those that leave.
+
+        ``observed`` are those taken out that run on under observation: their requests end meanwhile.
+        """
+        leaving: Floats = self.paid_share @ self.leaving
+        return self.desired - self.pending + np.maximum(observed, leaving)
 
     def begin_row(self) -> None:
         """Let the time of a row pass for what starts; what was due before is ready."""
@@ -310,6 +360,9 @@ class PoolLanes:
             self.ready += self.starting[-1]
             self.starting[1:] = self.starting[:-1].copy()
             self.starting[0] = 0.0
+        if self.leaving.any():
+            self.leaving[1:] = self.leaving[:-1].copy()
+            self.leaving[0] = 0.0
 
     def ask(self, counts: Floats, restored: Floats | None = None) -> None:
         """Change the counts asked for; ``restored`` of an increase are ready at once."""
@@ -321,6 +374,7 @@ class PoolLanes:
             back = np.minimum(restored, more)
             self.ready += back
             more -= back
+            _take_latest(self.leaving, back)
         self.pending += more
         self._remove(np.maximum(-change, 0.0))
         self.desired = counts.copy()
@@ -345,7 +399,8 @@ class PoolLanes:
             values[lanes] = counts
         for values in (self.pending, self.stuck):
             values[lanes] = 0.0
-        self.starting[:, lanes] = 0.0
+        for rows in (self.starting, self.leaving):
+            rows[:, lanes] = 0.0
 
     def launch(self) -> None:
         """Start what waits and finds stock."""
@@ -362,12 +417,9 @@ class PoolLanes:
             gone = np.minimum(counts, waits)
             np.subtract(waits, gone, out=waits)
             counts = counts - gone
-        if self.starting.any():
-            later = np.cumsum(self.starting, axis=0) - self.starting
-            went = np.clip(counts - later, 0.0, self.starting)
-            self.starting -= went
-            counts = counts - went.sum(axis=0)
+        counts = _take_latest(self.starting, counts)
         self.ready -= counts
+        self.leaving[0] += counts
 
     def become_ready(self, step: int) -> None:
         """Make ready what has started by a step of the row."""

@@ -52,7 +52,7 @@ class SimulationResult:
     demand
         What was offered.
     desired, ready, paid
-        Instances asked for, able to serve (mean of the row), and paid for: asked for plus under observation.
+        Instances asked for, able to serve (mean of the row), and paid for: asked for plus those that leave.
     arrived, served, queued
         Work that reached the pool and left it in the row, and its queue at the end of the row [tokens].
     violation
@@ -305,7 +305,7 @@ class Run:
             self._serve(row, at, factor)
         for role, pool in self.pools.items():
             self.log.desired[role][at] = pool.desired
-            self.log.paid[role][at] = pool.desired - pool.pending + self.draining[role]
+            self.log.paid[role][at] = pool.paid(self.draining[role])
             self.log.queued[role][at] = pool.backlog
         self._scrape(row, at, factor, altered)
 

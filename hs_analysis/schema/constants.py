@@ -103,6 +103,10 @@ STARTUP_S = 300.0
 """Start-up time where neither settings nor dump gave one, and time left out after a change of the instance
 count [s]. Default of this project."""
 
+GRACE_S = 30.0
+"""Time that a pod has to end its requests where its terminationGracePeriodSeconds is not known [s]. From
+Kubernetes, whose default it is."""
+
 SETTLED_S = 300.0
 """A version first seen this long after the first one is a change, not a late scrape [s]. Default of this
 project."""

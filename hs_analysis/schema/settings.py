@@ -202,6 +202,10 @@ class Settings:
         dict[str, float],
         Field("time from asking for an instance to its first request, per role; empty when unknown", "s"),
     ] = field(default_factory=dict)
+    grace_s: Annotated[
+        dict[str, float],
+        Field("terminationGracePeriodSeconds of the pods, per role; empty when unknown", "s"),
+    ] = field(default_factory=dict)
     history_kind: Annotated[
         HistoryKind, Field("pressure_test when someone set the load on purpose: a ramp, steps, a sweep")
     ] = "production"
@@ -258,8 +262,9 @@ SPLIT = ("train_share",)
 NUMBERS = ("slo", "startup_s", "headroom_ratio", *SPLIT)
 """Fields that derived numbers and the policy depend on."""
 
-LIMITS = ("bounds", "gpus_limit")
-"""Limits of the user's own on counts: no derived number depends on them, every policy does.
+LIMITS = ("bounds", "gpus_limit", "grace_s")
+"""Limits of the user's own on counts, and how long pods may take to leave: no derived number depends on
+them, every policy or its hours do.
 
 Stages declare these groups (`hs_analysis.pipeline.chain`): a new field joins one, or is declared by those
 that read it."""

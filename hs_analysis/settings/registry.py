@@ -196,6 +196,12 @@ SETTINGS: tuple[Setting, ...] = (
                 said=f"from asking for {what} instance to its first request")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
     ),
+    *(
+        Setting(f"grace.{role}", f"grace_s.{role}", DURATION,
+                "that of a pod template among --current, else Kubernetes' default of 30 s",
+                sample='"120s"', said=f"terminationGracePeriodSeconds of {what} pods")
+        for role, what in (("prefill", "prefill"), ("decode", "decode"), ("mixed", "undivided"))
+    ),
     Setting("history.kind", "history_kind", _choice("history_kind"), "the usual case",
             flag="--pressure-test"),
     Setting("history.from", "start", MOMENT, _NONE + "all of the input", flag="--from",

@@ -32,6 +32,7 @@ class ScalarPool:
         self.start_up_s = math.ceil(model.start_up_s / step_s - 1e-9) * step_s
         self.starting: list[tuple[float, float]] = []
         self.pending, self.backlog, self.stock, self.blocked = 0.0, 0.0, math.inf, False
+        self.leaving: list[tuple[float, float]] = []
 
     def ask(self, count: float, t_s: float) -> None:
         """Add what is missing, or take what waits, then the latest that starts, then what is ready."""
@@ -45,7 +46,13 @@ class ScalarPool:
                 self.starting.append((at, last - fewer))
             fewer = max(0.0, fewer - last)
         self.ready -= fewer
+        self.leaving.append((t_s + self.model.drain_s, fewer))
         self.launch(t_s)
+
+    def paid(self, t_s: float, window_s: float) -> float:
+        """Return what is paid for: what runs and starts, and the part of the row in which others leave."""
+        parts = [count * min(max((until - t_s) / window_s, 0.0), 1.0) for until, count in self.leaving]
+        return self.desired - self.pending + sum(parts)
 
     def lose(self, count: float, t_s: float) -> None:
         """Lose what runs; it is started anew."""
@@ -151,7 +158,7 @@ class ScalarSimulation:
                 for name in ("ready", "arrived", "served", "age", "wait") if gap else ():
                     self.rows.of[name][role].append(math.nan)
                 self.rows.of["desired"][role].append(pool.desired)
-                self.rows.of["paid"][role].append(pool.desired - pool.pending)
+                self.rows.of["paid"][role].append(pool.paid(t_s, self.demand.window_s))
                 self.rows.of["queued"][role].append(pool.backlog)
             self._scrape(row, factor)
         self.rows.violation = {role: self._violations(role) for role in self.pools}
