@@ -33,6 +33,7 @@ from hs_analysis.controllers.lanes import (
     round_up,
 )
 from hs_analysis.schema.clock import UTC_NAME, wall_clock_s
+from hs_analysis.schema.constants import DAY_S, HOUR_S
 
 Mode = Literal["metric", "periodic", "hold"]
 
@@ -143,15 +144,51 @@ class PoolRule:
 
 
 @dataclass(frozen=True)
-class RatioUpkeep:
-    """The pool ``leader`` is sized by its signal, the other one by prefill ÷ decode = ``value``.
+class PoolWork:
+    """The reading that holds a pool's work [tokens/s]."""
 
-    ``max_deviation`` is how far the ratio of the two may be off while the leader stays as it is.
+    signal: str
+    role: str
+
+
+@dataclass(frozen=True)
+class ObservedMix:
+    """The ratio that the newest mix needs: ``factor`` × prefill work ÷ decode work.
+
+    ``factor`` is the decode work ÷ prefill work that one instance carries, and both works are means of the
+    last ``over_s`` [s].
+    """
+
+    prefill: PoolWork
+    decode: PoolWork
+    factor: float
+    over_s: float
+
+
+@dataclass(frozen=True)
+class RatioUpkeep:
+    """The pool ``leader`` is sized by its signal, the other one by prefill ÷ decode.
+
+    Attributes
+    ----------
+    leader
+        The pool that is sized by its signal.
+    value
+        Prefill ÷ decode [instances per instance].
+    max_deviation
+        How far the ratio of the two may be off while the leader stays as it is.
+    by_hour
+        The ratio of each hour of the day by the clock of the zone, 24 values, in the place of ``value``;
+        empty where it stands still.
+    observed
+        What the ratio follows; ``value`` where a reading is missing. None where it follows no reading.
     """
 
     leader: Literal["prefill", "decode"]
     value: float
     max_deviation: float = 0.0
+    by_hour: tuple[float, ...] = ()
+    observed: ObservedMix | None = None
 
     @property
     def follower(self) -> str:
@@ -208,7 +245,10 @@ def structure(control: HeteroScale) -> Hashable:
         )
         for role, pool in sorted(control.pools.items())
     )
-    return control.mode, pools, control.upkeep.leader if control.upkeep else None
+    keeps = control.upkeep
+    mix = keeps.observed if keeps else None
+    read = (mix.prefill, mix.decode) if mix else ()
+    return control.mode, control.zone, pools, keeps.leader if keeps else None, read
 
 
 def follower_count(leader: str, leader_count: Floats, ratio: Floats) -> Floats:
@@ -288,6 +328,41 @@ class _Guard(PerLane):
         )
 
 
+class _Ratio(PerLane):
+    """What keeps the ratio in all lanes; NaN where nothing does."""
+
+    def __init__(self, controls: Sequence[HeteroScale]) -> None:
+        ups = [c.upkeep for c in controls]
+        hours = round(DAY_S / HOUR_S)
+        self.zone = controls[0].zone
+        self.value = np.array([up.value if up else np.nan for up in ups])
+        self.deviation = np.array([up.max_deviation if up else 0.0 for up in ups])
+        self.by_hour: Floats | None = None
+        if any(up and up.by_hour for up in ups):
+            self.by_hour = np.array([(up.by_hour or (up.value,) * hours) for up in ups if up], float).T
+        mixes = [up.observed if up else None for up in ups]
+        first = mixes[0]
+        works = (first.prefill, first.decode) if first else ()
+        self.keys = tuple((work.signal, work.role) for work in works)
+        self.factor = np.array([one.factor if one else np.nan for one in mixes])
+        self.over = ByLane([one.over_s if one else 0.0 for one in mixes])
+
+    def now(self, fleet: Fleet) -> Floats:
+        """Return prefill ÷ decode as it is to be kept, shape (lanes,)."""
+        ratio = self.value
+        if self.by_hour is not None:
+            hour = (wall_clock_s(fleet.t_s, self.zone) % DAY_S // HOUR_S).astype(np.int64)
+            ratio = self.by_hour[hour, np.arange(fleet.lanes)]
+        if not self.keys:
+            return ratio
+        prefill, decode = (
+            self.over.read(lambda over_s, key=key: fleet.scraped.mean(key, over_s)) for key in self.keys
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            observed = self.factor * prefill / decode
+        return np.where((prefill > 0) & (decode > 0), observed, ratio)
+
+
 class _Lanes(PerLane):
     """One pool of all lanes: its numbers, and what was done to it."""
 
@@ -332,9 +407,7 @@ class HeteroScaleBatch(PerLane):
         self._pools = {role: _Lanes([c.pools[role] for c in controls], role) for role in first.pools}
         self._leader = first.upkeep.leader if first.upkeep else None
         self._follower = first.upkeep.follower if first.upkeep else None
-        ups = [c.upkeep for c in controls]
-        self._ratio = np.array([up.value if up else np.nan for up in ups])
-        self._deviation = np.array([up.max_deviation if up else 0.0 for up in ups])
+        self._ratio = _Ratio(controls)
         self._window = ByLane([c.window_s for c in controls])
         self._window_and_over = ByLane([c.window_s for c in controls], [c.over_s for c in controls])
         self._observe_s = np.array([np.nan if c.observe_s is None else c.observe_s for c in controls])
@@ -357,12 +430,14 @@ class HeteroScaleBatch(PerLane):
         found = [pool.key for pool in self._pools.values() if pool.key]
         found += [key for pool in self._pools.values() for key, *_ in pool.others]
         found += [guard.key for pool in self._pools.values() for guard in pool.guards]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys([*found, *self._ratio.keys]))
 
     @property
     def reach_s(self) -> float:
         """How far back it reads [s]."""
-        return self._window_and_over.longest_s if self._mode == "metric" else 0.0
+        if self._mode != "metric":
+            return 0.0
+        return float(max(self._window_and_over.longest_s, self._ratio.over.longest_s))
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane, and remember what was done."""
@@ -463,7 +538,8 @@ class HeteroScaleBatch(PerLane):
         """Size the other pool: with the leader in its direction, else back inside the tolerance."""
         before, current = fleet.desired[leader.role], fleet.desired[pool.role]
         count = np.minimum(np.maximum(led.count, leader.of["least"]), _most(leader, before))
-        goal = follower_count(leader.role, count, self._ratio)
+        ratio = self._ratio.now(fleet)
+        goal = follower_count(leader.role, count, ratio)
         grows, shrinks, blind = count > before, count < before, led.code == Why.MISSING
         together = np.where(grows, np.maximum(current, goal), np.minimum(current, goal))
         moves = (grows | shrinks) & ~blind
@@ -475,7 +551,7 @@ class HeteroScaleBatch(PerLane):
         with np.errstate(divide="ignore", invalid="ignore"):
             prefill, decode = (current, before) if pool.role == "prefill" else (before, current)
             now = prefill / (decode if pool.role == "prefill" else np.maximum(decode, 1.0))
-        off = ~blind & ~moves & (goal != current) & (np.abs(now - self._ratio) > self._deviation)
+        off = ~blind & ~moves & (goal != current) & (np.abs(now - ratio) > self._ratio.deviation)
         _step_out(pool, fleet.t_s, current, goal, off & (goal > current), asked)
         into = off & (goal < current)
         _step_in(pool, fleet.t_s, current, goal, into, _veto([alarm], np.zeros(fleet.lanes, bool)), asked)

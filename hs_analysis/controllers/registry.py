@@ -417,6 +417,8 @@ def with_slots(control: Autoscaler | HeteroScale) -> tuple[Autoscaler | HeteroSc
         return replace(value, **changes)
 
     pools = {role: renamed(one, role) for role, one in sorted(control.pools.items())}
+    if isinstance(control, HeteroScale):
+        return replace(control, pools=pools, upkeep=renamed(control.upkeep, "")), slots
     return replace(control, pools=pools), slots
 
 

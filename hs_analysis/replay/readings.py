@@ -266,7 +266,8 @@ class Readings:
         rate = passed.served[model.pool] / self.window_s
         if model.kind == "served":
             factor = self.factors[key][row]
-            return rate * (factor if math.isnan(ratio) else np.where(kept, ratio, factor))
+            found: Floats = rate * (factor if math.isnan(ratio) else np.where(kept, ratio, factor))
+            return found
         with np.errstate(invalid="ignore", divide="ignore"):
             value = np.interp(rate / ready, model.loads, model.values)
         if model.per_instance:
