@@ -65,7 +65,7 @@ def _policy_row(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return two further tables of the same policies: against limits and bound, and how they move."""
-    from hs_analysis.report.wording import count, expected_time, percent
+    from hs_analysis.report.wording import count, expected_time, fixed, percent
 
     rows = [
         {
@@ -78,6 +78,8 @@ def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
             "turns": actions(entry.get("reversals_per_day")),
             "beyond": percent(entry.get("overshoot_ratio")),
             "apart": percent(entry.get("pd_imbalance_ratio")),
+            "stray": percent(entry.get("pd_stray_ratio")),
+            "far": fixed(entry.get("pd_stray_factor"), 2),
         }
         for entry in entries
     ]
@@ -90,11 +92,11 @@ def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
     ]  # fmt: skip
     moving = [
         ("policy", "policy"), ("turns", "reversals\nper day"), ("beyond", "overshoot\n[1]"),
-        ("apart", "P/D\nimbalance [2]"),
+        ("apart", "P/D\nimbalance [2]"), ("stray", "off the\nP/D ratio [3]"), ("far", "farthest\n[times]"),
     ]  # fmt: skip
     notes = (
         "[1] instances beyond what the load needs ÷ those needed; [2] mean share of the better supplied "
-        "pool's room that the other one can't match"
+        "pool's room that the other one can't match; [3] share of windows, see below"
     )
     return [
         Table("Against the limits and the bound", against, rows),

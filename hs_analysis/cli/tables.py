@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hs_analysis.cli.output import Block, Table
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED, UNLIMITED
 
 Service = Mapping[str, Any]
 
@@ -308,6 +308,9 @@ _KINDS = {
     IN_SAMPLE: "\n (has seen the\n test window)",
     NEUTRAL: "\n (its own rule)",
     UNLIMITED: "\n (no limits)",
+    RATIO_FIXED: "\n (P/D ratio fixed)",
+    RATIO_BY_HOUR: "\n (P/D ratio by hour)",
+    RATIO_BY_MIX: "\n (P/D ratio by\n observed mix)",
 }
 """What a row of a backtest is, where its name does not say it."""
 

@@ -199,15 +199,21 @@ def _tied(role: str, leader: Primary, threshold: float, ratio: float) -> str:
 def _ratio_losses(policy: Policy, pools: Sequence[PoolSizing]) -> list[Loss]:
     """Return what of the ratio two objects that size their pools apart do not hold."""
     tied = [pool for pool in pools if pool.role != pool.primary.role]
+    stray = str(policy.replay.get("pd_ratio_stray") or "")
+    measured = f" In the backtest {stray}." if stray else ""
     if tied:
         role, leader = tied[0].role, tied[0].primary.role
         text = f"{role} follows the signal, not the rounded count of {leader}: at times a little smaller"
         if tied[0].primary.pool == "mean":
             text = f"{role} follows the total over {leader}; its replay follows the mean over {leader}"
-        return [Loss("pd_ratio.value", "approximated", text)]
+        return [Loss("pd_ratio.value", "approximated", f"{text}.{measured}" if measured else text)]
     if len(policy.primaries) == 1:
         return [Loss("pd_ratio", "dropped", "no ratio is known, so only one pool is scaled")]
-    return [Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")]
+    found = [Loss("pd_ratio", "dropped", "each pool is sized by its own signal, so no ratio is used")]
+    if measured:
+        text = f"each pool follows its own signal, and nothing ties their counts to the P/D ratio.{measured}"
+        found.append(Loss("primaries", "approximated", text))
+    return found
 
 
 def unsized(policy: Policy, covered: set[str]) -> list[Loss]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 import hs_analysis
+from hs_analysis.controllers import HeteroScale
 from hs_analysis.controllers.registry import target_of
 from hs_analysis.derive import other_version
 from hs_analysis.derive.capacity_laws import RULES
@@ -51,6 +52,7 @@ from hs_analysis.policy.decision import (
     recorded_weekdays,
     with_decision,
 )
+from hs_analysis.policy.ratio_costs import stray_cost
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.timetable import periodic_policy
 from hs_analysis.policy.topology import load_topology
@@ -70,11 +72,20 @@ from hs_analysis.replay import (
 from hs_analysis.replay.baselines import day_plan_of
 from hs_analysis.replay.calibrate import counts_apart
 from hs_analysis.replay.limit_cost import has_limits, without_limits
+from hs_analysis.replay.ratios import moving
 from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import SHORTEST_S
-from hs_analysis.schema.names import CURRENT, DEFAULT_HPA, IN_SAMPLE, NEUTRAL, RECORDED, UNLIMITED
+from hs_analysis.schema.names import (
+    CURRENT,
+    DEFAULT_HPA,
+    IN_SAMPLE,
+    NEUTRAL,
+    RATIO_FIXED,
+    RECORDED,
+    UNLIMITED,
+)
 from hs_analysis.schema.results import (
     CandidateScore,
     Derived,
@@ -385,7 +396,8 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     controls = _controls(task, frame, train, current)
     typed = typed_rows(typed_signals(task.run), test)
     others = other_version(test, train, tables.read(task.run, "versions"))
-    outcome = replay_service(test, train, derived, controls.of, task.settings, typed, others)
+    every = controls.of | controls.ratios
+    outcome = replay_service(test, train, derived, every, task.settings, typed, others)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
     doubt = None
     if current is not None:
@@ -404,6 +416,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     found = outcome.result
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
+    known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
     known |= {"deployed": controls.said, "under_faults": _under_faults(task, test, train, derived, named)}
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
@@ -477,10 +490,15 @@ def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAuto
 
 @dataclass(frozen=True)
 class _Controls:
-    """What is replayed, by name, and what is said of the object that a policy becomes."""
+    """What is replayed, by name, and what is said of the object that a policy becomes.
+
+    ``ratios`` are the rows that keep a P/D ratio, fixed or moving, and ``ratio_rows`` says which they are.
+    """
 
     of: dict[str, Control]
     said: dict[str, Any]
+    ratios: dict[str, HeteroScale] = field(default_factory=dict)
+    ratio_rows: dict[str, Any] = field(default_factory=dict)
 
 
 def _controls(
@@ -494,6 +512,8 @@ def _controls(
     """
     found: dict[str, Control] = {}
     said: dict[str, Any] = {}
+    ratios: dict[str, HeteroScale] = {}
+    ratio_rows: dict[str, Any] = {}
     chosen = chosen_policy(work.run, train.service)
     if chosen is not None and chosen.fit == TRAIN:
         series = tables.read(work.run, "series")
@@ -515,11 +535,44 @@ def _controls(
             found[NEUTRAL] = control_of(replace(first, controller="heteroscale"))
         said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
         said["differs"] = list(headline.differs)
+        ratios, ratio_rows = _with_ratio(work, train, first, chosen)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
         found[CURRENT] = current.scaler
-    return _Controls(found, said)
+    return _Controls(found, said, ratios, ratio_rows)
+
+
+def _with_ratio(
+    work: Work | ServiceTask, train: ServiceFrame, first: Policy, chosen: Chosen
+) -> tuple[dict[str, HeteroScale], dict[str, Any]]:
+    """Return HeteroScale's own rule with one signal and a P/D ratio, fixed and moving, by name.
+
+    The signal is the policy's own, of decode where each pool has one. Also returned: the name of the row
+    that holds the ``fixed`` ratio, which may be the headline or the neutral policy, and why others are
+    ``missing``. Both are empty where one signal can't size both pools.
+
+    Parameters
+    ----------
+    first
+        The chosen policy, with numbers of the training window.
+    """
+    derived = read_derived(work.run, train.service, TRAIN)
+    leader = next((one for one in first.primaries if one.role == "decode"), first.primaries[0])
+    verdicts = read_verdicts(work.run, train.service, TRAIN)
+    keys = ((leader.signal, leader.role),)
+    made = build_policy(train, derived, verdicts, keys, work.settings, {}, {})
+    made = with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
+    control = control_of(replace(made, controller="heteroscale"))
+    if not isinstance(control, HeteroScale) or control.upkeep is None:
+        return {}, {}
+    found, missing = moving(control, train, derived.pd_ratio)
+    fixed = RATIO_FIXED
+    if len(first.primaries) == 1:
+        fixed = chosen.policy if chosen.controller == "heteroscale" else NEUTRAL
+    else:
+        found = {RATIO_FIXED: control} | found
+    return found, {"fixed": fixed, "missing": missing}
 
 
 def _fitted(
@@ -763,6 +816,7 @@ def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str,
         "test": list(replay.test) if replay.test else None,
         **{name: getattr(row, name) for name in figures},
         "calibration": replay.calibration.get("status"),
+        **({"pd_ratio_stray": stray} if (stray := stray_cost(replay, row.policy)) else {}),
     }
 
 

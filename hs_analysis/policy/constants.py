@@ -43,3 +43,15 @@ Default of this project."""
 SAME_SHARE_POINTS = 0.01
 """Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
 prediction against what was observed [ratio of windows]. Measured on simulated services."""
+
+STRAY_LEAST = 0.01
+"""Share of windows off the P/D ratio from which on it is said what that costs [ratio]. Default of this
+project."""
+
+FEWER_HOURS, FEWER_WINDOWS = 0.01, 0.0005
+"""Hours saved, and share of windows less over the SLO, that make a moving P/D ratio worth a sentence [ratio].
+Defaults of this project."""
+
+SAME_HOURS, SAME_WINDOWS = 0.002, 0.0001
+"""More hours, and share of windows more over the SLO, that count as none [ratio]. Defaults of this
+project."""

@@ -42,6 +42,7 @@ from hs_analysis.replay.flat_load import flat_actions
 from hs_analysis.replay.fleet import FleetModel, fit_fleet, instance_prices
 from hs_analysis.replay.limit_cost import has_limits, held_by_limits
 from hs_analysis.replay.placement import replay_placement
+from hs_analysis.replay.ratios import RatioRange, ratio_range
 from hs_analysis.replay.score import (
     PolicyScore,
     compared,
@@ -65,6 +66,7 @@ from hs_analysis.schema.names import (
     IN_SAMPLE,
     NEUTRAL,
     ORACLE,
+    RATIO_ROWS,
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
@@ -359,7 +361,8 @@ def _run(
     settings: Settings,
 ) -> _Run:
     """Replay policies and all baselines."""
-    taken = sorted(set(policies) & set(BASELINES) - {CURRENT, IN_SAMPLE, NEUTRAL, UNLIMITED})
+    ours = {CURRENT, IN_SAMPLE, NEUTRAL, UNLIMITED, *RATIO_ROWS}
+    taken = sorted(set(policies) & set(BASELINES) - ours)
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")
     model = fit_fleet(history, derived, settings)
@@ -392,15 +395,19 @@ def _run(
         not_expressed[TIMETABLE] = entries
     else:
         accounts["timetable"] = [written(entry) for entry in entries]
-    return _Run(model, parts, results, _scores(frame.service, results, model), accounts)
+    ratio = ratio_range(derived.pd_ratio)
+    return _Run(model, parts, results, _scores(frame.service, results, model, ratio), accounts)
 
 
 def _scores(
-    service: str, results: Mapping[str, Sequence[SimulationResult]], model: FleetModel
+    service: str,
+    results: Mapping[str, Sequence[SimulationResult]],
+    model: FleetModel,
+    ratio: RatioRange | None,
 ) -> dict[str, PolicyScore]:
     """Return the figures of each control, set beside those of the baselines."""
     scores = {
-        name: score(name, replayed, model, evidence.path(service, "replay", name))
+        name: score(name, replayed, model, evidence.path(service, "replay", name), ratio)
         for name, replayed in results.items()
     }
     rows = {name: found.row for name, found in scores.items()}
@@ -434,15 +441,10 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings:
 
     Targets are what Kubernetes can hold, so that the same parameters give the same counts.
 
-    The band of the ratio is its interval or band, one tenth to either side where it has none.
+    The band of the ratio is its ``ratio_range``.
     """
     bounds = {role: (one.min, one.max) for role, one in bounds_of(history, derived, settings).items()}
-    found = derived.pd_ratio
-    band = found.band if found.status == "drifting" else found.ci
-    ratio = None
-    if found.value is not None:
-        low, high = band or (0.9 * found.value, 1.1 * found.value)
-        ratio = (found.value, low, high)
+    ratio = ratio_range(derived.pd_ratio)
     work = {role: work_signal(history, role) for role in model.pools}
     return Sizing(
         {
@@ -452,7 +454,7 @@ def sizing(history: ServiceFrame, model: FleetModel, derived: Derived, settings:
         work,
         frozenset(model.signals),
         bounds,
-        ratio,
+        (ratio.value, ratio.low, ratio.high) if ratio else None,
         reading_of(history, [(signal, role) for role, signal in work.items() if signal]).window_s,
     )
 

@@ -16,6 +16,7 @@ import numpy as np
 from hs_analysis.replay.constants import BLOCK_HOURS
 from hs_analysis.replay.demand import Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
+from hs_analysis.replay.ratios import RatioRange, stray_of
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
 from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, SUSTAINED_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
@@ -50,7 +51,11 @@ def judged_roles(model: FleetModel) -> tuple[str, ...]:
 
 
 def score(
-    name: str, results: Sequence[SimulationResult], model: FleetModel, evidence: str = ""
+    name: str,
+    results: Sequence[SimulationResult],
+    model: FleetModel,
+    evidence: str = "",
+    ratio: RatioRange | None = None,
 ) -> PolicyScore:
     """Sum up the captures of one policy over scored rows.
 
@@ -64,6 +69,7 @@ def score(
     without a capacity. ``slo_violation_s`` and ``slo_violation_tokens`` are ``violation_s`` and
     ``violation_tokens`` of the pools whose latency has a limit. ``pd_imbalance_ratio`` is the mean of
     1 − smaller ÷ larger room of prefill and decode, room = ready instances · target ÷ offered work.
+    ``pd_stray_ratio`` and ``pd_stray_factor`` say how far the counts stray from ``ratio``, None without one.
     """
     scored_s = sum(float(r.scored.sum()) * r.demand.window_s for r in results)
     judged = judged_roles(model)
@@ -72,6 +78,7 @@ def score(
         return PolicyScore(_empty(name, evidence), None, 0.0)
     hours = {role: sum(_hours(r, role) for r in results) for role in model.pools}
     gpus, prices = model.gpus_per_instance, model.instance_prices
+    stray = stray_of(results, ratio)
     actions, reversals = (sum(pair) for pair in zip(*(_actions(r) for r in results), strict=True))
     row = PolicyReplay(
         policy=name,
@@ -88,6 +95,8 @@ def score(
         cost=sum(h * prices[role] for role, h in hours.items()) if set(hours) <= set(prices) else None,
         recovery_s=_longest_s(results, known),
         pd_imbalance_ratio=_imbalance(results, model),
+        pd_stray_ratio=stray.share if stray else None,
+        pd_stray_factor=stray.factor if stray else None,
         slo_violation_s=violation_s(results, judged),
         slo_violation_tokens=violation_tokens(results, judged),
     )

@@ -80,6 +80,8 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "unserved_tokens": ("unserved tokens", ""),
         "recovery_s": ("longest stretch over the limit", "s"),
         "pd_imbalance_ratio": ("P/D imbalance", "ratio"),
+        "pd_stray_ratio": ("windows off the P/D ratio", "ratio"),
+        "pd_stray_factor": ("farthest from the P/D ratio, times", ""),
     },
     "drivers": {
         "load_dip_ratio": ("load, dip ÷ peak", ""),

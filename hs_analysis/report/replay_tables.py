@@ -89,6 +89,8 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
             number_cell(entry.get("reversals_per_day"), "", None, 1),
             number_cell(entry.get("overshoot_ratio"), "ratio"),
             number_cell(entry.get("pd_imbalance_ratio"), "ratio"),
+            number_cell(entry.get("pd_stray_ratio"), "ratio"),
+            number_cell(entry.get("pd_stray_factor"), "", None, 2),
             number_cell(entry.get("slo_violation_tokens"), "", entry.get("slo_violation_tokens_ci")),
             number_cell(entry.get("unserved_tokens"), "", None, 0),
         ]
@@ -98,6 +100,8 @@ def further(service: Mapping[str, Any], chosen: Choice) -> dict[str, Any]:
         "reversals per day",
         "overshoot",
         "P/D imbalance",
+        "windows off the P/D ratio",
+        "farthest from it (times)",
         "output tokens over limit",
         "unserved tokens",
     ]

@@ -15,6 +15,7 @@ from hs_analysis.schema.names import (
     IN_SAMPLE,
     NEUTRAL,
     ORACLE,
+    RATIO_ROWS,
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
@@ -23,7 +24,18 @@ from hs_analysis.schema.names import (
 
 Row = Mapping[str, Any]
 
-ORDER = (IN_SAMPLE, NEUTRAL, UNLIMITED, RECORDED, CURRENT, STATIC_PEAK, TIMETABLE, HINDSIGHT, ORACLE)
+ORDER = (
+    IN_SAMPLE,
+    NEUTRAL,
+    UNLIMITED,
+    *RATIO_ROWS,
+    RECORDED,
+    CURRENT,
+    STATIC_PEAK,
+    TIMETABLE,
+    HINDSIGHT,
+    ORACLE,
+)
 """Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)
@@ -63,7 +75,7 @@ def left_out(service: Row) -> list[str]:
 def notes(replay: Row) -> list[str]:
     """Return the notes below the table: what was replayed, intervals, calibration, bound, rows left out."""
     rows, calibration = records(replay.get("policies")), mapping(replay.get("calibration"))
-    found = object_notes(replay)
+    found = [*object_notes(replay), *ratio_notes(replay)]
     if rows:
         found.append("longest stretch: the longest time in which most windows are expected to break the SLO")
     reasons = dict.fromkeys(str(row["interval_reason"]) for row in rows if row.get("interval_reason"))
@@ -90,6 +102,28 @@ def notes(replay: Row) -> list[str]:
     for name, why in missing.items():
         by_reason.setdefault(str(why), []).append(policy_name(str(name)))
     found += [f"not replayed: {', '.join(names)}: {why}" for why, names in by_reason.items()]
+    return found
+
+
+def ratio_notes(replay: Row) -> list[str]:
+    """Return what the distance from the P/D ratio is, and what the rows are that keep it, fixed or moving."""
+    rows = records(replay.get("policies"))
+    found = []
+    if any(row.get("pd_stray_ratio") is not None for row in rows):
+        found.append(
+            "off the P/D ratio: windows in which prefill ÷ decode of the counts lies outside the ratio's "
+            "interval, or its band where it drifts, by more than whole instances explain"
+        )
+    said = mapping(mapping(replay.get("calibration")).get("ratio_rows"))
+    moving = [policy_name(name) for name in RATIO_ROWS if name in {row.get("policy") for row in rows}]
+    if moving and (fixed := said.get("fixed")):
+        found.append(
+            f"{', '.join(moving)}: HeteroScale's own rule, where one signal sizes one pool and the ratio "
+            f"gives the other; the fixed ratio is held by the row {policy_name(str(fixed))}"
+        )
+    found += [
+        f"{policy_name(str(name))}: not replayed: {why}" for name, why in mapping(said.get("missing")).items()
+    ]
     return found
 
 

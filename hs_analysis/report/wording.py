@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
+from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED, UNLIMITED
 
 NONE = "–"
 """What stands where a number could not be had; the reason stands beside it."""
@@ -96,6 +96,9 @@ _ROWS = {
     IN_SAMPLE: "exported numbers (in sample)",
     NEUTRAL: "HeteroScale's own rule (neutral)",
     UNLIMITED: "without your limits",
+    RATIO_FIXED: "P/D ratio fixed",
+    RATIO_BY_HOUR: "P/D ratio by hour",
+    RATIO_BY_MIX: "P/D ratio by observed mix",
 }
 
 

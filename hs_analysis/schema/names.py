@@ -38,6 +38,17 @@ FAULTS = {
 RECORDED, STATIC_PEAK, ORACLE, HINDSIGHT = "recorded", "static_peak", "oracle", "hindsight"
 CURRENT, TIMETABLE, DEFAULT_HPA = "current", "timetable", "hpa"
 IN_SAMPLE, NEUTRAL, UNLIMITED = "in_sample", "heteroscale", "unlimited"
+RATIO_FIXED, RATIO_BY_HOUR, RATIO_BY_MIX = "ratio_fixed", "ratio_by_hour", "ratio_by_mix"
+RATIO_ROWS = {
+    RATIO_FIXED: "HeteroScale's own rule with one signal: it sizes one pool, the P/D ratio of the training "
+    "window gives the other",
+    RATIO_BY_HOUR: "the same rule with the P/D ratio that each hour of the day (UTC) had in the training "
+    "window",
+    RATIO_BY_MIX: "the same rule with the P/D ratio that the prefill and decode work of the last five "
+    "minutes needs",
+}
+"""Rows that keep a P/D ratio, fixed or moving, and what they are."""
+
 AUTOSCALERS = {
     DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",
     "keda": "KEDA ScaledObject with default settings: such an HPA, but an empty answer of Prometheus is zero",
@@ -65,6 +76,7 @@ BASELINES = {
     NEUTRAL: "HeteroScale's own rule with the numbers of the selected policy: the difference is what the "
     "target of the export can't say",
     UNLIMITED: "the selected policy without the limits of [bounds]: the difference is what they cost",
+    **RATIO_ROWS,
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""

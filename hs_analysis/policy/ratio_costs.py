@@ -1,0 +1,95 @@
+"""What the P/D ratio costs: counts that stray from it, and a fixed one where a moving one does better.
+
+Sentences of the decision, read from the rows of a backtest; empty where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hs_analysis.policy.constants import (
+    FEWER_HOURS,
+    FEWER_WINDOWS,
+    SAME_HOURS,
+    SAME_WINDOWS,
+    STRAY_LEAST,
+)
+from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
+from hs_analysis.schema.results import PolicyReplay, ReplayResult
+
+HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own rule with one signal"}
+"""Row that holds the fixed ratio → what it is; another one is the selected policy itself."""
+
+MOVING = {RATIO_BY_HOUR: "by the hour of the day", RATIO_BY_MIX: "by the observed mix"}
+
+
+def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
+    """Return how far the selected policy's counts stray from the P/D ratio, and what holding it would cost.
+
+    Empty where they stray in less than ``STRAY_LEAST`` of the windows, or nothing holds a ratio to compare
+    with.
+    """
+    rows, held = _rows(replay), _fixed(replay)
+    row = rows.get(chosen or "")
+    if row is None or held is None or held.policy not in HELD_BY:
+        return ""
+    if row.pd_stray_ratio is None or row.pd_stray_ratio < STRAY_LEAST:
+        return ""
+    far = "" if row.pd_stray_factor is None else f", {row.pd_stray_factor:.2f} times off at most"
+    text = f"prefill ÷ decode of its counts is off the P/D ratio in {row.pd_stray_ratio:.1%} of windows{far}"
+    cost = _difference(held, row)
+    return f"{text}; {HELD_BY[held.policy]}, which keeps it, {cost}" if cost else text
+
+
+def moving_gain(replay: ReplayResult) -> str:
+    """Return by how much a moving P/D ratio beats the fixed one on the test window, the cheapest that does.
+
+    It needs ``FEWER_HOURS`` less, or breaks the SLO in ``FEWER_WINDOWS`` less of the windows, and is no worse
+    in the other. Empty where none does, or the violations of either are not known.
+    """
+    rows, fixed = _rows(replay), _fixed(replay)
+    if fixed is None:
+        return ""
+    better = [row for name in MOVING if (row := rows.get(name)) is not None and _beats(row, fixed)]
+    if not better:
+        return ""
+    best = min(better, key=lambda row: (row.instance_hours or 0.0, row.slo_violation_ratio or 0.0))
+    cost = _difference(best, fixed)
+    return f"with a ratio {MOVING[best.policy]} instead of a fixed one, HeteroScale's own rule {cost}"
+
+
+def _rows(replay: ReplayResult) -> dict[str, PolicyReplay]:
+    return {row.policy: row for row in replay.policies}
+
+
+def _fixed(replay: ReplayResult) -> PolicyReplay | None:
+    said = replay.calibration.get("ratio_rows")
+    return _rows(replay).get(str(said.get("fixed"))) if isinstance(said, Mapping) else None
+
+
+def _saved(row: PolicyReplay, other: PolicyReplay) -> float | None:
+    """Return 1 − hours ÷ those of another row; None where either is not known."""
+    if row.instance_hours is None or not other.instance_hours:
+        return None
+    return 1.0 - row.instance_hours / other.instance_hours
+
+
+def _beats(row: PolicyReplay, other: PolicyReplay) -> bool:
+    saved = _saved(row, other)
+    if saved is None or row.slo_violation_ratio is None or other.slo_violation_ratio is None:
+        return False
+    fewer = other.slo_violation_ratio - row.slo_violation_ratio
+    return (saved >= FEWER_HOURS and fewer >= -SAME_WINDOWS) or (
+        fewer >= FEWER_WINDOWS and saved >= -SAME_HOURS
+    )
+
+
+def _difference(row: PolicyReplay, other: PolicyReplay) -> str:
+    """Return how hours and violations of a row differ from those of another; empty where neither is known."""
+    saved, parts = _saved(row, other), []
+    if saved is not None:
+        parts.append(f"needs {abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours")
+    if row.slo_violation_ratio is not None and other.slo_violation_ratio is not None:
+        share, instead = f"{row.slo_violation_ratio:.2%}", f"{other.slo_violation_ratio:.2%}"
+        parts.append(f"breaks the SLO in {share} of windows instead of {instead}")
+    return " and ".join(parts)
