@@ -48,10 +48,12 @@ STRAY_LEAST = 0.01
 """Share of windows off the P/D ratio from which on it is said what that costs [ratio]. Default of this
 project."""
 
-FEWER_HOURS, FEWER_WINDOWS = 0.01, 0.0005
-"""Hours saved, and share of windows less over the SLO, that make a moving P/D ratio worth a sentence [ratio].
-Defaults of this project."""
+FEWER_HOURS = 0.01
+"""Hours saved that make a moving P/D ratio worth a sentence [ratio]. Default of this project."""
 
-SAME_HOURS, SAME_WINDOWS = 0.002, 0.0001
-"""More hours, and share of windows more over the SLO, that count as none [ratio]. Defaults of this
+FEWER_WINDOWS = 0.0005
+"""Share of windows less over the SLO that does [ratio]. Default of this project."""
+
+SAME_WINDOWS = 0.0001
+"""Share of windows more over the SLO that counts as none beside hours saved [ratio]. Default of this
 project."""

@@ -90,6 +90,7 @@ def _difference(row: PolicyReplay, other: PolicyReplay) -> str:
     if saved is not None:
         parts.append(f"needs {abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours")
     if row.slo_violation_ratio is not None and other.slo_violation_ratio is not None:
-        share, instead = f"{row.slo_violation_ratio:.2%}", f"{other.slo_violation_ratio:.2%}"
-        parts.append(f"breaks the SLO in {share} of windows instead of {instead}")
+        share, instead = (f"{ratio:.2%}" for ratio in (row.slo_violation_ratio, other.slo_violation_ratio))
+        often = "as often, in {} of windows" if share == instead else "in {} of windows instead of {}"
+        parts.append(f"breaks the SLO {often.format(share, instead)}")
     return " and ".join(parts)

@@ -44,7 +44,7 @@ RATIO_ROWS = {
     "window gives the other",
     RATIO_BY_HOUR: "the same rule with the P/D ratio that each hour of the day (UTC) had in the training "
     "window",
-    RATIO_BY_MIX: "the same rule with the P/D ratio that the prefill and decode work of the last five "
+    RATIO_BY_MIX: "the same rule with the P/D ratio that the prefill and decode work of the last ten "
     "minutes needs",
 }
 """Rows that keep a P/D ratio, fixed or moving, and what they are."""

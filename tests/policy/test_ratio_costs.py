@@ -1,0 +1,79 @@
+"""Sentences on the P/D ratio: counts that stray from it, and a moving one that beats the fixed one."""
+
+from __future__ import annotations
+
+import pytest
+from replay.services import policy_replay
+
+from hs_analysis.policy.ratio_costs import moving_gain, stray_cost
+from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
+from hs_analysis.schema.results import PolicyReplay, ReplayResult
+
+
+def replay(*rows: PolicyReplay, fixed: str = RATIO_FIXED) -> ReplayResult:
+    """Return a backtest with some rows, of which one holds the fixed ratio."""
+    return ReplayResult(None, None, {"ratio_rows": {"fixed": fixed, "missing": {}}}, rows)
+
+
+def row(name: str, hours: float | None, over: float | None, stray: float | None = None) -> PolicyReplay:
+    """Return a row with hours, violations and the share of windows off the ratio."""
+    far = None if stray is None else 1.5
+    figures = {"instance_hours": hours, "slo_violation_ratio": over}
+    return policy_replay(name, **figures, pd_stray_ratio=stray, pd_stray_factor=far)
+
+
+FIXED = row(RATIO_FIXED, 100.0, 0.001)
+
+
+def test_straying_is_said_with_what_holding_the_ratio_costs() -> None:
+    """Hours and violations of the row that holds the ratio, against the policy's."""
+    found = stray_cost(replay(row("x", 95.0, 0.002, 0.12), FIXED), "x")
+    assert "is off the P/D ratio in 12.0% of windows, 1.50 times off at most" in found
+    assert "with one signal, which keeps it, needs 5.3% more hours" in found
+    assert "breaks the SLO in 0.10% of windows instead of 0.20%" in found
+    same = stray_cost(replay(row("x", 95.0, 0.001, 0.12), FIXED), "x")
+    assert same.endswith("and breaks the SLO as often, in 0.10% of windows")
+    neutral = row(NEUTRAL, 100.0, None)
+    assert stray_cost(replay(row("x", 95.0, 0.002, 0.12), neutral, fixed=NEUTRAL), "x").endswith(
+        "HeteroScale's own rule, which keeps it, needs 5.3% more hours"
+    )
+
+
+def test_nothing_is_said_of_counts_that_hold_the_ratio() -> None:
+    """Below a hundredth of the windows, without a ratio, without a row that holds it, or without a policy."""
+    assert stray_cost(replay(row("x", 95.0, 0.002, 0.009), FIXED), "x") == ""
+    assert stray_cost(replay(row("x", 95.0, 0.002), FIXED), "x") == ""
+    assert stray_cost(replay(row("x", 95.0, 0.002, 0.5), fixed="x"), "x") == ""
+    assert stray_cost(replay(FIXED), None) == ""
+    assert stray_cost(ReplayResult(None, None, {}, (row("x", 95.0, 0.002, 0.5),)), "x") == ""
+
+
+@pytest.mark.parametrize(
+    ("hours", "over", "says"),
+    [
+        (99.0, 0.001, "needs 1.0% fewer hours and breaks the SLO as often"),
+        (99.0, 0.00109, "needs 1.0% fewer hours"),
+        (99.0, 0.0012, ""),  # saved by breaking the SLO more often
+        (99.1, 0.001, ""),
+        (100.19, 0.0005, "needs 0.2% more hours and breaks the SLO in 0.05% of windows instead of 0.10%"),
+        (100.3, 0.0005, ""),  # kept by more hours
+        (90.0, None, ""),
+        (None, 0.0, ""),
+    ],
+)
+def test_a_moving_ratio_is_named_where_it_beats_the_fixed_one(
+    hours: float | None, over: float | None, says: str
+) -> None:
+    """A hundredth of the hours or 0.05 points of the windows, and no worse in the other."""
+    found = moving_gain(replay(FIXED, row(RATIO_BY_HOUR, hours, over)))
+    assert says in found
+    assert bool(found) == bool(says)
+    assert not found or found.startswith("with a ratio by the hour of the day instead of a fixed one")
+
+
+def test_the_cheapest_moving_ratio_is_named() -> None:
+    """Of two that beat the fixed one the one with fewer hours; none without a fixed one."""
+    both = row(RATIO_BY_HOUR, 98.0, 0.001), row(RATIO_BY_MIX, 96.0, 0.001)
+    assert "by the observed mix" in moving_gain(replay(FIXED, *both))
+    assert moving_gain(replay(*both)) == ""
+    assert moving_gain(ReplayResult(None, None, {}, both)) == ""
