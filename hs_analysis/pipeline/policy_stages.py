@@ -535,7 +535,7 @@ def _controls(
             found[NEUTRAL] = control_of(replace(first, controller="heteroscale"))
         said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
         said["differs"] = list(headline.differs)
-        ratios, ratio_rows = _with_ratio(work, train, first, chosen)
+        ratios, ratio_rows = ratio_rows_of(work, train, first, chosen)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
@@ -543,7 +543,7 @@ def _controls(
     return _Controls(found, said, ratios, ratio_rows)
 
 
-def _with_ratio(
+def ratio_rows_of(
     work: Work | ServiceTask, train: ServiceFrame, first: Policy, chosen: Chosen
 ) -> tuple[dict[str, HeteroScale], dict[str, Any]]:
     """Return HeteroScale's own rule with one signal and a P/D ratio, fixed and moving, by name.
