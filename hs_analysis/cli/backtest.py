@@ -65,7 +65,7 @@ def _policy_row(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return two further tables of the same policies: against limits and bound, and how they move."""
-    from hs_analysis.report.wording import count, expected_time, fixed, percent
+    from hs_analysis.report.wording import count, expected_time, percent
 
     rows = [
         {
@@ -78,8 +78,7 @@ def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
             "turns": actions(entry.get("reversals_per_day")),
             "beyond": percent(entry.get("overshoot_ratio")),
             "apart": percent(entry.get("pd_imbalance_ratio")),
-            "stray": percent(entry.get("pd_stray_ratio")),
-            "far": fixed(entry.get("pd_stray_factor"), 2),
+            "stray": _stray(entry),
         }
         for entry in entries
     ]
@@ -92,17 +91,25 @@ def _more(entries: Sequence[Mapping[str, Any]]) -> list[Block]:
     ]  # fmt: skip
     moving = [
         ("policy", "policy"), ("turns", "reversals\nper day"), ("beyond", "overshoot\n[1]"),
-        ("apart", "P/D\nimbalance [2]"), ("stray", "off the\nP/D ratio [3]"), ("far", "farthest\n[times]"),
+        ("apart", "P/D\nimbalance [2]"), ("stray", "off P/D\nratio [3]"),
     ]  # fmt: skip
     notes = (
         "[1] instances beyond what the load needs ÷ those needed; [2] mean share of the better supplied "
-        "pool's room that the other one can't match; [3] share of windows, see below"
+        "pool's room that the other one can't match; [3] share of windows, and how many times at most"
     )
     return [
         Table("Against the limits and the bound", against, rows),
         Table("How they move", moving, rows),
         notes,
     ]
+
+
+def _stray(entry: Mapping[str, Any]) -> str:
+    """Return the share of windows off the P/D ratio, and the farthest from it below."""
+    from hs_analysis.report.wording import fixed, percent
+
+    factor = entry.get("pd_stray_factor")
+    return percent(entry.get("pd_stray_ratio")) + (f"\n{fixed(factor, 2)} ×" if factor is not None else "")
 
 
 def _ranged(text: str, inside: str) -> str:

@@ -44,8 +44,8 @@ SAME_SHARE_POINTS = 0.01
 """Shares of violating windows that differ by no more are as good as each other: a policy against what ran, a
 prediction against what was observed [ratio of windows]. Measured on simulated services."""
 
-STRAY_LEAST = 0.01
-"""Share of windows off the P/D ratio from which on it is said what that costs [ratio]. Default of this
+SAME_HOURS = 0.002
+"""Hours of two candidates closer than this are the same: then the safer one is taken [ratio]. Default of this
 project."""
 
 FEWER_HOURS = 0.01
@@ -53,7 +53,3 @@ FEWER_HOURS = 0.01
 
 FEWER_WINDOWS = 0.0005
 """Share of windows less over the SLO that does [ratio]. Default of this project."""
-
-SAME_WINDOWS = 0.0001
-"""Share of windows more over the SLO that counts as none beside hours saved [ratio]. Default of this
-project."""

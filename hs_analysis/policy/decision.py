@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.constants import APART_MAX, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
-from hs_analysis.policy.ratio_costs import moving_gain, stray_cost
+from hs_analysis.policy.ratio_costs import ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
@@ -273,8 +273,7 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
         slo_risk=after.risk(),
         backtested=after.test if after.row else None,
         limits=after.limits,
-        pd_ratio_stray=stray_cost(grounds.replay, grounds.chosen),
-        moving_ratio=moving_gain(grounds.replay),
+        ratio_notes=ratio_notes(grounds.replay, grounds.chosen),
     )
 
 

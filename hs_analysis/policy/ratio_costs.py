@@ -7,13 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hs_analysis.policy.constants import (
-    FEWER_HOURS,
-    FEWER_WINDOWS,
-    SAME_HOURS,
-    SAME_WINDOWS,
-    STRAY_LEAST,
-)
+from hs_analysis.policy.constants import FEWER_HOURS, FEWER_WINDOWS, SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import PolicyReplay, ReplayResult
 
@@ -22,18 +16,26 @@ HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own ru
 
 MOVING = {RATIO_BY_HOUR: "by the hour of the day", RATIO_BY_MIX: "by the observed mix"}
 
+SAME_WINDOWS = FEWER_WINDOWS * SAME_HOURS / FEWER_HOURS
+"""Share of windows as small beside one worth a sentence as hours that count as the same are [ratio]."""
+
+
+def ratio_notes(replay: ReplayResult, chosen: str | None) -> tuple[str, ...]:
+    """Return what there is to say: of counts that stray, and of a moving ratio."""
+    return tuple(text for text in (stray_cost(replay, chosen), moving_gain(replay)) if text)
+
 
 def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
     """Return how far the selected policy's counts stray from the P/D ratio, and what holding it would cost.
 
-    Empty where they stray in less than ``STRAY_LEAST`` of the windows, or nothing holds a ratio to compare
+    Empty where they stray in no more windows than make no difference, or nothing holds a ratio to compare
     with.
     """
     rows, held = _rows(replay), _fixed(replay)
     row = rows.get(chosen or "")
     if row is None or held is None or held.policy not in HELD_BY:
         return ""
-    if row.pd_stray_ratio is None or row.pd_stray_ratio < STRAY_LEAST:
+    if row.pd_stray_ratio is None or row.pd_stray_ratio <= SAME_SHARE_POINTS:
         return ""
     far = "" if row.pd_stray_factor is None else f", {row.pd_stray_factor:.2f} times off at most"
     text = f"prefill ÷ decode of its counts is off the P/D ratio in {row.pd_stray_ratio:.1%} of windows{far}"

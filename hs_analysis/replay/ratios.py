@@ -17,16 +17,13 @@ from hs_analysis.replay.demand import Floats, demands
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import SimulationResult
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.constants import DAY_S, DEMAND_QUANTILE, HOUR_S
+from hs_analysis.schema.constants import DAY_S, DEMAND_QUANTILE, HOUR_S, SUSTAINED_S
 from hs_analysis.schema.names import RATIO_BY_HOUR, RATIO_BY_MIX
 from hs_analysis.schema.results import PdRatio
 
-MIX_OVER_S = 600.0
+MIX_OVER_S = 2 * SUSTAINED_S
 """Time over which the mix is observed [s]. Measured on a simulated service: from five minutes to an hour the
 hours are the same, and ten minutes ask for a third fewer actions than five."""
-
-WITHOUT_INTERVAL = 0.1
-"""Distance of the ratio's ends from its value where it has no interval [ratio]. Default of this project."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ def ratio_range(found: PdRatio) -> RatioRange | None:
     """Return the range of a ratio, a tenth to either side where it has no interval; None without a value."""
     if found.value is None:
         return None
-    near = (found.value * (1.0 - WITHOUT_INTERVAL), found.value * (1.0 + WITHOUT_INTERVAL))
+    near = (0.9 * found.value, 1.1 * found.value)
     low, high = (found.band if found.status == "drifting" else found.ci) or near
     return RatioRange(found.value, low, high)
 

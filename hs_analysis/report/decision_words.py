@@ -61,9 +61,7 @@ def lines(choice: Choice) -> list[str]:
     found = [pool_line(pool) for pool in records(decision.get("pools"))]
     found += [line for line in (hours_line(decision), risk_line(mapping(decision.get("slo_risk")))) if line]
     found += [limit_line(limits)] if (limits := mapping(decision.get("limits"))) else []
-    found += [
-        f"P/D ratio: {text}" for key in ("pd_ratio_stray", "moving_ratio") if (text := decision.get(key))
-    ]
+    found += [f"P/D ratio: {text}" for text in decision.get("ratio_notes") or []]
     return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
 
 

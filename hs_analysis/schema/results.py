@@ -602,18 +602,8 @@ class PolicyReplay:
     pd_imbalance_ratio: Annotated[
         float | None, Field("mean share of the room of one pool that the other can't match", _SHARE)
     ] = None
-    pd_stray_ratio: Annotated[
-        float | None,
-        Field(
-            "windows in which prefill ÷ decode of the counts lies outside the P/D ratio's interval, or band, "
-            "by more than whole instances explain",
-            _SHARE,
-        ),
-    ] = None
-    pd_stray_factor: Annotated[
-        float | None,
-        Field("farthest that prefill ÷ decode of the counts is from the P/D ratio; 2 = twice or half", "×"),
-    ] = None
+    pd_stray_ratio: Annotated[float | None, Field("windows off the P/D ratio's interval", _SHARE)] = None
+    pd_stray_factor: Annotated[float | None, Field("farthest off it, 2 = twice or half", "×")] = None
     slo_violation_s: Annotated[
         float | None, Field("expected time in windows over the SLO; null where slo_violation_ratio is", "s")
     ] = None
@@ -838,9 +828,4 @@ class PolicyDecision:
         Field("what limits of the user's own cost where they held a pool below what its controller wanted",
               absent="no limit was given, or none held a pool in the replay"),
     ] = None  # fmt: skip
-    pd_ratio_stray: Annotated[
-        str, Field("how far its counts stray from the P/D ratio and what holding it would cost; empty = not")
-    ] = ""
-    moving_ratio: Annotated[
-        str, Field("by how much a P/D ratio that moves would beat a fixed one; empty = it would not")
-    ] = ""
+    ratio_notes: Annotated[tuple[str, ...], Field("what the P/D ratio costs, as sentences")] = ()

@@ -26,10 +26,6 @@ SAME_FLAT_ACTIONS = 0.6
 """Actions at flat load that differ by no more count as as many [1/day and pool]: two of those watched in 3.3
 days of a pool. Default of this project."""
 
-SAME_HOURS = 0.002
-"""Hours of two candidates closer than this are the same: then the safer one is taken [ratio]. Default of this
-project."""
-
 SAME_RISK = 0.05
 """By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may
 differ and count as as many: then the one of fewer actions is taken [ratio]. Default of this project."""

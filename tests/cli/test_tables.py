@@ -101,6 +101,7 @@ def test_what_the_first_table_has_no_room_for_is_in_two_more() -> None:
         "policy": "a@prefill+b@decode", "reversals_per_day": 5.08, "overshoot_ratio": 0.2175,
         "pd_imbalance_ratio": None, "unserved_tokens": 4_165_515.2, "vs_hindsight": -0.165,
         "slo_violation_s": 0.2, "slo_violation_tokens": 1234.5,
+        "pd_stray_ratio": 0.1786, "pd_stray_factor": 1.65,
     }  # fmt: skip
     found["replay"]["policies"] = [entry]
     _, against, moving = backtest.replay(found)[:3]
@@ -108,7 +109,8 @@ def test_what_the_first_table_has_no_room_for_is_in_two_more() -> None:
     assert isinstance(moving, Table)
     shown = [against.rows[0][key] for key, _ in [*against.columns, *moving.columns[1:]]]
     assert shown == [
-        "a@prefill\n+b@decode", "−16.5 %", "<1 s", "1,234", "4,165,515", "5.1", "21.8 %", "–"
+        "a@prefill\n+b@decode", "−16.5 %", "<1 s", "1,234", "4,165,515", "5.1", "21.8 %", "–",
+        "17.9 %\n1.65 ×",
     ]  # fmt: skip
     found["replay"]["policies"] = [entry | {"vs_current": 0.034}]
     against = backtest.replay(found)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from replay.services import policy_replay
 
-from hs_analysis.policy.ratio_costs import moving_gain, stray_cost
+from hs_analysis.policy.ratio_costs import moving_gain, ratio_notes, stray_cost
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import PolicyReplay, ReplayResult
 
@@ -77,3 +77,11 @@ def test_the_cheapest_moving_ratio_is_named() -> None:
     assert "by the observed mix" in moving_gain(replay(FIXED, *both))
     assert moving_gain(replay(*both)) == ""
     assert moving_gain(ReplayResult(None, None, {}, both)) == ""
+
+
+def test_the_notes_are_those_that_say_something() -> None:
+    """Straying first, then the moving ratio; nothing where there is nothing."""
+    better = row(RATIO_BY_HOUR, 98.0, 0.001)
+    found = ratio_notes(replay(row("x", 95.0, 0.002, 0.12), FIXED, better), "x")
+    assert [text.partition(" ")[0] for text in found] == ["prefill", "with"]
+    assert ratio_notes(replay(row("x", 95.0, 0.002, 0.01), FIXED), "x") == ()

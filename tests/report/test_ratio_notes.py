@@ -24,7 +24,7 @@ def test_notes_say_what_the_rows_with_a_ratio_are() -> None:
 def test_the_decision_says_what_the_ratio_costs() -> None:
     """One line where counts stray, one where a moving ratio does better; none where there is nothing."""
     decision = {"backtested": ["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]}
-    told = decision | {"pd_ratio_stray": "off in 12%", "moving_ratio": "with a ratio by the hour"}
+    told = decision | {"ratio_notes": ["off in 12%", "with a ratio by the hour"]}
     said = ["P/D ratio: off in 12%", "P/D ratio: with a ratio by the hour"]
     assert lines(Choice(decision=told))[:2] == said
     assert not any(line.startswith("P/D") for line in lines(Choice(decision=decision)))
