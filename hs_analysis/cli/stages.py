@@ -285,7 +285,8 @@ def _ingested(ran: Ran) -> CommandOutput:
 
 EXPORT_HELP = f"""hsa export {_RUN} --target keda
 
-Write the policy as objects of other programs, and list what they could not express."""
+Write the policy as objects of other programs, and list what they could not express. Files for a controller
+that it was not selected for are replayed too: their first line says what the difference costs."""
 
 
 _TARGETS_HELP = "; ".join(f"{name}: {title}" for name, title in EXPORT_TARGETS.items())
@@ -329,9 +330,10 @@ def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
         for loss in entry["losses"]
     ]
     columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
+    first = [f"{entry['target']}, {entry['service']}: {entry['note']}" for entry in found if entry["note"]]
     wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
     return CommandOutput(
-        {"exports": found}, losses, lambda: [*wrote, Table("Not expressed", columns, losses)]
+        {"exports": found}, losses, lambda: [*first, *wrote, Table("Not expressed", columns, losses)]
     )
 
 

@@ -82,6 +82,9 @@ class ExportOptions:
         SHA-256 of policy.yaml, for the header.
     notes
         What the user should know of the expressions; printed above the rules.
+    selected_for
+        For which controller the policy was selected and what it costs to run it with another one: by target,
+        a sentence that is the first line of the target's files and the first of its losses.
     """
 
     namespace: str | None = None
@@ -93,6 +96,7 @@ class ExportOptions:
     kubernetes: tuple[int, int] = (1, 35)
     policy_sha256: str = ""
     notes: tuple[str, ...] = ()
+    selected_for: Mapping[str, str] = field(default_factory=dict)
 
 
 def items(policy: Policy) -> dict[str, Any]:

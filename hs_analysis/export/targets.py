@@ -89,11 +89,17 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     row = TARGETS.get(target)
     if row is None:
         raise UsageError(f"no export target {target!r}", hint=f"one of {', '.join(TARGETS)}")
-    made = row.build(policy, options or ExportOptions())
+    options = options or ExportOptions()
+    made = row.build(policy, options)
+    first = []
     if not policy.recommended:
-        files = {name: comment([NOT_RECOMMENDED]) + text for name, text in made.files.items()}
-        warned = (Loss("recommended", "dropped", NOT_RECOMMENDED), *made.losses)
-        made = Export(made.target, files, warned)
+        first.append(Loss("recommended", "dropped", NOT_RECOMMENDED))
+    if policy.mode != "hold" and (said := options.selected_for.get(target)):
+        first.append(Loss("controller", "approximated", said))
+    if first:
+        lines = comment([loss.text for loss in first])
+        files = {name: lines + text for name, text in made.files.items()}
+        made = Export(made.target, files, (*first, *made.losses))
     for name, text in made.files.items():
         problems = _problems(row, name, text)
         if problems:

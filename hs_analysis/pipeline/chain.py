@@ -75,7 +75,7 @@ def _report(work: Work) -> Outcome:
     return write_report(work)
 
 
-CONTROLLER = (*LIMITS, "target", "beside.current")
+CONTROLLER = (*LIMITS, "target")
 """What selection chooses for, and within which limits: every later stage speaks of the same object."""
 
 STAGES: tuple[Stage, ...] = (

@@ -30,8 +30,8 @@ from hs_analysis.replay.signals import fit_quantile, fit_signals, quantile_of, w
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.frames import label_map
-from hs_analysis.schema.names import CURRENT
-from hs_analysis.schema.results import Derived, PolicyReplay
+from hs_analysis.schema.names import CONTROLLER_TITLES, CURRENT
+from hs_analysis.schema.results import Derived, PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Document, Settings
 
 if TYPE_CHECKING:
@@ -100,6 +100,48 @@ def deployed(
     read = replace(found.scaler, name=policy.controller)
     pools = own.pools if isinstance(own, Autoscaler) else {}
     return Deployed(read, differs=tuple(role for role, one in read.pools.items() if one != pools.get(role)))
+
+
+def selected_for(policy: Policy, headline: str, replay: ReplayResult) -> dict[str, str]:
+    """Return for which controller a policy was selected and what its files for another one cost, by target.
+
+    Parameters
+    ----------
+    policy
+        The policy as policy.yaml holds it.
+    headline
+        Name of the row of the replay that speaks of the policy as selected; empty without one.
+    replay
+        The backtest: the files of the other controllers were replayed in it as they are read back.
+    """
+    rows = {row.policy: row for row in replay.policies}
+    ours = rows.get(headline)
+    others = (replay.calibration.get("deployed") or {}).get("as_others") or {}
+    found = {}
+    for target, title in CONTROLLER_TITLES.items():
+        if target == policy.controller:
+            continue
+        said = others.get(target) or {}
+        theirs = rows.get(str(said.get("policy") or ""))
+        start = f"The policy was selected and replayed for {CONTROLLER_TITLES[policy.controller]}"
+        if ours is None or theirs is None:
+            why = said.get("why_not") or "no part of the history was left to replay it on"
+            found[target] = f"{start}. What {title} makes of it is not known: {why}."
+        else:
+            found[target] = f"{start}. {_difference(title, ours, theirs)}"
+    return found
+
+
+def _difference(title: str, ours: PolicyReplay, theirs: PolicyReplay) -> str:
+    """Return what the file of another controller costs, in a sentence; both were replayed on one window."""
+    in_gpus = ours.gpu_hours is not None and theirs.gpu_hours is not None
+    before, after = ((row.gpu_hours if in_gpus else row.instance_hours) or 0.0 for row in (ours, theirs))
+    hours = f"{after / before - 1:+.1%} {'GPU-hours' if in_gpus else 'instance-hours'}" if before else ""
+    now, then = ours.slo_violation_ratio, theirs.slo_violation_ratio
+    broken = "how often it breaks the SLO is not known"
+    if now is not None and then is not None:
+        broken = f"it breaks the SLO in {then:.2%} of windows against {now:.2%}"
+    return f"This file was replayed as well: {title} needs {hours}, and {broken}."
 
 
 def current_autoscaler(

@@ -84,6 +84,7 @@ from hs_analysis.schema.names import (
     NEUTRAL,
     RATIO_FIXED,
     RECORDED,
+    TRANSLATED,
     UNLIMITED,
 )
 from hs_analysis.schema.results import (
@@ -506,9 +507,10 @@ def _controls(
 ) -> _Controls:
     """Return what is replayed: the selected policy as it is deployed, the files given, today's objects.
 
-    The selected policy stands three times: its object with numbers of the first part, which is the headline;
-    the same with those of the whole window, as the exports hold it, which has seen the test window; and
-    HeteroScale's own rule with the numbers of the first part, which says what the controller can't.
+    The selected policy stands several times: its object with numbers of the first part, the headline; the
+    same with those of the whole window, as the exports hold it, which has seen the test window; and with
+    the numbers of the first part as the files of the other controllers say it, HeteroScale's own rule among
+    them, which says what the controller can't.
     """
     found: dict[str, Control] = {}
     said: dict[str, Any] = {}
@@ -531,10 +533,10 @@ def _controls(
             found[UNLIMITED] = deployed(
                 alike, train, read_derived(work.run, train.service, TRAIN), free, series
             ).control
-        if chosen.controller != "heteroscale":
-            found[NEUTRAL] = control_of(replace(first, controller="heteroscale"))
+        as_others = _as_others(work, first, train, series)
+        found |= as_others.of
         said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
-        said["differs"] = list(headline.differs)
+        said |= {"differs": list(headline.differs)} | as_others.said
         ratios, ratio_rows = ratio_rows_of(work, train, first, chosen)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
@@ -573,6 +575,27 @@ def ratio_rows_of(
     else:
         found = {RATIO_FIXED: control} | found
     return found, {"fixed": fixed, "missing": missing}
+
+
+def _as_others(
+    work: Work | ServiceTask, first: Policy, train: ServiceFrame, series: pl.DataFrame
+) -> _Controls:
+    """Return a policy as the files of the controllers that it was not selected for say it, read back.
+
+    A file that can't be read back, or that nothing is written in, has no row but a reason.
+    """
+    derived = read_derived(work.run, train.service, TRAIN)
+    found: dict[str, Control] = {}
+    others: dict[str, dict[str, str]] = {}
+    for target, row in TRANSLATED.items():
+        if target == first.controller:
+            continue
+        policy = replace(first, controller=target)  # type: ignore[arg-type]
+        read = deployed(policy, train, derived, work.settings, series)
+        others[target] = {"policy": "" if read.why_not else row, "why_not": read.why_not}
+        if not read.why_not:
+            found[row] = read.control
+    return _Controls(found, {"as_others": others})
 
 
 def _fitted(

@@ -16,6 +16,7 @@ from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
 from hs_analysis.pipeline.inputs import is_spooled
+from hs_analysis.pipeline.objects import selected_for
 from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
     POLICY_FILE,
@@ -65,12 +66,15 @@ def export_policies(work: Work) -> Outcome:
     series = tables.read(work.run, "series")
     index = []
     for policy in policies:
+        chosen = chosen_policy(work.run, policy.service)
+        told = selected_for(policy, chosen.policy if chosen else "", read_replay(work.run, policy.service))
         interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
         options = ExportOptions(
             scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
             policy_sha256=sha256,
             notes=tuple(notes.get(policy.service, ())),
             server_address=work.settings.server_address or ExportOptions.server_address,
+            selected_for=told,
         )
         for target in TARGETS:
             made = export(policy, target, options)
@@ -80,7 +84,16 @@ def export_policies(work: Work) -> Outcome:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_text(text, encoding="utf-8")
             losses = [vars(loss) for loss in made.losses]
-            index.append({"service": policy.service, "target": target, "files": paths, "losses": losses})
+            index.append(
+                {
+                    "service": policy.service,
+                    "target": target,
+                    "selected_for": policy.controller,
+                    "note": told.get(target, "") if policy.mode != "hold" else "",
+                    "files": paths,
+                    "losses": losses,
+                }
+            )
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
 

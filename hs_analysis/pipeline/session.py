@@ -26,7 +26,7 @@ from hs_analysis.pipeline.records import changed, from_plain, to_plain
 from hs_analysis.pipeline.runner import Accept, Ran, lock, run_to, sweep
 from hs_analysis.pipeline.stages import Progress, Stage, leading_to
 from hs_analysis.pipeline.tables import PLACES
-from hs_analysis.schema.settings import Beside, Machine, Settings
+from hs_analysis.schema.settings import Beside, ControllerName, Machine, Settings
 from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
 from hs_analysis.store import write_view_database
@@ -94,7 +94,8 @@ def with_given(
 
     A command's own settings count where a stage that it brings up to date depends on them: prices in a
     hsa.toml do not reach the study. Those of one stage (``STAGE_OF``) count for the command of that stage,
-    while the stage is not done, and where the command may change the run.
+    while the stage is not done, and where the command may change the run. Where nobody names a controller,
+    today's objects do by their kind, by the same rule: a replay beside other objects selects nothing anew.
     """
     used = {name for stage in leading_to(target, stages) for name in stage.settings}
     fixed = {name for name, stage in STAGE_OF.items() if stage != target and stage in manifest.stages}
@@ -104,7 +105,19 @@ def with_given(
         if not _is_commands(name)
         or (any(_overlap(name, one) for one in used) and (changes_settings or name not in fixed))
     }
-    return changed(of_run(manifest), counts)
+    after = changed(of_run(manifest), counts)
+    if after.beside.current and counts.get("target") is None and "target" not in manifest.origins:
+        selected = manifest.stages.get("select")
+        kept = None if changes_settings or target == "select" or selected is None else selected.counts
+        return replace(after, target=kept["target"] if kept else _target_by_kind(after))
+    return after
+
+
+def _target_by_kind(settings: Settings) -> ControllerName:
+    """Return the controller that the kind of today's objects names."""
+    from hs_analysis.pipeline.policy_stages import controller_of
+
+    return controller_of(replace(settings, target=None))
 
 
 def differences(

@@ -64,12 +64,12 @@ from hs_analysis.schema.names import (
     DEFAULT_HPA,
     HINDSIGHT,
     IN_SAMPLE,
-    NEUTRAL,
     ORACLE,
     RATIO_ROWS,
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
+    TRANSLATED,
     UNLIMITED,
 )
 from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
@@ -361,7 +361,7 @@ def _run(
     settings: Settings,
 ) -> _Run:
     """Replay policies and all baselines."""
-    ours = {CURRENT, IN_SAMPLE, NEUTRAL, UNLIMITED, *RATIO_ROWS}
+    ours = {CURRENT, IN_SAMPLE, UNLIMITED, *TRANSLATED.values(), *RATIO_ROWS}
     taken = sorted(set(policies) & set(BASELINES) - ours)
     if taken:
         raise UsageError(f"a policy may not be named {taken[0]!r}", hint="that is the name of a baseline")

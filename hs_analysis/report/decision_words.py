@@ -18,12 +18,9 @@ from hs_analysis.report.wording import (
     span,
 )
 from hs_analysis.schema.clock import UTC_NAME
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, UNLIMITED
+from hs_analysis.schema.names import CONTROLLER_TITLES, IN_SAMPLE, NEUTRAL, UNLIMITED
 
 Row = Mapping[str, Any]
-
-TARGETS = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
-"""Controller → its name in an answer."""
 
 LOADS = ("low", "usual", "peak")
 
@@ -47,7 +44,7 @@ def decided(choice: Choice) -> str:
 def target_name(decision: Row) -> str:
     """Return the name of the controller that a policy is for, empty where none is said."""
     target = str(decision.get("target") or "")
-    return TARGETS.get(target, target)
+    return CONTROLLER_TITLES.get(target, target)
 
 
 def lines(choice: Choice) -> list[str]:

@@ -13,12 +13,12 @@ from hs_analysis.schema.names import (
     CURRENT,
     HINDSIGHT,
     IN_SAMPLE,
-    NEUTRAL,
     ORACLE,
     RATIO_ROWS,
     RECORDED,
     STATIC_PEAK,
     TIMETABLE,
+    TRANSLATED,
     UNLIMITED,
 )
 
@@ -26,7 +26,7 @@ Row = Mapping[str, Any]
 
 ORDER = (
     IN_SAMPLE,
-    NEUTRAL,
+    *TRANSLATED.values(),
     UNLIMITED,
     *RATIO_ROWS,
     RECORDED,

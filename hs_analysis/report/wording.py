@@ -9,7 +9,15 @@ from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 from hs_analysis.catalogue import load_catalogue
-from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED, UNLIMITED
+from hs_analysis.schema.names import (
+    IN_SAMPLE,
+    NEUTRAL,
+    RATIO_BY_HOUR,
+    RATIO_BY_MIX,
+    RATIO_FIXED,
+    TRANSLATED,
+    UNLIMITED,
+)
 
 NONE = "–"
 """What stands where a number could not be had; the reason stands beside it."""
@@ -99,6 +107,8 @@ _ROWS = {
     RATIO_FIXED: "P/D ratio fixed",
     RATIO_BY_HOUR: "P/D ratio by hour",
     RATIO_BY_MIX: "P/D ratio by observed mix",
+    TRANSLATED["keda"]: "the policy as KEDA file",
+    TRANSLATED["hpa"]: "the policy as HPA file",
 }
 
 

@@ -18,6 +18,9 @@ EXPORT_TARGETS = {
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
+CONTROLLER_TITLES = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
+"""Controller that a policy can be selected for → its name in a sentence."""
+
 BURST = "burst"
 
 FAULTS = {
@@ -48,6 +51,8 @@ RATIO_ROWS = {
     "minutes needs",
 }
 """Rows that keep a P/D ratio, fixed or moving, and what they are."""
+TRANSLATED = {"keda": "as_keda", "hpa": "as_hpa", "heteroscale": NEUTRAL}
+"""Export target → row of a replay that runs its file of a policy that was selected for another controller."""
 
 AUTOSCALERS = {
     DEFAULT_HPA: "Kubernetes HPA with default behaviour on each pool's own work",
@@ -77,6 +82,8 @@ BASELINES = {
     "target of the export can't say",
     UNLIMITED: "the selected policy without the limits of [bounds]: the difference is what they cost",
     **RATIO_ROWS,
+    TRANSLATED["keda"]: "the selected policy as its KEDA file says it, read back",
+    TRANSLATED["hpa"]: "the selected policy as its HPA file says it, read back",
     **AUTOSCALERS,
 }
 """Rows that stand beside the policies of a replay, and what they are."""

@@ -1,0 +1,43 @@
+"""hsa export for a controller that the policy was not selected for: what it says first, and whence."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+COST = re.compile(
+    r"The policy was selected and replayed for KEDA\. This file was replayed as well: HPA needs "
+    r"[+-]\d+\.\d% (GPU|instance)-hours, and (it breaks the SLO in .* against .*|how often .* is not known)\."
+)
+
+
+def test_an_export_for_another_controller_says_first_what_it_costs(
+    finished: Path, hsa: Callable[..., Any]
+) -> None:
+    """In the output, the objects and the losses; by the row of the backtest that runs the file read back."""
+    done = hsa("export", finished, "--target", "hpa", "-q")
+    first = done.stdout.splitlines()[0]
+    assert first.startswith("hpa, demo/m: ")
+    assert COST.fullmatch(first.removeprefix("hpa, demo/m: "))
+    for path in (finished / "exports" / "hpa").iterdir():
+        text = path.read_text("utf-8")
+        said = json.loads(text)[0]["text"] if path.suffix == ".json" else text.splitlines()[0].strip("# ")
+        assert COST.fullmatch(said), path
+    assert "selected and replayed for KEDA." not in hsa("export", finished, "--target", "keda", "-q").stdout
+    summary = json.loads((finished / "summary.json").read_text("utf-8"))
+    (service,) = summary["services"]
+    rows = {row["policy"]: row for row in service["replay"]["policies"]}
+    (chosen,) = [one["policy"] for one in service["selection"] if one["chosen"]]
+    ratio = rows["as_hpa"]["instance_hours"] / rows[chosen]["instance_hours"] - 1
+    assert f" {ratio:+.1%} " in first
+    assert "as_keda" not in rows
+
+
+def test_the_index_tells_programs_for_which_controller_it_was_selected(finished: Path) -> None:
+    """One entry a target, a sentence where it is another controller's."""
+    index = json.loads((finished / "exports" / "index.json").read_text("utf-8"))
+    assert {one["selected_for"] for one in index} == {"keda"}
+    assert {one["target"] for one in index if one["note"]} == {"hpa", "heteroscale"}
