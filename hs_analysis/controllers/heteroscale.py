@@ -32,17 +32,13 @@ from hs_analysis.controllers.lanes import (
     key_of,
     round_up,
 )
-from hs_analysis.schema.clock import UTC_NAME, wall_clock_s
+from hs_analysis.schema.clock import UTC_NAME, WEEK_MINUTES, minute_of_week, wall_clock_s
 from hs_analysis.schema.constants import DAY_S, HOUR_S
 
 Mode = Literal["metric", "periodic", "hold"]
 
 PAPER = "HeteroScale, arXiv:2508.19559"
 MEASURED = "measured on simulated services, docs/method.md"
-MINUTE_S = 60.0
-WEEK_MINUTES = 7 * 24 * 60
-EPOCH_MINUTE = 3 * 24 * 60
-"""Minute of the week at the Unix epoch, counted from Monday 00:00 UTC: 1970-01-01 was a Thursday."""
 
 
 SLACK_GPUS = 1e-9
@@ -481,9 +477,7 @@ class HeteroScaleBatch(PerLane):
 
     def _planned(self, role: str, fleet: Fleet) -> PoolOrders:
         """Return the count of the minute of the week; where none is planned the pool keeps its own."""
-        shown_s = wall_clock_s(fleet.t_s, self._zone)
-        minute = (shown_s // MINUTE_S + EPOCH_MINUTE).astype(np.int64) % WEEK_MINUTES
-        planned = self._plans[role][minute, np.arange(fleet.lanes)]
+        planned = self._plans[role][minute_of_week(fleet.t_s, self._zone), np.arange(fleet.lanes)]
         known = ~np.isnan(planned)
         count = np.where(known, planned, fleet.desired[role])
         return PoolOrders(count, np.where(known, Why.PLANNED, Why.NO_PLAN), planned)

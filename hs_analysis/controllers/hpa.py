@@ -88,7 +88,8 @@ class Metric:
     Attributes
     ----------
     signal
-        Name of the reading: a pool total for AverageValue and Value, a pool mean for Pods.
+        Name of the reading: a pool total for AverageValue and Value, a pool mean for Pods. Empty where its
+        value is no reading.
     target
         ``averageValue`` per pod, or ``value`` of the whole [unit of the signal].
     kind
@@ -130,7 +131,7 @@ class Hpa:
     @property
     def signals(self) -> tuple[str, ...]:
         """Readings it needs."""
-        own = (metric.signal for metric in self.metrics)
+        own = (metric.signal for metric in self.metrics if metric.signal)
         return (*own, *(other.signal for metric in self.metrics for other in metric.others))
 
     @property
@@ -532,7 +533,8 @@ class HpaBatch:
     @property
     def keys(self) -> tuple[Key, ...]:
         """Readings that they need."""
-        return tuple(dict.fromkeys(key for metric in self.metrics for key in metric.keys(self.role)))
+        reading = [metric for metric in self.metrics if metric.like.signal]
+        return tuple(dict.fromkeys(key for metric in reading for key in metric.keys(self.role)))
 
     @property
     def reach_s(self) -> float:

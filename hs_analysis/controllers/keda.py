@@ -18,11 +18,19 @@ from typing import Literal, Self
 import numpy as np
 
 from hs_analysis.controllers import hpa
-from hs_analysis.controllers.hpa import Hpa, HpaBatch, numbers
+from hs_analysis.controllers.hpa import Hpa, HpaBatch, Metric, numbers
 from hs_analysis.controllers.lanes import Fleet, Floats, Integers, Key, Mask, PoolOrders, Why, documented
+from hs_analysis.schema.clock import UTC_NAME, minute_of_week
 
 DOC = "https://keda.sh/docs/latest/reference/scaledobject-spec/"
 PROMETHEUS_DOC = "https://keda.sh/docs/latest/scalers/prometheus/"
+CRON_DOC = "https://keda.sh/docs/latest/scalers/cron/"
+
+CRON = Metric("", 1.0, averaging_s=0.0)
+"""What the cron triggers of an object ask for together: read off the clock, no reading is behind it."""
+
+NO_CRON = 1.0
+"""Instances that an inactive cron trigger asks for: ``defaultDesiredReplicas`` of KEDA's source."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,8 @@ class Keda:
     )
     ignore_null_values: bool = field(default=True, metadata=documented("", PROMETHEUS_DOC))
     fallback: Fallback | None = field(default=None, metadata=documented("", DOC))
+    plan: tuple[float, ...] = field(default=(), metadata=documented("instances", CRON_DOC))
+    zone: str = field(default=UTC_NAME, metadata=documented("", CRON_DOC))
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -65,7 +75,8 @@ class Keda:
 def structure(parameters: Keda) -> Hashable:
     """Return what ScaledObjects of one batch have in common; they may differ in every other number."""
     behavior = None if parameters.fallback is None else parameters.fallback.behavior
-    return hpa.structure(parameters.hpa), behavior, parameters.idle_replica_count is not None
+    zone = parameters.zone if parameters.plan else ""
+    return hpa.structure(parameters.hpa), behavior, parameters.idle_replica_count is not None, zone
 
 
 class KedaBatch:
@@ -104,6 +115,8 @@ class KedaBatch:
         self.replicas = numbers([one.replicas for one in fallbacks])
         self.failures = np.zeros((len(self.hpa.metrics), len(parameters)))
         self.active_s = np.full(len(parameters), np.nan)
+        self.zone = parameters[0].zone
+        self.plan = np.array([one.plan for one in parameters], float).T  # no rows without cron triggers
 
     @property
     def keys(self) -> tuple[Key, ...]:
@@ -125,12 +138,19 @@ class KedaBatch:
         ):  # fmt: skip
             setattr(taken, name, getattr(self, name)[lanes])
         taken.failures = self.failures[:, lanes]
+        taken.plan = self.plan[:, lanes]
         return taken
 
     def step(self, fleet: Fleet) -> PoolOrders:
         """Ask for the count of every pool."""
         desired = fleet.desired[self.role]
-        values = [metric.read(fleet.scraped, self.role, self.empty) for metric in self.hpa.metrics]
+        read = self.hpa.metrics[:-1] if self.plan.size else self.hpa.metrics
+        values = [metric.read(fleet.scraped, self.role, self.empty) for metric in read]
+        calls = [value > self.activation for value in values]
+        if self.plan.size:
+            planned = self.plan[minute_of_week(fleet.t_s, self.zone), np.arange(fleet.lanes)]
+            calls.append(planned > 0)
+            values.append(np.where(planned > 0, planned, NO_CRON))
         failed = np.isnan(np.array(values))
         if not (self.idles or failed.any()) and ((self.least > 0) & (desired >= self.least)).all():
             # Nothing fails, rests or wakes: the HPA alone decides.
@@ -138,7 +158,7 @@ class KedaBatch:
             return self.hpa.follow(self.hpa.recommend(values, fleet), fleet)
         fallen = self._fallen(failed, desired, fleet.window_s)
         # A trigger that falls back is active; one in error is not, and does not renew the cooldown.
-        active = (np.stack(values) > self.activation).any(axis=0) | fallen.any(axis=0)
+        active = np.any(calls, axis=0) | fallen.any(axis=0)
         error = (failed & ~fallen).any(axis=0)
         wakes = active & ((desired == 0) | (self.idles & (desired < self.least)))
         self.active_s = np.where(

@@ -343,7 +343,7 @@ class AutoscalerBatch(PerLane):
         self._stacks = tuple(_stacked(pools))
         bands = [c.together for c in controls if c.together is not None]
         self._bands = RatioBand.of(bands) if bands else None
-        self._seen = np.zeros(len(controls), bool)
+        self._seen = np.full(len(controls), not self.keys)  # what reads nothing waits for nothing
 
     @property
     def keys(self) -> tuple[Key, ...]:

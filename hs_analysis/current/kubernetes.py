@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import hpa
-from hs_analysis.controllers.keda import Fallback, Keda
+from hs_analysis.controllers.keda import CRON, Fallback, Keda
 from hs_analysis.current.adapter import AskedMetric, external_query, object_query, pods_query
 from hs_analysis.current.documents import Definitions
 from hs_analysis.current.model import Addend, How, Known, MetricRead, name_in
 from hs_analysis.current.queries import QuantileAnswer, Query, read_query
+from hs_analysis.current.schedule import Schedule, read_schedule
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Refused
 
@@ -399,14 +400,17 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
     read, notes = (
         _composed(formula, modifiers, triggers, pool, reader) if formula else _alone(triggers, pool, reader)
     )
-    if not read:
+    timetable = Schedule() if formula else read_schedule(triggers)
+    notes += timetable.notes
+    if not read and not timetable.plan:
         return None, (), tuple(notes)
     metrics = tuple(one.metric for one in read)
+    followed = _for_replay(metrics, pool, each=bool(formula)) + ((CRON,) if timetable.plan else ())
     up, down = _behaviour((advanced.get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}, where)
     if len({(one.active, one.ignored) for one in read}) > 1:
         notes.append("triggers differ in activationThreshold or ignoreNullValues: the first one's are used")
     parameters = Keda(
-        hpa.Hpa(_for_replay(metrics, pool, each=bool(formula)), up=up, down=down),
+        hpa.Hpa(followed, up=up, down=down),
         min_replica_count=_whole(spec, "minReplicaCount", 0, where),
         max_replica_count=_whole(spec, "maxReplicaCount", 100, where),
         idle_replica_count=_whole(spec, "idleReplicaCount", None, where)
@@ -414,9 +418,11 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
         else None,
         polling_interval_s=float(_whole(spec, "pollingInterval", 30, where)),
         cooldown_period_s=float(_whole(spec, "cooldownPeriod", 300, where)),
-        activation_threshold=read[0].active,
-        ignore_null_values=read[0].ignored,
+        activation_threshold=read[0].active if read else 0.0,
+        ignore_null_values=read[0].ignored if read else True,
         fallback=_fallback(spec.get("fallback"), notes, where),
+        plan=timetable.plan,
+        zone=timetable.zone,
     )
     return parameters, metrics, tuple(notes)
 
@@ -431,7 +437,8 @@ def left_out(body: Mapping[str, Any], is_hpa: bool, read: int) -> int:
     modifiers = (spec.get("advanced") or {}).get("scalingModifiers") or {}
     if read and not is_hpa and modifiers.get("formula"):
         return sum(1 for trigger in triggers if trigger.get("type") in _RESOURCES)
-    return len(triggers) - read
+    cron = 0 if is_hpa or modifiers.get("formula") else read_schedule(triggers).read
+    return len(triggers) - read - cron
 
 
 @dataclass(frozen=True)
@@ -450,6 +457,8 @@ def _alone(
     read, notes = [], []
     for number, trigger in enumerate(triggers):
         metadata = trigger.get("metadata") or {}
+        if trigger.get("type") == "cron":
+            continue  # a schedule of its own
         found = _query_of(trigger, pool, reader)
         said: tuple[str, ...] = (found,) if isinstance(found, str) else ()
         if isinstance(found, Query):
@@ -568,7 +577,7 @@ def _not_held(kind: str) -> str:
     if kind in _RESOURCES:
         return f"type {kind}: the {kind} use of pods is not in this history"
     if kind == "cron":
-        return "type cron: a schedule is not in this history and is not replayed"
+        return "type cron: a schedule in a formula is not replayed"
     return f"type {kind or 'missing'}: what it counts is not in this history"
 
 

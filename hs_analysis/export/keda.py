@@ -14,6 +14,7 @@ from hs_analysis.errors import ContractError
 from hs_analysis.export import kubernetes, model, rules
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
 from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
+from hs_analysis.policy.controls import AT_ONCE, timetable_pools
 from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS, cron_entries
 
@@ -140,22 +141,19 @@ def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
             "its clock in the night an entry that ends then ends up to an hour later",
         )
     )
-    objects, covered = [], set()
-    for role in ("prefill", "decode"):
-        triggers = cron_triggers(cron_entries(policy), role)
-        if not triggers:
-            continue
-        covered.add(role)
-        bounds = policy.bounds.get(role)
+    scaling, lost = kubernetes.behavior_of(*AT_ONCE, options.kubernetes, "periodic")
+    entries, pools, objects = cron_entries(policy), timetable_pools(policy), []
+    for role, scaler in pools.items():
         spec = {
             "scaleTargetRef": kubernetes.scaled_object(policy, role, options),
             # Never left out: KEDA's own minimum is 0.
-            "minReplicaCount": bounds.min if bounds else 1,
-            **({"maxReplicaCount": bounds.max} if bounds else {}),
-            "triggers": triggers,
+            "minReplicaCount": scaler.min_replica_count,
+            **({"maxReplicaCount": scaler.max_replica_count} if role in policy.bounds else {}),
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": scaling}},
+            "triggers": cron_triggers(entries, role),
         }
         objects.append(kubernetes.manifest(policy, role, options, KIND, spec))
-    return objects, [], losses + kubernetes.unsized(policy, covered)
+    return objects, [], losses + lost + kubernetes.unsized(policy, set(pools))
 
 
 def _trigger_name(signal: str) -> str:

@@ -119,7 +119,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
-        ("seed", "draws", *NUMBERS, *LIMITS, "target", "reading", "prices", "beside"),
+        ("seed", "draws", *NUMBERS, *CONTROLLER, "policy_mode", "reading", "prices", "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
     Stage(

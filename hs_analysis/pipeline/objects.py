@@ -84,21 +84,24 @@ def deployed(
     """
     policy = rounded(policy)
     own = control_of(policy)
-    if policy.mode != "metric":
-        return Deployed(own, f"a policy in mode {policy.mode} follows no metric")
+    if policy.mode == "hold":
+        return Deployed(own, "a policy on hold has no object")
     if policy.controller == "heteroscale":
         return Deployed(control_of(load(dump(policy))))
     files = export(policy, policy.controller, ExportOptions(scrape_interval_s=interval_s)).files
     texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
+    pools = own.pools if isinstance(own, Autoscaler) else {}
+    if policy.mode == "periodic" and not pools:
+        return Deployed(own, "it keeps no timetable")
+    wanted = policy.sized_roles if policy.mode == "metric" else tuple(pools)
     try:
         found = current_autoscaler(texts, frame, derived, settings, series)
     except HsError as error:
         return Deployed(own, str(error))
-    if found.scaler is None or set(found.scaler.pools) != set(policy.sized_roles):
+    if found.scaler is None or set(found.scaler.pools) != set(wanted):
         notes = "; ".join(found.notes) or "no object could be written"
         return Deployed(own, notes)
     read = replace(found.scaler, name=policy.controller)
-    pools = own.pools if isinstance(own, Autoscaler) else {}
     return Deployed(read, differs=tuple(role for role, one in read.pools.items() if one != pools.get(role)))
 
 

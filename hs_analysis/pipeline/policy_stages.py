@@ -54,7 +54,7 @@ from hs_analysis.policy.decision import (
 )
 from hs_analysis.policy.ratio_costs import stray_cost
 from hs_analysis.policy.rounding import rounded
-from hs_analysis.policy.timetable import periodic_policy
+from hs_analysis.policy.timetable import periodic_policy, planned_roles
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.policy.waiting import QUEUE, with_waiting
 from hs_analysis.replay import (
@@ -82,6 +82,7 @@ from hs_analysis.schema.names import (
     DEFAULT_HPA,
     IN_SAMPLE,
     NEUTRAL,
+    PERIODIC,
     RATIO_FIXED,
     RECORDED,
     TRANSLATED,
@@ -313,6 +314,18 @@ def chosen_policy(folder: Path, service: str) -> Chosen | None:
     return None
 
 
+def headline_of(folder: Path, policy: Policy) -> str:
+    """Return the row of the backtest that speaks of a policy as it is written; empty where none does.
+
+    A timetable has none where only the whole window makes one.
+    """
+    chosen = chosen_policy(folder, policy.service)
+    said = read_replay(folder, policy.service).calibration.get("deployed") or {}
+    if policy.mode == "periodic":
+        return PERIODIC if said.get("policy") == PERIODIC else ""
+    return chosen.policy if chosen else ""
+
+
 def fault_rows(work: Work, names: Sequence[str], doubted: Collection[str] = ()) -> list[dict[str, Any]]:
     """Replay the policies of the replay, and the autoscalers beside them, under faults on the test window.
 
@@ -415,10 +428,12 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         )
     ]
     found = outcome.result
-    told = None if current is None else _told(task, frame, current, outcome, apart, doubt)
+    name = str(controls.said.get("policy") or "")
+    told = None if current is None else _told(task, frame, current, outcome, apart, doubt, name)
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
-    known |= {"deployed": controls.said, "under_faults": _under_faults(task, test, train, derived, named)}
+    under = _under_faults(task, test, train, derived, {name: named[name]} if name in named else {})
+    known |= {"deployed": controls.said, "under_faults": under}
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
@@ -440,13 +455,12 @@ def _under_faults(
 ) -> dict[str, Any]:
     """Return how often faults and bursts break the SLO on the test window: of the headline and a default HPA.
 
-    Empty without a policy that was fitted on the first part.
+    ``controls`` holds the headline alone; empty without a policy that was fitted on the first part.
     """
-    chosen = chosen_policy(task.run, test.service)
-    if chosen is None or chosen.policy not in controls:
+    if not controls:
         return {}
-    shares = fault_means(test, train, derived, {chosen.policy: controls[chosen.policy]}, task.settings)
-    return {"policy": shares.get(chosen.policy), DEFAULT_HPA: shares.get(DEFAULT_HPA)}
+    shares = fault_means(test, train, derived, controls, task.settings)
+    return {"policy": shares.get(next(iter(controls))), DEFAULT_HPA: shares.get(DEFAULT_HPA)}
 
 
 def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
@@ -510,7 +524,8 @@ def _controls(
     The selected policy stands several times: its object with numbers of the first part, the headline; the
     same with those of the whole window, as the exports hold it, which has seen the test window; and with
     the numbers of the first part as the files of the other controllers say it, HeteroScale's own rule among
-    them, which says what the controller can't.
+    them, which says what the controller can't. Where a timetable was asked for and the first part makes one,
+    that is the headline, and the policy by metrics stands beside it.
     """
     found: dict[str, Control] = {}
     said: dict[str, Any] = {}
@@ -519,25 +534,27 @@ def _controls(
     chosen = chosen_policy(work.run, train.service)
     if chosen is not None and chosen.fit == TRAIN:
         series = tables.read(work.run, "series")
-        first = _fitted(work, train, TRAIN, chosen, series)
-        headline = deployed(first, train, read_derived(work.run, train.service, TRAIN), work.settings, series)
-        found[chosen.policy] = headline.control
-        written = deployed(
-            _fitted(work, frame, WHOLE, chosen, series), frame, read_derived(work.run, train.service),
-            work.settings, series,
-        )  # fmt: skip
-        found[IN_SAMPLE] = written.control
+        first = by_metrics = _fitted(work, train, TRAIN, chosen, series)
+        whole = _fitted(work, frame, WHOLE, chosen, series)
+        derived = read_derived(work.run, train.service, TRAIN)
+        headline = deployed(first, train, derived, work.settings, series)
+        found[chosen.policy], name = headline.control, chosen.policy
+        planned = in_mode(first, train, derived, work.settings)
+        if planned.mode == "periodic":
+            headline = deployed(planned, train, derived, work.settings, series)
+            first, name, found = planned, PERIODIC, {PERIODIC: headline.control, **found}
+        of_whole = read_derived(work.run, train.service)
+        written = in_mode(whole, frame, of_whole, work.settings)
+        found[IN_SAMPLE] = deployed(written, frame, of_whole, work.settings, series).control
         if has_limits(work.settings):
             free = without_limits(work.settings)
-            alike = _fitted(work, train, TRAIN, chosen, series, free)
-            found[UNLIMITED] = deployed(
-                alike, train, read_derived(work.run, train.service, TRAIN), free, series
-            ).control
+            alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, derived, free)
+            found[UNLIMITED] = deployed(alike, train, derived, free, series).control
         as_others = _as_others(work, first, train, series)
         found |= as_others.of
-        said = {"target": chosen.controller, "read_back": not headline.why_not, "why_not": headline.why_not}
-        said |= {"differs": list(headline.differs)} | as_others.said
-        ratios, ratio_rows = ratio_rows_of(work, train, first, chosen)
+        said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
+        said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
+        ratios, ratio_rows = ratio_rows_of(work, train, by_metrics, chosen)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
@@ -644,8 +661,12 @@ def _told(
     outcome: ReplayOutcome,
     apart: Sequence[Mapping[str, Any]],
     doubt: Withheld | None,
+    headline: str,
 ) -> dict[str, Any]:
-    """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window."""
+    """Set today's objects beside the policy as policy.yaml will hold it: fitted on the whole window.
+
+    What is compared is its row ``headline`` of the replay.
+    """
     primaries, _ = policy_primaries(work.run, frame.service)
     verdicts, derived = read_verdicts(work.run, frame.service), read_derived(work.run, frame.service)
     advised = build_policy(frame, derived, verdicts, primaries, work.settings, {}, {})
@@ -656,7 +677,7 @@ def _told(
         advised,
         derived,
         outcome.result.policies,
-        chosen.policy if chosen else None,
+        headline or None,
         apart,
         doubt,
     )
@@ -736,6 +757,8 @@ def write_policies(work: Work) -> Outcome:
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
         made = _as_chosen(made, chosen, frame, series, work.settings)
         made = in_mode(made, frame, derived, work.settings)
+        note = _replay_note(read_replay(work.run, frame.service), _headline(work, made))
+        made = replace(made, replay=dict(note))
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
         decision = decide_on(replace(grounds, unserved_instances=count), _consequences(work, frame, made))
@@ -759,6 +782,9 @@ def in_mode(policy: Policy, frame: ServiceFrame, derived: Derived, settings: Set
     """
     if settings.policy_mode == "metric":
         return policy
+    if policy.controller == "hpa":
+        why = "an HPA keeps no timetable: select for keda or heteroscale (hsa select RUN --target keda)"
+        return replace(policy, refusals=(*policy.refusals, f"no_timetable: {why}"))
     zone = settings.reading.tz or UTC_NAME
     entries = day_plan_of(frame, derived, settings, zone)
     if isinstance(entries, str):
@@ -767,9 +793,6 @@ def in_mode(policy: Policy, frame: ServiceFrame, derived: Derived, settings: Set
 
 
 def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, Any]:
-    replay = read_replay(work.run, frame.service)
-    chosen = chosen_policy(work.run, frame.service)
-    row = next((policy for policy in replay.policies if chosen and policy.policy == chosen.policy), None)
     units = series.filter(
         (pl.col("service") == frame.service) & pl.col("emitter_role").is_in(list(frame.pools))
     )["unit_kind"].drop_nulls()
@@ -779,18 +802,23 @@ def _meta(work: Work, frame: ServiceFrame, series: pl.DataFrame) -> dict[str, An
         "run": work.run_id,
         "tool_version": hs_analysis.__version__,
         "unit": "group" if units.len() and (units == "group").sum() > units.len() / 2 else "pod",
-        "replay": _replay_note(replay, row),
     }
+
+
+def _headline(work: Work, policy: Policy) -> PolicyReplay | None:
+    """Return the row of the backtest that speaks of a policy."""
+    name = headline_of(work.run, policy)
+    return next((row for row in read_replay(work.run, policy.service).policies if row.policy == name), None)
 
 
 def _grounds(
     work: Work, frame: ServiceFrame, policy: Policy, derived: Derived, entry: Mapping[str, Any]
 ) -> Grounds:
-    chosen, (_, same) = chosen_policy(work.run, frame.service), policy_primaries(work.run, frame.service)
+    name, (_, same) = headline_of(work.run, policy), policy_primaries(work.run, frame.service)
     span_s, weekday_s = recorded_weekdays(frame.seconds(), frame.window_s)
     first = read_derived(work.run, frame.service, TRAIN)
     return Grounds(
-        policy, derived, first, chosen.policy if chosen else None, same,
+        policy, derived, first, name or None, same or policy.mode == "periodic",
         read_replay(work.run, frame.service), work.settings.slo, frame.kind,
         tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
     )  # fmt: skip
@@ -798,13 +826,14 @@ def _grounds(
 
 def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequences:
     """Return what applying a policy would change, from the row that is the headline."""
-    replay, chosen = read_replay(work.run, frame.service), chosen_policy(work.run, frame.service)
+    replay = read_replay(work.run, frame.service)
     timeline = tables.read(work.run, "timeline").filter(pl.col("service") == frame.service)
-    name = chosen.policy if chosen else ""
+    name = headline_of(work.run, policy)
+    signals = " + ".join(f"{p.signal}@{p.role}" for p in policy.primaries)
     return Consequences(
         target=policy.controller,
-        metric=" + ".join(f"{p.signal}@{p.role}" for p in policy.primaries),
-        pools=pool_counts(timeline, name, policy.sized_roles),
+        metric="timetable" if policy.mode == "periodic" else signals,
+        pools=pool_counts(timeline, name, planned_roles(policy.periodic) or policy.sized_roles),
         row=next((row for row in replay.policies if row.policy == name), None),
         recorded=next((row for row in replay.policies if row.policy == RECORDED), None),
         under_faults=replay.calibration.get("under_faults") or {},

@@ -21,6 +21,7 @@ from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
     POLICY_FILE,
     chosen_policy,
+    headline_of,
     policy_primaries,
     read_decision,
     read_drivers,
@@ -66,8 +67,7 @@ def export_policies(work: Work) -> Outcome:
     series = tables.read(work.run, "series")
     index = []
     for policy in policies:
-        chosen = chosen_policy(work.run, policy.service)
-        told = selected_for(policy, chosen.policy if chosen else "", read_replay(work.run, policy.service))
+        told = selected_for(policy, headline_of(work.run, policy), read_replay(work.run, policy.service))
         interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
         options = ExportOptions(
             scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
@@ -139,15 +139,15 @@ def _summary(work: Work) -> dict[str, Any]:
     warnings += _input_warnings(work)
     if work.settings.excluded:
         warnings.append(summary.excluded_warning(work.settings.excluded))
+    policies, _ = _policies(work.run)
     for entry in read_entries(work.run):
         name = entry["service"]
         derived, replay = read_derived(work.run, name), read_replay(work.run, name)
         services.append(_service(work.run, entry, derived, replay))
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
-        warnings += summary.replay_warnings(
-            name, replay, chosen.policy if chosen else None, work.settings.slo
-        )
+        headline = next((headline_of(work.run, one) for one in policies if one.service == name), "")
+        warnings += summary.replay_warnings(name, replay, headline or None, work.settings.slo)
         if not policy_primaries(work.run, name)[1]:
             warnings.append(summary.replaced_warning(name))
         if chosen and chosen.fit == WHOLE:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.controllers.heteroscale import LatencyGuard, PoolRule, RatioUpkeep
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric, Operand, RatePolicy, Rules
-from hs_analysis.controllers.keda import Fallback, Keda
+from hs_analysis.controllers.keda import CRON, Fallback, Keda
 from hs_analysis.policy.limits import SETTING
 from hs_analysis.policy.model import Bounds, Cooldown, Guard, Hysteresis, Policy, Primary
-from hs_analysis.policy.timetable import cron_entries, weekly_plan
+from hs_analysis.policy.timetable import cron_entries, largest_plan, weekly_plan
 from hs_analysis.schema.clock import UTC_NAME
 
 ROLES = ("prefill", "decode", "mixed")
@@ -32,6 +30,9 @@ PERIOD_MAX_S, STABILISATION_MAX_S = 1800, 3600
 FAILURES = 3
 """Failed queries in a row before KEDA's fallback holds the pool, the value of KEDA's own examples."""
 
+AT_ONCE = (Rules(0.0, SCALE_UP.policies, tolerance=0.0), Rules(0.0, SCALE_DOWN.policies, tolerance=0.0))
+"""Rules up and down of a pool that follows a timetable."""
+
 UNBOUNDED = Bounds(1, 100)
 """Bounds of a pool of an autoscaler that the policy gives none [instances]."""
 
@@ -45,7 +46,7 @@ def control_of(policy: Policy) -> Autoscaler | HeteroScale:
     if policy.controller == "heteroscale":
         return _heteroscale(policy)
     if policy.mode == "periodic" and policy.controller == "keda":
-        return _cron(policy)
+        return Autoscaler(policy.controller, timetable_pools(policy))
     pools: dict[str, Hpa | Keda] = {}
     if policy.mode == "metric":
         for sized in _sized(policy):
@@ -135,19 +136,24 @@ def _guard(guard: Guard) -> LatencyGuard:
     return LatencyGuard(guard.signal, guard.role, guard.slo_s, tiers)
 
 
-def _cron(policy: Policy) -> HeteroScale:
-    """Return planned counts as KEDA's cron triggers give them: the largest entry, else the minimum."""
-    plan = {}
+def timetable_pools(policy: Policy) -> dict[str, Keda]:
+    """Return the ScaledObjects whose cron triggers hold a timetable: the largest entry, else the minimum.
+
+    Nothing is to be smoothed, so that there is no tolerance and no wait before a count that shrinks.
+    """
+    entries = cron_entries(policy)
+    pools: dict[str, Keda] = {}
     for role in ROLES:
-        counts = [weekly_plan((entry,), role) for entry in cron_entries(policy)]
-        planned = np.fmax.reduce(counts) if counts else np.array([math.nan])
-        if not np.isnan(planned).all():
-            least = (policy.bounds.get(role) or UNBOUNDED).min
-            plan[role] = tuple(np.where(np.isnan(planned), least, planned).tolist())
-    apart = replace(policy, gpus=None)  # each object holds a maximum of its own
-    return HeteroScale(
-        {role: _pool(apart, role) for role in plan}, mode="periodic", plan=plan, zone=_zone(policy)
-    )
+        if plan := largest_plan(entries, role):
+            bounds = policy.bounds.get(role, UNBOUNDED)
+            pools[role] = Keda(
+                Hpa((CRON,), up=AT_ONCE[0], down=AT_ONCE[1]),
+                min_replica_count=bounds.min,
+                max_replica_count=bounds.max,
+                plan=plan,
+                zone=_zone(policy),
+            )
+    return pools
 
 
 def _zone(policy: Policy) -> str:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.policy.model import Bounds, PeriodicEntry, Policy
-from hs_analysis.schema.clock import DAY_MINUTES, repeated_times, skipped_times, wall_clock_s
+from hs_analysis.schema.clock import DAY_MINUTES, WEEK_MINUTES, repeated_times, skipped_times, wall_clock_s
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_S = 86_400
 DAY_HOURS = 24
-WEEK_MINUTES = 7 * DAY_MINUTES
 EPOCH_WEEKDAY = 3
 """1970-01-01 was a Thursday."""
 
@@ -68,6 +67,21 @@ def weekly_plan(entries: Sequence[PeriodicEntry], role: str) -> NDArray[np.float
         for day in days:
             plan[(day * DAY_MINUTES + span) % WEEK_MINUTES] = math.nan if count is None else count
     return plan
+
+
+def planned_roles(entries: Sequence[PeriodicEntry]) -> tuple[str, ...]:
+    """Return the roles that a timetable has counts of."""
+    roles = ("prefill", "decode")
+    return tuple(role for role in roles if any(getattr(one, role) is not None for one in entries))
+
+
+def largest_plan(entries: Sequence[PeriodicEntry], role: str) -> tuple[float, ...]:
+    """Return the largest count of a role among the entries that hold, for each minute of the week; 0 = none.
+
+    As KEDA takes cron triggers; empty where no entry names the role.
+    """
+    plans = [plan for one in entries if not np.isnan(plan := weekly_plan((one,), role)).all()]
+    return tuple(np.nan_to_num(np.fmax.reduce(plans)).tolist()) if plans else ()
 
 
 def periodic_policy(policy: Policy, entries: Sequence[PeriodicEntry], tz: str) -> Policy:

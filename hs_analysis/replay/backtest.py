@@ -55,6 +55,7 @@ from hs_analysis.replay.score import (
 from hs_analysis.replay.signals import work_signal
 from hs_analysis.replay.simulate import Control, Run, Schedule, SimulationResult, simulate_all, timeline
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import DECILES
 from hs_analysis.schema.frames import TIMELINE, empty
 from hs_analysis.schema.names import (
@@ -370,7 +371,7 @@ def _run(
     parts = taking_over(demands(frame, model.pools), history)
     static = static_peak(history, model)
     field, not_expressed = _autoscalers(history, model, derived, settings)
-    entries = day_plan(history, model)
+    entries = day_plan(history, model, settings.reading.tz or UTC_NAME)
 
     def controls(part: DemandTrace) -> dict[str, Control]:
         found: dict[str, Control] = {**policies, STATIC_PEAK: constant(static, part)}

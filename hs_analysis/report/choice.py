@@ -70,7 +70,8 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
     document = policy_document(policy_yaml)
     spec = mapping(document.get("spec"))
     chosen = next((row for row in records(service.get("selection")) if row.get("chosen")), {})
-    replay = records(mapping(service.get("replay")).get("policies"))
+    backtest = mapping(service.get("replay"))
+    replay = records(backtest.get("policies"))
     name = str(chosen.get("policy") or "")
     filed, selected = _filed(spec), _selected_primaries(chosen)
     other = bool(filed and name) and filed != selected
@@ -80,11 +81,17 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
         mode=str(spec.get("mode") or ""),
         backtested=name if other else "",
         decision=mapping(service.get("decision")),
-        selected=_selected(replay, name),
+        selected=_selected(replay, headline_of(backtest) or name),
         recorded=_named(replay, RECORDED),
         static_peak=_named(replay, STATIC_PEAK),
         spec=spec,
     )
+
+
+def headline_of(backtest: Mapping[str, Any]) -> str:
+    """Return the row of a backtest that the decision speaks of, empty where it does not say."""
+    said = mapping(mapping(backtest.get("calibration")).get("deployed"))
+    return str(said.get("policy") or "")
 
 
 def primary_thresholds(service: Mapping[str, Any], choice: Choice) -> list[Mapping[str, Any]]:

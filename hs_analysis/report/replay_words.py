@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hs_analysis.report.choice import mapping, records
+from hs_analysis.report.choice import headline_of, mapping, records
 from hs_analysis.report.decision_words import object_notes
 from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
 from hs_analysis.schema.names import (
@@ -57,7 +57,8 @@ def in_order(rows: Sequence[Row], service: Row) -> list[Row]:
     """Return the rows of a backtest: the selected policy, other policies, then the baselines."""
     chosen = next((r.get("policy") for r in records(service.get("selection")) if r.get("chosen")), None)
     own = [r.get("policy") for r in rows if r.get("policy") not in BASELINES]
-    first = [*([chosen] if chosen else []), *own, *ORDER]
+    headline = headline_of(mapping(service.get("replay")))
+    first = [*([headline] if headline else []), *([chosen] if chosen else []), *own, *ORDER]
     return sorted(rows, key=lambda r: first.index(r["policy"]) if r.get("policy") in first else len(first))
 
 

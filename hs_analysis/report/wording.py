@@ -12,6 +12,7 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.schema.names import (
     IN_SAMPLE,
     NEUTRAL,
+    PERIODIC,
     RATIO_BY_HOUR,
     RATIO_BY_MIX,
     RATIO_FIXED,
@@ -101,6 +102,7 @@ def policy_name(policy: str) -> str:
 
 
 _ROWS = {
+    PERIODIC: "timetable of the policy",
     IN_SAMPLE: "exported numbers (in sample)",
     NEUTRAL: "HeteroScale's own rule (neutral)",
     UNLIMITED: "without your limits",

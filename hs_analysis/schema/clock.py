@@ -13,6 +13,10 @@ UTC_NAME = "UTC"
 QUARTER_S = 900.0
 """Clocks change at whole quarters of an hour [s]."""
 DAY_MINUTES = 1440
+WEEK_MINUTES = 7 * DAY_MINUTES
+MINUTE_S = 60.0
+EPOCH_MINUTE = 3 * DAY_MINUTES
+"""Minute of the week at the Unix epoch, counted from Monday 00:00 UTC: 1970-01-01 was a Thursday."""
 
 
 def wall_clock_s(t_s: ArrayLike, zone: str) -> NDArray[np.float64]:
@@ -33,6 +37,13 @@ def wall_clock_s(t_s: ArrayLike, zone: str) -> NDArray[np.float64]:
     offsets = np.array([_offset_s(float(quarter * QUARTER_S), zone) for quarter in quarters])
     shown: NDArray[np.float64] = moments + offsets[places].reshape(moments.shape)
     return shown
+
+
+def minute_of_week(t_s: ArrayLike, zone: str) -> NDArray[np.int64]:
+    """Return the minute of the week, from Monday 00:00, that a zone's clock shows at moments [Unix s]."""
+    shown = wall_clock_s(t_s, zone) // MINUTE_S + EPOCH_MINUTE
+    found: NDArray[np.int64] = shown.astype(np.int64) % WEEK_MINUTES
+    return found
 
 
 def skipped_times(zone: str, year: int) -> tuple[tuple[int, int], ...]:

@@ -51,6 +51,9 @@ RATIO_ROWS = {
     "minutes needs",
 }
 """Rows that keep a P/D ratio, fixed or moving, and what they are."""
+PERIODIC = "periodic"
+"""Row of the policy that was asked for as a timetable (``--mode periodic``): it is the headline then."""
+
 TRANSLATED = {"keda": "as_keda", "hpa": "as_hpa", "heteroscale": NEUTRAL}
 """Export target → row of a replay that runs its file of a policy that was selected for another controller."""
 
@@ -69,8 +72,9 @@ BASELINES = {
     STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
     "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
     RECORDED: "the instances that ran",
-    TIMETABLE: "at each hour of the day (UTC) what the highest 5-min load in that hour of the training "
-    "window needs at the target, asked for a start-up time before: HeteroScale's periodic policy",
+    TIMETABLE: "at each hour of the day, by the clock of --tz (else UTC), what the highest 5-min load of the "
+    "hour in the training window needs at the target, asked for a start-up time before: HeteroScale's "
+    "periodic policy",
     ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
     "it knows the future, no policy can",
     HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "

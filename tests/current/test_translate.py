@@ -383,7 +383,6 @@ def test_a_sum_of_two_metrics_is_told_no_target_of_one():
 SCALERS = {
     "nats-jetstream": "what it counts", "kafka": "what it counts", "redis": "what it counts",
     "aws-sqs-queue": "what it counts", "memory": "the memory use of pods", "cpu": "the cpu use of pods",
-    "cron": "a schedule",
 }  # fmt: skip
 
 
