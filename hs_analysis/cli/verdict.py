@@ -192,8 +192,17 @@ def _backtest(choice: Choice) -> str:
     return f"{of}{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
 
 
+def _clock(choice: Choice) -> str:
+    """Return how many entries a timetable has, and by the clock of which zone."""
+    entries = choice.spec.get("periodic") or []
+    zones = dict.fromkeys(str(one.get("zone") or "UTC") for one in entries)
+    return f"{len(entries)} entries by the clock of {' and '.join(zones)}"
+
+
 def _selected(choice: Choice) -> str:
     if choice.mode == "hold":
         return "hold: keep the counts as they are"
+    if choice.mode == "periodic":
+        return f"a timetable ({_clock(choice)}); no signal sizes a pool"
     name = choice.policy or " + ".join(f"{signal}@{role}" for signal, role in choice.primaries)
     return name or "none"

@@ -11,11 +11,19 @@ from typing import Any
 
 import altair as alt
 
-from hs_analysis.report.chart_templates import BEST, FAILS, HERE, LOAD, LONE, NEAR, OTHER
+from hs_analysis.report.chart_templates import (
+    BEST,
+    FAILS,
+    FRONT_KINDS,
+    HEIGHT_PX,
+    HERE,
+    LOAD,
+    LONE,
+    NEAR,
+    OTHER,
+)
 
 Layers = alt.LayerChart | alt.FacetChart
-
-HEIGHT_PX = 240
 
 # Labels of a time axis by what a tick falls on; UTC, 24 hours.
 CLOCK = {
@@ -342,6 +350,45 @@ def sweep() -> Layers:
     return alt.layer(*lines, dots)
 
 
+def front() -> Layers:
+    """Hours against windows over the limit: a dot each, a whisker up to the share under faults."""
+    base = alt.Chart(csv_rows(hours="number", violations="number", faults="number", lift="number"))
+    x = alt.X(
+        "hours:Q", axis=alt.Axis(title="@X@", format="%", **ROOM), scale=alt.Scale(zero=False, padding=20)
+    )
+    axis, scale = alt.Axis(title="@Y@", format=".2~%"), alt.Scale(type="sqrt", domainMin=0)
+    y = alt.Y("violations:Q", axis=axis, scale=scale)
+    legend = alt.Legend(symbolType="circle", symbolStrokeWidth=1.5, columns=3)
+    kinds = list(FRONT_KINDS)
+    colours = ["var(--c-decode)", "var(--c-load)", "var(--c-service)", "var(--ink)", "var(--c-good)"]
+    colour = alt.Color("kind:N", scale=alt.Scale(domain=kinds, range=colours), legend=legend)
+    shapes = ["diamond", "cross", "circle", "square", "triangle-up"]
+    shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds, range=shapes), legend=legend)
+    tips = [
+        alt.Tooltip("policy:N"),
+        alt.Tooltip("hours:Q", title="hours, of those recorded", format=".1%"),
+        alt.Tooltip("violations:Q", title="windows over limit", format=".2%"),
+        alt.Tooltip("faults:Q", title="under faults", format=".2%"),
+    ]
+    struck = base.transform_filter("isValid(datum.faults)")
+    whiskers = struck.mark_rule(opacity=0.6).encode(x=x, y=y, y2="faults:Q", color=colour)
+    ends = struck.mark_tick(orient="horizontal", width=9, thickness=1.5).encode(
+        x=x, y=alt.Y("faults:Q", axis=axis, scale=scale), color=colour
+    )
+    dots = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x=x, y=y, color=colour, shape=shape, tooltip=tips
+    )
+    lifted = alt.ExprRef("-8 - datum.lift")
+    written = base.mark_text(dy=lifted, color="var(--ink)", fontSize=11, align="left", dx=6)
+    turned = base.mark_text(dy=lifted, color="var(--ink)", fontSize=11, align="right", dx=-6)
+    right, left = (
+        one.transform_filter(f"datum.side == '{side}'")
+        for one, side in ((written, "right"), (turned, "left"))
+    )
+    labels = [one.encode(x=x, y=y, text="label:N") for one in (right, left)]
+    return alt.layer(whiskers, ends, dots, *labels)
+
+
 KINDS: dict[str, Callable[[], Layers]] = {
     "coverage": coverage_strip,
     "elasticity": elasticity_dots,
@@ -352,6 +399,7 @@ KINDS: dict[str, Callable[[], Layers]] = {
     "ratio": ratio,
     "drivers": drivers,
     "sweep": sweep,
+    "front": front,
 }
 """What draws each kind of chart."""
 

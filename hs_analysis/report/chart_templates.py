@@ -20,6 +20,7 @@ FILE = files("hs_analysis.report") / "chart_templates.json"
 """Kind of chart → its specification; written by ``make chart-library``."""
 
 ROW_PX = 22
+HEIGHT_PX = 240
 
 ROLE_COLOURS = {
     "prefill": "var(--c-prefill)",
@@ -37,6 +38,12 @@ ROWS = ("coverage", "elasticity", "drivers")
 
 HERE, LOAD = "this history", "its load"
 """Kinds of marks of a driver."""
+
+FRONT_KINDS = (
+    "selected policy", "candidates that no other beats (training window)", "other controllers",
+    "what ran or runs today, static peak, timetable", "lower bound",
+)  # fmt: skip
+"""Kinds of marks of hours against windows over the limit."""
 
 BEST, NEAR, OTHER, FAILS = "best", "within 3 % of it", "other split", "breaks a limit"
 """Kinds of splits."""

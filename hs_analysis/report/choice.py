@@ -74,7 +74,8 @@ def choose(service: Mapping[str, Any], policy_yaml: str) -> Choice:
     replay = records(backtest.get("policies"))
     name = str(chosen.get("policy") or "")
     filed, selected = _filed(spec), _selected_primaries(chosen)
-    other = bool(filed and name) and filed != selected
+    timed = spec.get("mode") == "periodic"
+    other = bool(filed and name) and filed != selected and not timed
     return Choice(
         policy="+".join(f"{signal}@{role}" for signal, role in filed) if other else name,
         primaries=filed or selected or _recommended(service),

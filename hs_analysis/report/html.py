@@ -80,6 +80,8 @@ def render(
         found = service_charts.draw(
             entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget
         )
+        if page["crowded"]:
+            found["front"] = None
         service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
         drawn += len(service_charts.flat(found))
     tests = sweep_charts.draw(summary, details["splits"]) if "splits" in details else []

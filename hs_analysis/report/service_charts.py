@@ -56,6 +56,7 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
+        "front": policy_charts.front(service),
         "drivers": policy_charts.drivers(records(service.get("drivers"))),
     }
     targets = {

@@ -39,8 +39,8 @@ METHOD_TITLES = {
 }
 
 CROWDED_SERVICES = 20
-"""From this many services on the page leaves out the drivers' table (not their chart) and autoscalers of the
-field: summary.json has them."""
+"""From this many services on the page leaves out the drivers' table (not their chart), autoscalers of the
+field and the chart of hours against windows over the limit: summary.json has them."""
 
 MANY_SERVICES = 2
 """From this many services on the page opens with a table of them."""

@@ -113,6 +113,19 @@ def test_the_selected_policy_is_the_one_in_the_file() -> None:
     )
 
 
+def test_a_timetable_is_named_as_one() -> None:
+    """No signal sizes a pool then, and its backtest is that of the policy in the file."""
+    entries = (
+        "  periodic: [{from: '08:00', to: '20:00', zone: Europe/Berlin}, {from: '20:00', to: '08:00'}]\n"
+    )
+    timed = PAIR.replace("mode: metric", "mode: periodic") + entries
+    shown = run_result({"services": [service(0.01, 0.02)], "warnings": [], "slo": SLO}, [timed], Path("r"))
+    text = [str(block) for block in shown.blocks()]
+    clock = "2 entries by the clock of Europe/Berlin and UTC"
+    assert f"  selected policy: a timetable ({clock}); no signal sizes a pool" in text
+    assert not any("not of the policy in policy.yaml" in line for line in text)
+
+
 def test_a_ratio_that_nothing_keeps_is_not_printed_as_if_it_were() -> None:
     """Two primaries: the derived ratio stands there as a finding, and says so."""
 

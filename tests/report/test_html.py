@@ -145,7 +145,7 @@ def test_data_islands_are_json_and_rows_are_csv(html: str) -> None:
     page = Page(html)
     shared = json.loads(page.texts["chart-shared"])
     specs = {name: json.loads(text) for name, text in page.texts.items() if name.endswith("-spec")}
-    assert len(specs) == 10
+    assert len(specs) == 11
     for name, spec in specs.items():
         assert all(0 <= place < len(shared["layers"]) for place in spec["layer"])
         assert page.texts[name.removesuffix("-spec") + "-csv"].count("\n") >= 2
