@@ -99,7 +99,9 @@ class _Entry:
     def bears(self, default: _Entry | None) -> bool:
         """Say whether faults and bursts do no more to it than to a default HPA on the same targets."""
         pairs = () if default is None else ((self.faults, default.faults), (self.burst, default.burst))
-        return all(ours is None or theirs is None or ours <= theirs for ours, theirs in pairs)
+        return all(
+            ours is None or theirs is None or ours <= theirs * (1 + SAME_RISK) for ours, theirs in pairs
+        )
 
     def is_steady(self, default: _Entry | None) -> bool:
         """Say whether it acts at flat load no more often than is allowed, or than a default HPA does.
@@ -214,7 +216,7 @@ def _choose(
     entries: list[_Entry], default: _Entry | None, settings: Settings, recorded: Scored | None
 ) -> _Choice:
     """Return the best of the feasible, or the least violating, and why others were passed over."""
-    limit, rule = _limit(entries, settings.slo.allowed_window_share, recorded)
+    limit, rule = _limit(entries, default, settings.slo.allowed_window_share, recorded)
     rule = rule if settings.slo.given else rule.replace("the SLO", "the default")
     eligible = _eligible(entries)
     held = [e for e in eligible if e.strain <= limit]
@@ -230,8 +232,16 @@ def _choose(
     return _Choice(limit, rule, chosen, notes | close, among, frozenset(e.name for e in feasible), recorded)
 
 
-def _limit(entries: list[_Entry], allowed: float, recorded: Scored | None) -> tuple[float, str]:
-    """Return the largest share that still counts as feasible, and where it comes from."""
+def _limit(
+    entries: list[_Entry], default: _Entry | None, allowed: float, recorded: Scored | None
+) -> tuple[float, str]:
+    """Return the largest share that still counts as feasible, and where it comes from.
+
+    Behind a floor a share is what is loaded more than the history ever was, which breaks nothing that is
+    known: it may come to what it does with a default HPA.
+    """
+    if default is not None and default.strain > allowed and any(e.bound for e in entries):
+        return default.strain, "a default HPA comes to"
     if any(e.strain <= allowed for e in entries) or recorded is None or recorded.strain_ratio is None:
         return allowed, "the SLO allows"
     return recorded.strain_ratio + SAME_SHARE_POINTS, "one point above what ran allows"
