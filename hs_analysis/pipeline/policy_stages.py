@@ -108,6 +108,7 @@ from hs_analysis.select import (
     candidate_of,
     chosen_knobs,
     knobs_of,
+    models_of,
     select_service,
     with_knobs,
 )
@@ -288,9 +289,12 @@ def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controll
     }
     held = [name for name, policy in made.items() if can_hold(policy, controller)]
     found: dict[str, Policy] = {}
+    fewest = min((models_of(made[signals]) for signals in held), default=0)
     for signals in held:
         plain, counted = made[signals], with_waiting(made[signals], part, {})
-        for knobs in knobs_of(plain.reading.window_s, waits=counted != plain):
+        tried = knobs_of(plain.reading.window_s, waits=counted != plain)
+        # What rests on more models has to save far more than knobs can: Kubernetes' own are enough to see it.
+        for knobs in tried if models_of(plain) == fewest else tried[:1]:
             name = candidate_of(signals, knobs)
             found[name] = with_knobs(counted if knobs.waits else plain, knobs, controller, name)
     return found

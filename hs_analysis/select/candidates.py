@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from hs_analysis import evidence
 from hs_analysis.policy.candidates import candidate_name
 from hs_analysis.policy.model import Cooldown, Hysteresis, Policy
+from hs_analysis.schema.aligned import SERVED
 from hs_analysis.schema.results import CandidateScore
 from hs_analysis.select.constants import IN_RATIO, OUT_RATIOS, READINGS, SUSTAINED
 
@@ -67,6 +68,16 @@ def knobs_of(shortest_s: float, *, waits: bool) -> tuple[Knobs, ...]:
         for over_s in SUSTAINED
     ]
     return tuple(dict.fromkeys([usual, *tried]))
+
+
+def models_of(policy: Policy) -> int:
+    """Return how much of a policy is itself a model, fitted on the very window it is simulated on.
+
+    Primaries that are not counted tokens, in what they read at other counts; and a pool that follows the P/D
+    ratio, which stands still while the mix of tokens moves.
+    """
+    follows = len(policy.primaries) == 1 and len(policy.sized_roles) > 1
+    return follows + sum(primary.signal not in SERVED.values() for primary in policy.primaries)
 
 
 def candidate_of(signals: str, knobs: Knobs) -> str:

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.policy.constants import SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
+from hs_analysis.select.candidates import models_of
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
     SAME_FLAT_ACTIONS,
@@ -26,7 +27,7 @@ from hs_analysis.select.constants import (
     SAME_RISK,
 )
 
-BARRED = "not eligible: over floors only counted tokens are followed"
+BARRED = "not eligible: over floors each pool follows its own counted tokens, where it can"
 """Why a candidate that holds the SLO was not up for choice."""
 
 FRAIL = "not feasible: faults or bursts break the SLO more often than with a default HPA on the same targets"
@@ -36,8 +37,8 @@ RESTLESS = "not feasible: noise alone makes it act at flat load more often than 
 """Why a candidate that bears faults is not feasible."""
 
 TOO_CLOSE = (
-    "not chosen: what it saves over candidates that follow more counted tokens is less than the "
-    f"{100 * SAME_MODELLED_HOURS:.0f} % of hours that its replay may be off"
+    "not chosen: what it saves over candidates whose pools follow their own counted tokens is less than "
+    f"the {100 * SAME_MODELLED_HOURS:.0f} % of hours that its replay may be off"
 )
 """Why a feasible candidate of fewer hours than the chosen one's was passed over."""
 
@@ -120,8 +121,8 @@ class _Entry:
 
     @property
     def modelled(self) -> int:
-        """How many primaries are not counted tokens: what those read at other counts is itself a model."""
-        return sum(p.signal not in SERVED.values() for p in self.policy.primaries)
+        """How many models it rests on: see `select.candidates.models_of`."""
+        return models_of(self.policy)
 
     @property
     def bound(self) -> bool:
@@ -165,9 +166,9 @@ def select_service(
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within
     0.2 % of the fewest hours the fewest violations undisturbed, under faults and under bursts win, and of
     those that have as few the fewest actions. What a signal other than counted tokens reads at other
-    counts is itself a model: a candidate that follows one has to save 6 % of the hours of the cheapest that
-    follows fewer. Where targets are floors the share over capacity is only an upper bound, which orders
-    nothing: then only policies of the most counted tokens may be chosen.
+    counts is itself a model, and so is a P/D ratio that one pool follows: a candidate with one has to save
+    6 % of the hours of the cheapest that has fewer. Where targets are floors the share over capacity is only
+    an upper bound, which orders nothing: then only policies of the fewest models may be chosen.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ def _choose(
     notes |= {e.name: FRAIL for e in held if e not in bearing}
     notes |= {e.name: RESTLESS for e in bearing if e not in feasible}
     close = {e.name: TOO_CLOSE for e in feasible if e not in worth and e.hours < _fewest(worth)}
-    among = " that follow the most counted tokens" if close else ""
+    among = " whose pools follow their own counted tokens" if close else ""
     return _Choice(limit, rule, chosen, notes | close, among, frozenset(e.name for e in feasible), recorded)
 
 

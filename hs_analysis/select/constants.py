@@ -6,15 +6,19 @@ from __future__ import annotations
 
 READINGS = (1.0, 2.0)
 """Range of the query that a controller follows, as a multiple of the shortest that the scrapes of a service
-allow [ratio]: the shortest is fresh, twice as long is calmer. Measured on simulated services."""
+allow: the shortest is fresh, twice as long is calmer [ratio]. Measured on simulated services."""
 
 SUSTAINED = (300.0, 600.0)
-"""Time of which the highest reading has to ask for fewer instances before they go [s]. The first is
-Kubernetes' own; both measured on simulated services at flat load and under a day's load."""
+"""Time of which the highest reading has to ask for fewer instances before they go; the first is Kubernetes'
+own [s]. Measured on simulated services at flat load and under a day's load."""
 
-OUT_RATIOS, IN_RATIO = (1.05, 1.1), 0.9
-"""Wanted ÷ current above which instances come, and below which they go [ratio]; 1.1 and 0.9 are the tolerance
-of an HPA. Measured on simulated services."""
+OUT_RATIOS = (1.05, 1.1)
+"""Wanted ÷ current above which instances come; 1.1 is the tolerance of an HPA [ratio]. Measured on simulated
+services."""
+
+IN_RATIO = 0.9
+"""Wanted ÷ current below which instances go: the tolerance of an HPA [ratio]. Measured on simulated
+services."""
 
 # What bears and what wins.
 
@@ -23,8 +27,8 @@ FLAT_ACTIONS_MAX = 0.3
 Default of this project."""
 
 SAME_FLAT_ACTIONS = 0.6
-"""Actions at flat load that differ by no more count as as many [1/day and pool]: two of those watched in 3.3
-days of a pool. Default of this project."""
+"""Actions at flat load that differ by no more, two of those watched in 3.3 days of a pool, count as as many
+[1/day and pool]. Default of this project."""
 
 SAME_RISK = 0.05
 """By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may
