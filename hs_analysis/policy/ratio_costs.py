@@ -39,7 +39,7 @@ def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
         return ""
     far = "" if row.pd_stray_factor is None else f", {row.pd_stray_factor:.2f} times off at most"
     text = f"prefill ÷ decode of its counts is off the P/D ratio in {row.pd_stray_ratio:.1%} of windows{far}"
-    cost = _difference(held, row)
+    cost = _difference(replay, held, row)
     return f"{text}; {HELD_BY[held.policy]}, which keeps it, {cost}" if cost else text
 
 
@@ -47,16 +47,17 @@ def moving_gain(replay: ReplayResult) -> str:
     """Return by how much a moving P/D ratio beats the fixed one on the test window, the cheapest that does.
 
     It needs ``FEWER_HOURS`` less, or breaks the SLO in ``FEWER_WINDOWS`` less of the windows, and is no worse
-    in the other. Empty where none does, or the violations of either are not known.
+    in the other. Empty where none does, or the violations of either are not known; those of a replay that is
+    not calibrated are taken, and said to be.
     """
     rows, fixed = _rows(replay), _fixed(replay)
     if fixed is None:
         return ""
-    better = [row for name in MOVING if (row := rows.get(name)) is not None and _beats(row, fixed)]
+    better = [row for name in MOVING if (row := rows.get(name)) is not None and _beats(replay, row, fixed)]
     if not better:
         return ""
-    best = min(better, key=lambda row: (row.instance_hours or 0.0, row.slo_violation_ratio or 0.0))
-    cost = _difference(best, fixed)
+    best = min(better, key=lambda row: row.instance_hours or 0.0)
+    cost = _difference(replay, best, fixed)
     return f"with a ratio {MOVING[best.policy]} instead of a fixed one, HeteroScale's own rule {cost}"
 
 
@@ -76,23 +77,34 @@ def _saved(row: PolicyReplay, other: PolicyReplay) -> float | None:
     return 1.0 - row.instance_hours / other.instance_hours
 
 
-def _beats(row: PolicyReplay, other: PolicyReplay) -> bool:
-    saved = _saved(row, other)
-    if saved is None or row.slo_violation_ratio is None or other.slo_violation_ratio is None:
+def _shares(replay: ReplayResult, row: PolicyReplay, other: PolicyReplay) -> tuple[float, float] | None:
+    """Return the shares of windows over the SLO; of an uncalibrated replay where it has no others."""
+    rough = replay.calibration.get("uncalibrated_shares") or {}
+    ours, theirs = (
+        rough.get(one.policy) if one.slo_violation_ratio is None else one.slo_violation_ratio
+        for one in (row, other)
+    )
+    return None if ours is None or theirs is None else (float(ours), float(theirs))
+
+
+def _beats(replay: ReplayResult, row: PolicyReplay, other: PolicyReplay) -> bool:
+    saved, shares = _saved(row, other), _shares(replay, row, other)
+    if saved is None or shares is None:
         return False
-    fewer = other.slo_violation_ratio - row.slo_violation_ratio
+    fewer = shares[1] - shares[0]
     return (saved >= FEWER_HOURS and fewer >= -SAME_WINDOWS) or (
         fewer >= FEWER_WINDOWS and saved >= -SAME_HOURS
     )
 
 
-def _difference(row: PolicyReplay, other: PolicyReplay) -> str:
+def _difference(replay: ReplayResult, row: PolicyReplay, other: PolicyReplay) -> str:
     """Return how hours and violations of a row differ from those of another; empty where neither is known."""
-    saved, parts = _saved(row, other), []
+    saved, shares, parts = _saved(row, other), _shares(replay, row, other), []
     if saved is not None:
         parts.append(f"needs {abs(saved):.1%} {'more' if saved < 0 else 'fewer'} hours")
-    if row.slo_violation_ratio is not None and other.slo_violation_ratio is not None:
-        share, instead = (f"{ratio:.2%}" for ratio in (row.slo_violation_ratio, other.slo_violation_ratio))
+    if shares is not None:
+        share, instead = (f"{one:.2%}" for one in shares)
         often = "as often, in {} of windows" if share == instead else "in {} of windows instead of {}"
-        parts.append(f"breaks the SLO {often.format(share, instead)}")
+        rough = "" if row.slo_violation_ratio is not None else " (the replay is not calibrated)"
+        parts.append(f"breaks the SLO {often.format(share, instead)}{rough}")
     return " and ".join(parts)

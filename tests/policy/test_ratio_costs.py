@@ -79,6 +79,17 @@ def test_the_cheapest_moving_ratio_is_named() -> None:
     assert moving_gain(ReplayResult(None, None, {}, both)) == ""
 
 
+def test_shares_of_an_uncalibrated_replay_are_said_to_be_such() -> None:
+    """Where latency is withheld the rough shares decide, and the sentence says so."""
+    rows = row(RATIO_FIXED, 100.0, None), row(RATIO_BY_HOUR, 90.0, None)
+    said = {"ratio_rows": {"fixed": RATIO_FIXED, "missing": {}}}
+    shares = {RATIO_FIXED: 0.02, RATIO_BY_HOUR: 0.01}
+    found = moving_gain(ReplayResult(None, None, said | {"uncalibrated_shares": shares}, rows))
+    assert "10.0% fewer hours and breaks the SLO in 1.00% of windows instead of 2.00%" in found
+    assert found.endswith("(the replay is not calibrated)")
+    assert moving_gain(ReplayResult(None, None, said, rows)) == ""
+
+
 def test_the_notes_are_those_that_say_something() -> None:
     """Straying first, then the moving ratio; nothing where there is nothing."""
     better = row(RATIO_BY_HOUR, 98.0, 0.001)
