@@ -14,7 +14,7 @@ from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.policy_stages import TRAIN, Chosen, ratio_rows_of
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import Derived, RatioWindow
-from hs_analysis.select import knobs_by_name
+from hs_analysis.select import Knobs
 
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 FRAME = pd_day(240)
@@ -32,8 +32,8 @@ def rows(
     numbers = replace(numbers, pd_ratio=replace(numbers.pd_ratio, by_window=(HOUR,)))
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
     monkeypatch.setattr(policy_stages, "read_derived", lambda *_: numbers)
-    name, (signals, knobs) = next(iter(knobs_by_name(["x"]).items()))
-    chosen = Chosen(name, TRAIN, controller, signals, knobs)
+    knobs = Knobs(60.0, 1.1, 300.0, 0.9)
+    chosen = Chosen(f"x, {knobs.name}", TRAIN, controller, "x", knobs)
     work = SimpleNamespace(run=Path("run"), settings=SETTINGS)
     return ratio_rows_of(work, FRAME, built(FRAME, primaries, numbers), chosen)  # type: ignore[arg-type]
 
