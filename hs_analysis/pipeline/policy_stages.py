@@ -523,47 +523,51 @@ class _Controls:
 def _controls(
     work: Work | ServiceTask, frame: ServiceFrame, train: ServiceFrame, current: CurrentAutoscaler | None
 ) -> _Controls:
-    """Return what is replayed: the selected policy as it is deployed, the files given, today's objects.
-
-    The selected policy stands several times: its object with numbers of the first part, the headline; the
-    same with those of the whole window, as the exports hold it, which has seen the test window; and with
-    the numbers of the first part as the files of the other controllers say it, HeteroScale's own rule among
-    them, which says what the controller can't. Where a timetable was asked for and the first part makes one,
-    that is the headline, and the policy by metrics stands beside it.
-    """
-    found: dict[str, Control] = {}
-    said: dict[str, Any] = {}
-    ratios: dict[str, HeteroScale] = {}
-    ratio_rows: dict[str, Any] = {}
+    """Return what is replayed: the selected policy as it is deployed, the files given, today's objects."""
     chosen = chosen_policy(work.run, train.service)
+    ours = _Controls({}, {})
     if chosen is not None and chosen.fit == TRAIN:
-        series = tables.read(work.run, "series")
-        first = by_metrics = _fitted(work, train, TRAIN, chosen, series)
-        whole = _fitted(work, frame, WHOLE, chosen, series)
-        derived = read_derived(work.run, train.service, TRAIN)
-        headline = deployed(first, train, derived, work.settings, series)
-        found[chosen.policy], name = headline.control, chosen.policy
-        planned = in_mode(first, train, derived, work.settings)
-        if planned.mode == "periodic":
-            headline = deployed(planned, train, derived, work.settings, series)
-            first, name, found = planned, PERIODIC, {PERIODIC: headline.control, **found}
-        of_whole = read_derived(work.run, train.service)
-        written = in_mode(whole, frame, of_whole, work.settings)
-        found[IN_SAMPLE] = deployed(written, frame, of_whole, work.settings, series).control
-        if has_limits(work.settings):
-            free = without_limits(work.settings)
-            alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, derived, free)
-            found[UNLIMITED] = deployed(alike, train, derived, free, series).control
-        as_others = _as_others(work, first, train, series)
-        found |= as_others.of
-        said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
-        said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
-        ratios, ratio_rows = ratio_rows_of(work, train, by_metrics, chosen)
+        ours = _of_selected(work, frame, train, chosen)
+    found = dict(ours.of)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
         found[CURRENT] = current.scaler
-    return _Controls(found, said, ratios, ratio_rows)
+    return replace(ours, of=found)
+
+
+def _of_selected(
+    work: Work | ServiceTask, frame: ServiceFrame, train: ServiceFrame, chosen: Chosen
+) -> _Controls:
+    """Return what is replayed for the selected policy, the headline first.
+
+    It stands several times: its object with numbers of the first part, the headline; the same with those of
+    the whole window, as the exports hold it, which has seen the test window; and with the numbers of the
+    first part as the files of the other controllers say it, HeteroScale's own rule among them, which says
+    what the controller can't. Where a timetable was asked for and the first part makes one, that is the
+    headline, and the policy by metrics stands beside it.
+    """
+    settings, series = work.settings, tables.read(work.run, "series")
+    first, whole = read_derived(work.run, train.service, TRAIN), read_derived(work.run, train.service)
+    by_metrics = _fitted(work, train, TRAIN, chosen, series)
+    asked = in_mode(by_metrics, train, first, settings)
+    timed = asked.mode == "periodic"
+    name = PERIODIC if timed else chosen.policy
+    headline = deployed(asked, train, first, settings, series)
+    found = {name: headline.control}
+    if timed:
+        found[chosen.policy] = deployed(by_metrics, train, first, settings, series).control
+    written = in_mode(_fitted(work, frame, WHOLE, chosen, series), frame, whole, settings)
+    found[IN_SAMPLE] = deployed(written, frame, whole, settings, series).control
+    if has_limits(settings):
+        free = without_limits(settings)
+        alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, first, free)
+        found[UNLIMITED] = deployed(alike, train, first, free, series).control
+    as_others = _as_others(work, asked, train, series)
+    said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
+    said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
+    ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
+    return _Controls({**found, **as_others.of}, said, ratios, rows)
 
 
 def ratio_rows_of(

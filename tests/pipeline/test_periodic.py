@@ -23,7 +23,7 @@ from hs_analysis.schema.settings import Reading, Settings
 from hs_analysis.select import knobs_of
 
 PERIODIC = replace(SETTINGS, policy_mode="periodic", reading=Reading(tz="Europe/Berlin"))
-KNOBS = knobs_of()[0]
+KNOBS = knobs_of(60.0, waits=False)[0]
 CHOSEN = Chosen(f"decode_tps@decode, {KNOBS.name}", TRAIN, "keda", "decode_tps@decode", KNOBS)
 
 
@@ -50,7 +50,10 @@ def test_the_timetable_that_is_replayed_is_the_file_read_back() -> None:
 def test_the_headline_is_the_object_that_will_run(
     monkeypatch: pytest.MonkeyPatch, mode: str, headline: str
 ) -> None:
-    """A timetable where it was asked for, with the policy by metrics beside it; it is what is decided on."""
+    """A timetable where it was asked for, with the policy by metrics beside it; it is what is decided on.
+
+    Rows that keep a P/D ratio are compared with a policy by metrics alone.
+    """
     frame, train = days(3), days(2)
     settings = replace(PERIODIC, policy_mode=mode)
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
@@ -67,6 +70,7 @@ def test_the_headline_is_the_object_that_will_run(
     rows = [{"policy": name} for name in found.of]
     summary = {"replay": {"calibration": calibration, "policies": rows}, "selection": []}
     assert choose(summary, "").selected == {"policy": headline}
+    assert bool(found.ratio_rows) == (mode == "metric")
     if mode == "periodic":
         assert found.said["read_back"]
         assert found.said["as_others"]["hpa"]["why_not"] == "it keeps no timetable"
