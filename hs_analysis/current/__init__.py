@@ -2,7 +2,14 @@
 
 from hs_analysis.current.advice import changes
 from hs_analysis.current.comparison import NO_POLICY, Withheld, withheld, without_today
-from hs_analysis.current.documents import AutoscalerManifest, Definitions, read_definitions, read_manifests
+from hs_analysis.current.documents import (
+    AutoscalerManifest,
+    Definitions,
+    GracePeriod,
+    read_definitions,
+    read_grace_periods,
+    read_manifests,
+)
 from hs_analysis.current.model import Change, CurrentObject, Known, Stored
 from hs_analysis.current.queries import QuantileAnswer
 from hs_analysis.current.translate import CurrentAutoscaler, translate
@@ -14,12 +21,14 @@ __all__ = [
     "CurrentAutoscaler",
     "CurrentObject",
     "Definitions",
+    "GracePeriod",
     "Known",
     "QuantileAnswer",
     "Stored",
     "Withheld",
     "changes",
     "read_definitions",
+    "read_grace_periods",
     "read_manifests",
     "translate",
     "withheld",

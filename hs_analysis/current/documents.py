@@ -205,6 +205,49 @@ def read_manifests(text: str, file: str) -> tuple[AutoscalerManifest, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True)
+class GracePeriod:
+    """How long the pods of a template have to end their requests [s]: names above it, the nearest first."""
+
+    seconds: float
+    names: tuple[str, ...]
+    where: str
+
+
+GRACE_KEY = "terminationGracePeriodSeconds"
+
+
+def read_grace_periods(text: str, file: str) -> tuple[GracePeriod, ...]:
+    """Return the grace periods that the pod templates of a file say, in their order.
+
+    Of any kind of object that holds one: Deployment, StatefulSet, LeaderWorkerSet, graph of Dynamo. A
+    template that says none gives none.
+    """
+    found: list[GracePeriod] = []
+    for line, body in _objects(text, file):
+        meta = body.get("metadata")
+        name = str(meta.get("name", "")) if isinstance(meta, Mapping) else ""
+        found += [
+            GracePeriod(seconds, (*reversed(path), name), f"{file}:{line}")
+            for path, seconds in _graces(body, ())
+        ]
+    return tuple(found)
+
+
+def _graces(part: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Yield the grace periods inside an object, with the keys above each."""
+    if isinstance(part, list):
+        for one in part:
+            yield from _graces(one, path)
+    if not isinstance(part, Mapping):
+        return
+    for key, value in part.items():
+        if key == GRACE_KEY and isinstance(value, int | float) and not isinstance(value, bool):
+            yield path, float(value)
+        else:
+            yield from _graces(value, (*path, str(key)))
+
+
 def _refuse_templates(text: str, file: str) -> None:
     for number, line in enumerate(text.splitlines(), start=1):
         if _TEMPLATE.search(line.partition(" #")[0]):

@@ -28,6 +28,7 @@ from hs_analysis.pipeline.objects import (
     read_current,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.request_times import scale_in_of, with_graces
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
@@ -77,6 +78,7 @@ from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import SHORTEST_S
+from hs_analysis.schema.decision import LimitCost, LimitHeld, PolicyDecision
 from hs_analysis.schema.names import (
     CURRENT,
     DEFAULT_HPA,
@@ -92,10 +94,7 @@ from hs_analysis.schema.results import (
     CandidateScore,
     Derived,
     FaultReplay,
-    LimitCost,
-    LimitHeld,
     PlacementOutcome,
-    PolicyDecision,
     PolicyReplay,
     ReplayResult,
     SignalDriver,
@@ -240,6 +239,7 @@ class _Selected:
 
 def _select_one(task: ServiceTask) -> _Selected:
     frame = task.frame()
+    task = replace(task, settings=with_graces(task.settings, frame))
     scores: tuple[CandidateScore, ...] = ()
     fit = TRAIN
     for fit, part in parts(frame, task.settings.train_share, (TRAIN, WHOLE)).items():
@@ -407,6 +407,7 @@ class _Backtest:
 
 
 def _replay_one(task: ServiceTask) -> _Backtest:
+    task = replace(task, settings=with_graces(task.settings, task.frame()))
     current, frame = _current(task, task.frame())
     train, test = split(frame, task.settings.train_share)
     key = {"service": frame.service, "fit": TRAIN}
@@ -847,6 +848,7 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
         under_faults=replay.calibration.get("under_faults") or {},
         test=replay.test,
         limits=_limit_cost(work, replay, name),
+        scale_in=scale_in_of(work.run, frame, work.settings, timeline, name),
     )
 
 

@@ -25,7 +25,7 @@ from hs_analysis.schema.summary import SCHEMA_VERSION, ServiceSummary, Summary, 
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 if TYPE_CHECKING:
-    from hs_analysis.schema.results import PolicyDecision
+    from hs_analysis.schema.decision import PolicyDecision
 
 
 READABLE_VERSIONS = (1, SCHEMA_VERSION)

@@ -53,3 +53,11 @@ FEWER_HOURS = 0.01
 
 FEWER_WINDOWS = 0.0005
 """Share of windows less over the SLO that does [ratio]. Default of this project."""
+
+# What scale-in costs.
+
+LONGEST_SHARE = 0.999
+"""Share of requests that end within what counts as the longest of them [ratio]. Default of this project."""
+
+GRACE_STEP_S = 30.0
+"""Step in which a grace period is proposed [s]. Default of this project."""

@@ -22,21 +22,19 @@ from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
 from hs_analysis.schema.constants import MAJORITY
-from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
-from hs_analysis.schema.results import (
+from hs_analysis.schema.decision import (
     Confidence,
     CountsAtLoad,
-    Derived,
     LimitCost,
     LimitHeld,
     PolicyDecision,
-    PolicyReplay,
     PoolDecision,
-    Reason,
     Recommend,
-    ReplayResult,
+    ScaleIn,
     SloRisk,
 )
+from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
+from hs_analysis.schema.results import Derived, PolicyReplay, Reason, ReplayResult
 from hs_analysis.schema.settings import Slo
 
 DAYS_NEEDED = 7
@@ -144,6 +142,8 @@ class Consequences:
         The window it was replayed on.
     limits
         What limits of the user's own cost there; None where none held a pool.
+    scale_in
+        What scale-in costs; None without a backtest.
     """
 
     target: str = ""
@@ -154,6 +154,7 @@ class Consequences:
     under_faults: Mapping[str, Any] = field(default_factory=dict)
     test: tuple[str, str] | None = None
     limits: LimitCost | None = None
+    scale_in: ScaleIn | None = None
 
     def risk(self) -> SloRisk:
         """Return how often the policy is expected to break the SLO."""
@@ -274,6 +275,7 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
         backtested=after.test if after.row else None,
         limits=after.limits,
         ratio_notes=ratio_notes(grounds.replay, grounds.chosen),
+        scale_in=after.scale_in,
     )
 
 

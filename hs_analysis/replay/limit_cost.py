@@ -10,7 +10,7 @@ import numpy as np
 
 from hs_analysis.controllers.lanes import ROUNDING, Why
 from hs_analysis.replay.simulate import SimulationResult
-from hs_analysis.schema.results import LimitHeld
+from hs_analysis.schema.decision import LimitHeld
 from hs_analysis.schema.settings import Settings
 
 HELD = (Why.BOUND, Why.GPU_LIMIT)

@@ -15,6 +15,7 @@ from hs_analysis.report.wording import (
     percent,
     plain,
     policy_name,
+    seconds,
     span,
 )
 from hs_analysis.schema.clock import UTC_NAME
@@ -59,6 +60,7 @@ def lines(choice: Choice) -> list[str]:
     found += [line for line in (hours_line(decision), risk_line(mapping(decision.get("slo_risk")))) if line]
     found += [limit_line(limits)] if (limits := mapping(decision.get("limits"))) else []
     found += [f"P/D ratio: {text}" for text in decision.get("ratio_notes") or []]
+    found += [scale_in_line(cost)] if (cost := mapping(decision.get("scale_in"))) else []
     return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
 
 
@@ -126,6 +128,28 @@ def limit_line(limits: Row) -> str:
             costs.append(f"{said(ours)} {words}, {said(without)} without them")
     cost = f": {'; '.join(costs)}" if costs else ""
     return f"your limits hold {' and '.join(held)} below what the controller wants{cost}"
+
+
+def scale_in_line(cost: Row) -> str:
+    """Return what scale-in cuts: longest requests, grace period of the pods, and the line that mends it."""
+    source = {"setting": " ([grace])", "file": f" ({cost.get('grace_where')})"}
+    grace = f"{seconds(cost.get('grace_s'))}{source.get(str(cost.get('grace_from')), ' (the default)')}"
+    pods = f"{cost.get('role')} pods have {grace} to end their requests"
+    reason = str(mapping(cost.get("reason")).get("text") or "")
+    if not is_number(cost.get("longest_request_bound_s")):
+        return f"scale-in: {pods}; what is cut is not known: {reason}"
+    bound = seconds(cost["longest_request_bound_s"])
+    least = "at least " if cost.get("is_at_least") else ""
+    if is_number(longest := cost.get("longest_request_s")):
+        ends = f"99.9 % of requests end within {seconds(longest)} (bucket edge {bound})"
+    else:
+        ends = f"more than 0.1 % of requests take longer than the last bucket edge, {bound}"
+    cut = cost.get("requests_cut_per_day")
+    said = f"what is cut is not known: {reason}"
+    if is_number(cut):
+        said = f"{least}{number(cut)} requests a day are cut"
+    change = f"; set {cost['change']} in the pod template" if cost.get("change") else ""
+    return f"scale-in: {ends}, {pods}: {said}{change}"
 
 
 _COSTS = {"slo_violation_ratio": "of windows over the SLO", "instance_hours": "instance-hours"}

@@ -18,7 +18,7 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
-from hs_analysis.report.decision_words import LOADS, limit_line, moved, target_name
+from hs_analysis.report.decision_words import LOADS, limit_line, moved, scale_in_line, target_name
 from hs_analysis.report.replay_tables import replay_path
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
@@ -333,6 +333,8 @@ def _change(name: str, choice: Choice, pointer: str) -> list[Fact]:
     facts: list[Fact] = [{"label": f"Instances{target}", "cells": cells, "note": _MEANS}] if cells else []
     if limits := mapping(decision.get("limits")):
         facts.append({"label": "Your limits", "cells": [text_cell(limit_line(limits))], "note": ""})
+    if cost := mapping(decision.get("scale_in")):
+        facts.append({"label": "Scale-in", "cells": [text_cell(scale_in_line(cost))], "note": ""})
     risk = mapping(decision.get("slo_risk"))
     cells = []
     for key, words, other, label in _RISKS:

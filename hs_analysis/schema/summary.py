@@ -12,6 +12,7 @@ from dataclasses import dataclass, is_dataclass
 from typing import Annotated, Any, Literal
 
 from hs_analysis.schema import results as found
+from hs_analysis.schema.decision import PolicyDecision
 from hs_analysis.schema.declare import Declared, Field, declared, without_none
 from hs_analysis.schema.settings import Event, Excluded, HistoryKind, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
@@ -176,7 +177,7 @@ class CurrentSummary:
 class ServiceSummary:
     """What a run found of one service."""
 
-    decision: Annotated[found.PolicyDecision, Field("what to do, and how far to trust it")]
+    decision: Annotated[PolicyDecision, Field("what to do, and how far to trust it")]
     service: Annotated[str, Field("namespace/model")]
     history_kind: Annotated[HistoryKind, Field()]
     reference: Annotated[Literal["offered", "served"], Field("work that the load columns count:")]

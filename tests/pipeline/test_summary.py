@@ -14,18 +14,16 @@ from replay.services import policy_replay
 from hs_analysis.pipeline import summary
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.pipeline.report_stages import reproduce
+from hs_analysis.schema.decision import CountsAtLoad, PolicyDecision, PoolDecision, SloRisk
 from hs_analysis.schema.declare import declared, names_of
 from hs_analysis.schema.results import (
     CandidateScore,
     Capacity,
     CensoredWindow,
-    CountsAtLoad,
     Demand,
     Derived,
     Estimate,
     PdRatio,
-    PolicyDecision,
-    PoolDecision,
     RatioWindow,
     Reason,
     Recommendation,
@@ -34,7 +32,6 @@ from hs_analysis.schema.results import (
     ReplayResult,
     SignalDriver,
     SignalVerdict,
-    SloRisk,
     Startup,
     Threshold,
 )

@@ -20,7 +20,8 @@ from hs_analysis.policy.decision import (
     recorded_weekdays,
     with_decision,
 )
-from hs_analysis.schema.results import PolicyReplay, PoolDecision, Refusal, ReplayResult, SloRisk
+from hs_analysis.schema.decision import PoolDecision, SloRisk
+from hs_analysis.schema.results import PolicyReplay, Refusal, ReplayResult
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"

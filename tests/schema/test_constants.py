@@ -37,7 +37,7 @@ FINE = {
     },
     "policy/decision.py": {"DAYS_NEEDED", "MOST_STEPS", "CAP, ONE, LOW", "_LOADS"},
     "policy/document.py": {"WIDTH"},
-    "policy/limits.py": {"SLACK_GPUS"},
+    "policy/scale_in.py": {"POINTS"},
     "policy/rounding.py": {"DIGITS"},
     "policy/timetable.py": {"DAY_S", "DAY_HOURS", "EPOCH_WEEKDAY", "RULES_YEAR"},
     "controllers/dynamo.py": {"PREFILL_LIMITS", "DECODE_LIMITS"},

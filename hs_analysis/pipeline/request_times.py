@@ -1,0 +1,134 @@
+"""How long requests took, from the stored histograms, and how long pods have to end them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+
+from hs_analysis.catalogue import Source
+from hs_analysis.ingest.roles import whole_word_role
+from hs_analysis.pipeline import tables
+from hs_analysis.pipeline.ingest_stages import catalogue_of
+from hs_analysis.policy.scale_in import Grace, LatencyHistogram, leaving, scale_in
+from hs_analysis.replay.simulate import output_pool
+from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.schema.decision import ScaleIn
+from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.settings import Settings
+
+SIGNAL = "e2e_latency"
+NAMED = ("dynamo_frontend", "vllm", "sglang")
+"""Exporters whose histogram is named where none was recorded."""
+
+
+def scale_in_of(
+    run: Path, frame: ServiceFrame, settings: Settings, timeline: pl.DataFrame, policy: str
+) -> ScaleIn | None:
+    """Return what scale-in costs in a replay; None where the policy has none, or no pool gives output.
+
+    Parameters
+    ----------
+    run, frame, settings
+        The run folder, the aligned service, and the settings of the run.
+    timeline
+        Rows of the service of the contract TIMELINE.
+    policy
+        Name of the rows that are the headline.
+    """
+    rows, role = timeline.filter(pl.col("policy") == policy), output_pool(frame.pools)
+    if rows.is_empty() or role is None:
+        return None
+    found = request_times(run, frame, settings)
+    left = leaving(rows, _rates(frame), found.mean_s if found else None, frame.window_s)
+    families = [one.histogram for one in _sources(settings) if one.source in NAMED and one.histogram]
+    return scale_in(role, found, graces(settings, frame).get(role, Grace()), left, families)
+
+
+def request_times(run: Path, frame: ServiceFrame, settings: Settings) -> LatencyHistogram | None:
+    """Return how long the requests of a service took in its window; None where no histogram says.
+
+    The first source of the catalogue that has one counts, front ends before engines. Of a histogram that was
+    renamed the edges count that it has under each name.
+    """
+    series = tables.read(run, "series").filter(pl.col("service") == frame.service)
+    for source in _sources(settings):
+        parts = [
+            part
+            for names in source.names
+            if (part := _buckets(run, frame, series, source, f"{names.histogram}_bucket"))
+        ]
+        if not parts:
+            continue
+        edges = sorted(set.intersection(*(set(part) for part in parts)))
+        counts = [sum(part[edge] for part in parts) for edge in edges]
+        if len(edges) > 1 and edges[-1] == float("inf") and counts[-1] > 0:
+            return LatencyHistogram(tuple(edges[:-1]), tuple(counts[:-1]), counts[-1])
+    return None
+
+
+def graces(settings: Settings, frame: ServiceFrame) -> dict[str, Grace]:
+    """Return how long the pods of each role have, where known: as set, else as their templates say."""
+    found: dict[str, Grace] = {}
+    if settings.beside.current:
+        from hs_analysis.current import read_grace_periods
+
+        for file in settings.beside.current:
+            for one in read_grace_periods(file.text, file.name):
+                names = [role for name in one.names if (role := whole_word_role(name))]
+                role = next(iter(names), frame.pools[0] if len(frame.pools) == 1 else None)
+                if role in frame.pools:
+                    found.setdefault(str(role), Grace(one.seconds, "file", one.where))
+    return found | {role: Grace(seconds, "setting") for role, seconds in settings.grace_s.items()}
+
+
+def with_graces(settings: Settings, frame: ServiceFrame) -> Settings:
+    """Return the settings with the grace periods that pod templates say where none is set."""
+    return replace(settings, grace_s={role: one.seconds for role, one in graces(settings, frame).items()})
+
+
+def _sources(settings: Settings) -> Iterator[Source]:
+    catalogue = catalogue_of(settings)
+    yield from next(one.sources for one in catalogue.signals if one.id == SIGNAL)
+
+
+def _buckets(
+    run: Path, frame: ServiceFrame, series: pl.DataFrame, source: Source, metric: str
+) -> dict[float, float]:
+    """Return per upper edge how many requests a histogram counted in the windows of a service."""
+    own = series.filter(pl.col("metric") == metric)
+    if source.emitters:
+        own = own.filter(pl.col("emitter_role").is_in(list(source.emitters)))
+    edges = {}
+    for number, labels in own.select("series_id", "labels").iter_rows():
+        try:
+            edges[number] = float(label_map(labels)["le"])
+        except (KeyError, ValueError):
+            continue
+    if not edges:
+        return {}
+    first, last = frame.table["t"].min(), frame.table["t"].max()
+    before = pl.col("value").shift(1).over("series_id")
+    gain = pl.when(pl.col("value") < before).then(pl.col("value")).otherwise(pl.col("value") - before)
+    gains = (
+        pl.scan_parquet(run / tables.PLACES["samples"])
+        .filter(pl.col("series_id").is_in(list(edges)), pl.col("value").is_not_null())
+        .filter(pl.col("t").is_between(first, pl.lit(last) + pl.duration(seconds=frame.window_s)))
+        .sort("series_id", "t")
+        .select("series_id", gain=gain)
+        .group_by("series_id")
+        .agg(pl.col("gain").sum())
+        .collect()
+    )
+    found: dict[float, float] = {}
+    for number, count in sorted(gains.iter_rows()):
+        found[edges[number]] = found.get(edges[number], 0.0) + float(count)
+    return found
+
+
+def _rates(frame: ServiceFrame) -> pl.DataFrame:
+    """Return the rate of requests per window; null where it is not recorded."""
+    rate = pl.Series("rate", frame.values("request_rate", "service")).fill_nan(None)
+    return frame.table.select("capture", "t").with_columns(rate)
