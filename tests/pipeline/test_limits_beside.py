@@ -16,6 +16,7 @@ from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import UNLIMITED
 from hs_analysis.schema.results import ReplayResult
 from hs_analysis.schema.settings import CountLimits, Reading
+from hs_analysis.select import Knobs
 
 FRAME = pd_day(240)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -24,7 +25,7 @@ LIMITED = replace(SETTINGS, bounds={"decode": CountLimits(1, 3)}, reading=Readin
 
 def test_object_without_limits_is_replayed_beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its maximum is the policy's own; without limits there is no such row."""
-    chosen = policy_stages.Chosen("one", policy_stages.TRAIN, "hpa", "one", SimpleNamespace(window_s=60.0))
+    chosen = policy_stages.Chosen("one", policy_stages.TRAIN, "hpa", "one", Knobs.kubernetes(60.0))
 
     def written(policy: Policy, *_: Any) -> Any:
         return SimpleNamespace(control=control_of(policy), why_not="", differs=())
