@@ -576,7 +576,8 @@ def ratio_rows_of(
 ) -> tuple[dict[str, HeteroScale], dict[str, Any]]:
     """Return HeteroScale's own rule with one signal and a P/D ratio, fixed and moving, by name.
 
-    The signal is the policy's own, of decode where each pool has one. Also returned: the name of the row
+    The signal is the policy's own, with what counts beside it, or that of decode where each pool has one.
+    Also returned: the name of the row
     that holds the ``fixed`` ratio, which may be the headline or the neutral policy, and why others are
     ``missing``. Both are empty where one signal can't size both pools.
 
@@ -585,21 +586,21 @@ def ratio_rows_of(
     first
         The chosen policy, with numbers of the training window.
     """
-    derived = read_derived(work.run, train.service, TRAIN)
-    leader = next((one for one in first.primaries if one.role == "decode"), first.primaries[0])
-    verdicts = read_verdicts(work.run, train.service, TRAIN)
-    keys = ((leader.signal, leader.role),)
-    made = build_policy(train, derived, verdicts, keys, work.settings, {}, {})
-    made = with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
+    derived, made = read_derived(work.run, train.service, TRAIN), first
+    alone = len(first.primaries) == 1
+    if not alone:
+        leader = next(one for one in first.primaries if one.role == "decode")
+        verdicts = read_verdicts(work.run, train.service, TRAIN)
+        keys = ((leader.signal, leader.role),)
+        made = build_policy(train, derived, verdicts, keys, work.settings, {}, {})
+        made = with_knobs(made, chosen.knobs, chosen.controller, chosen.policy)
     control = control_of(replace(made, controller="heteroscale"))
     if not isinstance(control, HeteroScale) or control.upkeep is None:
         return {}, {}
     found, missing = moving(control, train, derived.pd_ratio)
-    fixed = RATIO_FIXED
-    if len(first.primaries) == 1:
-        fixed = chosen.policy if chosen.controller == "heteroscale" else NEUTRAL
-    else:
-        found = {RATIO_FIXED: control} | found
+    if not alone:
+        return {RATIO_FIXED: control} | found, {"fixed": RATIO_FIXED, "missing": missing}
+    fixed = chosen.policy if chosen.controller == "heteroscale" else NEUTRAL
     return found, {"fixed": fixed, "missing": missing}
 
 

@@ -12,6 +12,7 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.policy_stages import TRAIN, Chosen, ratio_rows_of
+from hs_analysis.policy import Policy
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import Derived, RatioWindow
 from hs_analysis.select import Knobs
@@ -26,6 +27,7 @@ def rows(
     primaries: tuple[tuple[str, str], ...],
     found: Derived | None = None,
     controller: str = "keda",
+    policy: Policy | None = None,
 ) -> tuple[dict[str, HeteroScale], dict[str, object]]:
     """Return the rows of a policy with some signals."""
     numbers = found or derived()
@@ -35,7 +37,8 @@ def rows(
     knobs = Knobs(60.0, 1.1, 300.0, 0.9)
     chosen = Chosen(f"x, {knobs.name}", TRAIN, controller, "x", knobs)
     work = SimpleNamespace(run=Path("run"), settings=SETTINGS)
-    return ratio_rows_of(work, FRAME, built(FRAME, primaries, numbers), chosen)  # type: ignore[arg-type]
+    first = policy or built(FRAME, primaries, numbers)
+    return ratio_rows_of(work, FRAME, first, chosen)  # type: ignore[arg-type]
 
 
 def test_one_signal_that_sizes_both_pools_has_the_fixed_row_already(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +64,12 @@ def test_two_signals_get_a_row_whose_ratio_is_held(monkeypatch: pytest.MonkeyPat
 def test_without_a_ratio_there_are_no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refused ratio sizes nothing."""
     assert rows(monkeypatch, (PREFILL, DECODE), derived(ratio=None, ratio_status="refused")) == ({}, {})
+
+
+def test_moving_ratios_differ_from_the_policy_in_the_ratio_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else its signal and pools are stays: the distance is the ratio's."""
+    policy = built(FRAME, (PREFILL,), derived())
+    (primary,) = policy.primaries
+    mine = replace(primary, target_per_instance=replace(primary.target_per_instance, value=1234.0))
+    found, _ = rows(monkeypatch, (PREFILL,), policy=replace(policy, primaries=(mine,)))
+    assert {one.pools["prefill"].target for one in found.values()} == {1234.0}
