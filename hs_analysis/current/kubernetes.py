@@ -22,7 +22,7 @@ from hs_analysis.current.adapter import AskedMetric, external_query, object_quer
 from hs_analysis.current.documents import Definitions
 from hs_analysis.current.model import Addend, How, Known, MetricRead, name_in
 from hs_analysis.current.queries import QuantileAnswer, Query, read_query
-from hs_analysis.current.schedule import Schedule, read_schedule
+from hs_analysis.current.schedule import CronSchedule, read_schedule
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Refused
 
@@ -400,7 +400,7 @@ def read_scaled_object(body: Mapping[str, Any], pool: str, reader: Reader, where
     read, notes = (
         _composed(formula, modifiers, triggers, pool, reader) if formula else _alone(triggers, pool, reader)
     )
-    timetable = Schedule() if formula else read_schedule(triggers)
+    timetable = CronSchedule() if formula else read_schedule(triggers)
     notes += timetable.notes
     if not read and not timetable.plan:
         return None, (), tuple(notes)

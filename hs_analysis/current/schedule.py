@@ -23,7 +23,7 @@ _CRON_DAYS = ("sun", *DAYS)
 
 
 @dataclass(frozen=True)
-class Schedule:
+class CronSchedule:
     """What cron triggers set up together.
 
     Attributes
@@ -44,7 +44,7 @@ class Schedule:
     notes: list[str] = field(default_factory=list)
 
 
-def read_schedule(triggers: Sequence[Mapping[str, Any]]) -> Schedule:
+def read_schedule(triggers: Sequence[Mapping[str, Any]]) -> CronSchedule:
     """Return what the cron triggers among the triggers of an object ask for."""
     entries: list[PeriodicEntry] = []
     notes = []
@@ -59,7 +59,7 @@ def read_schedule(triggers: Sequence[Mapping[str, Any]]) -> Schedule:
         else:
             entries.append(found)
     zone = entries[0].zone if entries else UTC_NAME
-    return Schedule(largest_plan(entries, "decode"), zone, len(entries), notes)
+    return CronSchedule(largest_plan(entries, "decode"), zone, len(entries), notes)
 
 
 def _entry(metadata: Mapping[str, Any]) -> PeriodicEntry | str:

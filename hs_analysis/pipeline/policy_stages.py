@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -425,13 +425,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         doubt = withheld(current, test, train.pools, apart)
         outcome = outcome if doubt is None else without_today(outcome)
     named = {name: one for name, one in controls.of.items() if doubt is None or name != CURRENT}
-    placed = [
-        key | vars(row)
-        for file in task.settings.beside.topology
-        for row in replay_service_placement(
-            test, train, derived, named, task.settings, load_topology(file.text, file.name), file.name
-        )
-    ]
+    placed = [key | row for row in _placed(task, test, train, derived, named)]
     found = outcome.result
     name = str(controls.said.get("policy") or "")
     told = None if current is None else _told(task, frame, current, outcome, apart, doubt, name)
@@ -449,6 +443,21 @@ def _replay_one(task: ServiceTask) -> _Backtest:
         doubt is not None,
         placed,
     )
+
+
+def _placed(
+    task: ServiceTask,
+    test: ServiceFrame,
+    train: ServiceFrame,
+    derived: Derived,
+    controls: Mapping[str, Control],
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of controls that were placed on each topology given."""
+    for file in task.settings.beside.topology:
+        topology = load_topology(file.text, file.name)
+        yield from map(
+            vars, replay_service_placement(test, train, derived, controls, task.settings, topology, file.name)
+        )
 
 
 def _under_faults(

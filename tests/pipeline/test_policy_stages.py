@@ -24,7 +24,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Beside, ControllerName, Document, Reading, Settings
 from hs_analysis.select import knobs_of
 
-KNOBS = knobs_of()[0]
+KNOBS = knobs_of(60.0, waits=False)[0]
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
 
 
