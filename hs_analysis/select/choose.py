@@ -224,7 +224,7 @@ def _choose(
     bearing = [e for e in held if e.bears(default)]
     feasible = [e for e in bearing if e.is_steady(default)] or bearing
     worth = _worth_it(feasible)
-    chosen = _best(worth) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
+    chosen = _best(worth, default) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
     notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
     notes |= {e.name: FRAIL for e in held if e not in bearing}
     notes |= {e.name: RESTLESS for e in bearing if e not in feasible}
@@ -262,9 +262,16 @@ def _fewest(entries: list[_Entry]) -> float:
     return min((e.hours for e in entries), default=math.inf)
 
 
-def _best(entries: list[_Entry]) -> _Entry:
-    """Return the cheapest; of those that cost the same the safest, of those as safe the calmest."""
-    near = [e for e in entries if e.hours <= _fewest(entries) * (1 + SAME_HOURS)]
+def _best(entries: list[_Entry], default: _Entry | None) -> _Entry:
+    """Return the cheapest; of those that cost the same the safest, of those as safe the calmest.
+
+    What is safer may not cost more than a default HPA.
+    """
+    fewest = _fewest(entries)
+    most = fewest * (1 + SAME_HOURS)
+    if default is not None:
+        most = max(fewest, min(most, default.hours))
+    near = [e for e in entries if e.hours <= most]
     limit = (1 + SAME_RISK) * min(e.risk for e in near)
     return min((e for e in near if e.risk <= limit), key=_order)
 
