@@ -224,7 +224,9 @@ def _choose(
     bearing = [e for e in held if e.bears(default)]
     feasible = [e for e in bearing if e.is_steady(default)] or bearing
     worth = _worth_it(feasible)
-    chosen = _best(worth, default) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
+    chosen = (
+        _best(worth, default) if worth else min(eligible, key=lambda e: (e.strain, *_order(e)), default=None)
+    )
     notes = {e.name: BARRED for e in entries if e.strain <= limit and e not in eligible}
     notes |= {e.name: FRAIL for e in held if e not in bearing}
     notes |= {e.name: RESTLESS for e in bearing if e not in feasible}
