@@ -32,7 +32,6 @@ LONG_FUNCTIONS = {
 """Functions over the limit that are still to be cut."""
 
 SMALL_MODULES = {
-    "hs_analysis.select.constants": "the table of its stage: hsa settings --all lists one a stage",
     "hs_analysis.pipeline.starter": "what hsa init copies: writing two files loads no stage",
 }
 """Small modules with one importer, and why each stands alone."""

@@ -46,7 +46,7 @@ def _plan_test(work: Work) -> Outcome:
 
 
 def _select(work: Work) -> Outcome:
-    from hs_analysis.pipeline.policy_stages import select_policies
+    from hs_analysis.pipeline.select_stage import select_policies
 
     return select_policies(work)
 

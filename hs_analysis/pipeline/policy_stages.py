@@ -1,4 +1,4 @@
-"""Which policy, and what it would have done: the stages select, replay, policy and plan-test."""
+"""What the policy would have done, and how it is written: the stages replay, policy and plan-test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import polars as pl
 
 import hs_analysis
 from hs_analysis.controllers import HeteroScale
-from hs_analysis.controllers.registry import target_of
 from hs_analysis.derive import other_version
 from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
@@ -28,12 +27,12 @@ from hs_analysis.pipeline.objects import (
     read_current,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
-from hs_analysis.pipeline.request_times import scale_in_of, with_graces
+from hs_analysis.pipeline.request_times import graces, scale_in_of, with_graces
+from hs_analysis.pipeline.select_stage import Chosen, ServiceTask, chosen_policy
 from hs_analysis.pipeline.stages import Outcome, Work
-from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, parts, read_derived, read_verdicts
+from hs_analysis.pipeline.study_stages import TRAIN, WHOLE, read_derived, read_verdicts
 from hs_analysis.pipeline.tables import (
     read_entries,
-    read_frame,
     read_frames,
     service_names,
     split,
@@ -55,20 +54,18 @@ from hs_analysis.policy.decision import (
 )
 from hs_analysis.policy.ratio_costs import stray_cost
 from hs_analysis.policy.rounding import rounded
+from hs_analysis.policy.scale_in import Grace
 from hs_analysis.policy.timetable import periodic_policy, planned_roles
 from hs_analysis.policy.topology import load_topology
 from hs_analysis.policy.waiting import QUEUE, with_waiting
 from hs_analysis.replay import (
     NO_FAULT,
-    CandidateOutcome,
     ReplayOutcome,
     fault_means,
     faults_named,
     replay_service,
     replay_service_faults,
     replay_service_placement,
-    score_policies,
-    try_signals,
 )
 from hs_analysis.replay.baselines import day_plan_of
 from hs_analysis.replay.calibrate import counts_apart
@@ -91,24 +88,15 @@ from hs_analysis.schema.names import (
     UNLIMITED,
 )
 from hs_analysis.schema.results import (
-    CandidateScore,
     Derived,
     FaultReplay,
     PlacementOutcome,
     PolicyReplay,
     ReplayResult,
-    SignalDriver,
 )
-from hs_analysis.schema.settings import ControllerName, Document, Settings
+from hs_analysis.schema.settings import Document, Settings
 from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import (
-    Knobs,
-    can_hold,
-    candidate_of,
-    chosen_knobs,
-    knobs_of,
-    models_of,
-    select_service,
     with_knobs,
 )
 
@@ -163,159 +151,6 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
 POLICY_FILE = "policy.yaml"
 NOTES_FILE = "data/promql_notes.json"
 DECISIONS_FILE = "data/decisions.json"
-
-
-@dataclass(frozen=True)
-class ServiceTask:
-    """One service of a run, to be worked on anywhere that sees the run folder."""
-
-    run: Path
-    settings: Settings
-    service: str
-
-    def frame(self) -> ServiceFrame:
-        """Return the aligned service."""
-        return read_frame(self.run, self.service)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The candidate that selection took.
-
-    Attributes
-    ----------
-    policy
-        Its name.
-    fit
-        The part of the window it was fitted and scored on.
-    controller
-        Whose semantics it was selected with.
-    signals
-        Name of the signals that size its pools.
-    knobs
-        What its controller is set to.
-    """
-
-    policy: str
-    fit: str
-    controller: str
-    signals: str
-    knobs: Knobs
-
-
-def select_policies(work: Work) -> Outcome:
-    """Simulate every candidate on the training window, choose one per service, and try every signal.
-
-    Where the first part of a history is too short to give a candidate but the whole is not, candidates are
-    fitted and scored on the whole window: a policy that no unseen data has tested is better than none, and is
-    marked as such.
-    """
-    services = service_names(work.run)
-    tasks = [ServiceTask(work.run, work.settings, service) for service in services]
-    found = []
-    for number, one in enumerate(map_tasks(_select_one, tasks, work.machine)):
-        found.append(one)
-        work.progress.advanced(number + 1, len(tasks), "services")
-    rows = [score for one in found for score in one.scores]
-    drivers = [row for one in found for row in one.drivers]
-    tables.write_rows(work.out, "drivers", drivers)
-    tables.write_rows(work.out, "select", rows)
-    chosen = dict.fromkeys(score["policy"] for score in rows if score["chosen"])
-    tried = sum(row["dip_ratio"] is not None for row in drivers)
-    return Outcome(
-        f"candidates {len(rows)}, chosen {', '.join(chosen) or 'none'}; "
-        f"signals tried as drivers {tried} of {len(drivers)}",
-        counts={"target": controller_of(work.settings)},
-    )
-
-
-@dataclass(frozen=True)
-class _Selected:
-    """Rows of one service's candidates, and of its signals as drivers."""
-
-    scores: list[dict[str, Any]]
-    drivers: list[dict[str, Any]]
-
-
-def _select_one(task: ServiceTask) -> _Selected:
-    frame = task.frame()
-    task = replace(task, settings=with_graces(task.settings, frame))
-    scores: tuple[CandidateScore, ...] = ()
-    fit = TRAIN
-    for fit, part in parts(frame, task.settings.train_share, (TRAIN, WHOLE)).items():
-        derived = read_derived(task.run, frame.service, fit)
-        candidates = _candidates(task, part, fit, controller_of(task.settings))
-        scores = select_service(part, derived, candidates, task.settings, _simulated)
-        if any(score.chosen for score in scores):
-            break
-    key = {"service": frame.service, "fit": fit}
-    return _Selected([key | vars(score) for score in scores], _drivers(task, frame))
-
-
-def _simulated(
-    frame: ServiceFrame, derived: Derived, policies: Mapping[str, Policy], settings: Settings
-) -> Mapping[str, CandidateOutcome]:
-    """Simulate policies as the objects that would run them."""
-    return score_policies(frame, derived, {n: control_of(p) for n, p in policies.items()}, settings)
-
-
-def _drivers(task: ServiceTask, frame: ServiceFrame) -> list[dict[str, Any]]:
-    """Let every studied signal drive its pool over the test window, fitted on the training window."""
-    train, test = split(frame, task.settings.train_share)
-    derived = read_derived(task.run, frame.service, TRAIN)
-    verdicts = read_verdicts(task.run, frame.service)
-    tried = try_signals(test, train, derived, verdicts, task.settings)
-    return [{"service": frame.service, "fit": TRAIN} | vars(one) for one in tried]
-
-
-def controller_of(settings: Settings) -> ControllerName:
-    """Return the controller that policies are selected for: the target, else the kind of today's objects."""
-    if settings.target is not None or not settings.beside.current:
-        return target_of(settings, ())
-
-    from hs_analysis.current import read_manifests
-
-    files = settings.beside.current
-    return target_of(settings, [one.kind for file in files for one in read_manifests(file.text, file.name)])
-
-
-def _candidates(work: Work | ServiceTask, part: ServiceFrame, fit: str, controller: str) -> dict[str, Policy]:
-    """Return every candidate of a controller by name, fitted on a part of the window."""
-    verdicts = read_verdicts(work.run, part.service, fit)
-    derived = read_derived(work.run, part.service, fit)
-    made = {
-        name: build_policy(part, derived, verdicts, primaries, work.settings, {}, {})
-        for name, primaries in candidate_primaries(verdicts, derived).items()
-    }
-    held = [name for name, policy in made.items() if can_hold(policy, controller)]
-    found: dict[str, Policy] = {}
-    fewest = min((models_of(made[signals]) for signals in held), default=0)
-    for signals in held:
-        plain, counted = made[signals], with_waiting(made[signals], part, {})
-        tried = knobs_of(plain.reading.window_s, waits=counted != plain)
-        # What rests on more models has to save far more than knobs can: Kubernetes' own are enough to see it.
-        for knobs in tried if models_of(plain) == fewest else tried[:1]:
-            name = candidate_of(signals, knobs)
-            found[name] = with_knobs(counted if knobs.waits else plain, knobs, controller, name)
-    return found
-
-
-def read_scores(folder: Path, service: str) -> tuple[CandidateScore, ...]:
-    """Return the candidates of one service as selection scored them."""
-    return tuple(
-        score
-        for fit in (TRAIN, WHOLE)
-        for score in tables.read_rows(folder, "select", CandidateScore, service, fit)
-    )
-
-
-def chosen_policy(folder: Path, service: str) -> Chosen | None:
-    """Return what selection took, None when it took none."""
-    for fit in (TRAIN, WHOLE):
-        for score in tables.read_rows(folder, "select", CandidateScore, service, fit):
-            if score.chosen:
-                return Chosen(score.policy, fit, score.controller, *chosen_knobs(score))
-    return None
 
 
 def headline_of(folder: Path, policy: Policy) -> str:
@@ -407,8 +242,10 @@ class _Backtest:
 
 
 def _replay_one(task: ServiceTask) -> _Backtest:
-    task = replace(task, settings=with_graces(task.settings, task.frame()))
-    current, frame = _current(task, task.frame())
+    frame = task.frame()
+    pods = graces(task.settings, frame)
+    task = replace(task, settings=with_graces(task.settings, pods))
+    current, frame = _current(task, frame)
     train, test = split(frame, task.settings.train_share)
     key = {"service": frame.service, "fit": TRAIN}
     derived = read_derived(task.run, frame.service, TRAIN)
@@ -432,7 +269,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     known = found.calibration | _refitted(derived, read_derived(task.run, frame.service))
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
     under = _under_faults(task, test, train, derived, {name: named[name]} if name in named else {})
-    known |= {"deployed": controls.said, "under_faults": under}
+    known |= {"deployed": controls.said, "under_faults": under, "graces": pods}
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
@@ -702,11 +539,6 @@ def _told(
     )
 
 
-def read_drivers(folder: Path, service: str) -> tuple[SignalDriver, ...]:
-    """Return how every signal did as the driver of its pool."""
-    return tables.read_rows(folder, "drivers", SignalDriver, service, TRAIN)
-
-
 def read_replay(folder: Path, service: str) -> ReplayResult:
     """Return the backtest of one service."""
     frame = tables.read(folder, "replay_windows").filter(pl.col("service") == service)
@@ -849,6 +681,8 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
     timeline = tables.read(work.run, "timeline").filter(pl.col("service") == frame.service)
     name = headline_of(work.run, policy)
     signals = " + ".join(f"{p.signal}@{p.role}" for p in policy.primaries)
+    known = (replay.calibration.get("graces") or {}).items()
+    pods = {role: from_plain(Grace, one) for role, one in known}
     return Consequences(
         target=policy.controller,
         metric="timetable" if policy.mode == "periodic" else signals,
@@ -858,7 +692,7 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
         under_faults=replay.calibration.get("under_faults") or {},
         test=replay.test,
         limits=_limit_cost(work, replay, name),
-        scale_in=scale_in_of(work.run, frame, work.settings, timeline, name),
+        scale_in=scale_in_of(work.run, frame, work.settings, timeline, name, pods),
     )
 
 

@@ -20,17 +20,15 @@ from hs_analysis.pipeline.objects import selected_for
 from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
     POLICY_FILE,
-    chosen_policy,
     headline_of,
     policy_primaries,
     read_decision,
-    read_drivers,
     read_replay,
-    read_scores,
     window_of,
 )
 from hs_analysis.pipeline.provenance import made_by
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.pipeline.select_stage import chosen_policy, read_drivers, read_scores
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.study_stages import (
     TRAIN,

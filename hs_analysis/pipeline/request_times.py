@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,12 @@ NAMED = ("dynamo_frontend", "vllm", "sglang")
 
 
 def scale_in_of(
-    run: Path, frame: ServiceFrame, settings: Settings, timeline: pl.DataFrame, policy: str
+    run: Path,
+    frame: ServiceFrame,
+    settings: Settings,
+    timeline: pl.DataFrame,
+    policy: str,
+    known: Mapping[str, Grace],
 ) -> ScaleIn | None:
     """Return what scale-in costs in a replay; None where the policy has none, or no pool gives output.
 
@@ -37,6 +42,8 @@ def scale_in_of(
         Rows of the service of the contract TIMELINE.
     policy
         Name of the rows that are the headline.
+    known
+        How long the pods of each role have, where the replay knew it.
     """
     rows, role = timeline.filter(pl.col("policy") == policy), output_pool(frame.pools)
     if rows.is_empty() or role is None:
@@ -44,7 +51,7 @@ def scale_in_of(
     found = request_times(run, frame, settings)
     left = leaving(rows, _rates(frame), found.mean_s if found else None, frame.window_s)
     families = [one.histogram for one in _sources(settings) if one.source in NAMED and one.histogram]
-    return scale_in(role, found, graces(settings, frame).get(role, Grace()), left, families)
+    return scale_in(role, found, known.get(role, Grace()), left, families)
 
 
 def request_times(run: Path, frame: ServiceFrame, settings: Settings) -> LatencyHistogram | None:
@@ -84,9 +91,9 @@ def graces(settings: Settings, frame: ServiceFrame) -> dict[str, Grace]:
     return found | {role: Grace(seconds, "setting") for role, seconds in settings.grace_s.items()}
 
 
-def with_graces(settings: Settings, frame: ServiceFrame) -> Settings:
-    """Return the settings with the grace periods that pod templates say where none is set."""
-    return replace(settings, grace_s={role: one.seconds for role, one in graces(settings, frame).items()})
+def with_graces(settings: Settings, known: Mapping[str, Grace]) -> Settings:
+    """Return the settings with the grace periods that are known."""
+    return replace(settings, grace_s={role: one.seconds for role, one in known.items()})
 
 
 def _sources(settings: Settings) -> Iterator[Source]:

@@ -135,7 +135,7 @@ def _derive(folder: Path, service: str) -> Plain:
 
 
 def _select(folder: Path, service: str) -> Plain:
-    from hs_analysis.pipeline.policy_stages import read_drivers, read_scores
+    from hs_analysis.pipeline.select_stage import read_drivers, read_scores
 
     selection = summary.selection_section(read_scores(folder, service))
     return selection | summary.drivers_section(read_drivers(folder, service))

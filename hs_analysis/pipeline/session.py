@@ -115,7 +115,7 @@ def with_given(
 
 def _target_by_kind(settings: Settings) -> ControllerName:
     """Return the controller that the kind of today's objects names."""
-    from hs_analysis.pipeline.policy_stages import controller_of
+    from hs_analysis.pipeline.select_stage import controller_of
 
     return controller_of(replace(settings, target=None))
 

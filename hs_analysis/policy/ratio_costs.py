@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from hs_analysis.policy.constants import FEWER_HOURS, FEWER_WINDOWS, SAME_HOURS, SAME_SHARE_POINTS
+from hs_analysis.policy.constants import FEWER, SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import PolicyReplay, ReplayResult
 
@@ -16,7 +16,8 @@ HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own ru
 
 MOVING = {RATIO_BY_HOUR: "by the hour of the day", RATIO_BY_MIX: "by the observed mix"}
 
-SAME_WINDOWS = FEWER_WINDOWS * SAME_HOURS / FEWER_HOURS
+LESS_HOURS, LESS_WINDOWS = FEWER
+SAME_WINDOWS = LESS_WINDOWS * SAME_HOURS / LESS_HOURS
 """Share of windows as small beside one worth a sentence as hours that count as the same are [ratio]."""
 
 
@@ -46,7 +47,7 @@ def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
 def moving_gain(replay: ReplayResult) -> str:
     """Return by how much a moving P/D ratio beats the fixed one on the test window, the cheapest that does.
 
-    It needs ``FEWER_HOURS`` less, or breaks the SLO in ``FEWER_WINDOWS`` less of the windows, and is no worse
+    It needs `FEWER` hours less, or breaks the SLO in so many windows less, and is no worse
     in the other. Empty where none does, or the violations of either are not known; those of a replay that is
     not calibrated are taken, and said to be.
     """
@@ -92,8 +93,8 @@ def _beats(replay: ReplayResult, row: PolicyReplay, other: PolicyReplay) -> bool
     if saved is None or shares is None:
         return False
     fewer = shares[1] - shares[0]
-    return (saved >= FEWER_HOURS and fewer >= -SAME_WINDOWS) or (
-        fewer >= FEWER_WINDOWS and saved >= -SAME_HOURS
+    return (saved >= LESS_HOURS and fewer >= -SAME_WINDOWS) or (
+        fewer >= LESS_WINDOWS and saved >= -SAME_HOURS
     )
 
 

@@ -12,16 +12,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from hs_analysis.policy.constants import WITHIN_S
 from hs_analysis.policy.model import Policy, Primary, Waiting
 from hs_analysis.policy.rounding import DIGITS
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
 
 QUEUE, REQUESTS = "queue_length", "request_rate"
 """Signals of the requests that wait in a pool, and of those that come to the service."""
-
-WITHIN_S = 60.0
-"""Time in which what waits should be gone [s]: one reading. Measured on simulated services: bursts break the
-SLO in about 10 points fewer windows, and 30 s do the same."""
 
 WAITS_IN = "prefill"
 """The pool whose queue holds work that nothing else shows. A decode engine also counts requests whose prefill

@@ -22,7 +22,6 @@ from hs_analysis.schema.settings import Settings
 from hs_analysis.select.candidates import models_of
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
-    SAME_FLAT_ACTIONS,
     SAME_MODELLED_HOURS,
     SAME_RISK,
 )
@@ -111,7 +110,7 @@ class _Entry:
         """
         limit = FLAT_ACTIONS_MAX
         if default is not None and default.flat is not None and self.policy.controller != "heteroscale":
-            limit = max(limit, default.flat + SAME_FLAT_ACTIONS)
+            limit = max(limit, default.flat + 2 * FLAT_ACTIONS_MAX)
         return self.flat is None or self.flat <= limit
 
     @property

@@ -23,12 +23,8 @@ services."""
 # What bears and what wins.
 
 FLAT_ACTIONS_MAX = 0.3
-"""Actions that noise alone may cause at flat load, or as many as those of a default HPA [1/day and pool].
-Default of this project."""
-
-SAME_FLAT_ACTIONS = 0.6
-"""Actions at flat load that differ by no more, two of those watched in 3.3 days of a pool, count as as many
-[1/day and pool]. Default of this project."""
+"""Actions that noise alone may cause at flat load, one of those that are watched; or so many as those of a
+default HPA and two more [1/day and pool]. Default of this project."""
 
 SAME_RISK = 0.05
 """By how much violating windows of two candidates, undisturbed, under faults and under bursts together, may

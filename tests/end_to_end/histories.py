@@ -21,6 +21,7 @@ from hs_analysis.align import Aligned, ServiceFacts
 from hs_analysis.pipeline import policy_stages, report_stages, study_stages, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE
+from hs_analysis.pipeline.select_stage import select_policies
 from hs_analysis.pipeline.stages import Silent, Work
 from hs_analysis.pipeline.tables import write_aligned
 from hs_analysis.schema.aligned import ServiceFrame
@@ -119,7 +120,7 @@ def answered(made: Seeded, folder: Path) -> Path:
     work = Work(folder, folder, settings, (), (), "0123456789ab", "0" * 64, Silent())
     for stage in (
         study_stages.study_signals, study_stages.derive_numbers,
-        policy_stages.select_policies, policy_stages.replay_policies,
+        select_policies, policy_stages.replay_policies,
         policy_stages.write_policies, report_stages.export_policies, report_stages.write_report,
     ):  # fmt: skip
         stage(work)

@@ -29,6 +29,7 @@ from hs_analysis.current.documents import resolved
 from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.answers import answers_at_ends, with_answers
 from hs_analysis.pipeline.objects import stored_series
+from hs_analysis.pipeline.select_stage import ServiceTask
 from hs_analysis.pipeline.study_stages import read_derived
 from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
@@ -249,7 +250,7 @@ def today(sample: Sample, query: str) -> tuple[CurrentAutoscaler, ServiceFrame]:
     """Return what the replay stage reads of an object, and the service with what it follows."""
     files = (Document("k.yaml", TODAY.replace("QUERY", query), "prefill"),)
     settings = replace(Settings(), beside=Beside(current=files))
-    task = policy_stages.ServiceTask(sample.folder, settings, sample.frame.service)
+    task = ServiceTask(sample.folder, settings, sample.frame.service)
     current, frame = policy_stages._current(task, sample.frame)
     assert current is not None
     return current, frame

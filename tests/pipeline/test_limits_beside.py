@@ -11,6 +11,7 @@ import pytest
 from replay.services import SETTINGS, VERDICTS, derived, pd_day, policy_replay
 
 from hs_analysis.pipeline import policy_stages, tables
+from hs_analysis.pipeline.select_stage import Chosen
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import UNLIMITED
@@ -25,7 +26,7 @@ LIMITED = replace(SETTINGS, bounds={"decode": CountLimits(1, 3)}, reading=Readin
 
 def test_object_without_limits_is_replayed_beside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Its maximum is the policy's own; without limits there is no such row."""
-    chosen = policy_stages.Chosen("one", policy_stages.TRAIN, "hpa", "one", Knobs.kubernetes(60.0))
+    chosen = Chosen("one", policy_stages.TRAIN, "hpa", "one", Knobs.kubernetes(60.0))
 
     def written(policy: Policy, *_: Any) -> Any:
         return SimpleNamespace(control=control_of(policy), why_not="", differs=())

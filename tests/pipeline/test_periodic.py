@@ -13,7 +13,8 @@ from replay.services import SETTINGS, VERDICTS, derived, plain_policy, service
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.objects import deployed
-from hs_analysis.pipeline.policy_stages import TRAIN, Chosen, headline_of, in_mode
+from hs_analysis.pipeline.policy_stages import TRAIN, headline_of, in_mode
+from hs_analysis.pipeline.select_stage import Chosen
 from hs_analysis.policy.model import Bounds
 from hs_analysis.replay import replay_service
 from hs_analysis.report.choice import choose

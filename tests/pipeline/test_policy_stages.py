@@ -13,12 +13,11 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day, plain_policy, s
 from hs_analysis.pipeline import policy_stages
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
-    Chosen,
-    controller_of,
     fault_rows,
     in_mode,
     policy_primaries,
 )
+from hs_analysis.pipeline.select_stage import Chosen, controller_of
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Beside, ControllerName, Document, Reading, Settings

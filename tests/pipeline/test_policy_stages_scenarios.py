@@ -21,13 +21,13 @@ from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.objects import current_autoscaler, stored_series
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
-    Chosen,
     policies_beside,
     read_replay,
     replay_policies,
     require_services,
 )
 from hs_analysis.pipeline.records import from_plain, to_plain
+from hs_analysis.pipeline.select_stage import Chosen
 from hs_analysis.pipeline.stages import Silent, fingerprints
 from hs_analysis.policy import build_policy, dump
 from hs_analysis.replay.demand import demands

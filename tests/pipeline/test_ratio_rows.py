@@ -11,7 +11,8 @@ from replay.services import SETTINGS, VERDICTS, built, derived, pd_day
 
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.pipeline import policy_stages
-from hs_analysis.pipeline.policy_stages import TRAIN, Chosen, ratio_rows_of
+from hs_analysis.pipeline.policy_stages import TRAIN, ratio_rows_of
+from hs_analysis.pipeline.select_stage import Chosen
 from hs_analysis.policy import Policy
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
 from hs_analysis.schema.results import Derived, RatioWindow

@@ -100,7 +100,7 @@ def test_grace_is_as_set_else_as_the_template_says() -> None:
     assert list(found) == ["decode"]
     one = found["decode"]
     assert (one.seconds, one.source, one.where) == (120.0, "file", "d.yaml:2")
-    assert with_graces(given, FRAME).grace_s == {"decode": 120.0}
+    assert with_graces(given, found).grace_s == {"decode": 120.0}
     own = graces(replace(given, grace_s={"decode": 60.0, "prefill": 10.0}), FRAME)
     assert (own["decode"].seconds, own["decode"].source) == (60.0, "setting")
     assert graces(Settings(), FRAME) == {}
@@ -112,9 +112,9 @@ def test_decision_gets_what_leaves_in_the_headline(monkeypatch: pytest.MonkeyPat
     timeline = FRAME.table.select("capture", "t").with_columns(
         policy=pl.lit("one"), desired_decode=pl.Series([4.0] * 30 + [2.0] * 30), load_decode=pl.lit(1.0)
     )
-    cost = scale_in_of(tmp_path, FRAME, SETTINGS, timeline, "one")
+    cost = scale_in_of(tmp_path, FRAME, SETTINGS, timeline, "one", {})
     assert cost is not None
     assert cost.instances_leaving_per_day == 48.0
     assert cost.reason is not None
     assert f"keep those of {FRONT} or vllm:e2e_request_latency_seconds" in cost.reason.text
-    assert scale_in_of(tmp_path, FRAME, SETTINGS, timeline, "") is None
+    assert scale_in_of(tmp_path, FRAME, SETTINGS, timeline, "", {}) is None
