@@ -16,7 +16,7 @@ from replay.services import SETTINGS, VERDICTS, derived, pd_day, service
 
 from hs_analysis.current import CurrentAutoscaler
 from hs_analysis.errors import InputError, UsageError
-from hs_analysis.pipeline import policy_stages, report_stages, summary, tables
+from hs_analysis.pipeline import policy_stages, report_stages, select_stage, summary, tables
 from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.pipeline.objects import current_autoscaler, stored_series
 from hs_analysis.pipeline.policy_stages import (
@@ -157,7 +157,7 @@ def replayed(
     monkeypatch: pytest.MonkeyPatch, folder: Path, given: Beside, chosen: Chosen | None = CHOSEN
 ) -> dict[str, object]:
     """Run the stage on a made-up service and return its section of summary.json."""
-    monkeypatch.setattr(policy_stages, "read_frame", lambda *_: FRAME)
+    monkeypatch.setattr(select_stage, "read_frame", lambda *_: FRAME)
     monkeypatch.setattr(policy_stages, "read_frames", lambda _: (FRAME,))
     monkeypatch.setattr(policy_stages, "service_names", lambda _: (FRAME.service,))
     monkeypatch.setattr(policy_stages, "read_verdicts", lambda *_: VERDICTS)
