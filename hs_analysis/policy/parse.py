@@ -148,8 +148,16 @@ def _primary(node: Node) -> Primary:
         node.child("target_per_instance", _target),
         pool,  # type: ignore[arg-type]
         _weights(node),
-        node.optional("waiting", _waiting) if "waiting" in node.data else None,
+        _added(node, pool),
     )
+
+
+def _added(node: Node, pool: str) -> Waiting | None:
+    """Read what waits; files of before have no word of it, and a mean over instances holds no work."""
+    found = node.optional("waiting", _waiting) if "waiting" in node.data else None
+    if found is not None and pool != "sum":
+        raise node.wrong("waiting", f"expected null where pool is {pool}: only a total counts what waits")
+    return found
 
 
 def _waiting(node: Node) -> Waiting:

@@ -31,6 +31,7 @@ from hs_analysis.policy.model import (
     Step,
     Target,
     Tier,
+    Waiting,
 )
 from hs_analysis.schema.results import Estimate
 
@@ -55,16 +56,20 @@ ESTIMATE = st.lists(NUMBER, min_size=3, max_size=3).map(
 TARGET = st.builds(
     Target, MAYBE, MAYBE, st.none() | ESTIMATE, st.sampled_from(["ok", "floor", "refused"]), TEXT
 )
+WAITING = st.builds(Waiting, TEXT, st.sampled_from(ROLES), NUMBER, NUMBER, NUMBER)
+POOLED = st.tuples(st.just("sum"), st.none() | WAITING) | st.just(("mean", None))
+"""How a signal adds up, and what waits beside it: only a total counts that."""
+
 PRIMARY = st.builds(
-    Primary,
+    lambda pooled, *rest, **more: Primary(*rest, pool=pooled[0], waiting=pooled[1], **more),
+    POOLED,
     TEXT,
     st.sampled_from(ROLES),
     TEXT,
     TEXT,
     TEXT,
     TARGET,
-    st.sampled_from(["sum", "mean"]),
-    st.dictionaries(TEXT, NUMBER, max_size=2),
+    gpu_types=st.dictionaries(TEXT, NUMBER, max_size=2),
 )
 RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
 BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT)
