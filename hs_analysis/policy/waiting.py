@@ -7,6 +7,7 @@ much is missing: requests that wait × tokens of a request ÷ the time in which 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from hs_analysis.schema.aligned import SERVED, ServiceFrame
 
 QUEUE, REQUESTS = "queue_length", "request_rate"
 """Signals of the requests that wait in a pool, and of those that come to the service."""
+
+_OPERATION = re.compile(r"\) [-+*/] ")
 
 WAITS_IN = "prefill"
 """The pool whose queue holds work that nothing else shows. A decode engine also counts requests whose prefill
@@ -58,7 +61,13 @@ def _added(
     query = promql.get((QUEUE, role))
     if not query:
         return primary
-    return replace(primary, promql=f"{primary.promql} + {query} * {waiting.weight:g}", waiting=waiting)
+    weighed = f"{_grouped(query)} * {waiting.weight:g}"
+    return replace(primary, promql=f"{primary.promql} + {weighed}", waiting=waiting)
+
+
+def _grouped(query: str) -> str:
+    """Return a query that a factor may follow: a formula of several terms in parentheses."""
+    return f"({query})" if _OPERATION.search(query) else query
 
 
 def _tokens_per_request(frame: ServiceFrame, signal: str, role: str) -> float | None:
