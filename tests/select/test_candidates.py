@@ -10,22 +10,73 @@ from replay.services import plain_policy, primary
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Metric
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Cooldown, SignalReading, Step
-from hs_analysis.select import can_hold, knobs_by_name, knobs_of, with_knobs
-from hs_analysis.select.candidates import Knobs
+from hs_analysis.policy.model import Cooldown, SignalReading, Step, Waiting
+from hs_analysis.policy.waiting import QUEUE, WITHIN_S
+from hs_analysis.schema.results import CandidateScore
+from hs_analysis.select import (
+    Knobs,
+    can_hold,
+    candidate_of,
+    chosen_knobs,
+    knobs_of,
+    models_of,
+    with_knobs,
+)
 
 KUBERNETES = Knobs(60.0, 1.1, 300.0, 0.9)
 """What an HPA does where nothing is set."""
 
 
 def test_every_candidate_has_a_name_of_its_own() -> None:
-    """Signals and knobs can be read off it, and Kubernetes' own settings are among them."""
-    named = knobs_by_name(["a@decode", "b@prefill"])
-    assert len(named) == 2 * len(knobs_of()) == 2 * len(set(knobs_of()))
-    assert set(named.values()) == {(s, k) for s in ("a@decode", "b@prefill") for k in knobs_of()}
-    assert all(name.startswith(f"{signals}, ") for name, (signals, _) in named.items())
-    assert KUBERNETES in knobs_of()
+    """Signals and knobs can be read off it, and Kubernetes' own settings come first."""
+    tried = knobs_of(60.0, waits=False)
+    names = [candidate_of(signals, knobs) for signals in ("a@decode", "b@prefill") for knobs in tried]
+    assert len(set(names)) == len(names) == 2 * len(tried)
+    assert all(name.startswith(("a@decode, ", "b@prefill, ")) for name in names)
+    assert tried[0] == Knobs.kubernetes(60.0) == KUBERNETES
     assert KUBERNETES.name == "60 s mean, out above 1.1, in below 0.9 for 300 s"
+    assert replace(KUBERNETES, waits=True).name == (
+        "60 s mean with what waits, out above 1.1, in below 0.9 for 300 s"
+    )
+
+
+def test_where_it_is_known_what_waits_counts_in_all_but_kubernetes_own() -> None:
+    """The one that sets nothing stays what a default HPA does; ranges go with the scrapes of a service."""
+    plain, waits = (knobs_of(90.0, waits=known) for known in (False, True))
+    assert not any(one.waits for one in plain)
+    assert waits[0] == plain[0] == Knobs.kubernetes(90.0)
+    assert all(one.waits for one in waits[1:])
+    assert {replace(one, waits=False) for one in waits[1:]} == set(plain)
+    assert {one.window_s for one in plain} == {90.0, 180.0}
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_what_was_chosen_is_read_back_off_its_row(waits: bool) -> None:
+    """The names of its signals and all of its knobs: together they are the name of the candidate again."""
+    knobs = Knobs(90.0, 1.05, 600.0, 0.9, waits)
+    name = candidate_of("prefill_tps@prefill+decode_tps@decode", knobs)
+    row = CandidateScore(
+        policy=name, signal="prefill_tps+decode_tps", role="prefill+decode", controller="keda", score=None,
+        gpu_hours=None, instance_hours=None, slo_violation_ratio=None, actions_per_day=None, chosen=True,
+        reason="", reading_s=90.0, over_s=600.0, scale_out_ratio=1.05, scale_in_ratio=0.9,
+        counts_waiting=waits,
+    )  # fmt: skip
+    assert chosen_knobs(row) == ("prefill_tps@prefill+decode_tps@decode", knobs)
+    assert candidate_of(*chosen_knobs(row)) == name
+
+
+def test_models_are_gauges_and_a_pool_that_follows() -> None:
+    """A pool's own counted tokens are none, whatever waits; nor is a ratio that nothing follows."""
+    prefill, decode = (primary(*key, 1.0) for key in (("prefill_tps", "prefill"), ("decode_tps", "decode")))
+    counted = primary("prefill_tps_effective", "prefill", 1.0)
+    waits = replace(counted, waiting=Waiting(QUEUE, "prefill", 600.0, WITHIN_S, 60.0))
+    gauge = primary("gpu_util", "decode", 0.6, "mean")
+    for primaries, expected in (
+        ((counted, decode), 0), ((waits, decode), 0), ((prefill, decode), 1), ((counted, gauge), 1),
+        ((prefill, gauge), 2), ((decode,), 1), ((gauge,), 2),
+    ):  # fmt: skip
+        assert models_of(plain_policy(primaries=primaries)) == expected, primaries
+    assert models_of(plain_policy(primaries=(decode,), pd_ratio=None)) == 0
 
 
 def test_kubernetes_own_settings_give_its_own_object() -> None:

@@ -10,7 +10,7 @@ import pytest
 from replay.services import SETTINGS, VERDICTS, built, derived, pd_day, plain_policy, policy_replay, primary
 
 from hs_analysis.policy.candidates import candidate_primaries
-from hs_analysis.policy.constants import FLAT_ACTIONS_MAX
+from hs_analysis.policy.constants import SAME_HOURS
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Policy
 from hs_analysis.replay.backtest import CandidateOutcome, score_policies
@@ -22,8 +22,14 @@ from hs_analysis.replay.simulate import simulate_all
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
 from hs_analysis.schema.settings import Settings
-from hs_analysis.select.candidates import Knobs, knobs_by_name, with_knobs
+from hs_analysis.select.candidates import Knobs, candidate_of, with_knobs
 from hs_analysis.select.choose import select_service
+from hs_analysis.select.constants import (
+    FLAT_ACTIONS_MAX,
+    SAME_FLAT_ACTIONS,
+    SAME_MODELLED_HOURS,
+    SAME_RISK,
+)
 
 FRAME = pd_day()
 
@@ -59,11 +65,12 @@ def choose(
     candidates: dict[str, tuple[float, float | None, float]],
     recorded: tuple[float, float] = (100.0, 0.0),
     faults: Mapping[str, tuple[float, float]] | None = None,
-):
+    default_hours: float = 80.0,
+) -> dict[str, CandidateScore]:
     """Select among candidates of (hours, strain, actions a day), and return the scores by name.
 
     ``faults`` are the chances of violating under each of two faults (alike) and under bursts, by name; the
-    one of ``hpa`` is that of a default HPA on the same targets, of 80 hours.
+    one of ``hpa`` is that of a default HPA on the same targets.
     """
     borne = {
         name: {"metric_gap": fault, "no_stock": fault, "burst": burst}
@@ -76,7 +83,7 @@ def choose(
     table = {name: outcome(row(name, h, a), s, borne.get(name)) for name, (h, s, a) in candidates.items()}
     table["recorded"] = outcome(row("recorded", recorded[0]), recorded[1])
     if "hpa" in borne:
-        table["hpa"] = outcome(row("hpa", 80.0, 9.0), 0.01, borne["hpa"])
+        table["hpa"] = outcome(row("hpa", default_hours, 9.0), 0.01, borne["hpa"])
     policies = {name: plain_policy(service=name) for name in candidates}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     return {score.policy: score for score in scores}
@@ -127,25 +134,57 @@ def test_least_violating_when_nothing_is_feasible() -> None:
     assert scores["a"].reason.startswith("no candidate is shown to be feasible; chosen: it violates least")
 
 
-def test_hours_too_close_to_call_go_to_the_calmer() -> None:
-    """Within 0.2 % of the cheapest fewer actions win, then fewer hours, then the name."""
-    assert chosen(choose({"a": (60.0, 0.01, 30.0), "b": (60.1, 0.04, 9.0)})) == "b"
-    assert chosen(choose({"a": (60.0, 0.01, 30.0), "b": (60.2, 0.01, 9.0)})) == "a"
-    assert chosen(choose({"a": (60.1, 0.01, 9.0), "b": (60.0, 0.03, 9.0)})) == "b"
-    assert chosen(choose({"b": (60.0, 0.01, 9.0), "a": (60.0, 0.01, 9.0)})) == "a"
+def test_hours_too_close_to_call_go_to_the_safer_and_then_to_the_calmer() -> None:
+    """Within 0.2 % of the fewest hours: fewer violations, then fewer actions, fewer hours, and the name."""
+    within, beyond = 60.0 * (1 + 0.9 * SAME_HOURS), 60.0 * (1 + 1.1 * SAME_HOURS)
+    as_safe, less_safe = 0.01 * (1 + 0.9 * SAME_RISK), 0.01 * (1 + 1.1 * SAME_RISK)
+    for a, b, wins in (
+        ((60.0, 0.04, 9.0), (within, 0.01, 30.0), "b"),
+        ((60.0, 0.04, 9.0), (beyond, 0.01, 30.0), "a"),
+        ((60.0, 0.01, 30.0), (within, as_safe, 9.0), "b"),
+        ((60.0, 0.01, 30.0), (within, less_safe, 9.0), "a"),
+        ((within, 0.01, 9.0), (60.0, 0.01, 9.0), "b"),
+        ((60.0, 0.01, 9.0), (60.0, 0.01, 9.0), "a"),
+    ):
+        assert chosen(choose({"a": a, "b": b})) == wins, (a, b)
+        assert chosen(choose({"b": b, "a": a})) == wins, (a, b)
+
+
+def test_safety_counts_what_faults_and_bursts_break_as_well() -> None:
+    """Of equal hours and violations undisturbed, the one that bears faults, or bursts, better wins."""
+    rows = {"a": (60.0, 0.01, 9.0), "b": (60.0, 0.01, 30.0)}
+    hpa = (0.05, 0.05)
+    for a, b, wins in (
+        ((0.04, 0.02), (0.02, 0.02), "b"),
+        ((0.02, 0.04), (0.02, 0.02), "b"),
+        ((0.02, 0.02), (0.02, 0.02), "a"),
+        ((0.02, 0.04), (0.04, 0.02), "a"),
+    ):
+        assert chosen(choose(rows, faults={"a": a, "b": b, "hpa": hpa})) == wins, (a, b)
+
+
+def test_what_is_safer_never_costs_more_than_a_default_hpa() -> None:
+    """The tie is cut at the hours of the default HPA, but never below the fewest hours there are."""
+    within = 60.0 * (1 + 0.9 * SAME_HOURS)
+    rows = {"cheap": (60.0, 0.04, 9.0), "safe": (within, 0.01, 9.0)}
+    borne = {"cheap": (0.02, 0.02), "safe": (0.02, 0.02), "hpa": (0.05, 0.05)}
+    for hours, wins in ((80.0, "safe"), (within, "safe"), (60.05, "cheap"), (60.0, "cheap"), (55.0, "cheap")):
+        assert chosen(choose(rows, faults=borne, default_hours=hours)) == wins, hours
 
 
 def test_a_candidate_bears_faults_and_bursts_as_a_default_hpa_does() -> None:
-    """One that is worse under either is not feasible, however cheap; one no worse than it is."""
+    """One that is more than 5 % worse under either is not feasible, however cheap; one within that is."""
     candidates = {"a": (60.0, 0.01, 9.0), "b": (65.0, 0.01, 9.0), "c": (70.0, 0.01, 9.0)}
-    borne = {"a": (0.06, 0.01), "b": (0.04, 0.03), "c": (0.05, 0.02), "hpa": (0.05, 0.02)}
-    scores = choose(candidates, faults=borne)
+    over, at_most = 1 + 1.1 * SAME_RISK, 1 + 0.9 * SAME_RISK
+    borne = {"a": (0.05 * over, 0.01), "b": (0.04, 0.02 * over), "c": (0.05 * at_most, 0.02 * at_most)}
+    scores = choose(candidates, faults=borne | {"hpa": (0.05, 0.02)})
     assert chosen(scores) == "c"
     for name in ("a", "b"):
         assert scores[name].score is None
         assert scores[name].reason.endswith("more often than with a default HPA on the same targets")
         assert "not feasible: faults or bursts break the SLO" in scores[name].reason
-    assert (scores["c"].fault_violation_ratio, scores["c"].burst_violation_ratio) == (0.05, 0.02)
+    found = (scores["c"].fault_violation_ratio, scores["c"].burst_violation_ratio)
+    assert found == pytest.approx((0.05 * at_most, 0.02 * at_most))
 
 
 def test_the_default_hpa_is_a_row_that_is_never_chosen_by_that_name() -> None:
@@ -169,7 +208,7 @@ def test_faults_that_are_not_known_bar_nobody() -> None:
 
 
 def test_a_candidate_acts_at_flat_load_no_more_than_is_allowed_or_a_default_hpa_does() -> None:
-    """An HPA may act as often as that one; HeteroScale's rule keeps its own limit. Others are out."""
+    """An HPA may act 0.6 times more than that one; HeteroScale's rule keeps its own limit. Others are out."""
 
     def pick(flats: dict[str, float | None], controller: str) -> dict[str, CandidateScore]:
         rows = {
@@ -180,12 +219,15 @@ def test_a_candidate_acts_at_flat_load_no_more_than_is_allowed_or_a_default_hpa_
         policies = {name: plain_policy(controller=controller) for name in flats if name != "hpa"}
         return {s.policy: s for s in select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)}
 
-    flats = {"a": 12.0, "b": 8.0, "c": FLAT_ACTIONS_MAX, "d": None, "hpa": 9.0}
+    limit = 9.0 + SAME_FLAT_ACTIONS
+    flats = {"a": limit + 0.01, "b": limit, "c": FLAT_ACTIONS_MAX, "d": None, "hpa": 9.0}
     assert chosen(pick(flats, "hpa")) == "b"
     assert "noise alone makes it act at flat load" in pick(flats, "hpa")["a"].reason
     assert pick(flats, "hpa")["a"].score is None
     assert chosen(pick(flats, "heteroscale")) == "c"
     assert chosen(pick({"a": 12.0, "b": 10.0, "hpa": 9.0}, "hpa")) == "a"
+    assert chosen(pick({"a": FLAT_ACTIONS_MAX + 0.01, "b": FLAT_ACTIONS_MAX}, "hpa")) == "b"
+    assert chosen(pick({"a": SAME_FLAT_ACTIONS, "b": FLAT_ACTIONS_MAX, "hpa": 0.0}, "hpa")) == "a"
     assert pick(flats, "hpa")["hpa"].flat_actions_per_day == 9.0
 
 
@@ -244,19 +286,74 @@ def test_counted_tokens_win_over_other_signals_when_too_close_to_call() -> None:
     assert [s.policy for s in scores if s.chosen] == ["b_total"]
 
 
-@pytest.mark.parametrize(("hours", "wins"), [(57.0, "tokens"), (55.0, "gauge"), (63.0, "tokens")])
-def test_another_signal_wins_by_more_than_its_replay_may_be_off(hours: float, wins: str) -> None:
-    """Against 60 hours of counted tokens a gauge has to save 6 %, whatever its violations."""
-    mean = plain_policy(primaries=(primary("gpu_util", "prefill", 0.6, "mean"),))
-    policies = {"gauge": mean, "tokens": plain_policy()}
+UTIL = primary("gpu_util", "prefill", 0.6, "mean")
+OWN = (primary("prefill_tps_effective", "prefill", 1.0), primary("decode_tps", "decode", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("modelled", "plain"),
+    [
+        (plain_policy(primaries=(UTIL,)), plain_policy()),
+        (plain_policy(primaries=(UTIL, OWN[1]), pd_ratio=None), plain_policy(primaries=OWN, pd_ratio=None)),
+        (plain_policy(), plain_policy(primaries=OWN, pd_ratio=None)),
+    ],
+    ids=["gauge", "gauge beside tokens", "ratio"],
+)
+@pytest.mark.parametrize(("saved", "wins"), [(0.9, "plain"), (1.1, "modelled"), (-1.0, "plain")])
+def test_a_model_wins_by_more_than_its_replay_may_be_off(
+    modelled: Policy, plain: Policy, saved: float, wins: str
+) -> None:
+    """A gauge, and a pool that follows the ratio, have to save 6 % of hours, whatever their violations."""
+    hours = 60.0 * (1 - saved * SAME_MODELLED_HOURS)
     row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
-    table = {"gauge": outcome(replace(row, instance_hours=hours), 0.0), "tokens": outcome(row, 0.01)}
+    table = {"modelled": outcome(replace(row, instance_hours=hours), 0.0), "plain": outcome(row, 0.01)}
+    policies = {"modelled": modelled, "plain": plain}
     scores = select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)
     assert [s.policy for s in scores if s.chosen] == [wins]
     reasons = {s.policy: s.reason for s in scores}
-    fewer_but_close = hours == 57.0
-    assert ("less than the 6 % of hours" in reasons["gauge"]) == fewer_but_close
-    assert ("feasible candidates that follow the most counted tokens" in reasons["tokens"]) == fewer_but_close
+    fewer_but_close = saved == 0.9
+    assert ("less than the 6 % of hours" in reasons["modelled"]) == fewer_but_close
+    assert ("candidates whose pools follow their own counted tokens" in reasons["plain"]) == fewer_but_close
+
+
+def floored(one: Policy) -> Policy:
+    """Return a policy whose targets are loads that were only carried."""
+    floors = tuple(
+        replace(p, target_per_instance=replace(p.target_per_instance, status="floor")) for p in one.primaries
+    )
+    return replace(one, primaries=floors)
+
+
+def test_over_floors_loads_may_rise_as_far_as_with_a_default_hpa() -> None:
+    """Above all that was seen nothing is known to break; known capacities keep the SLO's share."""
+
+    def pick(policy: Policy, default: float | None) -> CandidateScore:
+        row = policy_replay("x", instance_hours=60.0, actions_per_day=5.0)
+        table = {"mine": outcome(row, 0.3), "recorded": outcome(row, 0.0)}
+        if default is not None:
+            table["hpa"] = outcome(row, default)
+        found = select_service(FRAME, derived(), {"mine": policy}, SETTINGS, lambda *_: table)
+        return found[0]
+
+    own = plain_policy(primaries=OWN, pd_ratio=None)
+    for policy, default, rule in (
+        (
+            floored(own),
+            0.31,
+            "at most 30.00% of windows expected over capacity, a default HPA comes to 31.00%",
+        ),
+        (
+            floored(own),
+            0.29,
+            "not known: at most 30.00% of windows expected over capacity, a default HPA comes",
+        ),
+        (floored(own), 0.04, "expected over capacity, one point above what ran allows 1.00%"),
+        (floored(own), None, "expected over capacity, one point above what ran allows 1.00%"),
+        (own, 0.31, "it violates least: 30.00% of windows expected over capacity, one point above what ran"),
+    ):
+        found = pick(policy, default)
+        assert rule in found.reason, default
+        assert (found.score is not None) == (default == 0.31 and policy is not own)
 
 
 def test_unknown_capacity_is_said_and_not_held_against_a_candidate() -> None:
@@ -291,11 +388,10 @@ def test_candidates_that_could_not_be_simulated_are_kept_with_the_reason() -> No
 def candidates_of(controller: str, settings: tuple[Knobs, ...]) -> dict[str, Policy]:
     """Return every candidate of a controller on a simulated day, with some of its settings."""
     keys = candidate_primaries(VERDICTS, derived())
-    found = knobs_by_name(keys)
+    named = {candidate_of(signals, knobs): (signals, knobs) for signals in keys for knobs in settings}
     return {
         name: with_knobs(built(FRAME, keys[signals]), knobs, controller, name)
-        for name, (signals, knobs) in found.items()
-        if knobs in settings
+        for name, (signals, knobs) in named.items()
     }
 
 
