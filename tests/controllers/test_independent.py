@@ -177,7 +177,8 @@ def _control(spec: Mapping[str, Any]) -> HeteroScale:
         )
         pools[role] = PoolRule(
             "decode_tps" if role == "decode" else "", 100.0, "sum", *spec["hysteresis"].values(),
-            *spec["cooldown"].values(), *step.values(), *spec["bounds"][role].values(), 240.0, guards,
+            *spec["cooldown"].values(), *step.values(), *spec["bounds"][role].values(),
+            start_up_s=240.0, guards=guards,
         )  # fmt: skip
     upkeep = RatioUpkeep("decode", ratio["value"], ratio["max_deviation"]) if ratio else None
     return HeteroScale(pools, upkeep, 60.0, spec["reading"]["over_s"], soft["observe_s"] if soft else None)

@@ -4,38 +4,53 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import polars as pl
 import pytest
 from export.scenes import series_frame
 from replay.services import SETTINGS, built, derived, pd_day
 
 from hs_analysis.controllers import Autoscaler, HeteroScale
+from hs_analysis.controllers.hpa import Operand
 from hs_analysis.pipeline.objects import Deployed, deployed
 from hs_analysis.policy import Policy
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.rounding import rounded
+from hs_analysis.policy.waiting import QUEUE, with_waiting
 from hs_analysis.select import knobs_of, with_knobs
 
 FRAME = pd_day(240)
+KNOBS = knobs_of(60.0, waits=False)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
 QUERIES = {
     "decode": "sum(rate(vllm:generation_tokens_total[2m]))",
     "prefill": 'sum(rate(vllm:prompt_tokens_by_source_total{source="local_compute"}[2m]))',
 }
-SERIES = series_frame(
-    [
-        {"metric": metric, "labels": {"pod": pod, **of}, "emitter_role": role, "service": FRAME.service}
-        for role, metric, of in (
-            ("decode", "vllm:generation_tokens_total", {}),
-            ("prefill", "vllm:prompt_tokens_by_source_total", {"source": "local_compute"}),
-        )
-        for pod in (f"m-{role}-0", f"m-{role}-1")
-    ]
+QUEUE_QUERY = 'sum(avg_over_time(vllm:num_requests_waiting{pod=~"m-prefill-.*"}[2m]))'
+
+
+def series_of(*metrics: tuple[str, str, dict[str, str]]) -> pl.DataFrame:
+    """Return series of two pods each of (role, metric, labels)."""
+    return series_frame(
+        [
+            {"metric": metric, "labels": {"pod": pod, **of}, "emitter_role": role, "service": FRAME.service}
+            for role, metric, of in metrics
+            for pod in (f"m-{role}-0", f"m-{role}-1")
+        ]
+    )
+
+
+COUNTERS = (
+    ("decode", "vllm:generation_tokens_total", {}),
+    ("prefill", "vllm:prompt_tokens_by_source_total", {"source": "local_compute"}),
 )
+SERIES = series_of(*COUNTERS)
+WAITING_SERIES = series_of(*COUNTERS, *((role, "vllm:num_requests_waiting", {}) for role in QUERIES))
 
 
 def policy_for(controller: str, keys: tuple[tuple[str, str], ...] = PAIR, setting: int = -1) -> Policy:
     """Return the policy of a service for a controller, with the queries of its signals."""
-    policy = with_knobs(built(FRAME, keys), knobs_of()[setting], controller, "mine")
+    policy = with_knobs(built(FRAME, keys), KNOBS[setting], controller, "mine")
     queried = tuple(replace(one, promql=QUERIES[one.role]) for one in policy.primaries)
     return replace(policy, primaries=queried)
 
@@ -51,7 +66,7 @@ def test_what_is_read_back_is_the_policys_own_control(
     controller: str, keys: tuple[tuple[str, str], ...]
 ) -> None:
     """Targets, bounds, windows, tolerances and fallback of every setting; also of a pool that follows."""
-    for setting in (0, 1, 8, len(knobs_of()) - 1):
+    for setting in range(len(KNOBS)):
         policy = policy_for(controller, keys, setting)
         found = become(policy)
         assert (found.why_not, found.differs) == ("", ())
@@ -101,9 +116,42 @@ def test_heteroscales_rule_is_read_back_from_its_policy() -> None:
     assert found == Deployed(control_of(rounded(policy)))
 
 
-@pytest.mark.parametrize("mode", ["hold", "periodic"])
-def test_a_policy_that_follows_no_metric_is_no_object(mode: str) -> None:
-    """It says so, and its own control is what runs."""
+@pytest.mark.parametrize(
+    ("mode", "why"), [("hold", "a policy on hold has no object"), ("periodic", "it keeps no timetable")]
+)
+def test_a_policy_that_follows_no_metric_is_no_object(mode: str, why: str) -> None:
+    """On hold, and without a timetable to keep: it says so, and its own control is what runs."""
     policy = replace(policy_for("keda"), mode=mode)
-    found = become(policy)
-    assert found == Deployed(control_of(rounded(policy)), f"a policy in mode {mode} follows no metric")
+    assert become(policy) == Deployed(control_of(rounded(policy)), why)
+
+
+WAITING_FRAME = pd_day(
+    240,
+    request_rate__service=np.full(240, 17.3),
+    queue_length__prefill=np.zeros(240),
+)
+"""Of which it is known what waits: some thousand tokens a request."""
+
+
+@pytest.mark.parametrize("controller", ["keda", "hpa", "heteroscale"])
+@pytest.mark.parametrize("keys", [PAIR, PAIR[:1]], ids=["pair", "ratio"])
+def test_what_waits_is_written_and_read_back(controller: str, keys: tuple[tuple[str, str], ...]) -> None:
+    """The query of the primary adds it, and the object that is read has the policy's own weight and range."""
+    made = built(WAITING_FRAME, keys)
+    asked = replace(made, primaries=tuple(replace(one, promql=QUERIES[one.role]) for one in made.primaries))
+    counted = with_waiting(asked, WAITING_FRAME, {(QUEUE, "prefill"): QUEUE_QUERY})
+    policy = with_knobs(counted, KNOBS[1], controller, "mine")
+    found = deployed(policy, WAITING_FRAME, derived(), SETTINGS, WAITING_SERIES)
+    assert (found.why_not, found.differs) == ("", ())
+    own = control_of(rounded(policy))
+    assert found.control.pools == own.pools
+    if controller == "heteroscale":
+        found_others = {role: one.others for role, one in found.control.pools.items() if one.others}
+    else:
+        hpas = {role: getattr(one, "hpa", one) for role, one in found.control.pools.items()}
+        found_others = {role: one.metrics[0].others for role, one in hpas.items() if one.metrics[0].others}
+    weight = counted.primaries[0].waiting.weight
+    assert weight > 0
+    name = {"prefill": QUEUE, "decode": f"{QUEUE}@prefill"}
+    waits_in = {"prefill"} | ({"decode"} if keys == PAIR[:1] and controller != "heteroscale" else set())
+    assert found_others == {role: (Operand(name[role], 120.0, weight),) for role in waits_in}
