@@ -29,7 +29,9 @@ _Built = tuple[list[dict[str, Any]], list[str], list[Loss]]
 
 
 def export_keda(policy: Policy, options: ExportOptions) -> Export:
-    """Return the ScaledObjects and recording rules of a policy, with everything they do not say.
+    """Return the ScaledObjects of a policy, with everything they do not say, and its recording rules.
+
+    The objects ask for the metrics themselves. The rules are for charts and alerts: no object needs them.
 
     In mode hold no object is written; the refusals are the losses.
     """
@@ -81,7 +83,8 @@ def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[d
     scaling, losses = kubernetes.behavior(policy, pool, options.kubernetes)
     metadata = {
         "serverAddress": options.server_address,
-        "query": model.recorded(policy, pool.primary, total=pool.total),
+        # Asked of the metrics themselves: a recorded answer is as old as its rule, and has to be installed.
+        "query": pool.query,
         "threshold": model.plain_number(pool.threshold),
         # KEDA's own default reads an empty answer as 0 and scales in (kedacore/keda#3065).
         "ignoreNullValues": str(scaler.ignore_null_values).lower(),

@@ -92,6 +92,12 @@ class PoolSizing:
         return self.scaler.hpa if isinstance(self.scaler, Keda) else self.scaler
 
     @property
+    def query(self) -> str:
+        """The pool total of the signal, in PromQL."""
+        asked = self.primary.promql
+        return (queries.pool_total(asked) or asked) if self.total else asked
+
+    @property
     def total(self) -> bool:
         """Whether the recorded pool total is read, because the signal is a mean over instances."""
         return self.primary.pool == "mean"

@@ -110,13 +110,12 @@ def test_the_lint_names_what_a_cluster_would_misread(change, says):
 
 
 def test_thresholds_give_the_counts_of_the_policy():
-    """total ÷ threshold is D for decode and D × ratio for prefill, from one recorded signal."""
+    """total ÷ threshold is D for decode and D × ratio for prefill, from one signal."""
     found = objects(full_policy())
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "3800"
     assert trigger(found["chat-prefill"])["metadata"]["threshold"] == "7600"
     queries = {trigger(body)["metadata"]["query"] for body in found.values()}
-    labels = 'policy="chat-2026-11-24",service="prod/chat",role="decode"'
-    assert queries == {f"sum(service:hs_decode_tps:rate5m{{{labels}}})"}
+    assert queries == {full_policy().primaries[0].promql}
     assert {trigger(body)["metricType"] for body in found.values()} == {"AverageValue"}
 
 
@@ -132,18 +131,17 @@ def test_two_primaries_size_their_own_pools_and_use_no_ratio():
     """Each object reads its own signal against its own target."""
     found = objects(two_primaries())
     assert trigger(found["chat-prefill"])["metadata"]["threshold"] == "9000"
-    assert "hs_prefill_tps" in trigger(found["chat-prefill"])["metadata"]["query"]
+    assert trigger(found["chat-prefill"])["metadata"]["query"] == "sum(rate(p[5m]))"
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "3800"
 
 
 def test_a_mean_signal_is_summed_over_the_pool():
-    """Utilisation: the query is the recorded sum over instances, so that ÷ threshold is a count."""
+    """Utilisation: the query is the sum over instances, so that ÷ threshold is a count."""
     primary = Primary("gpu_util", "decode", "ratio", UTIL_PROMQL, "dcgm", Target(0.7), "mean")
     made = export(full_policy(primaries=(primary,)), "keda")
     found = objects(full_policy(primaries=(primary,)))
-    assert trigger(found["chat-decode"])["metadata"]["query"].startswith(
-        "sum(service:hs_gpu_util_total:avg5m{"
-    )
+    total = "sum" + UTIL_PROMQL.removeprefix("avg")
+    assert trigger(found["chat-decode"])["metadata"]["query"] == total
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "0.7"
     assert trigger(found["chat-prefill"])["metadata"]["threshold"] == "1.4", "0.7 ÷ ratio 0.5"
     assert "follows the total over decode" in {loss.item: loss.text for loss in made.losses}["pd_ratio.value"]
@@ -151,7 +149,7 @@ def test_a_mean_signal_is_summed_over_the_pool():
         rule["record"]: rule["expr"]
         for rule in load_documents(made.files["prod.chat.rules.yaml"])[0]["groups"][0]["rules"]
     }
-    assert rules["service:hs_gpu_util_total:avg5m"] == "sum" + UTIL_PROMQL.removeprefix("avg")
+    assert rules["service:hs_gpu_util_total:avg5m"] == total
     assert rules["service:hs_gpu_util:avg5m"] == UTIL_PROMQL
 
 
