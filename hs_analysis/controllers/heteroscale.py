@@ -110,15 +110,15 @@ class PoolRule:
         Largest share of the pool that one action adds or removes, one instance at least; None = no limit.
     least, most
         Bounds [instances]; ``most`` None = none.
-    is_strict
-        Whether a pool that stands above ``most`` comes down to it at once, as a limit of the user's own asks;
-        else it keeps its count until the signal asks for less.
     start_up_s
         From asking for an instance to its first request [s]: so long a guard waits for what was asked for.
     guards
         Latencies that speak of this pool.
     others
         More readings that are added to the signal, in units of it.
+    is_strict
+        Whether a pool that stands above ``most`` comes down to it at once, as a limit of the user's own asks;
+        else it keeps its count until the signal asks for less.
     """
 
     signal: str = ""
@@ -133,10 +133,10 @@ class PoolRule:
     max_in_fraction: float | None = field(default=None, metadata=documented("ratio", "no limit"))
     least: int = field(default=1, metadata=documented("instances", "one instance"))
     most: int | None = field(default=None, metadata=documented("instances", "no limit"))
-    is_strict: bool = field(default=False, metadata=documented("flag", "a guessed bound removes nothing"))
     start_up_s: float = field(default=0.0, metadata=documented("s", "not known"))
     guards: tuple[LatencyGuard, ...] = ()
     others: tuple[Operand, ...] = ()
+    is_strict: bool = field(default=False, metadata=documented("flag", "a guessed bound removes nothing"))
 
 
 @dataclass(frozen=True)
