@@ -26,7 +26,6 @@ from hs_analysis.select.candidates import Knobs, candidate_of, with_knobs
 from hs_analysis.select.choose import select_service
 from hs_analysis.select.constants import (
     FLAT_ACTIONS_MAX,
-    SAME_FLAT_ACTIONS,
     SAME_MODELLED_HOURS,
     SAME_RISK,
 )
@@ -219,7 +218,7 @@ def test_a_candidate_acts_at_flat_load_no_more_than_is_allowed_or_a_default_hpa_
         policies = {name: plain_policy(controller=controller) for name in flats if name != "hpa"}
         return {s.policy: s for s in select_service(FRAME, derived(), policies, SETTINGS, lambda *_: table)}
 
-    limit = 9.0 + SAME_FLAT_ACTIONS
+    limit = 9.0 + 2 * FLAT_ACTIONS_MAX
     flats = {"a": limit + 0.01, "b": limit, "c": FLAT_ACTIONS_MAX, "d": None, "hpa": 9.0}
     assert chosen(pick(flats, "hpa")) == "b"
     assert "noise alone makes it act at flat load" in pick(flats, "hpa")["a"].reason
@@ -227,7 +226,7 @@ def test_a_candidate_acts_at_flat_load_no_more_than_is_allowed_or_a_default_hpa_
     assert chosen(pick(flats, "heteroscale")) == "c"
     assert chosen(pick({"a": 12.0, "b": 10.0, "hpa": 9.0}, "hpa")) == "a"
     assert chosen(pick({"a": FLAT_ACTIONS_MAX + 0.01, "b": FLAT_ACTIONS_MAX}, "hpa")) == "b"
-    assert chosen(pick({"a": SAME_FLAT_ACTIONS, "b": FLAT_ACTIONS_MAX, "hpa": 0.0}, "hpa")) == "a"
+    assert chosen(pick({"a": 2 * FLAT_ACTIONS_MAX, "b": FLAT_ACTIONS_MAX, "hpa": 0.0}, "hpa")) == "a"
     assert pick(flats, "hpa")["hpa"].flat_actions_per_day == 9.0
 
 
