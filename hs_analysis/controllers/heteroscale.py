@@ -433,7 +433,9 @@ class HeteroScaleBatch(PerLane):
         """How far back it reads [s]."""
         if self._mode != "metric":
             return 0.0
-        return float(max(self._window_and_over.longest_s, self._ratio.over.longest_s))
+        over_s = max(over_s for _, over_s in self._window_and_over.distinct)
+        added = [over_s + range_s for pool in self._pools.values() for _, range_s, _ in pool.others]
+        return float(max(self._window_and_over.longest_s, self._ratio.over.longest_s, *added))
 
     def step(self, fleet: Fleet) -> Orders:
         """Decide in every lane, and remember what was done."""

@@ -65,6 +65,25 @@ def readings(rows: Sequence[float], row_s: float, window_s: float, over_s: float
     return [means[0], max(known) if known else None]
 
 
+def of_several(control: HeteroScale, role: str, seen: Seen) -> list[float | None]:
+    """Return the newest sum of a signal and its weighed others, and the highest of the last ``over_s``."""
+    pool = control.pools[role]
+    parts = [(pool.signal, control.window_s, 1.0)]
+    parts += [(other.signal, other.averaging_s, other.weight) for other in pool.others]
+    count = len(seen.values[pool.signal, role])
+    sums = []
+    for back in range(min(max(1, round(control.over_s / seen.window_s)), count)):
+        total: float | None = 0.0
+        for signal, over_s, weight in parts:
+            name, _, owner = signal.partition("@")
+            rows = seen.values[name, owner or role][: count - back]
+            found = mean(rows, max(1, round(over_s / seen.window_s)))
+            total = None if total is None or found is None else total + weight * found
+        sums.append(total)
+    known = [value for value in sums if value is not None]
+    return [sums[0], max(known) if known else None]
+
+
 def round_up(instances: float) -> int:
     """Return the least whole number that is enough, at least 1."""
     return max(1, math.ceil(instances * (1 - ROUNDING)))
@@ -131,6 +150,8 @@ def size(control: HeteroScale, role: str, seen: Seen, memory: Memory, alarms: Se
         running = seen.reporting.get(role, [current] * len(rows))
         rows = [value * count for value, count in zip(rows, running, strict=True)]
     newest, highest = readings(rows, seen.window_s, control.window_s, control.over_s)
+    if pool.others:
+        newest, highest = of_several(control, role, seen)
     if newest is None or highest is None or not math.isfinite(newest) or newest < 0 or not pool.target > 0:
         return Decided(current, Why.MISSING)
     need, peak = newest / pool.target, highest / pool.target

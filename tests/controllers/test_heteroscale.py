@@ -24,6 +24,7 @@ from hs_analysis.controllers.heteroscale import (
     follower_count,
     structure,
 )
+from hs_analysis.controllers.hpa import Operand
 from hs_analysis.controllers.lanes import Orders, Why
 
 DECODE = ("decode_tps", "decode")
@@ -347,6 +348,9 @@ NUMBERS = {
     "most": st.sampled_from([None, 6, 12, 40]),
     "start_up_s": st.sampled_from([0.0, 120.0, 240.0]),
 }
+QUEUES = {"prefill": "queue", "decode": "queue@prefill"}
+"""What is added to the signals of both pools: the queue of one of them."""
+
 GUARD = st.builds(
     LatencyGuard,
     st.just("ttft"),
@@ -371,9 +375,11 @@ def controls(shape: str) -> st.SearchStrategy[HeteroScale]:
 
     def pool(role: str, guards: st.SearchStrategy[Any]) -> st.SearchStrategy[PoolRule]:
         name, target = signals.get(role, ("", NAN))
+        queues = st.builds(Operand, st.just(QUEUES.get(role, "")), st.just(180.0), st.floats(0.1, 5.0))
+        others = st.tuples(queues) if shape == "waits" else st.just(())
         return st.builds(
             PoolRule, st.just(name), st.just(0.5 if mean == "mean" else target), st.just(mean), **NUMBERS,
-            guards=guards,
+            guards=guards, others=others,
         )  # fmt: skip
 
     pools = st.fixed_dictionaries(
@@ -410,6 +416,7 @@ def walk_both(found: Sequence[HeteroScale], seed: int, row_s: float, rows: int =
         ("work", "prefill"): loads(rng, rows, lanes, 0.5 if mean else 600.0),
         TTFT: loads(rng, rows, lanes, 0.7),
         ("tbt", "decode"): loads(rng, rows, lanes, 0.03),
+        ("queue", "prefill"): loads(rng, rows, lanes, 300.0),
     }
     desired = {role: rng.integers(0, 12, lanes).astype(float) for role in ("prefill", "decode")}
     reporting = {role: np.maximum(1.0, rng.integers(0, 12, (rows, lanes))) for role in desired}
@@ -447,7 +454,7 @@ def walk_both(found: Sequence[HeteroScale], seed: int, row_s: float, rows: int =
 
 
 @settings(max_examples=40)
-@given(data=st.data(), shape=st.sampled_from(["decode leads", "prefill leads", "pair", "mean"]))
+@given(data=st.data(), shape=st.sampled_from(["decode leads", "prefill leads", "pair", "mean", "waits"]))
 def test_many_lanes_decide_as_one_rule_does(data: st.DataObject, shape: str) -> None:
     """Count, reason and memory of every lane at every row, whatever the numbers and readings."""
     found = data.draw(st.lists(controls(shape), min_size=1, max_size=4))
@@ -470,6 +477,35 @@ def test_every_reason_is_met_on_seeded_walks() -> None:
         Why.HOLDS, Why.GROWS, Why.SHRINKS, Why.MISSING, Why.RESTS, Why.STEP_LIMIT, Why.VETOED, Why.BLIND,
         Why.GUARD, Why.RESTORED, Why.RATIO, Why.BOUND, Why.DISABLED,
     }  # fmt: skip
+
+
+def test_what_is_added_counts_with_its_own_range_and_weight() -> None:
+    """4 instances serve 400; 60 that wait in the mean of three minutes, 10 tokens/s each, ask for 6 more."""
+    waits = control(decode={"others": (Operand("queue", 180.0, 10.0),)}, upkeep=None)
+    served = [400.0] * 6
+    for queue, expected in (
+        ([0.0] * 6, 4), ([0.0] * 3 + [0.0, 60.0, 120.0], 10), ([NAN] * 3 + [NAN, NAN, 60.0], 10),
+        ([60.0] * 3 + [NAN] * 3, 4),
+    ):  # fmt: skip
+        seen = fleet({DECODE: served, ("queue", "decode"): queue}, {"decode": 4}, t_s=360.0)
+        assert int(HeteroScaleBatch([waits]).step(seen).counts["decode"][0]) == expected, queue
+
+
+def test_the_highest_sum_of_the_last_minutes_holds_a_pool() -> None:
+    """A queue that is gone keeps the pool for the time of which the highest reading decides."""
+    waits = control(decode={"others": (Operand("queue", 60.0, 10.0),), "rest_in_s": 0.0}, upkeep=None)
+    for ago, expected in ((4, 10), (5, 4)):
+        queue = [0.0] * (9 - ago) + [60.0] + [0.0] * ago
+        seen = fleet({DECODE: [400.0] * 10, ("queue", "decode"): queue}, {"decode": 10}, t_s=600.0)
+        assert int(HeteroScaleBatch([waits]).step(seen).counts["decode"][0]) == expected, ago
+
+
+def test_readings_reach_as_far_as_the_longest_range_that_is_added() -> None:
+    """The highest of five minutes of a mean over ten minutes stands on fifteen."""
+    alone = control(upkeep=None)
+    added = control(decode={"others": (Operand("queue", 600.0, 1.0),)}, upkeep=None)
+    assert HeteroScaleBatch([alone]).reach_s == 360.0
+    assert HeteroScaleBatch([added]).reach_s == 900.0
 
 
 @pytest.mark.parametrize("mode", ["hold", "periodic"])

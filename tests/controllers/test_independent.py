@@ -29,7 +29,7 @@ from hs_analysis.controllers.heteroscale import (
     PoolRule,
     RatioUpkeep,
 )
-from hs_analysis.controllers.hpa import Hpa, Metric, RatePolicy, Rules
+from hs_analysis.controllers.hpa import Hpa, Metric, Operand, RatePolicy, Rules
 from hs_analysis.controllers.keda import Fallback, Keda
 from hs_analysis.controllers.lanes import Fleet, Scraped
 
@@ -126,6 +126,10 @@ class _Told(Prometheus):
         """Return the load of the minute."""
         return _known(self.loads[round(at_s / 60.0)])
 
+    def mean(self, signal: str, role: str, range_s: float, at_s: float, pooled: Any = "sum") -> float | None:
+        """Return the requests that wait in the minute: as many as the load, backwards."""
+        return _known(self.loads[-1 - round(at_s / 60.0)] / 10.0)
+
     def latency(self, signal: str, range_s: float, at_s: float) -> float | None:
         """Return the latency of the minute."""
         return _known(self.latencies[round(at_s / 60.0)])
@@ -133,6 +137,10 @@ class _Told(Prometheus):
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+QUEUED = " + sum(avg_over_time(vllm:num_requests_waiting[1m])) * 3.5"
+"""What the query of a primary adds for the requests that wait."""
 
 
 def _spec(rng: Random) -> dict[str, Any]:
@@ -143,7 +151,7 @@ def _spec(rng: Random) -> dict[str, Any]:
         "mode": "metric",
         "primaries": [{
             "signal": "decode_tps", "role": "decode", "pool": "sum", "target_per_instance": {"value": 100.0},
-            "promql": "sum(rate(vllm:generation_tokens_total[1m]))",
+            "promql": "sum(rate(vllm:generation_tokens_total[1m]))" + rng.choice(("", QUEUED)),
         }],
         "pd_ratio": ratio if rng.random() < 0.6 else None,
         "hysteresis": {
@@ -168,6 +176,7 @@ def _spec(rng: Random) -> dict[str, Any]:
 def _control(spec: Mapping[str, Any]) -> HeteroScale:
     """Return the same policy as parameters of the package's rule."""
     ratio, soft, step = spec["pd_ratio"], spec["soft_scale_in"], spec["step"]
+    waits = (Operand("queue_length", 60.0, 3.5),) if spec["primaries"][0]["promql"].endswith(QUEUED) else ()
     pools = {}
     for role in ROLES:
         guards = tuple(
@@ -179,6 +188,7 @@ def _control(spec: Mapping[str, Any]) -> HeteroScale:
             "decode_tps" if role == "decode" else "", 100.0, "sum", *spec["hysteresis"].values(),
             *spec["cooldown"].values(), *step.values(), *spec["bounds"][role].values(),
             start_up_s=240.0, guards=guards,
+            others=waits if role == "decode" else (),
         )  # fmt: skip
     upkeep = RatioUpkeep("decode", ratio["value"], ratio["max_deviation"]) if ratio else None
     return HeteroScale(pools, upkeep, 60.0, spec["reading"]["over_s"], soft["observe_s"] if soft else None)
@@ -196,12 +206,13 @@ def test_heteroscales_rule_asks_for_the_same_counts(seed: int) -> None:
     batch = HeteroScaleBatch([_control(spec)])
     ours: dict[str, int] = {"prefill": 5, "decode": 10}
     theirs = dict(ours)
-    before = [math.nan] * 9
+    before, queue = [math.nan] * 9, [value / 10.0 for value in reversed(loads)]
     for minute in range(MINUTES):
         orders = rule(Sight(60.0 * minute, dict(ours), dict(ours)))
         ours |= {role: order.count for role, order in orders.items()}
         rows = {
             ("decode_tps", "decode"): np.array([[v] for v in [*before, *loads][minute : minute + 10]]),
+            ("queue_length", "decode"): np.array([[v] for v in [*before, *queue][minute : minute + 10]]),
             ("ttft", "prefill"): np.array([[v] for v in [*before, *latencies][minute : minute + 10]]),
         }
         counts = {role: np.array([float(count)]) for role, count in theirs.items()}
