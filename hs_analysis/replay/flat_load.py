@@ -116,7 +116,8 @@ def _actions(
     for row in range(rows_of(SETTLED_S + WATCHED_S, window_s)):
         for slot, kept in slots.items():
             role = slot[1] if slot[1] in roles else roles[0]
-            drawn = np.tile(rng.standard_normal(LEVELS), len(controls))
+            # What reads nothing draws nothing, so that the others read what they read without it.
+            drawn = 0.0 if slot in empty else np.tile(rng.standard_normal(LEVELS), len(controls))
             total = target[role] * level[role] * np.maximum(0.0, 1.0 + spread[role] * drawn)
             value = np.where(is_mean[role], total / np.maximum(desired[role], 1.0), total)
             kept.add(0.0 if slot in empty else value)

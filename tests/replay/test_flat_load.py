@@ -9,7 +9,7 @@ import pytest
 from replay.services import plain_policy, primary
 
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Hysteresis, Policy, SignalReading
+from hs_analysis.policy.model import Hysteresis, Policy, SignalReading, Waiting
 from hs_analysis.replay.flat_load import flat_actions
 
 NEEDS = {"prefill": (4.0, 14.0), "decode": (2.0, 7.0)}
@@ -58,6 +58,19 @@ def test_candidates_are_counted_each_for_itself_and_alike_for_a_seed() -> None:
     assert together == actions(every)
     assert together[::-1] == actions(every[::-1])
     assert together != actions(every, seed=1)
+
+
+@pytest.mark.parametrize("controller", ["keda", "hpa", "heteroscale"])
+def test_what_waits_is_nothing_while_the_load_stands_still(controller: str) -> None:
+    """A control that counts it acts as one that does not, beside others of either kind."""
+    waiting = Waiting("queue_length", "prefill", 600.0, 60.0, 60.0)
+    plain = by(controller, 1.02, 0.97)
+    waits = replace(plain, primaries=(replace(PAIR[0], waiting=waiting), PAIR[1]))
+    led = replace(waits, primaries=waits.primaries[:1], pd_ratio=plain_policy().pd_ratio)
+    together = actions([waits, plain, replace(waits, controller="hpa"), led])
+    assert together[0] == pytest.approx(actions([plain])[0]) == pytest.approx(together[1])
+    assert together[0] > 0.0
+    assert np.isnan(together[3]) == (controller == "heteroscale")
 
 
 def test_a_control_with_a_pool_that_no_signal_sizes_is_not_counted() -> None:
