@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from current.histories import known as of_service
 from export.scenes import as_written, full_policy
 from hypothesis import given, settings
@@ -11,7 +13,18 @@ from hs_analysis.catalogue import load_catalogue
 from hs_analysis.current import Definitions, read_definitions, read_manifests, translate
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.policy.controls import control_of
-from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, Primary, Ratio, SignalReading, Step, Target
+from hs_analysis.policy.model import (
+    Bounds,
+    Cooldown,
+    Hysteresis,
+    Primary,
+    Ratio,
+    SignalReading,
+    Step,
+    Target,
+    Waiting,
+)
+from hs_analysis.policy.waiting import QUEUE, WITHIN_S
 
 CATALOGUE = load_catalogue()
 DECODE = ("decode_tps", "decode", 'sum(rate(vllm:generation_tokens_total{job="vllm-decode"}[1m]))', "sum")
@@ -20,6 +33,7 @@ USAGE = (
     "kv_usage", "decode",
     'avg(avg by (pod) (avg_over_time(vllm:kv_cache_usage_perc{job="vllm-decode"}[1m])))', "mean",
 )  # fmt: skip
+QUEUED = 'sum(avg_over_time(vllm:num_requests_waiting{{job="vllm-prefill"}}[{minutes}m]))'
 LED = ((DECODE,), (PREFILL,), (PREFILL, DECODE), (PREFILL, USAGE))
 """Signals of the primaries: one that sizes both pools by the ratio, or one a pool."""
 
@@ -33,10 +47,21 @@ def digits(least, most):
 
 
 @st.composite
+def waits(draw, primary):
+    """Draw whether what waits counts beside the work of prefill, with what weight and over what range."""
+    if primary.role != "prefill" or draw(st.booleans()):
+        return primary
+    minutes, tokens = draw(st.integers(1, 5)), draw(digits(0.01, 1e6))
+    waiting = Waiting(QUEUE, "prefill", tokens, WITHIN_S, 60.0 * minutes)
+    promql = f"{primary.promql} + {QUEUED.format(minutes=minutes)} * {waiting.weight:g}"
+    return replace(primary, promql=promql, waiting=waiting)
+
+
+@st.composite
 def policies(draw, controller):
     """Draw a policy that a controller follows: targets, bounds, bands, windows and limits of a step."""
     primaries = tuple(
-        Primary(signal, role, "", promql, "vllm", Target(draw(digits(0.05, 5e4))), pool)
+        draw(waits(Primary(signal, role, "", promql, "vllm", Target(draw(digits(0.05, 5e4))), pool)))
         for signal, role, promql, pool in draw(st.sampled_from(LED))
     )
     value = draw(digits(0.1, 10.0))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from replay.services import (
+    P_CAPACITY,
     SETTINGS,
     built,
     day,
@@ -20,11 +21,13 @@ from replay.services import replayed as by_rule
 
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, SoftScaleIn
+from hs_analysis.policy.waiting import with_waiting
 from hs_analysis.replay.demand import answering_load, demands, fill, trailing_mean
 from hs_analysis.replay.fleet import PoolLanes, fit_fleet
 from hs_analysis.replay.readings import Passed, Readings, SameState
 from hs_analysis.replay.simulate import Schedule, simulate, timeline
 from hs_analysis.schema.aligned import ServiceFrame
+from hs_analysis.select import Knobs, with_knobs
 
 DECODE = (("decode_tps", "decode"),)
 PAIR = (("prefill_tps_effective", "prefill"), ("decode_tps", "decode"))
@@ -368,6 +371,55 @@ def test_a_simulated_backlog_is_requests_in_the_queue() -> None:
     state.see(0, seen)
     found = Readings([key], 1, demand, model, 1).read(0, seen, state)
     assert found[0, 0] == pytest.approx(1.5 + 10.0)
+
+
+@pytest.mark.parametrize("controller", ["hpa", "keda", "heteroscale"])
+def test_what_waits_lets_a_pool_grow_beyond_what_counters_can_ask_for(controller: str) -> None:
+    """A full pool counts what it serves: a step of growth by counters is at most throughput ÷ target times.
+
+    In a burst of four times the load what waits says how much more; the queue is shorter for it.
+    """
+    rows, before = 300, 200
+    load = np.concatenate([np.full(before, 9_000.0), np.full(rows - before, 36_000.0)])
+    throughput = 1.1 * 1.05 * P_CAPACITY
+    work = np.minimum(load, 4 * throughput)
+    queue = 60.0 * np.cumsum(load - work) / 500.0
+    frame = service(
+        {"prefill": load, "decode": np.full(rows, 2_700.0)},
+        {"prefill": 4, "decode": 4},
+        prefill_tps_effective__prefill=work,
+        queue_length__prefill=queue,
+        backlog_age_s__prefill=queue * 500.0 / work,
+        request_rate__service=load / 500.0,
+    )
+    infos = tuple(
+        replace(info, family="queue", pool="sum") if info.signal == "queue_length" else info
+        for info in frame.signals
+    )
+    frame = replace(frame, signals=infos)
+    calm = frame.rows(np.arange(rows) < before)
+    model = fit_fleet(calm, derived(), SETTINGS)
+    assert model.pools["prefill"].max_throughput == pytest.approx(throughput)
+    bounds = {role: Bounds(1, 200) for role in ("prefill", "decode")}
+    served = replace(built(calm, PAIR), bounds=bounds)
+    served = with_knobs(served, Knobs(60.0, 1.05, 300.0, 0.9), controller, "served")
+    waits = with_waiting(served, calm, {})
+    assert waits.primaries[0].waiting is not None
+    assert waits.primaries[0].waiting.tokens_per_request == 500.0
+    target = served.primaries[0].target_per_instance.value
+    assert target is not None
+    beyond, queued = {}, {}
+    for name, one in (("served", served), ("waits", waits)):
+        result = simulate(control_of(one), demands(frame)[0], model)
+        count, ready = result.desired["prefill"], result.ready["prefill"]
+        grows = np.flatnonzero(np.diff(count) > 0) + 1
+        most = np.ceil(np.maximum(ready[grows], ready[grows - 1]) * throughput / target)
+        beyond[name] = int((count[grows] > most).sum())
+        queued[name] = float(result.queued["prefill"].sum())
+        assert 36_000.0 / target <= count[-1] <= 36_000.0 / target / 0.9 + 1
+    assert beyond["served"] == 0
+    assert beyond["waits"] > 0
+    assert queued["waits"] < 0.3 * queued["served"]
 
 
 def test_a_burst_violates_at_its_onset_and_not_after_its_end() -> None:

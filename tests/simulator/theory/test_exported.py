@@ -134,6 +134,11 @@ def test_a_recorded_series_is_as_old_as_its_rules_last_evaluation(kept: Promethe
         ("avg(avg by (pod) (avg_over_time(DCGM_FI_DEV_GPU_UTIL[15s]))) / 100", "decode", 0.18),
         ("sum(max_over_time(vllm:kv_cache_usage_perc[5m]))", "decode", 0.36),
         ("max_over_time(sum(avg_over_time(vllm:num_requests_running[15s]))[5m:1m])", "decode", 0.36),
+        (
+            "sum(rate(vllm:prompt_tokens_total[1m])) + sum(vllm:num_requests_waiting) * 9",
+            "prefill",
+            400.0 + 9 * 120 * 3 / 1000,
+        ),
         ("min_over_time((sum(vllm:num_requests_running) * 10)[5m:1m])", "decode", 104 * 3 / 100),
     ],
 )
@@ -156,6 +161,14 @@ def test_what_is_not_understood_is_refused(kept: Prometheus, text: str) -> None:
     """Two metrics, a stranger's, a counter as it is, another function, a subquery per instance."""
     with pytest.raises(ValueError, match=r"not one metric|without a rate|not understood"):
         expression(text, "decode", kept)
+
+
+def test_a_sum_answers_nothing_where_a_part_of_it_does() -> None:
+    """As a vector plus an empty one is empty; a factor of the second part is not one of the first."""
+    nothing = Prometheus(Looks(15, 30), 1.0, np.random.default_rng(0))
+    served = "sum(rate(vllm:prompt_tokens_total[1m]))"
+    queue = "sum(avg_over_time(vllm:num_requests_waiting[15s])) * 100"
+    assert expression(f"{served} + {queue}", "prefill", nothing)(1800.0) is None
 
 
 def test_a_subquery_around_a_record_is_read(kept: Prometheus) -> None:
