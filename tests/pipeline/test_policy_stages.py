@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 from replay.services import SETTINGS, VERDICTS, derived, pd_day, plain_policy, service
 
-from hs_analysis.pipeline import policy_stages
+from hs_analysis.pipeline import policy_stages, select_stage
 from hs_analysis.pipeline.policy_stages import (
     TRAIN,
     fault_rows,
     in_mode,
     policy_primaries,
 )
-from hs_analysis.pipeline.select_stage import Chosen, controller_of
+from hs_analysis.pipeline.select_stage import Chosen, ServiceTask, controller_of
+from hs_analysis.pipeline.select_stage import _candidates as candidates_of
 from hs_analysis.policy.model import Bounds
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Beside, ControllerName, Document, Reading, Settings
-from hs_analysis.select import knobs_of
+from hs_analysis.select import Knobs, candidate_of, knobs_of
 
 KNOBS = knobs_of(60.0, waits=False)[0]
 PREFILL, DECODE = ("prefill_tps_effective", "prefill"), ("decode_tps", "decode")
@@ -84,6 +85,30 @@ def test_faults_are_replayed_on_unseen_data(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(policy_stages, "chosen_policy", lambda *_: None)
     found = fault_rows(SimpleNamespace(run=Path("run"), settings=SETTINGS), ["no_stock"])
     assert found[0]["policy"] == "recorded"
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["what waits is known", "it is not"])
+def test_the_whole_grid_is_tried_on_the_signals_of_the_fewest_models(
+    monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    """Both pools' own tokens in every setting; a pool that follows the ratio in Kubernetes' own alone."""
+    monkeypatch.setattr(select_stage, "read_verdicts", lambda *_: VERDICTS)
+    monkeypatch.setattr(select_stage, "read_derived", lambda *_: derived())
+    more = {"queue_length__prefill": np.zeros(240)} if counted else {}
+    frame = pd_day(240, request_rate__service=np.full(240, 17.0), **more)
+    task = ServiceTask(Path("run"), SETTINGS, frame.service)
+    found = candidates_of(task, frame, TRAIN, "keda")
+    shortest_s = next(iter(found.values())).reading.window_s
+    grid = knobs_of(shortest_s, waits=counted)
+    own = "prefill_tps_effective@prefill+decode_tps@decode"
+    led = ("prefill_tps_effective@prefill", "decode_tps@decode")
+    assert set(found) == {candidate_of(own, knobs) for knobs in grid} | {
+        candidate_of(signals, Knobs.kubernetes(shortest_s)) for signals in led
+    }
+    for knobs in grid:
+        policy = found[candidate_of(own, knobs)]
+        assert [one.waiting is not None for one in policy.primaries] == [knobs.waits, False]
+        assert policy.reading.window_s == knobs.window_s
 
 
 def three_days(hour_of: int) -> ServiceFrame:

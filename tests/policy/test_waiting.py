@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pytest
 from controllers.fleets import fleet
+from jsonschema import Draft202012Validator
 from replay.services import plain_policy, primary, service
 from ruamel.yaml import YAML
 
 from hs_analysis.controllers import batch_of
 from hs_analysis.controllers.hpa import Operand
 from hs_analysis.errors import InputError
+from hs_analysis.export.model import record_name
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.document import dump, load
 from hs_analysis.policy.model import Policy, SignalReading, Waiting
@@ -57,6 +61,7 @@ def test_a_request_that_waits_counts_as_its_tokens_over_a_minute() -> None:
         replace(PREFILL, promql=f"{SERVED_QUERY} + {QUEUE_QUERY} * 10", waiting=WAITS),
         DECODE,
     )
+    assert record_name(found.primaries[0]) == "service:hs_prefill_tps_effective_and_waiting:rate1m"
     assert WAITS.weight == 10.0
     assert replace(found, primaries=PAIR) == policy()
 
@@ -66,8 +71,8 @@ def test_the_weight_of_the_query_is_the_one_that_runs() -> None:
     thirds = frame(request_rate__service=np.full(5, 7.0))
     found = with_waiting(policy(), thirds, {(QUEUE, "prefill"): QUEUE_QUERY}).primaries[0]
     assert found.waiting is not None
-    assert found.waiting.tokens_per_request == pytest.approx(5000.0 / 7.0, rel=1e-4)
-    assert float(found.promql.rpartition(" * ")[2]) == found.waiting.weight
+    assert found.waiting.tokens_per_request == 714.29
+    assert float(found.promql.rpartition(" * ")[2]) == found.waiting.weight == 11.9048
     assert load(dump(policy(primaries=(found, DECODE)))).primaries[0] == found
 
 
@@ -86,6 +91,11 @@ def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> Non
 @pytest.mark.parametrize(
     ("seen", "changes", "queries"),
     [
+        (
+            frame(),
+            {"primaries": (replace(PREFILL, pool="mean"), DECODE)},
+            {(QUEUE, "prefill"): QUEUE_QUERY},
+        ),
         (frame(without="queue_length__prefill"), {}, {(QUEUE, "prefill"): QUEUE_QUERY}),
         (frame(without="request_rate__service"), {}, {(QUEUE, "prefill"): QUEUE_QUERY}),
         (frame(request_rate__service=np.zeros(5)), {}, {(QUEUE, "prefill"): QUEUE_QUERY}),
@@ -109,6 +119,7 @@ def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> Non
         ),
     ],
     ids=[
+        "a mean of tokens",
         "no queue", "no request rate", "no requests", "no query", "query of decode", "decode leads",
         "decode queue", "mean", "tokens that caches served too",
     ],
@@ -154,7 +165,10 @@ def test_policy_yaml_holds_what_waits() -> None:
     waits = policy(primaries=(replace(PREFILL, waiting=WAITS), DECODE))
     text = dump(waits)
     assert load(text) == waits
-    first, second = YAML(typ="safe", pure=True).load(text)["spec"]["primaries"]
+    document = YAML(typ="safe", pure=True).load(text)
+    schema = json.loads(files("hs_analysis.schema").joinpath("policy.schema.json").read_text("utf-8"))
+    assert list(Draft202012Validator(schema).iter_errors(document)) == []
+    first, second = document["spec"]["primaries"]
     assert first["waiting"] == {
         "signal": QUEUE, "role": "prefill", "tokens_per_request": 600.0, "within_s": 60.0, "window_s": 60.0,
     }  # fmt: skip
