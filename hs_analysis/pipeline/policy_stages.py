@@ -57,7 +57,7 @@ from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.scale_in import Grace
 from hs_analysis.policy.timetable import periodic_policy, planned_roles
 from hs_analysis.policy.topology import load_topology
-from hs_analysis.policy.waiting import QUEUE, with_waiting
+from hs_analysis.policy.waiting import QUEUE, WAITS_IN, with_waiting
 from hs_analysis.replay import (
     NO_FAULT,
     ReplayOutcome,
@@ -504,8 +504,7 @@ def _as_chosen(
         return policy
     if chosen.knobs.waits:
         window_s = policy.reading.window_s
-        queue = [(QUEUE, role) for role in policy.sized_roles]
-        queries, _ = expressions(frame, queue, series, catalogue_of(settings), window_s)
+        queries, _ = expressions(frame, [(QUEUE, WAITS_IN)], series, catalogue_of(settings), window_s)
         policy = with_waiting(policy, frame, queries)
     return with_knobs(policy, chosen.knobs, chosen.controller, chosen.policy)
 

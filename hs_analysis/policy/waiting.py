@@ -1,8 +1,9 @@
-"""Work that waits for a pool, as part of what sizes it.
+"""Work that waits, as part of what sizes a pool.
 
 Counters of tokens show what a pool served. When more comes than it can serve they stop at its capacity, so
 that a pool grows by no more than capacity ÷ target a step, however long its queue. The queue itself says how
-much is missing: requests that wait × tokens of a request ÷ the time in which they should be gone.
+much is missing: requests that wait × tokens of a request ÷ the time in which they should be gone. Both pools
+count those that wait for prefill, so that decode grows while its work is still on the way.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ QUEUE, REQUESTS = "queue_length", "request_rate"
 _OPERATION = re.compile(r"\) [-+*/] ")
 
 WAITS_IN = "prefill"
-"""The pool whose queue holds work that nothing else shows. A decode engine also counts requests whose prefill
-is still under way elsewhere."""
+"""The pool whose queue counts, for both: what waits for prefill is decode's work a moment later. The queue of a
+decode engine also holds requests whose prefill is still under way elsewhere."""
 
 
 def with_waiting(policy: Policy, frame: ServiceFrame, promql: Mapping[tuple[str, str], str]) -> Policy:
-    """Return a policy whose prefill primary adds the work that waits to the work that is served.
+    """Return a policy whose primaries add the work that waits for prefill to the work that is served.
 
     Parameters
     ----------
     policy
         As `policy.build.build_policy` makes it; the same one comes back where the queue or the request rate
-        was not recorded, or where no primary counts the served work of prefill.
+        was not recorded, or where no primary counts the served work of its pool.
     frame
         The window that it was fitted on.
     promql
@@ -50,15 +51,15 @@ def _added(
     primary: Primary, policy: Policy, frame: ServiceFrame, promql: Mapping[tuple[str, str], str]
 ) -> Primary:
     role = primary.role
-    if role != WAITS_IN or primary.signal != SERVED[WAITS_IN] or primary.pool != "sum":
+    if primary.signal != SERVED[role] or primary.pool != "sum" or not frame.has(QUEUE, WAITS_IN):
         return primary
     tokens = _tokens_per_request(frame, primary.signal, role)
-    if tokens is None or not frame.has(QUEUE, role):
+    if tokens is None:
         return primary
-    waiting = Waiting(QUEUE, role, tokens, WITHIN_S, policy.reading.window_s)
+    waiting = Waiting(QUEUE, WAITS_IN, tokens, WITHIN_S, policy.reading.window_s)
     if not primary.promql:
         return replace(primary, waiting=waiting)
-    query = promql.get((QUEUE, role))
+    query = promql.get((QUEUE, WAITS_IN))
     if not query:
         return primary
     weighed = f"{_grouped(query)} * {waiting.weight:g}"

@@ -295,7 +295,7 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
     text
         PromQL.
     role
-        Whose metrics; empty: of the role that its matchers or its signal name.
+        Whose metrics, where its matchers name none; empty: of the role of its signal.
 
     Raises
     ------
@@ -312,7 +312,7 @@ def expression(text: str, role: str, prometheus: Prometheus) -> Query:
         raise ValueError(f"not one metric of the generator: {text}")
     signal, unit = METRICS[names[0]]
     inner, pooled = _inner(bare, names[0], signal, prometheus)
-    role = role if role in ("prefill", "decode") else _role_in(text, signal)
+    role = _named(text) or (role if role in ("prefill", "decode") else _usual(signal))
     return _around(bare, _times(_of(inner, signal, role, pooled, prometheus), unit), 60.0)
 
 
@@ -364,10 +364,12 @@ def _of(inner: _Inner, signal: str, role: str, pooled: str, prometheus: Promethe
     return _times(lambda at_s: ask(signal, role, inner.range_s, at_s, way), inner.factor)
 
 
-def _role_in(text: str, signal: str) -> str:
-    for role in ("prefill", "decode"):
-        if re.search(rf'"[^"]*{role}[^"]*"', text):
-            return role
+def _named(text: str) -> str:
+    """Return the role that a text's own matchers name, empty where none does."""
+    return next((role for role in ("prefill", "decode") if re.search(rf'"[^"]*{role}[^"]*"', text)), "")
+
+
+def _usual(signal: str) -> str:
     return "decode" if signal == "decode_tps" else "prefill"
 
 
