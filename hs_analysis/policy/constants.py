@@ -28,9 +28,9 @@ UPPER_TIER_RANGE = (1.05, 2.0)
 """Where the upper tier lies at least and at most: no closer than the narrowest dead band, and twice the
 limit is a shortage whatever the noise [× limit]. Default of this project."""
 
-WITHIN_S = 60.0
-"""Time in which requests that wait should be gone, where they count as work: one reading [s]. Measured on
-simulated services: bursts break the SLO in about 10 points fewer windows, and 30 s do the same."""
+WITHIN_S = 120.0
+"""Time in which requests that wait should be gone, where they count as work [s]. Measured on simulated
+services: bursts break the SLO in 26 % of windows for 39 % without; 60 s, 23 %, cost 0.2 % more hours."""
 
 # Where the answer is yes, no or not yet.
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hs_analysis.controllers.hpa import Hpa, Metric
 from hs_analysis.policy.constants import SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.policy.model import Policy
+from hs_analysis.policy.ratio_costs import SAME_WINDOWS
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.names import BURST, DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import CandidateScore, Derived, PolicyReplay
@@ -29,8 +30,8 @@ from hs_analysis.select.constants import (
 BARRED = "not eligible: over floors each pool follows its own counted tokens, where it can"
 """Why a candidate that holds the SLO was not up for choice."""
 
-FRAIL = "not feasible: faults or bursts break the SLO more often than with a default HPA on the same targets"
-"""Why a candidate that holds the SLO undisturbed is not feasible."""
+FRAIL = "not feasible: undisturbed, under faults or in bursts it breaks the SLO more often than a default HPA"
+"""Why a candidate that holds the SLO is not feasible."""
 
 RESTLESS = "not feasible: noise alone makes it act at flat load more often than a default HPA"
 """Why a candidate that bears faults is not feasible."""
@@ -97,8 +98,15 @@ class _Entry:
         return self.row.actions_per_day or 0.0
 
     def bears(self, default: _Entry | None) -> bool:
-        """Say whether faults and bursts do no more to it than to a default HPA on the same targets."""
-        pairs = () if default is None else ((self.faults, default.faults), (self.burst, default.burst))
+        """Say whether it breaks the SLO no more often than a default HPA on the same targets.
+
+        Undisturbed, under faults and under bursts.
+        """
+        if default is None:
+            return True
+        if self.strain > default.strain + SAME_WINDOWS:
+            return False
+        pairs = ((self.faults, default.faults), (self.burst, default.burst))
         return all(
             ours is None or theirs is None or ours <= theirs * (1 + SAME_RISK) for ours, theirs in pairs
         )
@@ -156,8 +164,8 @@ def select_service(
     """Rank candidates on the training window and choose one.
 
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
-    was given) is within the SLO's ``allowed_window_share``, faults and bursts break the SLO no more often
-    than with a default HPA on the same targets, and noise alone makes it act no more often at flat load. If
+    was given) is within the SLO's ``allowed_window_share``, it breaks the SLO no more often than a default
+    HPA on the same targets, undisturbed, under faults and in bursts, and noise alone makes it act no more often at flat load. If
     none holds the SLO, those at most one point worse than the recorded counts do; if none is even that, or
     none bears faults, bursts and noise, the least violating candidate is chosen and the reason says so. A
     history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
@@ -266,12 +274,12 @@ def _fewest(entries: list[_Entry]) -> float:
 def _best(entries: list[_Entry], default: _Entry | None) -> _Entry:
     """Return the cheapest; of those that cost the same the safest, of those as safe the calmest.
 
-    What is safer may not cost more than a default HPA.
+    What is safer may cost hardly more than a default HPA.
     """
     fewest = _fewest(entries)
     most = fewest * (1 + SAME_HOURS)
     if default is not None:
-        most = max(fewest, min(most, default.hours))
+        most = min(most, max(fewest, default.hours) * (1 + SAME_HOURS / 2))
     near = [e for e in entries if e.hours <= most]
     limit = (1 + SAME_RISK) * min(e.risk for e in near)
     return min((e for e in near if e.risk <= limit), key=_order)
