@@ -519,8 +519,9 @@ def _of_parts(
     """Return the signal whose series the parts are, exactly."""
     tried = list(_candidates(parts, catalogue))
     names = " and ".join(dict.fromkeys(part.metric for part in parts))
-    if not tried and len(parts) > 1 and all(part.side == "num" and part.sign > 0 for part in parts):
-        return _sum_of([_of_parts((part,), pool, known, catalogue, ()) for part in parts], notes)
+    signals = () if tried else _addends(parts, catalogue)
+    if signals:
+        return _sum_of([_of_parts(one, pool, known, catalogue, ()) for one in signals], notes)
     if not tried:
         if any(catalogue.reader_of(part.metric) for part in parts):
             return f"no one signal is read from {names} like this"
@@ -539,6 +540,21 @@ def _of_parts(
         return f"{signal.id} of {role} {why}"
     signal, source, role = readable[0]
     return _query(parts, signal, source, role, known.readable[(signal.id, role)], notes)
+
+
+def _addends(parts: Sequence[_QueryPart], catalogue: Catalogue) -> tuple[Sequence[_QueryPart], ...]:
+    """Return the signals that a sum adds up: the first of as many metrics as one is made of, then one a metric.
+
+    Empty where it is no such sum.
+    """
+    for end in range(len(parts) - 1, 0, -1):
+        more = parts[end:]
+        adds = all(part.side == "num" and part.sign > 0 for part in more)
+        if adds and (end == 1 or any(_candidates(parts[:end], catalogue))):
+            first = parts[0]
+            is_sum = end > 1 or (first.side == "num" and first.sign > 0)
+            return (parts[:end], *((part,) for part in more)) if is_sum else ()
+    return ()
 
 
 def _fitting(tried: Sequence[_Candidate], pool: str, known: Known) -> list[tuple[Signal, Source, str]]:
