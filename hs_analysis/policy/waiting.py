@@ -28,6 +28,9 @@ WAITS_IN = "prefill"
 """The pool whose queue counts, for both: what waits for prefill is decode's work a moment later. The queue of a
 decode engine also holds requests whose prefill is still under way elsewhere."""
 
+NOT_ONLY = ("dynamo_frontend",)
+"""Sources of a queue that count requests under prefill too: at any load they add work that is served already."""
+
 
 def with_waiting(policy: Policy, frame: ServiceFrame, promql: Mapping[tuple[str, str], str]) -> Policy:
     """Return a policy whose primaries add the work that waits for prefill to the work that is served.
@@ -51,7 +54,8 @@ def _added(
     primary: Primary, policy: Policy, frame: ServiceFrame, promql: Mapping[tuple[str, str], str]
 ) -> Primary:
     role = primary.role
-    if primary.signal != SERVED[role] or primary.pool != "sum" or not frame.has(QUEUE, WAITS_IN):
+    queue = frame.info(QUEUE, WAITS_IN)
+    if primary.signal != SERVED[role] or primary.pool != "sum" or queue is None or queue.source in NOT_ONLY:
         return primary
     tokens = _tokens_per_request(frame, primary.signal, role)
     if tokens is None:
