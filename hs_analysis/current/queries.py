@@ -543,7 +543,7 @@ def _of_parts(
 
 
 def _addends(parts: Sequence[_QueryPart], catalogue: Catalogue) -> tuple[Sequence[_QueryPart], ...]:
-    """Return the signals that a sum adds up: the first of as many metrics as one is made of, then one a metric.
+    """Return the signals that a sum adds up: the first may be made of several metrics, the others of one.
 
     Empty where it is no such sum.
     """

@@ -25,11 +25,11 @@ QUEUE, REQUESTS = "queue_length", "request_rate"
 _OPERATION = re.compile(r"\) [-+*/] ")
 
 WAITS_IN = "prefill"
-"""The pool whose queue counts, for both: what waits for prefill is decode's work a moment later. The queue of a
-decode engine also holds requests whose prefill is still under way elsewhere."""
+"""The pool whose queue counts, for both: what waits for prefill is decode's work a moment later. The queue of
+a decode engine also holds requests whose prefill is still under way elsewhere."""
 
 NOT_ONLY = ("dynamo_frontend",)
-"""Sources of a queue that count requests under prefill too: at any load they add work that is served already."""
+"""Sources of a queue that count requests under prefill too: at any load they add work that is served."""
 
 
 def with_waiting(policy: Policy, frame: ServiceFrame, promql: Mapping[tuple[str, str], str]) -> Policy:

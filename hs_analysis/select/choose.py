@@ -165,10 +165,11 @@ def select_service(
 
     A candidate is feasible when its expected share of violating windows (windows over capacity, where no SLO
     was given) is within the SLO's ``allowed_window_share``, it breaks the SLO no more often than a default
-    HPA on the same targets, undisturbed, under faults and in bursts, and noise alone makes it act no more often at flat load. If
-    none holds the SLO, those at most one point worse than the recorded counts do; if none is even that, or
-    none bears faults, bursts and noise, the least violating candidate is chosen and the reason says so. A
-    history that broke its SLO so never makes a cheap violator win while a candidate holds the SLO.
+    HPA on the same targets, undisturbed, under faults and in bursts, and noise alone makes it act no more
+    often at flat load. If none holds the SLO, those at most one point worse than the recorded counts do; if
+    none is even that, or none bears faults, bursts and noise, the least violating candidate is chosen and the
+    reason says so. A history that broke its SLO so never makes a cheap violator win while a candidate holds
+    the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within
     0.2 % of the fewest hours the fewest violations undisturbed, under faults and under bursts win, and of

@@ -150,8 +150,11 @@ def test_what_waits_is_written_and_read_back(controller: str, keys: tuple[tuple[
     else:
         hpas = {role: getattr(one, "hpa", one) for role, one in found.control.pools.items()}
         found_others = {role: one.metrics[0].others for role, one in hpas.items() if one.metrics[0].others}
-    weight = counted.primaries[0].waiting.weight
-    assert weight > 0
+    leads = {one.role: one.waiting.weight for one in counted.primaries}
+    assert set(leads) == {role for _, role in keys}
+    assert min(leads.values()) > 0
+    weights = leads if controller == "heteroscale" else dict.fromkeys(("prefill", "decode"), leads["prefill"])
     name = {"prefill": QUEUE, "decode": f"{QUEUE}@prefill"}
-    waits_in = {"prefill"} | ({"decode"} if keys == PAIR[:1] and controller != "heteroscale" else set())
-    assert found_others == {role: (Operand(name[role], 120.0, weight),) for role in waits_in}
+    assert found_others == {
+        role: (Operand(name[role], 120.0, value),) for role, value in (weights | leads).items()
+    }

@@ -18,7 +18,6 @@ from ruamel.yaml import YAML
 from hs_analysis.controllers import batch_of
 from hs_analysis.controllers.hpa import Operand
 from hs_analysis.errors import InputError
-from hs_analysis.export.model import record_name
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.document import dump, load
 from hs_analysis.policy.model import Policy, SignalReading, Waiting
@@ -28,7 +27,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 SERVED_QUERY = "sum(rate(work_total[1m]))"
 QUEUE_QUERY = "sum(avg_over_time(queue[1m]))"
 PREFILL = replace(primary("prefill_tps_effective", "prefill", 2000.0), promql=SERVED_QUERY)
-DECODE = primary("decode_tps", "decode", 100.0)
+DECODE = replace(primary("decode_tps", "decode", 100.0), promql="sum(rate(tokens_total[1m]))")
 PAIR = (PREFILL, DECODE)
 WAITS = Waiting(QUEUE, "prefill", 600.0, 60.0, 60.0)
 """Of a service of 600 tokens a request."""
@@ -53,16 +52,17 @@ def policy(**changes: Any) -> Policy:
     )
 
 
-def test_a_request_that_waits_counts_as_its_tokens_over_a_minute() -> None:
-    """The median of work ÷ requests where there are any: 600 tokens, 10 tokens/s each; decode stays."""
+def test_a_request_that_waits_counts_as_its_tokens_over_two_minutes() -> None:
+    """The median of work ÷ requests where there are any: 600 tokens, 5 tokens/s each; of decode a sixth."""
     found = with_waiting(policy(), frame(), {(QUEUE, "prefill"): QUEUE_QUERY})
-    assert WITHIN_S == 60.0
+    waits = replace(WAITS, within_s=WITHIN_S)
+    later = replace(waits, tokens_per_request=100.0)
+    assert WITHIN_S == 120.0
     assert found.primaries == (
-        replace(PREFILL, promql=f"{SERVED_QUERY} + {QUEUE_QUERY} * 10", waiting=WAITS),
-        DECODE,
+        replace(PREFILL, promql=f"{SERVED_QUERY} + {QUEUE_QUERY} * 5", waiting=waits),
+        replace(DECODE, promql=f"{DECODE.promql} + {QUEUE_QUERY} * 0.833333", waiting=later),
     )
-    assert record_name(found.primaries[0]) == "service:hs_prefill_tps_effective_and_waiting:rate1m"
-    assert WAITS.weight == 10.0
+    assert (waits.weight, later.weight) == (5.0, 0.833333)
     assert replace(found, primaries=PAIR) == policy()
 
 
@@ -72,20 +72,22 @@ def test_the_weight_of_the_query_is_the_one_that_runs() -> None:
     found = with_waiting(policy(), thirds, {(QUEUE, "prefill"): QUEUE_QUERY}).primaries[0]
     assert found.waiting is not None
     assert found.waiting.tokens_per_request == 714.29
-    assert float(found.promql.rpartition(" * ")[2]) == found.waiting.weight == 11.9048
+    assert float(found.promql.rpartition(" * ")[2]) == found.waiting.weight == 5.95242
     assert load(dump(policy(primaries=(found, DECODE)))).primaries[0] == found
 
 
 def test_a_formula_of_several_terms_is_weighed_as_a_whole() -> None:
     """Without parentheses the factor would be that of its last term alone."""
     found = with_waiting(policy(), frame(), {(QUEUE, "prefill"): "sum(a) + sum(b)"})
-    assert found.primaries[0].promql == f"{SERVED_QUERY} + (sum(a) + sum(b)) * 10"
+    assert found.primaries[0].promql == f"{SERVED_QUERY} + (sum(a) + sum(b)) * 5"
 
 
 def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> None:
     """A candidate is simulated before it has any query."""
     silent = policy(primaries=(replace(PREFILL, promql=""), DECODE))
-    assert with_waiting(silent, frame(), {}).primaries[0] == replace(PREFILL, promql="", waiting=WAITS)
+    assert with_waiting(silent, frame(), {}).primaries[0] == replace(
+        PREFILL, promql="", waiting=replace(WAITS, within_s=WITHIN_S)
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> Non
     [
         (
             frame(),
-            {"primaries": (replace(PREFILL, pool="mean"), DECODE)},
+            {"primaries": (replace(PREFILL, pool="mean"),)},
             {(QUEUE, "prefill"): QUEUE_QUERY},
         ),
         (frame(without="queue_length__prefill"), {}, {(QUEUE, "prefill"): QUEUE_QUERY}),
@@ -101,7 +103,6 @@ def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> Non
         (frame(request_rate__service=np.zeros(5)), {}, {(QUEUE, "prefill"): QUEUE_QUERY}),
         (frame(), {}, {}),
         (frame(), {}, {(QUEUE, "decode"): QUEUE_QUERY}),
-        (frame(), {"primaries": (DECODE,)}, {(QUEUE, "prefill"): QUEUE_QUERY}),
         (
             frame(queue_length__decode=np.ones(5)),
             {"primaries": (replace(DECODE, promql=SERVED_QUERY),)},
@@ -120,7 +121,7 @@ def test_without_a_query_of_its_own_a_primary_is_read_by_its_parameters() -> Non
     ],
     ids=[
         "a mean of tokens",
-        "no queue", "no request rate", "no requests", "no query", "query of decode", "decode leads",
+        "no queue", "no request rate", "no requests", "no query", "query of decode",
         "decode queue", "mean", "tokens that caches served too",
     ],
 )  # fmt: skip
