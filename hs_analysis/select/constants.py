@@ -4,9 +4,9 @@ from __future__ import annotations
 
 # Every combination is a candidate.
 
-READINGS = (1.0, 1.5)
+READINGS = (1.0, 2.0)
 """Range of the query that a controller follows, as a multiple of the shortest that the scrapes of a service
-allow: the shortest is fresh, a longer one is calmer [ratio]. Measured on simulated services."""
+allow: the shortest is fresh, twice as long is calmer [ratio]. Measured on simulated services."""
 
 SUSTAINED = (300.0, 600.0)
 """Time of which the highest reading has to ask for fewer instances before they go; the first is Kubernetes'

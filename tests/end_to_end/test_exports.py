@@ -44,7 +44,10 @@ def _rules(done: Run) -> list[tuple[str, str, str, float]]:
         assert signal, rule
         assert window, rule
         seconds = int(window.group(1)) * {"s": 1, "m": 60}[window.group(2)]
-        found.append((signal.group(1), rule["labels"]["role"], rule["expr"], float(seconds)))
+        # What waits is added last; the study judged the signal without it.
+        name, expr = signal.group(1).removesuffix("_and_waiting"), rule["expr"]
+        expr = expr.rpartition(" + ")[0] if name != signal.group(1) else expr
+        found.append((name, rule["labels"]["role"], expr, float(seconds)))
     return found
 
 

@@ -34,6 +34,7 @@ from hs_analysis.pipeline.study_stages import read_derived
 from hs_analysis.pipeline.tables import PLACES, read_frames
 from hs_analysis.policy import load_all
 from hs_analysis.promql import PROMETHEUS_2, PROMETHEUS_3, Form, Server, parse, selectors
+from hs_analysis.promql.forms import Aggregate, Binary
 from hs_analysis.replay.demand import DemandTrace, demands, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel, fit_fleet
 from hs_analysis.replay.signals import quantile_of, waited
@@ -129,7 +130,20 @@ def exported(sample: Sample, target: str) -> Iterator[tuple[str, str, Form, floa
 def promised(sample: Sample) -> list[tuple[str, str, Form, float]]:
     """Return what policy.yaml and every exported object read."""
     found = [(one.signal, one.role, parse(one.promql), 1.0) for one in sample.policy.primaries]
-    return found + [one for target in OBJECTS for one in exported(sample, target)]
+    found += [one for target in OBJECTS for one in exported(sample, target)]
+    return [(signal, role, served(form), scale) for signal, role, form, scale in found]
+
+
+def served(form: Form) -> Form:
+    """Return the part of a query that counts served work, without what waits."""
+    form = form.of if isinstance(form, Aggregate) and isinstance(form.of, Binary) else form
+    waits = isinstance(form, Binary) and form.sign == "+" and is_queue(form.right)
+    return form.left if waits and isinstance(form, Binary) else form
+
+
+def is_queue(form: Form) -> bool:
+    """Whether an expression reads requests that wait."""
+    return all("requests_waiting" in one.metric for one in selectors(form))
 
 
 def test_an_exported_query_answers_what_the_policy_follows(sample: Sample) -> None:
@@ -141,6 +155,22 @@ def test_an_exported_query_answers_what_the_policy_follows(sample: Sample) -> No
         compared = sample.whole(form, signal, role) & np.isfinite(answer)
         assert compared.mean() > 0.8
         assert answer[compared] == pytest.approx(wanted[compared], rel=SAME)
+
+
+def test_what_waits_in_a_query_is_the_queue_of_the_study(sample: Sample) -> None:
+    """Its weight times the mean queue: 19 of 20 windows within one request of it."""
+    counted = [one for one in sample.policy.primaries if one.waiting is not None]
+    assert bool(counted) == (sample.name == "simulated-days")
+    for one in counted:
+        form = parse(one.promql)
+        assert one.waiting is not None
+        assert isinstance(form, Binary)
+        rows = rows_of(one.waiting.window_s, sample.frame.window_s)
+        queue = trailing_mean(sample.frame.values(one.waiting.signal, one.waiting.role), rows)
+        asked = sample.answers(form.right) / one.waiting.weight
+        known = np.isfinite(asked) & np.isfinite(queue)
+        assert known.mean() > 0.8
+        assert (np.abs(asked - queue)[known] < 1.0).mean() > 0.95
 
 
 def test_since_prometheus_3_a_rate_leaves_out_the_first_sample_of_its_range(sample: Sample) -> None:

@@ -47,7 +47,7 @@ def test_where_it_is_known_what_waits_counts_in_all_but_kubernetes_own() -> None
     assert waits[0] == plain[0] == Knobs.kubernetes(90.0)
     assert all(one.waits for one in waits[1:])
     assert {replace(one, waits=False) for one in waits[1:]} == set(plain)
-    assert {one.window_s for one in plain} == {90.0, 135.0}
+    assert {one.window_s for one in plain} == {90.0, 180.0}
 
 
 @pytest.mark.parametrize("waits", [True, False])
