@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from hs_analysis.controllers import Autoscaler, hpa
 from hs_analysis.controllers.keda import Keda
+from hs_analysis.controllers.lanes import key_of
 from hs_analysis.current.documents import DYNAMO
 from hs_analysis.current.dynamo import LATENCIES, LOAD_KEYS, keyed
 from hs_analysis.current.model import Change, CurrentObject, MetricRead
@@ -110,6 +111,8 @@ def _budget(pools: Sequence[CurrentObject], policy: Policy) -> Iterator[Change]:
     yield Change(first.where, "planner", roles, "max_gpu_budget", budget, needed, why)
 
 
+NOT_WAITING = "counters stop at what a pool serves: what waits says how much more is asked of it"
+
 SAME = 0.01
 """Numbers nearer than this are not worth a change [ratio]."""
 
@@ -180,8 +183,10 @@ def _target(
     source = (signal, measured or one.role)
     primary = next(p for p in policy.primaries if (p.signal, p.role) == source)
     evidence = primary.target_per_instance.evidence
+    beside = {key_of(other.signal, one.role) for other in wanted.others}
     alone = [read for read in one.metrics if not read.others]
-    same = [read for read in alone if (read.signal, read.role) == source]
+    whole = [read for read in one.metrics if {(o.signal, o.role) for o in read.others} == beside]
+    same = [read for read in (*whole, *alone) if (read.signal, read.role) == source]
     if not same:
         for read in alone:
             own = _own_threshold(read, one.role, thresholds)
@@ -192,6 +197,9 @@ def _target(
         yield change("metric", now, "@".join(source), why, evidence)
         return
     yield from _number(same[0], wanted.target, evidence, change)
+    if same[0] not in whole:
+        then = " + ".join(["@".join(source), *("@".join(key) for key in sorted(beside))])
+        yield change("metric", same[0].name, then, NOT_WAITING, evidence)
 
 
 def _own_threshold(read: MetricRead, role: str, thresholds: Sequence[Threshold]) -> Threshold | None:

@@ -172,11 +172,12 @@ def select_service(
     the SLO.
 
     ``score`` is the share of the recorded hours saved, for feasible candidates; the highest wins. Within
-    0.2 % of the fewest hours the fewest violations undisturbed, under faults and under bursts win, and of
-    those that have as few the fewest actions. What a signal other than counted tokens reads at other
-    counts is itself a model, and so is a P/D ratio that one pool follows: a candidate with one has to save
-    6 % of the hours of the cheapest that has fewer. Where targets are floors the share over capacity is only
-    an upper bound, which orders nothing: then only policies of the fewest models may be chosen.
+    0.2 % of the fewest hours the fewest violations undisturbed, under faults and under bursts win; of those
+    that have as few, what counts waiting work, then the fewest actions. What a signal other than counted
+    tokens reads at other counts is itself a model, and so is a P/D ratio that one pool follows: a candidate
+    with one has to save 6 % of the hours of the cheapest that has fewer. Where targets are floors the share
+    over capacity is only an upper bound, which orders nothing: then only policies of the fewest models may be
+    chosen.
 
     Parameters
     ----------
@@ -294,8 +295,9 @@ def _eligible(entries: list[_Entry]) -> list[_Entry]:
     return [e for e in entries if e.modelled == least]
 
 
-def _order(entry: _Entry) -> tuple[int, float, float, str]:
-    return entry.modelled, entry.row.actions_per_day or 0.0, entry.hours, entry.name
+def _order(entry: _Entry) -> tuple[int, bool, float, float, str]:
+    counts_waiting = any(primary.waiting for primary in entry.policy.primaries)
+    return entry.modelled, not counts_waiting, entry.row.actions_per_day or 0.0, entry.hours, entry.name
 
 
 def _candidate(name: str, policy: Policy, entry: _Entry | None, choice: _Choice) -> CandidateScore:

@@ -21,8 +21,13 @@ def golden(name):
 
 
 def by_role(run):
-    """Return a run whose policy says band and rest for each pool, with rests to compare."""
+    """Return a run whose policy has one primary, a ratio, and says band and rest for each pool."""
     spec = run.policies[0]["spec"]
+    del spec["primaries"][1:]
+    spec["pd_ratio"] = {
+        "prefill": 13, "decode": 5, "value": 2.6, "low": 2.5, "high": 2.7, "max_deviation": 0.1,
+        "status": "ok", "evidence": "", "gpu_types": {},
+    }  # fmt: skip
     spec["cooldown"] |= {"scale_out_s": 300.0, "scale_in_s": 600.0}
     for key in ("hysteresis", "cooldown"):
         shared = {name: value for name, value in spec[key].items() if name != "by_role"}

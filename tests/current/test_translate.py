@@ -581,7 +581,7 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
         advanced={"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": quick}}},
     ).replace("900", "1.4")
     known = replace(KNOWN, readable={("prefill_tps", "prefill"): "sum"})
-    (leader,) = policy.primaries
+    leader = replace(policy.primaries[0], waiting=None)
     own = replace(policy, primaries=(replace(leader, signal="prefill_tps"),))
     found = {one.item: one for one in changes(read(text, known=known).objects, own)}
     assert found["target"].now == pytest.approx(1.4)
@@ -597,6 +597,15 @@ def test_what_to_change_is_said_in_the_objects_own_unit(sample):
         "prefill_tps@prefill",
         "prefill_tps_effective@prefill",
     )
+    counts = replace(leader, signal="prefill_tps", waiting=policy.primaries[0].waiting)
+    waits = {
+        c.item: c for c in changes(read(text, known=known).objects, replace(policy, primaries=(counts,)))
+    }
+    assert (waits["metric"].now, waits["metric"].then) == (
+        "prefill_tps@prefill",
+        "prefill_tps@prefill + queue_length@prefill",
+    )
+    assert waits["target"].then == found["target"].then
 
 
 def advised(policy, text, thresholds=()):
@@ -654,7 +663,7 @@ def test_a_planners_usage_thresholds_are_the_target_at_the_edges_of_the_band(sam
         f"decode_min_endpoint: {policy.bounds['decode'].min}\n"
     )
     assert advised(policy, text) == {}
-    (leader,) = policy.primaries
+    leader = replace(policy.primaries[0], waiting=None)
     target = replace(leader.target_per_instance, value=0.6, evidence="of the policy")
     own = replace(leader, signal="kv_usage", role="decode", pool="mean", target_per_instance=target)
     band = {**policy.hysteresis, "decode": replace(policy.hysteresis["decode"], scale_out_ratio=1.1)}

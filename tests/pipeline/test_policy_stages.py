@@ -107,7 +107,7 @@ def test_the_whole_grid_is_tried_on_the_signals_of_the_fewest_models(
     }
     for knobs in grid:
         policy = found[candidate_of(own, knobs)]
-        assert [one.waiting is not None for one in policy.primaries] == [knobs.waits, False]
+        assert [one.waiting is not None for one in policy.primaries] == [knobs.waits, knobs.waits]
         assert policy.reading.window_s == knobs.window_s
 
 
