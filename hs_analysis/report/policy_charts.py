@@ -16,15 +16,13 @@ from hs_analysis.report.thinning import csv_number
 from hs_analysis.report.wording import is_number, percent, policy_name, signal_label
 from hs_analysis.schema.names import (
     BURST,
-    CURRENT,
+    COUNTS,
     DEFAULT_HPA,
     FAULTS,
     HINDSIGHT,
     IN_SAMPLE,
     ORACLE,
     RECORDED,
-    STATIC_PEAK,
-    TIMETABLE,
 )
 
 
@@ -142,7 +140,7 @@ def _kind(name: str, headline: str) -> str:
         return selected
     if name == HINDSIGHT:
         return bound
-    return still if name in (RECORDED, CURRENT, STATIC_PEAK, TIMETABLE) else others
+    return still if name in COUNTS else others
 
 
 def _said(name: str) -> str:

@@ -10,32 +10,17 @@ from hs_analysis.report.decision_words import object_notes
 from hs_analysis.report.wording import number, percent, policy_name, quantity, seconds
 from hs_analysis.schema.names import (
     BASELINES,
+    COUNTS,
     CURRENT,
     HINDSIGHT,
-    IN_SAMPLE,
-    ORACLE,
     RATIO_ROWS,
     RECORDED,
-    STATIC_PEAK,
-    TIMETABLE,
-    TRANSLATED,
-    UNLIMITED,
+    VARIANTS,
 )
 
 Row = Mapping[str, Any]
 
-ORDER = (
-    IN_SAMPLE,
-    *TRANSLATED.values(),
-    UNLIMITED,
-    *RATIO_ROWS,
-    RECORDED,
-    CURRENT,
-    STATIC_PEAK,
-    TIMETABLE,
-    HINDSIGHT,
-    ORACLE,
-)
+ORDER = (*VARIANTS, *COUNTS)
 """Rows that come after the selected policy; other autoscalers follow in the order of the backtest."""
 
 DRAWN = (RECORDED, CURRENT, "hpa", HINDSIGHT)

@@ -68,29 +68,35 @@ AUTOSCALERS = {
 }
 """Autoscalers of the field with their documented defaults, sized by the derived targets."""
 
-BASELINES = {
-    STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
-    "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
-    RECORDED: "the instances that ran",
-    TIMETABLE: "at each hour of the day, by the clock of --tz (else UTC), what the highest 5-min load of the "
-    "hour in the training window needs at the target, asked for a start-up time before: HeteroScale's "
-    "periodic policy",
-    ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
-    "it knows the future, no policy can",
-    HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
-    "the future known, start-up time included",
-    CURRENT: "the autoscaler that runs today, as its objects say (--current)",
+VARIANTS = {
     IN_SAMPLE: "the selected policy as the exports hold it, fitted on the whole window: it has seen the test "
     "window",
+    TRANSLATED["keda"]: "the selected policy as its KEDA file says it, read back",
+    TRANSLATED["hpa"]: "the selected policy as its HPA file says it, read back",
     NEUTRAL: "HeteroScale's own rule with the numbers of the selected policy: the difference is what the "
     "target of the export can't say",
     UNLIMITED: "the selected policy without the limits of [bounds]: the difference is what they cost",
     **RATIO_ROWS,
-    TRANSLATED["keda"]: "the selected policy as its KEDA file says it, read back",
-    TRANSLATED["hpa"]: "the selected policy as its HPA file says it, read back",
-    **AUTOSCALERS,
 }
-"""Rows that stand beside the policies of a replay, and what they are."""
+"""Rows of the selected policy run another way, and what they are."""
+
+COUNTS = {
+    RECORDED: "the instances that ran",
+    CURRENT: "the autoscaler that runs today, as its objects say (--current)",
+    STATIC_PEAK: "all the time as many instances as the highest 5-min load of the training window needs "
+    "at the target; the most recorded there where the target is a floor (they held the SLO) or not known",
+    TIMETABLE: "at each hour of the day, by the clock of --tz (else UTC), what the highest 5-min load of the "
+    "hour in the training window needs at the target, asked for a start-up time before: HeteroScale's "
+    "periodic policy",
+    HINDSIGHT: "the fewest instances that keep the expected share of violating windows within the SLO, "
+    "the future known, start-up time included",
+    ORACLE: "at every moment what the highest load of the next start-up time needs at the target; "
+    "it knows the future, no policy can",
+}
+"""Rows of what runs today and of counts that no reading decides, and what they are."""
+
+BASELINES = {**VARIANTS, **COUNTS, **AUTOSCALERS}
+"""Rows that stand beside the policies of a replay, in the order they are listed, and what they are."""
 
 
 _NUMBERED = re.compile(r"(?<![0-9a-z])(?:\d+x)?([a-z]{1,3}\d{2,4})")

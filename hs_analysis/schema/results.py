@@ -274,8 +274,11 @@ class Threshold:
     ]
     scale_out_ratio: Annotated[float | None, Field("scale out above", "wanted ÷ current")]
     scale_in_ratio: Annotated[float | None, Field("scale in below", "wanted ÷ current")]
-    cooldown_out_s: Annotated[float | None, Field("pause after scaling out", "s")]
-    cooldown_in_s: Annotated[float | None, Field("pause after scaling in", "s")]
+    cooldown_out_s: Annotated[
+        float | None,
+        Field("least time between two scale-outs", "s"),
+    ]
+    cooldown_in_s: Annotated[float | None, Field("least time from any action to a scale-in", "s")]
     status: Annotated[Status, Field()]
     reason: FloorReason
     evidence: Evidence = ""
