@@ -117,12 +117,12 @@ Floats = NDArray[np.float64]
 
 
 def ramp_growth(rows: RoleRows, startup_s: float, *, calm: bool) -> float | None:
-    """Return by how much the load grows within a start-up time, but for a row in a hundred or fewer [ratio].
+    """Return by how much the load grows within a start-up time, but for a row or two in a hundred [ratio].
 
     A high quantile of x₅(t + start-up) ÷ x₅(t): a controller sizes a pool for the second, the trailing
     5-minute mean of the pool's work, and the instances it asks for come in time for the first. After a calm
-    history that is a trailing mean too and the 99 % quantile; else the limit is near, and it is the mean
-    about that moment, which has none of the mean's own delay, and the 99.5 % quantile.
+    history that is a trailing mean too and the 98 % quantile; else the limit is near, and it is the mean
+    about that moment, which has none of the mean's own delay, and the 99 % quantile.
 
     Parameters
     ----------

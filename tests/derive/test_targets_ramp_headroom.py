@@ -40,12 +40,12 @@ def test_a_steady_load_does_not_grow(calm: bool) -> None:
 
 
 def test_doublings_count_when_they_fill_the_rows_that_may_be_over() -> None:
-    """Within four minutes the 5-minute mean grows 1 → 1.8 in one row of each doubling, 1.2 → 2 in the next.
+    """Within four minutes the 5-minute mean grows 1 → 1.8, 1.2 → 2 and 1 → 1.6 in a row of each doubling.
 
-    Ten doublings fill a row in two hundred with the first and one in a hundred with the second; one fills
-    none. The mean about the moment has doubled by then.
+    Ten doublings fill two rows in a hundred with these three; one fills none. The mean about the moment has
+    doubled by then.
     """
-    assert ramp_growth(_rows(_doubling(10)), 240.0, calm=True) == pytest.approx(2.0 / 1.2)
+    assert ramp_growth(_rows(_doubling(10)), 240.0, calm=True) == pytest.approx(1.6)
     assert ramp_growth(_rows(_doubling(10)), 240.0, calm=False) == pytest.approx(2.0)
     assert ramp_growth(_rows(_doubling(1)), 240.0, calm=True) < 1.1
 
@@ -59,7 +59,7 @@ def test_the_slow_obvious_way_gives_the_same() -> None:
     for then, calm in ((means, True), (about, False)):
         pairs = [(means[t], then[t + 5]) for t in range(1435)]
         least = 0.2 * np.quantile([now for now, _ in pairs], 0.95)
-        share = 0.99 if calm else 0.995
+        share = 0.98 if calm else 0.99
         grown = np.quantile([after / now for now, after in pairs if now >= least], share)
         assert ramp_growth(_rows(work), 300.0, calm=calm) == pytest.approx(grown)
 
