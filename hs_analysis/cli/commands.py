@@ -71,9 +71,8 @@ def run(
     from hs_analysis.pipeline.results import policy_documents, read_summary
 
     summary = read_summary(ran.folder)
-    write_output(
-        run_result(summary, policy_documents(ran.folder), ran.folder), out.output, no_color=out.no_color
-    )
+    result = run_result(summary, policy_documents(ran.folder), ran.folder, verbose=out.verbose)
+    write_output(result, out.output, no_color=out.no_color)
     gates.check_gates(closed, summary, ran.folder)
 
 

@@ -21,6 +21,7 @@ from hs_analysis.cli.tables import (
 from hs_analysis.schema.results import WITHOUT_SERVICE
 
 if TYPE_CHECKING:
+    from hs_analysis.report.answer import Answer
     from hs_analysis.report.choice import Choice
 
 
@@ -32,9 +33,29 @@ _ON_TOP = (
 )  # said in the first lines
 
 
-def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path) -> CommandOutput:
-    """Return the result of a whole run; ``policies`` are the policy documents, one a service."""
+FULL_ANSWERS, SHORT_ANSWERS = 3, 12
+"""Services up to which every line of an answer is printed, and up to which the first three are; of more only
+the first. The report has them all."""
+
+
+def run_result(
+    summary: Mapping[str, Any], policies: Sequence[str], folder: Path, *, verbose: bool = False
+) -> CommandOutput:
+    """Return the result of a whole run.
+
+    Parameters
+    ----------
+    summary
+        summary.json.
+    policies
+        The policy documents, one a service.
+    folder
+        The run folder.
+    verbose
+        Whether the derivation is printed below the answers.
+    """
     from hs_analysis.report import first_line
+    from hs_analysis.report.answer import answer_of
     from hs_analysis.report.choice import choose
     from hs_analysis.report.gpu_types import bench_lines
     from hs_analysis.report.sweep_charts import asked
@@ -43,14 +64,20 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     services = list(summary["services"])
     texts = {**dict.fromkeys((s["service"] for s in services), ""), **_by_service(policies)}
     chosen = [(service, choose(service, texts[service["service"]])) for service in services]
-    answers = [answer(service, choice) for service, choice in chosen]
     slo = summary.get("slo") or {}
+    said = [answer_of(service, choice, slo, str(folder)) for service, choice in chosen]
+    answers = [
+        answer(*each) | {"lines": own.lines, "questions": list(own.questions)}
+        for each, own in zip(chosen, said, strict=True)
+    ]
     blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
-    blocks += [line for each in chosen if (line := first_line.keep(*each))]
-    blocks += [line for each in chosen for line in first_line.warnings(*each, slo)]
     blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
-    for service, choice in chosen:
+    for each, own in zip(chosen, said, strict=True):
+        first, *rest = _answer_lines(own, len(services))
+        blocks += [first, *first_line.warnings(*each, slo), *rest]
+        blocks += [f"  {line}" for line in _current(each[0])]
+    for service, choice in chosen if verbose else ():
         blocks += _lines(service, choice, slo)
     blocks += [ratio_test(sweep) for sweep in asked(summary)]
     blocks += [profile_ratio(found) for found in summary.get("profiles") or []]
@@ -59,6 +86,13 @@ def run_result(summary: Mapping[str, Any], policies: Sequence[str], folder: Path
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return CommandOutput(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
+
+
+def _answer_lines(said: Answer, services: int) -> list[str]:
+    """Return the lines of one answer; of many services only the first ones of each."""
+    if services > FULL_ANSWERS:
+        return said.lines[: 3 if services <= SHORT_ANSWERS else 1]
+    return [*said.lines, *(f"  {text}" for text in said.questions)]
 
 
 def _by_service(policies: Sequence[str]) -> dict[str, str]:
@@ -144,7 +178,6 @@ def _lines(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -
     shown = (service.get("pd_ratio") or {}).get("from_replicas") or {}
     lines += [f"  {replica_text(service['pd_ratio'])}"] if shown.get("status") == "ok" else []
     lines.append(f"  backtest: {_backtest(choice)}")
-    lines += [f"  {line}" for line in _current(service)]
     lines += [f"  assumed, no data gave it: {text}" for text in assumed(service, choice.spec)]
     return lines + [f"  {line}" for line in refusals(service)]
 

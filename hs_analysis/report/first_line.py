@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.decision_words import RECOMMEND
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.wording import is_number, percent
 from hs_analysis.schema.results import WITHOUT_SERVICE
@@ -48,15 +47,6 @@ def without_service(summary: Mapping[str, Any], most: int = MOST_POOLS) -> list[
     rest = len(texts) - most
     more = [f"{rest} more pools belong to no service: hsa doctor lists them"] if rest > 0 else []
     return [*texts[:most], *more]
-
-
-def keep(service: Mapping[str, Any], choice: Choice) -> str:
-    """Return the first line of an answer that is not to apply anything, empty for one that is."""
-    decision = choice.decision
-    recommend = str(decision.get("recommend"))
-    if recommend not in ("keep", "record"):
-        return ""
-    return f"{service['service']}: {RECOMMEND[recommend]}: {decision.get('why')}."
 
 
 def ratio_kept(service: Mapping[str, Any], choice: Choice) -> str:

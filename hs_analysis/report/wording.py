@@ -69,6 +69,11 @@ def unit_of(signal: str) -> str:
     return known or _DERIVED_UNITS.get(signal, "")
 
 
+def service_name(service: str) -> str:
+    """Return a service as its users know it: ``namespace/model``, the model alone without a namespace."""
+    return service.removeprefix("-/")
+
+
 def signal_name(signal: str) -> str:
     """Return a signal's name in words; a name of the user's own only loses its underscores."""
     return _LABELS.get(signal, signal.replace("_", " "))

@@ -204,7 +204,7 @@ def _near(one: Any, two: Any) -> bool:
 def test_run_prints_the_answers(finished: Path, dumps: Path) -> None:
     """Signal, target, ratio, saving, refusals; the report's path last, and as a key of JSON."""
     service = summary_of(finished)["services"][0]
-    result = call("run", dumps, "--run-dir", finished, *LIMITS)
+    result = call("run", dumps, "--run-dir", finished, "-v", *LIMITS)
     lines = result.stdout.splitlines()
     assert lines[-1] == f"report: {finished / 'report.html'}"
     text = result.stdout

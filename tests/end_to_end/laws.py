@@ -299,7 +299,11 @@ def told(folder: Path) -> tuple[dict[str, Any], list[Any], str]:
     text = (folder / "policy.yaml").read_text("utf-8")
     documents = [d for d in YAML(typ="safe", pure=True).load_all(text) if d]
     policies = [dump(policy) for policy in load_all(text)]
-    return summary, documents, "\n".join(map(str, run_result(summary, policies, folder).blocks()))
+    return (
+        summary,
+        documents,
+        "\n".join(map(str, run_result(summary, policies, folder, verbose=True).blocks())),
+    )
 
 
 def broken_laws(folder: Path) -> list[str]:

@@ -1,0 +1,223 @@
+"""The answer in five lines: what to do, what it saves or costs, what it risks, how sure, what to type next.
+
+Terminal, Markdown and the first screen of the report print these lines. All their numbers are those of the
+service's `decision` and of the thresholds that its policy follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hs_analysis.report.assumed import assumed
+from hs_analysis.report.choice import Choice, mapping, primary_thresholds, records
+from hs_analysis.report.decision_words import limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.slo import NO_SLO, edges
+from hs_analysis.report.wording import (
+    interval,
+    is_number,
+    number,
+    percent,
+    service_name,
+    signal_label,
+)
+
+WIDTH = 100
+"""Characters of a line at most, where it is not a path or a name that makes it longer."""
+
+QUESTION_WIDTH = 160
+"""The same of an open question."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a person reads first of one service.
+
+    Attributes
+    ----------
+    action, hours, risk, confidence, next_step
+        One sentence each, at most `WIDTH` characters; empty where there is nothing to say.
+    questions
+        One line for each thing that is open, at most `QUESTION_WIDTH` characters.
+    """
+
+    action: str
+    hours: str
+    risk: str
+    confidence: str
+    next_step: str
+    questions: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> list[str]:
+        """The sentences that say something, in order."""
+        every = (self.action, self.hours, self.risk, self.confidence, self.next_step)
+        return [line for line in every if line]
+
+
+def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any], folder: str) -> Answer:
+    """Return the answer for one service.
+
+    Parameters
+    ----------
+    service
+        The service's part of summary.json.
+    choice
+        The selected policy, and its rows of the backtest.
+    slo
+        Limits of the run.
+    folder
+        The run folder as a user types it, for the next command.
+    """
+    return Answer(
+        action=fitted(_action(service, choice)),
+        hours=fitted(_hours(choice)),
+        risk=fitted(_risk(service, choice, slo)),
+        confidence=fitted(_confidence(choice)),
+        next_step=_next_step(choice, folder),
+        questions=tuple(fitted(text, QUESTION_WIDTH) for text in _questions(service, choice)),
+    )
+
+
+_ENDS = ("; ", ". ", ": ", ", ", " (")
+"""Where a sentence may be cut: before a further clause."""
+
+
+def fitted(text: str, width: int = WIDTH) -> str:
+    """Return a text of at most ``width`` characters, cut where a clause ends, else at a word with ``…``."""
+    if len(text) <= width:
+        return text
+    cuts = [at for end in _ENDS if (at := text.rfind(end, 0, width - 1)) > width // 2]
+    if cuts:
+        return text[: max(cuts)].rstrip(" ,;:.(") + "."
+    at = text.rfind(" ", 0, width - 1)
+    return text[: at if at > 0 else width - 2] + " …"
+
+
+def _action(service: Mapping[str, Any], choice: Choice) -> str:
+    name, decision = service_name(str(service.get("service") or "")), choice.decision
+    recommend = decision.get("recommend")
+    why = str(decision.get("why") or "")
+    if not recommend:
+        return f"{name}: no decision was made."
+    if recommend == "record":
+        return f"{name}: keep what runs and record more: {why}."
+    if recommend == "keep":
+        return f"{name}: keep what runs: {why}."
+    title = target_name(decision)
+    policy = f"the {title} policy" if title else "the policy"
+    if choice.mode == "periodic":
+        return f"{name}: apply {policy}, a timetable."
+    follows = [
+        f"{_in_a_row(signal_label(str(t['signal']), str(t['role'])))} {number(t['target_per_instance'])}"
+        for t in primary_thresholds(service, choice)
+        if is_number(t.get("target_per_instance"))
+    ]
+    targets = f": {', '.join(follows)} per instance" if follows and choice.primaries else ""
+    line = f"{name}: apply {policy}{targets}."
+    return line if len(line) <= WIDTH else f"{name}: apply {policy}."
+
+
+def _in_a_row(label: str) -> str:
+    """Return ``prefill TPS (cache-missed)`` as ``cache-missed prefill TPS``."""
+    name, bracket, detail = label.partition(" (")
+    return f"{detail.removesuffix(')')} {name}" if bracket else label
+
+
+def _hours(choice: Choice) -> str:
+    decision = choice.decision
+    share = decision.get("hours_saved_ratio")
+    if not is_number(share):
+        return ""
+    who = "" if decision.get("recommend") == "apply" else "The best candidate "
+    inside = interval(decision.get("hours_saved_ci"), "ratio")
+    between = f" [{inside}]" if inside and share >= 0 else ""
+    verb = "saves" if share >= 0 else "costs"
+    amount = f"{percent(abs(share))}{between} {'of' if share >= 0 else 'more'} instance-hours"
+    start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
+    pools = [
+        f"{pool.get('role')} {moved(pool)}"
+        for pool in records(decision.get("pools"))
+        if is_number(pool.get("now")) and is_number(pool.get("recommended"))
+    ]
+    return f"{start}: {', '.join(pools)} on average." if pools else f"{start}."
+
+
+def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
+    if not (is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))):
+        return f"Risk: {NO_SLO.partition(':')[0]}, so nothing is said of latency."
+    risk = mapping(choice.decision.get("slo_risk"))
+    if not is_number(risk.get("undisturbed")):
+        if choice.decision.get("recommend") == "record":
+            return ""
+        return f"Risk: not known{_why_not_known(service)}."
+    beside = [f"limit {percent(slo.get('allowed_window_share')).replace('.0 %', ' %')}"]
+    if is_number(risk.get("recorded")):
+        beside.append(f"recorded {percent(risk['recorded'])}")
+    said = f"Risk: {percent(risk['undisturbed'])} of windows over the SLO ({', '.join(beside)})"
+    under = [
+        f"{name} {percent(risk[f'under_{name}'])}"
+        for name in ("faults", "bursts")
+        if is_number(risk.get(f"under_{name}"))
+    ]
+    return f"{said}; {', '.join(under)}." if under else f"{said}."
+
+
+def _why_not_known(service: Mapping[str, Any]) -> str:
+    status = str(mapping(mapping(service.get("replay")).get("calibration")).get("status") or "")
+    return ": the replay does not match the recorded latencies" if status == "not_calibrated" else ""
+
+
+def _confidence(choice: Choice) -> str:
+    if not choice.confidence:
+        return ""
+    reasons = [str(one["text"]) for one in choice.decision.get("confidence_reasons") or []]
+    if not reasons:
+        return f"Confidence: {choice.confidence}."
+    count = f" ({len(reasons)} reasons)" if len(reasons) > 1 else ""
+    return f"Confidence: {choice.confidence}{count}: {'; '.join(reasons)}."
+
+
+def _next_step(choice: Choice, folder: str) -> str:
+    decision, target = choice.decision, str(choice.decision.get("target") or "")
+    if decision.get("recommend") == "record":
+        return f"Next: hsa plan-test {folder}"
+    if decision.get("recommend") == "keep":
+        further = [str(step) for step in decision.get("next_steps") or []][1:]
+        return fitted(f"Next: change nothing. {further[0]}" if further else "Next: change nothing.")
+    if target in ("", "heteroscale"):
+        return f"Next: read {folder}/policy.yaml"
+    return f"Next: kubectl diff -f {folder}/exports/{target}"
+
+
+def _questions(service: Mapping[str, Any], choice: Choice) -> list[str]:
+    """Return what is open: another winner of the study, edges, assumptions, refusals, cut requests."""
+    found = [f"Note: {text}" for text in [_other_winner(service, choice)] if text]
+    found += [f"Open: {text}." for text in edges(service)]
+    guessed = assumed(service, choice.spec)
+    found += [f"Assumed: {text}." for text in guessed]
+    for refusal in records(service.get("refusals")):
+        if refusal.get("code") == "startup_unknown" and guessed:
+            continue
+        found.append(f"Open: {refusal.get('what')}: {refusal.get('text')}.")
+    cost = mapping(choice.decision.get("scale_in"))
+    if is_number(cost.get("requests_cut_per_day")) and cost["requests_cut_per_day"] > 0:
+        line = scale_in_line(cost)
+        found.append(f"{line[0].upper()}{line[1:]}.")
+    if limits := mapping(choice.decision.get("limits")):
+        found.append(f"Limit: {limit_line(limits)}.")
+    return found
+
+
+def _other_winner(service: Mapping[str, Any], choice: Choice) -> str:
+    """Return why the signals of the policy are not the one that the study ranks first."""
+    best = mapping(service.get("recommended"))
+    pair = (str(best.get("signal")), str(best.get("role") or ""))
+    if not best.get("signal") or not choice.follows or pair in choice.primaries:
+        return ""
+    used = " and ".join(signal_label(signal, role) for signal, role in choice.primaries)
+    return (
+        f"the study ranks {signal_label(*pair)} first; the policy follows {used}, because the replay needs "
+        "fewer hours or breaks the SLO less often with it."
+    )

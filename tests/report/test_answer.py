@@ -1,0 +1,149 @@
+"""The answer in five lines: what each says, how long it may be, and that its numbers are the decision's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hs_analysis.report.answer import QUESTION_WIDTH, WIDTH, answer_of, fitted
+from hs_analysis.report.choice import choose
+
+SLO = {"ttft_s": 2.0, "tbt_s": 0.05, "quantile": 0.95, "window_s": 60.0, "allowed_window_share": 0.05}
+
+DECISION: dict[str, Any] = {
+    "recommend": "apply",
+    "why": "the policy needs 18.5% fewer hours",
+    "target": "keda",
+    "confidence": "medium",
+    "confidence_reasons": [{"code": "weekdays_not_seen", "text": "3 of 7 weekdays are in the history"}],
+    "next_steps": ["Apply it.", "Record seven days, so that each weekday is in the history."],
+    "hours_saved_ratio": 0.185,
+    "hours_saved_ci": [0.053, 0.308],
+    "pools": [
+        {"role": "prefill", "now": 11.0, "recommended": 8.5},
+        {"role": "decode", "now": 4.0, "recommended": 3.7},
+    ],
+    "slo_risk": {"undisturbed": 0.00093, "recorded": 0.02, "under_faults": 0.025, "under_bursts": 0.045},
+}
+
+PAIR = """metadata: {service: demo/m}
+spec:
+  mode: metric
+  primaries:
+  - {signal: prefill_tps_effective, role: prefill}
+  - {signal: decode_tps, role: decode}
+"""
+
+
+def service(**decision: Any) -> dict[str, Any]:
+    """Return a service whose policy follows both pools' own tokens."""
+    targets = (("prefill_tps_effective", "prefill", 2811.0), ("decode_tps", "decode", 1230.0))
+    return {
+        "service": "demo/m",
+        "decision": DECISION | decision,
+        "thresholds": [
+            {"signal": signal, "role": role, "gpu_type": None, "target_per_instance": value}
+            for signal, role, value in targets
+        ],
+        "recommended": {"signal": "decode_tps", "role": "decode"},
+        "selection": [],
+        "replay": {"policies": []},
+        "refusals": [],
+    }
+
+
+def said(one: dict[str, Any], slo: dict[str, Any] | None = None) -> list[str]:
+    """Return the five lines."""
+    return answer_of(one, choose(one, PAIR), SLO if slo is None else slo, "reports/x").lines
+
+
+def test_five_lines_say_what_to_do_saving_risk_confidence_and_the_next_command() -> None:
+    """Each number is one of the decision, with its unit and its limit."""
+    assert said(service()) == [
+        "demo/m: apply the KEDA policy: cache-missed prefill TPS 2,811, decode TPS 1,230 per instance.",
+        "Saves 18.5 % [5.3 to 30.8] of instance-hours: prefill 11.0 → 8.5, decode 4.0 → 3.7 on average.",
+        "Risk: 0.093 % of windows over the SLO (limit 5 %, recorded 2.0 %); faults 2.5 %, bursts 4.5 %.",
+        "Confidence: medium: 3 of 7 weekdays are in the history.",
+        "Next: kubectl diff -f reports/x/exports/keda",
+    ]
+
+
+def test_what_costs_more_is_never_called_a_saving() -> None:
+    """More hours are a cost, of the policy and of a candidate that is not recommended."""
+    _, hours, *_ = said(service(hours_saved_ratio=-0.633, hours_saved_ci=[-0.7, -0.5]))
+    assert hours.startswith("Costs 63.3 % more instance-hours: prefill 11.0 → 8.5")
+    first, hours, *_, following = said(service(recommend="keep", hours_saved_ratio=-0.04))
+    assert first == "demo/m: keep what runs: the policy needs 18.5% fewer hours."
+    assert hours.startswith("The best candidate costs 4.0 % more")
+    assert following == "Next: change nothing. Record seven days, so that each weekday is in the history."
+
+
+def test_a_record_says_what_to_record_and_nothing_of_a_policy() -> None:
+    """There is no policy, so there are no hours and no risk of one."""
+    nothing = {"hours_saved_ratio": None, "pools": [], "slo_risk": {}, "target": ""}
+    lines = said(service(recommend="record", why="no signal may size a pool", **nothing))
+    assert lines[0] == "demo/m: keep what runs and record more: no signal may size a pool."
+    assert lines[-1] == "Next: hsa plan-test reports/x"
+    assert not any(line.startswith(("Saves", "Costs", "Risk")) for line in lines)
+
+
+def test_without_an_slo_no_risk_is_claimed() -> None:
+    """The line says so, and does not leave a number."""
+    risk = said(service(), {})[2]
+    assert risk == "Risk: no SLO was given, so nothing is said of latency."
+
+
+def test_a_service_without_a_namespace_is_called_by_its_model() -> None:
+    """Nobody knows their service as ``-/model``."""
+    one = service() | {"service": "-/llama"}
+    assert said(one)[0].startswith("llama: apply the KEDA policy")
+
+
+def test_another_winner_of_the_study_is_explained() -> None:
+    """Where study and selection differ, one sentence says why; where they agree, none."""
+    agreed = answer_of(service(), choose(service(), PAIR), SLO, "r").questions
+    assert agreed == ()
+    other = service() | {"recommended": {"signal": "gpu_util", "role": "decode"}}
+    (note,) = answer_of(other, choose(other, PAIR), SLO, "r").questions
+    assert note.startswith("Note: the study ranks decode GPU utilisation first; the policy follows")
+
+
+def test_a_start_up_time_that_was_assumed_is_said_once() -> None:
+    """The refusal that says the same is not a second line."""
+    one = service()
+    one["replay"] = {
+        "policies": [],
+        "calibration": {"start_up_s": {"decode": {"value": 300.0, "provenance": "default"}}},
+    }
+    one["refusals"] = [
+        {"what": "startup@decode", "code": "startup_unknown", "text": "not known", "collect": "give it"},
+        {"what": "pd_ratio", "code": "mix_moves", "text": "the mix moves", "collect": "nothing"},
+    ]
+    questions = answer_of(one, choose(one, PAIR), SLO, "r").questions
+    assert questions == (
+        "Assumed: start-up time 300 s for decode (give yours: --startup).",
+        "Open: pd_ratio: the mix moves.",
+    )
+
+
+@given(st.text(alphabet="ab ,;.(:", max_size=400) | st.text(alphabet="ab", max_size=400))
+def test_a_line_never_grows_beyond_its_width(text: str) -> None:
+    """Whatever the names are; what fits is left as it is."""
+    line = fitted(text)
+    assert line == text if len(text) <= WIDTH else len(line) <= WIDTH
+    assert len(fitted(text, QUESTION_WIDTH)) <= QUESTION_WIDTH
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("a" * 60 + "; " + "b" * 60, "a" * 60 + "."),
+        ("word " * 30, "word " * 19 + "…"),
+    ],
+)
+def test_a_long_line_is_cut_where_a_clause_ends(text: str, line: str) -> None:
+    """Else at a word, with a sign that more follows."""
+    assert fitted(text) == line
