@@ -110,14 +110,21 @@ class Commands(TyperGroup):
             with machine_in_words(""):
                 return super().invoke(ctx)
         except HsError as error:
-            for line in output.lines(error, ctx.invoked_subcommand or "", _first_input()):
-                typer.echo(line, err=True)
+            command = ctx.invoked_subcommand or ""
+            for line in output.lines(error, command, _first_input()):
+                typer.echo(output.error_entry(line, error, command) if _logs_json() else line, err=True)
             raise typer.Exit(output.exit_code(error)) from error
 
 
 def _first_input() -> str:
     words = [word for word in sys.argv[2:] if not word.startswith("-")]
     return words[0] if words else "INPUT"
+
+
+def _logs_json() -> bool:
+    """Say whether errors are to be JSON lines; a flag that could not be read counts too."""
+    pairs = zip(sys.argv, sys.argv[1:], strict=False)
+    return "--log=json" in sys.argv or ("--log", "json") in pairs
 
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}

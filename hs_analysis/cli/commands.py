@@ -73,7 +73,7 @@ def run(
     summary = read_summary(ran.folder)
     result = run_result(summary, policy_documents(ran.folder), ran.folder, verbose=out.verbose)
     write_output(result, out.output, no_color=out.no_color)
-    gates.check_gates(closed, summary, ran.folder)
+    gates.check_gates(closed, summary, ran.folder, fail.junit)
 
 
 INIT_HELP = """hsa init demo --demo

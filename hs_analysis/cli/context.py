@@ -53,7 +53,7 @@ def from_inputs(
     from hs_analysis.pipeline.chain import STAGES
     from hs_analysis.pipeline.session import run_inputs
 
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
     _report_settings(used, progress, verbose=out.verbose)
     try:
         ran = run_inputs(
@@ -86,7 +86,7 @@ def on_folder(
 
     before = require(folder)
     used = effective.for_run(of_run(before), before.origins, config, layers)
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
     _report_settings(used, progress, verbose=out.verbose)
     try:
         ran = run_folder(
@@ -118,7 +118,7 @@ def inspected_folder(
     from hs_analysis.pipeline.run_folder import is_run, require
     from hs_analysis.pipeline.session import of_run
 
-    progress = progress_listener(quiet=out.quiet, no_color=out.no_color)
+    progress = progress_listener(quiet=out.quiet, no_color=out.no_color, log=out.log)
     if len(paths) == 1 and is_run(run := paths[0]):
         if run_dir:
             raise UsageError("is for INPUT, and this is a run folder", where="--run-dir", hint="leave it out")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hs_analysis.cli.output import printable
 from hs_analysis.errors import GateFailed, HsError, ManyErrors, UsageError
 from hs_analysis.settings.values import suggestion
 
@@ -141,21 +142,49 @@ def doctor_gates(conditions: Sequence[str]) -> list[Gate]:
     return [_gate(text, None) for text in conditions]
 
 
-def check_gates(gates: Sequence[Gate], summary: Summary, folder: Path) -> None:
+def check_gates(gates: Sequence[Gate], summary: Summary, folder: Path, junit: Path | None = None) -> None:
     """Raise when a condition holds: one line a condition, with the first places where it does.
+
+    Parameters
+    ----------
+    gates
+        The conditions.
+    summary, folder
+        What they are asked of: summary.json, and the run folder.
+    junit
+        Where to write a test a condition, failed where it holds, as JUnit XML.
 
     Raises
     ------
     GateFailed, ManyErrors
         When any does.
     """
+    asked = [(gate, list(gate.reasons(summary, folder))) for gate in gates]
+    if junit is not None:
+        from hs_analysis.pipeline.manifest import write_text
+
+        write_text(junit, _junit(asked))
     failed: list[HsError] = []
-    for gate in gates:
-        if found := list(gate.reasons(summary, folder)):
+    for gate, found in asked:
+        if found:
             more = f" … and {len(found) - MOST_PLACES} more" if len(found) > MOST_PLACES else ""
             failed.append(GateFailed("; ".join(found[:MOST_PLACES]) + more, where=f"{FLAG} {gate.text}"))
     if failed:
         raise failed[0] if len(failed) == 1 else ManyErrors(failed, all_told=True)
+
+
+def _junit(asked: Sequence[tuple[Gate, Sequence[str]]]) -> str:
+    """Return one test case a condition; every place where it holds is a line of its failure."""
+    import xml.etree.ElementTree as ET
+
+    failures = sum(bool(found) for _, found in asked)
+    suite = ET.Element("testsuite", name="hsa", tests=str(len(asked)), failures=str(failures))
+    for gate, found in asked:
+        case = ET.SubElement(suite, "testcase", classname="hsa.fail-on", name=gate.text)
+        if found:
+            ET.SubElement(case, "failure", message=printable(found[0])).text = printable("\n".join(found))
+    ET.indent(suite)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(suite, encoding="unicode")}\n'
 
 
 def _gate(text: str, run_dir: Path | None) -> Gate:

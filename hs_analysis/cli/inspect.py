@@ -71,7 +71,7 @@ def doctor(
         paths, "doctor", settings.config, flags, run_dir=run_dir, out=out, strict=strict.strict
     ) as ran:
         write_output(_diagnosis(ran.folder), out.output, no_color=out.no_color)
-        gates.check_gates(conditions, _as_summary(ran), ran.folder)
+        gates.check_gates(conditions, _as_summary(ran), ran.folder, fail.junit)
 
 
 def _as_summary(ran: Ran) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from hs_analysis.cli import flag_values
-from hs_analysis.cli.output import OutputFormat
+from hs_analysis.cli.output import LogFormat, OutputFormat
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.names import FAULTS
 from hs_analysis.settings.file import GivenValue, Layer
@@ -325,6 +325,10 @@ class FailFlags:
               "repeat it.", "--fail-on",
               metavar="COND"),
     ] = None  # fmt: skip
+    junit: Annotated[
+        Path | None,
+        _flag(GATES, "Write the conditions and what holds as JUnit XML.", "--junit", metavar="FILE"),
+    ] = None
 
 
 STRICT_HELP = (
@@ -377,6 +381,10 @@ class QuietFlags(FormFlags):
     """Form of the result, and whether anything is said beside it."""
 
     quiet: Annotated[bool, _flag(OUTPUT, "Nothing on stderr but errors.", "--quiet", "-q")] = False
+    log: Annotated[
+        LogFormat,
+        typer.Option("--log", rich_help_panel=OUTPUT, help="Form of progress and errors on stderr."),
+    ] = "text"
 
 
 @dataclass(frozen=True)

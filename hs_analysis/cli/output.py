@@ -1,4 +1,4 @@
-"""What leaves the program: results on stdout in four forms, progress, warnings and errors on stderr."""
+"""What leaves the program: results on stdout in five forms, progress, warnings and errors on stderr."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-OutputFormat = Literal["table", "json", "yaml", "csv"]
+OutputFormat = Literal["table", "json", "yaml", "csv", "markdown"]
+
+LogFormat = Literal["text", "json"]
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters and those that turn the direction of text; line ends and tabs are not among them."""
@@ -124,6 +126,8 @@ def write_output(shown: CommandOutput, output: OutputFormat, *, no_color: bool =
     unicode = takes_all(sys.stdout)
     if output == "csv":
         text = as_csv(shown.rows)
+    elif output == "markdown":
+        text = as_markdown(shown.blocks())
     else:
         text = (as_json if output == "json" else as_yaml)(shown.data, unicode=unicode)
     sys.stdout.write(text)
@@ -179,6 +183,40 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in plain:
         writer.writerow({key: _cell(value) for key, value in row.items()})
     return buffer.getvalue()
+
+
+_MARKDOWN = re.compile(r"[\\`*_{}\[\]<>|#&~]")
+"""What a Markdown reader would take as a sign of its own: names in dumps are anyone's."""
+
+
+def as_markdown(blocks: Sequence[Block]) -> str:
+    """Return lines and tables as GitHub-flavoured Markdown: indented lines are items of a list."""
+    parts: list[str] = []
+    for block in blocks:
+        if isinstance(block, str):
+            text = _escaped(block.strip())
+            parts.append(f"- {text}" if block.startswith("  ") else f"{text}\n")
+            continue
+        parts.append(f"\n**{_escaped(block.title)}**\n")
+        parts.append(_markdown_table(block) if block.rows else f"{_escaped(block.empty)}\n")
+    joined = "\n".join(parts) + "\n"
+    # A paragraph after a list needs a line between; more than one says nothing.
+    joined = re.sub(r"(^- .*)\n(?!- |\n)", r"\1\n\n", joined, flags=re.M)
+    return re.sub(r"\n{3,}", "\n\n", joined).strip("\n") + "\n"
+
+
+def _escaped(text: str) -> str:
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", printable(text).replace("\n", " "))
+
+
+def _markdown_table(block: Table) -> str:
+    heads = [_escaped(heading) for _, heading in block.columns]
+    numeric = [
+        all(isinstance(row.get(key), int | float | None) for row in block.rows) for key, _ in block.columns
+    ]
+    lines = [heads, ["---:" if right else "---" for right in numeric]]
+    lines += [[_escaped(text_of(row.get(key))) for key, _ in block.columns] for row in block.rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
 def _cell(value: Any) -> Any:
@@ -278,6 +316,12 @@ def lines(error: HsError, command: str, first_input: str = "INPUT") -> list[str]
         more = error.more if isinstance(error, ManyErrors) and error.more else f"hsa doctor {first_input}"
         shown.append(f"… and {len(problems) - most} more: {more}")
     return shown
+
+
+def error_entry(line: str, error: HsError, command: str) -> str:
+    """Return a line of an error as a JSON object, for a log of JSON lines."""
+    entry = {"event": "error", "command": command, "exit_code": exit_code(error), "text": line}
+    return json.dumps(entry, ensure_ascii=True)
 
 
 def exit_code(error: HsError) -> int:
@@ -390,6 +434,24 @@ class ProgressBars(ProgressLines):
             self._bar = None
 
 
+class JsonLines(ProgressLines):
+    """One JSON object a line: ``event`` (stage, skipped, note), and what it says."""
+
+    def _write(self, **entry: Any) -> None:
+        typer.echo(json.dumps(entry, ensure_ascii=True), err=True)
+
+    def _print(self, text: str) -> None:
+        self._write(event="note", text=text)
+
+    def finished(self, stage: str, seconds: float, note: str) -> None:
+        """Write the stage, what it did, and how long it took."""
+        self._write(event="stage", stage=stage, seconds=round(seconds, 3), text=note or "done")
+
+    def skipped(self, stage: str) -> None:
+        """Write that the stage had nothing to do."""
+        self._write(event="skipped", stage=stage)
+
+
 class NoProgress(ProgressLines):
     """Nothing at all."""
 
@@ -397,8 +459,10 @@ class NoProgress(ProgressLines):
         pass
 
 
-def progress_listener(*, quiet: bool, no_color: bool) -> ProgressLines:
+def progress_listener(*, quiet: bool, no_color: bool, log: LogFormat = "text") -> ProgressLines:
     """Return the listener that fits stderr and the flags."""
     if quiet:
         return NoProgress()
+    if log == "json":
+        return JsonLines()
     return ProgressBars(no_color=no_color) if sys.stderr.isatty() else ProgressLines()

@@ -332,7 +332,7 @@ def export_plan(
     if lack:
         raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
     path = write_plan(out, plan, force=replace)
-    progress = progress_listener(quiet=form.quiet, no_color=form.no_color)
+    progress = progress_listener(quiet=form.quiet, no_color=form.no_color, log=form.log)
     for note in plan.notes:
         progress.noted(f"note: {note}")
     progress.noted(f"wrote {path}: {len(plan.files)} files; run the commands in {out}")
@@ -393,7 +393,7 @@ def pull(
     from hs_analysis.collect.server import Pace, PrometheusServer
     from hs_analysis.pipeline.pull import pull as run_pull
 
-    progress = progress_listener(quiet=form.quiet, no_color=form.no_color)
+    progress = progress_listener(quiet=form.quiet, no_color=form.no_color, log=form.log)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
         server = PrometheusServer(base_url(url), who, pace, progress.noted, timeout_s)

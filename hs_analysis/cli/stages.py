@@ -236,7 +236,7 @@ def report(
     from hs_analysis.pipeline.results import read_summary
 
     write_output(_report(ran.folder), out.output, no_color=out.no_color)
-    gates.check_gates(closed, read_summary(ran.folder), ran.folder)
+    gates.check_gates(closed, read_summary(ran.folder), ran.folder, fail.junit)
 
 
 INGEST_HELP = """hsa ingest dumps/

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,16 @@ def test_doctor_knows_the_input_only() -> None:
     for condition in ("refused", "slo_violation_ratio>0.01", "verdict-changed:x", "decision-changed:x"):
         with pytest.raises(UsageError, match="needs the whole answer; use hsa run"):
             gates.doctor_gates([condition])
+
+
+def test_conditions_are_written_as_junit(tmp_path: Path) -> None:
+    """A test case a condition; what holds is its failure, every place of it, and the command still fails."""
+    conditions = gates.summary_gates(["refused", "rows_rejected>0"], tmp_path)
+    with pytest.raises(GateFailed):
+        gates.check_gates(conditions, summary(), tmp_path, tmp_path / "gates.xml")
+    suite = ET.parse(tmp_path / "gates.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    fine, held = suite.findall("testcase")
+    assert fine.find("failure") is None
+    assert held.get("name") == "rows_rejected>0"
+    assert held.findtext("failure") == "the input: rows_rejected is 3"

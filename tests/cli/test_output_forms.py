@@ -17,6 +17,7 @@ from hs_analysis.cli.output import (
     Table,
     as_csv,
     as_json,
+    as_markdown,
     as_yaml,
     number,
     text_of,
@@ -102,3 +103,25 @@ def test_cells() -> None:
         "1, –",
         "a",
     ]
+
+
+def test_markdown_has_paragraphs_items_and_tables() -> None:
+    """Indented lines are items; names with signs of Markdown stay as they are."""
+    blocks = [
+        "m: apply the policy.",
+        "  Open: `x` | <b>",
+        "report: r.html",
+        Table("Signals", (("signal", "signal"), ("snr", "SNR")), [{"signal": "a_b", "snr": 2.5}]),
+        Table("None", (("x", "x"),), [], empty="nothing"),
+    ]
+    assert (
+        as_markdown(blocks)
+        == (
+            "m: apply the policy.\n\n"
+            "- Open: \\`x\\` \\| \\<b\\>\n\n"
+            "report: r.html\n\n"
+            "**Signals**\n\n| signal | SNR |\n| --- | ---: |\n| a\\_b | 2.5 |\n\n"
+            "**None**\n\nnothing\n\n"
+        ).rstrip("\n")
+        + "\n"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import subprocess
@@ -29,6 +30,30 @@ def test_lines_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.splitlines() == [
         "study: signals 3 (1.2 s)", "derive: nothing to do, same inputs and settings", "hello",
     ]  # fmt: skip
+
+
+def test_a_log_of_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is an object of its own; an error of the same command is one too."""
+    log = progress_listener(quiet=False, no_color=False, log="json")
+    log.finished("study", 1.25, "signals 3")
+    log.skipped("derive")
+    log.noted("hello")
+    assert [json.loads(line) for line in capsys.readouterr().err.splitlines()] == [
+        {"event": "stage", "stage": "study", "seconds": 1.25, "text": "signals 3"},
+        {"event": "skipped", "stage": "derive"},
+        {"event": "note", "text": "hello"},
+    ]
+
+
+@pytest.mark.parametrize("words", [("--log", "json"), ("--log=json",)])
+def test_errors_are_json_lines_too(words: tuple[str, ...]) -> None:
+    """One object a problem, with the command and its exit code."""
+    command = [sys.executable, "-m", "hs_analysis", "study", "nowhere", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    found = json.loads(line)
+    assert (found["event"], found["command"], found["exit_code"]) == ("error", "study", done.returncode)
+    assert "nowhere" in found["text"]
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
