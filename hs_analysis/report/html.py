@@ -81,7 +81,7 @@ def render(
             entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget
         )
         if page["crowded"]:
-            found["front"] = None
+            found["front"], found["decision"] = None, []
         service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
         drawn += len(service_charts.flat(found))
     tests = sweep_charts.draw(summary, details["splits"]) if "splits" in details else []

@@ -87,11 +87,11 @@ def _overlaps(row: Row, first: datetime, last: datetime) -> bool:
 
 def _cut(row: Row, first: datetime, last: datetime) -> Row:
     """Return a stretch without what lies outside: it must not widen a chart's axis."""
-    start = row["start"] if time_of(row["start"]) >= first else _iso(first)
-    return {**row, "start": start, "end": row["end"] if time_of(row["end"]) <= last else _iso(last)}
+    start = row["start"] if time_of(row["start"]) >= first else iso(first)
+    return {**row, "start": start, "end": row["end"] if time_of(row["end"]) <= last else iso(last)}
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
     """Return a moment as ISO 8601 UTC text."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 

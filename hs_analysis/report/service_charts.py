@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import answer_charts, charts, coverage_chart, policy_charts
+from hs_analysis.report import answer_charts, charts, coverage_chart, first_screen, policy_charts
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.replay_words import DRAWN
@@ -56,6 +56,7 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
+        "decision": first_screen.pool_charts(tables["timeline"], service, choice, budget),
         "front": policy_charts.front(service),
         "drivers": policy_charts.drivers(records(service.get("drivers"))),
     }

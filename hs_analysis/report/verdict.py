@@ -141,8 +141,10 @@ def _headline(name: str, service: Mapping[str, Any], choice: Choice, pointer: st
         return [{"text": "No signal can be recommended from this history"}]
     parts: list[Cell] = []
     every = records(service.get("thresholds"))
+    title = target_name(choice.decision)
+    start = f"Apply the {title} policy: scale on " if title else "Scale on "
     for signal, role in choice.primaries:
-        parts.append({"text": f"{', and on ' if parts else 'Scale on '}{signal_label(signal, role)}"})
+        parts.append({"text": f"{', and on ' if parts else start}{signal_label(signal, role)}"})
         entry = threshold_of(service, signal, role)
         if is_number(entry.get("target_per_instance")):
             place = next(i for i, row in enumerate(every) if row is entry)

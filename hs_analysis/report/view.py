@@ -23,11 +23,22 @@ from hs_analysis.report.choice import Choice, choose, mapping, records
 from hs_analysis.report.derivations import DERIVATIONS, Derivation
 from hs_analysis.report.driver_words import finding, load_dips
 from hs_analysis.report.explain import kinds
+from hs_analysis.report.first_screen import first_screen
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
 from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
-from hs_analysis.report.wording import interval, is_number, number, percent, plain, policy_name, span, status
+from hs_analysis.report.wording import (
+    interval,
+    is_number,
+    number,
+    percent,
+    plain,
+    policy_name,
+    service_name,
+    span,
+    status,
+)
 from hs_analysis.schema.names import BASELINES
 
 YAML_LINK = re.compile(r"(?:report\.html#/|hsa:[^/\s\"']+/)?([^\s/\"'#{},\[\]]+/[a-z_]+/[^\s/\"',{}\[\]]+)")
@@ -135,7 +146,7 @@ def _words(made: Derivation) -> dict[str, Any]:
 
 def _title(services: list[Mapping[str, Any]]) -> str:
     if len(services) == 1:
-        return str(services[0].get("service") or "one service")
+        return service_name(str(services[0].get("service") or "one service"))
     return f"{len(services)} services" if services else "no service found"
 
 
@@ -168,6 +179,7 @@ def _service(
         "choice": choice,
         "ranked": order,
         "verdict": verdict(service, choice, f"/services/{place}"),
+        "first": first_screen(service, choice),
         "overview": overview_row(service, choice, f"s{place + 1}"),
         "totals": tables.totals(service),
         "saturated": tables.saturated(service),

@@ -1,0 +1,174 @@
+"""The first screen of a service: the answer, a chart a pool, instances now and then, how to apply it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from hs_analysis.report import marks
+from hs_analysis.report.answer import answer_of
+from hs_analysis.report.cells import number_cell, table, text_cell
+from hs_analysis.report.chart_templates import ROLE_COLOURS
+from hs_analysis.report.charts import Chart, line_rows, make
+from hs_analysis.report.choice import Choice, mapping, records, threshold_of
+from hs_analysis.report.decision_words import LOADS, moved
+from hs_analysis.report.wording import fixed, is_number, parse_time
+from hs_analysis.schema.aligned import SERVED
+from hs_analysis.schema.constants import MAJORITY
+from hs_analysis.schema.names import CURRENT, RECORDED
+
+HEIGHT_PX = 150
+"""Height of a chart of the first screen [px]: two of them and the table fit in one."""
+
+LOAD_PART = 4
+"""The load has this part of a line's points: its shape is enough."""
+
+BANDS_MOST = 40
+"""Most marked stretches over the SLO on one chart [count]; the timeline table holds them all."""
+
+
+def first_screen(service: Mapping[str, Any], choice: Choice) -> dict[str, Any]:
+    """Return what stands first in a service's part of the page.
+
+    Returns
+    -------
+    dict
+        ``lines`` (hours, risk), ``questions``, ``pools`` (a table, empty without a backtest) and ``apply``
+        (commands in order, each with why; empty where nothing is to be applied).
+    """
+    said = answer_of(service, choice, mapping(service.get("slo")), ".")
+    return {
+        "lines": [line for line in (said.hours, said.risk) if line],
+        "questions": list(said.questions),
+        "pools": _pools(choice),
+        "apply": _apply(choice),
+    }
+
+
+def _pools(choice: Choice) -> dict[str, Any]:
+    pools = [pool for pool in records(choice.decision.get("pools")) if is_number(pool.get("now"))]
+    heads = ["pool", "now", "recommended", *(f"at {load} load" for load in LOADS)]
+    rows = []
+    for pool in pools:
+        loads = mapping(pool.get("at_load"))
+        cells = [
+            text_cell(str(pool.get("role"))),
+            number_cell(pool.get("now"), "", None, 1),
+            number_cell(pool.get("recommended"), "", None, 1, strong=True),
+            *(text_cell(moved(mapping(loads.get(load))), numeric=True) for load in LOADS),
+        ]
+        rows.append({"id": "", "cells": cells})
+    return table("Instances, mean over the test window: now → recommended", heads, rows)
+
+
+def _apply(choice: Choice) -> list[dict[str, str]]:
+    """Return the commands that put the policy in place, in order, run from the run folder."""
+    target = str(choice.decision.get("target") or "")
+    if choice.decision.get("recommend") != "apply" or not target:
+        return []
+    if target == "heteroscale":
+        return [{"command": "", "why": "Give policy.yaml to a controller that runs HeteroScale's own rule."}]
+    folder = f"exports/{target}"
+    return [
+        {
+            "command": f"head {folder}/*.yaml",
+            "why": "Check names and addresses: what was not found is listed.",
+        },
+        {"command": f"kubectl diff -f {folder}", "why": "See what would change."},
+        {"command": f"kubectl apply -f {folder}", "why": "Apply it."},
+        {"command": "hsa pull, then hsa run", "why": "After a week with it: compare with hsa compare."},
+    ]
+
+
+def pool_charts(
+    timeline: pl.DataFrame, service: Mapping[str, Any], choice: Choice, budget: int
+) -> list[Chart]:
+    """Draw for each pool what it needs, what ran and what is recommended on the test window.
+
+    Stretches in which the policy is expected to break the SLO in most windows are marked.
+
+    Parameters
+    ----------
+    timeline
+        The service's rows of the ``timeline`` contract; without any there are no charts.
+    service, choice
+        Its part of summary.json, and the selected policy.
+    budget
+        Most points of one line.
+    """
+    name = str(choice.selected.get("policy") or "")
+    mine = timeline.filter(pl.col("policy") == name)
+    if mine.is_empty():
+        return []
+    replayed = {str(row.get("policy")) for row in records(mapping(service.get("replay")).get("policies"))}
+    lines = [(RECORDED, "recorded"), (name, "recommended")]
+    lines += [(CURRENT, "today's autoscaler")] if CURRENT in replayed else []
+    drawn = [
+        _pool_chart(timeline, str(pool.get("role")), lines, service, budget)
+        for pool in records(choice.decision.get("pools"))
+    ]
+    return [chart for chart in drawn if chart is not None]
+
+
+def _pool_chart(
+    timeline: pl.DataFrame, role: str, lines: list[tuple[str, str]], service: Mapping[str, Any], budget: int
+) -> Chart | None:
+    column = "prefill" if role == "prefill" else "decode"  # a single pool stands in the columns of decode
+    rows, names = [], []
+    for policy, words in lines:
+        part = timeline.filter(pl.col("policy") == policy)
+        if part.filter(pl.col(f"ready_{column}").is_finite()).is_empty():
+            continue
+        rows += line_rows(part, words, f"ready_{column}", budget, steps=True)
+        names.append(words)
+    if not names:
+        return None
+    mine = timeline.filter(pl.col("policy") == lines[1][0])
+    target = threshold_of(service, SERVED[role], role).get("target_per_instance")
+    if is_number(target) and mine[f"load_{column}"].is_finite().any():
+        needed = mine.with_columns(pl.col(f"load_{column}") / target)
+        rows += line_rows(needed, "load ÷ target", f"load_{column}", budget // LOAD_PART)
+        names.append("load ÷ target")
+    over = _over(mine)
+    spent = [timeline.filter(pl.col("policy") == name)[f"ready_{column}"].mean() for name, _ in lines[:2]]
+    title = f"{role.capitalize()}: {fixed(spent[0], 1)} → {fixed(spent[1], 1)} instances on average"
+    marked = f" Shaded: the SLO is expected to break ({len(over)} stretches)." if over else ""
+    _, _, happened = marks.between(service, parse_time(mine["t"].min()), parse_time(mine["t"].max()))
+    looks = {
+        "recorded": ("var(--c-load)", [1, 0]),
+        "recommended": (ROLE_COLOURS[role], [1, 0]),
+        "today's autoscaler": ("var(--ink)", [6, 3]),
+        "load ÷ target": ("var(--c-service)", [2, 2]),
+    }
+    chart = make(
+        "steps", f"decision-{role}",
+        (title, f"Instances that are ready, on the test window.{marked}", f"{title}.{marked}"),
+        (["t", "series", "capture", "value", "lone"], rows),
+        places={
+            "Y": f"{role} instances", "DOMAIN": names,
+            "COLOURS": [looks[name][0] for name in names], "DASHES": [looks[name][1] for name in names],
+        },
+        datasets={"bands": over, "events": happened},
+    )  # fmt: skip
+    chart.spec["height"] = HEIGHT_PX
+    return chart
+
+
+def _over(mine: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return stretches in which most windows are expected to be over the SLO, as bands of a chart."""
+    steps = mine.sort("capture", "t").with_columns(
+        over=pl.col("violation_probability") > MAJORITY,
+        end=pl.col("t").shift(-1).over("capture").fill_null(pl.col("t")),
+    )
+    runs = (
+        steps.with_columns(run=pl.struct("capture", "over").rle_id())
+        .filter(pl.col("over"))
+        .group_by("run", maintain_order=True)
+        .agg(start=pl.col("t").first(), end=pl.col("end").last())
+    )
+    return [
+        {"start": marks.iso(row["start"]), "end": marks.iso(row["end"]), "text": "over the SLO"}
+        for row in runs.head(BANDS_MOST).iter_rows(named=True)
+    ]
