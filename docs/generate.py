@@ -27,6 +27,7 @@ from hs_analysis.pipeline.chain import STAGES
 from hs_analysis.schema.frames import CONTRACTS, DETAILS
 from hs_analysis.schema.summary import SCHEMA_FILE, schema_text
 from hs_analysis.schema.tables import OUTCOMES, TESTS
+from hs_analysis.store import operators_pack
 
 ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = ROOT / "docs" / "reference"
@@ -178,16 +179,19 @@ def _dtype(dtype: pa.DataType) -> str:
     return plain.get(str(dtype), str(dtype))
 
 
+def _with_unit(text: str) -> tuple[str, str]:
+    """Return the unit and the meaning of a column from its line in a query's header."""
+    unit = re.search(r" ?\[([^\]]*)\]", text)
+    return (unit[1], text.replace(unit[0], "")) if unit else ("", text)
+
+
 def _result_of(function: Callable[..., Any], query: str) -> list[str]:
     """Return the section of a table that a function makes, from the header of its reference query."""
     lines = (ROOT / "tests" / "reference_sql" / f"{query}.sql").read_text("utf-8").splitlines()
     header = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
     grain = next(line.removeprefix("grain: ") for line in header if line.startswith("grain: "))
     columns = [line.removeprefix("out ").partition(": ") for line in header if line.startswith("out ")]
-    rows = []
-    for name, _, text in columns:
-        unit = re.search(r" ?\[([^\]]*)\]", text)
-        rows.append((f"`{name}`", unit[1] if unit else "", text.replace(unit[0], "") if unit else text))
+    rows = [(f"`{name}`", *_with_unit(text)) for name, _, text in columns]
     return [
         f"{sentence(grain)}; made by `{function.__module__}:{function.__qualname__}`.",
         table(["column", "unit", "meaning"], rows),
@@ -284,10 +288,32 @@ def exit_codes_page() -> str:
     )
 
 
+def queries_page() -> str:
+    """Return the reference of the operators' pack, from the headers of its queries."""
+    parts = [table(["query", "answers"], [(f"`@{q.name}`", q.purpose) for q in operators_pack()])]
+    for query in operators_pack():
+        reads = ", ".join(f"[`{name}`](files.md#{name})" for name in query.reads)
+        rows = [(f"`{name}`", *_with_unit(text)) for name, text in query.columns.items()]
+        parts += [
+            f"## {query.name}",
+            f"{query.purpose} {sentence(query.grain)}. Reads {reads}.",
+            f"```\nhsa sql RUN @{query.name}\n```",
+            table(["column", "unit", "meaning"], rows),
+        ]
+    lead = (
+        "Documented queries over the tables of a run. A run that stopped early has the tables of the stages "
+        "that it ran. `hsa sql RUN @name` prints the rows, with `-o csv` or `-o json` for other programs; "
+        "`--show` prints the text of the query, a start for one of your own. Hours are UTC; null is "
+        "missing and never zero."
+    )
+    return page("Queries of the operators' pack", lead, parts)
+
+
 PAGES = {
     "cli": cli_page,
     "signals": signals_page,
     "files": files_page,
+    "queries": queries_page,
     "exit-codes": exit_codes_page,
     "settings": settings_page,
     "constants": constants_page,

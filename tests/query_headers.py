@@ -23,7 +23,7 @@ import duckdb
 import pyarrow as pa
 from reference import REFERENCE
 
-from hs_analysis.schema.frames import CONTRACTS, DETAILS
+from hs_analysis.schema.tables import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 QUERIES = ROOT / "queries"
@@ -34,8 +34,6 @@ def all_queries() -> list[Path]:
     """Return the files of the shipped queries and of the reference queries, sorted within each."""
     return [path for folder in (QUERIES, REFERENCE) for path in sorted(folder.glob("*/*.sql"))]
 
-
-TABLES = CONTRACTS | DETAILS
 
 # What an undeclared type is taken to be, by the column's name; a wrong guess is fixed by naming the type.
 GUESSES = (
@@ -124,6 +122,11 @@ def _sql_type(dtype: pa.DataType) -> str:
         return "TIMESTAMPTZ"
     if pa.types.is_map(dtype):
         return "MAP(VARCHAR, VARCHAR)"
+    if pa.types.is_list(dtype):
+        return f"{_sql_type(dtype.value_type)}[]"
+    if pa.types.is_struct(dtype):
+        members = [f'"{member.name}" {_sql_type(member.type)}' for member in dtype]
+        return f"STRUCT({', '.join(members)})"
     names = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.bool_(): "BOOLEAN", pa.string(): "VARCHAR"}
     return names[dtype]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, number, write_output
 from hs_analysis.cli.verdict import run_result
-from hs_analysis.errors import HsError, InputError, ManyErrors
+from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 
 RUN_HELP = (
     "hsa run dumps/ --slo ttft=1s --slo tbt=50ms --startup 240s\n\n"
@@ -179,9 +180,11 @@ def _blocks(found: list[dict[str, Any]]) -> list[Block]:
 MOST_ROWS = 1000
 """Rows printed unless said otherwise; more than a reader takes in, less than a terminal drowns in."""
 
-SQL_HELP = """hsa sql reports/dumps-20260701T0000-20260708T0000 "SUMMARIZE signals"
+SQL_HELP = """hsa sql reports/dumps-20260701T0000-20260708T0000 @capacity_by_hour
 
-The tables of a run in DuckDB's SQL: read-only, and nothing else within reach. Without QUERY it lists them."""
+A documented query of the operators' pack by its name, or one of your own, in DuckDB's SQL, over the tables of
+a run: read-only, and nothing else within reach. Without QUERY it lists the tables, with @ alone the pack.
+FROM, DESCRIBE and SUMMARIZE count as queries."""
 
 
 @grouped
@@ -189,8 +192,20 @@ def sql(
     run: RunFolder,
     query: Annotated[
         str | None,
-        typer.Argument(metavar="QUERY", help="One SELECT; FROM and DESCRIBE count.", show_default=False),
+        typer.Argument(
+            metavar="QUERY",
+            help="@name of the pack, @ to list it, or one SELECT; - reads it from stdin.",
+            show_default=False,
+        ),
     ] = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            rich_help_panel=OUTPUT,
+            help="Print the text of @name instead of its rows: a start for a query of your own.",
+        ),
+    ] = False,
     limit: Annotated[
         int,
         typer.Option(
@@ -200,25 +215,50 @@ def sql(
     *,
     form: FormFlags,
 ) -> None:
-    """Print the rows of a query, or the tables there are."""
-    from hs_analysis.pipeline.results import described_tables, queried, stale_note
+    """Print the rows of a query or its text, or the tables or the queries there are."""
+    from hs_analysis.pipeline.results import NAMED, described_pack, described_tables, queried, stale_note
 
     if stale := stale_note(run):
         typer.echo(stale, err=True)
-    if query is None:
-        listed = described_tables(run)
-        columns = [(name, name) for name in ("table", "rows", "grain", "columns")]
-        shown = CommandOutput({"tables": listed}, listed, lambda: [Table("Tables", columns, listed)])
+    if show:
+        _show_query(query, form)
+        return
+    if query is None or query == NAMED:
+        listed = described_tables(run) if query is None else described_pack()
+        title = "Tables" if query is None else "Queries"
+        columns = [(name, name) for name in (TABLE_HEADS if query is None else PACK_HEADS)]
+        shown = CommandOutput({title.lower(): listed}, listed, lambda: [Table(title, columns, listed)])
         write_output(shown, form.output, no_color=form.no_color)
         return
-    found = queried(run, query, limit or None)
+    found = queried(run, sys.stdin.read() if query == STDIN else query, limit or None)
     rows = list(found.rows)
     heads = [(name, name) for name in found.columns]
-    write_output(
-        CommandOutput(rows, rows, lambda: [Table("Rows", heads, rows)]), form.output, no_color=form.no_color
-    )
+    shown = CommandOutput(rows, rows, lambda: [Table("Rows", heads, rows)], found.columns)
+    write_output(shown, form.output, no_color=form.no_color)
     if found.more:
         typer.echo(f"the first {limit:,} rows; --limit 0 prints all of them", err=True)
+
+
+TABLE_HEADS = ("table", "rows", "grain", "columns")
+PACK_HEADS = ("query", "answers")
+
+STDIN = "-"
+"""What stands for a text on standard input."""
+
+
+def _show_query(name: str | None, form: FormFlags) -> None:
+    """Print the text of a query of the pack."""
+    from hs_analysis.pipeline.results import NAMED, pack_query
+
+    if name is None or not name.startswith(NAMED):
+        raise UsageError("there is no text to print", where="--show", hint="name a query of the pack: @name")
+    found = pack_query(name)
+    record = {"query": name, "answers": found.purpose, "text": found.text}
+    write_output(
+        CommandOutput(record, [record], lambda: [found.text.rstrip("\n")]),
+        form.output,
+        no_color=form.no_color,
+    )
 
 
 VALIDATE_HELP = """hsa validate hsa.toml

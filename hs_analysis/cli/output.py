@@ -111,11 +111,14 @@ class CommandOutput:
         Flat records, for CSV.
     blocks
         Makes lines of text and tables, for people.
+    columns
+        Columns of the CSV where they are known beforehand: then it has its header without a row too.
     """
 
     data: Any
     rows: Sequence[Mapping[str, Any]]
     blocks: Callable[[], Sequence[Block]]
+    columns: Sequence[str] = ()
 
 
 def write_output(shown: CommandOutput, output: OutputFormat, *, no_color: bool = False) -> None:
@@ -125,7 +128,7 @@ def write_output(shown: CommandOutput, output: OutputFormat, *, no_color: bool =
         return
     unicode = takes_all(sys.stdout)
     if output == "csv":
-        text = as_csv(shown.rows)
+        text = as_csv(shown.rows, shown.columns)
     elif output == "markdown":
         text = as_markdown(shown.blocks())
     else:
@@ -171,13 +174,16 @@ def as_yaml(data: Any, *, unicode: bool = True) -> str:
     return buffer.getvalue()
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return flat records as CSV with a header; null is an empty cell, lists and dicts are JSON."""
+def as_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
+    """Return flat records as CSV with a header; null is an empty cell, lists and dicts are JSON.
+
+    ``columns`` are those that are known beforehand; what the records have besides comes after them.
+    """
     from hs_analysis.pipeline.records import to_plain
 
     plain = [to_plain(row) for row in rows]
     buffer = io.StringIO()
-    names = list(dict.fromkeys(key for row in plain for key in row))
+    names = list(dict.fromkeys([*columns, *(key for row in plain for key in row)]))
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     for row in plain:

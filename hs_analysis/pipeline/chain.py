@@ -90,7 +90,8 @@ STAGES: tuple[Stage, ...] = (
         "align", "putting services on one grid", ("ingest",),
         ("slo.ttft_s", "slo.tbt_s", "reading", *HISTORY),
         ("data/signals.parquet", "data/births.parquet", "data/lives.parquet", "data/instances.parquet",
-         "data/versions.parquet", "data/services.json", "data/disagreements.parquet"),
+         "data/versions.parquet", "data/services.json", "data/disagreements.parquet",
+         "data/pools.parquet"),
         _align,
     ),
     Stage(

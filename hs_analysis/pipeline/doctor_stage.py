@@ -40,7 +40,6 @@ from hs_analysis.pipeline import manifest as manifests
 from hs_analysis.pipeline import run_folder as folders
 from hs_analysis.pipeline import session, tables
 from hs_analysis.pipeline.ingest_stages import (
-    DISAGREEMENTS_FILE,
     FROZEN_FILE,
     GRIDS_FILE,
     INPUTS_FILE,
@@ -114,7 +113,7 @@ def _scene(work: Work) -> DoctorContext:
         server_warnings=tuple((w["name"], w["text"]) for w in counts["warnings"]),
         frames=read_frames(work.run),
         edges=tuple(edges),
-        disagreements=read_table(work.run / DISAGREEMENTS_FILE),
+        disagreements=tables.read(work.run, "disagreements"),
         catalogue=catalogue,
         settings=work.settings,
         pod_labels=joined_pod_labels(_labelled(series), catalogue).sentences(),

@@ -166,7 +166,6 @@ def _giga(count: float) -> str:
 
 
 INPUTS_FILE = "data/inputs.json"
-DISAGREEMENTS_FILE = "data/disagreements.parquet"
 QUALITY_FILE = "data/quality.parquet"
 FROZEN_FILE = "data/frozen.parquet"
 GRIDS_FILE = "data/grids.parquet"
@@ -360,7 +359,6 @@ def align_services(work: Work) -> Outcome:
         )
     write_aligned(work.out, aligned)
     tables.write_frames(work.out, "versions", [versions])
-    aligned.disagreements.write_parquet(work.out / DISAGREEMENTS_FILE)
     rows = sum(frame.table.height for frame in aligned.frames)
     return Outcome(f"services {len(aligned.frames)}, windows {rows:,}")
 

@@ -24,7 +24,8 @@ from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.pipeline.tables import PLACES, read_entries
 from hs_analysis.plan_test.commands import command_lines
 from hs_analysis.schema.settings import Settings
-from hs_analysis.store import Answer, explore
+from hs_analysis.settings.values import suggestion
+from hs_analysis.store import Answer, PackQuery, explore, operators_pack
 
 if TYPE_CHECKING:
     from hs_analysis.compare import ComparedRun
@@ -67,9 +68,50 @@ def described_tables(folder: Path) -> list[Plain]:
     return listed
 
 
+NAMED = "@"
+"""First character of the name of a query of the operators' pack, where a query of one's own may stand."""
+
+
 def queried(folder: Path, query: str, most_rows: int | None) -> Answer:
-    """Return the rows of a user's query over the tables of a run."""
-    return explore(run_tables(folder), query, most_rows)
+    """Return the rows of a query over the tables of a run: the user's own, or ``@name`` of the pack.
+
+    Raises
+    ------
+    UsageError
+        For what is no query, and for a name that is not in the pack.
+    RunFolderError
+        When the run has not written a table that the named query reads.
+    """
+    found = run_tables(folder)
+    if not query.startswith(NAMED):
+        return explore(found, query, most_rows)
+    named = pack_query(query)
+    if missing := [table for table in named.reads if table not in found]:
+        raise RunFolderError(
+            f"{query} reads {', '.join(missing)}, and the run has no such table yet",
+            where=str(folder),
+            hint=f"hsa report {folder} brings the run up to date",
+        )
+    return explore({table: found[table] for table in named.reads}, named.text, most_rows)
+
+
+def pack_query(name: str) -> PackQuery:
+    """Return the query of the operators' pack that ``@name`` calls.
+
+    Raises
+    ------
+    UsageError
+        For a name that is not in the pack; it says which one may be meant.
+    """
+    known = {NAMED + query.name: query for query in operators_pack()}
+    if name not in known:
+        raise UsageError(f"no query {name} in the pack", where="QUERY", hint=suggestion(name, known))
+    return known[name]
+
+
+def described_pack() -> list[Plain]:
+    """Return the queries of the operators' pack: how to call each, and what it answers."""
+    return [{"query": NAMED + query.name, "answers": query.purpose} for query in operators_pack()]
 
 
 def ingested(manifest: Manifest) -> Plain:

@@ -40,6 +40,8 @@ PLACES = {
     "frozen_series": "data/frozen_series.parquet",
     "instances": "data/instances.parquet",
     "versions": "data/versions.parquet",
+    "pools": "data/pools.parquet",
+    "disagreements": "data/disagreements.parquet",
     "findings": "data/findings.parquet",
     "study": "data/study.parquet",
     "recommended": "data/recommended.parquet",
@@ -142,6 +144,16 @@ def write_aligned(folder: Path, aligned: Aligned) -> None:
     write_frames(folder, "births", [aligned.births])
     write_frames(folder, "lives", [aligned.lives])
     write_frames(folder, "instances", [aligned.instances])
+    write_frames(folder, "disagreements", [aligned.disagreements])
+    write_rows(
+        folder,
+        "pools",
+        [
+            {"service": frame.service, "role": role, "gpus_per_instance": frame.gpus_per_instance.get(role)}
+            for frame in aligned.frames
+            for role in frame.pools
+        ],
+    )
     facts = {fact.service: fact for fact in aligned.facts}
     entries = [
         {

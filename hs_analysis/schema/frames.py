@@ -325,6 +325,41 @@ VERSIONS = pa.schema(
     },
 )
 
+POOLS = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("role", pa.string(), "", "prefill, decode or mixed", null=False),
+        _field(
+            "gpus_per_instance",
+            pa.float64(),
+            "GPUs",
+            "GPUs of an instance; null when neither the input nor the settings say",
+        ),
+    ],
+    metadata={"table": "pools", "grain": "one row per service and role that has instances"},
+)
+
+DISAGREEMENTS = pa.schema(
+    [
+        _field("service", pa.string(), "", "namespace/model", null=False),
+        _field("role", pa.string(), "", "prefill, decode, mixed or service", null=False),
+        _field("signal", pa.string(), "", "catalogue signal", null=False),
+        _field("source", pa.string(), "", "exporter that is used", null=False),
+        _field("other", pa.string(), "", "exporter that would be used without it", null=False),
+        _field(
+            "difference",
+            pa.float64(),
+            "ln of a ratio",
+            "median over windows of |ln(value ÷ value of the other)|",
+            null=False,
+        ),
+    ],
+    metadata={
+        "table": "disagreements",
+        "grain": "one row per service, role and signal whose two best sources differ by more than 5 %",
+    },
+)
+
 FINDINGS = pa.schema(
     [
         _field("check", pa.string(), "", "name of the check", null=False),
@@ -350,6 +385,8 @@ CONTRACTS: dict[str, pa.Schema] = {
     "frozen_series": FROZEN_SERIES,
     "instances": INSTANCES,
     "versions": VERSIONS,
+    "pools": POOLS,
+    "disagreements": DISAGREEMENTS,
     "findings": FINDINGS,
 }
 

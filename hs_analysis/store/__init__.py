@@ -1,7 +1,7 @@
 """The only place that talks to DuckDB and writes run folders' tables."""
 
-from hs_analysis.store.database import Database, Input, query_text
-from hs_analysis.store.explore import Answer, explore
+from hs_analysis.store.database import Database, Input, query_names, query_text
+from hs_analysis.store.explore import Answer, PackQuery, explore, operators_pack
 from hs_analysis.store.samples import flagged_samples, series_samples, without_stretches
 from hs_analysis.store.tables import read_table, write_table, write_view_database
 
@@ -9,8 +9,11 @@ __all__ = [
     "Answer",
     "Database",
     "Input",
+    "PackQuery",
     "explore",
     "flagged_samples",
+    "operators_pack",
+    "query_names",
     "query_text",
     "read_table",
     "series_samples",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import lru_cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -36,22 +37,28 @@ def parquet_pattern(path: Path) -> str:
     return f"{folder}/{path.name}".replace("'", "''")
 
 
+def _queries() -> Traversable:
+    """Return the folder of the shipped queries: inside the package in a wheel, beside it in a checkout."""
+    packaged = files("hs_analysis").joinpath("_queries")
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "queries"
+
+
+def query_names(folder: str) -> tuple[str, ...]:
+    """Return the names of the shipped queries of a folder, without the folder and the ending, sorted."""
+    found = (Path(entry.name) for entry in _queries().joinpath(folder).iterdir())
+    return tuple(sorted(name.stem for name in found if name.suffix == ".sql"))
+
+
 @lru_cache(maxsize=64)
 def query_text(name: str) -> str:
     """Return the text of a shipped query, ``stage/query`` without the ending.
-
-    The files lie in ``queries/`` beside the package in a checkout and inside it in a wheel.
 
     Raises
     ------
     FileNotFoundError
         When there is no such query.
     """
-    packaged = files("hs_analysis").joinpath("_queries", f"{name}.sql")
-    if packaged.is_file():
-        return packaged.read_text("utf-8")
-    checkout = Path(__file__).resolve().parents[2] / "queries" / f"{name}.sql"
-    return checkout.read_text("utf-8")
+    return _queries().joinpath(f"{name}.sql").read_text("utf-8")
 
 
 class Database:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from hs_analysis.errors import UsageError
-from hs_analysis.store.database import parquet_pattern
+from hs_analysis.store.database import parquet_pattern, query_names, query_text
 
 _BATCH_ROWS = 1 << 11
 
@@ -25,6 +26,56 @@ class Answer:
     columns: tuple[str, ...]
     rows: tuple[dict[str, Any], ...]
     more: bool
+
+
+PACK = "operators"
+"""Folder of the documented queries that operators run on a finished run."""
+
+
+@dataclass(frozen=True)
+class PackQuery:
+    """A query of the operators' pack, as its header describes it.
+
+    Attributes
+    ----------
+    name
+        What ``hsa sql RUN @name`` calls it.
+    purpose
+        What it answers, one sentence.
+    grain
+        What one row is.
+    reads
+        Tables of the run that it reads.
+    columns
+        Column of the answer → meaning with unit in square brackets.
+    text
+        The file as it is, header included.
+    """
+
+    name: str
+    purpose: str
+    grain: str
+    reads: tuple[str, ...]
+    columns: Mapping[str, str]
+    text: str
+
+
+@cache
+def operators_pack() -> tuple[PackQuery, ...]:
+    """Return the queries of the operators' pack by name."""
+    return tuple(_pack_query(name, query_text(f"{PACK}/{name}")) for name in query_names(PACK))
+
+
+def _pack_query(name: str, text: str) -> PackQuery:
+    lines = [line.removeprefix("-- ") for line in text.splitlines() if line.startswith("-- ")]
+    entries = [line.partition(": ") for line in lines[1:]]
+    named: dict[str, dict[str, str]] = {"in": {}, "out": {}}
+    for head, _, said in entries:
+        kind, _, what = head.partition(" ")
+        if kind in named:
+            named[kind][what] = said
+    grain = next(said for head, _, said in entries if head == "grain")
+    return PackQuery(name, lines[0], grain, tuple(named["in"]), named["out"], text)
 
 
 def explore(tables: Mapping[str, Path], query: str, most_rows: int | None = None) -> Answer:

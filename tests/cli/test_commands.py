@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
+from hs_analysis.store import operators_pack
 
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
 BROKEN = '{"status":"error","errorType":"bad_data","error":"no such thing"}'
@@ -123,6 +124,45 @@ def test_sql_lists_and_queries(finished: Path, tmp_path: Path) -> None:
     assert call("sql", tmp_path).exit_code == 1
     assert call("sql", finished, f"COPY study TO '{tmp_path}/x.csv'").exit_code == 2
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_sql_lists_the_pack_and_runs_a_query_of_it(finished: Path) -> None:
+    """@ lists every query with what it answers; @name gives the rows that the text of --show gives."""
+    listed = json.loads(call("sql", finished, "@", "-o", "json").stdout)["queries"]
+    assert [query["query"] for query in listed] == [f"@{query.name}" for query in operators_pack()]
+    assert all(query["answers"].endswith(".") for query in listed)
+    text = call("sql", finished, "@noisiest_signals", "--show").stdout
+    named = call("sql", finished, "@noisiest_signals", "-o", "csv").stdout
+    assert named == call("sql", finished, "-", "-o", "csv", input=text).stdout
+    assert len(named.splitlines()) > 5
+    header = call("sql", finished, "@source_disagreements", "-o", "csv").stdout
+    assert header.startswith("service,role,signal,source,other,difference_ratio,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["@capacity"], "no query @capacity in the pack; did you mean @capacity_by_hour?"),
+        (["--show"], "--show: there is no text to print; name a query of the pack: @name"),
+        (["FROM study", "--show"], "--show: there is no text to print; name a query of the pack: @name"),
+    ],
+)
+def test_sql_says_what_is_wrong_with_a_name(finished: Path, arguments: list[str], said: str) -> None:
+    """One line with exit 2, and what may be meant."""
+    done = call("sql", finished, *arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_sql_names_the_tables_that_a_query_lacks(rejected: Path, tmp_path: Path) -> None:
+    """A run that stopped early has no study yet: the query names the table and what to type."""
+    run = tmp_path / "early"
+    assert call("ingest", rejected, "--run-dir", run).exit_code == 0
+    done = call("sql", run, "@noisiest_signals")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert (
+        f"@noisiest_signals reads study, and the run has no such table yet; hsa report {run}" in done.stderr
+    )
 
 
 def test_sql_says_when_rows_are_left_out(finished: Path) -> None:
