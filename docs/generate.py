@@ -1,4 +1,4 @@
-"""Write docs/reference/*.md and summary.schema.json from the code.
+"""Write docs/reference/*.md and the JSON Schemas of the package from the code.
 
 ``python docs/generate.py`` writes them; with ``--check`` it writes nothing and exits 1 for a stale one.
 """
@@ -24,9 +24,12 @@ from hs_analysis.cli.app import app
 from hs_analysis.ingest.quality import quality_of
 from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
+from hs_analysis.policy import declaration
+from hs_analysis.schema import summary
 from hs_analysis.schema.frames import CONTRACTS, DETAILS
-from hs_analysis.schema.summary import SCHEMA_FILE, schema_text
+from hs_analysis.schema.json_schema import SCHEMA_FILES, Json, schema_text
 from hs_analysis.schema.tables import OUTCOMES, TESTS
+from hs_analysis.settings import json_schema as settings_schema
 from hs_analysis.store import operators_pack
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,6 +222,7 @@ FILES = (
     ),
     ("summary.json", "every answer of the report as data; byte-equal for equal inputs, settings and seed"),
     ("policy.yaml", "the policy, one document a service, each number with its evidence link"),
+    ("policy.schema.json", "its JSON Schema, which its first line names to editors"),
     (
         "exports/<target>/",
         "the policy as objects of other programs; `exports/index.json` lists what they can't express",
@@ -321,9 +325,20 @@ PAGES = {
 }
 
 
+SCHEMAS: dict[str, Callable[[], Json]] = {
+    "summary": summary.json_schema,
+    "policy": declaration.json_schema,
+    "settings": settings_schema.json_schema,
+}
+"""What a schema is of → what makes it."""
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     **{f"docs/reference/{name}.md": make for name, make in PAGES.items()},
-    f"hs_analysis/schema/{SCHEMA_FILE}": schema_text,
+    **{
+        f"hs_analysis/schema/{SCHEMA_FILES[kind]}": lambda make=make: schema_text(make())
+        for kind, make in SCHEMAS.items()
+    },
 }
 """File below the project → what it holds."""
 

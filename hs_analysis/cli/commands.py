@@ -264,7 +264,9 @@ def _show_query(name: str | None, form: FormFlags) -> None:
 VALIDATE_HELP = """hsa validate hsa.toml
 
 A settings file, policy.yaml, topology file or plan.json, checked offline: every problem with its place, and
-exit code 1."""
+exit code 1. With --schema it prints the JSON Schema of a kind of file, for editors and programs."""
+
+SchemaName = Literal["policy", "settings", "summary"]
 
 
 @dataclass(frozen=True)
@@ -321,13 +323,27 @@ KINDS: tuple[FileKind, ...] = (
 @grouped
 def validate(
     file: Annotated[
-        Path,
+        Path | None,
         typer.Argument(metavar="FILE", help="hsa.toml, policy, topology or plan.json.", show_default=False),
-    ],
+    ] = None,
+    schema: Annotated[
+        SchemaName | None,
+        typer.Option(
+            "--schema",
+            rich_help_panel=OUTPUT,
+            help="Print the JSON Schema of policy.yaml, hsa.toml or summary.json instead.",
+        ),
+    ] = None,
     *,
     form: FormFlags,
 ) -> None:
-    """Check a file and print what it is."""
+    """Check a file and print what it is, or print the schema of a kind of file."""
+    if (file is None) == (schema is None):
+        what = "there is no file to check" if file is None else "FILE and --schema don't go together"
+        raise UsageError(what, where="FILE", hint="name a file, or --schema policy, settings or summary")
+    if file is None:
+        _print_schema(str(schema), form)
+        return
     text = _text_of(file)
     known = next((kind for kind in KINDS if kind.knows(file, text)), None)
     if known is None:
@@ -342,6 +358,18 @@ def validate(
     found: dict[str, Any] = {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
     lines = [f"{file}: valid, {holds}"]
     write_output(CommandOutput(found, [found], lambda: lines), form.output, no_color=form.no_color)
+
+
+def _print_schema(kind: str, form: FormFlags) -> None:
+    """Print a schema that the package ships: as it is in the form of a table too, for it is a file."""
+    import json
+
+    from hs_analysis.schema.json_schema import shipped_schema
+
+    text = shipped_schema(kind)
+    found = json.loads(text)
+    shown = CommandOutput(found, [{"schema": found["$id"], "text": text}], lambda: [text.rstrip("\n")])
+    write_output(shown, form.output, no_color=form.no_color)
 
 
 def _text_of(file: Path) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from hs_analysis.controllers.lanes import (
 )
 from hs_analysis.schema.clock import UTC_NAME, WEEK_MINUTES, minute_of_week, wall_clock_s
 from hs_analysis.schema.constants import DAY_S, HOUR_S
+from hs_analysis.schema.declare import Field
 
 Mode = Literal["metric", "periodic", "hold"]
 
@@ -59,9 +60,12 @@ class GpuLimit:
         Most instances per role where pools are scaled together: what the others leave at their least.
     """
 
-    limit: int
-    per_instance: Mapping[str, float]
-    most: Mapping[str, int] = field(default_factory=dict)
+    limit: Annotated[int, Field("most GPUs of the service", "GPUs")]
+    per_instance: Annotated[Mapping[str, float], Field("GPUs of an instance, by role", "GPUs", above=0)]
+    most: Annotated[
+        Mapping[str, int],
+        Field("most instances by role where pools are scaled together", "instances"),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hs_analysis.errors import InputError
 from hs_analysis.export import model, rules
 from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
 from hs_analysis.policy import dump, load_all
-from hs_analysis.policy.document import SCHEMA
+from hs_analysis.policy.declaration import SCHEMA
 from hs_analysis.policy.model import Policy
 
 TARGET = f"HeteroScale policy {SCHEMA}"

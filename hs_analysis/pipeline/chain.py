@@ -126,7 +126,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "policy", "writing the policy", ("replay",),
         (*NUMBERS, *CONTROLLER, "policy_mode", "reading", "service"),
-        ("policy.yaml", "data/promql_notes.json", "data/decisions.json"), _policy,
+        ("policy.yaml", "policy.schema.json", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage(
         "export", "exporting", ("policy",), (*CONTROLLER, "server_address"), ("exports/*",), _export,

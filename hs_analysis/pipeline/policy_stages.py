@@ -52,6 +52,7 @@ from hs_analysis.policy.decision import (
     recorded_weekdays,
     with_decision,
 )
+from hs_analysis.policy.declaration import MODELINE
 from hs_analysis.policy.ratio_costs import stray_cost
 from hs_analysis.policy.rounding import rounded
 from hs_analysis.policy.scale_in import Grace
@@ -76,6 +77,7 @@ from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import SHORTEST_S
 from hs_analysis.schema.decision import LimitCost, LimitHeld, PolicyDecision
+from hs_analysis.schema.json_schema import SCHEMA_FILES, shipped_schema
 from hs_analysis.schema.names import (
     CURRENT,
     DEFAULT_HPA,
@@ -589,7 +591,7 @@ def window_of(frame: ServiceFrame) -> dict[str, Any]:
 
 
 def write_policies(work: Work) -> Outcome:
-    """Fit the chosen policy on the whole window and write policy.yaml."""
+    """Fit the chosen policy on the whole window and write policy.yaml, and its JSON Schema beside it."""
     series = tables.read(work.run, "series")
     entries = {entry["service"]: entry for entry in read_entries(work.run)}
     policies, notes, decisions = [], {}, {}
@@ -614,7 +616,9 @@ def write_policies(work: Work) -> Outcome:
         decision = decide_on(replace(grounds, unserved_instances=count), _consequences(work, frame, made))
         policies.append(rounded(with_decision(made, decision)))
         notes[frame.service], decisions[frame.service] = warnings, decision
-    (work.out / POLICY_FILE).write_text(dump_all(policies), encoding="utf-8")
+    text = MODELINE + dump_all(policies) if policies else ""
+    (work.out / POLICY_FILE).write_text(text, encoding="utf-8")
+    (work.out / SCHEMA_FILES["policy"]).write_text(shipped_schema("policy"), encoding="utf-8")
     tables.write_json(work.out, NOTES_FILE, notes)
     tables.write_json(work.out, DECISIONS_FILE, decisions)
     modes = dict.fromkeys(

@@ -1,4 +1,4 @@
-"""What ``hsa init`` writes: a commented hsa.toml and, for a first try, the sample dumps of the package."""
+"""What ``hsa init`` writes: a commented hsa.toml with its schema and, for a first try, the sample dumps."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from hs_analysis.errors import RunFolderError
+from hs_analysis.schema.json_schema import SCHEMA_FILES, shipped_schema
 from hs_analysis.settings.file import FILE_NAME
-from hs_analysis.settings.registry import template
+from hs_analysis.settings.registry import DIRECTIVE, template
 
 SAMPLE = "dynamo-pd"
 """The sample that travels with the package: small, and it has both pools."""
@@ -20,24 +21,28 @@ SAMPLE_SETTINGS = {"slo.ttft": '"2s"', "slo.tbt": '"50ms"', "history.kind": '"pr
 def write_starter(folder: Path, *, demo: bool, force: bool) -> list[Path]:
     """Write hsa.toml, and the sample dumps below ``dynamo-pd/`` when asked for; return what was written.
 
+    The JSON Schema of hsa.toml is written beside it, and the first line names it: editors that know the line
+    complete keys and underline mistakes. A schema that is there already is of this program and is replaced.
+
     Raises
     ------
     RunFolderError
         When something of that name is there and ``force`` is not given, or the folder can't be written.
     """
-    settings, dumps = folder / FILE_NAME, folder / SAMPLE
+    settings, dumps, schema = folder / FILE_NAME, folder / SAMPLE, folder / SCHEMA_FILES["settings"]
     for path in (settings, dumps) if demo else (settings,):
         if path.exists() and not force:
             raise RunFolderError("is there already", where=str(path), hint="choose another DIR, or --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(template(SAMPLE_SETTINGS if demo else {}), encoding="utf-8")
+        settings.write_text(DIRECTIVE + template(SAMPLE_SETTINGS if demo else {}), encoding="utf-8")
+        schema.write_text(shipped_schema("settings"), encoding="utf-8")
         if demo:
             copy_sample(dumps)
     except OSError as error:
         where = str(error.filename or folder)
         raise RunFolderError(f"can't be written ({error.strerror})", where=where) from error
-    return [settings, *(path for path in sorted(dumps.rglob("*")) if demo and path.is_file())]
+    return [settings, schema, *(path for path in sorted(dumps.rglob("*")) if demo and path.is_file())]
 
 
 def copy_sample(folder: Path) -> None:

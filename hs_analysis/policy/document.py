@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from functools import lru_cache
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -19,13 +18,14 @@ from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
 from hs_analysis.policy import timetable
+from hs_analysis.policy.declaration import SCHEMA
 from hs_analysis.policy.model import Policy, Primary, Ratio, SignalReading, Target
 from hs_analysis.policy.parse import parse_policy
+from hs_analysis.schema.declare import declared
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-SCHEMA = "hs-analysis/policy/v1alpha2"
 READABLE = (SCHEMA, "hs-analysis/policy/v1alpha1")
 """Schemas that are read; the newest is written."""
 
@@ -167,10 +167,10 @@ def _bounds(policy: Policy) -> CommentedMap:
 def _fields(value: DataclassInstance) -> CommentedMap:
     """Return a dataclass as a mapping in the order of its fields, numbers of a float field as floats."""
     found = CommentedMap()
-    for item in fields(value):
+    for item in declared(type(value)):
         content = getattr(value, item.name)
-        real = "float" in str(item.type) and isinstance(content, Real)
-        found[item.name] = float(content) if real else content
+        real = item.kind is float and isinstance(content, Real)
+        found[item.key] = float(content) if real else content
     return found
 
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from hs_analysis.controllers.heteroscale import GpuLimit
 from hs_analysis.schema.constants import SHORTEST_S, SUSTAINED_S
+from hs_analysis.schema.declare import Field
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.results import Estimate
 
 Mode = Literal["metric", "periodic", "hold"]
 Runner = Literal["heteroscale", "keda", "hpa"]
 """What can run a policy."""
+
+_ROLE = Field("pool:", words=POOL_ROLES)
+_EVIDENCE = Field("evidence path, for `hsa explain`; empty where there is none")
+_WEIGHTS = Field(
+    "GPU type to what one pod of it counts; the target is that of a pod that counts 1", "ratio", above=0
+)
+_WEIGHTS_OF_FOLLOWER = Field(
+    _WEIGHTS.meaning, "ratio", above=0, absent="the pool that follows mixes no types"
+)
+_PROVENANCE = Field("where the numbers come from; default: no data gave them")
+_STATUS = Field("how far the number is known: ok, floor, drifting or refused")
 
 
 @dataclass(frozen=True)
@@ -30,11 +43,17 @@ class Target:
         ``ok``, ``floor`` or ``refused``, and an evidence path.
     """
 
-    value: float | None
-    headroom_ratio: float | None = None
-    capacity: Estimate | None = None
-    status: str = "ok"
-    evidence: str = ""
+    value: Annotated[
+        float | None,
+        Field("what one instance should carry; null where it is refused", "unit of the signal", above=0),
+    ]
+    headroom_ratio: Annotated[
+        float | None,
+        Field("share of the lower end of the capacity that it uses, of a floor of its value", "ratio"),
+    ] = None
+    capacity: Annotated[Estimate | None, Field("capacity it comes from; null where none is known")] = None
+    status: Annotated[str, _STATUS] = "ok"
+    evidence: Annotated[str, _EVIDENCE] = ""
 
 
 @dataclass(frozen=True)
@@ -53,11 +72,11 @@ class Waiting:
         Width of the mean that is read [s].
     """
 
-    signal: str
-    role: str
-    tokens_per_request: float
-    within_s: float
-    window_s: float
+    signal: Annotated[str, Field("signal that counts them")]
+    role: Annotated[str, _ROLE]
+    tokens_per_request: Annotated[float, Field("work of one", "tokens", above=0)]
+    within_s: Annotated[float, Field("time in which they should be gone", "s", above=0)]
+    window_s: Annotated[float, Field("width of the mean that is read", "s", above=0)]
 
     @property
     def weight(self) -> float:
@@ -75,15 +94,21 @@ class Primary:
     what waits and counts as work; ``promql`` adds it up.
     """
 
-    signal: str
-    role: str
-    unit: str
-    promql: str
-    source: str
-    target_per_instance: Target
-    pool: Literal["sum", "mean"] = "sum"
-    gpu_types: dict[str, float] = field(default_factory=dict)
-    waiting: Waiting | None = None
+    signal: Annotated[str, Field("catalogue signal")]
+    role: Annotated[str, _ROLE]
+    unit: Annotated[str, Field("unit of the signal")]
+    promql: Annotated[str, Field("query that reads it, what waits included")]
+    source: Annotated[str, Field("exporter it comes from")]
+    target_per_instance: Annotated[Target, Field("what one instance should carry")]
+    pool: Annotated[Literal["sum", "mean"], Field("how it adds up over the pool:")] = "sum"
+    gpu_types: Annotated[dict[str, float], _WEIGHTS] = field(default_factory=dict)
+    waiting: Annotated[
+        Waiting | None,
+        Field(
+            "requests that wait: of each, tokens_per_request ÷ within_s counts as work beside the signal",
+            absent="an earlier version wrote the file",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -97,15 +122,20 @@ class Ratio:
     ``gpu_types`` holds what one pod of each type counts in the pool that follows, where it mixes types.
     """
 
-    prefill: int | None
-    decode: int | None
-    value: float | None
-    low: float | None
-    high: float | None
-    max_deviation: float | None
-    status: str
-    evidence: str = ""
-    gpu_types: dict[str, float] = field(default_factory=dict)
+    prefill: Annotated[int | None, Field("prefill instances of the nearest pair of integers", "instances")]
+    decode: Annotated[int | None, Field("decode instances of it", "instances")]
+    value: Annotated[float | None, Field("prefill ÷ decode instances", "ratio")]
+    low: Annotated[
+        float | None,
+        Field("lower end of its 95 % interval, or of the band in which a drifting balance moves", "ratio"),
+    ]
+    high: Annotated[float | None, Field("upper end", "ratio")]
+    max_deviation: Annotated[
+        float | None, Field("how far the ratio may be off before it is brought back", "ratio")
+    ]
+    status: Annotated[str, _STATUS]
+    evidence: Annotated[str, _EVIDENCE] = ""
+    gpu_types: Annotated[dict[str, float], _WEIGHTS_OF_FOLLOWER] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,9 +154,9 @@ class SignalReading:
 class Hysteresis:
     """Scale out above scale_out_ratio, in below scale_in_ratio, of wanted ÷ current instances."""
 
-    scale_out_ratio: float
-    scale_in_ratio: float
-    evidence: str = ""
+    scale_out_ratio: Annotated[float, Field("scale out above this wanted ÷ current", "ratio")]
+    scale_in_ratio: Annotated[float, Field("scale in below it", "ratio")]
+    evidence: Annotated[str, _EVIDENCE] = ""
 
 
 @dataclass(frozen=True)
@@ -137,9 +167,11 @@ class Cooldown:
     adding after a removal need not wait, removing after an addition must.
     """
 
-    scale_out_s: float | None
-    scale_in_s: float | None
-    evidence: str = ""
+    scale_out_s: Annotated[float | None, Field("rest since the last scale-out; null = unknown", "s")]
+    scale_in_s: Annotated[
+        float | None, Field("rest since the last action of either direction; null = unknown", "s")
+    ]
+    evidence: Annotated[str, _EVIDENCE] = ""
 
 
 @dataclass(frozen=True)
@@ -149,60 +181,69 @@ class Step:
     None = no limit. At least one instance may always be moved.
     """
 
-    dampening: float = 1.0
-    max_out_fraction: float | None = None
-    max_in_fraction: float | None = None
-    provenance: str = "default"
+    dampening: Annotated[float, Field("share of the wanted change that is taken", "ratio")] = 1.0
+    max_out_fraction: Annotated[
+        float | None, Field("largest share of the pool that is added at once; null = no limit", "ratio")
+    ] = None
+    max_in_fraction: Annotated[
+        float | None, Field("largest share that is removed at once; null = no limit", "ratio")
+    ] = None
+    provenance: Annotated[str, _PROVENANCE] = "default"
 
 
 @dataclass(frozen=True)
 class Tier:
     """When the guard is above ``above_ratio`` × SLO, add ``add_fraction`` of the pool."""
 
-    above_ratio: float
-    add_fraction: float
+    above_ratio: Annotated[float, Field("latency ÷ SLO above which it acts", "ratio")]
+    add_fraction: Annotated[float, Field("share of the pool that is added", "ratio")]
 
 
 @dataclass(frozen=True)
 class Guard:
     """A latency that may add instances to a role and veto scale-in, never size the pool."""
 
-    signal: str
-    role: str
-    slo_s: float
-    promql: str
-    tiers: tuple[Tier, ...]
-    provenance: str = "default"
+    signal: Annotated[str, Field("latency that guards")]
+    role: Annotated[str, _ROLE]
+    slo_s: Annotated[float, Field("its limit", "s", above=0)]
+    promql: Annotated[str, Field("query that reads it")]
+    tiers: Annotated[tuple[Tier, ...], Field("what is added when it is over the limit")]
+    provenance: Annotated[str, _PROVENANCE] = "default"
 
 
 @dataclass(frozen=True)
 class SoftScaleIn:
     """Victims leave discovery, are watched for observe_s, and come back when restore_when holds."""
 
-    observe_s: float
-    restore_when: str
-    provenance: str = "default"
+    observe_s: Annotated[float, Field("how long a removed instance runs on", "s")]
+    restore_when: Annotated[str, Field("breach on which it comes back")]
+    provenance: Annotated[str, _PROVENANCE] = "default"
 
 
 @dataclass(frozen=True)
 class Bounds:
     """Least and most instances of a role."""
 
-    min: int
-    max: int
-    provenance: str = "default"
+    min: Annotated[int, Field("least", "instances")]
+    max: Annotated[int, Field("most", "instances")]
+    provenance: Annotated[str, _PROVENANCE] = "default"
 
 
 @dataclass(frozen=True)
 class PeriodicEntry:
     """Fixed counts for a time of day, as the clock of a zone (IANA name) shows it."""
 
-    start: str
-    end: str
-    days: tuple[str, ...]
-    decode: int | None
-    prefill: int | None
-    zone: str = "UTC"
+    start: Annotated[str, Field("clock time at which it begins", key="from")]
+    end: Annotated[str, Field("clock time at which it ends", key="to")]
+    days: Annotated[tuple[str, ...], Field("weekdays, the first three letters of each; empty = every day")]
+    decode: Annotated[int | None, Field("decode instances", "instances")]
+    prefill: Annotated[int | None, Field("prefill instances", "instances")]
+    zone: Annotated[
+        str,
+        Field(
+            "IANA time zone of the clock; UTC where it is absent", absent="an earlier version wrote the file"
+        ),
+    ] = "UTC"
 
 
 @dataclass(frozen=True)

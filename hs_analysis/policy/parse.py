@@ -26,9 +26,8 @@ from hs_analysis.policy.model import (
 )
 from hs_analysis.policy.node import Node, T
 from hs_analysis.schema.clock import UTC_NAME
+from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.results import Estimate
-
-ROLES = ("prefill", "decode", "mixed")
 
 NO_LONGER_HELD = {
     "evaluation": ("averaging_s",),  # one trailing mean in both directions, before `reading`
@@ -141,7 +140,7 @@ def _primary(node: Node) -> Primary:
     _read_over(node, "primary")
     return Primary(
         node.text("signal"),
-        node.text("role", ROLES),
+        node.text("role", POOL_ROLES),
         node.text("unit"),
         node.text("promql"),
         node.text("source"),
@@ -163,7 +162,7 @@ def _added(node: Node, pool: str) -> Waiting | None:
 def _waiting(node: Node) -> Waiting:
     found = Waiting(
         node.text("signal"),
-        node.text("role", ROLES),
+        node.text("role", POOL_ROLES),
         node.number("tokens_per_request"),
         node.number("within_s"),
         node.number("window_s"),
@@ -235,7 +234,7 @@ def _by_role(node: Node, sized: tuple[str, ...], read: Callable[[Node], T]) -> d
 
 
 def _roles(node: Node, read: Callable[[Node], T]) -> dict[str, T]:
-    return {role: node.child(role, read) for role in node.data if role in ROLES}
+    return {role: node.child(role, read) for role in node.data if role in POOL_ROLES}
 
 
 def _step(node: Node) -> Step:
@@ -254,7 +253,7 @@ def _guard(node: Node) -> Guard:
         raise node.wrong("slo_s", f"expected more than 0, found {slo_s!r}")
     return Guard(
         node.text("signal"),
-        node.text("role", ROLES),
+        node.text("role", POOL_ROLES),
         slo_s,
         node.text("promql"),
         tiers,

@@ -10,7 +10,7 @@ from ruamel.yaml.error import YAMLError
 
 from hs_analysis.errors import InputError
 from hs_analysis.policy.node import Node
-from hs_analysis.policy.parse import ROLES
+from hs_analysis.schema.names import POOL_ROLES
 
 SCHEMA = "hs-analysis/topology/v1alpha1"
 
@@ -102,7 +102,7 @@ def _rack(node: Node) -> Rack:
 
 
 def _sizes(node: Node) -> dict[str, int]:
-    found = {role: node.whole(role) for role in ROLES if role in node.data}
+    found = {role: node.whole(role) for role in POOL_ROLES if role in node.data}
     for role, gpus in found.items():
         if not gpus:
             raise node.wrong(role, "an instance takes at least one GPU")
@@ -110,7 +110,7 @@ def _sizes(node: Node) -> dict[str, int]:
 
 
 def _types(node: Node) -> dict[str, tuple[str, ...]]:
-    return {role: node.texts(role) for role in ROLES if role in node.data}
+    return {role: node.texts(role) for role in POOL_ROLES if role in node.data}
 
 
 def sizes_of(

@@ -1,9 +1,9 @@
-"""A field of a result, declared once: its type, unit, meaning and null rule stand at the dataclass field.
+"""A field of a result or a file, declared once: its type, unit, meaning and null rule stand at the dataclass.
 
 ``Annotated[float | None, Field("delay of the signal behind the load", "s")]`` is all there is to say of a
-figure. From it come the column of the result's table (`schema.tables`), the key of summary.json and its part
-of ``summary.schema.json`` (`schema.summary`), and its line in ``docs/reference/files.md``. The order of the
-fields is the order of columns and of keys.
+figure. From it come the column of the result's table (`schema.tables`), the key of summary.json or of
+policy.yaml, its part of the JSON Schema (`schema.json_schema`), and its line in ``docs/reference/files.md``.
+The order of the fields is the order of columns and of keys.
 """
 
 from __future__ import annotations
@@ -33,11 +33,19 @@ class Field:
         Whether the column may be null, where the type doesn't tell: a float that is never missing (False), or
         one that can be NaN (True).
     absent
-        When summary.json leaves the key out; empty where it never does.
+        When the file leaves the key out; empty where it never does.
+    since
+        Version of hs_analysis that first wrote the key; the schema asks for it from nobody, so that files of
+        before still validate. Empty for what was there from the schema's first day.
     least, most
-        Bounds of a number; whole numbers are counts, at least 0.
+        Bounds of a number, of each value of a dict, or of the length of a list; whole numbers are counts, at
+        least 0.
+    above
+        What a number, or each value of a dict, is above.
     pattern
         What a text looks like, as a regular expression.
+    key
+        Key in the file, where it can't be the name of a field: ``from`` and ``in`` are words of Python.
     """
 
     meaning: str = ""
@@ -45,9 +53,12 @@ class Field:
     words: tuple[str, ...] = ()
     null: bool | None = None
     absent: str = ""
+    since: str = ""
     least: float | None = None
     most: float | None = None
+    above: float | None = None
     pattern: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,11 @@ class Declared:
     field: Field
 
     @property
+    def key(self) -> str:
+        """The key in a file."""
+        return self.field.key or self.name
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words that a text may be; empty where it may be any."""
         return (
@@ -84,7 +100,8 @@ class Declared:
         said, named = self.field.meaning, [word for word in self.words if word]
         if not named or (said and not said.endswith(":")):
             return said
-        return f"{said} {', '.join(named[:-1])} or {named[-1]}".strip()
+        listed = f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else named[0]
+        return f"{said} {listed}".strip()
 
 
 def declared(kind: type[Any]) -> tuple[Declared, ...]:

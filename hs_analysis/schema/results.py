@@ -95,7 +95,9 @@ class SignalVerdict:
     snr: Annotated[float | None, Field("spread that load explains ÷ noise", "ratio")] = None
     lag_s: Annotated[float | None, Field("delay of the signal behind the load; negative = ahead", "s")] = None
     lag_ci: Annotated[Interval | None, Field("95 % interval", "s")] = None
-    stability: Annotated[float | None, Field("spread of the signal at equal load", "ratio")] = None
+    stability: Annotated[
+        float | None, Field("1 − drift, within 0..1: 1 = the relation to load never moved", "ratio")
+    ] = None
     drift: Annotated[
         float | None, Field("slow change at equal load, relative to the elasticity", "ratio")
     ] = None

@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
-import json
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from hs_analysis.schema import results as found
 from hs_analysis.schema.decision import PolicyDecision
-from hs_analysis.schema.declare import Declared, Field, declared, without_none
+from hs_analysis.schema.declare import Field, declared
+from hs_analysis.schema.json_schema import Json, Shapes, whole_schema
 from hs_analysis.schema.settings import Event, Excluded, HistoryKind, Slo
 from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
 
 SCHEMA_VERSION = 2
 
 SCHEMA_FILE = "summary.schema.json"
-
-LINE = 120
-"""Characters of a line of the schema that a short object may fill."""
 
 
 @dataclass(frozen=True)
@@ -250,12 +246,8 @@ class Summary:
     warnings: Annotated[tuple[Warned, ...], Field("what lowers what can be said")]
 
 
-_OTHER_SHAPES: dict[tuple[type[Any], str], Any] = {(found.ReplayResult, "current"): CurrentSummary}
+_OTHER_SHAPES: Shapes = {(found.ReplayResult, "current"): CurrentSummary}
 """Fields that hold plain data whose shape is declared here."""
-
-_PLAIN = {str: "string", float: "number", int: "integer", bool: "boolean"}
-
-Json = dict[str, Any]
 
 
 def in_order(kind: type[Any], parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,96 +268,6 @@ def in_order(kind: type[Any], parts: Mapping[str, Any]) -> dict[str, Any]:
 
 def json_schema() -> Json:
     """Return the JSON Schema of summary.json; each dataclass is a definition under its name."""
-    shapes: dict[str, Json] = {}
-    whole = object_schema(Summary, shapes)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:hs-analysis:summary:{SCHEMA_VERSION}",
-        "title": "summary.json of hs_analysis",
-        **whole,
-        "$defs": dict(sorted(shapes.items())),
-    }
-
-
-def schema_text() -> str:
-    """Return the JSON Schema as the package ships it."""
-    return _laid_out(json_schema(), "") + "\n"
-
-
-def _laid_out(value: Any, indent: str) -> str:
-    """Return JSON with a line for what fits into one."""
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(indent) + len(flat) <= LINE or not isinstance(value, dict | list):
-        return flat
-    inner = f"{indent}  "
-    if isinstance(value, dict):
-        parts = [f"{json.dumps(key)}: {_laid_out(item, inner)}" for key, item in value.items()]
-        return "{\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}}}"
-    parts = [_laid_out(item, inner) for item in value]
-    return "[\n" + ",\n".join(inner + part for part in parts) + f"\n{indent}]"
-
-
-def object_schema(kind: type[Any], shapes: dict[str, Json]) -> Json:
-    """Return the schema of a dataclass; those in its fields are put into ``shapes``, by name."""
-    fields = declared(kind)
-    return {
-        "type": "object",
-        "description": " ".join((kind.__doc__ or "").split()).replace("``", "`"),
-        "properties": {one.name: _property(kind, one, shapes) for one in fields},
-        "required": [one.name for one in fields if not one.field.absent],
-        "additionalProperties": False,
-    }
-
-
-def _property(kind: type[Any], one: Declared, shapes: dict[str, Json]) -> Json:
-    hint = _OTHER_SHAPES.get((kind, one.name), one.kind)
-    made = _words(one) if one.words else _type(hint, shapes)
-    for name, value in (
-        ("minimum", one.field.least), ("maximum", one.field.most), ("pattern", one.field.pattern),
-    ):  # fmt: skip
-        if value not in (None, ""):
-            made = made | {name: value}
-    null = one.optional or (one.field.null is True)
-    said = one.meaning + (f" [{one.field.unit}]" if one.field.unit not in ("", "UTC", "JSON") else "")
-    left_out = f"; absent where {one.field.absent}" if one.field.absent else ""
-    return _nullable(made, null) | {"description": said + left_out}
-
-
-def _words(one: Declared) -> Json:
-    return {"enum": list(one.words)}
-
-
-def _nullable(made: Json, null: bool) -> Json:
-    if not null:
-        return made
-    if "enum" in made:
-        return made | {"enum": [*made["enum"], None]}
-    if "type" in made:
-        known = made["type"] if isinstance(made["type"], list) else [made["type"]]
-        return made | {"type": [*known, "null"]}
-    return {"oneOf": [made, {"type": "null"}]}
-
-
-def _type(hint: Any, shapes: dict[str, Json]) -> Json:
-    """Return what a value of a type is; whole numbers are counts."""
-    kind, null = without_none(hint)
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        made: Json = {"enum": list(arguments)}
-    elif origin is typing.Union:
-        made = {"type": [_PLAIN[one] for one in arguments]}
-    elif origin is dict:
-        rest = {} if arguments[1] is Any else {"additionalProperties": _type(arguments[1], shapes)}
-        made = {"type": "object", **rest}
-    elif origin is tuple:
-        length = {} if arguments[-1] is Ellipsis else {"minItems": len(arguments), "maxItems": len(arguments)}
-        made = {"type": "array", "items": _type(arguments[0], shapes), **length}
-    elif is_dataclass(kind):
-        named = typing.cast("type[Any]", kind)
-        if named.__name__ not in shapes:
-            shapes[named.__name__] = {}  # claims the name before its own fields are looked at
-            shapes[named.__name__] = object_schema(named, shapes)
-        made = {"$ref": f"#/$defs/{named.__name__}"}
-    else:
-        made = {"type": _PLAIN[kind]} | ({"minimum": 0} if kind is int else {})
-    return _nullable(made, null)
+    return whole_schema(
+        Summary, f"urn:hs-analysis:summary:{SCHEMA_VERSION}", "summary.json of hs_analysis", _OTHER_SHAPES
+    )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
 
 from hs_analysis.schema.declare import Declared, declared
+from hs_analysis.schema.json_schema import SCHEMA_FILES
 from hs_analysis.schema.names import POOL_ROLES
 from hs_analysis.schema.settings import Machine, Settings
 from hs_analysis.settings import values
@@ -39,6 +40,8 @@ class ValueKind:
     ends
         Keys of the table that hsa.toml may write instead of the text ``START..END``, its two ends; empty for
         what is no such pair.
+    json
+        JSON Schema of one value as hsa.toml writes it, for editors.
     """
 
     name: str
@@ -47,12 +50,31 @@ class ValueKind:
     many: bool = False
     local: str = ""
     ends: tuple[str, ...] = ()
+    json: Mapping[str, Any] = field(default_factory=lambda: values.TEXT_JSON)
 
 
-DURATION = ValueKind("duration", read=values.seconds)
-SHARE = ValueKind("share, 0 to 1", (float, int, str), values.share)
-WHOLE_SHARE = ValueKind("share, 0 to 1", (float, int, str), values.whole_share)
-SWITCH = ValueKind("true or false", (bool,), values.switch)
+_PERCENT = {"type": "string", "pattern": r"^[0-9.]+%?$"}
+_OPEN_SHARE = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
+_CLOSED_SHARE = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+_COUNT = {"type": "integer", "minimum": 1}
+_COUNTS = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^\s*(\d+\s*\.\.\s*\d*|\.\.\s*\d+)\s*$"},
+        {
+            "type": "object", "properties": {"min": _COUNT, "max": _COUNT}, "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ]
+}  # fmt: skip
+
+DURATION = ValueKind(
+    "duration", read=values.seconds, json={"type": "string", "pattern": values.DURATION_PATTERN}
+)
+SHARE = ValueKind("share, 0 to 1", (float, int, str), values.share, json={"anyOf": [_OPEN_SHARE, _PERCENT]})
+WHOLE_SHARE = ValueKind(
+    "share, 0 to 1", (float, int, str), values.whole_share, json={"anyOf": [_CLOSED_SHARE, _PERCENT]}
+)
+SWITCH = ValueKind("true or false", (bool,), values.switch, json={"type": "boolean"})
 MOMENT = ValueKind("time", (str, datetime), local="moment")
 SPANS = ValueKind("list of START..END or files", many=True, local="excluded")
 EVENT_FILES = ValueKind("list of files", many=True, local="events")
@@ -60,13 +82,20 @@ COUNTS = ValueKind(
     "MIN..MAX, in hsa.toml also { min, max }; either may be left out",
     read=values.count_limits,
     ends=("min", "max"),
+    json=_COUNTS,
 )
 NAMES = ValueKind("list of names", many=True)
 TEXT = ValueKind("text")
 
 
 def _words(*known: str) -> ValueKind:
-    return ValueKind(", ".join(known[:-1]) + f" or {known[-1]}", read=values.word_of(*known))
+    name = ", ".join(known[:-1]) + f" or {known[-1]}"
+    return ValueKind(name, read=values.word_of(*known), json={"enum": list(known)})
+
+
+def _whole(least: int) -> ValueKind:
+    form = {"type": "integer", "minimum": least}
+    return ValueKind("whole number", (int,), values.whole_number(least), json=form)
 
 
 @dataclass(frozen=True)
@@ -171,9 +200,9 @@ def variable_of(key: str) -> str:
 _NONE = "no default: "
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("seed", "seed", ValueKind("whole number", (int,), values.whole_number(0)), "convention",
+    Setting("seed", "seed", _whole(0), "convention",
             flag="--seed"),
-    Setting("draws", "draws", ValueKind("whole number", (int,), values.whole_number(20)),
+    Setting("draws", "draws", _whole(20),
             "this project: enough for 95 % intervals; 1000 takes five times as long"),
     Setting("headroom_ratio", "headroom_ratio", WHOLE_SHARE,
             "this project: room for the time a new instance needs"),
@@ -220,7 +249,7 @@ SETTINGS: tuple[Setting, ...] = (
                 sample="{ min = 2, max = 40 }", said=f"least and most instances of the {role} pool")
         for role in POOL_ROLES
     ),
-    Setting("bounds.gpus", "gpus_limit", ValueKind("whole number", (int,), values.whole_number(1)),
+    Setting("bounds.gpus", "gpus_limit", _whole(1),
             _NONE + "as many as the pools may grow to", sample="256"),
     Setting("export.target", "target", _choice("target"),
             _NONE + "the kind of --current, else keda", flag="--target", sample='"keda"'),
@@ -259,6 +288,9 @@ def by_key() -> dict[str, Setting]:
     """Return the settings by key."""
     return {setting.key: setting for setting in SETTINGS}
 
+
+DIRECTIVE = f"#:schema ./{SCHEMA_FILES['settings']}\n"
+"""First line of an hsa.toml beside which its schema lies, as taplo and editors with it read it."""
 
 WIDTH = 100
 

@@ -19,6 +19,12 @@ UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 EPOCH_DIGITS = {10: 1.0, 13: 1e3, 16: 1e6, 19: 1e9}
 """Digits of a Unix time of this century → parts of a second it counts in; no other length is one."""
 
+TEXT_JSON = {"type": "string", "pattern": r"\S"}
+"""JSON Schema of a text that is not empty."""
+
+DURATION_PATTERN = r"^\s*((\d+(\.\d+)?|\.\d+)(ms|s|m|h|d))+\s*$"
+"""What `seconds` reads, as an editor checks it; it leaves the zero to `seconds`."""
+
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
 _SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[KMGT]i?B|B)", re.IGNORECASE)
 

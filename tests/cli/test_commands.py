@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hs_analysis.cli.app import app
+from hs_analysis.schema.json_schema import shipped_schema
 from hs_analysis.store import operators_pack
 
 Hsa = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,7 +89,9 @@ def test_init_writes_a_valid_file_once(tmp_path: Path, monkeypatch: pytest.Monke
     """In the current folder or a new one; never over what is there."""
     monkeypatch.chdir(tmp_path)
     done = call("init")
-    assert done.stdout.splitlines() == ["wrote hsa.toml", "next: hsa run dumps/"]
+    assert done.stdout.splitlines() == ["wrote hsa.toml", "wrote hsa.schema.json", "next: hsa run dumps/"]
+    named = Path("hsa.toml").read_text("utf-8").partition("\n")[0].removeprefix("#:schema ")
+    assert json.loads(Path(named).read_text("utf-8"))["$id"].startswith("urn:hs-analysis:settings:")
     assert call("validate", "hsa.toml").stdout == "hsa.toml: valid, 0 settings\n"
     again = call("init")
     assert again.exit_code == 1
@@ -173,6 +176,21 @@ def test_sql_says_when_rows_are_left_out(finished: Path) -> None:
     every = call("sql", finished, "SELECT t FROM samples", "-o", "csv", "--limit", "0")
     assert len(every.stdout.splitlines()) > 10_000
     assert every.stderr == ""
+
+
+def test_validate_prints_the_schemas_that_ship(finished: Path, tmp_path: Path) -> None:
+    """Each as the file it is; a policy of a run has its own beside it, as its first line says."""
+    for kind in ("policy", "settings", "summary"):
+        text = call("validate", "--schema", kind).stdout
+        assert text == shipped_schema(kind)
+        assert json.loads(call("validate", "--schema", kind, "-o", "json").stdout) == json.loads(text)
+    first = (finished / "policy.yaml").read_text("utf-8").partition("\n")[0]
+    named = finished / first.removeprefix("# yaml-language-server: $schema=")
+    assert named.read_text("utf-8") == shipped_schema("policy")
+    for wrong in ([], ["--schema", "policy", finished / "policy.yaml"]):
+        done = call("validate", *wrong)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert "name a file, or --schema policy, settings or summary" in done.stderr
 
 
 def test_validate_tells_kinds_apart(finished: Path, tmp_path: Path) -> None:
