@@ -451,7 +451,7 @@ def _write_bugs(data: Path, bugs: Sequence[tuple[str, str]]) -> None:
     """Write the tracebacks of files that could not be read, where there are any."""
     if bugs:
         lines = [f"hsa {hs_analysis.__version__}", *(f"{name}\n{account}" for name, account in bugs)]
-        (data.parent / BUGS_FILE).write_text("\n".join(lines), "utf-8", "backslashreplace")
+        (data.parent / BUGS_FILE).write_text("\n".join(lines), "utf-8", "backslashreplace", newline="\n")
 
 
 def _from_staged(

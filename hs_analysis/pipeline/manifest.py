@@ -193,7 +193,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name beside it and rename it."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(text, encoding="utf-8", newline="\n")
     draft.replace(path)
 
 
@@ -223,7 +223,7 @@ def code_sha256() -> str:
     digest = hashlib.sha256()
     for root in [package, *queries[:1]]:
         for path in sorted(p for p in root.rglob("*") if p.suffix in _SOURCES):
-            digest.update(f"{path.relative_to(root)}\0".encode())
+            digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -617,8 +617,8 @@ def write_policies(work: Work) -> Outcome:
         policies.append(rounded(with_decision(made, decision)))
         notes[frame.service], decisions[frame.service] = warnings, decision
     text = MODELINE + dump_all(policies) if policies else ""
-    (work.out / POLICY_FILE).write_text(text, encoding="utf-8")
-    (work.out / SCHEMA_FILES["policy"]).write_text(shipped_schema("policy"), encoding="utf-8")
+    (work.out / POLICY_FILE).write_text(text, encoding="utf-8", newline="\n")
+    (work.out / SCHEMA_FILES["policy"]).write_text(shipped_schema("policy"), encoding="utf-8", newline="\n")
     tables.write_json(work.out, NOTES_FILE, notes)
     tables.write_json(work.out, DECISIONS_FILE, decisions)
     modes = dict.fromkeys(

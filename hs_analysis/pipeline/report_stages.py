@@ -80,7 +80,7 @@ def export_policies(work: Work) -> Outcome:
             for path, text in zip(paths, made.files.values(), strict=True):
                 place = work.out / path
                 place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(text, encoding="utf-8")
+                place.write_text(text, encoding="utf-8", newline="\n")
             losses = [vars(loss) for loss in made.losses]
             index.append(
                 {
@@ -112,7 +112,7 @@ def write_report(work: Work) -> Outcome:
         reproduce(work.arguments, work.settings),
         made_by(),
     )
-    (work.out / REPORT_FILE).write_text(page, encoding="utf-8")
+    (work.out / REPORT_FILE).write_text(page, encoding="utf-8", newline="\n")
     return Outcome(f"{REPORT_FILE} {len(page.encode()) / 1e6:.1f} MB")
 
 

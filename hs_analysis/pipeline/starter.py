@@ -35,8 +35,10 @@ def write_starter(folder: Path, *, demo: bool, force: bool) -> list[Path]:
             raise RunFolderError("is there already", where=str(path), hint="choose another DIR, or --force")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        settings.write_text(DIRECTIVE + template(SAMPLE_SETTINGS if demo else {}), encoding="utf-8")
-        schema.write_text(shipped_schema("settings"), encoding="utf-8")
+        settings.write_text(
+            DIRECTIVE + template(SAMPLE_SETTINGS if demo else {}), encoding="utf-8", newline="\n"
+        )
+        schema.write_text(shipped_schema("settings"), encoding="utf-8", newline="\n")
         if demo:
             copy_sample(dumps)
     except OSError as error:

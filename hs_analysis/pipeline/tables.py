@@ -127,7 +127,7 @@ def write_json(folder: Path, name: str, data: Any) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(to_plain(data), indent=2, ensure_ascii=False, allow_nan=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
 
 
 def read_json(folder: Path, name: str) -> Any:

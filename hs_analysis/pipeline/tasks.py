@@ -78,7 +78,13 @@ def _kill_workers() -> None:
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Start processes inside that never hear Ctrl-C: a terminal sends it to all, and the first decides."""
+    """Start processes inside that never hear Ctrl-C: a terminal sends it to all, and the first decides.
+
+    A system that knows no masks of signals (Windows) starts them as they are.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     resource_tracker.ensure_running()  # starting it ends any blocking of signals
     blocked = {signal.SIGINT} - set(signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}))
     try:
