@@ -31,6 +31,7 @@ from hs_analysis.derive.constants import (
     EVENTS_MIN,
     INDICATIVE,
     SYSTEMATIC_FEW,
+    SYSTEMATIC_TEST,
     VIOLATING_MIN,
     WIDE,
 )
@@ -171,8 +172,30 @@ def fit_capacity(
         return _floor(labelled, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
     upper = _at_upper_edge(rows, settings, resamples)
     if isinstance(answer, Bracket):
-        return _bracketed(labelled, answer, upper, len(resamples), rng, evidence)
-    return _fitted(labelled, answer, upper, evidence)
+        return _at_safe_end(_bracketed(labelled, answer, upper, len(resamples), rng, evidence))
+    return _at_safe_end(_fitted(labelled, answer, upper, evidence))
+
+
+def _at_safe_end(fit: CapacityFit) -> CapacityFit:
+    """Return a capacity whose interval is wider than the value as a floor at the interval's lower end.
+
+    Such an interval says on which side of a load the limit lies, and no more: its middle is no capacity to
+    take a share of, nor to weigh the other pool against.
+    """
+    value, ci = fit.capacity.per_instance, fit.capacity.ci
+    if value is None or ci is None or ci[1] - ci[0] <= value:
+        return fit
+    low, role = ci[0], fit.capacity.role
+    detail = (
+        f"the interval, {ci[0]:,.0f} to {ci[1]:,.0f} tokens/s per instance, is wider than the value,"
+        f" {value:,.0f}, so that its lower end is used"
+    )
+    reason = capacity_reason("cannot_fit", role, detail, (ci[1] - ci[0]) / value, 1.0)
+    capacity = replace(
+        fit.capacity, per_instance=low, status="floor", reason=reason,
+        method=f"{fit.capacity.method}, the lower end of its interval",
+    )  # fmt: skip
+    return replace(fit, capacity=capacity, draws=fit.draws * (low / value), low=low, edge_factor=1.0)
 
 
 def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
@@ -344,7 +367,12 @@ def _quantile_floor(
     value = min(most, limit)
     chosen = [load[rows[carried[rows]]] for rows in resamples]
     draws = np.array([min(np.quantile(c, HIGHEST_QUANTILE), limit) if c.size else math.nan for c in chosen])
-    ci = log_interval(value, draws, 0.0)
+    ci, systematic = log_interval(value, draws, 0.0), 0.0
+    if not ci[0] < ci[1]:
+        # Resampling sees nothing of a load that stood still, nor of one that another law lowered.
+        systematic = SYSTEMATIC_FEW if labelled.rows.kind == "production" else \
+            SYSTEMATIC_TEST[labelled.rows.role]  # fmt: skip
+        ci = log_interval(value, draws, systematic)
     method = "highest load carried" + (
         " within the limit" if np.isfinite(labelled.rows.over_low).any() else ""
     )
@@ -352,7 +380,7 @@ def _quantile_floor(
     capacity = _capacity(labelled, value, ci, "observed", reason, method, evidence)
     # Without a limit nobody knows what latency that load had: it bounds nothing.
     low = value if labelled.rows.limits and np.isfinite(labelled.rows.over_low).any() else None
-    return CapacityFit(capacity, labelled, draws, low=low)
+    return CapacityFit(capacity, labelled, draws, systematic, low=low)
 
 
 def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

@@ -278,6 +278,35 @@ def test_pressure_test_below_the_limit_is_a_floor() -> None:
         assert capacity.per_instance < TRUE[role]
 
 
+def test_an_interval_wider_than_the_value_is_a_floor_at_its_lower_end() -> None:
+    """Edges that break at loads far apart leave no value between them: the end that is safe is kept."""
+    frame = step_test(0, top=1.2)
+    high = frame.values("ttft_over_low", "service")
+    load = frame.values("offered_tps", "prefill") / Service().prefill
+    low = np.clip((load / TRUE["prefill"] - 0.3) * 0.6, 0.0, 1.0)
+    edges = {"ttft_over_high@service": high, "ttft_over_low@service": np.maximum(low, high)}
+    derived = derive_service(with_columns(frame, edges), (), FEW).derived
+    found, ratio = derived.capacity_of("prefill"), derived.pd_ratio
+    target = derived.threshold_of("prefill_tps_effective", "prefill")
+    assert (found.status, found.reason.code) == ("floor", "cannot_fit")
+    assert found.per_instance == found.ci[0] < TRUE["prefill"] < found.ci[1]
+    assert target.target_per_instance == pytest.approx(0.85 * found.ci[0])
+    assert (ratio.status, ratio.reason.code) == ("floor", "capacity_floor")
+    truth = TRUE["decode"] / TRUE["prefill"] * 6 * TRUE["prefill"] / (4 * TRUE["decode"])
+    assert ratio.at_least < truth < ratio.at_most
+
+
+@pytest.mark.parametrize("kind", ["production", "pressure_test"])
+def test_load_that_never_moves_has_no_interval_of_zero_width(kind: str) -> None:
+    """Resampling sees nothing of a load that stood still: the law's own error is left."""
+    frame = replace(day_frame(4, prefill_peak=0.6, decode_peak=0.6, hours=10), kind=kind)
+    still = np.full(frame.table.height, 9000.0)
+    frame = with_columns(frame, {f"offered_tps@{role}": still for role in TRUE})
+    for found in capacities(frame, FEW).values():
+        assert found.status == "floor"
+        assert found.ci[0] < found.per_instance < found.ci[1]
+
+
 def test_a_burst_shorter_than_a_window_does_not_pull_capacity_down() -> None:
     """A window that violates while it drains another's burst says nothing of its own load."""
     frame = step_test(1, top=1.3)
