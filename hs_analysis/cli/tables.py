@@ -150,6 +150,7 @@ def startup_line(entry: Mapping[str, Any]) -> str:
 
 def ratio(service: Service) -> str:
     """Return the P/D ratio with its interval, or its status with the reason and the bound there is."""
+    from hs_analysis.report.ratio_words import beside_ratio
     from hs_analysis.report.verdict import pair_text
     from hs_analysis.report.wording import number
 
@@ -167,6 +168,7 @@ def ratio(service: Service) -> str:
     parts += [f"{word} {number(value)}" for value, word in bounds if value is not None]
     if reason_text(found.get("reason")):
         parts.append(reason_text(found["reason"]))
+    parts += beside_ratio(found)
     return "; ".join(parts)
 
 

@@ -119,6 +119,22 @@ RATIO_COLLECT = {
         " the day apart"
     ),
     "no_common_rows": "record both pools over the same hours, with stretches in which neither is saturated",
+    "thin": (
+        "record for longer: 6 hours or more of both pools, or a pressure test of at least 12 windows each"
+    ),
+    "load_range": (
+        "record a day or more in which the load of both pools at least doubles between quiet and busy hours,"
+        " or step it up and down on purpose"
+    ),
+    "edge_of_sweep": "test splits beyond the best one, until one serves less",
+    "sweep_undecided": (
+        "give the latency histogram an edge at the limit, or repeat the test with the best split alone"
+    ),
+    "mean_only": "repeat the test with a benchmark that reports the quantile of the objective",
+    "mixes_differ": (
+        "nothing more of the same: each token mix has a best split of its own; size each pool on its own"
+        " signal, or serve the mixes apart"
+    ),
 }
 """What to record for each code of a ratio that is not `ok`."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
+from hs_analysis.derive.capacity import GATES
 from hs_analysis.derive.capacity_laws import BucketBounds, log_interval, way_between
 from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
@@ -29,8 +30,14 @@ def ratio_of(
     mix: Mix | None,
     rng: np.random.Generator,
     bucket_bounds: BucketBounds | None = None,
-) -> tuple[PdRatio, tuple[Refusal, ...]]:
-    """Return the ratio of a service and, where it is not `ok`, what would pin it.
+) -> PdRatio:
+    """Return the ratio of a service.
+
+    The value is the balance of the two capacities under the load-weighted mix: of the two targets, where a
+    capacity is only a floor. Where one value can't be held through the day, because the mix moves or a
+    capacity is a floor, `one_primary_bound` stands beside it: what the 95 % quantile of the hourly mix needs.
+    Refused where the load of either pool stood still or was recorded too shortly: nothing then says what
+    another load would ask for.
 
     Parameters
     ----------
@@ -51,23 +58,21 @@ def ratio_of(
     link = evidence.path(frame.service, "derive", "pd_ratio")
     impossible = _impossible(targets, mix)
     if impossible is not None or mix is None:
-        ratio = PdRatio(
-            value=None,
-            ci=None,
-            status="refused",
-            at_least=None,
-            at_most=None,
-            reason=impossible,
-            evidence=link,
-        )
+        sides = bounds(targets["prefill"], targets["decode"], mix) if mix is not None else (None, None)
+        ratio = _refused(impossible, sides, link)
     else:
         balance = _Balance.of(targets["prefill"], targets["decode"], bucket_bounds or {})
         ratio = _moved(_from_mix(targets, mix, rng, balance), frame, balance, mix, link)
         ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
+    return ratio
+
+
+def ratio_refusals(ratio: PdRatio) -> tuple[Refusal, ...]:
+    """Return what would pin a ratio that is not `ok`."""
     if ratio.status == "ok" or ratio.reason is None:
-        return ratio, ()
+        return ()
     collect = RATIO_COLLECT[ratio.reason.code]
-    return ratio, (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
+    return (Refusal("pd_ratio", ratio.reason.code, ratio.reason.text, collect),)
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ def _moved(ratio: PdRatio, frame: ServiceFrame, balance: _Balance, mix: Mix, lin
         return ratio
     held = {"value": ratio.value}
     held |= {"band_low": ratio.band[0], "band_high": ratio.band[1]} if ratio.band else {}
+    held |= {"one_primary_bound": ratio.one_primary_bound} if ratio.one_primary_bound else {}
     costs = fixed_costs(mix.stretches, balance.scale, held, balance.headroom)
     words = movers_text(found)
     if ratio.status == "drifting" and ratio.reason is not None and words:
@@ -154,6 +160,24 @@ def _impossible(targets: dict[str, LoadTarget], mix: Mix | None) -> Reason | Non
         )
     if mix is None:
         return Reason("no_common_rows", "no rows show the work of both pools while neither is saturated")
+    return _stood_still(targets)
+
+
+def _refused(reason: Reason | None, sides: tuple[float | None, float | None], link: str = "") -> PdRatio:
+    return PdRatio(
+        value=None, ci=None, status="refused", at_least=sides[0], at_most=sides[1], reason=reason,
+        evidence=link,
+    )  # fmt: skip
+
+
+def _stood_still(targets: dict[str, LoadTarget]) -> Reason | None:
+    """Say for which pool the load stood still or was recorded too shortly, None where it moved in both."""
+    for role in ("prefill", "decode"):
+        rows = targets[role].fit.labelled.rows
+        gate = GATES[rows.kind](rows)
+        if gate is not None:
+            text = f"{role}: {gate.text}, so nothing says what the pools need at another load"
+            return Reason(gate.code, text, gate.value, gate.limit)
     return None
 
 
@@ -165,39 +189,46 @@ def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator
         reason = Reason(
             "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
         )
-        return PdRatio(
-            value=None, ci=None, status="refused", at_least=at_least, at_most=at_most, reason=reason
-        )
+        return _refused(reason, (at_least, at_most))
     known, scale, scale_draws, systematic = found.known, found.scale, found.draws, found.systematic
     by_window = tuple(
         replace(w, ci=found.stretched(w.ci) if w.ci else w.ci)
         for s in mix.stretches
         if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
     )
-    balance = mix.value * scale
-    balance_ci = found.stretched(log_interval(balance, mix.draws * scale_draws, systematic))
-    safe = float(np.quantile(mix.busy, DEMAND_QUANTILE)) * scale if mix.busy.size else balance
-    value, ci = (
-        (balance, balance_ci) if known else (safe, _safe_interval(safe, mix, scale_draws, systematic, rng))
-    )
-    if mix.moves:
-        reason = _moves(mix, known)
-        low, high = (float(end) for end in np.quantile(mix.busy, DECILES) * scale)
-        band = (min(low, value), max(high, value))
-        if known:
-            at_least, at_most = None, None
-        return PdRatio(
-            value=value, ci=ci, status="drifting", at_least=at_least, at_most=at_most, reason=reason,
-            band=band, by_window=by_window,
-        )  # fmt: skip
-    if known:
-        return PdRatio(
-            value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None, by_window=by_window
-        )
-    return PdRatio(
-        value=value, ci=ci, status="floor", at_least=at_least, at_most=at_most,
-        reason=_floor_reason(prefill, decode), by_window=by_window,
+    value = mix.value * scale
+    ci = found.stretched(log_interval(value, mix.draws * scale_draws, systematic))
+    ratio = PdRatio(
+        value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None, basis="balance",
+        by_window=by_window,
     )  # fmt: skip
+    if known and not mix.moves:
+        return ratio
+    if not known:
+        ratio = replace(
+            ratio, status="floor", at_least=at_least, at_most=at_most, reason=_floor_reason(prefill, decode)
+        )
+    bound, bound_ci = _one_primary_bound(value, mix, found, rng)
+    ratio = replace(ratio, one_primary_bound=bound, one_primary_bound_ci=bound_ci)
+    if not mix.moves:
+        return ratio
+    low, high = (float(end) for end in np.quantile(mix.busy, DECILES) * scale)
+    band = (min(low, value), max(high, value))
+    return replace(ratio, status="drifting", reason=_moves(mix, known), band=band)
+
+
+def _one_primary_bound(
+    value: float, mix: Mix, found: _Balance, rng: np.random.Generator
+) -> tuple[float, Interval]:
+    """Return what the 95 % quantile of the hourly mix needs, at least the balance, and its interval."""
+    if not mix.busy.size:
+        return value, log_interval(value, mix.draws * found.draws, found.systematic)
+    safe = float(np.quantile(mix.busy, DEMAND_QUANTILE)) * found.scale
+    picks = rng.integers(0, mix.busy.size, (found.draws.size, mix.busy.size))
+    draws = np.quantile(mix.busy[picks], DEMAND_QUANTILE, axis=1) * found.draws
+    low, high = found.stretched(log_interval(safe, draws, found.systematic))
+    bound = max(safe, value)
+    return bound, (low, max(high, bound))
 
 
 def bounds(prefill: LoadTarget, decode: LoadTarget, mix: Mix) -> tuple[float | None, float | None]:
@@ -217,16 +248,6 @@ def bounds(prefill: LoadTarget, decode: LoadTarget, mix: Mix) -> tuple[float | N
     return at_least, at_most
 
 
-def _safe_interval(
-    safe: float, mix: Mix, scale_draws: Floats, systematic: float, rng: np.random.Generator
-) -> Interval:
-    if not mix.busy.size:
-        return log_interval(safe, mix.draws * scale_draws, systematic)
-    picks = rng.integers(0, mix.busy.size, (scale_draws.size, mix.busy.size))
-    draws = np.quantile(mix.busy[picks], DEMAND_QUANTILE, axis=1) * scale_draws
-    return log_interval(safe, draws, systematic)
-
-
 def _window(
     stretch: Stretch, scale: float, draws: Floats, systematic: float, noise: float
 ) -> RatioWindow | None:
@@ -240,25 +261,23 @@ def _window(
 
 
 def _moves(mix: Mix, known: bool) -> Reason:
-    what = "the load-weighted compromise" if known else "what the 95 % quantile of the mix needs"
+    of = "the two capacities" if known else "the two targets, of which a capacity is a floor,"
     factor = math.exp(mix.spread)
     text = f"the mix moves by a factor of {factor:.2f} between its deciles, so no single ratio is right"
-    return Reason("mix_moves", f"{text}; the value is {what}", factor, math.exp(DRIFT_SPREAD))
+    text = f"{text}; the value is the balance of {of} under the load-weighted mix"
+    return Reason("mix_moves", text, factor, math.exp(DRIFT_SPREAD))
 
 
 def _floor_reason(prefill: LoadTarget, decode: LoadTarget) -> Reason:
     floors = [target.role for target in (prefill, decode) if target.status == "floor"]
+    value = "the value is the balance of the two targets under the load-weighted mix"
     if not floors:
         text = (
             "the limit lies inside a histogram bucket whose upper edge never broke, so capacities are known"
-            " by its lower edge only: the value is what the 95 % quantile of the mix needs at both targets"
+            f" by its lower edge only: {value}"
         )
         return Reason("undecided_edge", text)
-    text = (
-        f"{' and '.join(floors)} never showed where the limit breaks: the value is what the 95 % quantile"
-        f" of the mix needs at both targets"
-    )
-    return Reason("capacity_floor", text)
+    return Reason("capacity_floor", f"the capacity of {' and '.join(floors)} is a floor: {value}")
 
 
 def _pairs(frame: ServiceFrame, ratio: PdRatio) -> tuple[tuple[int, int], ...]:

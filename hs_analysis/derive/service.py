@@ -23,9 +23,11 @@ from hs_analysis.derive.gpu_speed import in_equivalents, type_ratios, type_speed
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
 from hs_analysis.derive.mix import Stretch, mix_of, stretches_of
 from hs_analysis.derive.profiles import Profile
-from hs_analysis.derive.ratio import ratio_of
+from hs_analysis.derive.ratio import ratio_of, ratio_refusals
 from hs_analysis.derive.ratio_from_replicas import replica_ratio, with_replica_ratio
+from hs_analysis.derive.ratio_from_sweeps import with_benchmarks, with_captured_sweeps
 from hs_analysis.derive.rows import role_rows, work_of
+from hs_analysis.derive.split_sweeps import capture_sweeps
 from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import LoadTarget, target_of, with_calm, with_ramp_headroom
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
@@ -35,7 +37,7 @@ from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
 from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, PdRatio, Refusal, SignalVerdict
 from hs_analysis.schema.settings import Settings, Slo
-from hs_analysis.schema.sweeps import BenchSpeed
+from hs_analysis.schema.sweeps import BenchSpeed, SweepResult
 from hs_analysis.statistics.isotonic import monotone_fit
 from hs_analysis.statistics.resampling import moving_block_indices
 
@@ -184,6 +186,7 @@ def derive_service(
     profiles: Sequence[Profile] = (),
     *,
     bench: Sequence[BenchSpeed] = (),
+    tests: Sequence[SweepResult] = (),
     versions: pl.DataFrame | None = None,
     rolling: bool = False,
 ) -> DeriveResult:
@@ -208,6 +211,8 @@ def derive_service(
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
     bench
         How the GPU types of benchmarks compare, where profiles and the history don't tell.
+    tests
+        Answers of the ratio tests in benchmarks: those of the service's model may give its ratio.
     versions
         Rows of the contract VERSIONS: capacities, targets, the mix and the ratio speak of the version that
         runs at the end (`active_version`), demand and growth of the whole window; None when not looked for.
@@ -244,7 +249,10 @@ def derive_service(
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, active)
     common = active.both(frame)
     mix = mix_of(common, resamples) if {"prefill", "decode"} <= set(targets) else None
-    ratio, unbalanced = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), bucket_bounds)
+    ratio = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), bucket_bounds)
+    captured, _ = capture_sweeps(frame, settings.slo, bucket_bounds)
+    ratio = with_captured_sweeps(ratio, frame, captured, settings.slo)
+    ratio = with_benchmarks(ratio, frame, tests, settings.slo)
     rows = {role: fit.labelled.rows for role, fit in fits.items()}
     ratio = with_replica_ratio(ratio, replica_ratio(common, rows, mix, resamples))
     ratio = replace(ratio, by_gpu_type=type_ratios(ratio.value, speeds))
@@ -252,7 +260,7 @@ def derive_service(
     capacity = (*(fit.capacity for fit in fits.values()), *typed_capacity)
     thresholds += type_thresholds(thresholds, typed_capacity, frame.service, settings)
     speeds = with_pods(speeds, _needs(demand, targets))
-    open_ = (*_capacity_refusals(frame, fits, capacity), *unbalanced, *unset, *censored)
+    open_ = (*_capacity_refusals(frame, fits, capacity), *ratio_refusals(ratio), *unset, *censored)
     refusals = tuple(active.collect(one, rows, frame) for one in open_)
     stretches = mix.stretches if mix is not None else history_stretches(frame)
     return DeriveResult(

@@ -264,10 +264,11 @@ def answer(
         base = replace(base, continuous=found.value, continuous_reason=found.reason)
     near = tuple(t.pair for value, t in ranked if value >= NEAR_BEST * score)
     near_ratio = _range([t.ratio for value, t in ranked if value >= NEAR_BEST * score])
+    between = _between(near_ratio, tested)
     base = replace(
         base, best=best.pair, ratio=best.ratio, gpu_ratio=_gpu_ratio(best), score=score, near=near,
-        near_ratio=near_ratio, load=best.load, label=best.label, decides=decides(trials, limits),
-        edge=_edge(best.pair, tested),
+        near_ratio=near_ratio, between=between, load=best.load, label=best.label,
+        decides=decides(trials, limits), edge=_edge(best.pair, tested),
     )  # fmt: skip
     return _explained(_certified(base, best, limits), best)
 
@@ -289,6 +290,18 @@ def _gpu_ratio(trial: Trial) -> float | None:
 
 def _range(values: Sequence[float]) -> Interval:
     return min(values), max(values)
+
+
+def _between(near: Interval, tested: Sequence[Pair]) -> Interval | None:
+    """Return the nearest splits tested on either side of those near the best, None where a side has none.
+
+    What a split serves rises with its ratio until decode runs out and falls from there, so that the best
+    ratio of all, tested or not, lies between them.
+    """
+    ratios = [prefill / decode for prefill, decode in tested]
+    below = [ratio for ratio in ratios if ratio < near[0] * (1.0 - SAME_RATIO)]
+    above = [ratio for ratio in ratios if ratio > near[1] * (1.0 + SAME_RATIO)]
+    return (max(below), min(above)) if below and above else None
 
 
 def _edge(pair: Pair, tested: Sequence[Pair]) -> str | None:
@@ -375,7 +388,7 @@ def ratio_tests(bench: pl.DataFrame) -> Iterator[RatioTest]:
         named = dict(zip((*SAME, "own_series"), key, strict=True))
         name = _name(named)
         base = SweepResult(
-            name=name, source="bench", isl=named["isl"], osl=named["osl"],
+            name=name, source="bench", model=named["model"], isl=named["isl"], osl=named["osl"],
             evidence=evidence.path(name, "derive", _what(named["isl"], named["osl"])),
         )  # fmt: skip
         yield RatioTest(base, group.sort("prefill_instances", "decode_instances", "concurrency", "series"))

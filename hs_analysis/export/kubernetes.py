@@ -171,12 +171,12 @@ def _sizing(policy: Policy, role: str, scaler: Hpa | Keda, carried: Sequence[Pri
     given, threshold = primary.target_per_instance.value or 0.0, hpa.metrics[0].target
     if primary.role == role:
         return PoolSizing(role, scaler, primary, threshold, _origin(primary, given))
-    ratio = (policy.pd_ratio.value if policy.pd_ratio else None) or 1.0
+    ratio = (policy.pd_ratio.held if policy.pd_ratio else None) or 1.0
     if primary.pool == "mean":  # the parameters follow the mean, an object divides the leader's total
         threshold = held_target(given / ratio if role == "prefill" else given * ratio)
     if threshold < LEAST_THRESHOLD:
         return None
-    return PoolSizing(role, scaler, primary, threshold, _tied(role, primary, threshold, ratio))
+    return PoolSizing(role, scaler, primary, threshold, _tied(role, primary, threshold, policy))
 
 
 def _origin(primary: Primary, target: float) -> str:
@@ -192,13 +192,15 @@ def _origin(primary: Primary, target: float) -> str:
     return f"{primary.role}: threshold {number} {primary.unit} per {primary.role} instance{comes}{evidence}"
 
 
-def _tied(role: str, leader: Primary, threshold: float, ratio: float) -> str:
+def _tied(role: str, leader: Primary, threshold: float, policy: Policy) -> str:
     """Say how a pool is tied: the leader's signal is divided by another threshold."""
-    given = leader.target_per_instance.value or 0.0
+    given, kept = leader.target_per_instance.value or 0.0, policy.pd_ratio
+    ratio = (kept.held if kept else None) or 1.0
+    name = "one_primary_bound" if kept and kept.one_primary_bound is not None else "ratio"
     numbers = [model.plain_number(value) for value in (threshold, given, ratio)]
     sign = "÷" if role == "prefill" else "×"
     return (
-        f"{role}: threshold {numbers[0]} = {numbers[1]} per {leader.role} instance {sign} ratio {numbers[2]}"
+        f"{role}: threshold {numbers[0]} = {numbers[1]} per {leader.role} instance {sign} {name} {numbers[2]}"
     )
 
 

@@ -173,6 +173,7 @@ def derive_numbers(work: Work) -> Outcome:
     edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
     compared = speeds_of_types(work)
+    tests, _ = bench_sweeps(tables.read(work.run, "bench"), work.settings.slo)
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
         result = derive_service(
@@ -184,6 +185,7 @@ def derive_numbers(work: Work) -> Outcome:
             edges[part.service],
             surfaces,
             bench=compared,
+            tests=tests,
             versions=versions,
             rolling=fit == WHOLE,
         )

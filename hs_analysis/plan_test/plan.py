@@ -146,6 +146,9 @@ SIZE_ERROR = 0.05
 SEARCHED = ("no_violations", "thin", "load_range", "no_common_rows", "hours")
 """Refusals of a capacity that a search upwards answers."""
 
+PLANNED_RATIO = ("capacity_floor", "capacity_refused", "thin", "load_range")
+"""Codes of a ratio that follows from tests of its pools."""
+
 PINNED = ("cannot_fit", "indicative", "one_role")
 """Refusals of a capacity that levels about the limit answer."""
 
@@ -195,7 +198,7 @@ def plan_service(frame: ServiceFrame, derived: Derived, precision: Precision) ->
             tests[refusal.what] = _capacity_test(frame, refusal, pools, precision)
     ratio = next((r for r in derived.refusals if r.what == "pd_ratio"), None)
     needed = [test for test in tests.values() if test.role in OTHER]
-    if ratio is not None and ratio.code in ("capacity_floor", "capacity_refused") and needed:
+    if ratio is not None and ratio.code in PLANNED_RATIO and needed:
         tests[ratio.what] = _ratio_test(frame, ratio, needed, precision)
     return tuple(tests.values())
 

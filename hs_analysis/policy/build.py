@@ -26,6 +26,7 @@ from hs_analysis.policy.model import (
     Cooldown,
     Guard,
     Hysteresis,
+    MixSplit,
     Mode,
     Policy,
     Primary,
@@ -42,7 +43,7 @@ from hs_analysis.schema.constants import (
     SHORTEST_S,
     SUSTAINED_S,
 )
-from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, SignalVerdict, Threshold
+from hs_analysis.schema.results import WITHOUT_SERVICE, Derived, PdRatio, SignalVerdict, Threshold
 from hs_analysis.schema.settings import Settings
 from hs_analysis.statistics.queueing import size_factor
 
@@ -173,8 +174,22 @@ def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | 
         prefill, decode = found.integer_pairs[0]
     else:
         prefill, decode = _nearest_pair(found.value, low, high)
-    weights = derived.gpu_weights(follower)
-    return Ratio(prefill, decode, found.value, low, high, half, found.status, found.evidence, weights)
+    return Ratio(
+        prefill, decode, found.value, low, high, half, found.status, found.evidence,
+        derived.gpu_weights(follower), _bound(found, follower, low),
+        tuple(MixSplit(one.isl, one.osl, one.prefill, one.decode) for one in found.by_mix),
+    )  # fmt: skip
+
+
+def _bound(found: PdRatio, follower: str, low: float | None) -> float | None:
+    """Return what is kept in place of the value, so that the pool that follows is never the short one.
+
+    Prefill that follows needs the bound; decode that follows needs the low end of where the balance lies,
+    since its count is that of prefill ÷ ratio. None where the value itself can be held.
+    """
+    if found.one_primary_bound is None:
+        return None
+    return found.one_primary_bound if follower == "prefill" else low
 
 
 def _nearest_pair(value: float, low: float | None, high: float | None) -> tuple[int, int]:

@@ -88,11 +88,11 @@ def _heteroscale(policy: Policy) -> HeteroScale:
 def _upkeep(policy: Policy) -> RatioUpkeep | None:
     """Return what keeps the ratio: only where one primary sizes both pools."""
     ratio = policy.pd_ratio
-    if len(policy.primaries) != 1 or ratio is None or not ratio.value:
+    if len(policy.primaries) != 1 or ratio is None or not ratio.held:
         return None
     leaders: dict[str, Literal["prefill", "decode"]] = {"prefill": "prefill", "decode": "decode"}
     leader = leaders.get(policy.primaries[0].role)
-    return RatioUpkeep(leader, ratio.value, ratio.max_deviation or 0.0) if leader else None
+    return RatioUpkeep(leader, ratio.held, ratio.max_deviation or 0.0) if leader else None
 
 
 def _pool(policy: Policy, role: str) -> PoolRule:

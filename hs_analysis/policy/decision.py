@@ -274,7 +274,7 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
         slo_risk=after.risk(),
         backtested=after.test if after.row else None,
         limits=after.limits,
-        ratio_notes=ratio_notes(grounds.replay, grounds.chosen),
+        ratio_notes=ratio_notes(grounds.replay, grounds.chosen, grounds.whole.pd_ratio),
         scale_in=after.scale_in,
     )
 
@@ -434,9 +434,11 @@ def _moves(grounds: Grounds) -> Iterator[tuple[str, float]]:
         before, after = (fit.target_per_instance if fit else None for fit in fits)
         if before and after:
             yield f"the target of {primary.signal}@{primary.role}", after / before - 1.0
-    before, after = grounds.first.pd_ratio.value, grounds.whole.pd_ratio.value
-    if grounds.policy.pd_ratio is not None and before and after:
-        yield "the P/D ratio", after / before - 1.0
+    before, after = grounds.first.pd_ratio.held, grounds.whole.pd_ratio.held
+    kept = grounds.policy.pd_ratio
+    if kept is not None and before and after:
+        bound = kept.one_primary_bound is not None
+        yield "what prefill needs per decode instance" if bound else "the P/D ratio", after / before - 1.0
 
 
 def _ratio_steady(grounds: Grounds) -> Reason | None:

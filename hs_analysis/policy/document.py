@@ -48,6 +48,21 @@ STATUS_WORDS = {
     "refused": "the data do not give it, see status.refusals",
 }
 
+RATIO_WORDS = {
+    "ok": "the balance of the two capacities under the load-weighted mix",
+    "floor": "the balance of the two targets under the load-weighted mix; a capacity behind them is a floor",
+    "drifting": "the balance under the load-weighted mix; the mix moves, so that no single value is right",
+    "sweep": "the best split that a ratio test measured",
+    "sweeps": "the mean of the best splits of the token mixes below, by decode work; none is right for all",
+}
+"""What the value of a ratio is, by status; ``sweep`` and ``sweeps`` where ratio tests of one or more token
+mixes gave it."""
+
+ONE_PRIMARY_BOUND = """kept in place of the value, since one signal sizes both pools: with it the pool that
+follows has what it needs in 95 % of the hours"""
+
+BY_MIX = "the best split measured for each token mix (mean tokens of prompt and output)"
+
 
 def dump(policy: Policy) -> str:
     """Return policy.yaml for one service."""
@@ -200,10 +215,18 @@ def _target(target: Target) -> CommentedMap:
 
 
 def _ratio(ratio: Ratio) -> CommentedMap:
-    """Return the ratio; weights of GPU types only where the pool that follows mixes types."""
+    """Return the ratio; bound, splits by mix and weights of GPU types only where there are any."""
     found = _fields(ratio)
-    weights = found.pop("gpu_types")
-    return found | {"gpu_types": _map(**weights)} if weights else found
+    weights, bound, mixes = (found.pop(name) for name in ("gpu_types", "one_primary_bound", "by_mix"))
+    if bound is not None:
+        found["one_primary_bound"] = float(bound)
+        _comment(found, "one_primary_bound", ONE_PRIMARY_BOUND, indent=4)
+    if mixes:
+        found["by_mix"] = [_fields(mix) for mix in mixes]
+        _comment(found, "by_mix", BY_MIX, indent=4)
+    if weights:
+        found["gpu_types"] = _map(**weights)
+    return found
 
 
 def _reading(reading: SignalReading) -> CommentedMap:
@@ -290,9 +313,15 @@ def _no_ratio(policy: Policy) -> str:
 
 def _ratio_words(ratio: Ratio) -> str:
     """Say what the ratio is, and what ``low`` and ``high`` are: they differ by status."""
-    text = f"prefill ÷ decode instances, kept within max_deviation: {_words(ratio.status)}"
+    kept = "kept within max_deviation" if ratio.one_primary_bound is None else "not kept: see the bound below"
+    said = ratio.status
+    if ratio.by_mix:
+        said = "sweep" if len(ratio.by_mix) == 1 else "sweeps"
+    text = f"prefill ÷ decode instances, {kept}:\n{RATIO_WORDS.get(said, _words(said))}"
     if ratio.low is None or ratio.high is None:
         return text
+    if ratio.by_mix:
+        return f"{text};\nlow and high: the nearest splits that serve less, or the best splits of all mixes"
     if ratio.status == "drifting":
         return f"{text};\nlow and high: the band in which the balance moves, the value in it"
     if ratio.value is None:

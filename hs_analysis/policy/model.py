@@ -112,6 +112,16 @@ class Primary:
 
 
 @dataclass(frozen=True)
+class MixSplit:
+    """The best split that a ratio test measured for one token mix [instances]; lengths in tokens."""
+
+    isl: Annotated[float | None, Field("mean prompt length", "tokens")]
+    osl: Annotated[float | None, Field("mean output length", "tokens")]
+    prefill: Annotated[int, Field("prefill instances", "instances")]
+    decode: Annotated[int, Field("decode instances", "instances")]
+
+
+@dataclass(frozen=True)
 class Ratio:
     """Prefill ÷ decode of a policy whose only primary sizes both pools, and the nearest integer pair.
 
@@ -120,6 +130,9 @@ class Ratio:
     ratio. ``low`` and ``high`` are the 95 % interval of the value, or the band in which a drifting balance
     moves.
     ``gpu_types`` holds what one pod of each type counts in the pool that follows, where it mixes types.
+    ``one_primary_bound`` is kept in place of the value where no single value is right through the day: with
+    it the pool that follows has what it needs in 95 % of the hours. ``by_mix`` holds the best split of each
+    token mix that a ratio test measured.
     """
 
     prefill: Annotated[int | None, Field("prefill instances of the nearest pair of integers", "instances")]
@@ -136,6 +149,24 @@ class Ratio:
     status: Annotated[str, _STATUS]
     evidence: Annotated[str, _EVIDENCE] = ""
     gpu_types: Annotated[dict[str, float], _WEIGHTS_OF_FOLLOWER] = field(default_factory=dict)
+    one_primary_bound: Annotated[
+        float | None,
+        Field(
+            "kept in place of the value where no single value is right through the day",
+            "ratio",
+            above=0,
+            absent="the value is kept",
+        ),
+    ] = None
+    by_mix: Annotated[
+        tuple[MixSplit, ...],
+        Field("best split that a ratio test measured for each token mix", absent="no test says it"),
+    ] = ()
+
+    @property
+    def held(self) -> float | None:
+        """What the rule keeps: the bound where there is one, else the value."""
+        return self.value if self.one_primary_bound is None else self.one_primary_bound
 
 
 @dataclass(frozen=True)

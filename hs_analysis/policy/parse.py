@@ -12,6 +12,7 @@ from hs_analysis.policy.model import (
     Cooldown,
     Guard,
     Hysteresis,
+    MixSplit,
     PeriodicEntry,
     Policy,
     Primary,
@@ -209,7 +210,13 @@ def _ratio(node: Node) -> Ratio:
         node.text("status"),
         node.text("evidence"),
         _weights(node),
+        node.maybe("one_primary_bound") if "one_primary_bound" in node.data else None,
+        node.items("by_mix", _mix_split) if "by_mix" in node.data else (),
     )
+
+
+def _mix_split(node: Node) -> MixSplit:
+    return MixSplit(node.maybe("isl"), node.maybe("osl"), node.whole("prefill"), node.whole("decode"))
 
 
 def _hysteresis(node: Node) -> Hysteresis:

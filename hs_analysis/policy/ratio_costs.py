@@ -1,4 +1,4 @@
-"""What the P/D ratio costs: counts that stray from it, and a fixed one where a moving one does better.
+"""What the P/D ratio is by a test, and what it costs: counts that stray, and a fixed one for a moving one.
 
 Sentences of the decision, read from the rows of a backtest; empty where there is nothing to say.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from hs_analysis.policy.constants import FEWER, SAME_HOURS, SAME_SHARE_POINTS
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
-from hs_analysis.schema.results import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import PdRatio, PolicyReplay, ReplayResult
 
 HELD_BY = {NEUTRAL: "HeteroScale's own rule", RATIO_FIXED: "HeteroScale's own rule with one signal"}
 """Row that holds the fixed ratio → what it is; another one is the selected policy itself."""
@@ -21,9 +21,20 @@ SAME_WINDOWS = LESS_WINDOWS * SAME_HOURS / LESS_HOURS
 """Share of windows as small beside one worth a sentence as hours that count as the same are [ratio]."""
 
 
-def ratio_notes(replay: ReplayResult, chosen: str | None) -> tuple[str, ...]:
-    """Return what there is to say: of counts that stray, and of a moving ratio."""
-    return tuple(text for text in (stray_cost(replay, chosen), moving_gain(replay)) if text)
+def ratio_notes(replay: ReplayResult, chosen: str | None, found: PdRatio) -> tuple[str, ...]:
+    """Return what there is to say: of splits that were tested, counts that stray, and a moving ratio."""
+    texts = (measured_splits(found), stray_cost(replay, chosen), moving_gain(replay))
+    return tuple(text for text in texts if text)
+
+
+def measured_splits(found: PdRatio) -> str:
+    """Return the best split that a ratio test measured for each token mix, empty without one."""
+    said = [
+        f"{mix.prefill}P{mix.decode}D"
+        + (f" for {mix.isl:,.0f} tokens in and {mix.osl:,.0f} out" if mix.isl and mix.osl else "")
+        for mix in found.by_mix
+    ]
+    return f"the best split measured is {', '.join(said)}" if said else ""
 
 
 def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
@@ -41,7 +52,7 @@ def stray_cost(replay: ReplayResult, chosen: str | None) -> str:
     far = "" if row.pd_stray_factor is None else f", {row.pd_stray_factor:.2f} times off at most"
     text = f"prefill ÷ decode of its counts is off the P/D ratio in {row.pd_stray_ratio:.1%} of windows{far}"
     cost = _difference(replay, held, row)
-    return f"{text}; {HELD_BY[held.policy]}, which keeps it, {cost}" if cost else text
+    return f"{text}; {HELD_BY[held.policy]}, which ties the pools, {cost}" if cost else text
 
 
 def moving_gain(replay: ReplayResult) -> str:

@@ -36,12 +36,15 @@ class RatioRange:
 
 
 def ratio_range(found: PdRatio) -> RatioRange | None:
-    """Return the range of a ratio, a tenth to either side where it has no interval; None without a value."""
+    """Return the range of a ratio, a tenth to either side where it has no interval; None without a value.
+
+    Where one signal has to size both pools by a bound, counts up to that are in the range.
+    """
     if found.value is None:
         return None
     near = (0.9 * found.value, 1.1 * found.value)
     low, high = (found.band if found.status == "drifting" else found.ci) or near
-    return RatioRange(found.value, low, high)
+    return RatioRange(found.value, low, max(high, found.held or high))
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def ratio_by_hour(history: ServiceFrame, found: PdRatio) -> tuple[float, ...] | 
     for hour in range(round(DAY_S / HOUR_S)):
         own = known & (hours == hour)
         if not own.any():
-            values.append(found.value)
+            values.append(found.held or found.value)
         elif found.status == "floor":
             values.append(float(np.quantile(ratio[own], DEMAND_QUANTILE)))
         else:

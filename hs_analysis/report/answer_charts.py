@@ -162,7 +162,7 @@ def _ratio_title(answer: Mapping[str, Any], low: float, high: float) -> str:
     if answer.get("status") == "drifting":
         return f"The balance moves {moved}: no single ratio is right"
     if answer.get("status") == "floor":
-        return f"A safe ratio is {number(value)}; single stretches lie {moved}"
+        return f"At the targets {number(value)} balances the pools; single stretches lie {moved}"
     return f"Single stretches lie {moved}; they don't pin one ratio"
 
 

@@ -51,17 +51,22 @@ def target_name(decision: Row) -> str:
 def lines(choice: Choice) -> list[str]:
     """Return what the policy changes: counts of each pool, hours, SLO risk, and on what it was replayed.
 
-    Empty without a backtest of it.
+    Only what is said of the P/D ratio without a backtest of it.
     """
     decision = choice.decision
     if not decision.get("backtested"):
-        return []
+        return ratio_lines(decision)
     found = [pool_line(pool) for pool in records(decision.get("pools"))]
     found += [line for line in (hours_line(decision), risk_line(mapping(decision.get("slo_risk")))) if line]
     found += [limit_line(limits)] if (limits := mapping(decision.get("limits"))) else []
-    found += [f"P/D ratio: {text}" for text in decision.get("ratio_notes") or []]
+    found += ratio_lines(decision)
     found += [scale_in_line(cost)] if (cost := mapping(decision.get("scale_in"))) else []
     return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
+
+
+def ratio_lines(decision: Row) -> list[str]:
+    """Return what a test says of the P/D ratio, and what it costs."""
+    return [f"P/D ratio: {text}" for text in decision.get("ratio_notes") or []]
 
 
 def pool_line(pool: Row) -> str:

@@ -106,11 +106,15 @@ DERIVATIONS: dict[str, Derivation] = {
     "pd_ratio": Derivation(
         "P/D ratio",
         "The work that requests bring to prefill and to decode, over windows in which neither pool is "
-        "saturated, divided by what an instance of each pool can carry. Where a capacity is only a floor, "
-        "the 95 % quantile of the hourly mix takes the place of its mean; where it moves, a band is given. "
+        "saturated, divided by what an instance of each pool can carry; where a capacity is only a floor, "
+        "by what an instance of each is to carry. Where the mix moves, a band is given. Where it moves or a "
+        "capacity is a floor, a signal that has to size both pools holds what the 95 % quantile of the "
+        "hourly mix needs, a bound and not the ratio. A test of splits goes before: its best split of each "
+        "token mix is the ratio. "
         "Where the recorded counts moved apart and a backlog held each pool back for a while, what an "
         "instance of each served then gives the ratio again, without a limit on latency: a cross-check.",
-        "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill)",
+        "P ÷ D = (Σ prefill work ÷ Σ decode work) × (capacity of decode ÷ capacity of prefill);  "
+        "bound = q95 of the hourly mix × (target of decode ÷ target of prefill)",
         "mix",
         (f"{HETEROSCALE}, Fig. 4", BOOTSTRAP),
     ),
@@ -118,8 +122,9 @@ DERIVATIONS: dict[str, Derivation] = {
         "ratio test {name}",
         "Splits of prefill and decode under the same token mix and load, each by what it served times the "
         "share inside the limits; those that surely fail one are out. Splits within 3 % of the best are "
-        "named with it, with the range of their ratios. Which role holds a split back is read "
-        "from where its backlog sits in the loaded part of the step.",
+        "named with it; the best ratio of all lies between the nearest splits on either side that serve "
+        "less. Which role holds a split back is read from where its backlog sits in the loaded part of the "
+        "step.",
         "served = min(α · P, β · D);  balance = β ÷ α, with α of splits that prefill holds back and β of "
         "those that decode does",
         "",

@@ -46,7 +46,11 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
         "instances": ("mean pods recorded", ""),
         "pods": ("pods for the 95 % demand", ""),
     },
-    "pd_ratio": {"at_least": ("at least", ""), "at_most": ("at most", "")},
+    "pd_ratio": {
+        "at_least": ("at least", ""),
+        "at_most": ("at most", ""),
+        "one_primary_bound": ("held where one signal sizes both pools", ""),
+    },
     "demand": {
         "prefill_tps": ("prefill work", "tokens/s"),
         "decode_tps": ("decode work", "tokens/s"),
@@ -94,5 +98,6 @@ NUMBERS: dict[str, dict[str, tuple[str, str]]] = {
 }
 """Further numbers of an entry: key → (name, unit)."""
 
-INTERVALS = {"lag_s": "lag_ci", "slo_violation_ratio": "slo_violation_ci"}
+INTERVALS = {"lag_s": "lag_ci", "slo_violation_ratio": "slo_violation_ci",
+             "one_primary_bound": "one_primary_bound_ci"}  # fmt: skip
 """Keys of intervals that are not that of their number with ``_ci``."""

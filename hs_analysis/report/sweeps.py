@@ -80,7 +80,7 @@ def line(sweep: Sweep) -> str:
     mix = mix_text(sweep)
     named = f"{sweep['name']}{f' ({mix})' if mix else ''}"
     ratio = f", ratio {number(sweep.get('ratio'))}" if is_number(sweep.get("ratio")) else ""
-    ends = interval(sweep.get("near_ratio"))
+    ends = interval(sweep.get("between"))
     span = f" [{ends}]" if ends else ""
     why = why_text(sweep)
     tail = f"; {why}" if why else ""
@@ -109,7 +109,7 @@ def sweep_table(summary: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
             text_cell(sweep.get("name"), note=mix_text(sweep)),
             text_cell(judged_text(sweep)),
             text_cell(best_text(sweep), note=str(sweep.get("status") or "")),
-            number_cell(sweep.get("ratio"), "", sweep.get("near_ratio")),
+            number_cell(sweep.get("ratio"), "", sweep.get("between")),
             number_cell(sweep.get("gpu_ratio")),
             number_cell(sweep.get("continuous")),
             text_cell(why_text(sweep), wide=True),
@@ -117,7 +117,7 @@ def sweep_table(summary: Mapping[str, Any], anchors: Anchors) -> dict[str, Any]:
         path = bare_path(str(sweep.get("evidence") or ""))
         rows.append({"id": anchors.claim(path, str(cells[2]["text"])), "cells": cells, "path": path})
     heads = [
-        "test", "judged on", "best split measured", "ratio, near-best range", "ratio in GPUs",
+        "test", "judged on", "best split measured", "ratio, between splits that serve less", "ratio in GPUs",
         "balance without limits", "why",
     ]  # fmt: skip
     return table("Ratio tests: splits compared by what they served", heads, rows, filter=len(rows) > 8)

@@ -19,6 +19,7 @@ from hs_analysis.report.cells import (
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
 from hs_analysis.report.decision_words import LOADS, limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_tables import replay_path
 from hs_analysis.report.replay_words import side_unclear
 from hs_analysis.report.slo import edges, objective
@@ -238,7 +239,8 @@ def _targets(name: str, service: Mapping[str, Any], choice: Choice, pointer: str
 
 def _ratio(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> Fact:
     answer = mapping(service.get("pd_ratio"))
-    note = f"{reason_text(answer.get('reason'))}{first_line.ratio_kept(service, choice)}".lstrip("; ")
+    said = "; ".join(part for part in (reason_text(answer.get("reason")), *beside_ratio(answer)) if part)
+    note = f"{said}{first_line.ratio_kept(service, choice)}".lstrip("; ")
     if not answer:
         return {"label": "P/D ratio", "cells": [text_cell("none")], "note": "not derived"}
     path, at = ratio_path(name, answer), f"{pointer}/pd_ratio"

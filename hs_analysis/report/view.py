@@ -24,6 +24,7 @@ from hs_analysis.report.derivations import DERIVATIONS, Derivation
 from hs_analysis.report.driver_words import finding, load_dips
 from hs_analysis.report.explain import kinds
 from hs_analysis.report.first_screen import first_screen
+from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
@@ -263,7 +264,9 @@ def _ratio(name: str, service: Mapping[str, Any], anchors: Anchors) -> dict[str,
         "replicas": replica_text(answer),
         "replica_groups": groups_table(answer),
         "by_type": gpu_types.ratios_text(answer),
-        "reason": reason_text(answer.get("reason")),
+        "reason": "; ".join(
+            part for part in (reason_text(answer.get("reason")), *beside_ratio(answer)) if part
+        ),
     }
 
 

@@ -157,5 +157,7 @@ class PolicyDecision:
         Field("what limits of the user's own cost where they held a pool below what its controller wanted",
               absent="no limit was given, or none held a pool in the replay"),
     ] = None  # fmt: skip
-    ratio_notes: Annotated[tuple[str, ...], Field("what the P/D ratio costs, as sentences")] = ()
+    ratio_notes: Annotated[
+        tuple[str, ...], Field("what a test says of the P/D ratio, and what it costs, as sentences")
+    ] = ()
     scale_in: Annotated[ScaleIn | None, Field("what scale-in costs", absent="no policy was replayed")] = None

@@ -22,6 +22,7 @@ Pair = tuple[int, int]
 Verdict = Literal["proportional", "guard", "unusable", "unknown"]
 Status = Literal["ok", "floor", "refused"]
 RatioStatus = Literal["ok", "floor", "drifting", "refused"]
+RatioBasis = Literal["balance", "sweep"]
 Answered = Literal["ok", "refused"]
 CapacityBasis = Literal["slo", "observed", "bench", "profile"]
 SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
@@ -353,6 +354,27 @@ class RatioWindow:
     ci: Annotated[Interval | None, Field("95 % interval", _RATIO)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MixRatio:
+    """The best split that a ratio test measured for one token mix."""
+
+    isl: Annotated[float | None, Field("mean prompt length", "tokens")]
+    osl: Annotated[float | None, Field("mean output length", "tokens")]
+    prefill: Annotated[int, Field("prefill instances of the best split", "instances")]
+    decode: Annotated[int, Field("decode instances of it", "instances")]
+    value: Annotated[float, Field("its ratio", _RATIO)]
+    between: Annotated[
+        Interval | None,
+        Field("nearest splits tested on either side that serve less; null at an edge of the test", _RATIO),
+    ]
+    status: Annotated[
+        Literal["ok", "undecided", "indicative"],
+        Field("ok, undecided (it may break a limit) or indicative (judged by means)"),
+    ]
+    share: Annotated[float, Field("of the decode work of all mixes tested", "ratio 0..1")]
+    evidence: Evidence = ""
+
+
 @dataclass(frozen=True)
 class Mover:
     """An input of the token mix and what it has to do with the mix's movement."""
@@ -435,6 +457,24 @@ class PdRatio:
     at_least: Annotated[float | None, Field("one-sided bound", _RATIO)]
     at_most: Annotated[float | None, Field("one-sided bound", _RATIO)]
     reason: Annotated[Reason | None, Field("why it is not ok")]
+    basis: Annotated[
+        RatioBasis | None,
+        Field(
+            "balance of the two capacities or targets, or the best splits of a ratio test; null if refused:"
+        ),
+    ] = None
+    one_primary_bound: Annotated[
+        float | None,
+        Field(
+            "what the prefill pool needs per decode instance in 95 % of hours, where one signal has to size "
+            "both pools; never the ratio; null where the value itself can be held",
+            _RATIO,
+        ),
+    ] = None
+    one_primary_bound_ci: Annotated[Interval | None, Field("95 % interval of that bound", _RATIO)] = None
+    by_mix: Annotated[
+        tuple[MixRatio, ...], Field("best split of each token mix of a ratio test", _RATIO)
+    ] = ()
     by_window: Annotated[tuple[RatioWindow, ...], Field("ratio of each stretch", _RATIO)] = ()
     integer_pairs: Annotated[tuple[Pair, ...], Field("pairs near the value, best first", "instances")] = ()
     evidence: Evidence = ""
@@ -451,6 +491,11 @@ class PdRatio:
     from_replicas: Annotated[
         ReplicaRatio | None, Field("what a history of changing counts shows, a cross-check", _RATIO)
     ] = None
+
+    @property
+    def held(self) -> float | None:
+        """What a rule keeps that sizes prefill by decode's signal: the bound where there is one."""
+        return self.value if self.one_primary_bound is None else self.one_primary_bound
 
 
 @dataclass(frozen=True)

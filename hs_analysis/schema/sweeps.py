@@ -23,6 +23,7 @@ class SweepResult:
 
     name: Annotated[str, Field("service, or what the benchmark points have in common")]
     source: Annotated[Literal["captures", "bench"], Field()]
+    model: Annotated[str | None, Field("model of benchmark points, as they name it")] = None
     isl: Annotated[float | None, Field("mean prompt length", "tokens")] = None
     osl: Annotated[float | None, Field("mean output length", "tokens")] = None
     judged_on: Annotated[JudgedOn, Field("slo or decode_tps, where no limit was given or asked for")] = "slo"
@@ -45,6 +46,10 @@ class SweepResult:
         Field("splits within 3 % of it, best first: the optimum is flat", "instances"),
     ] = ()
     near_ratio: Annotated[Interval | None, Field("range of their ratios", _RATIO)] = None
+    between: Annotated[
+        Interval | None,
+        Field("nearest splits tested on either side that serve less; null at an edge of the sweep", _RATIO),
+    ] = None
     load: Annotated[float | None, Field("load of the best trial", _LOAD)] = None
     label: Annotated[str, Field("capture or layout of the best trial")] = ""
     decides: Annotated[

@@ -202,3 +202,27 @@ def step_test(seed: int, *, top: float, window_s: float = 20.0, minutes: float =
     prefill = service.prefill_capacity * service.prefill / 20
     decode = service.decode_capacity * service.decode / 20
     return make_frame(service, 20 * top * steps, prefill, decode, seed)
+
+
+def sweep_frame(alpha: float, beta: float, splits: list[tuple[int, int]]) -> ServiceFrame:
+    """Return captures of splits under one overload: served min(αP, βD) requests/s, backlog where short."""
+    tables = []
+    for p, d in splits:
+        rows, served = 12, min(alpha * p, beta * d)
+        age = {
+            "prefill": 9.0 if alpha * p < beta * d else 0.0,
+            "decode": 9.0 if alpha * p > beta * d else 0.0,
+        }
+        columns = {
+            "request_rate@service": 30.0, "first_token_rate@service": served,
+            "decode_tps@decode": 200 * served,
+            "prefill_tps_effective@prefill": 900 * served, "instances@prefill": p, "instances@decode": d,
+            "input_length@service": 900.0, "output_length@service": 200.0,
+            "ttft_over_low@service": 1.0, "ttft_over_high@service": 1.0, "tbt_over_low@decode": 0.0,
+            "tbt_over_high@decode": 0.0, "backlog_age_s@prefill": age["prefill"],
+            "backlog_age_s@decode": age["decode"],
+        }  # fmt: skip
+        arrays = {name: np.full(rows, float(value)) for name, value in columns.items()}
+        tables.append(frame_of(arrays, "pressure_test", 20.0, f"{p}p{d}d"))
+    whole = pl.concat([one.table for one in tables]).sort("capture", "t")
+    return replace(tables[0], table=whole)

@@ -85,8 +85,8 @@ def test_one_known_side_bounds_the_ratio(prefill: float, decode: float, side: st
     assert bound == pytest.approx(truth * 0.6 ** (1 if side == "at_least" else -1), rel=0.2)
 
 
-def test_two_floors_give_the_safe_ratio_and_no_bound() -> None:
-    """Neither limit met: the value provides for the 95 % quantile of the hourly mix, and bounds nothing."""
+def test_two_floors_give_the_balance_of_the_targets_and_the_bound_beside_it() -> None:
+    """Neither limit met: the value is the balance, the 95 % quantile of the hourly mix a bound beside it."""
     frame = day_frame(6, prefill_peak=0.6, decode_peak=0.6, hours=24)
     found = derive_service(frame, (), FEW).derived
     ratio = found.pd_ratio
@@ -95,11 +95,43 @@ def test_two_floors_give_the_safe_ratio_and_no_bound() -> None:
         pl.col("offered_tps@prefill").mean().alias("p"), pl.col("offered_tps@decode").mean().alias("d")
     )
     busy = hourly.filter(pl.col("d") >= 0.2 * pl.col("d").quantile(0.95, "linear"))
-    wanted = float(np.quantile((busy["p"] / busy["d"]).to_numpy(), 0.95)) * targets[1] / targets[0]
+    bound = float(np.quantile((busy["p"] / busy["d"]).to_numpy(), 0.95)) * targets[1] / targets[0]
+    balance = hourly["p"].sum() / hourly["d"].sum() * targets[1] / targets[0]
     assert (ratio.status, ratio.reason.code) == ("floor", "capacity_floor")
     assert (ratio.at_least, ratio.at_most) == (None, None)
-    assert ratio.value == pytest.approx(wanted)
-    assert ratio.ci[0] <= ratio.value <= ratio.ci[1]
+    assert ratio.value == pytest.approx(balance, rel=0.01)
+    assert ratio.ci[0] < ratio.value < ratio.ci[1]
+    assert ratio.one_primary_bound == ratio.held == pytest.approx(bound)
+    assert ratio.one_primary_bound_ci[0] <= bound <= ratio.one_primary_bound_ci[1]
+    assert "balance of the two targets" in ratio.reason.text
+
+
+@pytest.mark.parametrize("peak", [0.6, 1.1])
+def test_a_moving_mix_is_never_answered_by_its_high_quantile(peak: float) -> None:
+    """The value of a drifting ratio is the balance, under floors too; the sizing bound is far above it."""
+    frame = day_frame(7, prefill_peak=peak, decode_peak=peak, hours=28, mix_drift=0.4)
+    found = ratio_of(frame)
+    assert (found.status, found.basis) == ("drifting", "balance")
+    assert found.value == pytest.approx(true_ratio(frame), rel=0.06)
+    assert found.one_primary_bound > 1.25 * found.value
+    assert found.band[0] < found.value < found.band[1]
+    held = {cost.name: cost for cost in found.fixed_costs}
+    assert held["one_primary_bound"].short_share < held["value"].short_share
+
+
+def test_constant_or_short_load_gives_no_ratio() -> None:
+    """Load that stood still, or a few hours of it, refuse the ratio; no interval has the width zero."""
+    still = day_frame(9, prefill_peak=0.6, decode_peak=0.6, hours=24, low=0.97)
+    short = day_frame(9, prefill_peak=0.6, decode_peak=0.6, hours=4)
+    test = replace(still, kind="pressure_test")
+    for frame, code in ((still, "load_range"), (short, "thin"), (test, "load_range")):
+        derived = derive_service(frame, (), FEW).derived
+        ratio = derived.pd_ratio
+        assert (ratio.status, ratio.value, ratio.ci, ratio.held) == ("refused", None, None, None)
+        assert ratio.reason.code == code
+        assert ratio.reason.text.startswith("prefill: ")
+        assert [r.what for r in derived.refusals].count("pd_ratio") == 1
+        assert all(c.ci is None or c.ci[0] < c.ci[1] for c in derived.capacity)
 
 
 @pytest.mark.parametrize("peak", [0.7, 1.1])

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from derive.bench import PAPER, paper, points, silicon
-from derive.synthetic import frame_of
+from derive.synthetic import sweep_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,6 @@ from hs_analysis.derive.split_sweeps import (
     decides,
     segments,
 )
-from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import SweepResult
 
@@ -207,30 +206,6 @@ def test_steps_are_cut_where_the_rate_changes() -> None:
     for seed in range(40):
         flat = np.random.default_rng(seed).poisson(90, 40).astype(float)
         assert segments(flat) == [(0, 40)]
-
-
-def sweep_frame(alpha: float, beta: float, splits: list[tuple[int, int]]) -> ServiceFrame:
-    """Return captures of splits under one overload: served min(αP, βD) requests/s, backlog where short."""
-    tables = []
-    for p, d in splits:
-        rows, served = 12, min(alpha * p, beta * d)
-        age = {
-            "prefill": 9.0 if alpha * p < beta * d else 0.0,
-            "decode": 9.0 if alpha * p > beta * d else 0.0,
-        }
-        columns = {
-            "request_rate@service": 30.0, "first_token_rate@service": served,
-            "decode_tps@decode": 200 * served,
-            "prefill_tps_effective@prefill": 900 * served, "instances@prefill": p, "instances@decode": d,
-            "input_length@service": 900.0, "output_length@service": 200.0,
-            "ttft_over_low@service": 1.0, "ttft_over_high@service": 1.0, "tbt_over_low@decode": 0.0,
-            "tbt_over_high@decode": 0.0, "backlog_age_s@prefill": age["prefill"],
-            "backlog_age_s@decode": age["decode"],
-        }  # fmt: skip
-        arrays = {name: np.full(rows, float(value)) for name, value in columns.items()}
-        tables.append(frame_of(arrays, "pressure_test", 20.0, f"{p}p{d}d"))
-    whole = pl.concat([one.table for one in tables]).sort("capture", "t")
-    return replace(tables[0], table=whole)
 
 
 def test_captures_of_splits_give_best_and_balance() -> None:

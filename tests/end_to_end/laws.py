@@ -193,7 +193,8 @@ def apart_in_the_exports(folder: Path, documents: list[Any]) -> Iterator[str]:
         for primary in spec["primaries"]:
             target = primary["target_per_instance"]["value"]
             if target is not None:
-                ratio = (spec["pd_ratio"] or {}).get("value")
+                kept = spec["pd_ratio"] or {}
+                ratio = kept.get("one_primary_bound", kept.get("value"))
                 allowed |= {target, *((target / ratio, target * ratio) if ratio else ())}
         # Kubernetes compares in thousandths and cuts the rest off; the file says what it will compare with.
         texts = {plain_number(math.floor(1000.0 * value + 1e-6) / 1000.0) for value in allowed}

@@ -127,6 +127,15 @@ def test_a_prefill_primary_sizes_decode_by_the_inverse_ratio():
     assert trigger(found["chat-decode"])["metadata"]["threshold"] == "1900"
 
 
+def test_an_object_that_follows_one_signal_holds_the_bound():
+    """Where a fixed ratio would be short at times, prefill's threshold is the target ÷ the bound."""
+    policy = full_policy()
+    bound = replace(policy, pd_ratio=replace(policy.pd_ratio, one_primary_bound=0.95))
+    made = export(bound, "keda")
+    assert trigger(objects(bound)["chat-prefill"])["metadata"]["threshold"] == "4000"
+    assert any("÷ one_primary_bound 0.95" in text for text in made.files.values())
+
+
 def test_two_primaries_size_their_own_pools_and_use_no_ratio():
     """Each object reads its own signal against its own target."""
     found = objects(two_primaries())

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from replay.services import D_CAPACITY, RATIO, SETTINGS, VERDICTS, built, derived, pd_day, service
 
 from hs_analysis.policy.build import build_policy, work_target
-from hs_analysis.policy.model import Bounds, Cooldown
-from hs_analysis.schema.results import Estimate, PdRatio, Refusal, Startup
+from hs_analysis.policy.controls import control_of
+from hs_analysis.policy.document import dump
+from hs_analysis.policy.model import Bounds, Cooldown, MixSplit
+from hs_analysis.schema.results import Estimate, MixRatio, PdRatio, Refusal, Startup
 from hs_analysis.schema.settings import Settings, Slo
 
 DECODE = (("decode_tps", "decode"),)
@@ -159,6 +161,37 @@ def test_drifting_ratio_carries_its_band() -> None:
     ratio = built(pd_day(), DECODE, numbers).pd_ratio
     assert ratio is not None
     assert (ratio.low, ratio.high, ratio.max_deviation, ratio.status) == (1.5, 4.0, 1.25, "drifting")
+
+
+def test_one_signal_keeps_the_bound_and_says_the_ratio() -> None:
+    """Where a fixed ratio would be short, prefill follows the bound, decode the low end; the value stays."""
+    numbers = derived(ratio_status="floor")
+    numbers = replace(
+        numbers, pd_ratio=replace(numbers.pd_ratio, ci=(2.0, 3.0), one_primary_bound=4.5, integer_pairs=())
+    )
+    led = built(pd_day(), DECODE, numbers)
+    assert (led.pd_ratio.value, led.pd_ratio.one_primary_bound, led.pd_ratio.held) == (RATIO, 4.5, 4.5)
+    assert control_of(replace(led, controller="heteroscale")).upkeep.value == 4.5
+    leads = built(pd_day(), (("prefill_tps_effective", "prefill"),), numbers)
+    assert (leads.pd_ratio.value, leads.pd_ratio.held) == (RATIO, 2.0)
+    text = dump(led)
+    assert "not kept: see the bound below" in text
+    assert "kept in place of the value" in text
+    assert built(pd_day(), DECODE).pd_ratio.held == RATIO
+
+
+def test_splits_that_a_test_found_best_are_in_the_policy() -> None:
+    """The best split of each token mix is written, and what the ratio is says that a test measured it."""
+    mix = MixRatio(isl=900.0, osl=200.0, prefill=5, decode=3, value=5 / 3, between=(1.0, 3.0), status="ok",
+                   share=1.0)  # fmt: skip
+    numbers = derived()
+    tested = replace(
+        numbers.pd_ratio, value=5 / 3, ci=(1.0, 3.0), basis="sweep", by_mix=(mix,), integer_pairs=((5, 3),)
+    )
+    policy = built(pd_day(), DECODE, replace(numbers, pd_ratio=tested))
+    assert (policy.pd_ratio.prefill, policy.pd_ratio.decode, policy.pd_ratio.held) == (5, 3, 5 / 3)
+    assert policy.pd_ratio.by_mix == (MixSplit(900.0, 200.0, 5, 3),)
+    assert "the best split that a ratio test measured" in dump(policy)
 
 
 def test_a_ratio_that_nothing_keeps_is_not_written() -> None:

@@ -22,6 +22,7 @@ from hs_analysis.policy.model import (
     Cooldown,
     Guard,
     Hysteresis,
+    MixSplit,
     PeriodicEntry,
     Policy,
     Primary,
@@ -71,7 +72,11 @@ PRIMARY = st.builds(
     TARGET,
     gpu_types=st.dictionaries(TEXT, NUMBER, max_size=2),
 )
-RATIO = st.builds(Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT)
+MIX = st.builds(MixSplit, MAYBE, MAYBE, st.integers(1, 99), st.integers(1, 99))
+RATIO = st.builds(
+    Ratio, st.none() | COUNT, st.none() | COUNT, MAYBE, MAYBE, MAYBE, MAYBE, TEXT, TEXT,
+    one_primary_bound=MAYBE, by_mix=st.lists(MIX, max_size=2).map(tuple),
+)  # fmt: skip
 BAND = st.builds(Hysteresis, st.floats(1.0, 2.0), st.floats(0.1, 1.0), TEXT)
 TIERS = st.lists(st.builds(Tier, NUMBER, NUMBER), max_size=2).map(tuple)
 PLAIN = st.dictionaries(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from replay.services import policy_replay
 
 from hs_analysis.policy.ratio_costs import moving_gain, ratio_notes, stray_cost
 from hs_analysis.schema.names import NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED
-from hs_analysis.schema.results import PolicyReplay, ReplayResult
+from hs_analysis.schema.results import MixRatio, PdRatio, PolicyReplay, ReplayResult
 
 
 def replay(*rows: PolicyReplay, fixed: str = RATIO_FIXED) -> ReplayResult:
@@ -23,19 +25,31 @@ def row(name: str, hours: float | None, over: float | None, stray: float | None 
 
 
 FIXED = row(RATIO_FIXED, 100.0, 0.001)
+NOTHING_TESTED = PdRatio(value=1.4, ci=None, status="ok", at_least=None, at_most=None, reason=None)
+
+
+def test_the_splits_that_a_test_found_best_are_said_first() -> None:
+    """One split a token mix, before what the ratio costs."""
+    mixes = tuple(
+        MixRatio(isl=isl, osl=osl, prefill=p, decode=d, value=p / d, between=None, status="ok", share=0.5)
+        for isl, osl, p, d in ((1800.0, 150.0, 3, 2), (None, None, 2, 3))
+    )
+    tested = replace(NOTHING_TESTED, basis="sweep", by_mix=mixes)
+    (first, *_) = ratio_notes(replay(row("x", 95.0, 0.002, 0.12), FIXED), "x", tested)
+    assert first == "the best split measured is 3P2D for 1,800 tokens in and 150 out, 2P3D"
 
 
 def test_straying_is_said_with_what_holding_the_ratio_costs() -> None:
     """Hours and violations of the row that holds the ratio, against the policy's."""
     found = stray_cost(replay(row("x", 95.0, 0.002, 0.12), FIXED), "x")
     assert "is off the P/D ratio in 12.0% of windows, 1.50 times off at most" in found
-    assert "with one signal, which keeps it, needs 5.3% more hours" in found
+    assert "with one signal, which ties the pools, needs 5.3% more hours" in found
     assert "breaks the SLO in 0.10% of windows instead of 0.20%" in found
     same = stray_cost(replay(row("x", 95.0, 0.001, 0.12), FIXED), "x")
     assert same.endswith("and breaks the SLO as often, in 0.10% of windows")
     neutral = row(NEUTRAL, 100.0, None)
     assert stray_cost(replay(row("x", 95.0, 0.002, 0.12), neutral, fixed=NEUTRAL), "x").endswith(
-        "HeteroScale's own rule, which keeps it, needs 5.3% more hours"
+        "HeteroScale's own rule, which ties the pools, needs 5.3% more hours"
     )
 
 
@@ -93,6 +107,6 @@ def test_shares_of_an_uncalibrated_replay_are_said_to_be_such() -> None:
 def test_the_notes_are_those_that_say_something() -> None:
     """Straying first, then the moving ratio; nothing where there is nothing."""
     better = row(RATIO_BY_HOUR, 98.0, 0.001)
-    found = ratio_notes(replay(row("x", 95.0, 0.002, 0.12), FIXED, better), "x")
+    found = ratio_notes(replay(row("x", 95.0, 0.002, 0.12), FIXED, better), "x", NOTHING_TESTED)
     assert [text.partition(" ")[0] for text in found] == ["prefill", "with"]
-    assert ratio_notes(replay(row("x", 95.0, 0.002, 0.01), FIXED), "x") == ()
+    assert ratio_notes(replay(row("x", 95.0, 0.002, 0.01), FIXED), "x", NOTHING_TESTED) == ()

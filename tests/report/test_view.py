@@ -125,6 +125,18 @@ def test_refused_ratio_still_gives_its_bound(key: str, before: str) -> None:
     assert fact["note"].startswith("only 2 hours of history")
 
 
+def test_a_bound_and_tested_splits_stand_beside_the_ratio_and_are_not_it() -> None:
+    """The number shown is the ratio; what one signal holds and the splits of a test are told as such."""
+    sample = samples.sample()
+    ratio = sample.summary["services"][0]["pd_ratio"]
+    split = {"isl": 900.0, "osl": 200.0, "prefill": 5, "decode": 3, "value": 5 / 3, "status": "undecided"}
+    ratio.update(one_primary_bound=9.75, one_primary_bound_ci=[9.5, 10.25], by_mix=[split])
+    fact = facts(sample)["P/D ratio"]
+    assert fact["cells"][0]["text"] == "0.903"
+    assert "9.75 [9.50 to 10.3] prefill per decode instance is enough for each mix tested" in fact["note"]
+    assert "best split measured: 5P3D, ratio 1.67 (900 in, 200 out), whether it keeps" in fact["note"]
+
+
 @pytest.mark.parametrize(
     ("mode", "headline"),
     [("hold", "Keep the recorded sizes"), ("periodic", "Scale by timetable, not by a metric")],

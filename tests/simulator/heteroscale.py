@@ -28,6 +28,12 @@ BAND = {"scale_out_ratio": 1.0, "scale_in_ratio": 1.0}
 REST: dict[str, float | None] = {"scale_out_s": None, "scale_in_s": None}
 
 
+def _kept(spec: Mapping[str, Any]) -> float:
+    """Return what is kept between the pools, 0 where nothing is: a bound goes before the ratio itself."""
+    ratio = spec.get("pd_ratio") or {}
+    return float(ratio.get("one_primary_bound") or ratio.get("value") or 0.0)
+
+
 @dataclass
 class _Pool:
     """What is remembered of a pool: its readings of the last windows, its actions, and what is observed."""
@@ -115,7 +121,7 @@ class HeteroScale:
             self._follow(role, follower, sight, alarms, asked)
 
     def _follower(self, role: str) -> str:
-        if len(self.leaders) != 1 or not (self.spec.get("pd_ratio") or {}).get("value"):
+        if len(self.leaders) != 1 or not _kept(self.spec):
             return ""
         return "decode" if role == "prefill" else "prefill"
 
@@ -125,7 +131,7 @@ class HeteroScale:
         """Move the other pool with the leader, or back to the ratio where it has strayed too far."""
         least, most = self._bounds(leader)
         count = max(least, min(asked[leader], max(most, sight.asked[leader])))
-        ratio, current = float(self.spec["pd_ratio"]["value"]), sight.asked[role]
+        ratio, current = _kept(self.spec), sight.asked[role]
         goal = max(1, math.ceil((count * ratio if leader == "decode" else count / ratio) - SLACK))
         if count != sight.asked[leader]:
             asked[role] = max(current, goal) if count > sight.asked[leader] else min(current, goal)
