@@ -170,6 +170,8 @@ def _ratio(derived: Derived, primaries: tuple[tuple[str, str], ...]) -> Ratio | 
     interval = (found.band if found.status == "drifting" else None) or found.ci or found.band
     low, high = interval or (None, None)
     half = (high - low) / 2 if low is not None and high is not None else None
+    if found.by_mix:
+        half = None  # the splits tested on either side serve less: nothing may stray as far as them
     if found.integer_pairs:
         prefill, decode = found.integer_pairs[0]
     else:

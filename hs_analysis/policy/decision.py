@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
 from hs_analysis.policy.constants import APART_MAX, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
-from hs_analysis.policy.ratio_costs import ratio_notes
+from hs_analysis.policy.ratio_costs import measured_splits, ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
 from hs_analysis.schema.constants import MAJORITY
 from hs_analysis.schema.decision import (
@@ -314,7 +314,8 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     """
     if grounds.policy.mode == "hold":
         said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
-        return "record", said.partition(": ")[2]
+        tested = measured_splits(grounds.whole.pd_ratio)
+        return "record", "; ".join(text for text in (said.partition(": ")[2], tested) if text)
     row, ran = grounds.row, grounds.recorded
     if row is None or ran is None:
         return "apply", "no part of the history was left to replay it on"

@@ -26,6 +26,7 @@ from hs_analysis.derive.split_sweeps import (
     decides,
     segments,
 )
+from hs_analysis.policy.document import load
 from hs_analysis.schema.settings import Settings, Slo
 from hs_analysis.schema.sweeps import SweepResult
 
@@ -230,8 +231,31 @@ def pd_sweep(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
     source, folder = real_data / "dynamo-mocker" / "pd-sweep", tmp_path_factory.mktemp("sweep") / "run"
     settings = Settings(slo=LIMITS, history_kind="pressure_test", draws=20)
-    run_inputs([source], "derive", settings, stages=STAGES, progress=Silent(), run_dir=folder)
+    run_inputs([source], "report", settings, stages=STAGES, progress=Silent(), run_dir=folder)
     return source, folder
+
+
+@pytest.mark.slow
+def test_the_best_splits_of_real_captures_reach_policy_decision_and_exports(
+    pd_sweep: tuple[Path, Path],
+) -> None:
+    """Each mix has the best split of the client; prefill, which no capacity sizes, follows the larger."""
+    source, folder = pd_sweep
+    best = json.loads((source / "truth.json").read_text("utf-8"))["best"]
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    (service,) = summary["services"]
+    ratio = service["pd_ratio"]
+    assert (ratio["basis"], ratio["status"]) == ("sweep", "drifting")
+    found = {f"{mix['prefill']}:{mix['decode']}" for mix in ratio["by_mix"]}
+    assert found == {one["best_by_good_rps_at_knee"] for one in best.values()} == {"3:2", "2:3"}
+    assert ratio["one_primary_bound"] == 1.5
+    policy = load((folder / "policy.yaml").read_text("utf-8"))
+    assert policy.sized_roles == ("prefill", "decode")
+    assert {(mix.prefill, mix.decode) for mix in policy.pd_ratio.by_mix} == {(3, 2), (2, 3)}
+    assert policy.pd_ratio.held == 1.5
+    assert "3P2D" in service["decision"]["ratio_notes"][0]
+    texts = [path.read_text("utf-8") for path in (folder / "exports" / "keda").rglob("*.scaledobjects.yaml")]
+    assert any("÷ one_primary_bound 1.5" in text for text in texts)
 
 
 @pytest.mark.slow

@@ -191,6 +191,7 @@ def test_splits_that_a_test_found_best_are_in_the_policy() -> None:
     policy = built(pd_day(), DECODE, replace(numbers, pd_ratio=tested))
     assert (policy.pd_ratio.prefill, policy.pd_ratio.decode, policy.pd_ratio.held) == (5, 3, 5 / 3)
     assert policy.pd_ratio.by_mix == (MixSplit(900.0, 200.0, 5, 3),)
+    assert (policy.pd_ratio.low, policy.pd_ratio.high, policy.pd_ratio.max_deviation) == (1.0, 3.0, None)
     assert "the best split that a ratio test measured" in dump(policy)
 
 

@@ -21,7 +21,7 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.schema.decision import PoolDecision, SloRisk
-from hs_analysis.schema.results import PolicyReplay, Refusal, ReplayResult
+from hs_analysis.schema.results import MixRatio, PolicyReplay, Refusal, ReplayResult
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"
@@ -187,6 +187,10 @@ def test_a_hold_says_what_to_record() -> None:
     assert (made.recommend, made.confidence) == ("record", "low")
     assert "Record a busier day." in made.next_steps
     assert made.why == "no signal may size a pool; counts stay as they are"
+    mix = MixRatio(isl=900.0, osl=100.0, prefill=4, decode=1, value=4.0, between=None, status="ok", share=1.0)
+    tested = replace(numbers, pd_ratio=replace(numbers.pd_ratio, basis="sweep", by_mix=(mix,)))
+    made = decide_on(grounds(policy=built(pd_day(), ()), whole=tested))
+    assert made.why.endswith("; the best split measured is 4P1D for 900 tokens in and 100 out")
 
 
 def test_weekdays_are_counted_in_recorded_time() -> None:
