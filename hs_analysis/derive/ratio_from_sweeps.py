@@ -49,12 +49,12 @@ def with_captured_sweeps(
 def with_benchmarks(ratio: PdRatio, frame: ServiceFrame, tests: Sequence[SweepResult], slo: Slo) -> PdRatio:
     """Return the ratio that benchmarks of the service's model give near its mean request, else as it is.
 
-    They stand in where the service's own history gives no balance or only that of two targets. Tests of one
-    model that differ in engine, precision or GPU type have to agree within a quarter: which of them the
-    service is like is not known.
+    They stand in where the ratio is refused: what the service itself carried goes before what others
+    measured. Tests of one model that differ in engine, precision or GPU type have to agree within a quarter:
+    which of them the service is like is not known.
     """
     request = mean_request(frame)
-    if ratio.status not in ("refused", "floor") or ratio.basis == "sweep" or request is None:
+    if ratio.status != "refused" or request is None:
         return ratio
     model = frame.service.partition("/")[2].lower()
     near = [

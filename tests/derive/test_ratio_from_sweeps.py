@@ -109,8 +109,9 @@ def test_benchmarks_of_the_services_model_answer_where_its_history_does_not(real
         assert [(m.prefill, m.decode, m.status) for m in found.by_mix] == [(*split, "indicative")]
     assert with_benchmarks(UNKNOWN, served_alike(3000.0, 1000.0), tests, slo) == UNKNOWN
     assert with_benchmarks(UNKNOWN, served_alike(1000.0, 1000.0, "prod/llama"), tests, slo) == UNKNOWN
-    known = replace(UNKNOWN, value=1.4, status="ok", basis="balance")
-    assert with_benchmarks(known, served_alike(1000.0, 1000.0), tests, slo) == known
+    for status in ("ok", "floor", "drifting"):
+        known = replace(UNKNOWN, value=1.4, status=status, basis="balance")
+        assert with_benchmarks(known, served_alike(1000.0, 1000.0), tests, slo) == known
     sized = replace(served_alike(1000.0, 1000.0), gpus_per_instance={"prefill": 1.0, "decode": 64.0})
     assert with_benchmarks(UNKNOWN, sized, tests, slo) == UNKNOWN
 
