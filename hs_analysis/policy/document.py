@@ -44,7 +44,6 @@ steps all pools at once keeps it in its step, and lets a pool have up to most"""
 STATUS_WORDS = {
     "ok": "measured",
     "floor": "a load the fleet already carried; its limit was never met, so capacity is at least this",
-    "drifting": "no single value is right for the whole window; this is the load-weighted compromise",
     "refused": "the data do not give it, see status.refusals",
 }
 

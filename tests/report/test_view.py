@@ -130,7 +130,7 @@ def test_a_bound_and_tested_splits_stand_beside_the_ratio_and_are_not_it() -> No
     sample = samples.sample()
     ratio = sample.summary["services"][0]["pd_ratio"]
     split = {"isl": 900.0, "osl": 200.0, "prefill": 5, "decode": 3, "value": 5 / 3, "status": "undecided"}
-    ratio.update(one_primary_bound=9.75, one_primary_bound_ci=[9.5, 10.25], by_mix=[split])
+    ratio.update(one_primary_bound=9.75, one_primary_bound_ci=[9.5, 10.3], by_mix=[split])
     fact = facts(sample)["P/D ratio"]
     assert fact["cells"][0]["text"] == "0.903"
     assert "9.75 [9.50 to 10.3] prefill per decode instance is enough for each mix tested" in fact["note"]
