@@ -121,6 +121,9 @@ class CapacityFit:
         side.
     crossing
         The law's own answer, for the curve; None for brackets and floors.
+    weighed
+        The law's answer, where the capacity given is the safe end of an interval that only the histogram
+        edges stretch [tokens/s per instance]; the draws are of it.
     """
 
     capacity: Capacity
@@ -131,6 +134,17 @@ class CapacityFit:
     high: float | None = None
     edge_factor: float | None = 1.0
     crossing: capacity_laws.Crossing | None = None
+    weighed: float | None = None
+
+    @property
+    def value(self) -> float | None:
+        """What pools are weighed by: the law's answer at the lower edge, else the number given."""
+        return self.capacity.per_instance if self.weighed is None else self.weighed
+
+    @property
+    def is_known(self) -> bool:
+        """Whether pools can be weighed at the limit itself."""
+        return self.edge_factor is not None and (self.capacity.status == "ok" or self.weighed is not None)
 
 
 def fit_capacity(
@@ -172,15 +186,22 @@ def fit_capacity(
         return _floor(labelled, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
     upper = _at_upper_edge(rows, settings, resamples)
     if isinstance(answer, Bracket):
-        return _at_safe_end(_bracketed(labelled, answer, upper, len(resamples), rng, evidence))
-    return _at_safe_end(_fitted(labelled, answer, upper, evidence))
+        bracketed = _bracketed(labelled, answer, upper, len(resamples), rng, evidence)
+        return _at_safe_end(bracketed, answer.width)
+    return _at_safe_end(_fitted(labelled, answer, upper, evidence), answer.width)
 
 
-def _at_safe_end(fit: CapacityFit) -> CapacityFit:
+def _at_safe_end(fit: CapacityFit, own_width: float) -> CapacityFit:
     """Return a capacity whose interval is wider than the value as a floor at the interval's lower end.
 
     Such an interval says on which side of a load the limit lies, and no more: its middle is no capacity to
-    take a share of, nor to weigh the other pool against.
+    take a share of. Pools are still weighed by it where only the histogram edges about the limit stretch the
+    interval, since a ratio is taken at the limit itself.
+
+    Parameters
+    ----------
+    own_width
+        Width of the interval without what the edges add, as a share of the value.
     """
     value, ci = fit.capacity.per_instance, fit.capacity.ci
     if value is None or ci is None or ci[1] - ci[0] <= value:
@@ -195,6 +216,8 @@ def _at_safe_end(fit: CapacityFit) -> CapacityFit:
         fit.capacity, per_instance=low, status="floor", reason=reason,
         method=f"{fit.capacity.method}, the lower end of its interval",
     )  # fmt: skip
+    if own_width <= 1.0 and fit.edge_factor is not None:
+        return replace(fit, capacity=capacity, low=low, weighed=value)
     return replace(fit, capacity=capacity, draws=fit.draws * (low / value), low=low, edge_factor=1.0)
 
 

@@ -102,12 +102,10 @@ class _Balance:
     @classmethod
     def of(cls, prefill: LoadTarget, decode: LoadTarget, bucket_bounds: BucketBounds) -> _Balance:
         factors = (prefill.fit.edge_factor, decode.fit.edge_factor)
-        known = prefill.status == "ok" and decode.status == "ok" and None not in factors
+        known = prefill.fit.is_known and decode.fit.is_known
         systematic = SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
         draws = decode.fit.draws / prefill.fit.draws
-        scale = (decode.fit.capacity.per_instance or math.nan) / (
-            prefill.fit.capacity.per_instance or math.nan
-        )
+        scale = (decode.fit.value or math.nan) / (prefill.fit.value or math.nan)
         if not known:
             # Targets differ from capacities by a constant factor each: head-room, and the lower end of an
             # interval.

@@ -145,6 +145,7 @@ def test_cycles_of_real_components(real_data: Path, tmp_path: Path) -> None:
     assert np.mean(held) > 0.8
     assert [one.input for one in found.moved_by[:2]] == ["osl", "isl"]
     assert "output length" in found.reason.text
-    value, low, high = found.fixed_costs
+    value, low, high, bound = found.fixed_costs
+    assert bound.short_share < value.short_share
     assert value.extra_instance_hours > 0.05
     assert low.short_share > value.short_share > high.short_share
