@@ -12,6 +12,9 @@ from hs_analysis.errors import UsageError
 COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 """Name endings that mark a counter where the catalogue knows no better (OpenMetrics naming)."""
 
+HISTOGRAM_ENDINGS = ("_bucket", "_sum", "_count")
+"""What a histogram's name becomes in the names of its parts (Prometheus text format)."""
+
 FormulaSide = Literal["num", "den"]
 Pooling = Literal["sum", "mean", "ratio"]
 ReadKind = Literal["rate", "gauge"]
@@ -219,6 +222,18 @@ class Catalogue:
                     for metric in [*(term.metric for term in names.terms), *family]:
                         found.setdefault(metric, (signal, source))
         return found
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """Every metric that a signal is read from, parts of histograms included, and those used beside."""
+        found: dict[str, None] = {}
+        for signal in self.signals:
+            for source in signal.sources:
+                for names in source.names:
+                    parts = [f"{names.histogram}{end}" for end in HISTOGRAM_ENDINGS if names.histogram]
+                    found |= dict.fromkeys([*(term.metric for term in names.terms), *parts])
+        claimed = (metric for exporter in self.exporters for metric in sorted(exporter.metrics))
+        return tuple(found | dict.fromkeys([*claimed, *sorted(self.clock_like), "up"]))
 
     def signal(self, name: str) -> Signal | None:
         """Return a signal by id, None when there is none."""

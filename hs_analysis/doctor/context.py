@@ -79,6 +79,8 @@ class DoctorContext:
         Contracts REQUESTS and BENCH.
     notes, copies
         (file, text) of what readers assumed or left out; (file, rows) of exact copies stored once.
+    losses
+        (file, text) of what the sources of files can't give.
     shapes, twins, histograms, tails
         Results of the queries ``doctor/shapes``, ``doctor/twins`` (with the label of each pair),
         ``doctor/histograms`` and ``doctor/tails`` (with metric and service of each group); None where they
@@ -113,6 +115,7 @@ class DoctorContext:
     bench: pl.DataFrame = field(default_factory=lambda: empty(BENCH))
     notes: tuple[tuple[str, str], ...] = ()
     copies: tuple[tuple[str, int], ...] = ()
+    losses: tuple[tuple[str, str], ...] = ()
     shapes: pl.DataFrame | None = None
     twins: pl.DataFrame | None = None
     histograms: pl.DataFrame | None = None

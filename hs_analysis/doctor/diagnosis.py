@@ -57,6 +57,10 @@ CHECKS: tuple[Check, ...] = (
         ("server_warnings",), input_checks.server_warnings, ("warn",),
         "export again when every store answers",
     ),
+    Check(
+        ("source_losses",), input_checks.source_losses, ("warn",),
+        "nothing where the study does not need it; else export from Prometheus",
+    ),
     Check(("notes",), input_checks.reader_notes, ("pass",), "check that the assumption holds"),
     Check(("times",), input_checks.times, _PASS_WARN, "`--time-unit`, `--tz` or `--epoch`"),
     Check(

@@ -69,6 +69,14 @@ def reader_notes(context: DoctorContext) -> list[Finding]:
     return [Finding("notes", "pass", f"{listed(names)}: {text}") for text, names in files.items()]
 
 
+def source_losses(context: DoctorContext) -> list[Finding]:
+    """Say what the source of a file can't give, although a scrape of the exporter would."""
+    files: dict[str, list[str]] = {}
+    for name, text in context.losses:
+        files.setdefault(text, []).append(name)
+    return [Finding("source_losses", "warn", f"{listed(names)}: {text}") for text, names in files.items()]
+
+
 def exact_copies(context: DoctorContext) -> list[Finding]:
     """Count samples that are there more than once with the same value."""
     if not context.copies:

@@ -301,6 +301,8 @@ class StoredSeries:
         Where its samples lie.
     looks_back
         Whether a server may have repeated its values across a scrape gap.
+    increases
+        Whether its samples are what a counter gained since the one before; its totals are stored.
     """
 
     series_id: int
@@ -309,6 +311,7 @@ class StoredSeries:
     clock_like: bool
     pieces: Sequence[Piece]
     looks_back: bool = True
+    increases: bool = False
 
 
 OnContradictions = Callable[[int, Samples], None]
@@ -407,12 +410,24 @@ def _stored_rows(
         )
         if not t_us.size:
             continue
+        if one.increases:
+            values = totals(values)
         repeated = repeated_across_gap(t_us, values, ranges.get(one.capture, ()) if one.looks_back else ())
         values = np.where(repeated, np.nan, values)
         result.qualities.append(
             quality_of(one.series_id, t_us, values, counter=one.counter, lookback=int(repeated.sum()))
         )
         yield one.series_id, t_us, values, np.where(repeated, np.uint8(LOOKBACK_FLAG), flags)
+
+
+def totals(increases: np.ndarray) -> np.ndarray:
+    """Return a counter from what it gained, in time order; where that is missing so is the total.
+
+    It counts from the first sample of all files. A gain that is missing is not made up: the total goes on
+    without it.
+    """
+    missing = np.isnan(increases)
+    return np.where(missing, np.nan, np.cumsum(np.where(missing, 0.0, increases)))
 
 
 def _in_batches(stored: Iterable[_StoredRows]) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hs_analysis.errors import InputError, UsageError, first_of
 from hs_analysis.ingest.delimited import split_header
+from hs_analysis.ingest.losses import Loss
 from hs_analysis.ingest.parquet_rows import MAGIC, column_names
 from hs_analysis.ingest.readers.aiperf import (
     is_aiperf_jsonl,
@@ -39,6 +40,8 @@ from hs_analysis.ingest.readers.gpu_logs import (
     read_nvidia_smi,
 )
 from hs_analysis.ingest.readers.grafana_csv import is_grafana_csv, read_grafana_csv
+from hs_analysis.ingest.readers.otlp import LOSSES as OTLP_LOSSES
+from hs_analysis.ingest.readers.otlp import is_otlp_jsonl, read_otlp_jsonl
 from hs_analysis.ingest.readers.profiles import (
     is_dynamo_profile,
     is_silicon,
@@ -179,6 +182,8 @@ class Format:
         Whether a file is one moment, so that a folder of them is part of the capture of the folder above.
     looks_back
         Whether it is a server's answer on a grid, which repeats the last value across a scrape gap.
+    losses
+        What the source can't give, although a scrape of the exporter would.
     """
 
     id: str
@@ -187,6 +192,7 @@ class Format:
     form: int = QUERY_RANGE
     momentary: bool = False
     looks_back: bool = False
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -260,6 +266,9 @@ FORMATS: tuple[Format, ...] = (
     Format("promtool-json", lambda look: is_promtool_json(look.text), read_promtool_json, looks_back=True),
     Format("promtool-text", lambda look: is_promtool_text(look.text), read_promtool_text, looks_back=True),
     Format("vm-jsonl", lambda look: is_vm_jsonl(look.text), read_vm_jsonl, VM_EXPORT),
+    Format(
+        "otlp-jsonl", lambda look: is_otlp_jsonl(look.text), read_otlp_jsonl, VM_EXPORT, losses=OTLP_LOSSES
+    ),
     Format("tsdb", lambda look: is_tsdb_tar(look.head), read_tsdb, SNAPSHOT),
     Format("tsdb-dump", lambda look: is_tsdb_dump(look.text), read_tsdb_dump, RAW_DUMP),
     Format("openmetrics", lambda look: is_openmetrics(look.text), read_openmetrics, OPENMETRICS),

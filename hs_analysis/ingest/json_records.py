@@ -50,6 +50,44 @@ def json_lines(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, An
                 reject_line(number, line, reason, detail, notes)
 
 
+LONGEST_BATCH_BYTES = 64 << 20
+"""A longer line is set aside unread where a line holds many samples: a collector's batches of 8,192 points
+take 2 to 10 MB."""
+
+
+def json_batches(dump: Dump, notes: ReadNotes) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line and object of every line, or byte and object of every document that takes several lines.
+
+    What is no object is set aside, and so is a last line without its end (``truncated``).
+
+    Raises
+    ------
+    InputError
+        When the file can't be opened, a line never ends, or a document of several lines is cut.
+    """
+    first, newline, _ = dump.head(_HEAD_BYTES).removeprefix(BOM).lstrip().partition(b"\n")
+    if first[:1] == b"[" or (newline and not first.rstrip().endswith(b"}")):
+        yield from objects(dump, notes)
+        return
+    for block in line_blocks(dump, notes):
+        for number, line in enumerate(block.lines, block.number):
+            if not line.strip():
+                continue
+            long = len(line) > LONGEST_BATCH_BYTES
+            found = (
+                ("bad_json", f"a line of over {LONGEST_BATCH_BYTES} bytes") if long else parse_object(line)
+            )
+            if isinstance(found, dict):
+                yield number, found
+            elif block.last and found[0] == "bad_json":
+                reject_line(number, line, "truncated", "the last line has no end", notes)
+            else:
+                reject_line(number, line, *found, notes)
+
+
+_HEAD_BYTES = 1 << 16
+
+
 def parse_object(text: bytes) -> dict[str, Any] | tuple[str, str]:
     """Return a JSON object, or reason and detail why the text is none.
 

@@ -155,6 +155,8 @@ class RawSeries:
         Where the series starts in the decompressed file.
     capture
         Capture inside the file's own, where the format tells several runs apart.
+    increases
+        Whether the values are what a counter gained since the sample before, not its totals.
     """
 
     labels: dict[str, str]
@@ -163,6 +165,7 @@ class RawSeries:
     flags: np.ndarray
     offset: int
     capture: str = ""
+    increases: bool = False
 
 
 @dataclass
@@ -201,6 +204,8 @@ class ReadNotes:
         Metric → type and help text, where the format carries them.
     is_time_guessed
         Whether the times are the file's own, because neither its content nor its name says when it was.
+    losses
+        Codes of what the source can't give, where not every file of its format lacks it.
     last_series, last_t_us
         Last complete series and its last time, for messages about what is cut.
     """
@@ -212,6 +217,7 @@ class ReadNotes:
     types: dict[str, str] = field(default_factory=dict)
     helps: dict[str, str] = field(default_factory=dict)
     is_time_guessed: bool = False
+    losses: set[str] = field(default_factory=set)
     last_series: str = ""
     last_t_us: int | None = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,7 @@ class FileRead:
     bench: int
     warnings: list[str]
     infos: list[str]
+    losses: list[str]
 
 
 @dataclass
@@ -92,6 +93,8 @@ class Intake:
         Numbers of those whose times are a guess.
     helps
         HELP text per metric, where a whole file carries one; of several the first file's.
+    increases
+        Numbers of series whose samples are what a counter gained.
     """
 
     keys: dict[Key, int] = field(default_factory=dict)
@@ -103,6 +106,7 @@ class Intake:
     whole: list[int] = field(default_factory=list)
     guessed: set[int] = field(default_factory=set)
     helps: dict[str, str] = field(default_factory=dict)
+    increases: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -159,6 +163,7 @@ def read_files(
         bench += one.bench
     if not intake.records and first_error is not None:
         raise command_error(first_error) from first_error
+    intake.increases = {number for number, kind in known.increases.items() if kind}
     intake.requests, intake.bench = _together(requests, REQUESTS), _together(bench, BENCH)
     return intake
 
@@ -188,6 +193,7 @@ def _record(file: InputFile, one: _OneFile) -> FileRead:
         bench=sum(frame.height for frame in one.bench),
         warnings=one.notes.warnings,
         infos=one.notes.infos,
+        losses=[loss.text for loss in file.format.losses if loss.always or loss.code in one.notes.losses],
     )
 
 
@@ -201,6 +207,7 @@ class _SeenSoFar:
     catalogue: Catalogue
     numbers: dict[Key, int] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    increases: dict[int, bool] = field(default_factory=dict)
 
     def is_counter(self, metric: str) -> bool:
         """Whether a metric counts up, as the catalogue or the user says, else by its name's ending."""
@@ -231,10 +238,27 @@ def _read_one(
                 continue
             capture = _within(file.capture, series.capture)
             key = (capture, tuple(sorted(series.labels.items())))
-            one.found[key] = known.numbers.setdefault(key, len(known.numbers))
-            staging.add(one.found[key], series, number)
+            series_no = known.numbers.setdefault(key, len(known.numbers))
+            if known.increases.setdefault(series_no, series.increases) != series.increases:
+                _reject_other_kind(series, one.notes)
+                continue
+            one.found[key] = series_no
+            staging.add(series_no, series, number)
     staging.flush(number)
     one.notes.rejections.flush()
+
+
+def _reject_other_kind(series: RawSeries, notes: ReadNotes) -> None:
+    """Set aside totals of a series whose samples before are increases, or the reverse."""
+    was, now = ("totals", "increases") if series.increases else ("increases", "totals")
+    text = series_text(series.labels)[:SERIES_CHARACTERS]
+    for t_us, value in zip(series.t_us.tolist(), series.values.tolist(), strict=True):
+        notes.rejections.append(
+            Rejection(
+                series.offset, "bad_value", f"[{t_us / 1e6},{value}]",
+                f"{now} of a series whose first samples are {was}: the two can't be joined", "", text,
+            )
+        )  # fmt: skip
 
 
 def _require_readable(notes: ReadNotes, where: str, last: Rejection) -> None:
@@ -284,9 +308,7 @@ def _without_sentinels(series: RawSeries, notes: ReadNotes, known: _SeenSoFar) -
             )
         )  # fmt: skip
     keep = ~bad
-    return RawSeries(
-        series.labels, series.t_us[keep], values[keep], flags[keep], series.offset, series.capture
-    )
+    return replace(series, t_us=series.t_us[keep], values=values[keep], flags=flags[keep])
 
 
 ALL_TIME: RangeUs = (-(2**63), 2**63 - 1)
@@ -398,6 +420,7 @@ class Ingested:
     broken: tuple[tuple[str, str], ...]
     warnings: tuple[tuple[str, str], ...]
     infos: tuple[tuple[str, str], ...]
+    losses: tuple[tuple[str, str], ...]
     spans: tuple[FileSpan, ...]
     grids: pl.DataFrame
     helps: dict[str, str]
@@ -490,6 +513,7 @@ def _from_staged(
         broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
         infos=tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
+        losses=tuple((r.name, text) for r in intake.records for text in r.losses),
         spans=file_spans(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
             staging.pieces.values(),
@@ -515,6 +539,7 @@ def _stored_series(
             clock_like=metric in catalogue.clock_like,
             pieces=members[key].pieces,
             looks_back=any(piece.file_no in looking_back for piece in members[key].pieces),
+            increases=members[key].increases,
         )
         for number, (key, kind, metric) in enumerate(zip(keys, series["kind"], series["metric"], strict=True))
     ]
@@ -565,21 +590,25 @@ class _SeriesPieces:
 
     pieces: list[Piece]
     copies: list[Piece]
+    increases: bool = False
 
 
 def _series_pieces(intake: Intake, staging: Staging, dedup_label: str | None) -> dict[Key, _SeriesPieces]:
     """Return every series that a whole file holds; replicas that differ in a label are one series."""
     whole = set(intake.whole)
-    replicas: dict[Key, list[tuple[int, str, list[Piece]]]] = {}
+    replicas: dict[Key, list[tuple[int, str, list[Piece], bool]]] = {}
     for (capture, labels), number in intake.keys.items():
         pieces = [piece for piece in staging.pieces.get(number, ()) if piece.file_no in whole]
         rest = tuple(pair for pair in labels if pair[0] != dedup_label)
         name = dict(labels).get(dedup_label or "", "")
-        replicas.setdefault((capture, rest), []).append((-sum(p.rows for p in pieces), name, pieces))
+        replicas.setdefault((capture, rest), []).append(
+            (-sum(p.rows for p in pieces), name, pieces, number in intake.increases)
+        )
     found = {}
     for key, copies in replicas.items():
-        _, _, pieces = min(copies, key=lambda copy: copy[:2])
-        found[key] = _SeriesPieces(pieces, [p for copy in copies if copy[2] is not pieces for p in copy[2]])
+        _, _, pieces, increases = min(copies, key=lambda copy: copy[:2])
+        others = [p for copy in copies if copy[2] is not pieces for p in copy[2]]
+        found[key] = _SeriesPieces(pieces, others, increases)
     return found
 
 

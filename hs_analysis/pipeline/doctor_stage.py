@@ -125,6 +125,7 @@ def _scene(work: Work) -> DoctorContext:
         requests=tables.read(work.run, "requests"),
         bench=tables.read(work.run, "bench"),
         notes=tuple((note["name"], note["text"]) for note in counts["infos"]),
+        losses=tuple((loss["name"], loss["text"]) for loss in counts.get("losses", ())),
         copies=tuple((f["name"], f["duplicates"]) for f in inputs["files"] if f["duplicates"]),
         shapes=shapes,
         twins=twins,

@@ -330,6 +330,7 @@ def _counts(found: Ingested) -> dict[str, Any]:
         "broken": [{"name": name, "why": why} for name, why in found.broken],
         "warnings": [{"name": name, "text": text} for name, text in found.warnings],
         "infos": [{"name": name, "text": text} for name, text in found.infos],
+        "losses": [{"name": name, "text": text} for name, text in found.losses],
     }
 
 

@@ -13,6 +13,7 @@ from ingest.readers.test_aiperf import at, parquet, record
 from ingest.readers.test_benchmarks import DETAILS, ROW, SGLANG, VLLM
 from ingest.readers.test_benchmarks_guidellm import REPORT
 from ingest.readers.test_gpu_logs import AMD, DMON, NVIDIA
+from ingest.readers.test_otlp import SMALL as OTLP
 from ingest.readers.test_profiles import COLUMNS, DECODE, PREFILL, ROWS, arrays
 from ingest.readers.test_table import BENCH, LONG, REQUEST_LOG, WIDE
 from ingest.readers.test_traces import AZURE, BURSTGPT
@@ -56,6 +57,7 @@ SAMPLES: dict[str, list[tuple[bytes, str]]] = {
     "nvidia-smi-csv": [(NVIDIA.encode(), "n.csv")],
     "amd-smi-csv": [(AMD.encode(), "a.csv")],
     "dcgmi-dmon": [(DMON.encode(), "d.txt")],
+    "otlp-jsonl": [(OTLP, "o.jsonl")],
 }  # fmt: skip
 
 READING = Reading(

@@ -270,3 +270,34 @@ def test_the_slow_reference_gives_the_same_samples(tmp_path: Path) -> None:
         for t, v in one["values"]
     ]
     assert samples.select("series_id", pl.col("t").dt.epoch("us"), "value").rows() == expected
+
+
+def test_increases_are_stored_as_totals_over_all_files(tmp_path: Path) -> None:
+    """Two files that follow each other, one of them read again in part: no restart, nothing counted twice."""
+    from ingest.readers.test_otlp import counter, lines, request
+
+    first = lines(
+        *(request(counter(v, T0 + 15 * i, T0 + 15 * (i - 1), temporality=1)) for i, v in ((1, 5), (2, 7)))
+    )
+    second = lines(
+        *(request(counter(v, T0 + 15 * i, T0 + 15 * (i - 1), temporality=1)) for i, v in ((2, 7), (3, 2)))
+    )
+    found, samples = run(tmp_path, {"a.jsonl": first, "b.jsonl": second})
+    by_time = {(t.timestamp() - T0): v for t, v in samples.select("t", "value").iter_rows()}
+    assert {t: by_time[t] for t in (15, 30, 45)} == {15: 5.0, 30: 12.0, 45: 14.0}
+    assert samples["value"].is_sorted()
+    assert sum(f.duplicates for f in found.files) == 1
+    assert adds_up(found)
+
+
+def test_increases_and_totals_of_one_series_are_not_joined(tmp_path: Path) -> None:
+    """What was read first decides; the samples of the other kind are set aside, each with its reason."""
+    from ingest.readers.test_otlp import counter, lines, request
+
+    totals = lines(request(counter(100, T0)), request(counter(105, T0 + 15)))
+    increases = lines(request(counter(7, T0 + 45, T0 + 30, temporality=1)))
+    found, samples = run(tmp_path, {"a.jsonl": totals, "b.jsonl": increases})
+    assert samples["value"].to_list() == [100.0, 105.0]
+    assert found.rejected["reason"].to_list() == ["bad_value"] * 2
+    assert "the two can't be joined" in found.rejected["detail"][0]
+    assert adds_up(found)
