@@ -21,6 +21,8 @@ from settings_and_checks import checks_page, constants_page, settings_page
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
 from hs_analysis.cli.app import app
+from hs_analysis.ingest.formats import FORMATS
+from hs_analysis.ingest.near_misses import NEAR_MISSES
 from hs_analysis.ingest.quality import quality_of
 from hs_analysis.interrupts import SHELLS_BASE
 from hs_analysis.pipeline.chain import STAGES
@@ -313,6 +315,40 @@ def queries_page() -> str:
     return page("Queries of the operators' pack", lead, parts)
 
 
+def formats_page() -> str:
+    """Return the reference of input formats: what becomes of each, what its source loses, what is none."""
+    rows = [(f"`{one.id}`", _does(one.read)) for one in FORMATS]
+    losses = [
+        (f"`{one.id}`", sentence(loss.text), "always" if loss.always else "where a file shows it")
+        for one in FORMATS
+        for loss in one.losses
+    ]
+    misses = list(dict.fromkeys((sentence(one.what(b"")), sentence(one.hint)) for one in NEAR_MISSES))
+    lead = (
+        "A format is told by the content of a file, never by its name; `--format ID` overrides that. gzip, "
+        "zstd and UTF-16 are undone first."
+    )
+    return page(
+        "Input formats",
+        lead,
+        [
+            table(["format", "what is read"], rows),
+            "## What a source loses",
+            "`hsa doctor` names these as `source_losses`, with the files they hold for.",
+            table(["format", "loss", "holds"], losses),
+            "## What is no dump",
+            "Such a file is refused by name, and skipped with a note inside a folder.",
+            table(["file", "what to do"], misses),
+        ],
+    )
+
+
+def _does(read: Callable[..., Any]) -> str:
+    """Return what a reader does, without its first word."""
+    first = (inspect.getdoc(read) or "").split("\n\n")[0].replace("\n", " ").replace("``", "`")
+    return sentence(first.removeprefix("Yield ").removeprefix("the ").removesuffix("."))
+
+
 PAGES = {
     "cli": cli_page,
     "signals": signals_page,
@@ -322,6 +358,7 @@ PAGES = {
     "settings": settings_page,
     "constants": constants_page,
     "checks": checks_page,
+    "formats": formats_page,
 }
 
 

@@ -11,18 +11,16 @@ from hs_analysis.errors import HsError, InputError, ManyErrors
 from hs_analysis.ingest.formats import (
     HEAD_BYTES,
     NO_DUMP,
-    UNWRAP,
     WRAPPED,
     FileStart,
     Format,
-    KnownDamage,
     describe_unknown,
     format_named,
     sniff,
 )
+from hs_analysis.ingest.near_misses import KnownDamage
 from hs_analysis.ingest.reader_errors import ReaderBugError, catch_reader_bugs, command_error
 from hs_analysis.ingest.readers.prometheus import is_empty_promtool_json
-from hs_analysis.ingest.readers.table import HOW_TO_MAP
 from hs_analysis.ingest.readers.tsdb import is_tsdb
 from hs_analysis.ingest.streams import ByteStream, open_decompressed
 from hs_analysis.schema.settings import Reading
@@ -68,13 +66,15 @@ class InputFile:
 class PassedOver:
     """A file that is not read: ``skipped`` (no reader knows it) or ``broken`` (a dump that can't be read).
 
-    ``bug`` is there where nobody foresaw that it can't be read.
+    ``bug`` is there where nobody foresaw that it can't be read, ``then`` where something can be done about a
+    file that no reader knows.
     """
 
     name: str
     state: str
     why: str
     bug: ReaderBugError | None = None
+    then: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ def _classified(path: Path, name: str, named: bool, reading: Reading) -> InputFi
     what, hint = describe_unknown(_head(path)[0], path)
     if named:
         return InputError(what, where=str(path), hint=hint)
-    return PassedOver(name, "skipped", NO_INPUT if what == NO_DUMP else what)
+    unknown = what == NO_DUMP
+    return PassedOver(name, "skipped", NO_INPUT if unknown else what, then="" if unknown else hint)
 
 
 def _capture(path: Path, name: str, named: bool, kind: Format, reading: Reading) -> str:
@@ -228,7 +229,7 @@ def _nothing_found(inputs: Sequence[Path], passed: Sequence[PassedOver]) -> Inpu
     elif table := next((p for p in passed if p.why != NO_INPUT), None):
         verb = "" if table.why == WRAPPED else "is "
         what = f"no metric dump in {len(passed)} files; {table.name} {verb}{table.why}"
-        hint = UNWRAP if table.why == WRAPPED else HOW_TO_MAP
+        hint = table.then
     else:
         what = f"no metric dump in {len(passed)} files" if passed else "the folder is empty"
         hint = EXPORT_ALL

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from hs_analysis.errors import InputError, UsageError, first_of
 from hs_analysis.ingest.delimited import split_header
-from hs_analysis.ingest.losses import Loss
+from hs_analysis.ingest.losses import SourceLoss
+from hs_analysis.ingest.near_misses import KnownDamage, near_miss
 from hs_analysis.ingest.parquet_rows import MAGIC, column_names
 from hs_analysis.ingest.readers.aiperf import (
     is_aiperf_jsonl,
@@ -39,7 +40,10 @@ from hs_analysis.ingest.readers.gpu_logs import (
     read_dcgmi_dmon,
     read_nvidia_smi,
 )
+from hs_analysis.ingest.readers.grafana_csv import LOSSES as CSV_LOSSES
 from hs_analysis.ingest.readers.grafana_csv import is_grafana_csv, read_grafana_csv
+from hs_analysis.ingest.readers.grafana_frames import LOSSES as FRAME_LOSSES
+from hs_analysis.ingest.readers.grafana_frames import is_grafana_frames, read_grafana_frames
 from hs_analysis.ingest.readers.otlp import LOSSES as OTLP_LOSSES
 from hs_analysis.ingest.readers.otlp import is_otlp_jsonl, read_otlp_jsonl
 from hs_analysis.ingest.readers.profiles import (
@@ -192,17 +196,7 @@ class Format:
     form: int = QUERY_RANGE
     momentary: bool = False
     looks_back: bool = False
-    losses: tuple[Loss, ...] = ()
-
-
-@dataclass(frozen=True)
-class KnownDamage:
-    """Something that pretends to be a dump: how to know it, what it is, what to do."""
-
-    id: str
-    recognise: Callable[[bytes], bool]
-    what: Callable[[bytes], str]
-    hint: str
+    losses: tuple[SourceLoss, ...] = ()
 
 
 _ENVELOPE = re.compile(rb'\{\s*"(status|data|isPartial|warnings|infos|error|errorType|stats|trace)"\s*:')
@@ -225,7 +219,7 @@ def _is_cut(head: bytes) -> bool:
     if not _ENVELOPE.match(head) or _starts_as_answer(head) or len(head) > HEAD_BYTES // 2:
         return False
     try:
-        json.loads(head)
+        json.JSONDecoder().raw_decode(head.decode("utf-8", "replace"))  # others may follow
     except (ValueError, RecursionError):
         return True
     return False
@@ -240,7 +234,22 @@ def _html_title(head: bytes) -> str:
 FORMATS: tuple[Format, ...] = (
     Format("table", lambda look: is_described(look.name, look.reading), read_table),
     Format("prom-api", _is_api_answer, read_prometheus_json, looks_back=True),
-    Format("grafana-csv", lambda look: is_grafana_csv(look.text), read_grafana_csv, PANEL, looks_back=True),
+    Format(
+        "grafana-csv",
+        lambda look: is_grafana_csv(look.text),
+        read_grafana_csv,
+        PANEL,
+        looks_back=True,
+        losses=CSV_LOSSES,
+    ),
+    Format(
+        "grafana-frame",
+        lambda look: is_grafana_frames(look.text),
+        read_grafana_frames,
+        PANEL,
+        looks_back=True,
+        losses=FRAME_LOSSES,
+    ),
     Format(
         "aiperf-parquet",
         lambda look: is_aiperf_parquet(look.head, look.path),
@@ -343,7 +352,10 @@ def describe_unknown(head: bytes, path: Path) -> tuple[str, str]:
     """Return what a file is and what to do: a table lists its columns, so that they can be mapped.
 
     Answers that a script put together under names of its own are told: nobody but it knows what they answer.
+    So are files that hold no values and come from where dumps come from, with the export that works.
     """
+    if miss := near_miss(head):
+        return miss.what(head), miss.hint
     columns = column_names(path) if head[: len(MAGIC)] == MAGIC else _csv_columns(head)
     if columns:
         named = first_of([name[:60] for name in columns], MOST_NAMES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Loss:
+class SourceLoss:
     """One thing a source can't give.
 
     Attributes

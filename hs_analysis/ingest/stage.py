@@ -17,9 +17,9 @@ from hs_analysis.catalogue import Catalogue, load_catalogue, with_user_rows
 from hs_analysis.errors import InputError, first_of
 from hs_analysis.ingest.dedup import OUTCOMES, RangeUs, StoredSeries, series_on_query_grids, stored_batches
 from hs_analysis.ingest.discovery import Discovery, InputFile
-from hs_analysis.ingest.formats import UNWRAP, WRAPPED
 from hs_analysis.ingest.quality import FileSpan, file_spans
 from hs_analysis.ingest.reader_errors import BUGS_FILE, ReaderBugError, catch_reader_bugs, command_error
+from hs_analysis.ingest.readers.table import HOW_TO_MAP
 from hs_analysis.ingest.rows import (
     SENTINEL,
     SERIES_CHARACTERS,
@@ -512,7 +512,7 @@ def _from_staged(
         skipped=tuple(p.name for p in discovery.passed if p.state == "skipped"),
         broken=tuple((p.name, p.why) for p in discovery.passed if p.state == "broken") + tuple(intake.broken),
         warnings=tuple((r.name, text) for r in intake.records for text in r.warnings),
-        infos=tuple((r.name, text) for r in intake.records for text in r.infos) + _wrapped(discovery),
+        infos=tuple((r.name, text) for r in intake.records for text in r.infos) + _skipped(discovery),
         losses=tuple((r.name, text) for r in intake.records for text in r.losses),
         spans=file_spans(
             [(r.name, number) for r, number in zip(intake.records, intake.whole, strict=True)],
@@ -579,9 +579,13 @@ def _count_copies(
             better.setdefault(copy.file_no, set()).update(piece.file_no for piece in member.pieces)
 
 
-def _wrapped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
-    """Return (file, what to do) of skipped files that hold the answers of a server all the same."""
-    return tuple((p.name, f"{p.why}, skipped: {UNWRAP}") for p in discovery.passed if p.why == WRAPPED)
+def _skipped(discovery: Discovery) -> tuple[tuple[str, str], ...]:
+    """Return (file, what to do) of skipped files that hold answers, or come from where answers come from.
+
+    Tables are no news: anything may lie beside dumps.
+    """
+    advised = (p for p in discovery.passed if p.then and p.then != HOW_TO_MAP)
+    return tuple((p.name, f"{p.why}, skipped: {p.then}") for p in advised)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
@@ -206,14 +208,68 @@ class BrokenStreamError(Exception):
         super().__init__(f"{what} at byte {offset}")
 
 
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""What a file in UTF-16 begins with: Grafana writes CSV for Excel so."""
+
+
+class _AsUtf8(io.RawIOBase):
+    """Bytes of UTF-16 as bytes of UTF-8; what is no character becomes U+FFFD."""
+
+    def __init__(self, handle: BinaryIO) -> None:
+        super().__init__()
+        self._handle = handle
+        self._decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        """Return some bytes, none at the end only."""
+        while not self._left:
+            raw = self._handle.read(PIECE_BYTES)
+            self._left = self._decoder.decode(raw, final=not raw).encode("utf-8", "replace")
+            if not raw:
+                break
+        size = len(self._left) if size < 0 else size
+        found, self._left = self._left[:size], self._left[size:]
+        return found
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.read1(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
+def is_utf16(path: Path) -> bool:
+    """Return whether a file, once decompressed, is text in UTF-16."""
+    try:
+        with _open_compressed(path) as handle:
+            return handle.read(2) in UTF16_MARKS
+    except InputError:
+        return False
+    except DAMAGES:
+        return False
+
+
 def open_decompressed(path: Path) -> BinaryIO:
-    """Open a file for reading, undoing gzip or zstd found by their magic bytes.
+    """Open a file for reading, undoing gzip, zstd and UTF-16, each found by its first bytes.
 
     Raises
     ------
     InputError
         When the file can't be opened.
     """
+    if is_utf16(path):
+        return cast("BinaryIO", _AsUtf8(_open_compressed(path)))
+    return _open_compressed(path)
+
+
+def _open_compressed(path: Path) -> BinaryIO:
     try:
         with path.open("rb") as probe:
             magic = probe.read(4)

@@ -17,7 +17,8 @@ from hs_analysis.cli.app import app
 from hs_analysis.errors import InputError, ManyErrors
 from hs_analysis.ingest import discovery as module
 from hs_analysis.ingest.discovery import discover
-from hs_analysis.ingest.formats import FileStart, Format, KnownDamage, sniff
+from hs_analysis.ingest.formats import FileStart, Format, sniff
+from hs_analysis.ingest.near_misses import KnownDamage
 from hs_analysis.ingest.stage import ingest
 
 DUMP = body(element("up", [(1764000000, 1)]))

@@ -14,13 +14,18 @@ import pytest
 from end_to_end.runs import here
 from ingest import other_back_ends as written
 from ingest.other_back_ends import Series
+from ingest.reading import read
+from ingest.test_any_bytes import SAMPLES
 
+from hs_analysis.errors import InputError
 from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import format_named
+from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
 from hs_analysis.ingest.stage import Ingested, ingest
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.settings import Reading
 
-SAMPLES = 40
+MOST_SAMPLES = 40
 """Samples of each series that are looked at: ten minutes."""
 
 
@@ -28,18 +33,24 @@ SAMPLES = 40
 class BackEnd:
     """How a capture is written, and what must be lost.
 
-    ``losses`` are codes of the format's losses that hold for the file, ``signals`` what is gone with them;
+    ``losses`` are codes of the format's losses that hold for the file, ``endings`` those of the metrics that
+    are gone with them;
     ``gain`` is how far the increase of a counter may lie from that of the Prometheus form.
     """
 
     format: str
     write: Callable[[Sequence[Series]], bytes]
     losses: frozenset[str] = frozenset()
-    signals: frozenset[str] = frozenset()
+    endings: tuple[str, ...] = ()
     gain: float = 1e-9
 
 
+HISTOGRAMS = ("_bucket", "_sum", "_count")
+
 BACK_ENDS = {
+    "grafana-frames": BackEnd("grafana-frame", written.frames, frozenset({"thinned", "no_type"})),
+    "grafana-panel": BackEnd("grafana-frame", written.panel_data, frozenset({"thinned", "no_type"})),
+    "grafana-excel": BackEnd("grafana-csv", written.excel, frozenset({"displayed", "legends"})),
     "otlp": BackEnd("otlp-jsonl", written.otlp),
     "otlp-delta": BackEnd("otlp-jsonl", partial(written.otlp, delta=True), frozenset({"delta"})),
 }
@@ -47,7 +58,7 @@ BACK_ENDS = {
 
 @pytest.fixture(scope="module")
 def captured(root: Path) -> list[Series]:
-    return written.capture(root / "data_samples" / "dynamo-pd" / "query_range.core.json.gz", SAMPLES)
+    return written.capture(root / "data_samples" / "dynamo-pd" / "query_range.core.json.gz", MOST_SAMPLES)
 
 
 def ingested(folder: Path, raw: bytes) -> tuple[Ingested, pl.DataFrame]:
@@ -57,10 +68,10 @@ def ingested(folder: Path, raw: bytes) -> tuple[Ingested, pl.DataFrame]:
     return found, pl.read_parquet(folder / "data" / "samples" / "part-0.parquet")
 
 
-def facts(found: Ingested) -> set[tuple[str, ...]]:
-    """Return (signal, role, service, instance) of every series that a signal is read from."""
-    known = found.series.filter(pl.col("signal").is_not_null())
-    return set(known.select("signal", "emitter_role", "service", "instance").iter_rows())
+def facts(series: pl.DataFrame) -> set[tuple[str, ...]]:
+    """Return (metric, signal, role, service, instance) of every series that a signal is read from."""
+    known = series.filter(pl.col("signal").is_not_null())
+    return set(known.select("metric", "signal", "emitter_role", "service", "instance").iter_rows())
 
 
 def gains(found: Ingested, samples: pl.DataFrame) -> dict[tuple[str, str, str], float]:
@@ -94,11 +105,11 @@ def test_the_same_signals_but_for_what_is_said_to_be_lost(
     found, samples = ingested(tmp_path, raw)
     (file,) = (f for f in found.files if f.format == one.format)
     assert file.rows_rejected == 0
-    wanted = {fact for fact in facts(plain[0]) if fact[0] not in one.signals}
-    assert facts(found) == wanted
+    kept_metrics = [m for m in set(plain[0].series["metric"]) if not m.endswith(one.endings or ("?",))]
+    wanted = facts(plain[0].series.filter(pl.col("metric").is_in(kept_metrics)))
+    assert facts(found.series) == wanted
     before, after = gains(*plain), gains(found, samples)
-    kept = {metric for metric, signal in found.series.select("metric", "signal").iter_rows() if signal}
-    assert {key for key in before if key[0] in kept} == set(after)
+    assert {key for key in before if key[0] in kept_metrics} == set(after)
     for key, gained in after.items():
         assert gained == pytest.approx(before[key], rel=max(one.gain, 1e-9), abs=1e-6), key
     declared = {loss.code: loss.text for loss in format_named(one.format).losses}
@@ -119,3 +130,53 @@ def test_doctor_names_every_loss(captured: list[Series], tmp_path: Path) -> None
     assert {f["level"] for f in found} == {"warn"}
     assert {f["text"].partition(": ")[2] for f in found} == wanted
     assert all("/dump" in f["text"].partition(": ")[0] for f in found)
+
+
+SMALL = {kind: SAMPLES[kind][0][0] for kind in sorted({one.format for one in BACK_ENDS.values()})}
+"""A small file of every format."""
+
+
+@pytest.mark.parametrize("kind", sorted(SMALL))
+def test_a_page_in_place_of_an_answer_is_named(kind: str, tmp_path: Path) -> None:
+    """What a proxy answers when nobody is logged in."""
+    (tmp_path / "dump").write_bytes(b"<!DOCTYPE html><html><title>Sign in</title>" + SMALL[kind])
+    with pytest.raises(
+        InputError, match=r"an HTML page \(Sign in\), not a metric dump; log in or fix the URL"
+    ):
+        discover([tmp_path / "dump"])
+
+
+@pytest.mark.parametrize("kind", sorted(set(SMALL) - {"grafana-csv"}))
+def test_a_cut_file_is_refused_or_says_where_it_ends(kind: str, tmp_path: Path) -> None:
+    """Documents give the byte and what --salvage does; of lines the last one is set aside as truncated."""
+    raw = SMALL[kind]
+    cut = raw[: len(raw) - len(raw.splitlines()[-1]) // 2 - 1]
+    (tmp_path / "dump").write_bytes(cut)
+    reader = format_named(kind).read
+    if kind.endswith(("jsonl", "stream")):
+        pieces, notes = list[RawSeries](), ReadNotes()
+        pieces += reader(Dump(tmp_path / "dump", "dump", "dump"), notes)
+        assert pieces
+    else:
+        with pytest.raises(InputError) as refused:
+            list(reader(Dump(tmp_path / "dump", "dump", "dump"), ReadNotes()))
+        assert f"ends in the middle at byte {len(cut)}" in refused.value.what
+        assert "--salvage" in refused.value.hint
+        notes = ReadNotes()
+        list(reader(Dump(tmp_path / "dump", "dump", "dump", Reading(salvage=True)), notes))
+    assert [row.reason for row in notes.rejections] == ["truncated"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [
+        ("otlp-jsonl", b'{"resourceMetrics": {}}\n'),
+        ("otlp-jsonl", b'{"resourceMetrics": [7]}\n'),
+        ("grafana-frame", b'{"results": {"A": {"frames": [7]}}}'),
+        ("grafana-frame", b'[{"schema": 7, "data": 7}]'),
+    ],
+)
+def test_another_type_than_documented_is_set_aside(kind: str, raw: bytes) -> None:
+    """Nothing of it is read as a sample, and it is not passed over."""
+    pieces, notes = read(format_named(kind).read, raw)
+    assert (pieces, len(notes.rejections)) == ([], 1)

@@ -134,3 +134,17 @@ def test_a_byte_order_mark_is_skipped_once() -> None:
     assert found.offset == 3
     found.skip_mark()
     assert found.value() == b"{}"
+
+
+@pytest.mark.parametrize("coding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_utf16_is_read_as_utf8(coding: str, packed: bool, tmp_path: Path) -> None:
+    """Whole, cut in the middle of a character, inside gzip; characters of four bytes at a block's edge."""
+    text = "Time\tä😀\r\n" * 5000
+    raw = ("\ufeff" + text).encode(coding)
+    for cut, wanted in ((len(raw), text), (len(raw) - 1, text[:-1] + "\ufffd")):
+        path = tmp_path / str(cut)
+        path.write_bytes(gzip.compress(raw[:cut]) if packed else raw[:cut])
+        with streams.open_decompressed(path) as handle:
+            read = b"".join(iter(lambda: handle.read1(1000), b""))
+        assert read.decode() == wanted

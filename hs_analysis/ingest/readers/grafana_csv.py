@@ -18,16 +18,21 @@ from hs_analysis.ingest.delimited import (
     require_names,
     with_unit,
 )
+from hs_analysis.ingest.losses import SourceLoss
 from hs_analysis.ingest.readers.table import reject_row, timed
 from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes, series_text
-from hs_analysis.ingest.streams import BOM
+from hs_analysis.ingest.streams import BOM, is_utf16
 from hs_analysis.ingest.timestamps import Clock
 from hs_analysis.patterns import Span, check, group_names, groups_in
 from hs_analysis.schema.settings import Reading
 
-LOSSY = (
-    "a panel's export holds displayed values, thinned to the panel's width: variance and peaks are lost; "
-    "export the query from Prometheus where you can"
+LOSSES = (
+    SourceLoss(
+        "displayed",
+        "a panel's export holds displayed values, thinned to the panel's width: variance and peaks are lost; "
+        "export the query from Prometheus where you can",
+    ),
+    SourceLoss("legends", "a legend stands for the labels of a series: those that it leaves out are lost"),
 )
 
 LONGEST_LEGEND = 1 << 12
@@ -65,7 +70,8 @@ def read_grafana_csv(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
         When the regular expression is none.
     """
     skip = _skip(dump.head(64))
-    notes.warnings.append(LOSSY)
+    if is_utf16(dump.path):
+        notes.infos.append("the file is UTF-16, as Grafana writes CSV for Excel")
     clock = Clock(dump.where, dump.reading.tz, dump.reading.time_unit)
     known: dict[str, dict[str, str]] = {}
     for records in read_delimited(dump, notes, skip=skip):

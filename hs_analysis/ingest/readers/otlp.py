@@ -22,29 +22,29 @@ from hs_analysis.ingest.answer_fields import (
 )
 from hs_analysis.ingest.exporter_names import ExporterNames, labels_from
 from hs_analysis.ingest.json_records import json_batches
-from hs_analysis.ingest.losses import Loss
+from hs_analysis.ingest.losses import SourceLoss
 from hs_analysis.ingest.rows import NULL, STALE, Dump, RawSeries, ReadNotes
 
 LOSSES = (
-    Loss(
+    SourceLoss(
         "delta",
         "its counters hold differences: what was counted before the first one and between two that do not "
-        "touch is unknown, and totals count from the start of the file",
+        "touch is unknown, and totals count from the first file",
         always=False,
     ),
-    Loss(
+    SourceLoss(
         "exponential",
         "exponential histograms have no edge at your limit: their buckets are read at edges 9 % apart or "
         "further, from 61 us to 1,024 s, so a share over a limit lies between two edges",
         always=False,
     ),
-    Loss(
+    SourceLoss(
         "gen_ai",
-        "gen_ai.* metrics know no queue, no running requests, no KV cache and no GPU: they are evidence for "
-        "latency limits and can scale nothing; export the engine's own metrics too",
+        "the metrics gen_ai.* know no queue, no running requests, no KV cache and no GPU: they are evidence "
+        "for latency limits and can scale nothing; export the engine's own metrics too",
         always=False,
     ),
-    Loss(
+    SourceLoss(
         "summary",
         "summaries give quantiles that can't be put together over instances: only their sums and counts are "
         "read",
@@ -97,7 +97,7 @@ def read_otlp_jsonl(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     InputError
         When the file can't be opened, or a line or document never ends.
     """
-    reader = _Reader(notes, ExporterNames(dump.reading))
+    reader = _OtlpReader(notes, ExporterNames(dump.reading))
     for place, request in json_batches(dump, notes):
         reader.take(place, request)
         yield from reader.gathered.many()
@@ -128,7 +128,7 @@ class _Point:
 
 
 @dataclass
-class _Reader:
+class _OtlpReader:
     """Takes export requests one after the other."""
 
     notes: ReadNotes
@@ -393,7 +393,7 @@ def _attributes(holder: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any, depth: int) -> str:
-    """Return an attribute's value as a text: ``{"stringValue": "a"}`` is ``a``, lists are parted by commas."""
+    """Return an attribute's value as a text: ``{"stringValue": "a"}`` is ``a``, a list has commas."""
     if not isinstance(value, dict) or depth == 0:
         return ""
     for kind, inner in value.items():
