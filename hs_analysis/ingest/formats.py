@@ -32,6 +32,13 @@ from hs_analysis.ingest.readers.benchmarks import (
     read_sglang_bench,
     read_vllm_bench,
 )
+from hs_analysis.ingest.readers.datadog import LOSSES as DATADOG_LOSSES
+from hs_analysis.ingest.readers.datadog import (
+    is_datadog,
+    is_datadog_request,
+    read_datadog,
+    read_datadog_request,
+)
 from hs_analysis.ingest.readers.gpu_logs import (
     is_amd_smi,
     is_dcgmi_dmon,
@@ -234,6 +241,8 @@ def _html_title(head: bytes) -> str:
 FORMATS: tuple[Format, ...] = (
     Format("table", lambda look: is_described(look.name, look.reading), read_table),
     Format("prom-api", _is_api_answer, read_prometheus_json, looks_back=True),
+    Format("datadog", lambda look: is_datadog(look.text), read_datadog, PANEL, losses=DATADOG_LOSSES),
+    Format("datadog-request", lambda look: is_datadog_request(look.text), read_datadog_request, PANEL),
     Format(
         "grafana-csv",
         lambda look: is_grafana_csv(look.text),

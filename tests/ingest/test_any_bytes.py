@@ -12,6 +12,8 @@ from ingest.mappings import tables
 from ingest.readers.test_aiperf import at, parquet, record
 from ingest.readers.test_benchmarks import DETAILS, ROW, SGLANG, VLLM
 from ingest.readers.test_benchmarks_guidellm import REPORT
+from ingest.readers.test_datadog import SMALL as DATADOG
+from ingest.readers.test_datadog import WAITING, request, version_2
 from ingest.readers.test_gpu_logs import AMD, DMON, NVIDIA
 from ingest.readers.test_grafana_frames import SMALL as FRAMES
 from ingest.readers.test_otlp import SMALL as OTLP
@@ -59,13 +61,16 @@ SAMPLES: dict[str, list[tuple[bytes, str]]] = {
     "amd-smi-csv": [(AMD.encode(), "a.csv")],
     "dcgmi-dmon": [(DMON.encode(), "d.txt")],
     "otlp-jsonl": [(OTLP, "o.jsonl")],
+    "datadog": [(DATADOG, "d.json"),
+                (json.dumps(request(WAITING)).encode() + json.dumps(version_2([1])).encode(), "v.json")],
+    "datadog-request": [(json.dumps(request(WAITING)).encode(), "r.json")],
     "grafana-frame": [(FRAMES, "g.json")],
 }  # fmt: skip
 
 READING = Reading(
     tables=tables(WIDE + LONG + REQUEST_LOG + BENCH), tz="UTC", legend_regex=r"(?P<pod>\S+) (?P<metric>\S+)"
 )
-REQUESTS_OF_ANSWERS: tuple[str, ...] = ()
+REQUESTS_OF_ANSWERS = ("datadog-request",)
 """What is read with an answer holds no rows of its own."""
 
 READERS = {f.id: f.read for f in FORMATS if f.id in SAMPLES}

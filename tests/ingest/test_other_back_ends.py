@@ -48,6 +48,8 @@ class BackEnd:
 HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 BACK_ENDS = {
+    "datadog-v1": BackEnd("datadog", written.datadog_v1, frozenset({"rolled_up", "increases"})),
+    "datadog-v2": BackEnd("datadog", written.datadog_v2, frozenset({"rolled_up", "increases", "no_names"})),
     "grafana-frames": BackEnd("grafana-frame", written.frames, frozenset({"thinned", "no_type"})),
     "grafana-panel": BackEnd("grafana-frame", written.panel_data, frozenset({"thinned", "no_type"})),
     "grafana-excel": BackEnd("grafana-csv", written.excel, frozenset({"displayed", "legends"})),
@@ -174,6 +176,8 @@ def test_a_cut_file_is_refused_or_says_where_it_ends(kind: str, tmp_path: Path) 
         ("otlp-jsonl", b'{"resourceMetrics": [7]}\n'),
         ("grafana-frame", b'{"results": {"A": {"frames": [7]}}}'),
         ("grafana-frame", b'[{"schema": 7, "data": 7}]'),
+        ("datadog", b'{"series": 7}'),
+        ("datadog", b'{"series": [{"pointlist": [7], "metric": "m"}]}'),
     ],
 )
 def test_another_type_than_documented_is_set_aside(kind: str, raw: bytes) -> None:
