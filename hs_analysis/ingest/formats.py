@@ -32,6 +32,16 @@ from hs_analysis.ingest.readers.benchmarks import (
     read_sglang_bench,
     read_vllm_bench,
 )
+from hs_analysis.ingest.readers.cloudwatch import DATA_LOSSES as CLOUDWATCH_DATA_LOSSES
+from hs_analysis.ingest.readers.cloudwatch import STREAM_LOSSES as CLOUDWATCH_STREAM_LOSSES
+from hs_analysis.ingest.readers.cloudwatch import (
+    is_cloudwatch_data,
+    is_cloudwatch_request,
+    is_cloudwatch_stream,
+    read_cloudwatch_data,
+    read_cloudwatch_request,
+    read_cloudwatch_stream,
+)
 from hs_analysis.ingest.readers.datadog import LOSSES as DATADOG_LOSSES
 from hs_analysis.ingest.readers.datadog import (
     is_datadog,
@@ -241,6 +251,23 @@ def _html_title(head: bytes) -> str:
 FORMATS: tuple[Format, ...] = (
     Format("table", lambda look: is_described(look.name, look.reading), read_table),
     Format("prom-api", _is_api_answer, read_prometheus_json, looks_back=True),
+    Format(
+        "cloudwatch-data",
+        lambda look: is_cloudwatch_data(look.text),
+        read_cloudwatch_data,
+        PANEL,
+        losses=CLOUDWATCH_DATA_LOSSES,
+    ),
+    Format(
+        "cloudwatch-request", lambda look: is_cloudwatch_request(look.text), read_cloudwatch_request, PANEL
+    ),
+    Format(
+        "cloudwatch-stream",
+        lambda look: is_cloudwatch_stream(look.text),
+        read_cloudwatch_stream,
+        PANEL,
+        losses=CLOUDWATCH_STREAM_LOSSES,
+    ),
     Format("datadog", lambda look: is_datadog(look.text), read_datadog, PANEL, losses=DATADOG_LOSSES),
     Format("datadog-request", lambda look: is_datadog_request(look.text), read_datadog_request, PANEL),
     Format(

@@ -12,6 +12,10 @@ from ingest.mappings import tables
 from ingest.readers.test_aiperf import at, parquet, record
 from ingest.readers.test_benchmarks import DETAILS, ROW, SGLANG, VLLM
 from ingest.readers.test_benchmarks_guidellm import REPORT
+from ingest.readers.test_cloudwatch import SMALL as CLOUDWATCH
+from ingest.readers.test_cloudwatch import STREAM
+from ingest.readers.test_cloudwatch import query as metric_query
+from ingest.readers.test_cloudwatch import request as metric_request
 from ingest.readers.test_datadog import SMALL as DATADOG
 from ingest.readers.test_datadog import WAITING, request, version_2
 from ingest.readers.test_gpu_logs import AMD, DMON, NVIDIA
@@ -61,6 +65,9 @@ SAMPLES: dict[str, list[tuple[bytes, str]]] = {
     "amd-smi-csv": [(AMD.encode(), "a.csv")],
     "dcgmi-dmon": [(DMON.encode(), "d.txt")],
     "otlp-jsonl": [(OTLP, "o.jsonl")],
+    "cloudwatch-data": [(CLOUDWATCH, "c.json")],
+    "cloudwatch-request": [(metric_request(metric_query("m1", "up")), "r.json")],
+    "cloudwatch-stream": [(STREAM, "s.jsonl")],
     "datadog": [(DATADOG, "d.json"),
                 (json.dumps(request(WAITING)).encode() + json.dumps(version_2([1])).encode(), "v.json")],
     "datadog-request": [(json.dumps(request(WAITING)).encode(), "r.json")],
@@ -70,7 +77,7 @@ SAMPLES: dict[str, list[tuple[bytes, str]]] = {
 READING = Reading(
     tables=tables(WIDE + LONG + REQUEST_LOG + BENCH), tz="UTC", legend_regex=r"(?P<pod>\S+) (?P<metric>\S+)"
 )
-REQUESTS_OF_ANSWERS = ("datadog-request",)
+REQUESTS_OF_ANSWERS = ("cloudwatch-request", "datadog-request")
 """What is read with an answer holds no rows of its own."""
 
 READERS = {f.id: f.read for f in FORMATS if f.id in SAMPLES}

@@ -17,6 +17,7 @@ from ingest.other_back_ends import Series
 from ingest.reading import read
 from ingest.test_any_bytes import SAMPLES
 
+from hs_analysis.catalogue import load_catalogue
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.discovery import discover
 from hs_analysis.ingest.formats import format_named
@@ -48,6 +49,18 @@ class BackEnd:
 HISTOGRAMS = ("_bucket", "_sum", "_count")
 
 BACK_ENDS = {
+    "cloudwatch-data": BackEnd(
+        "cloudwatch-data",
+        written.cloudwatch_data,
+        frozenset({"period", "no_histograms", "increases", "names_in_request"}),
+        HISTOGRAMS,
+    ),
+    "cloudwatch-stream": BackEnd(
+        "cloudwatch-stream",
+        written.cloudwatch_stream,
+        frozenset({"period", "no_histograms", "increases"}),
+        HISTOGRAMS,
+    ),
     "datadog-v1": BackEnd("datadog", written.datadog_v1, frozenset({"rolled_up", "increases"})),
     "datadog-v2": BackEnd("datadog", written.datadog_v2, frozenset({"rolled_up", "increases", "no_names"})),
     "grafana-frames": BackEnd("grafana-frame", written.frames, frozenset({"thinned", "no_type"})),
@@ -118,6 +131,15 @@ def test_the_same_signals_but_for_what_is_said_to_be_lost(
     assert {text for _, text in found.losses} == {declared[code] for code in one.losses}
 
 
+def test_without_histograms_no_latency_is_left(captured: list[Series], tmp_path: Path) -> None:
+    """What the loss says of the agent's path: the signals of the latency family are those that are gone."""
+    found, _ = ingested(tmp_path, written.cloudwatch_data(captured))
+    families = {signal.id: signal.family for signal in load_catalogue().signals}
+    left = {families[signal] for signal in found.series["signal"].drop_nulls()}
+    assert "latency" not in left
+    assert "queue" in left
+
+
 def test_doctor_names_every_loss(captured: list[Series], tmp_path: Path) -> None:
     """A finding for each loss of each back end, with the file, and no other."""
     wanted = set()
@@ -178,6 +200,9 @@ def test_a_cut_file_is_refused_or_says_where_it_ends(kind: str, tmp_path: Path) 
         ("grafana-frame", b'[{"schema": 7, "data": 7}]'),
         ("datadog", b'{"series": 7}'),
         ("datadog", b'{"series": [{"pointlist": [7], "metric": "m"}]}'),
+        ("cloudwatch-stream", b'{"metric_stream_name": 7}\n'),
+        ("cloudwatch-data", b'{"MetricDataResults": [7]}'),
+        ("cloudwatch-data", b'{"MetricDataResults": 7}'),
     ],
 )
 def test_another_type_than_documented_is_set_aside(kind: str, raw: bytes) -> None:
