@@ -49,6 +49,8 @@ from hs_analysis.ingest.readers.datadog import (
     read_datadog,
     read_datadog_request,
 )
+from hs_analysis.ingest.readers.gcp import LOSSES as GCP_LOSSES
+from hs_analysis.ingest.readers.gcp import is_gcp_timeseries, read_gcp_timeseries
 from hs_analysis.ingest.readers.gpu_logs import (
     is_amd_smi,
     is_dcgmi_dmon,
@@ -267,6 +269,9 @@ FORMATS: tuple[Format, ...] = (
         read_cloudwatch_stream,
         PANEL,
         losses=CLOUDWATCH_STREAM_LOSSES,
+    ),
+    Format(
+        "gcp-timeseries", lambda look: is_gcp_timeseries(look.text), read_gcp_timeseries, losses=GCP_LOSSES
     ),
     Format("datadog", lambda look: is_datadog(look.text), read_datadog, PANEL, losses=DATADOG_LOSSES),
     Format("datadog-request", lambda look: is_datadog_request(look.text), read_datadog_request, PANEL),

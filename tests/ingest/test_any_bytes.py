@@ -18,6 +18,7 @@ from ingest.readers.test_cloudwatch import query as metric_query
 from ingest.readers.test_cloudwatch import request as metric_request
 from ingest.readers.test_datadog import SMALL as DATADOG
 from ingest.readers.test_datadog import WAITING, request, version_2
+from ingest.readers.test_gcp import SMALL as GCP
 from ingest.readers.test_gpu_logs import AMD, DMON, NVIDIA
 from ingest.readers.test_grafana_frames import SMALL as FRAMES
 from ingest.readers.test_otlp import SMALL as OTLP
@@ -68,6 +69,7 @@ SAMPLES: dict[str, list[tuple[bytes, str]]] = {
     "cloudwatch-data": [(CLOUDWATCH, "c.json")],
     "cloudwatch-request": [(metric_request(metric_query("m1", "up")), "r.json")],
     "cloudwatch-stream": [(STREAM, "s.jsonl")],
+    "gcp-timeseries": [(GCP, "t.json")],
     "datadog": [(DATADOG, "d.json"),
                 (json.dumps(request(WAITING)).encode() + json.dumps(version_2([1])).encode(), "v.json")],
     "datadog-request": [(json.dumps(request(WAITING)).encode(), "r.json")],
