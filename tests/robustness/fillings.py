@@ -20,7 +20,8 @@ with the copies that reading them takes."""
 LINES = tuple(
     kind for kind in TEXT_FORMATS
     if kind not in ("prom-api", "promtool-json", "guidellm", "vllm-bench", "sglang-bench", "inferencex",
-                    "genai-perf")
+                    "genai-perf", "grafana-frame", "datadog", "datadog-request", "cloudwatch-data",
+                    "cloudwatch-request", "gcp-timeseries")
 )  # fmt: skip
 """Formats that are read line by line."""
 
@@ -87,6 +88,25 @@ PARTS: tuple[tuple[str, bytes, bytes], ...] = (
         for before, filling in ((b"", b"{}\n"), (b"", b"1\n"), (b"{", b'"a":1,'))
     ),
     ("vm-jsonl", b'"values":[', b'"",'),
+    *(
+        ("otlp-jsonl", before, filling)
+        for before, filling in (
+            (b'"resourceMetrics": [', b"{},"), (b'"metrics": [', b"{},"), (b'"dataPoints": [', b"{},"),
+            (b'"bucketCounts": [', b'"1",'), (b"", b"{}\n"),
+        )
+    ),
+    *(
+        ("grafana-frame", before, filling)
+        for before, filling in ((b'"frames": [', b"{},"), (b'"values": [[', b"1,"), (b'"fields": [', b"{},"))
+    ),
+    *(
+        (kind, before, filling)
+        for kind, before in (("datadog", b'"series": ['), ("gcp-timeseries", b'"timeSeries": ['),
+                             ("cloudwatch-data", b'"MetricDataResults": ['))
+        for filling in (b"{},", b"1,", b"[],")
+    ),
+    ("datadog", b'"pointlist": [', b"[1,1],"),
+    ("cloudwatch-stream", b"", b"{}\n"),
     ("mooncake", b'"hash_ids": [', b"1,"),
 )  # fmt: skip
 """Format, what stands in a valid file of it, and what is put in behind that again and again."""
