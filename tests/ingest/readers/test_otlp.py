@@ -151,6 +151,7 @@ def test_exponential_buckets_are_merged_to_one_set_of_edges() -> None:
     }
     assert [v for _, v, _ in by_edge["1"]] == [1.0, 5.0]  # zeros; zeros and what is below 1
     assert [v for _, v, _ in by_edge[f"{2**0.25:.12g}"]] == [3.0, 7.0]
+    assert [v for _, v, _ in by_edge[f"{2**0.125:.12g}"]] == [3.0]  # a finer edge, of the first point alone
     assert [v for _, v, _ in by_edge["+Inf"]] == [3.0, 7.0]
 
 
