@@ -34,6 +34,18 @@ def prometheus(series: Sequence[Series]) -> bytes:
     return json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}).encode()
 
 
+def victoriametrics(series: Sequence[Series]) -> bytes:
+    lines = [
+        {
+            "metric": labels,
+            "values": [float(v) for _, v in values],
+            "timestamps": [round(t * 1000) for t, _ in values],
+        }
+        for labels, values in series
+    ]
+    return "\n".join(json.dumps(line) for line in lines).encode() + b"\n"
+
+
 @dataclass(frozen=True)
 class Histogram:
     """A histogram at one time: buckets by edge, cumulative, with sum and count."""
@@ -423,17 +435,21 @@ def gcp(series: Sequence[Series]) -> bytes:
             ]
             found.append(_gcp(labels, "GAUGE", "DOUBLE", points, "gauge"))
             continue
-        total, first = 0.0, values[0][0]
+        start, zero = values[0][0], float(values[0][1])
         points = []
-        for _, t1, _, gain in steps(values):
-            total += gain
-            points.append({"interval": _interval(first, t1), "value": {"doubleValue": total}})
+        for t0, t1, value, gain in steps(values):
+            if gain == value:  # it began again, or was at 0
+                start, zero = t0, 0.0
+            points.append({"interval": _interval(start, t1), "value": {"doubleValue": value - zero}})
         found.append(_gcp(labels, "CUMULATIVE", "DOUBLE", points, "counter"))
     for name, by_labels in histograms.items():
         for key, by_time in by_labels.items():
             (start, zero), *rest = sorted(by_time.items())
-            points = []
+            points, last = [], (start, zero)
             for t, one in rest:
+                if one.count < last[1].count:
+                    start, zero = last[0], Histogram(dict.fromkeys(one.buckets, 0.0), 0.0, 0.0)
+                last = (t, one)
                 count = round(one.count - zero.count)
                 counts = [
                     round(a - b) for a, b in zip(_apart(one.buckets), _apart(zero.buckets), strict=True)

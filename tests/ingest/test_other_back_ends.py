@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from end_to_end.runs import here
+from end_to_end.runs import SAMPLES as SAMPLE_OPTIONS
+from end_to_end.runs import here, run
 from ingest import other_back_ends as written
 from ingest.other_back_ends import Series
 from ingest.reading import read
@@ -155,6 +157,55 @@ def test_doctor_names_every_loss(captured: list[Series], tmp_path: Path) -> None
     assert {f["level"] for f in found} == {"warn"}
     assert {f["text"].partition(": ")[2] for f in found} == wanted
     assert all("/dump" in f["text"].partition(": ")[0] for f in found)
+
+
+WHOLE = {
+    "as scraped": ("otlp", "otlp-delta", "gcp", "datadog-v1", "datadog-v2"),
+    "a server's answers": ("grafana-frames", "grafana-panel", "grafana-excel"),
+}
+"""Back ends that keep every value of the capture, by what their files are: of a server's answers a stretch in
+which all series repeat is a scrape gap, of scraped samples it is not."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(WHOLE))
+def test_a_run_has_the_same_answer(kind: str, root: Path, tmp_path: Path) -> None:
+    """Every number and text of the services in summary.json, of the whole capture at its scrape interval."""
+    captured = written.capture(root / "data_samples" / "dynamo-pd" / "query_range.core.json.gz", 1 << 20)
+    base = written.victoriametrics if kind == "as scraped" else written.prometheus
+
+    def answer(name: str, write: Callable[[Sequence[Series]], bytes]) -> dict[str, object]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dump").write_bytes(write(captured))
+        done = run(tmp_path / name, tmp_path / name / "run", *SAMPLE_OPTIONS["dynamo-pd"])
+        return dict(leaves(done.summary["services"], ""))
+
+    wanted = answer("base", base)
+    assert len(wanted) > 1000
+    for name in WHOLE[kind]:
+        found = answer(name, BACK_ENDS[name].write)
+        assert found.keys() == wanted.keys()
+        differ = [key for key, value in wanted.items() if not alike(value, found[key])]
+        assert not differ, (name, differ[:3])
+
+
+def leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """Yield path and value of everything in a document but the links to evidence, which name the run."""
+    parts = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    )
+    if parts is None:
+        yield path, value
+        return
+    for key, part in parts:
+        if key != "evidence":
+            yield from leaves(part, f"{path}.{key}")
+
+
+def alike(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-6)
+    return one == other
 
 
 SMALL = {kind: SAMPLES[kind][0][0] for kind in sorted({one.format for one in BACK_ENDS.values()})}

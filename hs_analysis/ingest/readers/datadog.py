@@ -302,17 +302,20 @@ class _DatadogReader:
     def _increases(
         self, labels: dict[str, str], ended: list[tuple[int, float, int]], width_us: int, at: int
     ) -> None:
-        """Gather increases with the time they end at; keep counts, which may be a bucket's as well."""
-        if not ended:
-            return
-        self.gathered.add(labels, ended[0][0] - width_us + 1, 0.0, 0, at, increases=True)
+        """Gather increases with the time they end at; keep counts, which may be a bucket's as well.
+
+        Counting begins with the first interval in which something was counted at all.
+        """
+        first_us = next((t_us for t_us, _, flag in ended if not flag), None)
+        if first_us is not None:
+            ended = [(first_us - width_us + 1, 0.0, 0), *ended]
         for t_us, value, flag in ended:
             self.gathered.add(labels, t_us, value, flag, at, increases=True)
         name = labels["__name__"]
         if name.endswith("_bucket") and "le" in labels:
             self._families.add(name.removesuffix("_bucket"))
         elif name.endswith("_count"):
-            self._counts.append((labels, [(ended[0][0] - width_us + 1, 0.0, 0), *ended], at))
+            self._counts.append((labels, ended, at))
 
     def end(self) -> None:
         """Add the buckets without an edge, and say what was found on the way."""

@@ -100,6 +100,13 @@ def test_what_a_query_puts_together_otherwise_has_another_name(query: str, name:
     assert told == (":" in name.removeprefix("vllm:"))
 
 
+def test_counting_begins_where_the_first_value_is() -> None:
+    """Answers with a common time axis have nulls before a pod was there: it did not count 0 all the while."""
+    counter = one("sum:vllm.generation_tokens.count{*}.as_count()", [None, None, 5], ["pod_name:d-0"])
+    (rows,) = values(answer(counter)).values()
+    assert set(rows) == {(20.0, None), (40.0, None), (40.0, 0.0), (60.0, 5.0)}
+
+
 def test_the_query_of_the_answer_says_more_than_that_of_a_series() -> None:
     """Modifiers stand in the whole query; a series' own expression may lack them."""
     bare = one("sum:vllm.generation_tokens.count{pod_name:d-0}", [5], ["pod_name:d-0"], interval=20)
