@@ -158,6 +158,11 @@ class SampleGatherer:
         self._held: dict[tuple[Labels, bool], _Gathered] = {}
         self._rows = 0
 
+    @property
+    def held(self) -> int:
+        """Samples that are held."""
+        return self._rows
+
     def add(
         self, labels: dict[str, str], t_us: int, value: float, flag: int, place: int, *,
         increases: bool = False,

@@ -38,6 +38,7 @@ POD_LABEL_ATTRIBUTES = ("k8s.pod.label.", "k8s.pod.labels.")
 """What stands before the name of a pod's label in an attribute; the second as older collectors write it."""
 
 
+@lru_cache(maxsize=1 << 12)
 def label_name(name: str) -> str:
     """Return an attribute's name as Prometheus writes it as a label."""
     if name in LABELS:

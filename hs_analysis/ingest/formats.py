@@ -36,18 +36,14 @@ from hs_analysis.ingest.readers.cloudwatch import DATA_LOSSES as CLOUDWATCH_DATA
 from hs_analysis.ingest.readers.cloudwatch import STREAM_LOSSES as CLOUDWATCH_STREAM_LOSSES
 from hs_analysis.ingest.readers.cloudwatch import (
     is_cloudwatch_data,
-    is_cloudwatch_request,
     is_cloudwatch_stream,
     read_cloudwatch_data,
-    read_cloudwatch_request,
     read_cloudwatch_stream,
 )
 from hs_analysis.ingest.readers.datadog import LOSSES as DATADOG_LOSSES
 from hs_analysis.ingest.readers.datadog import (
     is_datadog,
-    is_datadog_request,
     read_datadog,
-    read_datadog_request,
 )
 from hs_analysis.ingest.readers.gcp import LOSSES as GCP_LOSSES
 from hs_analysis.ingest.readers.gcp import is_gcp_timeseries, read_gcp_timeseries
@@ -261,9 +257,6 @@ FORMATS: tuple[Format, ...] = (
         losses=CLOUDWATCH_DATA_LOSSES,
     ),
     Format(
-        "cloudwatch-request", lambda look: is_cloudwatch_request(look.text), read_cloudwatch_request, PANEL
-    ),
-    Format(
         "cloudwatch-stream",
         lambda look: is_cloudwatch_stream(look.text),
         read_cloudwatch_stream,
@@ -274,7 +267,6 @@ FORMATS: tuple[Format, ...] = (
         "gcp-timeseries", lambda look: is_gcp_timeseries(look.text), read_gcp_timeseries, losses=GCP_LOSSES
     ),
     Format("datadog", lambda look: is_datadog(look.text), read_datadog, PANEL, losses=DATADOG_LOSSES),
-    Format("datadog-request", lambda look: is_datadog_request(look.text), read_datadog_request, PANEL),
     Format(
         "grafana-csv",
         lambda look: is_grafana_csv(look.text),

@@ -17,6 +17,8 @@ HEAD_BYTES = 1 << 12
 MOST_BESIDE = 1 << 12
 """Files of a folder that are looked at; default of this project."""
 
+REQUEST_ONLY = "a request without its answer: it is read with the answer beside it"
+
 Request = Mapping[str, Any]
 
 _found: dict[tuple[Path, int, bytes], list[tuple[Path, Request]]] = {}

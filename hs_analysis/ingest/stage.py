@@ -183,6 +183,7 @@ def _together(frames: Sequence[pl.DataFrame], contract: pa.Schema) -> pl.DataFra
 
 
 def _record(file: InputFile, one: _OneFile) -> FileRead:
+    there = file.format.losses if one.notes.rows else ()
     return FileRead(
         name=file.name,
         format=file.format.id,
@@ -193,7 +194,7 @@ def _record(file: InputFile, one: _OneFile) -> FileRead:
         bench=sum(frame.height for frame in one.bench),
         warnings=one.notes.warnings,
         infos=one.notes.infos,
-        losses=[loss.text for loss in file.format.losses if loss.always or loss.code in one.notes.losses],
+        losses=[loss.text for loss in there if loss.always or loss.code in one.notes.losses],
     )
 
 

@@ -20,8 +20,7 @@ with the copies that reading them takes."""
 LINES = tuple(
     kind for kind in TEXT_FORMATS
     if kind not in ("prom-api", "promtool-json", "guidellm", "vllm-bench", "sglang-bench", "inferencex",
-                    "genai-perf", "grafana-frame", "datadog", "datadog-request", "cloudwatch-data",
-                    "cloudwatch-request", "gcp-timeseries")
+                    "genai-perf", "grafana-frame", "datadog", "cloudwatch-data", "gcp-timeseries")
 )  # fmt: skip
 """Formats that are read line by line."""
 

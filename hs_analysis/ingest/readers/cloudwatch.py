@@ -24,7 +24,7 @@ from hs_analysis.ingest.answer_fields import (
 from hs_analysis.ingest.exporter_names import ExporterNames, labels_from
 from hs_analysis.ingest.json_records import json_batches, objects
 from hs_analysis.ingest.losses import SourceLoss
-from hs_analysis.ingest.request_files import request_beside
+from hs_analysis.ingest.request_files import REQUEST_ONLY, request_beside
 from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
 from hs_analysis.ingest.text_lines import SERIES, BadLabelsError, parse_series
 
@@ -43,7 +43,7 @@ DATA_LOSSES = (
     SourceLoss(
         "period",
         "one value a period, which is 60 s or more for history older than 3 h: peaks and variance inside it "
-        "are lost, and how stable a signal is can't be told; of more than 15 days only 5 min are kept",
+        "are lost, and signals look calmer than they are; of more than 15 days only 5 min are kept",
     ),
     _BUCKETS,
     _INCREASES,
@@ -56,8 +56,8 @@ DATA_LOSSES = (
 STREAM_LOSSES = (
     SourceLoss(
         "period",
-        "one value a minute, the mean of what was put: peaks and variance inside it are lost, and how stable "
-        "a signal is can't be told",
+        "one value a minute, the mean of what was put: peaks and variance inside it are lost, and signals "
+        "look calmer than they are",
     ),
     _BUCKETS,
     _INCREASES,
@@ -78,15 +78,9 @@ MOST_DIMENSIONS = 30
 
 
 def is_cloudwatch_data(head: bytes) -> bool:
-    """Return whether a file begins with an answer of GetMetricData, or its request and then the answer."""
-    if b'"MetricDataResults"' not in head:
-        return False
-    return bool(_ANSWER.match(head)) or (head[:1] == b"{" and MARK in head)
-
-
-def is_cloudwatch_request(head: bytes) -> bool:
-    """Return whether a file is the request of an answer."""
-    return head[:1] == b"{" and MARK in head and not is_cloudwatch_data(head)
+    """Return whether a file begins with an answer of GetMetricData, or its request."""
+    is_answer = bool(_ANSWER.match(head)) and b'"MetricDataResults"' in head
+    return is_answer or (head[:1] == b"{" and MARK in head)
 
 
 def is_cloudwatch_stream(head: bytes) -> bool:
@@ -94,21 +88,8 @@ def is_cloudwatch_stream(head: bytes) -> bool:
     return bool(_STREAM.match(head)) and b'"metric_name"' in head
 
 
-def read_cloudwatch_request(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield nothing: a request is read with its answer.
-
-    Raises
-    ------
-    InputError
-        When the file is cut or no JSON.
-    """
-    for _ in objects(dump, notes):
-        notes.infos.append("the request of get-metric-data: it is read with the answer beside it")
-    yield from ()
-
-
 def read_cloudwatch_data(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield the series of every answer in a file, pages one after the other.
+    """Yield the series of every answer in a file, pages one after the other; a request alone holds none.
 
     The sum of a counter is what it gained in its period, the average of a gauge its value; any other
     statistic is a series of its own, called ``NAME:statistic``. Without a request a label that is a series as
@@ -141,6 +122,8 @@ def read_cloudwatch_data(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             reader.result(result, asked, at, f"MetricDataResults[{i}]")
         is_last_whole = not document.get("NextToken")
         yield from reader.gathered.many()
+    if requests and not pages:
+        notes.infos.append(REQUEST_ONLY)
     if not is_last_whole:
         notes.warnings.append("the last page names a next one (NextToken): ask on until there is none")
     if pages and reader.nameless and not reader.named:

@@ -25,15 +25,15 @@ from hs_analysis.ingest.exporter_names import MOST_LABEL_CHARACTERS, ExporterNam
 from hs_analysis.ingest.json_records import objects
 from hs_analysis.ingest.losses import SourceLoss
 from hs_analysis.ingest.readers.prometheus import query_of
-from hs_analysis.ingest.request_files import request_beside
+from hs_analysis.ingest.request_files import REQUEST_ONLY, request_beside
 from hs_analysis.ingest.rows import Dump, RawSeries, ReadNotes
 
 LOSSES = (
     SourceLoss(
         "rolled_up",
         "every value is one of an interval, of 20 s at the least, of 5 min for a day, of 1 h for a week: "
-        "peaks and variance inside it are lost, and how stable a signal is can't be told; ask for an hour at "
-        "a time with .rollup(avg, 20), and for the peaks with .rollup(max, 20)",
+        "peaks and variance inside it are lost, and signals look calmer than they are; ask for an hour at a "
+        "time with .rollup(avg, 20), and for the peaks with .rollup(max, 20)",
     ),
     SourceLoss(
         "increases",
@@ -90,30 +90,12 @@ MOST_QUERY_CHARACTERS = 1 << 13
 
 
 def is_datadog(head: bytes) -> bool:
-    """Return whether a file begins with an answer, or a request with its answer behind it."""
-    return head[:1] == b"{" and bool(_VERSION_1.search(head) or _VERSION_2.search(head))
-
-
-def is_datadog_request(head: bytes) -> bool:
-    """Return whether a file is the request of an answer of version 2."""
-    return head[:1] == b"{" and _MARK in head and not is_datadog(head)
-
-
-def read_datadog_request(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield nothing: a request is read with its answer.
-
-    Raises
-    ------
-    InputError
-        When the file is cut or no JSON.
-    """
-    for _ in objects(dump, notes):
-        notes.infos.append("the request of a query: it is read with the answer beside it")
-    yield from ()
+    """Return whether a file begins with an answer, or the request of one."""
+    return head[:1] == b"{" and bool(_VERSION_1.search(head) or _VERSION_2.search(head) or _MARK in head)
 
 
 def read_datadog(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield the series of every answer in a file.
+    """Yield the series of every answer in a file; a request alone holds none.
 
     A counter's values become increases that end with their interval; without ``.as_count()`` or
     ``.as_rate()`` they are no increases, and are called after how they were put together, as the minima and
@@ -133,6 +115,8 @@ def read_datadog(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
             reader.take(series)
             yield from reader.gathered.many()
     reader.end()
+    if reader.request is not None and not notes.rows and not reader.gathered.held:
+        notes.infos.append(REQUEST_ONLY)
     yield from reader.gathered.rest()
 
 

@@ -38,7 +38,7 @@ LOSSES = (
     SourceLoss(
         "aligned",
         "some series were aligned when they were asked for: they hold differences or rates of periods, and "
-        "how stable a signal is can't be told; ask without an aligner",
+        "look calmer than the exporter's values; ask without an aligner",
         always=False,
     ),
 )

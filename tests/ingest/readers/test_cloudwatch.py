@@ -13,9 +13,9 @@ from hs_analysis.errors import InputError
 from hs_analysis.ingest.formats import FileStart, sniff
 from hs_analysis.ingest.readers.cloudwatch import (
     read_cloudwatch_data,
-    read_cloudwatch_request,
     read_cloudwatch_stream,
 )
+from hs_analysis.ingest.request_files import REQUEST_ONLY
 from hs_analysis.ingest.rows import Dump, ReadNotes
 
 T = 1764000000
@@ -105,7 +105,18 @@ def test_the_request_beside_the_answer_names_its_series(tmp_path: Path) -> None:
     (piece,) = read_cloudwatch_data(Dump(tmp_path / "a.json", "a.json", "a.json"), notes)
     assert piece.labels == {"__name__": WAITING, "pod": "d-0"}
     assert "series are named by the request in a.request.json" in notes.infos
-    assert list(read_cloudwatch_request(Dump(tmp_path / "a.request.json", "a", "a"), ReadNotes())) == []
+    notes = ReadNotes()
+    assert list(read_cloudwatch_data(Dump(tmp_path / "a.request.json", "a", "a"), notes)) == []
+    assert notes.infos == [REQUEST_ONLY]
+
+
+def test_a_long_request_does_not_hide_its_answer() -> None:
+    """Five hundred queries are longer than what a format is told by; the answer behind them is read."""
+    raw = request(*(query(f"m{i}", WAITING) for i in range(500))) + answer(result("m7", [4.0]))
+    found = sniff(FileStart(raw[: 1 << 16], "any"))
+    assert found is not None
+    assert found.id == "cloudwatch-data"
+    assert len(samples(raw)) == 1
 
 
 def test_what_is_missing_is_told() -> None:
@@ -155,7 +166,7 @@ def test_bad_values_and_lines_are_set_aside_with_their_place() -> None:
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [(SMALL, "cloudwatch-data"), (answer(result("m1", [1])), "cloudwatch-data"),
-     (STREAM, "cloudwatch-stream"), (request(query("m1", WAITING)), "cloudwatch-request")],
+     (STREAM, "cloudwatch-stream"), (request(query("m1", WAITING)), "cloudwatch-data")],
 )  # fmt: skip
 def test_it_is_told_by_its_content(raw: bytes, kind: str) -> None:
     found = sniff(FileStart(raw, "any"))

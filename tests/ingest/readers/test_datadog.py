@@ -11,7 +11,8 @@ from ingest.reading import read, series
 
 from hs_analysis.errors import InputError
 from hs_analysis.ingest.formats import FileStart, sniff
-from hs_analysis.ingest.readers.datadog import read_datadog, read_datadog_request
+from hs_analysis.ingest.readers.datadog import read_datadog
+from hs_analysis.ingest.request_files import REQUEST_ONLY
 from hs_analysis.ingest.rows import Dump, ReadNotes
 
 T = 1764000000
@@ -160,9 +161,9 @@ def test_version_2_is_named_by_its_request(tmp_path: Path) -> None:
 
 
 def test_a_request_by_itself_holds_no_rows() -> None:
-    pieces, notes = read(read_datadog_request, json.dumps(request(WAITING)).encode())
+    pieces, notes = read(read_datadog, json.dumps(request(WAITING)).encode())
     assert (pieces, notes.rows) == ([], 0)
-    assert notes.infos == ["the request of a query: it is read with the answer beside it"]
+    assert notes.infos == [REQUEST_ONLY]
 
 
 def test_bad_points_are_set_aside_and_an_error_is_refused() -> None:
@@ -181,7 +182,7 @@ def test_bad_points_are_set_aside_and_an_error_is_refused() -> None:
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [(SMALL, "datadog"), (json.dumps(version_2([1])).encode(), "datadog"),
-     (json.dumps(request(WAITING), indent=2).encode(), "datadog-request"),
+     (json.dumps(request(WAITING), indent=2).encode(), "datadog"),
      (json.dumps(request(WAITING)).encode() + json.dumps(version_2([1])).encode(), "datadog")],
 )  # fmt: skip
 def test_it_is_told_by_its_content(raw: bytes, kind: str) -> None:
