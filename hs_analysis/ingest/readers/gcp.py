@@ -45,6 +45,9 @@ LOSSES = (
 
 _HEAD = re.compile(rb'\{\s*"(timeSeries|nextPageToken|unit|executionErrors|unreachable)"\s*:')
 
+_LIST = re.compile(rb'\[\s*\{\s*"(metric|metricKind|metadata|points|resource)"\s*:')
+"""What the command line prints: the series of all pages in one list."""
+
 PROMETHEUS = "prometheus.googleapis.com/"
 _TYPES = re.compile(r"(?P<name>.+)/(?:gauge|counter|histogram|summary|unknown(?::counter)?)")
 
@@ -56,11 +59,12 @@ MOST_BUCKETS = 1 << 12
 
 def is_gcp_timeseries(head: bytes) -> bool:
     """Return whether a file begins with an answer of timeSeries.list."""
-    return bool(_HEAD.match(head)) and b'"timeSeries"' in head and b'"metricKind"' in head
+    is_page = bool(_HEAD.match(head)) and b'"timeSeries"' in head
+    return (is_page or bool(_LIST.match(head))) and b'"metricKind"' in head
 
 
 def read_gcp_timeseries(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
-    """Yield the series of every page in a file, distributions as histograms.
+    """Yield the series of every page or list in a file, distributions as histograms.
 
     The time of a point is its end. Points of kind DELTA are increases; a counter that began again, which a
     new start time says, gets a sample of 0 there unless it fell.
@@ -73,6 +77,10 @@ def read_gcp_timeseries(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     reader = _GcpReader(dump, notes)
     token = None
     for at, document in objects(dump, notes):
+        if isinstance(document.get("metric"), dict):
+            reader.take(document, at, "")
+            yield from reader.gathered.many()
+            continue
         if not isinstance(document.get("timeSeries"), list) and not document.get("executionErrors"):
             reader.gathered.reject(at, document, FieldError("bad_json", "no list timeSeries"), "", None)
             continue

@@ -152,7 +152,13 @@ def test_a_bad_point_is_set_aside_with_its_place(bent: Any, reason: str) -> None
     assert [p.values.tolist() for p in pieces] == [[3.0]]
 
 
-def test_it_is_told_by_its_content() -> None:
-    found = sniff(FileStart(SMALL, "any"))
+def test_a_list_of_series_is_read_as_a_page() -> None:
+    """The command line prints the series of all pages as a list."""
+    assert samples(json.dumps(json.loads(SMALL)["timeSeries"], indent=2).encode()) == samples(SMALL)
+
+
+@pytest.mark.parametrize("raw", [SMALL, json.dumps(json.loads(SMALL)["timeSeries"], indent=2).encode()])
+def test_it_is_told_by_its_content(raw: bytes) -> None:
+    found = sniff(FileStart(raw, "any"))
     assert found is not None
     assert found.id == "gcp-timeseries"
