@@ -27,7 +27,6 @@ LONG_FUNCTIONS = {
     "hs_analysis.derive.service.derive_service",
     "hs_analysis.pipeline.doctor_stage._scene",
     "hs_analysis.pipeline.ingest_stages.ingest_inputs",
-    "hs_analysis.pipeline.study_stages.derive_numbers",
 }
 """Functions over the limit that are still to be cut."""
 

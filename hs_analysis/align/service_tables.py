@@ -6,6 +6,7 @@ from typing import Literal
 
 import polars as pl
 
+from hs_analysis.align.limit_shares import HIGH, LEAST, LOW, OTHER, OVER
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 
@@ -18,7 +19,10 @@ DERIVED = {
 }
 """Quantities that alignment works out, and their units."""
 
-SHARE_SIGNALS = ("ttft_over_low", "ttft_over_high", "tbt_over_low", "tbt_over_high")
+SHARE_SIGNALS = tuple(
+    f"{latency}_{ending}" for latency in ("ttft", "tbt") for ending in (LOW, HIGH, OVER, LEAST, OTHER)
+)
+"""Shares of samples over a limit and over the histogram edges about it."""
 
 
 def signal_infos(

@@ -13,6 +13,7 @@ import polars as pl
 
 from hs_analysis.align.counters import WindowStore
 from hs_analysis.align.instances import PoolKey, nulls_last
+from hs_analysis.align.limit_shares import BESIDE, HIGH
 from hs_analysis.align.terms import (
     EmitterParts,
     TermRow,
@@ -223,7 +224,7 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     Returns
     -------
     chosen
-        The rows of the chosen sources. The shares over the lower and the upper edge of a limit are of one
+        The rows of the chosen sources. The shares over both edges of a limit and their samples are of one
         histogram.
     disagreements
         (service, role, signal, source, other, difference): median absolute log ratio of the two best sources
@@ -248,12 +249,15 @@ def choose_sources(windows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _one_histogram(best: pl.DataFrame) -> pl.DataFrame:
-    """Take the share over the lower edge from the histogram that gives the share over the upper one."""
-    lower = pl.col("signal").str.ends_with("_over_low")
-    upper = best.filter(pl.col("signal").str.ends_with("_over_high")).with_columns(
-        pl.col("signal").str.replace("_over_high", "_over_low", literal=True)
-    )
-    return pl.concat([best.filter(~lower), upper])
+    """Take what tells the share over a limit from the histogram that gives the one over the upper edge."""
+    of_high = f"_{HIGH}"
+    beside = pl.any_horizontal(pl.col("signal").str.ends_with(f"_{ending}") for ending in BESIDE)
+    upper = best.filter(pl.col("signal").str.ends_with(of_high))
+    others = [
+        upper.with_columns(pl.col("signal").str.replace(of_high, f"_{ending}", literal=True))
+        for ending in BESIDE
+    ]
+    return pl.concat([best.filter(~beside), *others])
 
 
 def _disagreements(windows: pl.DataFrame, best: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:

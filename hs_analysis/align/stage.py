@@ -21,6 +21,7 @@ from hs_analysis.align.instances import (
     reporters,
     row_width_s,
 )
+from hs_analysis.align.limit_shares import with_limit_shares
 from hs_analysis.align.requests_in_flight import IN_FLIGHT, net_in_flight
 from hs_analysis.align.series import (
     SeriesPass,
@@ -31,10 +32,11 @@ from hs_analysis.align.series import (
 )
 from hs_analysis.align.service_tables import long_table, signal_infos, wide_table
 from hs_analysis.align.signals import choose_sources, signal_windows
-from hs_analysis.align.terms import LimitEdges, chosen_edges, resolve_terms
+from hs_analysis.align.terms import chosen_edges, resolve_terms
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
 from hs_analysis.schema.frames import SIGNALS, check, empty
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.runners import QueryRunner
 from hs_analysis.schema.settings import Settings
 
@@ -229,7 +231,8 @@ def align(
     left_out = windows.left_out
     chosen, disagreements = choose_sources(windows.signals)
     net = net_in_flight(chosen, terms, windows.store, windows.width_s)
-    chosen = pl.concat([chosen, net])
+    around = chosen_edges(edges, chosen)
+    chosen = with_limit_shares(pl.concat([chosen, net]), around, windows.width_s)
     totals = query("align/totals", {}, {"gains": windows.gains, "terms": terms.drop("read")})
     frame_of = partial(
         _service_frame,
@@ -243,7 +246,7 @@ def align(
     frames, longs, facts = [], [], []
     for service in sorted(set(terms["service"])):
         own = chosen.filter((pl.col("service") == service) & ~is_excluded(left_out))
-        frame = frame_of(service, own)
+        frame = frame_of(service, own, tuple(one for name, one in around if name == service))
         if frame is not None:
             frames.append(frame)
             longs.append(long_table(frame, own))
@@ -256,7 +259,7 @@ def align(
         frames=tuple(frames),
         signals=signals,
         facts=tuple(facts),
-        edges=chosen_edges(edges, chosen),
+        edges=around,
         disagreements=disagreements,
         lives=windows.lives,
         births=births,
@@ -313,6 +316,7 @@ def _all_services(
 def _service_frame(
     service: str,
     own: pl.DataFrame,
+    limit_edges: tuple[LimitEdges, ...],
     windows: _AllServices,
     series: pl.DataFrame,
     quality: pl.DataFrame,
@@ -348,6 +352,7 @@ def _service_frame(
         ),
         gpus_per_instance=gpus_per_instance(series, service, catalogue, settings.reading.gpus_per_instance),
         gpu_types=gpu_types(series, service),
+        limit_edges=limit_edges,
     )
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align.counters import SeriesWindows, WindowStore
+from hs_analysis.align.limit_shares import HIGH, LOW, MEAN, SAMPLES
 from hs_analysis.catalogue import Catalogue, Signal, Source
 from hs_analysis.schema.aligned import POOL_ROLES
 from hs_analysis.schema.frames import label_map
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Slo
 
 TERM_COLUMNS = {
@@ -32,26 +34,16 @@ MISMATCH = "mismatch"
 """How `scale_evidence` begins where the values fit no scale: the series is left out."""
 
 EDGE_PREFERENCE = 100
-"""Added to a histogram's place in the order when it has no edge at the limit: an edge at the limit wins,
-except for TTFT, which only a front end sees whole."""
+"""Added to a histogram's place in the order for each step that its nearest edge lies away from the limit: the
+nearest wins, above all one at the limit, except for TTFT, which only a front end sees whole."""
+
+EDGE_STEP = 0.1
+"""Step of the distance of an edge from a limit, in logs [1]: nearer ones count as alike. Default of this
+project."""
 
 
 EDGE_TOLERANCE = 1e-9
 """Relative difference below which a limit and an edge are the same number: both are read from decimals."""
-
-
-@dataclass(frozen=True)
-class LimitEdges:
-    """The histogram edges around a latency limit [s]; equal when an edge lies at the limit.
-
-    ``low`` is None when the limit lies below the first edge; ``high`` is infinite above the last.
-    """
-
-    signal: str
-    source: str
-    limit_s: float
-    low_s: float | None
-    high_s: float
 
 
 EdgeCandidate = tuple[str, int, LimitEdges]
@@ -62,13 +54,17 @@ _Term = dict[str, object]
 
 @dataclass(frozen=True)
 class _Carrier:
-    """What a term is for: the signal's name in the table, its catalogue row, and one of its sources."""
+    """What a term is for: the signal's name in the table, its catalogue row, and one of its sources.
+
+    ``pool`` is how instances are put together where the catalogue's way is another quantity's.
+    """
 
     name: str
     signal: Signal
     source: Source
     preference: int
     generation: int = 0
+    pool: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def resolve_terms(
     catalogue
         The catalogue.
     slo
-        Limits; each that is given adds the shares of samples over its lower and upper edge.
+        Limits; each that is given adds the shares of samples over its lower and upper edge, and the samples.
 
     Returns
     -------
@@ -154,18 +150,26 @@ def resolve_terms(
 
 
 def _formula(
-    signal: Signal, source: Source, preference: int, by_metric: Mapping[str, Sequence[_SeriesRow]]
+    signal: Signal,
+    source: Source,
+    preference: int,
+    by_metric: Mapping[str, Sequence[_SeriesRow]],
+    service: str | None = None,
+    name: str = "",
 ) -> list[_Term]:
     """Return a source's terms where a service's capture has every one of them: a missing part is no zero.
+
+    Of one service where it is named; under the signal's own name where no other is given.
 
     Each generation of names stands for itself: the window that mixes them is put together per instance.
     """
     terms: list[_Term] = []
     for generation, names in enumerate(source.names):
-        carrier = _Carrier(signal.id, signal, source, preference, generation)
+        carrier = _Carrier(name or signal.id, signal, source, preference, generation)
         parts = []
         for number, term in enumerate(names.terms):
-            found = [row for row in by_metric.get(term.metric, []) if _matches(row.labels, term.where)]
+            rows = [row for row in by_metric.get(term.metric, []) if service in (None, row.service)]
+            found = [row for row in rows if _matches(row.labels, term.where)]
             scale = source.scale if term.side == "num" else 1.0
             parts.append(_carried(carrier, found, number, term.side, term.sign * scale))
         holders = [{(term["service"], term["capture"]) for term in part} for part in parts]
@@ -187,8 +191,9 @@ def _carried(
         result.append(
             {
                 "signal": carrier.name, "source": source.source, "preference": carrier.preference,
-                "pool": source.pool or signal.pool, "role": role, "gpu_group": None, "service": row.service,
-                "capture": row.capture, "instance": row.instance if pooled else None, "emitter": row.instance,
+                "pool": carrier.pool or source.pool or signal.pool, "role": role,
+                "gpu_group": None, "service": row.service, "capture": row.capture,
+                "instance": row.instance if pooled else None, "emitter": row.instance,
                 "term": number, "side": side, "sign": sign * (row.repair or 1.0), "series_id": row.series_id,
                 "read": source.read, "generation": carrier.generation,
             }
@@ -203,7 +208,7 @@ def _over_limit(
     by_metric: Mapping[str, Sequence[_SeriesRow]],
     limit: float,
 ) -> tuple[list[_Term], list[EdgeCandidate]]:
-    """Return the terms of the shares over the two edges around a limit: (all − under edge) ÷ all.
+    """Return the terms of the shares over the two edges around a limit, (all − under edge) ÷ all, and of all.
 
     Where a histogram was renamed the edges are those that it has under each of its names.
     """
@@ -217,14 +222,26 @@ def _over_limit(
             continue
         low, high = _around(limit, known)
         comparable = signal.role != "service"  # an engine's TTFT leaves out the queue in front of it
-        place = preference + (EDGE_PREFERENCE if comparable and low != high else 0)
+        place = preference + (EDGE_PREFERENCE * _steps_from_edge(limit, low, high) if comparable else 0)
         edges.append((service, place, LimitEdges(signal.id, source.source, limit, low, high)))
-        for name, edge in ((f"{signal.id}_over_low", low), (f"{signal.id}_over_high", high)):
-            if edge is not None:
-                for generation in sorted({g for g, _, _ in own}):
-                    carrier = _Carrier(name, signal, source, place, generation)
-                    terms += _share_over(carrier, [(at, row) for g, at, row in own if g == generation], edge)
+        for generation in sorted({g for g, _, _ in own}):
+            rows = [(at, row) for g, at, row in own if g == generation]
+            for ending, edge in ((LOW, low), (HIGH, high)):
+                if edge is not None:
+                    carrier = _Carrier(f"{signal.id}_{ending}", signal, source, place, generation)
+                    terms += _share_over(carrier, rows, edge)
+            samples = _Carrier(f"{signal.id}_{SAMPLES}", signal, source, place, generation, "sum")
+            terms += _carried(samples, [row for at, row in rows if at == math.inf], 0, "num", 1.0)
+        terms += _formula(signal, source, place, by_metric, service, f"{signal.id}_{MEAN}")
     return terms, edges
+
+
+def _steps_from_edge(limit: float, low: float | None, high: float) -> int:
+    """Return how many steps the nearest edge lies away, begun ones counted; 0 where one lies at the limit."""
+    if low == high:
+        return 0
+    edges = [edge for edge in (low, high) if edge is not None and math.isfinite(edge)]
+    return math.ceil(min(abs(math.log(edge / limit)) for edge in edges) / EDGE_STEP) if edges else 1
 
 
 def _buckets(
@@ -257,11 +274,14 @@ def _share_over(carrier: _Carrier, own: Sequence[tuple[float, _SeriesRow]], edge
 
 
 def _around(limit: float, known: Sequence[float]) -> tuple[float | None, float]:
-    """Return the edges around a limit, equal when one lies at it; ``known`` ends at infinity."""
+    """Return the edges around a limit, equal when one lies at it; ``known`` ends at infinity.
+
+    An edge at zero has no logarithm and nothing below it: it is none.
+    """
     at = next((edge for edge in known if math.isclose(edge, limit, rel_tol=EDGE_TOLERANCE)), None)
     if at is not None:
         return at, at
-    low = max((edge for edge in known if edge < limit), default=None)
+    low = max((edge for edge in known if 0.0 < edge < limit), default=None)
     return low, min(edge for edge in known if edge > limit)
 
 
@@ -290,7 +310,7 @@ def chosen_edges(
     return tuple(
         (service, edges)
         for service, preference, edges in candidates
-        if (service, f"{edges.signal}_over_high", preference) in used
+        if (service, f"{edges.signal}_{HIGH}", preference) in used
     )
 
 

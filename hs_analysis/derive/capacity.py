@@ -23,6 +23,7 @@ from hs_analysis.derive.capacity_laws import (
     in_tail,
     label_rows,
     log_interval,
+    violating,
 )
 from hs_analysis.derive.constants import (
     BRACKET_WIDTH,
@@ -39,7 +40,14 @@ from hs_analysis.derive.format import capacity_reason
 from hs_analysis.derive.mix import adjust_workload_mix
 from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean
 from hs_analysis.schema.aligned import SERVED
-from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, ROWS_MIN, TEST_VIOLATING_MIN
+from hs_analysis.schema.constants import (
+    APART_MAX,
+    GROUP_MIN,
+    HIGHEST_QUANTILE,
+    NORMAL_95,
+    ROWS_MIN,
+    TEST_VIOLATING_MIN,
+)
 from hs_analysis.schema.results import Capacity, CapacityBasis, Interval, Reason, Status
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -115,10 +123,6 @@ class CapacityFit:
         Standard deviation of ln value beyond resampling.
     low, high
         Bounds of the true capacity, None where a side is open [tokens/s per instance].
-    edge_factor
-        Where the limit lies between two histogram edges: capacity at the upper edge ÷ capacity at the lower
-        one (1 where it lies on an edge), None where the upper edge never broke, so that nothing closes the
-        side.
     crossing
         The law's own answer, for the curve; None for brackets and floors.
     weighed
@@ -132,19 +136,18 @@ class CapacityFit:
     systematic: float = 0.0
     low: float | None = None
     high: float | None = None
-    edge_factor: float | None = 1.0
     crossing: capacity_laws.Crossing | None = None
     weighed: float | None = None
 
     @property
     def value(self) -> float | None:
-        """What pools are weighed by: the law's answer at the lower edge, else the number given."""
+        """What pools are weighed by: the law's answer at the limit, else the number given."""
         return self.capacity.per_instance if self.weighed is None else self.weighed
 
     @property
     def is_known(self) -> bool:
         """Whether pools can be weighed at the limit itself."""
-        return self.edge_factor is not None and (self.capacity.status == "ok" or self.weighed is not None)
+        return self.capacity.status == "ok" or self.weighed is not None
 
 
 def fit_capacity(
@@ -171,7 +174,9 @@ def fit_capacity(
         nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"
         code = "no_load" if np.isfinite(rows.work).any() else nothing
         return _refused(labelled, capacity_reason(code, rows.role), resamples, evidence)
-    if not rows.limits or not np.isfinite(rows.over_low).any():
+    if not rows.limits or not np.isfinite(rows.over).any():
+        if rows.limits and np.isfinite(rows.over_least).any():
+            return _below_first_edge(labelled, settings, resamples, evidence)
         code = "no_latency_histogram" if rows.limits else "no_slo"
         return _observed(labelled, capacity_reason(code, rows.role), resamples, evidence)
     gate = GATES[rows.kind](rows)
@@ -181,22 +186,24 @@ def fit_capacity(
     if answer is None:
         broken_at = _broken_at(labelled, settings.slo, bracket(labelled, settings.slo))
         return _floor(labelled, settings, _why_not(labelled), broken_at, resamples, evidence)
-    if rows.alone:
+    undecided = _undecided_ratio(labelled, answer, settings.slo)
+    if rows.alone or undecided is None:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
-        return _floor(labelled, settings, capacity_reason("one_role", rows.role), least, resamples, evidence)
-    upper = _at_upper_edge(rows, settings, resamples)
+        reason = capacity_reason("one_role" if rows.alone else "undecided_edge", rows.role)
+        return _floor(labelled, settings, reason, least, resamples, evidence)
+    reading = _Reading(_reading_ratio(labelled, answer, settings.slo), undecided)
     if isinstance(answer, Bracket):
-        bracketed = _bracketed(labelled, answer, upper, len(resamples), rng, evidence)
+        bracketed = _bracketed(labelled, answer, reading, len(resamples), rng, evidence)
         return _at_safe_end(bracketed, answer.width)
-    return _at_safe_end(_fitted(labelled, answer, upper, evidence), answer.width)
+    return _at_safe_end(_fitted(labelled, answer, reading, evidence), answer.width)
 
 
 def _at_safe_end(fit: CapacityFit, own_width: float) -> CapacityFit:
     """Return a capacity whose interval is wider than the value as a floor at the interval's lower end.
 
     Such an interval says on which side of a load the limit lies, and no more: its middle is no capacity to
-    take a share of. Pools are still weighed by it where only the histogram edges about the limit stretch the
-    interval, since a ratio is taken at the limit itself.
+    take a share of. Pools are still weighed by it where only the reading between histogram edges stretches
+    the interval, since a ratio is taken at the limit itself.
 
     Parameters
     ----------
@@ -216,9 +223,9 @@ def _at_safe_end(fit: CapacityFit, own_width: float) -> CapacityFit:
         fit.capacity, per_instance=low, status="floor", reason=reason,
         method=f"{fit.capacity.method}, the lower end of its interval",
     )  # fmt: skip
-    if own_width <= 1.0 and fit.edge_factor is not None:
+    if own_width <= 1.0:
         return replace(fit, capacity=capacity, low=low, weighed=value)
-    return replace(fit, capacity=capacity, draws=fit.draws * (low / value), low=low, edge_factor=1.0)
+    return replace(fit, capacity=capacity, draws=fit.draws * (low / value), low=low)
 
 
 def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> Fitted | Bracket | None:
@@ -239,28 +246,92 @@ def _answer(labelled: LabelledRows, settings: Settings, resamples: Integers) -> 
     return min(fitted, key=lambda fit: fit.width, default=None)
 
 
-def _at_upper_edge(rows: RoleRows, settings: Settings, resamples: Integers) -> float | None:
-    """Return the capacity by the limit's upper edge, None where nothing answers or both edges are one."""
-    if not rows.bucket_bounds_differ:
-        return None
-    upper = replace(rows, over_low=rows.over_high)
-    labelled = label_rows(upper, settings.slo, drop_recovery=rows.kind == "production")
-    answer = _answer(labelled, settings, resamples)
+@dataclass(frozen=True)
+class _Reading:
+    """How far a capacity hangs on the way that shares between two histogram edges are read [ratio].
+
+    Attributes
+    ----------
+    other
+        Capacity by the next best reading ÷ the capacity; None where the limit lies on an edge.
+    undecided
+        Capacity with windows taken as within of which the buckets can't tell ÷ the capacity, at least 1.
+    """
+
+    other: float | None
+    undecided: float
+
+    @property
+    def spread(self) -> float:
+        """Distance of the next best reading in logs."""
+        return abs(math.log(self.other)) if self.other is not None else 0.0
+
+    def systematic(self, own: float) -> float:
+        """Return a standard deviation of ln capacity with that of the reading in it."""
+        return math.hypot(own, self.spread / NORMAL_95, math.log(self.undecided) / NORMAL_95)
+
+    def widened(self, value: float, ci: Interval) -> Interval:
+        """Return an interval widened by the distance of the next best reading, and by undecided windows."""
+        below, above = (math.hypot(math.log(value / ci[0]), self.spread),
+                        math.hypot(math.log(ci[1] / value), self.spread))  # fmt: skip
+        return value * math.exp(-below), max(value * math.exp(above), value * self.undecided)
+
+
+def _read_otherwise(
+    labelled: LabelledRows, answer: Fitted | Bracket, share: Floats, slo: Slo
+) -> float | None:
+    """Return the capacity under another reading of the shares, None where nothing gives one.
+
+    By the law of the answer, else by the next one that holds: a reading that has every load over the limit
+    now and then leaves no rising odds, and still a quantile.
+    """
+    rows = replace(labelled.rows, over=share)
+    again = label_rows(rows, slo, drop_recovery=rows.kind == "production")
     if isinstance(answer, Bracket):
-        return answer.value
-    return answer.crossing.load if answer is not None else None
+        between = bracket(again, slo)
+        return between.value if between is not None else None
+    every = np.arange(again.kept.size)
+    for rule in (answer.rule, *RULES[rows.kind]):
+        crossing = rule.crossing(again, slo, every)
+        if crossing is not None:
+            return crossing.load
+    return None
 
 
-def _over_bucket_bounds(
-    labelled: LabelledRows, value: float, ci: Interval, upper: float | None
-) -> tuple[Interval, float | None]:
-    """Return the interval stretched to the upper edge's capacity, and the factor between both edges."""
-    if not labelled.rows.bucket_bounds_differ:
-        return ci, 1.0
-    if upper is None:
-        return ci, None
-    factor = max(1.0, upper / value)
-    return (ci[0], ci[1] * factor), factor
+def _undecided_ratio(labelled: LabelledRows, answer: Fitted | Bracket, slo: Slo) -> float | None:
+    """Return what windows of which the buckets can't tell may add to a capacity, None over 10 %.
+
+    They count as over the limit. Taken as within, the capacity is at least as high; where that moves it by
+    more, or leaves none, it rests on them.
+    """
+    rows = labelled.rows
+    unsure = labelled.kept & labelled.bad & ~violating(rows.over_least, slo)
+    if not unsure.any():
+        return 1.0
+    other = _read_otherwise(labelled, answer, rows.over_least, slo)
+    moved = max(1.0, other / _value(answer)) if other is not None else math.inf
+    return moved if moved <= 1.0 + APART_MAX else None
+
+
+def _reading_ratio(labelled: LabelledRows, answer: Fitted | Bracket, slo: Slo) -> float | None:
+    """Return capacity by the next best reading ÷ the capacity, None where no share was read between edges.
+
+    Where that reading gives none, it is as far as the loads go: to the lowest where it has more windows over
+    the limit, else to the highest.
+    """
+    rows = labelled.rows
+    if not rows.between_edges:
+        return None
+    other = _read_otherwise(labelled, answer, rows.over_other, slo)
+    if other is None:
+        load = labelled.load[labelled.load > 0]
+        more = violating(rows.over_other, slo).sum() > violating(rows.over, slo).sum()
+        other = float(load.min() if more else load.max())
+    return other / _value(answer)
+
+
+def _value(answer: Fitted | Bracket) -> float:
+    return answer.value if isinstance(answer, Bracket) else answer.crossing.load
 
 
 def _why_not(labelled: LabelledRows) -> Reason:
@@ -276,19 +347,19 @@ def _why_not(labelled: LabelledRows) -> Reason:
     )
 
 
-def _fitted(labelled: LabelledRows, fit: Fitted, upper: float | None, evidence: str) -> CapacityFit:
+def _fitted(labelled: LabelledRows, fit: Fitted, reading: _Reading, evidence: str) -> CapacityFit:
     value = fit.crossing.load
-    ci, factor = _over_bucket_bounds(labelled, value, fit.ci, upper)
-    reason = _caveat(labelled.rows.role, value, ci, factor)
-    capacity = _capacity(labelled, value, ci, "slo", reason, fit.rule.name, evidence, fit.crossing.slope)
-    high = None if factor is None else ci[1]
-    return CapacityFit(capacity, labelled, fit.draws, fit.systematic, ci[0], high, factor, fit.crossing)
+    ci = reading.widened(value, fit.ci)
+    capacity = _capacity(
+        labelled, value, ci, "slo", _caveat(value, ci), fit.rule.name, evidence, fit.crossing.slope
+    )
+    capacity = replace(capacity, reading_ratio=reading.other)
+    systematic = reading.systematic(fit.systematic)
+    return CapacityFit(capacity, labelled, fit.draws, systematic, ci[0], ci[1], fit.crossing)
 
 
-def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reason | None:
-    """Say what a known capacity has against it: an upper edge that never broke, or a wide interval."""
-    if factor is None:
-        return capacity_reason("undecided_edge", role)
+def _caveat(value: float, ci: Interval) -> Reason | None:
+    """Say what a known capacity has against it: a wide interval."""
     width = (ci[1] - ci[0]) / value
     if width <= INDICATIVE:
         return None
@@ -299,23 +370,37 @@ def _caveat(role: str, value: float, ci: Interval, factor: float | None) -> Reas
 def _bracketed(
     labelled: LabelledRows,
     between: Bracket,
-    upper: float | None,
+    reading: _Reading,
     draws: int,
     rng: np.random.Generator,
     evidence: str,
 ) -> CapacityFit:
-    ends, systematic = (
-        np.array([between.low, between.high]),
-        math.hypot(SYSTEMATIC_FEW, labelled.rows.mix_sd),
-    )
-    ci, factor = _over_bucket_bounds(
-        labelled, between.value, log_interval(between.value, ends, systematic), upper
-    )
-    reason = _caveat(labelled.rows.role, between.value, ci, factor)
-    capacity = _capacity(labelled, between.value, ci, "slo", reason, "bracket", evidence)
+    ends, own = np.array([between.low, between.high]), math.hypot(SYSTEMATIC_FEW, labelled.rows.mix_sd)
+    ci = reading.widened(between.value, log_interval(between.value, ends, own))
+    capacity = _capacity(labelled, between.value, ci, "slo", _caveat(between.value, ci), "bracket", evidence)
+    capacity = replace(capacity, reading_ratio=reading.other)
     inside = np.exp(rng.uniform(math.log(between.low), math.log(between.high), draws))
-    high = None if factor is None else ci[1]
-    return CapacityFit(capacity, labelled, inside, systematic, ci[0], high, factor)
+    return CapacityFit(capacity, labelled, inside, reading.systematic(own), ci[0], ci[1])
+
+
+def _below_first_edge(
+    labelled: LabelledRows, settings: Settings, resamples: Integers, evidence: str
+) -> CapacityFit:
+    """Return the most the pool carried within the first edge, with no claim on the limit below it.
+
+    The capacity at that edge bounds the one at the limit from above.
+    """
+    rows = replace(labelled.rows, over=labelled.rows.over_least)
+    at_edge = label_rows(rows, settings.slo, drop_recovery=rows.kind == "production")
+    answer = None if GATES[rows.kind](rows) is not None else _answer(at_edge, settings, resamples)
+    high = at_most = None
+    if answer is not None:
+        high = answer.high if isinstance(answer, Bracket) else answer.ci[1]
+        at_most = _value(answer)
+    carried = rows.usable & np.isfinite(rows.sustained) & ~at_edge.bad
+    reason = capacity_reason("below_first_edge", rows.role)
+    found = _quantile_floor(labelled, carried, at_most, reason, resamples, evidence)
+    return replace(found, high=high)
 
 
 def _observed(labelled: LabelledRows, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
@@ -338,7 +423,7 @@ def _broken_at(labelled: LabelledRows, slo: Slo, between: Bracket | None) -> flo
         known = rows.labelled & (
             rows.load > 0
         )  # windows that fill or drain too: a floor errs on the low side
-        crossing = capacity_laws.levels(rows.load[known], rows.over_low[known], slo)
+        crossing = capacity_laws.levels(rows.load[known], rows.over[known], slo)
         error = RULES["pressure_test"][0].systematic[rows.role]
         return crossing.load * math.exp(-error) if crossing is not None else None
     ends = [between.low] if between is not None else []
@@ -365,7 +450,7 @@ def _floor(
     if int(held.sum()) >= ROWS_MIN:
         fit = _quantile_floor(labelled, held, broken_at, reason, resamples, evidence)
         upto = labelled.kept & (labelled.rows.sustained <= (fit.low or 0.0))
-        windows, samples = labelled.bad[upto], labelled.rows.over_low[upto]
+        windows, samples = labelled.bad[upto], labelled.rows.over[upto]
         kept_slo = upto.any() and windows.mean() <= settings.slo.allowed_window_share
         if labelled.rows.kind == "pressure_test":
             kept_slo = upto.any() and samples.mean() <= capacity_laws.share_limit(settings.slo)
@@ -396,13 +481,11 @@ def _quantile_floor(
         systematic = SYSTEMATIC_FEW if labelled.rows.kind == "production" else \
             SYSTEMATIC_TEST[labelled.rows.role]  # fmt: skip
         ci = log_interval(value, draws, systematic)
-    method = "highest load carried" + (
-        " within the limit" if np.isfinite(labelled.rows.over_low).any() else ""
-    )
+    method = "highest load carried" + (" within the limit" if np.isfinite(labelled.rows.over).any() else "")
     method += ", lowered below loads that may break it" if value < most else ""
     capacity = _capacity(labelled, value, ci, "observed", reason, method, evidence)
     # Without a limit nobody knows what latency that load had: it bounds nothing.
-    low = value if labelled.rows.limits and np.isfinite(labelled.rows.over_low).any() else None
+    low = value if labelled.rows.limits and np.isfinite(labelled.rows.over).any() else None
     return CapacityFit(capacity, labelled, draws, systematic, low=low)
 
 
@@ -417,9 +500,11 @@ def _sustained(rows: RoleRows, carried: NDArray[np.bool_]) -> tuple[NDArray[np.f
 def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, evidence: str) -> CapacityFit:
     """Return no number; where even the lowest loads break the limit, they are an upper bound."""
     high = None
-    load, bad = labelled.load, labelled.bad[labelled.kept]
+    load, kept = labelled.load, labelled.kept
+    # Windows of which the buckets can't tell bound nothing.
+    surely = (labelled.bad & (labelled.rows.over_least >= labelled.rows.over))[kept]
     lowest_rows = np.argsort(load, kind="stable")[: max(GROUP_MIN, round(END_SHARE * load.size))]
-    if load.size >= ROWS_MIN and bad[lowest_rows].mean() > 0.5 and not labelled.rows.bucket_bounds_differ:
+    if load.size >= ROWS_MIN and surely[lowest_rows].mean() > 0.5:
         high = lowest = float(load[lowest_rows].max())
         if reason.code == "cannot_fit":
             text = (
@@ -442,8 +527,8 @@ def _capacity(
 ) -> Capacity:
     rows = labelled.rows
     status: Status = "refused" if value is None else "ok" if basis == "slo" else "floor"
-    if value is not None and rows.bucket_bounds_differ:
-        method += "; the limit lies between two histogram edges, the lower one was used"
+    if value is not None:
+        method += "".join(f"; {edges.judged}" for edges in rows.limit_edges if edges.judged)
     return Capacity(
         role=rows.role,
         gpu_type=None,

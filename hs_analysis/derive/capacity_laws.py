@@ -6,7 +6,7 @@ A law returns None where it does not hold; it never guesses. Loads are tokens/s 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -245,7 +245,7 @@ class LabelledRows:
     rows
         The role's rows.
     bad, held
-        Rows over the limit by its lower edge, and rows within it, shape (rows,).
+        Rows over the limit, and rows within it, shape (rows,).
     kept
         Rows that may enter a fit: judged, and not recovering from an earlier run.
     onsets
@@ -269,8 +269,8 @@ class LabelledRows:
 
     @property
     def share(self) -> Floats:
-        """Share over the lower edge of the kept rows."""
-        return self.rows.over_low[self.kept]
+        """Share over the limit of the kept rows."""
+        return self.rows.over[self.kept]
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def label_rows(rows: RoleRows, slo: Slo, *, drop_recovery: bool) -> LabelledRows
     load that was clean and steady; above it they can only be evidence.
     """
     labelled = rows.labelled
-    bad = violating(rows.over_low, slo) & labelled
+    bad = violating(rows.over, slo) & labelled
     held = ~bad & labelled
     calm = ~(rows.backlog_s >= BACKLOG_S)
     spans = runs_until_clean(bad, held, calm, CLEAN_ROWS, rows.group)
@@ -425,7 +425,7 @@ class Rule:
     def crossing(self, labelled: LabelledRows, slo: Slo, rows: Integers) -> Crossing | None:
         """Return where the SLO just holds by these rows, in mean load; None where the law does not hold."""
         rows = rows[labelled.kept[rows]]
-        load, share = self.load(labelled)[rows], labelled.rows.over_low[rows]
+        load, share = self.load(labelled)[rows], labelled.rows.over[rows]
         known = load > 0
         found = self.law(load[known], share[known], slo) if known.any() else None
         if found is None or not self.single_windows:
@@ -537,18 +537,3 @@ def log_interval(value: float, draws: Floats, systematic: float) -> Interval:
     below = math.hypot(max(0.0, math.log(value / low)), term) if low > 0 else term
     above = math.hypot(max(0.0, math.log(high / value)), term) if high > 0 else term
     return value * math.exp(-below), value * math.exp(above)
-
-
-BucketBounds = Mapping[str, tuple[float, float, float]]
-"""Per latency its limit and the histogram edges below and above it [s]; no edge above is infinite."""
-
-
-def way_between(bucket_bounds: BucketBounds, latency: str) -> float:
-    """Return where the limit lies between its edges, 0 at the lower and 1 at the upper one.
-
-    0 where nothing is known of the edges or none is above: the lower edge is then used as the limit.
-    """
-    limit, below, above = bucket_bounds.get(latency, (0.0, 0.0, 0.0))
-    if not math.isfinite(above) or above <= below:
-        return 0.0
-    return min(max((limit - below) / (above - below), 0.0), 1.0)

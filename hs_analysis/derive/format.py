@@ -22,8 +22,12 @@ CAPACITY_TEXT = {
     "thin": "{detail}: too few to say at which load the limit breaks",
     "cannot_fit": ("{latency} broke its limit, but the load at which it does can't be pinned: {detail}"),
     "undecided_edge": (
-        "the limit on {latency} lies inside a histogram bucket whose upper edge never broke: this is the"
-        " capacity by the lower edge, at the limit itself it may be higher"
+        "{latency} broke the histogram edge below its limit, but whether it broke the limit can't be told:"
+        " one bucket about the limit holds all samples"
+    ),
+    "below_first_edge": (
+        "the limit on {latency} lies below the first edge of its histogram, so that no load is known to keep"
+        " it: a number is what the pool carried, without a claim on latency"
     ),
     "one_role": (
         "the input shows no {other} instances, and a pool that can't keep up holds the other up: at which"
@@ -42,12 +46,17 @@ CAPACITY_TEXT = {
 }
 """Sentence of each code of a capacity; {latency}, {other} and {detail} are filled in."""
 
+ADD_EDGE = "give the latency histogram an edge at the limit, or choose a limit that is an edge of it"
+"""What to do where the buckets can't tell."""
+
 CAPACITY_COLLECT = {
     "no_slo": "give the limits the service has to keep: --slo ttft=…, --slo tbt=…",
     "no_latency_histogram": (
         "export the _bucket series of {latency}, of the front end where there is one, with an edge at the"
         " limit"
     ),
+    "undecided_edge": ADD_EDGE,
+    "below_first_edge": ADD_EDGE,
     "no_violations": (
         "run the {role} pool with fewer instances through one peak, or raise its load on purpose above"
         " {above:.0f} tokens/s per instance, until the limit breaks in at least 3 separate episodes; or run a"
@@ -111,9 +120,7 @@ RATIO_COLLECT = {
         "bring both pools to their limit at least once, in turn: fewer prefill instances through one peak,"
         " fewer decode instances through another; hsa plan-test lays out the cheapest test"
     ),
-    "undecided_edge": (
-        "give the latency histogram an edge at the limit, or choose a limit that is an edge of it"
-    ),
+    "undecided_edge": ADD_EDGE,
     "mix_moves": (
         "nothing more of the same: the mix itself moves; size each pool on its own signal, or fit hours of"
         " the day apart"

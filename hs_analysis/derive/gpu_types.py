@@ -77,7 +77,8 @@ def type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: st
     served = SERVED[role]
     if rows.filter(pl.col("signal") == served).is_empty():
         return None
-    wanted = (served, *(f"{name}_over_{edge}" for name in LATENCIES[role] for edge in ("low", "high")))
+    shares = ("over", "over_least", "over_other")
+    wanted = (served, *(f"{name}_{ending}" for name in LATENCIES[role] for ending in shares))
     own = rows.filter(pl.col("signal").is_in(wanted)).pivot(
         "signal", index=["capture", "t"], values="value", aggregate_function="first"
     )
@@ -105,7 +106,7 @@ def _missing(part: ServiceFrame | None, role: str, settings: Settings) -> str:
     if part is None:
         return f"the input has no {SERVED[role]} per GPU type"
     for signal in limits_of(role, settings.slo):
-        if not part.has(f"{signal}_over_low", role):
+        if not part.has(f"{signal}_over", role):
             return f"the input has no {signal} histogram per GPU type"
     return ""
 

@@ -213,7 +213,7 @@ def adjust_workload_mix(rows: RoleRows, slo: Slo) -> RoleRows:
     g -= float(np.average(g[known], weights=rows.load[known] * rows.instances[known]))
     elasticity = 0.0
     if rows.role == "decode":
-        elasticity = _elasticity(np.log(rows.load[busy]), g[busy], rows.over_low[busy])
+        elasticity = _elasticity(np.log(rows.load[busy]), g[busy], rows.over[busy])
     off = abs(float(g[known & labelled.bad].mean()))
     return replace(rows, load=rows.load * np.exp(-elasticity * g), mix_sd=ELASTICITY_SD * off)
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from hs_analysis import evidence
 from hs_analysis.derive.capacity import GATES
-from hs_analysis.derive.capacity_laws import BucketBounds, log_interval, way_between
+from hs_analysis.derive.capacity_laws import log_interval
 from hs_analysis.derive.constants import NEAR_BEST
 from hs_analysis.derive.demand import instant
 from hs_analysis.derive.format import RATIO_COLLECT
 from hs_analysis.derive.mix import DRIFT_SPREAD, Mix, Stretch, fixed_costs, movers, movers_text
 from hs_analysis.derive.targets import LoadTarget
-from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import DECILES, DEMAND_QUANTILE, SYSTEMATIC_SHARE
 from hs_analysis.schema.results import Interval, PdRatio, RatioWindow, Reason, Refusal
 from hs_analysis.statistics.resampling import percentile_interval
@@ -29,7 +29,6 @@ def ratio_of(
     targets: dict[str, LoadTarget],
     mix: Mix | None,
     rng: np.random.Generator,
-    bucket_bounds: BucketBounds | None = None,
 ) -> PdRatio:
     """Return the ratio of a service.
 
@@ -49,11 +48,6 @@ def ratio_of(
         Its mix, None where the pools have no common unsaturated rows.
     rng
         Source of the resampled stretches of a floor.
-    bucket_bounds
-        Per latency the limit and the histogram edges about it. A ratio weighs one pool against the other, so
-        no edge is the safe one: where a limit lies between two of them, capacities are taken at the limit
-        itself, on the straight line between those at the edges. Capacity grows ever more slowly with the
-        limit, so that this is at most what is true; the interval holds both edges.
     """
     link = evidence.path(frame.service, "derive", "pd_ratio")
     impossible = _impossible(targets, mix)
@@ -61,7 +55,7 @@ def ratio_of(
         sides = bounds(targets["prefill"], targets["decode"], mix) if mix is not None else (None, None)
         ratio = _refused(impossible, sides, link)
     else:
-        balance = _Balance.of(targets["prefill"], targets["decode"], bucket_bounds or {})
+        balance = _Balance.of(targets["prefill"], targets["decode"])
         ratio = _moved(_from_mix(targets, mix, rng, balance), frame, balance, mix, link)
         ratio = replace(ratio, integer_pairs=_pairs(frame, ratio))
     return ratio
@@ -82,11 +76,9 @@ class _Balance:
     Attributes
     ----------
     known
-        Whether both capacities are, at both edges of their limits.
+        Whether both capacities are.
     scale, draws, systematic
         The factor, its bootstrap draws, and its systematic term.
-    down, up
-        How far the edges of the limits leave the ends of an interval open: factors of its ends.
     headroom
         Of the prefill target [ratio].
     """
@@ -95,13 +87,10 @@ class _Balance:
     scale: float
     draws: Floats
     systematic: float
-    down: float
-    up: float
     headroom: float
 
     @classmethod
-    def of(cls, prefill: LoadTarget, decode: LoadTarget, bucket_bounds: BucketBounds) -> _Balance:
-        factors = (prefill.fit.edge_factor, decode.fit.edge_factor)
+    def of(cls, prefill: LoadTarget, decode: LoadTarget) -> _Balance:
         known = prefill.fit.is_known and decode.fit.is_known
         systematic = SYSTEMATIC_SHARE * math.hypot(prefill.fit.systematic, decode.fit.systematic)
         draws = decode.fit.draws / prefill.fit.draws
@@ -110,22 +99,8 @@ class _Balance:
             # Targets differ from capacities by a constant factor each: head-room, and the lower end of an
             # interval.
             factor = (decode.value or math.nan) / (prefill.value or math.nan) / scale
-            return cls(False, scale * factor, draws * factor, systematic, 1.0, 1.0, prefill.headroom)
-        p_at, d_at = (_at_limit(target, bucket_bounds) for target in (prefill, decode))
-        p_most, d_most = (factor or 1.0 for factor in factors)
-        moved, down, up = d_at / p_at, p_at / p_most / d_at, p_at * d_most / d_at
-        return cls(True, scale * moved, draws * moved, systematic, down, up, prefill.headroom)
-
-    def stretched(self, ci: Interval) -> Interval:
-        """Return an interval stretched by what a limit between two histogram edges leaves open."""
-        return ci[0] * self.down, ci[1] * self.up
-
-
-def _at_limit(target: LoadTarget, bucket_bounds: BucketBounds) -> float:
-    """Return the capacity at the limit ÷ that at its lower edge."""
-    (latency,) = LATENCIES[target.role]
-    way = way_between(bucket_bounds, latency)
-    return 1.0 + ((target.fit.edge_factor or 1.0) - 1.0) * way
+            return cls(False, scale * factor, draws * factor, systematic, prefill.headroom)
+        return cls(True, scale, draws, systematic, prefill.headroom)
 
 
 def _moved(ratio: PdRatio, frame: ServiceFrame, balance: _Balance, mix: Mix, link: str) -> PdRatio:
@@ -190,12 +165,10 @@ def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator
         return _refused(reason, (at_least, at_most))
     known, scale, scale_draws, systematic = found.known, found.scale, found.draws, found.systematic
     by_window = tuple(
-        replace(w, ci=found.stretched(w.ci) if w.ci else w.ci)
-        for s in mix.stretches
-        if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
+        w for s in mix.stretches if (w := _window(s, scale, scale_draws, systematic, mix.noise)) is not None
     )
     value = mix.value * scale
-    ci = found.stretched(log_interval(value, mix.draws * scale_draws, systematic))
+    ci = log_interval(value, mix.draws * scale_draws, systematic)
     ratio = PdRatio(
         value=value, ci=ci, status="ok", at_least=None, at_most=None, reason=None, basis="balance",
         by_window=by_window,
@@ -224,7 +197,7 @@ def _one_primary_bound(
     safe = float(np.quantile(mix.busy, DEMAND_QUANTILE)) * found.scale
     picks = rng.integers(0, mix.busy.size, (found.draws.size, mix.busy.size))
     draws = np.quantile(mix.busy[picks], DEMAND_QUANTILE, axis=1) * found.draws
-    low, high = found.stretched(log_interval(safe, draws, found.systematic))
+    low, high = log_interval(safe, draws, found.systematic)
     bound = max(safe, value)
     return bound, (low, max(high, bound))
 
@@ -269,11 +242,9 @@ def _moves(mix: Mix, known: bool) -> Reason:
 def _floor_reason(prefill: LoadTarget, decode: LoadTarget) -> Reason:
     floors = [target.role for target in (prefill, decode) if target.status == "floor"]
     value = "the value is the balance of the two targets under the load-weighted mix"
-    if not floors:
-        text = (
-            "the limit lies inside a histogram bucket whose upper edge never broke, so capacities are known"
-            f" by its lower edge only: {value}"
-        )
+    if any(one.reason is not None and one.reason.code == "undecided_edge" for one in (prefill, decode)):
+        said = f"whether {' and '.join(floors)} broke the limit can't be told from the histogram's buckets"
+        text = f"{said}: {value}"
         return Reason("undecided_edge", text)
     return Reason("capacity_floor", f"the capacity of {' and '.join(floors)} is a floor: {value}")
 

@@ -24,8 +24,11 @@ from hs_analysis.schema.constants import (
     TEST_LEVEL_STEP,
     TEST_RANGE_MIN,
 )
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Reason
 from hs_analysis.schema.settings import Settings, Slo
+from hs_analysis.statistics.between_edges import SharesOver
+from hs_analysis.statistics.constants import ALL_OR_NONE
 from hs_analysis.statistics.episodes import FLOWS, operating_rows, steady
 from hs_analysis.statistics.noise import count_noise, steps
 
@@ -62,9 +65,10 @@ class RoleRows:
         be estimated, and in a pressure test, whose loads are means.
     limits
         Latencies of this role that were given a limit: ``ttft``, ``tbt``.
-    over_low, over_high
-        Share of samples over the lower and the upper histogram edge of the limit, the worst limit of the
-        role.
+    over, over_least, over_other
+        Share of samples over the limit, the worst limit of the role: as it is judged, with windows taken as
+        within of which the buckets can't tell, and by the next best reading (see
+        `statistics.between_edges.SharesOver`). Below the first edge only the second is known.
     usable
         Rows whose load may be judged: instance count settled, work not censored, latency this role's own.
     settled
@@ -84,6 +88,8 @@ class RoleRows:
     alone
         Whether this is one pool of two in production and the other is not in the input: what held requests
         back, there or here, can't be seen.
+    limit_edges
+        Histogram edges about the role's limits.
     """
 
     role: str
@@ -95,8 +101,9 @@ class RoleRows:
     sustained: Floats
     count_noise: float
     limits: tuple[str, ...]
-    over_low: Floats
-    over_high: Floats
+    over: Floats
+    over_least: Floats
+    over_other: Floats
     usable: Mask
     settled: Mask
     saturated: Mask
@@ -107,17 +114,18 @@ class RoleRows:
     kind: str
     mix_sd: float = 0.0
     alone: bool = False
+    limit_edges: tuple[LimitEdges, ...] = ()
 
     @property
     def labelled(self) -> Mask:
         """Rows with a usable load and a known share."""
-        return self.usable & np.isfinite(self.load) & np.isfinite(self.over_low)
+        return self.usable & np.isfinite(self.load) & np.isfinite(self.over)
 
     @property
-    def bucket_bounds_differ(self) -> bool:
-        """Whether the limit lies between two histogram edges, so that some windows are undecided."""
-        both = np.isfinite(self.over_low) & np.isfinite(self.over_high)
-        return bool(np.any(self.over_low[both] - self.over_high[both] > 1e-9))
+    def between_edges(self) -> bool:
+        """Whether a share was read between two edges: none of the histogram's lies at the limit."""
+        apart = (np.abs(one - self.over) > ALL_OR_NONE for one in (self.over_other, self.over_least))
+        return any(not edges.exact for edges in self.limit_edges) or bool(np.any(list(apart)))
 
 
 def capture_numbers(frame: ServiceFrame) -> Groups:
@@ -195,27 +203,36 @@ def limits_of(role: str, slo: Slo) -> tuple[str, ...]:
     return tuple(signal for signal in LATENCIES[role] if slo.limit_s(signal) is not None)
 
 
-def shares_over(frame: ServiceFrame, role: str, limits: tuple[str, ...]) -> tuple[Floats, Floats]:
-    """Return the share of samples over the lower and upper edge of the limits, the worst limit of each row.
+def limit_shares(frame: ServiceFrame, role: str, limits: tuple[str, ...]) -> SharesOver:
+    """Return the shares of samples over the limits, the worst limit of each row.
 
     All NaN without limits, or when the input has no histogram of them.
     """
-    low, high = np.full(frame.table.height, np.nan), np.full(frame.table.height, np.nan)
+    nothing = np.full(frame.table.height, np.nan)
+    worst = SharesOver(nothing, nothing, nothing)
     for signal in limits:
-        edges = _bucket_bounds(frame, signal, role)
-        low, high = np.fmax(low, edges[0]), np.fmax(high, edges[1])
-    return low, high
+        own = _shares_of(frame, signal, role)
+        worst = SharesOver(
+            np.fmax(worst.over, own.over),
+            np.fmax(worst.least, own.least),
+            np.fmax(worst.other, own.other),
+        )
+    return worst
 
 
-def _bucket_bounds(frame: ServiceFrame, signal: str, role: str) -> tuple[Floats, Floats]:
+def _shares_of(frame: ServiceFrame, signal: str, role: str) -> SharesOver:
     for emitter in (role, "service", "decode"):
-        if frame.has(f"{signal}_over_low", emitter):
-            low = frame.values(f"{signal}_over_low", emitter)
-            high = frame.values(f"{signal}_over_high", emitter)
-            # An absent upper edge decides nothing: only the lower one is then known.
-            high = np.where(np.isfinite(high), high, low)
-            return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-    return np.full(frame.table.height, np.nan), np.full(frame.table.height, np.nan)
+        if frame.has(f"{signal}_over", emitter) or frame.has(f"{signal}_over_least", emitter):
+            over = np.clip(frame.values(f"{signal}_over", emitter), 0.0, 1.0)
+            least, other = (
+                np.clip(frame.values(f"{signal}_over_{ending}", emitter), 0.0, 1.0)
+                if frame.has(f"{signal}_over_{ending}", emitter)
+                else over
+                for ending in ("least", "other")
+            )
+            return SharesOver(over, least, other)
+    nothing = np.full(frame.table.height, np.nan)
+    return SharesOver(nothing, nothing, nothing)
 
 
 def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
@@ -245,12 +262,14 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         usable &= ~saturated
     if role == "prefill":
         usable &= ~waits_for_decode(frame)
+    shares = limit_shares(frame, role, limits)
     return RoleRows(
         role, work, instances, load, _before(per_instance, group),
         _request_tokens(frame, role, work, group), sustained, noise, limits,
-        *shares_over(frame, role, limits), usable, settled, saturated,
+        shares.over, shares.least, shares.other, usable, settled, saturated,
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
         alone=frame.kind == "production" and frame.pools in (("prefill",), ("decode",)),
+        limit_edges=tuple(one for one in frame.limit_edges if one.signal in limits),
     )  # fmt: skip
 
 

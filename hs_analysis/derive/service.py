@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hs_analysis import evidence
 from hs_analysis.derive.backtest_coverage import realised_coverage
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
-from hs_analysis.derive.capacity_laws import BucketBounds, violating
+from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.derive.constants import CARRY_OVER_ROWS, LEVEL_GROUPS, REACH
 from hs_analysis.derive.demand import demand_of
 from hs_analysis.derive.format import MIXED_TYPES_COLLECT, capacity_refusal
@@ -63,26 +63,23 @@ def _stack(frames: list[pl.DataFrame], schema: pa.Schema) -> pl.DataFrame:
 
 
 def capacity_points(frame: ServiceFrame, fits: dict[str, CapacityFit], slo: Slo) -> pl.DataFrame:
-    """Return one row per role and window: load per instance, shares over both edges, verdict, used or not.
+    """Return one row per role and window: load per instance, shares over the limit, verdict, used or not.
 
-    `violates` is null where the limit lies between the edges and the window is undecided, or the share is
-    unknown.
+    `violates` is null where one histogram bucket about the limit holds all samples, or the share is unknown.
     """
     frames = []
     for role, fit in fits.items():
         rows = fit.labelled.rows
-        fails, held = (
-            violating(rows.over_high, slo),
-            ~violating(rows.over_low, slo) & np.isfinite(rows.over_low),
-        )
+        fails = violating(rows.over_least, slo)
+        held = ~violating(rows.over, slo) & np.isfinite(rows.over)
         columns = {
             "service": [frame.service] * rows.load.size,
             "role": [role] * rows.load.size,
             "capture": frame.table["capture"],
             "t": frame.table["t"],
             "load_per_instance": _nullable(rows.sustained),
-            "over_low_ratio": _nullable(rows.over_low),
-            "over_high_ratio": _nullable(rows.over_high),
+            "over_ratio": _nullable(rows.over),
+            "over_least_ratio": _nullable(rows.over_least),
             "violates": [True if f else False if h else None for f, h in zip(fails, held, strict=True)],
             "used": fit.labelled.kept,
         }
@@ -125,7 +122,7 @@ def _probability(fit: CapacityFit, grid: Floats, slo: Slo) -> Floats:
     known = labelled.kept & np.isfinite(labelled.rows.sustained)
     if fit.capacity.method.startswith("load levels"):
         bins = max(2, min(LEVEL_GROUPS, int(known.sum()) // GROUP_MIN))
-        share = labelled.rows.over_low[known]
+        share = labelled.rows.over[known]
         return monotone_fit(labelled.rows.load[known], share, bins=bins, increasing=True).predict(grid)
     bad = labelled.bad[known].astype(float)
     bins = min(CURVE_BINS, max(2, bad.size // 3))
@@ -182,7 +179,6 @@ def derive_service(
     settings: Settings,
     typed: pl.DataFrame | None = None,
     instance_startups: pl.DataFrame | None = None,
-    bucket_bounds: BucketBounds | None = None,
     profiles: Sequence[Profile] = (),
     *,
     bench: Sequence[BenchSpeed] = (),
@@ -204,9 +200,6 @@ def derive_service(
         Rows of the contract SIGNALS of this service and window that have a GPU type; None without any.
     instance_startups
         Rows of the contract BIRTHS; None when they were not looked for.
-    bucket_bounds
-        Per latency the limit and the histogram edges about it [s]; without them the lower edge is used as a
-        limit that lies between two.
     profiles
         Of one instance per GPU type, to weigh the types of a pool that mixes them.
     bench
@@ -249,8 +242,8 @@ def derive_service(
     thresholds, unset = thresholds_of(frame, verdicts, targets, given, startups, active)
     common = active.both(frame)
     mix = mix_of(common, resamples) if {"prefill", "decode"} <= set(targets) else None
-    ratio = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]), bucket_bounds)
-    captured, _ = capture_sweeps(frame, settings.slo, bucket_bounds)
+    ratio = ratio_of(common, targets, mix, np.random.default_rng(seeds[1]))
+    captured, _ = capture_sweeps(frame, settings.slo)
     ratio = with_captured_sweeps(ratio, frame, captured, settings.slo)
     ratio = with_benchmarks(ratio, frame, tests, settings.slo)
     rows = {role: fit.labelled.rows for role, fit in fits.items()}

@@ -12,11 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.derive.capacity_laws import BucketBounds, way_between
 from hs_analysis.derive.constants import INTEGER_TOTAL_MAX, LOADED_SHARE, NEAR_BEST, STEP_GAIN, STEP_RATIO
 from hs_analysis.derive.mix import DRIFT_SPREAD
 from hs_analysis.derive.ratio import integer_pairs
-from hs_analysis.derive.rows import capture_numbers, shares_over
+from hs_analysis.derive.rows import capture_numbers, limit_shares
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN, TEST_BACKLOG_S
 from hs_analysis.schema.frames import SPLITS, empty
@@ -596,9 +595,7 @@ def mix_groups(frame: ServiceFrame) -> tuple[MixGroup, ...]:
     return tuple(found)
 
 
-def capture_sweeps(
-    frame: ServiceFrame, slo: Slo, bucket_bounds: BucketBounds | None = None
-) -> tuple[tuple[SweepResult, ...], pl.DataFrame]:
+def capture_sweeps(frame: ServiceFrame, slo: Slo) -> tuple[tuple[SweepResult, ...], pl.DataFrame]:
     """Return the ratio tests in a service's captures, and their splits (contract ``splits``).
 
     A test is two captures or more of one token mix with different splits. Splits compete within one load
@@ -611,8 +608,6 @@ def capture_sweeps(
         The service.
     slo
         The limits.
-    bucket_bounds
-        Per latency the limit and the histogram edges about it [s], for the interpolated share.
     """
     if not {"prefill", "decode"} <= set(frame.pools) or len(frame.captures()) < 2:
         return (), empty(SPLITS)
@@ -621,7 +616,7 @@ def capture_sweeps(
     tables = [empty(SPLITS)]
     for mix in mix_groups(frame):
         own = [step for step in steps if step.capture in mix.captures]
-        trials = {id(step): _trial(frame, step, mix, slo, bucket_bounds or {}) for step in own}
+        trials = {id(step): _trial(frame, step, mix, slo) for step in own}
         if len({t.pair for t in trials.values()}) < 2:
             continue
         levels = _levels(own, trials)
@@ -665,17 +660,15 @@ def _answers(levels: Sequence[tuple[Trial, ...]], base: SweepResult, slo: Slo) -
     return out
 
 
-def _trial(
-    frame: ServiceFrame, step: LoadStep, mix: MixGroup, slo: Slo, bucket_bounds: BucketBounds
-) -> Trial:
+def _trial(frame: ServiceFrame, step: LoadStep, mix: MixGroup, slo: Slo) -> Trial:
     def mean(signal: str, role: str) -> float:
         values = frame.values(signal, role)[step.rows]
         return float(np.nanmedian(values)) if np.isfinite(values).any() else math.nan
 
     decode_tps, first = mean("decode_tps", "decode"), mean("first_token_rate", "service")
     prefill_tps = mean("prefill_tps_effective", "prefill")
-    ttft, within_ttft = _slo_verdict(frame, step, "ttft", slo, bucket_bounds)
-    tbt, within_tbt = _slo_verdict(frame, step, "tbt", slo, bucket_bounds)
+    ttft, within_ttft = _slo_verdict(frame, step, "ttft", slo)
+    tbt, within_tbt = _slo_verdict(frame, step, "tbt", slo)
     if ttft != "unknown" and _behind(frame, step) > 1.0 - slo.quantile:
         ttft = "fails"
     p, d = (mean("instances", role) for role in ("prefill", "decode"))
@@ -703,20 +696,23 @@ def _behind(frame: ServiceFrame, step: LoadStep) -> float:
     return float(1.0 - np.nansum(first) / np.nansum(arrived)) if np.isfinite(first).any() else 0.0
 
 
-def _slo_verdict(
-    frame: ServiceFrame, step: LoadStep, latency: str, slo: Slo, bucket_bounds: BucketBounds
-) -> tuple[Verdict, float]:
-    """Return whether a limit holds in the step, and the interpolated share of samples inside it."""
+def _slo_verdict(frame: ServiceFrame, step: LoadStep, latency: str, slo: Slo) -> tuple[Verdict, float]:
+    """Return whether a limit holds in the step, and the share of samples inside it."""
     if slo.limit_s(latency) is None:
         return "unknown", 1.0
-    shares = [values[step.rows] for values in shares_over(frame, "service", (latency,))]
-    if not np.isfinite(shares[0]).any():
+    shares = limit_shares(frame, "service", (latency,))
+    least = _mean(shares.least[step.rows])
+    if not math.isfinite(least):
         return "unknown", 1.0
-    low_share, high_share = (float(np.nanmean(values)) for values in shares)
-    within = 1.0 - (low_share + (high_share - low_share) * way_between(bucket_bounds, latency))
+    over = _mean(shares.over[step.rows])
+    most = over if math.isfinite(over) else 1.0  # below the first edge nothing shows that it holds
     allowed = 1.0 - slo.quantile
-    verdict: Verdict = "meets" if low_share <= allowed else "fails" if high_share > allowed else "undecided"
-    return verdict, within
+    verdict: Verdict = "meets" if most <= allowed else "fails" if least > allowed else "undecided"
+    return verdict, 1.0 - most
+
+
+def _mean(values: Floats) -> float:
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
 
 
 def _limited(frame: ServiceFrame, step: LoadStep) -> Literal["prefill", "decode"] | None:

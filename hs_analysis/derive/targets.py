@@ -53,11 +53,11 @@ class LoadTarget:
 def calm_at_peak(fit: CapacityFit) -> bool | None:
     """Return whether the role kept its limit easily at its highest loads.
 
-    True if the mean share of samples over the limit's lower edge is under 0.2 % in the 5 % of rows with the
+    True if the mean share of samples over the limit is under 0.2 % in the 5 % of rows with the
     highest load per instance. None without a limit or with fewer than 60 judged rows.
     """
     rows = fit.labelled.rows
-    load, share = rows.sustained[rows.labelled], rows.over_low[rows.labelled]
+    load, share = rows.sustained[rows.labelled], rows.over[rows.labelled]
     count = int(np.ceil(END_SHARE * load.size))
     if not rows.limits or count < GROUP_MIN:
         return None

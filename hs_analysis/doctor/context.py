@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -13,6 +12,7 @@ from hs_analysis.catalogue import Catalogue
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.frames import BENCH, FROZEN_SERIES, LIVES, REQUESTS, empty
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Settings
 
 Level = Literal["pass", "warn", "fail"]
@@ -61,7 +61,7 @@ class DoctorContext:
     frames
         The aligned services.
     edges
-        Per service and latency signal: (signal, source, limit_s, low_s, high_s) around the limit.
+        Per service and latency limit: the histogram edges about it.
     disagreements
         Sources that differ: (service, role, signal, source, other, difference).
     pod_labels
@@ -101,7 +101,7 @@ class DoctorContext:
     broken: tuple[tuple[str, str], ...]
     server_warnings: tuple[tuple[str, str], ...]
     frames: tuple[ServiceFrame, ...]
-    edges: tuple[tuple[str, Mapping[str, float | str | None]], ...]
+    edges: tuple[tuple[str, LimitEdges], ...]
     disagreements: pl.DataFrame
     catalogue: Catalogue
     settings: Settings

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import polars as pl
 
-from hs_analysis.doctor.context import DoctorContext, Finding
+from hs_analysis.doctor.context import DoctorContext, Finding, Level
 from hs_analysis.doctor.inventory import missing_signals
 from hs_analysis.errors import first_of
 from hs_analysis.schema.aligned import POOL_ROLES
@@ -408,25 +408,13 @@ def repeats(context: DoctorContext) -> list[Finding]:
 
 
 def limits(context: DoctorContext) -> list[Finding]:
-    """Latency limits that lie between two histogram edges."""
+    """Latency limits at which no histogram edge lies."""
     found = []
     for service, edge in context.edges:
-        signal, limit, low, high = edge["signal"], edge["limit_s"], edge["low_s"], edge["high_s"]
-        if low == high:
-            text, level = (
-                f"{signal}: an edge of {edge['source']}'s histogram lies at the limit of {limit} s",
-                "pass",
-            )
-        elif low is None:
-            text = f"{signal}: {limit} s is below the first edge ({high} s): nothing can be judged"
-            level = "fail"
-        else:
-            text = (
-                f"{signal}: the limit of {limit} s lies between the edges {low} and {high} s of "
-                f"{edge['source']}'s histogram; windows between stay undecided, targets use the lower"
-            )
-            level = "warn"
-        found.append(Finding("limits", level, text, service=service))  # type: ignore[arg-type]
+        level: Level = "pass" if edge.exact else "fail" if edge.low_s is None else "warn"
+        at_limit = f"{edge.source}'s histogram of {edge.signal.upper()} has an edge at {edge.limit_s:g} s"
+        text = edge.sentence or at_limit
+        found.append(Finding("limits", level, text, service=service))
     return found
 
 

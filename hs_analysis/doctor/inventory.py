@@ -199,7 +199,7 @@ def _limit(signal: str) -> _IsMet:
 
 def _bucketed(signal: str) -> _IsMet:
     """Return whether shares over the limit are known; without a limit it is that which is lacking."""
-    shares = _has(f"{signal}_over_high", f"{signal}_over_low")
+    shares = _has(f"{signal}_over", f"{signal}_over_least")
 
     def met(context: DoctorContext, frame: ServiceFrame, role: str) -> bool:
         return context.settings.slo.limit_s(signal) is None or shares(context, frame, role)

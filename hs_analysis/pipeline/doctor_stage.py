@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -56,7 +55,7 @@ from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.runner import Ran, lock, run_to, start_over, sweep
 from hs_analysis.pipeline.session import Asked, accepts, settings_for, signed
 from hs_analysis.pipeline.stages import Outcome, Progress, Stage, Work
-from hs_analysis.pipeline.tables import read_entries, read_frames
+from hs_analysis.pipeline.tables import edges_of, read_entries, read_frames
 from hs_analysis.schema.frames import label_map
 from hs_analysis.schema.settings import Settings
 from hs_analysis.store import Database, read_table
@@ -98,9 +97,7 @@ def _scene(work: Work) -> DoctorContext:
         tails = _tails(series, catalogue, samples, database)
         twins = _twins(series, quality, samples, database)
         histograms = _histograms(series, quality, catalogue, samples, database)
-    edges = [
-        (entry["service"], _edge(edge)) for entry in read_entries(work.run) for edge in entry["slo_edges"]
-    ]
+    edges = [(entry["service"], edge) for entry in read_entries(work.run) for edge in edges_of(entry)]
     return DoctorContext(
         series=series,
         quality=quality,
@@ -248,11 +245,6 @@ def _labelled(series: pl.DataFrame) -> list[tuple[str, dict[str, str]]]:
         (capture, {**label_map(labels), "__name__": metric})
         for capture, metric, labels in series.select("capture", "metric", "labels").iter_rows()
     ]
-
-
-def _edge(edge: dict[str, Any]) -> dict[str, Any]:
-    """Return a limit's edges as alignment found them: JSON has no infinity for the last bucket's edge."""
-    return edge | {"high_s": math.inf if edge["high_s"] is None else edge["high_s"]}
 
 
 _KEEP = 'see why: hsa ingest INPUT keeps them, then hsa sql RUN "FROM rejected"'

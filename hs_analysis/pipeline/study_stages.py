@@ -26,8 +26,6 @@ from hs_analysis.pipeline.ingest_stages import require_services
 from hs_analysis.pipeline.records import from_plain
 from hs_analysis.pipeline.stages import Outcome, Work
 from hs_analysis.pipeline.tables import (
-    edges_of,
-    read_entries,
     read_frames,
     read_instances,
     split,
@@ -59,8 +57,7 @@ def answer(work: Work) -> list[SweepResult]:
     """Answer the ratio tests in benchmark points and in captures, and write their tables."""
     slo = work.settings.slo
     answers = [bench_sweeps(tables.read(work.run, "bench"), slo)]
-    entries = {entry["service"]: entry for entry in read_entries(work.run)}
-    answers += [capture_sweeps(f, slo, edges_of(entries[f.service])) for f in read_frames(work.run)]
+    answers += [capture_sweeps(frame, slo) for frame in read_frames(work.run)]
     found = [one for results, _ in answers for one in results]
     tables.write_rows(work.out, "sweeps", [vars(one) for one in found])
     tables.write_frames(work.out, "splits", [splits for _, splits in answers])
@@ -170,7 +167,6 @@ def derive_numbers(work: Work) -> Outcome:
     found: list[tuple[str, str, DeriveResult]] = []
     signals = typed_signals(work.run)
     births, versions = tables.read(work.run, "births"), tables.read(work.run, "versions")
-    edges = {entry["service"]: edges_of(entry) for entry in read_entries(work.run)}
     surfaces = profiles_of(tables.read(work.run, "bench"))
     compared = speeds_of_types(work)
     tests, _ = bench_sweeps(tables.read(work.run, "bench"), work.settings.slo)
@@ -182,7 +178,6 @@ def derive_numbers(work: Work) -> Outcome:
             work.settings,
             typed_rows(signals, part),
             births,
-            edges[part.service],
             surfaces,
             bench=compared,
             tests=tests,

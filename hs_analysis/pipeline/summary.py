@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hs_analysis
 from hs_analysis.errors import first_of
 from hs_analysis.pipeline.records import to_plain
+from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import (
@@ -138,8 +139,6 @@ def refusals_section(derived: Derived) -> dict[str, Any]:
 
 def refit_warnings(service: str, train: Derived, whole: Derived) -> list[dict[str, str]]:
     """Return a warning for every target that differs between the first part and the whole window."""
-    from hs_analysis.policy.constants import APART_MAX  # brings statistics that reading dumps needs none of
-
     found = []
     for after in whole.thresholds:
         before = _same(after, train.thresholds)

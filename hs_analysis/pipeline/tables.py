@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,12 +17,9 @@ from hs_analysis.pipeline.handover import hand_on, handed, is_handing_on
 from hs_analysis.pipeline.records import from_plain, to_plain
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
 from hs_analysis.schema.frames import check, empty
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.tables import TABLES
 from hs_analysis.store import read_table, write_table
-
-if TYPE_CHECKING:
-    from hs_analysis.derive.capacity_laws import BucketBounds
-
 
 T = TypeVar("T")
 
@@ -182,12 +178,9 @@ def service_names(folder: Path) -> tuple[str, ...]:
     return tuple(str(entry["service"]) for entry in read_entries(folder))
 
 
-def edges_of(entry: Mapping[str, Any]) -> BucketBounds:
+def edges_of(entry: Mapping[str, Any]) -> tuple[LimitEdges, ...]:
     """Return the histogram edges about each limit of a service."""
-    return {
-        edge["signal"]: (edge["limit_s"], edge["low_s"], edge["high_s"] or math.inf)
-        for edge in entry["slo_edges"]
-    }
+    return tuple(LimitEdges.from_plain(edge) for edge in entry["slo_edges"])
 
 
 def read_frames(folder: Path) -> tuple[ServiceFrame, ...]:
@@ -245,6 +238,7 @@ def _frame(entry: Mapping[str, Any], signals: pl.DataFrame) -> ServiceFrame:
         signals=infos,
         gpus_per_instance=dict(entry["gpus_per_instance"]),
         gpu_types={role: tuple(found) for role, found in entry["gpu_types"].items()},
+        limit_edges=edges_of(entry),
     )
 
 

@@ -34,10 +34,6 @@ services: bursts break the SLO in 26 % of windows for 39 % without; 60 s, 23 %, 
 
 # Where the answer is yes, no or not yet.
 
-APART_MAX = 0.1
-"""Distance up to which the target of the first part and of the whole window agree, and up to which a latency
-limit may lie above the histogram edge it is judged at [ratio]. Default of this project."""
-
 WHOLE_WEEK_SHARE = 0.99
 """Share of seven days that counts as all of them: the last scrapes of an export are often cut [ratio].
 Default of this project."""

@@ -8,6 +8,7 @@ a row that only caps keeps ``high`` out and adds nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,11 +18,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
-from hs_analysis.policy.constants import APART_MAX, WHOLE_WEEK_SHARE
+from hs_analysis.policy.constants import WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import measured_splits, ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
-from hs_analysis.schema.constants import MAJORITY
+from hs_analysis.schema.aligned import LATENCIES
+from hs_analysis.schema.constants import APART_MAX, MAJORITY
 from hs_analysis.schema.decision import (
     Confidence,
     CountsAtLoad,
@@ -33,8 +35,9 @@ from hs_analysis.schema.decision import (
     ScaleIn,
     SloRisk,
 )
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
-from hs_analysis.schema.results import Derived, PolicyReplay, Reason, ReplayResult
+from hs_analysis.schema.results import Capacity, Derived, PolicyReplay, Reason, ReplayResult
 from hs_analysis.schema.settings import Slo
 
 DAYS_NEEDED = 7
@@ -71,7 +74,7 @@ class Grounds:
     kind
         ``production`` or ``pressure_test``.
     slo_edges
-        Histogram edges about each limit: ``signal``, ``limit_s``, ``low_s`` (None = below all edges).
+        Histogram edges about each limit, as `LimitEdges.from_plain` reads them.
     span_s, weekday_s
         Length of the history [s], and recorded seconds per weekday, Monday first (UTC).
     unserved_instances
@@ -458,17 +461,30 @@ def _startup_known(grounds: Grounds) -> Reason | None:
 
 def _at_an_edge(grounds: Grounds) -> Reason | None:
     apart = []
-    for edge in grounds.slo_edges:
-        limit, low = edge["limit_s"], edge.get("low_s")
-        moved = 1.0 if not low else limit / low - 1.0
+    for edges in map(LimitEdges.from_plain, grounds.slo_edges):
+        moved = 0.0 if edges.exact else _moved_by(edges, grounds.whole.capacity)
         if moved > APART_MAX:
-            name = str(edge["signal"]).upper()
-            at = f"is judged at {low:g} s, not at {limit:g} s" if low else f"can't be judged at {limit:g} s"
-            apart.append((moved, f"{name} {at}"))
+            apart.append((moved, edges.judged))
     if not apart:
         return None
     moved, text = max(apart)
     return Reason("bucket_edge", text, moved, APART_MAX)
+
+
+def _moved_by(edges: LimitEdges, capacities: Sequence[Capacity]) -> float:
+    """Return how far a limit hangs on the edges about it [ratio].
+
+    Between two edges the distance of the capacity by the next best reading; 1 where the buckets can't tell,
+    and below the first edge; above the last one the distance of the limit from it.
+    """
+    if edges.low_s is None:
+        return 1.0
+    if not math.isfinite(edges.high_s):
+        return edges.limit_s / edges.low_s - 1.0
+    own = [c for c in capacities if c.gpu_type is None and edges.signal in LATENCIES[c.role]]
+    if any(c.reason is not None and c.reason.code == "undecided_edge" for c in own):
+        return 1.0
+    return max((abs(c.reading_ratio - 1.0) for c in own if c.reading_ratio is not None), default=0.0)
 
 
 def _no_floor(grounds: Grounds) -> Reason | None:
@@ -505,7 +521,11 @@ CRITERIA: tuple[Criterion, ...] = (
     Criterion(_refit_alike, ONE, "Record longer, or leave out a stretch that is not usual with --exclude."),
     Criterion(_ratio_steady, ONE, "See in the report what moved the token mix; do not fix the P/D ratio."),
     Criterion(_startup_known, ONE, "Give the start-up time with --startup, or record a scale-out."),
-    Criterion(_at_an_edge, ONE, "Put a histogram bucket edge at the limit, or judge at the edge there is."),
+    Criterion(
+        _at_an_edge,
+        ONE,
+        "Add the histogram edge that hsa doctor names, or judge at an edge there is.",
+    ),
     Criterion(_no_floor, ONE, "Test above the recorded peak: hsa plan-test gives the load levels."),
     Criterion(_weekdays_seen, CAP, "Record seven days, so that each weekday is in the history."),
     Criterion(_production, CAP, "Confirm it on a production history of seven days."),

@@ -128,8 +128,9 @@ def calibrate(
     -------
     dict
         ``status`` calibrated, not_calibrated or not_tested; ``text``; ``latencies``: per latency the pool,
-        ``observed`` (low, high: surely violating, and violating or undecided because the limit lies between
-        two histogram edges), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be compared).
+        ``observed`` (low, high: surely violating, and violating or undecided because one bucket about the
+        limit holds all samples), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be
+        compared).
     """
     entries = {}
     for role, pool in model.pools.items():
@@ -176,16 +177,16 @@ def _observed(result: SimulationResult, latency: str, slo: Slo) -> tuple[Floats,
     recorded = result.demand.recorded
     nothing = np.full(result.demand.rows, np.nan)
 
-    def over(edge: str) -> Floats:
-        keys = [k for k in recorded if k[0] == f"{latency}_over_{edge}"]
-        return recorded[keys[0]] if keys else nothing
+    def share(ending: str) -> Floats | None:
+        return next((values for key, values in recorded.items() if key[0] == f"{latency}_{ending}"), None)
 
-    lower, upper = over("low"), over("high")
-    known = ~np.isnan(lower) & ~np.isnan(upper)
+    over, least = share("over"), share("over_least")
+    most = over if over is not None else nothing
+    least = least if least is not None else most
     allowed = 1 - slo.quantile
     return (
-        np.where(known, (upper > allowed).astype(float), np.nan),
-        np.where(known, (lower > allowed).astype(float), np.nan),
+        np.where(~np.isnan(most), (least > allowed).astype(float), np.nan),
+        np.where(~np.isnan(most), (most > allowed).astype(float), np.nan),
     )
 
 

@@ -60,10 +60,10 @@ def capacity(
     judged = points.filter(pl.col("load_per_instance").is_finite())
     between = judged.filter(
         pl.col("violates").is_null()
-        & pl.col("over_low_ratio").is_finite()
-        & pl.col("over_high_ratio").is_finite()
+        & pl.col("over_ratio").is_finite()
+        & pl.col("over_least_ratio").is_finite()
     ).height
-    known = judged.filter(pl.col("over_low_ratio").is_finite()).height
+    known = judged.filter(pl.col("over_ratio").is_finite()).height
     missing = points.height - (known if samples else decided.height + between)
     reading = (
         "Each point is a group of windows of about equal load with "
@@ -73,7 +73,8 @@ def capacity(
         + (f", the dashed line the allowed share ({percent(allowed)})." if limit else ".")
     )
     if between and not samples:
-        reading += f" {plural(between, 'window')} left out: the limit lies inside a histogram bucket there."
+        left_out = plural(between, "window")
+        reading += f" {left_out} left out: one histogram bucket about the limit holds all samples there."
     if missing:
         reading += f" {plural(missing, 'window')} left out: no samples of the latency, or no load."
     title = _capacity_title(role, entry)

@@ -33,18 +33,17 @@ def quantile_groups(points: pl.DataFrame) -> pl.DataFrame:
 def share_groups(points: pl.DataFrame) -> pl.DataFrame:
     """Return groups of windows of about equal load: load, mean share of samples over the limit, no interval.
 
-    Columns as `quantile_groups`; the share is over the lower edge of the limit, as the law of load
-    levels reads it.
+    Columns as `quantile_groups`; the share is the one that the law of load levels reads.
     """
-    known = points.filter(
-        pl.col("load_per_instance").is_finite() & pl.col("over_low_ratio").is_finite()
-    ).sort("load_per_instance", "t", "capture")
+    known = points.filter(pl.col("load_per_instance").is_finite() & pl.col("over_ratio").is_finite()).sort(
+        "load_per_instance", "t", "capture"
+    )
     n = known.height
     groups = max(1, min(20, n // 5))
     numbered = known.with_columns(group=pl.Series(np.arange(n) * groups // max(n, 1)))
     table = numbered.group_by("group").agg(
         load=pl.col("load_per_instance").median(),
-        share=pl.col("over_low_ratio").mean(),
+        share=pl.col("over_ratio").mean(),
         windows=pl.len().cast(pl.Float64),
     )
     none = pl.lit(None, dtype=pl.Float64)

@@ -10,6 +10,7 @@ import polars as pl
 
 from hs_analysis.report.choice import mapping, records
 from hs_analysis.report.wording import is_number, percent, seconds
+from hs_analysis.schema.limit_edges import LimitEdges
 
 NO_SLO = "no SLO was given: targets are what instances already carried, without a claim on latency"
 
@@ -68,21 +69,6 @@ def objective(slo: Mapping[str, Any]) -> str:
 
 
 def edges(service: Mapping[str, Any]) -> list[str]:
-    """Return a sentence for every limit that is not judged where it was set, for want of a histogram edge."""
-    found = []
-    for edge in records(service.get("slo_edges")):
-        limit, low, high = (edge.get(key) for key in ("limit_s", "low_s", "high_s"))
-        name = str(edge.get("signal") or "").upper()
-        if not is_number(limit) or (is_number(low) and low == high):
-            continue
-        if is_number(low):
-            beyond = f"the next edge is {seconds(high)}" if is_number(high) else "that is its last edge"
-            found.append(
-                f"{name} is judged at {seconds(low)}, not at {seconds(limit)}: the histogram has no edge "
-                f"there ({beyond}), so targets are on the safe side"
-            )
-        else:
-            found.append(
-                f"{name} can't be judged at {seconds(limit)}: the histogram's first edge is {seconds(high)}"
-            )
-    return found
+    """Return how each limit is judged at which no histogram edge lies, and which edge to add."""
+    found = (LimitEdges.from_plain(edge) for edge in records(service.get("slo_edges")))
+    return [edge.sentence for edge in found if not edge.exact]

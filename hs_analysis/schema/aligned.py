@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.names import POOL_ROLES as POOL_ROLES  # noqa: PLC0414 - importable from here
 
 SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
@@ -80,6 +81,9 @@ class ServiceFrame:
         GPUs of one instance per role; empty when the input does not say.
     gpu_types
         GPU models seen per role.
+    limit_edges
+        Edges of the histogram that each latency limit is judged by; empty where there is no limit or no
+        histogram.
     """
 
     service: str
@@ -90,6 +94,7 @@ class ServiceFrame:
     signals: tuple[SignalInfo, ...]
     gpus_per_instance: dict[str, float]
     gpu_types: dict[str, tuple[str, ...]]
+    limit_edges: tuple[LimitEdges, ...] = ()
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -127,13 +132,4 @@ class ServiceFrame:
     def rows(self, mask: pl.Expr | np.ndarray) -> ServiceFrame:
         """Return the same service with only the rows of the mask, for train and test parts."""
         table = self.table.filter(mask if isinstance(mask, pl.Expr) else pl.Series(mask))
-        return ServiceFrame(
-            service=self.service,
-            window_s=self.window_s,
-            kind=self.kind,
-            reference=self.reference,
-            table=table,
-            signals=self.signals,
-            gpus_per_instance=self.gpus_per_instance,
-            gpu_types=self.gpu_types,
-        )
+        return replace(self, table=table)

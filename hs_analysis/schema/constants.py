@@ -207,3 +207,7 @@ simulated services."""
 SYSTEMATIC_SHARE = 0.8
 """Share of both capacities' systematic terms that a ratio keeps: they err in the same direction in part
 [ratio]. Measured on simulated services."""
+
+APART_MAX = 0.1
+"""Distance up to which the target of the first part and of the whole window agree, and up to which a capacity
+may hang on how its limit is read between two histogram edges [ratio]. Default of this project."""

@@ -413,11 +413,12 @@ CAPACITY_POINTS = pa.schema(
         _field("capture", pa.string(), "", "capture name", null=False),
         _field("t", TIME, "UTC", "start of the 60-s row", null=False),
         _field("load_per_instance", pa.float64(), "tokens/s", "offered work per ready instance, 5-min mean"),
+        _field("over_ratio", pa.float64(), "ratio 0..1", "share of samples over the limit"),
         _field(
-            "over_low_ratio", pa.float64(), "ratio 0..1", "share of samples over the lower edge of the limit"
-        ),
-        _field(
-            "over_high_ratio", pa.float64(), "ratio 0..1", "share of samples over the upper edge of the limit"
+            "over_least_ratio",
+            pa.float64(),
+            "ratio 0..1",
+            "the same, at its least where one histogram bucket about the limit holds all samples",
         ),
         _field(
             "violates",

@@ -196,6 +196,14 @@ class Capacity:
         float | None, Field("load's growth in a start-up time: q99 if calm, else q99.5", "ratio")
     ] = None
     slope: Annotated[float | None, Field("steepness of the fitted law in ln load", "1")] = None
+    reading_ratio: Annotated[
+        float | None,
+        Field(
+            "capacity by the next best reading of shares between histogram edges ÷ this one; null where an "
+            "edge lies at the limit",
+            "ratio",
+        ),
+    ] = None
     realised_coverage: Annotated[
         RealisedCoverage | None,
         Field(

@@ -139,12 +139,16 @@ def put_on_grid(
     folder: Path, source: Path, settings: Settings = SETTINGS, *, threads: int = 1
 ) -> tuple[Ingested, Aligned]:
     """Ingest a folder of dumps and align it."""
+    found = ingest(discover([source]), folder / "data", lambda _name: None)
+    return found, on_grid(folder, found, settings, threads=threads)
+
+
+def on_grid(folder: Path, found: Ingested, settings: Settings, *, threads: int = 1) -> Aligned:
+    """Align what was ingested into a folder."""
+    samples = folder / "data" / "samples" / "*.parquet"
     with Database(threads=threads) as database, tempfile.TemporaryFile() as scratch:
-        found = ingest(discover([source]), folder / "data", lambda _name: None)
-        samples = folder / "data" / "samples" / "*.parquet"
         stored = StoredSamples(samples, partial(series_samples, samples), scratch)
-        aligned = align(found.series, stored, found.quality, load_catalogue(), settings, database.query)
-    return found, aligned
+        return align(found.series, stored, found.quality, load_catalogue(), settings, database.query)
 
 
 def aligned(folder: Path, elements: Sequence[Element], settings: Settings = SETTINGS) -> Aligned:

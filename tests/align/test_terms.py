@@ -194,6 +194,33 @@ def test_a_tbt_histogram_with_an_edge_at_the_limit_comes_first_but_not_a_ttft_on
     assert order.to_list() == ["vllm", "dynamo_frontend"]
 
 
+def test_of_two_tbt_histograms_without_an_edge_at_the_limit_the_nearer_edge_comes_first() -> None:
+    """45 ms: 50 ms is nearer than 35 ms; within a tenth in logs the order of the catalogue stays."""
+    frontend = buckets("0.035", "0.064", "+Inf", metric="dynamo_frontend_inter_token_latency_seconds")
+    engine = buckets("0.025", "0.05", "+Inf", metric="vllm:inter_token_latency_seconds", role="decode")
+
+    def first(limit: float) -> str:
+        table, _ = resolve_terms(series(*frontend, *engine), CATALOGUE, Slo(tbt_s=limit))
+        return str(table.filter(pl.col("signal") == "tbt_over_high").sort("preference")["source"][0])
+
+    assert [first(limit) for limit in (0.045, 0.03, 0.036)] == ["vllm", "dynamo_frontend", "dynamo_frontend"]
+
+
+def test_samples_and_mean_of_the_histogram_come_with_its_shares() -> None:
+    """The samples are the count of all, summed over instances; the mean is sum over count."""
+    parts = [
+        {"metric": f"{TTFT}_{part}", "emitter_role": "frontend", "instance": "i"} for part in ("sum", "count")
+    ]
+    table, _ = resolve_terms(series(*buckets("0.25", "0.5", "+Inf"), *parts), CATALOGUE, Slo(ttft_s=0.3))
+    assert of(table, "ttft_over_samples", "series_id", "side", "pool") == [(2, "num", "sum")]
+    assert of(table, "ttft_over_mean", "series_id", "side") == [(3, "num"), (4, "den")]
+    places = {
+        name: table.filter(pl.col("signal") == name)["preference"].unique().to_list()
+        for name in ("ttft_over_high", "ttft_over_samples", "ttft_over_mean")
+    }
+    assert len({tuple(found) for found in places.values()}) == 1
+
+
 def test_only_edges_of_chosen_histograms_are_kept() -> None:
     """What is reported is what the shares came from, even between two histograms of one exporter."""
     one, two = LimitEdges("tbt", "vllm", 0.05, 0.05, 0.05), LimitEdges("tbt", "vllm", 0.05, 0.01, 0.1)

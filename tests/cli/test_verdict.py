@@ -246,18 +246,22 @@ def test_the_objective_stands_first() -> None:
         (
             1.0,
             5.0,
-            "TTFT is judged at 1 s, not at 2 s: the histogram has no edge there (the next edge is 5 s)",
+            "TTFT at 2 s is interpolated between 1 s and 5 s, the edges of its histogram; add an edge at 2 s",
         ),
         (
             1.0,
             None,
-            "TTFT is judged at 1 s, not at 2 s: the histogram has no edge there (that is its last edge)",
+            "TTFT is judged at 1 s, the last edge of its histogram, not at 2 s; add an edge at 2 s",
         ),
-        (None, 5.0, "TTFT can't be judged at 2 s: the histogram's first edge is 5 s"),
+        (
+            None,
+            5.0,
+            "TTFT can't be judged at 2 s: the first edge of its histogram is 5 s; add an edge at 2 s",
+        ),
     ],
 )
 def test_a_limit_judged_elsewhere_is_said(low: float | None, high: float | None, want: str) -> None:
-    """A limit between two edges is judged at the lower one: the reader must know."""
+    """A limit at which no edge lies is interpolated or bounded: it is said, with the edge to add."""
     edge = {"signal": "ttft", "source": "vllm", "limit_s": 2.0, "low_s": low, "high_s": high}
     text = lines(service(0.01, 0.02, slo_edges=[edge]))
     assert any(want in line for line in text) if want else not any("judged" in line for line in text)

@@ -112,10 +112,8 @@ def make_frame(
         "request_rate@service": requests,
         "first_token_rate@service": requests,
         "completion_rate@service": requests,
-        "ttft_over_low@service": p["share"],
-        "ttft_over_high@service": p["share"],
-        "tbt_over_low@decode": d["share"],
-        "tbt_over_high@decode": d["share"],
+        "ttft_over@service": p["share"],
+        "tbt_over@decode": d["share"],
         "offered_tps@prefill": p["offered"] * service.prefill,
         "offered_tps@decode": d["offered"] * service.decode,
         "prefill_tps_effective@prefill": p["served"] * service.prefill,
@@ -218,8 +216,7 @@ def sweep_frame(alpha: float, beta: float, splits: list[tuple[int, int]]) -> Ser
             "decode_tps@decode": 200 * served,
             "prefill_tps_effective@prefill": 900 * served, "instances@prefill": p, "instances@decode": d,
             "input_length@service": 900.0, "output_length@service": 200.0,
-            "ttft_over_low@service": 1.0, "ttft_over_high@service": 1.0, "tbt_over_low@decode": 0.0,
-            "tbt_over_high@decode": 0.0, "backlog_age_s@prefill": age["prefill"],
+            "ttft_over@service": 1.0, "tbt_over@decode": 0.0, "backlog_age_s@prefill": age["prefill"],
             "backlog_age_s@decode": age["decode"],
         }  # fmt: skip
         arrays = {name: np.full(rows, float(value)) for name, value in columns.items()}

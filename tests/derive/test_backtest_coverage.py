@@ -27,9 +27,9 @@ def day(seed: int, role: str) -> RoleRows:
 def made(load: np.ndarray, bad: np.ndarray) -> RoleRows:
     """Return rows of given loads, those named bad over the limit."""
     base = part_of(day(0, "decode"), np.arange(1440) < load.size)
-    yes = np.ones(load.size, dtype=bool)
+    yes, share = np.ones(load.size, dtype=bool), bad.astype(float)
     return replace(
-        base, load=load, sustained=load, over_low=bad.astype(float), over_high=bad.astype(float), usable=yes,
+        base, load=load, sustained=load, over=share, over_least=share, over_other=share, usable=yes,
         backlog_s=np.zeros(load.size),
     )  # fmt: skip
 
@@ -127,8 +127,8 @@ def test_no_number_without_three_checks(
         rows, seconds = part_of(rows, kept), seconds[kept]
     if "quiet" in change:
         late = np.where(seconds >= seconds.min() + 2 * 86400, 0.3, 1.0)
-        rows = replace(rows, load=rows.load * late, sustained=rows.sustained * late, over_low=np.where(
-            late < 1.0, 0.0, rows.over_low))  # fmt: skip
+        rows = replace(rows, load=rows.load * late, sustained=rows.sustained * late, over=np.where(
+            late < 1.0, 0.0, rows.over))  # fmt: skip
     found = realised_coverage(capacity, rows, seconds, SETTINGS)
     assert found.covered is None
     assert found.reason is not None

@@ -21,6 +21,7 @@ from seeds import first
 
 from hs_analysis.derive import derive_service
 from hs_analysis.derive.rows import role_rows
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings, Slo
 
@@ -123,13 +124,13 @@ def test_a_violation_among_the_highest_loads_lowers_a_floor_and_one_by_night_doe
     """One window over the limit is no capacity: at the top it may be the limit, far below it is chance."""
     frame = day_frame(1, prefill_peak=0.75, decode_peak=0.75, hours=24)
     load = role_rows(frame, "decode", SETTINGS).load
-    share = np.minimum(frame.values("tbt_over_low", "decode"), 0.01)
+    share = np.minimum(frame.values("tbt_over", "decode"), 0.01)
     busiest, idle = int(np.argsort(np.nan_to_num(load))[-8]), int(np.nanargmin(load))
 
     def floor(*over: int) -> Capacity:
         told = share.copy()
         told[list(over)] = 0.3
-        columns = {"tbt_over_low@decode": told, "tbt_over_high@decode": told}
+        columns = {"tbt_over@decode": told}
         found = capacities(with_columns(frame, columns), replace(SETTINGS, draws=5))["decode"]
         assert found.status == "floor"
         return found
@@ -158,10 +159,10 @@ def test_a_limit_seen_only_from_afar_is_not_extrapolated_to() -> None:
     frame = day_frame(1, prefill_peak=0.75, decode_peak=0.6, hours=24)
     load = np.convolve(frame.values("offered_tps", "prefill"), np.ones(5) / 5, "same") / Service().prefill
     share = norm.cdf(norm.ppf(0.05) + 3 * np.log(np.maximum(load, 1) / TRUE["prefill"]))
-    found = capacities(with_columns(frame, {"ttft_over_low@service": share}), FEW)["prefill"]
+    found = capacities(with_columns(frame, {"ttft_over@service": share}), FEW)["prefill"]
     assert (found.status, found.reason.code) == ("floor", "no_violations")
     near = norm.cdf(norm.ppf(0.05) + 3 * np.log(np.maximum(load, 1) / (0.8 * TRUE["prefill"])))
-    known = capacities(with_columns(frame, {"ttft_over_low@service": near}), FEW)["prefill"]
+    known = capacities(with_columns(frame, {"ttft_over@service": near}), FEW)["prefill"]
     assert known.status == "ok"
     assert known.per_instance == pytest.approx(0.8 * TRUE["prefill"], rel=0.03)
 
@@ -199,9 +200,9 @@ def test_load_over_the_limit_throughout_is_an_upper_bound() -> None:
 def test_two_violating_windows_are_thin() -> None:
     """A limit touched twice by chance is not a limit met: the floor stands."""
     frame = day_frame(2, prefill_peak=0.6, decode_peak=0.6, hours=24)
-    share = frame.values("ttft_over_low", "service")
+    share = frame.values("ttft_over", "service")
     share[[300, 900]] = 0.3
-    capacity = capacities(with_columns(frame, {"ttft_over_low@service": share}))["prefill"]
+    capacity = capacities(with_columns(frame, {"ttft_over@service": share}))["prefill"]
     assert capacity.status == "floor"
     assert capacity.reason is not None
     assert (capacity.reason.code, capacity.reason.value) == ("thin", 2.0)
@@ -221,28 +222,72 @@ def test_without_a_limit_the_floor_claims_no_latency() -> None:
 def test_a_limit_without_a_histogram_is_told_apart() -> None:
     """A limit was given but the input can't show it: another code, another thing to collect."""
     frame = day_frame(3, prefill_peak=0.6, decode_peak=0.6, hours=12)
-    blank = with_columns(frame, {"tbt_over_low@decode": np.full(frame.table.height, np.nan)})
+    blank = with_columns(frame, {"tbt_over@decode": np.full(frame.table.height, np.nan)})
     derived = derive_service(blank, (), SETTINGS).derived
     assert derived.capacity_of("decode").reason.code == "no_latency_histogram"
     collect = next(r.collect for r in derived.refusals if r.what == "capacity@decode")
     assert "_bucket" in collect
 
 
-def test_a_limit_between_two_edges_uses_the_lower_one_and_says_so() -> None:
-    """The value is the lower edge's capacity; the interval reaches up to the upper edge's."""
+def test_a_limit_between_two_edges_widens_the_interval_by_the_other_reading_and_says_so() -> None:
+    """The value is that of the share as read; both ends move out by the distance of the next best reading."""
     frame = day_frame(0, prefill_peak=0.6, decode_peak=1.15, hours=36)
+    share = frame.values("tbt_over", "decode")
+    edges = (LimitEdges("tbt", "vllm", 0.045, 0.035, 0.064),)
     plain = capacities(frame, FEW)["decode"]
-    high = np.clip(frame.values("tbt_over_low", "decode") / 2.5, 0, 1)
-    split = capacities(with_columns(frame, {"tbt_over_high@decode": high}), FEW)["decode"]
-    assert split.per_instance == plain.per_instance
-    assert split.ci[0] == plain.ci[0]
-    assert split.ci[1] > 1.02 * plain.ci[1]
-    assert "lower one" in split.method
-    never = capacities(with_columns(frame, {"tbt_over_high@decode": np.zeros(frame.table.height)}), FEW)[
-        "decode"
-    ]
-    assert never.reason is not None
-    assert never.reason.code == "undecided_edge"
+    other = np.clip(1.6 * share, 0.0, 1.0)
+    read = replace(with_columns(frame, {"tbt_over_other@decode": other}), limit_edges=edges)
+    found = capacities(read, FEW)["decode"]
+    by_other = capacities(with_columns(frame, {"tbt_over@decode": other}), FEW)["decode"]
+    assert (found.status, found.per_instance) == ("ok", plain.per_instance)
+    assert found.reading_ratio == pytest.approx(by_other.per_instance / plain.per_instance, rel=0.005)
+    away = abs(np.log(found.reading_ratio))
+    for end, before in zip(found.ci, plain.ci, strict=True):
+        assert abs(np.log(end / found.per_instance)) == pytest.approx(
+            np.hypot(np.log(before / plain.per_instance), away)
+        )
+    assert "interpolated between 35 ms and 64 ms" in found.method
+    exact = replace(frame, limit_edges=(LimitEdges("tbt", "vllm", 0.05, 0.05, 0.05),))
+    assert capacities(exact, FEW)["decode"] == plain
+
+
+def test_another_reading_without_rising_odds_is_read_by_its_quantile() -> None:
+    """A straight line in the share leaves quiet windows just over the limit: no reason to open up."""
+    frame = day_frame(0, prefill_peak=0.6, decode_peak=1.15, hours=36)
+    share, load = frame.values("tbt_over", "decode"), frame.values("offered_tps", "decode")
+    other = np.where((load < 0.6 * load.max()) & (np.arange(load.size) % 20 < 3), 0.06, share)
+    found = capacities(with_columns(frame, {"tbt_over_other@decode": other}), FEW)["decode"]
+    assert found.status == "ok"
+    assert 0.8 < found.reading_ratio < 1.25
+
+
+def test_a_capacity_that_rests_on_windows_the_buckets_cannot_tell_is_a_floor() -> None:
+    """Taken as within, they would move it by more than 10 %: it is what was carried below them."""
+    frame = day_frame(0, prefill_peak=0.6, decode_peak=1.15, hours=36)
+    share = frame.values("tbt_over", "decode")
+    plain = capacities(frame, FEW)["decode"]
+    never = capacities(with_columns(frame, {"tbt_over_least@decode": 0.0 * share}), FEW)["decode"]
+    assert (never.status, never.reason.code) == ("floor", "undecided_edge")
+    assert 0.8 * plain.per_instance < never.per_instance <= plain.per_instance
+    few = np.where(np.arange(share.size) % 12 == 0, 0.0, share)
+    known = capacities(with_columns(frame, {"tbt_over_least@decode": few}), FEW)["decode"]
+    assert (known.status, known.per_instance) == ("ok", plain.per_instance)
+    assert known.ci[1] >= plain.ci[1]
+
+
+def test_below_the_first_edge_the_capacity_there_is_only_a_bound() -> None:
+    """Nothing shows that a limit below all edges held: a load carried without a claim, and never beyond."""
+    frame = day_frame(0, prefill_peak=0.6, decode_peak=1.15, hours=36)
+    share = frame.values("tbt_over", "decode")
+    blind = with_columns(
+        frame, {"tbt_over@decode": np.full(share.size, np.nan), "tbt_over_least@decode": share}
+    )
+    derived = derive_service(blind, (), FEW).derived
+    found = derived.capacity_of("decode")
+    assert (found.status, found.reason.code, found.calm) == ("floor", "below_first_edge", None)
+    assert found.per_instance <= capacities(frame, FEW)["decode"].per_instance
+    assert "add" not in found.method
+    assert derived.pd_ratio.at_most is None or derived.pd_ratio.at_most > 0
 
 
 def test_pressure_test_finds_capacity_within_its_interval() -> None:
@@ -264,9 +309,9 @@ def test_pressure_test_finds_capacity_within_its_interval() -> None:
 def test_a_thin_pressure_test_still_names_a_load_that_held() -> None:
     """One window over the limit by chance does not take the floor away, nor does the floor pass the limit."""
     frame = step_test(0, top=0.9)
-    share = frame.values("tbt_over_low", "decode")
+    share = frame.values("tbt_over", "decode")
     share[2] = 0.06  # at a quarter of the highest load
-    found = capacities(with_columns(frame, {"tbt_over_low@decode": share}))["decode"]
+    found = capacities(with_columns(frame, {"tbt_over@decode": share}))["decode"]
     assert (found.status, found.reason.code) == ("floor", "thin")
     assert 0.7 * TRUE["decode"] < found.per_instance < TRUE["decode"]
 
@@ -279,14 +324,13 @@ def test_pressure_test_below_the_limit_is_a_floor() -> None:
 
 
 def test_an_interval_wider_than_the_value_is_a_floor_at_its_lower_end() -> None:
-    """Edges that break at loads far apart leave no value between them: the end that is safe is kept."""
+    """Readings that break at loads far apart leave no value between them: the end that is safe is kept."""
     frame = step_test(0, top=1.2)
-    high = frame.values("ttft_over_low", "service")
+    over = frame.values("ttft_over", "service")
     load = frame.values("offered_tps", "prefill") / Service().prefill
     low = np.clip((load / TRUE["prefill"] - 0.3) * 0.6, 0.0, 1.0)
-    edges = {"ttft_over_high@service": high, "ttft_over_low@service": np.maximum(low, high)}
-    bounds = {"ttft": (2.5, 1.0, 3.0)}
-    derived = derive_service(with_columns(frame, edges), (), FEW, bucket_bounds=bounds).derived
+    other = {"ttft_over_other@service": np.maximum(low, over), "ttft_over_least@service": over}
+    derived = derive_service(with_columns(frame, other), (), FEW).derived
     found, ratio = derived.capacity_of("prefill"), derived.pd_ratio
     target = derived.threshold_of("prefill_tps_effective", "prefill")
     assert (found.status, found.reason.code) == ("floor", "cannot_fit")
@@ -314,13 +358,13 @@ def test_a_burst_shorter_than_a_window_does_not_pull_capacity_down() -> None:
     plain = capacities(frame)["decode"]
     arrivals = frame.values("offered_tps", "decode") / 200.0
     departures = arrivals.copy()
-    share = frame.values("tbt_over_low", "decode")
+    share = frame.values("tbt_over", "decode")
     drained = [3, 4, 55, 56]  # at a quarter of the highest load
     share[drained] = 0.5
     departures[drained] *= 2.0
     flows = {"first_token_rate@service": arrivals, "completion_rate@service": departures}
-    burst = capacities(with_columns(frame, {"tbt_over_low@decode": share, **flows}))["decode"]
-    steady = capacities(with_columns(frame, {"tbt_over_low@decode": share}))["decode"]
+    burst = capacities(with_columns(frame, {"tbt_over@decode": share, **flows}))["decode"]
+    steady = capacities(with_columns(frame, {"tbt_over@decode": share}))["decode"]
     assert plain.ci is not None
     assert burst.ci is not None
     assert burst.per_instance == pytest.approx(plain.per_instance, rel=0.05)

@@ -30,8 +30,7 @@ def rows_with_memory(part: float, seed: int, peak: float = 1.05) -> tuple[RoleRo
     columns = {
         "offered_tps@decode": came,
         "instances@decode": np.ones(mean.size),
-        "tbt_over_low@decode": share,
-        "tbt_over_high@decode": share,
+        "tbt_over@decode": share,
     }
     noise = math.hypot(CHANCE * math.hypot(1.0 - part, part), SCATTER / STEEPNESS)
     rows = role_rows(frame_of(columns, "production", 60.0), "decode", SETTINGS)
@@ -75,7 +74,7 @@ def test_too_few_violations_and_pressure_tests_keep_the_own_load() -> None:
     test = replace(rows, kind="pressure_test")
     assert with_carry_over(test, SETTINGS.slo) is test
     bad = np.flatnonzero(label_rows(rows, SETTINGS.slo, drop_recovery=True).bad)
-    share = rows.over_low.copy()
+    share = rows.over.copy()
     share[bad[EVENTS_MIN - 1 :]] = 0.0
-    few = replace(rows, over_low=share)
+    few = replace(rows, over=share)
     assert with_carry_over(few, SETTINGS.slo) is few

@@ -28,8 +28,7 @@ def rows_of(
     columns = {
         "offered_tps@decode": np.array(load, dtype=float),
         "instances@decode": np.ones(n),
-        "tbt_over_low@decode": np.array(share, dtype=float),
-        "tbt_over_high@decode": np.array(share, dtype=float),
+        "tbt_over@decode": np.array(share, dtype=float),
         "backlog_age_s@decode": np.array(age or [0.0] * n),
     }
     # Rows of five minutes are not averaged further; these few count as loads without chance and steps.

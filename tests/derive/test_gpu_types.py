@@ -30,7 +30,7 @@ def mixed_pool(seed: int) -> tuple[ServiceFrame, pl.DataFrame]:
     frame = with_columns(
         frame,
         {
-            "decode_tps@decode": total, "tbt_over_low@decode": share, "tbt_over_high@decode": share,
+            "decode_tps@decode": total, "tbt_over@decode": share,
             "backlog_age_s@decode": np.zeros(share.size), "saturated@decode": np.zeros(share.size),
         },
     )  # fmt: skip
@@ -43,8 +43,7 @@ def mixed_pool(seed: int) -> tuple[ServiceFrame, pl.DataFrame]:
         for name, state in states.items()
         for signal, values in {
             "decode_tps": state["served"] * EACH,
-            "tbt_over_low": state["share"],
-            "tbt_over_high": state["share"],
+            "tbt_over": state["share"],
         }.items()
     ]  # fmt: skip
     return frame, pl.concat(rows)

@@ -40,8 +40,7 @@ def frame_with_mix(seed: int, moved: float = 0.6, role: str = "decode") -> Servi
     columns = {
         f"offered_tps@{role}": load,
         f"instances@{role}": np.ones(rows),
-        f"{latency}_over_low@{role}": share,
-        f"{latency}_over_high@{role}": share,
+        f"{latency}_over@{role}": share,
         "input_length@service": 1200.0 * length,
         "output_length@service": 400.0 * length,
         "request_rate@service": load / (900.0 * length),

@@ -43,22 +43,17 @@ def test_balance_is_recovered_with_its_interval() -> None:
     assert all(len(r.by_window) == 36 for r in found)
 
 
-def test_a_limit_between_two_edges_is_weighed_at_the_limit_itself() -> None:
-    """Capacities lie on the line between those at both edges; the interval holds what either edge says."""
+def test_a_ratio_weighs_the_capacities_as_they_are_and_its_interval_holds_the_other_reading() -> None:
+    """Where a limit is read between two edges the ratio is still mix · C_D ÷ C_P, and is known less well."""
     frame = day_frame(3, prefill_peak=1.1, decode_peak=1.1, hours=36)
-    low = frame.values("ttft_over_low", "service")
-    frame = with_columns(frame, {"ttft_over_high@service": np.where(low > 0.05, low / 2.0, 0.0)})
-    at_low, between, at_high = (
-        derive_service(frame, (), FEW, bucket_bounds={"ttft": (limit, 1.0, 2.0)}).derived.pd_ratio
-        for limit in (1.0, 1.5, 2.0)
-    )
-    assert at_high.value < between.value < at_low.value
-    assert 1 / between.value == pytest.approx((1 / at_low.value + 1 / at_high.value) / 2)
-    assert at_low.ci == pytest.approx(between.ci)
-    assert at_low.ci == pytest.approx(at_high.ci)
-    assert between.ci[0] < at_high.value
-    assert at_low.value < between.ci[1]
-    assert ratio_of(frame).value == at_low.value
+    share = frame.values("ttft_over", "service")
+    read = with_columns(frame, {"ttft_over_other@service": np.clip(1.6 * share, 0.0, 1.0)})
+    plain, between = (derive_service(one, (), FEW).derived for one in (frame, read))
+    assert between.pd_ratio.value == plain.pd_ratio.value
+    assert between.pd_ratio.ci[0] < plain.pd_ratio.ci[0]
+    assert between.pd_ratio.ci[1] > plain.pd_ratio.ci[1]
+    assert between.capacity_of("prefill").reading_ratio < 1.0
+    assert between.capacity_of("decode").reading_ratio is None
 
 
 @pytest.mark.slow
@@ -213,11 +208,14 @@ def test_unknown_cache_misses_refuse_the_ratio() -> None:
     assert {r.what for r in derived.refusals} >= {"capacity@prefill", "pd_ratio"}
 
 
-def test_an_upper_edge_that_never_broke_leaves_the_ratio_a_floor() -> None:
-    """Capacities by the lower edge of a bucket alone do not balance: the true ones may lie far above."""
+def test_windows_of_which_the_buckets_cannot_tell_leave_the_ratio_a_floor() -> None:
+    """A capacity that rests on them is a floor, and a floor does not balance; the edge to add is named."""
     frame = day_frame(2, prefill_peak=1.1, decode_peak=1.1, hours=24)
-    open_above = with_columns(frame, {"tbt_over_high@decode": np.zeros(frame.table.height)})
-    assert (ratio_of(open_above).status, ratio_of(open_above).reason.code) == ("floor", "undecided_edge")
+    unsure = with_columns(frame, {"tbt_over_least@decode": np.zeros(frame.table.height)})
+    derived = derive_service(unsure, (), FEW).derived
+    assert (derived.pd_ratio.status, derived.pd_ratio.reason.code) == ("floor", "undecided_edge")
+    assert "decode" in derived.pd_ratio.reason.text
+    assert all("edge" in r.collect for r in derived.refusals if r.what in ("pd_ratio", "capacity@decode"))
 
 
 def test_a_pressure_test_has_stretches_of_its_own_length() -> None:

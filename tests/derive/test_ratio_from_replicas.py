@@ -57,8 +57,7 @@ def history(
             f"instances@{role}": counts[role].astype(float),
             f"backlog_age_s@{role}": state["age"],
             f"saturated@{role}": (state["age"] > 10).astype(float),
-            f"{signal}_over_low@{emitter}": state["share"],
-            f"{signal}_over_high@{emitter}": state["share"],
+            f"{signal}_over@{emitter}": state["share"],
         }
     return frame_of(columns, "production", 60.0)
 

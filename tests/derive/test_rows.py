@@ -145,14 +145,14 @@ def test_first_tokens_that_wait_for_decode_are_not_prefills(frame) -> None:
 
 def test_each_latency_belongs_to_its_role(frame) -> None:
     """TTFT is judged for prefill, TBT for decode; a limit that was not given judges nothing."""
-    shares = {"ttft_over_low@service": 0.2, "ttft_over_high@service": 0.1, "tbt_over_low@decode": 0.3}
+    shares = {"ttft_over@service": 0.2, "ttft_over_least@service": 0.1, "tbt_over@decode": 0.3}
     marked = with_columns(frame, {k: np.full(frame.table.height, v) for k, v in shares.items()})
-    assert role_rows(marked, "prefill", SETTINGS).over_low[5] == 0.2
-    assert role_rows(marked, "prefill", SETTINGS).over_high[5] == 0.1
-    assert role_rows(marked, "decode", SETTINGS).over_low[5] == 0.3
+    assert role_rows(marked, "prefill", SETTINGS).over[5] == 0.2
+    assert role_rows(marked, "prefill", SETTINGS).over_least[5] == 0.1
+    assert role_rows(marked, "decode", SETTINGS).over[5] == 0.3
     only = Settings(slo=Slo(ttft_s=1.0))
     assert role_rows(marked, "decode", only).limits == ()
-    assert np.isnan(role_rows(marked, "decode", only).over_low).all()
+    assert np.isnan(role_rows(marked, "decode", only).over).all()
 
 
 def test_a_mixed_pool_answers_for_its_worst_limit(frame) -> None:
@@ -161,15 +161,15 @@ def test_a_mixed_pool_answers_for_its_worst_limit(frame) -> None:
         {c: c.replace("@decode", "@mixed") for c in frame.table.columns if c.endswith("@decode")}
     )
     mixed = replace(frame, table=table.drop("instances@prefill"))
-    mixed = with_columns(mixed, {"ttft_over_low@service": np.full(frame.table.height, 0.4)})
+    mixed = with_columns(mixed, {"ttft_over@service": np.full(frame.table.height, 0.4)})
     rows = role_rows(mixed, "mixed", SETTINGS)
     assert rows.limits == ("ttft", "tbt")
-    assert rows.over_low[5] == max(0.4, frame.values("tbt_over_low", "decode")[5])
+    assert rows.over[5] == max(0.4, frame.values("tbt_over", "decode")[5])
 
 
 def test_missing_shares_are_unknown_not_zero(frame) -> None:
     """A null share neither violates nor holds."""
     blank = replace(
-        frame, table=frame.table.with_columns(pl.lit(None, pl.Float64).alias("ttft_over_low@service"))
+        frame, table=frame.table.with_columns(pl.lit(None, pl.Float64).alias("ttft_over@service"))
     )
     assert not role_rows(blank, "prefill", SETTINGS).labelled.any()

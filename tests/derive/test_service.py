@@ -63,7 +63,7 @@ def test_tables_keep_their_contracts(frame, result) -> None:
 def test_violations_between_the_edges_are_undecided(frame) -> None:
     """A window over the lower edge only is neither a violation nor clean in the points."""
     changed = with_columns(
-        frame, {"tbt_over_low@decode": np.full(1440, 0.2), "tbt_over_high@decode": np.full(1440, 0.01)}
+        frame, {"tbt_over@decode": np.full(1440, 0.2), "tbt_over_least@decode": np.full(1440, 0.01)}
     )
     points = derive_service(changed, (), FEW).capacity_points.filter(pl.col("role") == "decode")
     assert points["violates"].null_count() == points.height
@@ -154,7 +154,7 @@ BROKEN = {
     "saturated throughout, served": lambda f: replace(
         with_columns(f, {"saturated@decode": np.ones(f.table.height)}), reference="served"
     ),
-    "all over the limit": lambda f: with_columns(f, {"tbt_over_low@decode": np.ones(f.table.height)}),
+    "all over the limit": lambda f: with_columns(f, {"tbt_over@decode": np.ones(f.table.height)}),
     "a pressure test": lambda f: replace(f, kind="pressure_test"),
     "a fifth missing": lambda f: with_columns(
         f,

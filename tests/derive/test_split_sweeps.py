@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from derive.bench import PAPER, paper, points, silicon
-from derive.synthetic import sweep_frame
+from derive.synthetic import sweep_frame, with_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -220,6 +220,30 @@ def test_captures_of_splits_give_best_and_balance() -> None:
     assert splits.height == 5
     one = replace(frame, table=frame.table.filter(pl.col("capture") == "2p6d"))
     assert capture_sweeps(one, LIMITS)[0] == ()
+
+
+@pytest.mark.parametrize(
+    ("over", "least", "status", "code"),
+    [
+        (0.01, 0.01, "ok", None),
+        (0.2, 0.0, "undecided", "undecided_edge"),
+        (0.2, 0.2, "refused", "none_holds"),
+    ],
+)
+def test_a_split_is_judged_by_the_share_at_the_limit(
+    over: float, least: float, status: str, code: str | None
+) -> None:
+    """Read between two edges it decides; only where one bucket holds all samples the winner stays unsure."""
+    frame = sweep_frame(2.0, 3.0, [(p, 8 - p) for p in range(2, 8)])
+    enough = {"first_token_rate@service": np.full(frame.table.height, 30.0)}
+    shares = {
+        f"ttft_over{ending}@service": np.full(frame.table.height, share)
+        for ending, share in (("", over), ("_least", least))
+    }
+    found = capture_sweeps(with_columns(frame, enough | shares), LIMITS)[0][0]
+    assert found.judged_on == "slo"
+    assert found.status == status
+    assert (found.reason.code if found.reason else None) == code
 
 
 @pytest.fixture(scope="module")

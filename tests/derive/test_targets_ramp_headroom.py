@@ -20,8 +20,8 @@ def _rows(work: np.ndarray, kind: str = "production", group: np.ndarray | None =
     nan, off = np.full(n, np.nan), np.zeros(n, dtype=bool)
     captures = np.zeros(n, dtype=np.int64) if group is None else group
     return RoleRows(
-        "decode", work, np.full(n, 4.0), work / 4, work / 4, nan, work / 4, 0.0, ("tbt",), nan, nan, ~off,
-        ~off, off, nan, ~off, captures, 60.0, kind,
+        "decode", work, np.full(n, 4.0), work / 4, work / 4, nan, work / 4, 0.0, ("tbt",), nan, nan, nan,
+        ~off, ~off, off, nan, ~off, captures, 60.0, kind,
     )  # fmt: skip
 
 

@@ -150,7 +150,7 @@ def test_a_floor_is_used_in_full_only_after_a_calm_history(over: float, calm: bo
     """Under 0.2 % over the limit at the peak the load carried is the target; else 15 % stay in hand."""
     frame = day_frame(1, prefill_peak=0.6, decode_peak=0.6, hours=24)
     share = np.full(frame.table.height, over)
-    frame = with_columns(frame, {"ttft_over_low@service": share, "tbt_over_low@decode": share})
+    frame = with_columns(frame, {"ttft_over@service": share, "tbt_over@decode": share})
     derived = derive_service(frame, (), SETTINGS).derived
     for capacity in derived.capacity:
         threshold = derived.threshold_of(capacity.signal, capacity.role)
@@ -163,9 +163,9 @@ def test_one_uneasy_pool_makes_the_history_uneasy() -> None:
     """Calm is a word for the whole history: TBT over its limit takes it from prefill's floor too."""
     frame = day_frame(1, prefill_peak=0.6, decode_peak=0.6, hours=24)
     busy = np.argsort(frame.values("offered_tps", "decode"))[-100:]
-    share = frame.values("tbt_over_low", "decode")
+    share = frame.values("tbt_over", "decode")
     share[busy] = 0.03
-    derived = derive_service(with_columns(frame, {"tbt_over_low@decode": share}), (), SETTINGS).derived
+    derived = derive_service(with_columns(frame, {"tbt_over@decode": share}), (), SETTINGS).derived
     assert [c.calm for c in derived.capacity] == [False, False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from hs_analysis.doctor import (
 )
 from hs_analysis.schema.aligned import ServiceFrame, SignalInfo
 from hs_analysis.schema.frames import REJECTED, SERIES, empty
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.settings import Settings
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -241,14 +243,15 @@ def test_a_scrape_gap_has_its_times() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "level", "words"),
     [
-        (1.0, 1.0, "pass", "lies at the limit"),
-        (0.5, 2.0, "warn", "between the edges 0.5 and 2.0"),
-        (None, 2.0, "fail", "below the first edge"),
+        (1.0, 1.0, "pass", "has an edge at 1 s"),
+        (0.5, 2.0, "warn", "between 500 ms and 2 s, the edges of its histogram; add an edge at 1 s"),
+        (0.5, math.inf, "warn", "judged at 500 ms, the last edge of its histogram, not at 1 s; add an edge"),
+        (None, 2.0, "fail", "the first edge of its histogram is 2 s; add an edge at 1 s"),
     ],
 )
 def test_limits_say_where_they_lie(low: float | None, high: float, level: str, words: str) -> None:
-    """At an edge, between two, or below the first."""
-    edge = {"signal": "ttft", "source": "vllm", "limit_s": 1.0, "low_s": low, "high_s": high}
+    """At an edge, between two, beyond the last or below the first, with the edge to add."""
+    edge = LimitEdges("ttft", "vllm", 1.0, low, high)
     found = diagnose(scene(edges=(("ns/m", edge),))).filter(pl.col("check") == "limits")
     assert found["level"].to_list() == [level]
     assert words in found["text"][0]

@@ -21,7 +21,7 @@ from hs_analysis.policy.decision import (
     with_decision,
 )
 from hs_analysis.schema.decision import PoolDecision, SloRisk
-from hs_analysis.schema.results import MixRatio, PolicyReplay, Refusal, ReplayResult
+from hs_analysis.schema.results import MixRatio, PolicyReplay, Reason, Refusal, ReplayResult
 
 DECODE = (("decode_tps", "decode"),)
 NAME = "decode_tps@decode"
@@ -109,6 +109,45 @@ def test_each_criterion_fails_alone(code: str) -> None:
         assert [reason.code for reason in made.confidence_reasons] == [code]
     assert made.confidence == level
     assert made.confidence_reasons[0].text
+
+
+BETWEEN = {"signal": "tbt", "limit_s": 0.045, "low_s": 0.035, "high_s": 0.064}
+
+
+def with_reading(ratio: float | None, code: str = "") -> Any:
+    """Return derived numbers whose decode capacity hangs on the reading of its limit."""
+    whole = derived()
+    reason = Reason(code, code) if code else None
+    read = tuple(
+        replace(one, reading_ratio=ratio, reason=reason or one.reason) if one.role == "decode" else one
+        for one in whole.capacity
+    )
+    return replace(whole, capacity=read)
+
+
+@pytest.mark.parametrize(
+    ("edges", "ratio", "code", "moved"),
+    [
+        (BETWEEN, 0.85, "", 0.15),
+        (BETWEEN, 1.2, "", 0.2),
+        (BETWEEN, 0.95, "", None),
+        (BETWEEN, None, "", None),
+        (BETWEEN, None, "undecided_edge", 1.0),
+        ({**BETWEEN, "high_s": None}, None, "", 2 / 7),
+        ({**BETWEEN, "low_s": None}, None, "", 1.0),
+        ({**BETWEEN, "low_s": 0.045, "high_s": 0.045}, 0.5, "", None),
+    ],
+)
+def test_confidence_asks_how_far_a_limit_hangs_on_its_edges(
+    edges: dict[str, Any], ratio: float | None, code: str, moved: float | None
+) -> None:
+    """A reading that moves the capacity by over 10 %, no telling, a limit beyond the edges; else nothing."""
+    made = decide_on(grounds(whole=with_reading(ratio, code), slo_edges=(edges,)))
+    found = {reason.code: reason for reason in made.confidence_reasons}
+    assert ("bucket_edge" in found) == (moved is not None)
+    if moved is not None:
+        assert found["bucket_edge"].value == pytest.approx(moved)
+        assert "TBT" in found["bucket_edge"].text
 
 
 def test_every_row_of_the_table_is_tried() -> None:

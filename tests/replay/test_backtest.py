@@ -199,8 +199,7 @@ def test_uncalibrated_latency_is_withheld_and_kept_aside() -> None:
     frame = service(
         {"decode": np.full(rows, 9_000.0)},
         {"decode": 5},
-        tbt_over_low__decode=np.zeros(rows),
-        tbt_over_high__decode=np.zeros(rows),
+        tbt_over__decode=np.zeros(rows),
     )
     train, test = halves(frame)
     found = replay_service(test, train, derived(), {"p": control_of(built(train, DECODE))}, SETTINGS).result

@@ -37,9 +37,9 @@ def calibrated(over: float, share: float, *, upper: float | None = None, numbers
     """Calibrate a decode pool: ``share`` of its rows at 1.2 × capacity, ``over`` seen over the limit."""
     high = np.arange(ROWS) < share * ROWS
     load = np.where(high, 1.2, 0.6) * D_CAPACITY
-    seen = {"tbt_over_low__decode": np.where(np.arange(ROWS) < over * ROWS, 0.2, 0.0)}
+    seen = {"tbt_over__decode": np.where(np.arange(ROWS) < over * ROWS, 0.2, 0.0)}
     bound = over if upper is None else upper
-    seen["tbt_over_high__decode"] = np.where(np.arange(ROWS) < bound * ROWS, 0.2, 0.0)
+    seen["tbt_over_least__decode"] = np.where(np.arange(ROWS) < bound * ROWS, 0.2, 0.0)
     frame = service({"decode": load}, {"decode": 1}, **seen)
     model = fit_fleet(frame, numbers or derived(), SETTINGS)
     results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
@@ -94,7 +94,7 @@ def test_a_mix_that_moved_on_is_not_calibrated_however_well_it_agrees() -> None:
     """A capacity stands for the mix it was measured on; the text says what moved."""
     frame = service(
         {"decode": np.full(ROWS, 0.6 * D_CAPACITY)}, {"decode": 1},
-        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+        tbt_over__decode=np.zeros(ROWS),
     )  # fmt: skip
     model = fit_fleet(frame, derived(), SETTINGS)
     results = [simulate(Schedule({"decode": np.ones(ROWS)}), part, model) for part in demands(frame)]
@@ -161,7 +161,7 @@ def test_a_replay_over_a_moved_mix_of_gpu_types_gives_no_latency() -> None:
     """However well the recorded counts agree: the shares are kept aside, hours stay; else nothing changes."""
     frame = service(
         {"decode": np.full(ROWS, 0.6 * 4 * D_CAPACITY)}, {"decode": 4},
-        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+        tbt_over__decode=np.zeros(ROWS),
     )  # fmt: skip
     numbers = weighed(fast=1.2, slow=0.8)
     still = typed_pods(frame, fast=np.array(2), slow=np.array(2))
@@ -182,7 +182,7 @@ def test_a_release_in_the_test_window_gives_no_latency() -> None:
     """The numbers are of the version before: the shares are kept aside, hours stay."""
     frame = service(
         {"decode": np.full(ROWS, 0.6 * 4 * D_CAPACITY)}, {"decode": 4},
-        tbt_over_low__decode=np.zeros(ROWS), tbt_over_high__decode=np.zeros(ROWS),
+        tbt_over__decode=np.zeros(ROWS),
     )  # fmt: skip
     bare = replay_service(frame, frame, derived(), {}, SETTINGS).result
     found = replay_service(frame, frame, derived(), {}, SETTINGS, versions=("decode ran v2",)).result
@@ -308,7 +308,7 @@ def test_a_range_holds_its_share_and_a_claimed_side_is_its_side(
 
 def test_rows_of_a_backtest_say_their_side() -> None:
     """A fleet at 0.6 of its capacity holds the SLO, one at 1.2 breaks it; one not calibrated can't tell."""
-    seen = {f"tbt_over_{edge}__decode": np.zeros(ROWS) for edge in ("low", "high")}
+    seen = {"tbt_over__decode": np.zeros(ROWS)}
     calm = service({"decode": np.full(ROWS, 3 * 0.6 * D_CAPACITY)}, {"decode": 3}, **seen)
     rows = {r.policy: r for r in replay_service(calm, calm, derived(), {}, SETTINGS).result.policies}
     assert rows["recorded"].slo_side == "under"

@@ -109,8 +109,8 @@ def detail_tables(service: str, seed: int) -> dict[str, pl.DataFrame]:
                     "capture": "",
                     "t": _times(minute),
                     "load_per_instance": x,
-                    "over_low_ratio": np.where(over, 0.09, 0.01),
-                    "over_high_ratio": np.where(over, 0.08, 0.005),
+                    "over_ratio": np.where(over, 0.09, 0.01),
+                    "over_least_ratio": np.where(over, 0.08, 0.005),
                     "violates": violates,
                     "used": x > 0.8 * limit,
                 }

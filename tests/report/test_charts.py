@@ -256,8 +256,8 @@ def test_load_levels_draw_the_share_the_law_reads() -> None:
             "capture": [""] * 10,
             "t": [START + timedelta(minutes=k) for k in range(10)],
             "load_per_instance": [100.0] * 5 + [200.0] * 5,
-            "over_low_ratio": [0.0, 0.02, 0.04, None, None, 0.3, 0.5, 0.1, 0.5, 0.6],
-            "over_high_ratio": [0.0] * 10,
+            "over_ratio": [0.0, 0.02, 0.04, None, None, 0.3, 0.5, 0.1, 0.5, 0.6],
+            "over_least_ratio": [0.0] * 10,
             "violates": [False] * 5 + [True] * 5,
         }
     )
@@ -283,8 +283,8 @@ def test_missing_rows_are_not_called_undecided(week: dict[str, Chart]) -> None:
             "capture": [""] * 4,
             "t": [START + timedelta(minutes=k) for k in range(4)],
             "load_per_instance": [100.0, 110.0, 120.0, None],
-            "over_low_ratio": [0.01, 0.2, None, 0.01],
-            "over_high_ratio": [0.01, 0.01, None, 0.01],
+            "over_ratio": [0.01, 0.2, None, 0.01],
+            "over_least_ratio": [0.01, 0.01, None, 0.01],
             "violates": [False, None, None, False],
         }
     )
@@ -292,7 +292,7 @@ def test_missing_rows_are_not_called_undecided(week: dict[str, Chart]) -> None:
     entry = {"per_instance": 120.0, "status": "ok", "method": "logistic"}
     chart = answer_charts.capacity("decode", entry, {}, points, curve, 0.05)
     assert chart is not None
-    assert "1 window left out: the limit lies inside a histogram bucket there." in chart.reading
+    assert "1 window left out: one histogram bucket about the limit holds all samples there." in chart.reading
     assert "2 windows left out: no samples of the latency, or no load." in chart.reading
 
 

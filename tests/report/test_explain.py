@@ -216,8 +216,8 @@ def details():
             **common,
             "role": ["decode"] * 10,
             "load_per_instance": [float(i) for i in range(10)],
-            "over_low_ratio": [0.0] * 10,
-            "over_high_ratio": [0.0] * 10,
+            "over_ratio": [0.0] * 10,
+            "over_least_ratio": [0.0] * 10,
             "violates": [False] * 8 + [True, None],
         }
     )

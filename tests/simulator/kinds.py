@@ -37,8 +37,8 @@ class Kind:
         `decode_peak`.
     instances
         Fewest and most instances of the decode (or single) pool; prefill follows from the peaks.
-    slo, edge_slo
-        Objective; and the one at the lower edges of the histograms, where its limits lie between edges.
+    slo
+        Objective.
     setup
         What is exported.
     event
@@ -58,7 +58,6 @@ class Kind:
     decode_peak: tuple[float, float] = (1.02, 1.12)
     instances: tuple[int, int] = (3, 6)
     slo: Slo = BOTH_SLO
-    edge_slo: Slo | None = None
     setup: Setup = field(default_factory=Setup)
     event: Event = "none"
     shared: bool = False
@@ -152,7 +151,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "weekend", "Friday to Sunday: two days at half the load of the first", 72.0,
         LoadShape(night=0.3, wander_sd=0.06, first_day=4, weekend=0.55), instances=(3, 4),
-        slo=VLLM_SLO, edge_slo=BOTH_SLO,
+        slo=VLLM_SLO,
     ),
 )  # fmt: skip
 

@@ -71,7 +71,7 @@ def draw(kind: Kind, rng: np.random.Generator) -> Drawn:
         sequence_s=4.0e-4 * float(rng.uniform(0.85, 1.2)),
         token_s=1.6e-7 * float(rng.uniform(0.7, 1.3)),
     )
-    limit_s = (kind.edge_slo or kind.slo).tbt_s or 0.05
+    limit_s = kind.slo.tbt_s or 0.05
     within = decode_capacity(decode, mean, limit_s)
     if kind.event == "two_gpu_types":  # all hold as many sequences as the slower half can
         within = decode_capacity(decode, mean, limit_s / SLOW_BY) * _mean_speed(count)

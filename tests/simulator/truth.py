@@ -119,7 +119,7 @@ def _plain(value: float) -> float | None:
 def truth_of(kind: Kind, drawn: Drawn, trace: Trace, seed: int) -> Truth:
     """Work out the answers to a history by pressing the same service with loads held still."""
     point = mean_point(drawn.rate, drawn.path)
-    slo = kind.edge_slo or kind.slo
+    slo = kind.slo
     stills = _stills(kind, drawn, trace)
     found: dict[str, tuple[float, ...]] = {}
     for role in trace.service.roles:
