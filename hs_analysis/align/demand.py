@@ -61,6 +61,50 @@ def _one_at_arrival(part: pl.DataFrame, window_s: float, cached_at_end: bool) ->
     return part.with_columns(pl.Series(name, values).fill_nan(None) for name, values in columns.items())
 
 
+def prefill_at_arrival(windows: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    """Return the windows with prompt tokens and first tokens counted where their requests came.
+
+    Behind a backlog of minutes, what is prefilled now came minutes ago, with the mix of that time. Requests
+    are served in the order they came: those that wait when a window begins have their first token first.
+    Without a backlog nothing moves.
+
+    Parameters
+    ----------
+    windows
+        One row per capture and window, rates per second, null = missing: capture, started, first_token_rate,
+        prompt_tps, effective_tps, waiting_prefill (mean requests).
+    window_s
+        Width of a row [s].
+
+    Returns
+    -------
+    The windows with ``effective_tps``, ``prompt_tps`` and ``first_token_rate`` moved; where the queue is not
+    known, or not out by the end, counts stay where they are.
+    """
+    return pl.concat(
+        _one_prefill(part, window_s) for _, part in windows.group_by("capture", maintain_order=True)
+    )
+
+
+def _one_prefill(part: pl.DataFrame, window_s: float) -> pl.DataFrame:
+    names = ("effective_tps", "prompt_tps", "first_token_rate")
+    effective, prompt, first, started, waiting = (
+        part[name].fill_null(math.nan).to_numpy() for name in (*names, "started", "waiting_prefill")
+    )
+    spans = _ends_of(started * window_s, first * window_s, waiting)
+    moved = [_between(values, spans) for values in (effective, prompt, first)]
+    # A ratio of two counts needs both from the same requests.
+    whole = [
+        np.isfinite(after) | ~np.isfinite(before)
+        for before, after in zip((effective, prompt), moved[:2], strict=True)
+    ]
+    known = np.all(whole, axis=0) & (moved[2] > 0)
+    columns = zip(names, (effective, prompt, first), moved, strict=True)
+    return part.with_columns(
+        pl.Series(name, np.where(known, after, before)).fill_nan(None) for name, before, after in columns
+    )
+
+
 def _ends_of(started: np.ndarray, finished: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Return when the requests in flight at each edge of a window are out, in windows since the first edge.
 
@@ -226,7 +270,10 @@ def add_demand(
         offered = offered and is_offered
     whole = pl.concat(parts)
     windows = _work_inputs(whole, decode)
-    later = at_arrival(windows, window_s, cached_at_end=cached_at_end) if kind == "pressure_test" else windows
+    if kind == "pressure_test":
+        later = at_arrival(windows, window_s, cached_at_end=cached_at_end)
+    else:
+        later = prefill_at_arrival(windows, window_s)
     work = {
         ahead: _work(inputs, window_s, kind, ahead, query)
         for ahead, inputs in ((CENTRED, later), (TRAILING, windows))
@@ -257,7 +304,7 @@ def _work(
         "narrowest_s": NARROWEST_TESTED_S if tested else NARROWEST_S,
         "window_s": window_s, "ahead": ahead,
     }  # fmt: skip
-    work = query(OFFERED_WORK, params, {"windows": windows.drop("in_flight")})
+    work = query(OFFERED_WORK, params, {"windows": windows.drop("in_flight", "waiting_prefill")})
     return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
@@ -306,6 +353,7 @@ def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
         "in_flight": table["_in_flight"],
+        "waiting_prefill": _column(table, "queue_length", "prefill"),
         "arrived_tps": _column(table, "arrived_prompt_tps", "service"),
         "prompt_tps": _column(table, "prompt_tps", "service"),
         "effective_tps": _column(

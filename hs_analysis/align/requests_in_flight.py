@@ -208,14 +208,18 @@ def saturated(ages: np.ndarray, window_s: float, kind: str) -> np.ndarray:
     """Return 1.0 for saturated windows, 0.0 for others; all NaN where no window's age is known.
 
     A window of unknown age counts as not saturated unless a joined stretch covers it. Production: age over
-    10 s, one row dilated, stretches within 120 s joined, shorter than 120 s dropped. Pressure test: age over
-    3 s, every window kept.
+    10 s, one row dilated, stretches within 120 s joined, shorter than 120 s dropped, and ends without a
+    backlog over 3 s cut off: the row beside an episode of two minutes is as long as half of it. Pressure
+    test: age over 3 s, every window kept.
     """
     if not _is_known(ages):
         return np.full(ages.size, np.nan)
     with np.errstate(invalid="ignore"):
-        hot = ages > (PRODUCTION_AGE_S if kind == "production" else PRESSURE_AGE_S)
+        warm = ages > PRESSURE_AGE_S
+        hot = ages > PRODUCTION_AGE_S if kind == "production" else warm
     if kind == "production":
         stretches = episodes(dilate(hot, 1), MERGE_S / window_s)
-        hot = mask_of([run for run in stretches if (run[1] - run[0]) * window_s >= LEAST_S], hot.size)
+        kept = [run for run in stretches if (run[1] - run[0]) * window_s >= LEAST_S]
+        inner = [np.flatnonzero(warm[start:stop]) + start for start, stop in kept]
+        hot = mask_of([(int(rows[0]), int(rows[-1]) + 1) for rows in inner], hot.size)
     return hot.astype(float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import polars as pl
@@ -54,7 +55,8 @@ def signal_infos(
         (row["signal"], row["role"]): (row["source"], row["preference"])
         for row in own.select("signal", "role", "source", "preference").unique().iter_rows(named=True)
     }
-    effective = _effective_intervals(terms, quality)
+    queues = [one.id for one in catalogue.signals if one.family == "queue"]
+    effective = _effective_intervals(terms, quality, queues)
     infos = []
     for name in table.columns:
         if name in ("capture", "t"):
@@ -90,10 +92,13 @@ def _catalogued(
 
 
 def _effective_intervals(
-    terms: pl.DataFrame, quality: pl.DataFrame
+    terms: pl.DataFrame, quality: pl.DataFrame, queues: Sequence[str]
 ) -> dict[tuple[str, str, int], float | None]:
-    """Return the median effective interval of a signal's series: a gauge's copies carry no news."""
-    news = pl.when(pl.col("read") == "gauge").then("news_s")
+    """Return the median effective interval of a signal's series: a gauge's copies carry no news.
+
+    A queue that reads 0 for hours is no copy: it was looked at and found empty at every scrape.
+    """
+    news = pl.when((pl.col("read") == "gauge") & ~pl.col("signal").is_in(queues)).then("news_s")
     spacing = (
         terms.filter(pl.col("side") == "num")
         .join(quality, "series_id")

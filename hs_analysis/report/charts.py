@@ -19,6 +19,7 @@ from hs_analysis.report.wording import (
     interval,
     plain,
     plural,
+    quantity,
     signal_label,
     signal_name,
     unit_of,
@@ -196,6 +197,7 @@ def scatter(
     part = "" if every == 1 else f" One row in {every} is drawn."
     reading = (
         f"One point per row of the study; the line is the monotone fit the noise is measured about.{part}"
+        f"{_spoken_range(verdict)}"
     )
     y_title, y_format = axis_of(signal, role)
     colour = chart_templates.ROLE_COLOURS.get(role, chart_templates.ROLE_COLOURS["service"])
@@ -212,6 +214,15 @@ def scatter(
         (["load", "value", "rows", "fit"], rows),
         places=places,
     )
+
+
+def _spoken_range(verdict: Mapping[str, Any]) -> str:
+    """Return the sentence on the loads that the elasticity speaks of, empty where they are not known."""
+    ends = verdict.get("elasticity_range")
+    if not isinstance(ends, list | tuple) or len(ends) != 2:
+        return ""
+    low, high = (quantity(end, "tokens/s")[0] for end in ends)
+    return f" The elasticity speaks of loads between {low} and {high} tokens/s."
 
 
 def line_rows(

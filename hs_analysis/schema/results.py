@@ -93,6 +93,10 @@ class SignalVerdict:
         float | None, Field("relative change of the signal per relative change of load", "ratio")
     ] = None
     elasticity_ci: Annotated[Interval | None, Field("95 % interval", "ratio")] = None
+    elasticity_range: Annotated[
+        Interval | None,
+        Field("loads the elasticity speaks of, q05 and q95; per instance where the pool moved", "tokens/s"),
+    ] = None
     snr: Annotated[float | None, Field("spread that load explains ÷ noise", "ratio")] = None
     lag_s: Annotated[float | None, Field("delay of the signal behind the load; negative = ahead", "s")] = None
     lag_ci: Annotated[Interval | None, Field("95 % interval", "s")] = None

@@ -127,6 +127,31 @@ LATE_S = 120.0
 SURROGATES = 9
 """Shifts over which the link to expect is taken [shifts]. Default of this project."""
 
+WAITING_RANGE = (0.05, 0.95)
+"""Shares of all that waited below whose loads, and above whose, the slope of a queue is not looked at: where
+nothing waits there is no slope [ratio]. Default of this project."""
+
+WAITING_ROWS_MIN = 5
+"""Fewest rows with a queue in a bin whose mean carries a slope: with five, one resample in 150 has none of
+them [rows]. Default of this project."""
+
+# Pools that moved.
+
+SIZE_STEP = 1.1
+"""Pool sizes within this ratio count as one: up to nine instances each count is a size of its own [ratio].
+Default of this project."""
+
+SERVICE_QUANTILE = 0.02
+"""Quantile of a latency that is service alone, with next to no wait [ratio]. Default of this project."""
+
+SIZE_ROUNDS = 40
+"""Most rounds in which the effect of the load and that of the pool's size are fitted in turns [rounds].
+Default of this project."""
+
+SIZE_SETTLED = 1e-3
+"""Largest change of ln(effect of a size) from one round to the next at which both have settled [1]. Default
+of this project."""
+
 # Histories, their changes and their confounders.
 
 POOL_MOVED_RATIO = 1.05

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ from hs_analysis.study.constants import (
     ELASTICITY_SYSTEMATIC_SD,
     PEAK_SHARE,
     TREND_S,
+    WAITING_RANGE,
+    WAITING_ROWS_MIN,
 )
 
 Floats = NDArray[np.float64]
@@ -52,6 +55,24 @@ def load_range(load: Floats) -> float:
     return float(high / low) if low > 0 else math.inf
 
 
+def _pieces(log_x: Floats, y: Floats, bins: int) -> list[tuple[Floats, Floats]]:
+    """Return equal-count bins of rows by `log_x`, each (x, y) of shape (..., rows of the bin)."""
+    order = np.argsort(log_x, axis=-1, kind="stable")
+    x, y = np.take_along_axis(log_x, order, -1), np.take_along_axis(y, order, -1)
+    edges = np.linspace(0, x.shape[-1], min(bins, x.shape[-1]) + 1).astype(int)
+    return [(x[..., a:b], y[..., a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def _slope_through(x: list[Floats], y: list[Floats]) -> Floats:
+    """Return the least-squares slope through points, each of shape (...); NaN where x stands still."""
+    mx, my = np.stack(x, axis=-1), np.stack(y, axis=-1)
+    mx = mx - mx.mean(axis=-1, keepdims=True)
+    spread = (mx**2).sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope: Floats = np.where(spread > 0, (mx * my).sum(axis=-1) / spread, np.nan)
+    return slope
+
+
 def binned_slope(log_x: Floats, log_y: Floats, bins: int) -> Floats:
     """Return the least-squares slope through the medians of equal-count bins of `log_x`.
 
@@ -66,17 +87,66 @@ def binned_slope(log_x: Floats, log_y: Floats, bins: int) -> Floats:
     -------
     Shape (...); NaN where the bins do not differ in `log_x`.
     """
-    order = np.argsort(log_x, axis=-1, kind="stable")
-    x, y = np.take_along_axis(log_x, order, -1), np.take_along_axis(log_y, order, -1)
-    edges = np.linspace(0, x.shape[-1], min(bins, x.shape[-1]) + 1).astype(int)
-    pieces = [slice(a, b) for a, b in itertools.pairwise(edges)]
-    mx = np.stack([np.median(x[..., piece], axis=-1) for piece in pieces], axis=-1)
-    my = np.stack([np.median(y[..., piece], axis=-1) for piece in pieces], axis=-1)
-    mx = mx - mx.mean(axis=-1, keepdims=True)
-    spread = (mx**2).sum(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope: Floats = np.where(spread > 0, (mx * my).sum(axis=-1) / spread, np.nan)
-    return slope
+    pieces = _pieces(log_x, log_y, bins)
+    return _slope_through(
+        [np.median(x, axis=-1) for x, _ in pieces], [np.median(y, axis=-1) for _, y in pieces]
+    )
+
+
+def slope_of_means(log_x: Floats, y: Floats, bins: int) -> Floats:
+    """Return the slope of ln(mean y) on ln(mean x) through equal-count bins; rows of 0 count.
+
+    The mean of ln y over rows that happen to be positive is no ln of a mean: where a queue is mostly empty
+    the rows with one say how long it is when there is one, which moves much less than how often there is one
+    (Santos Silva & Tenreyro 2006).
+
+    Parameters
+    ----------
+    log_x, y
+        Complete rows, shape (..., n); each leading index is a resample of its own; y ≥ 0.
+    bins
+        Number of bins, at most n.
+
+    Returns
+    -------
+    Shape (...); NaN where a bin holds nothing but zeros.
+    """
+    pieces = _pieces(log_x, y, bins)
+    return _slope_through(
+        [np.log(np.exp(x).mean(axis=-1)) for x, _ in pieces],
+        [positive_log(values.mean(axis=-1)) for _, values in pieces],
+    )
+
+
+def waiting_rows(x: Floats, y: Floats, used: Flags, bins: int) -> tuple[Flags, int]:
+    """Return the rows of a queue that carry its slope, and how many bins they fill; (none, 0) without any.
+
+    They lie between the loads that hold the middle 90 % of all that waited. Each bin holds at least 5 rows
+    with a queue, and there are at least 3 bins.
+
+    Parameters
+    ----------
+    x, y
+        Load and queue, shape (n,); NaN = missing.
+    used
+        Rows in the operating range, shape (n,).
+    bins
+        Most bins.
+    """
+    rows = used & (x > 0) & (y >= 0)
+    total = float(y[rows].sum())
+    if total <= 0.0:
+        return np.zeros_like(used), 0
+    order = np.argsort(x[rows], kind="stable")
+    loads, share = x[rows][order], np.cumsum(y[rows][order]) / total
+    low, high = (float(loads[np.searchsorted(share, at)]) for at in WAITING_RANGE)
+    rows &= (x >= low) & (x <= high)
+    most = min(bins, int((y[rows] > 0).sum()) // WAITING_ROWS_MIN)
+    for count in range(most, GROUP_MIN - 1, -1):
+        held = [int((values > 0).sum()) for _, values in _pieces(np.log(x[rows]), y[rows], count)]
+        if min(held) >= WAITING_ROWS_MIN:
+            return rows, count
+    return np.zeros_like(used), 0
 
 
 def elasticity(x: Floats, y: Floats, bins: int = ELASTICITY_BINS) -> float | None:
@@ -99,7 +169,12 @@ def elasticity(x: Floats, y: Floats, bins: int = ELASTICITY_BINS) -> float | Non
 
 
 def elasticity_interval(
-    value: float, x: Floats, y: Floats, resamples: Integers, bins: int = ELASTICITY_BINS
+    value: float,
+    x: Floats,
+    y: Floats,
+    resamples: Integers,
+    bins: int = ELASTICITY_BINS,
+    slope: Callable[[Floats, Floats, int], Floats] | None = None,
 ) -> Interval:
     """Return the 95 % interval of an elasticity: bootstrap, widened in quadrature by a systematic term.
 
@@ -108,16 +183,20 @@ def elasticity_interval(
     value
         The elasticity of the rows.
     x, y
-        Complete positive rows, shape (n,).
+        Complete rows, shape (n,), positive but for a queue's `y`.
     resamples
         Row numbers of the bootstrap, shape (draws, n).
     bins
         Equal-count bins of ln x.
+    slope
+        How a resample's slope is had from ln x, y and the bins; None takes medians of ln y.
     """
-    log_x, log_y = np.log(x), np.log(y)
+    log_x = np.log(x)
     bins = max(2, min(bins, x.size // 2))
     drawn = log_x[resamples]
-    slopes = binned_slope(drawn, log_y[resamples], bins)
+    slopes = (
+        binned_slope(drawn, np.log(y)[resamples], bins) if slope is None else slope(drawn, y[resamples], bins)
+    )
     # A resample that lost most of the load range says nothing about the slope.
     kept = np.std(drawn, axis=-1) >= MAJORITY * np.std(log_x)
     low, high = percentile_interval(np.where(kept, slopes, np.nan))

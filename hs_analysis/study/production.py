@@ -24,7 +24,6 @@ from hs_analysis.study.constants import (
 )
 from hs_analysis.study.effects import (
     block_drift,
-    elasticity,
     highpass_rank_correlation,
     load_fit,
     load_range,
@@ -33,6 +32,7 @@ from hs_analysis.study.effects import (
     relative,
 )
 from hs_analysis.study.innovations import Lag, Link, Shape, expected_strength, find_lag, find_link
+from hs_analysis.study.pool_size import at_usual_size
 from hs_analysis.study.reference_load import Grid, Pair, divide_by_instances, lay_grid, pools_moved
 from hs_analysis.study.signal_statistics import (
     SignalStatistics,
@@ -40,6 +40,7 @@ from hs_analysis.study.signal_statistics import (
     block_resample,
     interval_note,
     measure_effects,
+    slope_on_load,
 )
 from hs_analysis.study.verdict import judge
 
@@ -65,7 +66,8 @@ def study_production(
     """
     grid = lay_grid(frame, _windows(SUSTAINED_S, ROW_INTERVALS * pair.info.interval_s, frame.window_s))
     pair, range_min = _normalise(frame, pair, grid)
-    load, value = grid.mean(pair.load), grid.mean(pair.value)
+    judged, size = at_usual_size(frame, pair, grid)
+    load, value = grid.mean(judged.load), grid.mean(judged.value)
     both = np.isfinite(load) & np.isfinite(value)
     load, value = np.where(both, load, np.nan), np.where(both, value, np.nan)
     used = operating_range(load)
@@ -77,6 +79,9 @@ def study_production(
     stats = measure_effects(pair.info.family, load, value, used, block_resample(rows, settings.draws, rng))
     if stats.spearman_highpass is not None:  # it never moved: nothing to filter
         return stats, rows
+    if size is not None:
+        stats = stats.noting(size)
+    # News is looked for in what was recorded: a correction that steps with the pool would be news itself.
     news = _news(frame, pair, settings, rng)
     return _complete(frame, pair, stats, rows, news), rows
 
@@ -224,9 +229,10 @@ def _notes(stats: SignalStatistics, rows: StudyRows) -> tuple[Reason, ...]:
     if stats.lag_s is not None and stats.lag_s > LATE_S:
         text = f"it follows the load after {stats.lag_s:.0f} s: add that to the time a scale-out takes"
         notes.append(Reason("late", text, stats.lag_s, LATE_S))
-    number = np.flatnonzero(rows.used)
-    early, late = np.array_split(number, 2)
-    halves = [elasticity(rows.load[part], rows.value[part]) for part in (early, late)]
+    halves = []
+    for part in np.array_split(np.flatnonzero(rows.used), 2):
+        half = np.isin(np.arange(rows.used.size), part)
+        halves.append(slope_on_load(stats.family, rows.load, rows.value, half)[0])
     if halves[0] is not None and halves[1] is not None and abs(halves[0] - halves[1]) > DRIFT_MAX:
         text = f"elasticity is {halves[0]:.2f} in the first half and {halves[1]:.2f} in the second"
         notes.append(Reason("halves_differ", text, abs(halves[0] - halves[1]), DRIFT_MAX))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.schema.constants import ROWS_MIN
+from hs_analysis.schema.constants import GROUP_MIN, LOAD_RANGE_QUANTILES, ROWS_MIN
 from hs_analysis.schema.results import Interval, Reason, Verdict
 from hs_analysis.statistics.resampling import block_length, moving_block_indices, n_effective
 from hs_analysis.statistics.separation import top_separation
@@ -22,6 +22,8 @@ from hs_analysis.study.effects import (
     elasticity_interval,
     local_slopes,
     signal_to_noise,
+    slope_of_means,
+    waiting_rows,
 )
 from hs_analysis.study.reference_load import Grid
 
@@ -97,6 +99,8 @@ class SignalStatistics:
         What a reader should know apart from the verdict.
     history
         Kind of history, where checks differ between the two; empty before it is known.
+    elasticity_range
+        Loads the elasticity speaks of, low and high: per instance where the pool moved.
     link_chance
         Chance that an unrelated signal has such a link: of one signal, then over all that were tested.
     nonlinearity
@@ -121,6 +125,7 @@ class SignalStatistics:
     link_chance: float | None = None
     elasticity: float | None = None
     elasticity_ci: Interval | None = None
+    elasticity_range: Interval | None = None
     elasticity_all_rows: float | None = None
     snr: float | None = None
     lag_s: float | None = None
@@ -163,10 +168,7 @@ def measure_effects(
     draws = resample(used)
     found = associate(x[used], y[used], draws.rows, draws.block)
     positive = used & (y > 0)
-    slope = elasticity(x[positive], y[positive], bins)
-    interval = None
-    if slope is not None and positive.sum() >= 6:
-        interval = elasticity_interval(slope, x[positive], y[positive], resample(positive).rows, bins)
+    slope, interval, reach = _elasticity(family, x, y, used, resample, bins)
     everything = both & (x > 0) & (y > 0)
     known = found.pearson is not None and found.spearman is not None
     return SignalStatistics(
@@ -179,12 +181,55 @@ def measure_effects(
         spearman_ci=found.spearman_ci,
         elasticity=slope,
         elasticity_ci=interval,
+        elasticity_range=reach,
         elasticity_all_rows=elasticity(x[everything], y[everything], bins),
         snr=signal_to_noise(x[both], y[both]),
         auc_top=top_separation(x[both], y[both]),
         nonlinearity=abs(found.spearman - found.pearson) if known else None,
         n_effective=n_effective(np.where(used, x, np.nan), np.where(used, y, np.nan)),
     )
+
+
+def slope_on_load(
+    family: str, x: Floats, y: Floats, used: Flags, bins: int = ELASTICITY_BINS
+) -> tuple[float | None, Flags, int]:
+    """Return the elasticity of a signal, the rows it rests on and the bins they fill.
+
+    Rows that are not positive say nothing of a slope in logs; an empty queue does, so a queue's slope is that
+    of its bin means.
+
+    Parameters
+    ----------
+    family
+        Family of the signal.
+    x, y
+        Load and signal, shape (rows,); NaN = missing.
+    used
+        Rows in the operating range, shape (rows,).
+    bins
+        Most load bins.
+    """
+    if family != "queue":
+        rows = used & (y > 0)
+        return elasticity(x[rows], y[rows], bins), rows, bins
+    rows, bins = waiting_rows(x, y, used, bins)
+    slope = float(slope_of_means(np.log(x[rows]), y[rows], bins)) if bins else None
+    return slope, rows, bins
+
+
+def _elasticity(
+    family: str, x: Floats, y: Floats, used: Flags, resample: Resample, bins: int
+) -> tuple[float | None, Interval | None, Interval | None]:
+    """Return the elasticity, its interval and the loads it speaks of, q05 and q95 of its rows."""
+    slope, rows, bins = slope_on_load(family, x, y, used, bins)
+    if slope is None:
+        return None, None, None
+    low, high = np.quantile(x[rows], LOAD_RANGE_QUANTILES)
+    interval = None
+    if rows.sum() >= 2 * GROUP_MIN:
+        through = slope_of_means if family == "queue" else None
+        interval = elasticity_interval(slope, x[rows], y[rows], resample(rows).rows, bins, through)
+    return slope, interval, (float(low), float(high))
 
 
 def _motionless(family: str, rows: int) -> SignalStatistics:
@@ -260,8 +305,8 @@ def as_fields(stats: SignalStatistics) -> dict[str, Any]:
     """
     names = (
         "pearson", "pearson_ci", "spearman", "spearman_ci", "spearman_highpass", "innovation_link",
-        "elasticity", "elasticity_ci", "elasticity_all_rows", "snr", "lag_s", "lag_ci", "drift", "auc_top",
-        "n_effective",
+        "elasticity", "elasticity_ci", "elasticity_range", "elasticity_all_rows", "snr", "lag_s", "lag_ci",
+        "drift", "auc_top", "n_effective",
     )  # fmt: skip
     fields = {name: getattr(stats, name) for name in names}
     shifts = [shift for shift in (stats.half_shift, stats.hysteresis) if shift is not None]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from seeds import first
 
-from hs_analysis.align.demand import ENOUGH_REQUESTS, add_demand
+from hs_analysis.align.demand import ENOUGH_REQUESTS, add_demand, prefill_at_arrival
 from hs_analysis.store import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,8 +41,23 @@ def numbers(frame: pl.DataFrame, name: str) -> np.ndarray:
 
 
 def obvious(frame: pl.DataFrame, window_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return offered work of both roles, row by row and width by width."""
+    """Return offered work of both roles, row by row and width by width.
+
+    Prompts are counted where they came by the function itself, whose tests are in test_demand_at_arrival.
+    """
     known = {name: numbers(frame, name) for name in frame.columns if name not in ("capture", "t")}
+    behind_queue = {
+        "capture": "capture", "request_rate@service": "started", "queue_length@prefill": "waiting_prefill",
+        "first_token_rate@service": "first_token_rate", "prompt_tps@service": "prompt_tps",
+        "prefill_tps_effective@prefill": "effective_tps",
+    }  # fmt: skip
+    came = prefill_at_arrival(frame.select(*behind_queue).rename(behind_queue), window_s)
+    shifted = {
+        name: numbers(came, behind_queue[name])
+        for name in ("prefill_tps_effective@prefill", "prompt_tps@service", "first_token_rate@service")
+    }
+    first_tokens = known["first_token_rate@service"]
+    known |= shifted
     seconds, captures = frame["t"].dt.epoch("s").to_list(), frame["capture"].to_list()
 
     def near(row: int, half: int) -> list[int]:
@@ -69,13 +84,13 @@ def obvious(frame: pl.DataFrame, window_s: float) -> tuple[np.ndarray, np.ndarra
             row, "prefill_tps_effective@prefill", "first_token_rate@service", "first_token_rate@service"
         )
         prefill.append(arrived * share if np.isfinite(arrived * share) else started * tokens)
-        age = known["queue_length@prefill"] / known["first_token_rate@service"]
+        age = known["queue_length@prefill"] / first_tokens
         around = [
             i for i in (row - 1, row, row + 1) if 0 <= i < frame.height and captures[i] == captures[row]
         ]
-        behind = any(age[i] > 1.0 for i in around) and np.isfinite(known["first_token_rate@service"][row])
+        behind = any(age[i] > 1.0 for i in around) and np.isfinite(first_tokens[row])
         behind = behind and np.isfinite(known["queue_length@prefill"][row])
-        arrivals = known["first_token_rate@service"][row] if behind else started
+        arrivals = first_tokens[row] if behind else started
         work = arrivals * mean(
             row, "finished_output_tps@service", "finished_rate@service", "finished_rate@service"
         )
@@ -219,3 +234,18 @@ def test_the_trailing_form_knows_nothing_of_later_rows() -> None:
     moved = later | {"finished_output_tps__service": np.where(np.arange(60) >= 40, 9e4, 1e3)}
     centred = [numbers(demand(table(**one))[0], "offered_tps@decode")[39] for one in (moved, later)]
     assert centred[0] > 2 * centred[1]
+
+
+def test_prefill_work_behind_a_backlog_is_that_of_the_requests_that_came() -> None:
+    """Requests wait two minutes; prompts double in row 10 and are prefilled from row 12 on."""
+    rows = np.arange(24)
+    came, read = (np.where(rows < turn, 1000.0, 2000.0) for turn in (10, 12))
+    flow = {"request_rate__service": 10.0, "first_token_rate__service": 10.0, "finished_rate__service": 10.0}
+    found, _ = demand(
+        table(
+            **flow, finished_output_tps__service=1000.0, prefill_tps_effective__prefill=10.0 * read,
+            queue_length__prefill=np.full(24, 1200.0), instances__prefill=2.0,
+        )
+    )  # fmt: skip
+    inner = [7, 8, 11, 12, 13, 14]
+    np.testing.assert_allclose(numbers(found, "offered_tps@prefill")[inner], 10.0 * came[inner], rtol=0.02)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hs_analysis.align.demand import at_arrival
+from hs_analysis.align.demand import at_arrival, prefill_at_arrival
 
 WINDOW_S = 60.0
 FINE = 60
@@ -103,3 +103,42 @@ def test_cached_tokens_counted_at_the_end_are_those_of_the_prompts_that_came() -
     came = 10.0 * prompt
     found = moved(cached_at_end=True, **counted, prompt_tps=came, effective_tps=came - counted["output_tps"])
     np.testing.assert_allclose(found["effective_tps"][1:-1], 0.5 * came[1:-1], rtol=0.02)
+
+
+def prefills(waiting: np.ndarray | None, **columns: np.ndarray) -> dict[str, np.ndarray]:
+    """Move the prompts of one capture; without a queue it is missing."""
+    size = next(iter(columns.values())).size
+    given = columns | {"waiting_prefill": np.full(size, NAN) if waiting is None else waiting}
+    table = pl.DataFrame({"capture": ["a"] * size} | given).fill_nan(None)
+    found = prefill_at_arrival(table, WINDOW_S)
+    return {name: found[name].fill_null(NAN).to_numpy() for name in given}
+
+
+def test_prompts_behind_a_backlog_count_where_they_came() -> None:
+    """Ten requests a second wait two minutes; prompts double in the seventh window, read in the ninth."""
+    tokens = np.where(np.arange(16) < 6, 100.0, 200.0)
+    counted = queue(np.full(16, 10.0), tokens, np.full(16, 120.0))
+    seen = {
+        "started": counted["started"], "first_token_rate": counted["finished_rate"],
+        "effective_tps": counted["output_tps"], "prompt_tps": 2.0 * counted["output_tps"],
+    }  # fmt: skip
+    assert seen["effective_tps"][6] / seen["first_token_rate"][6] == pytest.approx(100.0)
+    found = prefills(counted["in_flight"], **seen)
+    inner = slice(2, -3)
+    np.testing.assert_allclose(
+        (found["effective_tps"] / found["first_token_rate"])[inner], tokens[inner], rtol=0.02
+    )
+    np.testing.assert_allclose(found["prompt_tps"][inner], 2.0 * found["effective_tps"][inner])
+
+
+def test_prompts_stay_where_the_queue_is_not_known_or_empty() -> None:
+    """Without a gauge of the queue nothing moves, and without a queue nothing has to."""
+    tokens = np.where(np.arange(10) < 5, 100.0, 200.0)
+    seen = {
+        "started": np.full(10, 10.0), "first_token_rate": np.full(10, 10.0), "effective_tps": 10.0 * tokens,
+        "prompt_tps": np.full(10, NAN),
+    }  # fmt: skip
+    for waiting in (None, np.zeros(10)):
+        found = prefills(waiting, **seen)
+        np.testing.assert_allclose(found["effective_tps"], seen["effective_tps"])
+        assert np.isnan(found["prompt_tps"]).all()

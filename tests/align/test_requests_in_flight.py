@@ -124,8 +124,15 @@ def test_production_marks_are_dilated_joined_and_kept_from_two_minutes() -> None
 
 def test_a_row_of_unknown_age_inside_a_stretch_belongs_to_it() -> None:
     """Elsewhere it counts as not saturated; where nothing is known nothing is said."""
-    assert marks([11.0, 11.0, NAN, 11.0, 1.0, 1.0, NAN, 1.0]) == [1, 1, 1, 1, 1, 0, 0, 0]
+    assert marks([11.0, 11.0, NAN, 11.0, 1.0, 1.0, NAN, 1.0]) == [1, 1, 1, 1, 0, 0, 0, 0]
     assert np.isnan(marks([NAN, NAN])).all()
+
+
+def test_a_row_beside_an_episode_is_saturated_only_with_a_backlog_of_its_own() -> None:
+    """A row in which a queue builds up or drains belongs to the episode, one without a queue does not."""
+    assert marks([0.1, 30.0, 40.0, 4.0, 0.1]) == [0, 1, 1, 1, 0]
+    assert marks([0.1, 0.2, 11.0, 0.2, 0.1]) == [0, 0, 1, 0, 0]
+    assert marks([11.0, 0.1, 0.1, 11.0, 0.1]) == [1, 1, 1, 1, 0]
 
 
 def test_a_pressure_test_keeps_every_window_over_three_seconds() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from end_to_end.demand import saturated_error
+from end_to_end.elasticity import queue_slopes
 from end_to_end.runs import here
 from scipy.stats import beta
 from simulator import History, history, write
@@ -44,6 +45,7 @@ class Score:
     nothing_recommended: bool = False
     lags: list[dict[str, Any]] = field(default_factory=list)
     demand: dict[str, float] = field(default_factory=dict)
+    queues: list[dict[str, Any]] = field(default_factory=list)
 
 
 def recover(kind: str, seed: int, folder: Path, *, keep: bool = False) -> dict[str, Any]:
@@ -57,7 +59,15 @@ def recover(kind: str, seed: int, folder: Path, *, keep: bool = False) -> dict[s
         "--slo", f"ttft={slo.ttft_s}s", "--slo", f"tbt={slo.tbt_s}s",
     )  # fmt: skip
     summary = json.loads((run_dir / "summary.json").read_text("utf-8"))
-    scored = asdict(replace(score(made, summary), demand=saturated_error(made, run_dir)))
+    (service,) = summary["services"]
+    given = {f"{s['signal']}@{s['role']}": s for s in service["signals"] if not s["gpu_type"]}
+    scored = asdict(
+        replace(
+            score(made, summary),
+            demand=saturated_error(made, run_dir),
+            queues=queue_slopes(made, given),
+        )
+    )
     if not keep:
         shutil.rmtree(dumps)
         shutil.rmtree(run_dir)
@@ -229,11 +239,27 @@ def _elasticity_lines(clear: list[dict[str, Any]], scores: Sequence[dict[str, An
     near = sum(abs(v["elasticity"] - v["true_elasticity"]) <= 0.03 for v in moved)
     covered = sum(_covers(v["elasticity_ci"], v["true_elasticity"]) for v in moved)
     lags = [x for s in scores for x in s["lags"] if x["got"] is not None]
+    every = [v for s in scores for v in s["verdicts"] if _judged_slope(v)]
+    slopes = sum(_covers(v["elasticity_ci"], v["true_elasticity"]) for v in every)
+    queues = [queue for s in scores for queue in s["queues"]]
     return [
         Line("elasticity within 0.03 (proportional)", near, len(moved), 0.5),
         Line("elasticity interval covers", covered, len(moved), 0.88),
+        Line("the same, every usable signal but queues", slopes, len(every), 0.88),
+        Line(
+            "the same, queues over the loads spoken of",
+            sum(_covers(q["ci"], q["true"]) for q in queues),
+            len(queues),
+            0.88,
+        ),
         Line("known lag within 30 s", sum(abs(x["got"] - x["true"]) <= 30 for x in lags), len(lags), 0.5),
     ]
+
+
+def _judged_slope(v: dict[str, Any]) -> bool:
+    """Return whether a signal that was called usable has a slope to compare; queues are compared apart."""
+    queue = v["signal"].startswith("queue_length")
+    return v["got"] in USABLE and not queue and bool(v["elasticity_ci"]) and v["true_elasticity"] is not None
 
 
 def _capacity_lines(caps: list[dict[str, Any]]) -> list[Line]:
@@ -338,6 +364,11 @@ def _wrong_numbers(
         minutes = s["shortage"]
         if minutes["both"] < 0.9 * minutes["short"] or minutes["both"] < 0.8 * minutes["said"]:
             misses.append(f"{s['kind']}-{s['seed']} short minutes: {minutes}")
+        misses += [
+            f"{s['kind']}-{s['seed']} {q['signal']}: slope {q['got']:.2f} {q['ci']}, true {q['true']:.2f}"
+            for q in s["queues"]
+            if not _covers(q["ci"], q["true"])
+        ]
         if s["nothing_recommended"] and s["recommended"]:
             misses.append(f"{s['kind']}-{s['seed']} recommended {s['recommended']}")
     return misses

@@ -116,6 +116,14 @@ KINDS: tuple[Kind, ...] = (
         LoadShape(night=0.2, wander_sd=0.08), instances=(4, 6), event="autoscaled",
     ),
     Kind(
+        "autoscaled_wandering", "the same while the load wanders: small pools at all hours", 36.0,
+        LoadShape(night=0.2, wander_sd=0.25), instances=(4, 6), event="autoscaled",
+    ),
+    Kind(
+        "rare_queues", "a day whose queues are empty in most minutes", 36.0, DAY,
+        prefill_peak=(0.7, 0.9), decode_peak=(0.75, 0.92),
+    ),
+    Kind(
         "common_clock", "GPU metrics and engine gauges are another service's, with the same day", 30.0, DAY,
         prefill_peak=CALM, decode_peak=CALM, event="stranger",
     ),

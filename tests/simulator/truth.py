@@ -120,7 +120,7 @@ def truth_of(kind: Kind, drawn: Drawn, trace: Trace, seed: int) -> Truth:
     """Work out the answers to a history by pressing the same service with loads held still."""
     point = mean_point(drawn.rate, drawn.path)
     slo = kind.slo
-    stills = _stills(kind, drawn, trace)
+    stills = still_pools(kind, drawn, trace)
     found: dict[str, tuple[float, ...]] = {}
     for role in trace.service.roles:
         values = [capacity(still, role, point, kind.mix, slo, seed) for still in stills]
@@ -156,7 +156,7 @@ def alive(lives: tuple[Life, ...], at_s: Floats) -> Floats:
     return np.asarray(np.sum(there, axis=0), dtype=float)
 
 
-def _stills(kind: Kind, drawn: Drawn, trace: Trace) -> list[Service]:
+def still_pools(kind: Kind, drawn: Drawn, trace: Trace) -> list[Service]:
     """Return the service with still pools of their usual size: one, or before and after a release."""
     service = drawn.service
     if kind.event == "release":

@@ -22,6 +22,8 @@ from hs_analysis.study.effects import (
     rank_correlation,
     relative,
     signal_to_noise,
+    slope_of_means,
+    waiting_rows,
 )
 
 
@@ -169,3 +171,22 @@ def test_one_lucky_row_is_no_top():
     x = np.arange(10.0)
     y = np.where(x == 9, 5.0, 0.0)
     assert top_separation(x, y) == pytest.approx((1 + 0.5 + 0.5) / 3)
+
+
+def test_the_slope_of_a_queue_counts_its_empty_rows(rng):
+    """Mean queue 3·(load ÷ 9)⁴, empty in most rows: rows with a queue alone say much less than the 4."""
+    x = rng.uniform(2, 9, 20000)
+    y = rng.poisson(3.0 * (x / 9.0) ** 4) * (rng.random(20000) < 0.25) * 4.0
+    rows, bins = waiting_rows(x, y, np.ones(x.size, dtype=bool), 12)
+    assert np.mean(y[rows] == 0) > 0.5
+    assert float(slope_of_means(np.log(x[rows]), y[rows], bins)) == pytest.approx(4.0, abs=0.35)
+    assert elasticity(x[y > 0], y[y > 0]) < 3.0
+
+
+def test_a_queue_seen_in_a_few_rows_has_no_slope(rng):
+    """Three bins of five rows with a queue are the least."""
+    x, y = rng.uniform(2, 9, 400), np.zeros(400)
+    used = np.ones(400, dtype=bool)
+    assert waiting_rows(x, y, used, 12)[1] == 0
+    y[:10] = 1.0
+    assert waiting_rows(x, y, used, 12)[1] == 0

@@ -51,3 +51,24 @@ def test_missing_rows_are_missing_whether_kept_or_cut(columns, make, settings):
     hole = np.arange(frame.table.height) >= frame.table.height - 60
     nulled = make({k: np.where(hole, np.nan, v) for k, v in columns.items()})
     assert verdicts(nulled, settings)[0] == verdicts(frame.rows(pl.Series(~hole).to_numpy()), settings)[0]
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [
+        lambda load: np.zeros(load.size),
+        lambda load: np.full(load.size, np.nan),
+        lambda load: np.where(np.arange(load.size) < load.size // 2, load / 9.0, load[load.size // 2] / 9.0),
+        lambda load: np.where(np.arange(load.size) < load.size // 2, load / 9.0, 0.0),
+    ],
+    ids=["zero", "empty", "frozen at half", "zero from half on"],
+)
+def test_dead_series_move_no_verdict_and_are_never_proportional(columns, make, settings, dead):
+    """Two gauges that never moved, or stopped at one moment, change nothing said of the others."""
+    said, best = verdicts(make(columns), settings)
+    gone = dead(columns["offered_tps@decode"])
+    more = columns | {"kv_usage@decode": gone, "gpu_util@decode": gone, "queue_length@decode": gone}
+    again, recommended = verdicts(make(more), settings)
+    assert {name: verdict for name, verdict in again.items() if name in said} == said
+    assert (recommended.signal, recommended.role) == (best.signal, best.role)
+    assert "proportional" not in {again[name] for name in set(again) - set(said)}
