@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.align.requests_in_flight import Flows, backlog_ages, saturated
-from hs_analysis.schema.aligned import column
+from hs_analysis.schema.aligned import PROMPT_TOKENS, REQUESTS, WEIGHED_REQUESTS, column, served_signal
 from hs_analysis.schema.runners import QueryRunner
 from hs_analysis.statistics.episodes import dilate
 
@@ -254,13 +254,16 @@ def add_demand(
         With ``offered_tps@role``, ``offered_tps_trailing@role``, ``backlog_age_s@role`` and
         ``saturated@role`` for each pool; the trailing form knows nothing of later rows. Where decode's
         offered work is unknown the served rate stands in, but not in a saturated window that is told apart:
-        there it hides demand.
+        there it hides demand. Work is counted in what `schema.aligned.served_signal` names: raw prompt tokens
+        of prefill where nothing tells which missed the cache; prompt tokens, else requests per second, of a
+        single pool that gives no output tokens.
     reference
         ``offered``, or ``served`` when no count of arrivals or queues, or no mean of tokens, was to be had;
         then saturated rows hide demand.
     """
     single = column("instances", "mixed") in table.columns
     decode = "mixed" if single else "decode"
+    counted = served_signal(table, decode)
     parts, offered = [], True
     for (_,), part in table.group_by("capture", maintain_order=True):
         extended, is_offered = _one_capture(
@@ -278,10 +281,11 @@ def add_demand(
         ahead: _work(inputs, window_s, kind, ahead, query)
         for ahead, inputs in ((CENTRED, later), (TRAILING, windows))
     }
-    offered = offered and work[CENTRED]["decode_tps"].null_count() < whole.height
+    counts = {ahead: _of_decode(found, whole, counted) for ahead, found in work.items()}
+    offered = offered and counts[CENTRED].null_count() < whole.height
     result = whole
     for ahead, name in ((CENTRED, "offered_tps"), (TRAILING, "offered_tps_trailing")):
-        decoded = pl.coalesce(work[ahead]["decode_tps"], _served_decode(whole, decode, offered))
+        decoded = pl.coalesce(counts[ahead], _served_work(whole, decode, counted, offered))
         result = result.with_columns(
             decoded.alias(column(name, decode)), work[ahead]["prefill_tps"].alias(column(name, "prefill"))
         )
@@ -308,11 +312,28 @@ def _work(
     return windows.select("capture", "t").join(work, ["capture", "t"], how="left", maintain_order="left")
 
 
-def _served_decode(table: pl.DataFrame, decode: str, offered: bool) -> pl.Expr:
-    """Return the served decode rate, null where offered work is known elsewhere and this window saturated."""
-    if column("decode_tps", decode) not in table.columns:
+def _of_decode(work: pl.DataFrame, table: pl.DataFrame, counted: tuple[str, str]) -> pl.Series:
+    """Return the offered work of the pool that decodes, in what is counted of it.
+
+    Output tokens; of a single pool that gives none its prompt tokens, else its started requests, weighed by
+    size where that is told.
+    """
+    if counted == WEIGHED_REQUESTS:
+        return table[column(*counted)].cast(pl.Float64)
+    if counted in REQUESTS:
+        return table["_started"]
+    return work["prefill_tps" if counted in PROMPT_TOKENS else "decode_tps"]
+
+
+def _served_work(table: pl.DataFrame, decode: str, counted: tuple[str, str], offered: bool) -> pl.Expr:
+    """Return the served work of the pool that decodes.
+
+    Null where offered work is known elsewhere and this window saturated, and where started requests are the
+    work: then nothing of them is served work.
+    """
+    if column(*counted) not in table.columns or counted in REQUESTS:
         return pl.lit(None, pl.Float64)
-    served = pl.col(column("decode_tps", decode)).cast(pl.Float64)
+    served = pl.col(column(*counted)).cast(pl.Float64)
     hides = [pl.col(column("saturated", role)).fill_null(0.0) > 0 for role in ("prefill", decode)]
     return pl.when(pl.any_horizontal(hides)).then(None).otherwise(served) if offered else served
 
@@ -349,6 +370,7 @@ def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
     # A recorded mean length stands for the tokens of the requests it is a mean over.
     started = table["_started"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     length = _column(table, "output_length", "service")
+    prefill = "prefill" if decode == "decode" else "mixed"
     columns: dict[str, np.ndarray | pl.Series] = {
         "started": table["_started"],
         "decode_arrivals": table["_decode_arrivals"],
@@ -356,8 +378,10 @@ def _work_inputs(table: pl.DataFrame, decode: str) -> pl.DataFrame:
         "waiting_prefill": _column(table, "queue_length", "prefill"),
         "arrived_tps": _column(table, "arrived_prompt_tps", "service"),
         "prompt_tps": _column(table, "prompt_tps", "service"),
-        "effective_tps": _column(
-            table, "prefill_tps_effective", "prefill" if decode == "decode" else "mixed"
+        # Without a count of what missed the cache all of a prompt stands for it: a hit rate that moves is
+        # then hidden, which every number that rests on it says.
+        "effective_tps": _first_known(
+            _column(table, "prefill_tps_effective", prefill), _column(table, "prefill_tps", prefill)
         ),
         "first_token_rate": _first_known(
             _column(table, "first_token_rate", "service"), _column(table, "completion_rate", "service")

@@ -9,7 +9,7 @@ import polars as pl
 
 from hs_analysis.align.limit_shares import HIGH, LEAST, LOW, OTHER, OVER
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.aligned import REQUESTS, ServiceFrame, SignalInfo, column, served_signal
 
 DERIVED = {
     "offered_tps": "tokens/s",
@@ -19,6 +19,9 @@ DERIVED = {
     "instances": "instances",
 }
 """Quantities that alignment works out, and their units."""
+
+OFFERED = ("offered_tps", "offered_tps_trailing")
+"""Those that count work, in the unit of what is counted."""
 
 SHARE_SIGNALS = tuple(
     f"{latency}_{ending}" for latency in ("ttft", "tbt") for ending in (LOW, HIGH, OVER, LEAST, OTHER)
@@ -57,6 +60,7 @@ def signal_infos(
     }
     queues = [one.id for one in catalogue.signals if one.family == "queue"]
     effective = _effective_intervals(terms, quality, queues)
+    counted = served_signal(table, "mixed")  # of a single pool; its only count of work is a candidate too
     infos = []
     for name in table.columns:
         if name in ("capture", "t"):
@@ -66,6 +70,10 @@ def signal_infos(
         interval = effective.get((signal, role, preference)) or usual_s
         share = 1.0 - table[name].null_count() / table.height
         unit, pool, family = _catalogued(signal, preference, catalogue)
+        if (signal, role) == counted and counted in REQUESTS:
+            family = "load"
+        elif signal in OFFERED and role == "mixed" and counted in REQUESTS:
+            unit = "requests/s"
         infos.append(
             SignalInfo(
                 signal=signal,

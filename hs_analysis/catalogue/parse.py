@@ -136,7 +136,9 @@ def _signal(
 ) -> Signal | None:
     before = len(faults)
     faults += _unknown_keys(place, row, SIGNAL_KEYS)
-    missing = [key for key in sorted(SIGNAL_KEYS - {"wanted"}) if not row.get(key)]
+    mapped_only = row.get("sources") == [] and row.get("wanted") is False
+    may_lack = {"wanted", "sources"} if mapped_only else {"wanted"}
+    missing = [key for key in sorted(SIGNAL_KEYS - may_lack) if not row.get(key)]
     if missing:
         faults.append(place.fault(f"{', '.join(missing)} is missing"))
         return None

@@ -108,11 +108,21 @@ def _source(catalogue: Catalogue, where: str, metric: str, row: MetricRow) -> So
         scale=scale,
         emitters=_emitters(signal),
         role_label={},
-        terms=(Term(metric, {k: (v,) for k, v in sorted(row.where.items())}, 1.0, "num"),),
+        terms=tuple(_terms(metric, row)),
         histogram=None,
         unit=row.unit or "",
         pool="mean" if signal.pool == "ratio" else None,
     )
+
+
+def _terms(metric: str, row: MetricRow) -> Iterator[Term]:
+    """Yield the series of a metric, or those of each size of requests with what one counts."""
+    where: dict[str, tuple[str, ...]] = {k: (v,) for k, v in sorted(row.where.items())}
+    sizes = [(label, *one) for label, table in row.weights.items() for one in sorted(table.items())]
+    if not sizes:
+        yield Term(metric, where, 1.0, "num")
+    for label, size, weight in sizes:
+        yield Term(metric, where | {label: (size,)}, weight, "num")
 
 
 def _emitters(signal: Signal) -> tuple[str, ...]:

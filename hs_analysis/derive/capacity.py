@@ -36,7 +36,7 @@ from hs_analysis.derive.constants import (
     VIOLATING_MIN,
     WIDE,
 )
-from hs_analysis.derive.format import capacity_reason
+from hs_analysis.derive.format import amount, capacity_reason
 from hs_analysis.derive.mix import adjust_workload_mix
 from hs_analysis.derive.rows import RoleRows, pressure_gate, production_gate, trailing_mean
 from hs_analysis.schema.aligned import SERVED
@@ -171,7 +171,7 @@ def fit_capacity(
     rows = adjust_workload_mix(with_carry_over(rows, settings.slo), settings.slo)
     labelled = label_rows(rows, settings.slo, drop_recovery=rows.kind == "production")
     if not np.isfinite(rows.load).any():
-        nothing = "no_cache_missed" if rows.role == "prefill" else "no_work"
+        nothing = "no_prompt_tokens" if rows.role == "prefill" else "no_work"
         code = "no_load" if np.isfinite(rows.work).any() else nothing
         return _refused(labelled, capacity_reason(code, rows.role), resamples, evidence)
     if not rows.limits or not np.isfinite(rows.over).any():
@@ -190,6 +190,10 @@ def fit_capacity(
     if rows.alone or undecided is None:
         least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
         reason = capacity_reason("one_role" if rows.alone else "undecided_edge", rows.role)
+        return _floor(labelled, settings, reason, least, resamples, evidence)
+    if rows.hit_rate_unknown:
+        least = answer.low if isinstance(answer, Bracket) else answer.ci[0]
+        reason = capacity_reason("hit_rate_unknown", rows.role)
         return _floor(labelled, settings, reason, least, resamples, evidence)
     reading = _Reading(_reading_ratio(labelled, answer, settings.slo), undecided)
     if isinstance(answer, Bracket):
@@ -507,9 +511,8 @@ def _refused(labelled: LabelledRows, reason: Reason, resamples: Integers, eviden
     if load.size >= ROWS_MIN and surely[lowest_rows].mean() > 0.5:
         high = lowest = float(load[lowest_rows].max())
         if reason.code == "cannot_fit":
-            text = (
-                f"{reason.text}; the lowest load seen, {lowest:.0f} tokens/s per instance, already breaks it"
-            )
+            least = amount(lowest, labelled.rows.unit)
+            text = f"{reason.text}; the lowest load seen, {least} per instance, already breaks it"
             reason = Reason(reason.code, text, reason.value, reason.limit)
     capacity = _capacity(labelled, None, None, None, reason, "", evidence)
     return CapacityFit(capacity, labelled, np.full(len(resamples), math.nan), high=high)
@@ -532,7 +535,7 @@ def _capacity(
     return Capacity(
         role=rows.role,
         gpu_type=None,
-        signal=SERVED[rows.role],
+        signal=rows.signal or SERVED[rows.role],
         per_instance=value,
         ci=ci,
         status=status,

@@ -28,19 +28,28 @@ def demand_of(frame: ServiceFrame) -> tuple[Demand, tuple[Refusal, ...]]:
     """Return the demand of a service: per role the 95 % quantile of 5-minute means of work [tokens/s].
 
     Where only served work is known, a quantile over saturated stretches is a lower bound, and a refusal
-    says so.
+    says so. None of decode for a single pool that gives no output tokens.
     """
     windows = censored_windows(frame)
     mixed = "mixed" in frame.pools
-    prefill = _quantile(
-        frame, frame.values(SERVED["prefill"], "mixed") if mixed else work_of(frame, "prefill")[0]
-    )
-    decode = _quantile(frame, work_of(frame, "mixed" if mixed else "decode")[0])
+    prefill = _quantile(frame, prompt_work(frame) if mixed else work_of(frame, "prefill")[0])
+    decode = _quantile(frame, _output_work(frame, "mixed" if mixed else "decode"))
     demand = Demand(prefill, decode, windows, reconstruction_error(frame))
     if not windows or frame.reference == "offered":
         return demand, ()
     text = f"{len(windows)} saturated stretches show served work only: the demand given is a lower bound"
     return demand, (Refusal("demand", "censored", text, CENSORED_COLLECT),)
+
+
+def prompt_work(frame: ServiceFrame) -> Floats:
+    """Return the prompt tokens that a single pool computes [tokens/s], shape (rows,)."""
+    return frame.values(SERVED["prefill"], "mixed")
+
+
+def _output_work(frame: ServiceFrame, role: str) -> Floats:
+    if frame.served(role) == (SERVED[role], role):
+        return work_of(frame, role)[0]
+    return np.full(frame.table.height, np.nan)
 
 
 def _quantile(frame: ServiceFrame, work: Floats) -> float | None:
@@ -81,7 +90,7 @@ def reconstruction_error(frame: ServiceFrame) -> float | None:
     errors = []
     for role in frame.pools:
         offered = centred_mean(frame.values("offered_tps", role), rows, group)
-        served = centred_mean(frame.values(SERVED[role], role), rows, group)
+        served = centred_mean(frame.served_values(role), rows, group)
         with np.errstate(invalid="ignore", divide="ignore"):
             error = np.abs(np.log(offered / served))
         error = error[np.isfinite(error) & steady]

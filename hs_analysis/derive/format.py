@@ -40,8 +40,13 @@ CAPACITY_TEXT = {
         "the input has work of this role, but not one 5-minute mean of it per instance: the window is too"
         " short, mostly gaps, or without the pool's instance count"
     ),
-    "no_cache_missed": (
-        "the input has no cache-missed prompt tokens, and raw prompt tokens are not prefill's work"
+    "no_prompt_tokens": (
+        "the input has no prompt tokens, neither all of them nor those that missed the cache, and nothing"
+        " else is prefill's work"
+    ),
+    "hit_rate_unknown": (
+        "nothing in the input tells which prompt tokens missed the cache, so all of them stand for prefill's"
+        " work: what an instance carries moves with the hit rate, and the number is no more than a floor"
     ),
 }
 """Sentence of each code of a capacity; {latency}, {other} and {detail} are filled in."""
@@ -59,7 +64,7 @@ CAPACITY_COLLECT = {
     "below_first_edge": ADD_EDGE,
     "no_violations": (
         "run the {role} pool with fewer instances through one peak, or raise its load on purpose above"
-        " {above:.0f} tokens/s per instance, until the limit breaks in at least 3 separate episodes; or run a"
+        " {above} per instance, until the limit breaks in at least 3 separate episodes; or run a"
         " pressure test up to there"
     ),
     "thin": (
@@ -71,7 +76,7 @@ CAPACITY_COLLECT = {
         " the load up and down on purpose"
     ),
     "cannot_fit": (
-        "hold the {role} pool at 0.8, 0.9 and 1.0 of {above:.0f} tokens/s per instance for five minutes or"
+        "hold the {role} pool at 0.8, 0.9 and 1.0 of {above} per instance for five minutes or"
         " more each, or record more days with gentle ramps through that load"
     ),
     "one_role": (
@@ -83,7 +88,11 @@ CAPACITY_COLLECT = {
         "record for longer, 8 hours or more with a real ramp, and keep a series per instance of the {role}"
         " pool"
     ),
-    "no_cache_missed": (
+    "no_prompt_tokens": (
+        "export a counter of prompt tokens, best of those that were not served from cache, for instance"
+        " vllm:prompt_tokens_by_source_total"
+    ),
+    "hit_rate_unknown": (
         "switch on a counter of prompt tokens that were not served from cache, for instance"
         " vllm:prompt_tokens_by_source_total"
     ),
@@ -92,7 +101,7 @@ CAPACITY_COLLECT = {
 
 TEST_COLLECT = {
     "no_violations": (
-        "step the load of the {role} pool further up, above {above:.0f} tokens/s per instance, until"
+        "step the load of the {role} pool further up, above {above} per instance, until"
         " {latency} breaks its limit in at least 5 windows"
     ),
     "thin": (
@@ -114,7 +123,8 @@ LOWER_COLLECT = (
 RATIO_COLLECT = {
     "single_pool": "nothing: one pool does both, there is no ratio to set",
     "one_role": "export the metrics of both pools, or map its instances to their role in [roles]",
-    "no_cache_missed": CAPACITY_COLLECT["no_cache_missed"],
+    "no_prompt_tokens": CAPACITY_COLLECT["no_prompt_tokens"],
+    "hit_rate_unknown": CAPACITY_COLLECT["hit_rate_unknown"],
     "capacity_refused": "what the refusal of that capacity asks for; the ratio follows from it",
     "capacity_floor": (
         "bring both pools to their limit at least once, in turn: fewer prefill instances through one peak,"
@@ -171,6 +181,11 @@ NOISE_COLLECT = (
 )
 
 
+def amount(value: float, unit: str) -> str:
+    """Return an amount of work in words: whole tokens; requests, which are few, to two digits."""
+    return f"{value:.0f} {unit}" if unit == "tokens/s" else f"{value:.2g} {unit}"
+
+
 def capacity_reason(
     code: str, role: str, detail: str = "", value: float | None = None, limit: float | None = None
 ) -> Reason:
@@ -183,7 +198,9 @@ def capacity_reason(
     )
 
 
-def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bool) -> Refusal:
+def capacity_refusal(
+    role: str, reason: Reason, above: float | None, *, test: bool, unit: str = "tokens/s"
+) -> Refusal:
     """Return what to record for a capacity that is not `ok`.
 
     Parameters
@@ -191,14 +208,15 @@ def capacity_refusal(role: str, reason: Reason, above: float | None, *, test: bo
     role, reason
         The capacity's.
     above
-        Load to go beyond [tokens/s per instance], None where no load is known to hold.
+        Load to go beyond [`unit` per instance], None where no load is known to hold.
     test
         Whether the history is a pressure test.
     """
     template = (CAPACITY_COLLECT | TEST_COLLECT if test else CAPACITY_COLLECT)[reason.code]
     if above is None and "{above" in template:
         template = LOWER_COLLECT
-    collect = template.format(role=role, other=OTHER_OF[role], latency=LIMIT_OF[role], above=above)
+    load = "" if above is None else amount(above, unit)
+    collect = template.format(role=role, other=OTHER_OF[role], latency=LIMIT_OF[role], above=load)
     if reason.code in TESTABLE:
         collect += PLAN_TEST
     return Refusal(f"capacity@{role}", reason.code, reason.text, collect)

@@ -22,7 +22,7 @@ from hs_analysis.derive.gpu_types import is_pool_mean
 from hs_analysis.derive.profiles import Profile, profile_ratio
 from hs_analysis.derive.rows import capture_numbers, centred_mean, smooth_rows
 from hs_analysis.derive.split_sweeps import trials_of
-from hs_analysis.schema.aligned import SERVED, ServiceFrame, column
+from hs_analysis.schema.aligned import ServiceFrame, column
 from hs_analysis.schema.constants import GPU_MIX_MOVED, LOAD_RANGE_QUANTILES, MINUTE_ROWS_MIN
 from hs_analysis.schema.names import same_gpu
 from hs_analysis.schema.results import Capacity, GpuSpeed, Interval, Reason, SpeedBasis, TypeRatio, weights_of
@@ -174,7 +174,7 @@ class Typed:
 
 def typed_of(frame: ServiceFrame, typed: pl.DataFrame, role: str) -> Typed | None:
     """Return the windows of a role per GPU type; None where not all of its types count their served work."""
-    served, types = SERVED[role], frame.gpu_types.get(role, ())
+    served, types = frame.served(role)[0], frame.gpu_types.get(role, ())
     found = Typed(role, {}, {})
     for name in types:
         rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == name))
@@ -229,7 +229,7 @@ def type_speeds(
             continue
         pool = typed_of(frame, typed, role)
         if pool is None:
-            found += _refused(frame, role, f"the input has no {SERVED[role]} per GPU type")
+            found += _refused(frame, role, f"the input has no {frame.served(role)[0]} per GPU type")
             continue
         tried: tuple[tuple[SpeedBasis, Relative | None], ...] = (
             ("capacity", _by_capacity(pool, capacities)),
@@ -417,7 +417,7 @@ def _per_instance(frame: ServiceFrame, pool: Typed, name: str) -> tuple[Floats, 
             info = frame.info(signal, pool.role)
             one = values[signal] if info is not None and info.pool == "mean" else values[signal] / count
             held = np.where(np.isfinite(held), held + np.nan_to_num(one, nan=0.0), one)
-        served = values[SERVED[pool.role]] / count
+        served = values[frame.served(pool.role)[0]] / count
     held, served = (np.where(count > 0, x, math.nan) for x in (held, served))
     if frame.kind == "production":
         group, rows = capture_numbers(frame), smooth_rows(frame.window_s)

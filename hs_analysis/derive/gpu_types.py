@@ -12,7 +12,7 @@ from hs_analysis import evidence
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.rows import limits_of, role_rows
 from hs_analysis.derive.versions import ActiveVersion
-from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame, column
+from hs_analysis.schema.aligned import LATENCIES, ServiceFrame, column
 from hs_analysis.schema.results import Capacity, Reason
 from hs_analysis.schema.settings import Settings
 
@@ -54,7 +54,7 @@ def type_capacities(
     for gpu_type in types:
         link = evidence.path(frame.service, "derive", f"capacity@{role}@{gpu_type}")
         part = type_frame(frame, typed, role, gpu_type)
-        missing = _missing(part, role, settings)
+        missing = _missing(part, role, frame.served(role)[0], settings)
         if part is None or missing:
             found.append(_of_pool(pool.capacity, gpu_type, missing, link))
             continue
@@ -74,7 +74,7 @@ def type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: st
     as the served work was: routing decides which type gets it. None without rows of the type.
     """
     rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == gpu_type))
-    served = SERVED[role]
+    served = frame.served(role)[0]
     if rows.filter(pl.col("signal") == served).is_empty():
         return None
     shares = ("over", "over_least", "over_other")
@@ -101,10 +101,10 @@ def type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: st
     return replace(frame, table=table)
 
 
-def _missing(part: ServiceFrame | None, role: str, settings: Settings) -> str:
+def _missing(part: ServiceFrame | None, role: str, served: str, settings: Settings) -> str:
     """Return what the type's rows lack to be judged, empty when nothing."""
     if part is None:
-        return f"the input has no {SERVED[role]} per GPU type"
+        return f"the input has no {served} per GPU type"
     for signal in limits_of(role, settings.slo):
         if not part.has(f"{signal}_over", role):
             return f"the input has no {signal} histogram per GPU type"

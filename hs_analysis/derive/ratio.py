@@ -24,6 +24,12 @@ from hs_analysis.statistics.resampling import percentile_interval
 Floats = NDArray[np.float64]
 
 
+HIT_RATE_TEXT = (
+    "nothing in the input tells which prompt tokens missed the cache, so how much work prefill has for each"
+    " output token is not known"
+)
+
+
 def ratio_of(
     frame: ServiceFrame,
     targets: dict[str, LoadTarget],
@@ -128,9 +134,7 @@ def _impossible(targets: dict[str, LoadTarget], mix: Mix | None) -> Reason | Non
         text = f"the input shows no {' and no '.join(missing)} instances, so there is nothing to balance"
         return Reason("one_role", text)
     if not np.isfinite(targets["prefill"].fit.labelled.rows.work).any():
-        return Reason(
-            "no_cache_missed", "cache-missed prompt tokens are not in the input, so prefill work is unknown"
-        )
+        return Reason("no_prompt_tokens", "prompt tokens are not in the input, so prefill work is unknown")
     if mix is None:
         return Reason("no_common_rows", "no rows show the work of both pools while neither is saturated")
     return _stood_still(targets)
@@ -154,14 +158,22 @@ def _stood_still(targets: dict[str, LoadTarget]) -> Reason | None:
     return None
 
 
+def _unbalanced(prefill: LoadTarget, decode: LoadTarget) -> Reason | None:
+    """Return why two pools with a mix have no ratio, None where they have one."""
+    if prefill.fit.labelled.rows.hit_rate_unknown:
+        return Reason("hit_rate_unknown", HIT_RATE_TEXT)
+    if prefill.value is not None and decode.value is not None:
+        return None
+    side = "prefill" if prefill.value is None else "decode"
+    text = f"the capacity of {side} is not known, so nothing can be balanced"
+    return Reason("capacity_refused", text)
+
+
 def _from_mix(targets: dict[str, LoadTarget], mix: Mix, rng: np.random.Generator, found: _Balance) -> PdRatio:
     prefill, decode = targets["prefill"], targets["decode"]
     at_least, at_most = bounds(prefill, decode, mix)
-    if prefill.value is None or decode.value is None:
-        side = "prefill" if prefill.value is None else "decode"
-        reason = Reason(
-            "capacity_refused", f"the capacity of {side} is not known, so nothing can be balanced"
-        )
+    reason = _unbalanced(prefill, decode)
+    if reason is not None:
         return _refused(reason, (at_least, at_most))
     known, scale, scale_draws, systematic = found.known, found.scale, found.draws, found.systematic
     by_window = tuple(

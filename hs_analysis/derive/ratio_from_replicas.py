@@ -14,7 +14,7 @@ from hs_analysis.derive.capacity_laws import log_interval
 from hs_analysis.derive.constants import APART_MIN, DRAWS_MIN, EVENTS_MIN, RATIO_SYSTEMATIC
 from hs_analysis.derive.mix import Mix
 from hs_analysis.derive.rows import RoleRows
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import GROUP_MIN, HIGHEST_QUANTILE, TEST_BACKLOG_S
 from hs_analysis.schema.results import PdRatio, Reason, ReplicaGroup, ReplicaRatio
 from hs_analysis.statistics.resampling import percentile_interval
@@ -138,7 +138,7 @@ def _groups(
     """Return what each pair of counts served while one side limited it, by pair and side."""
     found = []
     for role in ROLES:
-        work = frame.values(SERVED[role], role)
+        work = frame.served_values(role)
         with np.errstate(invalid="ignore", divide="ignore"):
             each = work / rows[role].instances
         use = sides[role] & (pair >= 0) & np.isfinite(each) & _settled(rows)
@@ -199,7 +199,7 @@ def _bound(
     (side,) = limited
     other = "decode" if side == "prefill" else "prefill"
     with np.errstate(invalid="ignore", divide="ignore"):
-        seen = frame.values(SERVED[other], other) / rows[other].instances
+        seen = frame.served_values(other) / rows[other].instances
     seen = seen[np.isfinite(seen) & _settled(rows)]
     if not seen.size:
         return None, None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis.derive.constants import CARRY_OVER_ROWS, MIX_S, RESIDENCE_ROWS_MAX
-from hs_analysis.schema.aligned import LATENCIES, SERVED, ServiceFrame
+from hs_analysis.schema.aligned import LATENCIES, ServiceFrame
 from hs_analysis.schema.constants import (
     BACKLOG_S,
     COVERAGE_MIN,
@@ -90,6 +90,12 @@ class RoleRows:
         back, there or here, can't be seen.
     limit_edges
         Histogram edges about the role's limits.
+    signal
+        Served rate in whose unit work is counted; empty = the role's usual one.
+    hit_rate_unknown
+        Whether work is raw prompt tokens, of which nobody knows how many missed the cache.
+    unit
+        Of work.
     """
 
     role: str
@@ -115,6 +121,9 @@ class RoleRows:
     mix_sd: float = 0.0
     alone: bool = False
     limit_edges: tuple[LimitEdges, ...] = ()
+    signal: str = ""
+    hit_rate_unknown: bool = False
+    unit: str = "tokens/s"
 
     @property
     def labelled(self) -> Mask:
@@ -189,7 +198,7 @@ def work_of(frame: ServiceFrame, role: str) -> tuple[Floats, bool]:
     """
     if frame.has("offered_tps", role):
         return frame.values("offered_tps", role), frame.reference == "offered"
-    return frame.values(SERVED[role], role), False
+    return frame.served_values(role), False
 
 
 def saturated_rows(frame: ServiceFrame, role: str) -> Mask:
@@ -270,6 +279,8 @@ def role_rows(frame: ServiceFrame, role: str, settings: Settings) -> RoleRows:
         frame.values("backlog_age_s", role), steady_rows(frame, role), group, frame.window_s, frame.kind,
         alone=frame.kind == "production" and frame.pools in (("prefill",), ("decode",)),
         limit_edges=tuple(one for one in frame.limit_edges if one.signal in limits),
+        signal=frame.served(role)[0], hit_rate_unknown=role == "prefill" and frame.hit_rate_unknown,
+        unit=frame.work_unit(role),
     )  # fmt: skip
 
 

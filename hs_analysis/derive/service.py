@@ -17,7 +17,7 @@ from hs_analysis.derive.backtest_coverage import realised_coverage
 from hs_analysis.derive.capacity import CapacityFit, fit_capacity
 from hs_analysis.derive.capacity_laws import violating
 from hs_analysis.derive.constants import CARRY_OVER_ROWS, LEVEL_GROUPS, REACH
-from hs_analysis.derive.demand import demand_of
+from hs_analysis.derive.demand import demand_of, prompt_work
 from hs_analysis.derive.format import MIXED_TYPES_COLLECT, capacity_refusal
 from hs_analysis.derive.gpu_speed import in_equivalents, type_ratios, type_speeds, with_pods
 from hs_analysis.derive.gpu_types import is_pool_mean, type_capacities
@@ -32,7 +32,7 @@ from hs_analysis.derive.startup import startups_of, with_measured
 from hs_analysis.derive.targets import LoadTarget, target_of, with_calm, with_ramp_headroom
 from hs_analysis.derive.thresholds import thresholds_of, type_thresholds
 from hs_analysis.derive.versions import ActiveVersion, active_version
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import BLOCK_S, GROUP_MIN
 from hs_analysis.schema.frames import CAPACITY_CURVE, CAPACITY_POINTS, MIX, check, empty
 from hs_analysis.schema.results import Capacity, Demand, Derived, GpuSpeed, PdRatio, Refusal, SignalVerdict
@@ -151,7 +151,7 @@ def mix_table(frame: ServiceFrame, stretches: tuple[Stretch, ...], ratio: PdRati
 def history_stretches(frame: ServiceFrame) -> tuple[Stretch, ...]:
     """Return the stretches of a service without a mix: the pool's work and the prefill work that is known."""
     pool = "mixed" if "mixed" in frame.pools else "decode"
-    prefill = frame.values(SERVED["prefill"], "mixed") if pool == "mixed" else work_of(frame, "prefill")[0]
+    prefill = prompt_work(frame) if pool == "mixed" else work_of(frame, "prefill")[0]
     return stretches_of(frame, prefill, work_of(frame, pool)[0])
 
 
@@ -322,7 +322,9 @@ def _capacity_refusals(
         capacity = fit.capacity
         if capacity.status != "ok" and capacity.reason is not None:
             above = capacity.per_instance or fit.high
-            out.append(capacity_refusal(role, capacity.reason, above and REACH * above, test=test))
+            most = above and REACH * above
+            unit = fit.labelled.rows.unit
+            out.append(capacity_refusal(role, capacity.reason, most, test=test, unit=unit))
         types = frame.gpu_types.get(role, ())
         known = [c for c in found if c.role == role and c.gpu_type and not is_pool_mean(c)]
         if len(types) > max(1, len(known)):

@@ -68,14 +68,16 @@ def calm_at_peak(fit: CapacityFit) -> bool | None:
 def with_calm(fits: dict[str, CapacityFit]) -> dict[str, CapacityFit]:
     """Return the capacities with `calm` set: every limit that was given was kept easily at its role's peak.
 
-    None for a role without a limit of its own: nothing is known of its latency.
+    None for a role without a limit of its own: nothing is known of its latency. False where the hit rate is
+    not known: it may have been high at the peak.
     """
     own = {role: calm_at_peak(fit) for role, fit in fits.items()}
     known = [calm for role, calm in own.items() if fits[role].labelled.rows.limits]
     calm = bool(known) and all(value is True for value in known)
     return {
-        role: replace(fit, capacity=replace(fit.capacity, calm=None if own[role] is None else calm))
+        role: replace(fit, capacity=replace(fit.capacity, calm=None if own[role] is None else calm and sure))
         for role, fit in fits.items()
+        for sure in [not fit.labelled.rows.hit_rate_unknown]
     }
 
 

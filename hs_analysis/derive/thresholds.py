@@ -17,7 +17,7 @@ from hs_analysis.derive.rows import centred_mean, saturated_rows, smooth_rows
 from hs_analysis.derive.startup import with_measured
 from hs_analysis.derive.targets import LoadTarget, estimate_of, operating_point
 from hs_analysis.derive.versions import ActiveVersion
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import FIT_BINS, GROUP_MIN, ROWS_MIN, STARTUP_S
 from hs_analysis.schema.results import Capacity, Estimate, Reason, Refusal, SignalVerdict, Startup, Threshold
 from hs_analysis.schema.settings import Settings
@@ -55,7 +55,7 @@ def thresholds_of(
     With ``active`` noise and counts are those of the active version.
     """
     active = active or ActiveVersion()
-    wanted = [(SERVED[pool], pool) for pool in targets]
+    wanted = [frame.served(pool) for pool in targets]
     wanted += sorted(
         (v.signal, v.role)
         for v in verdicts
@@ -100,7 +100,7 @@ def _threshold(
     target = targets[pool]
     link = evidence.path(frame.service, "derive", f"threshold:{signal}@{role}")
     value, capacity = target.value, target.capacity
-    if signal != SERVED[pool]:
+    if (signal, role) != frame.served(pool):
         value, capacity = signal_at(frame, signal, role, target)
     reason, status = target.reason, target.status
     if value is None and target.value is not None:

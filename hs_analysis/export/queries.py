@@ -524,7 +524,11 @@ def _combined(terms: Sequence[Term], texts: Sequence[str], scale: float) -> str:
     sides: dict[str, str] = {}
     divides = any(term.side == "den" for term in terms)
     for side in ("num", "den"):
-        signed = [(term.sign, text) for term, text in zip(terms, texts, strict=True) if term.side == side]
+        signed = [
+            (term.sign, text if abs(term.sign) == 1.0 else f"{text} {_factor(abs(term.sign))}")
+            for term, text in zip(terms, texts, strict=True)
+            if term.side == side
+        ]
         signed.sort(key=lambda pair: -pair[0])  # a formula starts with what is added
         joined = "".join(f" {'-' if sign < 0 else '+'} {text}" for sign, text in signed)
         joined = joined.removeprefix(" + ").removeprefix(" ")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hs_analysis import evidence
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import (
     HIGHEST_QUANTILE,
     NORMAL_95,
@@ -69,7 +69,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, PoolLoad]:
         capacity = derived.capacity_of(role)
         known = capacity.per_instance if capacity is not None else None
         carried = known if known is not None else float(np.nanquantile(per_instance, HIGHEST_QUANTILE))
-        signal = derived.threshold_of(SERVED[role], role)
+        signal = derived.threshold_of(*frame.served(role))
         noise = signal.noise_cv if signal is not None else None
         usual = max(1, round(float(np.nanmedian(counts))))
         gpus = frame.gpus_per_instance.get(role)
@@ -80,7 +80,7 @@ def pools_of(frame: ServiceFrame, derived: Derived) -> dict[str, PoolLoad]:
 def _work(frame: ServiceFrame, role: str) -> Floats:
     if frame.has("offered_tps", role):
         return frame.values("offered_tps", role)
-    return frame.values(SERVED[role], role)
+    return frame.served_values(role)
 
 
 def _tokens(frame: ServiceFrame, work: Floats) -> float | None:

@@ -115,7 +115,7 @@ def work_target(derived: Derived, role: str, settings: Settings) -> float | None
     capacity = derived.capacity_of(role)
     if capacity is None or not capacity.per_instance:
         return None
-    threshold = derived.threshold_of(capacity.signal, role)
+    threshold = signal_threshold(derived, capacity.signal, role)
     if threshold is not None and threshold.target_per_instance:
         return threshold.target_per_instance
     lower = capacity.ci[0] if capacity.ci else capacity.per_instance
@@ -304,7 +304,7 @@ def _with_bands(policy: Policy, derived: Derived) -> Policy:
 def _own_work(derived: Derived, role: str) -> Threshold | None:
     """Return the threshold of a pool's own work; None where its band and cooldowns are not known."""
     capacity = derived.capacity_of(role)
-    found = derived.threshold_of(capacity.signal, role) if capacity else None
+    found = signal_threshold(derived, capacity.signal, role) if capacity else None
     known = found is not None and found.scale_out_ratio is not None and found.cooldown_in_s is not None
     return found if known else None
 

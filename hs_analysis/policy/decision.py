@@ -22,7 +22,7 @@ from hs_analysis.policy.constants import WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import measured_splits, ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
-from hs_analysis.schema.aligned import LATENCIES
+from hs_analysis.schema.aligned import LATENCIES, RAW_PROMPTS
 from hs_analysis.schema.constants import APART_MAX, MAJORITY
 from hs_analysis.schema.decision import (
     Confidence,
@@ -495,6 +495,13 @@ def _no_floor(grounds: Grounds) -> Reason | None:
     return Reason("capacity_floor", text)
 
 
+def _hit_rate_known(grounds: Grounds) -> Reason | None:
+    prefill = grounds.whole.capacity_of("prefill")
+    if prefill is None or prefill.signal != RAW_PROMPTS[0]:
+        return None
+    return Reason("hit_rate_unknown", "the cache-hit rate is not known: prefill goes by all prompt tokens")
+
+
 def _weekdays_seen(grounds: Grounds) -> Reason | None:
     if grounds.kind == "pressure_test":
         return None
@@ -527,6 +534,7 @@ CRITERIA: tuple[Criterion, ...] = (
         "Add the histogram edge that hsa doctor names, or judge at an edge there is.",
     ),
     Criterion(_no_floor, ONE, "Test above the recorded peak: hsa plan-test gives the load levels."),
+    Criterion(_hit_rate_known, CAP, "Switch on a counter of prompt tokens that missed the cache."),
     Criterion(_weekdays_seen, CAP, "Record seven days, so that each weekday is in the history."),
     Criterion(_production, CAP, "Confirm it on a production history of seven days."),
 )

@@ -17,7 +17,7 @@ import numpy as np
 from hs_analysis.policy.constants import WITHIN_S
 from hs_analysis.policy.model import Policy, Primary, Waiting
 from hs_analysis.policy.rounding import DIGITS
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 
 QUEUE, REQUESTS = "queue_length", "request_rate"
 """Signals of the requests that wait in a pool, and of those that come to the service."""
@@ -55,7 +55,12 @@ def _added(
 ) -> Primary:
     role = primary.role
     queue = frame.info(QUEUE, WAITS_IN)
-    if primary.signal != SERVED[role] or primary.pool != "sum" or queue is None or queue.source in NOT_ONLY:
+    if (
+        primary.signal != frame.served(role)[0]
+        or primary.pool != "sum"
+        or queue is None
+        or queue.source in NOT_ONLY
+    ):
         return primary
     tokens = _tokens_per_request(frame, primary.signal, role)
     if tokens is None:

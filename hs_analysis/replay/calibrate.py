@@ -22,7 +22,7 @@ from hs_analysis.replay.fleet import FleetModel, PoolModel
 from hs_analysis.replay.queue_attribution import wait_share
 from hs_analysis.replay.signals import SignalModel
 from hs_analysis.replay.simulate import SimulationResult
-from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.constants import DECILES, GPU_MIX_MOVED, MIX_MOVED_RATIO
 from hs_analysis.schema.names import RECORDED
 from hs_analysis.schema.results import Derived, Interval, PolicyReplay, weights_of
@@ -85,7 +85,10 @@ def moved_types(test: ServiceFrame, derived: Derived, typed: pl.DataFrame | None
             continue
         pods, types = pl.col("instances"), pl.col("gpu_type")
         rows = typed.filter(
-            pl.col("role") == role, pl.col("signal") == SERVED[role], types.is_in(list(weights)), pods > 0
+            pl.col("role") == role,
+            pl.col("signal") == test.served(role)[0],
+            types.is_in(list(weights)),
+            pods > 0,
         ).with_columns(weighed=pods * types.replace_strict(weights, return_dtype=pl.Float64))
         means = (
             rows.group_by("capture", "t").agg(mean=pl.col("weighed").sum() / pods.sum())["mean"].to_numpy()

@@ -135,7 +135,7 @@ class Slots:
     def __init__(
         self, held: Mapping[Key, Integers], depth: int, before: Sequence[Floats], window_s: float
     ) -> None:
-        self.held, self.window_s = held, window_s
+        self.held, self.depth, self.window_s = held, depth, window_s
         self.scraped = {
             slot: LastRows(depth, numbers.size, np.stack([before[one] for one in numbers.tolist()], axis=1))
             for slot, numbers in held.items()

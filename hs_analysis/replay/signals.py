@@ -52,13 +52,6 @@ def quantile_of(signal: str) -> Quantile | None:
     )
 
 
-WORK_SIGNALS = {
-    "prefill": ("prefill_tps_effective", "offered_tps"),
-    "decode": ("decode_tps", "offered_tps"),
-    "mixed": ("decode_tps", "offered_tps"),
-}
-"""Served work of a pool, best first: what the fluid's served rate stands for."""
-
 SERVICE_LOAD = {"ttft": ("prefill", "mixed"), "tbt": ("decode", "mixed")}
 """Pool whose load a service-level latency answers to."""
 
@@ -150,7 +143,9 @@ def to_ceiling(curve: SignalModel, ceiling: float) -> SignalModel:
 
 def work_signal(frame: ServiceFrame, role: str) -> str:
     """Return the column that holds a pool's served work; empty when the frame has none."""
-    return next((signal for signal in WORK_SIGNALS.get(role, ()) if frame.has(signal, role)), "")
+    signal, counted_by = frame.served(role)
+    served = (signal,) if counted_by == role else ()
+    return next((name for name in (*served, "offered_tps") if frame.has(name, role)), "")
 
 
 def fit_signals(history: ServiceFrame) -> dict[Key, SignalModel]:

@@ -338,7 +338,10 @@ class Run:
             {role: pool.desired[lot.where] for role, pool in self.pools.items()},
             {role: pool.ready[lot.where] for role, pool in self.pools.items()},
             lot.slots.seen(),
-            {role: history.last()[:, lot.where] for role, history in self.readings.reporting.items()},
+            {
+                role: history.last()[-lot.slots.depth :, lot.where]
+                for role, history in self.readings.reporting.items()
+            },
         )
 
     def _note(self, row: int, where: slice, orders: Orders) -> None:

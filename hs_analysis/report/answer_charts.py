@@ -20,6 +20,7 @@ from hs_analysis.report.wording import (
     parse_time,
     percent,
     plural,
+    unit_of,
 )
 
 
@@ -77,9 +78,10 @@ def capacity(
         reading += f" {left_out} left out: one histogram bucket about the limit holds all samples there."
     if missing:
         reading += f" {plural(missing, 'window')} left out: no samples of the latency, or no load."
-    title = _capacity_title(role, entry)
+    unit = unit_of(str(entry.get("signal"))) or "tokens/s"
+    title = _capacity_title(role, entry, unit)
     places = {
-        "X": f"work per {role} instance (tokens/s)",
+        "X": f"work per {role} instance ({unit})",
         "Y": f"{of} over the limit (%)",
         "COLOUR": chart_templates.ROLE_COLOURS.get(role, "var(--c-service)"),
         "DOMAIN": [m["text"] for m in marks],
@@ -110,12 +112,12 @@ def _marks(entry: Mapping[str, Any], target: Mapping[str, Any]) -> list[dict[str
     return marks
 
 
-def _capacity_title(role: str, entry: Mapping[str, Any]) -> str:
+def _capacity_title(role: str, entry: Mapping[str, Any], unit: str) -> str:
     name, value = role.capitalize(), number(entry.get("per_instance"))
     if entry.get("status") == "ok":
-        return f"{name} holds the objective up to {value} tokens/s per instance"
+        return f"{name} holds the objective up to {value} {unit} per instance"
     if entry.get("status") == "floor":
-        return f"{name} already carried {value} tokens/s per instance; more was never tested"
+        return f"{name} already carried {value} {unit} per instance; more was never tested"
     return f"{name}: no capacity could be had from these windows"
 
 

@@ -169,10 +169,12 @@ def scatter(
     *,
     pools: Sequence[str] = ("prefill", "decode"),
     per_instance: bool = False,
+    unit: str = "tokens/s",
 ) -> Chart | None:
     """Draw a signal against its reference load with the monotone fit.
 
-    ``points`` are its study points; ``per_instance`` says that the study divided both by the instances.
+    ``points`` are its study points; ``per_instance`` says that the study divided both by the instances;
+    ``unit`` is that of the load.
     """
     known = points.filter(pl.col("load").is_finite() & pl.col("value").is_finite())
     if known.is_empty():
@@ -206,7 +208,7 @@ def scatter(
             y_title.replace(" (", " per instance (", 1) if " (" in y_title else f"{y_title} per instance"
         )
     of = f"{load_pool(signal, role, pools)} load{' per instance' if per_instance else ''}"
-    places = {"X": f"{reference} {of} (tokens/s)", "Y": y_title, "FORMAT": y_format, "COLOUR": colour}
+    places = {"X": f"{reference} {of} ({unit})", "Y": y_title, "FORMAT": y_format, "COLOUR": colour}
     return make(
         "scatter",
         f"scatter-{signal}-{role}",

@@ -12,7 +12,7 @@ from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import Choice, entry_of, mapping, records
 from hs_analysis.report.replay_words import DRAWN
 from hs_analysis.report.slo import allowed_share
-from hs_analysis.report.wording import is_number, policy_name
+from hs_analysis.report.wording import is_number, policy_name, unit_of
 from hs_analysis.schema.names import CURRENT, ORACLE, STATIC_PEAK
 
 LEAST_DRAWN = 4
@@ -122,7 +122,11 @@ def _chosen(
         at = charts.load_pool(*pair_of(entry), pools)
         divided = _divided(mine, signals.filter((pl.col("signal") == "offered_tps") & (pl.col("role") == at)))
         reference = str(service.get("reference") or "reference")
-        drawn.append(charts.scatter(mine, entry, reference, budget, pools=pools, per_instance=divided))
+        work = next((row for row in records(service.get("capacity")) if row.get("role") == at), {})
+        unit = unit_of(str(work.get("signal"))) or "tokens/s"
+        drawn.append(
+            charts.scatter(mine, entry, reference, budget, pools=pools, per_instance=divided, unit=unit)
+        )
         drawn.append(charts.against_time(values, mine.select("capture", "t", "load"), entry, service, budget))
     return [chart for chart in drawn if chart is not None]
 

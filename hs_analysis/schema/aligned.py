@@ -14,6 +14,18 @@ from hs_analysis.schema.names import POOL_ROLES as POOL_ROLES  # noqa: PLC0414 -
 SERVED = {"prefill": "prefill_tps_effective", "decode": "decode_tps", "mixed": "decode_tps"}
 """Served token rate that stands for the work of each role."""
 
+OUTPUT_TOKENS = (("decode_tps", "mixed"), ("finished_output_tps", "service"), ("output_length", "service"))
+"""What counts the output tokens of a single pool, as (signal, role)."""
+
+PROMPT_TOKENS = (("prefill_tps_effective", "mixed"), ("prefill_tps", "mixed"))
+WEIGHED_REQUESTS = ("request_work", "service")
+REQUESTS = (WEIGHED_REQUESTS, ("request_rate", "service"), ("completion_rate", "service"))
+"""What stands for the work of a single pool that gives no output tokens (embedding, images, speech), best
+first: its prompt tokens, else its requests, weighed by their size where the user's mapping tells it."""
+
+RAW_PROMPTS = ("prefill_tps", "prefill")
+"""What stands for the work of prefill where nothing counts the tokens that missed the cache."""
+
 LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
 """Latencies that each role answers for."""
 
@@ -21,6 +33,34 @@ LATENCIES = {"prefill": ("ttft",), "decode": ("tbt",), "mixed": ("ttft", "tbt")}
 def column(signal: str, role: str) -> str:
     """Return the name of a signal's column in a service table, ``signal@role``."""
     return f"{signal}@{role}"
+
+
+def served_signal(table: pl.DataFrame, role: str) -> tuple[str, str]:
+    """Return the served rate that stands for the work of a role, as (signal, role of its column).
+
+    Cache-missed prompt tokens for prefill, raw ones where nothing counts those; output tokens for decode and
+    for a single pool; prompt tokens or requests of a single pool that gives none. Where nothing is counted it
+    is the usual one, which the table then lacks.
+
+    Parameters
+    ----------
+    table
+        One column per ``signal@role``, null = missing.
+    role
+        prefill, decode or mixed.
+    """
+    usual = (SERVED[role], role)
+    if role == "prefill" and not _counts(table, *usual):
+        return RAW_PROMPTS if _counts(table, *RAW_PROMPTS) else usual
+    if role == "mixed" and not any(_counts(table, *one) for one in OUTPUT_TOKENS):
+        return next((one for one in (*PROMPT_TOKENS, *REQUESTS) if _counts(table, *one)), usual)
+    return usual
+
+
+def _counts(table: pl.DataFrame, signal: str, role: str) -> bool:
+    """Return whether a column holds anything above zero: a counter that never moves counts nothing."""
+    name = column(signal, role)
+    return name in table.columns and bool((table[name].cast(pl.Float64) > 0).any())
 
 
 @dataclass(frozen=True)
@@ -100,6 +140,27 @@ class ServiceFrame:
     def pools(self) -> tuple[str, ...]:
         """Roles that have instances in this service: (prefill, decode), (mixed,) or a part of them."""
         return tuple(role for role in POOL_ROLES if self.has("instances", role))
+
+    def served(self, role: str) -> tuple[str, str]:
+        """Return the served rate that stands for the work of a role (`served_signal`)."""
+        return served_signal(self.table, role)
+
+    def served_values(self, role: str) -> np.ndarray:
+        """Return the served work of a role, NaN where it is missing. Shape (rows,), in table order."""
+        return self.values(*self.served(role))
+
+    @property
+    def hit_rate_unknown(self) -> bool:
+        """Whether prefill work is counted in raw prompt tokens: nothing tells which missed the cache."""
+        return self.served("prefill") == RAW_PROMPTS
+
+    def counts_requests(self, role: str) -> bool:
+        """Whether the work of a role is counted in requests: a single pool that counts no tokens."""
+        return self.served(role) in REQUESTS
+
+    def work_unit(self, role: str) -> str:
+        """Return the unit of the work of a role."""
+        return "requests/s" if self.counts_requests(role) else "tokens/s"
 
     def has(self, signal: str, role: str) -> bool:
         """Whether the column exists and holds at least one value."""

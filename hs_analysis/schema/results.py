@@ -257,9 +257,19 @@ class Demand:
     """Offered work of the service: 95 % quantile of 5-minute means per role."""
 
     prefill_tps: Annotated[
-        float | None, Field("95 % quantile of offered cache-missed prefill work", "tokens/s")
+        float | None,
+        Field(
+            "95 % quantile of offered prefill work: cache-missed prompt tokens, all if nothing counts those",
+            "tokens/s",
+        ),
     ]
-    decode_tps: Annotated[float | None, Field("95 % quantile of offered decode work", "tokens/s")]
+    decode_tps: Annotated[
+        float | None,
+        Field(
+            "95 % quantile of offered decode work; None of a single pool that gives no output tokens",
+            "tokens/s",
+        ),
+    ]
     censored_windows: Annotated[
         tuple[CensoredWindow, ...], Field("stretches in which served work hides demand", "UTC")
     ]

@@ -49,6 +49,14 @@ class MetricRow:
         str | None, Field("unit of the metric, e.g. `ms`, `percent`, `req/min`; None = the signal's own")
     ] = None
     where: Annotated[dict[str, str], Field("label values a series must have")] = field(default_factory=dict)
+    weights: Annotated[
+        dict[str, dict[str, float]],
+        Field(
+            "label → its values → what one counts, for requests that differ in size, e.g. "
+            '`{ resolution = { "512x512" = 1, "1024x1024" = 4 } }`; each value has to occur, and others do '
+            "not count"
+        ),
+    ] = field(default_factory=dict)
     averaged: Annotated[
         float | None,
         Field(

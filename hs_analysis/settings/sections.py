@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ def _signals() -> tuple[str, ...]:
 def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     """Return one metric or column; ``known`` are the signals it may carry."""
     row = _table(value, where)
-    _only(row, ("signal", "kind", "unit", "where", "averaged"), where)
+    _only(row, ("signal", "kind", "unit", "where", "weights", "averaged"), where)
     if "signal" not in row:
         raise UsageError("it says no signal", where=where(()), hint='write { signal = "request_rate", … }')
     signal = _text(row["signal"], where, "signal")
@@ -159,7 +160,24 @@ def _metric(value: Any, where: Where, known: tuple[str, ...]) -> MetricRow:
     over_s = None
     if averaged is not None:
         over_s = values.seconds(_text(averaged, where, "averaged"), where(("averaged",)))
-    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels, over_s)
+    weights = _weights(row.get("weights", {}), where)
+    return MetricRow(signal, "counter" if kind == "counter" else "gauge", unit, labels, weights, over_s)
+
+
+def _weights(value: Any, where: Where) -> dict[str, dict[str, float]]:
+    """Return what a series counts by the value of one of its labels."""
+    found: dict[str, dict[str, float]] = {}
+    for label, table in _table(value, where, "weights").items():
+        below = _table(table, where, "weights", label)
+        found[label] = {}
+        for size, weight in below.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+                what = f"{weight!r} is no weight"
+                raise UsageError(what, where=where(("weights", label, size)), hint="write a number above 0")
+            found[label][size] = float(weight)
+    if len(found) > 1:
+        raise UsageError("weights go by one label", where=where(("weights",)), hint="name one label")
+    return found
 
 
 def _only(row: Mapping[str, Any], known: tuple[str, ...], where: Where) -> None:

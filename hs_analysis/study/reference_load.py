@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hs_analysis.schema.aligned import ServiceFrame, SignalInfo, column
+from hs_analysis.schema.aligned import REQUESTS, WEIGHED_REQUESTS, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import COVERAGE_MIN, LOAD_RANGE_QUANTILES, TEST_BACKLOG_S
 from hs_analysis.schema.results import Reason
 from hs_analysis.study.constants import POOL_MOVED_RATIO, TREND_S
@@ -40,7 +40,8 @@ class Pair:
     per_instance
         Whether the load and pool totals were divided by the instances that reported.
     circular
-        Whether the load is this very signal: a served rate judged on the served rate.
+        Whether the load is this very signal: a served rate judged on the served rate, or a count of requests
+        where requests are all that is known of the load.
     """
 
     info: SignalInfo
@@ -93,11 +94,12 @@ def pair_signal(frame: ServiceFrame, info: SignalInfo) -> Pair | Reason:
     if not frame.has(info.signal, info.role):
         return Reason("no_data", f"{column(info.signal, info.role)} holds no value")
     if not frame.has("offered_tps", role):
-        return _no_reference(info, role)
+        return _no_reference(info, role, frame.pools)
     load, value = frame.values("offered_tps", role), frame.values(info.signal, info.role)
     recorded = np.isfinite(load) & np.isfinite(value)
     good = recorded & ~saturated(frame, info, role)
     circular = frame.reference == "served" and info.family == "throughput" and info.role == role
+    circular |= _counts_the_load(frame, info, role)
     return Pair(
         info,
         role,
@@ -107,6 +109,15 @@ def pair_signal(frame: ServiceFrame, info: SignalInfo) -> Pair | Reason:
         per_instance=False,
         circular=circular,
     )
+
+
+def _counts_the_load(frame: ServiceFrame, info: SignalInfo, role: str) -> bool:
+    """Return whether a signal is a count of requests and the load is no more than that.
+
+    A count that weighs requests by their size can show that a plain one moves away from it.
+    """
+    counted, own = frame.served(role), (info.signal, info.role)
+    return counted in REQUESTS and (own == counted or (own in REQUESTS and counted != WEIGHED_REQUESTS))
 
 
 def divide_by_instances(frame: ServiceFrame, pair: Pair) -> Pair:
@@ -120,12 +131,14 @@ def divide_by_instances(frame: ServiceFrame, pair: Pair) -> Pair:
     return replace(pair, load=load, value=value, per_instance=True)
 
 
-def _no_reference(info: SignalInfo, role: str) -> Reason:
+def _no_reference(info: SignalInfo, role: str, pools: tuple[str, ...]) -> Reason:
     missing = {
-        "prefill": "prefill work that missed the cache is not in the input; a raw rate cannot stand for it",
-        "decode": "neither output tokens nor requests tell the decode work",
-        "mixed": "neither output tokens nor requests tell the pool's work",
+        "prefill": "the input has no prompt tokens, which are prefill's work",
+        "decode": "the input has no output tokens, and no requests with their mean length",
+        "mixed": "the input has neither tokens nor requests of the pool",
     }.get(role, f"role {role} has no offered work")
+    if not pools:
+        missing = "the input shows no pool: neither instances with a role nor their count"
     return Reason("no_reference", f"{info.signal} was not tested: {missing}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis import evidence
-from hs_analysis.schema.aligned import POOL_ROLES, SERVED, ServiceFrame, SignalInfo, column
+from hs_analysis.schema.aligned import POOL_ROLES, ServiceFrame, SignalInfo, column
 from hs_analysis.schema.constants import MIX_MOVED_RATIO, SHORTEST_S, SUSTAINED_S
 from hs_analysis.schema.frames import STUDY_POINTS, check, empty
 from hs_analysis.schema.results import Reason, Recommendation, SignalVerdict, StudyResult
@@ -31,6 +31,11 @@ from hs_analysis.study.verdict import correct_chances, judge, turns
 DRIFT_STEP = DRIFT_MAX / 4.0
 """Relative drifts that round to the same multiple of this count as equal: a quarter of what is allowed;
 default of this project."""
+
+HIT_RATE_TEXT = (
+    "judged on all prompt tokens, since nothing tells which missed the cache: how a moving hit rate changes"
+    " the work of prefill can't be seen"
+)
 
 CHANGES_NAMED = 2
 """Limits of the recommended signal that are named; default of this project."""
@@ -149,8 +154,9 @@ def type_frames(frame: ServiceFrame, typed: pl.DataFrame) -> tuple[tuple[str, st
 
 def _type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: str) -> ServiceFrame | None:
     rows = typed.filter((pl.col("role") == role) & (pl.col("gpu_type") == gpu_type))
-    served = rows.filter(pl.col("signal") == SERVED[role])
-    total, offered = column(SERVED[role], role), column("offered_tps", role)
+    rate = frame.served(role)[0]
+    served = rows.filter(pl.col("signal") == rate)
+    total, offered = column(rate, role), column("offered_tps", role)
     if served.is_empty() or not {total, offered} <= set(frame.table.columns):
         return None
     key = ["capture", "t"]
@@ -163,7 +169,7 @@ def _type_frame(frame: ServiceFrame, typed: pl.DataFrame, role: str, gpu_type: s
     table = frame.table.select(
         *key, *kept,
         own["instances"].alias(column("instances", role)),
-        (pl.col(offered) * own[SERVED[role]] / pl.when(pl.col(total) > 0).then(pl.col(total))).alias(offered),
+        (pl.col(offered) * own[rate] / pl.when(pl.col(total) > 0).then(pl.col(total))).alias(offered),
         *(pl.col(name) for name in (column("saturated", role), column("backlog_age_s", role))
           if name in frame.table.columns),
         *(own[info.signal].cast(pl.Float64).alias(column(info.signal, role)) for info in infos
@@ -322,31 +328,36 @@ def _study(frame: ServiceFrame, info: SignalInfo, settings: Settings) -> _Studie
     rng = np.random.default_rng([settings.seed, zlib.crc32(pair.name.encode())])
     study = study_pressure if frame.kind == "pressure_test" else study_production
     stats, rows = study(frame, pair, settings, rng)
+    if pair.load_role == "prefill" and frame.hit_rate_unknown:
+        stats = stats.noting(Reason("hit_rate_unknown", HIT_RATE_TEXT))
     return _Studied(info, pair, stats, rows)
 
 
 def _settle_circular(frame: ServiceFrame, one: _Studied, studied: list[_Studied]) -> _Studied:
-    """Decide on a served rate whose reference is that served rate.
+    """Decide on a rate whose reference is that very rate.
 
     Its association is perfect by construction, so it proves nothing. Below saturation what is served is what
     was asked for, so the rate may still size a pool where two things hold that do not rest on it: saturated
-    windows are known (and were left out), and another signal of the same pool, from a counter or gauge of its
-    own, follows the same load. In a pressure test it stays untested.
+    windows are known (and were left out) unless the reference is what was asked for, and another signal of
+    the same pool, from a counter or gauge of its own, follows the same load. In a pressure test it stays
+    untested.
     """
     if one.pair is None or not one.pair.circular or one.stats.gates:
         return one
     role = one.pair.load_role
     witness = next((other for other in studied if _is_witness(other, role)), None)
-    known = bool(np.isfinite(frame.values("saturated", role)[one.pair.recorded]).all())
+    known = frame.reference == "offered"
+    known |= bool(np.isfinite(frame.values("saturated", role)[one.pair.recorded]).all())
+    itself = "a count of requests" if frame.counts_requests(role) else "its own served rate"
     if witness is None or not known or frame.kind == "pressure_test":
         lack = "no independent signal of the pool follows it" if known else "saturated windows are not known"
         if frame.kind == "pressure_test":
             lack = "in a pressure test it is the load itself"
-        reason = Reason("circular_reference", f"not tested: its reference is its own served rate, and {lack}")
+        reason = Reason("circular_reference", f"not tested: its reference is {itself}, and {lack}")
         return replace(one, stats=_gated(one.stats, reason))
     name = column(witness.info.signal, witness.info.role)
     text = (
-        "the reference is its own served rate, so the association is perfect by construction: it counts "
+        f"the reference is {itself}, so the association is perfect by construction: it counts "
         f"because saturated windows are left out and {name} follows the same load"
     )
     return replace(one, stats=one.stats.noting(Reason("served_reference", text)))

@@ -249,3 +249,58 @@ def test_prefill_work_behind_a_backlog_is_that_of_the_requests_that_came() -> No
     )  # fmt: skip
     inner = [7, 8, 11, 12, 13, 14]
     np.testing.assert_allclose(numbers(found, "offered_tps@prefill")[inner], 10.0 * came[inner], rtol=0.02)
+
+
+IMAGES = {
+    "request_rate__service": [2.0, 3.0, 4.0],
+    "completion_rate__service": [2.0, 2.5, 4.0],
+    "running__mixed": [4.0, 6.0, 8.0],
+    "queue_length__mixed": [0.0, 1.0, 1.0],
+    "instances__mixed": [3.0] * 3,
+}
+
+
+def test_a_single_pool_that_counts_only_requests_has_them_as_its_work() -> None:
+    """Those that start are offered work; a counter of tokens that never moves changes nothing."""
+    for extra in ({}, {"decode_tps__mixed": [0.0] * 3, "finished_output_tps__service": [0.0] * 3}):
+        found, reference = demand(table(**IMAGES, **extra))
+        assert reference == "offered"
+        assert numbers(found, "offered_tps@mixed").tolist() == [2.0, 3.0, 4.0]
+        assert numbers(found, "offered_tps_trailing@mixed").tolist() == [2.0, 3.0, 4.0]
+
+
+def test_requests_weighed_by_their_size_are_the_work_where_that_is_told() -> None:
+    """They come first, and never stand beside tokens."""
+    found, reference = demand(table(**IMAGES, request_work__service=[8.0, 3.0, 10.0]))
+    assert reference == "offered"
+    assert numbers(found, "offered_tps@mixed").tolist() == [8.0, 3.0, 10.0]
+
+
+def test_finished_requests_stand_for_those_that_started() -> None:
+    """With levels of requests the offered ones are rebuilt; without any the load is what was served."""
+    bare = {name: values for name, values in IMAGES.items() if name != "request_rate__service"}
+    found, reference = demand(table(**bare))
+    assert reference == "offered"
+    np.testing.assert_allclose(numbers(found, "offered_tps@mixed"), [2.0, 2.5 + 3 / 60, 4.0 + 2 / 60])
+    alone = {name: bare[name] for name in ("completion_rate__service", "instances__mixed")}
+    found, reference = demand(table(**alone))
+    assert reference == "served"
+    assert numbers(found, "offered_tps@mixed").tolist() == [2.0, 2.5, 4.0]
+
+
+def test_a_single_pool_that_gives_no_output_tokens_has_its_prompts_as_its_work() -> None:
+    """Embedding: started requests times the prompt tokens of one."""
+    prompts = {"prefill_tps__mixed": [200.0, 250.0, 400.0], "first_token_rate__service": [2.0, 2.5, 4.0]}
+    found, reference = demand(table(**IMAGES, **prompts))
+    assert reference == "offered"
+    np.testing.assert_allclose(numbers(found, "offered_tps@mixed"), [200.0, 300.0, 400.0])
+
+
+def test_raw_prompt_tokens_stand_for_cache_missed_ones() -> None:
+    """Only where nothing counts those."""
+    raw = {name: values for name, values in BASE.items() if "effective" not in name}
+    raw["prefill_tps__prefill"] = [5000.0] * 12
+    found, _ = demand(table(**raw))
+    np.testing.assert_allclose(numbers(found, "offered_tps@prefill"), 5000.0)
+    found, _ = demand(table(**raw, prefill_tps_effective__prefill=[4000.0] * 12))
+    np.testing.assert_allclose(numbers(found, "offered_tps@prefill"), 4000.0)

@@ -277,12 +277,28 @@ def test_without_arrivals_queues_still_tell_the_offered_load(tmp_path: Path) -> 
     )
 
 
-def test_no_prefill_work_without_its_counter(tmp_path: Path) -> None:
-    """Prompt tokens with cached ones in them are no measure of prefill work."""
+def test_all_prompt_tokens_stand_for_those_that_missed_the_cache(tmp_path: Path) -> None:
+    """Where nothing counts cache-missed tokens, all of them are prefill's work, and it says so."""
     bare = only(MADE.elements, lambda name, _: name != "vllm:prompt_tokens_by_source_total")
     frame = frame_of(aligned(tmp_path, bare))
+    assert frame.hit_rate_unknown
+    assert frame.served("prefill") == ("prefill_tps", "prefill")
+    np.testing.assert_allclose(
+        values_of(frame, "offered_tps", "prefill")[1:], INPUT * per_minute(MADE.started)[1:], rtol=1e-9
+    )
+    whole = frame_of(aligned(tmp_path, MADE.elements))
+    assert not whole.hit_rate_unknown
+    assert whole.served("prefill") == ("prefill_tps_effective", "prefill")
+
+
+def test_no_prefill_work_without_prompt_tokens(tmp_path: Path) -> None:
+    """Requests are no measure of it."""
+    counted = ("prompt_tokens", "input_sequence", "cached_tokens")
+    bare = only(MADE.elements, lambda name, _: not any(word in name for word in counted))
+    frame = frame_of(aligned(tmp_path, bare))
     assert not frame.has("offered_tps", "prefill")
-    assert frame.has("prefill_tps", "prefill")
+    assert not frame.hit_rate_unknown
+    assert frame.has("offered_tps", "decode")
 
 
 def test_a_drop_of_requests_is_no_endless_queue(tmp_path: Path) -> None:

@@ -87,3 +87,15 @@ def test_several_wrong_rows_are_all_named() -> None:
     with pytest.raises(ManyErrors) as raised:
         with_user_rows(SHIPPED, Reading(metrics={"m": MetricRow("nothing")}, tables={"t": table}))
     assert [error.where for error in raised.value.errors] == ['metrics."m"', "tables.t.columns.x"]
+
+
+def test_requests_of_different_sizes_count_by_their_weights() -> None:
+    """One term a size, each with what one counts, on top of what the series must have anyway."""
+    row = MetricRow("request_work", "counter", where={"kind": "chat"}, weights={"size": {"S": 1.0, "L": 4.0}})
+    signal = with_user_rows(load_catalogue(), Reading(metrics={"asked_total": row})).signal("request_work")
+    assert signal is not None
+    (source,) = signal.sources
+    assert [(term.where, term.sign) for term in source.terms] == [
+        ({"kind": ("chat",), "size": ("L",)}, 4.0),
+        ({"kind": ("chat",), "size": ("S",)}, 1.0),
+    ]

@@ -198,14 +198,34 @@ def test_a_single_pool_has_no_ratio() -> None:
     assert "no prefill" in alone.reason.text
 
 
-def test_unknown_cache_misses_refuse_the_ratio() -> None:
-    """Raw prompt tokens are not prefill's work: without the cache-missed count nothing is balanced."""
+def test_no_prompt_tokens_refuse_the_ratio() -> None:
+    """Without any count of prompt tokens nothing is prefill's work; decode has its capacity all the same."""
     frame = day_frame(0, prefill_peak=0.6, decode_peak=1.0, hours=12)
-    bare = replace(frame, table=frame.table.drop("offered_tps@prefill", "prefill_tps_effective@prefill"))
-    derived = derive_service(bare, (), FEW).derived
-    assert (derived.pd_ratio.status, derived.pd_ratio.reason.code) == ("refused", "no_cache_missed")
-    assert derived.capacity_of("prefill").reason.code == "no_cache_missed"
+    counted = ("offered_tps@prefill", "prefill_tps_effective@prefill", "prefill_tps@prefill")
+    derived = derive_service(replace(frame, table=frame.table.drop(counted)), (), FEW).derived
+    assert (derived.pd_ratio.status, derived.pd_ratio.reason.code) == ("refused", "no_prompt_tokens")
+    assert derived.capacity_of("prefill").reason.code == "no_prompt_tokens"
+    assert derived.capacity_of("decode").status != "refused"
     assert {r.what for r in derived.refusals} >= {"capacity@prefill", "pd_ratio"}
+
+
+@pytest.mark.parametrize("peak", [0.6, 1.1])
+def test_an_unknown_hit_rate_leaves_prefill_a_floor_and_no_ratio(peak: float) -> None:
+    """Raw prompt tokens size prefill with head-room; its true capacity and the ratio are not known."""
+    frame = day_frame(0, prefill_peak=peak, decode_peak=peak, hours=24)
+    raw = with_columns(frame, {"offered_tps@prefill": 1.3 * frame.values("offered_tps", "prefill")})
+    raw = replace(raw, table=raw.table.drop("prefill_tps_effective@prefill"))
+    derived = derive_service(raw, (), FEW).derived
+    prefill, whole = derived.capacity_of("prefill"), derive_service(frame, (), FEW).derived
+    assert (prefill.status, prefill.signal, prefill.calm) == ("floor", "prefill_tps", False)
+    assert prefill.per_instance <= 1.02 * 1.3 * whole.capacity_of("prefill").per_instance
+    target = derived.threshold_of("prefill_tps", "prefill")
+    assert target.target_per_instance <= 0.85 * prefill.per_instance * (1 + 1e-9)
+    assert (derived.pd_ratio.status, derived.pd_ratio.reason.code) == ("refused", "hit_rate_unknown")
+    assert derived.pd_ratio.value is None
+    assert derived.pd_ratio.at_least is None
+    assert (derived.pd_ratio.at_most is not None) == (derived.capacity_of("decode").status == "ok")
+    assert derived.capacity_of("decode") == whole.capacity_of("decode")
 
 
 def test_windows_of_which_the_buckets_cannot_tell_leave_the_ratio_a_floor() -> None:

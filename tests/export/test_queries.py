@@ -217,11 +217,16 @@ def test_a_service_signal_read_from_one_pool_selects_that_pool():
             "mean",
             "avg(avg by (pod) (avg_over_time(a{job=J}[1m]))) / 100",
         ),
+        (
+            recipe(num("a", 4.0), num("b")),
+            "sum",
+            "sum(rate(a{job=J}[1m])) * 4 + sum(rate(b{job=J}[1m]))",
+        ),
         (recipe(num("a"), read="gauge", scale=3.0), "sum", "sum(avg_over_time(a{job=J}[1m])) * 3"),
     ],
 )
 def test_formulas_are_written_in_the_order_of_arithmetic(source, pool, expected):
-    """Differences, ratios, factors and means; each term is aggregated before it is combined."""
+    """Differences, ratios, weights, factors and means; each term is aggregated before it is combined."""
     rows = pods("a", "decode", pod="w{i}", job="d") + pods("b", "decode", pod="w{i}", job="d")
     rows += pods("other", "prefill", pod="v{i}", job="p")
     found = build(rows, pool=pool, source=source)

@@ -207,6 +207,15 @@ def test_a_ratio_that_nothing_keeps_is_not_written() -> None:
     assert built(pd_day(), DECODE, refused).pd_ratio is None
 
 
+def test_work_counted_in_requests_has_its_target_at_the_service() -> None:
+    """A pool whose only count is the front end's requests is steered to their threshold."""
+    numbers = derived()
+    capacity = replace(numbers.capacity_of("decode"), role="mixed", signal="request_rate")
+    threshold = replace(numbers.threshold_of("decode_tps", "decode"), signal="request_rate", role="service")
+    found = replace(numbers, capacity=(capacity,), thresholds=(replace(threshold, target_per_instance=0.3),))
+    assert work_target(found, "mixed", SETTINGS) == 0.3
+
+
 def test_work_target_falls_back_to_headroom() -> None:
     """Without a threshold the head-room share of capacity's lower end; without a capacity nothing."""
     numbers = derived()

@@ -73,6 +73,13 @@ def unknown_startup() -> Any:
     return build_policy(pd_day(), derived(), (), DECODE, replace(SETTINGS, startup_s={}), {}, {})
 
 
+def raw_prompts() -> Any:
+    """Return derived numbers whose prefill is counted in all prompt tokens."""
+    found = derived()
+    prefill, decode = found.capacity
+    return replace(found, capacity=(replace(prefill, signal="prefill_tps"), decode))
+
+
 FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "on_hold": ({"policy": built(pd_day(), ())}, "low"),
     "pool_not_sized": (
@@ -93,6 +100,7 @@ FAILURES: dict[str, tuple[dict[str, Any], str]] = {
     "startup_default": ({"policy": unknown_startup()}, "medium"),
     "bucket_edge": ({"slo_edges": ({"signal": "ttft", "limit_s": 2.5, "low_s": 2.0},)}, "medium"),
     "capacity_floor": ({"whole": derived(status="floor")}, "medium"),
+    "hit_rate_unknown": ({"whole": raw_prompts()}, "medium"),
     "weekdays_not_seen": ({"weekday_s": (86_400.0,) * 5 + (0.0, 0.0)}, "medium"),
     "pressure_test": ({"kind": "pressure_test"}, "medium"),
 }

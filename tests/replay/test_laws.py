@@ -105,6 +105,20 @@ def test_lanes_know_nothing_of_each_other() -> None:
             assert other.reasons() == alone.reasons()
 
 
+def test_a_mean_is_read_over_its_own_rows_beside_one_that_looks_back_further() -> None:
+    """A signal that is a mean is multiplied by the instances of the very rows it was scraped in."""
+    policy = built(FRAME, DECODE)
+    level = replace(
+        policy,
+        primaries=tuple(replace(one, pool="mean") for one in policy.primaries),
+        reading=replace(policy.reading, window_s=60.0, over_s=60.0),
+        controller="heteroscale",
+    )
+    alone = simulate(control_of(level), DEMAND, MODEL)
+    beside, _ = simulate_all([control_of(level), ALL["dynamo_throughput"]], DEMAND, MODEL)
+    np.testing.assert_array_equal(beside.desired["decode"], alone.desired["decode"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_work_is_kept(name: str) -> None:
     """Arrived = served + queued in every pool; what prefill has not finished has not reached decode."""

@@ -144,6 +144,11 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[roles]\n'^gen-' = 'mixd'", "roles.^gen-: 'mixd' is none of its values; did you mean mixed?"),
         ("[roles]\n'(' = 'mixed'", "no regular expression"),
         ("[services]\n'a' = 3", "3 is no text"),
+        ("[metrics]\na = { signal = 'request_work', weights = { size = { S = 0 } } }", "0 is no weight"),
+        (
+            "[metrics]\na = { signal = 'request_work', weights = { size = { S = 1 }, steps = { a = 2 } } }",
+            "weights go by one label",
+        ),
         ("roles = 3", "hsa.toml line 1: roles: this is a section; write it below [roles]"),
         ("[metrics]\nqps = { signal = 'request_rat' }", "no such signal 'request_rat'; did you mean"),
         ("[metrics]\nqps = { kind = 'gauge' }", "it says no signal"),

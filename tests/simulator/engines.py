@@ -122,6 +122,18 @@ def vllm(
     return rows
 
 
+def images(view: View, at: Target, model: str) -> list[Series]:
+    """Return the series of an engine that makes images under vLLM's names: requests, and no tokens."""
+    who, when, done = {"model_name": model, "engine": "0"}, at.sample_s, view.done_s
+    took = h.of_events(done, done - view.entered_s, h.VLLM_REQUEST, when)
+    return [
+        at.series("vllm:num_requests_running", view.level("running", when), **who),
+        at.series("vllm:num_requests_waiting", view.level("waiting", when), **who),
+        at.series("vllm:request_success_total", counted(done, None, when), **who, finished_reason="stop"),
+        *h.families(at, "vllm:e2e_request_latency_seconds", took, h.VLLM_REQUEST, "python", **who),
+    ]
+
+
 def sglang(view: View, at: Target, model: str) -> list[Series]:
     """Return the series of an SGLang engine; its TTFT starts when the request reached the service."""
     kind = {"prefill": "prefill", "decode": "decode", "mixed": "unified"}[view.role]

@@ -69,6 +69,9 @@ DAY = LoadShape(night=0.25, wander_sd=0.07)
 CALM = (0.5, 0.68)
 """Peaks that never come near a limit."""
 
+IMAGES = TokenMix(prompt=2000.0, output=2.0, prompt_cv=0.5, output_cv=0.0, hit=0.0)
+"""Requests for images; the prompt is what one takes to make, in steps times tiles."""
+
 ENGINE_SETUP = Setup(frontend=False, engine_buckets=True)
 
 KINDS: tuple[Kind, ...] = (
@@ -163,6 +166,20 @@ KINDS: tuple[Kind, ...] = (
     ),
 )  # fmt: skip
 
+REQUEST_KINDS: tuple[Kind, ...] = (
+    Kind(
+        "image_pool", "one pool that makes images: requests are counted, tokens are not", 24.0,
+        LoadShape(night=0.25, wander_sd=0.10), IMAGES, decode_peak=(0.85, 0.95), instances=(6, 10),
+        slo=Slo(), setup=Setup(engine="images", frontend=False, roles_by="pod_label"), shared=True,
+    ),
+    Kind(
+        "foreign_images", "the same, and GPU metrics and engines' gauges are another pool's", 24.0,
+        LoadShape(night=0.25, wander_sd=0.10), IMAGES, decode_peak=(0.85, 0.95), instances=(6, 10),
+        slo=Slo(), setup=Setup(engine="images", roles_by="pod_label"), shared=True, event="stranger",
+    ),
+)  # fmt: skip
+"""Single pools whose load is known in requests alone."""
+
 
 def kind_of(name: str) -> Kind:
     """Return a kind by name.
@@ -172,7 +189,7 @@ def kind_of(name: str) -> Kind:
     KeyError
         Naming the kinds there are.
     """
-    for kind in KINDS:
+    for kind in (*KINDS, *REQUEST_KINDS):
         if kind.name == name:
             return kind
     raise KeyError(f"no kind of history is called {name}; there are {', '.join(k.name for k in KINDS)}")

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.engines import View, sglang, vllm
+from simulator.engines import View, images, sglang, vllm
 from simulator.lives import Life
 from simulator.measures import Looks
 from simulator.physics import Trace
@@ -21,6 +21,7 @@ from simulator.surroundings import (
     dynamo_router,
     dynamo_worker,
     gpus,
+    image_gateway,
     kubernetes,
     prometheus,
 )
@@ -44,7 +45,7 @@ class Setup:
     Attributes
     ----------
     engine
-        Whose metric names the engines use.
+        Whose metric names the engines use; `images` are engines that count requests and no tokens.
     frontend, router
         Whether Dynamo's front end is there, and its router's counters too.
     roles_by
@@ -63,7 +64,7 @@ class Setup:
         Whether the dump is one answer, not one per metric.
     """
 
-    engine: Literal["vllm", "sglang"] = "vllm"
+    engine: Literal["vllm", "sglang", "images"] = "vllm"
     frontend: bool = True
     router: bool = False
     roles_by: Literal["pod_name", "dynamo_label", "pod_label"] = "pod_name"
@@ -152,6 +153,8 @@ def _engine(
 ) -> list[Series]:
     if setup.engine == "sglang":
         return sglang(View(trace, role, number), at, MODEL)
+    if setup.engine == "images":
+        return images(View(stranger or trace, role, number), at, MODEL)
     rows = vllm(View(trace, role, number), at, MODEL, old_names=life.old_names, buckets=setup.engine_buckets)
     if stranger is None:
         return rows
@@ -170,7 +173,8 @@ def _whole_service(
             "job": "dynamo-frontend",
         }  # fmt: skip
         at = target(place, grid, setup.step_s, *forever, rng)
-        series += [*dynamo_frontend(trace, at, MODEL), *prometheus(at, rng)]
+        front = image_gateway if setup.engine == "images" else dynamo_frontend
+        series += [*front(trace, at, MODEL), *prometheus(at, rng)]
         if setup.router:
             series += dynamo_router(trace, at, MODEL, str(int(rng.integers(2**62))))
     place = {"instance": "10.1.0.9:8080", "job": "kube-state-metrics"}

@@ -108,9 +108,12 @@ def _sized(law: PrefillLaw, kind: Kind, mean: Point, rate: float, peak: float) -
 def _draw_shared(
     kind: Kind, curve: Floats, path: MixPath, mean: Point, count: int, rng: np.random.Generator
 ) -> Drawn:
-    law = SharedLaw(
-        prompt_s=1.1e-4 * float(rng.uniform(0.85, 1.2)), output_s=4.0e-3 * float(rng.uniform(0.85, 1.2))
-    )
+    if kind.setup.engine == "images":
+        law = SharedLaw.of_images(float(rng.uniform(0.8, 1.3)))
+    else:
+        law = SharedLaw(
+            prompt_s=1.1e-4 * float(rng.uniform(0.85, 1.2)), output_s=4.0e-3 * float(rng.uniform(0.85, 1.2))
+        )
     service = Service({}, shared=law)
     top = throughput_tps(service, "mixed", mean, kind.mix)
     rate = float(rng.uniform(*kind.decode_peak)) * 0.8 * top * count / mean.output

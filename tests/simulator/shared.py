@@ -39,6 +39,11 @@ class SharedLaw:
     slots: int = 24
     kv_tokens: float = 120_000.0
 
+    @classmethod
+    def of_images(cls, speed: float = 1.0) -> SharedLaw:
+        """Return the law of an engine that makes one image after the other; its work is the prompt's."""
+        return cls(fixed_s=0.15, prompt_s=1.0e-3 / speed, output_s=1.0e-4, slots=1)
+
     def prompt_work_s(self, missed: Floats) -> Floats:
         """Return the work before the first token of prompts of `missed` tokens [s]."""
         return self.fixed_s + self.prompt_s * missed

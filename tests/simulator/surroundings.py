@@ -78,6 +78,32 @@ def dynamo_frontend(trace: Trace, at: Target, model: str) -> list[Series]:
     return rows
 
 
+SMALL, LARGE = "512x512", "1024x1024"
+"""Sizes of an image, of which the large ones are those with more than the usual work."""
+
+
+def image_gateway(trace: Trace, at: Target, model: str) -> list[Series]:
+    """Return the series of a gateway in front of a pool that makes images: requests by size, and no tokens.
+
+    Its counter of images asked for is no catalogued one; the others are Dynamo's.
+    """
+    requests, when, who = trace.requests, at.sample_s, {"model": model.lower()}
+    http = {**who, "endpoint": "images", "request_type": "unary"}
+    large = requests.prompt > float(np.mean(requests.prompt))
+    started, finished = counted(requests.time_s, None, when), counted(trace.end_s, None, when)
+    return [
+        at.series("dynamo_frontend_requests_started_total", started, **http),
+        at.series("dynamo_frontend_requests_total", finished, **http, status="success", error_type=""),
+        at.series("dynamo_frontend_inflight_requests", started - finished, **who),
+        *(
+            at.series(
+                "gateway_images_asked_total", counted(requests.time_s[of], None, when), **who, resolution=size
+            )
+            for size, of in ((SMALL, ~large), (LARGE, large))
+        ),
+    ]
+
+
 def dynamo_router(trace: Trace, at: Target, model: str, router_id: str) -> list[Series]:
     """Return the router's count of prompt tokens at arrival, one set per phase."""
     requests, when, rows = trace.requests, at.sample_s, []

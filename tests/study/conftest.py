@@ -16,7 +16,7 @@ FAMILIES = {
     "prefill_tps_effective": ("throughput", "sum"), "gpu_util": ("hardware", "mean"),
     "sm_activity": ("hardware", "mean"), "ttft": ("latency", "ratio"), "tbt": ("latency", "ratio"),
     "queue_length": ("queue", "sum"), "kv_usage": ("memory", "mean"), "running": ("memory", "sum"),
-    "request_rate": ("load", "sum"),
+    "request_rate": ("load", "sum"), "request_work": ("load", "sum"), "e2e_latency": ("latency", "ratio"),
 }  # fmt: skip
 START_S = 1_767_225_600
 

@@ -109,3 +109,75 @@ def test_a_noisier_signal_ranks_lower(load_of, pool, answer, make, settings):
     result = study_service(make(columns), settings)
     assert result.verdict_of("decode_tps", "decode").verdict == "proportional"
     assert result.recommended.signal == "gpu_util"
+
+
+@pytest.fixture
+def images(load_of, pool, answer):
+    """A single pool whose work is known in requests alone, and signals that follow it."""
+    rate = load_of(24, 26) / 1000
+    return pool(rate, "mixed") | {
+        "request_rate@service": rate.copy(),
+        "completion_rate@service": rate * 1.0,
+        "gpu_util@mixed": answer(rate * 1000, 1.0, 0.03, 1, scale=0.5),
+        "e2e_latency@service": answer(rate * 1000, 0.5, 0.03, 2, scale=3.0),
+    }
+
+
+def test_utilisation_wins_where_requests_are_all_that_is_counted(images, make, settings):
+    """It follows the requests; a latency is a guard; the count of requests says on what it rests."""
+    frame = make(images)
+    result = study_service(frame, settings)
+    assert (frame.served("mixed"), frame.work_unit("mixed")) == (("request_rate", "service"), "requests/s")
+    assert (result.recommended.signal, result.recommended.role) == ("gpu_util", "mixed")
+    assert result.verdict_of("e2e_latency", "service").verdict == "guard"
+    rate = result.verdict_of("request_rate", "service")
+    assert rate.verdict == "proportional"
+    assert "served_reference" in codes(rate)
+
+
+@pytest.mark.parametrize("kept", [("gpu_util@mixed", "e2e_latency@service"), ()])
+def test_nothing_is_recommended_where_no_signal_follows_the_requests(
+    images, load_of, answer, make, settings, kept
+):
+    """Signals of an independent pool, or none at all: requests alone prove nothing of the work."""
+    other = load_of(24, 27)
+    foreign = {
+        "gpu_util@mixed": answer(other, 1.0, 0.03, 1, scale=0.5),
+        "e2e_latency@service": answer(other, 0.5, 0.03, 2, scale=3.0),
+    }
+    columns = {name: values for name, values in images.items() if name not in foreign}
+    result = study_service(make(columns | {name: foreign[name] for name in kept}), settings)
+    assert result.recommended is None
+    rate = result.verdict_of("request_rate", "service")
+    assert rate.verdict == "unknown"
+    assert "circular_reference" in codes(rate)
+    assert all(result.verdict_of(*name.split("@")).verdict == "unusable" for name in kept)
+
+
+def test_sizes_that_move_unmask_a_plain_count_of_requests(images, make, settings):
+    """Judged on requests weighed by their size a plain count drifts, and utilisation does not."""
+    rate = images["request_rate@service"]
+    size = np.exp(0.6 * np.sin(2 * np.pi * np.arange(rate.size) / 700))
+    weighed = {"offered_tps@mixed": rate * size, "request_work@service": rate * size}
+    weighed |= {"gpu_util@mixed": images["gpu_util@mixed"] * size}
+    result = study_service(make(images | weighed), settings)
+    assert result.verdict_of("gpu_util", "mixed").verdict == "proportional"
+    plain = result.verdict_of("request_rate", "service")
+    assert plain.verdict == "unusable"
+    assert "circular_reference" not in codes(plain)
+    assert "served_reference" in codes(result.verdict_of("request_work", "service"))
+
+
+def test_what_rests_on_raw_prompt_tokens_says_so(load_of, pool, answer, make, settings):
+    """Signals judged on prefill's work carry the note, those of decode do not."""
+    load = load_of(24, 28)
+    columns = pool(load) | pool(load * 4, "prefill")
+    columns |= {
+        "prefill_tps@prefill": load * 4, "gpu_util@prefill": answer(load, 1.0, 0.02, 1, scale=0.5),
+        "decode_tps@decode": answer(load, 1.0, 0.02, 2, scale=5000.0),
+    }  # fmt: skip
+    result = study_service(make(columns), settings)
+    assert result.verdict_of("prefill_tps", "prefill").verdict == "proportional"
+    assert "hit_rate_unknown" in codes(result.verdict_of("prefill_tps", "prefill"))
+    assert "hit_rate_unknown" in codes(result.verdict_of("gpu_util", "prefill"))
+    assert "hit_rate_unknown" not in codes(result.verdict_of("decode_tps", "decode"))
