@@ -209,7 +209,6 @@ def _replayed(ran: Ran) -> CommandOutput:
     lost = first_line.without_service({"warnings": unserved(ran.folder, ran.manifest)})
     first = [f"WARNING: {text}" for text in lost]
     first += [line for one in services for line in first_line.warnings(one, choose(one, ""), slo)]
-    first += [line for one in services for line in first_line.not_held(one, choose(one, ""), slo)]
     return replace(found, blocks=lambda: [*first, *(b for one in services for b in backtest.replay(one))])
 
 

@@ -18,7 +18,7 @@ from hs_analysis.cli.tables import (
     recommended,
     refusals,
 )
-from hs_analysis.schema.results import WITHOUT_SERVICE
+from hs_analysis.schema.results import ALARM, WITHOUT_SERVICE
 
 if TYPE_CHECKING:
     from hs_analysis.report.answer import Answer
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 _ON_TOP = (
     WITHOUT_SERVICE,
-    "slo_worse_than_recorded",
-    "slo_not_held",
+    ALARM,
     "input_broken",
 )  # said in the first lines
 
@@ -71,11 +70,10 @@ def run_result(
         for each, own in zip(chosen, said, strict=True)
     ]
     blocks: list[Block] = [f"WARNING: {text}" for text in first_line.without_service(summary)]
-    blocks += [f"WARNING: {w['text']}." for w in summary["warnings"] if w["code"] == "slo_not_held"]
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for each, own in zip(chosen, said, strict=True):
         first, *rest = _answer_lines(own, len(services))
-        blocks += [first, *first_line.warnings(*each, slo), *rest]
+        blocks += [first, *_alarms(summary, each[0], len(services)), *rest]
         blocks += [f"  {line}" for line in _current(each[0])]
     for service, choice in chosen if verbose else ():
         blocks += _lines(service, choice, slo)
@@ -86,6 +84,13 @@ def run_result(
     blocks.append(f"report: {report}")
     data = {"run_dir": str(folder), "report": report, "answers": answers, "summary": summary}
     return CommandOutput(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
+
+
+def _alarms(summary: Mapping[str, Any], service: Mapping[str, Any], services: int) -> list[str]:
+    """Return what speaks against the policy of one service, from the warnings of the whole run."""
+    mine = f" {service['service']} "
+    found = [str(w["text"]) for w in summary["warnings"] if w["code"] == ALARM]
+    return [f"WARNING: {text}." for text in found if services == 1 or mine in text]
 
 
 def _answer_lines(said: Answer, services: int) -> list[str]:
@@ -222,7 +227,8 @@ def _backtest(choice: Choice) -> str:
     beside = f"the recorded counts in the same model: {percent(ran)}"
     slo = f"SLO broken in {percent(ours)} of windows{side} ({beside})"
     of = f"of {choice.backtested}, not of the policy in policy.yaml: " if choice.backtested else ""
-    return f"{of}{', '.join(savings)}; {slo if ours is not None else 'SLO violations not known'}"
+    part = " (the last part of the day, by numbers of the first)" if choice.decision.get("by_blocks") else ""
+    return f"{of}{', '.join(savings)}{part}; {slo if ours is not None else 'SLO violations not known'}"
 
 
 def _clock(choice: Choice) -> str:

@@ -64,6 +64,7 @@ from hs_analysis.replay import (
     ReplayOutcome,
     fault_means,
     faults_named,
+    replay_day,
     replay_service,
     replay_service_faults,
     replay_service_placement,
@@ -76,7 +77,7 @@ from hs_analysis.replay.simulate import Control
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.constants import SHORTEST_S
-from hs_analysis.schema.decision import LimitCost, LimitHeld, PolicyDecision
+from hs_analysis.schema.decision import LimitCost, LimitHeld, PolicyDecision, PoolDecision
 from hs_analysis.schema.json_schema import SCHEMA_FILES, shipped_schema
 from hs_analysis.schema.names import (
     CURRENT,
@@ -255,7 +256,8 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     typed = typed_rows(typed_signals(task.run), test)
     others = other_version(test, train, tables.read(task.run, "versions"))
     every = controls.of | controls.ratios
-    outcome = replay_service(test, train, derived, every, task.settings, typed, others)
+    whole = (frame, read_derived(task.run, frame.service))
+    outcome = replay_service(test, train, derived, every, task.settings, typed, others, whole)
     apart = counts_apart(outcome.timeline, CURRENT, train.pools)
     doubt = None
     if current is not None:
@@ -272,6 +274,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     known |= {"ratio_rows": controls.ratio_rows} if controls.ratio_rows else {}
     under = _under_faults(task, test, train, derived, {name: named[name]} if name in named else {})
     known |= {"deployed": controls.said, "under_faults": under, "graces": pods}
+    known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
     return _Backtest(
@@ -314,6 +317,32 @@ def _under_faults(
         return {}
     shares = fault_means(test, train, derived, controls, task.settings)
     return {"policy": shares.get(next(iter(controls))), DEFAULT_HPA: shares.get(DEFAULT_HPA)}
+
+
+def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> dict[str, Any]:
+    """Return how the policy as its file holds it does on the one day of a history, empty with more days.
+
+    ``one_day``: the rows of the policy and of what ran, the counts of the pools, the span of the day.
+    """
+    control = controls.of.get(IN_SAMPLE)
+    if control is None:
+        return {}
+    found = replay_day(frame, read_derived(task.run, frame.service), IN_SAMPLE, control, task.settings)
+    if found is None:
+        return {}
+    rows = found.result.policies
+    pools = pool_counts(found.timeline, IN_SAMPLE, frame.pools)
+    said = {"policy": rows[0], "recorded": rows[1], "pools": pools, "test": found.result.test}
+    return {"one_day": said | {"text": found.result.calibration["text"]}}
+
+
+def day_rows(replay: ReplayResult) -> tuple[PolicyReplay, PolicyReplay] | None:
+    """Return how the policy and what ran did on the one day of a history, None where it has more."""
+    found = replay.calibration.get("one_day")
+    if not found:
+        return None
+    policy, ran = (from_plain(PolicyReplay, found[key]) for key in ("policy", "recorded"))
+    return policy, ran
 
 
 def _refitted(train: Derived, whole: Derived) -> dict[str, Any]:
@@ -609,7 +638,8 @@ def write_policies(work: Work) -> Outcome:
         made = build_policy(frame, derived, verdicts, primaries, work.settings, queries, meta)
         made = _as_chosen(made, chosen, frame, series, work.settings)
         made = in_mode(made, frame, derived, work.settings)
-        note = _replay_note(read_replay(work.run, frame.service), _headline(work, made))
+        replay = read_replay(work.run, frame.service)
+        note = _day_note(replay) or _replay_note(replay, _headline(work, made))
         made = replace(made, replay=dict(note))
         grounds = _grounds(work, frame, made, derived, entries[frame.service])
         count = sum(len(one.instances) for one in lost)
@@ -675,6 +705,7 @@ def _grounds(
         policy, derived, first, name or None, same or policy.mode == "periodic",
         read_replay(work.run, frame.service), work.settings.slo, frame.kind,
         tuple(entry.get("slo_edges") or ()), span_s, weekday_s,
+        day=day_rows(read_replay(work.run, frame.service)),
     )  # fmt: skip
 
 
@@ -686,14 +717,23 @@ def _consequences(work: Work, frame: ServiceFrame, policy: Policy) -> Consequenc
     signals = " + ".join(f"{p.signal}@{p.role}" for p in policy.primaries)
     known = (replay.calibration.get("graces") or {}).items()
     pods = {role: from_plain(Grace, one) for role, one in known}
+    sized = planned_roles(policy.periodic) or policy.sized_roles
+    day, rows = replay.calibration.get("one_day"), day_rows(replay)
+    test = tuple(day["test"]) if day else replay.test
+    if day:
+        pools = tuple(from_plain(PoolDecision, one) for one in day["pools"] if one["role"] in sized)
+    else:
+        pools = pool_counts(timeline, name, sized)
     return Consequences(
         target=policy.controller,
         metric="timetable" if policy.mode == "periodic" else signals,
-        pools=pool_counts(timeline, name, planned_roles(policy.periodic) or policy.sized_roles),
-        row=next((row for row in replay.policies if row.policy == name), None),
-        recorded=next((row for row in replay.policies if row.policy == RECORDED), None),
+        pools=pools,
+        row=rows[0] if rows else next((row for row in replay.policies if row.policy == name), None),
+        recorded=rows[1] if rows else next((row for row in replay.policies if row.policy == RECORDED), None),
         under_faults=replay.calibration.get("under_faults") or {},
-        test=replay.test,
+        test=test,
+        by_blocks=rows is not None,
+        floors=any(c.status == "floor" for c in read_derived(work.run, frame.service, TRAIN).capacity),
         limits=_limit_cost(work, replay, name),
         scale_in=scale_in_of(work.run, frame, work.settings, timeline, name, pods),
     )
@@ -707,6 +747,21 @@ def _limit_cost(work: Work, replay: ReplayResult, name: str) -> LimitCost | None
         [from_plain(LimitHeld, one) for one in held], work.settings.reading.tz or UTC_NAME,
         rows.get(name), rows.get(UNLIMITED),
     )  # fmt: skip
+
+
+def _day_note(replay: ReplayResult) -> dict[str, Any]:
+    """Return what policy.yaml says of a replay on the one day of a history; empty with more days."""
+    rows = day_rows(replay)
+    if rows is None:
+        return {}
+    row = rows[0]
+    return {
+        "policy": row.policy,
+        "test": replay.calibration["one_day"]["test"],
+        "slo_violation_ratio": row.slo_violation_ratio,
+        "vs_recorded": list(row.vs_recorded_ci) if row.vs_recorded_ci else None,
+        "calibration": replay.calibration.get("status"),
+    }
 
 
 def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str, Any]:

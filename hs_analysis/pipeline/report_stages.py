@@ -145,7 +145,8 @@ def _summary(work: Work) -> dict[str, Any]:
         warnings += summary.refit_warnings(name, read_derived(work.run, name, TRAIN), derived)
         chosen = chosen_policy(work.run, name)
         headline = next((headline_of(work.run, one) for one in policies if one.service == name), "")
-        warnings += summary.replay_warnings(name, replay, headline or None, work.settings.slo)
+        alarm = read_decision(work.run, name).alarm
+        warnings += summary.replay_warnings(name, replay, headline or None, work.settings.slo, alarm)
         if not policy_primaries(work.run, name)[1]:
             warnings.append(summary.replaced_warning(name))
         if chosen and chosen.fit == WHOLE:

@@ -12,9 +12,11 @@ from hs_analysis.schema.constants import APART_MAX
 from hs_analysis.schema.declare import names_of
 from hs_analysis.schema.names import DEFAULT_HPA, RECORDED
 from hs_analysis.schema.results import (
+    ALARM,
     WITHOUT_SERVICE,
     CandidateScore,
     Derived,
+    Reason,
     Recommendation,
     ReplayResult,
     SignalDriver,
@@ -160,12 +162,21 @@ def _same(wanted: Threshold, among: Sequence[Threshold]) -> Threshold | None:
     return next((t for t in among if (t.signal, t.role, t.gpu_type) == key), None)
 
 
-def replay_warnings(service: str, replay: ReplayResult, chosen: str | None, slo: Slo) -> list[dict[str, str]]:
-    """Return a warning when the policy did worse than what ran or than the SLO, or is not calibrated."""
+def replay_warnings(
+    service: str, replay: ReplayResult, chosen: str | None, slo: Slo, alarm: Reason | None = None
+) -> list[dict[str, str]]:
+    """Return a warning when the policy did worse than what ran or than the SLO, or is not calibrated.
+
+    ``alarm`` is that of the decision: it stands in the first lines, the others in the body of an answer.
+    """
     found = []
+    if alarm is not None:
+        found.append({"code": ALARM, "text": f"the policy of {service} {alarm.text}"})
+    from hs_analysis.policy.constants import SAME_SHARE_POINTS  # as above
+
     rows = {policy.policy: policy.slo_violation_ratio for policy in replay.policies}
     ours, theirs = rows.get(chosen or ""), rows.get(RECORDED)
-    if ours is not None and theirs is not None and ours > theirs:
+    if ours is not None and theirs is not None and ours > theirs + SAME_SHARE_POINTS:
         text = (
             f"{service}: on the test window {chosen} breaks the SLO in {ours:.2%} of windows, "
             f"the recorded fleet in {theirs:.2%}"

@@ -17,8 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from hs_analysis.policy.alarms import alarm_of
 from hs_analysis.policy.candidates import candidate_name, signal_threshold
-from hs_analysis.policy.constants import WHOLE_WEEK_SHARE
+from hs_analysis.policy.constants import SAME_SHARE_POINTS, WHOLE_WEEK_SHARE
 from hs_analysis.policy.model import Policy
 from hs_analysis.policy.ratio_costs import measured_splits, ratio_notes
 from hs_analysis.policy.timetable import DAY_S, DAYS, EPOCH_WEEKDAY
@@ -79,6 +80,9 @@ class Grounds:
         Length of the history [s], and recorded seconds per weekday, Monday first (UTC).
     unserved_instances
         Instances with a role in the service's namespace that belong to no service.
+    day
+        The policy as its file holds it and what ran, replayed on the one day of the history; None where a
+        part of the history could be held back.
     """
 
     policy: Policy
@@ -93,15 +97,35 @@ class Grounds:
     span_s: float = 0.0
     weekday_s: tuple[float, ...] = (0.0,) * len(DAYS)
     unserved_instances: int = 0
+    day: tuple[PolicyReplay, PolicyReplay] | None = None
 
     @property
     def row(self) -> PolicyReplay | None:
         """The backtest of the candidate that was selected, None when it was not replayed."""
+        if self.day is not None:
+            return self.day[0]
         return self._named(self.chosen) if self.chosen else None
+
+    @property
+    def alarm(self) -> Reason | None:
+        """What applying the policy is warned of, None for nothing."""
+        row, ran = self.row, self.recorded
+        if row is None or ran is None or self.policy.mode == "hold" or not self.slo.given:
+            return None
+        found = alarm_of(
+            side=row.slo_side,
+            share=row.slo_violation_ratio,
+            recorded=ran.slo_violation_ratio,
+            far_above=row.far_above_ratio,
+            allowed=self.slo.allowed_window_share,
+        )
+        return None if found is None else Reason(*found)
 
     @property
     def recorded(self) -> PolicyReplay | None:
         """What ran, in the same replay."""
+        if self.day is not None:
+            return self.day[1]
         return self._named(RECORDED)
 
     def _named(self, name: str) -> PolicyReplay | None:
@@ -143,6 +167,10 @@ class Consequences:
         Chance of violating under ``faults`` and ``bursts``, of ``policy`` and of the default HPA.
     test
         The window it was replayed on.
+    by_blocks
+        Whether that is the one day it was fitted on.
+    floors
+        Whether a capacity of the replay is a floor, so that faults break the SLO at most so often.
     limits
         What limits of the user's own cost there; None where none held a pool.
     scale_in
@@ -156,6 +184,8 @@ class Consequences:
     recorded: PolicyReplay | None = None
     under_faults: Mapping[str, Any] = field(default_factory=dict)
     test: tuple[str, str] | None = None
+    by_blocks: bool = False
+    floors: bool = False
     limits: LimitCost | None = None
     scale_in: ScaleIn | None = None
 
@@ -170,10 +200,13 @@ class Consequences:
             under_bursts=ours.get("bursts"),
             default_hpa_under_faults=default.get("faults"),
             default_hpa_under_bursts=default.get("bursts"),
+            faults_at_most=self.floors and bool(ours),
         )
 
     def saved(self, figure: str) -> float | None:
         """Return what was recorded less what the policy needs, of a figure that both have."""
+        if self.by_blocks:  # a day that was seen gives a range at most
+            return None
         before, after = (getattr(row, figure) if row else None for row in (self.recorded, self.row))
         return None if before is None or after is None else float(before - after)
 
@@ -269,13 +302,15 @@ def decide_on(grounds: Grounds, consequences: Consequences | None = None) -> Pol
         target=after.target,
         metric=after.metric,
         pools=after.pools,
-        hours_saved_ratio=after.row.vs_recorded if after.row else None,
+        hours_saved_ratio=after.row.vs_recorded if after.row and not after.by_blocks else None,
         hours_saved_ci=after.row.vs_recorded_ci if after.row else None,
         instance_hours_saved=after.saved("instance_hours"),
         gpu_hours_saved=after.saved("gpu_hours"),
         cost_saved=after.saved("cost"),
         slo_risk=after.risk(),
         backtested=after.test if after.row else None,
+        alarm=grounds.alarm,
+        by_blocks=after.by_blocks,
         limits=after.limits,
         ratio_notes=ratio_notes(grounds.replay, grounds.chosen, grounds.whole.pd_ratio),
         scale_in=after.scale_in,
@@ -312,8 +347,8 @@ def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[fl
 def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     """Return what to do and why, in a sentence.
 
-    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often, and
-    where it breaks the SLO more often than is allowed and what ran did not.
+    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often,
+    where it breaks the SLO more often than is allowed and what ran did not, and where there is an alarm.
     """
     if grounds.policy.mode == "hold":
         said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
@@ -322,9 +357,14 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     row, ran = grounds.row, grounds.recorded
     if row is None or ran is None:
         return "apply", "no part of the history was left to replay it on"
+    if grounds.alarm is not None:
+        return "keep", f"it {grounds.alarm.text}"
     saved, shares = row.vs_recorded, _shares(grounds, row, ran)
     more = saved is not None and saved < 0
-    hours = "" if saved is None else f"the policy needs {abs(saved):.1%} {'more' if more else 'fewer'} hours"
+    said = "more" if more else "fewer"
+    hours = "" if saved is None else f"the policy needs {abs(saved):.1%} {said} hours"
+    if saved is not None and grounds.day is not None:
+        hours = f"the policy needs {said} hours on the one day it was fitted on"
     if shares is None:
         unknown = "whether it breaks the SLO less often is not known"
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
@@ -412,7 +452,8 @@ def _calibrated(grounds: Grounds) -> Reason | None:
         return None
     if grounds.replay.calibration.get("status") != "calibrated":
         return Reason("not_calibrated", "the replay does not foretell the recorded latencies")
-    if grounds.row.slo_side == "unclear":
+    floors = (grounds.row.not_known_ratio or 0.0) > SAME_SHARE_POINTS  # a criterion of its own says that
+    if grounds.row.slo_side == "unclear" and not floors:
         return Reason("slo_side_unclear", "the replay can't tell whether the policy holds the SLO")
     return None
 

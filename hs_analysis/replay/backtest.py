@@ -28,6 +28,7 @@ from hs_analysis.replay.baselines import (
     static_peak,
 )
 from hs_analysis.replay.calibrate import calibrate, moved_lengths, moved_types, prediction_errors, with_side
+from hs_analysis.replay.carried import Laws, judged_by, laws_of, violation_bounds
 from hs_analysis.replay.demand import DemandTrace, demands, rows_of, taking_over
 from hs_analysis.replay.faults import (
     FAULTS,
@@ -48,15 +49,23 @@ from hs_analysis.replay.score import (
     compared,
     cut,
     judged_roles,
-    mean_violation,
+    of_another_day,
     score,
     with_intervals,
 )
 from hs_analysis.replay.signals import work_signal
-from hs_analysis.replay.simulate import Control, Run, Schedule, SimulationResult, simulate_all, timeline
+from hs_analysis.replay.simulate import (
+    Control,
+    Run,
+    Schedule,
+    SimulationResult,
+    simulate,
+    simulate_all,
+    timeline,
+)
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.clock import UTC_NAME
-from hs_analysis.schema.constants import DECILES
+from hs_analysis.schema.constants import DAY_S, DECILES
 from hs_analysis.schema.frames import TIMELINE, empty
 from hs_analysis.schema.names import (
     BASELINES,
@@ -73,7 +82,7 @@ from hs_analysis.schema.names import (
     TRANSLATED,
     UNLIMITED,
 )
-from hs_analysis.schema.results import Derived, PlacementOutcome, ReplayResult
+from hs_analysis.schema.results import Derived, PlacementOutcome, PolicyReplay, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 
@@ -104,6 +113,7 @@ def replay_service(
     settings: Settings,
     typed: pl.DataFrame | None = None,
     versions: Sequence[str] = (),
+    whole: tuple[ServiceFrame, Derived] | None = None,
 ) -> ReplayOutcome:
     """Replay policies on a window they have not seen.
 
@@ -123,6 +133,9 @@ def replay_service(
         counts 1: where the mix of types moved, nothing is said of latency.
     versions
         In which pools the window ran another version than the numbers are of: nothing is said of latency.
+    whole
+        The whole history and its numbers. What a load does to latency is the fleet's and not the policy's:
+        windows over the limit are told by all that was recorded. None takes the training window.
 
     Returns
     -------
@@ -146,27 +159,19 @@ def replay_service(
             "text": "no pool with instance counts and demand: nothing to replay",
         }
         return ReplayOutcome(ReplayResult(_span(frame_train), None, nothing, ()), empty(TIMELINE))
-    run = _run(frame_test, frame_train, derived_train, policies, settings)
+    laws = laws_of(*(whole or (frame_train, derived_train)), settings)
+    run = _run(frame_test, frame_train, derived_train, policies, settings, laws)
     moved = moved_lengths(frame_train, frame_test)
     types = moved_types(frame_test, derived_train, typed)
-    calibration = calibrate(run.results[RECORDED], run.model, settings.slo, moved, types, versions)
+    counts, held = _recorded_counts(run, frame_train, derived_train, settings, whole, laws)
+    calibration = calibrate(counts, run.model, settings.slo, moved, types, versions, held=held)
     calibration["readings"] = prediction_errors(run.results[RECORDED], run.model)
     judged = judged_roles(run.model)
-    sure = tuple(role for role in judged if run.model.pools[role].status == "ok")
-    rows = tuple(
-        with_side(run.scores[name].row, mean_violation(results, sure), calibration, run.model.allowed)
-        for name, results in run.results.items()
-    )
-    if calibration["status"] == "not_calibrated":
-        calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
-        rows = tuple(
-            replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
-            for row in rows
-        )
+    rows = _rows(run.scores, run.results, run.model, laws, calibration)
     calibration |= _accounts(run, frame_test)
     if has_limits(settings):
-        held = {name: held_by_limits(run.results[name], settings) for name in policies}
-        calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in held.items()}
+        limits = {name: held_by_limits(run.results[name], settings) for name in policies}
+        calibration["held_by_limits"] = {name: [vars(one) for one in found] for name, found in limits.items()}
     gpus = run.model.gpus_per_instance
     pieces = {name: cut(results, judged, gpus) for name, results in run.results.items()}
     rows = tuple(with_intervals(row, pieces, settings.seed, settings.draws) for row in rows)
@@ -360,8 +365,9 @@ def _run(
     derived: Derived,
     policies: Mapping[str, Control],
     settings: Settings,
+    laws: Laws,
 ) -> _Run:
-    """Replay policies and all baselines."""
+    """Replay policies and all baselines, and judge them by laws."""
     ours = {CURRENT, IN_SAMPLE, UNLIMITED, *TRANSLATED.values(), *RATIO_ROWS}
     taken = sorted(set(policies) & set(BASELINES) - ours)
     if taken:
@@ -397,7 +403,96 @@ def _run(
     else:
         accounts["timetable"] = [written(entry) for entry in entries]
     ratio = ratio_range(derived.pd_ratio)
+    model = judged_by(model, laws)
+    laws = replace(laws, pools=model.pools)
+    results = {name: [laws.judge(one) for one in found] for name, found in results.items()}
     return _Run(model, parts, results, _scores(frame.service, results, model, ratio), accounts)
+
+
+def _rows(
+    scores: Mapping[str, PolicyScore],
+    results: Mapping[str, Sequence[SimulationResult]],
+    model: FleetModel,
+    laws: Laws,
+    calibration: dict[str, Any],
+) -> tuple[PolicyReplay, ...]:
+    """Return the rows with their side of the SLO; shares that are off move to ``calibration``."""
+    judged = judged_roles(model)
+    rows = tuple(
+        with_side(
+            scores[name].row,
+            violation_bounds(found, judged),
+            calibration,
+            model.allowed,
+            laws.far_above(found),
+        )
+        for name, found in results.items()
+    )
+    if calibration["status"] != "not_calibrated":
+        return rows
+    calibration["uncalibrated_shares"] = {row.policy: row.slo_violation_ratio for row in rows}
+    return tuple(
+        replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
+        for row in rows
+    )
+
+
+def _recorded_counts(
+    run: _Run,
+    train: ServiceFrame,
+    derived_train: Derived,
+    settings: Settings,
+    whole: tuple[ServiceFrame, Derived] | None,
+    laws: Laws,
+) -> tuple[list[SimulationResult], bool]:
+    """Return the counts that ran, judged by laws that have not seen them, and whether a held part did that.
+
+    On one day no part can be held back, for its hours are not those of the rest: every block of the day is
+    judged by the others.
+    """
+    if whole is None or not is_one_day(whole[0]):
+        first = laws_of(train, derived_train, settings)
+        return [first.judge(one) for one in run.results[RECORDED]], True
+    parts = demands(whole[0], run.model.pools)
+    results = [simulate(recorded(run.model, part), part, run.model) for part in parts]
+    return [laws.judge_by_blocks(one) for one in results], False
+
+
+def is_one_day(frame: ServiceFrame) -> bool:
+    """Whether a production history is too short to hold back a part that has seen the same hours."""
+    days = (float(np.ptp(frame.seconds())) + frame.window_s) / DAY_S if frame.table.height else 0.0
+    return frame.kind == "production" and round(days) < 2
+
+
+def replay_day(
+    frame: ServiceFrame, derived: Derived, name: str, control: Control, settings: Settings
+) -> ReplayOutcome | None:
+    """Replay a policy on the one day that it was fitted on, beside what ran.
+
+    Returns
+    -------
+    ReplayOutcome or None
+        Rows of the policy and of ``recorded``. The savings' intervals are drawn from blocks of the day, and
+        counts are calibrated block by block against the rest of it: nothing else is known of another day.
+        None where a part of the history can be held back, and where nothing can be replayed.
+    """
+    if not is_one_day(frame) or not _replayable(frame, frame):
+        return None
+    laws, model = laws_of(frame, derived, settings), fit_fleet(frame, derived, settings)
+    model = replace(model, instance_prices=instance_prices(frame, settings.prices))
+    found = _results(
+        demands(frame, model.pools), model, lambda part: {name: control, RECORDED: recorded(model, part)}
+    )
+    counts = [laws.judge_by_blocks(one) for one in found[RECORDED]]
+    calibration = calibrate(counts, model, settings.slo, held=False)
+    results = {key: [laws.judge(one) for one in some] for key, some in found.items()}
+    scores = _scores(frame.service, results, model, ratio_range(derived.pd_ratio))
+    judged = judged_roles(model)
+    rows = _rows(scores, results, model, laws, calibration)
+    pieces = {key: cut(some, judged, model.gpus_per_instance) for key, some in results.items()}
+    rows = tuple(of_another_day(with_intervals(row, pieces, settings.seed, settings.draws)) for row in rows)
+    tables = [timeline(frame.service, key, one, judged) for key, some in results.items() for one in some]
+    return ReplayOutcome(ReplayResult(None, _span(frame), calibration, rows), pl.concat(tables))
 
 
 def _scores(

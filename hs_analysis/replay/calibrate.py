@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from hs_analysis.policy.constants import SAME_SHARE_POINTS
+from hs_analysis.replay.carried import over_limit
 from hs_analysis.replay.constants import MOST_FACTOR, SHARE_WIDTH
 from hs_analysis.replay.demand import Floats, Key
 from hs_analysis.replay.fleet import FleetModel, PoolModel
@@ -108,6 +109,8 @@ def calibrate(
     moved: Sequence[str] = (),
     types: Sequence[str] = (),
     versions: Sequence[str] = (),
+    *,
+    held: bool = True,
 ) -> dict[str, Any]:
     """Compare predicted with observed violations of the recorded counts, per latency.
 
@@ -126,6 +129,8 @@ def calibrate(
         In which pools the mix of GPU types moved (``moved_types``); no more calibrated than with ``moved``.
     versions
         In which pools another version ran than the numbers are of; no more calibrated either.
+    held
+        Whether the laws come from another part of the history; else each block of it was judged by the rest.
 
     Returns
     -------
@@ -134,11 +139,12 @@ def calibrate(
         ``observed`` (low, high: surely violating, and violating or undecided because one bucket about the
         limit holds all samples), ``predicted``, ``rows`` and ``calibrated`` (None when it could not be
         compared).
+        ``basis`` held_part or blocks.
     """
     entries = {}
     for role, pool in model.pools.items():
         for latency in pool.judged:
-            entries[latency] = _compare(results, role, latency, slo, floor=pool.status == "floor")
+            entries[latency] = _compare(results, role, latency, slo)
     outcomes = [entry["calibrated"] for entry in entries.values()]
     if not outcomes or all(outcome is None for outcome in outcomes):
         status = "not_tested"
@@ -146,15 +152,14 @@ def calibrate(
         status = "not_calibrated" if False in outcomes or moved or types or versions else "calibrated"
     return {
         "status": status,
-        "text": _text(status, entries, model, slo, moved, types, versions),
+        "text": _text(status, entries, model, slo, moved, types, versions, held=held),
         "latencies": entries,
+        "basis": "held_part" if held else "blocks",
     }
 
 
-def _compare(
-    results: Sequence[SimulationResult], role: str, latency: str, slo: Slo, *, floor: bool
-) -> dict[str, Any]:
-    seen = [_observed(result, latency, slo) for result in results]
+def _compare(results: Sequence[SimulationResult], role: str, latency: str, slo: Slo) -> dict[str, Any]:
+    seen = [over_limit(result.demand, latency, slo) for result in results]
     low, high = (np.concatenate([pair[side] for pair in seen]) for side in (0, 1))
     predicted = np.concatenate([result.violation[role] for result in results])
     scored = np.concatenate([result.scored for result in results])
@@ -170,27 +175,7 @@ def _compare(
     if rows:
         observed, share = (float(low[use].mean()), float(high[use].mean())), float(predicted[use].mean())
         entry |= {"observed": observed, "predicted": share, "calibrated": _agree(share, observed)}
-        # A floor is below the true capacity, so that the model predicts too much.
-        entry["upper_bound"] = floor
     return entry
-
-
-def _observed(result: SimulationResult, latency: str, slo: Slo) -> tuple[Floats, Floats]:
-    """Return 0/1 per row: surely violating, and not surely meeting the limit; NaN where nothing was seen."""
-    recorded = result.demand.recorded
-    nothing = np.full(result.demand.rows, np.nan)
-
-    def share(ending: str) -> Floats | None:
-        return next((values for key, values in recorded.items() if key[0] == f"{latency}_{ending}"), None)
-
-    over, least = share("over"), share("over_least")
-    most = over if over is not None else nothing
-    least = least if least is not None else most
-    allowed = 1 - slo.quantile
-    return (
-        np.where(~np.isnan(most), (least > allowed).astype(float), np.nan),
-        np.where(~np.isnan(most), (most > allowed).astype(float), np.nan),
-    )
 
 
 def _agree(predicted: float, observed: tuple[float, float]) -> bool:
@@ -210,6 +195,8 @@ def _text(
     moved: Sequence[str],
     types: Sequence[str],
     versions: Sequence[str],
+    *,
+    held: bool,
 ) -> str:
     if not slo.given:
         return "no SLO was given: nothing is said of latency"
@@ -223,6 +210,8 @@ def _text(
         parts.append("latency was not recorded or no capacity is known: violation shares are not calibrated")
     if False in (entry["calibrated"] for entry in entries.values()):
         parts.append("they differ by more than 3 times and 1 point: only hours and actions are given")
+    if not held and any(entry["predicted"] is not None for entry in entries.values()):
+        parts.append("one day has no part to hold back: each block of it was judged by the rest of the day")
     if moved and status == "not_calibrated":
         parts.append(
             f"the mix went beyond what capacities were measured on ({', '.join(moved)}): only hours and "
@@ -240,7 +229,10 @@ def _text(
         )
     floors = [role for role, pool in model.pools.items() if pool.status == "floor" and pool.judged]
     if floors:
-        parts.append(f"the capacity of {' and '.join(floors)} is a floor: violation shares are upper bounds")
+        parts.append(
+            f"the capacity of {' and '.join(floors)} is a floor: nothing is known of windows above the "
+            "highest load that was carried"
+        )
     return "; ".join(parts)
 
 
@@ -365,40 +357,35 @@ def _age_s(result: SimulationResult, role: str, pool: PoolModel) -> Floats:
     return np.where(result.queued[role] > 0, age, 0.0)
 
 
-OVER, UNDER, UNCLEAR = "over", "under", "unclear"
+OVER, UNDER, UNCLEAR, BEYOND = "over", "under", "unclear", "beyond"
 
 
 def width_of(calibration: Mapping[str, Any]) -> float:
     """Return how far roots of shares may be off in this history [√ratio].
 
-    ``SHARE_WIDTH``, or how far the recorded counts were foretold, per latency, if that is more. Over a floor
-    the model is meant to predict too much; there only too little counts.
+    ``SHARE_WIDTH``, or how far the recorded counts were foretold, per latency, if that is more.
     """
     widths = [SHARE_WIDTH]
     for entry in calibration.get("latencies", {}).values():
         if entry["predicted"] is None:
             continue
         predicted, (low, high) = entry["predicted"], entry["observed"]
-        seen = low if entry.get("upper_bound") and predicted > low else min(max(predicted, low), high)
-        off = math.sqrt(seen) - math.sqrt(predicted)
-        widths.append(max(0.0, off) if entry.get("upper_bound") else abs(off))
+        widths.append(abs(math.sqrt(min(max(predicted, low), high)) - math.sqrt(predicted)))
     return max(widths)
 
 
-def share_range(share: float, measured: float, width: float) -> Interval:
+def share_range(bounds: Interval, width: float) -> Interval:
     """Return the shares between which the true one lies, as far as a replay can tell.
 
     Parameters
     ----------
-    share
-        Replayed share of violating windows, an upper bound over floors [ratio].
-    measured
-        The same of the pools alone whose capacity was measured: others are not known to violate [ratio].
+    bounds
+        Replayed share of violating windows if none of those not known violates, and if all do [ratio].
     width
         See ``width_of``.
     """
-    low = max(0.0, math.sqrt(measured) - width) ** 2
-    return low, min(1.0, math.sqrt(share) + width) ** 2
+    low = max(0.0, math.sqrt(bounds[0]) - width) ** 2
+    return low, min(1.0, math.sqrt(bounds[1]) + width) ** 2
 
 
 def side_of(span: Interval, mark: float) -> str:
@@ -409,28 +396,43 @@ def side_of(span: Interval, mark: float) -> str:
 
 
 def with_side(
-    row: PolicyReplay, measured: float | None, calibration: Mapping[str, Any], allowed: float
+    row: PolicyReplay,
+    bounds: Interval | None,
+    calibration: Mapping[str, Any],
+    allowed: float,
+    far_above: float | None = None,
 ) -> PolicyReplay:
     """Add the range of a row's share of violating windows, and its side of the share that the SLO allows.
 
-    A share that is not calibrated has no range, and its side is unclear. Without a share, because no limit or
-    no capacity is known, there is neither.
+    Where windows that are not known could move the share by more than a point there is no share, only the
+    range; where they can't, the share counts them as violating. A share that is not calibrated has no range,
+    and its side is unclear. Without any, because no limit or no capacity is known, there is neither. A policy
+    that goes far above what was carried in more windows than may break the SLO is ``beyond``, whatever else
+    is known.
 
     Parameters
     ----------
     row
         Figures of one policy.
-    measured
-        Its share in the pools of measured capacity; None without such a pool.
+    bounds
+        Its share if none of the windows not known violates, and if all do (``violation_bounds``).
     calibration
         Of the replay, see ``calibrate``.
     allowed
         Share of windows that the SLO allows [ratio].
+    far_above
+        Share of windows with a load beyond that which pools are trusted with (``Laws.far_above``) [ratio].
     """
-    share = row.slo_violation_ratio
-    if share is None:
+    if bounds is None:
         return row
+    unknown = bounds[1] - bounds[0]
+    if unknown > SAME_SHARE_POINTS:
+        row = replace(row, slo_violation_ratio=None, slo_violation_s=None, slo_violation_tokens=None)
+    elif unknown:
+        row = replace(row, slo_violation_ratio=bounds[1])
+    row = replace(row, not_known_ratio=unknown, far_above_ratio=far_above)
+    beyond = far_above is not None and far_above > allowed
     if calibration["status"] != "calibrated":
-        return replace(row, slo_side=UNCLEAR)
-    span = share_range(share, measured or 0.0, width_of(calibration))
-    return replace(row, slo_violation_range=span, slo_side=side_of(span, allowed))
+        return replace(row, slo_side=BEYOND if beyond else UNCLEAR)
+    span = share_range(bounds, width_of(calibration))
+    return replace(row, slo_violation_range=span, slo_side=BEYOND if beyond else side_of(span, allowed))

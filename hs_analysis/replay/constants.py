@@ -62,7 +62,17 @@ calibrated, shares of 0 to 15 % of 14 to 19 hours."""
 
 BLOCK_HOURS = 2
 """Hours that stay together when an interval is drawn: episodes over the limit last less; fewest hours are
-four times as many [h]. Default of this project."""
+four times as many; as long is a block of a day that has no part to hold back [h]. Default of this project."""
+
+CALM_REACH = 1.1
+"""Up to how many times its highest load a pool is trusted that kept its limits easily there [ratio]. Measured
+on closed loops of simulated services: 17 exported policies went above it in 0 to 4 % of windows, 18 that
+broke the SLO in 59 to 99 %."""
+
+ANOTHER_DAY_SD = 0.08
+"""How far what a policy saves on one day lies from what it saves on another, standard deviation [ratio].
+Measured on 13 closed loops of simulated services: from 23 points too little, of a day with few steps, to 7
+too much."""
 
 # Signals as drivers.
 

@@ -27,7 +27,7 @@ from hs_analysis.replay.constants import (
 )
 from hs_analysis.replay.demand import DemandTrace, Floats, Key, Mask, fill, rows_of
 from hs_analysis.replay.fleet import FleetModel, PoolLanes
-from hs_analysis.replay.simulate import Control, Lot, Run, Strike, any_of, violations
+from hs_analysis.replay.simulate import Control, Lot, Run, Strike, answered, any_of, violations
 from hs_analysis.schema import names as choices
 from hs_analysis.schema.constants import MAJORITY
 
@@ -347,7 +347,8 @@ def _chances(run: Run) -> Floats:
     known = tuple(role for role, pool in run.model.pools.items() if pool.capacity is not None)
     if not known:
         return np.full((run.row - run.first, run.lanes), math.nan)
-    return any_of(violations(run.log, run.model, run.demand), known, run.row - run.first)
+    answers = answered(run.log, run.model, run.demand)
+    return any_of(violations(answers, run.log, run.model), known, run.row - run.first)
 
 
 def _watch(run: Run, chance: Floats, stretch: FaultRows) -> _Watched:

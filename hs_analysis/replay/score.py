@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hs_analysis.replay.constants import BLOCK_HOURS
+from hs_analysis.replay.constants import ANOTHER_DAY_SD, BLOCK_HOURS
 from hs_analysis.replay.demand import Floats, rows_of, trailing_mean
 from hs_analysis.replay.fleet import FleetModel
 from hs_analysis.replay.ratios import RatioRange, stray_of
 from hs_analysis.replay.simulate import SimulationResult, combined_violation, output_pool
-from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, SUSTAINED_S
+from hs_analysis.schema.constants import DAY_S, GROUP_MIN, HOUR_S, MAJORITY, NORMAL_95, SUSTAINED_S
 from hs_analysis.schema.names import CURRENT, HINDSIGHT, RECORDED, STATIC_PEAK
 from hs_analysis.schema.results import Interval, PolicyReplay
 from hs_analysis.statistics.resampling import moving_block_indices, percentile_interval
@@ -360,6 +360,16 @@ def with_intervals(row: PolicyReplay, pieces: Mapping[str, Pieces], seed: int, d
         vs_current_ci=saving(row.vs_current, CURRENT),
         interval_basis=basis,
     )
+
+
+def of_another_day(row: PolicyReplay) -> PolicyReplay:
+    """Return a row of one day whose saving's interval holds what another day may save, as far as is known."""
+    if row.vs_recorded is None or row.vs_recorded_ci is None or row.policy == RECORDED:
+        return row
+    extra = NORMAL_95 * ANOTHER_DAY_SD
+    low, high = (abs(end - row.vs_recorded) for end in row.vs_recorded_ci)
+    span = (row.vs_recorded - float(np.hypot(low, extra)), row.vs_recorded + float(np.hypot(high, extra)))
+    return replace(row, vs_recorded_ci=(span[0], min(1.0, span[1])))
 
 
 def _interval_of(draws: Floats, value: float) -> Interval | None:

@@ -55,6 +55,9 @@ class SimulationResult:
         Instances asked for, able to serve (mean of the row), and paid for: asked for plus those that leave.
     arrived, served, queued
         Work that reached the pool and left it in the row, and its queue at the end of the row [tokens].
+    load, waited
+        What the latency of a row answers to: work per ready instance (``answering_load``, infinite where none
+        is ready) [tokens/s], and the oldest backlog that the pool's latency waits for [s].
     violation
         Expected share of violating windows per pool; NaN where it can't be said.
     code, wanted
@@ -70,6 +73,8 @@ class SimulationResult:
     arrived: dict[str, Floats]
     served: dict[str, Floats]
     queued: dict[str, Floats]
+    load: dict[str, Floats]
+    waited: dict[str, Floats]
     violation: dict[str, Floats]
     code: dict[str, Integers]
     wanted: dict[str, Floats]
@@ -260,10 +265,11 @@ class Run:
 
     def results(self) -> tuple[SimulationResult, ...]:
         """Return all rows, once they have passed, in the order of the controls."""
-        violation = violations(self.log, self.model, self.demand)
+        answers = answered(self.log, self.model, self.demand)
+        violation = violations(answers, self.log, self.model)
         back = np.argsort(self.order)
         return tuple(
-            _result(self.demand, self.log, violation, int(lane), isinstance(control, Schedule))
+            _result(self.demand, self.log, answers, violation, int(lane), isinstance(control, Schedule))
             for control, lane in zip(self.controls, back, strict=True)
         )
 
@@ -448,11 +454,15 @@ def _seen(control: Control, model: FleetModel) -> Control:
     return replace(control, pools=pools)
 
 
-def violations(log: _Log, model: FleetModel, demand: DemandTrace) -> dict[str, Floats]:
-    """Return the expected share of violating windows per pool, shape (rows, lanes)."""
+Answers = Mapping[str, tuple[Floats, Floats]]
+"""Per pool what the latency of a row answers to: load per instance [tokens/s], and backlog [s]."""
+
+
+def answered(log: _Log, model: FleetModel, demand: DemandTrace) -> Answers:
+    """Return per pool the load that the latency answers to, and the backlog it waits for, (rows, lanes)."""
     found = {}
     before_first = wait_share(model.waits, "ttft", "decode")
-    for role, pool in model.pools.items():
+    for role in model.pools:
         waited = log.age[role]
         if role == "prefill" and "decode" in log.age and before_first:
             waited = waited + before_first * log.age["decode"]
@@ -460,21 +470,29 @@ def violations(log: _Log, model: FleetModel, demand: DemandTrace) -> dict[str, F
             load = log.arrived[role] / demand.window_s / log.ready[role]
         # Work with nothing ready is an infinite load; no work with nothing ready is none.
         load = np.where(np.isnan(load) & ~np.isnan(log.arrived[role]), 0.0, load)
-        answered = answering_load(load, demand.window_s)
-        found[role] = violation_probability(answered, waited, pool, model.allowed, log.ready[role])
+        found[role] = (answering_load(load, demand.window_s), waited)
     return found
 
 
+def violations(answers: Answers, log: _Log, model: FleetModel) -> dict[str, Floats]:
+    """Return the expected share of violating windows per pool, shape (rows, lanes)."""
+    return {
+        role: violation_probability(*answers[role], pool, model.allowed, log.ready[role])
+        for role, pool in model.pools.items()
+    }
+
+
 def _result(
-    demand: DemandTrace, log: _Log, violation: Mapping[str, Floats], lane: int, fixed: bool
+    demand: DemandTrace, log: _Log, answers: Answers, violation: Mapping[str, Floats], lane: int, fixed: bool
 ) -> SimulationResult:
     def of(values: Mapping[str, Floats]) -> dict[str, Floats]:
         return {role: np.ascontiguousarray(rows[:, lane]) for role, rows in values.items()}
 
     code = {role: np.ascontiguousarray(rows[:, lane]) for role, rows in log.code.items()}
+    load, waited = (of({role: both[at] for role, both in answers.items()}) for at in (0, 1))
     return SimulationResult(
         demand, of(log.desired), of(log.ready), of(log.paid), of(log.arrived), of(log.served),
-        of(log.queued), of(violation), code, of(log.wanted), not fixed,
+        of(log.queued), load, waited, of(violation), code, of(log.wanted), not fixed,
     )  # fmt: skip
 
 

@@ -61,7 +61,10 @@ def lines(choice: Choice) -> list[str]:
     found += [limit_line(limits)] if (limits := mapping(decision.get("limits"))) else []
     found += ratio_lines(decision)
     found += [scale_in_line(cost)] if (cost := mapping(decision.get("scale_in"))) else []
-    return [*found, f"replayed on {span(*decision['backtested'])}, which it was not fitted on"]
+    when = span(*decision["backtested"])
+    if decision.get("by_blocks"):
+        return [*found, f"replayed on {when}, the one day it was fitted on: nothing says how days differ"]
+    return [*found, f"replayed on {when}, which it was not fitted on"]
 
 
 def ratio_lines(decision: Row) -> list[str]:
@@ -85,6 +88,8 @@ def moved(counts: Row) -> str:
 def hours_line(decision: Row) -> str:
     """Return what the policy saves, or costs more, against what ran; empty where it is not known."""
     share = decision.get("hours_saved_ratio")
+    if decision.get("by_blocks"):
+        return _day_range(decision.get("hours_saved_ci"))
     if not is_number(share):
         return ""
     more = share < 0
@@ -101,6 +106,17 @@ def hours_line(decision: Row) -> str:
     return f"hours: {percent(abs(share))}{between} {'more' if more else 'fewer'} than recorded{said}"
 
 
+def _day_range(saved: Any) -> str:
+    """Return a saving of which only a range is known; empty without one."""
+    if not saved:
+        return ""
+    low, high = saved
+    ends = [f"{percent(abs(end))} {'more' if end < 0 else 'fewer'}" for end in (low, high)]
+    if (low < 0) == (high < 0):
+        ends[0] = percent(abs(low))
+    return f"hours: {ends[0]} to {ends[1]} than recorded, by blocks of one day"
+
+
 def risk_line(risk: Row) -> str:
     """Return how often the SLO is expected to break: undisturbed, under faults and under bursts."""
     parts = []
@@ -109,11 +125,17 @@ def risk_line(risk: Row) -> str:
         between = f" [{inside}]" if inside else ""
         ran = f" (what ran: {percent(risk['recorded'])})" if is_number(risk.get("recorded")) else ""
         parts.append(f"{percent(risk['undisturbed'])}{between} of windows undisturbed{ran}")
+    elif risk.get("undisturbed_range"):
+        inside = interval(risk["undisturbed_range"], "ratio")
+        parts.append(
+            f"between {inside} % of windows undisturbed: loads above all that was carried are not known"
+        )
     for name in ("faults", "bursts"):
         share, other = risk.get(f"under_{name}"), risk.get(f"default_hpa_under_{name}")
         if is_number(share):
             default = f" (default HPA: {percent(other)})" if is_number(other) else ""
-            parts.append(f"{percent(share)} under {name}{default}")
+            most = "at most " if risk.get("faults_at_most") else ""
+            parts.append(f"{most}{percent(share)} under {name}{default}")
     return f"SLO risk: {', '.join(parts)}" if parts else ""
 
 

@@ -1,28 +1,26 @@
-"""What has to stand first in an answer: more SLO violations than were recorded, or that nobody can tell."""
+"""What has to stand first in an answer: what is known to speak against a policy, and whom it leaves out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from hs_analysis.policy.alarms import alarm_of
+from hs_analysis.policy.constants import SAME_SHARE_POINTS
 from hs_analysis.report.choice import Choice, mapping, records
-from hs_analysis.report.replay_words import side_unclear
-from hs_analysis.report.wording import is_number, percent
+from hs_analysis.report.wording import is_number
+from hs_analysis.schema.names import BASELINES, PERIODIC
 from hs_analysis.schema.results import WITHOUT_SERVICE
-
-WELL_ABOVE = 0.01
-"""An uncalibrated share above that of the recorded counts by more than this is named [ratio]; as far apart as
-predicted and observed shares may be in a calibrated replay. Default of this project."""
 
 MOST_POOLS = 3
 """Pools without a service that the first lines name; doctor lists all [count]. Default of this project."""
 
-_COMMON_TAIL = ": only hours and actions are given"
-"""How reasons of a replay that is not calibrated end."""
-
 
 def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    """Return the first lines of an answer that speaks of a service's backtest; mostly there are none.
+    """Return the first lines of a backtest that warn of a policy; mostly there are none.
+
+    Of the selected policy, and of policies given beside it. Only what the replay knows is warned of: an SLO
+    that is broken, or loads that nothing recorded ever carried.
 
     Parameters
     ----------
@@ -33,8 +31,29 @@ def warnings(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any])
     slo
         Limits of the run.
     """
-    said = worse_than_recorded(service, choice) or not_known(service, choice, slo)
-    return [f"WARNING: {said}"] if said else []
+    if not _given(slo):
+        return []
+    rows = records(mapping(service.get("replay")).get("policies"))
+    own = {choice.policy, choice.backtested, choice.selected.get("policy"), PERIODIC, *BASELINES}
+    given = [row for row in rows if row.get("policy") not in own]
+    found = []
+    for row in [choice.selected, *given] if choice.selected else given:
+        if said := _alarm(row, choice, slo):
+            name = f"{row['policy']} of" if row in given else "the selected policy of"
+            found.append(f"WARNING: on the test window {name} {service['service']} {said}.")
+    return found
+
+
+def _alarm(row: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
+    """Return what a replayed policy is warned of, in words after its name; empty for nothing."""
+    found = alarm_of(
+        side=row.get("slo_side"),
+        share=row.get("slo_violation_ratio"),
+        recorded=choice.recorded.get("slo_violation_ratio"),
+        far_above=row.get("far_above_ratio"),
+        allowed=float(slo.get("allowed_window_share") or 0.0),
+    )
+    return found[1] if found else ""
 
 
 def without_service(summary: Mapping[str, Any], most: int = MOST_POOLS) -> list[str]:
@@ -58,94 +77,10 @@ def ratio_kept(service: Mapping[str, Any], choice: Choice) -> str:
 
 
 def is_worse(choice: Choice) -> bool:
-    """Whether the selected policy breaks the SLO more often than what was recorded, as replayed."""
-    ours, theirs = _shares(choice)
-    return is_number(ours) and is_number(theirs) and ours > theirs
-
-
-def worse_than_recorded(service: Mapping[str, Any], choice: Choice) -> str:
-    """Return a sentence when the selected policy breaks the SLO more often than what was recorded."""
-    if not is_worse(choice):
-        return ""
-    ours, theirs = _shares(choice)
-    return (
-        f"on the test window the selected policy of {service['service']} breaks the SLO in "
-        f"{percent(ours)} of windows, the recorded fleet in {percent(theirs)}."
-    )
-
-
-def not_known(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
-    """Return a sentence when a backtest can't tell whether the selected policy does worse, and why.
-
-    Empty without an SLO or a backtest, and where both shares are known.
-    """
-    calibration = mapping(mapping(service.get("replay")).get("calibration"))
-    replayed = bool(choice.selected and choice.recorded and calibration.get("status"))
-    if not (_given(slo) and replayed) or all(is_number(share) for share in _shares(choice)):
-        return ""
-    why = f": {reason}" if (reason := _reason(calibration)) else ""
-    return (
-        f"it is not known whether the selected policy of {service['service']} breaks the SLO more often than "
-        f"the recorded fleet on the test window{why}{_likely_worse(calibration, choice)}."
-    )
-
-
-def not_held(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> list[str]:
-    """Return a line when the replay is sure that the selected policy breaks the SLO more than is allowed."""
-    if not is_over(choice, slo) or side_unclear(choice.selected):
-        return []
-    ours, allowed = choice.selected["slo_violation_ratio"], slo["allowed_window_share"]
-    return [
-        f"WARNING: on the test window the selected policy of {service['service']} does not hold the SLO: "
-        f"it is broken in {percent(ours)} of windows, {percent(allowed)} are allowed."
-    ]
-
-
-def is_over(choice: Choice, slo: Mapping[str, Any]) -> bool:
-    """Whether the selected policy breaks a given SLO in more windows than it allows, as replayed."""
-    ours, allowed = choice.selected.get("slo_violation_ratio"), slo.get("allowed_window_share")
-    return _given(slo) and is_number(ours) and is_number(allowed) and ours > allowed
+    """Whether the selected policy breaks the SLO clearly more often than what was recorded, as replayed."""
+    ours, theirs = (row.get("slo_violation_ratio") for row in (choice.selected, choice.recorded))
+    return is_number(ours) and is_number(theirs) and ours > theirs + SAME_SHARE_POINTS
 
 
 def _given(slo: Mapping[str, Any]) -> bool:
     return is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))
-
-
-def _shares(choice: Choice) -> tuple[Any, Any]:
-    return choice.selected.get("slo_violation_ratio"), choice.recorded.get("slo_violation_ratio")
-
-
-def _reason(calibration: Mapping[str, Any]) -> str:
-    """Return in few words why no share is given: latencies that are foretold badly, else what moved."""
-    compared = {
-        name: entry
-        for name, value in mapping(calibration.get("latencies")).items()
-        if is_number((entry := mapping(value)).get("predicted"))
-    }
-    missed = [
-        f"{name.upper()} is foretold over its limit in {percent(entry['predicted'])} of windows at the "
-        f"recorded counts, seen in {_seen(entry['observed'])}"
-        for name, entry in compared.items()
-        if entry.get("calibrated") is False
-    ]
-    if missed:
-        return "; ".join(missed)
-    # The text tells every compared latency in a part of its own before it says what else stands against it.
-    rest = str(calibration.get("text") or "").split("; ")[len(compared) :]
-    return "; ".join(rest).partition(_COMMON_TAIL)[0].removeprefix("not calibrated: ")
-
-
-def _seen(observed: Any) -> str:
-    low, high = (percent(share) for share in observed)
-    return low if low == high else f"{low} to {high}"
-
-
-def _likely_worse(calibration: Mapping[str, Any], choice: Choice) -> str:
-    """Return the shares of the uncalibrated replay where they speak against the selected policy."""
-    shares = mapping(calibration.get("uncalibrated_shares"))
-    ours, theirs = (shares.get(str(row.get("policy"))) for row in (choice.selected, choice.recorded))
-    if not (is_number(ours) and is_number(theirs)) or ours - theirs <= WELL_ABOVE:
-        return ""
-    return (
-        f"; it may well do, the uncalibrated replay has {percent(ours)} of windows against {percent(theirs)}"
-    )

@@ -18,7 +18,7 @@ from hs_analysis.report.cells import (
     text_cell,
 )
 from hs_analysis.report.choice import Choice, entry_of, mapping, primary_thresholds, records, threshold_of
-from hs_analysis.report.decision_words import LOADS, limit_line, moved, scale_in_line, target_name
+from hs_analysis.report.decision_words import LOADS, hours_line, limit_line, moved, scale_in_line, target_name
 from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_tables import replay_path
 from hs_analysis.report.replay_words import side_unclear
@@ -27,7 +27,6 @@ from hs_analysis.report.tables import threshold_path
 from hs_analysis.report.wording import (
     fixed,
     is_number,
-    percent,
     plain,
     policy_name,
     signal_label,
@@ -61,7 +60,7 @@ def verdict(service: Mapping[str, Any], choice: Choice, pointer: str) -> dict[st
     """
     name = str(service.get("service") or "")
     return {
-        "alert": _alert(name, service, choice, pointer),
+        "alert": _alert(service, choice),
         "headline": _headline(name, service, choice, pointer),
         "confidence": status(choice.confidence) if choice.confidence else None,
         "reasons": [str(one["text"]) for one in choice.decision.get("confidence_reasons") or []],
@@ -91,31 +90,10 @@ _MODES = {
 }
 
 
-def _alert(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
-    """Return the sentence that must stand first: worse than what was recorded, not known, or SLO not held."""
-    if unknown := first_line.not_known(service, choice, mapping(service.get("slo"))):
-        return [{"text": unknown[0].upper() + unknown[1:]}]
-    if not first_line.is_worse(choice):
-        return _not_held(name, service, choice, pointer)
-    return [
-        {"text": "The chosen policy breaks the latency objective more often than what was recorded: "},
-        _share(name, service, choice.selected, pointer),
-        {"text": " of the test windows against "},
-        _share(name, service, choice.recorded, pointer),
-        {"text": ". Weigh that against the saving before you use it."},
-    ]
-
-
-def _not_held(name: str, service: Mapping[str, Any], choice: Choice, pointer: str) -> list[Cell]:
-    """Return the sentence that must stand first when the policy breaks the SLO more than it allows."""
-    slo = mapping(service.get("slo"))
-    if not first_line.is_over(choice, slo):
-        return []
-    return [
-        {"text": "The chosen policy does not hold the latency objective: it is broken in "},
-        _share(name, service, choice.selected, pointer),
-        {"text": f" of the test windows, {percent(slo['allowed_window_share'])} are allowed."},
-    ]
+def _alert(service: Mapping[str, Any], choice: Choice) -> list[Cell]:
+    """Return the sentence that must stand first: what applying the policy is warned of."""
+    text = mapping(choice.decision.get("alarm")).get("text")
+    return [{"text": f"The policy of {service.get('service')} {text}."}] if text else []
 
 
 def _share(name: str, service: Mapping[str, Any], row: Mapping[str, Any], pointer: str) -> Cell:
@@ -286,6 +264,10 @@ def _saving(name: str, service: Mapping[str, Any], choice: Choice, pointer: str)
             "cells": [text_cell("no replay")],
             "note": reason or "no policy was replayed on this history",
         }
+    if choice.decision.get("by_blocks"):
+        said = hours_line(choice.decision).removeprefix("hours: ")
+        note = "The file itself, on the one day it was fitted on; nothing says how days differ."
+        return {"label": "Replay", "cells": [text_cell(said or "hours saved not known")], "note": note}
     place = next(i for i, r in enumerate(records(mapping(service.get("replay")).get("policies"))) if r is row)
     at, path = f"{pointer}/replay/policies/{place}", replay_path(name, row)
     cells = []
@@ -384,7 +366,9 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
         number_cell(
             answer.get("value"), "", answer.get("ci"), status=status(answer.get("status")) if answer else None
         ),
-        number_cell(choice.selected.get("vs_recorded"), "ratio"),
+        text_cell("a range: see below")
+        if choice.decision.get("by_blocks")
+        else number_cell(choice.selected.get("vs_recorded"), "ratio"),
         number_cell(over, "ratio", note="more than recorded" if first_line.is_worse(choice) else ""),
         status_cell(choice.confidence, note=_not_to_apply(choice)) if choice.confidence else text_cell(None),
     ]

@@ -55,6 +55,9 @@ class SloRisk:
         float | None, Field("under the faults, an HPA with Kubernetes' defaults on the same targets", _SHARE)
     ] = None
     default_hpa_under_bursts: Annotated[float | None, Field("the same under bursts", _SHARE)] = None
+    faults_at_most: Annotated[
+        bool, Field("whether shares under faults and bursts are upper bounds, for a capacity is a floor")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,8 +153,16 @@ class PolicyDecision:
         default_factory=SloRisk
     )
     backtested: Annotated[
-        tuple[str, str] | None, Field("start and end of the window it was replayed on, that it never saw")
+        tuple[str, str] | None,
+        Field("start and end of the window of its replay: one it never saw, or the one day"),
     ] = None
+    alarm: Annotated[
+        Reason | None, Field("what applying it is warned of in first lines; null = nothing that is known")
+    ] = None
+    by_blocks: Annotated[
+        bool,
+        Field("whether it was replayed on the one day it was fitted on: hours saved are a range by blocks"),
+    ] = False
     limits: Annotated[
         LimitCost | None,
         Field("what limits of the user's own cost where they held a pool below what its controller wanted",

@@ -29,6 +29,7 @@ SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
 ReleaseKind = Literal["released", "tried", "under_way"]
 
 WITHOUT_SERVICE = "instances_without_service"
+ALARM = "policy_alarm"
 """Code of the warning that instances have a role and belong to no service: no answer counts them."""
 
 _PER_INSTANCE = "unit of the signal per instance"
@@ -718,9 +719,18 @@ class PolicyReplay:
     slo_side: Annotated[
         str | None,
         Field(
-            "where that range lies against the share of windows that the SLO allows:",
-            words=("under", "over", "unclear"),
+            "where that range lies against the share of windows that the SLO allows; beyond = more windows "
+            "than that carry far more load an instance than was ever recorded:",
+            words=("under", "over", "unclear", "beyond"),
         ),
+    ] = None
+    not_known_ratio: Annotated[
+        float | None,
+        Field("share of windows with more load an instance than was ever carried; null = no SLO", _SHARE),
+    ] = None
+    far_above_ratio: Annotated[
+        float | None,
+        Field("the same where it is far more: 1.1 times after a calm history; null = no floor", _SHARE),
     ] = None
 
 

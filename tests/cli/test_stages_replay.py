@@ -12,39 +12,39 @@ from hs_analysis.cli.output import Table
 from hs_analysis.cli.stages import _replayed
 from hs_analysis.pipeline import results
 
-SLO = {"ttft_s": 2.5, "tbt_s": 0.05}
+SLO = {"ttft_s": 2.5, "tbt_s": 0.05, "allowed_window_share": 0.05}
 
 
-def backtest(ours: float | None, status: str = "calibrated") -> dict[str, Any]:
+def backtest(ours: float | None, status: str = "calibrated", edited: float | None = 0.01) -> dict[str, Any]:
     """Return a backtest of the selected policy ``b@decode``, an edited one and the recorded counts."""
 
     def row(policy: str, ratio: float | None) -> dict[str, Any]:
-        return {"policy": policy, "slo_violation_ratio": ratio, "instance_hours": 10.0}
+        side = "unclear" if ratio is None else "over" if ratio > 0.05 else "under"
+        return {"policy": policy, "slo_violation_ratio": ratio, "instance_hours": 10.0, "slo_side": side}
 
     theirs = None if ours is None else 0.01
-    rows = [row("edited", 0.5), row("b@decode", ours), row("recorded", theirs)]
+    rows = [row("edited", edited), row("b@decode", ours), row("recorded", theirs)]
     return {"policies": rows, "calibration": {"status": status, "text": "the mix moved"}}
 
 
 @pytest.mark.parametrize(
     ("found", "slo", "first"),
     [
-        (backtest(0.03), SLO, "WARNING: on the test window the selected policy of s breaks the SLO in 3.0 %"),
-        (backtest(None, "not_calibrated"), SLO, "WARNING: it is not known whether the selected policy of s"),
-        (backtest(0.01), SLO, None),
-        (backtest(0.01), SLO | {"allowed_window_share": 0.05}, None),
         (
-            backtest(0.01),
-            SLO | {"allowed_window_share": 0.005},
-            "WARNING: on the test window the selected policy of s does not hold the SLO: it is broken",
+            backtest(0.09),
+            SLO,
+            "WARNING: on the test window the selected policy of s breaks the SLO in 9.00% of windows",
         ),
+        (backtest(0.01, edited=0.5), SLO, "WARNING: on the test window edited of s breaks the SLO in 50.00%"),
+        (backtest(0.03), SLO, None),
+        (backtest(None, "not_calibrated", edited=None), SLO, None),
         (backtest(None, "not_tested"), {}, None),
     ],
 )
 def test_the_first_line(
     monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], slo: dict[str, Any], first: str | None
 ) -> None:
-    """More than recorded, or not known: before the table, of the policy that selection took; else no line."""
+    """A broken SLO stands before the table, of the selected policy and of a given one; else no line does."""
     chosen = [{"policy": "b@decode", "chosen": True}]
     kept: dict[str, dict[str, Any]] = {"select": {"selection": chosen}, "replay": {"replay": found}}
     monkeypatch.setattr(results, "sections", lambda folder, stage: [{"service": "s"} | kept[stage]])

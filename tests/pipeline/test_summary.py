@@ -306,7 +306,9 @@ def test_replay_warnings() -> None:
     """Worse than what ran, and not calibrated; neither when nothing is known."""
     slo = Slo(ttft_s=1.0)
     row = ROW
-    ran = replace(ROW, policy="recorded", slo_violation_ratio=0.01)
+    ran = replace(ROW, policy="recorded", slo_violation_ratio=0.005)
+    near = replace(ran, slo_violation_ratio=ROW.slo_violation_ratio - 0.005)
+    assert summary.replay_warnings("s", ReplayResult(None, None, {}, (row, near)), "p", slo) == []
     worse = ReplayResult(None, None, {"status": "calibrated"}, (row, ran))
     assert [w["code"] for w in summary.replay_warnings("s", worse, "p", slo)] == ["slo_worse_than_recorded"]
     assert summary.replay_warnings("s", worse, None, slo) == []

@@ -335,3 +335,53 @@ def test_without_a_backtest_nothing_is_claimed_of_hours_and_risk() -> None:
     bare = decide_on(grounds())
     assert (bare.target, bare.pools, bare.slo_risk) == ("", (), SloRisk())
     assert bare.recommend == decide_on(grounds(), consequences()).recommend
+
+
+def far_above(share: float) -> PolicyReplay:
+    """Return the policy with loads far above all that was recorded."""
+    return replace(row(NAME, 0.2, None, "beyond"), not_known_ratio=0.9, far_above_ratio=share)
+
+
+@pytest.mark.parametrize(
+    ("ours", "alarm"),
+    [
+        (row(NAME, 0.2, 0.2, "over"), "slo_not_held"),
+        (far_above(0.4), "load_never_carried"),
+        (row(NAME, 0.2, 0.01), None),
+        (replace(row(NAME, 0.2, None, "unclear"), not_known_ratio=0.3), None),
+        (row(NAME, 0.2, 0.025, "over"), None),
+    ],
+)
+def test_an_alarm_keeps_what_runs_and_what_is_not_known_does_not(
+    ours: PolicyReplay, alarm: str | None
+) -> None:
+    """A broken SLO, and loads that nothing carried; neither a range that is open, nor a hair more."""
+    replay = replace(backtest(), policies=(ours, row("recorded", 0.0, 0.02)))
+    made = decide_on(grounds(replay=replay))
+    assert (made.alarm.code if made.alarm else None) == alarm
+    assert made.recommend == ("keep" if alarm else "apply")
+    if alarm:
+        assert made.alarm.text in made.why
+
+
+def test_windows_above_a_floor_are_one_reason_against_trust_not_two() -> None:
+    """The floor itself is a criterion; that its share is open follows from it."""
+    ours = replace(row(NAME, 0.2, None, "unclear"), not_known_ratio=0.3)
+    replay = replace(backtest(), policies=(ours, row("recorded", 0.0, 0.02)))
+    made = decide_on(grounds(replay=replay, whole=derived(status="floor")))
+    assert [one.code for one in made.confidence_reasons] == ["capacity_floor"]
+    open_side = replace(ours, not_known_ratio=0.0)
+    replay = replace(replay, policies=(open_side, row("recorded", 0.0, 0.02)))
+    assert "slo_side_unclear" in [one.code for one in decide_on(grounds(replay=replay)).confidence_reasons]
+
+
+def test_one_day_is_decided_by_its_own_rows_and_saves_a_range() -> None:
+    """The file on the day it was fitted on: no single number of hours, no amount saved."""
+    ours, ran = replace(row("in_sample", 0.3, 0.0), vs_recorded_ci=(0.2, 0.4)), row("recorded", 0.0, 0.0)
+    worse = backtest(saved=-0.2, ours=0.2, theirs=0.0)
+    after = consequences(row=ours, recorded=ran, by_blocks=True)
+    made = decide_on(grounds(day=(ours, ran), replay=worse), after)
+    assert (made.recommend, made.by_blocks) == ("apply", True)
+    assert (made.hours_saved_ratio, made.hours_saved_ci) == (None, (0.2, 0.4))
+    assert (made.instance_hours_saved, made.gpu_hours_saved) == (None, None)
+    assert "fewer hours on the one day it was fitted on" in made.why

@@ -63,11 +63,10 @@ def test_a_limit_between_edges_gives_a_range() -> None:
     assert found["status"] == "calibrated"
 
 
-def test_floor_is_said_to_bound_from_above() -> None:
-    """Over a floor the model may only predict too much, and says so."""
+def test_of_a_floor_it_is_said_what_is_not_known() -> None:
+    """Loads above those carried are named as what nothing is known of."""
     found = calibrated(0.0, 0.0, numbers=derived(status="floor"))
-    assert found["latencies"]["tbt"]["upper_bound"]
-    assert "is a floor: violation shares are upper bounds" in found["text"]
+    assert "is a floor: nothing is known of windows above the highest load that was carried" in found["text"]
 
 
 def lengths(output: float, prompt: float = 1000.0):
@@ -254,27 +253,37 @@ def policy(share: float | None) -> PolicyReplay:
     )
 
 
-def entry(predicted: float | None, low: float, high: float, *, floor: bool = False) -> dict:
+def entry(predicted: float | None, low: float, high: float) -> dict:
     """Return the calibration of one latency."""
-    return {"latencies": {"tbt": {"predicted": predicted, "observed": (low, high), "upper_bound": floor}}}
+    return {"latencies": {"tbt": {"predicted": predicted, "observed": (low, high)}}}
 
 
 def test_a_share_far_from_the_mark_tells_its_side_and_a_near_one_does_not() -> None:
     """Roots of 2, 5 and 12 % against that of 5 %, in windows of measured pools."""
     for share, side in ((0.02, "under"), (0.05, "unclear"), (0.045, "unclear"), (0.12, "over")):
-        row = with_side(policy(share), share, CALIBRATED, 0.05)
+        row = with_side(policy(share), (share, share), CALIBRATED, 0.05)
         assert row.slo_side == side
         assert row.slo_violation_range == pytest.approx(
             ((share**0.5 - SHARE_WIDTH) ** 2, (share**0.5 + SHARE_WIDTH) ** 2)
         )
 
 
-def test_the_share_over_a_floor_bounds_from_above_alone() -> None:
-    """However high, it never says that the SLO is broken; low enough, it says that it holds."""
-    assert with_side(policy(0.9), None, CALIBRATED, 0.05).slo_side == "unclear"
-    assert with_side(policy(0.9), None, CALIBRATED, 0.05).slo_violation_range[0] == 0.0
-    assert with_side(policy(0.01), None, CALIBRATED, 0.05).slo_side == "under"
-    assert with_side(policy(0.9), 0.5, CALIBRATED, 0.05).slo_side == "over"
+def test_windows_that_are_not_known_open_the_range_and_take_the_share_away() -> None:
+    """Up to a point of them count as violating; more, and only the range is left."""
+    row = with_side(policy(0.01), (0.0, 0.3), CALIBRATED, 0.05)
+    assert (row.slo_violation_ratio, row.slo_side, row.not_known_ratio) == (None, "unclear", 0.3)
+    assert row.slo_violation_range == pytest.approx((0.0, (0.3**0.5 + SHARE_WIDTH) ** 2))
+    row = with_side(policy(0.0), (0.002, 0.01), CALIBRATED, 0.05)
+    assert (row.slo_violation_ratio, row.slo_side) == (0.01, "under")
+    assert with_side(policy(None), (0.3, 1.0), CALIBRATED, 0.05).slo_side == "over"
+
+
+@pytest.mark.parametrize("status", ["calibrated", "not_calibrated"])
+def test_loads_far_above_all_that_was_carried_are_beyond(status: str) -> None:
+    """In more windows than may break the SLO, however well the rest is foretold."""
+    calibration = CALIBRATED | {"status": status}
+    assert with_side(policy(None), (0.0, 0.9), calibration, 0.05, 0.06).slo_side == "beyond"
+    assert with_side(policy(None), (0.0, 0.9), calibration, 0.05, 0.05).slo_side == "unclear"
 
 
 def test_a_history_that_was_foretold_badly_widens_the_range() -> None:
@@ -282,13 +291,12 @@ def test_a_history_that_was_foretold_badly_widens_the_range() -> None:
     assert width_of(entry(0.04, 0.16, 0.16)) == pytest.approx(0.2)
     assert width_of(entry(0.04, 0.02, 0.16)) == SHARE_WIDTH
     assert width_of(entry(None, 0.0, 0.0)) == SHARE_WIDTH
-    assert width_of(entry(0.16, 0.04, 0.04, floor=True)) == SHARE_WIDTH
-    assert width_of(entry(0.04, 0.16, 0.16, floor=True)) == pytest.approx(0.2)
+    assert width_of(entry(0.16, 0.04, 0.04)) == pytest.approx(0.2)
 
 
 def test_without_calibration_no_side_is_claimed() -> None:
     """Not tested: unclear and no range. No share at all: nothing to be on a side."""
-    untested = with_side(policy(0.0), 0.0, {"status": "not_tested", "latencies": {}}, 0.05)
+    untested = with_side(policy(0.0), (0.0, 0.0), {"status": "not_tested", "latencies": {}}, 0.05)
     assert (untested.slo_side, untested.slo_violation_range) == ("unclear", None)
     nothing = with_side(policy(None), None, CALIBRATED, 0.05)
     assert (nothing.slo_side, nothing.slo_violation_range) == (None, None)
@@ -298,8 +306,8 @@ def test_without_calibration_no_side_is_claimed() -> None:
 def test_a_range_holds_its_share_and_a_claimed_side_is_its_side(
     share: float, part: float, width: float, mark: float
 ) -> None:
-    """The share of measured pools is at most that of all of them."""
-    low, high = share_range(share, share * part, width)
+    """A part of the windows is not known."""
+    low, high = share_range((share * part, share), width)
     assert 0 <= low <= share <= high <= 1 or share == pytest.approx(high)
     side = side_of((low, high), mark)
     assert side != "under" or share <= mark

@@ -1,0 +1,46 @@
+"""What a replay may warn of in a first line: only what the evidence says, in one place.
+
+An alarm says that applying a policy would break the SLO, or would load instances as nothing recorded ever
+did. That a replay can't tell is no alarm: it stays in the body of an answer.
+"""
+
+from __future__ import annotations
+
+from hs_analysis.policy.constants import SAME_SHARE_POINTS
+
+NOT_HELD, NEVER_CARRIED = "slo_not_held", "load_never_carried"
+"""Codes of what is warned of: the SLO is broken, or nothing shows that it holds."""
+
+
+def alarm_of(
+    *,
+    side: str | None,
+    share: float | None,
+    recorded: float | None,
+    far_above: float | None,
+    allowed: float,
+) -> tuple[str, str] | None:
+    """Return the code of what a replayed policy is warned of, and the words after its name; None for nothing.
+
+    Parameters
+    ----------
+    side
+        ``slo_side`` of the policy in the replay; None where no limit was given.
+    share, recorded
+        Share of windows over the SLO, of the policy and of what ran, in one replay; None where not known.
+    far_above
+        ``far_above_ratio`` of the policy.
+    allowed
+        Share of windows that the SLO allows.
+    """
+    if side == "beyond" and far_above is not None:
+        return NEVER_CARRIED, (
+            f"loads its instances far above all that was recorded in {far_above:.0%} of windows, and nothing "
+            f"shows that the SLO holds there; {allowed:.0%} may break it"
+        )
+    if side is None or share is None or share <= allowed:
+        return None
+    if recorded is not None and share <= recorded + SAME_SHARE_POINTS:
+        return None
+    ran = "" if recorded is None else f", what ran in {recorded:.2%}"
+    return NOT_HELD, f"breaks the SLO in {share:.2%} of windows{ran}; {allowed:.0%} are allowed"
