@@ -31,7 +31,7 @@ def floors(*, calm: bool | None = None, value: float = FLOOR) -> Derived:
 
 def seen(over: np.ndarray, **edges: np.ndarray) -> dict[str, np.ndarray]:
     """Return the columns of windows over the TBT limit."""
-    return {"tbt_over_low__decode": over, "tbt_over_high__decode": over} | edges
+    return {"tbt_over__decode": over, "tbt_over_least__decode": over} | edges
 
 
 def roomy(rows: int = ROWS, over: float = 0.0) -> ServiceFrame:
