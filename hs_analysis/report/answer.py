@@ -127,15 +127,22 @@ def _in_a_row(label: str) -> str:
 
 def _hours(choice: Choice) -> str:
     decision = choice.decision
-    share = decision.get("hours_saved_ratio")
-    if not is_number(share):
+    share, who = decision.get("hours_saved_ratio"), ""
+    if decision.get("recommend") not in ("apply", "keep"):
         return ""
-    who = "" if decision.get("recommend") == "apply" else "The best candidate "
-    inside = interval(decision.get("hours_saved_ci"), "ratio")
-    between = f" [{inside}]" if inside and share >= 0 else ""
-    verb = "saves" if share >= 0 else "costs"
-    amount = f"{percent(abs(share))}{between} {'of' if share >= 0 else 'more'} instance-hours"
-    start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
+    if decision.get("recommend") == "keep":
+        who = "The best candidate "
+    if decision.get("by_blocks"):
+        amount = _day_range(decision.get("hours_saved_ci"))
+        start = f"{who}needs {amount}" if who else f"Needs {amount}"
+    elif is_number(share):
+        inside = interval(decision.get("hours_saved_ci"), "ratio")
+        between = f" [{inside}]" if inside and share >= 0 else ""
+        verb = "saves" if share >= 0 else "costs"
+        amount = f"{percent(abs(share))}{between} {'of' if share >= 0 else 'more'} instance-hours"
+        start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
+    else:
+        return "" if who else f"Saving: not known: {decision.get('why')}."
     pools = [
         f"{pool.get('role')} {moved(pool)}"
         for pool in records(decision.get("pools"))
@@ -144,18 +151,31 @@ def _hours(choice: Choice) -> str:
     return f"{start}: {', '.join(pools)} on average." if pools else f"{start}."
 
 
+def _day_range(saved: Any) -> str:
+    """Return the hours that one day tells only a range of, against those recorded."""
+    if not saved:
+        return "hours that one day does not tell"
+    low, high = (f"{percent(abs(end))} {'more' if end < 0 else 'fewer'}" for end in saved)
+    return f"{low} to {high} instance-hours (one day tells only a range)"
+
+
 def _risk(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]) -> str:
     if not (is_number(slo.get("ttft_s")) or is_number(slo.get("tbt_s"))):
         return f"Risk: {NO_SLO.partition(':')[0]}, so nothing is said of latency."
     risk = mapping(choice.decision.get("slo_risk"))
-    if not is_number(risk.get("undisturbed")):
-        if choice.decision.get("recommend") == "record":
-            return ""
+    ends, share = risk.get("undisturbed_range"), risk.get("undisturbed")
+    if choice.decision.get("recommend") == "record":
+        return ""
+    if is_number(share):
+        amount = percent(share)
+    elif known := interval(ends, "ratio"):
+        amount = f"{known} %" if "%" not in known else known
+    else:
         return f"Risk: not known{_why_not_known(service)}."
     beside = [f"limit {percent(slo.get('allowed_window_share')).replace('.0 %', ' %')}"]
     if is_number(risk.get("recorded")):
         beside.append(f"recorded {percent(risk['recorded'])}")
-    said = f"Risk: {percent(risk['undisturbed'])} of windows over the SLO ({', '.join(beside)})"
+    said = f"Risk: {amount} of windows over the SLO ({', '.join(beside)})"
     under = [
         f"{name} {percent(risk[f'under_{name}'])}"
         for name in ("faults", "bursts")

@@ -99,7 +99,7 @@ def test_every_name_in_the_report_ran(seen: tuple[Run, set[str]]) -> None:
 
 
 def test_every_shipped_query_is_asked_for_by_the_program(root: Path) -> None:
-    """A query that no code names never runs; it belongs to the tests. Those of the pack run by their names."""
+    """A query that no code names never runs; it belongs to the tests. The pack's run by their names."""
     code = "\n".join(path.read_text("utf-8") for path in (root / "hs_analysis").rglob("*.py"))
     shipped = [f"{path.parent.name}/{path.stem}" for path in sorted(root.glob("queries/*/*.sql"))]
     shipped = [name for name in shipped if not name.startswith("operators/")]

@@ -90,6 +90,21 @@ def test_a_record_says_what_to_record_and_nothing_of_a_policy() -> None:
     assert not any(line.startswith(("Saves", "Costs", "Risk")) for line in lines)
 
 
+def test_one_day_tells_a_range_and_a_floor_a_range_of_risk() -> None:
+    """Neither is printed as one number."""
+    risk = {"undisturbed": None, "undisturbed_range": [0.001, 0.031], "recorded": 0.0}
+    lines = said(service(by_blocks=True, hours_saved_ci=[-0.05, 0.29], hours_saved_ratio=None, slo_risk=risk))
+    assert lines[1].startswith("Needs 5.0 % more to 29 % fewer instance-hours (one day tells only a range)")
+    assert lines[2] == "Risk: 0.10 to 3.1 % of windows over the SLO (limit 5 %, recorded 0 %)."
+
+
+def test_what_was_not_replayed_has_no_saving() -> None:
+    """It says why."""
+    why = "no part of the history was left to replay it on"
+    nothing = {"hours_saved_ratio": None, "hours_saved_ci": None, "pools": [], "slo_risk": {}}
+    assert said(service(why=why, **nothing))[1] == f"Saving: not known: {why}."
+
+
 def test_without_an_slo_no_risk_is_claimed() -> None:
     """The line says so, and does not leave a number."""
     risk = said(service(), {})[2]
