@@ -40,7 +40,7 @@ def _derive(work: Work) -> Outcome:
 
 
 def _plan_test(work: Work) -> Outcome:
-    from hs_analysis.pipeline.policy_stages import plan_tests
+    from hs_analysis.pipeline.study_stages import plan_tests
 
     return plan_tests(work)
 

@@ -13,7 +13,6 @@ import polars as pl
 import hs_analysis
 from hs_analysis.controllers import HeteroScale
 from hs_analysis.derive import other_version
-from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.errors import InputError, UsageError
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of, without_service
@@ -40,7 +39,6 @@ from hs_analysis.pipeline.tables import (
     typed_signals,
 )
 from hs_analysis.pipeline.tasks import map_tasks
-from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.policy import Policy, build_policy, candidate_primaries, dump_all, load_all
 from hs_analysis.policy.controls import control_of
 from hs_analysis.policy.decision import (
@@ -98,7 +96,6 @@ from hs_analysis.schema.results import (
     ReplayResult,
 )
 from hs_analysis.schema.settings import Document, Settings
-from hs_analysis.schema.sweeps import PlannedTest
 from hs_analysis.select import (
     with_knobs,
 )
@@ -782,24 +779,3 @@ def _replay_note(replay: ReplayResult, row: PolicyReplay | None) -> Mapping[str,
         "calibration": replay.calibration.get("status"),
         **({"pd_ratio_stray": stray} if (stray := stray_cost(replay, row.policy)) else {}),
     }
-
-
-PRECISION = Precision(RULES["pressure_test"][0].systematic)
-"""What the law of pressure tests leaves."""
-
-
-def plan_tests(work: Work) -> Outcome:
-    """Plan the tests that would answer what the run left open."""
-    found = [
-        test
-        for frame in read_frames(work.run)
-        for test in plan_service(frame, read_derived(work.run, frame.service), PRECISION)
-    ]
-    tables.write_rows(work.out, "planned_tests", [vars(test) for test in found])
-    return Outcome(f"tests {len(found)}")
-
-
-def read_plan(folder: Path) -> tuple[PlannedTest, ...]:
-    """Return the planned tests of a run."""
-    rows = tables.read(folder, "planned_tests").iter_rows(named=True)
-    return tuple(from_plain(PlannedTest, row) for row in rows)

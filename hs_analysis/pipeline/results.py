@@ -150,7 +150,7 @@ def profile_ratios(folder: Path) -> list[Plain]:
 
 def planned_tests(folder: Path, generator: str) -> list[Plain]:
     """Return the planned tests of a run with the commands of a load generator, one a level."""
-    from hs_analysis.pipeline.policy_stages import read_plan
+    from hs_analysis.pipeline.study_stages import read_plan
 
     return [
         to_plain(test)

@@ -21,6 +21,7 @@ from hs_analysis.derive import (
     profile_ratio,
     profiles_of,
 )
+from hs_analysis.derive.capacity_laws import RULES
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import require_services
 from hs_analysis.pipeline.records import from_plain
@@ -32,6 +33,7 @@ from hs_analysis.pipeline.tables import (
     typed_rows,
     typed_signals,
 )
+from hs_analysis.plan_test import Precision, plan_service
 from hs_analysis.schema.aligned import ServiceFrame
 from hs_analysis.schema.results import (
     Capacity,
@@ -47,7 +49,7 @@ from hs_analysis.schema.results import (
     StudyResult,
     Threshold,
 )
-from hs_analysis.schema.sweeps import BenchSpeed, ProfileRatio, SweepResult
+from hs_analysis.schema.sweeps import BenchSpeed, PlannedTest, ProfileRatio, SweepResult
 from hs_analysis.study import study_service
 
 Floats = NDArray[np.float64]
@@ -185,6 +187,18 @@ def derive_numbers(work: Work) -> Outcome:
             rolling=fit == WHOLE,
         )
         found.append((part.service, fit, result))
+    _write_derived(work, found)
+    sweeps, profiles = answer(work), from_profiles(work)
+    said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
+    notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
+    notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
+    notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
+    notes += [f"GPU types compared {len(compared)}"] if compared else []
+    return Outcome("; ".join(notes))
+
+
+def _write_derived(work: Work, found: Sequence[tuple[str, str, DeriveResult]]) -> None:
+    """Write what was derived of each service (name, fit, result), a table a kind of number."""
     many = ("capacity", "thresholds", "refusals", "startup", "gpu_speeds", "releases")
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*many, "demand", "pd_ratio")}
     for service, fit, result in found:
@@ -198,13 +212,6 @@ def derive_numbers(work: Work) -> Outcome:
     for name in ("capacity_points", "capacity_curve", "mix"):
         drawn: list[pl.DataFrame] = [getattr(result, name) for _, fit, result in found if fit == WHOLE]
         tables.write_frames(work.out, name, drawn)
-    sweeps, profiles = answer(work), from_profiles(work)
-    said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]
-    notes = [f"P/D ratio {', '.join(dict.fromkeys(said))}"] if said else []
-    notes += [f"ratio tests {len(sweeps)}"] if sweeps else []
-    notes += [f"ratios from profiles {len(profiles)}"] if profiles else []
-    notes += [f"GPU types compared {len(compared)}"] if compared else []
-    return Outcome("; ".join(notes))
 
 
 def read_verdicts(folder: Path, service: str, fit: str = WHOLE) -> tuple[SignalVerdict, ...]:
@@ -234,3 +241,24 @@ def read_derived(folder: Path, service: str, fit: str = WHOLE) -> Derived:
         gpu_speeds=tables.read_rows(folder, "gpu_speeds", GpuSpeed, service, fit),
         releases=tables.read_rows(folder, "releases", Release, service, fit),
     )
+
+
+PRECISION = Precision(RULES["pressure_test"][0].systematic)
+"""What the law of pressure tests leaves."""
+
+
+def plan_tests(work: Work) -> Outcome:
+    """Plan the tests that would answer what the run left open."""
+    found = [
+        test
+        for frame in read_frames(work.run)
+        for test in plan_service(frame, read_derived(work.run, frame.service), PRECISION)
+    ]
+    tables.write_rows(work.out, "planned_tests", [vars(test) for test in found])
+    return Outcome(f"tests {len(found)}")
+
+
+def read_plan(folder: Path) -> tuple[PlannedTest, ...]:
+    """Return the planned tests of a run."""
+    rows = tables.read(folder, "planned_tests").iter_rows(named=True)
+    return tuple(from_plain(PlannedTest, row) for row in rows)

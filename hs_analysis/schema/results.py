@@ -28,9 +28,8 @@ CapacityBasis = Literal["slo", "observed", "bench", "profile"]
 SpeedBasis = Literal["capacity", "profile", "equal_queue", "bench"]
 ReleaseKind = Literal["released", "tried", "under_way"]
 
-WITHOUT_SERVICE = "instances_without_service"
-ALARM = "policy_alarm"
-"""Code of the warning that instances have a role and belong to no service: no answer counts them."""
+WITHOUT_SERVICE, ALARM = "instances_without_service", "policy_alarm"
+"""Codes of warnings: instances with a role belong to no service, and what speaks against a policy."""
 
 _PER_INSTANCE = "unit of the signal per instance"
 _RATIO = "prefill ÷ decode"
@@ -550,9 +549,8 @@ class Derived:
 
     def threshold_of(self, signal: str, role: str) -> Threshold | None:
         """Return the threshold of a signal over all GPU types, None when it has none."""
-        return next(
-            (t for t in self.thresholds if (t.signal, t.role, t.gpu_type) == (signal, role, None)), None
-        )
+        key = (signal, role, None)
+        return next((t for t in self.thresholds if (t.signal, t.role, t.gpu_type) == key), None)
 
     @property
     def measured_startup_s(self) -> dict[str, float]:
@@ -576,10 +574,7 @@ class CandidateScore:
     signal: Signal
     score: Annotated[
         float | None,
-        Field(
-            "1 − hours ÷ those recorded, what selection maximises; null = not feasible, or not simulated",
-            "ratio",
-        ),
+        Field("1 − hours ÷ those recorded, what selection maximises; null = not feasible", "ratio"),
     ]
     gpu_hours: Annotated[float | None, Field("on the training window", "GPU-hours")]
     slo_violation_ratio: Annotated[float | None, Field("share of windows over the SLO", _SHARE)]

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from hs_analysis.statistics.constants import ALL_OR_NONE, NARROW_SIGMA
 
@@ -85,6 +84,8 @@ def shares_over(
     if not math.isfinite(high_s):
         return SharesOver(over_low, over_high, over_low)
     least = 0.5 / np.maximum(samples, 1.0)
+    from scipy.special import ndtr, ndtri  # not where dumps are only read: it takes longer than they do
+
     z_low, z_high = (ndtri(np.clip(share, least, 1.0 - least)) for share in (over_low, over_high))
     x_low, x_high, x = (math.log(one) for one in (low_s, high_s, limit_s))
     mean = np.log(np.where(mean_s > 0.0, mean_s, math.nan))

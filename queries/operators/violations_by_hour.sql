@@ -16,11 +16,11 @@ SELECT service, capture, role, date_trunc('hour', t) AS hour,
   count(*)::BIGINT AS windows,
   count(violates)::BIGINT AS judged_windows,
   count(*) FILTER (violates)::BIGINT AS violating_windows,
-  count(*) FILTER (violates IS NULL AND coalesce(over_low_ratio, over_high_ratio) IS NOT NULL)::BIGINT
+  count(*) FILTER (violates IS NULL AND coalesce(over_ratio, over_least_ratio) IS NOT NULL)::BIGINT
     AS undecided_windows,
   (count(*) FILTER (violates) / nullif(count(violates), 0))::DOUBLE AS violating_ratio,
-  avg(over_high_ratio)::DOUBLE AS least_over_limit_ratio,
-  avg(over_low_ratio)::DOUBLE AS most_over_limit_ratio
+  avg(over_least_ratio)::DOUBLE AS least_over_limit_ratio,
+  avg(over_ratio)::DOUBLE AS most_over_limit_ratio
 FROM capacity_points
 GROUP BY service, capture, role, hour
 ORDER BY service, capture, role, hour

@@ -25,7 +25,7 @@ from hs_analysis.pipeline.select_stage import select_policies
 from hs_analysis.pipeline.stages import Silent, Work
 from hs_analysis.pipeline.tables import write_aligned
 from hs_analysis.schema.aligned import ServiceFrame
-from hs_analysis.schema.frames import BIRTHS, INSTANCES, LIVES, SIGNALS, empty
+from hs_analysis.schema.frames import BIRTHS, DISAGREEMENTS, INSTANCES, LIVES, SIGNALS, empty
 from hs_analysis.schema.settings import Settings, Slo
 
 DRAWS = 40
@@ -141,7 +141,8 @@ def _write_inputs(frame: ServiceFrame, folder: Path) -> None:
     contract = empty(SIGNALS)
     aligned = Aligned(
         (frame,), signals.select(contract.columns).cast(dict(contract.schema)), (_facts(frame),), (),
-        disagreements=pl.DataFrame(), lives=empty(LIVES), births=empty(BIRTHS), instances=empty(INSTANCES),
+        disagreements=empty(DISAGREEMENTS), lives=empty(LIVES), births=empty(BIRTHS),
+        instances=empty(INSTANCES),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data").mkdir(exist_ok=True)

@@ -18,10 +18,9 @@ from simulator.services import mean_point
 from simulator.workloads import Arrivals, steady_arrivals
 
 from hs_analysis.pipeline.chain import STAGES
-from hs_analysis.pipeline.policy_stages import read_plan
 from hs_analysis.pipeline.session import run_inputs
 from hs_analysis.pipeline.stages import Silent
-from hs_analysis.pipeline.study_stages import read_derived
+from hs_analysis.pipeline.study_stages import read_derived, read_plan
 from hs_analysis.pipeline.tables import read_frames
 from hs_analysis.schema.results import Capacity
 from hs_analysis.schema.settings import Settings
