@@ -6,7 +6,7 @@
 #   make bench        what costs time, as ratios of two things measured in the same run
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
 #   make lint         ruff, mypy, import order, query headers, generated pages, chart library
-#   make docs         write the generated reference pages again
+#   make docs         write the generated reference pages and the notebooks again
 #   make chart-library  write the chart library of reports again, after a new altair or vl-convert
 #   make lock         renew requirements.lock;  make lock-check  is it still right?
 #   make clean        remove what these made, .venv included
@@ -97,11 +97,13 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python tests/query_headers.py
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/notebooks.py --check
 	$(BIN)/python tests/chart_library.py --check
 
 .PHONY: docs
 docs: $(READY)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/notebooks.py
 
 .PHONY: chart-library
 chart-library: $(READY)

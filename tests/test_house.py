@@ -35,7 +35,9 @@ SMALL_MODULES = {
 }
 """Small modules with one importer, and why each stands alone."""
 
-SHARED_NAMES: dict[str, str] = {}
+SHARED_NAMES = {
+    "Run": "in Python a user loads a run folder; inside the replay it is one simulation, which no user meets",
+}
 """Class names that several modules use, and why."""
 
 

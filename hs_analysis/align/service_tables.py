@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from typing import Literal
 
 import polars as pl
 
 from hs_analysis.align.limit_shares import HIGH, LEAST, LOW, OTHER, OVER
 from hs_analysis.catalogue import Catalogue
-from hs_analysis.schema.aligned import REQUESTS, ServiceFrame, SignalInfo, column, served_signal
+from hs_analysis.errors import InputError
+from hs_analysis.schema.aligned import (
+    POOL_ROLES,
+    REQUESTS,
+    ServiceFrame,
+    SignalInfo,
+    column,
+    served_signal,
+)
 
 DERIVED = {
     "offered_tps": "tokens/s",
@@ -19,6 +28,9 @@ DERIVED = {
     "instances": "instances",
 }
 """Quantities that alignment works out, and their units."""
+
+GRID_SLACK = 0.01
+"""How far a row may lie off its window and still be in it [ratio of a window]; default of this project."""
 
 OFFERED = ("offered_tps", "offered_tps_trailing")
 """Those that count work, in the unit of what is counted."""
@@ -199,3 +211,93 @@ def _derived(frame: ServiceFrame, signal: str, role: str) -> pl.DataFrame:
         value.alias("value"), instances.cast(pl.Float64).alias("instances"),
         value.is_not_null().cast(pl.Float64).alias("coverage"),
     )  # fmt: skip
+
+
+def frame_of(
+    table: pl.DataFrame,
+    catalogue: Catalogue,
+    service: str = "default",
+    kind: Literal["production", "pressure_test"] = "production",
+    gpus_per_instance: Mapping[str, float] | None = None,
+) -> ServiceFrame:
+    """Return the frame of a service from a table that is aligned already.
+
+    Parameters
+    ----------
+    table
+        One row a window: ``t`` (its start, with a time zone), optionally ``capture``, and a column of numbers
+        in the catalogue's unit per ``signal@role``. Missing is null. Windows that have no row get one.
+    catalogue
+        Unit, pool and family of the signals.
+    service
+        ``namespace/model``.
+    kind
+        ``pressure_test`` where somebody set the load on purpose.
+    gpus_per_instance
+        GPUs of one instance per role, where they are known.
+
+    Raises
+    ------
+    InputError
+        For a table without ``t`` or signals, a column that is no signal of the catalogue, times without a
+        zone, two rows of one window, and rows that are on no regular grid.
+    """
+    names = [name for name in table.columns if name not in ("capture", "t")]
+    _check_columns(table, names, catalogue)
+    capture = pl.col("capture") if "capture" in table.columns else pl.lit("").alias("capture")
+    moment = (pl.col("t").dt.epoch("us") / 1e6).alias("t")
+    values = table.select(capture, moment, *(pl.col(name).cast(pl.Float64).fill_nan(None) for name in names))
+    window_s = _window_s(values)
+    wide = _grid(values, window_s).with_columns(instants())
+    whole = wide.join(values.with_columns(instants()), ["capture", "t"], how="left").sort("capture", "t")
+    infos = []
+    for name in names:
+        signal, role = name.split("@")
+        share = 1.0 - whole[name].null_count() / whole.height
+        infos.append(
+            SignalInfo(signal, role, "given", *_catalogued(signal, None, catalogue), window_s, share)
+        )
+    offered = any(info.signal == "offered_tps" and info.coverage > 0 for info in infos)
+    return ServiceFrame(
+        service, window_s, kind, "offered" if offered else "served", whole, tuple(infos),
+        dict(gpus_per_instance or {}), {},
+    )  # fmt: skip
+
+
+def _check_columns(table: pl.DataFrame, names: Sequence[str], catalogue: Catalogue) -> None:
+    if table.is_empty() or not names:
+        what = "it has no rows" if names else "it has no column named signal@role"
+        raise InputError(what, where="table", hint="give t and e.g. decode_tps@decode, one row a window")
+    kind = table.schema.get("t")
+    if not isinstance(kind, pl.Datetime) or kind.time_zone is None:
+        what = f"expected times with a zone, found {kind}" if kind else "no such column"
+        raise InputError(what, where="table, column t", hint='pl.col("t").dt.replace_time_zone("UTC")')
+    known = [*(signal.id for signal in catalogue.signals), *DERIVED, *SHARE_SIGNALS]
+    for name in names:
+        signal, _, role = name.partition("@")
+        if signal not in known or role not in (*POOL_ROLES, "service"):
+            near = get_close_matches(signal, known, n=1)
+            hint = (
+                f"did you mean {near[0]}@decode?" if near and near[0] != signal else "hsa signals lists them"
+            )
+            raise InputError("no signal@role of the catalogue", where=f"table, column {name}", hint=hint)
+        if not table.schema[name].is_numeric():
+            raise InputError(f"expected numbers, found {table.schema[name]}", where=f"table, column {name}")
+
+
+def _window_s(values: pl.DataFrame) -> float:
+    """Return the width of a window: the least step between two rows, which all others are multiples of."""
+    steps = values.sort("capture", "t").select(pl.col("t").diff().over("capture").alias("step"))["step"]
+    known = steps.drop_nulls()
+    if known.is_empty() or not known.min():
+        what = "two rows have the same capture and t" if known.len() else "one row makes no history"
+        raise InputError(what, where="table, column t", hint="give one row a window")
+    least = float(str(known.min()))
+    apart = (known / least - (known / least).round()).abs()
+    if (apart > GRID_SLACK).any():
+        raise InputError(
+            f"rows are on no regular grid: the least step is {least:g} s, others are no multiple of it",
+            where="table, column t",
+            hint='table.group_by_dynamic("t", every="1m").agg(pl.all().mean()) makes one',
+        )
+    return least

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hs_analysis.cli import effective
-from hs_analysis.cli.effective import Effective
 from hs_analysis.cli.options import OutputFlags, RunFolderFlags
 from hs_analysis.cli.output import ProgressLines, progress_listener
 from hs_analysis.errors import UsageError, first_of
+from hs_analysis.pipeline import effective
+from hs_analysis.pipeline.effective import Effective
 from hs_analysis.settings.file import Layer
 
 if TYPE_CHECKING:

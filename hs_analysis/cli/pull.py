@@ -476,7 +476,7 @@ def _by_metric(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _wanted(config: ConfigFlags) -> Wanted:
     """Return what is asked for: the catalogue's metrics and those that hsa.toml maps."""
-    from hs_analysis.cli.effective import for_inputs
+    from hs_analysis.pipeline.effective import for_inputs
     from hs_analysis.pipeline.pull import wanted
 
     return wanted(for_inputs(config.config, []).settings.reading)

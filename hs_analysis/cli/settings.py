@@ -10,8 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hs_analysis.cli import effective
-from hs_analysis.cli.effective import Effective
 from hs_analysis.cli.options import (
     ConfigFlags,
     FormFlags,
@@ -24,6 +22,8 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
 from hs_analysis.errors import UsageError
+from hs_analysis.pipeline import effective
+from hs_analysis.pipeline.effective import Effective
 from hs_analysis.pipeline.records import to_plain
 from hs_analysis.schema.constants import Constant, declared
 from hs_analysis.schema.settings import CountLimits

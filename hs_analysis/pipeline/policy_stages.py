@@ -208,7 +208,7 @@ def replay_policies(work: Work) -> Outcome:
     require_services(work.settings, services)
     tasks = [ServiceTask(work.run, work.settings, service) for service in services]
     found = []
-    for number, one in enumerate(map_tasks(_replay_one, tasks, work.machine)):
+    for number, one in enumerate(map_tasks(replay_one, tasks, work.machine)):
         found.append(one)
         work.progress.advanced(number + 1, len(tasks), "services")
     rows = [row for one in found for row in one.rows]
@@ -230,7 +230,7 @@ def replay_policies(work: Work) -> Outcome:
 
 
 @dataclass(frozen=True)
-class _Backtest:
+class Backtest:
     """Rows of one service's backtest, what is said of today's objects, whether they can't be compared."""
 
     window: dict[str, Any]
@@ -241,7 +241,8 @@ class _Backtest:
     placed: list[dict[str, Any]]
 
 
-def _replay_one(task: ServiceTask) -> _Backtest:
+def replay_one(task: ServiceTask) -> Backtest:
+    """Replay everything on the test window of one service; nothing is written."""
     frame = task.frame()
     pods = graces(task.settings, frame)
     task = replace(task, settings=with_graces(task.settings, pods))
@@ -274,7 +275,7 @@ def _replay_one(task: ServiceTask) -> _Backtest:
     known |= _on_its_day(task, frame, controls)
     calibration = json.dumps(to_plain(known), ensure_ascii=False)
     window = key | {"train": found.train, "test": found.test, "calibration": calibration}
-    return _Backtest(
+    return Backtest(
         window,
         [key | vars(policy) for policy in found.policies],
         outcome.timeline,

@@ -49,6 +49,7 @@ from hs_analysis.schema.results import (
     StudyResult,
     Threshold,
 )
+from hs_analysis.schema.settings import Settings
 from hs_analysis.schema.sweeps import BenchSpeed, PlannedTest, ProfileRatio, SweepResult
 from hs_analysis.study import study_service
 
@@ -136,16 +137,34 @@ def _fits(work: Work) -> Iterator[tuple[ServiceFrame, str]]:
         yield part, fit
 
 
+def study_part(folder: Path, part: ServiceFrame, settings: Settings) -> StudyResult:
+    """Judge every signal of a part of a service, with what a run knows beside its pools."""
+    typed = typed_rows(typed_signals(folder), part)
+    return study_service(part, settings, typed, read_instances(folder, part))
+
+
+def derive_part(
+    folder: Path, part: ServiceFrame, settings: Settings, verdicts: tuple[SignalVerdict, ...], fit: str
+) -> DeriveResult:
+    """Derive the numbers of a part of a service, with what a run knows beside its pools.
+
+    The intervals of the capacities are checked on later blocks where the part is the ``WHOLE``.
+    """
+    bench = tables.read(folder, "bench")
+    tests, _ = bench_sweeps(bench, settings.slo)
+    return derive_service(
+        part, verdicts, settings, typed_rows(typed_signals(folder), part), tables.read(folder, "births"),
+        profiles_of(bench), bench=list(bench_speeds(bench, settings.slo)), tests=tests,
+        versions=tables.read(folder, "versions"), rolling=fit == WHOLE,
+    )  # fmt: skip
+
+
 def study_signals(work: Work) -> Outcome:
     """Judge every signal of every service."""
     require_services(work)
-    found: list[tuple[str, str, StudyResult]] = []
-    signals = typed_signals(work.run)
-    for part, fit in _fits(work):
-        typed = typed_rows(signals, part)
-        found.append(
-            (part.service, fit, study_service(part, work.settings, typed, read_instances(work.run, part)))
-        )
+    found: list[tuple[str, str, StudyResult]] = [
+        (part.service, fit, study_part(work.run, part, work.settings)) for part, fit in _fits(work)
+    ]
     verdicts = [
         {"service": service, "fit": fit} | vars(verdict)
         for service, fit, result in found
@@ -167,26 +186,10 @@ def study_signals(work: Work) -> Outcome:
 def derive_numbers(work: Work) -> Outcome:
     """Derive demand, capacity, thresholds and the ratio of every service."""
     found: list[tuple[str, str, DeriveResult]] = []
-    signals = typed_signals(work.run)
-    births, versions = tables.read(work.run, "births"), tables.read(work.run, "versions")
-    surfaces = profiles_of(tables.read(work.run, "bench"))
     compared = speeds_of_types(work)
-    tests, _ = bench_sweeps(tables.read(work.run, "bench"), work.settings.slo)
     for part, fit in _fits(work):
         verdicts = read_verdicts(work.run, part.service, fit)
-        result = derive_service(
-            part,
-            verdicts,
-            work.settings,
-            typed_rows(signals, part),
-            births,
-            surfaces,
-            bench=compared,
-            tests=tests,
-            versions=versions,
-            rolling=fit == WHOLE,
-        )
-        found.append((part.service, fit, result))
+        found.append((part.service, fit, derive_part(work.run, part, work.settings, verdicts, fit)))
     _write_derived(work, found)
     sweeps, profiles = answer(work), from_profiles(work)
     said = [r.derived.pd_ratio.status for _, fit, r in found if fit == WHOLE]

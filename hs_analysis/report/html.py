@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
 import jinja2
 import polars as pl
-import pyarrow as pa
 from markupsafe import Markup
 
-from hs_analysis.report import chart_templates, service_charts, sweep_charts, view
+from hs_analysis.report import chart_templates, figures, service_charts, view
 from hs_analysis.report.charts import Chart
 from hs_analysis.report.choice import records
 from hs_analysis.report.decisions import decisions
 from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
-from hs_analysis.schema.frames import DETAILS, FINDINGS, SIGNALS, empty
-
-POINTS_ONE_SERVICE = 1000
-"""Most points of a line when there is one service; what a screen can show, and what keeps the page small."""
-
-POINTS_ALL_SERVICES = 3000
-"""Points of one line summed over services: keeps a page of 60 services below 5 MB."""
+from hs_analysis.schema.frames import DETAILS, FINDINGS, empty
 
 AROUND_CHART_PX = 96
 """Axis and legend below a chart."""
-
-POINTS_LEAST = 48
-"""Least points of a line however many services there are."""
 
 
 def render(
@@ -68,23 +58,14 @@ def render(
     findings = findings if findings.width else empty(FINDINGS)
     page = view.build(summary, policies_yaml, findings, reproduce, made_by)
     entries = [marked(entry, summary) for entry in records(summary.get("services"))]
-    budget = max(POINTS_LEAST, min(POINTS_ONE_SERVICE, POINTS_ALL_SERVICES // max(1, len(entries))))
-    tables = {name: _by_service(details.get(name), contract) for name, contract in DETAILS.items()}
-    aligned = _by_service(signals.filter(pl.col("gpu_type").is_null()) if signals.width else None, SIGNALS)
+    timelines = figures.by_service(details.get("timeline"), DETAILS["timeline"])
+    charts = figures.services(page, summary, details, findings, signals)
     drawn, layers = 0, dict[str, int]()
-    for service, entry in zip(page["services"], entries, strict=True):
-        name = service["name"]
-        service["decisions"] = decisions(tables["timeline"](name), service["choice"], entry, len(entries))
-        about = findings.filter(pl.col("service").is_in([name, ""]))
-        mine = {key: table(name) for key, table in tables.items()}
-        found = service_charts.draw(
-            entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget
-        )
-        if page["crowded"]:
-            found["front"], found["decision"] = None, []
+    for service, entry, found in zip(page["services"], entries, charts, strict=True):
+        service["decisions"] = decisions(timelines(service["name"]), service["choice"], entry, len(entries))
         service["charts"] = {key: _placed(value, layers) for key, value in found.items()}
         drawn += len(service_charts.flat(found))
-    tests = sweep_charts.draw(summary, details["splits"]) if "splits" in details else []
+    tests = figures.ratio_tests(summary, details)
     page["sweep_charts"] = [_chart(test, layers) for test in tests]
     drawn += len(tests)
     page["has_charts"] = drawn > 0
@@ -141,15 +122,6 @@ def _element_key(key: str) -> str:
 def _height(chart: Chart) -> int:
     """Return the height a chart will take, kept free so that the page does not jump when it is drawn."""
     return int(chart.spec["height"]) + AROUND_CHART_PX
-
-
-def _by_service(frame: pl.DataFrame | None, contract: pa.Schema) -> Callable[[str], pl.DataFrame]:
-    """Split a table once and return a look-up by service; an unknown service has no rows."""
-    none = empty(contract)
-    if frame is None or frame.is_empty():
-        return lambda _: none
-    parts = {str(key[0]): part for key, part in frame.partition_by("service", as_dict=True).items()}
-    return lambda name: parts.get(name, none)
 
 
 def _text(name: str) -> str:

@@ -155,6 +155,19 @@ def read_file(path: Path) -> Layer:
     return _SettingsFile(path, text).layer(data)
 
 
+def read_mapping(data: Mapping[str, Any], name: str = "settings") -> Layer:
+    """Return what a mapping gives that is nested as a settings file is: ``{"slo": {"ttft": "1s"}}``.
+
+    ``name`` stands for the file in messages; relative paths are those of the current folder.
+
+    Raises
+    ------
+    UsageError, ManyErrors
+        For unknown sections and keys, and for values of another form; each names the key.
+    """
+    return _SettingsFile(Path(name), "").layer(data)
+
+
 class _SettingsFile:
     """One file as it is read: its place, its text for line numbers, and the problems found so far."""
 

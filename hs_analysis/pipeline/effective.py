@@ -51,7 +51,7 @@ def for_inputs(config: Path | None, flags: Sequence[Layer]) -> Effective:
     path = file.find(config)
     from_file = file.read_file(path) if path else {}
     from_environment, warnings = file.read_environment(os.environ)
-    found = _apply(Settings(), {}, [from_file, from_environment, *flags], path)
+    found = applied(Settings(), {}, [from_file, from_environment, *flags], path)
     return replace(found, warnings=warnings)
 
 
@@ -66,13 +66,14 @@ def for_run(
     path = file.find(config)
     from_file = file.read_file(path) if path else {}
     from_environment, warnings = file.read_environment(os.environ)
-    found = _apply(settings, origins, [from_file, from_environment, *flags], path)
+    found = applied(settings, origins, [from_file, from_environment, *flags], path)
     return replace(found, warnings=warnings)
 
 
-def _apply(
+def applied(
     settings: Settings, origins: Mapping[str, str], layers: Sequence[Layer], path: Path | None
 ) -> Effective:
+    """Return settings with what layers give, weakest first; ``path`` is the settings file among them."""
     values, sources = resolve(layers, settings.reading.tz)
     own, machine = dict[str, Any](), dict[str, Any]()
     for name, value in values.items():
