@@ -29,7 +29,7 @@ from hs_analysis.settings.file import resolve
 from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
-    from hs_analysis.collect.access import Access, Secret
+    from hs_analysis.collect.access import Access, Proof, Secret
     from hs_analysis.collect.plan import Caller, Plan, PlanRequest
     from hs_analysis.pipeline.pull import Pulled, Wanted
 
@@ -79,6 +79,30 @@ class AccessFlags:
             help="File with the bearer token; or HSA_TOKEN.",
         ),
     ] = None  # fmt: skip
+    token_command: Annotated[
+        str | None,
+        typer.Option(
+            "--token-command", metavar="COMMAND", envvar="HSA_TOKEN_COMMAND", rich_help_panel=SERVER,
+            show_default=False,
+            help="Prints a bearer token, alone or in JSON: 'gcloud auth print-access-token'. Run without a "
+            "shell, and again when the token expires or is refused.",
+        ),
+    ] = None  # fmt: skip
+    sigv4_region: Annotated[
+        str | None,
+        typer.Option(
+            "--sigv4-region", metavar="REGION", envvar="HSA_SIGV4_REGION", rich_help_panel=SERVER,
+            show_default=False,
+            help="Sign requests with the AWS credentials of this environment, for this region; needs the "
+            "extra aws.",
+        ),
+    ] = None  # fmt: skip
+    sigv4_service: Annotated[
+        str,
+        typer.Option(
+            "--sigv4-service", metavar="NAME", rich_help_panel=SERVER, help="Service that is signed for."
+        ),
+    ] = "aps"
     user: Annotated[
         str | None,
         typer.Option(
@@ -97,9 +121,16 @@ class AccessFlags:
         str | None,
         typer.Option(
             "--tenant", metavar="ID", envvar="HSA_TENANT", rich_help_panel=SERVER, show_default=False,
-            help="Sent as X-Scope-OrgID (Mimir, Cortex).",
+            help="Whose data; sent in --tenant-header.",
         ),
     ] = None  # fmt: skip
+    tenant_header: Annotated[
+        str,
+        typer.Option(
+            "--tenant-header", metavar="NAME", rich_help_panel=SERVER,
+            help="Header of the tenant: Mimir's unless said; Thanos takes THANOS-TENANT.",
+        ),
+    ] = "X-Scope-OrgID"  # fmt: skip
     ca_file: Annotated[
         Path | None,
         typer.Option(
@@ -134,36 +165,69 @@ class AccessFlags:
         UsageError
             For files that can't be read or hold no credential, and for two ways to be let in at once.
         """
-        from hs_analysis.collect.access import Access
+        from hs_analysis.collect.access import Access, header_name
 
         token = _credential(self.token_file, "--token-file", "HSA_TOKEN")
         password = _credential(self.password_file, "--password-file", "HSA_PASSWORD")
-        if token is not None and (self.user is not None or password is not None):
+        ways = {
+            "the token": token, "--token-command": self.token_command, "--sigv4-region": self.sigv4_region,
+            "the user": self.user if self.user is not None else password,
+        }  # fmt: skip
+        if len(given := [name for name, value in ways.items() if value is not None]) > 1:
             raise UsageError(
-                "both are given",
-                where="the token and the user",
-                hint="keep one: bearer or basic authentication",
+                "are given together",
+                where=" and ".join(given),
+                hint="keep one way to be let in; HSA_TOKEN, HSA_USER and the like count, too",
             )
         return Access(
             token=token,
             user=self.user,
             password=password,
+            proof=self._proof(),
             tenant=self.tenant,
+            tenant_header=header_name(self.tenant_header),
             ca_file=path_text(self.ca_file),
             client_cert=path_text(self.client_cert),
             client_key=path_text(self.client_key),
             insecure=self.insecure,
         )
 
+    def _proof(self) -> Proof | None:
+        from hs_analysis.collect.tokens import AwsSignature, TokenCommand
+
+        if self.token_command is not None:
+            return TokenCommand.of(self.token_command)
+        return AwsSignature(self.sigv4_region, self.sigv4_service) if self.sigv4_region else None
+
+    def _token_word(self) -> str | None:
+        """Return the shell word that gives the token when a command runs."""
+        from hs_analysis.collect.tokens import TokenCommand
+
+        if self.token_command is None:
+            return shell_word(self.token_file, "HSA_TOKEN")
+        return f"$({shlex.join(TokenCommand.of(self.token_command).words)})"
+
     def caller(self, url: str) -> Caller:
-        """Return who asks which server, as commands say it: credentials are named and not read."""
-        from hs_analysis.collect.access import base_url
+        """Return who asks which server, as commands say it: credentials are named and not read.
+
+        Raises
+        ------
+        UsageError
+            For signatures, which are over one request each.
+        """
+        if self.sigv4_region:
+            raise UsageError(
+                "signs requests as they are sent", where="--sigv4-region",
+                hint="use hsa pull, or let a signing proxy (aws-sigv4-proxy) stand before the server",
+            )  # fmt: skip
+        from hs_analysis.collect.access import base_url, header_name
         from hs_analysis.collect.plan import Caller
 
         return Caller(
             url=base_url(url),
             tenant=self.tenant,
-            token=shell_word(self.token_file, "HSA_TOKEN"),
+            tenant_header=header_name(self.tenant_header),
+            token=self._token_word(),
             user=self.user,
             password=shell_word(self.password_file, "HSA_PASSWORD"),
             ca_file=path_text(self.ca_file),

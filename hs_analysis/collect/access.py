@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from hs_analysis.errors import UsageError
 
 MASK = "***"
 
+TENANT_HEADER = "X-Scope-OrgID"
+"""Header that names a tenant to Mimir, Cortex and Grafana Cloud; Thanos has THANOS-TENANT."""
+
 _API = re.compile(r"/api/v1(/.*)?$|/graph$|/-/(ready|healthy)$")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]|[^\x00-\xff]")
 
 
@@ -64,6 +70,21 @@ def secret(text: str, origin: str) -> Secret:
     return Secret(word)
 
 
+class Proof(Protocol):
+    """What lets in and is made anew when needed; ``hint`` says what to do when the server refuses it."""
+
+    hint: str
+
+    def headers(self, method: str, url: str, body: bytes, sent: Mapping[str, str], /) -> dict[str, str]:
+        """Return the headers for a request with the headers ``sent``."""
+
+    def renew(self) -> bool:
+        """Return whether another try may help after a 401."""
+
+    def secrets(self) -> list[str]:
+        """Return what must not show."""
+
+
 @dataclass(frozen=True)
 class Access:
     """How to be let in.
@@ -74,8 +95,10 @@ class Access:
         Bearer token.
     user, password
         Basic authentication.
-    tenant
-        Value of ``X-Scope-OrgID`` (Mimir, Cortex); several tenants are joined by ``|``.
+    proof
+        Makes a token or a signature, in place of the three above.
+    tenant, tenant_header
+        Whose data, and the header that says it; Mimir takes several tenants joined by ``|``.
     ca_file, client_cert, client_key
         PEM files.
     insecure
@@ -85,7 +108,9 @@ class Access:
     token: Secret | None = None
     user: str | None = None
     password: Secret | None = None
+    proof: Proof | None = None
     tenant: str | None = None
+    tenant_header: str = TENANT_HEADER
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
@@ -94,11 +119,15 @@ class Access:
     @property
     def known(self) -> bool:
         """Whether there is anything to be known by."""
-        return self.token is not None or self.user is not None or self.password is not None
+        return any(one is not None for one in (self.token, self.user, self.password, self.proof))
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that say who asks."""
-        found = {"X-Scope-OrgID": self.tenant} if self.tenant else {}
+    def headers(self, method: str = "GET", url: str = "", body: bytes = b"") -> dict[str, str]:
+        """Return the headers that say who asks, for a request to which nothing is changed any more."""
+        found = {self.tenant_header: self.tenant} if self.tenant else {}
+        if body:
+            found["Content-Type"] = "application/x-www-form-urlencoded"
+        if self.proof is not None:
+            return found | self.proof.headers(method, url, body, found)
         if self.token is not None:
             found["Authorization"] = f"Bearer {self.token.reveal()}"
         elif self.known:
@@ -117,6 +146,7 @@ class Access:
 
     def _secrets(self) -> list[str]:
         found = [one.reveal() for one in (self.token, self.password) if one is not None]
+        found += self.proof.secrets() if self.proof else []
         return sorted([*found, self._basic()] if self.password else found, key=len, reverse=True)
 
     def shows_in(self, body: bytes) -> bool:
@@ -160,6 +190,22 @@ def _tls(
 def _unreadable(error: OSError, path: str, flag: str) -> UsageError:
     why = "holds no usable PEM text" if isinstance(error, ssl.SSLError) else error.strerror or "can't be read"
     return UsageError(why, where=f"{flag} {path}", hint="name PEM files; keys without a passphrase")
+
+
+def header_name(text: str) -> str:
+    """Return a header's name.
+
+    Raises
+    ------
+    UsageError
+        For what is none (RFC 9110 §5.1), and for the header that carries credentials.
+    """
+    if not _HEADER_NAME.fullmatch(text) or text.lower() in ("authorization", "host", "content-type"):
+        raise UsageError(
+            f"is no header for a tenant: {text[:60]!r}", where="--tenant-header",
+            hint=f"write e.g. {TENANT_HEADER} or THANOS-TENANT",
+        )  # fmt: skip
+    return text
 
 
 def base_url(url: str) -> str:

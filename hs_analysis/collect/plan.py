@@ -27,6 +27,7 @@ from zlib import crc32
 
 from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.collect.access import TENANT_HEADER
 from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, complement, one_of, query_of
 from hs_analysis.errors import UsageError
 from hs_analysis.schema.settings import Reading
@@ -586,6 +587,7 @@ class Caller:
 
     url: str
     tenant: str | None = None
+    tenant_header: str = TENANT_HEADER
     token: str | None = None
     user: str | None = None
     password: str | None = None
@@ -623,7 +625,7 @@ def _curl_access(caller: Caller) -> list[str]:
     words = [f'-H "Authorization: Bearer {caller.token}"'] if caller.token else []
     if caller.user is not None or caller.password is not None:
         words.append(f'-u "{caller.user or ""}:{caller.password or ""}"')
-    words += _option("-H", f"X-Scope-OrgID: {caller.tenant}" if caller.tenant else None)
+    words += _option("-H", f"{caller.tenant_header}: {caller.tenant}" if caller.tenant else None)
     words += _option("--cacert", caller.ca_file)
     words += _option("--cert", caller.client_cert) + _option("--key", caller.client_key)
     return words + (["-k"] if caller.insecure else [])
@@ -639,7 +641,7 @@ def promtool(file: PlannedFile, caller: Caller) -> str:
     if caller.token:
         head.append(f'--header "Authorization=Bearer {caller.token}"')
     if caller.tenant:
-        head.append(f"--header {shlex.quote(f'X-Scope-OrgID={caller.tenant}')}")
+        head.append(f"--header {shlex.quote(f'{caller.tenant_header}={caller.tenant}')}")
     commands = []
     for match in file.selections:
         (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)

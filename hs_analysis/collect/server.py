@@ -489,15 +489,21 @@ class PrometheusServer:
 
     def _once(self, what: str, parameters: Parameters) -> Reply:
         """Send one request, and follow it where the same server sends it on."""
-        request = self._request(f"{self.base}/api/v1/{what}", urlencode(list(parameters)))
+        # A space as %20: a signature is over the text, and a `+` is read as itself there.
+        asked = (f"{self.base}/api/v1/{what}", urlencode(list(parameters), quote_via=quote))
         for _ in range(MOST_REDIRECTS + 1):
+            request = self._request(*asked)
             reply = self._exchanged(what, request)
+            if reply.status == 401 and self.access.proof and self.access.proof.renew():
+                # A token went stale on the way. Once: a fresh one that is refused stays refused.
+                request = self._request(*asked)
+                reply = self._exchanged(what, request)
             if reply.status not in _REDIRECTS:
                 return reply
-            address = _same_origin(request.full_url, reply.headers.get("Location", ""))
-            if address is None or request.data is not None:
+            there = _same_origin(request.full_url, reply.headers.get("Location", ""))
+            if there is None or request.data is not None:
                 raise self._redirected(reply)
-            request = self._request(*address)
+            asked = there
         raise self._error(f"sends on more than {MOST_REDIRECTS} times", "give the final address with --url")
 
     def _exchanged(self, what: str, request: urllib.request.Request) -> Reply:
@@ -538,7 +544,8 @@ class PrometheusServer:
         )
         request.add_header("Accept-Encoding", "gzip")
         request.add_header("User-Agent", f"hs-analysis/{hs_analysis.__version__}")
-        for name, value in self.access.headers().items():
+        body = request.data if isinstance(request.data, bytes) else b""
+        for name, value in self.access.headers(request.get_method(), request.full_url, body).items():
             request.add_unredirected_header(name, value)
         return request
 
@@ -581,9 +588,8 @@ class PrometheusServer:
         if "org id" in text.lower():
             return self._error(f"the server wants a tenant (HTTP {status})", "give --tenant")
         if self.access.known:
-            return self._error(
-                f"the server refused the credentials (HTTP {status})", "check the token or the password"
-            )
+            hint = self.access.proof.hint if self.access.proof else "check the token or the password"
+            return self._error(f"the server refused the credentials (HTTP {status})", hint)
         return self._error(
             f"the server wants credentials (HTTP {status})", "give HSA_TOKEN, or HSA_USER and HSA_PASSWORD"
         )

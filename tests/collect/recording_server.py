@@ -20,11 +20,13 @@ LOOKS_S = (0.0, 60.0, 900.0)
 
 @dataclass(frozen=True)
 class Asked:
-    """One request: path, parameters (a list each), headers."""
+    """One request: path, parameters (a list each), headers; its method, and the parameters as they came."""
 
     path: str
     parameters: dict[str, list[str]]
     headers: dict[str, str]
+    method: str = "GET"
+    text: str = ""
 
     def one(self, name: str) -> str:
         """The only value of a parameter."""
@@ -80,7 +82,8 @@ def serving(script: Script, tls: ssl.SSLContext | None = None) -> Iterator[tuple
             parts = urlsplit(self.path)
             size = int(self.headers.get("Content-Length") or 0)
             text = self.rfile.read(size).decode() if size else parts.query
-            one = Asked(parts.path, parse_qs(text, keep_blank_values=True), dict(self.headers.items()))
+            given = parse_qs(text, keep_blank_values=True)
+            one = Asked(parts.path, given, dict(self.headers.items()), self.command, text)
             asked.append(one)
             reply = script(one)
             self.send_response(reply.status)

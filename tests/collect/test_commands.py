@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ FAST = ("--rate", "1000000")
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty folder, without settings of the environment."""
-    for name in ("HSA_URL", "HSA_TOKEN", "HSA_USER", "HSA_PASSWORD", "HSA_TENANT"):
+    for name in [name for name in os.environ if name.startswith("HSA_")]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
@@ -129,6 +130,8 @@ def test_a_plan_made_by_hand_is_run(url: str) -> None:
         ((), {"HSA_TOKEN": TOKEN}),
         (("--user", "ann", "--password-file", "secret"), {}),
         ((), {"HSA_USER": "ann", "HSA_PASSWORD": TOKEN}),
+        (("--token-command", "cat secret"), {}),
+        ((), {"HSA_TOKEN_COMMAND": "cat secret"}),
     ],
 )
 @pytest.mark.parametrize("fault", ["refused", "busy", "warned", "none"])
@@ -163,9 +166,15 @@ def test_credentials_appear_nowhere(
         assert word.encode() not in everything(place)
     assert done.exit_code == (1 if fault in ("refused", "warned") else 0)
     if fault == "refused":
-        what = "the server refused the credentials (HTTP 401); check the token or the password"
+        runs = bool({"--token-command"}.intersection(given) or environment.get("HSA_TOKEN_COMMAND"))
+        hint = (
+            "that the command of --token-command gives a token for this server"
+            if runs
+            else ("the token or the password")
+        )
+        what = f"the server refused the credentials (HTTP 401); check {hint}"
         assert one_line(done, 1) == f"hsa pull: {address}: {what}"
-        assert len(sent) == 1
+        assert len(sent) == 1 + runs
 
 
 def test_commands_name_the_place_of_credentials_only(place: Path) -> None:
@@ -190,7 +199,10 @@ def test_commands_name_the_place_of_credentials_only(place: Path) -> None:
         ((*ASK, "--match", "pod=p"), {}, "--match: no label matcher at 'pod=p'"),
         ((*ASK, "--exporter", "vlm"), {}, "no such exporter 'vlm'; did you mean vllm?"),
         ((*ASK, "--token-file", "gone"), {}, "--token-file gone: can't be read (No such file"),
-        ((*ASK, "--user", "ann"), {"HSA_TOKEN": TOKEN}, "keep one: bearer or basic"),
+        (
+            (*ASK, "--user", "ann"), {"HSA_TOKEN": TOKEN},
+            "the token and the user: are given together; keep one",
+        ),
         (ASK, {"HSA_TOKEN": f"{TOKEN}\nX: y"}, "HSA_TOKEN: is no credential"),
         ((*ASK, "--to", "2020-01-01T00:00:00Z", "--timeout", "0s"), {}, "--timeout: a duration"),
         (("export-plan", "--from", "2999-01-01T00:00:00Z"), {}, "the window ends before it starts"),
