@@ -30,6 +30,7 @@ from hs_analysis.settings.values import seconds, suggestion
 
 if TYPE_CHECKING:
     from hs_analysis.collect.access import Access, Proof, Secret
+    from hs_analysis.collect.backends import Backend
     from hs_analysis.collect.plan import Caller, Plan, PlanRequest
     from hs_analysis.pipeline.pull import Pulled, Wanted
 
@@ -42,6 +43,14 @@ UrlFlag = Annotated[
     typer.Option(
         "--url", metavar="URL", envvar="HSA_URL", rich_help_panel=SERVER,
         help=URL_HELP,
+    ),
+]  # fmt: skip
+BackendFlag = Annotated[
+    Literal["prometheus", "amp", "gmp", "azure", "grafana-cloud", "mimir", "thanos", "victoriametrics"]
+    | None,
+    typer.Option(
+        "--backend", rich_help_panel=SERVER, show_default=False,
+        help="Whose limits the plan keeps to; the host's name tells amp, gmp, azure and grafana-cloud.",
     ),
 ]  # fmt: skip
 RateFlag = Annotated[
@@ -207,7 +216,7 @@ class AccessFlags:
             return shell_word(self.token_file, "HSA_TOKEN")
         return f"$({shlex.join(TokenCommand.of(self.token_command).words)})"
 
-    def caller(self, url: str) -> Caller:
+    def caller(self, url: str, backend: Backend) -> Caller:
         """Return who asks which server, as commands say it: credentials are named and not read.
 
         Raises
@@ -234,6 +243,7 @@ class AccessFlags:
             client_cert=path_text(self.client_cert),
             client_key=path_text(self.client_key),
             insecure=self.insecure,
+            parameters=backend.parameters,
         )
 
 
@@ -377,6 +387,7 @@ def export_plan(
         typer.Option("--url", metavar="URL", envvar="HSA_URL", rich_help_panel=SERVER, help=URL_HELP),
     ] = "http://localhost:9090",
     access: AccessFlags,
+    backend: BackendFlag = None,
     out: OutFlag = Path("dumps"),
     replace: PlanForceFlag = False,
     config: ConfigFlags,
@@ -386,12 +397,16 @@ def export_plan(
     """Write plan.json and print the commands that run it."""
     want = _wanted(config)
     request = selection.request(bounds, want)
-    caller = access.caller(url)
+    from hs_analysis.collect.backends import backend_of
+
+    kind = backend_of(url, backend)
+    caller = access.caller(url, kind)
 
     from hs_analysis.collect.plan import TOOLS, promtool_lacks
     from hs_analysis.pipeline.pull import offline_plan, write_plan
 
-    plan = offline_plan(request, _now(), _series(series) if series else None, want)
+    known = _series(series) if series else None
+    plan = offline_plan(request, _now(), known, want, kind.longest_query_s)
     lack = promtool_lacks(caller, plan.files) if tool == "promtool" else None
     if lack:
         raise UsageError(lack, where="--tool promtool", hint="leave it out: curl does")
@@ -433,6 +448,7 @@ def pull(
     bounds: BoundsFlags,
     selection: SelectionFlags,
     access: AccessFlags,
+    backend: BackendFlag = None,
     rate: RateFlag = 5.0,
     max_samples: SamplesFlag = 1_000_000,
     timeout: TimeoutFlag = "2m",
@@ -453,6 +469,7 @@ def pull(
     timeout_s = seconds(timeout, "--timeout")
 
     from hs_analysis.collect.access import base_url
+    from hs_analysis.collect.backends import backend_of
     from hs_analysis.collect.fetch import ServerLimits
     from hs_analysis.collect.server import Pace, PrometheusServer
     from hs_analysis.pipeline.pull import pull as run_pull
@@ -460,7 +477,9 @@ def pull(
     progress = progress_listener(quiet=form.quiet, no_color=form.no_color, log=form.log)
     try:
         pace = Pace(rate, time.monotonic, time.sleep)
-        server = PrometheusServer(base_url(url), who, pace, progress.noted, timeout_s)
+        server = PrometheusServer(
+            base_url(url), who, pace, progress.noted, timeout_s, backend_of(url, backend)
+        )
         pulled = run_pull(
             server, out, request, ServerLimits(max_samples),
             now=_now(), progress=progress, want=want, force=replace,

@@ -495,17 +495,19 @@ def make_plan(
     shares: Iterable[MetricShare],
     absent: Sequence[str] = (),
     notes: Sequence[str] = (),
+    longest_s: float | None = None,
 ) -> Plan:
     """Return the plan of some shares over a window [Unix s].
 
-    A share too large for one file over a full chunk gets shorter chunks.
+    A share too large for one file over a full chunk gets shorter chunks; so do all where the server answers
+    no more than ``longest_s`` at once [s].
 
     Raises
     ------
     UsageError
         When the window is shorter than a step, so that no point lies in it.
     """
-    files = tuple(file for share in shares for file in _files(share, window))
+    files = tuple(file for share in shares for file in _files(share, window, longest_s))
     if not files:
         raise UsageError(
             "the window holds no point of the grid", where="--from, --to and --step", hint="widen the window"
@@ -514,8 +516,14 @@ def make_plan(
     return Plan(PLAN_SCHEMA, request, start, end, files, tuple(absent), tuple(notes))
 
 
-def _files(share: MetricShare, window: tuple[float, float]) -> Iterator[PlannedFile]:
-    points = MOST_POINTS if not share.series else max(1, min(MOST_POINTS, MOST_SAMPLES // share.series))
+def most_points(step_s: float, longest_s: float | None) -> int:
+    """Return the points of a chunk: the most a server gives, within the longest query it answers [s]."""
+    return MOST_POINTS if longest_s is None else max(1, min(MOST_POINTS, int(longest_s // step_s)))
+
+
+def _files(share: MetricShare, window: tuple[float, float], longest_s: float | None) -> Iterator[PlannedFile]:
+    points = most_points(share.step_s, longest_s)
+    points = points if not share.series else max(1, min(points, MOST_SAMPLES // share.series))
     query = query_of(share.selector.match)
     match = () if share.need.is_query else share.selector.match
     for number, chunk in enumerate(cut(share.api, *window, share.step_s, points)):
@@ -582,7 +590,8 @@ DRAFT_PREFIX = ".draft-"
 class Caller:
     """Who asks which server, as the commands should say it: never the secrets, only where they are kept.
 
-    ``token`` and ``password`` are shell words that give the secret when the command runs.
+    ``token`` and ``password`` are shell words that give the secret when the command runs; ``parameters`` go
+    with each query.
     """
 
     url: str
@@ -595,6 +604,7 @@ class Caller:
     client_cert: str | None = None
     client_key: str | None = None
     insecure: bool = False
+    parameters: tuple[tuple[str, str], ...] = ()
 
 
 def curl(file: PlannedFile, caller: Caller) -> str:
@@ -604,7 +614,9 @@ def curl(file: PlannedFile, caller: Caller) -> str:
     for match in file.selections:
         (_, query), *others = parameters(file.api, match, file.chunk, file.step_s)
         words = [*head, "--data-urlencode", shlex.quote(f"query={query}")]
-        commands.append(" ".join([*words, *(f"-d {name}={value}" for name, value in others)]))
+        commands.append(
+            " ".join([*words, *(f"-d {name}={value}" for name, value in (*others, *caller.parameters))])
+        )
     return _line(file, commands, "-o")
 
 
@@ -657,6 +669,8 @@ def promtool_lacks(caller: Caller, files: Iterable[PlannedFile]) -> str | None:
     """Return what promtool can't do for this caller, None when it can do all."""
     if caller.user is not None or caller.password is not None:
         return "promtool takes no user and password"
+    if caller.parameters:
+        return f"promtool sends no {caller.parameters[0][0]}, without which an answer may be a part"
     if caller.ca_file or caller.client_cert or caller.insecure:
         return "promtool takes no certificates"
     if (caller.token or caller.tenant) and any(file.api == "query" for file in files):

@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import hs_analysis
 from hs_analysis.collect.access import Access, candidates
 from hs_analysis.collect.answers import NotAnAnswerError, TooManySeriesError, data_of, error_of
+from hs_analysis.collect.backends import PROMETHEUS, Backend
 from hs_analysis.errors import HsError, ServerError
 
 BLOCK = 1 << 16
@@ -379,6 +380,8 @@ class PrometheusServer:
         Told about waits; never a credential.
     timeout_s
         Longest silence of the server [s].
+    backend
+        Which kind it is: what is sent with each request, and how lists are asked for.
     """
 
     base: str
@@ -386,6 +389,7 @@ class PrometheusServer:
     pace: Pace
     noted: Callable[[str], None]
     timeout_s: float = 120.0
+    backend: Backend = PROMETHEUS
     _silent: dict[str, int] = field(default_factory=dict, init=False)
     _late_in_all: int = field(default=0, init=False)
     _answered_in_all: int = field(default=0, init=False)
@@ -403,7 +407,7 @@ class PrometheusServer:
         """
         first: ServerError | None = None
         for base in candidates(self.base):
-            there = PrometheusServer(base, self.access, self.pace, self.noted, self.timeout_s)
+            there = PrometheusServer(base, self.access, self.pace, self.noted, self.timeout_s, self.backend)
             try:
                 there._answered("query", [("query", "1")], data_of)
             except (TooHeavyError, TooManyPointsError) as error:
@@ -490,7 +494,10 @@ class PrometheusServer:
     def _once(self, what: str, parameters: Parameters) -> Reply:
         """Send one request, and follow it where the same server sends it on."""
         # A space as %20: a signature is over the text, and a `+` is read as itself there.
-        asked = (f"{self.base}/api/v1/{what}", urlencode(list(parameters), quote_via=quote))
+        asked = (
+            f"{self.base}/api/v1/{what}",
+            urlencode([*parameters, *self.backend.parameters], quote_via=quote),
+        )
         for _ in range(MOST_REDIRECTS + 1):
             request = self._request(*asked)
             reply = self._exchanged(what, request)
@@ -538,7 +545,8 @@ class PrometheusServer:
         )
 
     def _request(self, address: str, query: str) -> urllib.request.Request:
-        post = len(query) > LONGEST_GET
+        lists = not address.endswith(("/query", "/query_range"))
+        post = len(query) > LONGEST_GET and not (lists and self.backend.lists_by_get)
         request = urllib.request.Request(  # noqa: S310 - base_url lets only http and https pass
             address if post else f"{address}?{query}", data=query.encode() if post else None
         )

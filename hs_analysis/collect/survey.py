@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import ceil
 from typing import TypeVar
 from urllib.parse import quote
 
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.collect.answers import kind_of, names_of, series_of, times_of, vector_of
 from hs_analysis.collect.plan import (
-    MOST_POINTS,
     MOST_SAMPLES,
     Api,
     Labels,
@@ -20,6 +20,7 @@ from hs_analysis.collect.plan import (
     WantedMetric,
     around_service,
     cut,
+    most_points,
     number,
     selector_of,
     shares_of,
@@ -219,7 +220,10 @@ def listed_together(
     Many are asked for at once; what a server finds too much in halves, what it does not take one by one.
     """
     found: dict[str, list[Labels]] = {}
-    waiting = _parts(selectors, lambda one: "".join(one.match))[::-1]
+    if server.backend.lists_one_metric:
+        waiting = [[one] for one in selectors][::-1]
+    else:
+        waiting = _parts(selectors, lambda one: "".join(one.match))[::-1]
     while waiting:
         part = waiting.pop()
         if len(part) == 1:
@@ -268,7 +272,7 @@ def listed(server: PrometheusServer, selector: SeriesSelector, window: tuple[flo
     A server that does not look through a long window at once is asked for parts of it.
     """
     found: dict[tuple[tuple[str, str], ...], Labels] = {}
-    waiting = [window]
+    waiting = _lists(window, server.backend.longest_listing_s)
     while waiting:
         start, end = waiting.pop()
         bounds = [("start", number(start)), ("end", number(end))]
@@ -286,6 +290,14 @@ def listed(server: PrometheusServer, selector: SeriesSelector, window: tuple[flo
         else:
             found |= {tuple(sorted(row.items())): row for row in rows}
     return [found[key] for key in sorted(found)]
+
+
+def _lists(window: tuple[float, float], longest_s: float | None) -> list[tuple[float, float]]:
+    """Return the parts of a window that a server lists series of at once; neighbours share a moment."""
+    start, end = window
+    count = 1 if longest_s is None else max(1, ceil((end - start) / longest_s))
+    edges = [start + (end - start) * place / count for place in range(count)] + [end]
+    return list(pairwise(edges))
 
 
 def intervals(
@@ -378,8 +390,9 @@ def shares(
     step_s: float | None,
     window: tuple[float, float],
     catalogue: Catalogue,
+    longest_s: float | None = None,
 ) -> list[MetricShare]:
-    """Return every metric's shares, as ``asked_how`` says.
+    """Return every metric's shares, as ``how_to_ask`` says; ``longest_s`` is the longest query [s].
 
     A query is asked at the shortest interval of all: what it reads may change as often.
     """
@@ -388,7 +401,9 @@ def shares(
     for one in survey_.found:
         measured = shortest if one.need.is_query else intervals_.get(one.need.metric)
         api, step, assumed = how_to_ask(one.need, measured, step_s)
-        points = max((chunk.points for chunk in cut(api, *window, step, MOST_POINTS)), default=1)
+        points = max(
+            (chunk.points for chunk in cut(api, *window, step, most_points(step, longest_s))), default=1
+        )
         most = max(1, MOST_SAMPLES // points)
         parts = shares_of(one.need, one.selector, step, one.series, most, catalogue)
         result += [replace(part, api=api, assumed=assumed) for part in parts]

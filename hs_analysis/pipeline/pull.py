@@ -134,7 +134,10 @@ def window_of(request: PlanRequest, now: float) -> tuple[float, float]:
     return start, end
 
 
-def offline_plan(request: PlanRequest, now: float, series: Sequence[Labels] | None, want: Wanted) -> Plan:
+def offline_plan(
+    request: PlanRequest, now: float, series: Sequence[Labels] | None, want: Wanted,
+    longest_s: float | None = None,
+) -> Plan:  # fmt: skip
     """Return a plan made without a server.
 
     Parameters
@@ -145,6 +148,8 @@ def offline_plan(request: PlanRequest, now: float, series: Sequence[Labels] | No
         for, in one file a chunk. Queries of the user's are asked for in any case.
     want
         What is asked for.
+    longest_s
+        Longest time that one query may reach over [s].
     """
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
@@ -160,12 +165,12 @@ def offline_plan(request: PlanRequest, now: float, series: Sequence[Labels] | No
         parts = [_unlisted(one, request.step_s) for one in found]
     else:
         known = [one for one in found if not one.need.is_query]
-        parts = shares(ServerSurvey(tuple(known), ()), {}, request.step_s, window, want.catalogue)
+        parts = shares(ServerSurvey(tuple(known), ()), {}, request.step_s, window, want.catalogue, longest_s)
         parts += [_unlisted(one, request.step_s) for one in found if one.need.is_query]
     if not parts:
         raise UsageError("lists no metric of the catalogue", where="--series", hint="hsa signals lists them")
     notes = (*step_notes(parts, {}, request.step_s), *want.notes, *_unnarrowed(request, parts))
-    return make_plan(request, window, parts, absent, notes)
+    return make_plan(request, window, parts, absent, notes, longest_s)
 
 
 def _unlisted(one: FoundMetric, step_s: float | None) -> MetricShare:
@@ -195,11 +200,12 @@ def online_plan(
         lambda done, total: progress.advanced(done, total, "metrics"),
     )  # fmt: skip
     measured = intervals(server, found.found, window)
-    parts = shares(found, measured, request.step_s, window, want.catalogue)
+    longest_s = server.backend.longest_query_s
+    parts = shares(found, measured, request.step_s, window, want.catalogue, longest_s)
     notes = (
         *step_notes(parts, measured, request.step_s), *want.notes, *found.notes, *_unnarrowed(request, parts),
     )  # fmt: skip
-    plan = answerable(server, make_plan(request, window, parts, found.absent, notes))
+    plan = answerable(server, make_plan(request, window, parts, found.absent, notes, longest_s))
     note = f"metrics {len(found.found)}, files {len(plan.files)}"
     progress.finished("plan", time.perf_counter() - began, note)
     return plan
