@@ -263,7 +263,7 @@ def _show_query(name: str | None, form: FormFlags) -> None:
 
 VALIDATE_HELP = """hsa validate hsa.toml
 
-A settings file, policy.yaml, topology file or plan.json, checked offline: every problem with its place, and
+Settings files, policy.yaml, topology files and plan.json, checked offline: every problem with its place, and
 exit code 1. With --schema it prints the JSON Schema of a kind of file, for editors and programs."""
 
 SchemaName = Literal["policy", "settings", "summary"]
@@ -322,9 +322,11 @@ KINDS: tuple[FileKind, ...] = (
 
 @grouped
 def validate(
-    file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="hsa.toml, policy, topology or plan.json.", show_default=False),
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE...", help="hsa.toml, policy, topology or plan.json.", show_default=False
+        ),
     ] = None,
     schema: Annotated[
         SchemaName | None,
@@ -337,13 +339,31 @@ def validate(
     *,
     form: FormFlags,
 ) -> None:
-    """Check a file and print what it is, or print the schema of a kind of file."""
-    if (file is None) == (schema is None):
-        what = "there is no file to check" if file is None else "FILE and --schema don't go together"
+    """Check files and print what they are, or print the schema of a kind of file."""
+    if bool(files) == (schema is not None):
+        what = "FILE and --schema don't go together" if files else "there is no file to check"
         raise UsageError(what, where="FILE", hint="name a file, or --schema policy, settings or summary")
-    if file is None:
+    if not files:
         _print_schema(str(schema), form)
         return
+    rows: list[dict[str, Any]] = []
+    errors: list[HsError] = []
+    for file in files:
+        try:
+            rows.append(_checked(file))
+        except ManyErrors as error:
+            errors += error.errors
+        except HsError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ManyErrors(errors, all_told=True)
+    lines = [f"{row['file']}: valid, {row['holds']}" for row in rows]
+    data = rows[0] if len(rows) == 1 else {"files": rows}
+    write_output(CommandOutput(data, rows, lambda: lines), form.output, no_color=form.no_color)
+
+
+def _checked(file: Path) -> dict[str, Any]:
+    """Return what a file is; raise every problem of it."""
     text = _text_of(file)
     known = next((kind for kind in KINDS if kind.knows(file, text)), None)
     if known is None:
@@ -355,9 +375,7 @@ def validate(
         raise ManyErrors([_invalid(problem) for problem in error.errors], all_told=True) from error
     except HsError as error:
         raise _invalid(error) from error
-    found: dict[str, Any] = {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
-    lines = [f"{file}: valid, {holds}"]
-    write_output(CommandOutput(found, [found], lambda: lines), form.output, no_color=form.no_color)
+    return {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
 
 
 def _print_schema(kind: str, form: FormFlags) -> None:

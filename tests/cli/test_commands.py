@@ -211,3 +211,22 @@ def test_validate_tells_kinds_apart(finished: Path, tmp_path: Path) -> None:
     other.write_text("hello")
     assert "no kind of file that can be checked" in call("validate", other).stderr
     assert call("validate", tmp_path / "none").exit_code == 1
+
+
+def test_validate_takes_many_files(finished: Path, tmp_path: Path) -> None:
+    """A line each; the problems of all of them together, whichever come first."""
+    settings, wrong = tmp_path / "hsa.toml", tmp_path / "wrong.toml"
+    settings.write_text('[slo]\nttft = "2s"\n')
+    wrong.write_text('[slo]\nttfx = "2s"\nquantile = 7\n')
+    done = call("validate", settings, finished / "policy.yaml")
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        str(settings),
+        str(finished / "policy.yaml"),
+    ]
+    rows = json.loads(call("validate", settings, settings, "-o", "json").stdout)["files"]
+    assert [row["kind"] for row in rows] == ["settings", "settings"]
+    alone = call("validate", wrong).stderr.splitlines()
+    done = call("validate", wrong, settings, tmp_path / "none")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[:-1] == alone
+    assert str(tmp_path / "none") in done.stderr.splitlines()[-1]

@@ -1,0 +1,173 @@
+"""The weekly recipe: the script as it is, on a real Prometheus; its objects as Kustomize makes them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from export.prometheus_server import prometheus_with, read_query_range
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from hs_analysis.cli.app import app
+from hs_analysis.errors import GateFailed
+
+WEEK_S = 7 * 86_400.0
+RECIPE = Path(__file__).resolve().parents[2] / "docs" / "recipes" / "weekly"
+SETTINGS = """[slo]
+ttft = "2s"
+tbt = "50ms"
+
+[history]
+kind = "pressure_test"
+"""
+
+
+def objects(name: str) -> Any:
+    """The one document of a file of the recipe."""
+    return YAML(typ="safe").load((RECIPE / name).read_text("utf-8"))
+
+
+def test_the_objects_name_each_other() -> None:
+    """What the job mounts is there: claim, script and settings; each file of the recipe is in the list."""
+    whole, job, claim = objects("kustomization.yaml"), objects("cronjob.yaml"), objects("volume.yaml")
+    (made,) = whole["configMapGenerator"]
+    listed = {*whole["resources"], *made["files"], "kustomization.yaml"}
+    assert listed == {path.name for path in RECIPE.iterdir()}
+    work = job["spec"]["jobTemplate"]["spec"]
+    pod = work["template"]["spec"]
+    (box,) = pod["containers"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    mounts = {one["mountPath"]: volumes[one["name"]] for one in box["volumeMounts"]}
+    assert mounts["/recipe"]["configMap"]["name"] == made["name"]
+    assert mounts["/state"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    environment = {one["name"]: one["value"] for one in box["env"]}
+    assert mounts.keys() >= {environment["STATE"], environment["TMPDIR"]}
+    for path in (box["command"][-1], environment["CONFIG"]):
+        assert Path(path).parent == Path("/recipe")
+        assert Path(path).name in made["files"]
+    assert box["image"] == whole["images"][0]["name"]
+    (rule,) = work["podFailurePolicy"]["rules"]
+    assert rule["onExitCodes"]["containerName"] == box["name"]
+    assert GateFailed.exit_code in rule["onExitCodes"]["values"]
+    assert pod["restartPolicy"] == "Never"  # a pod failure policy wants it
+
+
+def test_settings_of_the_recipe_are_valid() -> None:
+    """What users start from passes the check that the page tells them to run."""
+    done = CliRunner().invoke(app, ["validate", str(RECIPE / "hsa.toml")])
+    assert done.exit_code == 0, done.output
+
+
+def test_the_hook_finds_its_files(root: Path) -> None:
+    """The pre-commit hook runs a command that there is, on settings and policies in any folder."""
+    (hook,) = YAML(typ="safe").load((root / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert hook["entry"] == "hsa validate"
+    names = ("hsa.toml", "a/b/policy.yaml", "xhsa.toml", "a/policy.yaml.j2", "plan.json")
+    assert [name for name in names if re.search(hook["files"], name)] == ["hsa.toml", "a/b/policy.yaml"]
+    assert hook["files"] in (root / "docs" / "howto" / "weekly.md").read_text("utf-8")
+
+
+def test_the_workflow_runs_the_script_with_its_settings(root: Path) -> None:
+    """Each variable that the script demands is set, and state is kept where the script keeps it."""
+    flow = YAML(typ="safe").load((root / "docs" / "recipes" / "github-workflow.yaml").read_text("utf-8"))
+    week = flow["jobs"]["week"]
+    demanded = re.findall(r"\$\{(\w+):\?", (RECIPE / "weekly.sh").read_text("utf-8"))
+    assert set(demanded) == {"HSA_URL", "STATE", "CONFIG"}
+    assert set(demanded) <= week["env"].keys()
+    kept = [step["with"]["path"] for step in week["steps"] if "cache" in step.get("uses", "")]
+    assert [Path(week["env"]["STATE"]).name] == kept
+    assert {"run": "sh weekly.sh"} in week["steps"]
+
+
+def later(series: list[dict], weeks: int, slower: float) -> list[dict]:
+    """The same series some weeks later, from workers that get through fewer tokens."""
+    found = copy.deepcopy(series)
+    for row in found:
+        name = row["metric"]["__name__"]
+        factor = 1 / slower if name.endswith(("_tokens_total", "tokens_sum")) else 1.0
+        row["values"] = [
+            [t + weeks * WEEK_S, value if factor == 1.0 else f"{float(value) * factor:.6g}"]
+            for t, value in row["values"]
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
+def sample(root: Path) -> list[dict]:
+    """The sample's series."""
+    return read_query_range(root / "data_samples" / "dynamo-pd")
+
+
+@pytest.fixture(scope="module")
+def three_weeks(sample: list[dict]) -> Iterator[tuple[str, float]]:
+    """A Prometheus with a load test of three weeks, the last one on slower workers; where the first ends."""
+    rows = [*sample, *later(sample, 1, 1.0), *later(sample, 2, 1.5)]
+    end = max(t for row in sample for t, _ in row["values"])
+    with prometheus_with(rows) as url:
+        yield url, end
+
+
+def weekly(url: str, folder: Path, week: str, until: float, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the recipe's script for one week."""
+    bin_folder = folder / "bin"
+    bin_folder.mkdir(exist_ok=True)
+    program = bin_folder / "hsa"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hs_analysis "$@"\n')
+    program.chmod(0o755)
+    (folder / "hsa.toml").write_text(SETTINGS)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HSA_")}
+    environment = {
+        **clean, "PATH": f"{bin_folder}:{os.environ['PATH']}", "NO_PROXY": "127.0.0.1", "HSA_URL": url,
+        "STATE": str(folder / "state"), "CONFIG": str(folder / "hsa.toml"), "WEEK": week,
+        "UNTIL": datetime.fromtimestamp(until, UTC).isoformat(), "PULL_FLAGS": "--rate 1000 -q", **more,
+    }  # fmt: skip
+    return subprocess.run(
+        ["sh", str(RECIPE / "weekly.sh")], env=environment, cwd=folder, capture_output=True, text=True,
+        timeout=300, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.outside("prometheus", "promtool")
+def test_three_mondays(three_weeks: tuple[str, float], tmp_path: Path) -> None:
+    """The same week passes; slower workers close the gate, a retry as well; changes.md says what moved."""
+    url, end = three_weeks
+    latest, state = tmp_path / "state" / "latest", tmp_path / "state"
+    first = weekly(url, tmp_path, "2026-W48", end + 60)
+    assert first.returncode == 0, first.stderr
+    names = {path.name for path in latest.iterdir()}
+    assert names == {"answer.md", "report.html", "summary.json", "policy.yaml", "gate"}
+    assert not (state / "2026-W48" / "dumps").exists()
+    second = weekly(url, tmp_path, "2026-W49", end + WEEK_S + 60)
+    assert second.returncode == 0, second.stderr
+    assert (latest / "changes.md").exists()
+    third = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60, KEEP_WEEKS="2")
+    assert third.returncode == 3, third.stderr
+    assert "--fail-on decision-changed" in third.stderr
+    assert "target" in (latest / "changes.md").read_text()
+    assert (latest / "gate").read_text() == "3\n"
+    assert sorted(path.name for path in state.iterdir()) == ["2026-W49", "2026-W50", "latest"]
+    again = weekly(url, tmp_path, "2026-W50", end + 2 * WEEK_S + 60)
+    assert again.returncode == 3, again.stderr
+    assert json.loads((latest / "summary.json").read_text())["services"]
+
+
+@pytest.mark.outside("prometheus", "promtool")
+def test_a_wrong_week_or_no_server(tmp_path: Path) -> None:
+    """Nothing is made of them: one line, and an exit code that is not tried again or is."""
+    wrong = weekly("http://127.0.0.1:9", tmp_path, "december", 1.8e9)
+    assert (wrong.returncode, wrong.stderr) == (2, "WEEK: december is no week; write it as 2026-W48\n")
+    gone = weekly("http://127.0.0.1:9", tmp_path, "2026-W48", 1.8e9)
+    assert gone.returncode == 1
+    assert "can't be reached" in gone.stderr
+    assert not (tmp_path / "state" / "latest").exists()
