@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from hs_analysis.collect.access import Secret, secret
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import HsError, UsageError
 
 COMMAND_TIMEOUT_S = 60.0
 """Longest time a token's command may take [s]: a login that waits for a browser never ends by itself."""
@@ -88,8 +88,10 @@ class TokenCommand:
 
         Raises
         ------
+        HsError
+            When the command gives none; it may another time, so that this is no wrong usage.
         UsageError
-            When the command gives none.
+            When it can't be run.
         """
         if self._token is None or (self._ends_s is not None and self.clock() >= self._ends_s):
             asked_s = self.clock()
@@ -117,15 +119,13 @@ class TokenCommand:
             )  # fmt: skip
         except subprocess.TimeoutExpired:
             text = f"{program} did not end within {COMMAND_TIMEOUT_S:g} s"
-            raise UsageError(
-                text, where=_FLAG, hint="log in first: nobody can answer its questions"
-            ) from None
+            raise HsError(text, where=_FLAG, hint="log in first: nobody can answer its questions") from None
         except OSError as error:
             why = error.strerror or "unknown reason"
             hint = "name a program on PATH; the line is not read by a shell"
             raise UsageError(f"{program} can't be run ({why})", where=_FLAG, hint=hint) from None
         if done.returncode:
-            raise UsageError(f"{program} ended with exit code {done.returncode}", where=_FLAG, hint=again)
+            raise HsError(f"{program} ended with exit code {done.returncode}", where=_FLAG, hint=again)
         # Bytes that are no text are refused with the credential, by what no header carries.
         return done.stdout.decode("utf-8", "replace")
 
@@ -133,22 +133,29 @@ class TokenCommand:
 def _token_of(printed: str, asked_s: float) -> tuple[Secret, float | None]:
     """Return the token that a command printed, and when to ask again [Unix s]; None where it says no time."""
     if not printed.lstrip().startswith("{"):
-        return secret(printed, f"the output of {_FLAG}"), None
+        return _credential(printed), None
     found: Any = None
     with suppress(ValueError):  # such an error would hold what was printed
         found = json.loads(printed)
     if not isinstance(found, dict):
-        raise UsageError("prints damaged JSON", where=_FLAG, hint="print the token alone")
+        raise HsError("prints damaged JSON", where=_FLAG, hint="print the token alone")
     if isinstance(found.get("status"), dict):
         found = found["status"]
     text = next((found[key] for key in _TOKEN_KEYS if isinstance(found.get(key), str)), None)
     if text is None:
-        raise UsageError(
+        raise HsError(
             "prints JSON without a token", where=_FLAG,
             hint=f"it must hold one of {', '.join(_TOKEN_KEYS)}; or print the token alone",
         )  # fmt: skip
     ends_s = _ends_s(found, asked_s)
-    return secret(text, f"the output of {_FLAG}"), None if ends_s is None else ends_s - EXPIRY_MARGIN_S
+    return _credential(text), None if ends_s is None else ends_s - EXPIRY_MARGIN_S
+
+
+def _credential(text: str) -> Secret:
+    try:
+        return secret(text, f"the output of {_FLAG}")
+    except UsageError as error:  # the program's fault, not the flag's: another time it may do
+        raise HsError(error.what, where=error.where, hint=error.hint) from None
 
 
 def _ends_s(found: Mapping[str, Any], asked_s: float) -> float | None:
@@ -161,7 +168,7 @@ def _ends_s(found: Mapping[str, Any], asked_s: float) -> float | None:
             pass
         try:
             return datetime.fromisoformat(text).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 
@@ -195,7 +202,7 @@ class AwsSignature:
             ) from None
         self._keys = self._had(Session().get_credentials)
         if self._keys is None:
-            raise UsageError(
+            raise HsError(
                 "finds no AWS credentials", where="--sigv4-region",
                 hint="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run under a role",
             )  # fmt: skip
@@ -205,7 +212,7 @@ class AwsSignature:
 
         Raises
         ------
-        UsageError
+        HsError
             When the keys can't be had or renewed.
         """
         from botocore.auth import SigV4Auth
@@ -232,7 +239,7 @@ class AwsSignature:
         try:
             return ask()
         except BotoCoreError as error:
-            raise UsageError(
+            raise HsError(
                 f"can't get the AWS credentials ({type(error).__name__})", where="--sigv4-region",
                 hint="aws sts get-caller-identity shows whether the profile or role works",
             ) from None  # fmt: skip

@@ -19,7 +19,7 @@ from outside import needs
 
 from hs_analysis.collect.access import Access
 from hs_analysis.collect.tokens import AwsSignature, TokenCommand
-from hs_analysis.errors import ServerError, UsageError
+from hs_analysis.errors import HsError, ServerError, UsageError
 
 TOKENS = ("tok-1-very-secret", "tok-2-very-secret", "tok-3-very-secret")
 KEY, SESSION = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "session-token-very-secret"
@@ -119,8 +119,9 @@ def test_stated_expiry(tmp_path: Path, answer: dict, ends_s: float | None) -> No
 def test_a_command_that_gives_no_token(tmp_path: Path, text: str, what: str) -> None:
     """One line that says what to do, without the output and without the arguments of the command."""
     one = TokenCommand.of(command(tmp_path, text))
-    with pytest.raises(UsageError, match=what) as caught:
+    with pytest.raises(HsError, match=what) as caught:
         one.headers()
+    assert caught.value.exit_code == 1  # a wrong flag is 2 and not tried again; a login server may be down
     shown = str(caught.value) + repr(caught.value.__context__) + repr(one)
     assert "very-secret" not in shown
     assert "--token-command" in str(caught.value)
@@ -142,7 +143,7 @@ def test_a_command_that_waits_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path
     import hs_analysis.collect.tokens as tokens
 
     monkeypatch.setattr(tokens, "COMMAND_TIMEOUT_S", 0.2)
-    with pytest.raises(UsageError, match=r"did not end within 0.2 s; log in first"):
+    with pytest.raises(HsError, match=r"did not end within 0.2 s; log in first"):
         TokenCommand.of(command(tmp_path, "import time; time.sleep(20)")).headers()
 
 
@@ -216,12 +217,12 @@ def test_a_refused_signature_shows_no_key(ask: Callable, aws: None) -> None:
 def test_without_keys_or_extra(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line each: what to install, where keys are looked for, what is wrong with a profile."""
     monkeypatch.setenv("AWS_PROFILE", "none-such")
-    with pytest.raises(UsageError, match=r"can't get the AWS credentials \(ProfileNotFound\); aws sts"):
+    with pytest.raises(HsError, match=r"can't get the AWS credentials \(ProfileNotFound\); aws sts"):
         AwsSignature("eu-west-1")
     monkeypatch.delenv("AWS_PROFILE")
     for name in AWS:
         monkeypatch.delenv(name)
-    with pytest.raises(UsageError, match=r"--sigv4-region: finds no AWS credentials; set AWS_PROFILE"):
+    with pytest.raises(HsError, match=r"--sigv4-region: finds no AWS credentials; set AWS_PROFILE"):
         AwsSignature("eu-west-1")
     for name in ("botocore", "botocore.session"):
         monkeypatch.setitem(sys.modules, name, None)
