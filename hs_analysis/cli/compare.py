@@ -1,24 +1,26 @@
-"""``hsa compare``: whether the decision of two runs differs, and what else does, in words."""
+"""``hsa compare``: whether the decision of two runs differs, what to act on, and the rest folded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hs_analysis.cli.options import FormFlags, grouped
-from hs_analysis.cli.output import Block, CommandOutput, write_output
+from hs_analysis.cli.options import OUTPUT, VERBOSE, FormFlags, grouped
+from hs_analysis.cli.output import Block, CommandOutput, Folded, write_output
 
 if TYPE_CHECKING:
-    from hs_analysis.compare import Comparison, RunChange
+    from hs_analysis.compare import Comparison
+    from hs_analysis.report.comparison_page import ComparisonPage
 
 COMPARE_HELP = """hsa compare reports/june reports/july
 
 Two runs: first whether anything changed that you must act on (what is recommended, the metric, its verdict,
-controller, mode, a status, a target or bound that moved by more than 10 %), then every answer and every field
-of the policies that differs, old → new. A floor (≥) is a one-sided bound: no intervals are compared with it.
+controller, mode, a status, a target or bound that moved by more than 10 %), then those changes, heaviest
+first, then how many other answers and policy fields differ; -v prints them all, old → new. --html writes the
+same as one page that needs no network. A floor (≥) is a one-sided bound: no intervals are compared with it.
 --output json has the keys changed, decision_changed and changes. Exit code 0 whatever changed; --fail-on
 decision-changed:RUN of hsa run is the gate."""
 
@@ -27,12 +29,21 @@ decision-changed:RUN of hsa run is the gate."""
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A run folder.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another one.", show_default=False)],
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
+            help="Write the comparison as one HTML page, too.",
+        ),
+    ] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", rich_help_panel=OUTPUT, help=VERBOSE)
+    ] = False,
     *,
     form: FormFlags,
-) -> None:
+) -> None:  # fmt: skip
     """Print what changed from A to B."""
     from hs_analysis.compare import compare_runs
-    from hs_analysis.pipeline.records import to_plain
     from hs_analysis.pipeline.results import compared, stale_note
     from hs_analysis.pipeline.run_folder import require
 
@@ -41,170 +52,103 @@ def compare(
         if stale := stale_note(folder):
             typer.echo(stale, err=True)
     found = compare_runs(compared(a), compared(b))
-    rows: list[dict[str, Any]] = to_plain(found.changes)
-    data = {
-        "a": str(a),
-        "b": str(b),
+    command = f"hsa compare {shlex.quote(str(a))} {shlex.quote(str(b))}"
+    data = {"a": str(a), "b": str(b), **_as_data(found)}
+    written: list[Block] = []
+    if html is not None:
+        _write_page(html, page_of(found, str(a), str(b), f"{command} --html {shlex.quote(str(html))}"))
+        data["page"] = str(html)
+        written = [f"page: {html}"]
+    output = CommandOutput(
+        data, data["changes"], lambda: [*blocks(found, command, verbose=verbose), *written]
+    )
+    write_output(output, form.output, no_color=form.no_color)
+
+
+def _as_data(found: Comparison) -> dict[str, Any]:
+    """Return all that was found as plain data."""
+    from hs_analysis.cli.compare_words import act_lines, sentence
+    from hs_analysis.pipeline.records import to_plain
+
+    return {
         "text": sentence(found),
+        "act_on": act_lines(found),
         "changed": found.changed,
         "decision_changed": found.decision_changed,
-        "changes": rows,
+        "changes": to_plain(found.changes),
         "unchanged": dict(found.unchanged),
         "not_compared": list(found.not_compared),
     }
-    write_output(CommandOutput(data, rows, lambda: _blocks(found)), form.output, no_color=form.no_color)
 
 
-def sentence(found: Comparison) -> str:
-    """Say whether anything changed that a user must act on."""
-    acts = found.to_act
-    notes = sum(change.relevance == "note" for change in found.changes)
-    if acts:
-        more = f"; and {len(acts) - 1} more" if len(acts) > 1 else ""
-        first = f"{_of_service(acts[0], found)}{change_text(acts[0])}"
-        return f"Something changed that you must act on: {first}{more}."
-    if notes:
-        differ = "1 other thing differs" if notes == 1 else f"{notes} other things differ"
-        return f"Nothing changed that you must act on; {differ}."
-    if found.changes:
-        what = ", ".join(dict.fromkeys(change.what for change in found.changes))
-        return f"Nothing changed in answers and policies; what the runs were made from differs: {what}."
-    return "Nothing changed."
+def blocks(found: Comparison, command: str, *, verbose: bool) -> list[Block]:
+    """Return the sentence, what to act on, what the runs were made from, and the rest, folded.
 
+    Parameters
+    ----------
+    found
+        The comparison.
+    command
+        The command line that made it, for the lines that say how to see more.
+    verbose
+        Whether every change is a line of its own.
+    """
+    from hs_analysis.cli import compare_words as words
 
-def change_text(change: RunChange) -> str:
-    """Return one change as ``what: old → new unit``, with what the two numbers say of each other."""
-    named = change.path.startswith(_NAMED) or isinstance(change.before or change.after, Mapping)
-    if named and change.relation in ("added", "removed"):
-        return f"{change.what} is {'new' if change.relation == 'added' else 'gone'}"
-    before, after, unit = _before_and_after(change)
-    plain = change.relation in ("moved", "overlap", "apart") and change.unit != "ratio"
-    moved = f" ({_percent(change.moved_ratio)})" if plain and change.moved_ratio else ""
-    tail = f"; {_TAILS[change.relation]}" if change.relation in _TAILS else ""
-    return f"{change.what}: {before} → {after}{unit}{moved}{tail}"
-
-
-_NAMED = ("service", "warnings")
-"""Beginnings of paths that name what came or went."""
-
-_TAILS = {
-    "overlap": "the 95 % intervals overlap",
-    "apart": "the 95 % intervals do not overlap",
-    "within_bound": "a floor is a one-sided bound: the other number lies within it",
-    "past_bound": "a floor is a one-sided bound: the other number lies below it",
-}
-_PARTS = {
-    "decision": ("decision", "of the decision"),
-    "policy": ("policy", "policy fields"),
-    "capacity": ("capacity, targets and ratio", "capacities, targets and demands"),
-    "signals": ("verdicts", "verdicts"),
-    "notes": ("not answered, and warnings", "refusals and warnings"),
-    "backtest": ("backtest", "scores of the backtest"),
-}
-"""Part of a comparison → its heading, and what is counted where it is unchanged."""
-
-_OTHERS = "other backtests"
-_SIGNS = {"at_least": "≥ ", "at_most": "≤ ", "": ""}
-_DIGITS = range(3, 11)
-LONG = 60
-"""Longest words that stand beside others on one line [characters]; queries go below each other."""
-
-
-def _percent(ratio: float) -> str:
-    """Return ``+17.4 %``, without decimals from 100 % up."""
-    text = f"{100.0 * ratio:+,.0f}" if abs(ratio) >= 1.0 else f"{100.0 * ratio:+.1f}"
-    return f"{text} %".replace("-", "−")
-
-
-def _before_and_after(change: RunChange) -> tuple[str, str, str]:
-    """Return old, new and their unit as text, with as many digits as tell them apart."""
-    sides = (change.before, change.after)
-    if all(value is None or _is_number(value) for value in sides):
-        pairs = ([_number(change, side, digits) for side in ("before", "after")] for digits in _DIGITS)
-        before, after = next((pair for pair in pairs if pair[0] != pair[1]), [_exact(side) for side in sides])
-        unit = change.unit.replace("ratio", "%", 1) if change.unit.startswith("ratio") else change.unit
-        unit_text = f" {unit}" if unit else ""
-        return (before + unit_text, after, "") if change.after is None else (before, after, unit_text)
-    before, after = _words(change.before), _words(change.after)
-    if max(len(before), len(after)) > LONG:
-        return f"\n      was {before}", f"\n      is  {after}", ""
-    return before, after, ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _exact(value: Any) -> str:
-    return "none" if value is None else repr(value)
-
-
-def _number(change: RunChange, side: str, digits: int) -> str:
-    """Return a number with its sign and interval: ``≥ 900 (floor)``, ``1,200 [1,100, 1,300]``."""
-    from hs_analysis.report.wording import number
-
-    value, ends, bound = (getattr(change, f"{side}{end}") for end in ("", "_interval", "_bound"))
-    if value is None:
-        return "none"
-    scale = 100.0 if change.unit.startswith("ratio") else 1.0
-
-    def text(amount: float) -> str:
-        shown = number(scale * amount, digits)
-        return shown.rstrip("0").rstrip(".") if "." in shown and "e" not in shown else shown
-
-    inside = f" [{', '.join(text(end) for end in ends)}]" if ends else ""
-    floor = " (floor)" if bound == "at_least" and not change.path.endswith("at_least") else ""
-    return f"{_SIGNS[bound]}{text(value)}{inside}{floor}"
-
-
-def _words(value: Any) -> str:
-    """Return words, or what a list or mapping holds."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_words(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_words(item) for item in value) or "none"
-    return str(value)
-
-
-def _of_service(change: RunChange, found: Comparison) -> str:
-    several = len({one.service for one in found.changes if one.service}) > 1
-    return f"{change.service}: " if change.service and several else ""
-
-
-def _blocks(found: Comparison) -> list[Block]:
-    """Return the sentence, then per service what to act on and what else differs, part by part."""
-    lines = [sentence(found)]
-    answers = [change for change in found.changes if change.relevance != "context"]
-    for service in dict.fromkeys(change.service for change in answers):
-        lines += ["", service or "the whole run"]
-        changes = [change for change in answers if change.service == service]
-        lines += _section("to act on", [one for one in changes if one.relevance == "act"])
-        notes = [one for one in changes if one.relevance == "note"]
-        for part, (heading, _) in _PARTS.items():
-            lines += _section(heading, [one for one in notes if one.part == part])
-        if others := sum(one.part == _OTHERS for one in notes):
-            lines.append(f"  backtest of other policies: {others} scores differ (--output json has them)")
-    context = [change for change in found.changes if change.relevance == "context"]
+    acts, context = words.act_lines(found), words.made_from(found)
+    shown: list[Block] = [words.sentence(found)]
+    most = len(acts) if verbose else words.MOST_LINES
+    if len(acts) > 1 or any("\n" in text for text in acts):
+        shown += ["", "to act on", *(f"  {text}" for text in acts[:most])]
+        if len(acts) > most:
+            shown.append(f"  … and {len(acts) - most} more to act on: {command} -v")
     if context:
-        lines += ["", "made from", *(f"  {change_text(change)}" for change in context)]
-    return ["\n".join([*lines, "", *_closing(found)])]
+        most = len(context) if verbose else words.MOST_MADE_FROM
+        shown += ["", "made from", *(f"  {text}" for text in context[:most])]
+        if len(context) > most:
+            shown.append(f"  … and {len(context) - most} more: {command} -v")
+    parts = words.rest(found)
+    listed = [(part, [words.line_of(change, found) for change in part.changes]) for part in parts]
+    if verbose:
+        for part, lines in listed:
+            shown += ["", part.heading, *(f"  {text}" for text in lines)]
+    elif listed:
+        total = sum(len(lines) for _, lines in listed)
+        groups = tuple((f"{part.heading}: {part.count}", tuple(lines)) for part, lines in listed)
+        told = f"{total} more: {', '.join(part.count for part in parts)}"
+        shown += ["", Folded(f"{told}: {command} -v", groups)]
+    return [*shown, "", *words.closing(found, listed=verbose)]
 
 
-def _section(heading: str, changes: Sequence[RunChange]) -> list[str]:
-    return [f"  {heading}", *(f"    {change_text(change)}" for change in changes)] if changes else []
+def page_of(found: Comparison, a: str, b: str, command: str) -> ComparisonPage:
+    """Return what the page says of two runs that a user calls ``a`` and ``b``."""
+    from hs_analysis.cli import compare_words as words
+    from hs_analysis.compare.order import leading
+    from hs_analysis.report.comparison_page import ComparisonPage, PartRows
+
+    context = [change for change in found.changes if change.relevance == "context"]
+    return ComparisonPage(
+        a=a,
+        b=b,
+        sentence=words.sentence(found),
+        act=found.decision_changed,
+        to_act=words.rows(leading(found.changes), found),
+        made_from=words.rows(context, found),
+        rest=tuple(
+            PartRows(part.heading, part.count, words.rows(part.changes, found)) for part in words.rest(found)
+        ),
+        closing=tuple(words.closing(found)),
+        command=command,
+    )
 
 
-def _closing(found: Comparison) -> Iterator[str]:
-    same = [
-        f"{found.unchanged[part]} {many}" for part, (_, many) in _PARTS.items() if found.unchanged.get(part)
-    ]
-    yield f"unchanged: {', '.join(same) or 'nothing'}"
-    if found.not_compared:
-        yield (
-            f"not compared, because only one of the two schemas has them: {len(found.not_compared)} fields "
-            f"({', '.join(found.not_compared)})"
-        )
+def _write_page(path: Path, page: ComparisonPage) -> None:
+    from hs_analysis.errors import UsageError
+    from hs_analysis.pipeline.manifest import write_text
+    from hs_analysis.report.comparison_page import render_comparison
+
+    try:
+        write_text(path, render_comparison(page))
+    except OSError as error:
+        hint = "give a file in a folder that is there and that you may write to"
+        raise UsageError(f"can't be written ({error.strerror})", where=f"--html {path}", hint=hint) from error

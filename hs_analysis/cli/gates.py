@@ -255,7 +255,7 @@ def _decision_changed(run: Path | None, run_dir: Path | None) -> Callable[[Summa
     earlier = compared(path if path.is_dir() else path.parent) if _summary_of(path).is_file() else None
 
     def reasons(summary: Summary, folder: Path) -> Iterator[str]:
-        from hs_analysis.cli.compare import change_text
+        from hs_analysis.cli.compare_words import change_text
         from hs_analysis.compare import compare_runs
 
         if earlier is None:  # the first run in its folder: nothing has changed yet

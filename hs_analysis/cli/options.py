@@ -361,7 +361,8 @@ class RunFolderFlags:
 
 
 VERBOSE = (
-    "Say more: the settings that are used and where each is from; in explain every query and input file."
+    "Say more: the settings that are used and where each is from; in compare every change; in explain every "
+    "query and input file."
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import html
 import io
 import json
 import os
@@ -96,7 +97,23 @@ class Table:
     empty: str = "none"
 
 
-Block = str | Table
+@dataclass(frozen=True)
+class Folded:
+    """Lines that a reader opens when wanted: folded in Markdown, only their title on a terminal.
+
+    Attributes
+    ----------
+    title
+        Says what is folded, how much, and which command prints it.
+    groups
+        (heading, lines) of each part.
+    """
+
+    title: str
+    groups: Sequence[tuple[str, Sequence[str]]]
+
+
+Block = str | Table | Folded
 
 
 @dataclass(frozen=True)
@@ -203,12 +220,23 @@ def as_markdown(blocks: Sequence[Block]) -> str:
             text = _escaped(block.strip())
             parts.append(f"- {text}" if block.startswith("  ") else f"{text}\n")
             continue
+        if isinstance(block, Folded):
+            parts.append(_markdown_folded(block))
+            continue
         parts.append(f"\n**{_escaped(block.title)}**\n")
         parts.append(_markdown_table(block) if block.rows else f"{_escaped(block.empty)}\n")
     joined = "\n".join(parts) + "\n"
     # A paragraph after a list needs a line between; more than one says nothing.
     joined = re.sub(r"(^- .*)\n(?!- |\n)", r"\1\n\n", joined, flags=re.M)
     return re.sub(r"\n{3,}", "\n\n", joined).strip("\n") + "\n"
+
+
+def _markdown_folded(block: Folded) -> str:
+    """Return ``<details>``: inside HTML a list needs an empty line before and after it."""
+    lines = [f"\n<details><summary>{html.escape(printable(block.title), quote=False)}</summary>\n"]
+    for heading, items in block.groups:
+        lines += [f"\n{_escaped(heading)}\n", *(f"- {_escaped(item.strip())}" for item in items)]
+    return "\n".join([*lines, "\n</details>\n"])
 
 
 def _escaped(text: str) -> str:
@@ -253,8 +281,8 @@ def _show_blocks(blocks: Sequence[Block], *, no_color: bool) -> None:
 
 def _print_blocks(blocks: Sequence[Block], out: Console) -> None:
     for number, block in enumerate(blocks):
-        if isinstance(block, str):
-            out.print(printable(block), soft_wrap=True)
+        if isinstance(block, str | Folded):
+            out.print(printable(block if isinstance(block, str) else block.title), soft_wrap=True)
             continue
         if number:
             out.print()

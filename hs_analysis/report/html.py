@@ -70,12 +70,12 @@ def render(
     drawn += len(tests)
     page["has_charts"] = drawn > 0
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             page=page,
-            style=Markup(_text("style.css")),  # noqa: S704 - shipped with the package
-            script=Markup(_text("script.js")),  # noqa: S704 - shipped with the package
+            style=Markup(packaged_text("style.css")),  # noqa: S704 - shipped with the package
+            script=Markup(packaged_text("script.js")),  # noqa: S704 - shipped with the package
             bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
                 {"config": chart_templates.CONFIG, "layers": [json.loads(text) for text in layers]}
@@ -124,12 +124,14 @@ def _height(chart: Chart) -> int:
     return int(chart.spec["height"]) + AROUND_CHART_PX
 
 
-def _text(name: str) -> str:
+def packaged_text(name: str) -> str:
+    """Return a file of the templates."""
     return files("hs_analysis.report").joinpath("templates", name).read_text("utf-8")
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Return what renders the templates: all text is escaped."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("hs_analysis.report", "templates"),
         autoescape=True,

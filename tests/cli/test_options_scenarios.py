@@ -109,6 +109,8 @@ def test_compare_begins_with_whether_one_must_act(finished: Path, tmp_path: Path
     assert same[-1].startswith("unchanged: ")
     first, *rest = lines(finished, longer)
     assert first.startswith("Nothing changed that you must act on; ")
+    assert any(line.endswith(f": hsa compare {finished} {longer} -v") for line in rest)
+    rest = lines(finished, longer, Path("-v"))
     assert any("reading" in line and ", over: " in line and " s (+" in line for line in rest)
     assert lines(finished, held)[0] == "Something changed that you must act on: mode: metric → hold."
 
@@ -126,6 +128,23 @@ def test_compare_says_the_same_to_programs(finished: Path, tmp_path: Path) -> No
     done = CliRunner().invoke(app, ["compare", str(finished), str(finished), "-o", "json"])
     found = json.loads(done.stdout)
     assert (found["changed"], found["decision_changed"], found["changes"]) == (False, False, [])
+
+
+def test_compare_writes_a_page_where_it_is_asked_to(finished: Path, tmp_path: Path) -> None:
+    """The result names the file; a folder that is not there is one line and no page."""
+    held, page = edited(finished, tmp_path / "held", ("mode: metric", "mode: hold")), tmp_path / "page.html"
+    arguments = ["compare", str(finished), str(held), "--html"]
+    done = CliRunner().invoke(app, [*arguments, str(page)])
+    assert (done.exit_code, done.stdout.splitlines()[-1]) == (0, f"page: {page}")
+    assert "mode: metric → hold" in page.read_text("utf-8")
+    assert str(page) in page.read_text("utf-8").partition("<h2>Reproduce</h2>")[2]
+    done = CliRunner().invoke(app, [*arguments, str(page), "-o", "json"])
+    assert (json.loads(done.stdout)["page"], json.loads(done.stdout)["act_on"]) == (
+        str(page), ["mode: metric → hold"],
+    )  # fmt: skip
+    done = CliRunner().invoke(app, [*arguments, str(tmp_path / "none" / "page.html")])
+    assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "can't be written" in done.stderr
 
 
 def test_compare_says_which_run_holds_stale_parts(finished: Path, tmp_path: Path) -> None:

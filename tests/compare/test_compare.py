@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hs_analysis.cli.compare import change_text, sentence
+from hs_analysis.cli.compare_words import change_text, sentence
 from hs_analysis.compare import ComparedRun, compare_runs
 from hs_analysis.compare.documents import policy_changes
 from hs_analysis.errors import RunFolderError
@@ -330,7 +330,7 @@ def test_services_that_came_and_went_are_told():
         ("demo/m-large", "removed"),
         ("-/sim-llama-8b", "added"),
     ]
-    assert "demo/m-large: service is gone; and 1 more" in sentence(found)
+    assert "demo/m-large: service is gone; -/sim-llama-8b: service is new." in sentence(found)
 
 
 def test_another_input_alone_is_no_change():
