@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 from compare.test_compare import METRIC, ONE, compared
+from report.browser import axe_violations, opened
 
 from hs_analysis.cli.compare import blocks, page_of
 from hs_analysis.cli.compare_words import MOST_LINES, act_lines, rest, sentence
@@ -144,3 +145,17 @@ def test_names_in_dumps_are_text_on_the_page():
     markdown = as_markdown(blocks(found, "hsa compare '<b>a' b", verbose=False))
     assert "<b>" not in markdown
     assert "<script>" not in markdown
+
+
+@pytest.mark.outside("chromium")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
+def test_the_page_is_read_in_a_browser_without_a_network(running, tmp_path, found, width, scheme):
+    """No request and no error, nothing wider than the screen, no axe violation with all parts open."""
+    place = tmp_path / "page.html"
+    folder = "/".join(f"folder-{n}" for n in range(20))
+    place.write_text(render_comparison(page_of(found, folder, "b", f"hsa compare {folder} b")), "utf-8")
+    with opened(running, place, width, scheme) as (page, trouble):
+        page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert axe_violations(page) == []
+    assert trouble == []
