@@ -413,14 +413,21 @@ def workloads_of(series: pl.DataFrame, service: str) -> dict[str, Workload]:
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
-def object_problems(manifest: Mapping[str, Any], kind: tuple[str, str]) -> list[str]:
-    """Return what is wrong with an object's (apiVersion, kind), its name and what it scales."""
+def identity_problems(manifest: Mapping[str, Any], kind: tuple[str, str]) -> list[str]:
+    """Return what is wrong with an object's (apiVersion, kind) and its name, and which top key is unknown."""
     found = []
     if (manifest.get("apiVersion"), manifest.get("kind")) != kind:
         found.append(f"apiVersion and kind are not {' '.join(kind)}")
     name = (manifest.get("metadata") or {}).get("name", "")
     if not _NAME.fullmatch(str(name)):
         found.append(f"metadata.name {name!r} is not a Kubernetes name")
+    unknown = sorted(set(manifest) - {"apiVersion", "kind", "metadata", "spec"})
+    return found + [f"{key} is unknown" for key in unknown]
+
+
+def object_problems(manifest: Mapping[str, Any], kind: tuple[str, str]) -> list[str]:
+    """Return what is wrong with an object's identity and with what it scales."""
+    found = identity_problems(manifest, kind)
     if not ((manifest.get("spec") or {}).get("scaleTargetRef") or {}).get("name"):
         found.append("spec.scaleTargetRef.name is missing")
     return found

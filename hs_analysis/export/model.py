@@ -15,6 +15,9 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
 
+LOSSES_SUFFIX = "losses.json"
+"""End of the name of the file that lists what a target does not say."""
+
 
 @dataclass(frozen=True)
 class Loss:
@@ -85,6 +88,9 @@ class ExportOptions:
     selected_for
         For which controller the policy was selected and what it costs to run it with another one: by target,
         a sentence that is the first line of the target's files and the first of its losses.
+    ratio_band
+        Least and most prefill per decode instance, as the run derived them: the 95 % interval of the balance,
+        or the band in which it moves. For a policy that keeps no ratio of its own; None where none is known.
     """
 
     namespace: str | None = None
@@ -97,6 +103,7 @@ class ExportOptions:
     policy_sha256: str = ""
     notes: tuple[str, ...] = ()
     selected_for: Mapping[str, str] = field(default_factory=dict)
+    ratio_band: tuple[float, float] | None = None
 
 
 def items(policy: Policy) -> dict[str, Any]:

@@ -11,12 +11,20 @@ from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
-from hs_analysis.export.model import Export, ExportOptions, Loss, comment, file_stem, load_documents
+from hs_analysis.export.kthena import KTHENA_SUFFIX, export_kthena, lint_kthena
+from hs_analysis.export.model import (
+    LOSSES_SUFFIX,
+    Export,
+    ExportOptions,
+    Loss,
+    comment,
+    file_stem,
+    load_documents,
+)
 from hs_analysis.export.rules import RULES_SUFFIX, export_rules, lint_rules
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
 
-LOSSES_SUFFIX = "losses.json"
 NOT_RECOMMENDED = (
     "WARNING: this policy is not recommended: keep what runs. `decision` in summary.json says why."
 )
@@ -61,6 +69,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("keda", export_keda, {**_RULES, KEDA_SUFFIX: lint_scaled_object}),
     ExportTarget("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
     ExportTarget("heteroscale", export_heteroscale, {**_RULES, POLICY_SUFFIX: lint_policy}),
+    ExportTarget("kthena", export_kthena, {**_RULES, KTHENA_SUFFIX: lint_kthena}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

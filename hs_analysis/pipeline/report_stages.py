@@ -42,7 +42,7 @@ from hs_analysis.pipeline.study_stages import (
 )
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.policy import Policy, dump, load_all
-from hs_analysis.schema.results import Derived, ReplayResult
+from hs_analysis.schema.results import Derived, PdRatio, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"
@@ -73,6 +73,7 @@ def export_policies(work: Work) -> Outcome:
             notes=tuple(notes.get(policy.service, ())),
             server_address=work.settings.server_address or ExportOptions.server_address,
             selected_for=told,
+            ratio_band=_ratio_band(read_derived(work.run, policy.service).pd_ratio),
         )
         for target in TARGETS:
             made = export(policy, target, options)
@@ -94,6 +95,13 @@ def export_policies(work: Work) -> Outcome:
             )
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
+
+
+def _ratio_band(found: PdRatio) -> tuple[float, float] | None:
+    """Return the band in which a drifting balance moves, else the 95 % interval of the ratio."""
+    if found.value is None:
+        return None
+    return found.band if found.status == "drifting" else found.ci
 
 
 def write_report(work: Work) -> Outcome:
