@@ -24,8 +24,8 @@ KIND = ("keda.sh/v1alpha1", "ScaledObject")
 KEDA_SUFFIX = "scaledobjects.yaml"
 _SYNC = "Kubernetes decides every 15 s"
 
-# Objects, where their numbers come from in words, and losses.
-_Built = tuple[list[dict[str, Any]], list[str], list[Loss]]
+Built = tuple[dict[str, dict[str, Any]], list[str], list[Loss]]
+"""Objects by role, where their numbers come from in words, and losses."""
 
 
 def export_keda(policy: Policy, options: ExportOptions) -> Export:
@@ -39,31 +39,40 @@ def export_keda(policy: Policy, options: ExportOptions) -> Export:
     if policy.mode == "hold":
         why = "; ".join(policy.refusals) or "the policy is on hold"
         return Export("keda", files, (Loss("*", "refused", f"no object is written: {why}"),))
+    objects, origins, found = objects_of(policy, options)
+    losses = concerning(found, policy)
+    if objects:
+        text = model.header(policy, options, TARGET, losses)
+        bodies = list(objects.values())
+        text += model.comment(["", *origins, *_check_lines(bodies)])
+        text += model.dump_documents(bodies)
+        files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
+    return Export("keda", files, losses)
+
+
+def objects_of(policy: Policy, options: ExportOptions) -> Built:
+    """Return the ScaledObjects of a policy in mode metric or periodic, where their numbers come from, losses.
+
+    The losses speak of all that a ScaledObject can't say, whether the policy sets it or not.
+    """
     known = [*kubernetes.known_losses(policy, CONTROLLER), Loss("window_s", "approximated", _SYNC)]
     build = _timetable_objects if policy.mode == "periodic" else _metric_objects
     objects, origins, more = build(policy, options)
-    losses = concerning([*known, *more], policy)
-    if objects:
-        text = model.header(policy, options, TARGET, losses)
-        text += model.comment(["", *origins, *_check_lines(objects)])
-        text += model.dump_documents(objects)
-        files[f"{model.file_stem(policy.service)}.{KEDA_SUFFIX}"] = text
-    return Export("keda", files, losses)
+    return objects, origins, [*known, *more]
 
 
 def _rules_file(policy: Policy, options: ExportOptions) -> dict[str, str]:
     return dict(rules.export_rules(policy, options).files)
 
 
-def _metric_objects(policy: Policy, options: ExportOptions) -> _Built:
+def _metric_objects(policy: Policy, options: ExportOptions) -> Built:
     losses = rules.missing_expressions(policy)
     losses.append(Loss("periodic", "dropped", "a policy in mode metric keeps no timetable"))
     pools, more = kubernetes.sizings(policy, CONTROLLER)
     losses += more
-    objects = []
+    objects = {}
     for pool in pools:
-        body, lost = _object(policy, pool, options)
-        objects.append(body)
+        objects[pool.role], lost = _object(policy, pool, options)
         losses += lost
     losses += kubernetes.unsized(policy, {pool.role for pool in pools})
     return objects, [pool.origin for pool in pools], losses
@@ -129,7 +138,7 @@ def _counts(scaler: Keda) -> dict[str, Any]:
     return found
 
 
-def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
+def _timetable_objects(policy: Policy, options: ExportOptions) -> Built:
     text = "a timetable policy sizes no pool by a signal"
     losses = [
         Loss(item, "dropped", text)
@@ -145,7 +154,7 @@ def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
         )
     )
     scaling, lost = kubernetes.behavior_of(*AT_ONCE, options.kubernetes, "periodic")
-    entries, pools, objects = cron_entries(policy), timetable_pools(policy), []
+    entries, pools, objects = cron_entries(policy), timetable_pools(policy), {}
     for role, scaler in pools.items():
         spec = {
             "scaleTargetRef": kubernetes.scaled_object(policy, role, options),
@@ -155,7 +164,7 @@ def _timetable_objects(policy: Policy, options: ExportOptions) -> _Built:
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": scaling}},
             "triggers": cron_triggers(entries, role),
         }
-        objects.append(kubernetes.manifest(policy, role, options, KIND, spec))
+        objects[role] = kubernetes.manifest(policy, role, options, KIND, spec)
     return objects, [], losses + lost + kubernetes.unsized(policy, set(pools))
 
 
@@ -230,11 +239,12 @@ def lint_scaled_object(manifest: Mapping[str, Any]) -> list[str]:
     if not triggers:
         found.append("spec.triggers is empty")
     for place, trigger in enumerate(triggers):
-        found += [f"spec.triggers[{place}]: {text}" for text in _trigger_problems(trigger)]
-    return found + _replica_problems(spec) + _fallback_problems(spec, triggers)
+        found += [f"spec.triggers[{place}]: {text}" for text in trigger_problems(trigger)]
+    return found + _replica_problems(spec) + fallback_problems(spec, triggers)
 
 
-def _trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
+def trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a trigger: its type, its metadata, and what KEDA would misread."""
     kind, metadata = str(trigger.get("type")), trigger.get("metadata") or {}
     if kind not in REQUIRED_METADATA:
         return [f"type {kind!r} is not one we write"]
@@ -265,7 +275,8 @@ def _replica_problems(spec: Mapping[str, Any]) -> list[str]:
     return [f"spec.{key} does nothing where the minimum is above 0" for key in idle if key in spec]
 
 
-def _fallback_problems(spec: Mapping[str, Any], triggers: list[Mapping[str, Any]]) -> list[str]:
+def fallback_problems(spec: Mapping[str, Any], triggers: list[Mapping[str, Any]]) -> list[str]:
+    """Return what is wrong with ``fallback``, which a trigger on Prometheus needs."""
     fallback = spec.get("fallback")
     if fallback is None:
         wants = any(trigger.get("type") == "prometheus" for trigger in triggers)

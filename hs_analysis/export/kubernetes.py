@@ -14,7 +14,7 @@ from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Rules
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
-from hs_analysis.export import model, queries
+from hs_analysis.export import model, queries, shape
 from hs_analysis.export.model import ExportOptions, Loss, Workload
 from hs_analysis.export.queries import labels_by_role
 from hs_analysis.policy.controls import THOUSANDTHS, control_of, held_target
@@ -234,6 +234,12 @@ def unsized(policy: Policy, covered: set[str]) -> list[Loss]:
     ]
 
 
+def unbounded(policy: Policy, role: str, text: str) -> list[Loss]:
+    """Return the loss of a pool that got no object for want of bounds: of its primary, or its leader's."""
+    numbers = [i for i, one in enumerate(policy.primaries) if one.role == role] or [0]
+    return [Loss(f"primaries[{numbers[0]}]", "refused", text.format(role=role))]
+
+
 def scaled_object(policy: Policy, role: str, options: ExportOptions) -> dict[str, Any]:
     """Return ``scaleTargetRef`` of a role: the options' workload, else one named by service and role."""
     workload = options.workloads.get(role) or _default_workload(policy, role)
@@ -274,6 +280,26 @@ MAX_PERIOD_S = 1800
 # The field `tolerance`: unknown before 1.33, behind a feature gate until 1.35.
 TOLERANCE_KNOWN = (1, 33)
 TOLERANCE_ON = (1, 35)
+
+_SIDE = shape.keys(
+    {},
+    {
+        "stabilizationWindowSeconds": shape.whole(0, MAX_STABILISATION_S),
+        "policies": shape.listed(
+            shape.keys(
+                {
+                    "type": shape.choice("Pods", "Percent"),
+                    "value": shape.whole(1),
+                    "periodSeconds": shape.whole(1, MAX_PERIOD_S),
+                }
+            )
+        ),
+        "selectPolicy": shape.choice("Max", "Min", "Disabled"),
+        "tolerance": shape.text,
+    },
+)
+BEHAVIOR = shape.keys({}, {"scaleUp": _SIDE, "scaleDown": _SIDE})
+"""Check of ``behavior`` as every object that hands it to an HPA takes it."""
 
 _SMALL = f"its target is below {LEAST_THRESHOLD}, the least that objects hold: choose another signal"
 _TRANSLATED = (

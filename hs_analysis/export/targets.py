@@ -11,6 +11,7 @@ from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
+from hs_analysis.export.kserve import KSERVE_SUFFIX, export_kserve, lint_kserve
 from hs_analysis.export.kthena import KTHENA_SUFFIX, export_kthena, lint_kthena
 from hs_analysis.export.model import (
     LOSSES_SUFFIX,
@@ -70,6 +71,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
     ExportTarget("heteroscale", export_heteroscale, {**_RULES, POLICY_SUFFIX: lint_policy}),
     ExportTarget("kthena", export_kthena, {**_RULES, KTHENA_SUFFIX: lint_kthena}),
+    ExportTarget("kserve", export_kserve, {**_RULES, KSERVE_SUFFIX: lint_kserve}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

@@ -16,6 +16,7 @@ EXPORT_TARGETS = {
     "hpa": "HorizontalPodAutoscalers (autoscaling/v2) and the rules of prometheus-adapter behind them",
     "heteroscale": "policy document for a controller that runs HeteroScale's own rule",
     "kthena": "Kthena AutoscalingPolicy (1.0) with the P/D ratio kept in its interval",
+    "kserve": "KServe LLMInferenceService: KEDA scaling per role, as a merge patch",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
