@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hs_analysis.errors import ContractError, UsageError
+from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
@@ -72,6 +73,9 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("heteroscale", export_heteroscale, {**_RULES, POLICY_SUFFIX: lint_policy}),
     ExportTarget("kthena", export_kthena, {**_RULES, KTHENA_SUFFIX: lint_kthena}),
     ExportTarget("kserve", export_kserve, {**_RULES, KSERVE_SUFFIX: lint_kserve}),
+    ExportTarget(
+        "aibrix", export_aibrix, {**_RULES, AIBRIX_SUFFIX: lint_aibrix, ADAPTER_SUFFIX: lint_adapter}
+    ),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

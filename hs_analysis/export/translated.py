@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from hs_analysis.export import model, rules
+from hs_analysis.export import kubernetes, model, rules
 from hs_analysis.export.model import Export, ExportOptions, Loss
 from hs_analysis.policy.model import Policy
 
@@ -31,12 +31,16 @@ def replaced(losses: Iterable[Loss], *items: str) -> list[Loss]:
     return [loss for loss in losses if loss.item not in items]
 
 
-_FIRST = ("refused", "approximated", "dropped")
+def _weight(loss: Loss) -> int:
+    """Return where a loss stands: refusals, then what the target does otherwise, then what none can say."""
+    if loss.kind == "refused":
+        return 0
+    return 2 if kubernetes.DROPPED.get(loss.item) == loss.text else 1
 
 
 def concerning(losses: Sequence[Loss], policy: Policy) -> tuple[Loss, ...]:
     """Return the losses that speak of something the policy sets, those that change what it does first."""
-    return tuple(sorted(model.concerning(losses, policy), key=lambda loss: _FIRST.index(loss.kind)))
+    return tuple(sorted(model.concerning(losses, policy), key=_weight))
 
 
 def first_lines(

@@ -17,6 +17,7 @@ EXPORT_TARGETS = {
     "heteroscale": "policy document for a controller that runs HeteroScale's own rule",
     "kthena": "Kthena AutoscalingPolicy (1.0) with the P/D ratio kept in its interval",
     "kserve": "KServe LLMInferenceService: KEDA scaling per role, as a merge patch",
+    "aibrix": "AIBrix PodAutoscalers for the roles of a StormService, and the rules of prometheus-adapter",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
