@@ -91,6 +91,8 @@ class ExportOptions:
     ratio_band
         Least and most prefill per decode instance, as the run derived them: the 95 % interval of the balance,
         or the band in which it moves. For a policy that keeps no ratio of its own; None where none is known.
+    gpus_per_instance
+        GPUs of an instance per role, as recorded; roles without a number are absent.
     """
 
     namespace: str | None = None
@@ -104,6 +106,7 @@ class ExportOptions:
     notes: tuple[str, ...] = ()
     selected_for: Mapping[str, str] = field(default_factory=dict)
     ratio_band: tuple[float, float] | None = None
+    gpus_per_instance: Mapping[str, float] = field(default_factory=dict)
 
 
 def items(policy: Policy) -> dict[str, Any]:

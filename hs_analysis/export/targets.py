@@ -9,6 +9,7 @@ from typing import Any
 
 from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
+from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
@@ -76,6 +77,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget(
         "aibrix", export_aibrix, {**_RULES, AIBRIX_SUFFIX: lint_aibrix, ADAPTER_SUFFIX: lint_adapter}
     ),
+    ExportTarget("dynamo", export_dynamo, {**_RULES, DYNAMO_SUFFIX: lint_planner}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

@@ -63,6 +63,7 @@ def export_policies(work: Work) -> Outcome:
     policies, sha256 = _policies(work.run)
     notes = tables.read_json(work.run, NOTES_FILE)
     series = tables.read(work.run, "series")
+    gpus = {entry["service"]: entry["gpus_per_instance"] for entry in read_entries(work.run)}
     index = []
     for policy in policies:
         told = selected_for(policy, headline_of(work.run, policy), read_replay(work.run, policy.service))
@@ -73,6 +74,7 @@ def export_policies(work: Work) -> Outcome:
             notes=tuple(notes.get(policy.service, ())),
             server_address=work.settings.server_address or ExportOptions.server_address,
             selected_for=told,
+            gpus_per_instance=gpus.get(policy.service) or {},
             ratio_band=_ratio_band(read_derived(work.run, policy.service).pd_ratio),
         )
         for target in TARGETS:

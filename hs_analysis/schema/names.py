@@ -18,6 +18,7 @@ EXPORT_TARGETS = {
     "kthena": "Kthena AutoscalingPolicy (1.0) with the P/D ratio kept in its interval",
     "kserve": "KServe LLMInferenceService: KEDA scaling per role, as a merge patch",
     "aibrix": "AIBrix PodAutoscalers for the roles of a StormService, and the rules of prometheus-adapter",
+    "dynamo": "configuration of Dynamo's planner, advisory",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
