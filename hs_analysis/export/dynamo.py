@@ -132,7 +132,7 @@ def _floors(policy: Policy, roles: Sequence[str], mode: str) -> dict[str, Any]:
 
 def _budget(policy: Policy, roles: Sequence[str], mode: str, options: ExportOptions) -> dict[str, Any]:
     """Return the GPUs that the pools may hold together, and those of an instance; none where not known."""
-    each = options.gpus_per_instance
+    each = options.measured.gpus_per_instance
     if any(role not in each or each[role] != round(each[role]) for role in roles):
         return {"max_gpu_budget": NO_BUDGET}
     most = sum(round(each[role]) * policy.bounds[role].max for role in roles)

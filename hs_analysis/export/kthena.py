@@ -135,7 +135,7 @@ def _band(
     """Return the band of prefill ÷ decode as the object can hold it, or why there is none."""
     if {pool.role for pool in pools} != {"prefill", "decode"}:
         return None, _ONE_POOL
-    band, ratio = options.ratio_band, policy.pd_ratio
+    band, ratio = options.measured.ratio_band, policy.pd_ratio
     if ratio is not None and ratio.value:
         band = (ratio.low, ratio.high) if ratio.low is not None and ratio.high is not None else None
     if band is None:

@@ -14,6 +14,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
+from hs_analysis.schema.results import Estimate
 
 LOSSES_SUFFIX = "losses.json"
 """End of the name of the file that lists what a target does not say."""
@@ -66,6 +67,36 @@ class Workload:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What a run measured of a service that its policy does not hold; None where it did not.
+
+    Attributes
+    ----------
+    ratio_band
+        Least and most prefill per decode instance: the 95 % interval of the balance, or the band in which it
+        moves. For a policy that keeps no ratio of its own.
+    gpus_per_instance
+        GPUs of an instance per role; roles without a number are absent.
+    prefill_capacity
+        Cache-missed prompt tokens per second at which a prefill instance just holds the SLO, with its 95 %
+        interval [tokens/s per instance].
+    prompt_tokens
+        Cache-missed prompt tokens of a request, the median over windows [tokens].
+    kv_usage_target
+        Share of the KV cache that a decode instance should hold [ratio].
+    slo_quantile
+        Share of a window's requests that the SLO speaks of [ratio].
+    """
+
+    ratio_band: tuple[float, float] | None = None
+    gpus_per_instance: Mapping[str, float] = field(default_factory=dict)
+    prefill_capacity: Estimate | None = None
+    prompt_tokens: float | None = None
+    kv_usage_target: float | None = None
+    slo_quantile: float | None = None
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What the policy does not know of the cluster.
 
@@ -88,11 +119,8 @@ class ExportOptions:
     selected_for
         For which controller the policy was selected and what it costs to run it with another one: by target,
         a sentence that is the first line of the target's files and the first of its losses.
-    ratio_band
-        Least and most prefill per decode instance, as the run derived them: the 95 % interval of the balance,
-        or the band in which it moves. For a policy that keeps no ratio of its own; None where none is known.
-    gpus_per_instance
-        GPUs of an instance per role, as recorded; roles without a number are absent.
+    measured
+        What the run measured beyond the policy.
     """
 
     namespace: str | None = None
@@ -105,8 +133,7 @@ class ExportOptions:
     policy_sha256: str = ""
     notes: tuple[str, ...] = ()
     selected_for: Mapping[str, str] = field(default_factory=dict)
-    ratio_band: tuple[float, float] | None = None
-    gpus_per_instance: Mapping[str, float] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
 
 
 def items(policy: Policy) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_
 from hs_analysis.export.keda import KEDA_SUFFIX, export_keda, lint_scaled_object
 from hs_analysis.export.kserve import KSERVE_SUFFIX, export_kserve, lint_kserve
 from hs_analysis.export.kthena import KTHENA_SUFFIX, export_kthena, lint_kthena
+from hs_analysis.export.llmd import LLMD_SUFFIX, export_llmd, lint_llmd
 from hs_analysis.export.model import (
     LOSSES_SUFFIX,
     Export,
@@ -78,6 +79,7 @@ ROWS: tuple[ExportTarget, ...] = (
         "aibrix", export_aibrix, {**_RULES, AIBRIX_SUFFIX: lint_aibrix, ADAPTER_SUFFIX: lint_adapter}
     ),
     ExportTarget("dynamo", export_dynamo, {**_RULES, DYNAMO_SUFFIX: lint_planner}),
+    ExportTarget("llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

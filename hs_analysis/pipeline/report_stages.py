@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.export import TARGETS, ExportOptions, export
+from hs_analysis.export import TARGETS, ExportOptions, Measured, export
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
@@ -42,7 +42,9 @@ from hs_analysis.pipeline.study_stages import (
 )
 from hs_analysis.pipeline.tables import read_entries, read_frames
 from hs_analysis.policy import Policy, dump, load_all
-from hs_analysis.schema.results import Derived, PdRatio, ReplayResult
+from hs_analysis.policy.waiting import tokens_per_request
+from hs_analysis.schema.aligned import SERVED, ServiceFrame
+from hs_analysis.schema.results import Derived, Estimate, ReplayResult
 from hs_analysis.schema.settings import Settings
 
 EXPORTS_FILE = "exports/index.json"
@@ -63,7 +65,7 @@ def export_policies(work: Work) -> Outcome:
     policies, sha256 = _policies(work.run)
     notes = tables.read_json(work.run, NOTES_FILE)
     series = tables.read(work.run, "series")
-    gpus = {entry["service"]: entry["gpus_per_instance"] for entry in read_entries(work.run)}
+    frames = {frame.service: frame for frame in read_frames(work.run)}
     index = []
     for policy in policies:
         told = selected_for(policy, headline_of(work.run, policy), read_replay(work.run, policy.service))
@@ -74,8 +76,9 @@ def export_policies(work: Work) -> Outcome:
             notes=tuple(notes.get(policy.service, ())),
             server_address=work.settings.server_address or ExportOptions.server_address,
             selected_for=told,
-            gpus_per_instance=gpus.get(policy.service) or {},
-            ratio_band=_ratio_band(read_derived(work.run, policy.service).pd_ratio),
+            measured=_measured(
+                read_derived(work.run, policy.service), frames.get(policy.service), work.settings.slo.quantile
+            ),
         )
         for target in TARGETS:
             made = export(policy, target, options)
@@ -99,11 +102,34 @@ def export_policies(work: Work) -> Outcome:
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
 
 
-def _ratio_band(found: PdRatio) -> tuple[float, float] | None:
-    """Return the band in which a drifting balance moves, else the 95 % interval of the ratio."""
-    if found.value is None:
-        return None
-    return found.band if found.status == "drifting" else found.ci
+def _measured(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:
+    """Return what the run measured beyond the policy; the ratio's band where its balance drifts."""
+    ratio = derived.pd_ratio
+    band = (ratio.band if ratio.status == "drifting" else ratio.ci) if ratio.value is not None else None
+    work = SERVED["prefill"]
+    capacity = next(
+        (
+            Estimate(one.per_instance, *one.ci)
+            for one in derived.capacity
+            if (one.role, one.gpu_type, one.signal) == ("prefill", None, work)
+            and one.per_instance is not None
+            and one.ci is not None
+        ),
+        None,
+    )
+    usage = (
+        one.target_per_instance
+        for one in derived.thresholds
+        if (one.signal, one.role, one.gpu_type) == ("kv_usage", "decode", None)
+    )
+    return Measured(
+        ratio_band=band,
+        gpus_per_instance=frame.gpus_per_instance if frame else {},
+        prefill_capacity=capacity,
+        prompt_tokens=tokens_per_request(frame, work, "prefill") if frame else None,
+        kv_usage_target=next(usage, None),
+        slo_quantile=quantile,
+    )
 
 
 def write_report(work: Work) -> Outcome:

@@ -62,7 +62,7 @@ def _added(
         or queue.source in NOT_ONLY
     ):
         return primary
-    tokens = _tokens_per_request(frame, primary.signal, role)
+    tokens = tokens_per_request(frame, primary.signal, role)
     if tokens is None:
         return primary
     waiting = Waiting(QUEUE, WAITS_IN, tokens, WITHIN_S, policy.reading.window_s)
@@ -80,7 +80,7 @@ def _grouped(query: str) -> str:
     return f"({query})" if _OPERATION.search(query) else query
 
 
-def _tokens_per_request(frame: ServiceFrame, signal: str, role: str) -> float | None:
+def tokens_per_request(frame: ServiceFrame, signal: str, role: str) -> float | None:
     """Return the median work of a request [tokens], as a policy writes it; None without a request rate."""
     if not frame.has(signal, role) or not frame.has(REQUESTS, "service"):
         return None

@@ -19,6 +19,7 @@ EXPORT_TARGETS = {
     "kserve": "KServe LLMInferenceService: KEDA scaling per role, as a merge patch",
     "aibrix": "AIBrix PodAutoscalers for the roles of a StormService, and the rules of prometheus-adapter",
     "dynamo": "configuration of Dynamo's planner, advisory",
+    "llmd": "llm-d's token-aware ScaledObjects with the measured prefill throughput",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 

@@ -13,11 +13,11 @@ from export.test_keda import two_primaries
 from hs_analysis.current.dynamo import read_planner
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.dynamo import lint_planner
-from hs_analysis.export.model import load_documents
+from hs_analysis.export.model import Measured, load_documents
 from hs_analysis.policy.model import Bounds, Primary, Target
 
 SCHEMA = json.loads((Path(__file__).parent / "planner.schema.json").read_text("utf-8"))
-GPUS = ExportOptions(gpus_per_instance={"prefill": 2.0, "decode": 4.0, "mixed": 8.0})
+GPUS = ExportOptions(measured=Measured(gpus_per_instance={"prefill": 2.0, "decode": 4.0, "mixed": 8.0}))
 
 
 def usage(role="decode", target=0.7):
@@ -81,6 +81,8 @@ def test_usage_is_written_in_percent_at_both_ends_of_the_band():
     assert (body["mode"], body["optimization_target"]) == ("decode", "load")
     assert (body["decode_scale_up_kv_rate"], body["decode_scale_down_kv_rate"]) == (73.5, 63.0)
     assert "ttft_ms" not in body
+    bare = config(replace(usage(), hysteresis={}))
+    assert (bare["decode_scale_up_kv_rate"], bare["decode_scale_down_kv_rate"]) == (77.0, 63.0)
 
 
 def test_thresholds_read_back_as_the_planners_parameters():

@@ -15,12 +15,12 @@ from hs_analysis.controllers.hpa import Metric, RatePolicy, Rules
 from hs_analysis.controllers.kthena import Kthena, RatioConstraint
 from hs_analysis.export import ExportOptions, export, kubernetes
 from hs_analysis.export.kthena import has_whole_pair, lint_kthena, parameters
-from hs_analysis.export.model import load_documents
+from hs_analysis.export.model import Measured, load_documents
 from hs_analysis.policy.model import Bounds, Cooldown
 
 SCHEMA = json.loads((Path(__file__).parent / "kthena.schema.json").read_text("utf-8"))
 SCALED = [name for name, policy in POLICIES.items() if policy.mode == "metric" and policy.bounds]
-BAND = ExportOptions(ratio_band=(0.45, 0.56))
+BAND = ExportOptions(measured=Measured(ratio_band=(0.45, 0.56)))
 
 
 def written(policy, options=None):
@@ -128,7 +128,7 @@ def test_the_lint_repeats_crd_and_webhook(change, says):
 
 def test_the_ratio_constraint_is_the_interval_of_the_ratio():
     """The policy's own interval where it keeps a ratio, else the run's; targets hold the value."""
-    body = body_of(full_policy(), ExportOptions(ratio_band=(9.0, 10.0)))
+    body = body_of(full_policy(), ExportOptions(measured=Measured(ratio_band=(9.0, 10.0))))
     assert ratio_of(body) == {
         "numeratorRole": "prefill",
         "denominatorRole": "decode",
@@ -145,7 +145,7 @@ def test_the_ratio_constraint_is_the_interval_of_the_ratio():
     ("policy", "options", "says"),
     [
         (two_primaries(), ExportOptions(), "no interval"),
-        (two_primaries(), ExportOptions(ratio_band=(40.0, 50.0)), "no whole counts"),
+        (two_primaries(), ExportOptions(measured=Measured(ratio_band=(40.0, 50.0))), "no whole counts"),
         (full_policy(pd_ratio=replace(full_policy().pd_ratio, low=None)), BAND, "no interval"),
         (full_policy(bounds={"decode": Bounds(3, 24)}), BAND, "one role only"),
     ],
