@@ -20,6 +20,7 @@ EXPORT_TARGETS = {
     "aibrix": "AIBrix PodAutoscalers for the roles of a StormService, and the rules of prometheus-adapter",
     "dynamo": "configuration of Dynamo's planner, advisory",
     "llmd": "llm-d's token-aware ScaledObjects with the measured prefill throughput",
+    "rbg": "RoleBasedGroup: ScaledObjects on its scaling adapters, and a CoordinatedPolicy",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
