@@ -25,6 +25,7 @@ from hs_analysis.export.model import (
     file_stem,
     load_documents,
 )
+from hs_analysis.export.ome import OME_SUFFIX, SERVICE_SUFFIX, export_ome, lint_policies, lint_service
 from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
 from hs_analysis.export.rules import RULES_SUFFIX, export_rules, lint_rules
 from hs_analysis.policy.model import Policy
@@ -82,6 +83,7 @@ ROWS: tuple[ExportTarget, ...] = (
     ExportTarget("dynamo", export_dynamo, {**_RULES, DYNAMO_SUFFIX: lint_planner}),
     ExportTarget("llmd", export_llmd, {**_RULES, LLMD_SUFFIX: lint_llmd}),
     ExportTarget("rbg", export_rbg, {**_RULES, RBG_SUFFIX: lint_rbg}),
+    ExportTarget("ome", export_ome, {**_RULES, OME_SUFFIX: lint_policies, SERVICE_SUFFIX: lint_service}),
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}

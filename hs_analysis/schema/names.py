@@ -21,6 +21,7 @@ EXPORT_TARGETS = {
     "dynamo": "configuration of Dynamo's planner, advisory",
     "llmd": "llm-d's token-aware ScaledObjects with the measured prefill throughput",
     "rbg": "RoleBasedGroup: ScaledObjects on its scaling adapters, and a CoordinatedPolicy",
+    "ome": "OME AutoscalerPolicies, and the patch of the InferenceService that uses them",
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
