@@ -32,6 +32,7 @@ _OWN = ("serverAddress", "authModes")
 """Metadata that OME sets from the provider and refuses in a trigger."""
 
 _MULTI_NODE = "OME scales no component whose instances are groups of pods (MultiNode)"
+_VARIABLE = "a query holds {{, which OME reads as a variable of its own"
 _NO_BOUNDS = "no policy: the component needs maxReplicas, and {role} has no bounds"
 _NO_ZERO = "{role} keeps 1: a component with a policy alone may not go to 0"
 _MISSING = "without its metric the HPA that KEDA keeps holds the count: OME's fallback knows counts only"
@@ -52,6 +53,8 @@ def export_ome(policy: Policy, options: ExportOptions) -> Export:
     scaled = {role: body for role, body in objects.items() if role in policy.bounds}
     if not scaled:
         return translated.refused(policy, options, TARGET, "no role has a signal with a target and bounds")
+    if any("{{" in text for body in scaled.values() for text in _texts(body["spec"])):
+        return translated.refused(policy, options, TARGET, _VARIABLE)
     losses = translated.replaced(losses, "on_missing_metric")
     losses.append(Loss("on_missing_metric", "approximated", _MISSING))
     losses += kubernetes.unsized(policy, set(scaled))
@@ -81,6 +84,11 @@ def _policy(policy: Policy, role: str, spec: Mapping[str, Any], options: ExportO
     triggers = [_trigger(trigger) for trigger in spec["triggers"]]
     body = {"class": "KEDA", "keda": {"triggers": triggers, "advanced": spec["advanced"]}}
     return kubernetes.manifest(policy, role, options, KIND, body)
+
+
+def _texts(spec: Mapping[str, Any]) -> list[str]:
+    """Return the texts in which OME puts its variables."""
+    return [text for trigger in spec["triggers"] for text in trigger["metadata"].values()]
 
 
 def _trigger(trigger: Mapping[str, Any]) -> dict[str, Any]:

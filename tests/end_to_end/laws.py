@@ -211,12 +211,9 @@ def _export_apart(path: Path, texts: set[str], spec: Any, recommended: bool) -> 
     if path.suffix != ".yaml":
         return
     for body in YAML(typ="safe", pure=True).load_all(text):
-        for trigger in (body.get("spec") or {}).get("triggers") or []:
-            if trigger["type"] == "prometheus" and trigger["metadata"]["threshold"] not in texts:
-                yield f"{path.name}: threshold {trigger['metadata']['threshold']}, in policy.yaml {texts}"
-        for metric in (body.get("spec") or {}).get("metrics") or []:
-            if metric["external"]["target"]["averageValue"] not in texts:
-                yield f"{path.name}: target {metric['external']['target']}, in policy.yaml {texts}"
+        for key, told in _thresholds(body):
+            if told not in texts:
+                yield f"{path.name}: {key} {told}, in policy.yaml {texts}"
     links = {p["target_per_instance"]["evidence"]: p["target_per_instance"] for p in spec["primaries"]}
     for line in re.findall(r"^# \w+: threshold .*$", text, re.M):
         link = line.rpartition("(")[2].rstrip(")")
@@ -224,6 +221,27 @@ def _export_apart(path: Path, texts: set[str], spec: Any, recommended: bool) -> 
             target = links[link]
             told = [target["value"], *(target["capacity"] or {}).values()]
             yield from (f"{path.name}: {v} is not in {line!r}" for v in told if plain_number(v) not in line)
+
+
+THRESHOLDS = ("threshold", "averageValue", "targetValue")
+"""Keys of exported objects that hold what one instance should carry."""
+OWN_UNIT = ("llm_d_epp_inflight_tokens", "vllm:kv_cache_usage_perc")
+"""Metrics of llm-d's guide: their thresholds are seconds of the SLO and a share, no targets of a policy."""
+
+
+def _thresholds(body: Any) -> Iterator[tuple[str, str]]:
+    """Yield every threshold of an object with its key, at any depth."""
+    if isinstance(body, list):
+        for one in body:
+            yield from _thresholds(one)
+    if not isinstance(body, dict):
+        return
+    llmd = any(name in str(body.get("query", "")) for name in OWN_UNIT) and "job=" not in str(body["query"])
+    for key, value in body.items():
+        if key in THRESHOLDS and isinstance(value, str) and not llmd:
+            yield key, value
+        else:
+            yield from _thresholds(value)
 
 
 def dear_and_no_better(summary: Mapping[str, Any]) -> Iterator[str]:

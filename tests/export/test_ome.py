@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -131,7 +132,14 @@ def test_a_role_without_bounds_gets_no_policy_and_a_loss():
 
 @pytest.mark.parametrize(
     ("policy", "says"),
-    [(full_policy(mode="hold"), "too few episodes"), (full_policy(unit="group"), "groups of pods")],
+    [
+        (full_policy(mode="hold"), "too few episodes"),
+        (full_policy(unit="group"), "groups of pods"),
+        (
+            full_policy(primaries=(replace(full_policy().primaries[0], promql='sum(a{b="{{c}}"})'),)),
+            "variable",
+        ),
+    ],
 )
 def test_what_ome_can_not_hold_is_refused(policy, says):
     """No object, and the reason is the loss."""
