@@ -7,6 +7,7 @@
 #   make fuzz         every reader on FUZZ_MUTANTS (20000) bent files, then FUZZ_SECONDS (60) on bytes that grow
 #   make lint         ruff, mypy, import order, query headers, generated pages, chart library
 #   make docs         write the generated reference pages and the notebooks again
+#   make site         the documentation as a site, every link checked;  make site-lock  renew its packages
 #   make chart-library  write the chart library of reports again, after a new altair or vl-convert
 #   make lock         renew requirements.lock;  make lock-check  is it still right?
 #   make clean        remove what these made, .venv included
@@ -105,6 +106,16 @@ docs: $(READY)
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/notebooks.py
 
+# mkdocs lives in its own environment: it is not needed to run or test.
+.PHONY: site
+site: .venv-site/.done
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict
+
+.venv-site/.done: .ci/site.lock
+	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/site.lock
+	touch $@
+
 .PHONY: chart-library
 chart-library: $(READY)
 	$(BIN)/python tests/chart_library.py
@@ -118,12 +129,19 @@ lock:
 	  --extra test --build-deps-for wheel --build-deps-for editable \
 	  $(LOCK_FLAGS) --output-file requirements.lock pyproject.toml
 
+.PHONY: site-lock
+site-lock:
+	test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet "pip-tools>=7.5"; }
+	CUSTOM_COMPILE_COMMAND="make site-lock" .venv-lock/bin/pip-compile --quiet --generate-hashes --strip-extras \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+	  $(LOCK_FLAGS) --output-file .ci/site.lock .ci/site.in
+
 .PHONY: lock-check
 lock-check: $(READY)
 	$(BIN)/python -m pytest -q tests/test_lock.py
 
 .PHONY: clean
 clean:
-	rm -rf $(VENV) .venv-lock .venv-fuzz .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lock .venv-fuzz .venv-site .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf reports/demo-dynamo-pd reports/demo-simulated-days reports/demo-*.txt
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,19 +8,19 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGTERM
 from typing import Any, Literal, get_args, get_origin
 
 import pyarrow as pa
 import typer
-from reference_text import page, sentence, table
-from settings_and_checks import checks_page, constants_page, settings_page
+from reference_text import Chapter, chapters, page, sentence, table
+from settings_and_checks import checks_page, constants_pages, settings_page
 
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
-from hs_analysis.cli.app import app
+from hs_analysis.cli.app import COMMANDS, app
 from hs_analysis.ingest.formats import FORMATS
 from hs_analysis.ingest.near_misses import NEAR_MISSES
 from hs_analysis.ingest.quality import quality_of
@@ -82,23 +82,26 @@ def _help(text: str) -> str:
     )
 
 
-def cli_page() -> str:
+def _command(name: str, command: Any) -> Chapter:
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    usage = " ".join([f"hsa {name}", "[OPTIONS]", *map(_metavar, arguments)])
+    parts = [_help(command.help or ""), f"```\n{usage}\n```"]
+    if arguments:
+        described = [(f"`{_metavar(p)}`", p.help or "") for p in arguments]
+        parts.append(table(["argument", "what"], described))
+    rows = [(_spelling(p), " ".join((p.help or "").split()), _default(p)) for p in flags(command)]
+    parts.append(table(["flag", "what", "default"], rows))
+    return Chapter(name, f"hsa {name}", (COMMANDS[name].brief,), parts)
+
+
+def cli_pages() -> dict[str, str]:
     """Return the reference of all commands, from the Typer application."""
-    parts = []
-    for name, command in commands():
-        arguments = [p for p in command.params if p.param_type_name == "argument"]
-        usage = " ".join([f"hsa {name}", "[OPTIONS]", *map(_metavar, arguments)])
-        parts += [f"## hsa {name}", _help(command.help or ""), f"```\n{usage}\n```"]
-        if arguments:
-            described = [(f"`{_metavar(p)}`", p.help or "") for p in arguments]
-            parts.append(table(["argument", "what"], described))
-        rows = [(_spelling(p), " ".join((p.help or "").split()), _default(p)) for p in flags(command)]
-        parts.append(table(["flag", "what", "default"], rows))
     lead = (
         "`hsa`, `hs-analysis` and `python -m hs_analysis` are one program. The result goes to stdout, "
         "the rest to stderr."
     )
-    return page("Commands", lead, parts)
+    rows = [_command(name, command) for name, command in commands()]
+    return chapters("cli", ("Commands", lead, []), ["command", "does"], rows)
 
 
 def _reads(names: Names, scale: float) -> str:
@@ -131,44 +134,36 @@ def _sources(signal: Signal) -> list[tuple[str, ...]]:
     ]
 
 
-def signals_page() -> str:
+def signals_pages() -> dict[str, str]:
     """Return the reference of the signal catalogue."""
     catalogue = load_catalogue()
     heads = ["signal", "meaning", "unit", "role", "family", "over the pool"]
     pools = {"sum": "total", "mean": "mean", "ratio": "ratio of totals"}
+    columns = ["exporter", "read as", "metric", "exporting pods", "exporter's unit", "notes"]
     rows = [
-        (
-            f"[`{s.id}`](#{s.id})",
-            s.meaning,
-            s.unit,
-            "of the pod" if s.role == "emitter" else s.role,
-            s.family,
-            pools[s.pool],
+        Chapter(
+            s.id,
+            s.id,
+            (s.meaning, s.unit, "of the pod" if s.role == "emitter" else s.role, s.family, pools[s.pool]),
+            [
+                f"{sentence(s.meaning)} [{s.unit}]. How to get it: {s.enable}.",
+                table(columns, _sources(s)),
+            ],
         )
         for s in catalogue.signals
     ]
-    parts = [table(heads, rows)]
-    for signal in catalogue.signals:
-        parts += [
-            f"## {signal.id}",
-            f"{sentence(signal.meaning)} [{signal.unit}]. How to get it: {signal.enable}.",
-            table(
-                ["exporter", "read as", "metric", "exporting pods", "exporter's unit", "notes"],
-                _sources(signal),
-            ),
-        ]
     versions = [
         (e.name, ", ".join(f"`{p}`" for p in e.prefixes if p) or "any other", e.versions, e.enable)
         for e in catalogue.exporters
     ]
-    heads = ["exporter", "metric names begin with", "versions", "how to get it"]
-    parts += ["## Exporters", table(heads, versions)]
+    exporters = ["exporter", "metric names begin with", "versions", "how to get it"]
+    parts = ["## Exporters", table(exporters, versions), "## Signals"]
     lead = (
         f"What the tool knows how to read, as of {catalogue.date}. Of several sources the first with enough "
         "coverage is used; a metric that was renamed is one source under each of its names. Signals of the "
         "family `auxiliary` are never candidates for scaling."
     )
-    return page("Signals", lead, parts)
+    return chapters("signals", ("Signals", lead, parts), heads, rows)
 
 
 def _dtype(dtype: pa.DataType) -> str:
@@ -190,31 +185,31 @@ def _with_unit(text: str) -> tuple[str, str]:
     return (unit[1], text.replace(unit[0], "")) if unit else ("", text)
 
 
-def _result_of(function: Callable[..., Any], query: str) -> list[str]:
-    """Return the section of a table that a function makes, from the header of its reference query."""
+def _result_of(function: Callable[..., Any], query: str) -> Chapter:
+    """Return the page of a table that a function makes, from the header of its reference query."""
     lines = (ROOT / "tests" / "reference_sql" / f"{query}.sql").read_text("utf-8").splitlines()
     header = [line.removeprefix("-- ") for line in lines if line.startswith("-- ")]
     grain = next(line.removeprefix("grain: ") for line in header if line.startswith("grain: "))
     columns = [line.removeprefix("out ").partition(": ") for line in header if line.startswith("out ")]
     rows = [(f"`{name}`", *_with_unit(text)) for name, _, text in columns]
-    return [
-        f"{sentence(grain)}; made by `{function.__module__}:{function.__qualname__}`.",
-        table(["column", "unit", "meaning"], rows),
-    ]
+    made = f"made by `{function.__module__}:{function.__qualname__}`"
+    return Chapter(
+        "quality",
+        "quality",
+        (sentence(grain),),
+        [f"{sentence(grain)}; {made}.", table(["column", "unit", "meaning"], rows)],
+    )
 
 
-def _contract(name: str, schema: pa.Schema) -> list[str]:
+def _contract(name: str, schema: pa.Schema) -> Chapter:
     rows = []
     for column in schema:
         meta = {k.decode(): v.decode() for k, v in (column.metadata or {}).items()}
         meaning = meta["meaning"] + ("" if column.nullable else " (never null)")
         rows.append((f"`{column.name}`", _dtype(column.type), meta["unit"], meaning))
     grain = (schema.metadata or {}).get(b"grain", b"").decode()
-    return [
-        f"### {name}",
-        f"{sentence(grain)}.",
-        table(["column", "type", "unit", "meaning"], rows),
-    ]
+    columns = table(["column", "type", "unit", "meaning"], rows)
+    return Chapter(name, name, (sentence(grain),), [f"{sentence(grain)}.", columns])
 
 
 FILES = (
@@ -249,35 +244,27 @@ FILES = (
 )
 
 
-def files_page() -> str:
+def files_pages() -> dict[str, str]:
     """Return the reference of the run folder: what each stage writes, and every table's columns."""
     stages = [(f"`{s.name}`", s.does, ", ".join(f"`{w}`" for w in s.writes)) for s in STAGES]
     parts = [
         table(["stage", "does", "writes"], stages),
         table(["file", "holds"], [(f"`{name}`", text) for name, text in FILES]),
         "Every table is Parquet; units and meanings of the columns travel in it as field metadata.",
-        "## Tables that cross stages",
+        "## Tables",
     ]
-    for name, schema in CONTRACTS.items():
-        parts += _contract(name, schema)
-    parts += ["### quality", *_result_of(quality_of, "ingest/series_quality")]
-    for title, schemas in (
-        ("Results", OUTCOMES),
-        ("Tables behind the charts", DETAILS),
-        ("Ratio tests and profiles", TESTS),
-    ):
-        parts.append(f"## {title}")
-        for name, schema in schemas.items():
-            parts += _contract(name, schema)
-    return page(
-        "Files of a run folder", "Null is missing, never zero. Times are UTC, ratios prefill ÷ decode.", parts
-    )
+    rows = [_contract(name, schema) for name, schema in CONTRACTS.items()]
+    rows.append(_result_of(quality_of, "ingest/series_quality"))
+    for schemas in (OUTCOMES, DETAILS, TESTS):
+        rows += [_contract(name, schema) for name, schema in schemas.items()]
+    lead = "Null is missing, never zero. Times are UTC, ratios prefill ÷ decode."
+    return chapters("files", ("Files of a run folder", lead, parts), ["table", "a row"], rows)
 
 
 def exit_codes_page() -> str:
     """Return the reference of exit codes, from the error classes."""
     kinds = [c for c in vars(errors).values() if inspect.isclass(c) and issubclass(c, errors.HsError)]
-    words = {0: "the command did what was asked; warnings may stand on stderr"}
+    words = {0: "the command did what was asked; warnings may be on stderr"}
     for code in sorted({kind.exit_code for kind in kinds}):
         same = [kind for kind in kinds if kind.exit_code == code and kind is not errors.ManyErrors]
         words[code] = " ".join(
@@ -298,7 +285,7 @@ def queries_page() -> str:
     """Return the reference of the operators' pack, from the headers of its queries."""
     parts = [table(["query", "answers"], [(f"`@{q.name}`", q.purpose) for q in operators_pack()])]
     for query in operators_pack():
-        reads = ", ".join(f"[`{name}`](files.md#{name})" for name in query.reads)
+        reads = ", ".join(f"[`{name}`](files/{name}.md)" for name in query.reads)
         rows = [(f"`{name}`", *_with_unit(text)) for name, text in query.columns.items()]
         parts += [
             f"## {query.name}",
@@ -325,7 +312,7 @@ def formats_page() -> str:
     ]
     misses = list(dict.fromkeys((sentence(one.what(b"")), sentence(one.hint)) for one in NEAR_MISSES))
     lead = (
-        "A format is told by the content of a file, never by its name; `--format ID` overrides that. gzip, "
+        "A format is found by the content of a file, never by its name; `--format ID` overrides that. gzip, "
         "zstd and UTF-16 are undone first."
     )
     return page(
@@ -349,14 +336,15 @@ def _does(read: Callable[..., Any]) -> str:
     return sentence(first.removeprefix("Yield ").removeprefix("the ").removesuffix("."))
 
 
+def single_pages() -> dict[str, str]:
+    """Return the pages that are no chapters of another."""
+    return {name: make() for name, make in PAGES.items()}
+
+
 PAGES = {
-    "cli": cli_page,
-    "signals": signals_page,
-    "files": files_page,
     "queries": queries_page,
     "exit-codes": exit_codes_page,
     "settings": settings_page,
-    "constants": constants_page,
     "checks": checks_page,
     "formats": formats_page,
 }
@@ -370,23 +358,31 @@ SCHEMAS: dict[str, Callable[[], Json]] = {
 """What a schema is of → what makes it."""
 
 
-GENERATED: dict[str, Callable[[], str]] = {
-    **{f"docs/reference/{name}.md": make for name, make in PAGES.items()},
-    **{
-        f"hs_analysis/schema/{SCHEMA_FILES[kind]}": lambda make=make: schema_text(make())
-        for kind, make in SCHEMAS.items()
-    },
-}
-"""File below the project → what it holds."""
+def generated() -> dict[str, str]:
+    """Return every generated file: its path below the project → what it holds."""
+    made: dict[str, str] = {}
+    for make in (cli_pages, signals_pages, files_pages, constants_pages, single_pages):
+        made |= {f"docs/reference/{name}.md": text for name, text in make().items()}
+    return made | {
+        f"hs_analysis/schema/{SCHEMA_FILES[kind]}": schema_text(make()) for kind, make in SCHEMAS.items()
+    }
+
+
+def left_over(made: Container[str]) -> list[str]:
+    """Return the pages of the reference that nothing makes any more."""
+    pages = sorted(page.relative_to(ROOT).as_posix() for page in REFERENCE.rglob("*.md"))
+    return [name for name in pages if name not in made]
 
 
 def stale() -> list[str]:
-    """Return the generated files that are not what the code says."""
-    return [
+    """Return the generated files that are not what the code says, or that nothing makes any more."""
+    made = generated()
+    changed = [
         name
-        for name, make in GENERATED.items()
-        if not (ROOT / name).exists() or (ROOT / name).read_text("utf-8") != make()
+        for name, text in made.items()
+        if not (ROOT / name).exists() or (ROOT / name).read_text("utf-8") != text
     ]
+    return changed + left_over(made)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -395,9 +391,12 @@ def main(arguments: Sequence[str]) -> int:
         names = stale()
         sys.stdout.write("".join(f"{name} is stale: run make docs\n" for name in names))
         return 1 if names else 0
-    REFERENCE.mkdir(exist_ok=True)
-    for name, make in GENERATED.items():
-        (ROOT / name).write_text(make(), "utf-8")
+    made = generated()
+    for name in left_over(made):
+        (ROOT / name).unlink()
+    for name, text in made.items():
+        (ROOT / name).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / name).write_text(text, "utf-8")
     return 0
 
 

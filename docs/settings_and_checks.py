@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from reference_text import page, sentence, table
+from reference_text import Chapter, chapters, page, sentence, table
 
 from hs_analysis.catalogue import load_catalogue
 from hs_analysis.cli.settings import constants
@@ -64,10 +64,11 @@ def _keys(kind: type[Any]) -> str:
     return table(["key", "what"], [(f"`{one.name}`", sentence(f"{one.meaning}.")) for one in declared(kind)])
 
 
-def constants_page() -> str:
+def constants_pages() -> dict[str, str]:
     """Return the reference of every constant that tunes an answer, stage by stage."""
     rows = list(constants())
     parts = [table(["provenance", "constants"], [(kind, str(n)) for kind, n in _counted(rows)])]
+    stages = []
     for stage in dict.fromkeys(row.stage for row in rows):
         of = [row for row in rows if row.stage == stage]
         cells = [
@@ -75,7 +76,8 @@ def constants_page() -> str:
              f"{row.provenance}: {row.source}" if row.source else row.provenance)
             for row in of
         ]  # fmt: skip
-        parts += [f"## {stage}", table(["constant", "value", "unit", "what it decides", "provenance"], cells)]
+        columns = table(["constant", "value", "unit", "what it decides", "provenance"], cells)
+        stages.append(Chapter(stage, f"Constants: {stage}", (str(len(of)),), [columns]))
     lead = (
         "The numbers that tune an answer and are no settings, as `hsa settings --all` lists them. `shared` "
         "holds for several stages, `policy` for the selection too. A default was set by judgement, a "
@@ -83,7 +85,7 @@ def constants_page() -> str:
         "Not listed are units, mathematical facts, formats, defaults of other autoscalers, and "
         "how fine a grid or a sum is."
     )
-    return page("Constants", lead, parts)
+    return chapters("constants", ("Constants", lead, parts), ["stage", "constants"], stages)
 
 
 def _counted(rows: Sequence[Constant]) -> list[tuple[str, int]]:

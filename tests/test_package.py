@@ -50,9 +50,26 @@ def test_wheel_holds_every_file_of_package_and_queries(root: Path, site: Path) -
         Path("hs_analysis/_samples/dynamo-pd") / p.name
         for p in (root / "data_samples" / "dynamo-pd").iterdir()
     }
-    assert package | queries | sample <= held
+    pages = {
+        Path("hs_analysis/_pages") / p.relative_to(root / "docs")
+        for p in (root / "docs").rglob("*.md")
+        if p.parent != root / "docs" or p.name != "README.md"
+    }
+    pages = {p for p in pages if p.parts[2] != "dev"}
+    assert package | queries | sample | pages <= held
     assert {p.name for p in site.iterdir()} == {"hs_analysis", next(site.glob("*.dist-info")).name}
     assert not [p for p in held if p.suffix == ".pyc"]
+
+
+def test_pages_are_read_from_the_wheel(root: Path, site: Path) -> None:
+    """hsa help prints the page that the checkout has, and lists the same topics."""
+    assert run(site, "-m", "hs_analysis", "help", "roles").stdout.startswith(
+        "# Roles, services and instances"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-m", "hs_analysis", "help"], cwd=root, capture_output=True, text=True, check=True
+    ).stdout
+    assert run(site, "-m", "hs_analysis", "help").stdout == listed
 
 
 def test_licence_travels_with_the_wheel(site: Path) -> None:

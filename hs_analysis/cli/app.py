@@ -174,7 +174,7 @@ COMMANDS: dict[str, Command] = {
     "derive": Command("stages", STAGES, "Demand, capacity, targets and the P/D ratio."),
     "select": Command("stages", STAGES, "Candidate policies simulated, the best chosen."),
     "policy": Command("stages", STAGES, "The policy as policy.yaml."),
-    "replay": Command("stages", STAGES, "Backtest of the selected policy and what stands beside it."),
+    "replay": Command("stages", STAGES, "Backtest of the selected policy and its baselines."),
     "export": Command("stages", STAGES, "The policy as objects of other programs."),
     "report": Command("stages", STAGES, "summary.json and report.html."),
     "doctor": Command("inspect", AROUND, "What was found, its quality, what is missing."),
@@ -185,6 +185,7 @@ COMMANDS: dict[str, Command] = {
     "settings": Command("settings", AROUND, "Every setting in effect, and where it is from."),
     "sql": Command("commands", AROUND, "The tables of a run, in SQL."),
     "validate": Command("commands", AROUND, "A settings file or policy checked offline."),
+    "help": Command("topics", AROUND, "The documentation, by topic."),
 }
 """The commands, in the order of the help."""
 

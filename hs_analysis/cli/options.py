@@ -54,7 +54,7 @@ class ReadingFlags:
 
     format: Annotated[
         str | None,
-        _flag(INPUT, "Reader of every file; told by content unless said.", "--format", metavar="ID"),
+        _flag(INPUT, "Reader of every file; found by content unless given.", "--format", metavar="ID"),
     ] = None
     capture: Annotated[
         list[str] | None,
@@ -73,7 +73,7 @@ class ReadingFlags:
     ] = None  # fmt: skip
     time_unit: Annotated[
         str | None,
-        _flag(INPUT, "Unit of a table's numeric times; told by their size unless said.", "--time-unit",
+        _flag(INPUT, "Unit of a table's numeric times; found by their size unless given.", "--time-unit",
               metavar="s|ms|us|ns"),
     ] = None  # fmt: skip
     epoch: Annotated[
@@ -211,7 +211,7 @@ class CurrentFlags:
 
     current: Annotated[
         list[str] | None,
-        _flag(METHOD, "Today's autoscaler, replayed beside the policy: HPA (autoscaling/v2), KEDA "
+        _flag(METHOD, "Today's autoscaler, replayed with the policy: HPA (autoscaling/v2), KEDA "
               "ScaledObject or Dynamo planner configuration, and the rules behind its names; repeat it. none "
               "takes it away.", "--current",
               metavar="FILE|POOL=FILE"),
@@ -269,7 +269,7 @@ class ScenarioFlags(CurrentFlags):
 
     policy: Annotated[
         list[str] | None,
-        _flag(METHOD, "A policy.yaml replayed beside, e.g. edited by hand; repeat it. none takes it away.",
+        _flag(METHOD, "Another policy.yaml to replay, e.g. edited by hand; repeat it. none takes it away.",
               "--policy", metavar="FILE"),
     ] = None  # fmt: skip
     fault: Annotated[
@@ -279,7 +279,7 @@ class ScenarioFlags(CurrentFlags):
     ] = None  # fmt: skip
     topology: Annotated[
         str | None,
-        _flag(METHOD, "Switches and the GPUs below them: can wanted counts stand there, prefill near decode? "
+        _flag(METHOD, "Switches and their GPUs: is there room for the wanted counts, prefill near decode? "
               "none takes it away.", "--topology", metavar="FILE"),
     ] = None  # fmt: skip
 

@@ -149,9 +149,9 @@ _STAGES: tuple[StageCommand, ...] = (
         _RUN,
         "Simulate every signal that may size pools with every setting of the controller that will run the "
         "policy, on the training window: undisturbed, under faults and bursts, and at flat load. Choose the "
-        "one that saves most within the SLO and bears them as a default HPA does (HeteroScale's Algorithm "
-        "1). Then let every studied signal, qualified or not, drive its pool over the test window: does the "
-        "fleet follow when the load dips?",
+        "one that saves most within the SLO and withstands them as a default HPA does (HeteroScale's "
+        "Algorithm 1). Then let every studied signal, qualified or not, drive its pool over the test "
+        "window: does the fleet follow when the load dips?",
         _sections(
             "select",
             lambda service: [*tables.selection(service), *tables.drivers(service)],
@@ -174,7 +174,7 @@ STAGE_COMMANDS = {one.name: one for one in _STAGES}
 REPLAY_HELP = f"""hsa replay {_RUN} --fault all
 
 Backtest: replay the selected policy, static peak, the recorded counts and the autoscalers of the field on the
-last part of the window, with thresholds fitted on the first; beside them today's autoscaler, edited policies,
+last part of the window, with thresholds fitted on the first; also today's autoscaler, edited policies,
 and all of them under faults."""
 
 

@@ -39,7 +39,7 @@ from hs_analysis.schema.declare import Field
 Mode = Literal["metric", "periodic", "hold"]
 
 PAPER = "HeteroScale, arXiv:2508.19559"
-MEASURED = "measured on simulated services, docs/method.md"
+MEASURED = "measured on simulated services (hsa help capacity)"
 
 
 SLACK_GPUS = 1e-9

@@ -48,7 +48,7 @@ ONSET_VIOLATING_SHARE = 0.05
 simulated services."""
 
 END_SHARE = 0.05
-"""Share of rows with the lowest, or with the highest, loads that stand for that end [ratio]. Measured on
+"""Share of rows with the lowest, or with the highest, loads that represent that end [ratio]. Measured on
 simulated services and captures with a known answer."""
 
 # Laws of capacity.
@@ -115,7 +115,7 @@ INDICATIVE = 0.5
 project."""
 
 BRACKET_WIDTH = 0.15
-"""Widest bracket that needs no fit beside it, as a share of its geometric mean [ratio]. Measured on
+"""Widest bracket that needs no fit next to it, as a share of its geometric mean [ratio]. Measured on
 simulated services and captures with a known answer."""
 
 BRACKET_LOW_RANK = 10
@@ -171,7 +171,7 @@ project."""
 
 BAND_MIN = (0.05, 0.20)
 """Narrowest dead band above 1 and below it: 0.27 actions a pool and day at flat load, 2.1 at 0.10 below
-[ratio]. Measured on a third simulated physics (docs/method.md, section 6)."""
+[ratio]. Measured on a third simulated physics (hsa help capacity)."""
 
 # Ratio, splits and GPU types.
 

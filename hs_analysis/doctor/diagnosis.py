@@ -83,11 +83,11 @@ CHECKS: tuple[Check, ...] = (
         "look why it stopped; nothing else: no signal uses it",
     ),
     Check(("confounded",), series_checks.followed, ("pass",), "judge signals per instance"),
-    Check(("roles",), input_checks.roles, _PASS_WARN, "see how to give roles: docs/howto/roles.md"),
+    Check(("roles",), input_checks.roles, _PASS_WARN, "how to give roles: `hsa help roles`"),
     Check(("label_join",), series_checks.pod_labels, ("warn",), "export kube_pod_labels of the same pods"),
     Check(
         ("release",), series_checks.releases, ("warn",),
-        "nothing for capacity and ratio: they stand on what came after; `--from` after it for the rest",
+        "nothing for capacity and ratio: they use what came after; `--from` after it for the rest",
     ),
     Check(("services",), input_checks.unmapped, _PASS_WARN, "name a service under `[services]`"),
     Check(("unknown_metric",), input_checks.unknown_metrics, ("pass",), "map it under `[metrics]`"),

@@ -436,7 +436,7 @@ def references(context: DoctorContext) -> list[Finding]:
     found = []
     for frame in context.frames:
         if frame.reference == "served":
-            text = "started requests are not exported: served rates stand in, a lower bound when saturated"
+            text = "started requests are not exported: served rates are used, a lower bound when saturated"
             found.append(Finding("offered_load", "warn", text, service=frame.service))
         else:
             found.append(

@@ -36,7 +36,7 @@ project."""
 
 
 def series_scales(context: DoctorContext) -> list[Finding]:
-    """Report series whose unit is not the documented one, or can't be told."""
+    """Report series whose unit is not the documented one, or is not known."""
     marked = context.series.drop_nulls("scale_evidence").with_columns(
         pl.col("scale_evidence").str.split(":").list.first().alias("why")
     )
@@ -87,7 +87,7 @@ def tails(context: DoctorContext) -> list[Finding]:
 
 
 def followed(context: DoctorContext) -> list[Finding]:
-    """Pools whose size moves with the load: what comes of which can't be told apart in totals."""
+    """Pools whose size moves with the load: what comes of which is not visible in totals."""
     found = []
     for frame in context.frames:
         for role in frame.pools if frame.has("request_rate", "service") else ():
@@ -97,7 +97,7 @@ def followed(context: DoctorContext) -> list[Finding]:
             if rho >= FOLLOWS:
                 text = (
                     f"{role} instances move with the request rate (rank correlation {rho:.2f} over {count} "
-                    "windows): the fleet followed the load, so what comes of either can't be told apart in "
+                    "windows): the fleet followed the load, so what comes of either is not visible in "
                     "totals; signals are judged per instance"
                 )
                 found.append(Finding("confounded", "pass", text, service=frame.service, value=rho))
@@ -231,8 +231,8 @@ def spacing(context: DoctorContext) -> list[Finding]:
     if paired.height:
         text = (
             f"{paired['close'].sum():,} samples of {paired.height} series ({_names(paired)}) come right "
-            "after another, within a tenth of the usual step: one moment told twice; windows average them, "
-            "counts of samples mean nothing"
+            "after another, within a tenth of the usual step: one moment reported twice; windows average "
+            "them, counts of samples mean nothing"
         )
         found.append(Finding("spacing", "warn", text, value=float(paired["close"].sum())))
     uneven = shapes.filter(pl.col("uneven") > 0)

@@ -112,7 +112,7 @@ NEAR_MISSES: tuple[KnownDamage, ...] = (
         "cloudwatch-statistics",
         _all(rb'"Datapoints"\s*:\s*\[', rb'"Label"\s*:'),
         _says("an answer of CloudWatch's get-metric-statistics: it names neither dimensions nor period"),
-        "ask get-metric-data and put its request beside the answer as NAME.request.json",
+        "ask get-metric-data and put its request next to the answer as NAME.request.json",
     ),
     KnownDamage(
         "gcp-query",

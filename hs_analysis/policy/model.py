@@ -105,7 +105,7 @@ class Primary:
     waiting: Annotated[
         Waiting | None,
         Field(
-            "requests that wait: of each, tokens_per_request ÷ within_s counts as work beside the signal",
+            "requests that wait: of each, tokens_per_request ÷ within_s counts as work with the signal",
             absent="an earlier version wrote the file",
         ),
     ] = None

@@ -210,4 +210,4 @@ SYSTEMATIC_SHARE = 0.8
 
 APART_MAX = 0.1
 """Distance up to which the target of the first part and of the whole window agree, and up to which a capacity
-may hang on how its limit is read between two histogram edges [ratio]. Default of this project."""
+may depend on how its limit is read between two histogram edges [ratio]. Default of this project."""

@@ -126,7 +126,7 @@ class ScaleIn:
 class PolicyDecision:
     """What to do, and how far to trust it: the one place where every output gets its answer from."""
 
-    recommend: Annotated[Recommend, Field("keep = what runs, record = no number can be stood for:")]
+    recommend: Annotated[Recommend, Field("keep = what runs, record = no number is safe to apply:")]
     why: Annotated[str, Field("one sentence")]
     confidence: Annotated[Confidence, Field()]
     confidence_reasons: Annotated[

@@ -150,7 +150,7 @@ BENCH = pa.schema(
         ),
         _field("model", pa.string(), "", "model as the benchmark names it"),
         _field("engine", pa.string(), "", "serving engine and its version"),
-        _field("measured_on", pa.string(), "date", "day it was measured, YYYY-MM-DD; null when not told"),
+        _field("measured_on", pa.string(), "date", "day it was measured, YYYY-MM-DD; null when not given"),
         _field("precision", pa.string(), "", "number format"),
         _field("disaggregated", pa.bool_(), "", "whether prefill and decode ran apart"),
         _field("prefill_instances", pa.float64(), "instances", "prefill workers; null in a single pool"),
@@ -276,8 +276,8 @@ FROZEN_SERIES = pa.schema(
             "told_by",
             pa.string(),
             "",
-            "up: its target did not answer; clock: a series that always moves stood still; peers: the others "
-            "of its pool moved on",
+            "up: its target did not answer; clock: a series that always moves did not move; peers: the "
+            "others of its pool moved on",
             null=False,
         ),
         _field("series", pa.int64(), "series", "series whose samples are null there", null=False),

@@ -361,7 +361,7 @@ class Release:
     after: Annotated[str, Field("version that came")]
     start: Annotated[str, Field("when it was first seen", "UTC")]
     end: Annotated[str, Field("when the one that went was last seen", "UTC")]
-    used_h: Annotated[float, Field("hours that the numbers of the pool stand on", "h", null=False)]
+    used_h: Annotated[float, Field("hours that the numbers of the pool use", "h", null=False)]
     left_out_h: Annotated[float, Field("hours left out for its releases", "h", null=False)]
     text: Annotated[str, Field("the same in words")]
 
@@ -591,7 +591,7 @@ class CandidateScore:
         float | None, Field("the same under bursts that double the load within a start-up time", _SHARE)
     ] = None
     flat_actions_per_day: Annotated[
-        float | None, Field("actions of a pool while the load stands still, by noise alone", "1/day")
+        float | None, Field("actions of a pool while the load is constant, by noise alone", "1/day")
     ] = None
     front: Annotated[
         bool, Field("no other is better in hours, violations and violations under faults at once")
@@ -603,7 +603,7 @@ class CandidateScore:
         float | None, Field("the highest reading of this time decides whether instances go", "s")
     ] = None
     counts_waiting: Annotated[
-        bool, Field("whether requests that wait count beside the work that is served")
+        bool, Field("whether requests that wait count with the work that is served")
     ] = False
 
 

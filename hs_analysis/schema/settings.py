@@ -78,7 +78,7 @@ class TableRow:
     ] = "samples"
     time: Annotated[str | None, Field("column of the time; None in a table without one")] = None
     time_unit: Annotated[
-        str | None, Field("`s`, `ms`, `us` or `ns` of a numeric time; None = told by its size, or a text")
+        str | None, Field("`s`, `ms`, `us` or `ns` of a numeric time; None = found by its size, or a text")
     ] = None
     time_relative: Annotated[bool, Field("whether the time counts from the start of the log")] = False
     tz: Annotated[str | None, Field("zone of times without one, e.g. `UTC`")] = None
@@ -186,7 +186,7 @@ class Beside:
     ] = ()
     current: Annotated[tuple[Document, ...], Field("objects of the autoscaler that runs today")] = ()
     faults: Annotated[tuple[str, ...], Field("names of faults, `all` for every one")] = ()
-    topology: Annotated[tuple[Document, ...], Field("where instances may stand, one file at most")] = ()
+    topology: Annotated[tuple[Document, ...], Field("where instances may run, one file at most")] = ()
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ class Settings:
         PolicyMode, Field("whether the policy follows metrics or a timetable made of the history:")
     ] = "metric"
     reading: Annotated[Reading, Field("how input files are read")] = field(default_factory=Reading)
-    beside: Annotated[Beside, Field("what is replayed beside the selected policy")] = field(
+    beside: Annotated[Beside, Field("what is replayed with the selected policy")] = field(
         default_factory=Beside
     )
 

@@ -220,7 +220,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("slo.allowed_window_share", "slo.allowed_window_share", SHARE, "this project"),
     *(
         Setting(f"startup.{role}", f"startup_s.{role}", DURATION,
-                "measured where the dump shows three instances coming, else 300 s stand in for it",
+                "measured where the dump shows three instances coming, else 300 s are assumed",
                 flag="--startup", sample='"240s"',
                 said=f"from asking for {what} instance to its first request")
         for role, what in (("prefill", "a prefill"), ("decode", "a decode"), ("mixed", "an undivided"))
@@ -257,12 +257,12 @@ SETTINGS: tuple[Setting, ...] = (
             _NONE + "that of a usual kube-prometheus, to check",
             sample='"http://prometheus.monitoring.svc:9090"'),
     Setting("policy.mode", "policy_mode", _choice("policy_mode"), "the usual case", flag="--mode"),
-    Setting("reading.format", "reading.format", TEXT, _NONE + "told by content", flag="--format",
+    Setting("reading.format", "reading.format", TEXT, _NONE + "found by content", flag="--format",
             sample='"prom-api"'),
     Setting("reading.tz", "reading.tz", ValueKind("time zone", read=values.zone), _NONE + "they are refused",
             flag="--tz", sample='"Europe/Berlin"'),
     Setting("reading.time_unit", "reading.time_unit", _words("s", "ms", "us", "ns"),
-            _NONE + "told by their size, and said", flag="--time-unit", sample='"ms"'),
+            _NONE + "found by their size, and printed", flag="--time-unit", sample='"ms"'),
     Setting("reading.epoch", "reading.epoch", MOMENT, _NONE + "they stay relative", flag="--epoch",
             sample='"2026-07-01T00:00:00Z"'),
     Setting("reading.legend_regex", "reading.legend_regex",

@@ -28,7 +28,7 @@ signals under one clock, and independent pairs of public series."""
 
 LINK_MIN = 5.0
 """Innovation link below which a signal may share no more than a clock with its load: of 3,200 signals of
-made strangers under one clock, 10 to 48 h long, the largest reached 4.7, of 1,426 pairs of simulated
+unrelated series under one clock, 10 to 48 h long, the largest reached 4.7, of 1,426 pairs of simulated
 services 4.8 [1]. Measured on simulated services, 3,200 unrelated signals under one clock, and independent
 pairs of public series."""
 
@@ -58,7 +58,7 @@ unrelated signals under one clock, and independent pairs of public series."""
 
 DRIFT_MAX = 0.20
 """Largest shift of the relation to the load, relative to the elasticity: over hours, halves, weekdays,
-rising and falling load, GPU types, runs; also of the tokens per request where requests stand for tokens
+rising and falling load, GPU types, runs; also of the tokens per request where requests replace tokens
 [ratio]. Measured on simulated services, 3,200 unrelated signals under one clock, and independent pairs of
 public series."""
 

@@ -1,4 +1,4 @@
--- What a token cost in instance-hours and GPU-hours, hour by hour, the dearest hour first.
+-- What a token cost in instance-hours and GPU-hours, hour by hour, the most expensive hour first.
 -- grain: one row per service, capture and hour; hours with instances and without a token come first
 -- in signals: aligned values; instances of the pools, prompt and output tokens
 -- in pools: GPUs of an instance of each pool

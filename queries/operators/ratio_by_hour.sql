@@ -1,4 +1,4 @@
--- The P/D ratio that ran beside the one that the load asked for, hour by hour.
+-- The P/D ratio that ran and the one that the load asked for, hour by hour.
 -- grain: one row per service with two pools, capture and hour, in the order of time
 -- in signals: aligned values; instances of the pools
 -- in mix: offered work and its balanced ratio, by stretch

@@ -138,11 +138,11 @@ def test_version(hsa: Hsa) -> None:
 
 
 def test_commands_of_the_contract() -> None:
-    """These twenty, and completion comes with them."""
+    """These twenty-one, and completion comes with them."""
     assert set(COMMANDS) == {
         "run", "ingest", "doctor", "study", "derive", "select", "policy", "replay", "export", "report",
         "explain", "signals", "init", "settings", "sql", "validate", "pull", "export-plan", "compare",
-        "plan-test",
+        "plan-test", "help",
     }  # fmt: skip
 
 

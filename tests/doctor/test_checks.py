@@ -182,7 +182,7 @@ def test_every_check_is_listed() -> None:
             "warn",
             "are unknown",
         ),
-        ("offered_load", {"frames": (frame({}, reference="served"),)}, "warn", "served rates stand in"),
+        ("offered_load", {"frames": (frame({}, reference="served"),)}, "warn", "served rates are used"),
         (
             "scale",
             {"frames": (frame({"kv_usage@decode": 40.0}, (info("kv_usage", "decode"),)),)},

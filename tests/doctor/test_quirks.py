@@ -112,7 +112,7 @@ def test_servegen(findings: Callable[..., Findings]) -> None:
             "warn",
             "input_tps_est, output_tps_est: averages over 21,600 s, .* multiples are no load",
         ),
-        ("offered_load", "warn", "served rates stand in"),
+        ("offered_load", "warn", "served rates are used"),
         ("missing", "warn", "no ttft of service"),
     )
 

@@ -129,7 +129,7 @@ def read_cloudwatch_data(dump: Dump, notes: ReadNotes) -> Iterator[RawSeries]:
     if pages and reader.nameless and not reader.named:
         raise InputError(
             f"nothing says what its series are: {first_of(reader.nameless, 3)}", where=dump.where,
-            hint="put the request (MetricDataQueries) beside it as NAME.request.json, or into the same file",
+            hint="put the request (MetricDataQueries) next to it as NAME.request.json, or into the same file",
         )  # fmt: skip
     yield from reader.gathered.rest()
     reader.end()

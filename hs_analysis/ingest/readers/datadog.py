@@ -48,7 +48,7 @@ LOSSES = (
     ),
     SourceLoss(
         "no_names",
-        "answers of version 2 do not say what was asked: names are those of the request beside the file, or "
+        "answers of version 2 do not say what was asked: names are those of the request next to the file, or "
         "of --query",
         always=False,
     ),
@@ -213,7 +213,7 @@ class _DatadogReader:
             if called is None:
                 raise InputError(
                     "an answer of Datadog's version 2 does not say what was asked", where=self.dump.where,
-                    hint="put its request beside it as NAME.request.json, or give --query FILE=QUERY",
+                    hint="put its request next to it as NAME.request.json, or give --query FILE=QUERY",
                 )  # fmt: skip
             return [called]
         attributes = member(member(request, "data", dict), "attributes", dict)

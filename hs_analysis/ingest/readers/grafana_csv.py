@@ -32,7 +32,7 @@ LOSSES = (
         "a panel's export holds displayed values, thinned to the panel's width: variance and peaks are lost; "
         "export the query from Prometheus where you can",
     ),
-    SourceLoss("legends", "a legend stands for the labels of a series: those that it leaves out are lost"),
+    SourceLoss("legends", "a legend replaces the labels of a series: those that it leaves out are lost"),
 )
 
 LONGEST_LEGEND = 1 << 12

@@ -33,7 +33,7 @@ LOSSES = (
         "a panel asks for as many values as it is wide: where its step is longer than the scrape interval "
         "the samples between are not there, and with them peaks and variance; take the samples with hsa pull",
     ),
-    SourceLoss("no_type", "types of metrics do not travel with frames: what counts up is told by its name"),
+    SourceLoss("no_type", "types of metrics do not travel with frames: what counts up is found by its name"),
 )
 
 _ANSWER = re.compile(rb'\{\s*"results"\s*:\s*\{')

@@ -43,7 +43,7 @@ from hs_analysis.schema.settings import Reading, TableRow
 
 ARCHIVE_ENDINGS = (".gz", ".zst")
 
-HOW_TO_MAP = "describe its columns under [tables.NAME] in hsa.toml (docs/howto/tables.md)"
+HOW_TO_MAP = "describe its columns under [tables.NAME] in hsa.toml (hsa help tables)"
 
 CAPTURE = "capture"
 """Label that is no label: its values are the captures the rows belong to."""

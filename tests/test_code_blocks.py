@@ -1,0 +1,93 @@
+"""Every code block of the hand-written pages works: settings validate, commands parse, the tutorial runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from hs_analysis.cli.app import app
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(p for p in (ROOT / "docs").rglob("*.md") if "reference" not in p.parts),
+    ]
+)
+KINDS = {"", "toml", "yaml", "json", "text"}
+"""Words after the fence; none is shell, and text is what a program prints."""
+
+OWN = ("dumps", "pull", "export-plan", "make ")
+"""A command of the tutorial with one of these needs a server, or dumps of the reader's own."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Return (kind, text) of each code block of a page."""
+    found = re.findall(r"(?ms)^[ ]*```(\w*)\n(.*?)^[ ]*```", page.read_text("utf-8"))
+    return [(kind, textwrap.dedent(text)) for kind, text in found]
+
+
+def of_kind(*kinds: str) -> list[Any]:
+    """Return a parameter for each block of some kinds, named by its page."""
+    return [
+        pytest.param(kind, text, id=f"{page.relative_to(ROOT).as_posix()}-{n}")
+        for page in PAGES
+        for n, (kind, text) in enumerate(blocks(page))
+        if kind in kinds
+    ]
+
+
+def test_every_block_is_of_a_known_kind() -> None:
+    """So none escapes the tests below."""
+    assert {kind for page in PAGES for kind, _ in blocks(page)} <= KINDS
+
+
+@pytest.mark.parametrize(("kind", "text"), of_kind("toml", "yaml", "json"))
+def test_files_are_valid(kind: str, text: str, tmp_path: Path) -> None:
+    """Settings and topologies pass hsa validate; JSON can be read."""
+    if kind == "json":
+        assert json.loads(text)
+        return
+    if kind == "yaml" and YAML(typ="safe").load(text) is None:
+        return  # a comment alone
+    file = tmp_path / ("hsa.toml" if kind == "toml" else "racks.yaml")
+    file.write_text(text, "utf-8")
+    done = CliRunner().invoke(app, ["validate", str(file)])
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_commands_parse(page: Path) -> None:
+    """Shell takes every block without a kind; tests/test_docs.py checks commands and flags of hsa."""
+    text = "\n".join(text for kind, text in blocks(page) if not kind)
+    done = subprocess.run(["bash", "-n"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    """Its commands on the samples end with 0, in order, in one folder."""
+    (tmp_path / "data_samples").symlink_to(ROOT / "data_samples", target_is_directory=True)
+    text = "\n".join(text for kind, text in blocks(ROOT / "docs" / "tutorial.md") if not kind)
+    lines = [line.strip().removeprefix(".venv/bin/") for line in text.splitlines() if line.strip()]
+    commands = [line for line in lines if line.startswith("hsa ") and not any(word in line for word in OWN)]
+    assert len(commands) >= 6
+    place = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for line in commands:
+        shell = line.replace("hsa ", f"{sys.executable} -m hs_analysis ", 1)
+        done = subprocess.run(
+            ["bash", "-c", shell], cwd=tmp_path, env=place, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
