@@ -1,8 +1,7 @@
 """hs_analysis from Python: a run folder as an object, stages as functions, figures as Altair charts.
 
-Everything reads or returns polars frames, frozen dataclasses and run folders. `run` writes a run folder;
-nothing else here writes or changes one. What a user can mend is raised as `HsError`, whose text is the line
-that the command prints.
+Everything reads or returns polars frames, frozen dataclasses and run folders. `run` alone writes a run
+folder. What a user can mend is raised as `HsError`, whose text is the line that the command prints.
 
 >>> from hs_analysis import load_run
 >>> history = load_run("reports/dynamo-pd")
@@ -781,20 +780,13 @@ def _texts(documents: Sequence[Document]) -> list[tuple[str, str]]:
 
 def _require_policies(spoken: Mapping[str, Sequence[str]], service: str) -> None:
     """Raise when a file has no policy of the service: it would be left out in silence."""
-    for name, services in spoken.items():
-        if service not in services:
-            what = f"is a policy of {' and '.join(services) or 'no service'}, the replay is of {service}"
-            raise InputError(what, where=name, hint="name its service, or take the policy of this one")
+    for name in (name for name, services in spoken.items() if service not in services):
+        what = f"is a policy of {' and '.join(spoken[name]) or 'no service'}, the replay is of {service}"
+        raise InputError(what, where=name, hint="name its service, or take the policy of this one")
 
 
 def _text(path: Path) -> str:
-    """Return what a file of policies holds.
-
-    Raises
-    ------
-    InputError
-        When it can't be read.
-    """
+    """Return what a file of policies holds; an `InputError` when it can't be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

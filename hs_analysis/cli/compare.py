@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import hs_analysis
 from hs_analysis.cli.options import OUTPUT, VERBOSE, FormFlags, grouped
 from hs_analysis.cli.output import Block, CommandOutput, Folded, write_output
 
@@ -148,7 +149,7 @@ def _write_page(path: Path, page: ComparisonPage) -> None:
     from hs_analysis.report.comparison_page import render_comparison
 
     try:
-        write_text(path, render_comparison(page))
+        write_text(path, render_comparison(page, hs_analysis.__version__))
     except OSError as error:
         hint = "give a file in a folder that is there and that you may write to"
         raise UsageError(f"can't be written ({error.strerror})", where=f"--html {path}", hint=hint) from error

@@ -186,7 +186,7 @@ class AccessFlags:
             raise UsageError(
                 "are given together",
                 where=" and ".join(given),
-                hint="keep one way to be let in; HSA_TOKEN, HSA_USER and the like count, too",
+                hint="keep one way to be let in; HSA_TOKEN, HSA_USER and other such variables count, too",
             )
         return Access(
             token=token,
@@ -227,7 +227,7 @@ class AccessFlags:
         if self.sigv4_region:
             raise UsageError(
                 "signs requests as they are sent", where="--sigv4-region",
-                hint="use hsa pull, or let a signing proxy (aws-sigv4-proxy) stand before the server",
+                hint="use hsa pull, or let a signing proxy (aws-sigv4-proxy) run before the server",
             )  # fmt: skip
         from hs_analysis.collect.access import base_url, header_name
         from hs_analysis.collect.plan import Caller

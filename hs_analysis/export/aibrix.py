@@ -200,7 +200,7 @@ def _known(policy: Policy) -> list[Loss]:
         *kubernetes.known_losses(policy, CONTROLLER),
         Loss("hysteresis", "dropped", _NO_BAND),
         Loss("reading.window_s", "approximated", _READ),
-        Loss("periodic", "dropped", "schedules are not written beside a metric policy"),
+        Loss("periodic", "dropped", "schedules are not written with a metric policy"),
         Loss("on_missing_metric", "approximated", "nothing to set: without its metric the count holds"),
         Loss("unit", "approximated", _UNIT),
         Loss("window_s", "approximated", "AIBrix decides every 10 s"),

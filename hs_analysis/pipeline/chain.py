@@ -129,7 +129,7 @@ STAGES: tuple[Stage, ...] = (
         ("policy.yaml", "policy.schema.json", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage(
-        "export", "exporting", ("policy",), (*CONTROLLER, "server_address"), ("exports/*",), _export,
+        "export", "exporting", ("policy",), (*CONTROLLER, "server_address", "slo"), ("exports/*",), _export,
     ),
     Stage(
         "report", "drawing the report", ("doctor", "export"),

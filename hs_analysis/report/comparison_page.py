@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-import hs_analysis
-
 
 @dataclass(frozen=True)
 class ChangeRow:
@@ -71,10 +69,10 @@ class ComparisonPage:
     command: str
 
 
-def render_comparison(page: ComparisonPage) -> str:
+def render_comparison(page: ComparisonPage, tool_version: str) -> str:
     """Return one HTML page without scripts that needs no network; equal inputs give equal bytes."""
     from hs_analysis.report.html import environment, packaged_text  # charts and frames: only for a page
 
     style = Markup(packaged_text("style.css"))  # noqa: S704 - shipped with the package
     template = environment().get_template("comparison.html.jinja")
-    return template.render(page=page, style=style, tool_version=hs_analysis.__version__)
+    return template.render(page=page, style=style, tool_version=tool_version)

@@ -125,20 +125,20 @@ class Page(HTMLParser):
 
 def test_the_page_has_what_to_act_on_open_and_the_rest_folded(found):
     """One file without scripts or addresses; a row for each change, all but the first ones folded."""
-    text = render_comparison(page_of(found, "a", "b", COMMAND))
+    text = render_comparison(page_of(found, "a", "b", COMMAND), "0")
     page = Page(text)
     assert page.rows == {False: len(leading(found.changes)), True: sum(len(p.changes) for p in rest(found))}
     assert "script" not in page.tags
     assert page.addresses == ["data:,"]
     assert page.tags.count("details") == len(rest(found))
     assert text.index("recommend: apply → keep") < text.index("<h2>To act on</h2>") < text.index("<details>")
-    assert text == render_comparison(page_of(found, "a", "b", COMMAND))
+    assert text == render_comparison(page_of(found, "a", "b", COMMAND), "0")
 
 
 def test_names_in_dumps_are_text_on_the_page():
     """A name of a service or a metric can't add an element."""
     found = compared(lambda document, _: document["spec"]["primaries"][0].update(signal="<script>x</script>"))
-    text = render_comparison(page_of(found, "<b>a", "b", COMMAND))
+    text = render_comparison(page_of(found, "<b>a", "b", COMMAND), "0")
     assert "<script>" not in text
     assert "<b>a" not in text
     assert "&lt;script&gt;x" in text
@@ -153,7 +153,7 @@ def test_the_page_is_read_in_a_browser_without_a_network(running, tmp_path, foun
     """No request and no error, nothing wider than the screen, no axe violation with all parts open."""
     place = tmp_path / "page.html"
     folder = "/".join(f"folder-{n}" for n in range(20))
-    place.write_text(render_comparison(page_of(found, folder, "b", f"hsa compare {folder} b")), "utf-8")
+    place.write_text(render_comparison(page_of(found, folder, "b", f"hsa compare {folder} b"), "0"), "utf-8")
     with opened(running, place, width, scheme) as (page, trouble):
         page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
