@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.report import first_line, gpu_types, replay_tables, tables
+from hs_analysis.report import first_line, gpu_types, replay_tables, section_answers, tables
+from hs_analysis.report.answer import answer_of
 from hs_analysis.report.beside import beside
 from hs_analysis.report.cells import (
     Anchors,
@@ -35,6 +36,7 @@ from hs_analysis.report.wording import (
     number,
     percent,
     plain,
+    plural,
     policy_name,
     service_name,
     span,
@@ -99,10 +101,14 @@ def build(
     for view in views:
         view["policy"] = _yaml_lines(view["policy"], anchors)
     rows = [view.pop("overview") for view in views]
+    inputs, covered = tables.inputs(summary), mapping(summary.get("coverage")).get("ratio")
     whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
     if tables.missing(summary)["rows"]:
         whole = whole.filter(pl.col("check") != "missing")  # the table of missing signals says the same
     window, warnings = mapping(summary.get("window")), records(summary.get("warnings"))
+    for view in views:
+        listed = [view["findings"]] if len(views) > 1 else [tables.findings(whole)]
+        view["answers"]["data"] = section_answers.data(listed, None if len(views) > 1 else covered)
     return {
         "title": _title(services),
         "tool_version": str(summary.get("tool_version") or ""),
@@ -122,8 +128,10 @@ def build(
         "unserved": first_line.without_service(summary),
         "broken": [str(w.get("text") or "") for w in warnings if w.get("code") == "input_broken"],
         "warnings": [{"code": str(w.get("code") or ""), "text": str(w.get("text") or "")} for w in warnings],
-        "inputs": tables.inputs(summary),
+        "inputs": inputs,
         "reproduce": reproduce,
+        "reproduce_answer": f"the command line, and {plural(len(inputs['rows']), 'input file')}",
+        "data_answer": section_answers.data([tables.findings(whole)], covered),
         "baselines": [{"name": policy_name(name), "text": text} for name, text in BASELINES.items()],
         "methods": [
             {"key": key, "title": METHOD_TITLES.get(key, key.replace("_", " ").capitalize()), **_words(made)}
@@ -176,11 +184,13 @@ def _service(
     return {
         "id": f"s{place + 1}",
         "name": name,
+        "answers": section_answers.answers(service, choice, order),
         "about": _about(service),
         "choice": choice,
         "ranked": order,
         "verdict": verdict(service, choice, f"/services/{place}"),
         "first": first_screen(service, choice),
+        "line": next(iter(answer_of(service, choice, mapping(service.get("slo")), ".").lines), ""),
         "overview": overview_row(service, choice, f"s{place + 1}"),
         "totals": tables.totals(service),
         "saturated": tables.saturated(service),

@@ -15,6 +15,9 @@ from outside import needs
 BROWSER = pytest.mark.outside("chromium", "playwright", "axe_playwright_python")
 """What a test of this module carries."""
 
+FOLDED_PX = 4_000
+"""Height of a report before anything is opened, at most [px]."""
+
 VIEWS = ((1280, "light"), (400, "dark"))
 """Widths [px] and colour schemes that every report is seen at; one that holds everything, at all four."""
 NUMBER = re.compile(r"(−?[\d,]*\.?\d+(?:e[−-]?\d+)?)\s*(ms|s|min|h|days|%)?(?![\w/])")
@@ -80,8 +83,15 @@ def opened(running: Any, path: Path, width: int, scheme: str, **more: Any) -> It
         context.close()
 
 
+ANSWER = ".verdict, section[id$='-figures']"
+"""The verdict and, folded below it, its figures."""
+
+UNFOLD = "document.querySelectorAll('details.part').forEach((el) => { el.open = true; })"
+
+
 def drawn(page: Any, timeout_s: float = 120.0) -> dict[str, str]:
-    """Wait until every chart was drawn or gave up; return its state by name."""
+    """Open every folded section, wait until every chart was drawn or gave up; return its state by name."""
+    page.evaluate(UNFOLD)
     handle = page.wait_for_function(DRAWN, timeout=timeout_s * 1000)
     return dict(handle.json_value())
 
@@ -96,6 +106,9 @@ def assert_view_works(
     """
     place = f"{page_path.name} at {width} px, {scheme}"
     with opened(running, page_path, width, scheme) as (page, trouble):
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, place
+        assert page.evaluate("document.documentElement.scrollHeight") <= FOLDED_PX, place
+        assert axe_violations(page) == [], f"{place}, folded"
         states = drawn(page)
         assert [name for name, state in states.items() if state != "drawn"] == [], place
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, place
@@ -109,12 +122,12 @@ def assert_view_works(
 def assert_verdict(page: Any, summary: Mapping[str, Any]) -> None:
     """Hold every number of the verdict boxes to summary.json, and the boxes to everything they must show."""
     services = summary.get("services") or []
-    boxes = page.query_selector_all(".service > .verdict")
+    boxes = page.query_selector_all(".service")
     assert len(boxes) == len(services)
     for place, (box, service) in enumerate(zip(boxes, services, strict=True)):
-        said = box.text_content()
+        said = "".join(part.text_content() for part in box.query_selector_all(ANSWER))
         shown = {}
-        for element in box.query_selector_all("[data-pointer]"):
+        for element in box.query_selector_all(f":is({ANSWER}) [data-pointer]"):
             pointer = element.get_attribute("data-pointer")
             shown[pointer] = element.text_content()
             _assert_equal(element, _resolve(summary, pointer), pointer)

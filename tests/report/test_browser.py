@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, assert_view_works, drawn, opened
+from report.browser import BROWSER, UNFOLD, assert_view_works, drawn, opened
 from seeds import first
 
 from hs_analysis.report import render
@@ -79,9 +79,23 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
         assert shown.count() == 1
         shown.locator("a").click()
         assert page.evaluate("location.hash") == "#s14"
+        page.locator("#s14-data summary").first.click()
         page.wait_for_selector('.vega[data-chart="s14-coverage"][data-state="drawn"] svg', timeout=60_000)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert trouble == []
+
+
+def test_sections_answer_before_they_open(running: Any, written: Any) -> None:
+    """Each section is folded behind its answer; a link into one opens it, and Enter closes it again."""
+    with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
+        assert page.locator("details.part[open]").count() == 0
+        said = page.locator("#s1-signals summary .answer").first.inner_text()
+        assert said == "5 of 11 may size a pool; best decode TPS; 1 could not be tested"
+        page.evaluate("location.hash = 's1-signals'")
+        page.wait_for_selector("#s1-ranking:visible")
+        page.locator("#s1-signals summary").first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#s1-ranking", state="hidden")
 
 
 def test_time_range_and_unknown_evidence(seen: Any) -> None:
@@ -111,6 +125,7 @@ def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
     sample = samples.sample()
     path = written("sample", sample)
     with opened(running, path, 1280, "light", permissions=["clipboard-read", "clipboard-write"]) as (page, _):
+        page.evaluate(UNFOLD)
         page.click('button[data-copy="s1-yaml"]')
         page.wait_for_selector("button:has-text('Copied')")
         assert page.evaluate("navigator.clipboard.readText()") == next(iter(sample.policies.values()))
@@ -124,6 +139,7 @@ def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
 def test_tables_sort_by_value(seen: Any) -> None:
     """A click on a heading sorts by number, missing last; a second click turns it round."""
     page, _ = seen
+    page.evaluate(UNFOLD)
     button = page.locator("#s1-ranking thead button").nth(2)
     button.click()
     column = page.locator("#s1-ranking tbody tr td:nth-child(3)")
@@ -141,6 +157,8 @@ def test_every_control_is_reached_by_keyboard(running: Any, written: Any) -> Non
     with opened(running, written("sample", samples.sample()), 1280, "light") as (page, _):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+        page.locator("#s1-signals summary").first.focus()
+        page.keyboard.press("Enter")
         page.locator("#s1-ranking thead button").first.focus()
         page.keyboard.press("Enter")
         assert page.locator("#s1-ranking thead th").first.get_attribute("aria-sort") == "ascending"
@@ -154,23 +172,27 @@ def test_without_scripts_the_answers_are_there(running: Any, written: Any) -> No
     ):
         assert "1,277" in page.locator("#s1-verdict").inner_text()
         assert page.locator("#s1-ranking tbody tr").count() == 11
+        page.locator("#s1-policy summary").first.click()
         assert page.locator("#s1-yaml").is_visible()
         assert page.locator("noscript").first.is_visible()
         assert page.locator("button:visible").count() == 0
 
 
 def test_print_is_light_and_unfolded(running: Any, written: Any) -> None:
-    """Printed from a dark screen the page is dark on white, navigation is gone, folded tables are open."""
+    """Printed from a dark screen the page is dark on white, what a decision rests on is open, on 8 pages."""
     with opened(running, written("sample", samples.sample()), 1280, "dark") as (page, trouble):
-        drawn(page)
         page.emulate_media(media="print", color_scheme="dark")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         assert not page.locator("nav.contents").is_visible()
-        assert page.locator("#s1-candidates").is_visible()
-        assert not page.locator("#s1-ratio-csv").is_visible()
-        assert page.pdf()[:5] == b"%PDF-"
+        assert page.locator("#s1-ranking").is_visible()
+        assert page.locator("#s1-yaml").is_visible()
         assert not page.locator("#s1-candidates").is_visible()
+        assert not page.locator("#s1-ratio-csv").is_visible()
+        sheets = page.pdf(format="A4")
+        assert len(re.findall(rb"/Type\s*/Page\b", sheets)) <= 8
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert not page.locator("#s1-ranking").is_visible()
         assert trouble == []
 
 

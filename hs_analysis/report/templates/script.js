@@ -20,6 +20,7 @@
       return;
     }
     for (let up = el; up; up = up.parentElement) if (up.tagName === "DETAILS") up.open = true;
+    for (const own of el.querySelectorAll(":scope > details.part")) own.open = true;
     el.classList.add("marked");
     if (!el.hasAttribute("tabindex")) el.tabIndex = -1;
     el.focus({ preventScroll: true });
@@ -105,7 +106,7 @@
   const shared = byId("chart-shared") ? JSON.parse(byId("chart-shared").textContent) : {};
   const waiting = new Set(document.querySelectorAll(".vega[data-chart]"));
   async function draw(el) {
-    if (!waiting.delete(el)) return;
+    if (!el.clientWidth || !waiting.delete(el)) return;  // folded away: drawn when it opens, at its own width
     try {
       const spec = JSON.parse(byId(el.dataset.chart + "-spec").textContent);
       spec.layer = spec.layer.map((place) => structuredClone(shared.layers[place]));
@@ -129,7 +130,7 @@
   }
   const idle = window.requestIdleCallback || ((run) => setTimeout(run, 50));
   async function rest() {
-    const next = waiting.values().next().value;
+    const next = [...waiting].find((el) => el.clientWidth);
     if (!next) return;
     await draw(next);
     idle(rest);
@@ -142,10 +143,10 @@
     idle(rest);
   }
 
-  // Printing shows what was folded away, but not the rows behind charts.
+  // Printing opens the parts that a decision rests on; what else is open stays open.
   const unfolded = new Set();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details:not([open]):not(.data)").forEach((el) => { el.open = true; unfolded.add(el); });
+    document.querySelectorAll("details[data-print]:not([open])").forEach((el) => { el.open = true; unfolded.add(el); });
   });
   addEventListener("afterprint", () => {
     unfolded.forEach((el) => { el.open = false; });
