@@ -23,6 +23,7 @@ from hs_analysis.report.rolling_words import coverage_text
 from hs_analysis.report.wording import (
     count,
     fixed,
+    interval,
     is_number,
     moment,
     on_type,
@@ -59,44 +60,82 @@ def ranked(service: Mapping[str, Any], *, types: bool = False) -> list[Mapping[s
 
 
 def signals(name: str, entries: Sequence[Mapping[str, Any]], anchors: Anchors) -> dict[str, Any]:
-    """Return the ranking: one row per signal with its effect sizes and why it is no better than it is."""
+    """Return the ranking: one row per signal with its verdict and checks; the rest unfolds in the row."""
     rows = []
     for place, entry in enumerate(entries, start=1):
         signal, role = str(entry.get("signal")), str(entry.get("role") or "")
         path = evidence_path(name, "study", f"{signal}@{role}", entry.get("evidence"))
         label = signal_label(signal, role) + on_type(entry)
-        reasons = [reason_text(r) for r in entry.get("reasons") or [] if reason_text(r)]
-        passed = "passes every check" if entry.get("verdict") == "proportional" else "no reason was recorded"
         cells = [
-            text_cell(label, note=str(entry.get("source") or "").replace("_", " ")),
-            status_cell(
-                entry.get("verdict"),
-                note=reasons[0] if reasons else passed,
-                more=reasons[1:],
-                wide=True,
-                sort=str(place),
-            ),
+            text_cell(label),
+            status_cell(entry.get("verdict"), sort=str(place)),
             number_cell(entry.get("elasticity"), "", entry.get("elasticity_ci"), 2),
-            number_cell(entry.get("spearman"), "", entry.get("spearman_ci"), 3),
+            {"text": "", "wide": True, "fold": {"summary": checks_line(entry), "lines": _further(entry)}},
+            number_cell(entry.get("spearman"), "", None, 3),
             number_cell(entry.get("snr"), "", None, 1),
-            number_cell(entry.get("lag_s"), "seconds", entry.get("lag_ci"), 1),
+            number_cell(entry.get("lag_s"), "seconds", None, 1),
             number_cell(entry.get("drift"), "", None, 3),
-            number_cell(entry.get("coverage"), "ratio"),
-            number_cell(entry.get("n_effective"), "", None, 0),
         ]
         rows.append({"id": anchors.claim(path, label), "cells": cells, "path": path})
-    heads = [
-        "signal",
-        "verdict and why",
-        "elasticity",
-        "Spearman ρ",
-        "SNR",
-        "lag",
-        "drift",
-        "coverage",
-        "n\u00a0eff.",
-    ]
+    heads = ["signal", "verdict", "elasticity", "checks", "Spearman ρ", "SNR", "lag", "drift"]
     return table("Signals, best first; intervals are 95 %", heads, rows, filter=len(rows) > 8)
+
+
+CHECK_NAMES = {
+    "rank": "rank",
+    "rank_weak": "rank",
+    "common_clock": "own moves",
+    "no_innovation_link": "innovations",
+    "chance": "chance",
+    "noise": "SNR",
+    "flat": "elasticity",
+    "drift": "drift",
+    "hysteresis": "hysteresis",
+    "elasticity_low": "elasticity",
+    "elasticity_high": "elasticity",
+    "not_linear": "linearity",
+    "class": "kind (latency or queue)",
+}
+"""Name of a check of the verdict rule by the code of its reason."""
+
+
+def checks_line(entry: Mapping[str, Any]) -> str:
+    """Return which checks a signal failed and which it passed, or why it was not tested.
+
+    Passed checks are those whose number would change the verdict if it crossed its limit; where no single
+    number would, only what failed is named.
+    """
+    codes = [str(reason.get("code")) for reason in records(entry.get("reasons"))]
+    if entry.get("verdict") == "unknown":
+        return next(
+            (text for r in entry.get("reasons") or [] if (text := reason_text(r))), "not tested: no reason"
+        )
+    failed = list(dict.fromkeys(CHECK_NAMES[code] for code in codes if code in CHECK_NAMES))
+    near = [str(turn.get("code")) for turn in records(entry.get("turns"))]
+    passed = list(dict.fromkeys(CHECK_NAMES.get(code, code.replace("_", " ")) for code in near))
+    passed = [check for check in passed if check not in failed]
+    said = [f"Failed: {', '.join(failed)}."] if failed else []
+    said += [f"Passed: {', '.join(passed)}."] if passed else []
+    if entry.get("verdict") == "proportional" and not said:
+        return "Passed every check."
+    return " ".join(said) or next(
+        (text for r in entry.get("reasons") or [] if (text := reason_text(r))), "no reason was recorded"
+    )
+
+
+def _further(entry: Mapping[str, Any]) -> list[str]:
+    """Return the reasons of a verdict in full, then intervals, coverage and source."""
+    found = [text for reason in entry.get("reasons") or [] if (text := reason_text(reason))]
+    for key, label, unit, decimals in (("spearman", "Spearman ρ", "", 3), ("lag", "lag", "seconds", 1)):
+        if between := interval(entry.get(f"{key}_ci"), unit, decimals):
+            found.append(f"{label}, 95 % interval: {between}{' s' if unit else ''}")
+    if is_number(entry.get("coverage")):
+        found.append(f"coverage: {percent(entry['coverage'])}")
+    if is_number(entry.get("n_effective")):
+        found.append(f"independent observations: {fixed(entry['n_effective'], 0)}")
+    if entry.get("source"):
+        found.append(f"source: {str(entry['source']).replace('_', ' ')}")
+    return found
 
 
 def capacities(name: str, service: Mapping[str, Any], anchors: Anchors) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hs_analysis.report import first_line, releases
@@ -373,6 +373,26 @@ def overview_row(service: Mapping[str, Any], choice: Choice, target: str) -> dic
         status_cell(choice.confidence, note=_not_to_apply(choice)) if choice.confidence else text_cell(None),
     ]
     return {"id": "", "cells": cells}
+
+
+def worst_first(rows: Sequence[tuple[Mapping[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the lines of the table of services: alarms, missing answers, then what breaks the SLO most.
+
+    Parameters
+    ----------
+    rows
+        Each service's part of summary.json with its line, in the order of the summary, which ties keep.
+    """
+    answered = {"record": 0, "keep": 1, "apply": 2}
+
+    def rank(row: tuple[Mapping[str, Any], dict[str, Any]]) -> tuple[Any, ...]:
+        decision = mapping(row[0].get("decision"))
+        risk = mapping(decision.get("slo_risk")).get("undisturbed")
+        sure = {"low": 0, "medium": 1, "high": 2}.get(str(decision.get("confidence")), 0)
+        over = -risk if is_number(risk) else 0.0
+        return (not decision.get("alarm"), answered.get(str(decision.get("recommend")), 0), over, sure)
+
+    return [line for _, line in sorted(rows, key=rank)]
 
 
 def _not_to_apply(choice: Choice) -> str:

@@ -29,7 +29,14 @@ from hs_analysis.report.ratio_words import beside_ratio
 from hs_analysis.report.replay_words import notes
 from hs_analysis.report.replica_words import groups_table, replica_text
 from hs_analysis.report.sweeps import sweep_table
-from hs_analysis.report.verdict import OVERVIEW_HEADS, overview_row, pair_text, ratio_path, verdict
+from hs_analysis.report.verdict import (
+    OVERVIEW_HEADS,
+    overview_row,
+    pair_text,
+    ratio_path,
+    verdict,
+    worst_first,
+)
 from hs_analysis.report.wording import (
     interval,
     is_number,
@@ -100,7 +107,9 @@ def build(
     ]
     for view in views:
         view["policy"] = _yaml_lines(view["policy"], anchors)
-    rows = [view.pop("overview") for view in views]
+    rows = worst_first(
+        [(service, view.pop("overview")) for service, view in zip(services, views, strict=True)]
+    )
     inputs, covered = tables.inputs(summary), mapping(summary.get("coverage")).get("ratio")
     whole = findings.filter(pl.col("service") == "") if len(services) != 1 else findings
     if tables.missing(summary)["rows"]:
@@ -117,7 +126,9 @@ def build(
         "services": views,
         "many": len(views) >= MANY_SERVICES,
         "crowded": crowded,
-        "overview": table("All services", OVERVIEW_HEADS, rows, filter=len(rows) > 8),
+        "overview": table(
+            "All services, worst first", OVERVIEW_HEADS, rows, filter=len(rows) > 8, tall=len(rows) > 8
+        ),
         "sweeps": sweep_table(summary, anchors),
         "bench_speeds": gpu_types.bench_table(summary),
         "coverage": tables.coverage(summary),

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, UNFOLD, assert_view_works, drawn, opened
+from report.browser import BROWSER, FOLDED_PX, UNFOLD, assert_view_works, drawn, opened
 from seeds import first
 
 from hs_analysis.report import render
@@ -74,6 +74,9 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
     count, path = crowded
     with opened(running, path, 1280, "light") as (page, trouble):
         assert page.locator("#overview tbody tr").count() == count
+        for width in (400, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollHeight") <= FOLDED_PX
         page.fill("#overview-filter", "model-13")
         shown = page.locator("#overview tbody tr:visible")
         assert shown.count() == 1
@@ -137,9 +140,11 @@ def test_policy_and_rows_can_be_copied(running: Any, written: Any) -> None:
 
 
 def test_tables_sort_by_value(seen: Any) -> None:
-    """A click on a heading sorts by number, missing last; a second click turns it round."""
+    """A click on a heading sorts by number, missing last; a second click turns it round; rows are low."""
     page, _ = seen
     page.evaluate(UNFOLD)
+    rows = "[...document.querySelectorAll('#s1-ranking tbody tr')].map((row) => row.offsetHeight)"
+    assert max(page.evaluate(rows)) <= 60
     button = page.locator("#s1-ranking thead button").nth(2)
     button.click()
     column = page.locator("#s1-ranking tbody tr td:nth-child(3)")

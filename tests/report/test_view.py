@@ -11,6 +11,8 @@ from report import sample as samples
 
 from hs_analysis.report import view
 from hs_analysis.report.choice import choose, primary_thresholds
+from hs_analysis.report.tables import checks_line
+from hs_analysis.report.verdict import worst_first
 
 
 def page(sample: samples.Sample) -> dict[str, Any]:
@@ -195,11 +197,35 @@ def test_ranking_puts_the_recommended_first_and_gives_every_reason() -> None:
     labels = [row["cells"][0]["text"] for row in rows]
     assert labels[0] == "decode TPS"
     assert labels[-1] == "prefill queue length"
-    verdicts = {row["cells"][0]["text"]: row["cells"][1] for row in rows}
-    poor = verdicts["decode GPU utilisation"]
-    assert poor["note"] == "elasticity 0.02 is below 0.10: the signal hardly moves"
-    assert poor["more"] == ["Spearman 0.403 is below 0.85"]
-    assert verdicts["decode KV-cache usage"]["note"] == "elasticity above the zone (1.46, limit 1.40)"
+    folds = {row["cells"][0]["text"]: row["cells"][3]["fold"] for row in rows}
+    poor = folds["decode GPU utilisation"]["lines"]
+    assert poor[0] == "elasticity 0.02 is below 0.10: the signal hardly moves"
+    assert poor[1] == "Spearman 0.403 is below 0.85"
+    assert folds["decode KV-cache usage"]["lines"][0] == "elasticity above the zone (1.46, limit 1.40)"
+
+
+def test_a_signal_says_which_checks_it_failed_and_passed() -> None:
+    """A failed check is not among the passed ones; an untested signal gives its gate alone."""
+    turns = [{"code": code} for code in ("elasticity_high", "rank", "drift")]
+    tested = {"verdict": "guard", "reasons": [{"code": "elasticity_high", "text": "x"}], "turns": turns}
+    assert checks_line(tested) == "Failed: elasticity. Passed: rank, drift."
+    gate = {
+        "verdict": "unknown",
+        "reasons": [{"code": "too_short", "text": "not tested: 1 h"}],
+        "turns": turns,
+    }
+    assert checks_line(gate) == "not tested: 1 h"
+
+
+def test_the_table_of_services_is_worst_first() -> None:
+    """An alarm comes before what keeps, that before what is applied; ties keep the order of the summary."""
+    decisions = [
+        {"recommend": "apply"},
+        {"recommend": "keep"},
+        {"recommend": "apply", "alarm": {"code": "x"}},
+    ]
+    rows = [({"decision": one}, {"id": str(place)}) for place, one in enumerate(decisions)]
+    assert [line["id"] for line in worst_first(rows)] == ["2", "1", "0"]
 
 
 def test_every_evidence_path_has_one_place() -> None:

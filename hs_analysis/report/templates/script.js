@@ -146,10 +146,14 @@
   // Printing opens the parts that a decision rests on; what else is open stays open.
   const unfolded = new Set();
   addEventListener("beforeprint", () => {
-    document.querySelectorAll("details[data-print]:not([open])").forEach((el) => { el.open = true; unfolded.add(el); });
+    document.querySelectorAll("details[data-print]:not([open])").forEach((el) => {
+      el.open = true;
+      el.classList.add("unfolded");
+      unfolded.add(el);
+    });
   });
   addEventListener("afterprint", () => {
-    unfolded.forEach((el) => { el.open = false; });
+    unfolded.forEach((el) => { el.open = false; el.classList.remove("unfolded"); });
     unfolded.clear();
   });
 
