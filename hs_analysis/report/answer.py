@@ -76,7 +76,9 @@ def answer_of(service: Mapping[str, Any], choice: Choice, slo: Mapping[str, Any]
         risk=fitted(_risk(service, choice, slo)),
         confidence=fitted(_confidence(choice)),
         next_step=_next_step(choice, folder),
-        questions=tuple(fitted(text, QUESTION_WIDTH) for text in _questions(service, choice)),
+        questions=tuple(
+            fitted(f"{text.rstrip('.')}.", QUESTION_WIDTH) for text in _questions(service, choice)
+        ),
     )
 
 
@@ -142,7 +144,8 @@ def _hours(choice: Choice) -> str:
         amount = f"{percent(abs(share))}{between} {'of' if share >= 0 else 'more'} instance-hours"
         start = f"{who}{verb} {amount}" if who else f"{verb.capitalize()} {amount}"
     else:
-        return "" if who else f"Saving: not known: {decision.get('why')}."
+        why = "" if decision.get("backtested") else f": {decision.get('why')}"
+        return "" if who else f"Saving: not known{why}."
     pools = [
         f"{pool.get('role')} {moved(pool)}"
         for pool in records(decision.get("pools"))

@@ -193,7 +193,7 @@ def test_a_week_of_one_service_fits_in_three_megabytes(html: str) -> None:
 def test_many_services_stay_in_budget(crowded: tuple[int, Path]) -> None:
     """60 services fit in 5 MB; half of it for 20, whose page has charts left out as well."""
     count, page = crowded
-    assert page.stat().st_size <= {20: 2_600_000, 60: 5_100_000}[count]
+    assert page.stat().st_size <= {20: 2_500_000, 60: 5_000_000}[count]
 
 
 @pytest.mark.parametrize("make", [samples.nothing, samples.nulls, samples.refused, samples.one_row])
