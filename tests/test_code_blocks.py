@@ -25,7 +25,7 @@ PAGES = sorted(
     ]
 )
 KINDS = {"", "sh", "python", "toml", "yaml", "json", "text"}
-"""Words after the fence; none is shell, text is what a program prints. tests/test_notebooks.py runs the Python."""
+"""Words after the fence; none is shell, text is what a program prints; test_notebooks.py runs the Python."""
 
 OWN = ("dumps", "pull", "export-plan", "make ")
 """A command of the tutorial with one of these needs a server, or dumps of the reader's own."""
