@@ -347,8 +347,9 @@ def recorded_weekdays(seconds: NDArray[np.float64], window_s: float) -> tuple[fl
 def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
     """Return what to do and why, in a sentence.
 
-    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often,
-    where it breaks the SLO more often than is allowed and what ran did not, and where there is an alarm.
+    ``keep`` where the policy needs more hours than what ran and is not known to break the SLO less often, or
+    what ran holds the SLO anyway; where it breaks the SLO more often than is allowed and what ran did not;
+    and where there is an alarm.
     """
     if grounds.policy.mode == "hold":
         said = next(iter(grounds.policy.refusals[-1:]), "no_primary: no signal may size a pool")
@@ -370,9 +371,9 @@ def recommendation(grounds: Grounds) -> tuple[Recommend, str]:
         return ("keep" if more else "apply"), f"{hours}, and {unknown}" if hours else unknown
     ours, theirs = shares
     broken = f"it breaks the SLO in {ours:.2%} of windows, what ran in {theirs:.2%}"
-    if more and ours >= theirs:
-        return "keep", f"{hours}, and {broken}"
     allowed = grounds.slo.allowed_window_share
+    if more and (ours >= theirs or (grounds.slo.given and theirs <= allowed)):
+        return "keep", f"{hours}, and {broken}"
     if grounds.slo.given and row.slo_side != "unclear" and ours > allowed >= theirs:
         return "keep", f"{broken}; {allowed:.0%} are allowed"
     return "apply", f"{hours}, and {broken}" if hours else broken

@@ -193,7 +193,8 @@ def test_reasons_come_shortest_first() -> None:
     [
         (0.2, 0.01, 0.02, "apply"),
         (0.2, 0.03, 0.02, "apply"),  # fewer hours, and what the SLO allows
-        (-0.2, 0.01, 0.02, "apply"),  # more hours, and fewer violations
+        (-0.2, 0.01, 0.07, "apply"),  # more hours, and what ran broke the SLO
+        (-0.2, 0.01, 0.02, "keep"),  # what ran holds it: nothing is worth more hours
         (-0.2, 0.02, 0.02, "keep"),
         (-0.001, 0.03, 0.02, "keep"),
         (-0.2, None, None, "keep"),  # not known to break it less often
