@@ -139,10 +139,9 @@ def services(
         about = findings.filter(pl.col("service").is_in([name, ""]))
         mine = {key: table(name) for key, table in tables.items()}
         found = service_charts.draw(
-            entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget
-        )
-        if page["crowded"]:
-            found["front"], found["decision"] = None, []
+            entry, summary, service["choice"], service["ranked"], mine, aligned(name), about, budget,
+            crowded=page["crowded"],
+        )  # fmt: skip
         drawn.append(found)
     return drawn
 

@@ -34,6 +34,8 @@ def draw(
     signals: pl.DataFrame,
     findings: pl.DataFrame,
     budget: int,
+    *,
+    crowded: bool = False,
 ) -> dict[str, Any]:
     """Return the charts of a service by their place on the page; None where there is nothing to draw.
 
@@ -49,6 +51,8 @@ def draw(
         The service's aligned rows, and findings about it or the whole input.
     budget
         Most points of one line.
+    crowded
+        Whether so many services share the page that each goes without the charts of its decision.
     """
     found: dict[str, Any] = {
         "coverage": coverage_chart.coverage(signals, _rows(ranked, signals), findings, service),
@@ -56,8 +60,8 @@ def draw(
         "chosen": _chosen(service, choice, ranked, tables["study_points"], signals, budget),
         "ratio": answer_charts.ratio(mapping(service.get("pd_ratio")), tables["mix"]),
         "replay": _replay(service, choice, tables["timeline"], budget),
-        "decision": first_screen.pool_charts(tables["timeline"], service, choice, budget),
-        "front": policy_charts.front(service),
+        "decision": [] if crowded else first_screen.pool_charts(tables["timeline"], service, choice, budget),
+        "front": None if crowded else policy_charts.front(service),
         "drivers": policy_charts.drivers(records(service.get("drivers"))),
     }
     targets = {
