@@ -1,8 +1,11 @@
-"""Small inputs for export tests: series frames and a policy in which every item is set."""
+"""Small inputs for export tests: series frames, a policy in which every item is set, objects gone wrong."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -120,3 +123,26 @@ def as_written(pools, kubernetes=(1, 35)):
         role: replace(one, hpa=held(one.hpa)) if isinstance(one, Keda) else held(one)
         for role, one in pools.items()
     }
+
+
+def renamed_keys(body: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Yield for every key of a nested object its path, and a copy in which that key alone is renamed."""
+    for path in _paths(body):
+        broken = copy.deepcopy(body)
+        *parents, key = path
+        place = broken
+        for step in parents:
+            place = place[step]
+        place[f"{key}X"] = place.pop(key)
+        yield path, broken
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every key of a nested object."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield (*path, key)
+            yield from _paths(below, (*path, key))
+    elif isinstance(value, list):
+        for index, below in enumerate(value):
+            yield from _paths(below, (*path, index))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from export.scenes import UTIL_PROMQL, full_policy, series_frame
+from export.scenes import UTIL_PROMQL, full_policy, renamed_keys, series_frame
 
 from hs_analysis.errors import UsageError
 from hs_analysis.export import ExportOptions, Workload, export, workloads_of
@@ -54,27 +54,10 @@ def test_every_object_passes_the_strict_schema_and_the_lint(name):
         assert lint_scaled_object(body) == []
 
 
-def paths(value, path=()):
-    """Yield the path of every key of a nested object."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield (*path, key)
-            yield from paths(below, (*path, key))
-    elif isinstance(value, list):
-        for index, below in enumerate(value):
-            yield from paths(below, (*path, index))
-
-
 def test_a_mutated_key_fails_schema_or_lint():
     """Renaming any single key of an object is caught, and so is any metadata value that is no string."""
     body = objects(full_policy())["chat-decode"]
-    for path in paths(body):
-        broken = copy.deepcopy(body)
-        *parents, key = path
-        place = broken
-        for step in parents:
-            place = place[step]
-        place[f"{key}X"] = place.pop(key)
+    for path, broken in renamed_keys(body):
         invalid = list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(broken))
         assert invalid or lint_scaled_object(broken), path
     for key in trigger(body)["metadata"]:

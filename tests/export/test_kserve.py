@@ -1,13 +1,12 @@
 """The merge patch of an LLMInferenceService: what the CRD takes, what it says, how it is applied."""
 
-import copy
 import json
 from pathlib import Path
 
 import jsonschema
 import pytest
-from export.scenes import full_policy
-from export.test_keda import POLICIES, objects, paths
+from export.scenes import full_policy, renamed_keys
+from export.test_keda import POLICIES, objects
 
 from hs_analysis.export import ExportOptions, export
 from hs_analysis.export.kserve import lint_kserve
@@ -61,13 +60,7 @@ def test_a_fixed_count_is_deleted_with_the_patch():
 def test_a_mutated_key_fails_the_lint():
     """Renaming any single key is caught by our own check alone."""
     body = body_of(full_policy())
-    for path in paths(body):
-        broken = copy.deepcopy(body)
-        *parents, key = path
-        place = broken
-        for step in parents:
-            place = place[step]
-        place[f"{key}X"] = place.pop(key)
+    for path, broken in renamed_keys(body):
         if path != ("metadata", "namespace"):
             assert lint_kserve(broken), path
 

@@ -1,14 +1,13 @@
 """OME AutoscalerPolicies of a policy and the patch that attaches them: what is taken, what is lost."""
 
-import copy
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
-from export.scenes import full_policy
-from export.test_keda import POLICIES, paths
+from export.scenes import full_policy, renamed_keys
+from export.test_keda import POLICIES
 from export.test_keda import objects as scaled_objects
 
 from hs_analysis.export import export
@@ -77,15 +76,9 @@ def test_a_mutated_key_fails_the_lint():
         (policies(full_policy())["chat-decode"], lint_policies),
         (patch_of(full_policy()), lint_service),
     ):
-        for path in paths(body):
+        for path, broken in renamed_keys(body):
             if path == ("metadata", "namespace"):
                 continue
-            broken = copy.deepcopy(body)
-            *parents, key = path
-            place = broken
-            for step in parents:
-                place = place[step]
-            place[f"{key}X"] = place.pop(key)
             assert lint(broken), path
 
 
