@@ -20,7 +20,7 @@ from hs_analysis.schema.results import Derived
 from hs_analysis.schema.settings import Settings, Slo
 
 WORKERS = {"pd-cycles": 3, "pd-diurnal": 2}
-"""Prefill workers of each capture."""
+"""Prefill workers of each capture; each has one decode worker more."""
 
 LIMITS = ((1.2, 0.03), (1.5, 0.045), (2.0, 0.05))
 """TTFT and TBT [s]: all but 50 ms lie between edges."""
@@ -61,6 +61,12 @@ def judge(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     return judged
 
 
+@cache
+def decode_truth(name: str, log: ClientLog, tbt_s: float) -> float:
+    """Return the decode capacity of a capture's tables under constant load [tokens/s per instance]."""
+    return decode_capacity(log, tbt_s, WORKERS[name] + 1)
+
+
 def target(derived: Derived, role: str) -> float:
     """Return the target of a role's own work [tokens/s per instance]."""
     signal = {"prefill": "prefill_tps_effective", "decode": "decode_tps"}[role]
@@ -92,23 +98,30 @@ def test_prefill_is_within_two_fifths_of_the_tables_and_covers_them(
 
 @pytest.mark.parametrize("name", WORKERS)
 @pytest.mark.parametrize(("ttft_s", "tbt_s"), LIMITS)
-def test_decode_never_claims_more_than_the_tables(
-    judge: Judge, name: str, ttft_s: float, tbt_s: float
-) -> None:
-    """30 ms, where a handful of sequences makes the step, 45 ms and 50 ms: value and target are no higher."""
+def test_no_decode_target_is_over_the_tables(judge: Judge, name: str, ttft_s: float, tbt_s: float) -> None:
+    """30 ms, where a handful of sequences makes the step, 45 ms and 50 ms."""
     found = judge(name, ttft_s, tbt_s)
-    truth = decode_capacity(found.log, tbt_s)
-    assert (found.derived.capacity_of("decode").per_instance or 0.0) <= truth
-    assert target(found.derived, "decode") <= truth
+    assert target(found.derived, "decode") <= decode_truth(name, found.log, tbt_s)
 
 
-@pytest.mark.parametrize(("name", "within"), [("pd-cycles", 0.16), ("pd-diurnal", 0.20)])
-def test_decode_at_45_ms_is_near_the_tables(judge: Judge, name: str, within: float) -> None:
-    """By the lower edge of the front end, 35 ms, it was under half of them."""
-    found = judge(name, 1.5, 0.045)
+@pytest.mark.parametrize("name", WORKERS)
+@pytest.mark.parametrize(("ttft_s", "tbt_s"), LIMITS[1:])
+def test_decode_is_near_the_tables(judge: Judge, name: str, ttft_s: float, tbt_s: float) -> None:
+    """45 ms between edges of 35 and 64 ms, and 50 ms on one of the engines'."""
+    found = judge(name, ttft_s, tbt_s)
     capacity = found.derived.capacity_of("decode")
-    assert capacity.status == "ok"
-    assert capacity.per_instance == pytest.approx(decode_capacity(found.log, 0.045), rel=within)
+    truth = decode_truth(name, found.log, tbt_s)
+    assert capacity.per_instance == pytest.approx(truth, rel=0.15)
+    if capacity.status == "ok":
+        assert capacity.ci[0] <= truth <= capacity.ci[1]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_decode_at_30_ms_claims_no_more_than_the_tables(judge: Judge, name: str) -> None:
+    """The steps themselves last 22 ms and more: what buckets from 20 to 35 ms can't tell is not made up."""
+    found = judge(name, *LIMITS[0])
+    claimed = found.derived.capacity_of("decode").per_instance or 0.0
+    assert claimed <= decode_truth(name, found.log, LIMITS[0][1])
 
 
 def wrong(read: np.ndarray, true: np.ndarray) -> int:
