@@ -234,7 +234,7 @@ class Settings:
     ] = 0.85
     train_share: Annotated[
         float,
-        Field("first share of the window that selection and backtest learn on; the rest judges", "ratio"),
+        Field("first share of the window to learn on; the rest, in whole days, judges selections", "ratio"),
     ] = 0.6
     draws: Annotated[int, Field("bootstrap replicates behind each interval", "replicates")] = 200
     bounds: Annotated[

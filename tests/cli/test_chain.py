@@ -141,6 +141,24 @@ def test_split_is_by_time_over_all_captures() -> None:
     assert split(frame.rows(np.zeros(10, bool)), 0.6)[0].table.height == 0
 
 
+@pytest.mark.parametrize(
+    ("hours", "tested"), [(47, 24), (48, 24), (60, 24), (24 * 7, 72), (24 * 14, 144), (30, 12)]
+)
+def test_the_rest_is_whole_days(hours: int, tested: int) -> None:
+    """From two days on, an hour of which may lack; a shorter history is cut by its share."""
+    t = pl.Series("t", np.arange(hours) * 3_600_000_000).cast(pl.Datetime("us", "UTC"))
+    frame = ServiceFrame("s", 3600.0, "production", "offered", pl.DataFrame({"t": t}), (), {}, {})
+    assert [part.table.height for part in split(frame, 0.6)] == [hours - tested, tested]
+
+
+def test_a_gap_does_not_cut_a_part_short() -> None:
+    """One lone day a month before: by whole days it alone would be learnt on."""
+    hours = np.r_[np.arange(24), 24 * 30 + np.arange(72)]
+    t = pl.Series("t", hours * 3_600_000_000).cast(pl.Datetime("us", "UTC"))
+    frame = ServiceFrame("s", 3600.0, "production", "offered", pl.DataFrame({"t": t}), (), {}, {})
+    assert split(frame, 0.6)[0].table.height == 57
+
+
 def test_short_history_still_leaves_with_a_policy(small_dumps: Callable[[int], Path], tmp_path: Path) -> None:
     """When only the whole window passes the gates, selection uses it, says so, and nothing is backtested."""
     folder = tmp_path / "run"
