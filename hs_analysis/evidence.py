@@ -111,7 +111,7 @@ def parse(text: str) -> EvidenceLink:
     if "#" in body:
         before, _, body = body.partition("#/")
         if "#" in before or "#" in body:
-            raise UsageError("'#' stands only before the path, as '#/'", where=repr(text), hint=_HINT)
+            raise UsageError("'#' comes only before the path, as '#/'", where=repr(text), hint=_HINT)
     elif body.startswith(_SCHEME):
         run, slash, body = body.removeprefix(_SCHEME).partition("/")
         if not slash or not _RUN.fullmatch(run):

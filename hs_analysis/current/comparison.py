@@ -194,7 +194,7 @@ def likely_cause(one: CurrentObject, frame: ServiceFrame) -> tuple[str, str]:
     causes = (_outside_bounds, _never_moved, _left_out, _signal_gaps, _follows_another)
     unknown = (
         "unknown",
-        "not told by the data: something else sized it too, the objects have changed since, or the replay "
+        "not known from the data: something else sized it too, the objects have changed since, or the replay "
         "misses what they do",
     )
     return next((cause for look in causes if (cause := look(one, frame))), unknown)

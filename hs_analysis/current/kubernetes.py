@@ -308,7 +308,7 @@ def _extreme(given: Sequence[_Value], word: _FormulaWord) -> _Value:
     if len(numbers) == len(given):
         return max(numbers) if how == "max" else min(numbers)
     if numbers:
-        raise Refused(f"a number beside triggers in {how} is not read", where=word.place)
+        raise Refused(f"a number next to triggers in {how} is not read", where=word.place)
     parts = [one for one in given if isinstance(one, Weighed)]
     for one in parts:
         if len(one.terms) > 1 and one.how != how:

@@ -22,7 +22,7 @@ CAPACITY_TEXT = {
     "thin": "{detail}: too few to say at which load the limit breaks",
     "cannot_fit": ("{latency} broke its limit, but the load at which it does can't be pinned: {detail}"),
     "undecided_edge": (
-        "{latency} broke the histogram edge below its limit, but whether it broke the limit can't be told:"
+        "{latency} broke the histogram edge below its limit, but whether it broke the limit is not known:"
         " one bucket about the limit holds all samples"
     ),
     "below_first_edge": (
@@ -31,7 +31,7 @@ CAPACITY_TEXT = {
     ),
     "one_role": (
         "the input shows no {other} instances, and a pool that can't keep up holds the other up: at which"
-        " load {latency} breaks its limit can't be told from one of them"
+        " load {latency} breaks its limit is not known from one of them"
     ),
     "no_work": (
         "the input has no work of this role: neither offered nor served tokens per second and instances"
@@ -45,7 +45,7 @@ CAPACITY_TEXT = {
         " else is prefill's work"
     ),
     "hit_rate_unknown": (
-        "nothing in the input tells which prompt tokens missed the cache, so all of them stand for prefill's"
+        "nothing in the input tells which prompt tokens missed the cache, so all of them count as prefill's"
         " work: what an instance carries moves with the hit rate, and the number is no more than a floor"
     ),
 }
@@ -177,7 +177,7 @@ MIXED_TYPES_COLLECT = (
 )
 
 NOISE_COLLECT = (
-    "record at least an hour without gaps, so that the noise of {signal} can be told from its movement"
+    "record at least an hour without gaps, so that the noise of {signal} can be separated from its movement"
 )
 
 

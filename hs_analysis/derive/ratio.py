@@ -255,7 +255,7 @@ def _floor_reason(prefill: LoadTarget, decode: LoadTarget) -> Reason:
     floors = [target.role for target in (prefill, decode) if target.status == "floor"]
     value = "the value is the balance of the two targets under the load-weighted mix"
     if any(one.reason is not None and one.reason.code == "undecided_edge" for one in (prefill, decode)):
-        said = f"whether {' and '.join(floors)} broke the limit can't be told from the histogram's buckets"
+        said = f"whether {' and '.join(floors)} broke the limit is not known from the histogram's buckets"
         text = f"{said}: {value}"
         return Reason("undecided_edge", text)
     return Reason("capacity_floor", f"the capacity of {' and '.join(floors)} is a floor: {value}")

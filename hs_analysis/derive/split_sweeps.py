@@ -170,7 +170,7 @@ def continuous(trials: Sequence[Trial]) -> Continuous:
         text = "every loaded split waits for decode: the balance lies at less prefill than any split tested"
         bound = beta / max(_rate(t) / t.prefill for t in served)
         return Continuous(None, None, bound, Reason("decode_limits_all", text), None, beta)
-    text = "no backlog shows which role holds a split back, so the balance can't be told from the splits"
+    text = "no backlog shows which role holds a split back, so the balance is not known from the splits"
     return Continuous(None, None, None, Reason("side_unknown", text))
 
 

@@ -30,7 +30,7 @@ SERVICE_POOL = ("mixed", "decode")
 """A service signal (request rate) is counted per instance of the first of these pools that exists."""
 
 
-_UNKNOWN = "the start-up time of {pool} is not known: {seconds:.0f} s stand in for it"
+_UNKNOWN = "the start-up time of {pool} is not known: {seconds:.0f} s are used"
 
 
 def pool_of(role: str, pools: tuple[str, ...]) -> str | None:

@@ -312,7 +312,7 @@ def _releases_of(frame: ServiceFrame, role: str, kept: Mask, changes: Sequence[_
 
 def _text(role: str, change: _Change, hours: Mapping[str, float]) -> str:
     start, end = minute(change.start_s), minute(change.end_s)
-    rest = f"its numbers stand on {hours['used_h']:.1f} h, {hours['left_out_h']:.1f} h are left out"
+    rest = f"its numbers rest on {hours['used_h']:.1f} h, {hours['left_out_h']:.1f} h are left out"
     if change.what.endswith("_hash"):
         rest += f"; a restart changes the hash too, which {IMAGES} in the dump would tell apart"
     if change.kind == "tried":
@@ -323,7 +323,7 @@ def _text(role: str, change: _Change, hours: Mapping[str, float]) -> str:
     if change.kind == "under_way":
         whose = change.after if change.lost else change.before
         return (
-            f"{role} runs two versions since {start} ({change.what}: {change.after} beside {change.before}), "
+            f"{role} runs two versions since {start} ({change.what}: {change.after} next to {change.before}), "
             f"most instances {whose}; what both ran in belongs to neither: {rest}"
         )
     between = f", side by side from {start}" if change.start_s < change.end_s else ""

@@ -21,7 +21,7 @@ MOST_NAMED = 5
 
 FROZEN_BY = {
     "up": "its target does not answer (up is 0), and samples come all the same",
-    "clock": "even what moves at every scrape, as its uptime, stands still",
+    "clock": "even what moves at every scrape, as its uptime, does not move",
     "peers": "the others of its pool move on",
 }
 """What tells that an instance is frozen, in words."""
@@ -83,7 +83,7 @@ def ended(context: DoctorContext) -> list[Finding]:
         Finding(
             "ended", "warn",
             f"{row['instance']} ({row['role']}) ends its {listed(row['metrics'])} ({row['signal']}) at "
-            f"{time_text(row['last'])} while its other series go on; the others of its pool stand for it",
+            f"{time_text(row['last'])} while its other series go on; the others of its pool represent it",
             service=row["service"], start=row["last"], end=row["over"],
         )
         for row in _ended_signals(context).iter_rows(named=True)
@@ -136,9 +136,9 @@ def frozen(context: DoctorContext) -> list[Finding]:
     found = []
     for row in context.frozen_series.iter_rows(named=True):
         what = f"{row['metric']} of {row['instance']}" if row["metric"] else f"{row['instance']}"
-        stands = "stands" if row["metric"] else f"({row['role']}) stands"
+        role = "" if row["metric"] else f" ({row['role']})"
         text = (
-            f"{what} {stands} still from {time_text(row['after'])} to {time_text(row['until'])}: "
+            f"{what}{role} does not move from {time_text(row['after'])} to {time_text(row['until'])}: "
             f"{FROZEN_BY[row['told_by']]}; what repeats is null in {row['series']} series and feeds no signal"
         )
         found.append(

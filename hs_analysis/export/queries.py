@@ -56,7 +56,7 @@ POD_LABEL_METRIC = "kube_pod_labels"
 
 _INEXACT = "no label tells these series from those of another role or service, which are picked as well"
 _ONLY_ROLE = "no label says {role}, but in this input no other role exports the metric"
-_HARDWARE = "the role is told by the GPU type: change it with the hardware"
+_HARDWARE = "the GPU type gives the role: change it with the hardware"
 _JOIN = "joins {metric}: allow-list the pod label behind {label} in kube-state-metrics"
 _LIST = "picks today's {count} {label} values only, new instances are not seen: add a role label first"
 _WORDS = {word: re.compile(rf"(?<![a-z]){word}(?![a-z])", re.IGNORECASE) for word in POD_WORDS}

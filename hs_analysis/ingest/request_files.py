@@ -17,7 +17,7 @@ HEAD_BYTES = 1 << 12
 MOST_BESIDE = 1 << 12
 """Files of a folder that are looked at; default of this project."""
 
-REQUEST_ONLY = "a request without its answer: it is read with the answer beside it"
+REQUEST_ONLY = "a request without its answer: it is read with the answer next to it"
 
 Request = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def request_beside(
     if len(own) > 1:
         names = first_of(sorted(path.name for path, _ in own), 3)
         raise InputError(
-            f"{len(own)} requests lie beside it ({names}) and none is called {stem}.request.json",
+            f"{len(own)} requests lie next to it ({names}) and none is called {stem}.request.json",
             where=dump.where,
             hint="name each request after its answer, or put each pair into a folder of its own",
         )

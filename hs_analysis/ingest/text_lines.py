@@ -198,7 +198,7 @@ def parse_series(raw: bytes, *, go_escapes: bool) -> dict[str, str]:
             key, value = b"__name__", quoted
         text = _text(key)
         if text in labels:
-            raise BadLabelsError("bad_line", f"label {text!r} stands twice")
+            raise BadLabelsError("bad_line", f"label {text!r} is given twice")
         labels[text] = _text(unquoted(value[1:-1]))
     if inner[end:].strip(b" \t,"):
         raise BadLabelsError("bad_line", 'expected label="value" pairs')

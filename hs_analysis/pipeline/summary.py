@@ -204,7 +204,7 @@ def replay_warnings(
 def replaced_warning(service: str) -> dict[str, str]:
     """Say that policy.yaml does not hold the policy that selection took and the backtest replayed."""
     text = (
-        f"{service}: the selected policy does not stand on the whole window (its ratio or target changed "
+        f"{service}: the selected policy does not rest on the whole window (its ratio or target changed "
         "since the first part); policy.yaml holds the nearest one that does, which was not backtested"
     )
     return {"code": "policy_replaced", "text": text}

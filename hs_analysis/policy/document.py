@@ -137,7 +137,7 @@ def _document(policy: Policy) -> CommentedMap:
         status, "recommended", "false: keep what runs, or record more; `decision` of summary.json says why"
     )
     _comment(
-        status, "confidence", "high: both fits agree, and a calibrated replay on unseen data stands behind it"
+        status, "confidence", "high: both fits agree, and a calibrated replay on unseen data supports it"
     )
     document = _map(schema=SCHEMA, metadata=metadata, spec=spec, status=status)
     document.yaml_set_start_comment(HEADER)

@@ -250,7 +250,7 @@ LEAST_HOURS = 4 * BLOCK_HOURS
 """Fewest hours an interval is drawn from, and hours that stay together: episodes over the limit last less,
 and a block is a quarter of the window at most. Defaults of this project."""
 
-TOO_SHORT = "the test window has fewer than eight hours: no spread can be told"
+TOO_SHORT = "the test window has fewer than eight hours: no spread is known"
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ def against_time(
     if not rows:
         return None
     saturated, left_out, happened = marks.between(service, *_span(values))
-    together = "moves with load" if verdict.get("verdict") == "proportional" else "beside load"
+    together = "moves with load" if verdict.get("verdict") == "proportional" else "apart from load"
     marked = f"; {plural(len(saturated), 'saturated stretch', 'saturated stretches')}" if saturated else ""
     title = f"{label[0].upper()}{label[1:]} {together} over time{marked}"
     divided = marks.split(service)

@@ -109,7 +109,7 @@ DERIVATIONS: dict[str, Derivation] = {
         "saturated, divided by what an instance of each pool can carry; where a capacity is only a floor, "
         "by what an instance of each is to carry. Where the mix moves, a band is given. Where it moves or a "
         "capacity is a floor, a signal that has to size both pools holds what the 95 % quantile of the "
-        "hourly mix needs, a bound and not the ratio. A test of splits goes before: its best split of each "
+        "hourly mix needs, a bound and not the ratio. A test of splits has priority: its best split of each "
         "token mix is the ratio. "
         "Where the recorded counts moved apart and a backlog held each pool back for a while, what an "
         "instance of each served then gives the ratio again, without a limit on latency: a cross-check.",

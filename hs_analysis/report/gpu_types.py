@@ -89,7 +89,7 @@ def bench_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return what the GPU types of each benchmark serve against each other, a line a benchmark."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for entry in records(summary.get("bench_speeds")):
-        found.setdefault(f"{entry['name']} ({mix_text(entry) or 'lengths not told'})", []).append(entry)
+        found.setdefault(f"{entry['name']} ({mix_text(entry) or 'lengths not known'})", []).append(entry)
     lines = []
     for name, entries in found.items():
         types = ", ".join(

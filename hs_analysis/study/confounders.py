@@ -161,7 +161,7 @@ def _weekend_differs(rows: StudyRows, stats: SignalStatistics) -> Cap | None:
 def _raw_prefill(pair: Pair) -> Reason | None:
     if pair.info.signal != "prefill_tps":
         return None
-    text = "it counts cached tokens too: judged on the work that missed the cache, it never stands for it"
+    text = "it counts cached tokens too: judged on the work that missed the cache, it never replaces it"
     return Reason("raw_prefill", text)
 
 

@@ -357,7 +357,7 @@ def _mix_caps(frame: ServiceFrame, pair: Pair) -> tuple[Cap, ...]:
         return ()
     text = f"tokens per request moved by a factor of {spread:.2f}"
     if pair.info.family == "load":
-        reason = Reason("mix_moved", f"{text}: requests do not stand for work", spread, MIX_MOVED_RATIO)
+        reason = Reason("mix_moved", f"{text}: requests do not measure work", spread, MIX_MOVED_RATIO)
         return (Cap("unusable", reason),)
     reason = Reason(
         "mix_moved", f"{text}: the same work then holds more or less memory", spread, MIX_MOVED_RATIO

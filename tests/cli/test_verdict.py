@@ -53,7 +53,7 @@ def lines(*services: dict[str, Any]) -> list[str]:
 
 def test_what_a_release_leaves_is_said() -> None:
     """A line for every version that came; none where none came."""
-    release = {"text": "decode runs another version since noon: its numbers stand on 16.0 h"}
+    release = {"text": "decode runs another version since noon: its numbers rest on 16.0 h"}
     text = lines(service(0.01, 0.02, releases=[release]))
     assert f"  release: {release['text']}" in text
     assert not any("release" in line for line in lines(service(0.01, 0.02)))

@@ -49,7 +49,7 @@ def test_what_is_read(text: str, how: str, weights: dict[str, float]) -> None:
         ("queue - running", "column 7: a difference of triggers (-) is not read"),
         ("-queue", "column 1: a trigger with a minus is not read"),
         ("queue + 5", "column 7: a number added to a trigger is not read"),
-        ("max(queue, 1)", "column 1: a number beside triggers in max is not read"),
+        ("max(queue, 1)", "column 1: a number next to triggers in max is not read"),
         ("max(queue + running, kv)", "column 1: a max with a sum in it is not read"),
         ("max(queue, running) + kv", "column 21: a sum with a max in it is not read"),
         ("queue * 0", "column 7: a trigger times 0 is not read"),

@@ -60,7 +60,7 @@ def test_rows_after_the_old_version_is_gone_are_left() -> None:
     assert (said.used_h, said.left_out_h) == pytest.approx((14 / 60, 16 / 60))
     assert said.text == (
         "decode runs another version since 2026-01-01T00:14Z (image of engine: v2 instead of v1, side by "
-        "side from 2026-01-01T00:10Z): its numbers stand on 0.2 h, 0.3 h are left out"
+        "side from 2026-01-01T00:10Z): its numbers rest on 0.2 h, 0.3 h are left out"
     )
 
 

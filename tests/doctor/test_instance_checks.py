@@ -94,6 +94,6 @@ def test_what_stands_still_is_named() -> None:
     ]
     found = texts("frozen", frozen_series=pl.DataFrame(rows, schema=empty(FROZEN_SERIES).schema))
     assert [level for level, _ in found] == ["warn", "warn"]
-    assert found[0][1].startswith("d1 (decode) stands still from 2026-01-01 01:00:00 UTC to")
-    assert found[1][1].startswith("vllm:kv_cache_usage_perc of d1 stands still from")
+    assert found[0][1].startswith("d1 (decode) does not move from 2026-01-01 01:00:00 UTC to")
+    assert found[1][1].startswith("vllm:kv_cache_usage_perc of d1 does not move from")
     assert "null in 40 series" in found[0][1]

@@ -1,4 +1,4 @@
-"""The ratio test drawn as the paper draws it, and what stands behind its link."""
+"""The ratio test drawn as the paper draws it, and what supports its link."""
 
 from __future__ import annotations
 

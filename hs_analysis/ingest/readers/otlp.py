@@ -281,7 +281,7 @@ class _OtlpReader:
         self.names.note(self.notes)
         if self.clashes:
             self.notes.infos.append(
-                f"{self.clashes} attributes of points stand in for others of the same name of their resource"
+                f"{self.clashes} attributes of points replace others of the same name of their resource"
             )
         if self.restarts:
             self.notes.infos.append(

@@ -174,7 +174,7 @@ def read_mooncake(dump: Dump, notes: ReadNotes) -> Iterator[RequestRows]:
     if prefixes.blocks:
         share = prefixes.hits / prefixes.blocks
         notes.infos.append(
-            f"{share:.2f} of the prompt blocks ({MOONCAKE_BLOCK_TOKENS} tokens each) stood in an earlier "
+            f"{share:.2f} of the prompt blocks ({MOONCAKE_BLOCK_TOKENS} tokens each) were in an earlier "
             "prompt: a prefill rate that ignores cache hits overstates the work by up to that share"
         )
 

@@ -156,7 +156,7 @@ def test_version_2_is_named_by_its_request(tmp_path: Path) -> None:
     assert "names are those of the request in any.json" in notes.infos
     (tmp_path / "b.request.json").write_bytes(asked)
     assert list(read_datadog(Dump(tmp_path / "b.json", "b.json", "b.json"), ReadNotes()))
-    with pytest.raises(InputError, match="2 requests lie beside it"):
+    with pytest.raises(InputError, match="2 requests lie next to it"):
         list(read_datadog(Dump(tmp_path / "a.json", "a.json", "a.json"), ReadNotes()))
 
 
