@@ -2,47 +2,68 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hs_analysis.cli.output import Block, Table
+from hs_analysis.cli.output import Block, Folded, Table
 from hs_analysis.schema.names import IN_SAMPLE, NEUTRAL, RATIO_BY_HOUR, RATIO_BY_MIX, RATIO_FIXED, UNLIMITED
 
 Service = Mapping[str, Any]
 
 
 def signals(service: Service) -> list[Block]:
-    """Return the verdicts, the recommended signal first, why each is no better, and the recommendation."""
+    """Return the verdicts, the recommended signal first, what decided each, and the recommendation."""
     from hs_analysis.report.tables import ranked
     from hs_analysis.report.wording import fixed, number, on_type, seconds
 
     order = ranked(service, types=True)
+    names = [f"{entry['signal']}@{entry['role']}{on_type(entry)}" for entry in order]
     rows = [
         {
-            "signal": f"{entry['signal']}@{entry['role']}{on_type(entry)}",
+            "signal": name,
             "verdict": entry["verdict"],
-            "elasticity": with_interval(entry.get("elasticity"), entry.get("elasticity_ci"), 2),
-            "spearman": fixed(entry.get("spearman"), 2),
+            "elasticity": fixed(entry.get("elasticity"), 2),
             "snr": number(entry.get("snr"), 2),
             "lag": seconds(entry.get("lag_s")),
-            "drift": fixed(entry.get("drift"), 2),
+            "decided": _decided_by(entry),
         }
-        for entry in order
+        for name, entry in zip(names, order, strict=True)
     ]
     columns = [
         ("signal", "signal@role"), ("verdict", "verdict"), ("elasticity", "elasticity"),
-        ("spearman", "Spearman"), ("snr", "SNR"), ("lag", "lag"), ("drift", "drift"),
+        ("snr", "SNR"), ("lag", "lag"), ("decided", "decided by, value (limit)"),
     ]  # fmt: skip
     reasons = [
-        f"{row['signal']}: {'; '.join(reason['text'] for reason in entry['reasons'])}"
-        for row, entry in zip(rows, order, strict=True)
+        (name, [reason["text"] for reason in entry["reasons"]])
+        for name, entry in zip(names, order, strict=True)
         if entry.get("reasons")
     ]
     return [
         Table(f"Signals of {service['service']}", columns, rows),
-        *reasons,
+        *(
+            [Folded("every reason of each signal, with intervals: -o markdown, or -o json", reasons)]
+            if reasons
+            else []
+        ),
         f"recommended: {recommended(service)}",
     ]
+
+
+DECIDED_WIDTH = 24
+"""Columns of what decided a verdict: a table of signals fits a terminal with it [characters]."""
+
+
+def _decided_by(entry: Mapping[str, Any]) -> str:
+    """Return what decided a verdict: a number and below it its value (limit), else a circumstance."""
+    if entry["verdict"] == "proportional":
+        return "all checks passed"
+    first = next(iter(entry.get("reasons") or []), None)
+    if first is None:
+        return "–"
+    told = re.search(r"(?:^|: )([^:]+) (\S+ \([^()]+\))$", first["text"])
+    return f"{told[1]}\n{told[2]}" if told else textwrap.fill(first["text"].partition(":")[0], DECIDED_WIDTH)
 
 
 def recommended(service: Service) -> str:

@@ -323,7 +323,7 @@ def _text(role: str, change: _Change, hours: Mapping[str, float]) -> str:
     if change.kind == "under_way":
         whose = change.after if change.lost else change.before
         return (
-            f"{role} runs two versions since {start} ({change.what}: {change.after} next to {change.before}), "
+            f"{role} runs two versions since {start} ({change.what}: {change.after} and {change.before}), "
             f"most instances {whose}; what both ran in belongs to neither: {rest}"
         )
     between = f", side by side from {start}" if change.start_s < change.end_s else ""

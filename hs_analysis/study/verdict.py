@@ -129,8 +129,8 @@ CLOSE_CALLS: tuple[tuple[str, float, float], ...] = (
 services."""
 
 CLASS_TEXT = {
-    "latency": "latency answers to queues and bends with load: it may veto or trigger a safety step",
-    "queue": "a queue is empty until work waits: it may veto or trigger a safety step",
+    "latency": "a latency: it answers to queues and bends with load, and may veto or trigger a safety step",
+    "queue": "a queue: it is empty until work waits, and may veto or trigger a safety step",
 }
 
 
@@ -163,7 +163,8 @@ def _bounds(stats: SignalStatistics) -> list[tuple[Verdict, Reason]]:
         if value is None or limit is None or check.history not in ("", stats.history):
             continue
         if value < limit if check.above else value > limit:
-            text = f"{check.meaning}: {check.label} {_distance(value, limit)}"
+            side = "at least" if check.above else "at most"
+            text = f"{check.meaning}: {check.label} {_with_limit(value, limit, side)}"
             found.append((check.failing, Reason(check.code, text, value, limit)))
     if kind != "rate":
         found.append(("guard", Reason("class", CLASS_TEXT[kind])))
@@ -174,16 +175,20 @@ def _worst(bounds: list[tuple[Verdict, Reason]]) -> Verdict:
     return max((verdict for verdict, _ in bounds), key=SEVERITY.__getitem__, default="proportional")
 
 
-def _distance(value: float, limit: float) -> str:
-    side = "over" if value > limit else "under"
-    return f"{_figure(value)} is {_figure(abs(value - limit))} {side} {_figure(limit)}"
+def _with_limit(value: float, limit: float, side: str) -> str:
+    """Return a number with its limit, with so many digits that a miss by a hair does not read as equal."""
+    more = next((d for d in range(12) if _figure(value, d) != _figure(limit, d)), 0)
+    return f"{_figure(value, more)} ({side} {_figure(limit, more)})"
 
 
-def _figure(value: float) -> str:
+def _figure(value: float, more_digits: int = 0) -> str:
     if abs(value) >= 100:
-        return f"{value:.0f}"
-    # Enough digits that a miss by a hair does not read as equal.
-    return f"{value:.2f}" if abs(value) >= 0.005 or value == 0 else f"{value:.1g}"
+        return f"{value:.{more_digits}f}"
+    return (
+        f"{value:.{2 + more_digits}f}"
+        if abs(value) >= 0.005 or value == 0
+        else f"{value:.{1 + more_digits}g}"
+    )
 
 
 def _passes(stats: SignalStatistics) -> Reason:
@@ -191,12 +196,12 @@ def _passes(stats: SignalStatistics) -> Reason:
     slope = stats.elasticity or 0.0
     low, high = ELASTICITY_BAND
     near = low if slope - low < high - slope else high
-    parts = [f"elasticity {_distance(slope, near)}"]
+    parts = [f"elasticity {_with_limit(slope, near, 'at least' if near == low else 'at most')}"]
     if stats.snr is not None:
-        parts.append(f"signal to noise {_distance(stats.snr, SNR_SIZING)}")
+        parts.append(f"signal to noise {_with_limit(stats.snr, SNR_SIZING, 'at least')}")
     shift = stats.drift if stats.drift is not None else stats.half_shift
     if shift is not None:
-        parts.append(f"drift {_distance(shift, DRIFT_MAX)}")
+        parts.append(f"drift {_with_limit(shift, DRIFT_MAX, 'at most')}")
     return Reason("passes", "it moves in proportion to the load: " + ", ".join(parts), slope, near)
 
 
@@ -249,7 +254,7 @@ def _close_calls(stats: SignalStatistics, verdict: Verdict) -> tuple[Reason, ...
         other = _worst(_bounds(_with(stats, number, _beyond(value, limit))))
         if other != verdict:
             words = "elasticity" if number == "elasticity" else "signal to noise"
-            text = f"close call: {words} {_distance(value, limit)}; past it the verdict is {other}"
+            text = f"close call: {words} {_with_limit(value, limit, 'limit')}; past it the verdict is {other}"
             found.append(Reason("at_edge", text, value, limit))
     return tuple(found)
 

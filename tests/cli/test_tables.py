@@ -39,13 +39,25 @@ def test_tables_fit_a_hundred_columns(name: str, stage: str) -> None:
         assert max(len(line.rstrip()) for line in lines) <= WIDTH, title
 
 
-def test_reasons_stand_below_the_table() -> None:
-    """Every reason of every signal, and every candidate's, is a line of its own."""
+def test_a_signal_takes_three_lines_at_most() -> None:
+    """At 80 columns, with the number that decided its verdict beside the limit; its reasons are folded."""
     found = service("simulated-days")
-    text = "\n".join(str(block) for block in tables.signals(found) if isinstance(block, str))
-    for entry in found["signals"]:
-        for reason in entry["reasons"]:
-            assert reason["text"] in text
+    table, folded, last = tables.signals(found)
+    out = console(io.StringIO(), no_color=True)
+    with out.capture() as text:
+        out.print(_drawn(table))
+    assert len(text.get().splitlines()) <= 3 * len(found["signals"])
+    decided = {row["signal"]: row["decided"] for row in table.rows}
+    assert decided["sm_activity@decode"] == "elasticity\n0.40 (at least 0.70)"
+    assert decided["prefill_tps@prefill"] == "all checks passed"
+    assert decided["tbt@decode"] == "a latency"
+    assert dict(folded.groups)["sm_activity@decode"][0].endswith("elasticity 0.40 (at least 0.70)")
+    assert last.startswith("recommended: ")
+
+
+def test_reasons_stand_below_the_table() -> None:
+    """Every reason of every candidate is a line of its own."""
+    found = service("simulated-days")
     text = "\n".join(str(block) for block in tables.selection(found) if isinstance(block, str))
     assert all(f"{entry['policy']}: {entry['reason']}" in text for entry in found["selection"])
 

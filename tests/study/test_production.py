@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from hs_analysis.study import study_service
+from hs_analysis.study.verdict import _with_limit
 
 
 def codes(verdict):
@@ -61,13 +62,20 @@ def test_elasticity_is_found_within_its_interval(day, make, settings):
         assert verdict.pearson_ci[0] <= verdict.pearson <= verdict.pearson_ci[1]
 
 
-def test_reasons_give_value_limit_and_distance(day, make, settings):
-    """A reader sees the number, the rule's limit and how far apart they are."""
+def test_reasons_give_value_and_limit(day, make, settings):
+    """A reader sees the number, and the rule's limit in brackets."""
     reason = judge_one(make(day), settings, "sm_activity").reasons[0]
     assert reason.code == "elasticity_low"
     assert reason.limit == 0.70
     assert reason.value == pytest.approx(0.35, abs=0.03)
-    assert f"{reason.limit - reason.value:.2f} under 0.70" in reason.text
+    assert reason.text.endswith(f"elasticity {reason.value:.2f} (at least 0.70)")
+
+
+def test_a_miss_by_a_hair_does_not_read_as_equal():
+    """As many digits as tell the number from its limit; a tiny number keeps its first."""
+    assert _with_limit(0.6996, 0.70, "at least") == "0.6996 (at least 0.7000)"
+    assert _with_limit(0.0007, 0.20, "at most") == "0.0007 (at most 0.20)"
+    assert _with_limit(280.2, 5.0, "at least") == "280 (at least 5.00)"
 
 
 def test_an_answer_near_a_limit_is_called_close(load_of, pool, answer, make, settings):
