@@ -32,7 +32,7 @@ def named(page: Path) -> str:
 
 
 def test_hand_written_pages_are_short() -> None:
-    """All of them together have at most 16,000 words of prose."""
+    """All of them together have at most 15,000 words of prose."""
     words = {named(page): prose().measure(page.read_text("utf-8")).words for page in prose().hand_written()}
     assert sum(words.values()) <= prose().HAND_WRITTEN_WORDS, words
 
