@@ -322,10 +322,10 @@ def _on_its_day(task: ServiceTask, frame: ServiceFrame, controls: _Controls) -> 
 
     ``one_day``: the rows of the policy and of what ran, the counts of the pools, the span of the day.
     """
-    control = controls.of.get(IN_SAMPLE)
-    if control is None:
+    if controls.written is None:
         return {}
-    found = replay_day(frame, read_derived(task.run, frame.service), IN_SAMPLE, control, task.settings)
+    derived = read_derived(task.run, frame.service)
+    found = replay_day(frame, derived, IN_SAMPLE, controls.written, task.settings)
     if found is None:
         return {}
     rows = found.result.policies
@@ -387,11 +387,13 @@ def _current(work: Work | ServiceTask, frame: ServiceFrame) -> tuple[CurrentAuto
 class _Controls:
     """What is replayed, by name, and what is said of the object that a policy becomes.
 
-    ``ratios`` are the rows that keep a P/D ratio, fixed or moving, and ``ratio_rows`` says which they are.
+    ``written`` is the object as the exports hold it. ``ratios`` are the rows that keep a P/D ratio, fixed or
+    moving, and ``ratio_rows`` says which they are.
     """
 
     of: dict[str, Control]
     said: dict[str, Any]
+    written: Control | None = None
     ratios: dict[str, HeteroScale] = field(default_factory=dict)
     ratio_rows: dict[str, Any] = field(default_factory=dict)
 
@@ -402,9 +404,12 @@ def _controls(
     """Return what is replayed: the selected policy as it is deployed, the files given, today's objects."""
     chosen = chosen_policy(work.run, train.service)
     ours = _Controls({}, {})
-    if chosen is not None and chosen.fit == TRAIN:
-        ours = _of_selected(work, frame, train, chosen)
-    found = dict(ours.of)
+    if chosen is not None:
+        written = _written(work, frame, chosen)
+        ours = replace(ours, written=written)
+        if chosen.fit == TRAIN:
+            ours = _of_selected(work, train, chosen, written)
+    found: dict[str, Any] = dict(ours.of)
     files = policies_beside(work.settings.beside.policies, train)
     found |= {name: control_of(policy) for name, policy in files.items()}
     if current is not None and current.scaler is not None:
@@ -412,8 +417,15 @@ def _controls(
     return replace(ours, of=found)
 
 
+def _written(work: Work | ServiceTask, frame: ServiceFrame, chosen: Chosen) -> Control:
+    """Return the selected policy as the exports hold it, with numbers of the whole window."""
+    series, whole = tables.read(work.run, "series"), read_derived(work.run, frame.service)
+    written = in_mode(_fitted(work, frame, WHOLE, chosen, series), frame, whole, work.settings)
+    return deployed(written, frame, whole, work.settings, series).control
+
+
 def _of_selected(
-    work: Work | ServiceTask, frame: ServiceFrame, train: ServiceFrame, chosen: Chosen
+    work: Work | ServiceTask, train: ServiceFrame, chosen: Chosen, written: Control
 ) -> _Controls:
     """Return what is replayed for the selected policy, the headline first.
 
@@ -424,17 +436,16 @@ def _of_selected(
     headline, and the policy by metrics stands beside it.
     """
     settings, series = work.settings, tables.read(work.run, "series")
-    first, whole = read_derived(work.run, train.service, TRAIN), read_derived(work.run, train.service)
+    first = read_derived(work.run, train.service, TRAIN)
     by_metrics = _fitted(work, train, TRAIN, chosen, series)
     asked = in_mode(by_metrics, train, first, settings)
     timed = asked.mode == "periodic"
     name = PERIODIC if timed else chosen.policy
     headline = deployed(asked, train, first, settings, series)
-    found = {name: headline.control}
+    found: dict[str, Control] = {name: headline.control}
     if timed:
         found[chosen.policy] = deployed(by_metrics, train, first, settings, series).control
-    written = in_mode(_fitted(work, frame, WHOLE, chosen, series), frame, whole, settings)
-    found[IN_SAMPLE] = deployed(written, frame, whole, settings, series).control
+    found[IN_SAMPLE] = written
     if has_limits(settings):
         free = without_limits(settings)
         alike = in_mode(_fitted(work, train, TRAIN, chosen, series, free), train, first, free)
@@ -443,7 +454,7 @@ def _of_selected(
     said = {"policy": name, "target": chosen.controller, "read_back": not headline.why_not}
     said |= {"why_not": headline.why_not, "differs": list(headline.differs)} | as_others.said
     ratios, rows = ({}, {}) if timed else ratio_rows_of(work, train, by_metrics, chosen)
-    return _Controls({**found, **as_others.of}, said, ratios, rows)
+    return _Controls({**found, **as_others.of}, said, written, ratios, rows)
 
 
 def ratio_rows_of(

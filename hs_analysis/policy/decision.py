@@ -104,7 +104,7 @@ class Grounds:
         """The backtest of the candidate that was selected, None when it was not replayed."""
         if self.day is not None:
             return self.day[0]
-        return self._named(self.chosen) if self.chosen else None
+        return self.named(self.chosen) if self.chosen else None
 
     @property
     def alarm(self) -> Reason | None:
@@ -126,9 +126,10 @@ class Grounds:
         """What ran, in the same replay."""
         if self.day is not None:
             return self.day[1]
-        return self._named(RECORDED)
+        return self.named(RECORDED)
 
-    def _named(self, name: str) -> PolicyReplay | None:
+    def named(self, name: str) -> PolicyReplay | None:
+        """Return a row of the backtest, None where there is none of that name."""
         return next((row for row in self.replay.policies if row.policy == name), None)
 
 
@@ -443,8 +444,10 @@ def _holds_slo(grounds: Grounds) -> Reason | None:
 
 
 def _backtested(grounds: Grounds) -> Reason | None:
-    if grounds.policy.mode == "hold" or grounds.row is not None:
+    if grounds.policy.mode == "hold" or (grounds.chosen and grounds.named(grounds.chosen) is not None):
         return None
+    if grounds.day is not None:
+        return Reason("not_backtested", "it was replayed on the very hours that it was fitted on")
     return Reason("not_backtested", "no part of the history was left to replay it on")
 
 

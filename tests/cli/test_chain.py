@@ -160,7 +160,10 @@ def test_a_gap_does_not_cut_a_part_short() -> None:
 
 
 def test_short_history_still_leaves_with_a_policy(small_dumps: Callable[[int], Path], tmp_path: Path) -> None:
-    """When only the whole window passes the gates, selection uses it, says so, and nothing is backtested."""
+    """When only the whole window passes the gates, selection uses it and says so.
+
+    No unseen hours are left for a backtest: the policy is judged block by block on those it was fitted on.
+    """
     folder = tmp_path / "run"
     limits = ("--slo", "ttft=2.5s", "--slo", "tbt=50ms", "--startup", "120s")
     arguments = ["run", str(small_dumps(8)), "--run-dir", str(folder), "-q", *limits]
@@ -172,6 +175,13 @@ def test_short_history_still_leaves_with_a_policy(small_dumps: Callable[[int], P
     assert "not_backtested" in {warning["code"] for warning in summary["warnings"]}
     assert chosen[0]["policy"] not in {row["policy"] for row in service["replay"]["policies"]}
     assert "mode: metric" in (folder / "policy.yaml").read_text()
+    decision = service["decision"]
+    assert decision["by_blocks"]
+    assert decision["hours_saved_ratio"] is None
+    assert decision["hours_saved_ci"] is not None
+    assert decision["slo_risk"]["recorded"] is not None
+    assert "not_backtested" in {reason["code"] for reason in decision["confidence_reasons"]}
+    assert decision["confidence"] == "low"
 
 
 def test_code_hash_covers_queries_and_modules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

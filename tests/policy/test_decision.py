@@ -386,3 +386,6 @@ def test_one_day_is_decided_by_its_own_rows_and_saves_a_range() -> None:
     assert (made.hours_saved_ratio, made.hours_saved_ci) == (None, (0.2, 0.4))
     assert (made.instance_hours_saved, made.gpu_hours_saved) == (None, None)
     assert "fewer hours on the one day it was fitted on" in made.why
+    assert "not_backtested" not in [one.code for one in made.confidence_reasons]
+    seen = decide_on(grounds(day=(ours, ran), replay=replace(worse, policies=worse.policies[1:])), after)
+    assert (seen.confidence, seen.confidence_reasons[0].code) == ("low", "not_backtested")
