@@ -12,7 +12,7 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.catalogue import Catalogue, load_catalogue
 from hs_analysis.errors import UsageError
-from hs_analysis.evidence import EvidenceLink
+from hs_analysis.evidence import Answer, EvidenceLink
 from hs_analysis.report.choice import records
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
@@ -116,7 +116,7 @@ def explain(
 def kinds(summary: Mapping[str, Any]) -> frozenset[str]:
     """Return the kinds of number that a run holds."""
     services = records(summary.get("services"))
-    found = {kind for service in services for kind, *_ in _entries(service)}
+    found = {answer.kind for service in services for answer in evidence.answers_of(service)}
     return frozenset(found | {kind_of(sweep) for sweep in records(summary.get("sweeps"))})
 
 
@@ -141,52 +141,24 @@ def _service(link: EvidenceLink, summary: Mapping[str, Any]) -> Entry:
 
 def _places(service: Entry) -> Iterator[tuple[str, Place]]:
     """Yield every path of a service with its entry: the path of its place, and its own evidence if given."""
-    name = str(service["service"])
-    for kind, stage, what, title, entry in _entries(service):
-        place = Place(kind, title, entry)
-        yield evidence.path(name, stage, what), place
-        if given := str(entry.get("evidence") or ""):
-            link = evidence.parse(given)
-            yield evidence.path(link.service, link.stage, link.what), place
+    for answer in evidence.answers_of(service):
+        place = Place(answer.kind, _name(answer), answer.entry)
+        yield answer.place, place
+        yield answer.path, place
 
 
-def _entries(service: Entry) -> Iterator[tuple[str, str, str, str, Entry]]:
-    for entry in service.get("signals") or []:
-        signal, role = str(entry["signal"]), str(entry["role"])
-        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
-        title = signal_label(signal, role) + on_type(entry)
-        yield "signals", "study", f"{signal}@{role}{gpu}", title, entry
-    for entry in service.get("capacity") or []:
-        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
-        on = f" on {entry['gpu_type']}" if gpu else ""
-        yield (
-            "capacity",
-            "derive",
-            f"capacity@{entry['role']}{gpu}",
-            f"one {entry['role']} instance{on}",
-            entry,
-        )
-    for entry in service.get("thresholds") or []:
-        signal, role = str(entry["signal"]), str(entry["role"])
-        gpu = f"@{entry['gpu_type']}" if entry.get("gpu_type") else ""
-        yield "thresholds", "derive", f"threshold:{signal}@{role}{gpu}", signal_label(signal, role), entry
-    for entry in service.get("startup") or []:
-        yield "startup", "derive", f"startup@{entry['role']}", f"one {entry['role']} instance", entry
-    for entry in service.get("gpu_speeds") or []:
-        role, gpu = str(entry["role"]), str(entry["gpu_type"])
-        yield "gpu_speeds", "derive", f"speed@{role}@{gpu}", f"{gpu} in the {role} pool", entry
-    yield from (
-        (kind, "derive", kind, "", service[kind]) for kind in ("pd_ratio", "demand") if service.get(kind)
-    )
-    for entry in service.get("selection") or []:
-        yield "selection", "select", str(entry["policy"]), str(entry["policy"]), entry
-        if entry.get("chosen"):
-            yield "policy", "policy", "policy", "", entry
-    for entry in (service.get("replay") or {}).get("policies") or []:
-        yield "replay", "replay", str(entry["policy"]), str(entry["policy"]), entry
-    for entry in service.get("drivers") or []:
-        signal, role = str(entry["signal"]), str(entry["role"])
-        yield "drivers", "select", f"driver:{signal}@{role}", signal_label(signal, role), entry
+def _name(answer: Answer) -> str:
+    """Return what a title calls an answer."""
+    entry = answer.entry
+    if answer.kind in ("signals", "thresholds", "drivers"):
+        on = on_type(entry) if answer.kind == "signals" else ""
+        return signal_label(str(entry["signal"]), str(entry["role"])) + on
+    if answer.kind in ("capacity", "startup"):
+        on = f" on {entry['gpu_type']}" if answer.kind == "capacity" and entry.get("gpu_type") else ""
+        return f"one {entry['role']} instance{on}"
+    if answer.kind == "gpu_speeds":
+        return f"{entry['gpu_type']} in the {entry['role']} pool"
+    return str(entry["policy"]) if answer.kind in ("selection", "replay") else ""
 
 
 def _unit(place: Place) -> str:

@@ -1,0 +1,26 @@
+"""Evidence links: their one written grammar, and the answers of a run that have a link."""
+
+from hs_analysis.evidence.answers import Answer, answers_of, answers_of_run, sweeps_of
+from hs_analysis.evidence.grammar import (
+    REPORT_FILE,
+    STAGES,
+    EvidenceLink,
+    in_report,
+    parse,
+    path,
+    permalink,
+)
+
+__all__ = [
+    "REPORT_FILE",
+    "STAGES",
+    "Answer",
+    "EvidenceLink",
+    "answers_of",
+    "answers_of_run",
+    "in_report",
+    "parse",
+    "path",
+    "permalink",
+    "sweeps_of",
+]
