@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import hs_analysis
-from hs_analysis.cli.options import OUTPUT, VERBOSE, FormFlags, grouped
+from hs_analysis.cli.options import INPUT, OUTPUT, VERBOSE, FormFlags, grouped
 from hs_analysis.cli.output import Block, CommandOutput, Folded, write_output
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ Two runs: first whether anything changed that you must act on (what is recommend
 controller, mode, a status, a target or bound that moved by more than 10 %), then those changes, heaviest
 first, then how many other answers and policy fields differ; -v prints them all, old → new. --html writes the
 same as one page that needs no network. A floor (≥) is a one-sided bound: no intervals are compared with it.
---output json has the keys changed, decision_changed and changes. Exit code 0 whatever changed; --fail-on
+Every evidence link of A is followed into B: those that lead nowhere come first, each with the reason. --link
+follows the links that you give. --renamed says that a service goes by another name in B. --output json has
+the keys changed, decision_changed, changes and links. Exit code 0 whatever changed; --fail-on
 decision-changed:RUN of hsa run is the gate."""
 
 
@@ -35,6 +37,20 @@ def compare(
         typer.Option(
             "--html", metavar="FILE", rich_help_panel=OUTPUT, show_default=False,
             help="Write the comparison as one HTML page, too.",
+        ),
+    ] = None,
+    link: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--link", metavar="LINK", rich_help_panel=INPUT, show_default=False,
+            help="Follow this evidence link of A into B, with its time range; repeatable.",
+        ),
+    ] = None,
+    renamed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--renamed", metavar="OLD=NEW", rich_help_panel=INPUT, show_default=False,
+            help="A service of A that goes by another name in B; repeatable.",
         ),
     ] = None,
     verbose: Annotated[
@@ -52,8 +68,10 @@ def compare(
         require(folder)
         if stale := stale_note(folder):
             typer.echo(stale, err=True)
-    found = compare_runs(compared(a), compared(b))
+    found = compare_runs(compared(a), compared(b), _names(renamed or []), link)
     command = f"hsa compare {shlex.quote(str(a))} {shlex.quote(str(b))}"
+    command += "".join(f" --renamed {shlex.quote(one)}" for one in renamed or [])
+    command += "".join(f" --link {shlex.quote(one)}" for one in link or [])
     data = {"a": str(a), "b": str(b), **_as_data(found)}
     written: list[Block] = []
     if html is not None:
@@ -61,9 +79,20 @@ def compare(
         data["page"] = str(html)
         written = [f"page: {html}"]
     output = CommandOutput(
-        data, data["changes"], lambda: [*blocks(found, command, verbose=verbose), *written]
+        data, data["changes"], lambda: [*blocks(found, command, verbose=verbose, given=bool(link)), *written]
     )
     write_output(output, form.output, no_color=form.no_color)
+
+
+def _names(renamed: list[str]) -> dict[str, str]:
+    """Return what ``--renamed`` says: old name → new name."""
+    from hs_analysis.errors import UsageError
+
+    pairs = [text.partition("=") for text in renamed]
+    for old, equals, new in pairs:
+        if not (old and equals and new):
+            raise UsageError("not OLD=NEW", where=f"--renamed {old}{equals}{new}", hint="e.g. team/a=team/b")
+    return {old: new for old, _, new in pairs}
 
 
 def _as_data(found: Comparison) -> dict[str, Any]:
@@ -79,10 +108,11 @@ def _as_data(found: Comparison) -> dict[str, Any]:
         "changes": to_plain(found.changes),
         "unchanged": dict(found.unchanged),
         "not_compared": list(found.not_compared),
+        "links": to_plain(found.links),
     }
 
 
-def blocks(found: Comparison, command: str, *, verbose: bool) -> list[Block]:
+def blocks(found: Comparison, command: str, *, verbose: bool, given: bool = False) -> list[Block]:
     """Return the sentence, what to act on, what the runs were made from, and the rest, folded.
 
     Parameters
@@ -93,6 +123,8 @@ def blocks(found: Comparison, command: str, *, verbose: bool) -> list[Block]:
         The command line that made it, for the lines that say how to see more.
     verbose
         Whether every change is a line of its own.
+    given
+        Whether the links are those that a user gave: each is a line.
     """
     from hs_analysis.cli import compare_words as words
 
@@ -118,7 +150,25 @@ def blocks(found: Comparison, command: str, *, verbose: bool) -> list[Block]:
         groups = tuple((f"{part.heading}: {part.count}", tuple(lines)) for part, lines in listed)
         told = f"{total} more: {', '.join(part.count for part in parts)}"
         shown += ["", Folded(f"{told}: {command} -v", groups)]
-    return [*shown, "", *words.closing(found, listed=verbose)]
+    return [
+        *shown,
+        *_links(found, command, verbose=verbose, given=given),
+        "",
+        *words.closing(found, listed=verbose),
+    ]
+
+
+def _links(found: Comparison, command: str, *, verbose: bool, given: bool) -> list[Block]:
+    """Return how many links of the old run still lead somewhere, with those of which there is more to say."""
+    from hs_analysis.cli import compare_words as words
+
+    count = words.link_count(found)
+    if verbose or given:
+        return ["", count, *(f"  {text}" for text in words.link_lines(found, every=given))] if count else []
+    if not words.link_rows(found):
+        return ["", count] if count else []
+    group = ("those that lead nowhere first", tuple(words.link_lines(found, most=words.MOST_LINKS)))
+    return ["", Folded(f"{count}: {command} -v", (group,))]
 
 
 def page_of(found: Comparison, a: str, b: str, command: str) -> ComparisonPage:
@@ -138,6 +188,8 @@ def page_of(found: Comparison, a: str, b: str, command: str) -> ComparisonPage:
         rest=tuple(
             PartRows(part.heading, part.count, words.rows(part.changes, found)) for part in words.rest(found)
         ),
+        link_count=words.link_count(found),
+        links=words.link_rows(found)[: words.MOST_LINKS],
         closing=tuple(words.closing(found)),
         command=command,
     )

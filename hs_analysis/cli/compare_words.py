@@ -23,6 +23,10 @@ MOST_MADE_FROM = 5
 """Differences of what the runs were made from that are printed before ``-v`` is asked for."""
 
 
+MOST_LINKS = 500
+"""Links that a page or Markdown lists; JSON has every one of them."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Changes of one part of a run, folded below the answer.
@@ -105,6 +109,39 @@ def sentence(found: Comparison) -> str:
         what = ", ".join(dict.fromkeys(change.what for change in found.changes))
         return f"Nothing changed in answers and policies; what the runs were made from differs: {what}."
     return "Nothing changed."
+
+
+def link_count(found: Comparison) -> str:
+    """Return how many evidence links of the first run lead to the same answer; empty without links."""
+    if not found.links:
+        return ""
+    dead = sum(link.new is None for link in found.links)
+    if not dead:
+        return (
+            f"evidence links: all {len(found.links):,} of the old run lead to the same answer in the new one"
+        )
+    led = f"{len(found.links) - dead:,} of {len(found.links):,} of the old run lead to the same answer"
+    return f"evidence links: {led} in the new one; {dead:,} {'leads' if dead == 1 else 'lead'} nowhere"
+
+
+def link_rows(found: Comparison, *, every: bool = False) -> tuple[ChangeRow, ...]:
+    """Return links as rows, dead ones first: old, new, and why.
+
+    Without ``every`` what leads to the same path is left out.
+    """
+    return tuple(
+        ChangeRow(link.old, "", link.new or "nowhere", link.reason.text if link.reason else "")
+        for link in found.links
+        if every or link.reason is not None
+    )
+
+
+def link_lines(found: Comparison, *, most: int | None = None, every: bool = False) -> list[str]:
+    """Return the same rows as lines of text, and how many more there are than ``most``."""
+    rows = link_rows(found, every=every)
+    lines = [f"{row.what} → {row.after}{f'; {row.says}' if row.says else ''}" for row in rows[:most]]
+    more = len(rows) - len(lines)
+    return [*lines, f"… and {more:,} more: --output json lists every link"] if more else lines
 
 
 def change_text(change: RunChange) -> str:

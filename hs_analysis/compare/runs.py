@@ -19,6 +19,8 @@ from hs_analysis.compare.changes import (
     text_change,
 )
 from hs_analysis.compare.documents import DocumentWalk, fields, followed, policy_changes
+from hs_analysis.compare.links import LinkFate, fates
+from hs_analysis.compare.services import ComparedRun, ServicePair, paired
 from hs_analysis.errors import RunFolderError
 from hs_analysis.schema.names import RECORDED
 
@@ -40,30 +42,6 @@ SELECTED = "the selected policy"
 
 
 @dataclass(frozen=True)
-class ComparedRun:
-    """What is compared of a run.
-
-    Attributes
-    ----------
-    name
-        What a user calls it: its folder.
-    summary
-        summary.json.
-    policies
-        Documents of policy.yaml as plain data, one a service.
-    """
-
-    name: str
-    summary: Plain
-    policies: Sequence[Plain] = ()
-
-    def policy(self, service: str) -> Plain | None:
-        """Return the document of a service; None without one."""
-        named = (one for one in self.policies if (one.get("metadata") or {}).get("service") == service)
-        return next(named, None)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All that two runs have, sorted.
 
@@ -75,11 +53,14 @@ class Comparison:
         Number of answers and fields that are the same, per part.
     not_compared
         Paths of fields that only one of two schemas knows.
+    links
+        Where every evidence link of the first run leads in the second, those that lead nowhere first.
     """
 
     changes: tuple[RunChange, ...]
     unchanged: Mapping[str, int] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()
+    links: tuple[LinkFate, ...] = ()
 
     @property
     def to_act(self) -> tuple[RunChange, ...]:
@@ -97,25 +78,44 @@ class Comparison:
         return any(change.relevance != "context" for change in self.changes)
 
 
-def compare_runs(a: ComparedRun, b: ComparedRun) -> Comparison:
+def compare_runs(
+    a: ComparedRun,
+    b: ComparedRun,
+    renamed: Mapping[str, str] | None = None,
+    links: Sequence[str] | None = None,
+) -> Comparison:
     """Return what differs between two runs and how much is the same.
 
-    Services are paired by name; one that only one run has is a change.
+    Services are paired by name, else as `hs_analysis.compare.services.paired` does; one that only one run
+    has is a change.
+
+    Parameters
+    ----------
+    a, b
+        The two runs.
+    renamed
+        Services that go by another name in the second run: old name → new name.
+    links
+        Evidence links to follow from the first run into the second; all that the first run holds without.
 
     Raises
     ------
     RunFolderError
         When a run has a schema that this version does not know.
+    UsageError
+        For a renamed service that its run does not have.
     """
     for run in (a, b):
         _refuse_unknown(run)
-    found = list(_all(a, b))
+    pairs = paired(a.summary, b.summary, renamed or {})
+    found = list(_all(a, b, pairs))
     order = {"act": 0, "note": 1, "context": 2}
     changes = [change for change in found if change.relation not in ("same", "one_schema")]
     return Comparison(
         tuple(sorted(changes, key=lambda change: order[change.relevance])),
         Counter(change.part for change in found if change.relation == "same"),
         tuple(dict.fromkeys(change.path for change in found if change.relation == "one_schema")),
+        fates(a, b, pairs, links),
     )
 
 
@@ -131,19 +131,27 @@ def _refuse_unknown(run: ComparedRun) -> None:
             raise RunFolderError(what, where=run.name, hint="compare with the newer version of hsa")
 
 
-def _all(a: ComparedRun, b: ComparedRun) -> Iterator[RunChange]:
+def _all(a: ComparedRun, b: ComparedRun, pairs: Sequence[ServicePair]) -> Iterator[RunChange]:
     services = [{str(one["service"]): one for one in run.summary.get("services") or []} for run in (a, b)]
-    for name in dict.fromkeys([*services[0], *services[1]]):
-        there = [name in one or None for one in services]
-        place = Subject(name, "decision", "service", "service", acts="any")
-        yield text_change(place, *("there" if one else None for one in there))
-        if all(there):
-            yield from _service(name, a, b, services[0][name], services[1][name])
+    for pair in pairs:
+        place = Subject(pair.new or pair.old or "", "decision", "service", "service", acts="any")
+        if pair.old is None or pair.new is None:
+            yield text_change(place, *("there" if name else None for name in (pair.old, pair.new)))
+            continue
+        yield text_change(place, pair.old, pair.new)
+        documents = [run.policy(name) for run, name in ((a, pair.old), (b, pair.new))]
+        yield from _service(pair.new, a, b, services[0][pair.old], services[1][pair.new], documents)
     yield from _input(a.summary, b.summary)
 
 
-def _service(name: str, a: ComparedRun, b: ComparedRun, first: Plain, second: Plain) -> Iterator[RunChange]:
-    documents = [run.policy(name) for run in (a, b)]
+def _service(
+    name: str,
+    a: ComparedRun,
+    b: ComparedRun,
+    first: Plain,
+    second: Plain,
+    documents: Sequence[Plain | None],
+) -> Iterator[RunChange]:
     policies = [document or {} for document in documents]
     yield from _decision(name, a, b, first, second, policies)
     if None not in documents:

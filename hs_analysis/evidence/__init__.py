@@ -1,6 +1,6 @@
 """Evidence links: their one written grammar, and the answers of a run that have a link."""
 
-from hs_analysis.evidence.answers import Answer, answers_of, answers_of_run, sweeps_of
+from hs_analysis.evidence.answers import LinkedAnswer, answers_of, answers_of_run
 from hs_analysis.evidence.grammar import (
     REPORT_FILE,
     STAGES,
@@ -14,13 +14,12 @@ from hs_analysis.evidence.grammar import (
 __all__ = [
     "REPORT_FILE",
     "STAGES",
-    "Answer",
     "EvidenceLink",
+    "LinkedAnswer",
     "answers_of",
     "answers_of_run",
     "in_report",
     "parse",
     "path",
     "permalink",
-    "sweeps_of",
 ]

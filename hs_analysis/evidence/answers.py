@@ -16,7 +16,7 @@ Plain = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
+class LinkedAnswer:
     """One answer of a run.
 
     Attributes
@@ -57,20 +57,20 @@ _NO_LINK_OF_ITS_OWN = ("selection", "policy", "demand")
 """Kinds whose entries carry no evidence, or that of another answer."""
 
 
-def answers_of(service: Plain) -> Iterator[Answer]:
+def answers_of(service: Plain) -> Iterator[LinkedAnswer]:
     """Yield every answer of one service, in the order of summary.json; one that was refused, too."""
     for kind, stage, what, entry in _entries(service):
-        yield Answer(kind, str(service["service"]), stage, what, entry)
+        yield LinkedAnswer(kind, str(service["service"]), stage, what, entry)
 
 
-def answers_of_run(summary: Plain) -> Iterator[Answer]:
+def answers_of_run(summary: Plain) -> Iterator[LinkedAnswer]:
     """Yield every answer of a run: those of its services, then its ratio tests."""
     for service in summary.get("services") or []:
         yield from answers_of(service)
-    yield from sweeps_of(summary)
+    yield from _sweeps(summary)
 
 
-def sweeps_of(summary: Plain) -> Iterator[Answer]:
+def _sweeps(summary: Plain) -> Iterator[LinkedAnswer]:
     """Yield the ratio tests of a run; one that is judged in several ways has one path and is yielded once."""
     seen = set[str]()
     for entry in summary.get("sweeps") or []:
@@ -78,7 +78,7 @@ def sweeps_of(summary: Plain) -> Iterator[Answer]:
         if given and given not in seen:
             seen.add(given)
             link = parse(given)
-            yield Answer("sweeps", link.service, link.stage, link.what, entry)
+            yield LinkedAnswer("sweeps", link.service, link.stage, link.what, entry)
 
 
 def _entries(service: Plain) -> Iterator[tuple[str, str, str, Plain]]:

@@ -5,6 +5,8 @@ Stages are loaded where their tables are read: what ingest and doctor found need
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,7 +273,18 @@ def compared(folder: Path, summary: Plain | None = None) -> ComparedRun:
     except (YAMLError, ValueError) as error:
         where = str(folder / POLICY_FILE)
         raise RunFolderError("not YAML", where=where, hint=f"hsa validate {where}") from error
-    return ComparedRun(str(folder), found, policies)
+    return ComparedRun(str(folder), found, policies, _shown(folder) if summary is None else None)
+
+
+def _shown(folder: Path) -> frozenset[str] | None:
+    """Return the ids of evidence in the report of a run; None without a report that can be read."""
+    from hs_analysis.pipeline.report_stages import REPORT_FILE
+
+    try:
+        page = (folder / REPORT_FILE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return frozenset(html.unescape(found) for found in re.findall(r'\sid="(/[^"]+)"', page))
 
 
 def exported(folder: Path) -> list[Plain]:

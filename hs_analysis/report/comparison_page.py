@@ -52,6 +52,9 @@ class ComparisonPage:
         Changes of the decision, heaviest first; differences of inputs, limits and version.
     rest
         Everything else, by part.
+    link_count, links
+        How many evidence links of the old run lead somewhere in the new one; those of which there is more to
+        say, dead ones first.
     closing
         What is the same, counted; what was not compared.
     command
@@ -65,6 +68,8 @@ class ComparisonPage:
     to_act: tuple[ChangeRow, ...]
     made_from: tuple[ChangeRow, ...]
     rest: tuple[PartRows, ...]
+    link_count: str
+    links: tuple[ChangeRow, ...]
     closing: tuple[str, ...]
     command: str
 

@@ -12,7 +12,7 @@ import polars as pl
 from hs_analysis import evidence
 from hs_analysis.catalogue import Catalogue, load_catalogue
 from hs_analysis.errors import UsageError
-from hs_analysis.evidence import Answer, EvidenceLink
+from hs_analysis.evidence import EvidenceLink, LinkedAnswer
 from hs_analysis.report.choice import records
 from hs_analysis.report.derivations import CAPACITY_FORMULAS, DERIVATIONS
 from hs_analysis.report.explain_text import text
@@ -147,7 +147,7 @@ def _places(service: Entry) -> Iterator[tuple[str, Place]]:
         yield answer.path, place
 
 
-def _name(answer: Answer) -> str:
+def _name(answer: LinkedAnswer) -> str:
     """Return what a title calls an answer."""
     entry = answer.entry
     if answer.kind in ("signals", "thresholds", "drivers"):

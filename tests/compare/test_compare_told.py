@@ -99,7 +99,9 @@ def test_markdown_folds_the_rest_between_empty_lines(found):
     assert before.count("\n- ") == len(leading(found.changes))
     assert folded.count("\n- ") == sum(len(part.changes) for part in rest(found))
     assert not re.search(r"\n[^-\n][^\n]*\n- ", folded)
-    assert closing.startswith("unchanged: ")
+    links, _, last = closing.partition("\n\n")
+    assert links.startswith("evidence links: all ")
+    assert last.startswith("unchanged: ")
 
 
 class Page(HTMLParser):

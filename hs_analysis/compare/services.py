@@ -1,0 +1,168 @@
+"""Two runs to compare, and which service is which: by name, or one that only goes by another name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any
+
+from hs_analysis.compare.changes import SAME, Plain
+from hs_analysis.errors import UsageError
+from hs_analysis.schema.names import POOL_ROLES
+
+COUNTS = ("prompt_tokens", "output_tokens", "requests")
+"""Totals that are as recorded: no two services have the same ones."""
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """What is compared of a run.
+
+    Attributes
+    ----------
+    name
+        What a user calls it: its folder.
+    summary
+        summary.json.
+    policies
+        Documents of policy.yaml as plain data, one a service.
+    shown
+        Ids of the elements of its report; None without a report.
+    """
+
+    name: str
+    summary: Plain
+    policies: Sequence[Plain] = ()
+    shown: frozenset[str] | None = None
+
+    def policy(self, service: str) -> Plain | None:
+        """Return the document of a service; None without one."""
+        named = (one for one in self.policies if (one.get("metadata") or {}).get("service") == service)
+        return next(named, None)
+
+
+@dataclass(frozen=True)
+class ServicePair:
+    """A service in both runs.
+
+    Attributes
+    ----------
+    old, new
+        Its names, ``namespace/model``; None where a run does not have it.
+    why
+        What makes them one service where the names differ; empty else.
+    """
+
+    old: str | None
+    new: str | None
+    why: str = ""
+
+
+def paired(a: Plain, b: Plain, renamed: Mapping[str, str]) -> tuple[ServicePair, ...]:
+    """Return the services of two runs in pairs, those of the first in its order, then the new ones.
+
+    A service of one run alone is the same as one of the other run alone where the user says so, where both
+    have the same totals, or where namespaces differ and model, roles, GPUs per instance and capacities agree;
+    each only where no second service of either run would fit as well.
+
+    Parameters
+    ----------
+    a, b
+        summary.json of both runs.
+    renamed
+        What the user says: old name → new name.
+
+    Raises
+    ------
+    UsageError
+        For a name that its run does not have.
+    """
+    first, second = (_by_name(summary) for summary in (a, b))
+    found = {name: (name, "") for name in first if name in second and name not in renamed}
+    for old, new in renamed.items():
+        _known(old, first, "old")
+        _known(new, second, "new")
+        found[old] = (new, "as was said")
+    for fits, why in _RULES:
+        gone = [one for name, one in first.items() if name not in found]
+        came = [one for name, one in second.items() if name not in {new for new, _ in found.values()}]
+        found |= {old: (new, why) for old, new in _matched(gone, came, fits)}
+    pairs = [ServicePair(name, *found.get(name, (None, ""))) for name in first]
+    taken = {pair.new for pair in pairs}
+    return (*pairs, *(ServicePair(None, name) for name in second if name not in taken))
+
+
+def _by_name(summary: Plain) -> dict[str, Plain]:
+    return {str(one["service"]): one for one in summary.get("services") or []}
+
+
+def _known(name: str, services: Mapping[str, Plain], which: str) -> None:
+    if name not in services:
+        has = ", ".join(list(services)[:3]) or "none"
+        raise UsageError(f"the {which} run has no service {name!r}", where="--renamed", hint=f"it has {has}")
+
+
+def _matched(
+    gone: list[Plain], came: list[Plain], fits: Callable[[Plain, Plain], bool]
+) -> Iterator[tuple[str, str]]:
+    """Yield the pairs in which each is the only one that fits the other."""
+    fitting = [(one, other) for one in gone for other in came if fits(one, other)]
+    for one, other in fitting:
+        rivals = [pair for pair in fitting if (pair[0] is one) != (pair[1] is other)]
+        if not rivals:
+            yield str(one["service"]), str(other["service"])
+
+
+def _same_totals(one: Plain, other: Plain) -> bool:
+    """Whether two services were counted over the very same requests."""
+    pairs = [((one.get("totals") or {}).get(key), (other.get("totals") or {}).get(key)) for key in COUNTS]
+    known = [(a, b) for a, b in pairs if a and b]
+    return bool(known) and all(isclose(a, b, rel_tol=SAME) for a, b in known)
+
+
+def _same_fleet(one: Plain, other: Plain) -> bool:
+    """Whether one model in two namespaces is served by the same kind of instances."""
+    models = {str(service["service"]).partition("/")[2] for service in (one, other)}
+    built = [(sorted(pools(service)), service.get("gpus_per_instance")) for service in (one, other)]
+    if len(models) != 1 or "" in models or built[0] != built[1] or not built[0][0]:
+        return False
+    verdicts = [_agree(row, found) for row in _sure(one) for found in _sure(other) if _of(row) == _of(found)]
+    return bool(verdicts) and all(verdicts)
+
+
+_RULES: tuple[tuple[Callable[[Plain, Plain], bool], str], ...] = (
+    (_same_totals, "both counted the same requests and tokens"),
+    (_same_fleet, "one model, with the same roles and GPUs per instance, and capacities that agree"),
+)
+"""What makes two services one, surest first, and in words."""
+
+
+def pools(service: Plain) -> set[str]:
+    """Return the roles of which a service has instances."""
+    named = [row.get("role") for key in ("capacity", "signals", "startup") for row in service.get(key) or []]
+    per = service.get("gpus_per_instance")
+    return {str(role) for role in [*named, *(per if isinstance(per, Mapping) else ())]} & set(POOL_ROLES)
+
+
+def _sure(service: Plain) -> list[Plain]:
+    """Return the capacities that have a number."""
+    return [row for row in service.get("capacity") or [] if row.get("per_instance") is not None]
+
+
+def _of(row: Plain) -> tuple[Any, ...]:
+    return row.get("role"), row.get("gpu_type"), row.get("signal")
+
+
+def _agree(row: Plain, other: Plain) -> bool:
+    """Whether the intervals of two capacities overlap, or two floors are near each other."""
+    low, high = row.get("ci") or (row["per_instance"],) * 2
+    from_, to = other.get("ci") or (other["per_instance"],) * 2
+    if "floor" in (row.get("status"), other.get("status")):
+        return bool(isclose(row["per_instance"], other["per_instance"], rel_tol=FLOORS_APART_RATIO))
+    return bool(low <= to and from_ <= high)
+
+
+FLOORS_APART_RATIO = 0.25
+"""How far apart two floors of one service may be [ratio]: they follow the highest load of their history.
+Default of this project."""
