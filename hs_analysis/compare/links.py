@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,7 @@ DEATHS = {
     "not_replayed": "the new run replays no such policy",
     "not_tried": "the signal was not tried as a driver",
     "test_gone": "the new run holds no such ratio test",
+    "chart_not_drawn": "the new report does not draw this chart",
     "not_answered": "the new run does not answer it",
     "window_outside": "the link's time range lies outside of the new history",
     "not_a_link": "it is no evidence link, or the old run holds nothing under it",
@@ -38,6 +39,10 @@ MOVES = {
     "not_shown": "the new report leaves it out; hsa explain prints it",
 }
 """What else there is to know of a link that leads somewhere: code → in words."""
+
+
+CHART = "chart:"
+"""What the last segment of a chart's link begins with."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,11 @@ class LinkFate:
 
 
 def links_of(run: ComparedRun) -> list[str]:
-    """Return every link that a run holds: those of its answers, and those written into its policies."""
+    """Return every link that a run holds: those of its answers, its policies, and its report's charts."""
     written = (given for document in run.policies for given in _written(document))
-    known = (answer.path for answer in answers_of_run(run.summary))
-    return list(dict.fromkeys([*known, *(_bare(link) for link in written)]))
+    known = [answer.path for answer in answers_of_run(run.summary)]
+    charts = sorted(link for link in run.shown or () if _is_chart(link))
+    return list(dict.fromkeys([*known, *(_bare(link) for link in written), *charts]))
 
 
 def fates(
@@ -103,6 +109,7 @@ class _Follower:
         self.new = {(a.service, a.kind, a.what): a for a in answers_of_run(new.summary)}
         self.run, self.missing = new, _missing(new.summary)
         self.left_out = _left_out(old, new)
+        self.charts = {at for at in old.shown or () if _is_chart(at)}
 
     def fate(self, text: str) -> LinkFate:
         """Return where a link leads."""
@@ -111,6 +118,8 @@ class _Follower:
         except UsageError as error:
             return LinkFate(text, None, LinkReason("not_a_link", f"it is no evidence link: {error}"))
         answer = self.old.get(_bare(link))
+        if answer is None and _bare(link) in self.charts:
+            return self._drawn(link)
         if answer is None:
             return LinkFate(link.path, None, LinkReason("not_a_link", "the old run holds nothing under it"))
         found = self._found(answer)
@@ -132,6 +141,17 @@ class _Follower:
             return same
         was_selected = answer.what == _selected(self.old_services.get(answer.service, {}))
         return self.new.get((name, answer.kind, _selected(self.new_services[name]))) if was_selected else None
+
+    def _drawn(self, link: EvidenceLink) -> LinkFate:
+        """Return where the link of a chart leads: to the same chart of the service, where one is drawn."""
+        pair = self.pairs.get(link.service, ServicePair(link.service, None))
+        if pair.new is None:
+            reason = LinkReason("service_gone", f"the new run has no service {link.service}")
+            return LinkFate(link.path, None, reason)
+        if path(pair.new, link.stage, link.what) not in (self.run.shown or ()):
+            return LinkFate(link.path, None, LinkReason("chart_not_drawn", DEATHS["chart_not_drawn"]))
+        chart = LinkedAnswer("chart", pair.new, link.stage, link.what, {})
+        return self._led(link, replace(chart, service=link.service), chart)
 
     def _led(self, link: EvidenceLink, old: LinkedAnswer, new: LinkedAnswer) -> LinkFate:
         """Return where a link leads, with all that is to be known of it; its range may rule it out."""
@@ -215,12 +235,16 @@ class _Follower:
         return "not_answered", _refusal(service, answer.what) or f"the new run does not answer {answer.what}"
 
 
+def _is_chart(link: str) -> bool:
+    return f"/{CHART}" in link
+
+
 def _left_out(old: ComparedRun, new: ComparedRun) -> Callable[[str, str], bool]:
     """Return whether the old report shows an old path and the new one leaves out the new path."""
 
     def left_out(was: str, now: str) -> bool:
-        showed = old.shown is None or f"/{was}" in old.shown
-        return showed and new.shown is not None and f"/{now}" not in new.shown
+        showed = old.shown is None or was in old.shown
+        return showed and new.shown is not None and now not in new.shown
 
     return left_out
 

@@ -28,7 +28,7 @@ class ComparedRun:
     policies
         Documents of policy.yaml as plain data, one a service.
     shown
-        Ids of the elements of its report; None without a report.
+        Paths of the evidence that its report has a place for; None without a report.
     """
 
     name: str

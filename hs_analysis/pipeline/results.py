@@ -5,8 +5,6 @@ Stages are loaded where their tables are read: what ingest and doctor found need
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -277,14 +275,14 @@ def compared(folder: Path, summary: Plain | None = None) -> ComparedRun:
 
 
 def _shown(folder: Path) -> frozenset[str] | None:
-    """Return the ids of evidence in the report of a run; None without a report that can be read."""
+    """Return the evidence that the report of a run shows; None without a report that can be read."""
     from hs_analysis.pipeline.report_stages import REPORT_FILE
+    from hs_analysis.report.anchors import evidence_in
 
     try:
-        page = (folder / REPORT_FILE).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return evidence_in((folder / REPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    return frozenset(html.unescape(found) for found in re.findall(r'\sid="(/[^"]+)"', page))
 
 
 def exported(folder: Path) -> list[Plain]:

@@ -137,11 +137,25 @@ def test_a_dead_link_names_its_cause_in_words() -> None:
 def test_what_the_new_report_leaves_out_is_said() -> None:
     """A page of many services has no table of drivers: the link leads to the answer, not to the page."""
     driver = evidence.path(NAME, "select", "driver:decode_tps@decode")
-    every = {f"/{one.old}" for one in compare_runs(ONE, ONE).links}
-    old, new = (replace(ONE, shown=frozenset(ids)) for ids in (every, every - {f"/{driver}"}))
+    every = {one.old for one in compare_runs(ONE, ONE).links}
+    old, new = (replace(ONE, shown=frozenset(ids)) for ids in (every, every - {driver}))
     (told,) = (one for one in compare_runs(old, new).links if one.reason)
     assert (told.old, fate(told)) == (driver, (driver, "not_shown"))
     assert all(one.reason is None for one in compare_runs(new, new).links)
+
+
+def test_links_of_charts_are_followed() -> None:
+    """A chart that the new report draws is led to, also for a renamed service; one that it lacks is dead."""
+    kept, lost = (evidence.path(NAME, "study", f"chart:series-{n}") for n in ("a", "b"))
+    old = replace(ONE, shown=frozenset({kept, lost}))
+    two = replace(
+        other(lambda service: service.update(service="a/b")), shown=frozenset({"a%2Fb/study/chart:series-a"})
+    )
+    found = {one.old: fate(one) for one in compare_runs(old, two).links}
+    assert found[kept] == ("a%2Fb/study/chart:series-a", "renamed")
+    assert found[lost] == (None, "chart_not_drawn")
+    found = {one.old: fate(one) for one in compare_runs(old, TWO, links=[kept]).links}
+    assert found[kept] == (None, "service_gone")
 
 
 def test_a_user_may_say_that_a_service_was_renamed() -> None:
