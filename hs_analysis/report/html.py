@@ -20,6 +20,9 @@ from hs_analysis.report.library import chart_library
 from hs_analysis.report.marks import marked
 from hs_analysis.schema.frames import DETAILS, FINDINGS, empty
 
+SCRIPTS = ("dead_links.js", "script.js")
+"""Scripts of the page in the order in which they run."""
+
 AROUND_CHART_PX = 96
 """Axis and legend below a chart."""
 
@@ -75,7 +78,7 @@ def render(
         .render(
             page=page,
             style=Markup(packaged_text("style.css")),  # noqa: S704 - shipped with the package
-            script=Markup(packaged_text("script.js")),  # noqa: S704 - shipped with the package
+            script=Markup("\n".join(map(packaged_text, SCRIPTS))),  # noqa: S704 - shipped with the package
             bundle=Markup(chart_library() if drawn else ""),  # noqa: S704 - the chart library
             shared_json=island(
                 {"config": chart_templates.CONFIG, "layers": [json.loads(text) for text in layers]}

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 from report import sample as samples
-from report.browser import BROWSER, FOLDED_PX, UNFOLD, assert_view_works, drawn, opened
+from report.browser import BROWSER, FOLDED_PX, UNFOLD, assert_view_works, axe_violations, drawn, opened
 from seeds import first
 
 from hs_analysis.report import render
@@ -82,6 +82,13 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
         assert shown.count() == 1
         shown.locator("a").click()
         assert page.evaluate("location.hash") == "#s14"
+        page.evaluate("location.hash = '/team-6%2Fmodel-13/derive/capacity@mixed'")
+        page.wait_for_selector("#lost:visible")
+        assert (
+            page.locator("#lost a")
+            .first.get_attribute("href")
+            .startswith("#/team-6%2Fmodel-13/derive/capacity@")
+        )
         page.locator("#s14-data summary").first.click()
         page.wait_for_selector('.vega[data-chart="s14-coverage"][data-state="drawn"] svg', timeout=60_000)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
@@ -110,6 +117,36 @@ def test_time_range_and_unknown_evidence(seen: Any) -> None:
     page.evaluate("location.hash = '/other/derive/pd_ratio'")
     page.wait_for_selector("#lost:visible")
     assert "other/derive/pd_ratio" in page.locator("#lost").inner_text()
+    assert trouble == []
+
+
+HERE = "prod%2Fllama-70b"
+DEAD_LINKS = (
+    (f"{HERE}/derive/threshold:decode_tps@decode@H800", "nothing under derive/threshold:decode_tps@decode@",
+     f"{HERE}/derive/threshold:decode_tps@decode"),
+    (f"{HERE}/study/decode_tps@mixed", "has the service prod/llama-70b", f"{HERE}/study/decode_tps@decode"),
+    (f"{HERE}/export/pd_ratio", "nothing under export/pd_ratio", f"{HERE}/derive/pd_ratio"),
+    ("staging%2Fllama-70b/derive/pd_ratio", "has no service staging/llama-70b", f"{HERE}/derive/pd_ratio"),
+    ("no-link", "It is no evidence link", ""),
+)  # fmt: skip
+"""Link that the sample's report has no place for → what is said of it, and what is offered first."""
+
+
+@pytest.mark.parametrize(("dead", "says", "nearest"), DEAD_LINKS)
+def test_a_dead_link_offers_the_nearest(seen: Any, dead: str, says: str, nearest: str) -> None:
+    """It says what is missing, and offers evidence: of the same service and section first; a click lands."""
+    page, trouble = seen
+    page.evaluate(f"location.hash = '/{dead}'")
+    page.wait_for_selector("#lost:visible")
+    assert says in page.locator("#lost").inner_text()
+    offered = page.locator("#lost a")
+    assert offered.count() == (3 if nearest else 0)
+    if nearest:
+        assert offered.first.get_attribute("href") == f"#/{nearest}"
+        assert axe_violations(page) == []
+        offered.first.click()
+        page.wait_for_selector(f'.marked[id="/{nearest}"]')
+        assert not page.locator("#lost").is_visible()
     assert trouble == []
 
 

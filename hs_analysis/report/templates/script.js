@@ -13,7 +13,7 @@
     if (!el) { try { el = byId(decodeURIComponent(path)); } catch { el = null; } }
     if (!el) {
       if (raw.startsWith("/")) {
-        byId("lost").textContent = "This report holds no evidence under " + raw.slice(1) + ". It may belong to another run.";
+        deadLinks.tell(byId("lost"), path, [...document.querySelectorAll('[id^="/"]')].map((place) => place.id));
         byId("lost").hidden = false;
         byId("lost").scrollIntoView();
       }
