@@ -13,6 +13,7 @@ from hs_analysis.cli import backtest, gates, tables
 from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
+    OUTPUT,
     ConfigFlags,
     FailFlags,
     HistoryFlags,
@@ -32,6 +33,7 @@ from hs_analysis.cli.options import (
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
+from hs_analysis.errors import UsageError
 from hs_analysis.schema.names import EXPORT_TARGETS
 
 if TYPE_CHECKING:
@@ -214,12 +216,30 @@ def _replayed(ran: Ran) -> CommandOutput:
 
 REPORT_HELP = f"""hsa report {_RUN}
 
-Write summary.json and report.html: one file that opens without a network."""
+Write summary.json and report.html: one file that opens without a network. --upgrade takes no run: it gives a
+report.html of an earlier version the evidence links that it lacks, from the page alone, as a new file
+OLD.linked.html next to it. Nothing else of the page changes."""
 
 
 @grouped
 def report(
-    run: RunFolder,
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="RUN", help="A run folder, as hsa run or hsa ingest made it.", show_default=False
+        ),
+    ] = None,
+    upgrade: Annotated[
+        Path | None,
+        typer.Option(
+            "--upgrade",
+            metavar="OLD.html",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+            help="Give this report of an earlier version the evidence links that it lacks.",
+        ),
+    ] = None,
+    *,
     settings: ConfigFlags,
     history: HistoryFlags,
     slo: SloFlags,
@@ -229,6 +249,12 @@ def report(
     out: OutputFlags,
 ) -> None:
     """Write the report and print where it is."""
+    if upgrade is not None:
+        _refuse_both(run)
+        write_output(_upgraded(upgrade), out.output, no_color=out.no_color)
+        return
+    if run is None:
+        raise UsageError("no run folder was given", hint="hsa report RUN")
     closed = gates.summary_gates(fail.fail_on or (), run)
     ran = on_folder(run, "report", settings.config, (history, slo, method, machine), out=out)
 
@@ -236,6 +262,34 @@ def report(
 
     write_output(_report(ran.folder), out.output, no_color=out.no_color)
     gates.check_gates(closed, read_summary(ran.folder), ran.folder, fail.junit)
+
+
+def _refuse_both(run: Path | None) -> None:
+    if run is not None:
+        hint = "leave the run folder out: the links come from the page alone"
+        raise UsageError("--upgrade takes no run folder", where=str(run), hint=hint)
+
+
+def _upgraded(path: Path) -> CommandOutput:
+    """Write an older report with its links beside it, and return what was added."""
+    from hs_analysis.pipeline.manifest import write_text
+    from hs_analysis.report.upgrade import upgraded
+
+    try:
+        page = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"can't be read ({error.strerror})", where=f"--upgrade {path}") from error
+    except UnicodeDecodeError as error:
+        hint = "give the report.html of a run folder"
+        raise UsageError("this is no report of hsa", where=str(path), hint=hint) from error
+    found = upgraded(page, str(path))
+    data: dict[str, Any] = {"report": str(path), "places": list(found.places), "links": found.links}
+    if not found.links:
+        return CommandOutput(data, [data], lambda: [f"report: {path} has every link already"])
+    data["report"] = str(path.with_name(f"{path.stem}.linked.html"))
+    write_text(Path(data["report"]), found.page)
+    added = f"links added: {found.links}; {len(found.places)} pieces of evidence had no place of their own"
+    return CommandOutput(data, [data], lambda: [added, f"report: {data['report']}"])
 
 
 INGEST_HELP = """hsa ingest dumps/
