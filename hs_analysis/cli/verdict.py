@@ -73,7 +73,7 @@ def run_result(
     blocks += [f"WARNING: not read: {w['text']}" for w in summary["warnings"] if w["code"] == "input_broken"]
     for each, own in zip(chosen, said, strict=True):
         first, *rest = _answer_lines(own, len(services))
-        blocks += [first, *_alarms(summary, each[0], len(services)), *rest]
+        blocks += [first, *_alarms(each[0]), *rest]
         blocks += [f"  {line}" for line in _current(each[0])]
     for service, choice in chosen if verbose else ():
         blocks += _lines(service, choice, slo)
@@ -86,11 +86,10 @@ def run_result(
     return CommandOutput(data, [{**answer, "report": report} for answer in answers], lambda: blocks)
 
 
-def _alarms(summary: Mapping[str, Any], service: Mapping[str, Any], services: int) -> list[str]:
-    """Return what speaks against the policy of one service, from the warnings of the whole run."""
-    mine = f" {service['service']} "
-    found = [str(w["text"]) for w in summary["warnings"] if w["code"] == ALARM]
-    return [f"WARNING: {text}." for text in found if services == 1 or mine in text]
+def _alarms(service: Mapping[str, Any]) -> list[str]:
+    """Return what the decision of a service is warned of."""
+    found = (service.get("decision") or {}).get("alarm")
+    return [f"WARNING: the policy of {service['service']} {found['text']}."] if found else []
 
 
 def _answer_lines(said: Answer, services: int) -> list[str]:

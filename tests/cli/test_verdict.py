@@ -81,7 +81,8 @@ DECISION = {
 }  # fmt: skip
 
 
-ALARMED = {"code": ALARM, "text": "the policy of demo/m breaks the SLO in 9.00% of windows; 5% are allowed"}
+BREAKS = {"code": "slo_not_held", "text": "breaks the SLO in 9.00% of windows; 5% are allowed"}
+ALARMED = {"code": ALARM, "text": f"the policy of demo/m {BREAKS['text']}"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,8 @@ def test_what_not_to_apply_is_said_in_the_first_line(recommend: str, first: str)
     assert text[0].startswith(first)
     (line,) = [line for line in text if line.startswith("  decision: ")]
     assert line.endswith("confidence medium (the P/D ratio drifts)")
-    warned = {"services": [service(0.01, 0.02, decision=DECISION)], "warnings": [ALARMED], "slo": SLO}
+    decided = DECISION | {"alarm": BREAKS}
+    warned = {"services": [service(0.01, 0.02, decision=decided)], "warnings": [ALARMED], "slo": SLO}
     assert str(run_result(warned, [], Path("r")).blocks()[1]).startswith("WARNING")
     shown = run_result(
         {"services": [service(0.01, 0.02, decision=DECISION)], "warnings": []}, [], Path("r"), verbose=True
@@ -158,10 +160,22 @@ def test_a_ratio_that_nothing_keeps_is_not_printed_as_if_it_were() -> None:
 
 def test_what_a_policy_is_warned_of_follows_the_first_line() -> None:
     """The one thing a reader must not miss stands between what to do and what it saves, and only once."""
-    found = {"services": [service(0.09, 0.02)], "warnings": [ALARMED], "slo": SLO}
+    one = service(0.09, 0.02, decision=DECISION | {"alarm": BREAKS})
+    found = {"services": [one], "warnings": [ALARMED], "slo": SLO}
     text = [str(block) for block in run_result(found, [], Path("r")).blocks()]
     assert text[1] == f"WARNING: {ALARMED['text']}."
     assert sum(ALARMED["text"] in line for line in text) == 1
+
+
+def test_a_warning_belongs_to_the_service_whose_decision_has_it() -> None:
+    """Names in sentences don't matter: a service without an alarm has no warning, whatever another says."""
+    other = service(0.01, 0.02, decision=DECISION) | {"service": "demo/n"}
+    one = service(0.09, 0.02, decision=DECISION | {"alarm": BREAKS | {"text": "is worse than demo/n was"}})
+    for services in ([other, one], [one, other], [other]):
+        found = {"services": services, "warnings": [ALARMED], "slo": SLO}
+        text = [str(block) for block in run_result(found, [], Path("r")).blocks()]
+        warned = [line for line in text if line.startswith("WARNING")]
+        assert warned == ["WARNING: the policy of demo/m is worse than demo/n was."] * (one in services)
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(0.02, 0.02), (0.03, 0.02), (None, 0.02), (0.02, None)])
