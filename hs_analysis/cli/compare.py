@@ -50,7 +50,7 @@ def compare(
         list[str] | None,
         typer.Option(
             "--renamed", metavar="OLD=NEW", rich_help_panel=INPUT, show_default=False,
-            help="A service of A that goes by another name in B; repeatable.",
+            help="A service of A that goes by another name in B; OLD= for one that is gone; repeatable.",
         ),
     ] = None,
     verbose: Annotated[
@@ -90,8 +90,9 @@ def _names(renamed: list[str]) -> dict[str, str]:
 
     pairs = [text.partition("=") for text in renamed]
     for old, equals, new in pairs:
-        if not (old and equals and new):
-            raise UsageError("not OLD=NEW", where=f"--renamed {old}{equals}{new}", hint="e.g. team/a=team/b")
+        if not (old and equals):
+            hint = "e.g. team/a=team/b, or team/a= where no service of B is it"
+            raise UsageError("not OLD=NEW", where=f"--renamed {old}{equals}{new}", hint=hint)
     return {old: new for old, _, new in pairs}
 
 

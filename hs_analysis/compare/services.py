@@ -71,7 +71,7 @@ def paired(a: Plain, b: Plain, renamed: Mapping[str, str]) -> tuple[ServicePair,
     a, b
         summary.json of both runs.
     renamed
-        What the user says: old name → new name.
+        What the user says: old name → new name, empty for a service that is gone.
 
     Raises
     ------
@@ -79,18 +79,22 @@ def paired(a: Plain, b: Plain, renamed: Mapping[str, str]) -> tuple[ServicePair,
         For a name that its run does not have.
     """
     first, second = (_by_name(summary) for summary in (a, b))
-    found = {name: (name, "") for name in first if name in second and name not in renamed}
+    taken = set(renamed.values())
+    found: dict[str, tuple[str | None, str]] = {
+        name: (name, "") for name in first if name in second and name not in {*renamed, *taken}
+    }
     for old, new in renamed.items():
         _known(old, first, "old")
-        _known(new, second, "new")
-        found[old] = (new, "as was said")
+        if new:
+            _known(new, second, "new")
+        found[old] = (new or None, "as you say" if new else "")
     for fits, why in _RULES:
         gone = [one for name, one in first.items() if name not in found]
         came = [one for name, one in second.items() if name not in {new for new, _ in found.values()}]
         found |= {old: (new, why) for old, new in _matched(gone, came, fits)}
     pairs = [ServicePair(name, *found.get(name, (None, ""))) for name in first]
-    taken = {pair.new for pair in pairs}
-    return (*pairs, *(ServicePair(None, name) for name in second if name not in taken))
+    known = {pair.new for pair in pairs}
+    return (*pairs, *(ServicePair(None, name) for name in second if name not in known))
 
 
 def _by_name(summary: Plain) -> dict[str, Plain]:
@@ -127,13 +131,29 @@ def _same_fleet(one: Plain, other: Plain) -> bool:
     built = [(sorted(pools(service)), service.get("gpus_per_instance")) for service in (one, other)]
     if len(models) != 1 or "" in models or built[0] != built[1] or not built[0][0]:
         return False
+    if not _same_mix(one, other):
+        return False
     verdicts = [_agree(row, found) for row in _sure(one) for found in _sure(other) if _of(row) == _of(found)]
     return bool(verdicts) and all(verdicts)
 
 
+def _same_mix(one: Plain, other: Plain) -> bool:
+    """Whether requests bring about as many tokens to both: another user of a model brings others."""
+    found = []
+    for key in ("prompt_tokens", "output_tokens"):
+        totals = [service.get("totals") or {} for service in (one, other)]
+        if all(each.get(key) and each.get("requests") for each in totals):
+            a, b = (each[key] / each["requests"] for each in totals)
+            found.append(isclose(a, b, rel_tol=MIX_APART_RATIO))
+    return bool(found) and all(found)
+
+
 _RULES: tuple[tuple[Callable[[Plain, Plain], bool], str], ...] = (
     (_same_totals, "both counted the same requests and tokens"),
-    (_same_fleet, "one model, with the same roles and GPUs per instance, and capacities that agree"),
+    (
+        _same_fleet,
+        "one model; roles, GPUs per instance, capacities and tokens per request agree",
+    ),
 )
 """What makes two services one, surest first, and in words."""
 
@@ -162,6 +182,10 @@ def _agree(row: Plain, other: Plain) -> bool:
         return bool(isclose(row["per_instance"], other["per_instance"], rel_tol=FLOORS_APART_RATIO))
     return bool(low <= to and from_ <= high)
 
+
+MIX_APART_RATIO = 0.2
+"""How far apart the mean tokens of a request may be in two histories of one service [ratio]: a
+guess at what a week changes. Default of this project."""
 
 FLOORS_APART_RATIO = 0.25
 """How far apart two floors of one service may be [ratio]: they follow the highest load of their history.

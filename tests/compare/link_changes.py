@@ -195,6 +195,14 @@ def service_replaced(one: Service, chance: random.Random) -> tuple[list[Service]
     return [service(name, one, 3.0, 1)], _all(one, lambda _: (None, "service_gone"))
 
 
+def service_succeeded(one: Service, chance: random.Random) -> tuple[list[Service], Told]:
+    """The service is gone; someone else runs its model on the same instances, with prompts twice as long."""
+    name = f"new-{chance.randrange(10**6)}/{one['service'].partition('/')[2]}"
+    after = renamed(one, name)
+    after["totals"] |= {"prompt_tokens": 2.0 * one["totals"]["prompt_tokens"]}
+    return [after], _all(one, lambda _: (None, "service_gone"))
+
+
 def service_renamed(one: Service, chance: random.Random) -> tuple[list[Service], Told]:
     """The same history under a name that has nothing of the old one."""
     name = f"moved-{chance.randrange(10**6)}/other-{chance.randrange(10**6)}"
@@ -205,7 +213,10 @@ def service_moved(one: Service, chance: random.Random) -> tuple[list[Service], T
     """The model goes on in another namespace, with another week of load."""
     name = f"moved-{chance.randrange(10**6)}/{one['service'].partition('/')[2]}"
     after = renamed(one, name)
-    after["totals"] = {key: value * chance.uniform(0.5, 2.0) for key, value in after["totals"].items()}
+    traffic = chance.uniform(0.5, 2.0)
+    after["totals"] = {
+        key: value * traffic * chance.uniform(0.95, 1.05) for key, value in after["totals"].items()
+    }
     for row in after["capacity"]:
         row["per_instance"] *= chance.uniform(0.97, 1.03)
         row["ci"] = [row["per_instance"] * 0.95, row["per_instance"] * 1.05]
@@ -347,10 +358,10 @@ def _both(first: Change, second: Change) -> Change:
 CHANGES: dict[str, Change] = {
     change.__name__: change
     for change in (
-        nothing, values, reorder, service_removed, service_added, service_replaced, service_renamed,
-        service_moved, signal_removed, signal_of_a_role_removed, role_removed, gpu_type_removed,
-        verdict_changed, section_refused, answer_dropped, policy_refused, policy_reset, candidate_dropped,
-        baseline_dropped, driver_dropped,
+        nothing, values, reorder, service_removed, service_added, service_replaced, service_succeeded,
+        service_renamed, service_moved, signal_removed, signal_of_a_role_removed, role_removed,
+        gpu_type_removed, verdict_changed, section_refused, answer_dropped, policy_refused, policy_reset,
+        candidate_dropped, baseline_dropped, driver_dropped,
         *(
             _both(first, second)
             for first in (signal_removed, verdict_changed, answer_dropped, policy_refused, policy_reset)

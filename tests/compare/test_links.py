@@ -6,11 +6,13 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from compare.link_changes import CHANGES, Fate, changed, ranged
 from compare.test_compare import ONE, TWO
+from report.browser import axe_violations, opened
 
 from hs_analysis import evidence
 from hs_analysis.cli.compare import blocks, page_of
@@ -165,6 +167,11 @@ def test_a_user_may_say_that_a_service_was_renamed() -> None:
     found = compare_runs(ONE, two, renamed={NAME: "a/b"})
     assert (found.changes[0].before, found.changes[0].after) == (NAME, "a/b")
     assert Counter(code for _, code in map(fate, found.links))["renamed"] > 40
+    same = other(lambda service: service.update(service="a/b"))
+    assert {fate(one)[1] for one in compare_runs(ONE, same).links} == {"renamed"}
+    assert {fate(one) for one in compare_runs(ONE, same, renamed={NAME: ""}).links} == {
+        (None, "service_gone")
+    }
     with pytest.raises(UsageError, match="the new run has no service 'a/c'"):
         compare_runs(ONE, two, renamed={NAME: "a/c"})
 
@@ -190,14 +197,16 @@ def test_every_cause_has_words() -> None:
     assert codes <= {*DEATHS, *MOVES}
 
 
+def driver_lost(service: Any) -> None:
+    """Take one driver away and refuse the ratio: one link dies, one is there and refused."""
+    service["drivers"] = [row for row in service["drivers"] if row["signal"] != "ttft"]
+    service["pd_ratio"] |= {"status": "refused", "value": None, "reason": {"code": "thin", "text": "x"}}
+
+
 def test_links_are_counted_and_the_dead_ones_told_first() -> None:
     """On a terminal in one line, in Markdown and on the page folded, one by one with -v."""
 
-    def change(service: Any) -> None:
-        service["drivers"] = [row for row in service["drivers"] if row["signal"] != "ttft"]
-        service["pd_ratio"] |= {"status": "refused", "value": None, "reason": {"code": "thin", "text": "x"}}
-
-    found = compare_runs(ONE, other(change))
+    found = compare_runs(ONE, other(driver_lost))
     count = (
         f"{len(found.links) - 1} of {len(found.links)} of the old run lead to the same answer in the new one"
     )
@@ -212,3 +221,17 @@ def test_links_are_counted_and_the_dead_ones_told_first() -> None:
     text = render_comparison(page_of(found, "a", "b", "c"), "0")
     assert text.index(count) < text.index("driver:ttft@service") < text.index("it is there, and refused")
     assert "<details><summary>evidence links: " in text
+
+
+@pytest.mark.outside("chromium", "playwright", "axe_playwright_python")
+def test_links_on_the_page_can_be_read(running: Any, tmp_path: Path) -> None:
+    """Unfolded on a narrow dark screen: no axe violation, no sideways scroll, nothing loaded."""
+    path = tmp_path / "comparison.html"
+    found = compare_runs(ONE, other(driver_lost))
+    path.write_text(render_comparison(page_of(found, "a", "b", "c"), "0"), "utf-8")
+    with opened(running, path, 400, "dark") as (page, trouble):
+        page.locator("summary", has_text="evidence links").click()
+        assert page.locator("table:has(#links) tbody tr:visible").count() == 2
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert axe_violations(page) == []
+        assert trouble == []
