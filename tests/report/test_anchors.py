@@ -14,10 +14,12 @@ from hs_analysis.report.anchors import evidence_in
 
 
 def test_every_answer_of_a_summary_is_read_back() -> None:
-    """What the page gives an id is found, quoted signs and all, and nothing else."""
+    """What the page gives an id is found, quoted signs and all, and beside charts nothing else."""
     sample = samples.sample('prod/llama & "co"')
     found = evidence_in(render(*sample.arguments()))
-    assert found == {one.path for one in answers_of_run(sample.summary)}
+    assert {path for path in found if "/chart:" not in path} == {
+        one.path for one in answers_of_run(sample.summary)
+    }
 
 
 def test_packed_parts_and_charts_count() -> None:

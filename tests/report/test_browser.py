@@ -82,6 +82,9 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
         assert shown.count() == 1
         shown.locator("a").click()
         assert page.evaluate("location.hash") == "#s14"
+        page.locator("#s14-data summary").first.click()
+        page.wait_for_selector('.vega[data-chart="s14-coverage"][data-state="drawn"] svg', timeout=60_000)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         page.evaluate("location.hash = '/team-6%2Fmodel-13/derive/capacity@mixed'")
         page.wait_for_selector("#lost:visible")
         assert (
@@ -89,9 +92,6 @@ def test_many_services_open_at_once(running: Any, crowded: tuple[int, Path]) -> 
             .first.get_attribute("href")
             .startswith("#/team-6%2Fmodel-13/derive/capacity@")
         )
-        page.locator("#s14-data summary").first.click()
-        page.wait_for_selector('.vega[data-chart="s14-coverage"][data-state="drawn"] svg', timeout=60_000)
-        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
         assert trouble == []
 
 
