@@ -15,6 +15,7 @@ from report.browser import BROWSER, FOLDED_PX, UNFOLD, assert_view_works, axe_vi
 from seeds import first
 
 from hs_analysis.report import render
+from hs_analysis.report.anchors import evidence_in
 
 pytestmark = BROWSER
 
@@ -148,6 +149,16 @@ def test_a_dead_link_offers_the_nearest(seen: Any, dead: str, says: str, nearest
         page.wait_for_selector(f'.marked[id="/{nearest}"]')
         assert not page.locator("#lost").is_visible()
     assert trouble == []
+
+
+def test_places_of_evidence_are_those_that_were_written(seen: Any, written: Any) -> None:
+    """The page knows the same places as whoever reads its file, and those of parts it has yet to unfold."""
+    page, _ = seen
+    known = evidence_in(written("sample", samples.sample()).read_text("utf-8"))
+    assert set(page.evaluate("deadLinks.places()")) == {f"/{path}" for path in known}
+    folded = '<tr id="/a/study/b"><figure data-link="a/study/chart:c">'
+    more = set(page.evaluate("folded => deadLinks.places([folded])", folded)) - {f"/{path}" for path in known}
+    assert more == {"/a/study/b", "/a/study/chart:c"}
 
 
 def test_link_opens_what_hides_it(seen: Any) -> None:

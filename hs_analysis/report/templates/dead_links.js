@@ -19,6 +19,12 @@ const deadLinks = (() => {
     const own = service === asked ? 1 : 0.9 * alike(service, asked);
     return 100 * own + (own < 1 && what === name && stage === section ? 50 : 0) + (stage === section ? 10 : 0) + 5 * alike(what, name);
   }
+  // Every place of evidence: ids of elements and links of charts, here and in HTML that is not in the page yet.
+  function places(folded = []) {
+    const here = [...document.querySelectorAll('[id^="/"], figure[data-link]')];
+    const there = folded.flatMap((html) => [...html.matchAll(/\s(?:id="\/|data-link=")([^"]+)"/g)]);
+    return [...here.map((el) => el.id || "/" + el.dataset.link), ...there.map((match) => "/" + match[1])];
+  }
   function nearest(path, places) {
     const asked = decoded(path);
     if (asked.length !== 3) return [];
@@ -45,5 +51,5 @@ const deadLinks = (() => {
     });
     el.append((near.length ? ". " : " ") + "If the link is of an earlier run, hsa compare OLD NEW says what became of it.");
   }
-  return { tell };
+  return { places, tell };
 })();

@@ -13,7 +13,7 @@
     if (!el) { try { el = byId(decodeURIComponent(path)); } catch { el = null; } }
     if (!el) {
       if (raw.startsWith("/")) {
-        deadLinks.tell(byId("lost"), path, [...document.querySelectorAll('[id^="/"]')].map((place) => place.id));
+        deadLinks.tell(byId("lost"), path, deadLinks.places());
         byId("lost").hidden = false;
         byId("lost").scrollIntoView();
       }
