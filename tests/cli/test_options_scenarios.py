@@ -130,6 +130,29 @@ def test_compare_says_the_same_to_programs(finished: Path, tmp_path: Path) -> No
     assert (found["changed"], found["decision_changed"], found["changes"]) == (False, False, [])
 
 
+def test_compare_follows_links(finished: Path, tmp_path: Path) -> None:
+    """JSON maps every link of the old run, dead ones first; ``--link`` follows those that are given."""
+    other = edited(finished, tmp_path / "other")
+    summary = json.loads((other / "summary.json").read_text("utf-8"))
+    name = summary["services"][0]["service"]
+    lost = summary["services"][0]["drivers"].pop()["evidence"]
+    summary["services"][0]["service"] = "other/name"
+    (other / "summary.json").write_text(json.dumps(summary), "utf-8")
+    arguments = ["compare", str(finished), str(other), "-o", "json"]
+    found = json.loads(CliRunner().invoke(app, arguments).stdout)["links"]
+    assert (found[0]["old"], found[0]["new"], found[0]["reason"]["code"]) == (lost, None, "not_tried")
+    assert {row["reason"]["code"] for row in found[1:]} == {"renamed"}
+    gone = json.loads(CliRunner().invoke(app, [*arguments, "--renamed", f"{name}="]).stdout)["links"]
+    assert {row["reason"]["code"] for row in gone} == {"service_gone"}
+    given = f"hsa:0123abcd/{lost}"
+    done = CliRunner().invoke(app, [*arguments[:3], "--link", given])
+    assert f"  {lost} → nowhere; ttft@service" in done.stdout
+    done = CliRunner().invoke(app, [*arguments, "--renamed", "nothing"])
+    assert isinstance(done.exception, SystemExit)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+    assert "not OLD=NEW" in done.stderr
+
+
 def test_compare_writes_a_page_where_it_is_asked_to(finished: Path, tmp_path: Path) -> None:
     """The result names the file; a folder that is not there is one line and no page."""
     held, page = edited(finished, tmp_path / "held", ("mode: metric", "mode: hold")), tmp_path / "page.html"
