@@ -81,8 +81,8 @@ def test_a_link_pasted_from_a_browser_is_understood():
         ("a/study/b?from=2026-07-02T00:00:00Z&to=2026-07-01T00:00:00Z", "backwards"),
         ("hsa:/a/study/b", "no run hash"),
         ("hsa:9f3a", "no run hash"),
-        ("report.html#a/study/b", "'#' stands only"),
-        ("a#b#/a/study/b", "'#' stands only"),
+        ("report.html#a/study/b", "'#' comes only"),
+        ("a#b#/a/study/b", "'#' comes only"),
     ],
 )
 def test_errors_name_the_part_that_is_wrong(text, says):

@@ -74,7 +74,7 @@ def test_counts_within_a_tenth_of_those_that_ran_are_compared(ratio: float, stan
         assert (found.code, [one.pool for one in found.pools]) == ("counts_apart", ["decode"])
         assert found.text.startswith(
             "decode is replayed with 8.9 instances on average where 10 ran, 11 % apart and not within 10 %; "
-            "the more likely cause: not told by the data"
+            "the more likely cause: not known from the data"
         )
 
 

@@ -216,7 +216,7 @@ def test_a_pod_that_died_with_its_gauges_feeds_no_signal(root: Path, tmp_path: P
     assert own["value"].null_count() == own.height > 0
     assert set(own["flag"]) <= {"frozen", "lookback"}  # its samples across the scrape gap were null before
     texts = pl.read_parquet(run / "data" / "findings.parquet")["text"]
-    assert any("llama8b-4 (decode) stands still" in text for text in texts)
+    assert any("llama8b-4 (decode) does not move" in text for text in texts)
     assert any("llama8b-4 ended at" in text for text in texts)
     signals = pl.read_parquet(run / "data" / "signals.parquet")
     counts = signals.filter((pl.col("signal") == "kv_usage") & (pl.col("t") > row["after"]))["instances"]
