@@ -68,16 +68,10 @@ def export_aibrix(policy: Policy, options: ExportOptions) -> Export:
     No object is written in mode hold or periodic: a PodAutoscaler needs a metric beside its schedules, and a
     timetable policy sizes by none.
     """
-    why = translated.refusal(policy, "a PodAutoscaler without a metric")
+    bounded, unbounded, losses, why = translated.bounded_pools(policy, "a PodAutoscaler without a metric")
     if why:
         return translated.refused(policy, options, CONTROLLER, why)
-    pools, losses = kubernetes.sizings(policy, "hpa")
-    bounded = [pool for pool in pools if pool.role in policy.bounds]
-    if not bounded:
-        return translated.refused(
-            policy, options, CONTROLLER, "no role has a signal with a target and bounds"
-        )
-    losses += [loss for pool in pools if pool not in bounded for loss in _unbounded(policy, pool)]
+    losses += [loss for pool in unbounded for loss in _unbounded(policy, pool)]
     objects = []
     for pool in bounded:
         scaler = parameters(policy, pool)

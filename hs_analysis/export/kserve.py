@@ -51,7 +51,7 @@ def export_kserve(policy: Policy, options: ExportOptions) -> Export:
             losses.append(Loss(f"bounds.{role}.min", "approximated", _NO_ZERO.format(role=role)))
     losses += kubernetes.unsized(policy, objects.keys() & policy.bounds.keys())
     if not spec:
-        return translated.refused(policy, options, TARGET, "no role has a signal with a target and bounds")
+        return translated.refused(policy, options, TARGET, translated.NOTHING_SIZED)
     found = translated.concerning(losses, policy)
     body = _patch(policy, options, spec)
     files = dict(rules.export_rules(policy, options).files)

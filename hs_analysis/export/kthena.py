@@ -46,15 +46,9 @@ def export_kthena(policy: Policy, options: ExportOptions) -> Export:
     ``ratioConstraint`` is the interval of the policy's P/D ratio, else the run's; without one, or where no
     whole counts lie in it, it is left out and a loss says so. No object is written in mode hold or periodic.
     """
-    why = translated.refusal(policy, "Kthena")
+    bounded, _, losses, why = translated.bounded_pools(policy, "Kthena")
     if why:
         return translated.refused(policy, options, CONTROLLER, why)
-    pools, losses = kubernetes.sizings(policy, "hpa")
-    bounded = [pool for pool in pools if pool.role in policy.bounds]
-    if not bounded:
-        return translated.refused(
-            policy, options, CONTROLLER, "no role has a signal with a target and bounds"
-        )
     band, why = _band(policy, options, bounded)
     scaler = parameters(policy, bounded, band)
     losses = [*_known(policy, bounded, scaler), *_ratio_losses(losses, band, why)]

@@ -52,7 +52,7 @@ def export_ome(policy: Policy, options: ExportOptions) -> Export:
     losses += [one for role in objects if role not in policy.bounds for one in _unbounded(policy, role)]
     scaled = {role: body for role, body in objects.items() if role in policy.bounds}
     if not scaled:
-        return translated.refused(policy, options, TARGET, "no role has a signal with a target and bounds")
+        return translated.refused(policy, options, TARGET, translated.NOTHING_SIZED)
     if any("{{" in text for body in scaled.values() for text in _texts(body["spec"])):
         return translated.refused(policy, options, TARGET, _VARIABLE)
     losses = translated.replaced(losses, "on_missing_metric")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hs_analysis.export import kubernetes, model, rules
+from hs_analysis.export.kubernetes import PoolSizing
 from hs_analysis.export.model import Export, ExportOptions, Loss
 from hs_analysis.policy.model import Policy
 
 NO_TIMETABLE = "{title} keeps no timetable; hsa export --target keda does"
+NOTHING_SIZED = "no role has a signal with a target and bounds"
 
 
 def refusal(policy: Policy, title: str, *, timetable: bool = False) -> str:
@@ -24,6 +26,20 @@ def refused(policy: Policy, options: ExportOptions, target: str, why: str) -> Ex
     """Return an export that holds the recording rules alone, and why there is no more."""
     files = dict(rules.export_rules(policy, options).files)
     return Export(target, files, (Loss("*", "refused", f"no object is written: {why}"),))
+
+
+def bounded_pools(policy: Policy, title: str) -> tuple[list[PoolSizing], list[PoolSizing], list[Loss], str]:
+    """Return the pools with bounds that an HPA would size, those without, losses, and why nothing is written.
+
+    The reason is empty where a pool has bounds; where it is not, everything else is.
+    """
+    if why := refusal(policy, title):
+        return [], [], [], why
+    pools, losses = kubernetes.sizings(policy, "hpa")
+    bounded = [pool for pool in pools if pool.role in policy.bounds]
+    if not bounded:
+        return [], [], [], NOTHING_SIZED
+    return bounded, [pool for pool in pools if pool not in bounded], losses, ""
 
 
 def replaced(losses: Iterable[Loss], *items: str) -> list[Loss]:
