@@ -239,7 +239,10 @@ def _versions() -> dict[str, str]:
 
 
 _URL_SECRET = re.compile(r"(?<=://)[^/@\s]+@")
-_NAMED_SECRET = re.compile(r"(?i)\b(bearer\s+|(?:token|password|secret|api[_-]?key)=)[^\s&]+")
+# A token stands on the line of its word: behind `authModes: bearer` the next document may begin.
+_NAMED_SECRET = re.compile(
+    r"(?i)\b(bearer[ \t]+(?=[A-Za-z0-9._~+/=-])|(?:token|password|secret|api[_-]?key)=)[^\s&]+"
+)
 
 
 def masked(command: Sequence[str]) -> tuple[str, ...]:

@@ -29,6 +29,13 @@ def test_files_are_kept_whole_and_without_credentials(tmp_path: Path) -> None:
     assert "abc123" not in first.text
 
 
+def test_a_word_at_the_end_of_a_document_hides_nothing_of_the_next(tmp_path: Path) -> None:
+    """``authModes: bearer`` names a way, and what follows on the next line is no token."""
+    path = tmp_path / "today.yaml"
+    path.write_text(text := f"{KEDA}# authModes: bearer\n---\n{KEDA}")
+    assert resolve([CurrentFlags(current=[str(path)]).layer()])[0]["beside.current"][0].text == text
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
