@@ -58,10 +58,11 @@ class WantedMetric:
 
 SUPPORTING_METRICS = (
     "up", "scrape_duration_seconds", "dynamo_component_uptime_seconds", "kube_pod_labels",
-    "kube_pod_container_info",
+    "kube_pod_container_info", "kube_pod_owner", "kube_replicaset_owner",
 )  # fmt: skip
 """Not signals: who was scraped, values that move at every scrape (where even they repeat, nothing was
-scraped), pod labels that tell roles (llm-d, AIBrix), and the images that tell a release from a restart."""
+scraped), pod labels that tell roles (llm-d, AIBrix), the images that tell a release from a restart, and what
+runs the pods: the name that an export scales."""
 
 ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 """Labels of kube_pod_labels that tell a role; a pod without them is left out."""
