@@ -1,4 +1,6 @@
-"""Labels that orchestrators put on pods: what a pod does, and which pods are one instance."""
+"""Labels that orchestrators put on pods: what a pod does, and which pods are one instance; names of pods."""
+
+import re
 
 _POD_ROLES = {"prefill": "prefill", "decode": "decode", "encode": "encode"}
 _LLM_D_ROLES = {
@@ -49,3 +51,12 @@ WORKLOADS = (
 
 POD_LABEL_PREFIX = "label_"
 """What kube_pod_labels puts before a pod's label; a labelmap rule puts nothing."""
+
+_SAFE = "[bcdfghjklmnpqrstvwxz2456789]"
+"""What Kubernetes makes random parts of names of (apimachinery's rand.SafeEncodeString)."""
+
+OF_DEPLOYMENT = re.compile(rf"(?P<set>(?P<deployment>.+)-{_SAFE}{{6,10}})-{_SAFE}{{5}}")
+"""Name of a pod that a Deployment runs: Deployment, hash of its template, random part."""
+OF_REPLICA_SET = re.compile(rf"(.+)-{_SAFE}{{6,10}}")
+GENERATED = re.compile(rf"(.+)-{_SAFE}{{5}}")
+"""A name whose end Kubernetes made up."""

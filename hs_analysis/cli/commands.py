@@ -15,6 +15,7 @@ from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
     OUTPUT,
+    ClusterFlags,
     ConfigFlags,
     CurrentFlags,
     FailFlags,
@@ -55,6 +56,7 @@ def run(
     method: MethodFlags,
     current: CurrentFlags,
     controller: TargetFlags,
+    cluster: ClusterFlags,
     machine: MachineFlags,
     strict: StrictFlags,
     fail: FailFlags,
@@ -63,7 +65,7 @@ def run(
 ) -> None:
     """Run every stage and print the answers."""
     closed = gates.summary_gates(fail.fail_on or (), place.run_dir)
-    flags = (reading, history, slo, method, current, controller, machine)
+    flags = (reading, history, slo, method, current, controller, cluster, machine)
     ran = from_inputs(
         inputs, "report", settings.config, flags,
         place=place, out=out, strict=strict.strict, changes_settings=True,

@@ -249,6 +249,38 @@ class TargetFlags(StageFlags):
 
 
 @dataclass(frozen=True)
+class ClusterFlags:
+    """What exported objects are told of the cluster."""
+
+    kube_version: Annotated[
+        str | None,
+        _flag(METHOD, "Version of Kubernetes that runs the objects: fields it does not know are left out; "
+              "1.35 unless said.", "--kube-version", metavar="VERSION"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        return _simple(self, "kube_version")
+
+
+@dataclass(frozen=True)
+class EditedFlags:
+    """A policy that the user edited."""
+
+    policy: Annotated[
+        str | None,
+        _flag(METHOD, "A policy.yaml of the run, edited by hand, to write instead of the run's own. none "
+              "takes it away.", "--policy", metavar="FILE"),
+    ] = None  # fmt: skip
+
+    def layer(self) -> Layer:
+        """Return what was given."""
+        if self.policy is None:
+            return {}
+        return {"edited": GivenValue(flag_values.policies([self.policy]), "--policy")}
+
+
+@dataclass(frozen=True)
 class ModeFlags(StageFlags):
     """What the policy follows."""
 

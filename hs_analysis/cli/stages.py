@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,10 @@ from hs_analysis.cli.context import from_inputs, on_folder
 from hs_analysis.cli.options import (
     METHOD,
     OUTPUT,
+    ClusterFlags,
     ConfigFlags,
+    CurrentFlags,
+    EditedFlags,
     FailFlags,
     HistoryFlags,
     Inputs,
@@ -33,7 +36,7 @@ from hs_analysis.cli.options import (
     grouped,
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, write_output
-from hs_analysis.errors import UsageError
+from hs_analysis.errors import UsageError, first_of
 from hs_analysis.schema.names import EXPORT_TARGETS
 
 if TYPE_CHECKING:
@@ -360,12 +363,17 @@ def export(
     history: HistoryFlags,
     slo: SloFlags,
     method: MethodFlags,
+    current: CurrentFlags,
+    edited: EditedFlags,
+    cluster: ClusterFlags,
     machine: MachineFlags,
     out: OutputFlags,
 ) -> None:  # fmt: skip
     """Write the exports and print the files of the targets asked for, with their losses."""
     targets = _known_targets(target or [], tuple(EXPORT_TARGETS))
-    ran = on_folder(run, "export", settings.config, (history, slo, method, machine), out=out)
+    ran = on_folder(
+        run, "export", settings.config, (history, slo, method, current, edited, cluster, machine), out=out
+    )
     write_output(_exported(ran.folder, targets), out.output, no_color=out.no_color)
 
 
@@ -385,9 +393,43 @@ def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
     columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
     first = [f"{entry['target']}, {entry['service']}: {entry['note']}" for entry in found if entry["note"]]
     wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
-    return CommandOutput(
-        {"exports": found}, losses, lambda: [*first, *wrote, Table("Not expressed", columns, losses)]
-    )
+    blocks: list[Block] = [*first, *wrote, *_names(found), Table("Not expressed", columns, losses)]
+    return CommandOutput({"exports": found}, losses, lambda: blocks)
+
+
+def _names(found: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Return the names in the files and where they are from, and those that nothing tells, each once."""
+    known = {
+        (e["service"], one["what"]): {"service": e["service"], **one} for e in found for one in e["names"]
+    }
+    blank: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in found:
+        for one in entry["to_fill"]:
+            row = blank.setdefault(
+                (entry["service"], one["text"]), {"service": entry["service"], **one, "places": []}
+            )
+            row["places"] = [*row["places"], *(f"{entry['target']}/{place}" for place in one["places"])]
+    rows = [{**one, "where": first_of(one["places"], MOST_PLACES)} for one in blank.values()]
+    several = len({service for service, _ in (*known, *blank)}) > 1
+    head = [("service", "service")] if several else []
+    said = [("what", "what"), ("value", "name"), ("source", "from")]
+    open_ = [
+        ("text", "fill in"),
+        ("what", "what"),
+        ("why", "found"),
+        ("setting", "or set"),
+        ("where", "where"),
+    ]
+    blocks: list[Block] = []
+    if known:
+        blocks.append(Table("Names", [*head, *said], list(known.values())))
+    if rows:
+        blocks.append(Table("To fill in before applying", [*head, *open_], rows))
+    return blocks
+
+
+MOST_PLACES = 4
+"""Places of a name that are printed; JSON has all [count]."""
 
 
 def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:

@@ -10,6 +10,7 @@ from hs_analysis.current.documents import (
     read_grace_periods,
     read_manifests,
 )
+from hs_analysis.current.identity import todays_objects
 from hs_analysis.current.model import Change, CurrentObject, Known, Stored
 from hs_analysis.current.queries import QuantileAnswer
 from hs_analysis.current.translate import CurrentAutoscaler, translate
@@ -30,6 +31,7 @@ __all__ = [
     "read_definitions",
     "read_grace_periods",
     "read_manifests",
+    "todays_objects",
     "translate",
     "withheld",
     "without_today",

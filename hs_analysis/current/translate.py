@@ -99,7 +99,7 @@ def _objects(manifest: AutoscalerManifest, given: str, known: Known, reader: Rea
             for role, parameters, notes, numbers in read_planner(body, known, where)
         ]
     name = str((body.get("metadata") or {}).get("name") or "without name")
-    role = given or _role_of(body, known)
+    role = given or role_of(body, known.pools)
     if role is None:
         raise InputError(
             f"{name}: neither its name nor what it scales says the pool", where=where, hint=_HINT
@@ -114,10 +114,10 @@ def _objects(manifest: AutoscalerManifest, given: str, known: Known, reader: Rea
     return [CurrentObject(manifest.kind, name, where, role, parameters, metrics, notes, unread=unread)]
 
 
-def _role_of(body: Mapping[str, Any], known: Known) -> str | None:
+def role_of(body: Mapping[str, Any], pools: Sequence[str]) -> str | None:
     """Return the pool named by the scale target, else by the object's name or labels; None for none."""
-    if len(known.pools) == 1:
-        return known.pools[0]
+    if len(pools) == 1:
+        return pools[0]
     metadata, spec = body.get("metadata") or {}, body.get("spec") or {}
     places = (
         (spec.get("scaleTargetRef") or {}).get("name"),

@@ -1,7 +1,8 @@
 """Exports: a policy as objects that an autoscaler runs, with a list of everything they can't say."""
 
-from hs_analysis.export.kubernetes import workloads_of
-from hs_analysis.export.model import Export, ExportOptions, Loss, Measured, Workload
+from hs_analysis.export.blanks import Blank
+from hs_analysis.export.cluster_names import NameFound, NamesOfCluster, names_of
+from hs_analysis.export.model import Export, ExportOptions, Loss, Measured, TodaysObject, Workload
 from hs_analysis.export.queries import PromqlExpression, expression
 from hs_analysis.export.rules import export_rules
 from hs_analysis.export.targets import NOT_RECOMMENDED, TARGETS, ExportTarget, export
@@ -9,15 +10,19 @@ from hs_analysis.export.targets import NOT_RECOMMENDED, TARGETS, ExportTarget, e
 __all__ = [
     "NOT_RECOMMENDED",
     "TARGETS",
+    "Blank",
     "Export",
     "ExportOptions",
     "ExportTarget",
     "Loss",
     "Measured",
+    "NameFound",
+    "NamesOfCluster",
     "PromqlExpression",
+    "TodaysObject",
     "Workload",
     "export",
     "export_rules",
     "expression",
-    "workloads_of",
+    "names_of",
 ]

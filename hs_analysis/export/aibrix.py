@@ -122,7 +122,7 @@ def _object(policy: Policy, pool: PoolSizing, scaler: Kpa, options: ExportOption
     of_storm_service = pool.role not in options.workloads and pool.role != "mixed"
     if of_storm_service:
         api_version, kind = STORM_SERVICE
-        reference = {"apiVersion": api_version, "kind": kind, "name": model.model_name(policy.service)}
+        reference = {"apiVersion": api_version, "kind": kind, "name": options.serving_name(kind)}
     source = {
         "metricSourceType": "external",
         "targetMetric": metric_name(policy, pool),

@@ -13,7 +13,7 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
 from hs_analysis.export import kubernetes, model, rules
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
-from hs_analysis.export.model import Export, ExportOptions, Loss, concerning
+from hs_analysis.export.model import Access, Export, ExportOptions, Loss, concerning
 from hs_analysis.policy.controls import AT_ONCE, timetable_pools
 from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS, cron_entries
@@ -91,7 +91,6 @@ def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[d
         raise ContractError(f"{pool.role}: {type(scaler).__name__} is no ScaledObject")
     scaling, losses = kubernetes.behavior(policy, pool, options.kubernetes)
     metadata = {
-        "serverAddress": options.server_address,
         # Asked of the metrics themselves: a recorded answer is as old as its rule, and has to be installed.
         "query": pool.query,
         "threshold": model.plain_number(pool.threshold),
@@ -100,12 +99,7 @@ def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[d
     }
     if scaler.activation_threshold:
         metadata["activationThreshold"] = model.plain_number(scaler.activation_threshold)
-    trigger = {
-        "type": "prometheus",
-        "name": _trigger_name(pool.primary.signal),
-        "metricType": "AverageValue",
-        "metadata": metadata,
-    }
+    trigger = prometheus_trigger(_trigger_name(pool.primary.signal), metadata, options.access(pool.role))
     spec = {
         "scaleTargetRef": kubernetes.scaled_object(policy, pool.role, options),
         **_counts(scaler),
@@ -113,6 +107,17 @@ def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[d
         "triggers": [trigger],
     }
     return kubernetes.manifest(policy, pool.role, options, KIND, spec), losses
+
+
+def prometheus_trigger(name: str, metadata: Mapping[str, str], access: Access) -> dict[str, Any]:
+    """Return a trigger that asks Prometheus for an average per replica, on the way that today's goes."""
+    return {
+        "type": "prometheus",
+        "name": name,
+        "metricType": "AverageValue",
+        "metadata": {"serverAddress": access.server_address or "", **metadata, **access.metadata},
+        **({"authenticationRef": dict(access.authentication)} if access.authentication else {}),
+    }
 
 
 def _counts(scaler: Keda) -> dict[str, Any]:
@@ -215,15 +220,14 @@ REQUIRED_METADATA = {
     "prometheus": ("serverAddress", "query", "threshold", "ignoreNullValues"),
     "cron": ("timezone", "start", "end", "desiredReplicas"),
 }
+ACCESS = ("authModes", "customHeaders", "namespace", "queryParameters", "unsafeSsl")
+"""Metadata of a trigger on Prometheus that is about the way to it."""
 KNOWN_METADATA = {
     "prometheus": {
         *REQUIRED_METADATA["prometheus"],
         "activationThreshold",
         "timeout",
-        "namespace",
-        "customHeaders",
-        "queryParameters",
-        "unsafeSsl",
+        *ACCESS,
     },
     "cron": set(REQUIRED_METADATA["cron"]),
 }

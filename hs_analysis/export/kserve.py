@@ -65,7 +65,7 @@ def _patch(policy: Policy, options: ExportOptions, spec: Mapping[str, Any]) -> d
     """Return the patch with decode first, as the service writes it."""
     ordered = {key: spec[key] for key in ("replicas", "scaling", "prefill") if key in spec}
     body = kubernetes.manifest(policy, "", options, KIND, ordered)
-    body["metadata"]["name"] = model.model_name(policy.service)
+    body["metadata"]["name"] = options.serving_name(KIND[1])
     return body
 
 
@@ -100,7 +100,11 @@ _FALLBACK = shape.keys(
 )
 _TRIGGER = shape.keys(
     {"type": shape.text, "metadata": shape.named(shape.text)},
-    {"name": shape.text, "metricType": shape.choice("AverageValue", "Value")},
+    {
+        "name": shape.text,
+        "metricType": shape.choice("AverageValue", "Value"),
+        "authenticationRef": shape.keys({"name": shape.text}, {"kind": shape.text}),
+    },
 )
 _SCALING = shape.keys(
     {

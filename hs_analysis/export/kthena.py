@@ -22,6 +22,7 @@ from hs_analysis.policy.model import Policy
 
 TITLE = "Kthena AutoscalingPolicy workload.serving.volcano.sh/v1alpha1 (checked against Kthena 1.0.0)"
 KIND = ("workload.serving.volcano.sh/v1alpha1", "AutoscalingPolicy")
+PARENT = "ModelServing"
 KTHENA_SUFFIX = "autoscalingpolicy.yaml"
 CONTROLLER: Final = "kthena"
 MAX_WINDOW_S = 1800
@@ -153,7 +154,7 @@ def _document(
     policy: Policy, pools: Sequence[PoolSizing], scaler: Autoscaler, options: ExportOptions
 ) -> dict[str, Any]:
     first = next(iter(scaler.pools.values()))
-    target: dict[str, Any] = {"targetRef": {"kind": "ModelServing", "name": model.model_name(policy.service)}}
+    target: dict[str, Any] = {"targetRef": {"kind": PARENT, "name": options.serving_name(PARENT)}}
     if scaler.together:
         target["ratioConstraint"] = {
             "numeratorRole": "prefill",
@@ -177,7 +178,7 @@ def _document(
 
 def _role(pool: PoolSizing, scaler: Kthena, options: ExportOptions) -> dict[str, Any]:
     name = pool.primary.signal
-    source = {"serverURL": options.server_address, "query": pool.query}
+    source = {"serverURL": options.access(pool.role).server_address, "query": pool.query}
     return {
         "minReplicas": scaler.min_replicas,
         "maxReplicas": scaler.max_replicas,
@@ -289,7 +290,7 @@ _SPEC = shape.keys(
         "tolerancePercent": shape.whole(0, 100),
         "disaggregatedTarget": shape.keys(
             {
-                "targetRef": shape.keys({"kind": shape.choice("ModelServing"), "name": shape.text}),
+                "targetRef": shape.keys({"kind": shape.choice(PARENT), "name": shape.text}),
                 "roles": shape.named(_ROLE, 1, 2),
             },
             {"ratioConstraint": _RATIO},

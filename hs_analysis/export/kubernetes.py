@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import polars as pl
-
 from hs_analysis.controllers import Autoscaler
 from hs_analysis.controllers.hpa import SCALE_DOWN, SCALE_UP, Hpa, Rules
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
-from hs_analysis.export import model, queries, shape
+from hs_analysis.export import blanks, model, queries, shape
 from hs_analysis.export.model import ExportOptions, Loss, Workload
-from hs_analysis.export.queries import labels_by_role
 from hs_analysis.policy.controls import THOUSANDTHS, control_of, held_target
 from hs_analysis.policy.model import Policy, Primary
+from hs_analysis.schema.names import KUBERNETES_NAME
 
 Body = dict[str, Any]
 """A part of an object as plain values."""
@@ -241,13 +239,13 @@ def unbounded(policy: Policy, role: str, text: str) -> list[Loss]:
 
 
 def scaled_object(policy: Policy, role: str, options: ExportOptions) -> dict[str, Any]:
-    """Return ``scaleTargetRef`` of a role: the options' workload, else one named by service and role."""
-    workload = options.workloads.get(role) or _default_workload(policy, role)
+    """Return ``scaleTargetRef`` of a role: the workload that is known, else a blank of the usual kind."""
+    workload = options.workloads.get(role) or _unknown_workload(policy, role)
     return {"apiVersion": workload.api_version, "kind": workload.kind, "name": workload.name}
 
 
-def _default_workload(policy: Policy, role: str) -> Workload:
-    name = f"{model.model_name(policy.service)}-{role}"
+def _unknown_workload(policy: Policy, role: str) -> Workload:
+    name = blanks.workload(role)
     if policy.unit == "group":
         api_version, kind = GROUP_WORKLOAD
         return Workload(name, kind, api_version)
@@ -257,15 +255,25 @@ def _default_workload(policy: Policy, role: str) -> Workload:
 def manifest(
     policy: Policy, role: str, options: ExportOptions, kind: tuple[str, str], spec: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return an object of (apiVersion, kind) for a role, in the service's namespace unless said."""
-    namespace = options.namespace or model.namespace_of(policy.service) or "default"
-    name = f"{model.model_name(policy.service)}-{role}"
+    """Return an object of (apiVersion, kind) for a role, called as the one of today whose place it takes."""
+    today = options.todays.get(role)
+    replaced = today if today is not None and today.kind == kind[1] else None
+    labels = {**(replaced.labels if replaced else {}), **options.labels}
     return {
         "apiVersion": kind[0],
         "kind": kind[1],
-        "metadata": {"name": name, "namespace": namespace},
+        "metadata": {
+            "name": replaced.name if replaced else f"{model.model_name(policy.service)}-{role}",
+            "namespace": (today.namespace if today else None) or namespace(policy, options),
+            **({"labels": labels} if labels else {}),
+        },
         "spec": spec,
     }
+
+
+def namespace(policy: Policy, options: ExportOptions) -> str:
+    """Return the namespace of a service's objects, a blank where nothing tells it."""
+    return options.namespace or model.namespace_of(policy.service) or blanks.NAMESPACE
 
 
 def workload_names(objects: list[dict[str, Any]]) -> str:
@@ -408,35 +416,7 @@ def _unlike(item: str, wanted: float, held: float | None, role: str) -> Loss | N
     return Loss(item, "approximated", text)
 
 
-# Label → (apiVersion, kind) of the object it names: kube-state-metrics' own labels, and LeaderWorkerSet's.
-KINDS = {
-    "leaderworkerset_sigs_k8s_io_name": ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"),
-    "deployment": ("apps/v1", "Deployment"),
-    "statefulset": ("apps/v1", "StatefulSet"),
-}
-
-
-def workloads_of(series: pl.DataFrame, service: str) -> dict[str, Workload]:
-    """Return the scaled object per role, for roles whose series name exactly one of a kind.
-
-    Parameters
-    ----------
-    series
-        Frame of contract ``SERIES``.
-    service
-        ``namespace/model``.
-    """
-    found = {}
-    for role, rows in labels_by_role(series, service).items():
-        for label, (api_version, kind) in KINDS.items():
-            names = {row[label] for row in rows if row.get(label)}
-            if len(names) == 1:
-                found[role] = Workload(names.pop(), kind, api_version)
-                break
-    return found
-
-
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_NAME = re.compile(KUBERNETES_NAME)
 
 
 def identity_problems(manifest: Mapping[str, Any], kind: tuple[str, str]) -> list[str]:

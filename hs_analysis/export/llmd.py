@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hs_analysis.export import keda, kubernetes, model, rules, translated
-from hs_analysis.export.model import Export, ExportOptions, Loss
+from hs_analysis.export import blanks, keda, kubernetes, model, rules, translated
+from hs_analysis.export.model import Access, Export, ExportOptions, Loss
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Policy
 
@@ -66,7 +66,8 @@ def export_llmd(policy: Policy, options: ExportOptions) -> Export:
         return translated.refused(policy, options, TARGET, _NO_PREFILL)
     losses = [*translated.replaced(losses, "window_s", *_SAID_HERE), *_losses(policy, options, set(objects))]
     for role, body in objects.items():
-        body["metadata"]["name"] += "-token-aware"
+        if role not in options.todays:
+            body["metadata"]["name"] += "-token-aware"
         trigger = _trigger(policy, options, role, body)
         if trigger:
             body["spec"]["triggers"] = [trigger]
@@ -128,37 +129,28 @@ def _trigger(
     """Return a pool's trigger in the guide's form; None where the policy's own stays."""
     capacity, usage = options.measured.prefill_capacity, options.measured.kv_usage_target
     namespace = quoted(body["metadata"]["namespace"])
-    pods = _pods(role, options)
+    pods, access = _pods(role, options), options.access(role)
     if role == "prefill" and capacity is not None:
         selector = (
             f'namespace={namespace},producer_name="inflight-load-producer",endpoint_name=~{quoted(pods)}'
         )
         query = f"sum(llm_d_epp_inflight_tokens{{{selector}}}) / {model.plain_number(capacity.value)}"
-        return _prometheus("prefill-backlog-seconds", query, queue_budget_s(policy, options), options)
+        return _prometheus("prefill-backlog-seconds", query, queue_budget_s(policy, options), access)
     if role == "decode" and usage:
         query = f"sum(vllm:kv_cache_usage_perc{{namespace={namespace},pod=~{quoted(pods)}}})"
-        return _prometheus("decode-kv-utilization", query, usage, options)
+        return _prometheus("decode-kv-utilization", query, usage, access)
     return None
 
 
 def _pods(role: str, options: ExportOptions) -> str:
-    """Return which pods are a role's: those of the known workload, else by the role in their name."""
+    """Return which pods are a role's: those of its workload, a blank where that is not known."""
     workload = options.workloads.get(role)
-    return f"{workload.name}-.*" if workload else f".*{role}.*"
+    return f"{workload.name if workload else blanks.pods(role)}-.*"
 
 
-def _prometheus(name: str, query: str, threshold: float, options: ExportOptions) -> dict[str, Any]:
-    return {
-        "type": "prometheus",
-        "name": name,
-        "metricType": "AverageValue",
-        "metadata": {
-            "serverAddress": options.server_address,
-            "query": query,
-            "threshold": model.plain_number(threshold),
-            "ignoreNullValues": "false",
-        },
-    }
+def _prometheus(name: str, query: str, threshold: float, access: Access) -> dict[str, Any]:
+    metadata = {"query": query, "threshold": model.plain_number(threshold), "ignoreNullValues": "false"}
+    return keda.prometheus_trigger(name, metadata, access)
 
 
 def _origin(policy: Policy, options: ExportOptions) -> str:

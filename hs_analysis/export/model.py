@@ -6,12 +6,14 @@ import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from hs_analysis.export import blanks
+from hs_analysis.export.blanks import Blank
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
 from hs_analysis.schema.results import Estimate
@@ -50,11 +52,12 @@ class Loss:
 
 @dataclass(frozen=True)
 class Export:
-    """Files of one target by name, and everything of the policy that they do not say."""
+    """Files of one target by name, everything of the policy that they do not say, and names to fill in."""
 
     target: str
     files: dict[str, str]
     losses: tuple[Loss, ...]
+    to_fill: tuple[Blank, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,52 @@ class Workload:
     name: str
     kind: str = "Deployment"
     api_version: str = "apps/v1"
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a trigger of today reaches Prometheus.
+
+    Attributes
+    ----------
+    server_address
+        Its address; None where the object has none, or several.
+    authentication
+        ``authenticationRef`` of the trigger; empty for none.
+    metadata
+        Other keys of its metadata that are about the way to Prometheus, not about what is asked.
+    """
+
+    server_address: str | None = None
+    authentication: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TodaysObject:
+    """What an object of today is called and what it scales; a file of the same kind takes its place.
+
+    Attributes
+    ----------
+    kind
+        Its kind; an object of another kind keeps its own name.
+    name, namespace, labels
+        Of its metadata; the namespace is None where it says none.
+    workload
+        What it scales; None where it does not say.
+    access
+        How it reaches Prometheus.
+    where
+        Its file and line.
+    """
+
+    kind: str
+    name: str
+    namespace: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    workload: Workload | None = None
+    access: Access = field(default_factory=Access)
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,14 +147,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the policy does not know of the cluster.
+    """What the policy does not know of the cluster. A name that nothing tells is a blank in the files.
 
     Attributes
     ----------
     namespace
         Kubernetes namespace of the objects; None takes the service's own.
     workloads
-        Scaled object per role; a role that is absent gets ``<model>-<role>``.
+        Scaled object per role.
+    serving
+        Name of the object that deploys the whole service, by its kind.
+    todays
+        Object of today per role, whose place a file takes.
+    labels
+        Labels of every object.
+    unknown
+        What was found in place of a name, by the blank that stands for it.
     server_address
         Prometheus as seen from the autoscaler.
     scrape_interval_s
@@ -121,12 +178,18 @@ class ExportOptions:
         a sentence that is the first line of the target's files and the first of its losses.
     measured
         What the run measured beyond the policy.
+    edited
+        That the policy is not the run's own, and what follows: the first line of every file. Empty where it
+        is.
     """
 
     namespace: str | None = None
     workloads: Mapping[str, Workload] = field(default_factory=dict)
-    # Address of the usual monitoring stack (kube-prometheus); a placeholder to check.
-    server_address: str = "http://prometheus.monitoring.svc:9090"
+    serving: Mapping[str, str] = field(default_factory=dict)
+    todays: Mapping[str, TodaysObject] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    server_address: str = blanks.SERVER_ADDRESS
     scrape_interval_s: float = 15.0
     # First version whose HPA tolerance is on without a feature gate.
     kubernetes: tuple[int, int] = (1, 35)
@@ -134,6 +197,17 @@ class ExportOptions:
     notes: tuple[str, ...] = ()
     selected_for: Mapping[str, str] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
+    edited: str = ""
+
+    def access(self, role: str) -> Access:
+        """Return how Prometheus is reached for a pool: as today, else at the address."""
+        today = self.todays.get(role)
+        found = today.access if today else Access()
+        return found if found.server_address else replace(found, server_address=self.server_address)
+
+    def serving_name(self, kind: str) -> str:
+        """Return the name of the object of a kind that deploys the whole service, a blank for none."""
+        return self.serving.get(kind) or blanks.parent(kind)
 
 
 def items(policy: Policy) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from hs_analysis.export import keda, kubernetes, model, rules, shape, translated
+from hs_analysis.export import blanks, keda, kubernetes, model, rules, shape, translated
 from hs_analysis.export.model import Export, ExportOptions, Loss
 from hs_analysis.policy.model import Policy
 
@@ -24,9 +24,6 @@ TARGET: Final = "ome"
 
 COMPONENTS = {"prefill": "engine", "decode": "decoder", "mixed": "engine"}
 """Role → component of an InferenceService."""
-
-PROVIDER = "cluster-prometheus"
-"""Name of a metric provider in OME's own documentation; a placeholder to check."""
 
 _OWN = ("serverAddress", "authModes")
 """Metadata that OME sets from the provider and refuses in a trigger."""
@@ -96,7 +93,7 @@ def _trigger(trigger: Mapping[str, Any]) -> dict[str, Any]:
     metadata = {key: text for key, text in trigger["metadata"].items() if key not in _OWN}
     found: dict[str, Any] = {"type": trigger["type"]}
     if trigger["type"] == "prometheus":
-        found |= {"providerRef": {"name": PROVIDER}, "metricType": trigger["metricType"]}
+        found |= {"providerRef": {"name": blanks.PROVIDER}, "metricType": trigger["metricType"]}
     return found | {"metadata": metadata}
 
 
@@ -110,14 +107,14 @@ def _patch(policy: Policy, scaled: Mapping[str, Any], options: ExportOptions) ->
             "autoscalerPolicyRef": {"name": f"{model.model_name(policy.service)}-{role}"},
         }
     body = kubernetes.manifest(policy, "", options, SERVICE, spec)
-    body["metadata"]["name"] = model.model_name(policy.service)
+    body["metadata"]["name"] = options.serving_name(SERVICE[1])
     return body
 
 
 def _check_line(stem: str, patch: Mapping[str, Any]) -> str:
     named = "{name} -n {namespace}".format(**patch["metadata"])
     return (
-        f"Check namespace and provider {PROVIDER} (ome.metricProviders), delete OME's HPA of a component, "
+        f"Check namespace and provider (ome.metricProviders), delete OME's HPA of a component, "
         f"then apply this and: kubectl patch inferenceservice.ome.io {named} --type merge --patch-file "
         f"{stem}.{SERVICE_SUFFIX}"
     )

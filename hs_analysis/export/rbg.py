@@ -18,6 +18,7 @@ from hs_analysis.policy.model import Policy
 TITLE = "RBG CoordinatedPolicy workloads.x-k8s.io/v1alpha2 (0.8.0-alpha.5) and KEDA ScaledObjects (2.20)"
 GROUP = "workloads.x-k8s.io/v1alpha2"
 KIND = (GROUP, "CoordinatedPolicy")
+PARENT = "RoleBasedGroup"
 ADAPTER = "RoleBasedGroupScalingAdapter"
 RBG_SUFFIX = "rolebasedgroup.yaml"
 TARGET: Final = "rbg"
@@ -45,9 +46,11 @@ def export_rbg(policy: Policy, options: ExportOptions) -> Export:
     objects, origins, losses = keda.objects_of(policy, options)
     if not objects:
         return translated.refused(policy, options, TARGET, "no role has a signal with a target")
-    group = model.model_name(policy.service)
+    group = options.serving_name(PARENT)
     for role, body in objects.items():
-        body["spec"]["scaleTargetRef"] = {"apiVersion": GROUP, "kind": ADAPTER, "name": f"{group}-{role}"}
+        known = options.workloads.get(role)
+        name = known.name if known and known.kind == ADAPTER else f"{group}-{role}"
+        body["spec"]["scaleTargetRef"] = {"apiVersion": GROUP, "kind": ADAPTER, "name": name}
     skew, why = _max_skew(policy, options, set(objects))
     bodies = [*([_coordinated(policy, options, skew)] if skew else []), *objects.values()]
     text = _SKEW.format(skew=skew) if skew else _NO_POLICY.format(why=why)
@@ -91,7 +94,7 @@ def _coordinated(policy: Policy, options: ExportOptions, skew: str) -> dict[str,
         "strategy": {"scaling": {"maxSkew": skew, "progression": "OrderScheduled"}},
     }
     body = kubernetes.manifest(policy, "", options, KIND, {"policies": [rule]})
-    body["metadata"]["name"] = model.model_name(policy.service)
+    body["metadata"]["name"] = options.serving_name(PARENT)
     return body
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hs_analysis.errors import ContractError, UsageError
+from hs_analysis.export import blanks
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
 from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
@@ -117,6 +118,8 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
     first = []
     if not policy.recommended:
         first.append(Loss("recommended", "dropped", NOT_RECOMMENDED))
+    if options.edited:
+        first.append(Loss("replay", "dropped", options.edited))
     if policy.mode != "hold" and (said := options.selected_for.get(target)):
         first.append(Loss("controller", "approximated", said))
     if first:
@@ -129,7 +132,7 @@ def export(policy: Policy, target: str, options: ExportOptions | None = None) ->
             raise ContractError("; ".join(problems), where=f"{target}/{name}")
     losses = json.dumps([asdict(loss) for loss in made.losses], indent=2, ensure_ascii=False) + "\n"
     files = {**made.files, f"{file_stem(policy.service)}.{LOSSES_SUFFIX}": losses}
-    return Export(made.target, files, made.losses)
+    return Export(made.target, files, made.losses, blanks.listed(made.files, options.unknown))
 
 
 def _problems(target: ExportTarget, name: str, text: str) -> list[str]:

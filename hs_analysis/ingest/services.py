@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from hs_analysis.catalogue import MAPPING, Catalogue
-from hs_analysis.catalogue.pod_labels import DYNAMO_NAMESPACES, GRAPHS, POD_LABEL_PREFIX, WORKLOADS
+from hs_analysis.catalogue.pod_labels import (
+    DYNAMO_NAMESPACES,
+    GENERATED,
+    GRAPHS,
+    OF_DEPLOYMENT,
+    OF_REPLICA_SET,
+    POD_LABEL_PREFIX,
+    WORKLOADS,
+)
 from hs_analysis.errors import first_of
 from hs_analysis.ingest.instance_identity import (
     NAMESPACE_LABELS,
@@ -36,13 +44,7 @@ from hs_analysis.schema.settings import Reading
 DEFAULT_SERVICE = "default"
 """Name of the service when no series names a model."""
 
-_SAFE = "[bcdfghjklmnpqrstvwxz2456789]"
-"""What Kubernetes makes random parts of names of (apimachinery's rand.SafeEncodeString)."""
-
-_OF_DEPLOYMENT = re.compile(rf"(?P<set>(?P<deployment>.+)-{_SAFE}{{6,10}})-{_SAFE}{{5}}")
-_OF_REPLICA_SET = re.compile(rf"(.+)-{_SAFE}{{6,10}}")
 _NUMBERED = re.compile(r"(.+)-\d+")
-_GENERATED = re.compile(rf"(.+)-{_SAFE}{{5}}")
 _NO_OWNER = frozenset(("", "<none>"))
 
 _Key = tuple[str, str, str, str]
@@ -96,9 +98,9 @@ def controllers_of(pod: str) -> tuple[str, ...]:
 
     Empty for a name that follows no convention of Kubernetes.
     """
-    if found := _OF_DEPLOYMENT.fullmatch(pod):
+    if found := OF_DEPLOYMENT.fullmatch(pod):
         return found["set"], found["deployment"]
-    found = _NUMBERED.fullmatch(pod) or _GENERATED.fullmatch(pod)
+    found = _NUMBERED.fullmatch(pod) or GENERATED.fullmatch(pod)
     return (found[1],) if found else ()
 
 
@@ -207,7 +209,7 @@ class SharedLabels:
         for label, kind in WORKLOADS:
             if (name := labels.get(label, "")) not in _NO_OWNER:
                 self.controllers.add(name)
-                if labels.get(kind) == "ReplicaSet" and (found := _OF_REPLICA_SET.fullmatch(name)):
+                if labels.get(kind) == "ReplicaSet" and (found := OF_REPLICA_SET.fullmatch(name)):
                     self.deployments.add(found[1])
         if job := labels.get("job"):
             self.jobs.add(job)

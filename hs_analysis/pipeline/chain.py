@@ -78,6 +78,9 @@ def _report(work: Work) -> Outcome:
 CONTROLLER = (*LIMITS, "target")
 """What selection chooses for, and within which limits: every later stage speaks of the same object."""
 
+CLUSTER = ("server_address", "cluster", "kube_version")
+"""What exported objects are told of the cluster."""
+
 STAGES: tuple[Stage, ...] = (
     Stage(
         "ingest", "reading the dumps", (), ("reading",),
@@ -120,7 +123,8 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "replay", "replaying the test window", ("select",),
-        ("seed", "draws", *NUMBERS, *CONTROLLER, "policy_mode", "reading", "prices", "beside"),
+        ("seed", "draws", *NUMBERS, *CONTROLLER, "policy_mode", "kube_version", "reading", "prices",
+         "beside"),
         ("data/replay/*.parquet", "data/replay/current.json"), _replay,
     ),
     Stage(
@@ -129,7 +133,8 @@ STAGES: tuple[Stage, ...] = (
         ("policy.yaml", "policy.schema.json", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage(
-        "export", "exporting", ("policy",), (*CONTROLLER, "server_address", "slo"), ("exports/*",), _export,
+        "export", "exporting", ("policy",), (*CONTROLLER, *CLUSTER, "beside.current", "edited", "slo"),
+        ("exports/*",), _export,
     ),
     Stage(
         "report", "drawing the report", ("doctor", "export"),

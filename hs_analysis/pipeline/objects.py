@@ -17,7 +17,7 @@ import polars as pl
 from hs_analysis.catalogue import Catalogue
 from hs_analysis.controllers import Autoscaler, HeteroScale
 from hs_analysis.errors import HsError
-from hs_analysis.export import ExportOptions, export, expression
+from hs_analysis.export import ExportOptions, NamesOfCluster, export, expression, names_of
 from hs_analysis.pipeline import tables
 from hs_analysis.pipeline.ingest_stages import catalogue_of
 from hs_analysis.pipeline.records import to_plain
@@ -88,7 +88,8 @@ def deployed(
         return Deployed(own, "a policy on hold has no object")
     if policy.controller == "heteroscale":
         return Deployed(control_of(load(dump(policy))))
-    files = export(policy, policy.controller, ExportOptions(scrape_interval_s=interval_s)).files
+    options = ExportOptions(scrape_interval_s=interval_s, kubernetes=kubernetes_of(settings))
+    files = export(policy, policy.controller, options).files
     texts = [Document(name, text) for name, text in files.items() if name.endswith(".yaml")]
     pools = own.pools if isinstance(own, Autoscaler) else {}
     if policy.mode == "periodic" and not pools:
@@ -103,6 +104,42 @@ def deployed(
         return Deployed(own, notes)
     read = replace(found.scaler, name=policy.controller)
     return Deployed(read, differs=tuple(role for role, one in read.pools.items() if one != pools.get(role)))
+
+
+def kubernetes_of(settings: Settings) -> tuple[int, int]:
+    """Return the version of Kubernetes that objects are written for."""
+    if settings.kube_version is None:
+        return ExportOptions.kubernetes
+    major, minor = settings.kube_version.split(".")
+    return int(major), int(minor)
+
+
+def cluster_names(
+    service: str, frames: Mapping[str, ServiceFrame], settings: Settings, series: pl.DataFrame
+) -> NamesOfCluster:
+    """Return what the cluster calls the things that exports of a service name.
+
+    Parameters
+    ----------
+    service
+        The service.
+    frames
+        All services of the run.
+    settings
+        Settings of the run, with today's objects.
+    series
+        Series of all services (``SERIES``).
+    """
+    frame, alone = frames.get(service), len(frames) == 1
+    pools = tuple(frame.pools) if frame else ()
+    todays = {}
+    if alone and settings.beside.current:
+        from hs_analysis.current import read_manifests, todays_objects
+
+        files = settings.beside.current
+        manifests = [(one, file.role) for file in files for one in read_manifests(file.text, file.name)]
+        todays = todays_objects(manifests, pools)
+    return names_of(service, pools, settings.cluster, settings.server_address, todays, series, alone=alone)
 
 
 def selected_for(policy: Policy, headline: str, replay: ReplayResult) -> dict[str, str]:

@@ -14,9 +14,10 @@ import polars as pl
 from hs_analysis.export import TARGETS, ExportOptions, Measured, export
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
+from hs_analysis.pipeline.edited_policy import policies_to_export
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
 from hs_analysis.pipeline.inputs import is_spooled
-from hs_analysis.pipeline.objects import selected_for
+from hs_analysis.pipeline.objects import cluster_names, kubernetes_of, selected_for
 from hs_analysis.pipeline.policy_stages import (
     NOTES_FILE,
     POLICY_FILE,
@@ -67,14 +68,27 @@ def export_policies(work: Work) -> Outcome:
     series = tables.read(work.run, "series")
     frames = {frame.service: frame for frame in read_frames(work.run)}
     index = []
-    for policy in policies:
-        told = selected_for(policy, headline_of(work.run, policy), read_replay(work.run, policy.service))
+    for one in policies_to_export(policies, sha256, work.settings.edited):
+        policy = one.policy
+        told: Mapping[str, str] = {}
+        if not one.stamp:
+            replay = read_replay(work.run, policy.service)
+            told = selected_for(policy, headline_of(work.run, policy), replay)
         interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
+        names = cluster_names(policy.service, frames, work.settings, series)
         options = ExportOptions(
+            namespace=names.namespace,
+            workloads=names.workloads,
+            serving=names.serving,
+            todays=names.todays,
+            labels=names.labels,
+            unknown=names.unknown,
+            server_address=names.server_address or ExportOptions.server_address,
             scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
-            policy_sha256=sha256,
+            kubernetes=kubernetes_of(work.settings),
+            policy_sha256=one.sha256,
+            edited=one.stamp,
             notes=tuple(notes.get(policy.service, ())),
-            server_address=work.settings.server_address or ExportOptions.server_address,
             selected_for=told,
             measured=_measured(
                 read_derived(work.run, policy.service), frames.get(policy.service), work.settings.slo.quantile
@@ -93,9 +107,12 @@ def export_policies(work: Work) -> Outcome:
                     "service": policy.service,
                     "target": target,
                     "selected_for": policy.controller,
-                    "note": told.get(target, "") if policy.mode != "hold" else "",
+                    "note": one.stamp or (told.get(target, "") if policy.mode != "hold" else ""),
+                    "edited": list(one.changes),
                     "files": paths,
                     "losses": losses,
+                    "names": [vars(name) for name in names.found],
+                    "to_fill": [vars(blank) | {"places": list(blank.places)} for blank in made.to_fill],
                 }
             )
     tables.write_json(work.out, EXPORTS_FILE, index)

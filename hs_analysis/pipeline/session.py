@@ -31,7 +31,10 @@ from hs_analysis.settings.registry import DURATION, MACHINE, SETTINGS
 from hs_analysis.settings.sections import SECTIONS
 from hs_analysis.store import write_view_database
 
-COMMAND_SETTINGS = ("beside", "events", "prices", "target", "server_address", "policy_mode")
+COMMAND_SETTINGS = (
+    "beside", "events", "prices", "target", "server_address", "cluster", "kube_version", "policy_mode",
+    "edited",
+)  # fmt: skip
 """Fields of Settings that belong to the command that gives them: no data, verdict or fitted number depends on
 them. They are recorded and used again by later commands, and never compared."""
 
@@ -77,7 +80,7 @@ def apart(manifest: Manifest, settings: Settings) -> dict[str, Any]:
     """Return the settings, by dotted name, in which some settings meant as a whole differ from a run's."""
     run = of_run(manifest)
     names = [one.field for one in SETTINGS if not one.field.startswith(f"{MACHINE}.")]
-    names += [one.field for one in SECTIONS] + [f"beside.{one.name}" for one in fields(Beside)]
+    names += [one.field for one in SECTIONS] + [f"beside.{one.name}" for one in fields(Beside)] + ["edited"]
     wanted = {name: _value(settings, name) for name in names}
     return {name: value for name, value in wanted.items() if to_plain(value) != to_plain(_value(run, name))}
 

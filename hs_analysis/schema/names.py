@@ -25,6 +25,19 @@ EXPORT_TARGETS = {
 }
 """Export target → what it is; ``export.TARGETS`` holds one row for each."""
 
+WORKLOAD_KINDS = {
+    "Deployment": "apps/v1",
+    "StatefulSet": "apps/v1",
+    "LeaderWorkerSet": "leaderworkerset.x-k8s.io/v1",
+    "Rollout": "argoproj.io/v1alpha1",
+    "RoleBasedGroupScalingAdapter": "workloads.x-k8s.io/v1alpha2",
+    "DynamoGraphDeploymentScalingAdapter": "nvidia.com/v1alpha1",
+}
+"""Kind whose replicas an autoscaler can set → its apiVersion."""
+
+KUBERNETES_NAME = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+"""Name of an object, as a regular expression."""
+
 CONTROLLER_TITLES = {"keda": "KEDA", "hpa": "HPA", "heteroscale": "HeteroScale's own rule"}
 """Controller that a policy can be selected for → its name in a sentence."""
 

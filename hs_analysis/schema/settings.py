@@ -202,6 +202,23 @@ class CountLimits:
 
 
 @dataclass(frozen=True)
+class ClusterNames:
+    """What the user's cluster calls the things that exported objects name."""
+
+    namespace: Annotated[str | None, Field("namespace of exported objects")] = None
+    workloads: Annotated[
+        dict[str, str],
+        Field("what runs a pool's pods, `KIND/NAME`, or `GROUP/VERSION/KIND/NAME` of other kinds"),
+    ] = field(default_factory=dict)
+    serving: Annotated[
+        str | None,
+        Field("name of the ModelServing, StormService, LLMInferenceService, RoleBasedGroup or "
+              "InferenceService"),
+    ] = None  # fmt: skip
+    labels: Annotated[tuple[str, ...], Field("labels of every exported object, `NAME=VALUE`")] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the stages need to know that is not data."""
 
@@ -252,9 +269,19 @@ class Settings:
     server_address: Annotated[
         str | None, Field("address of Prometheus as the autoscaler sees it, in exported objects")
     ] = None
+    cluster: Annotated[ClusterNames, Field("names that exported objects use")] = field(
+        default_factory=ClusterNames
+    )
+    kube_version: Annotated[
+        str | None, Field("version of Kubernetes: fields that it does not know are left out")
+    ] = None
     policy_mode: Annotated[
         PolicyMode, Field("whether the policy follows metrics or a timetable made of the history:")
     ] = "metric"
+    edited: Annotated[
+        tuple[Document, ...],
+        Field("policy.yaml edited by hand that exports are written from, one file at most"),
+    ] = ()
     reading: Annotated[Reading, Field("how input files are read")] = field(default_factory=Reading)
     beside: Annotated[Beside, Field("what is replayed with the selected policy")] = field(
         default_factory=Beside

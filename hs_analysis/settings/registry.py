@@ -198,6 +198,8 @@ def variable_of(key: str) -> str:
 
 
 _NONE = "no default: "
+_FOUND = _NONE + "that of --current, else a blank to fill in"
+_SEEN = _NONE + "that of --current, kube-state-metrics, labels or names of pods, else a blank to fill in"
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("seed", "seed", _whole(0), "convention",
@@ -254,8 +256,22 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("export.target", "target", _choice("target"),
             _NONE + "the kind of --current, else keda", flag="--target", sample='"keda"'),
     Setting("export.server_address", "server_address", ValueKind("address", read=values.web_address),
-            _NONE + "that of a usual kube-prometheus, to check",
-            sample='"http://prometheus.monitoring.svc:9090"'),
+            _FOUND, sample='"http://prometheus.monitoring.svc:9090"'),
+    Setting("export.namespace", "cluster.namespace", ValueKind("name", read=values.object_name),
+            _NONE + "that of --current or of the series, else a blank to fill in", sample='"llm"'),
+    *(
+        Setting(f"export.{role}", f"cluster.workloads.{role}", ValueKind("KIND/NAME", read=values.workload),
+                _SEEN, sample=f'"Deployment/chat-{role}"', said=f"what runs the {what} pods: KIND/NAME, or "
+                "GROUP/VERSION/KIND/NAME of kinds that are not known")
+        for role, what in (("prefill", "prefill"), ("decode", "decode"), ("mixed", "undivided"))
+    ),
+    Setting("export.serving", "cluster.serving", ValueKind("name", read=values.object_name),
+            _NONE + "that in labels of pods, else a blank to fill in", sample='"chat"'),
+    Setting("export.labels", "cluster.labels", ValueKind("list of NAME=VALUE", read=values.label, many=True),
+            _NONE + "those of --current", sample='["release=prometheus"]'),
+    Setting("export.kube_version", "kube_version", ValueKind("version", read=values.kube_version),
+            _NONE + "1.35, the first whose HPA has its tolerance without a gate", flag="--kube-version",
+            sample='"1.33"'),
     Setting("policy.mode", "policy_mode", _choice("policy_mode"), "the usual case", flag="--mode"),
     Setting("reading.format", "reading.format", TEXT, _NONE + "found by content", flag="--format",
             sample='"prom-api"'),

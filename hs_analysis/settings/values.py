@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from hs_analysis import patterns
 from hs_analysis.errors import UsageError
+from hs_analysis.schema.names import KUBERNETES_NAME, WORKLOAD_KINDS
 from hs_analysis.schema.settings import CountLimits
 
 UNIT_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -26,6 +27,10 @@ DURATION_PATTERN = r"^\s*((\d+(\.\d+)?|\.\d+)(ms|s|m|h|d))+\s*$"
 """What `seconds` reads, as an editor checks it; it leaves the zero to `seconds`."""
 
 _PART = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
+_LABEL = re.compile(
+    r"([a-z0-9][a-z0-9.-]*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+    r"=([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?"
+)
 _SIZE = re.compile(r"\d+(?:\.\d+)?\s*(?:[KMGT]i?B|B)", re.IGNORECASE)
 
 
@@ -124,6 +129,50 @@ def web_address(text: str, where: str) -> str:
         hint = "leave them out: the autoscaler takes them from a secret"
         raise UsageError("the address holds credentials", where=where, hint=hint)
     return text.strip()
+
+
+def object_name(text: str, where: str) -> str:
+    """Return the name of an object of Kubernetes."""
+    if not re.fullmatch(KUBERNETES_NAME, text.strip()):
+        hint = "small letters, digits, - and ."
+        raise UsageError(f"{text!r} is no name of an object", where=where, hint=hint)
+    return text.strip()
+
+
+def workload(text: str, where: str) -> str:
+    """Return what an autoscaler scales, as ``KIND/NAME`` or ``GROUP/VERSION/KIND/NAME``.
+
+    Raises
+    ------
+    UsageError
+        When it has another form, or its kind alone does not tell the group.
+    """
+    *version, kind, name = ["", *text.strip().split("/")]
+    version = [part for part in version if part]
+    if not kind or len(version) not in (0, 2):
+        hint = "write e.g. Deployment/chat-decode"
+        raise UsageError(f"{text!r} is not KIND/NAME", where=where, hint=hint)
+    object_name(name, where)
+    if not version and kind not in WORKLOAD_KINDS:
+        near = suggestion(kind, WORKLOAD_KINDS)
+        hint = f"{near}; of another kind write GROUP/VERSION/KIND/NAME"
+        raise UsageError(f"no kind {kind!r} is known", where=where, hint=hint)
+    return "/".join([*version, kind, name])
+
+
+def label(text: str, where: str) -> str:
+    """Return a label of an object as ``NAME=VALUE``."""
+    if not _LABEL.fullmatch(text.strip()):
+        raise UsageError(f"{text!r} is no label", where=where, hint="write e.g. release=prometheus")
+    return text.strip()
+
+
+def kube_version(text: str, where: str) -> str:
+    """Return a version of Kubernetes as ``1.33``, whatever stands behind it."""
+    found = re.fullmatch(r"v?(1\.\d{1,2})(?:[.+-].*)?", text.strip())
+    if found is None:
+        raise UsageError(f"{text!r} is no version of Kubernetes", where=where, hint='write e.g. "1.33"')
+    return found[1]
 
 
 def switch(text: str, where: str) -> bool:

@@ -13,7 +13,8 @@ from hs_analysis.export.model import ExportOptions
 from hs_analysis.schema.json_schema import DIALECT
 
 ALLOWED = {
-    ExportOptions.server_address: "the address of a usual kube-prometheus, which exports say to check",
+    ExportOptions.server_address: "a blank, which no cluster has and exports list as one to fill in",
+    "http://prometheus.monitoring.svc:9090": "how such an address looks, in a comment of hsa.toml",
     DIALECT: "the dialect of a JSON Schema, which names itself so",
     "http://localhost:9090": "where a Prometheus listens that nobody configured",
 }

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from export.scenes import UTIL_PROMQL, full_policy, renamed_keys, series_frame
+from export.scenes import UTIL_PROMQL, full_policy, renamed_keys
 
 from hs_analysis.errors import UsageError
-from hs_analysis.export import ExportOptions, Workload, export, workloads_of
+from hs_analysis.export import ExportOptions, Workload, export
 from hs_analysis.export.keda import lint_scaled_object
 from hs_analysis.export.model import file_stem, load_documents, model_name, plain_number
 from hs_analysis.policy.model import Bounds, Cooldown, Hysteresis, PeriodicEntry, Primary, Target
@@ -245,8 +245,8 @@ def test_a_timetable_becomes_cron_triggers():
     assert "fallback" not in found["chat-prefill"]["spec"]
 
 
-def test_the_workload_comes_from_the_options_else_from_unit_and_service():
-    """A known Deployment is named as it is; groups scale a LeaderWorkerSet."""
+def test_the_workload_comes_from_the_options_else_it_is_a_blank():
+    """A known workload is named as it is; groups scale a LeaderWorkerSet."""
     named = ExportOptions(workloads={"decode": Workload("gen", "StatefulSet")}, namespace="llm")
     found = objects(full_policy(), named)
     assert found["chat-decode"]["spec"]["scaleTargetRef"] == {
@@ -255,21 +255,9 @@ def test_the_workload_comes_from_the_options_else_from_unit_and_service():
         "name": "gen",
     }
     assert found["chat-decode"]["metadata"]["namespace"] == "llm"
-    assert found["chat-prefill"]["spec"]["scaleTargetRef"]["name"] == "chat-prefill"
+    assert found["chat-prefill"]["spec"]["scaleTargetRef"]["name"] == "fill-in-prefill-workload"
     grouped = objects(full_policy(unit="group"))
     assert grouped["chat-decode"]["spec"]["scaleTargetRef"]["kind"] == "LeaderWorkerSet"
-
-
-def test_workloads_are_read_from_the_series_that_name_them():
-    """Deployments of kube-state-metrics, LeaderWorkerSets of groups; two names of a role are no answer."""
-    rows = [("decode", {"deployment": "gen"}), ("decode", {"pod": "gen-1"}), ("prefill", {"deployment": "a"})]
-    rows += [("prefill", {"deployment": "b"}), ("mixed", {"leaderworkerset_sigs_k8s_io_name": "set"})]
-    frame = series_frame([{"metric": "m", "emitter_role": role, "labels": labels} for role, labels in rows])
-    assert workloads_of(frame, "prod/chat") == {
-        "decode": Workload("gen"),
-        "mixed": Workload("set", "LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1"),
-    }
-    assert workloads_of(frame, "prod/other") == {}
 
 
 def test_a_single_pool_gets_one_object():

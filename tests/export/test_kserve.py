@@ -111,7 +111,10 @@ def test_nothing_is_written_on_hold():
 
 def test_the_first_lines_say_how_it_is_applied():
     """At most six, with the command: applied as a whole the patch would lack the service's own fields."""
-    text = written(full_policy(recommended=False), ExportOptions(namespace="llm"))
+    text = written(
+        full_policy(recommended=False),
+        ExportOptions(namespace="llm", serving={"LLMInferenceService": "chat"}),
+    )
     lines = [line for line in text.splitlines() if line.startswith("#")]
     assert len(lines) <= 6
     assert "kubectl patch llminferenceservice chat -n llm --type merge" in lines[-1]

@@ -11,8 +11,9 @@ from export.test_keda import POLICIES
 from export.test_keda import objects as scaled_objects
 
 from hs_analysis.export import export
+from hs_analysis.export.blanks import PROVIDER
 from hs_analysis.export.model import load_documents
-from hs_analysis.export.ome import PROVIDER, lint_policies, lint_service
+from hs_analysis.export.ome import lint_policies, lint_service
 from hs_analysis.policy.model import Bounds
 
 SCHEMA = json.loads((Path(__file__).parent / "ome.schema.json").read_text("utf-8"))

@@ -57,7 +57,7 @@ def test_keda_writes_to_the_adapter_of_each_role(name):
         assert reference == {
             "apiVersion": "workloads.x-k8s.io/v1alpha2",
             "kind": "RoleBasedGroupScalingAdapter",
-            "name": body["metadata"]["name"],
+            "name": body["metadata"]["name"].replace("chat", "fill-in-rolebasedgroup"),
         }
         wanted = alone.pop(body["metadata"]["name"])["spec"]
         del wanted["scaleTargetRef"]
@@ -79,7 +79,7 @@ def test_the_skew_is_half_of_the_interval_of_the_ratio(policy, options, skew):
     body = coordinated(policy, options)
     (rule,) = body["spec"]["policies"]
     assert rule["strategy"]["scaling"] == {"maxSkew": skew, "progression": "OrderScheduled"}
-    assert body["metadata"]["name"] == "chat"
+    assert body["metadata"]["name"] == "fill-in-rolebasedgroup", "the policy is called as the group"
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,18 @@ def test_what_the_object_holds_otherwise_is_named() -> None:
     assert found.control.pools["decode"].hpa.metrics[0].averaging_s == 300.0
 
 
+@pytest.mark.parametrize(("version", "tolerance"), [("1.32", None), ("1.33", 0.1), (None, 0.1)])
+def test_what_is_replayed_is_the_object_as_its_kubernetes_takes_it(
+    version: str | None, tolerance: float | None
+) -> None:
+    """Before 1.33 no object has a tolerance of its own: the cluster's 10 % is what acts."""
+    settings = replace(SETTINGS, kube_version=version)
+    found = deployed(policy_for("keda"), FRAME, derived(), settings, SERIES)
+    assert (found.why_not, bool(found.differs)) == ("", tolerance is None)
+    assert isinstance(found.control, Autoscaler)
+    assert {one.hpa.up.tolerance for one in found.control.pools.values()} == {tolerance}
+
+
 @pytest.mark.parametrize("controller", ["keda", "hpa"])
 def test_without_queries_the_policys_own_parameters_are_replayed_and_it_says_why(controller: str) -> None:
     """A file that can't be read back is not what was replayed."""

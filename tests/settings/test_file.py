@@ -11,7 +11,7 @@ import pytest
 
 from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
 from hs_analysis.pipeline.records import changed, to_plain
-from hs_analysis.schema.settings import CountLimits, MetricRow, Settings, TableRow
+from hs_analysis.schema.settings import ClusterNames, CountLimits, MetricRow, Settings, TableRow
 from hs_analysis.settings import file
 from hs_analysis.settings.file import line_of, resolve
 from hs_analysis.settings.registry import MACHINE, SETTINGS, declared_at
@@ -62,6 +62,11 @@ mode = "periodic"
 [export]
 target = "hpa"
 server_address = "https://prometheus.example:9090/path"
+namespace = "llm"
+prefill = "StatefulSet/ingress"
+decode = "example.io/v2/Pool/gen"
+labels = ["release=kps", "app.kubernetes.io/part-of=chat"]
+kube_version = "v1.32.4-eks"
 [bounds]
 prefill = { max = 12 }
 decode = { min = 2, max = 40 }
@@ -117,6 +122,12 @@ def test_every_section_is_read(tmp_path: Path) -> None:
     assert found.gpus_limit == 256
     assert (found.target, found.policy_mode) == ("hpa", "periodic")
     assert found.server_address == "https://prometheus.example:9090/path"
+    assert found.cluster == ClusterNames(
+        "llm",
+        {"prefill": "StatefulSet/ingress", "decode": "example.io/v2/Pool/gen"},
+        labels=("release=kps", "app.kubernetes.io/part-of=chat"),
+    )
+    assert found.kube_version == "1.32"
     assert changed(Settings(), to_plain(found)) == found
     assert found.prices == {"NVIDIA H20": 1.0}
     assert origins["slo.ttft_s"] == f"{tmp_path}/hsa.toml line 4"
@@ -180,6 +191,13 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[export]\nserver_address = 'prometheus:9090'", "'prometheus:9090' is no address of a server"),
         ("[export]\nserver_address = 'http://a:b@prom:9090'", "the address holds credentials; leave"),
         ("[export]\nserver_address = 'http://prom:99999'", "is no address of a server"),
+        ("[export]\nnamespace = 'LLM'", "'LLM' is no name of an object; small letters"),
+        ("[export]\ndecode = 'gen'", "export.decode: 'gen' is not KIND/NAME; write e.g. Deployment/chat"),
+        ("[export]\ndecode = 'Deploymnt/gen'", "no kind 'Deploymnt' is known; did you mean Deployment?; of"),
+        ("[export]\ndecode = 'v2/Pool/gen'", "is not KIND/NAME"),
+        ("[export]\nlabels = ['release']", "'release' is no label; write e.g. release=prometheus"),
+        ("[export]\nkube_version = 1.30", "expected version, found 1.3; write e.g. kube_version = \"1.33\""),
+        ("[export]\nkube_version = 'latest'", "'latest' is no version of Kubernetes"),
         ("[policy]\nmode = 'daily'", "policy.mode: 'daily' is none of its values; known: metric, periodic"),
         ("[prices]\nH20 = '1'", "no number from 0 on"),
     ],
