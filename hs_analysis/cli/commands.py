@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,7 +33,7 @@ from hs_analysis.cli.options import (
 )
 from hs_analysis.cli.output import Block, CommandOutput, Table, number, write_output
 from hs_analysis.cli.verdict import run_result
-from hs_analysis.errors import HsError, InputError, ManyErrors, UsageError
+from hs_analysis.errors import HsError, ManyErrors, UsageError
 
 RUN_HELP = (
     "hsa run dumps/ --slo ttft=1s --slo tbt=50ms --startup 240s\n\n"
@@ -265,70 +263,18 @@ def _show_query(name: str | None, form: FormFlags) -> None:
 
 VALIDATE_HELP = """hsa validate hsa.toml
 
-Settings files, policy.yaml, topology files and plan.json, checked offline: every problem with its place, and
-exit code 1. With --schema it prints the JSON Schema of a kind of file, for editors and programs."""
+Settings files, policy.yaml, summary.json, plan.json, topologies, files of --exclude and --events,
+objects of autoscalers and exported files, checked offline: every problem with file and line, and exit code 1.
+With --schema it prints the JSON Schema of a kind of file, for editors and programs."""
 
 SchemaName = Literal["policy", "settings", "summary"]
-
-
-@dataclass(frozen=True)
-class FileKind:
-    """A kind of file: how to know it by (path, text), and what checks it and tells what it holds."""
-
-    kind: str
-    knows: Callable[[Path, str], bool]
-    check: Callable[[Path, str], str]
-
-
-def _settings(path: Path, _text: str) -> str:
-    from hs_analysis.settings.file import read_file, resolve
-
-    found, _ = resolve([read_file(path)], "UTC")  # the zone of a flag is not known here, and can't be wrong
-    return f"{len(found)} settings"
-
-
-def _policy(path: Path, text: str) -> str:
-    from hs_analysis.policy import load_all
-
-    policies = load_all(text, str(path))
-    if not policies:
-        raise InputError("holds no policy", where=str(path))
-    return ", ".join(f"policy of {policy.service}" for policy in policies)
-
-
-def _plan(path: Path, _text: str) -> str:
-    from hs_analysis.pipeline.plan_files import read_plan
-
-    plan = read_plan(path.parent)
-    if plan is None:
-        raise InputError("a plan of another program", where=str(path))
-    return f"{len(plan.files)} queries from {plan.start} to {plan.end}"
-
-
-def _topology(path: Path, text: str) -> str:
-    from hs_analysis.policy.topology import load_topology
-
-    found = load_topology(text, str(path))
-    gpus = sum(rack.gpus for rack in found.racks)
-    return f"{gpus} GPUs in {len(found.racks)} racks, prefill and decode within {found.affinity}"
-
-
-KINDS: tuple[FileKind, ...] = (
-    FileKind("settings", lambda path, _text: path.suffix == ".toml", _settings),
-    FileKind("plan", lambda path, _text: path.name == "plan.json", _plan),
-    FileKind("policy", lambda _path, text: "schema: hs-analysis/policy/" in text, _policy),
-    FileKind("topology", lambda _path, text: "schema: hs-analysis/topology/" in text, _topology),
-)
-"""What can be checked, in the order it is tried."""
 
 
 @grouped
 def validate(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="FILE...", help="hsa.toml, policy, topology or plan.json.", show_default=False
-        ),
+        typer.Argument(metavar="FILE...", help="Files of any kind above.", show_default=False),
     ] = None,
     schema: Annotated[
         SchemaName | None,
@@ -360,24 +306,20 @@ def validate(
     if errors:
         raise errors[0] if len(errors) == 1 else ManyErrors(errors, all_told=True)
     lines = [f"{row['file']}: valid, {row['holds']}" for row in rows]
+    lines += [f"look again: {one}" for row in rows for one in row["doubts"]]
     data = rows[0] if len(rows) == 1 else {"files": rows}
     write_output(CommandOutput(data, rows, lambda: lines), form.output, no_color=form.no_color)
 
 
 def _checked(file: Path) -> dict[str, Any]:
     """Return what a file is; raise every problem of it."""
-    text = _text_of(file)
-    known = next((kind for kind in KINDS if kind.knows(file, text)), None)
-    if known is None:
-        kinds = "hsa.toml, policy.yaml, a topology and plan.json can be; a settings file ends in .toml"
-        raise InputError("no kind of file that can be checked", where=str(file), hint=kinds)
-    try:
-        holds = known.check(file, text)
-    except ManyErrors as error:
-        raise ManyErrors([_invalid(problem) for problem in error.errors], all_told=True) from error
-    except HsError as error:
-        raise _invalid(error) from error
-    return {"file": str(file), "kind": known.kind, "valid": True, "holds": holds}
+    from hs_analysis.pipeline.file_kinds import check_file
+
+    found = check_file(file)
+    return {
+        "file": str(file), "kind": found.kind, "valid": True, "holds": found.holds,
+        "doubts": list(found.doubts),
+    }  # fmt: skip
 
 
 def _print_schema(kind: str, form: FormFlags) -> None:
@@ -390,16 +332,3 @@ def _print_schema(kind: str, form: FormFlags) -> None:
     found = json.loads(text)
     shown = CommandOutput(found, [{"schema": found["$id"], "text": text}], lambda: [text.rstrip("\n")])
     write_output(shown, form.output, no_color=form.no_color)
-
-
-def _text_of(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise InputError(f"can't be read ({reason})", where=str(file), hint="check the path") from error
-
-
-def _invalid(problem: HsError) -> InputError:
-    """Return a problem of a file's contents: here the file is the question, so it is no wrong usage."""
-    return InputError(problem.what, where=problem.where, hint=problem.hint)

@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import YAMLError
 
 from hs_analysis.current.adapter import GIVE, AdapterRule, adapter_rules
 from hs_analysis.errors import InputError
 from hs_analysis.promql import Form, Refused, Selector, parse, picked
 from hs_analysis.promql.forms import NAME, Binary, Number, OverTime, Subquery, Union
 from hs_analysis.promql.history import Labels
+from hs_analysis.schema.places import yaml_fault
 
 
 @dataclass(frozen=True)
@@ -189,13 +190,13 @@ def read_manifests(text: str, file: str) -> tuple[AutoscalerManifest, ...]:
         When it is a template that was never rendered, no YAML or JSON, holds an HPA of an older API version,
         or no autoscaler at all; with file and line.
     """
-    _refuse_templates(text, file)
+    refuse_templates(text, file)
     found, others = [], []
     for line, body in _objects(text, file):
         where = f"{file}:{line}"
         kind = _kind_of(body, where)
         if kind:
-            planner = _planner(body) if kind == DYNAMO else body
+            planner = planner_of(body) if kind == DYNAMO else body
             found.append(AutoscalerManifest(kind, planner, where))
         else:
             others.append(str(body.get("kind") or "a document without kind"))
@@ -248,7 +249,8 @@ def _graces(part: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
             yield from _graces(value, (*path, str(key)))
 
 
-def _refuse_templates(text: str, file: str) -> None:
+def refuse_templates(text: str, file: str) -> None:
+    """Raise for a file that was never rendered, with its line."""
     for number, line in enumerate(text.splitlines(), start=1):
         if _TEMPLATE.search(line.partition(" #")[0]):
             hint = "render it first, e.g. helm template, or take it from the cluster: kubectl get -o yaml"
@@ -259,11 +261,9 @@ def _objects(text: str, file: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield (line, body) of every document, lists taken apart."""
     try:
         documents = list(YAML(typ="rt", pure=True).load_all(text))
-    except MarkedYAMLError as error:
-        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"no YAML or JSON: {error.problem}", where=f"{file}{line}") from error
     except YAMLError as error:
-        raise InputError(f"no YAML or JSON: {error}", where=file) from error
+        problem, where = yaml_fault(error, file)
+        raise InputError(f"no YAML or JSON: {problem}", where=where) from error
     for document in documents:
         if document is None:
             continue
@@ -287,10 +287,10 @@ def _kind_of(body: Mapping[str, Any], where: str) -> str:
         return HPA
     if kind == KEDA and api.startswith("keda.sh/"):
         return KEDA
-    return DYNAMO if _planner(body) else ""
+    return DYNAMO if planner_of(body) else ""
 
 
-def _planner(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def planner_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the planner's configuration in a file of its own or in a deployment request; empty for none."""
     if PLANNER_KEYS & set(body):
         return body

@@ -258,10 +258,12 @@ def lint_aibrix(manifest: Mapping[str, Any]) -> list[str]:
     if found:
         return found
     spec, given = manifest["spec"], manifest["metadata"].get("annotations") or {}
-    found += [f"annotation {name} is not one that is read" for name in sorted(set(given) - KNOWN_ANNOTATIONS)]
-    found += [f"annotation {name} is not a text" for name, text in given.items() if not isinstance(text, str)]
+    odd = dict.fromkeys(sorted(set(given) - KNOWN_ANNOTATIONS), "is not one that is read")
+    odd |= {name: "is not a text" for name, text in given.items() if not isinstance(text, str)}
+    found += [f"metadata.annotations.{name}: annotation {said}" for name, said in odd.items()]
     if spec["minReplicas"] > spec["maxReplicas"]:
-        found.append(f"replica counts {spec['minReplicas']} to {spec['maxReplicas']} are not min ≤ max")
+        counts = f"{spec['minReplicas']} to {spec['maxReplicas']}"
+        found.append(f"spec.minReplicas: replica counts {counts} are not min ≤ max")
     if spec["panicWindowSeconds"] > spec["observeWindowSeconds"]:
         found.append("panicWindowSeconds is more than observeWindowSeconds")
     for source in spec["metricsSources"]:
@@ -271,5 +273,6 @@ def lint_aibrix(manifest: Mapping[str, Any]) -> list[str]:
         found.append("subTargetSelector is for the roles of a StormService")
     tolerances = [given.get(f"{ANNOTATION}scale-{way}-tolerance") for way in ("up", "down")]
     if tolerances != ["0", "0"]:
-        found.append("a tolerance is not '0', and KPA would compare it with the pool's total")
+        what = "a tolerance is not '0', and KPA would compare it with the pool's total"
+        found.append(f"metadata.annotations: {what}")
     return found

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from hs_analysis.export import kubernetes, model, rules, shape, translated
 from hs_analysis.export.model import Export, ExportOptions, Loss
+from hs_analysis.export.shape import Check
 from hs_analysis.policy.model import Hysteresis, Policy, Primary
 
 TITLE = "Configuration of Dynamo's planner (checked against ai-dynamo 1.6.1)"
@@ -194,39 +195,38 @@ _SAID_HERE = ("controller", "reading", "cooldown", "step", "step.dampening")
 
 _MS = shape.between(0.001, math.inf)
 _ENDPOINTS = shape.whole(1)
-_KNOWN = shape.keys(
-    {
-        "mode": shape.choice(*MODES.values()),
-        "optimization_target": shape.choice("load", "sla"),
-        "max_gpu_budget": shape.whole(NO_BUDGET),
-        "advisory": shape.choice(True, False),
-    },
-    {
-        "environment": shape.choice("kubernetes", "virtual", "global-planner"),
-        "backend": shape.choice(*BACKENDS, "mocker"),
-        "namespace": shape.text,
-        "model_name": shape.text,
-        "decode_scale_up_kv_rate": shape.between(0.0, 100.0),
-        "decode_scale_down_kv_rate": shape.between(0.0, 100.0),
-        "prefill_scale_up_queue_tokens": shape.whole(0),
-        "prefill_scale_down_queue_tokens": shape.whole(0),
-        "ttft_ms": _MS,
-        "itl_ms": _MS,
-        "enable_throughput_scaling": shape.choice(True, False),
-        "enable_load_scaling": shape.choice(True, False),
-        "load_predictor": shape.choice("constant", "arima", "prophet", "kalman"),
-        "pre_deployment_sweeping_mode": shape.choice("none", "rapid", "thorough"),
-        "throughput_adjustment_interval_seconds": shape.whole(1),
-        "load_adjustment_interval_seconds": shape.whole(1),
-        "max_throughput_scaling_replicas": shape.whole(1),
-        "min_endpoint": shape.whole(0),
-        "prefill_min_endpoint": _ENDPOINTS,
-        "decode_min_endpoint": _ENDPOINTS,
-        "prefill_engine_num_gpu": _ENDPOINTS,
-        "decode_engine_num_gpu": _ENDPOINTS,
-        "metric_pulling_prometheus_endpoint": shape.text,
-    },
-)
+_REQUIRED: Mapping[str, Check] = {
+    "mode": shape.choice(*MODES.values()),
+    "optimization_target": shape.choice("load", "sla"),
+    "max_gpu_budget": shape.whole(NO_BUDGET),
+    "advisory": shape.choice(True, False),
+}
+_OPTIONAL: Mapping[str, Check] = {
+    "environment": shape.choice("kubernetes", "virtual", "global-planner"),
+    "backend": shape.choice(*BACKENDS, "mocker"),
+    "namespace": shape.text,
+    "model_name": shape.text,
+    "decode_scale_up_kv_rate": shape.between(0.0, 100.0),
+    "decode_scale_down_kv_rate": shape.between(0.0, 100.0),
+    "prefill_scale_up_queue_tokens": shape.whole(0),
+    "prefill_scale_down_queue_tokens": shape.whole(0),
+    "ttft_ms": _MS,
+    "itl_ms": _MS,
+    "enable_throughput_scaling": shape.choice(True, False),
+    "enable_load_scaling": shape.choice(True, False),
+    "load_predictor": shape.choice("constant", "arima", "prophet", "kalman"),
+    "pre_deployment_sweeping_mode": shape.choice("none", "rapid", "thorough"),
+    "throughput_adjustment_interval_seconds": shape.whole(1),
+    "load_adjustment_interval_seconds": shape.whole(1),
+    "max_throughput_scaling_replicas": shape.whole(1),
+    "min_endpoint": shape.whole(0),
+    "prefill_min_endpoint": _ENDPOINTS,
+    "decode_min_endpoint": _ENDPOINTS,
+    "prefill_engine_num_gpu": _ENDPOINTS,
+    "decode_engine_num_gpu": _ENDPOINTS,
+    "metric_pulling_prometheus_endpoint": shape.text,
+}
+_KNOWN = shape.keys(_REQUIRED, _OPTIONAL)
 
 _OTHER_ROLE = {"prefill": ("decode",), "decode": ("prefill",), "agg": ("prefill", "decode"), "disagg": ()}
 """Mode → roles whose own least count the planner refuses."""
@@ -251,6 +251,24 @@ def lint_planner(config: Mapping[str, Any]) -> list[str]:
         if f"{role}_min_endpoint" in config:
             found.append(f"planner.{role}_min_endpoint is refused in mode {mode}")
     return found
+
+
+_DEFAULTS = {"mode": "disagg", "optimization_target": "sla", "max_gpu_budget": 8, "advisory": False}
+"""What the planner takes where a file does not say; by throughput and latency it asks for no goals either."""
+
+
+def planner_faults(config: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with a configuration of a user's: it may say less, and more than is known here.
+
+    Keys that are not known are told where they look like a known one: the planner takes them in silence.
+    """
+    known = [*_REQUIRED, *_OPTIONAL]
+    odd = [shape.unknown(f"planner.{key}", key, known) for key in config if key not in known]
+    given = {key: value for key, value in config.items() if key in known}
+    if given.get("optimization_target") in ("throughput", "latency"):
+        del given["optimization_target"]
+    found = [said for said in odd if "did you mean" in said]
+    return found + [said for said in lint_planner({**_DEFAULTS, **given}) if " is missing" not in said]
 
 
 def _rates(config: Mapping[str, Any], up: str, down: str) -> list[str]:

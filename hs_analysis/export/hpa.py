@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hs_analysis.controllers.hpa import Hpa
 from hs_analysis.errors import ContractError
-from hs_analysis.export import kubernetes, model, rules
+from hs_analysis.export import kubernetes, model, rules, shape
 from hs_analysis.export.kubernetes import (
     LEAST_THRESHOLD,
     MAX_PERIOD_S,
@@ -182,7 +182,7 @@ def lint_hpa(manifest: Mapping[str, Any]) -> list[str]:
         found.append("spec.scaleTargetRef.kind is missing")
     least, most = spec.get("minReplicas", 1), spec.get("maxReplicas", 0)
     if not 1 <= least <= most:
-        found.append(f"replica counts {least} to {most} are not 1 ≤ min ≤ max")
+        found.append(f"spec.minReplicas: replica counts {least} to {most} are not 1 ≤ min ≤ max")
     metrics = spec.get("metrics") or []
     if not metrics:
         found.append("spec.metrics is empty")
@@ -248,20 +248,28 @@ def lint_adapter(config: Mapping[str, Any]) -> list[str]:
     if not rules:
         found.append("externalRules is empty")
     names = [(rule.get("name") or {}).get("as") for rule in rules]
-    found += [f"{name} is given twice" for name in sorted({n for n in names if n and names.count(n) > 1})]
-    for rule, name in zip(rules, names, strict=True):
-        found += _unknown(str(name), rule, {"seriesQuery", "resources", "name", "metricsQuery"})
-        if not name or not _METRIC.fullmatch(str(name)):
-            found.append(f"name.as {name!r} is not a metric name")
-        if not str(rule.get("seriesQuery", "")).startswith('{__name__="'):
-            found.append(f"{name}: seriesQuery does not name a series")
-        if (rule.get("resources") or {}).get("namespaced") is not False:
-            found.append(f"{name}: resources.namespaced is not false, and the series has no namespace label")
-        query = str(rule.get("metricsQuery", ""))
-        if not query.startswith("sum(<<.Series>>{<<.LabelMatchers>>"):
-            found.append(f"{name}: metricsQuery is not a sum over <<.Series>> and <<.LabelMatchers>>")
+    for number_, (rule, name) in enumerate(zip(rules, names, strict=True)):
+        where = f"externalRules[{number_}]"
+        if name in names[:number_]:
+            found.append(f"{where}: name.as {name} is given twice")
+        found += [f"{where}: {text}" for text in _rule_problems(rule, name)]
+    return found
+
+
+def _rule_problems(rule: Mapping[str, Any], name: object) -> list[str]:
+    known = {"seriesQuery", "resources", "name", "metricsQuery"}
+    found = [shape.unknown(key, key, known) for key in sorted(set(rule) - known)]
+    if not name or not _METRIC.fullmatch(str(name)):
+        found.append(f"name.as {name!r} is not a metric name")
+    if not str(rule.get("seriesQuery", "")).startswith('{__name__="'):
+        found.append("seriesQuery does not name a series")
+    if (rule.get("resources") or {}).get("namespaced") is not False:
+        found.append("resources.namespaced is not false, and the series has no namespace label")
+    query = str(rule.get("metricsQuery", ""))
+    if not query.startswith("sum(<<.Series>>{<<.LabelMatchers>>"):
+        found.append("metricsQuery is not a sum over <<.Series>> and <<.LabelMatchers>>")
     return found
 
 
 def _unknown(where: str, found: Mapping[str, Any], known: Iterable[str]) -> list[str]:
-    return [f"{where}: {key} is unknown" for key in sorted(set(found) - set(known))]
+    return [f"{where}: {shape.unknown(key, key, known)}" for key in sorted(set(found) - set(known))]

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
-from hs_analysis.export import kubernetes, model, rules
+from hs_analysis.export import kubernetes, model, rules, shape
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
 from hs_analysis.export.model import Access, Export, ExportOptions, Loss, concerning
 from hs_analysis.policy.controls import AT_ONCE, timetable_pools
@@ -253,7 +253,8 @@ def trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
     if kind not in REQUIRED_METADATA:
         return [f"type {kind!r} is not one we write"]
     found = [f"metadata.{key} is missing" for key in REQUIRED_METADATA[kind] if not metadata.get(key)]
-    found += [f"metadata.{key} is unknown" for key in sorted(set(metadata) - KNOWN_METADATA[kind])]
+    known = KNOWN_METADATA[kind]
+    found += [shape.unknown(f"metadata.{key}", key, known) for key in sorted(set(metadata) - known)]
     found += [f"metadata.{key} is not a string" for key, v in metadata.items() if not isinstance(v, str)]
     if kind == "cron" and not found and metadata["start"] == metadata["end"]:
         found.append("metadata.start is metadata.end, which KEDA refuses")
@@ -272,7 +273,7 @@ def trigger_problems(trigger: Mapping[str, Any]) -> list[str]:
 def _replica_problems(spec: Mapping[str, Any]) -> list[str]:
     least, most = spec.get("minReplicaCount", 0), spec.get("maxReplicaCount", DEFAULT_MAX_REPLICAS)
     if least < 0 or most < 1 or least > most:
-        return [f"replica counts {least} to {most} are not 0 ≤ min ≤ max and max ≥ 1"]
+        return [f"spec.minReplicaCount: replica counts {least} to {most} are not 0 ≤ min ≤ max and max ≥ 1"]
     if least == 0 or "idleReplicaCount" in spec:
         return []
     idle = ("pollingInterval", "cooldownPeriod")

@@ -321,7 +321,7 @@ def _role_problems(role: Mapping[str, Any]) -> list[str]:
     found = []
     least, most = role["minReplicas"], role["maxReplicas"]
     if least > most:
-        found.append(f"replica counts {least} to {most} are not min ≤ max")
+        found.append(f"minReplicas: replica counts {least} to {most} are not min ≤ max")
     names = [metric["name"] for metric in role.get("metrics", [])]
     if least != most and not names:
         found.append("metrics is missing")

@@ -108,14 +108,15 @@ def lint_rules(groups: Mapping[str, Any]) -> list[str]:
     found, seen = [], set()
     if set(groups) != {"groups"}:
         found.append("a rules file holds groups and nothing else")
-    for group in groups.get("groups") or []:
-        name = group.get("name")
+    for place, group in enumerate(groups.get("groups") or []):
+        where, name = f"groups[{place}]", group.get("name")
         if not name or name in seen:
-            found.append(f"group name {name!r} is missing or used twice")
+            found.append(f"{where}: name {name!r} is missing or used twice")
         seen.add(name)
         if not _DURATION.fullmatch(str(group.get("interval", "15s"))):
-            found.append(f"interval {group['interval']!r} is not a duration")
-        found += [f"{name}: {text}" for rule in group.get("rules") or [] for text in _rule_problems(rule)]
+            found.append(f"{where}: interval {group['interval']!r} is not a duration")
+        for number, rule in enumerate(group.get("rules") or []):
+            found += [f"{where}.rules[{number}]: {text}" for text in _rule_problems(rule)]
     return found
 
 
@@ -124,8 +125,8 @@ def _rule_problems(rule: Mapping[str, Any]) -> list[str]:
     if not _RECORD.fullmatch(str(rule.get("record", ""))):
         found.append(f"record {rule.get('record')!r} is not level:name:operation")
     if not str(rule.get("expr", "")).strip():
-        found.append(f"{rule.get('record')}: expr is missing")
+        found.append("expr is missing")
     for label, value in (rule.get("labels") or {}).items():
         if not _LABEL.fullmatch(label) or not isinstance(value, str):
-            found.append(f"{rule.get('record')}: label {label!r} is no label name or its value no string")
+            found.append(f"labels.{label}: label {label!r} is no label name or its value no string")
     return found

@@ -7,7 +7,8 @@ target that has them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 Check = Callable[[Any, str], list[str]]
@@ -24,13 +25,35 @@ def keys(required: Mapping[str, Check], optional: Mapping[str, Check] | None = N
     def check(value: Any, where: str) -> list[str]:
         if not isinstance(value, Mapping):
             return [f"{where} is no object"]
-        found = [f"{where}.{key} is missing" for key in required if key not in value]
-        found += [f"{where}.{key} is unknown" for key in value if key not in known]
+        found = [f"{_below(where, key)} is missing" for key in required if key not in value]
+        found += [unknown(_below(where, key), key, known) for key in value if key not in known]
         for key in known.keys() & value.keys():
-            found += known[key](value[key], f"{where}.{key}")
+            found += known[key](value[key], _below(where, key))
         return sorted(found)
 
     return check
+
+
+def some(known: Mapping[str, Check]) -> Check:
+    """Return the check of an object that may have any keys, of which some are looked at where they are."""
+
+    def check(value: Any, where: str) -> list[str]:
+        if not isinstance(value, Mapping):
+            return [f"{where} is no object"]
+        found = [known[key](below, _below(where, key)) for key, below in value.items() if key in known]
+        return [problem for problems in found for problem in problems]
+
+    return check
+
+
+def unknown(where: str, key: object, known: Iterable[str]) -> str:
+    """Return the sentence about a key that is none, with the nearest one that is."""
+    near = get_close_matches(str(key), list(known), n=1)
+    return f"{where} is unknown{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _below(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
 
 
 def named(each: Check, least: int = 1, most: int | None = None) -> Check:
@@ -43,7 +66,7 @@ def named(each: Check, least: int = 1, most: int | None = None) -> Check:
             return [
                 f"{where} has {len(value)} entries, not {least} to {'any number' if most is None else most}"
             ]
-        return [problem for key, below in value.items() for problem in each(below, f"{where}.{key}")]
+        return [problem for key, below in value.items() for problem in each(below, _below(where, key))]
 
     return check
 

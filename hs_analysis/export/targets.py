@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hs_analysis.errors import ContractError, UsageError
-from hs_analysis.export import blanks
+from hs_analysis.export import aibrix, blanks, hpa, keda, kserve, kthena, ome, rbg
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
 from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
@@ -89,6 +89,45 @@ ROWS: tuple[ExportTarget, ...] = (
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}
 """Targets by name. The recording rules come with every one."""
+
+
+_OBJECTS: Mapping[tuple[str, str], Lint] = {
+    keda.KIND: lint_scaled_object,
+    hpa.HPA_KIND: lint_hpa,
+    kthena.KIND: lint_kthena,
+    kserve.KIND: lint_kserve,
+    aibrix.KIND: lint_aibrix,
+    rbg.KIND: lint_rbg,
+    ome.KIND: lint_policies,
+    ome.SERVICE: lint_service,
+}
+"""(apiVersion, kind) of exported objects → their check."""
+
+_WITHOUT_KIND: Mapping[str, Lint] = {
+    "groups": lint_rules,
+    "externalRules": lint_adapter,
+    "optimization_target": lint_planner,
+    "max_gpu_budget": lint_planner,
+}
+"""A key of exported documents without a kind → their check."""
+
+
+def lints_of(file: str, body: Mapping[str, Any]) -> Lint | None:
+    """Return what checks a document of an exported file, whatever the file is called; None for nothing.
+
+    Parameters
+    ----------
+    file
+        Its name: llm-d's objects are ScaledObjects with rules of their own.
+    body
+        The document.
+    """
+    found = _OBJECTS.get((str(body.get("apiVersion")), str(body.get("kind"))))
+    if found is lint_scaled_object and file.endswith(LLMD_SUFFIX):
+        return lint_llmd
+    if found is None and "kind" not in body:
+        found = next((lint for key, lint in _WITHOUT_KIND.items() if key in body), None)
+    return found
 
 
 def export(policy: Policy, target: str, options: ExportOptions | None = None) -> Export:

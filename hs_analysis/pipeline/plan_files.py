@@ -152,6 +152,15 @@ def _leaves(name: str) -> bool:
     return Path(name).name != name or name.startswith(".") or name in COMPANIONS
 
 
+def misplaced(plan: Plan) -> Iterator[str]:
+    """Yield which files of a plan can't be filled, one sentence a problem."""
+    for number, one in enumerate(plan.files):
+        if _leaves(one.file):
+            yield f"files[{number}].file {one.file!r} is no name of a file beside the plan"
+        elif _unasked(one):
+            yield f"files[{number}].match is empty, and {one.api} has nothing to ask for"
+
+
 def _unasked(file: PlannedFile) -> bool:
     """Whether there is no such way to ask for a file, or nothing to ask for in that way."""
     return file.api not in get_args(Api) or not file.selections

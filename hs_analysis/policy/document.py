@@ -22,6 +22,7 @@ from hs_analysis.policy.declaration import SCHEMA
 from hs_analysis.policy.model import Policy, Primary, Ratio, SignalReading, Target
 from hs_analysis.policy.parse import parse_policy
 from hs_analysis.schema.declare import declared
+from hs_analysis.schema.places import DocumentText, yaml_fault
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -107,15 +108,14 @@ def load_all(text: str, where: str = "policy.yaml") -> tuple[Policy, ...]:
     try:
         documents = [d for d in reader.load_all(text) if d is not None]
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}:{mark.line + 1}" if mark is not None else where
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem, place = yaml_fault(error, where)
         raise InputError(f"not YAML: {problem}", where=place) from error
-    for document in documents:
+    texts = [DocumentText(where, text, number) for number in range(len(documents))]
+    for document, one in zip(documents, texts, strict=True):
         found = document.get("schema") if isinstance(document, Mapping) else None
         if found not in READABLE:
-            raise InputError(f"schema is {found!r}, expected {SCHEMA!r}", where=where)
-    return tuple(parse_policy(document, where) for document in documents)
+            raise InputError(f"schema is {found!r}, expected {SCHEMA!r}", where=one.at("schema"))
+    return tuple(parse_policy(document, one) for document, one in zip(documents, texts, strict=True))
 
 
 def _document(policy: Policy) -> CommentedMap:

@@ -1,11 +1,13 @@
-"""Checked access to the keys of a YAML document: an error names the full path of the key."""
+"""Checked access to the keys of a YAML document: an error names the full path of the key, and its line."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from hs_analysis.errors import InputError
+from hs_analysis.schema.places import DocumentText
 
 T = TypeVar("T")
 
@@ -16,17 +18,17 @@ class Node:
     ``done`` refuses keys that nobody read.
     """
 
-    def __init__(self, data: object, path: str, where: str, kind: str = "policy") -> None:
+    def __init__(self, data: object, path: str, where: DocumentText, kind: str = "policy") -> None:
         self.path, self.where, self.kind = path, where, kind
         if not isinstance(data, Mapping):
             raise self.wrong("", f"expected keys and values, found {data!r}")
         self.data = data
         self.read: set[str] = set()
 
-    def wrong(self, key: str, what: str) -> InputError:
+    def wrong(self, key: str, what: str, hint: str = "") -> InputError:
         """Return the error of a key."""
         place = ".".join(part for part in (self.path, key) if part)
-        return InputError(f"{place}: {what}", where=self.where)
+        return InputError(f"{place}: {what}" if place else what, where=self.where.at(place), hint=hint)
 
     def get(self, key: str) -> Any:
         """Return the value of a key that has to be there."""
@@ -115,5 +117,7 @@ class Node:
         """Return a value once all keys were read; one that was not is unknown."""
         unknown = sorted(str(key) for key in self.data if key not in self.read)
         if unknown:
-            raise self.wrong(unknown[0], f"is not a key of this {self.kind} schema")
+            near = get_close_matches(unknown[0], sorted(self.read), n=1)
+            hint = f"did you mean {near[0]}?" if near else ""
+            raise self.wrong(unknown[0], f"is not a key of this {self.kind} schema", hint)
         return value

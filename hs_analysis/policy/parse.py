@@ -28,6 +28,7 @@ from hs_analysis.policy.model import (
 from hs_analysis.policy.node import Node, T
 from hs_analysis.schema.clock import UTC_NAME
 from hs_analysis.schema.names import POOL_ROLES
+from hs_analysis.schema.places import DocumentText
 from hs_analysis.schema.results import Estimate
 
 NO_LONGER_HELD = {
@@ -38,7 +39,7 @@ NO_LONGER_HELD = {
 """Keys of files of before, per part of the document: they are read over, and decide nothing."""
 
 
-def parse_policy(document: object, where: str) -> Policy:
+def parse_policy(document: object, where: DocumentText) -> Policy:
     """Return the policy of a loaded document.
 
     Parameters
@@ -46,7 +47,7 @@ def parse_policy(document: object, where: str) -> Policy:
     document
         Plain mappings, lists and scalars.
     where
-        File name for messages.
+        The text that it was loaded from, for messages.
 
     Raises
     ------

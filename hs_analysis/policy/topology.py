@@ -11,6 +11,7 @@ from ruamel.yaml.error import YAMLError
 from hs_analysis.errors import InputError
 from hs_analysis.policy.node import Node
 from hs_analysis.schema.names import POOL_ROLES
+from hs_analysis.schema.places import DocumentText, yaml_fault
 
 SCHEMA = "hs-analysis/topology/v1alpha1"
 
@@ -76,9 +77,9 @@ def load_topology(text: str, where: str) -> Topology:
     try:
         document = YAML(typ="safe").load(text)
     except YAMLError as error:
-        line = str(error).splitlines()[0]
-        raise InputError(f"not YAML: {line}", where=where, hint="give a topology file") from error
-    node = Node(document, "", where, "topology")
+        problem, place = yaml_fault(error, where)
+        raise InputError(f"not YAML: {problem}", where=place, hint="give a topology file") from error
+    node = Node(document, "", DocumentText(where, text), "topology")
     node.text("schema", (SCHEMA,))
     racks = node.items("racks", _rack)
     if not racks:

@@ -3,7 +3,7 @@
 from hs_analysis.promql.evaluate import Vector, evaluate
 from hs_analysis.promql.forms import Form, Refused, Selector, selectors
 from hs_analysis.promql.history import Grid, History, picked
-from hs_analysis.promql.parse import KindOf, parse, require_kinds
+from hs_analysis.promql.parse import KindOf, parse, require_kinds, syntax_problem
 from hs_analysis.promql.windows import PROMETHEUS_2, PROMETHEUS_3, Server
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "picked",
     "require_kinds",
     "selectors",
+    "syntax_problem",
 ]

@@ -73,6 +73,20 @@ _COPIES = {"(.+)": False, "(.*)": True}
 """Patterns of label_replace that take a whole value over → whether an empty one too."""
 
 
+def syntax_problem(text: str) -> str:
+    """Return what Prometheus would not parse in an expression, on one line; empty where it parses.
+
+    An expression of too many words to be parsed safely has no problem that is known.
+    """
+    if len(_WORDS.findall(text)) > MOST_WORDS:
+        return ""
+    try:
+        tree.parse(text)
+    except ValueError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
 def parse(text: str) -> Form:
     """Return the form of an expression.
 

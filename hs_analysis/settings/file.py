@@ -151,7 +151,10 @@ def read_file(path: Path) -> Layer:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't be read ({error})", where=str(path)) from error
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"not TOML: {error}", where=str(path), hint="hsa init writes a valid one") from error
+        found = re.search(r" \(at line (\d+), column \d+\)", str(error))
+        where = f"{path} line {found[1]}" if found else str(path)
+        what = str(error).replace(found[0], "") if found else str(error)
+        raise UsageError(f"not TOML: {what}", where=where, hint="hsa init writes a valid one") from error
     return _SettingsFile(path, text).layer(data)
 
 

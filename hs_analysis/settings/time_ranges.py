@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hs_analysis.errors import InputError, UsageError
+from hs_analysis.schema.places import lines_of_documents
 from hs_analysis.schema.settings import Event, Excluded
 from hs_analysis.settings.values import moment, suggestion
 
@@ -90,28 +91,46 @@ def _of_file(
         raise UsageError(f"no such file: {word}", where=where, hint=hint)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        records = list(_json_records(text) if text.lstrip()[:1] in "[{" else _csv_records(text))
+        records = _records(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"no JSON: {error.msg}", where=f"{path} line {error.lineno}") from error
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"can't be read as CSV or JSON ({error})", where=str(path)) from error
     if not records:
         raise InputError("holds no record", where=str(path), hint="it needs a header and a row, or a list")
-    for place, record in records:
-        yield build(record, f"{path} {place}", tz)
+    for line, record in records:
+        yield build(record, f"{path} line {line}", tz)
 
 
-def _csv_records(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def has_ends(text: str) -> bool:
+    """Whether a record of a CSV or JSON text has a key for an end: moments alone have none."""
+    try:
+        return any(name in record for _, record in _records(text) for name in END)
+    except (ValueError, csv.Error):
+        return False
+
+
+def _records(text: str) -> list[tuple[int, Mapping[str, Any]]]:
+    """Return the line of each record of a text, and the record."""
+    return list(_json_records(text) if text.lstrip()[:1] in ("[", "{") else _csv_records(text))
+
+
+def _csv_records(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield rows; where the header names no start, it is the header that is at fault."""
     rows = csv.DictReader(text.splitlines())
+    names = {name.strip().lower() for name in rows.fieldnames or ()}
     for row in rows:
-        yield f"line {rows.line_num}", {str(key).strip().lower(): value for key, value in row.items() if key}
+        line = rows.line_num if names & set(START) else 1
+        yield line, {str(key).strip().lower(): value for key, value in row.items() if key}
 
 
-def _json_records(text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _json_records(text: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
     data = json.loads(text)
-    listed = data if isinstance(data, list) else [data]
-    for number, record in enumerate(listed, 1):
+    (lines,) = lines_of_documents(text)
+    for number, record in enumerate(data if isinstance(data, list) else [data]):
         if not isinstance(record, dict):
-            raise ValueError(f"item {number} is no object")
-        yield f"item {number}", {str(key).lower(): value for key, value in record.items()}
+            raise ValueError(f"item {number + 1} is no object")
+        yield lines.get(f"[{number}]", lines[""]), {str(key).lower(): value for key, value in record.items()}
 
 
 def _excluded_of(record: Mapping[str, Any], where: str, tz: str | None) -> Excluded:

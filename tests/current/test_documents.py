@@ -47,7 +47,7 @@ def test_a_planner_inside_a_deployment_request_is_read():
         (HPA.replace("v2", "v2beta2"), "f:1: apiVersion autoscaling/v2beta2, only autoscaling/v2"),
         ("kind: Service\n---\nkind: Pod\n", "f: holds no autoscaler, but Service, Pod"),
         ("", "f: is empty"),
-        ("a: [1\nb: 2\n", "f:2: no YAML or JSON"),
+        ("a: [1\nb: 2\n", "f:1: no YAML or JSON: a bracket is not closed"),
         ("- 1\n", "f: expected an object"),
     ],
 )

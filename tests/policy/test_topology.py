@@ -57,6 +57,10 @@ def test_gpus_of_an_instance_come_from_the_file_then_from_the_history() -> None:
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(before: str, after: str, message: str) -> None:
-    """One sentence that names file and key."""
-    with pytest.raises(InputError, match=f"^t.yaml: {message}"):
-        load_topology(TEXT.replace(before, after, 1), "t.yaml")
+    """One sentence that names file, line and key; what is missing is placed where it belongs."""
+    text = TEXT.replace(before, after, 1)
+    last = after.splitlines()[-1]
+    lines = [number for number, one in enumerate(text.splitlines(), 1) if last in one]
+    place = {"affinity: is missing": 2, "not YAML": lines[-1] + 1}.get(message, lines[-1])
+    with pytest.raises(InputError, match=f"^t.yaml:{place}: {message}"):
+        load_topology(text, "t.yaml")

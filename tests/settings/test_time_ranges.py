@@ -68,7 +68,7 @@ def test_events_of_a_recorder(tmp_path: Path) -> None:
         ("x.csv", "start,end\n", "holds no record"),
         ("x.csv", "start,end\n2026-07-01T08:00,2026-07-01T09:00Z\n", "line 2: time '2026-07-01T08:00' has"),
         ("x.json", "[1]", "item 1 is no object"),
-        ("x.json", "[{]", "can't be read as CSV or JSON"),
+        ("x.json", "[\n{]", "x.json line 2: no JSON"),
         ("x.json", '[{"start": 20260701, "end": 20260702}]', "no time of this century"),
     ],
 )  # fmt: skip
