@@ -392,6 +392,7 @@ def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
     ]
     columns = [(name, name) for name in ("service", "target", "item", "kind", "text")]
     first = [f"{entry['target']}, {entry['service']}: {entry['note']}" for entry in found if entry["note"]]
+    first += dict.fromkeys(f"look again: {doubt}" for entry in found for doubt in entry["doubts"])
     wrote = [f"wrote {path}" for entry in found for path in entry["files"]]
     blocks: list[Block] = [*first, *wrote, *_names(found), Table("Not expressed", columns, losses)]
     return CommandOutput({"exports": found}, losses, lambda: blocks)

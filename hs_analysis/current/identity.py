@@ -10,7 +10,7 @@ from hs_analysis.current.documents import DYNAMO, KEDA, AutoscalerManifest
 from hs_analysis.current.translate import role_of
 from hs_analysis.export.blanks import CREDENTIAL
 from hs_analysis.export.keda import ACCESS
-from hs_analysis.export.model import Access, TodaysObject, Workload
+from hs_analysis.export.model import PrometheusAccess, TodaysObject, Workload
 from hs_analysis.schema.names import KUBERNETES_NAME, WORKLOAD_KINDS
 
 HIDDEN = "***"
@@ -47,7 +47,7 @@ def _object(manifest: AutoscalerManifest) -> TodaysObject | None:
     labels = {
         str(key): value for key, value in _mapping(metadata.get("labels")).items() if isinstance(value, str)
     }
-    access = _access(spec) if manifest.kind == KEDA else Access()
+    access = _access(spec) if manifest.kind == KEDA else PrometheusAccess()
     return TodaysObject(
         manifest.kind, name, _name(metadata.get("namespace")), labels,
         _workload(_mapping(spec.get("scaleTargetRef"))), access, manifest.where,
@@ -70,20 +70,20 @@ def _workload(reference: Mapping[str, Any]) -> Workload | None:
     return Workload(name, kind, version) if name and version else None
 
 
-def _access(spec: Mapping[str, Any]) -> Access:
+def _access(spec: Mapping[str, Any]) -> PrometheusAccess:
     """Return how the triggers on Prometheus reach it, where they all go one way."""
     triggers = [one for one in spec.get("triggers") or () if _mapping(one).get("type") == "prometheus"]
     ways = []
     for one in triggers:
         metadata = _mapping(one.get("metadata"))
         address = str(metadata.get("serverAddress") or "")
-        way = Access(
+        way = PrometheusAccess(
             address if re.match(r"https?://[^\s/]", address) and HIDDEN not in address else None,
             {str(key): str(value) for key, value in _mapping(one.get("authenticationRef")).items()},
             {key: _kept(metadata[key]) for key in ACCESS if key in metadata},
         )
         ways += [] if way in ways else [way]
-    return ways[0] if len(ways) == 1 else Access()
+    return ways[0] if len(ways) == 1 else PrometheusAccess()
 
 
 def _kept(value: Any) -> str:

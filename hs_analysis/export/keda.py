@@ -13,7 +13,7 @@ from hs_analysis.controllers.keda import Keda
 from hs_analysis.errors import ContractError
 from hs_analysis.export import kubernetes, model, rules, shape
 from hs_analysis.export.kubernetes import LEAST_THRESHOLD, PoolSizing, number, object_problems
-from hs_analysis.export.model import Access, Export, ExportOptions, Loss, concerning
+from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess, concerning
 from hs_analysis.policy.controls import AT_ONCE, timetable_pools
 from hs_analysis.policy.model import PeriodicEntry, Policy
 from hs_analysis.policy.timetable import DAYS, cron_entries
@@ -109,7 +109,7 @@ def _object(policy: Policy, pool: PoolSizing, options: ExportOptions) -> tuple[d
     return kubernetes.manifest(policy, pool.role, options, KIND, spec), losses
 
 
-def prometheus_trigger(name: str, metadata: Mapping[str, str], access: Access) -> dict[str, Any]:
+def prometheus_trigger(name: str, metadata: Mapping[str, str], access: PrometheusAccess) -> dict[str, Any]:
     """Return a trigger that asks Prometheus for an average per replica, on the way that today's goes."""
     return {
         "type": "prometheus",

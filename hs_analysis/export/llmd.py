@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hs_analysis.export import blanks, keda, kubernetes, model, rules, translated
-from hs_analysis.export.model import Access, Export, ExportOptions, Loss
+from hs_analysis.export.model import Export, ExportOptions, Loss, PrometheusAccess
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Policy
 
@@ -148,7 +148,7 @@ def _pods(role: str, options: ExportOptions) -> str:
     return f"{workload.name if workload else blanks.pods(role)}-.*"
 
 
-def _prometheus(name: str, query: str, threshold: float, access: Access) -> dict[str, Any]:
+def _prometheus(name: str, query: str, threshold: float, access: PrometheusAccess) -> dict[str, Any]:
     metadata = {"query": query, "threshold": model.plain_number(threshold), "ignoreNullValues": "false"}
     return keda.prometheus_trigger(name, metadata, access)
 

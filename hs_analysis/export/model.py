@@ -70,7 +70,7 @@ class Workload:
 
 
 @dataclass(frozen=True)
-class Access:
+class PrometheusAccess:
     """How a trigger of today reaches Prometheus.
 
     Attributes
@@ -111,7 +111,7 @@ class TodaysObject:
     namespace: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     workload: Workload | None = None
-    access: Access = field(default_factory=Access)
+    access: PrometheusAccess = field(default_factory=PrometheusAccess)
     where: str = ""
 
 
@@ -199,10 +199,10 @@ class ExportOptions:
     measured: Measured = field(default_factory=Measured)
     edited: str = ""
 
-    def access(self, role: str) -> Access:
+    def access(self, role: str) -> PrometheusAccess:
         """Return how Prometheus is reached for a pool: as today, else at the address."""
         today = self.todays.get(role)
-        found = today.access if today else Access()
+        found = today.access if today else PrometheusAccess()
         return found if found.server_address else replace(found, server_address=self.server_address)
 
     def serving_name(self, kind: str) -> str:

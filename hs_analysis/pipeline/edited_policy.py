@@ -11,6 +11,7 @@ from typing import Any
 from hs_analysis.errors import InputError, first_of
 from hs_analysis.export.model import items
 from hs_analysis.policy import Policy, load_all
+from hs_analysis.policy.sanity import doubts
 from hs_analysis.schema.settings import Document
 
 STAMP = (
@@ -39,12 +40,15 @@ class ToExport:
         What was edited; empty for the run's own.
     changes
         Each change as ``path before → after``.
+    doubts
+        What the edited policy sets against its own numbers, as sentences that begin with the path.
     """
 
     policy: Policy
     sha256: str
     stamp: str = ""
     changes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 def policies_to_export(own: Sequence[Policy], sha256: str, edited: Sequence[Document]) -> list[ToExport]:
@@ -80,7 +84,8 @@ def policies_to_export(own: Sequence[Policy], sha256: str, edited: Sequence[Docu
             mine = found[policy.service].policy
             if changes := changes_of(mine, policy):
                 stamp = STAMP.format(file=Path(file.name).name, changes=first_of(changes, SHOWN))
-                found[policy.service] = ToExport(_unjudged(policy, mine), digest, stamp, changes)
+                odd = tuple(f"{where}: {said}" for where, said in doubts(policy))
+                found[policy.service] = ToExport(_unjudged(policy, mine), digest, stamp, changes, odd)
     return list(found.values())
 
 

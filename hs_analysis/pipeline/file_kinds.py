@@ -57,6 +57,8 @@ def check_file(path: Path) -> Checked:
         raise ManyErrors([_invalid(problem) for problem in error.errors], all_told=True) from error
     except HsError as error:
         raise _invalid(error) from error
+    except RecursionError as error:
+        raise InputError("is nested too deep to be read", where=str(path)) from error
     return Checked(known.kind, holds, tuple(_doubts(path, text)) if known.kind == "policy" else ())
 
 

@@ -156,7 +156,7 @@ def misplaced(plan: Plan) -> Iterator[str]:
     """Yield which files of a plan can't be filled, one sentence a problem."""
     for number, one in enumerate(plan.files):
         if _leaves(one.file):
-            yield f"files[{number}].file {one.file!r} is no name of a file beside the plan"
+            yield f"files[{number}].file {one.file!r} is no name of a file next to the plan"
         elif _unasked(one):
             yield f"files[{number}].match is empty, and {one.api} has nothing to ask for"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.export import TARGETS, ExportOptions, Measured, export
+from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, export
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
-from hs_analysis.pipeline.edited_policy import policies_to_export
+from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
 from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
 from hs_analysis.pipeline.inputs import is_spooled
 from hs_analysis.pipeline.objects import cluster_names, kubernetes_of, selected_for
@@ -64,59 +64,68 @@ def _policies(folder: Path) -> tuple[tuple[Policy, ...], str]:
 def export_policies(work: Work) -> Outcome:
     """Write every policy as the objects of every target, and an index of what they could not express."""
     policies, sha256 = _policies(work.run)
-    notes = tables.read_json(work.run, NOTES_FILE)
     series = tables.read(work.run, "series")
     frames = {frame.service: frame for frame in read_frames(work.run)}
     index = []
     for one in policies_to_export(policies, sha256, work.settings.edited):
-        policy = one.policy
-        told: Mapping[str, str] = {}
-        if not one.stamp:
-            replay = read_replay(work.run, policy.service)
-            told = selected_for(policy, headline_of(work.run, policy), replay)
-        interval = series.filter(pl.col("service") == policy.service)["interval_s"].median()
-        names = cluster_names(policy.service, frames, work.settings, series)
-        options = ExportOptions(
-            namespace=names.namespace,
-            workloads=names.workloads,
-            serving=names.serving,
-            todays=names.todays,
-            labels=names.labels,
-            unknown=names.unknown,
-            server_address=names.server_address or ExportOptions.server_address,
-            scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
-            kubernetes=kubernetes_of(work.settings),
-            policy_sha256=one.sha256,
-            edited=one.stamp,
-            notes=tuple(notes.get(policy.service, ())),
-            selected_for=told,
-            measured=_measured(
-                read_derived(work.run, policy.service), frames.get(policy.service), work.settings.slo.quantile
-            ),
-        )
+        names = cluster_names(one.policy.service, frames, work.settings, series)
+        options = _options(work, one, names, frames.get(one.policy.service), series)
         for target in TARGETS:
-            made = export(policy, target, options)
-            paths = [f"exports/{target}/{name}" for name in made.files]
-            for path, text in zip(paths, made.files.values(), strict=True):
-                place = work.out / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_text(text, encoding="utf-8", newline="\n")
-            losses = [vars(loss) for loss in made.losses]
+            made = export(one.policy, target, options)
+            said = options.selected_for.get(target, "") if one.policy.mode != "hold" else ""
             index.append(
                 {
-                    "service": policy.service,
+                    "service": one.policy.service,
                     "target": target,
-                    "selected_for": policy.controller,
-                    "note": one.stamp or (told.get(target, "") if policy.mode != "hold" else ""),
+                    "selected_for": one.policy.controller,
+                    "note": one.stamp or said,
                     "edited": list(one.changes),
-                    "files": paths,
-                    "losses": losses,
+                    "doubts": list(one.doubts),
+                    "files": _written(work.out, target, made),
+                    "losses": [vars(loss) for loss in made.losses],
                     "names": [vars(name) for name in names.found],
                     "to_fill": [vars(blank) | {"places": list(blank.places)} for blank in made.to_fill],
                 }
             )
     tables.write_json(work.out, EXPORTS_FILE, index)
     return Outcome(f"targets {', '.join(TARGETS)}; files {sum(len(entry['files']) for entry in index)}")
+
+
+def _options(
+    work: Work, one: ToExport, names: NamesOfCluster, frame: ServiceFrame | None, series: pl.DataFrame
+) -> ExportOptions:
+    """Return what the policy of one service does not know: names, version, what was measured and replayed."""
+    service = one.policy.service
+    told: Mapping[str, str] = {}
+    if not one.stamp:
+        told = selected_for(one.policy, headline_of(work.run, one.policy), read_replay(work.run, service))
+    interval = series.filter(pl.col("service") == service)["interval_s"].median()
+    return ExportOptions(
+        namespace=names.namespace,
+        workloads=names.workloads,
+        serving=names.serving,
+        todays=names.todays,
+        labels=names.labels,
+        unknown=names.unknown,
+        server_address=names.server_address or ExportOptions.server_address,
+        scrape_interval_s=float(interval) if isinstance(interval, int | float) else 15.0,
+        kubernetes=kubernetes_of(work.settings),
+        policy_sha256=one.sha256,
+        notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
+        selected_for=told,
+        measured=_measured(read_derived(work.run, service), frame, work.settings.slo.quantile),
+        edited=one.stamp,
+    )
+
+
+def _written(folder: Path, target: str, made: Export) -> list[str]:
+    """Write the files of a target and return their paths below the run folder."""
+    paths = [f"exports/{target}/{name}" for name in made.files]
+    for path, text in zip(paths, made.files.values(), strict=True):
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8", newline="\n")
+    return paths
 
 
 def _measured(derived: Derived, frame: ServiceFrame | None, quantile: float) -> Measured:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,12 +48,16 @@ def test_an_edited_policy_is_written_and_stamped(mine: Path, tmp_path: Path, hsa
     assert "confidence: low" in document
     assert "vs_recorded" not in document
     (entry,) = [e for e in json.loads(after[str(mine / "exports/index.json")]) if e["target"] == "keda"]
-    assert entry["edited"] == ["bounds.prefill.max 6 → 9"]
+    assert (entry["edited"], entry["doubts"]) == (["bounds.prefill.max 6 → 9"], [])
     assert hsa("export", mine, "--target", "keda", "-q", "--policy", "none").returncode == 0
     assert kept(mine) == before
     edited.write_text(f"# a comment\n{text}")
     assert hsa("export", mine, "--target", "keda", "-q", "--policy", edited).returncode == 0
     assert "EDITED" not in "".join(kept(mine).values()), "a comment is no change of the policy"
+    above = re.sub(r"(target_per_instance:\n(?: +#.*\n)* +value: )[\d.]+", r"\g<1>98765.0", text, count=1)
+    edited.write_text(above)
+    done = hsa("export", mine, "--target", "keda", "-q", "--policy", edited)
+    assert "look again: spec.primaries[0].target_per_instance.value: 98765 is above the" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -162,8 +162,9 @@ def test_a_removed_flag_says_what_to_do(words: list[str]) -> None:
     assert result.stderr.count("\n") == 1
 
 
-OTHER_MEANING = ("help", "run_dir", "force", "target")
-"""Flags whose help tells what they do in that command: export also writes what no controller is."""
+OTHER_MEANING = ("help", "run_dir", "force", "target", "policy")
+"""Flags whose help tells what they do in that command: export also writes what no controller is, and writes
+the policy that replay only replays."""
 
 
 def test_flags_are_spelt_alike() -> None:

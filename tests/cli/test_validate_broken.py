@@ -221,7 +221,7 @@ CASES = [
         "plan.json", PLAN,
         ('"metric": "up",', '"metrik": "up",', '"metrik"', "metrik is unknown; did you mean metric?"),
         ('"step_s": 15.0', '"step_s": "15s"', '"step_s"', "files[0].step_s '15s' is no number"),
-        ('"a.json.gz"', '"../a.json.gz"', '"../a', "is no name of a file beside the plan"),
+        ('"a.json.gz"', '"../a.json.gz"', '"../a', "is no name of a file next to the plan"),
         ('plan/v1', 'plan/v9', 'plan/v9', "is not hs-analysis/plan/v1"),
     ),
     *_of(
@@ -375,3 +375,6 @@ def test_no_broken_file_ends_in_a_bug(tmp_path: Path) -> None:
             path.write_text(_worse(text(), rng), "utf-8")
             told += bool(problems(path))
     assert told > 2 * len(texts)
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("a: " + "[" * 3000 + "]" * 3000)
+    assert "nested too deep" in problems(deep)[0].line()

@@ -10,7 +10,7 @@ from export.scenes import full_policy, series_frame
 
 from hs_analysis.export import TARGETS, ExportOptions, Measured, NamesOfCluster, Workload, export, names_of
 from hs_analysis.export.blanks import START
-from hs_analysis.export.model import Access, TodaysObject, load_documents
+from hs_analysis.export.model import PrometheusAccess, TodaysObject, load_documents
 from hs_analysis.schema.results import Estimate
 from hs_analysis.schema.settings import ClusterNames
 
@@ -18,7 +18,7 @@ WORK = "vllm:generation_tokens_total"
 POD = "chat-decode-7d9f8b6c5-x2x7k"
 TODAY = TodaysObject(
     "ScaledObject", "scale-gen", "eu", {"team": "search"}, Workload("today"),
-    Access("https://thanos:9091"), "today.yaml:3",
+    PrometheusAccess("https://thanos:9091"), "today.yaml:3",
 )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def test_the_settings_win_over_todays_object() -> None:
 
 def test_two_addresses_of_today_are_kept_apart() -> None:
     """Each pool's trigger keeps its own; for what is of neither pool the address is a blank."""
-    other = replace(TODAY, access=Access("http://other:9090"), where="today.yaml:9")
+    other = replace(TODAY, access=PrometheusAccess("http://other:9090"), where="today.yaml:9")
     series = series_frame(rows((WORK, {})))
     names = names_of(
         "prod/chat", ("prefill", "decode"), ClusterNames(), None, {"prefill": other, "decode": TODAY}, series,
