@@ -400,37 +400,30 @@ def _exported(folder: Path, targets: Sequence[str]) -> CommandOutput:
 
 def _names(found: Sequence[Mapping[str, Any]]) -> list[Block]:
     """Return the names in the files and where they are from, and those that nothing tells, each once."""
+    from hs_analysis.export.blanks import MOST_PLACES
+
     known = {
-        (e["service"], one["what"]): {"service": e["service"], **one} for e in found for one in e["names"]
+        (entry["service"], *one.values()): {"service": entry["service"], **one}
+        for entry in found
+        for one in entry["names"]
     }
+    places: dict[tuple[str, str], list[str]] = {}
     blank: dict[tuple[str, str], dict[str, Any]] = {}
     for entry in found:
         for one in entry["to_fill"]:
-            row = blank.setdefault(
-                (entry["service"], one["text"]), {"service": entry["service"], **one, "places": []}
-            )
-            row["places"] = [*row["places"], *(f"{entry['target']}/{place}" for place in one["places"])]
-    rows = [{**one, "where": first_of(one["places"], MOST_PLACES)} for one in blank.values()]
-    several = len({service for service, _ in (*known, *blank)}) > 1
-    head = [("service", "service")] if several else []
+            key = (entry["service"], one["text"])
+            blank.setdefault(key, {"service": entry["service"], **one})
+            places.setdefault(key, []).extend(f"{entry['target']}/{place}" for place in one["places"])
+    rows = [{**one, "where": first_of(places[key], MOST_PLACES)} for key, one in blank.items()]
+    head = [("service", "service")] if len({entry["service"] for entry in found}) > 1 else []
     said = [("what", "what"), ("value", "name"), ("source", "from")]
-    open_ = [
-        ("text", "fill in"),
-        ("what", "what"),
-        ("why", "found"),
-        ("setting", "or set"),
-        ("where", "where"),
-    ]
+    open_ = [("text", "fill in"), ("what", "what"), ("why", "found"), ("setting", "or set"), ("where", "in")]
     blocks: list[Block] = []
     if known:
         blocks.append(Table("Names", [*head, *said], list(known.values())))
     if rows:
         blocks.append(Table("To fill in before applying", [*head, *open_], rows))
     return blocks
-
-
-MOST_PLACES = 4
-"""Places of a name that are printed; JSON has all [count]."""
 
 
 def _known_targets(asked: Sequence[str], known: Sequence[str]) -> Sequence[str]:

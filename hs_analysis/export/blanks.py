@@ -9,9 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hs_analysis.errors import first_of
 from hs_analysis.schema.names import POOL_ROLES
 
 START = "fill-in-"
+
+MOST_PLACES = 4
+"""Places of a name that a sentence or a table lists; JSON has all [count]."""
 
 NAMESPACE = f"{START}namespace"
 ADDRESS = f"{START}prometheus-address"
@@ -25,12 +29,12 @@ SERVING = ("ModelServing", "StormService", "LLMInferenceService", "RoleBasedGrou
 _MEANINGS = {
     NAMESPACE: ("namespace of the objects", "[export] namespace"),
     ADDRESS: ("address of Prometheus", "[export] server_address"),
-    PROVIDER: ("OME's metric provider that is this Prometheus", ""),
-    CREDENTIAL: ("a credential that --current held", ""),
+    PROVIDER: ("name of OME's metric provider", ""),
+    CREDENTIAL: ("credential that --current held", ""),
 }
 _OF_ROLE = {
     "workload": ("name and kind of what runs the {role} pods", "[export] {role}"),
-    "pods": ("what the names of the {role} pods begin with", "[export] {role}"),
+    "pods": ("beginning of the names of the {role} pods", "[export] {role}"),
 }
 _OF_SERVING = {f"{START}{kind.lower()}": kind for kind in SERVING}
 # What stands behind a blank is of the name around it: fill-in-rolebasedgroup-prefill.
@@ -64,6 +68,13 @@ class Blank:
     why: str
     setting: str
     places: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """Return what to replace where, what was found, and the setting that does it for all files."""
+        found = f" ({self.why})" if self.why else ""
+        setting = f", or give {self.setting}" if self.setting else ""
+        places = first_of(self.places, MOST_PLACES)
+        return f"Replace {self.text} by the {self.what}{found} in {places}{setting}."
 
 
 def workload(role: str) -> str:

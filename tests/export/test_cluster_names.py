@@ -116,6 +116,11 @@ def test_what_several_names_or_none_tell_is_left_blank(series: list[Any], why: s
     made = export(full_policy(), "keda", ExportOptions(unknown=names.unknown))
     (blank,) = [one for one in made.to_fill if one.text == "fill-in-decode-workload"]
     assert (blank.why, blank.setting) == (why, "[export] decode")
+    told = f" ({why})" if why else ""
+    assert blank.sentence() == (
+        f"Replace fill-in-decode-workload by the name and kind of what runs the decode pods{told} in "
+        f"{blank.places[0]}, or give [export] decode."
+    )
 
 
 def test_a_workload_of_the_settings_is_of_one_service() -> None:
