@@ -298,10 +298,11 @@ def range_s(promql: str) -> float | None:
 
 
 def record_labels(policy: Policy, role: str) -> dict[str, str]:
-    """Return the labels of a recorded series: enough to find exactly one of them."""
-    date = str(policy.window.get("end", ""))[:10]
-    name = model_name(policy.service)
-    return {"policy": f"{name}-{date}" if date else name, "service": policy.service, "role": role}
+    """Return the labels of a recorded series: enough to find exactly one of them.
+
+    They name no date, version or hash: a policy written again goes on with the series that are there.
+    """
+    return {"policy": model_name(policy.service), "service": policy.service, "role": role}
 
 
 def recorded(policy: Policy, item: Primary | Guard, *, total: bool = False) -> str:
