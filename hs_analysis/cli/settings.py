@@ -45,6 +45,7 @@ STAGES = {
     "policy": "hs_analysis.policy.constants",
     "select": "hs_analysis.select.constants",
     "replay": "hs_analysis.replay.constants",
+    "export": "hs_analysis.export.constants",
 }
 """Where the constants of each stage are declared."""
 

@@ -2,8 +2,18 @@
 
 from hs_analysis.export.blanks import Blank
 from hs_analysis.export.cluster_names import NameFound, NamesOfCluster, names_of
-from hs_analysis.export.model import Export, ExportOptions, Loss, Measured, TodaysObject, Workload
-from hs_analysis.export.queries import PromqlExpression, expression
+from hs_analysis.export.model import (
+    Export,
+    ExportOptions,
+    Loss,
+    Measured,
+    TodaysObject,
+    Watched,
+    WatchedLength,
+    WatchedLimit,
+    Workload,
+)
+from hs_analysis.export.queries import PromqlExpression, expression, instance_count, share_over
 from hs_analysis.export.rules import export_rules
 from hs_analysis.export.targets import NOT_RECOMMENDED, TARGETS, ExportTarget, export
 
@@ -20,9 +30,14 @@ __all__ = [
     "NamesOfCluster",
     "PromqlExpression",
     "TodaysObject",
+    "Watched",
+    "WatchedLength",
+    "WatchedLimit",
     "Workload",
     "export",
     "export_rules",
     "expression",
+    "instance_count",
     "names_of",
+    "share_over",
 ]

@@ -16,6 +16,7 @@ from hs_analysis.export import blanks
 from hs_analysis.export.blanks import Blank
 from hs_analysis.export.queries import quoted
 from hs_analysis.policy.model import Guard, Policy, Primary
+from hs_analysis.schema.limit_edges import LimitEdges
 from hs_analysis.schema.results import Estimate
 
 LOSSES_SUFFIX = "losses.json"
@@ -30,7 +31,8 @@ class Loss:
     ----------
     item
         Path in the policy, such as ``guards[0].tiers``; it covers everything below. ``*.evidence`` covers
-        every field of that name below the top, ``*`` the whole policy.
+        every field of that name below the top, ``*`` the whole policy. ``alerts.HsRatioOutOfBand`` is an
+        alert that could not be written.
     kind
         ``dropped`` = nothing of it is in the output; ``approximated`` = something close to it is;
         ``refused`` = no object was written for it.
@@ -146,6 +148,68 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class WatchedLimit:
+    """A latency limit, and how a histogram of the user's Prometheus judges it.
+
+    Attributes
+    ----------
+    role
+        The pool that answers for the latency.
+    edges
+        The histogram's edges about the limit.
+    over_low, over_high
+        PromQL of the share of requests or token gaps over the edge below and above the limit [ratio]; one
+        expression where an edge lies at it, empty where there is no such edge.
+    """
+
+    role: str
+    edges: LimitEdges
+    over_low: str
+    over_high: str
+
+
+@dataclass(frozen=True)
+class WatchedLength:
+    """Tokens of a request as the history had them.
+
+    Attributes
+    ----------
+    name
+        ``prompt_tokens`` or ``output_tokens``.
+    tokens, requests
+        PromQL of the tokens and of the requests they belong to, over an hour [1/s].
+    least, most
+        Least and most of the history's hourly means [tokens].
+    """
+
+    name: str
+    tokens: str
+    requests: str
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What alerts ask of the user's Prometheus beyond the signals of the policy.
+
+    Attributes
+    ----------
+    limits, lengths
+        Latency limits, and tokens of a request.
+    instances
+        PromQL that counts the instances of a pool, by role.
+    lacking
+        Why one of them has no query: by latency, by ``instances@<role>`` and by name of a length.
+    """
+
+    limits: tuple[WatchedLimit, ...] = ()
+    lengths: tuple[WatchedLength, ...] = ()
+    instances: Mapping[str, str] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class ExportOptions:
     """What the policy does not know of the cluster. A name that nothing tells is a blank in the files.
 
@@ -181,6 +245,10 @@ class ExportOptions:
     edited
         That the policy is not the run's own, and what follows: the first line of every file. Empty where it
         is.
+    watched
+        What alerts ask of the user's Prometheus.
+    runbook_url
+        Page that every alert names; None names none.
     """
 
     namespace: str | None = None
@@ -198,6 +266,8 @@ class ExportOptions:
     selected_for: Mapping[str, str] = field(default_factory=dict)
     measured: Measured = field(default_factory=Measured)
     edited: str = ""
+    watched: Watched = field(default_factory=Watched)
+    runbook_url: str | None = None
 
     def access(self, role: str) -> PrometheusAccess:
         """Return how Prometheus is reached for a pool: as today, else at the address."""
@@ -277,16 +347,23 @@ def record_name(item: Primary | Guard, *, total: bool = False) -> str:
 
     ``total`` names the sum over instances of a signal that is a mean over them.
     """
-    found = _READ.search(item.promql)
-    operation = "value"
-    if found:
-        # A ratio of two totals is a mean: of a latency over its requests, say.
-        kind = "mean" if ") / sum(" in item.promql else _OPERATIONS.get(found.group(1), found.group(1))
-        operation = f"{kind}{found.group(2)}"
+    # A ratio of two totals is a mean: of a latency over its requests, say.
+    operation = reading(item.promql, "mean" if ") / sum(" in item.promql else "")
     name = re.sub(r"[^A-Za-z0-9_]", "_", item.signal)
     if isinstance(item, Primary) and item.waiting:
         name += "_and_waiting"
     return f"service:hs_{name}{'_total' if total else ''}:{operation}"
+
+
+def reading(promql: str, kind: str = "") -> str:
+    """Return how an expression reads its samples, for a recorded name: ``rate2m``, ``avg5m``, ``value``.
+
+    ``kind`` takes the place of the function's name.
+    """
+    found = _READ.search(promql)
+    if found is None:
+        return "value"
+    return f"{kind or _OPERATIONS.get(found.group(1), found.group(1))}{found.group(2)}"
 
 
 def range_s(promql: str) -> float | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import polars as pl
@@ -365,6 +365,72 @@ def expression(
             warnings.setdefault(warning, []).append(part.term.metric)
     sentences = tuple(f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in warnings.items())
     return PromqlExpression(_combined(recipe.terms, texts, recipe.scale), window, exact, sentences)
+
+
+def share_over(recipe: Source, edge_s: float, series: pl.DataFrame) -> Source:
+    """Return the recipe of the share of a histogram's samples over one of its edges [ratio].
+
+    Parameters
+    ----------
+    recipe
+        A source with a histogram, its names those of the input.
+    edge_s
+        The edge [s], one that the input has.
+    series
+        Frame of contract ``SERIES``. An edge is matched in every way that it is written there, and as
+        Prometheus 3 writes it: ``1`` is ``1.0`` there.
+    """
+    metric = f"{recipe.histogram}_bucket"
+    written = {row.labels.get("le", "") for row in _rows(series.filter(pl.col("metric") == metric))}
+    texts = {text for text in written if _is_edge(text, edge_s)} | {f"{edge_s:g}"}
+    if edge_s == int(edge_s):
+        texts.add(f"{edge_s:.1f}")
+    everything: dict[str, tuple[str, ...]] = {"le": ("+Inf",)}
+    terms = (
+        Term(metric, everything, 1.0, "num"),
+        Term(metric, {"le": tuple(sorted(texts))}, -1.0, "num"),
+        Term(metric, everything, 1.0, "den"),
+    )
+    return replace(recipe, read="rate", scale=1.0, terms=terms, older=())
+
+
+def _is_edge(text: str, edge_s: float) -> bool:
+    try:
+        return math.isclose(float(text), edge_s, rel_tol=1e-9)
+    except ValueError:
+        return False
+
+
+def instance_count(
+    recipe: Source, role: str, series: pl.DataFrame, *, service: str, window_s: float
+) -> PromqlExpression:
+    """Build the PromQL that counts the instances of a role that report a metric.
+
+    Parameters
+    ----------
+    recipe
+        A source that every instance of the role exports; its first term is counted.
+    role, series, service, window_s
+        As in `expression`. An instance counts from its second sample in the window on.
+
+    Returns
+    -------
+    The expression; empty where no series carries the metric, or no label names the instance.
+    """
+    part = _part(recipe.terms[0], recipe, role, series, service)
+    window = range_window(window_s, [row.interval_s for row in part.wanted])
+    metric = part.term.metric
+    if not part.wanted:
+        return PromqlExpression("", window, False, (f"no series of {metric} for {role}",))
+    labels, _ = _instance_labels(part.wanted)
+    if not labels or is_query(metric):
+        return PromqlExpression("", window, False, (f"{metric}: no label names the instance",))
+    selector = select(_context(part, series, service))
+    vector = _vector(metric, (*part.where, *selector.matchers), selector.join, recipe.read, window)
+    warnings = (f"{metric}: {selector.warning}",) if selector.warning else ()
+    return PromqlExpression(
+        f"count(count by ({', '.join(labels)}) ({vector}))", window, selector.exact, warnings
+    )
 
 
 def range_window(window_s: float, intervals_s: Sequence[float | None]) -> float:

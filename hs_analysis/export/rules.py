@@ -99,12 +99,16 @@ def _rules_of(policy: Policy, item: Primary | Guard) -> list[dict[str, Any]]:
 
 
 _RECORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*:[A-Za-z0-9_]+:[A-Za-z0-9_]+")
+_ALERT = re.compile(r"Hs[A-Z][A-Za-z0-9]*")
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DURATION = re.compile(r"([0-9]+(ms|[smhdwy]))+")
 
 
 def lint_rules(groups: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a recording-rules file, one sentence a problem; empty when nothing is."""
+    """Return what is wrong with a file of recording or alert rules, one sentence a problem.
+
+    Beyond what Prometheus asks, an alert has a severity and says what it means and what to do.
+    """
     found, seen = [], set()
     if set(groups) != {"groups"}:
         found.append("a rules file holds groups and nothing else")
@@ -120,13 +124,37 @@ def lint_rules(groups: Mapping[str, Any]) -> list[str]:
     return found
 
 
+RECORD_KEYS = ("record", "expr", "labels")
+ALERT_KEYS = ("alert", "expr", "for", "labels", "annotations")
+SEVERITIES = ("critical", "warning", "info")
+SAID = ("summary", "description", "action")
+"""Annotations of every alert: what it means, what it sees, what to do."""
+
+
 def _rule_problems(rule: Mapping[str, Any]) -> list[str]:
+    kind = "alert" if "alert" in rule else "record"
+    name = rule.get(kind)
     found = []
-    if not _RECORD.fullmatch(str(rule.get("record", ""))):
-        found.append(f"record {rule.get('record')!r} is not level:name:operation")
+    if kind == "record" and not _RECORD.fullmatch(str(name or "")):
+        found.append(f"record {name!r} is not level:name:operation")
     if not str(rule.get("expr", "")).strip():
         found.append("expr is missing")
     for label, value in (rule.get("labels") or {}).items():
         if not _LABEL.fullmatch(label) or not isinstance(value, str):
             found.append(f"labels.{label}: label {label!r} is no label name or its value no string")
-    return found
+    known = ALERT_KEYS if kind == "alert" else RECORD_KEYS
+    found += [f"{key}: {key!r} is no key of a rule" for key in rule if key not in known]
+    return found + (_alert_problems(rule) if kind == "alert" else [])
+
+
+def _alert_problems(rule: Mapping[str, Any]) -> list[str]:
+    name, found = rule["alert"], []
+    if not _ALERT.fullmatch(str(name)):
+        found.append(f"alert {name!r} is not in CamelCase with Hs in front")
+    if not _DURATION.fullmatch(str(rule.get("for", ""))):
+        found.append(f"for {rule.get('for')!r} is not a duration")
+    severity = (rule.get("labels") or {}).get("severity")
+    if severity not in SEVERITIES:
+        found.append(f"labels.severity: severity {severity!r} is not one of {', '.join(SEVERITIES)}")
+    said = rule.get("annotations") or {}
+    return found + [f"annotations: the annotation {key} is missing" for key in SAID if not said.get(key)]

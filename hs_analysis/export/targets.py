@@ -10,6 +10,7 @@ from typing import Any
 from hs_analysis.errors import ContractError, UsageError
 from hs_analysis.export import aibrix, blanks, hpa, keda, kserve, kthena, ome, rbg
 from hs_analysis.export.aibrix import AIBRIX_SUFFIX, export_aibrix, lint_aibrix
+from hs_analysis.export.alerts import ALERTS_SUFFIX, export_alerts
 from hs_analysis.export.dynamo import DYNAMO_SUFFIX, export_dynamo, lint_planner
 from hs_analysis.export.heteroscale import POLICY_SUFFIX, export_heteroscale, lint_policy
 from hs_analysis.export.hpa import ADAPTER_SUFFIX, HPA_SUFFIX, export_hpa, lint_adapter, lint_hpa
@@ -28,7 +29,7 @@ from hs_analysis.export.model import (
 )
 from hs_analysis.export.ome import OME_SUFFIX, SERVICE_SUFFIX, export_ome, lint_policies, lint_service
 from hs_analysis.export.rbg import RBG_SUFFIX, export_rbg, lint_rbg
-from hs_analysis.export.rules import RULES_SUFFIX, export_rules, lint_rules
+from hs_analysis.export.rules import RULES_SUFFIX, lint_rules
 from hs_analysis.policy.model import Policy
 from hs_analysis.schema.names import EXPORT_TARGETS
 
@@ -72,7 +73,7 @@ class ExportTarget:
 _RULES: Mapping[str, Lint] = {RULES_SUFFIX: lint_rules}
 
 ROWS: tuple[ExportTarget, ...] = (
-    ExportTarget("rules", export_rules, _RULES),
+    ExportTarget("rules", export_alerts, {**_RULES, ALERTS_SUFFIX: lint_rules}),
     ExportTarget("keda", export_keda, {**_RULES, KEDA_SUFFIX: lint_scaled_object}),
     ExportTarget("hpa", export_hpa, {**_RULES, HPA_SUFFIX: lint_hpa, ADAPTER_SUFFIX: lint_adapter}),
     ExportTarget("heteroscale", export_heteroscale, {**_RULES, POLICY_SUFFIX: lint_policy}),
@@ -88,7 +89,7 @@ ROWS: tuple[ExportTarget, ...] = (
 )
 
 TARGETS: dict[str, ExportTarget] = {row.name: row for row in ROWS}
-"""Targets by name. The recording rules come with every one."""
+"""Targets by name. The recording rules come with every one, the alert rules with ``rules``."""
 
 
 _OBJECTS: Mapping[tuple[str, str], Lint] = {

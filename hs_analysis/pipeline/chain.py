@@ -133,7 +133,8 @@ STAGES: tuple[Stage, ...] = (
         ("policy.yaml", "policy.schema.json", "data/promql_notes.json", "data/decisions.json"), _policy,
     ),
     Stage(
-        "export", "exporting", ("policy",), (*CONTROLLER, *CLUSTER, "beside.current", "edited", "slo"),
+        "export", "exporting", ("policy",),
+        (*CONTROLLER, *CLUSTER, "beside.current", "edited", "runbook_url", "slo", "reading"),
         ("exports/*",), _export,
     ),
     Stage(

@@ -11,11 +11,11 @@ from typing import Any
 
 import polars as pl
 
-from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, export
+from hs_analysis.export import TARGETS, Export, ExportOptions, Measured, NamesOfCluster, Watched, export
 from hs_analysis.pipeline import summary, tables
 from hs_analysis.pipeline.doctor_stage import DOCTOR_FILE
 from hs_analysis.pipeline.edited_policy import ToExport, policies_to_export
-from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, without_service
+from hs_analysis.pipeline.ingest_stages import INPUTS_FILE, catalogue_of, without_service
 from hs_analysis.pipeline.inputs import is_spooled
 from hs_analysis.pipeline.objects import cluster_names, kubernetes_of, selected_for
 from hs_analysis.pipeline.policy_stages import (
@@ -42,6 +42,7 @@ from hs_analysis.pipeline.study_stages import (
     read_sweeps,
 )
 from hs_analysis.pipeline.tables import read_entries, read_frames
+from hs_analysis.pipeline.watched import watched
 from hs_analysis.policy import Policy, dump, load_all
 from hs_analysis.policy.waiting import tokens_per_request
 from hs_analysis.schema.aligned import SERVED, ServiceFrame
@@ -114,6 +115,8 @@ def _options(
         notes=tuple(tables.read_json(work.run, NOTES_FILE).get(service, ())),
         selected_for=told,
         measured=_measured(read_derived(work.run, service), frame, work.settings.slo.quantile),
+        watched=_watched(frame, series, work.settings),
+        runbook_url=work.settings.runbook_url,
         edited=one.stamp,
     )
 
@@ -156,6 +159,10 @@ def _measured(derived: Derived, frame: ServiceFrame | None, quantile: float) -> 
         kv_usage_target=next(usage, None),
         slo_quantile=quantile,
     )
+
+
+def _watched(frame: ServiceFrame | None, series: pl.DataFrame, settings: Settings) -> Watched:
+    return watched(frame, series, catalogue_of(settings), settings.slo) if frame else Watched()
 
 
 def write_report(work: Work) -> Outcome:

@@ -32,8 +32,8 @@ from hs_analysis.settings.sections import SECTIONS
 from hs_analysis.store import write_view_database
 
 COMMAND_SETTINGS = (
-    "beside", "events", "prices", "target", "server_address", "cluster", "kube_version", "policy_mode",
-    "edited",
+    "beside", "events", "prices", "target", "server_address", "cluster", "kube_version", "runbook_url",
+    "policy_mode", "edited",
 )  # fmt: skip
 """Fields of Settings that belong to the command that gives them: no data, verdict or fitted number depends on
 them. They are recorded and used again by later commands, and never compared."""

@@ -11,7 +11,7 @@ POOL_ROLES = ("prefill", "decode", "mixed")
 """Roles that are pools of instances, in the order results list them."""
 
 EXPORT_TARGETS = {
-    "rules": "Prometheus recording rules",
+    "rules": "Prometheus recording and alert rules",
     "keda": "KEDA ScaledObjects",
     "hpa": "HorizontalPodAutoscalers (autoscaling/v2) and the rules of prometheus-adapter behind them",
     "heteroscale": "policy document for a controller that runs HeteroScale's own rule",

@@ -275,6 +275,9 @@ class Settings:
     kube_version: Annotated[
         str | None, Field("version of Kubernetes: fields that it does not know are left out")
     ] = None
+    runbook_url: Annotated[str | None, Field("page that every exported alert names as its `runbook_url`")] = (
+        None
+    )
     policy_mode: Annotated[
         PolicyMode, Field("whether the policy follows metrics or a timetable made of the history:")
     ] = "metric"

@@ -118,16 +118,26 @@ def web_address(text: str, where: str) -> str:
         When it has another scheme, no host, or credentials, which would end up in files that are shared.
     """
     example = "write e.g. http://prometheus.monitoring.svc:9090"
+    return _address(
+        text, where, "a server", example, "leave them out: the autoscaler takes them from a secret"
+    )
+
+
+def web_page(text: str, where: str) -> str:
+    """Return an address of a page as text; errors as in `web_address`."""
+    return _address(text, where, "a page", "write it with http:// or https://", "leave them out")
+
+
+def _address(text: str, where: str, what: str, example: str, without: str) -> str:
     try:
         parts = urlsplit(text.strip())
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         known = False
     if not known or re.search(r"\s", text.strip()):
-        raise UsageError(f"{text!r} is no address of a server", where=where, hint=example)
+        raise UsageError(f"{text!r} is no address of {what}", where=where, hint=example)
     if "@" in parts.netloc:
-        hint = "leave them out: the autoscaler takes them from a secret"
-        raise UsageError("the address holds credentials", where=where, hint=hint)
+        raise UsageError("the address holds credentials", where=where, hint=without)
     return text.strip()
 
 

@@ -23,7 +23,7 @@ ALLOWED = {
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>`)\]]+")
 PERSON = re.compile(r"(?<![\w@/%.+-])[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[a-z]{2,}(?![\w%])")
 EXAMPLE = re.compile(
-    r"example\.(com|org|net)|\.(example|invalid|test)\b|\byour[-_.]|\bfoo\b|\bacme\b|runbook_url|changeme",
+    r"example\.(com|org|net)|\.(example|invalid|test)\b|\byour[-_.]|\bfoo\b|\bacme\b|runbook_url: |changeme",
     re.IGNORECASE,
 )
 SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)

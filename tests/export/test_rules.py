@@ -7,7 +7,7 @@ from hs_analysis.export.model import load_documents
 
 
 def test_a_policy_written_again_goes_on_with_the_series_that_are_there():
-    """Another week, version and run change no name and no label of a recorded series, nor what an HPA asks."""
+    """Another week, version and run change no name and no label of a recorded series."""
     first = full_policy()
     later = replace(
         first,

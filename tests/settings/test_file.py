@@ -67,6 +67,7 @@ prefill = "StatefulSet/ingress"
 decode = "example.io/v2/Pool/gen"
 labels = ["release=kps", "app.kubernetes.io/part-of=chat"]
 kube_version = "v1.32.4-eks"
+runbook_url = "https://wiki.example/serving"
 [bounds]
 prefill = { max = 12 }
 decode = { min = 2, max = 40 }
@@ -128,6 +129,7 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         labels=("release=kps", "app.kubernetes.io/part-of=chat"),
     )
     assert found.kube_version == "1.32"
+    assert found.runbook_url == "https://wiki.example/serving"
     assert changed(Settings(), to_plain(found)) == found
     assert found.prices == {"NVIDIA H20": 1.0}
     assert origins["slo.ttft_s"] == f"{tmp_path}/hsa.toml line 4"
@@ -198,6 +200,8 @@ def test_every_section_is_read(tmp_path: Path) -> None:
         ("[export]\nlabels = ['release']", "'release' is no label; write e.g. release=prometheus"),
         ("[export]\nkube_version = 1.30", "expected version, found 1.3; write e.g. kube_version = \"1.33\""),
         ("[export]\nkube_version = 'latest'", "'latest' is no version of Kubernetes"),
+        ("[export]\nrunbook_url = 'wiki/serving'", "'wiki/serving' is no address of a page; write it"),
+        ("[export]\nrunbook_url = 'https://a:b@wiki'", "the address holds credentials; leave them out"),
         ("[policy]\nmode = 'daily'", "policy.mode: 'daily' is none of its values; known: metric, periodic"),
         ("[prices]\nH20 = '1'", "no number from 0 on"),
     ],

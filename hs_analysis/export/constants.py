@@ -1,0 +1,30 @@
+"""Numbers of the exported alerts that tune when one fires."""
+
+from __future__ import annotations
+
+SLO_FOR_S = 300.0
+"""How long the share of requests over a limit is above the allowed one before it is an alert: as long as a
+violation is judged over [s]. Measured on simulated services."""
+
+DRIFT_FOR_S = 900.0
+"""How long an SLO is broken below the measured capacity before the target is doubted: a start-up of instances
+and a peak pass earlier [s]. Default of this project."""
+
+RATIO_FOR_S = 600.0
+"""How long the pools are out of proportion before it is an alert, where the start-up time is not known: a
+start-up and a sustained load pass earlier [s]. Default of this project."""
+
+MISSING_FOR_S = 300.0
+"""How long a signal is missing before it is an alert: a restart of the server or of its target passes earlier
+[s]. Default of this project."""
+
+LENGTHS_OVER_S = 3600.0
+"""Time over which the tokens of a request are averaged, for the history's blocks and for the alert [s].
+Default of this project."""
+
+LENGTHS_FOR_S = 3600.0
+"""How long that mean is out of the history's range before it is an alert [s]. Default of this project."""
+
+LENGTHS_REQUESTS = 400
+"""Fewest requests in that time: fewer have a mean that chance moves [requests]. Measured on simulated
+services."""

@@ -1,0 +1,143 @@
+"""What exported alerts ask of the user's Prometheus beyond the signals of a policy, from one run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import polars as pl
+
+from hs_analysis.catalogue import Catalogue, Source
+from hs_analysis.export import Watched, WatchedLength, WatchedLimit, expression, instance_count, share_over
+from hs_analysis.export.alerts import LENGTHS
+from hs_analysis.export.constants import LENGTHS_OVER_S, LENGTHS_REQUESTS
+from hs_analysis.pipeline.objects import expressions
+from hs_analysis.policy.guards import GUARDS
+from hs_analysis.schema.aligned import ServiceFrame, column
+from hs_analysis.schema.constants import SHORTEST_S
+from hs_analysis.schema.limit_edges import LimitEdges
+from hs_analysis.schema.settings import Slo
+
+COUNTED = {
+    "prompt_tokens": ("prompt_tps", "first_token_rate"),
+    "output_tokens": ("finished_output_tps", "finished_rate"),
+}
+"""Tokens of a request → the signals that count them and the requests they belong to."""
+
+LEAST_COVERAGE = 0.7
+"""Share of an hour's windows with both, below which the hour gives no mean."""
+
+
+def watched(frame: ServiceFrame, series: pl.DataFrame, catalogue: Catalogue, slo: Slo) -> Watched:
+    """Return what alerts of a service ask, and why where there is no query.
+
+    Parameters
+    ----------
+    frame
+        The aligned service, its whole window.
+    series
+        Series of all services (``SERIES``): what queries pick from.
+    catalogue, slo
+        The signals with the user's own metrics, and the limits.
+    """
+    lacking: dict[str, str] = {}
+    limits, lengths, instances = [], [], {}
+    for edges in frame.limit_edges:
+        limit = _limit(frame, edges, series, catalogue)
+        if limit is not None:
+            limits.append(limit)
+    for signal, _ in GUARDS:
+        if slo.limit_s(signal) is not None and signal not in {limit.edges.signal for limit in limits}:
+            lacking[signal] = f"the history has no histogram of {signal.upper()}"
+    for role in frame.pools:
+        instances[role] = _instances(frame, role, series, catalogue)
+        if not instances[role]:
+            lacking[f"instances@{role}"] = f"no series of the history counts the {role} instances"
+    for name in LENGTHS:
+        length = _length(frame, name, series, catalogue)
+        if isinstance(length, str):
+            lacking[name] = length
+        else:
+            lengths.append(length)
+    return Watched(tuple(limits), tuple(lengths), instances, lacking)
+
+
+def _limit(
+    frame: ServiceFrame, edges: LimitEdges, series: pl.DataFrame, catalogue: Catalogue
+) -> WatchedLimit | None:
+    known = catalogue.signal(edges.signal)
+    pool = dict(GUARDS)[edges.signal]
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
+    found = [info.role for info in frame.signals if info.signal == edges.signal]
+    sources = [one for source in known.sources for one in _named(source, metrics)] if known else []
+    recipe = next((one for one in sources if one.source == edges.source), None)
+    if known is None or recipe is None:
+        return None
+    role = found[0] if found else known.role
+
+    def over(edge_s: float) -> str:
+        share = share_over(recipe, edge_s, series)
+        width = max(SHORTEST_S, frame.window_s)
+        return expression(known, share, role, series, service=frame.service, window_s=width).expr
+
+    low = "" if edges.low_s is None else over(edges.low_s)
+    high = over(edges.high_s) if edges.high_s < float("inf") else ""
+    return WatchedLimit(pool if pool in frame.pools else "mixed", edges, low, high)
+
+
+def _named(source: Source, metrics: set[str]) -> Iterator[Source]:
+    """Yield the source under those of its histogram's names whose buckets are there, newest first."""
+    for names in source.names:
+        if names.histogram and f"{names.histogram}_bucket" in metrics:
+            yield replace(source, histogram=names.histogram, older=())
+
+
+def _instances(frame: ServiceFrame, role: str, series: pl.DataFrame, catalogue: Catalogue) -> str:
+    """Return the PromQL that counts the instances of a pool: those that report, else the ready replicas."""
+    metrics = set(series.filter(pl.col("service") == frame.service)["metric"])
+    watching = {exporter.name for exporter in catalogue.exporters if exporter.watches_gpus}
+    infos = [info for info in frame.signals if info.role == role and info.source != "derived"]
+    width = max(SHORTEST_S, frame.window_s)
+    # An engine's own series first: a GPU exporter reports on while its engine is down.
+    for info in sorted(infos, key=lambda info: (info.source in watching, info.family == "auxiliary")):
+        known = catalogue.signal(info.signal)
+        sources = [s.named(metrics) for s in known.sources if s.source == info.source] if known else []
+        recipe = next((s for s in sources if s is not None and role in s.emitters), None)
+        if recipe is None or recipe.source == "ksm":
+            continue
+        found = instance_count(recipe, role, series, service=frame.service, window_s=width)
+        if found.expr:
+            return found.expr
+    queries, _ = expressions(frame, [("replicas_ready", role)], series, catalogue)
+    return queries.get(("replicas_ready", role), "")
+
+
+def _length(
+    frame: ServiceFrame, name: str, series: pl.DataFrame, catalogue: Catalogue
+) -> WatchedLength | str:
+    """Return what is asked of the tokens of a request, or why it can't be."""
+    tokens, requests = ((signal, "service") for signal in COUNTED[name])
+    if not (frame.has(*tokens) and frame.has(*requests)):
+        return f"the history has no {tokens[0]} or no {requests[0]}"
+    queries, _ = expressions(frame, [tokens, requests], series, catalogue, LENGTHS_OVER_S)
+    if not (queries.get(tokens) and queries.get(requests)):
+        return f"no query gives {tokens[0]} and {requests[0]}"
+    means = hourly_means(frame, tokens, requests)
+    if not means:
+        return f"no hour of the history has {LENGTHS_REQUESTS} requests"
+    return WatchedLength(name, queries[tokens], queries[requests], min(means), max(means))
+
+
+def hourly_means(frame: ServiceFrame, tokens: tuple[str, str], requests: tuple[str, str]) -> list[float]:
+    """Return the tokens of a request in each hour of a service with enough windows and requests."""
+    both = frame.table.select(
+        "capture",
+        pl.col("t").dt.truncate(f"{LENGTHS_OVER_S:.0f}s").alias("hour"),
+        pl.col(column(*tokens)).alias("tokens"),
+        pl.col(column(*requests)).alias("requests"),
+    ).drop_nulls()
+    hours = both.group_by("capture", "hour").agg(pl.len(), pl.col("tokens").sum(), pl.col("requests").sum())
+    least = LEAST_COVERAGE * LENGTHS_OVER_S / frame.window_s
+    enough = (pl.col("len") >= least) & (pl.col("requests") * frame.window_s >= LENGTHS_REQUESTS)
+    kept = hours.filter(enough).select(pl.col("tokens") / pl.col("requests")).to_series()
+    return [float(mean) for mean in kept.sort()]
