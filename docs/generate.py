@@ -20,6 +20,7 @@ from settings_and_checks import checks_page, constants_pages, settings_page
 
 from hs_analysis import errors
 from hs_analysis.catalogue import Names, Signal, load_catalogue
+from hs_analysis.catalogue.rows import RECORDED_BY
 from hs_analysis.cli.app import COMMANDS, app
 from hs_analysis.ingest.formats import FORMATS
 from hs_analysis.ingest.near_misses import NEAR_MISSES
@@ -131,6 +132,7 @@ def _sources(signal: Signal) -> list[tuple[str, ...]]:
         )
         for source in signal.sources
         for names in source.names
+        if names.renamed != RECORDED_BY
     ]
 
 

@@ -15,6 +15,15 @@ COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 HISTOGRAM_ENDINGS = ("_bucket", "_sum", "_count")
 """What a histogram's name becomes in the names of its parts (Prometheus text format)."""
 
+MAPPING = "mapping"
+"""Exporter of what the user mapped: first preference, and its labels are taken at their word."""
+
+RECORDED_PREFIX = "hs_"
+"""What the recording rules of ``hsa init --rules`` put before the name of a metric."""
+
+RECORDED_BY = "the rules of hsa init"
+"""What renames a metric so (`Names.renamed`)."""
+
 FormulaSide = Literal["num", "den"]
 Pooling = Literal["sum", "mean", "ratio"]
 ReadKind = Literal["rate", "gauge"]
@@ -64,7 +73,8 @@ class Exporter:
 
     def prefix_of(self, metric: str) -> str:
         """Return the longest of its prefixes that the metric begins with, empty when there is none."""
-        return max((p for p in self.prefixes if metric.startswith(p)), key=len, default="")
+        name = metric.removeprefix(RECORDED_PREFIX)
+        return max((p for p in self.prefixes if name.startswith(p)), key=len, default="")
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,13 @@ class Names:
     def metrics(self) -> frozenset[str]:
         """Metrics of the formula."""
         return frozenset(term.metric for term in self.terms)
+
+    @property
+    def recorded(self) -> Names:
+        """The same formula with the names that the rules of ``hsa init --rules`` record it under."""
+        terms = tuple(replace(term, metric=RECORDED_PREFIX + term.metric) for term in self.terms)
+        histogram = RECORDED_PREFIX + self.histogram if self.histogram else None
+        return Names(terms, histogram, "", RECORDED_BY)
 
 
 @dataclass(frozen=True)
@@ -149,8 +166,12 @@ class Source:
 
     @property
     def names(self) -> tuple[Names, ...]:
-        """Every generation of its metric names, today's first."""
-        return (Names(self.terms, self.histogram, ""), *self.older)
+        """Every generation of its metric names, today's first, last those under which rules record them.
+
+        No rule records what the user mapped.
+        """
+        today = Names(self.terms, self.histogram, "")
+        return (today, *self.older) if self.source == MAPPING else (today, *self.older, today.recorded)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -245,8 +266,9 @@ class Catalogue:
 
     def exporter_of(self, metric: str) -> Exporter:
         """Return the exporter that claims the metric, else the one with the longest prefix that fits."""
+        name = metric.removeprefix(RECORDED_PREFIX)
         claimed = self._claims.get(metric)
-        return claimed or next(e for prefix, e in self._prefixes if metric.startswith(prefix))
+        return claimed or next(e for prefix, e in self._prefixes if name.startswith(prefix))
 
     def reader_of(self, metric: str) -> tuple[Signal, Source] | None:
         """Return the first signal and source that read the metric (its _bucket included), None for none."""

@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 
-from hs_analysis.catalogue.rows import Catalogue, Exporter, Signal, Source, Term, factor
+from hs_analysis.catalogue.rows import MAPPING, Catalogue, Exporter, Signal, Source, Term, factor
 from hs_analysis.errors import HsError, ManyErrors, UsageError
 from hs_analysis.schema.settings import MetricRow, Reading
-
-MAPPING = "mapping"
-"""Exporter of what the user mapped: first preference, and its labels are taken at their word."""
 
 POOL_EMITTERS = ("prefill", "decode", "mixed")
 

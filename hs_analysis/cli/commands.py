@@ -79,7 +79,8 @@ def run(
 
 INIT_HELP = """hsa init demo --demo
 
-A commented hsa.toml with every setting; with --demo also a sample dump, and settings that fit it."""
+A commented hsa.toml with every setting; with --demo also a sample dump, and settings that fit it. With
+--rules, instead, recording rules for a Prometheus, a file a stack: they keep what a later study reads."""
 
 
 @grouped
@@ -90,6 +91,12 @@ def init(
     demo: Annotated[
         bool, typer.Option("--demo", rich_help_panel=OUTPUT, help="Copy a sample dump too.")
     ] = False,
+    rules: Annotated[
+        bool,
+        typer.Option(
+            "--rules", rich_help_panel=OUTPUT, help="Write recording rules to install before a study."
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", rich_help_panel=OUTPUT, help="Write over what is there.")
     ] = False,
@@ -97,12 +104,16 @@ def init(
     form: FormFlags,
 ) -> None:
     """Write the files and say what to run next."""
-    from hs_analysis.pipeline.starter import SAMPLE, write_starter
+    from hs_analysis.pipeline.starter import SAMPLE, write_rules, write_starter
 
-    written = write_starter(folder, demo=demo, force=force)
+    if rules and demo:
+        raise UsageError("--demo and --rules write different things", hint="give one of them")
+    written = write_rules(folder, force=force) if rules else write_starter(folder, demo=demo, force=force)
     dumps = str(folder / SAMPLE) if demo else "dumps/"
     config = "" if folder == Path() else f" --config {written[0]}"
     then = f"hsa run {dumps}{config}"
+    if rules:
+        then = "load the files of the stacks you run into Prometheus; each says what it costs"
     data = {"written": [str(path) for path in written], "next": then}
     lines = [*(f"wrote {path}" for path in written), f"next: {then}"]
     write_output(

@@ -27,6 +27,7 @@ from zlib import crc32
 
 from hs_analysis.catalogue import MAPPING, Catalogue, can_be_asked, is_query
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.catalogue.rows import RECORDED_BY, RECORDED_PREFIX
 from hs_analysis.collect.access import TENANT_HEADER
 from hs_analysis.collect.selectors import LabelMatcher, SeriesSelector, complement, one_of, query_of
 from hs_analysis.errors import UsageError
@@ -51,6 +52,11 @@ class WantedMetric:
     reach: Reach
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether it is what a rule records of another one: nobody misses it."""
+        return self.metric.startswith(RECORDED_PREFIX) and self.reach != "own"
+
+    @property
     def is_query(self) -> bool:
         """Whether it is a query of the user's, asked as it stands: no matcher goes into it."""
         return self.reach == "own" and is_query(self.metric)
@@ -64,6 +70,8 @@ SUPPORTING_METRICS = (
 scraped), pod labels that tell roles (llm-d, AIBrix), the images that tell a release from a restart, and what
 runs the pods: the name that an export scales."""
 
+POD_LABELS = "kube_pod_labels"
+
 ROLE_LABELS = tuple(POD_LABEL_PREFIX + label for label in POD_ROLES)
 """Labels of kube_pod_labels that tell a role; a pod without them is left out."""
 
@@ -76,7 +84,9 @@ NAMESPACE_ALTERNATIVES = ("exported_namespace", "namespace")
 """Where a series' Kubernetes namespace is: an exporter's own namespace gives way to the exported one."""
 
 
-def wanted_metrics(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple[WantedMetric, ...]:
+def wanted_metrics(
+    catalogue: Catalogue, exporters: Sequence[str] = (), *, recorded: bool = False
+) -> tuple[WantedMetric, ...]:
     """Return the metrics a study reads, every name a signal may have, in catalogue order, each once.
 
     Parameters
@@ -85,6 +95,8 @@ def wanted_metrics(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple
         Signals and their sources.
     exporters
         Only metrics of these exporters; all of them when empty. Witnesses are always kept.
+    recorded
+        Also under the names that the rules of ``hsa init --rules`` record them under.
 
     Notes
     -----
@@ -94,10 +106,13 @@ def wanted_metrics(catalogue: Catalogue, exporters: Sequence[str] = ()) -> tuple
     found: dict[str, WantedMetric] = {}
     for signal in catalogue.signals:
         for source in signal.sources:
-            families = [names.histogram for names in source.names if names.histogram and signal.id in LIMITED]
-            for metric in [*source.metrics, *(f"{family}_bucket" for family in families)]:
+            asked = [names for names in source.names if recorded or names.renamed != RECORDED_BY]
+            families = [names.histogram for names in asked if names.histogram and signal.id in LIMITED]
+            metrics = [term.metric for names in asked for term in names.terms]
+            for metric in [*metrics, *(f"{family}_bucket" for family in families)]:
                 found.setdefault(metric, _wanted(catalogue, metric, signal.id))
-    for metric in SUPPORTING_METRICS:
+    kept = (f"{RECORDED_PREFIX}{POD_LABELS}",) if recorded else ()
+    for metric in (*SUPPORTING_METRICS, *kept):
         found.setdefault(metric, _wanted(catalogue, metric, None))
     return tuple(
         need
@@ -135,7 +150,7 @@ def selector_of(
     if need.is_query:
         return SeriesSelector(need.metric)
     selector = SeriesSelector(need.metric).narrowed(*matchers)
-    if need.metric == "kube_pod_labels":
+    if need.metric == POD_LABELS:
         selector = selector.spread(
             [
                 (

@@ -11,6 +11,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from hs_analysis.catalogue import Catalogue
+from hs_analysis.catalogue.rows import RECORDED_PREFIX
 from hs_analysis.collect.answers import kind_of, names_of, series_of, times_of, vector_of
 from hs_analysis.collect.plan import (
     MOST_SAMPLES,
@@ -120,7 +121,8 @@ def survey(
             if series:
                 found.append(FoundMetric(need, selectors[need], tuple(series)))
                 continue
-            absent.append(need.metric)
+            if not need.is_recorded:
+                absent.append(need.metric)
             if need.reach == "own" and not (need.is_query and series is None):
                 notes.append(f"{need.metric} of [metrics]: the server has no series of it in this window")
     if not any(one.need.signal for one in found):
@@ -149,7 +151,8 @@ def names(
     of these: such a list is not relied upon.
     """
     bounds = [("start", number(window[0])), ("end", number(window[1]))]
-    by_name = [[("match[]", _named(some, matchers)), *bounds] for some in _parts(metrics, lambda name: name)]
+    bare = tuple(dict.fromkeys(name.removeprefix(RECORDED_PREFIX) for name in metrics))
+    by_name = [[("match[]", _named(some, matchers)), *bounds] for some in _parts(bare, lambda name: name)]
     for queries in (by_name, [bounds]):
         try:
             answers = [server.ask("label/__name__/values", one, names_of) for one in queries]
@@ -163,8 +166,10 @@ def names(
 
 
 def _named(metrics: Sequence[str], matchers: Sequence[LabelMatcher]) -> str:
-    """Return the selector of all series that have one of some names."""
-    return "{" + ",".join(one.text for one in (one_of("__name__", metrics), *matchers)) + "}"
+    """Return the selector of all series that have one of some names, or were recorded under one."""
+    any_of = one_of("__name__", metrics)
+    recorded_too = replace(any_of, value=f"({RECORDED_PREFIX})?({any_of.value})")
+    return "{" + ",".join(one.text for one in (recorded_too, *matchers)) + "}"
 
 
 def _parts(items: Sequence[Item], text: Callable[[Item], str]) -> list[list[Item]]:

@@ -18,6 +18,7 @@ import polars as pl
 
 from hs_analysis.catalogue import MAPPING, Catalogue
 from hs_analysis.catalogue.pod_labels import POD_LABEL_PREFIX, POD_ROLES
+from hs_analysis.catalogue.rows import RECORDED_PREFIX
 from hs_analysis.errors import UsageError
 from hs_analysis.ingest.instance_identity import OriginKey, SeriesOrigin
 from hs_analysis.ingest.quality import OVER_ONE, bounded_series, infer_scales
@@ -120,7 +121,7 @@ def pod_label_join(rows: Sequence[SeriesOrigin]) -> PodLabelJoin:
     for row in rows:
         if row.pod_key is None:
             continue
-        if row.metric == POD_LABEL_METRIC:
+        if row.metric.removeprefix(RECORDED_PREFIX) == POD_LABEL_METRIC:
             found = _by_pod_label(row.labels)
             labels[row.pod_key] |= {found[0]} if found else set()
         elif row.model and not row.exporter.frontend:

@@ -154,11 +154,11 @@ def offline_plan(
     window = window_of(request, now)
     matchers = parse_matchers(request.match or "", "--match")
     found, absent = [], []
-    for need in wanted_metrics(want.catalogue, request.exporters):
+    for need in wanted_metrics(want.catalogue, request.exporters, recorded=series is not None):
         selector = selector_of(need, matchers, request.namespace)
         rows = tuple(row for row in series or () if selector.accepts(row))
         if series is not None and not rows and not need.is_query:
-            absent.append(need.metric)
+            absent += [] if need.is_recorded else [need.metric]
         else:
             found.append(FoundMetric(need, selector, rows))
     if series is None:
@@ -196,7 +196,8 @@ def online_plan(
     matchers = parse_matchers(request.match or "", "--match")
     progress.started("plan", "looking for metrics", 1, 2)
     found = survey(
-        server, wanted_metrics(want.catalogue, request.exporters), matchers, request.namespace, window,
+        server, wanted_metrics(want.catalogue, request.exporters, recorded=True), matchers,
+        request.namespace, window,
         lambda done, total: progress.advanced(done, total, "metrics"),
     )  # fmt: skip
     measured = intervals(server, found.found, window)

@@ -1,4 +1,4 @@
-"""What ``hsa init`` writes: a commented hsa.toml with its schema and, for a first try, the sample dumps."""
+"""What ``hsa init`` writes: a commented hsa.toml with its schema, the sample dumps, rules to install."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from hs_analysis.catalogue import load_catalogue
+from hs_analysis.collect.recording import pack_text, rules_packs
 from hs_analysis.errors import RunFolderError
 from hs_analysis.schema.json_schema import SCHEMA_FILES, shipped_schema
 from hs_analysis.settings.file import FILE_NAME
@@ -45,6 +47,35 @@ def write_starter(folder: Path, *, demo: bool, force: bool) -> list[Path]:
         where = str(error.filename or folder)
         raise RunFolderError(f"can't be written ({error.strerror})", where=where) from error
     return [settings, schema, *(path for path in sorted(dumps.rglob("*")) if demo and path.is_file())]
+
+
+RULES = "rules"
+"""Folder of the rules to install before a study."""
+
+
+def write_rules(folder: Path, *, force: bool) -> list[Path]:
+    """Write the recording rules to install before a study, a file a stack, below ``rules/``.
+
+    Raises
+    ------
+    RunFolderError
+        When that folder is there and ``force`` is not given, or it can't be written.
+    """
+    place = folder / RULES
+    if place.exists() and not force:
+        hint = "choose another DIR, or --force"
+        raise RunFolderError("is there already", where=str(place), hint=hint)
+    written = []
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for pack in rules_packs(load_catalogue()):
+            written.append(place / pack.file)
+            written[-1].write_text(pack_text(pack), encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise RunFolderError(
+            f"can't be written ({error.strerror})", where=str(error.filename or place)
+        ) from error
+    return written
 
 
 def copy_sample(folder: Path) -> None:

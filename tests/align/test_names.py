@@ -50,6 +50,19 @@ def renamed_from(elements: list[Element], name: str, old: str, at: int) -> list[
     return found
 
 
+def test_series_under_the_names_that_rules_record_are_the_same_service(
+    tmp_path: Path, whole: Aligned
+) -> None:
+    """Recorded alone they give what the exporters' give; next to those they count once."""
+    recorded = [
+        {**one, "metric": {**one["metric"], "__name__": f"hs_{one['metric']['__name__']}"}}
+        for one in MADE.elements
+    ]
+    assert_frame_equal(frame_of(aligned(tmp_path / "a", recorded)).table, frame_of(whole).table)
+    both = frame_of(aligned(tmp_path / "b", [*MADE.elements, *recorded])).table
+    assert_frame_equal(both, frame_of(whole).table, rel_tol=1e-12, abs_tol=1e-12)
+
+
 def test_a_metric_that_is_renamed_halfway_changes_nothing(tmp_path: Path, whole: Aligned) -> None:
     """One source with one coverage; only the window in which it happens may stand on half its samples."""
     old = renamed_from(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hs_analysis.catalogue.parse import parse_catalogue
+from hs_analysis.catalogue.rows import RECORDED_BY
 from hs_analysis.errors import HsError, ManyErrors
 
 GOOD = """\
@@ -29,11 +30,11 @@ signals:
 
 
 def test_a_good_file_is_read() -> None:
-    """Units become factors, older names stand behind today's."""
+    """Units become factors, older names stand behind today's, and last those that rules record."""
     (signal,) = parse_catalogue(GOOD).signals
     first, second = signal.sources
-    assert [names.until for names in first.names] == ["", "1"]
-    assert first.metrics == ("vllm:kv", "vllm:old")
+    assert [names.until for names in first.names] == ["", "1", ""]
+    assert first.metrics == ("vllm:kv", "vllm:old", "hs_vllm:kv")
     assert second.scale == pytest.approx(0.01)
     assert signal.wanted
 
@@ -44,6 +45,7 @@ def test_names_that_a_relabelling_makes_say_nothing_of_a_version() -> None:
     assert [(names.until, names.renamed) for names in signal.sources[0].names] == [
         ("", ""),
         ("", "a monitor"),
+        ("", RECORDED_BY),
     ]
 
 

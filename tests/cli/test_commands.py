@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from hs_analysis.catalogue import load_catalogue
 from hs_analysis.cli.app import app
+from hs_analysis.collect.recording import rules_packs
 from hs_analysis.schema.json_schema import shipped_schema
 from hs_analysis.store import operators_pack
 
@@ -98,6 +100,24 @@ def test_init_writes_a_valid_file_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert "hsa.toml: is there already" in again.stderr
     assert call("init", "--force").exit_code == 0
     assert "next: hsa run dumps/ --config new/hsa.toml" in call("init", "new").stdout
+
+
+def test_init_writes_rules_for_every_stack_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file a stack and nothing else, so that a folder with an hsa.toml can take them; never twice."""
+    monkeypatch.chdir(tmp_path)
+    assert call("init").exit_code == 0
+    done = call("init", "--rules")
+    lines = done.stdout.splitlines()
+    assert lines[:-1] == [
+        f"wrote {path}" for path in (Path("rules") / pack.file for pack in rules_packs(load_catalogue()))
+    ]
+    assert lines[-1].startswith("next: load the files of the stacks you run")
+    assert all(Path(line.removeprefix("wrote ")).read_text("utf-8").startswith("# ") for line in lines[:-1])
+    again = call("init", "--rules")
+    assert (again.exit_code, "rules: is there already" in again.stderr) == (1, True)
+    assert call("init", "--rules", "--force").exit_code == 0
+    assert call("init", "new", "--rules", "--demo").exit_code == 2
+    assert not Path("new").exists()
 
 
 def test_init_demo_can_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

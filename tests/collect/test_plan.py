@@ -130,7 +130,10 @@ def test_every_metric_of_the_catalogue_is_needed_once() -> None:
     limited = [s for s in CATALOGUE.signals if s.id in ("ttft", "tbt")]
     families = [names.histogram for s in limited for source in s.sources for names in source.names]
     buckets = {f"{family}_bucket" for family in families if family}
-    assert set(NEEDS) == terms | buckets | set(SUPPORTING_METRICS)
+    recorded = {metric for metric in terms | buckets if metric.startswith("hs_")}
+    assert set(NEEDS) == (terms | buckets | set(SUPPORTING_METRICS)) - recorded
+    everything = {need.metric for need in wanted_metrics(CATALOGUE, recorded=True)}
+    assert everything - set(NEEDS) == recorded | {"hs_kube_pod_labels"}
     assert "vllm:gpu_cache_usage_perc" in NEEDS
     assert NEEDS["vllm:time_to_first_token_seconds_bucket"].signal == "ttft"
     of_pods = {name for name in SUPPORTING_METRICS if name.startswith("kube_")}

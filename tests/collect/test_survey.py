@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -89,6 +90,29 @@ SERVERS = {
         success(rows(METRICS[0]), warnings=["results truncated due to limit"]),
     ),
 }  # fmt: skip
+
+
+def test_what_rules_recorded_is_found_as_well(ask: Callable) -> None:
+    """A server that kept the recorded series alone has the metrics of the catalogue."""
+
+    def kept(asked: Asked) -> Reply:
+        found = [{"__name__": f"hs_{METRICS[0]}", "pod": "p"}]
+        if are_names(asked):
+            pattern = re.search(r'__name__=~"(.*?)"', asked.parameters["match[]"][0])
+            assert pattern
+            names = [row["__name__"] for row in found]
+            return success([name for name in names if re.fullmatch(pattern[1], name)])
+        if asked.path.endswith("series"):
+            return success(
+                [row for row in found if any(row["__name__"] in m for m in asked.parameters["match[]"])]
+            )
+        return honest(asked)
+
+    server, _, _ = ask(kept)
+    plan = planned(server)
+    assert {file.metric for file in plan.files} == {f"hs_{METRICS[0]}"}
+    assert METRICS[0] in plan.absent
+    assert not [metric for metric in plan.absent if metric.startswith("hs_")]
 
 
 def test_names_are_asked_for_once(ask: Callable) -> None:

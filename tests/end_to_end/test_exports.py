@@ -85,10 +85,13 @@ def _of_role(done: Run, signal: str, role: str) -> str:
 
 @pytest.mark.parametrize("sample", sorted(SAMPLES), indirect=True)
 def test_the_rules_pass_promtool(sample: tuple[Run, Path]) -> None:
-    """Promtool accepts every rules file."""
+    """Promtool accepts every file of rules and of alerts."""
     promtool = needs("promtool")
     done, _ = sample
-    for path in (done.folder / "exports").glob("*/*.rules.yaml"):
+    exports = done.folder / "exports"
+    alerts = list(exports.glob("rules/*.alerts.yaml"))
+    assert alerts
+    for path in [*exports.glob("*/*.rules.yaml"), *alerts]:
         checked = subprocess.run(
             [promtool, "check", "rules", path], capture_output=True, text=True, check=False
         )

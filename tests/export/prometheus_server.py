@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import socket
 import subprocess
 import tempfile
@@ -114,6 +115,12 @@ def over(base_url: str, expr: str, start: float, end: float, step: float) -> dic
     result = _get(base_url, "query_range", {"query": expr, "start": start, "end": end, "step": step})
     assert len(result) <= 1, [row["metric"] for row in result]
     return {float(t): float(value) for row in result for t, value in row["values"]}
+
+
+def samples(base_url: str, selector: str, start: float, end: float) -> list[dict]:
+    """Return every series of a selector with its samples as stored, in the form of a query_range response."""
+    asked = {"query": f"{selector}[{math.ceil(end - start)}s]", "time": f"{end:.3f}"}
+    return _get(base_url, "query", asked)
 
 
 def _get(base_url: str, what: str, parameters: dict) -> list[dict]:
